@@ -1,0 +1,1 @@
+"""Who answers: the Engine protocol, request records, and one module an engine."""

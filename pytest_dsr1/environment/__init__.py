@@ -1,0 +1,1 @@
+"""Where it is measured: GPUs, set-up and restore, telemetry, preflight, fingerprint."""

@@ -1,0 +1,72 @@
+"""The values this room makes: findings of the preflight, telemetry, and the fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+FactValue = str | int | float | bool | None | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing the preflight saw.
+
+    Attributes:
+        severity: ``mismatch`` makes the run INVALID, ``warning`` is kept with the result, ``ok`` is shown.
+        subject: what was looked at, such as ``GPU 3 persistence mode``.
+        message: expected, found, and what to do next, in one sentence.
+    """
+
+    severity: Literal["mismatch", "warning", "ok"]
+    subject: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSample:
+    """One GPU at one moment. Times are seconds on the host's monotonic clock; None where NVML has no answer.
+
+    ``throttle_reasons`` is NVML's bit mask of clock-event reasons; ``energy_j`` counts since the driver loaded.
+    """
+
+    time_s: float
+    gpu: int
+    sm_clock_mhz: int | None
+    memory_clock_mhz: int | None
+    power_w: float | None
+    energy_j: float | None
+    temperature_c: int | None
+    memory_used_gib: float | None
+    utilization_percent: int | None
+    throttle_reasons: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """The GPUs over the run: samples in order of time, and counters before and after.
+
+    Attributes:
+        interval_s: the wanted time between two samples of one GPU.
+        samples: every sample; empty for a run on the CPU.
+        ecc_uncorrected_before: uncorrectable ECC errors a GPU, before the run; likewise ``_after``.
+        foreign_processes: sentences naming other compute processes seen during the run.
+        processes_visible: whether process ids could be matched (not in most containers).
+        overhead_share: measured share of one core that sampling took.
+    """
+
+    interval_s: float = 0.1
+    samples: tuple[GpuSample, ...] = ()
+    ecc_uncorrected_before: tuple[int, ...] = ()
+    ecc_uncorrected_after: tuple[int, ...] = ()
+    foreign_processes: tuple[str, ...] = ()
+    processes_visible: bool = True
+    overhead_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What the run ran on, as dotted keys such as ``gpu.name``, ``driver`` or ``library.torch``."""
+
+    facts: Mapping[str, FactValue] = field(default_factory=dict)

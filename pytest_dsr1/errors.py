@@ -1,0 +1,19 @@
+"""Exceptions whose text is the whole message: they are shown to a person without a traceback."""
+
+from __future__ import annotations
+
+
+class Dsr1Error(Exception):
+    """Something a person must act on; says what is wrong, where, what was expected, and what to do next."""
+
+
+class UsageProblem(Dsr1Error):
+    """What was asked for cannot be understood: an option, a scenario file, a name."""
+
+
+class InvalidRunError(Dsr1Error):
+    """The run proves nothing (verdict INVALID): wrong or throttled machine, failed engine, broken input."""
+
+
+class EngineError(InvalidRunError):
+    """The engine did not deliver a complete measurement."""

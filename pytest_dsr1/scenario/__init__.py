@@ -1,0 +1,1 @@
+"""What is measured: the scenario schema, YAML loading, profiles and overrides."""

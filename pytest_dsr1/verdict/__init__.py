@@ -1,0 +1,1 @@
+"""What it means: targets and validity."""
