@@ -7,7 +7,7 @@ class Dsr1Error(Exception):
     """Something a person must act on; says what is wrong, where, what was expected, and what to do next."""
 
 
-class UsageProblem(Dsr1Error):
+class UserError(Dsr1Error):
     """What was asked for cannot be understood: an option, a scenario file, a name."""
 
 
