@@ -1,0 +1,196 @@
+"""Saved results: a folder for each run, written as the run goes and readable after a kill.
+
+``measurement.json``
+    ``{"format": "pytest-dsr1 measurement", "version": 1, "state": ..., ...}``; written when the run begins
+    (state ``running``) and again when it ends (``complete`` with the measurement, or ``failed`` with the
+    error). Replaced atomically.
+``requests.jsonl``
+    One :class:`~pytest_dsr1.engines.base.RequestRecord` a line, appended as requests end.
+``telemetry.jsonl``
+    One :class:`~pytest_dsr1.environment.values.GpuSample` a line, appended by the recorder.
+``scenario.yaml``
+    The scenario as it ran; can be given to pytest as it is.
+``verdicts.json``
+    The latest verdicts, replaced after each judgement.
+``engine/``
+    Everything the engine wrote: command, options, logs, reports.
+
+docs/results.md describes each field.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pytest_dsr1.engines.base import RequestRecord
+from pytest_dsr1.environment.values import GpuSample
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.scenario.model import Scenario
+
+FORMAT = "pytest-dsr1 measurement"
+VERSION = 1
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace the file at once: a reader sees the old text or the new, never a part of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+class ResultFolder:
+    """Writes one run's results as it goes. A context manager: closes the record file."""
+
+    def __init__(self, path: Path, scenario: Scenario, place: str, started: datetime) -> None:
+        """Creates the folder and states that a run is under way."""
+        import yaml
+
+        self.path = path
+        self.engine = path / "engine"
+        self.engine.mkdir(parents=True)
+        self._head = {
+            "format": FORMAT,
+            "version": VERSION,
+            "profile": scenario.name,
+            "place": place,
+            "started_utc": started.isoformat(timespec="seconds"),
+        }
+        text = yaml.safe_dump(
+            scenario.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True
+        )
+        write_atomically(path / "scenario.yaml", f"# As it ran, from {place}.\n{text}")
+        self._write({"state": "running"})
+        self._records = (path / "requests.jsonl").open("w", encoding="utf-8", buffering=1)
+
+    @classmethod
+    def create(cls, root: Path, scenario: Scenario, place: str, started: datetime) -> ResultFolder:
+        """A new folder ``root/<profile>/<UTC time>``; runs of the same second get a number behind it."""
+        stem = started.strftime("%Y%m%dT%H%M%SZ")
+        for name in (stem, *(f"{stem}-{n}" for n in range(2, 1000))):
+            path = root / scenario.name / name
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise UserError(
+                    f"{path}: results cannot be written: {error.strerror}; give another folder with "
+                    "--dsr1-results=DIR"
+                ) from None
+            return cls(path, scenario, place, started)
+        raise UserError(f"{root / scenario.name}: no free folder name for {stem}")
+
+    def __enter__(self) -> ResultFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._records.close()
+
+    def _write(self, body: Mapping[str, object]) -> None:
+        write_atomically(self.path / "measurement.json", json.dumps({**self._head, **body}, indent=1))
+
+    def record(self, record: RequestRecord) -> None:
+        """Append one request."""
+        self._records.write(json.dumps(asdict(record)) + "\n")
+
+    def fail(self, message: str) -> None:
+        """State that the run failed, and why."""
+        self._write({"state": "failed", "error": message})
+
+    def complete(self, measurement: Measurement) -> None:
+        """State that the run is complete. Records the engine only gave at the end are written now."""
+        self._records.close()
+        lines = [json.dumps(asdict(record)) + "\n" for record in measurement.result.records]
+        write_atomically(self.path / "requests.jsonl", "".join(lines))
+        slim = replace(
+            measurement,
+            result=replace(measurement.result, records=()),
+            telemetry=replace(measurement.telemetry, samples=()),
+        )
+        body = json.loads(_MEASUREMENT.dump_json(slim))
+        del body["folder"]
+        self._write({"state": "complete", "measurement": body})
+
+
+_MEASUREMENT = TypeAdapter(Measurement)
+
+
+def load(folder: Path) -> Measurement:
+    """A saved measurement.
+
+    Raises:
+        UserError: what in the folder is not a complete measurement of this format, file and line.
+    """
+    path = folder / "measurement.json"
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder}: no measurement.json; --dsr1-replay takes a folder such as "
+            ".dsr1/<profile>/<UTC time> that an earlier run has written"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON ({error}); it was damaged after it was written") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise UserError(f'{path}: is not a saved measurement ("format" is not "{FORMAT}")')
+    if document.get("version") != VERSION:
+        raise UserError(
+            f"{path}: has format version {document.get('version')!r}, this pytest-dsr1 reads version {VERSION}"
+        )
+    if document.get("state") != "complete":
+        why = {"running": "the run was killed, or is still going"}.get(
+            str(document.get("state")), f"the run failed: {document.get('error')}"
+        )
+        raise UserError(f"{path}: holds no complete measurement: {why}")
+    try:
+        slim = _MEASUREMENT.validate_python(_lists_as_tuples(document, folder), strict=False)
+    except (ValidationError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: {_first_problem(error)}") from None
+    return replace(
+        slim,
+        result=replace(slim.result, records=tuple(_lines(folder / "requests.jsonl", RequestRecord))),
+        telemetry=replace(slim.telemetry, samples=tuple(_lines(folder / "telemetry.jsonl", GpuSample))),
+    )
+
+
+def _lists_as_tuples(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+    body = dict(document["measurement"])
+    # The scenario's own schema is strict; validated from JSON it takes JSON's types.
+    body["scenario"] = Scenario.model_validate_json(json.dumps(body["scenario"]))
+    return {**body, "folder": folder}
+
+
+def _first_problem(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        return f"{place}: {first['msg'].lower()}; the file was changed after it was written"
+    return f"{error} is missing; the file was changed after it was written"
+
+
+def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:
+    if not path.exists():
+        return
+    adapter = TypeAdapter(kind)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield adapter.validate_json(line)
+            except ValidationError as error:
+                raise UserError(f"{path}:{number}: {_first_problem(error)}") from None
+
+
+def write_verdicts(folder: Path, verdicts: Sequence[Mapping[str, object]]) -> None:
+    """Save what the measurement was judged to be."""
+    write_atomically(folder / "verdicts.json", json.dumps(list(verdicts), indent=1))

@@ -1,0 +1,64 @@
+"""Targets: the whole run, as published, against a value and a tolerance."""
+
+from __future__ import annotations
+
+from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.scenario.model import Target
+from pytest_dsr1.verdict.words import Verdict, Word
+
+
+def number(value: float) -> str:
+    """A value as a person reads it: four significant digits or whole thousands, never an exponent."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 0.001 else f"{value:.6f}"
+
+
+def bound(target: Target) -> float:
+    """The worst value that still passes, in the metric's unit."""
+    sign = -1 if METRICS[target.metric].better == "higher" else 1
+    return target.value * (1 + sign * target.tolerance_percent / 100)
+
+
+def judge(target: Target, measurement: Measurement) -> Verdict:
+    """The verdict on one target of a valid measurement: PASS, FAIL, or INVALID where it was not measured."""
+    metric = METRICS[target.metric]
+    limit = bound(target)
+    subject = f"target[{target.metric}]"
+    measured = measurement.metrics.get(target.metric)
+    if measured is None:
+        hint = (
+            "set engine.streaming: true"
+            if target.metric.startswith(("ttft", "tpot", "average_t", "per_user_output_speed"))
+            else "this engine does not report it; remove the target or use another engine"
+        )
+        return Verdict(
+            Word.INVALID,
+            subject,
+            target.metric,
+            None,
+            target.value,
+            limit,
+            None,
+            f"{metric.label} was not measured by engine {measurement.scenario.engine.type}: {hint}",
+        )
+    higher = metric.better == "higher"
+    good = measured.value >= limit if higher else measured.value <= limit
+    margin = (measured.value / target.value - 1) * 100 * (1 if higher else -1)
+    side = {True: "above" if higher else "below", False: "below" if higher else "above"}[margin >= 0]
+    message = (
+        f"{metric.label} {number(measured.value)} {metric.unit} is {abs(margin):.1f}% {side} the target "
+        f"{number(target.value)} (tolerance {target.tolerance_percent:g}%: "
+        f"{'at least' if higher else 'at most'} {number(limit)} {metric.unit})"
+    )
+    return Verdict(
+        Word.PASS if good else Word.FAIL,
+        subject,
+        target.metric,
+        measured.value,
+        target.value,
+        limit,
+        margin,
+        message,
+    )
