@@ -1,0 +1,135 @@
+"""The embedded engine's model: DeepSeek-R1's dimensions, what a scenario changes, and what cannot be.
+
+Only the standard library is used, so that the parent process and the worker share this without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+DEEPSEEK_R1: Mapping[str, Any] = {
+    "vocab_size": 129280,
+    "hidden_size": 7168,
+    "intermediate_size": 18432,
+    "moe_intermediate_size": 2048,
+    "num_hidden_layers": 61,
+    "first_k_dense_replace": 3,
+    "num_attention_heads": 128,
+    "num_key_value_heads": 128,
+    "q_lora_rank": 1536,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "n_routed_experts": 256,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 8,
+    "n_group": 8,
+    "topk_group": 4,
+    "routed_scaling_factor": 2.5,
+    "max_position_embeddings": 163840,
+    "rope_theta": 10000.0,
+    "rope_scaling": {
+        "rope_type": "yarn",
+        "factor": 40.0,
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+        "original_max_position_embeddings": 4096,
+    },
+}
+"""DeepSeek-R1's config.json, the fields that give the model its shape (names of `DeepseekV3Config`)."""
+
+_COUNTS = tuple(name for name, value in DEEPSEEK_R1.items() if isinstance(value, int))
+
+
+def resolve_config(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """DeepSeek-R1's fields with a scenario's changes laid over them.
+
+    Multi-head latent attention has as many key-value heads as heads, so they follow `num_attention_heads`.
+    """
+    config = {**DEEPSEEK_R1, **overrides}
+    if "num_key_value_heads" not in overrides:
+        config["num_key_value_heads"] = config["num_attention_heads"]
+    return config
+
+
+def config_problems(config: Mapping[str, Any]) -> list[str]:
+    """Why no model can be built from these fields: every reason, each a clause naming field and value."""
+    problems = [
+        f"{name} is {config[name]!r}, expected a whole number of at least {least}"
+        for name in _COUNTS
+        for least in (0 if name in {"first_k_dense_replace", "n_shared_experts"} else 1,)
+        if type(config[name]) is not int or config[name] < least
+    ]
+    if problems:
+        return problems
+    experts, groups = config["n_routed_experts"], config["n_group"]
+    if config["num_key_value_heads"] != config["num_attention_heads"]:
+        problems.append(
+            f"num_key_value_heads is {config['num_key_value_heads']}, expected num_attention_heads "
+            f"({config['num_attention_heads']})"
+        )
+    if config["qk_rope_head_dim"] % 2:
+        problems.append(f"qk_rope_head_dim is {config['qk_rope_head_dim']}, expected an even number")
+    if config["first_k_dense_replace"] > config["num_hidden_layers"]:
+        problems.append(
+            f"first_k_dense_replace is {config['first_k_dense_replace']}, expected at most "
+            f"num_hidden_layers ({config['num_hidden_layers']})"
+        )
+    if config["topk_group"] > groups:
+        problems.append(f"topk_group is {config['topk_group']}, expected at most n_group ({groups})")
+    # The router scores a group by its two best experts.
+    if experts % groups or experts // groups < 2:
+        problems.append(
+            f"n_routed_experts is {experts}, expected a multiple of n_group ({groups}), at least 2 a group"
+        )
+    elif config["num_experts_per_tok"] > (reachable := experts // groups * config["topk_group"]):
+        problems.append(
+            f"num_experts_per_tok is {config['num_experts_per_tok']}, expected at most the {reachable} "
+            f"experts of topk_group ({config['topk_group']}) groups"
+        )
+    return problems
+
+
+def attention_parameters(config: Mapping[str, Any]) -> int:
+    """Of one layer's multi-head latent attention, its two inner norms included."""
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    q_rank, kv_rank = config["q_lora_rank"], config["kv_lora_rank"]
+    nope, rope, value = config["qk_nope_head_dim"], config["qk_rope_head_dim"], config["v_head_dim"]
+    query = hidden * q_rank + q_rank * heads * (nope + rope) + q_rank
+    key_value = hidden * (kv_rank + rope) + kv_rank * heads * (nope + value) + kv_rank
+    return int(query + key_value + heads * value * hidden)
+
+
+def expert_parameters(config: Mapping[str, Any]) -> int:
+    """Of one expert, routed or shared."""
+    return int(3 * config["hidden_size"] * config["moe_intermediate_size"])
+
+
+def read_parameters(config: Mapping[str, Any], experts: float) -> float:
+    """What a decode step reads: all but the embedding, of which it reads a row a token.
+
+    Args:
+        config: the model's dimensions.
+        experts: how many routed experts of each MoE layer the step uses.
+    """
+    hidden, layers = config["hidden_size"], config["num_hidden_layers"]
+    moe_layers = layers - config["first_k_dense_replace"]
+    router = config["n_routed_experts"] * (hidden + 1)
+    dense = 3 * hidden * config["intermediate_size"]
+    return float(
+        layers * (attention_parameters(config) + 2 * hidden)
+        + config["first_k_dense_replace"] * dense
+        + moe_layers * ((experts + config["n_shared_experts"]) * expert_parameters(config) + router)
+        + hidden
+        + config["vocab_size"] * hidden
+    )
+
+
+def parameter_count(config: Mapping[str, Any]) -> int:
+    """All parameters, embedding and output head both counted, MTP modules not."""
+    embedding = config["vocab_size"] * config["hidden_size"]
+    return int(read_parameters(config, config["n_routed_experts"])) + int(embedding)

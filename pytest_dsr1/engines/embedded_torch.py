@@ -1,0 +1,208 @@
+"""The embedded engine's model on a device: random weights, a static KV cache, prefill and decode.
+
+Imported by the worker alone, after it has found torch and transformers.
+
+Requests of a batch stand in rows, padded on the right. Causal attention keeps padding out of every real
+position, so prefill needs no mask; in decode each row has its own position, so rows need not have equal
+lengths. The model's forward is transformers' own; only the cache is ours, since transformers' static cache
+has one position for all rows and changes between versions.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+
+
+def config_fields() -> frozenset[str]:
+    """Every field name that the installed transformers' `DeepseekV3Config` takes."""
+    declared = inspect.signature(transformers.DeepseekV3Config.__init__).parameters
+    # Before and since transformers 5 these two are taken, whether declared or not.
+    return frozenset(declared) - {"self", "kwargs"} | {"rope_theta", "rope_scaling"}
+
+
+def build_model(config: Mapping[str, Any], *, seed: int, dtype: torch.dtype, device: torch.device) -> Any:
+    """A `DeepseekV3ForCausalLM` with random weights, made where it will run (nothing is copied over).
+
+    Transformers initialises with a normal distribution of `initializer_range`, 0.02, which keeps activations
+    and logits finite at DeepSeek-R1's own sizes.
+    """
+    torch.manual_seed(seed)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device(device):
+            model = transformers.DeepseekV3ForCausalLM(transformers.DeepseekV3Config(**config))
+    finally:
+        torch.set_default_dtype(before)
+    return model.eval()  # type: ignore[no-untyped-call]
+
+
+class SlotCache:
+    """A static KV cache: one row a request, one slot a position; a step writes each row at its own slot.
+
+    Attributes:
+        rows: row numbers, shape [batch].
+        slots: the slot that the next step writes, per row, shape [batch].
+    """
+
+    def __init__(self, batch: int, length: int, device: torch.device) -> None:
+        self.length = length
+        self.rows = torch.arange(batch, device=device)
+        self.slots = torch.zeros(batch, dtype=torch.long, device=device)
+        self._layers: list[tuple[Tensor, Tensor]] = []
+
+    def view(self, batch: int) -> SlotCache:
+        """The first ``batch`` rows, on the same memory."""
+        part = SlotCache.__new__(SlotCache)
+        part.length, part.rows, part.slots = self.length, self.rows[:batch], self.slots[:batch]
+        part._layers = [(keys[:batch], values[:batch]) for keys, values in self._layers]
+        return part
+
+    def allocate(self, like: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Make room for every layer; ``like`` has each layer's keys and values, [*, heads, *, width]."""
+        for pair in like:
+            keys, values = (
+                torch.zeros(
+                    len(self.rows), x.shape[1], self.length, x.shape[3], dtype=x.dtype, device=x.device
+                )
+                for x in pair
+            )
+            self._layers.append((keys, values))
+
+    def load(self, first_row: int, filled: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Copy what a prefill left, [requests, heads, positions, width] a layer, from row ``first_row``."""
+        for own, pair in zip(self._layers, filled, strict=True):
+            for buffer, x in zip(own, pair, strict=True):
+                buffer[first_row : first_row + x.shape[0], :, : x.shape[2]] = x
+
+    def update(
+        self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """What attention calls: store one position of each row, and return all slots."""
+        all_keys, all_values = self._layers[layer_idx]
+        all_keys[self.rows, :, self.slots] = keys[:, :, 0]
+        all_values[self.rows, :, self.slots] = values[:, :, 0]
+        return all_keys, all_values
+
+    def get_seq_length(self, *_: Any) -> int:
+        """Asked by transformers 4.57 for positions that we pass ourselves."""
+        return 0
+
+
+class Batch:
+    """The state of one batch size: tokens and positions on the device, and the decode step over them.
+
+    Attributes:
+        history: the tokens made, by position, shape [batch, length].
+        finite: whether every logit so far was finite, shape [].
+    """
+
+    def __init__(self, model: Any, cache: SlotCache) -> None:
+        self._model = model
+        self._cache = cache
+        device = cache.rows.device
+        self._tokens = torch.zeros(len(cache.rows), dtype=torch.long, device=device)
+        self._positions = torch.arange(cache.length, device=device)
+        self.history = torch.zeros(len(cache.rows), cache.length, dtype=torch.long, device=device)
+        self.finite = torch.ones((), dtype=torch.bool, device=device)
+        self.step: Callable[[], None] = self._step
+
+    @torch.no_grad()
+    def prefill(self, first_row: int, inputs: Sequence[Sequence[int]]) -> None:
+        """Read the inputs into rows from ``first_row`` on and choose each one's first token."""
+        device = self._cache.rows.device
+        lengths = torch.tensor([len(ids) for ids in inputs])
+        longest = int(lengths.max())
+        padded = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in inputs])
+        rows = slice(first_row, first_row + len(inputs))
+        output, filled = _read(self._model, padded.to(device))
+        lengths = lengths.to(device)
+        last = output[torch.arange(len(inputs), device=device), lengths - 1]
+        self._cache.load(first_row, filled)
+        tokens = self._choose(self._model.lm_head(last))
+        self._cache.slots[rows] = lengths
+        self._tokens[rows] = tokens
+        self.history[self._cache.rows[rows], lengths] = tokens
+
+    @torch.no_grad()
+    def _step(self) -> None:
+        cache = self._cache
+        output = self._model.model(
+            input_ids=self._tokens[:, None],
+            position_ids=cache.slots[:, None],
+            attention_mask=(self._positions <= cache.slots[:, None])[:, None, None, :],
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        tokens = self._choose(self._model.lm_head(output[:, -1]))
+        cache.slots.add_(1)
+        self._tokens.copy_(tokens)
+        self.history[cache.rows, cache.slots] = tokens
+
+    def _choose(self, logits: Tensor) -> Tensor:
+        self.finite.logical_and_(logits.isfinite().all())
+        return logits.argmax(-1)
+
+    def capture(self, *, fuse: bool) -> None:
+        """Replace ``step`` by one CUDA graph of it, with its kernels fused by torch.compile if asked.
+
+        Raises whatever torch raises where the model cannot be compiled or captured; ``step`` is kept then.
+        """
+        step = torch.compile(self._step, fullgraph=True, dynamic=False) if fuse else self._step
+        self._cache.slots.zero_()
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):  # libraries choose kernels and take workspace before a capture, not in it
+                step()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step()
+        self.step = graph.replay
+
+    def distinct_experts(self) -> float:
+        """How many different experts one more step of this batch uses, as a mean over the MoE layers."""
+        counts: list[int] = []
+        with _routers_watched(self._model, counts):
+            self._step()
+        return sum(counts) / len(counts) if counts else 0.0
+
+
+def make_batches(model: Any, sizes: Sequence[int], length: int, device: torch.device) -> dict[int, Batch]:
+    """A `Batch` for each size, all on one cache of ``length`` slots."""
+    cache = SlotCache(max(sizes), length, device)
+    with torch.no_grad():
+        _, filled = _read(model, torch.zeros(1, 2, dtype=torch.long, device=device))
+    cache.allocate(filled)
+    return {size: Batch(model, cache.view(size)) for size in sizes}
+
+
+def _read(model: Any, input_ids: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """The last hidden states and each layer's keys and values for inputs of shape [requests, positions]."""
+    output = model.model(input_ids=input_ids, use_cache=True)
+    return output.last_hidden_state, [(layer.keys, layer.values) for layer in output.past_key_values.layers]
+
+
+@contextmanager
+def _routers_watched(model: Any, counts: list[int]) -> Iterator[None]:
+    """Append to ``counts`` how many different experts each router call chose."""
+
+    def watch(_module: Any, _inputs: Any, output: tuple[Tensor, ...]) -> None:
+        # Versions order the router's outputs differently; only the expert numbers are integers.
+        chosen = next(x for x in output if not x.is_floating_point())
+        counts.append(chosen.unique().numel())  # type: ignore[no-untyped-call]
+
+    hooks = [m.register_forward_hook(watch) for name, m in model.named_modules() if name.endswith("mlp.gate")]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
