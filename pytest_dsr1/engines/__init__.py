@@ -1,1 +1,20 @@
 """Who answers: the Engine protocol, request records, and one module an engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_dsr1.engines.base import Engine
+    from pytest_dsr1.scenario import model
+
+
+def create(engine: model.Engine) -> Engine:
+    """The engine a scenario asks for."""
+    if engine.type == "trtllm-bench":
+        from pytest_dsr1.engines.trtllm_bench import TrtllmBenchEngine
+
+        return TrtllmBenchEngine()
+    from pytest_dsr1.engines.embedded import EmbeddedEngine
+
+    return EmbeddedEngine()

@@ -109,18 +109,6 @@ def combine(report: Mapping[str, float], records: Mapping[str, float]) -> dict[s
     }
 
 
-def disagreements(report: Mapping[str, float], records: Mapping[str, float], share: float) -> list[str]:
-    """Sentences on metrics that the report and the records state with a relative difference above ``share``."""
-    return [
-        f"{METRICS[name].label}: the report says {report[name]:,.4f} {METRICS[name].unit}, "
-        f"its own request records give {records[name]:,.4f}"
-        for name in METRICS
-        if name in report
-        and name in records
-        and abs(report[name] - records[name]) > share * abs(records[name])
-    ]
-
-
 def seconds_per_token(records: Sequence[RequestRecord], metrics: Mapping[str, MetricValue]) -> list[float]:
     """Latency over output tokens of each request, in s: pytest-benchmark's rounds.
 

@@ -146,7 +146,8 @@ def load(folder: Path) -> Measurement:
         raise UserError(f'{path}: is not a saved measurement ("format" is not "{FORMAT}")')
     if document.get("version") != VERSION:
         raise UserError(
-            f"{path}: has format version {document.get('version')!r}, this pytest-dsr1 reads version {VERSION}"
+            f"{path}: has format version {document.get('version')!r}; this pytest-dsr1 reads version "
+            f"{VERSION}"
         )
     if document.get("state") != "complete":
         why = {"running": "the run was killed, or is still going"}.get(

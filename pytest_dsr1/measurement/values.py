@@ -25,7 +25,6 @@ class Measurement:
         workload: the requests.
         fingerprint: what it ran on.
         findings: of the preflight, and of the telemetry over the measured time.
-        allow_mismatch: the user let a machine pass that differs from ``hardware:``.
         result: what the engine measured.
         telemetry: the GPUs over the run.
         gpu_health: summary of the telemetry over the measured time; JSON values.
@@ -40,7 +39,6 @@ class Measurement:
     workload: Workload
     fingerprint: Fingerprint
     findings: tuple[Finding, ...]
-    allow_mismatch: bool
     result: EngineResult
     telemetry: Telemetry
     metrics: Mapping[str, MetricValue]

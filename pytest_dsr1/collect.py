@@ -1,0 +1,145 @@
+"""A scenario YAML becomes tests: one for the machine, one for each target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_dsr1.errors import Dsr1Error
+
+if TYPE_CHECKING:
+    from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.scenario.profiles import Catalogue
+
+SUFFIXES = (".yaml", ".yml")
+
+
+class Selection:
+    """The scenarios of this run: those of the chosen profiles, and the files named as arguments.
+
+    Attributes:
+        paths: the scenario files to collect, in order.
+    """
+
+    def __init__(
+        self,
+        profiles: Sequence[Path],
+        arguments: Sequence[Path],
+        catalogue: Catalogue,
+        overrides: Sequence[str],
+        rootdir: Path,
+        places: dict[Path, str],
+    ) -> None:
+        self.paths = tuple(dict.fromkeys((*profiles, *arguments)))
+        self._catalogue = catalogue
+        self._overrides = overrides
+        self._rootdir = rootdir
+        self._places = places
+        self._loaded: dict[Path, LoadedScenario] = {}
+
+    def load(self, path: Path) -> LoadedScenario:
+        """The scenario of a file, validated once.
+
+        Raises:
+            UserError: all mistakes in the file.
+        """
+        if path not in self._loaded:
+            from pytest_dsr1.scenario.loading import load
+
+            self._loaded[path] = load(path, overrides=self._overrides, catalogue=self._catalogue)
+        return self._loaded[path]
+
+    def all(self) -> list[LoadedScenario]:
+        """Every scenario, in order."""
+        return [self.load(path) for path in self.paths]
+
+    def place(self, path: Path) -> str:
+        """The path of a scenario file in test ids.
+
+        ``suites/...`` for a shipped one wherever it is installed, else relative to rootdir; a file outside of
+        both keeps its whole path.
+        """
+        from pytest_dsr1.scenario.profiles import shipped_suites
+
+        if path in self._places:
+            return self._places[path]
+        for folder, prefix in ((shipped_suites(), "suites/"), (self._rootdir, "")):
+            if path.is_relative_to(folder):
+                return prefix + path.relative_to(folder).as_posix()
+        return path.as_posix()
+
+
+SELECTION = pytest.StashKey[Selection]()
+
+
+def named_files(config: pytest.Config) -> list[Path]:
+    """The YAML files given as arguments; a folder that is walked names none."""
+    names = [argument.split("::")[0] for argument in config.args]
+    paths = [(config.invocation_params.dir / name).resolve() for name in names if name.endswith(SUFFIXES)]
+    return [path for path in paths if path.is_file()]
+
+
+class ScenarioFile(pytest.Module):
+    """The tests of one scenario.
+
+    A module whose functions are made from the YAML, so that everything pytest does with test functions
+    (fixtures and their overriding, -k, markers, --setup-show, other plugins) works for scenarios as well.
+    """
+
+    obj: ModuleType
+
+    def _getobj(self) -> ModuleType:
+        selection = self.config.stash[SELECTION]
+        try:
+            loaded = selection.load(self.path)
+        except Dsr1Error as error:
+            raise self.CollectError(str(error)) from None
+        module = ModuleType(self.path.stem)
+        module.__file__ = str(self.path)
+        for test in _tests(loaded):
+            setattr(module, test.__name__, test)
+        return module
+
+    def funcnamefilter(self, name: str) -> bool:  # noqa: ARG002 - pytest's signature
+        """Every function made from the scenario is a test, whatever ``python_functions`` says."""
+        return True
+
+
+def scenario_file(parent: pytest.Collector, path: Path) -> ScenarioFile:
+    """The collector of a selected scenario file, with its stable place in test ids."""
+    place = parent.config.stash[SELECTION].place(path)
+    collector: ScenarioFile = ScenarioFile.from_parent(parent, path=path, nodeid=place, name=place)
+    return collector
+
+
+def _tests(loaded: LoadedScenario) -> Iterable[FunctionType]:
+    yield _test("environment", _environment, loaded, "hardware")
+    for index, target in enumerate(loaded.scenario.targets):
+        test: Any = _test(f"target[{target.metric}]", _target, loaded, f"targets.{index}")
+        test.dsr1_target = index
+        yield test
+
+
+def _environment(dsr1_preflight: object) -> None:
+    """The machine is what the scenario says; the fixture raises otherwise."""
+
+
+def _target(dsr1_verdict: Any) -> None:
+    """The target is met."""
+    if dsr1_verdict.word != "PASS":
+        pytest.fail(dsr1_verdict.message, pytrace=False)
+
+
+def _test(name: str, body: FunctionType, loaded: LoadedScenario, key: str) -> FunctionType:
+    """The body under the test's own name, located at the scenario's line: pytest and JUnit point there."""
+    file, _, line = loaded.where(key).rpartition(":")
+    code: CodeType = body.__code__.replace(co_filename=file, co_firstlineno=int(line), co_name="test")
+    test = FunctionType(code, body.__globals__, name)
+    test.__annotations__ = body.__annotations__
+    test.__doc__ = body.__doc__
+    test.__module__ = loaded.path.stem
+    return test

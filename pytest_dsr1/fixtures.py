@@ -1,0 +1,277 @@
+"""The fixtures: machine, model, dataset, engine and measurement of a scenario.
+
+They serve the tests made from scenario files and Python tests alike: ``def test_x(dsr1_measurement)`` is
+parameterized over the selected scenarios and shares their one measurement. Each can be overridden in a
+conftest.py as any fixture can.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from pytest_dsr1.collect import SELECTION
+from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError
+
+if TYPE_CHECKING:
+    from pytest_dsr1.engines.base import Engine, Observer
+    from pytest_dsr1.environment.machine import Machine
+    from pytest_dsr1.environment.values import Finding
+    from pytest_dsr1.measurement.values import Measurement
+    from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.scenario.model import Scenario
+    from pytest_dsr1.verdict.words import Verdict, Word
+    from pytest_dsr1.workload.checkpoint import CheckpointFacts
+    from pytest_dsr1.workload.values import Workload
+
+
+@dataclass
+class Outcome:
+    """What became of one scenario in this run.
+
+    Attributes:
+        loaded: the scenario.
+        findings: of the preflight.
+        measurement: None until it was measured, or when it failed.
+        error: why there is none; raised again in every test that asks for it.
+        verdicts: one a judged target.
+        benchmarked: its measurement was given to pytest-benchmark.
+    """
+
+    loaded: LoadedScenario
+    place: str
+    findings: tuple[Finding, ...] = ()
+    measurement: Measurement | None = None
+    error: Dsr1Error | None = None
+    verdicts: list[Verdict] = field(default_factory=list)
+    benchmarked: bool = False
+
+
+Watch = Callable[["LoadedScenario", float], AbstractContextManager["Observer"]]
+"""Makes the observer of one run: from the scenario and its expected duration in s."""
+
+
+@dataclass
+class Session:
+    """What the plugin and the fixtures share: options, outcomes, and the word of each test."""
+
+    watch: Watch
+    results: Path
+    replay: Path | None
+    gpu_setup: str
+    allow_mismatch: bool
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    words: dict[str, Word] = field(default_factory=dict)
+
+
+SESSION = pytest.StashKey[Session]()
+BENCHMARK_FIXTURE = "_dsr1_benchmark"
+
+
+def _raise(error: Dsr1Error) -> NoReturn:
+    """End a fixture: pytest shows the sentence, without a traceback, as an error of set-up.
+
+    The verdict's word travels with the exception, for the exit status and JUnit.
+    """
+    from pytest_dsr1.verdict.words import Word
+
+    failure = pytest.fail.Exception(str(error), pytrace=False)
+    failure.dsr1_word = Word.INVALID  # type: ignore[attr-defined]
+    raise failure
+
+
+def _listed(head: str, lines: Iterable[str], tail: str = "") -> str:
+    return "\n".join([f"{head}:", *(f"  {line}" for line in lines), *([tail] if tail else [])])
+
+
+def _outcome(request: pytest.FixtureRequest, scenario: Scenario) -> Outcome:
+    return request.config.stash[SESSION].outcomes[scenario.name]
+
+
+@pytest.fixture(scope="session")
+def dsr1_scenario(request: pytest.FixtureRequest) -> Scenario:
+    """The scenario, parameterized over those selected; ``${VARIABLE}`` is expanded in it."""
+    loaded: LoadedScenario = request.param
+    session = request.config.stash[SESSION]
+    place = request.config.stash[SELECTION].place(loaded.path)
+    session.outcomes.setdefault(loaded.scenario.name, Outcome(loaded, place))
+    if session.replay:
+        return loaded.scenario
+    from pytest_dsr1.scenario.variables import resolve
+
+    try:
+        return resolve(loaded.scenario, os.environ)
+    except Dsr1Error as error:
+        _raise(error)
+
+
+@pytest.fixture(scope="session")
+def dsr1_preflight(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> tuple[Finding, ...]:
+    """What was found on the machine; raises when it is not the scenario's. Changes nothing."""
+    session, outcome = request.config.stash[SESSION], _outcome(request, dsr1_scenario)
+    if session.replay:
+        measurement: Measurement = request.getfixturevalue("dsr1_measurement")
+        return measurement.findings
+    from pytest_dsr1.environment.machine import look
+
+    findings = look(dsr1_scenario, session.gpu_setup, os.environ, session.results)
+    if session.allow_mismatch:
+        findings = tuple(
+            replace(f, severity="warning", message=f"{f.message} (allowed by --dsr1-allow-mismatch)")
+            if f.severity == "mismatch"
+            else f
+            for f in findings
+        )
+    outcome.findings = findings
+    problems = [f"{f.subject}: {f.message}" for f in findings if f.severity == "mismatch"]
+    if problems:
+        hint = "--dsr1-allow-mismatch runs all the same and keeps this as a warning"
+        outcome.error = InvalidRunError(_listed("this machine is not the scenario's", problems, hint))
+        _raise(outcome.error)
+    return findings
+
+
+@pytest.fixture(scope="session")
+def dsr1_model(dsr1_scenario: Scenario) -> CheckpointFacts:
+    """The checkpoint, checked without reading a weight."""
+    from pytest_dsr1.workload.checkpoint import check_checkpoint
+
+    try:
+        return check_checkpoint(dsr1_scenario.model)
+    except Dsr1Error as error:
+        _raise(error)
+
+
+@pytest.fixture(scope="session")
+def dsr1_dataset(dsr1_scenario: Scenario) -> Workload:
+    """The requests, as a file: the scenario's own, or synthetic ones from the cache."""
+    from pytest_dsr1.workload.prepare import prepare
+
+    try:
+        return prepare(dsr1_scenario.dataset, dsr1_scenario.load, environ=os.environ)
+    except Dsr1Error as error:
+        _raise(error)
+
+
+@pytest.fixture(scope="session")
+def dsr1_gpu(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Iterator[Machine]:
+    """The machine, locked for this run and set up; put back as it was at the end."""
+    from pytest_dsr1.environment.machine import prepared
+
+    request.getfixturevalue("dsr1_preflight")
+    session = request.config.stash[SESSION]
+    with ExitStack() as stack:
+        try:
+            machine = stack.enter_context(prepared(dsr1_scenario, session.gpu_setup, os.environ))
+        except Dsr1Error as error:
+            _raise(error)
+        yield machine
+
+
+@pytest.fixture(scope="session")
+def dsr1_engine(dsr1_scenario: Scenario) -> Engine:
+    """What runs the inference."""
+    from pytest_dsr1.engines import create
+
+    return create(dsr1_scenario.engine)
+
+
+@pytest.fixture(scope="session")
+def dsr1_measurement(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Measurement:
+    """The scenario's one measurement, shared by every test; raises when it is INVALID."""
+    outcome = _outcome(request, dsr1_scenario)
+    if outcome.measurement is None and outcome.error is None:
+        try:
+            _measure(request, dsr1_scenario, outcome)
+        except Dsr1Error as error:
+            outcome.error = error
+    if outcome.error is not None:
+        _raise(outcome.error)
+    assert outcome.measurement is not None
+    return outcome.measurement
+
+
+def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Outcome) -> None:
+    from pytest_dsr1.verdict.validity import invalid_reasons
+
+    session = request.config.stash[SESSION]
+    if session.replay:
+        from pytest_dsr1.measurement.store import load
+
+        saved = load(session.replay)
+        if saved.scenario.name != scenario.name:
+            raise UserError(
+                f"{session.replay}: is a measurement of {saved.scenario.name}, not of {scenario.name}"
+            )
+        measurement = replace(saved, scenario=scenario)
+    else:
+        ready = _ready(request, "dsr1_preflight", "dsr1_model", "dsr1_dataset")
+        from pytest_dsr1.measurement.run import measure
+
+        machine, engine = _ready(request, "dsr1_gpu", "dsr1_engine")
+        measurement = measure(
+            scenario,
+            outcome.place,
+            engine=engine,
+            machine=machine,
+            findings=ready[0],
+            checkpoint=ready[1],
+            workload=ready[2],
+            results=session.results,
+            watch=lambda expected_s: session.watch(outcome.loaded, expected_s),
+        )
+    outcome.measurement = measurement
+    reasons = invalid_reasons(measurement)
+    if reasons:
+        raise InvalidRunError(_listed("the run proves nothing", reasons, f"results: {measurement.folder}"))
+
+
+def _ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:
+    """The values of these fixtures; what is wrong with any of them is said all at once."""
+    values, problems = [], []
+    for name in names:
+        try:
+            values.append(request.getfixturevalue(name))
+        except pytest.fail.Exception as failure:
+            problems.append(str(failure.msg))
+    if problems:
+        raise InvalidRunError("\n".join(problems))
+    return values
+
+
+@pytest.fixture
+def dsr1_verdict(request: pytest.FixtureRequest, dsr1_measurement: Measurement) -> Verdict:
+    """The verdict on the target of a scenario's test."""
+    from pytest_dsr1.verdict.targets import judge
+    from pytest_dsr1.verdict.words import Word
+
+    outcome = _outcome(request, dsr1_measurement.scenario)
+    key: int = request.function.dsr1_target
+    verdict = judge(dsr1_measurement.scenario.targets[key], dsr1_measurement)
+    if verdict.word is not Word.PASS:
+        where = outcome.loaded.where(f"targets.{key}")
+        verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {dsr1_measurement.folder}")
+    outcome.verdicts.append(verdict)
+    if verdict.word is Word.INVALID:
+        _raise(InvalidRunError(verdict.message))
+    return verdict
+
+
+@pytest.fixture
+def _dsr1_benchmark(request: pytest.FixtureRequest, dsr1_measurement: Measurement) -> None:
+    """Give each valid measurement to pytest-benchmark once, whatever tests are selected."""
+    outcome = _outcome(request, dsr1_measurement.scenario)
+    if outcome.benchmarked:
+        return
+    from pytest_dsr1.measurement.benchmark import Rounds, feed
+
+    rounds = Rounds(dsr1_measurement)
+    request.node.add_marker(pytest.mark.benchmark(timer=rounds.timer, disable_gc=False))
+    feed(request.getfixturevalue("benchmark"), rounds, f"{outcome.place}::measurement")
+    outcome.benchmarked = True

@@ -1,0 +1,133 @@
+"""One run: the engine answers the workload while the GPUs are watched, and everything is saved as it goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_dsr1.engines.base import Engine, Job, Observer, Phase, RequestRecord
+from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.measurement.metrics import combine, from_records
+from pytest_dsr1.measurement.plausibility import suspicions
+from pytest_dsr1.measurement.store import ResultFolder
+from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.scenario.model import Length, Normal, Scenario
+
+if TYPE_CHECKING:
+    from pytest_dsr1.environment.machine import Machine
+    from pytest_dsr1.environment.values import Finding
+    from pytest_dsr1.workload.checkpoint import CheckpointFacts
+    from pytest_dsr1.workload.values import Workload
+
+
+def mean_tokens(length: Length) -> float:
+    """The expected number of tokens of one request."""
+    if isinstance(length, int):
+        return float(length)
+    return float(length.mean) if isinstance(length, Normal) else (length.minimum + length.maximum) / 2
+
+
+def expected_s(scenario: Scenario) -> float | None:
+    """How long the measured part takes when the targets are met exactly, in s.
+
+    From the first target that says how fast tokens or requests come out; None when no target does.
+    """
+    requests, concurrency = scenario.load.num_requests, scenario.load.concurrency
+    tokens = requests * mean_tokens(scenario.dataset.output_tokens)
+    gpus = max(scenario.hardware.count, 1)
+    for target in scenario.targets:
+        rate_tok_s = {
+            "total_output_throughput": target.value,
+            "per_gpu_output_throughput": target.value * gpus,
+            "per_user_output_throughput": target.value * min(concurrency, requests),
+            "request_throughput": target.value * tokens / requests,
+        }.get(target.metric)
+        if rate_tok_s:
+            return tokens / rate_tok_s
+    return None
+
+
+def run_timeout_s(scenario: Scenario) -> float:
+    """The longest measured time: the scenario's, else three times the plan plus 10 minutes."""
+    return scenario.engine.run_timeout_s or 3 * (expected_s(scenario) or 0.0) + 600
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorder:
+    """Passes everything on to who watches, and writes each record down."""
+
+    watcher: Observer
+    folder: ResultFolder
+    machine: Machine
+
+    def phase(self, phase: Phase, detail: str = "") -> None:
+        if phase == "measuring":
+            self.machine.measuring()
+        self.watcher.phase(phase, detail)
+
+    def progress(self, requests: int, output_tokens: int) -> None:
+        self.watcher.progress(requests, output_tokens)
+
+    def record(self, record: RequestRecord) -> None:
+        self.folder.record(record)
+        self.watcher.record(record)
+
+
+def measure(
+    scenario: Scenario,
+    place: str,
+    *,
+    engine: Engine,
+    machine: Machine,
+    findings: tuple[Finding, ...],
+    checkpoint: CheckpointFacts,
+    workload: Workload,
+    results: Path,
+    watch: Callable[[float], AbstractContextManager[Observer]],
+) -> Measurement:
+    """Run the scenario once and save it.
+
+    Raises:
+        Dsr1Error: the run failed; the result folder says so too.
+    """
+    started = datetime.now(timezone.utc)
+    unix_minus_monotonic_s = time.time() - time.monotonic()
+    with ResultFolder.create(results, scenario, place, started) as folder:
+        try:
+            with (
+                machine.watched(folder.path / "telemetry.jsonl") as watched,
+                watch(expected_s(scenario) or 0.0) as watcher,
+            ):
+                job = Job(scenario, workload, folder.engine, run_timeout_s(scenario))
+                result = engine.run(job, _Recorder(watcher, folder, machine))
+        except Dsr1Error as error:
+            folder.fail(str(error))
+            raise
+        except BaseException as error:
+            folder.fail(f"ended by {type(error).__name__}")
+            raise
+        from_s, to_s = result.measured_from_s, result.measured_to_s
+        told = from_records(result.records, result.gpus)
+        metrics = combine(result.report, told)
+        doubts = suspicions(scenario, result.report, told, metrics)
+        measurement = Measurement(
+            scenario=scenario,
+            place=place,
+            started_utc=started.isoformat(timespec="seconds"),
+            unix_minus_monotonic_s=unix_minus_monotonic_s,
+            workload=workload,
+            fingerprint=machine.fingerprint(scenario, checkpoint, workload, result.versions),
+            findings=(*findings, *machine.assess(scenario.validity, from_s, to_s)),
+            result=replace(result, warnings=(*result.warnings, *doubts)),
+            telemetry=watched.telemetry,
+            metrics=metrics,
+            folder=folder.path,
+            gpu_health=machine.summary(from_s, to_s),
+        )
+        folder.complete(measurement)
+    return measurement

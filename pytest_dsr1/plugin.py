@@ -1,0 +1,340 @@
+"""Options and hooks. Imports nothing heavy: every pytest run on the machine pays for this file."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_dsr1.collect import SELECTION, ScenarioFile, Selection, named_files, scenario_file
+from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.fixtures import (
+    BENCHMARK_FIXTURE,
+    SESSION,
+    Outcome,
+    Session,
+    _dsr1_benchmark,
+    dsr1_dataset,
+    dsr1_engine,
+    dsr1_gpu,
+    dsr1_measurement,
+    dsr1_model,
+    dsr1_preflight,
+    dsr1_scenario,
+    dsr1_verdict,
+)
+
+if TYPE_CHECKING:
+    from pytest_dsr1.engines.base import Observer
+    from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.scenario.profiles import Catalogue
+
+__all__ = [
+    "_dsr1_benchmark",
+    "dsr1_dataset",
+    "dsr1_engine",
+    "dsr1_gpu",
+    "dsr1_measurement",
+    "dsr1_model",
+    "dsr1_preflight",
+    "dsr1_scenario",
+    "dsr1_verdict",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options; every name begins with ``--dsr1-``."""
+    group = parser.getgroup("dsr1", "DeepSeek-R1 performance scenarios")
+    group.addoption(
+        "--dsr1-profile",
+        action="append",
+        metavar="NAME",
+        help="run the scenarios of these profiles: names or globs, separated by commas",
+    )
+    group.addoption("--dsr1-list", action="store_true", help="list the profiles and exit")
+    group.addoption(
+        "--dsr1-plan",
+        action="store_true",
+        help="print what would run, on what and for how long, as a shell script, and exit",
+    )
+    group.addoption(
+        "--dsr1-set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one value of the scenarios for this run, such as engine.max_batch_size=64",
+    )
+    group.addoption(
+        "--dsr1-suites",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder of scenarios of your own; they come before the shipped ones (also ini: dsr1_suites)",
+    )
+    group.addoption(
+        "--dsr1-results",
+        default=".dsr1",
+        metavar="DIR",
+        help="where results are saved, as DIR/<profile>/<UTC time>/ (default: .dsr1)",
+    )
+    group.addoption("--dsr1-replay", metavar="DIR", help="judge a saved result again, without GPU or engine")
+    group.addoption(
+        "--dsr1-gpu-setup",
+        choices=("check", "apply", "off"),
+        default="check",
+        help="check: compare the GPUs' settings with the published set-up; apply: make them so, and restore "
+        "them afterwards; off: do not look (default: check)",
+    )
+    group.addoption(
+        "--dsr1-allow-mismatch",
+        action="store_true",
+        help="run although the machine differs from the scenario's hardware; kept as a warning",
+    )
+    parser.addini("dsr1_suites", "folders of scenarios of your own", type="paths", default=[])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Select the scenarios. With none selected nothing more of the plugin is loaded."""
+    replay = config.getoption("--dsr1-replay")
+    profiles = ",".join(config.getoption("--dsr1-profile") or ())
+    arguments = named_files(config)
+    if not (profiles or replay or arguments):
+        return
+    _refuse_xdist(config)
+    selection = _select(config, profiles, arguments, replay)
+    config.stash[SELECTION] = selection
+    config.stash[SESSION] = Session(
+        watch=lambda loaded, expected_s: _progress(config, loaded, expected_s),
+        results=config.invocation_params.dir / config.getoption("--dsr1-results"),
+        replay=config.invocation_params.dir / replay if replay else None,
+        gpu_setup=config.getoption("--dsr1-gpu-setup"),
+        allow_mismatch=config.getoption("--dsr1-allow-mismatch"),
+    )
+    named = [str(path) for path in selection.paths if path not in arguments]
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        config.args.extend(named)
+    elif named:
+        config.args[:] = named
+
+
+def _refuse_xdist(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+        raise pytest.UsageError(
+            "dsr1: scenarios are measured by one process, since two measurements on one machine disturb each "
+            "other; run them without -n (or with -n0), in a run of their own"
+        )
+
+
+def _catalogue(config: pytest.Config) -> Catalogue:
+    from pytest_dsr1.scenario.profiles import discover
+
+    folders = [config.invocation_params.dir / folder for folder in config.getoption("--dsr1-suites")]
+    return discover([*folders, *config.getini("dsr1_suites")])
+
+
+def _select(config: pytest.Config, profiles: str, arguments: list[Path], replay: str | None) -> Selection:
+    try:
+        catalogue = _catalogue(config)
+        chosen = catalogue.select(profiles) if profiles else []
+        places: dict[Path, str] = {}
+        if replay:
+            from pytest_dsr1.measurement.store import load
+
+            saved = load(config.invocation_params.dir / replay)
+            if not profiles:
+                chosen = [saved.folder / "scenario.yaml"]
+                places = {chosen[0]: saved.place}
+        selection = Selection(
+            chosen, arguments, catalogue, config.getoption("--dsr1-set"), config.rootpath, places
+        )
+        for path in chosen:
+            selection.load(path)
+    except Dsr1Error as error:
+        raise pytest.UsageError(str(error)) from None
+    return selection
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """``--dsr1-list`` and ``--dsr1-plan`` print and end; nothing is collected."""
+    if not (config.getoption("--dsr1-list") or config.getoption("--dsr1-plan")):
+        return None
+    try:
+        catalogue = _catalogue(config)
+        names = ",".join(config.getoption("--dsr1-profile") or ())
+        chosen = catalogue.select(names) if names else []
+        paths = chosen or named_files(config) or catalogue.select("*")
+        selection = Selection(paths, (), catalogue, config.getoption("--dsr1-set"), config.rootpath, {})
+        for line in _printed(config, selection):
+            print(line)
+    except Dsr1Error as error:
+        raise pytest.UsageError(str(error)) from None
+    return 0
+
+
+def _printed(config: pytest.Config, selection: Selection) -> Iterable[str]:
+    if config.getoption("--dsr1-list"):
+        from pytest_dsr1.reporting.listing import listing
+
+        return listing(selection.all())
+    from pytest_dsr1.reporting.plan import plan
+
+    return plan(selection.all(), config.getoption("--dsr1-gpu-setup"))
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFile | None:
+    """A selected scenario file is a test file; any other YAML is left alone."""
+    selection = parent.config.stash.get(SELECTION, None)
+    if selection is None or file_path not in selection.paths:
+        return None
+    return scenario_file(parent, file_path)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test that asks for a scenario its own one, or a Python test every selected one."""
+    if "dsr1_scenario" not in metafunc.fixturenames:
+        return
+    selection = metafunc.config.stash.get(SELECTION, None)
+    if selection is None:
+        metafunc.parametrize("dsr1_scenario", [], indirect=True, scope="session")
+        return
+    file = metafunc.definition.getparent(ScenarioFile)
+    loaded = [selection.load(file.path)] if file else selection.all()
+    ids = [pytest.HIDDEN_PARAM] if file else [each.scenario.name for each in loaded]
+    metafunc.parametrize("dsr1_scenario", loaded, ids=ids, indirect=True, scope="session")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
+    """Tests of a measurement count as benchmarks for --benchmark-only and --benchmark-skip.
+
+    pytest-benchmark looks for its fixture's name; it is shown the name, and the fixture that feeds it stays.
+    """
+    measured = [
+        item
+        for item in items
+        if SELECTION in config.stash and "dsr1_measurement" in getattr(item, "fixturenames", ())
+    ]
+    if not (measured and config.pluginmanager.hasplugin("benchmark")):
+        return (yield)
+    lists: dict[int, list[str]] = {id(names): names for names in (item.fixturenames for item in measured)}  # type: ignore[attr-defined]
+    shown = [names for names in lists.values() if "benchmark" not in names]
+    for names in shown:
+        names.append("benchmark")
+    try:
+        return (yield)
+    finally:
+        for names in shown:
+            names.remove("benchmark")
+            names.append(BENCHMARK_FIXTURE)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Note each test's word, and hand the measurement to JUnit."""
+    session = item.config.stash.get(SESSION, None)
+    callspec = getattr(item, "callspec", None)
+    loaded = callspec.params.get("dsr1_scenario") if callspec else None
+    if session is None or loaded is None:
+        return (yield)
+    _note(session, item, call, session.outcomes.get(loaded.scenario.name))
+    return (yield)
+
+
+def _note(session: Session, item: pytest.Item, call: pytest.CallInfo[None], outcome: Outcome | None) -> None:
+    from pytest_dsr1.reporting.junit import properties
+    from pytest_dsr1.verdict.words import Word
+
+    error = call.excinfo.value if call.excinfo else None
+    word: Word | None = getattr(error, "dsr1_word", None)
+    verdict = getattr(item, "funcargs", {}).get("dsr1_verdict")
+    if call.when == "call":
+        word = verdict.word if verdict else (Word.FAIL if error else Word.PASS)
+    elif call.when == "setup" and word is None:
+        return
+    if call.when == "teardown":
+        return
+    if word is not None:
+        session.words[item.nodeid] = word
+    if outcome is not None:
+        item.user_properties.extend(properties(outcome, word))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Turn 'some test failed' into the exit status of the verdicts: 1 before 10 before 11 before 12."""
+    state = session.config.stash.get(SESSION, None)
+    if state is None or exitstatus != pytest.ExitCode.TESTS_FAILED:
+        return
+    from pytest_dsr1.verdict.words import Word, exit_status
+
+    not_ours = session.testsfailed - sum(word is not Word.PASS for word in state.words.values())
+    status = exit_status(state.words.values())
+    if status is not None and not_ours <= 0:
+        session.exitstatus = status
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The PERFORMANCE OVERVIEW."""
+    session = config.stash.get(SESSION, None)
+    shown = [o for o in session.outcomes.values() if o.measurement or o.error] if session else []
+    if not shown:
+        return
+    from pytest_dsr1.reporting.overview import overview
+
+    terminalreporter.section("PERFORMANCE OVERVIEW")
+    for text, markup in overview(shown, terminalreporter.config.get_terminal_writer().fullwidth):
+        terminalreporter.write_line(text, **markup)
+
+
+def _progress(
+    config: pytest.Config, loaded: LoadedScenario, expected_s: float
+) -> AbstractContextManager[Observer]:
+    from pytest_dsr1.reporting.progress import Progress
+
+    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+    terminal = reporter is not None and reporter.isatty
+
+    def write(line: str) -> None:
+        if reporter is None:
+            return
+        if terminal:
+            reporter.rewrite(line[: reporter.config.get_terminal_writer().fullwidth - 1], erase=True)
+        else:
+            reporter.ensure_newline()
+            reporter.write_line(line)
+
+    if terminal:
+        reporter.ensure_newline()
+    scenario = loaded.scenario
+    return Progress(scenario.name, scenario.load.num_requests, expected_s, write, terminal=terminal)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, object]) -> None:
+    """The GPU machine, beside what pytest-benchmark says of the host."""
+    session = config.stash.get(SESSION, None)
+    for outcome in session.outcomes.values() if session else ():
+        if outcome.measurement:
+            facts = outcome.measurement.fingerprint.facts
+            machine_info["gpu"] = {
+                key: facts[key] for key in ("gpu.name", "gpu.count", "driver") if key in facts
+            }
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_compare_machine_info(
+    config: pytest.Config, benchmarksession: Any, compared_benchmark: dict[str, Any]
+) -> None:
+    """Say for each benchmark what differs between this run's fingerprint and the compared one's."""
+    session = config.stash.get(SESSION, None)
+    if session is None:
+        return
+    from pytest_dsr1.reporting.comparison import differences
+
+    for line in differences(session.outcomes.values(), compared_benchmark):
+        benchmarksession.logger.warning(line)

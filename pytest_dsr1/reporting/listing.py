@@ -1,0 +1,35 @@
+"""``--dsr1-list``: what there is, with hardware, engine and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from pytest_dsr1.reporting.overview import machine
+from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.scenario.model import Scenario, Target
+from pytest_dsr1.verdict.targets import number
+
+if TYPE_CHECKING:
+    from pytest_dsr1.scenario.loading import LoadedScenario
+
+
+def _target(target: Target) -> str:
+    metric = METRICS[target.metric]
+    sign = ">=" if metric.better == "higher" else "<="
+    bound = f"{sign} {number(target.value)} {metric.unit}"
+    return f"{metric.label} {bound} (tolerance {target.tolerance_percent:g}%)"
+
+
+def _lines(scenario: Scenario) -> Iterable[str]:
+    yield scenario.name
+    yield f"    {scenario.description}"
+    yield f"    {machine(scenario)}"
+    for target in scenario.targets:
+        yield f"    {_target(target)}"
+
+
+def listing(scenarios: Sequence[LoadedScenario]) -> Iterable[str]:
+    """The lines to print; the profiles' names stand in the first column."""
+    for loaded in scenarios:
+        yield from _lines(loaded.scenario)

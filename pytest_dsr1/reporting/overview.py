@@ -1,0 +1,116 @@
+"""The PERFORMANCE OVERVIEW at the end of a run: what was measured, against what, and the verdict."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+
+from pytest_dsr1.fixtures import Outcome
+from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.verdict.targets import number
+from pytest_dsr1.verdict.words import Verdict, Word
+
+Line = tuple[str, Mapping[str, bool]]
+"""Text and pytest's markup for it."""
+
+_SHOWN = (
+    "total_output_throughput",
+    "per_user_output_throughput",
+    "per_gpu_output_throughput",
+    "request_throughput",
+    "average_request_latency",
+    "average_ttft",
+    "average_tpot",
+    "acceptance_length",
+    "average_concurrency",
+)
+COLOURS: Mapping[Word, Mapping[str, bool]] = {
+    Word.PASS: {"green": True, "bold": True},
+    Word.FAIL: {"red": True, "bold": True},
+    Word.INVALID: {"yellow": True, "bold": True},
+}
+
+
+def overview(outcomes: Sequence[Outcome], width: int) -> Iterable[Line]:
+    """The lines to print, for a terminal of that many columns."""
+    for index, outcome in enumerate(outcomes):
+        if index:
+            yield "", {}
+        yield from _scenario(outcome, width)
+
+
+def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
+    scenario = outcome.loaded.scenario
+    measurement = outcome.measurement
+    yield f"{scenario.name}  ({machine(scenario)})", {"bold": True}
+    if outcome.error is not None:
+        yield from _wrapped("INVALID", str(outcome.error), width, COLOURS[Word.INVALID])
+    if measurement is None:
+        return
+    if outcome.verdicts:
+        yield from _targets(outcome.verdicts, width)
+    judged = {v.metric for v in outcome.verdicts}
+    rest = [
+        f"{METRICS[name].label} {number(measurement.metrics[name].value)} {METRICS[name].unit}"
+        for name in _SHOWN
+        if name in measurement.metrics and name not in judged
+    ]
+    yield from _wrapped("also", "; ".join(rest), width)
+    for label, text in _health(measurement):
+        yield from _wrapped(label, text, width)
+    for warning in (*outcome.loaded.warnings, *measurement.warnings):
+        yield from _wrapped("warning", warning, width, {"yellow": True})
+    yield from _wrapped("results", str(measurement.folder), width)
+
+
+def machine(scenario: Scenario) -> str:
+    """Hardware and engine in a few words."""
+    hardware = scenario.hardware
+    gpus = f"{hardware.count} x {hardware.gpu}" if hardware.gpu else "CPU"
+    return f"{gpus}, engine {scenario.engine.type}"
+
+
+def _targets(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
+    """A row a target; below 100 columns the bound stands on a line of its own."""
+    labels = max(len(METRICS[v.metric].label) for v in verdicts)
+    for verdict in verdicts:
+        metric = METRICS[verdict.metric]
+        measured = "not measured" if verdict.measured is None else f"{number(verdict.measured)} {metric.unit}"
+        sign = ">=" if metric.better == "higher" else "<="
+        margin = "" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%"
+        row = f"  {verdict.word.value:<8}{metric.label:<{labels}}  {measured:>18}  {margin:>8}"
+        bound = f"bound {sign} {number(verdict.bound)}, target {number(verdict.target)} {metric.unit}"
+        markup = COLOURS.get(verdict.word, {})
+        if len(row) + 2 + len(bound) <= width:
+            yield f"{row}  {bound}", markup
+        else:
+            yield row, markup
+            yield f"          {bound}", {}
+
+
+def _health(measurement: Measurement) -> Iterable[tuple[str, str]]:
+    health = measurement.gpu_health.get("text")
+    if isinstance(health, str):
+        yield "GPUs", health
+    bound = measurement.result.facts.get("bound")
+    if isinstance(bound, str):
+        yield "bound", bound
+
+
+def _wrapped(label: str, text: str, width: int, markup: Mapping[str, bool] | None = None) -> Iterable[Line]:
+    """A labelled paragraph, indented under its label; the text's own line breaks are kept."""
+    if not text:
+        return
+    first = f"  {label:<8}"
+    for paragraph in text.splitlines():
+        for line in textwrap.wrap(
+            paragraph,
+            max(width - len(first), 30),
+            break_long_words=False,
+            break_on_hyphens=False,
+            subsequent_indent="  " if paragraph.startswith("  ") else "",
+        ) or [""]:
+            yield f"{first}{line}", markup or {}
+            first = " " * len(first)

@@ -1,0 +1,126 @@
+"""The progress of a run: one line that is rewritten on a terminal, plain periodic lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+
+from pytest_dsr1.engines.base import Phase, RequestRecord
+
+TERMINAL_INTERVAL_S = 0.5
+PLAIN_INTERVAL_S = 30.0
+RATE_WINDOW_S = 10.0
+
+
+def clock(seconds: float) -> str:
+    """A duration as m:ss, or h:mm:ss from one hour."""
+    whole = max(int(seconds), 0)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Progress:
+    """Watches one run (an :class:`~pytest_dsr1.engines.base.Observer`) and says how far it is.
+
+    A thread of its own writes, since an engine can be silent for half an hour while weights load.
+
+    Args:
+        name: the profile.
+        requests: how many are measured.
+        expected_s: how long the measurement should take.
+        write: takes a whole line of text, without an end.
+        terminal: rewrite one line, or write a new line on each change of phase and every 30 s.
+        gpus: what the GPUs are doing now, such as ``612 W 1980 MHz``; empty on the CPU.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        requests: int,
+        expected_s: float,
+        write: Callable[[str], None],
+        *,
+        terminal: bool,
+        gpus: Callable[[], str] = str,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name, self._requests, self._expected_s = name, requests, expected_s
+        self._write, self._terminal, self.gpus, self._now = write, terminal, gpus, now
+        self._phase: Phase = "starting"
+        self._detail = ""
+        self._phase_since_s = now()
+        self._done = (0, 0)
+        self._recent: deque[tuple[float, int]] = deque()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._tick, name="dsr1-progress", daemon=True)
+
+    def __enter__(self) -> Progress:
+        self._show()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._terminal:
+            self._write("")
+
+    def phase(self, phase: Phase, detail: str = "") -> None:
+        """A new phase, or more detail on this one."""
+        with self._lock:
+            changed = phase != self._phase
+            if changed:
+                self._phase, self._phase_since_s = phase, self._now()
+            self._detail = detail
+        if changed and not self._terminal:
+            self._show()
+
+    def progress(self, requests: int, output_tokens: int) -> None:
+        """Measured requests and output tokens so far."""
+        with self._lock:
+            now = self._now()
+            self._done = (requests, output_tokens)
+            self._recent.append((now, output_tokens))
+            while len(self._recent) > 2 and now - self._recent[0][0] > RATE_WINDOW_S:
+                self._recent.popleft()
+
+    def record(self, record: RequestRecord) -> None:
+        """Nothing to show of a single request."""
+
+    def line(self) -> str:
+        """The state in one line."""
+        with self._lock:
+            now = self._now()
+            elapsed_s = now - self._phase_since_s
+            parts = [f"{self._name}: {self._phase}"]
+            if self._phase == "measuring":
+                parts.append(f"{self._done[0]:,}/{self._requests:,} requests")
+                if len(self._recent) > 1 and self._recent[-1][0] > self._recent[0][0]:
+                    (from_s, before), (to_s, after) = self._recent[0], self._recent[-1]
+                    parts.append(f"{(after - before) / (to_s - from_s):,.0f} tok/s")
+            gpus = self.gpus()
+            if gpus:
+                parts.append(gpus)
+            parts.append(clock(elapsed_s))
+            if self._phase == "measuring":
+                share = self._done[0] / self._requests
+                left_s = elapsed_s * (1 - share) / share if share > 0.05 else self._expected_s - elapsed_s
+                if left_s > 0:
+                    parts.append(f"about {clock(left_s)} left")
+            elif self._detail:
+                parts.append(self._detail)
+            return "  ".join(parts)
+
+    def _show(self) -> None:
+        self._write(self.line())
+
+    def _tick(self) -> None:
+        interval_s = TERMINAL_INTERVAL_S if self._terminal else PLAIN_INTERVAL_S
+        while not self._stop.wait(interval_s):
+            self._show()

@@ -1,0 +1,138 @@
+"""Saved results: what is written when, and what a damaged folder says."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.environment.values import Telemetry
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.measurement.store import ResultFolder, load
+from tests.builders import measurement, records, scenario
+
+NOW = datetime(2026, 11, 23, 20, 5, 12, tzinfo=timezone.utc)
+
+
+def create(root: Path) -> ResultFolder:
+    return ResultFolder.create(root, scenario(), "suites/small.yaml", NOW)
+
+
+def saved(root: Path) -> Path:
+    with create(root) as folder:
+        folder.complete(measurement(folder.path))
+        return folder.path
+
+
+def test_a_measurement_comes_back_as_it_was(tmp_path: Path) -> None:
+    with create(tmp_path) as folder:
+        written = measurement(folder.path, telemetry=Telemetry(interval_s=0.1))
+        folder.complete(written)
+    assert load(folder.path) == written
+    assert folder.path == tmp_path / "small" / "20261123T200512Z"
+
+
+def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
+    with create(tmp_path) as first, create(tmp_path) as second:
+        assert (first.path.name, second.path.name) == ("20261123T200512Z", "20261123T200512Z-2")
+
+
+def test_a_killed_run_leaves_what_it_had(tmp_path: Path) -> None:
+    """Nothing is closed or completed here: the files on disk are what a SIGKILL leaves."""
+    folder = create(tmp_path)
+    for record in records(3):
+        folder.record(record)
+    lines = (folder.path / "requests.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [0, 1, 2]
+    assert json.loads((folder.path / "measurement.json").read_text(encoding="utf-8"))["state"] == "running"
+    with pytest.raises(
+        UserError, match="holds no complete measurement: the run was killed, or is still going"
+    ):
+        load(folder.path)
+    with folder:
+        pass
+
+
+def test_a_failed_run_says_why(tmp_path: Path) -> None:
+    with create(tmp_path) as folder:
+        folder.fail("out of GPU memory")
+    with pytest.raises(UserError, match="holds no complete measurement: the run failed: out of GPU memory"):
+        load(folder.path)
+
+
+def _edit(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        path = folder / "measurement.json"
+        document = json.loads(path.read_text(encoding="utf-8"))
+        change(document)
+        path.write_text(json.dumps(document), encoding="utf-8")
+
+    return apply
+
+
+def _a_folder_instead(folder: Path) -> None:
+    (folder / "measurement.json").unlink()
+    (folder / "measurement.json").mkdir()
+
+
+def _write(name: str, text: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_text(text, encoding="utf-8") and None
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
+    "no file": (
+        lambda f: (f / "measurement.json").unlink(),
+        "no measurement.json; --dsr1-replay takes a folder",
+    ),
+    "a folder": (
+        _a_folder_instead,
+        "measurement.json: cannot be read: Is a directory",
+    ),
+    "truncated": (_write("measurement.json", '{"format": '), "measurement.json: is not JSON"),
+    "another JSON": (_write("measurement.json", "[]"), 'is not a saved measurement ("format" is not'),
+    "a later version": (
+        _edit(lambda d: d.update(version=9)),
+        "has format version 9; this pytest-dsr1 reads version 1",
+    ),
+    "no state": (_edit(lambda d: d.pop("state")), "holds no complete measurement"),
+    "no body": (_edit(lambda d: d.pop("measurement")), "'measurement' is missing; the file was changed"),
+    "no scenario": (_edit(lambda d: d["measurement"].pop("scenario")), "'scenario' is missing"),
+    "a scenario of another time": (
+        _edit(lambda d: d["measurement"]["scenario"].update(colour="red")),
+        "colour: extra inputs are not permitted; the file was changed after it was written",
+    ),
+    "a number as text": (
+        _edit(lambda d: d["measurement"]["result"].update(gpus="eight")),
+        "result.gpus: input should be a valid integer",
+    ),
+    "a broken record": (
+        _write("requests.jsonl", '{"id": 0}\n'),
+        "requests.jsonl:1: submitted_s: field required",
+    ),
+    "half a record": (
+        _write("requests.jsonl", '{"id": 0, "subm'),
+        "requests.jsonl:1: the document: invalid json",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_one_sentence(tmp_path: Path, damage: str) -> None:
+    folder = saved(tmp_path)
+    change, message = DAMAGE[damage]
+    change(folder)
+    with pytest.raises(UserError) as caught:
+        load(folder)
+    assert message in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_results_that_cannot_be_written(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("", encoding="utf-8")
+    with pytest.raises(
+        UserError, match="results cannot be written: Not a directory; give another folder with"
+    ):
+        create(blocked)

@@ -1,0 +1,84 @@
+"""Targets: direction, tolerance, words and sentences."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_dsr1.scenario.metrics import METRICS, TARGETABLE
+from pytest_dsr1.scenario.model import Target
+from pytest_dsr1.verdict.targets import bound, judge, number
+from pytest_dsr1.verdict.words import Word
+from tests.builders import measurement, records, scenario
+
+
+def target(metric: str, value: float, tolerance_percent: float = 5.0) -> Target:
+    return Target(metric=metric, value=value, tolerance_percent=tolerance_percent)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "word", "message"),
+    [
+        (
+            "total_output_throughput",
+            8.0,
+            "PASS",
+            "total output throughput 8 tok/s is 0.0% above the target 8 (tolerance 5%: at least 7.6 tok/s)",
+        ),
+        ("total_output_throughput", 8.42, "PASS", "8 tok/s is 5.0% below the target 8.42"),
+        ("total_output_throughput", 8.43, "FAIL", "8 tok/s is 5.1% below the target 8.43"),
+        ("average_ttft", 240.0, "PASS", "250 ms is 4.2% above the target 240 (tolerance 5%: at most 252 ms)"),
+        ("average_ttft", 235.0, "FAIL", "250 ms is 6.4% above the target 235"),
+        ("average_ttft", 500.0, "PASS", "250 ms is 50.0% below the target 500"),
+    ],
+)
+def test_the_verdict_and_its_sentence(metric: str, value: float, word: str, message: str) -> None:
+    verdict = judge(target(metric, value), measurement())
+    assert verdict.word == word
+    assert message in verdict.message
+    assert verdict.subject == f"target[{metric}]"
+
+
+def test_the_bound_itself_passes() -> None:
+    assert judge(target("total_output_throughput", 8.0, 0.0), measurement()).word is Word.PASS
+    assert judge(target("average_ttft", 250.0, 0.0), measurement()).word is Word.PASS
+
+
+@pytest.mark.parametrize(
+    ("metric", "changes", "hint"),
+    [
+        ("average_ttft", {"records": records(streaming=False)}, "set engine.streaming: true"),
+        ("tpot_p99", {"records": records(streaming=False)}, "set engine.streaming: true"),
+        ("per_gpu_output_throughput", {}, "this engine does not report it; remove the target or use another"),
+    ],
+)
+def test_what_was_not_measured_is_invalid(metric: str, changes: dict[str, Any], hint: str) -> None:
+    verdict = judge(target(metric, 1.0), measurement(**changes))
+    assert verdict.word is Word.INVALID
+    assert verdict.measured is None
+    assert f"{METRICS[metric].label} was not measured by engine transformers: {hint}" in verdict.message
+
+
+@given(st.sampled_from(TARGETABLE), st.floats(1e-3, 1e6), st.floats(0, 99))
+def test_the_margin_and_the_bound_agree(metric: str, value: float, tolerance_percent: float) -> None:
+    """PASS is exactly 'not more than the tolerance on the bad side', in either direction."""
+    verdict = judge(target(metric, value, tolerance_percent), measurement(scenario=scenario()))
+    if verdict.margin_percent is None:
+        assert verdict.word is Word.INVALID
+        return
+    if abs(verdict.margin_percent + tolerance_percent) > 1e-6:
+        assert (verdict.word is Word.PASS) == (verdict.margin_percent > -tolerance_percent)
+
+
+def test_bounds_lie_on_the_bad_side() -> None:
+    assert bound(target("total_output_throughput", 100.0)) == pytest.approx(95.0)
+    assert bound(target("average_ttft", 100.0)) == pytest.approx(105.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(11489.2671, "11,489"), (158.1196, "158.1"), (0.1341, "0.1341"), (0.00012, "0.000120")],
+)
+def test_numbers_are_written_for_people(value: float, text: str) -> None:
+    assert number(value) == text
