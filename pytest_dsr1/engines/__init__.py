@@ -15,6 +15,6 @@ def create(engine: model.Engine) -> Engine:
         from pytest_dsr1.engines.trtllm_bench import TrtllmBenchEngine
 
         return TrtllmBenchEngine()
-    from pytest_dsr1.engines.embedded import EmbeddedEngine
+    from pytest_dsr1.engines.embedded import TransformersEngine
 
-    return EmbeddedEngine()
+    return TransformersEngine()
