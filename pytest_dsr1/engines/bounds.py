@@ -80,8 +80,8 @@ def decode_bound(
         output_tok_s=batch / step_s,
         formula=(
             f"a step of {batch} reads {weights / 1e9:.2f} GB of weights ({experts:.1f} of {total} routed "
-            f"experts a layer expected under uniform routing) and {cache / 1e9:.2f} GB of KV cache, which takes "
-            f"{step_s * 1e3:.3f} ms at {bandwidth_tb_s:g} TB/s: {batch} / {step_s * 1e3:.3f} ms = "
+            f"experts a layer expected under uniform routing) and {cache / 1e9:.2f} GB of KV cache, which "
+            f"takes {step_s * 1e3:.3f} ms at {bandwidth_tb_s:g} TB/s: {batch} / {step_s * 1e3:.3f} ms = "
             f"{batch / step_s:.1f} tok/s"
         ),
     )

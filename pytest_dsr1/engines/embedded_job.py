@@ -72,7 +72,7 @@ def read_items(path: Path, count: int, vocab_size: int) -> list[Item]:
             if not line.strip():
                 continue
             request = json.loads(line)
-            ids = request.get("input_ids")
+            ids = request.get("input_ids") or request.get("logits")
             if not ids:
                 raise WorkerError(
                     f"{path}:{number}: the request has no `input_ids`, and the embedded engine has no "

@@ -1,7 +1,7 @@
 r"""The child program of the embedded engine: run a DeepSeek-V3-architecture model, and time it.
 
-`python -m pytest_dsr1.engines.embedded_worker JOB.json` reads a `WorkerJob` and writes events, one JSON object
-a line, to the descriptor named by the environment variable ``DSR1_EVENTS_FD``, or to standard output
+`python -m pytest_dsr1.engines.embedded_worker JOB.json` reads a `WorkerJob` and writes events, one JSON
+object a line, to the descriptor named by the environment variable ``DSR1_EVENTS_FD``, or to standard output
 where that is not set. It needs torch and transformers besides the standard library. By hand, in a clone:
 
     printf '{"task_id": %d, "input_ids": [5, 6, 7, 8], "output_tokens": 16}\n' $(seq 0 7) > data.jsonl
@@ -10,11 +10,11 @@ where that is not set. It needs torch and transformers besides the standard libr
            "config": {"num_hidden_layers": 4, "first_k_dense_replace": 1}}' > job.json
     python -m pytest_dsr1.engines.embedded_worker job.json
 
-Events (key ``event``):
+Events (key ``event``; ``time_s`` is ``time.monotonic``):
 
 * ``phase``: ``phase`` (loading, warm-up, measuring, finishing) and ``detail``;
 * ``progress``: measured ``requests`` and ``output_tokens`` so far;
-* ``record``: the fields of a `RequestRecord`, times by ``time.monotonic``;
+* ``record``: ``record``, the fields of a `RequestRecord`;
 * ``warning``: a ``message`` for a person;
 * ``result``: ``versions`` and ``facts``; the last event of a run that succeeded;
 * ``error``: a ``message`` in one sentence; the last event of a run that did not.
@@ -69,7 +69,7 @@ class Events:
 
     def send(self, event: str, **fields: Any) -> None:
         """Write one event."""
-        self._stream.write(json.dumps({"event": event, **fields}) + "\n")
+        self._stream.write(json.dumps({"event": event, "time_s": time.monotonic(), **fields}) + "\n")
         self._stream.flush()
 
     def progress(self, requests: int, output_tokens: int) -> None:
@@ -232,7 +232,7 @@ class Run:
             )
         if self._device.type == "cuda":
             versions["cuda"] = str(torch.version.cuda)
-        largest = sizes[0]
+        full = len(measured[0])
         events.send(
             "result",
             versions=versions,
@@ -242,10 +242,10 @@ class Run:
                 "weights": f"random, seed {job.seed}; every logit was finite",
                 "parameters": parameter_count(config),
                 "weight_bytes": weight_bytes,
-                "decode_step": steps[largest],
+                "decode_step": steps[full],
                 "experts_implementation": getattr(model.config, "_experts_implementation", None) or "eager",
-                "batch_size": largest,
-                "distinct_experts_observed": batches[largest].distinct_experts(),
+                "batch_size": full,
+                "distinct_experts_observed": batches[full].distinct_experts(),
                 "answers_sha256": self._answers.hexdigest(),
             },
         )
@@ -311,13 +311,15 @@ class Run:
             self._tokens += item.output_tokens
             self._events.send(
                 "record",
-                id=item.id,
-                submitted_s=submitted_s,
-                first_token_s=first_s[row],
-                last_token_s=last_s[row],
-                input_tokens=start,
-                output_tokens=item.output_tokens,
-                decoding_iterations=item.output_tokens,
+                record={
+                    "id": item.id,
+                    "submitted_s": submitted_s,
+                    "first_token_s": first_s[row],
+                    "last_token_s": last_s[row],
+                    "input_tokens": start,
+                    "output_tokens": item.output_tokens,
+                    "decoding_iterations": item.output_tokens,
+                },
             )
 
     def _synchronise(self) -> None:
