@@ -2,19 +2,19 @@
 
 Every field's description is what a user reads in the reference page and in an editor. Options are written in
 the terms of the newest TensorRT-LLM; the engine translates them into the dialect of the installed version.
+What must hold between several values stands in :mod:`pytest_dsr1.scenario.relations`.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from pytest_dsr1.scenario.metrics import TARGETABLE
 
 MetricName = Literal[TARGETABLE]  # type: ignore[valid-type]
 PositiveInt = Annotated[int, Field(ge=1)]
-PublishedMetric = MetricName
 Place = Annotated[
     str,
     StringConstraints(min_length=1),
@@ -22,11 +22,15 @@ Place = Annotated[
 ]
 """A path or a host: the only fields in which ``${VARIABLE}`` is expanded."""
 
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
 
 class Part(BaseModel):
     """A mapping of a scenario file: unknown keys are errors, values are immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Hardware(Part):
@@ -38,7 +42,7 @@ class Hardware(Part):
     """How many of these GPUs the run uses."""
     min_memory_gib: Annotated[float, Field(gt=0)] | None = None
     """The least memory of each GPU, in GiB."""
-    min_driver: str | None = None
+    min_driver: Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)*$")] | None = None
     """The oldest NVIDIA driver that can run the scenario, such as `575`."""
 
 
@@ -87,12 +91,6 @@ class Model(Part):
     random_weights: RandomWeights | None = None
     """Make the model here, with random weights, in the place of `path`."""
 
-    @model_validator(mode="after")
-    def _one_origin(self) -> Model:
-        if (self.path is None) == (self.random_weights is None):
-            raise ValueError("a model has either `path` (a checkpoint) or `random_weights`")
-        return self
-
 
 class Normal(Part):
     """Lengths drawn from a normal distribution, rounded up, at least 1."""
@@ -111,14 +109,21 @@ class Uniform(Part):
     maximum: PositiveInt
     """Longest length in tokens."""
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Uniform:
-        if self.maximum < self.minimum:
-            raise ValueError("`maximum` is smaller than `minimum`")
-        return self
+
+def _kind_of_length(value: object) -> str:
+    """Which form of a length was meant, so that a mistake in it is reported for that form alone."""
+    if isinstance(value, Uniform) or (isinstance(value, dict) and {"minimum", "maximum"} & value.keys()):
+        return "Uniform"
+    return "Normal" if isinstance(value, dict | Normal) else "integer"
 
 
-Length = PositiveInt | Normal | Uniform
+Length = Annotated[
+    Annotated[PositiveInt, Tag("integer")]
+    | Annotated[Normal, Tag("Normal")]
+    | Annotated[Uniform, Tag("Uniform")],
+    Discriminator(_kind_of_length),
+]
+"""The tags are the names the JSON Schema gives these forms."""
 
 
 class Dataset(Part):
@@ -262,7 +267,7 @@ class TrtllmBench(Part):
     """The share of free memory that the KV cache takes (0.9 by default)."""
     enable_chunked_context: bool = False
     """Split long inputs over steps. Off in every published measurement, on by default since 1.1."""
-    eos_id: int | None = -1
+    eos_id: Annotated[int, Field(ge=-1)] = -1
     """The end token; -1 forces exact output lengths, as every published measurement did."""
     scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
     """The capacity scheduler."""
@@ -272,7 +277,7 @@ class TrtllmBench(Part):
     """Ask for a record of each request (`--request_json`, which decodes every answer); by default up to 20 million output tokens."""  # noqa: E501
     llm_api: LlmApiOptions = Field(default_factory=LlmApiOptions)
     """Options of the LLM API."""
-    environment: dict[str, str] = Field(default_factory=dict)
+    environment: dict[VariableName, str] = Field(default_factory=dict)
     """Environment variables of the command."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
     """The longest time to the first measured request, in seconds; weights can load silently for 25 minutes."""  # noqa: E501
@@ -307,9 +312,9 @@ class Target(Part):
 
     metric: MetricName
     """What is judged."""
-    value: Annotated[float, Field(gt=0, strict=False)]
+    value: Annotated[float, Field(gt=0)]
     """The expected value, in the metric's unit."""
-    tolerance_percent: Annotated[float, Field(ge=0, lt=100, strict=False)] = 5.0
+    tolerance_percent: Annotated[float, Field(ge=0, lt=100)] = 5.0
     """How much worse than `value` still passes, in percent."""
     note: str | None = None
     """Where the value comes from."""
@@ -322,7 +327,7 @@ class Published(Part):
     """Which publication, and when."""
     note: str | None = None
     """What was different, or what the numbers mean."""
-    values: dict[MetricName, Annotated[float, Field(gt=0, strict=False)]]
+    values: dict[MetricName, Annotated[float, Field(gt=0)]]
     """The published values, in each metric's unit."""
 
 

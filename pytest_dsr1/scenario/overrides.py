@@ -1,0 +1,99 @@
+"""``--dsr1-set KEY=VALUE``: one value of a scenario changed for one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem, nearest
+from pytest_dsr1.scenario.tree import Node, Path, join_key, split_key, with_value
+from pytest_dsr1.scenario.yaml_tree import parse
+
+_FIXED = {
+    "name": "a scenario keeps its name; copy the file to give it another",
+    "extends": "a scenario is chosen with --dsr1-profile",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A value and the path it goes to; in ``targets`` a metric's name may stand for an index."""
+
+    path: Path
+    value: Node
+
+
+def parse_override(text: str) -> Override:
+    """Reads ``engine.max_batch_size=64``; the value is YAML.
+
+    Raises:
+        MistakeError: there is no ``=``, the key is empty or may not be set, or the value is no YAML.
+    """
+    mark = Mark(f"--dsr1-set {text}")
+    key, equals, value = text.partition("=")
+    path = split_key(key.strip())
+    if not equals or "" in path:
+        message = "expected KEY=VALUE with a dotted key, such as engine.max_batch_size=64"
+        raise MistakeError(Problem(mark, "", message))
+    if path[0] in _FIXED:
+        raise MistakeError(Problem(mark, key, f"cannot be set for a run: {_FIXED[str(path[0])]}"))
+    problems: list[Problem] = []
+    try:
+        node = parse(value, mark.source, problems) if value.strip() else Node(None, mark)
+    except MistakeError as error:
+        problems.append(error.problem)
+    if problems:
+        raise MistakeError(Problem(mark, key, problems[0].message))
+    return Override(path, _placed(node, mark))
+
+
+def apply(tree: Node, override: Override) -> Node:
+    """A copy of the tree with the value in its place.
+
+    Raises:
+        MistakeError: a list has no such index or target, or a value on the way is neither list nor mapping.
+    """
+    path: list[str | int] = []
+    for part in override.path:
+        holder = tree.find(tuple(path))
+        path.append(_index_of_target(holder, part) if path == ["targets"] and holder else part)
+    try:
+        return with_value(tree, tuple(path), override.value)
+    except KeyError:
+        raise MistakeError(_no_such_place(tree, override)) from None
+
+
+def _placed(node: Node, mark: Mark) -> Node:
+    """The same value, all of it at one place: the option."""
+    if isinstance(node.value, dict):
+        values = {key: _placed(child, mark) for key, child in node.value.items()}
+        return Node(values, mark, dict.fromkeys(values, mark))
+    if isinstance(node.value, list):
+        return Node([_placed(child, mark) for child in node.value], mark)
+    return Node(node.value, mark, text=node.text, quoted=node.quoted)
+
+
+def _index_of_target(targets: Node, part: str | int) -> str | int:
+    for index, target in targets.children():
+        metric = target.child("metric")
+        if metric is not None and metric.value == part:
+            return index
+    return part
+
+
+def _no_such_place(tree: Node, override: Override) -> Problem:
+    path = override.path
+    for length in range(len(path)):
+        holder = tree.find(path[:length])
+        if holder is None:
+            break
+        if isinstance(holder.value, list) and holder.child(path[length]) is None:
+            metrics = [metric.text for _, item in holder.children() if (metric := item.child("metric"))]
+            close = nearest(str(path[length]), metrics)
+            hint = f"; did you mean '{close}'?" if close else ""
+            known = f"expected one of {', '.join(metrics)} or " if metrics else "expected "
+            message = f"{known}an index from 0 to {len(holder.value) - 1}, found '{path[length]}'{hint}"
+            return Problem(override.value.mark, join_key(path), message)
+        if not isinstance(holder.value, dict | list):
+            message = f"`{join_key(path[:length])}` is a single value and has no key '{path[length]}'"
+            return Problem(override.value.mark, join_key(path), message)
+    return Problem(override.value.mark, join_key(path), "there is no such place in the scenario")

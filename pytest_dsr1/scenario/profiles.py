@@ -1,0 +1,137 @@
+"""Which scenarios there are, and how one is chosen by name; of their files only the names are read."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest_dsr1
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.scenario.problems import shown
+
+SUFFIXES = (".yaml", ".yml")
+"""How a scenario file's name ends."""
+
+_HEAD_BYTES = 65_536
+_NAME = re.compile(rb"^name:[ \t]*([\"']?)([A-Za-z0-9][A-Za-z0-9._-]*)\1[ \t]*(?:#.*)?\r?$", re.MULTILINE)
+
+
+def shipped_suites() -> Path:
+    """The folder of the scenarios that ship: in the installed package, else beside it in the source tree."""
+    package = Path(pytest_dsr1.__file__).parent
+    installed = package / "suites"
+    return installed if installed.is_dir() else package.parent / "suites"
+
+
+def is_shipped(path: Path) -> bool:
+    """Whether a scenario file is one of those that ship."""
+    return path.resolve().is_relative_to(shipped_suites().resolve())
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A scenario's name and file. The file may turn out to be broken when it is loaded."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The profiles of one's own folders, then those that ship; an own one hides a shipped one of its name."""
+
+    own: tuple[Profile, ...]
+    shipped: tuple[Profile, ...]
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """Every profile that can be chosen."""
+        hidden = {profile.name for profile in self.own}
+        return (*self.own, *(profile for profile in self.shipped if profile.name not in hidden))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that can be chosen."""
+        return tuple(profile.name for profile in self.profiles)
+
+    def find(self, name: str, *, other_than: Path | None = None) -> Path | None:
+        """The file of a name; ``other_than`` lets an own profile extend the shipped one it hides."""
+        for profile in (*self.own, *self.shipped):
+            if profile.name == name and (other_than is None or not profile.path.samefile(other_than)):
+                return profile.path
+        return None
+
+    def select(self, expression: str) -> list[Path]:
+        """The files of names and globs separated by commas, each once, in the order they are asked for.
+
+        Raises:
+            UserError: a name or glob fits nothing; tells the nearest names.
+        """
+        chosen: dict[Path, None] = {}
+        unknown = []
+        for pattern in filter(None, (part.strip() for part in expression.split(","))):
+            found = [profile.path for profile in self.profiles if fnmatchcase(profile.name, pattern)]
+            chosen.update(dict.fromkeys(found))
+            if not found:
+                unknown.append(self.unknown(pattern))
+        if unknown or not chosen:
+            unknown = unknown or ["--dsr1-profile names no scenario"]
+            raise UserError("\n".join([*unknown, "`pytest --dsr1-list` shows the scenarios there are."]))
+        return list(chosen)
+
+    def unknown(self, name: str) -> str:
+        """That there is no such scenario, with the nearest names."""
+        close = difflib.get_close_matches(name, self.names, n=3, cutoff=0.5)
+        what = "no scenario fits" if any(char in name for char in "*?[") else "no scenario is named"
+        return f"{what} '{name}'" + (f"; did you mean {' or '.join(close)}?" if close else "")
+
+
+def discover(folders: Sequence[Path]) -> Catalogue:
+    """The profiles in these folders and below, and those that ship.
+
+    Raises:
+        UserError: a folder is missing or no folder, or two files of one's own have the same name.
+    """
+    return Catalogue(_named(folders), _named([shipped_suites()]))
+
+
+def _named(folders: Sequence[Path]) -> tuple[Profile, ...]:
+    profiles: dict[str, Profile] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            why = "is a file; expected a folder (name a single scenario as an argument: pytest FILE)"
+            reason = why if folder.exists() else "there is no such folder"
+            raise UserError(
+                f"{shown(folder)}: {reason}; look at --dsr1-suites and the ini option dsr1_suites"
+            )
+        for path in _files(folder):
+            name = _declared_name(path) or "-".join(path.relative_to(folder).with_suffix("").parts)
+            known = profiles.setdefault(name, Profile(name, path))
+            if not known.path.samefile(path):
+                both = f"{shown(known.path)} and {shown(path)}"
+                raise UserError(f"two scenarios are named '{name}': {both}; change the `name:` of one")
+    return tuple(profiles.values())
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(parent, name)
+            if path.suffix in SUFFIXES and not name.startswith(".") and path.is_file():
+                yield path
+
+
+def _declared_name(path: Path) -> str | None:
+    """The value of the file's ``name:`` without reading it as YAML; None where it has none to be seen."""
+    try:
+        with path.open("rb") as file:
+            match = _NAME.search(file.read(_HEAD_BYTES))
+    except OSError:
+        return None
+    return match[2].decode() if match else None

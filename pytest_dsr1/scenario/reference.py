@@ -1,0 +1,215 @@
+"""Writes what is made from the schema: the JSON Schema for editors and docs/scenario-reference.md.
+
+``python -m pytest_dsr1.scenario.reference`` in the source tree rewrites both; a test keeps them current.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_dsr1.scenario import shape
+from pytest_dsr1.scenario.metrics import METRICS, TARGETABLE
+from pytest_dsr1.scenario.profiles import shipped_suites
+from pytest_dsr1.scenario.relations import RELATIONS
+from pytest_dsr1.scenario.shape import Schema
+
+SCHEMA_NAME = "scenario.schema.json"
+"""The schema's file in the folder of the shipped suites."""
+
+_EXTENDS: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "description": "Another scenario's name, or its file relative to this one, whose values hold where this "
+    "scenario gives none.",
+}
+
+_INTRODUCTION = """\
+# Scenario reference
+
+Made by `python -m pytest_dsr1.scenario.reference`; change the schema, not this page.
+
+A scenario is one YAML file. Its values are those of YAML 1.2: `true` and `false` are the only booleans, and
+text that looks like a number needs quotes. For completion and checks in an editor begin the file with
+
+    # yaml-language-server: $schema=PATH/scenario.schema.json
+
+with the path of the schema in `suites/`, or in `pytest_dsr1/suites/` of the installed package.
+`pytest --dsr1-list` shows the scenarios that ship.
+
+**Variables.** `${NAME}` is expanded from the environment when the scenario runs, and only in
+PLACES; listing, collecting and planning keep it as written. A relative path is
+relative to the folder in which pytest was started.
+
+**Another scenario's values.** `extends: NAME` or `extends: relative/path.yaml` takes over all of another
+scenario but its `name`. Mappings are merged, lists and single values replaced, and `null` removes an
+optional value. Lengths, and an engine of another `type`, are replaced whole. An own scenario may extend the
+shipped one of its own name.
+
+**For one run.** `--dsr1-set KEY=VALUE`, repeatable, sets one value: `--dsr1-set engine.max_batch_size=64`.
+The value is YAML; a list's items have numbers from 0, and a target may be named by its metric:
+`--dsr1-set targets.total_output_throughput.value=36000`.
+
+Lengths are in tokens; every other unit stands in the name.
+"""
+
+
+def json_schema() -> Schema:
+    """The JSON Schema (draft 7) of a scenario file; a file with ``extends`` needs no key but its ``name``."""
+    schema = copy.deepcopy(shape.scenario_schema())
+    full = _untitled(schema)
+    definitions: dict[str, Schema] = full.pop("$defs")
+    full["properties"] = {"extends": _EXTENDS, **full["properties"]}
+    parts = {f"{name}Part": _partial(definition) for name, definition in definitions.items()}
+    part = {**_partial(full), "required": ["extends", "name"]}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "pytest-dsr1 scenario",
+        "if": {"required": ["extends"]},
+        "then": {"$ref": "#/$defs/ScenarioPart"},
+        "else": {"$ref": "#/$defs/Scenario"},
+        "$defs": {"Scenario": full, "ScenarioPart": part, **definitions, **parts},
+    }
+
+
+def _untitled(schema: Any) -> Any:
+    """The schema without pydantic's titles, which only repeat the names of the keys."""
+    if isinstance(schema, dict):
+        return {
+            key: {name: _untitled(value) for name, value in item.items()}
+            if key in _NAMED
+            else _untitled(item)
+            for key, item in schema.items()
+            if key != "title"
+        }
+    return [_untitled(item) for item in schema] if isinstance(schema, list) else schema
+
+
+_NAMED = {"properties", "$defs"}
+"""Where the keys of a schema are names and not its own words."""
+
+
+def _partial(schema: Any) -> Any:
+    """The schema for a part of what it describes: nothing is required, and an engine may lack its type."""
+    if isinstance(schema, list):
+        return [_partial(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    words = {"oneOf": "anyOf"}
+    part = {words.get(key, key): _partial(item) for key, item in schema.items() if key not in _WHOLE}
+    if "$ref" in part:
+        part["$ref"] = f"{part['$ref']}Part"
+    # A list replaces the base's, so its items are whole.
+    return {**part, "items": schema["items"]} if "items" in schema else part
+
+
+_WHOLE = {"required", "discriminator"}
+
+
+def reference_page() -> str:
+    """The text of docs/scenario-reference.md."""
+    places = " and ".join(f"`{'.'.join(map(str, path))}`" for path in shape.places())
+    return "\n".join(
+        [
+            _INTRODUCTION.replace("PLACES", places),
+            "## Keys",
+            "",
+            *_tables(shape.scenario_schema(), "", "The top level"),
+            "## What must hold between values",
+            "",
+            "A scenario that breaks one of these rules is refused:",
+            "",
+            *(f"- {relation.rule}" for relation in RELATIONS if relation.impossible),
+            "",
+            "A scenario that breaks one of these runs with a warning:",
+            "",
+            *(f"- {relation.rule}" for relation in RELATIONS if not relation.impossible),
+            "",
+            "## Metrics",
+            "",
+            "What a target or a published result may name:",
+            "",
+            "| metric | unit | better | definition |",
+            "|---|---|---|---|",
+            *(
+                f"| `{name}` | {METRICS[name].unit} | {METRICS[name].better} | {METRICS[name].formula} |"
+                for name in TARGETABLE
+            ),
+            "",
+        ]
+    )
+
+
+def _tables(schema: Schema, key: str, title: str) -> Iterator[str]:
+    """A table for a mapping, then those of the mappings in it."""
+    form = shape.resolve(schema)
+    required = form.get("required", ())
+    yield from (f"### {title}", "", _description(schema, form), "") if key else (f"### {title}", "")
+    yield from ("| key | value | default | meaning |", "|---|---|---|---|")
+    inner: list[tuple[Schema, str, str]] = []
+    for name, child in form["properties"].items():
+        default = "required" if name in required else _default(child)
+        meaning = _cell(_description(child, shape.resolve(child)))
+        yield f"| `{name}` | {_value(child)} | {default} | {meaning} |"
+        inner += _mappings(child, f"{key}.{name}" if key else name)
+    yield ""
+    for child, child_key, child_title in inner:
+        yield from _tables(child, child_key, child_title)
+
+
+def _mappings(schema: Schema, key: str) -> list[tuple[Schema, str, str]]:
+    """The mappings a value holds, with their keys and titles; lengths are told in the value's own row."""
+    form = shape.resolve(schema)
+    if "discriminator" in form:
+        options = shape.options_of(form).items()
+        return [(option, key, f"`{key}` with `type: {tag}`") for tag, option in options]
+    if form.get("type") == "array" and "properties" in shape.resolve(form["items"]):
+        return [(form["items"], f"{key}.N", f"`{key}`, each")]
+    return [(schema, key, f"`{key}`")] if "properties" in form else []
+
+
+def _description(schema: Schema, form: Schema) -> str:
+    return str(schema.get("description") or form.get("description", ""))
+
+
+def _value(schema: Schema) -> str:
+    form = shape.resolve(schema)
+    if form.get("type") == "array" and "properties" in shape.resolve(form["items"]):
+        return "a list of mappings"
+    if "properties" in form or "discriminator" in form:
+        return "a mapping"
+    return _cell(shape.describe(schema).replace("in docs/scenario-reference.md", "under Metrics"))
+
+
+def _default(schema: Schema) -> str:
+    default = schema.get("default")
+    return "" if default is None else f"`{json.dumps(default)}`"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def main() -> None:
+    """Rewrites both files of the source tree."""
+    suites = shipped_suites()
+    _write(suites / SCHEMA_NAME, schema_text())
+    _write(suites.parent / "docs" / "scenario-reference.md", reference_page())
+
+
+def schema_text() -> str:
+    """The text of the JSON Schema's file."""
+    return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The tree of a scenario file: values that know their place, and the few ways to change a copy of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pytest_dsr1.scenario.problems import Mark
+
+Path = tuple[str | int, ...]
+"""Keys and list indexes from the top of a scenario down to one value."""
+
+
+def split_key(key: str) -> Path:
+    """The path of a dotted key; whole numbers are list indexes."""
+    return tuple(int(part) if part.isdecimal() else part for part in key.split("."))
+
+
+def join_key(path: Iterable[str | int]) -> str:
+    """The dotted key of a path."""
+    return ".".join(map(str, path))
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One value of the file.
+
+    Attributes:
+        value: text, number, boolean, None, a list of nodes, or a mapping of text to nodes.
+        mark: where the value stands.
+        keys: for a mapping, where each of its keys stands.
+        text: for a scalar, how it is written.
+        quoted: whether a scalar stands in quotes or in a block.
+    """
+
+    value: str | int | float | bool | list[Node] | dict[str, Node] | None
+    mark: Mark
+    keys: Mapping[str, Mark] = field(default_factory=dict)
+    text: str = ""
+    quoted: bool = False
+
+    def plain(self) -> Any:
+        """The value as plain Python data."""
+        if isinstance(self.value, dict):
+            return {key: node.plain() for key, node in self.value.items()}
+        if isinstance(self.value, list):
+            return [node.plain() for node in self.value]
+        return self.value
+
+    def child(self, part: str | int) -> Node | None:
+        """The value under a key or at an index."""
+        if isinstance(self.value, dict) and isinstance(part, str):
+            return self.value.get(part)
+        if isinstance(self.value, list) and isinstance(part, int) and 0 <= part < len(self.value):
+            return self.value[part]
+        return None
+
+    def find(self, path: Path) -> Node | None:
+        """The value at the end of a path."""
+        node: Node | None = self
+        for part in path:
+            node = node.child(part) if node else None
+        return node
+
+    def children(self) -> Iterator[tuple[str | int, Node]]:
+        """Keys or indexes with their values."""
+        if isinstance(self.value, dict):
+            yield from self.value.items()
+        elif isinstance(self.value, list):
+            yield from enumerate(self.value)
+
+    def walk(self, path: Path = ()) -> Iterator[tuple[Path, Mark, Node]]:
+        """Every value below this one with its path and the place of its key (of the item, in a list)."""
+        for part, node in self.children():
+            here = (*path, part)
+            yield here, self.keys.get(part, node.mark) if isinstance(part, str) else node.mark, node
+            yield from node.walk(here)
+
+
+def node_of(value: Any, mark: Mark) -> Node:
+    """A tree of plain data, all at one place."""
+    if isinstance(value, dict):
+        return Node(
+            {key: node_of(item, mark) for key, item in value.items()}, mark, dict.fromkeys(value, mark)
+        )
+    if isinstance(value, list):
+        return Node([node_of(item, mark) for item in value], mark)
+    return Node(value, mark, text=str(value))
+
+
+def with_value(tree: Node, path: Path, value: Node) -> Node:
+    """A copy with ``value`` at ``path``; a mapping gets the key if it lacks it.
+
+    Raises:
+        KeyError: the way to ``path`` leads through what is no mapping or list, or past a list's end.
+    """
+    if not path:
+        return value
+    part, rest = path[0], path[1:]
+    child = tree.child(part)
+    if isinstance(tree.value, dict) and isinstance(part, str):
+        child = Node({}, value.mark) if child is None and rest else child
+        new = with_value(child, rest, value) if child is not None and rest else value
+        keys = {**tree.keys, part: tree.keys.get(part, value.mark)}
+        return replace(tree, value={**tree.value, part: new}, keys=keys)
+    if isinstance(tree.value, list) and child is not None:
+        items = [with_value(child, rest, value) if index == part else item for index, item in tree.children()]
+        return replace(tree, value=items)
+    raise KeyError(part)
+
+
+def without(tree: Node, path: Path) -> Node:
+    """A copy without the key at ``path``."""
+    holder = tree.find(path[:-1])
+    if holder is None or not isinstance(holder.value, dict):
+        return tree
+    kept = {key: node for key, node in holder.value.items() if key != path[-1]}
+    return with_value(tree, path[:-1], replace(holder, value=kept))
+
+
+def renamed(tree: Node, path: Path, name: str) -> Node:
+    """A copy in which the key at ``path`` has another name."""
+    holder, node = tree.find(path[:-1]), tree.find(path)
+    if holder is None or node is None:
+        return tree
+    keys = {**holder.keys, name: holder.keys.get(str(path[-1]), node.mark)}
+    tree = with_value(without(tree, path), (*path[:-1], name), node)
+    holder = tree.find(path[:-1])
+    return with_value(tree, path[:-1], replace(holder, keys=keys)) if holder else tree
+
+
+def merged(base: Node, over: Node, path: Path = ()) -> Node:
+    """``base`` with what ``over`` says in its place: mappings are merged, all else is replaced.
+
+    A length and an engine of another ``type`` are replaced whole: their keys make sense only together.
+    """
+    if not (isinstance(base.value, dict) and isinstance(over.value, dict)) or _is_whole(base, over, path):
+        return over
+    values = {
+        **base.value,
+        **{
+            key: merged(base.value[key], node, (*path, key)) if key in base.value else node
+            for key, node in over.value.items()
+        },
+    }
+    return replace(over, value=values, keys={**base.keys, **over.keys})
+
+
+def _is_whole(base: Node, over: Node, path: Path) -> bool:
+    if path in {("dataset", "input_tokens"), ("dataset", "output_tokens")}:
+        return True
+    kind, new_kind = base.child("type"), over.child("type")
+    return path == ("engine",) and kind is not None and new_kind is not None and kind.value != new_kind.value

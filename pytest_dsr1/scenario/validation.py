@@ -1,0 +1,244 @@
+"""From the tree of a file to a :class:`Scenario`, or to every mistake in it.
+
+A mistake can hide others: a misspelt ``type`` hides all that the engine's keys would show. So a copy of the
+tree is corrected after each reading (a misspelt word becomes the nearest valid one, what is missing or wrong
+gets a placeholder) and read again. What rests on a guess is remembered as doubtful and not judged further.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from pytest_dsr1.scenario import shape
+from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.scenario.problems import Problem, nearest
+from pytest_dsr1.scenario.shape import Schema
+from pytest_dsr1.scenario.tree import Node, Path, join_key, node_of, renamed, split_key, with_value, without
+
+_ROUNDS = 6
+"""How often a tree is corrected and read again; each round reaches one level of nesting deeper at least."""
+
+_BOOLEANS = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
+_OLD_NAMES = {
+    "pytorch_backend_config": "its keys stand in `engine.llm_api` itself",
+    "enable_overlap_scheduler": "it is on by default, and `disable_overlap_scheduler: true` switches it off",
+    "use_cuda_graph": "CUDA graphs are on by default; see `cuda_graph_config`",
+    "cuda_graph_batch_sizes": "it is `cuda_graph_config.batch_sizes`",
+    "cuda_graph_padding_enabled": "it is `cuda_graph_config.enable_padding`",
+    "cuda_graph_max_batch_size": "it is `cuda_graph_config.max_batch_size`",
+    "moe_backend": "it is `moe_config.backend`",
+    "moe_max_num_tokens": "it is `moe_config.max_num_tokens`",
+    "kv_cache_dtype": "it is `kv_cache_config.dtype`",
+    "num_nextn_predict_layers": "it is `max_draft_len`",
+}
+"""TensorRT-LLM's former names: scenarios use the newest, and the engine translates them back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What could be made of a tree.
+
+    Attributes:
+        scenario: the scenario, with its mistakes corrected; None where no correction helped.
+        tree: the tree after these corrections.
+        problems: the mistakes.
+        doubtful: the paths whose value is a guess.
+    """
+
+    scenario: Scenario | None
+    tree: Node
+    problems: tuple[Problem, ...]
+    doubtful: frozenset[Path]
+
+    def is_certain(self, key: str) -> bool:
+        """Whether the value of this dotted key, and all in it, is what the file says."""
+        path = split_key(key)
+        return not any(path[: len(other)] == other[: len(path)] for other in self.doubtful)
+
+
+def validate(tree: Node) -> Reading:
+    """Reads the tree and finds all mistakes that the schema shows."""
+    problems: list[Problem] = []
+    doubtful: set[Path] = set()
+    for _ in range(_ROUNDS):
+        try:
+            scenario = Scenario.model_validate(tree.plain())
+        except ValidationError as error:
+            faults = [_Fault.of(detail["type"], detail["loc"]) for detail in error.errors(include_url=False)]
+        else:
+            return Reading(scenario, tree, tuple(problems), frozenset(doubtful))
+        before = tree
+        meant = {fault.meant() for fault in faults if fault.kind == "unknown"}
+        faults = [fault for fault in faults if fault.kind != "missing" or fault.path not in meant]
+        for fault in faults:
+            guessed = any(fault.path[: len(path)] == path for path in doubtful)
+            if not (guessed and fault.kind == "missing"):
+                problems.append(fault.problem(before))
+        for fault in faults:
+            tree = fault.corrected(tree)
+            if fault.kind != "unknown":
+                doubtful.add(fault.path)
+    return Reading(None, tree, tuple(problems), frozenset(doubtful))
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """One thing pydantic found wrong: its path in the file, what belongs there, and the schema around it."""
+
+    kind: str
+    path: Path
+    schema: Schema
+    holder: Schema
+
+    @classmethod
+    def of(cls, kind: str, location: tuple[str | int, ...]) -> _Fault:
+        spot = shape.locate(location)
+        if kind.startswith("union_tag"):
+            tags = {"type": "string", "enum": list(shape.options_of(spot.schema))}
+            return cls("tag", (*spot.path, "type"), tags, spot.schema)
+        if location[-1] == "[key]":
+            return cls("key", spot.path, spot.schema, spot.holder)
+        known = {"missing": "missing", "extra_forbidden": "unknown"}
+        return cls(known.get(kind, "value"), spot.path, spot.schema, spot.holder)
+
+    def meant(self) -> Path | None:
+        """The path that an unknown key's name was probably meant to be."""
+        close = nearest(str(self.path[-1]), self._siblings())
+        return (*self.path[:-1], close) if close else None
+
+    def problem(self, tree: Node) -> Problem:
+        """The mistake in words, at the place where it stands in ``tree``."""
+        holder = tree.find(self.path[:-1]) or tree
+        node = tree.find(self.path)
+        key = str(self.path[-1])
+        mark = holder.mark if node is None else node.mark
+        if self.kind == "unknown":
+            mark, message = holder.keys.get(key, mark), self._unknown_key(holder)
+        elif self.kind == "key":
+            mark, message = holder.keys.get(key, mark), self._wrong(Node(key, mark, text=key, quoted=True))
+        elif node is None:
+            message = f"missing; expected {shape.describe(self.schema)}"
+        else:
+            message = self._wrong(node)
+        return Problem(mark, join_key(self.path), message)
+
+    def _unknown_key(self, holder: Node) -> str:
+        key, siblings = str(self.path[-1]), self._siblings()
+        if key in _OLD_NAMES:
+            return f"unknown key; in the newest TensorRT-LLM's terms {_OLD_NAMES[key]}"
+        if key == "<<":
+            return (
+                "unknown key; YAML merge keys are not read here, `extends: NAME` takes over another scenario"
+            )
+        close = nearest(key, siblings)
+        if close:
+            again = ", which is there already" if close in (holder.value or ()) else ""  # type: ignore[operator]
+            return f"unknown key; did you mean '{close}'{again}?"
+        homes = sorted(
+            {join_key(path[:-1]) or "the top level" for path, _ in shape.fields() if path[-1] == key}
+        )
+        if homes:
+            return f"unknown key here; it belongs in {' or '.join(f'`{home}`' for home in homes)}"
+        return f"unknown key; expected one of {', '.join(repr(name) for name in siblings)}"
+
+    def _siblings(self) -> tuple[str, ...]:
+        return shape.keys_of(self.holder)
+
+    def _wrong(self, node: Node) -> str:
+        return f"expected {shape.describe(self.schema)}, found {_found(node)}{self._hint(node)}"
+
+    def _hint(self, node: Node) -> str:
+        kind, value, text = self.schema.get("type"), node.value, node.text
+        if isinstance(value, str) and "enum" in self.schema:
+            close = nearest(value, self.schema["enum"])
+            return f"; did you mean '{close}'?" if close else ""
+        if isinstance(value, str) and "const" in self.schema:
+            return f"; did you mean '{self.schema['const']}'?"
+        if kind == "boolean" and isinstance(value, str) and value.lower() in _BOOLEANS:
+            return f"; write {_BOOLEANS[value.lower()]}"
+        if kind in {"integer", "number"} and isinstance(value, str):
+            return _number_hint(node)
+        if kind == "integer" and isinstance(value, float) and value.is_integer():
+            return f"; write {int(value)}"
+        if kind == "string" and isinstance(value, bool | int | float):
+            return f'; put it in quotes: "{text}"'
+        return ""
+
+    def corrected(self, tree: Node) -> Node:
+        """The tree as it was probably meant, or with a placeholder in the place of this fault."""
+        node, key = tree.find(self.path), self.path[-1]
+        if self.kind == "unknown":
+            meant = self.meant()
+            if meant is None or tree.find(meant):
+                return without(tree, self.path)
+            return renamed(tree, self.path, str(meant[-1]))
+        if self.kind == "key":
+            return without(tree, self.path)
+        if self.kind == "tag":
+            return self._with_tag(tree, node)
+        required = isinstance(key, int) or key in self.holder.get("required", ())
+        if not required:
+            return without(tree, self.path)
+        close = nearest(node.text, self.schema.get("enum", ())) if node else None
+        return self._with(tree, close or _placeholder(self.schema))
+
+    def _with(self, tree: Node, value: Any) -> Node:
+        mark = (tree.find(self.path) or tree.find(self.path[:-1]) or tree).mark
+        return with_value(tree, self.path, node_of(value, mark))
+
+    def _with_tag(self, tree: Node, node: Node | None) -> Node:
+        """The engine gets the nearest type, or the one that shares most keys with what is given."""
+        close = nearest(node.text, self.schema["enum"]) if node else None
+        holder = tree.find(self.path[:-1])
+        given = set(holder.value) if holder and isinstance(holder.value, dict) else set()
+        options = shape.options_of(self.holder)
+        likely = max(options, key=lambda tag: len(given.intersection(shape.keys_of(options[tag]))))
+        return self._with(tree, close or likely)
+
+
+def _number_hint(node: Node) -> str:
+    text = str(node.value)
+    if re.fullmatch(r"[-+]?[0-9][0-9_, ']*", text) and not text.isdecimal():
+        return f"; write {re.sub('[^-+0-9]', '', text)}"
+    if node.quoted and re.fullmatch(r"[-+]?[0-9.]+", text):
+        return "; remove the quotes"
+    return ""
+
+
+def _found(node: Node) -> str:
+    value = node.value
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"the text {value if len(value) <= 60 else value[:57] + '...'!r}"
+    if isinstance(value, int | float):
+        return f"the number {node.text or value}"
+    kind = "list" if isinstance(value, list) else "mapping"
+    return f"a {kind}" if value else f"an empty {kind}"
+
+
+def _placeholder(schema: Schema) -> Any:
+    """Some valid value, for a key whose own value is wrong."""
+    schema = shape.resolve(schema)
+    options = shape.options_of(schema)
+    if options:
+        tag, option = next(iter(options.items()))
+        value = _placeholder(option)
+        return {**value, "type": tag} if "discriminator" in schema else value
+    if "const" in schema or "enum" in schema:
+        return schema.get("const", schema.get("enum", [None])[0])
+    if schema.get("type") == "object":
+        known = schema.get("properties", {})
+        return {key: _placeholder(known[key]) for key in schema.get("required", ())}
+    simple: dict[str, Any] = {"integer": 2, "number": 1.0, "boolean": False, "string": "x"}
+    return (
+        [_placeholder(schema["items"])]
+        if schema.get("type") == "array"
+        else simple.get(schema.get("type", ""))
+    )
