@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+SetupMode = Literal["check", "apply", "off"]
+"""``--dsr1-gpu-setup``: compare the GPUs' settings with the published ones, make them so, or leave them."""
+
 FactValue = str | int | float | bool | None | list[str]
 
 
@@ -28,7 +31,7 @@ class Finding:
 class GpuSample:
     """One GPU at one moment. Times are seconds on the host's monotonic clock; None where NVML has no answer.
 
-    ``throttle_reasons`` is NVML's bit mask of clock-event reasons; ``energy_j`` counts since the driver loaded.
+    ``throttle_reasons`` is NVML's mask of clock-event reasons; ``energy_j`` counts since the driver's load.
     """
 
     time_s: float
@@ -44,23 +47,45 @@ class GpuSample:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a GPU while it was watched.
+
+    Attributes:
+        time_s: when, on the host's monotonic clock.
+        gpu: NVML's index; None for the machine.
+        kind: ``foreign process`` (the GPU is shared), ``lost`` (it fell off the bus), ``error`` (a reading
+            failed).
+        message: what, in words.
+    """
+
+    time_s: float
+    gpu: int | None
+    kind: Literal["foreign process", "lost", "error"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Telemetry:
     """The GPUs over the run: samples in order of time, and counters before and after.
 
     Attributes:
         interval_s: the wanted time between two samples of one GPU.
-        samples: every sample; empty for a run on the CPU.
-        ecc_uncorrected_before: uncorrectable ECC errors a GPU, before the run; likewise ``_after``.
-        foreign_processes: sentences naming other compute processes seen during the run.
+        gpus: NVML's index of each watched GPU; empty for a run on the CPU.
+        max_sm_clock_mhz: the highest SM clock of each of them; None where unknown.
+        samples: every sample.
+        ecc_uncorrected_before: uncorrectable ECC errors of each GPU before the run; likewise ``_after``.
+        events: foreign processes, lost GPUs and failed readings, in order of time.
         processes_visible: whether process ids could be matched (not in most containers).
-        overhead_share: measured share of one core that sampling took.
+        overhead_share: measured share of one CPU core that sampling took.
     """
 
     interval_s: float = 0.1
+    gpus: tuple[int, ...] = ()
+    max_sm_clock_mhz: tuple[int | None, ...] = ()
     samples: tuple[GpuSample, ...] = ()
-    ecc_uncorrected_before: tuple[int, ...] = ()
-    ecc_uncorrected_after: tuple[int, ...] = ()
-    foreign_processes: tuple[str, ...] = ()
+    ecc_uncorrected_before: tuple[int | None, ...] = ()
+    ecc_uncorrected_after: tuple[int | None, ...] = ()
+    events: tuple[Event, ...] = ()
     processes_visible: bool = True
     overhead_share: float = 0.0
 

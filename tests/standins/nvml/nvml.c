@@ -1,0 +1,315 @@
+/* A stand-in for NVIDIA's libnvidia-ml.so.1: answers the calls that pynvml makes from a text file, so that the
+ * real binding can be tested against any machine, healthy or not. It only reads: settings are changed by the
+ * stand-in nvidia-smi, which writes the same file.
+ *
+ * DSR1_NVML_STATE names the file; without it the driver is "not loaded". It is read anew on every call, so a
+ * test changes the machine while it runs. Each line is "key value":
+ *     driver 580.95.05            a fact of the machine
+ *     gpus.name NVIDIA H200       a fact of every GPU
+ *     gpu.3.power_mw 650000       a fact of GPU 3, before that of every GPU
+ *     gpu.3.error 15              every call about GPU 3 answers with this nvmlReturn_t
+ *     gpus.error.nvmlDeviceGetMigMode 4    one function answers with it; so does error.FUNCTION
+ * A fact that is missing is answered with NVML_ERROR_NOT_SUPPORTED. Several numbers in throttle_reasons are
+ * given out one a call, and the last one from then on.
+ * DSR1_NVML_LOG names a file to which every call is appended as "PID FUNCTION GPU" (GPU is - for none).
+ * Built with -DOLD_DRIVER it lacks the functions that came with driver 535 and later.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3,
+       INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, VERSION_MISMATCH = 25 };
+enum { MAX_GPUS = 64, VALUE = 512 };
+typedef unsigned long long u64;
+typedef int *device;
+
+static int indices[MAX_GPUS];
+static unsigned throttle_calls[MAX_GPUS];
+static unsigned energy_calls[MAX_GPUS];
+static int open_count;
+
+/* The value of a key; 0 if there is none. */
+static int fact(const char *key, char *value) {
+    const char *path = getenv("DSR1_NVML_STATE");
+    FILE *file = path ? fopen(path, "r") : NULL;
+    if (!file) return 0;
+    char line[VALUE + 128];
+    size_t length = strlen(key);
+    int found = 0;
+    while (!found && fgets(line, sizeof line, file)) {
+        if (strncmp(line, key, length) == 0 && line[length] == ' ') {
+            line[strcspn(line, "\n")] = 0;
+            snprintf(value, VALUE, "%.*s", VALUE - 1, line + length + 1);
+            found = 1;
+        }
+    }
+    fclose(file);
+    return found;
+}
+
+static int gpu_fact(int gpu, const char *name, char *value) {
+    char key[256];
+    snprintf(key, sizeof key, "gpu.%d.%s", gpu, name);
+    if (fact(key, value)) return 1;
+    snprintf(key, sizeof key, "gpus.%s", name);
+    return fact(key, value);
+}
+
+static void record(const char *function, int gpu) {
+    const char *path = getenv("DSR1_NVML_LOG");
+    if (!path) return;
+    char line[256], number[16] = "-";
+    if (gpu >= 0) snprintf(number, sizeof number, "%d", gpu);
+    int length = snprintf(line, sizeof line, "%d %s %s\n", (int)getpid(), function, number);
+    int log = open(path, O_WRONLY | O_APPEND | O_CREAT, 0644);
+    if (log < 0) return;
+    if (write(log, line, (size_t)length) < 0) { /* a test that reads the log will say so */ }
+    close(log);
+}
+
+/* Records a call and says with which error it must answer, if any. gpu is -1 for the machine. */
+static int begin(const char *function, int gpu) {
+    char key[256], value[VALUE];
+    record(function, gpu);
+    if (!getenv("DSR1_NVML_STATE")) return DRIVER_NOT_LOADED;
+    if (!open_count && strcmp(function, "nvmlInitWithFlags") != 0) return UNINITIALIZED;
+    snprintf(key, sizeof key, "error.%s", function);
+    if (gpu >= 0 ? gpu_fact(gpu, key, value) || gpu_fact(gpu, "error", value) : fact(key, value))
+        return atoi(value);
+    return SUCCESS;
+}
+
+static int text(const char *function, int gpu, const char *name, char *out, unsigned size) {
+    char value[VALUE];
+    int error = begin(function, gpu);
+    if (error) return error;
+    if (!(gpu >= 0 ? gpu_fact(gpu, name, value) : fact(name, value))) return NOT_SUPPORTED;
+    if (strlen(value) >= size) return INSUFFICIENT_SIZE;
+    strcpy(out, value);
+    return SUCCESS;
+}
+
+static int number(const char *function, int gpu, const char *name, u64 *out) {
+    char value[VALUE];
+    int error = text(function, gpu, name, value, sizeof value);
+    if (!error) *out = strtoull(value, NULL, 0);
+    return error;
+}
+
+static int small(const char *function, int gpu, const char *name, unsigned *out) {
+    u64 value;
+    int error = number(function, gpu, name, &value);
+    if (!error) *out = (unsigned)value;
+    return error;
+}
+
+int nvmlInitWithFlags(unsigned flags) {
+    (void)flags;
+    int error = begin("nvmlInitWithFlags", -1);
+    if (!error) open_count++;
+    return error;
+}
+
+int nvmlShutdown(void) {
+    int error = begin("nvmlShutdown", -1);
+    if (!error) open_count--;
+    return error;
+}
+
+const char *nvmlErrorString(int result) {
+    static char message[64];
+    snprintf(message, sizeof message, "stand-in error %d", result);
+    return message;
+}
+
+int nvmlSystemGetDriverVersion(char *out, unsigned size) {
+    return text("nvmlSystemGetDriverVersion", -1, "driver", out, size);
+}
+
+int nvmlSystemGetCudaDriverVersion(int *out) {
+    return small("nvmlSystemGetCudaDriverVersion", -1, "cuda", (unsigned *)out);
+}
+
+int nvmlSystemGetCudaDriverVersion_v2(int *out) {
+    return small("nvmlSystemGetCudaDriverVersion_v2", -1, "cuda", (unsigned *)out);
+}
+
+int nvmlDeviceGetCount_v2(unsigned *out) { return small("nvmlDeviceGetCount_v2", -1, "count", out); }
+
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, device *out) {
+    char value[VALUE];
+    int error = begin("nvmlDeviceGetHandleByIndex_v2", (int)index);
+    if (error) return error;
+    if (!fact("count", value) || index >= (unsigned)atoi(value) || index >= MAX_GPUS) return INVALID_ARGUMENT;
+    indices[index] = (int)index;
+    *out = &indices[index];
+    return SUCCESS;
+}
+
+int nvmlDeviceGetName(device gpu, char *out, unsigned size) {
+    return text("nvmlDeviceGetName", *gpu, "name", out, size);
+}
+
+int nvmlDeviceGetUUID(device gpu, char *out, unsigned size) {
+    return text("nvmlDeviceGetUUID", *gpu, "uuid", out, size);
+}
+
+struct memory_v1 { u64 total, free, used; };
+struct memory_v2 { unsigned version; u64 total, reserved, free, used; };
+
+int nvmlDeviceGetMemoryInfo(device gpu, struct memory_v1 *out) {
+    int error = number("nvmlDeviceGetMemoryInfo", *gpu, "memory_total", &out->total);
+    if (!error) error = number("nvmlDeviceGetMemoryInfo", *gpu, "memory_used", &out->used);
+    out->free = error ? 0 : out->total - out->used;
+    return error;
+}
+
+#ifndef OLD_DRIVER
+int nvmlDeviceGetMemoryInfo_v2(device gpu, struct memory_v2 *out) {
+    if (out->version != 0x02000028) return VERSION_MISMATCH;
+    int error = number("nvmlDeviceGetMemoryInfo_v2", *gpu, "memory_total", &out->total);
+    if (!error) error = number("nvmlDeviceGetMemoryInfo_v2", *gpu, "memory_used", &out->used);
+    out->reserved = 0;
+    out->free = error ? 0 : out->total - out->used;
+    return error;
+}
+#endif
+
+int nvmlDeviceGetMigMode(device gpu, unsigned *current, unsigned *pending) {
+    int error = small("nvmlDeviceGetMigMode", *gpu, "mig", current);
+    if (!error) *pending = *current;
+    return error;
+}
+
+int nvmlDeviceGetEccMode(device gpu, unsigned *current, unsigned *pending) {
+    int error = small("nvmlDeviceGetEccMode", *gpu, "ecc", current);
+    if (!error) *pending = *current;
+    return error;
+}
+
+int nvmlDeviceGetTotalEccErrors(device gpu, unsigned type, unsigned counter, u64 *out) {
+    if (type != 1 || counter != 0) return INVALID_ARGUMENT; /* uncorrected, since the driver loaded */
+    return number("nvmlDeviceGetTotalEccErrors", *gpu, "ecc_uncorrected", out);
+}
+
+int nvmlDeviceGetRemappedRows(device gpu, unsigned *correctable, unsigned *uncorrectable, unsigned *pending,
+                              unsigned *failure) {
+    int error = small("nvmlDeviceGetRemappedRows", *gpu, "remap_pending", pending);
+    if (!error) error = small("nvmlDeviceGetRemappedRows", *gpu, "remap_failure", failure);
+    *correctable = *uncorrectable = 0;
+    return error;
+}
+
+/* nvlinks is the number of links, nvlinks_down how many of the last ones are inactive. */
+int nvmlDeviceGetNvLinkState(device gpu, unsigned link, unsigned *active) {
+    unsigned links, down = 0;
+    int error = small("nvmlDeviceGetNvLinkState", *gpu, "nvlinks", &links);
+    if (error) return error;
+    if (link >= links) return INVALID_ARGUMENT;
+    error = small("nvmlDeviceGetNvLinkState", *gpu, "nvlinks_down", &down);
+    *active = link < links - down;
+    return error;
+}
+
+#ifndef OLD_DRIVER
+struct fabric { unsigned version; unsigned char cluster[16]; unsigned status, clique, state, health; };
+
+int nvmlDeviceGetGpuFabricInfoV(device gpu, struct fabric *out) {
+    if (out->version != 0x02000024) return VERSION_MISMATCH;
+    int error = small("nvmlDeviceGetGpuFabricInfoV", *gpu, "fabric_state", &out->state);
+    if (!error) error = small("nvmlDeviceGetGpuFabricInfoV", *gpu, "fabric_status", &out->status);
+    return error;
+}
+#endif
+
+struct process { unsigned pid; u64 used; unsigned instance, compute; };
+
+/* processes is a list of PID:BYTES. */
+int nvmlDeviceGetComputeRunningProcesses_v3(device gpu, unsigned *count, struct process *out) {
+    char value[VALUE];
+    int error = text("nvmlDeviceGetComputeRunningProcesses_v3", *gpu, "processes", value, sizeof value);
+    if (error) return error;
+    unsigned found = 0;
+    for (char *word = strtok(value, " "); word; word = strtok(NULL, " ")) {
+        if (strcmp(word, "none") == 0) break;
+        if (out && found < *count) {
+            out[found].pid = (unsigned)strtoul(word, &word, 10);
+            out[found].used = strtoull(word + 1, NULL, 10);
+        }
+        found++;
+    }
+    int fits = out ? found <= *count : found == 0;
+    *count = found;
+    return fits ? SUCCESS : INSUFFICIENT_SIZE;
+}
+
+int nvmlDeviceGetPersistenceMode(device gpu, unsigned *out) {
+    return small("nvmlDeviceGetPersistenceMode", *gpu, "persistence", out);
+}
+
+int nvmlDeviceGetPowerManagementLimit(device gpu, unsigned *out) {
+    return small("nvmlDeviceGetPowerManagementLimit", *gpu, "power_limit_mw", out);
+}
+
+int nvmlDeviceGetPowerManagementDefaultLimit(device gpu, unsigned *out) {
+    return small("nvmlDeviceGetPowerManagementDefaultLimit", *gpu, "power_default_mw", out);
+}
+
+int nvmlDeviceGetPowerUsage(device gpu, unsigned *out) {
+    return small("nvmlDeviceGetPowerUsage", *gpu, "power_mw", out);
+}
+
+/* energy_mj grows by energy_step_mj a call. */
+int nvmlDeviceGetTotalEnergyConsumption(device gpu, u64 *out) {
+    u64 step = 0;
+    int error = number("nvmlDeviceGetTotalEnergyConsumption", *gpu, "energy_mj", out);
+    if (!error && number("nvmlDeviceGetTotalEnergyConsumption", *gpu, "energy_step_mj", &step) == SUCCESS)
+        *out += step * energy_calls[*gpu]++;
+    return error;
+}
+
+int nvmlDeviceGetTemperature(device gpu, unsigned sensor, unsigned *out) {
+    if (sensor != 0) return INVALID_ARGUMENT;
+    return small("nvmlDeviceGetTemperature", *gpu, "temperature", out);
+}
+
+int nvmlDeviceGetClockInfo(device gpu, unsigned clock, unsigned *out) {
+    if (clock != 1 && clock != 2) return INVALID_ARGUMENT;
+    return small("nvmlDeviceGetClockInfo", *gpu, clock == 1 ? "sm_clock" : "memory_clock", out);
+}
+
+int nvmlDeviceGetMaxClockInfo(device gpu, unsigned clock, unsigned *out) {
+    if (clock != 1) return INVALID_ARGUMENT;
+    return small("nvmlDeviceGetMaxClockInfo", *gpu, "sm_clock_max", out);
+}
+
+struct utilization { unsigned gpu, memory; };
+
+int nvmlDeviceGetUtilizationRates(device gpu, struct utilization *out) {
+    out->memory = 0;
+    return small("nvmlDeviceGetUtilizationRates", *gpu, "utilization", &out->gpu);
+}
+
+static int throttle(const char *function, device gpu, u64 *out) {
+    char value[VALUE];
+    int error = text(function, *gpu, "throttle_reasons", value, sizeof value);
+    if (error) return error;
+    unsigned wanted = throttle_calls[*gpu]++;
+    char *word = strtok(value, " ");
+    for (char *next; wanted && (next = strtok(NULL, " ")); wanted--) word = next;
+    *out = strtoull(word, NULL, 0);
+    return SUCCESS;
+}
+
+int nvmlDeviceGetCurrentClocksThrottleReasons(device gpu, u64 *out) {
+    return throttle("nvmlDeviceGetCurrentClocksThrottleReasons", gpu, out);
+}
+
+#ifndef OLD_DRIVER
+int nvmlDeviceGetCurrentClocksEventReasons(device gpu, u64 *out) {
+    return throttle("nvmlDeviceGetCurrentClocksEventReasons", gpu, out);
+}
+#endif
