@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -98,11 +98,21 @@ class ScenarioFile(pytest.Module):
             loaded = selection.load(self.path)
         except Dsr1Error as error:
             raise self.CollectError(str(error)) from None
-        module = ModuleType(self.path.stem)
+        module = ModuleType("")
         module.__file__ = str(self.path)
-        for test in _tests(loaded):
-            setattr(module, test.__name__, test)
+        module.pytestmark = [pytest.mark.dsr1]  # type: ignore[attr-defined]
+        for name, body, key in (("environment", _environment, "hardware"), ("target", _target, "targets")):
+            setattr(module, name, _located(body, name, loaded.where(key)))
         return module
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        """The tests; each target's is located at its own line of the YAML."""
+        loaded = self.config.stash[SELECTION].load(self.path) if self.obj else None
+        for item in super().collect():
+            if loaded and isinstance(item, pytest.Function) and item.originalname == "target":
+                index: int = item.callspec.params["_dsr1_target"]
+                item.obj = _located(_target, "target", loaded.where(f"targets.{index}"))
+            yield item
 
     def funcnamefilter(self, name: str) -> bool:  # noqa: ARG002 - pytest's signature
         """Every function made from the scenario is a test, whatever ``python_functions`` says."""
@@ -116,14 +126,6 @@ def scenario_file(parent: pytest.Collector, path: Path) -> ScenarioFile:
     return collector
 
 
-def _tests(loaded: LoadedScenario) -> Iterable[FunctionType]:
-    yield _test("environment", _environment, loaded, "hardware")
-    for index, target in enumerate(loaded.scenario.targets):
-        test: Any = _test(f"target[{target.metric}]", _target, loaded, f"targets.{index}")
-        test.dsr1_target = index
-        yield test
-
-
 def _environment(dsr1_preflight: object) -> None:
     """The machine is what the scenario says; the fixture raises otherwise."""
 
@@ -134,12 +136,12 @@ def _target(dsr1_verdict: Any) -> None:
         pytest.fail(dsr1_verdict.message, pytrace=False)
 
 
-def _test(name: str, body: FunctionType, loaded: LoadedScenario, key: str) -> FunctionType:
-    """The body under the test's own name, located at the scenario's line: pytest and JUnit point there."""
-    file, _, line = loaded.where(key).rpartition(":")
-    code: CodeType = body.__code__.replace(co_filename=file, co_firstlineno=int(line), co_name="test")
+def _located(body: Callable[[Any], None], name: str, where: str) -> FunctionType:
+    """The body under the test's name, located at ``file:line``: pytest and JUnit point there."""
+    file, _, line = where.rpartition(":")
+    code: CodeType = body.__code__.replace(co_filename=file, co_firstlineno=int(line), co_name=name)
     test = FunctionType(code, body.__globals__, name)
     test.__annotations__ = body.__annotations__
     test.__doc__ = body.__doc__
-    test.__module__ = loaded.path.stem
+    test.__module__ = ""  # that of the module made for the file, see ScenarioFile
     return test

@@ -8,9 +8,9 @@ conftest.py as any fixture can.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -22,13 +22,16 @@ from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError
 if TYPE_CHECKING:
     from pytest_dsr1.engines.base import Engine, Observer
     from pytest_dsr1.environment.machine import Machine
-    from pytest_dsr1.environment.values import Finding
+    from pytest_dsr1.environment.values import Finding, SetupMode
     from pytest_dsr1.measurement.values import Measurement
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.model import Scenario
     from pytest_dsr1.verdict.words import Verdict, Word
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
     from pytest_dsr1.workload.values import Workload
+
+
+_ALLOW = "--dsr1-allow-mismatch runs all the same and keeps this as a warning"
 
 
 @dataclass
@@ -52,9 +55,19 @@ class Outcome:
     verdicts: list[Verdict] = field(default_factory=list)
     benchmarked: bool = False
 
+    @property
+    def problem(self) -> str | None:
+        """Why the scenario cannot be judged: the failed measurement, or what the preflight found."""
+        if self.error is not None:
+            return str(self.error)
+        mismatches = [f"{f.subject}: {f.message}" for f in self.findings if f.severity == "mismatch"]
+        if not mismatches or self.measurement is not None:
+            return None
+        return _listed("this machine is not the scenario's", mismatches, _ALLOW)
 
-Watch = Callable[["LoadedScenario", float], AbstractContextManager["Observer"]]
-"""Makes the observer of one run: from the scenario and its expected duration in s."""
+
+Watch = Callable[["Scenario", float, Callable[[], str]], AbstractContextManager["Observer"]]
+"""Makes the observer of one run: from the scenario, its expected duration in s, and what the GPUs do now."""
 
 
 @dataclass
@@ -62,12 +75,14 @@ class Session:
     """What the plugin and the fixtures share: options, outcomes, and the word of each test."""
 
     watch: Watch
+    tell: Callable[[str], None]
     results: Path
     replay: Path | None
-    gpu_setup: str
+    gpu_setup: SetupMode
     allow_mismatch: bool
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     words: dict[str, Word] = field(default_factory=dict)
+    compared: list[Mapping[str, Any]] = field(default_factory=list)
 
 
 SESSION = pytest.StashKey[Session]()
@@ -118,9 +133,12 @@ def dsr1_preflight(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> t
     if session.replay:
         measurement: Measurement = request.getfixturevalue("dsr1_measurement")
         return measurement.findings
-    from pytest_dsr1.environment.machine import look
+    from pytest_dsr1.environment.machine import RESULT_BYTES, look
+    from pytest_dsr1.workload.synthetic import synthetic_bytes
 
-    findings = look(dsr1_scenario, session.gpu_setup, os.environ, session.results)
+    dataset, load = dsr1_scenario.dataset, dsr1_scenario.load
+    written = RESULT_BYTES + (0 if dataset.path else synthetic_bytes(dataset, load))
+    findings = look(dsr1_scenario, session.gpu_setup, os.environ, session.results, written)
     if session.allow_mismatch:
         findings = tuple(
             replace(f, severity="warning", message=f"{f.message} (allowed by --dsr1-allow-mismatch)")
@@ -129,11 +147,8 @@ def dsr1_preflight(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> t
             for f in findings
         )
     outcome.findings = findings
-    problems = [f"{f.subject}: {f.message}" for f in findings if f.severity == "mismatch"]
-    if problems:
-        hint = "--dsr1-allow-mismatch runs all the same and keeps this as a warning"
-        outcome.error = InvalidRunError(_listed("this machine is not the scenario's", problems, hint))
-        _raise(outcome.error)
+    if outcome.problem is not None:
+        _raise(InvalidRunError(outcome.problem))
     return findings
 
 
@@ -168,7 +183,9 @@ def dsr1_gpu(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Iterato
     session = request.config.stash[SESSION]
     with ExitStack() as stack:
         try:
-            machine = stack.enter_context(prepared(dsr1_scenario, session.gpu_setup, os.environ))
+            machine = stack.enter_context(
+                prepared(dsr1_scenario, session.gpu_setup, os.environ, session.tell)
+            )
         except Dsr1Error as error:
             _raise(error)
         yield machine
@@ -224,7 +241,7 @@ def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Outcom
             checkpoint=ready[1],
             workload=ready[2],
             results=session.results,
-            watch=lambda expected_s: session.watch(outcome.loaded, expected_s),
+            watch=lambda expected_s, gpus: session.watch(scenario, expected_s, gpus),
         )
     outcome.measurement = measurement
     reasons = invalid_reasons(measurement)
@@ -246,18 +263,26 @@ def _ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:
 
 
 @pytest.fixture
-def dsr1_verdict(request: pytest.FixtureRequest, dsr1_measurement: Measurement) -> Verdict:
+def _dsr1_target(request: pytest.FixtureRequest) -> int:
+    """Which of the scenario's targets a test judges."""
+    index: int = request.param
+    return index
+
+
+@pytest.fixture
+def dsr1_verdict(request: pytest.FixtureRequest, _dsr1_target: int, dsr1_measurement: Measurement) -> Verdict:
     """The verdict on the target of a scenario's test."""
+    from pytest_dsr1.measurement.store import write_verdicts
     from pytest_dsr1.verdict.targets import judge
     from pytest_dsr1.verdict.words import Word
 
     outcome = _outcome(request, dsr1_measurement.scenario)
-    key: int = request.function.dsr1_target
-    verdict = judge(dsr1_measurement.scenario.targets[key], dsr1_measurement)
+    verdict = judge(dsr1_measurement.scenario.targets[_dsr1_target], dsr1_measurement)
     if verdict.word is not Word.PASS:
-        where = outcome.loaded.where(f"targets.{key}")
+        where = outcome.loaded.where(f"targets.{_dsr1_target}")
         verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {dsr1_measurement.folder}")
     outcome.verdicts.append(verdict)
+    write_verdicts(dsr1_measurement.folder, [asdict(v) for v in outcome.verdicts])
     if verdict.word is Word.INVALID:
         _raise(InvalidRunError(verdict.message))
     return verdict

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from pytest_dsr1.fixtures import (
     Outcome,
     Session,
     _dsr1_benchmark,
+    _dsr1_target,
     dsr1_dataset,
     dsr1_engine,
     dsr1_gpu,
@@ -29,11 +32,12 @@ from pytest_dsr1.fixtures import (
 
 if TYPE_CHECKING:
     from pytest_dsr1.engines.base import Observer
-    from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.scenario.model import Scenario
     from pytest_dsr1.scenario.profiles import Catalogue
 
 __all__ = [
     "_dsr1_benchmark",
+    "_dsr1_target",
     "dsr1_dataset",
     "dsr1_engine",
     "dsr1_gpu",
@@ -99,6 +103,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Select the scenarios. With none selected nothing more of the plugin is loaded."""
+    config.addinivalue_line("markers", "dsr1: a test made from a scenario file")
     replay = config.getoption("--dsr1-replay")
     profiles = ",".join(config.getoption("--dsr1-profile") or ())
     arguments = named_files(config)
@@ -108,7 +113,8 @@ def pytest_configure(config: pytest.Config) -> None:
     selection = _select(config, profiles, arguments, replay)
     config.stash[SELECTION] = selection
     config.stash[SESSION] = Session(
-        watch=lambda loaded, expected_s: _progress(config, loaded, expected_s),
+        watch=lambda scenario, expected_s, gpus: _progress(config, scenario, expected_s, gpus),
+        tell=lambda text: _tell(config, f"dsr1: {text}"),
         results=config.invocation_params.dir / config.getoption("--dsr1-results"),
         replay=config.invocation_params.dir / replay if replay else None,
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
@@ -206,6 +212,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     loaded = [selection.load(file.path)] if file else selection.all()
     ids = [pytest.HIDDEN_PARAM] if file else [each.scenario.name for each in loaded]
     metafunc.parametrize("dsr1_scenario", loaded, ids=ids, indirect=True, scope="session")
+    if file and "_dsr1_target" in metafunc.fixturenames:
+        metrics = [target.metric for target in loaded[0].scenario.targets]
+        metafunc.parametrize("_dsr1_target", range(len(metrics)), ids=metrics, indirect=True)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -281,7 +290,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The PERFORMANCE OVERVIEW."""
     session = config.stash.get(SESSION, None)
-    shown = [o for o in session.outcomes.values() if o.measurement or o.error] if session else []
+    shown = [o for o in session.outcomes.values() if o.measurement or o.problem] if session else []
     if not shown:
         return
     from pytest_dsr1.reporting.overview import overview
@@ -289,52 +298,75 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section("PERFORMANCE OVERVIEW")
     for text, markup in overview(shown, terminalreporter.config.get_terminal_writer().fullwidth):
         terminalreporter.write_line(text, **markup)
+    for compared in session.compared if session else ():
+        from pytest_dsr1.reporting.comparison import differences
+
+        for line in differences(shown, compared):
+            terminalreporter.write_line(line, yellow=True)
+
+
+@contextmanager
+def _terminal(config: pytest.Config) -> Generator[Any]:
+    """The terminal reporter, with capturing lifted: fixtures run while pytest captures output."""
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        yield config.pluginmanager.getplugin("terminalreporter")
+
+
+def _tell(config: pytest.Config, text: str) -> None:
+    """A line of its own, at once."""
+    with _terminal(config) as reporter:
+        reporter.ensure_newline()
+        reporter.write_line(text)
+
+
+def _rewrite(config: pytest.Config, text: str) -> None:
+    """The same line again, as wide as the terminal at most."""
+    with _terminal(config) as reporter:
+        reporter.ensure_newline()
+        reporter.rewrite(text[: config.get_terminal_writer().fullwidth - 1], erase=True)
 
 
 def _progress(
-    config: pytest.Config, loaded: LoadedScenario, expected_s: float
+    config: pytest.Config, scenario: Scenario, expected_s: float, gpus: Callable[[], str]
 ) -> AbstractContextManager[Observer]:
     from pytest_dsr1.reporting.progress import Progress
 
     reporter: Any = config.pluginmanager.getplugin("terminalreporter")
-    terminal = reporter is not None and reporter.isatty
-
-    def write(line: str) -> None:
-        if reporter is None:
-            return
-        if terminal:
-            reporter.rewrite(line[: reporter.config.get_terminal_writer().fullwidth - 1], erase=True)
-        else:
-            reporter.ensure_newline()
-            reporter.write_line(line)
-
-    if terminal:
-        reporter.ensure_newline()
-    scenario = loaded.scenario
-    return Progress(scenario.name, scenario.load.num_requests, expected_s, write, terminal=terminal)
+    terminal: bool = reporter.isatty
+    write = partial(_rewrite if terminal else _tell, config)
+    requests = scenario.load.num_requests
+    return Progress(scenario.name, requests, expected_s, write, terminal=terminal, gpus=gpus)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, object]) -> None:
-    """The GPU machine, beside what pytest-benchmark says of the host."""
-    session = config.stash.get(SESSION, None)
-    for outcome in session.outcomes.values() if session else ():
-        if outcome.measurement:
-            facts = outcome.measurement.fingerprint.facts
-            machine_info["gpu"] = {
-                key: facts[key] for key in ("gpu.name", "gpu.count", "driver") if key in facts
-            }
+    """The GPUs, beside what pytest-benchmark says of the host; asked for before the run and after it."""
+    session, selection = config.stash.get(SESSION, None), config.stash.get(SELECTION, None)
+    if session is None or selection is None or config.option.collectonly:
+        return
+    if session.replay:
+        from pytest_dsr1.measurement.store import load
+
+        facts = load(session.replay).fingerprint.facts
+        gpus = {key: facts[key] for key in ("gpu.name", "gpu.count", "driver") if key in facts}
+    elif any(loaded.scenario.hardware.gpu for loaded in selection.all()):
+        from pytest_dsr1.environment.reading import read_machine
+
+        machine = read_machine(os.environ)
+        names = sorted({gpu.name for gpu in machine.gpus})
+        gpus = {"gpu.name": ", ".join(names), "gpu.count": len(machine.gpus), "driver": machine.driver}
+    else:
+        return
+    if gpus:
+        machine_info["gpu"] = gpus
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_compare_machine_info(
-    config: pytest.Config, benchmarksession: Any, compared_benchmark: dict[str, Any]
+    config: pytest.Config, compared_benchmark: dict[str, object]
 ) -> None:
-    """Say for each benchmark what differs between this run's fingerprint and the compared one's."""
+    """Keep what is compared with: what differs can be said once this run's fingerprint is known."""
     session = config.stash.get(SESSION, None)
-    if session is None:
-        return
-    from pytest_dsr1.reporting.comparison import differences
-
-    for line in differences(session.outcomes.values(), compared_benchmark):
-        benchmarksession.logger.warning(line)
+    if session is not None:
+        session.compared.append(compared_benchmark)

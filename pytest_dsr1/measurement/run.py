@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_dsr1.engines.base import Engine, Job, Observer, Phase, RequestRecord
+from pytest_dsr1.engines.base import Engine, EngineResult, Job, Observer, Phase, RequestRecord
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.measurement.metrics import combine, from_records
 from pytest_dsr1.measurement.plausibility import suspicions
@@ -20,7 +20,7 @@ from pytest_dsr1.scenario.model import Length, Normal, Scenario
 
 if TYPE_CHECKING:
     from pytest_dsr1.environment.machine import Machine
-    from pytest_dsr1.environment.values import Finding
+    from pytest_dsr1.environment.values import FactValue, Finding
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
     from pytest_dsr1.workload.values import Workload
 
@@ -78,6 +78,24 @@ class _Recorder:
         self.watcher.record(record)
 
 
+Watch = Callable[[float, Callable[[], str]], AbstractContextManager[Observer]]
+"""Makes the observer of a run from its expected duration in s, and from what the GPUs do now."""
+
+
+def _content(checkpoint: CheckpointFacts, workload: Workload) -> dict[str, FactValue]:
+    """What was run on what, for the fingerprint."""
+    return {
+        "model.content": checkpoint.content_key,
+        "dataset.sha256": workload.sha256,
+        "dataset.requests": workload.requests,
+    }
+
+
+def _versions(result: EngineResult) -> dict[str, FactValue]:
+    """The software the engine really ran, which need not be what this process would import."""
+    return {f"engine.{name}": version for name, version in result.versions.items()}
+
+
 def measure(
     scenario: Scenario,
     place: str,
@@ -88,7 +106,7 @@ def measure(
     checkpoint: CheckpointFacts,
     workload: Workload,
     results: Path,
-    watch: Callable[[float], AbstractContextManager[Observer]],
+    watch: Watch,
 ) -> Measurement:
     """Run the scenario once and save it.
 
@@ -101,7 +119,7 @@ def measure(
         try:
             with (
                 machine.watched(folder.path / "telemetry.jsonl") as watched,
-                watch(expected_s(scenario) or 0.0) as watcher,
+                watch(expected_s(scenario) or 0.0, machine.now) as watcher,
             ):
                 job = Job(scenario, workload, folder.engine, run_timeout_s(scenario))
                 result = engine.run(job, _Recorder(watcher, folder, machine))
@@ -121,9 +139,9 @@ def measure(
             started_utc=started.isoformat(timespec="seconds"),
             unix_minus_monotonic_s=unix_minus_monotonic_s,
             workload=workload,
-            fingerprint=machine.fingerprint(scenario, checkpoint, workload, result.versions),
-            findings=(*findings, *machine.assess(scenario.validity, from_s, to_s)),
-            result=replace(result, warnings=(*result.warnings, *doubts)),
+            fingerprint=machine.fingerprint({**_content(checkpoint, workload), **_versions(result)}),
+            findings=(*findings, *machine.findings, *machine.assess(from_s, to_s)),
+            result=replace(result, warnings=(*workload.warnings, *result.warnings, *doubts)),
             telemetry=watched.telemetry,
             metrics=metrics,
             folder=folder.path,

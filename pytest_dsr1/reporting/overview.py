@@ -45,8 +45,8 @@ def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
     scenario = outcome.loaded.scenario
     measurement = outcome.measurement
     yield f"{scenario.name}  ({machine(scenario)})", {"bold": True}
-    if outcome.error is not None:
-        yield from _wrapped("INVALID", str(outcome.error), width, COLOURS[Word.INVALID])
+    if outcome.problem is not None:
+        yield from _wrapped("INVALID", outcome.problem, width, COLOURS[Word.INVALID])
     if measurement is None:
         return
     if outcome.verdicts:
@@ -55,7 +55,9 @@ def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
     rest = [
         f"{METRICS[name].label} {number(measurement.metrics[name].value)} {METRICS[name].unit}"
         for name in _SHOWN
-        if name in measurement.metrics and name not in judged
+        if name in measurement.metrics
+        and name not in judged
+        and (name, measurement.metrics[name].value) != ("acceptance_length", 1.0)  # no speculation
     ]
     yield from _wrapped("also", "; ".join(rest), width)
     for label, text in _health(measurement):

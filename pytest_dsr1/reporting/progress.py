@@ -55,6 +55,7 @@ class Progress:
         self._done = (0, 0)
         self._recent: deque[tuple[float, int]] = deque()
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._tick, name="dsr1-progress", daemon=True)
 
@@ -118,7 +119,9 @@ class Progress:
             return "  ".join(parts)
 
     def _show(self) -> None:
-        self._write(self.line())
+        line = self.line()
+        with self._writing:
+            self._write(line)
 
     def _tick(self) -> None:
         interval_s = TERMINAL_INTERVAL_S if self._terminal else PLAIN_INTERVAL_S

@@ -1,0 +1,112 @@
+"""pytest-benchmark as storage and comparison."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.plugin.conftest import Suites
+
+
+def saved(suites: Suites, pattern: str = "*.json") -> dict[str, Any]:
+    files = sorted((suites.pytester.path / ".benchmarks").rglob(pattern))
+    document: dict[str, Any] = json.loads(files[-1].read_text(encoding="utf-8"))
+    return document
+
+
+def test_a_measurement_is_one_benchmark_whatever_is_selected(suites: Suites) -> None:
+    for selection in ([], ["-k", "average_ttft"]):
+        suites.run("--dsr1-profile=alpha", "--benchmark-save=x", *selection)
+        (bench,) = saved(suites)["benchmarks"]
+        assert bench["fullname"] == "own/alpha.yaml::measurement"
+        assert bench["stats"]["rounds"] == 8
+        assert bench["stats"]["ops"] == pytest.approx(8.0)  # tok/s/user
+        assert bench["extra_info"]["total_output_throughput"] == pytest.approx(16.0)
+        assert bench["extra_info"]["per_user_output_throughput"] == pytest.approx(8.0)
+        assert "library.pytest" in bench["extra_info"]["fingerprint"] or bench["extra_info"]["fingerprint"]
+
+
+def test_a_missed_target_is_still_a_measurement(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha", "--dsr1-set=targets.0.value=99", "--benchmark-save=x")
+    assert len(saved(suites)["benchmarks"]) == 1
+
+
+def test_an_invalid_run_is_no_baseline(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTED_FAIL", "request")
+    result = suites.run("--dsr1-profile=alpha", "--benchmark-autosave")
+    assert result.ret == 10
+    files = list((suites.pytester.path / ".benchmarks").rglob("*.json"))
+    assert all(not json.loads(f.read_text(encoding="utf-8"))["benchmarks"] for f in files)
+
+
+def test_compare_and_compare_fail(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    suites.run("--dsr1-profile=alpha", "--benchmark-autosave")
+    same = suites.run("--dsr1-profile=alpha", "--benchmark-compare", "--benchmark-compare-fail=mean:5%")
+    assert same.ret == 0
+    monkeypatch.setenv("SCRIPTED_LATENCY_S", "0.6")
+    slower = suites.run_apart(
+        "--dsr1-profile=alpha",
+        "--dsr1-set=targets.0.value=1",
+        "--benchmark-compare",
+        "--benchmark-compare-fail=mean:5%",
+    )
+    assert slower.ret == 1
+    slower.stderr.fnmatch_lines(["*Performance has regressed*"])
+
+
+def test_the_stand_alone_commands(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha", "--benchmark-save=one")
+    suites.run("--dsr1-profile=alpha", "--benchmark-save=two", "--benchmark-json=out.json")
+    result = suites.pytester.run("pytest-benchmark", "compare", "--columns=mean,ops")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*alpha::measurement*"])
+    assert json.loads((suites.pytester.path / "out.json").read_text(encoding="utf-8"))["benchmarks"]
+
+
+def test_what_differs_from_the_compared_run_is_said(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha", "--benchmark-autosave")
+    (path,) = (suites.pytester.path / ".benchmarks").rglob("*.json")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["benchmarks"][0]["extra_info"]["fingerprint"]["driver"] = "575.1"
+    document["benchmarks"][0]["extra_info"]["fingerprint"]["engine.version"] = "0.1"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    result = suites.run("--dsr1-profile=alpha", "--benchmark-compare")
+    said = result.stdout.str() + result.stderr.str()
+    assert "dsr1: alpha was measured differently: driver was 575.1, is not recorded" in said
+
+
+@pytest.mark.parametrize(("option", "passed"), [("--benchmark-only", 2), ("--benchmark-skip", 1)])
+def test_measurements_count_as_benchmarks(suites: Suites, option: str, passed: int) -> None:
+    suites.pytester.makepyfile(test_other="def test_other(): pass")
+    result = suites.run("--dsr1-profile=alpha", option)
+    result.assert_outcomes(passed=passed, skipped=3 - passed)
+    assert "was not used at all" not in result.stdout.str()
+
+
+@pytest.mark.parametrize("arguments", [["-p", "no:benchmark"], ["--benchmark-disable"]])
+def test_without_pytest_benchmark(suites: Suites, arguments: list[str]) -> None:
+    result = suites.run("--dsr1-profile=alpha", *arguments)
+    assert result.ret == 0
+    result.assert_outcomes(passed=3)
+
+
+def test_a_test_with_a_benchmark_of_its_own(suites: Suites) -> None:
+    suites.pytester.makepyfile(
+        test_mine="""
+        def test_mine(dsr1_measurement, benchmark):
+            benchmark(lambda: None)
+        """
+    )
+    result = suites.run("--dsr1-profile=alpha", "test_mine.py", "--benchmark-json=out.json")
+    result.assert_outcomes(passed=4)
+    document = json.loads((suites.pytester.path / "out.json").read_text(encoding="utf-8"))
+    names = {bench["fullname"] for bench in document["benchmarks"]}
+    assert names == {"own/alpha.yaml::measurement", "test_mine.py::test_mine[alpha]"}
+
+
+def test_the_json_is_where_it_was_asked_for(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha", "--benchmark-json=out.json")
+    assert Path(suites.pytester.path / "out.json").exists()

@@ -1,0 +1,220 @@
+"""What a run does: measures once, judges, saves, and tells."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from tests.plugin.conftest import Suites
+
+
+def folder(suites: Suites, profile: str = "alpha") -> Path:
+    (found,) = (suites.pytester.path / ".dsr1" / profile).iterdir()
+    return found
+
+
+def test_targets_that_are_met_pass(suites: Suites) -> None:
+    result = suites.run("--dsr1-profile=alpha")
+    assert result.ret == 0
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*PERFORMANCE OVERVIEW*",
+            "alpha  (CPU, engine transformers)",
+            "  PASS    total output throughput*16 tok/s*+0.0%",
+            "          bound >= 15.2, target 16 tok/s",
+            "  PASS    average time to first token (TTFT)*125 ms*+37.5%",
+            "  also    per-user output throughput 8 tok/s/user; request throughput 4 req/s;*",
+            "  results *.dsr1/alpha/*",
+        ]
+    )
+
+
+def test_one_measurement_serves_every_test(suites: Suites) -> None:
+    suites.pytester.makepyfile(
+        test_mine="""
+        def test_mine(dsr1_measurement, dsr1_scenario):
+            assert dsr1_measurement.metrics["average_ttft"].value < 200
+            assert dsr1_measurement.scenario.name == dsr1_scenario.name
+        """
+    )
+    result = suites.run("--dsr1-profile=alpha,beta", "test_mine.py")
+    result.assert_outcomes(passed=8)
+    assert sorted(suites.engine_runs) == ["alpha", "beta"]
+
+
+def test_a_missed_target_fails_and_says_by_how_much(suites: Suites) -> None:
+    result = suites.run("--dsr1-profile=alpha", "--dsr1-set=targets.total_output_throughput.value=20")
+    assert result.ret == 1
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "total output throughput 16 tok/s is 20.0% below the target 20 (tolerance 5%: at least 19 tok/s)",
+            "own/alpha.yaml:*; results: *.dsr1/alpha/*",
+            "  FAIL    total output throughput*16 tok/s*-20.0%",
+        ]
+    )
+    assert "Traceback" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        ("engine", "the scripted engine failed; last lines of its log:"),
+        ("request", "  1 of 8 requests failed, the first: the server said no"),
+        ("fewer", "  7 requests ended, 8 were asked for"),
+    ],
+)
+def test_a_run_that_proves_nothing_is_an_error(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch, failure: str, message: str
+) -> None:
+    monkeypatch.setenv("SCRIPTED_FAIL", failure)
+    result = suites.run("--dsr1-profile=alpha", "--junitxml=junit.xml")
+    assert result.ret == 10
+    result.assert_outcomes(passed=1, errors=2)
+    result.stdout.fnmatch_lines([message])
+    assert suites.engine_runs == ["alpha"]
+    assert "Traceback" not in result.stdout.str()
+    suite = ET.parse(suites.pytester.path / "junit.xml").getroot()[0]  # noqa: S314
+    assert (suite.get("errors"), suite.get("failures")) == ("2", "0")
+    words = [p.get("value") for p in suite.iter("property") if p.get("name") == "dsr1_verdict"]
+    assert sorted(w for w in words if w) == ["INVALID", "INVALID", "PASS"]
+
+
+def test_a_failure_of_another_test_keeps_exit_status_1(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRIPTED_FAIL", "engine")
+    suites.pytester.makepyfile(test_other="def test_other(): assert False")
+    assert suites.run("--dsr1-profile=alpha", "test_other.py").ret == 1
+
+
+def test_a_target_that_was_not_measured_is_an_error_which_a_missed_one_outranks(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRIPTED_FAIL", "streaming")
+    result = suites.run("--dsr1-profile=alpha")
+    assert result.ret == 10
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["average time to first token (TTFT) was not measured by engine*"])
+    assert suites.run("--dsr1-profile=alpha", "--dsr1-set=targets.0.value=99").ret == 1
+
+
+def test_junit_carries_the_verdict_and_every_metric(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha", "--junitxml=junit.xml", "-o", "junit_family=xunit1")
+    cases = list(ET.parse(suites.pytester.path / "junit.xml").getroot().iter("testcase"))  # noqa: S314
+    last = {p.get("name"): p.get("value") for p in cases[-1].iter("property")}
+    assert last["dsr1_verdict"] == "PASS"
+    assert last["dsr1_profile"] == "alpha"
+    assert float(last["dsr1_total_output_throughput [tok/s]"] or 0) == pytest.approx(16.0)
+    assert float(last["dsr1_average_ttft [ms]"] or 0) == pytest.approx(125.0)
+    assert cases[-1].get("file") == "own/alpha.yaml"
+    assert cases[-1].get("line") == "18"
+
+
+def test_what_is_saved(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha")
+    saved = folder(suites)
+    document = json.loads((saved / "measurement.json").read_text(encoding="utf-8"))
+    assert (document["format"], document["version"], document["state"]) == (
+        "pytest-dsr1 measurement",
+        1,
+        "complete",
+    )
+    assert document["place"] == "own/alpha.yaml"
+    assert len((saved / "requests.jsonl").read_text(encoding="utf-8").splitlines()) == 8
+    verdicts = json.loads((saved / "verdicts.json").read_text(encoding="utf-8"))
+    assert [v["word"] for v in verdicts] == ["PASS", "PASS"]
+
+
+def test_an_interrupted_run_leaves_readable_artefacts(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRIPTED_FAIL", "interrupt")
+    assert suites.run_apart("--dsr1-profile=alpha").ret == pytest.ExitCode.INTERRUPTED
+    document = json.loads((folder(suites) / "measurement.json").read_text(encoding="utf-8"))
+    assert (document["state"], document["error"]) == ("failed", "ended by KeyboardInterrupt")
+
+
+def test_replay_judges_a_saved_measurement_again(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha")
+    saved = folder(suites)
+    again = suites.run(f"--dsr1-replay={saved}", "-v")
+    assert again.ret == 0
+    again.stdout.fnmatch_lines(["own/alpha.yaml::target?total_output_throughput? *PASSED*"])
+    strict = suites.run(f"--dsr1-replay={saved}", "--dsr1-set=targets.total_output_throughput.value=17")
+    assert strict.ret == 1
+    strict.stdout.fnmatch_lines(["*16 tok/s is 5.9% below the target 17*"])
+    assert suites.engine_runs == ["alpha"]
+
+
+def test_replay_with_the_profile_uses_todays_targets(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha")
+    saved = folder(suites)
+    suites.write("alpha", target=40.0)
+    assert suites.run(f"--dsr1-replay={saved}").ret == 0
+    assert suites.run(f"--dsr1-replay={saved}", "--dsr1-profile=alpha").ret == 1
+    other = suites.run(f"--dsr1-replay={saved}", "--dsr1-profile=beta")
+    assert other.ret == 10
+    other.stdout.fnmatch_lines(["*is a measurement of alpha, not of beta"])
+
+
+def test_replay_of_nothing_is_a_usage_error(suites: Suites) -> None:
+    result = suites.run("--dsr1-replay=nowhere")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *nowhere: no measurement.json; --dsr1-replay takes a folder*"])
+
+
+def test_the_machine_alone_can_be_looked_at(suites: Suites) -> None:
+    result = suites.run("--dsr1-profile=alpha", "-k", "environment")
+    result.assert_outcomes(passed=1, deselected=2)
+    assert suites.engine_runs == []
+
+
+def test_a_machine_without_the_hardware_is_told_all_that_is_missing(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSR1_MODELS", str(suites.pytester.path / "models"))
+    result = suites.run("--dsr1-profile=h200-max-throughput")
+    assert result.ret == 10
+    result.assert_outcomes(errors=3)
+    text = result.stdout.str()
+    assert "8 x NVIDIA H200" in text
+    assert "models/DeepSeek-R1" in text
+    assert "Traceback" not in text
+
+
+def test_an_unset_variable_is_an_error_when_the_scenario_runs(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DSR1_MODELS", raising=False)
+    result = suites.run("--dsr1-profile=h200-max-throughput")
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(["*DSR1_MODELS*"])
+
+
+def test_quiet_verbose_and_first_failure(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert suites.run("--dsr1-profile=alpha", "-q").ret == 0
+    verbose = suites.run("--dsr1-profile=alpha", "-v")
+    verbose.stdout.fnmatch_lines(["own/alpha.yaml::environment PASSED*"])
+    monkeypatch.setenv("SCRIPTED_FAIL", "engine")
+    first = suites.run("--dsr1-profile=alpha,beta", "-x")
+    assert first.ret == 10
+    first.assert_outcomes(passed=1, errors=1)
+    assert suites.engine_runs[-1:] == ["alpha"]
+
+
+def test_last_failed_runs_the_missed_target_again(suites: Suites) -> None:
+    strict = "--dsr1-set=targets.total_output_throughput.value=20"
+    cache = ("-p", "cacheprovider", "-o", "addopts=")
+    suites.run("--dsr1-profile=alpha", strict, *cache)
+    again = suites.run("--dsr1-profile=alpha", strict, "--lf", *cache)
+    again.assert_outcomes(failed=1)
+
+
+def test_piped_output_has_a_line_for_each_phase(suites: Suites) -> None:
+    result = suites.run("--dsr1-profile=alpha")
+    result.stdout.fnmatch_lines(["alpha: starting*", "alpha: loading*", "alpha: measuring*0/8 requests*"])

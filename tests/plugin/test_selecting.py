@@ -1,0 +1,160 @@
+"""Which scenarios are collected, and what their tests are called."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.plugin.conftest import Suites
+
+ALPHA = [
+    "own/alpha.yaml::environment",
+    "own/alpha.yaml::target[total_output_throughput]",
+    "own/alpha.yaml::target[average_ttft]",
+]
+
+
+def ids(result: pytest.RunResult) -> list[str]:
+    return [line for line in result.outlines if "::" in line]
+
+
+def collect(suites: Suites, *arguments: str) -> list[str]:
+    return ids(suites.run("--collect-only", "-q", *arguments))
+
+
+def test_a_profile_alone_collects_nothing_else(suites: Suites) -> None:
+    suites.pytester.makepyfile(test_other="def test_other(): pass")
+    assert collect(suites, "--dsr1-profile=alpha") == ALPHA
+
+
+def test_profile_and_path_collect_both(suites: Suites) -> None:
+    suites.pytester.makepyfile(test_other="def test_other(): pass")
+    found = collect(suites, "--dsr1-profile=alpha", "test_other.py")
+    assert sorted(found) == sorted([*ALPHA, "test_other.py::test_other"])
+
+
+@pytest.mark.parametrize("names", ["alpha,beta", "*a", "b*,alpha,beta"])
+def test_commas_and_globs(suites: Suites, names: str) -> None:
+    found = collect(suites, f"--dsr1-profile={names}", "-k", "environment")
+    own = [line for line in found if line.startswith("own/")]
+    assert sorted(own) == ["own/alpha.yaml::environment", "own/beta.yaml::environment"]
+
+
+def test_the_option_can_be_repeated(suites: Suites) -> None:
+    assert len(collect(suites, "--dsr1-profile=alpha", "--dsr1-profile=beta")) == 6
+
+
+def test_an_unknown_profile_is_a_usage_error_with_the_nearest_names(suites: Suites) -> None:
+    result = suites.run("--dsr1-profile=alhpa")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: no scenario is named 'alhpa'; did you mean alpha?*"])
+
+
+def test_a_file_given_as_argument_needs_no_profile(suites: Suites) -> None:
+    assert collect(suites, "own/alpha.yaml") == ALPHA
+    assert collect(suites, "own/alpha.yaml::target[average_ttft]") == ALPHA[2:]
+
+
+def test_a_folder_that_is_walked_collects_no_scenario(suites: Suites) -> None:
+    result = suites.run("--collect-only", "-q", "own")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_shipped_scenarios_are_called_suites_wherever_they_lie(suites: Suites) -> None:
+    assert collect(suites, "--dsr1-profile=cpu-min-latency", "-k", "environment") == [
+        "suites/cpu/min-latency.yaml::environment"
+    ]
+
+
+@pytest.mark.parametrize("word", ["average_ttft", "target and ttft", "alpha and average"])
+def test_tests_can_be_chosen_by_keyword(suites: Suites, word: str) -> None:
+    assert collect(suites, "--dsr1-profile=alpha", "-k", word) == ALPHA[2:]
+
+
+def test_a_marker_chooses_measurements(suites: Suites) -> None:
+    assert collect(suites, "--dsr1-profile=alpha", "-m", "dsr1") == ALPHA
+    assert collect(suites, "--dsr1-profile=alpha", "-m", "not dsr1") == []
+
+
+def test_collecting_touches_no_gpu_model_or_dataset(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An H200 scenario with unset variables, on a machine without GPU, is listed all the same."""
+    monkeypatch.delenv("DSR1_MODELS", raising=False)
+    found = collect(suites, "--dsr1-profile=h200-max-throughput")
+    assert "suites/h200/max-throughput.yaml::target[total_output_throughput]" in found
+    assert not (suites.pytester.path / ".dsr1").exists()
+
+
+def test_mistakes_in_a_profile_are_a_usage_error(suites: Suites) -> None:
+    suites.write("gamma", extra="loud: true\n")
+    result = suites.run("--dsr1-profile=gamma")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*own/gamma.yaml:2*1: loud: unknown key*"])
+    assert "Traceback" not in result.stderr.str()
+
+
+def test_mistakes_in_a_named_file_are_a_collection_error(suites: Suites) -> None:
+    suites.write("gamma", extra="loud: true\n")
+    result = suites.run("own/gamma.yaml")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*own/gamma.yaml:2*1: loud: unknown key*"])
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_a_value_can_be_set_for_one_run(suites: Suites) -> None:
+    result = suites.run("--dsr1-profile=alpha", "--dsr1-set=load.concurency=4")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--dsr1-set load.concurency=4: *did you mean 'concurrency'?*"])
+
+
+def test_list_names_profiles_with_hardware_engine_and_targets(suites: Suites) -> None:
+    result = suites.run("--dsr1-list")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "alpha",
+            "    CPU, engine transformers",
+            "    total output throughput >= 16 tok/s (tolerance 5%)",
+            "    average time to first token (TTFT) <= 200 ms (tolerance 5%)",
+            "h200-max-throughput",
+            "    8 x NVIDIA H200, engine trtllm-bench",
+            "    total output throughput >= 11,489 tok/s (tolerance 5%)",
+        ]
+    )
+
+
+def test_a_python_test_is_parameterized_over_the_profiles(suites: Suites) -> None:
+    suites.pytester.makepyfile(test_mine="def test_mine(dsr1_measurement): pass")
+    found = collect(suites, "--dsr1-profile=alpha,beta", "test_mine.py")
+    mine = [line for line in found if line.startswith("test_mine")]
+    assert mine == ["test_mine.py::test_mine[alpha]", "test_mine.py::test_mine[beta]"]
+
+
+def test_a_python_test_without_a_profile_is_skipped(suites: Suites) -> None:
+    suites.pytester.makepyfile(test_mine="def test_mine(dsr1_measurement): pass")
+    result = suites.run("test_mine.py", "-rs")
+    result.assert_outcomes(skipped=1)
+
+
+def test_two_processes_are_refused(suites: Suites) -> None:
+    result = suites.run("--dsr1-profile=alpha", "-n2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: dsr1: scenarios are measured by one process*"])
+    assert suites.run("--dsr1-profile=alpha", "-n0", "--collect-only").ret == 0
+
+
+def test_without_a_selection_nothing_heavy_is_imported(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_light="""
+        import sys
+        def test_light():
+            assert "pytest_dsr1.plugin" in sys.modules
+            heavy = {"torch", "transformers", "pynvml", "numpy", "pydantic", "yaml", "psutil"}
+            assert not heavy & set(sys.modules)
+        """
+    )
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_the_plugin_can_be_switched_off(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess("-p", "no:dsr1", "--dsr1-list")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*unrecognized arguments: --dsr1-list*"])

@@ -1,0 +1,120 @@
+"""The PERFORMANCE OVERVIEW at several widths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.environment.values import Finding
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.fixtures import Outcome
+from pytest_dsr1.reporting.comparison import differences
+from pytest_dsr1.reporting.junit import properties
+from pytest_dsr1.reporting.overview import overview
+from pytest_dsr1.scenario.loading import LoadedScenario
+from pytest_dsr1.scenario.model import Target
+from pytest_dsr1.verdict.targets import judge
+from pytest_dsr1.verdict.words import Word
+from tests.builders import measurement, scenario
+
+
+def outcome(loaded: LoadedScenario, **changes: Any) -> Outcome:
+    run = measurement(Path(".dsr1/small/20261123T200512Z"), **changes)
+    done = Outcome(loaded, "suites/small.yaml", measurement=run)
+    done.verdicts = [
+        judge(Target(metric="total_output_throughput", value=8.0), run),
+        judge(Target(metric="average_ttft", value=200.0), run),
+    ]
+    return done
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> LoadedScenario:
+    import yaml
+
+    from pytest_dsr1.scenario.loading import load
+
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(scenario().model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+    return load(path)
+
+
+def text(outcomes: list[Outcome], width: int) -> list[str]:
+    return [line for line, _ in overview(outcomes, width)]
+
+
+def test_at_120_columns_a_target_is_one_line(loaded: LoadedScenario) -> None:
+    lines = text([outcome(loaded)], 140)
+    assert lines[0] == "small  (CPU, engine transformers)"
+    assert lines[1].split() == (
+        "PASS total output throughput 8 tok/s +0.0% bound >= 7.6, target 8 tok/s".split()
+    )
+    assert lines[2].split() == (
+        "FAIL average time to first token (TTFT) 250 ms -25.0% bound <= 210, target 200 ms".split()
+    )
+    assert lines[-1] == "  results .dsr1/small/20261123T200512Z"
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_nothing_is_wider_than_the_terminal(loaded: LoadedScenario, width: int) -> None:
+    many = outcome(loaded, findings=(Finding("warning", "GPU 0", "word " * 60),))
+    assert max(map(len, text([many], width))) <= width
+
+
+def test_what_is_said_beside_the_targets(loaded: LoadedScenario) -> None:
+    run = outcome(
+        loaded,
+        findings=(Finding("warning", "GPU 0 persistence mode", "is off"),),
+        gpu_health={"text": "8 GPUs, 1,755 to 1,980 MHz, 612 W"},
+    )
+    lines = text([run], 200)
+    assert "  warning GPU 0 persistence mode: is off" in lines
+    assert "  GPUs    8 GPUs, 1,755 to 1,980 MHz, 612 W" in lines
+    assert any(line.startswith("  also    per-user output throughput 4 tok/s/user; ") for line in lines)
+
+
+def test_an_invalid_run_shows_its_reasons_and_no_number(loaded: LoadedScenario) -> None:
+    failed = Outcome(
+        loaded, "suites/small.yaml", error=InvalidRunError("the run proves nothing:\n  GPU 5 hot")
+    )
+    assert text([failed], 80) == [
+        "small  (CPU, engine transformers)",
+        "  INVALID the run proves nothing:",
+        "            GPU 5 hot",
+    ]
+
+
+def test_two_scenarios_are_set_apart(loaded: LoadedScenario) -> None:
+    assert text([outcome(loaded), outcome(loaded)], 120).count("") == 1
+
+
+def test_fail_is_red_and_pass_green(loaded: LoadedScenario) -> None:
+    markup = [
+        dict(m) for line, m in overview([outcome(loaded)], 140) if line.startswith(("  PASS", "  FAIL"))
+    ]
+    assert markup == [{"green": True, "bold": True}, {"red": True, "bold": True}]
+
+
+def test_junit_properties(loaded: LoadedScenario) -> None:
+    found = dict(properties(outcome(loaded), Word.PASS))
+    assert found["dsr1_profile"] == "small"
+    assert found["dsr1_verdict"] == "PASS"
+    assert found["dsr1_total_output_throughput [tok/s]"] == "8.0"
+    assert found["dsr1_results"].endswith("20261123T200512Z")
+
+
+def test_differences_name_what_changed(loaded: LoadedScenario) -> None:
+    old = {"gpu.count": 0, "library.torch": "2.9.0", "driver": "575.1"}
+    compared = {
+        "benchmarks": [
+            {"fullname": "suites/small.yaml::measurement", "extra_info": {"fingerprint": old}},
+            {"fullname": "something else", "extra_info": {}},
+        ]
+    }
+    assert list(differences([outcome(loaded)], compared)) == [
+        "dsr1: small was measured differently: driver was 575.1, is not recorded; "
+        "library.torch was 2.9.0, is 2.13.0"
+    ]
+    assert list(differences([outcome(loaded)], {"benchmarks": []})) == []

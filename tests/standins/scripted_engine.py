@@ -1,0 +1,44 @@
+"""An engine that answers at once, for tests of everything around it. Not one of the product's.
+
+Takes its latencies from the environment: ``SCRIPTED_LATENCY_S`` (0.5) and, for failures, ``SCRIPTED_FAIL``.
+Each run adds a line to ``engine-runs.txt`` in the current directory.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from pytest_dsr1.engines.base import EngineResult, Job, Observer, RequestRecord
+from pytest_dsr1.errors import EngineError
+
+
+class ScriptedEngine:
+    """Requests in batches of the concurrency, each of the same latency, a quarter of it to the first token."""
+
+    def run(self, job: Job, observer: Observer) -> EngineResult:
+        load, latency_s = job.scenario.load, float(os.environ.get("SCRIPTED_LATENCY_S", "0.5"))
+        with Path("engine-runs.txt").open("a", encoding="utf-8") as runs:
+            runs.write(f"{job.scenario.name}\n")
+        observer.phase("loading", "weights")
+        failure = os.environ.get("SCRIPTED_FAIL")
+        if failure == "engine":
+            raise EngineError("the scripted engine failed; last lines of its log:\n  out of memory")
+        if failure == "interrupt":
+            raise KeyboardInterrupt
+        observer.phase("measuring")
+        start_s, rows = time.monotonic(), []
+        for i in range(load.num_requests - (failure == "fewer")):
+            begin_s = start_s + i // load.concurrency * latency_s
+            tokens = round(job.workload.mean_output)
+            error = "the server said no" if failure == "request" and i == 0 else None
+            first_s = None if failure == "streaming" else begin_s + latency_s / 4
+            record = RequestRecord(i, begin_s, first_s, begin_s + latency_s, 8, tokens, tokens, error)
+            rows.append(record)
+            observer.record(record)
+            observer.progress(i + 1, tokens * (i + 1))
+        return EngineResult(tuple(rows), {}, start_s, rows[-1].last_token_s, 0, versions={"scripted": "1.0"})
+
+    def script(self, job: Job) -> str:
+        return f"# scripted\npytest --dsr1-profile={job.scenario.name}"
