@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+LONGEST_SEQUENCE = 1 << 24
+"""Tokens; a longer request is a mistake: DeepSeek-R1 takes 163,840."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workload:
@@ -13,9 +16,11 @@ class Workload:
     Attributes:
         path: a JSONL file in trtllm-bench's format; request order is file order.
         requests: how many of its lines are measured.
-        sha256: content hash of those lines.
+        sha256: of the bytes of those lines (where the file has no more than them, what ``sha256sum`` prints);
+            of synthetic ones, of everything that determines those bytes.
         synthetic: whether the tokens are random.
-        mean_output: and the others are None where the file holds text whose length only a tokenizer knows.
+        mean_input: and ``max_input`` are None where the file holds text, whose length only a tokenizer knows.
+        warnings: sentences a person must see beside the verdict.
     """
 
     path: Path
@@ -26,8 +31,18 @@ class Workload:
     max_input: int | None
     mean_output: float
     max_output: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def total_output(self) -> int:
         """Output tokens of all requests together."""
         return round(self.mean_output * self.requests)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One line of a dataset: either ``input_ids`` or ``prompt`` is given, the other is None."""
+
+    input_ids: list[int] | None
+    prompt: str | None
+    output_tokens: int

@@ -1,0 +1,289 @@
+"""Reading datasets in trtllm-bench's format: one JSON object a line, one line a request.
+
+The rules are those of trtllm-bench's reader (``tensorrt_llm/bench/utils/data.py``), which takes ``task_id``
+and ``output_tokens`` from every line, and ``input_ids`` or its alias ``logits`` before ``prompt``. Where that
+ends in a traceback or silently runs fewer requests, this module names the line. Other keys, and one
+``task_id`` on several lines, are fine there and so here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.scenario.model import Dataset, Length, Normal
+from pytest_dsr1.workload.values import LONGEST_SEQUENCE, Request, Workload
+
+FAR_SHARE = 0.10
+"""A mean length further than this from the scenario's is worth a warning."""
+
+_SHOWN_PROBLEMS = 20
+_LONGEST_LINE = 1 << 24
+"""Bytes; a request of DeepSeek-R1's longest sequence, 163,840 tokens, takes about 1.3 MB."""
+
+_FORMAT = (
+    'Each line is one JSON object such as {"task_id":0,"input_ids":[5,77],"output_tokens":2048}; '
+    "see docs/datasets.md."
+)
+
+
+def inspect_dataset(path: Path, requests: int, *, vocab_size: int | None = None) -> Workload:
+    """Check the first ``requests`` lines, as many as trtllm-bench reads, in bounded memory.
+
+    Args:
+        path: the JSONL file.
+        requests: how many lines the run needs, at least 1.
+        vocab_size: token ids must be below this; None leaves their upper end unchecked.
+
+    Raises:
+        InvalidRunError: naming every line that cannot be used (the first 20, and how many more), or too few.
+    """
+    digest = hashlib.sha256()
+    problems = _Problems(path)
+    inputs = outputs = longest_input = longest_output = 0
+    all_ids = True
+    number = 0
+    for number, line in _lines(path, requests):
+        digest.update(line)
+        request = _request(line)
+        found = request if isinstance(request, list) else _outside(request, vocab_size)
+        problems.add(number, found)
+        if isinstance(request, Request):
+            outputs += request.output_tokens
+            longest_output = max(longest_output, request.output_tokens)
+            length = len(request.input_ids or ())
+            inputs += length
+            longest_input = max(longest_input, length)
+            all_ids = all_ids and request.input_ids is not None
+    if number < requests:
+        problems.add(None, [_too_few(number, requests)])
+    problems.raise_if_any()
+    return Workload(
+        path=path,
+        requests=requests,
+        sha256=digest.hexdigest(),
+        synthetic=False,
+        mean_input=inputs / requests if all_ids else None,
+        max_input=longest_input if all_ids else None,
+        mean_output=outputs / requests,
+        max_output=longest_output,
+    )
+
+
+def iter_requests(path: Path, requests: int) -> Iterator[Request]:
+    """The first ``requests`` requests, one at a time.
+
+    Raises:
+        InvalidRunError: at the first line that cannot be used, or when there are fewer.
+    """
+    number = 0
+    for number, line in _lines(path, requests):
+        request = _request(line)
+        if isinstance(request, list):
+            raise _Problems(path).add(number, request).error()
+        yield request
+    if number < requests:
+        raise _Problems(path).add(None, [_too_few(number, requests)]).error()
+
+
+def mean_tokens(length: Length) -> float:
+    """The expected number of tokens of one request."""
+    if isinstance(length, int):
+        return float(length)
+    return float(length.mean) if isinstance(length, Normal) else (length.minimum + length.maximum) / 2
+
+
+def length_warnings(workload: Workload, dataset: Dataset) -> tuple[str, ...]:
+    """Sentences for mean lengths more than 10% from what the scenario expects."""
+    warnings = []
+    for key, length, mean in (
+        ("input_tokens", dataset.input_tokens, workload.mean_input),
+        ("output_tokens", dataset.output_tokens, workload.mean_output),
+    ):
+        expected = mean_tokens(length)
+        if mean is not None and abs(mean - expected) > FAR_SHARE * expected:
+            warnings.append(
+                f"{workload.path}: the mean of {key} is {mean:.1f}, the scenario expects {expected:g}; its "
+                "targets were measured with other lengths: use another file, or change "
+                f"dataset.{key} and the targets"
+            )
+    return tuple(warnings)
+
+
+def _lines(path: Path, requests: int) -> Iterator[tuple[int, bytes]]:
+    """Line numbers from 1 and lines with their ends; of an endless line only the beginning."""
+    try:
+        if path.exists() and not path.is_file():
+            kind = "a directory" if path.is_dir() else "no regular file"
+            raise InvalidRunError(f"{path} is {kind}, expected a JSONL file: name the file in dataset.path")
+        with path.open("rb") as file:
+            for number in range(1, requests + 1):
+                line = file.readline(_LONGEST_LINE)
+                if not line:
+                    return
+                yield number, line
+                if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
+                    _skip_line(file)
+    except FileNotFoundError:
+        raise InvalidRunError(
+            f"{path}: there is no such dataset file; correct dataset.path, or make the file as "
+            "docs/datasets.md describes"
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidRunError(f"{path}: the dataset cannot be read: {reason}") from None
+
+
+def _skip_line(file: BinaryIO) -> None:
+    while (rest := file.readline(_LONGEST_LINE)) and not rest.endswith(b"\n"):
+        pass
+
+
+def _request(line: bytes) -> Request | list[str]:
+    """The request of one line, or everything that is wrong with it."""
+    body = line.rstrip(b"\r\n")
+    if len(line) == _LONGEST_LINE:
+        return [f"the line is longer than {_LONGEST_LINE >> 20} MiB; is this a JSONL file?"]
+    if not body.strip():
+        return ["the line is blank, which stops trtllm-bench before 1.3; delete it"]
+    if b"\0" in body:
+        return ["the line holds a NUL byte; is this a text file, in UTF-8?"]
+    if b"\r" in body:
+        return ["the line holds a carriage return, where trtllm-bench begins a new line; end lines with \\n"]
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        return [f"not UTF-8: byte {body[error.start]:#04x} at column {error.start + 1}"]
+    if text.startswith("\ufeff"):
+        return ["the line begins with a byte order mark; save the file as UTF-8 without it"]
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        return [f"not JSON: {error.msg} at column {error.colno}; expected one whole object on the line"]
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; endless nesting
+        return [f"not usable JSON: {error}"]
+    if not isinstance(data, dict):
+        return [f"expected a JSON object, found {_kind(data)}"]
+    return _checked(data)
+
+
+def _checked(data: dict[str, object]) -> Request | list[str]:
+    if "samples" in data and "metadata" in data:
+        return [
+            "this is what prepare_dataset.py writes with --output, not JSONL; run it with --stdout and "
+            "redirect its output"
+        ]
+    problems: list[str] = []
+    task = data.get("task_id")
+    if type(task) is not int:
+        problems.append(f"task_id must be a whole number, {_found(task)}")
+    output = data.get("output_tokens")
+    if type(output) is not int:
+        problems.append(f"output_tokens must be a whole number, {_found(output)}")
+    elif not 1 <= output <= LONGEST_SEQUENCE:
+        problems.append(f"output_tokens must be from 1 to {LONGEST_SEQUENCE:,}, found {_kind(output)}")
+
+    inputs = [key for key in ("input_ids", "logits", "prompt") if data.get(key) is not None]
+    if not inputs:
+        problems.append("neither input_ids nor prompt; one of them is needed")
+    elif len(inputs) > 1:
+        problems.append(f"both {inputs[0]} and {inputs[1]}; engines differ in which they take: keep one")
+    for key in inputs:
+        problems.extend(_prompt(data[key]) if key == "prompt" else _ids(key, data[key]))
+    if problems:
+        return problems
+    value = data[inputs[0]]
+    return Request(
+        input_ids=value if isinstance(value, list) else None,
+        prompt=value if isinstance(value, str) else None,
+        output_tokens=output,  # type: ignore[arg-type]  # an int, or there would be a problem
+    )
+
+
+def _ids(key: str, ids: object) -> list[str]:
+    if not isinstance(ids, list):
+        return [f"{key} must be a list of token ids, found {_kind(ids)}"]
+    if not ids:
+        return [f"{key} is empty; a request has at least one token"]
+    if set(map(type, ids)) != {int}:
+        place, token = next((place, token) for place, token in enumerate(ids) if type(token) is not int)
+        return [f"{key}[{place}] must be a whole number, found {_kind(token)}"]
+    if min(ids) < 0:
+        return [f"{key} holds the negative token id {_kind(min(ids))}"]
+    return []
+
+
+def _prompt(text: object) -> list[str]:
+    if not isinstance(text, str):
+        return [f"prompt must be a string, found {_kind(text)}"]
+    if not text:
+        return ["prompt is empty; a request has at least one token"]
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return [f"prompt holds half of a surrogate pair at character {error.start}, which no tokenizer takes"]
+    return []
+
+
+def _outside(request: Request, vocab_size: int | None) -> list[str]:
+    if vocab_size is None or request.input_ids is None or (largest := max(request.input_ids)) < vocab_size:
+        return []
+    return [
+        f"token id {_kind(largest)} is not below dataset.vocab_size, {vocab_size}; was the file made with "
+        "another model's tokenizer?"
+    ]
+
+
+def _found(value: object) -> str:
+    return "which is missing" if value is None else f"found {_kind(value)}"
+
+
+def _kind(value: object) -> str:
+    """A JSON value in a few words."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) < 10**20 else "a number of more than 20 digits"
+    if isinstance(value, float):
+        return f"the fraction {value}"
+    return "a string" if isinstance(value, str) else "a list" if isinstance(value, list) else "an object"
+
+
+def _too_few(found: int, requests: int) -> str:
+    if not found:
+        return f"the file is empty; the scenario needs {requests:,} requests"
+    return (
+        f"the file has {found:,} lines, the scenario needs {requests:,} requests (trtllm-bench would "
+        f"silently run fewer); make a longer file, or --dsr1-set load.num_requests={found}"
+    )
+
+
+@dataclass(slots=True)
+class _Problems:
+    """Counts every problem and keeps the first ones: a wrong file of any size takes little memory."""
+
+    path: Path
+    count: int = 0
+    shown: list[str] = field(default_factory=list)
+
+    def add(self, line: int | None, found: Iterable[str]) -> _Problems:
+        for problem in found:
+            self.count += 1
+            if self.count <= _SHOWN_PROBLEMS:
+                place = f"{self.path}:{line}" if line else f"{self.path}"
+                self.shown.append(f"  {place}: {problem}")
+        return self
+
+    def raise_if_any(self) -> None:
+        if self.count:
+            raise self.error()
+
+    def error(self) -> InvalidRunError:
+        head = f"{self.path} is no usable dataset ({self.count:,} problem{'s' if self.count > 1 else ''}):"
+        more = [f"  and {self.count - len(self.shown):,} more"] if self.count > len(self.shown) else []
+        return InvalidRunError("\n".join([head, *self.shown, *more, _FORMAT]))

@@ -1,0 +1,220 @@
+"""Synthetic datasets: random token ids, the same bytes for the same inputs on every machine.
+
+What the published procedure does with ``prepare_dataset.py token-norm-dist``, with three differences.
+Everything is made from the raw 64-bit integers of PCG64, whose stream numpy guarantees, by integer arithmetic
+and basic floating-point operations that IEEE 754 fixes to the last bit: numpy's distributions may change
+between versions. Ids are drawn one by one (a prompt may hold an id twice) from 2 to ``vocab_size - 1``: 0 and
+1 begin and end a sequence of DeepSeek's tokenizer. And every id with its comma is padded with spaces, which
+JSON allows, to 8 bytes (4 for the smallest vocabularies), so that text is made by looking up machine words.
+
+    {"task_id":0,"input_ids":[  91772, 121078,    513],"output_tokens":2048}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.scenario.model import Dataset, Length, Load, Uniform
+from pytest_dsr1.workload.values import LONGEST_SEQUENCE
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FORMAT_VERSION = 1
+"""Changes whenever the same inputs give other bytes."""
+
+Progress = Callable[[int, int], None]
+"""Called with requests written and requests in all."""
+
+_FIRST_ID = 2
+_LARGEST_VOCABULARY = 10**7
+_TOKENS_A_BLOCK = 1 << 17
+_NORMAL_TERMS = 48
+
+_HEAD = b'{"task_id":%d,"input_ids":['
+_TAIL = b'],"output_tokens":%d}\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Tokens of each request, as int64 arrays of shape (requests,)."""
+
+    inputs: NDArray[np.int64]
+    outputs: NDArray[np.int64]
+
+
+def draw_lengths(dataset: Dataset, load: Load) -> Lengths:
+    """The lengths of all requests.
+
+    Raises:
+        InvalidRunError: lengths are beyond any model's, or ``vocab_size`` leaves no id to draw.
+    """
+    if not _FIRST_ID < dataset.vocab_size <= _LARGEST_VOCABULARY:
+        raise InvalidRunError(
+            f"dataset.vocab_size is {dataset.vocab_size:,}, expected {_FIRST_ID + 1} to "
+            f"{_LARGEST_VOCABULARY:,} (DeepSeek-R1: 129,280); ids 0 and 1 begin and end a sequence and are "
+            "not drawn"
+        )
+    return Lengths(
+        inputs=_lengths("input_tokens", dataset.input_tokens, load.num_requests, dataset.seed, stream=1),
+        outputs=_lengths("output_tokens", dataset.output_tokens, load.num_requests, dataset.seed, stream=2),
+    )
+
+
+def content_key(dataset: Dataset, load: Load) -> str:
+    """SHA-256, in hex, of everything that determines the bytes of the file."""
+    inputs = {
+        "format": FORMAT_VERSION,
+        "requests": load.num_requests,
+        **dataset.model_dump(include={"input_tokens", "output_tokens", "seed", "vocab_size"}),
+    }
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def synthetic_bytes(dataset: Dataset, load: Load) -> int:
+    """The exact size in bytes of the file that :func:`write_synthetic` makes."""
+    lengths = draw_lengths(dataset, load)
+    frame = len(_HEAD % 0) - 1 + len(_TAIL % 0) - 1 - 1  # numbers are counted below; the last comma goes
+    digits = sum(len(str(i)) for i in range(load.num_requests))
+    digits += sum(len(str(n)) for n in lengths.outputs.tolist())
+    return int(lengths.inputs.sum()) * _width(dataset) + load.num_requests * frame + digits
+
+
+def write_synthetic(dataset: Dataset, load: Load, path: Path, progress: Progress | None = None) -> None:
+    """Write the file in bounded memory; not atomic.
+
+    A block is made while the one before it is written, which leaves the interpreter free.
+
+    Raises:
+        InvalidRunError: as :func:`draw_lengths`.
+        OSError: the disk is full, or the folder not writable.
+    """
+    lengths = draw_lengths(dataset, load)
+    with path.open("wb", buffering=0) as file, ThreadPoolExecutor(1) as writer:
+        written = writer.submit(_write_all, file.fileno(), b"")
+        for done, block in _blocks(dataset, lengths):
+            written.result()
+            written = writer.submit(_write_all, file.fileno(), block)
+            if progress is not None:
+                progress(done, load.num_requests)
+        written.result()
+
+
+def _write_all(descriptor: int, block: bytes) -> None:
+    rest = memoryview(block)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _blocks(dataset: Dataset, lengths: Lengths) -> Iterator[tuple[int, bytes]]:
+    """How many requests are complete, and the next piece of the file, of about a megabyte."""
+    tokens = _token_texts(dataset)
+    width = _width(dataset)
+    text = memoryview(b"")
+    parts: list[bytes | memoryview] = []
+    for i, (inputs, outputs) in enumerate(
+        zip(lengths.inputs.tolist(), lengths.outputs.tolist(), strict=True)
+    ):
+        parts.append(_HEAD % i)
+        needed = inputs * width
+        while needed > len(text):
+            parts.append(text)
+            needed -= len(text)
+            yield i, b"".join(parts)
+            parts = []
+            text = next(tokens)
+        parts.append(text[: needed - 1])  # without the comma of the last id
+        parts.append(_TAIL % outputs)
+        text = text[needed:]
+    yield len(lengths.inputs), b"".join(parts)
+
+
+def _token_texts(dataset: Dataset) -> Iterator[memoryview]:
+    """An endless text of random ids, each of ``_width`` bytes with its comma."""
+    import numpy as np
+
+    width = _width(dataset)
+    table = np.array(
+        [b"%*d," % (width - 1, i) for i in range(_FIRST_ID, dataset.vocab_size)], dtype=f"S{width}"
+    )
+    generator = _generator(dataset.seed, stream=0)
+    while True:
+        draws = _below(len(table), _uint32(generator, _TOKENS_A_BLOCK))
+        yield table.take(draws, mode="clip").view(np.uint8).data
+
+
+def _width(dataset: Dataset) -> int:
+    """Bytes of an id with its comma; numpy looks up 4 and 8 bytes several times faster than other sizes."""
+    return 4 if dataset.vocab_size <= 1000 else 8
+
+
+def _lengths(key: str, length: Length, count: int, seed: int, stream: int) -> NDArray[np.int64]:
+    import numpy as np
+
+    if isinstance(length, int):
+        _refuse_endless(key, length)
+        return np.full(count, length, dtype=np.int64)
+    if isinstance(length, Uniform):
+        _refuse_endless(key, length.maximum)
+        span = length.maximum - length.minimum + 1
+        return length.minimum + _below(span, _uint32(_generator(seed, stream), count))
+    _refuse_endless(key, max(length.mean, length.stdev))
+    drawn = np.ceil(length.mean + length.stdev * _standard_normal(_generator(seed, stream), count))
+    _refuse_endless(key, drawn.max())
+    return np.maximum(drawn, 1).astype(np.int64)
+
+
+def _refuse_endless(key: str, tokens: float) -> None:
+    if tokens > LONGEST_SEQUENCE:
+        raise InvalidRunError(
+            f"dataset.{key} gives requests of more than {LONGEST_SEQUENCE:,} tokens, which no model takes; "
+            "DeepSeek-R1's longest sequence has 163,840"
+        )
+
+
+def _standard_normal(generator: np.random.PCG64, count: int) -> NDArray[np.float64]:
+    """Sums of 48 uniform numbers, centred and scaled to mean 0 and variance 1.
+
+    Within 0.0006 of the normal distribution function everywhere, and the same to the last bit everywhere, as
+    the sums are integers: a logarithm or a cosine would be the mathematics library's own.
+    """
+    import numpy as np
+
+    sums = np.empty(count, dtype=np.float64)
+    for start in range(0, count, _TOKENS_A_BLOCK):
+        part = sums[start : start + _TOKENS_A_BLOCK]
+        terms = _uint32(generator, part.size * _NORMAL_TERMS).reshape(part.size, _NORMAL_TERMS)
+        part[:] = terms.sum(axis=1, dtype=np.uint64)
+    middle = _NORMAL_TERMS * (2**32 - 1) / 2
+    return (sums - middle) / 2**33  # 2**32 * sqrt(48 / 12)
+
+
+def _generator(seed: int, stream: int) -> np.random.PCG64:
+    """One of the independent streams of a seed; of a negative seed, that of its two's complement."""
+    import numpy as np
+
+    return np.random.PCG64(np.random.SeedSequence([seed & (2**64 - 1), stream]))
+
+
+def _uint32(generator: np.random.PCG64, count: int) -> NDArray[np.uint32]:
+    """Uniform over 32 bits; the low half of each raw integer comes first on every machine."""
+    raw = generator.random_raw((count + 1) // 2)
+    return raw.astype("<u8", copy=False).view("<u4")[:count]
+
+
+def _below(end: int, draws: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Uniform over range(end) to within end / 2**32, by the upper half of a product."""
+    import numpy as np
+
+    product = np.multiply(draws, end, dtype=np.uint64)
+    np.right_shift(product, 32, out=product)
+    return product.view(np.int64)
