@@ -1,0 +1,301 @@
+"""Is the checkpoint the scenario's, and whole? Answered before any GPU time is spent; reads no weights.
+
+Of every shard only the header is read, which names its tensors and where they lie, so that a file cut off by
+an interrupted download is found by its size (the safetensors format: 8 bytes with the length n of the header,
+n bytes of JSON, the tensors' data). 163 shards take well under a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.scenario.model import Model
+from pytest_dsr1.workload.quantization import UNQUANTIZED, Quantization, UnknownLayoutError, read_quantization
+
+_CONFIG = "config.json"
+_QUANTIZATION = "hf_quant_config.json"
+_INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+
+_SHOWN = 3
+_LARGEST_HEADER = 100_000_000
+"""Bytes; the limit of the safetensors library itself."""
+_LARGEST_POINTER = 1024
+"""Bytes; by git-lfs's specification."""
+_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?size (\d+)\n")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFacts:
+    """What is known of the model that runs.
+
+    Attributes:
+        path: the checkpoint's folder; None for random weights.
+        architecture: what ``architectures`` in config.json says.
+        quantization: of the weights, in the scenario's words.
+        kv_cache_quantization: likewise.
+        shards: how many files hold the weights; 0 for random weights.
+        total_bytes: their size together, headers included.
+        content_key: SHA-256, in hex, of the configuration, the index and the shards' names and sizes (of the
+            architecture, seed and configuration for random weights). Never of the weights.
+    """
+
+    path: Path | None
+    architecture: str
+    quantization: str
+    kv_cache_quantization: str
+    shards: int
+    total_bytes: int
+    content_key: str
+
+
+def check_checkpoint(model: Model) -> CheckpointFacts:
+    """Check the folder of a checkpoint; a model with ``random_weights`` has none, and is described as it is.
+
+    Raises:
+        InvalidRunError: everything that is wrong, in one message.
+    """
+    if model.random_weights is not None:
+        return _random_weights(model)
+    if model.path is None:
+        raise InvalidRunError(f"model.path is not set: name the folder that holds {model.name}")
+    return _Check(Path(model.path), model).run()
+
+
+def _random_weights(model: Model) -> CheckpointFacts:
+    description = {"architecture": model.architecture, **model.model_dump(include={"random_weights"})}
+    key = hashlib.sha256(json.dumps(description, sort_keys=True, default=str).encode()).hexdigest()
+    return CheckpointFacts(
+        None, model.architecture, model.quantization, model.kv_cache_quantization, 0, 0, key
+    )
+
+
+class _Check:
+    """One folder against one scenario; collects every problem."""
+
+    def __init__(self, path: Path, model: Model) -> None:
+        self.path = path
+        self.model = model
+        self.problems: list[str] = []
+        self.pointers: dict[str, int] = {}
+        self.digest = hashlib.sha256()
+
+    def run(self) -> CheckpointFacts:
+        names = self._names()
+        self._find_pointers(names)
+        config = self._read(_CONFIG)
+        if config is not None:
+            self._architecture(config)
+        quantization = self._quantization(config, has_own_file=_QUANTIZATION in names)
+        shards = self._shard_names(names)
+        sizes = self._shard_sizes(shards)
+        if self.pointers:
+            self.problems.append(self._pointers_found())
+        if self.problems:
+            raise self._error(self.problems)
+        self.digest.update(json.dumps(sizes, sort_keys=True).encode())
+        return CheckpointFacts(
+            path=self.path,
+            architecture=self.model.architecture,
+            quantization=quantization.weights,
+            kv_cache_quantization=quantization.kv_cache,
+            shards=len(sizes),
+            total_bytes=sum(sizes.values()),
+            content_key=self.digest.hexdigest(),
+        )
+
+    def _names(self) -> set[str]:
+        try:
+            names = set(os.listdir(self.path))  # noqa: PTH208  # names alone, and the folder's own error
+        except FileNotFoundError:
+            raise self._error(
+                [f"there is no such folder; correct model.path, or get the checkpoint: {self._download()}"]
+            ) from None
+        except NotADirectoryError:
+            raise self._error(["this is a file; model.path names the folder of the checkpoint"]) from None
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise self._error([f"the folder cannot be read: {_reason(error)}"]) from None
+        if _CONFIG not in names and "snapshots" in names:
+            raise self._error(
+                [
+                    "this is a folder of Hugging Face's cache; the checkpoint is the folder below its "
+                    "snapshots: name that in model.path"
+                ]
+            )
+        return names
+
+    def _find_pointers(self, names: set[str]) -> None:
+        for name in sorted(names):
+            file = self.path / name
+            try:
+                if file.is_file() and file.stat().st_size <= _LARGEST_POINTER:
+                    found = _POINTER.match(file.read_bytes())
+                    if found:
+                        self.pointers[name] = int(found[1])
+            except OSError:
+                continue  # reported where the file is needed
+
+    def _read(self, name: str) -> dict[str, object] | None:
+        """A JSON object of the folder; None, and a problem, where it is not one."""
+        if name in self.pointers:
+            return None  # reported with the other pointers
+        try:
+            content = (self.path / name).read_bytes()
+            data = json.loads(content)
+        except FileNotFoundError:
+            self.problems.append(f"{name} is missing; is this the folder of a checkpoint?")
+        except OSError as error:
+            self.problems.append(f"{name} cannot be read: {_reason(error)}")
+        except json.JSONDecodeError as error:
+            self.problems.append(f"{name}:{error.lineno}:{error.colno}: not JSON: {error.msg}; get it again")
+        except (ValueError, RecursionError) as error:
+            self.problems.append(f"{name} is no usable JSON: {error}; get it again")
+        else:
+            if isinstance(data, dict):
+                self.digest.update(content)
+                return data
+            self.problems.append(f"{name} holds no JSON object; get it again")
+        return None
+
+    def _architecture(self, config: dict[str, object]) -> None:
+        found, expected = config.get("architectures"), self.model.architecture
+        if found != [expected]:
+            self.problems.append(
+                f"{_CONFIG}: architectures is {json.dumps(found)}, the scenario expects "
+                f"{json.dumps([expected])}; name the right folder in model.path, or correct "
+                "model.architecture"
+            )
+
+    def _quantization(self, config: dict[str, object] | None, *, has_own_file: bool) -> Quantization:
+        """The checkpoint's; TensorRT-LLM also prefers hf_quant_config.json where both files speak."""
+        place = _QUANTIZATION if has_own_file else f"{_CONFIG}, quantization_config,"
+        own = self._read(_QUANTIZATION) if has_own_file else None
+        if (own is None) if has_own_file else (config is None):
+            return UNQUANTIZED  # the file's problem is reported
+        try:
+            found = read_quantization(own if has_own_file else (config or {}).get("quantization_config"))
+        except UnknownLayoutError as error:
+            self.problems.append(f"{place} {error}: its quantization is unknown; get it again")
+            return UNQUANTIZED
+        for what, key, is_, expected in (
+            ("quantization", "quantization", found.weights, self.model.quantization),
+            (
+                "KV cache quantization",
+                "kv_cache_quantization",
+                found.kv_cache,
+                self.model.kv_cache_quantization,
+            ),
+        ):
+            if is_ != expected:
+                self.problems.append(
+                    f"{place} says {what} {is_}, the scenario expects {expected}; name the right checkpoint "
+                    f"in model.path, or correct model.{key}"
+                )
+        return found
+
+    def _shard_names(self, names: set[str]) -> list[str]:
+        if _INDEX not in names:
+            if _SINGLE in names:
+                return [_SINGLE]
+            self.problems.append(
+                f"{_INDEX} is missing, so its shards are unknown; get it: {self._download()}"
+            )
+            return []
+        index = self._read(_INDEX)
+        if index is None:
+            return []
+        tensors = index.get("weight_map")
+        if not isinstance(tensors, dict) or not tensors:
+            self.problems.append(f"{_INDEX} has no `weight_map` from tensors to shards; get it again")
+            return []
+        shards = set(map(str, tensors.values()))
+        strange = sorted(shard for shard in shards if shard != os.path.basename(shard) or not shard)  # noqa: PTH119
+        if strange:
+            self.problems.append(
+                f"{_INDEX} names shards that are no file names: {_some(strange)}; get it again"
+            )
+            return []
+        return sorted(shards)
+
+    def _shard_sizes(self, shards: Sequence[str]) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        missing: list[str] = []
+        for shard in shards:
+            if shard in self.pointers:
+                continue
+            try:
+                sizes[shard] = self._shard_size(shard)
+            except FileNotFoundError:
+                missing.append(shard)
+            except _WrongShardError as error:
+                self.problems.append(f"{shard} {error}; get it again: {self._download(shard)}")
+            except OSError as error:
+                self.problems.append(f"{shard} cannot be read: {_reason(error)}")
+        if missing:
+            self.problems.append(
+                f"{len(missing)} of {len(shards)} shards {'is' if len(missing) == 1 else 'are'} missing: "
+                f"{_some(missing)}; get the rest: {self._download()}"
+            )
+        return sizes
+
+    def _shard_size(self, shard: str) -> int:
+        with (self.path / shard).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if not size:
+                raise _WrongShardError("is empty")
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= _LARGEST_HEADER:
+                raise _WrongShardError("is no safetensors file")
+            header = file.read(length)
+        try:
+            tensors = json.loads(header)
+            end = max(
+                (tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__")
+            )
+            expected = 8 + length + int(end)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError):
+            what = "is cut off within its header" if len(header) < length else "is no safetensors file"
+            raise _WrongShardError(what) from None
+        if size != expected:
+            raise _WrongShardError(f"has {size:,} bytes, by its header it has {expected:,}")
+        return size
+
+    def _pointers_found(self) -> str:
+        names = sorted(self.pointers)
+        folder = shlex.quote(str(self.path))
+        count = "1 file" if len(names) == 1 else f"{len(names)} files"
+        size = sum(self.pointers.values()) / 2**30
+        return (
+            f"git-lfs pointers in the place of {count} of {size:,.1f} GiB, as a clone without "
+            f"git-lfs or with GIT_LFS_SKIP_SMUDGE=1 leaves them: {_some(names)}; get the files: "
+            f"git lfs install && git -C {folder} lfs pull"
+        )
+
+    def _download(self, *files: str) -> str:
+        words = ["hf", "download", self.model.name, *files, "--local-dir", str(self.path)]
+        return shlex.join(words)
+
+    def _error(self, problems: Sequence[str]) -> InvalidRunError:
+        head = f"{self.path} is no usable checkpoint of {self.model.name}:"
+        return InvalidRunError("\n".join([head, *(f"  {problem}" for problem in problems)]))
+
+
+class _WrongShardError(Exception):
+    """What is wrong with a shard, as the end of a sentence that begins with its name."""
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
