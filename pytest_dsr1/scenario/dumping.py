@@ -11,11 +11,12 @@ from pytest_dsr1.scenario.yaml_tree import plain_scalar
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that only YAML 1.2 takes for a number, such as ``1e5``."""
+    """Quotes text that only YAML 1.2 takes for a number, such as ``1e5``, and unusual line ends."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = None if isinstance(plain_scalar(text), str) else '"'
+    safe = text.isprintable() and isinstance(plain_scalar(text), str)
+    style = None if safe else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

@@ -28,7 +28,7 @@ def parse_override(text: str) -> Override:
     Raises:
         MistakeError: there is no ``=``, the key is empty or may not be set, or the value is no YAML.
     """
-    mark = Mark(f"--dsr1-set {text}")
+    mark = Mark(f"--dsr1-set {' '.join(text.split())}")
     key, equals, value = text.partition("=")
     path = split_key(key.strip())
     if not equals or "" in path:
@@ -55,11 +55,14 @@ def apply(tree: Node, override: Override) -> Node:
     path: list[str | int] = []
     for part in override.path:
         holder = tree.find(tuple(path))
-        path.append(_index_of_target(holder, part) if path == ["targets"] and holder else part)
-    try:
-        return with_value(tree, tuple(path), override.value)
-    except KeyError:
-        raise MistakeError(_no_such_place(tree, override)) from None
+        if holder is None or isinstance(holder.value, dict) or holder.value is None:
+            path.append(str(part))
+        elif holder.child(index := _index_of_target(holder, part)) is not None:
+            path.append(index)
+        else:
+            mark, key = override.value.mark, join_key(override.path)
+            raise MistakeError(Problem(mark, key, _no_such_place(holder, join_key(path), part)))
+    return with_value(tree, tuple(path), override.value, override.value.mark)
 
 
 def _placed(node: Node, mark: Mark) -> Node:
@@ -72,28 +75,20 @@ def _placed(node: Node, mark: Mark) -> Node:
     return Node(node.value, mark, text=node.text, quoted=node.quoted)
 
 
-def _index_of_target(targets: Node, part: str | int) -> str | int:
-    for index, target in targets.children():
-        metric = target.child("metric")
+def _index_of_target(holder: Node, part: str | int) -> str | int:
+    """The index that a metric's name stands for in a list of targets; else the part itself."""
+    for index, item in holder.children():
+        metric = item.child("metric")
         if metric is not None and metric.value == part:
             return index
     return part
 
 
-def _no_such_place(tree: Node, override: Override) -> Problem:
-    path = override.path
-    for length in range(len(path)):
-        holder = tree.find(path[:length])
-        if holder is None:
-            break
-        if isinstance(holder.value, list) and holder.child(path[length]) is None:
-            metrics = [metric.text for _, item in holder.children() if (metric := item.child("metric"))]
-            close = nearest(str(path[length]), metrics)
-            hint = f"; did you mean '{close}'?" if close else ""
-            known = f"expected one of {', '.join(metrics)} or " if metrics else "expected "
-            message = f"{known}an index from 0 to {len(holder.value) - 1}, found '{path[length]}'{hint}"
-            return Problem(override.value.mark, join_key(path), message)
-        if not isinstance(holder.value, dict | list):
-            message = f"`{join_key(path[:length])}` is a single value and has no key '{path[length]}'"
-            return Problem(override.value.mark, join_key(path), message)
-    return Problem(override.value.mark, join_key(path), "there is no such place in the scenario")
+def _no_such_place(holder: Node, key: str, part: str | int) -> str:
+    if not isinstance(holder.value, list):
+        return f"`{key}` is a single value and has no key '{part}'"
+    metrics = [metric.text for _, item in holder.children() if (metric := item.child("metric"))]
+    close = nearest(str(part), metrics)
+    hint = f"; did you mean '{close}'?" if close else ""
+    known = f"one of {', '.join(metrics)} or an" if metrics else "an"
+    return f"expected {known} index from 0 to {len(holder.value) - 1}, found '{part}'{hint}"

@@ -89,8 +89,14 @@ def node_of(value: Any, mark: Mark) -> Node:
     return Node(value, mark, text=str(value))
 
 
-def with_value(tree: Node, path: Path, value: Node) -> Node:
-    """A copy with ``value`` at ``path``; a mapping gets the key if it lacks it.
+def with_value(tree: Node, path: Path, value: Node, key_mark: Mark | None = None) -> Node:
+    """A copy with ``value`` at ``path``; a mapping gets the key if it lacks it, or has no value on the way.
+
+    Args:
+        tree: what is copied.
+        path: where the value goes.
+        value: the value.
+        key_mark: where its key stands from now on; by default where it stood.
 
     Raises:
         KeyError: the way to ``path`` leads through what is no mapping or list, or past a list's end.
@@ -100,12 +106,15 @@ def with_value(tree: Node, path: Path, value: Node) -> Node:
     part, rest = path[0], path[1:]
     child = tree.child(part)
     if isinstance(tree.value, dict) and isinstance(part, str):
-        child = Node({}, value.mark) if child is None and rest else child
-        new = with_value(child, rest, value) if child is not None and rest else value
-        keys = {**tree.keys, part: tree.keys.get(part, value.mark)}
+        if rest and (child is None or child.value is None):
+            child = Node({}, value.mark)
+        new = with_value(child, rest, value, key_mark) if rest and child else value
+        kept = tree.keys.get(part, value.mark)
+        keys = {**tree.keys, part: kept if rest else key_mark or kept}
         return replace(tree, value={**tree.value, part: new}, keys=keys)
     if isinstance(tree.value, list) and child is not None:
-        items = [with_value(child, rest, value) if index == part else item for index, item in tree.children()]
+        new = with_value(child, rest, value, key_mark)
+        items = [new if index == part else item for index, item in tree.children()]
         return replace(tree, value=items)
     raise KeyError(part)
 

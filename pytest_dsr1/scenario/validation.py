@@ -80,8 +80,7 @@ def validate(tree: Node) -> Reading:
                 problems.append(fault.problem(before))
         for fault in faults:
             tree = fault.corrected(tree)
-            if fault.kind != "unknown":
-                doubtful.add(fault.path)
+            doubtful.add(fault.meant() or fault.path if fault.kind == "unknown" else fault.path)
     return Reading(None, tree, tuple(problems), frozenset(doubtful))
 
 

@@ -6,6 +6,7 @@ booleans, ``1e5`` is a number, and ``on``, ``12:30`` or ``2025-04-01`` are text.
 
 from __future__ import annotations
 
+import math
 import re
 import stat
 from collections.abc import Iterator, Mapping
@@ -35,7 +36,7 @@ MAX_DEPTH = 32
 """The deepest nesting after aliases are expanded."""
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,30}")
-_NUMBER = re.compile(r"[-+]?(\.[0-9]{1,30}|[0-9]{1,30}(\.[0-9]{0,30})?)([eE][-+]?[0-9]{1,2})?")
+_NUMBER = re.compile(r"[-+]?(\.[0-9]{1,30}|[0-9]{1,30}(\.[0-9]{0,30})?)([eE][-+]?[0-9]{1,3})?")
 _WORDS: Mapping[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -97,8 +98,9 @@ def parse(text: str, source: str, problems: list[Problem]) -> Node:
         raise MistakeError(
             Problem(mark, "", f"not valid YAML: the character {chr(error.character)!a} is not allowed")
         ) from None
-    except ValueError as error:  # an escape such as "\U00110000" in quotes
-        raise MistakeError(Problem(Mark(source), "", f"not valid YAML: {error}")) from None
+    except (ValueError, OverflowError):  # an escape such as "\U00110000" in quotes
+        message = "not valid YAML: an escape in quotes stands for no character"
+        raise MistakeError(Problem(Mark(source), "", message)) from None
 
 
 class _Builder:
@@ -215,7 +217,8 @@ def plain_scalar(text: str) -> str | int | float | bool | None:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):
         return int(text)
-    return float(text) if _NUMBER.fullmatch(text) else text
+    number = float(text) if _NUMBER.fullmatch(text) else math.inf
+    return number if math.isfinite(number) else text
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str) -> str:
@@ -223,7 +226,7 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> str:
     line = text.splitlines()[error.problem_mark.line] if _has_line(error, text) else ""  # type: ignore[union-attr]
     if "'\\t'" in problem:
         problem += "; indent with spaces, not tabs"
-    elif "<stream end>" in problem:
+    elif "<stream end>" in problem or "end of stream" in problem:
         problem += "; a bracket or quote is not closed"
     elif "${" in line:
         problem += "; put a value with ${...} in quotes"

@@ -1,0 +1,169 @@
+# ruff: noqa: E501  (messages stand whole)
+"""Loading: ``extends``, where a value stands, and what a loaded scenario knows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.scenario.loading import load
+from pytest_dsr1.scenario.profiles import discover
+from tests.scenario.files import GOOD, load_text, mistakes
+
+
+def write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+
+
+def test_a_child_takes_over_all_but_the_name_and_replaces_lists(tmp_path: Path) -> None:
+    write(tmp_path, base=GOOD)
+    loaded = load_text(
+        tmp_path,
+        "extends: base.yaml\n"
+        "name: child\n"
+        "engine:\n"
+        "  ep: 4\n"
+        "  environment: {A: b}\n"
+        "  llm_api: {cuda_graph_config: null}\n"
+        "targets:\n"
+        "  - metric: total_latency\n"
+        "    value: 5\n",
+    )
+    scenario = loaded.scenario
+    base = load(tmp_path / "base.yaml").scenario
+    engine = base.engine.model_dump()
+    engine["ep"] = 4
+    engine["environment"]["A"] = "b"
+    engine["llm_api"]["cuda_graph_config"] = None
+    assert scenario.engine.model_dump() == engine
+    assert [target.metric for target in scenario.targets] == ["total_latency"]
+    assert (
+        scenario.model_copy(update={"name": "mine", "engine": base.engine, "targets": base.targets}) == base
+    )
+    assert not loaded.shipped
+
+
+def test_lengths_and_an_engine_of_another_type_are_replaced_whole(tmp_path: Path) -> None:
+    write(tmp_path, base=GOOD.replace("input_tokens: 1024", "input_tokens: {mean: 900, stdev: 0}"))
+    scenario = load_text(
+        tmp_path,
+        "extends: base.yaml\n"
+        "name: child\n"
+        "hardware: {gpu: null, count: 0}\n"
+        "model: {path: null, random_weights: {}}\n"
+        "dataset: {input_tokens: {minimum: 1, maximum: 2}}\n"
+        "engine: {type: transformers, threads: 2}\n",
+    ).scenario
+    assert scenario.engine.model_dump(exclude_defaults=True) == {"type": "transformers", "threads": 2}
+    assert scenario.dataset.model_dump()["input_tokens"] == {"minimum": 1, "maximum": 2}
+
+
+def test_a_mistake_stands_in_the_file_that_makes_it(tmp_path: Path) -> None:
+    write(
+        tmp_path, base=GOOD.replace("max_num_tokens", "max_num_tokns").replace("  tp: 8", "  tp: 8\n  tp: 8")
+    )
+    assert mistakes(tmp_path, "extends: base.yaml\nname: child\nload:\n  num_requests: x\n") == [
+        "s.yaml:4:17: load.num_requests: expected a whole number of at least 1, found the text 'x'",
+        "base.yaml:19:3: the key 'tp' stands here a second time; it is already in line 18",
+        "base.yaml:22:3: engine.max_num_tokns: unknown key; did you mean 'max_num_tokens'?",
+    ]
+
+
+def test_a_relation_blames_the_file_of_its_key(tmp_path: Path) -> None:
+    write(tmp_path, base=GOOD)
+    assert mistakes(tmp_path, "extends: base.yaml\nname: child\nengine:\n  tp: 4\n") == [
+        "s.yaml:4:3: engine.tp: expected tp x pp to be hardware.count, 8; found tp 4 x pp 1 = 4 GPUs",
+        "base.yaml:19:3: engine.ep: expected a divisor of engine.tp, 4; found 8",
+    ]
+
+
+def test_where_finds_a_value_through_bases_and_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, base=GOOD, child="name: child\nextends: base.yaml\nengine:\n  ep: 4\n")
+    loaded = load(
+        Path("child.yaml"), overrides=["targets.0.value=5", "load={concurrency: 1, num_requests: 1}"]
+    )
+    assert loaded.where("engine.ep") == "child.yaml:4"
+    assert loaded.where("engine.tp") == "base.yaml:18"
+    assert loaded.where("targets.1") == "base.yaml:31"
+    assert loaded.where("targets.0.value") == "base.yaml:29"
+    assert loaded.where("targets.0.note") == "base.yaml:29"
+    assert loaded.where("load.concurrency") == "child.yaml:1"
+    assert loaded.where("validity.throttled_share") == "child.yaml:1"
+    assert load((tmp_path / "child.yaml").absolute()).where("name") == "child.yaml:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "extends: b200-min-latncy\nname: x\n",
+            "s.yaml:1:10: extends: no scenario is named 'b200-min-latncy'; did you mean "
+            "b200-min-latency or h200-min-latency or slice-h200-min-latency?",
+        ),
+        (
+            "extends: other.yaml\n",
+            "s.yaml:1:10: extends: there is no file 'other.yaml' beside this one (other.yaml)",
+        ),
+        ("extends: [a]\n", "s.yaml:1:10: extends: expected a scenario's name or a file relative to this one"),
+        ("extends:\n", "s.yaml:1:9: extends: expected a scenario's name or a file relative to this one"),
+        ("extends: s.yaml\n", "s.yaml:1:10: extends: goes in a circle: s.yaml extends s.yaml"),
+        (
+            "extends: ./link.yaml\n",
+            "link.yaml:1:10: extends: goes in a circle: s.yaml extends link.yaml extends s.yaml",
+        ),
+        ("extend: h200-min-latency\nname: x\n", "s.yaml:1:1: extend: unknown key; did you mean 'extends'?"),
+        (
+            "extends: h200-min-latency\n",
+            "s.yaml:1:1: name: missing; expected text of the form `^[A-Za-z0-9][A-Za-z0-9._-]*$`",
+        ),
+        (
+            "extends: folder.yaml\n",
+            "folder.yaml: is a folder; expected a scenario file (choose one of the files in it)",
+        ),
+    ],
+)
+def test_what_cannot_be_extended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.yaml").mkdir()
+    write(tmp_path, link="extends: s.yaml\n", s=text)
+    with pytest.raises(UserError) as caught:
+        load(Path("s.yaml"))
+    assert str(caught.value) == f"s.yaml: 1 mistake in this scenario\n  {message}"
+
+
+def test_an_own_scenario_may_extend_the_shipped_one_of_its_name(tmp_path: Path) -> None:
+    write(
+        tmp_path, mine="extends: h200-max-throughput\nname: h200-max-throughput\nload: {num_requests: 1024}\n"
+    )
+    catalogue = discover([tmp_path])
+    (path,) = catalogue.select("h200-max-throughput")
+    loaded = load(path, catalogue=catalogue)
+    assert not loaded.shipped
+    assert loaded.scenario.load.num_requests == 1024
+    assert loaded.scenario.load.concurrency == 1024
+
+
+def test_the_room_imports_pydantic_only_when_used() -> None:
+    code = (
+        "import sys, pytest_dsr1.scenario as s; assert 'pydantic' not in sys.modules; "
+        "s.load; assert 'pydantic' in sys.modules; assert s.discover([]).names; "
+        "assert s.dump and s.resolve and s.unset_variables and s.shipped_suites and s.Catalogue and s.LoadedScenario"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_room_has_no_other_names() -> None:
+    import pytest_dsr1.scenario as room
+
+    with pytest.raises(AttributeError, match=r"^module 'pytest_dsr1.scenario' has no attribute 'nothing'$"):
+        _ = room.nothing

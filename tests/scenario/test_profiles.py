@@ -1,0 +1,139 @@
+"""Finding scenarios and choosing them by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.scenario.loading import load
+from pytest_dsr1.scenario.profiles import Catalogue, discover, is_shipped, shipped_suites
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def own(catalogue: Catalogue) -> list[str]:
+    return [profile.name for profile in catalogue.own]
+
+
+def test_names_and_globs_choose_in_the_order_asked(tmp_path: Path) -> None:
+    catalogue = discover([])
+    suites = shipped_suites()
+    assert catalogue.select("h200-*,cpu-min-latency") == [
+        suites / "h200" / "max-throughput.yaml",
+        suites / "h200" / "min-latency.yaml",
+        suites / "cpu" / "min-latency.yaml",
+    ]
+    assert catalogue.select(" cpu-min-latency , cpu-* ,") == [
+        suites / "cpu" / "min-latency.yaml",
+        suites / "cpu" / "max-throughput.yaml",
+    ]
+    assert len(catalogue.select("*")) == 10
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        (
+            "h200-max-troughput",
+            "no scenario is named 'h200-max-troughput'; did you mean h200-max-throughput or "
+            "b200-max-throughput or slice-h200-max-throughput?",
+        ),
+        ("z?z-*", "no scenario fits 'z?z-*'"),
+        ("qwertz", "no scenario is named 'qwertz'"),
+        ("cpu-min-latency,qwertz,zuiop", "no scenario is named 'qwertz'\nno scenario is named 'zuiop'"),
+        (" , ", "--dsr1-profile names no scenario"),
+    ],
+)
+def test_an_unknown_name_is_told_with_the_nearest(expression: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        discover([]).select(expression)
+    assert str(caught.value) == f"{message}\n`pytest --dsr1-list` shows the scenarios there are."
+
+
+def test_own_scenarios_come_first_and_hide_shipped_ones(tmp_path: Path) -> None:
+    mine = write(tmp_path, "x.yaml", "name: cpu-min-latency\n")
+    catalogue = discover([tmp_path])
+    assert catalogue.names[0] == "cpu-min-latency"
+    assert catalogue.names.count("cpu-min-latency") == 1
+    assert catalogue.select("cpu-min-latency") == [mine]
+    assert catalogue.find("cpu-min-latency") == mine
+    assert catalogue.find("cpu-min-latency", other_than=mine) == shipped_suites() / "cpu" / "min-latency.yaml"
+    assert catalogue.find("nothing") is None
+
+
+def test_the_same_name_twice_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "one/a.yaml", "name: same\n")
+    write(tmp_path, "two/b.yml", 'name: "same"  # again\n')
+    with pytest.raises(UserError) as caught:
+        discover([Path("one"), Path("two")])
+    assert str(caught.value) == (
+        "two scenarios are named 'same': one/a.yaml and two/b.yml; change the `name:` of one"
+    )
+
+
+def test_a_folder_given_twice_is_no_error(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", "name: same\n")
+    assert own(discover([tmp_path, tmp_path / "..", tmp_path][::2])) == ["same"]
+
+
+def test_a_broken_file_breaks_no_other_and_tells_its_mistakes_when_chosen(tmp_path: Path) -> None:
+    write(tmp_path, "deep/broken.yaml", "{ no: yaml\n")
+    write(tmp_path, "deep/named.yaml", "name: named\nbroken: [\n")
+    write(tmp_path, "binary.yaml", "").write_bytes(b"\xff\xfe\x00")
+    write(tmp_path, ".hidden/x.yaml", "name: hidden\n")
+    write(tmp_path, "notes.txt", "name: notes\n")
+    (tmp_path / "dangling.yaml").symlink_to(tmp_path / "gone")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    catalogue = discover([tmp_path])
+    assert own(catalogue) == ["binary", "deep-broken", "named"]
+    assert len(catalogue.select("cpu-*")) == 2
+    (path,) = catalogue.select("deep-broken")
+    with pytest.raises(UserError, match="1 mistake"):
+        load(path, catalogue=catalogue)
+
+
+def test_an_unreadable_file_keeps_the_name_of_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a.yaml", "name: x\n")
+
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)
+    assert own(discover([tmp_path])) == ["a"]
+
+
+def test_a_folder_that_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "a.yaml", "name: x\n")
+    end = "; look at --dsr1-suites and the ini option dsr1_suites"
+    with pytest.raises(UserError) as caught:
+        discover([Path("gone")])
+    assert str(caught.value) == f"gone: there is no such folder{end}"
+    with pytest.raises(UserError) as caught:
+        discover([Path("a.yaml")])
+    assert str(caught.value) == (
+        f"a.yaml: is a file; expected a folder (name a single scenario as an argument: pytest FILE){end}"
+    )
+
+
+def test_shipped_suites_are_those_of_the_wheel_or_beside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pytest_dsr1
+
+    assert is_shipped(shipped_suites() / "cpu" / "min-latency.yaml")
+    assert not is_shipped(tmp_path / "min-latency.yaml")
+    monkeypatch.setattr(pytest_dsr1, "__file__", str(tmp_path / "pytest_dsr1" / "__init__.py"))
+    assert shipped_suites() == tmp_path / "suites"
+    (tmp_path / "pytest_dsr1" / "suites").mkdir(parents=True)
+    assert shipped_suites() == tmp_path / "pytest_dsr1" / "suites"

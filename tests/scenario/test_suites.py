@@ -1,0 +1,171 @@
+"""The scenarios that ship: all of them load, and the published ones hold what their publications imply."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.scenario.loading import LoadedScenario, load
+from pytest_dsr1.scenario.metrics import TARGETABLE
+from pytest_dsr1.scenario.model import KvCacheConfig, Published, TrtllmBench
+from pytest_dsr1.scenario.profiles import discover, shipped_suites
+
+NAMES = (
+    "b200-max-throughput-0528-fp8kv",
+    "b200-max-throughput",
+    "b200-min-latency-first-published",
+    "b200-min-latency",
+    "cpu-max-throughput",
+    "cpu-min-latency",
+    "h200-max-throughput",
+    "h200-min-latency",
+    "slice-h200-max-throughput",
+    "slice-h200-min-latency",
+)
+PATHS = {profile.name: profile.path for profile in discover([]).shipped}
+LOADED: dict[str, LoadedScenario] = {name: load(path) for name, path in PATHS.items()}
+PUBLISHED = [name for name, loaded in LOADED.items() if loaded.scenario.published]
+ROWS = [(name, row) for name in PUBLISHED for row in LOADED[name].scenario.published]
+
+
+def test_all_ten_ship() -> None:
+    assert tuple(PATHS) == NAMES
+    assert all(loaded.shipped for loaded in LOADED.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_name_is_its_folder_and_stem(name: str) -> None:
+    loaded = LOADED[name]
+    relative = loaded.path.relative_to(shipped_suites())
+    assert loaded.scenario.name == name == "-".join(relative.with_suffix("").parts)
+    assert loaded.scenario.source is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_file_begins_with_its_schema_and_explains_itself(name: str) -> None:
+    schema, empty, *rest = PATHS[name].read_text().splitlines()
+    assert schema == "# yaml-language-server: $schema=../scenario.schema.json"
+    assert empty == "#"
+    assert rest[0].startswith("# ")
+    assert (PATHS[name].parent / "../scenario.schema.json").is_file()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_the_first_published_scenario_is_unusual(name: str) -> None:
+    warnings = [warning.partition(": ")[2] for warning in LOADED[name].warnings]
+    expected = [
+        "targets.0.metric: per_user_output_throughput says little here: 10 requests at once, "
+        "1 of them served, and waiting counts"
+    ]
+    assert warnings == (expected if name == "b200-min-latency-first-published" else [])
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_targets_are_the_newest_published_values(name: str) -> None:
+    scenario = LOADED[name].scenario
+    newest = scenario.published[0].values
+    assert [(t.value, t.tolerance_percent) for t in scenario.targets] == [
+        (newest[t.metric], 5.0) for t in scenario.targets
+    ]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_defaults_that_changed_are_pinned_in_the_file(name: str) -> None:
+    engine = LOADED[name].scenario.engine
+    assert isinstance(engine, TrtllmBench)
+    assert {"enable_chunked_context", "eos_id"} <= engine.model_fields_set
+    assert (engine.enable_chunked_context, engine.eos_id) == (False, -1)
+    assert isinstance(engine.llm_api.kv_cache_config, KvCacheConfig)
+    assert engine.llm_api.kv_cache_config.enable_block_reuse is False
+    fraction = engine.kv_cache_free_gpu_mem_fraction
+    assert engine.llm_api.kv_cache_config.free_gpu_memory_fraction == fraction is not None
+
+
+@pytest.mark.parametrize(("name", "row"), ROWS, ids=[f"{name}-{row.version[:2]}" for name, row in ROWS])
+def test_published_rows_agree_with_themselves(name: str, row: Published) -> None:
+    load = LOADED[name].scenario.load
+    values = row.values
+    total_s = values["total_latency"] / 1000
+    assert values["request_throughput"] == pytest.approx(load.num_requests / total_s, abs=1e-4)
+    assert values["per_gpu_output_throughput"] == pytest.approx(
+        values["total_output_throughput"] / 8, abs=1e-4
+    )
+    output_length = values["total_output_throughput"] * total_s / load.num_requests
+    assert 2045 <= output_length <= 2048.01
+    concurrency = values["average_request_latency"] * load.num_requests / values["total_latency"]
+    if "V1" in row.version:  # ten requests at once, one at a time: (10 + 1) / 2 on average
+        assert concurrency == pytest.approx(5.5, rel=0.01)
+    else:
+        assert 0.97 * load.concurrency <= concurrency <= load.concurrency
+    if "total_token_throughput" in values:
+        input_tok_s = values["total_token_throughput"] - values["total_output_throughput"]
+        assert 999 <= input_tok_s * total_s / load.num_requests <= 1043
+
+
+def test_the_published_values() -> None:
+    """Every row of the publications, as (tokens/sec, tokens/sec/user)."""
+    found = {
+        (name, row.version[:2]): (
+            row.values["total_output_throughput"],
+            row.values["per_user_output_throughput"],
+        )
+        for name, row in ROWS
+    }
+    assert found == {
+        ("b200-min-latency", "V3"): (274.4168, 274.7188),
+        ("b200-min-latency", "V2"): (254.5535, 254.7634),
+        ("b200-min-latency", "V1"): (250.0612, 71.5615),
+        ("b200-min-latency-first-published", "V1"): (250.0612, 71.5615),
+        ("b200-max-throughput", "V4"): (36384.0838, 11.9263),
+        ("b200-max-throughput", "V3"): (35611.5942, 11.6701),
+        ("b200-max-throughput", "V2"): (36008.8948, 11.7967),
+        ("b200-max-throughput-0528-fp8kv", "V4"): (43146.2042, 6.1806),
+        ("h200-min-latency", "V2"): (158.0669, 158.1196),
+        ("h200-max-throughput", "V4"): (11489.2671, 11.3476),
+        ("h200-max-throughput", "V3"): (10553.8445, 10.4199),
+        ("h200-max-throughput", "V2"): (10637.7380, 10.4899),
+    }
+    assert all(set(row.values) <= set(TARGETABLE) for _, row in ROWS)
+
+
+def test_the_published_settings() -> None:
+    found = {}
+    for name in PUBLISHED:
+        scenario = LOADED[name].scenario
+        engine = scenario.engine
+        assert isinstance(engine, TrtllmBench)
+        found[name] = (
+            scenario.load.concurrency,
+            scenario.load.num_requests,
+            scenario.load.warmup_requests,
+            engine.ep,
+            engine.max_batch_size,
+            engine.max_num_tokens,
+            engine.kv_cache_free_gpu_mem_fraction,
+            bool(engine.llm_api.enable_attention_dp),
+            engine.llm_api.speculative_config is not None,
+            dict(engine.environment),
+        )
+    pdl, nvcc = {"TRTLLM_ENABLE_PDL": "1"}, {"TRTLLM_DG_JIT_USE_NVCC": "1"}
+    assert found == {
+        "b200-min-latency": (1, 10, 2, 2, 1, None, 0.9, False, True, pdl),
+        "b200-min-latency-first-published": (10, 10, 2, 4, 1, None, 0.9, False, True, pdl),
+        "b200-max-throughput": (3072, 49152, 0, 8, 384, 1536, 0.85, True, False, {}),
+        "b200-max-throughput-0528-fp8kv": (7168, 114688, 2, 8, 896, 2048, 0.93, True, False, {}),
+        "h200-min-latency": (1, 10, 2, 4, 1, None, 0.9, False, True, {}),
+        "h200-max-throughput": (1024, 5120, 0, 8, 128, 1151, 0.8, True, False, nvcc),
+    }
+
+
+def test_random_weights_name_fields_that_transformers_has() -> None:
+    transformers = pytest.importorskip("transformers")
+    known = vars(transformers.DeepseekV3Config())
+    for loaded in LOADED.values():
+        weights = loaded.scenario.model.random_weights
+        assert weights is None or set(weights.config) <= known.keys(), loaded.path
+
+
+def test_every_file_below_suites_is_found() -> None:
+    files = {path for path in shipped_suites().rglob("*") if path.is_file()}
+    assert files == {*PATHS.values(), Path(shipped_suites(), "scenario.schema.json")}

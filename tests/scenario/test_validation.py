@@ -1,0 +1,405 @@
+# ruff: noqa: E501  (messages stand whole)
+"""Spoilt scenario files: each mistake's whole message, and all of them at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_dsr1.errors import UserError
+from tests.scenario.files import GOOD, changed, load_text, mistakes, name_or_message
+
+METRICS_PAGE = "one of the 29 names in docs/scenario-reference.md"
+
+MALFORMED = [
+    # keys
+    (
+        "descr",
+        ("description: A", "descripton: A"),
+        "2:1: descripton: unknown key; did you mean 'description'?",
+    ),
+    (
+        "key of the engine",
+        ("  max_batch_size:", "  max_batchsize:"),
+        "20:3: engine.max_batchsize: unknown key; did you mean 'max_batch_size'?",
+    ),
+    (
+        "dashes for underscores",
+        ("  max_num_tokens:", "  max-num-tokens:"),
+        "21:3: engine.max-num-tokens: unknown key; did you mean 'max_num_tokens'?",
+    ),
+    (
+        "deep key",
+        ("      batch_sizes:", "      batchsizes:"),
+        "25:7: engine.llm_api.cuda_graph_config.batchsizes: unknown key; did you mean 'batch_sizes'?",
+    ),
+    (
+        "key beside the right one",
+        ("  tp: 8", "  tp: 8\n  tp_: 8"),
+        "19:3: engine.tp_: unknown key; did you mean 'tp', which is there already?",
+    ),
+    (
+        "key in the wrong mapping",
+        ("  tp: 8", "  tp: 8\n  concurrency: 8"),
+        "19:3: engine.concurrency: unknown key here; it belongs in `load`",
+    ),
+    (
+        "key of the top level in a mapping",
+        ("  count: 8", "  count: 8\n  gpu_setup: {}"),
+        "6:3: hardware.gpu_setup: unknown key here; it belongs in `the top level`",
+    ),
+    (
+        "unknown key with nothing near",
+        ("  concurrency: 1024", "  concurrency: 1024\n  xyzzy: 1"),
+        "15:3: load.xyzzy: unknown key; expected one of 'concurrency', 'num_requests', 'warmup_requests'",
+    ),
+    (
+        "option of the other engine",
+        ("  tp: 8", "  tp: 8\n  threads: 2"),
+        "19:3: engine.threads: unknown key here; it belongs in `engine`",
+    ),
+    (
+        "former name of an option",
+        ("    enable_attention_dp: true", "    enable_attention_dp: true\n    cuda_graph_batch_sizes: [128]"),
+        "24:5: engine.llm_api.cuda_graph_batch_sizes: unknown key; in the newest TensorRT-LLM's terms it is "
+        "`cuda_graph_config.batch_sizes`",
+    ),
+    (
+        "merge key",
+        ("load:\n", "load:\n  <<: {num_requests: 1}\n"),
+        "14:3: load.<<: unknown key; YAML merge keys are not read here, `extends: NAME` takes over another "
+        "scenario",
+    ),
+    (
+        "duplicate key",
+        ("  tp: 8", "  tp: 8\n  tp: 4"),
+        "19:3: the key 'tp' stands here a second time; it is already in line 18",
+    ),
+    (
+        "list as key",
+        ("  tp: 8", "  tp: 8\n  ? [1]\n  : 2"),
+        "19:5: expected a key, found a list or mapping as key",
+    ),
+    # missing
+    (
+        "no name",
+        ("name: mine\n", ""),
+        "1:1: name: missing; expected text of the form `^[A-Za-z0-9][A-Za-z0-9._-]*$`",
+    ),
+    (
+        "no load key",
+        ("  concurrency: 1024\n", ""),
+        "14:3: load.concurrency: missing; expected a whole number of at least 1",
+    ),
+    (
+        "no metric",
+        ("  - metric: request_throughput\n    value", "  - value"),
+        f"31:5: targets.1.metric: missing; expected {METRICS_PAGE}",
+    ),
+    (
+        "no engine type",
+        ("  type: trtllm-bench\n", ""),
+        "17:3: engine.type: missing; expected one of 'transformers', 'trtllm-bench'",
+    ),
+    (
+        "half a distribution",
+        ("input_tokens: 1024", "input_tokens: {mean: 900}"),
+        "11:17: dataset.input_tokens.stdev: missing; expected a number of at least 0",
+    ),
+    # values
+    (
+        "engine type",
+        ("type: trtllm-bench", "type: trtlm-bench"),
+        "17:9: engine.type: expected one of "
+        "'transformers', 'trtllm-bench', found the text 'trtlm-bench'; did you mean 'trtllm-bench'?",
+    ),
+    (
+        "metric",
+        ("metric: request_throughput", "metric: request_thruput"),
+        "31:13: targets.1.metric: expected "
+        f"{METRICS_PAGE}, found the text 'request_thruput'; did you mean 'request_throughput'?",
+    ),
+    (
+        "part of a metric",
+        ("metric: request_throughput", "metric: per_user"),
+        "31:13: targets.1.metric: expected "
+        f"{METRICS_PAGE}, found the text 'per_user'; did you mean 'per_user_output_throughput'?",
+    ),
+    (
+        "metric that describes",
+        ("metric: request_throughput", "metric: cost"),
+        f"31:13: targets.1.metric: expected {METRICS_PAGE}, found the text 'cost'",
+    ),
+    (
+        "case of a literal",
+        ("    cuda_graph_config:", "    moe_config: {backend: trtllm}\n    cuda_graph_config:"),
+        "24:27: engine.llm_api.moe_config.backend: expected one of 'CUTLASS', 'TRTLLM', 'DEEPGEMM', 'WIDEEP', "
+        "'CUTEDSL', 'TRITON', 'VANILLA', found the text 'trtllm'; did you mean 'TRTLLM'?",
+    ),
+    (
+        "only value of a literal",
+        (
+            "    cuda_graph_config:",
+            "    speculative_config: {decoding_type: MPT, max_draft_len: 3}\n    cuda_graph_config:",
+        ),
+        "24:41: engine.llm_api.speculative_config.decoding_type: "
+        "expected 'MTP', found the text 'MPT'; did you mean 'MTP'?",
+    ),
+    (
+        "text for a number",
+        ("  tp: 8", "  tp: eight"),
+        "18:7: engine.tp: expected a whole number of at least 1, found the text 'eight'",
+    ),
+    (
+        "quoted number",
+        ("  tp: 8", '  tp: "8"'),
+        "18:7: engine.tp: expected a whole number of at least 1, found the text '8'; remove the quotes",
+    ),
+    (
+        "thousands",
+        ("max_num_tokens: 1151", "max_num_tokens: 1_151"),
+        "21:19: engine.max_num_tokens: expected a "
+        "whole number of at least 1, found the text '1_151'; write 1151",
+    ),
+    (
+        "sexagesimal",
+        ("concurrency: 1024", "concurrency: 17:04"),
+        "14:16: load.concurrency: expected a whole number of at least 1, found the text '17:04'",
+    ),
+    (
+        "too small",
+        ("  tp: 8", "  tp: 0"),
+        "18:7: engine.tp: expected a whole number of at least 1, found the number 0",
+    ),
+    (
+        "decimal for a whole number",
+        ("  count: 8", "  count: 8.0"),
+        "5:10: hardware.count: expected a whole number of at least 0, found the number 8.0; write 8",
+    ),
+    (
+        "true for a number",
+        ("  count: 8", "  count: true"),
+        "5:10: hardware.count: expected a whole number of at least 0, found true",
+    ),
+    (
+        "endless number",
+        ("value: 5.61", "value: .inf"),
+        "32:12: targets.1.value: expected a number above 0, found the text '.inf'",
+    ),
+    (
+        "huge number",
+        ("value: 5.61", "value: 1e999"),
+        "32:12: targets.1.value: expected a number above 0, found the text '1e999'",
+    ),
+    (
+        "negative target",
+        ("value: 5.61", "value: -5.61"),
+        "32:12: targets.1.value: expected a number above 0, found the number -5.61",
+    ),
+    (
+        "tolerance",
+        ("value: 5.61", "value: 5.61\n    tolerance_percent: 100"),
+        "33:24: targets.1.tolerance_percent: "
+        "expected a number of at least 0 and below 100, found the number 100",
+    ),
+    (
+        "yes",
+        ("enable_attention_dp: true", "enable_attention_dp: yes"),
+        "23:26: engine.llm_api.enable_attention_dp: expected true or false, found the text 'yes'; write true",
+    ),
+    (
+        "off",
+        ("enable_attention_dp: true", "enable_attention_dp: Off"),
+        "23:26: engine.llm_api.enable_attention_dp:"
+        " expected true or false, found the text 'Off'; write false",
+    ),
+    (
+        "number for text",
+        ("  ep: 8", "  ep: 8\n  dialect: 1.20"),
+        '20:12: engine.dialect: expected text, found the number 1.20; put it in quotes: "1.20"',
+    ),
+    (
+        "number in the environment",
+        ('TRTLLM_DG_JIT_USE_NVCC: "1"', "TRTLLM_DG_JIT_USE_NVCC: 1"),
+        "27:29: "
+        "engine.environment.TRTLLM_DG_JIT_USE_NVCC: expected text, found the number 1; put it in quotes: "
+        '"1"',
+    ),
+    (
+        "name of a variable",
+        ("TRTLLM_DG_JIT_USE_NVCC:", "TRTLLM-DG:"),
+        "27:5: engine.environment.TRTLLM-DG: "
+        "expected text of the form `^[A-Za-z_][A-Za-z0-9_]*$`, found the text 'TRTLLM-DG'",
+    ),
+    (
+        "name of the scenario",
+        ("name: mine", "name: my scenario"),
+        "1:7: name: expected text of the form `^[A-Za-z0-9][A-Za-z0-9._-]*$`, found the text 'my scenario'",
+    ),
+    (
+        "no value",
+        ("  tp: 8", "  tp:"),
+        "18:6: engine.tp: expected a whole number of at least 1, found nothing",
+    ),
+    (
+        "item of a list",
+        ("batch_sizes: [128]", "batch_sizes: [128, x]"),
+        "25:26: "
+        "engine.llm_api.cuda_graph_config.batch_sizes.1: expected a whole number of at least 1, found the text "
+        "'x'",
+    ),
+    (
+        "single value for a list",
+        ("batch_sizes: [128]", "batch_sizes: 128"),
+        "25:20: "
+        "engine.llm_api.cuda_graph_config.batch_sizes: expected a list, each a whole number of at least 1, found the "
+        "number 128",
+    ),
+    (
+        "list for a mapping",
+        ("load:\n  concurrency: 1024\n  num_requests: 5120", "load: [1024, 5120]"),
+        "13:7: load: expected a mapping with `concurrency`, `num_requests`, found a list",
+    ),
+    (
+        "text for the engine",
+        (GOOD[GOOD.index("engine:") : GOOD.index("targets:")], "engine: trtllm-bench\n"),
+        "16:9: engine: expected a mapping with `type`, found the text 'trtllm-bench'",
+    ),
+    (
+        "empty list",
+        ("  environment:", "  command: []\n  environment:"),
+        "26:12: engine.command: expected a list of at least one item, each text, found an empty list",
+    ),
+    (
+        "published metric",
+        ("targets:", "published:\n  - version: V1\n    values: {total_latencies: 5}\ntargets:"),
+        f"30:14: published.0.values.total_latencies: expected {METRICS_PAGE}, found the text 'total_latencies'; did "
+        "you mean 'total_latency'?",
+    ),
+    (
+        "empty path",
+        ("path: ${DSR1_MODELS}/DeepSeek-R1", 'path: ""'),
+        "8:9: model.path: expected text that is not empty, found the text ''",
+    ),
+    (
+        "driver",
+        ("  count: 8", '  count: 8\n  min_driver: "new"'),
+        "6:15: hardware.min_driver: expected text of the form `^[0-9]+(\\.[0-9]+)*$`, found the text 'new'",
+    ),
+    # variables
+    (
+        "variable in the environment",
+        ('NVCC: "1"', "NVCC: ${X}"),
+        "27:29: engine.environment."
+        "TRTLLM_DG_JIT_USE_NVCC: variables (${...}) are expanded only in dataset.path, model.path; write the value "
+        "itself",
+    ),
+    (
+        "variable without braces",
+        ("path: ${DSR1_MODELS}/", "path: $DSR1_MODELS/"),
+        "8:9: model.path: expected variables as ${NAME}, found '$DSR1_MODELS/DeepSeek-R1'",
+    ),
+    (
+        "variable that is none",
+        ("path: ${DSR1_MODELS}/", "path: ${DSR1-MODELS}/"),
+        "8:9: model.path: expected variables as ${NAME}, found '${DSR1-MODELS}/DeepSeek-R1'",
+    ),
+    # YAML
+    (
+        "tag",
+        ("  tp: 8", "  tp: !!int 8"),
+        "18:7: the tag '!!int' is not allowed; write the plain value (quotes make it text)",
+    ),
+    (
+        "Python object",
+        ("  tp: 8", "  tp: 8\n  dialect: !!python/name:os.system x"),
+        "19:12: the tag "
+        "'!!python/name:os.system' is not allowed; write the plain value (quotes make it text)",
+    ),
+    (
+        "NUL",
+        ("gpu: NVIDIA H200", 'gpu: "NVIDIA\\0H200"'),
+        "4:8: the text 'NVIDIA\\x00H200' holds a character that no path or option can hold",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [case[1:] for case in MALFORMED], ids=[case[0] for case in MALFORMED]
+)
+def test_each_mistake_is_told_with_its_place(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    assert mistakes(tmp_path, changed(change)) == [f"s.yaml:{message}"]
+
+
+def test_the_valid_file_has_no_mistake(tmp_path: Path) -> None:
+    loaded = load_text(tmp_path, GOOD)
+    assert loaded.scenario.name == "mine"
+    assert loaded.warnings == ()
+
+
+def test_all_mistakes_are_told_at_once_though_one_hides_others(tmp_path: Path) -> None:
+    text = changed(
+        ("description: A", "descripton: A"),
+        ("type: trtllm-bench", "type: trtlm-bench"),
+        ("  ep: 8", "  ep: 3"),
+        ("max_num_tokens: 1151", "max_num_tokens: 1000"),
+        ("batch_sizes: [128]", "batchsizes: [0]"),
+        ("  - metric: request_throughput", "  - metric: request_thruput"),
+    )
+    assert mistakes(tmp_path, text, "engine.max_batchsize=64") == [
+        "s.yaml:2:1: descripton: unknown key; did you mean 'description'?",
+        "s.yaml:17:9: engine.type: expected one of 'transformers', 'trtllm-bench', found the text 'trtlm-bench'; "
+        "did you mean 'trtllm-bench'?",
+        "s.yaml:19:3: engine.ep: expected a divisor of engine.tp, 8; found 3",
+        "s.yaml:21:3: engine.max_num_tokens: expected at least the longest input, 1024 tokens, as "
+        "enable_chunked_context is false; found 1000",
+        "s.yaml:25:7: engine.llm_api.cuda_graph_config.batchsizes: unknown key; did you mean 'batch_sizes'?",
+        "s.yaml:25:20: engine.llm_api.cuda_graph_config.batch_sizes.0: expected a whole number of at least 1, found "
+        "the number 0",
+        "s.yaml:31:13: targets.1.metric: expected one of the 29 names in docs/scenario-reference.md, found the text "
+        "'request_thruput'; did you mean 'request_throughput'?",
+        "--dsr1-set engine.max_batchsize=64: engine.max_batchsize: unknown key; did you mean 'max_batch_size', which "
+        "is there already?",
+    ]
+
+
+def test_an_empty_mapping_lacks_each_required_key_once(tmp_path: Path) -> None:
+    keys = [line.split(": ")[1] for line in mistakes(tmp_path, "{}")]
+    assert keys == ["name", "description", "hardware", "model", "dataset", "load", "engine", "targets"]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.text(
+        alphabet=st.sampled_from("ab:-[]{}&*!|>'\"#%@`,? \n\t\\0x1.~<$\x00\ufeff\u2028"), max_size=60
+    )
+)
+def test_any_text_is_a_user_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError):
+        load_text(tmp_path, text)
+
+
+LINES = GOOD.splitlines()
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.sampled_from(["type", "mean", "minimum", "a"]), st.integers(), max_size=2),
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(line=st.integers(0, len(LINES) - 1), value=VALUES)
+def test_any_value_in_any_place_is_read_or_a_user_error(tmp_path: Path, line: int, value: object) -> None:
+    key = LINES[line].partition(":")[0]
+    text = "\n".join([*LINES[:line], f"{key}: {json.dumps(value)}", *LINES[line + 1 :]])
+    found = name_or_message(tmp_path, text)
+    assert found == "mine" or "in this scenario" in found or LINES[line].startswith("name:")
+    assert "Input should" not in found
