@@ -34,6 +34,7 @@ from pytest_dsr1.engines.base import RequestRecord
 from pytest_dsr1.environment.values import GpuSample
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.scenario.dumping import dump
 from pytest_dsr1.scenario.model import Scenario
 
 FORMAT = "pytest-dsr1 measurement"
@@ -52,8 +53,6 @@ class ResultFolder:
 
     def __init__(self, path: Path, scenario: Scenario, place: str, started: datetime) -> None:
         """Creates the folder and states that a run is under way."""
-        import yaml
-
         self.path = path
         self.engine = path / "engine"
         self.engine.mkdir(parents=True)
@@ -64,10 +63,7 @@ class ResultFolder:
             "place": place,
             "started_utc": started.isoformat(timespec="seconds"),
         }
-        text = yaml.safe_dump(
-            scenario.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True
-        )
-        write_atomically(path / "scenario.yaml", f"# As it ran, from {place}.\n{text}")
+        write_atomically(path / "scenario.yaml", f"# As it ran, from {place}.\n{dump(scenario)}")
         self._write({"state": "running"})
         self._records = (path / "requests.jsonl").open("w", encoding="utf-8", buffering=1)
 
