@@ -111,8 +111,8 @@ class TransformersEngine:
         self._worker = worker
 
     def script(self, job: Job) -> str:
-        """The line that runs the scenario: this engine lives in pytest and needs no set-up."""
-        return f"pytest --dsr1-profile={shlex.quote(job.scenario.name)}\n"
+        """The line that runs the scenario: this engine is part of pytest-dsr1."""
+        return f"# engine transformers, with the PyTorch of this environment\npytest --dsr1-profile={shlex.quote(job.scenario.name)}\n"
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
         """Measure.

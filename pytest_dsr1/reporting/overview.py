@@ -96,9 +96,10 @@ def _health(measurement: Measurement) -> Iterable[tuple[str, str]]:
     health = measurement.gpu_health.get("text")
     if isinstance(health, str):
         yield "GPUs", health
-    bound = measurement.result.facts.get("bound")
-    if isinstance(bound, str):
-        yield "bound", bound
+    facts = measurement.result.facts
+    share, arithmetic = facts.get("share_of_bound"), facts.get("bandwidth_bound")
+    if isinstance(share, float) and isinstance(arithmetic, str):
+        yield "bound", f"decode reaches {share:.0%} of the memory-bandwidth bound: {arithmetic}"
 
 
 def _wrapped(label: str, text: str, width: int, markup: Mapping[str, bool] | None = None) -> Iterable[Line]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_dsr1.engines import create
 from pytest_dsr1.engines.base import Job
-from pytest_dsr1.environment.setup import shell_lines
+from pytest_dsr1.environment.script import shell_lines
 from pytest_dsr1.measurement.run import expected_s, mean_tokens, run_timeout_s
 from pytest_dsr1.scenario.model import Hardware, Length, Normal, Scenario
 from pytest_dsr1.scenario.variables import unset_variables
@@ -44,7 +44,7 @@ def _script(loaded: LoadedScenario, gpu_setup: str) -> Iterable[str]:
     for warning in loaded.warnings:
         yield f"# warning: {warning}"
     if gpu_setup != "off":
-        yield from shell_lines(scenario.gpu_setup)
+        yield from shell_lines(scenario.gpu_setup, scenario.hardware.count)
     if scenario.dataset.path is None and scenario.engine.type == "trtllm-bench":
         yield f"pytest-dsr1 dataset {scenario.name} {DATASET}"
     yield from rest

@@ -233,7 +233,9 @@ def test_another_engines_scenario_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_script_is_the_pytest_line(tmp_path: Path) -> None:
-    assert TransformersEngine().script(make_job(tmp_path)) == "pytest --dsr1-profile=small\n"
+    assert TransformersEngine().script(make_job(tmp_path)) == (
+        "# engine transformers, with the PyTorch of this environment\npytest --dsr1-profile=small\n"
+    )
 
 
 def test_the_bandwidth_bound_and_the_share_reached(tmp_path: Path) -> None:
