@@ -356,7 +356,8 @@ def test_folder_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_path_with_a_nul() -> None:
     (problem,) = _problems(_model(Path("a\0b")))
-    assert problem.startswith("the folder cannot be read: embedded null")
+    assert problem.startswith("the folder cannot be read: ")
+    assert "embedded null" in problem
 
 
 def test_folder_of_the_hugging_face_cache(tmp_path: Path) -> None:
