@@ -19,6 +19,39 @@ def _restore(_: argparse.Namespace) -> int:
     return 0 if restoration.complete else 1
 
 
+def _dataset(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from pytest_dsr1.errors import UserError
+    from pytest_dsr1.reporting.progress import Counter
+    from pytest_dsr1.scenario.loading import load
+    from pytest_dsr1.scenario.profiles import discover
+    from pytest_dsr1.workload.synthetic import write_synthetic
+
+    catalogue = discover([Path(folder) for folder in options.suites])
+    (path,) = catalogue.select(options.profile)[:1]
+    scenario = load(path, catalogue=catalogue).scenario
+
+    if scenario.dataset.path is not None:
+        raise UserError(f"{scenario.name} reads its requests from {scenario.dataset.path}: nothing to write")
+    terminal, target = sys.stderr.isatty(), Path(options.file)
+
+    def show(line: str) -> None:
+        start, end = ("\r\x1b[K", "") if terminal else ("", "\n")
+        print(f"{start}{line}", end=end, file=sys.stderr, flush=True)
+
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with Counter("writing requests", show, terminal=terminal) as progress:
+            write_synthetic(scenario.dataset, scenario.load, part, progress)
+        part.replace(target)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     from importlib.metadata import version
 
@@ -32,6 +65,16 @@ def _parser() -> argparse.ArgumentParser:
         "rights to change them (root). Exit status 1 if something could not be put back.",
     )
     restore.set_defaults(run=_restore)
+    dataset = commands.add_parser(
+        "dataset",
+        help="write the synthetic requests of a profile to a file",
+        description="Write the synthetic requests of a profile to a file in trtllm-bench's JSONL format: the "
+        "same bytes that a run would send.",
+    )
+    dataset.add_argument("profile", help="the profile's name")
+    dataset.add_argument("file", help="the file to write")
+    dataset.add_argument("--suites", action="append", default=[], help="a folder of scenarios of your own")
+    dataset.set_defaults(run=_dataset)
     return parser
 
 

@@ -75,6 +75,7 @@ class Session:
     """What the plugin and the fixtures share: options, outcomes, and the word of each test."""
 
     watch: Watch
+    count: Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
     tell: Callable[[str], None]
     results: Path
     replay: Path | None
@@ -137,7 +138,10 @@ def dsr1_preflight(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> t
     from pytest_dsr1.workload.synthetic import synthetic_bytes
 
     dataset, load = dsr1_scenario.dataset, dsr1_scenario.load
-    written = RESULT_BYTES + (0 if dataset.path else synthetic_bytes(dataset, load))
+    try:
+        written = RESULT_BYTES + (0 if dataset.path else synthetic_bytes(dataset, load))
+    except Dsr1Error as error:
+        _raise(error)
     findings = look(dsr1_scenario, session.gpu_setup, os.environ, session.results, written)
     if session.allow_mismatch:
         findings = tuple(
@@ -164,12 +168,14 @@ def dsr1_model(dsr1_scenario: Scenario) -> CheckpointFacts:
 
 
 @pytest.fixture(scope="session")
-def dsr1_dataset(dsr1_scenario: Scenario) -> Workload:
+def dsr1_dataset(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Workload:
     """The requests, as a file: the scenario's own, or synthetic ones from the cache."""
     from pytest_dsr1.workload.prepare import prepare
 
+    count = request.config.stash[SESSION].count
     try:
-        return prepare(dsr1_scenario.dataset, dsr1_scenario.load, environ=os.environ)
+        with count(f"{dsr1_scenario.name}: writing the dataset, requests") as progress:
+            return prepare(dsr1_scenario.dataset, dsr1_scenario.load, environ=os.environ, progress=progress)
     except Dsr1Error as error:
         _raise(error)
 

@@ -114,6 +114,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SELECTION] = selection
     config.stash[SESSION] = Session(
         watch=lambda scenario, expected_s, gpus: _progress(config, scenario, expected_s, gpus),
+        count=lambda what: _counter(config, what),
         tell=lambda text: _tell(config, f"dsr1: {text}"),
         results=config.invocation_params.dir / config.getoption("--dsr1-results"),
         replay=config.invocation_params.dir / replay if replay else None,
@@ -327,14 +328,24 @@ def _rewrite(config: pytest.Config, text: str) -> None:
         reporter.rewrite(text[: config.get_terminal_writer().fullwidth - 1], erase=True)
 
 
+def _writer(config: pytest.Config) -> tuple[bool, Callable[[str], None]]:
+    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+    return reporter.isatty, partial(_rewrite if reporter.isatty else _tell, config)
+
+
+def _counter(config: pytest.Config, what: str) -> AbstractContextManager[Callable[[int, int], None]]:
+    from pytest_dsr1.reporting.progress import Counter
+
+    terminal, write = _writer(config)
+    return Counter(what, write, terminal=terminal)
+
+
 def _progress(
     config: pytest.Config, scenario: Scenario, expected_s: float, gpus: Callable[[], str]
 ) -> AbstractContextManager[Observer]:
     from pytest_dsr1.reporting.progress import Progress
 
-    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
-    terminal: bool = reporter.isatty
-    write = partial(_rewrite if terminal else _tell, config)
+    terminal, write = _writer(config)
     requests = scenario.load.num_requests
     return Progress(scenario.name, requests, expected_s, write, terminal=terminal, gpus=gpus)
 

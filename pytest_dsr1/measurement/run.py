@@ -16,20 +16,14 @@ from pytest_dsr1.measurement.metrics import combine, from_records
 from pytest_dsr1.measurement.plausibility import suspicions
 from pytest_dsr1.measurement.store import ResultFolder
 from pytest_dsr1.measurement.values import Measurement
-from pytest_dsr1.scenario.model import Length, Normal, Scenario
+from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.workload.dataset import mean_tokens
 
 if TYPE_CHECKING:
     from pytest_dsr1.environment.machine import Machine
     from pytest_dsr1.environment.values import FactValue, Finding
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
     from pytest_dsr1.workload.values import Workload
-
-
-def mean_tokens(length: Length) -> float:
-    """The expected number of tokens of one request."""
-    if isinstance(length, int):
-        return float(length)
-    return float(length.mean) if isinstance(length, Normal) else (length.minimum + length.maximum) / 2
 
 
 def expected_s(scenario: Scenario) -> float | None:
@@ -86,7 +80,7 @@ def _content(checkpoint: CheckpointFacts, workload: Workload) -> dict[str, FactV
     """What was run on what, for the fingerprint."""
     return {
         "model.content": checkpoint.content_key,
-        "dataset.sha256": workload.sha256,
+        "dataset.content": workload.sha256,
         "dataset.requests": workload.requests,
     }
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from pytest_dsr1.engines import create
 from pytest_dsr1.engines.base import Job
 from pytest_dsr1.environment.script import shell_lines
-from pytest_dsr1.measurement.run import expected_s, mean_tokens, run_timeout_s
+from pytest_dsr1.measurement.run import expected_s, run_timeout_s
 from pytest_dsr1.scenario.model import Hardware, Length, Normal, Scenario
 from pytest_dsr1.scenario.variables import unset_variables
+from pytest_dsr1.workload.dataset import mean_tokens
 from pytest_dsr1.workload.values import Workload
 
 if TYPE_CHECKING:

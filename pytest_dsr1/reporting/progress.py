@@ -22,6 +22,40 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+class Counter:
+    """How much of a long task is done, shown twice a second on a terminal and every 30 s elsewhere.
+
+    A context manager; call it with the parts done and the parts in all.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        write: Callable[[str], None],
+        *,
+        terminal: bool,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._what, self._write, self._terminal, self._now = what, write, terminal, now
+        self._interval_s = TERMINAL_INTERVAL_S if terminal else PLAIN_INTERVAL_S
+        self._next_s = now() + self._interval_s
+        self._shown = False
+
+    def __enter__(self) -> Counter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._terminal and self._shown:
+            self._write("")
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show the state, if it is time to."""
+        if self._now() >= self._next_s:
+            self._next_s = self._now() + self._interval_s
+            self._shown = True
+            self._write(f"{self._what}  {done:,}/{total:,}  {done / total:.0%}")
+
+
 class Progress:
     """Watches one run (an :class:`~pytest_dsr1.engines.base.Observer`) and says how far it is.
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pytest_dsr1.reporting.progress import Progress, clock
+from pytest_dsr1.reporting.progress import Counter, Progress, clock
 
 
 class Clock:
@@ -78,3 +78,14 @@ def test_on_a_terminal_the_line_is_rewritten_and_wiped_at_the_end() -> None:
         assert shown.wait(10)
     assert lines[0].startswith("alpha: starting")
     assert lines[-1] == ""
+
+
+@pytest.mark.parametrize(("terminal", "lines"), [(True, ["x  2/4  50%", ""]), (False, [])])
+def test_a_counter_shows_only_what_takes_long(terminal: bool, lines: list[str]) -> None:
+    now, written = Clock(), list[str]()
+    with Counter("x", written.append, terminal=terminal, now=now) as counter:
+        counter(1, 4)
+        now.now_s += 1
+        counter(2, 4)
+        counter(3, 4)
+    assert written == lines

@@ -1,0 +1,44 @@
+"""The main job, with nothing standing in: real inference on this machine's CPU."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def test_real_inference_from_scenario_to_verdict(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run: a shipped target that is met, one set out of reach that is missed; then judged as shipped."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
+    result = pytester.runpytest_subprocess(
+        "--dsr1-profile=cpu-min-latency",
+        "--dsr1-set=targets.per_user_output_throughput.value=1000000",
+        "--benchmark-json=bench.json",
+    )
+    assert result.ret == 1
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*PERFORMANCE OVERVIEW*",
+            "cpu-min-latency  (CPU, engine transformers)",
+            "  FAIL    per-user output throughput *",
+            "  PASS    total output throughput *",
+            "  results *.dsr1/cpu-min-latency/*",
+        ]
+    )
+    (folder,) = (pytester.path / ".dsr1" / "cpu-min-latency").iterdir()
+    document = json.loads((folder / "measurement.json").read_text(encoding="utf-8"))
+    metrics = {name: m["value"] for name, m in document["measurement"]["metrics"].items()}
+    assert metrics["average_input_length"] == metrics["average_output_length"] == 64
+    assert 0 < metrics["ttft_minimum"] < metrics["request_latency_minimum"]
+    lines = (folder / "requests.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    assert [r["output_tokens"] for r in records] == [64] * 10
+    (bench,) = json.loads((pytester.path / "bench.json").read_text(encoding="utf-8"))["benchmarks"]
+    assert bench["fullname"] == "suites/cpu/min-latency.yaml::measurement"
+    assert bench["stats"]["rounds"] == 10
+    again = pytester.runpytest_subprocess(f"--dsr1-replay={folder}", "--dsr1-profile=cpu-min-latency")
+    assert again.ret == 0
+    again.assert_outcomes(passed=3)
