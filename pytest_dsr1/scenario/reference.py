@@ -1,6 +1,6 @@
-"""Writes what is made from the schema: the JSON Schema for editors and docs/scenario-reference.md.
+"""Writes what is made from the schema and the metrics: the JSON Schema for editors, and two pages of docs/.
 
-``python -m pytest_dsr1.scenario.reference`` in the source tree rewrites both; a test keeps them current.
+``python -m pytest_dsr1.scenario.reference`` in the source tree rewrites them; a test keeps them current.
 """
 
 from __future__ import annotations
@@ -54,6 +54,23 @@ The value is YAML; a list's items have numbers from 0, and a target may be named
 `--dsr1-set targets.total_output_throughput.value=36000`.
 
 Lengths are in tokens; every other unit stands in the name.
+"""
+
+
+_METRICS_INTRODUCTION = """\
+# Metrics
+
+Made by `python -m pytest_dsr1.scenario.reference`; change `pytest_dsr1/scenario/metrics.py`, not this page.
+
+The names and definitions are TensorRT-LLM's. i runs over the requests that succeeded; start is the moment a request
+was handed to the engine, after it got its concurrency slot; end the moment its last token arrived; e2e = end - start.
+Percentiles are not interpolated. Where an engine's report states a metric that value counts (`origin: report`), else
+it is recomputed from request records (`origin: records`).
+
+- `per_user_output_throughput` includes prefill and queueing in the engine, and is a mean of ratios: not 1/TPOT. It says
+  little without concurrency 1 or a bounded concurrency.
+- TTFT, TPOT and output speed need streaming (trtllm-bench: `engine.streaming: true`).
+- `acceptance_length` is 1 without speculation.
 """
 
 
@@ -130,14 +147,26 @@ def reference_page() -> str:
             "",
             "## Metrics",
             "",
-            "What a target or a published result may name:",
+            "What a target or a published result may name, defined in [metrics.md](metrics.md):",
             "",
-            "| metric | unit | better | definition |",
-            "|---|---|---|---|",
-            *(
-                f"| `{name}` | {METRICS[name].unit} | {METRICS[name].better} | {METRICS[name].formula} |"
-                for name in TARGETABLE
-            ),
+            ", ".join(f"`{name}`" for name in TARGETABLE) + ".",
+            "",
+        ]
+    )
+
+
+def metrics_page() -> str:
+    """The text of docs/metrics.md."""
+    rows = (
+        f"| `{m.name}` | {m.unit} | {m.better} | {_cell(m.formula)} | {_cell(m.source)} |"
+        for m in METRICS.values()
+    )
+    return "\n".join(
+        [
+            _METRICS_INTRODUCTION,
+            "| metric | unit | better | formula | source |",
+            "|---|---|---|---|---|",
+            *rows,
             "",
         ]
     )
@@ -200,10 +229,12 @@ def _write(path: Path, text: str) -> None:
 
 
 def main() -> None:
-    """Rewrites both files of the source tree."""
+    """Rewrites the files of the source tree."""
     suites = shipped_suites()
+    docs = suites.parent / "docs"
     _write(suites / SCHEMA_NAME, schema_text())
-    _write(suites.parent / "docs" / "scenario-reference.md", reference_page())
+    _write(docs / "scenario-reference.md", reference_page())
+    _write(docs / "metrics.md", metrics_page())
 
 
 def schema_text() -> str:

@@ -25,21 +25,23 @@ def errors(data: Any) -> list[str]:
     return [error.message for error in validator.iter_errors(data)]
 
 
-def test_both_files_are_current() -> None:
+def test_the_files_are_current() -> None:
     schema = (shipped_suites() / reference.SCHEMA_NAME).read_text(encoding="utf-8")
     page = (DOCS / "scenario-reference.md").read_text(encoding="utf-8")
     assert schema == reference.schema_text(), REWRITE
     assert page == reference.reference_page(), REWRITE
+    assert (DOCS / "metrics.md").read_text(encoding="utf-8") == reference.metrics_page(), REWRITE
 
 
-def test_both_are_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_are_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "shipped_suites", lambda: tmp_path / "suites")
     (tmp_path / "suites").mkdir()
     (tmp_path / "docs").mkdir()
     reference.main()
     assert json.loads((tmp_path / "suites" / "scenario.schema.json").read_text()) == reference.json_schema()
     assert (tmp_path / "docs" / "scenario-reference.md").read_text() == reference.reference_page()
-    assert len(list(tmp_path.rglob("*.*"))) == 2
+    assert (tmp_path / "docs" / "metrics.md").read_text() == reference.metrics_page()
+    assert len(list(tmp_path.rglob("*.*"))) == 3
 
 
 def test_the_schema_is_one() -> None:
