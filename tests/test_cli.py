@@ -47,7 +47,8 @@ def test_restore_puts_a_killed_run_back(library: Path, tmp_path: Path) -> None:
         "from pytest_dsr1.environment.reading import read_machine\n"
         "from pytest_dsr1.environment.setup import applied\n"
         "from pytest_dsr1.scenario.model import GpuSetup\n"
-        "applied(GpuSetup(vboost=4), read_machine(os.environ).gpus, os.environ, print).__enter__()\n"
+        "run = applied(GpuSetup(vboost=4), read_machine(os.environ).gpus, os.environ, print)\n"
+        "run.__enter__()\n"
         "os._exit(9)\n"
     )
     subprocess.run([sys.executable, "-c", killed], env=environ, check=False)

@@ -57,7 +57,7 @@ class _Span:
 def _spans(telemetry: Telemetry, gpu: int, from_s: float, to_s: float) -> list[_Span]:
     samples = [sample for sample in telemetry.samples if sample.gpu == gpu]
     spans = []
-    for sample, following in zip(samples, [*samples[1:], None], strict=True):
+    for sample, following in zip(samples, [*samples[1:], None], strict=False):
         # The last one stands for a few intervals: a lost GPU says nothing about the time after.
         until_s = following.time_s if following else sample.time_s + 3 * telemetry.interval_s
         start_s, end_s = max(sample.time_s, from_s), min(until_s, to_s)
@@ -233,6 +233,8 @@ def _total(gpus: Sequence[dict[str, object]], key: str) -> float | None:
 
 
 def _one_line(gpus: Sequence[dict[str, object]]) -> str:
+    if not any(gpu["samples"] for gpu in gpus):
+        return "no samples"
     parts = []
     for key, text in (
         ("sm_clock_mhz_mean", "{:.0f} MHz SM clock"),

@@ -93,8 +93,8 @@ def _read(path: Path) -> Entry:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         entry = Entry(**{**raw, "before": Settings(**raw["before"])})
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(str(error)) from None
+    except (ValueError, TypeError, KeyError):
+        raise ValueError("it holds no journal") from None
     if entry.uuid != path.name.removesuffix(".journal.json"):
         raise ValueError("it names another GPU")
     return entry
@@ -219,6 +219,8 @@ def restore_from_journal(environ: Mapping[str, str]) -> Restoration:
                 uuid = path.name.removesuffix(".journal.json")
                 try:
                     lock = lock_file(folder, uuid)
+                    if lock is not None:
+                        stack.enter_context(lock)
                     entry = _read(path)
                 except FileNotFoundError:
                     continue  # another run has just put it back
@@ -235,7 +237,6 @@ def restore_from_journal(environ: Mapping[str, str]) -> Restoration:
                         f"{uuid}: its run (pid {entry.pid}) is still going; it puts the GPU back itself"
                     )
                     continue
-                stack.enter_context(lock)
                 if entry.boot_id != host.boot_id():
                     remove(folder, uuid)
                     notes.append(f"{uuid}: the machine was rebooted since, which reset it; journal dropped")

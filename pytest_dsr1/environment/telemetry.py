@@ -74,7 +74,7 @@ class TelemetryRecorder:
         if self._readings:
             self._thread = threading.Thread(target=self._run, name="dsr1-telemetry", daemon=True)
             self._thread.start()
-            # The counters before the run must be read before the run.
+            # The counters before the run, and a first sample, are taken before it.
             self._first.wait()
         return self
 
@@ -124,7 +124,6 @@ class TelemetryRecorder:
             with nvml.opened() as library:
                 gpus = self._handles(library)
                 self._ecc.append(self._ecc_counts(gpus))
-                self._first.set()
                 try:
                     with self._path.open("w", encoding="utf-8") as file:
                         self._loop(gpus, file)
@@ -161,16 +160,18 @@ class TelemetryRecorder:
 
     def _loop(self, gpus: Sequence[nvml.Gpu], file: IO[str] | None) -> None:
         due_s = slow_due_s = time.monotonic()
-        while not self._stop.is_set():
+        stopped = False
+        while not stopped:
             self._tick(gpus, file)
             if time.monotonic() >= slow_due_s:
                 slow_due_s = time.monotonic() + SLOW_INTERVAL_S
                 self._look_for_others(gpus)
                 if file is not None:
                     file.flush()
+            self._first.set()
             # A late tick moves those after it: samples are never taken in a burst to catch up.
             due_s = max(due_s + self._interval_s, time.monotonic())
-            self._stop.wait(due_s - time.monotonic())
+            stopped = self._stop.wait(due_s - time.monotonic())
 
     def _tick(self, gpus: Sequence[nvml.Gpu], file: IO[str] | None) -> None:
         for gpu in gpus:

@@ -9,8 +9,8 @@
  *     gpu.3.power_mw 650000       a fact of GPU 3, before that of every GPU
  *     gpu.3.error 15              every call about GPU 3 answers with this nvmlReturn_t
  *     gpus.error.nvmlDeviceGetMigMode 4    one function answers with it; so does error.FUNCTION
- * A fact that is missing is answered with NVML_ERROR_NOT_SUPPORTED. Several numbers in throttle_reasons are
- * given out one a call, and the last one from then on.
+ * A fact that is missing is answered with NVML_ERROR_NOT_SUPPORTED. Several numbers in throttle_reasons are given
+ * out one a call since NVML was opened, and the last one from then on.
  * DSR1_NVML_LOG names a file to which every call is appended as "PID FUNCTION GPU" (GPU is - for none).
  * Built with -DOLD_DRIVER it lacks the functions that came with driver 535 and later.
  */
@@ -109,7 +109,10 @@ static int small(const char *function, int gpu, const char *name, unsigned *out)
 int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
     int error = begin("nvmlInitWithFlags", -1);
-    if (!error) open_count++;
+    if (!error && !open_count++) {
+        memset(throttle_calls, 0, sizeof throttle_calls);
+        memset(energy_calls, 0, sizeof energy_calls);
+    }
     return error;
 }
 
