@@ -4,9 +4,9 @@
 
 Prints the time of one round of samples over all GPUs, by reading; the share of one CPU core that the recorder
 takes at 10 Hz (its own account, and that of the operating system for the whole process beside an idle one);
-how close to 10 Hz the samples came; and what a thread that never leaves Python loses in the same process, which is
-more than the share above, as every reading hands the interpreter over twice. Engines run in processes of their
-own and do not meet it.
+how close to 10 Hz the samples came; and what a thread that never leaves Python loses in the same process. That
+is more than the share above, as every reading hands the interpreter over twice; engines run in processes of
+their own and do not meet it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def work_rate(seconds: float) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=20.0, help="length of one measurement")
     parser.add_argument("--repetitions", type=int, default=5)
     options = parser.parse_args()
