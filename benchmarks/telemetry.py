@@ -4,7 +4,7 @@
 
 Prints the time of one round of samples over all GPUs, by reading; the share of one CPU core that the recorder
 takes at 10 Hz (its own account, and that of the operating system for the whole process beside an idle one);
-how close to 10 Hz the samples came; and what a thread that never leaves Python loses in the same process. That
+how close to 10 Hz samples came; and what a thread that never leaves Python loses in the same process: that
 is more than the share above, as every reading hands the interpreter over twice; engines run in processes of
 their own and do not meet it.
 """
