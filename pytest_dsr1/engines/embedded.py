@@ -112,7 +112,8 @@ class TransformersEngine:
 
     def script(self, job: Job) -> str:
         """The line that runs the scenario: this engine is part of pytest-dsr1."""
-        return f"# engine transformers, with the PyTorch of this environment\npytest --dsr1-profile={shlex.quote(job.scenario.name)}\n"
+        line = f"pytest --dsr1-profile={shlex.quote(job.scenario.name)}"
+        return f"# engine transformers, with the PyTorch of this environment\n{line}\n"
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
         """Measure.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from pytest_dsr1.fixtures import Outcome
 from pytest_dsr1.measurement.values import Measurement
@@ -64,7 +65,7 @@ def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
         yield from _wrapped(label, text, width)
     for warning in (*outcome.loaded.warnings, *measurement.warnings):
         yield from _wrapped("warning", warning, width, {"yellow": True})
-    yield from _wrapped("results", str(measurement.folder), width)
+    yield from _wrapped("results", _shown(measurement.folder), width)
 
 
 def machine(scenario: Scenario) -> str:
@@ -75,21 +76,29 @@ def machine(scenario: Scenario) -> str:
 
 
 def _targets(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
-    """A row a target; below 100 columns the bound stands on a line of its own."""
+    """A row a target; where the rows are too long for the terminal, each bound has a line of its own."""
     labels = max(len(METRICS[v.metric].label) for v in verdicts)
-    for verdict in verdicts:
-        metric = METRICS[verdict.metric]
-        measured = "not measured" if verdict.measured is None else f"{number(verdict.measured)} {metric.unit}"
-        sign = ">=" if metric.better == "higher" else "<="
-        margin = "" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%"
-        row = f"  {verdict.word.value:<8}{metric.label:<{labels}}  {measured:>18}  {margin:>8}"
-        bound = f"bound {sign} {number(verdict.bound)}, target {number(verdict.target)} {metric.unit}"
-        markup = COLOURS.get(verdict.word, {})
-        if len(row) + 2 + len(bound) <= width:
+    rows = [(_row(verdict, labels), _bound(verdict), COLOURS.get(verdict.word, {})) for verdict in verdicts]
+    fit = max(len(row) + 2 + len(bound) for row, bound, _ in rows) <= width
+    for row, bound, markup in rows:
+        if fit:
             yield f"{row}  {bound}", markup
         else:
             yield row, markup
             yield f"          {bound}", {}
+
+
+def _row(verdict: Verdict, labels: int) -> str:
+    metric = METRICS[verdict.metric]
+    measured = "not measured" if verdict.measured is None else f"{number(verdict.measured)} {metric.unit}"
+    margin = "" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%"
+    return f"  {verdict.word.value:<8}{metric.label:<{labels}}  {measured:>18}  {margin:>8}"
+
+
+def _bound(verdict: Verdict) -> str:
+    metric = METRICS[verdict.metric]
+    sign = ">=" if metric.better == "higher" else "<="
+    return f"bound {sign} {number(verdict.bound)}, target {number(verdict.target)} {metric.unit}"
 
 
 def _health(measurement: Measurement) -> Iterable[tuple[str, str]]:
@@ -117,3 +126,8 @@ def _wrapped(label: str, text: str, width: int, markup: Mapping[str, bool] | Non
         ) or [""]:
             yield f"{first}{line}", markup or {}
             first = " " * len(first)
+
+
+def _shown(path: Path) -> str:
+    """The path relative to where pytest was started, if it lies below."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -64,8 +64,8 @@ Made by `python -m pytest_dsr1.scenario.reference`; change `pytest_dsr1/scenario
 
 The names and definitions are TensorRT-LLM's. i runs over the requests that succeeded; start is the moment a
 request was handed to the engine, after it got its concurrency slot; end the moment its last token arrived;
-e2e = end - start. Percentiles are not interpolated. Where an engine's report states a metric that value counts
-(`origin: report`), else it is recomputed from request records (`origin: records`).
+e2e = end - start. Percentiles are not interpolated. Where an engine's report states a metric that value
+counts (`origin: report`), else it is recomputed from request records (`origin: records`).
 
 - `per_user_output_throughput` includes prefill and queueing in the engine, and is a mean of ratios: not
   1/TPOT. It says little where the concurrency is not bounded.
