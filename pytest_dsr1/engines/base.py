@@ -26,6 +26,8 @@ class RequestRecord:
         output_tokens: tokens out.
         decoding_iterations: steps that made them; fewer than tokens with MTP; None where unknown.
         error: why it failed; None if it did not.
+        scheduled_s: when it was due in an open loop; its latency counts from here. None in a closed loop.
+        events: events of the stream that carried tokens; None where the engine has no such thing.
     """
 
     id: int
@@ -36,6 +38,13 @@ class RequestRecord:
     output_tokens: int
     decoding_iterations: int | None = None
     error: str | None = None
+    scheduled_s: float | None = None
+    events: int | None = None
+
+    @property
+    def start_s(self) -> float:
+        """From when its latency counts: waiting on our side of an open loop is the server's doing too."""
+        return self.submitted_s if self.scheduled_s is None else self.scheduled_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,10 @@ from statistics import fmean
 from typing import Literal
 
 from pytest_dsr1.engines.base import RequestRecord
+from pytest_dsr1.measurement.goodput import goodput_metrics
+from pytest_dsr1.measurement.steady import steady_metrics
 from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.scenario.model import Scenario
 
 Origin = Literal["records", "report"]
 
@@ -56,8 +59,8 @@ def from_records(records: Sequence[RequestRecord], gpus: int) -> dict[str, float
     done = [r for r in records if r.error is None]
     if not done:
         return {}
-    e2e_s = [r.last_token_s - r.submitted_s for r in done]
-    total_s = max(r.last_token_s for r in done) - min(r.submitted_s for r in done)
+    e2e_s = [r.last_token_s - r.start_s for r in done]
+    total_s = max(r.last_token_s for r in done) - min(r.start_s for r in done)
     if total_s <= 0 or min(e2e_s) <= 0:
         return {}
     tokens_out = sum(r.output_tokens for r in done)
@@ -85,7 +88,7 @@ def from_records(records: Sequence[RequestRecord], gpus: int) -> dict[str, float
 
 def _streaming(done: Sequence[RequestRecord]) -> dict[str, float]:
     """What needs the time of the first token; a request of one token has no time per output token."""
-    ttft_ms = [(r.first_token_s - r.submitted_s) * 1e3 for r in done if r.first_token_s is not None]
+    ttft_ms = [(r.first_token_s - r.start_s) * 1e3 for r in done if r.first_token_s is not None]
     if len(ttft_ms) < len(done):
         return {}
     metrics = {"average_ttft": fmean(ttft_ms), **_spread("ttft", ttft_ms)}
@@ -97,6 +100,14 @@ def _streaming(done: Sequence[RequestRecord]) -> dict[str, float]:
     if tpot_ms and min(tpot_ms) > 0:
         metrics |= {"average_tpot": fmean(tpot_ms), **_spread("tpot", tpot_ms)}
         metrics["per_user_output_speed"] = fmean(1e3 / t for t in tpot_ms)
+    return metrics
+
+
+def of_scenario(records: Sequence[RequestRecord], scenario: Scenario) -> dict[str, float]:
+    """The metrics that depend on what the scenario says of its load: goodput, and the steady window."""
+    metrics = {} if scenario.slo is None else goodput_metrics(records, scenario.slo)
+    if scenario.load.arrival is None:
+        metrics |= steady_metrics(records, scenario.load.concurrency)
     return metrics
 
 
@@ -115,9 +126,7 @@ def seconds_per_token(records: Sequence[RequestRecord], metrics: Mapping[str, Me
     Where there are no records, one round: 1 / per-user throughput.
     """
     rounds = [
-        (r.last_token_s - r.submitted_s) / r.output_tokens
-        for r in records
-        if r.error is None and r.output_tokens
+        (r.last_token_s - r.start_s) / r.output_tokens for r in records if r.error is None and r.output_tokens
     ]
     if rounds:
         return rounds

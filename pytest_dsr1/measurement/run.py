@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_dsr1.engines.base import Engine, EngineResult, Job, Observer, Phase, RequestRecord
 from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.measurement.metrics import combine, from_records
+from pytest_dsr1.measurement.metrics import combine, from_records, of_scenario
 from pytest_dsr1.measurement.plausibility import suspicions
 from pytest_dsr1.measurement.store import ResultFolder
 from pytest_dsr1.measurement.values import Measurement
@@ -124,7 +124,7 @@ def measure(
             folder.fail(f"ended by {type(error).__name__}")
             raise
         from_s, to_s = result.measured_from_s, result.measured_to_s
-        told = from_records(result.records, result.gpus)
+        told = from_records(result.records, result.gpus) | of_scenario(result.records, scenario)
         metrics = combine(result.report, told)
         doubts = suspicions(scenario, result.report, told, metrics)
         measurement = Measurement(

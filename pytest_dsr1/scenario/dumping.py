@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from pytest_dsr1.scenario.model import Part, Scenario
+from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.scenario.parts import Part
 from pytest_dsr1.scenario.yaml_tree import plain_scalar
 
 

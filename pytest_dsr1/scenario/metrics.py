@@ -16,6 +16,8 @@ from typing import Literal
 Better = Literal["higher", "lower", "neither"]
 
 _REPORT = "trtllm-bench report, PERFORMANCE OVERVIEW"
+_CLIENT = "none in trtllm-bench; engine openai"
+_STEADY = "none in trtllm-bench; request records of a closed loop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,80 @@ METRICS: dict[str, Metric] = {
             "higher",
             "mean over i of output tokens / decoding iterations",
             "trtllm-bench report, DECODING STATISTICS",
+        ),
+        Metric(
+            "average_inter_event_gap",
+            "average gap between events",
+            "ms",
+            "lower",
+            "mean over all gaps between two events of one stream that carry tokens; not per token",
+            _CLIENT,
+        ),
+        *(
+            Metric(
+                f"inter_event_gap_{key}",
+                f"gap between events {text}",
+                "ms",
+                "lower",
+                f"{rule} of all gaps, to 0.1%",
+                _CLIENT,
+            )
+            for key, text, rule in (
+                ("p50", "P50", "sorted[int(n * 0.50)]"),
+                ("p90", "P90", "sorted[int(n * 0.90)]"),
+                ("p95", "P95", "sorted[int(n * 0.95)]"),
+                ("p99", "P99", "sorted[int(n * 0.99)]"),
+                ("maximum", "maximum", "largest"),
+            )
+        ),
+        Metric(
+            "goodput",
+            "goodput",
+            "req/s",
+            "higher",
+            "requests that keep every limit of `slo` / total latency; a failed request keeps none",
+            _CLIENT,
+        ),
+        Metric(
+            "slo_attainment",
+            "share of requests within the SLO",
+            "%",
+            "higher",
+            "requests that keep every limit of `slo` / all requests, failed ones included",
+            _CLIENT,
+        ),
+        Metric(
+            "steady_output_throughput",
+            "steady output throughput",
+            "tok/s",
+            "higher",
+            "output tokens in the steady window / its length; those of a request after its first are spread "
+            "evenly from first token to end",
+            _STEADY,
+        ),
+        Metric(
+            "steady_average_ttft",
+            "steady average TTFT",
+            "ms",
+            "lower",
+            "mean of TTFT over the requests that start and end in the steady window",
+            _STEADY,
+        ),
+        Metric(
+            "steady_average_tpot",
+            "steady average TPOT",
+            "ms",
+            "lower",
+            "mean of TPOT over the requests that start and end in the steady window",
+            _STEADY,
+        ),
+        Metric(
+            "steady_window",
+            "steady window",
+            "ms",
+            "neither",
+            "the longest time in which at least 95% of `load.concurrency` requests were in flight",
+            _STEADY,
         ),
         Metric(
             "average_concurrency",

@@ -9,28 +9,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import Discriminator, Field, StringConstraints, Tag
 
 from pytest_dsr1.scenario.metrics import TARGETABLE
+from pytest_dsr1.scenario.parts import Part, Place, PositiveInt, VariableName
+from pytest_dsr1.scenario.serving import Arrival, OpenAi, Slo
 
 MetricName = Literal[TARGETABLE]  # type: ignore[valid-type]
-PositiveInt = Annotated[int, Field(ge=1)]
-Place = Annotated[
-    str,
-    StringConstraints(min_length=1),
-    Field(json_schema_extra={"x-dsr1-place": True}),
-]
-"""A path or a host: the only fields in which ``${VARIABLE}`` is expanded."""
-
-VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-
-class Part(BaseModel):
-    """A mapping of a scenario file: unknown keys are errors, values are immutable."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class Hardware(Part):
@@ -145,11 +130,19 @@ class Load(Part):
     """How the requests are sent."""
 
     concurrency: PositiveInt
-    """Requests in flight over the whole system."""
+    """Requests in flight over the whole system. In an open loop the most there may be: one that is due then waits, and its waiting counts."""  # noqa: E501
     num_requests: PositiveInt
-    """Requests that are measured."""
+    """Requests that are measured; with `duration_s` the most there may be."""
     warmup_requests: Annotated[int, Field(ge=0)] = 0
     """Requests sent before the measurement and not counted."""
+    arrival: Arrival | None = None
+    """An open loop: requests come on a schedule, whatever the server does (`openai`). Without it the loop is closed: a request is sent when another has ended."""  # noqa: E501
+    ramp_s: Annotated[float, Field(ge=0)] = 0.0
+    """The first `concurrency` requests of a closed loop start evenly over so many seconds (`openai`)."""
+    duration_s: Annotated[float, Field(gt=0)] | None = None
+    """No request is sent later than this; those in flight are awaited (`openai`)."""
+    tolerated_failures: Annotated[int, Field(ge=0)] = 0
+    """Requests that may fail without making the run INVALID; they count in no metric but goodput."""
 
 
 class CudaGraphConfig(Part):
@@ -304,7 +297,7 @@ class Transformers(Part):
     """The longest measured time in seconds; by default three times the plan plus 10 minutes."""
 
 
-Engine = Annotated[TrtllmBench | Transformers, Field(discriminator="type")]
+Engine = Annotated[TrtllmBench | Transformers | OpenAi, Field(discriminator="type")]
 
 
 class Target(Part):
@@ -365,6 +358,8 @@ class Scenario(Part):
     """How they are sent."""
     engine: Engine
     """What runs the inference."""
+    slo: Slo | None = None
+    """The service level of `goodput`."""
     targets: Annotated[list[Target], Field(min_length=1)]
     """What must be reached; each becomes a test `target[metric]`."""
     published: list[Published] = Field(default_factory=list)

@@ -6,9 +6,6 @@ TensorRT-LLM's behaviour and from what holds in every published DeepSeek-R1 scen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-
 from pytest_dsr1.scenario.model import (
     CudaGraphConfig,
     Length,
@@ -18,50 +15,14 @@ from pytest_dsr1.scenario.model import (
     TrtllmBench,
     Uniform,
 )
+from pytest_dsr1.scenario.rules import RELATIONS, Findings, Relation, must, should
+from pytest_dsr1.scenario.serving import OpenAi
+from pytest_dsr1.scenario.serving_relations import needs_streaming
 
-Findings = Iterator[tuple[str, str]]
+__all__ = ["RELATIONS", "Relation", "longest"]
 
 MODEL_VOCAB_SIZE = 129280
 """DeepSeek-R1's, which random weights have unless their `config` says otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """One rule.
-
-    Attributes:
-        keys: the dotted keys it reads; it says nothing where one of them is a mistake itself.
-        impossible: whether breaking it is a mistake (else a warning).
-        rule: the rule as a sentence.
-        check: finds what breaks it.
-    """
-
-    keys: tuple[str, ...]
-    impossible: bool
-    rule: str
-    check: Callable[[Scenario], Findings]
-
-
-RELATIONS: list[Relation] = []
-"""Every rule, in the order in which the reference page lists them."""
-
-_Check = Callable[[Scenario], Findings]
-
-
-def _relation(*keys: str, impossible: bool) -> Callable[[_Check], _Check]:
-    def register(check: _Check) -> _Check:
-        RELATIONS.append(Relation(keys, impossible, " ".join((check.__doc__ or "").split()), check))
-        return check
-
-    return register
-
-
-def _must(*keys: str) -> Callable[[_Check], _Check]:
-    return _relation(*keys, impossible=True)
-
-
-def _should(*keys: str) -> Callable[[_Check], _Check]:
-    return _relation(*keys, impossible=False)
 
 
 def longest(length: Length) -> int:
@@ -69,11 +30,6 @@ def longest(length: Length) -> int:
     if isinstance(length, Uniform):
         return length.maximum
     return length.mean if isinstance(length, Normal) else length
-
-
-def needs_streaming(metric: str) -> bool:
-    """Whether trtllm-bench prints this metric only with `--streaming`."""
-    return "ttft" in metric or "tpot" in metric or metric == "per_user_output_speed"
 
 
 def _graphs(scenario: Scenario) -> CudaGraphConfig | None:
@@ -86,10 +42,12 @@ def _speculates(scenario: Scenario) -> bool:
     return isinstance(engine, TrtllmBench) and engine.llm_api.speculative_config is not None
 
 
-@_must("model.path", "model.random_weights", "engine.type")
+@must("model.path", "model.random_weights", "engine.type")
 def _one_origin(scenario: Scenario) -> Findings:
-    """A model has either `path` (trtllm-bench) or `random_weights` (transformers)."""
+    """A model has either `path` (trtllm-bench, openai) or `random_weights` (transformers)."""
     model, made_here = scenario.model, isinstance(scenario.engine, Transformers)
+    if isinstance(scenario.engine, OpenAi) and model.random_weights is None:
+        return  # a server that runs already has its model; one that is started has a rule of its own
     wanted, other = ("random_weights", "path") if made_here else ("path", "random_weights")
     if getattr(model, wanted) is None:
         yield "model", f"expected `{wanted}`, which the engine `{scenario.engine.type}` needs; found none"
@@ -100,7 +58,7 @@ def _one_origin(scenario: Scenario) -> Findings:
         )
 
 
-@_must("hardware.gpu", "hardware.count")
+@must("hardware.gpu", "hardware.count")
 def _gpu_and_count(scenario: Scenario) -> Findings:
     """`hardware.gpu` and a `hardware.count` above 0 are given together."""
     hardware = scenario.hardware
@@ -113,7 +71,7 @@ def _gpu_and_count(scenario: Scenario) -> Findings:
         yield "hardware.gpu", "expected a `hardware.count` of at least 1 with it, found 0"
 
 
-@_must("hardware.gpu", "hardware.count", "engine.device", "engine.type")
+@must("hardware.gpu", "hardware.count", "engine.device", "engine.type")
 def _gpus_of_transformers(scenario: Scenario) -> Findings:
     """The transformers engine uses one GPU with `device: cuda` and none with `device: cpu`."""
     if not isinstance(scenario.engine, Transformers):
@@ -131,7 +89,7 @@ def _gpus_of_transformers(scenario: Scenario) -> Findings:
         )
 
 
-@_must("hardware.gpu", "gpu_setup")
+@must("hardware.gpu", "gpu_setup")
 def _setup_needs_gpu(scenario: Scenario) -> Findings:
     """`gpu_setup` needs a GPU."""
     setup = scenario.gpu_setup
@@ -139,7 +97,7 @@ def _setup_needs_gpu(scenario: Scenario) -> Findings:
         yield "gpu_setup", "expected no GPU set-up, as `hardware.gpu` names no GPU"
 
 
-@_must("engine.compile", "engine.device")
+@must("engine.compile", "engine.device")
 def _compile_needs_gpu(scenario: Scenario) -> Findings:
     """`engine.compile` needs `device: cuda`."""
     engine = scenario.engine
@@ -147,7 +105,7 @@ def _compile_needs_gpu(scenario: Scenario) -> Findings:
         yield "engine.compile", f"expected `engine.device: cuda` with it, found `{engine.device}`"
 
 
-@_must("engine.tp", "engine.pp", "hardware.count")
+@must("engine.tp", "engine.pp", "hardware.count")
 def _ranks(scenario: Scenario) -> Findings:
     """`engine.tp` times `engine.pp` is `hardware.count`."""
     engine, count = scenario.engine, scenario.hardware.count
@@ -156,7 +114,7 @@ def _ranks(scenario: Scenario) -> Findings:
         yield "engine.tp", f"expected tp x pp to be hardware.count, {count}; found {ranks}"
 
 
-@_must("engine.ep", "engine.tp")
+@must("engine.ep", "engine.tp")
 def _ep_divides_tp(scenario: Scenario) -> Findings:
     """`engine.ep` divides `engine.tp`."""
     engine = scenario.engine
@@ -164,7 +122,7 @@ def _ep_divides_tp(scenario: Scenario) -> Findings:
         yield "engine.ep", f"expected a divisor of engine.tp, {engine.tp}; found {engine.ep}"
 
 
-@_must("engine.max_num_tokens", "engine.enable_chunked_context", "dataset.input_tokens")
+@must("engine.max_num_tokens", "engine.enable_chunked_context", "dataset.input_tokens")
 def _inputs_fit(scenario: Scenario) -> Findings:
     """Without chunked context `engine.max_num_tokens` is at least the longest input."""
     engine, longest_input = scenario.engine, longest(scenario.dataset.input_tokens)
@@ -177,7 +135,7 @@ def _inputs_fit(scenario: Scenario) -> Findings:
         yield "engine.max_num_tokens", f"{wanted}; found {engine.max_num_tokens}"
 
 
-@_must("engine.max_seq_len", "dataset.input_tokens", "dataset.output_tokens")
+@must("engine.max_seq_len", "dataset.input_tokens", "dataset.output_tokens")
 def _sequences_fit(scenario: Scenario) -> Findings:
     """`engine.max_seq_len` is at least the longest input and output together."""
     engine, dataset = scenario.engine, scenario.dataset
@@ -187,7 +145,7 @@ def _sequences_fit(scenario: Scenario) -> Findings:
         yield "engine.max_seq_len", f"{wanted}; found {engine.max_seq_len}"
 
 
-@_must("engine.llm_api.cuda_graph_config")
+@must("engine.llm_api.cuda_graph_config")
 def _graph_sizes_agree(scenario: Scenario) -> Findings:
     """`cuda_graph_config.max_batch_size` is the largest of `cuda_graph_config.batch_sizes`."""
     graphs = _graphs(scenario)
@@ -196,7 +154,7 @@ def _graph_sizes_agree(scenario: Scenario) -> Findings:
         yield "engine.llm_api.cuda_graph_config.max_batch_size", f"{wanted}; found {graphs.max_batch_size}"
 
 
-@_must("engine.kv_cache_free_gpu_mem_fraction", "engine.llm_api.kv_cache_config")
+@must("engine.kv_cache_free_gpu_mem_fraction", "engine.llm_api.kv_cache_config")
 def _one_kv_fraction(scenario: Scenario) -> Findings:
     """`engine.kv_cache_free_gpu_mem_fraction` and `kv_cache_config.free_gpu_memory_fraction` are equal."""
     engine = scenario.engine
@@ -211,13 +169,13 @@ def _one_kv_fraction(scenario: Scenario) -> Findings:
         yield "engine.llm_api.kv_cache_config.free_gpu_memory_fraction", f"{wanted}; found {inner}"
 
 
-@_must("dataset.input_tokens")
+@must("dataset.input_tokens")
 def _input_range(scenario: Scenario) -> Findings:
     """The `maximum` of uniform input lengths is at least their `minimum`."""
     yield from _range("dataset.input_tokens", scenario.dataset.input_tokens)
 
 
-@_must("dataset.output_tokens")
+@must("dataset.output_tokens")
 def _output_range(scenario: Scenario) -> Findings:
     """The `maximum` of uniform output lengths is at least their `minimum`."""
     yield from _range("dataset.output_tokens", scenario.dataset.output_tokens)
@@ -228,7 +186,7 @@ def _range(key: str, length: Length) -> Findings:
         yield f"{key}.maximum", f"expected at least `minimum`, {length.minimum}; found {length.maximum}"
 
 
-@_must("dataset.vocab_size", "model.random_weights", "dataset.path")
+@must("dataset.vocab_size", "model.random_weights", "dataset.path")
 def _tokens_are_known(scenario: Scenario) -> Findings:
     """Synthetic tokens are in the vocabulary of a model with random weights."""
     weights, wanted = scenario.model.random_weights, scenario.dataset.vocab_size
@@ -239,7 +197,7 @@ def _tokens_are_known(scenario: Scenario) -> Findings:
         yield "dataset.vocab_size", f"expected at most the model's vocab_size, {known}; found {wanted}"
 
 
-@_must("dataset.path", "engine.llm_api.speculative_config")
+@must("dataset.path", "engine.llm_api.speculative_config")
 def _mtp_needs_text(scenario: Scenario) -> Findings:
     """Multi-token prediction (MTP) needs real text: `dataset.path`."""
     if _speculates(scenario) and scenario.dataset.path is None:
@@ -250,7 +208,7 @@ def _mtp_needs_text(scenario: Scenario) -> Findings:
         )
 
 
-@_must("targets")
+@must("targets")
 def _targets_differ(scenario: Scenario) -> Findings:
     """Each metric has one target at most."""
     seen: dict[str, int] = {}
@@ -263,11 +221,11 @@ def _targets_differ(scenario: Scenario) -> Findings:
         seen.setdefault(target.metric, index)
 
 
-@_must("targets", "engine.streaming")
+@must("targets", "engine.streaming")
 def _streamed_targets(scenario: Scenario) -> Findings:
-    """TTFT, TPOT and output speed are targets only with `engine.streaming: true` (trtllm-bench)."""
+    """TTFT, TPOT, gaps and output speed are targets only with `engine.streaming: true`."""
     engine = scenario.engine
-    if not isinstance(engine, TrtllmBench) or engine.streaming:
+    if not isinstance(engine, TrtllmBench | OpenAi) or engine.streaming:
         return
     for index, target in enumerate(scenario.targets):
         if needs_streaming(target.metric):
@@ -275,7 +233,7 @@ def _streamed_targets(scenario: Scenario) -> Findings:
             yield f"targets.{index}.metric", message
 
 
-@_must("targets", "engine.llm_api.speculative_config")
+@must("targets", "engine.llm_api.speculative_config")
 def _acceptance_needs_mtp(scenario: Scenario) -> Findings:
     """`acceptance_length` is a target only with `engine.llm_api.speculative_config`."""
     for index, target in enumerate(scenario.targets):
@@ -286,7 +244,7 @@ def _acceptance_needs_mtp(scenario: Scenario) -> Findings:
             yield f"targets.{index}.metric", message
 
 
-@_must("targets", "hardware.count", "hardware.gpu")
+@must("targets", "hardware.count", "hardware.gpu")
 def _per_gpu_needs_gpu(scenario: Scenario) -> Findings:
     """`per_gpu_output_throughput` is a target only with a GPU."""
     for index, target in enumerate(scenario.targets):
@@ -294,7 +252,7 @@ def _per_gpu_needs_gpu(scenario: Scenario) -> Findings:
             yield f"targets.{index}.metric", f"{target.metric} needs a GPU, and hardware.count is 0"
 
 
-@_should("load.concurrency", "engine.max_batch_size", "engine.tp", "engine.llm_api.enable_attention_dp")
+@should("load.concurrency", "engine.max_batch_size", "engine.tp", "engine.llm_api.enable_attention_dp")
 def _attention_dp_load(scenario: Scenario) -> Findings:
     """With attention data parallelism `load.concurrency` is `engine.max_batch_size` times `engine.tp`."""
     engine, concurrency = scenario.engine, scenario.load.concurrency
@@ -312,7 +270,7 @@ def _attention_dp_load(scenario: Scenario) -> Findings:
         yield "load.concurrency", f"with attention data parallelism {per_rank}; {concurrency} is unusual"
 
 
-@_should("load.num_requests", "load.concurrency")
+@should("load.num_requests", "load.concurrency")
 def _whole_rounds(scenario: Scenario) -> Findings:
     """`load.num_requests` is a multiple of `load.concurrency`."""
     load = scenario.load
@@ -321,7 +279,7 @@ def _whole_rounds(scenario: Scenario) -> Findings:
         yield "load.num_requests", f"{message}: the last requests run at a lower load"
 
 
-@_should("load.warmup_requests", "load.num_requests")
+@should("load.warmup_requests", "load.num_requests")
 def _short_warmup(scenario: Scenario) -> Findings:
     """No more requests warm up than are measured."""
     load = scenario.load
@@ -330,7 +288,7 @@ def _short_warmup(scenario: Scenario) -> Findings:
         yield "load.warmup_requests", message
 
 
-@_should(
+@should(
     "targets", "load.concurrency", "engine.max_batch_size", "engine.tp", "engine.llm_api.enable_attention_dp"
 )
 def _per_user_without_queue(scenario: Scenario) -> Findings:
@@ -345,7 +303,7 @@ def _per_user_without_queue(scenario: Scenario) -> Findings:
             yield f"targets.{index}.metric", f"{target.metric} says little here: {queue}"
 
 
-@_should("engine.llm_api.cuda_graph_config", "engine.max_batch_size")
+@should("engine.llm_api.cuda_graph_config", "engine.max_batch_size")
 def _graphs_cover_the_batch(scenario: Scenario) -> Findings:
     """The largest CUDA graph is `engine.max_batch_size`."""
     engine, graphs = scenario.engine, _graphs(scenario)
@@ -358,7 +316,7 @@ def _graphs_cover_the_batch(scenario: Scenario) -> Findings:
         yield f"engine.llm_api.cuda_graph_config.{key}", message
 
 
-@_should("engine.llm_api.kv_cache_config")
+@should("engine.llm_api.kv_cache_config")
 def _whole_kv_cache_config(scenario: Scenario) -> Findings:
     """`kv_cache_config` holds `free_gpu_memory_fraction` and `enable_block_reuse: false`."""
     engine = scenario.engine
@@ -375,7 +333,7 @@ def _whole_kv_cache_config(scenario: Scenario) -> Findings:
         yield "engine.llm_api.kv_cache_config", message
 
 
-@_should("engine.llm_api.speculative_config")
+@should("engine.llm_api.speculative_config")
 def _relaxed_options_work(scenario: Scenario) -> Findings:
     """`relaxed_topk` and `relaxed_delta` stand with `use_relaxed_acceptance_for_thinking: true`."""
     engine = scenario.engine

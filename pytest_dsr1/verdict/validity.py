@@ -14,11 +14,17 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
     scenario, result = measurement.scenario, measurement.result
     reasons = [f"{f.subject}: {f.message}" for f in measurement.findings if f.severity == "mismatch"]
     failed = [r for r in result.records if r.error is not None]
-    if failed:
+    tolerated = scenario.load.tolerated_failures
+    if len(failed) > tolerated:
+        allowed = f" ({tolerated} are tolerated)" if tolerated else ""
         reasons.append(
-            f"{len(failed)} of {len(result.records)} requests failed, the first: {failed[0].error}"
+            f"{len(failed)} of {len(result.records)} requests failed{allowed}, the first: {failed[0].error}"
         )
-    elif result.records and len(result.records) != scenario.load.num_requests:
+    elif (
+        result.records
+        and len(result.records) != scenario.load.num_requests
+        and scenario.load.duration_s is None
+    ):
         reasons.append(f"{len(result.records)} requests ended, {scenario.load.num_requests} were asked for")
     broken = [name for name, m in measurement.metrics.items() if not 0 < m.value < float("inf")]
     if broken:

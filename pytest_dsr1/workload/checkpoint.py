@@ -58,20 +58,21 @@ class CheckpointFacts:
 
 
 def check_checkpoint(model: Model) -> CheckpointFacts:
-    """Check the folder of a checkpoint; a model with ``random_weights`` has none, and is described as it is.
+    """Check the folder of a checkpoint; a model with ``random_weights``, or one that a server has, is
+    described as it is.
 
     Raises:
         InvalidRunError: everything that is wrong, in one message.
     """
-    if model.random_weights is not None:
-        return _random_weights(model)
-    if model.path is None:
-        raise InvalidRunError(f"model.path is not set: name the folder that holds {model.name}")
+    if model.random_weights is not None or model.path is None:  # the latter where a server has the model
+        return _undownloaded(model)
     return _Check(Path(model.path), model).run()
 
 
-def _random_weights(model: Model) -> CheckpointFacts:
+def _undownloaded(model: Model) -> CheckpointFacts:
     description = {"architecture": model.architecture, **model.model_dump(include={"random_weights"})}
+    if model.random_weights is None:
+        description["name"] = model.name
     key = hashlib.sha256(json.dumps(description, sort_keys=True, default=str).encode()).hexdigest()
     return CheckpointFacts(
         None, model.architecture, model.quantization, model.kv_cache_quantization, 0, 0, key

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.scenario.model import Dataset, Length, Load, Uniform
+from pytest_dsr1.scenario.serving import TraceArrival
+from pytest_dsr1.workload.arrivals import read_trace
 from pytest_dsr1.workload.values import LONGEST_SEQUENCE
 
 if TYPE_CHECKING:
@@ -64,9 +66,21 @@ def draw_lengths(dataset: Dataset, load: Load) -> Lengths:
             f"{_LARGEST_VOCABULARY:,} (DeepSeek-R1: 129,280); ids 0 and 1 begin and end a sequence and are "
             "not drawn"
         )
+    if isinstance(load.arrival, TraceArrival):
+        return _trace_lengths(load, load.arrival)
     return Lengths(
         inputs=_lengths("input_tokens", dataset.input_tokens, load.num_requests, dataset.seed, stream=1),
         outputs=_lengths("output_tokens", dataset.output_tokens, load.num_requests, dataset.seed, stream=2),
+    )
+
+
+def _trace_lengths(load: Load, arrival: TraceArrival) -> Lengths:
+    import numpy as np
+
+    trace = read_trace(Path(arrival.path), load.num_requests)
+    return Lengths(
+        inputs=np.array([request.input_tokens for request in trace], dtype=np.int64),
+        outputs=np.array([request.output_tokens for request in trace], dtype=np.int64),
     )
 
 
@@ -77,6 +91,9 @@ def content_key(dataset: Dataset, load: Load) -> str:
         "requests": load.num_requests,
         **dataset.model_dump(include={"input_tokens", "output_tokens", "seed", "vocab_size"}),
     }
+    if isinstance(load.arrival, TraceArrival):
+        lengths = _trace_lengths(load, load.arrival)
+        inputs |= {"inputs": lengths.inputs.tolist(), "outputs": lengths.outputs.tolist()}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 

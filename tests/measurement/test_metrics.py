@@ -12,11 +12,12 @@ from pytest_dsr1.engines.base import RequestRecord
 from pytest_dsr1.measurement.metrics import (
     combine,
     from_records,
+    of_scenario,
     percentile,
     seconds_per_token,
 )
 from pytest_dsr1.scenario.metrics import METRICS
-from tests.builders import records
+from tests.builders import records, scenario
 
 PUBLISHED = {
     # requests, OSL, total latency ms, average latency ms -> req/s, output tok/s, per GPU
@@ -82,7 +83,38 @@ def test_a_run_of_four_requests_by_hand() -> None:
 
 
 def test_every_declared_metric_can_be_computed_and_nothing_else() -> None:
-    assert list(from_records(records(), gpus=1)) == list(METRICS)
+    own = [name for name in METRICS if not name.startswith(("steady_", "slo_", "goodput"))]
+    assert list(from_records(records(), gpus=1)) == [name for name in own if "inter_event_gap" not in name]
+    load = {"concurrency": 2, "num_requests": 4}
+    told = of_scenario(records(), scenario(load=load, slo={"ttft_ms": 300}))
+    assert {*told, *own} == set(METRICS)
+
+
+def test_goodput_and_steady_window() -> None:
+    load = {"concurrency": 2, "num_requests": 4}
+    told = of_scenario(records(), scenario(load=load, slo={"ttft_ms": 300}))
+    assert told == pytest.approx(
+        {
+            "goodput": 2.0,
+            "slo_attainment": 100.0,
+            "steady_window": 2000.0,
+            "steady_output_throughput": 8.0,
+            "steady_average_ttft": 250.0,
+            "steady_average_tpot": 250.0,
+        }
+    )
+    broken = [replace(records()[0], error="lost"), *records()[1:]]
+    assert of_scenario(broken, scenario(load=load, slo={"preset": "mlperf-server", "tpot_ms": 250}))[
+        "slo_attainment"
+    ] == pytest.approx(75.0)
+    interactive = scenario(load=load, slo={"preset": "mlperf-interactive"})
+    assert "goodput" not in of_scenario(records(), interactive), "250 ms a token keep no limit of 15"
+
+
+def test_latency_counts_from_the_schedule() -> None:
+    late = [replace(r, scheduled_s=r.submitted_s - 0.5) for r in records()]
+    assert from_records(late, 0)["average_ttft"] == pytest.approx(750.0)
+    assert from_records(late, 0)["average_request_latency"] == pytest.approx(1500.0)
 
 
 def test_without_streaming_there_is_no_time_to_first_token() -> None:

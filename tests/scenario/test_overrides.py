@@ -77,7 +77,7 @@ def test_a_key_may_hold_an_equals_sign_after_the_first() -> None:
         ),
         (
             "engine.dialect=${X}",
-            "engine.dialect: variables (${...}) are expanded only in dataset.path, model.path; "
+            "engine.dialect: variables (${...}) are expanded only in dataset.path, engine.ca_file, engine.url, load.arrival.path, model.path; "
             "write the value itself",
         ),
         (
@@ -108,7 +108,10 @@ def test_a_key_may_hold_an_equals_sign_after_the_first() -> None:
             "engine.llm_api.cuda_graph_config.batch_sizes.1: expected an index from 0 to 0, found '1'",
         ),
         ("engine.tp.x=5", "engine.tp.x: `engine.tp` is a single value and has no key 'x'"),
-        ("load.0=5", "load.0: unknown key; expected one of 'concurrency', 'num_requests', 'warmup_requests'"),
+        (
+            "load.0=5",
+            "load.0: unknown key; expected one of 'concurrency', 'num_requests', 'warmup_requests', 'arrival', 'ramp_s', 'duration_s', 'tolerated_failures'",
+        ),
         (
             "name=other",
             "name: cannot be set for a run: a scenario keeps its name; copy the file to give it another",

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.scenario.metrics import METRICS, TARGETABLE
-from pytest_dsr1.scenario.relations import RELATIONS, needs_streaming
+from pytest_dsr1.scenario.relations import RELATIONS
+from pytest_dsr1.scenario.serving_relations import needs_streaming
 from tests.scenario.files import changed, load_text, mistakes
 
 CPU = """\
@@ -317,5 +318,5 @@ def test_every_rule_is_a_sentence_and_reads_known_keys() -> None:
 
 def test_streaming_gives_the_times_of_tokens() -> None:
     streamed = {name for name in TARGETABLE if needs_streaming(name)}
-    assert len(streamed) == 15
+    assert len(streamed) == 23
     assert all(METRICS[name].better == "lower" for name in streamed - {"per_user_output_speed"})

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pytest_dsr1.errors import UserError
 from tests.scenario.files import GOOD, changed, load_text, mistakes, name_or_message
 
-METRICS_PAGE = "one of the 29 names in docs/scenario-reference.md"
+METRICS_PAGE = "one of the 40 names in docs/scenario-reference.md"
 
 MALFORMED = [
     # keys
@@ -55,7 +55,7 @@ MALFORMED = [
     (
         "unknown key with nothing near",
         ("  concurrency: 1024", "  concurrency: 1024\n  xyzzy: 1"),
-        "15:3: load.xyzzy: unknown key; expected one of 'concurrency', 'num_requests', 'warmup_requests'",
+        "15:3: load.xyzzy: unknown key; expected one of 'concurrency', 'num_requests', 'warmup_requests', 'arrival', 'ramp_s', 'duration_s', 'tolerated_failures'",
     ),
     (
         "option of the other engine",
@@ -103,7 +103,7 @@ MALFORMED = [
     (
         "no engine type",
         ("  type: trtllm-bench\n", ""),
-        "17:3: engine.type: missing; expected one of 'transformers', 'trtllm-bench'",
+        "17:3: engine.type: missing; expected one of 'openai', 'transformers', 'trtllm-bench'",
     ),
     (
         "half a distribution",
@@ -115,7 +115,7 @@ MALFORMED = [
         "engine type",
         ("type: trtllm-bench", "type: trtlm-bench"),
         "17:9: engine.type: expected one of "
-        "'transformers', 'trtllm-bench', found the text 'trtlm-bench'; did you mean 'trtllm-bench'?",
+        "'openai', 'transformers', 'trtllm-bench', found the text 'trtlm-bench'; did you mean 'trtllm-bench'?",
     ),
     (
         "metric",
@@ -295,7 +295,7 @@ MALFORMED = [
         "variable in the environment",
         ('NVCC: "1"', "NVCC: ${X}"),
         "27:29: engine.environment."
-        "TRTLLM_DG_JIT_USE_NVCC: variables (${...}) are expanded only in dataset.path, model.path; write the value "
+        "TRTLLM_DG_JIT_USE_NVCC: variables (${...}) are expanded only in dataset.path, engine.ca_file, engine.url, load.arrival.path, model.path; write the value "
         "itself",
     ),
     (
@@ -352,7 +352,8 @@ def test_all_mistakes_are_told_at_once_though_one_hides_others(tmp_path: Path) -
     )
     assert mistakes(tmp_path, text, "engine.max_batchsize=64") == [
         "s.yaml:2:1: descripton: unknown key; did you mean 'description'?",
-        "s.yaml:17:9: engine.type: expected one of 'transformers', 'trtllm-bench', found the text 'trtlm-bench'; "
+        "s.yaml:17:9: engine.type: expected one of 'openai', 'transformers', 'trtllm-bench', "
+        "found the text 'trtlm-bench'; "
         "did you mean 'trtllm-bench'?",
         "s.yaml:19:3: engine.ep: expected a divisor of engine.tp, 8; found 3",
         "s.yaml:21:3: engine.max_num_tokens: expected at least the longest input, 1024 tokens, as "
@@ -360,7 +361,7 @@ def test_all_mistakes_are_told_at_once_though_one_hides_others(tmp_path: Path) -
         "s.yaml:25:7: engine.llm_api.cuda_graph_config.batchsizes: unknown key; did you mean 'batch_sizes'?",
         "s.yaml:25:20: engine.llm_api.cuda_graph_config.batch_sizes.0: expected a whole number of at least 1, found "
         "the number 0",
-        "s.yaml:31:13: targets.1.metric: expected one of the 29 names in docs/scenario-reference.md, found the text "
+        "s.yaml:31:13: targets.1.metric: expected one of the 40 names in docs/scenario-reference.md, found the text "
         "'request_thruput'; did you mean 'request_throughput'?",
         "--dsr1-set engine.max_batchsize=64: engine.max_batchsize: unknown key; did you mean 'max_batch_size', which "
         "is there already?",

@@ -52,5 +52,11 @@ def test_a_scenario_without_paths_needs_nothing(tmp_path: Path) -> None:
     assert resolve(scenario, {}) == scenario
 
 
-def test_the_places_are_the_two_paths() -> None:
-    assert shape.places() == (("model", "path"), ("dataset", "path"))
+def test_the_places_are_paths_and_a_host() -> None:
+    assert shape.places() == (
+        ("model", "path"),
+        ("dataset", "path"),
+        ("load", "arrival", "path"),
+        ("engine", "url"),
+        ("engine", "ca_file"),
+    )

@@ -368,11 +368,10 @@ def test_folder_of_the_hugging_face_cache(tmp_path: Path) -> None:
     ]
 
 
-def test_no_path() -> None:
-    model = Model.model_construct(name="deepseek-ai/DeepSeek-R1", path=None, random_weights=None)
-    with pytest.raises(InvalidRunError) as caught:
-        check_checkpoint(model)
-    assert str(caught.value) == "model.path is not set: name the folder that holds deepseek-ai/DeepSeek-R1"
+def test_model_that_a_server_has_needs_no_check() -> None:
+    one, other = (check_checkpoint(Model(name=name)) for name in ("deepseek-ai/DeepSeek-R1", "nvidia/other"))
+    assert (one.path, one.shards) == (None, 0)
+    assert one.content_key != other.content_key
 
 
 _KEYS = [

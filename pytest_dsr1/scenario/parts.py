@@ -1,0 +1,25 @@
+"""What the scenario schema is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Place = Annotated[
+    str,
+    StringConstraints(min_length=1),
+    Field(json_schema_extra={"x-dsr1-place": True}),
+]
+"""A path or a host: the only fields in which ``${VARIABLE}`` is expanded."""
+
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class Part(BaseModel):
+    """A mapping of a scenario file: unknown keys are errors, values are immutable."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )

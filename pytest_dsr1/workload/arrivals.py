@@ -1,0 +1,136 @@
+"""When requests are sent in an open loop: seconds from the start of the measurement.
+
+The gaps are drawn from the raw integers of PCG64, whose stream numpy guarantees, so that a seed means the
+same schedule everywhere up to the mathematics library's rounding.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.scenario.model import Load
+from pytest_dsr1.scenario.serving import ConstantArrival, GammaArrival, PoissonArrival, TraceArrival
+
+_LONGEST_LINE = 1 << 24
+_SHOWN = 20
+_FORMAT = (
+    'Each line is one JSON object such as {"timestamp": 27482, "input_length": 6955, "output_length": 52, '
+    '"hash_ids": [46, 47]} (the Mooncake trace format, timestamps in ms); see docs/openai-engine.md.'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRequest:
+    """One line of a trace; ``time_s`` from its first line, ``blocks`` the hash ids of its prefix."""
+
+    time_s: float
+    input_tokens: int
+    output_tokens: int
+    blocks: tuple[int, ...]
+
+
+def schedule(load: Load) -> list[float] | None:
+    """When each request is due, in s from the start, not decreasing; None for a closed loop.
+
+    Raises:
+        InvalidRunError: the trace cannot be used.
+    """
+    arrival, count = load.arrival, load.num_requests
+    match arrival:
+        case None:
+            return None
+        case ConstantArrival():
+            return [i / arrival.rate_req_s for i in range(count)]
+        case PoissonArrival():
+            return _renewals(count, arrival.rate_req_s, 1.0, arrival.seed)
+        case GammaArrival():
+            return _renewals(count, arrival.rate_req_s, arrival.burstiness, arrival.seed)
+        case TraceArrival():
+            times = [request.time_s for request in read_trace(Path(arrival.path), count)]
+            return [time / arrival.speedup for time in times]
+
+
+def _renewals(count: int, rate: float, shape: float, seed: int) -> list[float]:
+    """Arrivals whose gaps are gamma distributed with mean 1 / rate; shape 1 is a Poisson process."""
+    import numpy as np
+
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed & (2**64 - 1), 3])))
+    gaps = generator.standard_gamma(shape, count) / (rate * shape)
+    times = np.cumsum(gaps) - gaps[0]  # the first is due at once
+    return [float(time) for time in times]
+
+
+def read_trace(path: Path, count: int) -> list[TraceRequest]:
+    """The first ``count`` requests of a trace in the Mooncake format.
+
+    Raises:
+        InvalidRunError: naming every line that cannot be used (the first 20), or too few.
+    """
+    problems: list[str] = []
+    requests: list[TraceRequest] = []
+    first_ms = last_ms = 0.0
+    number = 0
+    try:
+        with path.open("rb") as file:
+            while number < count and (line := file.readline(_LONGEST_LINE)):
+                number += 1
+                found = _trace_line(line)
+                if isinstance(found, str):
+                    problems.append(f"  {path}:{number}: {found}")
+                    continue
+                time_ms, request = found
+                if not requests:
+                    first_ms = last_ms = time_ms
+                if time_ms < last_ms:
+                    problems.append(f"  {path}:{number}: timestamp {time_ms:g} is before the line above it")
+                last_ms = max(last_ms, time_ms)
+                requests.append(
+                    TraceRequest(
+                        (last_ms - first_ms) / 1e3,
+                        request.input_tokens,
+                        request.output_tokens,
+                        request.blocks,
+                    )
+                )
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidRunError(
+            f"{path}: the trace cannot be read: {reason}; correct load.arrival.path"
+        ) from None
+    if number < count:
+        problems.append(
+            f"  {path}: the trace has {number:,} lines, the scenario needs {count:,} requests; "
+            f"--dsr1-set load.num_requests={number}"
+        )
+    if problems:
+        more = [f"  and {len(problems) - _SHOWN:,} more"] if len(problems) > _SHOWN else []
+        head = f"{path} is no usable trace ({len(problems):,} problem{'s' if len(problems) > 1 else ''}):"
+        raise InvalidRunError("\n".join([head, *problems[:_SHOWN], *more, _FORMAT]))
+    return requests
+
+
+def _trace_line(line: bytes) -> tuple[float, TraceRequest] | str:
+    """The timestamp in ms and the request of one line, or what is wrong with it."""
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        return "not JSON; expected one whole object on the line"
+    if not isinstance(data, dict):
+        return "expected a JSON object"
+    time_ms = data.get("timestamp")
+    if isinstance(time_ms, bool) or not isinstance(time_ms, int | float) or not 0 <= time_ms < math.inf:
+        return f"timestamp must be milliseconds, 0 or more, found {json.dumps(time_ms)[:40]}"
+    lengths = []
+    for key in ("input_length", "output_length"):
+        length = data.get(key)
+        if type(length) is not int or not 1 <= length <= _LONGEST_LINE:
+            return f"{key} must be a whole number of at least 1, found {json.dumps(length)[:40]}"
+        lengths.append(length)
+    blocks = data.get("hash_ids", [])
+    if not isinstance(blocks, list) or any(type(block) is not int or block < 0 for block in blocks):
+        return "hash_ids must be a list of whole numbers"
+    return float(time_ms), TraceRequest(0.0, lengths[0], lengths[1], tuple(blocks))

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.scenario.model import Load
+from pytest_dsr1.workload.arrivals import read_trace, schedule
+from pytest_dsr1.workload.prepare import prepare
+from tests.builders import scenario
+
+
+def load(count: int, arrival: dict[str, Any] | None) -> Load:
+    return Load.model_validate({"concurrency": 1, "num_requests": count, "arrival": arrival})
+
+
+def gaps(times: list[float]) -> list[float]:
+    return [b - a for a, b in pairwise(times)]
+
+
+@given(
+    st.integers(1, 200),
+    st.floats(0.01, 1e4),
+    st.floats(0.05, 20.0),
+    st.integers(-(2**63), 2**63),
+    st.booleans(),
+)
+def test_any_schedule_begins_at_once_and_never_goes_back(
+    count: int, rate: float, burstiness: float, seed: int, gamma: bool
+) -> None:
+    arrival: dict[str, Any] = {"type": "poisson", "rate_req_s": rate, "seed": seed}
+    if gamma:
+        arrival |= {"type": "gamma", "burstiness": burstiness}
+    times = schedule(load(count, arrival))
+    assert times is not None
+    assert len(times) == count
+    assert times[0] == 0.0
+    assert all(gap >= 0 for gap in gaps(times))
+    assert schedule(load(count, arrival)) == times, "a seed means one schedule"
+
+
+def test_closed_loop_has_no_schedule() -> None:
+    assert schedule(load(3, None)) is None
+
+
+def test_constant_rate() -> None:
+    assert schedule(load(4, {"type": "constant", "rate_req_s": 2.0})) == [0.0, 0.5, 1.0, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("arrival", "variation"),
+    [
+        ({"type": "poisson"}, 1.0),
+        ({"type": "gamma", "burstiness": 4.0}, 0.5),
+        ({"type": "gamma", "burstiness": 0.25}, 2.0),
+    ],
+)
+def test_mean_rate_and_variation_of_gaps(arrival: dict[str, Any], variation: float) -> None:
+    times = schedule(load(20_000, {**arrival, "rate_req_s": 50.0}))
+    assert times is not None
+    assert fmean(gaps(times)) == pytest.approx(0.02, rel=0.06)
+    assert pstdev(gaps(times)) / fmean(gaps(times)) == pytest.approx(variation, rel=0.06)
+
+
+def write(path: Path, *lines: object) -> Path:
+    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+    return path
+
+
+def line(timestamp: object = 0, **changes: object) -> dict[str, object]:
+    return {"timestamp": timestamp, "input_length": 6, "output_length": 2, "hash_ids": [46], **changes}
+
+
+def test_trace(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", line(27000), line(27500, input_length=9), line(30000, output_length=5))
+    arrival = {"type": "trace", "path": str(path), "speedup": 2.0}
+    assert schedule(load(3, arrival)) == [0.0, 0.25, 1.5]
+    assert read_trace(path, 1)[0].blocks == (46,)
+    of = scenario(
+        engine={"type": "openai", "url": "http://h"},
+        model={"name": "m"},
+        load={"concurrency": 1, "num_requests": 3, "arrival": arrival},
+    )
+    workload = prepare(of.dataset, of.load, environ={"XDG_CACHE_HOME": str(tmp_path)})
+    assert (workload.mean_input, workload.max_input, workload.mean_output) == (7.0, 9, 3.0)
+    write(path, line(27000), line(27500), line(30000))
+    again = prepare(of.dataset, of.load, environ={"XDG_CACHE_HOME": str(tmp_path)})
+    assert again.sha256 != workload.sha256
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("{", "not JSON"),
+        ([], "expected a JSON object"),
+        (line(None), "timestamp must be milliseconds, 0 or more, found null"),
+        (line(-1), "timestamp must be milliseconds"),
+        (line(True), "timestamp must be milliseconds"),
+        (line(0), "timestamp 0 is before the line above it"),
+        (line(2, input_length=0), "input_length must be a whole number of at least 1, found 0"),
+        (line(2, output_length=1.5), "output_length must be a whole number of at least 1, found 1.5"),
+        (line(2, hash_ids="x"), "hash_ids must be a list of whole numbers"),
+    ],
+)
+def test_bad_line_of_a_trace(bad: object, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", line(1), bad)
+    with pytest.raises(InvalidRunError) as caught:
+        read_trace(path, 2)
+    assert f"{path}:2: {message}" in str(caught.value)
+    assert "the Mooncake trace format" in str(caught.value)
+
+
+def test_trace_that_is_too_short_or_missing(tmp_path: Path) -> None:
+    with pytest.raises(
+        InvalidRunError, match=r"has 1 lines, the scenario needs 2 requests; .*num_requests=1"
+    ):
+        read_trace(write(tmp_path / "t.jsonl", line(1)), 2)
+    with pytest.raises(InvalidRunError, match="cannot be read: No such file"):
+        read_trace(tmp_path / "none", 1)
