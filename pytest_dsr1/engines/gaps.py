@@ -1,0 +1,86 @@
+"""Gaps between the events of streams, in a histogram of bounded size; and tokens over time."""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+_SMALLEST_S = 1e-6
+_STEP = 1.002
+_LOG_STEP = math.log(_STEP)
+_BINS = int(math.log(1e9) / _LOG_STEP) + 2
+"""From 1 us to 1,000 s in steps of 0.2%."""
+
+
+class Gaps:
+    """Collects gaps. Percentiles are right to 0.1%, as far as 1 us to 1,000 s go; mean and maximum exact."""
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        self._np = np
+        self._counts = np.zeros(_BINS, dtype=np.int64)
+        self._sum_s = 0.0
+        self._max_s = 0.0
+        self.count = 0
+
+    def add(self, times_s: array[float]) -> None:
+        """The gaps between these times, which do not decrease."""
+        if len(times_s) < 2:
+            return
+        np = self._np
+        gaps = np.diff(np.frombuffer(times_s, dtype=np.float64))
+        bins = np.log(np.maximum(gaps, _SMALLEST_S) * (1 / _SMALLEST_S)) * (1 / _LOG_STEP)
+        np.add.at(self._counts, np.minimum(bins.astype(np.int64), _BINS - 1), 1)
+        self._sum_s += float(gaps.sum())
+        self._max_s = max(self._max_s, float(gaps.max()))
+        self.count += len(gaps)
+
+    def metrics(self) -> dict[str, float]:
+        """The metrics ``inter_event_gap_...`` in ms; empty where there was no gap."""
+        if not self.count:
+            return {}
+        cumulated = self._np.cumsum(self._counts)
+
+        def percentile_ms(share: float) -> float:
+            place = int(self._np.searchsorted(cumulated, int(self.count * share), side="right"))
+            middle_s: float = _SMALLEST_S * math.exp((place + 0.5) * _LOG_STEP)
+            return min(middle_s, self._max_s) * 1e3
+
+        return {
+            "average_inter_event_gap": self._sum_s / self.count * 1e3,
+            **{f"inter_event_gap_p{p}": percentile_ms(p / 100) for p in (50, 90, 95, 99)},
+            "inter_event_gap_maximum": self._max_s * 1e3,
+        }
+
+
+class TokensOverTime:
+    """Output tokens in each second; those of a request are spread evenly over its events."""
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        self._np = np
+        self._from_s = 0.0
+        self._tokens = np.zeros(0)
+
+    def begin(self, from_s: float) -> None:
+        """The measurement begins."""
+        self._from_s = from_s
+
+    def add(self, times_s: array[float], tokens: int) -> None:
+        """The events of one request, which together carried so many tokens."""
+        if not times_s:
+            return
+        np = self._np
+        seconds = (np.frombuffer(times_s, dtype=np.float64) - self._from_s).clip(0).astype(np.int64)
+        if seconds[-1] >= len(self._tokens):
+            self._tokens = np.concatenate([self._tokens, np.zeros(int(seconds[-1]) + 64)])
+        first = int(seconds[0])
+        counts = np.bincount(seconds - first) * (tokens / len(times_s))
+        self._tokens[first : first + len(counts)] += counts
+
+    def series(self, to_s: float) -> tuple[tuple[float, float], ...]:
+        """(monotonic time, tokens per second) of each whole second of the measurement."""
+        whole = min(len(self._tokens), int(to_s - self._from_s))
+        return tuple((self._from_s + i + 1, float(self._tokens[i])) for i in range(whole))

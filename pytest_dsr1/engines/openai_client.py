@@ -1,0 +1,190 @@
+"""Many connections to one server: opened, kept, given requests, and watched for silence."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pytest_dsr1.engines.openai_connection import Connection
+from pytest_dsr1.engines.openai_exchange import Exchange
+from pytest_dsr1.errors import EngineError
+
+_OPENED_AT_ONCE = 256
+_CONNECT_S = 30.0
+_LOOK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the server listens; ``tls`` is None for plain HTTP."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Client:
+    """Sends each exchange on a free connection, or on a new one.
+
+    Args:
+        address: of the server.
+        silence_s: an exchange in which nothing comes for so long is given up.
+        ended: called with every exchange that has ended.
+
+    Attributes:
+        opened: connections opened so far.
+        resent: requests sent again, as the server had closed the kept connection before it saw them.
+        out_of_step: answers that nobody asked for.
+    """
+
+    def __init__(self, address: Address, *, silence_s: float, ended: Callable[[Exchange], None]) -> None:
+        self.opened = 0
+        self.resent = 0
+        self.out_of_step = 0
+        self._address = address
+        self._silence_s = silence_s
+        self._ended = ended
+        self._free: list[Connection] = []
+        self._all: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(_LOOK_S, self._look)
+        self._where: tuple[str, socket.AddressFamily] | None = None
+
+    async def open(self, count: int) -> None:
+        """Have so many free connections.
+
+        Raises:
+            EngineError: the server cannot be reached.
+        """
+        missing = count - len(self._free)
+        while missing > 0:
+            some = min(missing, _OPENED_AT_ONCE)
+            results = await asyncio.gather(*(self._connect() for _ in range(some)), return_exceptions=True)
+            for result in results:
+                if isinstance(result, OSError):
+                    raise EngineError(f"{self._address}: {_unreachable(result)}")
+                if isinstance(result, BaseException):
+                    raise result
+                self._free.append(result)
+            missing -= some
+
+    def send(self, exchange: Exchange) -> None:
+        """Send now, if a connection is free, else as soon as one is opened."""
+        free = self._free
+        while free:
+            connection = free.pop()
+            if connection.usable:
+                connection.send(exchange)
+                return
+        self._send_on_new(exchange)
+
+    def _send_on_new(self, exchange: Exchange) -> None:
+        task = self._loop.create_task(self._open_and_send(exchange))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def events(self) -> int:
+        """Events with text in the exchanges in flight."""
+        return sum(len(c.exchange.spoke_s) for c in self._all if c.exchange is not None)
+
+    async def close(self) -> None:
+        """Close all connections; exchanges in flight are dropped."""
+        self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        for connection in list(self._all):
+            connection.exchange = None
+            connection.close()
+        while self._all:
+            await asyncio.sleep(0)
+
+    # Owner of the connections
+
+    def ended(self, connection: Connection, exchange: Exchange) -> None:
+        """Keep the connection, and pass the exchange on."""
+        if connection.usable:
+            self._free.append(connection)
+        self._ended(exchange)
+
+    def stale(self, exchange: Exchange) -> None:
+        """Send it again: the server never saw it. Its time counts from the first sending."""
+        self.resent += 1
+        self._send_on_new(exchange)
+
+    def unasked(self) -> None:
+        """Count it: from then on it is unknown which answer belongs to which request."""
+        self.out_of_step += 1
+
+    def lost(self, connection: Connection) -> None:
+        """Forget the connection."""
+        self._all.discard(connection)
+
+    async def _open_and_send(self, exchange: Exchange) -> None:
+        try:
+            connection = await self._connect()
+        except OSError as error:
+            exchange.ended_s = time.monotonic()
+            exchange.sent_s = exchange.sent_s or exchange.ended_s
+            exchange.fault = _unreachable(error)
+            self._ended(exchange)
+            return
+        connection.send(exchange)
+
+    async def _connect(self) -> Connection:
+        host, port, tls = self._address.host, self._address.port, self._address.tls
+        if self._where is None:
+            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            self._where = str(found[0][4][0]), found[0][0]
+        where, family = self._where
+        opening = self._loop.create_connection(
+            lambda: Connection(self),
+            where,
+            port,
+            family=family,
+            ssl=tls,
+            server_hostname=host if tls else None,
+        )
+        try:
+            _, connection = await asyncio.wait_for(opening, _CONNECT_S)
+        except asyncio.TimeoutError:  # no OSError before Python 3.11
+            raise TimeoutError from None
+        self.opened += 1
+        self._all.add(connection)
+        return connection
+
+    def _look(self) -> None:
+        """Give up what is silent for too long."""
+        limit_s = time.monotonic() - self._silence_s
+        for connection in [c for c in self._all if c.exchange is not None and c.heard_s < limit_s]:
+            connection.abort(
+                f"nothing came from the server for {self._silence_s:g} s; if it is only slow, raise "
+                "engine.silence_timeout_s"
+            )
+        self._timer = self._loop.call_later(_LOOK_S, self._look)
+
+
+def _unreachable(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the server's certificate is not trusted ({error.verify_message}); name its authority in "
+            "engine.ca_file, or set engine.verify_tls: false"
+        )
+    if isinstance(error, ssl.SSLError):
+        return (
+            f"no TLS connection ({error.reason}); does engine.url begin with the right one of http and https?"
+        )
+    if isinstance(error, TimeoutError):
+        return f"no connection within {_CONNECT_S:g} s; is it the right host and port?"
+    if isinstance(error, socket.gaierror):
+        return f"the host is not known ({error.strerror}); correct engine.url"
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection was refused: no server listens there; start it, or correct engine.url"
+    return f"no connection: {error.strerror or error}"

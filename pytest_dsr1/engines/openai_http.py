@@ -1,0 +1,138 @@
+"""Small requests beside the load: is the server ready, and which model does it serve?"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from pytest_dsr1.engines.openai_exchange import error_message
+from pytest_dsr1.errors import EngineError
+from pytest_dsr1.scenario.serving import OpenAi
+
+_TIMEOUT_S = 10.0
+_LARGEST = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a server is, and how it is spoken to; the key in ``secret`` is never shown."""
+
+    host: str
+    port: int
+    prefix: str
+    tls: ssl.SSLContext | None
+    secret: str | None
+
+    def __repr__(self) -> str:
+        return self.url
+
+    @property
+    def url(self) -> str:
+        """The address, without anything secret."""
+        return f"http{'s' if self.tls else ''}://{self.authority}{self.prefix}"
+
+    @property
+    def authority(self) -> str:
+        """The header ``Host``."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Status and body of a GET.
+
+        Raises:
+            OSError: the server cannot be reached.
+            http.client.HTTPException: what answers does not speak HTTP.
+        """
+        connection = (
+            http.client.HTTPSConnection(self.host, self.port, timeout=_TIMEOUT_S, context=self.tls)
+            if self.tls
+            else http.client.HTTPConnection(self.host, self.port, timeout=_TIMEOUT_S)
+        )
+        headers = {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
+        try:
+            connection.request("GET", f"{self.prefix}{path}", headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read(_LARGEST)
+        finally:
+            connection.close()
+
+    def served_model(self) -> str:
+        """The first model that the server lists.
+
+        Raises:
+            EngineError: it lists none, or cannot be reached.
+        """
+        hint = "give its name in engine.served_model"
+        try:
+            status, body = self.get("/v1/models")
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineError(
+                f"{self.url}: no server answers there ({error}); start it, or correct engine.url"
+            ) from None
+        if status == 401:
+            raise EngineError(
+                f"{self.url}: HTTP 401: {error_message(body)}; name the variable that holds the API key in "
+                "engine.api_key_env"
+            )
+        try:
+            models = json.loads(body)["data"] if status == 200 else []
+            return str(models[0]["id"])
+        except (ValueError, LookupError, TypeError):
+            raise EngineError(
+                f"{self.url}/v1/models: HTTP {status}, and no list of models: {error_message(body)}; {hint}"
+            ) from None
+
+
+def site(engine: OpenAi, url: str, environ: Mapping[str, str] = os.environ) -> Site:
+    """The server at ``url``.
+
+    Raises:
+        EngineError: the address, the key's variable or the authority's file is not usable.
+    """
+    parts = urlsplit(url)
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        port = 0
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not port or parts.username:
+        raise EngineError("engine.url: expected http://HOST:PORT or https://HOST without a user name")
+    secret = None
+    if engine.api_key_env is not None:
+        secret = environ.get(engine.api_key_env, "").strip()
+        if not secret:
+            raise EngineError(
+                f"engine.api_key_env: the variable {engine.api_key_env} is not set; export it with the "
+                "API key"
+            )
+        if not secret.isascii() or not secret.isprintable():
+            raise EngineError(
+                f"engine.api_key_env: the value of {engine.api_key_env} is no API key: it holds "
+                "characters that no HTTP header takes"
+            )
+    prefix = parts.path.rstrip("/")
+    return Site(
+        parts.hostname,
+        port,
+        prefix.removesuffix("/v1"),
+        _tls(engine) if parts.scheme == "https" else None,
+        secret,
+    )
+
+
+def _tls(engine: OpenAi) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=engine.ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise EngineError(
+            f"engine.ca_file: {engine.ca_file}: no certificates in PEM format: {error.strerror or error}"
+        ) from None
+    if not engine.verify_tls:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,250 @@
+"""Sends the requests of a measurement: in a closed loop or on a schedule, and keeps what came back.
+
+Sending comes first. What can wait, reading usage and making records and the next requests' bytes, is done in
+slices of a few milliseconds between the events of the loop, never within the burst in which a wave of
+requests ends and the next begins: that would be measured as the server's time to first token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from pytest_dsr1.engines.base import RequestRecord
+from pytest_dsr1.engines.gaps import Gaps, TokensOverTime
+from pytest_dsr1.engines.openai_client import Client
+from pytest_dsr1.engines.openai_exchange import Exchange, Outcome
+
+_SLICE_S = 0.002
+_PAUSE_S = 0.005
+_TICK_S = 0.5
+_TIMER_S = 0.001
+"""The resolution of the loop's timers."""
+_AHEAD_BYTES = 1 << 27
+"""Requests made ahead take no more than this."""
+_HOPELESS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is sent.
+
+    Attributes:
+        requests: how many at most.
+        concurrency: how many in flight at most.
+        ramp_s: a closed loop starts its first ``concurrency`` requests evenly over so many seconds.
+        schedule: when each request is due, in s from the start; None for a closed loop.
+        duration_s: no request is sent later than this; None for no limit.
+    """
+
+    requests: int
+    concurrency: int
+    ramp_s: float = 0.0
+    schedule: list[float] | None = None
+    duration_s: float | None = None
+
+
+@dataclass
+class Tally:
+    """What came of it. ``outcomes`` say why requests failed; series and gaps are of those that did not."""
+
+    began_s: float = 0.0
+    records: list[RequestRecord] = field(default_factory=list)
+    tokens: int = 0
+    failed: int = 0
+    waited: int = 0
+    gaps: Gaps = field(default_factory=Gaps)
+    series: TokensOverTime = field(default_factory=TokensOverTime)
+    hopeless: str | None = None
+
+
+class Driver:
+    """One pass over requests.
+
+    Args:
+        plan: what is sent.
+        source: the exchanges, in order; each is made when it is asked for.
+        on_record: told of every request that ended.
+        on_tick: called twice a second with (requests ended, output tokens so far); raises to end the pass.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        source: Iterator[Exchange],
+        on_record: Callable[[RequestRecord], None],
+        on_tick: Callable[[int, int], None],
+    ) -> None:
+        self.tally = Tally()
+        self._plan = plan
+        self._source = source
+        self._on_record = on_record
+        self._on_tick = on_tick
+        self._loop = asyncio.get_running_loop()
+        self._ready: deque[Exchange] = deque()
+        self._ready_bytes = 0
+        self._ended: deque[Exchange] = deque()
+        self._sent = 0
+        self._flying = 0
+        self._waiting: deque[Exchange] = deque()
+        self._stopped = False
+        self._finished: asyncio.Future[None] = self._loop.create_future()
+        self._client: Client | None = None
+
+    def ended(self, exchange: Exchange) -> None:
+        """For the client: an exchange has ended; send the next at once, look at this one later."""
+        self._flying -= 1
+        self._ended.append(exchange)
+        if self._plan.schedule is None:
+            self._send_next()
+        elif self._waiting:
+            self._fly(self._waiting.popleft())
+
+    async def run(self, client: Client) -> Tally:
+        """Send everything and wait until all has ended.
+
+        Raises:
+            EngineError: what ``on_tick`` raised.
+        """
+        self._client = client
+        self._make_ahead(float("inf"))
+        tally = self.tally
+        tally.began_s = time.monotonic()
+        tally.series.begin(tally.began_s)
+        if self._plan.schedule is None:
+            self._start_closed()
+        else:
+            self._send_due()
+        self._between()
+        self._tick()
+        await self._finished
+        return tally
+
+    # Sending
+
+    def _start_closed(self) -> None:
+        starts = min(self._plan.concurrency, self._plan.requests)
+        for i in range(starts):
+            if self._plan.ramp_s:
+                self._loop.call_later(self._plan.ramp_s * i / starts, self._send_next)
+            else:
+                self._send_next()
+
+    def _send_next(self) -> None:
+        if self._may_send():
+            self._fly(self._take())
+
+    def _may_send(self) -> bool:
+        plan = self._plan
+        if self._stopped or self._sent >= plan.requests:
+            return False
+        return plan.duration_s is None or time.monotonic() < self.tally.began_s + plan.duration_s
+
+    def _fly(self, exchange: Exchange) -> None:
+        assert self._client is not None
+        self._flying += 1
+        self._client.send(exchange)
+
+    def _take(self) -> Exchange:
+        self._sent += 1
+        if not self._ready:
+            return next(self._source)
+        exchange = self._ready.popleft()
+        self._ready_bytes -= len(exchange.payload)
+        return exchange
+
+    def _send_due(self) -> None:
+        """Send all that is due, whatever the server does, and come again when the next is."""
+        assert self._plan.schedule is not None
+        schedule, began_s = self._plan.schedule, self.tally.began_s
+        now = time.monotonic()
+        while self._sent < len(schedule) and self._may_send():
+            due_s = began_s + schedule[self._sent]
+            if due_s > now:
+                self._loop.call_later(max(_TIMER_S, due_s - now), self._send_due)
+                return
+            exchange = self._take()
+            exchange.scheduled_s = due_s
+            if self._flying < self._plan.concurrency:
+                self._fly(exchange)
+            else:
+                self.tally.waited += 1
+                self._waiting.append(exchange)
+            now = time.monotonic()
+
+    # What can wait
+
+    def _between(self) -> None:
+        """Work for a moment on what has ended and what comes, and end the pass when nothing is left."""
+        if self._finished.done():
+            return
+        try:
+            until_s = time.monotonic() + _SLICE_S
+            while self._ended and time.monotonic() < until_s:
+                self._file(self._ended.popleft())
+            self._make_ahead(until_s)
+            if not (self._flying or self._ended or self._waiting or self._more_comes()):
+                self._finished.set_result(None)
+                return
+        except BaseException as error:  # noqa: BLE001  # to whoever waits for the pass
+            self._finished.set_exception(error)
+            return
+        self._loop.call_later(_PAUSE_S, self._between)
+
+    def _more_comes(self) -> bool:
+        closed_start = self._plan.schedule is None and self._plan.ramp_s > 0
+        return self._may_send() and (self._plan.schedule is not None or closed_start or not self._sent)
+
+    def _make_ahead(self, until_s: float) -> None:
+        plan = self._plan
+        wanted = min(plan.requests - self._sent, max(plan.concurrency, 1024))
+        while len(self._ready) < wanted and self._ready_bytes < _AHEAD_BYTES and time.monotonic() < until_s:
+            exchange = next(self._source)
+            self._ready_bytes += len(exchange.payload)
+            self._ready.append(exchange)
+
+    def _file(self, exchange: Exchange) -> None:
+        outcome, tally = exchange.outcome(), self.tally
+        record = record_of(exchange, outcome)
+        tally.records.append(record)
+        if outcome.error is None:
+            tally.tokens += outcome.output_tokens
+            tally.gaps.add(exchange.spoke_s)
+            tally.series.add(exchange.spoke_s, outcome.output_tokens)
+        else:
+            tally.failed += 1
+            if tally.failed == len(tally.records) == max(_HOPELESS, min(self._plan.concurrency, 100)):
+                tally.hopeless, self._stopped = outcome.error, True
+                self._waiting.clear()
+        self._on_record(record)
+
+    def _tick(self) -> None:
+        if self._finished.done():
+            return
+        try:
+            assert self._client is not None
+            self._on_tick(len(self.tally.records), self.tally.tokens + self._client.events())
+        except BaseException as error:  # noqa: BLE001  # to whoever waits for the pass
+            self._finished.set_exception(error)
+            return
+        self._loop.call_later(_TICK_S, self._tick)
+
+
+def record_of(exchange: Exchange, outcome: Outcome) -> RequestRecord:
+    """The record of an exchange that has ended."""
+    spoke = exchange.spoke_s
+    failed = outcome.error is not None
+    return RequestRecord(
+        id=exchange.id,
+        submitted_s=exchange.sent_s,
+        first_token_s=spoke[0] if spoke else None,
+        last_token_s=exchange.ended_s if failed or not spoke else spoke[-1],
+        input_tokens=outcome.input_tokens,
+        output_tokens=outcome.output_tokens,
+        error=outcome.error,
+        scheduled_s=exchange.scheduled_s,
+        events=len(spoke) or None,
+    )

@@ -1,0 +1,340 @@
+"""The engine `openai` against servers that behave, and servers that do not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.engines.base import EngineResult, Job, Observer, Phase, RequestRecord
+from pytest_dsr1.engines.openai import OpenAiEngine
+from pytest_dsr1.errors import EngineError
+from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.workload.values import Workload
+from tests.builders import scenario
+from tests.standins.openai_server import (
+    DONE,
+    FINISH,
+    GOOD,
+    STREAM_HEAD,
+    Answer,
+    Seen,
+    chunk,
+    event,
+    plain,
+    serving,
+    stream,
+    text,
+    usage,
+)
+
+BAD = 2
+"""The request of four that is answered badly: its token ids begin with this."""
+
+
+class Watcher(Observer):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.phases: list[Phase] = []
+        self.records: list[RequestRecord] = []
+
+    def phase(self, phase: Phase, detail: str = "") -> None:
+        self.phases.append(phase)
+
+    def progress(self, requests: int, output_tokens: int) -> None:
+        pass
+
+    def record(self, record: RequestRecord) -> None:
+        self.records.append(record)
+
+
+def make_job(folder: Path, of: Scenario, *, prompts: bool = False, output_tokens: int = 4) -> Job:
+    """Requests of eight tokens, whose first is the request's number."""
+    artefacts = folder / "engine"
+    artefacts.mkdir()
+    path, count = folder / "dataset.jsonl", of.load.num_requests
+    lines = []
+    for i in range(count):
+        source = {"prompt": f"{i} a b"} if prompts else {"input_ids": [i, *range(7)]}
+        lines.append(json.dumps({"task_id": i, **source, "output_tokens": output_tokens}))
+    path.write_text("\n".join(lines) + "\n")
+    return Job(
+        of, Workload(path, count, "ab", True, 8.0, 8, float(output_tokens), output_tokens), artefacts, 60.0
+    )
+
+
+def served(port: int, load: dict[str, Any] | None = None, **engine: Any) -> Scenario:
+    """A scenario of four requests, two at a time, against the server at this port."""
+    return scenario(
+        model={"name": "deepseek-ai/DeepSeek-R1"},
+        load={"concurrency": 2, "num_requests": 4, "tolerated_failures": 4, **(load or {})},
+        engine={"type": "openai", "server": "vllm", "url": f"http://127.0.0.1:{port}", **engine},
+    )
+
+
+def measure(folder: Path, answer: Callable[[dict[str, Any]], Answer], **options: Any) -> EngineResult:
+    """Run four requests against a server with this way to answer."""
+    prompts, seen = options.pop("prompts", False), options.pop("seen", None)
+    greeting, load = options.pop("greeting", b""), options.pop("load", None)
+    tokens = options.pop("output_tokens", 4)
+    with serving(answer, seen=seen, greeting=greeting) as port:
+        job = make_job(folder, served(port, load, **options), prompts=prompts, output_tokens=tokens)
+        watcher = Watcher()
+        result = OpenAiEngine().run(job, watcher)
+    assert sorted(r.id for r in watcher.records) == [0, 1, 2, 3]
+    return result
+
+
+def test_whole_measurement(tmp_path: Path) -> None:
+    seen = Seen()
+    result = measure(tmp_path, lambda _: GOOD, seen=seen, load={"warmup_requests": 2})
+    assert [r.error for r in result.records] == [None] * 4
+    assert {(r.input_tokens, r.output_tokens, r.events, r.scheduled_s) for r in result.records} == {
+        (8, 4, 4, None)
+    }
+    assert all(
+        r.first_token_s is not None and r.submitted_s < r.first_token_s <= r.last_token_s
+        for r in result.records
+    )
+    assert result.facts["model"] == "served"
+    assert len(seen.bodies) == 6, "two requests warm up"
+    assert seen.connections == 3, "one asks for the model, two are kept"
+    assert min(seen.bodies, key=lambda body: body["prompt"]) == {
+        "model": "served",
+        "prompt": [0, *range(7)],
+        "max_tokens": 4,
+        "min_tokens": 4,
+        "ignore_eos": True,
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    assert result.report["inter_event_gap_maximum"] >= result.report["inter_event_gap_p50"]
+
+
+def test_answer_that_is_not_streamed(tmp_path: Path) -> None:
+    body = json.dumps({"choices": [{"text": " a"}], "usage": {"prompt_tokens": 8, "completion_tokens": 4}})
+    result = measure(tmp_path, lambda _: plain("200 OK", body.encode()), streaming=False)
+    assert {(r.error, r.first_token_s, r.output_tokens) for r in result.records} == {(None, None, 4)}
+    assert result.report == {}
+
+
+def test_chat_of_text(tmp_path: Path) -> None:
+    seen = Seen()
+    good = stream(
+        text("", "content"), text(" a", "reasoning_content"), text(" b", "content"), FINISH, usage(4)
+    )
+    result = measure(tmp_path, lambda _: good, endpoint="chat", prompts=True, seen=seen)
+    assert {(r.error, r.events) for r in result.records} == {(None, 2)}
+    assert {b["messages"][0]["content"] for b in seen.bodies} == {f"{i} a b" for i in range(4)}
+
+
+def test_body_of_the_scenario_wins(tmp_path: Path) -> None:
+    seen = Seen()
+    measure(tmp_path, lambda _: GOOD, seen=seen, body={"min_tokens": None, "top_k": 1})
+    assert "min_tokens" not in seen.bodies[0]
+    assert seen.bodies[0]["top_k"] == 1
+
+
+GOOD_BUT_ODD: dict[str, Answer] = {
+    "no [DONE]": stream(text(" a"), FINISH, usage(4)),
+    "usage with the last token": stream(
+        text(" a"),
+        event(
+            {
+                "choices": [{"text": " b", "finish_reason": "length"}],
+                "usage": {"prompt_tokens": 8, "completion_tokens": 4},
+            }
+        ),
+    ),
+    "several tokens in an event": stream(text(" a b c d"), FINISH, usage(4), DONE),
+    "token ids and no usage": stream(
+        event({"choices": [{"text": " a", "token_ids": [5, 6, 7]}]}),
+        event({"choices": [{"text": "", "token_ids": [8]}]}),
+        FINISH,
+    ),
+    "CRLF between events": stream(*(e.replace(b"\n", b"\r\n") for e in (text(" a"), FINISH, usage(4), DONE))),
+    "comments": stream(b": ping\n\n", text(" a"), b": ping\n\n", FINISH, usage(4), DONE),
+    "named events": stream(b"event: message\n" + text(" a"), FINISH, usage(4), DONE),
+    "all in one chunk": stream(text(" a") + text(" b") + FINISH + usage(4) + DONE),
+    "chunks cut anywhere": STREAM_HEAD
+    + b"".join(chunk(bytes([b])) for b in text(" \u00e9\U0001f600") + usage(4) + DONE)
+    + chunk(b""),
+    "split UTF-8 character": [
+        STREAM_HEAD,
+        chunk(b'data: {"choices": [{"text": "\xe2\x82'),
+        chunk(b'\xac"}]}\n\n' + FINISH + usage(4)),
+        chunk(b""),
+    ],
+    "closed without keep-alive": [
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n",
+        text(" a") + FINISH + usage(4),
+        "close",
+    ],
+    "100 Continue first": b"HTTP/1.1 100 Continue\r\n\r\n" + GOOD,
+    "keep-alive closed after the answer": [GOOD, "close"],
+}
+
+
+@pytest.mark.parametrize("answer", GOOD_BUT_ODD.values(), ids=list(GOOD_BUT_ODD))
+def test_odd_but_good_answers(answer: Answer, tmp_path: Path) -> None:
+    result = measure(tmp_path, lambda _: answer)
+    assert [(r.error, r.output_tokens) for r in result.records] == [(None, 4)] * 4
+
+
+FOUR = (text(" a"), text(" b"), text(" c"), text(" d"))
+BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
+    "401": (
+        plain("401 Unauthorized", b'{"error": {"message": "no key"}}'),
+        "HTTP 401: no key; name the variable",
+    ),
+    "403": (plain("403 Forbidden", b"{}"), "HTTP 403"),
+    "404": (plain("404 Not Found", b'{"detail": "Not Found"}'), "HTTP 404: Not Found; is engine.url right"),
+    "429": (
+        plain("429 Too Many Requests", b'{"error": "slow down"}', "Retry-After: 7"),
+        r"HTTP 429: slow down \(retry after 7 s\); the server limits the rate",
+    ),
+    "500": (plain("500 Internal Server Error", b"boom", kind="text/plain"), "HTTP 500: 'boom'"),
+    "503 without a body": (plain("503 Service Unavailable", b""), "HTTP 503"),
+    "HTML": (
+        plain("200 OK", b"<html>hello", kind="text/html"),
+        "answered with text/html where a stream .*<html>hello",
+    ),
+    "JSON for a stream": (
+        plain("200 OK", b'{"choices": []}'),
+        "answered with application/json where a stream",
+    ),
+    "redirect": (
+        plain("307 Temporary Redirect", b"", "Location: http://elsewhere/v1"),
+        "HTTP 307: redirected to http://elsewhere/v1, which is not followed",
+    ),
+    "half an event": (
+        stream(*FOUR, b'data: {"usa'),
+        "an event of the stream is not JSON, or only part of it",
+    ),
+    "event that is no object": (
+        stream(*FOUR, b"data: 17\n\n", usage(4)),
+        "sent '17', expected a JSON object",
+    ),
+    "event that is no JSON": (stream(*FOUR, b"data: {]\n\n", usage(4)), "is not JSON"),
+    "broken UTF-8": (stream(*FOUR, b'data: {"x": "\xff"}\n\n', usage(4)), "is not JSON"),
+    "10 MB event": (stream(b"data: " + b"x" * 10_000_000), "an event of the stream is larger than 1 MiB"),
+    "no final event": (stream(*FOUR), "the stream ended without a last event"),
+    "no usage": (stream(*FOUR, FINISH, DONE), "did not say how many tokens"),
+    "usage null": (
+        stream(*FOUR, FINISH, event({"usage": {"completion_tokens": None}})),
+        "did not say how many",
+    ),
+    "usage of a wrong kind": (
+        stream(*FOUR, FINISH, event({"usage": {"completion_tokens": "4"}})),
+        "did not say how",
+    ),
+    "too few tokens": (
+        stream(*FOUR[:3], FINISH, usage(3)),
+        "made 3 tokens, exactly 4 were asked for, finish reason length",
+    ),
+    "too many tokens": (stream(*FOUR, FINISH, usage(5)), "made 5 tokens, exactly 4"),
+    "no token": (stream(FINISH, usage(0)), "the server answered no token"),
+    "tokens and no text": (stream(text(""), FINISH, usage(4)), "counts 4 tokens, and no event"),
+    "empty stream": (stream(), "the stream ended without a last event"),
+    "error in mid-stream": (
+        stream(*FOUR[:2], event({"error": {"message": "CUDA out of memory"}}), DONE),
+        "the server reports: CUDA out of memory",
+    ),
+    "stops in mid-stream": (
+        [STREAM_HEAD + chunk(FOUR[0]), "close"],
+        "in mid-stream, after 1 events with text",
+    ),
+    "closes within its head": (
+        [b"HTTP/1.1 200 OK\r\nContent-", "close"],
+        "closed the connection within its answer",
+    ),
+    "closes within a body": (
+        [plain("500 Oops", b"0123456789")[:-3], "close"],
+        "closed the connection within its answer",
+    ),
+    "no HTTP": ([b"SSH-2.0-OpenSSH_9.6\r\n", "hang"], "does not answer in HTTP/1.1"),
+    "broken chunk": ([STREAM_HEAD, b"zz\r\n", "hang"], "does not answer in HTTP/1.1"),
+    "never answers": (["hang"], "nothing came from the server for 1 s; if it is only slow"),
+    "hangs in mid-stream": ([STREAM_HEAD + chunk(FOUR[0]), "hang"], "nothing came from the server for 1 s"),
+}
+
+
+@pytest.mark.parametrize(("answer", "message"), BAD_ANSWERS.values(), ids=list(BAD_ANSWERS))
+def test_bad_answer_is_one_record(answer: Answer, message: str, tmp_path: Path) -> None:
+    result = measure(
+        tmp_path, lambda body: answer if body["prompt"][0] == BAD else GOOD, silence_timeout_s=1.0
+    )
+    errors = {r.id: r.error for r in result.records}
+    bad = errors.pop(BAD)
+    assert bad is not None
+    assert re.search(message, bad), bad
+    assert errors == {0: None, 1: None, 3: None}, "nothing of the others is lost"
+    assert any("1 of 4 requests failed" in warning for warning in result.warnings)
+
+
+def test_no_server(tmp_path: Path) -> None:
+    with serving(lambda _: GOOD) as port:
+        pass
+    with pytest.raises(
+        EngineError, match=f"http://127.0.0.1:{port}: no server answers there .*correct engine.url"
+    ):
+        OpenAiEngine().run(make_job(tmp_path, served(port)), Watcher())
+    (tmp_path / "more").mkdir()
+    job = make_job(tmp_path / "more", served(port, served_model="named"))
+    with pytest.raises(EngineError, match="the connection was refused: no server listens there"):
+        OpenAiEngine().run(job, Watcher())
+
+
+def test_answer_before_the_request(tmp_path: Path) -> None:
+    with serving(lambda _: GOOD, greeting=GOOD) as port, pytest.raises(EngineError) as caught:
+        OpenAiEngine().run(make_job(tmp_path, served(port, served_model="x")), Watcher())
+    assert re.search(r"the server sent (an answer|\d answers) before it was asked", str(caught.value))
+
+
+def test_all_fail(tmp_path: Path) -> None:
+    with (
+        serving(lambda _: plain("401 Unauthorized", b'{"error": "no"}')) as port,
+        pytest.raises(EngineError) as caught,
+    ):
+        OpenAiEngine().run(make_job(tmp_path, served(port)), Watcher())
+    assert "all of the first 4 requests failed, the first: HTTP 401: no" in str(caught.value)
+
+
+def test_failed_warm_up(tmp_path: Path) -> None:
+    of = {"warmup_requests": 1, "tolerated_failures": 0}
+    with serving(lambda _: plain("500 No", b"boom")) as port, pytest.raises(EngineError) as caught:
+        OpenAiEngine().run(make_job(tmp_path, served(port, of)), Watcher())
+    assert "1 of 1 warm-up requests failed, the first: HTTP 500: 'boom'" in str(caught.value)
+
+
+def test_key_comes_from_the_environment_and_stays_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", "sk-very-secret")
+    seen = Seen()
+    result = measure(tmp_path, lambda _: GOOD, seen=seen, api_key_env="SECRET_KEY")
+    assert all(b"Authorization: Bearer sk-very-secret" in head for head in seen.heads)
+    assert "very-secret" not in repr(result)
+    assert not any(b"very-secret" in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_key_that_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    with pytest.raises(EngineError, match="the variable SECRET_KEY is not set"):
+        OpenAiEngine().run(make_job(tmp_path, served(1, api_key_env="SECRET_KEY")), Watcher())
+
+
+def test_open_loop_counts_from_the_schedule(tmp_path: Path) -> None:
+    load = {"concurrency": 1, "arrival": {"type": "constant", "rate_req_s": 1000.0}}
+    result = measure(tmp_path, lambda _: GOOD, load=load)
+    due = [r.scheduled_s for r in sorted(result.records, key=lambda r: r.id)]
+    assert None not in due
+    assert [round((s or 0) - (due[0] or 0), 6) for s in due] == [0.0, 0.001, 0.002, 0.003]
+    assert all(r.start_s == r.scheduled_s and r.submitted_s >= r.start_s for r in result.records)
+    assert "late_p99_ms" in result.facts["client"]  # type: ignore[operator]

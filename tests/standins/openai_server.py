@@ -1,0 +1,150 @@
+"""A server that speaks OpenAI's protocol as well, or as badly, as a test says: raw bytes over a socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+Answer = bytes | list[bytes | str]
+"""Bytes to send at once, or in pieces; the word ``close`` ends the connection, ``hang`` waits."""
+
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    """One HTTP chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def event(fields: object) -> bytes:
+    """One event of a stream."""
+    return b"data: " + json.dumps(fields).encode() + b"\n\n"
+
+
+def text(words: str, key: str = "text") -> bytes:
+    """An event that says something: ``text`` of a completion, or another key in a chat's delta."""
+    choice: dict[str, Any] = {"index": 0, "finish_reason": None}
+    choice |= {"text": words} if key == "text" else {"delta": {key: words}}
+    return event({"object": "chunk", "choices": [choice]})
+
+
+def usage(tokens: int, prompt: int = 8) -> bytes:
+    """The event with the counts."""
+    return event({"choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": tokens}})
+
+
+FINISH = event({"choices": [{"index": 0, "text": "", "delta": {}, "finish_reason": "length"}]})
+DONE = b"data: [DONE]\n\n"
+
+
+def stream(*events: bytes) -> bytes:
+    """A whole streamed answer."""
+    return STREAM_HEAD + b"".join(map(chunk, events)) + chunk(b"")
+
+
+GOOD = stream(text(" a"), text(" b"), text(" c"), text(" d"), FINISH, usage(4), DONE)
+"""Four tokens for a prompt of eight."""
+
+
+def plain(status: str, body: bytes, *headers: str, kind: str = "application/json") -> bytes:
+    """An answer that is not streamed."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+@dataclass
+class Seen:
+    """What the server was asked."""
+
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    heads: list[bytes] = field(default_factory=list)
+    connections: int = 0
+
+
+@contextmanager
+def serving(
+    answer: Callable[[dict[str, Any]], Answer],
+    *,
+    greeting: bytes = b"",
+    tls: ssl.SSLContext | None = None,
+    seen: Seen | None = None,
+) -> Iterator[int]:
+    """The port of a server that gives ``answer`` to each request; ends its threads on leaving."""
+    seen = seen or Seen()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    open_sockets: list[socket.socket] = []
+    threads: list[threading.Thread] = []
+
+    def talk(plain_sock: socket.socket) -> None:
+        try:
+            sock = tls.wrap_socket(plain_sock, server_side=True) if tls else plain_sock
+            open_sockets.append(sock)
+            sock.sendall(greeting)
+            with sock, sock.makefile("rb") as file:
+                while head := _head(file):
+                    length = next((int(h[15:]) for h in head if h.lower().startswith(b"content-length:")), 0)
+                    body = json.loads(file.read(length) or b"{}")
+                    seen.heads.append(b"\n".join(head))
+                    if head[0].startswith(b"GET"):
+                        sock.sendall(plain("200 OK", b'{"data": [{"id": "served"}]}'))
+                        continue
+                    seen.bodies.append(body)
+                    if not _send(sock, answer(body)):
+                        return
+        except (OSError, ValueError):  # the client left
+            return
+
+    def accept() -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            seen.connections += 1
+            open_sockets.append(sock)
+            threads.append(threading.Thread(target=talk, args=(sock,), daemon=True))
+            threads[-1].start()
+
+    acceptor = threading.Thread(target=accept, daemon=True)
+    acceptor.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        acceptor.join()
+        for sock in open_sockets:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+        for thread in threads:
+            thread.join()
+
+
+def _head(file: Any) -> list[bytes]:
+    lines: list[bytes] = []
+    while (line := file.readline().rstrip(b"\r\n")) or not lines:
+        if not line:
+            return []
+        lines.append(line)
+    return lines
+
+
+def _send(sock: socket.socket, answer: Answer) -> bool:
+    """Whether the connection stays."""
+    for piece in [answer] if isinstance(answer, bytes) else answer:
+        if piece == "close":
+            sock.shutdown(socket.SHUT_RDWR)
+            return False
+        if piece == "hang":
+            sock.recv(1)
+            return False
+        assert isinstance(piece, bytes)
+        sock.sendall(piece)
+    return True
