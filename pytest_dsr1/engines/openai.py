@@ -71,7 +71,11 @@ class OpenAiEngine:
             assert url is not None
             where = site(engine, url)
             observer.phase("loading", f"asking {where} for its model")
-            model = engine.served_model or where.served_model()
+            # transformers serve lists what is in its cache, and takes the name it was started with.
+            pinned = (
+                job.scenario.model.path if server is not None and engine.server == "transformers" else None
+            )
+            model = engine.served_model or pinned or where.served_model()
             requests = Requests(engine, model, where.authority, where.prefix, where.secret)
             stack.enter_context(_open_files(job.scenario.load.concurrency))
             stack.enter_context(_no_collection())
