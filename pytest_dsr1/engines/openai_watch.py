@@ -1,7 +1,7 @@
 """Whether the client itself is what is measured: how late its event loop is, and how busy its thread.
 
-The limits come from benchmarks/loadgen (docs/openai-engine.md): up to them no figure was distorted by more
-than the benchmark's bounds, and a saturated client goes past them long before its figures are wrong by 1%.
+The limits are set from what a truth-recording server saw (docs/openai-engine.md): undistorted runs, with
+98,600 tok/s at 1,024 streams on two cores the heaviest, stay below both.
 """
 
 from __future__ import annotations
