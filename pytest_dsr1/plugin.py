@@ -322,10 +322,12 @@ def _tell(config: pytest.Config, text: str) -> None:
 
 
 def _rewrite(config: pytest.Config, text: str) -> None:
-    """The same line again, as wide as the terminal at most."""
+    """The same line again, as wide as the terminal at most; empty text wipes it."""
     with _terminal(config) as reporter:
         reporter.ensure_newline()
         reporter.rewrite(text[: config.get_terminal_writer().fullwidth - 1], erase=True)
+        if not text:
+            reporter.rewrite("")  # what follows begins at the left edge
 
 
 def _writer(config: pytest.Config) -> tuple[bool, Callable[[str], None]]:
