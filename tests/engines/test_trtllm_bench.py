@@ -236,6 +236,7 @@ FAILURES = {
         "left request records that cannot be used: {engine}/requests.json: was not written",
         "",
     ),
+    "fewer-records": ("recorded 3 requests, expected 4", ""),
     "truncated-requests": (
         "left request records that cannot be used: {engine}/requests.json: is cut off or not JSON: ",
         "",
@@ -272,6 +273,12 @@ def test_an_uncaught_exception_of_an_old_version(bench: Bench) -> None:
             {"startup_timeout_s": 2.0},
             "did not begin to measure within 2 s and was stopped; if it was only slow (loading the weights "
             "can take 25 minutes), raise engine.startup_timeout_s",
+        ),
+        (
+            "worker-death-hang",
+            {"startup_timeout_s": 2.0},
+            "lost a worker process; the kernel's out-of-memory killer does that when the host's memory runs "
+            "short: look at dmesg; it did not end within 2 s and was stopped",
         ),
         (
             "hang-run",
