@@ -311,7 +311,7 @@ def test_ctrl_c_leaves_nothing_running(bench: Bench, workers: Callable[[], list[
 def test_command_not_found(bench: Bench) -> None:
     assert error_of(bench, command=["no-such-bench"]) == (
         "small: `no-such-bench` was not found; trtllm-bench comes with TensorRT-LLM: run pytest in NVIDIA's "
-        "container (nvcr.io/nvidia/tensorrt-llm/release) or in the environment it is installed in, or give "
+        "container (tensorrt-llm/release) or in the environment it is installed in, or give "
         "its place in engine.command"
     )
 
