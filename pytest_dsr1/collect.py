@@ -57,6 +57,10 @@ class Selection:
         """Every scenario, in order."""
         return [self.load(path) for path in self.paths]
 
+    def usable(self) -> list[LoadedScenario]:
+        """Those of them that have no mistakes, once they were collected."""
+        return list(self._loaded.values())
+
     def place(self, path: Path) -> str:
         """The path of a scenario file in test ids.
 
