@@ -6,7 +6,6 @@ The events are written by :mod:`pytest_dsr1.engines.worker`, where they are desc
 from __future__ import annotations
 
 import functools
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pytest_dsr1.engines.base import Job, Observer, Phase, RequestRecord
 from pytest_dsr1.engines.child import Child, Line
+from pytest_dsr1.engines.failures import signal_name
 from pytest_dsr1.errors import EngineError
 
 if TYPE_CHECKING:
@@ -132,12 +132,15 @@ class Heard:
     Attributes:
         records: in the order in which the requests ended.
         tokens_at: (time, output tokens so far).
+        phase: the last one that began.
+        measuring: whether the measurement has begun.
     """
 
     records: list[RequestRecord] = field(default_factory=list)
     iterations: list[IterationSample] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     tokens_at: list[tuple[float, int]] = field(default_factory=list)
+    phase: Phase = "starting"
     measuring: bool = False
     last: ResultEvent | ErrorEvent | None = None
 
@@ -261,6 +264,7 @@ class Listener:
             ) from error
         match event:
             case PhaseEvent():
+                heard.phase = event.phase
                 if event.phase == "measuring":
                     heard.measuring = True
                     heard.tokens_at.append((event.time_s, 0))
@@ -282,7 +286,7 @@ class Listener:
     def _death(self, returncode: int) -> str:
         """Why a worker ended without a last event."""
         if returncode < 0:
-            name = signal.Signals(-returncode).name
+            name = signal_name(-returncode)
             hint = (
                 "; the kernel's out-of-memory killer does that (look at `dmesg`): " + self.less_memory
                 if name == "SIGKILL"
