@@ -68,8 +68,8 @@ def import_libraries() -> dict[str, str]:
     for name, install in (
         (
             "torch",
-            "install it with `pip install torch --index-url https://download.pytorch.org/whl/cpu` (PyTorch's "
-            "CPU build) or `pip install torch` (CUDA), then `pip install 'pytest-dsr1[embedded]'`",
+            "install PyTorch (without a GPU its CPU build, which its Start Locally page tells how to get), "
+            "then `pip install 'pytest-dsr1[embedded]'`",
         ),
         ("transformers", "install it with `pip install 'pytest-dsr1[embedded]'`"),
     ):

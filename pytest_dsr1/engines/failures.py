@@ -26,9 +26,12 @@ _SIGNALLED = {128 + number for number in (signal.SIGKILL, signal.SIGABRT, signal
 """Exit statuses by which a shell or launcher passes on a signal."""
 _USAGE = re.compile(r"^Error: (.*)$")
 _RELEVANT = re.compile(
-    r"[Ee]rror|ERROR|[Ee]xception|Traceback|out of memory|[Kk]illed|[Ss]ignal|[Aa]bort|interrupt"
+    r"[Ee]rror|ERROR|[Ee]xception|out of memory|[Kk]illed|[Ss]ignal|[Aa]bort|interrupt"
     r"|not permitted"
 )
+
+_FRAME = re.compile(r"\s+(File \"|raise |return |await |\^)")
+"""A traceback's frames: the exception's own line says it, and the log has them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Evidence:
 def relevant(lines: Iterable[str]) -> list[str]:
     """At most eight lines: the last that speak of a failure with what follows them, else the last ones."""
     rows = [line.rstrip() for line in lines if line.strip()]
-    telling = [row for row in rows if _RELEVANT.search(row)]
+    telling = [row for row in rows if _RELEVANT.search(row) and not _FRAME.match(row)]
     return [row[:300] for row in (telling or rows)[-SHOWN_LINES:]]
 
 

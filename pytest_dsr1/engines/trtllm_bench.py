@@ -95,7 +95,7 @@ def _check_places(job: Job, engine: TrtllmBench) -> None:
     if shutil.which(program, path=_environment(engine).get("PATH", os.defpath)) is None:
         raise EngineError(
             f"{job.scenario.name}: `{program}` was not found; trtllm-bench comes with TensorRT-LLM: run "
-            "pytest in NVIDIA's container (nvcr.io/nvidia/tensorrt-llm/release) or in the environment it is "
+            "pytest in NVIDIA's container (tensorrt-llm/release) or in the environment it is "
             "installed in, or give its place in engine.command"
         )
     if (job.artefacts / name).exists():

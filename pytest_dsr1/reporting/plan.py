@@ -44,6 +44,8 @@ def _script(loaded: LoadedScenario, gpu_setup: str) -> Iterable[str]:
         yield f"# set first: export {name}=..."
     for warning in loaded.warnings:
         yield f"# warning: {warning}"
+    if rest[:1] == ["set -eu"]:
+        yield rest.pop(0)
     if gpu_setup != "off":
         yield from shell_lines(scenario.gpu_setup, scenario.hardware.count)
     if scenario.dataset.path is None and scenario.engine.type == "trtllm-bench":

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -214,3 +215,19 @@ def test_command_line_options_by_version(version: str, offered: set[str], missin
 def test_any_version_text_is_a_dialect_or_a_message(text: str) -> None:
     with contextlib.suppress(UserError):
         assert dialect_of(text) in DIALECTS
+
+
+def test_the_documented_tables_are_these() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "trtllm-bench.md").read_text()
+    rows = [f"| {dialect} | {dialect.evidence} | {dialect.source} |" for dialect in DIALECTS]
+    for option, names in OPTIONS.items():
+        rows += [
+            f"| `{option}` | {name.since[0]}.{name.since[1]} | `{'not ' * name.inverted}{name.name}` "
+            f"| {name.evidence} | {name.source} |"
+            for name in names
+        ]
+    rows += [
+        f"| `{option}` | {name.since[0]}.{name.since[1]} | {name.evidence} | {name.source} |"
+        for option, name in dialects.COMMAND_LINE.items()
+    ]
+    assert [row for row in rows if row not in text] == []

@@ -320,8 +320,8 @@ def test_an_unexpected_error_is_a_sentence_and_a_traceback_in_the_log(
 
 
 INSTALL_TORCH = (
-    "install it with `pip install torch --index-url https://download.pytorch.org/whl/cpu` (PyTorch's CPU "
-    "build) or `pip install torch` (CUDA), then `pip install 'pytest-dsr1[embedded]'`"
+    "install PyTorch (without a GPU its CPU build, which its Start Locally page tells how to get), then "
+    "`pip install 'pytest-dsr1[embedded]'`"
 )
 
 

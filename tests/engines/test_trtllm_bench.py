@@ -236,6 +236,7 @@ FAILURES = {
         "left request records that cannot be used: {engine}/requests.json: was not written",
         "",
     ),
+    "fewer-records": ("recorded 3 requests, expected 4", ""),
     "truncated-requests": (
         "left request records that cannot be used: {engine}/requests.json: is cut off or not JSON: ",
         "",
@@ -274,6 +275,12 @@ def test_an_uncaught_exception_of_an_old_version(bench: Bench) -> None:
             "can take 25 minutes), raise engine.startup_timeout_s",
         ),
         (
+            "worker-death-hang",
+            {"startup_timeout_s": 2.0},
+            "lost a worker process; the kernel's out-of-memory killer does that when the host's memory runs "
+            "short: look at dmesg; it did not end within 2 s and was stopped",
+        ),
+        (
             "hang-run",
             {"run_timeout_s": 0.2},
             "did not finish within 0.2 s and was stopped, with 0 of 4 requests done; if it was only slow, "
@@ -304,7 +311,7 @@ def test_ctrl_c_leaves_nothing_running(bench: Bench, workers: Callable[[], list[
 def test_command_not_found(bench: Bench) -> None:
     assert error_of(bench, command=["no-such-bench"]) == (
         "small: `no-such-bench` was not found; trtllm-bench comes with TensorRT-LLM: run pytest in NVIDIA's "
-        "container (nvcr.io/nvidia/tensorrt-llm/release) or in the environment it is installed in, or give "
+        "container (tensorrt-llm/release) or in the environment it is installed in, or give "
         "its place in engine.command"
     )
 

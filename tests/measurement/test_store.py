@@ -82,7 +82,10 @@ def _a_folder_instead(folder: Path) -> None:
 
 
 def _write(name: str, text: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_text(text, encoding="utf-8") and None
+    def apply(folder: Path) -> None:
+        (folder / name).write_text(text, encoding="utf-8")
+
+    return apply
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {

@@ -158,3 +158,26 @@ def test_the_plugin_can_be_switched_off(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-p", "no:dsr1", "--dsr1-list")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*unrecognized arguments: --dsr1-list*"])
+
+
+def test_plan_prints_a_script_and_runs_nothing(suites: Suites) -> None:
+    result = suites.run("--dsr1-profile=alpha", "--dsr1-plan")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "# engine transformers, *",
+            "# scenario: alpha (*own/alpha.yaml)",
+            "# machine: any CPU",
+            "# expected: at most 2 s measured, *",
+            "pytest --dsr1-profile=alpha",
+        ]
+    )
+    assert suites.engine_runs == []
+
+
+@pytest.mark.parametrize("option", ["--dsr1-list", "--dsr1-plan"])
+def test_listing_and_planning_report_mistakes_like_a_run(suites: Suites, option: str) -> None:
+    suites.write("gamma", extra="loud: true\n")
+    result = suites.run(option, "--dsr1-profile=gamma")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*loud: unknown key*"])

@@ -29,7 +29,7 @@ from tests.standins.trtllm_bench.timing import Served, Speed, serve
 FAILURES = (
     *("oom", "killed", "silent-death", "worker-death", "hang-start", "hang-run", "sigint", "requests-failed"),
     *("no-report", "truncated-report", "nan-report", "fewer", "short-answers", "ignored-batch", "weights"),
-    *("no-requests", "truncated-requests", "stubborn-hang"),
+    *("no-requests", "truncated-requests", "fewer-records", "worker-death-hang"),
 )
 
 
@@ -62,7 +62,7 @@ class Program:
             self.log("Use user-provided max batch size and max num tokens.")
         self.log(f"Setting PyTorch max sequence length to {max(map(sum, lengths))}")
         self.log("Setting up throughput benchmark.")
-        _worker(stubborn=self.failure == "stubborn-hang")
+        _worker()
         self._load()
         if self.options["warmup"]:
             self.log("Setting up for warmup...")
@@ -72,7 +72,7 @@ class Program:
             self.log("Warmup done.")
         self.log("Starting benchmark...")
         self._bar(0, len(lengths))
-        if self.failure in {"hang-run", "stubborn-hang"}:
+        if self.failure == "hang-run":
             self._bar(len(lengths) // 10, len(lengths))
             time.sleep(600)
         served = self._serve(lengths, extra)
@@ -113,9 +113,11 @@ class Program:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.failure == "silent-death":
             os._exit(1)
-        if self.failure == "worker-death":
+        if self.failure.startswith("worker-death"):
             print("mpirun noticed that process rank 3 with PID 4711 on node dgx exited on signal 9 (Killed).")
             sys.stdout.flush()
+            if self.failure == "worker-death-hang":
+                time.sleep(600)
             os._exit(137)
 
     def _bar(self, done: int, total: int) -> None:
@@ -235,7 +237,7 @@ class Program:
                 "output": "<text>",
                 "output_tokens": r.output_tokens,
             }
-            for r in served
+            for r in served[: -1 if self.failure == "fewer-records" else None]
         ]
 
     def _write(self, option: str, content: str, truncated: str) -> None:
@@ -247,14 +249,12 @@ class Program:
             Path(path).write_text(content[:cut], encoding="utf-8")
 
 
-def _worker(*, stubborn: bool) -> None:
+def _worker() -> None:
     """A process that leaves the process group and the session, as MPI's workers may."""
     read, write = os.pipe()
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            if stubborn:
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
             if pids := os.environ.get("DSR1_STANDIN_PIDS"):
                 with Path(pids).open("a", encoding="utf-8") as file:
                     file.write(f"{os.getpid()}\n")
