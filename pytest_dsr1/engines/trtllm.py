@@ -93,7 +93,7 @@ class TrtllmEngine:
         if version is None:
             raise EngineError(
                 f"{job.scenario.name}: tensorrt_llm is not installed in {sys.executable}; run pytest in "
-                "NVIDIA's container (nvcr.io/nvidia/tensorrt-llm/release) or where TensorRT-LLM is installed"
+                "NVIDIA's container (tensorrt-llm/release) or where TensorRT-LLM is installed"
             )
         dialect, _ = choose_dialect(engine, version)
         request = job.artefacts / "job.json"
@@ -182,6 +182,8 @@ class Session:
                 f"the measurement was stopped early, after {len(heard.records)} of {job.workload.requests} "
                 "requests"
             )
+        if settings(job.scenario).eos_id >= 0:
+            yield "answers end at the end token (engine.eos_id), so output lengths were not checked"
         newest = DIALECTS[-1]
         if not settings(job.scenario).dialect and version_of(self._version) > newest.version:
             yield (

@@ -25,6 +25,7 @@ class TrtllmJob:
         dialect: the version those names are of, in words.
         dataset: JSONL with `input_ids` or `prompt`, and `output_tokens`, at least ``num_requests`` lines.
         tokenizer: the folder of the tokenizer for `prompt`; None where there is none.
+        end_id: the token that ends an answer; -1 for answers of exactly the wanted length.
         request_timings: ask for each request's times inside the engine.
         iteration_stats: read the statistics of iterations.
     """
@@ -35,6 +36,7 @@ class TrtllmJob:
     dataset: str
     num_requests: int
     tokenizer: str | None = None
+    end_id: int = -1
     streaming: bool = False
     request_timings: bool = False
     iteration_stats: bool = False

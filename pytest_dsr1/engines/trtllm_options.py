@@ -96,6 +96,7 @@ def worker_job(job: Job, dialect: Dialect) -> TrtllmJob:
         dataset=str(job.workload.path.absolute()),
         num_requests=job.workload.requests,
         tokenizer=None if random else folder,
+        end_id=engine.eos_id,
         streaming=engine.streaming,
         request_timings=engine.request_timings,
         iteration_stats=bool(engine.llm_api.enable_iter_perf_stats),

@@ -265,6 +265,8 @@ class TensorRtLlm(Part):
     """The share of free memory that the KV cache takes (0.9 by default)."""
     enable_chunked_context: bool = False
     """Split long inputs over steps. Off in every published measurement, on by default since 1.1."""
+    eos_id: Annotated[int, Field(ge=-1)] = -1
+    """The end token; -1 forces exact output lengths, as every published measurement did."""
     streaming: bool = False
     """Stream the answers, which gives TTFT and TPOT. Off in every published measurement."""
     llm_api: LlmApiOptions = Field(default_factory=LlmApiOptions)
@@ -284,8 +286,6 @@ class TrtllmBench(TensorRtLlm):
     """NVIDIA's benchmark command."""
     command: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["trtllm-bench"])
     """The program, with an optional prefix such as `[srun, --mpi=pmix, trtllm-llmapi-launch, trtllm-bench]`."""  # noqa: E501
-    eos_id: Annotated[int, Field(ge=-1)] = -1
-    """The end token; -1 forces exact output lengths, as every published measurement did."""
     scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
     """The capacity scheduler."""
     request_records: bool | None = None

@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pytest_dsr1.engines.base import EngineResult, Job, Observer, Phase, Request
 from pytest_dsr1.engines.trtllm import TrtllmEngine
 from pytest_dsr1.errors import Dsr1Error, EngineError
 from pytest_dsr1.measurement.metrics import from_records
+from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.workload.values import Workload
 from tests import builders
@@ -136,6 +138,14 @@ def test_a_streamed_run_gives_a_record_of_each_request(api: Api) -> None:
     assert result.series[-1][0] <= result.measured_to_s + 1
     assert from_records(result.records, result.gpus)["average_ttft"] > 0
     assert api.watcher.done[-1] == (6, 96)
+
+
+def test_an_end_token_ends_answers_and_lengths_are_not_checked(api: Api) -> None:
+    result = api.installed("1.2.1").run(eos_id=7)  # the stand-in makes nothing else
+    assert [record.output_tokens for record in result.records] == [1] * 6
+    assert result.warnings == (
+        "answers end at the end token (engine.eos_id), so output lengths were not checked",
+    )
 
 
 def test_never_more_requests_than_the_concurrency_are_under_way(api: Api) -> None:
@@ -367,7 +377,7 @@ def test_ctrl_c_while_the_weights_load(api: Api) -> None:
 def test_not_installed(api: Api) -> None:
     assert api.failure() == (
         f"small: tensorrt_llm is not installed in {sys.executable}; run pytest in NVIDIA's container "
-        "(nvcr.io/nvidia/tensorrt-llm/release) or where TensorRT-LLM is installed"
+        "(tensorrt-llm/release) or where TensorRT-LLM is installed"
     )
 
 
@@ -442,6 +452,20 @@ def test_a_tokenizer_that_cannot_be_loaded(api: Api) -> None:
     with pytest.raises(EngineError) as caught:
         TrtllmEngine().run(job, api.watcher)
     assert str(caught.value).startswith(f"small: {folder}: the tokenizer cannot be loaded: ")
+
+
+def test_the_recipe_in_the_docs_is_a_scenario_that_runs(api: Api) -> None:
+    text = (ROOT / "docs" / "trtllm-engine.md").read_text(encoding="utf-8")
+    recipe = textwrap.dedent(text[text.index("    name: llm-api-slice") : text.index("    END")])
+    path = api.folder / "llm-api.yaml"
+    path.write_text(recipe, encoding="utf-8")
+    loaded = load(path)
+    assert loaded.warnings == ()
+    job = replace(api.installed("1.2.1").job(), scenario=loaded.scenario)
+    result = TrtllmEngine().run(job, api.watcher)
+    assert result.gpus == 1
+    assert all(record.engine for record in result.records)
+    assert result.facts["iterations"]
 
 
 def test_the_script_names_the_arguments(api: Api) -> None:

@@ -27,6 +27,7 @@ class Request:
         self.id: int = message["id"]
         self.input_ids: list[int] = message["input_ids"]
         self.wanted: int = message["max_tokens"] - (FAIL == "short" and self.id == 2)
+        self.end_id: int = message["end_id"]
         self.streaming: bool = message["streaming"]
         self.metrics: bool = message["metrics"]
         self.times = [message["arrival_s"]]
@@ -131,6 +132,9 @@ class Executor:
         now = time.monotonic()
         if not request.made:
             request.times.append(now)
+        if request.end_id in tokens:
+            tokens = tokens[: tokens.index(request.end_id) + 1]
+            request.wanted = request.made + len(tokens)
         request.made += len(tokens)
         request.iterations += 1
         request.held += tokens

@@ -163,6 +163,7 @@ class LLM:
                 "id": output.id,
                 "input_ids": inputs,
                 "max_tokens": sampling.max_tokens,
+                "end_id": sampling.end_id,
                 "streaming": streaming,
                 "metrics": sampling.return_perf_metrics,
                 "arrival_s": time.monotonic(),
