@@ -1,4 +1,4 @@
-"""The engine trtllm through the plugin, on stand-ins: 8 H200s, and a package `tensorrt_llm`, version 1.2.1."""
+"""The engine trtllm through the plugin, on stand-ins: 8 H200s, and a package `tensorrt_llm` 1.2.1."""
 
 from __future__ import annotations
 
