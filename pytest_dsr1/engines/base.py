@@ -14,6 +14,21 @@ Phase = Literal["starting", "loading", "warm-up", "measuring", "finishing"]
 
 
 @dataclass(frozen=True, slots=True)
+class EngineTimes:
+    """A request's times inside the engine, in seconds on the host's monotonic clock.
+
+    Attributes:
+        arrival_s: when the engine took it; before ``first_scheduled_s`` it waits in the engine's queue, and
+            from then to ``first_token_s`` it is read (prefill).
+    """
+
+    arrival_s: float
+    first_scheduled_s: float
+    first_token_s: float
+    last_token_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRecord:
     """One request. Times are seconds on the host's monotonic clock (``time.monotonic``).
 
@@ -26,6 +41,7 @@ class RequestRecord:
         output_tokens: tokens out.
         decoding_iterations: steps that made them; fewer than tokens with MTP; None where unknown.
         error: why it failed; None if it did not.
+        engine: its times inside the engine, where it tells them.
     """
 
     id: int
@@ -36,6 +52,7 @@ class RequestRecord:
     output_tokens: int
     decoding_iterations: int | None = None
     error: str | None = None
+    engine: EngineTimes | None = None
 
 
 @dataclass(frozen=True, slots=True)

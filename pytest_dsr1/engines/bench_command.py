@@ -19,7 +19,7 @@ from pytest_dsr1.engines.dialects import (
     version_of,
 )
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario.model import Scenario, TrtllmBench
+from pytest_dsr1.scenario.model import Scenario, TensorRtLlm, TrtllmBench
 
 OPTIONS_FILE = "extra_llm_api_options.yaml"
 REPORT = "report.json"
@@ -72,7 +72,7 @@ def settings(scenario: Scenario) -> TrtllmBench:
     return scenario.engine
 
 
-def choose_dialect(engine: TrtllmBench, version: str | None) -> tuple[Dialect, str]:
+def choose_dialect(engine: TensorRtLlm, version: str | None) -> tuple[Dialect, str]:
     """The dialect for the installed ``version``, and a comment that says why.
 
     Raises:

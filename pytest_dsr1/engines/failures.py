@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_dsr1.engines.dialects import Dialect, next_to_try
-from pytest_dsr1.scenario.model import TrtllmBench
+from pytest_dsr1.scenario.model import TensorRtLlm, TrtllmBench
 
 SHOWN_LINES = 8
 """Lines of the log that a message repeats."""
@@ -63,8 +63,14 @@ def symptom(evidence: Evidence) -> str | None:
     text = "\n".join(evidence.lines)
     if key := _rejected_key(text):
         return _rejection(key, evidence.dialect)
+    return lost(evidence.lines, evidence.engine)
+
+
+def lost(lines: Sequence[str], engine: TensorRtLlm) -> str | None:
+    """What TensorRT-LLM's log says about memory that ran out or a worker that died; None if nothing."""
+    text = "\n".join(lines)
     if _MEMORY.search(text):
-        return f"ran out of GPU memory: {_less_memory(evidence.engine)}"
+        return f"ran out of GPU memory: {_less_memory(engine)}"
     if _WORKER.search(text):
         return (
             "lost a worker process; the kernel's out-of-memory killer does that when the host's memory runs "
@@ -101,13 +107,18 @@ def explain(evidence: Evidence) -> str:
     )
 
 
+def signal_name(number: int) -> str:
+    """``SIGKILL`` for 9; some signals have no name."""
+    return next((known.name for known in signal.Signals if known == number), f"signal {number}")
+
+
 def _killed(number: int) -> str:
-    name = next((known.name for known in signal.Signals if known == number), f"signal {number}")
+    name = signal_name(number)
     hint = "; the kernel's out-of-memory killer does that: look at dmesg" if name == "SIGKILL" else ""
     return f"was killed by {name}{hint}"
 
 
-def _less_memory(engine: TrtllmBench) -> str:
+def _less_memory(engine: TensorRtLlm) -> str:
     fraction = engine.kv_cache_free_gpu_mem_fraction or 0.9
     return f"lower engine.kv_cache_free_gpu_mem_fraction (now {fraction:g}), max_batch_size or max_num_tokens"
 

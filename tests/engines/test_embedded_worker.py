@@ -21,8 +21,9 @@ import pytest
 from pytest_dsr1.engines import embedded_worker
 from pytest_dsr1.engines.base import EngineResult, Job, Observer, Phase, RequestRecord
 from pytest_dsr1.engines.embedded import TransformersEngine
-from pytest_dsr1.engines.embedded_job import WorkerError, WorkerJob
+from pytest_dsr1.engines.embedded_job import WorkerJob
 from pytest_dsr1.engines.embedded_model import parameter_count, resolve_config
+from pytest_dsr1.engines.worker import WorkerError
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.workload.values import Workload
 from tests.builders import scenario
