@@ -57,6 +57,10 @@ class Selection:
         """Every scenario, in order."""
         return [self.load(path) for path in self.paths]
 
+    def usable(self) -> list[LoadedScenario]:
+        """Those of them that have no mistakes, once they were collected."""
+        return list(self._loaded.values())
+
     def place(self, path: Path) -> str:
         """The path of a scenario file in test ids.
 
@@ -110,8 +114,8 @@ class ScenarioFile(pytest.Module):
         loaded = self.config.stash[SELECTION].load(self.path) if self.obj else None
         for item in super().collect():
             if loaded and isinstance(item, pytest.Function) and item.originalname == "target":
-                index: int = item.callspec.params["_dsr1_target"]
-                item.obj = _located(_target, "target", loaded.where(f"targets.{index}"))
+                key = f"targets.{item.callspec.params['_dsr1_target']}"
+                item.obj = _located(_target, "target", loaded.where(key))
             yield item
 
     def funcnamefilter(self, name: str) -> bool:  # noqa: ARG002 - pytest's signature

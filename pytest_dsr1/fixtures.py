@@ -99,7 +99,7 @@ def _raise(error: Dsr1Error) -> NoReturn:
 
     failure = pytest.fail.Exception(str(error), pytrace=False)
     failure.dsr1_word = Word.INVALID  # type: ignore[attr-defined]
-    raise failure
+    raise failure from None
 
 
 def _listed(head: str, lines: Iterable[str], tail: str = "") -> str:

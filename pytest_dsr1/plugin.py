@@ -201,6 +201,17 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFi
     return scenario_file(parent, file_path)
 
 
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """With --collect-only: what must be set before the collected scenarios run."""
+    selection = config.stash.get(SELECTION, None)
+    if selection is None or not config.option.collectonly:
+        return []
+    from pytest_dsr1.reporting.listing import to_set
+
+    lines = (line for loaded in selection.usable() for line in to_set(loaded.scenario))
+    return [f"dsr1: set first: {line}" for line in dict.fromkeys(lines)]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give a test that asks for a scenario its own one, or a Python test every selected one."""
     if "dsr1_scenario" not in metafunc.fixturenames:
@@ -322,10 +333,12 @@ def _tell(config: pytest.Config, text: str) -> None:
 
 
 def _rewrite(config: pytest.Config, text: str) -> None:
-    """The same line again, as wide as the terminal at most."""
+    """The same line again, as wide as the terminal at most; empty text wipes it."""
     with _terminal(config) as reporter:
         reporter.ensure_newline()
         reporter.rewrite(text[: config.get_terminal_writer().fullwidth - 1], erase=True)
+        if not text:
+            reporter.rewrite("")  # what follows begins at the left edge
 
 
 def _writer(config: pytest.Config) -> tuple[bool, Callable[[str], None]]:

@@ -47,7 +47,7 @@ def records(count: int = 4, *, latency_s: float = 1.0, streaming: bool = True) -
 
 
 def measurement(folder: Path = Path("results"), **changes: Any) -> Measurement:
-    """A valid measurement of :func:`scenario`: 8 tok/s; fields, ``records`` and ``report`` can be replaced."""
+    """A valid measurement of :func:`scenario`: 8 tok/s; fields, ``records``, ``report`` can be replaced."""
     rows = changes.pop("records", records())
     report = changes.pop("report", {})
     result = EngineResult(rows, report, 100.0, 102.0, 0, versions={"torch": "2.13.0"})

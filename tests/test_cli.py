@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -71,3 +72,27 @@ def test_restore_puts_a_killed_run_back(library: Path, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert done.stdout.startswith(f"{machine.uuid(0)}: put back as it was before the run of 20")
     assert machine.gpu(0, "vboost") == "0"
+
+
+def test_dataset_writes_the_requests_of_a_profile(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.jsonl"
+    assert main(["dataset", "cpu-min-latency", str(path)]) == 0
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 10
+    assert {(len(row["input_ids"]), row["output_tokens"]) for row in rows} == {(64, 64)}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("profile", "file", "message"),
+    [
+        ("h200-min-latency", "x.jsonl", "h200-min-latency reads its requests from ${DSR1_DATASET}: nothing"),
+        ("cpu-min-latency", "missing/x.jsonl", "x.jsonl: cannot be written: No such file or directory"),
+        ("cpu-min-latncy", "x.jsonl", "no scenario is named 'cpu-min-latncy'; did you mean cpu-min-latency"),
+    ],
+)
+def test_a_dataset_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], profile: str, file: str, message: str
+) -> None:
+    assert main(["dataset", profile, str(tmp_path / file)]) == 1
+    assert message in capsys.readouterr().err

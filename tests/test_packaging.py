@@ -75,7 +75,7 @@ def test_the_wheel_works_in_an_empty_environment_and_folder(wheel: Path, tmp_pat
 
 
 def test_nvidias_container_is_left_as_it_is(wheel: Path, tmp_path: Path) -> None:
-    """Resolved against the container's pins: there is a solution, and none of the pinned is brought in or moved."""
+    """Resolved against its pins there is a solution, and nothing pinned is brought in or moved."""
     (tmp_path / "pins.txt").write_text("\n".join(CONTAINER_PINS), encoding="utf-8")
     (tmp_path / "in.txt").write_text(f"pytest-dsr1 @ {wheel.as_uri()}\nnumpy<2\n", encoding="utf-8")
     arguments = ["pip", "compile", "-q", "--no-header", "--no-annotate", "-c", "pins.txt", "in.txt"]

@@ -15,6 +15,10 @@ def create(engine: model.Engine) -> Engine:
         from pytest_dsr1.engines.trtllm_bench import TrtllmBenchEngine
 
         return TrtllmBenchEngine()
+    if engine.type == "trtllm":
+        from pytest_dsr1.engines.trtllm import TrtllmEngine
+
+        return TrtllmEngine()
     if engine.type == "openai":
         from pytest_dsr1.engines.openai import OpenAiEngine
 

@@ -14,6 +14,21 @@ Phase = Literal["starting", "loading", "warm-up", "measuring", "finishing"]
 
 
 @dataclass(frozen=True, slots=True)
+class EngineTimes:
+    """A request's times inside the engine, in seconds on the host's monotonic clock.
+
+    Attributes:
+        arrival_s: when the engine took it; before ``first_scheduled_s`` it waits in the engine's queue, and
+            from then to ``first_token_s`` it is read (prefill).
+    """
+
+    arrival_s: float
+    first_scheduled_s: float
+    first_token_s: float
+    last_token_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRecord:
     """One request. Times are seconds on the host's monotonic clock (``time.monotonic``).
 
@@ -28,6 +43,7 @@ class RequestRecord:
         error: why it failed; None if it did not.
         scheduled_s: when it was due in an open loop; its latency counts from here. None in a closed loop.
         events: events of the stream that carried tokens; None where the engine has no such thing.
+        engine: its times inside the engine, where it tells them.
     """
 
     id: int
@@ -40,6 +56,7 @@ class RequestRecord:
     error: str | None = None
     scheduled_s: float | None = None
     events: int | None = None
+    engine: EngineTimes | None = None
 
     @property
     def start_s(self) -> float:

@@ -24,6 +24,8 @@ from pytest_dsr1.errors import EngineError
 
 EVENTS_FD = "DSR1_EVENTS_FD"
 """The environment variable that tells a command which descriptor takes its events."""
+COMMANDS_FD = "DSR1_COMMANDS_FD"
+"""Likewise from which descriptor it reads what it is told; the descriptor's end is the end of its work."""
 MAX_LINE = 1_000_000
 """Bytes of a line that are kept."""
 
@@ -78,7 +80,8 @@ class Child:
 
     Standard output and error of the command are merged, appended to ``log`` as they come, and handed out by
     :meth:`read`. With ``events`` the command finds in the environment variable ``DSR1_EVENTS_FD`` a
-    descriptor whose lines are handed out as kind ``event`` and not logged. Standard input is empty.
+    descriptor whose lines are handed out as kind ``event`` and not logged; with ``commands`` it finds in
+    ``DSR1_COMMANDS_FD`` one from which it reads what :meth:`send` writes. Standard input is empty.
 
     When the command ends, on :meth:`stop`, on leaving the context in any way, and when this process dies in
     any way, each process it started is ended too: SIGTERM, ``grace_s`` seconds, SIGKILL.
@@ -96,6 +99,7 @@ class Child:
         cwd: Path,
         log: Path,
         events: bool = False,
+        commands: bool = False,
         grace_s: float = 5.0,
     ) -> None:
         self.argv = list(argv)
@@ -103,6 +107,8 @@ class Child:
         self._env = dict(env)
         self._cwd = cwd
         self._events = events
+        self._with_commands = commands
+        self._commands: int | None = None
         self._grace_s = grace_s
         self._lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
         self._report: dict[str, str] = {}
@@ -130,6 +136,12 @@ class Child:
                 sources[events] = "event"
                 passed.append(events_write)
                 self._env[EVENTS_FD] = str(events_write)
+            if self._with_commands:
+                commands_read, self._commands = os.pipe()
+                theirs.callback(os.close, commands_read)
+                lifeline_owner.callback(self.end_commands)
+                passed.append(commands_read)
+                self._env[COMMANDS_FD] = str(commands_read)
             lifeline_read, self._lifeline = os.pipe()
             theirs.callback(os.close, lifeline_read)
             lifeline_owner.callback(os.close, self._lifeline)
@@ -218,6 +230,18 @@ class Child:
                 f"processes {left} of {self.argv[0]} survive SIGKILL, so they hang in the kernel "
                 "(GPU driver?); look at dmesg, and reset the GPU or reboot before the next run"
             )
+
+    def send(self, command: str) -> None:
+        """Write a line to the command, at most a pipe's capacity (64 KiB) ahead of it; needs ``commands``."""
+        assert self._commands is not None
+        with contextlib.suppress(BrokenPipeError):  # it ended by itself, which read() tells
+            os.write(self._commands, f"{command}\n".encode())
+
+    def end_commands(self) -> None:
+        """Nothing more will be sent."""
+        if self._commands is not None:
+            os.close(self._commands)
+            self._commands = None
 
     def descendants(self) -> set[int]:
         """The ids of all processes that belong to this child now, the supervisor included."""

@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_dsr1.engines.worker import Item, WorkerError, input_ids, read_requests
+
 PREFILL_TOKENS = 16384
 """A larger prefill is split by requests, so that the experts' activations stay small beside the weights."""
-
-
-class WorkerError(Exception):
-    """Why there is no measurement, in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +47,6 @@ class WorkerJob:
         path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One request: its place in the dataset, its input, and how many tokens to make."""
-
-    id: int
-    input_ids: list[int]
-    output_tokens: int
-
-
 def read_items(path: Path, count: int, vocab_size: int) -> list[Item]:
     """The first ``count`` requests of a dataset that the workload room has already checked for form.
 
@@ -65,39 +54,26 @@ def read_items(path: Path, count: int, vocab_size: int) -> list[Item]:
         WorkerError: a request has text instead of token ids, or an id the model does not have.
     """
     items: list[Item] = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if len(items) == count:
-                break
-            if not line.strip():
-                continue
-            request = json.loads(line)
-            ids = request.get("input_ids") or request.get("logits")
-            if not ids:
-                raise WorkerError(
-                    f"{path}:{number}: the request has no `input_ids`, and the embedded engine has no "
-                    "tokenizer for `prompt`; write the dataset with token ids"
-                )
-            if not 0 <= min(ids) <= max(ids) < vocab_size:
-                wrong = min(ids) if min(ids) < 0 else max(ids)
-                raise WorkerError(
-                    f"{path}:{number}: token id {wrong} is outside the model's vocabulary of {vocab_size}; "
-                    "lower `dataset.vocab_size` or raise `vocab_size` in `model.random_weights.config`"
-                )
-            items.append(Item(len(items), ids, request["output_tokens"]))
-    if len(items) < count:
-        raise WorkerError(f"{path}: {len(items)} requests, expected at least {count} (`load.num_requests`)")
+    for number, request in read_requests(path, count):
+        ids = input_ids(request)
+        if not ids:
+            raise WorkerError(
+                f"{path}:{number}: the request has no `input_ids`, and the embedded engine has no "
+                "tokenizer for `prompt`; write the dataset with token ids"
+            )
+        if not 0 <= min(ids) <= max(ids) < vocab_size:
+            wrong = min(ids) if min(ids) < 0 else max(ids)
+            raise WorkerError(
+                f"{path}:{number}: token id {wrong} is outside the model's vocabulary of {vocab_size}; "
+                "lower `dataset.vocab_size` or raise `vocab_size` in `model.random_weights.config`"
+            )
+        items.append(Item(len(items), ids, request["output_tokens"]))
     return items
 
 
 def batched(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
     """Consecutive batches of ``size``; the last may be smaller."""
     return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def warmup_items(items: Sequence[Item], count: int) -> list[Item]:
-    """``count`` requests from the dataset, from its start again where it is shorter."""
-    return [items[i % len(items)] for i in range(count)]
 
 
 def prefill_chunks(batch: Sequence[Item]) -> Iterator[tuple[int, list[list[int]]]]:

@@ -1,23 +1,14 @@
 r"""The child program of the embedded engine: run a DeepSeek-V3-architecture model, and time it.
 
-`python -m pytest_dsr1.engines.embedded_worker JOB.json` reads a `WorkerJob` and writes events, one JSON
-object a line, to the descriptor named by the environment variable ``DSR1_EVENTS_FD``, or to standard output
-where that is not set. It needs torch and transformers besides the standard library. By hand, in a clone:
+`python -m pytest_dsr1.engines.embedded_worker JOB.json` reads a `WorkerJob` and writes the events of
+:mod:`pytest_dsr1.engines.worker`. It needs torch and transformers besides the standard library. By hand, in a
+clone:
 
     printf '{"task_id": %d, "input_ids": [5, 6, 7, 8], "output_tokens": 16}\n' $(seq 0 7) > data.jsonl
     echo '{"dataset": "data.jsonl", "concurrency": 4, "num_requests": 8, "warmup_requests": 4,
            "device": "cuda", "dtype": "bfloat16", "compile": true,
            "config": {"num_hidden_layers": 4, "first_k_dense_replace": 1}}' > job.json
     python -m pytest_dsr1.engines.embedded_worker job.json
-
-Events (key ``event``; ``time_s`` is ``time.monotonic``):
-
-* ``phase``: ``phase`` (loading, warm-up, measuring, finishing) and ``detail``;
-* ``progress``: measured ``requests`` and ``output_tokens`` so far;
-* ``record``: ``record``, the fields of a `RequestRecord`;
-* ``warning``: a ``message`` for a person;
-* ``result``: ``versions`` and ``facts``; the last event of a run that succeeded;
-* ``error``: a ``message`` in one sentence; the last event of a run that did not.
 
 Concurrency is closed-loop by batch: ``concurrency`` requests are submitted together, read (prefill), and
 decoded in step; the next batch starts when the longest of them ended. Every answer has exactly the wanted
@@ -35,19 +26,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from pytest_dsr1.engines.child import EVENTS_FD
-from pytest_dsr1.engines.embedded_job import (
-    Item,
-    WorkerError,
-    WorkerJob,
-    batched,
-    prefill_chunks,
-    read_items,
-    warmup_items,
-)
+from pytest_dsr1.engines.embedded_job import WorkerJob, batched, prefill_chunks, read_items
 from pytest_dsr1.engines.embedded_model import config_problems, parameter_count, resolve_config
+from pytest_dsr1.engines.worker import Events, Item, WorkerError, first_line, warmup_items
 
 if TYPE_CHECKING:
     import torch
@@ -56,28 +39,7 @@ if TYPE_CHECKING:
 
 SYNCHRONISE_STEPS = 16
 """Decode steps between two looks at the device: rare enough to cost nothing, often enough for progress."""
-PROGRESS_S = 0.2
 GIB = 1 << 30
-
-
-class Events:
-    """Where events go."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._next_progress_s = 0.0
-
-    def send(self, event: str, **fields: Any) -> None:
-        """Write one event."""
-        self._stream.write(json.dumps({"event": event, "time_s": time.monotonic(), **fields}) + "\n")
-        self._stream.flush()
-
-    def progress(self, requests: int, output_tokens: int) -> None:
-        """Write a progress event, unless the last one is younger than ``PROGRESS_S``."""
-        now = time.monotonic()
-        if now >= self._next_progress_s:
-            self._next_progress_s = now + PROGRESS_S
-            self.send("progress", requests=requests, output_tokens=output_tokens)
 
 
 def check_config(job: WorkerJob, config: dict[str, Any], known: frozenset[str]) -> None:
@@ -94,11 +56,6 @@ def check_config(job: WorkerJob, config: dict[str, Any], known: frozenset[str]) 
         raise WorkerError(f"model.random_weights.config: {'; '.join(problems)}")
 
 
-def first_line(error: BaseException) -> str:
-    """The beginning of an error's text; the log has all of it."""
-    return str(error).strip().partition("\n")[0]
-
-
 def import_libraries() -> dict[str, str]:
     """Import torch and transformers; return their versions.
 
@@ -111,8 +68,8 @@ def import_libraries() -> dict[str, str]:
     for name, install in (
         (
             "torch",
-            "install it with `pip install torch --index-url https://download.pytorch.org/whl/cpu` (PyTorch's "
-            "CPU build) or `pip install torch` (CUDA), then `pip install 'pytest-dsr1[embedded]'`",
+            "install PyTorch (without a GPU its CPU build, which its Start Locally page tells how to get), "
+            "then `pip install 'pytest-dsr1[embedded]'`",
         ),
         ("transformers", "install it with `pip install 'pytest-dsr1[embedded]'`"),
     ):
@@ -344,8 +301,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the job named on the command line; exit status 1 after an error event."""
     import traceback
 
-    descriptor = os.environ.get(EVENTS_FD)
-    events = Events(os.fdopen(int(descriptor), "w", encoding="utf-8") if descriptor else sys.stdout)
+    events = Events.open()
     try:
         Run(WorkerJob.load(Path(argv[0])), events).run()
     except WorkerError as error:

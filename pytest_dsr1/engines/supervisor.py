@@ -160,8 +160,9 @@ def main(arguments: list[str]) -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     supervisor = _Supervisor(lifeline, grace_s)
     supervisor.command = _start(arguments[4:])
-    if events := os.environ.get("DSR1_EVENTS_FD"):
-        os.close(int(events))
+    for name in ("DSR1_EVENTS_FD", "DSR1_COMMANDS_FD"):  # the command alone holds them
+        if descriptor := os.environ.get(name):
+            os.close(int(descriptor))
     while supervisor.wait_status is None and not supervisor.stop:
         supervisor.wait(None)
     left = supervisor.end_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pytest_dsr1.environment.values import Finding, GpuSample, Telemetry
 from pytest_dsr1.scenario.model import Validity
@@ -38,6 +39,9 @@ COVERED_SHARE = 0.9
 """The least share of the measured time that the samples must cover."""
 
 GPU_BUSY_PERCENT = 50
+
+NOTABLE_CAP_SHARE = 0.05
+"""A smaller share of the time at the software power cap is not worth a word in the overview."""
 
 
 def _clock(seconds: float) -> str:
@@ -208,12 +212,15 @@ def summary(telemetry: Telemetry, from_s: float, to_s: float) -> dict[str, objec
 
     ``gpus`` holds for each: ``gpu``, ``samples``, ``sm_clock_mhz_mean``, ``_min`` and ``_max``,
     ``power_w_mean``, ``temperature_c_max``, ``memory_used_gib_max``, ``utilization_percent_mean``,
-    ``energy_j``, ``throttled_share`` and ``reason_share`` (share of time by reason).
+    ``energy_j``, ``power_capped_share``, ``throttled_share`` and ``reason_share`` (share of time by reason).
     Means are over time. Beside it totals, and ``text``, the same in one line.
     """
     if not telemetry.gpus:
         return {}
-    gpus = [_gpu_summary(gpu, _spans(telemetry, gpu, from_s, to_s)) for gpu in telemetry.gpus]
+    gpus = []
+    for gpu in telemetry.gpus:
+        counted_j = _counted_energy_j(telemetry, gpu, from_s, to_s)
+        gpus.append(_gpu_summary(gpu, _spans(telemetry, gpu, from_s, to_s), counted_j))
     totals: dict[str, object] = {
         "power_w_total": _total(gpus, "power_w_mean"),
         "energy_j_total": _total(gpus, "energy_j"),
@@ -248,10 +255,27 @@ def _one_line(gpus: Sequence[dict[str, object]]) -> str:
         parts.append(f"at most {max(hottest):.0f} C")
     worst = max(_known(gpus, "throttled_share"), default=0.0)
     parts.append(f"throttled {worst:.1%} of the time" if worst else "not throttled")
+    capped = max(_known(gpus, "power_capped_share"), default=0.0)
+    if capped >= NOTABLE_CAP_SHARE:
+        parts.append(f"at the software power cap {capped:.0%} of the time")
     return ", ".join(parts)
 
 
-def _gpu_summary(gpu: int, spans: Sequence[_Span]) -> dict[str, object]:
+def _counted_energy_j(telemetry: Telemetry, gpu: int, from_s: float, to_s: float) -> float | None:
+    """What the energy counter grew by; between two of its readings it is taken to grow evenly."""
+    readings = [(s.time_s, s.energy_j) for s in telemetry.samples if s.gpu == gpu and s.energy_j is not None]
+
+    def at(time_s: float) -> float | None:
+        for (before_s, before_j), (after_s, after_j) in pairwise(readings):
+            if before_s <= time_s <= after_s:
+                return before_j + (after_j - before_j) * (time_s - before_s) / (after_s - before_s)
+        return None
+
+    begin_j, end_j = at(from_s), at(to_s)
+    return None if begin_j is None or end_j is None else end_j - begin_j
+
+
+def _gpu_summary(gpu: int, spans: Sequence[_Span], counted_j: float | None) -> dict[str, object]:
     def values(read: Callable[[GpuSample], float | None]) -> list[tuple[float, float]]:
         pairs = ((read(span.sample), span.seconds) for span in spans)
         return [(value, seconds) for value, seconds in pairs if value is not None]
@@ -261,11 +285,8 @@ def _gpu_summary(gpu: int, spans: Sequence[_Span]) -> dict[str, object]:
 
     clocks = values(lambda one: one.sm_clock_mhz)
     powers = values(lambda one: one.power_w)
-    energies = [value for value, _ in values(lambda one: one.energy_j)]
     covered_s = sum(span.seconds for span in spans)
-    energy_j = energies[-1] - energies[0] if len(energies) > 1 else None
-    if energy_j is None and powers:
-        energy_j = sum(watts * seconds for watts, seconds in powers)
+    summed_j = sum(watts * seconds for watts, seconds in powers) if powers else None
     shares = {name: _seconds(spans, bit) / covered_s for bit, name in REASONS.items()} if spans else {}
     return {
         "gpu": gpu,
@@ -277,7 +298,8 @@ def _gpu_summary(gpu: int, spans: Sequence[_Span]) -> dict[str, object]:
         "temperature_c_max": max((v for v, _ in values(lambda one: one.temperature_c)), default=None),
         "memory_used_gib_max": max((v for v, _ in values(lambda one: one.memory_used_gib)), default=None),
         "utilization_percent_mean": mean(values(lambda one: one.utilization_percent)),
-        "energy_j": energy_j,
+        "energy_j": summed_j if counted_j is None else counted_j,
+        "power_capped_share": _seconds(spans, SOFTWARE_POWER_CAP) / covered_s if spans else None,
         "throttled_share": _seconds(spans, THROTTLED) / covered_s if spans else None,
         "reason_share": {name: share for name, share in shares.items() if share},
     }

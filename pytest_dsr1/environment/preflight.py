@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +20,7 @@ from pytest_dsr1.environment.processes import describe_process
 from pytest_dsr1.environment.reading import GpuReading, MachineReading, gpu_list
 from pytest_dsr1.environment.tuning import tuning
 from pytest_dsr1.environment.values import Finding, SetupMode
-from pytest_dsr1.scenario.model import Hardware, Scenario, Transformers, TrtllmBench
+from pytest_dsr1.scenario.model import Hardware, Scenario, Transformers, Trtllm, TrtllmBench
 
 IDLE_MEMORY_GIB = 2.0
 """More used memory than this before the run belongs to somebody: an idle H200 shows about 0.5 GiB."""
@@ -274,6 +275,15 @@ def _software(scenario: Scenario, environ: Mapping[str, str]) -> Iterator[Findin
                 "its version is not known here: the newest options are used unless `engine.dialect` is given"
             )
             yield Finding("warning", "TensorRT-LLM", message)
+    elif isinstance(engine, Trtllm):
+        if version := installed_version("tensorrt-llm"):
+            yield Finding("ok", "TensorRT-LLM", version)
+        else:
+            message = (
+                f"tensorrt_llm is not installed in {sys.executable}; run pytest in NVIDIA's TensorRT-LLM "
+                "container"
+            )
+            yield Finding("mismatch", "TensorRT-LLM", message)
     elif isinstance(engine, Transformers):
         yield from _embedded(engine)
 

@@ -31,7 +31,8 @@ class Finding:
 class GpuSample:
     """One GPU at one moment. Times are seconds on the host's monotonic clock; None where NVML has no answer.
 
-    ``throttle_reasons`` is NVML's mask of clock-event reasons; ``energy_j`` counts since the driver's load.
+    ``throttle_reasons`` is NVML's mask of clock-event reasons; ``energy_j`` counts since the driver's load
+    and is read once a second.
     """
 
     time_s: float

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from pytest_dsr1.measurement.metrics import MetricValue
 from pytest_dsr1.scenario.metrics import METRICS
-from pytest_dsr1.scenario.model import Scenario, TrtllmBench
+from pytest_dsr1.scenario.model import Scenario, TensorRtLlm
 
 REPORT_TOLERANCE = 0.001
 """Relative difference above which an engine's report and its own request records disagree."""
@@ -45,7 +45,7 @@ def _disagreements(report: Mapping[str, float], records: Mapping[str, float]) ->
 
 def _acceptance(scenario: Scenario, metrics: Mapping[str, MetricValue]) -> Iterable[str]:
     engine = scenario.engine
-    speculative = engine.llm_api.speculative_config if isinstance(engine, TrtllmBench) else None
+    speculative = engine.llm_api.speculative_config if isinstance(engine, TensorRtLlm) else None
     measured = metrics.get("acceptance_length")
     if speculative is None or speculative.max_draft_len != 3 or measured is None:
         return

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.reporting.overview import machine
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario, Target
+from pytest_dsr1.scenario.variables import unset_variables
 from pytest_dsr1.verdict.targets import number
 
 if TYPE_CHECKING:
@@ -21,12 +23,19 @@ def _target(target: Target) -> str:
     return f"{metric.label} {bound} (tolerance {target.tolerance_percent:g}%)"
 
 
+def to_set(scenario: Scenario) -> Iterable[str]:
+    """The variables that must be set before the scenario runs, as a person sets them."""
+    return (f"export {name}=..." for name in unset_variables(scenario, os.environ))
+
+
 def _lines(scenario: Scenario) -> Iterable[str]:
     yield scenario.name
     yield f"    {scenario.description}"
     yield f"    {machine(scenario)}"
     for target in scenario.targets:
         yield f"    {_target(target)}"
+    for line in to_set(scenario):
+        yield f"    set first: {line}"
 
 
 def listing(scenarios: Sequence[LoadedScenario]) -> Iterable[str]:

@@ -5,7 +5,6 @@ Nothing runs but the version probe.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +13,8 @@ from pytest_dsr1.engines import create
 from pytest_dsr1.engines.base import Job
 from pytest_dsr1.environment.script import shell_lines
 from pytest_dsr1.measurement.run import expected_s, run_timeout_s
+from pytest_dsr1.reporting.listing import to_set
 from pytest_dsr1.scenario.model import Hardware, Length, Normal, Scenario
-from pytest_dsr1.scenario.variables import unset_variables
 from pytest_dsr1.workload.dataset import mean_tokens
 from pytest_dsr1.workload.values import Workload
 
@@ -40,10 +39,12 @@ def _script(loaded: LoadedScenario, gpu_setup: str) -> Iterable[str]:
     yield f"# scenario: {scenario.name} ({loaded.path})"
     yield f"# machine: {needed(scenario.hardware)}"
     yield f"# expected: {duration(scenario)}"
-    for name in unset_variables(scenario, os.environ):
-        yield f"# set first: export {name}=..."
+    for line in to_set(scenario):
+        yield f"# set first: {line}"
     for warning in loaded.warnings:
         yield f"# warning: {warning}"
+    if rest[:1] == ["set -eu"]:
+        yield rest.pop(0)
     if gpu_setup != "off":
         yield from shell_lines(scenario.gpu_setup, scenario.hardware.count)
     if scenario.dataset.path is None and scenario.engine.type == "trtllm-bench":

@@ -235,13 +235,11 @@ class LlmApiOptions(Part):
     """The engine's minimum-latency mode."""
 
 
-class TrtllmBench(Part):
-    """NVIDIA's `trtllm-bench throughput`, run as a child process with the published options."""
+class TensorRtLlm(Part):
+    """What every engine that runs TensorRT-LLM takes."""
 
-    type: Literal["trtllm-bench"]
-    """NVIDIA's benchmark command."""
-    command: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["trtllm-bench"])
-    """The program, with an optional prefix such as `[srun, --mpi=pmix, trtllm-llmapi-launch, trtllm-bench]`."""  # noqa: E501
+    type: str
+    """The engine."""
     dialect: str | None = None
     """The TensorRT-LLM version whose names are used, such as `1.2`; by default the installed one's."""
     tp: PositiveInt = 1
@@ -262,20 +260,38 @@ class TrtllmBench(Part):
     """Split long inputs over steps. Off in every published measurement, on by default since 1.1."""
     eos_id: Annotated[int, Field(ge=-1)] = -1
     """The end token; -1 forces exact output lengths, as every published measurement did."""
-    scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
-    """The capacity scheduler."""
     streaming: bool = False
     """Stream the answers, which gives TTFT and TPOT. Off in every published measurement."""
-    request_records: bool | None = None
-    """Ask for a record of each request (`--request_json`, which decodes every answer); by default up to 20 million output tokens."""  # noqa: E501
     llm_api: LlmApiOptions = Field(default_factory=LlmApiOptions)
     """Options of the LLM API."""
     environment: dict[VariableName, str] = Field(default_factory=dict)
-    """Environment variables of the command."""
+    """Environment variables of the engine's process."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
     """The longest time to the first measured request, in seconds; weights can load silently for 25 minutes."""  # noqa: E501
     run_timeout_s: Annotated[float, Field(gt=0)] | None = None
     """The longest measured time in seconds; by default three times the plan plus 10 minutes."""
+
+
+class TrtllmBench(TensorRtLlm):
+    """NVIDIA's `trtllm-bench throughput`, run as a child process with the published options."""
+
+    type: Literal["trtllm-bench"]
+    """NVIDIA's benchmark command."""
+    command: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["trtllm-bench"])
+    """The program, with an optional prefix such as `[srun, --mpi=pmix, trtllm-llmapi-launch, trtllm-bench]`."""  # noqa: E501
+    scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
+    """The capacity scheduler."""
+    request_records: bool | None = None
+    """Ask for a record of each request (`--request_json`, which decodes every answer); by default up to 20 million output tokens."""  # noqa: E501
+
+
+class Trtllm(TensorRtLlm):
+    """TensorRT-LLM's LLM API in a child process of ours: records of every request, early verdicts."""
+
+    type: Literal["trtllm"]
+    """`tensorrt_llm.LLM` of this Python environment (1.0 or newer)."""
+    request_timings: bool = False
+    """Ask for each request's times inside the engine (`return_perf_metrics`), which tell its queue from its prefill."""  # noqa: E501
 
 
 class Transformers(Part):
@@ -297,7 +313,7 @@ class Transformers(Part):
     """The longest measured time in seconds; by default three times the plan plus 10 minutes."""
 
 
-Engine = Annotated[TrtllmBench | Transformers | OpenAi, Field(discriminator="type")]
+Engine = Annotated[TrtllmBench | Trtllm | Transformers | OpenAi, Field(discriminator="type")]
 
 
 class Target(Part):

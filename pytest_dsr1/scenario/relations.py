@@ -11,8 +11,9 @@ from pytest_dsr1.scenario.model import (
     Length,
     Normal,
     Scenario,
+    TensorRtLlm,
     Transformers,
-    TrtllmBench,
+    Trtllm,
     Uniform,
 )
 from pytest_dsr1.scenario.rules import RELATIONS, Findings, Relation, must, should
@@ -34,28 +35,41 @@ def longest(length: Length) -> int:
 
 def _graphs(scenario: Scenario) -> CudaGraphConfig | None:
     engine = scenario.engine
-    return engine.llm_api.cuda_graph_config if isinstance(engine, TrtllmBench) else None
+    return engine.llm_api.cuda_graph_config if isinstance(engine, TensorRtLlm) else None
 
 
 def _speculates(scenario: Scenario) -> bool:
     engine = scenario.engine
-    return isinstance(engine, TrtllmBench) and engine.llm_api.speculative_config is not None
+    return isinstance(engine, TensorRtLlm) and engine.llm_api.speculative_config is not None
 
 
 @must("model.path", "model.random_weights", "engine.type")
 def _one_origin(scenario: Scenario) -> Findings:
-    """A model has either `path` (trtllm-bench, openai) or `random_weights` (transformers)."""
-    model, made_here = scenario.model, isinstance(scenario.engine, Transformers)
-    if isinstance(scenario.engine, OpenAi) and model.random_weights is None:
+    """A model has either `path` (trtllm-bench, trtllm, openai) or `random_weights` (transformers, trtllm)."""
+    model, engine = scenario.model, scenario.engine
+    if isinstance(engine, OpenAi) and model.random_weights is None:
         return  # a server that runs already has its model; one that is started has a rule of its own
-    wanted, other = ("random_weights", "path") if made_here else ("path", "random_weights")
+    if isinstance(engine, Trtllm):
+        if (model.path is None) == (model.random_weights is None):
+            found = "both" if model.path else "none"
+            yield "model", f"expected either `path` or `random_weights`; found {found}"
+        return
+    wanted, other = "path", "random_weights"
+    if isinstance(engine, Transformers):
+        wanted, other = other, wanted
     if getattr(model, wanted) is None:
-        yield "model", f"expected `{wanted}`, which the engine `{scenario.engine.type}` needs; found none"
+        yield "model", f"expected `{wanted}`, which the engine `{engine.type}` needs; found none"
     if getattr(model, other) is not None:
-        yield (
-            f"model.{other}",
-            f"not possible with the engine `{scenario.engine.type}`, which takes `{wanted}`",
-        )
+        yield f"model.{other}", f"not possible with the engine `{engine.type}`, which takes `{wanted}`"
+
+
+@must("model.quantization", "model.random_weights", "engine.type")
+def _random_weights_as_stored(scenario: Scenario) -> Findings:
+    """With the engine trtllm `random_weights` are quantized as `FP8_BLOCK_SCALES` or not at all."""
+    model = scenario.model
+    if isinstance(scenario.engine, Trtllm) and model.random_weights and model.quantization == "NVFP4":
+        wanted = "expected `FP8_BLOCK_SCALES` or `none`, as the weights are made here; found `NVFP4`"
+        yield "model.quantization", wanted
 
 
 @must("hardware.gpu", "hardware.count")
@@ -109,7 +123,7 @@ def _compile_needs_gpu(scenario: Scenario) -> Findings:
 def _ranks(scenario: Scenario) -> Findings:
     """`engine.tp` times `engine.pp` is `hardware.count`."""
     engine, count = scenario.engine, scenario.hardware.count
-    if isinstance(engine, TrtllmBench) and engine.tp * engine.pp != count:
+    if isinstance(engine, TensorRtLlm) and engine.tp * engine.pp != count:
         ranks = f"tp {engine.tp} x pp {engine.pp} = {engine.tp * engine.pp} GPUs"
         yield "engine.tp", f"expected tp x pp to be hardware.count, {count}; found {ranks}"
 
@@ -118,7 +132,7 @@ def _ranks(scenario: Scenario) -> Findings:
 def _ep_divides_tp(scenario: Scenario) -> Findings:
     """`engine.ep` divides `engine.tp`."""
     engine = scenario.engine
-    if isinstance(engine, TrtllmBench) and engine.ep is not None and engine.tp % engine.ep:
+    if isinstance(engine, TensorRtLlm) and engine.ep is not None and engine.tp % engine.ep:
         yield "engine.ep", f"expected a divisor of engine.tp, {engine.tp}; found {engine.ep}"
 
 
@@ -126,7 +140,7 @@ def _ep_divides_tp(scenario: Scenario) -> Findings:
 def _inputs_fit(scenario: Scenario) -> Findings:
     """Without chunked context `engine.max_num_tokens` is at least the longest input."""
     engine, longest_input = scenario.engine, longest(scenario.dataset.input_tokens)
-    if not isinstance(engine, TrtllmBench) or engine.enable_chunked_context:
+    if not isinstance(engine, TensorRtLlm) or engine.enable_chunked_context:
         return
     if engine.max_num_tokens is not None and engine.max_num_tokens < longest_input:
         wanted = (
@@ -140,7 +154,7 @@ def _sequences_fit(scenario: Scenario) -> Findings:
     """`engine.max_seq_len` is at least the longest input and output together."""
     engine, dataset = scenario.engine, scenario.dataset
     together = longest(dataset.input_tokens) + longest(dataset.output_tokens)
-    if isinstance(engine, TrtllmBench) and engine.max_seq_len is not None and engine.max_seq_len < together:
+    if isinstance(engine, TensorRtLlm) and engine.max_seq_len is not None and engine.max_seq_len < together:
         wanted = f"expected at least the longest input and output together, {together} tokens"
         yield "engine.max_seq_len", f"{wanted}; found {engine.max_seq_len}"
 
@@ -158,7 +172,7 @@ def _graph_sizes_agree(scenario: Scenario) -> Findings:
 def _one_kv_fraction(scenario: Scenario) -> Findings:
     """`engine.kv_cache_free_gpu_mem_fraction` and `kv_cache_config.free_gpu_memory_fraction` are equal."""
     engine = scenario.engine
-    if not isinstance(engine, TrtllmBench) or engine.llm_api.kv_cache_config is None:
+    if not isinstance(engine, TensorRtLlm) or engine.llm_api.kv_cache_config is None:
         return
     option, inner = (
         engine.kv_cache_free_gpu_mem_fraction,
@@ -225,7 +239,7 @@ def _targets_differ(scenario: Scenario) -> Findings:
 def _streamed_targets(scenario: Scenario) -> Findings:
     """TTFT, TPOT, gaps and output speed are targets only with `engine.streaming: true`."""
     engine = scenario.engine
-    if not isinstance(engine, TrtllmBench | OpenAi) or engine.streaming:
+    if not isinstance(engine, TensorRtLlm | OpenAi) or engine.streaming:
         return
     for index, target in enumerate(scenario.targets):
         if needs_streaming(target.metric):
@@ -256,11 +270,9 @@ def _per_gpu_needs_gpu(scenario: Scenario) -> Findings:
 def _attention_dp_load(scenario: Scenario) -> Findings:
     """With attention data parallelism `load.concurrency` is `engine.max_batch_size` times `engine.tp`."""
     engine, concurrency = scenario.engine, scenario.load.concurrency
-    if (
-        not isinstance(engine, TrtllmBench)
-        or not engine.llm_api.enable_attention_dp
-        or not engine.max_batch_size
-    ):
+    if not isinstance(engine, TensorRtLlm) or not engine.max_batch_size:
+        return
+    if not engine.llm_api.enable_attention_dp:
         return
     full = engine.max_batch_size * engine.tp
     if concurrency != full:
@@ -294,7 +306,7 @@ def _short_warmup(scenario: Scenario) -> Findings:
 def _per_user_without_queue(scenario: Scenario) -> Findings:
     """A per-user target stands where no request waits for its turn in the engine."""
     engine, concurrency = scenario.engine, scenario.load.concurrency
-    if not isinstance(engine, TrtllmBench) or engine.max_batch_size is None:
+    if not isinstance(engine, TensorRtLlm) or engine.max_batch_size is None:
         return
     slots = engine.max_batch_size * (engine.tp if engine.llm_api.enable_attention_dp else 1)
     for index, target in enumerate(scenario.targets):
@@ -307,7 +319,7 @@ def _per_user_without_queue(scenario: Scenario) -> Findings:
 def _graphs_cover_the_batch(scenario: Scenario) -> Findings:
     """The largest CUDA graph is `engine.max_batch_size`."""
     engine, graphs = scenario.engine, _graphs(scenario)
-    if not isinstance(engine, TrtllmBench) or engine.max_batch_size is None or graphs is None:
+    if not isinstance(engine, TensorRtLlm) or engine.max_batch_size is None or graphs is None:
         return
     largest = max(graphs.batch_sizes) if graphs.batch_sizes else graphs.max_batch_size
     if largest is not None and largest != engine.max_batch_size:
@@ -320,7 +332,7 @@ def _graphs_cover_the_batch(scenario: Scenario) -> Findings:
 def _whole_kv_cache_config(scenario: Scenario) -> Findings:
     """`kv_cache_config` holds `free_gpu_memory_fraction` and `enable_block_reuse: false`."""
     engine = scenario.engine
-    config = engine.llm_api.kv_cache_config if isinstance(engine, TrtllmBench) else None
+    config = engine.llm_api.kv_cache_config if isinstance(engine, TensorRtLlm) else None
     if config is None:
         return
     if config.free_gpu_memory_fraction is None:
@@ -337,7 +349,7 @@ def _whole_kv_cache_config(scenario: Scenario) -> Findings:
 def _relaxed_options_work(scenario: Scenario) -> Findings:
     """`relaxed_topk` and `relaxed_delta` stand with `use_relaxed_acceptance_for_thinking: true`."""
     engine = scenario.engine
-    config = engine.llm_api.speculative_config if isinstance(engine, TrtllmBench) else None
+    config = engine.llm_api.speculative_config if isinstance(engine, TensorRtLlm) else None
     if config is None or config.use_relaxed_acceptance_for_thinking:
         return
     for key in ("relaxed_topk", "relaxed_delta"):

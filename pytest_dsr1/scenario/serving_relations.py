@@ -8,7 +8,7 @@ from pytest_dsr1.scenario.serving import OpenAi, TraceArrival
 
 
 def needs_streaming(metric: str) -> bool:
-    """Whether trtllm-bench prints this metric only with `--streaming`."""
+    """Whether an engine that can stream tells this metric only with `streaming`."""
     return any(word in metric for word in ("ttft", "tpot", "gap")) or metric == "per_user_output_speed"
 
 

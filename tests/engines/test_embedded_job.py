@@ -11,14 +11,12 @@ from hypothesis import strategies as st
 
 from pytest_dsr1.engines.embedded_job import (
     PREFILL_TOKENS,
-    Item,
-    WorkerError,
     WorkerJob,
     batched,
     prefill_chunks,
     read_items,
-    warmup_items,
 )
+from pytest_dsr1.engines.worker import Item, WorkerError, warmup_items
 
 
 def write(path: Path, *requests: object) -> Path:

@@ -21,8 +21,9 @@ import pytest
 from pytest_dsr1.engines import embedded_worker
 from pytest_dsr1.engines.base import EngineResult, Job, Observer, Phase, RequestRecord
 from pytest_dsr1.engines.embedded import TransformersEngine
-from pytest_dsr1.engines.embedded_job import WorkerError, WorkerJob
+from pytest_dsr1.engines.embedded_job import WorkerJob
 from pytest_dsr1.engines.embedded_model import parameter_count, resolve_config
+from pytest_dsr1.engines.worker import WorkerError
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.workload.values import Workload
 from tests.builders import scenario
@@ -319,8 +320,8 @@ def test_an_unexpected_error_is_a_sentence_and_a_traceback_in_the_log(
 
 
 INSTALL_TORCH = (
-    "install it with `pip install torch --index-url https://download.pytorch.org/whl/cpu` (PyTorch's CPU "
-    "build) or `pip install torch` (CUDA), then `pip install 'pytest-dsr1[embedded]'`"
+    "install PyTorch (without a GPU its CPU build, which its Start Locally page tells how to get), then "
+    "`pip install 'pytest-dsr1[embedded]'`"
 )
 
 

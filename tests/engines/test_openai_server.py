@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -140,10 +139,6 @@ def test_option_that_a_server_lacks() -> None:
         launch_command(scenario(model={"name": "m", "path": "/m"}, engine=engine), 1)
 
 
-@pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("fastapi", "uvicorn", "openai", "rich")),
-    reason="transformers[serving] is not installed",
-)
 def test_real_transformers_serve(tmp_path: Path) -> None:
     """A tiny DeepSeek-V3 checkpoint, made here, served for real: exact lengths, TTFT and TPOT."""
     checkpoint = make_checkpoint(tmp_path / "checkpoint")

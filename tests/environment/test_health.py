@@ -222,9 +222,10 @@ def test_the_summary_is_json_with_units_in_its_names() -> None:
     told = summary(telemetry, FROM_S, TO_S)
     assert json.loads(json.dumps(told)) == told
     assert told == {
-        "text": "1490 MHz SM clock, 600 W each, at most 85 C, throttled 50.0% of the time",
+        "text": "1490 MHz SM clock, 600 W each, at most 85 C, throttled 50.0% of the time, "
+        "at the software power cap 50% of the time",
         "power_w_total": 600.0,
-        "energy_j_total": 59400.0,
+        "energy_j_total": 60000.0,
         "overhead_share": 0.01,
         "processes_visible": False,
         "gpus": [
@@ -238,7 +239,8 @@ def test_the_summary_is_json_with_units_in_its_names() -> None:
                 "temperature_c_max": 85,
                 "memory_used_gib_max": 120.0,
                 "utilization_percent_mean": 99.0,
-                "energy_j": 59400.0,
+                "energy_j": 60000.0,
+                "power_capped_share": 0.5,
                 "throttled_share": 0.5,
                 "reason_share": {"software power cap": 0.5, "hardware thermal slowdown": 0.5},
             }
@@ -247,8 +249,10 @@ def test_the_summary_is_json_with_units_in_its_names() -> None:
 
 
 def test_energy_without_a_counter_is_power_over_time() -> None:
-    gpu = first_gpu(summary(watched([0] * 100, power_w=500.0), FROM_S, TO_S))
-    assert gpu["energy_j"] == 59400.0
+    gpu = first_gpu(summary(watched([0] * 102, power_w=500.0), FROM_S, TO_S))
+    assert gpu["energy_j"] == 60000.0
+    gpu = first_gpu(summary(watched([0] * 102, power_w=500.0), FROM_S + 0.5, TO_S - 0.25))
+    assert gpu["energy_j"] == 59550.0
     samples = tuple(replace(one, energy_j=None) for one in watched([0] * 100).samples)
     gpu = first_gpu(summary(replace(watched([]), samples=samples), FROM_S, TO_S))
     assert gpu["energy_j"] == 60000.0

@@ -92,8 +92,8 @@ def test_free_space_of_a_folder_to_come(tmp_path: Path) -> None:
         ({}, None),
         ({"NVIDIA_PRODUCT_NAME": "TensorRT-LLM", "NVIDIA_BUILD_ID": "1234"}, "TensorRT-LLM build 1234"),
         (
-            {"CI_JOB_IMAGE": "nvcr.io/nvidia/tensorrt-llm/release:1.2.0"},
-            "nvcr.io/nvidia/tensorrt-llm/release:1.2.0",
+            {"CI_JOB_IMAGE": "registry.example/nvidia/tensorrt-llm/release:1.2.0"},
+            "registry.example/nvidia/tensorrt-llm/release:1.2.0",
         ),
         ({"SINGULARITY_CONTAINER": "/images/trtllm.sif"}, "/images/trtllm.sif"),
     ],

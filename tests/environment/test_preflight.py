@@ -277,6 +277,13 @@ BENCH = {"type": "trtllm-bench"}
             "`engine.dialect` is given",
         ),
         ({**BENCH, "command": ["sh"], "dialect": "1.0"}, {}, None),
+        ({"type": "trtllm"}, {"tensorrt-llm": "1.2.0"}, "ok TensorRT-LLM: 1.2.0"),
+        (
+            {"type": "trtllm"},
+            {},
+            f"mismatch TensorRT-LLM: tensorrt_llm is not installed in {sys.executable}; run pytest in "
+            "NVIDIA's TensorRT-LLM container",
+        ),
         (
             {"type": "transformers"},
             {},
@@ -311,9 +318,11 @@ def test_software(
 
 
 def _engine(raw: dict[str, object]) -> object:
-    from pytest_dsr1.scenario.model import Transformers, TrtllmBench
+    from pydantic import TypeAdapter
 
-    return (TrtllmBench if raw["type"] == "trtllm-bench" else Transformers).model_validate(raw)
+    from pytest_dsr1.scenario.model import Engine
+
+    return TypeAdapter[object](Engine).validate_python(raw)
 
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:

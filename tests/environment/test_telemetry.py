@@ -81,7 +81,7 @@ def test_every_reading_of_every_gpu_is_kept(two: FakeMachine, path: Path) -> Non
     assert sample.power_w == pytest.approx(650.5)
     times = [one.time_s for one in seen.samples]
     assert times == sorted(times)
-    energies = [one.energy_j or 0 for one in seen.samples if one.gpu == 1]
+    energies = [s.energy_j for s in seen.samples if s.gpu == 1 and s.energy_j is not None]
     assert energies == sorted(energies)
     assert energies[0] < energies[-1]
 

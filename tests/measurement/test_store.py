@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_dsr1.engines.base import EngineTimes
 from pytest_dsr1.environment.values import Telemetry
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.store import ResultFolder, load
@@ -28,7 +30,9 @@ def saved(root: Path) -> Path:
 
 def test_a_measurement_comes_back_as_it_was(tmp_path: Path) -> None:
     with create(tmp_path) as folder:
-        written = measurement(folder.path, telemetry=Telemetry(interval_s=0.1))
+        inside = EngineTimes(100.01, 100.02, 100.2, 100.9)
+        rows = tuple(replace(row, engine=inside) for row in records())
+        written = measurement(folder.path, telemetry=Telemetry(interval_s=0.1), records=rows)
         folder.complete(written)
     assert load(folder.path) == written
     assert folder.path == tmp_path / "small" / "20261123T200512Z"
@@ -78,7 +82,10 @@ def _a_folder_instead(folder: Path) -> None:
 
 
 def _write(name: str, text: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_text(text, encoding="utf-8") and None
+    def apply(folder: Path) -> None:
+        (folder / name).write_text(text, encoding="utf-8")
+
+    return apply
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {

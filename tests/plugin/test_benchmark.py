@@ -107,6 +107,12 @@ def test_a_test_with_a_benchmark_of_its_own(suites: Suites) -> None:
     assert names == {"own/alpha.yaml::measurement", "test_mine.py::test_mine[alpha]"}
 
 
+def test_the_histogram(suites: Suites) -> None:
+    # Apart: the picture's library changes how this process finds plugins.
+    suites.run_apart("--dsr1-profile=alpha,beta", "--benchmark-histogram=picture")
+    assert b"alpha::measurement" in (suites.pytester.path / "picture.svg").read_bytes()
+
+
 def test_the_json_is_where_it_was_asked_for(suites: Suites) -> None:
     suites.run("--dsr1-profile=alpha", "--benchmark-json=out.json")
     assert Path(suites.pytester.path / "out.json").exists()

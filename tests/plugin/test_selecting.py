@@ -78,6 +78,8 @@ def test_a_marker_chooses_measurements(suites: Suites) -> None:
 def test_collecting_touches_no_gpu_model_or_dataset(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
     """An H200 scenario with unset variables, on a machine without GPU, is listed all the same."""
     monkeypatch.delenv("DSR1_MODELS", raising=False)
+    result = suites.run("--collect-only", "--dsr1-profile=h200-max-throughput")
+    result.stdout.fnmatch_lines(["dsr1: set first: export DSR1_MODELS=..."])
     found = collect(suites, "--dsr1-profile=h200-max-throughput")
     assert "suites/h200/max-throughput.yaml::target[total_output_throughput]" in found
     assert not (suites.pytester.path / ".dsr1").exists()
@@ -105,7 +107,10 @@ def test_a_value_can_be_set_for_one_run(suites: Suites) -> None:
     result.stderr.fnmatch_lines(["*--dsr1-set load.concurency=4: *did you mean 'concurrency'?*"])
 
 
-def test_list_names_profiles_with_hardware_engine_and_targets(suites: Suites) -> None:
+def test_list_names_profiles_with_hardware_engine_and_targets(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DSR1_MODELS", raising=False)
     result = suites.run("--dsr1-list")
     assert result.ret == 0
     result.stdout.fnmatch_lines(
@@ -117,6 +122,7 @@ def test_list_names_profiles_with_hardware_engine_and_targets(suites: Suites) ->
             "h200-max-throughput",
             "    8 x NVIDIA H200, engine trtllm-bench",
             "    total output throughput >= 11,489 tok/s (tolerance 5%)",
+            "    set first: export DSR1_MODELS=...",
         ]
     )
 
@@ -158,3 +164,26 @@ def test_the_plugin_can_be_switched_off(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("-p", "no:dsr1", "--dsr1-list")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*unrecognized arguments: --dsr1-list*"])
+
+
+def test_plan_prints_a_script_and_runs_nothing(suites: Suites) -> None:
+    result = suites.run("--dsr1-profile=alpha", "--dsr1-plan")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "# engine transformers, *",
+            "# scenario: alpha (*own/alpha.yaml)",
+            "# machine: any CPU",
+            "# expected: at most 2 s measured, *",
+            "pytest --dsr1-profile=alpha",
+        ]
+    )
+    assert suites.engine_runs == []
+
+
+@pytest.mark.parametrize("option", ["--dsr1-list", "--dsr1-plan"])
+def test_listing_and_planning_report_mistakes_like_a_run(suites: Suites, option: str) -> None:
+    suites.write("gamma", extra="loud: true\n")
+    result = suites.run(option, "--dsr1-profile=gamma")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*loud: unknown key*"])

@@ -297,6 +297,43 @@ def test_a_gpu_slice_is_possible(tmp_path: Path) -> None:
     assert load_text(tmp_path, text.replace("total_output", "per_gpu_output")).warnings == ()
 
 
+LLM_API = ("  type: trtllm-bench", "  type: trtllm")
+PATH = "  path: ${DSR1_MODELS}/DeepSeek-R1\n"
+
+
+@pytest.mark.parametrize(
+    ("origin", "message"),
+    [
+        ("", "6:1: model: expected either `path` or `random_weights`; found none"),
+        (
+            f"{PATH}  random_weights: {{}}\n",
+            "6:1: model: expected either `path` or `random_weights`; found both",
+        ),
+    ],
+)
+def test_the_llm_api_takes_one_origin(tmp_path: Path, origin: str, message: str) -> None:
+    assert mistakes(tmp_path, changed(LLM_API, (PATH, origin))) == [f"s.yaml:{message}"]
+
+
+@pytest.mark.parametrize("origin", [PATH, "  random_weights: {}\n"])
+def test_the_llm_api_takes_either_origin(tmp_path: Path, origin: str) -> None:
+    assert load_text(tmp_path, changed(LLM_API, (PATH, origin))).warnings == ()
+
+
+def test_random_weights_cannot_be_nvfp4(tmp_path: Path) -> None:
+    text = changed(LLM_API, (PATH, "  random_weights: {}\n"), ("FP8_BLOCK_SCALES", "NVFP4"))
+    assert mistakes(tmp_path, text) == [
+        "s.yaml:9:3: model.quantization: expected `FP8_BLOCK_SCALES` or `none`, as the weights are made here; found `NVFP4`"
+    ]
+
+
+def test_the_rules_of_tensorrt_llm_hold_for_its_llm_api(tmp_path: Path) -> None:
+    text = changed(LLM_API, ("  tp: 8", "  tp: 8\n  pp: 2"))
+    assert mistakes(tmp_path, text) == [
+        "s.yaml:18:3: engine.tp: expected tp x pp to be hardware.count, 8; found tp 8 x pp 2 = 16 GPUs"
+    ]
+
+
 def test_nothing_is_said_about_what_rests_on_a_mistake(tmp_path: Path) -> None:
     text = changed(("  tp: 8", "  tp: eight"), ("  ep: 8", "  ep: 3"))
     assert len(mistakes(tmp_path, text)) == 1

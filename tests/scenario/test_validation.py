@@ -103,7 +103,7 @@ MALFORMED = [
     (
         "no engine type",
         ("  type: trtllm-bench\n", ""),
-        "17:3: engine.type: missing; expected one of 'openai', 'transformers', 'trtllm-bench'",
+        "17:3: engine.type: missing; expected one of 'openai', 'transformers', 'trtllm', 'trtllm-bench'",
     ),
     (
         "half a distribution",
@@ -115,7 +115,7 @@ MALFORMED = [
         "engine type",
         ("type: trtllm-bench", "type: trtlm-bench"),
         "17:9: engine.type: expected one of "
-        "'openai', 'transformers', 'trtllm-bench', found the text 'trtlm-bench'; did you mean 'trtllm-bench'?",
+        "'openai', 'transformers', 'trtllm', 'trtllm-bench', found the text 'trtlm-bench'; did you mean 'trtllm-bench'?",
     ),
     (
         "metric",
@@ -352,7 +352,7 @@ def test_all_mistakes_are_told_at_once_though_one_hides_others(tmp_path: Path) -
     )
     assert mistakes(tmp_path, text, "engine.max_batchsize=64") == [
         "s.yaml:2:1: descripton: unknown key; did you mean 'description'?",
-        "s.yaml:17:9: engine.type: expected one of 'openai', 'transformers', 'trtllm-bench', "
+        "s.yaml:17:9: engine.type: expected one of 'openai', 'transformers', 'trtllm', 'trtllm-bench', "
         "found the text 'trtlm-bench'; "
         "did you mean 'trtllm-bench'?",
         "s.yaml:19:3: engine.ep: expected a divisor of engine.tp, 8; found 3",

@@ -15,7 +15,7 @@ from pytest_dsr1.errors import EngineError
 
 
 class ScriptedEngine:
-    """Requests in batches of the concurrency, each of the same latency, a quarter of it to the first token."""
+    """Requests in batches of the concurrency, each of the same latency, a quarter to the first token."""
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
         load, latency_s = job.scenario.load, float(os.environ.get("SCRIPTED_LATENCY_S", "0.5"))

@@ -1,0 +1,115 @@
+"""The arguments of `tensorrt_llm.LLM` as pydantic classes, version by version, and strict.
+
+Written down from the LLM API reference of 1.0.0rc4 and the changes known since, independently of the plugin's
+table of dialects.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+_INSTALLED = tuple(int(part) for part in version("tensorrt_llm").split(".")[:2])
+
+
+def newer(*since: int) -> bool:
+    return since <= _INSTALLED
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+def _optional(kinds: dict[str, Any]) -> dict[str, Any]:
+    return {name: (kind | None, None) for name, kind in kinds.items()}
+
+
+def _make(name: str, kinds: dict[str, Any], **others: Any) -> Any:
+    return create_model(name, __base__=_Strict, **_optional(kinds), **others)
+
+
+KvCacheConfig = _make(
+    "KvCacheConfig",
+    {"max_tokens": int, **({"dtype": str} if newer(1, 1) else {})},
+    free_gpu_memory_fraction=(float, Field(default=0.9, gt=0, le=1)),
+    enable_block_reuse=(bool, True),
+)
+CudaGraphConfig = _make(
+    "CudaGraphConfig", {"batch_sizes": list[int], "max_batch_size": int, "enable_padding": bool}
+)
+MoeConfig = _make("MoeConfig", {"backend": str, "max_num_tokens": int})
+AttentionDpConfig = _make(
+    "AttentionDpConfig", {"enable_balance": bool, "batching_wait_iters": int, "timeout_iters": int}
+)
+
+
+class MTPDecodingConfig(_Strict):
+    decoding_type: ClassVar[str] = "MTP"
+    if newer(1, 3):
+        max_draft_len: int = 1
+    else:
+        num_nextn_predict_layers: int = 1
+    use_relaxed_acceptance_for_thinking: bool = False
+    relaxed_topk: int = 1
+    relaxed_delta: float = 0.0
+
+    @property
+    def drafts(self) -> int:
+        return int(getattr(self, "max_draft_len", getattr(self, "num_nextn_predict_layers", 0)))
+
+
+class NGramDecodingConfig(_Strict):
+    decoding_type: ClassVar[str] = "NGram"
+    max_matching_ngram_size: int = 4
+
+
+_CONFIGS: dict[str, Any] = {
+    "kv_cache_config": KvCacheConfig,
+    "cuda_graph_config": CudaGraphConfig,
+    "moe_config": MoeConfig,
+    "speculative_config": MTPDecodingConfig | NGramDecodingConfig,
+    **({"attention_dp_config": AttentionDpConfig} if newer(1, 1) else {"kv_cache_dtype": str}),
+}
+_FLAT: dict[str, Any] = {
+    "tokenizer": str,
+    "moe_expert_parallel_size": int,
+    "max_batch_size": int,
+    "max_num_tokens": int,
+    "max_seq_len": int,
+    "enable_attention_dp": bool,
+    "print_iter_log": bool,
+    "stream_interval": int,
+    "disable_overlap_scheduler": bool,
+    "allreduce_strategy": str,
+    "enable_autotuner": bool,
+    "enable_min_latency": bool,
+    "load_format": Literal["auto", "dummy"],
+    **({"max_batch_size": Annotated[int, Field(ge=8)]} if os.environ.get("DSR1_STANDIN_REFUSE") else {}),
+    **({"return_perf_metrics": bool} if newer(1, 1) else {}),
+}
+TorchLlmArgs: Any = _make(
+    "TorchLlmArgs",
+    _FLAT | _CONFIGS,
+    model=(str, ...),
+    skip_tokenizer_init=(bool, False),
+    trust_remote_code=(bool, False),
+    tensor_parallel_size=(int, 1),
+    pipeline_parallel_size=(int, 1),
+    enable_chunked_prefill=(bool, False),
+    enable_iter_perf_stats=(bool, False),
+)
+
+
+def update_llm_args_with_extra_dict(
+    llm_args: dict[str, Any], llm_args_dict: dict[str, Any]
+) -> dict[str, Any]:
+    """Lay the content of an options file over arguments; speculation is read by its decoding_type."""
+    extra = dict(llm_args_dict)
+    if "speculative_config" in extra:
+        config = dict(extra["speculative_config"])
+        kinds = {kind.decoding_type: kind for kind in (MTPDecodingConfig, NGramDecodingConfig)}
+        extra["speculative_config"] = kinds[config.pop("decoding_type")](**config)
+    return llm_args | extra
