@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 _OF_THE_MACHINE = ("GPU", "NVIDIA driver", "CUDA_VISIBLE_DEVICES")
-"""How findings begin that ``--dsr1-allow-mismatch`` helps with; missing software or disk space it does not."""
+"""How findings begin that ``--dsr1-allow-mismatch`` helps with; with missing software it does not."""
 _ALLOW = "--dsr1-allow-mismatch runs all the same and keeps this as a warning"
 
 
