@@ -29,8 +29,11 @@ def _dataset(options: argparse.Namespace) -> int:
     from pytest_dsr1.workload.synthetic import write_synthetic
 
     catalogue = discover([Path(folder) for folder in options.suites])
-    (path,) = catalogue.select(options.profile)[:1]
-    scenario = load(path, catalogue=catalogue).scenario
+    named = Path(options.profile)
+    paths = [named] if named.is_file() else catalogue.select(options.profile)
+    if len(paths) != 1:
+        raise UserError(f"{options.profile}: fits {len(paths)} scenarios; a dataset is that of one")
+    scenario = load(paths[0], overrides=options.set, catalogue=catalogue).scenario
 
     if scenario.dataset.path is not None:
         raise UserError(f"{scenario.name} reads its requests from {scenario.dataset.path}: nothing to write")
@@ -71,9 +74,10 @@ def _parser() -> argparse.ArgumentParser:
         description="Write the synthetic requests of a profile to a file in trtllm-bench's JSONL format: the "
         "same bytes that a run would send.",
     )
-    dataset.add_argument("profile", help="the profile's name")
+    dataset.add_argument("profile", help="the profile's name, or a scenario file")
     dataset.add_argument("file", help="the file to write")
     dataset.add_argument("--suites", action="append", default=[], help="a folder of scenarios of your own")
+    dataset.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
     dataset.set_defaults(run=_dataset)
     return parser
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.errors import Dsr1Error, UserError
 
 if TYPE_CHECKING:
     from pytest_dsr1.scenario.loading import LoadedScenario
@@ -50,7 +51,14 @@ class Selection:
         if path not in self._loaded:
             from pytest_dsr1.scenario.loading import load
 
-            self._loaded[path] = load(path, overrides=self._overrides, catalogue=self._catalogue)
+            loaded = load(path, overrides=self._overrides, catalogue=self._catalogue)
+            for other in self._loaded.values():
+                if other.scenario.name == loaded.scenario.name:
+                    raise UserError(
+                        f"{path}: is named {loaded.scenario.name}, and so is {other.path}; a run takes each "
+                        "name once, since results are kept by it: rename one, or run them one after the other"
+                    )
+            self._loaded[path] = loaded
         return self._loaded[path]
 
     def all(self) -> list[LoadedScenario]:
@@ -81,9 +89,16 @@ SELECTION = pytest.StashKey[Selection]()
 
 
 def named_files(config: pytest.Config) -> list[Path]:
-    """The YAML files given as arguments; a folder that is walked names none."""
+    """The YAML files given as arguments, as pytest itself will name them; a folder that is walked names none.
+
+    Raises:
+        UserError: a folder stands where a scenario file was named.
+    """
     names = [argument.split("::")[0] for argument in config.args]
-    paths = [(config.invocation_params.dir / name).resolve() for name in names if name.endswith(SUFFIXES)]
+    paths = [Path(os.path.abspath(config.invocation_params.dir / n)) for n in names if n.endswith(SUFFIXES)]  # noqa: PTH100 - not through links
+    for path in paths:
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; expected a scenario file")
     return [path for path in paths if path.is_file()]
 
 
@@ -134,10 +149,10 @@ def _environment(dsr1_preflight: object) -> None:
     """The machine is what the scenario says; the fixture raises otherwise."""
 
 
-def _target(dsr1_verdict: Any) -> None:
+def _target(_dsr1_verdict: Any) -> None:
     """The target is met."""
-    if dsr1_verdict.word != "PASS":
-        pytest.fail(dsr1_verdict.message, pytrace=False)
+    if _dsr1_verdict.word != "PASS":
+        pytest.fail(_dsr1_verdict.message, pytrace=False)
 
 
 def _located(body: Callable[[Any], None], name: str, where: str) -> FunctionType:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from pytest_dsr1.workload.values import Workload
 
 
+_OF_THE_MACHINE = ("GPU", "NVIDIA driver", "CUDA_VISIBLE_DEVICES")
+"""How findings begin that ``--dsr1-allow-mismatch`` helps with; with missing software it does not."""
 _ALLOW = "--dsr1-allow-mismatch runs all the same and keeps this as a warning"
 
 
@@ -43,6 +46,7 @@ class Outcome:
         findings: of the preflight.
         measurement: None until it was measured, or when it failed.
         error: why there is none; raised again in every test that asks for it.
+        folder: where the run is saved, also when it failed.
         verdicts: one a judged target.
         benchmarked: its measurement was given to pytest-benchmark.
     """
@@ -52,6 +56,7 @@ class Outcome:
     findings: tuple[Finding, ...] = ()
     measurement: Measurement | None = None
     error: Dsr1Error | None = None
+    folder: Path | None = None
     verdicts: list[Verdict] = field(default_factory=list)
     benchmarked: bool = False
 
@@ -63,7 +68,8 @@ class Outcome:
         mismatches = [f"{f.subject}: {f.message}" for f in self.findings if f.severity == "mismatch"]
         if not mismatches or self.measurement is not None:
             return None
-        return _listed("this machine is not the scenario's", mismatches, _ALLOW)
+        hardware = any(line.startswith(_OF_THE_MACHINE) for line in mismatches)
+        return _listed("this machine cannot run the scenario", mismatches, _ALLOW if hardware else "")
 
 
 Watch = Callable[["Scenario", float, Callable[[], str]], AbstractContextManager["Observer"]]
@@ -124,6 +130,7 @@ def dsr1_scenario(request: pytest.FixtureRequest) -> Scenario:
     try:
         return resolve(loaded.scenario, os.environ)
     except Dsr1Error as error:
+        _outcome(request, loaded.scenario).error = error
         _raise(error)
 
 
@@ -214,6 +221,9 @@ def dsr1_measurement(request: pytest.FixtureRequest, dsr1_scenario: Scenario) ->
             _measure(request, dsr1_scenario, outcome)
         except Dsr1Error as error:
             outcome.error = error
+        except KeyboardInterrupt:
+            outcome.error = InvalidRunError("interrupted")
+            raise
     if outcome.error is not None:
         _raise(outcome.error)
     assert outcome.measurement is not None
@@ -248,6 +258,7 @@ def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Outcom
             workload=ready[2],
             results=session.results,
             watch=lambda expected_s, gpus: session.watch(scenario, expected_s, gpus),
+            saved_in=partial(setattr, outcome, "folder"),
         )
     outcome.measurement = measurement
     reasons = invalid_reasons(measurement)
@@ -276,7 +287,9 @@ def _dsr1_target(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def dsr1_verdict(request: pytest.FixtureRequest, _dsr1_target: int, dsr1_measurement: Measurement) -> Verdict:
+def _dsr1_verdict(
+    request: pytest.FixtureRequest, _dsr1_target: int, dsr1_measurement: Measurement
+) -> Verdict:
     """The verdict on the target of a scenario's test."""
     from pytest_dsr1.measurement.store import write_verdicts
     from pytest_dsr1.verdict.targets import judge
@@ -288,7 +301,11 @@ def dsr1_verdict(request: pytest.FixtureRequest, _dsr1_target: int, dsr1_measure
         where = outcome.loaded.where(f"targets.{_dsr1_target}")
         verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {dsr1_measurement.folder}")
     outcome.verdicts.append(verdict)
-    write_verdicts(dsr1_measurement.folder, [asdict(v) for v in outcome.verdicts])
+    if not request.config.stash[SESSION].replay:  # a replay leaves the verdict of record alone
+        try:
+            write_verdicts(dsr1_measurement.folder, [asdict(v) for v in outcome.verdicts])
+        except Dsr1Error as error:
+            _raise(error)
     if verdict.word is Word.INVALID:
         _raise(InvalidRunError(verdict.message))
     return verdict

@@ -20,6 +20,7 @@ from pytest_dsr1.fixtures import (
     Session,
     _dsr1_benchmark,
     _dsr1_target,
+    _dsr1_verdict,
     dsr1_dataset,
     dsr1_engine,
     dsr1_gpu,
@@ -27,17 +28,18 @@ from pytest_dsr1.fixtures import (
     dsr1_model,
     dsr1_preflight,
     dsr1_scenario,
-    dsr1_verdict,
 )
 
 if TYPE_CHECKING:
     from pytest_dsr1.engines.base import Observer
+    from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.model import Scenario
     from pytest_dsr1.scenario.profiles import Catalogue
 
 __all__ = [
     "_dsr1_benchmark",
     "_dsr1_target",
+    "_dsr1_verdict",
     "dsr1_dataset",
     "dsr1_engine",
     "dsr1_gpu",
@@ -45,7 +47,6 @@ __all__ = [
     "dsr1_model",
     "dsr1_preflight",
     "dsr1_scenario",
-    "dsr1_verdict",
 ]
 
 
@@ -105,9 +106,16 @@ def pytest_configure(config: pytest.Config) -> None:
     """Select the scenarios. With none selected nothing more of the plugin is loaded."""
     config.addinivalue_line("markers", "dsr1: a test made from a scenario file")
     replay = config.getoption("--dsr1-replay")
-    profiles = ",".join(config.getoption("--dsr1-profile") or ())
-    arguments = named_files(config)
+    given: list[str] | None = config.getoption("--dsr1-profile")
+    profiles = ",".join(given or ())
+    if given is not None and not profiles.strip(", "):
+        raise pytest.UsageError("--dsr1-profile names no scenario; `pytest --dsr1-list` shows what there is")
+    try:
+        arguments = named_files(config)
+    except Dsr1Error as error:
+        raise pytest.UsageError(str(error)) from None
     if not (profiles or replay or arguments):
+        _refuse_without_selection(config)
         return
     _refuse_xdist(config)
     selection = _select(config, profiles, arguments, replay)
@@ -126,6 +134,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.args.extend(named)
     elif named:
         config.args[:] = named
+
+
+def _refuse_without_selection(config: pytest.Config) -> None:
+    """What only a scenario can use must not be passed over in silence."""
+    listing = config.getoption("--dsr1-list") or config.getoption("--dsr1-plan")
+    if config.getoption("--dsr1-set") and not listing:
+        raise pytest.UsageError("--dsr1-set changes scenarios, and none is selected: add --dsr1-profile=NAME")
 
 
 def _refuse_xdist(config: pytest.Config) -> None:
@@ -170,27 +185,42 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """``--dsr1-list`` and ``--dsr1-plan`` print and end; nothing is collected."""
     if not (config.getoption("--dsr1-list") or config.getoption("--dsr1-plan")):
         return None
+    problems: list[str] = []
     try:
         catalogue = _catalogue(config)
         names = ",".join(config.getoption("--dsr1-profile") or ())
         chosen = catalogue.select(names) if names else []
         paths = chosen or named_files(config) or catalogue.select("*")
         selection = Selection(paths, (), catalogue, config.getoption("--dsr1-set"), config.rootpath, {})
-        for line in _printed(config, selection):
+        loaded = []
+        for path in selection.paths:
+            try:
+                loaded.append(selection.load(path))
+            except Dsr1Error as error:  # the others are shown all the same
+                problems.append(str(error))
+        for line in _printed(config, loaded, catalogue):
             print(line)
     except Dsr1Error as error:
-        raise pytest.UsageError(str(error)) from None
+        problems.append(str(error))
+    if problems:
+        raise pytest.UsageError("\n".join(problems))
     return 0
 
 
-def _printed(config: pytest.Config, selection: Selection) -> Iterable[str]:
+def _printed(config: pytest.Config, loaded: list[LoadedScenario], catalogue: Catalogue) -> Iterable[str]:
     if config.getoption("--dsr1-list"):
         from pytest_dsr1.reporting.listing import listing
 
-        return listing(selection.all())
-    from pytest_dsr1.reporting.plan import plan
+        return listing(loaded)
+    from pytest_dsr1.reporting.plan import Asked, plan
 
-    return plan(selection.all(), config.getoption("--dsr1-gpu-setup"))
+    asked = Asked(
+        gpu_setup=config.getoption("--dsr1-gpu-setup"),
+        overrides=tuple(config.getoption("--dsr1-set")),
+        suites=tuple(config.getoption("--dsr1-suites")),
+        profiles=frozenset(catalogue.names),
+    )
+    return plan(loaded, asked)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFile | None:
@@ -272,7 +302,7 @@ def _note(session: Session, item: pytest.Item, call: pytest.CallInfo[None], outc
 
     error = call.excinfo.value if call.excinfo else None
     word: Word | None = getattr(error, "dsr1_word", None)
-    verdict = getattr(item, "funcargs", {}).get("dsr1_verdict")
+    verdict = getattr(item, "funcargs", {}).get("_dsr1_verdict")
     if call.when == "call":
         word = verdict.word if verdict else (Word.FAIL if error else Word.PASS)
     elif call.when == "setup" and word is None:
@@ -328,8 +358,9 @@ def _terminal(config: pytest.Config) -> Generator[Any]:
 def _tell(config: pytest.Config, text: str) -> None:
     """A line of its own, at once."""
     with _terminal(config) as reporter:
-        reporter.ensure_newline()
-        reporter.write_line(text)
+        if reporter is not None:  # -p no:terminal
+            reporter.ensure_newline()
+            reporter.write_line(text)
 
 
 def _rewrite(config: pytest.Config, text: str) -> None:
@@ -343,7 +374,8 @@ def _rewrite(config: pytest.Config, text: str) -> None:
 
 def _writer(config: pytest.Config) -> tuple[bool, Callable[[str], None]]:
     reporter: Any = config.pluginmanager.getplugin("terminalreporter")
-    return reporter.isatty, partial(_rewrite if reporter.isatty else _tell, config)
+    terminal = reporter is not None and reporter.isatty
+    return terminal, partial(_rewrite if terminal else _tell, config)
 
 
 def _counter(config: pytest.Config, what: str) -> AbstractContextManager[Callable[[int, int], None]]:

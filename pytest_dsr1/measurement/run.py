@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_dsr1.engines.base import Engine, EngineResult, Job, Observer, Phase, RequestRecord
 from pytest_dsr1.errors import Dsr1Error
@@ -90,6 +90,23 @@ def _versions(result: EngineResult) -> dict[str, FactValue]:
     return {f"engine.{name}": version for name, version in result.versions.items()}
 
 
+def _options(scenario: Scenario) -> dict[str, FactValue]:
+    """What was asked of the engine, flat: ``option.engine.tp``, ``option.load.concurrency`` ..."""
+    flat: dict[str, FactValue] = {}
+
+    def add(key: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                add(f"{key}.{name}", inner)
+        elif value is not None:
+            flat[key] = [str(item) for item in value] if isinstance(value, list) else value
+
+    asked = scenario.model_dump(mode="json")
+    for part in ("engine", "load", "gpu_setup"):
+        add(f"option.{part}", asked[part])
+    return flat
+
+
 def measure(
     scenario: Scenario,
     place: str,
@@ -101,8 +118,9 @@ def measure(
     workload: Workload,
     results: Path,
     watch: Watch,
+    saved_in: Callable[[Path], None],
 ) -> Measurement:
-    """Run the scenario once and save it.
+    """Run the scenario once and save it; ``saved_in`` is told the folder before anything can fail in it.
 
     Raises:
         Dsr1Error: the run failed; the result folder says so too.
@@ -110,6 +128,7 @@ def measure(
     started = datetime.now(timezone.utc)
     unix_minus_monotonic_s = time.time() - time.monotonic()
     with ResultFolder.create(results, scenario, place, started) as folder:
+        saved_in(folder.path)
         try:
             with (
                 machine.watched(folder.path / "telemetry.jsonl") as watched,
@@ -117,29 +136,31 @@ def measure(
             ):
                 job = Job(scenario, workload, folder.engine, run_timeout_s(scenario))
                 result = engine.run(job, _Recorder(watcher, folder, machine))
+            from_s, to_s = result.measured_from_s, result.measured_to_s
+            told = from_records(result.records, result.gpus) | of_scenario(result.records, scenario)
+            metrics = combine(result.report, told)
+            doubts = suspicions(scenario, result.report, told, metrics)
+            measurement = Measurement(
+                scenario=scenario,
+                place=place,
+                started_utc=started.isoformat(timespec="seconds"),
+                unix_minus_monotonic_s=unix_minus_monotonic_s,
+                workload=workload,
+                fingerprint=machine.fingerprint(
+                    {**_content(checkpoint, workload), **_versions(result), **_options(scenario)}
+                ),
+                findings=(*findings, *machine.findings, *machine.assess(from_s, to_s)),
+                result=replace(result, warnings=(*workload.warnings, *result.warnings, *doubts)),
+                telemetry=watched.telemetry,
+                metrics=metrics,
+                folder=folder.path,
+                gpu_health=machine.summary(from_s, to_s),
+            )
+            folder.complete(measurement)
         except Dsr1Error as error:
             folder.fail(str(error))
             raise
         except BaseException as error:
             folder.fail(f"ended by {type(error).__name__}")
             raise
-        from_s, to_s = result.measured_from_s, result.measured_to_s
-        told = from_records(result.records, result.gpus) | of_scenario(result.records, scenario)
-        metrics = combine(result.report, told)
-        doubts = suspicions(scenario, result.report, told, metrics)
-        measurement = Measurement(
-            scenario=scenario,
-            place=place,
-            started_utc=started.isoformat(timespec="seconds"),
-            unix_minus_monotonic_s=unix_minus_monotonic_s,
-            workload=workload,
-            fingerprint=machine.fingerprint({**_content(checkpoint, workload), **_versions(result)}),
-            findings=(*findings, *machine.findings, *machine.assess(from_s, to_s)),
-            result=replace(result, warnings=(*workload.warnings, *result.warnings, *doubts)),
-            telemetry=watched.telemetry,
-            metrics=metrics,
-            folder=folder.path,
-            gpu_health=machine.summary(from_s, to_s),
-        )
-        folder.complete(measurement)
     return measurement

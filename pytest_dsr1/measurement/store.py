@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -32,7 +33,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pytest_dsr1.engines.base import RequestRecord
 from pytest_dsr1.environment.values import GpuSample
-from pytest_dsr1.errors import UserError
+from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.dumping import dump
 from pytest_dsr1.scenario.model import Scenario
@@ -46,6 +47,18 @@ def write_atomically(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+@contextmanager
+def saving(folder: Path) -> Iterator[None]:
+    """Turns the failures of a disk into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidRunError(
+            f"{folder}: results cannot be written: {error.strerror}; make room there, or give another folder "
+            "with --dsr1-results=DIR"
+        ) from None
 
 
 class ResultFolder:
@@ -89,24 +102,29 @@ class ResultFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._records.close()
+        with suppress(OSError):  # a full disk was told of when it was written to
+            self._records.close()
 
     def _write(self, body: Mapping[str, object]) -> None:
-        write_atomically(self.path / "measurement.json", json.dumps({**self._head, **body}, indent=1))
+        with saving(self.path):
+            write_atomically(self.path / "measurement.json", json.dumps({**self._head, **body}, indent=1))
 
     def record(self, record: RequestRecord) -> None:
         """Append one request."""
-        self._records.write(json.dumps(asdict(record)) + "\n")
+        with saving(self.path):
+            self._records.write(json.dumps(asdict(record)) + "\n")
 
     def fail(self, message: str) -> None:
-        """State that the run failed, and why."""
-        self._write({"state": "failed", "error": message})
+        """State that the run failed, and why; what cannot be written must not hide it."""
+        with suppress(InvalidRunError):
+            self._write({"state": "failed", "error": message})
 
     def complete(self, measurement: Measurement) -> None:
         """State that the run is complete. Records the engine only gave at the end are written now."""
-        self._records.close()
         lines = [json.dumps(asdict(record)) + "\n" for record in measurement.result.records]
-        write_atomically(self.path / "requests.jsonl", "".join(lines))
+        with saving(self.path):
+            self._records.close()
+            write_atomically(self.path / "requests.jsonl", "".join(lines))
         slim = replace(
             measurement,
             result=replace(measurement.result, records=()),
@@ -114,7 +132,7 @@ class ResultFolder:
         )
         body = json.loads(_MEASUREMENT.dump_json(slim))
         del body["folder"]
-        self._write({"state": "complete", "measurement": body})
+        self._write({"state": "complete", "records": len(lines), "measurement": body})
 
 
 _MEASUREMENT = TypeAdapter(Measurement)
@@ -154,9 +172,15 @@ def load(folder: Path) -> Measurement:
         slim = _MEASUREMENT.validate_python(_lists_as_tuples(document, folder), strict=False)
     except (ValidationError, KeyError, TypeError) as error:
         raise UserError(f"{path}: {_first_problem(error)}") from None
+    records = tuple(_lines(folder / "requests.jsonl", RequestRecord))
+    if len(records) != document.get("records"):
+        raise UserError(
+            f"{folder / 'requests.jsonl'}: holds {len(records)} requests, {path.name} speaks of "
+            f"{document.get('records')}; the folder was changed after it was written"
+        )
     return replace(
         slim,
-        result=replace(slim.result, records=tuple(_lines(folder / "requests.jsonl", RequestRecord))),
+        result=replace(slim.result, records=records),
         telemetry=replace(slim.telemetry, samples=tuple(_lines(folder / "telemetry.jsonl", GpuSample))),
     )
 
@@ -189,5 +213,10 @@ def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:
 
 
 def write_verdicts(folder: Path, verdicts: Sequence[Mapping[str, object]]) -> None:
-    """Save what the measurement was judged to be."""
-    write_atomically(folder / "verdicts.json", json.dumps(list(verdicts), indent=1))
+    """Save what the measurement was judged to be.
+
+    Raises:
+        InvalidRunError: they cannot be written.
+    """
+    with saving(folder):
+        write_atomically(folder / "verdicts.json", json.dumps(list(verdicts), indent=1))

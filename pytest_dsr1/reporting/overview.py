@@ -49,6 +49,8 @@ def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
     if outcome.problem is not None:
         yield from _wrapped("INVALID", outcome.problem, width, COLOURS[Word.INVALID])
     if measurement is None:
+        if outcome.folder is not None:
+            yield from _wrapped("results", _shown(outcome.folder), width)
         return
     if outcome.verdicts:
         yield from _targets(outcome.verdicts, width)

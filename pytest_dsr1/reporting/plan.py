@@ -5,7 +5,9 @@ Nothing runs but the version probe.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,15 +26,32 @@ if TYPE_CHECKING:
 DATASET = "dataset.jsonl"
 
 
-def plan(scenarios: Sequence[LoadedScenario], gpu_setup: str) -> Iterable[str]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of the run that is planned; the script repeats those its commands need.
+
+    Attributes:
+        gpu_setup: ``check``, ``apply`` or ``off``.
+        overrides: the values of ``--dsr1-set``.
+        suites: the values of ``--dsr1-suites``.
+        profiles: the names that can be selected; any other scenario is named by its file.
+    """
+
+    gpu_setup: str
+    overrides: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
+    profiles: frozenset[str] = frozenset()
+
+
+def plan(scenarios: Sequence[LoadedScenario], asked: Asked) -> Iterable[str]:
     """The lines to print: a script for each scenario, its dialect in the first line."""
     for index, loaded in enumerate(scenarios):
         if index:
             yield ""
-        yield from _script(loaded, gpu_setup)
+        yield from _script(loaded, asked)
 
 
-def _script(loaded: LoadedScenario, gpu_setup: str) -> Iterable[str]:
+def _script(loaded: LoadedScenario, asked: Asked) -> Iterable[str]:
     scenario = loaded.scenario
     first, *rest = create(scenario.engine).script(_job(scenario)).splitlines()
     yield first
@@ -45,11 +64,22 @@ def _script(loaded: LoadedScenario, gpu_setup: str) -> Iterable[str]:
         yield f"# warning: {warning}"
     if rest[:1] == ["set -eu"]:
         yield rest.pop(0)
-    if gpu_setup != "off":
+    if asked.gpu_setup != "off":
         yield from shell_lines(scenario.gpu_setup, scenario.hardware.count)
-    if scenario.dataset.path is None and scenario.engine.type == "trtllm-bench":
-        yield f"pytest-dsr1 dataset {scenario.name} {DATASET}"
+    known = scenario.name in asked.profiles
+    if scenario.engine.type != "trtllm-bench":
+        selected = [f"--dsr1-profile={scenario.name}"] if known else [str(loaded.path)]
+        yield shlex.join(["pytest", *selected, *_options(asked, "--dsr1-")])
+        return
+    if scenario.dataset.path is None:
+        selected = [scenario.name if known else str(loaded.path)]
+        yield shlex.join(["pytest-dsr1", "dataset", *selected, DATASET, *_options(asked, "--")])
     yield from rest
+
+
+def _options(asked: Asked, prefix: str) -> Iterable[str]:
+    for name, values in (("suites", asked.suites), ("set", asked.overrides)):
+        yield from (f"{prefix}{name}={value}" for value in values)
 
 
 def _longest(length: Length) -> int:

@@ -114,6 +114,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
         _edit(lambda d: d["measurement"]["result"].update(gpus="eight")),
         "result.gpus: input should be a valid integer",
     ),
+    "no records": (
+        lambda f: (f / "requests.jsonl").unlink(),
+        "requests.jsonl: holds 0 requests, measurement.json speaks of 4; the folder was changed",
+    ),
     "a broken record": (
         _write("requests.jsonl", '{"id": 0}\n'),
         "requests.jsonl:1: submitted_s: field required",

@@ -218,3 +218,49 @@ def test_last_failed_runs_the_missed_target_again(suites: Suites) -> None:
 def test_piped_output_has_a_line_for_each_phase(suites: Suites) -> None:
     result = suites.run("--dsr1-profile=alpha")
     result.stdout.fnmatch_lines(["alpha: starting*", "alpha: loading*", "alpha: measuring*0/8 requests*"])
+
+
+def test_a_full_disk_is_an_error_in_one_sentence(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_dsr1.measurement import store
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "asdict", full)
+    result = suites.run("--dsr1-profile=alpha")
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(["*results cannot be written: No space left on device; make room there*"])
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_a_replay_leaves_the_verdict_of_record_alone(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha")
+    saved = folder(suites)
+    before = (saved / "verdicts.json").read_bytes()
+    suites.run(f"--dsr1-replay={saved}", "--dsr1-set=targets.total_output_throughput.value=99", "-x")
+    assert (saved / "verdicts.json").read_bytes() == before
+
+
+def test_without_a_terminal_reporter(suites: Suites) -> None:
+    assert suites.run("--dsr1-profile=alpha", "-p", "no:terminal").ret == 0
+
+
+def test_an_unset_variable_and_an_interruption_stand_in_the_overview(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DSR1_MODELS", raising=False)
+    result = suites.run("--dsr1-profile=h200-max-throughput")
+    result.stdout.fnmatch_lines(["*PERFORMANCE OVERVIEW*", "  INVALID scenario h200-max-throughput: *"])
+    monkeypatch.setenv("SCRIPTED_FAIL", "interrupt")
+    result = suites.run_apart("--dsr1-profile=alpha")
+    result.stdout.fnmatch_lines(
+        ["*PERFORMANCE OVERVIEW*", "  INVALID interrupted", "  results .dsr1/alpha/*"]
+    )
+
+
+def test_the_fingerprint_holds_what_was_asked_of_the_engine(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha")
+    document = json.loads((folder(suites) / "measurement.json").read_text(encoding="utf-8"))
+    facts = document["measurement"]["fingerprint"]["facts"]
+    assert facts["option.engine.type"] == "transformers"
+    assert facts["option.load.concurrency"] == 2

@@ -187,3 +187,70 @@ def test_listing_and_planning_report_mistakes_like_a_run(suites: Suites, option:
     result = suites.run(option, "--dsr1-profile=gamma")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*loud: unknown key*"])
+
+
+def test_two_files_of_one_name_are_refused(suites: Suites) -> None:
+    """Results are kept by name: the second would be judged on the first one's measurement."""
+    other = suites.folder.parent / "other.yaml"
+    other.write_text((suites.folder / "alpha.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    result = suites.run("own/alpha.yaml", "other.yaml")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(
+        ["*other.yaml: is named alpha, and so is *own/alpha.yaml; a run takes each name*"]
+    )
+    mixed = suites.run("--dsr1-profile=alpha", "other.yaml")
+    assert mixed.ret == pytest.ExitCode.INTERRUPTED
+    assert suites.engine_runs == []
+
+
+@pytest.mark.parametrize("value", ["", " ", ","])
+def test_a_profile_of_nothing_is_a_usage_error(suites: Suites, value: str) -> None:
+    """An unset variable in a CI file must not turn a gate into a run of nothing."""
+    result = suites.run(f"--dsr1-profile={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --dsr1-profile names no scenario; *"])
+
+
+def test_setting_a_value_of_no_scenario_is_a_usage_error(suites: Suites) -> None:
+    suites.pytester.makepyfile("def test_other(): pass")
+    result = suites.run("--dsr1-set=load.concurrency=4")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --dsr1-set changes scenarios, and none is selected: *"])
+
+
+def test_a_link_to_a_scenario_is_a_scenario(suites: Suites) -> None:
+    (suites.pytester.path / "link.yaml").symlink_to(suites.folder / "alpha.yaml")
+    assert collect(suites, "link.yaml")[0] == "link.yaml::environment"
+
+
+def test_a_link_to_itself_is_an_error(suites: Suites) -> None:
+    (suites.pytester.path / "loop.yaml").symlink_to("loop.yaml")
+    assert suites.run("loop.yaml").ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_a_folder_in_the_place_of_a_scenario(suites: Suites) -> None:
+    suites.pytester.mkdir("folder.yaml")
+    result = suites.run("folder.yaml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *folder.yaml: is a folder; expected a scenario file"])
+
+
+def test_listing_shows_the_good_ones_beside_the_mistakes(suites: Suites) -> None:
+    suites.write("gamma", extra="loud: true\n")
+    result = suites.run("--dsr1-list")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["alpha", "h200-max-throughput"])
+    result.stderr.fnmatch_lines(["*gamma.yaml*: loud: unknown key*"])
+
+
+def test_the_plan_repeats_the_options_of_the_run(suites: Suites) -> None:
+    options = ("--dsr1-suites=own", "--dsr1-set=load.num_requests=4")
+    result = suites.run("--dsr1-profile=alpha", "--dsr1-plan", *options)
+    result.stdout.fnmatch_lines(
+        ["pytest --dsr1-profile=alpha --dsr1-suites=own --dsr1-set=load.num_requests=4"]
+    )
+    (suites.pytester.path / "mine.yaml").write_text(
+        (suites.folder / "alpha.yaml").read_text(encoding="utf-8").replace("alpha", "mine"), encoding="utf-8"
+    )
+    result = suites.run("mine.yaml", "--dsr1-plan")
+    result.stdout.fnmatch_lines(["pytest */mine.yaml"])

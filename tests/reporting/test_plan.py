@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.measurement.run import expected_s, run_timeout_s
-from pytest_dsr1.reporting.plan import plan
+from pytest_dsr1.reporting.plan import Asked, plan
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import discover
 
@@ -17,7 +17,7 @@ from pytest_dsr1.scenario.profiles import discover
 def script(profile: str, gpu_setup: str = "check") -> str:
     catalogue = discover([])
     loaded = [load(path, catalogue=catalogue) for path in catalogue.select(profile)]
-    return "\n".join(plan(loaded, gpu_setup)) + "\n"
+    return "\n".join(plan(loaded, Asked(gpu_setup, profiles=frozenset(catalogue.names)))) + "\n"
 
 
 @pytest.fixture(autouse=True)
