@@ -87,7 +87,10 @@ def from_records(records: Sequence[RequestRecord], gpus: int) -> dict[str, float
 
 
 def _streaming(done: Sequence[RequestRecord]) -> dict[str, float]:
-    """What needs the time of the first token; a request of one token has no time per output token."""
+    """What needs the time of the first token.
+
+    A request of one token has no time per output token, nor has one whose tokens all came at one moment.
+    """
     ttft_ms = [(r.first_token_s - r.start_s) * 1e3 for r in done if r.first_token_s is not None]
     if len(ttft_ms) < len(done):
         return {}
@@ -95,9 +98,9 @@ def _streaming(done: Sequence[RequestRecord]) -> dict[str, float]:
     tpot_ms = [
         (r.last_token_s - r.first_token_s) * 1e3 / (r.output_tokens - 1)
         for r in done
-        if r.first_token_s is not None and r.output_tokens > 1
+        if r.first_token_s is not None and r.output_tokens > 1 and r.last_token_s > r.first_token_s
     ]
-    if tpot_ms and min(tpot_ms) > 0:
+    if tpot_ms:
         metrics |= {"average_tpot": fmean(tpot_ms), **_spread("tpot", tpot_ms)}
         metrics["per_user_output_speed"] = fmean(1e3 / t for t in tpot_ms)
     return metrics

@@ -58,7 +58,7 @@ def steady_metrics(records: Sequence[RequestRecord], concurrency: int) -> dict[s
     tpot = [
         (r.last_token_s - r.first_token_s) / (r.output_tokens - 1)
         for r in inside
-        if r.first_token_s is not None and r.output_tokens > 1
+        if r.first_token_s is not None and r.output_tokens > 1 and r.last_token_s > r.first_token_s
     ]
     if ttft:
         metrics["steady_average_ttft"] = fmean(ttft) * 1e3

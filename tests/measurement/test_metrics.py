@@ -123,6 +123,16 @@ def test_without_streaming_there_is_no_time_to_first_token() -> None:
     assert "per_gpu_output_throughput" not in metrics
 
 
+def test_a_request_whose_tokens_came_at_one_moment_has_no_time_per_token() -> None:
+    burst, *others = records()
+    at_once = replace(burst, first_token_s=burst.last_token_s)
+    assert from_records([at_once, *others], 0)["average_tpot"] == pytest.approx(250.0)
+    load = {"concurrency": 2, "num_requests": 4}
+    told = of_scenario([at_once, *others], scenario(load=load))
+    assert told["steady_average_tpot"] == pytest.approx(250.0)
+    assert "average_tpot" not in from_records([at_once], 0)
+
+
 def test_failed_requests_are_left_out_and_none_is_no_metric() -> None:
     good = records()
     bad = replace(good[0], error="out of memory")

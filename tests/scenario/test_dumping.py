@@ -42,7 +42,7 @@ def test_nothing_is_written_for_a_key_without_value_but_in_a_free_mapping(tmp_pa
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     note=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0$"))
-    | st.from_regex(r"[-+]?[0-9.eE_:]+"),
+    | st.from_regex(r"[-+]?[0-9.eE_:]+", fullmatch=True),
     value=st.floats(min_value=1e-300, max_value=1e300),
     mean=st.integers(1, 10**25),
 )
