@@ -68,6 +68,7 @@ def _script(loaded: LoadedScenario, asked: Asked) -> Iterable[str]:
         yield from shell_lines(scenario.gpu_setup, scenario.hardware.count)
     known = scenario.name in asked.profiles
     if scenario.engine.type != "trtllm-bench":
+        yield from (line for line in rest if line.startswith("#"))
         selected = [f"--dsr1-profile={scenario.name}"] if known else [str(loaded.path)]
         yield shlex.join(["pytest", *selected, *_options(asked, "--dsr1-")])
         return

@@ -84,6 +84,6 @@ def test_a_published_scenario_can_be_run_through_the_llm_api(
             "# TensorRT-LLM 1.2.1 (installed), dialect 1.2 (read)",
             "# engine trtllm: tensorrt_llm.LLM with",
             "#   tensor_parallel_size: 8",
-            "pytest --dsr1-profile=h200-max-throughput",
+            "pytest --dsr1-profile=h200-max-throughput --dsr1-set=engine.type=trtllm",
         ]
     )
