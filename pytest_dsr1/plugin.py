@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Generator, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +30,7 @@ from pytest_dsr1.fixtures import (
 )
 
 if TYPE_CHECKING:
-    from pytest_dsr1.engines.base import Observer
     from pytest_dsr1.scenario.loading import LoadedScenario
-    from pytest_dsr1.scenario.model import Scenario
     from pytest_dsr1.scenario.profiles import Catalogue
 
 __all__ = [
@@ -119,11 +116,13 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     _refuse_xdist(config)
     selection = _select(config, profiles, arguments, replay)
+    from pytest_dsr1.reporting import console
+
     config.stash[SELECTION] = selection
     config.stash[SESSION] = Session(
-        watch=lambda scenario, expected_s, gpus: _progress(config, scenario, expected_s, gpus),
-        count=lambda what: _counter(config, what),
-        tell=lambda text: _tell(config, f"dsr1: {text}"),
+        watch=partial(console.progress, config),
+        count=partial(console.counter, config),
+        tell=lambda text: console.tell(config, f"dsr1: {text}"),
         results=config.invocation_params.dir / config.getoption("--dsr1-results"),
         replay=config.invocation_params.dir / replay if replay else None,
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
@@ -345,54 +344,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
         for line in differences(shown, compared):
             terminalreporter.write_line(line, yellow=True)
-
-
-@contextmanager
-def _terminal(config: pytest.Config) -> Generator[Any]:
-    """The terminal reporter, with capturing lifted: fixtures run while pytest captures output."""
-    capture: Any = config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled() if capture else nullcontext():
-        yield config.pluginmanager.getplugin("terminalreporter")
-
-
-def _tell(config: pytest.Config, text: str) -> None:
-    """A line of its own, at once."""
-    with _terminal(config) as reporter:
-        if reporter is not None:  # -p no:terminal
-            reporter.ensure_newline()
-            reporter.write_line(text)
-
-
-def _rewrite(config: pytest.Config, text: str) -> None:
-    """The same line again, as wide as the terminal at most; empty text wipes it."""
-    with _terminal(config) as reporter:
-        reporter.ensure_newline()
-        reporter.rewrite(text[: config.get_terminal_writer().fullwidth - 1], erase=True)
-        if not text:
-            reporter.rewrite("")  # what follows begins at the left edge
-
-
-def _writer(config: pytest.Config) -> tuple[bool, Callable[[str], None]]:
-    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
-    terminal = reporter is not None and reporter.isatty
-    return terminal, partial(_rewrite if terminal else _tell, config)
-
-
-def _counter(config: pytest.Config, what: str) -> AbstractContextManager[Callable[[int, int], None]]:
-    from pytest_dsr1.reporting.progress import Counter
-
-    terminal, write = _writer(config)
-    return Counter(what, write, terminal=terminal)
-
-
-def _progress(
-    config: pytest.Config, scenario: Scenario, expected_s: float, gpus: Callable[[], str]
-) -> AbstractContextManager[Observer]:
-    from pytest_dsr1.reporting.progress import Progress
-
-    terminal, write = _writer(config)
-    requests = scenario.load.num_requests
-    return Progress(scenario.name, requests, expected_s, write, terminal=terminal, gpus=gpus)
 
 
 @pytest.hookimpl(optionalhook=True)
