@@ -141,6 +141,7 @@ class _Pass:
             self.observer.phase("measuring")
             self.deadline_s = time.monotonic() + self.job.run_timeout_s
             opened = client.opened
+            driver.prepare()
             watch = LoopWatch()
             tally = await driver.run(client)
             client_load = watch.stop()
