@@ -21,10 +21,9 @@ _ANSWERS_WITHIN_S = 30.0
 _NOT_THE_SERVERS = "PYTEST_CURRENT_TEST"
 """The variable that pytest changes for each test."""
 _NO_PREFIX_CACHE = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
-_ADVICE = {
-    **{server: f"add {option} to engine.arguments" for server, option in _NO_PREFIX_CACHE.items()},
-    "trtllm-serve": "set enable_block_reuse: false under kv_cache_config in the file of "
-    "--extra_llm_api_options",
+_OFF = {
+    **{server: f"{option} in engine.arguments" for server, option in _NO_PREFIX_CACHE.items()},
+    "trtllm-serve": "enable_block_reuse: false under kv_cache_config in the file of --extra_llm_api_options",
 }
 
 
@@ -62,11 +61,11 @@ def _shared(scenario: Scenario, kept_from: str, shared: int, of: int) -> Iterato
     assert isinstance(engine, OpenAi)
     if not shared or _NO_PREFIX_CACHE.get(engine.server) in launch_command(scenario, 0).argv:
         return
-    advice = _ADVICE.get(engine.server, "switch it off in engine.arguments")
+    off = _OFF.get(engine.server, "the server's own option in engine.arguments")
     yield (
         f"the server was kept from {kept_from} and had read the beginning of {shared} of these {of} prompts "
         "before: with a prefix cache it answers them faster than new ones; give each scenario another "
-        f"dataset.seed, or other prompts, or switch the cache off: {advice}"
+        f"dataset.seed, or other prompts, or switch the cache off with {off}"
     )
 
 
@@ -155,7 +154,7 @@ def _useless(server: Server, scenario: Scenario, observer: Observer) -> str | No
     """Why a kept server cannot answer, or None."""
     assert isinstance(scenario.engine, OpenAi)
     where = site(scenario.engine, server.url)
-    observer.phase("starting", f"reusing the server of {server.name}, {server.url}")
+    observer.phase("loading", f"reusing the server of {server.name}, {server.url}")
     try:
         await_ready(server, where, _ANSWERS_WITHIN_S, observer)
     except EngineError as error:
