@@ -1,4 +1,4 @@
-"""A server of our own: started for one measurement, awaited, and ended with all it started."""
+"""A server of our own: started, awaited, and ended with all it started."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.scenario.serving import OpenAi
 
 LOG = "server.log"
+SCRIPT = "server.sh"
 _TAIL = 8
 _LOOK_S = 0.25
 _GRACE_S = 20.0
@@ -177,16 +178,21 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
             f"{scenario.name}: {command.argv[0]} is not installed here (not found in PATH); install it, or "
             "give the command in engine.command"
         )
-    (job.artefacts / "server.sh").write_text(f"{command.shell()}\n", encoding="utf-8")
+    (job.artefacts / SCRIPT).write_text(f"{command.shell()}\n", encoding="utf-8")
     observer.phase("starting", command.shell())
     log = job.artefacts / LOG
     with Child(command.argv, env=env, cwd=job.artefacts, log=log, grace_s=_GRACE_S) as child:
         server = Server(scenario.name, f"http://127.0.0.1:{port}", child, log)
-        _await_ready(server, Site("127.0.0.1", port, "", None, None), engine.startup_timeout_s, observer)
+        await_ready(server, Site("127.0.0.1", port, "", None, None), engine.startup_timeout_s, observer)
         yield server
 
 
-def _await_ready(server: Server, where: Site, limit_s: float, observer: Observer) -> None:
+def await_ready(server: Server, where: Site, limit_s: float, observer: Observer) -> None:
+    """Wait until it says that it is healthy, and show its log meanwhile.
+
+    Raises:
+        EngineError: it died, or was not ready in time.
+    """
     until_s = time.monotonic() + limit_s
     shown = ""
     while True:
