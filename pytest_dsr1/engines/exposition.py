@@ -53,10 +53,12 @@ def samples(page: bytes, names: Iterable[str]) -> Iterator[Sample]:
         at = page.find(head)
         while at >= 0:
             end = page.find(b"\n", at + 1)
-            line = page[at + 1 :] if end < 0 else page[at + 1 : end]
+            if end < 0:
+                raise ValueError(f"the page ends within a line: {page[at + 1 :][:200]!r}")
+            line = page[at + 1 : end]
             if line[len(head) - 1 : len(head)] in {b"{", b" ", b"\t"}:  # no longer name
                 yield _sample(line.decode().rstrip("\r"))
-            at = page.find(head, end) if end >= 0 else -1
+            at = page.find(head, end)
 
 
 def _sample(line: str) -> Sample:

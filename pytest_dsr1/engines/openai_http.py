@@ -58,7 +58,10 @@ class Site:
         headers = {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
         connection.request("GET", f"{self.prefix}{path}", headers=headers)
         response = connection.getresponse()
-        return response.status, response.read(largest)
+        body = response.read(largest)
+        if len(body) < largest and response.length:
+            raise http.client.IncompleteRead(body, response.length)
+        return response.status, body
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Status and body of a GET; raises as :meth:`ask`."""

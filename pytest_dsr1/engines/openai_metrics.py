@@ -177,7 +177,7 @@ def _items(text: str) -> Iterator[Any]:
 def _object(value: object) -> dict[str, Any]:
     if isinstance(value, dict):
         return value
-    raise ValueError(f"expected the statistics of an iteration, found {str(value)[:80]!r}")  # noqa: TRY004
+    raise ValueError(f"expected the statistics of an iteration, found {str(value)[:80]!r}")
 
 
 def _number(fields: dict[str, Any], name: str) -> float | None:

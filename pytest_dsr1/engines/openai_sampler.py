@@ -34,6 +34,7 @@ _SETTLE_S = 0.4
 _AGAIN_S = 0.05
 _CLOSE_S = 0.1
 _LARGEST = 1 << 24
+_LATE = "no answer in time"
 _TOLERANCE = 0.01
 _CACHED = 0.05
 _NO_CACHE = (
@@ -98,7 +99,7 @@ class ServerMetrics:
         readings = list(self._readings)
         if not readings:
             why = "; ".join(f"GET {path}: {reason}" for path, reason in self._why.items())
-            why = why or "no answer in time"
+            why = why or _LATE
             return Told(
                 {},
                 {
@@ -163,24 +164,26 @@ class ServerMetrics:
     def _read(self) -> Reading | None:
         """One reading, kept; None where there was none."""
         for path in tuple(self._paths):
-            if self._given_up.is_set():
-                return None
+            reading, why = None, "none of the known metrics"
             try:
                 reading = self._ask(path)
             except (OSError, http.client.HTTPException) as error:
                 self._drop()
-                self._miss(path, str(error) or type(error).__name__)
-                continue
+                self._missed += 1
+                why = str(error) or type(error).__name__
             except (ValueError, RecursionError) as error:
-                self._miss(path, str(error))
+                self._missed += 1
+                why = str(error)
                 if not self._readings:
                     self._paths.remove(path)
-                continue
-            if reading is not None and not self._given_up.is_set():
+            if self._given_up.is_set():
+                self._why[path] = _LATE
+                return None
+            self._why[path] = why
+            if reading is not None:
                 self._paths = [path]
                 self._keep(reading)
                 return reading
-            self._why[path] = "none of the known metrics"
         return None
 
     def _ask(self, path: str) -> Reading | None:
@@ -201,10 +204,6 @@ class ServerMetrics:
         if not is_exposition(body):
             raise ValueError(f"no metrics: {body[:40]!r}")
         return read_text(body, time_s)
-
-    def _miss(self, path: str, why: str) -> None:
-        self._missed += 1
-        self._why[path] = why
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -125,11 +125,11 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
 
 
 def _vllm_experts(name: str, ep: int, tp: int) -> list[str]:
-    """vLLM spreads the experts over all ranks or over none: a flag without a value."""
+    """The flag, which takes no value: vLLM spreads the experts over all ranks or over none."""
     if ep not in {1, tp}:
         raise EngineError(
-            f"{name}: engine.ep: vllm spreads the experts over all of engine.tp or over none, expected {tp} or "
-            f"1, found {ep}; with data parallelism say --enable-expert-parallel in engine.arguments instead"
+            f"{name}: engine.ep: vllm spreads the experts over all of engine.tp or over none: expected {tp} "
+            f"or 1, found {ep}; with data parallelism say --enable-expert-parallel in engine.arguments"
         )
     return ["--enable-expert-parallel"] if ep > 1 else []
 
