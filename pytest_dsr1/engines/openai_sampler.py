@@ -165,6 +165,8 @@ class ServerMetrics:
         """One reading, kept; None where there was none."""
         for path in tuple(self._paths):
             reading, why = None, "none of the known metrics"
+            if self._given_up.is_set():
+                return None
             try:
                 reading = self._ask(path)
             except (OSError, http.client.HTTPException) as error:
@@ -195,6 +197,10 @@ class ServerMetrics:
         """
         if self._connection is None:
             self._connection = self._where.connection(_TIMEOUT_S)
+        if self._connection.sock is None:
+            self._connection.connect()
+            if self._given_up.is_set():  # too late for __exit__ to have seen the socket
+                raise TimeoutError(_LATE)
         status, body = self._where.ask(self._connection, path, _LARGEST)
         time_s = time.monotonic()
         if status != http.HTTPStatus.OK:
