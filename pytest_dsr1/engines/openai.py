@@ -20,6 +20,7 @@ from pytest_dsr1.engines.base import EngineResult, Job, Observer, RequestRecord
 from pytest_dsr1.engines.openai_http import Site, site
 from pytest_dsr1.engines.openai_kept import KeptServer, Loan
 from pytest_dsr1.engines.openai_requests import Requests
+from pytest_dsr1.engines.openai_sampler import ServerMetrics
 from pytest_dsr1.engines.openai_server import launch_command
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.model import Scenario
@@ -115,6 +116,7 @@ class _Pass:
         self.requests = requests
         self.server = server
         self.deadline_s = 0.0
+        self.metrics = ServerMetrics(where, requests.engine.server, job.artefacts)
 
     async def measure(self) -> tuple[Tally, ClientLoad, dict[str, object]]:
         """Warm up and measure."""
@@ -156,9 +158,11 @@ class _Pass:
             self.deadline_s = time.monotonic() + self.job.run_timeout_s
             opened = client.opened
             driver.prepare()
-            watch = LoopWatch()
-            tally = await driver.run(client)
-            client_load = watch.stop()
+            await asyncio.sleep(_SETTLE_S)
+            with self.metrics:
+                watch = LoopWatch()
+                tally = await driver.run(client)
+                client_load = watch.stop()
             await asyncio.sleep(_SETTLE_S)
             if client.out_of_step:
                 raise self.failure(
@@ -211,9 +215,10 @@ class _Pass:
         self.observer.progress(len(records), tally.tokens)
         client_load.judge(self.job.scenario.name)
         to_s = max(record.last_token_s for record in records)
+        server = self.metrics.told(None if tally.failed else tally.tokens)
         return EngineResult(
             records=tuple(sorted(records, key=lambda record: record.last_token_s)),
-            report=tally.gaps.metrics() if self.requests.engine.streaming else {},
+            report={**(tally.gaps.metrics() if self.requests.engine.streaming else {}), **server.report},
             measured_from_s=min(record.start_s for record in records),
             measured_to_s=to_s,
             gpus=self.job.scenario.hardware.count,
@@ -222,8 +227,9 @@ class _Pass:
                 "url": self.where.url,
                 "model": self.requests.model,
                 "client": {**client_load.facts(), **facts, **_lateness(records)},
+                **server.facts,
             },
-            warnings=tuple(self._warnings(tally, facts)),
+            warnings=(*self._warnings(tally, facts), *server.warnings),
             series=tally.series.series(to_s),
         )
 

@@ -19,8 +19,13 @@ PATHS = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 def exact_length(server: str, tokens: int) -> dict[str, Any]:
     """The fields that make a server answer exactly so many tokens, greedily.
 
-    TensorRT-LLM, vLLM and SGLang share vLLM's extension (``ignore_eos``, ``min_tokens``); transformers takes
-    a whole generation configuration as JSON; of any other server nothing is known.
+    TensorRT-LLM, vLLM and SGLang share vLLM's extension (``ignore_eos``, ``min_tokens``) at both endpoints,
+    and all take ``max_tokens`` for chats too; transformers takes a whole generation configuration as JSON; of
+    any other server nothing is known.
+
+    Verified in TensorRT-LLM ``serve/openai_protocol.py`` (autumn 2026, commit 0076e939; it refuses fields
+    that it does not know), vLLM 0.33.0 ``entrypoints/openai/{completion,chat_completion}/protocol.py``,
+    SGLang 0.5.23 ``srt/entrypoints/openai/protocol.py``, transformers 5.23.0 ``cli/serving``.
     """
     if server == "other":
         return {"max_tokens": tokens}
