@@ -119,8 +119,8 @@ class ClientLoad:
             raise InvalidRunError(
                 f"{name}: client-bound: the load generator was saturated and these would be its own figures, "
                 f"not the server's: {' and '.join(found)}; lower load.concurrency or the arrival rate, start "
-                "with load.ramp_s, keep other work off this machine, install uvloop (pytest-dsr1[openai]), or "
-                "run the client on another machine than the server"
+                "with load.ramp_s, keep other work off this machine, install uvloop "
+                "(pytest-dsr1[openai]), or run the client on another machine than the server"
             )
 
 
