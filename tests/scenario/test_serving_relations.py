@@ -117,7 +117,10 @@ POSSIBLE = {
     "a ramp and a duration": [(LOAD, f"{LOAD}\n  ramp_s: 1\n  duration_s: 9")],
     "an open loop of a duration": [(LOAD, f"{CONSTANT}\n  duration_s: 9")],
     "a trace": [(LOAD, TRACE)],
-    "goodput": [("total_output_throughput", "goodput"), ("targets:", "slo: {preset: mlperf-server}\ntargets:")],
+    "goodput": [
+        ("total_output_throughput", "goodput"),
+        ("targets:", "slo: {preset: mlperf-server}\ntargets:"),
+    ],
 }
 
 
