@@ -84,6 +84,14 @@ targets:
 """
 
 
+# A shell that starts this test in the background has SIGINT ignored, which processes inherit.
+RUN = """\
+import signal, sys, pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(pytest.main())
+"""
+
+
 class Served:
     """A folder with the scenario, and the server's way to tell who runs."""
 
@@ -137,7 +145,7 @@ def test_nothing_is_left_when_the_run_is_ended(
     served: Served, phase: str, hang: int, number: signal.Signals
 ) -> None:
     served.write(hang=hang)
-    command = [sys.executable, "-m", "pytest", "served.yaml"]
+    command = [sys.executable, "-c", RUN, "served.yaml"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
         try:
             family = served.hanging()
