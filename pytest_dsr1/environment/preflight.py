@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pytest_dsr1.environment import host
 from pytest_dsr1.environment.journal import pending
-from pytest_dsr1.environment.processes import describe_process
+from pytest_dsr1.environment.processes import ProcessWatch, describe_process
 from pytest_dsr1.environment.reading import GpuReading, MachineReading, gpu_list
 from pytest_dsr1.environment.tuning import tuning
 from pytest_dsr1.environment.values import Finding, SetupMode
@@ -37,6 +37,7 @@ def preflight(
     writes_to: Path,
     bytes_needed: int,
     setup: SetupMode = "check",
+    reused: bool = False,
 ) -> tuple[Finding, ...]:
     """Every finding. ``machine`` is None for a scenario on the CPU.
 
@@ -47,6 +48,7 @@ def preflight(
         writes_to: the folder that results go to; need not exist.
         bytes_needed: what will be written there.
         setup: tuning is judged only with ``check``: ``apply`` sets and judges it itself.
+        reused: a server that this process started is on the GPUs already, and is going to answer.
     """
     findings: list[Finding] = []
     if machine is not None and scenario.hardware.gpu is not None:
@@ -54,7 +56,7 @@ def preflight(
             message = f"{machine.problem}; the scenario needs {_needs(scenario.hardware)}"
             findings.append(Finding("mismatch", "GPUs", message))
         else:
-            findings += _gpus(scenario.hardware, machine)
+            findings += _gpus(scenario.hardware, machine, reused)
             findings += pending(environ)
             if setup == "check":
                 findings += tuning(scenario.gpu_setup, machine.used(scenario.hardware.count))
@@ -74,7 +76,7 @@ def _needs(hardware: Hardware) -> str:
     return ", ".join(needs)
 
 
-def _gpus(hardware: Hardware, machine: MachineReading) -> Iterator[Finding]:
+def _gpus(hardware: Hardware, machine: MachineReading, reused: bool) -> Iterator[Finding]:
     gpus = machine.used(hardware.count)
     yield from _count(hardware, machine)
     yield _driver(hardware, machine)
@@ -84,8 +86,9 @@ def _gpus(hardware: Hardware, machine: MachineReading) -> Iterator[Finding]:
     gpus = tuple(gpu for gpu in gpus if gpu.problem is None)
     if not gpus:
         return
-    for check in (_name, _memory, _mig, _ecc, _sharing):
+    for check in (_name, _memory, _mig, _ecc):
         yield from check(hardware, gpus)
+    yield from _sharing_beside_ours(gpus) if reused else _sharing(gpus)
     if hardware.count > 1:
         yield from _links(gpus)
 
@@ -198,7 +201,7 @@ def _ecc(_: Hardware, gpus: Sequence[GpuReading]) -> Iterator[Finding]:
     yield from noted or [Finding("ok", "GPU ECC", "no uncorrectable errors")]
 
 
-def _sharing(_: Hardware, gpus: Sequence[GpuReading]) -> Iterator[Finding]:
+def _sharing(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
     named = host.pids_are_the_hosts()
 
     def wrong(gpu: GpuReading) -> str | None:
@@ -213,6 +216,20 @@ def _sharing(_: Hardware, gpus: Sequence[GpuReading]) -> Iterator[Finding]:
         return None
 
     yield from _judge(gpus, "sharing", wrong, "no other compute process")
+
+
+def _sharing_beside_ours(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
+    """Memory says nothing here, and in most containers the processes do not either."""
+    watch = ProcessWatch()
+
+    def wrong(gpu: GpuReading) -> str | None:
+        foreign = ", ".join(watch.foreign(gpu.index, gpu.processes or ()))
+        return f"other compute processes are on it: {foreign}; end them" if foreign else None
+
+    fine = "no process but the server's that is reused"
+    if not watch.visible:
+        fine = "not known: the server that is reused is on it, and process ids here are not the host's"
+    yield from _judge(gpus, "sharing", wrong, fine)
 
 
 def _links(gpus: Sequence[GpuReading]) -> Iterator[Finding]:

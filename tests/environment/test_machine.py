@@ -72,6 +72,19 @@ def test_the_lock_that_was_asked_for_is_judged_under_load(
         ] * 2
 
 
+def test_a_machine_serves_another_scenario_as_it_is(two: FakeMachine, pair: Scenario, scenario: Make) -> None:
+    other = scenario({"gpu": "NVIDIA H200", "count": 2}, name="another", gpu_setup=pair.gpu_setup)
+    with prepared(pair, "apply", os.environ, tell=print) as machine:
+        made = two.commands()
+        again = machine.of(other)
+        assert (again.findings, again.fingerprint({}).facts) == (
+            machine.findings,
+            machine.fingerprint({}).facts,
+        )
+        assert again.reading is not machine.reading
+        assert two.commands() == made
+
+
 @pytest.mark.parametrize("mode", ["check", "off"])
 def test_without_apply_nothing_is_set(two: FakeMachine, pair: Scenario, mode: str) -> None:
     with prepared(pair, mode, os.environ) as machine:  # type: ignore[arg-type]

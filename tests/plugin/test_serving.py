@@ -1,219 +1,233 @@
-"""The engine openai through the plugin: a stand-in for a server that is started, measured and ended."""
+"""Scenarios that share a server, in one run of pytest."""
 
 from __future__ import annotations
 
 import json
-import signal
-import socket
-import subprocess
+import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from xml.etree import ElementTree as ET
+from typing import Any
 
+import psutil
 import pytest
 
-from tests.engines.test_child import wait_until_gone
-
-ROOT = Path(__file__).resolve().parents[2]
-
-# Answers four tokens. The request of number HANG is never answered: then a worker that left the session is
-# started, and both processes' ids are told to PORT.
-SERVER = """\
-import http.server, os, socket, sys, threading, time
-port, told, hang = map(int, sys.argv[1:])
-asked, lock = [], threading.Lock()
-CHUNK = b'data: {"choices": [{"text": " a"}]}\\n\\n'
-USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 8, "completion_tokens": 4}}\\n\\n'
-
-def hang_for_ever():
-    read, write = os.pipe()
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork() == 0:
-            os.write(write, b"%d" % os.getpid())
-            threading.Event().wait()
-        os._exit(0)
-    worker = int(os.read(read, 20))
-    socket.create_connection(("127.0.0.1", told)).sendall(b"%d %d\\n" % (os.getpid(), worker))
-    threading.Event().wait()
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def log_message(self, *_): pass
-
-    def answer(self, kind, body):
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[:len(CHUNK)])
-        time.sleep(0.01)
-        self.wfile.write(body[len(CHUNK):])
-
-    def do_GET(self):
-        self.answer("application/json", b'{"data": [{"id": "started"}]}')
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        with lock:
-            asked.append(self)
-            number = len(asked)
-        if number == hang:
-            hang_for_ever()
-        self.answer("text/event-stream", CHUNK * 4 + USAGE)
-
-http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
-"""
+from pytest_dsr1.environment.lock import is_held
+from tests.plugin.conftest import Suites
+from tests.standins import started_server
+from tests.standins.nvml.control import FakeMachine, build
 
 SCENARIO = """\
-name: served
-description: A server that is started
+name: one
+description: One request at a time
 hardware: {{}}
-model: {{name: deepseek-ai/DeepSeek-R1}}
-dataset: {{input_tokens: 8, output_tokens: 4, vocab_size: 100}}
-load: {{concurrency: 2, num_requests: 8, warmup_requests: 2}}
+model:
+  name: deepseek-ai/DeepSeek-R1
+dataset:
+  input_tokens: 8
+  output_tokens: 4
+  vocab_size: 100
+load:
+  concurrency: 1
+  num_requests: 4
 engine:
   type: openai
-  command: [{python}, {server}, "{{port}}", "{told}", "{hang}"]
+  command: ['{python}', '{program}', '{{port}}']
+  streaming: false
 targets:
-  - {{metric: total_output_throughput, value: 0.001}}
-  - {{metric: average_ttft, value: 60000.0}}
+  - metric: request_throughput
+    value: 0.001
 """
-
-
-# A shell that starts this test in the background has SIGINT ignored, which processes inherit.
-RUN = """\
-import signal, sys, pytest
-signal.signal(signal.SIGINT, signal.default_int_handler)
-sys.exit(pytest.main())
+FOUR = """\
+extends: one
+name: two
+description: Four requests at a time
+dataset: {seed: 421}
+load:
+  concurrency: 4
+  num_requests: 8
 """
-
-
-class Served:
-    """A folder with the scenario, and the server's way to tell who runs."""
-
-    def __init__(self, pytester: pytest.Pytester) -> None:
-        self.pytester = pytester
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.settimeout(60)
-        (pytester.path / "server.py").write_text(SERVER, encoding="utf-8")
-        pytester.makeini("[pytest]\naddopts = -p no:cacheprovider\n")
-        self.write(hang=0)
-
-    def write(self, *, hang: int) -> None:
-        """The scenario, in which so many requests come before one that is not answered; 0 for none."""
-        told = self.listener.getsockname()[1]
-        server = self.pytester.path / "server.py"
-        text = SCENARIO.format(python=sys.executable, server=server, told=told, hang=hang)
-        (self.pytester.path / "served.yaml").write_text(text, encoding="utf-8")
-
-    def hanging(self) -> list[int]:
-        """Wait until the server hangs; its process id, and that of its worker."""
-        with self.listener.accept()[0] as told, told.makefile() as file:
-            return [int(pid) for pid in file.readline().split()]
-
-    def document(self) -> dict[str, object]:
-        """What is saved of the one measurement."""
-        (saved,) = (self.pytester.path / ".dsr1" / "served").iterdir()
-        document: dict[str, object] = json.loads((saved / "measurement.json").read_text(encoding="utf-8"))
-        return document
+OTHER = """\
+extends: one
+name: three
+engine:
+  arguments: [--other]
+"""
+BACK = """\
+extends: one
+name: four
+"""
 
 
 @pytest.fixture
-def served(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    own = Served(pytester)
-    with own.listener:
-        yield own
+def serving(suites: Suites) -> Suites:
+    """Profiles that start the stand-in: ``one`` and ``two`` the same, ``three`` another, ``four`` as one."""
+    suites.pytester.makeconftest("import os\nos.environ['STANDIN_INTERRUPTS'] = str(os.getpid())\n")
+    for name, text in (
+        ("one", SCENARIO.format(python=sys.executable, program=started_server.__file__)),
+        ("two", FOUR),
+        ("three", OTHER),
+        ("four", BACK),
+    ):
+        (suites.folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return suites
 
 
-def test_started_measured_judged_and_ended(served: Served) -> None:
-    result = served.pytester.runpytest_subprocess("served.yaml")
-    assert result.ret == 0, result.stdout.str()
-    result.assert_outcomes(passed=3)
-    result.stdout.fnmatch_lines(["*PASS * average time to first token (TTFT) *"])
-    assert served.document()["state"] == "complete"
+def folder(suites: Suites, profile: str) -> Path:
+    (found,) = (suites.pytester.path / ".dsr1" / profile).iterdir()
+    return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-@pytest.mark.parametrize(("phase", "hang"), [("warm-up", 1), ("measuring", 6)])
-def test_nothing_is_left_when_the_run_is_ended(
-    served: Served, phase: str, hang: int, number: signal.Signals
-) -> None:
-    served.write(hang=hang)
-    command = [sys.executable, "-c", RUN, "served.yaml"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
-        try:
-            family = served.hanging()
-            run.send_signal(number)
-            output = run.communicate(timeout=60)[0]
-        finally:
-            run.kill()
-    assert len(family) == 2
-    wait_until_gone(*family)
-    assert phase in output
-    assert ("measuring" in output) == (phase == "measuring")
-    if number == signal.SIGINT:
-        assert run.returncode == pytest.ExitCode.INTERRUPTED
-        assert "KeyboardInterrupt" in output
-        assert served.document()["error"] == "ended by KeyboardInterrupt"
-    else:
-        assert run.returncode == -signal.SIGKILL
+def told(suites: Suites, profile: str) -> dict[str, Any]:
+    document = json.loads((folder(suites, profile) / "measurement.json").read_text(encoding="utf-8"))
+    result: dict[str, Any] = document["measurement"]["result"]
+    return {"warnings": result["warnings"], **result["facts"]}
 
 
-def test_a_saturated_client_is_invalid(served: Served) -> None:
-    """The loop is blocked on purpose, and the shortest time that is judged is cut."""
-    served.pytester.makeconftest(
+def pid(suites: Suites, profile: str) -> int | None:
+    path = folder(suites, profile) / "engine" / "pid"
+    return int(path.read_text()) if path.exists() else None
+
+
+def test_one_server_serves_scenarios_that_differ_in_load(serving: Suites) -> None:
+    result = serving.run("--dsr1-profile=one,two,three,four")
+    result.assert_outcomes(passed=8)
+    one, two, three, four = (told(serving, name) for name in ("one", "two", "three", "four"))
+    assert [each["server_started"] for each in (one, two, three, four)] == [True, False, True, True]
+    assert (two["url"], two["server_kept_from"]) == (one["url"], "one")
+    assert two["server_log"] == one["server_log"] == str(folder(serving, "one") / "engine" / "server.log")
+    assert two["warnings"] == one["warnings"] == []
+    result.stdout.fnmatch_lines([f"two: loading*reusing the server of one, {one['url']}"])
+    servers = [pid(serving, name) for name in ("one", "two", "three", "four")]
+    assert servers[1] is None, "it started none"
+    assert len({each for each in servers if each}) == 3
+    assert not any(psutil.pid_exists(each) for each in servers if each)
+
+
+def test_a_repeated_dataset_is_warned_of(serving: Suites) -> None:
+    result = serving.run("--dsr1-profile=one,four")
+    result.assert_outcomes(passed=4)
+    (warning,) = told(serving, "four")["warnings"]
+    assert warning.startswith(
+        "the server was kept from one and had read the beginning of 4 of these 4 prompts"
+    )
+    assert warning.endswith("or switch the cache off with the server's own option in engine.arguments")
+    result.stdout.fnmatch_lines(["*the server was kept from one*"])
+
+
+def test_ctrl_c_in_the_second_scenario_leaves_nothing(serving: Suites) -> None:
+    interrupting = FOUR.replace("concurrency: 4", "concurrency: 1") + "engine: {body: {interrupt: true}}\n"
+    (serving.folder / "two.yaml").write_text(interrupting, encoding="utf-8")
+    result = serving.run_apart("--dsr1-profile=one,two")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["two: loading*reusing the server of one,*", "  INVALID interrupted"])
+    server = pid(serving, "one")
+    assert server is not None
+    assert not psutil.pid_exists(server)
+
+
+def test_a_server_that_died_in_between_is_replaced(serving: Suites) -> None:
+    serving.pytester.makeconftest(
         """
-        import time
-        from pytest_dsr1.engines import openai, openai_watch
+        import psutil, pathlib
 
-        openai_watch.SHORTEST_S = 0.0
-        look = openai._Pass._look
-
-        def blocking(self):
-            time.sleep(0.3)
-            look(self)
-
-        openai._Pass._look = blocking
+        def pytest_runtest_setup(item):
+            if item.nodeid == "own/two.yaml::environment":
+                (pid,) = pathlib.Path(".dsr1/one").glob("*/engine/pid")
+                psutil.Process(int(pid.read_text())).kill()
         """
     )
-    result = served.pytester.runpytest_subprocess("served.yaml", "--junitxml=junit.xml")
-    assert result.ret == 10, result.stdout.str()
-    result.assert_outcomes(passed=1, errors=2)
-    output = result.stdout.str()
-    result.stdout.fnmatch_lines(
-        ["*served: client-bound: the load generator was saturated and these would be*"]
+    result = serving.run("--dsr1-profile=one,two")
+    result.assert_outcomes(passed=4)
+    two = told(serving, "two")
+    assert two["server_started"] is True
+    assert two["warnings"][0].startswith(
+        "a new server was started, since the kept one is of no use: one: the "
     )
-    assert "Traceback" not in output
-    assert "INVALID" in output
-    suite = ET.parse(served.pytester.path / "junit.xml").getroot()[0]
-    words = [p.get("value") for p in suite.iter("property") if p.get("name") == "dsr1_verdict"]
-    assert sorted(w for w in words if w) == ["INVALID", "INVALID", "PASS"]
+    second = pid(serving, "two")
+    assert second is not None
+    assert not psutil.pid_exists(second)
 
 
-def test_a_trace_that_cannot_be_used_is_an_error_in_one_message(served: Served) -> None:
-    row = {"timestamp": 0, "input_length": 513, "output_length": 4, "hash_ids": [1]}
-    trace = served.pytester.path / "trace.jsonl"
-    trace.write_text(f"{json.dumps(row)}\n" * 8, encoding="utf-8")
-    arrival = f'load.arrival={{"type": "trace", "path": "{trace}"}}'
-    result = served.pytester.runpytest_subprocess("served.yaml", "--dsr1-set", arrival)
-    assert result.ret == 10, result.stdout.str()
+def test_no_server_stays_after_a_measurement_that_proves_nothing(serving: Suites) -> None:
+    """And none stays for a scenario that does not want it."""
+    (serving.folder / "two.yaml").write_text(FOUR + "engine: {body: {fail: true}}\n")
+    result = serving.run("--dsr1-profile=one,two,four")
+    result.assert_outcomes(passed=5, errors=1)
+    result.stdout.fnmatch_lines(["*two: all of the first * requests failed, the first: HTTP 500: no*"])
+    assert told(serving, "four")["server_started"] is True
+
+
+GPU_CONFTEST = """
+import os, pathlib
+from pytest_dsr1.environment import host, lock, machine
+from tests.standins.nvml import state
+
+UUID = "GPU-00000000-0000-4000-8000-00000000d5e1"
+NVML = pathlib.Path(os.environ["DSR1_NVML_STATE"])
+read_machine = machine.read_machine
+host.pids_are_the_hosts = lambda: True
+
+def alive():
+    pids = [path.read_text() for path in pathlib.Path(".dsr1").glob("*/*/engine/pid")]
+    return [pid for pid in pids if pathlib.Path("/proc", pid).exists()]
+
+def with_our_server(environ):
+    pids = alive()
+    shown = pids + [str(os.getppid())] * (len(pids) and {foreign})
+    with state.changing(NVML) as facts:
+        facts["gpus.processes"] = " ".join(f"{{pid}}:{{40 * 2**30}}" for pid in shown)
+        facts["gpus.memory_used"] = str((1 + 80 * len(shown)) * 2**29)
+    return read_machine(environ)
+
+machine.read_machine = with_our_server
+
+def pytest_runtest_teardown(item):
+    locked = lock.is_held(pathlib.Path(os.environ["DSR1_STATE_DIR"]), UUID)
+    with open("seen.txt", "a") as file:
+        print(item.nodeid, len(alive()), locked, file=file)
+"""
+
+
+@pytest.fixture
+def gpu(serving: Suites, monkeypatch: pytest.MonkeyPatch) -> FakeMachine:
+    """An H200, on which the profiles ``one`` to ``four`` run; the servers' processes show on it."""
+    place = serving.pytester.mkdir("node")
+    machine = FakeMachine(build(place / "driver"), place, 1)
+    for name, value in machine.environ(os.environ).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    one = serving.folder / "one.yaml"
+    hardware = "hardware: {gpu: NVIDIA H200, count: 1}\ngpu_setup: {vboost: 1}\n"
+    one.write_text(one.read_text().replace("hardware: {}\n", hardware), encoding="utf-8")
+    return machine
+
+
+def test_the_gpu_stays_locked_and_set_up_under_a_kept_server(gpu: FakeMachine, serving: Suites) -> None:
+    serving.pytester.makeconftest(GPU_CONFTEST.format(foreign=0))
+    before = gpu.settings()
+    result = serving.run_apart("--dsr1-profile=one,two,three", "--dsr1-gpu-setup=apply")
+    result.assert_outcomes(passed=6)
+    assert (serving.pytester.path / "seen.txt").read_text().splitlines() == [
+        "own/one.yaml::environment 0 False",
+        "own/one.yaml::target[request_throughput] 1 True",
+        "own/two.yaml::environment 1 True",
+        "own/two.yaml::target[request_throughput] 1 True",
+        "own/three.yaml::environment 0 False",
+        "own/three.yaml::target[request_throughput] 1 True",
+    ]
+    boost = "boost-slider -i 0 --vboost"
+    assert gpu.commands() == [f"{boost} 1", f"{boost} 0"] * 2, "once for the first two, once for the third"
+    assert gpu.settings() == before
+    assert not is_held(gpu.state_dir, gpu.uuid(0))
+
+
+def test_a_foreign_process_beside_a_kept_server_is_refused(gpu: FakeMachine, serving: Suites) -> None:
+    serving.pytester.makeconftest(GPU_CONFTEST.format(foreign=1))
+    result = serving.run_apart("--dsr1-profile=one,two")
+    result.assert_outcomes(passed=2, errors=2)
     result.stdout.fnmatch_lines(
-        [
-            f"*{trace} is no usable trace (8 problems):",
-            f"*{trace}:1: hash_ids has 1, expected 2: one for each 512 tokens of input_length, 513, *",
-        ]
+        ["*GPU 0 sharing: other compute processes are on it: pid * with 40.0 GiB; end*"]
     )
-    assert "Traceback" not in result.stdout.str()
-
-
-def test_a_run_of_a_duration_needs_fewer_requests(served: Served) -> None:
-    arguments = ("--dsr1-set", "load.num_requests=100000", "--dsr1-set", "load.duration_s=0.3")
-    result = served.pytester.runpytest_subprocess("served.yaml", *arguments)
-    assert result.ret == 0, result.stdout.str()
-    result.assert_outcomes(passed=3)
+    server = pid(serving, "one")
+    assert server is not None
+    assert not psutil.pid_exists(server)
