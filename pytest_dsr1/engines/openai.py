@@ -11,6 +11,8 @@ import contextlib
 import gc
 import importlib.util
 import resource
+import signal
+import threading
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack
@@ -274,7 +276,11 @@ def _versions() -> dict[str, str]:
 
 
 def _run(main: Coroutine[Any, Any, T]) -> T:
-    """Run on uvloop where there is one; whatever ends it, nothing of it is left."""
+    """Run on uvloop where there is one; whatever ends it, nothing of it is left.
+
+    Ctrl-C cancels ``main`` and is raised after it. Raised where it finds the loop, in a method that httptools
+    or the loop calls, it would count as that method's failure, and the run would go on.
+    """
     try:
         import uvloop
 
@@ -282,8 +288,16 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
     except ImportError:
         loop = asyncio.new_event_loop()
     task = loop.create_task(main)
+    watched = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if watched:
+        loop.add_signal_handler(signal.SIGINT, task.cancel)
     try:
         return loop.run_until_complete(task)
+    except asyncio.CancelledError:  # nobody else cancels it
+        raise KeyboardInterrupt from None
     except BaseException:
         task.cancel()
         with contextlib.suppress(BaseException):
@@ -292,6 +306,8 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+        if watched:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextlib.contextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pytest_dsr1.engines.openai_exchange import error_message
 from pytest_dsr1.errors import EngineError
@@ -16,6 +18,7 @@ from pytest_dsr1.scenario.serving import OpenAi
 
 _TIMEOUT_S = 10.0
 _LARGEST = 1 << 20
+_SCHEME = "does engine.url begin with the right one of http and https?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +84,7 @@ class Site:
         try:
             status, body = self.get("/v1/models")
         except (OSError, http.client.HTTPException) as error:
-            raise EngineError(
-                f"{self.url}: no server answers there ({error}); start it, or correct engine.url"
-            ) from None
+            raise EngineError(f"{self.url}: {unreachable(error, _TIMEOUT_S)}") from None
         if status == 401:
             raise EngineError(
                 f"{self.url}: HTTP 401: {error_message(body)}; name the variable that holds the API key in "
@@ -98,19 +99,33 @@ class Site:
             ) from None
 
 
+def unreachable(error: Exception, limit_s: float) -> str:
+    """Why no server could be asked, and what to do about it; ``limit_s`` is how long it was awaited."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"the server's certificate is not trusted ({error.verify_message}); name its authority in "
+            "engine.ca_file, or set engine.verify_tls: false"
+        )
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS connection ({error.reason}); {_SCHEME}"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {limit_s:g} s; is it the right host and port?"
+    if isinstance(error, socket.gaierror):
+        return f"the host is not known ({error.strerror}); correct engine.url"
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection was refused: no server listens there; start it, or correct engine.url"
+    if isinstance(error, ConnectionResetError | http.client.HTTPException):
+        return f"what listens there does not answer in HTTP ({error}); {_SCHEME}"
+    return f"no connection: {error}"
+
+
 def site(engine: OpenAi, url: str, environ: Mapping[str, str] = os.environ) -> Site:
     """The server at ``url``.
 
     Raises:
         EngineError: the address, the key's variable or the authority's file is not usable.
     """
-    parts = urlsplit(url)
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        port = 0
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not port or parts.username:
-        raise EngineError("engine.url: expected http://HOST:PORT or https://HOST without a user name")
+    parts = _parts(url)
     secret = None
     if engine.api_key_env is not None:
         secret = environ.get(engine.api_key_env, "").strip()
@@ -124,14 +139,25 @@ def site(engine: OpenAi, url: str, environ: Mapping[str, str] = os.environ) -> S
                 f"engine.api_key_env: the value of {engine.api_key_env} is no API key: it holds "
                 "characters that no HTTP header takes"
             )
-    prefix = parts.path.rstrip("/")
+    https = parts.scheme == "https"
     return Site(
-        parts.hostname,
-        port,
-        prefix.removesuffix("/v1"),
-        _tls(engine) if parts.scheme == "https" else None,
+        parts.hostname or "",
+        parts.port or (443 if https else 80),
+        parts.path.rstrip("/").removesuffix("/v1"),
+        _tls(engine) if https else None,
         secret,
     )
+
+
+def _parts(url: str) -> SplitResult:
+    with contextlib.suppress(ValueError):  # a port that is no number, half an IPv6 address, no possible host
+        parts = urlsplit(url)
+        address = parts.scheme in {"http", "https"} and (parts.hostname or "").encode("idna")
+        writable = url.isprintable() and " " not in url and parts.path.isascii()
+        if address and writable and not (parts.username or parts.query or parts.fragment):
+            _ = parts.port
+            return parts
+    raise EngineError("engine.url: expected http://HOST:PORT or https://HOST without a user name")
 
 
 def _tls(engine: OpenAi) -> ssl.SSLContext:

@@ -8,24 +8,35 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.scenario.model import Load
 from pytest_dsr1.scenario.serving import ConstantArrival, GammaArrival, PoissonArrival, TraceArrival
+from pytest_dsr1.workload.values import LONGEST_SEQUENCE
+
+BLOCK_TOKENS = 512
+"""Input tokens that a hash id stands for; the last one of a request stands for what is left."""
 
 _LONGEST_LINE = 1 << 24
+_IDS = 1 << 64
 _SHOWN = 20
 _FORMAT = (
-    'Each line is one JSON object such as {"timestamp": 27482, "input_length": 6955, "output_length": 52, '
+    'Each line is one JSON object such as {"timestamp": 27482, "input_length": 955, "output_length": 52, '
     '"hash_ids": [46, 47]} (the Mooncake trace format, timestamps in ms); see docs/openai-engine.md.'
 )
 
 
 @dataclass(frozen=True, slots=True)
 class TraceRequest:
-    """One line of a trace; ``time_s`` from its first line, ``blocks`` the hash ids of its prefix."""
+    """One line of a trace.
+
+    Attributes:
+        time_s: from the first line.
+        blocks: hash ids, one for each ``BLOCK_TOKENS`` input tokens; requests that begin with the same ones
+            begin with the same tokens. Empty: the request shares nothing with another.
+    """
 
     time_s: float
     input_tokens: int
@@ -79,8 +90,8 @@ def read_trace(path: Path, count: int) -> list[TraceRequest]:
             while number < count and (line := file.readline(_LONGEST_LINE)):
                 number += 1
                 found = _trace_line(line)
-                if isinstance(found, str):
-                    problems.append(f"  {path}:{number}: {found}")
+                if isinstance(found, list):
+                    problems.extend(f"  {path}:{number}: {problem}" for problem in found)
                     continue
                 time_ms, request = found
                 if not requests:
@@ -88,14 +99,7 @@ def read_trace(path: Path, count: int) -> list[TraceRequest]:
                 if time_ms < last_ms:
                     problems.append(f"  {path}:{number}: timestamp {time_ms:g} is before the line above it")
                 last_ms = max(last_ms, time_ms)
-                requests.append(
-                    TraceRequest(
-                        (last_ms - first_ms) / 1e3,
-                        request.input_tokens,
-                        request.output_tokens,
-                        request.blocks,
-                    )
-                )
+                requests.append(replace(request, time_s=(last_ms - first_ms) / 1e3))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else error
         raise InvalidRunError(
@@ -113,24 +117,41 @@ def read_trace(path: Path, count: int) -> list[TraceRequest]:
     return requests
 
 
-def _trace_line(line: bytes) -> tuple[float, TraceRequest] | str:
-    """The timestamp in ms and the request of one line, or what is wrong with it."""
+def _trace_line(line: bytes) -> tuple[float, TraceRequest] | list[str]:
+    """The timestamp in ms and the request of one line, or all that is wrong with it."""
     try:
         data = json.loads(line)
     except (ValueError, RecursionError):
-        return "not JSON; expected one whole object on the line"
+        return ["not JSON; expected one whole object on the line"]
     if not isinstance(data, dict):
-        return "expected a JSON object"
+        return ["expected a JSON object"]
+    problems: list[str] = []
     time_ms = data.get("timestamp")
     if isinstance(time_ms, bool) or not isinstance(time_ms, int | float) or not 0 <= time_ms < math.inf:
-        return f"timestamp must be milliseconds, 0 or more, found {json.dumps(time_ms)[:40]}"
-    lengths = []
+        problems.append(f"timestamp must be milliseconds, 0 or more, found {_shown(time_ms)}")
     for key in ("input_length", "output_length"):
         length = data.get(key)
-        if type(length) is not int or not 1 <= length <= _LONGEST_LINE:
-            return f"{key} must be a whole number of at least 1, found {json.dumps(length)[:40]}"
-        lengths.append(length)
+        if type(length) is not int or not 1 <= length <= LONGEST_SEQUENCE:
+            problems.append(
+                f"{key} must be a whole number from 1 to {LONGEST_SEQUENCE:,}, found {_shown(length)}"
+            )
     blocks = data.get("hash_ids", [])
-    if not isinstance(blocks, list) or any(type(block) is not int or block < 0 for block in blocks):
-        return "hash_ids must be a list of whole numbers"
-    return float(time_ms), TraceRequest(0.0, lengths[0], lengths[1], tuple(blocks))
+    if not isinstance(blocks, list):
+        problems.append(f"hash_ids must be a list of whole numbers, found {_shown(blocks)}")
+    else:
+        bad = [block for block in blocks if type(block) is not int or not 0 <= block < _IDS]
+        if bad:
+            problems.append(f"hash_ids must hold whole numbers from 0 to 2^64 - 1, found {_shown(bad[0])}")
+    if problems:
+        return problems
+    inputs, expected = data["input_length"], -(-data["input_length"] // BLOCK_TOKENS)
+    if blocks and len(blocks) != expected:
+        return [
+            f"hash_ids has {len(blocks):,}, expected {expected:,}: one for each {BLOCK_TOKENS} tokens of "
+            f"input_length, {inputs:,}, and one for the rest"
+        ]
+    return float(data["timestamp"]), TraceRequest(0.0, inputs, data["output_length"], tuple(blocks))
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value)[:40]

@@ -6,6 +6,8 @@ and basic floating-point operations that IEEE 754 fixes to the last bit: numpy's
 between versions. Ids are drawn one by one (a prompt may hold an id twice) from 2 to ``vocab_size - 1``: 0 and
 1 begin and end a sequence of DeepSeek's tokenizer. And every id with its comma is padded with spaces, which
 JSON allows, to 8 bytes (4 for the smallest vocabularies), so that text is made by looking up machine words.
+The ids of a trace's request with ``hash_ids`` are a function of seed, hash id and place: equal hash ids are
+equal tokens.
 
     {"task_id":0,"input_ids":[  91772, 121078,    513],"output_tokens":2048}
 """
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.scenario.model import Dataset, Length, Load, Uniform
 from pytest_dsr1.scenario.serving import TraceArrival
-from pytest_dsr1.workload.arrivals import read_trace
+from pytest_dsr1.workload.arrivals import BLOCK_TOKENS, read_trace
 from pytest_dsr1.workload.values import LONGEST_SEQUENCE
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ _FIRST_ID = 2
 _LARGEST_VOCABULARY = 10**7
 _TOKENS_A_BLOCK = 1 << 17
 _NORMAL_TERMS = 48
+_GOLDEN = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio
 
 _HEAD = b'{"task_id":%d,"input_ids":['
 _TAIL = b'],"output_tokens":%d}\n'
@@ -48,10 +51,15 @@ _TAIL = b'],"output_tokens":%d}\n'
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of each request, as int64 arrays of shape (requests,)."""
+    """Tokens of each request, as int64 arrays of shape (requests,).
+
+    Attributes:
+        blocks: of a trace, each request's hash ids (:class:`TraceRequest`); else empty.
+    """
 
     inputs: NDArray[np.int64]
     outputs: NDArray[np.int64]
+    blocks: tuple[tuple[int, ...], ...] = ()
 
 
 def draw_lengths(dataset: Dataset, load: Load) -> Lengths:
@@ -81,6 +89,7 @@ def _trace_lengths(load: Load, arrival: TraceArrival) -> Lengths:
     return Lengths(
         inputs=np.array([request.input_tokens for request in trace], dtype=np.int64),
         outputs=np.array([request.output_tokens for request in trace], dtype=np.int64),
+        blocks=tuple(request.blocks for request in trace),
     )
 
 
@@ -94,6 +103,7 @@ def content_key(dataset: Dataset, load: Load) -> str:
     if isinstance(load.arrival, TraceArrival):
         lengths = _trace_lengths(load, load.arrival)
         inputs |= {"inputs": lengths.inputs.tolist(), "outputs": lengths.outputs.tolist()}
+        inputs["hash_ids"] = lengths.blocks
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
@@ -134,39 +144,78 @@ def _write_all(descriptor: int, block: bytes) -> None:
 
 def _blocks(dataset: Dataset, lengths: Lengths) -> Iterator[tuple[int, bytes]]:
     """How many requests are complete, and the next piece of the file, of about a megabyte."""
-    tokens = _token_texts(dataset)
+    table = _table(dataset)
+    texts = _token_texts(dataset, table)
+    key = int(_generator(dataset.seed, stream=4).random_raw())
     width = _width(dataset)
     text = memoryview(b"")
     parts: list[bytes | memoryview] = []
-    for i, (inputs, outputs) in enumerate(
-        zip(lengths.inputs.tolist(), lengths.outputs.tolist(), strict=True)
+    hash_ids = lengths.blocks or ((),) * len(lengths.inputs)
+    for i, (inputs, outputs, blocks) in enumerate(
+        zip(lengths.inputs.tolist(), lengths.outputs.tolist(), hash_ids, strict=True)
     ):
         parts.append(_HEAD % i)
         needed = inputs * width
+        if blocks:
+            yield i, b"".join([*parts, _text(table, _block_ids(key, blocks, inputs, len(table)))[:-1]])
+            parts = [_TAIL % outputs]
+            continue
         while needed > len(text):
             parts.append(text)
             needed -= len(text)
             yield i, b"".join(parts)
             parts = []
-            text = next(tokens)
+            text = next(texts)
         parts.append(text[: needed - 1])  # without the comma of the last id
         parts.append(_TAIL % outputs)
         text = text[needed:]
     yield len(lengths.inputs), b"".join(parts)
 
 
-def _token_texts(dataset: Dataset) -> Iterator[memoryview]:
+def _token_texts(dataset: Dataset, table: NDArray[np.bytes_]) -> Iterator[memoryview]:
     """An endless text of random ids, each of ``_width`` bytes with its comma."""
+    generator = _generator(dataset.seed, stream=0)
+    while True:
+        yield _text(table, _below(len(table), _uint32(generator, _TOKENS_A_BLOCK)))
+
+
+def _block_ids(key: int, blocks: tuple[int, ...], tokens: int, end: int) -> NDArray[np.int64]:
+    """So many numbers below ``end``: of each block, the first ones of a sequence that belongs to its hash id.
+
+    The sequence is SplitMix64's (Steele, Lea and Flood, 2014), which can be entered at any place; its seed is
+    made of the hash id by the same function.
+    """
+    import numpy as np
+
+    golden = np.uint64(_GOLDEN)
+    seeds = _mixed(np.uint64(key) + np.array(blocks, dtype=np.uint64) * golden)
+    places = np.arange(1, BLOCK_TOKENS + 1, dtype=np.uint64) * golden
+    draws = _mixed((seeds[:, np.newaxis] + places).ravel()[:tokens])
+    return _below(end, (draws >> np.uint64(32)).astype(np.uint32))
+
+
+def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's output of each state."""
+    import numpy as np
+
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
+
+
+def _table(dataset: Dataset) -> NDArray[np.bytes_]:
+    """Each id's text of ``_width`` bytes with its comma, from ``_FIRST_ID`` on."""
     import numpy as np
 
     width = _width(dataset)
-    table = np.array(
-        [b"%*d," % (width - 1, i) for i in range(_FIRST_ID, dataset.vocab_size)], dtype=f"S{width}"
-    )
-    generator = _generator(dataset.seed, stream=0)
-    while True:
-        draws = _below(len(table), _uint32(generator, _TOKENS_A_BLOCK))
-        yield table.take(draws, mode="clip").view(np.uint8).data
+    texts = [b"%*d," % (width - 1, i) for i in range(_FIRST_ID, dataset.vocab_size)]
+    return np.array(texts, dtype=f"S{width}")
+
+
+def _text(table: NDArray[np.bytes_], numbers: NDArray[np.int64]) -> memoryview:
+    import numpy as np
+
+    return table.take(numbers, mode="clip").view(np.uint8).data
 
 
 def _width(dataset: Dataset) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from pytest_dsr1.engines.base import EngineResult, Job, Observer, Phase, RequestRecord
 from pytest_dsr1.engines.openai import OpenAiEngine
+from pytest_dsr1.engines.openai_connection import Connection
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.workload.values import Workload
@@ -282,7 +284,8 @@ def test_no_server(tmp_path: Path) -> None:
     with serving(lambda _: GOOD) as port:
         pass
     with pytest.raises(
-        EngineError, match=f"http://127.0.0.1:{port}: no server answers there .*correct engine.url"
+        EngineError,
+        match=f"http://127.0.0.1:{port}: the connection was refused: no server listens there; start it, or",
     ):
         OpenAiEngine().run(make_job(tmp_path, served(port)), Watcher())
     (tmp_path / "more").mkdir()
@@ -328,6 +331,27 @@ def test_key_that_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("SECRET_KEY", raising=False)
     with pytest.raises(EngineError, match="the variable SECRET_KEY is not set"):
         OpenAiEngine().run(make_job(tmp_path, served(1, api_key_env="SECRET_KEY")), Watcher())
+
+
+@pytest.mark.parametrize("name", ["on_header", "on_body", "on_message_complete", "connection_made"])
+def test_ctrl_c_wherever_it_finds_the_loop(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a method that httptools or uvloop calls, an exception is taken for that method's failure."""
+    method = getattr(Connection, name)
+
+    def interrupted(self: Connection, *arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        method(self, *arguments)
+
+    monkeypatch.setattr(Connection, name, interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            measure(tmp_path, lambda _: GOOD)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_open_loop_counts_from_the_schedule(tmp_path: Path) -> None:

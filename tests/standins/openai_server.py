@@ -6,13 +6,14 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-Answer = bytes | list[bytes | str]
-"""Bytes to send at once, or in pieces; the word ``close`` ends the connection, ``hang`` waits."""
+Answer = bytes | Iterable[bytes | str]
+"""Bytes to send at once, or in pieces (a generator may wait between them, and note when each is written); the
+word ``close`` ends the connection, ``hang`` waits."""
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -104,9 +104,25 @@ def test_trace(tmp_path: Path) -> None:
         (line(-1), "timestamp must be milliseconds"),
         (line(True), "timestamp must be milliseconds"),
         (line(0), "timestamp 0 is before the line above it"),
-        (line(2, input_length=0), "input_length must be a whole number of at least 1, found 0"),
-        (line(2, output_length=1.5), "output_length must be a whole number of at least 1, found 1.5"),
-        (line(2, hash_ids="x"), "hash_ids must be a list of whole numbers"),
+        (line(2, input_length=0), "input_length must be a whole number from 1 to 16,777,216, found 0"),
+        (line(2, output_length=1.5), "output_length must be a whole number from 1 to 16,777,216, found 1.5"),
+        (line(2, hash_ids="x"), 'hash_ids must be a list of whole numbers, found "x"'),
+        (line(2, hash_ids=None), "hash_ids must be a list of whole numbers, found null"),
+        *(
+            (
+                line(2, hash_ids=[0, bad]),
+                f"hash_ids must hold whole numbers from 0 to 2^64 - 1, found {shown}",
+            )
+            for bad, shown in ((-1, "-1"), (2**64, "18446744073709551616"), (None, "null"), (True, "true"))
+        ),
+        *(
+            (
+                line(2, input_length=tokens, hash_ids=[46, 47]),
+                f"hash_ids has 2, expected {expected}: one for each 512 tokens of input_length, {tokens:,}, "
+                "and one for the rest",
+            )
+            for tokens, expected in ((512, 1), (1025, 3))
+        ),
     ],
 )
 def test_bad_line_of_a_trace(bad: object, message: str, tmp_path: Path) -> None:
@@ -115,6 +131,19 @@ def test_bad_line_of_a_trace(bad: object, message: str, tmp_path: Path) -> None:
         read_trace(path, 2)
     assert f"{path}:2: {message}" in str(caught.value)
     assert "the Mooncake trace format" in str(caught.value)
+
+
+def test_all_problems_of_a_trace_come_at_once(tmp_path: Path) -> None:
+    wrong = {"timestamp": "x", "input_length": 0, "output_length": 0, "hash_ids": [-1]}
+    path = write(tmp_path / "t.jsonl", line(1), wrong, line(2), line(2, input_length=600))
+    with pytest.raises(InvalidRunError) as caught:
+        read_trace(path, 4)
+    head, *problems, _ = str(caught.value).splitlines()
+    assert head == f"{path} is no usable trace (5 problems):"
+    assert [p.partition(" must ")[0].partition(" has ")[0] for p in problems] == [
+        *(f"  {path}:2: {key}" for key in ("timestamp", "input_length", "output_length", "hash_ids")),
+        f"  {path}:4: hash_ids",
+    ]
 
 
 def test_trace_that_is_too_short_or_missing(tmp_path: Path) -> None:

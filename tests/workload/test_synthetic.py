@@ -3,9 +3,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import operator
 import os
 import subprocess
 import sys
+from itertools import combinations, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -195,6 +197,83 @@ def test_content_key_depends_on_everything_the_bytes_depend_on() -> None:
     }
     assert len(keys) == 7
     assert content_key(base, _load(5)) == content_key(base, Load(concurrency=9, num_requests=5))
+
+
+def _trace(folder: Path, *requests: tuple[int, list[int]]) -> Load:
+    """A load that replays requests of these input lengths and hash ids."""
+    path = folder / "trace.jsonl"
+    rows = [
+        {"timestamp": 10 * i, "input_length": tokens, "output_length": 1 + i, "hash_ids": ids}
+        for i, (tokens, ids) in enumerate(requests)
+    ]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    arrival = {"type": "trace", "path": os.fspath(path)}
+    return Load.model_validate({"concurrency": 1, "num_requests": len(rows), "arrival": arrival})
+
+
+def _traced(folder: Path, dataset: Dataset, *requests: tuple[int, list[int]]) -> list[list[int]]:
+    load, path = _trace(folder, *requests), folder / "data.jsonl"
+    write_synthetic(dataset, load, path)
+    assert path.stat().st_size == synthetic_bytes(dataset, load)
+    rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+    assert [(row["task_id"], row["output_tokens"]) for row in rows] == [
+        (i, 1 + i) for i in range(len(requests))
+    ]
+    ids: list[list[int]] = [row["input_ids"] for row in rows]
+    assert [len(tokens) for tokens in ids] == [tokens for tokens, _ in requests], "exact lengths"
+    return ids
+
+
+_A_REQUEST = st.lists(st.integers(0, 4), max_size=4).flatmap(
+    lambda ids: st.tuples(st.integers(max(1, 512 * (len(ids) - 1) + 1), max(1, 512 * len(ids))), st.just(ids))
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_A_REQUEST, min_size=2, max_size=5), st.sampled_from([1000, 129280]), st.integers(-9, 2**64))
+def test_requests_share_exactly_the_tokens_of_their_common_hash_ids(
+    tmp_path: Path, requests: list[tuple[int, list[int]]], vocab_size: int, seed: int
+) -> None:
+    dataset = _dataset(1, 1, vocab_size=vocab_size, seed=seed)
+    prompts = _traced(tmp_path, dataset, *requests)
+    for (one, (_, ids)), (other, (_, other_ids)) in combinations(zip(prompts, requests, strict=True), 2):
+        common = sum(1 for _ in takewhile(bool, map(operator.eq, ids, other_ids)))
+        shared = min(512 * common, len(one), len(other))
+        assert one[:shared] == other[:shared]
+        # Two random tokens may be equal; that eight in a row are so happens once in 1000**8.
+        rest = [tokens[shared : shared + 8] for tokens in (one, other)]
+        assert len(min(rest, key=len)) < 8 or rest[0] != rest[1]
+
+
+def test_a_hash_id_means_the_same_in_every_request_and_another_with_another_seed(tmp_path: Path) -> None:
+    one, other = _traced(tmp_path, _dataset(1, 1), (1024, [7, 2**64 - 1]), (1000, [2**64 - 1, 7]))
+    assert one[:512] == other[512:] + one[488:512]
+    assert one[512:] == other[:512]
+    (again,) = _traced(tmp_path, _dataset(1, 1, seed=8), (1024, [7, 2**64 - 1]))
+    assert again[:8] != one[:8]
+
+
+def test_the_tokens_of_a_hash_id_never_change(tmp_path: Path) -> None:
+    """SplitMix64 as published: where this fails on purpose, FORMAT_VERSION goes up."""
+    mask = 2**64 - 1
+
+    def mixed(state: int) -> int:
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & mask
+        state = (state ^ state >> 27) * 0x94D049BB133111EB & mask
+        return state ^ state >> 31
+
+    # Its first outputs of the seed 1234567, as in Rosetta Code's task "Pseudo-random numbers/Splitmix64".
+    golden = 0x9E3779B97F4A7C15
+    assert [mixed(1234567 + i * golden & mask) for i in (1, 2)] == [6457827717110365317, 3203168211198807973]
+    key = int(np.random.PCG64(np.random.SeedSequence([420, 4])).random_raw())
+    seed = mixed(key + 46 * golden & mask)
+    expected = [2 + ((mixed(seed + i * golden & mask) >> 32) * 129278 >> 32) for i in range(1, 513)]
+    assert _traced(tmp_path, _dataset(1, 1), (512, [46])) == [expected]
+
+
+def test_hash_ids_are_in_the_key_of_a_dataset(tmp_path: Path) -> None:
+    keys = {content_key(_dataset(1, 1), _trace(tmp_path, (600, ids))) for ids in ([], [1, 2], [1, 3])}
+    assert len(keys) == 3
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:

@@ -1,0 +1,218 @@
+"""How requests are sent: a server that records when they come, and answers when a test lets it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.engines.base import EngineResult, Phase
+from pytest_dsr1.engines.openai import OpenAiEngine
+from pytest_dsr1.measurement.metrics import from_records
+from pytest_dsr1.workload.arrivals import schedule
+from tests.engines.test_openai import Watcher, make_job, served
+from tests.standins.openai_server import DONE, FINISH, GOOD, Answer, serving, stream, text, usage
+
+TIMER_S = 0.002
+"""A timer of the loop may be early by its resolution."""
+
+
+@dataclass
+class Server:
+    """Records each request, and lets the first ``held`` wait until all have come and some time has passed."""
+
+    held: int = 0
+    after_s: float = 0.0
+    came_s: dict[int, float] = field(default_factory=dict)
+    in_flight: int = 0
+    most: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    gate: threading.Event = field(default_factory=threading.Event)
+
+    def answer(self, body: dict[str, Any]) -> Iterator[bytes]:
+        number = body["prompt"][0]
+        with self.lock:
+            self.came_s[number] = time.monotonic()
+            self.in_flight += 1
+            self.most = max(self.most, self.in_flight)
+        if number < self.held:
+            if len(self.came_s) >= self.held:
+                time.sleep(self.after_s)
+                self.gate.set()
+            assert self.gate.wait(30)
+        with self.lock:
+            self.in_flight -= 1
+        yield GOOD
+
+
+@dataclass
+class Timed(Watcher):
+    """Remembers when the measurement began, or a moment before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began_s = 0.0
+
+    def phase(self, phase: Phase, detail: str = "") -> None:
+        super().phase(phase, detail)
+        self.began_s = time.monotonic()
+
+
+def measured(folder: Path, server: Server, load: dict[str, Any], **engine: Any) -> tuple[EngineResult, float]:
+    """The result, and a time before which nothing was measured."""
+    watcher = Timed()
+    with serving(server.answer) as port:
+        job = make_job(folder, served(port, {"tolerated_failures": 0, **load}, **engine))
+        result = OpenAiEngine().run(job, watcher)
+    assert [r.error for r in result.records] == [None] * len(result.records)
+    return result, watcher.began_s
+
+
+def test_ramp_spreads_the_starts_evenly(tmp_path: Path) -> None:
+    """None ends before all have started, so that each start is one of the ramp."""
+    server = Server(held=4)
+    load = {"concurrency": 4, "num_requests": 8, "ramp_s": 0.4}
+    result, began_s = measured(tmp_path, server, load)
+    sent_s = [r.submitted_s for r in sorted(result.records, key=lambda r: r.id)]
+    assert len(sent_s) == 8
+    assert all(sent_s[i] >= began_s + 0.1 * i - TIMER_S for i in range(4))
+    assert server.most == 4, "never more than the concurrency"
+
+
+def test_without_a_ramp_all_start_at_once_and_the_concurrency_is_kept(tmp_path: Path) -> None:
+    server = Server(held=3)
+    result, _ = measured(tmp_path, server, {"concurrency": 3, "num_requests": 9})
+    first_end_s = min(r.last_token_s for r in result.records)
+    assert sorted(r.id for r in result.records if r.submitted_s < first_end_s) == [0, 1, 2]
+    assert server.most == 3
+    assert all(r.scheduled_s is None for r in result.records)
+
+
+def test_duration_ends_the_sending_and_what_flies_is_awaited(tmp_path: Path) -> None:
+    server = Server(held=2, after_s=1.0)
+    load = {"concurrency": 2, "num_requests": 50, "duration_s": 0.9}
+    result, began_s = measured(tmp_path, server, load)
+    assert sorted(server.came_s) == [0, 1], "requests ended after the duration, and none followed them"
+    assert [r.output_tokens for r in result.records] == [4, 4]
+    assert min(r.last_token_s for r in result.records) > began_s + 0.9
+
+
+def test_duration_ends_an_open_loop(tmp_path: Path) -> None:
+    load = {
+        "concurrency": 9,
+        "num_requests": 50,
+        "duration_s": 0.5,
+        "arrival": {"type": "constant", "rate_req_s": 10.0},
+    }
+    result, _ = measured(tmp_path, Server(), load)
+    assert sorted(r.id for r in result.records) == list(range(len(result.records)))
+    # That of 0.5 s is due when the time is up; a client that was held up sends fewer, never more.
+    assert 1 <= len(result.records) <= 5
+
+
+def test_open_loop_keeps_its_schedule_whatever_the_server_does(tmp_path: Path) -> None:
+    """Nothing is answered before all have come: a closed loop of two would wait for ever."""
+    load = {"concurrency": 4, "num_requests": 4, "arrival": {"type": "constant", "rate_req_s": 100.0}}
+    result, _ = measured(tmp_path, Server(held=4), load)
+    assert result.warnings == ()
+
+
+def test_what_waits_under_the_cap_of_an_open_loop_is_counted(tmp_path: Path) -> None:
+    server = Server(held=1, after_s=1.0)
+    load = {"concurrency": 1, "num_requests": 4, "arrival": {"type": "constant", "rate_req_s": 1000.0}}
+    result, _ = measured(tmp_path, server, load)
+    assert server.most == 1
+    assert result.warnings == (
+        "3 requests were due when 1 were in flight already, and waited; their waiting is in their latency: "
+        "raise load.concurrency, or accept that the server does not keep up with this rate",
+    )
+    first, *waited = sorted(result.records, key=lambda r: r.id)
+    for i, record in enumerate(waited, 1):
+        assert record.scheduled_s == pytest.approx((first.scheduled_s or 0) + i / 1000, abs=1e-6)
+        assert record.submitted_s >= first.last_token_s
+        assert record.start_s == record.scheduled_s, "its latency counts from here"
+    waits_ms = [(r.submitted_s - (r.scheduled_s or 0)) * 1e3 for r in waited]
+    assert min(waits_ms) > 900, "what the first took, less the milliseconds that lie between them"
+    client: Any = result.facts["client"]
+    assert client["late_max_ms"] == pytest.approx(max(waits_ms), abs=0.001)
+    assert from_records(result.records, 0)["average_ttft"] > sum(waits_ms) / 4
+
+
+@pytest.mark.parametrize("kind", ["constant", "poisson", "gamma", "trace"])
+def test_arrivals_from_scenario_to_server(kind: str, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    rows = [{"timestamp": 5000 + 40 * i * i, "input_length": 8, "output_length": 4} for i in range(6)]
+    trace.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    arrivals: dict[str, dict[str, Any]] = {
+        "constant": {"rate_req_s": 50.0},
+        "poisson": {"rate_req_s": 50.0, "seed": 1},
+        "gamma": {"rate_req_s": 50.0, "burstiness": 0.5},
+        "trace": {"path": str(trace), "speedup": 10.0},
+    }
+    load = {"concurrency": 6, "num_requests": 6, "arrival": {"type": kind, **arrivals[kind]}}
+    server = Server()
+    result, began_s = measured(tmp_path, server, load)
+    records = sorted(result.records, key=lambda r: r.id)
+    due = schedule(served(1, load).load)
+    assert due is not None
+    start_s = records[0].scheduled_s
+    assert start_s is not None
+    assert start_s >= began_s
+    assert [(r.scheduled_s or 0) - start_s for r in records] == pytest.approx(due, abs=1e-6)
+    assert all(r.submitted_s >= (r.scheduled_s or 0) - TIMER_S for r in records), "none is early"
+    assert all(server.came_s[r.id] >= r.submitted_s for r in records)
+    assert [r.submitted_s for r in records] == sorted(r.submitted_s for r in records), "in order"
+
+
+def test_each_answer_belongs_to_its_request(tmp_path: Path) -> None:
+    """Kept connections, answers of different lengths, and one that fails among them."""
+
+    def answer(body: dict[str, Any]) -> Answer:
+        number = body["prompt"][0]
+        if number == 7:
+            return [GOOD[:-40], "close"]
+        return stream(*(text(" a") for _ in range(number + 1)), FINISH, usage(number + 1), DONE)
+
+    load = {"concurrency": 3, "num_requests": 20, "tolerated_failures": 1, "warmup_requests": 4}
+    with serving(answer) as port:
+        job = make_job(tmp_path, served(port, load, exact_output=False))
+        result = OpenAiEngine().run(job, Watcher())
+    good = {r.id: (r.output_tokens, r.events) for r in result.records if r.error is None}
+    assert good == {i: (i + 1, i + 1) for i in range(20) if i != 7}
+    assert [r.last_token_s for r in result.records] == sorted(r.last_token_s for r in result.records)
+    assert from_records(result.records, 0)["average_output_length"] == pytest.approx(202 / 19)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_request_on_a_connection_that_the_server_closes_is_sent_again_once(
+    times: int, tmp_path: Path
+) -> None:
+    closed: list[float] = []
+
+    def answer(body: dict[str, Any]) -> Answer:
+        if body["prompt"][0] == 1 and len(closed) < times:
+            closed.append(time.monotonic())
+            return ["close"]
+        return GOOD
+
+    load = {"concurrency": 1, "num_requests": 3}
+    with serving(answer) as port:
+        result = OpenAiEngine().run(make_job(tmp_path, served(port, load)), Watcher())
+    errors = {r.id: r.error for r in result.records}
+    lost = "the server closed the connection before it answered"
+    assert errors == {0: None, 1: None if times == 1 else lost, 2: None}
+    client: Any = result.facts["client"]
+    assert client["resent"] == 1
+    assert client["connections_opened"] == times
+    assert result.warnings[-1] == (
+        "1 requests were sent again, since the server had closed the kept connection before it saw them; "
+        "their time counts from the first sending"
+    )
+    (again,) = (r for r in result.records if r.id == 1)
+    assert again.submitted_s < closed[0]

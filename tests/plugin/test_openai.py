@@ -1,0 +1,219 @@
+"""The engine openai through the plugin: a stand-in for a server that is started, measured and ended."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.engines.test_child import wait_until_gone
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Answers four tokens. The request of number HANG is never answered: then a worker that left the session is
+# started, and both processes' ids are told to PORT.
+SERVER = """\
+import http.server, os, socket, sys, threading, time
+port, told, hang = map(int, sys.argv[1:])
+asked, lock = [], threading.Lock()
+CHUNK = b'data: {"choices": [{"text": " a"}]}\\n\\n'
+USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 8, "completion_tokens": 4}}\\n\\n'
+
+def hang_for_ever():
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(write, b"%d" % os.getpid())
+            threading.Event().wait()
+        os._exit(0)
+    worker = int(os.read(read, 20))
+    socket.create_connection(("127.0.0.1", told)).sendall(b"%d %d\\n" % (os.getpid(), worker))
+    threading.Event().wait()
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log_message(self, *_): pass
+
+    def answer(self, kind, body):
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[:len(CHUNK)])
+        time.sleep(0.01)
+        self.wfile.write(body[len(CHUNK):])
+
+    def do_GET(self):
+        self.answer("application/json", b'{"data": [{"id": "started"}]}')
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        with lock:
+            asked.append(self)
+            number = len(asked)
+        if number == hang:
+            hang_for_ever()
+        self.answer("text/event-stream", CHUNK * 4 + USAGE)
+
+http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+SCENARIO = """\
+name: served
+description: A server that is started
+hardware: {{}}
+model: {{name: deepseek-ai/DeepSeek-R1}}
+dataset: {{input_tokens: 8, output_tokens: 4, vocab_size: 100}}
+load: {{concurrency: 2, num_requests: 8, warmup_requests: 2}}
+engine:
+  type: openai
+  command: [{python}, {server}, "{{port}}", "{told}", "{hang}"]
+targets:
+  - {{metric: total_output_throughput, value: 0.001}}
+  - {{metric: average_ttft, value: 60000.0}}
+"""
+
+
+# A shell that starts this test in the background has SIGINT ignored, which processes inherit.
+RUN = """\
+import signal, sys, pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(pytest.main())
+"""
+
+
+class Served:
+    """A folder with the scenario, and the server's way to tell who runs."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester = pytester
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(60)
+        (pytester.path / "server.py").write_text(SERVER, encoding="utf-8")
+        pytester.makeini("[pytest]\naddopts = -p no:cacheprovider\n")
+        self.write(hang=0)
+
+    def write(self, *, hang: int) -> None:
+        """The scenario, in which so many requests come before one that is not answered; 0 for none."""
+        told = self.listener.getsockname()[1]
+        server = self.pytester.path / "server.py"
+        text = SCENARIO.format(python=sys.executable, server=server, told=told, hang=hang)
+        (self.pytester.path / "served.yaml").write_text(text, encoding="utf-8")
+
+    def hanging(self) -> list[int]:
+        """Wait until the server hangs; its process id, and that of its worker."""
+        with self.listener.accept()[0] as told, told.makefile() as file:
+            return [int(pid) for pid in file.readline().split()]
+
+    def document(self) -> dict[str, object]:
+        """What is saved of the one measurement."""
+        (saved,) = (self.pytester.path / ".dsr1" / "served").iterdir()
+        document: dict[str, object] = json.loads((saved / "measurement.json").read_text(encoding="utf-8"))
+        return document
+
+
+@pytest.fixture
+def served(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    own = Served(pytester)
+    with own.listener:
+        yield own
+
+
+def test_started_measured_judged_and_ended(served: Served) -> None:
+    result = served.pytester.runpytest_subprocess("served.yaml")
+    assert result.ret == 0, result.stdout.str()
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["*PASS * average time to first token (TTFT) *"])
+    assert served.document()["state"] == "complete"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(("phase", "hang"), [("warm-up", 1), ("measuring", 6)])
+def test_nothing_is_left_when_the_run_is_ended(
+    served: Served, phase: str, hang: int, number: signal.Signals
+) -> None:
+    served.write(hang=hang)
+    command = [sys.executable, "-c", RUN, "served.yaml"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        try:
+            family = served.hanging()
+            run.send_signal(number)
+            output = run.communicate(timeout=60)[0]
+        finally:
+            run.kill()
+    assert len(family) == 2
+    wait_until_gone(*family)
+    assert phase in output
+    assert ("measuring" in output) == (phase == "measuring")
+    if number == signal.SIGINT:
+        assert run.returncode == pytest.ExitCode.INTERRUPTED
+        assert "KeyboardInterrupt" in output
+        assert served.document()["error"] == "ended by KeyboardInterrupt"
+    else:
+        assert run.returncode == -signal.SIGKILL
+
+
+def test_a_saturated_client_is_invalid(served: Served) -> None:
+    """The loop is blocked on purpose, and the shortest time that is judged is cut."""
+    served.pytester.makeconftest(
+        """
+        import time
+        from pytest_dsr1.engines import openai, openai_watch
+
+        openai_watch.SHORTEST_S = 0.0
+        look = openai._Pass._look
+
+        def blocking(self):
+            time.sleep(0.3)
+            look(self)
+
+        openai._Pass._look = blocking
+        """
+    )
+    result = served.pytester.runpytest_subprocess("served.yaml", "--junitxml=junit.xml")
+    assert result.ret == 10, result.stdout.str()
+    result.assert_outcomes(passed=1, errors=2)
+    output = result.stdout.str()
+    result.stdout.fnmatch_lines(
+        ["*served: client-bound: the load generator was saturated and these would be*"]
+    )
+    assert "Traceback" not in output
+    assert "INVALID" in output
+    suite = ET.parse(served.pytester.path / "junit.xml").getroot()[0]
+    words = [p.get("value") for p in suite.iter("property") if p.get("name") == "dsr1_verdict"]
+    assert sorted(w for w in words if w) == ["INVALID", "INVALID", "PASS"]
+
+
+def test_a_trace_that_cannot_be_used_is_an_error_in_one_message(served: Served) -> None:
+    row = {"timestamp": 0, "input_length": 513, "output_length": 4, "hash_ids": [1]}
+    trace = served.pytester.path / "trace.jsonl"
+    trace.write_text(f"{json.dumps(row)}\n" * 8, encoding="utf-8")
+    arrival = f'load.arrival={{"type": "trace", "path": "{trace}"}}'
+    result = served.pytester.runpytest_subprocess("served.yaml", "--dsr1-set", arrival)
+    assert result.ret == 10, result.stdout.str()
+    result.stdout.fnmatch_lines(
+        [
+            f"*{trace} is no usable trace (8 problems):",
+            f"*{trace}:1: hash_ids has 1, expected 2: one for each 512 tokens of input_length, 513, *",
+        ]
+    )
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_a_run_of_a_duration_needs_fewer_requests(served: Served) -> None:
+    arguments = ("--dsr1-set", "load.num_requests=100000", "--dsr1-set", "load.duration_s=0.3")
+    result = served.pytester.runpytest_subprocess("served.yaml", *arguments)
+    assert result.ret == 0, result.stdout.str()
+    result.assert_outcomes(passed=3)
