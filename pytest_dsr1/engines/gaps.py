@@ -37,8 +37,8 @@ class Gaps:
         self.count += len(gaps)
 
     def metrics(self) -> dict[str, float]:
-        """The metrics ``inter_event_gap_...`` in ms; empty where there was no gap."""
-        if not self.count:
+        """The metrics ``inter_event_gap_...`` in ms; empty where no gap was seen."""
+        if not self._max_s:
             return {}
         cumulated = self._np.cumsum(self._counts)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pytest_dsr1.engines.openai_connection import Connection
 from pytest_dsr1.engines.openai_exchange import Exchange
+from pytest_dsr1.engines.openai_http import unreachable
 from pytest_dsr1.errors import EngineError
 
 _OPENED_AT_ONCE = 256
@@ -70,7 +71,7 @@ class Client:
             results = await asyncio.gather(*(self._connect() for _ in range(some)), return_exceptions=True)
             for result in results:
                 if isinstance(result, OSError):
-                    raise EngineError(f"{self._address}: {_unreachable(result)}")
+                    raise EngineError(f"{self._address}: {unreachable(result, _CONNECT_S)}")
                 if isinstance(result, BaseException):
                     raise result
                 self._free.append(result)
@@ -133,7 +134,7 @@ class Client:
         except OSError as error:
             exchange.ended_s = time.monotonic()
             exchange.sent_s = exchange.sent_s or exchange.ended_s
-            exchange.fault = _unreachable(error)
+            exchange.fault = unreachable(error, _CONNECT_S)
             self._ended(exchange)
             return
         connection.send(exchange)
@@ -169,22 +170,3 @@ class Client:
                 "engine.silence_timeout_s"
             )
         self._timer = self._loop.call_later(_LOOK_S, self._look)
-
-
-def _unreachable(error: OSError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"the server's certificate is not trusted ({error.verify_message}); name its authority in "
-            "engine.ca_file, or set engine.verify_tls: false"
-        )
-    if isinstance(error, ssl.SSLError):
-        return (
-            f"no TLS connection ({error.reason}); does engine.url begin with the right one of http and https?"
-        )
-    if isinstance(error, TimeoutError):
-        return f"no connection within {_CONNECT_S:g} s; is it the right host and port?"
-    if isinstance(error, socket.gaierror):
-        return f"the host is not known ({error.strerror}); correct engine.url"
-    if isinstance(error, ConnectionRefusedError):
-        return "the connection was refused: no server listens there; start it, or correct engine.url"
-    return f"no connection: {error.strerror or error}"

@@ -58,6 +58,9 @@ def test_streams_without_a_gap() -> None:
     gaps.add(array("d", [7.0]))
     assert gaps.count == 0
     assert gaps.metrics() == {}
+    gaps.add(array("d", [7.0, 7.0]))  # all in one packet: no gap was seen, and 0 ms would be no measurement
+    assert gaps.count == 1
+    assert gaps.metrics() == {}
 
 
 REQUESTS = st.lists(

@@ -116,7 +116,6 @@ def test_whole_measurement(tmp_path: Path) -> None:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    assert result.report["inter_event_gap_maximum"] >= result.report["inter_event_gap_p50"]
 
 
 def test_answer_that_is_not_streamed(tmp_path: Path) -> None:
