@@ -21,6 +21,7 @@ from pytest_dsr1.environment.reading import GpuReading, MachineReading, gpu_list
 from pytest_dsr1.environment.tuning import tuning
 from pytest_dsr1.environment.values import Finding, SetupMode
 from pytest_dsr1.scenario.model import Hardware, Scenario, Transformers, Trtllm, TrtllmBench
+from pytest_dsr1.scenario.serving import OpenAi
 
 IDLE_MEMORY_GIB = 2.0
 """More used memory than this before the run belongs to somebody: an idle H200 shows about 0.5 GiB."""
@@ -54,7 +55,7 @@ def preflight(
             message = f"{machine.problem}; the scenario needs {_needs(scenario.hardware)}"
             findings.append(Finding("mismatch", "GPUs", message))
         else:
-            findings += _gpus(scenario.hardware, machine)
+            findings += _gpus(scenario, machine)
             findings += pending(environ)
             if setup == "check":
                 findings += tuning(scenario.gpu_setup, machine.used(scenario.hardware.count))
@@ -74,7 +75,13 @@ def _needs(hardware: Hardware) -> str:
     return ", ".join(needs)
 
 
-def _gpus(hardware: Hardware, machine: MachineReading) -> Iterator[Finding]:
+def attached_to(scenario: Scenario) -> str | None:
+    """The address of the running server that the scenario measures, which may be on these very GPUs."""
+    return scenario.engine.url if isinstance(scenario.engine, OpenAi) else None
+
+
+def _gpus(scenario: Scenario, machine: MachineReading) -> Iterator[Finding]:
+    hardware = scenario.hardware
     gpus = machine.used(hardware.count)
     yield from _count(hardware, machine)
     yield _driver(hardware, machine)
@@ -84,8 +91,13 @@ def _gpus(hardware: Hardware, machine: MachineReading) -> Iterator[Finding]:
     gpus = tuple(gpu for gpu in gpus if gpu.problem is None)
     if not gpus:
         return
-    for check in (_name, _memory, _mig, _ecc, _sharing):
+    for check in (_name, _memory, _mig, _ecc):
         yield from check(hardware, gpus)
+    if url := attached_to(scenario):
+        message = f"what runs on it before the measurement is taken for the server at {url}"
+        yield Finding("ok", "GPU sharing", message)
+    else:
+        yield from _sharing(gpus)
     if hardware.count > 1:
         yield from _links(gpus)
 
@@ -198,7 +210,7 @@ def _ecc(_: Hardware, gpus: Sequence[GpuReading]) -> Iterator[Finding]:
     yield from noted or [Finding("ok", "GPU ECC", "no uncorrectable errors")]
 
 
-def _sharing(_: Hardware, gpus: Sequence[GpuReading]) -> Iterator[Finding]:
+def _sharing(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
     named = host.pids_are_the_hosts()
 
     def wrong(gpu: GpuReading) -> str | None:
