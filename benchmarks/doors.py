@@ -220,6 +220,21 @@ class Bench:
 
         return self._timed(answer)
 
+    def event_ms(self) -> float:
+        """What `transformers serve` computes for a token's event: its text, and the event's JSON."""
+        from tokenizers.decoders import DecodeStream
+        from transformers import AutoTokenizer
+        from transformers.cli.serving.completion import CompletionHandler
+
+        tokenizer: Any = AutoTokenizer.from_pretrained(self.checkpoint)._tokenizer
+        handler = object.__new__(CompletionHandler)
+        decode = DecodeStream([], skip_special_tokens=True)
+        start_s = time.perf_counter()
+        for token in self.ids[0]:
+            text = decode.step(tokenizer, token)
+            handler._build_chunk_sse("request", str(self.checkpoint), text=text or "")
+        return (time.perf_counter() - start_s) * 1e3 / len(self.ids[0])
+
     def _timed(self, answer: Callable[[list[int], Callable[[], None]], None]) -> Row:
         """The time between the marks, one a token, and that in the model's layers."""
         spent: list[float] = []
@@ -285,6 +300,7 @@ def main() -> None:
     options = parser.parse_args()
     rows: dict[str, list[Row]] = {}
     clients_ms: list[float] = []
+    events_ms: list[float] = []
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(Path(name), options.requests, options.threads)
         with bench.server() as url:
@@ -300,6 +316,7 @@ def main() -> None:
                     ("transformers serve, streamed", outside),
                 ):
                     rows.setdefault(label, []).append(row)
+                events_ms.append(bench.event_ms())
                 client: Any = served.facts["client"]
                 clients_ms.append(client["cpu_s"] * 1e3 / (options.requests * OUTPUT_TOKENS))
     print(
@@ -315,6 +332,7 @@ def main() -> None:
         )
         shown = ["" if value != value else f"{value:.3f}" for value in (forward, cpu)]  # noqa: PLR0124
         print(f"{label:<36}{tpot:>10.3f}{tpot / first:>8.2f}{shown[0]:>10}{shown[1]:>16}")
+    print(f"{'of it text and JSON of an event':<36}{'':>28}{median(events_ms):>16.3f}")
     print(f"{'the client, streamed':<36}{'':>28}{median(clients_ms):>16.3f}")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.engines.base import Engine, Observer
     from pytest_dsr1.environment.machine import Machine
     from pytest_dsr1.environment.values import Finding, SetupMode
+    from pytest_dsr1.measurement.held import Held
     from pytest_dsr1.measurement.values import Measurement
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.model import Scenario
@@ -117,6 +118,19 @@ def _outcome(request: pytest.FixtureRequest, scenario: Scenario) -> Outcome:
 
 
 @pytest.fixture(scope="session")
+def _dsr1_held() -> Iterator[Held]:
+    """The machine and the server that outlive a scenario; nothing is left of them after the last."""
+    from pytest_dsr1.measurement.held import Held
+
+    held = Held()
+    yield held
+    try:
+        held.release()
+    except Dsr1Error as error:
+        _raise(error)
+
+
+@pytest.fixture(scope="session")
 def dsr1_scenario(request: pytest.FixtureRequest) -> Scenario:
     """The scenario, parameterized over those selected; ``${VARIABLE}`` is expanded in it."""
     loaded: LoadedScenario = request.param
@@ -135,7 +149,9 @@ def dsr1_scenario(request: pytest.FixtureRequest) -> Scenario:
 
 
 @pytest.fixture(scope="session")
-def dsr1_preflight(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> tuple[Finding, ...]:
+def dsr1_preflight(
+    request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held: Held
+) -> tuple[Finding, ...]:
     """What was found on the machine; raises when it is not the scenario's. Changes nothing."""
     session, outcome = request.config.stash[SESSION], _outcome(request, dsr1_scenario)
     if session.replay:
@@ -146,10 +162,11 @@ def dsr1_preflight(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> t
 
     dataset, load = dsr1_scenario.dataset, dsr1_scenario.load
     try:
+        reused = _dsr1_held.make_way(dsr1_scenario)
         written = RESULT_BYTES + (0 if dataset.path else synthetic_bytes(dataset, load))
     except Dsr1Error as error:
         _raise(error)
-    findings = look(dsr1_scenario, session.gpu_setup, os.environ, session.results, written)
+    findings = look(dsr1_scenario, session.gpu_setup, os.environ, session.results, written, reused=reused)
     if session.allow_mismatch:
         findings = tuple(
             replace(f, severity="warning", message=f"{f.message} (allowed by --dsr1-allow-mismatch)")
@@ -188,37 +205,35 @@ def dsr1_dataset(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Wor
 
 
 @pytest.fixture(scope="session")
-def dsr1_gpu(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Iterator[Machine]:
-    """The machine, locked for this run and set up; put back as it was at the end."""
-    from pytest_dsr1.environment.machine import prepared
-
+def dsr1_gpu(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held: Held) -> Iterator[Machine]:
+    """The machine, locked for this run and set up; put back as it was at the end, or that of its server."""
     request.getfixturevalue("dsr1_preflight")
     session = request.config.stash[SESSION]
-    with ExitStack() as stack:
-        try:
-            machine = stack.enter_context(
-                prepared(dsr1_scenario, session.gpu_setup, os.environ, session.tell)
-            )
-        except Dsr1Error as error:
-            _raise(error)
-        yield machine
+    try:
+        yield _dsr1_held.machine(dsr1_scenario, session.gpu_setup, os.environ, session.tell)
+        _dsr1_held.scenario_ended()
+    except Dsr1Error as error:
+        _raise(error)
 
 
 @pytest.fixture(scope="session")
-def dsr1_engine(dsr1_scenario: Scenario) -> Engine:
+def dsr1_engine(dsr1_scenario: Scenario, _dsr1_held: Held) -> Engine:
     """What runs the inference."""
     from pytest_dsr1.engines import create
 
-    return create(dsr1_scenario.engine)
+    return create(dsr1_scenario.engine, _dsr1_held.server)
 
 
 @pytest.fixture(scope="session")
-def dsr1_measurement(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Measurement:
+def dsr1_measurement(
+    request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held: Held
+) -> Measurement:
     """The scenario's one measurement, shared by every test; raises when it is INVALID."""
     outcome = _outcome(request, dsr1_scenario)
     if outcome.measurement is None and outcome.error is None:
         try:
-            _measure(request, dsr1_scenario, outcome)
+            with _dsr1_held.server.ended_on_failure():
+                _measure(request, dsr1_scenario, outcome)
         except Dsr1Error as error:
             outcome.error = error
         except KeyboardInterrupt:

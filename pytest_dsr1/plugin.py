@@ -18,6 +18,7 @@ from pytest_dsr1.fixtures import (
     Outcome,
     Session,
     _dsr1_benchmark,
+    _dsr1_held,
     _dsr1_target,
     _dsr1_verdict,
     dsr1_dataset,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "_dsr1_benchmark",
+    "_dsr1_held",
     "_dsr1_target",
     "_dsr1_verdict",
     "dsr1_dataset",

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_dsr1.engines.base import EngineResult, Job, Observer, RequestRecord
 from pytest_dsr1.engines.openai_http import Site, site
+from pytest_dsr1.engines.openai_kept import KeptServer, Loan
 from pytest_dsr1.engines.openai_requests import Requests
-from pytest_dsr1.engines.openai_server import launch_command, launched
+from pytest_dsr1.engines.openai_sampler import ServerMetrics
+from pytest_dsr1.engines.openai_server import launch_command
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.scenario.serving import OpenAi
@@ -40,7 +42,14 @@ _OPENED_FIRST = 512
 
 
 class OpenAiEngine:
-    """Runs one job against a server."""
+    """Runs one job against a server.
+
+    Args:
+        kept: where a server that is started stays for the next job; without it, it ends with the job.
+    """
+
+    def __init__(self, kept: KeptServer | None = None) -> None:
+        self._kept = kept
 
     def script(self, job: Job) -> str:
         """The command that starts the server, and the line that measures it."""
@@ -54,7 +63,7 @@ class OpenAiEngine:
         """Measure.
 
         Raises:
-            EngineError: in one sentence; a server that was started is gone.
+            EngineError: in one sentence; a server that was started, or kept, is gone.
             InvalidRunError: the client was saturated.
         """
         engine = _settings(job.scenario)
@@ -64,9 +73,14 @@ class OpenAiEngine:
                 "pip install 'pytest-dsr1[openai]'"
             )
         with ExitStack() as stack:
-            server = None
+            loan: Loan | None = None
             if engine.url is None:
-                server = stack.enter_context(launched(job, observer))
+                kept = self._kept
+                if kept is None:
+                    kept = KeptServer()
+                    stack.callback(kept.end)
+                loan = stack.enter_context(kept.lent(job, observer))
+            server = None if loan is None else loan.server
             url = engine.url if server is None else server.url
             assert url is not None
             where = site(engine, url)
@@ -80,7 +94,8 @@ class OpenAiEngine:
             stack.enter_context(_open_files(job.scenario.load.concurrency))
             stack.enter_context(_no_collection())
             run = _Pass(job, observer, where, requests, server)
-            return run.result(_run(run.measure()))
+            result = run.result(_run(run.measure()))
+            return result if loan is None else loan.noted(result, requests.openings, job.scenario)
 
 
 def _settings(scenario: Scenario) -> OpenAi:
@@ -101,6 +116,7 @@ class _Pass:
         self.requests = requests
         self.server = server
         self.deadline_s = 0.0
+        self.metrics = ServerMetrics(where, requests.engine.server, job.artefacts)
 
     async def measure(self) -> tuple[Tally, ClientLoad, dict[str, object]]:
         """Warm up and measure."""
@@ -125,7 +141,7 @@ class _Pass:
             await client.open(at_once if times is None else min(at_once, _OPENED_FIRST))
             if load.warmup_requests:
                 plan = Plan(load.warmup_requests, load.concurrency)
-                source = self.requests.exchanges(workload, load.warmup_requests)
+                source = self.requests.exchanges(workload, load.warmup_requests, warm_up=True)
                 driver = Driver(plan, source, lambda _: None, lambda _n, _t: self._look())
                 warm = await driver.run(client)
                 failed = [r.error for r in warm.records if r.error is not None]
@@ -141,9 +157,12 @@ class _Pass:
             self.observer.phase("measuring")
             self.deadline_s = time.monotonic() + self.job.run_timeout_s
             opened = client.opened
-            watch = LoopWatch()
-            tally = await driver.run(client)
-            client_load = watch.stop()
+            driver.prepare()
+            await asyncio.sleep(_SETTLE_S)
+            with self.metrics:
+                watch = LoopWatch()
+                tally = await driver.run(client)
+                client_load = watch.stop()
             await asyncio.sleep(_SETTLE_S)
             if client.out_of_step:
                 raise self.failure(
@@ -196,9 +215,10 @@ class _Pass:
         self.observer.progress(len(records), tally.tokens)
         client_load.judge(self.job.scenario.name)
         to_s = max(record.last_token_s for record in records)
+        server = self.metrics.told(None if tally.failed else tally.tokens)
         return EngineResult(
             records=tuple(sorted(records, key=lambda record: record.last_token_s)),
-            report=tally.gaps.metrics() if self.requests.engine.streaming else {},
+            report={**(tally.gaps.metrics() if self.requests.engine.streaming else {}), **server.report},
             measured_from_s=min(record.start_s for record in records),
             measured_to_s=to_s,
             gpus=self.job.scenario.hardware.count,
@@ -207,8 +227,9 @@ class _Pass:
                 "url": self.where.url,
                 "model": self.requests.model,
                 "client": {**client_load.facts(), **facts, **_lateness(records)},
+                **server.facts,
             },
-            warnings=tuple(self._warnings(tally, facts)),
+            warnings=(*self._warnings(tally, facts), *server.warnings),
             series=tally.series.series(to_s),
         )
 

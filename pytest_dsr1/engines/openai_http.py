@@ -42,23 +42,32 @@ class Site:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
-    def get(self, path: str) -> tuple[int, bytes]:
-        """Status and body of a GET.
+    def connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        """A connection that is opened when it is first used; silence for ``timeout_s`` is an error."""
+        if self.tls:
+            return http.client.HTTPSConnection(self.host, self.port, timeout=timeout_s, context=self.tls)
+        return http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
+
+    def ask(self, connection: http.client.HTTPConnection, path: str, largest: int) -> tuple[int, bytes]:
+        """Status of a GET and up to ``largest`` bytes of its body, on a connection that may be kept.
 
         Raises:
             OSError: the server cannot be reached.
             http.client.HTTPException: what answers does not speak HTTP.
         """
-        connection = (
-            http.client.HTTPSConnection(self.host, self.port, timeout=_TIMEOUT_S, context=self.tls)
-            if self.tls
-            else http.client.HTTPConnection(self.host, self.port, timeout=_TIMEOUT_S)
-        )
         headers = {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
+        connection.request("GET", f"{self.prefix}{path}", headers=headers)
+        response = connection.getresponse()
+        body = response.read(largest)
+        if len(body) < largest and response.length:
+            raise http.client.IncompleteRead(body, response.length)
+        return response.status, body
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Status and body of a GET; raises as :meth:`ask`."""
+        connection = self.connection(_TIMEOUT_S)
         try:
-            connection.request("GET", f"{self.prefix}{path}", headers=headers)
-            response = connection.getresponse()
-            return response.status, response.read(_LARGEST)
+            return self.ask(connection, path, _LARGEST)
         finally:
             connection.close()
 

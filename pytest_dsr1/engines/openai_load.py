@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from pytest_dsr1.engines.alarm import Alarm
 from pytest_dsr1.engines.base import RequestRecord
 from pytest_dsr1.engines.gaps import Gaps, TokensOverTime
 from pytest_dsr1.engines.openai_client import Client
@@ -21,8 +22,6 @@ from pytest_dsr1.engines.openai_exchange import Exchange, Outcome
 _SLICE_S = 0.002
 _PAUSE_S = 0.005
 _TICK_S = 0.5
-_TIMER_S = 0.001
-"""The resolution of the loop's timers."""
 _AHEAD_BYTES = 1 << 27
 """Requests made ahead take no more than this."""
 _HOPELESS = 10
@@ -86,6 +85,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._ready: deque[Exchange] = deque()
         self._ready_bytes = 0
+        self._made = 0
         self._ended: deque[Exchange] = deque()
         self._sent = 0
         self._flying = 0
@@ -93,6 +93,8 @@ class Driver:
         self._stopped = False
         self._finished: asyncio.Future[None] = self._loop.create_future()
         self._client: Client | None = None
+        self._alarm: Alarm | None = None
+        self._due_s = float("inf")
 
     def ended(self, exchange: Exchange) -> None:
         """For the client: an exchange has ended; send the next at once, look at this one later."""
@@ -103,6 +105,10 @@ class Driver:
         elif self._waiting:
             self._fly(self._waiting.popleft())
 
+    def prepare(self) -> None:
+        """Make the first requests, which takes a while."""
+        self._make_ahead(float("inf"))
+
     async def run(self, client: Client) -> Tally:
         """Send everything and wait until all has ended.
 
@@ -110,17 +116,21 @@ class Driver:
             EngineError: what ``on_tick`` raised.
         """
         self._client = client
-        self._make_ahead(float("inf"))
         tally = self.tally
         tally.began_s = time.monotonic()
         tally.series.begin(tally.began_s)
         if self._plan.schedule is None:
             self._start_closed()
         else:
+            self._alarm = Alarm(self._loop, self._send_due)
             self._send_due()
-        self._between()
-        self._tick()
-        await self._finished
+        try:
+            self._between()
+            self._tick()
+            await self._finished
+        finally:
+            if self._alarm is not None:
+                self._alarm.close()
         return tally
 
     # Sending
@@ -151,7 +161,7 @@ class Driver:
     def _take(self) -> Exchange:
         self._sent += 1
         if not self._ready:
-            return next(self._source)
+            return self._make()
         exchange = self._ready.popleft()
         self._ready_bytes -= len(exchange.payload)
         return exchange
@@ -159,12 +169,14 @@ class Driver:
     def _send_due(self) -> None:
         """Send all that is due, whatever the server does, and come again when the next is."""
         assert self._plan.schedule is not None
+        assert self._alarm is not None
         schedule, began_s = self._plan.schedule, self.tally.began_s
-        now = time.monotonic()
+        self._due_s = float("inf")
         while self._sent < len(schedule) and self._may_send():
             due_s = began_s + schedule[self._sent]
-            if due_s > now:
-                self._loop.call_later(max(_TIMER_S, due_s - now), self._send_due)
+            if due_s > time.monotonic():
+                self._due_s = due_s
+                self._alarm.set(due_s)
                 return
             exchange = self._take()
             exchange.scheduled_s = due_s
@@ -173,7 +185,6 @@ class Driver:
             else:
                 self.tally.waited += 1
                 self._waiting.append(exchange)
-            now = time.monotonic()
 
     # What can wait
 
@@ -183,7 +194,7 @@ class Driver:
             return
         try:
             until_s = time.monotonic() + _SLICE_S
-            while self._ended and time.monotonic() < until_s:
+            while self._time_is_left(until_s) and self._ended:
                 self._file(self._ended.popleft())
             self._make_ahead(until_s)
             if not (self._flying or self._ended or self._waiting or self._more_comes()):
@@ -194,15 +205,30 @@ class Driver:
             return
         self._loop.call_later(_PAUSE_S, self._between)
 
+    def _time_is_left(self, until_s: float) -> bool:
+        """Whether to go on with what can wait; what became due meanwhile is sent first."""
+        now = time.monotonic()
+        if now >= self._due_s:
+            self._send_due()
+        return now < until_s
+
     def _more_comes(self) -> bool:
         closed_start = self._plan.schedule is None and self._plan.ramp_s > 0
         return self._may_send() and (self._plan.schedule is not None or closed_start or not self._sent)
 
+    def _make(self) -> Exchange:
+        self._made += 1
+        return next(self._source)
+
     def _make_ahead(self, until_s: float) -> None:
-        plan = self._plan
-        wanted = min(plan.requests - self._sent, max(plan.concurrency, 1024))
-        while len(self._ready) < wanted and self._ready_bytes < _AHEAD_BYTES and time.monotonic() < until_s:
-            exchange = next(self._source)
+        ahead = max(self._plan.concurrency, 1024)
+        # To look at the time may send, so all is looked at anew each time.
+        while self._time_is_left(until_s):
+            if self._made == self._plan.requests or len(self._ready) >= ahead:
+                return
+            if self._ready_bytes >= _AHEAD_BYTES:
+                return
+            exchange = self._make()
             self._ready_bytes += len(exchange.payload)
             self._ready.append(exchange)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_dsr1.engines.openai_exchange import Exchange
@@ -19,8 +19,13 @@ PATHS = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 def exact_length(server: str, tokens: int) -> dict[str, Any]:
     """The fields that make a server answer exactly so many tokens, greedily.
 
-    TensorRT-LLM, vLLM and SGLang share vLLM's extension (``ignore_eos``, ``min_tokens``); transformers takes
-    a whole generation configuration as JSON; of any other server nothing is known.
+    TensorRT-LLM, vLLM and SGLang share vLLM's extension (``ignore_eos``, ``min_tokens``) at both endpoints,
+    and all take ``max_tokens`` for chats too; transformers takes a whole generation configuration as JSON; of
+    any other server nothing is known.
+
+    Verified in TensorRT-LLM ``serve/openai_protocol.py`` (autumn 2026, commit 0076e939; it refuses fields
+    that it does not know), vLLM 0.33.0 ``entrypoints/openai/{completion,chat_completion}/protocol.py``,
+    SGLang 0.5.23 ``srt/entrypoints/openai/protocol.py``, transformers 5.23.0 ``cli/serving``.
     """
     if server == "other":
         return {"max_tokens": tokens}
@@ -28,6 +33,25 @@ def exact_length(server: str, tokens: int) -> dict[str, Any]:
         config = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False}
         return {"max_tokens": tokens, "generation_config": json.dumps(config)}
     return {"max_tokens": tokens, "min_tokens": tokens, "ignore_eos": True, "temperature": 0}
+
+
+def opening(request: Request) -> int:
+    """A hash of how the prompt begins, for which a server with a prefix cache looks.
+
+    Of its first 16 tokens, as many as a block of vLLM's cache holds, or of about as much text.
+    """
+    if request.input_ids is not None:
+        return hash(tuple(request.input_ids[:16]))
+    return hash((request.prompt or "")[:64])
+
+
+def warming(request: Request) -> Request:
+    """The request as it warms a server up.
+
+    Token ids are reversed: as many and all of the vocabulary, and yet no measured prompt begins like them, so
+    that no prefix cache knows it. Text stays as it is.
+    """
+    return request if request.input_ids is None else replace(request, input_ids=request.input_ids[::-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +64,7 @@ class Requests:
         host: the header ``Host``.
         prefix: the path before ``/v1``.
         secret: the header ``Authorization``; None for none. Never shown.
+        openings: how the prompts of all exchanges that were made begin, but for a warm-up's.
     """
 
     engine: OpenAi
@@ -47,11 +72,12 @@ class Requests:
     host: str
     prefix: str = ""
     secret: str | None = None
+    openings: set[int] = field(default_factory=set)
 
     def __repr__(self) -> str:
         return f"Requests({self.engine.server}, {self.model}, {self.host})"
 
-    def exchanges(self, workload: Workload, count: int) -> Iterator[Exchange]:
+    def exchanges(self, workload: Workload, count: int, *, warm_up: bool = False) -> Iterator[Exchange]:
         """The first ``count`` requests of the workload, made one by one as they are asked for.
 
         Where fewer are in the workload they begin again, as for a warm-up.
@@ -59,7 +85,9 @@ class Requests:
         number = 0
         while number < count:
             for request in iter_requests(workload.path, min(workload.requests, count - number)):
-                yield self._exchange(number, request)
+                if not warm_up:
+                    self.openings.add(opening(request))
+                yield self._exchange(number, warming(request) if warm_up else request)
                 number += 1
 
     def _exchange(self, number: int, request: Request) -> Exchange:

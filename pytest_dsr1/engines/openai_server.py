@@ -1,4 +1,4 @@
-"""A server of our own: started for one measurement, awaited, and ended with all it started."""
+"""A server of our own: started, awaited, and ended with all it started."""
 
 from __future__ import annotations
 
@@ -24,10 +24,15 @@ from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.scenario.serving import OpenAi
 
 LOG = "server.log"
+SCRIPT = "server.sh"
 _TAIL = 8
 _LOOK_S = 0.25
 _GRACE_S = 20.0
 _HEALTH = "/health"
+"""200 when ready with all of them: vLLM and trtllm-serve listen when the model is loaded (vLLM 0.33.0
+entrypoints/serve/instrumentator/health.py, TensorRT-LLM serve/openai_server.py); SGLang answers 503 until it
+has warmed up and then generates a token for the answer, as /health_generate does, which takes it a second
+(0.5.23, srt/entrypoints/http_server.py); transformers serve 5.23.0 has it too."""
 
 _COMMANDS = {
     "trtllm-serve": ["trtllm-serve", "{model}", "--host", "127.0.0.1", "--port", "{port}"],
@@ -39,6 +44,9 @@ _COMMANDS = {
     "transformers": ["transformers", "serve", "{model}", "--host", "127.0.0.1", "--port", "{port}"],
 }
 # Each server's name of an option of the scenario; what it lacks is an error. transformers serve has none.
+# Verified: trtllm-serve in TensorRT-LLM's commands/serve.py (1.2, commit 00209af1) and the commands of
+# docs/source/commands/trtllm-serve.rst (autumn 2026, commit 0434755f); vllm 0.33.0, engine/arg_utils.py;
+# SGLang 0.5.23, srt/arg_groups/fields/ (an option is its field's name with dashes).
 _OPTIONS: dict[str, dict[str, str]] = {
     "trtllm-serve": {
         "tp": "--tp_size",
@@ -100,6 +108,9 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
         value = getattr(engine, key)
         if value is None:
             continue
+        if key == "ep" and engine.server == "vllm":
+            options += _vllm_experts(scenario.name, value, engine.tp or 1)
+            continue
         if key not in names:
             raise EngineError(
                 f"{scenario.name}: engine.{key}: {engine.server} has no such option; remove it, or say the "
@@ -117,6 +128,16 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
             argument = argument.replace(name, value)  # noqa: PLW2901
         argv.append(argument)
     return LaunchCommand([*argv, *options, *engine.arguments], dict(engine.environment))
+
+
+def _vllm_experts(name: str, ep: int, tp: int) -> list[str]:
+    """The flag, which takes no value: vLLM spreads the experts over all ranks or over none."""
+    if ep not in {1, tp}:
+        raise EngineError(
+            f"{name}: engine.ep: vllm spreads the experts over all of engine.tp or over none: expected {tp} "
+            f"or 1, found {ep}; with data parallelism say --enable-expert-parallel in engine.arguments"
+        )
+    return ["--enable-expert-parallel"] if ep > 1 else []
 
 
 @dataclass
@@ -185,16 +206,21 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
     if scenario.model.random_weights is not None:
         observer.phase("starting", "writing the model's configuration and tokenizer")
         write_model(scenario, model_folder(scenario, os.environ))
-    (job.artefacts / "server.sh").write_text(f"{command.shell()}\n", encoding="utf-8")
+    (job.artefacts / SCRIPT).write_text(f"{command.shell()}\n", encoding="utf-8")
     observer.phase("starting", command.shell())
     log = job.artefacts / LOG
     with Child(command.argv, env=env, cwd=job.artefacts, log=log, grace_s=_GRACE_S) as child:
         server = Server(scenario.name, f"http://127.0.0.1:{port}", child, log)
-        _await_ready(server, Site("127.0.0.1", port, "", None, None), engine.startup_timeout_s, observer)
+        await_ready(server, Site("127.0.0.1", port, "", None, None), engine.startup_timeout_s, observer)
         yield server
 
 
-def _await_ready(server: Server, where: Site, limit_s: float, observer: Observer) -> None:
+def await_ready(server: Server, where: Site, limit_s: float, observer: Observer) -> None:
+    """Wait until it says that it is healthy, and show its log meanwhile.
+
+    Raises:
+        EngineError: it died, or was not ready in time.
+    """
     until_s = time.monotonic() + limit_s
     shown = ""
     while True:

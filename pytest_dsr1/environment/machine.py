@@ -37,8 +37,10 @@ def look(
     environ: Mapping[str, str],
     writes_to: Path,
     bytes_needed: int = RESULT_BYTES,
+    *,
+    reused: bool = False,
 ) -> tuple[Finding, ...]:
-    """Every finding of the preflight. Changes nothing."""
+    """Every finding of the preflight; with ``reused`` a server of ours is on the GPUs. Changes nothing."""
     return preflight(
         scenario,
         _read(scenario, environ),
@@ -46,6 +48,7 @@ def look(
         writes_to=writes_to,
         bytes_needed=bytes_needed,
         setup=setup,
+        reused=reused,
     )
 
 
@@ -71,6 +74,11 @@ class Machine:
         self._setup_facts = setup_facts
         self._environ = environ
         self._recorder: TelemetryRecorder | None = None
+
+    def of(self, scenario: Scenario) -> Machine:
+        """The same GPUs, locked and set up as they are, for another scenario that wants them so."""
+        reading = _read(scenario, self._environ)
+        return Machine(scenario, reading, self.findings, self._setup_facts, self._environ)
 
     @contextmanager
     def watched(self, path: Path) -> Iterator[TelemetryRecorder]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pytest_dsr1.environment import host
 from pytest_dsr1.environment.journal import pending
-from pytest_dsr1.environment.processes import describe_process
+from pytest_dsr1.environment.processes import ProcessWatch, describe_process
 from pytest_dsr1.environment.reading import GpuReading, MachineReading, gpu_list
 from pytest_dsr1.environment.tuning import tuning
 from pytest_dsr1.environment.values import Finding, SetupMode
@@ -38,6 +38,7 @@ def preflight(
     writes_to: Path,
     bytes_needed: int,
     setup: SetupMode = "check",
+    reused: bool = False,
 ) -> tuple[Finding, ...]:
     """Every finding. ``machine`` is None for a scenario on the CPU.
 
@@ -48,6 +49,7 @@ def preflight(
         writes_to: the folder that results go to; need not exist.
         bytes_needed: what will be written there.
         setup: tuning is judged only with ``check``: ``apply`` sets and judges it itself.
+        reused: a server that this process started is on the GPUs already, and is going to answer.
     """
     findings: list[Finding] = []
     if machine is not None and scenario.hardware.gpu is not None:
@@ -55,7 +57,7 @@ def preflight(
             message = f"{machine.problem}; the scenario needs {_needs(scenario.hardware)}"
             findings.append(Finding("mismatch", "GPUs", message))
         else:
-            findings += _gpus(scenario, machine)
+            findings += _gpus(scenario, machine, reused)
             findings += pending(environ)
             if setup == "check":
                 findings += tuning(scenario.gpu_setup, machine.used(scenario.hardware.count))
@@ -80,7 +82,7 @@ def attached_to(scenario: Scenario) -> str | None:
     return scenario.engine.url if isinstance(scenario.engine, OpenAi) else None
 
 
-def _gpus(scenario: Scenario, machine: MachineReading) -> Iterator[Finding]:
+def _gpus(scenario: Scenario, machine: MachineReading, reused: bool) -> Iterator[Finding]:
     hardware = scenario.hardware
     gpus = machine.used(hardware.count)
     yield from _count(hardware, machine)
@@ -97,7 +99,7 @@ def _gpus(scenario: Scenario, machine: MachineReading) -> Iterator[Finding]:
         message = f"what runs on it before the measurement is taken for the server at {url}"
         yield Finding("ok", "GPU sharing", message)
     else:
-        yield from _sharing(gpus)
+        yield from _sharing_beside_ours(gpus) if reused else _sharing(gpus)
     if hardware.count > 1:
         yield from _links(gpus)
 
@@ -225,6 +227,20 @@ def _sharing(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
         return None
 
     yield from _judge(gpus, "sharing", wrong, "no other compute process")
+
+
+def _sharing_beside_ours(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
+    """Memory says nothing here, and in most containers the processes do not either."""
+    watch = ProcessWatch()
+
+    def wrong(gpu: GpuReading) -> str | None:
+        foreign = ", ".join(watch.foreign(gpu.index, gpu.processes or ()))
+        return f"other compute processes are on it: {foreign}; end them" if foreign else None
+
+    fine = "no process but the server's that is reused"
+    if not watch.visible:
+        fine = "not known: the server that is reused is on it, and process ids here are not the host's"
+    yield from _judge(gpus, "sharing", wrong, fine)
 
 
 def _links(gpus: Sequence[GpuReading]) -> Iterator[Finding]:

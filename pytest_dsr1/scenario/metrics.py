@@ -146,7 +146,8 @@ METRICS: dict[str, Metric] = {
             "acceptance length",
             "tokens/step",
             "higher",
-            "mean over i of output tokens / decoding iterations",
+            "mean over i of output tokens / decoding iterations; engine openai: 1 + accepted draft tokens / "
+            "drafts, by the server's counters",
             "trtllm-bench report, DECODING STATISTICS",
         ),
         Metric(

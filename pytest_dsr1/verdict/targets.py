@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Target
@@ -28,7 +30,9 @@ def judge(target: Target, measurement: Measurement) -> Verdict:
     subject = f"target[{target.metric}]"
     measured = measurement.metrics.get(target.metric)
     if measured is None:
-        hint = (
+        # An engine that knows why says so in its facts.
+        told = measurement.result.facts.get("not_measured")
+        hint = (told.get(target.metric) if isinstance(told, Mapping) else None) or (
             "set engine.streaming: true"
             if target.metric.startswith(("ttft", "tpot", "average_t", "per_user_output_speed"))
             else "this engine does not report it; remove the target or use another engine"

@@ -103,7 +103,7 @@ def test_whole_measurement(tmp_path: Path) -> None:
     )
     assert result.facts["model"] == "served"
     assert len(seen.bodies) == 6, "two requests warm up"
-    assert seen.connections == 3, "one asks for the model, two are kept"
+    assert seen.connections == 4, "one asks for the model, one for metrics, two are kept"
     assert min(seen.bodies, key=lambda body: body["prompt"]) == {
         "model": "served",
         "prompt": [0, *range(7)],

@@ -15,7 +15,7 @@ from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.model import Scenario
 from tests.builders import scenario
 
-SLICE = {"num_hidden_layers": 4, "first_k_dense_replace": 1}
+SLICE: dict[str, Any] = {"num_hidden_layers": 4, "first_k_dense_replace": 1}
 
 
 def served(server: str = "vllm", **config: Any) -> Scenario:

@@ -121,7 +121,9 @@ def test_program_that_is_not_installed(tmp_path: Path) -> None:
             {"tp": 8, "max_batch_size": 4, "max_seq_len": 99},
             "--tensor-parallel-size 8 --max-num-seqs 4 --max-model-len 99",
         ),
-        ("sglang", {"tp": 8, "max_seq_len": 99}, "--tp-size 8 --context-length 99"),
+        ("vllm", {"tp": 8, "ep": 8}, "--tensor-parallel-size 8 --enable-expert-parallel"),
+        ("vllm", {"tp": 8, "ep": 1}, "--tensor-parallel-size 8"),
+        ("sglang", {"tp": 8, "ep": 2, "max_seq_len": 99}, "--tp-size 8 --ep-size 2 --context-length 99"),
     ],
 )
 def test_options_in_each_servers_terms(server: str, options: dict[str, Any], expected: str) -> None:
@@ -136,6 +138,12 @@ def test_options_in_each_servers_terms(server: str, options: dict[str, Any], exp
 def test_option_that_a_server_lacks() -> None:
     engine = {"type": "openai", "server": "transformers", "tp": 2}
     with pytest.raises(EngineError, match=r"engine.tp: transformers has no such option; .*engine.arguments"):
+        launch_command(scenario(model={"name": "m", "path": "/m"}, engine=engine), 1)
+
+
+def test_vllm_has_no_width_of_expert_parallelism() -> None:
+    engine = {"type": "openai", "server": "vllm", "tp": 8, "ep": 2}
+    with pytest.raises(EngineError, match=r"engine.ep: vllm .* expected 8 or 1, found 2; with data parallel"):
         launch_command(scenario(model={"name": "m", "path": "/m"}, engine=engine), 1)
 
 

@@ -73,6 +73,19 @@ def test_the_lock_that_was_asked_for_is_judged_under_load(
         ] * 2
 
 
+def test_a_machine_serves_another_scenario_as_it_is(two: FakeMachine, pair: Scenario, scenario: Make) -> None:
+    other = scenario({"gpu": "NVIDIA H200", "count": 2}, name="another", gpu_setup=pair.gpu_setup)
+    with prepared(pair, "apply", os.environ, tell=print) as machine:
+        made = two.commands()
+        again = machine.of(other)
+        assert (again.findings, again.fingerprint({}).facts) == (
+            machine.findings,
+            machine.fingerprint({}).facts,
+        )
+        assert again.reading is not machine.reading
+        assert two.commands() == made
+
+
 @pytest.mark.parametrize("mode", ["check", "off"])
 def test_without_apply_nothing_is_set(two: FakeMachine, pair: Scenario, mode: str) -> None:
     with prepared(pair, mode, os.environ) as machine:  # type: ignore[arg-type]
@@ -148,7 +161,8 @@ def test_a_server_that_runs_already_may_be_on_the_gpus(
         model={"name": "made-up"},
         engine={"type": "openai", "url": "http://127.0.0.1:8000"},
     )
-    two.set_gpu(0, processes="4194301:0", memory_used=120 * GIB)
+    server = f"{os.getppid()}:0"
+    two.set_gpu(0, processes=server, memory_used=120 * GIB)
     findings = look(attached, "check", os.environ, tmp_path)
     assert {one.message for one in findings if one.subject == "GPU sharing"} == {
         "what runs on it before the measurement is taken for the server at http://127.0.0.1:8000"
@@ -159,7 +173,7 @@ def test_a_server_that_runs_already_may_be_on_the_gpus(
             machine.measuring()
         assert watched.telemetry.events == ()
         if visible:  # else it is told by their number, which the tests of the watch do
-            two.set_gpu(0, processes="4194301:0 4194302:0")
+            two.set_gpu(0, processes=f"{server} 1:0")
             with machine.watched(tmp_path / "joined.jsonl") as watched:
                 machine.measuring()
-            assert [one.message for one in watched.telemetry.events] == ["pid 4194302"]
+            assert [one.message.split()[1] for one in watched.telemetry.events] == ["1"]

@@ -172,6 +172,26 @@ def test_gpus_that_are_not_used_do_not_matter(
     assert "GPU count: 1; the first 1 of 2 are used" in told(look(one), "ok")
 
 
+def test_beside_our_own_server_only_others_count(
+    h200: FakeMachine, scenario: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    h200.set_all(memory_used=130 * GIB)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as ours:
+        h200.set_all(processes=f"{ours.pid}:{130 * GIB}")
+        assert "GPU sharing: no process but the server's that is reused" in told(
+            look(scenario(), reused=True), "ok"
+        )
+        h200.set_gpu(1, processes=f"{ours.pid}:0 {os.getppid()}:0")
+        (mismatch,) = told(look(scenario(), reused=True), "mismatch")
+        assert mismatch.startswith("GPU 1 sharing: other compute processes are on it: pid ")
+        assert str(ours.pid) not in mismatch
+        monkeypatch.setattr(host, "pids_are_the_hosts", lambda: False)
+        (line,) = [line for line in told(look(scenario(), reused=True), "ok") if "GPU sharing" in line]
+        assert line.endswith(
+            "not known: the server that is reused is on it, and process ids here are not the host's"
+        )
+
+
 def test_another_process_is_named(h200: FakeMachine, scenario: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     h200.set_gpu(1, processes=f"{os.getppid()}:0 4194305:0")
     parent = describe_process(os.getppid(), named=True)

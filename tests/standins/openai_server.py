@@ -6,7 +6,7 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,6 +58,9 @@ def plain(status: str, body: bytes, *headers: str, kind: str = "application/json
     return "\r\n".join(lines).encode() + body
 
 
+MODELS = plain("200 OK", b'{"data": [{"id": "served"}]}')
+
+
 @dataclass
 class Seen:
     """What the server was asked."""
@@ -74,9 +77,14 @@ def serving(
     greeting: bytes = b"",
     tls: ssl.SSLContext | None = None,
     seen: Seen | None = None,
+    pages: Mapping[str, Callable[[], Answer]] | None = None,
 ) -> Iterator[int]:
-    """The port of a server that gives ``answer`` to each request; ends its threads on leaving."""
+    """The port of a server that gives ``answer`` to each request; ends its threads on leaving.
+
+    A GET is answered by the path's function in ``pages``, else with the list of models.
+    """
     seen = seen or Seen()
+    pages = pages or {}
     listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     open_sockets: list[socket.socket] = []
     threads: list[threading.Thread] = []
@@ -92,7 +100,9 @@ def serving(
                     body = json.loads(file.read(length) or b"{}")
                     seen.heads.append(b"\n".join(head))
                     if head[0].startswith(b"GET"):
-                        sock.sendall(plain("200 OK", b'{"data": [{"id": "served"}]}'))
+                        page = pages.get(head[0].split()[1].decode())
+                        if not _send(sock, page() if page else MODELS):
+                            return
                         continue
                     seen.bodies.append(body)
                     if not _send(sock, answer(body)):

@@ -1,0 +1,288 @@
+"""The load generators that are compared: the engine `openai`, and public ones, each as its users run it.
+
+How the peers were set up, and why so, is in docs/load-generator.md.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+INPUT_TOKENS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked of the server.
+
+    Attributes:
+        streams: requests in flight (a closed loop), or the most of them (an open loop).
+        ttft_us: the server's, as ``gap_us``, its time between tokens; 0: as fast as the client reads.
+        rate_req_s: of a Poisson process; None for a closed loop.
+    """
+
+    name: str
+    streams: int
+    requests: int
+    output_tokens: int
+    ttft_us: int
+    gap_us: int
+    rate_req_s: float | None = None
+
+    @property
+    def ideal_tok_s(self) -> float | None:
+        """The rate of a client that costs nothing; None where only the client limits it."""
+        if self.rate_req_s is not None:
+            return self.rate_req_s * self.output_tokens
+        if not self.gap_us:
+            return None
+        wave_s = (self.ttft_us + (self.output_tokens - 1) * self.gap_us) / 1e6
+        return self.streams * self.output_tokens / wave_s
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What a client says it measured; None where it does not say.
+
+    Attributes:
+        lag_p99_ms: how late its event loop was.
+        sent_s: when each request was sent, on the monotonic clock.
+        late_p99_ms: how much later than scheduled requests were sent.
+    """
+
+    tok_s: float
+    ttft_mean_ms: float
+    ttft_p99_ms: float
+    tpot_mean_ms: float
+    lag_p99_ms: float | None = None
+    sent_s: tuple[float, ...] = ()
+    late_p99_ms: float | None = None
+
+
+class Client(Protocol):
+    """A load generator."""
+
+    @property
+    def name(self) -> str:
+        """As the table shows it."""
+        ...
+
+    def command(self, load: Load, url: str, folder: Path) -> list[str]:
+        """The command line; files it needs are made in the folder."""
+        ...
+
+    def read(self, folder: Path) -> Reported | None:
+        """What it reported; None where it refused to."""
+        ...
+
+
+class Ours:
+    """The engine `openai`, complete: through pytest, with its dataset, its saved result and its verdict."""
+
+    name = "pytest-dsr1"
+
+    def command(self, load: Load, url: str, folder: Path) -> list[str]:
+        """Pytest on a scenario."""
+        arrival = {"type": "poisson", "rate_req_s": load.rate_req_s, "seed": 1}
+        scenario = {
+            "name": "loadgen",
+            "description": load.name,
+            "source": {"document": "benchmarks/loadgen"},
+            "hardware": {},
+            "model": {"name": "deepseek-ai/DeepSeek-R1"},
+            "dataset": {"input_tokens": INPUT_TOKENS, "output_tokens": load.output_tokens, "seed": 1},
+            "load": {
+                "concurrency": load.streams,
+                "num_requests": load.requests,
+                "warmup_requests": 0,
+                **({"arrival": arrival} if load.rate_req_s else {}),
+            },
+            "engine": {"type": "openai", "server": "vllm", "url": url},
+            "targets": [{"metric": "total_output_throughput", "value": 1.0}],
+        }
+        path = folder / "loadgen.yaml"
+        path.write_text(yaml.safe_dump(scenario))
+        return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(path)]
+
+    def read(self, folder: Path) -> Reported | None:
+        """The saved result; none of a run that is INVALID."""
+        (saved,) = (folder / ".dsr1" / "loadgen").iterdir()
+        written = json.loads((saved / "measurement.json").read_text())
+        if written["state"] != "complete":
+            return None
+        measurement = written["measurement"]
+        metrics = {name: metric["value"] for name, metric in measurement["metrics"].items()}
+        client = measurement["result"]["facts"]["client"]
+        with (saved / "requests.jsonl").open() as lines:
+            sent_s = tuple(sorted(json.loads(line)["submitted_s"] for line in lines))
+        return Reported(
+            tok_s=metrics["total_output_throughput"],
+            ttft_mean_ms=metrics["average_ttft"],
+            ttft_p99_ms=metrics["ttft_p99"],
+            tpot_mean_ms=metrics["average_tpot"],
+            lag_p99_ms=client["loop_lag_p99_ms"],
+            sent_s=sent_s,
+            late_p99_ms=client.get("late_p99_ms"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class VllmRust:
+    """vLLM's client in Rust, ``vllm-rs bench serve``, a program in vLLM's wheel."""
+
+    program: str
+    name: str = "vLLM (Rust)"
+
+    def command(self, load: Load, url: str, folder: Path) -> list[str]:
+        """Random token ids of exact length, as ours."""
+        loop = (
+            ["--request-rate", str(load.rate_req_s)]
+            if load.rate_req_s
+            else ["--max-concurrency", str(load.streams)]
+        )
+        return [
+            *(self.program, "bench", "serve", "--backend", "openai", "--base-url", url, "--model", "truth"),
+            *("--tokenizer", str(_tokenizer(folder)), "--prompt-token-ids", "--ignore-eos"),
+            *("--random-input-len", str(INPUT_TOKENS), "--random-output-len", str(load.output_tokens)),
+            *("--num-prompts", str(load.requests), *loop, "--disable-tqdm", "--temperature", "0"),
+            *("--save-result", "--result-dir", str(folder), "--result-filename", "result.json"),
+            *("--percentile-metrics", "ttft,tpot,itl"),
+        ]
+
+    def read(self, folder: Path) -> Reported | None:
+        """Its JSON."""
+        told = json.loads((folder / "result.json").read_text())
+        return Reported(
+            tok_s=told["output_throughput"],
+            ttft_mean_ms=told["mean_ttft_ms"],
+            ttft_p99_ms=told["p99_ttft_ms"],
+            tpot_mean_ms=told["mean_tpot_ms"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Aiperf:
+    """NVIDIA's AIPerf, which counts tokens by ``usage`` as ours does."""
+
+    program: str
+    name: str = "AIPerf"
+
+    def command(self, load: Load, url: str, folder: Path) -> list[str]:
+        """Synthetic prompts; without its screen."""
+        loop = ["--concurrency", str(load.streams)]
+        if load.rate_req_s:
+            loop = ["--request-rate", str(load.rate_req_s), "--arrival-pattern", "poisson"]
+        return [
+            *(self.program, "profile", "--model", "truth", "--url", url, "--endpoint-type", "completions"),
+            *("--streaming", "--tokenizer", str(_tokenizer(folder)), "--use-server-token-count"),
+            *("--synthetic-input-tokens-mean", str(INPUT_TOKENS)),
+            *("--output-tokens-mean", str(load.output_tokens), "--request-count", str(load.requests)),
+            *(*loop, "--ui", "none", "--artifact-dir", str(folder / "result")),
+        ]
+
+    def read(self, folder: Path) -> Reported | None:
+        """Its JSON."""
+        told = json.loads((folder / "result" / "profile_export_aiperf.json").read_text())
+        return Reported(
+            tok_s=told["output_token_throughput"]["avg"],
+            ttft_mean_ms=told["time_to_first_token"]["avg"],
+            ttft_p99_ms=told["time_to_first_token"]["p99"],
+            tpot_mean_ms=told["inter_token_latency"]["avg"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Guidellm:
+    """The vLLM project's guidellm."""
+
+    program: str
+    name: str = "guidellm"
+
+    def command(self, load: Load, url: str, folder: Path) -> list[str]:
+        """Prompts from a file, as its synthetic ones need a tokenizer of English."""
+        _prompts(folder / "prompts.jsonl", load)
+        loop = f"kind=concurrent,streams={load.streams}"
+        if load.rate_req_s:
+            loop = f"kind=poisson,rate={load.rate_req_s}"
+        return [
+            *(self.program, "run", "--disable-console"),
+            *("--backend", f"kind=openai_http,target={url},request_format=/v1/completions"),
+            *("--profile", loop, "--constraint", f"kind=max_requests,count={load.requests}"),
+            *("--tokenizer", f"kind=hf_auto,model={_tokenizer(folder)}"),
+            *("--data", f"kind=json_file,path={folder / 'prompts.jsonl'}"),
+            *("--output", f"kind=json,path={folder / 'result.json'}"),
+        ]
+
+    def read(self, folder: Path) -> Reported | None:
+        """Its JSON."""
+        benchmark = json.loads((folder / "result.json").read_text())["benchmarks"][0]
+        metrics: Mapping[str, Any] = {k: v["successful"] for k, v in benchmark["metrics"].items() if v}
+        ttft = metrics["time_to_first_token_ms"]
+        return Reported(
+            tok_s=metrics["output_tokens_per_second"]["mean"],
+            ttft_mean_ms=ttft["mean"],
+            ttft_p99_ms=ttft["percentiles"]["p99"],
+            tpot_mean_ms=metrics["inter_token_latency_ms"]["mean"],
+        )
+
+
+PEERS: Mapping[str, Callable[[str], Client]] = {
+    "vllm-rs": VllmRust,
+    "aiperf": Aiperf,
+    "guidellm": Guidellm,
+}
+
+
+def _tokenizer(folder: Path) -> Path:
+    """A tokenizer of whole words, for clients that need one; each token of the server is one of its."""
+    home = folder / "tokenizer"
+    home.mkdir()
+    words = ["<unk>", "<s>", "</s>", "tok", *_WORDS]
+    special = [
+        {"id": i, "content": word, "special": True}
+        | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        for i, word in enumerate(words[:3])
+    ]
+    model = {
+        "type": "WordLevel",
+        "vocab": {word: i for i, word in enumerate(words)},
+        "unk_token": "<unk>",
+    }
+    nothing = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor", "decoder"))
+    document = {
+        "version": "1.0",
+        **nothing,
+        "added_tokens": special,
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "model": model,
+    }
+    (home / "tokenizer.json").write_text(json.dumps(document))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "model_max_length": 131072,
+    }
+    (home / "tokenizer_config.json").write_text(json.dumps(config))
+    return home
+
+
+_WORDS = [f"w{i}" for i in range(1000)]
+
+
+def _prompts(path: Path, load: Load) -> None:
+    """Random words, a prompt a line."""
+    chosen = random.Random(1)
+    lengths = {"prompt_tokens_count": INPUT_TOKENS, "output_tokens_count": load.output_tokens}
+    with path.open("w") as lines:
+        for _ in range(load.requests):
+            prompt = " ".join(chosen.choices(_WORDS, k=INPUT_TOKENS))
+            lines.write(json.dumps({"prompt": prompt, **lengths}) + "\n")

@@ -1,0 +1,119 @@
+"""The server that knows the truth: compiled, started, asked."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from pydantic import TypeAdapter
+
+_SOURCE = Path(__file__).with_name("truth_server.c")
+_STARTS_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Of one kind of time, in ms."""
+
+    mean: float
+    p50: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What the server did since it was last told to forget.
+
+    Attributes:
+        seconds: from the first request read to the last token written.
+        cpu_s: that the server used.
+        ttft_ms: from a request read to its first token written.
+        tpot_ms: a request's mean time between tokens.
+        gap_ms: every single time between two tokens of a request.
+        late_ms: tokens written after they were due: the server's own unrest.
+    """
+
+    requests: int
+    completed: int
+    aborted: int
+    tokens: int
+    connections: int
+    most_in_flight: int
+    seconds: float
+    cpu_s: float
+    ttft_ms: Times
+    tpot_ms: Times
+    gap_ms: Times
+    late_ms: Times
+
+    @property
+    def tok_s(self) -> float:
+        """Output tokens per second over the whole run."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+
+def compile_server(folder: Path) -> Path:
+    """The program, built with the machine's C compiler."""
+    program = folder / "truth_server"
+    subprocess.run(["cc", "-O2", "-o", str(program), str(_SOURCE), "-lm"], check=True)
+    return program
+
+
+class TruthServer:
+    """A server that runs while the context is open.
+
+    Args:
+        program: compiled.
+        ttft_us: from a request to its first token.
+        gap_us: from token to token; 0: as fast as the client reads.
+    """
+
+    def __init__(self, program: Path, ttft_us: int, gap_us: int) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self._argv = [str(program), str(port), str(ttft_us), str(gap_us)]
+
+    def __enter__(self) -> TruthServer:
+        self._process = subprocess.Popen(self._argv)
+        until_s = time.monotonic() + _STARTS_WITHIN_S
+        while True:
+            try:
+                self._get("/health")
+            except urllib.error.URLError:
+                if time.monotonic() > until_s:
+                    raise
+                time.sleep(0.02)
+            else:
+                return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._get("/truth/reset")
+
+    def truth(self) -> Truth:
+        """What it did."""
+        return TypeAdapter(Truth).validate_json(self._get("/truth"))
+
+    def arrivals_s(self) -> list[float]:
+        """When each request was read, on the monotonic clock, in order."""
+        return [int(line) / 1e9 for line in self._get("/truth/arrivals").split()]
+
+    def _get(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=60) as answer:
+            text: bytes = answer.read()
+            return text

@@ -1,0 +1,53 @@
+"""A server that the engine `openai` starts: `python started_server.py PORT [ARGUMENT ...]`.
+
+It writes its process id to the file ``pid`` in its folder, and logs each request. On one with the field
+``interrupt`` it presses Ctrl-C in the process named by STANDIN_INTERRUPTS, and never answers; it refuses one
+with ``fail``.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def answer(self, status: int, body: object) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def do_GET(self) -> None:
+        self.answer(200, {"data": [{"id": "started"}]})
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        print(f"asked {asked['prompt'][0]} of {asked['model']}", flush=True)
+        if "interrupt" in asked:
+            os.kill(int(os.environ["STANDIN_INTERRUPTS"]), signal.SIGINT)
+            threading.Event().wait()
+        if "fail" in asked:
+            self.answer(500, {"error": "no"})
+        else:
+            self.answer(200, {"choices": [], "usage": {"prompt_tokens": 8, "completion_tokens": 4}})
+
+
+if __name__ == "__main__":
+    Path("pid").write_text(str(os.getpid()))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+    print(f"serving {' '.join(sys.argv[2:])}", flush=True)
+    server.serve_forever()
