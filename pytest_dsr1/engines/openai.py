@@ -213,7 +213,7 @@ class _Pass:
             first = next((r.error for r in records if r.error), "no request was sent")
             raise self.failure(f"all of the first {len(records)} requests failed, the first: {first}")
         self.observer.progress(len(records), tally.tokens)
-        client_load.judge(self.job.scenario.name)
+        client_load.judge(self.job.scenario.name, records)
         to_s = max(record.last_token_s for record in records)
         server = self.metrics.told(None if tally.failed else tally.tokens)
         return EngineResult(
@@ -226,7 +226,7 @@ class _Pass:
             facts={
                 "url": self.where.url,
                 "model": self.requests.model,
-                "client": {**client_load.facts(), **facts, **_lateness(records)},
+                "client": {**client_load.facts(records), **facts, **_lateness(records)},
                 **server.facts,
             },
             warnings=(*self._warnings(tally, facts), *server.warnings),
