@@ -19,9 +19,9 @@ PATHS = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 def exact_length(server: str, tokens: int) -> dict[str, Any]:
     """The fields that make a server answer exactly so many tokens, greedily.
 
-    TensorRT-LLM, vLLM and SGLang share vLLM's extension (``ignore_eos``, ``min_tokens``) at both endpoints,
-    and all take ``max_tokens`` for chats too; transformers takes a whole generation configuration as JSON; of
-    any other server nothing is known.
+    TensorRT-LLM, vLLM and SGLang share vLLM's extension ``ignore_eos`` at both endpoints, and all take
+    ``max_tokens`` for chats too; its ``min_tokens`` would say the same again, and costs a look at each token.
+    transformers takes a whole generation configuration as JSON; of any other server nothing is known.
 
     Verified in TensorRT-LLM ``serve/openai_protocol.py`` (autumn 2026, commit 0076e939; it refuses fields
     that it does not know), vLLM 0.33.0 ``entrypoints/openai/{completion,chat_completion}/protocol.py``,
@@ -32,7 +32,7 @@ def exact_length(server: str, tokens: int) -> dict[str, Any]:
     if server == "transformers":
         config = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False}
         return {"max_tokens": tokens, "generation_config": json.dumps(config)}
-    return {"max_tokens": tokens, "min_tokens": tokens, "ignore_eos": True, "temperature": 0}
+    return {"max_tokens": tokens, "ignore_eos": True, "temperature": 0}
 
 
 def opening(request: Request) -> int:

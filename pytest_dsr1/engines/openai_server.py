@@ -18,6 +18,7 @@ from pathlib import Path
 from pytest_dsr1.engines.base import Job, Observer
 from pytest_dsr1.engines.child import Child
 from pytest_dsr1.engines.openai_http import Site
+from pytest_dsr1.engines.openai_model import DUMMY_WEIGHTS, model_folder, write_model
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.scenario.serving import OpenAi
@@ -116,7 +117,11 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
                 "same in engine.arguments"
             )
         options += [names[key], str(value)]
-    values = {"{port}": str(port), "{model}": str(scenario.model.path or scenario.model.name)}
+    model = str(scenario.model.path or scenario.model.name)
+    if scenario.model.random_weights is not None:
+        model = str(model_folder(scenario, os.environ))
+        options += DUMMY_WEIGHTS[engine.server]
+    values = {"{port}": str(port), "{model}": model}
     argv = []
     for argument in engine.command or _COMMANDS[engine.server]:
         for name, value in values.items():
@@ -198,6 +203,9 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
             f"{scenario.name}: {command.argv[0]} is not installed here (not found in PATH); install it, or "
             "give the command in engine.command"
         )
+    if scenario.model.random_weights is not None:
+        observer.phase("starting", "writing the model's configuration and tokenizer")
+        write_model(scenario, model_folder(scenario, os.environ))
     (job.artefacts / SCRIPT).write_text(f"{command.shell()}\n", encoding="utf-8")
     observer.phase("starting", command.shell())
     log = job.artefacts / LOG

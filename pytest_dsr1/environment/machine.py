@@ -11,7 +11,7 @@ from pytest_dsr1.environment.fingerprint import fingerprint
 from pytest_dsr1.environment.health import assess, summary
 from pytest_dsr1.environment.journal import restore_from_journal
 from pytest_dsr1.environment.lock import gpu_lock
-from pytest_dsr1.environment.preflight import preflight
+from pytest_dsr1.environment.preflight import attached_to, preflight
 from pytest_dsr1.environment.reading import MachineReading, read_machine
 from pytest_dsr1.environment.setup import Applied, Tell, applied
 from pytest_dsr1.environment.telemetry import TelemetryRecorder
@@ -84,7 +84,9 @@ class Machine:
     def watched(self, path: Path) -> Iterator[TelemetryRecorder]:
         """Record telemetry to the file while the block runs; the value's ``telemetry`` is whole after it."""
         gpus = self.reading.used(self._scenario.hardware.count) if self.reading else ()
-        with TelemetryRecorder(gpus, path) as self._recorder:
+        served = gpus if attached_to(self._scenario) else ()
+        expected = [process.pid for gpu in served for process in gpu.processes or ()]
+        with TelemetryRecorder(gpus, path, expected=expected) as self._recorder:
             yield self._recorder
 
     def measuring(self) -> None:

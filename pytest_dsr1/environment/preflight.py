@@ -21,6 +21,7 @@ from pytest_dsr1.environment.reading import GpuReading, MachineReading, gpu_list
 from pytest_dsr1.environment.tuning import tuning
 from pytest_dsr1.environment.values import Finding, SetupMode
 from pytest_dsr1.scenario.model import Hardware, Scenario, Transformers, Trtllm, TrtllmBench
+from pytest_dsr1.scenario.serving import OpenAi
 
 IDLE_MEMORY_GIB = 2.0
 """More used memory than this before the run belongs to somebody: an idle H200 shows about 0.5 GiB."""
@@ -56,7 +57,7 @@ def preflight(
             message = f"{machine.problem}; the scenario needs {_needs(scenario.hardware)}"
             findings.append(Finding("mismatch", "GPUs", message))
         else:
-            findings += _gpus(scenario.hardware, machine, reused)
+            findings += _gpus(scenario, machine, reused)
             findings += pending(environ)
             if setup == "check":
                 findings += tuning(scenario.gpu_setup, machine.used(scenario.hardware.count))
@@ -76,7 +77,13 @@ def _needs(hardware: Hardware) -> str:
     return ", ".join(needs)
 
 
-def _gpus(hardware: Hardware, machine: MachineReading, reused: bool) -> Iterator[Finding]:
+def attached_to(scenario: Scenario) -> str | None:
+    """The address of the running server that the scenario measures, which may be on these very GPUs."""
+    return scenario.engine.url if isinstance(scenario.engine, OpenAi) else None
+
+
+def _gpus(scenario: Scenario, machine: MachineReading, reused: bool) -> Iterator[Finding]:
+    hardware = scenario.hardware
     gpus = machine.used(hardware.count)
     yield from _count(hardware, machine)
     yield _driver(hardware, machine)
@@ -88,7 +95,11 @@ def _gpus(hardware: Hardware, machine: MachineReading, reused: bool) -> Iterator
         return
     for check in (_name, _memory, _mig, _ecc):
         yield from check(hardware, gpus)
-    yield from _sharing_beside_ours(gpus) if reused else _sharing(gpus)
+    if url := attached_to(scenario):
+        message = f"what runs on it before the measurement is taken for the server at {url}"
+        yield Finding("ok", "GPU sharing", message)
+    else:
+        yield from _sharing_beside_ours(gpus) if reused else _sharing(gpus)
     if hardware.count > 1:
         yield from _links(gpus)
 

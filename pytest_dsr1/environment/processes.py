@@ -8,7 +8,7 @@ before the engine started is found by the preflight).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pytest_dsr1.environment import host
 from pytest_dsr1.environment.nvml import GpuProcess
@@ -33,11 +33,15 @@ def _described(process: GpuProcess) -> str:
 
 
 class ProcessWatch:
-    """Remembers whose the processes are; one for each run."""
+    """Remembers whose the processes are; one for each run.
 
-    def __init__(self) -> None:
+    Args:
+        expected: the processes of a server that was there before the run, and is measured.
+    """
+
+    def __init__(self, expected: Iterable[int] = ()) -> None:
         self.visible = host.pids_are_the_hosts()
-        self._ours: set[int] = set()
+        self._ours = set(expected)
         self._reported: set[tuple[int, int]] = set()
         self._after_warm_up: dict[int, int] = {}
         self._warm = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -57,13 +57,23 @@ class TelemetryRecorder:
         telemetry: everything seen; whole once the block has ended.
     """
 
-    def __init__(self, gpus: Sequence[GpuReading], path: Path, interval_s: float = INTERVAL_S):
-        """Samples go to ``path``, one :class:`GpuSample` a line as JSON, at most a second late."""
+    def __init__(
+        self,
+        gpus: Sequence[GpuReading],
+        path: Path,
+        interval_s: float = INTERVAL_S,
+        *,
+        expected: Iterable[int] = (),
+    ):
+        """Samples go to ``path``, one :class:`GpuSample` a line as JSON, at most a second late.
+
+        The processes ``expected`` are not foreign.
+        """
         self.telemetry = Telemetry(interval_s=interval_s)
         self._readings = tuple(gpus)
         self._path = path
         self._interval_s = interval_s
-        self._watch = ProcessWatch()
+        self._watch = ProcessWatch(expected)
         self._stop = threading.Event()
         self._first = threading.Event()
         self._thread: threading.Thread | None = None

@@ -45,11 +45,11 @@ def _speculates(scenario: Scenario) -> bool:
 
 @must("model.path", "model.random_weights", "engine.type")
 def _one_origin(scenario: Scenario) -> Findings:
-    """A model has either `path` (trtllm-bench, trtllm, openai) or `random_weights` (transformers, trtllm)."""
+    """A model has either `path` (trtllm-bench, trtllm, openai) or `random_weights` (transformers, trtllm, openai with vLLM or SGLang)."""  # noqa: E501
     model, engine = scenario.model, scenario.engine
     if isinstance(engine, OpenAi) and model.random_weights is None:
         return  # a server that runs already has its model; one that is started has a rule of its own
-    if isinstance(engine, Trtllm):
+    if isinstance(engine, Trtllm) or (isinstance(engine, OpenAi) and engine.server in {"vllm", "sglang"}):
         if (model.path is None) == (model.random_weights is None):
             found = "both" if model.path else "none"
             yield "model", f"expected either `path` or `random_weights`; found {found}"

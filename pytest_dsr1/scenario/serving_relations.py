@@ -12,10 +12,10 @@ def needs_streaming(metric: str) -> bool:
     return any(word in metric for word in ("ttft", "tpot", "gap")) or metric == "per_user_output_speed"
 
 
-@must("engine.url", "engine.command", "engine.server", "model.path")
+@must("engine.url", "engine.command", "engine.server", "model.path", "model.random_weights")
 def _server_origin(scenario: Scenario) -> Findings:
-    """A server (openai) runs already (`engine.url`), or is started with `model.path` or `engine.command`."""
-    engine = scenario.engine
+    """A server (openai) runs already (`engine.url`), or is started, with the model or `engine.command`."""
+    model, engine = scenario.model, scenario.engine
     if not isinstance(engine, OpenAi):
         return
     if engine.url is not None:
@@ -29,7 +29,7 @@ def _server_origin(scenario: Scenario) -> Findings:
             "engine",
             "expected `url` or `command`, as `server: other` has no command of its own; found none",
         )
-    elif engine.command is None and scenario.model.path is None:
+    elif engine.command is None and model.path is None and model.random_weights is None:
         yield "model", f"expected `path`, the model that {engine.server} is to serve; found none"
 
 

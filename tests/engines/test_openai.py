@@ -110,7 +110,6 @@ def test_whole_measurement(tmp_path: Path) -> None:
         "model": "served",
         "prompt": [0, *range(7)],
         "max_tokens": 4,
-        "min_tokens": 4,
         "ignore_eos": True,
         "temperature": 0,
         "stream": True,
@@ -137,8 +136,8 @@ def test_chat_of_text(tmp_path: Path) -> None:
 
 def test_body_of_the_scenario_wins(tmp_path: Path) -> None:
     seen = Seen()
-    measure(tmp_path, lambda _: GOOD, seen=seen, body={"min_tokens": None, "top_k": 1})
-    assert "min_tokens" not in seen.bodies[0]
+    measure(tmp_path, lambda _: GOOD, seen=seen, body={"ignore_eos": None, "top_k": 1})
+    assert "ignore_eos" not in seen.bodies[0]
     assert seen.bodies[0]["top_k"] == 1
 
 

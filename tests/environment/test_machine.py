@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.environment import host
 from pytest_dsr1.environment.journal import Entry, Settings, write
 from pytest_dsr1.environment.lock import gpu_lock, is_held
 from pytest_dsr1.environment.machine import look, prepared
@@ -15,7 +16,7 @@ from pytest_dsr1.environment.reading import read_machine
 from pytest_dsr1.environment.values import Finding
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.scenario.model import Scenario
-from tests.standins.nvml.control import FakeMachine
+from tests.standins.nvml.control import GIB, FakeMachine
 
 Make = Callable[..., Scenario]
 
@@ -148,3 +149,31 @@ def test_on_the_cpu_no_gpu_is_touched(two: FakeMachine, scenario: Make, tmp_path
         assert "gpu.name" not in machine.fingerprint({}).facts
     assert two.calls() == []
     assert not two.state_dir.exists()
+
+
+@pytest.mark.parametrize("visible", [True, False])
+def test_a_server_that_runs_already_may_be_on_the_gpus(
+    two: FakeMachine, scenario: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: bool
+) -> None:
+    monkeypatch.setattr(host, "pids_are_the_hosts", lambda: visible)
+    attached = scenario(
+        {"gpu": "NVIDIA H200", "count": 1},
+        model={"name": "made-up"},
+        engine={"type": "openai", "url": "http://127.0.0.1:8000"},
+    )
+    server = f"{os.getppid()}:0"
+    two.set_gpu(0, processes=server, memory_used=120 * GIB)
+    findings = look(attached, "check", os.environ, tmp_path)
+    assert {one.message for one in findings if one.subject == "GPU sharing"} == {
+        "what runs on it before the measurement is taken for the server at http://127.0.0.1:8000"
+    }
+    assert "mismatch" not in {one.severity for one in findings}
+    with prepared(attached, "check", os.environ) as machine:
+        with machine.watched(tmp_path / "alone.jsonl") as watched:
+            machine.measuring()
+        assert watched.telemetry.events == ()
+        if visible:  # else it is told by their number, which the tests of the watch do
+            two.set_gpu(0, processes=f"{server} 1:0")
+            with machine.watched(tmp_path / "joined.jsonl") as watched:
+                machine.measuring()
+            assert [one.message.split()[1] for one in watched.telemetry.events] == ["1"]

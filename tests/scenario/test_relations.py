@@ -357,3 +357,17 @@ def test_streaming_gives_the_times_of_tokens() -> None:
     streamed = {name for name in TARGETABLE if needs_streaming(name)}
     assert len(streamed) == 23
     assert all(METRICS[name].better == "lower" for name in streamed - {"per_user_output_speed"})
+
+
+@pytest.mark.parametrize("server", ["vllm", "sglang"])
+def test_a_server_makes_random_weights(server: str, tmp_path: Path) -> None:
+    text = CPU.replace("type: transformers", f"type: openai\n  server: {server}")
+    assert load_text(tmp_path, text).warnings == ()
+
+
+def test_other_servers_make_no_weights(tmp_path: Path) -> None:
+    text = CPU.replace("type: transformers", "type: openai\n  server: trtllm-serve")
+    assert mistakes(tmp_path, text) == [
+        "s.yaml:4:1: model: expected `path`, which the engine `openai` needs; found none",
+        "s.yaml:6:3: model.random_weights: not possible with the engine `openai`, which takes `path`",
+    ]
