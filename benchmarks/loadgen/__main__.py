@@ -152,7 +152,9 @@ def main() -> None:
             runs = []
             for repetition in range(options.repetitions):
                 for client in clients:
-                    place = folder / load.name.replace(" ", "-") / f"{client.name}-{repetition}"
+                    # guidellm takes no comma in a path.
+                    name = load.name.replace(",", "").replace(" ", "-")
+                    place = folder / name / f"{client.name}-{repetition}"
                     runs.append(once(load, client, program, place))
                     with (folder / "runs.jsonl").open("a") as lines:
                         lines.write(json.dumps(_kept(runs[-1])) + "\n")

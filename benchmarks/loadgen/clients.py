@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import yaml
 
@@ -223,13 +223,13 @@ class Guidellm:
     def read(self, folder: Path) -> Reported | None:
         """Its JSON."""
         benchmark = json.loads((folder / "result.json").read_text())["benchmarks"][0]
-        metrics: Mapping[str, Any] = {k: v["successful"] for k, v in benchmark["metrics"].items() if v}
-        ttft = metrics["time_to_first_token_ms"]
+        metrics = benchmark["metrics"]
+        ttft = metrics["time_to_first_token_ms"]["successful"]
         return Reported(
-            tok_s=metrics["output_tokens_per_second"]["mean"],
+            tok_s=metrics["output_tokens_per_second"]["successful"]["mean"],
             ttft_mean_ms=ttft["mean"],
             ttft_p99_ms=ttft["percentiles"]["p99"],
-            tpot_mean_ms=metrics["inter_token_latency_ms"]["mean"],
+            tpot_mean_ms=metrics["inter_token_latency_ms"]["successful"]["mean"],
         )
 
 

@@ -19,7 +19,7 @@ from pytest_dsr1.errors import InvalidRunError
 TICK_S = 0.01
 LAG_SHARE_LIMITS = {"mean": 0.05, "P99": 0.25}
 """Of the time to first token that may be the client's own lateness. The mean lateness is about the error of
-the mean; the P99 of lateness is two to four times the error of the P99, as the two fall on other requests."""
+the mean; the P99 of lateness is mostly two to four times that of the P99, as they fall on other requests."""
 CPU_LIMIT = 0.95
 """Share of one core that the client's thread used, over the whole measurement."""
 SHORTEST_S = 2.0

@@ -14,8 +14,11 @@ import pytest
 
 from pytest_dsr1.engines.base import EngineResult, Phase
 from pytest_dsr1.engines.openai import OpenAiEngine
+from pytest_dsr1.engines.openai_exchange import Exchange
+from pytest_dsr1.engines.openai_requests import Requests
 from pytest_dsr1.measurement.metrics import from_records
 from pytest_dsr1.workload.arrivals import schedule
+from pytest_dsr1.workload.values import Workload
 from tests.engines.test_openai import Watcher, make_job, served
 from tests.standins.openai_server import DONE, FINISH, GOOD, Answer, serving, stream, text, usage
 
@@ -216,3 +219,25 @@ def test_a_request_on_a_connection_that_the_server_closes_is_sent_again_once(
     )
     (again,) = (r for r in result.records if r.id == 1)
     assert again.submitted_s < closed[0]
+
+
+def test_what_falls_due_while_requests_are_made_is_sent_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making the last requests takes longer than their gaps: each look at the time may send some of them."""
+    made = Requests.exchanges
+
+    def slowly(self: Requests, workload: Workload, count: int, **options: Any) -> Iterator[Exchange]:
+        for exchange in made(self, workload, count, **options):
+            time.sleep(0.0005)
+            yield exchange
+
+    monkeypatch.setattr(Requests, "exchanges", slowly)
+    load = {
+        "num_requests": 1500,  # more than are made before the beginning
+        "concurrency": 64,
+        "arrival": {"type": "constant", "rate_req_s": 3000},
+    }
+    server = Server()
+    result, _ = measured(tmp_path, server, load)
+    assert [r.id for r in sorted(result.records, key=lambda r: r.submitted_s)] == list(range(1500))
