@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -146,16 +147,25 @@ def test_nothing_is_left_when_the_run_is_ended(
 ) -> None:
     served.write(hang=hang)
     command = [sys.executable, "-c", RUN, "served.yaml"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+    written = served.pytester.path / "output.txt"
+    with (
+        written.open("w") as file,
+        subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT) as run,
+    ):
         try:
             family = served.hanging()
+            # The server hears of the request before the phase is written, and what is killed writes no more.
+            until_s = time.monotonic() + 60
+            while f"served: {phase}" not in written.read_text() and time.monotonic() < until_s:
+                time.sleep(0.01)
             run.send_signal(number)
-            output = run.communicate(timeout=60)[0]
+            run.wait(timeout=60)
         finally:
             run.kill()
+    output = written.read_text()
     assert len(family) == 2
     wait_until_gone(*family)
-    assert phase in output
+    assert f"served: {phase}" in output
     assert ("measuring" in output) == (phase == "measuring")
     if number == signal.SIGINT:
         assert run.returncode == pytest.ExitCode.INTERRUPTED
