@@ -254,3 +254,17 @@ METRICS: dict[str, Metric] = {
 
 TARGETABLE: tuple[str, ...] = tuple(m.name for m in METRICS.values() if m.better != "neither")
 """The names a target may use."""
+
+GATEABLE: tuple[str, ...] = (
+    "request_throughput",
+    "total_output_throughput",
+    "total_token_throughput",
+    "per_user_output_throughput",
+    "per_gpu_output_throughput",
+    "average_request_latency",
+    "average_ttft",
+    "average_tpot",
+    "per_user_output_speed",
+    "acceptance_length",
+)
+"""The names a gate may use: rates over time and means over requests, of which a part of a run is a sample."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
+from pytest_dsr1.scenario.gate import Gate
 from pytest_dsr1.scenario.metrics import TARGETABLE
 from pytest_dsr1.scenario.parts import Part, Place, PositiveInt, VariableName
 from pytest_dsr1.scenario.serving import Arrival, OpenAi, Slo
@@ -378,5 +379,13 @@ class Scenario(Part):
     """The service level of `goodput`."""
     targets: Annotated[list[Target], Field(min_length=1)]
     """What must be reached; each becomes a test `target[metric]`."""
+    gate: Gate = Field(default_factory=Gate)
+    """The comparison with accepted references."""
     published: list[Published] = Field(default_factory=list)
     """Published results."""
+
+    @property
+    def gated_metric(self) -> str:
+        """The name of the metric that `--dsr1-gate` judges."""
+        name: str = self.gate.metric or self.targets[0].metric
+        return name
