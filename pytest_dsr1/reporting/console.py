@@ -30,6 +30,7 @@ def tell(config: pytest.Config, text: str) -> None:
         if reporter is not None:  # -p no:terminal
             reporter.ensure_newline()
             reporter.write_line(text)
+            reporter.flush()  # into a pipe or a file Python would keep it back for pages
 
 
 def _rewrite(config: pytest.Config, text: str) -> None:
