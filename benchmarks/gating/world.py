@@ -105,7 +105,7 @@ class Fleet:
         figures += np.log1p(-np.where(seen, again, throttled)) + self._level[:, None]
         node = self._random.integers(0, NODES, shape) if any_node else self.node[:, None]
         figures += np.take_along_axis(self._nodes, np.broadcast_to(node, shape), axis=1)
-        return Runs(figures, 1.0 + seen)
+        return Runs(figures, np.where(seen, 2.0, 1.0))
 
     def history(self, days: int, measured_s: Array | float, *, any_node: bool = False) -> Runs:
         """One run a day, the last one yesterday."""

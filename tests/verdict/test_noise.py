@@ -17,7 +17,7 @@ def test_one_run_a_day_is_taken_as_one_group() -> None:
 
 def test_days_that_do_not_visibly_differ_are_no_component() -> None:
     random = np.random.default_rng(1)
-    found = level(random.normal(0, 0.01, 20), [day for day in range(10) for _ in range(2)])
+    found = level(list(random.normal(0, 0.01, 20)), [day for day in range(10) for _ in range(2)])
     assert (found.freedom, found.shared) == (19, 0.05)
 
 
@@ -26,7 +26,7 @@ def test_a_shift_between_days_is_shared_by_the_candidate() -> None:
     random = np.random.default_rng(2)
     days = np.repeat(np.arange(10), 2)
     x = random.normal(0, 0.03, 10)[days] + random.normal(0, 0.01, 20)
-    found = level(x, list(days))
+    found = level(list(x), list(days))
     means = x.reshape(10, 2).mean(axis=1)
     within = ((x.reshape(10, 2) - means[:, None]) ** 2).sum() / 10
     between = 2 * ((means - x.mean()) ** 2).sum() / 9

@@ -25,7 +25,7 @@ def pocock(total: float) -> Callable[[float], float]:
 @pytest.mark.parametrize(
     ("spent", "published"),
     [
-        # One-sided 2.5%, five equal looks: the tables that programs for Lan-DeMets bounds are checked against.
+        # One-sided 2.5%, five equal looks: the tables that programs for such bounds are checked against.
         (obrien_fleming(0.025), (4.877, 3.357, 2.680, 2.290, 2.031)),
         (pocock(0.025), (2.438, 2.427, 2.410, 2.397, 2.386)),
     ],
