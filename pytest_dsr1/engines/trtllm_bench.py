@@ -48,7 +48,7 @@ _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 
 class TrtllmBenchEngine:
-    """Runs one job with ``trtllm-bench throughput``."""
+    """Runs one job with ``trtllm-bench throughput``, which cannot be stopped early: ``Job.enough`` is not asked."""
 
     def script(self, job: Job) -> str:
         """The shell script that does the same by hand; its first line says which dialect was used and why.
