@@ -65,8 +65,7 @@ class RequestRecord:
 
 
 Enough = Callable[[RequestRecord], bool]
-"""Asked after each measured request that ended, also where it failed, whether the measurement has shown what it
-should."""
+"""Asked after each request that ended, or failed, whether the measurement has shown what it should."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +77,8 @@ class Job:
         workload: the requests.
         artefacts: a folder for everything the engine writes; exists and is empty.
         run_timeout_s: the longest measured time.
-        enough: ends the measurement when it says so: requests in flight are given up, and the result has those
-            that ended. Not asked by an engine that cannot stop. None: all requests are answered.
+        enough: ends the measurement when it says so: requests in flight are given up, and the result has
+            those that ended. Not asked by an engine that cannot stop. None: all requests are answered.
     """
 
     scenario: Scenario

@@ -12,8 +12,8 @@ clone:
 
 Concurrency is closed-loop by batch: ``concurrency`` requests are submitted together, read (prefill), and
 decoded in step; the next batch starts when the longest of them ended. Every answer has exactly the wanted
-length: tokens are chosen greedily and no token ends an answer. On the line ``stop`` the batch under way is given
-up, and the result is that of the batches before it.
+length: tokens are chosen greedily and no token ends an answer. On the line ``stop`` the batch under way is
+given up, and the result is that of the batches before it.
 """
 
 from __future__ import annotations

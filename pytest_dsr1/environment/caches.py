@@ -1,8 +1,8 @@
-"""Whether a start filled a compile cache: then code was compiled, and the start is not like the ones after it.
+"""Whether a start filled a compile cache: then code was compiled, and it is not like the starts after it.
 
 The engines' compilers keep what they built in folders of their own. They also write locks, logs, sources and
-indices there, some of them at every start; what counts is compiled code alone, known by its suffix. Nothing is
-opened, and files that are read, touched or written again as they were do not count.
+indices there, some of them at every start; what counts is compiled code alone, known by its suffix. No file
+is opened, and files that are read, touched or written again as they were do not count.
 
 ========================== ======================================== =========================================
 folder of                  named by                                 read in
@@ -124,7 +124,7 @@ def _at(environ: Mapping[str, str], variable: str, otherwise: Path) -> Path:
 
 
 def _home(environ: Mapping[str, str]) -> Path:
-    return Path(environ.get("HOME") or os.path.expanduser("~"))
+    return Path(environ.get("HOME") or Path.home())
 
 
 def _user(environ: Mapping[str, str]) -> str:

@@ -30,8 +30,8 @@ class Measurement:
         metrics: by name, in the order of their declaration.
         folder: where it is saved.
         gpu_health: summary of the telemetry over the measured time; JSON values.
-        caches_filled: folders of compile caches in which this start put compiled code; it then is not like the
-            starts after it.
+        caches_filled: folders of compile caches in which this start put compiled code; it then is not like
+            the starts after it.
     """
 
     scenario: Scenario

@@ -66,7 +66,7 @@ def prepare(
 
 
 def first(workload: Workload, requests: int) -> Workload:
-    """The same file, of which only the first ``requests`` lines are sent; it remains the whole by its content.
+    """The same file, of which only the first ``requests`` lines are sent; its content key stays the whole's.
 
     Raises:
         InvalidRunError: the workload has fewer, or its file is not usable any more.

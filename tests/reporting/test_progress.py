@@ -43,7 +43,7 @@ def test_the_line_says_phase_requests_rate_gpus_and_time_left() -> None:
 
 def test_requests_are_sent_no_longer_than_the_duration() -> None:
     now = Clock()
-    progress = Progress("alpha", 100, 60.0, str, terminal=False, duration_s=30.0, now=now)
+    progress = Progress("alpha", 100, 60.0, list[str]().append, terminal=False, duration_s=30.0, now=now)
     progress.phase("measuring")
     assert progress.line().endswith("0:00  about 0:30 left")
     now.now_s += 10
