@@ -7,7 +7,6 @@ next run or by ``pytest-dsr1 restore``. A reboot resets every setting: the boot 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
