@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from pytest_dsr1 import cli_references
+
 
 def _restore(_: argparse.Namespace) -> int:
     from pytest_dsr1.environment.journal import restore_from_journal
@@ -24,17 +26,10 @@ def _dataset(options: argparse.Namespace) -> int:
 
     from pytest_dsr1.errors import UserError
     from pytest_dsr1.reporting.progress import Counter
-    from pytest_dsr1.scenario.loading import load
-    from pytest_dsr1.scenario.profiles import discover
+    from pytest_dsr1.scenario.loading import load_named
     from pytest_dsr1.workload.synthetic import write_synthetic
 
-    catalogue = discover([Path(folder) for folder in options.suites])
-    named = Path(options.profile)
-    paths = [named] if named.is_file() else catalogue.select(options.profile)
-    if len(paths) != 1:
-        raise UserError(f"{options.profile}: fits {len(paths)} scenarios; a dataset is that of one")
-    scenario = load(paths[0], overrides=options.set, catalogue=catalogue).scenario
-
+    scenario = load_named(options.profile, options.suites, options.set)
     if scenario.dataset.path is not None:
         raise UserError(f"{scenario.name} reads its requests from {scenario.dataset.path}: nothing to write")
     terminal, target = sys.stderr.isatty(), Path(options.file)
@@ -79,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     dataset.add_argument("--suites", action="append", default=[], help="a folder of scenarios of your own")
     dataset.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
     dataset.set_defaults(run=_dataset)
+    cli_references.add(commands)
     return parser
 
 

@@ -17,3 +17,11 @@ class InvalidRunError(Dsr1Error):
 
 class EngineError(InvalidRunError):
     """The engine did not deliver a complete measurement."""
+
+
+class ReferencesError(Dsr1Error):
+    """Accepted references or recorded runs cannot be trusted: damaged, edited, of another scenario or time."""
+
+
+class NoReferenceError(Dsr1Error):
+    """There is nothing to compare with (verdict NO REFERENCE): no accepted references, or too few."""

@@ -7,13 +7,13 @@ next run or by ``pytest-dsr1 restore``. A reboot resets every setting: the boot 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pytest_dsr1.environment import host, smi
+from pytest_dsr1.environment.disk import sync_folder, write_atomically
 from pytest_dsr1.environment.lock import is_held, lock_file
 from pytest_dsr1.environment.reading import read_machine
 from pytest_dsr1.environment.statedir import state_dirs
@@ -60,28 +60,13 @@ def _path(folder: Path, uuid: str) -> Path:
 
 def write(folder: Path, entry: Entry) -> None:
     """Write it so that it survives a power loss: the file and its name are on the disk when this returns."""
-    path = _path(folder, entry.uuid)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(asdict(entry), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_atomically(_path(folder, entry.uuid), json.dumps(asdict(entry), indent=1))
 
 
 def remove(folder: Path, uuid: str) -> None:
     """Forget a GPU that was put back."""
     _path(folder, uuid).unlink(missing_ok=True)
-    _sync(folder)
+    sync_folder(folder)
 
 
 def _read(path: Path) -> Entry:

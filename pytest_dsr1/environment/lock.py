@@ -18,17 +18,21 @@ from pytest_dsr1.environment.statedir import state_dir
 from pytest_dsr1.errors import InvalidRunError
 
 
-def _user() -> str:
+def user() -> str:
+    """Whose process this is."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return str(os.getuid())
 
 
-def lock_file(folder: Path, uuid: str) -> IO[str] | None:
-    """Lock one GPU's file; None if somebody holds it. Closing the file lets go of it."""
+def lock_file(folder: Path, name: str) -> IO[str] | None:
+    """Lock one file ``NAME.lock``; None if somebody holds it. Closing the file lets go of it.
+
+    The name is a GPU's UUID, or whatever else only one may use at a time.
+    """
     descriptor = os.open(
-        folder / f"{uuid}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
+        folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
     )
     file = os.fdopen(descriptor, "r+", encoding="utf-8")
     try:
@@ -53,12 +57,26 @@ def is_held(folder: Path, uuid: str) -> bool:
     return False
 
 
-def _holder(folder: Path, uuid: str) -> str:
+def holder(folder: Path, name: str) -> str:
+    """Who holds a lock, in words, by what is written in it."""
     try:
-        held = json.loads((folder / f"{uuid}.lock").read_text(encoding="utf-8"))
+        held = json.loads((folder / f"{name}.lock").read_text(encoding="utf-8"))
         return f"pid {held['pid']} of user {held['user']} since {held['since']}: {held['command']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "a run that is just starting"
+
+
+def sign(file: IO[str], command: str) -> None:
+    """Write in a lock who holds it: this process, since now, for ``command``."""
+    holding = {
+        "pid": os.getpid(),
+        "user": user(),
+        "command": command,
+        "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    file.truncate()
+    json.dump(holding, file)
+    file.flush()
 
 
 @contextmanager
@@ -69,12 +87,6 @@ def gpu_lock(gpus: Sequence[GpuReading], environ: Mapping[str, str]) -> Iterator
         InvalidRunError: others hold some of them; names every one and its holder.
     """
     folder = state_dir(environ)
-    holding = {
-        "pid": os.getpid(),
-        "user": _user(),
-        "command": " ".join(sys.argv),
-        "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
     busy = []
     with ExitStack() as stack:
         for gpu in sorted(gpus, key=lambda one: one.uuid):
@@ -86,12 +98,10 @@ def gpu_lock(gpus: Sequence[GpuReading], environ: Mapping[str, str]) -> Iterator
                     "run made this file: end that run and delete it, or name a folder with DSR1_STATE_DIR"
                 ) from None
             if file is None:
-                busy.append(f"GPU {gpu.index} ({gpu.uuid}) is in use by {_holder(folder, gpu.uuid)}")
+                busy.append(f"GPU {gpu.index} ({gpu.uuid}) is in use by {holder(folder, gpu.uuid)}")
                 continue
             stack.enter_context(file)
-            file.truncate()
-            json.dump(holding, file)
-            file.flush()
+            sign(file, " ".join(sys.argv))
         if busy:
             advice = "wait for it to end, or choose other GPUs with CUDA_VISIBLE_DEVICES"
             raise InvalidRunError("\n".join([*busy, advice]))

@@ -21,7 +21,6 @@ docs/results.md describes each field.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -32,6 +31,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from pytest_dsr1.engines.base import RequestRecord
+from pytest_dsr1.environment.disk import write_atomically
 from pytest_dsr1.environment.values import GpuSample
 from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.measurement.values import Measurement
@@ -40,13 +40,6 @@ from pytest_dsr1.scenario.model import Scenario
 
 FORMAT = "pytest-dsr1 measurement"
 VERSION = 1
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the file at once: a reader sees the old text or the new, never a part of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 @contextmanager

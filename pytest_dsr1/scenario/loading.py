@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario import profiles, shape, variables
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.scenario.overrides import apply, parse_override
@@ -80,6 +81,25 @@ def load(
         if not impossible
     )
     return LoadedScenario(reading.scenario, path, profiles.is_shipped(path), warnings, marks)
+
+
+def load_named(profile: str, suites: Sequence[str], overrides: Sequence[str]) -> Scenario:
+    """The one scenario that a command of ``pytest-dsr1`` names: by its profile, or by its file.
+
+    Args:
+        profile: the name, or the path of a scenario file.
+        suites: folders of scenarios beside those that ship.
+        overrides: as of :func:`load`.
+
+    Raises:
+        UserError: it is none or several, or cannot be used.
+    """
+    catalogue = profiles.discover([Path(folder) for folder in suites])
+    named = Path(profile)
+    paths = [named] if named.is_file() else catalogue.select(profile)
+    if len(paths) != 1:
+        raise UserError(f"{profile}: fits {len(paths)} scenarios; name one of them")
+    return load(paths[0], overrides=overrides, catalogue=catalogue).scenario
 
 
 def _assembled(

@@ -98,4 +98,4 @@ def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyError("uid not found")
 
     monkeypatch.setattr("getpass.getuser", nameless)
-    assert lock._user() == str(os.getuid())
+    assert lock.user() == str(os.getuid())

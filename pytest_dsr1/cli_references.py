@@ -1,0 +1,220 @@
+"""The commands ``pytest-dsr1 references``: show, accept and export what gates compare with."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_dsr1.verdict.references import References
+
+STORE = "dsr1-references"
+
+
+def add(commands: Any) -> None:
+    """Add the commands to those of ``pytest-dsr1``."""
+    references = commands.add_parser(
+        "references",
+        help="show, accept or export the reference runs of performance gates",
+        description="The reference runs that `pytest --dsr1-gate` compares with; docs/references.md.",
+    )
+    actions = references.add_subparsers(metavar="ACTION", required=True)
+
+    show = actions.add_parser("show", help="what is accepted, and how many recorded runs wait")
+    show.add_argument("profile", nargs="?", help="one profile, with its runs; by default all")
+    show.set_defaults(run=_show)
+
+    accept = actions.add_parser(
+        "accept",
+        help="make the recorded runs of a profile its references",
+        description="Make the recorded runs of a profile, those of the newest software, its references. The "
+        "file is for git: its review is the review of the references.",
+    )
+    accept.add_argument("profile", help="the profile's name, or a scenario file")
+    accept.add_argument("--reason", required=True, help="why, such as 'TensorRT-LLM 1.2.1'")
+    accept.add_argument("--by", help="who; by default git's user.name, else the login name")
+    accept.set_defaults(run=_accept)
+
+    export = actions.add_parser(
+        "export",
+        help="print the runs of a profile as CSV",
+        description="Print the accepted and the waiting runs of a profile as CSV, for pandas or Apache Otava.",
+    )
+    export.add_argument("profile", help="the profile's name, or a scenario file")
+    export.set_defaults(run=_export)
+
+    for parser in (accept, export):
+        parser.add_argument("--suites", action="append", default=[], help="a folder of scenarios of your own")
+        parser.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
+    for parser in (show, accept, export):
+        parser.add_argument(
+            "--store", type=Path, default=Path(STORE), help=f"the folder of references (./{STORE})"
+        )
+
+
+def _show(options: argparse.Namespace) -> int:
+    return _show_one(options.store, options.profile) if options.profile else _show_all(options.store)
+
+
+def _show_all(store: Path) -> int:
+    from pytest_dsr1.errors import NoReferenceError, ReferencesError
+    from pytest_dsr1.verdict import candidates
+    from pytest_dsr1.verdict.reference_file import read
+
+    accepted = {path.stem for path in store.glob("*.yaml")}
+    recorded = {path.name for path in (store / "candidates").glob("*") if path.is_dir()}
+    if not accepted | recorded:
+        print(f"{store}: there are no references; record runs with --dsr1-reference=record")
+        return 0
+    rows, problems = [], []
+    for profile in sorted(accepted | recorded):
+        try:
+            found = read(store, profile, _now())
+        except NoReferenceError:
+            waiting = len(candidates.names(store, profile))
+            rows.append((profile, *["-"] * 8, f"{waiting}", ""))
+        except ReferencesError as error:
+            problems.append(str(error))
+        else:
+            rows.append(_summary(store, found))
+    if rows:
+        heads = "profile metric runs days mean noise requests accepted age waiting by:-why".split()
+        print("\n".join(_table([tuple(head.replace("-", " ") for head in heads), *rows])))
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _summary(store: Path, found: References) -> tuple[str, ...]:
+    from pytest_dsr1.verdict.references import by_node
+
+    return (
+        found.profile,
+        found.metric,
+        by_node(found.nodes),
+        f"{found.days}",
+        _mean(found),
+        _noise(found),
+        f"{found.requests}",
+        f"{found.accepted.at:%Y-%m-%d}",
+        f"{found.age_days(_now())} d",
+        f"{len(_waiting(store, found))}",
+        f"{found.accepted.by}: {found.accepted.reason}",
+    )
+
+
+def _show_one(store: Path, profile: str) -> int:
+    from pytest_dsr1.verdict.reference_file import read
+    from pytest_dsr1.verdict.rings import short
+
+    found = read(store, profile, _now())
+    accepted, mean = found.accepted, found.mean
+    commit = f", commit {accepted.commit}" if accepted.commit else ""
+    print(f"{found.profile}: {found.metric}, {found.better} is better")
+    print(f"accepted {accepted.at:%Y-%m-%d %H:%M} UTC by {accepted.by}{commit}: {accepted.reason}")
+    print(f"mean {_mean(found)}, noise between runs {_noise(found)}, over the first {found.requests} requests")
+    rows = [("began (UTC)", "node", f"value ({found.unit})", "to mean", "error within", "counted", "start-up")]
+    rows += [
+        (
+            f"{run.at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}",
+            short(run.node),
+            f"{run.value:g}",
+            f"{(run.value / mean - 1) * 100:+.2f}%",
+            f"{run.se_percent:.2f}%",
+            f"{run.window_s:.1f} s",
+            f"{run.startup_s:.1f} s",
+        )
+        for run in found.runs
+    ]
+    print("\n".join(_table(rows)))
+    for node in found.nodes:
+        if short(node) != node:
+            print(f"{short(node)} is {node}")
+    print(f"{len(_waiting(store, found))} recorded runs are not among them")
+    return 0
+
+
+def _accept(options: argparse.Namespace) -> int:
+    from pytest_dsr1.environment.lock import user
+    from pytest_dsr1.scenario.loading import load_named
+    from pytest_dsr1.verdict.accept import accept
+    from pytest_dsr1.verdict.reference_file import path_of
+    from pytest_dsr1.verdict.references import by_node
+
+    scenario = load_named(options.profile, options.suites, options.set)
+    store: Path = options.store
+    place = store if store.is_dir() else Path.cwd()
+    by = options.by or _git(place, "config", "user.name") or user()
+    accepted, notes = accept(
+        store, scenario, reason=options.reason, by=by, now=_now(), commit=_git(place, "rev-parse", "HEAD")
+    )
+    print(
+        f"{path_of(store, scenario.name)}: {len(accepted.runs)} runs accepted ({by_node(accepted.nodes)}), "
+        f"mean {_mean(accepted)}, noise {_noise(accepted)}, over the first {accepted.requests} requests"
+    )
+    for note in notes:
+        print(note)
+    print("commit this file: its review is the review of the references")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from pytest_dsr1.scenario.loading import load_named
+    from pytest_dsr1.verdict.accept import all_runs
+
+    scenario = load_named(options.profile, options.suites, options.set)
+    runs, metric, problems = all_runs(options.store, scenario, _now())
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow("run,at,node,day,metric,value,se_percent,window_s,startup_s,state".split(","))
+    for run, state in runs:
+        figures = (run.value, run.se_percent, run.window_s, run.startup_s)
+        writer.writerow(
+            [run.candidate, run.at.isoformat(), run.node, run.day.isoformat(), metric, *figures, state]
+        )
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _waiting(store: Path, found: References) -> list[str]:
+    from pytest_dsr1.verdict import candidates
+
+    accepted = {run.candidate for run in found.runs}
+    return [name for name in candidates.names(store, found.profile) if name not in accepted]
+
+
+def _mean(found: References) -> str:
+    from pytest_dsr1.verdict.targets import number
+
+    return f"{number(found.mean)} {found.unit}"
+
+
+def _noise(found: References) -> str:
+    return "unknown" if found.noise_percent is None else f"{found.noise_percent:.2f}%"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git answers in a folder; None without git or a repository."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, errors="replace", timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

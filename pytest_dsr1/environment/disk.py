@@ -1,0 +1,39 @@
+"""Files that survive a kill and a power loss: whole as they were, or whole as they are meant to be."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace the file at once and for good.
+
+    A reader sees the old text or the new, never a part of it, and the new one is on the disk when this
+    returns. A kill may leave a temporary ``.NAME.PID`` beside the file, which nothing reads.
+
+    Raises:
+        OSError: it cannot be written; the file is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the folder's names, new ones and deleted ones, to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

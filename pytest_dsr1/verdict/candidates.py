@@ -1,0 +1,157 @@
+"""Recorded runs that may become references: one file a run, added by any number of machines at once.
+
+``<store>/candidates/<profile>/<UTC time>-<8 hex digits>.json``::
+
+    {"format": "pytest-dsr1 candidate", "version": 1, "profile": ..., "at": ..., "place": ..., "result": ...,
+     "facts": {...}, "trace": {...}}
+
+``at`` is when the run began, ``place`` the scenario's path in test ids, ``result`` the folder of the saved
+result, ``facts`` the fingerprint's, and ``trace`` what a figure of the run is computed from
+(:class:`~pytest_dsr1.measurement.evidence.Trace`). A file is never changed after it was written.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
+
+from pytest_dsr1.environment.disk import write_atomically
+from pytest_dsr1.environment.values import FactValue
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.measurement.evidence import Trace
+from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.verdict import rings
+
+FORMAT = "pytest-dsr1 candidate"
+VERSION = 1
+_ADVICE = "bring the file back as it was, or move it out of the folder; until then nothing is accepted"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One recorded run.
+
+    Attributes:
+        name: its file's name without ``.json``.
+        profile: the scenario's name.
+        at: when it began.
+        place: the scenario's path in test ids.
+        result: the folder of the saved result, on the machine that ran it.
+        facts: the fingerprint.
+        trace: what a figure of the run is computed from.
+    """
+
+    name: str
+    profile: str
+    at: AwareDatetime
+    place: str
+    result: str
+    facts: Mapping[str, FactValue]
+    trace: Trace
+
+    @property
+    def node(self) -> str:
+        """The machine, as :func:`~pytest_dsr1.verdict.rings.node` names it."""
+        return rings.node(self.facts)
+
+
+_CANDIDATE = TypeAdapter(Candidate)
+
+
+def folder_of(store: Path, profile: str) -> Path:
+    """Where the candidates of a profile are."""
+    return store / "candidates" / profile
+
+
+def names(store: Path, profile: str) -> list[str]:
+    """The names of a profile's candidates in order of time; no file is read."""
+    return sorted(path.stem for path in folder_of(store, profile).glob("*.json"))
+
+
+def record(store: Path, measurement: Measurement, trace: Trace) -> Path:
+    """Keep a valid measurement as a candidate; returns its file.
+
+    Raises:
+        InvalidRunError: it cannot be written.
+    """
+    at = datetime.fromisoformat(measurement.started_utc).astimezone(timezone.utc)
+    candidate = Candidate(
+        name=f"{at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+        profile=measurement.scenario.name,
+        at=at,
+        place=measurement.place,
+        result=str(measurement.folder),
+        facts=measurement.fingerprint.facts,
+        trace=trace,
+    )
+    document = {"format": FORMAT, "version": VERSION, **_CANDIDATE.dump_python(candidate, mode="json")}
+    del document["name"]
+    path = folder_of(store, candidate.profile) / f"{candidate.name}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(document))
+    except OSError as error:
+        raise InvalidRunError(
+            f"{path}: the run cannot be kept as a candidate: {error.strerror}; make that folder writable, or "
+            f"make room there; the run itself is saved in {measurement.folder}"
+        ) from None
+    return path
+
+
+def read(store: Path, profile: str) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+    """The candidates of a profile in order of time, and a sentence for each file that is none.
+
+    A file that cannot be used is left where it is; the sentence says what to do about it.
+    """
+    found: list[Candidate] = []
+    problems: list[str] = []
+    known: dict[tuple[datetime, str], str] = {}
+    for name in names(store, profile):
+        path = folder_of(store, profile) / f"{name}.json"
+        try:
+            candidate = _read(path, profile)
+        except ValueError as error:
+            problems.append(f"{path}: {error}: {_ADVICE}")
+            continue
+        first = known.setdefault((candidate.at, candidate.node), name)
+        if first != name:
+            problems.append(f"{path}: is the same run as {first}.json: delete one of the two files")
+        else:
+            found.append(candidate)
+    return tuple(sorted(found, key=lambda one: (one.at, one.name))), tuple(problems)
+
+
+def _read(path: Path, profile: str) -> Candidate:
+    """Read one file.
+
+    Raises:
+        ValueError: it holds no candidate of this profile; what it holds, in words.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"is not JSON ({error}); it was damaged after it was written") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ValueError(f'is no recorded run ("format" is not "{FORMAT}")')
+    if document.get("version") != VERSION:
+        found = f"has format version {document.get('version')!r}"
+        raise ValueError(f"{found}; this pytest-dsr1 reads version {VERSION}")
+    if document.get("profile") != profile:
+        raise ValueError(
+            f"is a run of {document.get('profile')!r}, not of {profile!r}; the runs of a scenario that was "
+            "renamed are to be recorded again"
+        )
+    try:
+        return _CANDIDATE.validate_python({**document, "name": path.stem})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{place}: {first['msg'].lower()}; it was changed after it was written") from None

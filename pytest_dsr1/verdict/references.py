@@ -1,0 +1,178 @@
+"""References: runs that a person accepted as what a scenario delivers. Frozen; a run never changes them.
+
+Where they are kept stands in :mod:`pytest_dsr1.verdict.reference_file`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from statistics import fmean
+
+from pydantic import AwareDatetime
+
+from pytest_dsr1.environment.values import FactValue
+from pytest_dsr1.errors import NoReferenceError
+from pytest_dsr1.verdict import rings
+
+WANTED = 15
+"""Reference runs on a node; fewer make a gate need more runs."""
+LEAST = 10
+"""Fewer say too little of the noise between runs to gate with."""
+OLD_DAYS = 90
+"""After so many days references are told to be old: machines drift."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceRun:
+    """One accepted run.
+
+    Attributes:
+        at: when it began.
+        node: the machine, as :func:`~pytest_dsr1.verdict.rings.node` names it.
+        value: its steady figure over the gated number of requests, in the metric's unit.
+        se_percent: the standard error of that within the run, in percent.
+        window_s: how long the run counted, after the warm-up cut, in s.
+        startup_s: how long the engine took to start, in s.
+        candidate: the name of the recorded run.
+    """
+
+    at: AwareDatetime
+    node: str
+    value: float
+    se_percent: float
+    window_s: float
+    startup_s: float
+    candidate: str
+
+    @property
+    def day(self) -> date:
+        """The day of the run in UTC."""
+        return self.at.astimezone(timezone.utc).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Who accepted the references, when, why, and at which commit of the repository they lie in."""
+
+    at: AwareDatetime
+    by: str
+    reason: str
+    commit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """The accepted runs of one profile.
+
+    Attributes:
+        profile: the scenario's name.
+        metric: what is gated; ``unit`` and ``better`` are its own at the time.
+        requests: every run is judged as if only so many requests had been sent.
+        warmup_requests: the least number of requests at a run's start that are no evidence.
+        accepted: by whom, when and why.
+        moved: the scenario's ``gate.under_test``.
+        facts: the fingerprint of all the runs, without what is only shown and without the node.
+        runs: in order of node and time.
+    """
+
+    profile: str
+    metric: str
+    unit: str
+    better: str
+    requests: int
+    warmup_requests: int
+    accepted: Acceptance
+    moved: Mapping[str, bool]
+    facts: Mapping[str, FactValue]
+    runs: tuple[ReferenceRun, ...]
+
+    @property
+    def nodes(self) -> dict[str, int]:
+        """The number of runs on each node."""
+        return dict(Counter(run.node for run in self.runs))
+
+    @property
+    def days(self) -> int:
+        """On how many days there were runs."""
+        return len({run.day for run in self.runs})
+
+    @property
+    def mean(self) -> float:
+        """The geometric mean of the runs' values, in the metric's unit."""
+        return math.exp(fmean(math.log(run.value) for run in self.runs))
+
+    @property
+    def noise_percent(self) -> float | None:
+        """The standard deviation between runs within a node, pooled over nodes, of ln(value), in percent.
+
+        None where no node has two runs.
+        """
+        squares, freedom = 0.0, 0
+        for node, count in self.nodes.items():
+            logs = [math.log(run.value) for run in self.runs if run.node == node]
+            middle = fmean(logs)
+            squares += sum((one - middle) ** 2 for one in logs)
+            freedom += count - 1
+        return 100 * math.sqrt(squares / freedom) if freedom else None
+
+    def on(self, node: str) -> tuple[ReferenceRun, ...]:
+        """The runs that a run on this node is compared with: all, where the node itself is under test."""
+        if rings.any_node(self.moved):
+            return self.runs
+        return tuple(run for run in self.runs if run.node == node)
+
+    def age_days(self, now: datetime) -> int:
+        """Whole days since they were accepted."""
+        return max((now - self.accepted.at).days, 0)
+
+
+def usable(references: References, node: str, now: datetime) -> tuple[tuple[ReferenceRun, ...], list[str]]:
+    """The runs that a run on this node is compared with, and what is to be said about them.
+
+    Raises:
+        NoReferenceError: they are too few to gate with.
+    """
+    runs = references.on(node)
+    class_of_nodes = rings.any_node(references.moved)
+    where = "on any node" if class_of_nodes else f"on node {rings.short(node)}"
+    if len(runs) < LEAST:
+        elsewhere = "" if class_of_nodes else _elsewhere(references, node)
+        raise NoReferenceError(
+            f"{references.profile}: found {len(runs)} of {WANTED} wanted reference runs {where} (at least "
+            f"{LEAST} are needed){elsewhere}; {how_to_get_more(references.profile)}"
+        )
+    warnings = []
+    if len(runs) < WANTED:
+        warnings.append(
+            f"{references.profile}: only {len(runs)} of {WANTED} wanted reference runs {where}, so a gate "
+            f"needs more runs than it could; {how_to_get_more(references.profile)}"
+        )
+    age = references.age_days(now)
+    if age > OLD_DAYS:
+        warnings.append(
+            f"{references.profile}: the references were accepted {age} days ago (more than {OLD_DAYS}); "
+            f"machines drift: {how_to_get_more(references.profile)}"
+        )
+    return runs, warnings
+
+
+def how_to_get_more(profile: str) -> str:
+    """The commands that add reference runs."""
+    return (
+        f"record more with `pytest --dsr1-profile={profile} --dsr1-reference=record`, then "
+        f"`pytest-dsr1 references accept {profile} --reason TEXT`"
+    )
+
+
+def by_node(counts: Mapping[str, int]) -> str:
+    """Numbers of runs by node, as a person reads them."""
+    return ", ".join(f"{rings.short(node)}: {count}" for node, count in sorted(counts.items())) or "none"
+
+
+def _elsewhere(references: References, node: str) -> str:
+    others = {name: count for name, count in references.nodes.items() if name != node}
+    return f", on others {by_node(others)}" if others else ""

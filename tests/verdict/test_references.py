@@ -1,0 +1,74 @@
+"""References as values: which runs count, how many are enough, when they are old."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+import pytest
+
+from pytest_dsr1.errors import NoReferenceError
+from pytest_dsr1.verdict.references import usable
+from tests.verdict.stored import NODE, NOW, OTHER_NODE, references, run
+
+MORE = (
+    "record more with `pytest --dsr1-profile=small --dsr1-reference=record`, then "
+    "`pytest-dsr1 references accept small --reason TEXT`"
+)
+
+
+def test_enough_references() -> None:
+    found = references()
+    assert usable(found, NODE, NOW) == (found.runs, [])
+    assert (found.nodes, found.days) == ({NODE: 16}, 8)
+
+
+def test_few_references_are_told() -> None:
+    runs, warnings = usable(references(14), NODE, NOW)
+    assert len(runs) == 14
+    assert warnings == [
+        "small: only 14 of 15 wanted reference runs on node gpu-95a932d6, so a gate needs more runs than it "
+        f"could; {MORE}"
+    ]
+
+
+def test_too_few_references_are_none() -> None:
+    with pytest.raises(NoReferenceError) as caught:
+        usable(references(9), NODE, NOW)
+    assert str(caught.value) == (
+        "small: found 9 of 15 wanted reference runs on node gpu-95a932d6 (at least 10 are needed); " + MORE
+    )
+
+
+def test_another_nodes_runs_do_not_count() -> None:
+    with pytest.raises(NoReferenceError) as caught:
+        usable(references(), OTHER_NODE, NOW)
+    assert str(caught.value) == (
+        "small: found 0 of 15 wanted reference runs on node gpu-a71f6e13 (at least 10 are needed), on others "
+        f"gpu-95a932d6: 16; {MORE}"
+    )
+
+
+def test_they_do_where_the_node_is_under_test() -> None:
+    found = references(moved={"gpu.uuids": True})
+    assert usable(found, OTHER_NODE, NOW) == (found.runs, [])
+    with pytest.raises(NoReferenceError, match="found 9 of 15 wanted reference runs on any node"):
+        usable(references(9, moved={"gpu.uuids": True}), OTHER_NODE, NOW)
+
+
+def test_old_references_are_told() -> None:
+    found = references()
+    assert usable(found, NODE, found.accepted.at + timedelta(days=90, hours=23))[1] == []
+    assert usable(found, NODE, found.accepted.at + timedelta(days=91))[1] == [
+        "small: the references were accepted 91 days ago (more than 90); machines drift: " + MORE
+    ]
+
+
+def test_mean_and_noise_within_nodes() -> None:
+    # On each node the logarithms are one apart by 2%: sd 1.41%, whatever the nodes differ by.
+    steps = [(0.0, NODE), (0.02, NODE), (1.0, OTHER_NODE), (1.02, OTHER_NODE)]
+    runs = tuple(run(i, value=math.exp(x), node=node) for i, (x, node) in enumerate(steps))
+    found = references(runs=runs)
+    assert found.mean == pytest.approx(math.exp(0.51))
+    assert found.noise_percent == pytest.approx(2 / math.sqrt(2))
+    assert references(1).noise_percent is None

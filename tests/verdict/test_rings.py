@@ -1,0 +1,137 @@
+"""Rings: which facts must be as in the references, which may differ, which are not compared."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_dsr1.environment.values import FactValue
+from pytest_dsr1.verdict import rings
+from pytest_dsr1.verdict.rings import changed, differences, in_brief, node, of_ring, ring, short, unfit
+from tests.verdict.stored import FACTS, NODE
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("gpu.name", "fixed"),
+        ("gpu.uuids", "fixed"),
+        ("gpu.power_limit_w", "fixed"),
+        ("setup.sm_clock_lock_mhz", "fixed"),
+        ("cpu.model", "fixed"),
+        ("model.content", "fixed"),
+        ("dataset.content", "fixed"),
+        ("option.load.arrival.rate_req_s", "fixed"),
+        ("option.gpu_setup.vboost", "fixed"),
+        ("library.pytest-dsr1", "fixed"),
+        ("library.torch", "under test"),
+        ("driver", "under test"),
+        ("engine.tensorrt_llm", "under test"),
+        ("container.image", "under test"),
+        ("option.engine.llm_api.stream_interval", "under test"),
+        ("a fact of a later version", "under test"),
+        ("hostname", "shown"),
+        ("gpu.power_default_w", "shown"),
+        ("option.load.num_requests", "shown"),
+        ("option.engine.run_timeout_s", "shown"),
+        ("option.engine.silence_timeout_s", "shown"),
+        ("option.engine.url", "shown"),
+    ],
+)
+def test_the_ring_of_a_fact(key: str, expected: str) -> None:
+    assert ring(key, {}) == expected
+
+
+def test_a_scenario_moves_facts_and_its_last_pattern_that_fits_counts() -> None:
+    moved = {"library.*": False, "library.torch": True, "gpu.power_limit_w": True, "hostname": False}
+    assert ring("library.numpy", moved) == "fixed"
+    assert ring("library.torch", moved) == "under test"
+    assert ring("gpu.power_limit_w", moved) == "under test"
+    assert ring("hostname", moved) == "shown"
+    assert ring("library.torch", {"library.torch": True, "library.*": False}) == "fixed"
+
+
+def test_a_pattern_that_moves_nothing_is_told() -> None:
+    assert unfit({"library.*": False, "gpu.uuids": True}, FACTS) == ()
+    for pattern in ("libary.*", "hostname"):
+        assert unfit({pattern: True}, FACTS) == (
+            f"gate.under_test: {pattern!r} fits no fact that is compared; the facts are those of "
+            "`fingerprint` in measurement.json",
+        )
+
+
+def test_a_node_is_its_gpus_in_any_order() -> None:
+    assert node(FACTS) == node({"gpu.uuids": ["GPU-a", "GPU-b"]}) == NODE
+    assert node({"gpu.count": 0}) == node({"gpu.uuids": []}) == "cpu"
+    assert short("cpu") == "cpu"
+    assert short(NODE) == "gpu-95a932d6"
+
+
+def test_every_difference_is_told() -> None:
+    here: dict[str, FactValue] = {
+        **FACTS,
+        "gpu.power_limit_w": 500.0,
+        "gpu.uuids": ["GPU-x"],
+        "model.content": "cd" * 32,
+        "driver": "580",
+        "option.load.ramp_s": 2.5,
+    }
+    del here["gpu.vboost"]
+    assert differences(FACTS, here, {}) == [
+        "gpu.power_limit_w: 700 in the references, 500 here",
+        "gpu.vboost: 0 in the references, none here",
+        "model.content: abababababab... in the references, cdcdcdcdcdcd... here",
+        "option.load.ramp_s: none in the references, 2.5 here",
+    ]
+
+
+def test_what_changed_is_told() -> None:
+    here: dict[str, FactValue] = {**FACTS, "library.torch": "2.11.0", "container.image": "x", "kernel": "6.9"}
+    assert changed(FACTS, here, {}) == ["container.image: none -> x", "library.torch: 2.10.0 -> 2.11.0"]
+    assert changed(FACTS, here, {"library.torch": False}) == ["container.image: none -> x"]
+    assert differences(FACTS, here, {"library.torch": False}) == [
+        "library.torch: 2.10.0 in the references, 2.11.0 here"
+    ]
+
+
+def test_a_moved_node_is_compared_by_itself_only() -> None:
+    moved = {"gpu.*": True}
+    assert rings.any_node(moved)
+    assert not rings.any_node({})
+    assert changed(FACTS, {**FACTS, "gpu.uuids": ["GPU-x"], "gpu.vboost": 4}, moved) == ["gpu.vboost: 0 -> 4"]
+    assert "gpu.uuids" not in of_ring("under test", FACTS, moved)
+
+
+@pytest.mark.parametrize(
+    ("key", "old", "new", "same"),
+    [
+        ("gpu.power_limit_w", 700.0, 699.998, True),
+        ("gpu.power_limit_w", 700.0, ["699.998", "700.0"], True),
+        ("gpu.power_limit_w", ["700.0", "999.9"], ["1000.0", "700.0"], True),
+        ("gpu.power_limit_w", 700.0, 699.0, False),
+        ("gpu.power_limit_w", ["700.0", "500.0"], ["500.0", "700.0"], True),
+        ("gpu.power_limit_w", ["700.0", "500.0"], ["500.0", "None"], False),
+        ("gpu.power_limit_w", ["700.0", "500.0"], ["500.0", "700.0", "700.0"], False),
+        ("gpu.power_limit_w", 700.0, None, False),
+        ("gpu.memory_gib", 140.4, 139.8, True),
+        ("gpu.memory_gib", 140.4, 79.6, False),
+        ("gpu.vboost", 0, 1, False),
+        ("gpu.ecc", ["True", "False"], ["False", "True"], True),
+        ("option.load.arrival.rate_req_s", 2.0, 2.0000001, False),
+    ],
+)
+def test_readings_that_vary_on_one_machine_are_the_same(
+    key: str, old: FactValue, new: FactValue, same: bool
+) -> None:
+    assert (differences({key: old}, {key: new}, {}) == []) == same
+    assert (differences({key: new}, {key: old}, {}) == []) == same
+
+
+def test_options_are_lists_in_order() -> None:
+    one: dict[str, FactValue] = {"option.engine.command": ["srun", "trtllm-bench"]}
+    other: dict[str, FactValue] = {"option.engine.command": ["trtllm-bench", "srun"]}
+    assert changed(one, other, {}) == ["option.engine.command: [srun, trtllm-bench] -> [trtllm-bench, srun]"]
+
+
+def test_many_sentences_in_brief() -> None:
+    assert in_brief(["a", "b", "c"]) == "a; b; c"
+    assert in_brief(["a", "b", "c", "d", "e"]) == "a; b; c; and 2 more"
