@@ -1,4 +1,4 @@
-"""A scenario YAML becomes tests: one for the machine, one for each target."""
+"""A scenario YAML becomes tests: one for the machine, one for each target, one for its gate or reference."""
 
 from __future__ import annotations
 
@@ -120,7 +120,10 @@ class ScenarioFile(pytest.Module):
         module = ModuleType("")
         module.__file__ = str(self.path)
         module.pytestmark = [pytest.mark.dsr1]  # type: ignore[attr-defined]
-        for name, body, key in (("environment", _environment, "hardware"), ("target", _target, "targets")):
+        bodies = [("environment", _environment, "hardware"), ("target", _target, "targets")]
+        asked = {"regression": "--dsr1-gate", "reference": "--dsr1-reference"}
+        bodies += [(name, body, "gate") for name, body in GATES.items() if self.config.getoption(asked[name])]
+        for name, body, key in bodies:
             setattr(module, name, _located(body, name, loaded.where(key)))
         return module
 
@@ -155,7 +158,21 @@ def _target(_dsr1_verdict: Any) -> None:
         pytest.fail(_dsr1_verdict.message, pytrace=False)
 
 
-def _located(body: Callable[[Any], None], name: str, where: str) -> FunctionType:
+def _regression(_dsr1_regression: Any, _dsr1_gated: str) -> None:
+    """No loss of delta against the accepted references."""
+    if _dsr1_regression.word != "PASS":
+        pytest.fail(_dsr1_regression.message, pytrace=False)
+
+
+def _reference(_dsr1_recorded: Path, _dsr1_gated: str) -> None:
+    """The run is kept as one that may become a reference."""
+
+
+GATES: dict[str, Callable[..., None]] = {"regression": _regression, "reference": _reference}
+"""Tests that exist only with an option."""
+
+
+def _located(body: Callable[..., None], name: str, where: str) -> FunctionType:
     """The body under the test's name, located at ``file:line``: pytest and JUnit point there."""
     file, _, line = where.rpartition(":")
     code: CodeType = body.__code__.replace(co_filename=file, co_firstlineno=int(line), co_name=name)

@@ -20,7 +20,7 @@ from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError
 from pytest_dsr1.session import SESSION, Outcome, fail_setup, listed
 
 if TYPE_CHECKING:
-    from pytest_dsr1.engines.base import Engine
+    from pytest_dsr1.engines.base import Engine, Enough
     from pytest_dsr1.environment.machine import Machine
     from pytest_dsr1.environment.values import Finding
     from pytest_dsr1.measurement.held import Held
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 BENCHMARK_FIXTURE = "_dsr1_benchmark"
 
 
-def _outcome(request: pytest.FixtureRequest, scenario: Scenario) -> Outcome:
+def outcome_of(request: pytest.FixtureRequest, scenario: Scenario) -> Outcome:
+    """What became of the scenario so far."""
     return request.config.stash[SESSION].outcomes[scenario.name]
 
 
@@ -66,7 +67,7 @@ def dsr1_scenario(request: pytest.FixtureRequest) -> Scenario:
     try:
         return resolve(loaded.scenario, os.environ)
     except Dsr1Error as error:
-        _outcome(request, loaded.scenario).error = error
+        outcome_of(request, loaded.scenario).error = error
         fail_setup(error)
 
 
@@ -75,7 +76,7 @@ def dsr1_preflight(
     request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held: Held
 ) -> tuple[Finding, ...]:
     """What was found on the machine; raises when it is not the scenario's. Changes nothing."""
-    session, outcome = request.config.stash[SESSION], _outcome(request, dsr1_scenario)
+    session, outcome = request.config.stash[SESSION], outcome_of(request, dsr1_scenario)
     if session.replay:
         measurement: Measurement = request.getfixturevalue("dsr1_measurement")
         return measurement.findings
@@ -151,7 +152,7 @@ def dsr1_measurement(
     request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held: Held
 ) -> Measurement:
     """The scenario's one measurement, shared by every test; raises when it is INVALID."""
-    outcome = _outcome(request, dsr1_scenario)
+    outcome = outcome_of(request, dsr1_scenario)
     if outcome.measurement is None and outcome.error is None:
         try:
             with _dsr1_held.server.ended_on_failure():
@@ -181,39 +182,71 @@ def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Outcom
             )
         measurement = replace(saved, scenario=scenario)
     else:
-        ready = _ready(request, "dsr1_preflight", "dsr1_model", "dsr1_dataset")
-        from pytest_dsr1.measurement.run import measure
-
-        machine, engine = _ready(request, "dsr1_gpu", "dsr1_engine")
-        measurement = measure(
-            scenario,
-            outcome.place,
-            engine=engine,
-            machine=machine,
-            findings=ready[0],
-            checkpoint=ready[1],
-            workload=ready[2],
-            results=session.results,
-            watch=lambda expected_s, gpus: session.watch(scenario, expected_s, gpus),
-            saved_in=partial(setattr, outcome, "folder"),
-        )
+        if session.mode == "gate":
+            request.getfixturevalue("_dsr1_gate_told")
+        measurement = run(request, scenario, outcome)
     outcome.measurement = measurement
     reasons = invalid_reasons(measurement)
     if reasons:
         raise InvalidRunError(listed("the run proves nothing", reasons, f"results: {measurement.folder}"))
 
 
-def _ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:
+def run(
+    request: pytest.FixtureRequest,
+    scenario: Scenario,
+    outcome: Outcome,
+    *,
+    requests: int | None = None,
+    enough: Enough | None = None,
+) -> Measurement:
+    """One run of the scenario, or of its first requests; saved, and not judged.
+
+    Args:
+        request: of a fixture that serves the scenario.
+        scenario: resolved.
+        outcome: is told the folder.
+        requests: how many requests are sent; None for all.
+        enough: ends the run early.
+
+    Raises:
+        Dsr1Error: it could not be made; all that is in its way.
+    """
+    values = ready(request, "dsr1_preflight", "dsr1_model", "dsr1_dataset")
+    from pytest_dsr1.measurement.run import measure
+    from pytest_dsr1.workload.prepare import first
+
+    machine, engine = ready(request, "dsr1_gpu", "dsr1_engine")
+    session, workload = request.config.stash[SESSION], values[2]
+    if requests is not None:
+        workload = first(workload, requests)
+        load = scenario.load.model_copy(update={"num_requests": requests})
+        scenario = scenario.model_copy(update={"load": load})
+    return measure(
+        scenario,
+        outcome.place,
+        engine=engine,
+        machine=machine,
+        findings=values[0],
+        checkpoint=values[1],
+        workload=workload,
+        results=session.results,
+        watch=lambda expected_s, gpus: session.watch(scenario, expected_s, gpus),
+        saved_in=partial(setattr, outcome, "folder"),
+        enough=enough,
+    )
+
+
+def ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:
     """The values of these fixtures; what is wrong with any of them is said all at once."""
-    values, problems = [], []
+    found, problems = [], []
     for name in names:
         try:
-            values.append(request.getfixturevalue(name))
+            found.append(request.getfixturevalue(name))
         except pytest.fail.Exception as failure:
             problems.append(str(failure.msg))
     if problems:
         raise InvalidRunError("\n".join(problems))
-    return values
+    return found
 
 
 @pytest.fixture
@@ -232,7 +265,7 @@ def _dsr1_verdict(
     from pytest_dsr1.verdict.targets import judge
     from pytest_dsr1.verdict.words import Word
 
-    outcome = _outcome(request, dsr1_measurement.scenario)
+    outcome = outcome_of(request, dsr1_measurement.scenario)
     verdict = judge(dsr1_measurement.scenario.targets[_dsr1_target], dsr1_measurement)
     if verdict.word is not Word.PASS:
         where = outcome.loaded.where(f"targets.{_dsr1_target}")
@@ -251,7 +284,7 @@ def _dsr1_verdict(
 @pytest.fixture
 def _dsr1_benchmark(request: pytest.FixtureRequest, dsr1_measurement: Measurement) -> None:
     """Give each valid measurement to pytest-benchmark once, whatever tests are selected."""
-    outcome = _outcome(request, dsr1_measurement.scenario)
+    outcome = outcome_of(request, dsr1_measurement.scenario)
     if outcome.benchmarked:
         return
     from pytest_dsr1.measurement.benchmark import Rounds, feed

@@ -1,4 +1,4 @@
-"""Options and hooks. Imports nothing heavy: every pytest run on the machine pays for this file."""
+"""The hooks. Imports nothing heavy: every pytest run on the machine pays for this file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_dsr1.collect import SELECTION, ScenarioFile, Selection, named_files, scenario_file
+from pytest_dsr1 import options
+from pytest_dsr1.collect import GATES, SELECTION, ScenarioFile, Selection, named_files, scenario_file
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.fixtures import (
     BENCHMARK_FIXTURE,
@@ -26,6 +27,14 @@ from pytest_dsr1.fixtures import (
     dsr1_preflight,
     dsr1_scenario,
 )
+from pytest_dsr1.gate_fixtures import (
+    _dsr1_gate_plan,
+    _dsr1_gate_told,
+    _dsr1_gated,
+    _dsr1_recorded,
+    _dsr1_regression,
+    _dsr1_starts,
+)
 from pytest_dsr1.session import SESSION, Outcome, Session
 
 if TYPE_CHECKING:
@@ -34,7 +43,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "_dsr1_benchmark",
+    "_dsr1_gate_plan",
+    "_dsr1_gate_told",
+    "_dsr1_gated",
     "_dsr1_held",
+    "_dsr1_recorded",
+    "_dsr1_regression",
+    "_dsr1_starts",
     "_dsr1_target",
     "_dsr1_verdict",
     "dsr1_dataset",
@@ -46,56 +61,13 @@ __all__ = [
     "dsr1_scenario",
 ]
 
+STORE = "dsr1-references"
+"""The folder of references in rootdir."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options; every name begins with ``--dsr1-``."""
-    group = parser.getgroup("dsr1", "DeepSeek-R1 performance scenarios")
-    group.addoption(
-        "--dsr1-profile",
-        action="append",
-        metavar="NAME",
-        help="run the scenarios of these profiles: names or globs, separated by commas",
-    )
-    group.addoption("--dsr1-list", action="store_true", help="list the profiles and exit")
-    group.addoption(
-        "--dsr1-plan",
-        action="store_true",
-        help="print what would run, on what and for how long, as a shell script, and exit",
-    )
-    group.addoption(
-        "--dsr1-set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change one value of the scenarios for this run, such as engine.max_batch_size=64",
-    )
-    group.addoption(
-        "--dsr1-suites",
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="a folder of scenarios of your own; they come before the shipped ones (also ini: dsr1_suites)",
-    )
-    group.addoption(
-        "--dsr1-results",
-        default=".dsr1",
-        metavar="DIR",
-        help="where results are saved, as DIR/<profile>/<UTC time>/ (default: .dsr1)",
-    )
-    group.addoption("--dsr1-replay", metavar="DIR", help="judge a saved result again, without GPU or engine")
-    group.addoption(
-        "--dsr1-gpu-setup",
-        choices=("check", "apply", "off"),
-        default="check",
-        help="check: compare the GPUs' settings with the published set-up; apply: make them so, and restore "
-        "them afterwards; off: do not look (default: check)",
-    )
-    group.addoption(
-        "--dsr1-allow-mismatch",
-        action="store_true",
-        help="run although the machine differs from the scenario's hardware; kept as a warning",
-    )
-    parser.addini("dsr1_suites", "folders of scenarios of your own", type="paths", default=[])
+    options.add(parser)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -112,9 +84,10 @@ def pytest_configure(config: pytest.Config) -> None:
     except Dsr1Error as error:
         raise pytest.UsageError(str(error)) from None
     if not (profiles or replay or arguments):
-        _refuse_without_selection(config)
+        options.refuse_without_selection(config)
         return
-    _refuse_xdist(config)
+    options.refuse_xdist(config)
+    mode = options.mode(config)
     selection = _select(config, profiles, arguments, replay)
     from pytest_dsr1.reporting import console
 
@@ -127,27 +100,14 @@ def pytest_configure(config: pytest.Config) -> None:
         replay=config.invocation_params.dir / replay if replay else None,
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
         allow_mismatch=config.getoption("--dsr1-allow-mismatch"),
+        store=config.rootpath / STORE,
+        mode=mode,
     )
     named = [str(path) for path in selection.paths if path not in arguments]
     if config.args_source is pytest.Config.ArgsSource.ARGS:
         config.args.extend(named)
     elif named:
         config.args[:] = named
-
-
-def _refuse_without_selection(config: pytest.Config) -> None:
-    """What only a scenario can use must not be passed over in silence."""
-    listing = config.getoption("--dsr1-list") or config.getoption("--dsr1-plan")
-    if config.getoption("--dsr1-set") and not listing:
-        raise pytest.UsageError("--dsr1-set changes scenarios, and none is selected: add --dsr1-profile=NAME")
-
-
-def _refuse_xdist(config: pytest.Config) -> None:
-    if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
-        raise pytest.UsageError(
-            "dsr1: scenarios are measured by one process, since two measurements on one machine disturb each "
-            "other; run them without -n (or with -n0), in a run of their own"
-        )
 
 
 def _catalogue(config: pytest.Config) -> Catalogue:
@@ -253,6 +213,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     loaded = [selection.load(file.path)] if file else selection.all()
     ids = [pytest.HIDDEN_PARAM] if file else [each.scenario.name for each in loaded]
     metafunc.parametrize("dsr1_scenario", loaded, ids=ids, indirect=True, scope="session")
+    if file and metafunc.function.__name__ in GATES:
+        gated = [loaded[0].scenario.gated_metric]
+        metafunc.parametrize("_dsr1_gated", gated, ids=gated, indirect=True)
     if file and "_dsr1_target" in metafunc.fixturenames:
         metrics = [target.metric for target in loaded[0].scenario.targets]
         metafunc.parametrize("_dsr1_target", range(len(metrics)), ids=metrics, indirect=True)
@@ -283,6 +246,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             names.append(BENCHMARK_FIXTURE)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Note whose whole run is judged; a gate alone needs no more than its own number of requests."""
+    state = session.config.stash.get(SESSION, None)
+    for item in session.items if state else ():
+        callspec = getattr(item, "callspec", None)
+        loaded = callspec.params.get("dsr1_scenario") if callspec else None
+        if state and loaded is not None and "dsr1_measurement" in getattr(item, "fixturenames", ()):
+            state.whole.add(loaded.scenario.name)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Note each test's word, and hand the measurement to JUnit."""
@@ -301,7 +274,8 @@ def _note(session: Session, item: pytest.Item, call: pytest.CallInfo[None], outc
 
     error = call.excinfo.value if call.excinfo else None
     word: Word | None = getattr(error, "dsr1_word", None)
-    verdict = getattr(item, "funcargs", {}).get("_dsr1_verdict")
+    given = getattr(item, "funcargs", {})
+    verdict = given.get("_dsr1_verdict") or given.get("_dsr1_regression")
     if call.when == "call":
         word = verdict.word if verdict else (Word.FAIL if error else Word.PASS)
     elif call.when == "setup" and word is None:

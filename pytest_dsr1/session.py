@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import pytest
 
@@ -15,6 +15,7 @@ from pytest_dsr1.errors import Dsr1Error
 if TYPE_CHECKING:
     from pytest_dsr1.engines.base import Observer
     from pytest_dsr1.environment.values import Finding, SetupMode
+    from pytest_dsr1.gating import Gate
     from pytest_dsr1.measurement.values import Measurement
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.model import Scenario
@@ -38,6 +39,8 @@ class Outcome:
         folder: where the run is saved, also when it failed.
         verdicts: one a judged target.
         benchmarked: its measurement was given to pytest-benchmark.
+        gate: what became of its gate; None without one.
+        notes: what is to be told of references.
     """
 
     loaded: LoadedScenario
@@ -48,6 +51,8 @@ class Outcome:
     folder: Path | None = None
     verdicts: list[Verdict] = field(default_factory=list)
     benchmarked: bool = False
+    gate: Gate | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def problem(self) -> str | None:
@@ -67,7 +72,21 @@ Watch = Callable[["Scenario", float, Callable[[], str]], AbstractContextManager[
 
 @dataclass
 class Session:
-    """What the plugin and the fixtures share: options, outcomes, and the word of each test."""
+    """What the plugin and the fixtures share: options, outcomes, and the word of each test.
+
+    Attributes:
+        watch: makes the observer of a run; ``count`` shows how much of a long task is done, ``tell`` a
+            sentence at once.
+        results: the folder of results; ``store`` that of references.
+        replay: a saved result that is judged instead of a run.
+        gpu_setup: what is done about the GPUs' settings.
+        allow_mismatch: a machine that differs from the scenario's is only warned of.
+        mode: whether runs are gated against references, or recorded as candidates of them.
+        whole: the profiles of which a selected test judges a whole run.
+        outcomes: by profile.
+        words: of the verdicts, by test id.
+        compared: files that pytest-benchmark compares with.
+    """
 
     watch: Watch
     count: Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
@@ -76,6 +95,9 @@ class Session:
     replay: Path | None
     gpu_setup: SetupMode
     allow_mismatch: bool
+    store: Path
+    mode: Literal["gate", "record"] | None = None
+    whole: set[str] = field(default_factory=set)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     words: dict[str, Word] = field(default_factory=dict)
     compared: list[Mapping[str, Any]] = field(default_factory=list)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_dsr1.engines.base import Engine, EngineResult, Enough, Job, Observer, Phase, RequestRecord
 from pytest_dsr1.environment import caches
+from pytest_dsr1.environment.values import Fingerprint
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.measurement.metrics import combine, from_records, of_scenario
 from pytest_dsr1.measurement.plausibility import suspicions
@@ -129,6 +130,13 @@ def _of_the_run(
         )
 
 
+def facts_before(
+    machine: Machine, checkpoint: CheckpointFacts, workload: Workload, scenario: Scenario
+) -> Fingerprint:
+    """The fingerprint of a run before it is made: all but what the engine itself tells of its software."""
+    return machine.fingerprint({**_content(checkpoint, workload), **_options(scenario)})
+
+
 def measure(
     scenario: Scenario,
     place: str,
@@ -187,8 +195,8 @@ def measure(
                 started_utc=started.isoformat(timespec="seconds"),
                 unix_minus_monotonic_s=unix_minus_monotonic_s,
                 workload=workload,
-                fingerprint=machine.fingerprint(
-                    {**_content(checkpoint, workload), **_versions(result), **_options(scenario)}
+                fingerprint=Fingerprint(
+                    {**facts_before(machine, checkpoint, workload, scenario).facts, **_versions(result)}
                 ),
                 findings=(*findings, *machine.findings, *machine.assess(from_s, to_s)),
                 result=replace(result, warnings=(*workload.warnings, *result.warnings, *doubts)),

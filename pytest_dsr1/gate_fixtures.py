@@ -1,0 +1,236 @@
+"""The fixtures of ``--dsr1-gate`` and ``--dsr1-reference=record``: of the tests regression and reference."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_dsr1.errors import Dsr1Error, InvalidRunError, NoReferenceError, ReferencesError
+from pytest_dsr1.fixtures import outcome_of, run
+from pytest_dsr1.session import SESSION, Outcome, fail_setup
+
+if TYPE_CHECKING:
+    from pytest_dsr1.environment.starts import Starts
+    from pytest_dsr1.gating import Gate, Take
+    from pytest_dsr1.measurement.held import Held
+    from pytest_dsr1.measurement.values import Measurement
+    from pytest_dsr1.scenario.model import Scenario
+    from pytest_dsr1.verdict.plan import GatePlan
+    from pytest_dsr1.verdict.words import Verdict
+
+
+def _refuse(error: Dsr1Error) -> None:
+    """End a fixture with the word of the error."""
+    from pytest_dsr1.gating import InconclusiveError, NotComparableError
+    from pytest_dsr1.verdict.plan import UndecidableError
+    from pytest_dsr1.verdict.words import Word
+
+    words = {
+        NoReferenceError: Word.NO_REFERENCE,
+        ReferencesError: Word.NO_REFERENCE,
+        NotComparableError: Word.NOT_COMPARABLE,
+        InconclusiveError: Word.INCONCLUSIVE,
+        UndecidableError: Word.INCONCLUSIVE,
+    }
+    fail_setup(error, words.get(type(error)))
+
+
+@pytest.fixture
+def _dsr1_gated(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> str:
+    """The metric that the scenario's gate judges; raises where there is none."""
+    from pytest_dsr1.errors import UserError
+    from pytest_dsr1.scenario.metrics import GATEABLE
+
+    name = dsr1_scenario.gated_metric
+    if name not in GATEABLE:
+        loaded = outcome_of(request, dsr1_scenario).loaded
+        fail_setup(
+            UserError(
+                f"{loaded.where('targets.0.metric')}: {name}, the metric of the first target, cannot be "
+                f"gated; set gate.metric to one of: {', '.join(GATEABLE)}"
+            )
+        )
+    return name
+
+
+@pytest.fixture(scope="session")
+def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> GatePlan:
+    """How the scenario's gate decides; raises when it cannot be judged. No inference is run for it."""
+    from pytest_dsr1.fixtures import ready
+    from pytest_dsr1.gating import compared
+    from pytest_dsr1.measurement.run import facts_before
+    from pytest_dsr1.verdict.plan import gate_plan
+    from pytest_dsr1.verdict.rings import node
+
+    try:
+        model, dataset, machine = ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")
+        facts = facts_before(machine, model, dataset, dsr1_scenario).facts
+        store = request.config.stash[SESSION].store
+        plan = gate_plan(store, dsr1_scenario, node(facts), datetime.now(timezone.utc))
+        compared(plan, facts)
+    except Dsr1Error as error:
+        _refuse(error)
+        raise
+    return plan
+
+
+@pytest.fixture(scope="session")
+def _dsr1_gate_told(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> None:
+    """Say what the gate will cost, or why there is none, before GPU time is spent."""
+    tell = request.config.stash[SESSION].tell
+    try:
+        plan: GatePlan = request.getfixturevalue("_dsr1_gate_plan")
+    except pytest.fail.Exception as failure:
+        tell(f"{dsr1_scenario.name}: there will be no gate: {failure.msg}")
+    else:
+        for line in plan.statement():
+            tell(line)
+
+
+@pytest.fixture(scope="session")
+def _dsr1_starts(request: pytest.FixtureRequest) -> Starts:
+    """The engine starts that this node has seen."""
+    from pytest_dsr1.environment.starts import Starts
+
+    return Starts(os.environ, request.config.stash[SESSION].tell)
+
+
+def _takes(
+    request: pytest.FixtureRequest, scenario: Scenario, held: Held, another: Callable[[Outcome], Measurement]
+) -> Take:
+    """The runs of a scenario: first the one that its other tests judge, if there are any, then more."""
+    session, outcome = request.config.stash[SESSION], outcome_of(request, scenario)
+    pending = [scenario.name] if scenario.name in session.whole else []
+
+    def take() -> Measurement:
+        if pending:
+            pending.clear()
+            try:
+                first: Measurement = request.getfixturevalue("dsr1_measurement")
+            except pytest.fail.Exception as failure:
+                if outcome.measurement is None:
+                    raise InvalidRunError(str(failure.msg)) from None
+                return outcome.measurement
+            return first
+        held.server.end()
+        with held.server.ended_on_failure():
+            return another(Outcome(outcome.loaded, outcome.place))
+
+    return take
+
+
+@pytest.fixture
+def _dsr1_regression(
+    request: pytest.FixtureRequest,
+    dsr1_scenario: Scenario,
+    _dsr1_held: Held,
+    _dsr1_gate_told: None,
+    _dsr1_gate_plan: GatePlan,
+    _dsr1_starts: Starts,
+) -> Verdict:
+    """The verdict of the scenario's gate, after as many runs as it takes."""
+    from pytest_dsr1.gating import Gate, decide
+    from pytest_dsr1.measurement.enough import EnoughSeen
+    from pytest_dsr1.verdict.reference_file import held
+
+    session, outcome = request.config.stash[SESSION], outcome_of(request, dsr1_scenario)
+    plan, load = _dsr1_gate_plan, dsr1_scenario.load
+    gate = outcome.gate = Gate(plan)
+
+    def another(unseen: Outcome) -> Measurement:
+        enough = EnoughSeen(
+            plan.metric,
+            plan.design.level.noise_percent / 3,
+            concurrency=load.concurrency,
+            gpus=max(dsr1_scenario.hardware.count, 1),
+            open_loop=load.arrival is not None,
+            warmup_requests=plan.references.warmup_requests,
+        )
+        return run(request, dsr1_scenario, unseen, requests=plan.references.requests, enough=enough)
+
+    try:
+        with held(session.store, dsr1_scenario.name, f"a gate of {dsr1_scenario.name}"):
+            verdict = decide(
+                gate,
+                _takes(request, dsr1_scenario, _dsr1_held, another),
+                _dsr1_starts,
+                session.tell,
+                lambda: _save(gate),
+            )
+    except Dsr1Error as error:
+        _save(gate, str(error))
+        _refuse(error)
+        raise
+    _save(gate)
+    return verdict
+
+
+def _save(gate: Gate, error: str | None = None) -> None:
+    """``gate.json`` in the folder of the gate's first run."""
+    from pytest_dsr1.environment.disk import write_atomically
+    from pytest_dsr1.measurement.store import saving
+
+    folder = next((Path(run.folder) for run in gate.runs if run.folder), None)
+    if folder is None:
+        return
+    plan, accepted = gate.plan, gate.plan.references.accepted
+    document: dict[str, Any] = {
+        "format": "pytest-dsr1 gate",
+        "version": 1,
+        "profile": plan.scenario.name,
+        "metric": plan.metric,
+        "verdict": None if gate.verdict is None else asdict(gate.verdict),
+        "error": error,
+        "delta_percent": plan.scenario.gate.delta_percent,
+        "noise_percent": plan.design.level.noise_percent,
+        "max_runs": plan.design.max_runs,
+        "references": {
+            "runs": len(plan.runs),
+            "mean": gate.reference,
+            "accepted": {"at": accepted.at.isoformat(), "by": accepted.by, "reason": accepted.reason},
+        },
+        "changed": gate.changed,
+        "runs": [asdict(run) for run in gate.runs],
+    }
+    with saving(folder):
+        write_atomically(folder / "gate.json", json.dumps(document, indent=1))
+
+
+@pytest.fixture
+def _dsr1_recorded(
+    request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held: Held, _dsr1_starts: Starts
+) -> Path:
+    """The file of one more run that may become a reference."""
+    from pytest_dsr1.gating import figure, useful
+    from pytest_dsr1.measurement.evidence import trace
+    from pytest_dsr1.verdict import candidates, rings
+    from pytest_dsr1.verdict.references import WANTED
+
+    session, outcome = request.config.stash[SESSION], outcome_of(request, dsr1_scenario)
+
+    def note(_: Measurement | None, why: str) -> None:
+        session.tell(f"{dsr1_scenario.name}: this run is no reference: {why}")
+
+    take = _takes(request, dsr1_scenario, _dsr1_held, lambda unseen: run(request, dsr1_scenario, unseen))
+    try:
+        measurement = useful(take, _dsr1_starts, note)
+        figure(measurement)
+        path = candidates.record(session.store, measurement, trace(measurement))
+    except Dsr1Error as error:
+        _refuse(error)
+        raise
+    here = rings.node(measurement.fingerprint.facts)
+    name, found = dsr1_scenario.name, candidates.read(session.store, dsr1_scenario.name)[0]
+    count = sum(candidate.node == here for candidate in found)
+    outcome.notes.append(
+        f"recorded {path}: {count} of {WANTED} wanted runs on this node; `pytest-dsr1 references accept "
+        f"{name} --reason TEXT` makes references of them"
+    )
+    return path

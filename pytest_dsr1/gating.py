@@ -1,0 +1,267 @@
+"""The loop of a gate: one engine start after the other, until the verdict is certain.
+
+What a run is worth is decided here (warm-up starts and INVALID runs are repeated, a foreign machine ends the
+gate); what the evidence says is decided in :mod:`pytest_dsr1.verdict.gate`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import fmean
+
+import numpy as np
+
+from pytest_dsr1.environment.starts import Starts, start_key
+from pytest_dsr1.errors import Dsr1Error, InvalidRunError
+from pytest_dsr1.measurement.evidence import Evidence, NoEvidenceError, evidence, trace
+from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.scenario.serving import OpenAi
+from pytest_dsr1.verdict import rings
+from pytest_dsr1.verdict.gate import Look, in_percent, look
+from pytest_dsr1.verdict.plan import GatePlan
+from pytest_dsr1.verdict.targets import number
+from pytest_dsr1.verdict.validity import invalid_reasons
+from pytest_dsr1.verdict.words import Verdict, Word
+
+LIMIT = 3
+"""Runs in succession that are no evidence for one reason (INVALID, or warm-up) before a gate gives up."""
+
+Take = Callable[[], Measurement]
+"""Makes one run; raises what the run raises."""
+
+
+class NotComparableError(Dsr1Error):
+    """The run differs from the references in what must be equal (verdict NOT COMPARABLE)."""
+
+
+class InconclusiveError(Dsr1Error):
+    """The largest number of runs did not decide (verdict INCONCLUSIVE)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateRun:
+    """One engine start of a gate.
+
+    Attributes:
+        folder: where it is saved; empty where there is nothing.
+        evidence: its steady figure; None where the run does not count.
+        why: why it does not count; empty where it does.
+    """
+
+    folder: str
+    evidence: Evidence | None = None
+    why: str = ""
+
+
+@dataclass
+class Gate:
+    """What became of one gate so far.
+
+    Attributes:
+        plan: how it decides.
+        runs: every engine start, in order.
+        changed: what under test differs from the references.
+        look: the evidence of all runs that count; None before the first.
+        verdict: PASS or FAIL, or None.
+    """
+
+    plan: GatePlan
+    runs: list[GateRun] = field(default_factory=list)
+    changed: tuple[str, ...] = ()
+    look: Look | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def counted(self) -> list[Evidence]:
+        """The evidence, in order."""
+        return [run.evidence for run in self.runs if run.evidence is not None]
+
+    def add(self, run: GateRun) -> None:
+        """One more engine start, and what the evidence says with it."""
+        self.runs.append(run)
+        if run.evidence is not None:
+            self.look = look(
+                self.plan.design, np.array([self.plan.loss(each.value) for each in self.counted])
+            )
+
+    def sentence(self) -> str:
+        """The evidence in one sentence."""
+        plan, seen = self.plan, self.look
+        assert seen is not None
+        metric = METRICS[plan.metric]
+        change = in_percent(plan.metric, float(seen.loss))
+        ends = sorted(in_percent(plan.metric, float(end)) for end in (seen.low, seen.high))
+        return (
+            f"{metric.label} {number(self.measured)} {metric.unit} is {change:+.2f}% [{ends[0]:+.2f}%, "
+            f"{ends[1]:+.2f}%] of the references' {number(self.reference)} after {len(self.counted)} of at "
+            f"most {plan.design.max_runs} runs (delta {plan.scenario.gate.delta_percent:g}%, noise "
+            f"{plan.design.level.noise_percent:.2g}% in {len(plan.runs)} references)"
+        )
+
+    @property
+    def measured(self) -> float:
+        """The geometric mean of the runs' figures, in the metric's unit."""
+        return math.exp(fmean(math.log(each.value) for each in self.counted))
+
+    @property
+    def reference(self) -> float:
+        """The geometric mean of the references' figures, in the metric's unit."""
+        return math.exp(self.plan.design.level.mean)
+
+    def judged(self, word: Word) -> Verdict:
+        """The verdict in the words that targets use; ``bound`` is a loss of delta."""
+        plan = self.plan
+        sign = -1 if METRICS[plan.metric].better == "higher" else 1
+        assert self.look is not None
+        meaning = {
+            Word.PASS: "a loss of delta is excluded",
+            Word.FAIL: "a loss is shown",
+            Word.INCONCLUSIVE: "neither is a loss shown nor one of delta excluded",
+        }[word]
+        lines = [f"{self.sentence()}: {meaning}", *(f"changed: {each}" for each in self.changed)]
+        return Verdict(
+            word=word,
+            subject=f"regression[{plan.metric}]",
+            metric=plan.metric,
+            measured=self.measured,
+            target=self.reference,
+            bound=self.reference * (1 + sign * plan.scenario.gate.delta_percent / 100),
+            margin_percent=-abs(in_percent(plan.metric, float(self.look.loss))) * np.sign(self.look.loss),
+            message="\n  ".join(lines),
+        )
+
+
+def own_start(measurement: Measurement) -> str:
+    """Why the engine was not started for this run alone, or nothing.
+
+    Raises:
+        InvalidRunError: the scenario's server is never started by us.
+    """
+    engine, facts = measurement.scenario.engine, measurement.result.facts
+    if not isinstance(engine, OpenAi):
+        return ""
+    if engine.url is not None:
+        raise InvalidRunError(
+            f"{measurement.scenario.name}: the unit of evidence is one engine start, and the server at "
+            f"{engine.url} was started by somebody else; let pytest-dsr1 start it: engine.command or "
+            "engine.server instead of engine.url"
+        )
+    if facts.get("server_started") is not True:
+        return f"its server had been started for {facts.get('server_kept_from')}"
+    return ""
+
+
+def warm_up(measurement: Measurement, starts: Starts) -> str:
+    """Why this start is unlike the starts after it, or nothing; the start is noted."""
+    key = start_key(measurement.fingerprint.facts)
+    first = not starts.seen(key)
+    starts.note(key)
+    if measurement.caches_filled:
+        return f"warm-up: this start filled {', '.join(measurement.caches_filled)}"
+    return "warm-up: the first start of this software on this node" if first else ""
+
+
+def figure(
+    measurement: Measurement, *, requests: int | None = None, warmup_requests: int | None = None
+) -> Evidence:
+    """The steady figure of a run.
+
+    Raises:
+        InvalidRunError: it has none.
+    """
+    scenario = measurement.scenario
+    warm = warmup_requests or scenario.gate.warmup_requests or scenario.load.concurrency
+    try:
+        return evidence(trace(measurement), scenario.gated_metric, warmup_requests=warm, requests=requests)
+    except NoEvidenceError as error:
+        raise InvalidRunError(f"{scenario.name}: {error}") from None
+
+
+def useful(take: Take, starts: Starts, note: Callable[[Measurement | None, str], None]) -> Measurement:
+    """Runs until one is a valid start of its own that is no warm-up.
+
+    Args:
+        take: makes a run.
+        starts: the starts that are known on this node.
+        note: is told of each run that does not count, and why.
+
+    Raises:
+        InvalidRunError: too many in succession do not count; says why each did not.
+    """
+    unused: list[str] = []
+    while len(unused) < LIMIT:
+        measurement: Measurement | None = None
+        try:
+            measurement = take()
+        except InvalidRunError as error:
+            why = str(error)
+        else:
+            reasons = invalid_reasons(measurement)
+            why = "; ".join(reasons) or own_start(measurement) or warm_up(measurement, starts)
+        if measurement is not None and not why:
+            return measurement
+        unused.append(why)
+        note(measurement, why)
+    listed = "\n".join(f"  {count}. {why}" for count, why in enumerate(unused, 1))
+    raise InvalidRunError(f"{LIMIT} engine starts in succession are no evidence:\n{listed}")
+
+
+def decide(
+    gate: Gate, take: Take, starts: Starts, tell: Callable[[str], None], save: Callable[[], None]
+) -> Verdict:
+    """Run until the verdict is certain.
+
+    Args:
+        gate: before its first run; is filled.
+        take: makes a run.
+        starts: the starts that are known on this node.
+        tell: shows a sentence to the person at once.
+        save: keeps the gate as it is now.
+
+    Raises:
+        InvalidRunError: too many runs in succession prove nothing.
+        NotComparableError: a run differs from the references in what must be equal.
+        InconclusiveError: the largest number of runs did not decide.
+    """
+    plan, name = gate.plan, gate.plan.scenario.name
+
+    def note(measurement: Measurement | None, why: str) -> None:
+        gate.add(GateRun(str(measurement.folder) if measurement else "", why=why))
+        save()
+        tell(f"{name}: run {len(gate.runs)} is no evidence: {why}")
+
+    while True:
+        measurement = useful(take, starts, note)
+        gate.changed = compared(plan, measurement.fingerprint.facts)
+        references = plan.references
+        found = figure(measurement, requests=references.requests, warmup_requests=references.warmup_requests)
+        gate.add(GateRun(str(measurement.folder), found))
+        save()
+        assert gate.look is not None
+        word = int(gate.look.word)
+        if word:
+            gate.verdict = gate.judged(Word.FAIL if word > 0 else Word.PASS)
+            return gate.verdict
+        if len(gate.counted) == plan.design.max_runs:
+            raise InconclusiveError(gate.judged(Word.INCONCLUSIVE).message)
+        tell(f"{name}: {gate.sentence()}: one more run")
+
+
+def compared(plan: GatePlan, facts: rings.Facts) -> tuple[str, ...]:
+    """What changed under test, by the facts of a run, or those that are known before it.
+
+    Raises:
+        NotComparableError: what is fixed differs; all of it.
+    """
+    references = plan.references
+    problems = rings.differences(references.facts, facts, references.moved)
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise NotComparableError(
+            f"{plan.scenario.name}: this run and the references differ in what must be equal:\n{lines}\n"
+            "put it back, or accept new references of it; gate.under_test says what may differ"
+        )
+    return tuple(rings.changed(references.facts, facts, references.moved))

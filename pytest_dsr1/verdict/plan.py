@@ -1,0 +1,173 @@
+"""What a gate will do and cost, from accepted references and before GPU time is spent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+
+from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.verdict import rings
+from pytest_dsr1.verdict.gate import Design, alpha, design, in_percent, resolved, runs_needed, worse
+from pytest_dsr1.verdict.noise import Level, level
+from pytest_dsr1.verdict.reference_file import load
+from pytest_dsr1.verdict.references import ReferenceRun, References, how_to_get_more, usable
+
+_MOST_REFERENCES = 100
+
+
+class UndecidableError(Dsr1Error):
+    """The references' noise cannot resolve the scenario's delta."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatePlan:
+    """A gate before its first run.
+
+    Attributes:
+        scenario: as it will be judged.
+        references: those accepted.
+        runs: those of them that count on this node.
+        design: how it decides.
+        resolved_percent: the smallest loss that the most runs would decide, in percent.
+        warnings: sentences a person must see beside the verdict.
+    """
+
+    scenario: Scenario
+    references: References
+    runs: tuple[ReferenceRun, ...]
+    design: Design
+    resolved_percent: float
+    warnings: tuple[str, ...]
+
+    @property
+    def metric(self) -> str:
+        """What is gated."""
+        return self.references.metric
+
+    def loss(self, value: float) -> float:
+        """How much worse a value is than the references' mean, as a difference of logarithms."""
+        sign = 1 if METRICS[self.metric].better == "higher" else -1
+        return sign * (self.design.level.mean - math.log(value))
+
+    @property
+    def run_s(self) -> float:
+        """How long one run takes, in s: the start of the engine, warm-up and drain included."""
+        requests = self.references.requests
+        outside = min(self.references.warmup_requests + self.scenario.load.concurrency, requests - 1)
+        measured_s = median(run.window_s for run in self.runs) / (1 - outside / requests)
+        return median(run.startup_s for run in self.runs) + measured_s
+
+    def cost(self, runs: float) -> str:
+        """What so many runs cost, in GPU-hours, or in minutes on the CPU."""
+        gpus = self.scenario.hardware.count
+        if not gpus:
+            return f"{runs * self.run_s / 60:.1f} min"
+        return f"{runs * self.run_s * gpus / 3600:.2g} GPU-h"
+
+    def statement(self) -> tuple[str, ...]:
+        """What is to be known before it begins."""
+        plan, name = self.design, self.scenario.name
+        innocent, guilty = plan.expected
+        return (
+            f"{name}: gate on {METRICS[self.metric].label} of the first {self.references.requests:,} "
+            f"requests, against {len(self.runs)} references {_where(self.references, self.runs)} (noise "
+            f"{plan.level.noise_percent:.2g}% between starts)",
+            f"{name}: a loss of {self.scenario.gate.delta_percent:g}% is decided in at most {plan.max_runs} "
+            f"runs ({self.cost(plan.max_runs)}); expected {innocent:.1f} without a loss "
+            f"({self.cost(innocent)}), {guilty:.1f} with one; the smallest loss that "
+            f"{self.scenario.gate.max_runs} runs resolve is {self.resolved_percent:.2g}%",
+            *(f"{name}: {warning.removeprefix(f'{name}: ')}" for warning in self.warnings),
+        )
+
+
+def _where(references: References, runs: Sequence[ReferenceRun]) -> str:
+    nodes = {run.node for run in runs}
+    if rings.any_node(references.moved):
+        return f"on {len(nodes)} nodes"
+    return f"on node {rings.short(next(iter(nodes)))}"
+
+
+def gates_of(store: Path) -> int:
+    """How many scenarios have accepted references: the gates that share a suite's errors."""
+    return len(list(store.glob("*.yaml")))
+
+
+def gate_plan(store: Path, scenario: Scenario, node: str | None, now: datetime) -> GatePlan:
+    """The gate of a scenario on a node.
+
+    Args:
+        store: the folder of references.
+        scenario: what is gated.
+        node: by :func:`~pytest_dsr1.verdict.rings.node`; None for the one with the most references.
+        now: the time, for the age of references.
+
+    Raises:
+        NoReferenceError: there are none, or too few on the node.
+        ReferencesError: they cannot be trusted.
+        UndecidableError: their noise cannot resolve delta.
+    """
+    references = load(store, scenario, now)
+    counts = references.nodes
+    runs, warnings = usable(references, node or max(counts, key=lambda name: counts[name]), now)
+    if rings.any_node(references.moved):
+        found = level([math.log(run.value) for run in runs], [run.node for run in runs], always=True)
+        if len({run.node for run in runs}) == 1:
+            warnings.append(f"{scenario.name}: references of one node say nothing of what nodes differ by")
+    else:
+        found = level([math.log(run.value) for run in runs], [run.day for run in runs])
+        if len({run.day for run in runs}) == 1:
+            warnings.append(
+                f"{scenario.name}: references of one day say nothing of what days differ by: a shift of half "
+                "the noise would raise false alarms to 5 to 16%; record on more days"
+            )
+    error, delta = alpha(gates_of(store)), worse(references.metric, scenario.gate.delta_percent)
+    most = scenario.gate.max_runs
+    needed = runs_needed(found, error, delta, most)
+    smallest = _percent(references.metric, resolved(found, error, most))
+    if needed is None:
+        raise UndecidableError(_undecidable(scenario, found, error, delta, smallest))
+    made = design(found, error, delta, needed)
+    return GatePlan(scenario, references, runs, made, smallest, tuple(warnings))
+
+
+def _percent(metric: str, loss: float) -> float:
+    return abs(in_percent(metric, loss))
+
+
+def _undecidable(scenario: Scenario, found: Level, error: float, delta: float, smallest: float) -> str:
+    """What would help: a larger delta, more references, less noise."""
+    most = scenario.gate.max_runs
+    more = next(
+        (
+            count
+            for count in range(found.runs + 1, _MOST_REFERENCES + 1)
+            if resolved(_with(found, count), error, most) <= delta
+        ),
+        None,
+    )
+    quieter = delta / resolved(replace(found, sd=1.0), error, most) * 100
+    references = (
+        f"{more} references with this noise; {how_to_get_more(scenario.name)}"
+        if more
+        else f"no number of references up to {_MOST_REFERENCES} does"
+    )
+    return (
+        f"{scenario.name}: a loss of {scenario.gate.delta_percent:g}% cannot be told from the noise between "
+        f"starts, {found.noise_percent:.2g}% in {found.runs} references, within gate.max_runs = {most} runs\n"
+        f"  what would resolve it: gate.delta_percent of at least {smallest:.2g}\n"
+        f"  or noise of at most {quieter:.2g}%: other work on the machine, power and clock limits and "
+        "temperatures are where to look\n"
+        f"  or {references}"
+    )
+
+
+def _with(found: Level, count: int) -> Level:
+    """The level that so many references of the same kind would have."""
+    shared = max(found.shared - 1 / found.runs, 0.0) + 1 / count
+    return replace(found, freedom=found.freedom + count - found.runs, shared=shared, runs=count)
