@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from pytest_dsr1.engines.base import RequestRecord
+from pytest_dsr1.measurement.flow import flowed, output_flow
 
 FULL = 0.95
 """The share of the concurrency that must be in flight."""
@@ -51,7 +52,7 @@ def steady_metrics(records: Sequence[RequestRecord], concurrency: int) -> dict[s
     if window is None or window[1] <= window[0]:
         return {}
     begin, end = window
-    tokens = sum(_tokens_within(r, begin, end) for r in done)
+    tokens = _tokens_within(done, begin, end)
     metrics = {"steady_window": (end - begin) * 1e3, "steady_output_throughput": tokens / (end - begin)}
     inside = [r for r in done if r.start_s >= begin and r.last_token_s <= end and r.first_token_s is not None]
     ttft = [r.first_token_s - r.start_s for r in inside if r.first_token_s is not None]
@@ -67,9 +68,12 @@ def steady_metrics(records: Sequence[RequestRecord], concurrency: int) -> dict[s
     return {name: value for name, value in metrics.items() if value > 0}
 
 
-def _tokens_within(record: RequestRecord, begin: float, end: float) -> float:
-    first_s = record.first_token_s
-    if first_s is None or record.output_tokens < 2 or record.last_token_s <= first_s:
-        return record.output_tokens if begin <= record.last_token_s <= end else 0.0
-    share = (min(end, record.last_token_s) - max(begin, first_s)) / (record.last_token_s - first_s)
-    return (begin <= first_s <= end) + max(0.0, share) * (record.output_tokens - 1)
+def _tokens_within(records: Sequence[RequestRecord], begin: float, end: float) -> float:
+    """Output tokens after ``begin`` and up to ``end``; without streaming a request's come at its end."""
+    import numpy as np
+
+    rows = [(r.last_token_s if r.first_token_s is None else r.first_token_s, r.last_token_s) for r in records]
+    first_s, last_s = np.array(rows, dtype=float).T
+    tokens = np.array([r.output_tokens for r in records], dtype=float)
+    before, after = flowed(np.array([begin, end]), *output_flow(first_s, first_s, last_s, tokens))
+    return float(after - before)
