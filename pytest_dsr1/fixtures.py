@@ -8,109 +8,31 @@ conftest.py as any fixture can.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_dsr1.collect import SELECTION
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError
+from pytest_dsr1.session import SESSION, Outcome, fail_setup, listed
 
 if TYPE_CHECKING:
-    from pytest_dsr1.engines.base import Engine, Observer
+    from pytest_dsr1.engines.base import Engine
     from pytest_dsr1.environment.machine import Machine
-    from pytest_dsr1.environment.values import Finding, SetupMode
+    from pytest_dsr1.environment.values import Finding
     from pytest_dsr1.measurement.held import Held
     from pytest_dsr1.measurement.values import Measurement
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.model import Scenario
-    from pytest_dsr1.verdict.words import Verdict, Word
+    from pytest_dsr1.verdict.words import Verdict
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
     from pytest_dsr1.workload.values import Workload
 
 
-_OF_THE_MACHINE = ("GPU", "NVIDIA driver", "CUDA_VISIBLE_DEVICES")
-"""How findings begin that ``--dsr1-allow-mismatch`` helps with; with missing software it does not."""
-_ALLOW = "--dsr1-allow-mismatch runs all the same and keeps this as a warning"
-
-
-@dataclass
-class Outcome:
-    """What became of one scenario in this run.
-
-    Attributes:
-        loaded: the scenario.
-        findings: of the preflight.
-        measurement: None until it was measured, or when it failed.
-        error: why there is none; raised again in every test that asks for it.
-        folder: where the run is saved, also when it failed.
-        verdicts: one a judged target.
-        benchmarked: its measurement was given to pytest-benchmark.
-    """
-
-    loaded: LoadedScenario
-    place: str
-    findings: tuple[Finding, ...] = ()
-    measurement: Measurement | None = None
-    error: Dsr1Error | None = None
-    folder: Path | None = None
-    verdicts: list[Verdict] = field(default_factory=list)
-    benchmarked: bool = False
-
-    @property
-    def problem(self) -> str | None:
-        """Why the scenario cannot be judged: the failed measurement, or what the preflight found."""
-        if self.error is not None:
-            return str(self.error)
-        mismatches = [f"{f.subject}: {f.message}" for f in self.findings if f.severity == "mismatch"]
-        if not mismatches or self.measurement is not None:
-            return None
-        hardware = any(line.startswith(_OF_THE_MACHINE) for line in mismatches)
-        return _listed("this machine cannot run the scenario", mismatches, _ALLOW if hardware else "")
-
-
-Watch = Callable[["Scenario", float, Callable[[], str]], AbstractContextManager["Observer"]]
-"""Makes the observer of one run: from the scenario, its expected duration in s, and what the GPUs do now."""
-
-
-@dataclass
-class Session:
-    """What the plugin and the fixtures share: options, outcomes, and the word of each test."""
-
-    watch: Watch
-    count: Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-    tell: Callable[[str], None]
-    results: Path
-    replay: Path | None
-    gpu_setup: SetupMode
-    allow_mismatch: bool
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-    words: dict[str, Word] = field(default_factory=dict)
-    compared: list[Mapping[str, Any]] = field(default_factory=list)
-
-
-SESSION = pytest.StashKey[Session]()
 BENCHMARK_FIXTURE = "_dsr1_benchmark"
-
-
-def _raise(error: Dsr1Error) -> NoReturn:
-    """End a fixture: pytest shows the sentence, without a traceback, as an error of set-up.
-
-    The verdict's word travels with the exception, for the exit status and JUnit.
-    """
-    from pytest_dsr1.verdict.words import Word
-
-    failure = pytest.fail.Exception(str(error), pytrace=False)
-    failure.dsr1_word = Word.INVALID  # type: ignore[attr-defined]
-    raise failure from None
-
-
-def _listed(head: str, lines: Iterable[str], tail: str = "") -> str:
-    return "\n".join([f"{head}:", *(f"  {line}" for line in lines), *([tail] if tail else [])])
 
 
 def _outcome(request: pytest.FixtureRequest, scenario: Scenario) -> Outcome:
@@ -127,7 +49,7 @@ def _dsr1_held() -> Iterator[Held]:
     try:
         held.release()
     except Dsr1Error as error:
-        _raise(error)
+        fail_setup(error)
 
 
 @pytest.fixture(scope="session")
@@ -145,7 +67,7 @@ def dsr1_scenario(request: pytest.FixtureRequest) -> Scenario:
         return resolve(loaded.scenario, os.environ)
     except Dsr1Error as error:
         _outcome(request, loaded.scenario).error = error
-        _raise(error)
+        fail_setup(error)
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +87,7 @@ def dsr1_preflight(
         reused = _dsr1_held.make_way(dsr1_scenario)
         written = RESULT_BYTES + (0 if dataset.path else synthetic_bytes(dataset, load))
     except Dsr1Error as error:
-        _raise(error)
+        fail_setup(error)
     findings = look(dsr1_scenario, session.gpu_setup, os.environ, session.results, written, reused=reused)
     if session.allow_mismatch:
         findings = tuple(
@@ -176,7 +98,7 @@ def dsr1_preflight(
         )
     outcome.findings = findings
     if outcome.problem is not None:
-        _raise(InvalidRunError(outcome.problem))
+        fail_setup(InvalidRunError(outcome.problem))
     return findings
 
 
@@ -188,7 +110,7 @@ def dsr1_model(dsr1_scenario: Scenario) -> CheckpointFacts:
     try:
         return check_checkpoint(dsr1_scenario.model)
     except Dsr1Error as error:
-        _raise(error)
+        fail_setup(error)
 
 
 @pytest.fixture(scope="session")
@@ -201,7 +123,7 @@ def dsr1_dataset(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Wor
         with count(f"{dsr1_scenario.name}: writing the dataset, requests") as progress:
             return prepare(dsr1_scenario.dataset, dsr1_scenario.load, environ=os.environ, progress=progress)
     except Dsr1Error as error:
-        _raise(error)
+        fail_setup(error)
 
 
 @pytest.fixture(scope="session")
@@ -213,7 +135,7 @@ def dsr1_gpu(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held
         yield _dsr1_held.machine(dsr1_scenario, session.gpu_setup, os.environ, session.tell)
         _dsr1_held.scenario_ended()
     except Dsr1Error as error:
-        _raise(error)
+        fail_setup(error)
 
 
 @pytest.fixture(scope="session")
@@ -240,7 +162,7 @@ def dsr1_measurement(
             outcome.error = InvalidRunError("interrupted")
             raise
     if outcome.error is not None:
-        _raise(outcome.error)
+        fail_setup(outcome.error)
     assert outcome.measurement is not None
     return outcome.measurement
 
@@ -278,7 +200,7 @@ def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Outcom
     outcome.measurement = measurement
     reasons = invalid_reasons(measurement)
     if reasons:
-        raise InvalidRunError(_listed("the run proves nothing", reasons, f"results: {measurement.folder}"))
+        raise InvalidRunError(listed("the run proves nothing", reasons, f"results: {measurement.folder}"))
 
 
 def _ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:
@@ -320,9 +242,9 @@ def _dsr1_verdict(
         try:
             write_verdicts(dsr1_measurement.folder, [asdict(v) for v in outcome.verdicts])
         except Dsr1Error as error:
-            _raise(error)
+            fail_setup(error)
     if verdict.word is Word.INVALID:
-        _raise(InvalidRunError(verdict.message))
+        fail_setup(InvalidRunError(verdict.message))
     return verdict
 
 

@@ -14,9 +14,6 @@ from pytest_dsr1.collect import SELECTION, ScenarioFile, Selection, named_files,
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.fixtures import (
     BENCHMARK_FIXTURE,
-    SESSION,
-    Outcome,
-    Session,
     _dsr1_benchmark,
     _dsr1_held,
     _dsr1_target,
@@ -29,6 +26,7 @@ from pytest_dsr1.fixtures import (
     dsr1_preflight,
     dsr1_scenario,
 )
+from pytest_dsr1.session import SESSION, Outcome, Session
 
 if TYPE_CHECKING:
     from pytest_dsr1.scenario.loading import LoadedScenario

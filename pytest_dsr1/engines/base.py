@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -64,6 +64,10 @@ class RequestRecord:
         return self.submitted_s if self.scheduled_s is None else self.scheduled_s
 
 
+Enough = Callable[[RequestRecord], bool]
+"""Asked after each request that ended, or failed, whether the measurement has shown what it should."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What an engine is asked to do.
@@ -73,12 +77,15 @@ class Job:
         workload: the requests.
         artefacts: a folder for everything the engine writes; exists and is empty.
         run_timeout_s: the longest measured time.
+        enough: ends the measurement when it says so: requests in flight are given up, and the result has
+            those that ended. Not asked by an engine that cannot stop. None: all requests are answered.
     """
 
     scenario: Scenario
     workload: Workload
     artefacts: Path
     run_timeout_s: float
+    enough: Enough | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,7 @@ class EngineResult:
     """What an engine measured.
 
     Attributes:
-        records: a record of each request, in order of completion; empty where the engine has none.
+        records: a record of each request that ended, in order of completion; empty where the engine has none.
         report: metrics the engine's own report states, by metric name and in that metric's unit.
         measured_from_s: monotonic time at which the first measured request was submitted (for an engine
             without records: at which its log says the measurement began); likewise ``measured_to_s``.
@@ -95,6 +102,7 @@ class EngineResult:
         facts: what else is worth keeping with the result, such as the bandwidth bound; JSON values.
         warnings: sentences a person must see beside the verdict.
         series: output tokens per second over time as (monotonic time, value), where the engine knows it.
+        stopped: requests are missing, because ``Job.enough`` said so, and for no other reason.
     """
 
     records: tuple[RequestRecord, ...]
@@ -106,6 +114,7 @@ class EngineResult:
     facts: Mapping[str, object] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     series: tuple[tuple[float, float], ...] = ()
+    stopped: bool = False
 
 
 class Observer(Protocol):

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pytest_dsr1.engines.base import Job, Observer, Phase, RequestRecord
+from pytest_dsr1.engines.base import Enough, Job, Observer, Phase, RequestRecord
 from pytest_dsr1.engines.child import Child, Line
 from pytest_dsr1.engines.failures import signal_name
+from pytest_dsr1.engines.worker import STOP
 from pytest_dsr1.errors import EngineError
 
 if TYPE_CHECKING:
@@ -99,12 +100,11 @@ class WarningEvent:
 
 @dataclass(frozen=True, slots=True)
 class ResultEvent:
-    """The measurement is over; ``stopped``: before all its requests, because we asked for that."""
+    """The measurement is over."""
 
     event: Literal["result"]
     versions: dict[str, str]
     facts: dict[str, Any]
-    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +158,24 @@ class Heard:
             for (from_s, before), (to_s, tokens) in zip(self.tokens_at, self.tokens_at[1:], strict=False)
             if to_s > from_s
         )
+
+
+class Stopper:
+    """Tells a worker to stop, once: when ``enough`` says so. To be given to :meth:`Listener.listen`.
+
+    Attributes:
+        told: whether it was told.
+    """
+
+    def __init__(self, child: Child, enough: Enough | None) -> None:
+        self.told = False
+        self._child, self._enough = child, enough
+
+    def __call__(self, record: RequestRecord) -> None:
+        """A request ended."""
+        if not self.told and self._enough is not None and self._enough(record):
+            self.told = True
+            self._child.send(STOP)
 
 
 class Listener:

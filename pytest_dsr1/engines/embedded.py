@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from pytest_dsr1.engines.base import EngineResult, Job, Observer, RequestRecord
 from pytest_dsr1.engines.bounds import PEAK_BANDWIDTH_TB_S, decode_bound, mean_decode_step_s
-from pytest_dsr1.engines.channel import Heard, Listener
+from pytest_dsr1.engines.channel import Heard, Listener, Stopper
 from pytest_dsr1.engines.child import Child
 from pytest_dsr1.engines.embedded_job import WorkerJob
 from pytest_dsr1.engines.embedded_model import resolve_config
@@ -60,10 +60,12 @@ class TransformersEngine:
             cwd=job.artefacts,
             log=listener.log,
             events=True,
+            commands=True,
         ) as child:
-            heard = listener.listen(child)
+            stopper = Stopper(child, job.enough)
+            heard = listener.listen(child, stopper)
             listener.hear_out(child)
-        return _result(listener, heard)
+        return _result(listener, heard, told_to_stop=stopper.told)
 
 
 class _Listener(Listener):
@@ -104,14 +106,15 @@ def worker_job(job: Job) -> WorkerJob:
     )
 
 
-def _result(listener: Listener, heard: Heard) -> EngineResult:
+def _result(listener: Listener, heard: Heard, *, told_to_stop: bool) -> EngineResult:
     """The measurement.
 
     Raises:
         EngineError: requests are missing.
     """
     job, records, result = listener.job, heard.records, heard.result
-    if len(records) != job.workload.requests:
+    stopped = told_to_stop and len(records) < job.workload.requests
+    if len(records) != job.workload.requests and not stopped:
         raise listener.failure(
             f"the embedded engine answered {len(records)} requests, expected {job.workload.requests}"
         )
@@ -133,6 +136,7 @@ def _result(listener: Listener, heard: Heard) -> EngineResult:
         facts=facts,
         warnings=tuple(warnings),
         series=heard.series,
+        stopped=stopped,
     )
 
 

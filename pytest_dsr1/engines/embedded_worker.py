@@ -12,7 +12,8 @@ clone:
 
 Concurrency is closed-loop by batch: ``concurrency`` requests are submitted together, read (prefill), and
 decoded in step; the next batch starts when the longest of them ended. Every answer has exactly the wanted
-length: tokens are chosen greedily and no token ends an answer.
+length: tokens are chosen greedily and no token ends an answer. On the line ``stop`` the batch under way is
+given up, and the result is that of the batches before it.
 """
 
 from __future__ import annotations
@@ -24,13 +25,21 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_dsr1.engines.embedded_job import WorkerJob, batched, prefill_chunks, read_items
 from pytest_dsr1.engines.embedded_model import config_problems, parameter_count, resolve_config
-from pytest_dsr1.engines.worker import Events, Item, WorkerError, first_line, warmup_items
+from pytest_dsr1.engines.worker import (
+    Events,
+    Item,
+    StopLine,
+    WorkerError,
+    commands,
+    first_line,
+    warmup_items,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -130,9 +139,10 @@ def check_memory(needed: int, device: torch.device) -> None:
 class Run:
     """One measurement: the model on its device, and the loop over the batches."""
 
-    def __init__(self, job: WorkerJob, events: Events) -> None:
+    def __init__(self, job: WorkerJob, events: Events, told_to_stop: Callable[[], bool]) -> None:
         self._job = job
         self._events = events
+        self._told_to_stop = told_to_stop
         self._requests = 0
         self._tokens = 0
         self._answers = hashlib.sha256()
@@ -179,6 +189,8 @@ class Run:
                 self._answer(batches[len(group)], group, measured=False)
         events.send("phase", phase="measuring", detail=f"{job.num_requests} requests")
         for group in measured:
+            if self._told_to_stop():
+                break
             self._answer(batches[len(group)], group, measured=True)
         events.send("phase", phase="finishing")
 
@@ -227,7 +239,7 @@ class Run:
         return "eager"
 
     def _answer(self, batch: Batch, group: Sequence[Item], *, measured: bool) -> None:
-        """Run one batch of requests to their ends."""
+        """Run one batch of requests to their ends; or, told to stop, to the next look at the device."""
         submitted_s = time.monotonic()
         first_s: list[float] = []
         for first_row, inputs in prefill_chunks(group):
@@ -245,6 +257,8 @@ class Run:
                     if item.output_tokens == made:
                         last_s[row] = now
                 if measured:
+                    if made < max(ends) and self._told_to_stop():
+                        return
                     so_far = sum(min(made, item.output_tokens) for item in group)
                     done = sum(item.output_tokens <= made for item in group)
                     self._events.progress(self._requests + done, self._tokens + so_far)
@@ -303,7 +317,8 @@ def main(argv: Sequence[str]) -> int:
 
     events = Events.open()
     try:
-        Run(WorkerJob.load(Path(argv[0])), events).run()
+        with commands() as stream:
+            Run(WorkerJob.load(Path(argv[0])), events, StopLine(stream)).run()
     except WorkerError as error:
         events.send("error", message=str(error))
         return 1

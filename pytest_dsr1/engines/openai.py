@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_dsr1.engines.base import EngineResult, Job, Observer, RequestRecord
@@ -97,7 +98,9 @@ class OpenAiEngine:
             stack.enter_context(_no_collection())
             run = _Pass(job, observer, where, requests, server)
             result = run.result(_run(run.measure()))
-            return result if loan is None else loan.noted(result, requests.openings, job.scenario)
+            if loan is None:
+                return replace(result, facts={**result.facts, "server_started": False})
+            return loan.noted(result, requests.openings, job.scenario)
 
 
 def _settings(scenario: Scenario) -> OpenAi:
@@ -135,11 +138,17 @@ class _Pass:
         def ended(exchange: Exchange) -> None:
             driver.ended(exchange)
 
+        def filed(record: RequestRecord) -> None:
+            self.observer.record(record)
+            enough = self.job.enough
+            if not driver.tally.stopped and enough is not None and enough(record):
+                driver.stop()
+
         # The client outlives the warm-up, so that the measurement finds its connections open.
         client = Client(address, silence_s=engine.silence_timeout_s, ended=ended)
         try:
             self.deadline_s = time.monotonic() + self.job.run_timeout_s
-            at_once = min(load.concurrency, load.num_requests)
+            at_once = min(load.concurrency, workload.requests)
             await client.open(at_once if times is None else min(at_once, _OPENED_FIRST))
             if load.warmup_requests:
                 plan = Plan(load.warmup_requests, load.concurrency)
@@ -153,9 +162,9 @@ class _Pass:
                         f"the first: {failed[0]}"
                     )
                 await client.open(at_once if times is None else min(at_once, _OPENED_FIRST))
-            plan = Plan(load.num_requests, load.concurrency, load.ramp_s, times, load.duration_s)
-            source = self.requests.exchanges(workload, load.num_requests)
-            driver = Driver(plan, source, self.observer.record, self._progress)
+            plan = Plan(workload.requests, load.concurrency, load.ramp_s, times, load.duration_s)
+            source = self.requests.exchanges(workload, workload.requests)
+            driver = Driver(plan, source, filed, self._progress)
             self.observer.phase("measuring")
             self.deadline_s = time.monotonic() + self.job.run_timeout_s
             opened = client.opened
@@ -165,6 +174,8 @@ class _Pass:
                 watch = LoopWatch()
                 tally = await driver.run(client)
                 client_load = watch.stop()
+                if tally.stopped:
+                    await client.close()  # the server sees that nobody waits any longer
             await asyncio.sleep(_SETTLE_S)
             if client.out_of_step:
                 raise self.failure(
@@ -217,7 +228,8 @@ class _Pass:
         self.observer.progress(len(records), tally.tokens)
         client_load.judge(self.job.scenario.name, records)
         to_s = max(record.last_token_s for record in records)
-        server = self.metrics.told(None if tally.failed else tally.tokens)
+        # Of requests that failed or were given up the server counts tokens that never reached us.
+        server = self.metrics.told(None if tally.failed or tally.stopped else tally.tokens)
         return EngineResult(
             records=tuple(sorted(records, key=lambda record: record.last_token_s)),
             report={**(tally.gaps.metrics() if self.requests.engine.streaming else {}), **server.report},
@@ -233,6 +245,7 @@ class _Pass:
             },
             warnings=(*self._warnings(tally, facts), *server.warnings),
             series=tally.series.series(to_s),
+            stopped=tally.stopped,
         )
 
     def _warnings(self, tally: Tally, facts: dict[str, object]) -> Iterator[str]:
@@ -244,6 +257,11 @@ class _Pass:
                 f"{tally.waited} requests were due when {self.job.scenario.load.concurrency} were in flight "
                 "already, and waited; their waiting is in their latency: raise load.concurrency, or accept "
                 "that the server does not keep up with this rate"
+            )
+        if tally.unsent:
+            yield (
+                f"{tally.unsent} of them still waited after load.duration_s and were never sent: they are in "
+                "no figure of this measurement"
             )
         if "resent" in facts:
             yield (

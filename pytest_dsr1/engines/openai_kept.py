@@ -36,7 +36,7 @@ class Loan:
         kept_from: the scenario it was started for, where that is another one.
         openings: how the prompts begin that it has read.
         warnings: sentences for the result.
-        unanswered: some requests failed, and the server may still be busy with them.
+        unanswered: some requests failed or were given up, and the server may still be busy with them.
     """
 
     server: Server
@@ -52,7 +52,7 @@ class Loan:
             facts["server_kept_from"] = self.kept_from
             self.warnings += _shared(scenario, self.kept_from, len(openings & self.openings), len(openings))
         self.openings |= openings
-        self.unanswered = any(record.error is not None for record in result.records)
+        self.unanswered = result.stopped or any(record.error is not None for record in result.records)
         return replace(result, facts={**result.facts, **facts}, warnings=(*result.warnings, *self.warnings))
 
 
@@ -106,7 +106,7 @@ class KeptServer:
 
     @contextmanager
     def lent(self, job: Job, observer: Observer) -> Iterator[Loan]:
-        """The kept server where it fits and still answers, else a new one; kept unless a request failed.
+        """The kept server where it fits and still answers, else a new one; kept if all requests succeeded.
 
         A reused server's log stays where it was started; its lines of this measurement are copied.
 

@@ -39,7 +39,7 @@ class Plan:
         concurrency: how many in flight at most.
         ramp_s: a closed loop starts its first ``concurrency`` requests evenly over so many seconds.
         schedule: when each request is due, in s from the start; None for a closed loop.
-        duration_s: no request is sent later than this; None for no limit.
+        duration_s: no request is sent later than this, those that wait neither; None for no limit.
     """
 
     requests: int
@@ -51,13 +51,21 @@ class Plan:
 
 @dataclass
 class Tally:
-    """What came of it. ``outcomes`` say why requests failed; series and gaps are of those that did not."""
+    """What came of it; series and gaps are of requests that did not fail.
+
+    Attributes:
+        waited: requests that were due in an open loop with ``concurrency`` in flight.
+        unsent: of those, how many still waited when the duration was over.
+        stopped: it was ended by :meth:`Driver.stop`, with requests in flight or still to come.
+    """
 
     began_s: float = 0.0
     records: list[RequestRecord] = field(default_factory=list)
     tokens: int = 0
     failed: int = 0
     waited: int = 0
+    unsent: int = 0
+    stopped: bool = False
     gaps: Gaps = field(default_factory=Gaps)
     series: TokensOverTime = field(default_factory=TokensOverTime)
     hopeless: str | None = None
@@ -106,8 +114,17 @@ class Driver:
         self._ended.append(exchange)
         if self._plan.schedule is None:
             self._owe(1)
-        elif self._waiting:
+        elif self._waiting and self._in_time():
             self._fly(self._waiting.popleft())
+        else:
+            self.tally.unsent += len(self._waiting)
+            self._waiting.clear()
+
+    def stop(self) -> None:
+        """Send nothing more and wait for nothing more; what has ended already is kept."""
+        self.tally.stopped = bool(self._flying or self._waiting) or self._may_send()
+        self._stopped = True
+        self._waiting.clear()
 
     def prepare(self) -> None:
         """Make the first requests, which takes a while."""
@@ -163,10 +180,11 @@ class Driver:
             self._loop.call_later(_SENDING_AGAIN_S, self._send_owed)
 
     def _may_send(self) -> bool:
-        plan = self._plan
-        if self._stopped or self._sent >= plan.requests:
-            return False
-        return plan.duration_s is None or time.monotonic() < self.tally.began_s + plan.duration_s
+        return not self._stopped and self._sent < self._plan.requests and self._in_time()
+
+    def _in_time(self) -> bool:
+        duration_s = self._plan.duration_s
+        return duration_s is None or time.monotonic() < self.tally.began_s + duration_s
 
     def _fly(self, exchange: Exchange) -> None:
         assert self._client is not None
@@ -212,7 +230,7 @@ class Driver:
             while self._time_is_left(until_s) and self._ended:
                 self._file(self._ended.popleft())
             self._make_ahead(until_s)
-            if not (self._flying or self._owed or self._ended or self._waiting or self._more_comes()):
+            if not (self._ended or self._awaited()):
                 self._finished.set_result(None)
                 return
         except BaseException as error:  # noqa: BLE001  # to whoever waits for the pass
@@ -226,6 +244,12 @@ class Driver:
         if now >= self._due_s:
             self._send_due()
         return now < until_s
+
+    def _awaited(self) -> bool:
+        """Whether something will still end."""
+        if self.tally.stopped:
+            return False
+        return bool(self._flying or self._owed or self._waiting) or self._more_comes()
 
     def _more_comes(self) -> bool:
         closed_start = self._plan.schedule is None and self._plan.ramp_s > 0

@@ -16,16 +16,16 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pytest_dsr1.engines.base import EngineResult, Job, Observer, RequestRecord
+from pytest_dsr1.engines.base import EngineResult, Enough, Job, Observer, RequestRecord
 from pytest_dsr1.engines.bench_command import choose_dialect
-from pytest_dsr1.engines.channel import Heard, IterationSample, Listener
+from pytest_dsr1.engines.channel import Heard, IterationSample, Listener, Stopper
 from pytest_dsr1.engines.child import Child, Line
 from pytest_dsr1.engines.dialects import DIALECTS, version_of
 from pytest_dsr1.engines.failures import lost, relevant
-from pytest_dsr1.engines.trtllm_job import STOP, Order
+from pytest_dsr1.engines.trtllm_job import Order
 from pytest_dsr1.engines.trtllm_options import settings, worker_job, write_model
 from pytest_dsr1.environment.preflight import installed_version
 from pytest_dsr1.errors import EngineError
@@ -40,9 +40,6 @@ PATIENCE_S = 30.0
 
 _LOADING = re.compile(r"[Ll]oad|\d+%\|")
 _PREFIX = re.compile(r"^(\[[^\]]*\]\s*)+")
-
-Enough = Callable[[RequestRecord], bool]
-"""Asked after each request whether the measurement has shown what it should."""
 
 
 class TrtllmEngine:
@@ -79,7 +76,7 @@ class TrtllmEngine:
             EngineError: in one sentence, with the log's last relevant lines; nothing is left running.
         """
         with self.open(job, observer) as session:
-            return session.measure()
+            return session.measure(job.enough)
 
     @contextlib.contextmanager
     def open(self, job: Job, observer: Observer) -> Iterator[Session]:
@@ -124,7 +121,7 @@ class Session:
         self._listener, self._child, self._version = listener, child, version
         self._measured = 0
 
-    def measure(self, enough: Enough = lambda _: False) -> EngineResult:
+    def measure(self, enough: Enough | None = None) -> EngineResult:
         """Send all requests once; warm up before the first time.
 
         Args:
@@ -137,19 +134,17 @@ class Session:
         load = self._listener.job.scenario.load
         warmup_requests = 0 if self._measured else load.warmup_requests
         self._measured += 1
-        stopping = False
 
-        def ended(record: RequestRecord) -> None:
-            nonlocal stopping
+        def over(record: RequestRecord) -> bool:
             # After a failed request there is no measurement, and GPU time is dear.
-            if not stopping and (record.error or enough(record)):
-                stopping = True
-                self._child.send(STOP)
+            return record.error is not None or (enough is not None and enough(record))
 
+        stopper = Stopper(self._child, over)
         self._child.send(Order(load.concurrency, warmup_requests).line())
-        return self._result(self._listener.listen(self._child, ended))
+        heard = self._listener.listen(self._child, stopper)
+        return self._result(heard, told_to_stop=stopper.told)
 
-    def _result(self, heard: Heard) -> EngineResult:
+    def _result(self, heard: Heard, *, told_to_stop: bool) -> EngineResult:
         listener, job = self._listener, self._listener.job
         records, wanted = heard.records, job.workload.requests
         if failed := [record for record in records if record.error]:
@@ -157,10 +152,9 @@ class Session:
                 f"TensorRT-LLM failed {len(failed)} of {len(records)} requests; the first, request "
                 f"{failed[0].id} of the dataset: {failed[0].error}"
             )
-        if not heard.result.stopped and len(records) != wanted:
+        stopped = told_to_stop and len(records) < wanted
+        if len(records) != wanted and not stopped:
             raise listener.failure(f"TensorRT-LLM answered {len(records)} requests, expected {wanted}")
-        if not records:
-            raise listener.failure("the measurement was stopped before any request had ended")
         listener.observer.progress(len(records), sum(record.output_tokens for record in records))
         engine = settings(job.scenario)
         return EngineResult(
@@ -171,17 +165,13 @@ class Session:
             gpus=engine.tp * engine.pp,
             versions=heard.result.versions,
             facts={**heard.result.facts, **self._iterations(heard.iterations)},
-            warnings=(*heard.warnings, *self._warnings(heard)),
+            warnings=(*heard.warnings, *self._warnings()),
             series=heard.series,
+            stopped=stopped,
         )
 
-    def _warnings(self, heard: Heard) -> Iterator[str]:
+    def _warnings(self) -> Iterator[str]:
         job = self._listener.job
-        if heard.result.stopped:
-            yield (
-                f"the measurement was stopped early, after {len(heard.records)} of {job.workload.requests} "
-                "requests"
-            )
         if settings(job.scenario).eos_id >= 0:
             yield "answers end at the end token (engine.eos_id), so output lengths were not checked"
         newest = DIALECTS[-1]

@@ -48,7 +48,10 @@ _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 
 class TrtllmBenchEngine:
-    """Runs one job with ``trtllm-bench throughput``."""
+    """Runs one job with ``trtllm-bench throughput``.
+
+    The command cannot be stopped early and give a report all the same, so ``Job.enough`` is not asked.
+    """
 
     def script(self, job: Job) -> str:
         """The shell script that does the same by hand; its first line says which dialect was used and why.

@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-STOP = "stop"
-"""The line that ends a measurement before all its requests."""
-
 
 @dataclass(frozen=True, slots=True)
 class TrtllmJob:

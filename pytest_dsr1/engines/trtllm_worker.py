@@ -19,20 +19,20 @@ import asyncio
 import contextlib
 import copy
 import json
-import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_dsr1.engines.child import COMMANDS_FD
 from pytest_dsr1.engines.trtllm_fields import nothing_unknown, refusal
-from pytest_dsr1.engines.trtllm_job import STOP, Order, TrtllmJob
+from pytest_dsr1.engines.trtllm_job import Order, TrtllmJob
 from pytest_dsr1.engines.worker import (
+    STOP,
     Events,
     Item,
     WorkerError,
+    commands,
     first_line,
     input_ids,
     read_requests,
@@ -172,7 +172,6 @@ class Server:
             "result",
             versions={"tensorrt_llm": self._version},
             facts={"dialect": self._job.dialect, "llm": {**self._job.arguments, **self._job.options}},
-            stopped=self._requests < len(items),
         )
 
     async def _answers(
@@ -307,18 +306,6 @@ def sample(stats: Any) -> dict[str, Any]:
     }
 
 
-@contextlib.contextmanager
-def _orders() -> Iterator[Any]:
-    """What orders are read from; the processes we start do not inherit it."""
-    descriptor = os.environ.pop(COMMANDS_FD, None)
-    if descriptor is None:
-        yield sys.stdin
-        return
-    os.set_inheritable(int(descriptor), False)
-    with os.fdopen(int(descriptor), "rb", buffering=0) as stream:
-        yield stream
-
-
 async def _serve(server: Server, stream: Any) -> None:
     lines = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -336,10 +323,10 @@ def main(argv: Sequence[str]) -> int:
 
     events = Events.open()
     try:
-        with _orders() as stream:
+        with commands() as stream:
             server = Server(TrtllmJob.load(Path(argv[0])), events)
             try:
-                asyncio.run(_serve(server, stream))
+                asyncio.run(_serve(server, stream or sys.stdin))
             finally:
                 server.shutdown()
     except WorkerError as error:

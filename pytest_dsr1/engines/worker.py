@@ -1,8 +1,9 @@
-"""What the worker programs of the engines share: where their events go, and the requests they read.
+"""What the worker programs of the engines share: where events go, where orders come from, and the requests.
 
 A worker reads a job file and writes events, one JSON object a line, to the descriptor named by the
-environment variable ``DSR1_EVENTS_FD``, or to standard output where that is not set. Only the standard
-library is used.
+environment variable ``DSR1_EVENTS_FD``, or to standard output where that is not set. What it is told comes, a
+line each, from the one named by ``DSR1_COMMANDS_FD``; the line ``stop`` ends a measurement before all its
+requests. Only the standard library is used.
 
 Events (key ``event``; ``time_s`` is ``time.monotonic``):
 
@@ -17,18 +18,22 @@ Events (key ``event``; ``time_s`` is ``time.monotonic``):
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import select
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
-from pytest_dsr1.engines.child import EVENTS_FD
+from pytest_dsr1.engines.child import COMMANDS_FD, EVENTS_FD
 
 PROGRESS_S = 0.2
+STOP = "stop"
+"""The line that ends a measurement before all its requests."""
 
 
 class WorkerError(Exception):
@@ -71,6 +76,35 @@ class Events:
         if now >= self._next_progress_s:
             self._next_progress_s = now + PROGRESS_S
             self.send("progress", requests=requests, output_tokens=output_tokens)
+
+
+@contextlib.contextmanager
+def commands() -> Iterator[BinaryIO | None]:
+    """What the engine tells us, or None by hand; the processes we start do not inherit it."""
+    descriptor = os.environ.pop(COMMANDS_FD, None)
+    if descriptor is None:
+        yield None
+        return
+    os.set_inheritable(int(descriptor), False)
+    with os.fdopen(int(descriptor), "rb", buffering=0) as stream:
+        yield stream
+
+
+class StopLine:
+    """Whether the line ``stop`` has come; the end of the stream says nothing."""
+
+    def __init__(self, stream: BinaryIO | None) -> None:
+        self._stream = stream
+        self._came = b""
+
+    def __call__(self) -> bool:
+        """Look, without waiting."""
+        while self._stream is not None and select.select([self._stream], [], [], 0)[0]:
+            if came := os.read(self._stream.fileno(), 1 << 12):
+                self._came += came
+            else:
+                self._stream = None
+        return STOP.encode() in self._came.split(b"\n")[:-1]
 
 
 def first_line(error: BaseException) -> str:

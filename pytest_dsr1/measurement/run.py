@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_dsr1.engines.base import Engine, EngineResult, Job, Observer, Phase, RequestRecord
+from pytest_dsr1.engines.base import Engine, EngineResult, Enough, Job, Observer, Phase, RequestRecord
+from pytest_dsr1.environment import caches
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.measurement.metrics import combine, from_records, of_scenario
 from pytest_dsr1.measurement.plausibility import suspicions
@@ -107,6 +109,26 @@ def _options(scenario: Scenario) -> dict[str, FactValue]:
     return flat
 
 
+def _environ(scenario: Scenario) -> dict[str, str]:
+    """The engine's environment."""
+    return {**os.environ, **getattr(scenario.engine, "environment", {})}
+
+
+def _of_the_run(
+    result: EngineResult, workload: Workload, before: caches.Snapshot, after: caches.Snapshot
+) -> Iterator[str]:
+    """What a person must know of the run as a whole."""
+    if result.stopped:
+        yield (
+            f"the measurement was stopped early, after {len(result.records)} of {workload.requests} requests"
+        )
+    for folder in dict.fromkeys((*before.too_large, *after.too_large)):
+        yield (
+            f"{folder} holds more than {caches.MOST_ENTRIES:,} files, so nobody can say whether this start "
+            "compiled anything there; delete what is old in it"
+        )
+
+
 def measure(
     scenario: Scenario,
     place: str,
@@ -119,8 +141,22 @@ def measure(
     results: Path,
     watch: Watch,
     saved_in: Callable[[Path], None],
+    enough: Enough | None = None,
 ) -> Measurement:
-    """Run the scenario once and save it; ``saved_in`` is told the folder before anything can fail in it.
+    """Run the scenario once and save it.
+
+    Args:
+        scenario: resolved.
+        place: the scenario's path in test ids.
+        engine: a new one.
+        machine: locked and set up.
+        findings: of the preflight.
+        checkpoint: the model.
+        workload: the requests, all of which are sent.
+        results: the folder of results.
+        watch: makes the observer.
+        saved_in: is told the folder before anything can fail in it.
+        enough: ends the run early (:class:`~pytest_dsr1.engines.base.Job`).
 
     Raises:
         Dsr1Error: the run failed; the result folder says so too.
@@ -134,12 +170,17 @@ def measure(
                 machine.watched(folder.path / "telemetry.jsonl") as watched,
                 watch(expected_s(scenario) or 0.0, machine.now) as watcher,
             ):
-                job = Job(scenario, workload, folder.engine, run_timeout_s(scenario))
+                job = Job(scenario, workload, folder.engine, run_timeout_s(scenario), enough)
+                before = caches.snapshot(_environ(scenario))
                 result = engine.run(job, _Recorder(watcher, folder, machine))
+                after = caches.snapshot(_environ(scenario))
             from_s, to_s = result.measured_from_s, result.measured_to_s
             told = from_records(result.records, result.gpus) | of_scenario(result.records, scenario)
             metrics = combine(result.report, told)
-            doubts = suspicions(scenario, result.report, told, metrics)
+            doubts = (
+                *_of_the_run(result, workload, before, after),
+                *suspicions(scenario, result.report, told, metrics),
+            )
             measurement = Measurement(
                 scenario=scenario,
                 place=place,
@@ -155,6 +196,7 @@ def measure(
                 metrics=metrics,
                 folder=folder.path,
                 gpu_health=machine.summary(from_s, to_s),
+                caches_filled=caches.filled(before, after),
             )
             folder.complete(measurement)
         except Dsr1Error as error:

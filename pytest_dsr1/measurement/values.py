@@ -27,9 +27,11 @@ class Measurement:
         findings: of the preflight, and of the telemetry over the measured time.
         result: what the engine measured.
         telemetry: the GPUs over the run.
-        gpu_health: summary of the telemetry over the measured time; JSON values.
         metrics: by name, in the order of their declaration.
         folder: where it is saved.
+        gpu_health: summary of the telemetry over the measured time; JSON values.
+        caches_filled: folders of compile caches in which this start put compiled code; it then is not like
+            the starts after it.
     """
 
     scenario: Scenario
@@ -44,6 +46,7 @@ class Measurement:
     metrics: Mapping[str, MetricValue]
     folder: Path
     gpu_health: Mapping[str, object] = field(default_factory=dict)
+    caches_filled: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:

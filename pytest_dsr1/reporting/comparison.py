@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pytest_dsr1.fixtures import Outcome
+from pytest_dsr1.session import Outcome
 
 _MISSING = "not recorded"
 

@@ -59,5 +59,13 @@ def progress(
 ) -> AbstractContextManager[Observer]:
     """Shows how far a run is."""
     terminal, write = _writer(config)
-    requests = scenario.load.num_requests
-    return Progress(scenario.name, requests, expected_s, write, terminal=terminal, gpus=gpus)
+    load = scenario.load
+    return Progress(
+        scenario.name,
+        load.num_requests,
+        expected_s,
+        write,
+        terminal=terminal,
+        gpus=gpus,
+        duration_s=load.duration_s,
+    )

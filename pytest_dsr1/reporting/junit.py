@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_dsr1.fixtures import Outcome
 from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.session import Outcome
 from pytest_dsr1.verdict.words import Word
 
 

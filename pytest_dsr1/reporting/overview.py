@@ -6,10 +6,10 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pytest_dsr1.fixtures import Outcome
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.session import Outcome
 from pytest_dsr1.verdict.targets import number
 from pytest_dsr1.verdict.words import Verdict, Word
 

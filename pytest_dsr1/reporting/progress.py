@@ -68,6 +68,7 @@ class Progress:
         write: takes a whole line of text, without an end.
         terminal: rewrite one line, or write a new line on each change of phase and every 30 s.
         gpus: what the GPUs are doing now, such as ``612 W 1980 MHz``; empty on the CPU.
+        duration_s: how long requests are sent at most; None for no limit.
     """
 
     def __init__(
@@ -79,8 +80,10 @@ class Progress:
         *,
         terminal: bool,
         gpus: Callable[[], str] = str,
+        duration_s: float | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._duration_s = duration_s
         self._name, self._requests, self._expected_s = name, requests, expected_s
         self._write, self._terminal, self.gpus, self._now = write, terminal, gpus, now
         self._phase: Phase = "starting"
@@ -146,6 +149,8 @@ class Progress:
             if self._phase == "measuring":
                 share = self._done[0] / self._requests
                 left_s = elapsed_s * (1 - share) / share if share > 0.05 else self._expected_s - elapsed_s
+                if self._duration_s is not None:
+                    left_s = min(left_s, self._duration_s - elapsed_s)
                 if left_s > 0:
                     parts.append(f"about {clock(left_s)} left")
             elif self._detail:

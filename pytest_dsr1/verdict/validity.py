@@ -22,10 +22,12 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
         )
     elif (
         result.records
-        and len(result.records) != scenario.load.num_requests
+        and len(result.records) != measurement.workload.requests
         and scenario.load.duration_s is None
+        and not result.stopped
     ):
-        reasons.append(f"{len(result.records)} requests ended, {scenario.load.num_requests} were asked for")
+        asked = measurement.workload.requests
+        reasons.append(f"{len(result.records)} requests ended, {asked} were asked for")
     broken = [name for name, m in measurement.metrics.items() if not 0 < m.value < float("inf")]
     if broken:
         reasons.append(f"not finite positive numbers: {', '.join(broken)}")

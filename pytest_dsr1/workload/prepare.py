@@ -65,6 +65,23 @@ def prepare(
     )
 
 
+def first(workload: Workload, requests: int) -> Workload:
+    """The same file, of which only the first ``requests`` lines are sent; its content key stays the whole's.
+
+    Raises:
+        InvalidRunError: the workload has fewer, or its file is not usable any more.
+    """
+    if requests == workload.requests:
+        return workload
+    if requests > workload.requests:
+        raise InvalidRunError(
+            f"{workload.path}: {requests:,} requests are to be sent, and the workload has "
+            f"{workload.requests:,}; raise load.num_requests to at least {requests}"
+        )
+    prefix = inspect_dataset(workload.path, requests)
+    return replace(prefix, sha256=workload.sha256, synthetic=workload.synthetic, warnings=workload.warnings)
+
+
 def cache_folder(environ: Mapping[str, str]) -> Path:
     """``pytest-dsr1`` in ``XDG_CACHE_HOME``, or in the platform's cache folder of the user."""
     from platformdirs import user_cache_path

@@ -17,7 +17,8 @@ class Workload:
         path: a JSONL file in trtllm-bench's format; request order is file order.
         requests: how many of its lines are measured.
         sha256: of the bytes of those lines (where the file has no more than them, what ``sha256sum`` prints);
-            of synthetic ones, of everything that determines those bytes.
+            of synthetic ones, of everything that determines those bytes; of a workload cut by
+            :func:`~pytest_dsr1.workload.prepare.first`, that of the whole one.
         synthetic: whether the tokens are random.
         mean_input: and ``max_input`` are None where the file holds text, whose length only a tokenizer knows.
         warnings: sentences a person must see beside the verdict.

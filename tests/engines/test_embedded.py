@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -200,6 +201,34 @@ def test_an_event_that_is_none(tmp_path: Path, line: str) -> None:
 
 def test_missing_requests(tmp_path: Path) -> None:
     message = failure('record(0, 1.0, 2.0); send("result", versions={}, facts={})', make_job(tmp_path))
+    assert "small: the embedded engine answered 1 requests, expected 4\n" in message
+
+
+def test_a_run_that_has_shown_enough_is_stopped(tmp_path: Path) -> None:
+    """The worker ends when it is told to, and never by itself."""
+    program = """
+record(0, 10.0, 12.0)
+record(1, 10.0, 12.5)
+assert os.fdopen(int(os.environ["DSR1_COMMANDS_FD"])).readline() == "stop\\n"
+send("result", versions={}, facts={})
+"""
+    job = replace(make_job(tmp_path), enough=lambda record: record.id == 1)
+    result = engine(program).run(job, Watcher())
+    assert result.stopped
+    assert [record.id for record in result.records] == [0, 1]
+    assert (result.measured_from_s, result.measured_to_s) == (10.0, 12.5)
+    assert not Path(f"/proc/{(job.artefacts / 'pid').read_text()}").exists()
+
+
+def test_enough_at_the_last_request_is_a_whole_run(tmp_path: Path) -> None:
+    program = FOUR_RECORDS + 'send("result", versions={}, facts={})'
+    result = engine(program).run(replace(make_job(tmp_path), enough=lambda r: r.id == 3), Watcher())
+    assert (len(result.records), result.stopped) == (4, False)
+
+
+def test_requests_that_are_lost_are_no_early_stop(tmp_path: Path) -> None:
+    job = replace(make_job(tmp_path), enough=lambda _: False)
+    message = failure('record(0, 1.0, 2.0); send("result", versions={}, facts={})', job)
     assert "small: the embedded engine answered 1 requests, expected 4\n" in message
 
 

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pytest_dsr1.engines import embedded_worker
@@ -23,7 +24,7 @@ from pytest_dsr1.engines.base import EngineResult, Job, Observer, Phase, Request
 from pytest_dsr1.engines.embedded import TransformersEngine
 from pytest_dsr1.engines.embedded_job import WorkerJob
 from pytest_dsr1.engines.embedded_model import parameter_count, resolve_config
-from pytest_dsr1.engines.worker import WorkerError
+from pytest_dsr1.engines.worker import Events, WorkerError
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.workload.values import Workload
 from tests.builders import scenario
@@ -206,6 +207,54 @@ def test_events_go_to_standard_output_by_hand(
     event = last_event(replace(job, num_requests=1, threads=1), tmp_path, capsys)
     assert event["event"] == "result"
     assert event["facts"]["threads"] == 1
+
+
+@pytest.mark.parametrize(("looks", "ended"), [(1, 0), (2, 0), (3, 4), (5, 8), (6, 10)])
+def test_told_to_stop_it_gives_the_batch_under_way_up(
+    looks: int, ended: int, job: WorkerJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It looks before each of three batches, and in the first and the third when some answers have ended."""
+    looked: list[None] = []
+
+    def told() -> bool:
+        looked.append(None)
+        return len(looked) >= looks
+
+    embedded_worker.Run(job, Events(sys.stdout), told).run()
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    ids = [event["record"]["id"] for event in events if event["event"] == "record"]
+    assert ids == list(range(ended))
+    assert events[-1]["event"] == "result"
+
+
+def test_a_real_run_that_has_shown_enough_is_stopped(tmp_path: Path) -> None:
+    """The second batch alone would exceed the limit of the run."""
+    path = tmp_path / "dataset.jsonl"
+    rows = [{"task_id": i, "input_ids": [1, 2, 3], "output_tokens": 2 if i < 4 else 50_000} for i in range(8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (tmp_path / "engine").mkdir()
+    whole = make_job(path, tmp_path / "engine")
+    job = replace(
+        whole,
+        scenario=whole.scenario.model_copy(
+            update={"load": scenario(load={"concurrency": 4, "num_requests": 8}).load}
+        ),
+        workload=replace(whole.workload, requests=8),
+        enough=lambda record: record.id == 3,
+    )
+    result = TransformersEngine().run(job, Phases())
+    assert result.stopped
+    assert [record.id for record in result.records] == [0, 1, 2, 3]
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_only_the_first_requests_of_a_longer_file_are_sent(
+    job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace(job, num_requests=3).save(tmp_path / "job.json")
+    assert embedded_worker.main([str(tmp_path / "job.json")]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["record"]["id"] for event in events if event["event"] == "record"] == [0, 1, 2]
 
 
 def test_bad_fields_are_all_named(job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,21 @@ def test_no_server_stays_after_a_request_failed(tmp_path: Path, bench: Bench) ->
     assert [r.error is None for r in sorted(result.records, key=lambda r: r.id)] == [False, True, True, True]
     assert not bench.kept
     assert not psutil.pid_exists(bench.pid())
+
+
+def test_no_server_stays_after_a_run_was_stopped(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    of = started(load={"concurrency": 1, "num_requests": 50})
+    job = replace(make_job(tmp_path / "first", of), enough=lambda _: True)
+    assert OpenAiEngine(bench.kept).run(job, Watcher()).stopped
+    assert not bench.kept
+    assert not psutil.pid_exists(bench.pid())
+
+
+def test_a_server_that_runs_already_was_not_started(tmp_path: Path) -> None:
+    with serving(lambda _: GOOD) as port:
+        result = OpenAiEngine().run(make_job(tmp_path, served(port)), Watcher())
+    assert result.facts["server_started"] is False
 
 
 @pytest.mark.parametrize(

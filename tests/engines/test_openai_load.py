@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,72 @@ def test_duration_ends_an_open_loop(tmp_path: Path) -> None:
     assert sorted(r.id for r in result.records) == list(range(len(result.records)))
     # That of 0.5 s is due when the time is up; a client that was held up sends fewer, never more.
     assert 1 <= len(result.records) <= 5
+
+
+def test_what_waits_when_the_duration_is_over_is_never_sent(tmp_path: Path) -> None:
+    server = Server(held=1, after_s=1.0)
+    load = {
+        "concurrency": 1,
+        "num_requests": 4,
+        "duration_s": 0.5,
+        "arrival": {"type": "constant", "rate_req_s": 1000.0},
+    }
+    result, _ = measured(tmp_path, server, load)
+    assert list(server.came_s) == [0]
+    assert [r.id for r in result.records] == [0]
+    assert result.warnings[1:] == (
+        "3 of them still waited after load.duration_s and were never sent: they are in no figure of this "
+        "measurement",
+    )
+
+
+@pytest.mark.parametrize("arrival", [None, {"type": "constant", "rate_req_s": 1000.0}])
+def test_a_run_that_has_shown_enough_is_stopped(arrival: dict[str, Any] | None, tmp_path: Path) -> None:
+    """The requests after the third are never answered; their streams are given up, and no more are sent."""
+    asked: list[int] = []
+    left = threading.Semaphore(0)
+
+    def answer(body: dict[str, Any]) -> Iterator[bytes | str]:
+        asked.append(body["prompt"][0])
+        if asked[-1] < 3:
+            yield GOOD
+            return
+        try:
+            yield GOOD[:-40]
+            yield "hang"
+        finally:
+            left.release()
+
+    watcher = Watcher()
+    with serving(answer) as port:
+        of = served(port, {"concurrency": 2, "num_requests": 50, "arrival": arrival, "tolerated_failures": 0})
+        job = replace(make_job(tmp_path, of), enough=lambda record: record.id == 2)
+        result = OpenAiEngine().run(job, watcher)
+        for _ in asked[3:]:
+            assert left.acquire(timeout=30), "nobody closed the connection"
+    assert result.stopped
+    assert sorted(r.id for r in result.records) == sorted(r.id for r in watcher.records) == [0, 1, 2]
+    assert [r.error for r in result.records] == [None] * 3
+    assert len(asked) <= 5
+
+
+def test_enough_at_the_last_request_is_a_whole_run(tmp_path: Path) -> None:
+    with serving(lambda _: GOOD) as port:
+        of = served(port, {"concurrency": 1, "tolerated_failures": 0})
+        result = OpenAiEngine().run(replace(make_job(tmp_path, of), enough=lambda r: r.id == 3), Watcher())
+    assert (len(result.records), result.stopped) == (4, False)
+
+
+@pytest.mark.parametrize("arrival", [None, {"type": "constant", "rate_req_s": 1000.0}])
+def test_only_the_first_requests_of_a_longer_file_are_sent(
+    arrival: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    server = Server()
+    with serving(server.answer) as port:
+        job = make_job(tmp_path, served(port, {"concurrency": 2, "num_requests": 8, "arrival": arrival}))
+        job = replace(job, workload=replace(job.workload, requests=3))
+        result = OpenAiEngine().run(job, Watcher())
+    assert sorted(server.came_s) == sorted(r.id for r in result.records) == [0, 1, 2]
 
 
 def test_open_loop_keeps_its_schedule_whatever_the_server_does(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_dsr1.engines.base import EngineResult, Job, Observer, Phase, RequestRecord
+from pytest_dsr1.engines.base import EngineResult, Enough, Job, Observer, Phase, RequestRecord
 from pytest_dsr1.engines.trtllm import TrtllmEngine
 from pytest_dsr1.errors import Dsr1Error, EngineError
 from pytest_dsr1.measurement.metrics import from_records
@@ -234,9 +234,55 @@ def test_a_judge_ends_a_measurement_early_and_the_next_is_whole(api: Api) -> Non
         early = session.measure(lambda record: record.id in {0, 1})
         whole = session.measure()
     assert 1 <= len(early.records) < 6
-    assert early.warnings == (f"the measurement was stopped early, after {len(early.records)} of 6 requests",)
+    assert early.stopped
+    assert early.warnings == ()
     assert len(whole.records) == 6
+    assert not whole.stopped
     assert whole.warnings == ()
+
+
+def test_a_job_says_when_it_is_enough(api: Api) -> None:
+    api.installed("1.2.1").monkeypatch.setenv("DSR1_STANDIN_STEP_S", "0.005")
+    job = replace(api.job(), enough=lambda record: record.id in {0, 1})
+    result = TrtllmEngine().run(job, api.watcher)
+    assert result.stopped
+    assert 1 <= len(result.records) < 6
+    assert sorted(api.watcher.ids) == sorted(record.id for record in result.records)
+
+
+def test_enough_at_the_last_request_is_a_whole_run(api: Api) -> None:
+    done: list[int] = []
+
+    def all_six(record: RequestRecord) -> bool:
+        done.append(record.id)
+        return len(done) == 6
+
+    result = TrtllmEngine().run(replace(api.installed("1.2.1").job(), enough=all_six), api.watcher)
+    assert (len(result.records), result.stopped) == (6, False)
+
+
+def test_only_the_first_requests_of_a_longer_file_are_sent(api: Api) -> None:
+    job = api.installed("1.2.1").job()
+    result = TrtllmEngine().run(replace(job, workload=replace(job.workload, requests=3)), api.watcher)
+    assert sorted(record.id for record in result.records) == [0, 1, 2]
+
+
+LOSES = """
+import json, os, sys
+events, orders = os.fdopen(int(os.environ["DSR1_EVENTS_FD"]), "w"), os.fdopen(int(os.environ["DSR1_COMMANDS_FD"]))
+orders.readline()
+for id in 0, 1:
+    record = dict(id=id, submitted_s=1.0, first_token_s=None, last_token_s=2.0, input_tokens=8, output_tokens=16)
+    events.write(json.dumps({"event": "record", "record": record}) + "\\n")
+events.write(json.dumps({"event": "result", "versions": {}, "facts": {}}) + "\\n")
+"""
+
+
+@pytest.mark.parametrize("enough", [None, lambda _: False])
+def test_requests_that_are_lost_are_no_early_stop(api: Api, enough: Enough | None) -> None:
+    job = replace(api.installed("1.2.1").job(), enough=enough)
+    with pytest.raises(EngineError, match="small: TensorRT-LLM answered 2 requests, expected 6\n"):
+        TrtllmEngine([sys.executable, "-c", LOSES]).run(job, api.watcher)
 
 
 def test_the_model_is_asked_for_as_trtllm_bench_does(api: Api) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -434,3 +435,16 @@ def test_script_without_tensorrt_llm(bench: Bench, tmp_path: Path) -> None:
     script = TrtllmBenchEngine().script(bench.job(llm_api=MTP))
     assert script.splitlines()[0] == "# newest known dialect 1.3: tensorrt_llm is not installed"
     assert "  max_draft_len: 3" in script
+
+
+def test_only_the_first_requests_of_a_longer_file_are_sent(bench: Bench) -> None:
+    """trtllm-bench cannot be stopped, so nobody asks whether it is enough."""
+
+    def never_asked(_: object) -> bool:
+        raise AssertionError
+
+    job = replace(bench.installed("1.2.1").job(requests=2), enough=never_asked)
+    result = TrtllmBenchEngine().run(job, bench.watcher)
+    assert len(job.workload.path.read_text().splitlines()) == 4
+    assert len(result.records) == 2
+    assert not result.stopped

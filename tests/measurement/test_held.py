@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
+from pytest_dsr1.engines.base import EngineResult
 from pytest_dsr1.engines.openai import OpenAiEngine
 from pytest_dsr1.environment.machine import Machine
 from pytest_dsr1.measurement import held as module
@@ -39,12 +40,13 @@ class Story:
     def machine(self, of: Scenario) -> Machine:
         return self.held.machine(of, "check", {}, print)
 
-    def measure(self, of: Scenario) -> None:
+    def measure(self, of: Scenario) -> EngineResult:
         folder = self.folder / of.name
         folder.mkdir()
-        OpenAiEngine(self.held.server).run(make_job(folder, of), Watcher())
+        result = OpenAiEngine(self.held.server).run(make_job(folder, of), Watcher())
         written = folder / "engine" / "pid"
         self.pid = int(written.read_text()) if written.exists() else self.pid
+        return result
 
 
 @pytest.fixture
@@ -73,6 +75,35 @@ def test_machine_stays_locked_as_long_as_its_server_lives(story: Story) -> None:
     story.measure(third)
     story.held.release()
     assert story.events == ["locked for first", "unlocked", "locked for third", "unlocked"]
+
+
+def test_each_run_on_one_machine_can_have_a_server_of_its_own(story: Story) -> None:
+    of = started()
+    story.machine(of)
+    starts = []
+    for name in ("first", "second"):
+        result = story.measure(started(name))
+        starts.append((story.pid, result.facts["server_started"], result.facts["url"]))
+        assert psutil.pid_exists(story.pid)
+        story.held.server.end()
+        assert not psutil.pid_exists(story.pid)
+    (first, *_), (second, *_) = starts
+    assert first != second
+    assert [started for _, started, _ in starts] == [True, True]
+    assert story.events == ["locked for first"], "the machine stays locked and set up between them"
+    story.held.scenario_ended()
+    assert story.events == ["locked for first", "unlocked"]
+
+
+def test_after_a_release_there_is_a_new_machine_and_a_new_server(story: Story) -> None:
+    pids = []
+    for name in ("first", "second"):
+        story.machine(started(name))
+        assert story.measure(started(name)).facts["server_started"] is True
+        pids.append(story.pid)
+        story.held.release()
+    assert pids[0] != pids[1]
+    assert story.events == ["locked for first", "unlocked", "locked for second", "unlocked"]
 
 
 def test_machine_without_a_server_is_given_back_at_once(story: Story) -> None:

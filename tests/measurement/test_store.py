@@ -38,6 +38,24 @@ def test_a_measurement_comes_back_as_it_was(tmp_path: Path) -> None:
     assert folder.path == tmp_path / "small" / "20261123T200512Z"
 
 
+def test_a_stopped_start_that_filled_caches_comes_back_as_it_was(tmp_path: Path) -> None:
+    with create(tmp_path) as folder:
+        whole = measurement(folder.path, caches_filled=("/root/.triton/cache",))
+        written = replace(whole, result=replace(whole.result, stopped=True))
+        folder.complete(written)
+    assert load(folder.path) == written
+
+
+def test_a_result_from_before_these_were_told_is_loaded(tmp_path: Path) -> None:
+    path = saved(tmp_path) / "measurement.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    del document["measurement"]["caches_filled"], document["measurement"]["result"]["stopped"]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    old = load(path.parent)
+    assert (old.caches_filled, old.result.stopped) == ((), False)
+    assert old == measurement(path.parent)
+
+
 def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
     with create(tmp_path) as first, create(tmp_path) as second:
         assert (first.path.name, second.path.name) == ("20261123T200512Z", "20261123T200512Z-2")

@@ -10,12 +10,12 @@ import pytest
 
 from pytest_dsr1.environment.values import Finding
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.fixtures import Outcome
 from pytest_dsr1.reporting.comparison import differences
 from pytest_dsr1.reporting.junit import properties
 from pytest_dsr1.reporting.overview import overview
 from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.model import Target
+from pytest_dsr1.session import Outcome
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.words import Word
 from tests.builders import measurement, scenario

@@ -41,6 +41,18 @@ def test_the_line_says_phase_requests_rate_gpus_and_time_left() -> None:
     assert progress.line() == expected
 
 
+def test_requests_are_sent_no_longer_than_the_duration() -> None:
+    now = Clock()
+    progress = Progress("alpha", 100, 60.0, list[str]().append, terminal=False, duration_s=30.0, now=now)
+    progress.phase("measuring")
+    assert progress.line().endswith("0:00  about 0:30 left")
+    now.now_s += 10
+    progress.progress(10, 1000)
+    assert progress.line().endswith("0:10  about 0:20 left")
+    now.now_s += 25
+    assert progress.line().endswith("0:35"), "what is in flight ends when it ends"
+
+
 def test_the_rate_is_that_of_the_last_ten_seconds() -> None:
     now = Clock()
     progress = make([], now)

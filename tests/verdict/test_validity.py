@@ -38,6 +38,25 @@ def test_each_reason_is_said(changes: dict[str, Any], reason: str) -> None:
     assert invalid_reasons(measurement(**changes)) == (reason,)
 
 
+def test_a_run_that_was_stopped_on_purpose_is_valid() -> None:
+    run = measurement(records=records(3))
+    assert invalid_reasons(replace(run, result=replace(run.result, stopped=True))) == ()
+
+
+def test_a_run_that_was_stopped_still_fails_by_its_requests() -> None:
+    run = measurement(records=(replace(records()[0], error="server said 500"), records()[1]))
+    stopped = replace(run, result=replace(run.result, stopped=True))
+    assert invalid_reasons(stopped) == ("1 of 2 requests failed, the first: server said 500",)
+
+
+def test_a_workload_that_was_cut_is_asked_for_no_more() -> None:
+    run = measurement(records=records(2))
+    cut = replace(run, workload=replace(run.workload, requests=2))
+    assert invalid_reasons(cut) == ()
+    lost = replace(cut, result=replace(run.result, records=records(1)))
+    assert invalid_reasons(lost) == ("1 requests ended, 2 were asked for",)
+
+
 def test_warnings_do_not_condemn_but_are_kept() -> None:
     run = measurement(findings=(Finding("warning", "GPU 0 persistence mode", "is off"),))
     assert invalid_reasons(run) == ()

@@ -10,7 +10,7 @@ import pytest
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.scenario.model import Dataset, Load, Normal
 from pytest_dsr1.workload.dataset import inspect_dataset
-from pytest_dsr1.workload.prepare import cache_folder, prepare
+from pytest_dsr1.workload.prepare import cache_folder, first, prepare
 from pytest_dsr1.workload.synthetic import content_key, write_synthetic
 
 DATASET = Dataset(input_tokens=Normal(mean=50, stdev=9.0), output_tokens=30)
@@ -125,6 +125,36 @@ def test_folder_in_the_place_of_the_entry(environ: dict[str, str]) -> None:
     path.mkdir()
     with pytest.raises(InvalidRunError, match=r"cannot be written to .*: Is a directory; make room"):
         prepare(DATASET, LOAD, environ=environ)
+
+
+def test_the_first_requests_of_a_workload(tmp_path: Path) -> None:
+    path = tmp_path / "real.jsonl"
+    rows = [(2, 10), (4, 30), (9, 90)]
+    lines = [
+        f'{{"task_id":{i},"input_ids":{[7] * tokens},"output_tokens":{out}}}\n'
+        for i, (tokens, out) in enumerate(rows)
+    ]
+    path.write_text("".join(lines), encoding="utf-8")
+    dataset = Dataset(path=os.fspath(path), input_tokens=1024, output_tokens=30)
+    whole = prepare(dataset, Load(concurrency=1, num_requests=3), environ={})
+    cut = first(whole, 2)
+    assert (cut.path, cut.requests) == (path, 2)
+    assert (cut.mean_input, cut.max_input, cut.mean_output, cut.max_output) == (3.0, 4, 20.0, 30)
+    assert (cut.sha256, cut.warnings, cut.synthetic) == (whole.sha256, whole.warnings, False)
+    assert len(cut.warnings) == 2
+    assert first(whole, 3) is whole
+    with pytest.raises(InvalidRunError) as caught:
+        first(cut, 3)
+    assert str(caught.value) == (
+        f"{path}: 3 requests are to be sent, and the workload has 2; raise load.num_requests to at least 3"
+    )
+
+
+def test_the_first_requests_of_a_synthetic_workload(environ: dict[str, str]) -> None:
+    whole = prepare(DATASET, LOAD, environ=environ)
+    cut = first(whole, 8)
+    assert (cut.requests, cut.synthetic, cut.sha256, cut.path) == (8, True, whole.sha256, whole.path)
+    assert cut.total_output == 8 * 30
 
 
 def test_cache_folder_of_the_user() -> None:

@@ -1,0 +1,127 @@
+"""A simulated fleet: engine starts on several nodes over many days, throttled now and then.
+
+The model is fixed by the numbers below and is the same for the gate's own tests and for every rule it is
+compared with. All figures are natural logarithms of a rate; arrays have a row a simulated gate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+STARTUP_S = 300.0
+FULL_S = 600.0
+"""The measured time of a full-length run."""
+SEEN = 0.9
+"""The share of throttled runs that telemetry sees."""
+NODES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What runs differ by; percentages of the rate.
+
+    Attributes:
+        noise: standard deviation between engine starts on one node and day.
+        node: standard deviation between nodes.
+        throttled: share of runs that lose 3 to 15%, half of them for 20 to 60% of the run only.
+        drift: standard deviation of a day's step of the random walk that all runs share.
+        window: coefficient of variation of the rate in windows of 1 s.
+        correlation: of neighbouring windows.
+    """
+
+    noise: float
+    node: float
+    throttled: float
+    drift: float
+    window: float
+    correlation: float
+
+    @property
+    def within_variance_s(self) -> float:
+        """Variance of a run's mean times its measured seconds (AR(1) windows)."""
+        inflation = (1 + self.correlation) / (1 - self.correlation)
+        return (self.window / 100) ** 2 * inflation
+
+
+WORLDS = {
+    world.noise: world
+    for world in (
+        World(0.2, 0.1, 0.003, 0.01, 0.5, 0.5),
+        World(0.5, 0.2, 0.005, 0.02, 1.0, 0.5),
+        World(1.0, 0.5, 0.010, 0.05, 3.0, 0.7),
+        World(2.0, 1.0, 0.020, 0.10, 5.0, 0.9),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Engine starts.
+
+    Attributes:
+        figures: of each run that telemetry let pass.
+        starts: engine starts that each took: 1, and one more for each that was seen to be throttled.
+    """
+
+    figures: Array
+    starts: Array
+
+
+class Fleet:
+    """Draws runs of so many gates, each on a node of its own choice.
+
+    Args:
+        world: what the runs differ by.
+        gates: how many gates are simulated at once.
+        seed: of the random numbers.
+    """
+
+    def __init__(self, world: World, gates: int, seed: int) -> None:
+        self.world = world
+        self.gates = gates
+        self._random = np.random.default_rng(seed)
+        self._level = np.zeros(gates)
+        self._nodes = self._random.normal(0, world.node / 100, (gates, NODES))
+        self.node = self._random.integers(0, NODES, gates)
+
+    def days_pass(self, days: float) -> None:
+        """The level that all runs of a gate share takes its random walk."""
+        self._level = self._level + self._random.normal(0, self.world.drift / 100 * days**0.5, self.gates)
+
+    def runs(self, count: int, measured_s: Array | float, *, any_node: bool = False) -> Runs:
+        """So many engine starts of each gate today, each measured for so long."""
+        shape = (self.gates, count)
+        throttled = self._throttled(shape)
+        seen = (throttled > 0) & (self._random.random(shape) < SEEN)
+        again = np.where(self._random.random(shape) < SEEN, 0.0, self._throttled(shape))
+        within = np.sqrt(self.world.within_variance_s / np.broadcast_to(measured_s, (self.gates,)))
+        random = self._random.normal(0, 1, (2, *shape))
+        figures = random[0] * self.world.noise / 100 + random[1] * within[:, None]
+        figures += np.log1p(-np.where(seen, again, throttled)) + self._level[:, None]
+        node = self._random.integers(0, NODES, shape) if any_node else self.node[:, None]
+        figures += np.take_along_axis(self._nodes, np.broadcast_to(node, shape), axis=1)
+        return Runs(figures, np.where(seen, 2.0, 1.0))
+
+    def history(self, days: int, measured_s: Array | float, *, any_node: bool = False) -> Runs:
+        """One run a day, the last one yesterday."""
+        parts = []
+        for _ in range(days):
+            parts.append(self.runs(1, measured_s, any_node=any_node))
+            self.days_pass(1)
+        return Runs(np.hstack([p.figures for p in parts]), np.hstack([p.starts for p in parts]))
+
+    def squared_errors(self, count: int, measured_s: float) -> Array:
+        """What 10 batch means say of each run's squared standard error: chi-squared with 9 degrees."""
+        draws = self._random.chisquare(9, (self.gates, count)) / 9
+        return draws * self.world.within_variance_s / measured_s
+
+    def _throttled(self, shape: tuple[int, int]) -> Array:
+        """What each run loses; 0 for most."""
+        lost = self._random.uniform(0.03, 0.15, shape)
+        part = np.where(self._random.random(shape) < 0.5, self._random.uniform(0.2, 0.6, shape), 1.0)
+        return np.where(self._random.random(shape) < self.world.throttled, lost * part, 0.0)

@@ -1,0 +1,101 @@
+"""What the plugin and the fixtures share during one pytest session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from pytest_dsr1.errors import Dsr1Error
+
+if TYPE_CHECKING:
+    from pytest_dsr1.engines.base import Observer
+    from pytest_dsr1.environment.values import Finding, SetupMode
+    from pytest_dsr1.measurement.values import Measurement
+    from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.scenario.model import Scenario
+    from pytest_dsr1.verdict.words import Verdict, Word
+
+
+_OF_THE_MACHINE = ("GPU", "NVIDIA driver", "CUDA_VISIBLE_DEVICES")
+"""How findings begin that ``--dsr1-allow-mismatch`` helps with; with missing software it does not."""
+_ALLOW = "--dsr1-allow-mismatch runs all the same and keeps this as a warning"
+
+
+@dataclass
+class Outcome:
+    """What became of one scenario in this run.
+
+    Attributes:
+        loaded: the scenario.
+        findings: of the preflight.
+        measurement: None until it was measured, or when it failed.
+        error: why there is none; raised again in every test that asks for it.
+        folder: where the run is saved, also when it failed.
+        verdicts: one a judged target.
+        benchmarked: its measurement was given to pytest-benchmark.
+    """
+
+    loaded: LoadedScenario
+    place: str
+    findings: tuple[Finding, ...] = ()
+    measurement: Measurement | None = None
+    error: Dsr1Error | None = None
+    folder: Path | None = None
+    verdicts: list[Verdict] = field(default_factory=list)
+    benchmarked: bool = False
+
+    @property
+    def problem(self) -> str | None:
+        """Why the scenario cannot be judged: the failed measurement, or what the preflight found."""
+        if self.error is not None:
+            return str(self.error)
+        mismatches = [f"{f.subject}: {f.message}" for f in self.findings if f.severity == "mismatch"]
+        if not mismatches or self.measurement is not None:
+            return None
+        hardware = any(line.startswith(_OF_THE_MACHINE) for line in mismatches)
+        return listed("this machine cannot run the scenario", mismatches, _ALLOW if hardware else "")
+
+
+Watch = Callable[["Scenario", float, Callable[[], str]], AbstractContextManager["Observer"]]
+"""Makes the observer of one run: from the scenario, its expected duration in s, and what the GPUs do now."""
+
+
+@dataclass
+class Session:
+    """What the plugin and the fixtures share: options, outcomes, and the word of each test."""
+
+    watch: Watch
+    count: Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+    tell: Callable[[str], None]
+    results: Path
+    replay: Path | None
+    gpu_setup: SetupMode
+    allow_mismatch: bool
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    words: dict[str, Word] = field(default_factory=dict)
+    compared: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+SESSION = pytest.StashKey[Session]()
+
+
+def fail_setup(error: Dsr1Error, word: Word | None = None) -> NoReturn:
+    """End a fixture: pytest shows the sentence, without a traceback, as an error of set-up.
+
+    The word of the verdict, by default INVALID, travels with the exception: for exit status and JUnit.
+    """
+    from pytest_dsr1.verdict.words import Word
+
+    failure = pytest.fail.Exception(str(error), pytrace=False)
+    failure.dsr1_word = word or Word.INVALID  # type: ignore[attr-defined]
+    raise failure from None
+
+
+def listed(head: str, lines: Iterable[str], tail: str = "") -> str:
+    """A sentence with a list below it."""
+    return "\n".join([f"{head}:", *(f"  {line}" for line in lines), *([tail] if tail else [])])

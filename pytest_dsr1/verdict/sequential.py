@@ -1,0 +1,110 @@
+"""Group-sequential boundaries: how far a statistic must go at each look, so that looking often is honest.
+
+A test looks at its evidence after each run. The error it may make is spent over the looks as a function of
+the information that has come in (Lan and DeMets, Biometrika 1983); each look's boundary is what spends its
+share, found by the recursion of Armitage, McPherson and Rowe (JRSS A 1969) over the density of the paths that
+have not stopped yet. On the scale B = Z * sqrt(t), t being the share of the final information, the increments
+of that process are independent and normal with variance dt and mean drift * dt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+Array = NDArray[np.float64]
+
+_NODES_A_SD = 3
+"""Points of the Gauss-Legendre rule for each standard deviation of a step: errors are below 1e-8."""
+_FAR = 9.0
+"""Standard deviations beyond which a density is nothing."""
+
+
+def hwang_shih_decani(total: float, gamma: float) -> Callable[[float], float]:
+    """The spending function of Hwang, Shih and DeCani (Statistics in Medicine 1990).
+
+    Args:
+        total: the error that is spent when all information is in.
+        gamma: negative spends late, positive early; not 0.
+
+    Returns:
+        The error spent at an information share from 0 to 1.
+    """
+    return lambda share: total * float(np.expm1(-gamma * share) / np.expm1(-gamma))
+
+
+def boundaries(spent: Callable[[float], float], shares: Sequence[float]) -> tuple[float, ...]:
+    """The upper boundary of Z at each look, one-sided, with no other reason to stop.
+
+    Args:
+        spent: the error that may have been made at an information share.
+        shares: of the final information at each look, rising to 1.
+    """
+    found: list[float] = []
+    walk = _Walk(0.0)
+    before = 0.0
+    for share in shares:
+        found.append(walk.boundary(share, spent(share) - before))
+        before = spent(share)
+        walk.step(share, -np.inf, found[-1])
+    return tuple(found)
+
+
+def crossing(
+    shares: Sequence[float], lower: Sequence[float], upper: Sequence[float], drift: float
+) -> tuple[Array, Array]:
+    """How likely a path leaves below, and above, at each look.
+
+    Args:
+        shares: of the final information at each look.
+        lower: Z at or below which it stops, at each look.
+        upper: likewise at or above.
+        drift: the expectation of Z when all information is in.
+    """
+    walk = _Walk(drift)
+    sides = [walk.step(share, low, high) for share, low, high in zip(shares, lower, upper, strict=True)]
+    below, above = np.array(sides).T
+    return below, above
+
+
+class _Walk:
+    """The density of B over the paths that go on, as weighted points."""
+
+    def __init__(self, drift: float) -> None:
+        self._drift = drift
+        self._share = 0.0
+        self._points, self._weights = np.zeros(1), np.ones(1)  # all paths begin at 0
+
+    def _means(self, share: float) -> tuple[Array, float]:
+        step = share - self._share
+        return self._points + self._drift * step, float(np.sqrt(step))
+
+    def boundary(self, share: float, error: float) -> float:
+        """Z above which so much of the paths lies at the next look; nothing above 38 where there is none."""
+        means, sd = self._means(share)
+        low, high = 0.0, 38.0
+        for _ in range(60):  # bisection to 1e-16
+            middle = (low + high) / 2
+            above = self._weights @ ndtr((means - middle * np.sqrt(share)) / sd)
+            low, high = (middle, high) if above > error else (low, middle)
+        return (low + high) / 2
+
+    def step(self, share: float, lower: float, upper: float) -> tuple[float, float]:
+        """Take the next look: what leaves below and above Z; what is left goes on."""
+        means, sd = self._means(share)
+        root = np.sqrt(share)
+        low, high = lower * root, upper * root
+        below = float(self._weights @ ndtr((low - means) / sd))
+        above = float(self._weights @ ndtr((means - high) / sd))
+        begin = max(low, self._drift * share - _FAR * root)
+        end = min(high, self._drift * share + _FAR * root)
+        half = max(end - begin, 0.0) / 2
+        nodes, rule = np.polynomial.legendre.leggauss(16 + int(_NODES_A_SD * 2 * half / sd))
+        points = (begin + end) / 2 + half * nodes
+        density = np.exp(-(((points[:, None] - means) / sd) ** 2) / 2) / (sd * np.sqrt(2 * np.pi))
+        self._weights = half * rule * (density @ self._weights)
+        self._points, self._share = points, share
+        return below, above

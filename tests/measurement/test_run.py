@@ -1,0 +1,125 @@
+"""One run, with an engine that does what a test says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.engines.base import EngineResult, Enough, Job, Observer
+from pytest_dsr1.environment import caches
+from pytest_dsr1.environment.machine import Machine
+from pytest_dsr1.measurement.run import measure
+from pytest_dsr1.measurement.store import load
+from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.workload.checkpoint import CheckpointFacts
+from tests.builders import measurement, records, scenario
+from tests.engines.test_embedded import Watcher
+from tests.environment.test_caches import VARIABLES
+
+
+class Engine:
+    """Answers four requests, unless it is enough earlier, after it did something."""
+
+    def __init__(self, does: Callable[[], object] = lambda: None) -> None:
+        self.does = does
+
+    def run(self, job: Job, observer: Observer) -> EngineResult:
+        self.does()
+        done = []
+        for record in records():
+            done.append(record)
+            if job.enough is not None and job.enough(record):
+                break
+        return EngineResult(tuple(done), {}, 100.0, 102.0, 0, stopped=len(done) < 4)
+
+    def script(self, job: Job) -> str:
+        return ""
+
+
+@contextmanager
+def watch(expected_s: float, gpus: Callable[[], str]) -> Iterator[Observer]:
+    yield Watcher()
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Measurement]:
+    """Measures in a folder whose compile caches are empty."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    for variable in ("XDG_CACHE_HOME", *VARIABLES):
+        monkeypatch.delenv(variable, raising=False)
+
+    def once(engine: Engine, of: Scenario | None = None, enough: Enough | None = None) -> Measurement:
+        of = of or scenario()
+        observe: Callable[[float, Callable[[], str]], AbstractContextManager[Observer]] = watch
+        return measure(
+            of,
+            "suites/small.yaml",
+            engine=engine,
+            machine=Machine(of, None, (), {}, {}),
+            findings=(),
+            checkpoint=CheckpointFacts(None, "DeepseekV3ForCausalLM", "none", "none", 0, 0, "ef56"),
+            workload=measurement().workload,
+            results=tmp_path / "results",
+            watch=observe,
+            saved_in=lambda _: None,
+            enough=enough,
+        )
+
+    return once
+
+
+def test_a_run_is_ended_when_it_is_enough(run: Callable[..., Measurement]) -> None:
+    early = run(Engine(), enough=lambda record: record.id == 2)
+    assert early.result.stopped
+    assert early.warnings == ("the measurement was stopped early, after 3 of 4 requests",)
+    assert load(early.folder) == early
+    whole = run(Engine(), enough=lambda _: False)
+    assert not whole.result.stopped
+    assert whole.warnings == ()
+
+
+def test_a_start_that_compiled_is_told_from_one_that_did_not(
+    run: Callable[..., Measurement], tmp_path: Path
+) -> None:
+    kernel = tmp_path / "home" / ".triton" / "cache" / "AB" / "kernel.cubin"
+
+    def compiles() -> None:
+        kernel.parent.mkdir(parents=True, exist_ok=True)
+        kernel.write_bytes(b"code")
+
+    first, second = run(Engine(compiles)), run(Engine(compiles))
+    assert first.caches_filled == (str(tmp_path / "home" / ".triton" / "cache"),)
+    assert second.caches_filled == ()
+    assert load(first.folder) == first
+
+
+def test_the_engines_own_environment_says_where_its_caches_are(
+    run: Callable[..., Measurement], tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    of = scenario(engine={"type": "openai", "environment": {"TRITON_CACHE_DIR": str(own)}})
+
+    def compiles() -> None:
+        own.mkdir()
+        (own / "kernel.cubin").write_bytes(b"code")
+
+    assert run(Engine(compiles), of).caches_filled == (str(own),)
+
+
+def test_a_cache_that_is_too_large_to_look_at_is_a_warning(
+    run: Callable[..., Measurement], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "home" / ".triton" / "cache"
+    folder.mkdir(parents=True)
+    for name in "abc":
+        (folder / name).touch()
+    monkeypatch.setattr(caches, "MOST_ENTRIES", 2)
+    assert run(Engine()).warnings == (
+        f"{folder} holds more than 2 files, so nobody can say whether this start compiled anything there; "
+        "delete what is old in it",
+    )

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_dsr1.verdict import gate
+from pytest_dsr1.verdict.noise import Level
+
+LEVEL = Level(mean=math.log(1000.0), sd=0.01, freedom=19, shared=1 / 20, runs=20)
+DESIGN = gate.design(LEVEL, 0.005, 0.03, 8)
+
+
+def test_a_loss_follows_the_metrics_direction() -> None:
+    assert gate.worse("total_output_throughput", 2.0) == pytest.approx(-math.log(0.98))
+    assert gate.worse("average_tpot", 2.0) == pytest.approx(math.log(1.02))
+    assert gate.in_percent("total_output_throughput", gate.worse("total_output_throughput", 2.0)) == (
+        pytest.approx(-2.0)
+    )
+    assert gate.in_percent("average_tpot", gate.worse("average_tpot", 2.0)) == pytest.approx(2.0)
+
+
+def test_each_gate_of_a_suite_plans_with_its_part() -> None:
+    assert [gate.alpha(m) for m in (0, 1, 5, 20)] == pytest.approx([0.005, 0.005, 0.003, 0.00075])
+
+
+def test_one_run_can_pass_but_never_fail() -> None:
+    assert gate.look(DESIGN, np.array([-0.02])).word == -1
+    assert gate.look(DESIGN, np.array([0.2])).word == 0
+    assert gate.look(DESIGN, np.array([0.2, 0.2])).word == 1
+
+
+def test_a_fail_needs_two_runs_each_worse_than_half_of_delta() -> None:
+    """One broken run moves the mean as far as it likes."""
+    assert gate.look(DESIGN, np.array([0.3, 0.014, 0.014, 0.014])).word == 0
+    assert gate.look(DESIGN, np.array([0.06, 0.06, 0.014, 0.014])).word == 1
+
+
+def test_a_small_loss_that_is_shown_and_less_than_delta_passes() -> None:
+    quiet = gate.design(Level(0.0, 0.001, 19, 1 / 20, 20), 0.005, 0.03, 4)
+    seen = gate.look(quiet, np.array([0.016, 0.017]))
+    assert seen.low > 0
+    assert seen.word == -1
+
+
+def test_the_interval_is_the_verdict() -> None:
+    seen = gate.look(DESIGN, np.array([0.01, 0.02, 0.012]))
+    error = seen.sd * math.sqrt(1 / 3 + 1 / 20)
+    assert seen.loss == pytest.approx(0.014)
+    assert seen.low == pytest.approx(0.014 - DESIGN.fail[2] * error)
+    assert seen.high == pytest.approx(0.014 + DESIGN.passed[2] * error)
+
+
+@given(st.lists(st.floats(-0.2, 0.2), min_size=1, max_size=8), st.floats(-0.1, 0.1))
+def test_a_worse_candidate_is_never_judged_better(losses: list[float], worse_by: float) -> None:
+    here = gate.look(DESIGN, np.array(losses))
+    worse = gate.look(DESIGN, np.array(losses) + abs(worse_by))
+    assert worse.word >= here.word
+
+
+def test_many_gates_are_looked_at_as_one_is() -> None:
+    losses = np.random.default_rng(3).normal(0.015, 0.01, (50, 4))
+    together = gate.look(DESIGN, losses, level_sd=np.full(50, 0.01))
+    for number in range(50):
+        alone = gate.look(DESIGN, losses[number])
+        assert alone.word == together.word[number]
+        assert alone.low == pytest.approx(together.low[number])
+
+
+def test_the_runs_that_are_needed() -> None:
+    needed = [gate.runs_needed(LEVEL, 0.005, delta, 32) for delta in (0.01, 0.02, 0.03, 0.1)]
+    assert needed == [None, 12, 5, 2]
+    assert gate.resolved(LEVEL, 0.005, 12) <= 0.02 < gate.resolved(LEVEL, 0.005, 11)
+
+
+def test_the_expected_runs_are_those_of_a_simulation() -> None:
+    """With the noise known exactly, as it is for many degrees of freedom."""
+    known = gate.design(Level(0.0, 0.01, 100_000, 1 / 20, 20), 0.005, 0.02, 10)
+    random = np.random.default_rng(5)
+    for loss, expected in zip((0.0, 0.02), known.expected, strict=True):
+        level = random.normal(0, 0.01 / math.sqrt(20), (20_000, 1))
+        runs = random.normal(loss, 0.01, (20_000, 10)) - level
+        used = np.full(20_000, 10)
+        for number in range(10, 0, -1):
+            used[gate.look(known, runs[:, :number]).word != 0] = number
+        assert used.mean() == pytest.approx(expected, rel=0.02)
