@@ -3,8 +3,8 @@
 docs/metrics.md says in words what is computed here. In short: a rate counts from one submission to a later
 one that lies a whole number of waves behind it. In a closed loop a wave is ``concurrency`` submissions. Since
 each submission but the first ones answers the end of a request, exactly as many requests end in such a window
-as are submitted, and where requests of equal length move in step the window holds whole periods. Amounts that
-are counted at another moment of a request's life (input tokens, requests) are then unbiased, too.
+as are submitted, and where requests of equal length move in step the window holds whole periods. What is
+counted at the end of a request (requests, input tokens) is then as unbiased as what is spread over its time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.measurement.flow import flowed, output_flow
 from pytest_dsr1.measurement.trace import Trace, trace
-from pytest_dsr1.measurement.warmup import batch_edges, mser5, standard_error
+from pytest_dsr1.measurement.warmup import BATCH, batch_edges, mser5, standard_error
 from pytest_dsr1.scenario.metrics import GATEABLE, METRICS
 
 if TYPE_CHECKING:
@@ -113,6 +113,12 @@ def _looks(last: int, wave: int) -> tuple[Indices, Indices]:
     return begin, begin + width
 
 
+def _steady_from(begin: Indices, looks: Floats, wave: int) -> int:
+    """Where MSER-5 cuts. It tells that to five looks only, for which no wave is given up."""
+    cut = mser5(looks)
+    return int(begin[cut]) - min(int(begin[BATCH] - begin[0]) - 1, wave // 2) if cut else 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
     """The requests that count, as arrays in order of start; unknown values are NaN.
@@ -138,10 +144,10 @@ class _Run:
             return cls._of_series(trace, metric, requests)
         columns = np.array(trace.requests[:requests], dtype=float).T
         start_s, first_s, last_s, read, tokens, steps = columns
-        if (last_s <= start_s).any():
+        if (wrong := last_s <= start_s).any():
             raise NoEvidenceError(
-                f"request {int(np.argmax(last_s <= start_s)) + 1} of the run does not end after its start; its "
-                "times were changed after they were written, or the engine's clock is wrong"
+                f"request {int(np.argmax(wrong)) + 1} of the run does not end after its start; its times "
+                "were changed after they were written, or the engine's clock is wrong"
             )
         output = output_flow(start_s, first_s, last_s, tokens)
         return cls(trace, start_s, first_s, last_s, read, tokens, steps, output)
@@ -227,8 +233,8 @@ class _Run:
         )
         begin, end = _looks(last, wave)
         begin, end = begin[counts[end] > counts[begin]], end[counts[end] > counts[begin]]
-        cut = mser5((sums[end] - sums[begin]) / (counts[end] - counts[begin]))
-        edges = self._window(last, warmup, warmup, int(begin[cut]) if cut else 0)
+        steady = _steady_from(begin, (sums[end] - sums[begin]) / (counts[end] - counts[begin]), wave)
+        edges = self._window(last, warmup, warmup, steady)
         borders_s = self._borders()
         window = borders_s[edges[0]], borders_s[min(edges[-1], len(borders_s) - 1)]
         return self._evidence(metric, np.diff(sums[edges]), np.diff(counts[edges]), window)
@@ -243,14 +249,14 @@ class _Run:
         # The first request that was sent after the warm-up had ended.
         ended_s = np.sort(self.last_s)
         warm = int(np.searchsorted(borders_s, ended_s[warmup - 1])) if 0 < warmup <= len(ended_s) else warmup
-        edges = self._window(len(borders_s) - 1, warmup, warm, self._steady_from(borders_s, flow))
+        edges = self._window(len(borders_s) - 1, warmup, warm, self._steady_rate_from(borders_s, flow))
         per = self.trace.gpus if metric == "per_gpu_output_throughput" else 1
         amounts = np.diff(flowed(borders_s[edges], *flow)) / per
         return self._evidence(
             metric, amounts, np.diff(borders_s[edges]), (borders_s[edges[0]], borders_s[edges[-1]])
         )
 
-    def _steady_from(self, borders_s: Floats, flow: Flow) -> int:
+    def _steady_rate_from(self, borders_s: Floats, flow: Flow) -> int:
         """The border at which the rate becomes steady, by MSER-5."""
         import numpy as np
 
@@ -261,22 +267,21 @@ class _Run:
         begin, end = _looks(len(borders_s) - 1, self.trace.wave)
         seconds = borders_s[end] - borders_s[begin]
         begin, end, seconds = begin[seconds > 0], end[seconds > 0], seconds[seconds > 0]
-        cut = mser5((flowed(borders_s[end], *flow) - flowed(borders_s[begin], *flow)) / seconds)
-        return int(begin[cut]) if cut else 0
+        amounts = flowed(borders_s[end], *flow) - flowed(borders_s[begin], *flow)
+        return _steady_from(begin, amounts / seconds, self.trace.wave)
 
     def _flow(self, metric: str) -> Flow:
-        """How what the metric counts came: requests at their end, input tokens while they were read."""
+        """How what the metric counts came: requests, and with them their input tokens, at their end."""
         import numpy as np
 
         if metric == "request_throughput":
             return self.last_s, self.last_s, np.ones(len(self.last_s))
         if metric != "total_token_throughput":
             return self.output
-        read_s = np.where(np.isnan(self.first_s), self.last_s, self.first_s)
         begin_s, end_s, amount = self.output
         return (
-            np.concatenate((begin_s, self.start_s)),
-            np.concatenate((end_s, read_s)),
+            np.concatenate((begin_s, self.last_s)),
+            np.concatenate((end_s, self.last_s)),
             np.concatenate((amount, self.input)),
         )
 

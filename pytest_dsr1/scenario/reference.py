@@ -79,9 +79,9 @@ _STEADY_FIGURE = """\
 A target judges the whole run. A gate judges its steady figure: the same metric without warm-up and drain.
 
 **Rates** (`request_throughput`, `total_output_throughput`, `total_token_throughput`,
-`per_gpu_output_throughput`): what came in a window of time, over its length. A request counts at its end.
-Its output tokens after the first come evenly from first token to end, without streaming all of them from
-start to end; its input tokens come evenly from start to first token, without streaming to the end.
+`per_gpu_output_throughput`): what came in a window of time, over its length. A request and its input tokens
+count at its end, so that a window holds whole requests of them. Its output tokens after the first come
+evenly from first token to end, without streaming all of them from start to end.
 
 - The window begins when the first `gate.warmup_requests` requests have ended, or later, where MSER-5 cuts.
 - In a closed loop with several users it ends with the last submission, since then the drain begins; with
