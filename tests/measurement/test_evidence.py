@@ -107,7 +107,8 @@ def test_one_user() -> None:
     run = closed_loop(11, 1, lambda i, _: (0.5 if i == 0 else 0.2, 0.8 + 0.01 * (i % 2)))
     seen = evidence(run, "total_output_throughput", warmup_requests=1)
     assert seen.value == pytest.approx(10 * 101 / 10.05)
-    assert (seen.cut_s, seen.window_s, seen.requests) == (pytest.approx(1.3), pytest.approx(10.05), 11)
+    assert (seen.cut_s, seen.window_s) == pytest.approx((1.3, 10.05))
+    assert seen.requests == 11
     assert seen.batches == pytest.approx([101 / 1.01, 101] * 5)
     assert seen.se_percent == pytest.approx(100 * np.std(seen.batches, ddof=1) / 10**0.5 / 100.5, rel=0.01)
     assert evidence(run, "average_ttft", warmup_requests=0).value == pytest.approx((500 + 10 * 200) / 11)
@@ -137,8 +138,7 @@ def test_means_are_those_of_the_metrics(metric: str) -> None:
     burst = run.requests[100]
     rows = [*run.requests[:100], (*burst[:1], burst[2], *burst[2:]), *run.requests[101:]]
     seen = evidence(replace(run, requests=tuple(rows)), metric, warmup_requests=8)
-    starts = [r[0] for r in rows]
-    counted = rows[starts.index(pytest.approx(starts[0] + seen.cut_s, abs=1e-9)) : 400 - 8]
+    counted = [r for r in rows[: 400 - 8] if r[0] >= rows[0][0] + seen.cut_s - 1e-9]
     records = [RequestRecord(i, *row) for i, row in enumerate(counted)]
     assert seen.value == pytest.approx(from_records(records, 8)[metric])
     assert len(counted) % 8 == 0
@@ -177,11 +177,12 @@ def test_a_series_stands_in_for_output_tokens() -> None:
     """100 requests of 10 tokens, 10 at a time; the first 10 and the last are slow."""
     run = of_series([50.0, 50.0, *[100.0] * 8, 50.0, 50.0], 10, 100)
     seen = evidence(run, "total_output_throughput", warmup_requests=10)
-    assert (seen.value, seen.cut_s, seen.window_s) == (pytest.approx(100), 2, pytest.approx(8))
+    assert (seen.value, seen.cut_s, seen.window_s) == pytest.approx((100, 2, 8))
     assert seen.latency_s == pytest.approx(1, abs=0.2)
     assert evidence(run, "per_gpu_output_throughput", warmup_requests=10).value == pytest.approx(12.5)
     shorter = evidence(run, "total_output_throughput", warmup_requests=10, requests=50)
-    assert (shorter.value, shorter.window_s, shorter.requests) == (pytest.approx(100), pytest.approx(3), 50)
+    assert (shorter.value, shorter.window_s) == pytest.approx((100, 3))
+    assert shorter.requests == 50
 
 
 def test_what_a_series_does_not_tell() -> None:
