@@ -12,9 +12,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_dsr1.verdict.references import References
+    from pytest_dsr1.verdict.references import ReferenceRun, References
 
 STORE = "dsr1-references"
+_HEADS = (
+    "profile",
+    "metric",
+    "runs",
+    "days",
+    "mean",
+    "noise",
+    "requests",
+    "accepted",
+    "age",
+    "waiting",
+    "by: why",
+)
+_COLUMNS = (
+    "run",
+    "at",
+    "node",
+    "day",
+    "metric",
+    "value",
+    "se_percent",
+    "window_s",
+    "startup_s",
+    "state",
+)
 
 
 def add(commands: Any) -> None:
@@ -44,7 +69,7 @@ def add(commands: Any) -> None:
     export = actions.add_parser(
         "export",
         help="print the runs of a profile as CSV",
-        description="Print the accepted and the waiting runs of a profile as CSV, for pandas or Apache Otava.",
+        description="Print the accepted and the waiting runs of a profile as CSV, for pandas or Otava.",
     )
     export.add_argument("profile", help="the profile's name, or a scenario file")
     export.set_defaults(run=_export)
@@ -72,20 +97,19 @@ def _show_all(store: Path) -> int:
     if not accepted | recorded:
         print(f"{store}: there are no references; record runs with --dsr1-reference=record")
         return 0
-    rows, problems = [], []
+    rows: list[tuple[str, ...]] = []
+    problems: list[str] = []
     for profile in sorted(accepted | recorded):
         try:
             found = read(store, profile, _now())
         except NoReferenceError:
-            waiting = len(candidates.names(store, profile))
-            rows.append((profile, *["-"] * 8, f"{waiting}", ""))
+            rows.append((profile, *["-"] * 8, f"{len(candidates.names(store, profile))}", ""))
         except ReferencesError as error:
             problems.append(str(error))
         else:
             rows.append(_summary(store, found))
     if rows:
-        heads = "profile metric runs days mean noise requests accepted age waiting by:-why".split()
-        print("\n".join(_table([tuple(head.replace("-", " ") for head in heads), *rows])))
+        print("\n".join(_table([_HEADS, *rows])))
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
@@ -118,8 +142,8 @@ def _show_one(store: Path, profile: str) -> int:
     commit = f", commit {accepted.commit}" if accepted.commit else ""
     print(f"{found.profile}: {found.metric}, {found.better} is better")
     print(f"accepted {accepted.at:%Y-%m-%d %H:%M} UTC by {accepted.by}{commit}: {accepted.reason}")
-    print(f"mean {_mean(found)}, noise between runs {_noise(found)}, over the first {found.requests} requests")
-    rows = [("began (UTC)", "node", f"value ({found.unit})", "to mean", "error within", "counted", "start-up")]
+    print(f"mean {_mean(found)}, noise {_noise(found)}, over the first {found.requests} requests")
+    rows = [("began (UTC)", "node", found.unit, "to mean", "error within", "counted", "start-up")]
     rows += [
         (
             f"{run.at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}",
@@ -165,18 +189,39 @@ def _accept(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from pytest_dsr1.errors import NoReferenceError
+    from pytest_dsr1.measurement.evidence import NoEvidenceError, evidence
     from pytest_dsr1.scenario.loading import load_named
-    from pytest_dsr1.verdict.accept import all_runs
+    from pytest_dsr1.verdict import candidates
+    from pytest_dsr1.verdict.accept import reference_run, warmup_of
+    from pytest_dsr1.verdict.reference_file import load
 
     scenario = load_named(options.profile, options.suites, options.set)
-    runs, metric, problems = all_runs(options.store, scenario, _now())
+    metric, warmup_requests, requests = scenario.gated_metric, warmup_of(scenario), None
+    rows: list[tuple[ReferenceRun, str]] = []
+    try:
+        accepted = load(options.store, scenario, _now())
+    except NoReferenceError:
+        pass
+    else:
+        warmup_requests, requests = accepted.warmup_requests, accepted.requests
+        rows += [(run, "accepted") for run in accepted.runs]
+    names = {run.candidate for run, _ in rows}
+    found, unread = candidates.read(options.store, scenario.name)
+    problems = [*unread]
+    for run in found:
+        if run.name not in names:
+            try:
+                figure = evidence(run.trace, metric, warmup_requests=warmup_requests, requests=requests)
+            except NoEvidenceError as error:
+                problems.append(f"{run.name}: {error}")
+            else:
+                rows.append((reference_run(run, figure), "waiting"))
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow("run,at,node,day,metric,value,se_percent,window_s,startup_s,state".split(","))
-    for run, state in runs:
-        figures = (run.value, run.se_percent, run.window_s, run.startup_s)
-        writer.writerow(
-            [run.candidate, run.at.isoformat(), run.node, run.day.isoformat(), metric, *figures, state]
-        )
+    writer.writerow(_COLUMNS)
+    for row, state in sorted(rows, key=lambda one: (one[0].at, one[0].candidate)):
+        figures = (row.value, row.se_percent, row.window_s, row.startup_s)
+        writer.writerow([row.candidate, row.at.isoformat(), row.node, row.day, metric, *figures, state])
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
@@ -213,7 +258,13 @@ def _git(folder: Path, *arguments: str) -> str | None:
     """What git answers in a folder; None without git or a repository."""
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, errors="replace", timeout=10, check=False
+            ["git", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=10,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -20,7 +20,7 @@ class EngineError(InvalidRunError):
 
 
 class ReferencesError(Dsr1Error):
-    """Accepted references or recorded runs cannot be trusted: damaged, edited, of another scenario or time."""
+    """References or recorded runs cannot be trusted: damaged, edited, of another scenario or time."""
 
 
 class NoReferenceError(Dsr1Error):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_dsr1.engines.base import RequestRecord
-from pytest_dsr1.measurement.evidence import NoEvidenceError, Trace, evidence, traced
+from pytest_dsr1.measurement.evidence import NoEvidenceError, evidence
 from pytest_dsr1.measurement.run_length import LATENCIES
+from pytest_dsr1.measurement.trace import Trace, traced
 from pytest_dsr1.measurement.warmup import BATCHES
 
 _GROWTH = 1.05

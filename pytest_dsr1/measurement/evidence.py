@@ -3,22 +3,19 @@
 docs/metrics.md says in words what is computed here. In short: a rate counts from one submission to a later
 one that lies a whole number of waves behind it. In a closed loop a wave is ``concurrency`` submissions. Since
 each submission but the first ones answers the end of a request, exactly as many requests end in such a window
-as are submitted, and where requests of equal length move in step the window holds whole periods. Amounts that
-are counted at another moment of a request's life (input tokens, requests) are then unbiased, too.
+as are submitted, and where requests of equal length move in step the window holds whole periods. What is
+counted at the end of a request (requests, input tokens) is then as unbiased as what is spread over its time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from pytest_dsr1.engines.base import RequestRecord
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.measurement.flow import flowed, output_flow
-from pytest_dsr1.measurement.values import Measurement
-from pytest_dsr1.measurement.warmup import batch_edges, mser5, standard_error
+from pytest_dsr1.measurement.trace import Trace, trace
+from pytest_dsr1.measurement.warmup import BATCH, batch_edges, mser5, standard_error
 from pytest_dsr1.scenario.metrics import GATEABLE, METRICS
 
 if TYPE_CHECKING:
@@ -29,48 +26,17 @@ if TYPE_CHECKING:
     Indices = NDArray[np.int64]
     Flow = tuple[Floats, Floats, Floats]
 
+__all__ = ["Evidence", "NoEvidenceError", "Trace", "evidence", "trace"]
+
 FEWEST_WAVES = 2
 """Waves that a window holds at least, one batch each: of fewer there is no standard error."""
-BINS = 200
-"""Intervals in which MSER-5 sees a rate, at most. There are no more than requests that ended: the tokens of a
-request are spread evenly, so within one there is nothing to see."""
-
-TracedRequest = tuple[float, float | None, float, int, int, int | None]
-"""Start in s, first token in s (None without streaming), last token in s, input tokens, output tokens,
-decoding iterations (None where unknown)."""
+LOOKS = 200
+"""Observations in which MSER-5 sees a rate, about. There are no more than requests: the tokens of a request
+are spread evenly, so within one there is nothing to see."""
 
 
 class NoEvidenceError(Dsr1Error):
     """A run has no steady figure of this metric; says why, and what to change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """What of a run its steady figures are computed from. Times are seconds since the measurement began.
-
-    Attributes:
-        requests: those that succeeded, in order of start, rounded to microseconds.
-        series: (end of the interval, output tok/s in it), only where there are no request records; the first
-            interval begins at 0.
-        concurrency: requests in flight at most.
-        gpus: tp * pp; 0 on the CPU.
-        open_loop: requests came on a schedule.
-        startup_s: how long the run took beside the measured time.
-        series_requests: how many requests the series is of.
-    """
-
-    requests: tuple[TracedRequest, ...]
-    series: tuple[tuple[float, float], ...]
-    concurrency: int
-    gpus: int
-    open_loop: bool
-    startup_s: float
-    series_requests: int = 0
-
-    @property
-    def wave(self) -> int:
-        """Submissions of which a window holds a whole multiple."""
-        return 1 if self.open_loop else self.concurrency
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,44 +65,6 @@ class Evidence:
     def within_variance_s(self) -> float:
         """The relative variance of the value times the seconds of its window."""
         return (self.se_percent / 100) ** 2 * self.window_s
-
-
-def trace(measurement: Measurement) -> Trace:
-    """What is kept of a measurement."""
-    result, load = measurement.result, measurement.scenario.load
-    began_s = datetime.fromisoformat(measurement.started_utc).timestamp() - measurement.unix_minus_monotonic_s
-    ended_s = max([result.measured_to_s, *(sample.time_s for sample in measurement.telemetry.samples)])
-    records = sorted(result.records, key=lambda record: record.id)
-    if len(records) < measurement.workload.requests:
-        # The run was ended early and what was in flight given up. What long requests would have added is
-        # missing then, so the run counts as if the first of those had never been sent.
-        records = [r for i, r in takewhile(lambda pair: pair[1].id == pair[0], enumerate(records))]
-    series = () if result.records else result.series
-    return Trace(
-        requests=traced(records, result.measured_from_s),
-        series=tuple((round(end_s - result.measured_from_s, 6), rate) for end_s, rate in series),
-        concurrency=load.concurrency,
-        gpus=result.gpus,
-        open_loop=load.arrival is not None,
-        startup_s=max(0.0, ended_s - began_s - measurement.measured_s),
-        series_requests=measurement.workload.requests if series else 0,
-    )
-
-
-def traced(records: list[RequestRecord], from_s: float) -> tuple[TracedRequest, ...]:
-    """The requests that succeeded, in order of start, with times since ``from_s``."""
-    done = sorted((r for r in records if r.error is None), key=lambda r: (r.start_s, r.id))
-    return tuple(
-        (
-            round(r.start_s - from_s, 6),
-            None if r.first_token_s is None else round(r.first_token_s - from_s, 6),
-            round(r.last_token_s - from_s, 6),
-            r.input_tokens,
-            r.output_tokens,
-            r.decoding_iterations,
-        )
-        for r in done
-    )
 
 
 def evidence(trace: Trace, metric: str, *, warmup_requests: int, requests: int | None = None) -> Evidence:
@@ -171,6 +99,26 @@ _STREAMED = ("average_ttft", "average_tpot", "per_user_output_speed")
 _RATES = ("request_throughput", "total_token_throughput", *_OUTPUT_RATES)
 
 
+def _looks(last: int, wave: int) -> tuple[Indices, Indices]:
+    """Where MSER-5's observations begin and end: each holds whole waves.
+
+    They overlap where a wave is long. What goes up and down within a wave, such as the rate while requests
+    are read, is the same in all of them and not taken for a warm-up.
+    """
+    import numpy as np
+
+    step = max(1, last // LOOKS)
+    width = wave * -(-step // wave)
+    begin = np.arange(0, last - width + 1, step)
+    return begin, begin + width
+
+
+def _steady_from(begin: Indices, looks: Floats, wave: int) -> int:
+    """Where MSER-5 cuts. It tells that to five looks only, for which no wave is given up."""
+    cut = mser5(looks)
+    return int(begin[cut]) - min(int(begin[BATCH] - begin[0]) - 1, wave // 2) if cut else 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
     """The requests that count, as arrays in order of start; unknown values are NaN.
@@ -196,6 +144,11 @@ class _Run:
             return cls._of_series(trace, metric, requests)
         columns = np.array(trace.requests[:requests], dtype=float).T
         start_s, first_s, last_s, read, tokens, steps = columns
+        if (wrong := last_s <= start_s).any():
+            raise NoEvidenceError(
+                f"request {int(np.argmax(wrong)) + 1} of the run does not end after its start; its times "
+                "were changed after they were written, or the engine's clock is wrong"
+            )
         output = output_flow(start_s, first_s, last_s, tokens)
         return cls(trace, start_s, first_s, last_s, read, tokens, steps, output)
 
@@ -272,17 +225,19 @@ class _Run:
         """
         import numpy as np
 
-        wave = self.trace.wave
+        wave, known = self.trace.wave, ~np.isnan(values)
         last = len(values) - (wave if wave > 1 else 0)
-        known = np.flatnonzero(~np.isnan(values[: max(last, 0)]))
-        cut = mser5(values[known])
-        edges = self._window(last, warmup, warmup, int(known[cut]) if cut else 0)
-        counted = slice(edges[0], edges[-1])
-        amounts = np.add.reduceat(np.nan_to_num(values[counted]), edges[:-1] - edges[0])
-        sizes = np.add.reduceat((~np.isnan(values[counted])).astype(float), edges[:-1] - edges[0])
+        # Sums over the first so many requests, and how many of them have a value.
+        sums, counts = (
+            np.concatenate(([0.0], np.cumsum(part))) for part in (np.nan_to_num(values), known.astype(float))
+        )
+        begin, end = _looks(last, wave)
+        begin, end = begin[counts[end] > counts[begin]], end[counts[end] > counts[begin]]
+        steady = _steady_from(begin, (sums[end] - sums[begin]) / (counts[end] - counts[begin]), wave)
+        edges = self._window(last, warmup, warmup, steady)
         borders_s = self._borders()
         window = borders_s[edges[0]], borders_s[min(edges[-1], len(borders_s) - 1)]
-        return self._evidence(metric, amounts, sizes, window)
+        return self._evidence(metric, np.diff(sums[edges]), np.diff(counts[edges]), window)
 
     # Rates over time
 
@@ -294,30 +249,39 @@ class _Run:
         # The first request that was sent after the warm-up had ended.
         ended_s = np.sort(self.last_s)
         warm = int(np.searchsorted(borders_s, ended_s[warmup - 1])) if 0 < warmup <= len(ended_s) else warmup
-        bins = min(BINS, int(np.searchsorted(ended_s, borders_s[-1], side="right")))
-        edges_s = np.linspace(borders_s[0], borders_s[-1], bins + 1)
-        cut = mser5(np.diff(flowed(edges_s, *flow)))
-        steady = int(np.searchsorted(borders_s, edges_s[cut]))
-        edges = self._window(len(borders_s) - 1, warmup, warm, steady)
+        edges = self._window(len(borders_s) - 1, warmup, warm, self._steady_rate_from(borders_s, flow))
         per = self.trace.gpus if metric == "per_gpu_output_throughput" else 1
         amounts = np.diff(flowed(borders_s[edges], *flow)) / per
         return self._evidence(
             metric, amounts, np.diff(borders_s[edges]), (borders_s[edges[0]], borders_s[edges[-1]])
         )
 
+    def _steady_rate_from(self, borders_s: Floats, flow: Flow) -> int:
+        """The border at which the rate becomes steady, by MSER-5."""
+        import numpy as np
+
+        if self.trace.open_loop:  # many may be sent at one moment, so only intervals of time are equal
+            bins = min(LOOKS, int(np.count_nonzero(self.last_s <= borders_s[-1])))
+            edges_s = np.linspace(borders_s[0], borders_s[-1], bins + 1)
+            return int(np.searchsorted(borders_s, edges_s[mser5(np.diff(flowed(edges_s, *flow)))]))
+        begin, end = _looks(len(borders_s) - 1, self.trace.wave)
+        seconds = borders_s[end] - borders_s[begin]
+        begin, end, seconds = begin[seconds > 0], end[seconds > 0], seconds[seconds > 0]
+        amounts = flowed(borders_s[end], *flow) - flowed(borders_s[begin], *flow)
+        return _steady_from(begin, amounts / seconds, self.trace.wave)
+
     def _flow(self, metric: str) -> Flow:
-        """How what the metric counts came: requests at their end, input tokens while they were read."""
+        """How what the metric counts came: requests, and with them their input tokens, at their end."""
         import numpy as np
 
         if metric == "request_throughput":
             return self.last_s, self.last_s, np.ones(len(self.last_s))
         if metric != "total_token_throughput":
             return self.output
-        read_s = np.where(np.isnan(self.first_s), self.last_s, self.first_s)
         begin_s, end_s, amount = self.output
         return (
-            np.concatenate((begin_s, self.start_s)),
-            np.concatenate((end_s, read_s)),
+            np.concatenate((begin_s, self.last_s)),
+            np.concatenate((end_s, self.last_s)),
             np.concatenate((amount, self.input)),
         )
 

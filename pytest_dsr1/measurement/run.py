@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 def expected_s(scenario: Scenario) -> float | None:
     """How long the measured part takes when the targets are met exactly, in s.
 
-    From the first target that says how fast tokens or requests come out; None when no target does.
+    From the first target that says how fast tokens or requests come out; no longer than requests are sent;
+    None when no target does.
     """
     requests, concurrency = scenario.load.num_requests, scenario.load.concurrency
     tokens = requests * mean_tokens(scenario.dataset.output_tokens)
@@ -45,7 +46,7 @@ def expected_s(scenario: Scenario) -> float | None:
             "request_throughput": target.value * tokens / requests,
         }.get(target.metric)
         if rate_tok_s:
-            return tokens / rate_tok_s
+            return min(tokens / rate_tok_s, scenario.load.duration_s or float("inf"))
     return None
 
 
@@ -171,12 +172,13 @@ def measure(
     """
     started = datetime.now(timezone.utc)
     unix_minus_monotonic_s = time.time() - time.monotonic()
+    planned_s = (expected_s(scenario) or 0.0) * workload.requests / scenario.load.num_requests
     with ResultFolder.create(results, scenario, place, started) as folder:
         saved_in(folder.path)
         try:
             with (
                 machine.watched(folder.path / "telemetry.jsonl") as watched,
-                watch(expected_s(scenario) or 0.0, machine.now) as watcher,
+                watch(planned_s, machine.now) as watcher,
             ):
                 job = Job(scenario, workload, folder.engine, run_timeout_s(scenario), enough)
                 before = caches.snapshot(_environ(scenario))

@@ -75,7 +75,7 @@ def gated_requests(
         raise NoEvidenceError(
             f"runs of {most} requests are too short for a gate: {LATENCIES} request latencies "
             f"({latency_s:.1f} s each) after {cut_s:.1f} s of warm-up take {waves(least_s) * concurrency} "
-            f"requests at load.concurrency {concurrency}; raise load.num_requests and record the references anew"
+            f"requests at load.concurrency {concurrency}; raise load.num_requests and record anew"
         )
     within_variance_s = fmean(run.within_variance_s for run in runs)
     not_counted_s = startup_s + cut_s + (latency_s if drain else 0.0)

@@ -73,6 +73,50 @@ counts (`origin: report`), else it is recomputed from request records (`origin: 
 - `acceptance_length` is 1 without speculation.
 """
 
+_STEADY_FIGURE = """\
+## Steady figure of a run
+
+A target judges the whole run. A gate judges its steady figure: the same metric without warm-up and drain.
+
+**Rates** (`request_throughput`, `total_output_throughput`, `total_token_throughput`,
+`per_gpu_output_throughput`): what came in a window of time, over its length. A request and its input tokens
+count at its end, so that a window holds whole requests of them. Its output tokens after the first come
+evenly from first token to end, without streaming all of them from start to end.
+
+- The window begins when the first `gate.warmup_requests` requests have ended, or later, where MSER-5 cuts.
+- In a closed loop with several users it ends with the last submission, since then the drain begins; with
+  one user with the last end; in an open loop with the last submission.
+- It begins and ends at submissions, in a closed loop a whole multiple of `load.concurrency` of them apart.
+  Requests of equal length move in waves, and a window with a part of a wave would be biased by it.
+
+**Means over requests** (`per_user_output_throughput`, `average_request_latency`, `average_ttft`,
+`average_tpot`, `per_user_output_speed`, `acceptance_length`): the mean over the requests in order of
+submission, without the first `gate.warmup_requests`, or more where MSER-5 cuts, and in a closed loop with
+several users without the last `load.concurrency`. In a closed loop they are a whole multiple of
+`load.concurrency`.
+
+**MSER-5** (White 1997, Spratt 1998) looks at about 200 observations of a rate, or at those of the requests,
+in batches of five. The cut minimizes the variance of the rest over its length, among cuts in the first
+half. In a closed loop each observation is over a whole wave. Fewer than 50 observations say nothing, and at
+least two waves (requests, where there are no waves) are kept.
+
+**Standard error**: from ten batches of whole waves, or one a wave where there are fewer than ten; two at
+least. It is that of a ratio, since waves differ in length; for equal ones it is the batches' standard
+deviation over the square root of their number. It says how sure the figure of this run is, not how much
+engine starts differ.
+
+**Without request records** (trtllm-bench above 20 million output tokens) there is a series of output tokens
+over time where `engine.llm_api.print_iter_log` is on, else by the progress bar, and only output rates have
+a steady figure. Requests are then counted as equal shares of the output tokens.
+
+Other metrics (percentiles, goodput, total latency) have no steady figure and cannot be gated.
+
+**Length of a gated run**: T = sqrt(S v / b), with S the seconds of a run outside its window, v the relative
+variance of the figure times the seconds of its window, b the relative variance between starts (Kalibera and
+Jones 2013). It is rounded up to whole waves, is at least three request latencies, and is no longer than the
+recorded runs.
+"""
+
 
 def json_schema() -> Schema:
     """The JSON Schema (draft 7) of a scenario file; a file with ``extends`` needs no key but its ``name``."""
@@ -168,6 +212,7 @@ def metrics_page() -> str:
             "|---|---|---|---|---|",
             *rows,
             "",
+            _STEADY_FIGURE,
         ]
     )
 

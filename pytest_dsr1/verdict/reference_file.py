@@ -107,7 +107,8 @@ def from_text(text: str, name: str, profile: str) -> References:
         raise ReferencesError(f"{name}: does not end with its checksum: it is truncated; {again}")
     if sha256(text[: checksum.start()].encode()).hexdigest() != checksum[1]:
         raise ReferencesError(
-            f"{name}: does not fit its checksum: it was edited by hand or merged after it was written; {again}"
+            f"{name}: does not fit its checksum: it was edited by hand or merged after it was written; "
+            f"{again}"
         )
     try:
         return _from_document(yaml.safe_load(text))

@@ -6,11 +6,11 @@ Where they are kept stands in :mod:`pytest_dsr1.verdict.reference_file`.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
-from statistics import fmean
+from statistics import fmean, variance
 
 from pydantic import AwareDatetime
 
@@ -111,13 +111,11 @@ class References:
 
         None where no node has two runs.
         """
-        squares, freedom = 0.0, 0
-        for node, count in self.nodes.items():
-            logs = [math.log(run.value) for run in self.runs if run.node == node]
-            middle = fmean(logs)
-            squares += sum((one - middle) ** 2 for one in logs)
-            freedom += count - 1
-        return 100 * math.sqrt(squares / freedom) if freedom else None
+        logs: dict[str, list[float]] = defaultdict(list)
+        for run in self.runs:
+            logs[run.node].append(math.log(run.value))
+        within = within_node_variance(logs)
+        return None if within is None else 100 * math.sqrt(within)
 
     def on(self, node: str) -> tuple[ReferenceRun, ...]:
         """The runs that a run on this node is compared with: all, where the node itself is under test."""
@@ -128,6 +126,14 @@ class References:
     def age_days(self, now: datetime) -> int:
         """Whole days since they were accepted."""
         return max((now - self.accepted.at).days, 0)
+
+
+def within_node_variance(values: Mapping[str, Sequence[float]]) -> float | None:
+    """The variance of values within nodes, pooled over nodes; None where no node has two."""
+    freedom = sum(len(each) - 1 for each in values.values())
+    if not freedom:
+        return None
+    return sum(variance(each) * (len(each) - 1) for each in values.values() if len(each) > 1) / freedom
 
 
 def usable(references: References, node: str, now: datetime) -> tuple[tuple[ReferenceRun, ...], list[str]]:

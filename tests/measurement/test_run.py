@@ -11,7 +11,7 @@ import pytest
 from pytest_dsr1.engines.base import EngineResult, Enough, Job, Observer
 from pytest_dsr1.environment import caches
 from pytest_dsr1.environment.machine import Machine
-from pytest_dsr1.measurement.run import measure
+from pytest_dsr1.measurement.run import expected_s, measure
 from pytest_dsr1.measurement.store import load
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.model import Scenario
@@ -81,6 +81,14 @@ def test_a_run_is_ended_when_it_is_enough(run: Callable[..., Measurement]) -> No
     whole = run(Engine(), enough=lambda _: False)
     assert not whole.result.stopped
     assert whole.warnings == ()
+
+
+def test_how_long_a_run_should_take() -> None:
+    assert expected_s(scenario()) == 2.0, "4 requests of 4 tokens at 8 tok/s"
+    engine = {"type": "openai"}
+    timed = scenario(engine=engine, load={"concurrency": 2, "num_requests": 4, "duration_s": 1.5})
+    assert expected_s(timed) == 1.5
+    assert expected_s(scenario(targets=[{"metric": "average_ttft", "value": 9.0}])) is None
 
 
 def test_a_start_that_compiled_is_told_from_one_that_did_not(

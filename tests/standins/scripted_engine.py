@@ -29,7 +29,8 @@ class ScriptedEngine:
             raise KeyboardInterrupt
         observer.phase("measuring")
         start_s, rows = time.monotonic(), []
-        for i in range(load.num_requests - (failure == "fewer")):
+        wanted = job.workload.requests
+        for i in range(wanted - (failure == "fewer")):
             begin_s = start_s + i // load.concurrency * latency_s
             tokens = round(job.workload.mean_output)
             error = "the server said no" if failure == "request" and i == 0 else None
@@ -38,7 +39,10 @@ class ScriptedEngine:
             rows.append(record)
             observer.record(record)
             observer.progress(i + 1, tokens * (i + 1))
-        return EngineResult(tuple(rows), {}, start_s, rows[-1].last_token_s, 0, versions={"scripted": "1.0"})
+            if stopped := i + 1 < wanted and job.enough is not None and job.enough(record):
+                break
+        end_s, versions = rows[-1].last_token_s, {"scripted": "1.0"}
+        return EngineResult(tuple(rows), {}, start_s, end_s, 0, versions=versions, stopped=stopped)
 
     def script(self, job: Job) -> str:
         return f"# scripted\npytest --dsr1-profile={job.scenario.name}"

@@ -8,7 +8,7 @@ from typing import Any
 from pytest_dsr1.environment.values import FactValue
 from pytest_dsr1.verdict.references import Acceptance, ReferenceRun, References
 
-NOW = datetime(2026, 11, 24, 12, tzinfo=timezone.utc)
+NOW = datetime(2025, 3, 24, 12, tzinfo=timezone.utc)
 NODE = "GPU-a,GPU-b"
 OTHER_NODE = "GPU-c,GPU-d"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -38,7 +37,7 @@ better: "higher"
 requests: 4
 warmup_requests: 2
 accepted:
-  at: "2026-11-24T11:00:00+00:00"
+  at: "2025-03-24T11:00:00+00:00"
   by: "Ann"
   reason: "TensorRT-LLM 1.2.1"
   commit: "0123abc"
@@ -50,7 +49,7 @@ under_test:
 nodes:
   gpu-95a932d6: "GPU-a,GPU-b"
 runs:
-  - {at: "2026-11-14T12:00:00+00:00", node: "gpu-95a932d6", value: 8.0, se_percent: 0.12, window_s: 590.1, \
+  - {at: "2025-03-14T12:00:00+00:00", node: "gpu-95a932d6", value: 8.0, se_percent: 0.12, window_s: 590.1, \
 startup_s: 310.2, candidate: "run-0"}
 """
 
@@ -76,7 +75,8 @@ _times = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)).map(  # noqa: 
     lambda at: at.replace(tzinfo=NOW.tzinfo)
 )
 _facts = st.dictionaries(
-    st.text(min_size=1, max_size=20).map(lambda key: f"option.engine.{key}") | st.sampled_from(["driver", "~"]),
+    st.text(min_size=1, max_size=20).map(lambda key: f"option.engine.{key}")
+    | st.sampled_from(["driver", "~"]),
     st.text() | st.integers() | _finite | st.booleans() | st.none() | st.lists(st.text()),
     max_size=5,
 )
@@ -239,16 +239,16 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no requests": ({"requests": 0}, "requests: 0, of which 2 warm up"),
     "accepted in the future": (
         {"accepted": replace(ACCEPTED, at=NOW + HOUR)},
-        "accepted at 2026-11-24T13:00:00+00:00, now is 2026-11-24T12:00:00+00:00: a clock was wrong",
+        "accepted at 2025-03-24T13:00:00+00:00, now is 2025-03-24T12:00:00+00:00: a clock was wrong",
     ),
     "a run in the future": (
         {"runs": (run(at=NOW + HOUR),)},
-        "line 35: the run began at 2026-11-24T13:00:00+00:00, now is 2026-11-24T12:00:00+00:00: a clock was "
+        "line 35: the run began at 2025-03-24T13:00:00+00:00, now is 2025-03-24T12:00:00+00:00: a clock was "
         "wrong",
     ),
     "a run after it was accepted": (
         {"runs": (run(), run(1, at=NOW))},
-        "line 36: the run began at 2026-11-24T12:00:00+00:00, accepted at 2026-11-24T11:00:00+00:00: a clock "
+        "line 36: the run began at 2025-03-24T12:00:00+00:00, accepted at 2025-03-24T11:00:00+00:00: a clock "
         "was wrong",
     ),
     "not a number": (
@@ -428,7 +428,7 @@ def test_references_are_held_by_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_references_that_cannot_be_locked(tmp_path: Path) -> None:
-    os.symlink("/dev/null", tmp_path / ".small.lock")
+    (tmp_path / ".small.lock").symlink_to("/dev/null")
     with pytest.raises(InvalidRunError) as caught, held(tmp_path, "small", "a gate"):
         pass
     assert str(caught.value) == (

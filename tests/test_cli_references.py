@@ -1,0 +1,206 @@
+"""The commands `pytest-dsr1 references`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.cli import main
+from pytest_dsr1.scenario.dumping import dump
+from pytest_dsr1.verdict.reference_file import path_of, read, to_text, write
+from pytest_dsr1.verdict.references import References
+from tests.builders import scenario
+from tests.verdict.stored import references
+from tests.verdict.test_accept import recorded, run_of
+
+NOW = datetime.now(timezone.utc).replace(microsecond=0)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a scenario `small`, outside any repository."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")
+    monkeypatch.setenv("LOGNAME", "ann")
+    (tmp_path / "small.yaml").write_text(dump(scenario()), encoding="utf-8")
+    return tmp_path
+
+
+STORE = Path("dsr1-references")
+
+
+def fill(store: Path, count: int = 16) -> None:
+    for number in range(count):
+        recorded(store, number, at=NOW - timedelta(hours=12 * (count - number)))
+
+
+def accept(*more: str) -> int:
+    return main(["references", "accept", "small.yaml", "--reason", "TensorRT-LLM 1.2.1", *more])
+
+
+def accepted() -> References:
+    return read(STORE, "small", datetime.now(timezone.utc))
+
+
+def test_accept(capsys: pytest.CaptureFixture[str]) -> None:
+    fill(STORE)
+    assert accept() == 0
+    found = accepted()
+    assert (found.accepted.by, found.accepted.commit) == ("ann", None)
+    assert capsys.readouterr().out == (
+        f"dsr1-references/small.yaml: 16 runs accepted (gpu-95a932d6: 16), mean {found.mean:.4g} tok/s, noise "
+        f"{found.noise_percent:.2f}%, over the first {found.requests} requests\n"
+        "commit this file: its review is the review of the references\n"
+    )
+    assert accept() == 0
+    assert "(+0.0%), noise" in capsys.readouterr().out
+
+
+def test_accept_in_a_repository_by_name_of_a_suite_and_elsewhere(folder: Path) -> None:
+    for command in (
+        ["init", "-q"],
+        ["config", "user.name", "Ann Lee"],
+        ["config", "user.email", "a@example.org"],
+        ["add", "small.yaml"],
+        ["commit", "-q", "-m", "A scenario"],
+    ):
+        subprocess.run(["git", *command], check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
+    fill(folder / "elsewhere")
+    words = ["references", "accept", "small", "--suites", ".", "--store", "elsewhere", "--reason", "x"]
+    assert main(words) == 0
+    found = read(folder / "elsewhere", "small", datetime.now(timezone.utc)).accepted
+    assert (found.by, found.commit) == ("Ann Lee", head.strip())
+    assert main([*words, "--by", "Bo"]) == 0
+    assert read(folder / "elsewhere", "small", datetime.now(timezone.utc)).accepted.by == "Bo"
+
+
+def test_accept_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    fill(STORE)
+    assert accept() == 0
+    assert (accepted().accepted.by, accepted().accepted.commit) == ("ann", None)
+
+
+def test_accept_needs_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["references", "accept", "small.yaml"])
+    assert ended.value.code == 2
+    assert "required: --reason" in capsys.readouterr().err
+
+
+def test_a_refusal_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert accept() == 1
+    assert capsys.readouterr().err.startswith(
+        "dsr1-references/candidates/small: there are no recorded runs of small; record more with `pytest"
+    )
+    assert main(["references", "accept", "smal", "--suites", ".", "--reason", "x"]) == 1
+    assert "no scenario is named 'smal'; did you mean small?" in capsys.readouterr().err
+    assert main(["references", "accept", "cpu-*", "--reason", "x"]) == 1
+    assert capsys.readouterr().err == "cpu-*: fits 2 scenarios; name one of them\n"
+
+
+def test_show_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["references", "show"]) == 0
+    assert capsys.readouterr().out == (
+        "dsr1-references: there are no references; record runs with --dsr1-reference=record\n"
+    )
+    assert main(["references", "show", "small"]) == 1
+    assert "no references of small are accepted, 0 recorded runs wait" in capsys.readouterr().err
+
+
+def test_show_all(capsys: pytest.CaptureFixture[str]) -> None:
+    fill(STORE)
+    accept()
+    fill(STORE, 2)
+    (STORE / "candidates" / "other").mkdir()
+    capsys.readouterr()
+    assert main(["references", "show"]) == 0
+    heads, other, small = capsys.readouterr().out.splitlines()
+    assert heads.split("  ")[0] == "profile"
+    assert other.split() == ["other", *["-"] * 8, "0"]
+    found = accepted()
+    assert small.split() == [
+        *("small", "total_output_throughput", "gpu-95a932d6:", "16", f"{found.days}"),
+        *(f"{found.mean:.4g}", "tok/s", f"{found.noise_percent:.2f}%", f"{found.requests}"),
+        *(f"{found.accepted.at:%Y-%m-%d}", "0", "d", "2", "ann:", "TensorRT-LLM", "1.2.1"),
+    ]
+
+
+def test_show_tells_a_damaged_file_beside_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    write(STORE, references(profile="good"))
+    path_of(STORE, "bad").write_text(to_text(references(profile="bad"))[:-20], encoding="utf-8")
+    assert main(["references", "show"]) == 1
+    shown = capsys.readouterr()
+    assert [line.split()[0] for line in shown.out.splitlines()] == ["profile", "good"]
+    assert shown.err.startswith(
+        "dsr1-references/bad.yaml: does not end with its checksum: it is truncated; `git"
+    )
+
+
+def test_show_one(capsys: pytest.CaptureFixture[str]) -> None:
+    write(STORE, references(2))
+    assert main(["references", "show", "small"]) == 0
+    assert capsys.readouterr().out == (
+        "small: total_output_throughput, higher is better\n"
+        "accepted 2025-03-24 11:00 UTC by Ann, commit 0123abc: TensorRT-LLM 1.2.1\n"
+        "mean 8.005 tok/s, noise 0.09%, over the first 4 requests\n"
+        "began (UTC)          node          tok/s  to mean  error within  counted  start-up\n"
+        "2025-03-14 12:00:00  gpu-95a932d6  8      -0.06%   0.12%         590.1 s  310.2 s\n"
+        "2025-03-14 11:00:00  gpu-95a932d6  8.01   +0.06%   0.12%         590.1 s  310.2 s\n"
+        "gpu-95a932d6 is GPU-a,GPU-b\n"
+        "0 recorded runs are not among them\n"
+    )
+
+
+def table(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_export(capsys: pytest.CaptureFixture[str]) -> None:
+    fill(STORE)
+    accept()
+    path = recorded(STORE, 3, at=NOW)
+    capsys.readouterr()
+    assert main(["references", "export", "small.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == "run,at,node,day,metric,value,se_percent,window_s,startup_s,state"
+    rows = table(out)
+    assert [row["state"] for row in rows] == ["accepted"] * 16 + ["waiting"]
+    run = accepted().runs[0]
+    assert rows[0] == {
+        "run": run.candidate,
+        "at": run.at.isoformat(),
+        "node": "GPU-a,GPU-b",
+        "day": run.day.isoformat(),
+        "metric": "total_output_throughput",
+        "value": str(run.value),
+        "se_percent": str(run.se_percent),
+        "window_s": str(run.window_s),
+        "startup_s": "30.0",
+        "state": "accepted",
+    }
+    assert rows[-1]["run"] == path.stem
+    assert float(rows[-1]["value"]) == pytest.approx(8.0, rel=0.02)
+
+
+def test_export_before_anything_is_accepted_and_of_what_cannot_be_used(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recorded(STORE, 0, at=NOW - timedelta(hours=1))
+    short = recorded(STORE, 1, at=NOW, trace=run_of(requests=3))
+    damaged = recorded(STORE, 2, at=NOW - timedelta(hours=2))
+    damaged.write_text("{", encoding="utf-8")
+    assert main(["references", "export", "small.yaml"]) == 1
+    shown = capsys.readouterr()
+    assert [row["state"] for row in table(shown.out)] == ["waiting"]
+    lines = shown.err.splitlines()
+    assert lines[0].startswith(f"{damaged}: is not JSON")
+    assert lines[1].startswith(f"{short.stem}: 3 requests are too few for a steady figure")

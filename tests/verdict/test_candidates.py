@@ -1,0 +1,156 @@
+"""Candidates: one whole file a run, whoever writes; what cannot be read is named and left alone."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.environment.values import Fingerprint
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.measurement.evidence import trace
+from pytest_dsr1.verdict.candidates import folder_of, names, read, record
+from tests.builders import measurement
+from tests.verdict.stored import FACTS, NODE
+
+ADVICE = "bring the file back as it was, or move it out of the folder; until then nothing is accepted"
+
+
+def recorded(store: Path, **changes: Any) -> Path:
+    measured = measurement(**{"fingerprint": Fingerprint(FACTS), **changes})
+    return record(store, measured, trace(measured))
+
+
+def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
+    path = recorded(tmp_path, started_utc="2026-11-23T22:30:00+02:00")
+    assert path.parent == tmp_path / "candidates" / "small"
+    assert re.fullmatch(r"20261123T203000Z-[0-9a-f]{8}\.json", path.name)
+    (found,), problems = read(tmp_path, "small")
+    assert problems == ()
+    assert (found.name, found.profile, found.node) == (path.stem, "small", NODE)
+    assert found.at.isoformat() == "2026-11-23T20:30:00+00:00"
+    assert (found.place, found.result) == ("suites/small.yaml", "results")
+    assert found.facts == FACTS
+    assert found.trace == trace(measurement())
+
+
+def test_runs_are_in_order_of_time(tmp_path: Path) -> None:
+    for second in (3, 1, 2):
+        recorded(tmp_path, started_utc=f"2026-11-23T20:00:0{second}+00:00")
+    found, _ = read(tmp_path, "small")
+    assert [one.at.second for one in found] == [1, 2, 3]
+    assert names(tmp_path, "small") == [one.name for one in found]
+    assert names(tmp_path, "other") == []
+    assert read(tmp_path, "other") == ((), ())
+
+
+def _edited(change: Callable[[dict[str, Any]], object]) -> Callable[[str], str]:
+    def edit(text: str) -> str:
+        document = json.loads(text)
+        change(document)
+        return json.dumps(document)
+
+    return edit
+
+
+DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
+    "empty": (lambda _: "", r"is not JSON \(.*\); it was damaged after it was written"),
+    "truncated": (lambda text: text[:-9], r"is not JSON \(.*\); it was damaged after it was written"),
+    "a merge conflict": (
+        lambda text: f"<<<<<<< HEAD\n{text}",
+        r"is not JSON \(.*\); it was damaged after it was written",
+    ),
+    "no object": (lambda _: "[]", r'is no recorded run \("format" is not "pytest-dsr1 candidate"\)'),
+    "another file": (
+        _edited(lambda d: d.update(format="x")),
+        r'is no recorded run \("format" is not "pytest-dsr1 candidate"\)',
+    ),
+    "a foreign version": (
+        _edited(lambda d: d.update(version=2)),
+        "has format version 2; this pytest-dsr1 reads version 1",
+    ),
+    "a renamed scenario": (
+        _edited(lambda d: d.update(profile="old")),
+        "is a run of 'old', not of 'small'; the runs of a scenario that was renamed are to be recorded again",
+    ),
+    "no time zone": (
+        _edited(lambda d: d.update(at="2026-11-23T20:00:00")),
+        "at: input should have timezone info; it was changed after it was written",
+    ),
+    "no trace": (
+        _edited(lambda d: d.pop("trace")),
+        "trace: field required; it was changed after it was written",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, damage: str) -> None:
+    recorded(tmp_path, started_utc="2026-11-23T20:00:01+00:00")
+    path = recorded(tmp_path)
+    change, message = DAMAGE[damage]
+    damaged = change(path.read_text(encoding="utf-8"))
+    path.write_text(damaged, encoding="utf-8")
+    found, problems = read(tmp_path, "small")
+    assert len(found) == 1
+    assert len(problems) == 1
+    assert re.fullmatch(rf"{path}: {message}: {ADVICE}", problems[0])
+    assert path.read_text(encoding="utf-8") == damaged
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    (folder_of(tmp_path, "small") / "x.json").mkdir(parents=True)
+    assert read(tmp_path, "small") == (
+        (),
+        (f"{tmp_path}/candidates/small/x.json: cannot be read: Is a directory: {ADVICE}",),
+    )
+
+
+def test_a_copy_is_no_second_run(tmp_path: Path) -> None:
+    path = recorded(tmp_path)
+    copy = path.with_name("a-copy.json")
+    copy.write_bytes(path.read_bytes())
+    found, problems = read(tmp_path, "small")
+    assert len(found) == 1
+    assert problems == (
+        f"{path.parent}/a-copy.json: is the same run as {path.name}: delete one of the two files",
+    )
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "candidates").write_text("")
+    with pytest.raises(InvalidRunError) as caught:
+        recorded(tmp_path)
+    assert re.fullmatch(
+        rf"{tmp_path}/candidates/small/\S+\.json: the run cannot be kept as a candidate: (Not a directory|"
+        r"File exists); make that folder writable, or make room there; the run itself is saved in results",
+        str(caught.value),
+    )
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.verdict.test_candidates import recorded
+for second in range(20):
+    recorded(Path(sys.argv[1]), started_utc=f"2026-11-23T20:{sys.argv[2]}:{second:02}+00:00")
+"""
+
+
+def test_many_may_write_while_others_read(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), f"0{number}"], cwd=root)
+        for number in range(2)
+    ]
+    while any(writer.poll() is None for writer in writers):
+        assert read(tmp_path, "small")[1] == ()
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert len(read(tmp_path, "small")[0]) == 40
+    assert len(list(folder_of(tmp_path, "small").iterdir())) == 40
