@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -262,11 +263,15 @@ def _dsr1_verdict(
 ) -> Verdict:
     """The verdict on the target of a scenario's test."""
     from pytest_dsr1.measurement.store import write_verdicts
+    from pytest_dsr1.verdict.plan import noise_of
     from pytest_dsr1.verdict.targets import judge
     from pytest_dsr1.verdict.words import Word
 
     outcome = outcome_of(request, dsr1_measurement.scenario)
-    verdict = judge(dsr1_measurement.scenario.targets[_dsr1_target], dsr1_measurement)
+    scenario, store = dsr1_measurement.scenario, request.config.stash[SESSION].store
+    target = scenario.targets[_dsr1_target]
+    noise = noise_of(store, scenario, target.metric, datetime.now(timezone.utc))
+    verdict = judge(target, dsr1_measurement, noise)
     if verdict.word is not Word.PASS:
         where = outcome.loaded.where(f"targets.{_dsr1_target}")
         verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {dsr1_measurement.folder}")

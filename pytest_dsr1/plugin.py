@@ -178,6 +178,7 @@ def _printed(config: pytest.Config, loaded: list[LoadedScenario], catalogue: Cat
         overrides=tuple(config.getoption("--dsr1-set")),
         suites=tuple(config.getoption("--dsr1-suites")),
         profiles=frozenset(catalogue.names),
+        store=config.rootpath / STORE if config.getoption("--dsr1-gate") else None,
     )
     return plan(loaded, asked)
 
@@ -305,7 +306,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The PERFORMANCE OVERVIEW."""
     session = config.stash.get(SESSION, None)
-    shown = [o for o in session.outcomes.values() if o.measurement or o.problem] if session else []
+    shown = [o for o in session.outcomes.values() if o.shown] if session else []
     if not shown:
         return
     from pytest_dsr1.reporting.overview import overview

@@ -55,6 +55,11 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def shown(self) -> bool:
+        """Whether there is anything to tell of it."""
+        return bool(self.measurement or self.problem or self.gate or self.notes)
+
+    @property
     def problem(self) -> str | None:
         """Why the scenario cannot be judged: the failed measurement, or what the preflight found."""
         if self.error is not None:

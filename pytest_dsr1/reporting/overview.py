@@ -49,11 +49,14 @@ def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
     if outcome.problem is not None:
         yield from _wrapped("INVALID", outcome.problem, width, COLOURS[Word.INVALID])
     if measurement is None:
+        yield from _gate(outcome, width)
         if outcome.folder is not None:
             yield from _wrapped("results", _shown(outcome.folder), width)
         return
     if outcome.verdicts:
         yield from _targets(outcome.verdicts, width)
+        yield from _doubts(outcome.verdicts, width)
+    yield from _gate(outcome, width)
     judged = {v.metric for v in outcome.verdicts}
     rest = [
         f"{METRICS[name].label} {number(measurement.metrics[name].value)} {METRICS[name].unit}"
@@ -88,6 +91,34 @@ def _targets(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
         else:
             yield row, markup
             yield f"          {bound}", {}
+
+
+def _doubts(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
+    for verdict in verdicts:
+        _, near, doubt = verdict.message.partition("; that is ")
+        if near:
+            yield from _wrapped("noise", f"{METRICS[verdict.metric].label} is {doubt.splitlines()[0]}", width)
+
+
+def _gate(outcome: Outcome, width: int) -> Iterable[Line]:
+    """The gate's verdict with its evidence, each run of it, and what changed since the references."""
+    gate = outcome.gate
+    if gate is not None and gate.verdict is not None:
+        word = gate.verdict.word
+        sentence, *changed = gate.verdict.message.splitlines()
+        yield from _wrapped(word.value, f"regression: {sentence}", width, COLOURS[word])
+        for line in changed:
+            yield from _wrapped("", line.strip(), width)
+    elif gate is not None and gate.look is not None:
+        yield from _wrapped("gate", gate.sentence(), width, COLOURS[Word.INVALID])
+    if gate is not None:
+        for run in gate.runs:
+            if run.why:
+                yield from _wrapped("", f"not counted: {run.why.splitlines()[0]}", width)
+        for warning in gate.plan.warnings:
+            yield from _wrapped("warning", warning, width, {"yellow": True})
+    for note in outcome.notes:
+        yield from _wrapped("note", note, width)
 
 
 def _row(verdict: Verdict, labels: int) -> str:

@@ -8,15 +8,18 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.engines import create
 from pytest_dsr1.engines.base import Job
 from pytest_dsr1.environment.script import shell_lines
+from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.measurement.run import expected_s, run_timeout_s
 from pytest_dsr1.reporting.listing import to_set
 from pytest_dsr1.scenario.model import Hardware, Length, Normal, Scenario
+from pytest_dsr1.verdict.plan import gate_plan
 from pytest_dsr1.workload.dataset import mean_tokens
 from pytest_dsr1.workload.values import Workload
 
@@ -35,12 +38,14 @@ class Asked:
         overrides: the values of ``--dsr1-set``.
         suites: the values of ``--dsr1-suites``.
         profiles: the names that can be selected; any other scenario is named by its file.
+        store: the folder of references, where a gate is planned.
     """
 
     gpu_setup: str
     overrides: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
     profiles: frozenset[str] = frozenset()
+    store: Path | None = None
 
 
 def plan(scenarios: Sequence[LoadedScenario], asked: Asked) -> Iterable[str]:
@@ -58,6 +63,8 @@ def _script(loaded: LoadedScenario, asked: Asked) -> Iterable[str]:
     yield f"# scenario: {scenario.name} ({loaded.path})"
     yield f"# machine: {needed(scenario.hardware)}"
     yield f"# expected: {duration(scenario)}"
+    for line in _gate(scenario, asked.store) if asked.store else ():
+        yield f"# gate: {line}"
     for line in to_set(scenario):
         yield f"# set first: {line}"
     for warning in loaded.warnings:
@@ -70,12 +77,22 @@ def _script(loaded: LoadedScenario, asked: Asked) -> Iterable[str]:
     if scenario.engine.type != "trtllm-bench":
         yield from (line for line in rest if line.startswith("#"))
         selected = [f"--dsr1-profile={scenario.name}"] if known else [str(loaded.path)]
-        yield shlex.join(["pytest", *selected, *_options(asked, "--dsr1-")])
+        gate = ["--dsr1-gate"] if asked.store else []
+        yield shlex.join(["pytest", *selected, *gate, *_options(asked, "--dsr1-")])
         return
     if scenario.dataset.path is None:
         selected = [scenario.name if known else str(loaded.path)]
         yield shlex.join(["pytest-dsr1", "dataset", *selected, DATASET, *_options(asked, "--")])
     yield from rest
+
+
+def _gate(scenario: Scenario, store: Path) -> Iterable[str]:
+    """What the gate will do, on the node with the most references, or why there is none."""
+    try:
+        lines = gate_plan(store, scenario, None, datetime.now(timezone.utc)).statement()
+    except Dsr1Error as error:
+        lines = tuple(str(error).splitlines())
+    yield from (line.removeprefix(f"{scenario.name}: ") for line in lines)
 
 
 def _options(asked: Asked, prefix: str) -> Iterable[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.metrics import METRICS
@@ -23,7 +25,35 @@ def bound(target: Target) -> float:
     return target.value * (1 + sign * target.tolerance_percent / 100)
 
 
-def judge(target: Target, measurement: Measurement) -> Verdict:
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """How much engine starts differ.
+
+    Attributes:
+        percent: standard deviation between them, in percent.
+        source: where that is from, in words.
+    """
+
+    percent: float
+    source: str
+
+
+_NEAR = 2.0
+"""Standard deviations between a figure and its bound within which another run may say otherwise."""
+
+
+def _doubt(value: float, limit: float, noise: Noise) -> str:
+    """What is to be said of a figure that is close to its bound."""
+    away_percent = abs(math.log(value / limit)) * 100
+    if away_percent >= _NEAR * noise.percent:
+        return ""
+    return (
+        f"; that is {away_percent:.1f}% from the bound, within the noise of one run (engine starts differ by "
+        f"{noise.percent:.2g}%, {noise.source}): another run may say otherwise"
+    )
+
+
+def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
     """The verdict on one target of a valid measurement: PASS, FAIL, or INVALID where it was not measured."""
     metric = METRICS[target.metric]
     limit = bound(target)
@@ -55,6 +85,7 @@ def judge(target: Target, measurement: Measurement) -> Verdict:
         f"{metric.label} {number(measured.value)} {metric.unit} is {abs(margin):.1f}% {side} the target "
         f"{number(target.value)} (tolerance {target.tolerance_percent:g}%: "
         f"{'at least' if higher else 'at most'} {number(limit)} {metric.unit})"
+        f"{_doubt(measured.value, limit, noise)}"
     )
     return Verdict(
         Word.PASS if good else Word.FAIL,

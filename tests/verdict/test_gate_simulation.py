@@ -50,7 +50,7 @@ def test_a_loss_of_10_percent_takes_two_runs(noise: float, delta: float) -> None
 
 @pytest.mark.parametrize(("noise", "delta"), CASES)
 def test_references_that_do_not_resolve_delta_are_the_exception(noise: float, delta: float) -> None:
-    """They are refused before GPU time is spent; of twenty references some are by chance noisier than most."""
+    """They are refused before GPU time is spent: twenty references can by chance be noisier than most."""
     assert judged(noise, delta, 0.0).refused <= 0.25
 
 
