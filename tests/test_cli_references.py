@@ -55,8 +55,8 @@ def test_accept(capsys: pytest.CaptureFixture[str]) -> None:
     found = accepted()
     assert (found.accepted.by, found.accepted.commit) == ("ann", None)
     assert capsys.readouterr().out == (
-        f"dsr1-references/small.yaml: 16 runs accepted (gpu-95a932d6: 16), mean {found.mean:.4g} tok/s, noise "
-        f"{found.noise_percent:.2f}%, over the first {found.requests} requests\n"
+        f"dsr1-references/small.yaml: 16 runs accepted (gpu-95a932d6: 16), mean {found.mean:.4g} tok/s, "
+        f"noise {found.noise_percent:.2f}%, over the first {found.requests} requests\n"
         "commit this file: its review is the review of the references\n"
     )
     assert accept() == 0
