@@ -85,7 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.run(options)
+        sys.stdout.flush()
     except Dsr1Error as error:
         print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever reads has had enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at its end
         return 1
     return status

@@ -10,7 +10,11 @@ from pytest_dsr1.environment.values import Finding, Fingerprint, Telemetry
 from pytest_dsr1.measurement.metrics import combine, from_records
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.workload.values import Workload
+
+NOISE = Noise(0.01, "presumed by gate.presumed_noise_percent")
+"""So little that every figure is clear of its bound."""
 
 
 def scenario(**changes: Any) -> Scenario:

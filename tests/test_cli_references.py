@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -55,8 +57,8 @@ def test_accept(capsys: pytest.CaptureFixture[str]) -> None:
     found = accepted()
     assert (found.accepted.by, found.accepted.commit) == ("ann", None)
     assert capsys.readouterr().out == (
-        f"dsr1-references/small.yaml: 16 runs accepted (gpu-95a932d6: 16), mean {found.mean:.4g} tok/s, noise "
-        f"{found.noise_percent:.2f}%, over the first {found.requests} requests\n"
+        f"dsr1-references/small.yaml: 16 runs accepted (gpu-95a932d6: 16), mean {found.mean:.4g} tok/s, "
+        f"noise {found.noise_percent:.2f}%, over the first {found.requests} requests\n"
         "commit this file: its review is the review of the references\n"
     )
     assert accept() == 0
@@ -189,6 +191,18 @@ def test_export(capsys: pytest.CaptureFixture[str]) -> None:
     }
     assert rows[-1]["run"] == path.stem
     assert float(rows[-1]["value"]) == pytest.approx(8.0, rel=0.02)
+
+
+def test_whoever_reads_may_have_had_enough() -> None:
+    write(STORE, references())
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    program = "import sys; from pytest_dsr1.cli import main; sys.exit(main(['references', 'show']))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=write_end, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_export_before_anything_is_accepted_and_of_what_cannot_be_used(

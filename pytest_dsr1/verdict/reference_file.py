@@ -193,8 +193,8 @@ def held(store: Path, profile: str, what: str) -> Iterator[None]:
         file = lock_file(store, f".{profile}")
     except OSError as error:
         raise InvalidRunError(
-            f"{error.filename}: the references of {profile} cannot be locked: {error.strerror}; make the "
-            "folder and this file writable"
+            f"{error.filename or store}: the references of {profile} cannot be locked: {error.strerror}; "
+            "make the folder and this file writable"
         ) from None
     if file is None:
         raise InvalidRunError(

@@ -270,6 +270,6 @@ def test_target_that_the_server_does_not_tell(page: Page, why: str, tmp_path: Pa
         result = OpenAiEngine().run(make_job(tmp_path, of), Watcher())
     metrics = combine(result.report, {})
     measurement = builders.measurement(scenario=of, result=result, metrics=metrics)
-    verdict = judge(Target(metric="acceptance_length", value=2.0), measurement)
+    verdict = judge(Target(metric="acceptance_length", value=2.0), measurement, builders.NOISE)
     assert verdict.word is Word.INVALID
     assert re.search(f"acceptance length was not measured by engine openai: {why}", verdict.message)

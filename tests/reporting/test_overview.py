@@ -18,15 +18,15 @@ from pytest_dsr1.scenario.model import Target
 from pytest_dsr1.session import Outcome
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.words import Word
-from tests.builders import measurement, scenario
+from tests.builders import NOISE, measurement, scenario
 
 
 def outcome(loaded: LoadedScenario, **changes: Any) -> Outcome:
     run = measurement(Path(".dsr1/small/20261123T200512Z"), **changes)
     done = Outcome(loaded, "suites/small.yaml", measurement=run)
     done.verdicts = [
-        judge(Target(metric="total_output_throughput", value=8.0), run),
-        judge(Target(metric="average_ttft", value=200.0), run),
+        judge(Target(metric="total_output_throughput", value=8.0), run, NOISE),
+        judge(Target(metric="average_ttft", value=200.0), run, NOISE),
     ]
     return done
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from pytest_dsr1.scenario.metrics import METRICS, TARGETABLE
 from pytest_dsr1.scenario.model import Target
-from pytest_dsr1.verdict.targets import bound, judge, number
+from pytest_dsr1.verdict.targets import Noise, bound, judge, number
 from pytest_dsr1.verdict.words import Word
-from tests.builders import measurement, records, scenario
+from tests.builders import NOISE, measurement, records, scenario
 
 
 def target(metric: str, value: float, tolerance_percent: float = 5.0) -> Target:
@@ -34,15 +34,29 @@ def target(metric: str, value: float, tolerance_percent: float = 5.0) -> Target:
     ],
 )
 def test_the_verdict_and_its_sentence(metric: str, value: float, word: str, message: str) -> None:
-    verdict = judge(target(metric, value), measurement())
+    verdict = judge(target(metric, value), measurement(), NOISE)
     assert verdict.word == word
     assert message in verdict.message
     assert verdict.subject == f"target[{metric}]"
 
 
 def test_the_bound_itself_passes() -> None:
-    assert judge(target("total_output_throughput", 8.0, 0.0), measurement()).word is Word.PASS
-    assert judge(target("average_ttft", 250.0, 0.0), measurement()).word is Word.PASS
+    assert judge(target("total_output_throughput", 8.0, 0.0), measurement(), NOISE).word is Word.PASS
+    assert judge(target("average_ttft", 250.0, 0.0), measurement(), NOISE).word is Word.PASS
+
+
+@pytest.mark.parametrize(("value", "word"), [(8.0, "PASS"), (8.45, "FAIL")])
+def test_a_figure_within_the_noise_of_its_bound_says_so(value: float, word: str) -> None:
+    noise = Noise(3.0, "by 20 accepted references")
+    verdict = judge(target("total_output_throughput", value), measurement(), noise)
+    assert verdict.word == word
+    away = {"PASS": "5.1%", "FAIL": "0.3%"}[word]
+    assert verdict.message.endswith(
+        f"; that is {away} from the bound, within the noise of one run (engine starts differ by 3%, by 20 "
+        "accepted references): another run may say otherwise"
+    )
+    clear = judge(target("total_output_throughput", 7.0), measurement(), noise)
+    assert "noise" not in clear.message
 
 
 @pytest.mark.parametrize(
@@ -54,7 +68,7 @@ def test_the_bound_itself_passes() -> None:
     ],
 )
 def test_what_was_not_measured_is_invalid(metric: str, changes: dict[str, Any], hint: str) -> None:
-    verdict = judge(target(metric, 1.0), measurement(**changes))
+    verdict = judge(target(metric, 1.0), measurement(**changes), NOISE)
     assert verdict.word is Word.INVALID
     assert verdict.measured is None
     assert f"{METRICS[metric].label} was not measured by engine transformers: {hint}" in verdict.message
@@ -63,7 +77,7 @@ def test_what_was_not_measured_is_invalid(metric: str, changes: dict[str, Any], 
 @given(st.sampled_from(TARGETABLE), st.floats(1e-3, 1e6), st.floats(0, 99))
 def test_the_margin_and_the_bound_agree(metric: str, value: float, tolerance_percent: float) -> None:
     """PASS is exactly 'not more than the tolerance on the bad side', in either direction."""
-    verdict = judge(target(metric, value, tolerance_percent), measurement(scenario=scenario()))
+    verdict = judge(target(metric, value, tolerance_percent), measurement(scenario=scenario()), NOISE)
     if verdict.margin_percent is None:
         assert verdict.word is Word.INVALID
         return
