@@ -99,7 +99,7 @@ def test_the_part_of_a_wave_does_not_bias(metric: str) -> None:
 
 
 def test_what_recurs_in_each_wave_is_no_warm_up() -> None:
-    """Of twelve waves the first and the last do not count; mostly all others do, though each has its pause."""
+    """Of twelve waves the first and the last do not count; mostly all others do, with a pause in each."""
     windows = [
         round(seen.window_s / seen.latency_s)
         for seed in range(20)
