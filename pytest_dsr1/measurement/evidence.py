@@ -144,10 +144,12 @@ class _Run:
             return cls._of_series(trace, metric, requests)
         columns = np.array(trace.requests[:requests], dtype=float).T
         start_s, first_s, last_s, read, tokens, steps = columns
-        if (wrong := last_s <= start_s).any():
+        wrong = (last_s <= start_s) | (np.diff(start_s, prepend=start_s[0]) < 0)
+        if wrong.any():
             raise NoEvidenceError(
-                f"request {int(np.argmax(wrong)) + 1} of the run does not end after its start; its times "
-                "were changed after they were written, or the engine's clock is wrong"
+                f"request {int(np.argmax(wrong)) + 1} of the run starts before the one before it, or does "
+                "not end after its start; its times were changed after they were written, or the engine's "
+                "clock is wrong"
             )
         output = output_flow(start_s, first_s, last_s, tokens)
         return cls(trace, start_s, first_s, last_s, read, tokens, steps, output)

@@ -49,7 +49,7 @@ def steady_metrics(records: Sequence[RequestRecord], concurrency: int) -> dict[s
     """
     done = [r for r in records if r.error is None]
     window = steady_window(records, concurrency)
-    if window is None or window[1] <= window[0]:
+    if not done or window is None or window[1] <= window[0]:
         return {}
     begin, end = window
     tokens = _tokens_within(done, begin, end)

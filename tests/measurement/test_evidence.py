@@ -46,6 +46,19 @@ def noisy(seed: int, sd: float = 0.05) -> Trace:
     )
 
 
+def read_in_turn(count: int, sd: float, seed: int = 3) -> Trace:
+    """64 at a time, which are read one after another: little comes out meanwhile."""
+    factors = 1 + sd * np.random.default_rng(seed).normal(size=count)
+    read_s = 0.0
+
+    def times(i: int, start_s: float) -> tuple[float, float]:
+        nonlocal read_s
+        read_s = max(read_s, start_s) + 0.005
+        return read_s - start_s + 0.001, 2 * factors[i]
+
+    return closed_loop(count, 64, times)
+
+
 def test_every_gateable_metric_is_known() -> None:
     assert {*RATES, *MEANS} == set(GATEABLE)
 
@@ -75,15 +88,7 @@ def test_waves_in_step_are_counted_whole(metric: str, streaming: bool, waves: fl
 )
 def test_the_part_of_a_wave_does_not_bias(metric: str) -> None:
     """Waves that are spread and differ: 3.0, 3.3 and 3.7 of them after the warm-up give the same figure."""
-    factors = 1 + 0.002 * np.random.default_rng(3).normal(size=400)
-    read_s = 0.0
-
-    def times(i: int, start_s: float) -> tuple[float, float]:
-        nonlocal read_s  # requests are read one after another
-        read_s = max(read_s, start_s) + 0.005
-        return read_s - start_s, 2 * factors[i]
-
-    run = closed_loop(400, 64, times)
+    run = read_in_turn(400, 0.002)
     figures = [
         evidence(run, metric, warmup_requests=64, requests=round(64 * (2 + waves))).value
         for waves in (3.0, 3.3, 3.7)
@@ -91,6 +96,19 @@ def test_the_part_of_a_wave_does_not_bias(metric: str) -> None:
     assert max(figures) / min(figures) < 1.002
     whole = len(run.requests) / max(r[2] for r in run.requests)
     assert evidence(run, "request_throughput", warmup_requests=64).value > 1.02 * whole, "drain and ramp-up"
+
+
+def test_what_recurs_in_each_wave_is_no_warm_up() -> None:
+    """Of twelve waves the first and the last do not count; mostly all others do, with a pause in each."""
+    windows = [
+        round(seen.window_s / seen.latency_s)
+        for seed in range(20)
+        for seen in [
+            evidence(read_in_turn(12 * 64, 0.02, seed), "total_output_throughput", warmup_requests=64)
+        ]
+    ]
+    assert windows.count(10) >= 10
+    assert min(windows) >= 6
 
 
 def test_as_many_requests_end_in_a_window_as_are_sent() -> None:
@@ -232,9 +250,11 @@ def test_what_is_no_sample_of_the_run_is_refused() -> None:
     )
     backward = replace(run, requests=(*run.requests[:2], (5.0, 4.0, 3.0, 1, 1, 1), *run.requests[3:]))
     assert refusal(backward) == (
-        "request 3 of the run does not end after its start; its times were changed after they were written, "
-        "or the engine's clock is wrong"
+        "request 3 of the run starts before the one before it, or does not end after its start; its times "
+        "were changed after they were written, or the engine's clock is wrong"
     )
+    disordered = replace(run, requests=(run.requests[-1], *run.requests[:-1]))
+    assert refusal(disordered).startswith("request 2 of the run starts before the one before it")
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,8 @@ def test_goodput_and_steady_window() -> None:
     assert of_scenario(broken, scenario(load=load, slo={"preset": "mlperf-server", "tpot_ms": 250}))[
         "slo_attainment"
     ] == pytest.approx(75.0)
+    lost = [replace(r, error="lost") for r in records()]
+    assert of_scenario(lost, scenario(load=load)) == {}
     interactive = scenario(load=load, slo={"preset": "mlperf-interactive"})
     assert "goodput" not in of_scenario(records(), interactive), "250 ms a token keep no limit of 15"
 
