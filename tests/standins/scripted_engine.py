@@ -1,14 +1,18 @@
 """An engine that answers at once, for tests of everything around it. Not one of the product's.
 
-Takes its latencies from the environment: ``SCRIPTED_LATENCY_S`` (0.5) and, for failures, ``SCRIPTED_FAIL``.
-Each run adds a line to ``engine-runs.txt`` in the current directory.
+Takes its latencies from the environment: ``SCRIPTED_LATENCY_S`` (0.5) and, for failures, ``SCRIPTED_FAIL``
+(with ``SCRIPTED_FAIL_RUNS``, such as ``2,3``, only in those runs). With ``SCRIPTED_NOISE`` its runs differ by so
+much, as a standard deviation of the logarithm; ``SCRIPTED_VERSION`` is its software. Each run adds a line to
+``engine-runs.txt`` in the current directory.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
+from random import Random
 
 from pytest_dsr1.engines.base import EngineResult, Job, Observer, RequestRecord
 from pytest_dsr1.errors import EngineError
@@ -19,10 +23,15 @@ class ScriptedEngine:
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
         load, latency_s = job.scenario.load, float(os.environ.get("SCRIPTED_LATENCY_S", "0.5"))
-        with Path("engine-runs.txt").open("a", encoding="utf-8") as runs:
+        with Path("engine-runs.txt").open("a+", encoding="utf-8") as runs:
             runs.write(f"{job.scenario.name}\n")
+            runs.seek(0)
+            number = len(runs.readlines())
+        latency_s *= math.exp(float(os.environ.get("SCRIPTED_NOISE", "0")) * Random(number).gauss(0, 1))
         observer.phase("loading", "weights")
-        failure = os.environ.get("SCRIPTED_FAIL")
+        failure, failing = os.environ.get("SCRIPTED_FAIL"), os.environ.get("SCRIPTED_FAIL_RUNS")
+        if failing and str(number) not in failing.split(","):
+            failure = None
         if failure == "engine":
             raise EngineError("the scripted engine failed; last lines of its log:\n  out of memory")
         if failure == "interrupt":
@@ -41,7 +50,7 @@ class ScriptedEngine:
             observer.progress(i + 1, tokens * (i + 1))
             if stopped := i + 1 < wanted and job.enough is not None and job.enough(record):
                 break
-        end_s, versions = rows[-1].last_token_s, {"scripted": "1.0"}
+        end_s, versions = rows[-1].last_token_s, {"scripted": os.environ.get("SCRIPTED_VERSION", "1.0")}
         return EngineResult(tuple(rows), {}, start_s, end_s, 0, versions=versions, stopped=stopped)
 
     def script(self, job: Job) -> str:

@@ -1,0 +1,306 @@
+"""What a user of references and gates sees, with an engine whose starts differ by 1%."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.cli import main
+from tests.plugin.conftest import Suites
+
+PROFILE = "--dsr1-profile=gated"
+RECORDED = 12
+"""Enough to accept, with a warning: the tests have no time for more."""
+
+
+class Gated:
+    """The profile ``gated``: 16 tok/s, delta 5%, at most 8 runs."""
+
+    def __init__(self, suites: Suites) -> None:
+        self.suites = suites
+        self.store = suites.pytester.path / "dsr1-references"
+        path = suites.write("gated", extra="gate:\n  delta_percent: 5\n  max_runs: 8\n")
+        text = path.read_text(encoding="utf-8").replace("num_requests: 8", "num_requests: 40")
+        path.write_text(text, encoding="utf-8")
+
+    @property
+    def references(self) -> Path:
+        return self.store / "gated.yaml"
+
+    def gate(self, *more: str) -> pytest.RunResult:
+        return self.suites.run(PROFILE, "--dsr1-gate", *more)
+
+    def saved(self) -> dict[str, Any]:
+        """The newest gate.json."""
+        (path,) = self.suites.pytester.path.glob(".dsr1/gated/*/gate.json")
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return document
+
+
+@pytest.fixture
+def gated(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> Gated:
+    monkeypatch.setenv("SCRIPTED_NOISE", "0.01")
+    return Gated(suites)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that the first test fills, for those after it."""
+    return tmp_path_factory.mktemp("recorded") / "store"
+
+
+@pytest.fixture
+def accepted(gated: Gated, recorded: Path, capsys: pytest.CaptureFixture[str]) -> Gated:
+    """References as a user makes them: recorded run by run, and accepted."""
+    path = gated.suites.pytester.path
+    if not recorded.exists():
+        for _ in range(RECORDED):
+            result = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference")
+            assert result.ret == 0, result.stdout.str()
+        shutil.copytree(gated.store, recorded / "references")
+        shutil.copytree(path / "state", recorded / "state")
+    else:
+        shutil.copytree(recorded / "references", gated.store)
+        shutil.copytree(recorded / "state", path / "state", dirs_exist_ok=True)
+    (path / "engine-runs.txt").unlink(missing_ok=True)
+    shutil.rmtree(path / ".dsr1", ignore_errors=True)
+    arguments = [
+        "accept",
+        "gated",
+        "--suites",
+        str(gated.suites.folder),
+        "--reason",
+        "scripted 1.0",
+        "--by",
+        "me",
+    ]
+    assert main(["references", *arguments]) == 0
+    capsys.readouterr()
+    return gated
+
+
+def test_recording(gated: Gated) -> None:
+    """The first start of a software is warm-up: the run is repeated at once."""
+    result = gated.suites.run(PROFILE, "--dsr1-reference=record")
+    assert result.ret == 0
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(
+        [
+            "dsr1: gated: this run is no reference: warm-up: the first start of this software on this node",
+            "  note *recorded *dsr1-references/candidates/gated/*.json: 1 of 15 wanted runs*",
+        ]
+    )
+    assert len(gated.suites.engine_runs) == 2
+    assert len(list((gated.store / "candidates" / "gated").iterdir())) == 1
+    assert gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference").ret == 0
+    assert len(gated.suites.engine_runs) == 3
+
+
+def test_an_innocent_change_passes(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = accepted.references.read_bytes()
+    monkeypatch.setenv("SCRIPTED_VERSION", "1.1")
+    result = accepted.gate()
+    assert result.ret == 0, result.stdout.str()
+    result.assert_outcomes(passed=4)
+    output = " ".join(result.stdout.str().split())
+    assert (
+        "dsr1: gated: gate on total output throughput of the first 16 requests, against 12 references on node "
+        "cpu (noise" in output
+    )
+    assert "dsr1: gated: a loss of 5% is decided in at most" in output
+    assert "references of one day say nothing of what days differ by" in output
+    assert "run 1 is no evidence: warm-up: the first start of this software on this node" in output
+    assert "PASS regression: total output throughput" in output
+    assert ": a loss of delta is excluded" in output
+    assert "changed: engine.scripted: 1.0 -> 1.1" in output
+    saved = accepted.saved()
+    assert saved["verdict"]["word"] == "PASS"
+    assert saved["references"]["accepted"]["reason"] == "scripted 1.0"
+    assert [bool(run["evidence"]) for run in saved["runs"]] == [False] + [True] * (len(saved["runs"]) - 1)
+    assert accepted.references.read_bytes() == before
+
+
+def test_a_loss_fails_after_two_runs(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTED_LATENCY_S", "0.6")
+    result = accepted.gate("-k", "regression", f"--junitxml={accepted.suites.pytester.path}/junit.xml")
+    assert result.ret == 1
+    result.assert_outcomes(failed=1)
+    output = " ".join(result.stdout.str().split())
+    assert "FAIL regression: total output throughput" in output
+    assert "after 2 of at most" in output
+    assert "a loss is shown" in output
+    assert len(accepted.suites.engine_runs) == 2
+    junit = (accepted.suites.pytester.path / "junit.xml").read_text(encoding="utf-8")
+    assert 'name="dsr1_verdict" value="FAIL"' in junit
+    before = accepted.references.read_bytes()
+    assert accepted.gate("-k", "regression").ret == 1  # and nothing but `accept` ends it
+    assert accepted.references.read_bytes() == before
+
+
+def test_a_gate_alone_sends_no_more_than_it_needs(accepted: Gated) -> None:
+    assert accepted.gate("-k", "regression").ret == 0
+    for folder in accepted.suites.pytester.path.glob(".dsr1/gated/*"):
+        lines = (folder / "requests.jsonl").read_text(encoding="utf-8").splitlines()
+        assert len(lines) == 16
+
+
+def test_an_improvement_passes(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTED_LATENCY_S", "0.4")
+    result = accepted.gate("-k", "regression")
+    assert result.ret == 0
+    assert accepted.saved()["verdict"]["margin_percent"] > 20
+
+
+def test_an_undecided_gate_is_inconclusive(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that scatter more than the references do."""
+    monkeypatch.setenv("SCRIPTED_NOISE", "0.2")
+    monkeypatch.setenv("SCRIPTED_LATENCY_S", "0.51")
+    result = accepted.gate("-k", "regression")
+    assert result.ret == 12, result.stdout.str()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*neither is a loss shown nor one of delta excluded"])
+    assert accepted.saved()["verdict"] is None
+
+
+def test_an_invalid_run_is_repeated(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTED_FAIL", "request")
+    monkeypatch.setenv("SCRIPTED_FAIL_RUNS", "1")
+    result = accepted.gate("-k", "regression")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["dsr1: gated: run 1 is no evidence: 1 of 16 requests failed*"])
+
+
+def test_runs_that_are_invalid_again_and_again_end_the_gate(
+    accepted: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRIPTED_FAIL", "engine")
+    result = accepted.gate("-k", "regression")
+    assert result.ret == 10
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["3 engine starts in succession are no evidence:", "  1. the scripted engine*"]
+    )
+    assert len(accepted.suites.engine_runs) == 3
+
+
+def test_no_reference(gated: Gated) -> None:
+    result = gated.gate()
+    assert result.ret == 11
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "dsr1: gated: there will be no gate: *gated.yaml: there is no such file*",
+            "*record more with `pytest --dsr1-profile=gated --dsr1-reference=record`*",
+        ]
+    )
+
+
+def test_a_damaged_file_is_no_reference(accepted: Gated) -> None:
+    accepted.references.write_text(accepted.references.read_text(encoding="utf-8")[:-80], encoding="utf-8")
+    result = accepted.gate("-k", "regression")
+    assert result.ret == 11
+    result.stdout.fnmatch_lines(["*does not end with its checksum: it is truncated*"])
+    assert accepted.suites.engine_runs == []
+
+
+def test_what_must_be_equal_and_is_not(accepted: Gated) -> None:
+    """Told before anything runs, all of it."""
+    result = accepted.gate("-k", "regression", "--dsr1-set=load.concurrency=4", "--dsr1-set=dataset.seed=1")
+    assert result.ret == 11
+    result.stdout.fnmatch_lines(
+        [
+            "*this run and the references differ in what must be equal:",
+            "*dataset.content: *",
+            "*option.load.concurrency: 2 in the references, 4 here",
+            "*put it back, or accept new references of it; gate.under_test says what may differ",
+        ]
+    )
+    assert accepted.suites.engine_runs == []
+
+
+def test_what_may_differ_is_the_scenarios_choice(accepted: Gated) -> None:
+    result = accepted.gate(
+        "-k", "regression", "--dsr1-set=dataset.seed=1", "--dsr1-set=gate.under_test={dataset.content: true}"
+    )
+    assert result.ret == 0, result.stdout.str()
+    result.stdout.fnmatch_lines(["*changed: dataset.content: *"])
+
+
+def test_a_delta_that_noise_cannot_resolve_is_refused(accepted: Gated) -> None:
+    result = accepted.gate("-k", "regression", "--dsr1-set=gate.delta_percent=0.5")
+    assert result.ret == 12
+    result.stdout.fnmatch_lines(
+        [
+            "*a loss of 0.5% cannot be told from the noise between starts, *within gate.max_runs = 8 runs",
+            "*what would resolve it: gate.delta_percent of at least *",
+            "*or noise of at most *%: other work on the machine*",
+            "*or no number of references up to 100 does",
+        ]
+    )
+    assert accepted.suites.engine_runs == []
+
+
+def test_two_gates_at_once_on_one_store(accepted: Gated) -> None:
+    from pytest_dsr1.verdict.reference_file import held
+
+    with held(accepted.store, "gated", "a gate of gated"):
+        result = accepted.gate("-k", "regression")
+    assert result.ret == 10
+    result.stdout.fnmatch_lines([f"*the references of gated are in use by *(pid {os.getpid()}*"])
+
+
+def test_the_plan_says_what_a_gate_costs(accepted: Gated) -> None:
+    result = accepted.suites.run(PROFILE, "--dsr1-gate", "--dsr1-plan")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "# gate: gate on total output throughput of the first 16 requests, against 12 references *",
+            "# gate: a loss of 5% is decided in at most * runs (* min); expected * without a loss *",
+            "pytest --dsr1-profile=gated --dsr1-gate*",
+        ]
+    )
+
+
+def test_the_plan_without_references(gated: Gated) -> None:
+    result = gated.suites.run(PROFILE, "--dsr1-gate", "--dsr1-plan")
+    result.stdout.fnmatch_lines(["# gate: *there is no such file*"])
+
+
+def test_a_metric_that_cannot_be_gated(gated: Gated) -> None:
+    path = gated.suites.folder / "gated.yaml"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("total_output_throughput", "ttft_p99"), encoding="utf-8"
+    )
+    result = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference")
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(
+        ["*gated.yaml:*: ttft_p99, the metric of the first target, cannot be gated; *"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([PROFILE, "--dsr1-gate", "--dsr1-reference=record"], "*exclude each other*"),
+        (["--dsr1-gate"], "*none is selected: add --dsr1-profile=NAME"),
+        (
+            ["--dsr1-replay=x", "--dsr1-gate"],
+            "*--dsr1-gate needs new engine starts, and --dsr1-replay makes none*",
+        ),
+    ],
+)
+def test_what_cannot_be_asked_for(gated: Gated, arguments: list[str], message: str) -> None:
+    result = gated.suites.run(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([message])
+
+
+def test_without_the_options_there_are_no_such_tests(gated: Gated) -> None:
+    result = gated.suites.run(PROFILE, "--collect-only", "-q")
+    assert "regression" not in result.stdout.str()
+    assert "reference[" not in result.stdout.str()
