@@ -11,10 +11,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_dsr1.options import STORE
+
 if TYPE_CHECKING:
     from pytest_dsr1.verdict.references import ReferenceRun, References
 
-STORE = "dsr1-references"
 _HEADS = (
     "profile",
     "metric",

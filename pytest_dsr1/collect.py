@@ -158,13 +158,13 @@ def _target(_dsr1_verdict: Any) -> None:
         pytest.fail(_dsr1_verdict.message, pytrace=False)
 
 
-def _regression(_dsr1_regression: Any, _dsr1_gated: str) -> None:
+def _regression(_dsr1_gated: str, _dsr1_regression: Any) -> None:
     """No loss of delta against the accepted references."""
     if _dsr1_regression.word != "PASS":
         pytest.fail(_dsr1_regression.message, pytrace=False)
 
 
-def _reference(_dsr1_recorded: Path, _dsr1_gated: str) -> None:
+def _reference(_dsr1_gated: str, _dsr1_recorded: Path) -> None:
     """The run is kept as one that may become a reference."""
 
 

@@ -263,8 +263,7 @@ def _dsr1_verdict(
 ) -> Verdict:
     """The verdict on the target of a scenario's test."""
     from pytest_dsr1.measurement.store import write_verdicts
-    from pytest_dsr1.verdict.plan import noise_of
-    from pytest_dsr1.verdict.targets import judge
+    from pytest_dsr1.verdict.targets import judge, noise_of
     from pytest_dsr1.verdict.words import Word
 
     outcome = outcome_of(request, dsr1_measurement.scenario)

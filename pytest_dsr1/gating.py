@@ -95,9 +95,9 @@ class Gate:
         change = in_percent(plan.metric, float(seen.loss))
         ends = sorted(in_percent(plan.metric, float(end)) for end in (seen.low, seen.high))
         return (
-            f"{metric.label} {number(self.measured)} {metric.unit} is {change:+.2f}% [{ends[0]:+.2f}%, "
-            f"{ends[1]:+.2f}%] of the references' {number(self.reference)} after {len(self.counted)} of at "
-            f"most {plan.design.max_runs} runs (delta {plan.scenario.gate.delta_percent:g}%, noise "
+            f"{metric.label} {number(self.measured)} {metric.unit}: {change:+.2f}% [{ends[0]:+.2f}, "
+            f"{ends[1]:+.2f}] against the references' {number(self.reference)} after {len(self.counted)} of "
+            f"at most {plan.design.max_runs} runs (delta {plan.scenario.gate.delta_percent:g}%, noise "
             f"{plan.design.level.noise_percent:.2g}% in {len(plan.runs)} references)"
         )
 

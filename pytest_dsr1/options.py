@@ -6,6 +6,9 @@ from typing import Literal
 
 import pytest
 
+STORE = "dsr1-references"
+"""The folder of references, in rootdir."""
+
 
 def add(parser: pytest.Parser) -> None:
     """Add the options; every name begins with ``--dsr1-``."""
@@ -94,7 +97,8 @@ def refuse_without_selection(config: pytest.Config) -> None:
     listing = config.getoption("--dsr1-list") or config.getoption("--dsr1-plan")
     if (config.getoption("--dsr1-gate") or config.getoption("--dsr1-reference")) and not listing:
         raise pytest.UsageError(
-            "--dsr1-gate and --dsr1-reference are about scenarios: add --dsr1-profile=NAME"
+            "--dsr1-gate and --dsr1-reference are about scenarios, and none is selected: add "
+            "--dsr1-profile=NAME"
         )
     if config.getoption("--dsr1-set") and not listing:
         raise pytest.UsageError("--dsr1-set changes scenarios, and none is selected: add --dsr1-profile=NAME")

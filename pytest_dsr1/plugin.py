@@ -61,9 +61,6 @@ __all__ = [
     "dsr1_scenario",
 ]
 
-STORE = "dsr1-references"
-"""The folder of references in rootdir."""
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options; every name begins with ``--dsr1-``."""
@@ -100,7 +97,7 @@ def pytest_configure(config: pytest.Config) -> None:
         replay=config.invocation_params.dir / replay if replay else None,
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
         allow_mismatch=config.getoption("--dsr1-allow-mismatch"),
-        store=config.rootpath / STORE,
+        store=config.rootpath / options.STORE,
         mode=mode,
     )
     named = [str(path) for path in selection.paths if path not in arguments]
@@ -178,7 +175,7 @@ def _printed(config: pytest.Config, loaded: list[LoadedScenario], catalogue: Cat
         overrides=tuple(config.getoption("--dsr1-set")),
         suites=tuple(config.getoption("--dsr1-suites")),
         profiles=frozenset(catalogue.names),
-        store=config.rootpath / STORE if config.getoption("--dsr1-gate") else None,
+        store=config.rootpath / options.STORE if config.getoption("--dsr1-gate") else None,
     )
     return plan(loaded, asked)
 

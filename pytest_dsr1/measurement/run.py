@@ -194,7 +194,7 @@ def measure(
             measurement = Measurement(
                 scenario=scenario,
                 place=place,
-                started_utc=started.isoformat(timespec="seconds"),
+                started_utc=started.isoformat(timespec="milliseconds"),
                 unix_minus_monotonic_s=unix_minus_monotonic_s,
                 workload=workload,
                 fingerprint=Fingerprint(

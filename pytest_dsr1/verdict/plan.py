@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
-from pytest_dsr1.errors import Dsr1Error, NoReferenceError, ReferencesError
+from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict import rings
@@ -17,7 +17,6 @@ from pytest_dsr1.verdict.gate import Design, alpha, design, in_percent, resolved
 from pytest_dsr1.verdict.noise import Level, level
 from pytest_dsr1.verdict.reference_file import load
 from pytest_dsr1.verdict.references import ReferenceRun, References, how_to_get_more, usable
-from pytest_dsr1.verdict.targets import Noise
 
 _MOST_REFERENCES = 100
 
@@ -65,11 +64,11 @@ class GatePlan:
         return median(run.startup_s for run in self.runs) + measured_s
 
     def cost(self, runs: float) -> str:
-        """What so many runs cost, in GPU-hours, or in minutes on the CPU."""
-        gpus = self.scenario.hardware.count
-        if not gpus:
-            return f"{runs * self.run_s / 60:.1f} min"
-        return f"{runs * self.run_s * gpus / 3600:.2g} GPU-h"
+        """What so many runs cost, in GPU-hours, or in time on the CPU."""
+        seconds, gpus = runs * self.run_s, self.scenario.hardware.count
+        if gpus:
+            return f"{seconds * gpus / 3600:.2g} GPU-h"
+        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
     def statement(self) -> tuple[str, ...]:
         """What is to be known before it begins."""
@@ -135,19 +134,6 @@ def gate_plan(store: Path, scenario: Scenario, node: str | None, now: datetime) 
         raise UndecidableError(_undecidable(scenario, found, error, delta, smallest))
     made = design(found, error, delta, needed)
     return GatePlan(scenario, references, runs, made, smallest, tuple(warnings))
-
-
-def noise_of(store: Path, scenario: Scenario, metric: str, now: datetime) -> Noise:
-    """How much engine starts differ in a metric: by the references where they are of it, else presumed."""
-    if metric == scenario.gated_metric:
-        try:
-            references = load(store, scenario, now)
-        except (NoReferenceError, ReferencesError):
-            pass
-        else:
-            if references.noise_percent is not None:
-                return Noise(references.noise_percent, f"by {len(references.runs)} accepted references")
-    return Noise(scenario.gate.presumed_noise_percent, "presumed by gate.presumed_noise_percent")
 
 
 def _percent(metric: str, loss: float) -> float:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
+from pytest_dsr1.errors import NoReferenceError, ReferencesError
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.metrics import METRICS
-from pytest_dsr1.scenario.model import Target
+from pytest_dsr1.scenario.model import Scenario, Target
+from pytest_dsr1.verdict.reference_file import load
 from pytest_dsr1.verdict.words import Verdict, Word
 
 
@@ -36,6 +40,19 @@ class Noise:
 
     percent: float
     source: str
+
+
+def noise_of(store: Path, scenario: Scenario, metric: str, now: datetime) -> Noise:
+    """How much engine starts differ in a metric: by the references where they are of it, else presumed."""
+    if metric == scenario.gated_metric:
+        try:
+            references = load(store, scenario, now)
+        except (NoReferenceError, ReferencesError):
+            pass
+        else:
+            if references.noise_percent is not None:
+                return Noise(references.noise_percent, f"by {len(references.runs)} accepted references")
+    return Noise(scenario.gate.presumed_noise_percent, "presumed by gate.presumed_noise_percent")
 
 
 _NEAR = 2.0

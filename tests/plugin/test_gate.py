@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,7 @@ def accepted(gated: Gated, recorded: Path, capsys: pytest.CaptureFixture[str]) -
         "--by",
         "me",
     ]
-    assert main(["references", *arguments]) == 0
-    capsys.readouterr()
+    assert main(["references", *arguments]) == 0, capsys.readouterr()
     return gated
 
 
@@ -89,11 +89,11 @@ def test_recording(gated: Gated) -> None:
     result = gated.suites.run(PROFILE, "--dsr1-reference=record")
     assert result.ret == 0
     result.assert_outcomes(passed=4)
-    result.stdout.fnmatch_lines(
-        [
-            "dsr1: gated: this run is no reference: warm-up: the first start of this software on this node",
-            "  note *recorded *dsr1-references/candidates/gated/*.json: 1 of 15 wanted runs*",
-        ]
+    output = " ".join(result.stdout.str().split())
+    first = "dsr1: gated: this run is no reference: warm-up: the first start of this software on this node"
+    assert first in output
+    assert re.search(
+        r"note recorded \S*dsr1-references/candidates/gated/\S*json: 1 of 15 wanted runs", output
     )
     assert len(gated.suites.engine_runs) == 2
     assert len(list((gated.store / "candidates" / "gated").iterdir())) == 1
@@ -109,7 +109,7 @@ def test_an_innocent_change_passes(accepted: Gated, monkeypatch: pytest.MonkeyPa
     result.assert_outcomes(passed=4)
     output = " ".join(result.stdout.str().split())
     assert (
-        "dsr1: gated: gate on total output throughput of the first 16 requests, against 12 references on node "
+        "dsr1: gated: gate on total output throughput of the first 10 requests, against 12 references on node "
         "cpu (noise" in output
     )
     assert "dsr1: gated: a loss of 5% is decided in at most" in output
@@ -146,7 +146,7 @@ def test_a_gate_alone_sends_no_more_than_it_needs(accepted: Gated) -> None:
     assert accepted.gate("-k", "regression").ret == 0
     for folder in accepted.suites.pytester.path.glob(".dsr1/gated/*"):
         lines = (folder / "requests.jsonl").read_text(encoding="utf-8").splitlines()
-        assert len(lines) == 16
+        assert len(lines) == 10
 
 
 def test_an_improvement_passes(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,8 +159,8 @@ def test_an_improvement_passes(accepted: Gated, monkeypatch: pytest.MonkeyPatch)
 def test_an_undecided_gate_is_inconclusive(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that scatter more than the references do."""
     monkeypatch.setenv("SCRIPTED_NOISE", "0.2")
-    monkeypatch.setenv("SCRIPTED_LATENCY_S", "0.51")
-    result = accepted.gate("-k", "regression")
+    monkeypatch.setenv("SCRIPTED_LATENCY_S", "0.3933")
+    result = accepted.gate("-k", "regression", "--dsr1-set=gate.delta_percent=4")
     assert result.ret == 12, result.stdout.str()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*neither is a loss shown nor one of delta excluded"])
@@ -172,7 +172,7 @@ def test_an_invalid_run_is_repeated(accepted: Gated, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SCRIPTED_FAIL_RUNS", "1")
     result = accepted.gate("-k", "regression")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["dsr1: gated: run 1 is no evidence: 1 of 16 requests failed*"])
+    result.stdout.fnmatch_lines(["dsr1: gated: run 1 is no evidence: 1 of 10 requests failed*"])
 
 
 def test_runs_that_are_invalid_again_and_again_end_the_gate(
@@ -251,7 +251,9 @@ def test_two_gates_at_once_on_one_store(accepted: Gated) -> None:
     with held(accepted.store, "gated", "a gate of gated"):
         result = accepted.gate("-k", "regression")
     assert result.ret == 10
-    result.stdout.fnmatch_lines([f"*the references of gated are in use by *(pid {os.getpid()}*"])
+    result.stdout.fnmatch_lines(
+        [f"*the references of gated are in use by pid {os.getpid()} *; wait for it to end"]
+    )
 
 
 def test_the_plan_says_what_a_gate_costs(accepted: Gated) -> None:
@@ -259,8 +261,8 @@ def test_the_plan_says_what_a_gate_costs(accepted: Gated) -> None:
     assert result.ret == 0
     result.stdout.fnmatch_lines(
         [
-            "# gate: gate on total output throughput of the first 16 requests, against 12 references *",
-            "# gate: a loss of 5% is decided in at most * runs (* min); expected * without a loss *",
+            "# gate: gate on total output throughput of the first 10 requests, against 12 references *",
+            "# gate: a loss of 5% is decided in at most * runs (* s); expected * without a loss *",
             "pytest --dsr1-profile=gated --dsr1-gate*",
         ]
     )
@@ -287,7 +289,7 @@ def test_a_metric_that_cannot_be_gated(gated: Gated) -> None:
     ("arguments", "message"),
     [
         ([PROFILE, "--dsr1-gate", "--dsr1-reference=record"], "*exclude each other*"),
-        (["--dsr1-gate"], "*none is selected: add --dsr1-profile=NAME"),
+        (["--dsr1-gate"], "*none is selected: add --dsr1-profile=NAME*"),
         (
             ["--dsr1-replay=x", "--dsr1-gate"],
             "*--dsr1-gate needs new engine starts, and --dsr1-replay makes none*",
