@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.signal import lfilter
 
 Array = NDArray[np.float64]
 
@@ -93,11 +94,20 @@ class Fleet:
         """The level that all runs of a gate share takes its random walk."""
         self._level = self._level + self._random.normal(0, self.world.drift / 100 * days**0.5, self.gates)
 
-    def runs(self, count: int, measured_s: Array | float, *, any_node: bool = False) -> Runs:
-        """So many engine starts of each gate today, each measured for so long."""
+    def runs(
+        self, count: int, measured_s: Array | float, *, any_node: bool = False, watched: bool = True
+    ) -> Runs:
+        """So many engine starts of each gate today, each measured for so long.
+
+        Args:
+            count: of runs.
+            measured_s: without the start-up.
+            any_node: each on any node, instead of all on the gate's own.
+            watched: telemetry is read, and a run that it sees to be throttled is made again.
+        """
         shape = (self.gates, count)
         throttled = self._throttled(shape)
-        seen = (throttled > 0) & (self._random.random(shape) < SEEN)
+        seen = (throttled > 0) & (self._random.random(shape) < (SEEN if watched else 0.0))
         again = np.where(self._random.random(shape) < SEEN, 0.0, self._throttled(shape))
         within = np.sqrt(self.world.within_variance_s / np.broadcast_to(measured_s, (self.gates,)))
         random = self._random.normal(0, 1, (2, *shape))
@@ -107,13 +117,27 @@ class Fleet:
         figures += np.take_along_axis(self._nodes, np.broadcast_to(node, shape), axis=1)
         return Runs(figures, np.where(seen, 2.0, 1.0))
 
-    def history(self, days: int, measured_s: Array | float, *, any_node: bool = False) -> Runs:
-        """One run a day, the last one yesterday."""
+    def history(
+        self, days: int, measured_s: Array | float, *, any_node: bool = False, watched: bool = True
+    ) -> Runs:
+        """One run a day, the last one yesterday; see :meth:`runs`."""
         parts = []
         for _ in range(days):
-            parts.append(self.runs(1, measured_s, any_node=any_node))
+            parts.append(self.runs(1, measured_s, any_node=any_node, watched=watched))
             self.days_pass(1)
         return Runs(np.hstack([p.figures for p in parts]), np.hstack([p.starts for p in parts]))
+
+    def windows(self, figures: Array, seconds: int) -> Array:
+        """The logarithm of the rate in each second of runs with these figures, along a new last axis.
+
+        Their mean is the figure: what throttling took from a part of a run is spread over all of it.
+        """
+        correlation = self.world.correlation
+        steps = self._random.normal(0, 1, (*figures.shape, seconds))
+        steps[..., 1:] *= (1 - correlation**2) ** 0.5
+        noise = lfilter([1.0], [1.0, -correlation], steps)
+        noise -= noise.mean(axis=-1, keepdims=True)
+        return np.asarray(figures[..., None] + noise * self.world.window / 100)
 
     def squared_errors(self, count: int, measured_s: float) -> Array:
         """What 10 batch means say of each run's squared standard error: chi-squared with 9 degrees."""
