@@ -218,6 +218,9 @@ def run(
 
     machine, engine = ready(request, "dsr1_gpu", "dsr1_engine")
     session, workload = request.config.stash[SESSION], values[2]
+    if session.mode is not None:  # the unit of evidence is one engine start
+        held: Held = request.getfixturevalue("_dsr1_held")
+        held.server.end()
     if requests is not None:
         workload = first(workload, requests)
         load = scenario.load.model_copy(update={"num_requests": requests})

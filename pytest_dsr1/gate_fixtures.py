@@ -119,7 +119,6 @@ def _takes(
                     raise InvalidRunError(str(failure.msg)) from None
                 return outcome.measurement
             return first
-        held.server.end()
         with held.server.ended_on_failure():
             return another(Outcome(outcome.loaded, outcome.place))
 
@@ -208,7 +207,7 @@ def _dsr1_recorded(
     request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held: Held, _dsr1_starts: Starts
 ) -> Path:
     """The file of one more run that may become a reference."""
-    from pytest_dsr1.gating import figure, useful
+    from pytest_dsr1.gating import figure, save_evidence, useful
     from pytest_dsr1.measurement.evidence import trace
     from pytest_dsr1.verdict import candidates, rings
     from pytest_dsr1.verdict.references import WANTED
@@ -221,7 +220,7 @@ def _dsr1_recorded(
     take = _takes(request, dsr1_scenario, _dsr1_held, lambda unseen: run(request, dsr1_scenario, unseen))
     try:
         measurement = useful(take, _dsr1_starts, note)
-        figure(measurement)
+        save_evidence(measurement, figure(measurement))
         path = candidates.record(session.store, measurement, trace(measurement))
     except Dsr1Error as error:
         _refuse(error)

@@ -6,16 +6,19 @@ gate); what the evidence says is decided in :mod:`pytest_dsr1.verdict.gate`.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 
 import numpy as np
 
+from pytest_dsr1.environment.disk import write_atomically
 from pytest_dsr1.environment.starts import Starts, start_key
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError
 from pytest_dsr1.measurement.evidence import Evidence, NoEvidenceError, evidence, trace
+from pytest_dsr1.measurement.store import saving
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.serving import OpenAi
@@ -180,6 +183,17 @@ def figure(
         raise InvalidRunError(f"{scenario.name}: {error}") from None
 
 
+def save_evidence(measurement: Measurement, found: Evidence) -> None:
+    """``evidence.json`` beside the measurement: the steady figure, its cut and its batches.
+
+    Raises:
+        InvalidRunError: it cannot be written.
+    """
+    document = {"metric": measurement.scenario.gated_metric, **asdict(found)}
+    with saving(measurement.folder):
+        write_atomically(measurement.folder / "evidence.json", json.dumps(document, indent=1))
+
+
 def useful(take: Take, starts: Starts, note: Callable[[Measurement | None, str], None]) -> Measurement:
     """Runs until one is a valid start of its own that is no warm-up.
 
@@ -238,6 +252,7 @@ def decide(
         gate.changed = compared(plan, measurement.fingerprint.facts)
         references = plan.references
         found = figure(measurement, requests=references.requests, warmup_requests=references.warmup_requests)
+        save_evidence(measurement, found)
         gate.add(GateRun(str(measurement.folder), found))
         save()
         assert gate.look is not None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -115,7 +116,9 @@ def resolved(level: Level, error: float, runs: int) -> float:
 
 def runs_needed(level: Level, error: float, delta: float, most: int) -> int | None:
     """The largest number of runs that a gate must allow itself, or None where ``most`` do not decide."""
-    return next((n for n in range(_CONFIRMED, most + 1) if resolved(level, error, n) <= delta), None)
+    possible = range(_CONFIRMED, most + 1)
+    index = bisect_left(possible, -delta, key=lambda runs: -resolved(level, error, runs))
+    return possible[index] if index < len(possible) else None
 
 
 def _expected(

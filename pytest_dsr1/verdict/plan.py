@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -143,18 +144,12 @@ def _percent(metric: str, loss: float) -> float:
 def _undecidable(scenario: Scenario, found: Level, error: float, delta: float, smallest: float) -> str:
     """What would help: a larger delta, more references, less noise."""
     most = scenario.gate.max_runs
-    more = next(
-        (
-            count
-            for count in range(found.runs + 1, _MOST_REFERENCES + 1)
-            if resolved(_with(found, count), error, most) <= delta
-        ),
-        None,
-    )
+    counts = range(found.runs + 1, _MOST_REFERENCES + 1)
+    index = bisect_left(counts, -delta, key=lambda count: -resolved(_with(found, count), error, most))
     quieter = delta / resolved(replace(found, sd=1.0), error, most) * 100
     references = (
-        f"{more} references with this noise; {how_to_get_more(scenario.name)}"
-        if more
+        f"{counts[index]} references with this noise; {how_to_get_more(scenario.name)}"
+        if index < len(counts)
         else f"no number of references up to {_MOST_REFERENCES} does"
     )
     return (

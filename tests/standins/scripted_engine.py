@@ -1,9 +1,9 @@
 """An engine that answers at once, for tests of everything around it. Not one of the product's.
 
-Takes its latencies from the environment: ``SCRIPTED_LATENCY_S`` (0.5) and, for failures, ``SCRIPTED_FAIL``
-(with ``SCRIPTED_FAIL_RUNS``, such as ``2,3``, only in those runs). With ``SCRIPTED_NOISE`` its runs differ by
-so much, as a standard deviation of the logarithm; ``SCRIPTED_VERSION`` is its software. Each run adds a line to
-``engine-runs.txt`` in the current directory.
+Takes its latencies from the environment: ``SCRIPTED_LATENCY_S`` (0.5) and, for failures, ``SCRIPTED_FAIL``,
+with ``SCRIPTED_FAIL_RUNS`` (such as ``2,3``) only in those runs. With ``SCRIPTED_NOISE`` its runs differ by
+so much, as a standard deviation of the logarithm; ``SCRIPTED_VERSION`` is its software. Each run adds a line
+to ``engine-runs.txt`` in the current directory.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta, timezone
+from random import Random
 from typing import Any
 
 from pytest_dsr1.environment.values import FactValue
@@ -67,3 +69,17 @@ def references(count: int = 16, **changes: Any) -> References:
         **changes,
     }
     return References(**values)
+
+
+def scattered(count: int, **changes: Any) -> tuple[ReferenceRun, ...]:
+    """One run a day around 8 tok/s, with a noise of 0.6% and no trend; fields can be replaced."""
+    random = Random(1)
+    return tuple(
+        run(
+            at=NOW - timedelta(days=count - number),
+            value=8.0 * math.exp(random.gauss(0, 0.006)),
+            candidate=f"{changes.get('node', NODE)}-{number}",
+            **changes,
+        )
+        for number in range(count)
+    )

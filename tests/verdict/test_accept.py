@@ -40,7 +40,7 @@ def run_of(speed: float = 1.0, requests: int = 60, startup_s: float = 30.0) -> T
         end_s = start_s + (1 + 0.02 * math.sin(number * 2.3)) / speed
         rows.append((round(start_s, 6), None, round(end_s, 6), 8, 4, None))
         free_s[number % 2] = end_s
-    return Trace(tuple(rows), (), 2, 0, open_loop=False, startup_s=startup_s)
+    return Trace(tuple(sorted(rows)), (), 2, 0, open_loop=False, startup_s=startup_s)
 
 
 def recorded(

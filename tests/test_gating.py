@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.environment.starts import Starts
+from pytest_dsr1.environment.values import FactValue, Fingerprint
+from pytest_dsr1.errors import EngineError, InvalidRunError
+from pytest_dsr1.gating import Gate, InconclusiveError, NotComparableError, decide, own_start, useful, warm_up
+from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.verdict.plan import GatePlan, gate_plan
+from pytest_dsr1.verdict.reference_file import write
+from pytest_dsr1.verdict.words import Word
+from tests import builders
+from tests.verdict import stored
+
+LONG: dict[str, Any] = {"load": {"concurrency": 2, "num_requests": 24}}
+GATE = {"delta_percent": 2.0, "max_runs": 8}
+
+
+@pytest.fixture
+def starts(tmp_path: Path) -> Starts:
+    return Starts({"DSR1_STATE_DIR": str(tmp_path / "state")}, print)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> GatePlan:
+    """Sixteen references around 8 tok/s, with a noise of 0.6%."""
+    scenario = builders.scenario(**LONG, gate=GATE)
+    write(tmp_path / "store", stored.references(runs=stored.scattered(16), requests=24, warmup_requests=2))
+    return gate_plan(tmp_path / "store", scenario, stored.NODE, stored.NOW)
+
+
+def started(tmp_path: Path, latency_s: float = 1.0, **facts: FactValue) -> Measurement:
+    """A run of 8 tok/s for a latency of 1 s, on the references' node."""
+    result = builders.measurement(
+        scenario=builders.scenario(**LONG),
+        records=builders.records(24, latency_s=latency_s),
+        fingerprint=Fingerprint({**stored.FACTS, **facts}),
+        folder=tmp_path,
+    )
+    return replace(result, workload=replace(result.workload, requests=24))
+
+
+def noted(starts: Starts, run: Measurement) -> Callable[[], Measurement]:
+    """Takes that run again and again, after a warm-up."""
+    warm_up(run, starts)
+    return lambda: run
+
+
+def test_a_verdict_and_what_is_kept(plan: GatePlan, starts: Starts, tmp_path: Path) -> None:
+    gate, told, saves = Gate(plan), list[str](), list[int]()
+    run = started(tmp_path, 1.1, driver="580.95.05")
+    verdict = decide(gate, noted(starts, run), starts, told.append, lambda: saves.append(len(gate.runs)))
+    assert verdict.word is Word.FAIL
+    assert verdict.subject == "regression[total_output_throughput]"
+    assert verdict.measured == pytest.approx(8 / 1.1)
+    assert verdict.target == pytest.approx(7.9924, rel=1e-4)
+    assert verdict.bound == pytest.approx(7.9924 * 0.98, rel=1e-4)
+    assert verdict.margin_percent == pytest.approx((8 / 1.1 / 7.9924 - 1) * 100, abs=0.02)
+    sentence, changed = verdict.message.splitlines()
+    assert sentence.startswith("total output throughput 7.273 tok/s: -9.0")
+    assert sentence.endswith(
+        "against the references' 7.992 after 2 of at most 3 runs (delta 2%, noise 0.54% in 16 references): a "
+        "loss is shown"
+    )
+    assert changed == "  changed: driver: 575.57.08 -> 580.95.05"
+    assert [text.endswith(": one more run") for text in told] == [True]
+    assert saves == [1, 2]
+    assert (tmp_path / "evidence.json").exists()
+
+
+def test_what_must_be_equal_and_is_not_all_at_once(plan: GatePlan, starts: Starts, tmp_path: Path) -> None:
+    run = started(tmp_path, 1.0, **{"gpu.power_limit_w": 500.0, "gpu.ecc": False})
+    with pytest.raises(NotComparableError) as caught:
+        decide(Gate(plan), noted(starts, run), starts, print, lambda: None)
+    assert str(caught.value) == (
+        "small: this run and the references differ in what must be equal:\n"
+        "  gpu.ecc: True in the references, False here\n"
+        "  gpu.power_limit_w: 700 in the references, 500 here\n"
+        "put it back, or accept new references of it; gate.under_test says what may differ"
+    )
+
+
+def test_undecided_after_the_largest_number_of_runs(plan: GatePlan, starts: Starts, tmp_path: Path) -> None:
+    """Runs that scatter far more than the references, around half of delta."""
+    latencies = iter([1.08, 0.92, 1.1, 0.94])
+    warm_up(started(tmp_path), starts)
+    gate = Gate(plan)
+    with pytest.raises(InconclusiveError, match=r"after 3 of at most 3 runs .*neither is a loss shown"):
+        decide(gate, lambda: started(tmp_path, next(latencies)), starts, print, lambda: None)
+    assert gate.verdict is None
+    assert len(gate.counted) == 3
+
+
+def test_starts_that_do_not_count(starts: Starts, tmp_path: Path) -> None:
+    """A warm-up and a failure in between; the third is taken."""
+    good = started(tmp_path)
+    filled = replace(good, caches_filled=("/tmp/torchinductor_root",))
+    runs = iter([good, filled, good])
+    notes: list[str] = []
+    assert useful(lambda: next(runs), starts, lambda _, why: notes.append(why)) is good
+    assert notes == [
+        "warm-up: the first start of this software on this node",
+        "warm-up: this start filled /tmp/torchinductor_root",
+    ]
+
+
+def test_too_many_starts_that_do_not_count(starts: Starts, tmp_path: Path) -> None:
+    filled = replace(started(tmp_path), caches_filled=("/cache",))
+    runs = iter([filled, filled])
+
+    def take() -> Measurement:
+        for run in runs:
+            return run
+        raise EngineError("small: the engine died")
+
+    with pytest.raises(InvalidRunError) as caught:
+        useful(take, starts, lambda *_: None)
+    assert str(caught.value) == (
+        "3 engine starts in succession are no evidence:\n"
+        "  1. warm-up: this start filled /cache\n"
+        "  2. warm-up: this start filled /cache\n"
+        "  3. small: the engine died"
+    )
+
+
+def test_another_software_is_a_first_start_again(starts: Starts, tmp_path: Path) -> None:
+    assert warm_up(started(tmp_path), starts)
+    assert not warm_up(started(tmp_path), starts)
+    assert warm_up(started(tmp_path, 1.0, **{"library.torch": "2.11.0"}), starts)
+
+
+def test_a_server_must_be_started_for_the_run(tmp_path: Path) -> None:
+    command = {"type": "openai", "command": ["serve", "{port}"]}
+    run = started(tmp_path)
+    kept = replace(
+        run,
+        scenario=builders.scenario(engine=command),
+        result=replace(run.result, facts={"server_started": False, "server_kept_from": "other"}),
+    )
+    assert own_start(kept) == "its server had been started for other"
+    own = replace(kept, result=replace(run.result, facts={"server_started": True}))
+    assert own_start(own) == ""
+    attached = replace(own, scenario=builders.scenario(engine={"type": "openai", "url": "http://h:1"}))
+    with pytest.raises(InvalidRunError, match="the server at http://h:1 was started by somebody else; let"):
+        own_start(attached)

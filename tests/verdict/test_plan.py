@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.errors import NoReferenceError
+from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.verdict.plan import GatePlan, UndecidableError, gate_plan, gates_of
+from pytest_dsr1.verdict.reference_file import write
+from pytest_dsr1.verdict.references import References
+from pytest_dsr1.verdict.targets import noise_of
+from tests import builders
+from tests.verdict.stored import NODE, NOW, OTHER_NODE, references, scattered
+
+
+def scenario(**gate: Any) -> Scenario:
+    return builders.scenario(load={"concurrency": 2, "num_requests": 24}, gate=gate)
+
+
+def some(count: int, **changes: Any) -> References:
+    return references(runs=scattered(count), **changes)
+
+
+def planned(store: Path, accepted: References, node: str | None = NODE, **gate: Any) -> GatePlan:
+    write(store, accepted)
+    return gate_plan(store, scenario(**gate), node, NOW)
+
+
+def test_what_is_said_before_gpu_time_is_spent(tmp_path: Path) -> None:
+    plan = planned(tmp_path, some(16, requests=24, warmup_requests=2), delta_percent=2.0)
+    about, cost = plan.statement()
+    assert about.startswith(
+        "small: gate on total output throughput of the first 24 requests, against 16 references on node gpu-"
+    )
+    assert about.endswith("(noise 0.54% between starts)")
+    assert cost == (
+        f"small: a loss of 2% is decided in at most {plan.design.max_runs} runs "
+        f"({plan.cost(plan.design.max_runs)}); expected {plan.design.expected[0]:.1f} without a loss "
+        f"({plan.cost(plan.design.expected[0])}), {plan.design.expected[1]:.1f} with one; the smallest loss "
+        f"that 32 runs resolve is {plan.resolved_percent:.2g}%"
+    )
+    assert 1 < plan.design.expected[0] < plan.design.expected[1] < plan.design.max_runs
+    assert plan.resolved_percent < 2.0
+    assert plan.run_s == pytest.approx(310.2 + 590.1 / (1 - 4 / 24))
+
+
+def test_the_cost_on_gpus(tmp_path: Path) -> None:
+    plan = planned(tmp_path, some(16))
+    eight = replace(plan, scenario=builders.scenario(hardware={"gpu": "NVIDIA H200", "count": 8}))
+    assert plan.cost(1) == f"{plan.run_s / 60:.0f} min"
+    assert eight.cost(2) == f"{2 * plan.run_s * 8 / 3600:.2g} GPU-h"
+
+
+def test_without_a_node_that_with_the_most_references(tmp_path: Path) -> None:
+    both = references(runs=(*scattered(12), *scattered(14, node=OTHER_NODE)))
+    plan = planned(tmp_path, both, None)
+    assert {each.node for each in plan.runs} == {OTHER_NODE}
+
+
+def test_too_few_on_this_node(tmp_path: Path) -> None:
+    with pytest.raises(NoReferenceError, match="found 0 of 15 wanted reference runs on node"):
+        planned(tmp_path, some(16), "GPU-x")
+
+
+def test_of_one_day(tmp_path: Path) -> None:
+    runs = tuple(replace(each, at=NOW - timedelta(days=1, minutes=n)) for n, each in enumerate(scattered(16)))
+    plan = planned(tmp_path, references(runs=runs))
+    assert plan.warnings == (
+        "small: references of one day say nothing of what days differ by: a shift of half the noise would "
+        "raise false alarms to 5 to 16%; record on more days",
+    )
+
+
+def test_of_a_class_of_nodes(tmp_path: Path) -> None:
+    """What nodes differ by is noise that no number of runs averages out."""
+    both = references(runs=(*scattered(16), *scattered(16, node=OTHER_NODE)))
+    any_node = {"gpu.uuids": True}
+    plan = planned(tmp_path, both, "GPU-x", under_test=any_node, delta_percent=5.0)
+    assert len(plan.runs) == 32
+    assert plan.design.level.freedom == 30
+    assert " on 2 nodes " in plan.statement()[0]
+    alone = planned(tmp_path, some(16), "GPU-x", under_test=any_node)
+    assert alone.warnings == ("small: references of one node say nothing of what nodes differ by",)
+
+
+def test_a_delta_that_noise_cannot_resolve(tmp_path: Path) -> None:
+    with pytest.raises(UndecidableError) as caught:
+        planned(tmp_path, some(16), delta_percent=0.7, max_runs=12)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == (
+        "small: a loss of 0.7% cannot be told from the noise between starts, 0.54% in 16 references, within "
+        "gate.max_runs = 12 runs"
+    )
+    assert lines[1].startswith("  what would resolve it: gate.delta_percent of at least 1.")
+    assert lines[2].startswith("  or noise of at most 0.")
+    assert lines[3] == "  or no number of references up to 100 does"
+    wanted = float(lines[1].rsplit(" ", 1)[1])
+    assert planned(tmp_path, some(16), delta_percent=wanted + 0.1, max_runs=12)
+
+
+def test_more_references_may_resolve_it(tmp_path: Path) -> None:
+    with pytest.raises(UndecidableError, match=r"\n  or \d+ references with this noise; record more with"):
+        planned(tmp_path, some(16), delta_percent=0.7, max_runs=32)
+
+
+def test_each_accepted_scenario_is_a_gate_of_the_suite(tmp_path: Path) -> None:
+    assert gates_of(tmp_path) == 0
+    strict = planned(tmp_path, some(16))
+    for number in range(19):
+        write(tmp_path, some(16, profile=f"other-{number}"))
+    assert gates_of(tmp_path) == 20
+    stricter = gate_plan(tmp_path, scenario(), NODE, NOW)
+    assert stricter.design.fail[0] > strict.design.fail[0]
+
+
+def test_the_noise_of_a_target(tmp_path: Path) -> None:
+    presumed = noise_of(tmp_path, scenario(presumed_noise_percent=1.5), "total_output_throughput", NOW)
+    assert (presumed.percent, presumed.source) == (1.5, "presumed by gate.presumed_noise_percent")
+    write(tmp_path, some(16))
+    measured = noise_of(tmp_path, scenario(), "total_output_throughput", NOW)
+    assert measured.percent == pytest.approx(0.54, abs=0.01)
+    assert measured.source == "by 16 accepted references"
+    assert noise_of(tmp_path, scenario(), "average_ttft", NOW).source.startswith("presumed")
