@@ -38,7 +38,7 @@ def trtllm(rates: Array, candidate: Array, limit: float) -> Flags:
     """TensorRT-LLM: regressive if ``new_value < baseline_value * (1 - threshold)``.
 
     Source: ``prepare_regressive_test_cases`` in the file that :func:`trtllm_baseline` names. The new value is
-    handed to the baseline as well, but has no time stamp there yet and is left out.
+    handed to the baseline as well, but nothing in the pipeline has stamped it by then, so it is left out.
 
     Args:
         rates: as for the baseline; only the last 90 are looked at.
