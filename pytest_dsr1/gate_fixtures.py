@@ -53,7 +53,7 @@ def _dsr1_gated(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> str:
 
     name, load = dsr1_scenario.gated_metric, dsr1_scenario.load
     loaded = outcome_of(request, dsr1_scenario).loaded
-    if load.arrival is None and 1 < load.concurrency and load.num_requests < LEAST_WAVES * load.concurrency:
+    if load.arrival is None and load.concurrency > 1 and load.num_requests < LEAST_WAVES * load.concurrency:
         fail_setup(
             UserError(
                 f"{loaded.where('load.num_requests')}: {load.num_requests:,} requests at load.concurrency "
