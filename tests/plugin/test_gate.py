@@ -306,8 +306,8 @@ def test_runs_that_are_too_short_for_references(gated: Gated) -> None:
     assert result.ret == 10
     result.stdout.fnmatch_lines(
         [
-            "*8 requests at load.concurrency 2 are too few for references and gates: one wave warms up, three "
-            "count, one runs out; set load.num_requests to at least 10"
+            "*8 requests at load.concurrency 2 are too few for references and gates: one wave warms up, "
+            "three count, one runs out; set load.num_requests to at least 10"
         ]
     )
     assert gated.suites.engine_runs == []
