@@ -15,7 +15,7 @@ from pytest_dsr1.verdict.noise import Level
 
 METRIC = "total_output_throughput"
 REFERENCES = 20
-MOST_RUNS = 32
+MOST_RUNS = 64
 """`gate.max_runs` by default."""
 LEAST_S = 120.0
 """Three latencies of the requests that the simulated runs stand for."""

@@ -21,7 +21,7 @@ class Gate(Part):
     """The loss that must not be missed, in percent of the references' mean."""
     presumed_noise_percent: Annotated[float, Field(gt=0, le=50)] = 1.0
     """The standard deviation between engine starts that is presumed while there are no references, in percent."""  # noqa: E501
-    max_runs: Annotated[int, Field(ge=2, le=100)] = 32
+    max_runs: Annotated[int, Field(ge=2, le=100)] = 64
     """The most engine starts of one gate; undecided after them is INCONCLUSIVE."""
     warmup_requests: PositiveInt | None = None
     """Measured requests at the start of a run that are never evidence; by default `load.concurrency`. What else is warm-up is found by MSER-5."""  # noqa: E501

@@ -64,19 +64,34 @@ class Design:
         level: of the references.
         fail: t at or above which a loss is shown, after each number of runs; likewise ``passed`` for the
             exclusion of delta. Their length is the largest number of runs.
-        expected: runs on average without a loss, and with one of delta.
     """
 
     delta: float
     level: Level
     fail: tuple[float, ...]
     passed: tuple[float, ...]
-    expected: tuple[float, float]
 
     @property
     def max_runs(self) -> int:
         """The number of runs after which the gate is INCONCLUSIVE."""
         return len(self.fail)
+
+    def expected_runs(self) -> tuple[float, float]:
+        """Runs on average, without a loss and with one of delta, if the noise is that of the references."""
+        looks = range(1, self.max_runs + 1)
+        shared = self.level.shared
+        shares = [(1 / self.max_runs + shared) / (1 / n + shared) for n in looks]
+        drifts = [self.delta / self.level.sd / math.sqrt(1 / n + shared) for n in looks]
+        lower = [drift - limit for drift, limit in zip(drifts, self.passed, strict=True)]
+        upper = [
+            math.inf if n < _CONFIRMED else max(limit, low)
+            for n, limit, low in zip(looks, self.fail, lower, strict=True)
+        ]
+        means = []
+        for drift in (0.0, drifts[-1]):
+            ended = np.sum(crossing(shares, lower, upper, drift), axis=0)
+            means.append(float(ended @ np.array(looks)) + max(1 - float(ended.sum()), 0.0) * self.max_runs)
+        return means[0], means[1]
 
 
 def _bounds(shared: float, runs: int, error: float, gamma: float) -> tuple[float, ...]:
@@ -121,27 +136,10 @@ def runs_needed(level: Level, error: float, delta: float, most: int) -> int | No
     return possible[index] if index < len(possible) else None
 
 
-def _expected(
-    shared: float, fail: tuple[float, ...], passed: tuple[float, ...], ratio: float
-) -> tuple[float, float]:
-    runs = len(fail)
-    shares = [(1 / runs + shared) / (1 / n + shared) for n in range(1, runs + 1)]
-    roots = [ratio / math.sqrt(1 / n + shared) for n in range(1, runs + 1)]
-    lower = [root - limit for root, limit in zip(roots, passed, strict=True)]
-    upper = [math.inf if n < _CONFIRMED else max(fail[n - 1], lower[n - 1]) for n in range(1, runs + 1)]
-    means = []
-    for drift in (0.0, roots[-1]):
-        below, above = crossing(shares, lower, upper, drift)
-        ended = below + above
-        means.append(float((ended * np.arange(1, runs + 1)).sum() + max(1 - ended.sum(), 0.0) * runs))
-    return means[0], means[1]
-
-
 def design(level: Level, error: float, delta: float, runs: int) -> Design:
     """The boundaries for so many runs at most; see :func:`runs_needed`."""
     fail, passed = _limits(level.shared, level.freedom, error, runs)
-    expected = _expected(level.shared, fail, passed, delta / level.sd)
-    return Design(delta, level, fail, passed, expected)
+    return Design(delta, level, fail, passed)
 
 
 @dataclass(frozen=True, slots=True)

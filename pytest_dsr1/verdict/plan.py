@@ -74,7 +74,7 @@ class GatePlan:
     def statement(self) -> tuple[str, ...]:
         """What is to be known before it begins."""
         plan, name = self.design, self.scenario.name
-        innocent, guilty = plan.expected
+        innocent, guilty = plan.expected_runs()
         return (
             f"{name}: gate on {METRICS[self.metric].label} of the first {self.references.requests:,} "
             f"requests, against {len(self.runs)} references {_where(self.references, self.runs)} (noise "

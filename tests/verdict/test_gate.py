@@ -80,7 +80,7 @@ def test_the_expected_runs_are_those_of_a_simulation() -> None:
     """With the noise known exactly, as it is for many degrees of freedom."""
     known = gate.design(Level(0.0, 0.01, 100_000, 1 / 20, 20), 0.005, 0.02, 10)
     random = np.random.default_rng(5)
-    for loss, expected in zip((0.0, 0.02), known.expected, strict=True):
+    for loss, expected in zip((0.0, 0.02), known.expected_runs(), strict=True):
         level = random.normal(0, 0.01 / math.sqrt(20), (20_000, 1))
         runs = random.normal(loss, 0.01, (20_000, 10)) - level
         used = np.full(20_000, 10)

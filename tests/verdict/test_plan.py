@@ -33,17 +33,18 @@ def planned(store: Path, accepted: References, node: str | None = NODE, **gate: 
 def test_what_is_said_before_gpu_time_is_spent(tmp_path: Path) -> None:
     plan = planned(tmp_path, some(16, requests=24, warmup_requests=2), delta_percent=2.0)
     about, cost = plan.statement()
+    innocent, guilty = plan.design.expected_runs()
     assert about.startswith(
         "small: gate on total output throughput of the first 24 requests, against 16 references on node gpu-"
     )
     assert about.endswith("(noise 0.54% between starts)")
     assert cost == (
         f"small: a loss of 2% is decided in at most {plan.design.max_runs} runs "
-        f"({plan.cost(plan.design.max_runs)}); expected {plan.design.expected[0]:.1f} without a loss "
-        f"({plan.cost(plan.design.expected[0])}), {plan.design.expected[1]:.1f} with one; the smallest loss "
-        f"that 32 runs resolve is {plan.resolved_percent:.2g}%"
+        f"({plan.cost(plan.design.max_runs)}); expected {innocent:.1f} without a loss "
+        f"({plan.cost(innocent)}), {guilty:.1f} with one; the smallest loss "
+        f"that 64 runs resolve is {plan.resolved_percent:.2g}%"
     )
-    assert 1 < plan.design.expected[0] < plan.design.expected[1] < plan.design.max_runs
+    assert 1 < innocent < guilty < plan.design.max_runs
     assert plan.resolved_percent < 2.0
     assert plan.run_s == pytest.approx(310.2 + 590.1 / (1 - 4 / 24))
 
