@@ -179,6 +179,7 @@ def test_an_undecided_gate_is_inconclusive(accepted: Gated, monkeypatch: pytest.
     assert result.ret == 12, result.stdout.str()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*neither is a loss shown nor one of delta excluded"])
+    result.stdout.fnmatch_lines(["  INCONCLUSIVE total output throughput *"])
     assert accepted.saved()["verdict"] is None
 
 
@@ -211,6 +212,8 @@ def test_no_reference(gated: Gated) -> None:
         [
             "dsr1: gated: there will be no gate: *gated.yaml: there is no such file*",
             "*record more with `pytest --dsr1-profile=gated --dsr1-reference=record`*",
+            "*PERFORMANCE OVERVIEW*",
+            "  NO REFERENCE *gated.yaml:*",
         ]
     )
 
