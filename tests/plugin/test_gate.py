@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.cli import main
+from pytest_dsr1.environment import disk
 from pytest_dsr1.verdict.reference_file import held, read, write
 from tests.plugin.conftest import Suites
 
@@ -247,6 +248,38 @@ def test_what_may_differ_is_the_scenarios_choice(accepted: Gated) -> None:
     )
     assert result.ret == 0, result.stdout.str()
     result.stdout.fnmatch_lines(["*changed: dataset.content: *"])
+
+
+def test_the_engines_own_software_may_be_fixed(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is known after a start only, and compared then."""
+    fixed = "--dsr1-set=gate.under_test={engine.*: false}"
+    assert accepted.gate("-k", "regression", fixed).ret == 0
+    shutil.rmtree(accepted.suites.pytester.path / ".dsr1")
+    monkeypatch.setenv("SCRIPTED_VERSION", "1.1")
+    result = accepted.gate("-k", "regression", fixed)
+    assert result.ret == 11
+    result.stdout.fnmatch_lines(["*NOT COMPARABLE gated: this run and the references differ*"])
+    result.stdout.fnmatch_lines(["*engine.scripted: 1.0 in the references, 1.1 here"])
+    saved = accepted.saved()
+    assert saved["verdict"] is None
+    assert saved["error"].startswith("gated: this run and the references differ in what must be equal")
+    assert [run["why"].partition(":")[0] for run in saved["runs"]] == ["warm-up", "gated"]
+
+
+def test_a_gate_that_cannot_be_saved(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_file = disk.write_atomically
+
+    def full(path: Path, text: str) -> None:
+        if path.name == "gate.json":
+            raise OSError(28, "No space left on device")
+        write_file(path, text)
+
+    monkeypatch.setattr(disk, "write_atomically", full)
+    result = accepted.gate("-k", "regression")
+    assert result.ret == 10
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*results cannot be written: No space left on device; make room there*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
 
 
 def test_a_delta_that_noise_cannot_resolve_is_refused(accepted: Gated) -> None:
