@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pytest_dsr1.verdict.plan import GatePlan
     from pytest_dsr1.verdict.words import Verdict
 
+LEAST_WAVES = 5
+"""Times the concurrency that requests must be sent in a closed loop."""
+
 
 def _refuse(error: Dsr1Error) -> NoReturn:
     """End a fixture with the word of the error."""
@@ -45,13 +48,21 @@ def _refuse(error: Dsr1Error) -> NoReturn:
 
 @pytest.fixture
 def _dsr1_gated(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> str:
-    """The metric that the scenario's gate judges; raises where there is none."""
+    """The metric that the scenario's gate judges; raises where there is none, or the runs are too short."""
     from pytest_dsr1.errors import UserError
     from pytest_dsr1.scenario.metrics import GATEABLE
 
-    name = dsr1_scenario.gated_metric
+    name, load = dsr1_scenario.gated_metric, dsr1_scenario.load
+    loaded = outcome_of(request, dsr1_scenario).loaded
+    if load.arrival is None and load.concurrency > 1 and load.num_requests < LEAST_WAVES * load.concurrency:
+        fail_setup(
+            UserError(
+                f"{loaded.where('load.num_requests')}: {load.num_requests:,} requests at load.concurrency "
+                f"{load.concurrency:,} are too few for references and gates: one wave warms up, three count, "
+                f"one runs out; set load.num_requests to at least {LEAST_WAVES * load.concurrency:,}"
+            )
+        )
     if name not in GATEABLE:
-        loaded = outcome_of(request, dsr1_scenario).loaded
         fail_setup(
             UserError(
                 f"{loaded.where('targets.0.metric')}: {name}, the metric of the first target, cannot be "

@@ -1,4 +1,4 @@
-"""The gate beside the rules of others, on simulated fleets. Needs no GPU, and about a minute.
+"""The gate beside the rules of others, on simulated fleets. Needs no GPU, and half a minute.
 
     python -m benchmarks.gating [--markdown]
 
@@ -12,6 +12,8 @@ import textwrap
 from collections.abc import Sequence
 
 from benchmarks.gating.peers import GPUS, LATER_DAYS, LOSSES, STEP, Row, rows
+from benchmarks.gating.rules import TRTLLM_DAYS
+from benchmarks.gating.study import REFERENCES
 from benchmarks.gating.world import FULL_S, SEEN, STARTUP_S
 
 HEAD = (
@@ -58,22 +60,24 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
 
 def foot(found: Sequence[Row]) -> str:
     """What the numbers are of."""
-    windowed = min(row.replicates for row in found if not row.refused)
-    peers = max(row.replicates for row in found if not row.refused)
+    peers = [row.replicates for row in found if row.refused is None]
     judged = ", ".join(
-        f"{row.replicates:,} at {row.noise:g}% ({row.refused:.1%} refused)" for row in found if row.refused
+        f"{row.replicates:,} at {row.noise:g}% ({row.refused:.1%} more refused)"
+        for row in found
+        if row.refused is not None
     )
     return " ".join(
         f"""
-        Shares in percent of verdicts; noise is between engine starts on one node. The candidate comes the
-        day after the history, on the node of the gate, {LATER_DAYS} d later: the last run before a step of {STEP:g}% was
-        {LATER_DAYS} days ago, nobody has accepted it, and a history that rolls has rolled on. Rules of others know
-        neither nodes nor telemetry: their history is a run a day for 90 days on any node, {FULL_S:g} s measured after
-        {STARTUP_S:g} s of start-up, throttled runs among them. The gate takes its 20 references on its own node, telemetry
-        sees {SEEN:.0%} of throttled runs, and those are made again at its cost. GPU-s are of {GPUS} GPUs, start-up
-        included, without those of the history.
-        Replicates: {peers:,} a number; {windowed:,} for rules on requests, for which windows of 1 s stand; this gate:
-        {judged}, refused being references that do not resolve delta, before GPU time is spent.
+        Shares of FAIL, in percent; noise is between engine starts on one node. The candidate comes the day
+        after the history, on the node of the gate. {LATER_DAYS} d later: the last run before a step of
+        {STEP:g}% is {LATER_DAYS} days old, nobody has accepted anything, and a history that rolls has rolled
+        on. The rules of others know neither nodes nor telemetry: their history is a run a day for
+        {TRTLLM_DAYS} days on any node, {FULL_S:g} s measured after {STARTUP_S:g} s of start-up, throttled
+        runs among them. The gate has its {REFERENCES} references, also one a day, on its own node; telemetry
+        sees {SEEN:.0%} of throttled runs, which are made again at its cost. GPU-s are of {GPUS} GPUs,
+        start-up included, without history and references. Replicates a number: {max(peers):,}; {min(peers):,}
+        for rules on requests and min, for which windows of 1 s stand; the gate {judged}: references that do
+        not resolve delta are refused before GPU time is spent.
         """.split()
     )
 

@@ -116,7 +116,8 @@ class Row:
         gpu_s: of a verdict without a loss.
         gpu_s_at_delta: of one at a loss of delta.
         replicates: simulated gates.
-        refused: the share of gates that refuse to judge at all, which are in none of the other shares.
+        refused: the share of gates that refuse to judge, which are in no other number; None for rules that
+            never do.
     """
 
     noise: float
@@ -129,7 +130,7 @@ class Row:
     gpu_s: float
     gpu_s_at_delta: float
     replicates: int
-    refused: float = 0.0
+    refused: float | None = None
 
 
 def days(world: World, gates: int) -> tuple[Seen, Seen]:

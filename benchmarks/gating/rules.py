@@ -1,4 +1,4 @@
-"""The rules of other projects, each as its source has it, on rates or times of many simulated gates at once."""
+"""The rules of other projects, each as its source has it, on rates or times of many gates at once."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def trtllm_baseline(rates: Array) -> Array:
     Args:
         rates: the mean of each day with runs on main, the last axis being days in order.
     """
-    sums = np.cumsum(rates, axis=-1)
-    sums[..., 3:] -= np.cumsum(rates, axis=-1)[..., :-3]
-    smooth = sums / np.minimum(np.arange(rates.shape[-1]) + 1, 3)
+    total = np.cumsum(rates, axis=-1)
+    last_3 = total.copy()
+    last_3[..., 3:] -= total[..., :-3]
+    smooth = last_3 / np.minimum(np.arange(rates.shape[-1]) + 1, 3)
     return np.asarray(np.percentile(smooth, 95, axis=-1))
 
 
@@ -37,7 +38,7 @@ def trtllm(rates: Array, candidate: Array, limit: float) -> Flags:
     """TensorRT-LLM: regressive if ``new_value < baseline_value * (1 - threshold)``.
 
     Source: ``prepare_regressive_test_cases`` in the file that :func:`trtllm_baseline` names. The new value is
-    handed to the baseline as well, but has no time stamp there yet and is left out.
+    handed to the baseline as well, but nothing in the pipeline has stamped it by then, so it is left out.
 
     Args:
         rates: as for the baseline; only the last 90 are looked at.
@@ -51,9 +52,9 @@ def compare_fail(time_s: Array, compared_s: Array, percent: int) -> Flags:
     """pytest-benchmark's ``--benchmark-compare-fail=FIELD:N%``: one statistic of time against the stored one.
 
     Source: ``PercentageRegressionCheck`` in utils.py of pytest-benchmark 5.3.1, ``current / compared * 100 -
-    100 > threshold``. What it is compared with is the last file, or the one that
-    ``--benchmark-compare=NUMBER`` names (``BenchmarkSession.handle_loading`` in session.py); every run is saved
-    under ``--benchmark-autosave``, also one that fails.
+    100 > threshold``. It is compared with the last file, or with that which ``--benchmark-compare=NUMBER``
+    names (``BenchmarkSession.handle_loading`` in session.py); ``--benchmark-autosave`` saves every run, also
+    one that fails.
     """
     return np.asarray(time_s / compared_s * 100 - 100 > percent)
 

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from pytest_dsr1.measurement.run_length import run_length_s
 from scipy.stats import t as student
 
 from benchmarks.gating.world import FULL_S, STARTUP_S, Array, Fleet, World
+from pytest_dsr1.measurement.run_length import run_length_s
 from pytest_dsr1.verdict.gate import BETA, design, look, resolved, worse
 from pytest_dsr1.verdict.noise import Level
 

@@ -21,8 +21,10 @@ SGLang                     SGLANG_CACHE_DIR, SGLANG_JIT_CACHE_DIR   sglang/srt/e
 TileLang                   TILELANG_CACHE_DIR                       tilelang/env.py
 TVM FFI                    TVM_FFI_CACHE_DIR                        tvm_ffi's loader of C++ extensions
 CuTe DSL                   CUTE_DSL_CACHE_DIR                       CUTLASS' jit cache helpers
-CUDA's driver              CUDA_CACHE_PATH                          not read: as NVIDIA documents it
 ========================== ======================================== =========================================
+
+The CUDA driver's own cache (``~/.nv/ComputeCache``) is not among them: on an H200 with driver 580.159.04 each
+of six starts of the same software put files there, the first and the sixth alike.
 """
 
 from __future__ import annotations
@@ -38,7 +40,6 @@ from pathlib import Path
 MOST_ENTRIES = 200_000
 """A folder with more is not walked to its end."""
 _COMPILED = (".cubin", ".fatbin", ".ptx", ".so", ".o", ".mlir")
-_DRIVERS_INDEX = "index"
 _NOT_IN_A_NAME = r'[\\/:*?"<>|]'
 
 
@@ -63,9 +64,8 @@ def snapshot(environ: Mapping[str, str]) -> Snapshot:
     """
     sizes: dict[str, Mapping[str, int]] = {}
     too_large: list[str] = []
-    drivers = _drivers(environ)
-    for folder in {str(folder): None for folder in (*_folders(environ), drivers)}:
-        found = _files(folder, every_suffix=folder == str(drivers))
+    for folder in {str(folder): None for folder in _folders(environ)}:
+        found = _files(folder)
         if found is None:
             too_large.append(folder)
         elif found:
@@ -88,7 +88,7 @@ def filled(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
 
 
 def _folders(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Where compilers put files whose suffix tells what they are."""
+    """Where compilers put what they built."""
     home = _home(environ)
     caches = _at(environ, "XDG_CACHE_HOME", home / ".cache")
     temporary = Path(next(filter(None, map(environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp"))  # noqa: S108
@@ -113,11 +113,6 @@ def _folders(environ: Mapping[str, str]) -> Iterator[Path]:
     yield _at(environ, "CUTE_DSL_CACHE_DIR", temporary / user / "cutlass_python_cache")
 
 
-def _drivers(environ: Mapping[str, str]) -> Path:
-    """Where the CUDA driver puts what it compiled, in files without suffix."""
-    return _at(environ, "CUDA_CACHE_PATH", _home(environ) / ".nv" / "ComputeCache")
-
-
 def _at(environ: Mapping[str, str], variable: str, otherwise: Path) -> Path:
     named = environ.get(variable)
     return Path(named).expanduser() if named else otherwise
@@ -137,7 +132,7 @@ def _user(environ: Mapping[str, str]) -> str:
         return f"uid_{os.getuid()}"
 
 
-def _files(root: str, *, every_suffix: bool) -> dict[str, int] | None:
+def _files(root: str) -> dict[str, int] | None:
     """Bytes of each file with compiled code below ``root``; None where there is too much to look at."""
     sizes: dict[str, int] = {}
     entries, folders = 0, [root]
@@ -149,7 +144,7 @@ def _files(root: str, *, every_suffix: bool) -> dict[str, int] | None:
                     return None
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
-                elif entry.name.endswith(_COMPILED) or (every_suffix and entry.name != _DRIVERS_INDEX):
+                elif entry.name.endswith(_COMPILED):
                     with suppress(FileNotFoundError):
                         sizes[entry.path] = entry.stat(follow_symlinks=False).st_size
     return sizes

@@ -334,6 +334,21 @@ def test_a_metric_that_cannot_be_gated(gated: Gated) -> None:
     )
 
 
+def test_runs_that_are_too_short_for_references(gated: Gated) -> None:
+    """Told before anything runs."""
+    result = gated.suites.run(
+        PROFILE, "--dsr1-reference=record", "-k", "reference", "--dsr1-set=load.num_requests=8"
+    )
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(
+        [
+            "*8 requests at load.concurrency 2 are too few for references and gates: one wave warms up, "
+            "three count, one runs out; set load.num_requests to at least 10"
+        ]
+    )
+    assert gated.suites.engine_runs == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

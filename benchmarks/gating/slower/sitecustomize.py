@@ -1,0 +1,40 @@
+"""A real slow-down of the engine ``transformers`` on a GPU, to see a gate fail.
+
+With this folder on PYTHONPATH each decode step waits ``SLOWER_US`` microseconds on the GPU, as with a slower
+kernel. Nothing of the machine is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+CLOCK_MHZ = 1980
+"""The SM clock of an H200 that is not throttled; the GPU waits for a number of cycles."""
+
+
+def slow_down() -> None:
+    """Put a wait before each captured step."""
+    import torch
+
+    from pytest_dsr1.engines.embedded_torch import Batch
+
+    cycles = int(float(os.environ["SLOWER_US"]) * CLOCK_MHZ)
+    capture = Batch.capture
+
+    def slower(self: Batch, **arguments: Any) -> None:
+        capture(self, **arguments)
+        step = self.step
+
+        def waiting() -> None:
+            torch.cuda._sleep(cycles)  # type: ignore[no-untyped-call]
+            step()
+
+        self.step = waiting
+
+    Batch.capture = slower  # type: ignore[method-assign]
+
+
+if os.environ.get("SLOWER_US") and "pytest_dsr1.engines.embedded_worker" in sys.orig_argv:
+    slow_down()
