@@ -162,8 +162,8 @@ def _undecidable(scenario: Scenario, found: Level, error: float, delta: float, s
         f"{scenario.name}: a loss of {scenario.gate.delta_percent:g}% cannot be told from the noise between "
         f"starts, {found.noise_percent:.2g}% in {found.runs} references, within gate.max_runs = {most} runs\n"
         f"  what would resolve it: gate.delta_percent of at least {_rounded(smallest, math.ceil)}\n"
-        f"  or noise of at most {_rounded(quieter, math.floor)}%: other work on the machine, power and clock limits and "
-        "temperatures are where to look\n"
+        f"  or noise of at most {_rounded(quieter, math.floor)}%: other work on the machine, power and clock "
+        "limits and temperatures are where to look\n"
         f"  or {references}"
     )
 

@@ -61,8 +61,8 @@ def test_nodes_of_one_run_each_say_nothing_of_nodes() -> None:
     with pytest.raises(NoReferenceError) as caught:
         usable(references(runs=runs, moved={"gpu.uuids": True}), NODE, NOW)
     assert str(caught.value) == (
-        "small: each of the 16 reference runs is of a node of its own, so what nodes differ by cannot be told "
-        f"from what starts differ by; at least two runs a node are needed; {MORE}"
+        "small: each of the 16 reference runs is of a node of its own, so what nodes differ by cannot be "
+        f"told from what starts differ by; at least two runs a node are needed; {MORE}"
     )
 
 
