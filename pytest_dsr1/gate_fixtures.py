@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError, NoReferenceError, ReferencesError
-from pytest_dsr1.fixtures import outcome_of, run
+from pytest_dsr1.fixtures import outcome_of, ready, run
 from pytest_dsr1.session import SESSION, Outcome, fail_setup
 
 if TYPE_CHECKING:
@@ -75,7 +75,6 @@ def _dsr1_gated(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> str:
 @pytest.fixture(scope="session")
 def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> GatePlan:
     """How the scenario's gate decides; raises when it cannot be judged. No inference is run for it."""
-    from pytest_dsr1.fixtures import ready
     from pytest_dsr1.gating import compared
     from pytest_dsr1.measurement.run import facts_before
     from pytest_dsr1.verdict.plan import gate_plan
@@ -232,6 +231,7 @@ def _dsr1_recorded(
 
     take = _takes(request, dsr1_scenario, _dsr1_held, lambda unseen: run(request, dsr1_scenario, unseen))
     try:
+        ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")  # what no other run would change
         measurement = useful(take, _dsr1_starts, note)
         save_evidence(measurement, figure(measurement))
         path = candidates.record(session.store, measurement, trace(measurement))

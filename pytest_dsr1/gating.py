@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
+from textwrap import indent
 
 import numpy as np
 
@@ -219,7 +220,7 @@ def useful(take: Take, starts: Starts, note: Callable[[Measurement | None, str],
             return measurement
         unused.append(why)
         note(measurement, why)
-    listed = "\n".join(f"  {count}. {why}" for count, why in enumerate(unused, 1))
+    listed = "\n".join(f"  {count}. {indent(why, ' ' * 5).lstrip()}" for count, why in enumerate(unused, 1))
     raise InvalidRunError(f"{LIMIT} engine starts in succession are no evidence:\n{listed}")
 
 

@@ -105,7 +105,8 @@ def _gate(outcome: Outcome, width: int) -> Iterable[Line]:
     gate = outcome.gate
     if outcome.refused is not None:
         refusal, why = outcome.refused
-        yield from _wrapped(refusal.value, why, width, COLOURS[Word.INVALID])
+        if why != outcome.problem:
+            yield from _wrapped(refusal.value, why, width, COLOURS[Word.INVALID])
     elif gate is not None and gate.verdict is not None:
         word = gate.verdict.word
         sentence, *changed = gate.verdict.message.splitlines()

@@ -200,7 +200,11 @@ def test_runs_that_are_invalid_again_and_again_end_the_gate(
     assert result.ret == 10
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["3 engine starts in succession are no evidence:", "  1. the scripted engine*"]
+        [
+            "3 engine starts in succession are no evidence:",
+            "  1. the scripted engine*",
+            "       out of memory",
+        ]
     )
     assert len(accepted.suites.engine_runs) == 3
 
@@ -347,6 +351,17 @@ def test_runs_that_are_too_short_for_references(gated: Gated) -> None:
         ]
     )
     assert gated.suites.engine_runs == []
+
+
+def test_recording_on_the_wrong_machine(gated: Gated) -> None:
+    """Told once: no engine was started, and another try would find the same machine."""
+    wrong = ("--dsr1-set=hardware={gpu: NVIDIA X1, count: 1}", "--dsr1-set=engine.device=cuda")
+    result = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference", *wrong)
+    assert result.ret == 10
+    result.assert_outcomes(errors=1)
+    output = result.stdout.str()
+    assert output.count("this machine cannot run the scenario:") == 2  # the error, and the overview
+    assert "engine starts in succession" not in output
 
 
 @pytest.mark.parametrize(
