@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError, NoReferenceError, ReferencesError
-from pytest_dsr1.fixtures import outcome_of, run
+from pytest_dsr1.fixtures import outcome_of, ready, run
 from pytest_dsr1.session import SESSION, Outcome, fail_setup
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ LEAST_WAVES = 5
 """Times the concurrency that requests must be sent in a closed loop."""
 
 
-def _refuse(error: Dsr1Error) -> None:
+def _refuse(error: Dsr1Error) -> NoReturn:
     """End a fixture with the word of the error."""
     from pytest_dsr1.gating import InconclusiveError, NotComparableError
     from pytest_dsr1.verdict.plan import UndecidableError
@@ -74,7 +75,6 @@ def _dsr1_gated(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> str:
 @pytest.fixture(scope="session")
 def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> GatePlan:
     """How the scenario's gate decides; raises when it cannot be judged. No inference is run for it."""
-    from pytest_dsr1.fixtures import ready
     from pytest_dsr1.gating import compared
     from pytest_dsr1.measurement.run import facts_before
     from pytest_dsr1.verdict.plan import gate_plan
@@ -85,10 +85,11 @@ def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> 
         facts = facts_before(machine, model, dataset, dsr1_scenario).facts
         store = request.config.stash[SESSION].store
         plan = gate_plan(store, dsr1_scenario, node(facts), datetime.now(timezone.utc))
-        compared(plan, facts)
+        # What the engine will tell of its software is not known yet; the run itself is compared whole.
+        told = {key: fact for key, fact in plan.references.facts.items() if key.startswith("engine.")}
+        compared(plan, {**told, **facts})
     except Dsr1Error as error:
         _refuse(error)
-        raise
     return plan
 
 
@@ -174,11 +175,11 @@ def _dsr1_regression(
                 session.tell,
                 lambda: _save(gate),
             )
+        _save(gate)
     except Dsr1Error as error:
-        _save(gate, str(error))
+        with suppress(Dsr1Error):  # what cannot be saved may be why
+            _save(gate, str(error))
         _refuse(error)
-        raise
-    _save(gate)
     return verdict
 
 
@@ -230,12 +231,12 @@ def _dsr1_recorded(
 
     take = _takes(request, dsr1_scenario, _dsr1_held, lambda unseen: run(request, dsr1_scenario, unseen))
     try:
+        ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")  # what no other run would change
         measurement = useful(take, _dsr1_starts, note)
         save_evidence(measurement, figure(measurement))
         path = candidates.record(session.store, measurement, trace(measurement))
     except Dsr1Error as error:
         _refuse(error)
-        raise
     here = rings.node(measurement.fingerprint.facts)
     name, found = dsr1_scenario.name, candidates.read(session.store, dsr1_scenario.name)[0]
     count = sum(candidate.node == here for candidate in found)

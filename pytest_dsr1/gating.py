@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
+from textwrap import indent
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from pytest_dsr1.verdict.validity import invalid_reasons
 from pytest_dsr1.verdict.words import Verdict, Word
 
 LIMIT = 3
-"""Runs in succession that are no evidence for one reason (INVALID, or warm-up) before a gate gives up."""
+"""Runs in succession that are no evidence (INVALID, or warm-up) before a gate gives up."""
 
 Take = Callable[[], Measurement]
 """Makes one run; raises what the run raises."""
@@ -219,7 +220,7 @@ def useful(take: Take, starts: Starts, note: Callable[[Measurement | None, str],
             return measurement
         unused.append(why)
         note(measurement, why)
-    listed = "\n".join(f"  {count}. {why}" for count, why in enumerate(unused, 1))
+    listed = "\n".join(f"  {count}. {indent(why, ' ' * 5).lstrip()}" for count, why in enumerate(unused, 1))
     raise InvalidRunError(f"{LIMIT} engine starts in succession are no evidence:\n{listed}")
 
 
@@ -240,7 +241,7 @@ def decide(
         NotComparableError: a run differs from the references in what must be equal.
         InconclusiveError: the largest number of runs did not decide.
     """
-    plan, name = gate.plan, gate.plan.scenario.name
+    plan, refs, name = gate.plan, gate.plan.references, gate.plan.scenario.name
 
     def note(measurement: Measurement | None, why: str) -> None:
         gate.add(GateRun(str(measurement.folder) if measurement else "", why=why))
@@ -249,10 +250,13 @@ def decide(
 
     while True:
         measurement = useful(take, starts, note)
-        gate.changed = compared(plan, measurement.fingerprint.facts)
-        references = plan.references
-        found = figure(measurement, requests=references.requests, warmup_requests=references.warmup_requests)
-        save_evidence(measurement, found)
+        try:
+            gate.changed = compared(plan, measurement.fingerprint.facts)
+            found = figure(measurement, requests=refs.requests, warmup_requests=refs.warmup_requests)
+            save_evidence(measurement, found)
+        except Dsr1Error as error:
+            gate.add(GateRun(str(measurement.folder), why=str(error)))
+            raise
         gate.add(GateRun(str(measurement.folder), found))
         save()
         assert gate.look is not None

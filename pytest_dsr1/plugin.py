@@ -283,6 +283,8 @@ def _note(session: Session, item: pytest.Item, call: pytest.CallInfo[None], outc
     if word is not None:
         session.words[item.nodeid] = word
     if outcome is not None:
+        if word is not None and call.when == "setup" and getattr(item, "originalname", None) in GATES:
+            outcome.refused = word, str(error)
         item.user_properties.extend(properties(outcome, word))
 
 

@@ -40,6 +40,7 @@ class Outcome:
         verdicts: one a judged target.
         benchmarked: its measurement was given to pytest-benchmark.
         gate: what became of its gate; None without one.
+        refused: why its gate, or the recording of a reference, ended without a verdict, and the word of that.
         notes: what is to be told of references.
     """
 
@@ -52,12 +53,13 @@ class Outcome:
     verdicts: list[Verdict] = field(default_factory=list)
     benchmarked: bool = False
     gate: Gate | None = None
+    refused: tuple[Word, str] | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
     def shown(self) -> bool:
         """Whether there is anything to tell of it."""
-        return bool(self.measurement or self.problem or self.gate or self.notes)
+        return bool(self.measurement or self.problem or self.gate or self.refused or self.notes)
 
     @property
     def problem(self) -> str | None:

@@ -103,7 +103,11 @@ def _doubts(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
 def _gate(outcome: Outcome, width: int) -> Iterable[Line]:
     """The gate's verdict with its evidence, each run of it, and what changed since the references."""
     gate = outcome.gate
-    if gate is not None and gate.verdict is not None:
+    if outcome.refused is not None:
+        refusal, why = outcome.refused
+        if why != outcome.problem:
+            yield from _wrapped(refusal.value, why, width, COLOURS[Word.INVALID])
+    elif gate is not None and gate.verdict is not None:
         word = gate.verdict.word
         sentence, *changed = gate.verdict.message.splitlines()
         yield from _wrapped(word.value, f"regression: {sentence}", width, COLOURS[word])
@@ -148,7 +152,7 @@ def _wrapped(label: str, text: str, width: int, markup: Mapping[str, bool] | Non
     """A labelled paragraph, indented under its label; the text's own line breaks are kept."""
     if not text:
         return
-    first = f"  {label:<8}"
+    first = f"  {label:<7} "
     for paragraph in text.splitlines():
         for line in textwrap.wrap(
             paragraph,

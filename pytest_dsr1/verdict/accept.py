@@ -222,8 +222,15 @@ def _changes(before: References, accepted: References) -> Iterator[str]:
         yield (
             f"mean {number(before.mean)} -> {number(accepted.mean)} {accepted.unit} ({percent:+.1f}%), noise "
             f"{_percent(before.noise_percent)} -> {_percent(accepted.noise_percent)}, requests "
-            f"{before.requests} -> {accepted.requests}"
+            f"{before.requests} -> {accepted.requests}, runs {len(before.runs)} -> {len(accepted.runs)}"
         )
+    for node, count in sorted(before.nodes.items()):
+        left = accepted.nodes.get(node, 0)
+        if count >= LEAST > left and not rings.any_node(accepted.moved):
+            yield (
+                f"warning: node {rings.short(node)} had {count} references and has {left} now: no gate there "
+                "any more; its recorded runs are not in this folder, or were left out"
+            )
     changed = rings.changed(before.facts, accepted.facts, rings.EVERYTHING)
     if changed:
         yield f"changed since the earlier references: {rings.in_brief(changed)}"

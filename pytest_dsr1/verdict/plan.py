@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -82,7 +82,7 @@ class GatePlan:
             f"{name}: a loss of {self.scenario.gate.delta_percent:g}% is decided in at most {plan.max_runs} "
             f"runs ({self.cost(plan.max_runs)}); expected {innocent:.1f} without a loss "
             f"({self.cost(innocent)}), {guilty:.1f} with one; the smallest loss that "
-            f"{self.scenario.gate.max_runs} runs resolve is {self.resolved_percent:.2g}%",
+            f"{self.scenario.gate.max_runs} runs resolve is {_rounded(self.resolved_percent, math.ceil)}%",
             *(f"{name}: {warning.removeprefix(f'{name}: ')}" for warning in self.warnings),
         )
 
@@ -141,6 +141,12 @@ def _percent(metric: str, loss: float) -> float:
     return abs(in_percent(metric, loss))
 
 
+def _rounded(percent: float, towards: Callable[[float], int]) -> str:
+    """To two digits, towards the side that keeps what is said of it true."""
+    step = 10.0 ** (math.floor(math.log10(percent)) - 1)
+    return f"{towards(percent / step) * step:g}"
+
+
 def _undecidable(scenario: Scenario, found: Level, error: float, delta: float, smallest: float) -> str:
     """What would help: a larger delta, more references, less noise."""
     most = scenario.gate.max_runs
@@ -155,9 +161,9 @@ def _undecidable(scenario: Scenario, found: Level, error: float, delta: float, s
     return (
         f"{scenario.name}: a loss of {scenario.gate.delta_percent:g}% cannot be told from the noise between "
         f"starts, {found.noise_percent:.2g}% in {found.runs} references, within gate.max_runs = {most} runs\n"
-        f"  what would resolve it: gate.delta_percent of at least {smallest:.2g}\n"
-        f"  or noise of at most {quieter:.2g}%: other work on the machine, power and clock limits and "
-        "temperatures are where to look\n"
+        f"  what would resolve it: gate.delta_percent of at least {_rounded(smallest, math.ceil)}\n"
+        f"  or noise of at most {_rounded(quieter, math.floor)}%: other work on the machine, power and clock "
+        "limits and temperatures are where to look\n"
         f"  or {references}"
     )
 

@@ -151,6 +151,12 @@ def usable(references: References, node: str, now: datetime) -> tuple[tuple[Refe
             f"{references.profile}: found {len(runs)} of {WANTED} wanted reference runs {where} (at least "
             f"{LEAST} are needed){elsewhere}; {how_to_get_more(references.profile)}"
         )
+    if class_of_nodes and len({run.node for run in runs}) == len(runs):
+        raise NoReferenceError(
+            f"{references.profile}: each of the {len(runs)} reference runs is of a node of its own, so what "
+            "nodes differ by cannot be told from what starts differ by; at least two runs a node are "
+            f"needed; {how_to_get_more(references.profile)}"
+        )
     warnings = []
     if len(runs) < WANTED:
         warnings.append(

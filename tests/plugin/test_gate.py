@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.cli import main
+from pytest_dsr1.environment import disk
 from pytest_dsr1.verdict.reference_file import held, read, write
 from tests.plugin.conftest import Suites
 
@@ -179,6 +180,7 @@ def test_an_undecided_gate_is_inconclusive(accepted: Gated, monkeypatch: pytest.
     assert result.ret == 12, result.stdout.str()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*neither is a loss shown nor one of delta excluded"])
+    result.stdout.fnmatch_lines(["  INCONCLUSIVE total output throughput *"])
     assert accepted.saved()["verdict"] is None
 
 
@@ -198,7 +200,11 @@ def test_runs_that_are_invalid_again_and_again_end_the_gate(
     assert result.ret == 10
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
-        ["3 engine starts in succession are no evidence:", "  1. the scripted engine*"]
+        [
+            "3 engine starts in succession are no evidence:",
+            "  1. the scripted engine*",
+            "       out of memory",
+        ]
     )
     assert len(accepted.suites.engine_runs) == 3
 
@@ -211,6 +217,8 @@ def test_no_reference(gated: Gated) -> None:
         [
             "dsr1: gated: there will be no gate: *gated.yaml: there is no such file*",
             "*record more with `pytest --dsr1-profile=gated --dsr1-reference=record`*",
+            "*PERFORMANCE OVERVIEW*",
+            "  NO REFERENCE *gated.yaml:*",
         ]
     )
 
@@ -244,6 +252,38 @@ def test_what_may_differ_is_the_scenarios_choice(accepted: Gated) -> None:
     )
     assert result.ret == 0, result.stdout.str()
     result.stdout.fnmatch_lines(["*changed: dataset.content: *"])
+
+
+def test_the_engines_own_software_may_be_fixed(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is known after a start only, and compared then."""
+    fixed = "--dsr1-set=gate.under_test={engine.*: false}"
+    assert accepted.gate("-k", "regression", fixed).ret == 0
+    shutil.rmtree(accepted.suites.pytester.path / ".dsr1")
+    monkeypatch.setenv("SCRIPTED_VERSION", "1.1")
+    result = accepted.gate("-k", "regression", fixed)
+    assert result.ret == 11
+    result.stdout.fnmatch_lines(["*NOT COMPARABLE gated: this run and the references differ*"])
+    result.stdout.fnmatch_lines(["*engine.scripted: 1.0 in the references, 1.1 here"])
+    saved = accepted.saved()
+    assert saved["verdict"] is None
+    assert saved["error"].startswith("gated: this run and the references differ in what must be equal")
+    assert [run["why"].partition(":")[0] for run in saved["runs"]] == ["warm-up", "gated"]
+
+
+def test_a_gate_that_cannot_be_saved(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_file = disk.write_atomically
+
+    def full(path: Path, text: str) -> None:
+        if path.name == "gate.json":
+            raise OSError(28, "No space left on device")
+        write_file(path, text)
+
+    monkeypatch.setattr(disk, "write_atomically", full)
+    result = accepted.gate("-k", "regression")
+    assert result.ret == 10
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*results cannot be written: No space left on device; make room there*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
 
 
 def test_a_delta_that_noise_cannot_resolve_is_refused(accepted: Gated) -> None:
@@ -311,6 +351,17 @@ def test_runs_that_are_too_short_for_references(gated: Gated) -> None:
         ]
     )
     assert gated.suites.engine_runs == []
+
+
+def test_recording_on_the_wrong_machine(gated: Gated) -> None:
+    """Told once: no engine was started, and another try would find the same machine."""
+    wrong = ("--dsr1-set=hardware={gpu: NVIDIA X1, count: 1}", "--dsr1-set=engine.device=cuda")
+    result = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference", *wrong)
+    assert result.ret == 10
+    result.assert_outcomes(errors=1)
+    output = result.stdout.str()
+    assert output.count("this machine cannot run the scenario:") == 2  # the error, and the overview
+    assert "engine starts in succession" not in output
 
 
 @pytest.mark.parametrize(

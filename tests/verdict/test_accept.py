@@ -23,7 +23,7 @@ from pytest_dsr1.verdict.reference_file import held, path_of, write
 from pytest_dsr1.verdict.reference_file import read as read_accepted
 from pytest_dsr1.verdict.references import References
 from tests.builders import measurement, scenario
-from tests.verdict.stored import COMPARED, FACTS, NODE, NOW, OTHER_NODE, references
+from tests.verdict.stored import COMPARED, FACTS, NODE, NOW, OTHER_NODE, references, scattered
 
 MORE = (
     "record more with `pytest --dsr1-profile=small --dsr1-reference=record`, then "
@@ -176,13 +176,26 @@ def test_what_changed_since_the_earlier_references_is_told(tmp_path: Path) -> No
         recorded(tmp_path, number, trace=run_of(0.9))
     accepted, notes = accepted_from(tmp_path)
     assert notes == [
-        "mean 8.075 -> 7.203 tok/s (-10.8%), noise 0.59% -> 0.00%, requests 4 -> 60",
+        "mean 8.075 -> 7.203 tok/s (-10.8%), noise 0.59% -> 0.00%, requests 4 -> 60, runs 16 -> 16",
         "changed since the earlier references: driver: 570 -> 575.57.08",
     ]
     write(tmp_path, replace(before, metric="average_tpot", unit="ms", better="lower"))
     _, notes = accepted_from(tmp_path)
     assert notes[0] == "before, average_tpot was gated"
     assert read_accepted(tmp_path, "small", NOW).runs == accepted.runs
+
+
+def test_a_node_that_loses_its_references_is_told(tmp_path: Path) -> None:
+    """As where each machine keeps its own recorded runs, and one file is in git."""
+    write(tmp_path, references(runs=(*scattered(10), *scattered(12, node=OTHER_NODE)), requests=60))
+    for number in range(16):
+        recorded(tmp_path, number)
+    _, notes = accepted_from(tmp_path)
+    assert notes[0].endswith(", runs 22 -> 16")
+    assert notes[1:] == [
+        "warning: node gpu-a71f6e13 had 12 references and has 0 now: no gate there any more; its recorded "
+        "runs are not in this folder, or were left out"
+    ]
 
 
 def test_no_reason_is_refused(tmp_path: Path) -> None:

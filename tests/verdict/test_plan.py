@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -42,7 +43,7 @@ def test_what_is_said_before_gpu_time_is_spent(tmp_path: Path) -> None:
         f"small: a loss of 2% is decided in at most {plan.design.max_runs} runs "
         f"({plan.cost(plan.design.max_runs)}); expected {innocent:.1f} without a loss "
         f"({plan.cost(innocent)}), {guilty:.1f} with one; the smallest loss "
-        f"that 64 runs resolve is {plan.resolved_percent:.2g}%"
+        f"that 64 runs resolve is {math.ceil(plan.resolved_percent * 100) / 100}%"
     )
     assert 1 < innocent < guilty < plan.design.max_runs
     assert plan.resolved_percent < 2.0
@@ -99,8 +100,14 @@ def test_a_delta_that_noise_cannot_resolve(tmp_path: Path) -> None:
     assert lines[1].startswith("  what would resolve it: gate.delta_percent of at least 1.")
     assert lines[2].startswith("  or noise of at most 0.")
     assert lines[3] == "  or no number of references up to 100 does"
-    wanted = float(lines[1].rsplit(" ", 1)[1])
-    assert planned(tmp_path, some(16), delta_percent=wanted + 0.1, max_runs=12)
+
+
+@pytest.mark.parametrize("runs", [9, 11, 12])
+def test_what_would_resolve_it_does(tmp_path: Path, runs: int) -> None:
+    with pytest.raises(UndecidableError) as caught:
+        planned(tmp_path, some(16), delta_percent=0.7, max_runs=runs)
+    wanted = float(str(caught.value).splitlines()[1].rsplit(" ", 1)[1])
+    assert planned(tmp_path, some(16), delta_percent=wanted, max_runs=runs)
 
 
 def test_more_references_may_resolve_it(tmp_path: Path) -> None:

@@ -56,6 +56,16 @@ def test_they_do_where_the_node_is_under_test() -> None:
         usable(references(9, moved={"gpu.uuids": True}), OTHER_NODE, NOW)
 
 
+def test_nodes_of_one_run_each_say_nothing_of_nodes() -> None:
+    runs = tuple(run(number, node=f"GPU-{number}") for number in range(16))
+    with pytest.raises(NoReferenceError) as caught:
+        usable(references(runs=runs, moved={"gpu.uuids": True}), NODE, NOW)
+    assert str(caught.value) == (
+        "small: each of the 16 reference runs is of a node of its own, so what nodes differ by cannot be "
+        f"told from what starts differ by; at least two runs a node are needed; {MORE}"
+    )
+
+
 def test_old_references_are_told() -> None:
     found = references()
     assert usable(found, NODE, found.accepted.at + timedelta(days=90, hours=23))[1] == []
