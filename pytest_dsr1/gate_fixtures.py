@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from pytest_dsr1.measurement.values import Measurement
     from pytest_dsr1.scenario.model import Scenario
     from pytest_dsr1.verdict.plan import GatePlan
-    from pytest_dsr1.verdict.words import Verdict
+    from pytest_dsr1.verdict.words import Verdict, Word
 
 LEAST_WAVES = 5
 """Times the concurrency that requests must be sent in a closed loop."""
 
 
-def _refuse(error: Dsr1Error) -> NoReturn:
-    """End a fixture with the word of the error."""
+def _word(error: Dsr1Error) -> Word:
+    """What an error means for a verdict."""
     from pytest_dsr1.gating import InconclusiveError, NotComparableError
     from pytest_dsr1.verdict.plan import UndecidableError
     from pytest_dsr1.verdict.words import Word
@@ -43,7 +43,12 @@ def _refuse(error: Dsr1Error) -> NoReturn:
         InconclusiveError: Word.INCONCLUSIVE,
         UndecidableError: Word.INCONCLUSIVE,
     }
-    fail_setup(error, words.get(type(error)))
+    return words.get(type(error), Word.INVALID)
+
+
+def _refuse(error: Dsr1Error) -> NoReturn:
+    """End a fixture with the word of the error."""
+    fail_setup(error, _word(error))
 
 
 @pytest.fixture
@@ -52,8 +57,16 @@ def _dsr1_gated(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> str:
     from pytest_dsr1.errors import UserError
     from pytest_dsr1.scenario.metrics import GATEABLE
 
-    name, load = dsr1_scenario.gated_metric, dsr1_scenario.load
+    name, load, engine = dsr1_scenario.gated_metric, dsr1_scenario.load, dsr1_scenario.engine
     loaded = outcome_of(request, dsr1_scenario).loaded
+    if engine.type == "openai" and engine.url is not None:
+        fail_setup(
+            UserError(
+                f"{loaded.where('engine.url')}: the unit of evidence is one engine start, and the server at "
+                f"{engine.url} is started by somebody else; let pytest-dsr1 start it: engine.command or "
+                "engine.server instead of engine.url"
+            )
+        )
     if load.arrival is None and load.concurrency > 1 and load.num_requests < LEAST_WAVES * load.concurrency:
         fail_setup(
             UserError(
@@ -178,12 +191,12 @@ def _dsr1_regression(
         _save(gate)
     except Dsr1Error as error:
         with suppress(Dsr1Error):  # what cannot be saved may be why
-            _save(gate, str(error))
+            _save(gate, error)
         _refuse(error)
     return verdict
 
 
-def _save(gate: Gate, error: str | None = None) -> None:
+def _save(gate: Gate, error: Dsr1Error | None = None) -> None:
     """``gate.json`` in the folder of the gate's first run."""
     from pytest_dsr1.environment.disk import write_atomically
     from pytest_dsr1.measurement.store import saving
@@ -197,8 +210,9 @@ def _save(gate: Gate, error: str | None = None) -> None:
         "version": 1,
         "profile": plan.scenario.name,
         "metric": plan.metric,
+        "word": gate.verdict.word if gate.verdict else _word(error) if error else None,
         "verdict": None if gate.verdict is None else asdict(gate.verdict),
-        "error": error,
+        "error": None if error is None else str(error),
         "delta_percent": plan.scenario.gate.delta_percent,
         "noise_percent": plan.design.level.noise_percent,
         "max_runs": plan.design.max_runs,

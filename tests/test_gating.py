@@ -136,16 +136,24 @@ def test_another_software_is_a_first_start_again(starts: Starts, tmp_path: Path)
 
 
 def test_a_server_must_be_started_for_the_run(tmp_path: Path) -> None:
-    command = {"type": "openai", "command": ["serve", "{port}"]}
     run = started(tmp_path)
+    assert own_start(run) == ""
+    own = replace(run, result=replace(run.result, facts={"server_started": True}))
+    assert own_start(own) == ""
     kept = replace(
-        run,
-        scenario=builders.scenario(engine=command),
-        result=replace(run.result, facts={"server_started": False, "server_kept_from": "other"}),
+        own, result=replace(run.result, facts={"server_started": False, "server_kept_from": "other"})
     )
     assert own_start(kept) == "its server had been started for other"
-    own = replace(kept, result=replace(run.result, facts={"server_started": True}))
-    assert own_start(own) == ""
-    attached = replace(own, scenario=builders.scenario(engine={"type": "openai", "url": "http://h:1"}))
-    with pytest.raises(InvalidRunError, match="the server at http://h:1 was started by somebody else; let"):
-        own_start(attached)
+
+
+def test_runs_that_scatter_more_than_the_references_say_so(
+    plan: GatePlan, starts: Starts, tmp_path: Path
+) -> None:
+    latencies = iter([1.2, 1.3])
+    warm_up(started(tmp_path), starts)
+    verdict = decide(Gate(plan), lambda: started(tmp_path, next(latencies)), starts, print, lambda: None)
+    assert verdict.word is Word.FAIL
+    assert verdict.message.splitlines()[-1] == (
+        "  the runs of this gate differ by 5.7%, more than the references: look at what else ran on the "
+        "machine"
+    )

@@ -95,9 +95,8 @@ def _targets(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
 
 def _doubts(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
     for verdict in verdicts:
-        _, near, doubt = verdict.message.partition("; that is ")
-        if near:
-            yield from _wrapped("noise", f"{METRICS[verdict.metric].label} is {doubt.splitlines()[0]}", width)
+        if verdict.doubt:
+            yield from _wrapped("noise", f"{METRICS[verdict.metric].label}: {verdict.doubt}", width)
 
 
 def _gate(outcome: Outcome, width: int) -> Iterable[Line]:

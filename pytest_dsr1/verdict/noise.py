@@ -13,6 +13,9 @@ RESOLUTION = 1e-4
 _VISIBLE = 0.05
 """The p value of an F test below which a difference is taken for real."""
 
+_MORE = 0.01
+"""The same for what is only warned of."""
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -66,3 +69,12 @@ def level(values: Sequence[float], groups: Sequence[Hashable], *, always: bool =
             shared = 1 / count + ratio * (1 + float(((sizes / count) ** 2).sum()))
             return Level(mean, within**0.5, count - kinds, shared, count)
     return Level(mean, max(float(x.std(ddof=1)), RESOLUTION), count - 1, 1 / count, count)
+
+
+def scatters(references: Level, values: Sequence[float]) -> bool:
+    """Whether values visibly differ more than references do (F test, p < 1%); never for a single one."""
+    freedom = len(values) - 1
+    if freedom < 1:
+        return False
+    ratio = float(np.var(values, ddof=1)) / references.sd**2
+    return bool(fdtrc(freedom, references.freedom, ratio) < _MORE)

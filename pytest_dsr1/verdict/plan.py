@@ -19,7 +19,7 @@ from pytest_dsr1.verdict.noise import Level, level
 from pytest_dsr1.verdict.reference_file import load
 from pytest_dsr1.verdict.references import ReferenceRun, References, how_to_get_more, usable
 
-_MOST_REFERENCES = 100
+_MOST_REFERENCES = _MOST_RUNS = 100
 
 
 class UndecidableError(Dsr1Error):
@@ -152,6 +152,8 @@ def _undecidable(scenario: Scenario, found: Level, error: float, delta: float, s
     most = scenario.gate.max_runs
     counts = range(found.runs + 1, _MOST_REFERENCES + 1)
     index = bisect_left(counts, -delta, key=lambda count: -resolved(_with(found, count), error, most))
+    enough = runs_needed(found, error, delta, _MOST_RUNS)
+    longer = f"gate.max_runs of at least {enough}" if enough else f"no number of runs up to {_MOST_RUNS} does"
     quieter = delta / resolved(replace(found, sd=1.0), error, most) * 100
     references = (
         f"{counts[index]} references with this noise; {how_to_get_more(scenario.name)}"
@@ -162,6 +164,7 @@ def _undecidable(scenario: Scenario, found: Level, error: float, delta: float, s
         f"{scenario.name}: a loss of {scenario.gate.delta_percent:g}% cannot be told from the noise between "
         f"starts, {found.noise_percent:.2g}% in {found.runs} references, within gate.max_runs = {most} runs\n"
         f"  what would resolve it: gate.delta_percent of at least {_rounded(smallest, math.ceil)}\n"
+        f"  or {longer}\n"
         f"  or noise of at most {_rounded(quieter, math.floor)}%: other work on the machine, power and clock "
         "limits and temperatures are where to look\n"
         f"  or {references}"

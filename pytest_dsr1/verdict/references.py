@@ -157,6 +157,13 @@ def usable(references: References, node: str, now: datetime) -> tuple[tuple[Refe
             "nodes differ by cannot be told from what starts differ by; at least two runs a node are "
             f"needed; {how_to_get_more(references.profile)}"
         )
+    if class_of_nodes and {run.node for run in runs} - {node} == {run.node for run in runs[:1]}:
+        raise NoReferenceError(
+            f"{references.profile}: all {len(runs)} reference runs are of node "
+            f"{rings.short(runs[0].node)}, and this is {rings.short(node)}: what nodes differ by is not "
+            "known; record on at least two nodes, then "
+            f"`pytest-dsr1 references accept {references.profile} --reason TEXT`"
+        )
     warnings = []
     if len(runs) < WANTED:
         warnings.append(

@@ -65,7 +65,7 @@ def _doubt(value: float, limit: float, noise: Noise) -> str:
     if away_percent >= _NEAR * noise.percent:
         return ""
     return (
-        f"; that is {away_percent:.1f}% from the bound, within the noise of one run (engine starts differ by "
+        f"that is {away_percent:.1f}% from the bound, within the noise of one run (engine starts differ by "
         f"{noise.percent:.2g}%, {noise.source}): another run may say otherwise"
     )
 
@@ -102,8 +102,8 @@ def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
         f"{metric.label} {number(measured.value)} {metric.unit} is {abs(margin):.1f}% {side} the target "
         f"{number(target.value)} (tolerance {target.tolerance_percent:g}%: "
         f"{'at least' if higher else 'at most'} {number(limit)} {metric.unit})"
-        f"{_doubt(measured.value, limit, noise)}"
     )
+    doubt = _doubt(measured.value, limit, noise)
     return Verdict(
         Word.PASS if good else Word.FAIL,
         subject,
@@ -112,5 +112,6 @@ def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
         target.value,
         limit,
         margin,
-        message,
+        f"{message}; {doubt}" if doubt else message,
+        doubt,
     )

@@ -46,6 +46,7 @@ class Verdict:
         target: the wanted value, and ``bound`` the worst value that passes.
         margin_percent: how far ``measured`` is on the good side of ``target``; negative is worse.
         message: one sentence for a person.
+        doubt: how near the figure is to its bound, where that is within the noise; part of the message.
     """
 
     word: Word
@@ -56,3 +57,4 @@ class Verdict:
     bound: float
     margin_percent: float | None
     message: str
+    doubt: str = ""

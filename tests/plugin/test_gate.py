@@ -125,7 +125,7 @@ def test_an_innocent_change_passes(accepted: Gated, monkeypatch: pytest.MonkeyPa
     assert ": a loss of delta is excluded" in output
     assert "changed: engine.scripted: 1.0 -> 1.1" in output
     saved = accepted.saved()
-    assert saved["verdict"]["word"] == "PASS"
+    assert saved["verdict"]["word"] == saved["word"] == "PASS"
     assert saved["references"]["accepted"]["reason"] == "scripted 1.0"
     assert [bool(run["evidence"]) for run in saved["runs"]] == [False] + [True] * (len(saved["runs"]) - 1)
     assert accepted.references.read_bytes() == before
@@ -182,6 +182,7 @@ def test_an_undecided_gate_is_inconclusive(accepted: Gated, monkeypatch: pytest.
     result.stdout.fnmatch_lines(["*neither is a loss shown nor one of delta excluded"])
     result.stdout.fnmatch_lines(["  INCONCLUSIVE total output throughput *"])
     assert accepted.saved()["verdict"] is None
+    assert accepted.saved()["word"] == "INCONCLUSIVE"
 
 
 def test_an_invalid_run_is_repeated(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,6 +337,21 @@ def test_a_metric_that_cannot_be_gated(gated: Gated) -> None:
     result.stdout.fnmatch_lines(
         ["*gated.yaml:*: ttft_p99, the metric of the first target, cannot be gated; *"]
     )
+
+
+def test_a_server_that_somebody_else_started(gated: Gated) -> None:
+    path = gated.suites.folder / "gated.yaml"
+    text = path.read_text(encoding="utf-8").replace(
+        "  type: transformers", "  {type: openai, url: http://h:1}"
+    )
+    text = text.replace("engine:\n  {", "engine: {").replace("  random_weights: {}\n", "")
+    path.write_text(text, encoding="utf-8")
+    result = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference")
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(
+        ["*the unit of evidence is one engine start, and the server at http://h:1 is started by *"]
+    )
+    assert gated.suites.engine_runs == []
 
 
 def test_runs_that_are_too_short_for_references(gated: Gated) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_dsr1.verdict.noise import RESOLUTION, level
+from pytest_dsr1.verdict.noise import RESOLUTION, level, scatters
 
 
 def test_one_run_a_day_is_taken_as_one_group() -> None:
@@ -44,3 +44,10 @@ def test_nodes_of_a_class_always_count() -> None:
 def test_equal_references_are_not_believed() -> None:
     assert level([2.0] * 12, range(12)).sd == RESOLUTION
     assert level([2.0] * 12, [0, 1] * 6, always=True).sd == RESOLUTION
+
+
+def test_values_that_scatter_more_than_the_references() -> None:
+    references = level([0.0, 0.01, -0.01, 0.005, -0.005, 0.002, -0.002, 0.01, -0.01, 0.0], range(10))
+    assert not scatters(references, [5.0])
+    assert not scatters(references, [5.0, 5.01, 4.99])
+    assert scatters(references, [5.0, 5.05, 4.95])

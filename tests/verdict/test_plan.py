@@ -85,8 +85,12 @@ def test_of_a_class_of_nodes(tmp_path: Path) -> None:
     assert len(plan.runs) == 32
     assert plan.design.level.freedom == 30
     assert " on 2 nodes " in plan.statement()[0]
-    alone = planned(tmp_path, some(16), "GPU-x", under_test=any_node)
+    alone = planned(tmp_path, some(16), NODE, under_test=any_node)
     assert alone.warnings == ("small: references of one node say nothing of what nodes differ by",)
+    with pytest.raises(
+        NoReferenceError, match=r"all 16 reference runs are of node gpu-\w+, and this is gpu-\w+: "
+    ):
+        planned(tmp_path, some(16), "GPU-x", under_test=any_node)
 
 
 def test_a_delta_that_noise_cannot_resolve(tmp_path: Path) -> None:
@@ -98,8 +102,9 @@ def test_a_delta_that_noise_cannot_resolve(tmp_path: Path) -> None:
         "gate.max_runs = 12 runs"
     )
     assert lines[1].startswith("  what would resolve it: gate.delta_percent of at least 1.")
-    assert lines[2].startswith("  or noise of at most 0.")
-    assert lines[3] == "  or no number of references up to 100 does"
+    assert lines[2].startswith("  or ")
+    assert lines[3].startswith("  or noise of at most 0.")
+    assert lines[4] == "  or no number of references up to 100 does"
 
 
 @pytest.mark.parametrize("runs", [9, 11, 12])

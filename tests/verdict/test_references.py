@@ -9,7 +9,7 @@ import pytest
 
 from pytest_dsr1.errors import NoReferenceError
 from pytest_dsr1.verdict.references import usable
-from tests.verdict.stored import NODE, NOW, OTHER_NODE, references, run
+from tests.verdict.stored import NODE, NOW, OTHER_NODE, references, run, scattered
 
 MORE = (
     "record more with `pytest --dsr1-profile=small --dsr1-reference=record`, then "
@@ -50,8 +50,8 @@ def test_another_nodes_runs_do_not_count() -> None:
 
 
 def test_they_do_where_the_node_is_under_test() -> None:
-    found = references(moved={"gpu.uuids": True})
-    assert usable(found, OTHER_NODE, NOW) == (found.runs, [])
+    found = references(runs=(*scattered(8), *scattered(8, node=OTHER_NODE)), moved={"gpu.uuids": True})
+    assert usable(found, "GPU-x", NOW) == (found.runs, [])
     with pytest.raises(NoReferenceError, match="found 9 of 15 wanted reference runs on any node"):
         usable(references(9, moved={"gpu.uuids": True}), OTHER_NODE, NOW)
 
