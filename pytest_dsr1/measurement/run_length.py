@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
@@ -62,22 +62,28 @@ def gated_requests(
         NoEvidenceError: in ``most`` requests there are not three request latencies after the warm-up.
     """
     drain = concurrency if concurrency > 1 else 0
-    # Runs differ in where MSER-5 cuts; the median leaves out those in which it found something odd.
-    cut_s, latency_s = median(run.cut_s for run in runs), fmean(run.latency_s for run in runs)
-    rate_req_s = fmean((run.requests - drain) / (run.cut_s + run.window_s) for run in runs)
 
-    def waves(window_s: float) -> int:
-        return math.ceil((drain + rate_req_s * (cut_s + window_s)) / concurrency - _SLACK)
+    def waves(window_s: Callable[[Evidence], float]) -> int:
+        """Of the median run: some have an odd cut, and some are slow as a whole."""
+        needed = [
+            (drain + (run.requests - drain) * (run.cut_s + window_s(run)) / (run.cut_s + run.window_s))
+            for run in runs
+        ]
+        return math.ceil(median(needed) / concurrency - _SLACK)
 
-    least_s = LATENCIES * latency_s
+    cut_s, latency_s = median(run.cut_s for run in runs), median(run.latency_s for run in runs)
+    least = waves(lambda run: LATENCIES * run.latency_s)
     recorded = most // concurrency
-    if waves(least_s) > recorded:
+    if least > recorded:
         raise NoEvidenceError(
             f"runs of {most} requests are too short for a gate: {LATENCIES} request latencies "
-            f"({latency_s:.1f} s each) after {cut_s:.1f} s of warm-up take {waves(least_s) * concurrency} "
+            f"({latency_s:.1f} s each) after {cut_s:.1f} s of warm-up take {least * concurrency} "
             f"requests at load.concurrency {concurrency}; raise load.num_requests and record anew"
         )
     within_variance_s = fmean(run.within_variance_s for run in runs)
     not_counted_s = startup_s + cut_s + (latency_s if drain else 0.0)
+    least_s = LATENCIES * latency_s
     length_s = float(run_length_s(not_counted_s, within_variance_s, between_variance, least_s))
-    return concurrency * (recorded if math.isinf(length_s) else min(recorded, waves(length_s)))
+    return concurrency * (
+        recorded if math.isinf(length_s) else min(recorded, max(least, waves(lambda _: length_s)))
+    )

@@ -65,6 +65,17 @@ def test_an_odd_warm_up_does_not_decide() -> None:
     assert gated_requests(runs, startup_s=0.0, between_variance=1e-4, concurrency=16, most=80) == 80
 
 
+def test_runs_that_are_slow_as_a_whole_do_not_decide() -> None:
+    """Sixteen starts of cpu-max-throughput on a busy machine: five waves each, two of them at half the speed."""
+    waves_s = [0.39, 0.37, 0.8, 0.4, 0.455, 0.394, 0.399, 0.787]
+    waves_s += [0.447, 0.379, 0.416, 0.422, 0.435, 0.498, 0.39, 0.4]
+    runs = [
+        replace(seen(5, 16, 1.0), cut_s=1.03 * wave_s, window_s=3 * wave_s, latency_s=0.997 * wave_s)
+        for wave_s in waves_s
+    ]
+    assert gated_requests(runs, startup_s=2.9, between_variance=0.05, concurrency=16, most=80) == 80
+
+
 def test_runs_that_are_too_short_are_refused() -> None:
     with pytest.raises(NoEvidenceError) as error:
         gated_requests([seen(4, 16, 0.1)] * 3, startup_s=60.0, between_variance=1e-4, concurrency=16, most=64)
