@@ -66,7 +66,7 @@ def test_an_odd_warm_up_does_not_decide() -> None:
 
 
 def test_runs_that_are_slow_as_a_whole_do_not_decide() -> None:
-    """Sixteen starts of cpu-max-throughput on a busy machine: five waves each, two of them at half the speed."""
+    """Starts of cpu-max-throughput on a busy machine: five waves each, two starts at half the speed."""
     waves_s = [0.39, 0.37, 0.8, 0.4, 0.455, 0.394, 0.399, 0.787]
     waves_s += [0.447, 0.379, 0.416, 0.422, 0.435, 0.498, 0.39, 0.4]
     runs = [
