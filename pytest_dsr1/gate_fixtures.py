@@ -201,9 +201,9 @@ def _save(gate: Gate, error: Dsr1Error | None = None) -> None:
     from pytest_dsr1.environment.disk import write_atomically
     from pytest_dsr1.measurement.store import saving
 
-    folder = next((Path(run.folder) for run in gate.runs if run.folder), None)
-    if folder is None:
+    if not gate.folder:
         return
+    folder = Path(gate.folder)
     plan, accepted = gate.plan, gate.plan.references.accepted
     document: dict[str, Any] = {
         "format": "pytest-dsr1 gate",

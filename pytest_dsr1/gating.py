@@ -83,6 +83,11 @@ class Gate:
         """The evidence, in order."""
         return [run.evidence for run in self.runs if run.evidence is not None]
 
+    @property
+    def folder(self) -> str:
+        """Where the gate is kept: the folder of its first run; empty where none has one."""
+        return next((run.folder for run in self.runs if run.folder), "")
+
     def add(self, run: GateRun) -> None:
         """One more engine start, and what the evidence says with it."""
         self.runs.append(run)

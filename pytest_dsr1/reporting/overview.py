@@ -50,8 +50,9 @@ def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
         yield from _wrapped("INVALID", outcome.problem, width, COLOURS[Word.INVALID])
     if measurement is None:
         yield from _gate(outcome, width)
-        if outcome.folder is not None:
-            yield from _wrapped("results", _shown(outcome.folder), width)
+        folder = outcome.folder or (outcome.gate and outcome.gate.folder)
+        if folder:
+            yield from _wrapped("results", _shown(Path(folder)), width)
         return
     if outcome.verdicts:
         yield from _targets(outcome.verdicts, width)

@@ -149,7 +149,9 @@ def test_a_loss_fails_after_two_runs(accepted: Gated, monkeypatch: pytest.Monkey
 
 
 def test_a_gate_alone_sends_no_more_than_it_needs(accepted: Gated) -> None:
-    assert accepted.gate("-k", "regression").ret == 0
+    result = accepted.gate("-k", "regression")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["  results .dsr1/gated/*"])
     for folder in accepted.suites.pytester.path.glob(".dsr1/gated/*"):
         lines = (folder / "requests.jsonl").read_text(encoding="utf-8").splitlines()
         assert len(lines) == 10
