@@ -23,6 +23,7 @@ from pytest_dsr1.measurement.store import saving
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.verdict import rings
+from pytest_dsr1.verdict.accept import warmup_of
 from pytest_dsr1.verdict.gate import Look, in_percent, look
 from pytest_dsr1.verdict.noise import scatters
 from pytest_dsr1.verdict.plan import GatePlan
@@ -144,7 +145,7 @@ class Gate:
             measured=self.measured,
             target=self.reference,
             bound=self.reference * (1 + sign * plan.scenario.gate.delta_percent / 100),
-            margin_percent=-abs(in_percent(plan.metric, float(self.look.loss))) * np.sign(self.look.loss),
+            margin_percent=math.copysign(in_percent(plan.metric, loss := float(self.look.loss)), -loss),
             message="\n  ".join(lines),
         )
 
@@ -176,7 +177,7 @@ def figure(
         InvalidRunError: it has none.
     """
     scenario = measurement.scenario
-    warm = warmup_requests or scenario.gate.warmup_requests or scenario.load.concurrency
+    warm = warmup_requests or warmup_of(scenario)
     try:
         return evidence(trace(measurement), scenario.gated_metric, warmup_requests=warm, requests=requests)
     except NoEvidenceError as error:

@@ -150,14 +150,12 @@ class Look:
         word: 1 for FAIL, -1 for PASS, 0 for one more run.
         loss: the estimate, as a difference of logarithms; positive is worse.
         low: ``loss`` is at least this (at the error of FAIL), and ``high``: at most this (at that of PASS).
-        sd: between starts, of references and candidate together.
     """
 
     word: Any
     loss: Any
     low: Any
     high: Any
-    sd: Any
 
 
 def look(gate: Design, losses: Array, *, level_sd: Array | float | None = None) -> Look:
@@ -180,4 +178,4 @@ def look(gate: Design, losses: Array, *, level_sd: Array | float | None = None) 
     confirmed = (losses > gate.delta / 2).sum(axis=-1) >= _CONFIRMED
     excluded = high < gate.delta
     word = np.where(excluded, -1, np.where((low > 0) & confirmed, 1, 0))
-    return Look(word, loss, low, high, sd)
+    return Look(word, loss, low, high)

@@ -48,7 +48,8 @@ def test_a_small_loss_that_is_shown_and_less_than_delta_passes() -> None:
 
 def test_the_interval_is_the_verdict() -> None:
     seen = gate.look(DESIGN, np.array([0.01, 0.02, 0.012]))
-    error = seen.sd * math.sqrt(1 / 3 + 1 / 20)
+    pooled = (19 * 0.01**2 + 0.004**2 + 0.006**2 + 0.002**2) / 21
+    error = math.sqrt(pooled * (1 / 3 + 1 / 20))
     assert seen.loss == pytest.approx(0.014)
     assert seen.low == pytest.approx(0.014 - DESIGN.fail[2] * error)
     assert seen.high == pytest.approx(0.014 + DESIGN.passed[2] * error)
