@@ -255,7 +255,7 @@ def _dsr1_recorded(
     name, found = dsr1_scenario.name, candidates.read(session.store, dsr1_scenario.name)[0]
     count = sum(candidate.node == here for candidate in found)
     outcome.notes.append(
-        f"recorded {os.path.relpath(path)}: {count} of {WANTED} wanted runs on this node; `pytest-dsr1 references accept "
-        f"{name} --reason TEXT` makes references of them"
+        f"recorded {os.path.relpath(path)}: {count} of {WANTED} wanted runs on this node; `pytest-dsr1 "
+        f"references accept {name} --reason TEXT` makes references of them"
     )
     return path
