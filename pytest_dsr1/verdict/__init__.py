@@ -1,1 +1,1 @@
-"""What it means: targets and validity."""
+"""What it means: targets, validity, and the gate against accepted references."""
