@@ -27,6 +27,7 @@ from pytest_dsr1.engines.dialects import DIALECTS, version_of
 from pytest_dsr1.engines.failures import lost, relevant
 from pytest_dsr1.engines.trtllm_job import Order
 from pytest_dsr1.engines.trtllm_options import settings, worker_job, write_model
+from pytest_dsr1.environment.disk import write_atomically
 from pytest_dsr1.environment.preflight import installed_version
 from pytest_dsr1.errors import EngineError
 
@@ -186,11 +187,8 @@ class Session:
         if not samples:
             return {}
         path = self._listener.job.artefacts / f"iterations-{self._measured}.jsonl"
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(
-            "".join(json.dumps(dataclasses.asdict(sample)) + "\n" for sample in samples), encoding="utf-8"
-        )
-        temporary.replace(path)
+        lines = [json.dumps(dataclasses.asdict(sample)) + "\n" for sample in samples]
+        write_atomically(path, "".join(lines))
         scheduled = [sample.scheduled_requests for sample in samples if sample.scheduled_requests]
         used = [share for sample in samples if (share := sample.kv_cache_used_share) is not None]
         return {

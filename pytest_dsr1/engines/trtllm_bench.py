@@ -33,6 +33,7 @@ from pytest_dsr1.engines.report import (
     read_report,
     read_requests,
 )
+from pytest_dsr1.environment.disk import write_atomically
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.model import TrtllmBench
 
@@ -138,19 +139,13 @@ def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect) -> frozens
 
 def _write_artefacts(job: Job, call: Invocation) -> None:
     if call.options:
-        _write(job.artefacts / bench_command.OPTIONS_FILE, call.options_text)
-    _write(job.artefacts / "command.sh", bench_command.script(job, call))
+        write_atomically(job.artefacts / bench_command.OPTIONS_FILE, call.options_text)
+    write_atomically(job.artefacts / "command.sh", bench_command.script(job, call))
     shown = {name: value for name, value in os.environ.items() if _SHOWN_VARIABLES.match(name)}
     rows = {**shown, **call.environment}
     hidden = {name: "(not shown)" for name in rows if _SECRET.search(name)}
     text = "".join(f"{name}={value}\n" for name, value in sorted({**rows, **hidden}.items()))
-    _write(job.artefacts / "environment.txt", text)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(job.artefacts / "environment.txt", text)
 
 
 def _failure(job: Job, sentence: str, lines: Sequence[str], log: Path) -> EngineError:
