@@ -164,7 +164,7 @@ def load(folder: Path) -> Measurement:
     try:
         slim = _MEASUREMENT.validate_python(_lists_as_tuples(document, folder), strict=False)
     except (ValidationError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: {_first_problem(error)}") from None
+        raise UserError(f"{path}: {_changed(error)}") from None
     records = tuple(_lines(folder / "requests.jsonl", RequestRecord))
     if len(records) != document.get("records"):
         raise UserError(
@@ -185,12 +185,16 @@ def _lists_as_tuples(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {**body, "folder": folder}
 
 
-def _first_problem(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
-        return f"{place}: {first['msg'].lower()}; the file was changed after it was written"
-    return f"{error} is missing; the file was changed after it was written"
+def first_problem(error: ValidationError) -> str:
+    """What is wrong in a saved document, and where: the first of all that is."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the document"
+    return f"{place}: {first['msg'].lower()}"
+
+
+def _changed(error: Exception) -> str:
+    wrong = first_problem(error) if isinstance(error, ValidationError) else f"{error} is missing"
+    return f"{wrong}; the file was changed after it was written"
 
 
 def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:
@@ -202,7 +206,7 @@ def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:
             try:
                 yield adapter.validate_json(line)
             except ValidationError as error:
-                raise UserError(f"{path}:{number}: {_first_problem(error)}") from None
+                raise UserError(f"{path}:{number}: {_changed(error)}") from None
 
 
 def write_verdicts(folder: Path, verdicts: Sequence[Mapping[str, object]]) -> None:
