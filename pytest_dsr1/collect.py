@@ -121,8 +121,9 @@ class ScenarioFile(pytest.Module):
         module.__file__ = str(self.path)
         module.pytestmark = [pytest.mark.dsr1]  # type: ignore[attr-defined]
         bodies = [("environment", _environment, "hardware"), ("target", _target, "targets")]
-        asked = {"regression": "--dsr1-gate", "reference": "--dsr1-reference"}
-        bodies += [(name, body, "gate") for name, body in GATES.items() if self.config.getoption(asked[name])]
+        bodies += [
+            (name, body, "gate") for name, (option, body) in GATES.items() if self.config.getoption(option)
+        ]
         for name, body, key in bodies:
             setattr(module, name, _located(body, name, loaded.where(key)))
         return module
@@ -168,8 +169,11 @@ def _reference(_dsr1_gated: str, _dsr1_recorded: Path) -> None:
     """The run is kept as one that may become a reference."""
 
 
-GATES: dict[str, Callable[..., None]] = {"regression": _regression, "reference": _reference}
-"""Tests that exist only with an option."""
+GATES: dict[str, tuple[str, Callable[..., None]]] = {
+    "regression": ("--dsr1-gate", _regression),
+    "reference": ("--dsr1-reference", _reference),
+}
+"""Tests that exist only with an option, which stands first."""
 
 
 def _located(body: Callable[..., None], name: str, where: str) -> FunctionType:

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from pytest_dsr1.verdict.plan import GatePlan
     from pytest_dsr1.verdict.words import Verdict, Word
 
-LEAST_WAVES = 5
-"""Times the concurrency that requests must be sent in a closed loop."""
-
 
 def _word(error: Dsr1Error) -> Word:
     """What an error means for a verdict."""
@@ -55,6 +52,7 @@ def _refuse(error: Dsr1Error) -> NoReturn:
 def _dsr1_gated(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> str:
     """The metric that the scenario's gate judges; raises where there is none, or the runs are too short."""
     from pytest_dsr1.errors import UserError
+    from pytest_dsr1.measurement.run_length import LATENCIES
     from pytest_dsr1.scenario.metrics import GATEABLE
 
     name, load, engine = dsr1_scenario.gated_metric, dsr1_scenario.load, dsr1_scenario.engine
@@ -67,12 +65,13 @@ def _dsr1_gated(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> str:
                 "engine.server instead of engine.url"
             )
         )
-    if load.arrival is None and load.concurrency > 1 and load.num_requests < LEAST_WAVES * load.concurrency:
+    least = (1 + LATENCIES + 1) * load.concurrency
+    if load.arrival is None and load.concurrency > 1 and load.num_requests < least:
         fail_setup(
             UserError(
                 f"{loaded.where('load.num_requests')}: {load.num_requests:,} requests at load.concurrency "
                 f"{load.concurrency:,} are too few for references and gates: one wave warms up, three count, "
-                f"one runs out; set load.num_requests to at least {LEAST_WAVES * load.concurrency:,}"
+                f"one runs out; set load.num_requests to at least {least:,}"
             )
         )
     if name not in GATEABLE:
@@ -234,7 +233,7 @@ def _dsr1_recorded(
 ) -> Path:
     """The file of one more run that may become a reference."""
     from pytest_dsr1.gating import figure, save_evidence, useful
-    from pytest_dsr1.measurement.evidence import trace
+    from pytest_dsr1.measurement.trace import trace
     from pytest_dsr1.verdict import candidates, rings
     from pytest_dsr1.verdict.references import WANTED
 

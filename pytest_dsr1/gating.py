@@ -18,8 +18,9 @@ import numpy as np
 from pytest_dsr1.environment.disk import write_atomically
 from pytest_dsr1.environment.starts import Starts, start_key
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError
-from pytest_dsr1.measurement.evidence import Evidence, NoEvidenceError, evidence, trace
+from pytest_dsr1.measurement.evidence import Evidence, NoEvidenceError, evidence
 from pytest_dsr1.measurement.store import saving
+from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.verdict import rings

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.measurement.flow import flowed, output_flow
-from pytest_dsr1.measurement.trace import Trace, trace
+from pytest_dsr1.measurement.trace import Trace
 from pytest_dsr1.measurement.warmup import BATCH, batch_edges, mser5, standard_error
 from pytest_dsr1.scenario.metrics import GATEABLE, METRICS
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]
     Flow = tuple[Floats, Floats, Floats]
-
-__all__ = ["Evidence", "NoEvidenceError", "Trace", "evidence", "trace"]
 
 FEWEST_WAVES = 2
 """Waves that a window holds at least, one batch each: of fewer there is no standard error."""

@@ -7,7 +7,7 @@
 
 ``at`` is when the run began, ``place`` the scenario's path in test ids, ``result`` the folder of the saved
 result, ``facts`` the fingerprint's, and ``trace`` what a figure of the run is computed from
-(:class:`~pytest_dsr1.measurement.evidence.Trace`). A file is never changed after it was written.
+(:class:`~pytest_dsr1.measurement.trace.Trace`). A file is never changed after it was written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from pytest_dsr1.environment.disk import write_atomically
 from pytest_dsr1.environment.values import FactValue
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.measurement.evidence import Trace
+from pytest_dsr1.measurement.store import first_problem
+from pytest_dsr1.measurement.trace import Trace
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.verdict import rings
 
@@ -152,6 +153,4 @@ def _read(path: Path, profile: str) -> Candidate:
     try:
         return _CANDIDATE.validate_python({**document, "name": path.stem})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{place}: {first['msg'].lower()}; it was changed after it was written") from None
+        raise ValueError(f"{first_problem(error)}; it was changed after it was written") from None

@@ -36,7 +36,7 @@ class GatePlan:
         runs: those of them that count on this node.
         design: how it decides.
         resolved_percent: the smallest loss that the most runs would decide, in percent.
-        warnings: sentences a person must see beside the verdict.
+        warnings: sentences a person must see beside the verdict; each begins with the profile.
     """
 
     scenario: Scenario
@@ -83,7 +83,7 @@ class GatePlan:
             f"runs ({self.cost(plan.max_runs)}); expected {innocent:.1f} without a loss "
             f"({self.cost(innocent)}), {guilty:.1f} with one; the smallest loss that "
             f"{self.scenario.gate.max_runs} runs resolve is {_rounded(self.resolved_percent, math.ceil)}%",
-            *(f"{name}: {warning.removeprefix(f'{name}: ')}" for warning in self.warnings),
+            *self.warnings,
         )
 
 
@@ -130,15 +130,11 @@ def gate_plan(store: Path, scenario: Scenario, node: str | None, now: datetime) 
     error, delta = alpha(gates_of(store)), worse(references.metric, scenario.gate.delta_percent)
     most = scenario.gate.max_runs
     needed = runs_needed(found, error, delta, most)
-    smallest = _percent(references.metric, resolved(found, error, most))
+    smallest = abs(in_percent(references.metric, resolved(found, error, most)))
     if needed is None:
         raise UndecidableError(_undecidable(scenario, found, error, delta, smallest))
     made = design(found, error, delta, needed)
     return GatePlan(scenario, references, runs, made, smallest, tuple(warnings))
-
-
-def _percent(metric: str, loss: float) -> float:
-    return abs(in_percent(metric, loss))
 
 
 def _rounded(percent: float, towards: Callable[[float], int]) -> str:

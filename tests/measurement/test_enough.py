@@ -10,7 +10,8 @@ import pytest
 from pytest_dsr1.engines.base import RequestRecord
 from pytest_dsr1.measurement import enough
 from pytest_dsr1.measurement.enough import EnoughSeen
-from pytest_dsr1.measurement.evidence import Evidence, Trace, evidence
+from pytest_dsr1.measurement.evidence import Evidence, evidence
+from pytest_dsr1.measurement.trace import Trace
 from tests.measurement.loops import closed_loop
 
 

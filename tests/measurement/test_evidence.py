@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_dsr1.engines.base import RequestRecord
-from pytest_dsr1.measurement.evidence import Evidence, NoEvidenceError, Trace, evidence
+from pytest_dsr1.measurement.evidence import Evidence, NoEvidenceError, evidence
 from pytest_dsr1.measurement.metrics import from_records
+from pytest_dsr1.measurement.trace import Trace
 from pytest_dsr1.scenario.metrics import GATEABLE, METRICS
 from tests.measurement.loops import closed_loop, trace
 

@@ -15,7 +15,8 @@ import pytest
 
 from pytest_dsr1.environment.values import FactValue, Fingerprint
 from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError, UserError
-from pytest_dsr1.measurement.evidence import Trace, evidence
+from pytest_dsr1.measurement.evidence import evidence
+from pytest_dsr1.measurement.trace import Trace
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict.accept import accept
 from pytest_dsr1.verdict.candidates import folder_of, read, record

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_dsr1.environment.values import Fingerprint
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.measurement.evidence import trace
+from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.verdict.candidates import folder_of, names, read, record
 from tests.builders import measurement
 from tests.verdict.stored import FACTS, NODE
