@@ -5,7 +5,7 @@ from itertools import accumulate
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_dsr1.engines.gaps import Gaps, TokensOverTime
@@ -70,6 +70,7 @@ REQUESTS = st.lists(
 
 
 @given(REQUESTS, st.floats(0.0, 130.0))
+@example([([0.0], 1)], 1.9999999999999716)
 def test_tokens_of_each_whole_second(requests: list[tuple[list[float], int]], seconds: float) -> None:
     from_s = 4096.0  # so that the times below are what they were before it was added, to 1e-12
     series = TokensOverTime()
@@ -79,7 +80,9 @@ def test_tokens_of_each_whole_second(requests: list[tuple[list[float], int]], se
         series.add(array("d", [from_s + offset for offset in offsets]), tokens)
         for offset in offsets:
             expected[int(from_s + offset - from_s)] += tokens / len(offsets)
-    found = series.series(from_s + seconds)
+    to_s = from_s + seconds
+    seconds = to_s - from_s  # what is left of it after rounding, as with the offsets above
+    found = series.series(to_s)
     assert len(found) <= int(seconds)
     assert [at for at, _ in found] == [from_s + i + 1 for i in range(len(found))], "each second's end"
     assert [value for _, value in found] == pytest.approx(expected[: len(found)].tolist())
