@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -265,7 +265,7 @@ def _dsr1_verdict(
     request: pytest.FixtureRequest, _dsr1_target: int, dsr1_measurement: Measurement
 ) -> Verdict:
     """The verdict on the target of a scenario's test."""
-    from pytest_dsr1.measurement.store import write_verdicts
+    from pytest_dsr1.verdict.saved import write_verdicts
     from pytest_dsr1.verdict.targets import judge, noise_of
     from pytest_dsr1.verdict.words import Word
 
@@ -280,7 +280,7 @@ def _dsr1_verdict(
     outcome.verdicts.append(verdict)
     if not request.config.stash[SESSION].replay:  # a replay leaves the verdict of record alone
         try:
-            write_verdicts(dsr1_measurement.folder, [asdict(v) for v in outcome.verdicts])
+            write_verdicts(dsr1_measurement.folder, outcome.verdicts)
         except Dsr1Error as error:
             fail_setup(error)
     if verdict.word is Word.INVALID:

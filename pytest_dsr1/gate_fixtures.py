@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -197,34 +195,12 @@ def _dsr1_regression(
 
 def _save(gate: Gate, error: Dsr1Error | None = None) -> None:
     """``gate.json`` in the folder of the gate's first run."""
-    from pytest_dsr1.environment.disk import write_atomically
-    from pytest_dsr1.measurement.store import saving
+    from pytest_dsr1.gating import saved
+    from pytest_dsr1.verdict.saved import write_gate
 
-    if not gate.folder:
-        return
-    folder = Path(gate.folder)
-    plan, accepted = gate.plan, gate.plan.references.accepted
-    document: dict[str, Any] = {
-        "format": "pytest-dsr1 gate",
-        "version": 1,
-        "profile": plan.scenario.name,
-        "metric": plan.metric,
-        "word": gate.verdict.word if gate.verdict else _word(error) if error else None,
-        "verdict": None if gate.verdict is None else asdict(gate.verdict),
-        "error": None if error is None else str(error),
-        "delta_percent": plan.scenario.gate.delta_percent,
-        "noise_percent": plan.design.level.noise_percent,
-        "max_runs": plan.design.max_runs,
-        "references": {
-            "runs": len(plan.runs),
-            "mean": gate.reference,
-            "accepted": {"at": accepted.at.isoformat(), "by": accepted.by, "reason": accepted.reason},
-        },
-        "changed": gate.changed,
-        "runs": [asdict(run) for run in gate.runs],
-    }
-    with saving(folder):
-        write_atomically(folder / "gate.json", json.dumps(document, indent=1))
+    if gate.folder:
+        word, why = (None, None) if error is None else (_word(error), str(error))
+        write_gate(Path(gate.folder), saved(gate, word, why))
 
 
 @pytest.fixture

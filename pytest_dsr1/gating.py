@@ -28,6 +28,7 @@ from pytest_dsr1.verdict.accept import warmup_of
 from pytest_dsr1.verdict.gate import Look, in_percent, look
 from pytest_dsr1.verdict.noise import scatters
 from pytest_dsr1.verdict.plan import GatePlan
+from pytest_dsr1.verdict.saved import GateRun, SavedAcceptance, SavedGate, SavedReferences
 from pytest_dsr1.verdict.targets import number
 from pytest_dsr1.verdict.validity import invalid_reasons
 from pytest_dsr1.verdict.words import Verdict, Word
@@ -45,21 +46,6 @@ class NotComparableError(Dsr1Error):
 
 class InconclusiveError(Dsr1Error):
     """The largest number of runs did not decide (verdict INCONCLUSIVE)."""
-
-
-@dataclass(frozen=True, slots=True)
-class GateRun:
-    """One engine start of a gate.
-
-    Attributes:
-        folder: where it is saved; empty where there is nothing.
-        evidence: its steady figure; None where the run does not count.
-        why: why it does not count; empty where it does.
-    """
-
-    folder: str
-    evidence: Evidence | None = None
-    why: str = ""
 
 
 @dataclass
@@ -149,6 +135,32 @@ class Gate:
             margin_percent=math.copysign(in_percent(plan.metric, loss := float(self.look.loss)), -loss),
             message="\n  ".join(lines),
         )
+
+
+def saved(gate: Gate, word: Word | None, error: str | None) -> SavedGate:
+    """What is kept of a gate as it is now.
+
+    Args:
+        gate: with its runs so far.
+        word: how it ended without a verdict; None where it has one, or still runs.
+        error: why it has none.
+    """
+    plan, accepted = gate.plan, gate.plan.references.accepted
+    return SavedGate(
+        profile=plan.scenario.name,
+        metric=plan.metric,
+        word=gate.verdict.word if gate.verdict else word,
+        verdict=gate.verdict,
+        error=error,
+        delta_percent=plan.scenario.gate.delta_percent,
+        noise_percent=plan.design.level.noise_percent,
+        max_runs=plan.design.max_runs,
+        references=SavedReferences(
+            len(plan.runs), gate.reference, SavedAcceptance(accepted.at, accepted.by, accepted.reason)
+        ),
+        changed=gate.changed,
+        runs=tuple(gate.runs),
+    )
 
 
 def own_start(measurement: Measurement) -> str:

@@ -21,7 +21,7 @@ docs/results.md describes each field.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -189,7 +189,7 @@ def first_problem(error: ValidationError) -> str:
     """What is wrong in a saved document, and where: the first of all that is."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"]) or "the document"
-    return f"{place}: {first['msg'].lower()}"
+    return f"{place}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
 def _changed(error: Exception) -> str:
@@ -207,13 +207,3 @@ def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:
                 yield adapter.validate_json(line)
             except ValidationError as error:
                 raise UserError(f"{path}:{number}: {_changed(error)}") from None
-
-
-def write_verdicts(folder: Path, verdicts: Sequence[Mapping[str, object]]) -> None:
-    """Save what the measurement was judged to be.
-
-    Raises:
-        InvalidRunError: they cannot be written.
-    """
-    with saving(folder):
-        write_atomically(folder / "verdicts.json", json.dumps(list(verdicts), indent=1))

@@ -142,7 +142,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "half a record": (
         _write("requests.jsonl", '{"id": 0, "subm'),
-        "requests.jsonl:1: the document: invalid json",
+        "requests.jsonl:1: the document: invalid JSON",
     ),
 }
 
