@@ -19,6 +19,10 @@ import torch
 import transformers
 from torch import Tensor
 
+_FORWARD = inspect.signature(transformers.DeepseekV3Model.forward).parameters
+_CACHE = "cache" if "cache" in _FORWARD else "past_key_values"
+"""What the model's forward calls its KV cache: transformers 5.24 renamed it."""
+
 
 def config_fields() -> frozenset[str]:
     """Every field name that the installed transformers' `DeepseekV3Config` takes."""
@@ -138,8 +142,8 @@ class Batch:
             input_ids=self._tokens[:, None],
             position_ids=cache.slots[:, None],
             attention_mask=(self._positions <= cache.slots[:, None])[:, None, None, :],
-            past_key_values=cache,
             use_cache=True,
+            **{_CACHE: cache},
         ).last_hidden_state
         tokens = self._choose(self._model.lm_head(output[:, -1]))
         cache.slots.add_(1)
@@ -188,7 +192,7 @@ def make_batches(model: Any, sizes: Sequence[int], length: int, device: torch.de
 def _read(model: Any, input_ids: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
     """The last hidden states and each layer's keys and values for inputs of shape [requests, positions]."""
     output = model.model(input_ids=input_ids, use_cache=True)
-    return output.last_hidden_state, [(layer.keys, layer.values) for layer in output.past_key_values.layers]
+    return output.last_hidden_state, [(layer.keys, layer.values) for layer in getattr(output, _CACHE).layers]
 
 
 @contextmanager
