@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
+from pytest_dsr1.environment.throttling import (
+    IDLE,
+    REASONS,
+    SOFTWARE_POWER_CAP,
+    THROTTLED,
+    Span,
+    names,
+    periods,
+    reasons,
+    seconds_of,
+    spans_of,
+)
 from pytest_dsr1.environment.values import Finding, GpuSample, Telemetry
 from pytest_dsr1.scenario.model import Validity
-
-REASONS: dict[int, str] = {
-    0x001: "idle",
-    0x002: "application clocks setting",
-    0x004: "software power cap",
-    0x008: "hardware slowdown",
-    0x010: "sync boost",
-    0x020: "software thermal slowdown",
-    0x040: "hardware thermal slowdown",
-    0x080: "hardware power brake",
-    0x100: "display clock setting",
-}
-"""nvmlClocksEventReason* in nvml.h, by bit."""
-
-IDLE = 0x001
-SOFTWARE_POWER_CAP = 0x004
-THROTTLED = 0x008 | 0x020 | 0x040 | 0x080
-"""Slowed down by heat or by the hardware. Hardware slowdown comes with its cause (thermal or power brake)
-and alone for others; the software power cap is normal at full load and is judged only if a scenario says so;
-the rest are settings, or no slowing down."""
 
 CLOCK_CEILING_SHARE = 0.95
 """A busy GPU whose SM clock never comes above this share of its maximum, and gives no reason, is locked."""
@@ -47,31 +38,6 @@ NOTABLE_CAP_SHARE = 0.05
 def _clock(seconds: float) -> str:
     """Seconds as mm:ss."""
     return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """A sample, and for how many seconds of the measured time it stands: until the next one."""
-
-    sample: GpuSample
-    from_s: float
-    seconds: float
-
-
-def _spans(telemetry: Telemetry, gpu: int, from_s: float, to_s: float) -> list[_Span]:
-    samples = [sample for sample in telemetry.samples if sample.gpu == gpu]
-    spans = []
-    for sample, following in zip(samples, [*samples[1:], None], strict=False):
-        # The last one stands for a few intervals: a lost GPU says nothing about the time after.
-        until_s = following.time_s if following else sample.time_s + 3 * telemetry.interval_s
-        start_s, end_s = max(sample.time_s, from_s), min(until_s, to_s)
-        if end_s > start_s:
-            spans.append(_Span(sample, start_s, end_s - start_s))
-    return spans
-
-
-def _seconds(spans: Sequence[_Span], mask: int) -> float:
-    return sum(span.seconds for span in spans if (span.sample.throttle_reasons or 0) & mask)
 
 
 def assess(
@@ -94,7 +60,7 @@ def assess(
     findings = list(_events(telemetry, from_s, to_s))
     findings += _ecc(telemetry)
     for place, gpu in enumerate(telemetry.gpus):
-        spans = _spans(telemetry, gpu, from_s, to_s)
+        spans = spans_of(telemetry, gpu, from_s, to_s)
         covered_s = sum(span.seconds for span in spans)
         findings += _coverage(gpu, spans, covered_s, to_s - from_s)
         if not spans:
@@ -141,7 +107,7 @@ def _ecc(telemetry: Telemetry) -> Iterator[Finding]:
             yield Finding("mismatch", f"GPU {gpu} ECC", message)
 
 
-def _coverage(gpu: int, spans: Sequence[_Span], covered_s: float, measured_s: float) -> Iterator[Finding]:
+def _coverage(gpu: int, spans: Sequence[Span], covered_s: float, measured_s: float) -> Iterator[Finding]:
     if not spans:
         message = "there is no sample of the measured time, so nothing says that the GPU was not throttled"
         yield Finding("mismatch", f"GPU {gpu} telemetry", message)
@@ -155,33 +121,31 @@ def _coverage(gpu: int, spans: Sequence[_Span], covered_s: float, measured_s: fl
 
 
 def _throttled(
-    gpu: int, spans: Sequence[_Span], covered_s: float, validity: Validity, from_s: float
+    gpu: int, spans: Sequence[Span], covered_s: float, validity: Validity, from_s: float
 ) -> Iterator[Finding]:
     judged = [("throttled", THROTTLED, "check cooling and power supply")]
     if validity.software_power_cap == "invalid":
         advice = "raise the power limit, or let the scenario record this"
         judged.append(("power capped", SOFTWARE_POWER_CAP, advice))
     for what, mask, advice in judged:
-        seconds = _seconds(spans, mask)
+        seconds = seconds_of(spans, mask)
         if not seconds:
             continue
-        first = next(span for span in spans if (span.sample.throttle_reasons or 0) & mask)
-        seen = 0
-        for span in spans:
-            seen |= (span.sample.throttle_reasons or 0) & mask
-        reasons = ", ".join(name for bit, name in REASONS.items() if seen & bit)
+        times = periods(spans, mask)
+        first, last = times[0], times[-1]
+        when = f"from {_clock(first.from_s - from_s)} to {_clock(last.to_s - from_s)}"
+        if len(times) > 1:
+            when = f"{len(times)} times {when}"
         share, allowed = seconds / covered_s, validity.throttled_share
         message = (
-            f"{reasons} for {seconds:.1f} s of {covered_s:.1f} s ({share:.1%}, allowed {allowed:.1%}), first "
-            f"{_clock(first.from_s - from_s)} after the measurement began; {advice}"
+            f"{', '.join(names(reasons(times)))} {when} of the measured time, {seconds:.1f} s of "
+            f"{covered_s:.1f} s ({share:.1%}, allowed {allowed:.1%}); {advice}"
         )
         severity = "mismatch" if share > allowed else "warning"
         yield Finding(severity, f"GPU {gpu} {what}", message)  # type: ignore[arg-type]
 
 
-def _clocks(
-    gpu: int, spans: Sequence[_Span], most_mhz: int | None, lock_mhz: int | None
-) -> Iterator[Finding]:
+def _clocks(gpu: int, spans: Sequence[Span], most_mhz: int | None, lock_mhz: int | None) -> Iterator[Finding]:
     """A clock ceiling cannot be read; it shows when a busy GPU has no reason to be slow and is."""
     held = IDLE | THROTTLED | SOFTWARE_POWER_CAP
     busy_mhz = [
@@ -220,7 +184,7 @@ def summary(telemetry: Telemetry, from_s: float, to_s: float) -> dict[str, objec
     gpus = []
     for gpu in telemetry.gpus:
         counted_j = _counted_energy_j(telemetry, gpu, from_s, to_s)
-        gpus.append(_gpu_summary(gpu, _spans(telemetry, gpu, from_s, to_s), counted_j))
+        gpus.append(_gpu_summary(gpu, spans_of(telemetry, gpu, from_s, to_s), counted_j))
     totals: dict[str, object] = {
         "power_w_total": _total(gpus, "power_w_mean"),
         "energy_j_total": _total(gpus, "energy_j"),
@@ -275,7 +239,7 @@ def _counted_energy_j(telemetry: Telemetry, gpu: int, from_s: float, to_s: float
     return None if begin_j is None or end_j is None else end_j - begin_j
 
 
-def _gpu_summary(gpu: int, spans: Sequence[_Span], counted_j: float | None) -> dict[str, object]:
+def _gpu_summary(gpu: int, spans: Sequence[Span], counted_j: float | None) -> dict[str, object]:
     def values(read: Callable[[GpuSample], float | None]) -> list[tuple[float, float]]:
         pairs = ((read(span.sample), span.seconds) for span in spans)
         return [(value, seconds) for value, seconds in pairs if value is not None]
@@ -287,7 +251,7 @@ def _gpu_summary(gpu: int, spans: Sequence[_Span], counted_j: float | None) -> d
     powers = values(lambda one: one.power_w)
     covered_s = sum(span.seconds for span in spans)
     summed_j = sum(watts * seconds for watts, seconds in powers) if powers else None
-    shares = {name: _seconds(spans, bit) / covered_s for bit, name in REASONS.items()} if spans else {}
+    shares = {name: seconds_of(spans, bit) / covered_s for bit, name in REASONS.items()} if spans else {}
     return {
         "gpu": gpu,
         "samples": len(spans),
@@ -299,7 +263,7 @@ def _gpu_summary(gpu: int, spans: Sequence[_Span], counted_j: float | None) -> d
         "memory_used_gib_max": max((v for v, _ in values(lambda one: one.memory_used_gib)), default=None),
         "utilization_percent_mean": mean(values(lambda one: one.utilization_percent)),
         "energy_j": summed_j if counted_j is None else counted_j,
-        "power_capped_share": _seconds(spans, SOFTWARE_POWER_CAP) / covered_s if spans else None,
-        "throttled_share": _seconds(spans, THROTTLED) / covered_s if spans else None,
+        "power_capped_share": seconds_of(spans, SOFTWARE_POWER_CAP) / covered_s if spans else None,
+        "throttled_share": seconds_of(spans, THROTTLED) / covered_s if spans else None,
         "reason_share": {name: share for name, share in shares.items() if share},
     }

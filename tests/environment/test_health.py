@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.environment.health import REASONS, THROTTLED, assess, summary
+from pytest_dsr1.environment.health import assess, summary
+from pytest_dsr1.environment.throttling import REASONS, THROTTLED
 from pytest_dsr1.environment.values import Event, Finding, GpuSample, Telemetry
 from pytest_dsr1.scenario.model import Validity
 
@@ -66,8 +67,16 @@ def test_the_cpu_has_no_findings_and_no_summary() -> None:
 def test_a_throttled_gpu_makes_the_run_invalid() -> None:
     masks: Sequence[int | None] = [0] * 72 + [0x48] * 3 + [0] * 25
     assert judged(watched(masks)) == [
-        "mismatch GPU 0 throttled: hardware slowdown, hardware thermal slowdown for 3.0 s of 100.0 s (3.0%, "
-        "allowed 0.5%), first 01:12 after the measurement began; check cooling and power supply"
+        "mismatch GPU 0 throttled: hardware slowdown, hardware thermal slowdown from 01:12 to 01:15 of "
+        "the measured time, 3.0 s of 100.0 s (3.0%, allowed 0.5%); check cooling and power supply"
+    ]
+
+
+def test_throttling_that_comes_again() -> None:
+    masks: Sequence[int | None] = [0] * 10 + [0x40] * 3 + [0] * 40 + [0x20] * 5 + [0] * 42
+    assert judged(watched(masks)) == [
+        "mismatch GPU 0 throttled: software thermal slowdown, hardware thermal slowdown 2 times from 00:10 to "
+        "00:58 of the measured time, 8.0 s of 100.0 s (8.0%, allowed 0.5%); check cooling and power supply"
     ]
 
 
@@ -77,8 +86,8 @@ def test_a_little_throttling_is_a_warning() -> None:
     some = [*telemetry.samples[:51], brief, *telemetry.samples[51:]]
     telemetry = replace(telemetry, samples=tuple(some))
     assert judged(telemetry) == [
-        "warning GPU 0 throttled: software thermal slowdown for 0.1 s of 100.0 s (0.1%, allowed 0.5%), first "
-        "00:50 after the measurement began; check cooling and power supply"
+        "warning GPU 0 throttled: software thermal slowdown from 00:50 to 00:51 of the measured time, "
+        "0.1 s of 100.0 s (0.1%, allowed 0.5%); check cooling and power supply"
     ]
 
 
@@ -104,8 +113,8 @@ def test_the_power_cap_is_recorded_unless_the_scenario_condemns_it() -> None:
         Finding(
             "mismatch",
             "GPU 0 power capped",
-            "software power cap for 60.0 s of 100.0 s (60.0%, allowed 0.5%), first 00:00 after the "
-            "measurement began; raise the power limit, or let the scenario record this",
+            "software power cap from 00:00 to 01:00 of the measured time, 60.0 s of 100.0 s (60.0%, "
+            "allowed 0.5%); raise the power limit, or let the scenario record this",
         ),
     )
 
