@@ -1,0 +1,85 @@
+"""What earlier runs measured: the valid results in a folder of results, without their requests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pytest_dsr1.environment.values import FactValue
+from pytest_dsr1.measurement.store import FORMAT, VERSION
+from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.verdict import rings
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """One saved run that proves something.
+
+    Attributes:
+        profile: the scenario's name.
+        at: when it began.
+        facts: the fingerprint.
+        metrics: by name, in the metric's unit.
+        folder: where it is saved.
+    """
+
+    profile: str
+    at: datetime
+    facts: Mapping[str, FactValue]
+    metrics: Mapping[str, float]
+    folder: Path
+
+    @property
+    def node(self) -> str:
+        """The machine, as :func:`~pytest_dsr1.verdict.rings.node` names it."""
+        return rings.node(self.facts)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Earlier runs in order of time, and the files that could not be read, each with why."""
+
+    runs: tuple[PastRun, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+
+def history(results: Path) -> History:
+    """The runs saved below a folder of results.
+
+    Runs that are under way, failed, or were measured on a wrong or unfit machine are left out.
+    """
+    runs, unreadable = [], []
+    for path in sorted(results.glob("*/*/measurement.json")):
+        try:
+            run = _run(json.loads(path.read_bytes()), path.parent)
+        except OSError as error:
+            unreadable.append(f"{path}: {error.strerror}")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            unreadable.append(f"{path}: is no measurement.json of this version, or was damaged")
+        else:
+            if run is not None:
+                runs.append(run)
+    return History(tuple(sorted(runs, key=lambda run: run.at)), tuple(unreadable))
+
+
+def _run(document: Any, folder: Path) -> PastRun | None:
+    if document["format"] != FORMAT or document["version"] != VERSION:
+        raise ValueError
+    if document["state"] != "complete":
+        return None
+    saved = document["measurement"]
+    if any(finding["severity"] == "mismatch" for finding in saved["findings"]):
+        return None
+    return PastRun(
+        profile=str(document["profile"]),
+        at=datetime.fromisoformat(saved["started_utc"]),
+        facts=dict(saved["fingerprint"]["facts"]),
+        metrics={
+            name: float(metric["value"]) for name, metric in saved["metrics"].items() if name in METRICS
+        },
+        folder=folder,
+    )

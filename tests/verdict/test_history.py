@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pytest_dsr1.environment.values import Finding
+from pytest_dsr1.measurement.store import ResultFolder
+from pytest_dsr1.verdict.history import history
+from tests.builders import measurement, scenario
+
+
+def save(results: Path, minute: int, **changes: object) -> Path:
+    began = datetime(2026, 11, 23, 20, minute, tzinfo=timezone.utc)
+    with ResultFolder.create(results, scenario(), "suites/small.yaml", began) as folder:
+        folder.complete(measurement(folder.path, started_utc=began.isoformat(), **changes))
+    return folder.path
+
+
+def test_runs_in_order_of_time(tmp_path: Path) -> None:
+    later, earlier = save(tmp_path, 7), save(tmp_path, 5)
+    found = history(tmp_path)
+    assert [run.folder for run in found.runs] == [earlier, later]
+    run = found.runs[0]
+    assert (run.profile, run.node) == ("small", "cpu")
+    assert run.at == datetime(2026, 11, 23, 20, 5, tzinfo=timezone.utc)
+    assert run.metrics["total_output_throughput"] == 8.0
+    assert found.unreadable == ()
+
+
+def test_runs_that_prove_nothing_are_left_out(tmp_path: Path) -> None:
+    save(tmp_path, 5, findings=(Finding("mismatch", "GPU 0 throttled", "hot"),))
+    with ResultFolder.create(tmp_path, scenario(), "p", datetime.now(timezone.utc)) as under_way:
+        pass
+    with ResultFolder.create(tmp_path, scenario(), "p", datetime.now(timezone.utc)) as failed:
+        failed.fail("it broke")
+    assert under_way.path != failed.path
+    assert history(tmp_path).runs == ()
+
+
+def test_what_cannot_be_read_is_told_and_hides_nothing(tmp_path: Path) -> None:
+    good = save(tmp_path, 5)
+    broken, foreign, folder = save(tmp_path, 6), save(tmp_path, 7), save(tmp_path, 8)
+    (broken / "measurement.json").write_text('{"format": "pytest-dsr1', encoding="utf-8")
+    document = json.loads((foreign / "measurement.json").read_text(encoding="utf-8"))
+    (foreign / "measurement.json").write_text(json.dumps({**document, "version": 9}), encoding="utf-8")
+    (folder / "measurement.json").unlink()
+    (folder / "measurement.json").mkdir()
+    found = history(tmp_path)
+    assert [run.folder for run in found.runs] == [good]
+    assert found.unreadable == (
+        f"{broken / 'measurement.json'}: is no measurement.json of this version, or was damaged",
+        f"{foreign / 'measurement.json'}: is no measurement.json of this version, or was damaged",
+        f"{folder / 'measurement.json'}: Is a directory",
+    )
+
+
+def test_no_results_yet(tmp_path: Path) -> None:
+    assert history(tmp_path / "none").runs == ()
