@@ -1,0 +1,172 @@
+"""What is told of one scenario in a report, a summary or an annotation, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.measurement.store import load as load_result
+from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.reporting.overview import machine
+from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.session import Outcome
+from pytest_dsr1.verdict.reference_file import load as load_references
+from pytest_dsr1.verdict.references import References
+from pytest_dsr1.verdict.saved import SavedGate, read_gate
+from pytest_dsr1.verdict.targets import Noise, noise_of
+from pytest_dsr1.verdict.words import EXIT_STATUS, Verdict, Word
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One scenario with all that is known of it.
+
+    Attributes:
+        scenario: as it ran, or was to run.
+        place: its path in test ids.
+        machine: what it ran on and with, in a few words.
+        word: the worst of its words; None where nothing was judged.
+        headline: what came out, in a sentence, without the word.
+        problem: why the run proves nothing, in full; empty where it does.
+        verdicts: one a judged target.
+        where: ``file:line`` in the scenario of each test's subject, such as ``target[average_ttft]``.
+        measurement: None where there is none.
+        gate: what became of its gate; None without one.
+        references: the accepted ones; None without any that can be used.
+        noise: how much engine starts differ, by metric of the verdicts.
+        warnings: sentences a person must see beside the verdict.
+        folder: where the run is saved; None where nothing is.
+    """
+
+    scenario: Scenario
+    place: str
+    machine: str
+    word: Word | None
+    headline: str
+    problem: str
+    verdicts: tuple[Verdict, ...]
+    where: Mapping[str, str]
+    measurement: Measurement | None
+    gate: SavedGate | None
+    references: References | None
+    noise: Mapping[str, Noise]
+    warnings: tuple[str, ...]
+    folder: Path | None
+
+
+def case_of(outcome: Outcome, store: Path, now: datetime) -> Case:
+    """The case of a scenario of this session.
+
+    Args:
+        outcome: what became of it.
+        store: the folder of references.
+        now: for the age of references.
+    """
+    gate, refused = _gate(outcome)
+    measurement = outcome.measurement or _measured(gate)
+    scenario = measurement.scenario if measurement else outcome.loaded.scenario
+    problem = outcome.problem or ""
+    references = None
+    with suppress(Dsr1Error):
+        references = load_references(store, scenario, now)
+    verdicts = tuple(outcome.verdicts)
+    words = {verdict.word for verdict in verdicts} | ({Word.INVALID} if problem else set())
+    if gate is not None and gate.word is not None:
+        words.add(gate.word)
+    if refused is not None:
+        words.add(refused[0])
+    word = next((each for each in (*EXIT_STATUS, Word.PASS) if each in words), None)
+    where = {
+        f"target[{target.metric}]": outcome.loaded.where(f"targets.{index}")
+        for index, target in enumerate(scenario.targets)
+    }
+    where[f"regression[{scenario.gated_metric}]"] = outcome.loaded.where("gate")
+    return Case(
+        scenario=scenario,
+        place=outcome.place,
+        machine=machine(scenario),
+        word=word,
+        headline="; ".join(_headline(word, verdicts, problem, gate, refused, measurement)),
+        problem=problem,
+        verdicts=verdicts,
+        where=where,
+        measurement=measurement,
+        gate=gate,
+        references=references,
+        noise={each.metric: noise_of(store, scenario, each.metric, now) for each in verdicts},
+        warnings=(
+            *outcome.loaded.warnings,
+            *(measurement.warnings if measurement else ()),
+            *(outcome.gate.plan.warnings if outcome.gate else ()),
+            *outcome.notes,
+        ),
+        folder=measurement.folder if measurement else outcome.folder,
+    )
+
+
+def _gate(outcome: Outcome) -> tuple[SavedGate | None, tuple[Word, str] | None]:
+    """The gate that this session ran or, where a saved result is judged again, the one that was saved."""
+    from pytest_dsr1.gating import saved
+
+    if outcome.gate is not None:
+        word, error = outcome.refused or (None, None)
+        return saved(outcome.gate, word, error), outcome.refused
+    if outcome.measurement is not None:
+        with suppress(Dsr1Error):
+            return read_gate(outcome.measurement.folder), outcome.refused
+    return None, outcome.refused
+
+
+def _measured(gate: SavedGate | None) -> Measurement | None:
+    """The newest run of a gate that counts; it is the one to look at where no other was judged."""
+    for run in reversed(gate.runs if gate else ()):
+        if run.evidence is not None:
+            with suppress(Dsr1Error):
+                return load_result(Path(run.folder))
+    return None
+
+
+def _headline(
+    word: Word | None,
+    verdicts: tuple[Verdict, ...],
+    problem: str,
+    gate: SavedGate | None,
+    refused: tuple[Word, str] | None,
+    measurement: Measurement | None,
+) -> Iterable[str]:
+    judged = [*verdicts, *([gate.verdict] if gate and gate.verdict else [])]
+    if word in {Word.FAIL, Word.PASS}:
+        of_word = [verdict for verdict in judged if verdict.word is word]
+        yield _first(of_word[0].message.split("; that is ")[0])
+        if len(of_word) > 1:
+            more = f"{len(of_word) - 1} more"
+            yield f"{more} missed" if word is Word.FAIL else f"{more} met"
+    elif word is Word.INVALID and problem:
+        yield _first(problem)
+    elif refused is not None:
+        yield _first(refused[1])
+    elif gate is not None and gate.error:
+        yield _first(gate.error)
+    elif judged:
+        yield _first(judged[0].message)
+    else:
+        yield "not judged"
+    if word in {Word.FAIL, Word.PASS} and measurement is not None:
+        yield from _gpus(measurement)
+
+
+def _gpus(measurement: Measurement) -> Iterable[str]:
+    if not measurement.telemetry.gpus:
+        return
+    doubts = [f for f in measurement.findings if f.severity != "ok" and f.subject.startswith("GPU")]
+    yield f"{doubts[0].subject}: {doubts[0].message}" if doubts else "GPUs healthy"
+
+
+def _first(text: str) -> str:
+    """The first sentence of a message: of a list under a heading, the first entry."""
+    head, *rest = text.strip().splitlines() or [""]
+    return rest[0].strip() if head.endswith(":") and rest else head
