@@ -127,16 +127,16 @@ def unfit(moved: Moved, facts: Facts) -> tuple[str, ...]:
 def differences(reference: Facts, facts: Facts, moved: Moved) -> list[str]:
     """A sentence for each fixed fact that is not as in the references; the node is not looked at."""
     return [
-        f"{key}: {_shown(old)} in the references, {_shown(new)} here"
-        for key, old, new in _unequal("fixed", reference, facts, moved)
+        f"{key}: {shown(old)} in the references, {shown(new)} here"
+        for key, old, new in unequal("fixed", reference, facts, moved)
     ]
 
 
 def changed(reference: Facts, facts: Facts, moved: Moved) -> list[str]:
     """Each fact under test that is not as in the references, such as ``driver: 575.57 -> 580.95``."""
     return [
-        f"{key}: {_shown(old)} -> {_shown(new)}"
-        for key, old, new in _unequal("under test", reference, facts, moved)
+        f"{key}: {shown(old)} -> {shown(new)}"
+        for key, old, new in unequal("under test", reference, facts, moved)
     ]
 
 
@@ -146,9 +146,10 @@ def in_brief(sentences: Sequence[str]) -> str:
     return "; ".join([*sentences[:_MANY], *more])
 
 
-def _unequal(
+def unequal(
     wanted: Ring, reference: Facts, facts: Facts, moved: Moved
 ) -> Iterable[tuple[str, FactValue, FactValue]]:
+    """Key, value in the references and value here of each fact of a ring that differs; the node is not."""
     old, new = of_ring(wanted, reference, moved), of_ring(wanted, facts, moved)
     for key in sorted({*old, *new}):
         if not _same(key, old.get(key), new.get(key)):
@@ -175,7 +176,8 @@ def _values(value: FactValue) -> list[str]:
     return value if isinstance(value, list) else [str(value)]
 
 
-def _shown(value: FactValue) -> str:
+def shown(value: FactValue) -> str:
+    """A fact as a person reads it; a long hash is shortened."""
     if isinstance(value, list):
         return f"[{', '.join(value)}]"
     if value is None:

@@ -1,0 +1,236 @@
+"""What a measurement is set beside, in pictures: accepted references, earlier runs, published results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.reporting.cases import Case
+from pytest_dsr1.reporting.marks import (
+    ACCENT,
+    BAD,
+    DIM,
+    GOOD,
+    INK,
+    Spec,
+    kinds,
+    level,
+    picture,
+    rows,
+    value_axis,
+)
+from pytest_dsr1.reporting.pictures import Picture
+from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.verdict import rings
+from pytest_dsr1.verdict.gate import in_percent, worse
+from pytest_dsr1.verdict.history import History, PastRun
+from pytest_dsr1.verdict.targets import number
+
+USER, GPU = METRICS["per_user_output_throughput"], METRICS["per_gpu_output_throughput"]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPoint:
+    """A published result on the plane of tok/s/user and tok/s/GPU."""
+
+    profile: str
+    version: str
+    gpu: str
+    per_user: float
+    per_gpu: float
+
+
+def published_points(scenarios: Iterable[Scenario]) -> tuple[PublishedPoint, ...]:
+    """Of each scenario the newest published result that says both."""
+    found = []
+    for scenario in scenarios:
+        for each in scenario.published:
+            if USER.name in each.values and GPU.name in each.values and scenario.hardware.gpu:
+                values = each.values[USER.name], each.values[GPU.name]
+                found.append(PublishedPoint(scenario.name, each.version, scenario.hardware.gpu, *values))
+                break
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What every case of a report is set beside.
+
+    Attributes:
+        history: earlier runs.
+        published: published results.
+        now: when the report was made.
+    """
+
+    history: History
+    published: tuple[PublishedPoint, ...]
+    now: datetime
+
+
+def in_context(case: Case, background: Background) -> Iterator[Picture]:
+    """The pictures that set a case beside others; those with nothing to compare with are left out."""
+    if case.measurement is None:
+        return
+    here = rings.node(case.measurement.fingerprint.facts)
+    earlier = [run for run in background.history.runs if run.node == here]
+    yield from _against_references(case)
+    yield from _plane(case.measurement, earlier, background.published)
+    yield from _over_runs(case, case.measurement, earlier)
+
+
+def _against_references(case: Case) -> Iterator[Picture]:
+    """Each reference and each run of the gate, as its change against the references' mean."""
+    references, gate = case.references, case.gate
+    if references is None or case.measurement is None:
+        return
+    runs = references.on(rings.node(case.measurement.fingerprint.facts)) or references.runs
+    metric = METRICS[references.metric]
+    mean = sum(math.log(run.value) for run in runs) / len(runs)
+    of_gate = [run.evidence.value for run in gate.runs if run.evidence] if gate else []
+    whole = case.measurement.metrics.get(metric.name)
+    here = of_gate or ([whole.value] if whole else [])
+    if not here:
+        return
+    label = "gate runs" if of_gate else "this run"
+    changes = [100 * math.expm1(math.log(run.value) - mean) for run in runs]
+    own = [100 * math.expm1(math.log(value) - mean) for value in here]
+    delta = case.scenario.gate.delta_percent
+    bound = in_percent(metric.name, worse(metric.name, delta))
+    points: Spec = {
+        "data": rows(x=[*changes, *own], y=["references"] * len(changes) + [label] * len(own)),
+        "mark": {"type": "point", "filled": True, "size": 70, "opacity": 0.7},
+        "encoding": {
+            "x": {
+                "field": "x",
+                "type": "quantitative",
+                "title": f"{metric.label}, % from the mean",
+            },
+            "y": {"field": "y", "type": "nominal", "title": None, "sort": ["references", label]},
+            "color": {**kinds("y", {"references": DIM, label: ACCENT}), "legend": None},
+        },
+    }
+    average = sum(own) / len(own)
+    caption = (
+        f"{len(runs)} references, accepted {references.accepted.at:%Y-%m-%d} ({references.accepted.reason}): "
+        f"{number(math.exp(mean))} {metric.unit} on average, from {min(changes):+.2f}% to "
+        f"{max(changes):+.2f}%; {label}: {average:+.2f}%{' on average' if len(own) > 1 else ''}. A gate "
+        f"fails when a loss is shown, and passes when one of {delta:g}% is excluded"
+    )
+    layers = [
+        points,
+        *level(0, "mean", vertical=True, align="left" if bound < 0 else "right"),
+        *level(
+            bound, f"a loss of {delta:g}%", vertical=True, colour=BAD, align="right" if bound < 0 else "left"
+        ),
+    ]
+    yield Picture("Against the reference runs", f"{caption}.", picture(layers, height=90))
+
+
+def _plane(
+    measurement: Measurement, earlier: Sequence[PastRun], published: Sequence[PublishedPoint]
+) -> Iterator[Picture]:
+    """Tok/s/GPU over tok/s/user: what this machine measured, and what was published for its GPU."""
+    own = {name: metric.value for name, metric in measurement.metrics.items()}
+    if USER.name not in own or GPU.name not in own:
+        return
+    others = [
+        (run.profile, run.metrics[USER.name], run.metrics[GPU.name])
+        for run in earlier
+        if USER.name in run.metrics and GPU.name in run.metrics and run.folder != measurement.folder
+    ]
+    of_gpu = [each for each in published if each.gpu == measurement.scenario.hardware.gpu]
+    published_of_gpu = [(each.profile, each.per_user, each.per_gpu) for each in of_gpu]
+    this = [(measurement.scenario.name, own[USER.name], own[GPU.name])]
+    groups = {"published": published_of_gpu, "earlier runs": others, "this run": this}
+    points = [(kind, *point) for kind, group in groups.items() for point in group]
+    colours = {"published": INK, "earlier runs": GOOD, "this run": ACCENT}
+    log = {"type": "log", "nice": True}
+    encoding: Spec = {
+        "x": {"field": "x", "type": "quantitative", "scale": log, "title": f"{USER.unit} (faster answers)"},
+        "y": {"field": "y", "type": "quantitative", "scale": log, "title": f"{GPU.unit} (cheaper answers)"},
+    }
+    marks: Spec = {
+        "data": rows(kind=(p[0] for p in points), x=(p[2] for p in points), y=(p[3] for p in points)),
+        "mark": {"type": "point", "filled": True, "size": 80, "opacity": 0.8},
+        "encoding": {
+            **encoding,
+            "color": kinds("kind", {kind: colours[kind] for kind, group in groups.items() if group}),
+        },
+    }
+    labels: Spec = {
+        "data": rows(
+            text=(p.profile for p in of_gpu), x=(p.per_user for p in of_gpu), y=(p.per_gpu for p in of_gpu)
+        ),
+        "mark": {"type": "text", "fill": INK, "align": "center", "dy": -10, "fontSize": 11},
+        "encoding": {**encoding, "text": {"field": "text"}},
+    }
+    caption = (
+        f"This run: {number(own[USER.name])} {USER.unit} at {number(own[GPU.name])} {GPU.unit}; "
+        f"{len(others)} earlier runs on this machine; {len(of_gpu)} published results for its GPU. Up and to "
+        "the right is better; both scales are logarithmic"
+    )
+    yield Picture("Throughput of a GPU over speed for a user", f"{caption}.", picture([marks, labels]))
+
+
+def _over_runs(case: Case, measurement: Measurement, earlier: Sequence[PastRun]) -> Iterator[Picture]:
+    """The gated metric of this profile on this machine over time, whole runs, with accepted references."""
+    metric = METRICS[case.scenario.gated_metric]
+    runs = [
+        (run.at, run.metrics[metric.name])
+        for run in earlier
+        if run.profile == case.scenario.name
+        and metric.name in run.metrics
+        and run.folder != measurement.folder
+    ]
+    own = measurement.metrics.get(metric.name)
+    references = case.references
+    accepted = (
+        [(run.at, run.value) for run in references.on(rings.node(measurement.fingerprint.facts))]
+        if references
+        else []
+    )
+    if own is None or not (runs or accepted):
+        return
+    this = [(datetime.fromisoformat(measurement.started_utc), own.value)]
+    groups = {"reference runs": accepted, "earlier runs": runs, "this run": this}
+    colours = {"reference runs": DIM, "earlier runs": GOOD, "this run": ACCENT}
+    points = [(kind, _milliseconds(at), value) for kind, group in groups.items() for at, value in group]
+    layers: list[Spec] = [
+        {
+            "data": rows(kind=(p[0] for p in points), x=(p[1] for p in points), y=(p[2] for p in points)),
+            "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0.8},
+            "encoding": {
+                "x": {
+                    "field": "x",
+                    "type": "temporal",
+                    "scale": {"type": "utc"},
+                    "title": "start of the run (UTC)",
+                    "axis": {"grid": False, "labelOverlap": True},
+                },
+                "y": value_axis(metric.unit, zero=False),
+                "color": kinds("kind", {kind: colours[kind] for kind, group in groups.items() if group}),
+            },
+        }
+    ]
+    target = next((t for t in case.scenario.targets if t.metric == metric.name), None)
+    if target:
+        layers += level(target.value, "target")
+    values = [value for _, value in [*runs, *this]]
+    caption = (
+        f"{metric.label} of {len(values)} runs of this profile on this machine: {number(min(values))} to "
+        f"{number(max(values))} {metric.unit}, this one {number(own.value)}"
+    )
+    if references and accepted:
+        caption += (
+            f"; {len(accepted)} accepted references, {number(references.mean)} {metric.unit} on average "
+            "(their steady figures)"
+        )
+    yield Picture("Over the runs", f"{caption}.", picture(layers))
+
+
+def _milliseconds(at: datetime) -> float:
+    return at.astimezone(timezone.utc).timestamp() * 1e3

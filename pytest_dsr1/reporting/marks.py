@@ -1,0 +1,157 @@
+"""What the pictures are made of: Vega-Lite layers in the report's colours, and how they become SVG.
+
+Colours are the page's CSS variables, so that a picture follows dark and light mode without being drawn twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+Spec = Mapping[str, Any]
+"""A Vega-Lite specification, or a layer of one."""
+
+WIDTH, HEIGHT = 400, 170
+INK, DIM, GRID, ACCENT, BAD, WARN, GOOD = (
+    f"var(--{name})" for name in ("ink", "dim", "grid", "accent", "bad", "warn", "good")
+)
+SERIES = [f"var(--series-{index})" for index in range(8)]
+CLOCK = "utcFormat(datum.value * 1000, datum.value < 3600 ? '%M:%S' : '%H:%M:%S')"
+"""Axis labels of seconds."""
+
+_CONFIG: Spec = {
+    "aria": False,  # the picture as a whole has a role and a description; its marks would be noise
+    "background": None,
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": DIM,
+        "titleColor": DIM,
+        "gridColor": GRID,
+        "domainColor": GRID,
+        "tickColor": GRID,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "tickCount": 5,
+    },
+    "legend": {"labelColor": INK, "labelFontSize": 12, "orient": "bottom", "columns": 4, "title": None},
+    "text": {"fontSize": 12},
+}
+
+
+def picture(layers: Sequence[Spec], *, height: int = HEIGHT) -> Spec:
+    """A specification of layers over each other."""
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+        "width": WIDTH,
+        "height": height,
+        "padding": 4,
+        "config": _CONFIG,
+        "layer": list(layers),
+    }
+
+
+def svg(spec: Spec) -> str:
+    """Draw a specification; text in it is escaped."""
+    import vl_convert
+
+    drawn: str = vl_convert.vegalite_to_svg(json.dumps(spec))
+    return drawn
+
+
+def rows(**columns: Iterable[Any]) -> Spec:
+    """Inline data, a row for each place of the columns."""
+    names = list(columns)
+    return {"values": [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]}
+
+
+_STEPS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
+"""What people read on a clock."""
+
+
+def seconds_axis(until_s: float) -> Spec:
+    """The x axis of everything over time, from 0 to ``until_s``."""
+    step_s = next((step for step in _STEPS_S if until_s / step <= 6), _STEPS_S[-1])
+    return {
+        "field": "x",
+        "type": "quantitative",
+        "title": "time since the measurement began",
+        "scale": {"domain": [0, until_s], "nice": False},
+        "axis": {
+            "labelExpr": CLOCK,
+            "grid": False,
+            "values": [n * step_s for n in range(int(until_s // step_s) + 1)],
+        },
+    }
+
+
+def value_axis(title: str, *, field: str = "y", zero: bool = True, scale: Spec | None = None) -> Spec:
+    """A y axis of values."""
+    return {
+        "field": field,
+        "type": "quantitative",
+        "title": title,
+        "scale": {"zero": zero, **(scale or {})},
+    }
+
+
+def line(points: Sequence[tuple[float, float]], x: Spec, y: Spec, *, colour: str = ACCENT) -> Spec:
+    """A line through points."""
+    return {
+        "data": rows(x=(p[0] for p in points), y=(p[1] for p in points)),
+        "mark": {"type": "line", "stroke": colour, "strokeWidth": 1.5, "interpolate": "linear"},
+        "encoding": {"x": x, "y": y},
+    }
+
+
+def shade(spans: Sequence[tuple[float, float]], *, colour: str, opacity: float = 0.14) -> Spec:
+    """Shaded times, from top to bottom."""
+    return {
+        "data": rows(x=(s[0] for s in spans), x2=(s[1] for s in spans)),
+        "mark": {"type": "rect", "fill": colour, "opacity": opacity},
+        "encoding": {"x": {"field": "x", "type": "quantitative"}, "x2": {"field": "x2"}},
+    }
+
+
+def level(
+    value: float, text: str, *, colour: str = DIM, vertical: bool = False, align: str = "left"
+) -> list[Spec]:
+    """A dashed line across the picture at a value, and what it is.
+
+    Args:
+        value: where.
+        text: what.
+        colour: of both.
+        vertical: the value is one of the x axis.
+        align: on which side of a vertical line its text begins.
+    """
+    at = {"x" if vertical else "y": {"datum": value, "type": "quantitative"}}
+    if vertical:
+        mark: Spec = {"align": align, "dx": 4 if align == "left" else -4}
+        place: Spec = {"y": {"value": 8}}
+    else:
+        mark, place = {"align": "right", "dy": -6}, {"x": {"value": WIDTH}}
+    return [
+        {
+            "data": {"values": [{}]},
+            "mark": {"type": "rule", "stroke": colour, "strokeDash": [4, 3], "strokeWidth": 1.2},
+            "encoding": at,
+        },
+        {
+            "data": {"values": [{"text": text}]},
+            "mark": {"type": "text", "fill": colour, **mark},
+            "encoding": {**at, **place, "text": {"field": "text"}},
+        },
+    ]
+
+
+def kinds(field: str, ranges: Mapping[str, str], *, columns: int = 3) -> Spec:
+    """A colour for each kind of point, in this order, with a legend of so many columns."""
+    return {
+        "field": field,
+        "type": "nominal",
+        "scale": {"domain": list(ranges), "range": list(ranges.values())},
+        "legend": {"columns": columns} if len(ranges) > 1 else None,
+    }

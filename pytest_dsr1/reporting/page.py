@@ -1,0 +1,189 @@
+"""What a page says of a case, in the order it is read; the template only lays it out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.reporting.cases import Case
+from pytest_dsr1.reporting.context import Background, in_context
+from pytest_dsr1.reporting.pictures import Picture, of_measurement
+from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.verdict import rings
+from pytest_dsr1.verdict.targets import number
+from pytest_dsr1.verdict.words import Verdict, Word
+
+_SCRIPT_LIMIT = 40_000
+"""Characters of a script that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A row of the table of what was judged; every cell as text."""
+
+    word: str
+    subject: str
+    measured: str
+    noise: str
+    noise_source: str
+    margin: str
+    target: str
+    reference: str
+    published: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One fact of the fingerprint, and what it is in the references; empty where it is the same."""
+
+    key: str
+    value: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """A saved file: its name in the results folder, its link from the page, its size in bytes."""
+
+    name: str
+    link: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A case as the page shows it.
+
+    Attributes:
+        id: of the section, for links.
+        case: all of it.
+        word: its word as text; empty where nothing was judged.
+        judged: the rows of its table.
+        messages: the full messages of what did not pass.
+        pictures: of the measurement, then in context.
+        metrics: label, value with unit, origin.
+        facts: the fingerprint by ring, the rings in order.
+        script: how to repeat the run.
+        artefacts: the files of the results folder.
+    """
+
+    id: str
+    case: Case
+    word: str
+    judged: tuple[Judged, ...]
+    messages: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    metrics: tuple[tuple[str, str, str], ...]
+    facts: tuple[tuple[str, tuple[Fact, ...]], ...]
+    script: str
+    artefacts: tuple[Artefact, ...]
+
+
+def section(case: Case, index: int, background: Background, page: Path) -> Section:
+    """The section of a case.
+
+    Args:
+        case: what it tells.
+        index: its place on the page.
+        background: what it is set beside.
+        page: the file that links to artefacts.
+    """
+    measurement = case.measurement
+    verdicts = [*case.verdicts, *([case.gate.verdict] if case.gate and case.gate.verdict else [])]
+    messages = [verdict.message for verdict in verdicts if verdict.word is not Word.PASS]
+    if case.gate and case.gate.error:
+        messages.append(case.gate.error)
+    return Section(
+        id=f"scenario-{index}",
+        case=case,
+        word=case.word.value if case.word else "",
+        judged=tuple(_judged(case, verdict) for verdict in verdicts),
+        messages=tuple(dict.fromkeys([*([case.problem] if case.problem else []), *messages])),
+        pictures=(*of_measurement(measurement), *in_context(case, background)) if measurement else (),
+        metrics=tuple(_metrics(measurement)) if measurement else (),
+        facts=tuple(_facts(case, measurement)) if measurement else (),
+        script=_script(case.folder) if case.folder else "",
+        artefacts=tuple(_artefacts(case.folder, page.parent)) if case.folder else (),
+    )
+
+
+def _judged(case: Case, verdict: Verdict) -> Judged:
+    metric = METRICS[verdict.metric]
+    gate = verdict.subject.startswith("regression")
+    noise = case.noise.get(verdict.metric)
+    sign = ">=" if metric.better == "higher" else "<="
+    references = case.references if case.references and case.references.metric == metric.name else None
+    return Judged(
+        word=verdict.word.value,
+        subject=f"{metric.label}{' (gate, steady figure)' if gate else ''}",
+        measured="not measured" if verdict.measured is None else f"{number(verdict.measured)} {metric.unit}",
+        noise=f"\N{PLUS-MINUS SIGN}{2 * noise.percent:.2g}%" if noise and not gate else "",
+        noise_source=f"two standard deviations between engine starts, {noise.source}" if noise else "",
+        margin="" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%",
+        target=f"{number(verdict.target)} (bound {sign} {number(verdict.bound)})",
+        reference=number(references.mean) if references else "",
+        published=_published(case.scenario, metric.name),
+    )
+
+
+def _published(scenario: Scenario, metric: str) -> str:
+    for each in scenario.published:
+        if metric in each.values:
+            return f"{number(each.values[metric])} ({each.version})"
+    return ""
+
+
+def _metrics(measurement: Measurement) -> Iterator[tuple[str, str, str]]:
+    for name, metric in measurement.metrics.items():
+        yield METRICS[name].label, f"{number(metric.value)} {METRICS[name].unit}", metric.origin
+
+
+def _facts(case: Case, measurement: Measurement) -> Iterator[tuple[str, tuple[Fact, ...]]]:
+    moved, facts = case.scenario.gate.under_test, measurement.fingerprint.facts
+    before = case.references.facts if case.references else None
+    unequal = (
+        {
+            key: old
+            for ring in ("fixed", "under test")
+            for key, old, _ in rings.unequal(ring, before, facts, moved)
+        }
+        if before is not None
+        else {}
+    )
+    for ring, what in (
+        ("under test", "Under test: what a gate judges"),
+        ("fixed", "Fixed: what must be equal for a gate"),
+        ("shown", "Shown only"),
+    ):
+        values = rings.of_ring(ring, facts, moved)  # type: ignore[arg-type]
+        keys = sorted({*values, *(key for key in unequal if rings.ring(key, moved) == ring)})
+        rows = tuple(
+            Fact(key, rings.shown(values.get(key)), rings.shown(unequal[key]) if key in unequal else "")
+            for key in keys
+        )
+        if rows:
+            yield what, rows
+
+
+def _script(folder: Path) -> str:
+    """How to run it again, and what the engine was started with."""
+    lines = ["# Run the scenario again as it ran", f"pytest {folder / 'scenario.yaml'}"]
+    for path in sorted((folder / "engine").glob("*.sh")):
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        lines += ["", f"# {path.name}: by hand, what the engine was started with", text.strip()]
+    return "\n".join(lines)[:_SCRIPT_LIMIT]
+
+
+def _artefacts(folder: Path, page: Path) -> Iterator[Artefact]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(folder).as_posix()
+            yield Artefact(name, quote(os.path.relpath(path, page)), path.stat().st_size)

@@ -1,0 +1,213 @@
+"""The pictures of one measurement: what each shows, in a drawing and in a sentence with its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.reporting.marks import (
+    ACCENT,
+    BAD,
+    DIM,
+    SERIES,
+    WARN,
+    Spec,
+    kinds,
+    level,
+    line,
+    picture,
+    rows,
+    seconds_axis,
+    shade,
+    value_axis,
+)
+from pytest_dsr1.reporting.series import (
+    Point,
+    Slow,
+    Steady,
+    gpu_lines,
+    in_flight,
+    output_rate,
+    request_times,
+    slow_times,
+    spread,
+    steady,
+)
+from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.verdict.targets import number
+
+RATE = METRICS["total_output_throughput"]
+TIMES: Mapping[str, tuple[str, str]] = {
+    "latency": ("Request latency", "request latency in ms"),
+    "ttft": ("Time to first token (TTFT)", "time to first token in ms"),
+    "tpot": ("Time per output token (TPOT)", "time per output token in ms"),
+}
+_GPU: Mapping[str, tuple[str, str]] = {
+    "sm_clock_mhz": ("SM clock", "MHz"),
+    "power_w": ("Power", "W"),
+    "temperature_c": ("Temperature", "C"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture.
+
+    Attributes:
+        title: what it shows.
+        caption: what is to be seen in it, with the numbers; also what a screen reader says.
+        spec: in Vega-Lite.
+    """
+
+    title: str
+    caption: str
+    spec: Spec
+
+
+def of_measurement(measurement: Measurement) -> Iterator[Picture]:
+    """The pictures of one run; those it has no data for are left out."""
+    window = steady(measurement)
+    rate, flying = output_rate(measurement), in_flight(measurement)
+    if rate:
+        yield _throughput(measurement, rate, window)
+    if flying:
+        yield _in_flight(measurement, flying, window)
+    for name, values in request_times(measurement).items():
+        title, axis = TIMES[name]
+        seen = spread(values)
+        caption = (
+            f"{seen.count:,} requests: median {number(seen.median)} ms, 90% within {number(seen.p90)} ms, "
+            f"99% within {number(seen.p99)} ms, the slowest {number(seen.most)} ms"
+        )
+        beyond = " (beyond the right edge)" if seen.most > seen.edges[-1] else ""
+        columns: Spec = {
+            "data": rows(x=seen.edges[:-1], x2=seen.edges[1:], y=seen.shares),
+            "mark": {"type": "bar", "fill": ACCENT, "binSpacing": 0, "opacity": 0.75},
+            "encoding": {
+                "x": {"field": "x", "bin": {"binned": True}, "title": axis},
+                "x2": {"field": "x2"},
+                "y": value_axis("% of requests"),
+            },
+        }
+        shown = (
+            [(seen.median, "median")]
+            if seen.p90 - seen.median < 0.15 * _width(seen.edges)
+            else [
+                (seen.median, "median"),
+                (seen.p90, "90%"),
+            ]
+        )
+        marks = [layer for value, text in shown for layer in level(value, text, vertical=True)]
+        yield Picture(title, f"{caption}{beyond}.", picture([columns, *marks]))
+    slow = slow_times(measurement)
+    for name, lines in gpu_lines(measurement).items():
+        yield _gpus(name, lines, slow, measurement.measured_s)
+
+
+def _width(edges: tuple[float, ...]) -> float:
+    return edges[-1] - edges[0]
+
+
+def _cut(window: Steady | str, until_s: float) -> list[Spec]:
+    """What lies before and after the steady window is shaded."""
+    if isinstance(window, str):
+        return []
+    outside = [(0.0, window.from_s), (window.to_s, until_s)]
+    return [shade([(begin, end) for begin, end in outside if end > begin], colour=DIM)]
+
+
+def _throughput(measurement: Measurement, rate: list[Point], window: Steady | str) -> Picture:
+    whole = measurement.metrics.get(RATE.name)
+    caption = [f"The whole run: {number(whole.value)} {RATE.unit}" if whole else "Output tokens over time"]
+    if isinstance(window, str):
+        caption.append(window)
+    else:
+        found = window.found
+        caption.append(
+            f"the steady part, from {_clock(window.from_s)} to {_clock(window.to_s)}: {number(found.value)} "
+            f"{RATE.unit} (standard error {found.se_percent:.2g}%); what is shaded is warm-up and drain"
+        )
+    if measurement.result.records and any(r.first_token_s is None for r in measurement.result.records):
+        caption.append("tokens are spread evenly over each request, since the engine did not stream")
+    targets = [t for t in measurement.scenario.targets if t.metric == RATE.name]
+    layers = [
+        *_cut(window, measurement.measured_s),
+        line(rate, seconds_axis(measurement.measured_s), value_axis(RATE.unit)),
+        *(layer for target in targets for layer in level(target.value, "target")),
+    ]
+    return Picture("Output throughput over time", f"{'; '.join(caption)}.", picture(layers))
+
+
+def _in_flight(measurement: Measurement, flying: list[Point], window: Steady | str) -> Picture:
+    load = measurement.scenario.load
+    mean = measurement.metrics.get("average_concurrency")
+    said = f"{number(mean.value)} requests in flight on average" if mean else "Requests in flight"
+    most = "at most" if load.arrival is not None else "of"
+    layers = [
+        *_cut(window, measurement.measured_s),
+        line(flying, seconds_axis(measurement.measured_s), value_axis("requests")),
+        *level(load.concurrency, "load.concurrency"),
+    ]
+    return Picture("Requests in flight", f"{said}, {most} {load.concurrency:,} wanted.", picture(layers))
+
+
+def _gpus(name: str, lines: Mapping[int, list[Point]], slow: Iterable[Slow], until_s: float) -> Picture:
+    title, unit = _GPU[name]
+    values = [value for points in lines.values() for _, value in points]
+    mean = sum(values) / len(values)
+    throttled = [each for each in slow if each.throttled]
+    capped = [each for each in slow if not each.throttled]
+    caption = [
+        f"{len(lines)} GPU{'s' if len(lines) > 1 else ''}: {number(min(values))} to {number(max(values))} "
+        f"{unit}, {number(mean)} {unit} on average"
+    ]
+    caption += [
+        f"GPU {each.gpu} was throttled ({each.reasons}) from {_clock(each.from_s)} to {_clock(each.to_s)}"
+        for each in throttled[:3]
+    ]
+    if len(throttled) > 3:
+        caption.append(f"and {len(throttled) - 3} times more")
+    if not throttled:
+        caption.append("not throttled")
+    if capped and name == "power_w":
+        seconds = sum(each.to_s - each.from_s for each in capped) / len(lines)
+        caption.append(f"at the software power cap for {_clock(seconds)} on average")
+    layers: list[Spec] = []
+    if throttled:
+        layers.append(shade([(each.from_s, each.to_s) for each in throttled], colour=BAD, opacity=0.25))
+    if capped and name == "power_w":
+        layers.append(shade([(each.from_s, each.to_s) for each in capped], colour=WARN, opacity=0.1))
+    layers.append(
+        {
+            "data": rows(
+                x=(p[0] for points in lines.values() for p in points),
+                y=(p[1] for points in lines.values() for p in points),
+                gpu=(f"GPU {gpu}" for gpu, points in lines.items() for _ in points),
+            ),
+            "mark": {"type": "line", "strokeWidth": 1.2},
+            "encoding": {
+                "x": seconds_axis(until_s),
+                "y": value_axis(unit, zero=False, scale={"domain": _domain(name, values), "nice": True}),
+                "color": kinds("gpu", {f"GPU {gpu}": SERIES[gpu % len(SERIES)] for gpu in lines}, columns=4),
+            },
+        }
+    )
+    return Picture(
+        f"GPU {title.lower() if title != 'SM clock' else title}", f"{'; '.join(caption)}.", picture(layers)
+    )
+
+
+def _domain(name: str, values: list[float]) -> list[float]:
+    """Wide enough that what is nothing does not look like much."""
+    low, high = min(values), max(values)
+    if name == "power_w":
+        return [0.0, high]
+    if name == "sm_clock_mhz":
+        return [min(low, 0.8 * high), high]
+    return [min(low, high - 20.0), high]
+
+
+def _clock(seconds: float) -> str:
+    whole = max(round(seconds), 0)
+    return f"{whole // 60:02}:{whole % 60:02}"

@@ -1,0 +1,48 @@
+"use strict";
+// The page can be read without this: it filters, opens what a link points to, and opens all for print.
+const sections = [...document.querySelectorAll("[data-scenario]")];
+const buttons = [...document.querySelectorAll("[data-filter]")];
+const search = document.querySelector("#search");
+const told = document.querySelector("#told");
+let word = null;
+
+function apply() {
+  const text = search.value.trim().toLowerCase();
+  let shown = 0;
+  for (const element of sections) {
+    const fits = (word === null || element.dataset.word === word) &&
+      element.dataset.scenario.toLowerCase().includes(text);
+    element.hidden = !fits;
+    shown += fits && element.tagName === "ARTICLE";
+  }
+  for (const button of buttons) {
+    button.setAttribute("aria-pressed", String((button.dataset.filter || null) === word));
+  }
+  told.textContent = `${shown} shown`;
+}
+
+function open() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const details = target && target.querySelector("details");
+  if (details) {
+    details.open = true;
+    target.scrollIntoView();
+  }
+}
+
+for (const button of buttons) {
+  button.addEventListener("click", () => {
+    word = button.dataset.filter || null;
+    apply();
+  });
+}
+if (search) {
+  search.addEventListener("input", apply);
+  document.querySelector(".filters").hidden = false;
+  apply();
+}
+window.addEventListener("hashchange", open);
+window.addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+});
+open();
