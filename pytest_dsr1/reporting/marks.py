@@ -12,7 +12,7 @@ from typing import Any
 Spec = Mapping[str, Any]
 """A Vega-Lite specification, or a layer of one."""
 
-WIDTH, HEIGHT = 400, 170
+WIDTH, HEIGHT = 360, 165
 INK, DIM, GRID, ACCENT, BAD, WARN, GOOD = (
     f"var(--{name})" for name in ("ink", "dim", "grid", "accent", "bad", "warn", "good")
 )
@@ -47,7 +47,7 @@ def picture(layers: Sequence[Spec], *, height: int = HEIGHT) -> Spec:
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "width": WIDTH,
         "height": height,
-        "padding": 4,
+        "padding": {"left": 14, "top": 4, "right": 4, "bottom": 4},  # fonts are wider here and there
         "config": _CONFIG,
         "layer": list(layers),
     }

@@ -123,7 +123,7 @@ def _judged(case: Case, verdict: Verdict) -> Judged:
         subject=f"{metric.label}{' (gate, steady figure)' if gate else ''}",
         measured="not measured" if verdict.measured is None else f"{number(verdict.measured)} {metric.unit}",
         noise=f"\N{PLUS-MINUS SIGN}{2 * noise.percent:.2g}%" if noise and not gate else "",
-        noise_source=f"two standard deviations between engine starts, {noise.source}" if noise else "",
+        noise_source=f"{metric.label} {noise.source}" if noise and not gate else "",
         margin="" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%",
         target=f"{number(verdict.target)} (bound {sign} {number(verdict.bound)})",
         reference=number(references.mean) if references else "",
