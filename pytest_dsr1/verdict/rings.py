@@ -127,7 +127,7 @@ def unfit(moved: Moved, facts: Facts) -> tuple[str, ...]:
 def differences(reference: Facts, facts: Facts, moved: Moved) -> list[str]:
     """A sentence for each fixed fact that is not as in the references; the node is not looked at."""
     return [
-        f"{key}: {_shown(old)} in the references, {_shown(new)} here"
+        f"{key}: {shown(old)} in the references, {shown(new)} here"
         for key, old, new in _unequal("fixed", reference, facts, moved)
     ]
 
@@ -135,9 +135,29 @@ def differences(reference: Facts, facts: Facts, moved: Moved) -> list[str]:
 def changed(reference: Facts, facts: Facts, moved: Moved) -> list[str]:
     """Each fact under test that is not as in the references, such as ``driver: 575.57 -> 580.95``."""
     return [
-        f"{key}: {_shown(old)} -> {_shown(new)}"
+        f"{key}: {shown(old)} -> {shown(new)}"
         for key, old, new in _unequal("under test", reference, facts, moved)
     ]
+
+
+def unlike(facts: Sequence[Facts]) -> list[str]:
+    """The facts of any ring that are not the same in all of these fingerprints, in order of their names."""
+    first = facts[0]
+    return [
+        key
+        for key in sorted({key for one in facts for key in one})
+        if not all(_same(key, first.get(key), other.get(key)) for other in facts)
+    ]
+
+
+def shown(value: FactValue) -> str:
+    """A value as a person reads it: of a hash the beginning."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(str, value))}]"
+    if value is None:
+        return "none"
+    text = f"{value:.10g}" if isinstance(value, float) else str(value)
+    return f"{text[:12]}..." if _LONG_HEX.fullmatch(text) else text
 
 
 def in_brief(sentences: Sequence[str]) -> str:
@@ -172,13 +192,4 @@ def _same(key: str, old: FactValue, new: FactValue) -> bool:
 
 
 def _values(value: FactValue) -> list[str]:
-    return value if isinstance(value, list) else [str(value)]
-
-
-def _shown(value: FactValue) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(value)}]"
-    if value is None:
-        return "none"
-    text = f"{value:.10g}" if isinstance(value, float) else str(value)
-    return f"{text[:12]}..." if _LONG_HEX.fullmatch(text) else text
+    return [str(one) for one in value] if isinstance(value, list) else [str(value)]
