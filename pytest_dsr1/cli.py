@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pytest_dsr1 import cli_references
+from pytest_dsr1 import cli_compare, cli_references
 
 
 def _restore(_: argparse.Namespace) -> int:
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     dataset.add_argument("--suites", action="append", default=[], help="a folder of scenarios of your own")
     dataset.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
     dataset.set_defaults(run=_dataset)
+    cli_compare.add(commands)
     cli_references.add(commands)
     return parser
 

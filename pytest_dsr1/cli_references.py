@@ -6,12 +6,12 @@ import argparse
 import csv
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_dsr1.options import STORE
+from pytest_dsr1.reporting.table import table
 
 if TYPE_CHECKING:
     from pytest_dsr1.verdict.references import ReferenceRun, References
@@ -110,7 +110,7 @@ def _show_all(store: Path) -> int:
         else:
             rows.append(_summary(store, found))
     if rows:
-        print("\n".join(_table([_HEADS, *rows])))
+        print("\n".join(table([_HEADS, *rows])))
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
@@ -157,7 +157,7 @@ def _show_one(store: Path, profile: str) -> int:
         )
         for run in found.runs
     ]
-    print("\n".join(_table(rows)))
+    print("\n".join(table(rows)))
     for node in found.nodes:
         if short(node) != node:
             print(f"{short(node)} is {node}")
@@ -247,12 +247,6 @@ def _mean(found: References) -> str:
 
 def _noise(found: References) -> str:
     return "unknown" if found.noise_percent is None else f"{found.noise_percent:.2f}%"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

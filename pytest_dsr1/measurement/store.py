@@ -131,6 +131,20 @@ class ResultFolder:
 _MEASUREMENT = TypeAdapter(Measurement)
 
 
+def newest(folder: Path) -> Path | None:
+    """The newest complete run of a profile's folder; None where there is none.
+
+    Raises:
+        UserError: a newer one cannot be read.
+    """
+    runs = {path.parent for path in folder.glob("*/measurement.json")}
+    # Runs of one second are told apart by a number, of one or more digits.
+    for run in sorted(runs, key=lambda run: (run.name[:16], len(run.name), run.name), reverse=True):
+        if _document(run).get("state") == "complete":
+            return run
+    return None
+
+
 def load(folder: Path) -> Measurement:
     """A saved measurement.
 
@@ -138,24 +152,7 @@ def load(folder: Path) -> Measurement:
         UserError: what in the folder is not a complete measurement of this format, file and line.
     """
     path = folder / "measurement.json"
-    try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder}: no measurement.json; --dsr1-replay takes a folder such as "
-            ".dsr1/<profile>/<UTC time> that an earlier run has written"
-        ) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}); it was damaged after it was written") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise UserError(f'{path}: is not a saved measurement ("format" is not "{FORMAT}")')
-    if document.get("version") != VERSION:
-        raise UserError(
-            f"{path}: has format version {document.get('version')!r}; this pytest-dsr1 reads version "
-            f"{VERSION}"
-        )
+    document = _document(folder)
     if document.get("state") != "complete":
         why = {"running": "the run was killed, or is still going"}.get(
             str(document.get("state")), f"the run failed: {document.get('error')}"
@@ -176,6 +173,30 @@ def load(folder: Path) -> Measurement:
         result=replace(slim.result, records=records),
         telemetry=replace(slim.telemetry, samples=tuple(_lines(folder / "telemetry.jsonl", GpuSample))),
     )
+
+
+def _document(folder: Path) -> dict[str, Any]:
+    """What measurement.json holds, in whatever state the run is."""
+    path = folder / "measurement.json"
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder}: no measurement.json; a saved result is a folder such as .dsr1/<profile>/<UTC time> "
+            "that an earlier run has written"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON ({error}); it was damaged after it was written") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise UserError(f'{path}: is not a saved measurement ("format" is not "{FORMAT}")')
+    if document.get("version") != VERSION:
+        raise UserError(
+            f"{path}: has format version {document.get('version')!r}; this pytest-dsr1 reads version "
+            f"{VERSION}"
+        )
+    return document
 
 
 def _lists_as_tuples(document: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -201,9 +222,12 @@ def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:
     if not path.exists():
         return
     adapter = TypeAdapter(kind)
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield adapter.validate_json(line)
-            except ValidationError as error:
-                raise UserError(f"{path}:{number}: {_changed(error)}") from None
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield adapter.validate_json(line)
+                except ValidationError as error:
+                    raise UserError(f"{path}:{number}: {_changed(error)}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None

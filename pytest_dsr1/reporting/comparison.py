@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pytest_dsr1.reporting.plain import plain
+from pytest_dsr1.reporting.side_by_side import told
 from pytest_dsr1.session import Outcome
-
-_MISSING = "not recorded"
+from pytest_dsr1.verdict.rings import unlike
 
 
 def differences(outcomes: Iterable[Outcome], compared: Mapping[str, Any]) -> Iterable[str]:
@@ -18,11 +19,7 @@ def differences(outcomes: Iterable[Outcome], compared: Mapping[str, Any]) -> Ite
         if outcome.measurement is None or bench is None:
             continue
         old = bench.get("extra_info", {}).get("fingerprint", {})
-        new = dict(outcome.measurement.fingerprint.facts)
-        changed = [
-            f"{key} was {old.get(key, _MISSING)}, is {new.get(key, _MISSING)}"
-            for key in sorted({*old, *new})
-            if old.get(key) != new.get(key)
-        ]
+        new = outcome.measurement.fingerprint.facts
+        changed = [f"{plain(key)} was {told(old, key)}, is {told(new, key)}" for key in unlike([old, new])]
         if changed:
             yield f"dsr1: {outcome.loaded.scenario.name} was measured differently: {'; '.join(changed)}"

@@ -1,14 +1,26 @@
-"""Text from outside, made harmless for a terminal and a page."""
+"""Text from outside, such as a saved file's, made safe to show."""
 
 from __future__ import annotations
 
-import re
-
-_HARMFUL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, what turns the direction of text, line separators, and halves of surrogate pairs."""
+_CUT = "..."
 
 
 def plain(text: str, limit: int = 300) -> str:
-    """One line of text: each harmful character becomes visible, and what is too long is shortened."""
-    line = _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text)
-    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+    r"""The text on one line, at most ``limit`` characters long, with nothing in it that a terminal obeys.
+
+    What is not printable (control characters, also of C1; line breaks; characters that turn the direction of
+    writing or take no room; halves of surrogate pairs) is shown as an escape such as ``\x1b`` or ``\u202e``.
+
+    Args:
+        text: any text.
+        limit: at least 3; longer text ends in three dots.
+    """
+    # An escape is longer than what it stands for, so more than this is never needed.
+    shown = "".join(c if c.isprintable() else _escape(ord(c)) for c in text[: limit + 1])
+    return shown if len(shown) <= limit else shown[: limit - len(_CUT)] + _CUT
+
+
+def _escape(code: int) -> str:
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -140,6 +140,26 @@ def changed(reference: Facts, facts: Facts, moved: Moved) -> list[str]:
     ]
 
 
+def unlike(facts: Sequence[Facts]) -> list[str]:
+    """The facts of any ring that are not the same in all of these fingerprints, in order of their names."""
+    first = facts[0]
+    return [
+        key
+        for key in sorted({key for one in facts for key in one})
+        if not all(_same(key, first.get(key), other.get(key)) for other in facts)
+    ]
+
+
+def shown(value: FactValue) -> str:
+    """A value as a person reads it: of a hash the beginning."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(str, value))}]"
+    if value is None:
+        return "none"
+    text = f"{value:.10g}" if isinstance(value, float) else str(value)
+    return f"{text[:12]}..." if _LONG_HEX.fullmatch(text) else text
+
+
 def in_brief(sentences: Sequence[str]) -> str:
     """The first few of them on one line, and how many more there are."""
     more = [f"and {len(sentences) - _MANY} more"] if len(sentences) > _MANY else []
@@ -173,14 +193,4 @@ def _same(key: str, old: FactValue, new: FactValue) -> bool:
 
 
 def _values(value: FactValue) -> list[str]:
-    return value if isinstance(value, list) else [str(value)]
-
-
-def shown(value: FactValue) -> str:
-    """A fact as a person reads it; a long hash is shortened."""
-    if isinstance(value, list):
-        return f"[{', '.join(value)}]"
-    if value is None:
-        return "none"
-    text = f"{value:.10g}" if isinstance(value, float) else str(value)
-    return f"{text[:12]}..." if _LONG_HEX.fullmatch(text) else text
+    return [str(one) for one in value] if isinstance(value, list) else [str(value)]

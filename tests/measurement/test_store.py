@@ -12,7 +12,7 @@ import pytest
 from pytest_dsr1.engines.base import EngineTimes
 from pytest_dsr1.environment.values import Telemetry
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.measurement.store import ResultFolder, load
+from pytest_dsr1.measurement.store import ResultFolder, load, newest
 from tests.builders import measurement, records, scenario
 
 NOW = datetime(2026, 11, 23, 20, 5, 12, tzinfo=timezone.utc)
@@ -61,6 +61,21 @@ def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
         assert (first.path.name, second.path.name) == ("20261123T200512Z", "20261123T200512Z-2")
 
 
+def test_the_newest_complete_run(tmp_path: Path) -> None:
+    assert newest(tmp_path / "small") is None
+    with create(tmp_path) as killed:
+        assert newest(killed.path.parent) is None
+    runs = [saved(tmp_path) for _ in range(10)]
+    with create(tmp_path) as failed:
+        failed.fail("out of GPU memory")
+    (tmp_path / "small" / "notes").mkdir()
+    assert (runs[-1].name, failed.path.name) == ("20261123T200512Z-11", "20261123T200512Z-12")
+    assert newest(tmp_path / "small") == runs[-1]
+    (failed.path / "measurement.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=r"Z-12/measurement\.json: is not JSON"):
+        newest(tmp_path / "small")
+
+
 def test_a_killed_run_leaves_what_it_had(tmp_path: Path) -> None:
     """Nothing is closed or completed here: the files on disk are what a SIGKILL leaves."""
     folder = create(tmp_path)
@@ -99,6 +114,11 @@ def _a_folder_instead(folder: Path) -> None:
     (folder / "measurement.json").mkdir()
 
 
+def _folder_of_records(folder: Path) -> None:
+    (folder / "requests.jsonl").unlink()
+    (folder / "requests.jsonl").mkdir()
+
+
 def _write(name: str, text: str) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
@@ -109,7 +129,7 @@ def _write(name: str, text: str) -> Callable[[Path], None]:
 DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "no file": (
         lambda f: (f / "measurement.json").unlink(),
-        "no measurement.json; --dsr1-replay takes a folder",
+        "no measurement.json; a saved result is a folder",
     ),
     "a folder": (
         _a_folder_instead,
@@ -135,6 +155,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "no records": (
         lambda f: (f / "requests.jsonl").unlink(),
         "requests.jsonl: holds 0 requests, measurement.json speaks of 4; the folder was changed",
+    ),
+    "records that are a folder": (
+        _folder_of_records,
+        "requests.jsonl: cannot be read: Is a directory",
     ),
     "a broken record": (
         _write("requests.jsonl", '{"id": 0}\n'),

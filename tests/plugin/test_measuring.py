@@ -165,7 +165,7 @@ def test_replay_with_the_profile_uses_todays_targets(suites: Suites) -> None:
 def test_replay_of_nothing_is_a_usage_error(suites: Suites) -> None:
     result = suites.run("--dsr1-replay=nowhere")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *nowhere: no measurement.json; --dsr1-replay takes a folder*"])
+    result.stderr.fnmatch_lines(["ERROR: *nowhere: no measurement.json; a saved result is a folder*"])
 
 
 def test_the_machine_alone_can_be_looked_at(suites: Suites) -> None:

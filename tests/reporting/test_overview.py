@@ -105,7 +105,7 @@ def test_junit_properties(loaded: LoadedScenario) -> None:
 
 
 def test_differences_name_what_changed(loaded: LoadedScenario) -> None:
-    old = {"gpu.count": 0, "library.torch": "2.9.0", "driver": "575.1"}
+    old = {"gpu.count": 0, "library.torch": "2.9.0", "driver": "\x1b[2J", "model.content": "ab" * 32}
     compared = {
         "benchmarks": [
             {"fullname": "suites/small.yaml::measurement", "extra_info": {"fingerprint": old}},
@@ -113,8 +113,8 @@ def test_differences_name_what_changed(loaded: LoadedScenario) -> None:
         ]
     }
     assert list(differences([outcome(loaded)], compared)) == [
-        "dsr1: small was measured differently: driver was 575.1, is not recorded; "
-        "library.torch was 2.9.0, is 2.13.0"
+        "dsr1: small was measured differently: driver was \\x1b[2J, is not recorded; "
+        "library.torch was 2.9.0, is 2.13.0; model.content was abababababab..., is not recorded"
     ]
     assert list(differences([outcome(loaded)], {"benchmarks": []})) == []
 

@@ -6,7 +6,18 @@ import pytest
 
 from pytest_dsr1.environment.values import FactValue
 from pytest_dsr1.verdict import rings
-from pytest_dsr1.verdict.rings import changed, differences, in_brief, node, of_ring, ring, short, unfit
+from pytest_dsr1.verdict.rings import (
+    changed,
+    differences,
+    in_brief,
+    node,
+    of_ring,
+    ring,
+    short,
+    shown,
+    unfit,
+    unlike,
+)
 from tests.verdict.stored import FACTS, NODE
 
 
@@ -135,3 +146,32 @@ def test_options_are_lists_in_order() -> None:
 def test_many_sentences_in_brief() -> None:
     assert in_brief(["a", "b", "c"]) == "a; b; c"
     assert in_brief(["a", "b", "c", "d", "e"]) == "a; b; c; and 2 more"
+
+
+def test_facts_of_any_ring_that_are_unlike_in_one_of_several() -> None:
+    near: dict[str, FactValue] = {**FACTS, "gpu.power_limit_w": 699.998}
+    other: dict[str, FactValue] = {
+        **near,
+        "hostname": "b",
+        "gpu.uuids": ["GPU-x"],
+        "a.new": 1,
+        "driver": None,
+    }
+    assert unlike([FACTS, near]) == []
+    assert unlike([FACTS, near, other]) == ["a.new", "driver", "gpu.uuids", "hostname"]
+    assert unlike([near, near, FACTS, other]) == ["a.new", "driver", "gpu.uuids", "hostname"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, "none"),
+        (["a", "b"], "[a, b]"),
+        (0.1 + 0.2, "0.3"),
+        (True, "True"),
+        ("ab" * 32, "abababababab..."),
+        ("ab" * 8, "ab" * 8),
+    ],
+)
+def test_a_value_as_a_person_reads_it(value: FactValue, expected: str) -> None:
+    assert shown(value) == expected
