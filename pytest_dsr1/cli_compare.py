@@ -34,6 +34,7 @@ def add(commands: Any) -> None:
         metavar="DIR",
         help="where the results of profiles are saved (default: .dsr1)",
     )
+    compare.add_argument("--report", type=Path, metavar="FILE", help="write it as an HTML page as well")
     compare.set_defaults(run=_compare)
 
 
@@ -47,6 +48,10 @@ def _compare(options: argparse.Namespace) -> int:
     measurements = _load([options.first, *options.others], options.results)
     now, scenario = datetime.now(timezone.utc), measurements[0].scenario
     comparison = compare(measurements, lambda metric: noise_of(Path(STORE), scenario, metric, now))
+    if options.report is not None:
+        from pytest_dsr1.reporting.html import write_comparison
+
+        write_comparison(options.report, comparison, measurements)
     print(to_text(comparison, shutil.get_terminal_size().columns, colour=_coloured()), end="")
     return 0
 

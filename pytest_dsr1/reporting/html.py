@@ -14,10 +14,14 @@ from typing import Any
 
 from pytest_dsr1.environment.disk import write_atomically
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.cases import Case
 from pytest_dsr1.reporting.context import Background
+from pytest_dsr1.reporting.overlaid import overlaid
 from pytest_dsr1.reporting.page import section
 from pytest_dsr1.reporting.plain import plain
+from pytest_dsr1.reporting.side_by_side import Comparison
+from pytest_dsr1.verdict.targets import number
 from pytest_dsr1.verdict.words import EXIT_STATUS, Word
 
 _LINE_LIMIT = 2_000
@@ -43,9 +47,7 @@ def write_html(path: Path, cases: Sequence[Case], background: Background) -> Non
     Raises:
         UserError: it cannot be written, or what makes it is not installed.
     """
-    lacking = missing()
-    if lacking:
-        raise UserError(f"{path}: {lacking}")
+    _check_installed(path)
     sections = [section(case, index, background, path) for index, case in enumerate(cases, 1)]
     counts = Counter(each.word for each in sections)
     order = [word.value for word in (*EXIT_STATUS, Word.PASS)]
@@ -56,6 +58,39 @@ def write_html(path: Path, cases: Sequence[Case], background: Background) -> Non
         counts=[(word, counts[word]) for word in (*order, "") if counts[word]],
         background=background,
     )
+    _write(path, text)
+
+
+def write_comparison(path: Path, comparison: Comparison, measurements: Sequence[Measurement]) -> None:
+    """Write the page of results side by side.
+
+    Args:
+        path: the file; replaced at once.
+        comparison: of the measurements.
+        measurements: in the same order.
+
+    Raises:
+        UserError: it cannot be written, or what makes it is not installed.
+    """
+    _check_installed(path)
+    names = [result.name for result in comparison.results]
+    text = render(
+        "compare.html",
+        title=f"Side by side: {', '.join(names)}",
+        comparison=comparison,
+        number=number,
+        pictures=tuple(overlaid(measurements, names)),
+    )
+    _write(path, text)
+
+
+def _check_installed(path: Path) -> None:
+    lacking = missing()
+    if lacking:
+        raise UserError(f"{path}: {lacking}")
+
+
+def _write(path: Path, text: str) -> None:
     try:
         write_atomically(path, text)
     except OSError as error:

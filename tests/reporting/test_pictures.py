@@ -1,0 +1,161 @@
+"""What the pictures say, and that each can be drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.reporting.cases import case_of
+from pytest_dsr1.reporting.context import Background, PublishedPoint, in_context, published_points
+from pytest_dsr1.reporting.marks import svg
+from pytest_dsr1.reporting.overlaid import overlaid
+from pytest_dsr1.reporting.pictures import Picture, of_measurement
+from pytest_dsr1.scenario.loading import load
+from pytest_dsr1.scenario.profiles import discover
+from pytest_dsr1.verdict.history import History, history
+from tests.builders import measurement, records, scenario
+from tests.results import Made, judged, references, save
+
+NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
+RUN = Made(waves=4, concurrency=32)
+POINT = PublishedPoint("h200-max-throughput", "V5", "NVIDIA H200", 11.3, 1436.0)
+
+
+def by_title(pictures: list[Picture]) -> dict[str, Picture]:
+    return {picture.title: picture for picture in pictures}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Measurement:
+    return save(tmp_path_factory.mktemp("results"), RUN)
+
+
+def test_the_pictures_of_a_run_on_gpus(run: Measurement) -> None:
+    pictures = list(of_measurement(run))
+    assert [picture.title for picture in pictures] == [
+        "Output throughput over time",
+        "Requests in flight",
+        "Request latency",
+        "Time to first token (TTFT)",
+        "Time per output token (TPOT)",
+        "GPU SM clock",
+        "GPU power",
+        "GPU temperature",
+    ]
+    for picture in pictures:
+        drawn = svg(picture.spec)
+        assert drawn.startswith("<svg ")
+        assert "var(--" in drawn
+        assert "NaN" not in drawn
+
+
+def test_what_the_captions_say(run: Measurement) -> None:
+    found = by_title(list(of_measurement(run)))
+    throughput = found["Output throughput over time"].caption
+    assert throughput.startswith("The whole run: ")
+    assert " tok/s; the steady part, from 0" in throughput
+    assert throughput.endswith("what is shaded is warm-up and drain.")
+    assert found["Requests in flight"].caption.endswith("requests in flight on average, of 32 wanted.")
+    assert found["Request latency"].caption.startswith("128 requests: median ")
+    assert " ms, 90% within " in found["Request latency"].caption
+    assert found["Request latency"].caption.endswith("(beyond the right edge).")
+    assert found["GPU SM clock"].caption.startswith("8 GPUs: 1,950 to 1,980 MHz, 1,96")
+    assert found["GPU SM clock"].caption.endswith(" MHz on average; not throttled.")
+
+
+def test_throttling_is_told_and_shaded(tmp_path: Path) -> None:
+    hot = save(tmp_path, replace(RUN, throttled=(5, 0.25, 0.5)))
+    found = by_title(list(of_measurement(hot)))
+    for title in ("GPU SM clock", "GPU power", "GPU temperature"):
+        assert "; GPU 5 was throttled (hardware thermal slowdown) from 00:" in found[title].caption
+        assert 'fill="var(--bad)"' in svg(found[title].spec)
+
+
+def test_a_small_run_on_the_cpu() -> None:
+    found = by_title(list(of_measurement(measurement())))
+    assert set(found) == {
+        "Output throughput over time",
+        "Requests in flight",
+        "Request latency",
+        "Time to first token (TTFT)",
+        "Time per output token (TPOT)",
+    }
+    assert "4 requests are too few for a steady figure" in found["Output throughput over time"].caption
+    silent = by_title(list(of_measurement(measurement(records=records(4, streaming=False)))))
+    assert "since the engine did not stream" in silent["Output throughput over time"].caption
+    assert all(svg(picture.spec) for picture in (*found.values(), *silent.values()))
+
+
+def test_published_points_are_the_newest_that_say_both() -> None:
+    found = published_points(load(profile.path).scenario for profile in discover([]).profiles)
+    points = {point.profile: point for point in found}
+    assert points["h200-max-throughput"].per_user == 11.3476
+    assert points["h200-max-throughput"].per_gpu == 1436.1584
+    assert points["b200-min-latency"].gpu == "NVIDIA B200"
+    assert published_points([scenario()]) == ()
+
+
+def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) -> None:
+    made = replace(RUN, speed=0.9, day=9)
+    for day in range(3):
+        save(tmp_path / "results", replace(RUN, day=day, seed=day + 5))
+    here = save(tmp_path / "results", made)
+    values = [here.metrics["total_output_throughput"].value * factor for factor in (1.0, 1.02, 1.01)]
+    references(tmp_path / "store", here.scenario, here.fingerprint, values)
+    case = case_of(judged(here, made), tmp_path / "store", NOW)
+    found = by_title(list(in_context(case, Background(history(tmp_path / "results"), (POINT,), NOW))))
+    assert set(found) == {
+        "Against the reference runs",
+        "Throughput of a GPU over speed for a user",
+        "Over the runs",
+    }
+    against = found["Against the reference runs"]
+    assert against.caption.startswith("3 references, accepted 2026-11-20 (TensorRT-LLM 1.2.1): ")
+    assert "from -0.99% to +0.99%; this run: -0.99%." in against.caption
+    plane = found["Throughput of a GPU over speed for a user"]
+    assert "; 3 earlier runs on this machine; 1 published results for its GPU." in plane.caption
+    assert "h200-max-throughput" in svg(plane.spec)
+    assert "of 4 runs of this profile on this machine: " in found["Over the runs"].caption
+    assert "; 3 accepted references, " in found["Over the runs"].caption
+    assert all("NaN" not in svg(picture.spec) for picture in found.values())
+
+
+def test_other_machines_and_profiles_are_no_history(tmp_path: Path) -> None:
+    save(tmp_path, replace(RUN, facts=(("gpu.uuids", "other"),)))
+    here = save(tmp_path, replace(RUN, day=1))
+    case = case_of(judged(here, RUN), tmp_path / "store", NOW)
+    found = by_title(list(in_context(case, Background(history(tmp_path), (), NOW))))
+    assert "; 0 earlier runs on this machine" in found["Throughput of a GPU over speed for a user"].caption
+    assert "Over the runs" not in found
+    assert "Against the reference runs" not in found
+
+
+def test_a_run_on_the_cpu_has_no_plane(tmp_path: Path) -> None:
+    case = case_of(judged(save(tmp_path, Made("cpu/max-throughput", concurrency=4)), RUN), tmp_path, NOW)
+    assert list(in_context(case, Background(History(), (POINT,), NOW))) == []
+
+
+def test_results_laid_over_each_other(run: Measurement, tmp_path: Path) -> None:
+    slow = save(tmp_path, replace(RUN, speed=0.8))
+    pictures = list(overlaid([run, slow], ["before", "after"]))
+    assert [picture.title for picture in pictures] == [
+        "Output throughput over time",
+        "Request latency",
+        "Time to first token (TTFT)",
+        "Time per output token (TPOT)",
+    ]
+    assert pictures[0].caption.startswith("before: ")
+    assert "; after: median " in pictures[1].caption
+    for picture in pictures:
+        drawn = svg(picture.spec)
+        assert ">before<" in drawn
+        assert ">after<" in drawn
+    alone = measurement(records=records(4, streaming=False))
+    assert [picture.title for picture in overlaid([run, alone], ["a", "b"])] == [
+        "Output throughput over time",
+        "Request latency",
+    ]
