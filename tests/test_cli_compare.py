@@ -58,6 +58,17 @@ def test_two_folders(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_as_a_page_too(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = saved(8.0), saved(10.0, 1)
+    assert main(["compare", str(first), str(second), "--report", "compare.html"]) == 0
+    assert "total output throughput" in capsys.readouterr().out
+    assert "<svg" in Path("compare.html").read_text(encoding="utf-8")
+    assert main(["compare", str(first), str(second), "--report", "no/compare.html"]) == 1
+    assert capsys.readouterr().err == (
+        "no/compare.html: the report cannot be written: No such file or directory\n"
+    )
+
+
 def test_a_profile_is_its_newest_complete_result(capsys: pytest.CaptureFixture[str]) -> None:
     first = saved(8.0, root="old")
     saved(9.0, 1)

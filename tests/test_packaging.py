@@ -39,6 +39,7 @@ def test_shipped_scenarios_travel_in_the_wheel(wheel: Path) -> None:
     assert len(shipped) == 13
     assert {f"pytest_dsr1/{name}" for name in shipped} <= names
     assert {"pytest_dsr1/py.typed", "pytest_dsr1/suites/scenario.schema.json"} <= names
+    assert {f"pytest_dsr1/reporting/templates/{name}" for name in ("report.html", "style.css")} <= names
     assert not [name for name in names if name.startswith("tests/")]
 
 

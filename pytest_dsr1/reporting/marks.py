@@ -6,6 +6,7 @@ Colours are the page's CSS variables, so that a picture follows dark and light m
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,6 @@ CLOCK = "utcFormat(datum.value * 1000, datum.value < 3600 ? '%M:%S' : '%H:%M:%S'
 """Axis labels of seconds."""
 
 _CONFIG: Spec = {
-    "aria": False,  # the picture as a whole has a role and a description; its marks would be noise
     "background": None,
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
@@ -53,12 +53,16 @@ def picture(layers: Sequence[Spec], *, height: int = HEIGHT) -> Spec:
     }
 
 
+_ROLES = re.compile(r' (?:role="graphics-[a-z]+"|aria-roledescription="[^"]*"|aria-hidden="true")')
+"""What Vega says of single marks; a screen reader is told of the picture as a whole."""
+
+
 def svg(spec: Spec) -> str:
-    """Draw a specification; text in it is escaped."""
+    """Draw a specification, hidden from screen readers; text in it is escaped."""
     import vl_convert
 
     drawn: str = vl_convert.vegalite_to_svg(json.dumps(spec))
-    return drawn
+    return _ROLES.sub("", drawn).replace("<svg ", '<svg aria-hidden="true" ', 1)
 
 
 def rows(**columns: Iterable[Any]) -> Spec:

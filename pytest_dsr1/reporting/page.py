@@ -186,4 +186,6 @@ def _artefacts(folder: Path, page: Path) -> Iterator[Artefact]:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             name = path.relative_to(folder).as_posix()
-            yield Artefact(name, quote(os.path.relpath(path, page)), path.stat().st_size)
+            yield Artefact(
+                name, quote(os.path.relpath(path, page), errors="surrogateescape"), path.stat().st_size
+            )

@@ -1,0 +1,180 @@
+"""The pages as people meet them: in a browser, on a phone, in the dark, by keyboard, on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from pytest_dsr1.environment.values import Fingerprint
+from pytest_dsr1.reporting.cases import Case, case_of
+from pytest_dsr1.reporting.context import Background, published_points
+from pytest_dsr1.reporting.html import write_comparison, write_html
+from pytest_dsr1.reporting.side_by_side import compare
+from pytest_dsr1.scenario.loading import load
+from pytest_dsr1.scenario.profiles import discover
+from pytest_dsr1.verdict.history import history
+from tests.browser.conftest import Opened
+from tests.builders import NOISE
+from tests.results import Made, judged, references, save
+
+NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
+RUN = Made(waves=4, concurrency=64)
+MADE = (
+    replace(RUN, speed=0.9, day=5),
+    Made("h200/min-latency", waves=10, concurrency=1, day=5.5),
+    replace(RUN, suite="b200/max-throughput", throttled=(5, 0.2, 0.4), day=6),
+    replace(RUN, suite="b200/max-throughput-0528-fp8kv", speed=1.1, day=7),
+    Made("cpu/min-latency", waves=10, concurrency=1, day=8),
+)
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'\x00\x1b\u202e" + "x" * 10_000
+
+Look = Callable[..., Opened]
+
+
+def made_cases(folder: Path) -> list[Case]:
+    for day in range(4):
+        save(folder / "results", replace(RUN, day=day, seed=day + 3))
+    runs = [save(folder / "results", made) for made in MADE]
+    steady = 10_900.0
+    references(folder / "store", runs[0].scenario, runs[0].fingerprint, [steady + 30 * i for i in range(16)])
+    return [case_of(judged(run, made), folder / "store", NOW) for run, made in zip(runs, MADE, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``report.html`` is of five scenarios, ``many.html`` of thirty."""
+    folder = tmp_path_factory.mktemp("pages")
+    cases = made_cases(folder)
+    published = published_points(load(profile.path).scenario for profile in discover([]).profiles)
+    background = Background(history(folder / "results"), published, NOW)
+    write_html(folder / "report.html", cases, background)
+    write_html(folder / "many.html", cases * 6, background)
+    write_html(folder / "one.html", cases[:1], background)
+    measured = cases[0].measurement
+    assert measured is not None
+    facts = Fingerprint({**measured.fingerprint.facts, "gpu.name": HOSTILE, HOSTILE: HOSTILE})
+    hostile = replace(
+        cases[0],
+        scenario=cases[0].scenario.model_copy(update={"name": HOSTILE, "description": HOSTILE}),
+        headline=HOSTILE,
+        problem=HOSTILE,
+        warnings=(HOSTILE,),
+        measurement=replace(measured, fingerprint=facts),
+    )
+    write_html(folder / "hostile.html", [hostile, *cases], background)
+    pair = [measured, replace(measured, started_utc="2026-11-25T09:00:00+00:00", fingerprint=facts)]
+    write_comparison(folder / "compare.html", compare(pair, lambda _: NOISE), pair)
+    return folder
+
+
+PAGES = ("report", "many", "one", "hostile", "compare")
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
+def test_every_picture_is_drawn_and_nothing_complains(
+    folder: Path, look: Look, screenshots: Path, name: str, width: int, dark: bool
+) -> None:
+    opened = look(folder / f"{name}.html", width=width, dark=dark)
+    page = opened.page
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('figure svg')].map(svg => [svg.getBoundingClientRect().width, "
+        'svg.querySelectorAll(\'[stroke^="var(--"], [fill^="var(--"]\').length])'
+    )
+    assert len(sizes) >= 4
+    assert all(size > 250 and marks > 0 for size, marks in sizes)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.screenshot(path=screenshots / f"{name}-{width}-{'dark' if dark else 'light'}.png")
+    assert opened.complaints == []
+    assert opened.asked == [(folder / f"{name}.html").as_uri()]
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_serious(folder: Path, look: Look, name: str, dark: bool) -> None:
+    page = look(folder / f"{name}.html", dark=dark).page
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    found = Axe().run(page).response["violations"]
+    serious = [
+        f"{each['id']}: {each['help']}: {each['nodes'][0]['html'][:200]}"
+        for each in found
+        if each["impact"] in {"serious", "critical"}
+    ]
+    assert serious == []
+
+
+def shown(opened: Opened) -> list[str]:
+    articles = opened.page.locator("article:visible h2")
+    return [text or "" for text in articles.all_text_contents()]
+
+
+def test_filters(folder: Path, look: Look) -> None:
+    opened = look(folder / "report.html")
+    page = opened.page
+    assert len(shown(opened)) == 5
+    page.get_by_role("button", name="INVALID (1)").click()
+    assert shown(opened) == ["b200-max-throughput"]
+    assert page.locator("table.summary tbody tr:visible").count() == 1
+    assert page.get_by_role("button", name="INVALID (1)").get_attribute("aria-pressed") == "true"
+    assert page.get_by_role("status").text_content() == "1 shown"
+    page.get_by_role("button", name="All").click()
+    page.get_by_role("searchbox").fill("min-LAT")
+    assert shown(opened) == ["h200-min-latency", "cpu-min-latency"]
+    page.get_by_role("searchbox").fill("no such")
+    assert page.get_by_role("status").text_content() == "0 shown"
+
+
+def test_links_lead_to_what_is_folded(folder: Path, look: Look) -> None:
+    opened = look(folder / "many.html")
+    page = opened.page
+    passed = page.locator("table.summary tr[data-word=PASS] a").first
+    target = (passed.get_attribute("href") or "")[1:]
+    details = page.locator(f"#{target} > details")
+    assert details.get_attribute("open") is None
+    passed.click()
+    assert details.get_attribute("open") is not None
+    box = page.locator(f"#{target}").bounding_box()
+    assert box is not None
+    assert box["y"] < 200
+
+
+def test_an_artefact_opens(folder: Path, look: Look) -> None:
+    page = look(folder / "one.html").page
+    page.get_by_text("Saved files").click()
+    page.get_by_role("link", name="measurement.json").click()
+    page.wait_for_url("**/measurement.json")
+    assert '"profile": "h200-max-throughput"' in (page.text_content("body") or "")
+
+
+def test_by_keyboard(folder: Path, look: Look) -> None:
+    opened = look(folder / "report.html")
+    page = opened.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "FAIL (2)"
+    page.keyboard.press("Enter")
+    assert len(shown(opened)) == 2
+
+
+def test_without_javascript_all_is_there(folder: Path, look: Look) -> None:
+    opened = look(folder / "report.html", javascript=False)
+    assert len(shown(opened)) == 5
+    assert opened.page.locator(".filters:visible").count() == 0
+    assert opened.page.locator("article:first-of-type figure svg:visible").count() >= 8
+
+
+def test_on_paper_everything_is_unfolded(folder: Path, look: Look) -> None:
+    page = look(folder / "many.html").page
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.locator("details:not([open])").count() == 0
+    assert page.locator(".filters:visible").count() == 0
+    assert page.pdf()[:5] == b"%PDF-"
