@@ -25,6 +25,7 @@ from pytest_dsr1.verdict.targets import number
 from pytest_dsr1.verdict.words import EXIT_STATUS, Word
 
 _LINE_LIMIT = 2_000
+_TEXT_LIMIT = 600
 _NEEDED = {"jinja2": "jinja2", "vl_convert": "vl-convert-python"}
 
 
@@ -108,7 +109,7 @@ def render(template: str, **values: Any) -> str:
     from pytest_dsr1.reporting.marks import svg
 
     def shown(value: object) -> object:
-        return value if isinstance(value, Markup | int | float) else plain(str(value), _LINE_LIMIT)
+        return value if isinstance(value, Markup | int | float) else plain(str(value), _TEXT_LIMIT)
 
     def block(text: str) -> Markup:
         return Markup("\n").join(plain(line, _LINE_LIMIT) for line in text.splitlines())

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 BINS = 120
 """Points of a line over time: a picture is about 400 pixels wide."""
+GPU_POINTS = 60
+"""The same where there is a line for each GPU."""
 COLUMNS = 40
 """The most columns of a histogram."""
 SHOWN = 0.99
@@ -103,7 +105,7 @@ def output_rate(measurement: Measurement) -> list[Point]:
     if columns is None:
         series = measurement.result.series
         times_s = np.array([time_s for time_s, _ in series]) - measurement.result.measured_from_s
-        return _thinned(times_s, np.array([rate for _, rate in series]))
+        return _thinned(times_s, np.array([rate for _, rate in series]), BINS)
     start_s, first_s, last_s, tokens = columns
     edges_s = _edges(measurement)
     came = flowed(edges_s, *output_flow(start_s, first_s, last_s, tokens))
@@ -165,11 +167,11 @@ def _points(edges_s: Floats, values: Floats) -> list[Point]:
     ]
 
 
-def _thinned(times_s: Floats, values: Floats) -> list[Point]:
-    """At most :data:`BINS` points, each the mean of those around it."""
+def _thinned(times_s: Floats, values: Floats, most: int) -> list[Point]:
+    """At most so many points, each the mean of those around it."""
     import numpy as np
 
-    parts = np.array_split(np.arange(len(times_s)), min(BINS, max(len(times_s), 1)))
+    parts = np.array_split(np.arange(len(times_s)), min(most, max(len(times_s), 1)))
     return [(float(times_s[part].mean()), float(values[part].mean())) for part in parts if len(part)]
 
 
@@ -251,7 +253,7 @@ def gpu_lines(measurement: Measurement) -> dict[str, dict[int, list[Point]]]:
             known = [(s.time_s - from_s, value) for s in samples if (value := read(s)) is not None]
             if known:
                 times_s, values = np.array(known, dtype=float).T
-                lines[name][gpu] = _thinned(times_s, values)
+                lines[name][gpu] = _thinned(times_s, values, GPU_POINTS)
     return {name: each for name, each in lines.items() if each}
 
 

@@ -12,6 +12,7 @@ from pytest_dsr1.engines.base import EngineResult
 from pytest_dsr1.reporting.series import (
     BINS,
     COLUMNS,
+    GPU_POINTS,
     Slow,
     Steady,
     gpu_lines,
@@ -111,7 +112,7 @@ def test_the_gpus(tmp_path: Path) -> None:
     lines = gpu_lines(run)
     assert set(lines) == {"sm_clock_mhz", "power_w", "temperature_c"}
     assert list(lines["power_w"]) == list(range(8))
-    assert len(lines["power_w"][0]) <= BINS
+    assert len(lines["power_w"][0]) <= GPU_POINTS
     assert min(value for _, value in lines["sm_clock_mhz"][5]) < 1500
     (slow,) = slow_times(run)
     assert slow == Slow(5, slow.from_s, slow.to_s, "hardware thermal slowdown", throttled=True)
