@@ -70,9 +70,8 @@ def main() -> None:
         )
         took_s = time.perf_counter() - began
         kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        print(
-            f"{SCENARIOS} scenarios, {REQUESTS:,} requests, {lines - REQUESTS:,} samples; {os.cpu_count()} cores"
-        )
+        samples = lines - REQUESTS
+        print(f"{SCENARIOS} scenarios, {REQUESTS:,} requests, {samples:,} samples; {os.cpu_count()} cores")
         print(f"time    {took_s:.1f} s  (goal {GOALS['time']})")
         print(f"memory  {kib / 1e6 * 1.024:.2f} GB  (goal {GOALS['memory']})")
         print(f"size    {page.stat().st_size / 1e6:.2f} MB  (goal {GOALS['size']})")
