@@ -15,6 +15,7 @@ from typing import Any
 from pytest_dsr1.engines.base import RequestRecord
 from pytest_dsr1.engines.embedded_model import read_parameters
 
+
 @dataclass(frozen=True, slots=True)
 class DecodeBound:
     """The least time a decode step can take.
