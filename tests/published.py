@@ -16,6 +16,8 @@ from pytest_dsr1.workload.values import Workload
 from tests.builders import measurement
 
 SUITES = Path(__file__).parent.parent / "suites"
+MEMORY_GIB = {"NVIDIA H200": 139.8, "NVIDIA B200": 179.0}
+"""As NVML reports it."""
 SHIPPED = sorted(SUITES.glob("*/*.yaml"))
 
 
@@ -44,7 +46,7 @@ def measured(scenario: Scenario, values: Mapping[str, float], **changes: Any) ->
     lengths = dataset.input_tokens, dataset.output_tokens
     assert isinstance(lengths[0], int)
     assert isinstance(lengths[1], int)
-    count = scenario.load.num_requests
+    count, gpu = scenario.load.num_requests, scenario.hardware.gpu
     fields: dict[str, Any] = {
         "scenario": scenario,
         "workload": Workload(
@@ -53,6 +55,6 @@ def measured(scenario: Scenario, values: Mapping[str, float], **changes: Any) ->
         "records": (),
         "result": EngineResult((), values, 0.0, 1.0, scenario.hardware.count, facts=facts),
         "metrics": {name: MetricValue(value, "report") for name, value in values.items()},
-        "fingerprint": Fingerprint({"gpu.name": scenario.hardware.gpu, "gpu.memory_gib": 139.8}),
+        "fingerprint": Fingerprint({"gpu.name": gpu, "gpu.memory_gib": MEMORY_GIB.get(gpu or "")}),
     }
     return measurement(**{**fields, **changes})

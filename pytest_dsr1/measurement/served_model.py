@@ -65,7 +65,7 @@ _WEIGHTS: Mapping[str, tuple[NumberFormat, NumberFormat]] = {
 
 _REPORTED_CACHE = {"FP8": FP8, "BF16": BF16, "BFLOAT16": BF16}
 
-_SPECULATES = 1.05
+SPECULATES = 1.05
 """More tokens a step than this come from speculation, and not from how an engine counts its steps."""
 
 
@@ -198,7 +198,7 @@ def _draft_tokens(measurement: Measurement) -> int:
     if speculative is not None:
         return speculative.max_draft_len
     accepted = measurement.metrics.get("acceptance_length")
-    if accepted is not None and accepted.value > _SPECULATES:
+    if accepted is not None and accepted.value > SPECULATES:
         raise NotKnownError(
             f"the engine made {accepted.value:.2f} tokens a step, and the scenario tells of no draft tokens"
         )
