@@ -72,6 +72,7 @@ class Gate:
         changed: what under test differs from the references.
         look: the evidence of all runs that count; None before the first.
         verdict: PASS or FAIL, or None.
+        latest: the last run that counts; None before the first.
     """
 
     plan: GatePlan
@@ -79,6 +80,7 @@ class Gate:
     changed: tuple[str, ...] = ()
     look: Look | None = None
     verdict: Verdict | None = None
+    latest: Measurement | None = None
 
     @property
     def counted(self) -> list[Evidence]:
@@ -259,6 +261,7 @@ def decide(
             gate.add(GateRun(str(measurement.folder), why=str(error)))
             raise
         gate.add(GateRun(str(measurement.folder), found))
+        gate.latest = measurement
         save()
         assert gate.look is not None
         word = int(gate.look.word)
