@@ -58,6 +58,7 @@ class Gate:
         changed: what under test differs from the references.
         look: the evidence of all runs that count; None before the first.
         verdict: PASS or FAIL, or None.
+        latest: the last run that counts; None before the first.
     """
 
     plan: GatePlan
@@ -65,6 +66,7 @@ class Gate:
     changed: tuple[str, ...] = ()
     look: Look | None = None
     verdict: Verdict | None = None
+    latest: Measurement | None = None
 
     @property
     def counted(self) -> list[Evidence]:
@@ -271,6 +273,7 @@ def decide(
             gate.add(GateRun(str(measurement.folder), why=str(error)))
             raise
         gate.add(GateRun(str(measurement.folder), found))
+        gate.latest = measurement
         save()
         assert gate.look is not None
         word = int(gate.look.word)

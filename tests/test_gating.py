@@ -71,6 +71,7 @@ def test_a_verdict_and_what_is_kept(plan: GatePlan, starts: Starts, tmp_path: Pa
     assert changed == "  changed: driver: 575.57.08 -> 580.95.05"
     assert [text.endswith(": one more run") for text in told] == [True]
     assert saves == [1, 2]
+    assert gate.latest is run
     assert (tmp_path / "evidence.json").exists()
 
 

@@ -15,14 +15,6 @@ from typing import Any
 from pytest_dsr1.engines.base import RequestRecord
 from pytest_dsr1.engines.embedded_model import read_parameters
 
-PEAK_BANDWIDTH_TB_S: Mapping[str, float] = {
-    "NVIDIA H100 80GB HBM3": 3.35,
-    "NVIDIA H200": 4.8,
-    "NVIDIA B200": 8.0,
-    "NVIDIA GB200": 8.0,
-}
-"""Peak memory bandwidth in 1e12 bytes/s, by the name the GPU has in CUDA and NVML (NVIDIA's data sheets)."""
-
 
 @dataclass(frozen=True, slots=True)
 class DecodeBound:

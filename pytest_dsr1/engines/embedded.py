@@ -12,11 +12,12 @@ import sys
 from collections.abc import Sequence
 
 from pytest_dsr1.engines.base import EngineResult, Job, Observer, RequestRecord
-from pytest_dsr1.engines.bounds import PEAK_BANDWIDTH_TB_S, decode_bound, mean_decode_step_s
+from pytest_dsr1.engines.bounds import decode_bound, mean_decode_step_s
 from pytest_dsr1.engines.channel import Heard, Listener, Stopper
 from pytest_dsr1.engines.child import Child
 from pytest_dsr1.engines.embedded_job import WorkerJob
 from pytest_dsr1.engines.embedded_model import resolve_config
+from pytest_dsr1.environment.gpu_peaks import GPU_PEAKS
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.model import Scenario, Transformers
 
@@ -145,8 +146,8 @@ def _bound(of: Job, records: Sequence[RequestRecord], gpu: str) -> dict[str, obj
     job = worker_job(of)
     if job.device == "cpu":
         return {}
-    bandwidth_tb_s = PEAK_BANDWIDTH_TB_S.get(gpu)
-    if bandwidth_tb_s is None:
+    peaks = GPU_PEAKS.get(gpu)
+    if peaks is None:
         return {"bandwidth_bound": f"none: the peak memory bandwidth of {gpu} is not known here"}
     batch = min(job.concurrency, len(records))
     bound = decode_bound(
@@ -154,7 +155,7 @@ def _bound(of: Job, records: Sequence[RequestRecord], gpu: str) -> dict[str, obj
         batch=batch,
         context=sum(r.input_tokens + r.output_tokens / 2 for r in records) / len(records),
         value_bytes=4 if job.dtype == "float32" else 2,
-        bandwidth_tb_s=bandwidth_tb_s,
+        bandwidth_tb_s=peaks.hbm_tb_s,
     )
     facts: dict[str, object] = {
         "bandwidth_bound": bound.formula,

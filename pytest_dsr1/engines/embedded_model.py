@@ -6,6 +6,7 @@ Only the standard library is used, so that the parent process and the worker sha
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 DEEPSEEK_R1: Mapping[str, Any] = {
@@ -109,24 +110,45 @@ def expert_parameters(config: Mapping[str, Any]) -> int:
     return int(3 * config["hidden_size"] * config["moe_intermediate_size"])
 
 
-def read_parameters(config: Mapping[str, Any], experts: float) -> float:
+@dataclass(frozen=True, slots=True)
+class ReadParameters:
+    """What a decode step reads, by the parts that checkpoints store in different number formats.
+
+    Attributes:
+        attention: of all layers, inner norms included.
+        feed_forward: the dense layers, and the shared and routed experts.
+        other: norms, routers and the output head.
+    """
+
+    attention: int
+    feed_forward: float
+    other: int
+
+
+def read_parts(config: Mapping[str, Any], experts: float) -> ReadParameters:
     """What a decode step reads: all but the embedding, of which it reads a row a token.
 
     Args:
         config: the model's dimensions.
         experts: how many routed experts of each MoE layer the step uses.
     """
-    hidden, layers = config["hidden_size"], config["num_hidden_layers"]
-    moe_layers = layers - config["first_k_dense_replace"]
-    router = config["n_routed_experts"] * (hidden + 1)
-    dense = 3 * hidden * config["intermediate_size"]
-    return float(
-        layers * (attention_parameters(config) + 2 * hidden)
-        + config["first_k_dense_replace"] * dense
-        + moe_layers * ((experts + config["n_shared_experts"]) * expert_parameters(config) + router)
-        + hidden
-        + config["vocab_size"] * hidden
+    hidden, layers, dense_layers = (
+        config[key] for key in ("hidden_size", "num_hidden_layers", "first_k_dense_replace")
     )
+    moe_layers = layers - dense_layers
+    dense = dense_layers * 3 * hidden * config["intermediate_size"]
+    routers = moe_layers * config["n_routed_experts"] * (hidden + 1)
+    return ReadParameters(
+        attention=layers * attention_parameters(config),
+        feed_forward=dense + moe_layers * (experts + config["n_shared_experts"]) * expert_parameters(config),
+        other=layers * 2 * hidden + routers + hidden + config["vocab_size"] * hidden,
+    )
+
+
+def read_parameters(config: Mapping[str, Any], experts: float) -> float:
+    """The sum of :func:`read_parts`."""
+    parts = read_parts(config, experts)
+    return float(parts.attention + parts.feed_forward + parts.other)
 
 
 def parameter_count(config: Mapping[str, Any]) -> int:

@@ -11,8 +11,16 @@ from pytest_dsr1.scenario.model import Scenario, TensorRtLlm
 REPORT_TOLERANCE = 0.001
 """Relative difference above which an engine's report and its own request records disagree."""
 
-MTP3_ACCEPTANCE = (2.4, 3.2)
-"""Tokens a step that MTP with 3 draft tokens gives on real text (published: 2.82 strict, 3.10 relaxed)."""
+REAL_TEXT_ACCEPTANCE: Mapping[int, float] = {1: 1.92, 2: 2.58, 3: 2.82, 4: 2.99, 5: 3.01}
+"""Tokens a step on real text by draft tokens, strictly accepted (TensorRT-LLM's tech blog 1, R1 on B200)."""
+_LEAST, _MOST = 0.85, 1.135
+"""Texts differ, and relaxed acceptance gives a tenth more (3.10 with 3 draft tokens): 2.4 to 3.2 there."""
+
+
+def real_text_acceptance(draft_tokens: int) -> tuple[float, float] | None:
+    """The least and most tokens a step that real text gives; None where nothing was published."""
+    published = REAL_TEXT_ACCEPTANCE.get(draft_tokens)
+    return None if published is None else (_LEAST * published, _MOST * published)
 
 
 def suspicions(
@@ -47,11 +55,14 @@ def _acceptance(scenario: Scenario, metrics: Mapping[str, MetricValue]) -> Itera
     engine = scenario.engine
     speculative = engine.llm_api.speculative_config if isinstance(engine, TensorRtLlm) else None
     measured = metrics.get("acceptance_length")
-    if speculative is None or speculative.max_draft_len != 3 or measured is None:
+    if speculative is None or measured is None:
         return
-    low, high = MTP3_ACCEPTANCE
-    if not low <= measured.value <= high:
+    drafts = speculative.max_draft_len
+    expected = real_text_acceptance(drafts)
+    # One that is too low slows down; verdict/diagnosis.py tells of it where a target is missed.
+    if expected is not None and measured.value > expected[1]:
         yield (
-            f"acceptance length {measured.value:.2f} is outside {low} to {high}, which MTP with 3 draft "
-            "tokens gives on real text: suspect the dataset, not the machine (docs/datasets.md)"
+            f"acceptance length {measured.value:.2f} is above {expected[1]:.1f}, the most that MTP with "
+            f"{drafts} draft tokens gives on real text: the text is easier to guess, and the speed "
+            "flattered by it (docs/datasets.md)"
         )

@@ -6,10 +6,12 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from pytest_dsr1.measurement.roofline import bounds, why_none
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.session import Outcome
+from pytest_dsr1.verdict.diagnosis import diagnose
 from pytest_dsr1.verdict.targets import number
 from pytest_dsr1.verdict.words import Verdict, Word
 
@@ -50,6 +52,7 @@ def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
         yield from _wrapped("INVALID", outcome.problem, width, COLOURS[Word.INVALID])
     if measurement is None:
         yield from _gate(outcome, width)
+        yield from _clues(outcome, width)
         folder = outcome.folder or (outcome.gate and outcome.gate.folder)
         if folder:
             yield from _wrapped("results", _shown(Path(folder)), width)
@@ -58,6 +61,7 @@ def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
         yield from _targets(outcome.verdicts, width)
         yield from _doubts(outcome.verdicts, width)
     yield from _gate(outcome, width)
+    yield from _clues(outcome, width)
     judged = {v.metric for v in outcome.verdicts}
     rest = [
         f"{METRICS[name].label} {number(measurement.metrics[name].value)} {METRICS[name].unit}"
@@ -125,6 +129,19 @@ def _gate(outcome: Outcome, width: int) -> Iterable[Line]:
         yield from _wrapped("note", note, width)
 
 
+def _clues(outcome: Outcome, width: int) -> Iterable[Line]:
+    """Where to look when a target is missed or a loss shown."""
+    gate = outcome.gate
+    measurement = outcome.measurement or (gate.latest if gate is not None else None)
+    words = [verdict.word for verdict in outcome.verdicts]
+    if gate is not None and gate.verdict is not None:
+        words.append(gate.verdict.word)
+    if measurement is None or Word.FAIL not in words:
+        return
+    for clue in diagnose(measurement):
+        yield from _wrapped("look at", f"{clue.sentence} (docs/why-low.md#{clue.key})", width)
+
+
 def _row(verdict: Verdict, labels: int) -> str:
     metric = METRICS[verdict.metric]
     measured = "not measured" if verdict.measured is None else f"{number(verdict.measured)} {metric.unit}"
@@ -142,10 +159,22 @@ def _health(measurement: Measurement) -> Iterable[tuple[str, str]]:
     health = measurement.gpu_health.get("text")
     if isinstance(health, str):
         yield "GPUs", health
+    if bound := _roofline(measurement):
+        yield "bound", bound
+
+
+def _roofline(measurement: Measurement) -> str | None:
+    """How near the run came to what the GPUs can do: its decode step, where the engine tells that."""
     facts = measurement.result.facts
     share, arithmetic = facts.get("share_of_bound"), facts.get("bandwidth_bound")
     if isinstance(share, float) and isinstance(arithmetic, str):
-        yield "bound", f"decode reaches {share:.0%} of the memory-bandwidth bound: {arithmetic}"
+        return f"decode reaches {share:.0%} of the memory-bandwidth bound: {arithmetic}"
+    nearest = max(bounds(measurement), key=lambda bound: bound.share or 0.0, default=None)
+    if nearest is not None and nearest.share is not None:
+        label = METRICS[nearest.metric].label
+        return f"{label} is {nearest.share:.1%} of what {nearest.limit} would allow: {nearest.arithmetic}"
+    why = why_none(measurement)
+    return f"not known: {why}" if why and measurement.result.gpus else None
 
 
 def _wrapped(label: str, text: str, width: int, markup: Mapping[str, bool] | None = None) -> Iterable[Line]:

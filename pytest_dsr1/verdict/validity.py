@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from pytest_dsr1.environment.gpu_peaks import UNCERTAINTY
+from pytest_dsr1.measurement.roofline import bounds
 from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.verdict.targets import number
 
 
 def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
@@ -31,6 +37,22 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
     broken = [name for name, m in measurement.metrics.items() if not 0 < m.value < float("inf")]
     if broken:
         reasons.append(f"not finite positive numbers: {', '.join(broken)}")
+    else:
+        reasons += _impossible(measurement)
     if not measurement.metrics:
         reasons.append("the engine reported no metric")
     return tuple(reasons)
+
+
+def _impossible(measurement: Measurement) -> Iterator[str]:
+    """A figure above what the GPUs could show; the one that is furthest above, as all come from one clock."""
+    found = max(bounds(measurement), key=lambda bound: bound.share or 0.0, default=None)
+    if found is None or found.measured is None or found.measured <= found.value * (1 + UNCERTAINTY):
+        return
+    metric, gpus = METRICS[found.metric], measurement.result.gpus
+    yield (
+        f"{metric.label} {number(found.measured)} {metric.unit} is more than the {number(found.value)} "
+        f"{metric.unit} that {gpus} x {measurement.fingerprint.facts['gpu.name']} can show at most, by the "
+        f"peak of their {found.limit} ({found.arithmetic}): a clock or the count of tokens is wrong, or "
+        "another model or quantization ran than the scenario names"
+    )

@@ -26,14 +26,14 @@ def test_a_report_that_disagrees_with_its_own_requests_is_named() -> None:
     assert suspicions(scenario(), {"total_output_throughput": 8.007}, told, {}) == ()
 
 
-@pytest.mark.parametrize(("length", "doubted"), [(1.0, True), (2.39, True), (2.82, False), (3.3, True)])
-def test_acceptance_length_tells_of_the_dataset(length: float, doubted: bool) -> None:
+@pytest.mark.parametrize(("length", "doubted"), [(1.0, False), (2.82, False), (3.19, False), (3.3, True)])
+def test_text_that_is_easy_to_guess_flatters(length: float, doubted: bool) -> None:
     doubts = suspicions(MTP3, {}, {}, combine({"acceptance_length": length}, {}))
     assert bool(doubts) == doubted
     if doubted:
         assert doubts[0] == (
-            f"acceptance length {length:.2f} is outside 2.4 to 3.2, which MTP with 3 draft tokens gives on "
-            "real text: suspect the dataset, not the machine (docs/datasets.md)"
+            f"acceptance length {length:.2f} is above 3.2, the most that MTP with 3 draft tokens gives on "
+            "real text: the text is easier to guess, and the speed flattered by it (docs/datasets.md)"
         )
 
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from pytest_dsr1.environment.values import Finding
+from pytest_dsr1.environment.values import Finding, Fingerprint
 from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.gating import Gate
 from pytest_dsr1.reporting.comparison import differences
 from pytest_dsr1.reporting.junit import properties
 from pytest_dsr1.reporting.overview import overview
 from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.model import Target
 from pytest_dsr1.session import Outcome
+from pytest_dsr1.verdict.plan import GatePlan
 from pytest_dsr1.verdict.targets import judge
-from pytest_dsr1.verdict.words import Word
+from pytest_dsr1.verdict.words import Verdict, Word
 from tests.builders import NOISE, measurement, scenario
+from tests.published import measured, shipped
 
 
 def outcome(loaded: LoadedScenario, **changes: Any) -> Outcome:
@@ -127,3 +131,48 @@ def test_the_share_of_the_bandwidth_bound(loaded: LoadedScenario) -> None:
         "  bound   decode reaches 47% of the memory-bandwidth bound: a step of 1 reads 6.53 GB: 734.2 tok/s"
         in text([done], 200)
     )
+
+
+RAMP = (
+    "  look at 4 requests are 2.0 waves of the 2 at once, so ramp-up and drain weigh on the whole run: raise "
+    "load.num_requests to 10 or more, as in every published run (docs/why-low.md#ramp-and-drain)"
+)
+
+
+def test_a_missed_target_says_where_to_look(loaded: LoadedScenario) -> None:
+    lines = text([outcome(loaded)], 250)
+    assert [line for line in lines if line.startswith("  look at")] == [RAMP]
+
+
+def test_where_all_is_well_there_is_nothing_to_look_at(loaded: LoadedScenario) -> None:
+    fine = outcome(loaded)
+    fine.verdicts = fine.verdicts[:1]
+    assert not any(line.startswith("  look at") for line in text([fine], 250))
+
+
+@pytest.mark.parametrize(("word", "shown"), [(Word.FAIL, True), (Word.PASS, False)])
+def test_a_gate_without_targets_says_where_to_look(loaded: LoadedScenario, word: Word, shown: bool) -> None:
+    verdict = Verdict(
+        word, "regression[total_output_throughput]", "total_output_throughput", 7.0, 8.0, 7.8, -9.0, "a loss"
+    )
+    plan = cast("GatePlan", SimpleNamespace(warnings=()))
+    gated = Outcome(loaded, "suites/small.yaml", gate=Gate(plan, verdict=verdict, latest=measurement()))
+    assert (RAMP in text([gated], 250)) == shown
+
+
+def test_how_near_a_run_came_to_what_its_gpus_can_do(loaded: LoadedScenario) -> None:
+    done = Outcome(loaded, "suites/small.yaml")
+    values = {"total_output_throughput": 158.0669, "per_user_output_throughput": 158.1196}
+    done.measurement = measured(shipped("h200/min-latency"), values)
+    assert (
+        "  bound   per-user output throughput is 3.9% of what memory bandwidth would allow: a step of 1 "
+        "request reads at least 37.67 GB of weights and 0.14 GB of KV cache, in 0.985 ms at 8 x 4.8 TB/s: 4 "
+        "tokens / 0.985 ms = 4,062.2 tok/s/user"
+    ) in text([done], 250)
+
+
+def test_why_that_is_not_known(loaded: LoadedScenario) -> None:
+    done = Outcome(loaded, "suites/small.yaml")
+    run = measured(shipped("h200/min-latency"), {"total_output_throughput": 158.0669})
+    done.measurement = replace(run, fingerprint=Fingerprint({"gpu.name": "NVIDIA T4"}))
+    assert "  bound   not known: the peaks of NVIDIA T4 are not known here" in text([done], 250)

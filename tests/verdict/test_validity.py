@@ -7,8 +7,10 @@ import pytest
 
 from pytest_dsr1.environment.values import Finding
 from pytest_dsr1.measurement.metrics import MetricValue
+from pytest_dsr1.measurement.roofline import bounds
 from pytest_dsr1.verdict.validity import invalid_reasons
 from tests.builders import measurement, records
+from tests.published import measured, shipped
 
 
 def test_a_good_run_has_no_reason() -> None:
@@ -61,3 +63,22 @@ def test_warnings_do_not_condemn_but_are_kept() -> None:
     run = measurement(findings=(Finding("warning", "GPU 0 persistence mode", "is off"),))
     assert invalid_reasons(run) == ()
     assert run.warnings == ("GPU 0 persistence mode: is off",)
+
+
+def test_a_figure_that_no_such_gpu_can_show_condemns_the_run() -> None:
+    values = {"total_output_throughput": 200_000.0, "per_gpu_output_throughput": 25_001.0}
+    assert invalid_reasons(measured(shipped("h200/max-throughput"), values)) == (
+        "per-GPU output throughput 25,001 tok/s/GPU is more than the 13,656 tok/s/GPU that 8 x NVIDIA H200 "
+        "can show at most, by the peak of their tensor cores (a step of 1,024 requests computes at least "
+        "72.89 TFLOP at 8 x 1,979 TFLOPS (FP8) and 37.73 TFLOP at 8 x 989 TFLOPS (BF16), in 9.373 ms: 1,024 "
+        "tokens / 9.373 ms / 8 GPUs = 13,656.3 tok/s/GPU): a clock or the count of tokens is wrong, or "
+        "another model or quantization ran than the scenario names",
+    )
+
+
+@pytest.mark.parametrize(("above_percent", "invalid"), [(-1, False), (2.9, False), (3.1, True)])
+def test_what_the_table_of_peaks_does_not_know_condemns_nothing(above_percent: float, invalid: bool) -> None:
+    one = shipped("h200/max-throughput")
+    (most,) = bounds(measured(one, {"total_output_throughput": 1.0}))
+    values = {"total_output_throughput": most.value * (1 + above_percent / 100)}
+    assert bool(invalid_reasons(measured(one, values))) == invalid

@@ -1,0 +1,95 @@
+"""Clues of the GPUs: what kept their clocks down over the measured time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_dsr1.environment.health import CLOCK_CEILING_SHARE, GPU_BUSY_PERCENT, NOTABLE_CAP_SHARE
+from pytest_dsr1.environment.reading import gpu_list
+from pytest_dsr1.measurement.values import Measurement
+
+NOTABLE_THROTTLED_SHARE = 0.001
+"""Of the time: a single sample of a run of minutes explains nothing."""
+
+
+def _gpus(measurement: Measurement) -> Sequence[Mapping[str, Any]]:
+    """The summary of each GPU's telemetry."""
+    gpus = measurement.gpu_health.get("gpus")
+    return gpus if isinstance(gpus, list) else []
+
+
+def _above(measurement: Measurement, key: str, least: float) -> list[Mapping[str, Any]]:
+    """The GPUs whose share of time is at least that."""
+    return [gpu for gpu in _gpus(measurement) if (gpu.get(key) or 0.0) >= least]
+
+
+def _named(gpus: Sequence[Mapping[str, Any]]) -> str:
+    return gpu_list([gpu["gpu"] for gpu in gpus])
+
+
+def _most_mhz(measurement: Measurement) -> Mapping[int, int]:
+    """The highest SM clock of each GPU, in MHz, where it is known."""
+    telemetry = measurement.telemetry
+    pairs = zip(telemetry.gpus, telemetry.max_sm_clock_mhz, strict=False)
+    return {gpu: most for gpu, most in pairs if most is not None}
+
+
+def throttled(measurement: Measurement) -> str | None:
+    """Slowed down by heat or by the hardware, for less than makes the run INVALID."""
+    slowed = _above(measurement, "throttled_share", NOTABLE_THROTTLED_SHARE)
+    if not slowed:
+        return None
+    share = max(gpu["throttled_share"] for gpu in slowed)
+    hottest = max(gpu.get("temperature_c_max") or 0 for gpu in slowed)
+    return (
+        f"{_named(slowed)} slowed down for heat or power {share:.1%} of the time, at up to {hottest:.0f} C: "
+        "check cooling and power supply"
+    )
+
+
+def power_cap(measurement: Measurement) -> str | None:
+    """At the software power cap for a notable share of the time, which lowers the clock."""
+    capped = _above(measurement, "power_capped_share", NOTABLE_CAP_SHARE)
+    if not capped:
+        return None
+    facts, clocks = measurement.fingerprint.facts, [gpu["sm_clock_mhz_mean"] for gpu in capped]
+    limit, default = facts.get("gpu.power_limit_w"), facts.get("gpu.power_default_w")
+    lowered = isinstance(limit, float) and isinstance(default, float) and limit < default
+    cause = (
+        f"the power limit is {limit:g} W, the default {default:g} W; as root: nvidia-smi -pl {default:g}"
+        if lowered
+        else "at the default power limit a warmer GPU has less clock; compare temperatures, and other GPUs"
+    )
+    at = "" if None in clocks else f", at {sum(clocks) / len(clocks):,.0f} MHz SM clock in the mean"
+    share = max(gpu["power_capped_share"] for gpu in capped)
+    return f"{_named(capped)} at the software power cap up to {share:.0%} of the time{at}: {cause}"
+
+
+def sm_clock(measurement: Measurement) -> str | None:
+    """An SM clock that is clearly under its maximum, with nothing that pulls it down."""
+    most_mhz, lock_mhz = _most_mhz(measurement), measurement.scenario.gpu_setup.lock_sm_clock_mhz
+    highest = max(most_mhz.values(), default=0)
+    if lock_mhz is not None:
+        if lock_mhz >= CLOCK_CEILING_SHARE * highest:
+            return None
+        return (
+            f"the scenario locks the SM clock to {lock_mhz:,} MHz, of {highest:,} MHz (gpu_setup."
+            "lock_sm_clock_mhz): the published figures were measured without a lock"
+        )
+    held = [
+        gpu
+        for gpu in _gpus(measurement)
+        if gpu["gpu"] in most_mhz
+        and (gpu.get("utilization_percent_mean") or 0) >= GPU_BUSY_PERCENT
+        and (gpu.get("power_capped_share") or 0.0) < NOTABLE_CAP_SHARE
+        and (gpu.get("throttled_share") or 0.0) < NOTABLE_THROTTLED_SHARE
+        and (gpu.get("sm_clock_mhz_max") or highest) < CLOCK_CEILING_SHARE * most_mhz[gpu["gpu"]]
+    ]
+    if not held:
+        return None
+    reached = max(gpu["sm_clock_mhz_max"] for gpu in held)
+    return (
+        f"{_named(held)} had at most {reached:,} MHz SM clock, of {highest:,} MHz, with neither heat nor "
+        "power in the way: the clock is probably locked or set; as root: nvidia-smi -rgc; nvidia-smi -rac"
+    )
