@@ -9,11 +9,12 @@ from datetime import datetime
 from pathlib import Path
 
 from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.measurement.store import load as load_result
+from pytest_dsr1.measurement.roofline import Bound, bounds
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.overview import machine
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.session import Outcome
+from pytest_dsr1.verdict.diagnosis import Clue, diagnose
 from pytest_dsr1.verdict.reference_file import load as load_references
 from pytest_dsr1.verdict.references import References
 from pytest_dsr1.verdict.saved import SavedGate, read_gate
@@ -38,6 +39,8 @@ class Case:
         gate: what became of its gate; None without one.
         references: the accepted ones; None without any that can be used.
         noise: how much engine starts differ, by metric of the verdicts.
+        clues: what the run shows of the reasons why its figures may be low.
+        bounds: the most that its GPUs could show.
         warnings: sentences a person must see beside the verdict.
         folder: where the run is saved; None where nothing is.
     """
@@ -54,6 +57,8 @@ class Case:
     gate: SavedGate | None
     references: References | None
     noise: Mapping[str, Noise]
+    clues: tuple[Clue, ...]
+    bounds: tuple[Bound, ...]
     warnings: tuple[str, ...]
     folder: Path | None
 
@@ -67,7 +72,8 @@ def case_of(outcome: Outcome, store: Path, now: datetime) -> Case:
         now: for the age of references.
     """
     gate, refused = _gate(outcome)
-    measurement = outcome.measurement or _measured(gate)
+    measurement = outcome.measurement or (outcome.gate.latest if outcome.gate else None)
+    clues = diagnose(measurement) if measurement else ()
     scenario = measurement.scenario if measurement else outcome.loaded.scenario
     problem = outcome.problem or ""
     references = None
@@ -90,7 +96,7 @@ def case_of(outcome: Outcome, store: Path, now: datetime) -> Case:
         place=outcome.place,
         machine=machine(scenario),
         word=word,
-        headline="; ".join(_headline(word, verdicts, problem, gate, refused, measurement)),
+        headline="; ".join(_headline(word, verdicts, problem, gate, refused, measurement, clues)),
         problem=problem,
         verdicts=verdicts,
         where=where,
@@ -98,6 +104,8 @@ def case_of(outcome: Outcome, store: Path, now: datetime) -> Case:
         gate=gate,
         references=references,
         noise={each.metric: noise_of(store, scenario, each.metric, now) for each in verdicts},
+        clues=clues,
+        bounds=bounds(measurement) if measurement else (),
         warnings=(
             *outcome.loaded.warnings,
             *(measurement.warnings if measurement else ()),
@@ -121,15 +129,6 @@ def _gate(outcome: Outcome) -> tuple[SavedGate | None, tuple[Word, str] | None]:
     return None, outcome.refused
 
 
-def _measured(gate: SavedGate | None) -> Measurement | None:
-    """The newest run of a gate that counts; it is the one to look at where no other was judged."""
-    for run in reversed(gate.runs if gate else ()):
-        if run.evidence is not None:
-            with suppress(Dsr1Error):
-                return load_result(Path(run.folder))
-    return None
-
-
 def _headline(
     word: Word | None,
     verdicts: tuple[Verdict, ...],
@@ -137,6 +136,7 @@ def _headline(
     gate: SavedGate | None,
     refused: tuple[Word, str] | None,
     measurement: Measurement | None,
+    clues: tuple[Clue, ...],
 ) -> Iterable[str]:
     judged = [*verdicts, *([gate.verdict] if gate and gate.verdict else [])]
     if word in {Word.FAIL, Word.PASS}:
@@ -157,6 +157,9 @@ def _headline(
         yield "not judged"
     if word in {Word.FAIL, Word.PASS} and measurement is not None:
         yield from _gpus(measurement)
+    if word is Word.FAIL and clues:
+        count = "one finding" if len(clues) == 1 else f"{len(clues)} findings"
+        yield f"{count}: {', '.join(clue.key.replace('-', ' ') for clue in clues)}"
 
 
 def _gpus(measurement: Measurement) -> Iterable[str]:

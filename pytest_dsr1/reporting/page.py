@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from pytest_dsr1.measurement.roofline import Bound, why_none
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.cases import Case
 from pytest_dsr1.reporting.context import Background, in_context
@@ -38,6 +39,18 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounded:
+    """A row of the table of bounds; every cell as text."""
+
+    metric: str
+    measured: str
+    bound: str
+    share: str
+    limit: str
+    arithmetic: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fact:
     """One fact of the fingerprint, and what it is in the references; empty where it is the same."""
 
@@ -64,6 +77,7 @@ class Section:
         case: all of it.
         word: its word as text; empty where nothing was judged.
         judged: the rows of its table.
+        bounds: the rows of the table of bounds; ``no_bounds`` says why there are none.
         messages: the full messages of what did not pass.
         pictures: of the measurement, then in context.
         metrics: label, value with unit, origin.
@@ -76,6 +90,8 @@ class Section:
     case: Case
     word: str
     judged: tuple[Judged, ...]
+    bounds: tuple[Bounded, ...]
+    no_bounds: str
     messages: tuple[str, ...]
     pictures: tuple[Picture, ...]
     metrics: tuple[tuple[str, str, str], ...]
@@ -103,6 +119,8 @@ def section(case: Case, index: int, background: Background, page: Path) -> Secti
         case=case,
         word=case.word.value if case.word else "",
         judged=tuple(_judged(case, verdict) for verdict in verdicts),
+        bounds=tuple(map(_bounded, case.bounds)),
+        no_bounds=(why_none(measurement) or "") if measurement else "",
         messages=tuple(dict.fromkeys([*([case.problem] if case.problem else []), *messages])),
         pictures=(*of_measurement(measurement), *in_context(case, background)) if measurement else (),
         metrics=tuple(_metrics(measurement)) if measurement else (),
@@ -128,6 +146,18 @@ def _judged(case: Case, verdict: Verdict) -> Judged:
         target=f"{number(verdict.target)} (bound {sign} {number(verdict.bound)})",
         reference=number(references.mean) if references else "",
         published=_published(case.scenario, metric.name),
+    )
+
+
+def _bounded(bound: Bound) -> Bounded:
+    metric = METRICS[bound.metric]
+    return Bounded(
+        metric=metric.label,
+        measured="not measured" if bound.measured is None else f"{number(bound.measured)} {metric.unit}",
+        bound=f"{number(bound.value)} {metric.unit}",
+        share="" if bound.share is None else f"{bound.share:.1%}",
+        limit=bound.limit,
+        arithmetic=bound.arithmetic,
     )
 
 
