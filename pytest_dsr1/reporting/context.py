@@ -148,10 +148,10 @@ def _plane(
     groups = {"published": published_of_gpu, "earlier runs": others, "this run": this}
     points = [(kind, *point) for kind, group in groups.items() for point in group]
     colours = {"published": INK, "earlier runs": GOOD, "this run": ACCENT}
-    log = {"type": "log", "nice": True}
+    log: Spec = {"scale": {"type": "log", "padding": 30}, "axis": {"grid": False}}
     encoding: Spec = {
-        "x": {"field": "x", "type": "quantitative", "scale": log, "title": f"{USER.unit} (faster answers)"},
-        "y": {"field": "y", "type": "quantitative", "scale": log, "title": f"{GPU.unit} (cheaper answers)"},
+        "x": {"field": "x", "type": "quantitative", "title": USER.unit, **log},
+        "y": {"field": "y", "type": "quantitative", "title": GPU.unit, **log},
     }
     marks: Spec = {
         "data": rows(kind=(p[0] for p in points), x=(p[2] for p in points), y=(p[3] for p in points)),

@@ -35,6 +35,8 @@ _CONFIG: Spec = {
         "titleFontSize": 12,
         "titleFontWeight": "normal",
         "tickCount": 5,
+        "labelOverlap": True,
+        "labelSeparation": 12,
     },
     "legend": {"labelColor": INK, "labelFontSize": 12, "orient": "bottom", "columns": 4, "title": None},
     "text": {"fontSize": 12},

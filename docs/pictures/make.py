@@ -1,0 +1,119 @@
+"""Makes the pictures of the documentation with a real Chromium (``tox run -e browser`` brings playwright).
+
+.tox/browser/bin/python -m docs.pictures.make
+    those of docs/report.md, of made-up runs
+.tox/browser/bin/python -m docs.pictures.make RESULT ...
+    ``readme.png``, of saved results: the page's top and the pictures of the first one
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_dsr1.measurement.store import load
+from pytest_dsr1.reporting.cases import Case, case_of
+from pytest_dsr1.reporting.context import Background, published_points
+from pytest_dsr1.reporting.html import write_comparison, write_html
+from pytest_dsr1.reporting.side_by_side import compare
+from pytest_dsr1.scenario.loading import load as load_scenario
+from pytest_dsr1.scenario.profiles import discover
+from pytest_dsr1.session import Outcome
+from pytest_dsr1.verdict.history import history
+from pytest_dsr1.verdict.targets import Noise, judge
+from tests.results import Made, judged, references, save
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+HERE = Path(__file__).parent
+NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
+WIDTH = 1100
+FULL = Made(concurrency=1024, waves=5, seed=4)
+NOISE = Noise(1.0, "presumed")
+
+
+def background(results: Path) -> Background:
+    """The runs below the folder, and what was published."""
+    published = published_points(load_scenario(profile.path).scenario for profile in discover([]).profiles)
+    return Background(history(results), published, NOW)
+
+
+def made_up(folder: Path) -> list[Case]:
+    """A suite with a miss, a pass, a throttled machine and another pass, with a history and references."""
+    results, store = folder / "results", folder / "store"
+    for day in range(5):
+        save(results, replace(FULL, speed=1.05, day=day, seed=day + 20, sample_s=5.0))
+    mades = [
+        replace(FULL, speed=0.98, day=6),
+        Made("h200/min-latency", concurrency=1, waves=10, speed=1.01, day=6.2, sample_s=0.5),
+        Made(
+            "b200/max-throughput", concurrency=3072, waves=3, throttled=(5, 0.2, 0.33), day=6.4, sample_s=5.0
+        ),
+        Made("cpu/min-latency", concurrency=1, waves=10, speed=1.1, day=6.6),
+    ]
+    runs = [save(results, made) for made in mades]
+    level = runs[0].metrics["total_output_throughput"].value / 0.94
+    references(
+        store, runs[0].scenario, runs[0].fingerprint, [level * (1 + 0.001 * (i % 5)) for i in range(16)]
+    )
+    return [case_of(judged(run, made), store, NOW) for run, made in zip(runs, mades, strict=True)]
+
+
+def saved(folders: Sequence[Path]) -> list[Case]:
+    """The cases of saved results, judged by the targets they ran with."""
+    cases = []
+    for folder in folders:
+        measurement = load(folder)
+        outcome = Outcome(load_scenario(folder / "scenario.yaml"), measurement.place, measurement=measurement)
+        outcome.verdicts += [judge(target, measurement, NOISE) for target in measurement.scenario.targets]
+        cases.append(case_of(outcome, Path("dsr1-references"), NOW))
+    return cases
+
+
+def shoot(page: Page, html: Path, selectors: Sequence[tuple[str, str]]) -> None:
+    """A picture of each element of a page, by file name and CSS selector."""
+    page.goto(html.as_uri())
+    for name, selector in selectors:
+        page.locator(selector).first.screenshot(path=HERE / name)
+        print(HERE / name, (HERE / name).stat().st_size)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Make the pictures."""
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        folder = Path(name)
+        chromium = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--hide-scrollbars"]
+        )
+        page = chromium.new_page(viewport={"width": WIDTH, "height": 820})
+        if arguments:
+            found = [Path(argument).resolve() for argument in arguments]
+            write_html(folder / "report.html", saved(found), background(found[0].parent.parent))
+            page.goto((folder / "report.html").as_uri())
+            page.screenshot(path=HERE / "readme.png")
+            return
+        cases = made_up(folder)
+        write_html(folder / "report.html", cases, background(folder / "results"))
+        page.goto((folder / "report.html").as_uri())
+        page.screenshot(path=HERE / "report-top.png")
+        shoot(page, folder / "report.html", [("report-pictures.png", "#scenario-1 .pictures")])
+        new, old = (
+            cases[0].measurement,
+            load(sorted((folder / "results" / "h200-max-throughput").iterdir())[0]),
+        )
+        assert new is not None
+        write_comparison(folder / "compare.html", compare([old, new], lambda _: NOISE), [old, new])
+        shoot(page, folder / "compare.html", [("compare.png", ".pictures")])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
