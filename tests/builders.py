@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.engines.base import EngineResult, RequestRecord
 from pytest_dsr1.environment.values import Finding, Fingerprint, Telemetry
+from pytest_dsr1.measurement.evidence import Evidence
 from pytest_dsr1.measurement.metrics import combine, from_records
 from pytest_dsr1.measurement.values import Measurement
-from pytest_dsr1.scenario.model import Scenario
-from pytest_dsr1.verdict.targets import Noise
+from pytest_dsr1.reporting.cases import Case
+from pytest_dsr1.scenario.model import Scenario, Target
+from pytest_dsr1.verdict.saved import GateRun, SavedAcceptance, SavedGate, SavedReferences
+from pytest_dsr1.verdict.targets import Noise, judge
+from pytest_dsr1.verdict.words import Verdict, Word
 from pytest_dsr1.workload.values import Workload
 
 NOISE = Noise(0.01, "presumed by gate.presumed_noise_percent")
@@ -69,3 +74,73 @@ def measurement(folder: Path = Path("results"), **changes: Any) -> Measurement:
         "folder": folder,
     }
     return Measurement(**{**values, **changes})
+
+
+def verdict(value: float = 8.0, *, noise: Noise = NOISE, measured: Measurement | None = None) -> Verdict:
+    """On a throughput of 8 tok/s: PASS where that is within 5% of the value."""
+    return judge(Target(metric="total_output_throughput", value=value), measured or measurement(), noise)
+
+
+def case(name: str = "small", **changes: Any) -> Case:
+    """A case whose one target is met; every field can be replaced."""
+    run = measurement(Path(".dsr1") / name / "20261123T200512Z")
+    values: dict[str, Any] = {
+        "scenario": scenario(name=name),
+        "place": f"own/{name}.yaml",
+        "machine": "CPU, engine transformers",
+        "word": Word.PASS,
+        "headline": "total output throughput 8 tok/s is 0.0% above the target 8",
+        "problem": "",
+        "verdicts": (verdict(),),
+        "where": {
+            "scenario": f"own/{name}.yaml:1",
+            "environment": f"own/{name}.yaml:3",
+            "target[total_output_throughput]": f"own/{name}.yaml:16",
+            "regression[total_output_throughput]": f"own/{name}.yaml:20",
+        },
+        "measurement": run,
+        "gate": None,
+        "references": None,
+        "noise": {"total_output_throughput": NOISE},
+        "warnings": (),
+        "folder": run.folder,
+    }
+    return Case(**{**values, **changes})
+
+
+def missed(name: str = "small", *, noise: Noise = NOISE, **changes: Any) -> Case:
+    """A case whose one target is missed: 8 tok/s where 10 are wanted."""
+    found = verdict(10.0, noise=noise)
+    values: dict[str, Any] = {
+        "word": Word.FAIL,
+        "verdicts": (found,),
+        "headline": found.message.split(";")[0],
+        "noise": {found.metric: noise},
+    }
+    return case(name, **{**values, **changes})
+
+
+def gate(word: Word | None, *, error: str | None = None) -> SavedGate:
+    """A gate of two runs against twenty references; PASS and FAIL have a verdict."""
+    metric = "total_output_throughput"
+    message = (
+        "total output throughput 8 tok/s: -20.00% against 10: a loss is shown\n  changed: driver: 1 -> 2"
+    )
+    judged = Verdict(word, f"regression[{metric}]", metric, 8.0, 10.0, 9.8, -20.0, message) if word else None
+    accepted = SavedAcceptance(datetime(2026, 11, 1, tzinfo=timezone.utc), "me", "TensorRT-LLM 1.2.1")
+    return SavedGate(
+        profile="small",
+        metric=metric,
+        word=word,
+        verdict=judged if word in {Word.PASS, Word.FAIL} else None,
+        error=error,
+        delta_percent=2.0,
+        noise_percent=0.9,
+        max_runs=12,
+        references=SavedReferences(20, 10.0, accepted),
+        changed=("driver: 1 -> 2",),
+        runs=(
+            GateRun(".dsr1/small/1", why="warm-up"),
+            *(GateRun(f".dsr1/small/{n}", Evidence(8.0, 0.1, 1.0, 60.0, 1.0, 40, (8.0,))) for n in (2, 3)),
+        ),
+    )

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from pytest_dsr1.collect import GATES
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.measurement.roofline import Bound, bounds
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.overview import machine
+from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.session import Outcome
 from pytest_dsr1.verdict.diagnosis import Clue, diagnose
@@ -34,7 +36,8 @@ class Case:
         headline: what came out, in a sentence, without the word.
         problem: why the run proves nothing, in full; empty where it does.
         verdicts: one a judged target.
-        where: ``file:line`` in the scenario of each test's subject, such as ``target[average_ttft]``.
+        where: ``file:line`` in the scenario of each test's subject, such as ``target[average_ttft]``; of
+            ``scenario`` the line of its name, which always stands in its own file.
         measurement: None where there is none.
         gate: what became of its gate; None without one.
         references: the accepted ones; None without any that can be used.
@@ -43,6 +46,7 @@ class Case:
         bounds: the most that its GPUs could show.
         warnings: sentences a person must see beside the verdict.
         folder: where the run is saved; None where nothing is.
+        refused: why its gate, or the recording of a reference, ended without a verdict, and the word of that.
     """
 
     scenario: Scenario
@@ -61,6 +65,7 @@ class Case:
     bounds: tuple[Bound, ...]
     warnings: tuple[str, ...]
     folder: Path | None
+    refused: tuple[Word, str] | None = None
 
 
 def case_of(outcome: Outcome, store: Path, now: datetime) -> Case:
@@ -86,11 +91,6 @@ def case_of(outcome: Outcome, store: Path, now: datetime) -> Case:
     if refused is not None:
         words.add(refused[0])
     word = next((each for each in (*EXIT_STATUS, Word.PASS) if each in words), None)
-    where = {
-        f"target[{target.metric}]": outcome.loaded.where(f"targets.{index}")
-        for index, target in enumerate(scenario.targets)
-    }
-    where[f"regression[{scenario.gated_metric}]"] = outcome.loaded.where("gate")
     return Case(
         scenario=scenario,
         place=outcome.place,
@@ -99,7 +99,7 @@ def case_of(outcome: Outcome, store: Path, now: datetime) -> Case:
         headline="; ".join(_headline(word, verdicts, problem, gate, refused, measurement, clues)),
         problem=problem,
         verdicts=verdicts,
-        where=where,
+        where=places(outcome.loaded),
         measurement=measurement,
         gate=gate,
         references=references,
@@ -113,7 +113,19 @@ def case_of(outcome: Outcome, store: Path, now: datetime) -> Case:
             *outcome.notes,
         ),
         folder=measurement.folder if measurement else outcome.folder,
+        refused=refused,
     )
+
+
+def places(loaded: LoadedScenario) -> dict[str, str]:
+    """``file:line`` in the scenario of each test's subject, and of ``scenario``: see :class:`Case`."""
+    scenario = loaded.scenario
+    return {
+        "scenario": loaded.where("name"),
+        "environment": loaded.where("hardware"),
+        **{f"target[{each.metric}]": loaded.where(f"targets.{i}") for i, each in enumerate(scenario.targets)},
+        **{f"{gate}[{scenario.gated_metric}]": loaded.where("gate") for gate in GATES},
+    }
 
 
 def _gate(outcome: Outcome) -> tuple[SavedGate | None, tuple[Word, str] | None]:

@@ -1,0 +1,57 @@
+"""What somebody with a red build asks: is it real, and what do I do?"""
+
+from __future__ import annotations
+
+from pytest_dsr1.reporting.cases import Case
+from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.verdict.words import Verdict, Word
+
+_UNKNOWN = {
+    Word.INVALID: "Nothing is known: the run proves nothing, good or bad.",
+    Word.NOT_COMPARABLE: "Nothing is known: what must be equal to the references differs.",
+    Word.NO_REFERENCE: "Nothing is known: there is nothing to compare with.",
+    Word.INCONCLUSIVE: "Undecided: the noise hides whether there is a loss.",
+}
+_NEXT = {
+    Word.INVALID: "Do what the message says and run it again: nothing was judged.",
+    Word.NOT_COMPARABLE: "Put back what differs, or record and accept new references (docs/references.md).",
+    Word.NO_REFERENCE: "Record and accept references; the message has the commands.",
+    Word.INCONCLUSIVE: "A larger gate.delta_percent, more references, or a quieter machine (docs/gate.md).",
+}
+_CHANGED = (
+    "Look at the GPUs and the warnings, then at what changed since the last green run: driver, container, "
+    'options. docs/troubleshooting.md has "Why is my number low?".'
+)
+_AGAIN = "Run it again; where that happens often, let a gate decide (docs/gate.md)."
+
+
+def is_it_real(case: Case, word: Word) -> str:
+    """Whether a verdict other than PASS says something of the performance, and how surely."""
+    if word is not Word.FAIL:
+        return _UNKNOWN[word]
+    gate = case.gate
+    if gate is not None and gate.word is Word.FAIL:
+        runs = sum(run.evidence is not None for run in gate.runs)
+        told = f"{runs} engine starts against {gate.references.runs} accepted references"
+        return f"Yes: {told}. A gate says so without a loss in less than 1 of 100 cases."
+    missed = _missed(case)
+    clear = next((verdict for verdict in missed if not verdict.doubt), None)
+    if clear is None:
+        return f"Perhaps not: {missed[0].doubt}."
+    noise = case.noise[clear.metric]
+    return (
+        f"Yes: the run is valid, and {METRICS[clear.metric].label} is further from its bound than engine "
+        f"starts differ ({noise.percent:.2g}%, {noise.source})."
+    )
+
+
+def what_to_do(case: Case, word: Word) -> str:
+    """The next step after a verdict other than PASS."""
+    if word is not Word.FAIL:
+        return _NEXT[word]
+    lost = case.gate is not None and case.gate.word is Word.FAIL
+    return _AGAIN if not lost and all(verdict.doubt for verdict in _missed(case)) else _CHANGED
+
+
+def _missed(case: Case) -> list[Verdict]:
+    return [verdict for verdict in case.verdicts if verdict.word is Word.FAIL]
