@@ -101,7 +101,7 @@ def test_fail_is_red_and_pass_green(loaded: LoadedScenario) -> None:
 
 
 def test_junit_properties(loaded: LoadedScenario) -> None:
-    found = dict(properties(outcome(loaded), Word.PASS))
+    found = dict(properties(outcome(loaded), Word.PASS, "target[total_output_throughput]"))
     assert found["dsr1_profile"] == "small"
     assert found["dsr1_verdict"] == "PASS"
     assert found["dsr1_total_output_throughput [tok/s]"] == "8.0"
