@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator, Iterable
 from functools import partial
 from pathlib import Path
@@ -86,6 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
     options.refuse_xdist(config)
     mode = options.mode(config)
     selection = _select(config, profiles, arguments, replay)
+    reports = options.reports(config)
     from pytest_dsr1.reporting import console
 
     config.stash[SELECTION] = selection
@@ -99,6 +101,7 @@ def pytest_configure(config: pytest.Config) -> None:
         allow_mismatch=config.getoption("--dsr1-allow-mismatch"),
         store=config.rootpath / options.STORE,
         mode=mode,
+        reports=reports,
     )
     named = [str(path) for path in selection.paths if path not in arguments]
     if config.args_source is pytest.Config.ArgsSource.ARGS:
@@ -245,21 +248,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Note whose whole run is judged; a gate alone needs no more than its own number of requests."""
+    """Note what is selected, and whose whole run is judged: a gate alone needs its own number of requests."""
     state = session.config.stash.get(SESSION, None)
     for item in session.items if state else ():
-        callspec = getattr(item, "callspec", None)
-        loaded = callspec.params.get("dsr1_scenario") if callspec else None
-        if state and loaded is not None and "dsr1_measurement" in getattr(item, "fixturenames", ()):
+        loaded = _loaded(item)
+        if state is None or loaded is None:
+            continue
+        state.selected[loaded.scenario.name] = None
+        if "dsr1_measurement" in getattr(item, "fixturenames", ()):
             state.whole.add(loaded.scenario.name)
+
+
+def _loaded(item: pytest.Item) -> LoadedScenario | None:
+    """The scenario that a test is of."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("dsr1_scenario") if callspec else None
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Note each test's word, and hand the measurement to JUnit."""
     session = item.config.stash.get(SESSION, None)
-    callspec = getattr(item, "callspec", None)
-    loaded = callspec.params.get("dsr1_scenario") if callspec else None
+    loaded = _loaded(item)
     if session is None or loaded is None:
         return (yield)
     _note(session, item, call, session.outcomes.get(loaded.scenario.name))
@@ -285,39 +295,54 @@ def _note(session: Session, item: pytest.Item, call: pytest.CallInfo[None], outc
     if outcome is not None:
         if word is not None and call.when == "setup" and getattr(item, "originalname", None) in GATES:
             outcome.refused = word, str(error)
-        item.user_properties.extend(properties(outcome, word))
+        item.user_properties.extend(properties(outcome, word, item.name))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Turn 'some test failed' into the exit status of the verdicts: 1 before 10 before 11 before 12."""
-    state = session.config.stash.get(SESSION, None)
-    if state is None or exitstatus != pytest.ExitCode.TESTS_FAILED:
-        return
-    from pytest_dsr1.verdict.words import Word, exit_status
+    """Turn 'some test failed' into the exit status of the verdicts: 1 before 10 before 11 before 12.
 
-    not_ours = session.testsfailed - sum(word is not Word.PASS for word in state.words.values())
-    status = exit_status(state.words.values())
-    if status is not None and not_ours <= 0:
-        session.exitstatus = status
+    Then write the reports: here, so that they are written without a terminal and after Ctrl-C as well.
+    """
+    state = session.config.stash.get(SESSION, None)
+    if state is None or session.config.option.collectonly:
+        return
+    if exitstatus == pytest.ExitCode.TESTS_FAILED:
+        from pytest_dsr1.verdict.words import Word, exit_status
+
+        not_ours = session.testsfailed - sum(word is not Word.PASS for word in state.words.values())
+        status = exit_status(state.words.values())
+        if status is not None and not_ours <= 0:
+            session.exitstatus = status
+    from pytest_dsr1.reporting.writing import write
+
+    state.written = write(state, int(session.exitstatus), session.config.rootpath, os.environ)
+    silent = session.config.getoption("no_summary", False)
+    if silent or not session.config.pluginmanager.hasplugin("terminalreporter"):
+        for text, markup in state.written:
+            if markup:  # what could not be written is told all the same
+                print(text, file=sys.stderr)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The PERFORMANCE OVERVIEW."""
+    """The PERFORMANCE OVERVIEW, and what was written."""
     session = config.stash.get(SESSION, None)
-    shown = [o for o in session.outcomes.values() if o.shown] if session else []
-    if not shown:
+    if session is None:
         return
-    from pytest_dsr1.reporting.overview import overview
+    shown = [o for o in session.outcomes.values() if o.shown]
+    if shown:
+        from pytest_dsr1.reporting.overview import overview
 
-    terminalreporter.section("PERFORMANCE OVERVIEW")
-    for text, markup in overview(shown, terminalreporter.config.get_terminal_writer().fullwidth):
+        terminalreporter.section("PERFORMANCE OVERVIEW")
+        for text, markup in overview(shown, terminalreporter.config.get_terminal_writer().fullwidth):
+            terminalreporter.write_line(text, **markup)
+        for compared in session.compared:
+            from pytest_dsr1.reporting.comparison import differences
+
+            for line in differences(shown, compared):
+                terminalreporter.write_line(line, yellow=True)
+    for text, markup in session.written:
         terminalreporter.write_line(text, **markup)
-    for compared in session.compared if session else ():
-        from pytest_dsr1.reporting.comparison import differences
-
-        for line in differences(shown, compared):
-            terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.hookimpl(optionalhook=True)

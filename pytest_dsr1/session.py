@@ -89,10 +89,13 @@ class Session:
         gpu_setup: what is done about the GPUs' settings.
         allow_mismatch: a machine that differs from the scenario's is only warned of.
         mode: whether runs are gated against references, or recorded as candidates of them.
+        reports: the files to write at the end.
+        selected: the profiles of all selected tests, in order.
         whole: the profiles of which a selected test judges a whole run.
         outcomes: by profile.
         words: of the verdicts, by test id.
         compared: files that pytest-benchmark compares with.
+        written: lines for the terminal that tell of the reports, each with its markup.
     """
 
     watch: Watch
@@ -104,10 +107,13 @@ class Session:
     allow_mismatch: bool
     store: Path
     mode: Literal["gate", "record"] | None = None
+    reports: tuple[Path, ...] = ()
+    selected: dict[str, None] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     words: dict[str, Word] = field(default_factory=dict)
     compared: list[Mapping[str, Any]] = field(default_factory=list)
+    written: list[tuple[str, Mapping[str, bool]]] = field(default_factory=list)
 
 
 SESSION = pytest.StashKey[Session]()

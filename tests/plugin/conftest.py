@@ -42,6 +42,14 @@ def dsr1_engine(dsr1_scenario):
 """
 
 
+@pytest.fixture(autouse=True)
+def no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at a desk: in CI pytest writes longer summaries, and on GitHub this plugin tells GitHub."""
+    github = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE")
+    for name in ("CI", "BUILD_NUMBER", *github):
+        monkeypatch.delenv(name, raising=False)
+
+
 class Suites:
     """Own scenarios in ``suites`` below a pytester folder; they run at 16 tok/s with a TTFT of 125 ms."""
 
@@ -76,8 +84,7 @@ def suites(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suites
     """Two profiles, ``alpha`` and ``beta``."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
     monkeypatch.setenv("DSR1_STATE_DIR", str(pytester.path / "state"))
-    for name in ("SCRIPTED_FAIL", "CI", "BUILD_NUMBER"):  # with the last two pytest writes longer summaries
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("SCRIPTED_FAIL", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     own = Suites(pytester)
     own.write("alpha")

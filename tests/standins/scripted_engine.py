@@ -1,9 +1,9 @@
 """An engine that answers at once, for tests of everything around it. Not one of the product's.
 
 Takes its latencies from the environment: ``SCRIPTED_LATENCY_S`` (0.5) and, for failures, ``SCRIPTED_FAIL``,
-with ``SCRIPTED_FAIL_RUNS`` (such as ``2,3``) only in those runs. With ``SCRIPTED_NOISE`` its runs differ by
-so much, as a standard deviation of the logarithm; ``SCRIPTED_VERSION`` is its software. Each run adds a line
-to ``engine-runs.txt`` in the current directory.
+with ``SCRIPTED_FAIL_RUNS`` (such as ``2,3``) only in those runs; ``SCRIPTED_LOG`` is its log then. With
+``SCRIPTED_NOISE`` its runs differ by so much, as a standard deviation of the logarithm; ``SCRIPTED_VERSION``
+is its software. Each run adds a line to ``engine-runs.txt`` in the current directory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class ScriptedEngine:
         if failing and str(number) not in failing.split(","):
             failure = None
         if failure == "engine":
-            raise EngineError("the scripted engine failed; last lines of its log:\n  out of memory")
+            log = os.environ.get("SCRIPTED_LOG", "out of memory")
+            raise EngineError(f"the scripted engine failed; last lines of its log:\n  {log}")
         if failure == "interrupt":
             raise KeyboardInterrupt
         observer.phase("measuring")

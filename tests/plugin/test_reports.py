@@ -1,0 +1,281 @@
+"""What a run leaves for those who were not there: ``--dsr1-report``, and what GitHub asks for."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.reporting import html, writing
+from tests.plugin.conftest import Suites
+
+STRICT = "--dsr1-set=targets.total_output_throughput.value=20"
+
+
+@pytest.fixture
+def step(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """On GitHub: the file of the step's summary."""
+    path = suites.pytester.path / "step-summary"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(suites.pytester.path))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
+    return path
+
+
+def read(suites: Suites, name: str) -> str:
+    return (suites.pytester.path / name).read_text(encoding="utf-8")
+
+
+def test_every_form_is_written(suites: Suites) -> None:
+    forms = [f"--dsr1-report=report{suffix}" for suffix in (".md", ".json", ".html")]
+    result = suites.run("--dsr1-profile=alpha,beta", STRICT, *forms)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(
+        ["dsr1: wrote report.md", "dsr1: wrote report.json", "dsr1: wrote report.html"]
+    )
+    summary = read(suites, "report.md")
+    assert summary.startswith("# DeepSeek-R1 performance: 2 FAIL\n\nExit status 1: a target is missed")
+    assert "- **Where is it?** `own/alpha.yaml:17`" in summary
+    entries = json.loads(read(suites, "report.json"))
+    assert [entry["location"] for entry in entries] == [
+        {"path": f"own/{name}.yaml", "lines": {"begin": 17}} for name in ("alpha", "beta")
+    ]
+    assert "total output throughput 16 tok/s is 20.0% below" in read(suites, "report.html")
+    assert not list(suites.pytester.path.glob(".report*"))
+
+
+def test_github_gets_a_summary_and_annotations(suites: Suites, step: Path) -> None:
+    step.write_text("of another command", encoding="utf-8")
+    result = suites.run("--dsr1-profile=alpha", STRICT)
+    assert result.ret == 1
+    lines = result.stdout.lines
+    (command,) = [line for line in lines if line.startswith("::")]
+    assert command.startswith(
+        "::error file=own/alpha.yaml,line=17,title=FAIL%3A alpha%2C total output throughput::"
+    )
+    assert "dsr1: wrote the job summary" in lines
+    assert lines.index(command) > lines.index("dsr1: wrote the job summary")
+    assert step.read_text(encoding="utf-8").startswith(
+        "of another command\n# DeepSeek-R1 performance: 1 FAIL\n"
+    )
+
+
+def test_nothing_is_annotated_when_all_is_well_or_elsewhere(
+    suites: Suites, step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "::error" not in suites.run("--dsr1-profile=alpha").stdout.str()
+    assert step.read_text(encoding="utf-8").startswith("# DeepSeek-R1 performance: 1 PASS\n")
+    monkeypatch.delenv("GITHUB_ACTIONS")
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY")
+    output = suites.run("--dsr1-profile=alpha", STRICT).stdout.str()
+    assert "::error" not in output
+    assert "wrote" not in output
+
+
+def test_a_run_that_judges_nothing_leaves_github_alone(suites: Suites, step: Path) -> None:
+    suites.pytester.makepyfile("def test_other(): pass")
+    suites.run("--dsr1-profile=alpha", "--collect-only", "--dsr1-report=report.md")
+    suites.run("test_other.py")
+    suites.run("--dsr1-profile=alpha", "-k", "nothing")
+    assert not step.exists()
+    assert not (suites.pytester.path / "report.md").exists()
+
+
+def test_a_run_that_proves_nothing_says_why(
+    suites: Suites, step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRIPTED_FAIL", "engine")
+    result = suites.run("--dsr1-profile=alpha,beta", "-x")
+    assert result.ret == 10
+    result.stdout.fnmatch_lines(
+        ["::error file=own/alpha.yaml,line=1,title=INVALID%3A alpha::the scripted engine*"]
+    )
+    summary = step.read_text(encoding="utf-8")
+    assert summary.startswith(
+        "# DeepSeek-R1 performance: 1 INVALID, 1 not run\n\nExit status 10: a run proves"
+    )
+    assert "**Not run**, so nothing is known of them: beta" in summary
+    assert "the scripted engine failed; last lines of its log:\n  out of memory\n```" in summary
+
+
+def test_a_gate_without_references_is_annotated_at_the_gate(suites: Suites, step: Path) -> None:
+    path = suites.write("gated", extra="gate:\n  delta_percent: 5\n")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("num_requests: 8", "num_requests: 40"), encoding="utf-8"
+    )
+    result = suites.run("--dsr1-profile=gated", "--dsr1-gate")
+    assert result.ret == 11
+    result.stdout.fnmatch_lines(
+        ["::error file=own/gated.yaml,line=21,title=NO REFERENCE%3A gated%2C gate::*"]
+    )
+    summary = step.read_text(encoding="utf-8")
+    assert "# DeepSeek-R1 performance: 1 NO REFERENCE\n" in summary
+    assert "- **What to do?** Record and accept references; the message has the commands." in summary
+
+
+def test_what_a_log_line_says_is_no_command(
+    suites: Suites, step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRIPTED_LOG", "::warning::<script>\x1b[31m|`@all")
+    monkeypatch.setenv("SCRIPTED_FAIL", "engine")
+    result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.html", "--dsr1-report=report.json")
+    assert result.ret == 10
+    (command,) = [line for line in result.stdout.lines if line.startswith("::")]
+    assert "%0A  ::warning::<script>\\x1b[31m" in command
+    assert "  ::warning::<script>\\x1b[31m|`@all\n```" in step.read_text(encoding="utf-8")
+    assert "::warning::<script>" not in read(suites, "report.html")
+    assert "\\\\x1b[31m" in read(suites, "report.json")
+
+
+def test_reports_after_ctrl_c(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTED_FAIL", "interrupt")
+    result = suites.run_apart("--dsr1-profile=alpha,beta", "--dsr1-report=report.md")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    summary = read(suites, "report.md")
+    assert summary.startswith(
+        "# DeepSeek-R1 performance: 1 INVALID, 1 not run\n\nExit status 2: the run was interr"
+    )
+    result.stdout.fnmatch_lines(["dsr1: wrote report.md"])
+
+
+def test_reports_without_a_terminal(suites: Suites, step: Path) -> None:
+    result = suites.run("--dsr1-profile=alpha", "-p", "no:terminal", "--dsr1-report=report.md")
+    assert result.ret == 0
+    assert "1 PASS" in read(suites, "report.md")
+    assert "1 PASS" in step.read_text(encoding="utf-8")
+    assert not result.errlines
+
+
+def test_a_replay_writes_the_report_again(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha")
+    (saved,) = (suites.pytester.path / ".dsr1" / "alpha").iterdir()
+    assert suites.run(f"--dsr1-replay={saved}", "--dsr1-report=report.md").ret == 0
+    assert "# DeepSeek-R1 performance: 1 PASS" in read(suites, "report.md")
+    assert suites.engine_runs == ["alpha"]
+
+
+@pytest.mark.parametrize("quietly", [(), ("--no-summary",), ("-p", "no:terminal")])
+def test_what_cannot_be_written_is_told_and_changes_no_verdict(
+    suites: Suites, step: Path, monkeypatch: pytest.MonkeyPatch, quietly: tuple[str, ...]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writing, "write_atomically", full)
+    step.mkdir()
+    result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.md", *quietly)
+    assert result.ret == 0
+    told = result.stderr if quietly else result.stdout
+    told.fnmatch_lines(
+        [
+            "dsr1: report.md cannot be written: No space left on device; `pytest --dsr1-replay=RESULTS` "
+            "with this --dsr1-report writes it without a GPU",
+            "dsr1: the job summary cannot be written: Is a directory; the log has all of it",
+        ]
+    )
+
+
+def test_a_mistake_of_ours_in_a_report_changes_no_verdict(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*_: object) -> str:
+        raise KeyError("missing")
+
+    monkeypatch.setattr(writing, "code_quality", wrong)
+    result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.json", "--dsr1-report=report.md")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["dsr1: report.json cannot be written: 'missing'; *", "dsr1: wrote report.md"]
+    )
+
+
+def test_a_long_job_summary_is_cut(suites: Suites, step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "STEP_LIMIT", 1_000)
+    step.write_text("x" * 100, encoding="utf-8")
+    suites.run("--dsr1-profile=alpha", STRICT)
+    summary = step.read_text(encoding="utf-8")
+    assert len(summary.encode()) <= 1_000
+    assert summary.endswith(
+        "**The rest is left out: there is no room for it here.** The log and the results have all.\n"
+    )
+
+
+def test_githubs_limit_is_one_mebibyte() -> None:
+    assert writing.STEP_LIMIT == 1_048_576
+
+
+FORMS = "Name it .html for a page, .md for a summary in Markdown, .json for GitLab's Code Quality report"
+
+
+@pytest.mark.parametrize(
+    ("reports", "message"),
+    [
+        (["report.txt"], f"--dsr1-report=report.txt: how is it to be written? {FORMS}"),
+        (["report"], f"--dsr1-report=report: how is it to be written? {FORMS}"),
+        (["report.MD"], f"--dsr1-report=report.MD: how is it to be written? {FORMS}"),
+        (["a.md", "own/../a.md"], "--dsr1-report=own/../a.md: is given twice; name each report once"),
+        (["folder.md"], "--dsr1-report=folder.md: is a folder; name a file in it"),
+        (
+            ["no/a.md"],
+            "--dsr1-report=no/a.md: cannot be written: No such file or directory; name a file in a folder "
+            "that exists and can be written",
+        ),
+        (["own/alpha.yaml/a.md"], "--dsr1-report=own/alpha.yaml/a.md: cannot be written: Not a directory; *"),
+        ([f"{'x' * 300}.md"], "--dsr1-report=x*.md: cannot be written: File name too long; *"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_refused_at_the_start(
+    suites: Suites, reports: list[str], message: str
+) -> None:
+    suites.pytester.mkdir("folder.md")
+    result = suites.run("--dsr1-profile=alpha", *(f"--dsr1-report={report}" for report in reports))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+    assert suites.engine_runs == []
+
+
+def test_a_page_needs_what_makes_it(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html, "missing", lambda: "an HTML report needs jinja2")
+    result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.html")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --dsr1-report=report.html: an HTML report needs jinja2"])
+
+
+def test_a_report_of_no_scenario_is_a_usage_error(suites: Suites) -> None:
+    suites.pytester.makepyfile("def test_other(): pass")
+    result = suites.run("test_other.py", "--dsr1-report=report.md")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: --dsr1-report tells of scenarios, and none is selected: add --dsr1-profile=NAME"]
+    )
+
+
+def test_junit_says_what_each_test_judged_and_where(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha", STRICT, "--junitxml=junit.xml")
+    environment, missed, met = ET.parse(suites.pytester.path / "junit.xml").getroot().iter("testcase")
+    found = {each.get("name"): each.get("value") for each in missed.iter("property")}
+    assert {
+        name: found[f"dsr1_{name}"] for name in ("where", "metric", "unit", "measured", "target", "bound")
+    } == {
+        "where": "own/alpha.yaml:17",
+        "metric": "total_output_throughput",
+        "unit": "tok/s",
+        "measured": "16.0",
+        "target": "20.0",
+        "bound": "19.0",
+    }
+    assert found["dsr1_margin_percent"] == "-20.000"
+    message = found["dsr1_message"]
+    assert message is not None
+    assert message.startswith("total output throughput 16 tok/s is 20.0% below the target 20")
+    ttft = {each.get("name"): each.get("value") for each in met.iter("property")}
+    assert (ttft["dsr1_where"], ttft["dsr1_metric"], ttft["dsr1_unit"]) == (
+        "own/alpha.yaml:19",
+        "average_ttft",
+        "ms",
+    )
+    machine = {each.get("name"): each.get("value") for each in environment.iter("property")}
+    assert machine["dsr1_where"] == "own/alpha.yaml:3"
+    assert "dsr1_measured" not in machine
