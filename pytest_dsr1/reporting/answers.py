@@ -19,8 +19,8 @@ _NEXT = {
     Word.INCONCLUSIVE: "A larger gate.delta_percent, more references, or a quieter machine (docs/gate.md).",
 }
 _CHANGED = (
-    "Look at the GPUs and the warnings, then at what changed since the last green run: driver, container, "
-    'options. docs/troubleshooting.md has "Why is my number low?".'
+    "See what the run itself shows of the reasons (look at, docs/why-low.md), then what changed since the "
+    "last green run: driver, container, options."
 )
 _AGAIN = "Run it again; where that happens often, let a gate decide (docs/gate.md)."
 

@@ -45,8 +45,10 @@ Exit status 1: a target is missed, or a loss is shown.
 - **Is it real?** Yes: the run is valid, and total output throughput is further from its bound than engine \
 starts differ (1%, presumed by gate.presumed_noise_percent).
 - **Where is it?** `own/small.yaml:16`
-- **What to do?** Look at the GPUs and the warnings, then at what changed since the last green run: driver, \
-container, options. docs/troubleshooting.md has "Why is my number low?".
+- **What to do?** See what the run itself shows of the reasons (look at, docs/why-low.md), then what changed \
+since the last green run: driver, container, options.
+- **Look at:** 4 requests are 2.0 waves of the 2 at once, so ramp-up and drain weigh on the whole run: \
+raise load.num_requests to 10 or more, as in every published run (docs/why-low.md, ramp-and-drain)
 - **GPUs:** 8 GPUs, 612 W
 - **Results:** `.dsr1/small/20261123T200512Z`; `pytest --dsr1-replay=.dsr1/small/20261123T200512Z` judges \
 them again, without a GPU
@@ -89,7 +91,7 @@ def test_a_loss_that_a_gate_shows() -> None:
     assert "in less than 1 of 100 cases." in shown
     assert "- **Where is it?** `own/small.yaml:20`" in shown
     assert "\nFAIL, gate:\n\n```\ntotal output throughput 8 tok/s: -20.00% against 10" in shown
-    assert "- **What to do?** Look at the GPUs" in shown
+    assert "- **What to do?** See what the run itself shows" in shown
 
 
 @pytest.mark.parametrize(
