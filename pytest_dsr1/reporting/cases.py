@@ -130,9 +130,9 @@ def places(loaded: LoadedScenario) -> dict[str, str]:
 
 def _gate(outcome: Outcome) -> tuple[SavedGate | None, tuple[Word, str] | None]:
     """The gate that this session ran or, where a saved result is judged again, the one that was saved."""
-    from pytest_dsr1.gating import saved
-
     if outcome.gate is not None:
+        from pytest_dsr1.gating import saved
+
         word, error = outcome.refused or (None, None)
         return saved(outcome.gate, word, error), outcome.refused
     if outcome.measurement is not None:
