@@ -102,6 +102,8 @@ def case(name: str = "small", **changes: Any) -> Case:
         "gate": None,
         "references": None,
         "noise": {"total_output_throughput": NOISE},
+        "clues": (),
+        "bounds": (),
         "warnings": (),
         "folder": run.folder,
     }

@@ -15,7 +15,6 @@ from pytest_dsr1.reporting.faults import faults
 from pytest_dsr1.reporting.markdown_text import block, code, escaped
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.problems import shown
-from pytest_dsr1.verdict.diagnosis import diagnose
 from pytest_dsr1.verdict.targets import number
 from pytest_dsr1.verdict.words import EXIT_STATUS, Verdict, Word
 
@@ -153,8 +152,8 @@ def _answers(case: Case) -> Iterator[tuple[str, str]]:
     places = dict.fromkeys(fault.where for fault in faults(case))
     yield "Where is it?", ", ".join(code(where) for where in places)
     yield "What to do?", escaped(what_to_do(case, case.word), 600)
-    if case.word is Word.FAIL and case.measurement:
-        for clue in diagnose(case.measurement):
+    if case.word is Word.FAIL:
+        for clue in case.clues:
             yield "Look at:", f"{escaped(clue.sentence, 600)} (docs/why-low.md, {clue.key})"
     health = case.measurement.gpu_health.get("text") if case.measurement else None
     if isinstance(health, str):

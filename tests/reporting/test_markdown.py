@@ -12,6 +12,7 @@ from pytest_dsr1.reporting.cases import Case
 from pytest_dsr1.reporting.faults import worst_first
 from pytest_dsr1.reporting.markdown import STATUS, joined, summary
 from pytest_dsr1.scenario.model import Published
+from pytest_dsr1.verdict.diagnosis import Clue
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.words import EXIT_STATUS, Verdict, Word
 from tests.builders import case, gate, measurement, missed, scenario, verdict
@@ -21,7 +22,9 @@ PRESUMED = "presumed by gate.presumed_noise_percent"
 
 
 def test_a_missed_target() -> None:
-    one = missed(noise=Noise(1.0, PRESUMED), warnings=("GPU 0 persistence mode: is off",))
+    few = Clue("ramp-and-drain", "4 requests are 2.0 waves: raise load.num_requests")
+    warnings = ("GPU 0 persistence mode: is off",)
+    one = missed(noise=Noise(1.0, PRESUMED), warnings=warnings, clues=(few,))
     healthy = {"text": "8 GPUs, 612 W"}
     assert one.measurement is not None
     one = replace(one, measurement=replace(one.measurement, gpu_health=healthy))
@@ -47,8 +50,7 @@ starts differ (1%, presumed by gate.presumed_noise_percent).
 - **Where is it?** `own/small.yaml:16`
 - **What to do?** See what the run itself shows of the reasons (look at, docs/why-low.md), then what changed \
 since the last green run: driver, container, options.
-- **Look at:** 4 requests are 2.0 waves of the 2 at once, so ramp-up and drain weigh on the whole run: \
-raise load.num_requests to 10 or more, as in every published run (docs/why-low.md, ramp-and-drain)
+- **Look at:** 4 requests are 2.0 waves: raise load.num_requests (docs/why-low.md, ramp-and-drain)
 - **GPUs:** 8 GPUs, 612 W
 - **Results:** `.dsr1/small/20261123T200512Z`; `pytest --dsr1-replay=.dsr1/small/20261123T200512Z` judges \
 them again, without a GPU
@@ -265,6 +267,7 @@ def test_hostile_text_does_no_harm(hostile: str) -> None:
         "warnings": (bad,),
         "where": where,
         "noise": noise,
+        "clues": (Clue("kv-cache", bad),),
     }
     cases = [
         case(
