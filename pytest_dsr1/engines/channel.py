@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pytest_dsr1.engines.base import Enough, Job, Observer, Phase, RequestRecord
 from pytest_dsr1.engines.child import Child, Line
-from pytest_dsr1.engines.failures import signal_name
+from pytest_dsr1.engines.failures import quoted, signal_name
 from pytest_dsr1.engines.worker import STOP
 from pytest_dsr1.errors import EngineError
 
@@ -265,7 +265,7 @@ class Listener:
 
     def failure(self, sentence: str) -> EngineError:
         """The error that says so, with the end of the log."""
-        lines = "".join(f"\n  {line}" for line in self.shown())
+        lines = quoted(self.shown())
         where = f"\nThe last lines of {self.log}:{lines}" if lines else f"\nNothing was logged in {self.log}."
         return EngineError(f"{self.job.scenario.name}: {sentence}{where}")
 

@@ -139,3 +139,8 @@ def _rejection(key: str, dialect: Dialect) -> str:
 
 def _last(pattern: re.Pattern[str], lines: Sequence[str]) -> str | None:
     return next((match[1].strip()[:300] for line in reversed(lines) if (match := pattern.match(line))), None)
+
+
+def quoted(lines: Iterable[str]) -> str:
+    """Lines of a log under a message; the bar keeps a CI server from obeying one (``::error::``)."""
+    return "".join(f"\n  | {line}" for line in lines)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pytest_dsr1.engines.base import Job, Observer
 from pytest_dsr1.engines.child import Child
+from pytest_dsr1.engines.failures import quoted
 from pytest_dsr1.engines.openai_http import Site
 from pytest_dsr1.engines.openai_model import DUMMY_WEIGHTS, model_folder, write_model
 from pytest_dsr1.errors import EngineError
@@ -174,7 +175,7 @@ class Server:
     def tail(self) -> str:
         """The last lines of its log, as a message shows them."""
         self.read()
-        lines = "".join(f"\n  {line}" for line in self.lines)
+        lines = quoted(self.lines)
         return f"\nThe last lines of {self.log}:{lines}" if lines else f"\nNothing was logged in {self.log}."
 
 

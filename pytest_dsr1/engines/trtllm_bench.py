@@ -25,7 +25,7 @@ from pytest_dsr1.engines.bench_probe import installed_version, offered_options
 from pytest_dsr1.engines.benchlog import BenchLog, series
 from pytest_dsr1.engines.child import Child
 from pytest_dsr1.engines.dialects import DIALECTS, Dialect, command_line_options, version_of
-from pytest_dsr1.engines.failures import Evidence, explain, relevant, symptom
+from pytest_dsr1.engines.failures import Evidence, explain, quoted, relevant, symptom
 from pytest_dsr1.engines.report import (
     IncompleteReportError,
     Report,
@@ -149,7 +149,7 @@ def _write_artefacts(job: Job, call: Invocation) -> None:
 
 
 def _failure(job: Job, sentence: str, lines: Sequence[str], log: Path) -> EngineError:
-    shown = "".join(f"\n  {line}" for line in relevant(lines))
+    shown = quoted(relevant(lines))
     said = f"\nThe last relevant lines of {log}:{shown}" if shown else f"\nNothing was logged in {log}."
     return EngineError(f"{job.scenario.name}: trtllm-bench {sentence}{said}")
 

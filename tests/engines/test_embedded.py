@@ -138,7 +138,8 @@ def test_an_error_event_is_the_message_with_the_end_of_the_log(tmp_path: Path) -
     )
     log = tmp_path / "engine" / "engine.log"
     assert message == (
-        f"small: the GPU is on fire\nThe last lines of {log}:\n  12\n  13\n  14\n  15\n  16\n  17\n  18\n  19"
+        f"small: the GPU is on fire\nThe last lines of {log}:\n"
+        "  | 12\n  | 13\n  | 14\n  | 15\n  | 16\n  | 17\n  | 18\n  | 19"
     )
 
 
@@ -190,7 +191,7 @@ def test_a_worker_that_talks_all_the_time_is_stopped_too(tmp_path: Path) -> None
         make_job(tmp_path, run_timeout_s=0.2),
     )
     assert "did not finish within 0.2 s" in message
-    assert message.endswith("\n  still here")
+    assert message.endswith("\n  | still here")
 
 
 @pytest.mark.parametrize("line", ["no JSON", '{"event": "party"}', '{"event": "progress", "requests": "x"}'])

@@ -329,7 +329,7 @@ def test_a_help_that_fails_is_explained(bench: Bench) -> None:
         "small: trtllm-bench cannot be asked for its options: it failed with exit status 1: ImportError: "
         "libcuda.so.1: cannot open shared object file\n"
         f"The last relevant lines of {bench.folder}/engine/help.txt:\n"
-        "  ImportError: libcuda.so.1: cannot open shared object file"
+        "  | ImportError: libcuda.so.1: cannot open shared object file"
     )
 
 
