@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from pytest_dsr1.measurement.roofline import Bound, why_none
 from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.reporting.answers import is_it_real, what_to_do
 from pytest_dsr1.reporting.cases import Case
 from pytest_dsr1.reporting.context import Background, in_context
+from pytest_dsr1.reporting.faults import Fault, faults
 from pytest_dsr1.reporting.pictures import Picture, of_measurement
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
@@ -78,6 +80,7 @@ class Section:
         word: its word as text; empty where nothing was judged.
         judged: the rows of its table.
         bounds: the rows of the table of bounds; ``no_bounds`` says why there are none.
+        answers: questions of whoever sees the verdict, and their answers; none where all passed.
         messages: the full messages of what did not pass.
         pictures: of the measurement, then in context.
         metrics: label, value with unit, origin.
@@ -92,6 +95,7 @@ class Section:
     judged: tuple[Judged, ...]
     bounds: tuple[Bounded, ...]
     no_bounds: str
+    answers: tuple[tuple[str, str], ...]
     messages: tuple[str, ...]
     pictures: tuple[Picture, ...]
     metrics: tuple[tuple[str, str, str], ...]
@@ -111,9 +115,7 @@ def section(case: Case, index: int, background: Background, page: Path) -> Secti
     """
     measurement = case.measurement
     verdicts = [*case.verdicts, *([case.gate.verdict] if case.gate and case.gate.verdict else [])]
-    messages = [verdict.message for verdict in verdicts if verdict.word is not Word.PASS]
-    if case.gate and case.gate.error:
-        messages.append(case.gate.error)
+    found = faults(case)
     return Section(
         id=f"scenario-{index}",
         case=case,
@@ -121,13 +123,22 @@ def section(case: Case, index: int, background: Background, page: Path) -> Secti
         judged=tuple(_judged(case, verdict) for verdict in verdicts),
         bounds=tuple(map(_bounded, case.bounds)),
         no_bounds=(why_none(measurement) or "") if measurement else "",
-        messages=tuple(dict.fromkeys([*([case.problem] if case.problem else []), *messages])),
+        answers=tuple(_answers(case, found)),
+        messages=tuple(dict.fromkeys(fault.message for fault in found)),
         pictures=(*of_measurement(measurement), *in_context(case, background)) if measurement else (),
         metrics=tuple(_metrics(measurement)) if measurement else (),
         facts=tuple(_facts(case, measurement)) if measurement else (),
         script=_script(case.folder) if case.folder else "",
         artefacts=tuple(_artefacts(case.folder, page.parent)) if case.folder else (),
     )
+
+
+def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
+    if case.word is None or case.word is Word.PASS:
+        return
+    yield "Is it real?", is_it_real(case, case.word)
+    yield "Where is it?", ", ".join(dict.fromkeys(fault.where for fault in found))
+    yield "What do I do?", what_to_do(case, case.word)
 
 
 def _judged(case: Case, verdict: Verdict) -> Judged:

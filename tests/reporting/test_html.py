@@ -88,6 +88,11 @@ def test_a_page_of_three_scenarios(tmp_path: Path) -> None:
     )
     assert f"results: {tmp_path}/results/h200-max-throughput/" in text
     assert "# Run the scenario again as it ran" in text
+    assert "Is it real? Yes: the run is valid, and total output throughput is further from its bound" in text
+    assert "Is it real? Nothing is known: the run proves nothing, good or bad." in text
+    assert "Where is it? " in text
+    assert "suites/h200/max-throughput.yaml:70, " in text
+    assert "What do I do? See what the run itself shows of the reasons" in text
     assert "trtllm-bench --model ..." in text
     assert found.count("svg") == 3 * 9
     assert found.count("article") == 3
