@@ -41,13 +41,11 @@ class Client:
 
     Attributes:
         opened: connections opened so far.
-        resent: requests sent again, as the server had closed the kept connection before it saw them.
         out_of_step: answers that nobody asked for.
     """
 
     def __init__(self, address: Address, *, silence_s: float, ended: Callable[[Exchange], None]) -> None:
         self.opened = 0
-        self.resent = 0
         self.out_of_step = 0
         self._address = address
         self._silence_s = silence_s
@@ -116,8 +114,7 @@ class Client:
         self._ended(exchange)
 
     def stale(self, exchange: Exchange) -> None:
-        """Send it again: the server never saw it. Its time counts from the first sending."""
-        self.resent += 1
+        """Send it again. Its time counts from the first sending."""
         self._send_on_new(exchange)
 
     def unasked(self) -> None:

@@ -24,6 +24,9 @@ from pytest_dsr1.engines.openai_exchange import (
 
 _monotonic = time.monotonic
 _EVENT_STREAM = "text/event-stream"
+RACE_S = 0.005
+"""A server closes a kept connection that was idle for long enough. When it does so while a request is on its
+way, the client learns of it within a round trip after the sending; later, the server had the request."""
 
 
 class Owner(Protocol):
@@ -33,7 +36,7 @@ class Owner(Protocol):
         """The exchange has ended, well or not; the connection takes another if it is ``usable``."""
 
     def stale(self, exchange: Exchange) -> None:
-        """The server had closed the kept connection before it saw the request: nothing of it was answered."""
+        """The server closed the kept connection as the request was sent: nobody can have worked on it."""
 
     def unasked(self) -> None:
         """The server sent an answer that nobody asked for."""
@@ -60,6 +63,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._socket: int | None = None
         self._done: Exchange | None = None
+        self._silent = False
         self._answering = False
         self._headed = False
         self._events = False
@@ -73,6 +77,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self.exchange = exchange
         self._answering = self._headed = self._events = False
+        self._silent = True
         self.heard_s = _monotonic()
         exchange.sent_s = exchange.sent_s or self.heard_s
         if self._spoilt:
@@ -122,12 +127,12 @@ class Connection(asyncio.Protocol):
         """The connection is gone; an answer without a stated length is complete by that."""
         self.usable = False
         self._socket = None
-        self.heard_s = _monotonic()
+        before_s, self.heard_s = self.heard_s, _monotonic()
         exchange = self.exchange
         if exchange is not None:
             if self._headed and exc is None and not self._sized():
                 self._complete(exchange)
-            elif not self._answering and self._served and not exchange.resent:
+            elif self._silent and self._served and not exchange.resent and self.heard_s - before_s <= RACE_S:
                 self.exchange = None
                 exchange.resent = True
                 self._owner.stale(exchange)
@@ -142,6 +147,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """An answer begins."""
+        self._silent = False
         self._headers.clear()
         if self.exchange is None:
             self._spoil()

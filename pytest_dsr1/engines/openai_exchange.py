@@ -60,6 +60,7 @@ class Exchange:
         spoke_s: when each event that says something arrived.
         ended_s: when the answer was complete, or failed.
         fault: why it failed, as far as the connection can tell.
+        resent: whether it was sent a second time, as the server closed the kept connection at the first.
     """
 
     id: int

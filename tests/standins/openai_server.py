@@ -13,7 +13,8 @@ from typing import Any
 
 Answer = bytes | Iterable[bytes | str]
 """Bytes to send at once, or in pieces (a generator may wait between them, and note when each is written); the
-word ``close`` ends the connection, ``hang`` waits."""
+word ``close`` ends the connection, ``hang`` waits, ``drop the next`` waits for the next request and ends the
+connection without reading it."""
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -152,6 +153,9 @@ def _send(sock: socket.socket, answer: Answer) -> bool:
     for piece in [answer] if isinstance(answer, bytes) else answer:
         if piece == "close":
             sock.shutdown(socket.SHUT_RDWR)
+            return False
+        if piece == "drop the next":
+            sock.recv(1, socket.MSG_PEEK)
             return False
         if piece == "hang":
             sock.recv(1)
