@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_dsr1.engines import openai_client
 from pytest_dsr1.engines.base import EngineResult, Job, Observer, Phase, RequestRecord
 from pytest_dsr1.engines.openai import OpenAiEngine
 from pytest_dsr1.engines.openai_connection import Connection
@@ -290,6 +293,51 @@ def test_no_server(tmp_path: Path) -> None:
     job = make_job(tmp_path / "more", served(port, served_model="named"))
     with pytest.raises(EngineError, match="the connection was refused: no server listens there"):
         OpenAiEngine().run(job, Watcher())
+
+
+LOCAL = [("::1", socket.AF_INET6), ("127.0.0.1", socket.AF_INET)]
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, found: list[tuple[str, socket.AddressFamily]]) -> list[str]:
+    """Hosts have these addresses; returns the hosts that are looked up."""
+    asked: list[str] = []
+
+    async def places(host: str, port: int) -> list[tuple[str, socket.AddressFamily]]:
+        asked.append(host)
+        return found
+
+    monkeypatch.setattr(openai_client, "places", places)
+    return asked
+
+
+def test_a_host_with_several_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`localhost` is mostly ::1 first, where a server that listens at 127.0.0.1 does not answer."""
+    asked, seen = resolving(monkeypatch, LOCAL), Seen()
+    with serving(lambda _: GOOD, seen=seen) as port:
+        of = served(port, url=f"http://localhost:{port}", served_model="x")
+        result = OpenAiEngine().run(make_job(tmp_path, of), Watcher())
+    assert [r.error for r in result.records] == [None] * 4
+    assert asked == ["localhost"], "all connections after the first go where that went"
+    assert seen.connections == 3, "one for metrics, two are kept"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_no_server_at_any_address_of_the_host(
+    order: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one address cannot be reached from here at all says less than that one refuses."""
+    with serving(lambda _: GOOD) as port:
+        pass
+    resolving(monkeypatch, [("255.255.255.255", socket.AF_INET), ("127.0.0.1", socket.AF_INET)][::order])
+    job = make_job(tmp_path, served(port, served_model="named"))
+    with pytest.raises(EngineError, match="the connection was refused: no server listens there"):
+        OpenAiEngine().run(job, Watcher())
+
+
+def test_addresses_of_this_machine() -> None:
+    assert ("127.0.0.1", socket.AF_INET) in asyncio.run(openai_client.places("localhost", 80))
+    with pytest.raises(socket.gaierror):
+        asyncio.run(openai_client.places("no-such-host.invalid", 80))
 
 
 def test_answer_before_the_request(tmp_path: Path) -> None:
