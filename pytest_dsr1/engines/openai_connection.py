@@ -17,7 +17,6 @@ import httptools
 from pytest_dsr1.engines.openai_exchange import (
     LARGEST_BODY,
     LARGEST_ERROR,
-    SPEAKS,
     Exchange,
     error_message,
 )
@@ -186,14 +185,17 @@ class Connection(asyncio.Protocol):
         if exchange is None:
             return
         if self._events:
-            if not exchange.body and piece[-2:] == b"\n\n" and piece.find(b"\n\n") == len(piece) - 2:
-                # The usual case, one whole event; the same as exchange.event, without the call.
-                if exchange.spoke_s and not exchange.offers_ids and SPEAKS(piece):
-                    exchange.spoke_s.append(self.heard_s)
-                    exchange.last = piece
-                else:
+            if not exchange.body:
+                # The usual case, one whole event that is like the one before.
+                if piece.startswith(exchange.head) and piece.endswith(exchange.tail):
+                    text = piece[exchange.begins : exchange.ends]
+                    if text and b'"' not in text:
+                        exchange.spoke_s.append(self.heard_s)
+                        exchange.last = piece
+                        return
+                if piece[-2:] == b"\n\n" and piece.find(b"\n\n") == len(piece) - 2:
                     exchange.event(piece, self.heard_s)
-                return
+                    return
             exchange.piece(piece, self.heard_s)
             if exchange.fault:
                 self._fail(exchange.fault)

@@ -161,6 +161,14 @@ GOOD_BUT_ODD: dict[str, Answer] = {
         event({"choices": [{"text": "", "token_ids": [8]}]}),
         FINISH,
     ),
+    "usage in every event": stream(
+        *(
+            event({"choices": [{"text": " a"}], "usage": {"prompt_tokens": 8, "completion_tokens": i}})
+            for i in (1, 2, 3)
+        ),
+        FINISH,
+        usage(4),
+    ),
     "CRLF between events": stream(*(e.replace(b"\n", b"\r\n") for e in (text(" a"), FINISH, usage(4), DONE))),
     "comments": stream(b": ping\n\n", text(" a"), b": ping\n\n", FINISH, usage(4), DONE),
     "named events": stream(b"event: message\n" + text(" a"), FINISH, usage(4), DONE),
@@ -248,6 +256,12 @@ BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
     "error in mid-stream": (
         stream(*FOUR[:2], event({"error": {"message": "CUDA out of memory"}}), DONE),
         "the server reports: CUDA out of memory",
+    ),
+    "error beside a text in mid-stream": (
+        stream(
+            text(" a"), event({"error": {"message": "boom"}, "choices": [{"text": " b"}]}), *FOUR, usage(4)
+        ),
+        "the server reports: boom",
     ),
     "stops in mid-stream": (
         [STREAM_HEAD + chunk(FOUR[0]), "close"],

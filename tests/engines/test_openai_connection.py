@@ -6,11 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_dsr1.engines import openai_connection
 from pytest_dsr1.engines.openai_connection import RACE_S, Connection
 from pytest_dsr1.engines.openai_exchange import Exchange
-from tests.standins.openai_server import GOOD
+from tests.standins.openai_server import FINISH, GOOD, STREAM_HEAD, chunk, event, usage
 
 
 class Transport(asyncio.Transport):
@@ -113,3 +115,65 @@ def test_a_server_that_said_anything_had_read_the_request(heard: bytes, bench: B
     bench.connection.connection_lost(ConnectionResetError("reset"))
     assert bench.owner.told[0].startswith("the connection broke (reset) ")
     assert bench.owner.told[1:] == ["lost"]
+
+
+def said(words: str, key: str, shape: int) -> bytes:
+    """An event of a stream, in one of several shapes."""
+    fields: dict[str, Any] = {"index": 0, key: words, "token_ids": None}
+    if shape == 1:
+        fields = {"finish_reason": None, **fields, "created": len(words)}
+    if shape == 2:
+        fields |= {"token_ids": [7] * len(words)}
+    return event({"error": None, "choices": [fields]} if shape == 3 else {"choices": [fields]})
+
+
+EVENTS = st.one_of(
+    st.builds(said, st.text(max_size=3), st.sampled_from(["text", "content"]), st.integers(0, 3)),
+    st.builds(said, st.text('a"\\\n\u20ac', max_size=4), st.just("text"), st.just(0)),
+    st.sampled_from(
+        [
+            FINISH,
+            usage(4),
+            b": ping\n\n",
+            event({"error": "no", "choices": [{"text": " a"}]}),
+            event({"choices": [{"index": 0, "text": " a", "token_ids": None, "error": "x"}]}),
+        ]
+    ),
+)
+
+
+@given(st.lists(EVENTS, max_size=12))
+def test_to_see_that_events_are_alike_changes_nothing(events: list[bytes]) -> None:
+    """What the connection takes for one more of the same is what reading each by itself gives."""
+    slow = Exchange(id=0, payload=b"", wanted=4, exact=True, streaming=True, input_tokens=8)
+    for one in events:
+        slow.event(one, 1.0)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        bench = Bench(monkeypatch)
+        fast = bench.send()
+        bench.connection.data_received(STREAM_HEAD)
+        for one in events:
+            bench.connection.data_received(chunk(one))
+    assert len(fast.spoke_s) == len(slow.spoke_s)
+    assert (fast.last, fast.ids) == (slow.last, slow.ids)
+    assert set(fast.quiet) == set(slow.quiet), "an error that comes twice is kept once"
+    assert fast.outcome() == slow.outcome()
+
+
+def test_like_events_are_taken_without_a_search(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As vLLM writes them, null fields and all; a text with a quote is searched."""
+    searched: list[bytes] = []
+    method = Exchange.event
+
+    def counting(self: Exchange, piece: bytes, now_s: float) -> None:
+        searched.append(piece)
+        method(self, piece, now_s)
+
+    monkeypatch.setattr(Exchange, "event", counting)
+    exchange = bench.send()
+    bench.connection.data_received(STREAM_HEAD)
+    words = [" a", " b", '"', "\n", " c", ""]
+    for word in words:
+        bench.connection.data_received(chunk(said(word, "text", 0)))
+    assert searched == [said(word, "text", 0) for word in (" a", '"', "")]
+    assert len(exchange.spoke_s) == 5
