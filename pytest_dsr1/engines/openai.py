@@ -241,12 +241,12 @@ class _Pass:
                 "client": {**client_load.facts(records), **facts, **_resent(records), **_lateness(records)},
                 **server.facts,
             },
-            warnings=(*self._warnings(tally), *server.warnings),
+            warnings=(*self._warnings(tally, client_load), *server.warnings),
             series=tally.series.series(to_s),
             stopped=tally.stopped,
         )
 
-    def _warnings(self, tally: Tally) -> Iterator[str]:
+    def _warnings(self, tally: Tally, client_load: ClientLoad) -> Iterator[str]:
         if tally.failed:
             first = next(r.error for r in tally.records if r.error)
             yield f"{tally.failed} of {len(tally.records)} requests failed, the first: {first}"
@@ -266,6 +266,8 @@ class _Pass:
                 f"{resent} requests were sent again, since the server closed the kept connection just as "
                 "they were sent; their time counts from the first sending (`resent` in requests.jsonl)"
             )
+        if unjudged := client_load.unjudged():
+            yield unjudged
         if importlib.util.find_spec("uvloop") is None:
             yield "uvloop is not installed: the client is slower than it need be (pip install uvloop)"
 

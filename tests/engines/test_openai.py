@@ -7,13 +7,13 @@ import json
 import re
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_dsr1.engines import openai_client
+from pytest_dsr1.engines import openai_client, openai_watch
 from pytest_dsr1.engines.base import EngineResult, Job, Observer, Phase, RequestRecord
 from pytest_dsr1.engines.openai import OpenAiEngine
 from pytest_dsr1.engines.openai_connection import Connection
@@ -95,6 +95,11 @@ def measure(folder: Path, answer: Callable[[dict[str, Any]], Answer], **options:
     return result
 
 
+def remarks(warnings: Iterable[str]) -> tuple[str, ...]:
+    """All warnings but the one of every short run: that nobody knows whether the client was saturated."""
+    return tuple(w for w in warnings if "cannot be told whether the client was saturated" not in w)
+
+
 def test_whole_measurement(tmp_path: Path) -> None:
     seen = Seen()
     result = measure(tmp_path, lambda _: GOOD, seen=seen, load={"warmup_requests": 2})
@@ -118,6 +123,16 @@ def test_whole_measurement(tmp_path: Path) -> None:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+
+
+def test_a_run_too_short_to_judge_the_client_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_watch, "SHORTEST_S", 60.0)
+    (warning,) = measure(tmp_path, lambda _: GOOD).warnings
+    assert re.fullmatch(
+        r"all was over in \d+\.\d\d s: in less than 60 s it cannot be told whether the client was saturated, "
+        "so nobody knows whether these figures are the server's; raise load.num_requests",
+        warning,
+    )
 
 
 def test_answer_that_is_not_streamed(tmp_path: Path) -> None:

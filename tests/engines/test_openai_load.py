@@ -20,7 +20,7 @@ from pytest_dsr1.engines.openai_requests import Requests
 from pytest_dsr1.measurement.metrics import from_records
 from pytest_dsr1.workload.arrivals import schedule
 from pytest_dsr1.workload.values import Workload
-from tests.engines.test_openai import Watcher, make_job, served
+from tests.engines.test_openai import Watcher, make_job, remarks, served
 from tests.standins.openai_server import DONE, FINISH, GOOD, Answer, Seen, serving, stream, text, usage
 
 TIMER_S = 0.002
@@ -131,7 +131,7 @@ def test_what_waits_when_the_duration_is_over_is_never_sent(tmp_path: Path) -> N
     result, _ = measured(tmp_path, server, load)
     assert list(server.came_s) == [0]
     assert [r.id for r in result.records] == [0]
-    assert result.warnings[1:] == (
+    assert remarks(result.warnings)[1:] == (
         "3 of them still waited after load.duration_s and were never sent: they are in no figure of this "
         "measurement",
     )
@@ -190,7 +190,7 @@ def test_open_loop_keeps_its_schedule_whatever_the_server_does(tmp_path: Path) -
     """Nothing is answered before all have come: a closed loop of two would wait for ever."""
     load = {"concurrency": 4, "num_requests": 4, "arrival": {"type": "constant", "rate_req_s": 100.0}}
     result, _ = measured(tmp_path, Server(held=4), load)
-    assert result.warnings == ()
+    assert remarks(result.warnings) == ()
 
 
 def test_what_waits_under_the_cap_of_an_open_loop_is_counted(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_what_waits_under_the_cap_of_an_open_loop_is_counted(tmp_path: Path) -> 
     load = {"concurrency": 1, "num_requests": 4, "arrival": {"type": "constant", "rate_req_s": 1000.0}}
     result, _ = measured(tmp_path, server, load)
     assert server.most == 1
-    assert result.warnings == (
+    assert remarks(result.warnings) == (
         "3 requests were due when 1 were in flight already, and waited; their waiting is in their latency: "
         "raise load.concurrency, or accept that the server does not keep up with this rate",
     )
@@ -284,7 +284,7 @@ def test_a_request_on_a_connection_that_the_server_closes_is_sent_again_once(
     client: Any = result.facts["client"]
     assert client["resent"] == 1
     assert client["connections_opened"] == times
-    assert result.warnings[-1] == (
+    assert remarks(result.warnings)[-1] == (
         "1 requests were sent again, since the server closed the kept connection just as they were sent; "
         "their time counts from the first sending (`resent` in requests.jsonl)"
     )
@@ -328,7 +328,7 @@ def test_a_resent_warm_up_request_is_none_of_the_measured(
     assert seen.connections == 4, "asked for the model, for metrics, and one was opened anew"
     assert not any(r.resent for r in result.records)
     assert "resent" not in result.facts["client"]  # type: ignore[operator]
-    assert not any("sent again" in warning for warning in result.warnings)
+    assert not any("sent again" in warning for warning in remarks(result.warnings))
 
 
 def test_what_falls_due_while_requests_are_made_is_sent_first(
