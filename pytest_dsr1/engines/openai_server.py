@@ -219,7 +219,7 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
 
 
 def await_ready(server: Server, where: Site, limit_s: float, observer: Observer) -> None:
-    """Wait until it says that it is healthy, or, without such a page, lists its models; show its log meanwhile.
+    """Wait until it says that it is healthy, or, without that page, lists its models; show its log meanwhile.
 
     Raises:
         EngineError: it died, or was not ready in time.

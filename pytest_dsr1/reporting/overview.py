@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from pytest_dsr1.measurement.steady import FULL, why_none
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
@@ -67,6 +68,7 @@ def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
         and (name, measurement.metrics[name].value) != ("acceptance_length", 1.0)  # no speculation
     ]
     yield from _wrapped("also", "; ".join(rest), width)
+    yield from _wrapped("steady", _steady(measurement), width)
     for label, text in _health(measurement):
         yield from _wrapped(label, text, width)
     for warning in (*outcome.loaded.warnings, *measurement.warnings):
@@ -136,6 +138,19 @@ def _bound(verdict: Verdict) -> str:
     metric = METRICS[verdict.metric]
     sign = ">=" if metric.better == "higher" else "<="
     return f"bound {sign} {number(verdict.bound)}, target {number(verdict.target)} {metric.unit}"
+
+
+def _steady(measurement: Measurement) -> str:
+    """The output throughput without ramp-up and drain, or why there is none."""
+    found = measurement.metrics.get("steady_output_throughput")
+    window = measurement.metrics.get("steady_window")
+    load = measurement.scenario.load
+    if found is None or window is None:
+        return f"no steady window: {why_none(measurement.result.records, load)}"
+    return (
+        f"{number(found.value)} tok/s over the {window.value / 1e3:.1f} s in which at least {FULL:.0%} of "
+        f"load.concurrency ({load.concurrency}) requests were in flight"
+    )
 
 
 def _health(measurement: Measurement) -> Iterable[tuple[str, str]]:
