@@ -7,7 +7,10 @@ import json
 import re
 import signal
 import socket
-from collections.abc import Callable, Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -310,6 +313,69 @@ def test_bad_answer_is_one_record(answer: Answer, message: str, tmp_path: Path) 
     assert any("1 of 4 requests failed" in warning for warning in result.warnings)
 
 
+@pytest.mark.parametrize(
+    "kind", ["stops in mid-stream", "no HTTP", "10 MB event", "closes within its head", "hangs in mid-stream"]
+)
+def test_one_bad_connection_of_four(kind: str, tmp_path: Path) -> None:
+    """The first four requests are in flight together when one connection goes wrong."""
+    answer, message = BAD_ANSWERS[kind]
+    together = threading.Barrier(4)
+
+    def answered(body: dict[str, Any]) -> Answer:
+        number = body["prompt"][0]
+        if number < 4:
+            together.wait(30)
+        return answer if number == BAD else GOOD
+
+    load = {"concurrency": 4, "num_requests": 16, "tolerated_failures": 1}
+    watcher, seen = Watcher(), Seen()
+    with serving(answered, seen=seen) as port:
+        of = served(port, load, silence_timeout_s=1.0)
+        result = OpenAiEngine().run(make_job(tmp_path, of), watcher)
+    errors = {r.id: r.error for r in result.records}
+    assert re.search(message, errors.pop(BAD) or "")
+    assert errors == {i: None for i in range(16) if i != BAD}, "nothing of the others is lost"
+    assert len(watcher.records) == len(seen.bodies) == 16, "and nothing was sent twice"
+    client: Any = result.facts["client"]
+    assert client["connections_opened"] <= 1, "the other three were kept"
+
+
+DRIPS: dict[str, tuple[bytes, bytes]] = {
+    "comments": (STREAM_HEAD, chunk(b": ping\n\n")),
+    "an event without an end": (STREAM_HEAD + chunk(b"data: "), chunk(b"x")),
+    "a head without an end": (b"HTTP/1.1 200 OK\r\n", b"X-More: of it\r\n"),
+    "a body without an end": (b"HTTP/1.1 500 Oops\r\nContent-Length: 1000000\r\n\r\n", b"x"),
+}
+
+
+@pytest.mark.parametrize(("first", "drop"), DRIPS.values(), ids=list(DRIPS))
+def test_server_that_drips_for_ever(first: bytes, drop: bytes, tmp_path: Path) -> None:
+    """It is never silent; the limit of the whole run ends it."""
+    left = threading.Event()
+
+    def answer(body: dict[str, Any]) -> Iterator[bytes]:
+        if body["prompt"][0] != BAD:
+            yield GOOD
+            return
+        yield first
+        try:
+            while True:
+                yield drop
+                time.sleep(0.02)
+        finally:
+            left.set()
+
+    watcher = Watcher()
+    with serving(answer) as port:
+        job = replace(make_job(tmp_path, served(port, silence_timeout_s=0.5)), run_timeout_s=1.5)
+        with pytest.raises(
+            EngineError, match=r"the requests were not all answered within 1.5 s; .*run_timeout_s"
+        ):
+            OpenAiEngine().run(job, watcher)
+        assert left.wait(30), "the connection was left open"
+    assert sorted(r.id for r in watcher.records) == [0, 1, 3], "the others were written down"
+
+
 def test_no_server(tmp_path: Path) -> None:
     with serving(lambda _: GOOD) as port:
         pass
@@ -369,8 +435,13 @@ def test_addresses_of_this_machine() -> None:
         asyncio.run(openai_client.places("no-such-host.invalid", 80))
 
 
-def test_answer_before_the_request(tmp_path: Path) -> None:
-    with serving(lambda _: GOOD, greeting=GOOD) as port, pytest.raises(EngineError) as caught:
+@pytest.mark.parametrize("greeted", [None, 2], ids=["on all connections", "on one of two"])
+def test_answer_before_the_request(greeted: int | None, tmp_path: Path) -> None:
+    """One such answer puts all in doubt: answers have no name, and belong to requests by their order."""
+    with (
+        serving(lambda _: GOOD, greeting=GOOD, greeted=greeted) as port,
+        pytest.raises(EngineError) as caught,
+    ):
         OpenAiEngine().run(make_job(tmp_path, served(port, served_model="x")), Watcher())
     assert re.search(r"the server sent (an answer|\d answers) before it was asked", str(caught.value))
 
