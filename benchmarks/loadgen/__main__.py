@@ -54,7 +54,7 @@ def once(load: Load, client: Client, program: Path, folder: Path) -> Run:
     folder.mkdir(parents=True)
     with TruthServer(program, load.ttft_us, load.gap_us) as server:
         argv = client.command(load, server.url, folder)
-        server.forget()
+        server.forget(client.warmup)
         cost = run(argv, folder, {"PYTHONDONTWRITEBYTECODE": ""})
         truth = server.truth()
         try:
@@ -109,6 +109,10 @@ def _notes(runs: list[Run], told: list[Run]) -> str:
         values = [v for each in told if (v := getattr(each.reported, key)) is not None]
         if values:
             notes.append(f"{text} {median(values):.2f} ms")
+    for key, text in (("readings", "{:.0f} readings of /metrics"), ("slo_percent", "SLO kept by {:.1f}%")):
+        values = [v for each in told if (v := getattr(each.reported, key)) is not None]
+        if values:
+            notes.append(text.format(median(values)))
     apart = [each.apart_p99_ms for each in runs if each.apart_p99_ms is not None]
     if apart:
         notes.append(f"read {median(apart):.2f} ms after that, P99")

@@ -55,6 +55,8 @@ class Reported:
         lag_p99_ms: how late its event loop was.
         sent_s: when each request was sent, on the monotonic clock.
         late_p99_ms: how much later than scheduled requests were sent.
+        readings: of the server's metrics, beside the load.
+        slo_percent: requests within the service level.
     """
 
     tok_s: float
@@ -64,6 +66,8 @@ class Reported:
     lag_p99_ms: float | None = None
     sent_s: tuple[float, ...] = ()
     late_p99_ms: float | None = None
+    readings: int | None = None
+    slo_percent: float | None = None
 
 
 class Client(Protocol):
@@ -72,6 +76,11 @@ class Client(Protocol):
     @property
     def name(self) -> str:
         """As the table shows it."""
+        ...
+
+    @property
+    def warmup(self) -> int:
+        """Requests that it sends before it measures."""
         ...
 
     def command(self, load: Load, url: str, folder: Path) -> list[str]:
@@ -84,9 +93,13 @@ class Client(Protocol):
 
 
 class Ours:
-    """The engine `openai`, complete: through pytest, with its dataset, its saved result and its verdict."""
+    """The engine `openai`, complete: through pytest, with all that a scenario can ask for.
+
+    That is its dataset, a warm-up, the server's metrics, a service level, its saved result and its verdict.
+    """
 
     name = "pytest-dsr1"
+    warmup = 16
 
     def command(self, load: Load, url: str, folder: Path) -> list[str]:
         """Pytest on a scenario."""
@@ -101,11 +114,15 @@ class Ours:
             "load": {
                 "concurrency": load.streams,
                 "num_requests": load.requests,
-                "warmup_requests": 0,
+                "warmup_requests": self.warmup,
                 **({"arrival": arrival} if load.rate_req_s else {}),
             },
             "engine": {"type": "openai", "server": "vllm", "url": url},
-            "targets": [{"metric": "total_output_throughput", "value": 1.0}],
+            "slo": {"preset": "mlperf-server"},
+            "targets": [
+                {"metric": "total_output_throughput", "value": 1.0},
+                {"metric": "goodput", "value": 0.001},
+            ],
         }
         path = folder / "loadgen.yaml"
         path.write_text(yaml.safe_dump(scenario))
@@ -119,7 +136,8 @@ class Ours:
             return None
         measurement = written["measurement"]
         metrics = {name: metric["value"] for name, metric in measurement["metrics"].items()}
-        client = measurement["result"]["facts"]["client"]
+        facts = measurement["result"]["facts"]
+        client = facts["client"]
         with (saved / "requests.jsonl").open() as lines:
             sent_s = tuple(sorted(json.loads(line)["submitted_s"] for line in lines))
         return Reported(
@@ -130,6 +148,8 @@ class Ours:
             lag_p99_ms=client["loop_lag_p99_ms"],
             sent_s=sent_s,
             late_p99_ms=client.get("late_p99_ms"),
+            readings=facts["server_metrics"]["readings"],
+            slo_percent=metrics["slo_attainment"],
         )
 
 
@@ -139,6 +159,7 @@ class VllmRust:
 
     program: str
     name: str = "vLLM (Rust)"
+    warmup: int = 0
 
     def command(self, load: Load, url: str, folder: Path) -> list[str]:
         """Random token ids of exact length, as ours."""
@@ -173,6 +194,7 @@ class Aiperf:
 
     program: str
     name: str = "AIPerf"
+    warmup: int = 0
 
     def command(self, load: Load, url: str, folder: Path) -> list[str]:
         """Synthetic prompts; without its screen."""
@@ -204,6 +226,7 @@ class Guidellm:
 
     program: str
     name: str = "guidellm"
+    warmup: int = 0
 
     def command(self, load: Load, url: str, folder: Path) -> list[str]:
         """Prompts from a file, as its synthetic ones need a tokenizer of English."""

@@ -101,9 +101,9 @@ class TruthServer:
         self._process.terminate()
         self._process.wait()
 
-    def forget(self) -> None:
-        """Begin anew."""
-        self._get("/truth/reset")
+    def forget(self, skip: int = 0) -> None:
+        """Begin anew, after so many requests of a warm-up."""
+        self._get(f"/truth/reset?skip={skip}")
 
     def truth(self) -> Truth:
         """What it did."""

@@ -5,9 +5,10 @@
  *
  * POST /v1/completions, /v1/chat/completions   `max_tokens` tokens, one event each, then usage and [DONE]
  * GET  /v1/models, /health                     as OpenAI-compatible servers answer
+ * GET  /metrics                                as vLLM tells them, with as many histograms
  * GET  /truth                                  since the last reset, as JSON
  * GET  /truth/arrivals                         when each request was read, in CLOCK_MONOTONIC ns, one a line
- * GET  /truth/reset                            forget
+ * GET  /truth/reset?skip=N                     forget, and of the next N requests remember nothing: a warm-up
  *
  * The first token of a request is due TTFT_US after the request was read, the others GAP_US after each
  * other, on an absolute schedule: to be late once does not delay the rest. GAP_US 0: as fast as the client
@@ -60,7 +61,8 @@ typedef struct {
 } Times;
 
 static Times first, mean_gap, single_gap, lateness;
-static int64_t requests, completed, aborted, tokens, connections, in_flight, most_in_flight;
+static int64_t requests, completed, aborted, tokens, connections, in_flight, most_in_flight, prompts;
+static int64_t skipped;
 static int64_t from_ns, to_ns, *arrivals;
 static size_t arrivals_room;
 static double cpu_before_s;
@@ -89,12 +91,13 @@ static double cpu_s(void) {
     return use.ru_utime.tv_sec + use.ru_stime.tv_sec + (use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
 }
 
-static void forget(void) {
+static void forget(int64_t skip) {
+    skipped = skip;
     memset(&first, 0, sizeof first);
     memset(&mean_gap, 0, sizeof mean_gap);
     memset(&single_gap, 0, sizeof single_gap);
     memset(&lateness, 0, sizeof lateness);
-    requests = completed = aborted = tokens = connections = from_ns = to_ns = 0;
+    requests = completed = aborted = tokens = connections = prompts = from_ns = to_ns = 0;
     most_in_flight = in_flight;
     cpu_before_s = cpu_s();
 }
@@ -102,7 +105,7 @@ static void forget(void) {
 /* ---- connections ----------------------------------------------------------------------------------- */
 
 typedef struct Stream {
-    int socket, blocked, chat, queued;
+    int socket, blocked, chat, queued, counted;
     unsigned generation;
     char *in, *out;
     size_t in_length, in_room, out_length, out_done, out_room;
@@ -152,7 +155,7 @@ static void listen_for(Stream *stream, uint32_t events) {
 
 static void end(Stream *stream) {
     if (stream->socket < 0) return;
-    if (stream->wanted) {
+    if (stream->wanted && stream->counted) {
         aborted++;
         in_flight--;
     }
@@ -188,12 +191,7 @@ static void flush_out(Stream *stream) {
     stream->blocked = 0;
 }
 
-__attribute__((format(printf, 2, 3))) static void say(Stream *stream, const char *format, ...) {
-    char text[1024];
-    va_list values;
-    va_start(values, format);
-    size_t length = (size_t)vsnprintf(text, sizeof text, format, values);
-    va_end(values);
+static void add(Stream *stream, const char *text, size_t length) {
     if (stream->out_length + length > stream->out_room) {
         stream->out_room = 2 * (stream->out_length + length);
         stream->out = or_die(realloc(stream->out, stream->out_room));
@@ -202,48 +200,66 @@ __attribute__((format(printf, 2, 3))) static void say(Stream *stream, const char
     stream->out_length += length;
 }
 
-/* One event of a stream, as a chunk of the answer's body; fields as vLLM sends them. */
-static void say_event(Stream *stream, const char *choices, const char *usage) {
+__attribute__((format(printf, 2, 3))) static void say(Stream *stream, const char *format, ...) {
+    char text[1024];
+    va_list values;
+    va_start(values, format);
+    size_t length = (size_t)vsnprintf(text, sizeof text, format, values);
+    va_end(values);
+    add(stream, text, length);
+}
+
+/* One event of a stream, as a chunk of the answer's body. Fields, their order and their nulls are those of
+ * vLLM's completion/serving.py and chat_completion/serving.py, autumn 2026, where no token ids are asked for. */
+static void say_event(Stream *stream, const char *choices, const char *more) {
     char event[768];
     int length = snprintf(event, sizeof event,
-                          "data: {\"id\":\"cmpl-%08x\",\"object\":\"%s\",\"created\":1760000000,"
-                          "\"model\":\"truth\",\"choices\":[%s],\"usage\":%s}\n\n",
+                          "data: {\"id\":\"cmpl-%032x\",\"object\":\"%s\",\"created\":1760000000,"
+                          "\"model\":\"truth\",\"choices\":[%s]%s}\n\n",
                           stream->generation, stream->chat ? "chat.completion.chunk" : "text_completion",
-                          choices, usage);
+                          choices, more);
     say(stream, "%x\r\n%s\r\n", length, event);
 }
 
 /* ---- tokens ---------------------------------------------------------------------------------------- */
 
 static void send_token(Stream *stream) {
-    static const char *text[] = {
-        "{\"index\":0,\"text\":\" tok\",\"logprobs\":null,\"finish_reason\":null,\"stop_reason\":null}",
-        "{\"index\":0,\"delta\":{\"content\":\" tok\"},\"logprobs\":null,\"finish_reason\":null}"};
-    static const char *finish[] = {
-        "{\"index\":0,\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"length\",\"stop_reason\":null}",
-        "{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"length\"}"};
+#define COMPLETION(reason)                                                                               \
+    "{\"index\":0,\"text\":\" tok\",\"logprobs\":null,\"finish_reason\":" reason ",\"stop_reason\":null,"    \
+    "\"prompt_token_ids\":null,\"token_ids\":null}"
+#define CHAT(reason)                                                                                     \
+    "{\"index\":0,\"delta\":{\"content\":\" tok\"},\"logprobs\":null,\"finish_reason\":" reason ","              \
+    "\"token_ids\":null}"
+    static const char *text[] = {COMPLETION("null"), CHAT("null")};
+    static const char *finish[] = {COMPLETION("\"length\""), CHAT("\"length\"")};
     int64_t now = now_ns();
-    if (gap_ns) note(&lateness, now - stream->due_ns);
-    if (!stream->sent)
-        note(&first, (stream->first_ns = now) - stream->read_ns);
-    else
-        note(&single_gap, now - stream->last_ns);
-    stream->last_ns = to_ns = now;
-    say_event(stream, text[stream->chat], "null");
-    tokens++;
-    if (++stream->sent == stream->wanted) {
+    int last = ++stream->sent == stream->wanted;
+    if (stream->sent == 1) stream->first_ns = now;
+    if (stream->counted) {
+        if (gap_ns) note(&lateness, now - stream->due_ns);
+        if (stream->sent == 1)
+            note(&first, now - stream->read_ns);
+        else
+            note(&single_gap, now - stream->last_ns);
+        to_ns = now;
+        tokens++;
+    }
+    stream->last_ns = now;
+    say_event(stream, (last ? finish : text)[stream->chat], "");
+    if (last) {
         char usage[160];
         snprintf(usage, sizeof usage,
-                 "{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld}",
+                 ",\"usage\":{\"prompt_tokens\":%lld,\"completion_tokens\":%lld,\"total_tokens\":%lld}",
                  (long long)stream->prompt_tokens, (long long)stream->sent,
                  (long long)(stream->prompt_tokens + stream->sent));
-        say_event(stream, finish[stream->chat], "null");
         say_event(stream, "", usage);
         say(stream, "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
-        if (stream->sent > 1) note(&mean_gap, (now - stream->first_ns) / (stream->sent - 1));
         stream->wanted = 0;
-        completed++;
-        in_flight--;
+        if (stream->counted) {
+            if (stream->sent > 1) note(&mean_gap, (now - stream->first_ns) / (stream->sent - 1));
+            completed++;
+            in_flight--;
+        }
     }
     if (!stream->blocked) flush_out(stream);
 }
@@ -305,8 +321,61 @@ static int64_t number_of(const char *text, const char *key, int64_t otherwise) {
 }
 
 static void answer(Stream *stream, const char *body) {
-    say(stream, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-        strlen(body), body);
+    say(stream, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
+        strlen(body));
+    add(stream, body, strlen(body));
+    flush_out(stream);
+}
+
+static char page[1 << 17];
+static size_t page_length;
+
+__attribute__((format(printf, 1, 2))) static void tell(const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    page_length += (size_t)vsnprintf(page + page_length, sizeof page - page_length, format, values);
+    va_end(values);
+}
+
+#define LABELS "engine=\"0\",model_name=\"truth\""
+
+static void tell_one(const char *name, const char *kind, double value) {
+    tell("# HELP vllm:%s Something that vLLM tells.\n# TYPE vllm:%s %s\n", name, name, kind);
+    int counter = kind[0] == 'c';
+    tell("vllm:%s%s{" LABELS "} %.1f\n", name, counter ? "_total" : "", value);
+    if (counter) tell("vllm:%s_created{" LABELS "} 1.76e+09\n", name);
+}
+
+/* What vLLM 0.33.0 tells of one engine: its gauges and counters, and histograms, of which all say one thing. */
+static void tell_metrics(Stream *stream) {
+    static const char *histograms[] = {
+        "iteration_tokens_total", "time_to_first_token_seconds", "inter_token_latency_seconds",
+        "request_time_per_output_token_seconds", "e2e_request_latency_seconds", "request_queue_time_seconds",
+        "request_inference_time_seconds", "request_prefill_time_seconds", "request_decode_time_seconds",
+        "request_prompt_tokens", "request_generation_tokens", "request_max_num_generation_tokens",
+        "request_params_n", "request_params_max_tokens", "request_prefill_kv_computed_tokens"};
+    page_length = 0;
+    tell_one("num_requests_running", "gauge", (double)in_flight);
+    tell_one("num_requests_waiting", "gauge", 0);
+    tell_one("kv_cache_usage_perc", "gauge", 0.1);
+    tell_one("prefix_cache_queries", "counter", (double)prompts);
+    tell_one("prefix_cache_hits", "counter", 0);
+    tell_one("num_preemptions", "counter", 0);
+    tell_one("prompt_tokens", "counter", (double)prompts);
+    tell_one("generation_tokens", "counter", (double)tokens);
+    for (size_t i = 0; i < sizeof histograms / sizeof *histograms; i++) {
+        tell("# HELP vllm:%s Something that vLLM tells.\n# TYPE vllm:%s histogram\n", histograms[i], histograms[i]);
+        for (int bucket = 0; bucket < 20; bucket++)
+            tell("vllm:%s_bucket{" LABELS ",le=\"%.1f\"} %.1f\n", histograms[i], 1.5 * bucket, (double)completed);
+        tell("vllm:%s_bucket{" LABELS ",le=\"+Inf\"} %.1f\n", histograms[i], (double)completed);
+        tell("vllm:%s_count{" LABELS "} %.1f\n", histograms[i], (double)completed);
+        tell("vllm:%s_sum{" LABELS "} %.1f\n", histograms[i], (double)completed);
+    }
+    say(stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
+        "Content-Length: %zu\r\n\r\n",
+        page_length);
+    add(stream, page, page_length);
     flush_out(stream);
 }
 
@@ -342,15 +411,20 @@ static void begin(Stream *stream, const char *body, int chat) {
         arrivals = or_die(realloc(arrivals, arrivals_room * sizeof *arrivals));
     }
     stream->read_ns = now_ns();
-    if (!requests) from_ns = stream->read_ns;
-    arrivals[requests++] = stream->read_ns;
+    stream->counted = !skipped;
+    if (skipped) skipped--;
     stream->chat = chat;
     stream->wanted = number_of(body, "\"max_tokens\"", number_of(body, "\"max_completion_tokens\"", 16));
     stream->sent = 0;
     stream->prompt_tokens = 1;
     const char *ids = strstr(body, "\"prompt\":[");
     for (ids = ids ? ids : ""; *ids && *ids != ']'; ids++) stream->prompt_tokens += *ids == ',';
-    if (++in_flight > most_in_flight) most_in_flight = in_flight;
+    if (stream->counted) {
+        if (!requests) from_ns = stream->read_ns;
+        arrivals[requests++] = stream->read_ns;
+        prompts += stream->prompt_tokens;
+        if (++in_flight > most_in_flight) most_in_flight = in_flight;
+    }
     say(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
                 "Transfer-Encoding: chunked\r\n\r\n");
     push(stream, stream->read_ns + ttft_ns);
@@ -361,12 +435,14 @@ static void take_request(Stream *stream, const char *head, const char *body) {
     if (!strncmp(head, "POST ", 5))
         begin(stream, body, strncmp(head + 5, "/v1/chat", 8) == 0);
     else if (!strncmp(head, "GET /truth/reset", 16)) {
-        forget();
+        forget(number_of(head, "skip=", 0));
         answer(stream, "{}");
     } else if (!strncmp(head, "GET /truth/arrivals", 19))
         tell_arrivals(stream);
     else if (!strncmp(head, "GET /truth", 10))
         tell_truth(stream);
+    else if (!strncmp(head, "GET /metrics", 12))
+        tell_metrics(stream);
     else if (!strncmp(head, "GET /v1/models", 14))
         answer(stream, "{\"object\":\"list\",\"data\":[{\"id\":\"truth\",\"object\":\"model\",\"created\":1,"
                        "\"owned_by\":\"truth\",\"max_model_len\":131072}]}");
@@ -445,7 +521,7 @@ int main(int count, char **arguments) {
     poller = epoll_create1(0);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(poller, EPOLL_CTL_ADD, listener, &event);
-    forget();
+    forget(0);
     for (;;) {
         struct epoll_event events[256];
         int64_t wait_ns = send_due();

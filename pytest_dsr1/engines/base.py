@@ -44,6 +44,7 @@ class RequestRecord:
         scheduled_s: when it was due in an open loop; its latency counts from here. None in a closed loop.
         events: events of the stream that carried tokens; None where the engine has no such thing.
         engine: its times inside the engine, where it tells them.
+        resent: whether it was sent a second time: the server closed the kept connection just as it was sent.
     """
 
     id: int
@@ -57,6 +58,7 @@ class RequestRecord:
     scheduled_s: float | None = None
     events: int | None = None
     engine: EngineTimes | None = None
+    resent: bool = False
 
     @property
     def start_s(self) -> float:

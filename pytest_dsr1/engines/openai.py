@@ -183,8 +183,6 @@ class _Pass:
                     "say which answer belongs to which request"
                 )
             facts: dict[str, object] = {"connections": opened, "connections_opened": client.opened - opened}
-            if client.resent:
-                facts["resent"] = client.resent
             return tally, client_load, facts
         finally:
             await client.close()
@@ -240,15 +238,15 @@ class _Pass:
             facts={
                 "url": self.where.url,
                 "model": self.requests.model,
-                "client": {**client_load.facts(records), **facts, **_lateness(records)},
+                "client": {**client_load.facts(records), **facts, **_resent(records), **_lateness(records)},
                 **server.facts,
             },
-            warnings=(*self._warnings(tally, facts), *server.warnings),
+            warnings=(*self._warnings(tally, client_load), *server.warnings),
             series=tally.series.series(to_s),
             stopped=tally.stopped,
         )
 
-    def _warnings(self, tally: Tally, facts: dict[str, object]) -> Iterator[str]:
+    def _warnings(self, tally: Tally, client_load: ClientLoad) -> Iterator[str]:
         if tally.failed:
             first = next(r.error for r in tally.records if r.error)
             yield f"{tally.failed} of {len(tally.records)} requests failed, the first: {first}"
@@ -263,13 +261,21 @@ class _Pass:
                 f"{tally.unsent} of them still waited after load.duration_s and were never sent: they are in "
                 "no figure of this measurement"
             )
-        if "resent" in facts:
+        for resent in _resent(tally.records).values():
             yield (
-                f"{facts['resent']} requests were sent again, since the server had closed the kept "
-                "connection before it saw them; their time counts from the first sending"
+                f"{resent} requests were sent again, since the server closed the kept connection just as "
+                "they were sent; their time counts from the first sending (`resent` in requests.jsonl)"
             )
+        if unjudged := client_load.unjudged():
+            yield unjudged
         if importlib.util.find_spec("uvloop") is None:
             yield "uvloop is not installed: the client is slower than it need be (pip install uvloop)"
+
+
+def _resent(records: list[RequestRecord]) -> dict[str, object]:
+    """How many were sent a second time, where any was."""
+    resent = sum(record.resent for record in records)
+    return {"resent": resent} if resent else {}
 
 
 def _lateness(records: list[RequestRecord]) -> dict[str, object]:

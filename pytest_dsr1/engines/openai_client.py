@@ -17,6 +17,10 @@ from pytest_dsr1.errors import EngineError
 _OPENED_AT_ONCE = 256
 _CONNECT_S = 30.0
 _LOOK_S = 0.5
+_TELLING = (ConnectionRefusedError, TimeoutError, ssl.SSLError)
+"""What goes wrong where a server should be; another error mostly means that there is no way to an address."""
+
+Place = tuple[str, socket.AddressFamily]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,11 @@ class Client:
 
     Attributes:
         opened: connections opened so far.
-        resent: requests sent again, as the server had closed the kept connection before it saw them.
         out_of_step: answers that nobody asked for.
     """
 
     def __init__(self, address: Address, *, silence_s: float, ended: Callable[[Exchange], None]) -> None:
         self.opened = 0
-        self.resent = 0
         self.out_of_step = 0
         self._address = address
         self._silence_s = silence_s
@@ -57,7 +59,7 @@ class Client:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(_LOOK_S, self._look)
-        self._where: tuple[str, socket.AddressFamily] | None = None
+        self._where: Place | None = None
 
     async def open(self, count: int) -> None:
         """Have so many free connections.
@@ -67,7 +69,7 @@ class Client:
         """
         missing = count - len(self._free)
         while missing > 0:
-            some = min(missing, _OPENED_AT_ONCE)
+            some = min(missing, _OPENED_AT_ONCE) if self._where else 1
             results = await asyncio.gather(*(self._connect() for _ in range(some)), return_exceptions=True)
             for result in results:
                 if isinstance(result, OSError):
@@ -116,8 +118,7 @@ class Client:
         self._ended(exchange)
 
     def stale(self, exchange: Exchange) -> None:
-        """Send it again: the server never saw it. Its time counts from the first sending."""
-        self.resent += 1
+        """Send it again. Its time counts from the first sending."""
         self._send_on_new(exchange)
 
     def unasked(self) -> None:
@@ -140,15 +141,27 @@ class Client:
         connection.send(exchange)
 
     async def _connect(self) -> Connection:
-        host, port, tls = self._address.host, self._address.port, self._address.tls
-        if self._where is None:
-            found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            self._where = str(found[0][4][0]), found[0][0]
-        where, family = self._where
+        """To the address that answered the first connection, which tried all of the host's in their order."""
+        if self._where is not None:
+            return await self._connect_to(self._where)
+        errors: list[OSError] = []
+        for where in await places(self._address.host, self._address.port):
+            try:
+                connection = await self._connect_to(where)
+            except OSError as error:
+                errors.append(error)
+            else:
+                self._where = where
+                return connection
+        raise next((error for error in errors if isinstance(error, _TELLING)), errors[0])
+
+    async def _connect_to(self, place: Place) -> Connection:
+        host, tls = self._address.host, self._address.tls
+        where, family = place
         opening = self._loop.create_connection(
             lambda: Connection(self),
             where,
-            port,
+            self._address.port,
             family=family,
             ssl=tls,
             server_hostname=host if tls else None,
@@ -170,3 +183,13 @@ class Client:
                 "engine.silence_timeout_s"
             )
         self._timer = self._loop.call_later(_LOOK_S, self._look)
+
+
+async def places(host: str, port: int) -> list[Place]:
+    """The host's addresses, the preferred one first.
+
+    Raises:
+        OSError: the host is not known.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(str(address[0]), family) for family, _, _, _, address in found]

@@ -17,13 +17,15 @@ import httptools
 from pytest_dsr1.engines.openai_exchange import (
     LARGEST_BODY,
     LARGEST_ERROR,
-    SPEAKS,
     Exchange,
     error_message,
 )
 
 _monotonic = time.monotonic
 _EVENT_STREAM = "text/event-stream"
+RACE_S = 0.005
+"""A server closes a kept connection that was idle for long enough. When it does so while a request is on its
+way, the client learns of it within a round trip after the sending; later, the server had the request."""
 
 
 class Owner(Protocol):
@@ -33,7 +35,7 @@ class Owner(Protocol):
         """The exchange has ended, well or not; the connection takes another if it is ``usable``."""
 
     def stale(self, exchange: Exchange) -> None:
-        """The server had closed the kept connection before it saw the request: nothing of it was answered."""
+        """The server closed the kept connection as the request was sent: nobody can have worked on it."""
 
     def unasked(self) -> None:
         """The server sent an answer that nobody asked for."""
@@ -60,6 +62,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._socket: int | None = None
         self._done: Exchange | None = None
+        self._silent = False
         self._answering = False
         self._headed = False
         self._events = False
@@ -73,6 +76,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self.exchange = exchange
         self._answering = self._headed = self._events = False
+        self._silent = True
         self.heard_s = _monotonic()
         exchange.sent_s = exchange.sent_s or self.heard_s
         if self._spoilt:
@@ -122,12 +126,12 @@ class Connection(asyncio.Protocol):
         """The connection is gone; an answer without a stated length is complete by that."""
         self.usable = False
         self._socket = None
-        self.heard_s = _monotonic()
+        before_s, self.heard_s = self.heard_s, _monotonic()
         exchange = self.exchange
         if exchange is not None:
             if self._headed and exc is None and not self._sized():
                 self._complete(exchange)
-            elif not self._answering and self._served and not exchange.resent:
+            elif self._silent and self._served and not exchange.resent and self.heard_s - before_s <= RACE_S:
                 self.exchange = None
                 exchange.resent = True
                 self._owner.stale(exchange)
@@ -142,6 +146,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """An answer begins."""
+        self._silent = False
         self._headers.clear()
         if self.exchange is None:
             self._spoil()
@@ -180,14 +185,17 @@ class Connection(asyncio.Protocol):
         if exchange is None:
             return
         if self._events:
-            if not exchange.body and piece[-2:] == b"\n\n" and piece.find(b"\n\n") == len(piece) - 2:
-                # The usual case, one whole event; the same as exchange.event, without the call.
-                if exchange.spoke_s and not exchange.offers_ids and SPEAKS(piece):
-                    exchange.spoke_s.append(self.heard_s)
-                    exchange.last = piece
-                else:
+            if not exchange.body:
+                # The usual case, one whole event that is like the one before.
+                if piece.startswith(exchange.head) and piece.endswith(exchange.tail):
+                    text = piece[exchange.begins : exchange.ends]
+                    if text and b'"' not in text:
+                        exchange.spoke_s.append(self.heard_s)
+                        exchange.last = piece
+                        return
+                if piece[-2:] == b"\n\n" and piece.find(b"\n\n") == len(piece) - 2:
                     exchange.event(piece, self.heard_s)
-                return
+                    return
             exchange.piece(piece, self.heard_s)
             if exchange.fault:
                 self._fail(exchange.fault)

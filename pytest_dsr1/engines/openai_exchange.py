@@ -24,8 +24,15 @@ _SHOWN = 200
 # Text in one of the fields that carry tokens, or token ids. Within JSON strings quotes are escaped, so a
 # model that writes this very pattern does not match; `"prompt_token_ids"` does not, nor do null, "" and [].
 SPEAKS = re.compile(rb'"(?:content|reasoning(?:_content)?|text)":\s*"[^"]|"token_ids":\s*\[\s*\d').search
+# A list, whatever is in it: vLLM and TensorRT-LLM write null where no token ids were asked for.
+_OFFERS_IDS = re.compile(rb'"token_ids":\s*\[').search
 _TOKEN_IDS = re.compile(rb'"token_ids":\s*\[([\d,\s]+)\]').findall
 _BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_NAMED_ERROR = re.compile(rb"^event:[ \t]*error\b", re.MULTILINE).search
+_ERROR = re.compile(
+    rb'^event:[ \t]*error\b|"error"\s*:(?!\s*null\b)|"object"\s*:\s*"error"', re.MULTILINE
+).search
+"""Whether an event may report an error; the JSON decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,11 @@ class Exchange:
         spoke_s: when each event that says something arrived.
         ended_s: when the answer was complete, or failed.
         fault: why it failed, as far as the connection can tell.
+        head: how an event looked before its text; the next mostly looks alike.
+        tail: how it looked after it.
+        begins: the length of ``head``, and
+        ends: of ``tail``, negative: between them is the text.
+        resent: whether it was sent a second time, as the server closed the kept connection at the first.
     """
 
     id: int
@@ -75,6 +87,10 @@ class Exchange:
     fault: str | None = None
     resent: bool = False
     last: bytes = b""
+    head: bytes = b"\0"
+    tail: bytes = b""
+    begins: int = 0
+    ends: int = 0
     quiet: list[bytes] = field(default_factory=list)
     body: bytearray = field(default_factory=bytearray)
     offers_ids: bool = False
@@ -82,15 +98,32 @@ class Exchange:
 
     def event(self, event: bytes, now_s: float) -> None:
         """Take one whole event of the stream."""
-        if SPEAKS(event):
-            if not self.spoke_s:
-                self.offers_ids = b'"token_ids"' in event
-            self.spoke_s.append(now_s)
-            self.last = event
-            if self.offers_ids:
-                self.ids += sum(ids.count(b",") + 1 for ids in _TOKEN_IDS(event))
-        else:
+        speaks = SPEAKS(event)
+        if not speaks:
             self.quiet.append(event)
+            return
+        if not self.spoke_s:
+            self.offers_ids = _OFFERS_IDS(event) is not None
+        self.spoke_s.append(now_s)
+        self.last = event
+        if b"error" in event and _ERROR(event):
+            self.quiet.append(event)  # `last` will be the next that speaks
+        if self.offers_ids:
+            self.ids += sum(ids.count(b",") + 1 for ids in _TOKEN_IDS(event))
+        elif not event.startswith(self.head):
+            self._learn(event, speaks.end() - 1)
+
+    def _learn(self, event: bytes, begins: int) -> None:
+        """How events look whose text begins there.
+
+        One that is equal to it but for a text without quotes says something too, and nothing that this one
+        did not say; to see that is cheaper than to search.
+        """
+        end = event.find(b'"', begins)
+        is_text = event[begins - 1 : begins] == b'"' and event[end - 1 : end] != b"\\"
+        if is_text and event.endswith(b"\n\n"):
+            self.head, self.tail = event[:begins], event[end:]
+            self.begins, self.ends = begins, -len(self.tail)
 
     def piece(self, piece: bytes, now_s: float) -> None:
         """Take a piece of the stream that begins or ends within an event, or holds several."""
@@ -125,15 +158,17 @@ class _Reading:
         self.error = exchange.fault
         self.usage: dict[str, Any] = {}
         self.finish_reason: str | None = None
+        self.ended = not exchange.streaming
 
     def read(self) -> None:
         exchange = self.exchange
-        documents = [*exchange.quiet, exchange.last] if exchange.streaming else [bytes(exchange.body)]
-        if exchange.streaming and exchange.last and not exchange.quiet:
-            documents = [exchange.last]
-        for document in documents:
-            text = _data(document) if exchange.streaming else document
-            if text.strip() not in (b"", b"[DONE]"):
+        if not exchange.streaming:
+            self._document(bytes(exchange.body))
+        for event in (*exchange.quiet, exchange.last):
+            text = _data(event)
+            if _NAMED_ERROR(event):
+                self._fail(f"the server reports: {error_message(text)}")
+            elif text.strip() not in (b"", b"[DONE]"):
                 self._document(text)
         self._judge()
 
@@ -149,13 +184,15 @@ class _Reading:
             return
         if data.get("error") is not None or data.get("object") == "error":
             self._fail(f"the server reports: {error_message(text)}")
-        usage = data.get("usage")
-        if isinstance(usage, dict) and usage.get("completion_tokens") is not None:
-            self.usage = usage
-        choices = data.get("choices")
+        choices, usage = data.get("choices"), data.get("usage")
+        if isinstance(usage, dict) and _tokens(usage) is not None:
+            # Where every event has it (`continuous_usage_stats`) it grows, and events are read out of order.
+            self.usage = max(usage, self.usage, key=lambda each: _tokens(each) or 0)
+            self.ended |= not choices
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict) and isinstance(choice.get("finish_reason"), str):
                 self.finish_reason = choice["finish_reason"]
+                self.ended = True
 
     def _judge(self) -> None:
         exchange, tokens = self.exchange, self._output_tokens()
@@ -172,12 +209,12 @@ class _Reading:
         elif exchange.exact and tokens != exchange.wanted:
             ended = f", finish reason {self.finish_reason}" if self.finish_reason else ""
             self._fail(f"the server made {tokens} tokens, exactly {exchange.wanted} were asked for{ended}")
+        elif not exchange.exact and not self.ended:
+            self._fail("the stream ended without a last event: no finish reason, and no usage of the whole")
 
     def _output_tokens(self) -> int | None:
-        tokens = self.usage.get("completion_tokens")
-        if isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0:
-            return tokens
-        return self.exchange.ids or None
+        tokens = _tokens(self.usage)
+        return tokens if tokens is not None else self.exchange.ids or None
 
     def _fail(self, why: str) -> None:
         self.error = self.error or why
@@ -190,6 +227,12 @@ class _Reading:
             error=self.error,
             finish_reason=self.finish_reason,
         )
+
+
+def _tokens(usage: dict[str, Any]) -> int | None:
+    """The output tokens that it counts, if it does."""
+    tokens = usage.get("completion_tokens")
+    return tokens if isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0 else None
 
 
 def _data(event: bytes) -> bytes:

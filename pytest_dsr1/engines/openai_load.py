@@ -312,4 +312,5 @@ def record_of(exchange: Exchange, outcome: Outcome) -> RequestRecord:
         error=outcome.error,
         scheduled_s=exchange.scheduled_s,
         events=len(spoke) or None,
+        resent=exchange.resent,
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 from pytest_dsr1.engines.base import Job, Observer
 from pytest_dsr1.engines.child import Child
 from pytest_dsr1.engines.failures import quoted
-from pytest_dsr1.engines.openai_http import Site
+from pytest_dsr1.engines.openai_http import Site, site
 from pytest_dsr1.engines.openai_model import DUMMY_WEIGHTS, model_folder, write_model
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.model import Scenario
@@ -34,6 +34,8 @@ _HEALTH = "/health"
 entrypoints/serve/instrumentator/health.py, TensorRT-LLM serve/openai_server.py); SGLang answers 503 until it
 has warmed up and then generates a token for the answer, as /health_generate does, which takes it a second
 (0.5.23, srt/entrypoints/http_server.py); transformers serve 5.23.0 has it too."""
+_MODELS = "/v1/models"
+"""What a server without it is asked: all list their models, mostly as soon as they are loaded."""
 
 _COMMANDS = {
     "trtllm-serve": ["trtllm-serve", "{model}", "--host", "127.0.0.1", "--port", "{port}"],
@@ -197,6 +199,7 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
     scenario, engine = job.scenario, job.scenario.engine
     assert isinstance(engine, OpenAi)
     port = free_port()
+    where = site(engine, f"http://127.0.0.1:{port}")
     command = launch_command(scenario, port)
     env = {**os.environ, "PYTHONUNBUFFERED": "1", **command.environment}
     if shutil.which(command.argv[0], path=env.get("PATH")) is None:
@@ -211,31 +214,35 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
     observer.phase("starting", command.shell())
     log = job.artefacts / LOG
     with Child(command.argv, env=env, cwd=job.artefacts, log=log, grace_s=_GRACE_S) as child:
-        server = Server(scenario.name, f"http://127.0.0.1:{port}", child, log)
-        await_ready(server, Site("127.0.0.1", port, "", None, None), engine.startup_timeout_s, observer)
+        server = Server(scenario.name, where.url, child, log)
+        await_ready(server, where, engine.startup_timeout_s, observer)
         yield server
 
 
 def await_ready(server: Server, where: Site, limit_s: float, observer: Observer) -> None:
-    """Wait until it says that it is healthy, and show its log meanwhile.
+    """Wait until it says that it is healthy, or, without that page, lists its models; show its log meanwhile.
 
     Raises:
         EngineError: it died, or was not ready in time.
     """
     until_s = time.monotonic() + limit_s
-    shown = ""
+    shown, said, asked = "", "no answer", _HEALTH
     while True:
         server.check()
         with contextlib.suppress(OSError, http.client.HTTPException):
-            status, _ = where.get(_HEALTH)
+            status, _ = where.get(asked)
+            if status == http.HTTPStatus.NOT_FOUND and asked == _HEALTH:
+                asked = _MODELS
+                status, _ = where.get(asked)
             if status == http.HTTPStatus.OK:
                 return
+            said = f"HTTP {status}"
         server.read(_LOOK_S)
         if server.lines and server.lines[-1] != shown:
             shown = server.lines[-1]
             observer.phase("loading", shown)
         if time.monotonic() > until_s:
             raise EngineError(
-                f"{server.name}: the server was not ready in {limit_s:g} s (GET {where.url}{_HEALTH}); if "
-                f"it is only slow, raise engine.startup_timeout_s{server.tail()}"
+                f"{server.name}: the server was not ready in {limit_s:g} s (GET {where.url}{asked}: {said}); "
+                f"if it is only slow, raise engine.startup_timeout_s{server.tail()}"
             )

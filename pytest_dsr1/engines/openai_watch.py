@@ -23,7 +23,7 @@ the mean; the P99 of lateness is mostly two to four times that of the P99, as th
 CPU_LIMIT = 0.95
 """Share of one core that the client's thread used, over the whole measurement."""
 SHORTEST_S = 2.0
-"""Below this there are too few looks to judge."""
+"""Below this there are too few looks to judge, and the result says that nobody did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,16 @@ class ClientLoad:
                 "with load.ramp_s, keep other work off this machine, install uvloop "
                 "(pytest-dsr1[openai]), or run the client on another machine than the server"
             )
+
+    def unjudged(self) -> str | None:
+        """That :meth:`judge` did not, where it did not."""
+        if self.seconds >= SHORTEST_S:
+            return None
+        return (
+            f"all was over in {self.seconds:.2f} s: in less than {SHORTEST_S:g} s it cannot be told whether "
+            "the client was saturated, so nobody knows whether these figures are the server's; raise "
+            "load.num_requests"
+        )
 
 
 class LoopWatch:

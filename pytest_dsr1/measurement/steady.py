@@ -7,6 +7,7 @@ from statistics import fmean
 
 from pytest_dsr1.engines.base import RequestRecord
 from pytest_dsr1.measurement.flow import flowed, output_flow
+from pytest_dsr1.scenario.model import Load
 
 FULL = 0.95
 """The share of the concurrency that must be in flight."""
@@ -66,6 +67,18 @@ def steady_metrics(records: Sequence[RequestRecord], concurrency: int) -> dict[s
     if tpot:
         metrics["steady_average_tpot"] = fmean(tpot) * 1e3
     return {name: value for name, value in metrics.items() if value > 0}
+
+
+def why_none(records: Sequence[RequestRecord], load: Load) -> str:
+    """Why a run has no steady window."""
+    if not records:
+        return "the engine gives no record of each request"
+    if load.arrival is not None:
+        return "requests come on a schedule, so that no number of them is always in flight"
+    return (
+        f"at no time were at least {FULL:.0%} of load.concurrency ({load.concurrency}) requests in flight, "
+        "with tokens coming"
+    )
 
 
 def _tokens_within(records: Sequence[RequestRecord], begin: float, end: float) -> float:

@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pytest_dsr1.measurement.roofline import bounds, why_none
+from pytest_dsr1.measurement import roofline
+from pytest_dsr1.measurement.steady import FULL, why_none
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
@@ -71,6 +72,7 @@ def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
         and (name, measurement.metrics[name].value) != ("acceptance_length", 1.0)  # no speculation
     ]
     yield from _wrapped("also", "; ".join(rest), width)
+    yield from _wrapped("steady", _steady(measurement), width)
     for label, text in _health(measurement):
         yield from _wrapped(label, text, width)
     for warning in (*outcome.loaded.warnings, *measurement.warnings):
@@ -155,25 +157,38 @@ def _bound(verdict: Verdict) -> str:
     return f"bound {sign} {number(verdict.bound)}, target {number(verdict.target)} {metric.unit}"
 
 
+def _steady(measurement: Measurement) -> str:
+    """The output throughput without ramp-up and drain, or why there is none."""
+    found = measurement.metrics.get("steady_output_throughput")
+    window = measurement.metrics.get("steady_window")
+    load = measurement.scenario.load
+    if found is None or window is None:
+        return f"no steady window: {why_none(measurement.result.records, load)}"
+    return (
+        f"{number(found.value)} tok/s over the {window.value / 1e3:.1f} s in which at least {FULL:.0%} of "
+        f"load.concurrency ({load.concurrency}) requests were in flight"
+    )
+
+
 def _health(measurement: Measurement) -> Iterable[tuple[str, str]]:
     health = measurement.gpu_health.get("text")
     if isinstance(health, str):
         yield "GPUs", health
-    if bound := _roofline(measurement):
+    if bound := _bound_reached(measurement):
         yield "bound", bound
 
 
-def _roofline(measurement: Measurement) -> str | None:
+def _bound_reached(measurement: Measurement) -> str | None:
     """How near the run came to what the GPUs can do: its decode step, where the engine tells that."""
     facts = measurement.result.facts
     share, arithmetic = facts.get("share_of_bound"), facts.get("bandwidth_bound")
     if isinstance(share, float) and isinstance(arithmetic, str):
         return f"decode reaches {share:.0%} of the memory-bandwidth bound: {arithmetic}"
-    nearest = max(bounds(measurement), key=lambda bound: bound.share or 0.0, default=None)
+    nearest = max(roofline.bounds(measurement), key=lambda bound: bound.share or 0.0, default=None)
     if nearest is not None and nearest.share is not None:
         label = METRICS[nearest.metric].label
         return f"{label} is {nearest.share:.1%} of what {nearest.limit} would allow: {nearest.arithmetic}"
-    why = why_none(measurement)
+    why = roofline.why_none(measurement)
     return f"not known: {why}" if why and measurement.result.gpus else None
 
 

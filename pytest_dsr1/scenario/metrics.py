@@ -5,7 +5,8 @@ report mean the same thing. The formulas in words stand here; the code that comp
 records stands in :mod:`pytest_dsr1.measurement.metrics`.
 
 In the formulas, i runs over the requests that succeeded; start is the moment a request was handed to the
-engine (after it got its concurrency slot), end the moment its last token arrived; e2e = end - start.
+engine (after it got its concurrency slot), in an open loop (`load.arrival`) the moment it was due; end the
+moment its last token arrived; e2e = end - start.
 """
 
 from __future__ import annotations

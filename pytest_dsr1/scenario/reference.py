@@ -63,14 +63,17 @@ _METRICS_INTRODUCTION = """\
 Made by `python -m pytest_dsr1.scenario.reference`; change `pytest_dsr1/scenario/metrics.py`, not this page.
 
 The names and definitions are TensorRT-LLM's. i runs over the requests that succeeded; start is the moment a
-request was handed to the engine, after it got its concurrency slot; end the moment its last token arrived;
-e2e = end - start. Percentiles are not interpolated. Where an engine's report states a metric that value
-counts (`origin: report`), else it is recomputed from request records (`origin: records`).
+request was handed to the engine, after it got its concurrency slot, and in an open loop (`load.arrival`) the
+moment it was due by the schedule, however late it was sent: TTFT, request latency and e2e hold all that it
+waited. End is the moment its last token arrived; e2e = end - start. Percentiles are not interpolated. Where
+an engine's report states a metric that value counts (`origin: report`), else it is recomputed from request
+records (`origin: records`).
 
 - `per_user_output_throughput` includes prefill and queueing in the engine, and is a mean of ratios: not
   1/TPOT. It says little where the concurrency is not bounded.
 - TTFT, TPOT and output speed need streaming (trtllm-bench: `engine.streaming: true`).
 - `acceptance_length` is 1 without speculation.
+- `steady_...` need request records of a closed loop; the overview says why where a run has no steady window.
 """
 
 _STEADY_FIGURE = """\

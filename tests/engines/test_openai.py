@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
-from collections.abc import Callable
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_dsr1.engines import openai_client, openai_watch
 from pytest_dsr1.engines.base import EngineResult, Job, Observer, Phase, RequestRecord
 from pytest_dsr1.engines.openai import OpenAiEngine
 from pytest_dsr1.engines.openai_connection import Connection
@@ -92,6 +98,11 @@ def measure(folder: Path, answer: Callable[[dict[str, Any]], Answer], **options:
     return result
 
 
+def remarks(warnings: Iterable[str]) -> tuple[str, ...]:
+    """All warnings but the one of every short run: that nobody knows whether the client was saturated."""
+    return tuple(w for w in warnings if "cannot be told whether the client was saturated" not in w)
+
+
 def test_whole_measurement(tmp_path: Path) -> None:
     seen = Seen()
     result = measure(tmp_path, lambda _: GOOD, seen=seen, load={"warmup_requests": 2})
@@ -115,6 +126,16 @@ def test_whole_measurement(tmp_path: Path) -> None:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+
+
+def test_a_run_too_short_to_judge_the_client_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_watch, "SHORTEST_S", 60.0)
+    (warning,) = measure(tmp_path, lambda _: GOOD).warnings
+    assert re.fullmatch(
+        r"all was over in \d+\.\d\d s: in less than 60 s it cannot be told whether the client was saturated, "
+        "so nobody knows whether these figures are the server's; raise load.num_requests",
+        warning,
+    )
 
 
 def test_answer_that_is_not_streamed(tmp_path: Path) -> None:
@@ -157,6 +178,14 @@ GOOD_BUT_ODD: dict[str, Answer] = {
         event({"choices": [{"text": " a", "token_ids": [5, 6, 7]}]}),
         event({"choices": [{"text": "", "token_ids": [8]}]}),
         FINISH,
+    ),
+    "usage in every event": stream(
+        *(
+            event({"choices": [{"text": " a"}], "usage": {"prompt_tokens": 8, "completion_tokens": i}})
+            for i in (1, 2, 3)
+        ),
+        FINISH,
+        usage(4),
     ),
     "CRLF between events": stream(*(e.replace(b"\n", b"\r\n") for e in (text(" a"), FINISH, usage(4), DONE))),
     "comments": stream(b": ping\n\n", text(" a"), b": ping\n\n", FINISH, usage(4), DONE),
@@ -246,6 +275,12 @@ BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
         stream(*FOUR[:2], event({"error": {"message": "CUDA out of memory"}}), DONE),
         "the server reports: CUDA out of memory",
     ),
+    "error beside a text in mid-stream": (
+        stream(
+            text(" a"), event({"error": {"message": "boom"}, "choices": [{"text": " b"}]}), *FOUR, usage(4)
+        ),
+        "the server reports: boom",
+    ),
     "stops in mid-stream": (
         [STREAM_HEAD + chunk(FOUR[0]), "close"],
         "in mid-stream, after 1 events with text",
@@ -278,6 +313,69 @@ def test_bad_answer_is_one_record(answer: Answer, message: str, tmp_path: Path) 
     assert any("1 of 4 requests failed" in warning for warning in result.warnings)
 
 
+@pytest.mark.parametrize(
+    "kind", ["stops in mid-stream", "no HTTP", "10 MB event", "closes within its head", "hangs in mid-stream"]
+)
+def test_one_bad_connection_of_four(kind: str, tmp_path: Path) -> None:
+    """The first four requests are in flight together when one connection goes wrong."""
+    answer, message = BAD_ANSWERS[kind]
+    together = threading.Barrier(4)
+
+    def answered(body: dict[str, Any]) -> Answer:
+        number = body["prompt"][0]
+        if number < 4:
+            together.wait(30)
+        return answer if number == BAD else GOOD
+
+    load = {"concurrency": 4, "num_requests": 16, "tolerated_failures": 1}
+    watcher, seen = Watcher(), Seen()
+    with serving(answered, seen=seen) as port:
+        of = served(port, load, silence_timeout_s=1.0)
+        result = OpenAiEngine().run(make_job(tmp_path, of), watcher)
+    errors = {r.id: r.error for r in result.records}
+    assert re.search(message, errors.pop(BAD) or "")
+    assert errors == {i: None for i in range(16) if i != BAD}, "nothing of the others is lost"
+    assert len(watcher.records) == len(seen.bodies) == 16, "and nothing was sent twice"
+    client: Any = result.facts["client"]
+    assert client["connections_opened"] <= 1, "the other three were kept"
+
+
+DRIPS: dict[str, tuple[bytes, bytes]] = {
+    "comments": (STREAM_HEAD, chunk(b": ping\n\n")),
+    "an event without an end": (STREAM_HEAD + chunk(b"data: "), chunk(b"x")),
+    "a head without an end": (b"HTTP/1.1 200 OK\r\n", b"X-More: of it\r\n"),
+    "a body without an end": (b"HTTP/1.1 500 Oops\r\nContent-Length: 1000000\r\n\r\n", b"x"),
+}
+
+
+@pytest.mark.parametrize(("first", "drop"), DRIPS.values(), ids=list(DRIPS))
+def test_server_that_drips_for_ever(first: bytes, drop: bytes, tmp_path: Path) -> None:
+    """It is never silent; the limit of the whole run ends it."""
+    left = threading.Event()
+
+    def answer(body: dict[str, Any]) -> Iterator[bytes]:
+        if body["prompt"][0] != BAD:
+            yield GOOD
+            return
+        yield first
+        try:
+            while True:
+                yield drop
+                time.sleep(0.02)
+        finally:
+            left.set()
+
+    watcher = Watcher()
+    with serving(answer) as port:
+        job = replace(make_job(tmp_path, served(port, silence_timeout_s=0.5)), run_timeout_s=1.5)
+        with pytest.raises(
+            EngineError, match=r"the requests were not all answered within 1.5 s; .*run_timeout_s"
+        ):
+            OpenAiEngine().run(job, watcher)
+        assert left.wait(30), "the connection was left open"
+    assert sorted(r.id for r in watcher.records) == [0, 1, 3], "the others were written down"
+
+
 def test_no_server(tmp_path: Path) -> None:
     with serving(lambda _: GOOD) as port:
         pass
@@ -292,8 +390,58 @@ def test_no_server(tmp_path: Path) -> None:
         OpenAiEngine().run(job, Watcher())
 
 
-def test_answer_before_the_request(tmp_path: Path) -> None:
-    with serving(lambda _: GOOD, greeting=GOOD) as port, pytest.raises(EngineError) as caught:
+LOCAL = [("::1", socket.AF_INET6), ("127.0.0.1", socket.AF_INET)]
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, found: list[tuple[str, socket.AddressFamily]]) -> list[str]:
+    """Hosts have these addresses; returns the hosts that are looked up."""
+    asked: list[str] = []
+
+    async def places(host: str, port: int) -> list[tuple[str, socket.AddressFamily]]:
+        asked.append(host)
+        return found
+
+    monkeypatch.setattr(openai_client, "places", places)
+    return asked
+
+
+def test_a_host_with_several_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`localhost` is mostly ::1 first, where a server that listens at 127.0.0.1 does not answer."""
+    asked, seen = resolving(monkeypatch, LOCAL), Seen()
+    with serving(lambda _: GOOD, seen=seen) as port:
+        of = served(port, url=f"http://localhost:{port}", served_model="x")
+        result = OpenAiEngine().run(make_job(tmp_path, of), Watcher())
+    assert [r.error for r in result.records] == [None] * 4
+    assert asked == ["localhost"], "all connections after the first go where that went"
+    assert seen.connections == 3, "one for metrics, two are kept"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_no_server_at_any_address_of_the_host(
+    order: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one address cannot be reached from here at all says less than that one refuses."""
+    with serving(lambda _: GOOD) as port:
+        pass
+    resolving(monkeypatch, [("255.255.255.255", socket.AF_INET), ("127.0.0.1", socket.AF_INET)][::order])
+    job = make_job(tmp_path, served(port, served_model="named"))
+    with pytest.raises(EngineError, match="the connection was refused: no server listens there"):
+        OpenAiEngine().run(job, Watcher())
+
+
+def test_addresses_of_this_machine() -> None:
+    assert ("127.0.0.1", socket.AF_INET) in asyncio.run(openai_client.places("localhost", 80))
+    with pytest.raises(socket.gaierror):
+        asyncio.run(openai_client.places("no-such-host.invalid", 80))
+
+
+@pytest.mark.parametrize("greeted", [None, 2], ids=["on all connections", "on one of two"])
+def test_answer_before_the_request(greeted: int | None, tmp_path: Path) -> None:
+    """One such answer puts all in doubt: answers have no name, and belong to requests by their order."""
+    with (
+        serving(lambda _: GOOD, greeting=GOOD, greeted=greeted) as port,
+        pytest.raises(EngineError) as caught,
+    ):
         OpenAiEngine().run(make_job(tmp_path, served(port, served_model="x")), Watcher())
     assert re.search(r"the server sent (an answer|\d answers) before it was asked", str(caught.value))
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.engines.openai_exchange import SPEAKS, Exchange
+from pytest_dsr1.engines.openai_exchange import SPEAKS, Exchange, Outcome
 from tests.standins.openai_server import DONE, FINISH, event, text, usage
 
 
@@ -39,3 +41,71 @@ def test_what_a_model_writes_about_json_does_not_speak_for_it(words: str) -> Non
     assert not SPEAKS(
         event({"choices": [{"delta": {"role": quoted, "content": None}}], "prompt_token_ids": [1]})
     )
+
+
+def whole(*events: bytes, exact: bool = True) -> Exchange:
+    it = exchange()
+    it.exact = exact
+    for event_ in events:
+        it.event(event_, 1.0)
+    return it
+
+
+def counted(tokens: int, words: str = " a", **changes: Any) -> bytes:
+    """An event with the usage so far, as `continuous_usage_stats` has it."""
+    choice = {"index": 0, "text": words, "finish_reason": None, **changes}
+    return event({"choices": [choice], "usage": {"prompt_tokens": 8, "completion_tokens": tokens}})
+
+
+def test_the_greatest_usage_counts() -> None:
+    """Of four tokens the last came without text of its own, and a finish of its own."""
+    events = [counted(0, ""), counted(1), counted(2), counted(3)]
+    end = counted(4, "", finish_reason="length")
+    assert whole(*events, end, DONE).outcome() == Outcome(8, 4, None, "length")
+    assert whole(*events, usage(4), DONE).outcome() == Outcome(8, 4, None, None)
+    assert whole(usage(4), *events).outcome().output_tokens == 4, "in whatever order"
+    assert whole(counted(0, ""), FINISH).outcome().error == "the server answered no token"
+
+
+def test_usage_so_far_is_no_end() -> None:
+    """Where any length will do, a stream that was cut must not pass for a short answer."""
+    cut = "the stream ended without a last event: no finish reason, and no usage of the whole"
+    assert whole(counted(1), counted(2), exact=False).outcome().error == cut
+    ids = event({"choices": [{"text": " a", "token_ids": [5, 6]}]})
+    assert whole(ids, exact=False).outcome().error == cut
+    assert whole(ids, FINISH, exact=False).outcome() == Outcome(8, 2, None, "length")
+    assert whole(counted(2), usage(2), exact=False).outcome().error is None
+
+
+ERRORS = {
+    "an error beside the text": event({"error": {"message": "gone wrong"}, "choices": [{"text": " a"}]}),
+    "OpenAI's other form": event({"object": "error", "message": "gone wrong", "text": "a"}),
+    "a named event": b"event: error\ndata: gone wrong\n\n",
+    "a named event with a text": b'event: error\ndata: {"message": "gone wrong", "text": "a"}\n\n',
+    "a named event without a space": b'event:error\r\ndata: {"detail": "gone wrong", "text": "a"}\r\n\r\n',
+}
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=list(ERRORS))
+@pytest.mark.parametrize("before", range(5))
+def test_an_error_fails_the_request_wherever_it_comes(before: int, error: bytes) -> None:
+    events = [text(" a"), text(" b"), text(" c"), text(" d"), FINISH, usage(4), DONE]
+    it = whole(*events[:before], error, *events[before:])
+    assert "gone wrong" in (it.outcome().error or "")
+
+
+def test_no_error_is_none() -> None:
+    """Neither null, nor what a model says about errors."""
+    null = event({"error": None, "choices": [{"text": " a"}]})
+    said = text('"error": {"message": "x"}, error')
+    assert whole(null, null, said, said, FINISH, usage(4), DONE).outcome() == Outcome(8, 4, None, "length")
+
+
+def test_ids_that_are_null_are_not_offered() -> None:
+    """vLLM and TensorRT-LLM write `"token_ids": null` into each event where they were not asked for."""
+    null = event({"choices": [{"text": " a", "prompt_token_ids": None, "token_ids": None}]})
+    assert not whole(null).offers_ids
+    for ids in ([], [5], [5, 6]):
+        it = whole(event({"choices": [{"text": " a", "token_ids": ids}]}))
+        assert it.offers_ids
+        assert it.ids == len(ids)

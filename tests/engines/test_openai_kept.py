@@ -21,7 +21,7 @@ from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.workload.values import Request
 from tests.builders import scenario
-from tests.engines.test_openai import Watcher, make_job, served
+from tests.engines.test_openai import Watcher, make_job, remarks, served
 from tests.standins import started_server
 from tests.standins.openai_server import GOOD, Seen, serving
 
@@ -116,7 +116,7 @@ def test_another_server_takes_its_place(bench: Bench, changes: dict[str, Any]) -
     bench.run(started())
     second = bench.run(started("second", **changes))
     assert second.facts["server_started"] is True
-    assert second.warnings == ()
+    assert remarks(second.warnings) == ()
     assert not psutil.pid_exists(bench.pid())
     assert psutil.pid_exists(bench.pid("second"))
 
@@ -140,7 +140,7 @@ def test_server_that_died_is_noticed_and_replaced(bench: Bench) -> None:
     server.send_signal(signal.SIGKILL)
     second = bench.run(started("second"))
     assert second.facts["server_started"] is True
-    (warning,) = second.warnings
+    (warning,) = remarks(second.warnings)
     log = bench.folder / "first" / "engine" / "server.log"
     assert warning == (
         "a new server was started, since the kept one is of no use: first: the server was killed by signal "
@@ -200,8 +200,8 @@ def test_a_server_that_runs_already_was_not_started(tmp_path: Path) -> None:
     ],
 )
 def test_repeated_prompts_are_warned_of(bench: Bench, server: str, advice: str) -> None:
-    assert bench.run(started(server=server)).warnings == ()
-    (warning,) = bench.run(started("second", server=server, load={"num_requests": 6})).warnings
+    assert remarks(bench.run(started(server=server)).warnings) == ()
+    (warning,) = remarks(bench.run(started("second", server=server, load={"num_requests": 6})).warnings)
     assert warning.startswith(
         "the server was kept from first and had read the beginning of 4 of these 6 prompts before: "
     )
@@ -213,13 +213,13 @@ def test_repeated_prompts_are_warned_of(bench: Bench, server: str, advice: str) 
 )
 def test_no_warning_without_a_prefix_cache(bench: Bench, server: str, option: str) -> None:
     bench.run(started(server=server, arguments=[option]))
-    assert bench.run(started("second", server=server, arguments=[option])).warnings == ()
+    assert remarks(bench.run(started("second", server=server, arguments=[option])).warnings) == ()
 
 
 def test_a_new_server_has_read_nothing(bench: Bench) -> None:
     bench.run(started())
     bench.run(started("second", arguments=["--other"]))
-    assert bench.run(started("third")).warnings == ()
+    assert remarks(bench.run(started("third")).warnings) == ()
 
 
 def test_warm_up_prompts_are_not_the_measured_ones(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from pytest_dsr1.scenario.model import Target
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.words import Word
 from tests import builders
-from tests.engines.test_openai import Watcher, make_job, served
+from tests.engines.test_openai import Watcher, make_job, remarks, served
 from tests.standins.openai_server import GOOD, Answer, Seen, plain, serving
 from tests.standins.server_metrics import Truth
 
@@ -81,7 +81,7 @@ def test_acceptance_length_and_summary(
     assert told["prefix_cache_hit_share"] == 0.0
     assert told["acceptance_length"] == Truth.ACCEPTANCE_LENGTH
     assert "not_measured" not in result.facts
-    assert result.warnings == ()
+    assert remarks(result.warnings) == ()
     lines = [json.loads(line) for line in (tmp_path / "engine" / FILE).read_text().splitlines()]
     assert len(lines) == told["readings"] == truth.asked
     times = [line["time_s"] for line in lines]
@@ -136,7 +136,7 @@ def test_count_that_differs_is_a_warning(tmp_path: Path) -> None:
     result = measure(tmp_path, truth, {"/metrics": truth.vllm})
     assert [
         w
-        for w in result.warnings
+        for w in remarks(result.warnings)
         if "counted 20 generated tokens during the measurement, and its answers hold 16 (+25.0%)" in w
         and "others used the server too" in w
     ]
@@ -151,7 +151,7 @@ def test_count_is_not_compared_where_requests_failed(tmp_path: Path) -> None:
 
     with serving(answer, pages={"/metrics": truth.vllm}) as port:
         result = OpenAiEngine().run(make_job(tmp_path, served(port)), Watcher())
-    assert [w for w in result.warnings if "generated tokens" in w] == []
+    assert [w for w in remarks(result.warnings) if "generated tokens" in w] == []
     assert facts(result)["generated_tokens"] == 20
 
 
@@ -165,14 +165,14 @@ def test_late_counter_is_waited_for(tmp_path: Path) -> None:
 
     result = measure(tmp_path, truth, {"/prometheus/metrics": page}, server="trtllm-serve")
     assert facts(result)["generated_tokens"] == 16
-    assert result.warnings == ()
+    assert remarks(result.warnings) == ()
 
 
 def test_prefix_cache_hits_are_a_warning(tmp_path: Path) -> None:
     truth = Truth(cached=2)
     result = measure(tmp_path, truth, {"/metrics": truth.vllm})
     assert facts(result)["prefix_cache_hit_share"] == 0.25
-    (warning,) = result.warnings
+    (warning,) = remarks(result.warnings)
     assert "25% of the prompts came from the server's prefix cache and were not computed" in warning
     assert "vLLM: --no-enable-prefix-caching" in warning
 
@@ -211,7 +211,7 @@ def test_no_metrics_there_is_a_fact_and_no_warning(
     monkeypatch.setattr(openai_sampler, "_PATIENCE_S", 0.1)
     result = measure(tmp_path, Truth(), {"/metrics": page})
     assert why in facts(result)["none"]
-    assert result.warnings == ()
+    assert remarks(result.warnings) == ()
     assert "acceptance_length" not in result.report
     assert not (tmp_path / "engine" / FILE).exists()
 
@@ -221,7 +221,7 @@ def test_server_that_hangs_when_it_is_over(tmp_path: Path, monkeypatch: pytest.M
     truth = Truth(miscounted=1)
     result = measure(tmp_path, truth, {"/metrics": lambda: truth.vllm() if not truth.requests else ["hang"]})
     assert facts(result)["whole"] is False
-    assert result.warnings == (), "what was not seen to the end is not compared"
+    assert remarks(result.warnings) == (), "what was not seen to the end is not compared"
 
 
 def test_answer_that_fails_once_is_missed(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pytest_dsr1.engines.base import Job
@@ -22,16 +24,24 @@ SERVER = """
 import http.server, json, os, sys
 open("pid", "w").write(str(os.getpid()))
 print("loading the weights", flush=True)
+asked = []
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def log_message(self, *_): pass
-    def answer(self, body):
-        self.send_response(200)
+    def answer(self, body, status=200):
+        self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
     def do_GET(self):
-        self.answer(b'{"data": [{"id": "started"}]}')
+        asked.append((self.path, self.headers["Authorization"]))
+        status = 200
+        if "no-health" in sys.argv:
+            status = 404 if self.path == "/health" else 200 if len(asked) > 4 else 503
+        if "no-page" in sys.argv:
+            status = 404
+        open("asked.json", "w").write(json.dumps(asked))
+        self.answer(b'{"data": [{"id": "started"}]}', status)
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
         if "die" in sys.argv:
@@ -93,10 +103,40 @@ def test_server_that_is_never_ready(tmp_path: Path) -> None:
     program = "open('pid', 'w').write(str(__import__('os').getpid())); __import__('time').sleep(600)"
     job = make_job(tmp_path, started(program=program, startup_timeout_s=1.0))
     with pytest.raises(
-        EngineError, match=r"the server was not ready in 1 s .*raise engine.startup_timeout_s"
+        EngineError,
+        match=r"not ready in 1 s \(GET http://[\d.:]+/health: no answer\); .* raise engine.startup_timeout_s",
     ):
         OpenAiEngine().run(job, Watcher())
     assert gone(job)
+
+
+def test_server_without_a_health_page_is_asked_for_its_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVERS_KEY", "sk-1")
+    job = make_job(tmp_path, started("no-health", api_key_env="SERVERS_KEY"))
+    result = OpenAiEngine().run(job, Watcher())
+    assert [r.error for r in result.records] == [None] * 4
+    asked = json.loads((job.artefacts / "asked.json").read_text())
+    key = "Bearer sk-1"
+    assert asked[:6] == [["/health", key], *[["/v1/models", key]] * 5], "until it is ready, then for the name"
+    assert gone(job)
+
+
+def test_server_with_neither_page_is_never_ready(tmp_path: Path) -> None:
+    job = make_job(tmp_path, started("no-page", startup_timeout_s=1.0))
+    with pytest.raises(
+        EngineError, match=r"was not ready in 1 s \(GET http://[\d.:]+/v1/models: HTTP 404\); if"
+    ):
+        OpenAiEngine().run(job, Watcher())
+    assert gone(job)
+
+
+def test_key_of_a_started_server_is_asked_for_before_it_loads(tmp_path: Path) -> None:
+    job = make_job(tmp_path, started(api_key_env="NO_SUCH_KEY_HERE"))
+    with pytest.raises(EngineError, match="the variable NO_SUCH_KEY_HERE is not set"):
+        OpenAiEngine().run(job, Watcher())
+    assert not (job.artefacts / "pid").exists()
 
 
 def test_program_that_is_not_installed(tmp_path: Path) -> None:
@@ -148,22 +188,31 @@ def test_vllm_has_no_width_of_expert_parallelism() -> None:
 
 
 def test_real_transformers_serve(tmp_path: Path) -> None:
-    """A tiny DeepSeek-V3 checkpoint, made here, served for real: exact lengths, TTFT and TPOT."""
+    """A tiny DeepSeek-V3 checkpoint, made here, served for real by the command that the engine has for it."""
     checkpoint = make_checkpoint(tmp_path / "checkpoint")
+    programs = str(Path(sys.executable).parent)
     of = scenario(
         model={"name": "deepseek-ai/DeepSeek-R1", "path": str(checkpoint)},
         load={"concurrency": 1, "num_requests": 4, "warmup_requests": 1},
         engine={
             "type": "openai",
             "server": "transformers",
-            "command": [
-                *(sys.executable, "-m", "transformers.cli.transformers", "serve", "{model}"),
-                *("--port", "{port}", "--device", "cpu"),
-            ],
-            "environment": {"HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+            "arguments": ["--device", "cpu"],
+            "environment": {
+                "HF_HUB_OFFLINE": "1",
+                "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            },
         },
     )
-    result = OpenAiEngine().run(make_job(tmp_path, of, prompts=True, output_tokens=16), Watcher())
+    job = make_job(tmp_path, of, prompts=True, output_tokens=16)
+    watcher = Watcher()
+    result = OpenAiEngine().run(job, watcher)
+    shell = (job.artefacts / "server.sh").read_text()
+    assert f" transformers serve {checkpoint} --host 127.0.0.1 --port " in shell
+    assert "measuring" in watcher.phases
+    assert not [
+        p.pid for p in psutil.process_iter(["cmdline"]) if str(checkpoint) in (p.info["cmdline"] or ())
+    ]
     assert [(r.error, r.output_tokens) for r in result.records] == [(None, 16)] * 4
     assert all(r.first_token_s is not None and r.input_tokens > 0 for r in result.records)
     assert from_records(result.records, 0)["average_tpot"] > 0

@@ -96,8 +96,18 @@ def test_above_a_limit_the_message_says_which_and_what_to_do(load: ClientLoad, w
 def test_the_least_above_a_limit_is_too_much(load: ClientLoad) -> None:
     with pytest.raises(InvalidRunError, match=r"^mine: client-bound: "):
         load.judge("mine", RECORDS)
+    assert load.unjudged() is None
     short = SHORTEST_S * LESS
-    replace(load, seconds=short, cpu_s=short).judge("mine", RECORDS)  # too short to be judged
+    short_load = replace(load, seconds=short, cpu_s=short)
+    short_load.judge("mine", RECORDS)  # too short to be judged
+    assert re.search(r"^all was over in 2\.00 s: in less than 2 s it ", short_load.unjudged() or "")
+
+
+def test_the_shortest_run_that_is_judged() -> None:
+    load = client(always(0.0), seconds=SHORTEST_S)
+    assert load.unjudged() is None
+    with pytest.raises(InvalidRunError):
+        replace(load, lags_s=always(0.1)).judge("mine", RECORDS)
 
 
 def test_answers_that_are_not_streamed_are_judged_by_when_they_came() -> None:

@@ -31,7 +31,7 @@ def saved(root: Path) -> Path:
 def test_a_measurement_comes_back_as_it_was(tmp_path: Path) -> None:
     with create(tmp_path) as folder:
         inside = EngineTimes(100.01, 100.02, 100.2, 100.9)
-        rows = tuple(replace(row, engine=inside) for row in records())
+        rows = tuple(replace(row, engine=inside, resent=row.id == 1) for row in records())
         written = measurement(folder.path, telemetry=Telemetry(interval_s=0.1), records=rows)
         folder.complete(written)
     assert load(folder.path) == written
@@ -51,8 +51,14 @@ def test_a_result_from_before_these_were_told_is_loaded(tmp_path: Path) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
     del document["measurement"]["caches_filled"], document["measurement"]["result"]["stopped"]
     path.write_text(json.dumps(document), encoding="utf-8")
+    requests = path.with_name("requests.jsonl")
+    rows = [json.loads(line) for line in requests.read_text(encoding="utf-8").splitlines()]
+    for row in rows:
+        del row["resent"]
+    requests.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     old = load(path.parent)
     assert (old.caches_filled, old.result.stopped) == ((), False)
+    assert not any(record.resent for record in old.result.records)
     assert old == measurement(path.parent)
 
 

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from pytest_dsr1.environment.lock import is_held
+from tests.engines.test_openai import remarks
 from tests.plugin.conftest import Suites
 from tests.standins import started_server
 from tests.standins.nvml.control import FakeMachine, build
@@ -80,7 +81,7 @@ def folder(suites: Suites, profile: str) -> Path:
 def told(suites: Suites, profile: str) -> dict[str, Any]:
     document = json.loads((folder(suites, profile) / "measurement.json").read_text(encoding="utf-8"))
     result: dict[str, Any] = document["measurement"]["result"]
-    return {"warnings": result["warnings"], **result["facts"]}
+    return {"warnings": list(remarks(result["warnings"])), **result["facts"]}
 
 
 def pid(suites: Suites, profile: str) -> int | None:

@@ -12,6 +12,7 @@ import pytest
 from pytest_dsr1.environment.values import Finding, Fingerprint
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.gating import Gate
+from pytest_dsr1.measurement.metrics import MetricValue
 from pytest_dsr1.reporting.comparison import differences
 from pytest_dsr1.reporting.junit import properties
 from pytest_dsr1.reporting.overview import overview
@@ -76,6 +77,55 @@ def test_what_is_said_beside_the_targets(loaded: LoadedScenario) -> None:
     assert "  warning GPU 0 persistence mode: is off" in lines
     assert "  GPUs    8 GPUs, 1,755 to 1,980 MHz, 612 W" in lines
     assert any(line.startswith("  also    per-user output throughput 4 tok/s/user; ") for line in lines)
+
+
+def steady_line(run: Outcome) -> str:
+    (line,) = (line for line in text([run], 300) if line.startswith("  steady "))
+    return line
+
+
+def test_the_steady_window(loaded: LoadedScenario) -> None:
+    metrics = {
+        "steady_output_throughput": MetricValue(7.5, "records"),
+        "steady_window": MetricValue(1500.0, "records"),
+    }
+    plain = measurement()
+    run = outcome(loaded, metrics={**plain.metrics, **metrics})
+    assert steady_line(run) == (
+        "  steady  7.5 tok/s over the 1.5 s in which at least 95% of load.concurrency "
+        f"({plain.scenario.load.concurrency}) requests were in flight"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (
+            {"records": (), "report": {"total_output_throughput": 8.0}},
+            "the engine gives no record of each request",
+        ),
+        (
+            {
+                "scenario": scenario(
+                    load={
+                        "concurrency": 9,
+                        "num_requests": 9,
+                        "arrival": {"type": "constant", "rate_req_s": 1.0},
+                    }
+                )
+            },
+            "requests come on a schedule, so that no number of them is always in flight",
+        ),
+        (
+            {"scenario": scenario(load={"concurrency": 9, "num_requests": 9})},
+            "at no time were at least 95% of load.concurrency (9) requests in flight, with tokens coming",
+        ),
+    ],
+    ids=["no records", "open loop", "never full"],
+)
+def test_why_there_is_no_steady_window(loaded: LoadedScenario, changes: dict[str, Any], why: str) -> None:
+    run = Outcome(loaded, "suites/small.yaml", measurement=measurement(**changes))
+    assert steady_line(run) == f"  steady  no steady window: {why}"
 
 
 def test_an_invalid_run_shows_its_reasons_and_no_number(loaded: LoadedScenario) -> None:

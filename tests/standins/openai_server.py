@@ -13,7 +13,8 @@ from typing import Any
 
 Answer = bytes | Iterable[bytes | str]
 """Bytes to send at once, or in pieces (a generator may wait between them, and note when each is written); the
-word ``close`` ends the connection, ``hang`` waits."""
+word ``close`` ends the connection, ``hang`` waits, ``drop the next`` waits for the next request and ends the
+connection without reading it."""
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -76,13 +77,15 @@ def serving(
     answer: Callable[[dict[str, Any]], Answer],
     *,
     greeting: bytes = b"",
+    greeted: int | None = None,
     tls: ssl.SSLContext | None = None,
     seen: Seen | None = None,
     pages: Mapping[str, Callable[[], Answer]] | None = None,
 ) -> Iterator[int]:
     """The port of a server that gives ``answer`` to each request; ends its threads on leaving.
 
-    A GET is answered by the path's function in ``pages``, else with the list of models.
+    A GET is answered by the path's function in ``pages``, else with the list of models. ``greeting`` is sent
+    on each connection before anything is asked, or on this one of them alone, counted from 1.
     """
     seen = seen or Seen()
     pages = pages or {}
@@ -90,11 +93,12 @@ def serving(
     open_sockets: list[socket.socket] = []
     threads: list[threading.Thread] = []
 
-    def talk(plain_sock: socket.socket) -> None:
+    def talk(plain_sock: socket.socket, number: int) -> None:
         try:
             sock = tls.wrap_socket(plain_sock, server_side=True) if tls else plain_sock
             open_sockets.append(sock)
-            sock.sendall(greeting)
+            if greeted in {None, number}:
+                sock.sendall(greeting)
             with sock, sock.makefile("rb") as file:
                 while head := _head(file):
                     length = next((int(h[15:]) for h in head if h.lower().startswith(b"content-length:")), 0)
@@ -119,7 +123,7 @@ def serving(
                 return
             seen.connections += 1
             open_sockets.append(sock)
-            threads.append(threading.Thread(target=talk, args=(sock,), daemon=True))
+            threads.append(threading.Thread(target=talk, args=(sock, seen.connections), daemon=True))
             threads[-1].start()
 
     acceptor = threading.Thread(target=accept, daemon=True)
@@ -152,6 +156,9 @@ def _send(sock: socket.socket, answer: Answer) -> bool:
     for piece in [answer] if isinstance(answer, bytes) else answer:
         if piece == "close":
             sock.shutdown(socket.SHUT_RDWR)
+            return False
+        if piece == "drop the next":
+            sock.recv(1, socket.MSG_PEEK)
             return False
         if piece == "hang":
             sock.recv(1)
