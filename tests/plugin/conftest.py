@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy  # noqa: F401, ICN001 - cannot be imported once more by each run in this process
 import pytest
 import scipy.special  # noqa: F401 - likewise
+import vl_convert  # noqa: F401 - likewise
 
 SCENARIO = """\
 name: {name}
