@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from pytest_dsr1.engines.openai_watch import ClientLoad
 
 T = TypeVar("T")
+_DYING_S = 1.0
+"""How long a server that answers nothing any more may take to end."""
 _SPARE_FILES = 256
 _SETTLE_S = 0.02
 """Answers that nobody asked for come now, if they come."""
@@ -217,10 +219,11 @@ class _Pass:
             InvalidRunError: the client was saturated.
         """
         tally, client_load, facts = measured
-        if self.server is not None:
-            self.server.check()
         records = tally.records
-        if tally.hopeless is not None or tally.failed == len(records):
+        hopeless = tally.hopeless is not None or tally.failed == len(records)
+        if self.server is not None:
+            self.server.check(_DYING_S if hopeless else 0.0)
+        if hopeless:
             first = next((r.error for r in records if r.error), "no request was sent")
             raise self.failure(f"all of the first {len(records)} requests failed, the first: {first}")
         self.observer.progress(len(records), tally.tokens)

@@ -161,12 +161,18 @@ class Server:
         """Take what it logged since the last time."""
         self.lines.extend(line.text for line in self.child.read(timeout_s))
 
-    def check(self) -> None:
+    def check(self, grace_s: float = 0.0) -> None:
         """Whether it still lives.
+
+        Args:
+            grace_s: how long its end is waited for; connections of a dying process are closed before it ends.
 
         Raises:
             EngineError: it does not.
         """
+        limit_s = time.monotonic() + grace_s
+        while self.child.returncode is None and time.monotonic() < limit_s:
+            time.sleep(0.02)
         self.read()
         code = self.child.returncode
         if code is not None:
