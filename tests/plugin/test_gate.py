@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.cli import main
-from pytest_dsr1.environment import disk
+from pytest_dsr1.environment.disk import write_atomically
 from pytest_dsr1.verdict.reference_file import held, read, write
 from tests.plugin.conftest import Suites
 
@@ -274,14 +274,12 @@ def test_the_engines_own_software_may_be_fixed(accepted: Gated, monkeypatch: pyt
 
 
 def test_a_gate_that_cannot_be_saved(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_file = disk.write_atomically
-
     def full(path: Path, text: str) -> None:
         if path.name == "gate.json":
             raise OSError(28, "No space left on device")
-        write_file(path, text)
+        write_atomically(path, text)
 
-    monkeypatch.setattr(disk, "write_atomically", full)
+    monkeypatch.setattr("pytest_dsr1.verdict.saved.write_atomically", full)
     result = accepted.gate("-k", "regression")
     assert result.ret == 10
     result.assert_outcomes(errors=1)
