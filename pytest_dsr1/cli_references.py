@@ -91,6 +91,7 @@ def _show(options: argparse.Namespace) -> int:
 def _show_all(store: Path) -> int:
     from pytest_dsr1.errors import NoReferenceError, ReferencesError
     from pytest_dsr1.verdict import candidates
+    from pytest_dsr1.verdict.plan import gates_of
     from pytest_dsr1.verdict.reference_file import read
 
     accepted = {path.stem for path in store.glob("*.yaml")}
@@ -111,9 +112,21 @@ def _show_all(store: Path) -> int:
             rows.append(_summary(store, found))
     if rows:
         print("\n".join(table([_HEADS, *rows])))
+        print(_shared_by(gates_of(store), store))
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
+
+
+def _shared_by(gates: int, store: Path) -> str:
+    """How strict gates are for one another's sake, which leftovers make them in vain."""
+    from pytest_dsr1.verdict.gate import alpha
+
+    return (
+        f"profiles whose references can be judged by: {gates}; they share a suite's errors, so each gate "
+        f"plans with a false alarm in {alpha(gates) * 100:.2g}%: `git rm` those in {store} whose scenario is "
+        "gone"
+    )
 
 
 def _summary(store: Path, found: References) -> tuple[str, ...]:

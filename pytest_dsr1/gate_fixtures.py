@@ -221,7 +221,8 @@ def _dsr1_recorded(
     take = _takes(request, dsr1_scenario, _dsr1_held, lambda unseen: run(request, dsr1_scenario, unseen))
     try:
         ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")  # what no other run would change
-        measurement = useful(take, _dsr1_starts, note)
+        again = f"pytest --dsr1-profile={dsr1_scenario.name} --dsr1-reference=record"
+        measurement = useful(take, _dsr1_starts, note, again)
         save_evidence(measurement, figure(measurement))
         path = candidates.record(session.store, measurement, trace(measurement))
     except Dsr1Error as error:

@@ -27,14 +27,12 @@ from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.accept import warmup_of
 from pytest_dsr1.verdict.gate import Look, in_percent, look
 from pytest_dsr1.verdict.noise import scatters
-from pytest_dsr1.verdict.plan import GatePlan
+from pytest_dsr1.verdict.plan import LIMIT, GatePlan
+from pytest_dsr1.verdict.references import how_to_get_more
 from pytest_dsr1.verdict.saved import GateRun, SavedAcceptance, SavedGate, SavedReferences
 from pytest_dsr1.verdict.targets import number
 from pytest_dsr1.verdict.validity import invalid_reasons
 from pytest_dsr1.verdict.words import Verdict, Word
-
-LIMIT = 3
-"""Runs in succession that are no evidence (INVALID, or warm-up) before a gate gives up."""
 
 Take = Callable[[], Measurement]
 """Makes one run; raises what the run raises."""
@@ -110,6 +108,16 @@ class Gate:
         """The geometric mean of the references' figures, in the metric's unit."""
         return math.exp(self.plan.design.level.mean)
 
+    def _improved(self) -> str:
+        """What is said of an improvement beyond the noise."""
+        plan, seen = self.plan, self.look
+        assert seen is not None
+        change = abs(in_percent(plan.metric, float(seen.loss)))
+        return (
+            f"better by {change:.2g}%, more than the noise: accept it, or losing it again will pass; "
+            f"{how_to_get_more(plan.scenario.name)}"
+        )
+
     def judged(self, word: Word) -> Verdict:
         """The verdict in the words that targets use; ``bound`` is a loss of delta."""
         plan = self.plan
@@ -120,7 +128,10 @@ class Gate:
             Word.FAIL: "a loss is shown",
             Word.INCONCLUSIVE: "neither is a loss shown nor one of delta excluded",
         }[word]
-        lines = [f"{self.sentence()}: {meaning}", *(f"changed: {each}" for each in self.changed)]
+        lines = [f"{self.sentence()}: {meaning}"]
+        if self.look.better:
+            lines.append(self._improved())
+        lines += (f"changed: {each}" for each in self.changed)
         losses = [plan.loss(each.value) for each in self.counted]
         if scatters(plan.design.level, losses):
             lines.append(
@@ -210,13 +221,16 @@ def save_evidence(measurement: Measurement, found: Evidence) -> None:
         write_atomically(measurement.folder / "evidence.json", json.dumps(document, indent=1))
 
 
-def useful(take: Take, starts: Starts, note: Callable[[Measurement | None, str], None]) -> Measurement:
+def useful(
+    take: Take, starts: Starts, note: Callable[[Measurement | None, str], None], again: str
+) -> Measurement:
     """Runs until one is a valid start of its own that is no warm-up.
 
     Args:
         take: makes a run.
         starts: the starts that are known on this node.
         note: is told of each run that does not count, and why.
+        again: the command to type once it is put right.
 
     Raises:
         InvalidRunError: too many in succession do not count; says why each did not.
@@ -236,7 +250,9 @@ def useful(take: Take, starts: Starts, note: Callable[[Measurement | None, str],
         unused.append(why)
         note(measurement, why)
     listed = "\n".join(f"  {count}. {indent(why, ' ' * 5).lstrip()}" for count, why in enumerate(unused, 1))
-    raise InvalidRunError(f"{LIMIT} engine starts in succession are no evidence:\n{listed}")
+    raise InvalidRunError(
+        f"{LIMIT} engine starts in succession are no evidence:\n{listed}\nput that right, then `{again}`"
+    )
 
 
 def decide(
@@ -257,6 +273,7 @@ def decide(
         InconclusiveError: the largest number of runs did not decide.
     """
     plan, refs, name = gate.plan, gate.plan.references, gate.plan.scenario.name
+    again = f"pytest --dsr1-profile={name} --dsr1-gate"
 
     def note(measurement: Measurement | None, why: str) -> None:
         gate.add(GateRun(str(measurement.folder) if measurement else "", why=why))
@@ -264,7 +281,7 @@ def decide(
         tell(f"{name}: run {len(gate.runs)} is no evidence: {why}")
 
     while True:
-        measurement = useful(take, starts, note)
+        measurement = useful(take, starts, note, again)
         try:
             gate.changed = compared(plan, measurement.fingerprint.facts)
             found = figure(measurement, requests=refs.requests, warmup_requests=refs.warmup_requests)
@@ -297,6 +314,7 @@ def compared(plan: GatePlan, facts: rings.Facts) -> tuple[str, ...]:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise NotComparableError(
             f"{plan.scenario.name}: this run and the references differ in what must be equal:\n{lines}\n"
-            "put it back, or accept new references of it; gate.under_test says what may differ"
+            f"put it back, or make new references of it: {how_to_get_more(plan.scenario.name)}; "
+            "gate.under_test says what may differ"
         )
     return tuple(rings.changed(references.facts, facts, references.moved))

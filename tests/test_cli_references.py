@@ -125,7 +125,7 @@ def test_show_all(capsys: pytest.CaptureFixture[str]) -> None:
     (STORE / "candidates" / "other").mkdir()
     capsys.readouterr()
     assert main(["references", "show"]) == 0
-    heads, other, small = capsys.readouterr().out.splitlines()
+    heads, other, small, shared = capsys.readouterr().out.splitlines()
     assert heads.split("  ")[0] == "profile"
     assert other.split() == ["other", *["-"] * 8, "0"]
     found = accepted()
@@ -134,6 +134,22 @@ def test_show_all(capsys: pytest.CaptureFixture[str]) -> None:
         *(f"{found.mean:.4g}", "tok/s", f"{found.noise_percent:.2f}%", f"{found.requests}"),
         *(f"{found.accepted.at:%Y-%m-%d}", "0", "d", "2", "ann:", "TensorRT-LLM", "1.2.1"),
     ]
+    assert shared == (
+        "profiles whose references can be judged by: 1; they share a suite's errors, so each gate plans "
+        "with a false alarm in 0.5%: `git rm` those in dsr1-references whose scenario is gone"
+    )
+
+
+def test_show_tells_how_many_gates_share_the_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(20):
+        write(STORE, references(profile=f"profile-{number}"))
+    path_of(STORE, "damaged").write_text("profile: damaged\n", encoding="utf-8")
+    assert main(["references", "show"]) == 1
+    shared = capsys.readouterr().out.splitlines()[-1]
+    assert shared.startswith(
+        "profiles whose references can be judged by: 20; they share a suite's errors, so"
+    )
+    assert "a false alarm in 0.075%: " in shared
 
 
 def test_show_tells_a_damaged_file_beside_the_others(capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +157,7 @@ def test_show_tells_a_damaged_file_beside_the_others(capsys: pytest.CaptureFixtu
     path_of(STORE, "bad").write_text(to_text(references(profile="bad"))[:-20], encoding="utf-8")
     assert main(["references", "show"]) == 1
     shown = capsys.readouterr()
-    assert [line.split()[0] for line in shown.out.splitlines()] == ["profile", "good"]
+    assert [line.split()[0] for line in shown.out.splitlines()] == ["profile", "good", "profiles"]
     assert shown.err.startswith(
         "dsr1-references/bad.yaml: does not end with its checksum: it is truncated; `git"
     )

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,9 +14,11 @@ from pytest_dsr1.environment.starts import Starts
 from pytest_dsr1.environment.values import FactValue, Fingerprint
 from pytest_dsr1.errors import EngineError, InvalidRunError
 from pytest_dsr1.gating import Gate, InconclusiveError, NotComparableError, decide, own_start, useful, warm_up
+from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.verdict.candidates import record
 from pytest_dsr1.verdict.plan import GatePlan, gate_plan
-from pytest_dsr1.verdict.reference_file import write
+from pytest_dsr1.verdict.reference_file import held, write
 from pytest_dsr1.verdict.words import Word
 from tests import builders
 from tests.verdict import stored
@@ -83,7 +88,9 @@ def test_what_must_be_equal_and_is_not_all_at_once(plan: GatePlan, starts: Start
         "small: this run and the references differ in what must be equal:\n"
         "  gpu.ecc: True in the references, False here\n"
         "  gpu.power_limit_w: 700 in the references, 500 here\n"
-        "put it back, or accept new references of it; gate.under_test says what may differ"
+        "put it back, or make new references of it: record more with `pytest --dsr1-profile=small "
+        "--dsr1-reference=record`, then `pytest-dsr1 references accept small --reason TEXT`; gate.under_test "
+        "says what may differ"
     )
 
 
@@ -104,7 +111,7 @@ def test_starts_that_do_not_count(starts: Starts, tmp_path: Path) -> None:
     filled = replace(good, caches_filled=("/tmp/torchinductor_root",))
     runs = iter([good, filled, good])
     notes: list[str] = []
-    assert useful(lambda: next(runs), starts, lambda _, why: notes.append(why)) is good
+    assert useful(lambda: next(runs), starts, lambda _, why: notes.append(why), "") is good
     assert notes == [
         "warm-up: the first start of this software on this node",
         "warm-up: this start filled /tmp/torchinductor_root",
@@ -121,12 +128,13 @@ def test_too_many_starts_that_do_not_count(starts: Starts, tmp_path: Path) -> No
         raise EngineError("small: the engine died")
 
     with pytest.raises(InvalidRunError) as caught:
-        useful(take, starts, lambda *_: None)
+        useful(take, starts, lambda *_: None, "pytest --dsr1-profile=small --dsr1-gate")
     assert str(caught.value) == (
         "3 engine starts in succession are no evidence:\n"
         "  1. warm-up: this start filled /cache\n"
         "  2. warm-up: this start filled /cache\n"
-        "  3. small: the engine died"
+        "  3. small: the engine died\n"
+        "put that right, then `pytest --dsr1-profile=small --dsr1-gate`"
     )
 
 
@@ -158,3 +166,47 @@ def test_runs_that_scatter_more_than_the_references_say_so(
         "  the runs of this gate differ by 5.7%, more than the references: look at what else ran on the "
         "machine"
     )
+
+
+def test_an_improvement_beyond_the_noise_says_so(plan: GatePlan, starts: Starts, tmp_path: Path) -> None:
+    better = started(tmp_path, 0.9)
+    verdict = decide(Gate(plan), noted(starts, better), starts, print, lambda: None)
+    assert verdict.word is Word.PASS
+    assert verdict.message.splitlines()[1:] == [
+        "  better by 11%, more than the noise: accept it, or losing it again will pass; record more with "
+        "`pytest --dsr1-profile=small --dsr1-reference=record`, then `pytest-dsr1 references accept small "
+        "--reason TEXT`"
+    ]
+
+
+@pytest.mark.parametrize("latency_s", [0.995, 1.0, 1.005])
+def test_an_improvement_within_the_noise_does_not(
+    plan: GatePlan, starts: Starts, tmp_path: Path, latency_s: float
+) -> None:
+    verdict = decide(Gate(plan), noted(starts, started(tmp_path, latency_s)), starts, print, lambda: None)
+    assert verdict.word is Word.PASS
+    assert "better" not in verdict.message
+
+
+def test_a_loss_stays_a_loss_day_after_day(starts: Starts, tmp_path: Path) -> None:
+    """95 days with a loss of 5%, a gate and a recorded run each day, nothing accepted: each day fails."""
+    store, random, today = tmp_path / "store", Random(4), stored.NOW
+    accepted = write(store, stored.references(runs=stored.scattered(16), requests=24, warmup_requests=2))
+    before, scenario = accepted.read_bytes(), builders.scenario(**LONG, gate=GATE)
+    warm_up(started(tmp_path), starts)
+
+    def slower() -> Measurement:
+        run = started(tmp_path, math.exp(random.gauss(0, 0.006)) / 0.95)
+        return replace(run, started_utc=today.isoformat())
+
+    for days in range(1, 96):
+        today = stored.NOW + timedelta(days=days)
+        with held(store, "small", "a gate of small"):
+            plan = gate_plan(store, scenario, stored.NODE, today)
+            verdict = decide(Gate(plan), slower, starts, lambda _: None, lambda: None)
+        assert verdict.word is Word.FAIL, days
+        recorded = slower()
+        record(store, recorded, trace(recorded))
+        assert accepted.read_bytes() == before
+    assert [path.name for path in store.glob("*.yaml")] == ["small.yaml"]
+    assert plan.warnings[0].startswith("small: the references were accepted 95 days ago (more than 90)")

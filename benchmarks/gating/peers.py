@@ -16,7 +16,7 @@ from benchmarks.gating.rules import (
     trtllm,
     welch,
 )
-from benchmarks.gating.study import judge
+from benchmarks.gating.study import histories, judge, levels
 from benchmarks.gating.world import FULL_S, STARTUP_S, WORLDS, Array, Fleet, World
 from pytest_dsr1.verdict.gate import alpha
 
@@ -180,10 +180,10 @@ def rows(gates: int) -> Iterator[Row]:
 
 def _gate(world: World, delta: float, gates: int) -> Row:
     planned = alpha(1)
-    judged = [
-        judge(world, delta, loss, alpha=planned, gates=gates, seed=_SEED) for loss in (0.0, delta, *LOSSES)
-    ]
-    later = judge(world, delta, STEP, alpha=planned, gates=gates, seed=_SEED, later_days=float(LATER_DAYS))
+    found, then = (histories(world, gates, _SEED, later_days=float(days)) for days in (1, LATER_DAYS))
+    known = levels(found)
+    judged = [judge(found, delta, loss, alpha=planned, known=known) for loss in (0.0, delta, *LOSSES)]
+    later = judge(then, delta, STEP, alpha=planned)
     return Row(
         world.noise,
         delta,
@@ -192,8 +192,8 @@ def _gate(world: World, delta: float, gates: int) -> Row:
         judged[1].fail,
         tuple(each.fail for each in judged[2:]),
         later.fail,
-        GPUS * float(judged[0].gpu_s.mean()),
-        GPUS * float(judged[1].gpu_s.mean()),
-        len(judged[0].word),
+        GPUS * judged[0].mean_gpu_s,
+        GPUS * judged[1].mean_gpu_s,
+        int(judged[0].asked.sum()),
         judged[0].refused,
     )

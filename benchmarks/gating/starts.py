@@ -15,13 +15,13 @@ from pathlib import Path
 from statistics import fmean, median
 
 import numpy as np
-from scipy.stats import chi2
 
 from pytest_dsr1.measurement.evidence import Evidence, evidence
 from pytest_dsr1.scenario.loading import load_named
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict.accept import warmup_of
 from pytest_dsr1.verdict.candidates import Candidate, read
+from pytest_dsr1.verdict.noise import interval
 
 
 def record(profile: str, more: list[str]) -> None:
@@ -39,12 +39,6 @@ def figures(scenario: Scenario, found: tuple[Candidate, ...]) -> list[Evidence]:
     """The steady figure of each recorded start, at full length."""
     warm = warmup_of(scenario)
     return [evidence(one.trace, scenario.gated_metric, warmup_requests=warm) for one in found]
-
-
-def interval(sd: float, freedom: int) -> tuple[float, float]:
-    """The 95% interval of a standard deviation, for normal noise."""
-    low, high = (math.sqrt(freedom / float(chi2.ppf(share, freedom))) for share in (0.975, 0.025))
-    return sd * low, sd * high
 
 
 def components(scenario: Scenario, found: tuple[Candidate, ...]) -> str:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from benchmarks.gating.world import FULL_S, STARTUP_S, Array, Fleet, World
 from pytest_dsr1.measurement.run_length import run_length_s
-from pytest_dsr1.verdict.gate import BETA, design, look, resolved, worse
-from pytest_dsr1.verdict.noise import Level
+from pytest_dsr1.verdict.gate import BETA, look, loss, planned, worse
+from pytest_dsr1.verdict.noise import Level, level
+
+Flags = NDArray[np.bool_]
 
 METRIC = "total_output_throughput"
 REFERENCES = 20
@@ -26,26 +32,60 @@ class Judged:
     """What the gate made of many candidates; one value a gate in the arrays.
 
     Attributes:
-        word: 1 FAIL, -1 PASS, 0 INCONCLUSIVE; only of gates that were not refused.
-        runs: valid runs that the verdict took.
+        word: 1 FAIL, -1 PASS, 0 INCONCLUSIVE or refused.
+        runs: valid runs that the verdict took; 0 where it was refused.
         gpu_s: seconds of all engine starts, also those that were throttled, start-up included.
-        refused: the share of gates whose references did not resolve delta.
+        asked: which gates were not refused for references that do not resolve delta.
+        better: which gates told of an improvement.
     """
 
     word: Array
     runs: Array
     gpu_s: Array
-    refused: float
+    asked: Flags
+    better: Flags
 
     @property
     def fail(self) -> float:
-        """The share of FAIL."""
+        """The share of FAIL among the gates that were judged."""
+        return float((self.word[self.asked] == 1).mean())
+
+    @property
+    def fail_of_all(self) -> float:
+        """The share of FAIL among all gates: what was refused has shown nothing."""
         return float((self.word == 1).mean())
 
     @property
     def passed(self) -> float:
-        """The share of PASS."""
-        return float((self.word == -1).mean())
+        """The share of PASS among the gates that were judged."""
+        return float((self.word[self.asked] == -1).mean())
+
+    @property
+    def refused(self) -> float:
+        """The share of gates whose references did not resolve delta."""
+        return 1 - float(self.asked.mean())
+
+    @property
+    def mean_gpu_s(self) -> float:
+        """GPU-seconds of a gate that was judged."""
+        return float(self.gpu_s[self.asked].mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Histories:
+    """References, and candidates that have lost nothing yet; a row a simulated gate.
+
+    Attributes:
+        references: rates, one a day on the gate's node.
+        candidates: rates of ``MOST_RUNS`` runs each.
+        starts: engine starts that each of these took.
+        measured_s: how long a gated run is measured.
+    """
+
+    references: Array
+    candidates: Array
+    starts: Array
+    measured_s: Array
 
 
 def gated_length_s(fleet: Fleet) -> Array:
@@ -56,46 +96,80 @@ def gated_length_s(fleet: Fleet) -> Array:
     return np.minimum(run_length_s(STARTUP_S, within_variance_s, between, LEAST_S), FULL_S)
 
 
+@lru_cache(maxsize=2)
+def histories(
+    world: World, gates: int, seed: int, *, later_days: float = 1.0, one_day: bool = False
+) -> Histories:
+    """So many gates, their candidates so many days after the last reference.
+
+    The length of gated runs is found on one history and used on another of the same world, since a figure
+    over a part of a run is not drawn here as a part of that over the whole.
+
+    Args:
+        world: what runs differ by.
+        gates: how many.
+        seed: of the random numbers.
+        later_days: of the candidate.
+        one_day: all references are of one day.
+    """
+    measured_s = gated_length_s(Fleet(world, gates, seed))
+    fleet = Fleet(world, gates, seed + 1)
+    if one_day:
+        references = fleet.runs(REFERENCES, measured_s).figures
+        fleet.days_pass(1)
+    else:
+        references = fleet.history(REFERENCES, measured_s).figures
+    fleet.days_pass(later_days - 1)
+    candidates = fleet.runs(MOST_RUNS, measured_s)
+    return Histories(np.exp(references), np.exp(candidates.figures), candidates.starts, measured_s)
+
+
+def levels(found: Histories) -> list[Level]:
+    """What the product makes of each gate's references."""
+    days = range(REFERENCES)
+    return [level(logs, days) for logs in np.log(found.references)]
+
+
 def judge(
-    world: World,
+    found: Histories,
     delta_percent: float,
     loss_percent: float,
     *,
     alpha: float,
-    gates: int,
-    seed: int,
-    later_days: float = 1.0,
+    known: Sequence[Level] | None = None,
+    broken_percent: float = 0.0,
 ) -> Judged:
-    """Gates on candidates that are really slower by so many percent, so many days after the last reference.
+    """Gates on candidates that are really slower by so many percent.
 
-    The length of gated runs is found on one history and used on another of the same world, since a figure
-    over a part of a run is not drawn here as a part of that over the whole.
+    Args:
+        found: references and candidates.
+        delta_percent: the loss that must not be missed.
+        loss_percent: the real one.
+        alpha: the planned error.
+        known: of these references, where they were computed before.
+        broken_percent: what the first run of each candidate loses beside that, unseen by telemetry.
     """
-    measured_s = gated_length_s(Fleet(world, gates, seed))
-    fleet = Fleet(world, gates, seed + 1)
-    references = fleet.history(REFERENCES, measured_s).figures
-    fleet.days_pass(later_days - 1)
-    candidate = fleet.runs(MOST_RUNS, measured_s)
-    losses = references.mean(axis=1)[:, None] - candidate.figures + worse(METRIC, loss_percent)
-    sd, delta = references.std(axis=1, ddof=1), worse(METRIC, delta_percent)
-    resolves = np.array([resolved(_level(1.0), alpha, n) for n in range(2, MOST_RUNS + 1)])
-    most = 2 + (resolves[None, :] * sd[:, None] > delta).sum(axis=1)
-    word, used = np.zeros(gates), np.zeros(gates)
-    for runs in np.unique(most[most <= MOST_RUNS]):
-        alive = np.flatnonzero(most == runs)
-        plan = design(_level(float(np.median(sd[alive]))), alpha, delta, int(runs))
+    rates = found.candidates * (1 - loss_percent / 100)
+    rates[:, 0] *= 1 - broken_percent / 100
+    known = known or levels(found)
+    delta, gates = worse(METRIC, delta_percent), len(rates)
+    plans = [planned(each, alpha, delta, MOST_RUNS) for each in known]
+    losses = loss(METRIC, np.array([each.mean for each in known])[:, None], rates)
+    sd = np.array([each.sd for each in known])
+    groups: dict[tuple[float, int, int], list[int]] = defaultdict(list)
+    for number, plan in enumerate(plans):
+        if plan is not None:
+            groups[plan.level.shared, plan.level.freedom, plan.max_runs].append(number)
+    word, used, better = np.zeros(gates), np.zeros(gates), np.zeros(gates, bool)
+    for members in groups.values():
+        plan, alive = plans[members[0]], np.array(members)
+        assert plan is not None
         for number in range(1, plan.max_runs + 1):
             seen = look(plan, losses[alive, :number], level_sd=sd[alive])
-            word[alive], used[alive] = seen.word, number
+            word[alive], used[alive], better[alive] = seen.word, number, seen.better
             alive = alive[seen.word == 0]
-    asked = most <= MOST_RUNS
-    starts = np.where(np.arange(MOST_RUNS) < used[:, None], candidate.starts, 0.0).sum(axis=1)
-    gpu_s = starts * (STARTUP_S + measured_s)
-    return Judged(word[asked], used[asked], gpu_s[asked], 1 - float(asked.mean()))
-
-
-def _level(sd: float) -> Level:
-    return Level(0.0, sd, REFERENCES - 1, 1 / REFERENCES, REFERENCES)
+    starts = np.where(np.arange(MOST_RUNS) < used[:, None], found.starts, 0.0).sum(axis=1)
+    return Judged(word, used, starts * (STARTUP_S + found.measured_s), used > 0, better)
 
 
 def fixed_design_gpu_s(world: World, delta_percent: float, alpha: float) -> float:

@@ -33,6 +33,7 @@ class World:
         drift: standard deviation of a day's step of the random walk that all runs share.
         window: coefficient of variation of the rate in windows of 1 s.
         correlation: of neighbouring windows.
+        day: standard deviation of a shift that all runs of one day share, and no other day; none by default.
     """
 
     noise: float
@@ -41,6 +42,7 @@ class World:
     drift: float
     window: float
     correlation: float
+    day: float = 0.0
 
     @property
     def within_variance_s(self) -> float:
@@ -113,6 +115,8 @@ class Fleet:
         random = self._random.normal(0, 1, (2, *shape))
         figures = random[0] * self.world.noise / 100 + random[1] * within[:, None]
         figures += np.log1p(-np.where(seen, again, throttled)) + self._level[:, None]
+        if self.world.day:
+            figures += self._random.normal(0, self.world.day / 100, (self.gates, 1))
         node = self._random.integers(0, NODES, shape) if any_node else self.node[:, None]
         figures += np.take_along_axis(self._nodes, np.broadcast_to(node, shape), axis=1)
         return Runs(figures, np.where(seen, 2.0, 1.0))

@@ -3,11 +3,12 @@
 ``<store>/candidates/<profile>/<UTC time>-<8 hex digits>.json``::
 
     {"format": "pytest-dsr1 candidate", "version": 1, "profile": ..., "at": ..., "place": ..., "result": ...,
-     "facts": {...}, "trace": {...}}
+     "facts": {...}, "trace": {...}, "sha256": ...}
 
 ``at`` is when the run began, ``place`` the scenario's path in test ids, ``result`` the folder of the saved
 result, ``facts`` the fingerprint's, and ``trace`` what a figure of the run is computed from
-(:class:`~pytest_dsr1.measurement.trace.Trace`). A file is never changed after it was written.
+(:class:`~pytest_dsr1.measurement.trace.Trace`). A file is never changed after it was written: ``sha256`` is
+that of all the rest, as JSON with sorted keys.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
@@ -96,13 +99,19 @@ def record(store: Path, measurement: Measurement, trace: Trace) -> Path:
     path = folder_of(store, candidate.profile) / f"{candidate.name}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(document))
+        write_atomically(path, json.dumps({**document, "sha256": checksum(document)}))
     except OSError as error:
         raise InvalidRunError(
             f"{path}: the run cannot be kept as a candidate: {error.strerror}; make that folder writable, or "
             f"make room there; the run itself is saved in {measurement.folder}"
         ) from None
     return path
+
+
+def checksum(document: Mapping[str, Any]) -> str:
+    """The checksum of a candidate's document, of all in it but the checksum itself."""
+    rest = {key: value for key, value in document.items() if key != "sha256"}
+    return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read(store: Path, profile: str) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
@@ -150,6 +159,8 @@ def _read(path: Path, profile: str) -> Candidate:
             f"is a run of {document.get('profile')!r}, not of {profile!r}; the runs of a scenario that was "
             "renamed are to be recorded again"
         )
+    if document.get("sha256") != checksum(document):
+        raise ValueError("does not fit its checksum: it was edited or damaged after it was written")
     try:
         return _CANDIDATE.validate_python({**document, "name": path.stem})
     except ValidationError as error:

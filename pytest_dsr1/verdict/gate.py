@@ -13,7 +13,7 @@ import functools
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,9 +50,21 @@ def worse(metric: str, percent: float) -> float:
     return -math.log1p(-percent / 100) if higher else math.log1p(percent / 100)
 
 
-def in_percent(metric: str, loss: float) -> float:
+def loss(metric: str, mean: Any, value: Any) -> Any:
+    """How much worse values are than a mean, as a difference of logarithms.
+
+    Args:
+        metric: whose direction counts.
+        mean: of the references, a natural logarithm; arrays too.
+        value: in the metric's unit.
+    """
+    sign = 1 if METRICS[metric].better == "higher" else -1
+    return sign * (mean - np.log(value))
+
+
+def in_percent(metric: str, lost: float) -> float:
     """A loss as the change of the metric's value in percent; negative where a rate falls."""
-    return math.expm1(-loss if METRICS[metric].better == "higher" else loss) * 100
+    return math.expm1(-lost if METRICS[metric].better == "higher" else lost) * 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +149,23 @@ def runs_needed(level: Level, error: float, delta: float, most: int) -> int | No
 
 
 def design(level: Level, error: float, delta: float, runs: int) -> Design:
-    """The boundaries for so many runs at most; see :func:`runs_needed`."""
+    """The boundaries for so many runs at most; see :func:`planned`."""
     fail, passed = _limits(level.shared, level.freedom, error, runs)
     return Design(delta, level, fail, passed)
+
+
+def planned(level: Level, error: float, delta: float, most: int) -> Design | None:
+    """The gate that decides delta in as few runs as that takes, or None where ``most`` surely do not.
+
+    References tell the noise only so well: that of twenty is 0.76 to 1.46 times what they show. A gate is
+    refused where even the low end of that interval does not let ``most`` runs decide; where the noise as it
+    is estimated does not, it allows itself all of them. The errors hold whatever the noise, since the
+    boundaries are those of t, and the gate's own runs tell it better from run to run.
+    """
+    runs = runs_needed(level, error, delta, most)
+    if runs is None and runs_needed(replace(level, sd=level.interval[0]), error, delta, most) is not None:
+        runs = most
+    return None if runs is None else design(level, error, delta, runs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +176,15 @@ class Look:
         word: 1 for FAIL, -1 for PASS, 0 for one more run.
         loss: the estimate, as a difference of logarithms; positive is worse.
         low: ``loss`` is at least this (at the error of FAIL), and ``high``: at most this (at that of PASS).
+        better: whether an improvement is beyond the noise, by one t test at ``GATE_ALPHA``: most gates have
+            passed before more could be shown, and nothing is decided by it.
     """
 
     word: Any
     loss: Any
     low: Any
     high: Any
+    better: Any
 
 
 def look(gate: Design, losses: Array, *, level_sd: Array | float | None = None) -> Look:
@@ -170,12 +199,13 @@ def look(gate: Design, losses: Array, *, level_sd: Array | float | None = None) 
     runs = losses.shape[-1]
     level = gate.level
     sd_ref = level.sd if level_sd is None else level_sd
-    loss = losses.mean(axis=-1)
-    spread = ((losses - loss[..., None]) ** 2).sum(axis=-1)
+    mean = losses.mean(axis=-1)
+    spread = ((losses - mean[..., None]) ** 2).sum(axis=-1)
     sd = np.sqrt((level.freedom * sd_ref**2 + spread) / (level.freedom + runs - 1))
     error = sd * math.sqrt(1 / runs + level.shared)
-    low, high = loss - gate.fail[runs - 1] * error, loss + gate.passed[runs - 1] * error
+    low, high = mean - gate.fail[runs - 1] * error, mean + gate.passed[runs - 1] * error
+    better = mean < float(stdtrit(level.freedom + runs - 1, GATE_ALPHA)) * error
     confirmed = (losses > gate.delta / 2).sum(axis=-1) >= _CONFIRMED
     excluded = high < gate.delta
     word = np.where(excluded, -1, np.where((low > 0) & confirmed, 1, 0))
-    return Look(word, loss, low, high)
+    return Look(word, mean, low, high, better)

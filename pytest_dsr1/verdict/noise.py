@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import fdtrc
+from scipy.special import chdtri, fdtrc
 
 RESOLUTION = 1e-4
 """The least noise that is believed, 0.01%: references that agree better agree by chance."""
@@ -40,6 +41,11 @@ class Level:
         """``sd`` in percent."""
         return self.sd * 100
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% interval of ``sd``."""
+        return interval(self.sd, self.freedom)
+
 
 def level(values: Sequence[float], groups: Sequence[Hashable], *, always: bool = False) -> Level:
     """The level of references.
@@ -55,10 +61,11 @@ def level(values: Sequence[float], groups: Sequence[Hashable], *, always: bool =
             (days, p < 5%), since an estimate of nothing costs runs.
     """
     x = np.asarray(values, float)
-    names, index = np.unique(np.array([repr(group) for group in groups]), return_inverse=True)
-    count, kinds = len(x), len(names)
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    count, kinds = len(x), len(numbers)
     mean = float(x.mean())
     if 1 < kinds < count:
+        index = np.array([numbers[group] for group in groups])
         sizes = np.bincount(index)
         means = np.bincount(index, x) / sizes
         within = max(float(((x - means[index]) ** 2).sum()) / (count - kinds), RESOLUTION**2)
@@ -69,6 +76,12 @@ def level(values: Sequence[float], groups: Sequence[Hashable], *, always: bool =
             shared = 1 / count + ratio * (1 + float(((sizes / count) ** 2).sum()))
             return Level(mean, within**0.5, count - kinds, shared, count)
     return Level(mean, max(float(x.std(ddof=1)), RESOLUTION), count - 1, 1 / count, count)
+
+
+def interval(sd: float, freedom: int) -> tuple[float, float]:
+    """The 95% interval of a standard deviation, for normal noise."""
+    low, high = (sd * math.sqrt(freedom / float(chdtri(freedom, tail))) for tail in (0.025, 0.975))
+    return low, high
 
 
 def scatters(references: Level, values: Sequence[float]) -> bool:

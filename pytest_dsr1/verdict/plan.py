@@ -14,11 +14,13 @@ from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict import rings
-from pytest_dsr1.verdict.gate import Design, alpha, design, in_percent, resolved, runs_needed, worse
+from pytest_dsr1.verdict.gate import Design, alpha, in_percent, loss, planned, resolved, runs_needed, worse
 from pytest_dsr1.verdict.noise import Level, level
-from pytest_dsr1.verdict.reference_file import load
+from pytest_dsr1.verdict.reference_file import intact, load
 from pytest_dsr1.verdict.references import ReferenceRun, References, how_to_get_more, usable
 
+LIMIT = 3
+"""Starts in succession that are no evidence (INVALID, or warm-up) before a gate gives up."""
 _MOST_REFERENCES = _MOST_RUNS = 100
 
 
@@ -51,22 +53,32 @@ class GatePlan:
         """What is gated."""
         return self.references.metric
 
+    @property
+    def sure(self) -> bool:
+        """Whether the runs decide if the noise is what the references show."""
+        return self.resolved_percent <= self.scenario.gate.delta_percent
+
     def loss(self, value: float) -> float:
         """How much worse a value is than the references' mean, as a difference of logarithms."""
-        sign = 1 if METRICS[self.metric].better == "higher" else -1
-        return sign * (self.design.level.mean - math.log(value))
+        return float(loss(self.metric, self.design.level.mean, value))
 
     @property
     def run_s(self) -> float:
         """How long one run takes, in s: the start of the engine, warm-up and drain included."""
+        return self._run_s(self.references.requests)
+
+    def _run_s(self, sent: int) -> float:
         requests = self.references.requests
         outside = min(self.references.warmup_requests + self.scenario.load.concurrency, requests - 1)
         measured_s = median(run.window_s for run in self.runs) / (1 - outside / requests)
-        return median(run.startup_s for run in self.runs) + measured_s
+        return median(run.startup_s for run in self.runs) + measured_s * sent / requests
 
     def cost(self, runs: float) -> str:
         """What so many runs cost, in GPU-hours, or in time on the CPU."""
-        seconds, gpus = runs * self.run_s, self.scenario.hardware.count
+        return self._cost(runs * self.run_s)
+
+    def _cost(self, seconds: float) -> str:
+        gpus = self.scenario.hardware.count
         if gpus:
             return f"{seconds * gpus / 3600:.2g} GPU-h"
         return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
@@ -75,14 +87,19 @@ class GatePlan:
         """What is to be known before it begins."""
         plan, name = self.design, self.scenario.name
         innocent, guilty = plan.expected_runs()
+        starts, whole_s = LIMIT * plan.max_runs, self._run_s(self.scenario.load.num_requests)
         return (
             f"{name}: gate on {METRICS[self.metric].label} of the first {self.references.requests:,} "
             f"requests, against {len(self.runs)} references {_where(self.references, self.runs)} (noise "
             f"{plan.level.noise_percent:.2g}% between starts)",
-            f"{name}: a loss of {self.scenario.gate.delta_percent:g}% is decided in at most {plan.max_runs} "
-            f"runs ({self.cost(plan.max_runs)}); expected {innocent:.1f} without a loss "
-            f"({self.cost(innocent)}), {guilty:.1f} with one; the smallest loss that "
+            f"{name}: a loss of {self.scenario.gate.delta_percent:g}% {'is' if self.sure else 'may be'} "
+            f"decided in at most {plan.max_runs} runs ({self.cost(plan.max_runs)}); expected {innocent:.1f} "
+            f"without a loss ({self.cost(innocent)}), {guilty:.1f} with one; the smallest loss that "
             f"{self.scenario.gate.max_runs} runs resolve is {_rounded(self.resolved_percent, math.ceil)}%",
+            f"{name}: that is of runs that count; the first start of software that is new to this node does "
+            f"not ({self.cost(1)} more), nor does an INVALID run, and each is made again: at the very most "
+            f"{starts} starts ({self._cost((starts - 1) * self.run_s + whole_s)}, of which the first sends "
+            "all requests if targets are judged too)",
             *self.warnings,
         )
 
@@ -95,8 +112,11 @@ def _where(references: References, runs: Sequence[ReferenceRun]) -> str:
 
 
 def gates_of(store: Path) -> int:
-    """How many scenarios have accepted references: the gates that share a suite's errors."""
-    return len(list(store.glob("*.yaml")))
+    """How many scenarios have references that can be judged by: the gates that share a suite's errors.
+
+    A damaged file is none: its gate is refused, and can make no error.
+    """
+    return sum(intact(path) for path in store.glob("*.yaml"))
 
 
 def gate_plan(store: Path, scenario: Scenario, node: str | None, now: datetime) -> GatePlan:
@@ -125,22 +145,34 @@ def gate_plan(store: Path, scenario: Scenario, node: str | None, now: datetime) 
         if len({run.day for run in runs}) == 1:
             warnings.append(
                 f"{scenario.name}: references of one day say nothing of what days differ by: a shift of half "
-                "the noise would raise false alarms to 5 to 16%; record on more days"
+                "the noise would raise false alarms to as much as 7%; record on more days"
             )
     error, delta = alpha(gates_of(store)), worse(references.metric, scenario.gate.delta_percent)
     most = scenario.gate.max_runs
-    needed = runs_needed(found, error, delta, most)
+    made = planned(found, error, delta, most)
     smallest = abs(in_percent(references.metric, resolved(found, error, most)))
-    if needed is None:
+    if made is None:
         raise UndecidableError(_undecidable(scenario, found, error, delta, smallest))
-    made = design(found, error, delta, needed)
-    return GatePlan(scenario, references, runs, made, smallest, tuple(warnings))
+    plan = GatePlan(scenario, references, runs, made, smallest, tuple(warnings))
+    return plan if plan.sure else replace(plan, warnings=(*warnings, _unsure(scenario, found, smallest)))
 
 
 def _rounded(percent: float, towards: Callable[[float], int]) -> str:
     """To two digits, towards the side that keeps what is said of it true."""
     step = 10.0 ** (math.floor(math.log10(percent)) - 1)
     return f"{towards(percent / step) * step:g}"
+
+
+def _unsure(scenario: Scenario, found: Level, smallest: float) -> str:
+    """For noise that may only by chance be too much."""
+    low, high = (end * 100 for end in found.interval)
+    return (
+        f"{scenario.name}: if the noise is what the references show, gate.max_runs = "
+        f"{scenario.gate.max_runs} runs do not surely decide: the gate may end INCONCLUSIVE (the noise of "
+        f"{found.runs} references that show {found.noise_percent:.2g}% is {low:.2g} to {high:.2g}%); "
+        f"gate.delta_percent of at least {_rounded(smallest, math.ceil)} is sure, or "
+        f"{how_to_get_more(scenario.name)}"
+    )
 
 
 def _undecidable(scenario: Scenario, found: Level, error: float, delta: float, smallest: float) -> str:
@@ -162,7 +194,8 @@ def _undecidable(scenario: Scenario, found: Level, error: float, delta: float, s
         f"  what would resolve it: gate.delta_percent of at least {_rounded(smallest, math.ceil)}\n"
         f"  or {longer}\n"
         f"  or noise of at most {_rounded(quieter, math.floor)}%: other work on the machine, power and clock "
-        "limits and temperatures are where to look\n"
+        "limits and temperatures are where to look, and runs that stand apart in "
+        f"`pytest-dsr1 references show {scenario.name}`\n"
         f"  or {references}"
     )
 

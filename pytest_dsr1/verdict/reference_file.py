@@ -84,7 +84,36 @@ def from_text(text: str, name: str, profile: str) -> References:
     Raises:
         ReferencesError: the text is not as it was written.
     """
-    again = f"{_restore(name)}; or delete it and accept again"
+    _check(text, name)
+    try:
+        return _from_document(yaml.safe_load(text))
+    except (yaml.YAMLError, ValidationError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ReferencesError(
+            f"{name}: is not what `pytest-dsr1 references accept {profile}` writes ({reason}); {_again(name)}"
+        ) from None
+
+
+def intact(path: Path) -> bool:
+    """Whether a file is one of accepted references and as it was written; its content is not looked at."""
+    try:
+        _check(_text(path), str(path))
+    except (OSError, UnicodeDecodeError, ReferencesError):
+        return False
+    return True
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode().replace("\r\n", "\n")
+
+
+def _check(text: str, name: str) -> None:
+    """Refuse a text that is not as it was written; ``name`` is what the file is called in messages.
+
+    Raises:
+        ReferencesError: says what happened to it.
+    """
+    again = _again(name)
     conflict = _CONFLICT.search(text)
     if conflict:
         line = text.count("\n", 0, conflict.start()) + 1
@@ -110,13 +139,6 @@ def from_text(text: str, name: str, profile: str) -> References:
             f"{name}: does not fit its checksum: it was edited by hand or merged after it was written; "
             f"{again}"
         )
-    try:
-        return _from_document(yaml.safe_load(text))
-    except (yaml.YAMLError, ValidationError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ReferencesError(
-            f"{name}: is not what `pytest-dsr1 references accept {profile}` writes ({reason}); {again}"
-        ) from None
 
 
 def read(store: Path, profile: str, now: datetime) -> References:
@@ -128,7 +150,7 @@ def read(store: Path, profile: str, now: datetime) -> References:
     """
     path = path_of(store, profile)
     try:
-        text = path.read_bytes().decode().replace("\r\n", "\n")
+        text = _text(path)
     except FileNotFoundError:
         waiting = len(candidates.names(store, profile))
         raise NoReferenceError(
@@ -136,7 +158,10 @@ def read(store: Path, profile: str, now: datetime) -> References:
             f"runs wait; {how_to_get_more(profile)}"
         ) from None
     except OSError as error:
-        raise ReferencesError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ReferencesError(
+            f"{path}: cannot be read: {error.strerror}; `ls -ld {path}` shows what is there; "
+            f"{_again(str(path))}"
+        ) from None
     except UnicodeDecodeError:
         raise ReferencesError(f"{path}: is no text: it is damaged; {_restore(str(path))}") from None
     references = from_text(text, str(path), profile)
@@ -256,6 +281,10 @@ def _refuse(path: Path, problems: Iterable[str]) -> None:
 
 def _restore(name: str) -> str:
     return f"`git log -p -- {name}` shows its history, `git checkout -- {name}` brings the committed one back"
+
+
+def _again(name: str) -> str:
+    return f"{_restore(name)}; or delete it and accept again"
 
 
 def _no_references(text: str) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,8 +16,9 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.cli import main
-from pytest_dsr1.environment import disk
-from pytest_dsr1.verdict.reference_file import held, read, write
+from pytest_dsr1.environment.disk import write_atomically
+from pytest_dsr1.verdict import saved as saved_gates
+from pytest_dsr1.verdict.reference_file import read, write
 from tests.plugin.conftest import Suites
 
 PROFILE = "--dsr1-profile=gated"
@@ -171,7 +174,13 @@ def test_an_improvement_passes(accepted: Gated, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SCRIPTED_LATENCY_S", "0.4")
     result = accepted.gate("-k", "regression")
     assert result.ret == 0
-    assert accepted.saved()["verdict"]["margin_percent"] > 20
+    verdict = accepted.saved()["verdict"]
+    assert verdict["margin_percent"] > 20
+    output = " ".join(result.stdout.str().split())
+    assert "better by " in output
+    assert (
+        ", more than the noise: accept it, or losing it again will pass; record more with `pytest" in output
+    )
 
 
 def test_an_undecided_gate_is_inconclusive(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,6 +216,7 @@ def test_runs_that_are_invalid_again_and_again_end_the_gate(
             "3 engine starts in succession are no evidence:",
             "  1. the scripted engine*",
             "       out of memory",
+            "put that right, then `pytest --dsr1-profile=gated --dsr1-gate`",
         ]
     )
     assert len(accepted.suites.engine_runs) == 3
@@ -243,7 +253,7 @@ def test_what_must_be_equal_and_is_not(accepted: Gated) -> None:
             "*this run and the references differ in what must be equal:",
             "*dataset.content: *",
             "*option.load.concurrency: 2 in the references, 4 here",
-            "*put it back, or accept new references of it; gate.under_test says what may differ",
+            "*put it back, or make new references of it: record more with *; gate.under_test says what *",
         ]
     )
     assert accepted.suites.engine_runs == []
@@ -274,14 +284,12 @@ def test_the_engines_own_software_may_be_fixed(accepted: Gated, monkeypatch: pyt
 
 
 def test_a_gate_that_cannot_be_saved(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_file = disk.write_atomically
-
     def full(path: Path, text: str) -> None:
         if path.name == "gate.json":
             raise OSError(28, "No space left on device")
-        write_file(path, text)
+        write_atomically(path, text)
 
-    monkeypatch.setattr(disk, "write_atomically", full)
+    monkeypatch.setattr(saved_gates, "write_atomically", full)
     result = accepted.gate("-k", "regression")
     assert result.ret == 10
     result.assert_outcomes(errors=1)
@@ -303,13 +311,77 @@ def test_a_delta_that_noise_cannot_resolve_is_refused(accepted: Gated) -> None:
     assert accepted.suites.engine_runs == []
 
 
-def test_two_gates_at_once_on_one_store(accepted: Gated) -> None:
-    with held(accepted.store, "gated", "a gate of gated"):
-        result = accepted.gate("-k", "regression")
-    assert result.ret == 10
-    result.stdout.fnmatch_lines(
-        [f"*the references of gated are in use by pid {os.getpid()} *; wait for it to end"]
-    )
+class Running:
+    """A gate in a process of its own, whose engine runs until it may end."""
+
+    def __init__(self, gated: Gated, profile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._runs, path = gated.suites, gated.suites.pytester.path
+        self._may_end = path / f"{profile}-may-end"
+        monkeypatch.setenv("SCRIPTED_UNTIL", str(self._may_end))
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            f"--dsr1-profile={profile}",
+            "--dsr1-gate",
+            "-k=regression",
+        ]
+        self._process = subprocess.Popen(
+            command, cwd=path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        monkeypatch.delenv("SCRIPTED_UNTIL")
+        self.pid = self._process.pid
+        self.wait_for_runs(profile)
+
+    def wait_for_runs(self, profile: str) -> None:
+        deadline_s = time.monotonic() + 60
+        while profile not in self._runs.engine_runs:
+            assert self._process.poll() is None, self._process.communicate()[0]
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+
+    def end(self) -> tuple[int, str]:
+        """Its exit status and what it printed."""
+        self._may_end.touch()
+        output, _ = self._process.communicate(timeout=60)
+        return self._process.returncode, output
+
+
+def test_two_gates_at_once_on_one_store(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second is refused before its engine starts; the first ends as if it had been alone."""
+    before = accepted.references.read_bytes()
+    first = Running(accepted, "gated", monkeypatch)
+    try:
+        second = accepted.suites.run_apart(PROFILE, "--dsr1-gate", "-k", "regression")
+        assert second.ret == 10
+        second.assert_outcomes(errors=1)
+        second.stdout.fnmatch_lines(
+            [f"*the references of gated are in use by pid {first.pid} of user *; wait for it to end"]
+        )
+        assert accepted.suites.engine_runs == ["gated"]
+    finally:
+        status, output = first.end()
+    assert status == 0, output
+    assert "PASS" in output
+    assert accepted.saved()["word"] == "PASS"
+    assert accepted.references.read_bytes() == before
+
+
+def test_gates_of_two_profiles_at_once_on_one_store(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither waits for the other, and each shares the suite's errors with it."""
+    scenario = accepted.suites.folder / "gated.yaml"
+    text = scenario.read_text(encoding="utf-8").replace("name: gated", "name: another")
+    scenario.with_name("another.yaml").write_text(text, encoding="utf-8")
+    known = read(accepted.store, "gated", datetime.now(timezone.utc))
+    files = (accepted.references, write(accepted.store, replace(known, profile="another")))
+    before = [path.read_bytes() for path in files]
+    gates = [Running(accepted, profile, monkeypatch) for profile in ("gated", "another")]
+    assert sorted(accepted.suites.engine_runs) == ["another", "gated"]
+    for gate in gates:
+        status, output = gate.end()
+        assert status == 0, output
+    assert len(list(accepted.suites.pytester.path.glob(".dsr1/*/*/gate.json"))) == 2
+    assert [path.read_bytes() for path in files] == before
 
 
 def test_the_plan_says_what_a_gate_costs(accepted: Gated) -> None:
@@ -319,6 +391,7 @@ def test_the_plan_says_what_a_gate_costs(accepted: Gated) -> None:
         [
             "# gate: gate on total output throughput of the first 10 requests, against 12 references *",
             "# gate: a loss of 5% is decided in at most * runs (* s); expected * without a loss *",
+            "# gate: that is of runs that count; *: at the very most * starts (*, of which the first *",
             "pytest --dsr1-profile=gated --dsr1-gate*",
         ]
     )

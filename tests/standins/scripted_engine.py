@@ -3,7 +3,8 @@
 Takes its latencies from the environment: ``SCRIPTED_LATENCY_S`` (0.5) and, for failures, ``SCRIPTED_FAIL``,
 with ``SCRIPTED_FAIL_RUNS`` (such as ``2,3``) only in those runs; ``SCRIPTED_LOG`` is its log then. With
 ``SCRIPTED_NOISE`` its runs differ by so much, as a standard deviation of the logarithm; ``SCRIPTED_VERSION``
-is its software. Each run adds a line to ``engine-runs.txt`` in the current directory.
+is its software. With ``SCRIPTED_UNTIL`` a run lasts until there is a file of that name. Each run adds a line
+to ``engine-runs.txt`` in the current directory.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class ScriptedEngine:
         if failure == "interrupt":
             raise KeyboardInterrupt
         observer.phase("measuring")
+        while (until := os.environ.get("SCRIPTED_UNTIL")) and not Path(until).exists():
+            time.sleep(0.01)
         start_s, rows = time.monotonic(), []
         wanted = job.workload.requests
         for i in range(wanted - (failure == "fewer")):

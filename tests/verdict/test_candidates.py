@@ -15,8 +15,9 @@ import pytest
 from pytest_dsr1.environment.values import Fingerprint
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.measurement.trace import trace
-from pytest_dsr1.verdict.candidates import folder_of, names, read, record
+from pytest_dsr1.verdict.candidates import checksum, folder_of, names, read, record
 from tests.builders import measurement
+from tests.verdict.killing import killed_in_a_program
 from tests.verdict.stored import FACTS, NODE
 
 ADVICE = "bring the file back as it was, or move it out of the folder; until then nothing is accepted"
@@ -59,6 +60,18 @@ def _edited(change: Callable[[dict[str, Any]], object]) -> Callable[[str], str]:
     return edit
 
 
+def _rewritten(change: Callable[[dict[str, Any]], object]) -> Callable[[str], str]:
+    """Edited, with a checksum that fits."""
+
+    def edit(text: str) -> str:
+        document = json.loads(text)
+        change(document)
+        return json.dumps({**document, "sha256": checksum(document)})
+
+    return edit
+
+
+EDITED = "does not fit its checksum: it was edited or damaged after it was written"
 DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
     "empty": (lambda _: "", r"is not JSON \(.*\); it was damaged after it was written"),
     "truncated": (lambda text: text[:-9], r"is not JSON \(.*\); it was damaged after it was written"),
@@ -79,12 +92,16 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
         _edited(lambda d: d.update(profile="old")),
         "is a run of 'old', not of 'small'; the runs of a scenario that was renamed are to be recorded again",
     ),
+    "a figure edited": (lambda text: text.replace("[1.0, 1.25, 2.0,", "[1.0, 1.25, 1.9,", 1), EDITED),
+    "a fact edited": (_edited(lambda d: d["facts"].update({"gpu.vboost": 1})), EDITED),
+    "a time edited": (_edited(lambda d: d.update(at="2026-11-22T20:00:00+00:00")), EDITED),
+    "no checksum": (_edited(lambda d: d.pop("sha256")), EDITED),
     "no time zone": (
-        _edited(lambda d: d.update(at="2026-11-23T20:00:00")),
+        _rewritten(lambda d: d.update(at="2026-11-23T20:00:00")),
         "at: input should have timezone info; it was changed after it was written",
     ),
     "no trace": (
-        _edited(lambda d: d.pop("trace")),
+        _rewritten(lambda d: d.pop("trace")),
         "trace: field required; it was changed after it was written",
     ),
 }
@@ -102,6 +119,14 @@ def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, damage: str) -> 
     assert len(problems) == 1
     assert re.fullmatch(rf"{path}: {message}: {ADVICE}", problems[0])
     assert path.read_text(encoding="utf-8") == damaged
+
+
+def test_a_file_that_was_only_laid_out_anew_is_the_same_run(tmp_path: Path) -> None:
+    path = recorded(tmp_path)
+    before = read(tmp_path, "small")
+    path.write_text(json.dumps(json.loads(path.read_bytes()), indent=1, sort_keys=True), encoding="utf-8")
+    assert read(tmp_path, "small") == before
+    assert before[1] == ()
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
@@ -132,6 +157,40 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         r"File exists); make that folder writable, or make room there; the run itself is saved in results",
         str(caught.value),
     )
+
+
+KILLED = """
+import json, sys
+from pathlib import Path
+from pytest_dsr1.verdict import candidates
+from tests.verdict.killing import killed_at_every_point
+from tests.verdict.test_candidates import recorded
+
+store, number = Path(sys.argv[1]), 0
+recorded(store, started_utc="2026-11-23T19:00:00+00:00")
+
+def record():
+    recorded(store, started_utc=f"2026-11-23T20:{number // 60:02}:{number % 60:02}+00:00")
+
+def found():
+    # The run is there whole, or not at all, and the one from before is not touched.
+    global number
+    number += 1
+    runs, problems = candidates.read(store, "small")
+    assert problems == (), problems
+    (earlier, *since) = runs
+    assert earlier.at.hour == 19
+    assert len(since) <= 1
+    for one in since:
+        (candidates.folder_of(store, "small") / f"{one.name}.json").unlink()
+    return bool(since)
+
+print(killed_at_every_point(candidates, record, found, store / "candidates" / "small"))
+"""
+
+
+def test_recording_survives_a_kill_at_every_point_of_a_write(tmp_path: Path) -> None:
+    assert killed_in_a_program(KILLED, tmp_path) == "(True, [False, True], True)"
 
 
 WRITER = """

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -75,6 +77,37 @@ def test_the_runs_that_are_needed() -> None:
     needed = [gate.runs_needed(LEVEL, 0.005, delta, 32) for delta in (0.01, 0.02, 0.03, 0.1)]
     assert needed == [None, 12, 5, 2]
     assert gate.resolved(LEVEL, 0.005, 12) <= 0.02 < gate.resolved(LEVEL, 0.005, 11)
+
+
+def test_noise_that_is_too_much_only_by_chance_is_planned_for() -> None:
+    """Up to 1 / 0.76 of what the runs surely resolve; all of them are allowed then."""
+    limit = gate.resolved(LEVEL, 0.005, 32)
+    assert gate.planned(LEVEL, 0.005, limit * 1.001, 32) == gate.design(LEVEL, 0.005, limit * 1.001, 32)
+    assert gate.planned(LEVEL, 0.005, 0.02, 32) == gate.design(LEVEL, 0.005, 0.02, 12)
+    low = LEVEL.interval[0] / LEVEL.sd
+    assert gate.planned(LEVEL, 0.005, limit * low * 1.01, 32) == gate.design(
+        LEVEL, 0.005, limit * low * 1.01, 32
+    )
+    assert gate.planned(LEVEL, 0.005, limit * low * 0.99, 32) is None
+
+
+def test_the_floor_that_the_docs_name() -> None:
+    """The smallest delta, for a noise of 1%; docs/gate.md has it in a table."""
+    text = (Path(__file__).parents[2] / "docs" / "gate.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^ *\| (\d+) references \|(.*)\|$", text, re.MULTILINE)
+    assert [int(count) for count, _ in rows] == [10, 15, 20, 40, 100]
+    for count, cells in rows:
+        known = Level(0.0, 0.01, int(count) - 1, 1 / int(count), int(count))
+        found = [gate.resolved(known, gate.alpha(1), runs) * 100 for runs in (2, 4, 8, 16, 32, 64)]
+        assert [cell.strip() for cell in cells.split("|")] == [f"{each:.1f}%" for each in found]
+
+
+def test_an_improvement_is_beyond_the_noise_or_it_is_not() -> None:
+    """By a t test at 0.5%; t with 19 degrees of freedom is 2.861 there."""
+    far = 2.861 * 0.01 * math.sqrt(1 + 1 / 20)
+    assert not gate.look(DESIGN, np.array([-far * 0.999])).better
+    assert gate.look(DESIGN, np.array([-far * 1.001])).better
+    assert not gate.look(DESIGN, np.array([far * 2])).better
 
 
 def test_the_expected_runs_are_those_of_a_simulation() -> None:

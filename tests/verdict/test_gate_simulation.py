@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from functools import cache
+from pathlib import Path
 
 import pytest
 
-from benchmarks.gating.study import Judged, fixed_design_gpu_s, judge
+from benchmarks.gating.study import (
+    MOST_RUNS,
+    Histories,
+    Judged,
+    fixed_design_gpu_s,
+    histories,
+    judge,
+    levels,
+)
 from benchmarks.gating.world import WORLDS
+from pytest_dsr1.gating import Gate
+from pytest_dsr1.measurement.evidence import Evidence
 from pytest_dsr1.verdict.gate import alpha
+from pytest_dsr1.verdict.noise import Level
+from pytest_dsr1.verdict.plan import UndecidableError, gate_plan
+from pytest_dsr1.verdict.reference_file import write
+from pytest_dsr1.verdict.saved import GateRun
+from tests import builders
+from tests.verdict import stored
 
 GATES = 20_000
 CASES = ((0.2, 1.0), (0.5, 1.5), (0.5, 2.0), (1.0, 2.0), (1.0, 3.0), (2.0, 5.0))
@@ -16,8 +35,16 @@ CASES = ((0.2, 1.0), (0.5, 1.5), (0.5, 2.0), (1.0, 2.0), (1.0, 3.0), (2.0, 5.0))
 
 
 @cache
-def judged(noise: float, delta: float, loss: float) -> Judged:
-    return judge(WORLDS[noise], delta, loss, alpha=alpha(1), gates=GATES, seed=20)
+def known(noise: float) -> tuple[Histories, list[Level]]:
+    found = histories(WORLDS[noise], GATES, 20)
+    return found, levels(found)
+
+
+@cache
+def judged(noise: float, delta: float, loss: float, gates: int = 1) -> Judged:
+    """Each plans as one of so many gates."""
+    found, references = known(noise)
+    return judge(found, delta, loss, alpha=alpha(gates), known=references)
 
 
 @pytest.mark.parametrize(("noise", "delta"), CASES)
@@ -28,45 +55,133 @@ def test_an_innocent_change_fails_in_at_most_1_percent(noise: float, delta: floa
 
 @pytest.mark.parametrize(("noise", "delta"), CASES)
 def test_a_loss_of_delta_fails_in_at_least_94_percent(noise: float, delta: float) -> None:
-    assert judged(noise, delta, delta).fail >= 0.94
+    """Of all gates, those among them that are refused for the noise of their references."""
+    found = judged(noise, delta, delta)
+    assert found.fail_of_all >= 0.94
+    assert found.passed <= 0.05
+
+
+@pytest.mark.parametrize(("noise", "delta"), CASES)
+def test_a_loss_of_delta_fails_in_a_suite_of_20_gates_too(noise: float, delta: float) -> None:
+    """At its twentieth of the suite's error; 93% is of a delta that is twice the noise."""
+    found = judged(noise, delta, delta, 20)
+    assert found.fail >= 0.94
+    assert found.fail_of_all >= (0.93 if delta == 2 * noise else 0.94)
 
 
 @pytest.mark.parametrize(("noise", "delta"), CASES)
 def test_a_loss_of_twice_delta_fails_in_at_least_999_permille(noise: float, delta: float) -> None:
-    assert judged(noise, delta, 2 * delta).fail >= 0.999
+    """Of the gates that are judged: a refused one shows no loss, however large."""
+    found = judged(noise, delta, 2 * delta)
+    assert found.fail >= 0.999
+    assert found.fail_of_all >= 0.99
 
 
 @pytest.mark.parametrize(("noise", "delta"), CASES)
 def test_an_innocent_change_costs_a_fraction_of_the_fixed_design(noise: float, delta: float) -> None:
-    share = judged(noise, delta, 0.0).gpu_s.mean() / fixed_design_gpu_s(WORLDS[noise], delta, alpha(1))
+    share = judged(noise, delta, 0.0).mean_gpu_s / fixed_design_gpu_s(WORLDS[noise], delta, alpha(1))
     assert share <= {0.2: 0.50, 2.0: 0.33}.get(noise, 0.30)
 
 
 @pytest.mark.parametrize(("noise", "delta"), CASES)
 def test_a_loss_of_10_percent_takes_two_runs(noise: float, delta: float) -> None:
+    """Of all gates, the refused ones among them."""
     found = judged(noise, delta, 10.0)
     assert ((found.word == 1) & (found.runs <= 2)).mean() >= (0.85 if noise == 2.0 else 0.99)
 
 
 @pytest.mark.parametrize(("noise", "delta"), CASES)
-def test_references_that_do_not_resolve_delta_are_the_exception(noise: float, delta: float) -> None:
-    """They are refused before GPU time is spent: twenty references can by chance be noisier than most."""
-    assert judged(noise, delta, 0.0).refused <= 0.08
+@pytest.mark.parametrize(("gates", "most"), [(1, 0.01), (20, 0.015)])
+def test_references_that_do_not_resolve_delta_are_the_exception(
+    noise: float, delta: float, gates: int, most: float
+) -> None:
+    """They are refused before GPU time is spent: mostly for a reference that was throttled unseen."""
+    assert judged(noise, delta, delta, gates).refused <= most
 
 
 @pytest.mark.parametrize(("noise", "delta"), CASES)
 def test_a_suite_of_20_innocent_gates_fails_in_at_most_5_percent(noise: float, delta: float) -> None:
-    found = judge(WORLDS[noise], delta, 0.0, alpha=alpha(20), gates=GATES, seed=40)
-    suites = (found.word == 1)[: len(found.word) // 20 * 20].reshape(-1, 20)
+    found = judged(noise, delta, 0.0, 20)
+    words = found.word[found.asked]
+    suites = (words == 1)[: len(words) // 20 * 20].reshape(-1, 20)
     assert suites.any(axis=1).mean() <= 0.05
 
 
+@pytest.mark.parametrize(("noise", "delta"), CASES)
+def test_an_innocent_change_is_called_better_in_at_most_1_percent(noise: float, delta: float) -> None:
+    found = judged(noise, delta, 0.0)
+    assert found.better[found.asked].mean() <= 0.01
+    gained = judged(noise, delta, -2 * delta)
+    assert gained.better[gained.asked].mean() >= 0.5
+    assert gained.passed >= 0.999
+
+
+@pytest.mark.parametrize(("noise", "delta"), CASES)
+def test_one_broken_run_that_telemetry_missed_seldom_fails_an_innocent_change(
+    noise: float, delta: float
+) -> None:
+    """The first run lost 10%: only where another run is by chance worse than half of delta."""
+    found, references = known(noise)
+    broken = judge(found, delta, 0.0, alpha=alpha(1), known=references, broken_percent=10.0)
+    assert broken.fail <= 0.2
+
+
 @pytest.mark.parametrize(
-    ("noise", "delta", "still"), [(0.2, 1.0, 0.999), (0.5, 2.0, 0.999), (1.0, 2.0, 0.999), (2.0, 5.0, 0.9)]
+    ("noise", "delta", "still"), [(0.2, 1.0, 0.99), (0.5, 2.0, 0.99), (1.0, 2.0, 0.99), (2.0, 5.0, 0.9)]
 )
 def test_the_alarm_after_a_5_percent_step_is_on_95_days_later(
     noise: float, delta: float, still: float
 ) -> None:
-    """Nothing but `accept` ends it. At a noise of 2% the step is delta itself, and 95 days drift by 1%."""
-    found = judge(WORLDS[noise], delta, 5.0, alpha=alpha(1), gates=GATES // 4, seed=60, later_days=95.0)
-    assert found.fail >= still
+    """Nothing but `accept` ends it.
+
+    At a noise of 2% the step is delta itself, which a gate finds in 95% of cases on the first day; and in 95
+    days the fleet drifts by 1% (0.1% a day), up as often as down, so the loss that is left is 4 to 6%. What
+    is missed is that, not that an alarm wears off: without drift it is as likely as on the first day.
+    """
+    world = WORLDS[noise]
+    found = judge(histories(world, GATES // 4, 60, later_days=95.0), delta, 5.0, alpha=alpha(1))
+    assert found.fail_of_all >= still
+    steady = histories(replace(world, drift=0.0), GATES // 4, 60, later_days=95.0)
+    assert judge(steady, delta, 5.0, alpha=alpha(1)).fail_of_all >= 0.94
+
+
+@pytest.mark.parametrize(
+    ("day", "one_day", "least", "most"),
+    [(0.25, False, 0.006, 0.011), (0.5, False, 0.02, 0.04), (0.5, True, 0.04, 0.08)],
+)
+def test_a_shift_that_all_runs_of_a_day_share_raises_false_alarms(
+    day: float, one_day: bool, least: float, most: float
+) -> None:
+    """What docs/gate.md says no gate can do: all runs of a gate are of one day, and share its shift."""
+    shifted = histories(replace(WORLDS[1.0], day=day), GATES, 20, one_day=one_day)
+    assert least <= judge(shifted, 2.0, 0.0, alpha=alpha(1)).fail <= most
+
+
+@pytest.mark.parametrize(("noise", "delta", "loss"), [(0.5, 1.5, 0.0), (1.0, 2.0, 2.0), (2.0, 5.0, 2.0)])
+def test_simulated_gates_are_those_of_a_user(tmp_path: Path, noise: float, delta: float, loss: float) -> None:
+    """The same references from a file, by the plan and the loop's own steps: the same verdict, run by run."""
+    found, references = known(noise)
+    together = judged(noise, delta, loss)
+    refused = [number for number in range(GATES) if not together.asked[number]][:5]
+    longest = [int(number) for number in together.runs.argsort()[-5:]]
+    scenario = builders.scenario(
+        load={"concurrency": 2, "num_requests": 24}, gate={"delta_percent": delta, "max_runs": MOST_RUNS}
+    )
+    for number in (*range(20), *longest, *refused):
+        runs = tuple(
+            stored.run(at=stored.NOW - timedelta(days=20 - day), value=float(rate), candidate=f"{day}")
+            for day, rate in enumerate(found.references[number])
+        )
+        write(tmp_path, stored.references(runs=runs))
+        if number in refused:
+            with pytest.raises(UndecidableError):
+                gate_plan(tmp_path, scenario, stored.NODE, stored.NOW)
+            continue
+        gate = Gate(gate_plan(tmp_path, scenario, stored.NODE, stored.NOW))
+        assert gate.plan.design.level.sd == pytest.approx(references[number].sd)
+        for rate in found.candidates[number] * (1 - loss / 100):
+            gate.add(GateRun("", Evidence(float(rate), 0.1, 5.0, 60.0, 2.0, 24, ())))
+            assert gate.look is not None
+            if gate.look.word or len(gate.counted) == gate.plan.design.max_runs:
+                break
+        assert (gate.look.word, len(gate.counted)) == (together.word[number], together.runs[number])

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from pytest_dsr1.verdict.noise import RESOLUTION, level, scatters
+from pytest_dsr1.verdict.noise import RESOLUTION, Level, level, scatters
 
 
 def test_one_run_a_day_is_taken_as_one_group() -> None:
@@ -51,3 +53,10 @@ def test_values_that_scatter_more_than_the_references() -> None:
     assert not scatters(references, [5.0])
     assert not scatters(references, [5.0, 5.01, 4.99])
     assert scatters(references, [5.0, 5.05, 4.95])
+
+
+def test_how_well_the_noise_is_known() -> None:
+    """The 2.5% points of chi-squared with 19 degrees of freedom are 8.907 and 32.852."""
+    low, high = Level(0.0, 0.01, 19, 1 / 20, 20).interval
+    assert low == pytest.approx(0.01 * math.sqrt(19 / 32.852), rel=1e-4)
+    assert high == pytest.approx(0.01 * math.sqrt(19 / 8.907), rel=1e-4)

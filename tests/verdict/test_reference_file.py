@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError
-from pytest_dsr1.verdict.reference_file import from_text, held, load, path_of, read, to_text, write
+from pytest_dsr1.verdict.reference_file import from_text, held, intact, load, path_of, read, to_text, write
 from pytest_dsr1.verdict.references import Acceptance, ReferenceRun, References
 from tests.builders import scenario
+from tests.verdict.killing import killed_in_a_program
 from tests.verdict.stored import COMPARED, NODE, NOW, OTHER_NODE, references, run
 
 GIT = "`git log -p -- {0}` shows its history, `git checkout -- {0}` brings the committed one back"
@@ -183,6 +184,9 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
 }
 
 
+CHECKED = ("another content", "no YAML, checked")
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_file_that_is_not_as_it_was_written_is_refused(tmp_path: Path, damage: str) -> None:
     change, message = DAMAGE[damage]
@@ -192,11 +196,14 @@ def test_a_file_that_is_not_as_it_was_written_is_refused(tmp_path: Path, damage:
         read(tmp_path, "small", NOW)
     assert str(caught.value).startswith(message.format(path))
     assert str(caught.value).count("\n") == 0
+    assert intact(path) == (damage in CHECKED)
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, references())
+    assert intact(path)
     path.write_bytes(b"\xff" + path.read_bytes())
+    assert not intact(path)
     with pytest.raises(ReferencesError) as caught:
         read(tmp_path, "small", NOW)
     assert str(caught.value) == f"{path}: is no text: it is damaged; {GIT.format(path)}"
@@ -206,7 +213,11 @@ def test_a_history_that_cannot_be_read(tmp_path: Path) -> None:
     path_of(tmp_path, "small").mkdir()
     with pytest.raises(ReferencesError) as caught:
         read(tmp_path, "small", NOW)
-    assert str(caught.value) == f"{tmp_path}/small.yaml: cannot be read: Is a directory"
+    path = path_of(tmp_path, "small")
+    assert str(caught.value) == (
+        f"{path}: cannot be read: Is a directory; `ls -ld {path}` shows what is there; {AGAIN.format(path)}"
+    )
+    assert not intact(path)
 
 
 def test_no_file_is_no_reference(tmp_path: Path) -> None:
@@ -326,75 +337,41 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 KILLED = """
-import os, resource, signal, sys
+import sys
 from pathlib import Path
+from pytest_dsr1.errors import NoReferenceError
 from pytest_dsr1.verdict import reference_file
-from pytest_dsr1.verdict.reference_file import read, to_text, write
+from pytest_dsr1.verdict.reference_file import path_of, read, write
+from tests.verdict.killing import killed_at_every_point
 from tests.verdict.stored import NOW, references
 
-store, old, new = Path(sys.argv[1]), references(15), references(16)
-whole = reference_file.write_atomically
+store, old, new = Path(sys.argv[1]), {old}, references(16)
 
-def killed_while(prepare):
-    write(store, old)
-    child = os.fork()
-    if child == 0:
-        prepare()
-        write(store, new)
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
-    found = read(store, "small", NOW)
-    assert found in (old, new), found
-    return status, found == new
+def put_back():
+    if old is None:
+        path_of(store, "small").unlink(missing_ok=True)
+    else:
+        write(store, old)
 
-def at_call(number):
-    # Dies at the so-manieth call into C and return from there: open, write, flush, fsync, rename, close ...
-    def dying(path, text):
-        left = number
-        def count(frame, event, argument):
-            nonlocal left
-            if event in ("c_call", "c_return"):
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-        sys.setprofile(count)
-        whole(path, text)
-        sys.setprofile(None)
-    def prepare():
-        reference_file.write_atomically = dying
-    return prepare
+def found():
+    try:
+        there = read(store, "small", NOW)
+    except NoReferenceError:
+        there = None
+    assert there in (old, new), there
+    put_back()
+    return there == new
 
-def at_byte(number):
-    def prepare():
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
-    return prepare
-
-calls, seen = 0, set()
-while True:
-    calls += 1
-    status, is_new = killed_while(at_call(calls))
-    if status == 0:
-        assert is_new
-        break
-    assert os.WTERMSIG(status) == signal.SIGKILL
-    seen.add(is_new)
-length = len(to_text(new).encode())
-for byte in (0, 1, length // 2, length - 1):
-    status, is_new = killed_while(at_byte(byte))
-    assert os.WTERMSIG(status) == signal.SIGXFSZ
-    assert not is_new
-temporaries = [one for one in store.iterdir() if one.name.startswith(".small.yaml.")]
-print(calls > 20, sorted(seen), len(temporaries) > 5)
+put_back()
+print(killed_at_every_point(reference_file, lambda: write(store, new), found, store))
 """
 
 
-def test_references_survive_a_kill_at_every_point_of_a_write(tmp_path: Path) -> None:
-    """The old file or the new one is there and whole; temporaries that are left do no harm."""
-    program = [sys.executable, "-c", KILLED, str(tmp_path)]
-    done = subprocess.run(program, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("True [False, True] True\n", "")
+@pytest.mark.parametrize("old", ["references(15)", "None"])
+def test_references_survive_a_kill_at_every_point_of_a_write(tmp_path: Path, old: str) -> None:
+    """What was there before, nothing too, or the new file, and whole; temporaries do no harm."""
+    program = KILLED.replace("{old}", old)
+    assert killed_in_a_program(program, tmp_path) == "(True, [False, True], True)"
 
 
 HOLD = """

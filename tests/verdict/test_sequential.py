@@ -8,8 +8,6 @@ from scipy.special import ndtr, ndtri
 
 from pytest_dsr1.verdict.sequential import boundaries, crossing, hwang_shih_decani
 
-FIVE = (0.2, 0.4, 0.6, 0.8, 1.0)
-
 
 def obrien_fleming(total: float) -> Callable[[float], float]:
     """Lan and DeMets 1983, their alpha-one."""
@@ -25,15 +23,21 @@ def pocock(total: float) -> Callable[[float], float]:
 @pytest.mark.parametrize(
     ("spent", "published"),
     [
-        # One-sided 2.5%, five equal looks: the tables that programs for such bounds are checked against.
+        # One-sided 2.5%, five equal looks, for the spending functions of Lan and DeMets 1983: what the
+        # programs of Reboussin, DeMets, Kim and Lan (Controlled Clinical Trials 2000, 21:190-207) give.
         (obrien_fleming(0.025), (4.877, 3.357, 2.680, 2.290, 2.031)),
         (pocock(0.025), (2.438, 2.427, 2.410, 2.397, 2.386)),
+        # One-sided 2.5%, three equal looks, Hwang, Shih and DeCani with gamma -4: the upper bounds of the R
+        # package gsDesign's default design.
+        (hwang_shih_decani(0.025, -4.0), (3.011, 2.547, 1.999)),
     ],
 )
 def test_boundaries_are_those_published(
     spent: Callable[[float], float], published: tuple[float, ...]
 ) -> None:
-    assert boundaries(spent, FIVE) == pytest.approx(published, abs=6e-4)
+    looks = len(published)
+    shares = [look / looks for look in range(1, looks + 1)]
+    assert boundaries(spent, shares) == pytest.approx(published, abs=6e-4)
 
 
 def test_one_look_is_a_fixed_test() -> None:
