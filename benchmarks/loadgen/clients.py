@@ -6,6 +6,7 @@ How the peers were set up, and why so, is in docs/load-generator.md.
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from typing import Protocol
 import yaml
 
 INPUT_TOKENS = 128
+_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,12 @@ class Ours:
         }
         path = folder / "loadgen.yaml"
         path.write_text(yaml.safe_dump(scenario))
-        return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(path)]
+        # The copy of the plugin that lies beside this file, whatever is installed.
+        paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return [
+            *("env", f"PYTHONPATH={os.pathsep.join(paths)}"),
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(path)),
+        ]
 
     def read(self, folder: Path) -> Reported | None:
         """The saved result; none of a run that is INVALID."""
