@@ -6,6 +6,7 @@ How the peers were set up, and why so, is in docs/load-generator.md.
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from typing import Protocol
 import yaml
 
 INPUT_TOKENS = 128
+_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,11 @@ class Ours:
                 **({"arrival": arrival} if load.rate_req_s else {}),
             },
             "engine": {"type": "openai", "server": "vllm", "url": url},
-            "slo": {"preset": "mlperf-server"},
+            # MLPerf's limits for a server, or what the load itself needs.
+            "slo": {
+                "ttft_ms": max(2000.0, 2 * load.ttft_us / 1e3),
+                "tpot_ms": max(80.0, 1.5 * load.gap_us / 1e3),
+            },
             "targets": [
                 {"metric": "total_output_throughput", "value": 1.0},
                 {"metric": "goodput", "value": 0.001},
@@ -126,7 +132,12 @@ class Ours:
         }
         path = folder / "loadgen.yaml"
         path.write_text(yaml.safe_dump(scenario))
-        return [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(path)]
+        # The copy of the plugin that lies beside this file, whatever is installed.
+        paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return [
+            *("env", f"PYTHONPATH={os.pathsep.join(paths)}"),
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(path)),
+        ]
 
     def read(self, folder: Path) -> Reported | None:
         """The saved result; none of a run that is INVALID."""

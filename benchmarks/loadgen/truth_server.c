@@ -231,7 +231,7 @@ static void send_token(Stream *stream) {
     "{\"index\":0,\"delta\":{\"content\":\" tok\"},\"logprobs\":null,\"finish_reason\":" reason ","              \
     "\"token_ids\":null}"
     static const char *text[] = {COMPLETION("null"), CHAT("null")};
-    static const char *finish[] = {COMPLETION("\"length\""), CHAT("\"length\"")};
+    static const char *finish[] = {COMPLETION("\"length\""), CHAT("\"length\",\"stop_reason\":null")};
     int64_t now = now_ns();
     int last = ++stream->sent == stream->wanted;
     if (stream->sent == 1) stream->first_ns = now;

@@ -12,7 +12,7 @@ PRESETS = {"mlperf-server": (2000.0, 80.0), "mlperf-interactive": (1500.0, 15.0)
 
 
 def goodput_metrics(records: Sequence[RequestRecord], slo: Slo) -> dict[str, float]:
-    """The metrics ``goodput`` (requests per s) and ``slo_attainment`` (%); empty where nothing keeps it.
+    """The metrics ``goodput`` (requests per s) and ``slo_attainment`` (%); empty without requests.
 
     A failed request keeps no level, nor does one whose TTFT or TPOT is limited and unknown.
     """
@@ -22,7 +22,7 @@ def goodput_metrics(records: Sequence[RequestRecord], slo: Slo) -> dict[str, flo
     limits = slo.ttft_ms or ttft_ms, slo.tpot_ms or tpot_ms, slo.request_latency_ms
     good = sum(_keeps(record, *limits) for record in records)
     total_s = max(r.last_token_s for r in records) - min(r.start_s for r in records)
-    if not good or total_s <= 0:
+    if total_s <= 0:
         return {}
     return {"goodput": good / total_s, "slo_attainment": 100 * good / len(records)}
 

@@ -256,6 +256,9 @@ METRICS: dict[str, Metric] = {
 TARGETABLE: tuple[str, ...] = tuple(m.name for m in METRICS.values() if m.better != "neither")
 """The names a target may use."""
 
+MAY_BE_ZERO = frozenset({"goodput", "slo_attainment"})
+"""A run in which no request keeps its limits is a measurement; a 0 of any other metric is a mistake."""
+
 GATEABLE: tuple[str, ...] = (
     "request_throughput",
     "total_output_throughput",

@@ -20,7 +20,7 @@ def number(value: float) -> str:
     """A value as a person reads it: four significant digits or whole thousands, never an exponent."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) >= 0.001 else f"{value:.6f}"
+    return f"{value:.4g}" if abs(value) >= 0.001 or not value else f"{value:.6f}"
 
 
 def bound(target: Target) -> float:
@@ -60,7 +60,9 @@ _NEAR = 2.0
 
 
 def _doubt(value: float, limit: float, noise: Noise) -> str:
-    """What is to be said of a figure that is close to its bound."""
+    """What is to be said of a figure that is close to its bound; a goodput of 0 is not."""
+    if not value:
+        return ""
     away_percent = abs(math.log(value / limit)) * 100
     if away_percent >= _NEAR * noise.percent:
         return ""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pytest_dsr1.environment.gpu_peaks import UNCERTAINTY
 from pytest_dsr1.measurement.roofline import bounds
 from pytest_dsr1.measurement.values import Measurement
-from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.scenario.metrics import MAY_BE_ZERO, METRICS
 from pytest_dsr1.verdict.targets import number
 
 
@@ -34,7 +34,7 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
     ):
         asked = measurement.workload.requests
         reasons.append(f"{len(result.records)} requests ended, {asked} were asked for")
-    broken = [name for name, m in measurement.metrics.items() if not 0 < m.value < float("inf")]
+    broken = [name for name, m in measurement.metrics.items() if not _possible(name, m.value)]
     if broken:
         reasons.append(f"not finite positive numbers: {', '.join(broken)}")
     else:
@@ -42,6 +42,10 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
     if not measurement.metrics:
         reasons.append("the engine reported no metric")
     return tuple(reasons)
+
+
+def _possible(name: str, value: float) -> bool:
+    return 0 < value < float("inf") or (value == 0 and name in MAY_BE_ZERO)
 
 
 def _impossible(measurement: Measurement) -> Iterator[str]:

@@ -184,4 +184,5 @@ def test_simulated_gates_are_those_of_a_user(tmp_path: Path, noise: float, delta
             assert gate.look is not None
             if gate.look.word or len(gate.counted) == gate.plan.design.max_runs:
                 break
+        assert gate.look is not None
         assert (gate.look.word, len(gate.counted)) == (together.word[number], together.runs[number])

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_dsr1.measurement.metrics import MetricValue
 from pytest_dsr1.scenario.metrics import METRICS, TARGETABLE
 from pytest_dsr1.scenario.model import Target
 from pytest_dsr1.verdict.targets import Noise, bound, judge, number
+from pytest_dsr1.verdict.validity import invalid_reasons
 from pytest_dsr1.verdict.words import Word
 from tests.builders import NOISE, measurement, records, scenario
 
@@ -43,6 +45,16 @@ def test_the_verdict_and_its_sentence(metric: str, value: float, word: str, mess
 def test_the_bound_itself_passes() -> None:
     assert judge(target("total_output_throughput", 8.0, 0.0), measurement(), NOISE).word is Word.PASS
     assert judge(target("average_ttft", 250.0, 0.0), measurement(), NOISE).word is Word.PASS
+
+
+def test_a_run_in_which_no_request_keeps_the_slo_misses_its_goodput() -> None:
+    none = measurement(metrics={"goodput": MetricValue(0.0, "records")})
+    assert invalid_reasons(none) == ()
+    verdict = judge(target("goodput", 2.0), none, NOISE)
+    assert verdict.word is Word.FAIL
+    assert verdict.message == (
+        "goodput 0 req/s is 100.0% below the target 2 (tolerance 5%: at least 1.9 req/s)"
+    )
 
 
 @pytest.mark.parametrize(("value", "word"), [(8.0, "PASS"), (8.45, "FAIL")])
@@ -92,7 +104,7 @@ def test_bounds_lie_on_the_bad_side() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(11489.2671, "11,489"), (158.1196, "158.1"), (0.1341, "0.1341"), (0.00012, "0.000120")],
+    [(11489.2671, "11,489"), (158.1196, "158.1"), (0.1341, "0.1341"), (0.00012, "0.000120"), (0.0, "0")],
 )
 def test_numbers_are_written_for_people(value: float, text: str) -> None:
     assert number(value) == text

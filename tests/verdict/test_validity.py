@@ -33,6 +33,10 @@ def test_a_good_run_has_no_reason() -> None:
             {"metrics": {"average_ttft": MetricValue(float("nan"), "report")}},
             "not finite positive numbers: average_ttft",
         ),
+        (
+            {"metrics": {"average_tpot": MetricValue(0.0, "report")}},
+            "not finite positive numbers: average_tpot",
+        ),
         ({"metrics": {}}, "the engine reported no metric"),
     ],
 )
