@@ -35,8 +35,8 @@ NOTABLE_CAP_SHARE = 0.05
 """A smaller share of the time at the software power cap is not worth a word in the overview."""
 
 
-def _clock(seconds: float) -> str:
-    """Seconds as mm:ss."""
+def clock(seconds: float) -> str:
+    """Seconds as mm:ss, cut off."""
     return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
 
 
@@ -73,10 +73,10 @@ def assess(
 
 def _when(time_s: float, from_s: float, to_s: float) -> str:
     if time_s < from_s:
-        return f"{_clock(from_s - time_s)} before the measurement began"
+        return f"{clock(from_s - time_s)} before the measurement began"
     if time_s > to_s:
         return "after the measurement"
-    return f"{_clock(time_s - from_s)} after the measurement began"
+    return f"{clock(time_s - from_s)} after the measurement began"
 
 
 def _events(telemetry: Telemetry, from_s: float, to_s: float) -> Iterator[Finding]:
@@ -133,7 +133,7 @@ def _throttled(
             continue
         times = periods(spans, mask)
         first, last = times[0], times[-1]
-        when = f"from {_clock(first.from_s - from_s)} to {_clock(last.to_s - from_s)}"
+        when = f"from {clock(first.from_s - from_s)} to {clock(last.to_s - from_s)}"
         if len(times) > 1:
             when = f"{len(times)} times {when}"
         share, allowed = seconds / covered_s, validity.throttled_share

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from pytest_dsr1.environment.health import clock
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.marks import (
     ACCENT,
@@ -125,7 +126,7 @@ def _throughput(measurement: Measurement, rate: list[Point], window: Steady | st
     else:
         found = window.found
         caption.append(
-            f"the steady part, from {_clock(window.from_s)} to {_clock(window.to_s)}: {number(found.value)} "
+            f"the steady part, from {clock(window.from_s)} to {clock(window.to_s)}: {number(found.value)} "
             f"{RATE.unit} (standard error {found.se_percent:.2g}%); what is shaded is warm-up and drain"
         )
     if measurement.result.records and any(r.first_token_s is None for r in measurement.result.records):
@@ -163,7 +164,7 @@ def _gpus(name: str, lines: Mapping[int, list[Point]], slow: Iterable[Slow], unt
         f"{unit}, {number(mean)} {unit} on average"
     ]
     caption += [
-        f"GPU {each.gpu} was throttled ({each.reasons}) from {_clock(each.from_s)} to {_clock(each.to_s)}"
+        f"GPU {each.gpu} was throttled ({each.reasons}) from {clock(each.from_s)} to {clock(each.to_s)}"
         for each in throttled[:3]
     ]
     if len(throttled) > 3:
@@ -172,7 +173,7 @@ def _gpus(name: str, lines: Mapping[int, list[Point]], slow: Iterable[Slow], unt
         caption.append("not throttled")
     if capped and name == "power_w":
         seconds = sum(each.to_s - each.from_s for each in capped) / len(lines)
-        caption.append(f"at the software power cap for {_clock(seconds)} on average")
+        caption.append(f"at the software power cap for {clock(seconds)} on average")
     layers: list[Spec] = []
     if throttled:
         layers.append(shade([(each.from_s, each.to_s) for each in throttled], colour=BAD, opacity=0.25))
@@ -206,8 +207,3 @@ def _domain(name: str, values: list[float]) -> list[float]:
     if name == "sm_clock_mhz":
         return [min(low, 0.8 * high), high]
     return [min(low, high - 20.0), high]
-
-
-def _clock(seconds: float) -> str:
-    whole = max(round(seconds), 0)
-    return f"{whole // 60:02}:{whole % 60:02}"
