@@ -1,4 +1,4 @@
-"""Verdicts beside the measurement they are of: ``verdicts.json`` and ``gate.json``, written and read."""
+"""Verdicts beside the measurement they are of: ``verdicts.json`` and ``gate.json``."""
 
 from __future__ import annotations
 
@@ -85,7 +85,6 @@ class SavedGate:
 
 
 _GATE = TypeAdapter(SavedGate)
-_VERDICTS = TypeAdapter(tuple[Verdict, ...])
 
 
 def write_gate(folder: Path, gate: SavedGate) -> None:
@@ -128,18 +127,6 @@ def write_verdicts(folder: Path, verdicts: Sequence[Verdict]) -> None:
     """
     with saving(folder):
         write_atomically(folder / "verdicts.json", json.dumps([asdict(each) for each in verdicts], indent=1))
-
-
-def read_verdicts(folder: Path) -> tuple[Verdict, ...]:
-    """The latest verdicts on the measurement that is saved in the folder; empty where it was not judged.
-
-    Raises:
-        UserError: the file is not as it was written.
-    """
-    path = folder / "verdicts.json"
-    document = _document(path)
-    verdicts: tuple[Verdict, ...] = () if document is None else _validated(_VERDICTS, document, path)
-    return verdicts
 
 
 def _document(path: Path) -> Any:
