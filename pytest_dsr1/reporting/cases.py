@@ -16,6 +16,7 @@ from pytest_dsr1.reporting.overview import machine
 from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.session import Outcome
+from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.diagnosis import Clue, diagnose
 from pytest_dsr1.verdict.reference_file import load as load_references
 from pytest_dsr1.verdict.references import References
@@ -40,7 +41,7 @@ class Case:
             ``scenario`` the line of its name, which always stands in its own file.
         measurement: None where there is none.
         gate: what became of its gate; None without one.
-        references: the accepted ones; None without any that can be used.
+        references: the accepted ones; None without any that can be read.
         noise: how much engine starts differ, by metric of the verdicts.
         clues: what the run shows of the reasons why its figures may be low.
         bounds: the most that its GPUs could show.
@@ -66,6 +67,16 @@ class Case:
     warnings: tuple[str, ...]
     folder: Path | None
     refused: tuple[Word, str] | None = None
+
+    @property
+    def comparable(self) -> References | None:
+        """The references, if all that must be equal for a gate is equal in them and in this run."""
+        found, measurement = self.references, self.measurement
+        if found and measurement:
+            facts = measurement.fingerprint.facts
+            if rings.differences(found.facts, facts, self.scenario.gate.under_test):
+                return None
+        return found
 
 
 def case_of(outcome: Outcome, store: Path, now: datetime) -> Case:

@@ -58,6 +58,8 @@ def progress(
     config: pytest.Config, scenario: Scenario, expected_s: float, gpus: Callable[[], str]
 ) -> AbstractContextManager[Observer]:
     """Shows how far a run is."""
+    from pytest_dsr1.workload.dataset import mean_tokens
+
     terminal, write = _writer(config)
     load = scenario.load
     return Progress(
@@ -65,6 +67,7 @@ def progress(
         load.num_requests,
         expected_s,
         write,
+        output_tokens=load.num_requests * mean_tokens(scenario.dataset.output_tokens),
         terminal=terminal,
         gpus=gpus,
         duration_s=load.duration_s,

@@ -30,6 +30,9 @@ from pytest_dsr1.verdict.gate import in_percent, worse
 from pytest_dsr1.verdict.history import History, PastRun
 from pytest_dsr1.verdict.targets import number
 
+CLOCK_FORMAT = {"hours": "%H:%M", "minutes": "%H:%M"}
+"""Vega's own are those of a 12-hour clock."""
+MODEL = "model.content"
 USER, GPU = METRICS["per_user_output_throughput"], METRICS["per_gpu_output_throughput"]
 
 
@@ -76,15 +79,17 @@ def in_context(case: Case, background: Background) -> Iterator[Picture]:
     if case.measurement is None:
         return
     here = rings.node(case.measurement.fingerprint.facts)
-    earlier = [run for run in background.history.runs if run.node == here]
+    runs = [
+        run for run in background.history.runs if run.node == here and run.folder != case.measurement.folder
+    ]
     yield from _against_references(case)
-    yield from _plane(case.measurement, earlier, background.published)
-    yield from _over_runs(case, case.measurement, earlier)
+    yield from _plane(case.measurement, runs, background.published)
+    yield from _over_runs(case, case.measurement, runs)
 
 
 def _against_references(case: Case) -> Iterator[Picture]:
     """Each reference and each run of the gate, as its change against the references' mean."""
-    references, gate = case.references, case.gate
+    references, gate = case.comparable, case.gate
     if references is None or case.measurement is None:
         return
     runs = references.on(rings.node(case.measurement.fingerprint.facts)) or references.runs
@@ -122,7 +127,7 @@ def _against_references(case: Case) -> Iterator[Picture]:
     )
     layers = [
         points,
-        *level(0, "mean", vertical=True, align="left" if bound < 0 else "right"),
+        *level(0, "mean", vertical=True),
         *level(
             bound, f"a loss of {delta:g}%", vertical=True, colour=BAD, align="right" if bound < 0 else "left"
         ),
@@ -131,23 +136,30 @@ def _against_references(case: Case) -> Iterator[Picture]:
 
 
 def _plane(
-    measurement: Measurement, earlier: Sequence[PastRun], published: Sequence[PublishedPoint]
+    measurement: Measurement, runs: Sequence[PastRun], published: Sequence[PublishedPoint]
 ) -> Iterator[Picture]:
-    """Tok/s/GPU over tok/s/user: what this machine measured, and what was published for its GPU."""
+    """Tok/s/GPU over tok/s/user: what this machine measured of this model, and what was published.
+
+    Published results are of DeepSeek-R1 itself: a model with random weights, smaller or not, has none.
+    """
     own = {name: metric.value for name, metric in measurement.metrics.items()}
     if USER.name not in own or GPU.name not in own:
         return
     others = [
         (run.profile, run.metrics[USER.name], run.metrics[GPU.name])
-        for run in earlier
-        if USER.name in run.metrics and GPU.name in run.metrics and run.folder != measurement.folder
+        for run in runs
+        if USER.name in run.metrics
+        and GPU.name in run.metrics
+        and run.facts.get(MODEL) == measurement.fingerprint.facts.get(MODEL)
     ]
-    of_gpu = [each for each in published if each.gpu == measurement.scenario.hardware.gpu]
+    scenario = measurement.scenario
+    is_published = scenario.model.random_weights is None
+    of_gpu = [each for each in published if is_published and each.gpu == scenario.hardware.gpu]
     published_of_gpu = [(each.profile, each.per_user, each.per_gpu) for each in of_gpu]
-    this = [(measurement.scenario.name, own[USER.name], own[GPU.name])]
-    groups = {"published": published_of_gpu, "earlier runs": others, "this run": this}
+    this = [(scenario.name, own[USER.name], own[GPU.name])]
+    groups = {"published": published_of_gpu, "other runs": others, "this run": this}
     points = [(kind, *point) for kind, group in groups.items() for point in group]
-    colours = {"published": INK, "earlier runs": GOOD, "this run": ACCENT}
+    colours = {"published": INK, "other runs": GOOD, "this run": ACCENT}
     log: Spec = {"scale": {"type": "log", "padding": 30}, "axis": {"grid": False}}
     encoding: Spec = {
         "x": {"field": "x", "type": "quantitative", "title": USER.unit, **log},
@@ -168,36 +180,41 @@ def _plane(
         "mark": {"type": "text", "fill": INK, "align": "center", "dy": -10, "fontSize": 11},
         "encoding": {**encoding, "text": {"field": "text"}},
     }
+    beside = (
+        f"{len(of_gpu)} published results for its GPU"
+        if is_published
+        else "published results are of DeepSeek-R1 itself and not shown"
+    )
     caption = (
         f"This run: {number(own[USER.name])} {USER.unit} at {number(own[GPU.name])} {GPU.unit}; "
-        f"{len(others)} earlier runs on this machine; {len(of_gpu)} published results for its GPU. Up and to "
-        "the right is better; both scales are logarithmic"
+        f"{len(others)} other runs of this model on this machine; {beside}. Up and to the right is better; "
+        "both scales are logarithmic"
     )
     yield Picture("Throughput of a GPU over speed for a user", f"{caption}.", picture([marks, labels]))
 
 
-def _over_runs(case: Case, measurement: Measurement, earlier: Sequence[PastRun]) -> Iterator[Picture]:
-    """The gated metric of this profile on this machine over time, whole runs, with accepted references."""
-    metric = METRICS[case.scenario.gated_metric]
+def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) -> Iterator[Picture]:
+    """The gated metric of this profile on this machine over time, whole runs, with accepted references.
+
+    Runs that a gate would not compare with this one, such as those of another dataset, are left out.
+    """
+    metric, facts = METRICS[case.scenario.gated_metric], measurement.fingerprint.facts
+    moved = case.scenario.gate.under_test
     runs = [
         (run.at, run.metrics[metric.name])
-        for run in earlier
+        for run in others
         if run.profile == case.scenario.name
         and metric.name in run.metrics
-        and run.folder != measurement.folder
+        and not rings.differences(run.facts, facts, moved)
     ]
     own = measurement.metrics.get(metric.name)
-    references = case.references
-    accepted = (
-        [(run.at, run.value) for run in references.on(rings.node(measurement.fingerprint.facts))]
-        if references
-        else []
-    )
+    references = case.comparable
+    accepted = [(run.at, run.value) for run in references.on(rings.node(facts))] if references else []
     if own is None or not (runs or accepted):
         return
     this = [(datetime.fromisoformat(measurement.started_utc), own.value)]
-    groups = {"reference runs": accepted, "earlier runs": runs, "this run": this}
-    colours = {"reference runs": DIM, "earlier runs": GOOD, "this run": ACCENT}
+    groups = {"reference runs": accepted, "other runs": runs, "this run": this}
+    colours = {"reference runs": DIM, "other runs": GOOD, "this run": ACCENT}
     points = [(kind, _milliseconds(at), value) for kind, group in groups.items() for at, value in group]
     layers: list[Spec] = [
         {
@@ -209,7 +226,7 @@ def _over_runs(case: Case, measurement: Measurement, earlier: Sequence[PastRun])
                     "type": "temporal",
                     "scale": {"type": "utc"},
                     "title": "start of the run (UTC)",
-                    "axis": {"grid": False, "labelOverlap": True},
+                    "axis": {"grid": False, "labelOverlap": True, "format": CLOCK_FORMAT},
                 },
                 "y": value_axis(metric.unit, zero=False),
                 "color": kinds("kind", {kind: colours[kind] for kind, group in groups.items() if group}),

@@ -122,7 +122,7 @@ def shade(spans: Sequence[tuple[float, float]], *, colour: str, opacity: float =
 
 
 def level(
-    value: float, text: str, *, colour: str = DIM, vertical: bool = False, align: str = "left"
+    value: float, text: str, *, colour: str = DIM, vertical: bool = False, align: str = "center"
 ) -> list[Spec]:
     """A dashed line across the picture at a value, and what it is.
 
@@ -131,12 +131,12 @@ def level(
         text: what.
         colour: of both.
         vertical: the value is one of the x axis.
-        align: on which side of a vertical line its text begins.
+        align: which part of its text stands over a vertical line.
     """
     at = {"x" if vertical else "y": {"datum": value, "type": "quantitative"}}
     if vertical:
-        mark: Spec = {"align": align, "dx": 4 if align == "left" else -4}
-        place: Spec = {"y": {"value": 8}}
+        mark: Spec = {"align": align}
+        place: Spec = {"y": {"value": -8}}  # above the picture, where nothing lies under it
     else:
         mark, place = {"align": "right", "dy": -6}, {"x": {"value": WIDTH}}
     return [

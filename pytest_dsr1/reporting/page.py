@@ -18,7 +18,7 @@ from pytest_dsr1.reporting.pictures import Picture, of_measurement
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict import rings
-from pytest_dsr1.verdict.targets import number
+from pytest_dsr1.verdict.targets import Noise, number
 from pytest_dsr1.verdict.words import Verdict, Word
 
 _SCRIPT_LIMIT = 40_000
@@ -143,16 +143,18 @@ def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
 
 def _judged(case: Case, verdict: Verdict) -> Judged:
     metric = METRICS[verdict.metric]
-    gate = verdict.subject.startswith("regression")
+    gate = case.gate if verdict.subject.startswith("regression") else None
     noise = case.noise.get(verdict.metric)
+    if gate is not None:
+        noise = Noise(gate.noise_percent, f"by {gate.references.runs} accepted references")
     sign = ">=" if metric.better == "higher" else "<="
-    references = case.references if case.references and case.references.metric == metric.name else None
+    references = case.comparable if case.comparable and case.comparable.metric == metric.name else None
     return Judged(
         word=verdict.word.value,
         subject=f"{metric.label}{' (gate, steady figure)' if gate else ''}",
         measured="not measured" if verdict.measured is None else f"{number(verdict.measured)} {metric.unit}",
-        noise=f"\N{PLUS-MINUS SIGN}{2 * noise.percent:.2g}%" if noise and not gate else "",
-        noise_source=f"{metric.label} {noise.source}" if noise and not gate else "",
+        noise=f"\N{PLUS-MINUS SIGN}{2 * noise.percent:.2g}%" if noise else "",
+        noise_source=f"{metric.label} {noise.source}" if noise else "",
         margin="" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%",
         target=f"{number(verdict.target)} (bound {sign} {number(verdict.bound)})",
         reference=number(references.mean) if references else "",

@@ -172,8 +172,8 @@ def _gpus(name: str, lines: Mapping[int, list[Point]], slow: Iterable[Slow], unt
     if not throttled:
         caption.append("not throttled")
     if capped and name == "power_w":
-        seconds = sum(each.to_s - each.from_s for each in capped) / len(lines)
-        caption.append(f"at the software power cap for {clock(seconds)} on average")
+        share = sum(each.to_s - each.from_s for each in capped) / (len(lines) * until_s)
+        caption.append(f"at the software power cap {share:.0%} of the time")
     layers: list[Spec] = []
     if throttled:
         layers.append(shade([(each.from_s, each.to_s) for each in throttled], colour=BAD, opacity=0.25))

@@ -64,6 +64,8 @@ class Progress:
     Args:
         name: the profile.
         requests: how many are measured.
+        output_tokens: how many these should answer: where few requests are sent at once, tokens tell sooner
+            than requests how far a run is.
         expected_s: how long the measurement should take.
         write: takes a whole line of text, without an end.
         terminal: rewrite one line, or write a new line on each change of phase and every 30 s.
@@ -79,12 +81,14 @@ class Progress:
         write: Callable[[str], None],
         *,
         terminal: bool,
+        output_tokens: float,
         gpus: Callable[[], str] = str,
         duration_s: float | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._duration_s = duration_s
         self._name, self._requests, self._expected_s = name, requests, expected_s
+        self._output_tokens = output_tokens
         self._write, self._terminal, self.gpus, self._now = write, terminal, gpus, now
         self._phase: Phase = "starting"
         self._detail = ""
@@ -147,7 +151,7 @@ class Progress:
                 parts.append(gpus)
             parts.append(clock(elapsed_s))
             if self._phase == "measuring":
-                share = self._done[0] / self._requests
+                share = max(self._done[0] / self._requests, self._done[1] / self._output_tokens)
                 left_s = elapsed_s * (1 - share) / share if share > 0.05 else self._expected_s - elapsed_s
                 if self._duration_s is not None:
                     left_s = min(left_s, self._duration_s - elapsed_s)

@@ -18,6 +18,7 @@ from pytest_dsr1.reporting.cases import Case, case_of
 from pytest_dsr1.reporting.context import Background
 from pytest_dsr1.reporting.html import write_comparison, write_html
 from pytest_dsr1.reporting.side_by_side import compare
+from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.verdict.history import History
 from pytest_dsr1.verdict.saved import GateRun, write_gate
 from pytest_dsr1.verdict.words import Word
@@ -170,6 +171,20 @@ def test_a_gate_and_its_references(tmp_path: Path) -> None:
     assert "a loss is shown" in text
     assert "Against the reference runs" in text
     assert "driver 580.95 575.57.08" in text
+
+
+def test_a_gate_alone_says_the_noise_of_its_references(tmp_path: Path) -> None:
+    """No targets were judged, as with ``-k regression``."""
+    run = save(tmp_path / "results", RUN)
+    write_gate(run.folder, GATE)
+    outcome = judged(run, RUN)
+    outcome.verdicts.clear()
+    text = " ".join(page(tmp_path / "report.html", case_of(outcome, tmp_path / "store", NOW)).text.split())
+    assert GATE.verdict is not None
+    label = METRICS[GATE.verdict.metric].label
+    assert f" \N{PLUS-MINUS SIGN}{2 * GATE.noise_percent:.2g}% " in text
+    told = f"Noise: two standard deviations between engine starts, {label} by {GATE.references.runs} accepted"
+    assert f"{told} references." in text
 
 
 def test_earlier_results_that_cannot_be_read_are_told(tmp_path: Path) -> None:

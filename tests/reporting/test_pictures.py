@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.environment.throttling import SOFTWARE_POWER_CAP
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.cases import case_of
 from pytest_dsr1.reporting.context import Background, PublishedPoint, in_context, published_points
@@ -117,7 +118,7 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
     assert against.caption.startswith("3 references, accepted 2026-11-20 (TensorRT-LLM 1.2.1): ")
     assert "from -0.99% to +0.99%; this run: -0.99%." in against.caption
     plane = found["Throughput of a GPU over speed for a user"]
-    assert "; 3 earlier runs on this machine; 1 published results for its GPU." in plane.caption
+    assert "; 3 other runs of this model on this machine; 1 published results for its GPU." in plane.caption
     assert "h200-max-throughput" in svg(plane.spec)
     assert "of 4 runs of this profile on this machine: " in found["Over the runs"].caption
     assert "; 3 accepted references, " in found["Over the runs"].caption
@@ -129,9 +130,56 @@ def test_other_machines_and_profiles_are_no_history(tmp_path: Path) -> None:
     here = save(tmp_path, replace(RUN, day=1))
     case = case_of(judged(here, RUN), tmp_path / "store", NOW)
     found = by_title(list(in_context(case, Background(history(tmp_path), (), NOW))))
-    assert "; 0 earlier runs on this machine" in found["Throughput of a GPU over speed for a user"].caption
+    plane = found["Throughput of a GPU over speed for a user"]
+    assert "; 0 other runs of this model on this machine; " in plane.caption
     assert "Over the runs" not in found
     assert "Against the reference runs" not in found
+
+
+def test_what_a_gate_would_not_compare_is_not_set_beside_a_run(tmp_path: Path) -> None:
+    """Shorter requests under the same profile, and references of such, as with ``--dsr1-set``."""
+    other = (("dataset.content", "shorter"),)
+    short = save(tmp_path / "results", replace(RUN, facts=other))
+    references(tmp_path / "store", short.scenario, short.fingerprint, [1.0, 1.1, 1.2])
+    here = save(tmp_path / "results", replace(RUN, day=1))
+    case = case_of(judged(here, RUN), tmp_path / "store", NOW)
+    assert case.references is not None
+    assert case.comparable is None
+    found = by_title(list(in_context(case, Background(history(tmp_path / "results"), (), NOW))))
+    assert set(found) == {"Throughput of a GPU over speed for a user"}, "the model is the same"
+    again = case_of(judged(short, RUN), tmp_path / "store", NOW)
+    assert again.comparable is not None
+
+
+def test_published_results_are_of_no_model_with_random_weights(tmp_path: Path) -> None:
+    slice_of_r1 = Made("slice-h200/min-latency", concurrency=1)
+    case = case_of(judged(save(tmp_path, slice_of_r1), slice_of_r1), tmp_path / "store", NOW)
+    (plane,) = in_context(case, Background(History(), (POINT,), NOW))
+    assert "; published results are of DeepSeek-R1 itself and not shown. Up" in plane.caption
+    assert "h200-max-throughput" not in svg(plane.spec)
+
+
+@pytest.mark.parametrize(("minutes", "label"), [(1, "16:58"), (60, "18:00")])
+def test_the_times_of_runs_are_those_of_a_24_hour_clock(tmp_path: Path, minutes: int, label: str) -> None:
+    for run in range(1, 6):
+        save(tmp_path, replace(RUN, day=9 / 24 + run * minutes / 24 / 60, seed=run))
+    here = save(tmp_path, replace(RUN, day=(9 - 3 / 60) / 24))
+    case = case_of(judged(here, RUN), tmp_path / "store", NOW)
+    found = by_title(list(in_context(case, Background(history(tmp_path), (), NOW))))
+    drawn = svg(found["Over the runs"].spec)
+    assert f">{label}<" in drawn
+    assert " PM<" not in drawn
+
+
+def test_time_at_the_power_cap_is_a_share_of_the_run(tmp_path: Path) -> None:
+    short = save(tmp_path, replace(RUN, throttled=None))
+    cap = SOFTWARE_POWER_CAP
+    samples = [
+        replace(sample, throttle_reasons=cap if sample.gpu < 2 else 0) for sample in short.telemetry.samples
+    ]
+    capped = replace(short, telemetry=replace(short.telemetry, samples=tuple(samples)))
+    found = by_title(list(of_measurement(capped)))
+    assert found["GPU power"].caption.endswith("; not throttled; at the software power cap 25% of the time.")
 
 
 def test_a_run_on_the_cpu_has_no_plane(tmp_path: Path) -> None:

@@ -212,6 +212,7 @@ def test_a_healthy_published_run_gives_no_clue(name: str, in_flight: float, acce
         ("cuda-graphs", run(H200, {"engine.llm_api.cuda_graph_config": {"max_batch_size": 128}})),
         ("throttled", on_gpus(throttled_share=0.0005)),
         ("power-cap", on_gpus(power_capped_share=0.04)),
+        ("power-cap", on_gpus(power_capped_share=0.12, sm_clock_mhz_mean=1978.0)),  # keeps its clock
         ("sm-clock", on_gpus(sm_clock_mhz_max=1500, power_capped_share=0.9)),
         ("sm-clock", on_gpus(sm_clock_mhz_max=1500, utilization_percent_mean=10.0)),
         ("sm-clock", on_gpus(sm_clock_mhz_max=1890)),
