@@ -3,6 +3,8 @@
 Records so many starts of a profile, each in a pytest run of its own, into ``dsr1-references`` below the
 current folder, and prints the variance components with their 95% intervals. Recorded starts that are there
 already count too. Other options go to pytest.
+
+docs/gate.md has what it printed on one H200.
 """
 
 from __future__ import annotations
@@ -12,24 +14,23 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 
 import numpy as np
 
+from benchmarks.gating.components import components
 from pytest_dsr1.measurement.evidence import Evidence, evidence
 from pytest_dsr1.scenario.loading import load_named
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict.accept import warmup_of
 from pytest_dsr1.verdict.candidates import Candidate, read
-from pytest_dsr1.verdict.noise import interval
 
 
 def record(profile: str, more: list[str]) -> None:
     """One pytest run that records one start; ends the program when it does not."""
     command = [sys.executable, "-m", "pytest", "-q", f"--dsr1-profile={profile}", "--dsr1-reference=record"]
     done = subprocess.run([*command, "-k", "reference", *more], capture_output=True, text=True, check=False)
-    told = [line for line in done.stdout.splitlines() if "no reference:" in line]
-    for line in told:
+    for line in [line for line in done.stdout.splitlines() if "no reference:" in line]:
         print(line, flush=True)
     if done.returncode:
         sys.exit(done.stdout[-3000:] + done.stderr[-1000:])
@@ -41,23 +42,20 @@ def figures(scenario: Scenario, found: tuple[Candidate, ...]) -> list[Evidence]:
     return [evidence(one.trace, scenario.gated_metric, warmup_requests=warm) for one in found]
 
 
-def components(scenario: Scenario, found: tuple[Candidate, ...]) -> str:
+def told(scenario: Scenario, found: tuple[Candidate, ...]) -> str:
     """What the starts differ by."""
     runs = figures(scenario, found)
     logs = np.log([run.value for run in runs])
-    between = float(logs.std(ddof=1)) * 100
-    within = math.sqrt(fmean(run.se_percent**2 for run in runs))
-    alone = math.sqrt(max(between**2 - within**2, 0.0))
-    low, high = interval(between, len(runs) - 1)
+    parts = components(runs)
     slope = float(np.polyfit(np.arange(len(logs)), logs, 1)[0]) * 100
     return "\n".join(
         [
             f"{scenario.name}: {scenario.gated_metric} of {len(runs)} starts, geometric mean "
             f"{math.exp(float(logs.mean())):.5g}, from {min(r.value for r in runs):.5g} to "
             f"{max(r.value for r in runs):.5g}",
-            f"  between starts  {between:.3f}% (95%: {low:.3f} to {high:.3f}), of it {alone:.3f}% beside the "
-            "error within",
-            f"  within a start  {within:.3f}% is the standard error of a figure, over "
+            f"  between figures   {parts.between}: the noise of a gate",
+            f"  of it the starts  {parts.start}",
+            f"  of it the error   {parts.within} within a figure, over "
             f"{median(r.window_s for r in runs):.1f} s that count",
             f"  from one start to the next the figure moves by {slope:+.4f}% on average",
             f"  a start takes {median(one.trace.startup_s for one in found):.0f} s beside the measured time",
@@ -80,7 +78,7 @@ def main() -> None:
         record(options.profile, [*given, *more])
         found, problems = read(store, scenario.name)
         print(f"start {len(found)}: {figures(scenario, found[-1:])[0].value:.6g}", flush=True)
-    print("\n".join(problems) or components(scenario, found))
+    print("\n".join(problems) or told(scenario, found))
 
 
 if __name__ == "__main__":

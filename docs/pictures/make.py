@@ -3,7 +3,8 @@
 .tox/browser/bin/python -m docs.pictures.make
     those of docs/report.md, of made-up runs
 .tox/browser/bin/python -m docs.pictures.make RESULT ...
-    ``readme.png``, of saved results: the page's top and the pictures of the first one
+    those of README.md, of saved results, the first of which is one of a gate: the page's top, and the gate's
+    runs against the references in ``dsr1-references``
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
-WIDTH = 1100
+WIDTH, MARGIN = 1100, 6
 FULL = Made(concurrency=1024, waves=5, seed=4)
 NOISE = Noise(1.0, "presumed")
 
@@ -67,12 +68,13 @@ def made_up(folder: Path) -> list[Case]:
 
 
 def saved(folders: Sequence[Path]) -> list[Case]:
-    """The cases of saved results, judged by the targets they ran with."""
+    """The cases of saved results, judged by the targets they were judged by; a gate may have had none."""
     cases = []
     for folder in folders:
         measurement = load(folder)
         outcome = Outcome(load_scenario(folder / "scenario.yaml"), measurement.place, measurement=measurement)
-        outcome.verdicts += [judge(target, measurement, NOISE) for target in measurement.scenario.targets]
+        targets = measurement.scenario.targets if (folder / "verdicts.json").exists() else ()
+        outcome.verdicts += [judge(target, measurement, NOISE) for target in targets]
         cases.append(case_of(outcome, Path("dsr1-references"), NOW))
     return cases
 
@@ -99,7 +101,13 @@ def main(arguments: Sequence[str]) -> None:
             found = [Path(argument).resolve() for argument in arguments]
             write_html(folder / "report.html", saved(found), background(found[0].parent.parent))
             page.goto((folder / "report.html").as_uri())
-            page.screenshot(path=HERE / "readme.png")
+            page.add_style_tag(content=".pictures { align-items: start }")
+            answers = page.locator("#scenario-1 dl").bounding_box()
+            assert answers is not None, "the first result is one of a gate that did not pass"
+            top = {"x": 0, "y": 0, "width": WIDTH, "height": answers["y"] + answers["height"] + MARGIN}
+            page.screenshot(path=HERE / "readme.png", full_page=True, clip=top)
+            against = page.locator("figure").filter(has_text="Against the reference runs")
+            against.first.screenshot(path=HERE / "readme-gate.png")
             return
         cases = made_up(folder)
         write_html(folder / "report.html", cases, background(folder / "results"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_dsr1.reporting.cases import Case
 from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.verdict.rings import in_brief
 from pytest_dsr1.verdict.words import Verdict, Word
 
 _UNKNOWN = {
@@ -21,6 +22,11 @@ _NEXT = {
 _CHANGED = (
     "See what the run itself shows of the reasons (look at, docs/why-low.md), then what changed since the "
     "last green run: driver, container, options."
+)
+_LOOK = "Then see what the run itself shows of the reasons (look at, docs/why-low.md)."
+_UNCHANGED = (
+    "Of software and options nothing is known to differ from the references: see what the run itself shows "
+    "of the reasons (look at, docs/why-low.md), then what no fact tells, such as edited code or a warm room."
 )
 _AGAIN = "Run it again; where that happens often, let a gate decide (docs/gate.md)."
 
@@ -49,8 +55,12 @@ def what_to_do(case: Case, word: Word) -> str:
     """The next step after a verdict other than PASS."""
     if word is not Word.FAIL:
         return _NEXT[word]
-    lost = case.gate is not None and case.gate.word is Word.FAIL
-    return _AGAIN if not lost and all(verdict.doubt for verdict in _missed(case)) else _CHANGED
+    gate = case.gate
+    if gate is not None and gate.word is Word.FAIL:
+        if not gate.changed:
+            return _UNCHANGED
+        return f"Look at what changed since the references: {in_brief(gate.changed)}. {_LOOK}"
+    return _AGAIN if all(verdict.doubt for verdict in _missed(case)) else _CHANGED
 
 
 def _missed(case: Case) -> list[Verdict]:
