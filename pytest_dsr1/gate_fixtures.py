@@ -210,8 +210,10 @@ def _dsr1_recorded(
     """The file of one more run that may become a reference."""
     from pytest_dsr1.gating import figure, save_evidence, useful
     from pytest_dsr1.measurement.trace import trace
+    from pytest_dsr1.scenario.metrics import METRICS
     from pytest_dsr1.verdict import candidates, rings
     from pytest_dsr1.verdict.references import WANTED
+    from pytest_dsr1.verdict.targets import number
 
     session, outcome = request.config.stash[SESSION], outcome_of(request, dsr1_scenario)
 
@@ -223,15 +225,19 @@ def _dsr1_recorded(
         ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")  # what no other run would change
         again = f"pytest --dsr1-profile={dsr1_scenario.name} --dsr1-reference=record"
         measurement = useful(take, _dsr1_starts, note, again)
-        save_evidence(measurement, figure(measurement))
+        found = figure(measurement)
+        save_evidence(measurement, found)
         path = candidates.record(session.store, measurement, trace(measurement))
     except Dsr1Error as error:
         _refuse(error)
-    here = rings.node(measurement.fingerprint.facts)
-    name, found = dsr1_scenario.name, candidates.read(session.store, dsr1_scenario.name)[0]
-    count = sum(candidate.node == here for candidate in found)
+    name, facts = dsr1_scenario.name, measurement.fingerprint.facts
+    alike = sum(
+        run.node == rings.node(facts) and not rings.changed(run.facts, facts, rings.EVERYTHING)
+        for run in candidates.read(session.store, name)[0]
+    )
     outcome.notes.append(
-        f"recorded {os.path.relpath(path)}: {count} of {WANTED} wanted runs on this node; `pytest-dsr1 "
-        f"references accept {name} --reason TEXT` makes references of them"
+        f"recorded {number(found.value)} {METRICS[dsr1_scenario.gated_metric].unit} in "
+        f"{os.path.relpath(path)}: {alike} of {WANTED} wanted runs of this software on this node; "
+        f"`pytest-dsr1 references accept {name} --reason TEXT` makes references of them"
     )
     return path

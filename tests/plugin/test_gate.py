@@ -19,6 +19,7 @@ from pytest_dsr1.cli import main
 from pytest_dsr1.environment.disk import write_atomically
 from pytest_dsr1.verdict import saved as saved_gates
 from pytest_dsr1.verdict.reference_file import read, write
+from pytest_dsr1.verdict.targets import number
 from tests.plugin.conftest import Suites
 
 PROFILE = "--dsr1-profile=gated"
@@ -98,18 +99,35 @@ def test_recording(gated: Gated) -> None:
     result.assert_outcomes(passed=4)
     output = " ".join(result.stdout.str().split())
     assert "dsr1: gated: this run is no reference: warm-up: the first start of this software" in output
-    assert re.search(
-        r"note recorded \S*dsr1-references/candidates/gated/\S*json: 1 of 15 wanted runs", output
+    told = (
+        r"note recorded ([\d,.]+) tok/s in \S*dsr1-references/candidates/gated/\S*json: 1 of 15 wanted runs"
     )
+    seen = re.search(told, output)
+    assert seen, output
     assert len(gated.suites.engine_runs) == 2
     assert len(list((gated.store / "candidates" / "gated").iterdir())) == 1
     (evidence,) = gated.suites.pytester.path.glob(".dsr1/gated/*/evidence.json")
     kept = json.loads(evidence.read_text(encoding="utf-8"))
     assert kept["metric"] == "total_output_throughput"
+    assert number(kept["value"]) == seen[1]
     assert len(kept["batches"]) == 10
     assert kept["cut_s"] > 0
     assert gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference").ret == 0
     assert len(gated.suites.engine_runs) == 3
+
+
+def test_recorded_runs_of_other_software_are_not_among_those_wanted(
+    gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wanted() -> str:
+        output = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference").stdout.str()
+        found = re.search(r"(\d+) of 15 wanted runs of this software on this node", " ".join(output.split()))
+        assert found, output
+        return found[1]
+
+    assert [wanted(), wanted()] == ["1", "2"]
+    monkeypatch.setenv("SCRIPTED_VERSION", "1.1")
+    assert wanted() == "1", "accept would leave the others out"
 
 
 def test_an_innocent_change_passes(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
