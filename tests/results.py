@@ -13,8 +13,10 @@ from pytest_dsr1.engines.base import EngineResult, RequestRecord
 from pytest_dsr1.environment.health import assess, summary
 from pytest_dsr1.environment.values import Fingerprint, GpuSample, Telemetry
 from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.measurement.evidence import evidence
 from pytest_dsr1.measurement.metrics import combine, from_records, of_scenario
 from pytest_dsr1.measurement.store import ResultFolder
+from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.metrics import METRICS
@@ -22,6 +24,7 @@ from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.scenario.profiles import shipped_suites
 from pytest_dsr1.session import Outcome, listed
 from pytest_dsr1.verdict import rings
+from pytest_dsr1.verdict.accept import warmup_of
 from pytest_dsr1.verdict.reference_file import write
 from pytest_dsr1.verdict.references import Acceptance, ReferenceRun, References
 from pytest_dsr1.verdict.targets import Noise, judge
@@ -210,6 +213,12 @@ def judged(measurement: Measurement, made: Made) -> Outcome:
     return outcome
 
 
+def steady(run: Measurement) -> float:
+    """Its steady output throughput, in tok/s."""
+    warmup = warmup_of(run.scenario)
+    return evidence(trace(run), "total_output_throughput", warmup_requests=warmup).value
+
+
 def references(store: Path, scenario: Scenario, facts: Fingerprint, values: Sequence[float]) -> None:
     """Accept made-up references of these steady figures, one a day before :data:`BEGAN`."""
     node = rings.node(facts.facts)
@@ -229,7 +238,7 @@ def references(store: Path, scenario: Scenario, facts: Fingerprint, values: Sequ
             unit=metric.unit,
             better=metric.better,
             requests=scenario.load.num_requests,
-            warmup_requests=0,
+            warmup_requests=warmup_of(scenario),
             accepted=Acceptance(BEGAN, "the team", "TensorRT-LLM 1.2.1", None),
             moved={},
             facts=kept,

@@ -28,7 +28,7 @@ from pytest_dsr1.scenario.profiles import discover
 from pytest_dsr1.session import Outcome
 from pytest_dsr1.verdict.history import history
 from pytest_dsr1.verdict.targets import Noise, judge
-from tests.results import Made, judged, references, save
+from tests.results import Made, judged, references, save, steady
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -60,7 +60,7 @@ def made_up(folder: Path) -> list[Case]:
         Made("cpu/min-latency", concurrency=1, waves=10, speed=1.1, day=6.6),
     ]
     runs = [save(results, made) for made in mades]
-    level = runs[0].metrics["total_output_throughput"].value / 0.94
+    level = steady(runs[0]) / 0.94
     references(
         store, runs[0].scenario, runs[0].fingerprint, [level * (1 + 0.001 * (i % 5)) for i in range(16)]
     )

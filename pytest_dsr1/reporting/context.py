@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from pytest_dsr1.measurement.evidence import NoEvidenceError, evidence
+from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.cases import Case
 from pytest_dsr1.reporting.marks import (
@@ -15,6 +17,7 @@ from pytest_dsr1.reporting.marks import (
     DIM,
     GOOD,
     INK,
+    SERIES,
     Spec,
     kinds,
     level,
@@ -28,6 +31,7 @@ from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.gate import in_percent, worse
 from pytest_dsr1.verdict.history import History, PastRun
+from pytest_dsr1.verdict.references import References
 from pytest_dsr1.verdict.targets import number
 
 CLOCK_FORMAT = {"hours": "%H:%M", "minutes": "%H:%M"}
@@ -88,7 +92,7 @@ def in_context(case: Case, background: Background) -> Iterator[Picture]:
 
 
 def _against_references(case: Case) -> Iterator[Picture]:
-    """Each reference and each run of the gate, as its change against the references' mean."""
+    """The steady figures of the references and of the gate's runs or this one, as changes from their mean."""
     references, gate = case.comparable, case.gate
     if references is None or case.measurement is None:
         return
@@ -96,8 +100,8 @@ def _against_references(case: Case) -> Iterator[Picture]:
     metric = METRICS[references.metric]
     mean = sum(math.log(run.value) for run in runs) / len(runs)
     of_gate = [run.evidence.value for run in gate.runs if run.evidence] if gate else []
-    whole = case.measurement.metrics.get(metric.name)
-    here = of_gate or ([whole.value] if whole else [])
+    figure = _steady_figure(case.measurement, references)
+    here = of_gate or ([figure] if figure is not None else [])
     if not here:
         return
     label = "gate runs" if of_gate else "this run"
@@ -112,7 +116,7 @@ def _against_references(case: Case) -> Iterator[Picture]:
             "x": {
                 "field": "x",
                 "type": "quantitative",
-                "title": f"{metric.label}, % from the mean",
+                "title": f"steady {metric.label}, % from the mean",
             },
             "y": {"field": "y", "type": "nominal", "title": None, "sort": ["references", label]},
             "color": {**kinds("y", {"references": DIM, label: ACCENT}), "legend": None},
@@ -133,6 +137,17 @@ def _against_references(case: Case) -> Iterator[Picture]:
         ),
     ]
     yield Picture("Against the reference runs", f"{caption}.", picture(layers, height=90))
+
+
+def _steady_figure(measurement: Measurement, references: References) -> float | None:
+    """The figure of a run as the references have theirs; None where it has none."""
+    warmup, requests = references.warmup_requests, references.requests
+    try:
+        return evidence(
+            trace(measurement), references.metric, warmup_requests=warmup, requests=requests
+        ).value
+    except NoEvidenceError:
+        return None
 
 
 def _plane(
@@ -212,9 +227,21 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
     accepted = [(run.at, run.value) for run in references.on(rings.node(facts))] if references else []
     if own is None or not (runs or accepted):
         return
-    this = [(datetime.fromisoformat(measurement.started_utc), own.value)]
-    groups = {"reference runs": accepted, "other runs": runs, "this run": this}
-    colours = {"reference runs": DIM, "other runs": GOOD, "this run": ACCENT}
+    at = datetime.fromisoformat(measurement.started_utc)
+    figure = _steady_figure(measurement, references) if references and accepted else None
+    this = [(at, own.value)]
+    groups = {
+        "references, steady": accepted,
+        "this run, steady": [(at, figure)] if figure is not None else [],
+        "other runs": runs,
+        "this run": this,
+    }
+    colours = {
+        "references, steady": DIM,
+        "this run, steady": SERIES[1],
+        "other runs": GOOD,
+        "this run": ACCENT,
+    }
     points = [(kind, _milliseconds(at), value) for kind, group in groups.items() for at, value in group]
     layers: list[Spec] = [
         {
@@ -229,7 +256,9 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
                     "axis": {"grid": False, "labelOverlap": True, "format": CLOCK_FORMAT},
                 },
                 "y": value_axis(metric.unit, zero=False),
-                "color": kinds("kind", {kind: colours[kind] for kind, group in groups.items() if group}),
+                "color": kinds(
+                    "kind", {kind: colours[kind] for kind, group in groups.items() if group}, columns=2
+                ),
             },
         }
     ]
@@ -243,9 +272,11 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
     )
     if references and accepted:
         caption += (
-            f"; {len(accepted)} accepted references, {number(references.mean)} {metric.unit} on average "
-            "(their steady figures)"
+            f"; the steady figures of {len(accepted)} accepted references are {number(references.mean)} "
+            f"{metric.unit} on average"
         )
+        if figure is not None:
+            caption += f", that of this run is {number(figure)}"
     yield Picture("Over the runs", f"{caption}.", picture(layers))
 
 

@@ -18,8 +18,9 @@ from pytest_dsr1.reporting.pictures import Picture, of_measurement
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import discover
 from pytest_dsr1.verdict.history import History, history
+from pytest_dsr1.verdict.targets import number
 from tests.builders import measurement, records, scenario
-from tests.results import Made, judged, references, save
+from tests.results import Made, judged, references, save, steady
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
 RUN = Made(waves=4, concurrency=32)
@@ -105,7 +106,7 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
     for day in range(3):
         save(tmp_path / "results", replace(RUN, day=day, seed=day + 5))
     here = save(tmp_path / "results", made)
-    values = [here.metrics["total_output_throughput"].value * factor for factor in (1.0, 1.02, 1.01)]
+    values = [steady(here) * factor for factor in (1.0, 1.02, 1.01)]
     references(tmp_path / "store", here.scenario, here.fingerprint, values)
     case = case_of(judged(here, made), tmp_path / "store", NOW)
     found = by_title(list(in_context(case, Background(history(tmp_path / "results"), (POINT,), NOW))))
@@ -121,7 +122,11 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
     assert "; 3 other runs of this model on this machine; 1 published results for its GPU." in plane.caption
     assert "h200-max-throughput" in svg(plane.spec)
     assert "of 4 runs of this profile on this machine: " in found["Over the runs"].caption
-    assert "; 3 accepted references, " in found["Over the runs"].caption
+    whole, own = here.metrics["total_output_throughput"].value, steady(here)
+    assert own > 1.05 * whole, "what is compared with the references is not the whole run"
+    over = found["Over the runs"].caption
+    assert "; the steady figures of 3 accepted references are " in over
+    assert over.endswith(f" tok/s on average, that of this run is {number(own)}.")
     assert all("NaN" not in svg(picture.spec) for picture in found.values())
 
 
