@@ -38,7 +38,14 @@ _CONFIG: Spec = {
         "labelOverlap": True,
         "labelSeparation": 12,
     },
-    "legend": {"labelColor": INK, "labelFontSize": 12, "orient": "bottom", "columns": 4, "title": None},
+    "legend": {
+        "labelColor": INK,
+        "labelFontSize": 12,
+        "orient": "bottom",
+        "columns": 4,
+        "columnPadding": 24,  # for fonts that are wider than the one it is laid out with
+        "title": None,
+    },
     "text": {"fontSize": 12},
 }
 
