@@ -64,7 +64,7 @@ def _load(names: Sequence[str], results: Path) -> list[Measurement]:
     """
     from pytest_dsr1.errors import UserError
     from pytest_dsr1.measurement.store import load
-    from pytest_dsr1.reporting.plain import plain
+    from pytest_dsr1.plain import plain
 
     loaded: list[Measurement] = []
     problems: dict[str, None] = {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_dsr1.errors import Dsr1Error, UserError
+from pytest_dsr1.plain import harmless
 
 if TYPE_CHECKING:
     from pytest_dsr1.scenario.loading import LoadedScenario
@@ -156,13 +157,13 @@ def _environment(dsr1_preflight: object) -> None:
 def _target(_dsr1_verdict: Any) -> None:
     """The target is met."""
     if _dsr1_verdict.word != "PASS":
-        pytest.fail(_dsr1_verdict.message, pytrace=False)
+        pytest.fail(harmless(_dsr1_verdict.message), pytrace=False)
 
 
 def _regression(_dsr1_gated: str, _dsr1_regression: Any) -> None:
     """No loss of delta against the accepted references."""
     if _dsr1_regression.word != "PASS":
-        pytest.fail(_dsr1_regression.message, pytrace=False)
+        pytest.fail(harmless(_dsr1_regression.message), pytrace=False)
 
 
 def _reference(_dsr1_gated: str, _dsr1_recorded: Path) -> None:

@@ -173,6 +173,7 @@ def saved(gate: Gate, word: Word | None, error: str | None) -> SavedGate:
         ),
         changed=gate.changed,
         runs=tuple(gate.runs),
+        warnings=plan.warnings,
     )
 
 

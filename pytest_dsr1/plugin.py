@@ -36,6 +36,7 @@ from pytest_dsr1.gate_fixtures import (
     _dsr1_regression,
     _dsr1_starts,
 )
+from pytest_dsr1.plain import harmless
 from pytest_dsr1.session import SESSION, Outcome, Session
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         arguments = named_files(config)
     except Dsr1Error as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(harmless(str(error))) from None
     if not (profiles or replay or arguments):
         options.refuse_without_selection(config)
         return
@@ -135,7 +136,7 @@ def _select(config: pytest.Config, profiles: str, arguments: list[Path], replay:
         for path in chosen:
             selection.load(path)
     except Dsr1Error as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(harmless(str(error))) from None
     return selection
 
 
@@ -162,7 +163,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     except Dsr1Error as error:
         problems.append(str(error))
     if problems:
-        raise pytest.UsageError("\n".join(problems))
+        raise pytest.UsageError(harmless("\n".join(problems)))
     return 0
 
 
@@ -340,7 +341,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             from pytest_dsr1.reporting.comparison import differences
 
             for line in differences(shown, compared):
-                terminalreporter.write_line(line, yellow=True)
+                terminalreporter.write_line(harmless(line), yellow=True)
     for text, markup in session.written:
         terminalreporter.write_line(text, **markup)
 

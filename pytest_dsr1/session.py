@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import pytest
 
 from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.plain import harmless
 
 if TYPE_CHECKING:
     from pytest_dsr1.engines.base import Observer
@@ -126,7 +127,7 @@ def fail_setup(error: Dsr1Error, word: Word | None = None) -> NoReturn:
     """
     from pytest_dsr1.verdict.words import Word
 
-    failure = pytest.fail.Exception(str(error), pytrace=False)
+    failure = pytest.fail.Exception(harmless(str(error)), pytrace=False)
     failure.dsr1_word = word or Word.INVALID  # type: ignore[attr-defined]
     raise failure from None
 

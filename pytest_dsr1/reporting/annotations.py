@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pytest_dsr1.plain import plain
 from pytest_dsr1.reporting.answers import is_it_real, what_to_do
 from pytest_dsr1.reporting.cases import Case
 from pytest_dsr1.reporting.faults import Fault, faults
-from pytest_dsr1.reporting.plain import plain
 from pytest_dsr1.verdict.words import Word
 
 SHOWN = 10

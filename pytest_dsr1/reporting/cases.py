@@ -120,7 +120,7 @@ def case_of(outcome: Outcome, store: Path, now: datetime) -> Case:
         warnings=(
             *outcome.loaded.warnings,
             *(measurement.warnings if measurement else ()),
-            *(outcome.gate.plan.warnings if outcome.gate else ()),
+            *(gate.warnings if gate else ()),
             *outcome.notes,
         ),
         folder=measurement.folder if measurement else outcome.folder,

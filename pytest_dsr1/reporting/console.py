@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_dsr1.plain import harmless
 from pytest_dsr1.reporting.progress import Counter, Progress
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def tell(config: pytest.Config, text: str) -> None:
     with _terminal(config) as reporter:
         if reporter is not None:  # -p no:terminal
             reporter.ensure_newline()
-            reporter.write_line(text)
+            reporter.write_line(harmless(text))
             reporter.flush()  # into a pipe or a file Python would keep it back for pages
 
 
@@ -37,7 +38,7 @@ def _rewrite(config: pytest.Config, text: str) -> None:
     """The same line again, as wide as the terminal at most; empty text wipes it."""
     with _terminal(config) as reporter:
         reporter.ensure_newline()
-        reporter.rewrite(text[: config.get_terminal_writer().fullwidth - 1], erase=True)
+        reporter.rewrite(harmless(text)[: config.get_terminal_writer().fullwidth - 1], erase=True)
         if not text:
             reporter.rewrite("")  # what follows begins at the left edge
 

@@ -15,11 +15,11 @@ from typing import Any
 from pytest_dsr1.environment.disk import write_atomically
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.plain import plain
 from pytest_dsr1.reporting.cases import Case
 from pytest_dsr1.reporting.context import Background
 from pytest_dsr1.reporting.overlaid import overlaid
 from pytest_dsr1.reporting.page import section
-from pytest_dsr1.reporting.plain import plain
 from pytest_dsr1.reporting.side_by_side import Comparison
 from pytest_dsr1.verdict.targets import number
 from pytest_dsr1.verdict.words import EXIT_STATUS, Word

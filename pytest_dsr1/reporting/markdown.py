@@ -76,7 +76,9 @@ def _head(cases: Sequence[Case], unrun: Sequence[str], status: int) -> str:
 
 
 def _not_ours(cases: Sequence[Case], status: int) -> str:
-    """What is to be said of an exit status that no case explains."""
+    """What is to be said of an exit status that does not go with the cases."""
+    if status == 0 and any(case.word not in {None, Word.PASS} for case in cases):
+        return " That is of what was judged now; a gate of a saved result is not judged again."
     meant = {word for word, value in EXIT_STATUS.items() if value == status}
     if not meant or meant & {case.word for case in cases}:
         return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pytest_dsr1.reporting.plain import plain
+from pytest_dsr1.plain import plain
 
 LINE_LIMIT = 500
 _LINES = 60

@@ -6,13 +6,16 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.measurement import roofline
 from pytest_dsr1.measurement.steady import FULL, why_none
 from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.plain import harmless
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.session import Outcome
 from pytest_dsr1.verdict.diagnosis import diagnose
+from pytest_dsr1.verdict.saved import read_gate
 from pytest_dsr1.verdict.targets import number
 from pytest_dsr1.verdict.words import Verdict, Word
 
@@ -48,7 +51,7 @@ def overview(outcomes: Sequence[Outcome], width: int) -> Iterable[Line]:
 def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
     scenario = outcome.loaded.scenario
     measurement = outcome.measurement
-    yield f"{scenario.name}  ({machine(scenario)})", {"bold": True}
+    yield harmless(f"{scenario.name}  ({machine(scenario)})"), {"bold": True}
     if outcome.problem is not None:
         yield from _wrapped("INVALID", outcome.problem, width, COLOURS[Word.INVALID])
     if measurement is None:
@@ -109,6 +112,8 @@ def _doubts(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
 def _gate(outcome: Outcome, width: int) -> Iterable[Line]:
     """The gate's verdict with its evidence, each run of it, and what changed since the references."""
     gate = outcome.gate
+    if gate is None and outcome.measurement is not None:
+        yield from _saved_gate(outcome.measurement.folder, width)
     if outcome.refused is not None:
         refusal, why = outcome.refused
         if why != outcome.problem:
@@ -129,6 +134,18 @@ def _gate(outcome: Outcome, width: int) -> Iterable[Line]:
             yield from _wrapped("warning", warning, width, {"yellow": True})
     for note in outcome.notes:
         yield from _wrapped("note", note, width)
+
+
+def _saved_gate(folder: Path, width: int) -> Iterable[Line]:
+    """What a saved result's own gate said, where the result is judged again."""
+    try:
+        gate = read_gate(folder)
+    except Dsr1Error as error:
+        yield from _wrapped("warning", str(error), width, {"yellow": True})
+        return
+    if gate is not None and gate.word is not None:
+        said = gate.verdict.message.splitlines()[0] if gate.verdict else gate.error or ""
+        yield from _wrapped("gate", f"{gate.word.value} when it ran, not judged again: {said}", width)
 
 
 def _clues(outcome: Outcome, width: int) -> Iterable[Line]:
@@ -197,7 +214,7 @@ def _wrapped(label: str, text: str, width: int, markup: Mapping[str, bool] | Non
     if not text:
         return
     first = f"  {label:<7} "
-    for paragraph in text.splitlines():
+    for paragraph in harmless(text).splitlines():
         for line in textwrap.wrap(
             paragraph,
             max(width - len(first), 30),

@@ -1,6 +1,6 @@
 """Two or more saved results compared: what was measured, what differs, and what that is worth.
 
-Every text in a :class:`Comparison` is plain (:func:`~pytest_dsr1.reporting.plain.plain`): what a saved file
+Every text in a :class:`Comparison` is plain (:func:`~pytest_dsr1.plain.plain`): what a saved file
 says can be printed as it is.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_dsr1.measurement.values import Measurement
-from pytest_dsr1.reporting.plain import plain
+from pytest_dsr1.plain import plain
 from pytest_dsr1.scenario.metrics import METRICS, Metric
 from pytest_dsr1.verdict.rings import NODE, Facts, Moved, Ring, node, ring, short, shown, unlike
 from pytest_dsr1.verdict.targets import Noise

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_dsr1.reporting.plain import plain
+from pytest_dsr1.plain import plain
 from pytest_dsr1.reporting.side_by_side import Change, Comparison, Difference, Row
 from pytest_dsr1.reporting.table import table
 from pytest_dsr1.verdict.rings import Ring

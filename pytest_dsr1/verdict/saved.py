@@ -69,6 +69,7 @@ class SavedGate:
         references: what it compared with.
         changed: what under test differed from the references.
         runs: every engine start, in order.
+        warnings: what was to be said of the references before the first run.
     """
 
     profile: str
@@ -82,6 +83,7 @@ class SavedGate:
     references: SavedReferences
     changed: tuple[str, ...]
     runs: tuple[GateRun, ...]
+    warnings: tuple[str, ...] = ()
 
 
 _GATE = TypeAdapter(SavedGate)

@@ -67,8 +67,8 @@ def _doubt(value: float, limit: float, noise: Noise) -> str:
     if away_percent >= _NEAR * noise.percent:
         return ""
     return (
-        f"that is {away_percent:.1f}% from the bound, within the noise of one run (engine starts differ by "
-        f"{noise.percent:.2g}%, {noise.source}): another run may say otherwise"
+        f"that is {away_percent:.1f}% from the bound, nearer than twice the noise between engine starts "
+        f"({noise.percent:.2g}%, {noise.source}): another run may say otherwise"
     )
 
 

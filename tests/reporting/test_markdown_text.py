@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from pytest_dsr1.plain import plain
 from pytest_dsr1.reporting.markdown_text import LINE_LIMIT, block, code, escaped
-from pytest_dsr1.reporting.plain import plain
 
 HOSTILE = (
     "|",

@@ -67,6 +67,20 @@ def test_nothing_is_wider_than_the_terminal(loaded: LoadedScenario, width: int) 
     assert max(map(len, text([many], width))) <= width
 
 
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_text_from_outside_drives_neither_the_terminal_nor_a_ci_server(
+    loaded: LoadedScenario, width: int
+) -> None:
+    hostile = "\x1b[2J\u202e ::error file=a,line=1::bad\n ::add-mask::H200\n##[group]x " + "y " * 50
+    run = outcome(loaded, gpu_health={"text": hostile}, findings=(Finding("warning", "GPU 0", hostile),))
+    run.notes.append(hostile)
+    failed = Outcome(loaded, "suites/small.yaml", error=InvalidRunError(hostile))
+    for line in text([run, failed], width):
+        assert line.isprintable()
+        assert not line.lstrip().startswith("::")
+        assert "##[" not in line
+
+
 def test_what_is_said_beside_the_targets(loaded: LoadedScenario) -> None:
     run = outcome(
         loaded,

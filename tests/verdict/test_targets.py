@@ -64,7 +64,7 @@ def test_a_figure_within_the_noise_of_its_bound_says_so(value: float, word: str)
     assert verdict.word == word
     away = {"PASS": "5.1%", "FAIL": "0.3%"}[word]
     assert verdict.message.endswith(
-        f"; that is {away} from the bound, within the noise of one run (engine starts differ by 3%, by 20 "
+        f"; that is {away} from the bound, nearer than twice the noise between engine starts (3%, by 20 "
         "accepted references): another run may say otherwise"
     )
     clear = judge(target("total_output_throughput", 7.0), measurement(), noise)

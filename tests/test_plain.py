@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.reporting.plain import plain
+from pytest_dsr1.plain import harmless, plain
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,8 @@ def test_long_text_is_cut() -> None:
     assert plain("\x1b" * 3, 10) == "\\x1b\\x1..."
 
 
-ANY = st.text(st.characters(codec=None, exclude_categories=()) | st.sampled_from("\x1b\x9b\r\n\u202e\ud800"))
+HARMFUL = "\x1b\x9b\r\n\u202e\ud800:#[a "
+ANY = st.text(st.characters(codec=None, exclude_categories=()) | st.sampled_from(HARMFUL))
 
 
 @given(ANY, st.integers(3, 400))
@@ -46,3 +48,28 @@ def test_it_is_short_printable_and_for_any_encoder(text: str, limit: int) -> Non
     if text.isprintable() and len(text) <= limit:
         assert shown == text
     assert plain(shown, limit) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("two\n  lines", "two\n  lines"),
+        ("a\tb\x1b[2J\u202e", "a   b\\x1b[2J\\u202e"),
+        ("::error file=a,line=1::bad", ": :error file=a,line=1::bad"),
+        ("GPU\n   ::stop-commands::x", "GPU\n   : :stop-commands::x"),
+        ("a name ::add-mask::H200 that is wrapped", "a name : :add-mask::H200 that is wrapped"),
+        ("##[error]bad", "# #[error]bad"),
+        ("suites/a.yaml::target[average_ttft] at ::1 or ::ffff:10.0.0.1", None),
+    ],
+)
+def test_neither_a_terminal_nor_a_ci_server_obeys(text: str, expected: str | None) -> None:
+    assert harmless(text) == (text if expected is None else expected)
+
+
+@given(ANY)
+def test_no_line_is_a_command_however_it_is_wrapped(text: str) -> None:
+    shown = harmless(text)
+    for word in shown.split():
+        assert not re.match(r"::[A-Za-z-]+::", word)
+    assert "##[" not in shown
+    assert all(line.isprintable() for line in shown.split("\n"))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 _CUT = "..."
+_LINE_LIMIT = 2_000
+_COMMAND = re.compile(r"(?<!\S)::(?=[A-Za-z-]+(?: |::))|##(?=\[)")
+"""How a line begins that GitHub's runner obeys, whatever it is indented by; of its older form, anywhere."""
 
 
 def plain(text: str, limit: int = 300) -> str:
@@ -18,6 +23,16 @@ def plain(text: str, limit: int = 300) -> str:
     # An escape is longer than what it stands for, so more than this is never needed.
     shown = "".join(c if c.isprintable() else _escape(ord(c)) for c in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - len(_CUT)] + _CUT
+
+
+def harmless(text: str) -> str:
+    """The text with its line breaks, with nothing in it that a terminal or the log of a CI server obeys.
+
+    Wherever a line is broken later, none begins as a command of GitHub's runner does (``::`` and ``##[``,
+    actions/runner ActionCommand.cs).
+    """
+    lines = (_COMMAND.sub(lambda found: " ".join(found[0]), line.expandtabs(4)) for line in text.splitlines())
+    return "\n".join(plain(line, _LINE_LIMIT) for line in lines)
 
 
 def _escape(code: int) -> str:
