@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from pytest_dsr1.reporting.cases import Case
 from pytest_dsr1.scenario.metrics import METRICS
-from pytest_dsr1.verdict.rings import in_brief
+from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.words import Verdict, Word
 
 _UNKNOWN = {
@@ -19,14 +21,9 @@ _NEXT = {
     Word.NO_REFERENCE: "Record and accept references; the message has the commands.",
     Word.INCONCLUSIVE: "A larger gate.delta_percent, more references, or a quieter machine (docs/gate.md).",
 }
-_CHANGED = (
-    "See what the run itself shows of the reasons (look at, docs/why-low.md), then what changed since the "
-    "last green run: driver, container, options."
-)
-_LOOK = "Then see what the run itself shows of the reasons (look at, docs/why-low.md)."
-_UNCHANGED = (
-    "Of software and options nothing is known to differ from the references: see what the run itself shows "
-    "of the reasons (look at, docs/why-low.md), then what no fact tells, such as edited code or a warm room."
+_ALWAYS = (
+    "The gate excludes a loss of {delta:g}% against the references, so they miss the target as well: it is "
+    "not this change. Compare machine, settings and target (docs/why-low.md)."
 )
 _AGAIN = "Run it again; where that happens often, let a gate decide (docs/gate.md)."
 
@@ -52,16 +49,42 @@ def is_it_real(case: Case, word: Word) -> str:
     )
 
 
+def where_is_it(case: Case, lines: Iterable[str]) -> str:
+    """The places in the run, then those in the scenario (``file:line``)."""
+    return "; ".join([*case.whereabouts, ", ".join(dict.fromkeys(lines))])
+
+
 def what_to_do(case: Case, word: Word) -> str:
     """The next step after a verdict other than PASS."""
     if word is not Word.FAIL:
         return _NEXT[word]
     gate = case.gate
     if gate is not None and gate.word is Word.FAIL:
-        if not gate.changed:
-            return _UNCHANGED
-        return f"Look at what changed since the references: {in_brief(gate.changed)}. {_LOOK}"
-    return _AGAIN if all(verdict.doubt for verdict in _missed(case)) else _CHANGED
+        return _what_changed(case, gate.changed)
+    if gate is not None and gate.word is Word.PASS:
+        return _ALWAYS.format(delta=gate.delta_percent)
+    if all(verdict.doubt for verdict in _missed(case)):
+        return _AGAIN
+    references, measurement = case.comparable, case.measurement
+    if references is not None and measurement is not None:
+        moved = case.scenario.gate.under_test
+        return _what_changed(case, rings.changed(references.facts, measurement.fingerprint.facts, moved))
+    return f"{_look(case)}, then what changed since the last green run: driver, container, options."
+
+
+def _what_changed(case: Case, changed: Sequence[str]) -> str:
+    if changed:
+        return f"Look at what changed since the references: {rings.in_brief(changed)}. {_look(case)}."
+    return (
+        "Of software and options nothing is known to differ from the references. "
+        f"{_look(case)}, then what no fact tells, such as edited code or a warm room."
+    )
+
+
+def _look(case: Case) -> str:
+    if case.clues:
+        return "See what the run itself shows of the reasons (look at, docs/why-low.md)"
+    return "The run itself shows none of the reasons in docs/why-low.md: see what else ran on the machine"
 
 
 def _missed(case: Case) -> list[Verdict]:

@@ -13,11 +13,13 @@ from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.measurement.roofline import Bound, bounds
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.overview import machine
+from pytest_dsr1.reporting.whereabouts import whereabouts
 from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.session import Outcome
 from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.diagnosis import Clue, diagnose
+from pytest_dsr1.verdict.history import NO_HISTORY, History, comparable
 from pytest_dsr1.verdict.reference_file import load as load_references
 from pytest_dsr1.verdict.references import References
 from pytest_dsr1.verdict.saved import SavedGate, read_gate
@@ -48,6 +50,7 @@ class Case:
         warnings: sentences a person must see beside the verdict.
         folder: where the run is saved; None where nothing is.
         refused: why its gate, or the recording of a reference, ended without a verdict, and the word of that.
+        whereabouts: where in the run it went wrong, as far as it tells; empty where all passed.
     """
 
     scenario: Scenario
@@ -67,6 +70,7 @@ class Case:
     warnings: tuple[str, ...]
     folder: Path | None
     refused: tuple[Word, str] | None = None
+    whereabouts: tuple[str, ...] = ()
 
     @property
     def comparable(self) -> References | None:
@@ -79,13 +83,14 @@ class Case:
         return found
 
 
-def case_of(outcome: Outcome, store: Path, now: datetime) -> Case:
+def case_of(outcome: Outcome, store: Path, now: datetime, past: History = NO_HISTORY) -> Case:
     """The case of a scenario of this session.
 
     Args:
         outcome: what became of it.
         store: the folder of references.
         now: for the age of references.
+        past: runs to set it beside.
     """
     gate, refused = _gate(outcome)
     measurement = outcome.measurement or (outcome.gate.latest if outcome.gate else None)
@@ -125,6 +130,11 @@ def case_of(outcome: Outcome, store: Path, now: datetime) -> Case:
         ),
         folder=measurement.folder if measurement else outcome.folder,
         refused=refused,
+        whereabouts=(
+            tuple(whereabouts(measurement, comparable(past, measurement)))
+            if measurement and word is not Word.PASS
+            else ()
+        ),
     )
 
 

@@ -30,7 +30,7 @@ from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.gate import in_percent, worse
-from pytest_dsr1.verdict.history import History, PastRun
+from pytest_dsr1.verdict.history import History, PastRun, comparable
 from pytest_dsr1.verdict.references import References
 from pytest_dsr1.verdict.targets import number
 
@@ -88,7 +88,7 @@ def in_context(case: Case, background: Background) -> Iterator[Picture]:
     ]
     yield from _against_references(case)
     yield from _plane(case.measurement, runs, background.published)
-    yield from _over_runs(case, case.measurement, runs)
+    yield from _over_runs(case, case.measurement, comparable(background.history, case.measurement))
 
 
 def _against_references(case: Case) -> Iterator[Picture]:
@@ -209,19 +209,9 @@ def _plane(
 
 
 def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) -> Iterator[Picture]:
-    """The gated metric of this profile on this machine over time, whole runs, with accepted references.
-
-    Runs that a gate would not compare with this one, such as those of another dataset, are left out.
-    """
+    """The gated metric of this run and comparable others over time, whole, with accepted references."""
     metric, facts = METRICS[case.scenario.gated_metric], measurement.fingerprint.facts
-    moved = case.scenario.gate.under_test
-    runs = [
-        (run.at, run.metrics[metric.name])
-        for run in others
-        if run.profile == case.scenario.name
-        and metric.name in run.metrics
-        and not rings.differences(run.facts, facts, moved)
-    ]
+    runs = [(run.at, run.metrics[metric.name]) for run in others if metric.name in run.metrics]
     own = measurement.metrics.get(metric.name)
     references = case.comparable
     accepted = [(run.at, run.value) for run in references.on(rings.node(facts))] if references else []

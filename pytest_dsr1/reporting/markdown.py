@@ -152,7 +152,8 @@ def _answers(case: Case) -> Iterator[tuple[str, str]]:
     assert case.word is not None
     yield "Is it real?", escaped(is_it_real(case, case.word), 600)
     places = dict.fromkeys(fault.where for fault in faults(case))
-    yield "Where is it?", ", ".join(code(where) for where in places)
+    inside = [escaped(each, 600) for each in case.whereabouts]
+    yield "Where is it?", "; ".join([*inside, ", ".join(code(where) for where in places)])
     yield "What to do?", escaped(what_to_do(case, case.word), 600)
     if case.word is Word.FAIL:
         for clue in case.clues:

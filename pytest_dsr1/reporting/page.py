@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from pytest_dsr1.measurement.roofline import Bound, why_none
 from pytest_dsr1.measurement.values import Measurement
-from pytest_dsr1.reporting.answers import is_it_real, what_to_do
+from pytest_dsr1.reporting.answers import is_it_real, what_to_do, where_is_it
 from pytest_dsr1.reporting.cases import Case
 from pytest_dsr1.reporting.context import Background, in_context
 from pytest_dsr1.reporting.faults import Fault, faults
@@ -137,7 +137,7 @@ def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
     if case.word is None or case.word is Word.PASS:
         return
     yield "Is it real?", is_it_real(case, case.word)
-    yield "Where is it?", ", ".join(dict.fromkeys(fault.where for fault in found))
+    yield "Where is it?", where_is_it(case, (fault.where for fault in found))
     yield "What do I do?", what_to_do(case, case.word)
 
 

@@ -15,6 +15,7 @@ from pytest_dsr1.reporting.markdown import joined, summary
 from pytest_dsr1.reporting.overview import Line
 from pytest_dsr1.scenario.problems import shown
 from pytest_dsr1.session import Session
+from pytest_dsr1.verdict.history import History, history
 
 STEP_LIMIT = 1024 * 1024
 """Bytes of one step's summary; of a longer one GitHub shows nothing."""
@@ -39,11 +40,14 @@ def write(session: Session, status: int, root: Path, environ: Mapping[str, str])
     if not (session.reports or on_github or step):
         return []
     now = datetime.now(timezone.utc)
-    cases = sorted((case_of(each, session.store, now) for each in session.outcomes.values()), key=worst_first)
+    past = history(session.results)
+    cases = sorted(
+        (case_of(each, session.store, now, past) for each in session.outcomes.values()), key=worst_first
+    )
     unrun = [name for name in session.selected if name not in session.outcomes]
     pieces = summary(cases, unrun, status)
     lines = [
-        _told(shown(path), partial(_report, path, cases, pieces, session.results, root, now), _AGAIN)
+        _told(shown(path), partial(_report, path, cases, pieces, past, root, now), _AGAIN)
         for path in session.reports
     ]
     if step and cases:
@@ -65,14 +69,14 @@ def _told(what: str, do: Callable[[], None], otherwise: str) -> Line:
 
 
 def _report(
-    path: Path, cases: Sequence[Case], pieces: Sequence[str], results: Path, root: Path, now: datetime
+    path: Path, cases: Sequence[Case], pieces: Sequence[str], past: History, root: Path, now: datetime
 ) -> None:
     if path.suffix == ".md":
         write_atomically(path, joined(pieces))
     elif path.suffix == ".json":
         write_atomically(path, code_quality(cases, root))
     else:
-        _html(path, cases, results, now)
+        _html(path, cases, past, now)
 
 
 def _append(path: Path, pieces: Sequence[str]) -> None:
@@ -82,12 +86,11 @@ def _append(path: Path, pieces: Sequence[str]) -> None:
         file.write("\n" * bool(begun) + joined(pieces, STEP_LIMIT - begun - 1))
 
 
-def _html(path: Path, cases: Sequence[Case], results: Path, now: datetime) -> None:
+def _html(path: Path, cases: Sequence[Case], past: History, now: datetime) -> None:
     from pytest_dsr1.reporting.context import Background, published_points
     from pytest_dsr1.reporting.html import write_html
     from pytest_dsr1.scenario.loading import load
     from pytest_dsr1.scenario.profiles import discover
-    from pytest_dsr1.verdict.history import history
 
     shipped = (load(file).scenario for file in discover(()).select("*"))
-    write_html(path, cases, Background(history(results), published_points(shipped), now))
+    write_html(path, cases, Background(past, published_points(shipped), now))

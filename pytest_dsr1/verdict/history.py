@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_dsr1.environment.values import FactValue
 from pytest_dsr1.measurement.store import FORMAT, VERSION
+from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.verdict import rings
 
@@ -45,6 +46,22 @@ class History:
 
     runs: tuple[PastRun, ...] = ()
     unreadable: tuple[str, ...] = ()
+
+
+NO_HISTORY = History()
+
+
+def comparable(past: History, measurement: Measurement) -> list[PastRun]:
+    """The other runs of the same profile on the same machine that a gate would compare this one with."""
+    facts, scenario = measurement.fingerprint.facts, measurement.scenario
+    return [
+        run
+        for run in past.runs
+        if run.profile == scenario.name
+        and run.folder != measurement.folder
+        and run.node == rings.node(facts)
+        and not rings.differences(run.facts, facts, scenario.gate.under_test)
+    ]
 
 
 def history(results: Path) -> History:

@@ -185,11 +185,11 @@ def test_a_gate_alone_says_the_noise_of_its_references(tmp_path: Path) -> None:
     assert f" \N{PLUS-MINUS SIGN}{2 * GATE.noise_percent:.2g}% " in text
     told = f"Noise: two standard deviations between engine starts, {label} by {GATE.references.runs} accepted"
     assert f"{told} references." in text
-    assert "What do I do? Look at what changed since the references: driver: 575 -> 580. Then see" in text
+    assert "What do I do? Look at what changed since the references: driver: 575 -> 580. " in text
     write_gate(run.folder, replace(GATE, changed=()))
     case = case_of(outcome, tmp_path / "store", NOW)
     text = " ".join(page(tmp_path / "report.html", case).text.split())
-    assert "Of software and options nothing is known to differ from the references: see what the run" in text
+    assert "Of software and options nothing is known to differ from the references. " in text
 
 
 def test_earlier_results_that_cannot_be_read_are_told(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_loss_that_a_gate_shows() -> None:
     assert "in less than 1 of 100 cases." in shown
     assert "- **Where is it?** `own/small.yaml:20`" in shown
     assert "\nFAIL, gate:\n\n```\ntotal output throughput 8 tok/s: -20.00% against 10" in shown
-    assert "- **What to do?** Look at what changed since the references: driver: 1 -&#62; 2. Then" in shown
+    assert "- **What to do?** Look at what changed since the references: driver: 1 -&#62; 2. " in shown
 
 
 @pytest.mark.parametrize(

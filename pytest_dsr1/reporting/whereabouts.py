@@ -1,0 +1,60 @@
+"""Where in a run it went wrong: on which GPU and when, or while requests were read or answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from pytest_dsr1.environment.health import clock
+from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.reporting.series import slow_times
+from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.verdict.history import PastRun
+from pytest_dsr1.verdict.targets import number
+
+FEWEST_RUNS = 3
+"""Other runs that a run is set beside: one alone may be the odd one."""
+NOTABLE_PERCENT = 0.5
+"""A request that takes so little longer has no part that is to blame."""
+_SHOWN = 3
+
+
+def whereabouts(measurement: Measurement, others: Sequence[PastRun]) -> Iterator[str]:
+    """Where it went wrong, as far as the run tells; others are comparable ones."""
+    yield from _throttled(measurement)
+    yield from _slower_part(measurement, others)
+
+
+def _throttled(measurement: Measurement) -> Iterator[str]:
+    """Each GPU that was throttled, with the times since the measurement began."""
+    slow = [each for each in slow_times(measurement) if each.throttled]
+    for each in slow[:_SHOWN]:
+        yield f"GPU {each.gpu} from {clock(each.from_s)} to {clock(each.to_s)} ({each.reasons})"
+    if len(slow) > _SHOWN:
+        yield f"and {len(slow) - _SHOWN} times more"
+
+
+def _slower_part(measurement: Measurement, others: Sequence[PastRun]) -> Iterator[str]:
+    """Which part of a request takes longer than in other runs, if one does and there are enough of them.
+
+    A request takes TTFT + (output tokens - 1) * TPOT; the part that adds more to it is named first.
+    """
+    names = ("average_ttft", "average_tpot")
+    known = [run for run in others if all(name in run.metrics for name in names)]
+    if len(known) < FEWEST_RUNS or any(name not in measurement.metrics for name in names):
+        return
+    here = {name: measurement.metrics[name].value for name in names}
+    usual = {name: median(run.metrics[name] for run in known) for name in names}
+    tokens = max(measurement.workload.mean_output - 1, 0.0)
+    weights = {"average_ttft": 1.0, "average_tpot": tokens}
+    added_ms = {name: (here[name] - usual[name]) * weights[name] for name in names}
+    usual_ms = sum(usual[name] * weights[name] for name in names)
+    if usual_ms <= 0 or 100 * sum(added_ms.values()) / usual_ms < NOTABLE_PERCENT:
+        return
+    told = [
+        f"{METRICS[name].label} {number(here[name])} ms ({100 * (here[name] / usual[name] - 1):+.1f}%)"
+        for name in sorted(names, key=lambda name: -added_ms[name])
+        if usual[name] > 0
+    ]
+    part = "reading requests" if added_ms["average_ttft"] > added_ms["average_tpot"] else "decode"
+    yield f"{part}: {', '.join(told)} against the median of {len(known)} other runs here"

@@ -1,0 +1,53 @@
+"""Is it real, where is it, what do I do: the answers, from what is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pytest_dsr1.reporting.answers import is_it_real, what_to_do, where_is_it
+from pytest_dsr1.verdict.diagnosis import Clue
+from pytest_dsr1.verdict.words import Word
+from tests.builders import case, gate, missed
+
+FAILED = gate(Word.FAIL)
+NO_CLUE = "The run itself shows none of the reasons in docs/why-low.md: see what else ran on the machine"
+CLUE = "See what the run itself shows of the reasons (look at, docs/why-low.md)"
+
+
+def test_the_warnings_of_a_gate_are_part_of_how_sure_it_is() -> None:
+    warned = replace(FAILED, warnings=("small: references of one day say nothing of what days differ by",))
+    assert is_it_real(case(word=Word.FAIL, gate=FAILED), Word.FAIL).endswith("in less than 1 of 100 cases.")
+    assert is_it_real(case(word=Word.FAIL, gate=warned), Word.FAIL).endswith(
+        "in less than 1 of 100 cases; but references of one day say nothing of what days differ by."
+    )
+
+
+def test_the_place_in_the_run_comes_before_the_one_in_the_scenario() -> None:
+    lines = ["own/small.yaml:16", "own/small.yaml:16", "own/small.yaml:20"]
+    assert where_is_it(missed(), lines) == "own/small.yaml:16, own/small.yaml:20"
+    hot = missed(whereabouts=("GPU 5 from 01:55 to 03:10 (heat)",))
+    assert where_is_it(hot, lines[:1]) == "GPU 5 from 01:55 to 03:10 (heat); own/small.yaml:16"
+
+
+def test_what_is_known_of_the_reasons_is_part_of_the_answer() -> None:
+    then = ", then what changed since the last green run: driver, container, options."
+    assert what_to_do(missed(clues=()), Word.FAIL) == NO_CLUE + then
+    clue = Clue("power-cap", "GPU 0 is at its power cap")
+    assert what_to_do(missed(clues=(clue,)), Word.FAIL) == CLUE + then
+
+
+def test_what_changed_since_the_references() -> None:
+    lost = case(word=Word.FAIL, gate=FAILED, clues=())
+    assert what_to_do(lost, Word.FAIL) == (
+        f"Look at what changed since the references: driver: 1 -> 2. {NO_CLUE}."
+    )
+    unchanged = case(word=Word.FAIL, gate=replace(FAILED, changed=()), clues=())
+    assert what_to_do(unchanged, Word.FAIL) == (
+        "Of software and options nothing is known to differ from the references. "
+        f"{NO_CLUE}, then what no fact tells, such as edited code or a warm room."
+    )
+
+
+def test_a_target_that_the_references_miss_as_well() -> None:
+    both = missed(gate=gate(Word.PASS))
+    assert what_to_do(both, Word.FAIL).startswith("The gate excludes a loss of 2% against the references, so")
