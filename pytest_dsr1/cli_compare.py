@@ -46,8 +46,11 @@ def _compare(options: argparse.Namespace) -> int:
     from pytest_dsr1.verdict.targets import noise_of
 
     measurements = _load([options.first, *options.others], options.results)
-    now, scenario = datetime.now(timezone.utc), measurements[0].scenario
-    comparison = compare(measurements, lambda metric: noise_of(Path(STORE), scenario, metric, now))
+    now, first = datetime.now(timezone.utc), measurements[0]
+    facts = first.fingerprint.facts
+    comparison = compare(
+        measurements, lambda metric: noise_of(Path(STORE), first.scenario, facts, metric, now)
+    )
     if options.report is not None:
         from pytest_dsr1.reporting.html import write_comparison
 

@@ -272,7 +272,8 @@ def _dsr1_verdict(
     outcome = outcome_of(request, dsr1_measurement.scenario)
     scenario, store = dsr1_measurement.scenario, request.config.stash[SESSION].store
     target = scenario.targets[_dsr1_target]
-    noise = noise_of(store, scenario, target.metric, datetime.now(timezone.utc))
+    facts = dsr1_measurement.fingerprint.facts
+    noise = noise_of(store, scenario, facts, target.metric, datetime.now(timezone.utc))
     verdict = judge(target, dsr1_measurement, noise)
     if verdict.word is not Word.PASS:
         where = outcome.loaded.where(f"targets.{_dsr1_target}")

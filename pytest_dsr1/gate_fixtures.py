@@ -237,7 +237,7 @@ def _dsr1_recorded(
     )
     outcome.notes.append(
         f"recorded {number(found.value)} {METRICS[dsr1_scenario.gated_metric].unit} in "
-        f"{os.path.relpath(path)}: {alike} of {WANTED} wanted runs of this software on this node; "
+        f"{os.path.relpath(path)}: {alike} of {WANTED} wanted runs like this one on this node; "
         f"`pytest-dsr1 references accept {name} --reason TEXT` makes references of them"
     )
     return path

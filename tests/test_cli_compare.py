@@ -16,6 +16,7 @@ import pytest
 from pytest_dsr1.cli import main
 from pytest_dsr1.measurement.metrics import combine
 from pytest_dsr1.measurement.store import ResultFolder
+from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.reference_file import read, write
 from tests.builders import measurement, scenario
 from tests.verdict.stored import references
@@ -92,11 +93,16 @@ def test_the_noise_of_accepted_references(capsys: pytest.CaptureFixture[str]) ->
     first, second = saved(8.0), saved(10.0, 1)
     store = Path("dsr1-references")
     now = datetime.now(timezone.utc)
-    accepted = references(16)
+    facts = measurement().fingerprint.facts
+    accepted = references(16, facts=rings.of_ring("fixed", facts, {}))
     write(store, replace(accepted, accepted=replace(accepted.accepted, at=now - timedelta(days=1))))
     assert read(store, "small", now).noise_percent is not None
     assert main(["compare", str(first), str(second)]) == 0
     assert "by 16 accepted references)" in " ".join(capsys.readouterr().out.split())
+    other = replace(accepted, facts={**accepted.facts, "dataset.content": "another"})
+    write(store, replace(other, accepted=replace(accepted.accepted, at=now - timedelta(days=1))))
+    assert main(["compare", str(first), str(second)]) == 0
+    assert "presumed by gate.presumed_noise_percent)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_everything_that_is_wrong_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:

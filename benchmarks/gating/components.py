@@ -34,7 +34,7 @@ class Components:
 
     Attributes:
         between: of the figures as they are, which is what a gate calls noise.
-        within: the standard error that each figure has from its own batches.
+        within: the standard error of a figure, for what changes within a start.
         start: of the starts alone, without the error within; 0 where that explains all.
     """
 
@@ -46,22 +46,36 @@ class Components:
 def components(figures: Sequence[Evidence]) -> Components:
     """The variance components of a one-way random-effects model on the logarithms of the figures.
 
-    The interval of ``start`` is a generalized one (Weerahandi 1993): percentiles of the difference of both
-    mean squares, each over its own chi-squared variable, seeded.
+    The error within a figure is told by its two halves, which differ the more the larger it is. The standard
+    error from batches takes them as independent, and neighbouring requests of one start are not. What all
+    starts have in common from one half to the other is no error and falls out. The interval of ``start``
+    is a generalized one (Weerahandi 1993): percentiles of the difference of both mean squares, each over its
+    own chi-squared variable, seeded.
 
     Args:
-        figures: at least 2, of starts of the same software on one node.
+        figures: at least 2, of starts of the same software on one node, of at least 2 batches each.
     """
     between = float(np.log([figure.value for figure in figures]).std(ddof=1)) * 100
-    within = math.sqrt(fmean(figure.se_percent**2 for figure in figures))
-    freedom, within_freedom = len(figures) - 1, sum(len(figure.batches) - 1 for figure in figures)
+    within = _within_percent(figures)
+    freedom = len(figures) - 1
     rng = np.random.default_rng(1)
-    squares = between**2 * freedom / rng.chisquare(
+    squares = between**2 * freedom / rng.chisquare(freedom, DRAWS) - within**2 * freedom / rng.chisquare(
         freedom, DRAWS
-    ) - within**2 * within_freedom / rng.chisquare(within_freedom, DRAWS)
+    )
     low, high = np.sqrt(np.quantile(squares, [0.025, 0.975]).clip(0.0))
     return Components(
         Component(between, *interval(between, freedom)),
-        Component(within, *interval(within, within_freedom)),
+        Component(within, *interval(within, freedom)),
         Component(math.sqrt(max(between**2 - within**2, 0.0)), float(low), float(high)),
     )
+
+
+def _within_percent(figures: Sequence[Evidence]) -> float:
+    """The standard error of a figure: of k of n batches each, halves differ with 2 n / k its variance."""
+    differences, shares = [], []
+    for figure in figures:
+        count = len(figure.batches) // 2
+        first, last = fmean(figure.batches[:count]), fmean(figure.batches[-count:])
+        differences.append(math.log(first / last))
+        shares.append(count / (2 * len(figure.batches)))
+    return float(np.std(differences, ddof=1)) * math.sqrt(fmean(shares)) * 100

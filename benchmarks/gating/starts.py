@@ -2,7 +2,7 @@
 
 Records so many starts of a profile, each in a pytest run of its own, into ``dsr1-references`` below the
 current folder, and prints the variance components with their 95% intervals. Recorded starts that are there
-already count too. Other options go to pytest.
+already count too, if nothing differs in them. Other options go to pytest.
 
 docs/gate.md has what it printed on one H200.
 """
@@ -22,6 +22,7 @@ from benchmarks.gating.components import components
 from pytest_dsr1.measurement.evidence import Evidence, evidence
 from pytest_dsr1.scenario.loading import load_named
 from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.accept import warmup_of
 from pytest_dsr1.verdict.candidates import Candidate, read
 
@@ -40,6 +41,15 @@ def figures(scenario: Scenario, found: tuple[Candidate, ...]) -> list[Evidence]:
     """The steady figure of each recorded start, at full length."""
     warm = warmup_of(scenario)
     return [evidence(one.trace, scenario.gated_metric, warmup_requests=warm) for one in found]
+
+
+def alike(found: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    """Those on the node of the newest one, with its software, machine and work."""
+    return tuple(
+        one
+        for one in found
+        if one.node == found[-1].node and not rings.changed(one.facts, found[-1].facts, rings.EVERYTHING)
+    )
 
 
 def told(scenario: Scenario, found: tuple[Candidate, ...]) -> str:
@@ -67,18 +77,18 @@ def main() -> None:
     """Record, and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("profile")
-    parser.add_argument("--starts", type=int, required=True)
+    parser.add_argument("--starts", type=int, required=True, choices=range(2, 1000), metavar="N")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE, as --dsr1-set")
     options, more = parser.parse_known_args()
     scenario = load_named(options.profile, [], options.set)
     store = Path("dsr1-references")
     given = [f"--dsr1-set={value}" for value in options.set]
     found, problems = read(store, scenario.name)
-    while len(found) < options.starts and not problems:
+    while len(alike(found)) < options.starts and not problems:
         record(options.profile, [*given, *more])
         found, problems = read(store, scenario.name)
-        print(f"start {len(found)}: {figures(scenario, found[-1:])[0].value:.6g}", flush=True)
-    print("\n".join(problems) or told(scenario, found))
+        print(f"start {len(alike(found))}: {figures(scenario, found[-1:])[0].value:.6g}", flush=True)
+    print("\n".join(problems) or told(scenario, alike(found)))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -74,13 +74,15 @@ class Case:
 
     @property
     def comparable(self) -> References | None:
-        """The references, if all that must be equal for a gate is equal in them and in this run."""
+        """What a gate would compare this run with: its node's references, if all is equal that must be."""
         found, measurement = self.references, self.measurement
-        if found and measurement:
-            facts = measurement.fingerprint.facts
-            if rings.differences(found.facts, facts, self.scenario.gate.under_test):
-                return None
-        return found
+        if found is None or measurement is None:
+            return None
+        facts = measurement.fingerprint.facts
+        runs = found.on(rings.node(facts))
+        if not runs or rings.differences(found.facts, facts, self.scenario.gate.under_test):
+            return None
+        return replace(found, runs=runs)
 
 
 def case_of(outcome: Outcome, store: Path, now: datetime, past: History = NO_HISTORY) -> Case:
@@ -119,7 +121,11 @@ def case_of(outcome: Outcome, store: Path, now: datetime, past: History = NO_HIS
         measurement=measurement,
         gate=gate,
         references=references,
-        noise={each.metric: noise_of(store, scenario, each.metric, now) for each in verdicts},
+        noise={
+            each.metric: noise_of(store, scenario, measurement.fingerprint.facts, each.metric, now)
+            for each in verdicts
+            if measurement
+        },
         clues=clues,
         bounds=bounds(measurement) if measurement else (),
         warnings=(

@@ -96,8 +96,7 @@ def _against_references(case: Case) -> Iterator[Picture]:
     references, gate = case.comparable, case.gate
     if references is None or case.measurement is None:
         return
-    runs = references.on(rings.node(case.measurement.fingerprint.facts)) or references.runs
-    metric = METRICS[references.metric]
+    runs, metric = references.runs, METRICS[references.metric]
     mean = sum(math.log(run.value) for run in runs) / len(runs)
     of_gate = [run.evidence.value for run in gate.runs if run.evidence] if gate else []
     figure = _steady_figure(case.measurement, references)
@@ -210,11 +209,11 @@ def _plane(
 
 def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) -> Iterator[Picture]:
     """The gated metric of this run and comparable others over time, whole, with accepted references."""
-    metric, facts = METRICS[case.scenario.gated_metric], measurement.fingerprint.facts
+    metric = METRICS[case.scenario.gated_metric]
     runs = [(run.at, run.metrics[metric.name]) for run in others if metric.name in run.metrics]
     own = measurement.metrics.get(metric.name)
     references = case.comparable
-    accepted = [(run.at, run.value) for run in references.on(rings.node(facts))] if references else []
+    accepted = [(run.at, run.value) for run in references.runs] if references else []
     if own is None or not (runs or accepted):
         return
     at = datetime.fromisoformat(measurement.started_utc)

@@ -9,6 +9,8 @@ from pydantic import Field
 from pytest_dsr1.scenario.metrics import GATEABLE
 from pytest_dsr1.scenario.parts import Part, PositiveInt
 
+LARGEST_DELTA_PERCENT = 50
+
 GatedMetricName = Literal[GATEABLE]  # type: ignore[valid-type]
 
 
@@ -17,7 +19,7 @@ class Gate(Part):
 
     metric: GatedMetricName | None = None
     """What is gated; by default the metric of the first target."""
-    delta_percent: Annotated[float, Field(gt=0, le=50)] = 2.0
+    delta_percent: Annotated[float, Field(gt=0, le=LARGEST_DELTA_PERCENT)] = 2.0
     """The loss that must not be missed, in percent of the references' mean."""
     presumed_noise_percent: Annotated[float, Field(gt=0, le=50)] = 1.0
     """The standard deviation between engine starts that is presumed while there are no references, in percent."""  # noqa: E501

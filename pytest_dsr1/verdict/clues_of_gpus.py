@@ -11,8 +11,8 @@ from pytest_dsr1.environment.reading import gpu_list
 from pytest_dsr1.measurement.values import Measurement
 
 KEPT_CLOCK_SHARE = 0.99
-"""A GPU at its power cap that keeps this share of its highest SM clock loses nothing to it: an H200 was there
-for 12% of a run of one request at a time, with 1,978 of 1,980 MHz."""
+"""A GPU at its power cap that keeps this share of its highest SM clock loses 1% to it at most: an H200 was
+there for 12% of a run of one request at a time, with 1,978 of 1,980 MHz."""
 
 NOTABLE_THROTTLED_SHARE = 0.001
 """Of the time: a single sample of a run of minutes explains nothing."""

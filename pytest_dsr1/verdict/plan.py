@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.scenario.gate import LARGEST_DELTA_PERCENT
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict import rings
@@ -169,10 +170,15 @@ def _unsure(scenario: Scenario, found: Level, smallest: float) -> str:
     return (
         f"{scenario.name}: if the noise is what the references show, gate.max_runs = "
         f"{scenario.gate.max_runs} runs do not surely decide: the gate may end INCONCLUSIVE (the noise of "
-        f"{found.runs} references that show {found.noise_percent:.2g}% is {low:.2g} to {high:.2g}%); "
-        f"gate.delta_percent of at least {_rounded(smallest, math.ceil)} is sure, or "
-        f"{how_to_get_more(scenario.name)}"
+        f"{found.runs} references that show {found.noise_percent:.2g}% is {low:.2g} to {high:.2g}%); what "
+        f"is sure: {_larger_delta(smallest)}, or {how_to_get_more(scenario.name)}"
     )
+
+
+def _larger_delta(smallest: float) -> str:
+    if smallest > LARGEST_DELTA_PERCENT:
+        return f"not gate.delta_percent, which is {LARGEST_DELTA_PERCENT} at most"
+    return f"gate.delta_percent of at least {_rounded(smallest, math.ceil)}"
 
 
 def _undecidable(scenario: Scenario, found: Level, error: float, delta: float, smallest: float) -> str:
@@ -191,7 +197,7 @@ def _undecidable(scenario: Scenario, found: Level, error: float, delta: float, s
     return (
         f"{scenario.name}: a loss of {scenario.gate.delta_percent:g}% cannot be told from the noise between "
         f"starts, {found.noise_percent:.2g}% in {found.runs} references, within gate.max_runs = {most} runs\n"
-        f"  what would resolve it: gate.delta_percent of at least {_rounded(smallest, math.ceil)}\n"
+        f"  what would resolve it: {_larger_delta(smallest)}\n"
         f"  or {longer}\n"
         f"  or noise of at most {_rounded(quieter, math.floor)}%: other work on the machine, power and clock "
         "limits and temperatures are where to look, and runs that stand apart in "

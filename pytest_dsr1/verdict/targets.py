@@ -13,6 +13,7 @@ from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario, Target
 from pytest_dsr1.verdict.reference_file import load
+from pytest_dsr1.verdict.rings import Facts, differences
 from pytest_dsr1.verdict.words import Verdict, Word
 
 
@@ -42,15 +43,25 @@ class Noise:
     source: str
 
 
-def noise_of(store: Path, scenario: Scenario, metric: str, now: datetime) -> Noise:
-    """How much engine starts differ in a metric: by the references where they are of it, else presumed."""
+def noise_of(store: Path, scenario: Scenario, facts: Facts, metric: str, now: datetime) -> Noise:
+    """How much engine starts differ in a metric: by the references where they are of it, else presumed.
+
+    Args:
+        store: the folder of references.
+        scenario: of the run.
+        facts: the run's fingerprint; what must be equal for a gate must be for the noise too, but for the
+            node: the noise is that within nodes.
+        metric: its name.
+        now: for the references' age.
+    """
     if metric == scenario.gated_metric:
         try:
             references = load(store, scenario, now)
         except (NoReferenceError, ReferencesError):
             pass
         else:
-            if references.noise_percent is not None:
+            alike = not differences(references.facts, facts, references.moved)
+            if alike and references.noise_percent is not None:
                 return Noise(references.noise_percent, f"by {len(references.runs)} accepted references")
     return Noise(scenario.gate.presumed_noise_percent, "presumed by gate.presumed_noise_percent")
 
@@ -63,12 +74,11 @@ def _doubt(value: float, limit: float, noise: Noise) -> str:
     """What is to be said of a figure that is close to its bound; a goodput of 0 is not."""
     if not value:
         return ""
-    away_percent = abs(math.log(value / limit)) * 100
-    if away_percent >= _NEAR * noise.percent:
+    if abs(math.log(value / limit)) * 100 >= _NEAR * noise.percent:
         return ""
     return (
-        f"that is {away_percent:.1f}% from the bound, nearer than twice the noise between engine starts "
-        f"({noise.percent:.2g}%, {noise.source}): another run may say otherwise"
+        f"that is {abs(value / limit - 1):.1%} from the bound, nearer than twice the noise between engine "
+        f"starts ({noise.percent:.2g}%, {noise.source}): another run may say otherwise"
     )
 
 

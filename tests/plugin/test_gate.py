@@ -121,7 +121,7 @@ def test_recorded_runs_of_other_software_are_not_among_those_wanted(
 ) -> None:
     def wanted() -> str:
         output = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference").stdout.str()
-        found = re.search(r"(\d+) of 15 wanted runs of this software on this node", " ".join(output.split()))
+        found = re.search(r"(\d+) of 15 wanted runs like this one on this node", " ".join(output.split()))
         assert found, output
         return found[1]
 

@@ -74,7 +74,7 @@ def text(*cases: Case, status: int = 1) -> str:
 
 def test_a_miss_within_the_noise() -> None:
     shown = text(missed(noise=Noise(20.0, PRESUMED)))
-    assert "- **Is it real?** Perhaps not: that is 17.2% from the bound, nearer than twice the noise" in shown
+    assert "- **Is it real?** Perhaps not: that is 15.8% from the bound, nearer than twice the noise" in shown
     assert (
         "- **What to do?** Run it again; where that happens often, let a gate decide (docs/gate.md)." in shown
     )

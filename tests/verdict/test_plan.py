@@ -15,7 +15,7 @@ from pytest_dsr1.verdict.reference_file import write
 from pytest_dsr1.verdict.references import References
 from pytest_dsr1.verdict.targets import noise_of
 from tests import builders
-from tests.verdict.stored import NODE, NOW, OTHER_NODE, references, scattered
+from tests.verdict.stored import FACTS, NODE, NOW, OTHER_NODE, references, scattered
 
 
 def scenario(**gate: Any) -> Scenario:
@@ -123,6 +123,15 @@ def test_a_delta_that_noise_cannot_resolve(tmp_path: Path) -> None:
     assert lines[4] == "  or no number of references up to 100 does"
 
 
+def test_no_delta_is_advised_that_a_scenario_cannot_have(tmp_path: Path) -> None:
+    wild = tuple(replace(run, value=4.0 if number % 2 else 16.0) for number, run in enumerate(scattered(16)))
+    with pytest.raises(UndecidableError) as caught:
+        planned(tmp_path, references(runs=wild), delta_percent=2.0, max_runs=12)
+    assert str(caught.value).splitlines()[1] == (
+        "  what would resolve it: not gate.delta_percent, which is 50 at most"
+    )
+
+
 @pytest.mark.parametrize("runs", [9, 11, 12])
 def test_what_would_resolve_it_does(tmp_path: Path, runs: int) -> None:
     with pytest.raises(UndecidableError) as caught:
@@ -143,8 +152,8 @@ def test_noise_that_may_by_chance_be_too_much_is_no_refusal(tmp_path: Path) -> N
     assert plan.resolved_percent > 1.0
     assert plan.warnings == (
         "small: if the noise is what the references show, gate.max_runs = 12 runs do not surely decide: the "
-        "gate may end INCONCLUSIVE (the noise of 16 references that show 0.54% is 0.4 to 0.83%); "
-        f"gate.delta_percent of at least {math.ceil(plan.resolved_percent * 10) / 10:g} is sure, or record "
+        "gate may end INCONCLUSIVE (the noise of 16 references that show 0.54% is 0.4 to 0.83%); what is "
+        f"sure: gate.delta_percent of at least {math.ceil(plan.resolved_percent * 10) / 10:g}, or record "
         "more with `pytest --dsr1-profile=small --dsr1-reference=record`, then `pytest-dsr1 references "
         "accept small --reason TEXT`",
     )
@@ -170,10 +179,13 @@ def test_each_accepted_scenario_is_a_gate_of_the_suite(tmp_path: Path) -> None:
 
 
 def test_the_noise_of_a_target(tmp_path: Path) -> None:
-    presumed = noise_of(tmp_path, scenario(presumed_noise_percent=1.5), "total_output_throughput", NOW)
+    presumed = noise_of(tmp_path, scenario(presumed_noise_percent=1.5), FACTS, "total_output_throughput", NOW)
     assert (presumed.percent, presumed.source) == (1.5, "presumed by gate.presumed_noise_percent")
     write(tmp_path, some(16))
-    measured = noise_of(tmp_path, scenario(), "total_output_throughput", NOW)
+    measured = noise_of(tmp_path, scenario(), FACTS, "total_output_throughput", NOW)
     assert measured.percent == pytest.approx(0.54, abs=0.01)
     assert measured.source == "by 16 accepted references"
-    assert noise_of(tmp_path, scenario(), "average_ttft", NOW).source.startswith("presumed")
+    assert noise_of(tmp_path, scenario(), FACTS, "average_ttft", NOW).source.startswith("presumed")
+    elsewhere = {**FACTS, "dataset.content": "another"}
+    other = noise_of(tmp_path, scenario(), elsewhere, "total_output_throughput", NOW)
+    assert other.source.startswith("presumed"), "that of other requests says nothing"
