@@ -180,8 +180,10 @@ def _show_one(store: Path, profile: str) -> int:
 
 def _accept(options: argparse.Namespace) -> int:
     from pytest_dsr1.environment.lock import user
+    from pytest_dsr1.errors import Dsr1Error
     from pytest_dsr1.scenario.loading import load_named
     from pytest_dsr1.verdict.accept import accept
+    from pytest_dsr1.verdict.plan import gate_plan
     from pytest_dsr1.verdict.reference_file import path_of
     from pytest_dsr1.verdict.references import by_node
 
@@ -198,6 +200,10 @@ def _accept(options: argparse.Namespace) -> int:
     )
     for note in notes:
         print(note)
+    try:
+        print(gate_plan(store, scenario, None, _now()).statement()[1])
+    except Dsr1Error as error:
+        print(f"warning: there will be no gate: {error}")
     print("commit this file: its review is the review of the references")
     return 0
 

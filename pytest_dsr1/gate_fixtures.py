@@ -88,16 +88,19 @@ def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> 
     from pytest_dsr1.gating import compared
     from pytest_dsr1.measurement.run import facts_before
     from pytest_dsr1.verdict.plan import gate_plan
+    from pytest_dsr1.verdict.reference_file import load
     from pytest_dsr1.verdict.rings import node
 
     try:
         model, dataset, machine = ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")
         facts = facts_before(machine, model, dataset, dsr1_scenario).facts
         store = request.config.stash[SESSION].store
-        plan = gate_plan(store, dsr1_scenario, node(facts), datetime.now(timezone.utc))
+        now = datetime.now(timezone.utc)
+        references = load(store, dsr1_scenario, now)
         # What the engine will tell of its software is not known yet; the run itself is compared whole.
-        told = {key: fact for key, fact in plan.references.facts.items() if key.startswith("engine.")}
-        compared(plan, {**told, **facts})
+        told = {key: fact for key, fact in references.facts.items() if key.startswith("engine.")}
+        compared(references, {**told, **facts})
+        plan = gate_plan(store, dsr1_scenario, node(facts), now)
     except Dsr1Error as error:
         _refuse(error)
     return plan

@@ -28,7 +28,7 @@ from pytest_dsr1.verdict.accept import warmup_of
 from pytest_dsr1.verdict.gate import Look, in_percent, look
 from pytest_dsr1.verdict.noise import scatters
 from pytest_dsr1.verdict.plan import LIMIT, GatePlan
-from pytest_dsr1.verdict.references import how_to_get_more
+from pytest_dsr1.verdict.references import References, how_to_get_more
 from pytest_dsr1.verdict.saved import GateRun, SavedAcceptance, SavedGate, SavedReferences
 from pytest_dsr1.verdict.targets import number
 from pytest_dsr1.verdict.validity import invalid_reasons
@@ -284,7 +284,7 @@ def decide(
     while True:
         measurement = useful(take, starts, note, again)
         try:
-            gate.changed = compared(plan, measurement.fingerprint.facts)
+            gate.changed = compared(refs, measurement.fingerprint.facts)
             found = figure(measurement, requests=refs.requests, warmup_requests=refs.warmup_requests)
             save_evidence(measurement, found)
         except Dsr1Error as error:
@@ -303,19 +303,18 @@ def decide(
         tell(f"{name}: {gate.sentence()}: one more run")
 
 
-def compared(plan: GatePlan, facts: rings.Facts) -> tuple[str, ...]:
+def compared(references: References, facts: rings.Facts) -> tuple[str, ...]:
     """What changed under test, by the facts of a run, or those that are known before it.
 
     Raises:
         NotComparableError: what is fixed differs; all of it.
     """
-    references = plan.references
     problems = rings.differences(references.facts, facts, references.moved)
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise NotComparableError(
-            f"{plan.scenario.name}: this run and the references differ in what must be equal:\n{lines}\n"
-            f"put it back, or make new references of it: {how_to_get_more(plan.scenario.name)}; "
+            f"{references.profile}: this run and the references differ in what must be equal:\n{lines}\n"
+            f"put it back, or make new references of it: {how_to_get_more(references.profile)}; "
             "gate.under_test says what may differ"
         )
     return tuple(rings.changed(references.facts, facts, references.moved))

@@ -14,6 +14,8 @@ import pytest
 
 from pytest_dsr1.cli import main
 from pytest_dsr1.scenario.dumping import dump
+from pytest_dsr1.scenario.loading import load_named
+from pytest_dsr1.verdict.plan import gate_plan
 from pytest_dsr1.verdict.reference_file import path_of, read, to_text, write
 from pytest_dsr1.verdict.references import References
 from tests.builders import scenario
@@ -53,16 +55,26 @@ def accepted() -> References:
 
 def test_accept(capsys: pytest.CaptureFixture[str]) -> None:
     fill(STORE)
-    assert accept() == 0
+    larger = "gate.delta_percent=5"
+    assert accept("--set", larger) == 0
     found = accepted()
     assert (found.accepted.by, found.accepted.commit) == ("ann", None)
     assert capsys.readouterr().out == (
         f"dsr1-references/small.yaml: 16 runs accepted (gpu-95a932d6: 16), mean {found.mean:.4g} tok/s, "
         f"noise {found.noise_percent:.2f}%, over the first {found.requests} requests\n"
+        f"{gate_plan(Path(STORE), load_named('small.yaml', [], [larger]), None, NOW).statement()[1]}\n"
         "commit this file: its review is the review of the references\n"
     )
     assert accept() == 0
     assert "(+0.0%), noise" in capsys.readouterr().out
+
+
+def test_accept_says_where_no_gate_can_decide(capsys: pytest.CaptureFixture[str]) -> None:
+    fill(STORE)
+    assert accept("--set", "gate.delta_percent=0.01") == 0
+    told = capsys.readouterr().out
+    assert "warning: there will be no gate: small: a loss of 0.01% cannot be told from the noise" in told
+    assert "  what would resolve it: gate.delta_percent of at least " in told
 
 
 def test_accept_in_a_repository_by_name_of_a_suite_and_elsewhere(folder: Path) -> None:

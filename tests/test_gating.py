@@ -89,8 +89,9 @@ def test_what_must_be_equal_and_is_not_all_at_once(plan: GatePlan, starts: Start
         "  gpu.ecc: True in the references, False here\n"
         "  gpu.power_limit_w: 700 in the references, 500 here\n"
         "put it back, or make new references of it: record more with `pytest --dsr1-profile=small "
-        "--dsr1-reference=record`, then `pytest-dsr1 references accept small --reason TEXT`; gate.under_test "
-        "says what may differ"
+        "--dsr1-reference=record` "
+        "(and the same --dsr1-set, if any), then `pytest-dsr1 references accept small --reason TEXT`; "
+        "gate.under_test says what may differ"
     )
 
 
@@ -174,7 +175,8 @@ def test_an_improvement_beyond_the_noise_says_so(plan: GatePlan, starts: Starts,
     assert verdict.word is Word.PASS
     assert verdict.message.splitlines()[1:] == [
         "  better by 11%, more than the noise: accept it, or losing it again will pass; record more with "
-        "`pytest --dsr1-profile=small --dsr1-reference=record`, then `pytest-dsr1 references accept small "
+        "`pytest --dsr1-profile=small --dsr1-reference=record` "
+        "(and the same --dsr1-set, if any), then `pytest-dsr1 references accept small "
         "--reason TEXT`"
     ]
 

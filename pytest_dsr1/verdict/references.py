@@ -182,8 +182,8 @@ def usable(references: References, node: str, now: datetime) -> tuple[tuple[Refe
 def how_to_get_more(profile: str) -> str:
     """The commands that add reference runs."""
     return (
-        f"record more with `pytest --dsr1-profile={profile} --dsr1-reference=record`, then "
-        f"`pytest-dsr1 references accept {profile} --reason TEXT`"
+        f"record more with `pytest --dsr1-profile={profile} --dsr1-reference=record` (and the same "
+        f"--dsr1-set, if any), then `pytest-dsr1 references accept {profile} --reason TEXT`"
     )
 
 

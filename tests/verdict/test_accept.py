@@ -27,7 +27,8 @@ from tests.builders import measurement, scenario
 from tests.verdict.stored import COMPARED, FACTS, NODE, NOW, OTHER_NODE, references, scattered
 
 MORE = (
-    "record more with `pytest --dsr1-profile=small --dsr1-reference=record`, then "
+    "record more with `pytest --dsr1-profile=small --dsr1-reference=record` "
+    "(and the same --dsr1-set, if any), then "
     "`pytest-dsr1 references accept small --reason TEXT`"
 )
 

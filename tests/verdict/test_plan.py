@@ -154,7 +154,8 @@ def test_noise_that_may_by_chance_be_too_much_is_no_refusal(tmp_path: Path) -> N
         "small: if the noise is what the references show, gate.max_runs = 12 runs do not surely decide: the "
         "gate may end INCONCLUSIVE (the noise of 16 references that show 0.54% is 0.4 to 0.83%); what is "
         f"sure: gate.delta_percent of at least {math.ceil(plan.resolved_percent * 10) / 10:g}, or record "
-        "more with `pytest --dsr1-profile=small --dsr1-reference=record`, then `pytest-dsr1 references "
+        "more with `pytest --dsr1-profile=small --dsr1-reference=record` "
+        "(and the same --dsr1-set, if any), then `pytest-dsr1 references "
         "accept small --reason TEXT`",
     )
     assert plan.statement()[1].startswith("small: a loss of 1% may be decided in at most 12 runs ")

@@ -225,7 +225,8 @@ def test_no_file_is_no_reference(tmp_path: Path) -> None:
         load(tmp_path, scenario(), NOW)
     assert str(caught.value) == (
         f"{tmp_path}/small.yaml: there is no such file: no references of small are accepted, 0 recorded runs "
-        "wait; record more with `pytest --dsr1-profile=small --dsr1-reference=record`, then "
+        "wait; record more with `pytest --dsr1-profile=small --dsr1-reference=record` "
+        "(and the same --dsr1-set, if any), then "
         "`pytest-dsr1 references accept small --reason TEXT`"
     )
 

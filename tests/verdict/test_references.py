@@ -12,7 +12,8 @@ from pytest_dsr1.verdict.references import usable
 from tests.verdict.stored import NODE, NOW, OTHER_NODE, references, run, scattered
 
 MORE = (
-    "record more with `pytest --dsr1-profile=small --dsr1-reference=record`, then "
+    "record more with `pytest --dsr1-profile=small --dsr1-reference=record` "
+    "(and the same --dsr1-set, if any), then "
     "`pytest-dsr1 references accept small --reason TEXT`"
 )
 
