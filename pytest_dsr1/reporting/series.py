@@ -17,6 +17,7 @@ from pytest_dsr1.environment.throttling import (
 from pytest_dsr1.environment.values import GpuSample
 from pytest_dsr1.measurement.evidence import Evidence, NoEvidenceError, evidence
 from pytest_dsr1.measurement.flow import flowed, output_flow
+from pytest_dsr1.measurement.metrics import percentile
 from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.verdict.accept import warmup_of
@@ -62,7 +63,7 @@ class Spread:
         edges: of the columns in ms, shape (columns + 1,).
         shares: of the requests in each column, in percent, shape (columns,).
         count: requests.
-        median, p90, p99, most: in ms.
+        median, p90, p99, most: in ms, by the rule of the metrics.
     """
 
     edges: tuple[float, ...]
@@ -203,17 +204,17 @@ def spread(values_ms: Floats, edges: Sequence[float] | None = None) -> Spread:
     """
     import numpy as np
 
-    median, p90, p99 = np.quantile(values_ms, [0.5, 0.9, 0.99])
+    ordered: list[float] = np.sort(values_ms).tolist()
     borders = np.asarray(columns_of(values_ms) if edges is None else edges)
     counts, _ = np.histogram(values_ms, borders)
     return Spread(
         edges=tuple(borders.tolist()),
         shares=tuple((100 * counts / len(values_ms)).tolist()),
         count=len(values_ms),
-        median=float(median),
-        p90=float(p90),
-        p99=float(p99),
-        most=float(values_ms.max()),
+        median=percentile(ordered, 0.5),
+        p90=percentile(ordered, 0.9),
+        p99=percentile(ordered, 0.99),
+        most=ordered[-1],
     )
 
 

@@ -70,6 +70,17 @@ def test_times_of_requests_are_those_of_the_metrics() -> None:
     assert times["tpot"].mean() == pytest.approx(run.metrics["average_tpot"].value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "metric"), [("latency", "request_latency"), ("ttft", "ttft"), ("tpot", "tpot")]
+)
+def test_percentiles_are_those_of_the_metrics(tmp_path: Path, kind: str, metric: str) -> None:
+    """Of few requests, where another rule says something else; a page shows both."""
+    run = save(tmp_path, Made(waves=4, concurrency=2))
+    seen = spread(request_times(run)[kind])
+    of_metrics = [run.metrics[f"{metric}_{name}"].value for name in ("p50", "p90", "p99", "maximum")]
+    assert [seen.median, seen.p90, seen.p99, seen.most] == pytest.approx(of_metrics)
+
+
 def test_failed_requests_and_silent_engines_have_no_such_times() -> None:
     rows = records(4, streaming=False)
     rows = (*rows[:3], replace(rows[3], error="refused"))
