@@ -16,8 +16,6 @@ def overlaid(measurements: Sequence[Measurement], names: Sequence[str]) -> Itera
 
     What only one of them has is left out.
     """
-    import numpy as np
-
     runs = dict(zip(names, measurements, strict=True))
     rates = {name: points for name, run in runs.items() if (points := output_rate(run))}
     if len(rates) > 1:
@@ -29,7 +27,7 @@ def overlaid(measurements: Sequence[Measurement], names: Sequence[str]) -> Itera
         values = {name: each[kind] for name, each in times.items() if kind in each}
         if len(values) < 2:
             continue
-        edges = columns_of(np.concatenate(list(values.values())))
+        edges = columns_of(list(values.values()))
         spreads = {name: spread(each, edges) for name, each in values.items()}
         x: Spec = {"field": "x", "type": "quantitative", "title": axis, "scale": {"zero": False}}
         lines = {name: _outline(each) for name, each in spreads.items()}

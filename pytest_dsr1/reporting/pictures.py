@@ -81,7 +81,9 @@ def of_measurement(measurement: Measurement) -> Iterator[Picture]:
             f"{seen.count:,} requests: median {number(seen.median)} ms, 90% within {number(seen.p90)} ms, "
             f"99% within {number(seen.p99)} ms, the slowest {number(seen.most)} ms"
         )
-        beyond = " (beyond the right edge)" if seen.most > seen.edges[-1] else ""
+        edge = seen.edges[-1]
+        is_beyond = seen.most > edge and number(seen.most) != number(edge)
+        beyond = " (beyond the right edge)" if is_beyond else ""
         columns: Spec = {
             "data": rows(x=seen.edges[:-1], x2=seen.edges[1:], y=seen.shares),
             "mark": {"type": "bar", "fill": ACCENT, "binSpacing": 0, "opacity": 0.75},

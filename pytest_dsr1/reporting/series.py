@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -35,7 +36,7 @@ GPU_POINTS = 60
 COLUMNS = 40
 """The most columns of a histogram."""
 SHOWN = 0.99
-"""A histogram's right edge, as a share of the requests: one slow request would squeeze all others."""
+"""A histogram's right edge, as a share of a run's requests: one slow request would squeeze all others."""
 
 Point = tuple[float, float]
 """Seconds since the measurement began, and a value."""
@@ -205,7 +206,7 @@ def spread(values_ms: Floats, edges: Sequence[float] | None = None) -> Spread:
     import numpy as np
 
     ordered: list[float] = np.sort(values_ms).tolist()
-    borders = np.asarray(columns_of(values_ms) if edges is None else edges)
+    borders = np.asarray(columns_of([values_ms]) if edges is None else edges)
     counts, _ = np.histogram(values_ms, borders)
     return Spread(
         edges=tuple(borders.tolist()),
@@ -218,15 +219,18 @@ def spread(values_ms: Floats, edges: Sequence[float] | None = None) -> Spread:
     )
 
 
-def columns_of(values_ms: Floats) -> list[float]:
-    """Edges of a histogram's columns, up to the value that 99% of the requests keep to."""
+def columns_of(runs_ms: Sequence[Floats]) -> list[float]:
+    """Edges of the columns of one histogram for several runs.
+
+    They reach to the value that 99% of the requests of each run keep to: all of up to a hundred requests.
+    """
     import numpy as np
 
-    low, high = float(values_ms.min()), float(np.quantile(values_ms, SHOWN))
-    if high <= low:  # all are equal: one column around them
+    low = min(float(values_ms.min()) for values_ms in runs_ms)
+    high = max(percentile(np.sort(values_ms).tolist(), SHOWN) for values_ms in runs_ms)
+    if math.isclose(low, high):  # all are equal: one column around them
         return [low * 0.95, low * 1.05] if low else [0.0, 1.0]
-    inside = values_ms[values_ms <= high]
-    count = len(np.histogram_bin_edges(inside, "auto")) - 1
+    count = round(2 * sum(map(len, runs_ms)) ** (1 / 3))  # Rice's rule
     edges: list[float] = np.linspace(low, high, min(max(count, 5), COLUMNS) + 1).tolist()
     return edges
 

@@ -6,8 +6,10 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pytest_dsr1.engines.base import EngineResult
 from pytest_dsr1.environment.throttling import SOFTWARE_POWER_CAP
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.cases import case_of
@@ -67,6 +69,20 @@ def test_what_the_captions_say(run: Measurement) -> None:
     assert found["Request latency"].caption.endswith("(beyond the right edge).")
     assert found["GPU SM clock"].caption.startswith("8 GPUs: 1,950 to 1,980 MHz, 1,96")
     assert found["GPU SM clock"].caption.endswith(" MHz on average; not throttled.")
+
+
+@pytest.mark.parametrize(
+    ("slowest_s", "said"), [(1.000001, "the slowest 1,000 ms."), (2.0, "2,000 ms (beyond the right edge).")]
+)
+def test_what_is_beyond_the_edge_is_seen_in_the_numbers(slowest_s: float, said: str) -> None:
+    latencies_s = [*np.linspace(0.5, 1.0, 199).tolist(), slowest_s]
+    many = tuple(
+        replace(record, last_token_s=record.submitted_s + latency_s)
+        for record, latency_s in zip(records(200), latencies_s, strict=True)
+    )
+    result = EngineResult(many, {}, 100.0, 201.0, 0)
+    found = by_title(list(of_measurement(measurement(records=many, result=result))))
+    assert found["Request latency"].caption.endswith(said)
 
 
 def test_throttling_is_told_and_shaded(tmp_path: Path) -> None:
