@@ -135,8 +135,8 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
     assert against.caption.startswith("3 references, accepted 2026-11-20 (TensorRT-LLM 1.2.1): ")
     assert "from -0.99% to +0.99%; this run: -0.99%." in against.caption
     plane = found["Throughput of a GPU over speed for a user"]
-    assert "; 3 other runs of this model on this machine; 1 published results for its GPU." in plane.caption
-    assert "h200-max-throughput" in svg(plane.spec)
+    assert "; 3 other runs of this model on this machine; published for its GPU, " in plane.caption
+    assert "from left to right: (1) h200-max-throughput. Up and" in plane.caption
     assert "of 4 runs of this profile on this machine: " in found["Over the runs"].caption
     whole, own = here.metrics["total_output_throughput"].value, steady(here)
     assert own > 1.05 * whole, "what is compared with the references is not the whole run"
@@ -152,7 +152,7 @@ def test_other_machines_and_profiles_are_no_history(tmp_path: Path) -> None:
     case = case_of(judged(here, RUN), tmp_path / "store", NOW)
     found = by_title(list(in_context(case, Background(history(tmp_path), (), NOW))))
     plane = found["Throughput of a GPU over speed for a user"]
-    assert "; 0 other runs of this model on this machine; " in plane.caption
+    assert "; 0 other runs of this model on this machine; nothing is published for its GPU." in plane.caption
     assert "Over the runs" not in found
     assert "Against the reference runs" not in found
 
@@ -177,7 +177,19 @@ def test_published_results_are_of_no_model_with_random_weights(tmp_path: Path) -
     case = case_of(judged(save(tmp_path, slice_of_r1), slice_of_r1), tmp_path / "store", NOW)
     (plane,) = in_context(case, Background(History(), (POINT,), NOW))
     assert "; published results are of DeepSeek-R1 itself and not shown. Up" in plane.caption
-    assert "h200-max-throughput" not in svg(plane.spec)
+    assert ">published<" not in svg(plane.spec)
+
+
+def test_published_results_are_numbered_and_named_below(tmp_path: Path) -> None:
+    """Beside their points the names would overprint each other."""
+    published = published_points(load(profile.path).scenario for profile in discover([]).profiles)
+    of_b200 = replace(RUN, suite="b200/max-throughput")
+    case = case_of(judged(save(tmp_path, of_b200), of_b200), tmp_path / "store", NOW)
+    (plane,) = in_context(case, Background(History(), published, NOW))
+    assert "(1) b200-max-throughput-0528-fp8kv, (2) b200-max-throughput, (3) b200-min-" in plane.caption
+    drawn = svg(plane.spec)
+    assert all(f">{n}</text>" in drawn for n in (1, 2, 3, 4))
+    assert "b200-" not in drawn
 
 
 @pytest.mark.parametrize(("minutes", "label"), [(1, "16:58"), (60, "18:00")])
