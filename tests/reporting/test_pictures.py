@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_what_the_captions_say(run: Measurement) -> None:
     found = by_title(list(of_measurement(run)))
     throughput = found["Output throughput over time"].caption
     assert throughput.startswith("The whole run: ")
-    assert " tok/s; the steady part, from 0" in throughput
+    assert " tok/s; the part that a gate judges, from 9" in throughput
     assert throughput.endswith("what is shaded is warm-up and drain.")
     assert found["Requests in flight"].caption.endswith("requests in flight on average, of 32 wanted.")
     assert found["Request latency"].caption.startswith("128 requests: median ")
@@ -89,8 +90,20 @@ def test_throttling_is_told_and_shaded(tmp_path: Path) -> None:
     hot = save(tmp_path, replace(RUN, throttled=(5, 0.25, 0.5)))
     found = by_title(list(of_measurement(hot)))
     for title in ("GPU SM clock", "GPU power", "GPU temperature"):
-        assert "; GPU 5 was throttled (hardware thermal slowdown) from 00:" in found[title].caption
+        assert (
+            "; GPU 5 was throttled (hardware thermal slowdown) from 7.0 s to 14.0 s." in found[title].caption
+        )
         assert 'fill="var(--bad)"' in svg(found[title].spec)
+
+
+@pytest.mark.parametrize(
+    ("speed", "form"), [(0.1, r"from \d\d:\d\d to \d\d:\d\d"), (100.0, r"from \d\.\d s to \d\.\d s")]
+)
+def test_times_within_a_minute_are_in_tenths_of_a_second(tmp_path: Path, speed: float, form: str) -> None:
+    run = save(tmp_path, replace(RUN, speed=speed, sample_s=1 / speed, throttled=(5, 0.25, 0.5)))
+    found = by_title(list(of_measurement(run)))
+    assert re.search(f"a gate judges, {form}: ", found["Output throughput over time"].caption)
+    assert re.search(f"slowdown\\) {form}[.;]", found["GPU power"].caption)
 
 
 def test_a_small_run_on_the_cpu() -> None:
