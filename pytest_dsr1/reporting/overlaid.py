@@ -10,6 +10,9 @@ from pytest_dsr1.reporting.pictures import RATE, TIMES, Picture
 from pytest_dsr1.reporting.series import Spread, columns_of, output_rate, request_times, spread
 from pytest_dsr1.verdict.targets import number
 
+_BESIDE = 20
+"""Characters of names of which a legend has room for two beside each other."""
+
 
 def overlaid(measurements: Sequence[Measurement], names: Sequence[str]) -> Iterator[Picture]:
     """Throughput over time, and how times spread, of several results; ``names`` tell them apart.
@@ -58,7 +61,7 @@ def _lines(
         "encoding": {
             "x": x,
             "y": y,
-            "color": kinds("name", colours, columns=2),
+            "color": kinds("name", colours, columns=2 if max(map(len, lines)) <= _BESIDE else 1),
         },
     }
 

@@ -253,3 +253,10 @@ def test_results_laid_over_each_other(run: Measurement, tmp_path: Path) -> None:
         "Output throughput over time",
         "Request latency",
     ]
+
+
+@pytest.mark.parametrize(("name", "columns"), [("17:06", 2), ("slice-h200-max-throughput 17:06", 1)])
+def test_a_legend_has_room_for_whole_names(run: Measurement, name: str, columns: int) -> None:
+    picture = next(overlaid([run, run], ["17:05", name]))
+    assert picture.spec["layer"][0]["encoding"]["color"]["legend"]["columns"] == columns
+    assert f">{name}<" in svg(picture.spec)
