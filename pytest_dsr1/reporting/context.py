@@ -168,7 +168,10 @@ def _plane(
     ]
     scenario = measurement.scenario
     is_published = scenario.model.random_weights is None
-    of_gpu = [each for each in published if is_published and each.gpu == scenario.hardware.gpu]
+    of_gpu = sorted(
+        (each for each in published if is_published and each.gpu == scenario.hardware.gpu),
+        key=lambda each: each.per_user,
+    )
     published_of_gpu = [(each.profile, each.per_user, each.per_gpu) for each in of_gpu]
     this = [(scenario.name, own[USER.name], own[GPU.name])]
     groups = {"published": published_of_gpu, "other runs": others, "this run": this}
@@ -189,16 +192,20 @@ def _plane(
     }
     labels: Spec = {
         "data": rows(
-            text=(p.profile for p in of_gpu), x=(p.per_user for p in of_gpu), y=(p.per_gpu for p in of_gpu)
+            text=(str(n) for n, _ in enumerate(of_gpu, 1)),  # their names would overprint each other
+            x=(p.per_user for p in of_gpu),
+            y=(p.per_gpu for p in of_gpu),
         ),
-        "mark": {"type": "text", "fill": INK, "align": "center", "dy": -10, "fontSize": 11},
+        "mark": {"type": "text", "fill": INK, "align": "center", "dy": -12},
         "encoding": {**encoding, "text": {"field": "text"}},
     }
-    beside = (
-        f"{len(of_gpu)} published results for its GPU"
-        if is_published
-        else "published results are of DeepSeek-R1 itself and not shown"
-    )
+    if not is_published:
+        beside = "published results are of DeepSeek-R1 itself and not shown"
+    elif of_gpu:
+        named = ", ".join(f"({n}) {each.profile}" for n, each in enumerate(of_gpu, 1))
+        beside = f"published for its GPU, from left to right: {named}"
+    else:
+        beside = "nothing is published for its GPU"
     caption = (
         f"This run: {number(own[USER.name])} {USER.unit} at {number(own[GPU.name])} {GPU.unit}; "
         f"{len(others)} other runs of this model on this machine; {beside}. Up and to the right is better; "

@@ -41,6 +41,7 @@ _CONFIG: Spec = {
     "legend": {
         "labelColor": INK,
         "labelFontSize": 12,
+        "labelLimit": WIDTH,
         "orient": "bottom",
         "columns": 4,
         "columnPadding": 24,  # for fonts that are wider than the one it is laid out with

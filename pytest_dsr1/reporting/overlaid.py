@@ -10,14 +10,15 @@ from pytest_dsr1.reporting.pictures import RATE, TIMES, Picture
 from pytest_dsr1.reporting.series import Spread, columns_of, output_rate, request_times, spread
 from pytest_dsr1.verdict.targets import number
 
+_BESIDE = 20
+"""Characters of names of which a legend has room for two beside each other."""
+
 
 def overlaid(measurements: Sequence[Measurement], names: Sequence[str]) -> Iterator[Picture]:
     """Throughput over time, and how times spread, of several results; ``names`` tell them apart.
 
     What only one of them has is left out.
     """
-    import numpy as np
-
     runs = dict(zip(names, measurements, strict=True))
     rates = {name: points for name, run in runs.items() if (points := output_rate(run))}
     if len(rates) > 1:
@@ -29,7 +30,7 @@ def overlaid(measurements: Sequence[Measurement], names: Sequence[str]) -> Itera
         values = {name: each[kind] for name, each in times.items() if kind in each}
         if len(values) < 2:
             continue
-        edges = columns_of(np.concatenate(list(values.values())))
+        edges = columns_of(list(values.values()))
         spreads = {name: spread(each, edges) for name, each in values.items()}
         x: Spec = {"field": "x", "type": "quantitative", "title": axis, "scale": {"zero": False}}
         lines = {name: _outline(each) for name, each in spreads.items()}
@@ -60,7 +61,7 @@ def _lines(
         "encoding": {
             "x": x,
             "y": y,
-            "color": kinds("name", colours, columns=2),
+            "color": kinds("name", colours, columns=2 if max(map(len, lines)) <= _BESIDE else 1),
         },
     }
 

@@ -81,7 +81,9 @@ def of_measurement(measurement: Measurement) -> Iterator[Picture]:
             f"{seen.count:,} requests: median {number(seen.median)} ms, 90% within {number(seen.p90)} ms, "
             f"99% within {number(seen.p99)} ms, the slowest {number(seen.most)} ms"
         )
-        beyond = " (beyond the right edge)" if seen.most > seen.edges[-1] else ""
+        edge = seen.edges[-1]
+        is_beyond = seen.most > edge and number(seen.most) != number(edge)
+        beyond = " (beyond the right edge)" if is_beyond else ""
         columns: Spec = {
             "data": rows(x=seen.edges[:-1], x2=seen.edges[1:], y=seen.shares),
             "mark": {"type": "bar", "fill": ACCENT, "binSpacing": 0, "opacity": 0.75},
@@ -110,6 +112,13 @@ def _width(edges: tuple[float, ...]) -> float:
     return edges[-1] - edges[0]
 
 
+def _from_to(from_s: float, to_s: float) -> str:
+    """A time as mm:ss; within the first minute, where whole seconds say little, such as 0.4 s to 2.9 s."""
+    if to_s < 60:
+        return f"from {from_s:.1f} s to {to_s:.1f} s"
+    return f"from {clock(from_s)} to {clock(to_s)}"
+
+
 def _cut(window: Steady | str, until_s: float) -> list[Spec]:
     """What lies before and after the steady window is shaded."""
     if isinstance(window, str):
@@ -126,7 +135,7 @@ def _throughput(measurement: Measurement, rate: list[Point], window: Steady | st
     else:
         found = window.found
         caption.append(
-            f"the steady part, from {clock(window.from_s)} to {clock(window.to_s)}: {number(found.value)} "
+            f"the part that a gate judges, {_from_to(window.from_s, window.to_s)}: {number(found.value)} "
             f"{RATE.unit} (standard error {found.se_percent:.2g}%); what is shaded is warm-up and drain"
         )
     if measurement.result.records and any(r.first_token_s is None for r in measurement.result.records):
@@ -164,7 +173,7 @@ def _gpus(name: str, lines: Mapping[int, list[Point]], slow: Iterable[Slow], unt
         f"{unit}, {number(mean)} {unit} on average"
     ]
     caption += [
-        f"GPU {each.gpu} was throttled ({each.reasons}) from {clock(each.from_s)} to {clock(each.to_s)}"
+        f"GPU {each.gpu} was throttled ({each.reasons}) {_from_to(each.from_s, each.to_s)}"
         for each in throttled[:3]
     ]
     if len(throttled) > 3:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,7 @@ from pytest_dsr1.environment.throttling import (
 from pytest_dsr1.environment.values import GpuSample
 from pytest_dsr1.measurement.evidence import Evidence, NoEvidenceError, evidence
 from pytest_dsr1.measurement.flow import flowed, output_flow
+from pytest_dsr1.measurement.metrics import percentile
 from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.verdict.accept import warmup_of
@@ -34,7 +36,7 @@ GPU_POINTS = 60
 COLUMNS = 40
 """The most columns of a histogram."""
 SHOWN = 0.99
-"""A histogram's right edge, as a share of the requests: one slow request would squeeze all others."""
+"""A histogram's right edge, as a share of a run's requests: one slow request would squeeze all others."""
 
 Point = tuple[float, float]
 """Seconds since the measurement began, and a value."""
@@ -62,7 +64,7 @@ class Spread:
         edges: of the columns in ms, shape (columns + 1,).
         shares: of the requests in each column, in percent, shape (columns,).
         count: requests.
-        median, p90, p99, most: in ms.
+        median, p90, p99, most: in ms, by the rule of the metrics.
     """
 
     edges: tuple[float, ...]
@@ -203,29 +205,32 @@ def spread(values_ms: Floats, edges: Sequence[float] | None = None) -> Spread:
     """
     import numpy as np
 
-    median, p90, p99 = np.quantile(values_ms, [0.5, 0.9, 0.99])
-    borders = np.asarray(columns_of(values_ms) if edges is None else edges)
+    ordered: list[float] = np.sort(values_ms).tolist()
+    borders = np.asarray(columns_of([values_ms]) if edges is None else edges)
     counts, _ = np.histogram(values_ms, borders)
     return Spread(
         edges=tuple(borders.tolist()),
         shares=tuple((100 * counts / len(values_ms)).tolist()),
         count=len(values_ms),
-        median=float(median),
-        p90=float(p90),
-        p99=float(p99),
-        most=float(values_ms.max()),
+        median=percentile(ordered, 0.5),
+        p90=percentile(ordered, 0.9),
+        p99=percentile(ordered, 0.99),
+        most=ordered[-1],
     )
 
 
-def columns_of(values_ms: Floats) -> list[float]:
-    """Edges of a histogram's columns, up to the value that 99% of the requests keep to."""
+def columns_of(runs_ms: Sequence[Floats]) -> list[float]:
+    """Edges of the columns of one histogram for several runs.
+
+    They reach to the value that 99% of the requests of each run keep to: all of up to a hundred requests.
+    """
     import numpy as np
 
-    low, high = float(values_ms.min()), float(np.quantile(values_ms, SHOWN))
-    if high <= low:  # all are equal: one column around them
+    low = min(float(values_ms.min()) for values_ms in runs_ms)
+    high = max(percentile(np.sort(values_ms).tolist(), SHOWN) for values_ms in runs_ms)
+    if math.isclose(low, high):  # all are equal: one column around them
         return [low * 0.95, low * 1.05] if low else [0.0, 1.0]
-    inside = values_ms[values_ms <= high]
-    count = len(np.histogram_bin_edges(inside, "auto")) - 1
+    count = round(2 * sum(map(len, runs_ms)) ** (1 / 3))  # Rice's rule
     edges: list[float] = np.linspace(low, high, min(max(count, 5), COLUMNS) + 1).tolist()
     return edges
 

@@ -70,10 +70,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_html(folder / "hostile.html", [hostile, *cases], background)
     pair = [measured, replace(measured, started_utc="2026-11-25T09:00:00+00:00", fingerprint=facts)]
     write_comparison(folder / "compare.html", compare(pair, lambda _: NOISE), pair)
+    long_name = replace(RUN, suite="b200/max-throughput-0528-fp8kv")
+    mades = [*(replace(long_name, day=day) for day in range(3)), Made("h200/min-latency", concurrency=1)]
+    four = [save(folder / "results", made) for made in mades]
+    write_comparison(folder / "four.html", compare(four, lambda _: NOISE), four)
     return folder
 
 
-PAGES = ("report", "many", "one", "hostile", "compare")
+PAGES = ("report", "many", "one", "hostile", "compare", "four")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -94,6 +98,41 @@ def test_every_picture_is_drawn_and_nothing_complains(
     page.screenshot(path=screenshots / f"{name}-{width}-{'dark' if dark else 'light'}.png")
     assert opened.complaints == []
     assert opened.asked == [(folder / f"{name}.html").as_uri()]
+
+
+BROKEN_WORDS = """() => {
+    const broken = [];
+    for (const cell of document.querySelectorAll("th, td")) {
+        const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+        while (texts.nextNode()) {
+            for (const word of texts.currentNode.data.matchAll(/[^-\\s/]+/g)) {
+                const range = document.createRange();
+                range.setStart(texts.currentNode, word.index);
+                range.setEnd(texts.currentNode, word.index + word[0].length);
+                if (range.getClientRects().length > 1) broken.push(word[0]);
+            }
+        }
+    }
+    return broken;
+}"""
+OUT_OF_SIGHT = """() => [
+    ...[...document.querySelectorAll(".scroll")].filter(part => part.scrollWidth > part.clientWidth),
+    ...[...document.querySelectorAll("svg text")].filter(
+        text => text.getBoundingClientRect().right > text.closest("svg").getBoundingClientRect().right
+    ),
+].map(each => each.textContent)"""
+
+
+@pytest.mark.parametrize("width", [1100, 390])
+def test_four_results_are_read_without_scrolling(folder: Path, look: Look, width: int) -> None:
+    page = look(folder / "four.html", width=width).page
+    assert page.evaluate(BROKEN_WORDS) == []
+    assert page.evaluate(OUT_OF_SIGHT) == []
+    for name in page.locator("table").first.locator("tbody th").all_text_contents():
+        assert page.locator("figure").first.locator("svg text", has_text=name).count() == 1
+    if width == 390:
+        labels = page.locator("td[data-result]").first
+        assert "b200-max-throughput" in labels.evaluate("cell => getComputedStyle(cell, '::before').content")
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pytest_dsr1.engines.base import EngineResult
 from pytest_dsr1.environment.throttling import SOFTWARE_POWER_CAP
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.cases import case_of
@@ -59,7 +62,7 @@ def test_what_the_captions_say(run: Measurement) -> None:
     found = by_title(list(of_measurement(run)))
     throughput = found["Output throughput over time"].caption
     assert throughput.startswith("The whole run: ")
-    assert " tok/s; the steady part, from 0" in throughput
+    assert " tok/s; the part that a gate judges, from 9" in throughput
     assert throughput.endswith("what is shaded is warm-up and drain.")
     assert found["Requests in flight"].caption.endswith("requests in flight on average, of 32 wanted.")
     assert found["Request latency"].caption.startswith("128 requests: median ")
@@ -69,12 +72,38 @@ def test_what_the_captions_say(run: Measurement) -> None:
     assert found["GPU SM clock"].caption.endswith(" MHz on average; not throttled.")
 
 
+@pytest.mark.parametrize(
+    ("slowest_s", "said"), [(1.000001, "the slowest 1,000 ms."), (2.0, "2,000 ms (beyond the right edge).")]
+)
+def test_what_is_beyond_the_edge_is_seen_in_the_numbers(slowest_s: float, said: str) -> None:
+    latencies_s = [*np.linspace(0.5, 1.0, 199).tolist(), slowest_s]
+    many = tuple(
+        replace(record, last_token_s=record.submitted_s + latency_s)
+        for record, latency_s in zip(records(200), latencies_s, strict=True)
+    )
+    result = EngineResult(many, {}, 100.0, 201.0, 0)
+    found = by_title(list(of_measurement(measurement(records=many, result=result))))
+    assert found["Request latency"].caption.endswith(said)
+
+
 def test_throttling_is_told_and_shaded(tmp_path: Path) -> None:
     hot = save(tmp_path, replace(RUN, throttled=(5, 0.25, 0.5)))
     found = by_title(list(of_measurement(hot)))
     for title in ("GPU SM clock", "GPU power", "GPU temperature"):
-        assert "; GPU 5 was throttled (hardware thermal slowdown) from 00:" in found[title].caption
+        assert (
+            "; GPU 5 was throttled (hardware thermal slowdown) from 7.0 s to 14.0 s." in found[title].caption
+        )
         assert 'fill="var(--bad)"' in svg(found[title].spec)
+
+
+@pytest.mark.parametrize(
+    ("speed", "form"), [(0.1, r"from \d\d:\d\d to \d\d:\d\d"), (100.0, r"from \d\.\d s to \d\.\d s")]
+)
+def test_times_within_a_minute_are_in_tenths_of_a_second(tmp_path: Path, speed: float, form: str) -> None:
+    run = save(tmp_path, replace(RUN, speed=speed, sample_s=1 / speed, throttled=(5, 0.25, 0.5)))
+    found = by_title(list(of_measurement(run)))
+    assert re.search(f"a gate judges, {form}: ", found["Output throughput over time"].caption)
+    assert re.search(f"slowdown\\) {form}[.;]", found["GPU power"].caption)
 
 
 def test_a_small_run_on_the_cpu() -> None:
@@ -119,8 +148,8 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
     assert against.caption.startswith("3 references, accepted 2026-11-20 (TensorRT-LLM 1.2.1): ")
     assert "from -0.99% to +0.99%; this run: -0.99%." in against.caption
     plane = found["Throughput of a GPU over speed for a user"]
-    assert "; 3 other runs of this model on this machine; 1 published results for its GPU." in plane.caption
-    assert "h200-max-throughput" in svg(plane.spec)
+    assert "; 3 other runs of this model on this machine; published for its GPU, " in plane.caption
+    assert "from left to right: (1) h200-max-throughput. Up and" in plane.caption
     assert "of 4 runs of this profile on this machine: " in found["Over the runs"].caption
     whole, own = here.metrics["total_output_throughput"].value, steady(here)
     assert own > 1.05 * whole, "what is compared with the references is not the whole run"
@@ -136,7 +165,7 @@ def test_other_machines_and_profiles_are_no_history(tmp_path: Path) -> None:
     case = case_of(judged(here, RUN), tmp_path / "store", NOW)
     found = by_title(list(in_context(case, Background(history(tmp_path), (), NOW))))
     plane = found["Throughput of a GPU over speed for a user"]
-    assert "; 0 other runs of this model on this machine; " in plane.caption
+    assert "; 0 other runs of this model on this machine; nothing is published for its GPU." in plane.caption
     assert "Over the runs" not in found
     assert "Against the reference runs" not in found
 
@@ -161,7 +190,19 @@ def test_published_results_are_of_no_model_with_random_weights(tmp_path: Path) -
     case = case_of(judged(save(tmp_path, slice_of_r1), slice_of_r1), tmp_path / "store", NOW)
     (plane,) = in_context(case, Background(History(), (POINT,), NOW))
     assert "; published results are of DeepSeek-R1 itself and not shown. Up" in plane.caption
-    assert "h200-max-throughput" not in svg(plane.spec)
+    assert ">published<" not in svg(plane.spec)
+
+
+def test_published_results_are_numbered_and_named_below(tmp_path: Path) -> None:
+    """Beside their points the names would overprint each other."""
+    published = published_points(load(profile.path).scenario for profile in discover([]).profiles)
+    of_b200 = replace(RUN, suite="b200/max-throughput")
+    case = case_of(judged(save(tmp_path, of_b200), of_b200), tmp_path / "store", NOW)
+    (plane,) = in_context(case, Background(History(), published, NOW))
+    assert "(1) b200-max-throughput-0528-fp8kv, (2) b200-max-throughput, (3) b200-min-" in plane.caption
+    drawn = svg(plane.spec)
+    assert all(f">{n}</text>" in drawn for n in (1, 2, 3, 4))
+    assert "b200-" not in drawn
 
 
 @pytest.mark.parametrize(("minutes", "label"), [(1, "16:58"), (60, "18:00")])
@@ -212,3 +253,10 @@ def test_results_laid_over_each_other(run: Measurement, tmp_path: Path) -> None:
         "Output throughput over time",
         "Request latency",
     ]
+
+
+@pytest.mark.parametrize(("name", "columns"), [("17:06", 2), ("slice-h200-max-throughput 17:06", 1)])
+def test_a_legend_has_room_for_whole_names(run: Measurement, name: str, columns: int) -> None:
+    picture = next(overlaid([run, run], ["17:05", name]))
+    assert picture.spec["layer"][0]["encoding"]["color"]["legend"]["columns"] == columns
+    assert f">{name}<" in svg(picture.spec)
