@@ -54,8 +54,8 @@ def test_two_folders(capsys: pytest.CaptureFixture[str]) -> None:
         "                            20:05  20:06\n"
         "total output throughput  tok/s  8  10 +25.0% better\n"
         "\n"
-        "changes within 2.8% are noise: two runs differ so much by chance (2 * sqrt(2) *\n"
-        "1%, presumed by gate.presumed_noise_percent)\n"
+        "changes within 2.8% may be noise: two runs would differ so much by chance (2 *\n"
+        "sqrt(2) * 1%, presumed by gate.presumed_noise_percent)\n"
     )
 
 

@@ -195,17 +195,18 @@ def _headline(
     else:
         yield "not judged"
     if word in {Word.FAIL, Word.PASS} and measurement is not None:
-        yield from _gpus(measurement)
+        yield from _gpus(measurement, capped=any(clue.key == "power-cap" for clue in clues))
     if word is Word.FAIL and clues:
         count = "one finding" if len(clues) == 1 else f"{len(clues)} findings"
         yield f"{count}: {', '.join(clue.key.replace('-', ' ') for clue in clues)}"
 
 
-def _gpus(measurement: Measurement) -> Iterable[str]:
+def _gpus(measurement: Measurement, *, capped: bool) -> Iterable[str]:
     if not measurement.telemetry.gpus:
         return
+    healthy = f"GPUs healthy{', at their power cap' if capped else ''}"
     doubts = [f for f in measurement.findings if f.severity != "ok" and f.subject.startswith("GPU")]
-    yield f"{doubts[0].subject}: {doubts[0].message}" if doubts else "GPUs healthy"
+    yield f"{doubts[0].subject}: {doubts[0].message}" if doubts else healthy
 
 
 def _first(text: str) -> str:

@@ -99,7 +99,7 @@ def _against_references(case: Case) -> Iterator[Picture]:
     runs, metric = references.runs, METRICS[references.metric]
     mean = sum(math.log(run.value) for run in runs) / len(runs)
     of_gate = [run.evidence.value for run in gate.runs if run.evidence] if gate else []
-    figure = _steady_figure(case.measurement, references)
+    figure = figure_like(references, case.measurement)
     here = of_gate or ([figure] if figure is not None else [])
     if not here:
         return
@@ -138,7 +138,7 @@ def _against_references(case: Case) -> Iterator[Picture]:
     yield Picture("Against the reference runs", f"{caption}.", picture(layers, height=90))
 
 
-def _steady_figure(measurement: Measurement, references: References) -> float | None:
+def figure_like(references: References, measurement: Measurement) -> float | None:
     """The figure of a run as the references have theirs; None where it has none."""
     warmup, requests = references.warmup_requests, references.requests
     try:
@@ -224,7 +224,7 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
     if own is None or not (runs or accepted):
         return
     at = datetime.fromisoformat(measurement.started_utc)
-    figure = _steady_figure(measurement, references) if references and accepted else None
+    figure = figure_like(references, measurement) if references and accepted else None
     this = [(at, own.value)]
     groups = {
         "references, steady": accepted,

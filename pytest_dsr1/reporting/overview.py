@@ -195,12 +195,19 @@ def _health(measurement: Measurement) -> Iterable[tuple[str, str]]:
         yield "bound", bound
 
 
-def _bound_reached(measurement: Measurement) -> str | None:
-    """How near the run came to what the GPUs can do: its decode step, where the engine tells that."""
+def engine_bound(measurement: Measurement) -> str | None:
+    """What an engine that knows its decode step says of it; None of the others."""
     facts = measurement.result.facts
     share, arithmetic = facts.get("share_of_bound"), facts.get("bandwidth_bound")
     if isinstance(share, float) and isinstance(arithmetic, str):
         return f"decode reaches {share:.0%} of the memory-bandwidth bound: {arithmetic}"
+    return None
+
+
+def _bound_reached(measurement: Measurement) -> str | None:
+    """How near the run came to what the GPUs can do: its decode step, where the engine tells that."""
+    if found := engine_bound(measurement):
+        return found
     nearest = max(roofline.bounds(measurement), key=lambda bound: bound.share or 0.0, default=None)
     if nearest is not None and nearest.share is not None:
         label = METRICS[nearest.metric].label

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,17 @@ from urllib.parse import quote
 
 from pytest_dsr1.measurement.roofline import Bound, why_none
 from pytest_dsr1.measurement.values import Measurement
+from pytest_dsr1.plain import plain
 from pytest_dsr1.reporting.answers import is_it_real, what_to_do, where_is_it
 from pytest_dsr1.reporting.cases import Case
-from pytest_dsr1.reporting.context import Background, in_context
+from pytest_dsr1.reporting.context import Background, figure_like, in_context
 from pytest_dsr1.reporting.faults import Fault, faults
+from pytest_dsr1.reporting.overview import engine_bound
 from pytest_dsr1.reporting.pictures import Picture, of_measurement
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict import rings
+from pytest_dsr1.verdict.references import References
 from pytest_dsr1.verdict.targets import Noise, number
 from pytest_dsr1.verdict.words import Verdict, Word
 
@@ -80,6 +84,7 @@ class Section:
         word: its word as text; empty where nothing was judged.
         judged: the rows of its table.
         bounds: the rows of the table of bounds; ``no_bounds`` says why there are none.
+        engine_bound: what the engine itself says of its decode step; empty where it says nothing.
         answers: questions of whoever sees the verdict, and their answers; none where all passed.
         messages: the full messages of what did not pass.
         pictures: of the measurement, then in context.
@@ -95,6 +100,7 @@ class Section:
     judged: tuple[Judged, ...]
     bounds: tuple[Bounded, ...]
     no_bounds: str
+    engine_bound: str
     answers: tuple[tuple[str, str], ...]
     messages: tuple[str, ...]
     pictures: tuple[Picture, ...]
@@ -123,12 +129,13 @@ def section(case: Case, index: int, background: Background, page: Path) -> Secti
         judged=tuple(_judged(case, verdict) for verdict in verdicts),
         bounds=tuple(map(_bounded, case.bounds)),
         no_bounds=(why_none(measurement) or "") if measurement else "",
+        engine_bound=engine_bound(measurement) or "" if measurement else "",
         answers=tuple(_answers(case, found)),
         messages=tuple(dict.fromkeys(fault.message for fault in found)),
         pictures=(*of_measurement(measurement), *in_context(case, background)) if measurement else (),
         metrics=tuple(_metrics(measurement)) if measurement else (),
         facts=tuple(_facts(case, measurement)) if measurement else (),
-        script=_script(case.folder) if case.folder else "",
+        script=_script(case, case.folder) if case.folder else "",
         artefacts=tuple(_artefacts(case.folder, page.parent)) if case.folder else (),
     )
 
@@ -156,10 +163,20 @@ def _judged(case: Case, verdict: Verdict) -> Judged:
         noise=f"\N{PLUS-MINUS SIGN}{2 * noise.percent:.2g}%" if noise else "",
         noise_source=f"{metric.label} {noise.source}" if noise else "",
         margin="" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%",
-        target=f"{number(verdict.target)} (bound {sign} {number(verdict.bound)})",
-        reference=number(references.mean) if references else "",
+        target=(
+            f"references {number(verdict.target)} ({gate.delta_percent:g}% worse: {number(verdict.bound)})"
+            if gate
+            else f"{number(verdict.target)} (bound {sign} {number(verdict.bound)})"
+        ),
+        reference=_beside(references, case.measurement) if references and case.measurement else "",
         published=_published(case.scenario, metric.name),
     )
+
+
+def _beside(references: References, measurement: Measurement) -> str:
+    """The steady figures of the references and of this run: the whole run has warm-up and drain in it."""
+    here = figure_like(references, measurement)
+    return number(references.mean) + ("" if here is None else f" (here {number(here)})")
 
 
 def _bounded(bound: Bound) -> Bounded:
@@ -198,6 +215,7 @@ def _facts(case: Case, measurement: Measurement) -> Iterator[tuple[str, tuple[Fa
         if before is not None
         else {}
     )
+    same = "" if before is None else "same"
     for ring, what in (
         ("under test", "Under test: what a gate judges"),
         ("fixed", "Fixed: what must be equal for a gate"),
@@ -206,16 +224,24 @@ def _facts(case: Case, measurement: Measurement) -> Iterator[tuple[str, tuple[Fa
         values = rings.of_ring(ring, facts, moved)  # type: ignore[arg-type]
         keys = sorted({*values, *(key for key in unequal if rings.ring(key, moved) == ring)})
         rows = tuple(
-            Fact(key, rings.shown(values.get(key)), rings.shown(unequal[key]) if key in unequal else "")
+            Fact(key, rings.shown(values.get(key)), rings.shown(unequal[key]) if key in unequal else same)
             for key in keys
         )
         if rows:
             yield what, rows
 
 
-def _script(folder: Path) -> str:
+def _script(case: Case, folder: Path) -> str:
     """How to run it again, and what the engine was started with."""
-    lines = ["# Run the scenario again as it ran", f"pytest {folder / 'scenario.yaml'}"]
+    facts = case.measurement.fingerprint.facts if case.measurement else {}
+    command = f"pytest {shlex.quote(str(folder / 'scenario.yaml'))}"
+    if facts.get("setup.mode") == "apply":
+        command += " --dsr1-gpu-setup=apply"
+    if case.gate is not None:
+        command += " --dsr1-gate" + ("" if case.verdicts else " -k regression")
+    image = facts.get("container.image")
+    inside = [f"# in the container {plain(str(image))}"] if image else []
+    lines = ["# Run the scenario again as it ran", *inside, command]
     for path in sorted((folder / "engine").glob("*.sh")):
         try:
             text = path.read_text(encoding="utf-8", errors="replace")

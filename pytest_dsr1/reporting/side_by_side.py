@@ -20,8 +20,9 @@ from pytest_dsr1.verdict.rings import NODE, Facts, Moved, Ring, node, ring, shor
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.validity import invalid_reasons
 
-Sense = Literal["better", "worse", "noise", ""]
-"""What a change is: ``noise`` where two runs differ so much by chance; empty where neither way is better."""
+Sense = Literal["better", "worse", "noise", "noise?", ""]
+"""What a change is: ``noise`` where two runs differ so much by chance, with a question mark where the noise
+is only presumed; empty where neither way is better, or the requests are not the same."""
 
 _CHANCE = 2 * math.sqrt(2)
 """Standard deviations between engine starts by which two of them differ by chance, 19 times of 20."""
@@ -120,7 +121,7 @@ def compare(measurements: Sequence[Measurement], noise_of: Callable[[str], Noise
     found = tuple(_differences(facts, measurements[0].scenario.gate.under_test))
     return Comparison(
         results=tuple(map(_result, names, measurements)),
-        warnings=tuple(_warnings(facts, names)),
+        warnings=tuple(_warnings(measurements, names)),
         rows=rows,
         noise=tuple(_noise(rows)),
         options=tuple(one for one in found if one.key.startswith(_OPTION)),
@@ -175,14 +176,27 @@ def _rows(measurements: Sequence[Measurement], noise_of: Callable[[str], Noise])
         if any(value is not None for value in values):
             noise = noise_of(name)
             first, *others = values
-            changes = (None, *(_change(metric, first, other, noise) for other in others))
+            changes = (
+                None,
+                *(
+                    _change(metric, first, other, noise, judged=_same_requests(measurements[0], run))
+                    for other, run in zip(others, measurements[1:], strict=True)
+                ),
+            )
             yield Row(metric, values, changes, noise)
 
 
-def _change(metric: Metric, first: float | None, other: float | None, noise: Noise) -> Change | None:
+def _same_requests(first: Measurement, other: Measurement) -> bool:
+    key = "dataset.content"
+    return first.fingerprint.facts.get(key) == other.fingerprint.facts.get(key)
+
+
+def _change(
+    metric: Metric, first: float | None, other: float | None, noise: Noise, *, judged: bool
+) -> Change | None:
     if first is None or other is None or not (0 < first < math.inf and 0 < other < math.inf):
         return None
-    return Change((other / first - 1) * 100, _sense(metric, first, other, noise))
+    return Change((other / first - 1) * 100, _sense(metric, first, other, noise) if judged else "")
 
 
 def _sense(metric: Metric, first: float, other: float, noise: Noise) -> Sense:
@@ -190,7 +204,7 @@ def _sense(metric: Metric, first: float, other: float, noise: Noise) -> Sense:
         return ""
     # Of the logarithm, so that the two results can change places.
     if abs(math.log(other / first)) * 100 <= _CHANCE * noise.percent:
-        return "noise"
+        return "noise?" if noise.presumed else "noise"
     return "better" if (other > first) == (metric.better == "higher") else "worse"
 
 
@@ -200,10 +214,12 @@ def _noise(rows: Sequence[Row]) -> Iterator[str]:
     counts = Counter(row.noise for row in judged)
     for index, (noise, _) in enumerate(counts.most_common()):
         which = f"of {', '.join(row.metric.label for row in judged if row.noise == noise)} " if index else ""
-        yield (
-            f"changes {which}within {_CHANCE * noise.percent:.2g}% are noise: two runs differ so much by "
-            f"chance (2 * sqrt(2) * {noise.percent:.2g}%, {noise.source})"
-        )
+        band = f"changes {which}within {_CHANCE * noise.percent:.2g}%"
+        chance = f"(2 * sqrt(2) * {noise.percent:.2g}%, {noise.source})"
+        if noise.presumed:
+            yield f"{band} may be noise: two runs would differ so much by chance {chance}"
+        else:
+            yield f"{band} are noise: two runs differ so much by chance {chance}"
 
 
 def _differences(facts: Sequence[Facts], moved: Moved) -> Iterator[Difference]:
@@ -211,16 +227,29 @@ def _differences(facts: Sequence[Facts], moved: Moved) -> Iterator[Difference]:
         yield Difference(plain(key), ring(key, moved), tuple(told(one, key) for one in facts))
 
 
-def _warnings(facts: Sequence[Facts], names: Sequence[str]) -> Iterator[str]:
+def _warnings(measurements: Sequence[Measurement], names: Sequence[str]) -> Iterator[str]:
+    facts = [measurement.fingerprint.facts for measurement in measurements]
     hardware = [_hardware(one) for one in facts]
     if len({*hardware}) > 1:
         yield f"the hardware is not the same: {_by_value(hardware, names)}"
     differing = unlike(facts)
     for key, sentence in _WORK.items():
         if key in differing:
-            yield f"{sentence}: {_by_value([told(one, key) for one in facts], names)}"
+            values = [told(one, key) for one in facts]
+            if key == "dataset.content":
+                values = [
+                    f"{_lengths(run)} ({value})" for run, value in zip(measurements, values, strict=True)
+                ]
+            yield f"{sentence}: {_by_value(values, names)}"
     if any(key.startswith(_ARRIVAL) for key in differing):
         yield "the arrivals of the requests are not the same"
+
+
+def _lengths(measurement: Measurement) -> str:
+    """Mean tokens of a request, in and out."""
+    workload = measurement.workload
+    asked = "text" if workload.mean_input is None else f"{workload.mean_input:.4g}"
+    return f"{asked} in, {workload.mean_output:.4g} out"
 
 
 def _hardware(facts: Facts) -> str:

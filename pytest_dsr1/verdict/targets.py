@@ -30,6 +30,9 @@ def bound(target: Target) -> float:
     return target.value * (1 + sign * target.tolerance_percent / 100)
 
 
+_PRESUMED = "presumed by gate.presumed_noise_percent"
+
+
 @dataclass(frozen=True, slots=True)
 class Noise:
     """How much engine starts differ.
@@ -41,6 +44,11 @@ class Noise:
 
     percent: float
     source: str
+
+    @property
+    def presumed(self) -> bool:
+        """Whether nobody has measured it."""
+        return self.source == _PRESUMED
 
 
 def noise_of(store: Path, scenario: Scenario, facts: Facts, metric: str, now: datetime) -> Noise:
@@ -63,7 +71,7 @@ def noise_of(store: Path, scenario: Scenario, facts: Facts, metric: str, now: da
             alike = not differences(references.facts, facts, references.moved)
             if alike and references.noise_percent is not None:
                 return Noise(references.noise_percent, f"by {len(references.runs)} accepted references")
-    return Noise(scenario.gate.presumed_noise_percent, "presumed by gate.presumed_noise_percent")
+    return Noise(scenario.gate.presumed_noise_percent, _PRESUMED)
 
 
 _NEAR = 2.0

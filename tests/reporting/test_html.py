@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from html.parser import HTMLParser
 from importlib import util
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,10 @@ from pytest_dsr1.reporting.side_by_side import compare
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.verdict.history import History
 from pytest_dsr1.verdict.saved import GateRun, write_gate
+from pytest_dsr1.verdict.targets import number
 from pytest_dsr1.verdict.words import Word
 from tests.builders import NOISE
-from tests.results import Made, judged, references, save
+from tests.results import Made, judged, references, save, steady
 from tests.verdict.test_saved import GATE
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
@@ -192,6 +194,49 @@ def test_a_gate_alone_says_the_noise_of_its_references(tmp_path: Path) -> None:
     assert "Of software and options nothing is known to differ from the references. " in text
 
 
+def test_a_gate_is_judged_by_references_and_run_again_as_one(tmp_path: Path) -> None:
+    run = save(tmp_path / "results", replace(RUN, facts=(("setup.mode", "apply"),)))
+    write_gate(run.folder, GATE)
+    outcome = judged(run, RUN)
+    outcome.verdicts.clear()
+    text = " ".join(page(tmp_path / "report.html", case_of(outcome, tmp_path / "store", NOW)).text.split())
+    assert " references 100 (2% worse: 98) " in text
+    assert "scenario.yaml --dsr1-gpu-setup=apply --dsr1-gate -k regression" in text
+    both = case_of(judged(run, RUN), tmp_path / "store", NOW)
+    text = " ".join(page(tmp_path / "report.html", both).text.split())
+    assert "scenario.yaml --dsr1-gpu-setup=apply --dsr1-gate #" in text
+
+
+def test_the_steady_figure_stands_beside_the_references_and_equal_facts_are_told(tmp_path: Path) -> None:
+    run = save(tmp_path / "results", RUN)
+    references(tmp_path / "store", run.scenario, run.fingerprint, [9000.0, 9000.0])
+    case = case_of(judged(run, RUN), tmp_path / "store", NOW)
+    text = " ".join(page(tmp_path / "report.html", case).text.split())
+    assert f" 9,000 (here {number(steady(run))}) " in text
+    assert "driver 575.57.08 same" in text
+    alone = case_of(judged(run, RUN), tmp_path / "nowhere", NOW)
+    text = " ".join(page(tmp_path / "report.html", alone).text.split())
+    assert "driver 575.57.08 same" not in text
+
+
+def test_what_the_engine_says_of_its_decode_step_stands_below_the_bounds(tmp_path: Path) -> None:
+    run = save(tmp_path / "results", RUN)
+    facts = {"share_of_bound": 0.26, "bandwidth_bound": "a step reads 63 GB"}
+    told = replace(run, result=replace(run.result, facts=facts))
+    text = " ".join(page(tmp_path / "r.html", case_of(judged(told, RUN), tmp_path / "s", NOW)).text.split())
+    assert "expected to read: decode reaches 26% of the memory-bandwidth bound: a step reads 63 GB." in text
+
+
+def test_a_clock_that_the_power_cap_lowers_is_in_the_headline(tmp_path: Path) -> None:
+    run = save(tmp_path / "results", RUN)
+    gpus: Any = run.gpu_health["gpus"]
+    first, *others = gpus
+    capped = {**first, "power_capped_share": 1.0, "sm_clock_mhz_mean": 1636.0}
+    slow = replace(run, gpu_health={**run.gpu_health, "gpus": [capped, *others]})
+    assert case_of(judged(run, RUN), tmp_path, NOW).headline.count("GPUs healthy, at their power cap") == 0
+    assert "; GPUs healthy, at their power cap" in case_of(judged(slow, RUN), tmp_path, NOW).headline
+
+
 def test_earlier_results_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     background = replace(BACKGROUND, history=History(unreadable=("a/measurement.json: is damaged",)))
     text = page(tmp_path / "report.html", cases(tmp_path)[0], background=background).text
@@ -242,7 +287,7 @@ def test_a_comparison_page(tmp_path: Path) -> None:
     found = Page(path.read_text(encoding="utf-8"))
     text = " ".join(found.text.split())
     assert "Side by side: 2026-11-20, 2026-11-21" in text
-    assert "Changes are against 2026-11-20; changes within 0.028% are noise" in text
+    assert "Changes are against 2026-11-20; changes within 0.028% may be noise" in text
     assert re.search(r"total output throughput tok/s [\d,]+ [\d,]+ -\d+\.\d% worse", text)
     assert "driver 575.57.08 </script></style><script>alert(1)" in text
     assert found.count("script") == 1

@@ -80,6 +80,16 @@ def test_a_miss_within_the_noise() -> None:
     )
 
 
+def test_a_saved_gate_is_not_in_the_exit_status() -> None:
+    """A replay judges targets, which were met."""
+    shown = text(case(word=Word.FAIL, gate=gate(Word.FAIL)), status=0)
+    assert (
+        "Exit status 0: every target that was judged is met, and no loss is shown. That is of what was "
+        "judged now; a gate of a saved result is not judged again." in shown
+    )
+    assert "not judged again" not in text(case(word=Word.PASS), status=0)
+
+
 def test_a_loss_that_a_gate_shows() -> None:
     shown = text(case(word=Word.FAIL, gate=gate(Word.FAIL)))
     assert (

@@ -20,10 +20,12 @@ from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.model import Target
 from pytest_dsr1.session import Outcome
 from pytest_dsr1.verdict.plan import GatePlan
+from pytest_dsr1.verdict.saved import write_gate
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.words import Verdict, Word
 from tests.builders import NOISE, measurement, scenario
 from tests.published import measured, shipped
+from tests.verdict.test_saved import GATE
 
 
 def outcome(loaded: LoadedScenario, **changes: Any) -> Outcome:
@@ -79,6 +81,19 @@ def test_text_from_outside_drives_neither_the_terminal_nor_a_ci_server(
         assert line.isprintable()
         assert not line.lstrip().startswith("::")
         assert "##[" not in line
+
+
+def test_a_replay_tells_what_the_saved_gate_said(loaded: LoadedScenario, tmp_path: Path) -> None:
+    run = outcome(loaded)
+    assert run.measurement is not None
+    run.measurement = replace(run.measurement, folder=tmp_path)
+    write_gate(tmp_path, GATE)
+    assert "  gate    FAIL when it ran, not judged again: a loss is shown" in text([run], 100)
+    refused = replace(GATE, word=Word.INCONCLUSIVE, verdict=None, error="12 runs did not decide")
+    write_gate(tmp_path, refused)
+    assert "  gate    INCONCLUSIVE when it ran, not judged again: 12 runs did not decide" in text([run], 100)
+    (tmp_path / "gate.json").write_text("{", encoding="utf-8")
+    assert any("is not JSON" in line for line in text([run], 200))
 
 
 def test_what_is_said_beside_the_targets(loaded: LoadedScenario) -> None:

@@ -106,7 +106,7 @@ def test_values_and_changes_against_the_first() -> None:
     comparison = compared(measurement(), slow, same)
     throughput = row(comparison, "total_output_throughput")
     assert throughput.values == (8.0, 6.0, 8.125)
-    assert throughput.changes == (None, Change(-25.0, "worse"), Change(1.5625, "noise"))
+    assert throughput.changes == (None, Change(-25.0, "worse"), Change(1.5625, "noise?"))
     ttft = row(comparison, "average_ttft")
     assert ttft.values == (250.0, 500.0, None)
     assert ttft.changes == (None, Change(100.0, "worse"), None)
@@ -138,16 +138,23 @@ def test_noise_is_so_both_ways(log_percent: float, value: float) -> None:
     if math.isclose(abs(log_percent), BAND_PERCENT, rel_tol=1e-9):
         return
     if abs(log_percent) < BAND_PERCENT:
-        assert there.sense == back.sense == "noise"
+        assert there.sense == back.sense == "noise?"
     else:
         assert {there.sense, back.sense} == {"better", "worse"}
         assert (there.sense == "better") == (log_percent > 0)
 
 
+def test_of_other_requests_nothing_is_better_or_worse() -> None:
+    first = at("2026-11-23T20:05:12", dataset__content="ab" * 32)
+    other = replace(of(80.0), fingerprint=Fingerprint({"dataset.content": "cd" * 32}))
+    changed = row(compared(replace(first, metrics=of(8.0).metrics), other), "total_output_throughput")
+    assert changed.changes == (None, Change(900.0, ""))
+
+
 def test_whose_noise_it_is() -> None:
     assert compared(measurement(), measurement()).noise == (
-        "changes within 2.8% are noise: two runs differ so much by chance (2 * sqrt(2) * 1%, presumed by "
-        "gate.presumed_noise_percent)",
+        "changes within 2.8% may be noise: two runs would differ so much by chance (2 * sqrt(2) * 1%, "
+        "presumed by gate.presumed_noise_percent)",
     )
     references = Noise(0.21, "by 16 accepted references")
     comparison = compare(
@@ -224,7 +231,8 @@ def test_results_that_are_not_comparable() -> None:
         "the hardware is not the same: 1 x NVIDIA H200 in 20:05; 8 x NVIDIA H200 in 20:06; "
         "AMD EPYC\\x07 in 20:07",
         "the models are not the same: abababababab... in 20:05, 20:07; efefefefefef... in 20:06",
-        "the requests are not the same: cdcdcdcdcdcd... in 20:05, 20:06; not recorded in 20:07",
+        "the requests are not the same: 8 in, 4 out (cdcdcdcdcdcd...) in 20:05, 20:06; "
+        "8 in, 4 out (not recorded) in 20:07",
         "concurrency is not the same: 64 in 20:05, 20:07; 128 in 20:06",
         "the arrivals of the requests are not the same",
     )
