@@ -26,7 +26,7 @@ from pytest_dsr1.reporting.side_by_side import compare
 from pytest_dsr1.scenario.loading import load as load_scenario
 from pytest_dsr1.scenario.profiles import discover
 from pytest_dsr1.session import Outcome
-from pytest_dsr1.verdict.history import history
+from pytest_dsr1.verdict.history import History, history
 from pytest_dsr1.verdict.targets import Noise, judge
 from tests.results import Made, judged, references, save, steady
 
@@ -67,7 +67,7 @@ def made_up(folder: Path) -> list[Case]:
     return [case_of(judged(run, made), store, NOW) for run, made in zip(runs, mades, strict=True)]
 
 
-def saved(folders: Sequence[Path]) -> list[Case]:
+def saved(folders: Sequence[Path], past: History) -> list[Case]:
     """The cases of saved results, judged by the targets they were judged by; a gate may have had none."""
     cases = []
     for folder in folders:
@@ -75,7 +75,7 @@ def saved(folders: Sequence[Path]) -> list[Case]:
         outcome = Outcome(load_scenario(folder / "scenario.yaml"), measurement.place, measurement=measurement)
         targets = measurement.scenario.targets if (folder / "verdicts.json").exists() else ()
         outcome.verdicts += [judge(target, measurement, NOISE) for target in targets]
-        cases.append(case_of(outcome, Path("dsr1-references"), NOW))
+        cases.append(case_of(outcome, Path("dsr1-references"), NOW, past))
     return cases
 
 
@@ -99,7 +99,8 @@ def main(arguments: Sequence[str]) -> None:
         page = chromium.new_page(viewport={"width": WIDTH, "height": 820})
         if arguments:
             found = [Path(argument).resolve() for argument in arguments]
-            write_html(folder / "report.html", saved(found), background(found[0].parent.parent))
+            beside = background(found[0].parent.parent)
+            write_html(folder / "report.html", saved(found, beside.history), beside)
             page.goto((folder / "report.html").as_uri())
             page.add_style_tag(content=".pictures { align-items: start }")
             answers = page.locator("#scenario-1 dl").bounding_box()
