@@ -22,7 +22,10 @@ from pytest_dsr1.verdict.validity import invalid_reasons
 
 Sense = Literal["better", "worse", "noise", "noise?", ""]
 """What a change is: ``noise`` where two runs differ so much by chance, with a question mark where the noise
-is only presumed; empty where neither way is better, or the requests are not the same."""
+is only presumed; empty where neither way is better, or the requests are not of the same length."""
+
+_AS_LONG = 0.01
+"""Mean lengths of drawn requests that differ by less are the same."""
 
 _CHANCE = 2 * math.sqrt(2)
 """Standard deviations between engine starts by which two of them differ by chance, 19 times of 20."""
@@ -179,16 +182,18 @@ def _rows(measurements: Sequence[Measurement], noise_of: Callable[[str], Noise])
             changes = (
                 None,
                 *(
-                    _change(metric, first, other, noise, judged=_same_requests(measurements[0], run))
+                    _change(metric, first, other, noise, judged=_as_long(measurements[0], run))
                     for other, run in zip(others, measurements[1:], strict=True)
                 ),
             )
             yield Row(metric, values, changes, noise)
 
 
-def _same_requests(first: Measurement, other: Measurement) -> bool:
-    key = "dataset.content"
-    return first.fingerprint.facts.get(key) == other.fingerprint.facts.get(key)
+def _as_long(first: Measurement, other: Measurement) -> bool:
+    """Whether requests are of the same mean length: of others every figure is another."""
+    one, two = first.workload, other.workload
+    pairs = [(one.mean_input or 0.0, two.mean_input or 0.0), (one.mean_output, two.mean_output)]
+    return all(math.isclose(here, there, rel_tol=_AS_LONG) for here, there in pairs)
 
 
 def _change(

@@ -144,11 +144,19 @@ def test_noise_is_so_both_ways(log_percent: float, value: float) -> None:
         assert (there.sense == "better") == (log_percent > 0)
 
 
-def test_of_other_requests_nothing_is_better_or_worse() -> None:
-    first = at("2026-11-23T20:05:12", dataset__content="ab" * 32)
-    other = replace(of(80.0), fingerprint=Fingerprint({"dataset.content": "cd" * 32}))
-    changed = row(compared(replace(first, metrics=of(8.0).metrics), other), "total_output_throughput")
-    assert changed.changes == (None, Change(900.0, ""))
+@pytest.mark.parametrize(
+    ("lengths", "sense"),
+    [
+        ({}, "better"),
+        ({"mean_output": 4.01}, "better"),
+        ({"mean_output": 8.0}, ""),
+        ({"mean_input": None}, ""),
+    ],
+)
+def test_of_requests_of_another_length_nothing_is_better_or_worse(lengths: Any, sense: Any) -> None:
+    other = of(80.0)
+    other = replace(other, workload=replace(other.workload, **lengths))
+    assert row(compared(of(8.0), other), "total_output_throughput").changes == (None, Change(900.0, sense))
 
 
 def test_whose_noise_it_is() -> None:
