@@ -15,7 +15,7 @@ from pytest_dsr1.reporting.faults import faults
 from pytest_dsr1.reporting.markdown_text import block, code, escaped
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.problems import shown
-from pytest_dsr1.verdict.targets import number
+from pytest_dsr1.verdict.targets import Noise, number
 from pytest_dsr1.verdict.words import EXIT_STATUS, Verdict, Word
 
 STATUS = {
@@ -86,7 +86,8 @@ def _not_ours(cases: Sequence[Case], status: int) -> str:
 
 
 def _table(cases: Sequence[Case], *, published: bool) -> Iterator[str]:
-    heads = ["verdict", "scenario", "what", "measured", "target", *(["published"] * published), "noise"]
+    heads = ["verdict", "scenario", "what", "measured", "target", *(["published"] * published)]
+    heads.append("noise (2 sd)")
     if cases:
         rule = "|".join(["---"] * 3 + ["---:"] * (len(heads) - 3))
         yield f"\n| {' | '.join(heads)} |\n|{rule}|\n"
@@ -108,14 +109,14 @@ def _row(case: Case, name: str, verdict: Verdict, *, published: bool) -> str:
         change = "" if verdict.margin_percent is None else f" ({verdict.margin_percent:+.1f}%)"
         measured = f"{number(verdict.measured)} {metric.unit}{change}"
     gate = case.gate if case.gate is not None and verdict is case.gate.verdict else None
-    noise = gate.noise_percent if gate else case.noise[verdict.metric].percent
+    noise = Noise(gate.noise_percent, "by its references") if gate else case.noise[verdict.metric]
     sign, against = ">=" if metric.better == "higher" else "<=", "references" if gate else "target"
     cells = [
         f"{'gate: ' if gate else ''}{metric.label}",
         measured,
         f"{sign} {number(verdict.bound)} ({against} {number(verdict.target)})",
         *([_published(case, verdict)] if published else []),
-        f"{noise:.2g}%",
+        f"{2 * noise.percent:.2g}%{' presumed' if noise.presumed else ''}",
     ]
     word = verdict.word.value if verdict.word is Word.PASS else f"**{verdict.word.value}**"
     return f"| {word} | {name} | {' | '.join(escaped(cell) for cell in cells)} |\n"

@@ -215,16 +215,16 @@ def _facts(case: Case, measurement: Measurement) -> Iterator[tuple[str, tuple[Fa
         if before is not None
         else {}
     )
-    same = "" if before is None else "same"
     for ring, what in (
         ("under test", "Under test: what a gate judges"),
         ("fixed", "Fixed: what must be equal for a gate"),
         ("shown", "Shown only"),
     ):
         values = rings.of_ring(ring, facts, moved)  # type: ignore[arg-type]
+        equal = "" if before is None or ring == "shown" else "same"  # references keep what is compared
         keys = sorted({*values, *(key for key in unequal if rings.ring(key, moved) == ring)})
         rows = tuple(
-            Fact(key, rings.shown(values.get(key)), rings.shown(unequal[key]) if key in unequal else same)
+            Fact(key, rings.shown(values.get(key)), rings.shown(unequal[key]) if key in unequal else equal)
             for key in keys
         )
         if rows:

@@ -214,6 +214,8 @@ def test_the_steady_figure_stands_beside_the_references_and_equal_facts_are_told
     text = " ".join(page(tmp_path / "report.html", case).text.split())
     assert f" 9,000 (here {number(steady(run))}) " in text
     assert "driver 575.57.08 same" in text
+    assert "hostname" in run.fingerprint.facts
+    assert f"hostname {run.fingerprint.facts['hostname']} same" not in text, "references do not keep it"
     alone = case_of(judged(run, RUN), tmp_path / "nowhere", NOW)
     text = " ".join(page(tmp_path / "report.html", alone).text.split())
     assert "driver 575.57.08 same" not in text

@@ -35,10 +35,10 @@ def test_a_missed_target() -> None:
 
 Exit status 1: a target is missed, or a loss is shown.
 
-| verdict | scenario | what | measured | target | noise |
+| verdict | scenario | what | measured | target | noise (2 sd) |
 |---|---|---|---:|---:|---:|
-| **FAIL** | small | total output throughput | 8 tok/s (-20.0%) | &#62;= 9.5 (target 10) | 1% |
-| PASS | other | total output throughput | 8 tok/s (+0.0%) | &#62;= 7.6 (target 8) | 0.01% |
+| **FAIL** | small | total output throughput | 8 tok/s (-20.0%) | &#62;= 9.5 (target 10) | 2% presumed |
+| PASS | other | total output throughput | 8 tok/s (+0.0%) | &#62;= 7.6 (target 8) | 0.02% presumed |
 
 ## FAIL: small
 
@@ -94,7 +94,7 @@ def test_a_loss_that_a_gate_shows() -> None:
     shown = text(case(word=Word.FAIL, gate=gate(Word.FAIL)))
     assert (
         "| **FAIL** | small | gate: total output throughput | 8 tok/s (-20.0%) | &#62;= 9.8 (references 10) "
-        "| 0.9% |" in shown
+        "| 1.8% |" in shown
     )
     assert (
         "- **Is it real?** Yes: 2 engine starts against 20 accepted references. A gate says so without a "
@@ -157,8 +157,8 @@ def test_what_was_not_measured() -> None:
     silent = verdict(measured=measurement(records=(), report={}))
     shown = text(case(word=Word.INVALID, verdicts=(silent,)))
     assert (
-        "| **INVALID** | small | total output throughput | not measured | &#62;= 7.6 (target 8) | 0.01% |"
-        in shown
+        "| **INVALID** | small | total output throughput | not measured | &#62;= 7.6 (target 8) "
+        "| 0.02% presumed |" in shown
     )
 
 
@@ -170,10 +170,10 @@ def test_the_newest_published_value_has_a_column() -> None:
         ]
     )
     shown = text(case(scenario=known), case("other", word=None, verdicts=(), headline="not judged"))
-    assert "| verdict | scenario | what | measured | target | published | noise |" in shown
+    assert "| verdict | scenario | what | measured | target | published | noise (2 sd) |" in shown
     assert (
-        "| PASS | small | total output throughput | 8 tok/s (+0.0%) | &#62;= 7.6 (target 8) | 11,489 | 0.01% "
-        "|\n" in shown
+        "| PASS | small | total output throughput | 8 tok/s (+0.0%) | &#62;= 7.6 (target 8) | 11,489 "
+        "| 0.02% presumed |\n" in shown
     )
     assert "|  | other | not judged | | | | |" in shown
     assert "# DeepSeek-R1 performance: 1 PASS, 1 not judged\n" in shown
