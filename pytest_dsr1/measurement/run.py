@@ -94,7 +94,7 @@ def _versions(result: EngineResult) -> dict[str, FactValue]:
     return {f"engine.{name}": version for name, version in result.versions.items()}
 
 
-def _options(scenario: Scenario) -> dict[str, FactValue]:
+def options_of(scenario: Scenario) -> dict[str, FactValue]:
     """What was asked of the engine, flat: ``option.engine.tp``, ``option.load.concurrency`` ..."""
     flat: dict[str, FactValue] = {}
 
@@ -135,7 +135,7 @@ def facts_before(
     machine: Machine, checkpoint: CheckpointFacts, workload: Workload, scenario: Scenario
 ) -> Fingerprint:
     """The fingerprint of a run before it is made: all but what the engine itself tells of its software."""
-    return machine.fingerprint({**_content(checkpoint, workload), **_options(scenario)})
+    return machine.fingerprint({**_content(checkpoint, workload), **options_of(scenario)})
 
 
 def measure(

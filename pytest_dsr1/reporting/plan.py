@@ -16,14 +16,19 @@ from pytest_dsr1.engines import create
 from pytest_dsr1.engines.base import Job
 from pytest_dsr1.environment.script import shell_lines
 from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.measurement.run import expected_s, run_timeout_s
+from pytest_dsr1.gating import compared
+from pytest_dsr1.measurement.run import expected_s, options_of, run_timeout_s
 from pytest_dsr1.reporting.listing import to_set
 from pytest_dsr1.scenario.model import Hardware, Length, Normal, Scenario
 from pytest_dsr1.verdict.plan import gate_plan
+from pytest_dsr1.verdict.reference_file import load
+from pytest_dsr1.verdict.references import References
 from pytest_dsr1.workload.dataset import mean_tokens
+from pytest_dsr1.workload.synthetic import content_key
 from pytest_dsr1.workload.values import Workload
 
 if TYPE_CHECKING:
+    from pytest_dsr1.environment.values import FactValue
     from pytest_dsr1.scenario.loading import LoadedScenario
 
 DATASET = "dataset.jsonl"
@@ -88,11 +93,23 @@ def _script(loaded: LoadedScenario, asked: Asked) -> Iterable[str]:
 
 def _gate(scenario: Scenario, store: Path) -> Iterable[str]:
     """What the gate will do, on the node with the most references, or why there is none."""
+    now = datetime.now(timezone.utc)
     try:
-        lines = gate_plan(store, scenario, None, datetime.now(timezone.utc)).statement()
+        references = load(store, scenario, now)
+        compared(references, _facts(scenario, references))
+        lines = gate_plan(store, scenario, None, now).statement()
     except Dsr1Error as error:
         lines = tuple(str(error).splitlines())
     yield from (line.removeprefix(f"{scenario.name}: ") for line in lines)
+
+
+def _facts(scenario: Scenario, references: References) -> dict[str, FactValue]:
+    """The fingerprint of a run, as far as the scenario tells it; the rest as in the references."""
+    others = {key: fact for key, fact in references.facts.items() if not key.startswith("option.")}
+    known = options_of(scenario)
+    if scenario.dataset.path is None:
+        known["dataset.content"] = content_key(scenario.dataset, scenario.load)
+    return {**others, **known}
 
 
 def _options(asked: Asked, prefix: str) -> Iterable[str]:

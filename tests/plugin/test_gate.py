@@ -415,6 +415,17 @@ def test_the_plan_says_what_a_gate_costs(accepted: Gated) -> None:
     )
 
 
+def test_the_plan_compares_what_the_scenario_tells(accepted: Gated) -> None:
+    changes = ["--dsr1-set=dataset.output_tokens=5", "--dsr1-set=load.concurrency=1"]
+    result = accepted.suites.run(PROFILE, "--dsr1-gate", "--dsr1-plan", *changes)
+    output = result.stdout.str()
+    assert "gated: this run and the references differ in what must be equal" not in output, "no name twice"
+    assert "this run and the references differ in what must be equal:" in output
+    assert "dataset.content: " in output
+    assert "option.load.concurrency: 2 in the references, 1 here" in output
+    assert "is decided in at most" not in output
+
+
 def test_the_plan_without_references(gated: Gated) -> None:
     result = gated.suites.run(PROFILE, "--dsr1-gate", "--dsr1-plan")
     result.stdout.fnmatch_lines(["# gate: *there is no such file*"])
