@@ -217,10 +217,15 @@ def _plane(
 def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) -> Iterator[Picture]:
     """The gated metric of this run and comparable others over time, whole, with accepted references."""
     metric = METRICS[case.scenario.gated_metric]
-    runs = [(run.at, run.metrics[metric.name]) for run in others if metric.name in run.metrics]
     own = measurement.metrics.get(metric.name)
     references = case.comparable
     accepted = [(run.at, run.value) for run in references.runs] if references else []
+    drawn = {at.replace(microsecond=0) for at, _ in accepted}
+    runs = [
+        (run.at, run.metrics[metric.name])
+        for run in others
+        if metric.name in run.metrics and run.at.replace(microsecond=0) not in drawn
+    ]
     if own is None or not (runs or accepted):
         return
     at = datetime.fromisoformat(measurement.started_utc)

@@ -132,7 +132,7 @@ def test_published_points_are_the_newest_that_say_both() -> None:
 
 def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) -> None:
     made = replace(RUN, speed=0.9, day=9)
-    for day in range(3):
+    for day in range(-1, 3):  # the first of them is one of the references
         save(tmp_path / "results", replace(RUN, day=day, seed=day + 5))
     here = save(tmp_path / "results", made)
     values = [steady(here) * factor for factor in (1.0, 1.02, 1.01)]
@@ -148,7 +148,7 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
     assert against.caption.startswith("3 references, accepted 2026-11-20 (TensorRT-LLM 1.2.1): ")
     assert "from -0.99% to +0.99%; this run: -0.99%." in against.caption
     plane = found["Throughput of a GPU over speed for a user"]
-    assert "; 3 other runs of this model on this machine; published for its GPU, " in plane.caption
+    assert "; 4 other runs of this model on this machine; published for its GPU, " in plane.caption
     assert "from left to right: (1) h200-max-throughput. Up and" in plane.caption
     assert "of 4 runs of this profile on this machine: " in found["Over the runs"].caption
     whole, own = here.metrics["total_output_throughput"].value, steady(here)
