@@ -201,7 +201,7 @@ def _accept(options: argparse.Namespace) -> int:
     for note in notes:
         print(note)
     try:
-        print(gate_plan(store, scenario, None, _now()).statement()[1])
+        print(gate_plan(store, accepted, scenario, None, _now()).runs_told)
     except Dsr1Error as error:
         print(f"warning: there will be no gate: {error}")
     print("commit this file: its review is the review of the references")

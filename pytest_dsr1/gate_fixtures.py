@@ -100,7 +100,7 @@ def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> 
         # What the engine will tell of its software is not known yet; the run itself is compared whole.
         told = {key: fact for key, fact in references.facts.items() if key.startswith("engine.")}
         compared(references, {**told, **facts})
-        plan = gate_plan(store, dsr1_scenario, node(facts), now)
+        plan = gate_plan(store, references, dsr1_scenario, node(facts), now)
     except Dsr1Error as error:
         _refuse(error)
     return plan

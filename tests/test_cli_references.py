@@ -59,11 +59,12 @@ def test_accept(capsys: pytest.CaptureFixture[str]) -> None:
     assert accept("--set", larger) == 0
     found = accepted()
     assert (found.accepted.by, found.accepted.commit) == ("ann", None)
-    plan = gate_plan(STORE, load_named("small.yaml", [], [larger]), None, datetime.now(timezone.utc))
+    gated = load_named("small.yaml", [], [larger])
+    plan = gate_plan(STORE, found, gated, None, datetime.now(timezone.utc))
     assert capsys.readouterr().out == (
         f"dsr1-references/small.yaml: 16 runs accepted (gpu-95a932d6: 16), mean {found.mean:.4g} tok/s, "
         f"noise {found.noise_percent:.2f}%, over the first {found.requests} requests\n"
-        f"{plan.statement()[1]}\n"
+        f"{plan.runs_told}\n"
         "commit this file: its review is the review of the references\n"
     )
     assert accept() == 0

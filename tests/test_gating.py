@@ -18,7 +18,7 @@ from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.verdict.candidates import record
 from pytest_dsr1.verdict.plan import GatePlan, gate_plan
-from pytest_dsr1.verdict.reference_file import held, write
+from pytest_dsr1.verdict.reference_file import held, load, write
 from pytest_dsr1.verdict.words import Word
 from tests import builders
 from tests.verdict import stored
@@ -37,7 +37,8 @@ def plan(tmp_path: Path) -> GatePlan:
     """Sixteen references around 8 tok/s, with a noise of 0.6%."""
     scenario = builders.scenario(**LONG, gate=GATE)
     write(tmp_path / "store", stored.references(runs=stored.scattered(16), requests=24, warmup_requests=2))
-    return gate_plan(tmp_path / "store", scenario, stored.NODE, stored.NOW)
+    store = tmp_path / "store"
+    return gate_plan(store, load(store, scenario, stored.NOW), scenario, stored.NODE, stored.NOW)
 
 
 def started(tmp_path: Path, latency_s: float = 1.0, **facts: FactValue) -> Measurement:
@@ -204,7 +205,7 @@ def test_a_loss_stays_a_loss_day_after_day(starts: Starts, tmp_path: Path) -> No
     for days in range(1, 96):
         today = stored.NOW + timedelta(days=days)
         with held(store, "small", "a gate of small"):
-            plan = gate_plan(store, scenario, stored.NODE, today)
+            plan = gate_plan(store, load(store, scenario, today), scenario, stored.NODE, today)
             verdict = decide(Gate(plan), slower, starts, lambda _: None, lambda: None)
         assert verdict.word is Word.FAIL, days
         recorded = slower()

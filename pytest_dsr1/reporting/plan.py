@@ -97,7 +97,7 @@ def _gate(scenario: Scenario, store: Path) -> Iterable[str]:
     try:
         references = load(store, scenario, now)
         compared(references, _facts(scenario, references))
-        lines = gate_plan(store, scenario, None, now).statement()
+        lines = gate_plan(store, references, scenario, None, now).statement()
     except Dsr1Error as error:
         lines = tuple(str(error).splitlines())
     yield from (line.removeprefix(f"{scenario.name}: ") for line in lines)

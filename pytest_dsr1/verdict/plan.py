@@ -17,7 +17,7 @@ from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.gate import Design, alpha, in_percent, loss, planned, resolved, runs_needed, worse
 from pytest_dsr1.verdict.noise import Level, level
-from pytest_dsr1.verdict.reference_file import intact, load
+from pytest_dsr1.verdict.reference_file import intact
 from pytest_dsr1.verdict.references import ReferenceRun, References, how_to_get_more, usable
 
 LIMIT = 3
@@ -84,19 +84,27 @@ class GatePlan:
             return f"{seconds * gpus / 3600:.2g} GPU-h"
         return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
+    @property
+    def runs_told(self) -> str:
+        """In how many runs it decides, and what they cost."""
+        plan, gate = self.design, self.scenario.gate
+        innocent, guilty = plan.expected_runs()
+        return (
+            f"{self.scenario.name}: a loss of {gate.delta_percent:g}% {'is' if self.sure else 'may be'} "
+            f"decided in at most {plan.max_runs} runs ({self.cost(plan.max_runs)}); expected {innocent:.1f} "
+            f"without a loss ({self.cost(innocent)}), {guilty:.1f} with one; the smallest loss that "
+            f"{gate.max_runs} runs resolve is {_rounded(self.resolved_percent, math.ceil)}%"
+        )
+
     def statement(self) -> tuple[str, ...]:
         """What is to be known before it begins."""
         plan, name = self.design, self.scenario.name
-        innocent, guilty = plan.expected_runs()
         starts, whole_s = LIMIT * plan.max_runs, self._run_s(self.scenario.load.num_requests)
         return (
             f"{name}: gate on {METRICS[self.metric].label} of the first {self.references.requests:,} "
             f"requests, against {len(self.runs)} references {_where(self.references, self.runs)} (noise "
             f"{plan.level.noise_percent:.2g}% between starts)",
-            f"{name}: a loss of {self.scenario.gate.delta_percent:g}% {'is' if self.sure else 'may be'} "
-            f"decided in at most {plan.max_runs} runs ({self.cost(plan.max_runs)}); expected {innocent:.1f} "
-            f"without a loss ({self.cost(innocent)}), {guilty:.1f} with one; the smallest loss that "
-            f"{self.scenario.gate.max_runs} runs resolve is {_rounded(self.resolved_percent, math.ceil)}%",
+            self.runs_told,
             f"{name}: that is of runs that count; the first start of software that is new to this node does "
             f"not ({self.cost(1)} more), nor does an INVALID run, and each is made again: at the very most "
             f"{starts} starts ({self._cost((starts - 1) * self.run_s + whole_s)}, of which the first sends "
@@ -120,21 +128,22 @@ def gates_of(store: Path) -> int:
     return sum(intact(path) for path in store.glob("*.yaml"))
 
 
-def gate_plan(store: Path, scenario: Scenario, node: str | None, now: datetime) -> GatePlan:
+def gate_plan(
+    store: Path, references: References, scenario: Scenario, node: str | None, now: datetime
+) -> GatePlan:
     """The gate of a scenario on a node.
 
     Args:
-        store: the folder of references.
+        store: the folder of references, whose gates share a suite's errors.
+        references: the scenario's.
         scenario: what is gated.
         node: by :func:`~pytest_dsr1.verdict.rings.node`; None for the one with the most references.
         now: the time, for the age of references.
 
     Raises:
-        NoReferenceError: there are none, or too few on the node.
-        ReferencesError: they cannot be trusted.
+        NoReferenceError: there are too few on the node.
         UndecidableError: their noise cannot resolve delta.
     """
-    references = load(store, scenario, now)
     counts = references.nodes
     runs, warnings = usable(references, node or max(counts, key=lambda name: counts[name]), now)
     if rings.any_node(references.moved):

@@ -24,7 +24,7 @@ from pytest_dsr1.measurement.evidence import Evidence
 from pytest_dsr1.verdict.gate import alpha
 from pytest_dsr1.verdict.noise import Level
 from pytest_dsr1.verdict.plan import UndecidableError, gate_plan
-from pytest_dsr1.verdict.reference_file import write
+from pytest_dsr1.verdict.reference_file import load, write
 from pytest_dsr1.verdict.saved import GateRun
 from tests import builders
 from tests.verdict import stored
@@ -173,11 +173,12 @@ def test_simulated_gates_are_those_of_a_user(tmp_path: Path, noise: float, delta
             for day, rate in enumerate(found.references[number])
         )
         write(tmp_path, stored.references(runs=runs))
+        accepted = load(tmp_path, scenario, stored.NOW)
         if number in refused:
             with pytest.raises(UndecidableError):
-                gate_plan(tmp_path, scenario, stored.NODE, stored.NOW)
+                gate_plan(tmp_path, accepted, scenario, stored.NODE, stored.NOW)
             continue
-        gate = Gate(gate_plan(tmp_path, scenario, stored.NODE, stored.NOW))
+        gate = Gate(gate_plan(tmp_path, accepted, scenario, stored.NODE, stored.NOW))
         assert gate.plan.design.level.sd == pytest.approx(references[number].sd)
         for rate in found.candidates[number] * (1 - loss / 100):
             gate.add(GateRun("", Evidence(float(rate), 0.1, 5.0, 60.0, 2.0, 24, ())))

@@ -11,7 +11,7 @@ import pytest
 from pytest_dsr1.errors import NoReferenceError
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict.plan import GatePlan, UndecidableError, gate_plan, gates_of
-from pytest_dsr1.verdict.reference_file import write
+from pytest_dsr1.verdict.reference_file import load, write
 from pytest_dsr1.verdict.references import References
 from pytest_dsr1.verdict.targets import noise_of
 from tests import builders
@@ -28,7 +28,8 @@ def some(count: int, **changes: Any) -> References:
 
 def planned(store: Path, accepted: References, node: str | None = NODE, **gate: Any) -> GatePlan:
     write(store, accepted)
-    return gate_plan(store, scenario(**gate), node, NOW)
+    one = scenario(**gate)
+    return gate_plan(store, load(store, one, NOW), one, node, NOW)
 
 
 def test_what_is_said_before_gpu_time_is_spent(tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_each_accepted_scenario_is_a_gate_of_the_suite(tmp_path: Path) -> None:
     damaged = write(tmp_path, some(16, profile="damaged"))
     damaged.write_text(damaged.read_text(encoding="utf-8")[:-9], encoding="utf-8")
     assert gates_of(tmp_path) == 20
-    stricter = gate_plan(tmp_path, scenario(), NODE, NOW)
+    stricter = gate_plan(tmp_path, some(16), scenario(), NODE, NOW)
     assert stricter.design.fail[0] > strict.design.fail[0]
 
 
