@@ -214,7 +214,7 @@ def _dsr1_recorded(
     from pytest_dsr1.gating import figure, save_evidence, useful
     from pytest_dsr1.measurement.trace import trace
     from pytest_dsr1.scenario.metrics import METRICS
-    from pytest_dsr1.verdict import candidates, rings
+    from pytest_dsr1.verdict import candidates
     from pytest_dsr1.verdict.references import WANTED
     from pytest_dsr1.verdict.targets import number
 
@@ -234,13 +234,10 @@ def _dsr1_recorded(
     except Dsr1Error as error:
         _refuse(error)
     name, facts = dsr1_scenario.name, measurement.fingerprint.facts
-    alike = sum(
-        run.node == rings.node(facts) and not rings.changed(run.facts, facts, rings.EVERYTHING)
-        for run in candidates.read(session.store, name)[0]
-    )
+    alike = candidates.alike(candidates.read(session.store, name)[0], facts)
     outcome.notes.append(
         f"recorded {number(found.value)} {METRICS[dsr1_scenario.gated_metric].unit} in "
-        f"{os.path.relpath(path)}: {alike} of {WANTED} wanted runs like this one on this node; "
+        f"{os.path.relpath(path)}: {len(alike)} of {WANTED} wanted runs like this one on this node; "
         f"`pytest-dsr1 references accept {name} --reason TEXT` makes references of them"
     )
     return path

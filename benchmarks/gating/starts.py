@@ -22,17 +22,17 @@ from benchmarks.gating.components import components
 from pytest_dsr1.measurement.evidence import Evidence, evidence
 from pytest_dsr1.scenario.loading import load_named
 from pytest_dsr1.scenario.model import Scenario
-from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.accept import warmup_of
-from pytest_dsr1.verdict.candidates import Candidate, read
+from pytest_dsr1.verdict.candidates import Candidate, alike, read
 
 
 def record(profile: str, more: list[str]) -> None:
     """One pytest run that records one start; ends the program when it does not."""
     command = [sys.executable, "-m", "pytest", "-q", f"--dsr1-profile={profile}", "--dsr1-reference=record"]
     done = subprocess.run([*command, "-k", "reference", *more], capture_output=True, text=True, check=False)
-    for line in [line for line in done.stdout.splitlines() if "no reference:" in line]:
-        print(line, flush=True)
+    for line in done.stdout.splitlines():
+        if "no reference:" in line:
+            print(line, flush=True)
     if done.returncode:
         sys.exit(done.stdout[-3000:] + done.stderr[-1000:])
 
@@ -43,13 +43,10 @@ def figures(scenario: Scenario, found: tuple[Candidate, ...]) -> list[Evidence]:
     return [evidence(one.trace, scenario.gated_metric, warmup_requests=warm) for one in found]
 
 
-def alike(found: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
-    """Those on the node of the newest one, with its software, machine and work."""
-    return tuple(
-        one
-        for one in found
-        if one.node == found[-1].node and not rings.changed(one.facts, found[-1].facts, rings.EVERYTHING)
-    )
+def newest(store: Path, scenario: Scenario) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+    """The recorded starts like the newest one, and what is wrong with others."""
+    found, problems = read(store, scenario.name)
+    return alike(found, found[-1].facts) if found else (), problems
 
 
 def told(scenario: Scenario, found: tuple[Candidate, ...]) -> str:
@@ -83,12 +80,12 @@ def main() -> None:
     scenario = load_named(options.profile, [], options.set)
     store = Path("dsr1-references")
     given = [f"--dsr1-set={value}" for value in options.set]
-    found, problems = read(store, scenario.name)
-    while len(alike(found)) < options.starts and not problems:
+    found, problems = newest(store, scenario)
+    while len(found) < options.starts and not problems:
         record(options.profile, [*given, *more])
-        found, problems = read(store, scenario.name)
-        print(f"start {len(alike(found))}: {figures(scenario, found[-1:])[0].value:.6g}", flush=True)
-    print("\n".join(problems) or told(scenario, alike(found)))
+        found, problems = newest(store, scenario)
+        print(f"start {len(found)}: {figures(scenario, found[-1:])[0].value:.6g}", flush=True)
+    print("\n".join(problems) or told(scenario, found))
 
 
 if __name__ == "__main__":

@@ -49,9 +49,9 @@ def is_it_real(case: Case, word: Word) -> str:
     )
 
 
-def where_is_it(case: Case, lines: Iterable[str]) -> str:
-    """The places in the run, then those in the scenario (``file:line``)."""
-    return "; ".join([*case.whereabouts, ", ".join(dict.fromkeys(lines))])
+def where_is_it(places: Iterable[str], lines: Iterable[str]) -> str:
+    """The places in the run, then those in the scenario (``file:line``), each as it is to be shown."""
+    return "; ".join([*places, ", ".join(dict.fromkeys(lines))])
 
 
 def what_to_do(case: Case, word: Word) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pytest_dsr1.reporting.answers import is_it_real, what_to_do
+from pytest_dsr1.reporting.answers import is_it_real, what_to_do, where_is_it
 from pytest_dsr1.reporting.cases import Case
 from pytest_dsr1.reporting.faults import faults
 from pytest_dsr1.reporting.markdown_text import block, code, escaped
@@ -109,7 +109,7 @@ def _row(case: Case, name: str, verdict: Verdict, *, published: bool) -> str:
         change = "" if verdict.margin_percent is None else f" ({verdict.margin_percent:+.1f}%)"
         measured = f"{number(verdict.measured)} {metric.unit}{change}"
     gate = case.gate if case.gate is not None and verdict is case.gate.verdict else None
-    noise = Noise(gate.noise_percent, "by its references") if gate else case.noise[verdict.metric]
+    noise = Noise.measured(gate.noise_percent, gate.references.runs) if gate else case.noise[verdict.metric]
     sign, against = ">=" if metric.better == "higher" else "<=", "references" if gate else "target"
     cells = [
         f"{'gate: ' if gate else ''}{metric.label}",
@@ -152,9 +152,8 @@ def _section(case: Case) -> str:
 def _answers(case: Case) -> Iterator[tuple[str, str]]:
     assert case.word is not None
     yield "Is it real?", escaped(is_it_real(case, case.word), 600)
-    places = dict.fromkeys(fault.where for fault in faults(case))
-    inside = [escaped(each, 600) for each in case.whereabouts]
-    yield "Where is it?", "; ".join([*inside, ", ".join(code(where) for where in places)])
+    inside = (escaped(each, 600) for each in case.whereabouts)
+    yield "Where is it?", where_is_it(inside, (code(fault.where) for fault in faults(case)))
     yield "What to do?", escaped(what_to_do(case, case.word), 600)
     if case.word is Word.FAIL:
         for clue in case.clues:

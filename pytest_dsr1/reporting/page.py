@@ -144,7 +144,7 @@ def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
     if case.word is None or case.word is Word.PASS:
         return
     yield "Is it real?", is_it_real(case, case.word)
-    yield "Where is it?", where_is_it(case, (fault.where for fault in found))
+    yield "Where is it?", where_is_it(case.whereabouts, (fault.where for fault in found))
     yield "What do I do?", what_to_do(case, case.word)
 
 
@@ -153,7 +153,7 @@ def _judged(case: Case, verdict: Verdict) -> Judged:
     gate = case.gate if verdict.subject.startswith("regression") else None
     noise = case.noise.get(verdict.metric)
     if gate is not None:
-        noise = Noise(gate.noise_percent, f"by {gate.references.runs} accepted references")
+        noise = Noise.measured(gate.noise_percent, gate.references.runs)
     sign = ">=" if metric.better == "higher" else "<="
     references = case.comparable if case.comparable and case.comparable.metric == metric.name else None
     return Judged(

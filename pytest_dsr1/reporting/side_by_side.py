@@ -171,6 +171,7 @@ def _names(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def _rows(measurements: Sequence[Measurement], noise_of: Callable[[str], Noise]) -> Iterator[Row]:
+    judged = [_as_long(measurements[0], run) for run in measurements[1:]]
     for name, metric in METRICS.items():
         values = tuple(
             None if (found := measurement.metrics.get(name)) is None else found.value
@@ -180,13 +181,10 @@ def _rows(measurements: Sequence[Measurement], noise_of: Callable[[str], Noise])
             noise = noise_of(name)
             first, *others = values
             changes = (
-                None,
-                *(
-                    _change(metric, first, other, noise, judged=_as_long(measurements[0], run))
-                    for other, run in zip(others, measurements[1:], strict=True)
-                ),
+                _change(metric, first, other, noise, judged=as_long)
+                for other, as_long in zip(others, judged, strict=True)
             )
-            yield Row(metric, values, changes, noise)
+            yield Row(metric, values, (None, *changes), noise)
 
 
 def _as_long(first: Measurement, other: Measurement) -> bool:
@@ -240,21 +238,18 @@ def _warnings(measurements: Sequence[Measurement], names: Sequence[str]) -> Iter
     differing = unlike(facts)
     for key, sentence in _WORK.items():
         if key in differing:
-            values = [told(one, key) for one in facts]
-            if key == "dataset.content":
-                values = [
-                    f"{_lengths(run)} ({value})" for run, value in zip(measurements, values, strict=True)
-                ]
-            yield f"{sentence}: {_by_value(values, names)}"
+            yield f"{sentence}: {_by_value([_work(run, key) for run in measurements], names)}"
     if any(key.startswith(_ARRIVAL) for key in differing):
         yield "the arrivals of the requests are not the same"
 
 
-def _lengths(measurement: Measurement) -> str:
-    """Mean tokens of a request, in and out."""
-    workload = measurement.workload
+def _work(measurement: Measurement, key: str) -> str:
+    """A fact of the work; requests with their mean tokens, since a hash alone says little."""
+    said, workload = told(measurement.fingerprint.facts, key), measurement.workload
+    if key != "dataset.content":
+        return said
     asked = "text" if workload.mean_input is None else f"{workload.mean_input:.4g}"
-    return f"{asked} in, {workload.mean_output:.4g} out"
+    return f"{asked} in, {workload.mean_output:.4g} out ({said})"
 
 
 def _hardware(facts: Facts) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -112,6 +112,15 @@ def checksum(document: Mapping[str, Any]) -> str:
     """The checksum of a candidate's document, of all in it but the checksum itself."""
     rest = {key: value for key, value in document.items() if key != "sha256"}
     return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def alike(found: Iterable[Candidate], facts: rings.Facts) -> tuple[Candidate, ...]:
+    """Those of the node, software, machine and work that a fingerprint tells."""
+    return tuple(
+        one
+        for one in found
+        if one.node == rings.node(facts) and not rings.changed(one.facts, facts, rings.EVERYTHING)
+    )
 
 
 def read(store: Path, profile: str) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:

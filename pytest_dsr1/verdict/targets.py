@@ -45,6 +45,11 @@ class Noise:
     percent: float
     source: str
 
+    @classmethod
+    def measured(cls, percent: float, references: int) -> Noise:
+        """That of so many accepted references."""
+        return cls(percent, f"by {references} accepted references")
+
     @property
     def presumed(self) -> bool:
         """Whether nobody has measured it."""
@@ -70,7 +75,7 @@ def noise_of(store: Path, scenario: Scenario, facts: Facts, metric: str, now: da
         else:
             alike = not differences(references.facts, facts, references.moved)
             if alike and references.noise_percent is not None:
-                return Noise(references.noise_percent, f"by {len(references.runs)} accepted references")
+                return Noise.measured(references.noise_percent, len(references.runs))
     return Noise(scenario.gate.presumed_noise_percent, _PRESUMED)
 
 

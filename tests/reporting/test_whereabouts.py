@@ -13,6 +13,7 @@ from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.cases import case_of
 from pytest_dsr1.reporting.whereabouts import whereabouts
 from pytest_dsr1.verdict.history import PastRun, comparable, history
+from pytest_dsr1.verdict.targets import number
 from tests.results import Made, judged, save
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
@@ -53,12 +54,7 @@ def test_the_part_that_takes_longer(
 ) -> None:
     slow = slowed(run, ttft=ttft, tpot=tpot)
     (sentence,) = whereabouts(slow, others)
-    values = {
-        name: f"{slow.metrics[f'average_{name}'].value:,.0f}"
-        if slow.metrics[f"average_{name}"].value >= 1000
-        else f"{slow.metrics[f'average_{name}'].value:.4g}"
-        for name in ("ttft", "tpot")
-    }
+    values = {name: number(slow.metrics[f"average_{name}"].value) for name in ("ttft", "tpot")}
     assert sentence.startswith(told.format(**values))
     assert sentence.endswith(" against the median of 3 other runs here")
 
