@@ -10,7 +10,9 @@ from pathlib import Path
 
 from pytest_dsr1.collect import GATES
 from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.measurement.evidence import NoEvidenceError, evidence
 from pytest_dsr1.measurement.roofline import Bound, bounds
+from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.overview import machine
 from pytest_dsr1.reporting.whereabouts import whereabouts
@@ -19,7 +21,7 @@ from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.session import Outcome
 from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.diagnosis import Clue, diagnose
-from pytest_dsr1.verdict.history import NO_HISTORY, History, comparable
+from pytest_dsr1.verdict.history import NO_HISTORY, History, comparable_runs
 from pytest_dsr1.verdict.reference_file import load as load_references
 from pytest_dsr1.verdict.references import References
 from pytest_dsr1.verdict.saved import SavedGate, read_gate
@@ -51,6 +53,9 @@ class Case:
         folder: where the run is saved; None where nothing is.
         refused: why its gate, or the recording of a reference, ended without a verdict, and the word of that.
         whereabouts: where in the run it went wrong, as far as it tells; empty where all passed.
+        comparable: what a gate would compare the run with: the references of its node, if all is equal that
+            must be; None otherwise.
+        figure: the run's steady figure as those references have theirs; None where there is none.
     """
 
     scenario: Scenario
@@ -71,18 +76,8 @@ class Case:
     folder: Path | None
     refused: tuple[Word, str] | None = None
     whereabouts: tuple[str, ...] = ()
-
-    @property
-    def comparable(self) -> References | None:
-        """What a gate would compare this run with: its node's references, if all is equal that must be."""
-        found, measurement = self.references, self.measurement
-        if found is None or measurement is None:
-            return None
-        facts = measurement.fingerprint.facts
-        runs = found.on(rings.node(facts))
-        if not runs or rings.differences(found.facts, facts, self.scenario.gate.under_test):
-            return None
-        return replace(found, runs=runs)
+    comparable: References | None = None
+    figure: float | None = None
 
 
 def case_of(outcome: Outcome, store: Path, now: datetime, past: History = NO_HISTORY) -> Case:
@@ -102,6 +97,7 @@ def case_of(outcome: Outcome, store: Path, now: datetime, past: History = NO_HIS
     references = None
     with suppress(Dsr1Error):
         references = load_references(store, scenario, now)
+    comparable = _comparable(references, measurement) if references and measurement else None
     verdicts = tuple(outcome.verdicts)
     words = {verdict.word for verdict in verdicts} | ({Word.INVALID} if problem else set())
     if gate is not None and gate.word is not None:
@@ -137,11 +133,31 @@ def case_of(outcome: Outcome, store: Path, now: datetime, past: History = NO_HIS
         folder=measurement.folder if measurement else outcome.folder,
         refused=refused,
         whereabouts=(
-            tuple(whereabouts(measurement, comparable(past, measurement)))
+            tuple(whereabouts(measurement, comparable_runs(past, measurement)))
             if measurement and word is not Word.PASS
             else ()
         ),
+        comparable=comparable,
+        figure=_figure_like(comparable, measurement) if comparable and measurement else None,
     )
+
+
+def _comparable(references: References, measurement: Measurement) -> References | None:
+    facts = measurement.fingerprint.facts
+    runs = references.on(rings.node(facts))
+    if not runs or rings.differences(references.facts, facts, references.moved):
+        return None
+    return replace(references, runs=runs)
+
+
+def _figure_like(references: References, measurement: Measurement) -> float | None:
+    warmup, requests = references.warmup_requests, references.requests
+    try:
+        return evidence(
+            trace(measurement), references.metric, warmup_requests=warmup, requests=requests
+        ).value
+    except NoEvidenceError:
+        return None
 
 
 def places(loaded: LoadedScenario) -> dict[str, str]:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from pytest_dsr1.measurement.evidence import NoEvidenceError, evidence
-from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.cases import Case
 from pytest_dsr1.reporting.marks import (
@@ -30,8 +28,7 @@ from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.gate import in_percent, worse
-from pytest_dsr1.verdict.history import History, PastRun, comparable
-from pytest_dsr1.verdict.references import References
+from pytest_dsr1.verdict.history import History, PastRun, comparable_runs
 from pytest_dsr1.verdict.targets import number
 
 CLOCK_FORMAT = {"hours": "%H:%M", "minutes": "%H:%M"}
@@ -88,19 +85,18 @@ def in_context(case: Case, background: Background) -> Iterator[Picture]:
     ]
     yield from _against_references(case)
     yield from _plane(case.measurement, runs, background.published)
-    yield from _over_runs(case, case.measurement, comparable(background.history, case.measurement))
+    yield from _over_runs(case, case.measurement, comparable_runs(background.history, case.measurement))
 
 
 def _against_references(case: Case) -> Iterator[Picture]:
     """The steady figures of the references and of the gate's runs or this one, as changes from their mean."""
     references, gate = case.comparable, case.gate
-    if references is None or case.measurement is None:
+    if references is None:
         return
     runs, metric = references.runs, METRICS[references.metric]
     mean = sum(math.log(run.value) for run in runs) / len(runs)
     of_gate = [run.evidence.value for run in gate.runs if run.evidence] if gate else []
-    figure = figure_like(references, case.measurement)
-    here = of_gate or ([figure] if figure is not None else [])
+    here = of_gate or ([case.figure] if case.figure is not None else [])
     if not here:
         return
     label = "gate runs" if of_gate else "this run"
@@ -136,17 +132,6 @@ def _against_references(case: Case) -> Iterator[Picture]:
         ),
     ]
     yield Picture("Against the reference runs", f"{caption}.", picture(layers, height=90))
-
-
-def figure_like(references: References, measurement: Measurement) -> float | None:
-    """The figure of a run as the references have theirs; None where it has none."""
-    warmup, requests = references.warmup_requests, references.requests
-    try:
-        return evidence(
-            trace(measurement), references.metric, warmup_requests=warmup, requests=requests
-        ).value
-    except NoEvidenceError:
-        return None
 
 
 def _plane(
@@ -229,11 +214,10 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
     if own is None or not (runs or accepted):
         return
     at = datetime.fromisoformat(measurement.started_utc)
-    figure = figure_like(references, measurement) if references and accepted else None
     this = [(at, own.value)]
     groups = {
         "references, steady": accepted,
-        "this run, steady": [(at, figure)] if figure is not None else [],
+        "this run, steady": [(at, case.figure)] if case.figure is not None else [],
         "other runs": runs,
         "this run": this,
     }
@@ -271,13 +255,13 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
         f"{metric.label} of {len(values)} runs of this profile on this machine: {number(min(values))} to "
         f"{number(max(values))} {metric.unit}, this one {number(own.value)}"
     )
-    if references and accepted:
+    if references:
         caption += (
             f"; the steady figures of {len(accepted)} accepted references are {number(references.mean)} "
             f"{metric.unit} on average"
         )
-        if figure is not None:
-            caption += f", that of this run is {number(figure)}"
+        if case.figure is not None:
+            caption += f", that of this run is {number(case.figure)}"
     yield Picture("Over the runs", f"{caption}.", picture(layers))
 
 

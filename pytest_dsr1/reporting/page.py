@@ -14,7 +14,7 @@ from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.plain import plain
 from pytest_dsr1.reporting.answers import is_it_real, what_to_do, where_is_it
 from pytest_dsr1.reporting.cases import Case
-from pytest_dsr1.reporting.context import Background, figure_like, in_context
+from pytest_dsr1.reporting.context import Background, in_context
 from pytest_dsr1.reporting.faults import Fault, faults
 from pytest_dsr1.reporting.overview import engine_bound
 from pytest_dsr1.reporting.pictures import Picture, of_measurement
@@ -168,14 +168,13 @@ def _judged(case: Case, verdict: Verdict) -> Judged:
             if gate
             else f"{number(verdict.target)} (bound {sign} {number(verdict.bound)})"
         ),
-        reference=_beside(references, case.measurement) if references and case.measurement else "",
+        reference=_beside(references, case.figure) if references else "",
         published=_published(case.scenario, metric.name),
     )
 
 
-def _beside(references: References, measurement: Measurement) -> str:
+def _beside(references: References, here: float | None) -> str:
     """The steady figures of the references and of this run: the whole run has warm-up and drain in it."""
-    here = figure_like(references, measurement)
     return number(references.mean) + ("" if here is None else f" (here {number(here)})")
 
 

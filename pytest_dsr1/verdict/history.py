@@ -51,7 +51,7 @@ class History:
 NO_HISTORY = History()
 
 
-def comparable(past: History, measurement: Measurement) -> list[PastRun]:
+def comparable_runs(past: History, measurement: Measurement) -> list[PastRun]:
     """The other runs of the same profile on the same machine that a gate would compare this one with."""
     facts, scenario = measurement.fingerprint.facts, measurement.scenario
     return [

@@ -12,7 +12,7 @@ from pytest_dsr1.measurement.metrics import MetricValue
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.cases import case_of
 from pytest_dsr1.reporting.whereabouts import whereabouts
-from pytest_dsr1.verdict.history import PastRun, comparable, history
+from pytest_dsr1.verdict.history import PastRun, comparable_runs, history
 from pytest_dsr1.verdict.targets import number
 from tests.results import Made, judged, save
 
@@ -38,7 +38,7 @@ def run(tmp_path: Path) -> Measurement:
 
 @pytest.fixture
 def others(run: Measurement, tmp_path: Path) -> list[PastRun]:
-    return comparable(history(tmp_path), run)
+    return comparable_runs(history(tmp_path), run)
 
 
 @pytest.mark.parametrize(
