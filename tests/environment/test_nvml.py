@@ -138,6 +138,13 @@ def test_nvml_is_let_go_of(h200: FakeMachine) -> None:
     assert h200.calls()[-1] == "nvmlShutdown -"
 
 
+def test_a_call_half_written_is_not_yet_in_the_log(h200: FakeMachine) -> None:
+    h200.log_file.write_text("7 nvmlInitWithFlags -\n7 nvmlDeviceGetName 0\n7 nvmlDeviceGetNa")
+    assert h200.calls() == ["nvmlInitWithFlags -", "nvmlDeviceGetName 0"]
+    h200.log_file.write_text("7")
+    assert h200.calls() == []
+
+
 def test_a_missing_compiler_is_an_error_not_a_skip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(

@@ -162,7 +162,9 @@ class FakeMachine:
         """Every call so far, without the caller's pid: `nvmlShutdown -`, `nvidia-smi -i 0 -pm 1`."""
         if not self.log_file.exists():
             return []
-        return [line.split(" ", 1)[1] for line in self.log_file.read_text().splitlines()]
+        # One write is no atom to a reader: where it crosses a memory page, half a line can be seen.
+        whole, _, _unfinished = self.log_file.read_text().rpartition("\n")
+        return [line.split(" ", 1)[1] for line in whole.splitlines()]
 
     def commands(self) -> list[str]:
         """The arguments of every nvidia-smi run that changed something."""
