@@ -331,10 +331,19 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
             loop.run_until_complete(task)
         raise
     finally:
+        loop.run_until_complete(_end_others())
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
         if watched:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+async def _end_others() -> None:
+    """End what was begun beside ``main``: a connection made while uvloop closes keeps it from ever closing."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 @contextlib.contextmanager

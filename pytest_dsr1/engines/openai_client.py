@@ -103,10 +103,10 @@ class Client:
         self._timer.cancel()
         for task in self._tasks:
             task.cancel()
-        for connection in list(self._all):
-            connection.exchange = None
-            connection.close()
-        while self._all:
+        while self._tasks or self._all:  # a task may have come by its connection just before it was cancelled
+            for connection in list(self._all):
+                connection.exchange = None
+                connection.close()
             await asyncio.sleep(0)
 
     # Owner of the connections

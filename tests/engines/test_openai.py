@@ -19,7 +19,7 @@ import pytest
 from pytest_dsr1.engines import openai_client, openai_watch
 from pytest_dsr1.engines.base import EngineResult, Job, Observer, Phase, RequestRecord
 from pytest_dsr1.engines.openai import OpenAiEngine
-from pytest_dsr1.engines.openai_connection import Connection
+from pytest_dsr1.engines.openai_connection import Connection, Owner
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.workload.values import Workload
@@ -498,6 +498,27 @@ def test_ctrl_c_wherever_it_finds_the_loop(
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_while_a_connection_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that comes after the loop has begun to close would keep uvloop from ever ending."""
+    made: list[Connection] = []
+
+    class Interrupted(Connection):
+        def __init__(self, owner: Owner) -> None:
+            super().__init__(owner)
+            made.append(self)
+            if len(made) > 2:  # the first two are there before a request is sent
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(openai_client, "Connection", Interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            measure(tmp_path, lambda _: [GOOD, "close"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(made) > 2
 
 
 def test_open_loop_counts_from_the_schedule(tmp_path: Path) -> None:
