@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from pytest_dsr1.reporting.side_by_side import compare
 from pytest_dsr1.reporting.side_by_side_text import to_text
 from tests.builders import measurement, records, scenario
 from tests.reporting.test_side_by_side import PRESUMED, at
+from tests.test_plain import commands
 
 
 def text(*measurements: Measurement, width: int = 80, colour: bool = False) -> str:
@@ -119,6 +121,44 @@ def test_columns_align() -> None:
 
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e\r\n" + "W" * 10_000
+
+
+def test_names_are_not_broken_where_a_line_has_room_for_them() -> None:
+    first = at("2026-11-23T20:05:12", "b200-max-throughput-0528-fp8kv", option__load__concurrency=1)
+    second = at("2026-11-23T20:05:12", "h200-min-latency", option__load__concurrency=2)
+    assert text(first, second).startswith(
+        "not comparable: concurrency is not the same: 1 in\n"
+        "  b200-max-throughput-0528-fp8kv; 2 in h200-min-latency\n"
+    )
+    ((heading, *_),) = map(str.splitlines, blocks(text(first, second)))
+    assert heading.split() == ["b200-max-", "h200-min-latency"]
+
+
+@pytest.mark.parametrize("width", [80, 81, 200])
+def test_no_line_is_a_command_to_a_ci_server_wherever_it_is_broken(width: int) -> None:
+    hostile = "::error file=a,line=1::b ##[error]c ::debug::d"
+
+    def run(minute: int) -> Measurement:
+        facts: dict[str, Any] = {
+            "::error file=e": f"{minute}",
+            "##[error]f": f"{'##[group]' * 30}{minute}",
+            **{f"library.a{room}": f"{'x' * room}::error::{minute}{'y' * 90}" for room in range(width)},
+        }
+        made = at(
+            f"2026-11-23T20:0{minute}:12", gpu__name=f"{hostile} {minute}", driver=hostile * minute, **facts
+        )
+        return replace(
+            made,
+            findings=(Finding("mismatch", hostile, f"{'y ' * 30}{hostile}"),),
+            folder=Path("##[error]g\n::error ::h"),
+        )
+
+    runs = run(5), run(6)
+    plain_text = text(*runs, width=width)
+    assert commands(plain_text) == []
+    assert max(map(len, plain_text.splitlines())) <= width
+    assert "\n  : :error file=e" in plain_text
+    assert re.sub(r"\x1b\[\d+m", "", text(*runs, width=width, colour=True)) == plain_text
 
 
 @pytest.mark.parametrize("width", [80, 200])
