@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_dsr1.plain import harmless, plain
-from pytest_dsr1.reporting.side_by_side import Change, Comparison, Difference, Row
+from pytest_dsr1.reporting.side_by_side import Comparison, Difference, Row, figure
 from pytest_dsr1.reporting.table import table
 from pytest_dsr1.verdict.rings import Ring
-from pytest_dsr1.verdict.targets import number
 
 Style = Literal["", "good", "bad", "caution"]
 Paint = Callable[[str, Style], str]
@@ -44,7 +43,7 @@ def to_text(comparison: Comparison, width: int, *, colour: bool) -> str:
         _warnings(comparison, width, paint),
         _results(comparison, width, paint),
         *_blocks(comparison, width, paint),
-        (line for sentence in comparison.noise for line in _wrapped(sentence, width)),
+        (line for sentence in comparison.notes for line in _wrapped(sentence, width)),
         _differences("the scenario's options", comparison.options, names, width),
         *(
             _differences(title, [one for one in comparison.facts if one.ring == ring], names, width)
@@ -135,12 +134,12 @@ def _labels(rows: Sequence[Row], room: int) -> _Column:
 
 def _column(comparison: Comparison, index: int) -> _Column:
     heading = tuple(_wrapped(comparison.results[index].name, _NAME, hyphens=True))
-    values = ["-" if (value := row.values[index]) is None else _figure(value) for row in comparison.rows]
+    values = ["-" if (value := row.values[index]) is None else figure(value) for row in comparison.rows]
     values_width = max(map(len, values))
     if index == 0:  # its heading has the room above the labels
         return _Column(heading, tuple((value.rjust(values_width), "") for value in values), values_width)
     changes = [row.changes[index] for row in comparison.rows]
-    texts = [_percent(change) for change in changes]
+    texts = [change.told if change else "" for change in changes]
     changes_width = max(map(len, texts))
     cells = [
         f"{value:>{values_width}} {text:>{changes_width}} {change.sense if change else '':<6}"
@@ -167,17 +166,6 @@ def _block(labels: _Column, first: _Column, others: Sequence[_Column], paint: Pa
     for row in zip(labels.cells, first.cells, *(column.cells for column in others), strict=True):
         *cells, last = row
         yield _GAP.join([paint(*cell) for cell in cells] + [paint(last[0].rstrip(), last[1])])
-
-
-def _figure(value: float) -> str:
-    return number(value) if abs(value) < 1e9 else f"{value:.4g}"
-
-
-def _percent(change: Change | None) -> str:
-    if change is None:
-        return ""
-    # Beyond ten times a percentage says little.
-    return f"{change.percent:+.1f}%" if change.percent < 1000 else f"x {_figure(change.percent / 100 + 1)}"
 
 
 def _differences(

@@ -48,13 +48,12 @@ def test_two_results() -> None:
         "  INVALID: GPU 0: it was shared\n"
         "\n"
         "                                            20:05  20:06\n"
-        "total output throughput          tok/s          8  8.125  +1.6% noise?\n"
+        "total output throughput          tok/s          8  8.125  +1.6%\n"
         "total latency                       ms  1,234,567      -\n"
-        "average time to first token (TTFT)  ms        250    300 +20.0% worse\n"
+        "average time to first token (TTFT)  ms        250    300 +20.0%\n"
         "average concurrent requests   requests          -      2\n"
         "\n"
-        "changes within 2.8% may be noise: two runs would differ so much by chance (2 *\n"
-        "sqrt(2) * 1%, presumed by gate.presumed_noise_percent)\n"
+        "nothing of 20:06 is called better or worse: 20:06 is INVALID\n"
         "\n"
         "the scenario's options     20:05  20:06\n"
         "  option.load.concurrency  1      2\n"
@@ -208,14 +207,15 @@ def test_facts_that_do_not_fit_beside_each_other_stand_below_each_other() -> Non
 def test_colour_is_beside_the_text_and_in_no_way_part_of_it() -> None:
     first, second = (
         of(8.0, 250.0),
-        replace(of(9.0, 260.0, 6), findings=(Finding("mismatch", "GPU 0", "lost"),)),
+        of(9.0, 260.0, 6),
     )
-    coloured = text(first, second, colour=True)
+    invalid = replace(second, findings=(Finding("mismatch", "GPU 0", "lost"),))
+    coloured = text(first, second, invalid, colour=True)
     assert "\x1b[32mtotal" not in coloured
     assert re.search(r"\x1b\[32m +9 +\+12\.5% better\x1b\[0m\n", coloured)
     assert re.search(r"\x1b\[31m260 +\+4\.0% worse\x1b\[0m\n", coloured)
     assert "\x1b[33m  INVALID: GPU 0: lost\x1b[0m\n" in coloured
-    assert re.sub(r"\x1b\[\d+m", "", coloured) == text(first, second)
+    assert re.sub(r"\x1b\[\d+m", "", coloured) == text(first, second, invalid)
 
 
 def test_no_metric_in_any_result() -> None:
