@@ -6,8 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pytest_dsr1 import cli_compare, cli_references
+from pytest_dsr1.plain import harmless, say
 
 
 def _restore(_: argparse.Namespace) -> int:
@@ -15,9 +17,9 @@ def _restore(_: argparse.Namespace) -> int:
 
     restoration = restore_from_journal(os.environ)
     for note in restoration.notes:
-        print(note)
+        say(note)
     if not restoration.notes:
-        print("nothing to put back: no run has left a GPU changed")
+        say("nothing to put back: no run has left a GPU changed")
     return 0 if restoration.complete else 1
 
 
@@ -36,7 +38,8 @@ def _dataset(options: argparse.Namespace) -> int:
 
     def show(line: str) -> None:
         start, end = ("\r\x1b[K", "") if terminal else ("", "\n")
-        print(f"{start}{line}", end=end, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{start}{line}{end}")
+        sys.stderr.flush()
 
     part = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -50,10 +53,17 @@ def _dataset(options: argparse.Namespace) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says of wrong arguments, which a CI server may have from anybody, what is harmless."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(harmless(message))
+
+
 def _parser() -> argparse.ArgumentParser:
     from importlib.metadata import version
 
-    parser = argparse.ArgumentParser(prog="pytest-dsr1", description="What is no test run.")
+    parser = _Parser(prog="pytest-dsr1", description="What is no test run.")
     parser.add_argument("--version", action="version", version=f"pytest-dsr1 {version('pytest-dsr1')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     restore = commands.add_parser(
@@ -88,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = options.run(options)
         sys.stdout.flush()
     except Dsr1Error as error:
-        print(error, file=sys.stderr)
+        say(error, error=True)
         return 1
     except BrokenPipeError:  # whoever reads has had enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at its end

@@ -55,7 +55,7 @@ def _compare(options: argparse.Namespace) -> int:
         from pytest_dsr1.reporting.html import write_comparison
 
         write_comparison(options.report, comparison, measurements)
-    print(to_text(comparison, shutil.get_terminal_size().columns, colour=_coloured()), end="")
+    sys.stdout.write(to_text(comparison, shutil.get_terminal_size().columns, colour=_coloured()))
     return 0
 
 
@@ -67,7 +67,6 @@ def _load(names: Sequence[str], results: Path) -> list[Measurement]:
     """
     from pytest_dsr1.errors import UserError
     from pytest_dsr1.measurement.store import load
-    from pytest_dsr1.plain import plain
 
     loaded: list[Measurement] = []
     problems: dict[str, None] = {}
@@ -75,9 +74,9 @@ def _load(names: Sequence[str], results: Path) -> list[Measurement]:
         try:
             loaded.append(load(_folder(name, results)))
         except UserError as error:
-            problems |= dict.fromkeys(plain(line, 2000) for line in str(error).splitlines())
+            problems[str(error)] = None
         except OSError as error:
-            problems[plain(f"{name}: cannot be read: {error.strerror}", 2000)] = None
+            problems[f"{name}: cannot be read: {error.strerror}"] = None
     if problems:
         raise UserError("\n".join(problems))
     return loaded

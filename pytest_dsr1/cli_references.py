@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_dsr1.options import STORE
+from pytest_dsr1.plain import say
 from pytest_dsr1.reporting.table import table
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _show_all(store: Path) -> int:
     accepted = {path.stem for path in store.glob("*.yaml")}
     recorded = {path.name for path in (store / "candidates").glob("*") if path.is_dir()}
     if not accepted | recorded:
-        print(f"{store}: there are no references; record runs with --dsr1-reference=record")
+        say(f"{store}: there are no references; record runs with --dsr1-reference=record")
         return 0
     rows: list[tuple[str, ...]] = []
     problems: list[str] = []
@@ -111,10 +112,10 @@ def _show_all(store: Path) -> int:
         else:
             rows.append(_summary(store, found))
     if rows:
-        print("\n".join(table([_HEADS, *rows])))
-        print(_shared_by(gates_of(store), store))
+        say("\n".join(table([_HEADS, *rows])))
+        say(_shared_by(gates_of(store), store))
     for problem in problems:
-        print(problem, file=sys.stderr)
+        say(problem, error=True)
     return 1 if problems else 0
 
 
@@ -154,9 +155,9 @@ def _show_one(store: Path, profile: str) -> int:
     found = read(store, profile, _now())
     accepted, mean = found.accepted, found.mean
     commit = f", commit {accepted.commit}" if accepted.commit else ""
-    print(f"{found.profile}: {found.metric}, {found.better} is better")
-    print(f"accepted {accepted.at:%Y-%m-%d %H:%M} UTC by {accepted.by}{commit}: {accepted.reason}")
-    print(f"mean {_mean(found)}, noise {_noise(found)}, over the first {found.requests} requests")
+    say(f"{found.profile}: {found.metric}, {found.better} is better")
+    say(f"accepted {accepted.at:%Y-%m-%d %H:%M} UTC by {accepted.by}{commit}: {accepted.reason}")
+    say(f"mean {_mean(found)}, noise {_noise(found)}, over the first {found.requests} requests")
     rows = [("began (UTC)", "node", found.unit, "to mean", "error within", "counted", "start-up")]
     rows += [
         (
@@ -170,11 +171,11 @@ def _show_one(store: Path, profile: str) -> int:
         )
         for run in found.runs
     ]
-    print("\n".join(table(rows)))
+    say("\n".join(table(rows)))
     for node in found.nodes:
         if short(node) != node:
-            print(f"{short(node)} is {node}")
-    print(f"{len(_waiting(store, found))} recorded runs are not among them")
+            say(f"{short(node)} is {node}")
+    say(f"{len(_waiting(store, found))} recorded runs are not among them")
     return 0
 
 
@@ -194,17 +195,17 @@ def _accept(options: argparse.Namespace) -> int:
     accepted, notes = accept(
         store, scenario, reason=options.reason, by=by, now=_now(), commit=_git(place, "rev-parse", "HEAD")
     )
-    print(
+    say(
         f"{path_of(store, scenario.name)}: {len(accepted.runs)} runs accepted ({by_node(accepted.nodes)}), "
         f"mean {_mean(accepted)}, noise {_noise(accepted)}, over the first {accepted.requests} requests"
     )
     for note in notes:
-        print(note)
+        say(note)
     try:
-        print(gate_plan(store, accepted, scenario, None, _now()).runs_told)
+        say(gate_plan(store, accepted, scenario, None, _now()).runs_told)
     except Dsr1Error as error:
-        print(f"warning: there will be no gate: {error}")
-    print("commit this file: its review is the review of the references")
+        say(f"warning: there will be no gate: {error}")
+    say("commit this file: its review is the review of the references")
     return 0
 
 
@@ -237,13 +238,14 @@ def _export(options: argparse.Namespace) -> int:
                 problems.append(f"{run.name}: {error}")
             else:
                 rows.append((reference_run(run, figure), "waiting"))
+    # Data, for a file or a program: as it is, unlike what is said.
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for row, state in sorted(rows, key=lambda one: (one[0].at, one[0].candidate)):
         figures = (row.value, row.se_percent, row.window_s, row.startup_s)
         writer.writerow([row.candidate, row.at.isoformat(), row.node, row.day, metric, *figures, state])
     for problem in problems:
-        print(problem, file=sys.stderr)
+        say(problem, error=True)
     return 1 if problems else 0
 
 

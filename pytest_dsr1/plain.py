@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 _CUT = "..."
 _LINE_LIMIT = 2_000
@@ -33,6 +34,16 @@ def harmless(text: str) -> str:
     """
     lines = (_COMMAND.sub(lambda found: " ".join(found[0]), line.expandtabs(4)) for line in text.splitlines())
     return "\n".join(plain(line, _LINE_LIMIT) for line in lines)
+
+
+def say(text: object, *, error: bool = False) -> None:
+    """Print the text, made :func:`harmless`: what this package prints for people goes through here.
+
+    Args:
+        text: or an exception, whose message is meant.
+        error: on stderr.
+    """
+    print(harmless(str(text)), file=sys.stderr if error else sys.stdout)
 
 
 def _escape(code: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Generator, Iterable
 from functools import partial
 from pathlib import Path
@@ -36,7 +35,7 @@ from pytest_dsr1.gate_fixtures import (
     _dsr1_regression,
     _dsr1_starts,
 )
-from pytest_dsr1.plain import harmless
+from pytest_dsr1.plain import harmless, say
 from pytest_dsr1.session import SESSION, Outcome, Session
 
 if TYPE_CHECKING:
@@ -159,7 +158,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
             except Dsr1Error as error:  # the others are shown all the same
                 problems.append(str(error))
         for line in _printed(config, loaded, catalogue):
-            print(line)
+            say(line)
     except Dsr1Error as error:
         problems.append(str(error))
     if problems:
@@ -322,7 +321,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if silent or not session.config.pluginmanager.hasplugin("terminalreporter"):
         for text, markup in state.written:
             if markup:  # what could not be written is told all the same
-                print(text, file=sys.stderr)
+                say(text, error=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_dsr1.cli import main
 from tests.standins.nvml.control import FakeMachine, build
+from tests.test_plain import commands
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +97,37 @@ def test_a_dataset_that_cannot_be_written_is_one_sentence(
 ) -> None:
     assert main(["dataset", profile, str(tmp_path / file)]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["compare", "::error ::x", "##[group]y"], ": :error ::x: there is no such folder, and no"),
+        (["dataset", "##[error]x", "x.jsonl"], "no scenario fits '# #[error]x'"),
+        (["references", "show", "x\n::error ::y"], "x\n: :error ::y.yaml: there is no such file"),
+    ],
+)
+def test_no_error_is_a_command_to_the_terminal_or_a_ci_server(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main(arguments) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert said in shown.err
+    assert commands(shown.err) == []
+
+
+def test_a_usage_error_is_no_command_either(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["restore", "--a\n::error ::b"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("error: unrecognized arguments: --a\n: :error ::b\n")
+
+
+def test_a_damaged_journal_is_told_harmlessly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DSR1_STATE_DIR", str(tmp_path))
+    (tmp_path / "##[error]x.journal.json").write_text("{", encoding="utf-8")
+    assert main(["restore"]) == 1
+    assert "# #[error]x.journal.json" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -190,6 +191,26 @@ def test_show_one(capsys: pytest.CaptureFixture[str]) -> None:
         "gpu-95a932d6 is GPU-a,GPU-b\n"
         "0 recorded runs are not among them\n"
     )
+
+
+def test_what_is_shown_is_harmless_and_what_is_exported_is_as_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = references(2)
+    hostile = replace(found.accepted, by="##[error]Ann", reason="\x1b[2J ::error ::x")
+    first = replace(found.runs[0], candidate="##[group]x", node="GPU-a\n::error ::y")
+    write(STORE, replace(found, accepted=hostile, runs=(first, found.runs[1])))
+    assert main(["references", "show"]) == 0
+    assert "# #[error]Ann: \\x1b[2J : :error ::x\n" in capsys.readouterr().out
+    assert main(["references", "show", "small"]) == 0
+    out = capsys.readouterr().out
+    assert "by # #[error]Ann, commit 0123abc: \\x1b[2J : :error ::x\n" in out
+    assert " is GPU-a\n: :error ::y\n" in out
+    assert main(["references", "export", "small.yaml"]) == 0
+    assert [(row["run"], row["node"]) for row in table(capsys.readouterr().out)] == [
+        (found.runs[1].candidate, found.runs[1].node),
+        ("##[group]x", "GPU-a\n::error ::y"),
+    ]
 
 
 def table(text: str) -> list[dict[str, str]]:

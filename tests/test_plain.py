@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.plain import harmless, plain
+from pytest_dsr1.plain import harmless, plain, say
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,11 @@ def test_neither_a_terminal_nor_a_ci_server_obeys(text: str, expected: str | Non
     assert harmless(text) == (text if expected is None else expected)
 
 
+def commands(text: str) -> list[str]:
+    """The lines that GitHub's runner takes for commands (actions/runner, ActionCommand.cs)."""
+    return [line for line in text.splitlines() if re.match(r"\s*::[A-Za-z-]+[^:]*::", line) or "##[" in line]
+
+
 @given(ANY)
 def test_no_line_is_a_command_however_it_is_wrapped(text: str) -> None:
     shown = harmless(text)
@@ -73,3 +78,10 @@ def test_no_line_is_a_command_however_it_is_wrapped(text: str) -> None:
         assert not re.match(r"::[A-Za-z-]+::", word)
     assert "##[" not in shown
     assert all(line.isprintable() for line in shown.split("\n"))
+
+
+def test_what_is_said_is_harmless_wherever_it_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    say("::debug::a\n\x1b[2J##[error]b")
+    say(ValueError("::error ::c"), error=True)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (": :debug::a\n\\x1b[2J# #[error]b\n", ": :error ::c\n")

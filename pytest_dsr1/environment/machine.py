@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from pytest_dsr1.environment.reading import MachineReading, read_machine
 from pytest_dsr1.environment.setup import Applied, Tell, applied
 from pytest_dsr1.environment.telemetry import TelemetryRecorder
 from pytest_dsr1.environment.values import FactValue, Finding, Fingerprint, SetupMode
+from pytest_dsr1.plain import say
 from pytest_dsr1.scenario.model import Scenario
 
 RESULT_BYTES = 512 * 1024**2
@@ -23,7 +23,7 @@ RESULT_BYTES = 512 * 1024**2
 
 
 def _to_stderr(sentence: str) -> None:
-    print(f"dsr1: {sentence}", file=sys.stderr)
+    say(f"dsr1: {sentence}", error=True)
 
 
 def _read(scenario: Scenario, environ: Mapping[str, str]) -> MachineReading | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_dsr1.plain import plain
-from pytest_dsr1.reporting.side_by_side import told
+from pytest_dsr1.reporting.comparable import told
 from pytest_dsr1.session import Outcome
 from pytest_dsr1.verdict.rings import unlike
 

@@ -20,8 +20,7 @@ from pytest_dsr1.reporting.cases import Case
 from pytest_dsr1.reporting.context import Background
 from pytest_dsr1.reporting.overlaid import overlaid
 from pytest_dsr1.reporting.page import section
-from pytest_dsr1.reporting.side_by_side import Comparison
-from pytest_dsr1.verdict.targets import number
+from pytest_dsr1.reporting.side_by_side import Comparison, figure
 from pytest_dsr1.verdict.words import EXIT_STATUS, Word
 
 _LINE_LIMIT = 2_000
@@ -79,7 +78,7 @@ def write_comparison(path: Path, comparison: Comparison, measurements: Sequence[
         "compare.html",
         title=f"Side by side: {', '.join(names)}",
         comparison=comparison,
-        number=number,
+        figure=figure,
         pictures=tuple(overlaid(measurements, names)),
     )
     _write(path, text)

@@ -1,7 +1,7 @@
 """Two or more saved results compared: what was measured, what differs, and what that is worth.
 
-Every text in a :class:`Comparison` is plain (:func:`~pytest_dsr1.plain.plain`): what a saved file
-says can be printed as it is.
+Every text in a :class:`Comparison` is plain (:func:`~pytest_dsr1.plain.plain`): one line, which a page can
+show as it is.
 """
 
 from __future__ import annotations
@@ -15,28 +15,22 @@ from typing import Literal
 
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.plain import plain
+from pytest_dsr1.reporting.comparable import by_value, told, warnings, why_unfit
 from pytest_dsr1.scenario.metrics import METRICS, Metric
-from pytest_dsr1.verdict.rings import NODE, Facts, Moved, Ring, node, ring, short, shown, unlike
-from pytest_dsr1.verdict.targets import Noise
+from pytest_dsr1.verdict.rings import Facts, Moved, Ring, ring, unlike
+from pytest_dsr1.verdict.targets import Noise, number
 from pytest_dsr1.verdict.validity import invalid_reasons
 
 Sense = Literal["better", "worse", "noise", "noise?", ""]
 """What a change is: ``noise`` where two runs differ so much by chance, with a question mark where the noise
-is only presumed; empty where neither way is better, or the requests are not of the same length."""
-
-_AS_LONG = 0.01
-"""Mean lengths of drawn requests that differ by less are the same."""
+is only presumed; empty where neither way is better, or the two results cannot tell."""
 
 _CHANCE = 2 * math.sqrt(2)
 """Standard deviations between engine starts by which two of them differ by chance, 19 times of 20."""
 
 _OPTION = "option."
-_WORK = {
-    "model.content": "the models are not the same",
-    "dataset.content": "the requests are not the same",
-    "option.load.concurrency": "concurrency is not the same",
-}
-_ARRIVAL = "option.load.arrival"
+_WHOLE = "total_latency"
+"""The metric that grows with the number of requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +57,11 @@ class Change:
 
     percent: float
     sense: Sense
+
+    @property
+    def told(self) -> str:
+        """Such as ``+25.0%``, or ``x 4,028``: beyond ten times a percentage says little."""
+        return f"{self.percent:+.1f}%" if self.percent < 1000 else f"x {figure(self.percent / 100 + 1)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,8 @@ class Comparison:
         results: in the order in which they were given; every other tuple of values is in this order.
         warnings: why the results are not comparable, a sentence each.
         rows: every metric that one of them has, in the order of their declaration.
-        noise: sentences that say which changes are no more than noise, and by what.
+        notes: sentences that say of what nothing is called better or worse, and which changes are no more
+            than noise, each with why.
         options: what differs in the scenario's options.
         facts: what else differs in the fingerprint.
     """
@@ -106,7 +106,7 @@ class Comparison:
     results: tuple[Result, ...]
     warnings: tuple[str, ...]
     rows: tuple[Row, ...]
-    noise: tuple[str, ...]
+    notes: tuple[str, ...]
     options: tuple[Difference, ...]
     facts: tuple[Difference, ...]
 
@@ -120,34 +120,36 @@ def compare(measurements: Sequence[Measurement], noise_of: Callable[[str], Noise
     """
     facts = [measurement.fingerprint.facts for measurement in measurements]
     names = _names(measurements)
-    rows = tuple(_rows(measurements, noise_of))
+    invalid = [next(iter(invalid_reasons(measurement)), "") for measurement in measurements]
+    unfit = why_unfit(measurements, names, invalid)
+    rows = tuple(_rows(measurements, unfit, noise_of))
+    notes = [*_unjudged(measurements, names, unfit)]
+    if not all(unfit[1:]):
+        notes += _noise(rows)
     found = tuple(_differences(facts, measurements[0].scenario.gate.under_test))
     return Comparison(
-        results=tuple(map(_result, names, measurements)),
-        warnings=tuple(_warnings(measurements, names)),
+        results=tuple(map(_result, names, measurements, invalid)),
+        warnings=tuple(warnings(measurements, names)),
         rows=rows,
-        noise=tuple(_noise(rows)),
+        notes=tuple(notes),
         options=tuple(one for one in found if one.key.startswith(_OPTION)),
         facts=tuple(one for one in found if not one.key.startswith(_OPTION)),
     )
 
 
-def told(facts: Facts, key: str) -> str:
-    """What a fingerprint says of a fact, as a person reads it."""
-    if key not in facts:
-        return "not recorded"
-    return short(node(facts)) if key == NODE else plain(shown(facts[key]))
+def figure(value: float) -> str:
+    """A value of any size as a person reads it, where there is little room."""
+    return number(value) if abs(value) < 1e9 else f"{value:.4g}"
 
 
-def _result(name: str, measurement: Measurement) -> Result:
-    reasons = invalid_reasons(measurement)
+def _result(name: str, measurement: Measurement, invalid: str) -> Result:
     return Result(
         name,
         measurement.scenario.name,
         plain(measurement.started_utc[:19].replace("T", " ")),
         measurement.scenario.engine.type,
         measurement.folder,
-        plain(reasons[0]) if reasons else "",
+        plain(invalid),
     )
 
 
@@ -170,8 +172,10 @@ def _names(measurements: Sequence[Measurement]) -> list[str]:
     return [f"{name} ({n})" if names.count(name) > 1 else name for n, name in enumerate(names, 1)]
 
 
-def _rows(measurements: Sequence[Measurement], noise_of: Callable[[str], Noise]) -> Iterator[Row]:
-    judged = [_as_long(measurements[0], run) for run in measurements[1:]]
+def _rows(
+    measurements: Sequence[Measurement], unfit: Sequence[str], noise_of: Callable[[str], Noise]
+) -> Iterator[Row]:
+    ended = [len(measurement.result.records) for measurement in measurements]
     for name, metric in METRICS.items():
         values = tuple(
             None if (found := measurement.metrics.get(name)) is None else found.value
@@ -179,19 +183,13 @@ def _rows(measurements: Sequence[Measurement], noise_of: Callable[[str], Noise])
         )
         if any(value is not None for value in values):
             noise = noise_of(name)
-            first, *others = values
-            changes = (
-                _change(metric, first, other, noise, judged=as_long)
-                for other, as_long in zip(others, judged, strict=True)
+            judged = (
+                not why and (name != _WHOLE or count == ended[0])
+                for why, count in zip(unfit, ended, strict=True)
             )
+            first, *others = zip(values, judged, strict=True)
+            changes = (_change(metric, first[0], other, noise, judged=fit) for other, fit in others)
             yield Row(metric, values, (None, *changes), noise)
-
-
-def _as_long(first: Measurement, other: Measurement) -> bool:
-    """Whether requests are of the same mean length: of others every figure is another."""
-    one, two = first.workload, other.workload
-    pairs = [(one.mean_input or 0.0, two.mean_input or 0.0), (one.mean_output, two.mean_output)]
-    return all(math.isclose(here, there, rel_tol=_AS_LONG) for here, there in pairs)
 
 
 def _change(
@@ -211,6 +209,22 @@ def _sense(metric: Metric, first: float, other: float, noise: Noise) -> Sense:
     return "better" if (other > first) == (metric.better == "higher") else "worse"
 
 
+def _unjudged(
+    measurements: Sequence[Measurement], names: Sequence[str], unfit: Sequence[str]
+) -> Iterator[str]:
+    """A sentence for each reason why nothing, or not the total latency, is called better or worse."""
+    for why in filter(None, dict.fromkeys(unfit)):
+        those = ", ".join(name for name, one in zip(names, unfit, strict=True) if one == why)
+        yield f"nothing of {those} is called better or worse: {why}"
+    fit = [index for index, why in enumerate(unfit) if not why and _WHOLE in measurements[index].metrics]
+    ended = [f"{len(measurements[index].result.records)}" for index in fit]
+    if len({*ended}) > 1:
+        yield (
+            f"{METRICS[_WHOLE].label} is not called better or worse where the number of requests is another: "
+            f"{by_value(ended, [names[index] for index in fit])}"
+        )
+
+
 def _noise(rows: Sequence[Row]) -> Iterator[str]:
     """A sentence for each noise; only that of most metrics does not name them."""
     judged = [row for row in rows if row.metric.better != "neither"]
@@ -228,39 +242,3 @@ def _noise(rows: Sequence[Row]) -> Iterator[str]:
 def _differences(facts: Sequence[Facts], moved: Moved) -> Iterator[Difference]:
     for key in unlike(facts):
         yield Difference(plain(key), ring(key, moved), tuple(told(one, key) for one in facts))
-
-
-def _warnings(measurements: Sequence[Measurement], names: Sequence[str]) -> Iterator[str]:
-    facts = [measurement.fingerprint.facts for measurement in measurements]
-    hardware = [_hardware(one) for one in facts]
-    if len({*hardware}) > 1:
-        yield f"the hardware is not the same: {_by_value(hardware, names)}"
-    differing = unlike(facts)
-    for key, sentence in _WORK.items():
-        if key in differing:
-            yield f"{sentence}: {_by_value([_work(run, key) for run in measurements], names)}"
-    if any(key.startswith(_ARRIVAL) for key in differing):
-        yield "the arrivals of the requests are not the same"
-
-
-def _work(measurement: Measurement, key: str) -> str:
-    """A fact of the work; requests with their mean tokens, since a hash alone says little."""
-    said, workload = told(measurement.fingerprint.facts, key), measurement.workload
-    if key != "dataset.content":
-        return said
-    asked = "text" if workload.mean_input is None else f"{workload.mean_input:.4g}"
-    return f"{asked} in, {workload.mean_output:.4g} out ({said})"
-
-
-def _hardware(facts: Facts) -> str:
-    if facts.get("gpu.count"):
-        return f"{told(facts, 'gpu.count')} x {told(facts, 'gpu.name')}"
-    return told(facts, "cpu.model")
-
-
-def _by_value(values: Sequence[str], names: Sequence[str]) -> str:
-    """Such as ``128 in a, b; 64 in c``."""
-    return "; ".join(
-        f"{value} in {', '.join(name for name, one in zip(names, values, strict=True) if one == value)}"
-        for value in dict.fromkeys(values)
-    )

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_dsr1.plain import plain
-from pytest_dsr1.reporting.side_by_side import Change, Comparison, Difference, Row
+from pytest_dsr1.plain import harmless, plain
+from pytest_dsr1.reporting.side_by_side import Comparison, Difference, Row, figure
 from pytest_dsr1.reporting.table import table
 from pytest_dsr1.verdict.rings import Ring
-from pytest_dsr1.verdict.targets import number
 
 Style = Literal["", "good", "bad", "caution"]
 Paint = Callable[[str, Style], str]
@@ -35,6 +34,7 @@ _GAP = "  "
 def to_text(comparison: Comparison, width: int, *, colour: bool) -> str:
     """The text, whose lines fit into so many columns (80 or more); only a folder's path may be longer.
 
+    No line is a command to the terminal or to a CI server, whatever the results say.
     Where there are more results than fit beside each other, the table goes on below with those that are left.
     """
     paint = _painted if colour else _unpainted
@@ -43,7 +43,7 @@ def to_text(comparison: Comparison, width: int, *, colour: bool) -> str:
         _warnings(comparison, width, paint),
         _results(comparison, width, paint),
         *_blocks(comparison, width, paint),
-        (line for sentence in comparison.noise for line in textwrap.wrap(sentence, width)),
+        (line for sentence in comparison.notes for line in _wrapped(sentence, width)),
         _differences("the scenario's options", comparison.options, names, width),
         *(
             _differences(title, [one for one in comparison.facts if one.ring == ring], names, width)
@@ -51,6 +51,23 @@ def to_text(comparison: Comparison, width: int, *, colour: bool) -> str:
         ),
     ]
     return "\n\n".join(text for part in parts if (text := "\n".join(part))) + "\n"
+
+
+def _wrapped(text: str, width: int, *, first: str = "", rest: str = "", hyphens: bool = False) -> list[str]:
+    """The text in harmless lines of at most so many columns; a longer word is broken wherever it must be.
+
+    Args:
+        text: one line.
+        width: in columns.
+        first: what the first line begins with.
+        rest: what the others begin with.
+        hyphens: break at those too, as a name that has no room must be.
+    """
+    # A column is kept for the space that makes a command harmless where a broken word begins a line with it.
+    lines = textwrap.wrap(
+        harmless(text), width - 1, initial_indent=first, subsequent_indent=rest, break_on_hyphens=hyphens
+    )
+    return [harmless(line) for line in lines]
 
 
 def _painted(text: str, style: Style) -> str:
@@ -63,19 +80,17 @@ def _unpainted(text: str, _: Style) -> str:
 
 def _warnings(comparison: Comparison, width: int, paint: Paint) -> Iterator[str]:
     for warning in comparison.warnings:
-        for line in textwrap.wrap(f"not comparable: {warning}", width, subsequent_indent=_GAP):
+        for line in _wrapped(f"not comparable: {warning}", width, rest=_GAP):
             yield paint(line, "caution")
 
 
 def _results(comparison: Comparison, width: int, paint: Paint) -> Iterator[str]:
     for result in comparison.results:
         about = f"{result.name}: {result.profile}, {result.started_utc} UTC, engine {result.engine}"
-        yield from textwrap.wrap(about, width, subsequent_indent=_GAP)
-        yield f"{_GAP}{plain(str(result.folder), 4096)}"
+        yield from _wrapped(about, width, rest=_GAP)
+        yield harmless(f"{_GAP}{plain(str(result.folder), 4096)}")
         if result.invalid:
-            for line in textwrap.wrap(
-                f"INVALID: {result.invalid}", width, initial_indent=_GAP, subsequent_indent=_GAP
-            ):
+            for line in _wrapped(f"INVALID: {result.invalid}", width, first=_GAP, rest=_GAP):
                 yield paint(line, "caution")
 
 
@@ -118,13 +133,13 @@ def _labels(rows: Sequence[Row], room: int) -> _Column:
 
 
 def _column(comparison: Comparison, index: int) -> _Column:
-    heading = tuple(textwrap.wrap(comparison.results[index].name, _NAME))
-    values = ["-" if (value := row.values[index]) is None else _figure(value) for row in comparison.rows]
+    heading = tuple(_wrapped(comparison.results[index].name, _NAME, hyphens=True))
+    values = ["-" if (value := row.values[index]) is None else figure(value) for row in comparison.rows]
     values_width = max(map(len, values))
     if index == 0:  # its heading has the room above the labels
         return _Column(heading, tuple((value.rjust(values_width), "") for value in values), values_width)
     changes = [row.changes[index] for row in comparison.rows]
-    texts = [_percent(change) for change in changes]
+    texts = [change.told if change else "" for change in changes]
     changes_width = max(map(len, texts))
     cells = [
         f"{value:>{values_width}} {text:>{changes_width}} {change.sense if change else '':<6}"
@@ -153,31 +168,21 @@ def _block(labels: _Column, first: _Column, others: Sequence[_Column], paint: Pa
         yield _GAP.join([paint(*cell) for cell in cells] + [paint(last[0].rstrip(), last[1])])
 
 
-def _figure(value: float) -> str:
-    return number(value) if abs(value) < 1e9 else f"{value:.4g}"
-
-
-def _percent(change: Change | None) -> str:
-    if change is None:
-        return ""
-    # Beyond ten times a percentage says little.
-    return f"{change.percent:+.1f}%" if change.percent < 1000 else f"x {_figure(change.percent / 100 + 1)}"
-
-
 def _differences(
     title: str, differences: Sequence[Difference], names: Sequence[str], width: int
 ) -> Iterator[str]:
     """A table where it fits, else a line for each value."""
     if not differences:
         return
-    lines = list(table([(title, *names), *((f"{_GAP}{one.key}", *one.values) for one in differences)]))
+    rows = [(title, *names), *((f"{_GAP}{one.key}", *one.values) for one in differences)]
+    lines = list(table([tuple(map(harmless, row)) for row in rows]))
     if max(map(len, lines)) <= width:
         yield from lines
         return
     yield title
     longest = max(map(len, names))
     for one in differences:
-        yield from textwrap.wrap(one.key, width, initial_indent=_GAP, subsequent_indent=_GAP)
+        yield from _wrapped(one.key, width, first=_GAP, rest=_GAP)
         for name, value in zip(names, one.values, strict=True):
             text = f"{name:<{longest}}  {value}"
-            yield from textwrap.wrap(text, width, initial_indent=_GAP * 2, subsequent_indent=_GAP * 3)
+            yield from _wrapped(text, width, first=_GAP * 2, rest=_GAP * 3)

@@ -243,6 +243,13 @@ def test_listing_shows_the_good_ones_beside_the_mistakes(suites: Suites) -> None
     result.stderr.fnmatch_lines(["*gamma.yaml*: loud: unknown key*"])
 
 
+def test_the_list_is_no_command_to_a_ci_server(suites: Suites) -> None:
+    path = suites.write("gamma")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("A scenario of the tests", '"::error ::x"'), encoding="utf-8")
+    assert "    : :error ::x" in suites.run("--dsr1-list").outlines
+
+
 def test_the_plan_repeats_the_options_of_the_run(suites: Suites) -> None:
     options = ("--dsr1-suites=own", "--dsr1-set=load.num_requests=4")
     result = suites.run("--dsr1-profile=alpha", "--dsr1-plan", *options)

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.environment.values import Fingerprint
+from pytest_dsr1.environment.values import Finding, Fingerprint
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.evidence import Evidence
+from pytest_dsr1.measurement.metrics import MetricValue
 from pytest_dsr1.reporting.cases import Case, case_of
 from pytest_dsr1.reporting.context import Background
 from pytest_dsr1.reporting.html import write_comparison, write_html
@@ -24,7 +25,7 @@ from pytest_dsr1.verdict.history import History
 from pytest_dsr1.verdict.saved import GateRun, write_gate
 from pytest_dsr1.verdict.targets import number
 from pytest_dsr1.verdict.words import Word
-from tests.builders import NOISE
+from tests.builders import NOISE, measurement, records
 from tests.results import Made, judged, references, save, steady
 from tests.verdict.test_saved import GATE
 
@@ -294,6 +295,19 @@ def test_a_comparison_page(tmp_path: Path) -> None:
     assert "driver 575.57.08 </script></style><script>alert(1)" in text
     assert found.count("script") == 1
     assert found.count("svg") == 4
+
+
+def test_a_comparison_page_tells_changes_as_the_terminal_does(tmp_path: Path) -> None:
+    slow, fast = measurement(), measurement(records=records(latency_s=1 / 4028))
+    huge = replace(fast, metrics={**fast.metrics, "total_latency": MetricValue(3e12, "report")})
+    invalid = replace(huge, findings=(Finding("mismatch", "GPU 0", "lost"),))
+    comparison = compare([slow, huge, invalid], lambda _: NOISE)
+    write_comparison(tmp_path / "compare.html", comparison, [slow, huge, invalid])
+    found = Page((tmp_path / "compare.html").read_text(encoding="utf-8"))
+    text = " ".join(found.text.split())
+    assert "total output throughput tok/s 8 32,224 x 4,028 better 32,224 x 4,028 total" in text
+    assert "total latency ms 2,000 3e+12 x 1.5e+09 worse 3e+12 x 1.5e+09 average" in text
+    assert "(1); nothing of 20:00:00 (3) is called better or worse: 20:00:00 (3) is INVALID; " in text
 
 
 def test_what_makes_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_dsr1.engines.base import RequestRecord
 from pytest_dsr1.environment.values import Finding, Fingerprint
 from pytest_dsr1.measurement.metrics import MetricValue, combine
 from pytest_dsr1.measurement.values import Measurement
@@ -26,7 +27,9 @@ def compared(*measurements: Measurement, noise: Noise = PRESUMED) -> Comparison:
     return compare(measurements, lambda _: noise)
 
 
-def at(started: str, profile: str = "small", **facts: Any) -> Measurement:
+def at(
+    started: str, profile: str = "small", *, ended: tuple[RequestRecord, ...] = records(), **facts: Any
+) -> Measurement:
     """A measurement of that time, with these facts beside one GPU's (``__`` stands for a point)."""
     told = {key.replace("__", "."): value for key, value in facts.items()}
     machine: dict[str, Any] = {"gpu.count": 1, "gpu.name": "NVIDIA H200"}
@@ -35,6 +38,7 @@ def at(started: str, profile: str = "small", **facts: Any) -> Measurement:
         started_utc=f"{started}.123+00:00",
         scenario=scenario(name=profile),
         fingerprint=Fingerprint({**machine, **told}),
+        records=ended,
     )
 
 
@@ -144,23 +148,82 @@ def test_noise_is_so_both_ways(log_percent: float, value: float) -> None:
         assert (there.sense == "better") == (log_percent > 0)
 
 
+def sense(comparison: Comparison, name: str, index: int = 1) -> str:
+    change = row(comparison, name).changes[index]
+    assert change is not None
+    return change.sense
+
+
+def senses(comparison: Comparison, index: int) -> set[str]:
+    """Everything that changes of one result are called."""
+    return {change.sense for row in comparison.rows if (change := row.changes[index])}
+
+
+def test_nothing_is_better_or_worse_of_what_is_invalid_or_not_comparable() -> None:
+    slow = records(latency_s=2.0)
+    first = at("2026-11-23T20:05:12", option__load__concurrency=64)
+    invalid = replace(
+        at("2026-11-23T20:06:12", option__load__concurrency=64, ended=slow),
+        findings=(Finding("mismatch", "GPU 0", "lost"),),
+    )
+    other = at("2026-11-23T20:07:12", option__load__concurrency=128, ended=slow)
+    good = at("2026-11-23T20:08:12", option__load__concurrency=64, ended=slow)
+    comparison = compared(first, invalid, other, good)
+    assert [senses(comparison, index) for index in (1, 2, 3)] == [{""}, {""}, {"worse", "noise?", ""}]
+    assert [row.changes[1] for row in comparison.rows] == [row.changes[2] for row in comparison.rows]
+    assert comparison.notes == (
+        "nothing of 20:06 is called better or worse: 20:06 is INVALID",
+        "nothing of 20:07 is called better or worse: not comparable with 20:05",
+        *compared(first, good).notes,
+    )
+    assert [row.changes[3] for row in comparison.rows] == [
+        row.changes[1] for row in compared(first, good).rows
+    ]
+    assert compared(first, other).notes == (
+        "nothing of 20:07 is called better or worse: not comparable with 20:05",
+    )
+    assert senses(compared(invalid, good), 1) == {""}
+    assert compared(invalid, good, other).notes == (
+        "nothing of 20:08, 20:07 is called better or worse: 20:06 is INVALID",
+    )
+
+
+def test_total_latency_is_better_or_worse_only_of_as_many_requests() -> None:
+    def run(minute: int, count: int) -> Measurement:
+        """That many of the same requests, later ones slower by a fifth."""
+        ended = records(count, latency_s=1.0 if minute == 5 else 1.2)
+        made = at(f"2026-11-23T20:0{minute}:12", ended=ended)
+        return replace(made, workload=replace(made.workload, requests=count))
+
+    few, as_few, many = run(5, 4), run(6, 4), run(7, 8)
+    comparison = compared(few, as_few, many)
+    assert sense(comparison, "total_latency") == "worse"
+    assert sense(comparison, "total_latency", 2) == ""
+    assert sense(comparison, "average_request_latency", 2) == "worse"
+    assert comparison.notes[0] == (
+        "total latency is not called better or worse where the number of requests is another: "
+        "4 in 20:05, 20:06; 8 in 20:07"
+    )
+    assert compared(few, as_few).notes == compared(few, few).notes
+
+
 @pytest.mark.parametrize(
-    ("lengths", "sense"),
+    ("percent", "told"),
     [
-        ({}, "better"),
-        ({"mean_output": 4.01}, "better"),
-        ({"mean_output": 8.0}, ""),
-        ({"mean_input": None}, ""),
+        (-25.04, "-25.0%"),
+        (0.0, "+0.0%"),
+        (999.9, "+999.9%"),
+        (1000.0, "x 11"),
+        (402_700.0, "x 4,028"),
+        (1e20, "x 1e+18"),
     ],
 )
-def test_of_requests_of_another_length_nothing_is_better_or_worse(lengths: Any, sense: Any) -> None:
-    other = of(80.0)
-    other = replace(other, workload=replace(other.workload, **lengths))
-    assert row(compared(of(8.0), other), "total_output_throughput").changes == (None, Change(900.0, sense))
+def test_how_a_change_is_told(percent: float, told: str) -> None:
+    assert Change(percent, "").told == told
 
 
 def test_whose_noise_it_is() -> None:
-    assert compared(measurement(), measurement()).noise == (
+    assert compared(measurement(), measurement()).notes == (
         "changes within 2.8% may be noise: two runs would differ so much by chance (2 * sqrt(2) * 1%, "
         "presumed by gate.presumed_noise_percent)",
     )
@@ -170,11 +233,10 @@ def test_whose_noise_it_is() -> None:
         lambda metric: references if metric == "total_output_throughput" else PRESUMED,
     )
     assert row(comparison, "total_output_throughput").noise == references
-    assert comparison.noise[1:] == (
+    assert comparison.notes[1:] == (
         "changes of total output throughput within 0.59% are noise: two runs differ so much by chance "
         "(2 * sqrt(2) * 0.21%, by 16 accepted references)",
     )
-    assert compared(measurement(metrics={}), measurement(metrics={})).noise == ()
 
 
 def test_what_differs_between_three() -> None:
@@ -209,38 +271,3 @@ def test_the_first_scenario_says_what_is_under_test() -> None:
 def test_nothing_differs() -> None:
     comparison = compared(at("2026-11-23T20:05:12"), at("2026-11-23T20:06:12"))
     assert (comparison.warnings, comparison.options, comparison.facts) == ((), (), ())
-
-
-def test_results_that_are_not_comparable() -> None:
-    comparison = compared(
-        at(
-            "2026-11-23T20:05:12",
-            model__content="ab" * 32,
-            dataset__content="cd" * 32,
-            option__load__concurrency=64,
-        ),
-        at(
-            "2026-11-23T20:06:12",
-            gpu__count=8,
-            model__content="ef" * 32,
-            dataset__content="cd" * 32,
-            option__load__concurrency=128,
-        ),
-        at(
-            "2026-11-23T20:07:12",
-            gpu__count=0,
-            cpu__model="AMD EPYC\x07",
-            model__content="ab" * 32,
-            option__load__concurrency=64,
-            option__load__arrival__rate_req_s=2.0,
-        ),
-    )
-    assert comparison.warnings == (
-        "the hardware is not the same: 1 x NVIDIA H200 in 20:05; 8 x NVIDIA H200 in 20:06; "
-        "AMD EPYC\\x07 in 20:07",
-        "the models are not the same: abababababab... in 20:05, 20:07; efefefefefef... in 20:06",
-        "the requests are not the same: 8 in, 4 out (cdcdcdcdcdcd...) in 20:05, 20:06; "
-        "8 in, 4 out (not recorded) in 20:07",
-        "concurrency is not the same: 64 in 20:05, 20:07; 128 in 20:06",
-        "the arrivals of the requests are not the same",
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from pytest_dsr1.reporting.side_by_side import compare
 from pytest_dsr1.reporting.side_by_side_text import to_text
 from tests.builders import measurement, records, scenario
 from tests.reporting.test_side_by_side import PRESUMED, at
+from tests.test_plain import commands
 
 
 def text(*measurements: Measurement, width: int = 80, colour: bool = False) -> str:
@@ -46,13 +48,12 @@ def test_two_results() -> None:
         "  INVALID: GPU 0: it was shared\n"
         "\n"
         "                                            20:05  20:06\n"
-        "total output throughput          tok/s          8  8.125  +1.6% noise?\n"
+        "total output throughput          tok/s          8  8.125  +1.6%\n"
         "total latency                       ms  1,234,567      -\n"
-        "average time to first token (TTFT)  ms        250    300 +20.0% worse\n"
+        "average time to first token (TTFT)  ms        250    300 +20.0%\n"
         "average concurrent requests   requests          -      2\n"
         "\n"
-        "changes within 2.8% may be noise: two runs would differ so much by chance (2 *\n"
-        "sqrt(2) * 1%, presumed by gate.presumed_noise_percent)\n"
+        "nothing of 20:06 is called better or worse: 20:06 is INVALID\n"
         "\n"
         "the scenario's options     20:05  20:06\n"
         "  option.load.concurrency  1      2\n"
@@ -121,6 +122,44 @@ def test_columns_align() -> None:
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e\r\n" + "W" * 10_000
 
 
+def test_names_are_not_broken_where_a_line_has_room_for_them() -> None:
+    first = at("2026-11-23T20:05:12", "b200-max-throughput-0528-fp8kv", option__load__concurrency=1)
+    second = at("2026-11-23T20:05:12", "h200-min-latency", option__load__concurrency=2)
+    assert text(first, second).startswith(
+        "not comparable: concurrency is not the same: 1 in\n"
+        "  b200-max-throughput-0528-fp8kv; 2 in h200-min-latency\n"
+    )
+    ((heading, *_),) = map(str.splitlines, blocks(text(first, second)))
+    assert heading.split() == ["b200-max-", "h200-min-latency"]
+
+
+@pytest.mark.parametrize("width", [80, 81, 200])
+def test_no_line_is_a_command_to_a_ci_server_wherever_it_is_broken(width: int) -> None:
+    hostile = "::error file=a,line=1::b ##[error]c ::debug::d"
+
+    def run(minute: int) -> Measurement:
+        facts: dict[str, Any] = {
+            "::error file=e": f"{minute}",
+            "##[error]f": f"{'##[group]' * 30}{minute}",
+            **{f"library.a{room}": f"{'x' * room}::error::{minute}{'y' * 90}" for room in range(width)},
+        }
+        made = at(
+            f"2026-11-23T20:0{minute}:12", gpu__name=f"{hostile} {minute}", driver=hostile * minute, **facts
+        )
+        return replace(
+            made,
+            findings=(Finding("mismatch", hostile, f"{'y ' * 30}{hostile}"),),
+            folder=Path("##[error]g\n::error ::h"),
+        )
+
+    runs = run(5), run(6)
+    plain_text = text(*runs, width=width)
+    assert commands(plain_text) == []
+    assert max(map(len, plain_text.splitlines())) <= width
+    assert "\n  : :error file=e" in plain_text
+    assert re.sub(r"\x1b\[\d+m", "", text(*runs, width=width, colour=True)) == plain_text
+
+
 @pytest.mark.parametrize("width", [80, 200])
 @pytest.mark.parametrize("count", [2, 3, 9])
 def test_no_line_is_longer_and_no_saved_text_moves_the_cursor(width: int, count: int) -> None:
@@ -168,14 +207,15 @@ def test_facts_that_do_not_fit_beside_each_other_stand_below_each_other() -> Non
 def test_colour_is_beside_the_text_and_in_no_way_part_of_it() -> None:
     first, second = (
         of(8.0, 250.0),
-        replace(of(9.0, 260.0, 6), findings=(Finding("mismatch", "GPU 0", "lost"),)),
+        of(9.0, 260.0, 6),
     )
-    coloured = text(first, second, colour=True)
+    invalid = replace(second, findings=(Finding("mismatch", "GPU 0", "lost"),))
+    coloured = text(first, second, invalid, colour=True)
     assert "\x1b[32mtotal" not in coloured
     assert re.search(r"\x1b\[32m +9 +\+12\.5% better\x1b\[0m\n", coloured)
     assert re.search(r"\x1b\[31m260 +\+4\.0% worse\x1b\[0m\n", coloured)
     assert "\x1b[33m  INVALID: GPU 0: lost\x1b[0m\n" in coloured
-    assert re.sub(r"\x1b\[\d+m", "", coloured) == text(first, second)
+    assert re.sub(r"\x1b\[\d+m", "", coloured) == text(first, second, invalid)
 
 
 def test_no_metric_in_any_result() -> None:
