@@ -124,6 +124,25 @@ OUT_OF_SIGHT = """() => [
 ].map(each => each.textContent)"""
 
 
+CROSSED = """() => {
+    const box = element => element.getBoundingClientRect();
+    const meet = (a, b) => a.right > b.left && b.right > a.left && a.bottom > b.top && b.bottom > a.top;
+    return [...document.querySelectorAll("figure svg")].flatMap(svg => {
+        const lines = [...svg.querySelectorAll(".mark-line path")].map(box);
+        const texts = [...svg.querySelectorAll(".mark-text.role-mark text")];
+        return texts.filter(text => lines.some(line => meet(line, box(text)))).map(text => text.textContent);
+    });
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_line_crosses_what_is_written(folder: Path, look: Look, width: int) -> None:
+    page = look(folder / "report.html", width=width).page
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    assert page.locator("svg text", has_text="dashed: target").count() >= 2
+    assert page.evaluate(CROSSED) == []
+
+
 A4, LETTER = 703, 725
 """What margins of 1.2 cm leave of the width of a sheet, in CSS pixels."""
 
