@@ -7,7 +7,7 @@ from statistics import median
 
 from pytest_dsr1.environment.health import clock
 from pytest_dsr1.measurement.values import Measurement
-from pytest_dsr1.reporting.series import slow_times
+from pytest_dsr1.reporting.readings import slow_times
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.verdict.history import PastRun
 from pytest_dsr1.verdict.targets import number
