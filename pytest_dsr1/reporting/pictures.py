@@ -24,7 +24,7 @@ from pytest_dsr1.reporting.marks import (
     shade,
     value_axis,
 )
-from pytest_dsr1.reporting.readings import Extreme, Readings, Slow, gpu_readings, slow_times
+from pytest_dsr1.reporting.readings import Extreme, Readings, Slow, gpu_readings, gpu_spans, slow_times
 from pytest_dsr1.reporting.series import (
     Point,
     Steady,
@@ -102,8 +102,9 @@ def of_measurement(measurement: Measurement) -> Iterator[Picture]:
         )
         marks = [layer for value, text in shown for layer in level(value, text, vertical=True)]
         yield Picture(title, f"{caption}{beyond}.", picture([columns, *marks]))
-    slow = slow_times(measurement)
-    for name, readings in gpu_readings(measurement).items():
+    gpus, from_s = gpu_spans(measurement), measurement.result.measured_from_s
+    slow = slow_times(gpus, from_s)
+    for name, readings in gpu_readings(gpus, from_s, measurement.measured_s).items():
         yield _gpus(name, readings, slow, measurement.measured_s)
 
 

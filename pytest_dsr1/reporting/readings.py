@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_dsr1.environment.throttling import (
     SOFTWARE_POWER_CAP,
     THROTTLED,
+    Span,
     names,
     periods,
     spans_of,
@@ -81,27 +82,40 @@ class Slow:
     throttled: bool
 
 
-def gpu_readings(measurement: Measurement) -> dict[str, Readings]:
+def gpu_spans(measurement: Measurement) -> dict[int, list[Span]]:
+    """The samples of each GPU, each with the part of the measured time that it stands for.
+
+    They are those from which is said and judged what is elsewhere (:mod:`pytest_dsr1.environment.health`).
+    """
+    telemetry, result = measurement.telemetry, measurement.result
+    return {
+        gpu: spans_of(telemetry, gpu, result.measured_from_s, result.measured_to_s) for gpu in telemetry.gpus
+    }
+
+
+def gpu_readings(
+    gpus: Mapping[int, Sequence[Span]], measured_from_s: float, measured_s: float
+) -> dict[str, Readings]:
     """SM clock, power and temperature of the GPUs over the measured time, where NVML gave them.
 
-    They are of the same samples as what is said and judged of the GPUs elsewhere
-    (:mod:`pytest_dsr1.environment.health`), each with the time that it stands for.
+    Args:
+        gpus: the samples of each.
+        measured_from_s: monotonic time at which the measured time began.
+        measured_s: how long it was.
     """
     import numpy as np
 
-    from_s, to_s = measurement.result.measured_from_s, measurement.result.measured_to_s
     columns: dict[str, dict[int, Floats]] = {name: {} for name in _READ}
-    for gpu in measurement.telemetry.gpus:
-        spans = spans_of(measurement.telemetry, gpu, from_s, to_s)
+    for gpu, spans in gpus.items():
         for name, read in _READ.items():
             known = [
-                (span.from_s - from_s, span.seconds, value)
+                (span.from_s - measured_from_s, span.seconds, value)
                 for span in spans
                 if (value := read(span.sample)) is not None
             ]
             if known:
                 columns[name][gpu] = np.array(known, dtype=float).T
-    return {name: _readings(by_gpu, to_s - from_s) for name, by_gpu in columns.items() if by_gpu}
+    return {name: _readings(by_gpu, measured_s) for name, by_gpu in columns.items() if by_gpu}
 
 
 def _readings(by_gpu: Mapping[int, Floats], until_s: float) -> Readings:
@@ -145,14 +159,17 @@ def _extreme(by_gpu: Mapping[int, Floats], value: float) -> Extreme:
     return Extreme(value, tuple(firsts_s), min(firsts_s.values()))
 
 
-def slow_times(measurement: Measurement) -> list[Slow]:
-    """When GPUs were throttled or at their power cap, in order of GPU and time."""
-    from_s, to_s = measurement.result.measured_from_s, measurement.result.measured_to_s
+def slow_times(gpus: Mapping[int, Sequence[Span]], measured_from_s: float) -> list[Slow]:
+    """When GPUs were throttled or at their power cap, in order of GPU and time.
+
+    Args:
+        gpus: the samples of each.
+        measured_from_s: monotonic time at which the measured time began.
+    """
     found = []
-    for gpu in measurement.telemetry.gpus:
-        spans = spans_of(measurement.telemetry, gpu, from_s, to_s)
+    for gpu, spans in gpus.items():
         for mask in (THROTTLED, SOFTWARE_POWER_CAP):
             for time in periods(spans, mask):
-                why = ", ".join(names(time.reasons))
-                found.append(Slow(gpu, time.from_s - from_s, time.to_s - from_s, why, mask == THROTTLED))
+                from_s, to_s = time.from_s - measured_from_s, time.to_s - measured_from_s
+                found.append(Slow(gpu, from_s, to_s, ", ".join(names(time.reasons)), mask == THROTTLED))
     return found
