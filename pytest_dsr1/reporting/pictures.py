@@ -120,7 +120,7 @@ def _from_to(from_s: float, to_s: float) -> str:
 
 
 def _cut(window: Steady | str, until_s: float) -> list[Spec]:
-    """What lies before and after the steady window is shaded."""
+    """What lies before and after the time of the steady figure is shaded."""
     if isinstance(window, str):
         return []
     outside = [(0.0, window.from_s), (window.to_s, until_s)]
@@ -135,8 +135,9 @@ def _throughput(measurement: Measurement, rate: list[Point], window: Steady | st
     else:
         found = window.found
         caption.append(
-            f"the part that a gate judges, {_from_to(window.from_s, window.to_s)}: {number(found.value)} "
-            f"{RATE.unit} (standard error {found.se_percent:.2g}%); what is shaded is warm-up and drain"
+            f"the steady figure, which a gate judges, {_from_to(window.from_s, window.to_s)}: "
+            f"{number(found.value)} {RATE.unit} (standard error {found.se_percent:.2g}%); what is shaded is "
+            "warm-up and drain"
         )
     if measurement.result.records and any(r.first_token_s is None for r in measurement.result.records):
         caption.append("tokens are spread evenly over each request, since the engine did not stream")

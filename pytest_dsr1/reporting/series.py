@@ -34,11 +34,11 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """The steady window of a run and its output throughput.
+    """The steady figure of a run's output throughput, and the time that it is of.
 
     Attributes:
         from_s: its begin, since the measurement began; ``to_s`` its end.
-        found: its figure, in tok/s.
+        found: the figure, in tok/s.
     """
 
     from_s: float
@@ -67,7 +67,7 @@ class Spread:
 
 
 def steady(measurement: Measurement) -> Steady | str:
-    """The steady window, or why there is none."""
+    """The steady figure, or why there is none."""
     try:
         kept = trace(measurement)
         warmup = warmup_of(measurement.scenario)

@@ -64,7 +64,7 @@ def test_what_the_captions_say(run: Measurement) -> None:
     found = by_title(list(of_measurement(run)))
     throughput = found["Output throughput over time"].caption
     assert throughput.startswith("The whole run: ")
-    assert " tok/s; the part that a gate judges, from 9" in throughput
+    assert " tok/s; the steady figure, which a gate judges, from 9" in throughput
     assert throughput.endswith("what is shaded is warm-up and drain.")
     assert found["Requests in flight"].caption.endswith("requests in flight on average, of 32 wanted.")
     assert found["Request latency"].caption.startswith("128 requests: median ")
@@ -150,7 +150,7 @@ def test_throttling_is_told_and_shaded(tmp_path: Path) -> None:
 def test_times_within_a_minute_are_in_tenths_of_a_second(tmp_path: Path, speed: float, form: str) -> None:
     run = save(tmp_path, replace(RUN, speed=speed, sample_s=1 / speed, throttled=(5, 0.25, 0.5)))
     found = by_title(list(of_measurement(run)))
-    assert re.search(f"a gate judges, {form}: ", found["Output throughput over time"].caption)
+    assert re.search(f"which a gate judges, {form}: ", found["Output throughput over time"].caption)
     assert re.search(f"slowdown\\) {form}[.;]", found["GPU power"].caption)
 
 
@@ -193,7 +193,9 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
         "Over the runs",
     }
     against = found["Against the reference runs"]
-    assert against.caption.startswith("3 references, accepted 2026-11-20 (TensorRT-LLM 1.2.1): ")
+    assert against.caption.startswith(
+        "Steady figures of total output throughput: 3 references, accepted 2026-11-20 (TensorRT-LLM 1.2.1): "
+    )
     assert "from -0.99% to +0.99%; this run: -0.99%." in against.caption
     plane = found["Throughput of a GPU over speed for a user"]
     assert "; 4 other runs of this model on this machine; published for its GPU, " in plane.caption
