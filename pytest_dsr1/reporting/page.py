@@ -64,11 +64,12 @@ class Bounded:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One fact of the fingerprint, and what it is in the references; empty where it is the same."""
+    """One fact of the fingerprint, and what it is in the references; empty where they do not tell."""
 
     key: str
     value: str
     reference: str
+    differs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +233,9 @@ def _facts(case: Case, measurement: Measurement) -> Iterator[tuple[str, tuple[Fa
         equal = "" if before is None or ring == "shown" else "same"  # references keep what is compared
         keys = sorted({*values, *(key for key in unequal if rings.ring(key, moved) == ring)})
         rows = tuple(
-            Fact(key, rings.shown(values.get(key)), rings.shown(unequal[key]) if key in unequal else equal)
+            Fact(key, rings.shown(values.get(key)), rings.shown(unequal[key]), differs=True)
+            if key in unequal
+            else Fact(key, rings.shown(values.get(key)), equal, differs=False)
             for key in keys
         )
         if rows:

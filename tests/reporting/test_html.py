@@ -167,12 +167,15 @@ def test_a_gate_and_its_references(tmp_path: Path) -> None:
     runs = (*GATE.runs, GateRun("results/c", Evidence(9050.0, 0.1, 5.0, 60.0, 2.0, 40, (9.0, 9.1))))
     write_gate(run.folder, replace(GATE, runs=runs))
     case = case_of(judged(other, RUN), tmp_path / "store", NOW)
-    text = " ".join(page(tmp_path / "report.html", case).text.split())
+    found = page(tmp_path / "report.html", case)
+    text = " ".join(found.text.split())
     assert "The gate's runs (3)" in text
     assert "does not count warm-up: the first start" in text
     assert "a loss is shown" in text
     assert "Against the reference runs" in text
     assert "driver 580.95 575.57.08" in text
+    assert "engine.tensorrt-llm 1.2.1 same" in text
+    assert [attributes.get("class") for _, attributes in found.elements].count("differs") == 1
 
 
 def test_a_gate_alone_says_the_noise_of_its_references(tmp_path: Path) -> None:
@@ -217,7 +220,9 @@ def test_the_steady_figure_stands_beside_the_references_and_equal_facts_are_told
     assert "hostname" in run.fingerprint.facts
     assert f"hostname {run.fingerprint.facts['hostname']} same" not in text, "references do not keep it"
     assert "References (steady figure)" in text
-    assert "Steady figure: without warm-up and drain, as a gate judges it; targets are of the whole run." in text
+    assert (
+        "Steady figure: without warm-up and drain, as a gate judges it; targets are of the whole run." in text
+    )
     alone = case_of(judged(run, RUN), tmp_path / "nowhere", NOW)
     text = " ".join(page(tmp_path / "report.html", alone).text.split())
     assert "driver 575.57.08 same" not in text
