@@ -339,7 +339,7 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
 
 
 async def _end_others() -> None:
-    """End what was begun beside ``main``: a connection made while uvloop closes keeps it from ever closing."""
+    """End what was begun beside ``main``: a connection made while uvloop closes keeps it from closing."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for other in others:
         other.cancel()

@@ -111,7 +111,7 @@ def _against_references(case: Case) -> Iterator[Picture]:
             "x": {
                 "field": "x",
                 "type": "quantitative",
-                "title": f"steady {metric.label}, % from the mean",
+                "title": "steady figure, % from the mean",
             },
             "y": {"field": "y", "type": "nominal", "title": None, "sort": ["references", label]},
             "color": {**kinds("y", {"references": DIM, label: ACCENT}), "legend": None},
@@ -119,10 +119,11 @@ def _against_references(case: Case) -> Iterator[Picture]:
     }
     average = sum(own) / len(own)
     caption = (
-        f"{len(runs)} references, accepted {references.accepted.at:%Y-%m-%d} ({references.accepted.reason}): "
-        f"{number(math.exp(mean))} {metric.unit} on average, from {min(changes):+.2f}% to "
-        f"{max(changes):+.2f}%; {label}: {average:+.2f}%{' on average' if len(own) > 1 else ''}. A gate "
-        f"fails when a loss is shown, and passes when one of {delta:g}% is excluded"
+        f"Steady figures of {metric.label}: {len(runs)} references, accepted "
+        f"{references.accepted.at:%Y-%m-%d} ({references.accepted.reason}): {number(math.exp(mean))} "
+        f"{metric.unit} on average, from {min(changes):+.2f}% to {max(changes):+.2f}%; "
+        f"{label}: {average:+.2f}%{' on average' if len(own) > 1 else ''}. A gate fails when a loss "
+        f"is shown, and passes when one of {delta:g}% is excluded"
     )
     layers = [
         points,
@@ -216,14 +217,14 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
     at = datetime.fromisoformat(measurement.started_utc)
     this = [(at, own.value)]
     groups = {
-        "references, steady": accepted,
-        "this run, steady": [(at, case.figure)] if case.figure is not None else [],
+        "references, steady figure": accepted,
+        "this run, steady figure": [(at, case.figure)] if case.figure is not None else [],
         "other runs": runs,
         "this run": this,
     }
     colours = {
-        "references, steady": DIM,
-        "this run, steady": SERIES[1],
+        "references, steady figure": DIM,
+        "this run, steady figure": SERIES[1],
         "other runs": GOOD,
         "this run": ACCENT,
     }

@@ -120,6 +120,15 @@ def line(points: Sequence[tuple[float, float]], x: Spec, y: Spec, *, colour: str
     }
 
 
+def band(ranges: Sequence[tuple[float, float, float]], x: Spec, y: Spec) -> Spec:
+    """A grey band: at each x from a lower to an upper value, with an edge that shows where it is narrow."""
+    return {
+        "data": rows(x=(r[0] for r in ranges), y=(r[1] for r in ranges), y2=(r[2] for r in ranges)),
+        "mark": {"type": "area", "fill": DIM, "fillOpacity": 0.25, "stroke": DIM, "strokeWidth": 0.7},
+        "encoding": {"x": x, "y": y, "y2": {"field": "y2"}},
+    }
+
+
 def shade(spans: Sequence[tuple[float, float]], *, colour: str, opacity: float = 0.14) -> Spec:
     """Shaded times, from top to bottom."""
     return {
@@ -132,21 +141,17 @@ def shade(spans: Sequence[tuple[float, float]], *, colour: str, opacity: float =
 def level(
     value: float, text: str, *, colour: str = DIM, vertical: bool = False, align: str = "center"
 ) -> list[Spec]:
-    """A dashed line across the picture at a value, and what it is.
+    """A dashed line across the picture at a value, and above the picture, where no data is, what it is.
 
     Args:
         value: where.
-        text: what.
+        text: what; of a line across, one a picture, it stands at the right.
         colour: of both.
         vertical: the value is one of the x axis.
         align: which part of its text stands over a vertical line.
     """
     at = {"x" if vertical else "y": {"datum": value, "type": "quantitative"}}
-    if vertical:
-        mark: Spec = {"align": align}
-        place: Spec = {"y": {"value": -8}}  # above the picture, where nothing lies under it
-    else:
-        mark, place = {"align": "right", "dy": -6}, {"x": {"value": WIDTH}}
+    over: Spec = at if vertical else {"x": {"value": WIDTH}}
     return [
         {
             "data": {"values": [{}]},
@@ -154,9 +159,9 @@ def level(
             "encoding": at,
         },
         {
-            "data": {"values": [{"text": text}]},
-            "mark": {"type": "text", "fill": colour, **mark},
-            "encoding": {**at, **place, "text": {"field": "text"}},
+            "data": {"values": [{"text": text if vertical else f"dashed: {text}"}]},
+            "mark": {"type": "text", "fill": colour, "align": align if vertical else "right"},
+            "encoding": {**over, "y": {"value": -8}, "text": {"field": "text"}},
         },
     ]
 

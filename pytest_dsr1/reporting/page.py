@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pytest_dsr1.measurement.roofline import Bound, why_none
+from pytest_dsr1.measurement.steady import FULL
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.plain import plain
 from pytest_dsr1.reporting.answers import is_it_real, what_to_do, where_is_it
@@ -25,6 +26,11 @@ from pytest_dsr1.verdict.references import References
 from pytest_dsr1.verdict.targets import Noise, number
 from pytest_dsr1.verdict.words import Verdict, Word
 
+_STEADY_WINDOW = (
+    f"The steady window is the longest time in which at least {FULL:.0%} of load.concurrency requests were "
+    "in flight. What it says is not the steady figure, which a gate judges: that leaves the warm-up out as "
+    "well, and is over whole waves of requests."
+)
 _SCRIPT_LIMIT = 40_000
 """Characters of a script that are shown."""
 
@@ -58,11 +64,12 @@ class Bounded:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One fact of the fingerprint, and what it is in the references; empty where it is the same."""
+    """One fact of the fingerprint, and what it is in the references; empty where they do not tell."""
 
     key: str
     value: str
     reference: str
+    differs: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,7 @@ class Section:
         messages: the full messages of what did not pass.
         pictures: of the measurement, then in context.
         metrics: label, value with unit, origin.
+        steady_window: what their steady window is; empty where they have none.
         facts: the fingerprint by ring, the rings in order.
         script: how to repeat the run.
         artefacts: the files of the results folder.
@@ -105,6 +113,7 @@ class Section:
     messages: tuple[str, ...]
     pictures: tuple[Picture, ...]
     metrics: tuple[tuple[str, str, str], ...]
+    steady_window: str
     facts: tuple[tuple[str, tuple[Fact, ...]], ...]
     script: str
     artefacts: tuple[Artefact, ...]
@@ -134,6 +143,7 @@ def section(case: Case, index: int, background: Background, page: Path) -> Secti
         messages=tuple(dict.fromkeys(fault.message for fault in found)),
         pictures=(*of_measurement(measurement), *in_context(case, background)) if measurement else (),
         metrics=tuple(_metrics(measurement)) if measurement else (),
+        steady_window=_STEADY_WINDOW if measurement and "steady_window" in measurement.metrics else "",
         facts=tuple(_facts(case, measurement)) if measurement else (),
         script=_script(case, case.folder) if case.folder else "",
         artefacts=tuple(_artefacts(case.folder, page.parent)) if case.folder else (),
@@ -223,7 +233,9 @@ def _facts(case: Case, measurement: Measurement) -> Iterator[tuple[str, tuple[Fa
         equal = "" if before is None or ring == "shown" else "same"  # references keep what is compared
         keys = sorted({*values, *(key for key in unequal if rings.ring(key, moved) == ring)})
         rows = tuple(
-            Fact(key, rings.shown(values.get(key)), rings.shown(unequal[key]) if key in unequal else equal)
+            Fact(key, rings.shown(values.get(key)), rings.shown(unequal[key]), differs=True)
+            if key in unequal
+            else Fact(key, rings.shown(values.get(key)), equal, differs=False)
             for key in keys
         )
         if rows:

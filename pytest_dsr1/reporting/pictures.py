@@ -14,6 +14,7 @@ from pytest_dsr1.reporting.marks import (
     SERIES,
     WARN,
     Spec,
+    band,
     kinds,
     level,
     line,
@@ -23,15 +24,13 @@ from pytest_dsr1.reporting.marks import (
     shade,
     value_axis,
 )
+from pytest_dsr1.reporting.readings import Extreme, Readings, Slow, gpu_readings, gpu_spans, slow_times
 from pytest_dsr1.reporting.series import (
     Point,
-    Slow,
     Steady,
-    gpu_lines,
     in_flight,
     output_rate,
     request_times,
-    slow_times,
     spread,
     steady,
 )
@@ -103,9 +102,10 @@ def of_measurement(measurement: Measurement) -> Iterator[Picture]:
         )
         marks = [layer for value, text in shown for layer in level(value, text, vertical=True)]
         yield Picture(title, f"{caption}{beyond}.", picture([columns, *marks]))
-    slow = slow_times(measurement)
-    for name, lines in gpu_lines(measurement).items():
-        yield _gpus(name, lines, slow, measurement.measured_s)
+    gpus, from_s = gpu_spans(measurement), measurement.result.measured_from_s
+    slow = slow_times(gpus, from_s)
+    for name, readings in gpu_readings(gpus, from_s, measurement.measured_s).items():
+        yield _gpus(name, readings, slow, measurement.measured_s)
 
 
 def _width(edges: tuple[float, ...]) -> float:
@@ -120,7 +120,7 @@ def _from_to(from_s: float, to_s: float) -> str:
 
 
 def _cut(window: Steady | str, until_s: float) -> list[Spec]:
-    """What lies before and after the steady window is shaded."""
+    """What lies before and after the time of the steady figure is shaded."""
     if isinstance(window, str):
         return []
     outside = [(0.0, window.from_s), (window.to_s, until_s)]
@@ -135,8 +135,9 @@ def _throughput(measurement: Measurement, rate: list[Point], window: Steady | st
     else:
         found = window.found
         caption.append(
-            f"the part that a gate judges, {_from_to(window.from_s, window.to_s)}: {number(found.value)} "
-            f"{RATE.unit} (standard error {found.se_percent:.2g}%); what is shaded is warm-up and drain"
+            f"the steady figure, which a gate judges, {_from_to(window.from_s, window.to_s)}: "
+            f"{number(found.value)} {RATE.unit} (standard error {found.se_percent:.2g}%); what is shaded is "
+            "warm-up and drain"
         )
     if measurement.result.records and any(r.first_token_s is None for r in measurement.result.records):
         caption.append("tokens are spread evenly over each request, since the engine did not stream")
@@ -162,15 +163,17 @@ def _in_flight(measurement: Measurement, flying: list[Point], window: Steady | s
     return Picture("Requests in flight", f"{said}, {most} {load.concurrency:,} wanted.", picture(layers))
 
 
-def _gpus(name: str, lines: Mapping[int, list[Point]], slow: Iterable[Slow], until_s: float) -> Picture:
+def _gpus(name: str, readings: Readings, slow: Iterable[Slow], until_s: float) -> Picture:
     title, unit = _GPU[name]
-    values = [value for points in lines.values() for _, value in points]
-    mean = sum(values) / len(values)
+    lines = readings.lines
+    several = len(lines) > 1
     throttled = [each for each in slow if each.throttled]
     capped = [each for each in slow if not each.throttled]
     caption = [
-        f"{len(lines)} GPU{'s' if len(lines) > 1 else ''}: {number(min(values))} to {number(max(values))} "
-        f"{unit}, {number(mean)} {unit} on average"
+        f"{len(lines)} GPU{'s' if several else ''}: {_extreme(readings.lowest, unit, several=several)} to "
+        f"{_extreme(readings.highest, unit, several=several)}, {readings.mean:,.0f} {unit} on average",
+        f"{'lines: means of each GPU' if several else 'line: means'} over {readings.point_s:,.1f} s; grey "
+        f"band: lowest to highest sample{' of any GPU' if several else ''}",
     ]
     caption += [
         f"GPU {each.gpu} was throttled ({each.reasons}) {_from_to(each.from_s, each.to_s)}"
@@ -188,7 +191,10 @@ def _gpus(name: str, lines: Mapping[int, list[Point]], slow: Iterable[Slow], unt
         layers.append(shade([(each.from_s, each.to_s) for each in throttled], colour=BAD, opacity=0.25))
     if capped and name == "power_w":
         layers.append(shade([(each.from_s, each.to_s) for each in capped], colour=WARN, opacity=0.1))
-    layers.append(
+    x = seconds_axis(until_s)
+    y = value_axis(unit, zero=False, scale={"domain": _domain(name, readings), "nice": True})
+    layers += [
+        band(readings.band, x, y),
         {
             "data": rows(
                 x=(p[0] for points in lines.values() for p in points),
@@ -197,20 +203,28 @@ def _gpus(name: str, lines: Mapping[int, list[Point]], slow: Iterable[Slow], unt
             ),
             "mark": {"type": "line", "strokeWidth": 1.2},
             "encoding": {
-                "x": seconds_axis(until_s),
-                "y": value_axis(unit, zero=False, scale={"domain": _domain(name, values), "nice": True}),
+                "x": x,
+                "y": y,
                 "color": kinds("gpu", {f"GPU {gpu}": SERIES[gpu % len(SERIES)] for gpu in lines}, columns=4),
             },
-        }
-    )
+        },
+    ]
     return Picture(
         f"GPU {title.lower() if title != 'SM clock' else title}", f"{'; '.join(caption)}.", picture(layers)
     )
 
 
-def _domain(name: str, values: list[float]) -> list[float]:
+def _extreme(found: Extreme, unit: str, *, several: bool) -> str:
+    """Such as ``900 MHz (GPU 3 at 02:46)``: when, and whose among several, where only one reached it."""
+    said = f"{found.value:,.0f} {unit}"
+    if len(found.gpus) > 1:
+        return said
+    return f"{said} ({f'GPU {found.gpus[0]} ' if several else ''}at {clock(found.at_s)})"
+
+
+def _domain(name: str, readings: Readings) -> list[float]:
     """Wide enough that what is nothing does not look like much."""
-    low, high = min(values), max(values)
+    low, high = readings.lowest.value, readings.highest.value
     if name == "power_w":
         return [0.0, high]
     if name == "sm_clock_mhz":

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pytest_dsr1.environment.throttling import (
-    SOFTWARE_POWER_CAP,
-    THROTTLED,
-    names,
-    periods,
-    spans_of,
-)
-from pytest_dsr1.environment.values import GpuSample
 from pytest_dsr1.measurement.evidence import Evidence, NoEvidenceError, evidence
 from pytest_dsr1.measurement.flow import flowed, output_flow
 from pytest_dsr1.measurement.metrics import percentile
@@ -31,8 +23,6 @@ if TYPE_CHECKING:
 
 BINS = 120
 """Points of a line over time: a picture is about 400 pixels wide."""
-GPU_POINTS = 60
-"""The same where there is a line for each GPU."""
 COLUMNS = 40
 """The most columns of a histogram."""
 SHOWN = 0.99
@@ -44,11 +34,11 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """The steady window of a run and its output throughput.
+    """The steady figure of a run's output throughput, and the time that it is of.
 
     Attributes:
         from_s: its begin, since the measurement began; ``to_s`` its end.
-        found: its figure, in tok/s.
+        found: the figure, in tok/s.
     """
 
     from_s: float
@@ -76,19 +66,8 @@ class Spread:
     most: float
 
 
-@dataclass(frozen=True, slots=True)
-class Slow:
-    """A time in which a GPU was throttled or at its power cap; seconds since the measurement began."""
-
-    gpu: int
-    from_s: float
-    to_s: float
-    reasons: str
-    throttled: bool
-
-
 def steady(measurement: Measurement) -> Steady | str:
-    """The steady window, or why there is none."""
+    """The steady figure, or why there is none."""
     try:
         kept = trace(measurement)
         warmup = warmup_of(measurement.scenario)
@@ -233,43 +212,3 @@ def columns_of(runs_ms: Sequence[Floats]) -> list[float]:
     count = round(2 * sum(map(len, runs_ms)) ** (1 / 3))  # Rice's rule
     edges: list[float] = np.linspace(low, high, min(max(count, 5), COLUMNS) + 1).tolist()
     return edges
-
-
-_READ: dict[str, Callable[[GpuSample], float | None]] = {
-    "sm_clock_mhz": lambda sample: sample.sm_clock_mhz,
-    "power_w": lambda sample: sample.power_w,
-    "temperature_c": lambda sample: sample.temperature_c,
-}
-"""What is drawn of the GPUs."""
-
-
-def gpu_lines(measurement: Measurement) -> dict[str, dict[int, list[Point]]]:
-    """SM clock, power and temperature of each GPU over the measured time, where NVML gave them."""
-    import numpy as np
-
-    from_s, to_s = measurement.result.measured_from_s, measurement.result.measured_to_s
-    by_gpu: dict[int, list[GpuSample]] = {gpu: [] for gpu in measurement.telemetry.gpus}
-    for sample in measurement.telemetry.samples:
-        if from_s <= sample.time_s <= to_s and sample.gpu in by_gpu:
-            by_gpu[sample.gpu].append(sample)
-    lines: dict[str, dict[int, list[Point]]] = {name: {} for name in _READ}
-    for gpu, samples in by_gpu.items():
-        for name, read in _READ.items():
-            known = [(s.time_s - from_s, value) for s in samples if (value := read(s)) is not None]
-            if known:
-                times_s, values = np.array(known, dtype=float).T
-                lines[name][gpu] = _thinned(times_s, values, GPU_POINTS)
-    return {name: each for name, each in lines.items() if each}
-
-
-def slow_times(measurement: Measurement) -> list[Slow]:
-    """When GPUs were throttled or at their power cap, in order of GPU and time."""
-    from_s, to_s = measurement.result.measured_from_s, measurement.result.measured_to_s
-    found = []
-    for gpu in measurement.telemetry.gpus:
-        spans = spans_of(measurement.telemetry, gpu, from_s, to_s)
-        for mask in (THROTTLED, SOFTWARE_POWER_CAP):
-            for time in periods(spans, mask):
-                why = ", ".join(names(time.reasons))
-                found.append(Slow(gpu, time.from_s - from_s, time.to_s - from_s, why, mask == THROTTLED))
-    return found

@@ -7,7 +7,7 @@ from statistics import median
 
 from pytest_dsr1.environment.health import clock
 from pytest_dsr1.measurement.values import Measurement
-from pytest_dsr1.reporting.series import slow_times
+from pytest_dsr1.reporting.readings import gpu_spans, slow_times
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.verdict.history import PastRun
 from pytest_dsr1.verdict.targets import number
@@ -27,7 +27,8 @@ def whereabouts(measurement: Measurement, others: Sequence[PastRun]) -> Iterator
 
 def _throttled(measurement: Measurement) -> Iterator[str]:
     """Each GPU that was throttled, with the times since the measurement began."""
-    slow = [each for each in slow_times(measurement) if each.throttled]
+    gpus, from_s = gpu_spans(measurement), measurement.result.measured_from_s
+    slow = [each for each in slow_times(gpus, from_s) if each.throttled]
     for each in slow[:_SHOWN]:
         yield f"GPU {each.gpu} from {clock(each.from_s)} to {clock(each.to_s)} ({each.reasons})"
     if len(slow) > _SHOWN:

@@ -194,7 +194,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             "steady_output_throughput",
-            "steady output throughput",
+            "output throughput in the steady window",
             "tok/s",
             "higher",
             "output tokens in the steady window / its length; those of a request after its first are spread "
@@ -203,7 +203,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             "steady_average_ttft",
-            "steady average TTFT",
+            "average TTFT in the steady window",
             "ms",
             "lower",
             "mean of TTFT over the requests that start and end in the steady window",
@@ -211,7 +211,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric(
             "steady_average_tpot",
-            "steady average TPOT",
+            "average TPOT in the steady window",
             "ms",
             "lower",
             "mean of TPOT over the requests that start and end in the steady window",

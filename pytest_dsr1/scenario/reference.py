@@ -80,6 +80,8 @@ _STEADY_FIGURE = """\
 ## Steady figure of a run
 
 A target judges the whole run. A gate judges its steady figure: the same metric without warm-up and drain.
+It is not what the metrics `steady_...` say of the steady window, which begins as soon as enough requests are
+in flight and so has warm-up in it, and ends in any part of a wave.
 
 **Rates** (`request_throughput`, `total_output_throughput`, `total_token_throughput`,
 `per_gpu_output_throughput`): what came in a window of time, over its length. A request and its input tokens

@@ -13,7 +13,7 @@ FULL = 0.9
 QUEUED = 0.05
 """Of the concurrency: a server has some requests waiting for a moment, as each new one does."""
 STEADY = 0.9
-"""A whole run below this share of its steady part misses a target of 5% for its ramp-up and drain alone."""
+"""A whole run below this share of its steady window misses a target of 5% for its ramp-up and drain alone."""
 FEWEST_WAVES = 5
 """No published run has fewer (5,120 requests, 1,024 in flight)."""
 
@@ -70,9 +70,9 @@ def ramp_and_drain(measurement: Measurement) -> str | None:
     requests = len(result.records) or measurement.workload.requests
     if whole is not None and steady is not None and whole.value < STEADY * steady.value:
         return (
-            f"the whole run made {number(whole.value)} tok/s, its steady part {number(steady.value)} tok/s: "
-            f"ramp-up and drain cost {1 - whole.value / steady.value:.0%}; raise load.num_requests, now "
-            f"{requests:,} for {together:,} at once"
+            f"the whole run made {number(whole.value)} tok/s, its steady window {number(steady.value)} "
+            f"tok/s: ramp-up and drain cost {1 - whole.value / steady.value:.0%}; raise load.num_requests, "
+            f"now {requests:,} for {together:,} at once"
         )
     if requests >= FEWEST_WAVES * together:
         return None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -123,16 +124,69 @@ OUT_OF_SIGHT = """() => [
 ].map(each => each.textContent)"""
 
 
-@pytest.mark.parametrize("width", [1100, 390])
-def test_four_results_are_read_without_scrolling(folder: Path, look: Look, width: int) -> None:
-    page = look(folder / "four.html", width=width).page
+CROSSED = """() => {
+    const box = element => element.getBoundingClientRect();
+    const meet = (a, b) => a.right > b.left && b.right > a.left && a.bottom > b.top && b.bottom > a.top;
+    return [...document.querySelectorAll("figure svg")].flatMap(svg => {
+        const lines = [...svg.querySelectorAll(".mark-line path")].map(box);
+        const texts = [...svg.querySelectorAll(".mark-text.role-mark text")];
+        return texts.filter(text => lines.some(line => meet(line, box(text)))).map(text => text.textContent);
+    });
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_line_crosses_what_is_written(folder: Path, look: Look, width: int) -> None:
+    page = look(folder / "report.html", width=width).page
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    assert page.locator("svg text", has_text="dashed: target").count() >= 2
+    assert page.evaluate(CROSSED) == []
+
+
+A4, LETTER = 703, 725
+"""What margins of 1.2 cm leave of the width of a sheet, in CSS pixels."""
+
+
+@pytest.mark.parametrize(
+    ("media", "width"),
+    [("screen", 1100), ("screen", 900), ("screen", 768), ("screen", 390), ("print", A4), ("print", LETTER)],
+)
+@pytest.mark.parametrize("name", ["report", "four"])
+def test_tables_and_pictures_are_read_without_scrolling(
+    folder: Path, look: Look, name: str, media: Literal["screen", "print"], width: int
+) -> None:
+    page = look(folder / f"{name}.html", width=width).page
+    page.emulate_media(media=media)
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     assert page.evaluate(BROKEN_WORDS) == []
     assert page.evaluate(OUT_OF_SIGHT) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@pytest.mark.parametrize(
+    ("name", "media", "width", "cell"),
+    [
+        ("report", "print", A4, "td[data-label=published]"),
+        ("report", "screen", 768, "td[data-label=target]"),
+        ("four", "screen", 390, ".metrics td[data-result*=b200-max-throughput]"),
+    ],
+)
+def test_what_stands_below_each_other_says_what_it_is(
+    folder: Path, look: Look, name: str, media: Literal["screen", "print"], width: int, cell: str
+) -> None:
+    page = look(folder / f"{name}.html", width=width).page
+    page.emulate_media(media=media)
+    said = page.locator(cell).first.evaluate(
+        "cell => [getComputedStyle(cell, '::before').content, cell.dataset.label || cell.dataset.result]"
+    )
+    assert said[0] == f'"{said[1]}"'
+
+
+@pytest.mark.parametrize("width", [1100, 390])
+def test_the_legend_of_four_results_has_their_names(folder: Path, look: Look, width: int) -> None:
+    page = look(folder / "four.html", width=width).page
     for name in page.locator("table").first.locator("tbody th").all_text_contents():
         assert page.locator("figure").first.locator("svg text", has_text=name).count() == 1
-    if width == 390:
-        labels = page.locator("td[data-result]").first
-        assert "b200-max-throughput" in labels.evaluate("cell => getComputedStyle(cell, '::before').content")
 
 
 @pytest.mark.parametrize("name", PAGES)

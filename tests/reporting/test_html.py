@@ -168,12 +168,15 @@ def test_a_gate_and_its_references(tmp_path: Path) -> None:
     runs = (*GATE.runs, GateRun("results/c", Evidence(9050.0, 0.1, 5.0, 60.0, 2.0, 40, (9.0, 9.1))))
     write_gate(run.folder, replace(GATE, runs=runs))
     case = case_of(judged(other, RUN), tmp_path / "store", NOW)
-    text = " ".join(page(tmp_path / "report.html", case).text.split())
+    found = page(tmp_path / "report.html", case)
+    text = " ".join(found.text.split())
     assert "The gate's runs (3)" in text
     assert "does not count warm-up: the first start" in text
     assert "a loss is shown" in text
     assert "Against the reference runs" in text
     assert "driver 580.95 575.57.08" in text
+    assert "engine.tensorrt-llm 1.2.1 same" in text
+    assert [attributes.get("class") for _, attributes in found.elements].count("differs") == 1
 
 
 def test_a_gate_alone_says_the_noise_of_its_references(tmp_path: Path) -> None:
@@ -217,9 +220,33 @@ def test_the_steady_figure_stands_beside_the_references_and_equal_facts_are_told
     assert "driver 575.57.08 same" in text
     assert "hostname" in run.fingerprint.facts
     assert f"hostname {run.fingerprint.facts['hostname']} same" not in text, "references do not keep it"
+    assert "References (steady figure)" in text
+    assert (
+        "Steady figure: without warm-up and drain, as a gate judges it; targets are of the whole run." in text
+    )
     alone = case_of(judged(run, RUN), tmp_path / "nowhere", NOW)
     text = " ".join(page(tmp_path / "report.html", alone).text.split())
     assert "driver 575.57.08 same" not in text
+    assert "Steady figure: " not in text
+
+
+def test_the_steady_window_is_told_from_the_steady_figure(tmp_path: Path) -> None:
+    """They differ where a warm-up is slow with all requests in flight, and a page has both."""
+    run = save(tmp_path, RUN)
+    said = f"{number(run.metrics['steady_output_throughput'].value)} tok/s"
+    assert said != f"{number(steady(run))} tok/s"
+    text = " ".join(page(tmp_path / "r.html", case_of(judged(run, RUN), tmp_path / "s", NOW)).text.split())
+    assert f" output throughput in the steady window {said} records " in text
+    assert "steady output throughput" not in text
+    told = (
+        "The steady window is the longest time in which at least 95% of load.concurrency requests were in "
+        "flight. What it says is not the steady figure, which a gate judges: that leaves the warm-up out as "
+        "well, and is over whole waves of requests."
+    )
+    assert told in text
+    bare = {name: value for name, value in run.metrics.items() if not name.startswith("steady_")}
+    case = case_of(judged(replace(run, metrics=bare), RUN), tmp_path / "s", NOW)
+    assert told not in " ".join(page(tmp_path / "r.html", case).text.split())
 
 
 def test_what_the_engine_says_of_its_decode_step_stands_below_the_bounds(tmp_path: Path) -> None:

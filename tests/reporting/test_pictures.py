@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from pytest_dsr1.engines.base import EngineResult
 from pytest_dsr1.environment.throttling import SOFTWARE_POWER_CAP
+from pytest_dsr1.environment.values import GpuSample
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.cases import case_of
 from pytest_dsr1.reporting.context import Background, PublishedPoint, in_context, published_points
@@ -62,14 +64,60 @@ def test_what_the_captions_say(run: Measurement) -> None:
     found = by_title(list(of_measurement(run)))
     throughput = found["Output throughput over time"].caption
     assert throughput.startswith("The whole run: ")
-    assert " tok/s; the part that a gate judges, from 9" in throughput
+    assert " tok/s; the steady figure, which a gate judges, from 9" in throughput
     assert throughput.endswith("what is shaded is warm-up and drain.")
     assert found["Requests in flight"].caption.endswith("requests in flight on average, of 32 wanted.")
     assert found["Request latency"].caption.startswith("128 requests: median ")
     assert " ms, 90% within " in found["Request latency"].caption
     assert found["Request latency"].caption.endswith("(beyond the right edge).")
-    assert found["GPU SM clock"].caption.startswith("8 GPUs: 1,950 to 1,980 MHz, 1,96")
-    assert found["GPU SM clock"].caption.endswith(" MHz on average; not throttled.")
+    clocks = found["GPU SM clock"].caption
+    assert clocks.startswith("8 GPUs: 1,950 MHz to 1,980 MHz, 1,96")
+    assert re.search(
+        r" MHz on average; lines: means of each GPU over \d\.\d s; grey band: lowest to highest sample of "
+        r"any GPU; not throttled\.$",
+        clocks,
+    )
+
+
+def changed(run: Measurement, change: Callable[[GpuSample], GpuSample]) -> Measurement:
+    samples = tuple(map(change, run.telemetry.samples))
+    return replace(run, telemetry=replace(run.telemetry, samples=samples))
+
+
+def test_a_moment_of_one_gpu_is_told_and_drawn(tmp_path: Path) -> None:
+    """A point of its line is the mean of many samples, and says nothing of it."""
+    long = save(tmp_path, replace(RUN, speed=0.1))
+
+    def dip(sample: GpuSample) -> GpuSample:
+        is_it = sample.gpu == 3 and sample.time_s == 1130.0
+        return replace(sample, temperature_c=91, sm_clock_mhz=900) if is_it else sample
+
+    found = by_title(list(of_measurement(changed(long, dip))))
+    assert found["GPU SM clock"].caption.startswith("8 GPUs: 900 MHz (GPU 3 at 02:10) to 1,980 MHz, ")
+    assert found["GPU temperature"].caption.startswith("8 GPUs: 61 C to 91 C (GPU 3 at 02:10), ")
+    band, lines = found["GPU SM clock"].spec["layer"]
+    assert (band["mark"]["type"], lines["mark"]["type"]) == ("area", "line")
+    assert min(row["y"] for row in band["data"]["values"]) == 900
+    assert band["encoding"]["y"]["scale"]["domain"] == [900, 1980], "all of it is within the picture"
+
+
+def test_of_one_gpu_nobody_is_told_which(tmp_path: Path) -> None:
+    one = save(tmp_path, Made("slice-h200/min-latency", concurrency=1))
+    caption = by_title(list(of_measurement(one)))["GPU power"].caption
+    assert re.match(
+        r"1 GPU: \d+ W \(at 00:\d\d\) to \d+ W \(at 00:\d\d\), \d+ W on average; line: means over \d\.\d s; "
+        r"grey band: lowest to highest sample; not throttled\.$",
+        caption,
+    )
+
+
+def test_what_a_dashed_line_is_stands_where_no_data_is(run: Measurement) -> None:
+    found = by_title(list(of_measurement(run)))
+    for title, text in (
+        ("Output throughput over time", "dashed: target"),
+        ("Requests in flight", "dashed: load.concurrency"),
+    ):
+        assert re.search(rf'translate\(360,-\d+\)"[^>]*>{text}<', svg(found[title].spec)), "above the axes"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +150,7 @@ def test_throttling_is_told_and_shaded(tmp_path: Path) -> None:
 def test_times_within_a_minute_are_in_tenths_of_a_second(tmp_path: Path, speed: float, form: str) -> None:
     run = save(tmp_path, replace(RUN, speed=speed, sample_s=1 / speed, throttled=(5, 0.25, 0.5)))
     found = by_title(list(of_measurement(run)))
-    assert re.search(f"a gate judges, {form}: ", found["Output throughput over time"].caption)
+    assert re.search(f"which a gate judges, {form}: ", found["Output throughput over time"].caption)
     assert re.search(f"slowdown\\) {form}[.;]", found["GPU power"].caption)
 
 
@@ -145,7 +193,9 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
         "Over the runs",
     }
     against = found["Against the reference runs"]
-    assert against.caption.startswith("3 references, accepted 2026-11-20 (TensorRT-LLM 1.2.1): ")
+    assert against.caption.startswith(
+        "Steady figures of total output throughput: 3 references, accepted 2026-11-20 (TensorRT-LLM 1.2.1): "
+    )
     assert "from -0.99% to +0.99%; this run: -0.99%." in against.caption
     plane = found["Throughput of a GPU over speed for a user"]
     assert "; 4 other runs of this model on this machine; published for its GPU, " in plane.caption
@@ -220,10 +270,7 @@ def test_the_times_of_runs_are_those_of_a_24_hour_clock(tmp_path: Path, minutes:
 def test_time_at_the_power_cap_is_a_share_of_the_run(tmp_path: Path) -> None:
     short = save(tmp_path, replace(RUN, throttled=None))
     cap = SOFTWARE_POWER_CAP
-    samples = [
-        replace(sample, throttle_reasons=cap if sample.gpu < 2 else 0) for sample in short.telemetry.samples
-    ]
-    capped = replace(short, telemetry=replace(short.telemetry, samples=tuple(samples)))
+    capped = changed(short, lambda one: replace(one, throttle_reasons=cap if one.gpu < 2 else 0))
     found = by_title(list(of_measurement(capped)))
     assert found["GPU power"].caption.endswith("; not throttled; at the software power cap 25% of the time.")
 

@@ -12,22 +12,18 @@ from pytest_dsr1.engines.base import EngineResult
 from pytest_dsr1.reporting.series import (
     BINS,
     COLUMNS,
-    GPU_POINTS,
-    Slow,
     Steady,
     columns_of,
-    gpu_lines,
     in_flight,
     output_rate,
     request_times,
-    slow_times,
     spread,
     steady,
 )
 from tests.builders import measurement, records
 from tests.results import Made, save
 
-RUN = Made(waves=4, concurrency=32, throttled=(5, 0.5, 0.6))
+RUN = Made(waves=4, concurrency=32)
 
 
 def test_what_came_over_time_is_what_came_in_all() -> None:
@@ -132,17 +128,3 @@ def test_why_there_is_no_steady_window() -> None:
     told = steady(measurement())
     assert isinstance(told, str)
     assert told.startswith("4 requests are too few for a steady figure")
-
-
-def test_the_gpus(tmp_path: Path) -> None:
-    run = save(tmp_path, RUN)
-    lines = gpu_lines(run)
-    assert set(lines) == {"sm_clock_mhz", "power_w", "temperature_c"}
-    assert list(lines["power_w"]) == list(range(8))
-    assert len(lines["power_w"][0]) <= GPU_POINTS
-    assert min(value for _, value in lines["sm_clock_mhz"][5]) < 1500
-    (slow,) = slow_times(run)
-    assert slow == Slow(5, slow.from_s, slow.to_s, "hardware thermal slowdown", throttled=True)
-    assert slow.from_s / run.measured_s == pytest.approx(0.5, abs=0.05)
-    assert gpu_lines(measurement()) == {}
-    assert slow_times(measurement()) == []
