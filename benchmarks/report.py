@@ -52,7 +52,8 @@ def build(folder: Path, page: Path) -> None:
 
     past = history(folder / "results")
     runs = sorted((folder / "results").glob("*/*"))[-SCENARIOS:]
-    cases = [case_of(judged(load(path), MADE), folder / "store", NOW, past) for path in runs]
+    store = folder / "store"
+    cases = [case_of(judged(load(path), MADE, store), store, NOW, past) for path in runs]
     published = published_points(load_scenario(file).scenario for file in discover(()).select("*"))
     write_html(page, cases, Background(past, published, NOW))
 

@@ -18,7 +18,7 @@ from pytest_dsr1.verdict.targets import Noise, judge
 from pytest_dsr1.verdict.words import Verdict, Word
 from pytest_dsr1.workload.values import Workload
 
-NOISE = Noise(0.01, "presumed by gate.presumed_noise_percent")
+NOISE = Noise(0.01)
 """So little that every figure is clear of its bound."""
 
 

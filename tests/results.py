@@ -27,7 +27,7 @@ from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.accept import warmup_of
 from pytest_dsr1.verdict.reference_file import write
 from pytest_dsr1.verdict.references import Acceptance, ReferenceRun, References
-from pytest_dsr1.verdict.targets import Noise, judge
+from pytest_dsr1.verdict.targets import judge, noise_by, noise_of
 from pytest_dsr1.verdict.validity import invalid_reasons
 from pytest_dsr1.verdict.words import Word
 from pytest_dsr1.workload.values import Workload
@@ -192,8 +192,11 @@ def slower(made: Made, share: float) -> Made:
     return replace(made, speed=made.speed * share)
 
 
-def judged(measurement: Measurement, made: Made) -> Outcome:
-    """What a session makes of the run: its verdicts, or why it proves nothing."""
+def judged(measurement: Measurement, made: Made, store: Path | None = None) -> Outcome:
+    """What a session makes of the run: its verdicts, or why it proves nothing.
+
+    How much engine starts differ is by the references in the store; without one it is presumed.
+    """
     changes = (f"load.concurrency={made.concurrency}", f"load.num_requests={made.concurrency * made.waves}")
     loaded = load(shipped_suites() / f"{made.suite}.yaml", overrides=(*changes, *made.overrides))
     outcome = Outcome(loaded, measurement.place, measurement=measurement, folder=measurement.folder)
@@ -201,11 +204,11 @@ def judged(measurement: Measurement, made: Made) -> Outcome:
     if reasons:
         outcome.error = InvalidRunError(listed("the run proves nothing", reasons))
         return outcome
-    presumed = Noise(
-        measurement.scenario.gate.presumed_noise_percent, "presumed by gate.presumed_noise_percent"
-    )
-    for index, target in enumerate(measurement.scenario.targets):
-        verdict = judge(target, measurement, presumed)
+    scenario, facts = measurement.scenario, measurement.fingerprint.facts
+    for index, target in enumerate(scenario.targets):
+        presumed = noise_by(None, scenario, facts, target.metric)
+        noise = noise_of(store, scenario, facts, target.metric, BEGAN) if store else presumed
+        verdict = judge(target, measurement, noise)
         if verdict.word is not Word.PASS:
             where = loaded.where(f"targets.{index}")
             verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {measurement.folder}")

@@ -37,7 +37,7 @@ HERE = Path(__file__).parent
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
 WIDTH, MARGIN = 1100, 6
 FULL = Made(concurrency=1024, waves=5, seed=4)
-NOISE = Noise(1.0, "presumed")
+NOISE = Noise(1.0)
 
 
 def background(results: Path) -> Background:
@@ -64,7 +64,8 @@ def made_up(folder: Path) -> list[Case]:
     references(
         store, runs[0].scenario, runs[0].fingerprint, [level * (1 + 0.001 * (i % 5)) for i in range(16)]
     )
-    return [case_of(judged(run, made), store, NOW) for run, made in zip(runs, mades, strict=True)]
+    past, made_runs = history(results), zip(runs, mades, strict=True)
+    return [case_of(judged(run, made, store), store, NOW, past) for run, made in made_runs]
 
 
 def saved(folders: Sequence[Path], past: History) -> list[Case]:

@@ -40,6 +40,13 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
 
 
+def from_to(from_s: float, to_s: float) -> str:
+    """A time as mm:ss; within the first minute, where whole seconds say little, such as 0.4 s to 2.9 s."""
+    if to_s < 60:
+        return f"from {from_s:.1f} s to {to_s:.1f} s"
+    return f"from {clock(from_s)} to {clock(to_s)}"
+
+
 def assess(
     telemetry: Telemetry,
     validity: Validity,
@@ -133,7 +140,7 @@ def _throttled(
             continue
         times = periods(spans, mask)
         first, last = times[0], times[-1]
-        when = f"from {clock(first.from_s - from_s)} to {clock(last.to_s - from_s)}"
+        when = from_to(first.from_s - from_s, last.to_s - from_s)
         if len(times) > 1:
             when = f"{len(times)} times {when}"
         share, allowed = seconds / covered_s, validity.throttled_share

@@ -44,8 +44,8 @@ def is_it_real(case: Case, word: Word) -> str:
         return f"Perhaps not: {missed[0].doubt}."
     noise = case.noise[clear.metric]
     return (
-        f"Yes: the run is valid, and {METRICS[clear.metric].label} is further from its bound than engine "
-        f"starts differ ({noise.percent:.2g}%, {noise.source})."
+        f"Yes: the run is valid, and {METRICS[clear.metric].label} is further from its bound than twice the "
+        f"standard deviation between engine starts ({noise.percent:.2g}%, {noise.source})."
     )
 
 
@@ -65,11 +65,15 @@ def what_to_do(case: Case, word: Word) -> str:
         return _ALWAYS.format(delta=gate.delta_percent)
     if all(verdict.doubt for verdict in _missed(case)):
         return _AGAIN
-    references, measurement = case.comparable, case.measurement
-    if references is not None and measurement is not None:
-        moved = case.scenario.gate.under_test
-        return _what_changed(case, rings.changed(references.facts, measurement.fingerprint.facts, moved))
-    return f"{_look(case)}, then what changed since the last green run: driver, container, options."
+    references, measurement = case.references, case.measurement
+    if references is None or measurement is None:
+        return f"{_look(case)}, then what changed since the last green run: driver, container, options."
+    facts = measurement.fingerprint.facts
+    changed = rings.changed(references.facts, facts, references.moved)
+    if not case.unlike:
+        return _what_changed(case, changed)
+    also = f" Changed as well: {rings.in_brief(changed)}." if changed else ""
+    return f"The references are not comparable with this run: {case.unlike}.{also} {_look(case)}."
 
 
 def _what_changed(case: Case, changed: Sequence[str]) -> str:

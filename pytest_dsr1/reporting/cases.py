@@ -9,10 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 from pytest_dsr1.collect import GATES
-from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.measurement.evidence import NoEvidenceError, evidence
+from pytest_dsr1.errors import Dsr1Error, InvalidRunError
 from pytest_dsr1.measurement.roofline import Bound, bounds
-from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.overview import machine
 from pytest_dsr1.reporting.whereabouts import whereabouts
@@ -21,11 +19,11 @@ from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.session import Outcome
 from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.diagnosis import Clue, diagnose
-from pytest_dsr1.verdict.history import NO_HISTORY, History, comparable_runs
+from pytest_dsr1.verdict.history import NO_HISTORY, History, PastRun, comparable_runs
 from pytest_dsr1.verdict.reference_file import load as load_references
 from pytest_dsr1.verdict.references import References
 from pytest_dsr1.verdict.saved import SavedGate, read_gate
-from pytest_dsr1.verdict.targets import Noise, noise_of
+from pytest_dsr1.verdict.targets import Noise, noise_by
 from pytest_dsr1.verdict.words import EXIT_STATUS, Verdict, Word
 
 
@@ -46,7 +44,7 @@ class Case:
         measurement: None where there is none.
         gate: what became of its gate; None without one.
         references: the accepted ones; None without any that can be read.
-        noise: how much engine starts differ, by metric of the verdicts.
+        noise: how much engine starts differ, by metric of the verdicts on targets.
         clues: what the run shows of the reasons why its figures may be low.
         bounds: the most that its GPUs could show.
         warnings: sentences a person must see beside the verdict.
@@ -56,6 +54,7 @@ class Case:
         comparable: what a gate would compare the run with: the references of its node, if all is equal that
             must be; None otherwise.
         figure: the run's steady figure as those references have theirs; None where there is none.
+        past: the other runs that a gate would compare this one with, in order of time.
     """
 
     scenario: Scenario
@@ -78,6 +77,33 @@ class Case:
     whereabouts: tuple[str, ...] = ()
     comparable: References | None = None
     figure: float | None = None
+    past: tuple[PastRun, ...] = ()
+
+    @property
+    def judged(self) -> tuple[Verdict, ...]:
+        """The verdicts on its targets, then that of its gate."""
+        return (*self.verdicts, *([self.gate.verdict] if self.gate and self.gate.verdict else []))
+
+    @property
+    def unlike(self) -> str:
+        """What keeps the accepted references from being comparable with the run; empty where nothing does."""
+        references, measurement = self.references, self.measurement
+        if references is None or measurement is None or self.comparable is not None:
+            return ""
+        facts = measurement.fingerprint.facts
+        found = rings.differences(references.facts, facts, references.moved)
+        return rings.in_brief(found) or f"they have no run on node {rings.short(rings.node(facts))}"
+
+    def gate_of(self, verdict: Verdict) -> SavedGate | None:
+        """The gate whose verdict this is; None of one on a target."""
+        return self.gate if self.gate is not None and verdict is self.gate.verdict else None
+
+    def noise_of(self, verdict: Verdict) -> Noise | None:
+        """How much engine starts differ in what was judged; None where nobody knows."""
+        gate = self.gate_of(verdict)
+        if gate is not None:
+            return Noise(gate.noise_percent, gate.references.runs)
+        return self.noise.get(verdict.metric)
 
 
 def case_of(outcome: Outcome, store: Path, now: datetime, past: History = NO_HISTORY) -> Case:
@@ -98,6 +124,7 @@ def case_of(outcome: Outcome, store: Path, now: datetime, past: History = NO_HIS
     with suppress(Dsr1Error):
         references = load_references(store, scenario, now)
     comparable = _comparable(references, measurement) if references and measurement else None
+    alike = comparable_runs(past, measurement) if measurement else ()
     verdicts = tuple(outcome.verdicts)
     words = {verdict.word for verdict in verdicts} | ({Word.INVALID} if problem else set())
     if gate is not None and gate.word is not None:
@@ -118,7 +145,7 @@ def case_of(outcome: Outcome, store: Path, now: datetime, past: History = NO_HIS
         gate=gate,
         references=references,
         noise={
-            each.metric: noise_of(store, scenario, measurement.fingerprint.facts, each.metric, now)
+            each.metric: noise_by(references, scenario, measurement.fingerprint.facts, each.metric)
             for each in verdicts
             if measurement
         },
@@ -133,12 +160,13 @@ def case_of(outcome: Outcome, store: Path, now: datetime, past: History = NO_HIS
         folder=measurement.folder if measurement else outcome.folder,
         refused=refused,
         whereabouts=(
-            tuple(whereabouts(measurement, comparable_runs(past, measurement)))
+            tuple(whereabouts(measurement, _not_of(gate, alike)))
             if measurement and word is not Word.PASS
             else ()
         ),
         comparable=comparable,
         figure=_figure_like(comparable, measurement) if comparable and measurement else None,
+        past=tuple(alike),
     )
 
 
@@ -151,13 +179,19 @@ def _comparable(references: References, measurement: Measurement) -> References 
 
 
 def _figure_like(references: References, measurement: Measurement) -> float | None:
+    from pytest_dsr1.gating import figure
+
     warmup, requests = references.warmup_requests, references.requests
     try:
-        return evidence(
-            trace(measurement), references.metric, warmup_requests=warmup, requests=requests
-        ).value
-    except NoEvidenceError:
+        return figure(measurement, warmup_requests=warmup, requests=requests).value
+    except InvalidRunError:
         return None
+
+
+def _not_of(gate: SavedGate | None, runs: Iterable[PastRun]) -> list[PastRun]:
+    """Those that are not the gate's own: they run what this one runs."""
+    own = {Path(run.folder).name for run in gate.runs} if gate else set()
+    return [run for run in runs if run.folder.name not in own]
 
 
 def places(loaded: LoadedScenario) -> dict[str, str]:
@@ -222,7 +256,8 @@ def _gpus(measurement: Measurement, *, capped: bool) -> Iterable[str]:
         return
     healthy = f"GPUs healthy{', at their power cap' if capped else ''}"
     doubts = [f for f in measurement.findings if f.severity != "ok" and f.subject.startswith("GPU")]
-    yield f"{doubts[0].subject}: {doubts[0].message}" if doubts else healthy
+    more = f" (and {len(doubts) - 1} more of GPUs)" if len(doubts) > 1 else ""
+    yield f"{doubts[0].subject}: {doubts[0].message}{more}" if doubts else healthy
 
 
 def _first(text: str) -> str:

@@ -28,7 +28,7 @@ from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.gate import in_percent, worse
-from pytest_dsr1.verdict.history import History, PastRun, comparable_runs
+from pytest_dsr1.verdict.history import History, PastRun
 from pytest_dsr1.verdict.targets import number
 
 CLOCK_FORMAT = {"hours": "%H:%M", "minutes": "%H:%M"}
@@ -85,7 +85,7 @@ def in_context(case: Case, background: Background) -> Iterator[Picture]:
     ]
     yield from _against_references(case)
     yield from _plane(case.measurement, runs, background.published)
-    yield from _over_runs(case, case.measurement, comparable_runs(background.history, case.measurement))
+    yield from _over_runs(case, case.measurement, case.past)
 
 
 def _against_references(case: Case) -> Iterator[Picture]:

@@ -15,7 +15,7 @@ from pytest_dsr1.reporting.faults import faults
 from pytest_dsr1.reporting.markdown_text import block, code, escaped
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.problems import shown
-from pytest_dsr1.verdict.targets import Noise, number
+from pytest_dsr1.verdict.targets import number
 from pytest_dsr1.verdict.words import EXIT_STATUS, Verdict, Word
 
 STATUS = {
@@ -40,7 +40,7 @@ def summary(cases: Sequence[Case], unrun: Sequence[str], status: int) -> list[st
         unrun: the selected scenarios of which nothing is known.
         status: pytest's exit status.
     """
-    published = any(_published(case, verdict) for case in cases for verdict in _judged(case))
+    published = any(_published(case, verdict) for case in cases for verdict in case.judged)
     return [
         _head(cases, unrun, status),
         *_table(cases, published=published),
@@ -87,13 +87,13 @@ def _not_ours(cases: Sequence[Case], status: int) -> str:
 
 def _table(cases: Sequence[Case], *, published: bool) -> Iterator[str]:
     heads = ["verdict", "scenario", "what", "measured", "target", *(["published"] * published)]
-    heads.append("noise (2 sd)")
+    heads.append("uncertainty (2 sd)")
     if cases:
         rule = "|".join(["---"] * 3 + ["---:"] * (len(heads) - 3))
         yield f"\n| {' | '.join(heads)} |\n|{rule}|\n"
     for case in cases:
         name = escaped(case.scenario.name)
-        judged = _judged(case)
+        judged = case.judged
         # A case is at least one row, and what nobody would see in its figures stands in one of its own.
         if not judged or case.word not in {verdict.word for verdict in judged}:
             word = f"**{case.word.value}**" if case.word else ""
@@ -108,23 +108,17 @@ def _row(case: Case, name: str, verdict: Verdict, *, published: bool) -> str:
     if verdict.measured is not None:
         change = "" if verdict.margin_percent is None else f" ({verdict.margin_percent:+.1f}%)"
         measured = f"{number(verdict.measured)} {metric.unit}{change}"
-    gate = case.gate if case.gate is not None and verdict is case.gate.verdict else None
-    noise = Noise.measured(gate.noise_percent, gate.references.runs) if gate else case.noise[verdict.metric]
+    gate, noise = case.gate_of(verdict), case.noise_of(verdict)
     sign, against = ">=" if metric.better == "higher" else "<=", "references" if gate else "target"
     cells = [
         f"{'gate: ' if gate else ''}{metric.label}",
         measured,
         f"{sign} {number(verdict.bound)} ({against} {number(verdict.target)})",
         *([_published(case, verdict)] if published else []),
-        f"{2 * noise.percent:.2g}%{' presumed' if noise.presumed else ''}",
+        f"{2 * noise.percent:.2g}%{' presumed' if noise.presumed else ''}" if noise else "",
     ]
     word = verdict.word.value if verdict.word is Word.PASS else f"**{verdict.word.value}**"
     return f"| {word} | {name} | {' | '.join(escaped(cell) for cell in cells)} |\n"
-
-
-def _judged(case: Case) -> tuple[Verdict, ...]:
-    of_gate = case.gate.verdict if case.gate else None
-    return (*case.verdicts, *([of_gate] if of_gate else []))
 
 
 def _published(case: Case, verdict: Verdict) -> str:

@@ -23,7 +23,7 @@ from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.references import References
-from pytest_dsr1.verdict.targets import Noise, number
+from pytest_dsr1.verdict.targets import number
 from pytest_dsr1.verdict.words import Verdict, Word
 
 _STEADY_WINDOW = (
@@ -42,7 +42,7 @@ class Judged:
     word: str
     subject: str
     measured: str
-    noise: str
+    uncertainty: str
     noise_source: str
     margin: str
     target: str
@@ -129,13 +129,12 @@ def section(case: Case, index: int, background: Background, page: Path) -> Secti
         page: the file that links to artefacts.
     """
     measurement = case.measurement
-    verdicts = [*case.verdicts, *([case.gate.verdict] if case.gate and case.gate.verdict else [])]
     found = faults(case)
     return Section(
         id=f"scenario-{index}",
         case=case,
         word=case.word.value if case.word else "",
-        judged=tuple(_judged(case, verdict) for verdict in verdicts),
+        judged=tuple(_judged(case, verdict) for verdict in case.judged),
         bounds=tuple(map(_bounded, case.bounds)),
         no_bounds=(why_none(measurement) or "") if measurement else "",
         engine_bound=engine_bound(measurement) or "" if measurement else "",
@@ -160,17 +159,14 @@ def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
 
 def _judged(case: Case, verdict: Verdict) -> Judged:
     metric = METRICS[verdict.metric]
-    gate = case.gate if verdict.subject.startswith("regression") else None
-    noise = case.noise.get(verdict.metric)
-    if gate is not None:
-        noise = Noise.measured(gate.noise_percent, gate.references.runs)
+    gate, noise = case.gate_of(verdict), case.noise_of(verdict)
     sign = ">=" if metric.better == "higher" else "<="
     references = case.comparable if case.comparable and case.comparable.metric == metric.name else None
     return Judged(
         word=verdict.word.value,
         subject=f"{metric.label}{' (gate, steady figure)' if gate else ''}",
         measured="not measured" if verdict.measured is None else f"{number(verdict.measured)} {metric.unit}",
-        noise=f"\N{PLUS-MINUS SIGN}{2 * noise.percent:.2g}%" if noise else "",
+        uncertainty=f"\N{PLUS-MINUS SIGN}{2 * noise.percent:.2g}%" if noise else "",
         noise_source=f"{metric.label} {noise.source}" if noise else "",
         margin="" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%",
         target=(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from pytest_dsr1.environment.health import clock
+from pytest_dsr1.environment.health import clock, from_to
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.marks import (
     ACCENT,
@@ -112,13 +112,6 @@ def _width(edges: tuple[float, ...]) -> float:
     return edges[-1] - edges[0]
 
 
-def _from_to(from_s: float, to_s: float) -> str:
-    """A time as mm:ss; within the first minute, where whole seconds say little, such as 0.4 s to 2.9 s."""
-    if to_s < 60:
-        return f"from {from_s:.1f} s to {to_s:.1f} s"
-    return f"from {clock(from_s)} to {clock(to_s)}"
-
-
 def _cut(window: Steady | str, until_s: float) -> list[Spec]:
     """What lies before and after the time of the steady figure is shaded."""
     if isinstance(window, str):
@@ -135,7 +128,7 @@ def _throughput(measurement: Measurement, rate: list[Point], window: Steady | st
     else:
         found = window.found
         caption.append(
-            f"the steady figure, which a gate judges, {_from_to(window.from_s, window.to_s)}: "
+            f"the steady figure, which a gate judges, {from_to(window.from_s, window.to_s)}: "
             f"{number(found.value)} {RATE.unit} (standard error {found.se_percent:.2g}%); what is shaded is "
             "warm-up and drain"
         )
@@ -176,7 +169,7 @@ def _gpus(name: str, readings: Readings, slow: Iterable[Slow], until_s: float) -
         f"band: lowest to highest sample{' of any GPU' if several else ''}",
     ]
     caption += [
-        f"GPU {each.gpu} was throttled ({each.reasons}) {_from_to(each.from_s, each.to_s)}"
+        f"GPU {each.gpu} was throttled {from_to(each.from_s, each.to_s)} ({each.reasons})"
         for each in throttled[:3]
     ]
     if len(throttled) > 3:
@@ -219,7 +212,8 @@ def _extreme(found: Extreme, unit: str, *, several: bool) -> str:
     said = f"{found.value:,.0f} {unit}"
     if len(found.gpus) > 1:
         return said
-    return f"{said} ({f'GPU {found.gpus[0]} ' if several else ''}at {clock(found.at_s)})"
+    at = clock(found.at_s) if found.at_s >= 60 else f"{found.at_s:.1f} s"
+    return f"{said} ({f'GPU {found.gpus[0]} ' if several else ''}at {at})"
 
 
 def _domain(name: str, readings: Readings) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from pytest_dsr1.environment.health import clock
+from pytest_dsr1.environment.health import from_to
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.readings import gpu_spans, slow_times
 from pytest_dsr1.scenario.metrics import METRICS
@@ -30,7 +30,7 @@ def _throttled(measurement: Measurement) -> Iterator[str]:
     gpus, from_s = gpu_spans(measurement), measurement.result.measured_from_s
     slow = [each for each in slow_times(gpus, from_s) if each.throttled]
     for each in slow[:_SHOWN]:
-        yield f"GPU {each.gpu} from {clock(each.from_s)} to {clock(each.to_s)} ({each.reasons})"
+        yield f"GPU {each.gpu} {from_to(each.from_s, each.to_s)} ({each.reasons})"
     if len(slow) > _SHOWN:
         yield f"and {len(slow) - _SHOWN} times more"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pytest_dsr1.environment.health import CLOCK_CEILING_SHARE, GPU_BUSY_PERCENT, NOTABLE_CAP_SHARE
@@ -63,17 +64,40 @@ def power_cap(measurement: Measurement) -> str | None:
     ]
     if not capped:
         return None
-    facts, clocks = measurement.fingerprint.facts, [gpu["sm_clock_mhz_mean"] for gpu in capped]
-    limit, default = facts.get("gpu.power_limit_w"), facts.get("gpu.power_default_w")
-    lowered = isinstance(limit, float) and isinstance(default, float) and limit < default
-    cause = (
-        f"the power limit is {limit:g} W, the default {default:g} W; as root: nvidia-smi -pl {default:g}"
-        if lowered
-        else "at the default power limit a warmer GPU has less clock; compare temperatures, and other GPUs"
-    )
+    clocks = [gpu["sm_clock_mhz_mean"] for gpu in capped]
     at = "" if None in clocks else f", at {sum(clocks) / len(clocks):,.0f} MHz SM clock in the mean"
     share = max(gpu["power_capped_share"] for gpu in capped)
+    cause = _of_power([gpu["gpu"] for gpu in capped], measurement)
     return f"{_named(capped)} at the software power cap up to {share:.0%} of the time{at}: {cause}"
+
+
+def _of_power(capped: Sequence[int], measurement: Measurement) -> str:
+    """Why these GPUs are at their power cap: a limit below the default, else warmth."""
+    limits_w, defaults_w = (_by_gpu(measurement, f"gpu.power_{what}_w") for what in ("limit", "default"))
+    known = limits_w.keys() & defaults_w.keys()
+    below = {gpu for gpu in known if limits_w[gpu] < defaults_w[gpu]}
+    lowered = [gpu for gpu in capped if gpu in below]
+    if lowered:
+        limit_w, default_w = limits_w[lowered[0]], defaults_w[lowered[0]]
+        of = "" if len(below) == len(measurement.telemetry.gpus) else f" of {gpu_list(lowered)}"
+        indices = f"-i {','.join(map(str, lowered))} " if of else ""
+        return (
+            f"the power limit{of} is {limit_w:g} W, the default {default_w:g} W; as root: nvidia-smi "
+            f"{indices}-pl {default_w:g}"
+        )
+    at = "at the default power limit" if known.issuperset(capped) else "NVML does not tell the power limit;"
+    return f"{at} a warmer GPU has less clock; compare temperatures, and other GPUs"
+
+
+def _by_gpu(measurement: Measurement, key: str) -> Mapping[int, float]:
+    """A fact of each GPU that tells it, where one value stands for all of them."""
+    gpus, value = measurement.telemetry.gpus, measurement.fingerprint.facts.get(key)
+    values = value if isinstance(value, list) else [str(value)] * len(gpus)
+    known = {}
+    for gpu, each in zip(gpus, values, strict=False):
+        with suppress(ValueError):  # None, of a GPU that does not say
+            known[gpu] = float(each)
+    return known
 
 
 def sm_clock(measurement: Measurement) -> str | None:

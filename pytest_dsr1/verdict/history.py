@@ -54,12 +54,13 @@ NO_HISTORY = History()
 def comparable_runs(past: History, measurement: Measurement) -> list[PastRun]:
     """The other runs of the same profile on the same machine that a gate would compare this one with."""
     facts, scenario = measurement.fingerprint.facts, measurement.scenario
+    node = rings.node(facts)
     return [
         run
         for run in past.runs
         if run.profile == scenario.name
         and run.folder != measurement.folder
-        and run.node == rings.node(facts)
+        and run.node == node
         and not rings.differences(run.facts, facts, scenario.gate.under_test)
     ]
 

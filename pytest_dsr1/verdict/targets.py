@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario, Target
 from pytest_dsr1.verdict.reference_file import load
+from pytest_dsr1.verdict.references import References
 from pytest_dsr1.verdict.rings import Facts, differences
 from pytest_dsr1.verdict.words import Verdict, Word
 
@@ -30,30 +32,29 @@ def bound(target: Target) -> float:
     return target.value * (1 + sign * target.tolerance_percent / 100)
 
 
-_PRESUMED = "presumed by gate.presumed_noise_percent"
-
-
 @dataclass(frozen=True, slots=True)
 class Noise:
     """How much engine starts differ.
 
     Attributes:
         percent: standard deviation between them, in percent.
-        source: where that is from, in words.
+        references: how many accepted references show it; None where the scenario presumes it.
     """
 
     percent: float
-    source: str
-
-    @classmethod
-    def measured(cls, percent: float, references: int) -> Noise:
-        """That of so many accepted references."""
-        return cls(percent, f"by {references} accepted references")
+    references: int | None = None
 
     @property
     def presumed(self) -> bool:
         """Whether nobody has measured it."""
-        return self.source == _PRESUMED
+        return self.references is None
+
+    @property
+    def source(self) -> str:
+        """Where it is from, in words."""
+        if self.presumed:
+            return "presumed by gate.presumed_noise_percent"
+        return f"by {self.references} accepted references"
 
 
 def noise_of(store: Path, scenario: Scenario, facts: Facts, metric: str, now: datetime) -> Noise:
@@ -67,16 +68,21 @@ def noise_of(store: Path, scenario: Scenario, facts: Facts, metric: str, now: da
         metric: its name.
         now: for the references' age.
     """
+    references = None
     if metric == scenario.gated_metric:
-        try:
+        with suppress(NoReferenceError, ReferencesError):
             references = load(store, scenario, now)
-        except (NoReferenceError, ReferencesError):
-            pass
-        else:
-            alike = not differences(references.facts, facts, references.moved)
-            if alike and references.noise_percent is not None:
-                return Noise.measured(references.noise_percent, len(references.runs))
-    return Noise(scenario.gate.presumed_noise_percent, _PRESUMED)
+    return noise_by(references, scenario, facts, metric)
+
+
+def noise_by(references: References | None, scenario: Scenario, facts: Facts, metric: str) -> Noise:
+    """As :func:`noise_of`, of references that are read already."""
+    if references is None or metric != references.metric:
+        return Noise(scenario.gate.presumed_noise_percent)
+    alike = not differences(references.facts, facts, references.moved)
+    if not alike or references.noise_percent is None:
+        return Noise(scenario.gate.presumed_noise_percent)
+    return Noise(references.noise_percent, len(references.runs))
 
 
 _NEAR = 2.0
@@ -90,8 +96,8 @@ def _doubt(value: float, limit: float, noise: Noise) -> str:
     if abs(math.log(value / limit)) * 100 >= _NEAR * noise.percent:
         return ""
     return (
-        f"that is {abs(value / limit - 1):.1%} from the bound, nearer than twice the noise between engine "
-        f"starts ({noise.percent:.2g}%, {noise.source}): another run may say otherwise"
+        f"that is {abs(value / limit - 1):.1%} from the bound, nearer than twice the standard deviation "
+        f"between engine starts ({noise.percent:.2g}%, {noise.source}): another run may say otherwise"
     )
 
 

@@ -44,7 +44,9 @@ def made_cases(folder: Path) -> list[Case]:
     runs = [save(folder / "results", made) for made in MADE]
     steady = 10_900.0
     references(folder / "store", runs[0].scenario, runs[0].fingerprint, [steady + 30 * i for i in range(16)])
-    return [case_of(judged(run, made), folder / "store", NOW) for run, made in zip(runs, MADE, strict=True)]
+    store, past = folder / "store", history(folder / "results")
+    made_runs = zip(runs, MADE, strict=True)
+    return [case_of(judged(run, made, store), store, NOW, past) for run, made in made_runs]
 
 
 @pytest.fixture(scope="module")

@@ -75,8 +75,9 @@ def test_a_throttled_gpu_makes_the_run_invalid() -> None:
 def test_throttling_that_comes_again() -> None:
     masks: Sequence[int | None] = [0] * 10 + [0x40] * 3 + [0] * 40 + [0x20] * 5 + [0] * 42
     assert judged(watched(masks)) == [
-        "mismatch GPU 0 throttled: software thermal slowdown, hardware thermal slowdown 2 times from 00:10 "
-        "to 00:58 of the measured time, 8.0 s of 100.0 s (8.0%, allowed 0.5%); check cooling and power supply"
+        "mismatch GPU 0 throttled: software thermal slowdown, hardware thermal slowdown 2 times from 10.0 s "
+        "to 58.0 s of the measured time, 8.0 s of 100.0 s (8.0%, allowed 0.5%); check cooling and power "
+        "supply"
     ]
 
 
@@ -86,7 +87,7 @@ def test_a_little_throttling_is_a_warning() -> None:
     some = [*telemetry.samples[:51], brief, *telemetry.samples[51:]]
     telemetry = replace(telemetry, samples=tuple(some))
     assert judged(telemetry) == [
-        "warning GPU 0 throttled: software thermal slowdown from 00:50 to 00:51 of the measured time, "
+        "warning GPU 0 throttled: software thermal slowdown from 50.9 s to 51.0 s of the measured time, "
         "0.1 s of 100.0 s (0.1%, allowed 0.5%); check cooling and power supply"
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,8 @@ def test_a_missed_target_at_its_line(here: Path) -> None:
         "16",
         "FAIL: small, total output throughput",
         "total output throughput 8 tok/s is 20.0% below the target 10 (tolerance 5%: at least 9.5 tok/s)\n\n"
-        "Yes: the run is valid, and total output throughput is further from its bound than engine starts "
-        "differ (0.01%, presumed by gate.presumed_noise_percent).\n"
+        "Yes: the run is valid, and total output throughput is further from its bound than twice the "
+        "standard deviation between engine starts (0.01%, presumed by gate.presumed_noise_percent).\n"
         "The run itself shows none of the reasons in docs/why-low.md: see what else ran on the machine, then "
         "what changed since the last green run: driver, container, options.",
     )
@@ -90,6 +91,25 @@ def test_a_shipped_scenario_has_no_file_in_the_workspace(here: Path, file: str) 
     assert told(line)[:3] == ("", "", title)
     (entry,) = json.loads(code_quality([shipped], here))
     assert entry["location"] == {"path": "suites/h200/max.yaml", "lines": {"begin": 74}}
+
+
+def test_the_line_of_a_saved_copy_is_none_of_the_scenarios_file(here: Path) -> None:
+    folder = Path(".dsr1/small/20261123T200512Z")
+    saved = f"{folder}/scenario.yaml"
+    where = {"scenario": f"{saved}:1", "target[total_output_throughput]": f"{saved}:69"}
+    replayed = missed(place="suites/h200/max.yaml", where=where, folder=folder)
+    (line,) = commands([replayed], here)
+    assert told(line)[:3] == ("", "", "FAIL: small, total output throughput (suites/h200/max.yaml)")
+    (entry,) = json.loads(code_quality([replayed], here))
+    assert entry["location"] == {"path": "suites/h200/max.yaml", "lines": {"begin": 1}}
+
+
+def test_nothing_that_an_annotation_says_drives_a_terminal(here: Path) -> None:
+    """What changed since the references is facts, which are text from outside."""
+    changed = ("driver: 1 -> \x1b]0;title\x07\x1b[31m" + "x" * 10_000,)
+    (line,) = commands([case(word=Word.FAIL, gate=replace(gate(Word.FAIL), changed=changed))], here)
+    assert not {"\x1b", "\x07"} & set(line)
+    assert len(line) < 3000
 
 
 def test_a_target_from_a_base_elsewhere_is_shown_at_the_scenarios_name(here: Path) -> None:

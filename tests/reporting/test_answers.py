@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from pytest_dsr1.reporting.answers import is_it_real, what_to_do, where_is_it
+from pytest_dsr1.reporting.cases import case_of
 from pytest_dsr1.verdict.diagnosis import Clue
+from pytest_dsr1.verdict.rings import short
 from pytest_dsr1.verdict.words import Word
 from tests.builders import case, gate, missed
+from tests.results import BEGAN, Made, judged, references, save, steady
 
 FAILED = gate(Word.FAIL)
 NO_CLUE = "The run itself shows none of the reasons in docs/why-low.md: see what else ran on the machine"
@@ -46,6 +50,25 @@ def test_what_changed_since_the_references() -> None:
         "Of software and options nothing is known to differ from the references. "
         f"{NO_CLUE}, then what no fact tells, such as edited code or a warm room."
     )
+
+
+def test_references_that_are_not_comparable_are_named_with_why(tmp_path: Path) -> None:
+    good, store = Made(waves=6, concurrency=16), tmp_path / "store"
+    before = save(tmp_path / "results", good)
+    references(store, before.scenario, before.fingerprint, [steady(before)] * 3)
+    for facts, why in (
+        (
+            (("gpu.vboost", "4"), ("driver", "580.95")),
+            "gpu.vboost: none in the references, 4 here. Changed as well: driver: 575.57.08 -> 580.95",
+        ),
+        ((("gpu.uuids", "other"),), f"they have no run on node {short('cpu')}"),
+    ):
+        made = replace(good, speed=0.5, day=2, facts=facts)
+        run = save(tmp_path / "results", made)
+        lost = case_of(judged(run, made, store), store, BEGAN)
+        told = what_to_do(lost, Word.FAIL)
+        assert told.startswith(f"The references are not comparable with this run: {why}. ")
+        assert lost.noise["total_output_throughput"].presumed is (facts[0][0] != "gpu.uuids")
 
 
 def test_a_target_that_the_references_miss_as_well() -> None:

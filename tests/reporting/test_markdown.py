@@ -18,13 +18,11 @@ from pytest_dsr1.verdict.words import EXIT_STATUS, Verdict, Word
 from tests.builders import case, gate, measurement, missed, scenario, verdict
 from tests.reporting.test_markdown_text import HOSTILE, RENDERER, types
 
-PRESUMED = "presumed by gate.presumed_noise_percent"
-
 
 def test_a_missed_target() -> None:
     few = Clue("ramp-and-drain", "4 requests are 2.0 waves: raise load.num_requests")
     warnings = ("GPU 0 persistence mode: is off",)
-    one = missed(noise=Noise(1.0, PRESUMED), warnings=warnings, clues=(few,))
+    one = missed(noise=Noise(1.0), warnings=warnings, clues=(few,))
     healthy = {"text": "8 GPUs, 612 W"}
     assert one.measurement is not None
     one = replace(one, measurement=replace(one.measurement, gpu_health=healthy))
@@ -35,7 +33,7 @@ def test_a_missed_target() -> None:
 
 Exit status 1: a target is missed, or a loss is shown.
 
-| verdict | scenario | what | measured | target | noise (2 sd) |
+| verdict | scenario | what | measured | target | uncertainty (2 sd) |
 |---|---|---|---:|---:|---:|
 | **FAIL** | small | total output throughput | 8 tok/s (-20.0%) | &#62;= 9.5 (target 10) | 2% presumed |
 | PASS | other | total output throughput | 8 tok/s (+0.0%) | &#62;= 7.6 (target 8) | 0.02% presumed |
@@ -45,8 +43,8 @@ Exit status 1: a target is missed, or a loss is shown.
 **total output throughput 8 tok/s is 20.0% below the target 10 (tolerance 5%: at least 9.5 tok/s)** \
 (CPU, engine transformers)
 
-- **Is it real?** Yes: the run is valid, and total output throughput is further from its bound than engine \
-starts differ (1%, presumed by gate.presumed_noise_percent).
+- **Is it real?** Yes: the run is valid, and total output throughput is further from its bound than twice \
+the standard deviation between engine starts (1%, presumed by gate.presumed_noise_percent).
 - **Where is it?** `own/small.yaml:16`
 - **What to do?** See what the run itself shows of the reasons (look at, docs/why-low.md), then what changed \
 since the last green run: driver, container, options.
@@ -73,8 +71,9 @@ def text(*cases: Case, status: int = 1) -> str:
 
 
 def test_a_miss_within_the_noise() -> None:
-    shown = text(missed(noise=Noise(20.0, PRESUMED)))
-    assert "- **Is it real?** Perhaps not: that is 15.8% from the bound, nearer than twice the noise" in shown
+    shown = text(missed(noise=Noise(20.0)))
+    told = "Perhaps not: that is 15.8% from the bound, nearer than twice the standard deviation between"
+    assert f"- **Is it real?** {told}" in shown
     assert (
         "- **What to do?** Run it again; where that happens often, let a gate decide (docs/gate.md)." in shown
     )
@@ -170,7 +169,7 @@ def test_the_newest_published_value_has_a_column() -> None:
         ]
     )
     shown = text(case(scenario=known), case("other", word=None, verdicts=(), headline="not judged"))
-    assert "| verdict | scenario | what | measured | target | published | noise (2 sd) |" in shown
+    assert "| verdict | scenario | what | measured | target | published | uncertainty (2 sd) |" in shown
     assert (
         "| PASS | small | total output throughput | 8 tok/s (+0.0%) | &#62;= 7.6 (target 8) | 11,489 "
         "| 0.02% presumed |\n" in shown
@@ -269,7 +268,7 @@ def test_hostile_text_does_no_harm(hostile: str) -> None:
         bad,
     )
     where = {"scenario": f"{bad}:1", "target[total_output_throughput]": f"{bad}:2"}
-    noise = {"total_output_throughput": Noise(1.0, bad)}
+    noise = {"total_output_throughput": Noise(1.0)}
     common: dict[str, Any] = {
         "scenario": own,
         "machine": bad,

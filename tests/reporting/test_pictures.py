@@ -105,8 +105,8 @@ def test_of_one_gpu_nobody_is_told_which(tmp_path: Path) -> None:
     one = save(tmp_path, Made("slice-h200/min-latency", concurrency=1))
     caption = by_title(list(of_measurement(one)))["GPU power"].caption
     assert re.match(
-        r"1 GPU: \d+ W \(at 00:\d\d\) to \d+ W \(at 00:\d\d\), \d+ W on average; line: means over \d\.\d s; "
-        r"grey band: lowest to highest sample; not throttled\.$",
+        r"1 GPU: \d+ W \(at [\d.]+ s\) to \d+ W \(at [\d.]+ s\), \d+ W on average; line: means over "
+        r"\d\.\d s; grey band: lowest to highest sample; not throttled\.$",
         caption,
     )
 
@@ -139,7 +139,7 @@ def test_throttling_is_told_and_shaded(tmp_path: Path) -> None:
     found = by_title(list(of_measurement(hot)))
     for title in ("GPU SM clock", "GPU power", "GPU temperature"):
         assert (
-            "; GPU 5 was throttled (hardware thermal slowdown) from 7.0 s to 14.0 s." in found[title].caption
+            "; GPU 5 was throttled from 7.0 s to 14.0 s (hardware thermal slowdown)." in found[title].caption
         )
         assert 'fill="var(--bad)"' in svg(found[title].spec)
 
@@ -151,7 +151,7 @@ def test_times_within_a_minute_are_in_tenths_of_a_second(tmp_path: Path, speed: 
     run = save(tmp_path, replace(RUN, speed=speed, sample_s=1 / speed, throttled=(5, 0.25, 0.5)))
     found = by_title(list(of_measurement(run)))
     assert re.search(f"which a gate judges, {form}: ", found["Output throughput over time"].caption)
-    assert re.search(f"slowdown\\) {form}[.;]", found["GPU power"].caption)
+    assert re.search(f"throttled {form} \\(", found["GPU power"].caption)
 
 
 def test_a_small_run_on_the_cpu() -> None:
@@ -185,8 +185,9 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
     here = save(tmp_path / "results", made)
     values = [steady(here) * factor for factor in (1.0, 1.02, 1.01)]
     references(tmp_path / "store", here.scenario, here.fingerprint, values)
-    case = case_of(judged(here, made), tmp_path / "store", NOW)
-    found = by_title(list(in_context(case, Background(history(tmp_path / "results"), (POINT,), NOW))))
+    past = history(tmp_path / "results")
+    case = case_of(judged(here, made), tmp_path / "store", NOW, past)
+    found = by_title(list(in_context(case, Background(past, (POINT,), NOW))))
     assert set(found) == {
         "Against the reference runs",
         "Throughput of a GPU over speed for a user",
@@ -212,8 +213,9 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
 def test_other_machines_and_profiles_are_no_history(tmp_path: Path) -> None:
     save(tmp_path, replace(RUN, facts=(("gpu.uuids", "other"),)))
     here = save(tmp_path, replace(RUN, day=1))
-    case = case_of(judged(here, RUN), tmp_path / "store", NOW)
-    found = by_title(list(in_context(case, Background(history(tmp_path), (), NOW))))
+    past = history(tmp_path)
+    case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
+    found = by_title(list(in_context(case, Background(past, (), NOW))))
     plane = found["Throughput of a GPU over speed for a user"]
     assert "; 0 other runs of this model on this machine; nothing is published for its GPU." in plane.caption
     assert "Over the runs" not in found
@@ -226,10 +228,11 @@ def test_what_a_gate_would_not_compare_is_not_set_beside_a_run(tmp_path: Path) -
     short = save(tmp_path / "results", replace(RUN, facts=other))
     references(tmp_path / "store", short.scenario, short.fingerprint, [1.0, 1.1, 1.2])
     here = save(tmp_path / "results", replace(RUN, day=1))
-    case = case_of(judged(here, RUN), tmp_path / "store", NOW)
+    past = history(tmp_path / "results")
+    case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
     assert case.references is not None
     assert case.comparable is None
-    found = by_title(list(in_context(case, Background(history(tmp_path / "results"), (), NOW))))
+    found = by_title(list(in_context(case, Background(past, (), NOW))))
     assert set(found) == {"Throughput of a GPU over speed for a user"}, "the model is the same"
     again = case_of(judged(short, RUN), tmp_path / "store", NOW)
     assert again.comparable is not None
@@ -260,8 +263,9 @@ def test_the_times_of_runs_are_those_of_a_24_hour_clock(tmp_path: Path, minutes:
     for run in range(1, 6):
         save(tmp_path, replace(RUN, day=9 / 24 + run * minutes / 24 / 60, seed=run))
     here = save(tmp_path, replace(RUN, day=(9 - 3 / 60) / 24))
-    case = case_of(judged(here, RUN), tmp_path / "store", NOW)
-    found = by_title(list(in_context(case, Background(history(tmp_path), (), NOW))))
+    past = history(tmp_path)
+    case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
+    found = by_title(list(in_context(case, Background(past, (), NOW))))
     drawn = svg(found["Over the runs"].spec)
     assert f">{label}<" in drawn
     assert " PM<" not in drawn

@@ -19,7 +19,7 @@ from pytest_dsr1.reporting.side_by_side import Change, Comparison, Difference, R
 from pytest_dsr1.verdict.targets import Noise
 from tests.builders import measurement, records, scenario
 
-PRESUMED = Noise(1.0, "presumed by gate.presumed_noise_percent")
+PRESUMED = Noise(1.0)
 BAND_PERCENT = 2 * math.sqrt(2)
 
 
@@ -227,7 +227,7 @@ def test_whose_noise_it_is() -> None:
         "changes within 2.8% may be noise: two runs would differ so much by chance (2 * sqrt(2) * 1%, "
         "presumed by gate.presumed_noise_percent)",
     )
-    references = Noise(0.21, "by 16 accepted references")
+    references = Noise(0.21, 16)
     comparison = compare(
         [measurement(), measurement()],
         lambda metric: references if metric == "total_output_throughput" else PRESUMED,

@@ -13,7 +13,10 @@ from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.reporting.cases import case_of
 from pytest_dsr1.reporting.whereabouts import whereabouts
 from pytest_dsr1.verdict.history import PastRun, comparable_runs, history
+from pytest_dsr1.verdict.saved import GateRun, write_gate
 from pytest_dsr1.verdict.targets import number
+from pytest_dsr1.verdict.words import Word
+from tests.builders import gate
 from tests.results import Made, judged, save
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
@@ -59,6 +62,16 @@ def test_the_part_that_takes_longer(
     assert sentence.endswith(" against the median of 3 other runs here")
 
 
+def test_the_runs_of_its_own_gate_are_no_measure(run: Measurement, tmp_path: Path) -> None:
+    """They run what it runs: beside them a loss that all of them have would be none."""
+    past = history(tmp_path)
+    folders = [each.folder for each in comparable_runs(past, run)]
+    slow = slowed(run, tpot=1.05)
+    for own, told in (([run.folder], 1), ([run.folder, folders[0]], 0)):
+        write_gate(run.folder, replace(gate(Word.FAIL), runs=tuple(GateRun(str(each)) for each in own)))
+        assert len(case_of(judged(slow, RUN), tmp_path / "store", NOW, past).whereabouts) == told
+
+
 def test_no_part_is_to_blame_where_none_is_slower(run: Measurement, others: list[PastRun]) -> None:
     assert list(whereabouts(run, others)) == []
     assert list(whereabouts(slowed(run, ttft=0.5, tpot=0.9), others)) == []
@@ -69,8 +82,7 @@ def test_a_throttled_gpu_and_when(tmp_path: Path) -> None:
     made = replace(RUN, throttled=(5, 0.25, 0.5))
     hot = save(tmp_path, made)
     (place,) = whereabouts(hot, [])
-    assert place.startswith("GPU 5 from 0")
-    assert place.endswith(" (hardware thermal slowdown)")
+    assert place == "GPU 5 from 3.0 s to 5.0 s (hardware thermal slowdown)"
     case = case_of(judged(hot, made), tmp_path / "store", NOW)
     assert case.whereabouts == (place,)
 

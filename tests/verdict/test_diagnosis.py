@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.environment.values import Fingerprint, Telemetry
+from pytest_dsr1.environment.values import FactValue, Fingerprint, Telemetry
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.scenario.loading import load
@@ -70,7 +70,7 @@ def on_gpus(changes: Mapping[str, Any] | None = None, **clocks: float | None) ->
     return run(H200, changes, gpu_health=gpu(**clocks), telemetry=TELEMETRY)
 
 
-def limited(watts: float) -> Measurement:
+def limited(watts: FactValue) -> Measurement:
     """GPU 3 at its power cap a third of the time, with so low a limit."""
     capped = on_gpus(power_capped_share=0.34, sm_clock_mhz_mean=1695.0)
     facts = {**capped.fingerprint.facts, "gpu.power_limit_w": watts, "gpu.power_default_w": 700.0}
@@ -108,7 +108,10 @@ EXAMPLES: list[tuple[str, Measurement]] = [
     ("cuda-graphs", run(SERVED, {"engine.arguments": ["--enforce-eager"]})),
     ("throttled", on_gpus(throttled_share=0.003, temperature_c_max=88)),
     ("power-cap", limited(600.0)),
+    ("power-cap", limited(["700.0"] * 3 + ["500.0"] + ["700.0"] * 4)),
     ("power-cap", limited(700.0)),
+    ("power-cap", limited(["500.0"] + ["700.0"] * 7)),  # of another GPU
+    ("power-cap", limited(None)),
     ("sm-clock", on_gpus(sm_clock_mhz_max=1500)),
     ("sm-clock", on_gpus({"gpu_setup.lock_sm_clock_mhz": 1500})),
 ]

@@ -59,16 +59,16 @@ def test_a_run_in_which_no_request_keeps_the_slo_misses_its_goodput() -> None:
 
 @pytest.mark.parametrize(("value", "word"), [(8.0, "PASS"), (8.45, "FAIL")])
 def test_a_figure_within_the_noise_of_its_bound_says_so(value: float, word: str) -> None:
-    noise = Noise(3.0, "by 20 accepted references")
+    noise = Noise(3.0, 20)
     verdict = judge(target("total_output_throughput", value), measurement(), noise)
     assert verdict.word == word
     away = {"PASS": "5.3%", "FAIL": "0.3%"}[word]
     assert verdict.message.endswith(
-        f"; that is {away} from the bound, nearer than twice the noise between engine starts (3%, by 20 "
-        "accepted references): another run may say otherwise"
+        f"; that is {away} from the bound, nearer than twice the standard deviation between "
+        "engine starts (3%, by 20 accepted references): another run may say otherwise"
     )
     clear = judge(target("total_output_throughput", 7.0), measurement(), noise)
-    assert "noise" not in clear.message
+    assert "deviation" not in clear.message
 
 
 @pytest.mark.parametrize(
