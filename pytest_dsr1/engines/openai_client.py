@@ -60,6 +60,7 @@ class Client:
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(_LOOK_S, self._look)
         self._where: Place | None = None
+        self._closed = False
 
     async def open(self, count: int) -> None:
         """Have so many free connections.
@@ -80,7 +81,7 @@ class Client:
             missing -= some
 
     def send(self, exchange: Exchange) -> None:
-        """Send now, if a connection is free, else as soon as one is opened."""
+        """Send now, if a connection is free, else as soon as one is opened; nothing after :meth:`close`."""
         free = self._free
         while free:
             connection = free.pop()
@@ -90,6 +91,8 @@ class Client:
         self._send_on_new(exchange)
 
     def _send_on_new(self, exchange: Exchange) -> None:
+        if self._closed:  # a connection that is made while uvloop closes keeps it from ever closing
+            return
         task = self._loop.create_task(self._open_and_send(exchange))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -100,10 +103,11 @@ class Client:
 
     async def close(self) -> None:
         """Close all connections; exchanges in flight are dropped."""
+        self._closed = True
         self._timer.cancel()
         for task in self._tasks:
             task.cancel()
-        while self._tasks or self._all:  # a task may have come by its connection just before it was cancelled
+        while self._tasks or self._all:
             for connection in list(self._all):
                 connection.exchange = None
                 connection.close()
@@ -138,7 +142,10 @@ class Client:
             exchange.fault = unreachable(error, _CONNECT_S)
             self._ended(exchange)
             return
-        connection.send(exchange)
+        if self._closed:  # cancelled when the connection was there already
+            connection.close()
+        else:
+            connection.send(exchange)
 
     async def _connect(self) -> Connection:
         """To the address that answered the first connection, which tried all of the host's in their order."""

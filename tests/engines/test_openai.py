@@ -12,14 +12,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from pytest_dsr1.engines import openai_client, openai_watch
 from pytest_dsr1.engines.base import EngineResult, Job, Observer, Phase, RequestRecord
 from pytest_dsr1.engines.openai import OpenAiEngine
+from pytest_dsr1.engines.openai_client import Address, Client
 from pytest_dsr1.engines.openai_connection import Connection, Owner
+from pytest_dsr1.engines.openai_exchange import Exchange
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.workload.values import Workload
@@ -519,6 +521,20 @@ def test_ctrl_c_while_a_connection_is_made(tmp_path: Path, monkeypatch: pytest.M
     finally:
         signal.signal(signal.SIGINT, before)
     assert len(made) > 2
+
+
+def test_nothing_is_sent_when_the_client_is_closed() -> None:
+    """As by a request whose turn it is just when the run is interrupted."""
+
+    async def close_and_send(port: int) -> set[asyncio.Task[Any]]:
+        client = Client(Address("127.0.0.1", port, None), silence_s=60.0, ended=lambda _: None)
+        await client.open(2)
+        await client.close()
+        client.send(cast("Exchange", None))
+        return asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}
+
+    with serving(lambda _: GOOD) as port:
+        assert asyncio.run(close_and_send(port)) == set()
 
 
 def test_open_loop_counts_from_the_schedule(tmp_path: Path) -> None:
