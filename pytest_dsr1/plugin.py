@@ -72,7 +72,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Select the scenarios. With none selected nothing more of the plugin is loaded."""
     config.addinivalue_line("markers", "dsr1: a test made from a scenario file")
-    replay = config.getoption("--dsr1-replay")
+    saved = config.getoption("--dsr1-replay")
+    # Without "..", as pytest writes the paths that it collects; links are not followed.
+    replay = Path(os.path.abspath(config.invocation_params.dir / saved)) if saved else None  # noqa: PTH100
     given: list[str] | None = config.getoption("--dsr1-profile")
     profiles = ",".join(given or ())
     if given is not None and not profiles.strip(", "):
@@ -96,7 +98,7 @@ def pytest_configure(config: pytest.Config) -> None:
         count=partial(console.counter, config),
         tell=lambda text: console.tell(config, f"dsr1: {text}"),
         results=config.invocation_params.dir / config.getoption("--dsr1-results"),
-        replay=config.invocation_params.dir / replay if replay else None,
+        replay=replay,
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
         allow_mismatch=config.getoption("--dsr1-allow-mismatch"),
         store=config.rootpath / options.STORE,
@@ -117,7 +119,7 @@ def _catalogue(config: pytest.Config) -> Catalogue:
     return discover([*folders, *config.getini("dsr1_suites")])
 
 
-def _select(config: pytest.Config, profiles: str, arguments: list[Path], replay: str | None) -> Selection:
+def _select(config: pytest.Config, profiles: str, arguments: list[Path], replay: Path | None) -> Selection:
     try:
         catalogue = _catalogue(config)
         chosen = catalogue.select(profiles) if profiles else []
@@ -125,7 +127,7 @@ def _select(config: pytest.Config, profiles: str, arguments: list[Path], replay:
         if replay:
             from pytest_dsr1.measurement.store import load
 
-            saved = load(config.invocation_params.dir / replay)
+            saved = load(replay)
             if not profiles:
                 chosen = [saved.folder / "scenario.yaml"]
                 places = {chosen[0]: saved.place}
