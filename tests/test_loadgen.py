@@ -15,6 +15,8 @@ from pytest_dsr1.engines.base import EngineResult
 from pytest_dsr1.engines.openai import OpenAiEngine
 from tests.engines.test_openai import Watcher, make_job, served
 
+pytestmark = pytest.mark.usefixtures("client_unjudged")
+
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -22,6 +22,8 @@ from tests.builders import scenario
 from tests.engines.test_openai import Watcher, make_job
 from tests.waiting import ever_longer, written
 
+pytestmark = pytest.mark.usefixtures("client_unjudged")
+
 SERVER = """
 import http.server, json, os, sys
 open("pid", "w").write(str(os.getpid()))
