@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -148,17 +149,21 @@ def in_a_terminal(*names: Path, **environ: str) -> str:
     """What the command writes to a terminal."""
     ours, theirs = pty.openpty()
     program = "import sys; from pytest_dsr1.cli import main; sys.exit(main(sys.argv[1:]))"
-    done = subprocess.run(
+    child = subprocess.Popen(
         [sys.executable, "-c", program, "compare", *map(str, names)],
         stdout=theirs,
         stderr=theirs,
         env={**os.environ, "TERM": "xterm", **environ},
-        check=False,
     )
     os.close(theirs)
-    shown = os.read(ours, 1 << 16).decode()
+    pieces = []
+    with child, contextlib.suppress(OSError):  # EIO: nobody is left who could write
+        # Read beside the child: a terminal holds 4 KB, and gives as little at a time as it likes.
+        while piece := os.read(ours, 1 << 16):
+            pieces.append(piece)
     os.close(ours)
-    assert done.returncode == 0, shown
+    shown = b"".join(pieces).decode()
+    assert child.returncode == 0, shown
     return shown
 
 

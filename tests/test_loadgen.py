@@ -15,6 +15,15 @@ from pytest_dsr1.engines.base import EngineResult
 from pytest_dsr1.engines.openai import OpenAiEngine
 from tests.engines.test_openai import Watcher, make_job, served
 
+pytestmark = pytest.mark.usefixtures("client_unjudged")
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The metrics before and after a measurement are all there, also on a busy machine."""
+    for limit in ("_PATIENCE_S", "_SETTLE_S"):
+        monkeypatch.setattr(f"pytest_dsr1.engines.openai_sampler.{limit}", 60.0)
+
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -13,12 +13,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CONTAINER_PINS = ["torch<=2.9.0", "transformers==4.57.1", "numpy<2"]
 """What TensorRT-LLM 1.2 pins of the libraries this project could touch."""
+PATIENCE = {"UV_HTTP_TIMEOUT": "120", "UV_HTTP_CONNECT_TIMEOUT": "60", "UV_HTTP_RETRIES": "10"}
+"""With the package index, which these tests ask."""
 
 
 def uv(*arguments: str, cwd: Path) -> str:
     """Run uv; its output, or its whole complaint as the test's failure."""
     done = subprocess.run(
-        [sys.executable, "-m", "uv", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "uv", *arguments],
+        cwd=cwd,
+        env={**os.environ, **PATIENCE},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 
@@ -12,7 +13,12 @@ from pytest_dsr1.engines.alarm import Alarm
 
 
 def rung(moments_s: list[float], *, close_after: int | None = None) -> list[float]:
-    """When an alarm rang that is set to each moment in turn, in s from now; it gives up after a second."""
+    """When an alarm rang that is set to each moment in turn, in s from now.
+
+    Args:
+        moments_s: these.
+        close_after: close it when it rang so often and is set to the next, and listen for another second.
+    """
     rang: list[float] = []
 
     async def wait() -> None:
@@ -25,6 +31,7 @@ def rung(moments_s: list[float], *, close_after: int | None = None) -> list[floa
             if len(rang) == close_after:
                 alarm.set(began_s + left[0])
                 alarm.close()
+                asyncio.get_running_loop().call_later(1, over.set)
             elif left:
                 alarm.set(began_s + left.pop(0))
             else:
@@ -32,12 +39,9 @@ def rung(moments_s: list[float], *, close_after: int | None = None) -> list[floa
 
         alarm = Alarm(asyncio.get_running_loop(), ring)
         alarm.set(began_s + left.pop(0))
-        try:
-            await asyncio.wait_for(over.wait(), 1)
-        except asyncio.TimeoutError:
-            pass
-        finally:
-            alarm.close()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(over.wait(), 30)
+        alarm.close()
 
     asyncio.run(wait())
     return rang

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pytest_dsr1.engines import child as child_module
 from pytest_dsr1.engines.child import Child, Line, LineSplitter
 from pytest_dsr1.errors import EngineError
+from tests.waiting import gone, wait_until_gone
 
 
 def python(source: str, *arguments: str) -> list[str]:
@@ -62,17 +63,6 @@ def worker_of(child: Child) -> int:
 
 def descriptors() -> int:
     return psutil.Process().num_fds()
-
-
-def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
-def wait_until_gone(*pids: int) -> None:
-    deadline = time.monotonic() + 30
-    while not all(map(gone, pids)):
-        assert time.monotonic() < deadline, f"of {pids} some still run"
-        time.sleep(0.01)
 
 
 def test_output_is_merged_logged_and_read(tmp_path: Path) -> None:

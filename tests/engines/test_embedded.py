@@ -17,6 +17,7 @@ from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.workload.values import Workload
 from tests.builders import scenario
+from tests.waiting import ever_longer, written
 
 PREAMBLE = """
 import json, os, signal, sys, time
@@ -71,12 +72,23 @@ def engine(program: str) -> TransformersEngine:
     return TransformersEngine([sys.executable, "-c", PREAMBLE + program])
 
 
-def failure(program: str, job: Job) -> str:
-    """The message of a run that must fail, after which its worker must be gone."""
+def gone(job: Job) -> bool:
+    """Whether the worker's process has ended."""
+    return not Path(f"/proc/{(job.artefacts / 'pid').read_text()}").exists()
+
+
+def message_of(program: str, job: Job) -> str:
+    """The message of a run that must fail."""
     with pytest.raises(EngineError) as caught:
         engine(program).run(job, Watcher())
-    assert not Path(f"/proc/{(job.artefacts / 'pid').read_text()}").exists()
     return str(caught.value)
+
+
+def failure(program: str, job: Job) -> str:
+    """Likewise, after which its worker must be gone."""
+    message = message_of(program, job)
+    assert gone(job)
+    return message
 
 
 def gpu_scenario() -> Scenario:
@@ -167,11 +179,16 @@ def test_a_killed_worker(tmp_path: Path, name: str, hint: str) -> None:
 
 
 def test_a_worker_that_does_not_start_to_measure(tmp_path: Path) -> None:
-    slow = scenario(engine={"type": "transformers", "startup_timeout_s": 0.5})
-    message = failure("signal.pause()", make_job(tmp_path, slow))
+    for limit_s in ever_longer(0.5, lambda: written(tmp_path, "*/engine/pid")):
+        slow = scenario(engine={"type": "transformers", "startup_timeout_s": limit_s})
+        folder = tmp_path / f"{limit_s:g}"
+        folder.mkdir()
+        job = make_job(folder, slow)
+        message = message_of("signal.pause()", job)
+    assert gone(job)
     assert (
-        "small: the embedded engine did not start to measure within 0.5 s and was stopped; if it was only "
-        "slow, raise engine.startup_timeout_s\n"
+        f"small: the embedded engine did not start to measure within {limit_s:g} s and was stopped; if it "
+        "was only slow, raise engine.startup_timeout_s\n"
     ) in message
 
 
@@ -186,11 +203,13 @@ def test_a_worker_that_hangs_while_it_measures(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_talks_all_the_time_is_stopped_too(tmp_path: Path) -> None:
-    message = failure(
-        'send("phase", phase="measuring")\nwhile True: print("still here", flush=True)',
-        make_job(tmp_path, run_timeout_s=0.2),
-    )
-    assert "did not finish within 0.2 s" in message
+    program = 'send("phase", phase="measuring")\nwhile True: print("still here", flush=True)'
+    more = "still here\n" * 10_000  # than is read at once, so that what came first has been heard
+    for limit_s in ever_longer(0.2, lambda: written(tmp_path, "*/engine/engine.log", more)):
+        folder = tmp_path / f"{limit_s:g}"
+        folder.mkdir()
+        message = failure(program, make_job(folder, run_timeout_s=limit_s))
+    assert f"did not finish within {limit_s:g} s" in message
     assert message.endswith("\n  | still here")
 
 
@@ -218,7 +237,7 @@ send("result", versions={}, facts={})
     assert result.stopped
     assert [record.id for record in result.records] == [0, 1]
     assert (result.measured_from_s, result.measured_to_s) == (10.0, 12.5)
-    assert not Path(f"/proc/{(job.artefacts / 'pid').read_text()}").exists()
+    assert gone(job)
 
 
 def test_enough_at_the_last_request_is_a_whole_run(tmp_path: Path) -> None:

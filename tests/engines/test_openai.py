@@ -42,6 +42,8 @@ from tests.standins.openai_server import (
     usage,
 )
 
+pytestmark = pytest.mark.usefixtures("client_unjudged")
+
 BAD = 2
 """The request of four that is answered badly: its token ids begin with this."""
 
@@ -219,6 +221,7 @@ def test_odd_but_good_answers(answer: Answer, tmp_path: Path) -> None:
 
 
 FOUR = (text(" a"), text(" b"), text(" c"), text(" d"))
+SILENT = "nothing came from the server for 1 s"
 BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
     "401": (
         plain("401 Unauthorized", b'{"error": {"message": "no key"}}'),
@@ -297,15 +300,16 @@ BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
     ),
     "no HTTP": ([b"SSH-2.0-OpenSSH_9.6\r\n", "hang"], "does not answer in HTTP/1.1"),
     "broken chunk": ([STREAM_HEAD, b"zz\r\n", "hang"], "does not answer in HTTP/1.1"),
-    "never answers": (["hang"], "nothing came from the server for 1 s; if it is only slow"),
-    "hangs in mid-stream": ([STREAM_HEAD + chunk(FOUR[0]), "hang"], "nothing came from the server for 1 s"),
+    "never answers": (["hang"], f"{SILENT}; if it is only slow"),
+    "hangs in mid-stream": ([STREAM_HEAD + chunk(FOUR[0]), "hang"], SILENT),
 }
 
 
 @pytest.mark.parametrize(("answer", "message"), BAD_ANSWERS.values(), ids=list(BAD_ANSWERS))
 def test_bad_answer_is_one_record(answer: Answer, message: str, tmp_path: Path) -> None:
+    silence_s = 1.0 if message.startswith(SILENT) else 30.0
     result = measure(
-        tmp_path, lambda body: answer if body["prompt"][0] == BAD else GOOD, silence_timeout_s=1.0
+        tmp_path, lambda body: answer if body["prompt"][0] == BAD else GOOD, silence_timeout_s=silence_s
     )
     errors = {r.id: r.error for r in result.records}
     bad = errors.pop(BAD)
@@ -332,7 +336,7 @@ def test_one_bad_connection_of_four(kind: str, tmp_path: Path) -> None:
     load = {"concurrency": 4, "num_requests": 16, "tolerated_failures": 1}
     watcher, seen = Watcher(), Seen()
     with serving(answered, seen=seen) as port:
-        of = served(port, load, silence_timeout_s=1.0)
+        of = served(port, load, silence_timeout_s=1.0 if message.startswith(SILENT) else 30.0)
         result = OpenAiEngine().run(make_job(tmp_path, of), watcher)
     errors = {r.id: r.error for r in result.records}
     assert re.search(message, errors.pop(BAD) or "")
@@ -369,7 +373,7 @@ def test_server_that_drips_for_ever(first: bytes, drop: bytes, tmp_path: Path) -
 
     watcher = Watcher()
     with serving(answer) as port:
-        job = replace(make_job(tmp_path, served(port, silence_timeout_s=0.5)), run_timeout_s=1.5)
+        job = replace(make_job(tmp_path, served(port, silence_timeout_s=1.0)), run_timeout_s=1.5)
         with pytest.raises(
             EngineError, match=r"the requests were not all answered within 1.5 s; .*run_timeout_s"
         ):

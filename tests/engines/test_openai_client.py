@@ -21,7 +21,9 @@ from pytest_dsr1.measurement.metrics import from_records
 from tests.engines.test_openai import Watcher, make_job, served
 from tests.standins.openai_server import DONE, FINISH, STREAM_HEAD, chunk, event, serving, text, usage
 
-STILL_S = 0.4
+pytestmark = pytest.mark.usefixtures("client_unjudged")
+
+STILL_S = 1.0
 
 
 def delta(**fields: Any) -> bytes:

@@ -21,6 +21,8 @@ from pytest_dsr1.scenario.serving import OpenAi
 from tests.engines.test_openai import Watcher, make_job, served
 from tests.standins.openai_server import GOOD, plain, serving
 
+pytestmark = pytest.mark.usefixtures("client_unjudged")
+
 
 def engine(**fields: Any) -> OpenAi:
     return OpenAi.model_validate({"type": "openai", **fields})

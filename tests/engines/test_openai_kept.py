@@ -25,6 +25,8 @@ from tests.engines.test_openai import Watcher, make_job, remarks, served
 from tests.standins import started_server
 from tests.standins.openai_server import GOOD, Seen, serving
 
+pytestmark = pytest.mark.usefixtures("client_unjudged")
+
 
 def started(name: str = "first", **changes: Any) -> Scenario:
     """A scenario that starts the stand-in; changes of the engine, but for ``load`` and ``hardware``."""

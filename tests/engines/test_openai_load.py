@@ -23,6 +23,8 @@ from pytest_dsr1.workload.values import Workload
 from tests.engines.test_openai import Watcher, make_job, remarks, served
 from tests.standins.openai_server import DONE, FINISH, GOOD, Answer, Seen, serving, stream, text, usage
 
+pytestmark = pytest.mark.usefixtures("client_unjudged")
+
 TIMER_S = 0.002
 """A timer of the loop may be early by its resolution."""
 

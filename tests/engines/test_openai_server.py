@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from pytest_dsr1.measurement.metrics import from_records
 from pytest_dsr1.scenario.model import Scenario
 from tests.builders import scenario
 from tests.engines.test_openai import Watcher, make_job
+from tests.waiting import ever_longer, written
+
+pytestmark = pytest.mark.usefixtures("client_unjudged")
 
 SERVER = """
 import http.server, json, os, sys
@@ -101,12 +105,17 @@ def test_server_that_does_not_start(tmp_path: Path) -> None:
 
 def test_server_that_is_never_ready(tmp_path: Path) -> None:
     program = "open('pid', 'w').write(str(__import__('os').getpid())); __import__('time').sleep(600)"
-    job = make_job(tmp_path, started(program=program, startup_timeout_s=1.0))
-    with pytest.raises(
-        EngineError,
-        match=r"not ready in 1 s \(GET http://[\d.:]+/health: no answer\); .* raise engine.startup_timeout_s",
-    ):
-        OpenAiEngine().run(job, Watcher())
+    for limit_s in ever_longer(1.0, lambda: written(tmp_path, "*/engine/pid")):
+        folder = tmp_path / f"{limit_s:g}"
+        folder.mkdir()
+        job = make_job(folder, started(program=program, startup_timeout_s=limit_s))
+        with pytest.raises(EngineError) as caught:
+            OpenAiEngine().run(job, Watcher())
+    assert re.search(
+        rf"not ready in {limit_s:g} s \(GET http://[\d.:]+/health: no answer\); "
+        ".* raise engine.startup_timeout_s",
+        str(caught.value),
+    )
     assert gone(job)
 
 
@@ -124,11 +133,15 @@ def test_server_without_a_health_page_is_asked_for_its_models(
 
 
 def test_server_with_neither_page_is_never_ready(tmp_path: Path) -> None:
-    job = make_job(tmp_path, started("no-page", startup_timeout_s=1.0))
-    with pytest.raises(
-        EngineError, match=r"was not ready in 1 s \(GET http://[\d.:]+/v1/models: HTTP 404\); if"
-    ):
-        OpenAiEngine().run(job, Watcher())
+    for limit_s in ever_longer(1.0, lambda: written(tmp_path, "*/engine/asked.json", '"/v1/models"')):
+        folder = tmp_path / f"{limit_s:g}"
+        folder.mkdir()
+        job = make_job(folder, started("no-page", startup_timeout_s=limit_s))
+        with pytest.raises(EngineError) as caught:
+            OpenAiEngine().run(job, Watcher())
+    assert re.search(
+        rf"was not ready in {limit_s:g} s \(GET http://[\d.:]+/v1/models: HTTP 404\); if", str(caught.value)
+    )
     assert gone(job)
 
 

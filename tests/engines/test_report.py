@@ -139,7 +139,7 @@ def contents(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(contents(), st.sampled_from(["0.18", "0.21", "1.0", "1.1", "1.2", "1.3"]))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_what_is_printed_is_what_is_read(
     tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any], version: str
 ) -> None:
@@ -168,7 +168,7 @@ json_values = st.recursive(
 
 
 @given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_arbitrary_files_raise_nothing_but_engine_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:

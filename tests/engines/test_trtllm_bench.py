@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -8,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pytest_dsr1.engines import create, trtllm_bench
@@ -17,15 +17,10 @@ from pytest_dsr1.engines.trtllm_bench import TrtllmBenchEngine
 from pytest_dsr1.errors import EngineError, UserError
 from pytest_dsr1.measurement.metrics import from_records
 from tests.engines.conftest import Bench
+from tests.waiting import ever_longer, gone, written
 
 VERSIONS = ("0.18.2", "0.19.0", "0.20.0", "0.21.0", "1.0.0rc4", "1.1.0", "1.2.1", "1.3.0rc26", "1.4.0rc1")
 MTP = {"speculative_config": {"decoding_type": "MTP", "max_draft_len": 3}}
-
-
-def gone(pids: list[int]) -> bool:
-    return not any(
-        psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids
-    )
 
 
 def error_of(bench: Bench, **job: object) -> str:
@@ -55,7 +50,7 @@ def test_a_scenario_runs_on_every_version(
     assert result.report["acceptance_length"] == pytest.approx(16 / 6)
     assert result.measured_from_s < result.measured_to_s <= time.monotonic()
     assert len(workers()) == 1
-    assert gone(workers())
+    assert all(map(gone, workers()))
 
 
 def test_report_and_records_of_a_streaming_run_agree(bench: Bench) -> None:
@@ -120,7 +115,7 @@ def test_the_kept_command_runs_by_itself(bench: Bench) -> None:
     assert shell.wait() == 0
     assert report.exists()
     for pid in (bench.folder / "pids").read_text().split():
-        if psutil.pid_exists(int(pid)):
+        with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)
 
 
@@ -256,7 +251,7 @@ def test_each_failure_is_one_sentence_and_leaves_nothing_running(
     assert head == f"The last relevant lines of {bench.folder}/engine/trtllm-bench.log:"
     assert 1 <= len(shown) <= 8
     assert any(telling in line for line in shown)
-    assert gone(workers())
+    assert all(map(gone, workers()))
 
 
 def test_an_uncaught_exception_of_an_old_version(bench: Bench) -> None:
@@ -267,34 +262,49 @@ def test_an_uncaught_exception_of_an_old_version(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "limits", "sentence"),
+    ("failure", "limit", "first_s", "telling", "sentence"),
     [
         (
             "hang-start",
-            {"startup_timeout_s": 2.0},
-            "did not begin to measure within 2 s and was stopped; if it was only slow (loading the weights "
-            "can take 25 minutes), raise engine.startup_timeout_s",
+            "startup_timeout_s",
+            2.0,
+            "Loading weights: 100%",
+            "did not begin to measure within {s:g} s and was stopped; if it was only slow (loading the "
+            "weights can take 25 minutes), raise engine.startup_timeout_s",
         ),
         (
             "worker-death-hang",
-            {"startup_timeout_s": 2.0},
+            "startup_timeout_s",
+            2.0,
+            "mpirun noticed that process rank 3",
             "lost a worker process; the kernel's out-of-memory killer does that when the host's memory runs "
-            "short: look at dmesg; it did not end within 2 s and was stopped",
+            "short: look at dmesg; it did not end within {s:g} s and was stopped",
         ),
         (
             "hang-run",
-            {"run_timeout_s": 0.2},
-            "did not finish within 0.2 s and was stopped, with 0 of 4 requests done; if it was only slow, "
+            "run_timeout_s",
+            0.2,
+            "Starting benchmark...",
+            "did not finish within {s:g} s and was stopped, with 0 of 4 requests done; if it was only slow, "
             "raise engine.run_timeout_s",
         ),
     ],
+    ids=["hang-start", "worker-death-hang", "hang-run"],
 )
 def test_a_hang_is_stopped(
-    bench: Bench, failure: str, limits: dict[str, float], sentence: str, workers: Callable[[], list[int]]
+    bench: Bench,
+    failure: str,
+    limit: str,
+    first_s: float,
+    telling: str,
+    sentence: str,
+    workers: Callable[[], list[int]],
 ) -> None:
-    message = error_of(bench.installed("1.2.1").fails(failure), **limits)
-    assert message.splitlines()[0] == f"small: trtllm-bench {sentence}"
-    assert gone(workers())
+    bench.installed("1.2.1").fails(failure)
+    for limit_s in ever_longer(first_s, lambda: written(bench.folder, "engine/trtllm-bench.log", telling)):
+        message = error_of(bench, **{limit: limit_s})
+    assert message.splitlines()[0] == f"small: trtllm-bench {sentence.format(s=limit_s)}"
+    assert all(map(gone, workers()))
 
 
 def test_ctrl_c_leaves_nothing_running(bench: Bench, workers: Callable[[], list[int]]) -> None:
@@ -306,7 +316,7 @@ def test_ctrl_c_leaves_nothing_running(bench: Bench, workers: Callable[[], list[
     bench.monkeypatch.setattr(bench.watcher, "progress", interrupt)
     with pytest.raises(KeyboardInterrupt):
         TrtllmBenchEngine().run(job, bench.watcher)
-    assert gone(workers())
+    assert all(map(gone, workers()))
 
 
 def test_command_not_found(bench: Bench) -> None:

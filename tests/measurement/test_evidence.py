@@ -289,7 +289,7 @@ def figures(seen: Evidence) -> list[float]:
     return [seen.value, seen.se_percent, seen.cut_s, seen.window_s, seen.latency_s, *seen.batches]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seeds, metrics, st.floats(-1e4, 1e4))
 def test_the_time_of_day_does_not_matter(seed: int, metric: str, by_s: float) -> None:
     run = noisy(seed)
@@ -300,7 +300,7 @@ def test_the_time_of_day_does_not_matter(seed: int, metric: str, by_s: float) ->
     assert figures(there) == pytest.approx(figures(here), rel=1e-6, abs=1e-6)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seeds, metrics, st.sampled_from([0.25, 2.0, 1024.0]))
 def test_a_slower_clock_scales_everything(seed: int, metric: str, factor: float) -> None:
     run = noisy(seed)
@@ -315,14 +315,14 @@ def test_a_slower_clock_scales_everything(seed: int, metric: str, factor: float)
     assert there.window_s == pytest.approx(here.window_s * factor)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seeds, metrics)
 def test_as_many_requests_as_there_are_is_no_limit(seed: int, metric: str) -> None:
     run = noisy(seed)
     assert evidence(run, metric, warmup_requests=8, requests=400) == evidence(run, metric, warmup_requests=8)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seeds, metrics, st.integers(60, 399))
 def test_a_limit_is_as_if_no_more_had_been_sent(seed: int, metric: str, requests: int) -> None:
     run = noisy(seed)

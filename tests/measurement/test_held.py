@@ -20,6 +20,8 @@ from tests.builders import scenario
 from tests.engines.test_openai import Watcher, make_job
 from tests.engines.test_openai_kept import started
 
+pytestmark = pytest.mark.usefixtures("client_unjudged")
+
 
 class Story:
     """A session, and what happens in it: machines locked and unlocked."""

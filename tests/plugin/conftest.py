@@ -44,11 +44,12 @@ def dsr1_engine(dsr1_scenario):
 
 
 @pytest.fixture(autouse=True)
-def no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As at a desk: in CI pytest writes longer summaries, and on GitHub this plugin tells GitHub."""
+def at_a_desk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In CI pytest writes longer summaries, on GitHub this plugin tells GitHub, and a narrow screen cuts."""
     github = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE")
     for name in ("CI", "BUILD_NUMBER", *github):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
 
 
 class Suites:

@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.engines.test_child import wait_until_gone
+from tests.waiting import wait_until_gone
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -165,7 +165,7 @@ def test_a_fingerprint_is_of_what_failed_not_of_the_figure_or_the_line(here: Pat
     assert fingerprint(case(word=Word.INVALID, problem="hot", verdicts=()), here) != of_small
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(TEXT)
 def test_hostile_text_is_one_command_and_valid_json(here: Path, text: str) -> None:
     lines = f"{text}\n::warning::{text}"

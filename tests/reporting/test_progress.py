@@ -117,7 +117,7 @@ def test_on_a_terminal_the_line_is_rewritten_and_wiped_at_the_end() -> None:
 
     with Progress("alpha", 1, 1.0, write, terminal=True, output_tokens=1) as progress:
         progress.phase("loading")
-        assert shown.wait(10)
+        assert shown.wait(30)
     assert lines[0].startswith("alpha: starting")
     assert lines[-1] == ""
 

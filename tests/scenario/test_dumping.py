@@ -39,7 +39,7 @@ def test_nothing_is_written_for_a_key_without_value_but_in_a_free_mapping(tmp_pa
     assert load_text(tmp_path, text).scenario == scenario
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     note=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0$"))
     | st.from_regex(r"[-+]?[0-9.eE_:]+", fullmatch=True),

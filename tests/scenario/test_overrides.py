@@ -131,7 +131,7 @@ def test_what_is_no_override(tmp_path: Path, option: str) -> None:
     ]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     key=st.lists(
         st.sampled_from(["engine", "targets", "0", "load", "tp", "llm_api", "", "²", "x"]), max_size=4

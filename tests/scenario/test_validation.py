@@ -373,7 +373,7 @@ def test_an_empty_mapping_lacks_each_required_key_once(tmp_path: Path) -> None:
     assert keys == ["name", "description", "hardware", "model", "dataset", "load", "engine", "targets"]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     text=st.text(
         alphabet=st.sampled_from("ab:-[]{}&*!|>'\"#%@`,? \n\t\\0x1.~<$\x00\ufeff\u2028"), max_size=60
@@ -396,7 +396,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(line=st.integers(0, len(LINES) - 1), value=VALUES)
 def test_any_value_in_any_place_is_read_or_a_user_error(tmp_path: Path, line: int, value: object) -> None:
     key = LINES[line].partition(":")[0]

@@ -222,7 +222,7 @@ DATA = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(DATA)
 def test_data_comes_back(data: object) -> None:
     assert plain(yaml.safe_dump({"k": data})) == {"k": data} or _reads_as_number(data)

@@ -106,7 +106,7 @@ _references = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(_references)
 def test_any_references_come_back_as_they_were(written: References) -> None:
     assert from_text(to_text(written), "file", "small") == written

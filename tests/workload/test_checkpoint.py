@@ -392,7 +392,7 @@ _any_json = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     name=st.sampled_from(["config.json", "hf_quant_config.json", "model.safetensors.index.json"]),
     content=_any_json,
@@ -408,7 +408,7 @@ def test_any_json_is_taken_or_refused_in_words(folder: Path, name: str, content:
         (folder / name).write_bytes(before)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(header=st.binary(max_size=40) | _any_json.map(lambda content: json.dumps(content).encode()))
 def test_any_header_is_taken_or_refused_in_words(folder: Path, header: bytes) -> None:
     (folder / SECOND).write_bytes(len(header).to_bytes(8, "little") + header)

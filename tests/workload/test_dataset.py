@@ -283,7 +283,7 @@ _requests = st.builds(
     st.integers(1, 10**5),
 )
 _quick = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

@@ -64,7 +64,7 @@ def test_line_is_as_the_published_script_writes_it_but_for_spaces(tmp_path: Path
     assert second.startswith('{"task_id":1,"input_ids":[')
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     inputs=st.integers(1, 400)
     | st.builds(Normal, mean=st.integers(1, 50), stdev=st.floats(0, 100))
@@ -229,7 +229,7 @@ _A_REQUEST = st.lists(st.integers(0, 4), max_size=4).flatmap(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(_A_REQUEST, min_size=2, max_size=5), st.sampled_from([1000, 129280]), st.integers(-9, 2**64))
 def test_requests_share_exactly_the_tokens_of_their_common_hash_ids(
     tmp_path: Path, requests: list[tuple[int, list[int]]], vocab_size: int, seed: int
