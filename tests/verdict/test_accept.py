@@ -200,6 +200,50 @@ def test_a_node_that_loses_its_references_is_told(tmp_path: Path) -> None:
     ]
 
 
+def test_old_runs_are_told_whenever_they_are_accepted(tmp_path: Path) -> None:
+    for number in range(16):
+        recorded(tmp_path, number, at=NOW - timedelta(days=400 - number))
+    long_ago = NOW - timedelta(days=380)
+    assert accepted_from(tmp_path, now=long_ago)[1] == []
+    accepted, notes = accepted_from(tmp_path)
+    old = (
+        "half of the reference runs on node gpu-95a932d6 are 393 days old or older (more than 90): of "
+        "2024-02-25 and before, accepted 2025-03-24; machines drift: move old runs out of candidates/small, "
+    )
+    assert notes[0] == f"warning: small: {old}{MORE}"
+    assert accepted.age_days(NOW) == 393
+    class_of_nodes = scenario(gate={"under_test": {"gpu.uuids": True}})
+    assert accepted_from(tmp_path, class_of_nodes)[1][0] == notes[0]
+
+
+def test_a_step_that_no_fact_tells_is_told(tmp_path: Path) -> None:
+    """Software built anew under the same version, another BIOS: the fingerprint is as before."""
+    for number in range(12):
+        recorded(tmp_path, number)
+    accepted_from(tmp_path, now=NOW - timedelta(days=4, hours=12))
+    for number in range(12, 16):
+        recorded(tmp_path, number, trace=run_of(0.97 + 0.01 * math.sin(number)))
+    accepted, notes = accepted_from(tmp_path)
+    assert len(accepted.runs) == 16
+    assert notes[-1] == (
+        "warning: on node gpu-95a932d6 the 4 runs since the last acceptance (2025-03-20) give 7.803 tok/s, "
+        "the 12 of before 8.016 (-2.7%), more than chance, though all compared facts are equal: something that "
+        "is no fact has changed, and these references mix both levels; if the new one is right, move the runs of "
+        f"before out of {folder_of(tmp_path, 'small')} and accept again"
+    )
+
+
+def test_more_runs_of_the_same_level_are_no_step(tmp_path: Path) -> None:
+    for number in range(12):
+        recorded(tmp_path, number)
+    accepted_from(tmp_path, now=NOW - timedelta(days=4, hours=12))
+    for number in range(12, 16):
+        recorded(tmp_path, number)
+    notes = accepted_from(tmp_path)[1]
+    assert len(notes) == 1
+    assert notes[0].startswith("mean ")
+
+
 def test_no_reason_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^--reason is empty; say why these runs are what the"):
         accepted_from(tmp_path, reason=" \n")
