@@ -22,6 +22,7 @@ from pytest_dsr1.verdict.references import References
 from tests.builders import scenario
 from tests.verdict.stored import references
 from tests.verdict.test_accept import recorded, run_of
+from tests.verdict.unlistable import unlistable
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
 
@@ -147,7 +148,7 @@ def test_show_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert small.split() == [
         *("small", "total_output_throughput", "gpu-95a932d6:", "16", f"{found.days}"),
         *(f"{found.mean:.4g}", "tok/s", f"{found.noise_percent:.2f}%", f"{found.requests}"),
-        *(f"{found.accepted.at:%Y-%m-%d}", "0", "d", "2", "ann:", "TensorRT-LLM", "1.2.1"),
+        *(f"{found.accepted.at:%Y-%m-%d}", "4", "d", "2", "ann:", "TensorRT-LLM", "1.2.1"),
     ]
     assert shared == (
         "profiles whose references can be judged by: 1; they share a suite's errors, so each gate plans "
@@ -269,3 +270,42 @@ def test_export_before_anything_is_accepted_and_of_what_cannot_be_used(
     lines = shown.err.splitlines()
     assert lines[0].startswith(f"{damaged}: is not JSON")
     assert lines[1].startswith(f"{short.stem}: 3 requests are too few for a steady figure")
+
+
+def test_a_named_store_must_be_there(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    message = (
+        f"--store nowhere: No such file or directory, from {folder}; name the folder that runs are recorded "
+        "in, or leave it out for ./dsr1-references\n"
+    )
+    for words in (
+        ["show"],
+        ["show", "small"],
+        ["export", "small.yaml"],
+        ["accept", "small.yaml", "--reason=x"],
+    ):
+        assert main(["references", *words, "--store", "nowhere"]) == 1
+        assert capsys.readouterr() == ("", message)
+    (folder / "empty").mkdir()
+    assert main(["references", "show", "--store", "empty"]) == 0
+    assert capsys.readouterr().out.startswith("empty: there are no references; record runs with ")
+
+
+def test_a_store_that_is_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    STORE.touch()
+    for words in ([], ["--store", "dsr1-references"]):
+        assert main(["references", "show", *words]) == 1
+        assert capsys.readouterr() == (
+            "",
+            "dsr1-references: cannot be listed: Not a directory; `ls -ld dsr1-references` shows what it is "
+            "and whose: make it a folder that you may list\n",
+        )
+
+
+@pytest.mark.parametrize("closed", [STORE, STORE / "candidates", STORE / "candidates" / "small"])
+def test_show_of_what_cannot_be_listed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, closed: Path
+) -> None:
+    recorded(STORE, 0, at=NOW - timedelta(hours=1))
+    unlistable(monkeypatch, closed)
+    assert main(["references", "show"]) == 1
+    assert capsys.readouterr().err.startswith(f"{closed}: cannot be listed: Permission denied; ")

@@ -238,9 +238,9 @@ def _steps(store: Path, before: References, accepted: References) -> Iterator[st
                 f"warning: on node {rings.short(node)} the {len(later)} runs since the last acceptance "
                 f"({since:%Y-%m-%d}) give {number(math.exp(new_mean))} {accepted.unit}, the "
                 f"{len(earlier)} of before {number(math.exp(old_mean))} "
-                f"({math.expm1(new_mean - old_mean) * 100:+.2g}%), more than chance, though all compared facts "
-                "are equal: something that is no fact has changed, and these references mix both levels; if "
-                "the new one is right, move the runs of before out of "
+                f"({math.expm1(new_mean - old_mean) * 100:+.2g}%), more than chance, though all facts are "
+                "equal: something that is no fact has changed, and these references mix both levels; if the "
+                "new one is right, move the runs of before out of "
                 f"{candidates.folder_of(store, accepted.profile)} and accept again"
             )
 

@@ -14,7 +14,7 @@ from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.scenario.gate import LARGEST_DELTA_PERCENT
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
-from pytest_dsr1.verdict import rings
+from pytest_dsr1.verdict import candidates, rings
 from pytest_dsr1.verdict.gate import Design, alpha, in_percent, loss, planned, resolved, runs_needed, worse
 from pytest_dsr1.verdict.noise import Level, level
 from pytest_dsr1.verdict.reference_file import intact
@@ -124,8 +124,11 @@ def gates_of(store: Path) -> int:
     """How many scenarios have references that can be judged by: the gates that share a suite's errors.
 
     A damaged file is none: its gate is refused, and can make no error.
+
+    Raises:
+        ReferencesError: the folder cannot be listed.
     """
-    return sum(intact(path) for path in store.glob("*.yaml"))
+    return sum(intact(Path(entry.path)) for entry in candidates.listed(store) if entry.name.endswith(".yaml"))
 
 
 def gate_plan(
@@ -142,6 +145,7 @@ def gate_plan(
 
     Raises:
         NoReferenceError: there are too few on the node.
+        ReferencesError: the folder cannot be listed, so nobody knows how many gates there are.
         UndecidableError: their noise cannot resolve delta.
     """
     counts = references.nodes

@@ -124,7 +124,7 @@ class References:
         return tuple(run for run in self.runs if run.node == node)
 
     def age_days(self, now: datetime) -> int:
-        """Whole days since the middle one of their runs; to accept old runs once more makes them no younger."""
+        """Whole days since the middle one of the runs: accepting them once more makes them no younger."""
         return _age_days(self.runs, now)
 
 

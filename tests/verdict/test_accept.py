@@ -25,6 +25,7 @@ from pytest_dsr1.verdict.reference_file import read as read_accepted
 from pytest_dsr1.verdict.references import References
 from tests.builders import measurement, scenario
 from tests.verdict.stored import COMPARED, FACTS, NODE, NOW, OTHER_NODE, references, scattered
+from tests.verdict.unlistable import unlistable
 
 MORE = (
     "record more with `pytest --dsr1-profile=small --dsr1-reference=record` "
@@ -227,8 +228,8 @@ def test_a_step_that_no_fact_tells_is_told(tmp_path: Path) -> None:
     assert len(accepted.runs) == 16
     assert notes[-1] == (
         "warning: on node gpu-95a932d6 the 4 runs since the last acceptance (2025-03-20) give 7.803 tok/s, "
-        "the 12 of before 8.016 (-2.7%), more than chance, though all compared facts are equal: something that "
-        "is no fact has changed, and these references mix both levels; if the new one is right, move the runs of "
+        "the 12 of before 8.016 (-2.7%), more than chance, though all facts are equal: something that is no "
+        "fact has changed, and these references mix both levels; if the new one is right, move the runs of "
         f"before out of {folder_of(tmp_path, 'small')} and accept again"
     )
 
@@ -340,3 +341,12 @@ def test_recording_and_accepting_at_once_lose_nothing(tmp_path: Path) -> None:
     assert sizes == sorted(sizes)
     assert len(accepted_from(tmp_path)[0].runs) == 20
     assert len(list(folder_of(tmp_path, "small").iterdir())) == 20
+
+
+def test_recorded_runs_that_cannot_be_listed_are_not_told_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = recorded(tmp_path, 0).parent
+    unlistable(monkeypatch, folder)
+    with pytest.raises(ReferencesError, match=f"^{folder}: cannot be listed: Permission denied; "):
+        accepted_from(tmp_path)

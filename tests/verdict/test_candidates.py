@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.environment.values import Fingerprint
-from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.errors import InvalidRunError, ReferencesError
 from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.verdict.candidates import checksum, folder_of, names, read, record
 from tests.builders import measurement
 from tests.verdict.killing import killed_in_a_program
 from tests.verdict.stored import FACTS, NODE
+from tests.verdict.unlistable import unlistable
 
 ADVICE = "bring the file back as it was, or move it out of the folder; until then nothing is accepted"
 
@@ -78,6 +79,10 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
     "a merge conflict": (
         lambda text: f"<<<<<<< HEAD\n{text}",
         r"is not JSON \(.*\); it was damaged after it was written",
+    ),
+    "nested too deeply": (
+        lambda _: "[" * 100_000,
+        "is nested too deeply; it was changed after it was written",
     ),
     "no object": (lambda _: "[]", r'is no recorded run \("format" is not "pytest-dsr1 candidate"\)'),
     "another file": (
@@ -213,3 +218,17 @@ def test_many_may_write_while_others_read(tmp_path: Path) -> None:
     assert [writer.wait() for writer in writers] == [0, 0]
     assert len(read(tmp_path, "small")[0]) == 40
     assert len(list(folder_of(tmp_path, "small").iterdir())) == 40
+
+
+def test_a_folder_that_cannot_be_listed_is_not_told_as_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = recorded(tmp_path).parent
+    unlistable(monkeypatch, folder)
+    for look in (names, read):
+        with pytest.raises(ReferencesError) as caught:
+            look(tmp_path, "small")
+        assert str(caught.value) == (
+            f"{folder}: cannot be listed: Permission denied; `ls -ld {folder}` shows what it is and whose: "
+            "make it a folder that you may list"
+        )

@@ -63,7 +63,7 @@ def test_how_well_the_noise_is_known() -> None:
 
 
 def test_groups_that_lie_apart() -> None:
-    """Means that differ by t times their standard error: 2.878 is the 1% point of t with 18 degrees of freedom."""
+    """By t times the standard error: 2.878 is the 1% point of t with 18 degrees of freedom."""
     one = [0.01, -0.01] * 5
     step = math.sqrt(20 * 0.01**2 / 18 * 2 / 10)
     assert not apart(one, [x + 2.87 * step for x in one])

@@ -86,7 +86,9 @@ def test_the_age_is_that_of_the_runs_that_count_here() -> None:
     found = references(runs=(*young, *aged))
     assert usable(found, NODE, NOW)[1] == []
     (told,) = usable(found, OTHER_NODE, NOW)[1]
-    assert told.startswith("small: half of the reference runs on node gpu-a71f6e13 are 189 days old or older ")
+    assert told.startswith(
+        "small: half of the reference runs on node gpu-a71f6e13 are 189 days old or older "
+    )
     (told,) = usable(references(runs=found.runs, moved={"gpu.uuids": True}), NODE, NOW)[1]
     assert told.startswith("small: half of the reference runs on 2 nodes are 181 days old or older ")
 
