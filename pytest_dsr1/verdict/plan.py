@@ -161,6 +161,8 @@ def gate_plan(
                 f"{scenario.name}: references of one day say nothing of what days differ by: a shift of half "
                 "the noise would raise false alarms to as much as 7%; record on more days"
             )
+    unfit = rings.unfit(scenario.gate.under_test, references.facts)
+    warnings += (f"{scenario.name}: {each}" for each in unfit)
     error, delta = alpha(gates_of(store)), worse(references.metric, scenario.gate.delta_percent)
     most = scenario.gate.max_runs
     made = planned(found, error, delta, most)

@@ -157,8 +157,8 @@ def test_few_runs_of_a_class_of_nodes(tmp_path: Path) -> None:
     _, notes = accepted_from(tmp_path, scenario(gate={"under_test": {"gpu.uuids": True, "x.*": True}}))
     assert notes == [
         f"warning: 12 runs, 15 are wanted; {MORE}",
-        "gate.under_test: 'x.*' fits no fact that is compared; the facts are those of `fingerprint` in "
-        "measurement.json",
+        "gate.under_test: 'x.*' fits no fact of the references that is compared; the facts are those of "
+        "`fingerprint` in measurement.json",
     ]
 
 

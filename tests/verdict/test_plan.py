@@ -94,6 +94,16 @@ def test_of_one_day(tmp_path: Path) -> None:
     )
 
 
+def test_a_setting_that_moves_nothing_is_told_by_the_gate(tmp_path: Path) -> None:
+    """It may be set for this run alone, after the references were accepted."""
+    plan = planned(tmp_path, some(16), under_test={"driverr": True, "driver": True})
+    assert plan.warnings == (
+        "small: gate.under_test: 'driverr' fits no fact of the references that is compared (did you mean "
+        "driver?); the facts are those of `fingerprint` in measurement.json",
+    )
+    assert plan.statement()[-1] == plan.warnings[0]
+
+
 def test_of_a_class_of_nodes(tmp_path: Path) -> None:
     """What nodes differ by is noise that no number of runs averages out."""
     both = references(runs=(*scattered(16), *scattered(16, node=OTHER_NODE)))
