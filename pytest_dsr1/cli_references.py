@@ -30,6 +30,8 @@ _HEADS = (
     "waiting",
     "by: why",
 )
+_CONDITIONS = ("sm_clock_mhz", "power_w", "temperature_c", "throttled_s")
+"""What the GPUs did; empty where that is not known."""
 _COLUMNS = (
     "run",
     "at",
@@ -41,6 +43,7 @@ _COLUMNS = (
     "window_s",
     "startup_s",
     "state",
+    *_CONDITIONS,
 )
 
 
@@ -264,7 +267,10 @@ def _export(options: argparse.Namespace) -> int:
     writer.writerow(_COLUMNS)
     for row, state in sorted(rows, key=lambda one: (one[0].at, one[0].candidate)):
         figures = (row.value, row.se_percent, row.window_s, row.startup_s)
-        writer.writerow([row.candidate, row.at.isoformat(), row.node, row.day, metric, *figures, state])
+        gpus = (getattr(row.gpus, name, None) for name in _CONDITIONS)
+        writer.writerow(
+            [row.candidate, row.at.isoformat(), row.node, row.day, metric, *figures, state, *gpus]
+        )
     for problem in problems:
         say(problem, error=True)
     return 1 if problems else 0

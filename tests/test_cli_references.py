@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.cli import main
+from pytest_dsr1.environment.values import GpuSample, Telemetry
 from pytest_dsr1.scenario.dumping import dump
 from pytest_dsr1.scenario.loading import load_named
 from pytest_dsr1.verdict.plan import gate_plan
@@ -225,7 +227,10 @@ def test_export(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["references", "export", "small.yaml"]) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[0] == "run,at,node,day,metric,value,se_percent,window_s,startup_s,state"
+    assert out.splitlines()[0] == (
+        "run,at,node,day,metric,value,se_percent,window_s,startup_s,state,sm_clock_mhz,power_w,temperature_c,"
+        "throttled_s"
+    )
     rows = table(out)
     assert [row["state"] for row in rows] == ["accepted"] * 16 + ["waiting"]
     run = accepted().runs[0]
@@ -240,9 +245,28 @@ def test_export(capsys: pytest.CaptureFixture[str]) -> None:
         "window_s": str(run.window_s),
         "startup_s": "30.0",
         "state": "accepted",
+        **dict.fromkeys(("sm_clock_mhz", "power_w", "temperature_c", "throttled_s"), ""),
     }
     assert rows[-1]["run"] == path.stem
     assert float(rows[-1]["value"]) == pytest.approx(8.0, rel=0.02)
+
+
+def test_export_of_what_the_gpus_did(capsys: pytest.CaptureFixture[str]) -> None:
+    """It stands in the accepted file: the recorded ones may lie on another machine."""
+    sample = GpuSample(101.0, 0, 1980, 3201, 612.5, None, 64, 100.0, 99, 0x40)
+    watched = Telemetry(interval_s=0.2, gpus=(0,), samples=(sample,))
+    for number in range(16):
+        recorded(STORE, number, at=NOW - timedelta(hours=12 * (16 - number)), telemetry=watched)
+    accept()
+    shutil.rmtree(STORE / "candidates")
+    recorded(STORE, 3, at=NOW, telemetry=watched)
+    capsys.readouterr()
+    assert main(["references", "export", "small.yaml"]) == 0
+    rows = table(capsys.readouterr().out)
+    assert [row["state"] for row in rows] == ["accepted"] * 16 + ["waiting"]
+    for row in rows:
+        assert (row["sm_clock_mhz"], row["power_w"]) == ("1980.0", "612.5")
+        assert (row["temperature_c"], row["throttled_s"]) == ("64.0", "0.6")
 
 
 def test_whoever_reads_may_have_had_enough() -> None:

@@ -113,6 +113,7 @@ def reference_run(run: Candidate, figure: Evidence) -> ReferenceRun:
         window_s=round(figure.window_s, 3),
         startup_s=round(run.trace.startup_s, 3),
         candidate=run.name,
+        gpus=run.gpus,
     )
 
 

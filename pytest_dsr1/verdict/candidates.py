@@ -3,12 +3,13 @@
 ``<store>/candidates/<profile>/<UTC time>-<8 hex digits>.json``::
 
     {"format": "pytest-dsr1 candidate", "version": 1, "profile": ..., "at": ..., "place": ..., "result": ...,
-     "facts": {...}, "trace": {...}, "sha256": ...}
+     "facts": {...}, "trace": {...}, "gpus": {...}, "sha256": ...}
 
 ``at`` is when the run began, ``place`` the scenario's path in test ids, ``result`` the folder of the saved
 result, ``facts`` the fingerprint's, and ``trace`` what a figure of the run is computed from
-(:class:`~pytest_dsr1.measurement.trace.Trace`). A file is never changed after it was written: ``sha256`` is
-that of all the rest, as JSON with sorted keys.
+(:class:`~pytest_dsr1.measurement.trace.Trace`). ``gpus`` is what they did meanwhile; null on the CPU, and not
+in files from before it was kept. A file is never changed after it was written: ``sha256`` is that of all the
+rest, as JSON with sorted keys.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from typing import Any
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from pytest_dsr1.environment.disk import entries, write_atomically
-from pytest_dsr1.environment.values import FactValue
+from pytest_dsr1.environment.health import conditions
+from pytest_dsr1.environment.values import Conditions, FactValue
 from pytest_dsr1.errors import InvalidRunError, ReferencesError
 from pytest_dsr1.measurement.store import first_problem
 from pytest_dsr1.measurement.trace import Trace
@@ -50,6 +52,7 @@ class Candidate:
         result: the folder of the saved result, on the machine that ran it.
         facts: the fingerprint.
         trace: what a figure of the run is computed from.
+        gpus: what they did meanwhile; None on the CPU, and where that was not kept.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Candidate:
     result: str
     facts: Mapping[str, FactValue]
     trace: Trace
+    gpus: Conditions | None = None
 
     @property
     def node(self) -> str:
@@ -105,6 +109,7 @@ def record(store: Path, measurement: Measurement, trace: Trace) -> Path:
     Raises:
         InvalidRunError: it cannot be written.
     """
+    result = measurement.result
     at = datetime.fromisoformat(measurement.started_utc).astimezone(timezone.utc)
     candidate = Candidate(
         name=f"{at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
@@ -114,6 +119,7 @@ def record(store: Path, measurement: Measurement, trace: Trace) -> Path:
         result=str(measurement.folder),
         facts=measurement.fingerprint.facts,
         trace=trace,
+        gpus=conditions(measurement.telemetry, result.measured_from_s, result.measured_to_s),
     )
     document = {"format": FORMAT, "version": VERSION, **_CANDIDATE.dump_python(candidate, mode="json")}
     del document["name"]

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -325,7 +325,10 @@ def _from_document(document: dict[str, Any]) -> References:
     )
 
 
-def _run(run: ReferenceRun) -> dict[str, FactValue]:
+_Shown = FactValue | Mapping[str, FactValue]
+
+
+def _run(run: ReferenceRun) -> dict[str, _Shown]:
     return {
         "at": _time(run.at),
         "node": rings.short(run.node),
@@ -334,6 +337,7 @@ def _run(run: ReferenceRun) -> dict[str, FactValue]:
         "window_s": run.window_s,
         "startup_s": run.startup_s,
         "candidate": run.candidate,
+        **({"gpus": asdict(run.gpus)} if run.gpus else {}),
     }
 
 
@@ -346,7 +350,7 @@ def _section(name: str, values: Mapping[str, FactValue]) -> list[str]:
     return [f"{name}:", *lines] if lines else [f"{name}: {{}}"]
 
 
-def _flow(values: Mapping[str, FactValue]) -> str:
+def _flow(values: Mapping[str, _Shown]) -> str:
     return "{" + ", ".join(f"{_key(key)}: {_shown(value)}" for key, value in values.items()) + "}"
 
 
@@ -355,8 +359,10 @@ def _key(key: str) -> str:
     return key if plain else _shown(key)
 
 
-def _shown(value: FactValue) -> str:
+def _shown(value: _Shown) -> str:
     """A value as YAML on one line; text is always in quotes."""
+    if isinstance(value, Mapping):
+        return _flow(value)
     if isinstance(value, list):
         return f"[{', '.join(map(_shown, value))}]"
     style = '"' if isinstance(value, str) else None

@@ -14,7 +14,7 @@ from statistics import fmean, median_low, variance
 
 from pydantic import AwareDatetime
 
-from pytest_dsr1.environment.values import FactValue
+from pytest_dsr1.environment.values import Conditions, FactValue
 from pytest_dsr1.errors import NoReferenceError
 from pytest_dsr1.verdict import rings
 
@@ -38,6 +38,8 @@ class ReferenceRun:
         window_s: how long the run counted, after the warm-up cut, in s.
         startup_s: how long the engine took to start, in s.
         candidate: the name of the recorded run.
+        gpus: what they did over the measured time of the whole run; None on the CPU, and where that was not
+            kept.
     """
 
     at: AwareDatetime
@@ -47,6 +49,7 @@ class ReferenceRun:
     window_s: float
     startup_s: float
     candidate: str
+    gpus: Conditions | None = None
 
     @property
     def day(self) -> date:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.environment.values import FactValue, Fingerprint
+from pytest_dsr1.environment.values import FactValue, Fingerprint, Telemetry
 from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError, UserError
 from pytest_dsr1.measurement.evidence import evidence
 from pytest_dsr1.measurement.trace import Trace
@@ -53,10 +53,13 @@ def recorded(
     trace: Trace | None = None,
     facts: Mapping[str, FactValue] = FACTS,
     at: datetime | None = None,
+    telemetry: Telemetry | None = None,
 ) -> Path:
     """One of two runs a day, the first ten days ago; the noise between them is about 1%."""
     began = at or NOW - timedelta(days=10 - number // 2, hours=number % 2)
-    measured = measurement(started_utc=began.isoformat(), fingerprint=Fingerprint(facts))
+    measured = measurement(
+        started_utc=began.isoformat(), fingerprint=Fingerprint(facts), telemetry=telemetry or Telemetry()
+    )
     return record(store, measured, trace or run_of(1 + 0.01 * math.sin(number)))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.environment.values import Fingerprint
+from pytest_dsr1.environment.values import Conditions, Fingerprint, GpuSample, Telemetry
 from pytest_dsr1.errors import InvalidRunError, ReferencesError
 from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.verdict.candidates import checksum, folder_of, names, read, record
@@ -40,6 +40,17 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
     assert (found.place, found.result) == ("suites/small.yaml", "results")
     assert found.facts == FACTS
     assert found.trace == trace(measurement())
+
+
+def test_what_the_gpus_did_is_kept(tmp_path: Path) -> None:
+    sample = GpuSample(101.0, 0, 1980, 3201, 612.5, None, 64, 100.0, 99, 0x40)
+    path = recorded(tmp_path, telemetry=Telemetry(interval_s=0.2, gpus=(0,), samples=(sample,)))
+    (found,), _ = read(tmp_path, "small")
+    assert found.gpus == Conditions(1980.0, 612.5, 64.0, 0.6)
+    # As files were before they were kept.
+    path.write_text(_rewritten(lambda d: d.pop("gpus"))(path.read_text(encoding="utf-8")), encoding="utf-8")
+    (found,), problems = read(tmp_path, "small")
+    assert (found.gpus, problems) == (None, ())
 
 
 def test_runs_are_in_order_of_time(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_dsr1.environment.values import Conditions
 from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError
 from pytest_dsr1.verdict.reference_file import from_text, held, intact, load, path_of, read, to_text, write
 from pytest_dsr1.verdict.references import Acceptance, ReferenceRun, References
@@ -61,6 +62,15 @@ def test_the_text() -> None:
     assert to_text(found) == f'{TEXT}sha256: "{sha256(TEXT.encode()).hexdigest()}"\n'
 
 
+def test_what_the_gpus_did_is_in_the_line_of_the_run() -> None:
+    """Files without it are read as before."""
+    found = references(1, runs=(run(gpus=Conditions(1980.0, 612.5, 64, None)),))
+    text = to_text(found)
+    gpus = "{sm_clock_mhz: 1980.0, power_w: 612.5, temperature_c: 64, throttled_s: null}"
+    assert f', candidate: "run-0", gpus: {gpus}}}\n' in text
+    assert from_text(text, "file", "small") == found
+
+
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     written = references(16, accepted=Acceptance(NOW, "Ann", "nightly", None))
     path = write(tmp_path / "store", written)
@@ -90,6 +100,7 @@ _runs = st.builds(
     window_s=_finite,
     startup_s=_finite,
     candidate=st.text(),
+    gpus=st.none() | st.builds(Conditions, *[st.none() | _finite] * 4),
 )
 _references = st.builds(
     References,
