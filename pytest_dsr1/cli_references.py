@@ -30,6 +30,8 @@ _HEADS = (
     "waiting",
     "by: why",
 )
+_CONDITIONS = ("sm_clock_mhz", "power_w", "temperature_c", "throttled_s")
+"""What the GPUs did; empty where that is not known."""
 _COLUMNS = (
     "run",
     "at",
@@ -41,6 +43,7 @@ _COLUMNS = (
     "window_s",
     "startup_s",
     "state",
+    *_CONDITIONS,
 )
 
 
@@ -80,23 +83,44 @@ def add(commands: Any) -> None:
         parser.add_argument("--suites", action="append", default=[], help="a folder of scenarios of your own")
         parser.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
     for parser in (show, accept, export):
-        parser.add_argument(
-            "--store", type=Path, default=Path(STORE), help=f"the folder of references (./{STORE})"
-        )
+        parser.add_argument("--store", type=Path, help=f"the folder of references (./{STORE})")
+
+
+def _store(options: argparse.Namespace) -> Path:
+    """The folder of references; one that is named must be there.
+
+    Raises:
+        UserError: it cannot be found.
+    """
+    from pytest_dsr1.errors import UserError
+
+    named: Path | None = options.store
+    if named is None:
+        return Path(STORE)
+    try:
+        named.stat()
+    except OSError as error:
+        raise UserError(
+            f"--store {named}: {error.strerror}, from {Path.cwd()}; name the folder that runs are recorded "
+            f"in, or leave it out for ./{STORE}"
+        ) from None
+    return named
 
 
 def _show(options: argparse.Namespace) -> int:
-    return _show_one(options.store, options.profile) if options.profile else _show_all(options.store)
+    store = _store(options)
+    return _show_one(store, options.profile) if options.profile else _show_all(store)
 
 
 def _show_all(store: Path) -> int:
     from pytest_dsr1.errors import NoReferenceError, ReferencesError
     from pytest_dsr1.verdict import candidates
+    from pytest_dsr1.verdict.candidates import listed
     from pytest_dsr1.verdict.plan import gates_of
     from pytest_dsr1.verdict.reference_file import read
 
-    accepted = {path.stem for path in store.glob("*.yaml")}
-    recorded = {path.name for path in (store / "candidates").glob("*") if path.is_dir()}
+    accepted = {one.name.removesuffix(".yaml") for one in listed(store) if one.name.endswith(".yaml")}
+    recorded = {one.name for one in listed(store / "candidates") if one.is_dir()}
     if not accepted | recorded:
         say(f"{store}: there are no references; record runs with --dsr1-reference=record")
         return 0
@@ -189,7 +213,7 @@ def _accept(options: argparse.Namespace) -> int:
     from pytest_dsr1.verdict.references import by_node
 
     scenario = load_named(options.profile, options.suites, options.set)
-    store: Path = options.store
+    store = _store(options)
     place = store if store.is_dir() else Path.cwd()
     by = options.by or _git(place, "config", "user.name") or user()
     accepted, notes = accept(
@@ -217,18 +241,18 @@ def _export(options: argparse.Namespace) -> int:
     from pytest_dsr1.verdict.accept import reference_run, warmup_of
     from pytest_dsr1.verdict.reference_file import load
 
-    scenario = load_named(options.profile, options.suites, options.set)
+    scenario, store = load_named(options.profile, options.suites, options.set), _store(options)
     metric, warmup_requests, requests = scenario.gated_metric, warmup_of(scenario), None
     rows: list[tuple[ReferenceRun, str]] = []
     try:
-        accepted = load(options.store, scenario, _now())
+        accepted = load(store, scenario, _now())
     except NoReferenceError:
         pass
     else:
         warmup_requests, requests = accepted.warmup_requests, accepted.requests
         rows += [(run, "accepted") for run in accepted.runs]
     names = {run.candidate for run, _ in rows}
-    found, unread = candidates.read(options.store, scenario.name)
+    found, unread = candidates.read(store, scenario.name)
     problems = [*unread]
     for run in found:
         if run.name not in names:
@@ -243,7 +267,10 @@ def _export(options: argparse.Namespace) -> int:
     writer.writerow(_COLUMNS)
     for row, state in sorted(rows, key=lambda one: (one[0].at, one[0].candidate)):
         figures = (row.value, row.se_percent, row.window_s, row.startup_s)
-        writer.writerow([row.candidate, row.at.isoformat(), row.node, row.day, metric, *figures, state])
+        gpus = (getattr(row.gpus, name, None) for name in _CONDITIONS)
+        writer.writerow(
+            [row.candidate, row.at.isoformat(), row.node, row.day, metric, *figures, state, *gpus]
+        )
     for problem in problems:
         say(problem, error=True)
     return 1 if problems else 0

@@ -226,18 +226,21 @@ def _dsr1_recorded(
     take = _takes(request, dsr1_scenario, _dsr1_held, lambda unseen: run(request, dsr1_scenario, unseen))
     try:
         ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")  # what no other run would change
+        candidates.names(session.store, dsr1_scenario.name)  # a folder that no run makes listable
         again = f"pytest --dsr1-profile={dsr1_scenario.name} --dsr1-reference=record"
         measurement = useful(take, _dsr1_starts, note, again)
         found = figure(measurement)
         save_evidence(measurement, found)
         path = candidates.record(session.store, measurement, trace(measurement))
+        recorded, problems = candidates.read(session.store, dsr1_scenario.name)
     except Dsr1Error as error:
         _refuse(error)
     name, facts = dsr1_scenario.name, measurement.fingerprint.facts
-    alike = candidates.alike(candidates.read(session.store, name)[0], facts)
+    alike = candidates.alike(recorded, facts)
     outcome.notes.append(
         f"recorded {number(found.value)} {METRICS[dsr1_scenario.gated_metric].unit} in "
         f"{os.path.relpath(path)}: {len(alike)} of {WANTED} wanted runs like this one on this node; "
         f"`pytest-dsr1 references accept {name} --reason TEXT` makes references of them"
     )
+    outcome.notes += problems
     return path

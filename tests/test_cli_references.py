@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.cli import main
+from pytest_dsr1.environment.values import GpuSample, Telemetry
 from pytest_dsr1.scenario.dumping import dump
 from pytest_dsr1.scenario.loading import load_named
 from pytest_dsr1.verdict.plan import gate_plan
@@ -22,6 +24,7 @@ from pytest_dsr1.verdict.references import References
 from tests.builders import scenario
 from tests.verdict.stored import references
 from tests.verdict.test_accept import recorded, run_of
+from tests.verdict.unlistable import unlistable
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
 
@@ -147,7 +150,7 @@ def test_show_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert small.split() == [
         *("small", "total_output_throughput", "gpu-95a932d6:", "16", f"{found.days}"),
         *(f"{found.mean:.4g}", "tok/s", f"{found.noise_percent:.2f}%", f"{found.requests}"),
-        *(f"{found.accepted.at:%Y-%m-%d}", "0", "d", "2", "ann:", "TensorRT-LLM", "1.2.1"),
+        *(f"{found.accepted.at:%Y-%m-%d}", "4", "d", "2", "ann:", "TensorRT-LLM", "1.2.1"),
     ]
     assert shared == (
         "profiles whose references can be judged by: 1; they share a suite's errors, so each gate plans "
@@ -224,7 +227,10 @@ def test_export(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["references", "export", "small.yaml"]) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[0] == "run,at,node,day,metric,value,se_percent,window_s,startup_s,state"
+    assert out.splitlines()[0] == (
+        "run,at,node,day,metric,value,se_percent,window_s,startup_s,state,sm_clock_mhz,power_w,temperature_c,"
+        "throttled_s"
+    )
     rows = table(out)
     assert [row["state"] for row in rows] == ["accepted"] * 16 + ["waiting"]
     run = accepted().runs[0]
@@ -239,9 +245,28 @@ def test_export(capsys: pytest.CaptureFixture[str]) -> None:
         "window_s": str(run.window_s),
         "startup_s": "30.0",
         "state": "accepted",
+        **dict.fromkeys(("sm_clock_mhz", "power_w", "temperature_c", "throttled_s"), ""),
     }
     assert rows[-1]["run"] == path.stem
     assert float(rows[-1]["value"]) == pytest.approx(8.0, rel=0.02)
+
+
+def test_export_of_what_the_gpus_did(capsys: pytest.CaptureFixture[str]) -> None:
+    """It stands in the accepted file: the recorded ones may lie on another machine."""
+    sample = GpuSample(101.0, 0, 1980, 3201, 612.5, None, 64, 100.0, 99, 0x40)
+    watched = Telemetry(interval_s=0.2, gpus=(0,), samples=(sample,))
+    for number in range(16):
+        recorded(STORE, number, at=NOW - timedelta(hours=12 * (16 - number)), telemetry=watched)
+    accept()
+    shutil.rmtree(STORE / "candidates")
+    recorded(STORE, 3, at=NOW, telemetry=watched)
+    capsys.readouterr()
+    assert main(["references", "export", "small.yaml"]) == 0
+    rows = table(capsys.readouterr().out)
+    assert [row["state"] for row in rows] == ["accepted"] * 16 + ["waiting"]
+    for row in rows:
+        assert (row["sm_clock_mhz"], row["power_w"]) == ("1980.0", "612.5")
+        assert (row["temperature_c"], row["throttled_s"]) == ("64.0", "0.6")
 
 
 def test_whoever_reads_may_have_had_enough() -> None:
@@ -269,3 +294,42 @@ def test_export_before_anything_is_accepted_and_of_what_cannot_be_used(
     lines = shown.err.splitlines()
     assert lines[0].startswith(f"{damaged}: is not JSON")
     assert lines[1].startswith(f"{short.stem}: 3 requests are too few for a steady figure")
+
+
+def test_a_named_store_must_be_there(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    message = (
+        f"--store nowhere: No such file or directory, from {folder}; name the folder that runs are recorded "
+        "in, or leave it out for ./dsr1-references\n"
+    )
+    for words in (
+        ["show"],
+        ["show", "small"],
+        ["export", "small.yaml"],
+        ["accept", "small.yaml", "--reason=x"],
+    ):
+        assert main(["references", *words, "--store", "nowhere"]) == 1
+        assert capsys.readouterr() == ("", message)
+    (folder / "empty").mkdir()
+    assert main(["references", "show", "--store", "empty"]) == 0
+    assert capsys.readouterr().out.startswith("empty: there are no references; record runs with ")
+
+
+def test_a_store_that_is_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    STORE.touch()
+    for words in ([], ["--store", "dsr1-references"]):
+        assert main(["references", "show", *words]) == 1
+        assert capsys.readouterr() == (
+            "",
+            "dsr1-references: cannot be listed: Not a directory; `ls -ld dsr1-references` shows what it is "
+            "and whose: make it a folder that you may list\n",
+        )
+
+
+@pytest.mark.parametrize("closed", [STORE, STORE / "candidates", STORE / "candidates" / "small"])
+def test_show_of_what_cannot_be_listed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, closed: Path
+) -> None:
+    recorded(STORE, 0, at=NOW - timedelta(hours=1))
+    unlistable(monkeypatch, closed)
+    assert main(["references", "show"]) == 1
+    assert capsys.readouterr().err.startswith(f"{closed}: cannot be listed: Permission denied; ")

@@ -1,4 +1,4 @@
-"""Files that survive a kill and a power loss: whole as they were, or whole as they are meant to be."""
+"""Files that survive a kill and a power loss, whole as they were or as they are meant to be, and folders."""
 
 from __future__ import annotations
 
@@ -28,6 +28,21 @@ def write_atomically(path: Path, text: str) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, in order of names; nothing where there is no folder.
+
+    ``Path.glob`` takes a folder that cannot be listed for an empty one.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []
 
 
 def sync_folder(folder: Path) -> None:

@@ -25,7 +25,7 @@ def fingerprint(
     setup_facts: Mapping[str, FactValue],
     environ: Mapping[str, str],
 ) -> Fingerprint:
-    """The facts. Nothing that changes by itself (temperature, clocks) is among them.
+    """The facts. Nothing that changes by itself (temperature, the clocks of the moment) is among them.
 
     A fact of the GPUs is one value where they agree, else a list with one value a GPU.
     """
@@ -69,6 +69,9 @@ def _gpu_facts(machine: MachineReading, count: int) -> dict[str, FactValue]:
             ),
             "gpu.power_limit_w": _common(gpus, lambda gpu: gpu.power_limit_w),
             "gpu.power_default_w": _common(gpus, lambda gpu: gpu.power_default_w),
+            "gpu.max_sm_clock_mhz": _common(gpus, lambda gpu: gpu.max_sm_clock_mhz),
+            "gpu.application_clock_mhz": _common(gpus, lambda gpu: gpu.application_clock_mhz),
+            "gpu.application_memory_clock_mhz": _common(gpus, lambda gpu: gpu.application_memory_clock_mhz),
             "gpu.persistence": _common(gpus, lambda gpu: gpu.persistence),
             "gpu.vboost": _common(gpus, lambda gpu: gpu.vboost),
             "gpu.mig": _common(gpus, lambda gpu: gpu.mig),

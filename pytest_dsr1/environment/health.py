@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from statistics import fmean
 
 from pytest_dsr1.environment.throttling import (
     IDLE,
@@ -17,7 +18,7 @@ from pytest_dsr1.environment.throttling import (
     seconds_of,
     spans_of,
 )
-from pytest_dsr1.environment.values import Finding, GpuSample, Telemetry
+from pytest_dsr1.environment.values import Conditions, Finding, GpuSample, Telemetry
 from pytest_dsr1.scenario.model import Validity
 
 CLOCK_CEILING_SHARE = 0.95
@@ -199,6 +200,29 @@ def summary(telemetry: Telemetry, from_s: float, to_s: float) -> dict[str, objec
         "processes_visible": telemetry.processes_visible,
     }
     return {"text": _one_line(gpus), **totals, "gpus": gpus}
+
+
+def conditions(telemetry: Telemetry, from_s: float, to_s: float) -> Conditions | None:
+    """The GPUs over the measured time in a few numbers, rounded to a tenth; None for the CPU."""
+    if not telemetry.gpus:
+        return None
+    spans = [spans_of(telemetry, gpu, from_s, to_s) for gpu in telemetry.gpus]
+    gpus = [_gpu_summary(gpu, each, None) for gpu, each in zip(telemetry.gpus, spans, strict=True)]
+    slowed_s = [
+        seconds_of(each, THROTTLED)
+        for each in spans
+        if any(span.sample.throttle_reasons is not None for span in each)
+    ]
+
+    def told(values: Sequence[float], what: Callable[[Sequence[float]], float]) -> float | None:
+        return round(what(values), 1) if values else None
+
+    return Conditions(
+        sm_clock_mhz=told(_known(gpus, "sm_clock_mhz_mean"), fmean),
+        power_w=told(_known(gpus, "power_w_mean"), fmean),
+        temperature_c=told(_known(gpus, "temperature_c_max"), max),
+        throttled_s=told(slowed_s, max),
+    )
 
 
 def _known(gpus: Sequence[dict[str, object]], key: str) -> list[float]:

@@ -50,6 +50,7 @@ def _ask(names: str | Sequence[str], *arguments: object) -> Any:
         pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
         pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
         pynvml.NVML_ERROR_NO_PERMISSION,
+        getattr(pynvml, "NVML_ERROR_DEPRECATED", 26),  # older bindings do not name it
     }
     for name in [names] if isinstance(names, str) else names:
         function = getattr(pynvml, name, None)
@@ -207,6 +208,20 @@ class Gpu:
         import pynvml
 
         value: int | None = self._read("nvmlDeviceGetMaxClockInfo", pynvml.NVML_CLOCK_SM)
+        return value
+
+    def application_clock_mhz(self) -> int | None:
+        """The graphics clock that ``nvidia-smi -ac`` set, or the default one, in MHz."""
+        import pynvml
+
+        value: int | None = self._read("nvmlDeviceGetApplicationsClock", pynvml.NVML_CLOCK_GRAPHICS)
+        return value
+
+    def application_memory_clock_mhz(self) -> int | None:
+        """The memory clock that ``nvidia-smi -ac`` set, or the default one, in MHz."""
+        import pynvml
+
+        value: int | None = self._read("nvmlDeviceGetApplicationsClock", pynvml.NVML_CLOCK_MEM)
         return value
 
     def utilization_percent(self) -> int | None:

@@ -35,6 +35,8 @@ class GpuReading:
     power_limit_w: float | None = None
     power_default_w: float | None = None
     max_sm_clock_mhz: int | None = None
+    application_clock_mhz: int | None = None
+    application_memory_clock_mhz: int | None = None
     vboost: int | None = None
 
 
@@ -123,6 +125,8 @@ def _read_gpu(library: nvml.Nvml, index: int, vboost: int | None) -> GpuReading:
             power_limit_w=_tolerant(gpu.power_limit_w),
             power_default_w=_tolerant(gpu.power_default_w),
             max_sm_clock_mhz=_tolerant(gpu.max_sm_clock_mhz),
+            application_clock_mhz=_tolerant(gpu.application_clock_mhz),
+            application_memory_clock_mhz=_tolerant(gpu.application_memory_clock_mhz),
             vboost=vboost,
         )
     except nvml.NvmlError as error:

@@ -92,6 +92,23 @@ class Telemetry:
 
 
 @dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the GPUs did over the measured time, in four numbers; None where NVML has no answer.
+
+    Attributes:
+        sm_clock_mhz: the mean over time and GPUs, in MHz.
+        power_w: the mean over time and GPUs, in W.
+        temperature_c: the highest of any GPU, in degrees Celsius.
+        throttled_s: for how long heat or the hardware slowed the GPU that was slowed longest, in s.
+    """
+
+    sm_clock_mhz: float | None
+    power_w: float | None
+    temperature_c: float | None
+    throttled_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
     """What the run ran on, as dotted keys such as ``gpu.name``, ``driver`` or ``library.torch``."""
 

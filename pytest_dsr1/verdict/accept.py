@@ -16,6 +16,7 @@ from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict import candidates, rings
 from pytest_dsr1.verdict.candidates import Candidate
+from pytest_dsr1.verdict.noise import apart
 from pytest_dsr1.verdict.reference_file import SKEW, held, read, write
 from pytest_dsr1.verdict.references import (
     LEAST,
@@ -25,6 +26,7 @@ from pytest_dsr1.verdict.references import (
     References,
     by_node,
     how_to_get_more,
+    too_old,
     within_node_variance,
 )
 from pytest_dsr1.verdict.targets import number
@@ -91,7 +93,9 @@ def accept(
         )
         write(store, accepted)
     notes = [*_doubts(accepted), *rings.unfit(moved, runs[-1].facts), *left_out]
-    return accepted, [*notes, *(_changes(before, accepted) if before else ())]
+    if before:
+        notes += [*_changes(before, accepted), *_steps(store, before, accepted)]
+    return accepted, notes
 
 
 def warmup_of(scenario: Scenario) -> int:
@@ -109,6 +113,7 @@ def reference_run(run: Candidate, figure: Evidence) -> ReferenceRun:
         window_s=round(figure.window_s, 3),
         startup_s=round(run.trace.startup_s, 3),
         candidate=run.name,
+        gpus=run.gpus,
     )
 
 
@@ -205,13 +210,40 @@ def _doubts(accepted: References) -> Iterator[str]:
                     f"warning: {count} runs on node {rings.short(node)}, {WANTED} are wanted: {meaning}; "
                     f"{how_to_get_more(accepted.profile)}"
                 )
-    elif len(accepted.runs) < WANTED:
-        yield f"warning: {len(accepted.runs)} runs, {WANTED} are wanted; {how_to_get_more(accepted.profile)}"
+            yield from _ages(accepted, node)
+    else:
+        if len(accepted.runs) < WANTED:
+            few = f"{len(accepted.runs)} runs, {WANTED} are wanted"
+            yield f"warning: {few}; {how_to_get_more(accepted.profile)}"
+        yield from _ages(accepted, accepted.runs[0].node)
     if accepted.days == 1:
         yield (
             f"warning: all runs are of one day ({accepted.runs[0].day}), which shows nothing of the shift "
             "between days; record on other days too"
         )
+
+
+def _ages(accepted: References, node: str) -> Iterator[str]:
+    return (f"warning: {each}" for each in too_old(accepted, accepted.on(node), accepted.accepted.at))
+
+
+def _steps(store: Path, before: References, accepted: References) -> Iterator[str]:
+    """Where the level has changed since the last acceptance, though no fact has: old and new are mixed."""
+    for node in sorted(accepted.nodes):
+        runs, since = [run for run in accepted.runs if run.node == node], before.accepted.at
+        earlier = [math.log(run.value) for run in runs if run.at <= since]
+        later = [math.log(run.value) for run in runs if run.at > since]
+        if apart(earlier, later):
+            old_mean, new_mean = fmean(earlier), fmean(later)
+            yield (
+                f"warning: on node {rings.short(node)} the {len(later)} runs since the last acceptance "
+                f"({since:%Y-%m-%d}) give {number(math.exp(new_mean))} {accepted.unit}, the "
+                f"{len(earlier)} of before {number(math.exp(old_mean))} "
+                f"({math.expm1(new_mean - old_mean) * 100:+.2g}%), more than chance, though all facts are "
+                "equal: something that is no fact has changed, and these references mix both levels; if the "
+                "new one is right, move the runs of before out of "
+                f"{candidates.folder_of(store, accepted.profile)} and accept again"
+            )
 
 
 def _changes(before: References, accepted: References) -> Iterator[str]:

@@ -3,17 +3,19 @@
 ``<store>/candidates/<profile>/<UTC time>-<8 hex digits>.json``::
 
     {"format": "pytest-dsr1 candidate", "version": 1, "profile": ..., "at": ..., "place": ..., "result": ...,
-     "facts": {...}, "trace": {...}, "sha256": ...}
+     "facts": {...}, "trace": {...}, "gpus": {...}, "sha256": ...}
 
 ``at`` is when the run began, ``place`` the scenario's path in test ids, ``result`` the folder of the saved
 result, ``facts`` the fingerprint's, and ``trace`` what a figure of the run is computed from
-(:class:`~pytest_dsr1.measurement.trace.Trace`). A file is never changed after it was written: ``sha256`` is
-that of all the rest, as JSON with sorted keys.
+(:class:`~pytest_dsr1.measurement.trace.Trace`). ``gpus`` is what they did meanwhile; null on the CPU, and not
+in files from before it was kept. A file is never changed after it was written: ``sha256`` is that of all the
+rest, as JSON with sorted keys.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,9 +26,10 @@ from typing import Any
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
-from pytest_dsr1.environment.disk import write_atomically
-from pytest_dsr1.environment.values import FactValue
-from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.environment.disk import entries, write_atomically
+from pytest_dsr1.environment.health import conditions
+from pytest_dsr1.environment.values import Conditions, FactValue
+from pytest_dsr1.errors import InvalidRunError, ReferencesError
 from pytest_dsr1.measurement.store import first_problem
 from pytest_dsr1.measurement.trace import Trace
 from pytest_dsr1.measurement.values import Measurement
@@ -49,6 +52,7 @@ class Candidate:
         result: the folder of the saved result, on the machine that ran it.
         facts: the fingerprint.
         trace: what a figure of the run is computed from.
+        gpus: what they did meanwhile; None on the CPU, and where that was not kept.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Candidate:
     result: str
     facts: Mapping[str, FactValue]
     trace: Trace
+    gpus: Conditions | None = None
 
     @property
     def node(self) -> str:
@@ -74,8 +79,28 @@ def folder_of(store: Path, profile: str) -> Path:
 
 
 def names(store: Path, profile: str) -> list[str]:
-    """The names of a profile's candidates in order of time; no file is read."""
-    return sorted(path.stem for path in folder_of(store, profile).glob("*.json"))
+    """The names of a profile's candidates in order of time; no file is read.
+
+    Raises:
+        ReferencesError: the folder cannot be listed.
+    """
+    found = (entry.name for entry in listed(folder_of(store, profile)))
+    return [name.removesuffix(".json") for name in found if name.endswith(".json")]
+
+
+def listed(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder of the store, in order of names; nothing where there is no folder.
+
+    Raises:
+        ReferencesError: it cannot be listed, so that nobody knows what is in it.
+    """
+    try:
+        return entries(folder)
+    except OSError as error:
+        raise ReferencesError(
+            f"{folder}: cannot be listed: {error.strerror}; `ls -ld {folder}` shows what it is and "
+            "whose: make it a folder that you may list"
+        ) from None
 
 
 def record(store: Path, measurement: Measurement, trace: Trace) -> Path:
@@ -84,6 +109,7 @@ def record(store: Path, measurement: Measurement, trace: Trace) -> Path:
     Raises:
         InvalidRunError: it cannot be written.
     """
+    result = measurement.result
     at = datetime.fromisoformat(measurement.started_utc).astimezone(timezone.utc)
     candidate = Candidate(
         name=f"{at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
@@ -93,6 +119,7 @@ def record(store: Path, measurement: Measurement, trace: Trace) -> Path:
         result=str(measurement.folder),
         facts=measurement.fingerprint.facts,
         trace=trace,
+        gpus=conditions(measurement.telemetry, result.measured_from_s, result.measured_to_s),
     )
     document = {"format": FORMAT, "version": VERSION, **_CANDIDATE.dump_python(candidate, mode="json")}
     del document["name"]
@@ -127,6 +154,9 @@ def read(store: Path, profile: str) -> tuple[tuple[Candidate, ...], tuple[str, .
     """The candidates of a profile in order of time, and a sentence for each file that is none.
 
     A file that cannot be used is left where it is; the sentence says what to do about it.
+
+    Raises:
+        ReferencesError: the folder cannot be listed.
     """
     found: list[Candidate] = []
     problems: list[str] = []
@@ -137,6 +167,9 @@ def read(store: Path, profile: str) -> tuple[tuple[Candidate, ...], tuple[str, .
             candidate = _read(path, profile)
         except ValueError as error:
             problems.append(f"{path}: {error}: {_ADVICE}")
+            continue
+        except RecursionError:
+            problems.append(f"{path}: is nested too deeply; it was changed after it was written: {_ADVICE}")
             continue
         first = known.setdefault((candidate.at, candidate.node), name)
         if first != name:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pytest_dsr1.environment.disk import entries
 from pytest_dsr1.environment.values import FactValue
 from pytest_dsr1.measurement.store import FORMAT, VERSION
 from pytest_dsr1.measurement.values import Measurement
@@ -42,7 +43,7 @@ class PastRun:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Earlier runs in order of time, and the files that could not be read, each with why."""
+    """Earlier runs in order of time, and the files and folders that could not be read, each with why."""
 
     runs: tuple[PastRun, ...] = ()
     unreadable: tuple[str, ...] = ()
@@ -70,13 +71,24 @@ def history(results: Path) -> History:
 
     Runs that are under way, failed, or were measured on a wrong or unfit machine are left out.
     """
-    runs, unreadable = [], []
-    for path in sorted(results.glob("*/*/measurement.json")):
+    runs: list[PastRun] = []
+    unreadable: list[str] = []
+
+    def folders(of: Path) -> Iterator[Path]:
         try:
-            run = _run(json.loads(path.read_bytes()), path.parent)
+            yield from (Path(entry.path) for entry in entries(of) if entry.is_dir())
+        except OSError as error:
+            unreadable.append(f"{of}: cannot be listed: {error.strerror}")
+
+    for folder in (run for profile in folders(results) for run in folders(profile)):
+        path = folder / "measurement.json"
+        try:
+            run = _run(json.loads(path.read_bytes()), folder)
+        except FileNotFoundError:
+            continue
         except OSError as error:
             unreadable.append(f"{path}: {error.strerror}")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             unreadable.append(f"{path}: is no measurement.json of this version, or was damaged")
         else:
             if run is not None:

@@ -84,6 +84,16 @@ def interval(sd: float, freedom: int) -> tuple[float, float]:
     return low, high
 
 
+def apart(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether the means of two groups visibly differ (t test, p < 1%); never of two single values."""
+    freedom = len(one) + len(other) - 2
+    if not one or not other or freedom < 1:
+        return False
+    squares = sum(float(((x - x.mean()) ** 2).sum()) for x in (np.asarray(one), np.asarray(other)))
+    between = float(np.mean(one) - np.mean(other)) ** 2 / (1 / len(one) + 1 / len(other))
+    return bool(fdtrc(1, freedom, between / max(squares / freedom, RESOLUTION**2)) < _MORE)
+
+
 def scatters(references: Level, values: Sequence[float]) -> bool:
     """Whether values visibly differ more than references do (F test, p < 1%); never for a single one."""
     freedom = len(values) - 1

@@ -14,7 +14,7 @@ from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.scenario.gate import LARGEST_DELTA_PERCENT
 from pytest_dsr1.scenario.metrics import METRICS
 from pytest_dsr1.scenario.model import Scenario
-from pytest_dsr1.verdict import rings
+from pytest_dsr1.verdict import candidates, rings
 from pytest_dsr1.verdict.gate import Design, alpha, in_percent, loss, planned, resolved, runs_needed, worse
 from pytest_dsr1.verdict.noise import Level, level
 from pytest_dsr1.verdict.reference_file import intact
@@ -124,8 +124,11 @@ def gates_of(store: Path) -> int:
     """How many scenarios have references that can be judged by: the gates that share a suite's errors.
 
     A damaged file is none: its gate is refused, and can make no error.
+
+    Raises:
+        ReferencesError: the folder cannot be listed.
     """
-    return sum(intact(path) for path in store.glob("*.yaml"))
+    return sum(intact(Path(entry.path)) for entry in candidates.listed(store) if entry.name.endswith(".yaml"))
 
 
 def gate_plan(
@@ -142,6 +145,7 @@ def gate_plan(
 
     Raises:
         NoReferenceError: there are too few on the node.
+        ReferencesError: the folder cannot be listed, so nobody knows how many gates there are.
         UndecidableError: their noise cannot resolve delta.
     """
     counts = references.nodes
@@ -157,6 +161,8 @@ def gate_plan(
                 f"{scenario.name}: references of one day say nothing of what days differ by: a shift of half "
                 "the noise would raise false alarms to as much as 7%; record on more days"
             )
+    unfit = rings.unfit(scenario.gate.under_test, references.facts)
+    warnings += (f"{scenario.name}: {each}" for each in unfit)
     error, delta = alpha(gates_of(store)), worse(references.metric, scenario.gate.delta_percent)
     most = scenario.gate.max_runs
     made = planned(found, error, delta, most)

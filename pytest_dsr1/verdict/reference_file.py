@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -87,7 +87,14 @@ def from_text(text: str, name: str, profile: str) -> References:
     _check(text, name)
     try:
         return _from_document(yaml.safe_load(text))
-    except (yaml.YAMLError, ValidationError, KeyError, TypeError, AttributeError) as error:
+    except (
+        yaml.YAMLError,
+        ValidationError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         reason = " ".join(str(error).split())[:200]
         raise ReferencesError(
             f"{name}: is not what `pytest-dsr1 references accept {profile}` writes ({reason}); {_again(name)}"
@@ -165,7 +172,10 @@ def read(store: Path, profile: str, now: datetime) -> References:
     except UnicodeDecodeError:
         raise ReferencesError(f"{path}: is no text: it is damaged; {_restore(str(path))}") from None
     references = from_text(text, str(path), profile)
-    _refuse(path, _problems(references, profile, now, text.split("\n").index("runs:") + 2))
+    problems = _problems(references, profile, now, text.split("\n").index("runs:") + 2)
+    _refuse(
+        path, problems, _restore(str(path)) if references.profile == profile else _renamed(references, path)
+    )
     return references
 
 
@@ -235,8 +245,8 @@ def _problems(references: References, profile: str, now: datetime, first_run: in
     """What is wrong with references whose file is whole; ``first_run`` is the line of the first run."""
     if references.profile != profile:
         yield (
-            f"holds references of {references.profile!r}, not of {profile!r}; a scenario that was renamed "
-            "gets new ones"
+            f"holds references of {references.profile!r}, not of {profile!r}: the scenario was renamed, or "
+            "the file copied"
         )
     metric = METRICS.get(references.metric)
     if metric is None or metric.name not in GATEABLE:
@@ -271,16 +281,21 @@ def _problems(references: References, profile: str, now: datetime, first_run: in
 _MAY_BE_ZERO = ("se_percent", "startup_s")
 
 
-def _refuse(path: Path, problems: Iterable[str]) -> None:
+def _refuse(path: Path, problems: Iterable[str], advice: str) -> None:
     lines = list(problems)
     if lines:
         raise ReferencesError(
-            "\n".join([f"{path}: cannot be used:", *(f"  {line}" for line in lines), _restore(str(path))])
+            "\n".join([f"{path}: cannot be used:", *(f"  {line}" for line in lines), advice])
         )
 
 
 def _restore(name: str) -> str:
     return f"`git log -p -- {name}` shows its history, `git checkout -- {name}` brings the committed one back"
+
+
+def _renamed(references: References, path: Path) -> str:
+    name = references.profile
+    return f"give the scenario its name {name!r} back, or delete {path} and {how_to_get_more(path.stem)}"
 
 
 def _again(name: str) -> str:
@@ -290,6 +305,8 @@ def _again(name: str) -> str:
 def _no_references(text: str) -> str:
     try:
         yaml.safe_load(text)
+    except RecursionError:
+        return "is nested too deeply: it is damaged"
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
@@ -308,7 +325,10 @@ def _from_document(document: dict[str, Any]) -> References:
     )
 
 
-def _run(run: ReferenceRun) -> dict[str, FactValue]:
+_Shown = FactValue | Mapping[str, FactValue]
+
+
+def _run(run: ReferenceRun) -> dict[str, _Shown]:
     return {
         "at": _time(run.at),
         "node": rings.short(run.node),
@@ -317,6 +337,7 @@ def _run(run: ReferenceRun) -> dict[str, FactValue]:
         "window_s": run.window_s,
         "startup_s": run.startup_s,
         "candidate": run.candidate,
+        **({"gpus": asdict(run.gpus)} if run.gpus else {}),
     }
 
 
@@ -329,7 +350,7 @@ def _section(name: str, values: Mapping[str, FactValue]) -> list[str]:
     return [f"{name}:", *lines] if lines else [f"{name}: {{}}"]
 
 
-def _flow(values: Mapping[str, FactValue]) -> str:
+def _flow(values: Mapping[str, _Shown]) -> str:
     return "{" + ", ".join(f"{_key(key)}: {_shown(value)}" for key, value in values.items()) + "}"
 
 
@@ -338,8 +359,10 @@ def _key(key: str) -> str:
     return key if plain else _shown(key)
 
 
-def _shown(value: FactValue) -> str:
+def _shown(value: _Shown) -> str:
     """A value as YAML on one line; text is always in quotes."""
+    if isinstance(value, Mapping):
+        return _flow(value)
     if isinstance(value, list):
         return f"[{', '.join(map(_shown, value))}]"
     style = '"' if isinstance(value, str) else None

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
-from statistics import fmean, variance
+from statistics import fmean, median_low, variance
 
 from pydantic import AwareDatetime
 
-from pytest_dsr1.environment.values import FactValue
+from pytest_dsr1.environment.values import Conditions, FactValue
 from pytest_dsr1.errors import NoReferenceError
 from pytest_dsr1.verdict import rings
 
@@ -23,7 +23,7 @@ WANTED = 15
 LEAST = 10
 """Fewer say too little of the noise between runs to gate with."""
 OLD_DAYS = 90
-"""After so many days references are told to be old: machines drift."""
+"""References of which half are older than so many days are told to be old: machines drift."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,8 @@ class ReferenceRun:
         window_s: how long the run counted, after the warm-up cut, in s.
         startup_s: how long the engine took to start, in s.
         candidate: the name of the recorded run.
+        gpus: what they did over the measured time of the whole run; None on the CPU, and where that was not
+            kept.
     """
 
     at: AwareDatetime
@@ -47,6 +49,7 @@ class ReferenceRun:
     window_s: float
     startup_s: float
     candidate: str
+    gpus: Conditions | None = None
 
     @property
     def day(self) -> date:
@@ -124,8 +127,8 @@ class References:
         return tuple(run for run in self.runs if run.node == node)
 
     def age_days(self, now: datetime) -> int:
-        """Whole days since they were accepted."""
-        return max((now - self.accepted.at).days, 0)
+        """Whole days since the middle one of the runs: accepting them once more makes them no younger."""
+        return _age_days(self.runs, now)
 
 
 def within_node_variance(values: Mapping[str, Sequence[float]]) -> float | None:
@@ -170,13 +173,32 @@ def usable(references: References, node: str, now: datetime) -> tuple[tuple[Refe
             f"{references.profile}: only {len(runs)} of {WANTED} wanted reference runs {where}, so a gate "
             f"needs more runs than it could; {how_to_get_more(references.profile)}"
         )
-    age = references.age_days(now)
+    return runs, [*warnings, *too_old(references, runs, now)]
+
+
+def too_old(references: References, runs: Sequence[ReferenceRun], now: datetime) -> Iterator[str]:
+    """A sentence if these runs of the references are old; it begins with the profile."""
+    age = _age_days(runs, now)
     if age > OLD_DAYS:
-        warnings.append(
-            f"{references.profile}: the references were accepted {age} days ago (more than {OLD_DAYS}); "
-            f"machines drift: {how_to_get_more(references.profile)}"
+        yield (
+            f"{references.profile}: half of the reference runs on {_nodes(runs)} are {age} days old or older "
+            f"(more than {OLD_DAYS}): of {_middle(runs):%Y-%m-%d} and before, accepted "
+            f"{references.accepted.at:%Y-%m-%d}; machines drift: move old runs out of "
+            f"candidates/{references.profile}, {how_to_get_more(references.profile)}"
         )
-    return runs, warnings
+
+
+def _middle(runs: Sequence[ReferenceRun]) -> datetime:
+    return median_low(run.at for run in runs)
+
+
+def _age_days(runs: Sequence[ReferenceRun], now: datetime) -> int:
+    return max((now - _middle(runs)).days, 0)
+
+
+def _nodes(runs: Sequence[ReferenceRun]) -> str:
+    nodes = {run.node for run in runs}
+    return f"{len(nodes)} nodes" if len(nodes) > 1 else f"node {rings.short(runs[0].node)}"
 
 
 def how_to_get_more(profile: str) -> str:

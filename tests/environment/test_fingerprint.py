@@ -38,6 +38,9 @@ def test_what_the_run_ran_on(two: FakeMachine, scenario: Make) -> None:
         "gpu.memory_gib": 140.4,
         "gpu.power_limit_w": 700.0,
         "gpu.power_default_w": 700.0,
+        "gpu.max_sm_clock_mhz": 1980,
+        "gpu.application_clock_mhz": 1980,
+        "gpu.application_memory_clock_mhz": 3201,
         "gpu.persistence": True,
         "gpu.vboost": 0,
         "gpu.mig": False,
@@ -70,6 +73,19 @@ def test_gpus_that_differ_are_listed(two: FakeMachine, scenario: Make) -> None:
     assert facts["gpu.power_limit_w"] == ["700.0", "650.0"]
     assert facts["gpu.memory_gib"] == ["140.4", "10.0"]
     assert facts["gpu.ecc"] is None
+
+
+def test_application_clocks_that_somebody_set_are_facts(two: FakeMachine, scenario: Make) -> None:
+    """As `nvidia-smi -i 1 -ac 2619,1500` leaves it; what the driver no longer tells is none."""
+    two.set_gpu(1, application_clock=1500, application_memory_clock=2619)
+    facts = fingerprint(scenario(), read_machine(os.environ), setup_facts={}, environ={}).facts
+    assert facts["gpu.application_clock_mhz"] == ["1980", "1500"]
+    assert facts["gpu.application_memory_clock_mhz"] == ["3201", "2619"]
+    two.set_all(**{"error.nvmlDeviceGetApplicationsClock": 26})
+    facts = fingerprint(scenario(), read_machine(os.environ), setup_facts={}, environ={}).facts
+    assert facts["gpu.application_clock_mhz"] is None
+    assert facts["gpu.application_memory_clock_mhz"] is None
+    assert facts["gpu.max_sm_clock_mhz"] == 1980
 
 
 def test_hidden_processes_are_a_fact(

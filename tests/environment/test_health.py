@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.environment.health import assess, summary
+from pytest_dsr1.environment.health import assess, conditions, summary
 from pytest_dsr1.environment.throttling import REASONS, THROTTLED
-from pytest_dsr1.environment.values import Event, Finding, GpuSample, Telemetry
+from pytest_dsr1.environment.values import Conditions, Event, Finding, GpuSample, Telemetry
 from pytest_dsr1.scenario.model import Validity
 
 SAMPLE = GpuSample(
@@ -277,3 +277,24 @@ def test_a_summary_without_readings() -> None:
 def test_every_bit_is_named_once() -> None:
     assert [1 << place for place in range(9)] == list(REASONS)
     assert THROTTLED == 0xE8
+
+
+def test_a_run_in_a_few_numbers() -> None:
+    """Of two GPUs, one hotter and slower; what was before the measured time does not count."""
+    cool = watched([0] * 50, power_w=500.04)
+    hot = [
+        replace(each, gpu=1, sm_clock_mhz=1800, power_w=600.0, temperature_c=80 + (each.time_s < FROM_S + 20))
+        for each in cool.samples
+    ]
+    slow = [replace(each, throttle_reasons=0x40) if each.time_s < FROM_S + 23 else each for each in hot]
+    both = replace(cool, gpus=(0, 1), samples=(*cool.samples, *slow))
+    assert conditions(both, FROM_S + 20, TO_S) == Conditions(1890.0, 550.0, 80, 3.0)
+
+
+def test_what_nobody_measured_is_in_no_number() -> None:
+    assert conditions(Telemetry(), FROM_S, TO_S) is None
+    unknown = Conditions(None, None, None, None)
+    silent = watched([None] * 9, sm_clock_mhz=None, power_w=None, temperature_c=None)
+    assert conditions(silent, FROM_S, TO_S) == unknown
+    assert conditions(watched([0]), FROM_S + 50, TO_S) == unknown
+    assert conditions(watched([0] * 9), FROM_S, TO_S) == Conditions(1980.0, 600.0, 60, 0.0)

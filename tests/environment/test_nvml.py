@@ -73,6 +73,7 @@ def test_every_reading_of_a_healthy_gpu(h200: FakeMachine) -> None:
         assert (gpu.persistence(), gpu.power_limit_w(), gpu.power_default_w()) == (True, 700.0, 700.0)
         assert (gpu.power_w(), gpu.energy_j(), gpu.temperature_c()) == (100.0, 5000.0, 40)
         assert (gpu.sm_clock_mhz(), gpu.memory_clock_mhz(), gpu.max_sm_clock_mhz()) == (1980, 3201, 1980)
+        assert (gpu.application_clock_mhz(), gpu.application_memory_clock_mhz()) == (1980, 3201)
         assert (gpu.utilization_percent(), gpu.throttle_reasons()) == (0, 0)
 
 
@@ -85,7 +86,9 @@ def test_processes_carry_their_memory(h200: FakeMachine) -> None:
 READINGS = [name for name in vars(nvml.Gpu) if not name.startswith("_")]
 
 
-@pytest.mark.parametrize("code", [3, 4, 13, 25], ids=["unsupported", "permission", "no function", "version"])
+@pytest.mark.parametrize(
+    "code", [3, 4, 13, 25, 26], ids=["unsupported", "permission", "no function", "version", "deprecated"]
+)
 @pytest.mark.parametrize("reading", READINGS)
 def test_what_the_driver_does_not_offer_is_none(h200: FakeMachine, reading: str, code: int) -> None:
     with nvml.opened() as library:

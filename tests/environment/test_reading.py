@@ -82,6 +82,8 @@ def test_the_whole_machine_in_one_reading(b200: FakeMachine) -> None:
         power_limit_w=1000.0,
         power_default_w=1000.0,
         max_sm_clock_mhz=1965,
+        application_clock_mhz=1965,
+        application_memory_clock_mhz=3996,
         vboost=0,
     )
     assert b200.commands() == []

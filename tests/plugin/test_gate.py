@@ -21,6 +21,7 @@ from pytest_dsr1.verdict import saved as saved_gates
 from pytest_dsr1.verdict.reference_file import read, write
 from pytest_dsr1.verdict.targets import number
 from tests.plugin.conftest import Suites
+from tests.verdict.unlistable import unlistable
 
 PROFILE = "--dsr1-profile=gated"
 RECORDED = 12
@@ -114,6 +115,31 @@ def test_recording(gated: Gated) -> None:
     assert kept["cut_s"] > 0
     assert gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference").ret == 0
     assert len(gated.suites.engine_runs) == 3
+
+
+def test_a_recorded_run_that_was_damaged_is_told_when_the_next_one_is_recorded(gated: Gated) -> None:
+    assert gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference").ret == 0
+    (damaged,) = (gated.store / "candidates" / "gated").iterdir()
+    damaged.write_text("{", encoding="utf-8")
+    result = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference")
+    assert result.ret == 0
+    output = " ".join(result.stdout.str().split())
+    assert ": 1 of 15 wanted runs like this one on this node; " in output
+    assert f"note {damaged}: is not JSON (" in output
+    assert "or move it out of the folder; until then nothing is accepted" in output
+
+
+def test_recording_where_nobody_can_list_what_is_recorded(
+    gated: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told before an engine is started."""
+    folder = gated.store / "candidates" / "gated"
+    folder.mkdir(parents=True)
+    unlistable(monkeypatch, folder)
+    result = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference")
+    assert result.ret == 11
+    result.stdout.fnmatch_lines([f"*{folder}: cannot be listed: Permission denied; *"])
+    assert gated.suites.engine_runs == []
 
 
 def test_recorded_runs_of_other_software_are_not_among_those_wanted(
@@ -313,6 +339,16 @@ def test_a_gate_that_cannot_be_saved(accepted: Gated, monkeypatch: pytest.Monkey
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*results cannot be written: No space left on device; make room there*"])
     result.stdout.no_fnmatch_line("*Traceback*")
+
+
+def test_a_gate_that_cannot_tell_how_many_gates_there_are(
+    accepted: Gated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlistable(monkeypatch, accepted.store)
+    result = accepted.gate("-k", "regression")
+    assert result.ret == 11
+    result.stdout.fnmatch_lines([f"*there will be no gate: {accepted.store}: cannot be listed: Permission *"])
+    assert accepted.suites.engine_runs == []
 
 
 def test_a_delta_that_noise_cannot_resolve_is_refused(accepted: Gated) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_dsr1.reporting import html, writing
 from tests.plugin.conftest import Suites
+from tests.verdict.unlistable import unlistable
 
 STRICT = "--dsr1-set=targets.total_output_throughput.value=20"
 
@@ -44,6 +45,24 @@ def test_every_form_is_written(suites: Suites) -> None:
     ]
     assert "total output throughput 16 tok/s is 20.0% below" in read(suites, "report.html")
     assert not list(suites.pytester.path.glob(".report*"))
+
+
+def test_earlier_results_that_cannot_be_read_are_told_in_the_page(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, damaged = (
+        suites.pytester.path / ".dsr1" / "theirs",
+        suites.pytester.path / ".dsr1" / "alpha" / "old",
+    )
+    closed.mkdir(parents=True)
+    damaged.mkdir(parents=True)
+    (damaged / "measurement.json").write_text("{", encoding="utf-8")
+    unlistable(monkeypatch, closed)
+    assert suites.run("--dsr1-profile=alpha", "--dsr1-report=report.html").ret == 0
+    page = read(suites, "report.html")
+    assert "Earlier results that could not be read (2)" in page
+    assert f"{closed}: cannot be listed: Permission denied" in page
+    assert f"{damaged}/measurement.json: is no measurement.json of this version, or was damaged" in page
 
 
 def test_github_gets_a_summary_and_annotations(suites: Suites, step: Path) -> None:

@@ -71,12 +71,12 @@ def references(count: int = 16, **changes: Any) -> References:
     return References(**values)
 
 
-def scattered(count: int, **changes: Any) -> tuple[ReferenceRun, ...]:
+def scattered(count: int, *, first: datetime | None = None, **changes: Any) -> tuple[ReferenceRun, ...]:
     """One run a day around 8 tok/s, with a noise of 0.6% and no trend; fields can be replaced."""
-    random = Random(1)
+    random, first = Random(1), first or NOW - timedelta(days=count)
     return tuple(
         run(
-            at=NOW - timedelta(days=count - number),
+            at=first + timedelta(days=number),
             value=8.0 * math.exp(random.gauss(0, 0.006)),
             candidate=f"{changes.get('node', NODE)}-{number}",
             **changes,

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.environment.values import FactValue, Fingerprint
+from pytest_dsr1.environment.values import FactValue, Fingerprint, Telemetry
 from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError, UserError
 from pytest_dsr1.measurement.evidence import evidence
 from pytest_dsr1.measurement.trace import Trace
@@ -25,6 +25,7 @@ from pytest_dsr1.verdict.reference_file import read as read_accepted
 from pytest_dsr1.verdict.references import References
 from tests.builders import measurement, scenario
 from tests.verdict.stored import COMPARED, FACTS, NODE, NOW, OTHER_NODE, references, scattered
+from tests.verdict.unlistable import unlistable
 
 MORE = (
     "record more with `pytest --dsr1-profile=small --dsr1-reference=record` "
@@ -52,10 +53,13 @@ def recorded(
     trace: Trace | None = None,
     facts: Mapping[str, FactValue] = FACTS,
     at: datetime | None = None,
+    telemetry: Telemetry | None = None,
 ) -> Path:
     """One of two runs a day, the first ten days ago; the noise between them is about 1%."""
     began = at or NOW - timedelta(days=10 - number // 2, hours=number % 2)
-    measured = measurement(started_utc=began.isoformat(), fingerprint=Fingerprint(facts))
+    measured = measurement(
+        started_utc=began.isoformat(), fingerprint=Fingerprint(facts), telemetry=telemetry or Telemetry()
+    )
     return record(store, measured, trace or run_of(1 + 0.01 * math.sin(number)))
 
 
@@ -156,8 +160,8 @@ def test_few_runs_of_a_class_of_nodes(tmp_path: Path) -> None:
     _, notes = accepted_from(tmp_path, scenario(gate={"under_test": {"gpu.uuids": True, "x.*": True}}))
     assert notes == [
         f"warning: 12 runs, 15 are wanted; {MORE}",
-        "gate.under_test: 'x.*' fits no fact that is compared; the facts are those of `fingerprint` in "
-        "measurement.json",
+        "gate.under_test: 'x.*' fits no fact of the references that is compared; the facts are those of "
+        "`fingerprint` in measurement.json",
     ]
 
 
@@ -198,6 +202,50 @@ def test_a_node_that_loses_its_references_is_told(tmp_path: Path) -> None:
         "warning: node gpu-a71f6e13 had 12 references and has 0 now: no gate there any more; its recorded "
         "runs are not in this folder, or were left out"
     ]
+
+
+def test_old_runs_are_told_whenever_they_are_accepted(tmp_path: Path) -> None:
+    for number in range(16):
+        recorded(tmp_path, number, at=NOW - timedelta(days=400 - number))
+    long_ago = NOW - timedelta(days=380)
+    assert accepted_from(tmp_path, now=long_ago)[1] == []
+    accepted, notes = accepted_from(tmp_path)
+    old = (
+        "half of the reference runs on node gpu-95a932d6 are 393 days old or older (more than 90): of "
+        "2024-02-25 and before, accepted 2025-03-24; machines drift: move old runs out of candidates/small, "
+    )
+    assert notes[0] == f"warning: small: {old}{MORE}"
+    assert accepted.age_days(NOW) == 393
+    class_of_nodes = scenario(gate={"under_test": {"gpu.uuids": True}})
+    assert accepted_from(tmp_path, class_of_nodes)[1][0] == notes[0]
+
+
+def test_a_step_that_no_fact_tells_is_told(tmp_path: Path) -> None:
+    """Software built anew under the same version, another BIOS: the fingerprint is as before."""
+    for number in range(12):
+        recorded(tmp_path, number)
+    accepted_from(tmp_path, now=NOW - timedelta(days=4, hours=12))
+    for number in range(12, 16):
+        recorded(tmp_path, number, trace=run_of(0.97 + 0.01 * math.sin(number)))
+    accepted, notes = accepted_from(tmp_path)
+    assert len(accepted.runs) == 16
+    assert notes[-1] == (
+        "warning: on node gpu-95a932d6 the 4 runs since the last acceptance (2025-03-20) give 7.803 tok/s, "
+        "the 12 of before 8.016 (-2.7%), more than chance, though all facts are equal: something that is no "
+        "fact has changed, and these references mix both levels; if the new one is right, move the runs of "
+        f"before out of {folder_of(tmp_path, 'small')} and accept again"
+    )
+
+
+def test_more_runs_of_the_same_level_are_no_step(tmp_path: Path) -> None:
+    for number in range(12):
+        recorded(tmp_path, number)
+    accepted_from(tmp_path, now=NOW - timedelta(days=4, hours=12))
+    for number in range(12, 16):
+        recorded(tmp_path, number)
+    notes = accepted_from(tmp_path)[1]
+    assert len(notes) == 1
+    assert notes[0].startswith("mean ")
 
 
 def test_no_reason_is_refused(tmp_path: Path) -> None:
@@ -296,3 +344,12 @@ def test_recording_and_accepting_at_once_lose_nothing(tmp_path: Path) -> None:
     assert sizes == sorted(sizes)
     assert len(accepted_from(tmp_path)[0].runs) == 20
     assert len(list(folder_of(tmp_path, "small").iterdir())) == 20
+
+
+def test_recorded_runs_that_cannot_be_listed_are_not_told_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = recorded(tmp_path, 0).parent
+    unlistable(monkeypatch, folder)
+    with pytest.raises(ReferencesError, match=f"^{folder}: cannot be listed: Permission denied; "):
+        accepted_from(tmp_path)

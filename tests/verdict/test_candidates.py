@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.environment.values import Fingerprint
-from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.environment.values import Conditions, Fingerprint, GpuSample, Telemetry
+from pytest_dsr1.errors import InvalidRunError, ReferencesError
 from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.verdict.candidates import checksum, folder_of, names, read, record
 from tests.builders import measurement
 from tests.verdict.killing import killed_in_a_program
 from tests.verdict.stored import FACTS, NODE
+from tests.verdict.unlistable import unlistable
 
 ADVICE = "bring the file back as it was, or move it out of the folder; until then nothing is accepted"
 
@@ -39,6 +40,17 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
     assert (found.place, found.result) == ("suites/small.yaml", "results")
     assert found.facts == FACTS
     assert found.trace == trace(measurement())
+
+
+def test_what_the_gpus_did_is_kept(tmp_path: Path) -> None:
+    sample = GpuSample(101.0, 0, 1980, 3201, 612.5, None, 64, 100.0, 99, 0x40)
+    path = recorded(tmp_path, telemetry=Telemetry(interval_s=0.2, gpus=(0,), samples=(sample,)))
+    (found,), _ = read(tmp_path, "small")
+    assert found.gpus == Conditions(1980.0, 612.5, 64.0, 0.6)
+    # As files were before they were kept.
+    path.write_text(_rewritten(lambda d: d.pop("gpus"))(path.read_text(encoding="utf-8")), encoding="utf-8")
+    (found,), problems = read(tmp_path, "small")
+    assert (found.gpus, problems) == (None, ())
 
 
 def test_runs_are_in_order_of_time(tmp_path: Path) -> None:
@@ -78,6 +90,10 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
     "a merge conflict": (
         lambda text: f"<<<<<<< HEAD\n{text}",
         r"is not JSON \(.*\); it was damaged after it was written",
+    ),
+    "nested too deeply": (
+        lambda _: "[" * 100_000,
+        "is nested too deeply; it was changed after it was written",
     ),
     "no object": (lambda _: "[]", r'is no recorded run \("format" is not "pytest-dsr1 candidate"\)'),
     "another file": (
@@ -213,3 +229,17 @@ def test_many_may_write_while_others_read(tmp_path: Path) -> None:
     assert [writer.wait() for writer in writers] == [0, 0]
     assert len(read(tmp_path, "small")[0]) == 40
     assert len(list(folder_of(tmp_path, "small").iterdir())) == 40
+
+
+def test_a_folder_that_cannot_be_listed_is_not_told_as_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = recorded(tmp_path).parent
+    unlistable(monkeypatch, folder)
+    for look in (names, read):
+        with pytest.raises(ReferencesError) as caught:
+            look(tmp_path, "small")
+        assert str(caught.value) == (
+            f"{folder}: cannot be listed: Permission denied; `ls -ld {folder}` shows what it is and whose: "
+            "make it a folder that you may list"
+        )

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pytest_dsr1.verdict.noise import RESOLUTION, Level, level, scatters
+from pytest_dsr1.verdict.noise import RESOLUTION, Level, apart, level, scatters
 
 
 def test_one_run_a_day_is_taken_as_one_group() -> None:
@@ -60,3 +60,23 @@ def test_how_well_the_noise_is_known() -> None:
     low, high = Level(0.0, 0.01, 19, 1 / 20, 20).interval
     assert low == pytest.approx(0.01 * math.sqrt(19 / 32.852), rel=1e-4)
     assert high == pytest.approx(0.01 * math.sqrt(19 / 8.907), rel=1e-4)
+
+
+def test_groups_that_lie_apart() -> None:
+    """By t times the standard error: 2.878 is the 1% point of t with 18 degrees of freedom."""
+    one = [0.01, -0.01] * 5
+    step = math.sqrt(20 * 0.01**2 / 18 * 2 / 10)
+    assert not apart(one, [x + 2.87 * step for x in one])
+    assert apart(one, [x + 2.89 * step for x in one])
+    assert apart([x + 2.89 * step for x in one], one)
+
+
+def test_too_few_values_to_lie_apart() -> None:
+    assert not apart([], [0.0, 0.01, 5.0])
+    assert not apart([0.0], [5.0])
+    assert apart([0.0, 0.01, 0.0], [5.0])
+
+
+def test_equal_values_lie_apart_by_more_than_is_resolved() -> None:
+    assert not apart([0.0] * 5, [RESOLUTION] * 5)
+    assert apart([0.0] * 5, [3 * RESOLUTION] * 5)

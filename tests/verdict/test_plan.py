@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.errors import NoReferenceError
+from pytest_dsr1.errors import NoReferenceError, ReferencesError
 from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.verdict.plan import GatePlan, UndecidableError, gate_plan, gates_of
 from pytest_dsr1.verdict.reference_file import load, write
@@ -16,6 +16,7 @@ from pytest_dsr1.verdict.references import References
 from pytest_dsr1.verdict.targets import noise_of
 from tests import builders
 from tests.verdict.stored import FACTS, NODE, NOW, OTHER_NODE, references, scattered
+from tests.verdict.unlistable import unlistable
 
 
 def scenario(**gate: Any) -> Scenario:
@@ -91,6 +92,16 @@ def test_of_one_day(tmp_path: Path) -> None:
         "small: references of one day say nothing of what days differ by: a shift of half the noise would "
         "raise false alarms to as much as 7%; record on more days",
     )
+
+
+def test_a_setting_that_moves_nothing_is_told_by_the_gate(tmp_path: Path) -> None:
+    """It may be set for this run alone, after the references were accepted."""
+    plan = planned(tmp_path, some(16), under_test={"driverr": True, "driver": True})
+    assert plan.warnings == (
+        "small: gate.under_test: 'driverr' fits no fact of the references that is compared (did you mean "
+        "driver?); the facts are those of `fingerprint` in measurement.json",
+    )
+    assert plan.statement()[-1] == plan.warnings[0]
 
 
 def test_of_a_class_of_nodes(tmp_path: Path) -> None:
@@ -191,3 +202,15 @@ def test_the_noise_of_a_target(tmp_path: Path) -> None:
     elsewhere = {**FACTS, "dataset.content": "another"}
     other = noise_of(tmp_path, scenario(), elsewhere, "total_output_throughput", NOW)
     assert other.source.startswith("presumed"), "that of other requests says nothing"
+
+
+def test_a_store_that_cannot_be_listed_makes_no_gate_less_strict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = some(16)
+    write(tmp_path, accepted)
+    unlistable(monkeypatch, tmp_path)
+    for look in (lambda: gates_of(tmp_path), lambda: gate_plan(tmp_path, accepted, scenario(), NODE, NOW)):
+        with pytest.raises(ReferencesError) as caught:
+            look()
+        assert str(caught.value).startswith(f"{tmp_path}: cannot be listed: Permission denied; `ls -ld ")

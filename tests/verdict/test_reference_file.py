@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_dsr1.environment.values import Conditions
 from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError
 from pytest_dsr1.verdict.reference_file import from_text, held, intact, load, path_of, read, to_text, write
 from pytest_dsr1.verdict.references import Acceptance, ReferenceRun, References
@@ -61,6 +62,15 @@ def test_the_text() -> None:
     assert to_text(found) == f'{TEXT}sha256: "{sha256(TEXT.encode()).hexdigest()}"\n'
 
 
+def test_what_the_gpus_did_is_in_the_line_of_the_run() -> None:
+    """Files without it are read as before."""
+    found = references(1, runs=(run(gpus=Conditions(1980.0, 612.5, 64, None)),))
+    text = to_text(found)
+    gpus = "{sm_clock_mhz: 1980.0, power_w: 612.5, temperature_c: 64, throttled_s: null}"
+    assert f', candidate: "run-0", gpus: {gpus}}}\n' in text
+    assert from_text(text, "file", "small") == found
+
+
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     written = references(16, accepted=Acceptance(NOW, "Ann", "nightly", None))
     path = write(tmp_path / "store", written)
@@ -90,6 +100,7 @@ _runs = st.builds(
     window_s=_finite,
     startup_s=_finite,
     candidate=st.text(),
+    gpus=st.none() | st.builds(Conditions, *[st.none() | _finite] * 4),
 )
 _references = st.builds(
     References,
@@ -138,6 +149,10 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
         '{0}: holds no accepted references ("format" is not "pytest-dsr1 references"); ' + AGAIN,
     ),
     "no YAML": (lambda _: "a: b\n c: [d\n", "{0}: is not YAML (line 2): it is damaged; " + AGAIN),
+    "nested too deeply": (
+        lambda _: "[" * 10_000,
+        "{0}: is nested too deeply: it is damaged; " + AGAIN,
+    ),
     "a merge conflict": (
         _line(5, '<<<<<<< HEAD\nprofile: "small"\n=======\nprofile: "small"\n>>>>>>> other'),
         "{0}:5: holds a merge conflict; take one side whole with `git checkout --ours {0}` or --theirs, or "
@@ -177,6 +192,10 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
         "{0}: is not what `pytest-dsr1 references accept small` writes (1 validation error for References "
         "requests Input should be a valid integer",
     ),
+    "nested too deeply, checked": (
+        _checked(lambda text: text + "more: " + "[" * 10_000 + "\n"),
+        "{0}: is not what `pytest-dsr1 references accept small` writes (maximum recursion depth exceeded",
+    ),
     "no YAML, checked": (
         _checked(lambda text: text + "more: [\n"),
         "{0}: is not what `pytest-dsr1 references accept small` writes (",
@@ -184,7 +203,7 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
 }
 
 
-CHECKED = ("another content", "no YAML, checked")
+CHECKED = ("another content", "nested too deeply, checked", "no YAML, checked")
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -236,7 +255,7 @@ ACCEPTED = references().accepted
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "another profile": (
         {"profile": "old"},
-        "holds references of 'old', not of 'small'; a scenario that was renamed gets new ones",
+        "holds references of 'old', not of 'small': the scenario was renamed, or the file copied",
     ),
     "an unknown metric": ({"metric": "goodness"}, "metric: goodness is none that can be gated"),
     "a metric that cannot be gated": ({"metric": "ttft_p99"}, "metric: ttft_p99 is none that can be gated"),
@@ -287,6 +306,13 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+RENAMED = (
+    "give the scenario its name 'old' back, or delete {0} and record more with "
+    "`pytest --dsr1-profile=small --dsr1-reference=record` (and the same --dsr1-set, if any), then "
+    "`pytest-dsr1 references accept small --reason TEXT`"
+)
+
+
 @pytest.mark.parametrize("wrong", WRONG)
 def test_wrong_content_is_refused(tmp_path: Path, wrong: str) -> None:
     changes, message = WRONG[wrong]
@@ -294,7 +320,8 @@ def test_wrong_content_is_refused(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(ReferencesError) as caught:
         read(tmp_path, "small", NOW)
     path = tmp_path / "small.yaml"
-    assert str(caught.value) == f"{path}: cannot be used:\n  {message}\n{GIT.format(path)}"
+    advice = RENAMED if "profile" in changes else GIT
+    assert str(caught.value) == f"{path}: cannot be used:\n  {message}\n{advice.format(path)}"
 
 
 def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:

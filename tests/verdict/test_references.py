@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from pytest_dsr1.errors import NoReferenceError
-from pytest_dsr1.verdict.references import usable
+from pytest_dsr1.verdict.references import Acceptance, usable
 from tests.verdict.stored import NODE, NOW, OTHER_NODE, references, run, scattered
 
 MORE = (
@@ -68,11 +68,29 @@ def test_nodes_of_one_run_each_say_nothing_of_nodes() -> None:
 
 
 def test_old_references_are_told() -> None:
-    found = references()
-    assert usable(found, NODE, found.accepted.at + timedelta(days=90, hours=23))[1] == []
-    assert usable(found, NODE, found.accepted.at + timedelta(days=91))[1] == [
-        "small: the references were accepted 91 days ago (more than 90); machines drift: " + MORE
+    """By when they ran: who accepts old runs once more makes them no younger."""
+    middle = sorted(run.at for run in references().runs)[7]
+    found = references(accepted=Acceptance(NOW + timedelta(days=87), "Ann", "again", None))
+    assert usable(found, NODE, middle + timedelta(days=90, hours=23))[1] == []
+    assert usable(found, NODE, middle + timedelta(days=91))[1] == [
+        "small: half of the reference runs on node gpu-95a932d6 are 91 days old or older (more than 90): of "
+        "2025-03-17 and before, accepted 2025-06-19; machines drift: move old runs out of candidates/small, "
+        + MORE
     ]
+    assert (found.age_days(middle), found.age_days(middle + timedelta(days=91))) == (0, 91)
+
+
+def test_the_age_is_that_of_the_runs_that_count_here() -> None:
+    """One node recorded anew leaves those of another old; of a class of nodes all count."""
+    young, aged = scattered(16), scattered(24, node=OTHER_NODE, first=NOW - timedelta(days=200))
+    found = references(runs=(*young, *aged))
+    assert usable(found, NODE, NOW)[1] == []
+    (told,) = usable(found, OTHER_NODE, NOW)[1]
+    assert told.startswith(
+        "small: half of the reference runs on node gpu-a71f6e13 are 189 days old or older "
+    )
+    (told,) = usable(references(runs=found.runs, moved={"gpu.uuids": True}), NODE, NOW)[1]
+    assert told.startswith("small: half of the reference runs on 2 nodes are 181 days old or older ")
 
 
 def test_mean_and_noise_within_nodes() -> None:

@@ -28,6 +28,9 @@ from tests.verdict.stored import FACTS, NODE
         ("gpu.uuids", "fixed"),
         ("gpu.power_limit_w", "fixed"),
         ("setup.sm_clock_lock_mhz", "fixed"),
+        ("gpu.max_sm_clock_mhz", "fixed"),
+        ("gpu.application_clock_mhz", "fixed"),
+        ("gpu.application_memory_clock_mhz", "fixed"),
         ("cpu.model", "fixed"),
         ("model.content", "fixed"),
         ("dataset.content", "fixed"),
@@ -63,10 +66,10 @@ def test_a_scenario_moves_facts_and_its_last_pattern_that_fits_counts() -> None:
 
 def test_a_pattern_that_moves_nothing_is_told() -> None:
     assert unfit({"library.*": False, "gpu.uuids": True}, FACTS) == ()
-    for pattern in ("libary.*", "hostname"):
+    for pattern, meant in (("driverr", " (did you mean driver?)"), ("hostname", "")):
         assert unfit({pattern: True}, FACTS) == (
-            f"gate.under_test: {pattern!r} fits no fact that is compared; the facts are those of "
-            "`fingerprint` in measurement.json",
+            f"gate.under_test: {pattern!r} fits no fact of the references that is compared{meant}; the facts "
+            "are those of `fingerprint` in measurement.json",
         )
 
 
@@ -93,6 +96,19 @@ def test_every_difference_is_told() -> None:
         "model.content: abababababab... in the references, cdcdcdcdcdcd... here",
         "option.load.ramp_s: none in the references, 2.5 here",
     ]
+
+
+@pytest.mark.parametrize("key", rings.CLOCKS)
+def test_clocks_are_compared_where_both_sides_tell_them(key: str) -> None:
+    """References of before they were read, and a driver that ceases to tell them, stay comparable."""
+    there, elsewhere = {**FACTS, key: 1980}, {**FACTS, key: 1500}
+    assert differences(there, elsewhere, {}) == [f"{key}: 1980 in the references, 1500 here"]
+    assert differences(there, {**FACTS, key: ["1980", "1500"]}, {}) == [
+        f"{key}: 1980 in the references, [1980, 1500] here"
+    ]
+    for untold in (FACTS, {**FACTS, key: None}):
+        assert differences(untold, there, {}) == differences(there, untold, {}) == []
+        assert changed(untold, there, rings.EVERYTHING) == []
 
 
 def test_what_changed_is_told() -> None:

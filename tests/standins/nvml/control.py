@@ -22,6 +22,8 @@ H200: Mapping[str, object] = {
     "power_default_mw": 700_000,
     "sm_clock_max": 1980,
     "memory_clock": 3201,
+    "application_clock": 1980,
+    "application_memory_clock": 3201,
 }
 """What an idle H200 says (driver 580: 143771 MiB, 3201 MHz memory clock, 1980 MHz boost clock)."""
 
@@ -33,6 +35,8 @@ B200: Mapping[str, object] = {
     "power_default_mw": 1_000_000,
     "sm_clock_max": 1965,
     "memory_clock": 3996,
+    "application_clock": 1965,
+    "application_memory_clock": 3996,
 }
 
 HEALTHY: Mapping[str, object] = {

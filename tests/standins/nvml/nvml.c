@@ -289,6 +289,12 @@ int nvmlDeviceGetMaxClockInfo(device gpu, unsigned clock, unsigned *out) {
     return small("nvmlDeviceGetMaxClockInfo", *gpu, "sm_clock_max", out);
 }
 
+int nvmlDeviceGetApplicationsClock(device gpu, unsigned clock, unsigned *out) {
+    if (clock != 0 && clock != 2) return INVALID_ARGUMENT; /* graphics, memory */
+    return small("nvmlDeviceGetApplicationsClock", *gpu, clock ? "application_memory_clock" : "application_clock",
+                 out);
+}
+
 struct utilization { unsigned gpu, memory; };
 
 int nvmlDeviceGetUtilizationRates(device gpu, struct utilization *out) {
