@@ -34,6 +34,7 @@ from pytest_dsr1.gate_fixtures import (
     _dsr1_recorded,
     _dsr1_regression,
     _dsr1_starts,
+    _dsr1_store,
 )
 from pytest_dsr1.plain import harmless, say
 from pytest_dsr1.session import SESSION, Outcome, Session
@@ -51,6 +52,7 @@ __all__ = [
     "_dsr1_recorded",
     "_dsr1_regression",
     "_dsr1_starts",
+    "_dsr1_store",
     "_dsr1_target",
     "_dsr1_verdict",
     "dsr1_dataset",
@@ -255,8 +257,20 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if state is None or loaded is None:
             continue
         state.selected[loaded.scenario.name] = None
-        if "dsr1_measurement" in getattr(item, "fixturenames", ()):
+        if _measured(item):
             state.whole.add(loaded.scenario.name)
+        if _gates(item):
+            state.gated.add(loaded.scenario.name)
+
+
+def _measured(item: pytest.Item) -> bool:
+    """Whether a test judges a whole run."""
+    return "dsr1_measurement" in getattr(item, "fixturenames", ())
+
+
+def _gates(item: pytest.Item) -> bool:
+    """Whether a test is the gate of a scenario, or the recording of a reference."""
+    return item.getparent(ScenarioFile) is not None and getattr(item, "originalname", None) in GATES
 
 
 def _loaded(item: pytest.Item) -> LoadedScenario | None:
@@ -293,7 +307,7 @@ def _note(session: Session, item: pytest.Item, call: pytest.CallInfo[None], outc
     if word is not None:
         session.words[item.nodeid] = word
     if outcome is not None:
-        if word is not None and call.when == "setup" and getattr(item, "originalname", None) in GATES:
+        if word is not None and call.when == "setup" and _gates(item):
             outcome.refused = word, str(error)
         item.user_properties.extend(properties(outcome, word, item.name))
 
