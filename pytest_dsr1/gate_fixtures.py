@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from pytest_dsr1.errors import Dsr1Error, InvalidRunError, NoReferenceError, ReferencesError
+from pytest_dsr1.errors import Dsr1Error, InvalidRunError, NoReferenceError, ReferencesError, UserError
 from pytest_dsr1.fixtures import outcome_of, ready, run
 from pytest_dsr1.session import SESSION, Outcome, fail_setup
 
@@ -44,6 +44,17 @@ def _word(error: Dsr1Error) -> Word:
 def _refuse(error: Dsr1Error) -> NoReturn:
     """End a fixture with the word of the error."""
     fail_setup(error, _word(error))
+
+
+def refuse_skip(test: str, why: str) -> NoReturn:
+    """A gate or a recording was asked for, its test is selected, and something else skips it: not judged."""
+    from pytest_dsr1.verdict.words import Word
+
+    error = UserError(
+        f"{test} was skipped: {why.rstrip('.')}; what was asked for and not judged is not green: take away "
+        "what skips it, or leave the test out with -k"
+    )
+    fail_setup(error, Word.INCONCLUSIVE)
 
 
 @pytest.fixture(scope="session")

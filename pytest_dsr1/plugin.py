@@ -35,6 +35,7 @@ from pytest_dsr1.gate_fixtures import (
     _dsr1_regression,
     _dsr1_starts,
     _dsr1_store,
+    refuse_skip,
 )
 from pytest_dsr1.plain import harmless, say
 from pytest_dsr1.session import SESSION, Outcome, Session
@@ -226,18 +227,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
-    """Tests of a measurement count as benchmarks for --benchmark-only and --benchmark-skip.
+    """Tests that need inference count as benchmarks for --benchmark-only and --benchmark-skip.
 
-    pytest-benchmark looks for its fixture's name; it is shown the name, and the fixture that feeds it stays.
+    pytest-benchmark looks for its fixture's name, and is shown it. Where the whole measurement is judged, the
+    fixture that feeds it stays; the runs of a gate are no benchmark, since each is as long as it has to be.
     """
-    measured = [
-        item
-        for item in items
-        if SELECTION in config.stash and "dsr1_measurement" in getattr(item, "fixturenames", ())
-    ]
-    if not (measured and config.pluginmanager.hasplugin("benchmark")):
+    if not (SELECTION in config.stash and config.pluginmanager.hasplugin("benchmark")):
         return (yield)
-    lists: dict[int, list[str]] = {id(names): names for names in (item.fixturenames for item in measured)}  # type: ignore[attr-defined]
+    inferred = [item for item in items if _measured(item) or _gates(item)]
+    lists: dict[int, list[str]] = {id(names): names for names in (item.fixturenames for item in inferred)}  # type: ignore[attr-defined]
     shown = [names for names in lists.values() if "benchmark" not in names]
     for names in shown:
         names.append("benchmark")
@@ -246,7 +244,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     finally:
         for names in shown:
             names.remove("benchmark")
-            names.append(BENCHMARK_FIXTURE)
+            if "dsr1_measurement" in names:
+                names.append(BENCHMARK_FIXTURE)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -277,6 +276,20 @@ def _loaded(item: pytest.Item) -> LoadedScenario | None:
     """The scenario that a test is of."""
     callspec = getattr(item, "callspec", None)
     return callspec.params.get("dsr1_scenario") if callspec else None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """A gate or a recording that was asked for is not green where something else skips its test."""
+    try:
+        return (yield)
+    except pytest.skip.Exception as skipped:
+        state, loaded = item.config.stash.get(SESSION, None), _loaded(item)
+        if state is None or loaded is None or not _gates(item):
+            raise
+        place = item.config.stash[SELECTION].place(loaded.path)
+        state.outcomes.setdefault(loaded.scenario.name, Outcome(loaded, place))
+        refuse_skip(f"{loaded.scenario.name}: {item.name}", str(skipped))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -550,6 +550,62 @@ def test_a_target_alone_needs_nothing_of_the_gate(gated: Gated) -> None:
     assert "there will be no gate" not in result.stdout.str()
 
 
+@pytest.mark.parametrize("option", ["--benchmark-only", "--benchmark-disable"])
+def test_a_gate_counts_as_a_benchmark(accepted: Gated, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTED_LATENCY_S", "0.6")
+    result = accepted.gate(option, "-k", "regression")
+    assert result.ret == 1
+    result.assert_outcomes(failed=1)
+    assert accepted.saved()["word"] == "FAIL"
+
+
+def test_a_recording_counts_as_a_benchmark(gated: Gated) -> None:
+    result = gated.suites.run(
+        PROFILE, "--dsr1-reference=record", "--benchmark-only", "--benchmark-json=b.json"
+    )
+    assert result.ret == 0
+    result.assert_outcomes(passed=3, skipped=1)  # the machine
+    assert len(list((gated.store / "candidates" / "gated").iterdir())) == 1
+    document = json.loads((gated.suites.pytester.path / "b.json").read_text(encoding="utf-8"))
+    assert [bench["fullname"] for bench in document["benchmarks"]] == ["own/gated.yaml::measurement"]
+
+
+SKIPPING = """
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.name.startswith(("regression", "reference")):
+            item.add_marker(pytest.mark.skip(reason="not on Sundays"))
+"""
+
+
+@pytest.mark.parametrize("test", MODES)
+@pytest.mark.parametrize(
+    ("option", "reason", "others"),
+    [
+        ("--benchmark-skip", "Skipping benchmark (--benchmark-skip active)", {"passed": 1, "skipped": 2}),
+        ("-v", "not on Sundays", {"passed": 3}),
+    ],
+)
+def test_what_was_skipped_is_not_green(
+    gated: Gated, test: str, option: str, reason: str, others: dict[str, int]
+) -> None:
+    """A test of a gate or a recording that was asked for and selected, and that something else skips."""
+    if "Sundays" in reason:
+        conftest = gated.suites.pytester.path / "conftest.py"
+        conftest.write_text(conftest.read_text(encoding="utf-8") + SKIPPING, encoding="utf-8")
+    result = gated.suites.run(PROFILE, MODES[test], option, "--dsr1-report=report.md")
+    assert result.ret == 12
+    result.assert_outcomes(**others, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            f"gated: {test}[[]total_output_throughput] was skipped: {reason}; what was asked for and not "
+            "judged is not green: take away what skips it, or leave the test out with -k"
+        ]
+    )
+    report = (gated.suites.pytester.path / "report.md").read_text(encoding="utf-8")
+    assert "INCONCLUSIVE" in report
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
