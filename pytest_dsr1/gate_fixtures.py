@@ -177,7 +177,7 @@ def _dsr1_regression(
     def another(unseen: Outcome) -> Measurement:
         enough = EnoughSeen(
             plan.metric,
-            plan.design.level.noise_percent / 3,
+            plan.design.level.small_percent,
             concurrency=load.concurrency,
             gpus=max(dsr1_scenario.hardware.count, 1),
             open_loop=load.arrival is not None,
