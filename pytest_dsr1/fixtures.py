@@ -183,8 +183,10 @@ def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Outcom
             )
         measurement = replace(saved, scenario=scenario)
     else:
-        if session.mode == "gate":
-            request.getfixturevalue("_dsr1_gate_told")
+        if scenario.name in session.gated:
+            ready(request, "_dsr1_store")
+            if session.mode == "gate":
+                request.getfixturevalue("_dsr1_gate_told")
         measurement = run(request, scenario, outcome)
     outcome.measurement = measurement
     reasons = invalid_reasons(measurement)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from pytest_dsr1.errors import Dsr1Error, InvalidRunError, NoReferenceError, ReferencesError
+from pytest_dsr1.errors import Dsr1Error, InvalidRunError, NoReferenceError, ReferencesError, UserError
 from pytest_dsr1.fixtures import outcome_of, ready, run
 from pytest_dsr1.session import SESSION, Outcome, fail_setup
 
@@ -46,44 +46,53 @@ def _refuse(error: Dsr1Error) -> NoReturn:
     fail_setup(error, _word(error))
 
 
-@pytest.fixture
-def _dsr1_gated(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> str:
-    """The metric that the scenario's gate judges; raises where there is none, or the runs are too short."""
-    from pytest_dsr1.errors import UserError
-    from pytest_dsr1.measurement.run_length import LATENCIES
-    from pytest_dsr1.scenario.metrics import GATEABLE
+def refuse_skip(test: str, why: str) -> NoReturn:
+    """A gate or a recording was asked for, its test is selected, and something else skips it: not judged."""
+    from pytest_dsr1.verdict.words import Word
 
-    name, load, engine = dsr1_scenario.gated_metric, dsr1_scenario.load, dsr1_scenario.engine
-    loaded = outcome_of(request, dsr1_scenario).loaded
-    if engine.type == "openai" and engine.url is not None:
-        fail_setup(
-            UserError(
-                f"{loaded.where('engine.url')}: the unit of evidence is one engine start, and the server at "
-                f"{engine.url} is started by somebody else; let pytest-dsr1 start it: engine.command or "
-                "engine.server instead of engine.url"
-            )
-        )
-    least = (1 + LATENCIES + 1) * load.concurrency
-    if load.arrival is None and load.concurrency > 1 and load.num_requests < least:
-        fail_setup(
-            UserError(
-                f"{loaded.where('load.num_requests')}: {load.num_requests:,} requests at load.concurrency "
-                f"{load.concurrency:,} are too few for references and gates: one wave warms up, three count, "
-                f"one runs out; set load.num_requests to at least {least:,}"
-            )
-        )
-    if name not in GATEABLE:
-        fail_setup(
-            UserError(
-                f"{loaded.where('targets.0.metric')}: {name}, the metric of the first target, cannot be "
-                f"gated; set gate.metric to one of: {', '.join(GATEABLE)}"
-            )
-        )
+    error = UserError(
+        f"{test} was skipped: {why.rstrip('.')}; what was asked for and not judged is not green: take away "
+        "what skips it, or leave the test out with -k"
+    )
+    fail_setup(error, Word.INCONCLUSIVE)
+
+
+@pytest.fixture(scope="session")
+def _dsr1_store(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Iterator[Path]:
+    """The folder of references, with which the scenario's gate or recording can do its work.
+
+    A gate holds the references for itself from now on; for a recording it was tried that a file can be added.
+    What stands in the way is told before GPU time is spent: this comes before the scenario's measurement.
+    """
+    from pytest_dsr1.gating import refuse_unfit
+    from pytest_dsr1.verdict.candidates import folder_of, names
+    from pytest_dsr1.verdict.reference_file import held, path_of
+
+    session, name = request.config.stash[SESSION], dsr1_scenario.name
+    loaded, store = outcome_of(request, dsr1_scenario).loaded, session.store
+    with ExitStack() as stack:
+        try:
+            refuse_unfit(loaded, dsr1_scenario, lambda: ready(request, "dsr1_dataset")[0])
+            # Where there are no references nothing is held, and so no folder made for a lock.
+            if session.mode == "record":
+                names(store, name)  # raises where it cannot be listed
+                _try_to_record(folder_of(store, name))
+            elif os.path.exists(path_of(store, name)):  # noqa: PTH110 - never raises
+                stack.enter_context(held(store, name, f"a gate of {name}"))
+        except Dsr1Error as error:
+            _refuse(error)
+        yield store
+
+
+@pytest.fixture
+def _dsr1_gated(request: pytest.FixtureRequest) -> str:
+    """The metric that the scenario's gate judges, for the test's name."""
+    name: str = request.param
     return name
 
 
 @pytest.fixture(scope="session")
-def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> GatePlan:
+def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_store: Path) -> GatePlan:
     """How the scenario's gate decides; raises when it cannot be judged. No inference is run for it."""
     from pytest_dsr1.gating import compared
     from pytest_dsr1.measurement.run import facts_before
@@ -94,13 +103,12 @@ def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> 
     try:
         model, dataset, machine = ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")
         facts = facts_before(machine, model, dataset, dsr1_scenario).facts
-        store = request.config.stash[SESSION].store
         now = datetime.now(timezone.utc)
-        references = load(store, dsr1_scenario, now)
+        references = load(_dsr1_store, dsr1_scenario, now)
         # What the engine will tell of its software is not known yet; the run itself is compared whole.
         told = {key: fact for key, fact in references.facts.items() if key.startswith("engine.")}
         compared(references, {**told, **facts})
-        plan = gate_plan(store, references, dsr1_scenario, node(facts), now)
+        plan = gate_plan(_dsr1_store, references, dsr1_scenario, node(facts), now)
     except Dsr1Error as error:
         _refuse(error)
     return plan
@@ -162,7 +170,6 @@ def _dsr1_regression(
     """The verdict of the scenario's gate, after as many runs as it takes."""
     from pytest_dsr1.gating import Gate, decide
     from pytest_dsr1.measurement.enough import EnoughSeen
-    from pytest_dsr1.verdict.reference_file import held
 
     session, outcome = request.config.stash[SESSION], outcome_of(request, dsr1_scenario)
     plan, load = _dsr1_gate_plan, dsr1_scenario.load
@@ -171,7 +178,7 @@ def _dsr1_regression(
     def another(unseen: Outcome) -> Measurement:
         enough = EnoughSeen(
             plan.metric,
-            plan.design.level.noise_percent / 3,
+            plan.design.level.small_percent,
             concurrency=load.concurrency,
             gpus=max(dsr1_scenario.hardware.count, 1),
             open_loop=load.arrival is not None,
@@ -180,14 +187,13 @@ def _dsr1_regression(
         return run(request, dsr1_scenario, unseen, requests=plan.references.requests, enough=enough)
 
     try:
-        with held(session.store, dsr1_scenario.name, f"a gate of {dsr1_scenario.name}"):
-            verdict = decide(
-                gate,
-                _takes(request, dsr1_scenario, _dsr1_held, another),
-                _dsr1_starts,
-                session.tell,
-                lambda: _save(gate),
-            )
+        verdict = decide(
+            gate,
+            _takes(request, dsr1_scenario, _dsr1_held, another),
+            _dsr1_starts,
+            session.tell,
+            lambda: _save(gate),
+        )
         _save(gate)
     except Dsr1Error as error:
         with suppress(Dsr1Error):  # what cannot be saved may be why
@@ -206,9 +212,30 @@ def _save(gate: Gate, error: Dsr1Error | None = None) -> None:
         write_gate(Path(gate.folder), saved(gate, word, why))
 
 
+def _try_to_record(folder: Path) -> None:
+    """Make sure, as far as that can be known, that a run can be kept.
+
+    Raises:
+        InvalidRunError: it cannot.
+    """
+    from pytest_dsr1.environment.disk import try_to_write
+
+    try:
+        try_to_write(folder)
+    except OSError as error:
+        raise InvalidRunError(
+            f"{error.filename}: no run can be recorded in {folder}: {error.strerror}; make it a folder that "
+            "can be written and has room"
+        ) from None
+
+
 @pytest.fixture
 def _dsr1_recorded(
-    request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held: Held, _dsr1_starts: Starts
+    request: pytest.FixtureRequest,
+    dsr1_scenario: Scenario,
+    _dsr1_held: Held,
+    _dsr1_store: Path,
+    _dsr1_starts: Starts,
 ) -> Path:
     """The file of one more run that may become a reference."""
     from pytest_dsr1.gating import figure, save_evidence, useful
@@ -226,13 +253,12 @@ def _dsr1_recorded(
     take = _takes(request, dsr1_scenario, _dsr1_held, lambda unseen: run(request, dsr1_scenario, unseen))
     try:
         ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")  # what no other run would change
-        candidates.names(session.store, dsr1_scenario.name)  # a folder that no run makes listable
         again = f"pytest --dsr1-profile={dsr1_scenario.name} --dsr1-reference=record"
         measurement = useful(take, _dsr1_starts, note, again)
         found = figure(measurement)
         save_evidence(measurement, found)
-        path = candidates.record(session.store, measurement, trace(measurement))
-        recorded, problems = candidates.read(session.store, dsr1_scenario.name)
+        path = candidates.record(_dsr1_store, measurement, trace(measurement))
+        recorded, problems = candidates.read(_dsr1_store, dsr1_scenario.name)
     except Dsr1Error as error:
         _refuse(error)
     name, facts = dsr1_scenario.name, measurement.fingerprint.facts

@@ -15,14 +15,18 @@ from textwrap import indent
 
 import numpy as np
 
+from pytest_dsr1.engines.bench_command import MOST_RECORDED_TOKENS, wants_requests
 from pytest_dsr1.environment.disk import write_atomically
 from pytest_dsr1.environment.starts import Starts, start_key
-from pytest_dsr1.errors import Dsr1Error, InvalidRunError
-from pytest_dsr1.measurement.evidence import Evidence, NoEvidenceError, evidence
+from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError
+from pytest_dsr1.measurement.evidence import OUTPUT_RATES, Evidence, NoEvidenceError, evidence
+from pytest_dsr1.measurement.run_length import LATENCIES
 from pytest_dsr1.measurement.store import saving
 from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.measurement.values import Measurement
-from pytest_dsr1.scenario.metrics import METRICS
+from pytest_dsr1.scenario.loading import LoadedScenario
+from pytest_dsr1.scenario.metrics import GATEABLE, METRICS
+from pytest_dsr1.scenario.model import Scenario, TrtllmBench
 from pytest_dsr1.verdict import rings
 from pytest_dsr1.verdict.accept import warmup_of
 from pytest_dsr1.verdict.gate import Look, in_percent, look
@@ -33,6 +37,7 @@ from pytest_dsr1.verdict.saved import GateRun, SavedAcceptance, SavedGate, Saved
 from pytest_dsr1.verdict.targets import number
 from pytest_dsr1.verdict.validity import invalid_reasons
 from pytest_dsr1.verdict.words import Verdict, Word
+from pytest_dsr1.workload.values import Workload
 
 Take = Callable[[], Measurement]
 """Makes one run; raises what the run raises."""
@@ -44,6 +49,53 @@ class NotComparableError(Dsr1Error):
 
 class InconclusiveError(Dsr1Error):
     """The largest number of runs did not decide (verdict INCONCLUSIVE)."""
+
+
+def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[[], Workload]) -> None:
+    """Refuse a scenario no run of which could be gated, or become a reference.
+
+    Args:
+        loaded: says where a value stands.
+        scenario: the same, resolved.
+        workload: its requests, for which one may have to wait.
+
+    Raises:
+        UserError: the server is somebody else's, the runs are too short, or they do not tell the metric.
+    """
+    name, load, engine = scenario.gated_metric, scenario.load, scenario.engine
+    if engine.type == "openai" and engine.url is not None:
+        raise UserError(
+            f"{loaded.where('engine.url')}: the unit of evidence is one engine start, and the server at "
+            f"{engine.url} is started by somebody else; let pytest-dsr1 start it: engine.command or "
+            "engine.server instead of engine.url"
+        )
+    least = (1 + LATENCIES + 1) * load.concurrency
+    if load.arrival is None and load.concurrency > 1 and load.num_requests < least:
+        raise UserError(
+            f"{loaded.where('load.num_requests')}: {load.num_requests:,} requests at load.concurrency "
+            f"{load.concurrency:,} are too few for references and gates: one wave warms up, three count, "
+            f"one runs out; set load.num_requests to at least {least:,}"
+        )
+    if name not in GATEABLE:
+        raise UserError(
+            f"{loaded.where('targets.0.metric')}: {name}, the metric of the first target, cannot be "
+            f"gated; set gate.metric to one of: {', '.join(GATEABLE)}"
+        )
+    if (
+        isinstance(engine, TrtllmBench)
+        and name not in OUTPUT_RATES
+        and not wants_requests(engine, workload())
+    ):
+        key = "gate.metric" if scenario.gate.metric else "targets.0.metric"
+        without = (
+            f"by default there are none above {MOST_RECORDED_TOKENS:,} output tokens"
+            if engine.request_records is None
+            else "engine.request_records is false"
+        )
+        raise UserError(
+            f"{loaded.where(key)}: {name} cannot be gated without request records, and {without}; set "
+            f"engine.request_records: true, or gate.metric to one of: {', '.join(OUTPUT_RATES)}"
+        )
 
 
 @dataclass

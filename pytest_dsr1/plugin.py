@@ -34,6 +34,8 @@ from pytest_dsr1.gate_fixtures import (
     _dsr1_recorded,
     _dsr1_regression,
     _dsr1_starts,
+    _dsr1_store,
+    refuse_skip,
 )
 from pytest_dsr1.plain import harmless, say
 from pytest_dsr1.session import SESSION, Outcome, Session
@@ -51,6 +53,7 @@ __all__ = [
     "_dsr1_recorded",
     "_dsr1_regression",
     "_dsr1_starts",
+    "_dsr1_store",
     "_dsr1_target",
     "_dsr1_verdict",
     "dsr1_dataset",
@@ -226,18 +229,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
-    """Tests of a measurement count as benchmarks for --benchmark-only and --benchmark-skip.
+    """Tests that need inference count as benchmarks for --benchmark-only and --benchmark-skip.
 
-    pytest-benchmark looks for its fixture's name; it is shown the name, and the fixture that feeds it stays.
+    pytest-benchmark looks for its fixture's name, and is shown it. Where the whole measurement is judged, the
+    fixture that feeds it stays; the runs of a gate are no benchmark, since each is as long as it has to be.
     """
-    measured = [
-        item
-        for item in items
-        if SELECTION in config.stash and "dsr1_measurement" in getattr(item, "fixturenames", ())
-    ]
-    if not (measured and config.pluginmanager.hasplugin("benchmark")):
+    if not (SELECTION in config.stash and config.pluginmanager.hasplugin("benchmark")):
         return (yield)
-    lists: dict[int, list[str]] = {id(names): names for names in (item.fixturenames for item in measured)}  # type: ignore[attr-defined]
+    inferred = [item for item in items if _measured(item) or _gates(item)]
+    lists: dict[int, list[str]] = {id(names): names for names in (item.fixturenames for item in inferred)}  # type: ignore[attr-defined]
     shown = [names for names in lists.values() if "benchmark" not in names]
     for names in shown:
         names.append("benchmark")
@@ -246,7 +246,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     finally:
         for names in shown:
             names.remove("benchmark")
-            names.append(BENCHMARK_FIXTURE)
+            if "dsr1_measurement" in names:
+                names.append(BENCHMARK_FIXTURE)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -257,14 +258,40 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if state is None or loaded is None:
             continue
         state.selected[loaded.scenario.name] = None
-        if "dsr1_measurement" in getattr(item, "fixturenames", ()):
+        if _measured(item):
             state.whole.add(loaded.scenario.name)
+        if _gates(item):
+            state.gated.add(loaded.scenario.name)
+
+
+def _measured(item: pytest.Item) -> bool:
+    """Whether a test judges a whole run."""
+    return "dsr1_measurement" in getattr(item, "fixturenames", ())
+
+
+def _gates(item: pytest.Item) -> bool:
+    """Whether a test is the gate of a scenario, or the recording of a reference."""
+    return item.getparent(ScenarioFile) is not None and getattr(item, "originalname", None) in GATES
 
 
 def _loaded(item: pytest.Item) -> LoadedScenario | None:
     """The scenario that a test is of."""
     callspec = getattr(item, "callspec", None)
     return callspec.params.get("dsr1_scenario") if callspec else None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """A gate or a recording that was asked for is not green where something else skips its test."""
+    try:
+        return (yield)
+    except pytest.skip.Exception as skipped:
+        state, loaded = item.config.stash.get(SESSION, None), _loaded(item)
+        if state is None or loaded is None or not _gates(item):
+            raise
+        place = item.config.stash[SELECTION].place(loaded.path)
+        state.outcomes.setdefault(loaded.scenario.name, Outcome(loaded, place))
+        refuse_skip(f"{loaded.scenario.name}: {item.name}", str(skipped))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -295,7 +322,7 @@ def _note(session: Session, item: pytest.Item, call: pytest.CallInfo[None], outc
     if word is not None:
         session.words[item.nodeid] = word
     if outcome is not None:
-        if word is not None and call.when == "setup" and getattr(item, "originalname", None) in GATES:
+        if word is not None and call.when == "setup" and _gates(item):
             outcome.refused = word, str(error)
         item.user_properties.extend(properties(outcome, word, item.name))
 

@@ -93,6 +93,7 @@ class Session:
         reports: the files to write at the end.
         selected: the profiles of all selected tests, in order.
         whole: the profiles of which a selected test judges a whole run.
+        gated: the profiles of which a selected test gates, or records.
         outcomes: by profile.
         words: of the verdicts, by test id.
         compared: files that pytest-benchmark compares with.
@@ -111,6 +112,7 @@ class Session:
     reports: tuple[Path, ...] = ()
     selected: dict[str, None] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
+    gated: set[str] = field(default_factory=set)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     words: dict[str, Word] = field(default_factory=dict)
     compared: list[Mapping[str, Any]] = field(default_factory=list)

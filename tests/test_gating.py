@@ -12,15 +12,26 @@ import pytest
 
 from pytest_dsr1.environment.starts import Starts
 from pytest_dsr1.environment.values import FactValue, Fingerprint
-from pytest_dsr1.errors import EngineError, InvalidRunError
-from pytest_dsr1.gating import Gate, InconclusiveError, NotComparableError, decide, own_start, useful, warm_up
+from pytest_dsr1.errors import EngineError, InvalidRunError, UserError
+from pytest_dsr1.gating import (
+    Gate,
+    InconclusiveError,
+    NotComparableError,
+    decide,
+    own_start,
+    refuse_unfit,
+    useful,
+    warm_up,
+)
 from pytest_dsr1.measurement.trace import trace
 from pytest_dsr1.measurement.values import Measurement
 from pytest_dsr1.verdict.candidates import record
 from pytest_dsr1.verdict.plan import GatePlan, gate_plan
 from pytest_dsr1.verdict.reference_file import held, load, write
 from pytest_dsr1.verdict.words import Word
+from pytest_dsr1.workload.values import Workload
 from tests import builders
+from tests.scenario.files import changed, load_text
 from tests.verdict import stored
 
 LONG: dict[str, Any] = {"load": {"concurrency": 2, "num_requests": 24}}
@@ -56,6 +67,37 @@ def noted(starts: Starts, run: Measurement) -> Callable[[], Measurement]:
     """Takes that run again and again, after a warm-up."""
     warm_up(run, starts)
     return lambda: run
+
+
+def said(tmp_path: Path, records: str, metric: str = "", *, tokens: int = 1000) -> str:
+    """What is said of a scenario of trtllm-bench that makes so many output tokens; empty where it is fit."""
+    gate = f"gate: {{metric: {metric}}}\n" if metric else ""
+    text = changed(
+        ("  ep: 8\n", f"  ep: 8\n  request_records: {records}\n"), ("targets:\n", f"{gate}targets:\n")
+    )
+    loaded = load_text(tmp_path, text)
+    workload = Workload(Path("dataset.jsonl"), 1, "ab12", True, 8.0, 8, tokens, tokens)
+    try:
+        refuse_unfit(loaded, loaded.scenario, lambda: workload)
+    except UserError as error:
+        return str(error).replace(f"{tmp_path}/", "")
+    return ""
+
+
+def test_a_metric_that_needs_request_records(tmp_path: Path) -> None:
+    """Known before the run: asked for or not, and left out by default where there are many tokens."""
+    mean, most = "per_user_output_throughput", 20_000_000
+    cannot = "s.yaml:29: per_user_output_throughput cannot be gated without request records, and "
+    instead = (
+        "; set engine.request_records: true, or gate.metric to one of: total_output_throughput, "
+        "per_gpu_output_throughput"
+    )
+    assert said(tmp_path, "false", mean) == f"{cannot}engine.request_records is false{instead}"
+    many = "by default there are none above 20,000,000 output tokens"
+    assert said(tmp_path, "null", mean, tokens=most + 1) == f"{cannot}{many}{instead}"
+    assert said(tmp_path, "null", mean, tokens=most) == ""
+    assert said(tmp_path, "true", mean, tokens=most + 1) == ""
+    assert said(tmp_path, "false") == "", "a series tells the output throughput of the first target"
 
 
 def test_a_verdict_and_what_is_kept(plan: GatePlan, starts: Starts, tmp_path: Path) -> None:

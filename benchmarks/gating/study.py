@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,7 +13,7 @@ from scipy.stats import t as student
 
 from benchmarks.gating.world import FULL_S, STARTUP_S, Array, Fleet, World
 from pytest_dsr1.measurement.run_length import run_length_s
-from pytest_dsr1.verdict.gate import BETA, look, loss, planned, worse
+from pytest_dsr1.verdict.gate import BETA, Design, look, loss, planned, worse
 from pytest_dsr1.verdict.noise import Level, level
 
 Flags = NDArray[np.bool_]
@@ -79,7 +78,7 @@ class Histories:
         references: rates, one a day on the gate's node.
         candidates: rates of ``MOST_RUNS`` runs each.
         starts: engine starts that each of these took.
-        measured_s: how long a gated run is measured.
+        measured_s: how long each of these is measured; one column where a gate's runs are equally long.
     """
 
     references: Array
@@ -121,13 +120,19 @@ def histories(
         references = fleet.history(REFERENCES, measured_s).figures
     fleet.days_pass(later_days - 1)
     candidates = fleet.runs(MOST_RUNS, measured_s)
-    return Histories(np.exp(references), np.exp(candidates.figures), candidates.starts, measured_s)
+    return Histories(np.exp(references), np.exp(candidates.figures), candidates.starts, measured_s[:, None])
 
 
-def levels(found: Histories) -> list[Level]:
+def levels(found: Histories) -> tuple[Level, ...]:
     """What the product makes of each gate's references."""
     days = range(REFERENCES)
-    return [level(logs, days) for logs in np.log(found.references)]
+    return tuple(level(logs, days) for logs in np.log(found.references))
+
+
+@lru_cache(maxsize=4)
+def _plans(known: tuple[Level, ...], delta: float, alpha: float) -> list[Design | None]:
+    """How each gate decides; None where it is refused."""
+    return [planned(each, alpha, delta, MOST_RUNS) for each in known]
 
 
 def judge(
@@ -136,7 +141,7 @@ def judge(
     loss_percent: float,
     *,
     alpha: float,
-    known: Sequence[Level] | None = None,
+    known: tuple[Level, ...] | None = None,
     broken_percent: float = 0.0,
 ) -> Judged:
     """Gates on candidates that are really slower by so many percent.
@@ -153,7 +158,7 @@ def judge(
     rates[:, 0] *= 1 - broken_percent / 100
     known = known or levels(found)
     delta, gates = worse(METRIC, delta_percent), len(rates)
-    plans = [planned(each, alpha, delta, MOST_RUNS) for each in known]
+    plans = _plans(known, delta, alpha)
     losses = loss(METRIC, np.array([each.mean for each in known])[:, None], rates)
     sd = np.array([each.sd for each in known])
     groups: dict[tuple[float, int, int], list[int]] = defaultdict(list)
@@ -168,8 +173,9 @@ def judge(
             seen = look(plan, losses[alive, :number], level_sd=sd[alive])
             word[alive], used[alive], better[alive] = seen.word, number, seen.better
             alive = alive[seen.word == 0]
-    starts = np.where(np.arange(MOST_RUNS) < used[:, None], found.starts, 0.0).sum(axis=1)
-    return Judged(word, used, starts * (STARTUP_S + found.measured_s), used > 0, better)
+    made = np.arange(MOST_RUNS) < used[:, None]
+    gpu_s = np.where(made, found.starts * (STARTUP_S + found.measured_s), 0.0).sum(axis=1)
+    return Judged(word, used, gpu_s, used > 0, better)
 
 
 def fixed_design_gpu_s(world: World, delta_percent: float, alpha: float) -> float:

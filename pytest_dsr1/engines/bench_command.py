@@ -20,6 +20,7 @@ from pytest_dsr1.engines.dialects import (
 )
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.model import Scenario, TensorRtLlm, TrtllmBench
+from pytest_dsr1.workload.values import Workload
 
 OPTIONS_FILE = "extra_llm_api_options.yaml"
 REPORT = "report.json"
@@ -127,7 +128,7 @@ def invocation(
         arguments.append(("--eos_id", "-1"))  # the default until 1.2, automatic since
     if "--report_json" in offered:
         arguments.append(("--report_json", REPORT))
-    if wants_requests(job) and "--request_json" in offered:
+    if wants_requests(engine, job.workload) and "--request_json" in offered:
         arguments.append(("--request_json", REQUESTS))
     # --iteration_log switches these statistics on, which costs time.
     if engine.llm_api.enable_iter_perf_stats and "--iteration_log" in offered:
@@ -143,10 +144,10 @@ def invocation(
     )
 
 
-def wants_requests(job: Job) -> bool:
+def wants_requests(engine: TrtllmBench, workload: Workload) -> bool:
     """Whether request records are asked for."""
-    asked = settings(job.scenario).request_records
-    return job.workload.total_output <= MOST_RECORDED_TOKENS if asked is None else asked
+    asked = engine.request_records
+    return workload.total_output <= MOST_RECORDED_TOKENS if asked is None else asked
 
 
 def _arguments(job: Job, version: Version) -> tuple[list[tuple[str, ...]], dict[str, str]]:

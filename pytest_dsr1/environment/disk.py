@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -43,6 +44,20 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
             return sorted(found, key=lambda entry: entry.name)
     except FileNotFoundError:
         return []
+
+
+def try_to_write(folder: Path) -> None:
+    """Try whether files can be made in a folder, which need not be there yet. Nothing is left of it.
+
+    Raises:
+        OSError: they cannot; ``filename`` is what is in the way, or has no room.
+    """
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    try:
+        with TemporaryFile(dir=there) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(there)) from None
 
 
 def sync_folder(folder: Path) -> None:

@@ -92,9 +92,10 @@ def evidence(trace: Trace, metric: str, *, warmup_requests: int, requests: int |
     return run.rate(metric, warmup_requests) if values is None else run.mean(metric, values, warmup_requests)
 
 
-_OUTPUT_RATES = ("total_output_throughput", "per_gpu_output_throughput")
+OUTPUT_RATES = ("total_output_throughput", "per_gpu_output_throughput")
+"""What a series of output tokens over time tells, without request records."""
 _STREAMED = ("average_ttft", "average_tpot", "per_user_output_speed")
-_RATES = ("request_throughput", "total_token_throughput", *_OUTPUT_RATES)
+_RATES = ("request_throughput", "total_token_throughput", *OUTPUT_RATES)
 
 
 def _looks(last: int, wave: int) -> tuple[Indices, Indices]:
@@ -168,7 +169,7 @@ class _Run:
                 "set engine.request_records: true (or, for output throughput alone, "
                 "engine.llm_api.print_iter_log: true)"
             )
-        if metric not in _OUTPUT_RATES:
+        if metric not in OUTPUT_RATES:
             streaming = " and engine.streaming: true" if metric in _STREAMED else ""
             raise NoEvidenceError(
                 f"{name} has no steady figure: the run has no request records; set "

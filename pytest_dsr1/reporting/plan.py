@@ -16,7 +16,7 @@ from pytest_dsr1.engines import create
 from pytest_dsr1.engines.base import Job
 from pytest_dsr1.environment.script import shell_lines
 from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.gating import compared
+from pytest_dsr1.gating import compared, refuse_unfit
 from pytest_dsr1.measurement.run import expected_s, options_of, run_timeout_s
 from pytest_dsr1.reporting.listing import to_set
 from pytest_dsr1.scenario.model import Hardware, Length, Normal, Scenario
@@ -68,7 +68,7 @@ def _script(loaded: LoadedScenario, asked: Asked) -> Iterable[str]:
     yield f"# scenario: {scenario.name} ({loaded.path})"
     yield f"# machine: {needed(scenario.hardware)}"
     yield f"# expected: {duration(scenario)}"
-    for line in _gate(scenario, asked.store) if asked.store else ():
+    for line in _gate(loaded, asked.store) if asked.store else ():
         yield f"# gate: {line}"
     for line in to_set(scenario):
         yield f"# set first: {line}"
@@ -91,10 +91,11 @@ def _script(loaded: LoadedScenario, asked: Asked) -> Iterable[str]:
     yield from rest
 
 
-def _gate(scenario: Scenario, store: Path) -> Iterable[str]:
+def _gate(loaded: LoadedScenario, store: Path) -> Iterable[str]:
     """What the gate will do, on the node with the most references, or why there is none."""
-    now = datetime.now(timezone.utc)
+    scenario, now = loaded.scenario, datetime.now(timezone.utc)
     try:
+        refuse_unfit(loaded, scenario, lambda: _job(scenario).workload)
         references = load(store, scenario, now)
         compared(references, _facts(scenario, references))
         lines = gate_plan(store, references, scenario, None, now).statement()

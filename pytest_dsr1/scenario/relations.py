@@ -6,6 +6,8 @@ TensorRT-LLM's behaviour and from what holds in every published DeepSeek-R1 scen
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pytest_dsr1.scenario.model import (
     CudaGraphConfig,
     Length,
@@ -31,6 +33,14 @@ def longest(length: Length) -> int:
     if isinstance(length, Uniform):
         return length.maximum
     return length.mean if isinstance(length, Normal) else length
+
+
+def _judged(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Each metric that is judged, after the key that names it."""
+    for index, target in enumerate(scenario.targets):
+        yield f"targets.{index}.metric", target.metric
+    if scenario.gate.metric is not None:
+        yield "gate.metric", scenario.gate.metric
 
 
 def _graphs(scenario: Scenario) -> CudaGraphConfig | None:
@@ -235,35 +245,31 @@ def _targets_differ(scenario: Scenario) -> Findings:
         seen.setdefault(target.metric, index)
 
 
-@must("targets", "engine.streaming")
-def _streamed_targets(scenario: Scenario) -> Findings:
-    """TTFT, TPOT, gaps and output speed are targets only with `engine.streaming: true`."""
+@must("targets", "gate.metric", "engine.streaming")
+def _streamed_metrics(scenario: Scenario) -> Findings:
+    """TTFT, TPOT, gaps and output speed are targets, or gated, only with `engine.streaming: true`."""
     engine = scenario.engine
     if not isinstance(engine, TensorRtLlm | OpenAi) or engine.streaming:
         return
-    for index, target in enumerate(scenario.targets):
-        if needs_streaming(target.metric):
-            message = f"{target.metric} is measured only with `engine.streaming: true`, found false"
-            yield f"targets.{index}.metric", message
+    for key, metric in _judged(scenario):
+        if needs_streaming(metric):
+            yield key, f"{metric} is measured only with `engine.streaming: true`, found false"
 
 
-@must("targets", "engine.llm_api.speculative_config")
+@must("targets", "gate.metric", "engine.llm_api.speculative_config")
 def _acceptance_needs_mtp(scenario: Scenario) -> Findings:
-    """`acceptance_length` is a target only with `engine.llm_api.speculative_config`."""
-    for index, target in enumerate(scenario.targets):
-        if target.metric == "acceptance_length" and not _speculates(scenario):
-            message = (
-                "acceptance_length is measured only with `engine.llm_api.speculative_config`, found none"
-            )
-            yield f"targets.{index}.metric", message
+    """`acceptance_length` is a target, or gated, only with `engine.llm_api.speculative_config`."""
+    for key, metric in _judged(scenario):
+        if metric == "acceptance_length" and not _speculates(scenario):
+            yield key, f"{metric} is measured only with `engine.llm_api.speculative_config`, found none"
 
 
-@must("targets", "hardware.count", "hardware.gpu")
+@must("targets", "gate.metric", "hardware.count", "hardware.gpu")
 def _per_gpu_needs_gpu(scenario: Scenario) -> Findings:
-    """`per_gpu_output_throughput` is a target only with a GPU."""
-    for index, target in enumerate(scenario.targets):
-        if target.metric == "per_gpu_output_throughput" and not scenario.hardware.count:
-            yield f"targets.{index}.metric", f"{target.metric} needs a GPU, and hardware.count is 0"
+    """`per_gpu_output_throughput` is a target, or gated, only with a GPU."""
+    for key, metric in _judged(scenario):
+        if metric == "per_gpu_output_throughput" and not scenario.hardware.count:
+            yield key, f"{metric} needs a GPU, and hardware.count is 0"
 
 
 @should("load.concurrency", "engine.max_batch_size", "engine.tp", "engine.llm_api.enable_attention_dp")

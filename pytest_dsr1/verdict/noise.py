@@ -42,6 +42,11 @@ class Level:
         return self.sd * 100
 
     @property
+    def small_percent(self) -> float:
+        """A standard error within a run that is small against ``sd``, in percent: a ninth of the variance."""
+        return self.noise_percent / 3
+
+    @property
     def interval(self) -> tuple[float, float]:
         """The 95% interval of ``sd``."""
         return interval(self.sd, self.freedom)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
 from pytest_dsr1.engines.base import RequestRecord
 from pytest_dsr1.measurement import enough
@@ -49,9 +50,17 @@ def test_it_stops_when_the_error_is_small(concurrency: int) -> None:
         kept = ended(run)[:count]
         whole = next(i for i in range(2001) if i not in {r.id for r in kept})
         seen = evidence(run, "total_output_throughput", warmup_requests=concurrency, requests=whole)
-        assert seen.se_percent < se_percent
+        assert seen.se_percent * enough.SURE < se_percent
         assert len(seen.batches) == 10
         assert seen.window_s >= 3 * seen.latency_s
+
+
+def test_the_error_is_surely_small() -> None:
+    """What ten batches state is a chi-squared variable of nine degrees of freedom."""
+    assert pytest.approx((9 / chi2.ppf(0.05, 9)) ** 0.5, abs=5e-4) == enough.SURE
+    seen = Evidence(1.0, 0.2 / enough.SURE, 1.0, 60.0, 1.0, 61, (1.0,) * 10)
+    assert not enough.may_end(seen, 0.2)
+    assert enough.may_end(seen, 0.2001)
 
 
 def test_it_goes_on_when_the_error_is_not_small() -> None:

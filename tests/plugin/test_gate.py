@@ -278,6 +278,7 @@ def test_no_reference(gated: Gated) -> None:
             "  NO REFERENCE *gated.yaml:*",
         ]
     )
+    assert not gated.store.exists(), "nothing to hold, nothing left behind"
 
 
 def test_a_damaged_file_is_no_reference(accepted: Gated) -> None:
@@ -402,16 +403,16 @@ class Running:
 
 
 def test_two_gates_at_once_on_one_store(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second is refused before its engine starts; the first ends as if it had been alone."""
+    """The second is refused before its engine starts, for its targets too; the first ends as if alone."""
     before = accepted.references.read_bytes()
     first = Running(accepted, "gated", monkeypatch)
+    in_use = f"*the references of gated are in use by pid {first.pid} of user *; wait for it to end"
     try:
-        second = accepted.suites.run_apart(PROFILE, "--dsr1-gate", "-k", "regression")
-        assert second.ret == 10
-        second.assert_outcomes(errors=1)
-        second.stdout.fnmatch_lines(
-            [f"*the references of gated are in use by pid {first.pid} of user *; wait for it to end"]
-        )
+        for selection, passed, errors in (("regression", 0, 1), ("", 1, 3)):
+            second = accepted.suites.run_apart(PROFILE, "--dsr1-gate", "-k", selection)
+            assert second.ret == 10
+            second.assert_outcomes(passed=passed, errors=errors)
+            second.stdout.fnmatch_lines([in_use])
         assert accepted.suites.engine_runs == ["gated"]
     finally:
         status, output = first.end()
@@ -419,6 +420,18 @@ def test_two_gates_at_once_on_one_store(accepted: Gated, monkeypatch: pytest.Mon
     assert "PASS" in output
     assert accepted.saved()["word"] == "PASS"
     assert accepted.references.read_bytes() == before
+
+
+def test_references_that_cannot_be_locked(accepted: Gated) -> None:
+    """Told before anything runs."""
+    lock = accepted.store / ".gated.lock"
+    lock.unlink()
+    lock.mkdir()
+    result = accepted.gate()
+    assert result.ret == 10
+    result.assert_outcomes(passed=1, errors=3)
+    result.stdout.fnmatch_lines([f"*{lock}: the references of gated cannot be locked: Is a directory; *"])
+    assert accepted.suites.engine_runs == []
 
 
 def test_gates_of_two_profiles_at_once_on_one_store(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,6 +473,12 @@ def test_the_plan_compares_what_the_scenario_tells(accepted: Gated) -> None:
     assert "dataset.content: " in output
     assert "option.load.concurrency: 2 in the references, 1 here" in output
     assert "is decided in at most" not in output
+
+
+def test_the_plan_of_a_gate_that_no_run_can_be_of(accepted: Gated) -> None:
+    result = accepted.suites.run(PROFILE, "--dsr1-gate", "--dsr1-plan", "--dsr1-set=load.num_requests=8")
+    result.stdout.fnmatch_lines(["# gate: *: 8 requests at load.concurrency 2 are too few for references *"])
+    assert "is decided in at most" not in result.stdout.str()
 
 
 def test_the_plan_without_references(gated: Gated) -> None:
@@ -518,6 +537,109 @@ def test_recording_on_the_wrong_machine(gated: Gated) -> None:
     output = result.stdout.str()
     assert output.count("this machine cannot run the scenario:") == 2  # the error, and the overview
     assert "engine starts in succession" not in output
+
+
+@pytest.mark.parametrize("damaged", ["", "candidates", "candidates/gated"])
+def test_recording_where_nothing_can_be_kept(gated: Gated, damaged: str) -> None:
+    """Told before anything runs, for the targets too: the run is made for the recording."""
+    path = gated.store / damaged
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    result = gated.suites.run(PROFILE, "--dsr1-reference=record")
+    assert result.ret == 10
+    result.assert_outcomes(passed=1, errors=3)
+    result.stdout.fnmatch_lines(
+        [
+            f"*{path}: no run can be recorded in {gated.store}/candidates/gated: Not a directory; make it a "
+            "folder that can be written and has room"
+        ]
+    )
+    assert gated.suites.engine_runs == []
+
+
+def test_what_is_tried_before_a_recording_leaves_nothing(gated: Gated) -> None:
+    wrong = ("--dsr1-set=hardware={gpu: NVIDIA X1, count: 1}", "--dsr1-set=engine.device=cuda")
+    assert gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference", *wrong).ret == 10
+    assert not gated.store.exists()
+    assert gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference").ret == 0
+    assert [path.suffix for path in gated.store.rglob("*") if path.is_file()] == [".json"]
+
+
+MODES = {"regression": "--dsr1-gate", "reference": "--dsr1-reference=record"}
+
+
+@pytest.mark.parametrize("test", MODES)
+def test_what_no_run_can_show_is_told_before_one(gated: Gated, test: str) -> None:
+    """For the targets too: the command has to be put right and typed again."""
+    result = gated.suites.run(PROFILE, MODES[test], "--dsr1-set=load.num_requests=8")
+    assert result.ret == 10
+    result.assert_outcomes(passed=1, errors=3)
+    result.stdout.fnmatch_lines(["*8 requests at load.concurrency 2 are too few for references and gates*"])
+    assert gated.suites.engine_runs == []
+
+
+def test_a_target_alone_needs_nothing_of_the_gate(gated: Gated) -> None:
+    """Its test is not selected: nothing is told of it, and nothing refused."""
+    result = gated.gate("--dsr1-set=load.num_requests=8", "-k", "target")
+    assert result.ret == 0
+    result.assert_outcomes(passed=2)
+    assert "there will be no gate" not in result.stdout.str()
+
+
+@pytest.mark.parametrize("option", ["--benchmark-only", "--benchmark-disable"])
+def test_a_gate_counts_as_a_benchmark(accepted: Gated, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRIPTED_LATENCY_S", "0.6")
+    result = accepted.gate(option, "-k", "regression")
+    assert result.ret == 1
+    result.assert_outcomes(failed=1)
+    assert accepted.saved()["word"] == "FAIL"
+
+
+def test_a_recording_counts_as_a_benchmark(gated: Gated) -> None:
+    result = gated.suites.run(
+        PROFILE, "--dsr1-reference=record", "--benchmark-only", "--benchmark-json=b.json"
+    )
+    assert result.ret == 0
+    result.assert_outcomes(passed=3, skipped=1)  # the machine
+    assert len(list((gated.store / "candidates" / "gated").iterdir())) == 1
+    document = json.loads((gated.suites.pytester.path / "b.json").read_text(encoding="utf-8"))
+    assert [bench["fullname"] for bench in document["benchmarks"]] == ["own/gated.yaml::measurement"]
+
+
+SKIPPING = """
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.name.startswith(("regression", "reference")):
+            item.add_marker(pytest.mark.skip(reason="not on Sundays"))
+"""
+
+
+@pytest.mark.parametrize("test", MODES)
+@pytest.mark.parametrize(
+    ("option", "reason", "others"),
+    [
+        ("--benchmark-skip", "Skipping benchmark (--benchmark-skip active)", {"passed": 1, "skipped": 2}),
+        ("-v", "not on Sundays", {"passed": 3}),
+    ],
+)
+def test_what_was_skipped_is_not_green(
+    gated: Gated, test: str, option: str, reason: str, others: dict[str, int]
+) -> None:
+    """A test of a gate or a recording that was asked for and selected, and that something else skips."""
+    if "Sundays" in reason:
+        conftest = gated.suites.pytester.path / "conftest.py"
+        conftest.write_text(conftest.read_text(encoding="utf-8") + SKIPPING, encoding="utf-8")
+    result = gated.suites.run(PROFILE, MODES[test], option, "--dsr1-report=report.md")
+    assert result.ret == 12
+    result.assert_outcomes(**others, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            f"gated: {test}[[]total_output_throughput] was skipped: {reason}; what was asked for and not "
+            "judged is not green: take away what skips it, or leave the test out with -k"
+        ]
+    )
+    report = (gated.suites.pytester.path / "report.md").read_text(encoding="utf-8")
+    assert "INCONCLUSIVE" in report
 
 
 @pytest.mark.parametrize(

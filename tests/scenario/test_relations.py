@@ -134,6 +134,16 @@ IMPOSSIBLE = [
         "31:5: "
         "targets.1.metric: acceptance_length is measured only with `engine.llm_api.speculative_config`, found none",
     ),
+    (
+        "gated TTFT without streaming",
+        ("targets:\n", "gate: {metric: average_ttft}\ntargets:\n"),
+        "28:8: gate.metric: average_ttft is measured only with `engine.streaming: true`, found false",
+    ),
+    (
+        "gated acceptance without MTP",
+        ("targets:\n", "gate: {metric: acceptance_length}\ntargets:\n"),
+        "28:8: gate.metric: acceptance_length is measured only with `engine.llm_api.speculative_config`, found none",
+    ),
 ]
 
 IMPOSSIBLE_ON_CPU = [
@@ -189,6 +199,12 @@ IMPOSSIBLE_ON_CPU = [
         "metric: total_output_throughput",
         "metric: per_gpu_output_throughput",
         ["17:5: targets.0.metric: per_gpu_output_throughput needs a GPU, and hardware.count is 0"],
+    ),
+    (
+        "gated per GPU",
+        "targets:\n",
+        "gate: {metric: per_gpu_output_throughput}\ntargets:\n",
+        ["16:8: gate.metric: per_gpu_output_throughput needs a GPU, and hardware.count is 0"],
     ),
 ]
 
