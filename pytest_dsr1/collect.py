@@ -186,3 +186,19 @@ def _located(body: Callable[..., None], name: str, where: str) -> FunctionType:
     test.__doc__ = body.__doc__
     test.__module__ = ""  # that of the module made for the file, see ScenarioFile
     return test
+
+
+def measured(item: pytest.Item) -> bool:
+    """Whether a test judges a whole run."""
+    return "dsr1_measurement" in getattr(item, "fixturenames", ())
+
+
+def gates(item: pytest.Item) -> bool:
+    """Whether a test is the gate of a scenario, or the recording of a reference."""
+    return item.getparent(ScenarioFile) is not None and getattr(item, "originalname", None) in GATES
+
+
+def loaded_of(item: pytest.Item) -> LoadedScenario | None:
+    """The scenario that a test is of."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("dsr1_scenario") if callspec else None

@@ -75,8 +75,8 @@ def _dsr1_store(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Iter
             refuse_unfit(loaded, dsr1_scenario, lambda: ready(request, "dsr1_dataset")[0])
             # Where there are no references nothing is held, and so no folder made for a lock.
             if session.mode == "record":
-                names(store, name)  # raises where it cannot be listed
                 _try_to_record(folder_of(store, name))
+                names(store, name)  # raises where it cannot be listed
             elif os.path.exists(path_of(store, name)):  # noqa: PTH110 - never raises
                 stack.enter_context(held(store, name, f"a gate of {name}"))
         except Dsr1Error as error:

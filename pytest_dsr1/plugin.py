@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_dsr1 import options
-from pytest_dsr1.collect import GATES, SELECTION, ScenarioFile, Selection, named_files, scenario_file
+from pytest_dsr1.collect import (
+    GATES,
+    SELECTION,
+    ScenarioFile,
+    Selection,
+    gates,
+    loaded_of,
+    measured,
+    named_files,
+    scenario_file,
+)
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.fixtures import (
     BENCHMARK_FIXTURE,
@@ -236,7 +246,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     if not (SELECTION in config.stash and config.pluginmanager.hasplugin("benchmark")):
         return (yield)
-    inferred = [item for item in items if _measured(item) or _gates(item)]
+    inferred = [item for item in items if measured(item) or gates(item)]
     lists: dict[int, list[str]] = {id(names): names for names in (item.fixturenames for item in inferred)}  # type: ignore[attr-defined]
     shown = [names for names in lists.values() if "benchmark" not in names]
     for names in shown:
@@ -254,30 +264,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Note what is selected, and whose whole run is judged: a gate alone needs its own number of requests."""
     state = session.config.stash.get(SESSION, None)
     for item in session.items if state else ():
-        loaded = _loaded(item)
+        loaded = loaded_of(item)
         if state is None or loaded is None:
             continue
         state.selected[loaded.scenario.name] = None
-        if _measured(item):
+        if measured(item):
             state.whole.add(loaded.scenario.name)
-        if _gates(item):
+        if gates(item):
             state.gated.add(loaded.scenario.name)
-
-
-def _measured(item: pytest.Item) -> bool:
-    """Whether a test judges a whole run."""
-    return "dsr1_measurement" in getattr(item, "fixturenames", ())
-
-
-def _gates(item: pytest.Item) -> bool:
-    """Whether a test is the gate of a scenario, or the recording of a reference."""
-    return item.getparent(ScenarioFile) is not None and getattr(item, "originalname", None) in GATES
-
-
-def _loaded(item: pytest.Item) -> LoadedScenario | None:
-    """The scenario that a test is of."""
-    callspec = getattr(item, "callspec", None)
-    return callspec.params.get("dsr1_scenario") if callspec else None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -286,8 +280,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     try:
         return (yield)
     except pytest.skip.Exception as skipped:
-        state, loaded = item.config.stash.get(SESSION, None), _loaded(item)
-        if state is None or loaded is None or not _gates(item):
+        state, loaded = item.config.stash.get(SESSION, None), loaded_of(item)
+        if state is None or loaded is None or not gates(item):
             raise
         place = item.config.stash[SELECTION].place(loaded.path)
         state.outcomes.setdefault(loaded.scenario.name, Outcome(loaded, place))
@@ -298,7 +292,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Note each test's word, and hand the measurement to JUnit."""
     session = item.config.stash.get(SESSION, None)
-    loaded = _loaded(item)
+    loaded = loaded_of(item)
     if session is None or loaded is None:
         return (yield)
     _note(session, item, call, session.outcomes.get(loaded.scenario.name))
@@ -315,14 +309,11 @@ def _note(session: Session, item: pytest.Item, call: pytest.CallInfo[None], outc
     verdict = given.get("_dsr1_verdict") or given.get("_dsr1_regression")
     if call.when == "call":
         word = verdict.word if verdict else (Word.FAIL if error else Word.PASS)
-    elif call.when == "setup" and word is None:
+    elif call.when == "teardown" or word is None:
         return
-    if call.when == "teardown":
-        return
-    if word is not None:
-        session.words[item.nodeid] = word
+    session.words[item.nodeid] = word
     if outcome is not None:
-        if word is not None and call.when == "setup" and _gates(item):
+        if call.when == "setup" and gates(item):
             outcome.refused = word, str(error)
         item.user_properties.extend(properties(outcome, word, item.name))
 

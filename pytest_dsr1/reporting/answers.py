@@ -36,8 +36,9 @@ def is_it_real(case: Case, word: Word) -> str:
     if gate is not None and gate.word is Word.FAIL:
         runs = sum(run.evidence is not None for run in gate.runs)
         told = f"{runs} engine starts against {gate.references.runs} accepted references"
-        doubts = "".join(f"; but {warning.removeprefix(f'{gate.profile}: ')}" for warning in gate.warnings)
-        return f"Yes: {told}. A gate says so without a loss in less than 1 of 100 cases{doubts}."
+        warned = "; ".join(warning.removeprefix(f"{gate.profile}: ") for warning in gate.warnings)
+        warned = f" It had warned: {warned}." if warned else ""
+        return f"Yes: {told}. A gate says so without a loss in less than 1 of 100 cases.{warned}"
     missed = _missed(case)
     clear = next((verdict for verdict in missed if not verdict.doubt), None)
     if clear is None:

@@ -110,6 +110,7 @@ class GatePlan:
             f"{starts} starts ({self._cost((starts - 1) * self.run_s + whole_s)}, of which the first sends "
             "all requests if targets are judged too)",
             *self.warnings,
+            *([] if self.sure else [_unsure(self.scenario, plan.level, self.resolved_percent)]),
         )
 
 
@@ -169,8 +170,7 @@ def gate_plan(
     smallest = abs(in_percent(references.metric, resolved(found, error, most)))
     if made is None:
         raise UndecidableError(_undecidable(scenario, found, error, delta, smallest))
-    plan = GatePlan(scenario, references, runs, made, smallest, tuple(warnings))
-    return plan if plan.sure else replace(plan, warnings=(*warnings, _unsure(scenario, found, smallest)))
+    return GatePlan(scenario, references, runs, made, smallest, tuple(warnings))
 
 
 def _rounded(percent: float, towards: Callable[[float], int]) -> str:

@@ -22,7 +22,8 @@ def test_the_warnings_of_a_gate_are_part_of_how_sure_it_is() -> None:
     warned = replace(FAILED, warnings=("small: references of one day say nothing of what days differ by",))
     assert is_it_real(case(word=Word.FAIL, gate=FAILED), Word.FAIL).endswith("in less than 1 of 100 cases.")
     assert is_it_real(case(word=Word.FAIL, gate=warned), Word.FAIL).endswith(
-        "in less than 1 of 100 cases; but references of one day say nothing of what days differ by."
+        "in less than 1 of 100 cases. It had warned: references of one day say nothing of what days differ "
+        "by."
     )
 
 
