@@ -46,6 +46,7 @@ class Judged:
     noise_source: str
     margin: str
     target: str
+    bound: str
     reference: str
     published: str
 
@@ -169,11 +170,8 @@ def _judged(case: Case, verdict: Verdict) -> Judged:
         uncertainty=f"\N{PLUS-MINUS SIGN}{2 * noise.percent:.2g}%" if noise else "",
         noise_source=f"{metric.label} {noise.source}" if noise else "",
         margin="" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%",
-        target=(
-            f"references {number(verdict.target)} ({gate.delta_percent:g}% worse: {number(verdict.bound)})"
-            if gate
-            else f"{number(verdict.target)} (bound {sign} {number(verdict.bound)})"
-        ),
+        target=f"{'references ' if gate else ''}{number(verdict.target)}",
+        bound=f"({f'{gate.delta_percent:g}% worse:' if gate else f'bound {sign}'} {number(verdict.bound)})",
         reference=_beside(references, case.figure) if references else "",
         published=_published(case.scenario, metric.name),
     )
