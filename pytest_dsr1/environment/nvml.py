@@ -191,37 +191,28 @@ class Gpu:
 
     def sm_clock_mhz(self) -> int | None:
         """The SM clock now, in MHz."""
-        import pynvml
-
-        value: int | None = self._read("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_SM)
-        return value
+        return self._clock_mhz("nvmlDeviceGetClockInfo", "NVML_CLOCK_SM")
 
     def memory_clock_mhz(self) -> int | None:
         """The memory clock now, in MHz."""
-        import pynvml
-
-        value: int | None = self._read("nvmlDeviceGetClockInfo", pynvml.NVML_CLOCK_MEM)
-        return value
+        return self._clock_mhz("nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM")
 
     def max_sm_clock_mhz(self) -> int | None:
         """The highest SM clock, in MHz."""
-        import pynvml
-
-        value: int | None = self._read("nvmlDeviceGetMaxClockInfo", pynvml.NVML_CLOCK_SM)
-        return value
+        return self._clock_mhz("nvmlDeviceGetMaxClockInfo", "NVML_CLOCK_SM")
 
     def application_clock_mhz(self) -> int | None:
         """The graphics clock that ``nvidia-smi -ac`` set, or the default one, in MHz."""
-        import pynvml
-
-        value: int | None = self._read("nvmlDeviceGetApplicationsClock", pynvml.NVML_CLOCK_GRAPHICS)
-        return value
+        return self._clock_mhz("nvmlDeviceGetApplicationsClock", "NVML_CLOCK_GRAPHICS")
 
     def application_memory_clock_mhz(self) -> int | None:
         """The memory clock that ``nvidia-smi -ac`` set, or the default one, in MHz."""
+        return self._clock_mhz("nvmlDeviceGetApplicationsClock", "NVML_CLOCK_MEM")
+
+    def _clock_mhz(self, function: str, clock: str) -> int | None:
         import pynvml
 
-        value: int | None = self._read("nvmlDeviceGetApplicationsClock", pynvml.NVML_CLOCK_MEM)
+        value: int | None = self._read(function, getattr(pynvml, clock))
         return value
 
     def utilization_percent(self) -> int | None:
