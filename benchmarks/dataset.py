@@ -22,7 +22,7 @@ from collections.abc import Callable
 from itertools import cycle, permutations
 from pathlib import Path
 
-from pytest_dsr1.scenario.model import Dataset, Load
+from pytest_dsr1.scenario.schema.scenario import Dataset, Load
 from pytest_dsr1.workload.synthetic import write_synthetic
 
 OUTPUT_TOKENS = 2048

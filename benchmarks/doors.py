@@ -24,17 +24,18 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from pytest_dsr1.engines.base import EngineResult, Job, Phase, RequestRecord
-from pytest_dsr1.engines.embedded import TransformersEngine
-from pytest_dsr1.engines.embedded_model import resolve_config
-from pytest_dsr1.engines.openai import OpenAiEngine
-from pytest_dsr1.engines.openai_model import write_model
-from pytest_dsr1.engines.openai_server import launched
+from pytest_dsr1.engines.openai.engine import OpenAiEngine
+from pytest_dsr1.engines.openai.server.process import launched
+from pytest_dsr1.engines.openai.server.random_model import write_model
+from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.transformers.engine import TransformersEngine
 from pytest_dsr1.measurement.metrics import from_records
+from pytest_dsr1.records import Phase, RequestRecord
 from pytest_dsr1.scenario.loading import load
-from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.scenario.profiles import discover
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.dataset import inspect_dataset
+from pytest_dsr1.workload.deepseek import resolve_config
 
 PROFILE = "cpu-min-latency"
 INPUT_TOKENS = 64
@@ -91,7 +92,7 @@ class Bench:
         import torch
         from transformers import AutoTokenizer
 
-        from pytest_dsr1.engines.embedded_torch import build_model
+        from pytest_dsr1.engines.transformers.model import build_model
 
         torch.set_num_threads(threads)
         self.folder, self.requests, self.threads = folder, requests, threads
@@ -146,7 +147,7 @@ class Bench:
         """The engine `transformers`."""
         engine = {"type": "transformers", "threads": self.threads}
         sources = [{"input_ids": ids, "output_tokens": OUTPUT_TOKENS} for ids in self.ids]
-        watch = CpuWatch("pytest_dsr1.engines.embedded_worker")
+        watch = CpuWatch("pytest_dsr1.engines.transformers.worker")
         result = TransformersEngine().run(self.job(engine, sources), watch)
         return Row(_tpot_ms(result), watch.cpu_s * 1e3 / (self.requests * OUTPUT_TOKENS)), result
 
@@ -192,7 +193,7 @@ class Bench:
         """The embedded engine's loop here, to see how much of a step the model takes."""
         import torch
 
-        from pytest_dsr1.engines.embedded_torch import make_batches
+        from pytest_dsr1.engines.transformers.model import make_batches
 
         length = INPUT_TOKENS + OUTPUT_TOKENS + 8
         batch = make_batches(self.model, [1], length, torch.device("cpu"))[1]

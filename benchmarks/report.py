@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from tests.results import Made, judged, references, save, steady
+from tests.helpers.saved_runs import Made, judged, references, save, steady
 
 SCENARIOS, REQUESTS, EARLIER, REFERENCES = 10, 100_000, 100, 16
 WAVES = 8
@@ -42,13 +42,13 @@ def make(folder: Path) -> None:
 
 def build(folder: Path, page: Path) -> None:
     """Build the report of the newest runs below the folder, beside all that a session sets them beside."""
+    from pytest_dsr1.case.case import case_of
+    from pytest_dsr1.gate.history import history
     from pytest_dsr1.measurement.store import load
-    from pytest_dsr1.reporting.cases import case_of
-    from pytest_dsr1.reporting.context import Background, published_points
-    from pytest_dsr1.reporting.html import write_html
+    from pytest_dsr1.reporting.charts.history import Background, published_points
+    from pytest_dsr1.reporting.html.render import write_html
     from pytest_dsr1.scenario.loading import load as load_scenario
     from pytest_dsr1.scenario.profiles import discover
-    from pytest_dsr1.verdict.history import history
 
     past = history(folder / "results")
     runs = sorted((folder / "results").glob("*/*"))[-SCENARIOS:]

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median, quantiles
 
-from pytest_dsr1.environment import nvml
-from pytest_dsr1.environment.reading import GpuReading, read_machine
-from pytest_dsr1.environment.telemetry import INTERVAL_S, TelemetryRecorder
+from pytest_dsr1.machine.gpu import nvml
+from pytest_dsr1.machine.gpu.inventory import GpuReading, read_machine
+from pytest_dsr1.machine.telemetry.recorder import INTERVAL_S, TelemetryRecorder
 
 GOAL_SHARE = 0.05
 """Of one core."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_dsr1 import options
-from pytest_dsr1.collect import (
+from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.session import options
+from pytest_dsr1.session.collection import (
     GATES,
     SELECTION,
     ScenarioFile,
@@ -22,8 +23,7 @@ from pytest_dsr1.collect import (
     named_files,
     scenario_file,
 )
-from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.fixtures import (
+from pytest_dsr1.session.fixtures import (
     BENCHMARK_FIXTURE,
     _dsr1_benchmark,
     _dsr1_held,
@@ -37,7 +37,7 @@ from pytest_dsr1.fixtures import (
     dsr1_preflight,
     dsr1_scenario,
 )
-from pytest_dsr1.gate_fixtures import (
+from pytest_dsr1.session.gate_fixtures import (
     _dsr1_gate_plan,
     _dsr1_gate_told,
     _dsr1_gated,
@@ -47,8 +47,8 @@ from pytest_dsr1.gate_fixtures import (
     _dsr1_store,
     refuse_skip,
 )
-from pytest_dsr1.plain import harmless, say
-from pytest_dsr1.session import SESSION, Outcome, Session
+from pytest_dsr1.session.state import SESSION, Outcome, Session
+from pytest_dsr1.text import harmless, say
 
 if TYPE_CHECKING:
     from pytest_dsr1.scenario.loading import LoadedScenario
@@ -102,8 +102,10 @@ def pytest_configure(config: pytest.Config) -> None:
     options.refuse_xdist(config)
     mode = options.mode(config)
     selection = _select(config, profiles, arguments, replay)
-    reports = options.reports(config)
-    from pytest_dsr1.reporting import console
+    from pytest_dsr1.reporting.html import render
+    from pytest_dsr1.reporting.terminal import console
+
+    reports = options.reports(config, render.missing)
 
     config.stash[SELECTION] = selection
     config.stash[SESSION] = Session(
@@ -183,10 +185,10 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 def _printed(config: pytest.Config, loaded: list[LoadedScenario], catalogue: Catalogue) -> Iterable[str]:
     if config.getoption("--dsr1-list"):
-        from pytest_dsr1.reporting.listing import listing
+        from pytest_dsr1.reporting.terminal.listing import listing
 
         return listing(loaded)
-    from pytest_dsr1.reporting.plan import Asked, plan
+    from pytest_dsr1.reporting.terminal.plan import Asked, plan
 
     asked = Asked(
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
@@ -211,7 +213,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     selection = config.stash.get(SELECTION, None)
     if selection is None or not config.option.collectonly:
         return []
-    from pytest_dsr1.reporting.listing import to_set
+    from pytest_dsr1.reporting.terminal.listing import to_set
 
     lines = (line for loaded in selection.usable() for line in to_set(loaded.scenario))
     return [f"dsr1: set first: {line}" for line in dict.fromkeys(lines)]
@@ -300,8 +302,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _note(session: Session, item: pytest.Item, call: pytest.CallInfo[None], outcome: Outcome | None) -> None:
-    from pytest_dsr1.reporting.junit import properties
-    from pytest_dsr1.verdict.words import Word
+    from pytest_dsr1.reporting.ci.junit import properties
+    from pytest_dsr1.verdict.verdict import Word
 
     error = call.excinfo.value if call.excinfo else None
     word: Word | None = getattr(error, "dsr1_word", None)
@@ -328,13 +330,13 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if state is None or session.config.option.collectonly:
         return
     if exitstatus == pytest.ExitCode.TESTS_FAILED:
-        from pytest_dsr1.verdict.words import Word, exit_status
+        from pytest_dsr1.verdict.verdict import Word, exit_status
 
         not_ours = session.testsfailed - sum(word is not Word.PASS for word in state.words.values())
         status = exit_status(state.words.values())
         if status is not None and not_ours <= 0:
             session.exitstatus = status
-    from pytest_dsr1.reporting.writing import write
+    from pytest_dsr1.reporting.ci.files import write
 
     state.written = write(state, int(session.exitstatus), session.config.rootpath, os.environ)
     silent = session.config.getoption("no_summary", False)
@@ -351,13 +353,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     shown = [o for o in session.outcomes.values() if o.shown]
     if shown:
-        from pytest_dsr1.reporting.overview import overview
+        from pytest_dsr1.reporting.terminal.overview import overview
 
         terminalreporter.section("PERFORMANCE OVERVIEW")
         for text, markup in overview(shown, terminalreporter.config.get_terminal_writer().fullwidth):
             terminalreporter.write_line(text, **markup)
         for compared in session.compared:
-            from pytest_dsr1.reporting.comparison import differences
+            from pytest_dsr1.reporting.compare.differences import differences
 
             for line in differences(shown, compared):
                 terminalreporter.write_line(harmless(line), yellow=True)
@@ -377,7 +379,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
         facts = load(session.replay).fingerprint.facts
         gpus = {key: facts[key] for key in ("gpu.name", "gpu.count", "driver") if key in facts}
     elif any(loaded.scenario.hardware.gpu for loaded in selection.all()):
-        from pytest_dsr1.environment.reading import read_machine
+        from pytest_dsr1.machine.gpu.inventory import read_machine
 
         machine = read_machine(os.environ)
         names = sorted({gpu.name for gpu in machine.gpus})

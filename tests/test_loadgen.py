@@ -11,9 +11,9 @@ import pytest
 from benchmarks.loadgen.__main__ import once, table
 from benchmarks.loadgen.clients import Load, Ours
 from benchmarks.loadgen.truth import TruthServer, compile_server
-from pytest_dsr1.engines.base import EngineResult
-from pytest_dsr1.engines.openai import OpenAiEngine
-from tests.engines.test_openai import Watcher, make_job, served
+from pytest_dsr1.engines.openai.engine import OpenAiEngine
+from pytest_dsr1.engines.protocol import EngineResult
+from tests.engines.openai.test_engine import Watcher, make_job, served
 
 pytestmark = pytest.mark.usefixtures("client_unjudged")
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("client_unjudged")
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The metrics before and after a measurement are all there, also on a busy machine."""
     for limit in ("_PATIENCE_S", "_SETTLE_S"):
-        monkeypatch.setattr(f"pytest_dsr1.engines.openai_sampler.{limit}", 60.0)
+        monkeypatch.setattr(f"pytest_dsr1.engines.openai.server.sampler.{limit}", 60.0)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.helpers.paths import ROOT
+
 CONTAINER_PINS = ["torch<=2.9.0", "transformers==4.57.1", "numpy<2"]
 """What TensorRT-LLM 1.2 pins of the libraries this project could touch."""
 PATIENCE = {"UV_HTTP_TIMEOUT": "120", "UV_HTTP_CONNECT_TIMEOUT": "60", "UV_HTTP_RETRIES": "10"}
@@ -46,7 +47,7 @@ def test_shipped_scenarios_travel_in_the_wheel(wheel: Path) -> None:
     assert len(shipped) == 13
     assert {f"pytest_dsr1/{name}" for name in shipped} <= names
     assert {"pytest_dsr1/py.typed", "pytest_dsr1/suites/scenario.schema.json"} <= names
-    assert {f"pytest_dsr1/reporting/templates/{name}" for name in ("report.html", "style.css")} <= names
+    assert {f"pytest_dsr1/reporting/html/templates/{name}" for name in ("report.html", "style.css")} <= names
     assert not [name for name in names if name.startswith("tests/")]
 
 

@@ -12,10 +12,13 @@ import numpy  # noqa: F401, ICN001 - cannot be imported once more when pytester 
 import pytest
 import scipy.special  # noqa: F401 - likewise
 
-from pytest_dsr1 import cli, options
+from pytest_dsr1.cli import main
+from pytest_dsr1.reporting.html.render import missing
 from pytest_dsr1.scenario.profiles import discover
+from pytest_dsr1.session import options
+from tests.helpers.paths import DOCS
 
-FOLDER = Path(__file__).parents[1] / "docs" / "ci"
+FOLDER = DOCS / "ci"
 SCHEMAS = {"github.yml": "vendor.github-workflows", "gitlab-ci.yml": "vendor.gitlab-ci"}
 
 
@@ -69,11 +72,11 @@ def test_every_command_is_understood(pytester: pytest.Pytester, name: str, expec
         if program == "pytest":
             config = pytester.parseconfig(*arguments)
             options.mode(config)
-            options.reports(config)
+            options.reports(config, missing)
             profiles = config.getoption("--dsr1-profile")
             assert not profiles or discover(()).select(",".join(profiles))
         else:
-            assert cli._parser().parse_args(arguments).run
+            assert main._parser().parse_args(arguments).run
 
 
 def test_what_is_written_is_kept() -> None:

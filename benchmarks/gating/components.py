@@ -9,8 +9,8 @@ from statistics import fmean
 
 import numpy as np
 
-from pytest_dsr1.measurement.evidence import Evidence
-from pytest_dsr1.verdict.noise import interval
+from pytest_dsr1.gate.noise import interval
+from pytest_dsr1.steady.figure import Evidence
 
 DRAWS = 100_000
 """Of each chi-squared variable: the interval's ends are then sure to 1%."""

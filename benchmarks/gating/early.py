@@ -12,10 +12,10 @@ import numpy as np
 
 from benchmarks.gating.study import MOST_RUNS, REFERENCES, Histories, levels
 from benchmarks.gating.world import FULL_S, Array, Fleet, World
-from pytest_dsr1.measurement.enough import first_look, may_end, next_look
-from pytest_dsr1.measurement.evidence import Evidence, evidence
-from pytest_dsr1.measurement.trace import Trace, TracedRequest
-from pytest_dsr1.verdict.noise import Level
+from pytest_dsr1.gate.noise import Level
+from pytest_dsr1.steady.enough import first_look, may_end, next_look
+from pytest_dsr1.steady.figure import Evidence, evidence
+from pytest_dsr1.steady.trace import Trace, TracedRequest
 
 METRIC = "per_user_output_throughput"
 """Of one user whose requests take a second each it is the throughput, and quicker to compute."""

@@ -18,7 +18,7 @@ from benchmarks.gating.rules import (
 )
 from benchmarks.gating.study import histories, judge, levels
 from benchmarks.gating.world import FULL_S, STARTUP_S, WORLDS, Array, Fleet, World
-from pytest_dsr1.verdict.gate import alpha
+from pytest_dsr1.gate.decision import alpha
 
 DELTAS = {0.2: 1.0, 0.5: 1.5, 1.0: 2.0, 2.0: 5.0}
 """The loss that the gate must not miss, by the noise between starts; both in percent."""

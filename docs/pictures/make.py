@@ -18,17 +18,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_dsr1.case.case import Case, case_of
+from pytest_dsr1.gate.history import History, history
 from pytest_dsr1.measurement.store import load
-from pytest_dsr1.reporting.cases import Case, case_of
-from pytest_dsr1.reporting.context import Background, published_points
-from pytest_dsr1.reporting.html import write_comparison, write_html
-from pytest_dsr1.reporting.side_by_side import compare
+from pytest_dsr1.reporting.charts.history import Background, published_points
+from pytest_dsr1.reporting.compare.comparison import compare
+from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.scenario.loading import load as load_scenario
 from pytest_dsr1.scenario.profiles import discover
-from pytest_dsr1.session import Outcome
-from pytest_dsr1.verdict.history import History, history
+from pytest_dsr1.session.state import Outcome
 from pytest_dsr1.verdict.targets import Noise, judge
-from tests.results import Made, judged, references, save, steady
+from tests.helpers.saved_runs import Made, judged, references, save, steady
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pytest_dsr1.engines.base import RequestRecord
-from pytest_dsr1.scenario.serving import Slo
+from pytest_dsr1.records import RequestRecord
+from pytest_dsr1.scenario.schema.load import Slo
 
 PRESETS = {"mlperf-server": (2000.0, 80.0), "mlperf-interactive": (1500.0, 15.0)}
 """TTFT and TPOT in ms: MLPerf Inference's limits for DeepSeek-R1 (``mlperf.conf``), there at P99."""

@@ -1,6 +1,6 @@
 """Metrics from request records, by TensorRT-LLM's definitions.
 
-The definitions in words, with their sources, stand in :mod:`pytest_dsr1.scenario.metrics`; a test holds the
+The definitions in words, with their sources, stand in :mod:`pytest_dsr1.metrics.catalogue`; a test holds the
 two lists against each other. Pure functions: nothing here reads a clock, a file or a GPU.
 """
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from pytest_dsr1.engines.base import RequestRecord
 from pytest_dsr1.measurement.goodput import goodput_metrics
-from pytest_dsr1.measurement.steady import steady_metrics
-from pytest_dsr1.scenario.metrics import METRICS
-from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.measurement.steady_window import steady_metrics
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.records import RequestRecord
+from pytest_dsr1.scenario.schema.scenario import Scenario
 
 Origin = Literal["records", "report"]
 

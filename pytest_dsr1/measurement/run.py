@@ -11,22 +11,23 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_dsr1.engines.base import Engine, EngineResult, Enough, Job, Observer, Phase, RequestRecord
-from pytest_dsr1.environment import caches
-from pytest_dsr1.environment.values import Fingerprint
+from pytest_dsr1.engines.protocol import Engine, EngineResult, Job
 from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.machine import caches
+from pytest_dsr1.machine.values import Fingerprint
+from pytest_dsr1.measurement.consistency import suspicions
+from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.measurement.metrics import combine, from_records, of_scenario
-from pytest_dsr1.measurement.plausibility import suspicions
 from pytest_dsr1.measurement.store import ResultFolder
-from pytest_dsr1.measurement.values import Measurement
-from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.dataset import mean_tokens
 
 if TYPE_CHECKING:
-    from pytest_dsr1.environment.machine import Machine
-    from pytest_dsr1.environment.values import FactValue, Finding
+    from pytest_dsr1.machine.lease import Machine
+    from pytest_dsr1.machine.values import FactValue, Finding
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
-    from pytest_dsr1.workload.values import Workload
+    from pytest_dsr1.workload.workload import Workload
 
 
 def expected_s(scenario: Scenario) -> float | None:
@@ -165,7 +166,7 @@ def measure(
         results: the folder of results.
         watch: makes the observer.
         saved_in: is told the folder before anything can fail in it.
-        enough: ends the run early (:class:`~pytest_dsr1.engines.base.Job`).
+        enough: ends the run early (:class:`~pytest_dsr1.engines.protocol.Job`).
 
     Raises:
         Dsr1Error: the run failed; the result folder says so too.

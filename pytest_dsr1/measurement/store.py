@@ -5,9 +5,9 @@
     (state ``running``) and again when it ends (``complete`` with the measurement, or ``failed`` with the
     error). Replaced atomically.
 ``requests.jsonl``
-    One :class:`~pytest_dsr1.engines.base.RequestRecord` a line, appended as requests end.
+    One :class:`~pytest_dsr1.records.RequestRecord` a line, appended as requests end.
 ``telemetry.jsonl``
-    One :class:`~pytest_dsr1.environment.values.GpuSample` a line, appended by the recorder.
+    One :class:`~pytest_dsr1.machine.values.GpuSample` a line, appended by the recorder.
 ``scenario.yaml``
     The scenario as it ran; can be given to pytest as it is.
 ``verdicts.json``
@@ -30,13 +30,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from pytest_dsr1.engines.base import RequestRecord
-from pytest_dsr1.environment.disk import write_atomically
-from pytest_dsr1.environment.values import GpuSample
 from pytest_dsr1.errors import InvalidRunError, UserError
-from pytest_dsr1.measurement.values import Measurement
-from pytest_dsr1.scenario.dumping import dump
-from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.machine.values import GpuSample
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.records import RequestRecord
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.yaml.writer import dump
+from pytest_dsr1.storage.files import write_atomically
 
 FORMAT = "pytest-dsr1 measurement"
 VERSION = 1

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario import profiles, shape, variables
-from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.scenario import profiles, variables
 from pytest_dsr1.scenario.overrides import apply, parse_override
-from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem, all_in_one, nearest, shown
-from pytest_dsr1.scenario.relations import RELATIONS
-from pytest_dsr1.scenario.tree import Node, join_key, merged, split_key, without
+from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem, all_in_one
+from pytest_dsr1.scenario.rules.general import RELATIONS
+from pytest_dsr1.scenario.schema import json_schema
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.validation import Reading, validate
-from pytest_dsr1.scenario.yaml_tree import parse, read
+from pytest_dsr1.scenario.yaml.reader import parse, read
+from pytest_dsr1.scenario.yaml.tree import Node, join_key, merged, split_key, without
+from pytest_dsr1.text import nearest, shown_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def _assembled(
     path: Path, catalogue: profiles.Catalogue | None, problems: list[Problem], chain: tuple[Path, ...]
 ) -> Node:
     """The file's tree merged over that of the scenario it extends."""
-    tree = parse(read(path), shown(path), problems)
+    tree = parse(read(path), shown_path(path), problems)
     if not isinstance(tree.value, dict):
         found = "a list" if isinstance(tree.value, list) else "a single value"
         message = f"expected a mapping that begins with keys such as `name:`, found {found}"
@@ -118,7 +120,7 @@ def _assembled(
     chain = (*chain, path.resolve())
     base_path = _base(path, extends, catalogue)
     if base_path.resolve() in chain:
-        circle = " extends ".join(shown(link) for link in (*chain, base_path.resolve()))
+        circle = " extends ".join(shown_path(link) for link in (*chain, base_path.resolve()))
         raise MistakeError(Problem(extends.mark, "extends", f"goes in a circle: {circle}"))
     base = _assembled(base_path, catalogue, problems, chain)
     return merged(without(base, ("name",)), without(tree, ("extends",)))
@@ -126,7 +128,7 @@ def _assembled(
 
 def _refuse_misspelt_extends(tree: Node) -> None:
     """Without its base a scenario would show many mistakes that it does not have."""
-    known = shape.keys_of(shape.scenario_schema())
+    known = json_schema.keys_of(json_schema.scenario_schema())
     for key, mark in tree.keys.items():
         if key not in known and nearest(key, [*known, "extends"]) == "extends":
             raise MistakeError(Problem(mark, key, "unknown key; did you mean 'extends'?"))
@@ -141,7 +143,7 @@ def _base(path: Path, extends: Node, catalogue: profiles.Catalogue | None) -> Pa
     if "/" in wanted or wanted.endswith(profiles.SUFFIXES):
         base = path.parent / wanted
         if not base.exists():
-            message = f"there is no file '{wanted}' beside this one ({shown(base)})"
+            message = f"there is no file '{wanted}' beside this one ({shown_path(base)})"
             raise MistakeError(Problem(extends.mark, "extends", message))
         return base
     catalogue = profiles.discover(()) if catalogue is None else catalogue

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem, nearest
-from pytest_dsr1.scenario.tree import Node, Path, join_key, split_key, with_value
-from pytest_dsr1.scenario.yaml_tree import parse
+from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem
+from pytest_dsr1.scenario.yaml.reader import parse
+from pytest_dsr1.scenario.yaml.tree import Node, Path, join_key, split_key, with_value
+from pytest_dsr1.text import nearest
 
 _FIXED = {
     "name": "a scenario keeps its name; copy the file to give it another",

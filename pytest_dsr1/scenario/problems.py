@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.text import shown_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +53,9 @@ class MistakeError(Exception):
         self.problem = problem
 
 
-def shown(path: Path) -> str:
-    """The path as a person would type it: relative to the working directory where it lies below that."""
-    try:
-        return str(path.absolute().relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return str(path)
-
-
-def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate that was probably meant, whatever its case and dashes."""
-    plain = {_plain(candidate): candidate for candidate in candidates}
-    close = difflib.get_close_matches(_plain(word), plain, n=1, cutoff=0.6)
-    close = close or [name for name in plain if len(word) > 3 and _plain(word) in name]
-    return plain[close[0]] if close else None
-
-
-def _plain(word: str) -> str:
-    return word.lower().replace("-", "_")
-
-
 def all_in_one(path: Path, problems: Sequence[Problem]) -> UserError:
     """One error that tells every problem of a scenario: in order of place, the scenario's own file first."""
-    own = shown(path)
+    own = shown_path(path)
 
     def place(problem: Problem) -> tuple[bool, bool, str, int, int]:
         mark = problem.mark

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest_dsr1
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario.problems import shown
+from pytest_dsr1.text import shown_path
 
 SUFFIXES = (".yaml", ".yml")
 """How a scenario file's name ends."""
@@ -107,13 +107,13 @@ def _named(folders: Sequence[Path]) -> tuple[Profile, ...]:
             why = "is a file; expected a folder (name a single scenario as an argument: pytest FILE)"
             reason = why if folder.exists() else "there is no such folder"
             raise UserError(
-                f"{shown(folder)}: {reason}; look at --dsr1-suites and the ini option dsr1_suites"
+                f"{shown_path(folder)}: {reason}; look at --dsr1-suites and the ini option dsr1_suites"
             )
         for path in _files(folder):
             name = _declared_name(path) or "-".join(path.relative_to(folder).with_suffix("").parts)
             known = profiles.setdefault(name, Profile(name, path))
             if not known.path.samefile(path):
-                both = f"{shown(known.path)} and {shown(path)}"
+                both = f"{shown_path(known.path)} and {shown_path(path)}"
                 raise UserError(f"two scenarios are named '{name}': {both}; change the `name:` of one")
     return tuple(profiles.values())
 

@@ -13,11 +13,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pytest_dsr1.scenario import shape
-from pytest_dsr1.scenario.model import Scenario
-from pytest_dsr1.scenario.problems import Problem, nearest
-from pytest_dsr1.scenario.shape import Schema
-from pytest_dsr1.scenario.tree import Node, Path, join_key, node_of, renamed, split_key, with_value, without
+from pytest_dsr1.scenario.problems import Problem
+from pytest_dsr1.scenario.schema import json_schema
+from pytest_dsr1.scenario.schema.json_schema import Schema
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.yaml.tree import (
+    Node,
+    Path,
+    join_key,
+    node_of,
+    renamed,
+    split_key,
+    with_value,
+    without,
+)
+from pytest_dsr1.text import nearest
 
 _ROUNDS = 6
 """How often a tree is corrected and read again; each round reaches one level of nesting deeper at least."""
@@ -95,9 +105,9 @@ class _Fault:
 
     @classmethod
     def of(cls, kind: str, location: tuple[str | int, ...]) -> _Fault:
-        spot = shape.locate(location)
+        spot = json_schema.locate(location)
         if kind.startswith("union_tag"):
-            tags = {"type": "string", "enum": list(shape.options_of(spot.schema))}
+            tags = {"type": "string", "enum": list(json_schema.options_of(spot.schema))}
             return cls("tag", (*spot.path, "type"), tags, spot.schema)
         if location[-1] == "[key]":
             return cls("key", spot.path, spot.schema, spot.holder)
@@ -120,7 +130,7 @@ class _Fault:
         elif self.kind == "key":
             mark, message = holder.keys.get(key, mark), self._wrong(Node(key, mark, text=key, quoted=True))
         elif node is None:
-            message = f"missing; expected {shape.describe(self.schema)}"
+            message = f"missing; expected {json_schema.describe(self.schema)}"
         else:
             message = self._wrong(node)
         return Problem(mark, join_key(self.path), message)
@@ -138,17 +148,17 @@ class _Fault:
             again = ", which is there already" if close in (holder.value or ()) else ""  # type: ignore[operator]
             return f"unknown key; did you mean '{close}'{again}?"
         homes = sorted(
-            {join_key(path[:-1]) or "the top level" for path, _ in shape.fields() if path[-1] == key}
+            {join_key(path[:-1]) or "the top level" for path, _ in json_schema.fields() if path[-1] == key}
         )
         if homes:
             return f"unknown key here; it belongs in {' or '.join(f'`{home}`' for home in homes)}"
         return f"unknown key; expected one of {', '.join(repr(name) for name in siblings)}"
 
     def _siblings(self) -> tuple[str, ...]:
-        return shape.keys_of(self.holder)
+        return json_schema.keys_of(self.holder)
 
     def _wrong(self, node: Node) -> str:
-        return f"expected {shape.describe(self.schema)}, found {_found(node)}{self._hint(node)}"
+        return f"expected {json_schema.describe(self.schema)}, found {_found(node)}{self._hint(node)}"
 
     def _hint(self, node: Node) -> str:
         kind, value, text = self.schema.get("type"), node.value, node.text
@@ -194,8 +204,8 @@ class _Fault:
         close = nearest(node.text, self.schema["enum"]) if node else None
         holder = tree.find(self.path[:-1])
         given = set(holder.value) if holder and isinstance(holder.value, dict) else set()
-        options = shape.options_of(self.holder)
-        likely = max(options, key=lambda tag: len(given.intersection(shape.keys_of(options[tag]))))
+        options = json_schema.options_of(self.holder)
+        likely = max(options, key=lambda tag: len(given.intersection(json_schema.keys_of(options[tag]))))
         return self._with(tree, close or likely)
 
 
@@ -224,8 +234,8 @@ def _found(node: Node) -> str:
 
 def _placeholder(schema: Schema) -> Any:
     """Some valid value, for a key whose own value is wrong."""
-    schema = shape.resolve(schema)
-    options = shape.options_of(schema)
+    schema = json_schema.resolve(schema)
+    options = json_schema.options_of(schema)
     if options:
         tag, option = next(iter(options.items()))
         value = _placeholder(option)

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario import shape
-from pytest_dsr1.scenario.model import Scenario
 from pytest_dsr1.scenario.problems import Problem
-from pytest_dsr1.scenario.tree import Node, Path, join_key
+from pytest_dsr1.scenario.schema import json_schema
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.yaml.tree import Node, Path, join_key
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MISWRITTEN = re.compile(r"\$\{|\$[A-Za-z_]")
@@ -18,11 +18,11 @@ _MISWRITTEN = re.compile(r"\$\{|\$[A-Za-z_]")
 
 def misplaced(tree: Node) -> Iterator[Problem]:
     """Every variable that is miswritten, or stands where none is expanded."""
-    allowed = ", ".join(sorted(join_key(path) for path in shape.places()))
+    allowed = ", ".join(sorted(join_key(path) for path in json_schema.places()))
     for path, _, node in tree.walk():
         if not isinstance(node.value, str):
             continue
-        if path in shape.places():
+        if path in json_schema.places():
             rest = _MISWRITTEN.search(_VARIABLE.sub("", node.value))
             if rest:
                 message = f"expected variables as ${{NAME}}, found {node.value[:60]!r}"
@@ -74,7 +74,7 @@ def _unset(scenario: Scenario, environ: Mapping[str, str]) -> Iterator[tuple[Pat
 
 def _places(scenario: Scenario) -> Iterator[tuple[Path, str]]:
     """The places that have a value, in the order of the schema."""
-    for path in shape.places():
+    for path in json_schema.places():
         value: object = scenario
         for part in path:
             value = getattr(value, str(part), None)

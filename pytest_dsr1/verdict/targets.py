@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 
-from pytest_dsr1.errors import NoReferenceError, ReferencesError
-from pytest_dsr1.measurement.values import Measurement
-from pytest_dsr1.scenario.metrics import METRICS
-from pytest_dsr1.scenario.model import Scenario, Target
-from pytest_dsr1.verdict.reference_file import load
-from pytest_dsr1.verdict.references import References
-from pytest_dsr1.verdict.rings import Facts, differences
-from pytest_dsr1.verdict.words import Verdict, Word
-
-
-def number(value: float) -> str:
-    """A value as a person reads it: four significant digits or whole thousands, never an exponent."""
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) >= 0.001 or not value else f"{value:.6f}"
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.scenario.schema.scenario import Target
+from pytest_dsr1.text import number
+from pytest_dsr1.verdict.verdict import Verdict, Word
 
 
 def bound(target: Target) -> float:
@@ -55,34 +42,6 @@ class Noise:
         if self.presumed:
             return "presumed by gate.presumed_noise_percent"
         return f"by {self.references} accepted references"
-
-
-def noise_of(store: Path, scenario: Scenario, facts: Facts, metric: str, now: datetime) -> Noise:
-    """How much engine starts differ in a metric: by the references where they are of it, else presumed.
-
-    Args:
-        store: the folder of references.
-        scenario: of the run.
-        facts: the run's fingerprint; what must be equal for a gate must be for the noise too, but for the
-            node: the noise is that within nodes.
-        metric: its name.
-        now: for the references' age.
-    """
-    references = None
-    if metric == scenario.gated_metric:
-        with suppress(NoReferenceError, ReferencesError):
-            references = load(store, scenario, now)
-    return noise_by(references, scenario, facts, metric)
-
-
-def noise_by(references: References | None, scenario: Scenario, facts: Facts, metric: str) -> Noise:
-    """As :func:`noise_of`, of references that are read already."""
-    if references is None or metric != references.metric:
-        return Noise(scenario.gate.presumed_noise_percent)
-    alike = not differences(references.facts, facts, references.moved)
-    if not alike or references.noise_percent is None:
-        return Noise(scenario.gate.presumed_noise_percent)
-    return Noise(references.noise_percent, len(references.runs))
 
 
 _NEAR = 2.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_dsr1.environment.gpu_peaks import UNCERTAINTY
-from pytest_dsr1.measurement.roofline import bounds
-from pytest_dsr1.measurement.values import Measurement
-from pytest_dsr1.scenario.metrics import MAY_BE_ZERO, METRICS
-from pytest_dsr1.verdict.targets import number
+from pytest_dsr1.machine.gpu.peaks import UNCERTAINTY
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import MAY_BE_ZERO, METRICS
+from pytest_dsr1.roofline.bounds import bounds
+from pytest_dsr1.text import number
 
 
 def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:

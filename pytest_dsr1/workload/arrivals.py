@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.scenario.model import Load
-from pytest_dsr1.scenario.serving import ConstantArrival, GammaArrival, PoissonArrival, TraceArrival
-from pytest_dsr1.workload.values import LONGEST_SEQUENCE
+from pytest_dsr1.scenario.schema.load import ConstantArrival, GammaArrival, PoissonArrival, TraceArrival
+from pytest_dsr1.scenario.schema.scenario import Load
+from pytest_dsr1.workload.workload import LONGEST_SEQUENCE
 
 BLOCK_TOKENS = 512
 """Input tokens that a hash id stands for; the last one of a request stands for what is left."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.scenario.model import Model
+from pytest_dsr1.scenario.schema.scenario import Model
 from pytest_dsr1.workload.quantization import UNQUANTIZED, Quantization, UnknownLayoutError, read_quantization
 
 _CONFIG = "config.json"

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.scenario.model import Dataset, Length, Normal
-from pytest_dsr1.workload.values import LONGEST_SEQUENCE, Request, Workload
+from pytest_dsr1.scenario.schema.scenario import Dataset, Length, Normal
+from pytest_dsr1.workload.workload import LONGEST_SEQUENCE, Request, Workload
 
 FAR_SHARE = 0.10
 """A mean length further than this from the scenario's is worth a warning."""

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.scenario.model import Dataset, Load
+from pytest_dsr1.scenario.schema.scenario import Dataset, Load
 from pytest_dsr1.workload.dataset import inspect_dataset, length_warnings
 from pytest_dsr1.workload.synthetic import (
     Progress,
@@ -26,7 +26,7 @@ from pytest_dsr1.workload.synthetic import (
     synthetic_bytes,
     write_synthetic,
 )
-from pytest_dsr1.workload.values import Workload
+from pytest_dsr1.workload.workload import Workload
 
 _ABANDONED_S = 24 * 3600.0
 

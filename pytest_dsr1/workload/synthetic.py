@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.scenario.model import Dataset, Length, Load, Uniform
-from pytest_dsr1.scenario.serving import TraceArrival
+from pytest_dsr1.scenario.schema.load import TraceArrival
+from pytest_dsr1.scenario.schema.scenario import Dataset, Length, Load, Uniform
 from pytest_dsr1.workload.arrivals import BLOCK_TOKENS, read_trace
-from pytest_dsr1.workload.values import LONGEST_SEQUENCE
+from pytest_dsr1.workload.workload import LONGEST_SEQUENCE
 
 if TYPE_CHECKING:
     import numpy as np

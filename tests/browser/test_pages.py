@@ -12,17 +12,17 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from pytest_dsr1.environment.values import Fingerprint
-from pytest_dsr1.reporting.cases import Case, case_of
-from pytest_dsr1.reporting.context import Background, published_points
-from pytest_dsr1.reporting.html import write_comparison, write_html
-from pytest_dsr1.reporting.side_by_side import compare
+from pytest_dsr1.case.case import Case, case_of
+from pytest_dsr1.gate.history import history
+from pytest_dsr1.machine.values import Fingerprint
+from pytest_dsr1.reporting.charts.history import Background, published_points
+from pytest_dsr1.reporting.compare.comparison import compare
+from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import discover
-from pytest_dsr1.verdict.history import history
 from tests.browser.conftest import Opened
-from tests.builders import NOISE
-from tests.results import Made, judged, references, save
+from tests.helpers.saved_runs import Made, judged, references, save
+from tests.helpers.values import NOISE
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
 RUN = Made(waves=4, concurrency=64)

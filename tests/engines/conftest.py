@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.engines.base import EngineResult, Job, Phase, RequestRecord
-from pytest_dsr1.engines.trtllm_bench import TrtllmBenchEngine
-from pytest_dsr1.scenario.model import Scenario
-from pytest_dsr1.workload.values import Workload
-from tests import builders
+from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.tensorrt_llm.bench.engine import TrtllmBenchEngine
+from pytest_dsr1.records import Phase, RequestRecord
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.workload.workload import Workload
+from tests.helpers import values
 from tests.standins.trtllm_bench.install import install
 
 
@@ -75,7 +76,7 @@ class Bench:
 
 
 def scenario(*, requests: int = 4, name: str = "small", **engine: Any) -> Scenario:
-    return builders.scenario(
+    return values.scenario(
         name=name,
         hardware={"gpu": "NVIDIA H200", "count": 8},
         model={"name": "deepseek-ai/DeepSeek-R1", "path": "/models/DeepSeek-R1"},

@@ -2,13 +2,11 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.engines.base import RequestRecord
 from pytest_dsr1.measurement.metrics import (
     combine,
     from_records,
@@ -16,8 +14,10 @@ from pytest_dsr1.measurement.metrics import (
     percentile,
     seconds_per_token,
 )
-from pytest_dsr1.scenario.metrics import METRICS
-from tests.builders import records, scenario
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.records import RequestRecord
+from tests.helpers.paths import DATA
+from tests.helpers.values import records, scenario
 
 PUBLISHED = {
     # requests, OSL, total latency ms, average latency ms -> req/s, output tok/s, per GPU
@@ -160,7 +160,7 @@ def test_percentiles_are_not_interpolated() -> None:
 @pytest.mark.parametrize("name", ["nostream_plain", "stream_mtp"])
 def test_the_fields_of_real_request_files(name: str) -> None:
     """Each request's own derived fields, as the real reporting code wrote them, agree with ours."""
-    path = Path(__file__).parents[1] / "data" / "reports" / f"v1.2rc_{name}.request.json"
+    path = DATA / "reports" / f"v1.2rc_{name}.request.json"
     for entry in json.loads(path.read_text(encoding="utf-8")):
         first_ns = entry["first_token_timestamp"]
         record = RequestRecord(

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.engines.base import EngineResult, Enough, Job, Observer
-from pytest_dsr1.environment import caches
-from pytest_dsr1.environment.machine import Machine
+from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.machine import caches
+from pytest_dsr1.machine.lease import Machine
+from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.measurement.run import expected_s, measure
 from pytest_dsr1.measurement.store import load
-from pytest_dsr1.measurement.values import Measurement
-from pytest_dsr1.scenario.model import Scenario
+from pytest_dsr1.records import Enough, Observer
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.checkpoint import CheckpointFacts
-from tests.builders import measurement, records, scenario
-from tests.engines.test_embedded import Watcher
-from tests.environment.test_caches import VARIABLES
+from tests.engines.transformers.test_engine import Watcher
+from tests.helpers.values import measurement, records, scenario
+from tests.machine.test_caches import VARIABLES
 
 
 class Engine:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.engines.base import EngineTimes
-from pytest_dsr1.environment.values import Telemetry
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.machine.values import Telemetry
 from pytest_dsr1.measurement.store import ResultFolder, load, newest
-from tests.builders import measurement, records, scenario
+from pytest_dsr1.records import EngineTimes
+from tests.helpers.values import measurement, records, scenario
 
 NOW = datetime(2026, 11, 23, 20, 5, 12, tzinfo=timezone.utc)
 

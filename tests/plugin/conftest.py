@@ -10,6 +10,8 @@ import pytest
 import scipy.special  # noqa: F401 - likewise
 import vl_convert  # noqa: F401 - likewise
 
+from tests.helpers.paths import ROOT
+
 SCENARIO = """\
 name: {name}
 description: A scenario of the tests
@@ -87,7 +89,7 @@ def suites(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suites
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
     monkeypatch.setenv("DSR1_STATE_DIR", str(pytester.path / "state"))
     monkeypatch.delenv("SCRIPTED_FAIL", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     own = Suites(pytester)
     own.write("alpha")
     own.write("beta")

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.test_report import MALFORMED_REPORTS, MALFORMED_REQUESTS, MALFORMED_TEXTS
+from tests.engines.tensorrt_llm.bench.test_report import (
+    MALFORMED_REPORTS,
+    MALFORMED_REQUESTS,
+    MALFORMED_TEXTS,
+)
+from tests.helpers.scenario_files import changed
 from tests.measurement.test_store import DAMAGE
 from tests.plugin.conftest import Suites
-from tests.scenario.files import changed
 from tests.scenario.test_validation import MALFORMED as SCENARIOS
 from tests.workload.test_checkpoint import MALFORMED as CHECKPOINTS
 from tests.workload.test_dataset import MALFORMED as DATASETS

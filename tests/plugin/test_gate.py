@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.cli import main
-from pytest_dsr1.environment.disk import write_atomically
-from pytest_dsr1.verdict import saved as saved_gates
-from pytest_dsr1.verdict.reference_file import read, write
-from pytest_dsr1.verdict.targets import number
+from pytest_dsr1.cli.main import main
+from pytest_dsr1.gate import saved as saved_gates
+from pytest_dsr1.gate.reference_file import read, write
+from pytest_dsr1.storage.files import write_atomically
+from pytest_dsr1.text import number
+from tests.helpers.unlistable import unlistable
 from tests.plugin.conftest import Suites
-from tests.verdict.unlistable import unlistable
 
 PROFILE = "--dsr1-profile=gated"
 RECORDED = 12

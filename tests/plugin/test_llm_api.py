@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
+from tests.helpers.paths import ROOT
 from tests.standins.nvml.control import FakeMachine, build
 from tests.standins.tensorrt_llm.install import install
 
-ROOT = Path(__file__).resolve().parents[2]
 SCENARIO = """\
 name: llm-api
 description: The LLM API on eight GPUs

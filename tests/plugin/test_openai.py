@@ -9,14 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.waiting import wait_until_gone
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.paths import ROOT
+from tests.helpers.waiting import wait_until_gone
 
 # Answers four tokens. The request of number HANG is never answered: then a worker that left the session is
 # started, and both processes' ids are told to PORT.
@@ -181,16 +179,17 @@ def test_a_saturated_client_is_invalid(served: Served) -> None:
     served.pytester.makeconftest(
         """
         import time
-        from pytest_dsr1.engines import openai, openai_watch
+        from pytest_dsr1.engines.openai import engine
+        from pytest_dsr1.engines.openai.client import self_check
 
-        openai_watch.SHORTEST_S = 0.0
-        look = openai._Pass._look
+        self_check.SHORTEST_S = 0.0
+        look = engine._Pass._look
 
         def blocking(self):
             time.sleep(0.3)
             look(self)
 
-        openai._Pass._look = blocking
+        engine._Pass._look = blocking
         """
     )
     result = served.pytester.runpytest_subprocess("served.yaml", "--junitxml=junit.xml")

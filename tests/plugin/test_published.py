@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.paths import ROOT
 from tests.standins.nvml.control import FakeMachine, build
 from tests.standins.trtllm_bench.install import install
 
@@ -63,7 +64,7 @@ def node(pytester: pytest.Pytester, driver: Path, monkeypatch: pytest.MonkeyPatc
     program = install(place / "trtllm", "1.2.1")
     environment = gpus.environ({**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"})
     environment |= {
-        "PYTHONPATH": f"{program.parents[1] / 'site'}:{Path(__file__).parents[2]}",
+        "PYTHONPATH": f"{program.parents[1] / 'site'}:{ROOT}",
         "XDG_CACHE_HOME": str(place / "cache"),
         "DSR1_MODELS": str(place / "models"),
         "DSR1_STANDIN_VERSION": "1.2.1",

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.reporting import html, writing
+from pytest_dsr1.reporting.ci import files
+from pytest_dsr1.reporting.html import render
+from tests.helpers.unlistable import unlistable
 from tests.plugin.conftest import Suites
-from tests.verdict.unlistable import unlistable
 
 STRICT = "--dsr1-set=targets.total_output_throughput.value=20"
 
@@ -182,7 +183,7 @@ def test_what_cannot_be_written_is_told_and_changes_no_verdict(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writing, "write_atomically", full)
+    monkeypatch.setattr(files, "write_atomically", full)
     step.mkdir()
     result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.md", *quietly)
     assert result.ret == 0
@@ -202,7 +203,7 @@ def test_a_mistake_of_ours_in_a_report_changes_no_verdict(
     def wrong(*_: object) -> str:
         raise KeyError("missing")
 
-    monkeypatch.setattr(writing, "code_quality", wrong)
+    monkeypatch.setattr(files, "code_quality", wrong)
     result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.json", "--dsr1-report=report.md")
     assert result.ret == 0
     result.stdout.fnmatch_lines(
@@ -211,7 +212,7 @@ def test_a_mistake_of_ours_in_a_report_changes_no_verdict(
 
 
 def test_a_long_job_summary_is_cut(suites: Suites, step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "STEP_LIMIT", 1_000)
+    monkeypatch.setattr(files, "STEP_LIMIT", 1_000)
     step.write_text("x" * 100, encoding="utf-8")
     suites.run("--dsr1-profile=alpha", STRICT)
     summary = step.read_text(encoding="utf-8")
@@ -222,7 +223,7 @@ def test_a_long_job_summary_is_cut(suites: Suites, step: Path, monkeypatch: pyte
 
 
 def test_githubs_limit_is_one_mebibyte() -> None:
-    assert writing.STEP_LIMIT == 1_048_576
+    assert files.STEP_LIMIT == 1_048_576
 
 
 FORMS = "Name it .html for a page, .md for a summary in Markdown, .json for GitLab's Code Quality report"
@@ -256,7 +257,7 @@ def test_a_report_that_cannot_be_written_is_refused_at_the_start(
 
 
 def test_a_page_needs_what_makes_it(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html, "missing", lambda: "an HTML report needs jinja2")
+    monkeypatch.setattr(render, "missing", lambda: "an HTML report needs jinja2")
     result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.html")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --dsr1-report=report.html: an HTML report needs jinja2"])

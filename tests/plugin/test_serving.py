@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_dsr1.environment.lock import is_held
-from tests.engines.test_openai import remarks
+from pytest_dsr1.machine.gpu.lock import is_held
+from tests.engines.openai.test_engine import remarks
 from tests.plugin.conftest import Suites
 from tests.standins import started_server
 from tests.standins.nvml.control import FakeMachine, build
@@ -160,12 +160,13 @@ def test_no_server_stays_after_a_measurement_that_proves_nothing(serving: Suites
 
 GPU_CONFTEST = """
 import os, pathlib
-from pytest_dsr1.environment import host, lock, machine
+from pytest_dsr1.machine import host, lease
+from pytest_dsr1.machine.gpu import lock
 from tests.standins.nvml import state
 
 UUID = "GPU-00000000-0000-4000-8000-00000000d5e1"
 NVML = pathlib.Path(os.environ["DSR1_NVML_STATE"])
-read_machine = machine.read_machine
+read_machine = lease.read_machine
 host.pids_are_the_hosts = lambda: True
 
 def alive():
@@ -180,7 +181,7 @@ def with_our_server(environ):
         facts["gpus.memory_used"] = str((1 + 80 * len(shown)) * 2**29)
     return read_machine(environ)
 
-machine.read_machine = with_our_server
+lease.read_machine = with_our_server
 
 def pytest_runtest_teardown(item):
     locked = lock.is_held(pathlib.Path(os.environ["DSR1_STATE_DIR"]), UUID)

@@ -1,10 +1,7 @@
-# ruff: noqa: E501  (messages stand whole)
 """Loading: ``extends``, where a value stands, and what a loaded scenario knows."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,7 @@ import pytest
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import discover
-from tests.scenario.files import GOOD, load_text, mistakes
+from tests.helpers.scenario_files import GOOD, load_text, mistakes
 
 
 def write(folder: Path, **files: str) -> None:
@@ -151,19 +148,3 @@ def test_an_own_scenario_may_extend_the_shipped_one_of_its_name(tmp_path: Path) 
     assert not loaded.shipped
     assert loaded.scenario.load.num_requests == 1024
     assert loaded.scenario.load.concurrency == 1024
-
-
-def test_the_room_imports_pydantic_only_when_used() -> None:
-    code = (
-        "import sys, pytest_dsr1.scenario as s; assert 'pydantic' not in sys.modules; "
-        "s.load; assert 'pydantic' in sys.modules; assert s.discover([]).names; "
-        "assert s.dump and s.resolve and s.unset_variables and s.shipped_suites and s.Catalogue and s.LoadedScenario"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_the_room_has_no_other_names() -> None:
-    import pytest_dsr1.scenario as room
-
-    with pytest.raises(AttributeError, match=r"^module 'pytest_dsr1.scenario' has no attribute 'nothing'$"):
-        _ = room.nothing

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_dsr1.scenario.overrides import parse_override
-from tests.scenario.files import GOOD, load_text, mistakes, name_or_message
+from tests.helpers.scenario_files import GOOD, load_text, mistakes, name_or_message
 
 
 def test_values_are_set_in_order(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_dsr1.errors import UserError
-from tests.scenario.files import GOOD, changed, load_text, mistakes, name_or_message
+from tests.helpers.scenario_files import GOOD, changed, load_text, mistakes, name_or_message
 
 METRICS_PAGE = "one of the 40 names in docs/scenario-reference.md"
 

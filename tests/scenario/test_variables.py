@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario import shape
+from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.variables import resolve, unset_variables
-from tests.scenario.files import GOOD, changed, load_text
+from tests.helpers.scenario_files import GOOD, changed, load_text
 
 
 def test_variables_are_kept_on_loading_and_expanded_for_a_run(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_scenario_without_paths_needs_nothing(tmp_path: Path) -> None:
 
 
 def test_the_places_are_paths_and_a_host() -> None:
-    assert shape.places() == (
+    assert json_schema.places() == (
         ("model", "path"),
         ("dataset", "path"),
         ("load", "arrival", "path"),

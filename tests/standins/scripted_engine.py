@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 from random import Random
 
-from pytest_dsr1.engines.base import EngineResult, Job, Observer, RequestRecord
+from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.records import Observer, RequestRecord
 
 
 class ScriptedEngine:

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_dsr1.measurement.metrics import MetricValue
-from pytest_dsr1.scenario.metrics import METRICS, TARGETABLE
-from pytest_dsr1.scenario.model import Target
-from pytest_dsr1.verdict.targets import Noise, bound, judge, number
+from pytest_dsr1.metrics.catalogue import METRICS, TARGETABLE
+from pytest_dsr1.scenario.schema.scenario import Target
+from pytest_dsr1.text import number
+from pytest_dsr1.verdict.targets import Noise, bound, judge
 from pytest_dsr1.verdict.validity import invalid_reasons
-from pytest_dsr1.verdict.words import Word
-from tests.builders import NOISE, measurement, records, scenario
+from pytest_dsr1.verdict.verdict import Word
+from tests.helpers.values import NOISE, measurement, records, scenario
 
 
 def target(metric: str, value: float, tolerance_percent: float = 5.0) -> Target:

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.environment.values import Finding
+from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.measurement.metrics import MetricValue
-from pytest_dsr1.measurement.roofline import bounds
+from pytest_dsr1.roofline.bounds import bounds
 from pytest_dsr1.verdict.validity import invalid_reasons
-from tests.builders import measurement, records
-from tests.published import measured, shipped
+from tests.helpers.published import measured, shipped
+from tests.helpers.values import measurement, records
 
 
 def test_a_good_run_has_no_reason() -> None:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.scenario.model import Load
+from pytest_dsr1.scenario.schema.scenario import Load
 from pytest_dsr1.workload.arrivals import read_trace, schedule
 from pytest_dsr1.workload.prepare import prepare
-from tests.builders import scenario
+from tests.helpers.values import scenario
 
 
 def load(count: int, arrival: dict[str, Any] | None) -> Load:

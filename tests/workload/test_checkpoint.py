@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.scenario.model import Model, RandomWeights
+from pytest_dsr1.scenario.schema.scenario import Model, RandomWeights
 from pytest_dsr1.workload.checkpoint import CheckpointFacts, check_checkpoint
 
 CONFIG = {"architectures": ["DeepseekV3ForCausalLM"], "vocab_size": 129280}

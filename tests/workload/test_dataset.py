@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.scenario.model import Dataset, Length, Normal, Uniform
+from pytest_dsr1.scenario.schema.scenario import Dataset, Length, Normal, Uniform
 from pytest_dsr1.workload import dataset as module
 from pytest_dsr1.workload.dataset import inspect_dataset, iter_requests, length_warnings, mean_tokens
-from pytest_dsr1.workload.values import Request
+from pytest_dsr1.workload.workload import Request
 
 GOOD = b'{"task_id":0,"input_ids":[5,77,9],"output_tokens":20}\n'
 FORMAT = (

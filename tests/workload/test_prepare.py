@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.scenario.model import Dataset, Load, Normal
+from pytest_dsr1.scenario.schema.scenario import Dataset, Load, Normal
 from pytest_dsr1.workload.dataset import inspect_dataset
 from pytest_dsr1.workload.prepare import cache_folder, first, prepare
 from pytest_dsr1.workload.synthetic import content_key, write_synthetic
@@ -81,7 +81,7 @@ def test_processes_at_once_do_not_clash(environ: dict[str, str], tmp_path: Path)
     """The second begins when the first is in the middle of its file, and both end well."""
     program = (
         "import os, sys\n"
-        "from pytest_dsr1.scenario.model import Dataset, Load\n"
+        "from pytest_dsr1.scenario.schema.scenario import Dataset, Load\n"
         "from pytest_dsr1.workload.prepare import prepare\n"
         "def progress(done, total):\n"
         "    if done < total:\n"

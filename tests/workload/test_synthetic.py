@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.scenario.model import Dataset, Length, Load, Normal, Uniform
+from pytest_dsr1.scenario.schema.scenario import Dataset, Length, Load, Normal, Uniform
 from pytest_dsr1.workload import synthetic
 from pytest_dsr1.workload.dataset import inspect_dataset
 from pytest_dsr1.workload.synthetic import content_key, draw_lengths, synthetic_bytes, write_synthetic
@@ -281,7 +281,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     program = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from pytest_dsr1.scenario.model import Dataset, Load\n"
+        "from pytest_dsr1.scenario.schema.scenario import Dataset, Load\n"
         "from pytest_dsr1.workload.synthetic import write_synthetic\n"
         "for tokens in (1, 2_000_000):\n"
         "    data = Dataset(input_tokens=tokens, output_tokens=1)\n"

@@ -18,7 +18,7 @@ def slow_down() -> None:
     """Put a wait before each captured step."""
     import torch
 
-    from pytest_dsr1.engines.embedded_torch import Batch
+    from pytest_dsr1.engines.transformers.model import Batch
 
     cycles = int(float(os.environ["SLOWER_US"]) * CLOCK_MHZ)
     capture = Batch.capture
@@ -36,5 +36,5 @@ def slow_down() -> None:
     Batch.capture = slower  # type: ignore[method-assign]
 
 
-if os.environ.get("SLOWER_US") and "pytest_dsr1.engines.embedded_worker" in sys.orig_argv:
+if os.environ.get("SLOWER_US") and "pytest_dsr1.engines.transformers.worker" in sys.orig_argv:
     slow_down()

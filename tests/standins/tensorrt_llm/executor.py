@@ -53,7 +53,7 @@ class Embedded:
     def __init__(self, folder: Path) -> None:
         import torch
 
-        from pytest_dsr1.engines.embedded_torch import build_model
+        from pytest_dsr1.engines.transformers.model import build_model
 
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         known = {k: v for k, v in config.items() if k not in {"architectures", "model_type", "torch_dtype"}}
@@ -62,7 +62,7 @@ class Embedded:
         self._model = build_model(known, seed=0, dtype=torch.float32, device=self._device)
 
     def steps(self, group: list[Request]) -> Iterator[list[list[int]]]:
-        from pytest_dsr1.engines.embedded_torch import make_batches
+        from pytest_dsr1.engines.transformers.model import make_batches
 
         longest = max(len(request.input_ids) + request.wanted for request in group) + 1
         batch = make_batches(self._model, [len(group)], longest, self._device)[len(group)]

@@ -1,0 +1,1 @@
+"""Everything known about one scenario, shared by all reports."""

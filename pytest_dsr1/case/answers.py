@@ -1,0 +1,96 @@
+"""What somebody with a red build asks: is it real, and what do I do?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pytest_dsr1.case.case import Case
+from pytest_dsr1.gate import comparability
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.verdict.verdict import Verdict, Word
+
+_UNKNOWN = {
+    Word.INVALID: "Nothing is known: the run proves nothing, good or bad.",
+    Word.NOT_COMPARABLE: "Nothing is known: what must be equal to the references differs.",
+    Word.NO_REFERENCE: "Nothing is known: there is nothing to compare with.",
+    Word.INCONCLUSIVE: "Undecided: the noise hides whether there is a loss.",
+}
+_NEXT = {
+    Word.INVALID: "Do what the message says and run it again: nothing was judged.",
+    Word.NOT_COMPARABLE: "Put back what differs, or record and accept new references (docs/references.md).",
+    Word.NO_REFERENCE: "Record and accept references; the message has the commands.",
+    Word.INCONCLUSIVE: "A larger gate.delta_percent, more references, or a quieter machine (docs/gate.md).",
+}
+_ALWAYS = (
+    "The gate excludes a loss of {delta:g}% against the references, so they miss the target as well: it is "
+    "not this change. Compare machine, settings and target (docs/why-low.md)."
+)
+_AGAIN = "Run it again; where that happens often, let a gate decide (docs/gate.md)."
+
+
+def is_it_real(case: Case, word: Word) -> str:
+    """Whether a verdict other than PASS says something of the performance, and how surely."""
+    if word is not Word.FAIL:
+        return _UNKNOWN[word]
+    gate = case.gate
+    if gate is not None and gate.word is Word.FAIL:
+        runs = sum(run.evidence is not None for run in gate.runs)
+        told = f"{runs} engine starts against {gate.references.runs} accepted references"
+        warned = "; ".join(warning.removeprefix(f"{gate.profile}: ") for warning in gate.warnings)
+        warned = f" It had warned: {warned}." if warned else ""
+        return f"Yes: {told}. A gate says so without a loss in less than 1 of 100 cases.{warned}"
+    missed = _missed(case)
+    clear = next((verdict for verdict in missed if not verdict.doubt), None)
+    if clear is None:
+        return f"Perhaps not: {missed[0].doubt}."
+    noise = case.noise[clear.metric]
+    return (
+        f"Yes: the run is valid, and {METRICS[clear.metric].label} is further from its bound than twice the "
+        f"standard deviation between engine starts ({noise.percent:.2g}%, {noise.source})."
+    )
+
+
+def where_is_it(places: Iterable[str], lines: Iterable[str]) -> str:
+    """The places in the run, then those in the scenario (``file:line``), each as it is to be shown."""
+    return "; ".join([*places, ", ".join(dict.fromkeys(lines))])
+
+
+def what_to_do(case: Case, word: Word) -> str:
+    """The next step after a verdict other than PASS."""
+    if word is not Word.FAIL:
+        return _NEXT[word]
+    gate = case.gate
+    if gate is not None and gate.word is Word.FAIL:
+        return _what_changed(case, gate.changed)
+    if gate is not None and gate.word is Word.PASS:
+        return _ALWAYS.format(delta=gate.delta_percent)
+    if all(verdict.doubt for verdict in _missed(case)):
+        return _AGAIN
+    references, measurement = case.references, case.measurement
+    if references is None or measurement is None:
+        return f"{_look(case)}, then what changed since the last green run: driver, container, options."
+    facts = measurement.fingerprint.facts
+    changed = comparability.changed(references.facts, facts, references.moved)
+    if not case.unlike:
+        return _what_changed(case, changed)
+    also = f" Changed as well: {comparability.in_brief(changed)}." if changed else ""
+    return f"The references are not comparable with this run: {case.unlike}.{also} {_look(case)}."
+
+
+def _what_changed(case: Case, changed: Sequence[str]) -> str:
+    if changed:
+        return f"Look at what changed since the references: {comparability.in_brief(changed)}. {_look(case)}."
+    return (
+        "Of software and options nothing is known to differ from the references. "
+        f"{_look(case)}, then what no fact tells, such as edited code or a warm room."
+    )
+
+
+def _look(case: Case) -> str:
+    if case.clues:
+        return "See what the run itself shows of the reasons (look at, docs/why-low.md)"
+    return "The run itself shows none of the reasons in docs/why-low.md: see what else ran on the machine"
+
+
+def _missed(case: Case) -> list[Verdict]:
+    return [verdict for verdict in case.verdicts if verdict.word is Word.FAIL]

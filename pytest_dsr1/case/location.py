@@ -1,0 +1,107 @@
+"""Where in a run it went wrong: on which GPU and when, or while requests were read or answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from pytest_dsr1.gate.history import PastRun
+from pytest_dsr1.machine.telemetry.health import from_to
+from pytest_dsr1.machine.telemetry.throttling import (
+    SOFTWARE_POWER_CAP,
+    THROTTLED,
+    Span,
+    names,
+    periods,
+    spans_of,
+)
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.text import number
+
+FEWEST_RUNS = 3
+"""Other runs that a run is set beside: one alone may be the odd one."""
+NOTABLE_PERCENT = 0.5
+"""A request that takes so little longer has no part that is to blame."""
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """A time in which a GPU was throttled or at its power cap; seconds since the measurement began."""
+
+    gpu: int
+    from_s: float
+    to_s: float
+    reasons: str
+    throttled: bool
+
+
+def whereabouts(measurement: Measurement, others: Sequence[PastRun]) -> Iterator[str]:
+    """Where it went wrong, as far as the run tells; others are comparable ones."""
+    yield from _throttled(measurement)
+    yield from _slower_part(measurement, others)
+
+
+def _throttled(measurement: Measurement) -> Iterator[str]:
+    """Each GPU that was throttled, with the times since the measurement began."""
+    gpus, from_s = gpu_spans(measurement), measurement.result.measured_from_s
+    slow = [each for each in slow_times(gpus, from_s) if each.throttled]
+    for each in slow[:_SHOWN]:
+        yield f"GPU {each.gpu} {from_to(each.from_s, each.to_s)} ({each.reasons})"
+    if len(slow) > _SHOWN:
+        yield f"and {len(slow) - _SHOWN} times more"
+
+
+def _slower_part(measurement: Measurement, others: Sequence[PastRun]) -> Iterator[str]:
+    """Which part of a request takes longer than in other runs, if one does and there are enough of them.
+
+    A request takes TTFT + (output tokens - 1) * TPOT; the part that adds more to it is named first.
+    """
+    names = ("average_ttft", "average_tpot")
+    known = [run for run in others if all(name in run.metrics for name in names)]
+    if len(known) < FEWEST_RUNS or any(name not in measurement.metrics for name in names):
+        return
+    here = {name: measurement.metrics[name].value for name in names}
+    usual = {name: median(run.metrics[name] for run in known) for name in names}
+    tokens = max(measurement.workload.mean_output - 1, 0.0)
+    weights = {"average_ttft": 1.0, "average_tpot": tokens}
+    added_ms = {name: (here[name] - usual[name]) * weights[name] for name in names}
+    usual_ms = sum(usual[name] * weights[name] for name in names)
+    if usual_ms <= 0 or 100 * sum(added_ms.values()) / usual_ms < NOTABLE_PERCENT:
+        return
+    told = [
+        f"{METRICS[name].label} {number(here[name])} ms ({100 * (here[name] / usual[name] - 1):+.1f}%)"
+        for name in sorted(names, key=lambda name: -added_ms[name])
+        if usual[name] > 0
+    ]
+    part = "reading requests" if added_ms["average_ttft"] > added_ms["average_tpot"] else "decode"
+    yield f"{part}: {', '.join(told)} against the median of {len(known)} other runs here"
+
+
+def gpu_spans(measurement: Measurement) -> dict[int, list[Span]]:
+    """The samples of each GPU, each with the part of the measured time that it stands for.
+
+    :mod:`pytest_dsr1.machine.telemetry.health` judges the same samples.
+    """
+    telemetry, result = measurement.telemetry, measurement.result
+    return {
+        gpu: spans_of(telemetry, gpu, result.measured_from_s, result.measured_to_s) for gpu in telemetry.gpus
+    }
+
+
+def slow_times(gpus: Mapping[int, Sequence[Span]], measured_from_s: float) -> list[Slow]:
+    """When GPUs were throttled or at their power cap, in order of GPU and time.
+
+    Args:
+        gpus: the samples of each.
+        measured_from_s: monotonic time at which the measured time began.
+    """
+    found = []
+    for gpu, spans in gpus.items():
+        for mask in (THROTTLED, SOFTWARE_POWER_CAP):
+            for time in periods(spans, mask):
+                from_s, to_s = time.from_s - measured_from_s, time.to_s - measured_from_s
+                found.append(Slow(gpu, from_s, to_s, ", ".join(names(time.reasons)), mask == THROTTLED))
+    return found

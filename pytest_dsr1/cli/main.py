@@ -1,0 +1,106 @@
+"""The command ``pytest-dsr1``: what is no test run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from pytest_dsr1.cli import compare, references
+from pytest_dsr1.text import harmless, say
+
+
+def _restore(_: argparse.Namespace) -> int:
+    from pytest_dsr1.machine.setup.journal import restore_from_journal
+
+    restoration = restore_from_journal(os.environ)
+    for note in restoration.notes:
+        say(note)
+    if not restoration.notes:
+        say("nothing to put back: no run has left a GPU changed")
+    return 0 if restoration.complete else 1
+
+
+def _dataset(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from pytest_dsr1.errors import UserError
+    from pytest_dsr1.reporting.terminal.progress import Counter
+    from pytest_dsr1.scenario.loading import load_named
+    from pytest_dsr1.workload.synthetic import write_synthetic
+
+    scenario = load_named(options.profile, options.suites, options.set)
+    if scenario.dataset.path is not None:
+        raise UserError(f"{scenario.name} reads its requests from {scenario.dataset.path}: nothing to write")
+    terminal, target = sys.stderr.isatty(), Path(options.file)
+
+    def show(line: str) -> None:
+        start, end = ("\r\x1b[K", "") if terminal else ("", "\n")
+        sys.stderr.write(f"{start}{line}{end}")
+        sys.stderr.flush()
+
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with Counter("writing requests", show, terminal=terminal) as progress:
+            write_synthetic(scenario.dataset, scenario.load, part, progress)
+        part.replace(target)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says of wrong arguments, which a CI server may have from anybody, what is harmless."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(harmless(message))
+
+
+def _parser() -> argparse.ArgumentParser:
+    from importlib.metadata import version
+
+    parser = _Parser(prog="pytest-dsr1", description="What is no test run.")
+    parser.add_argument("--version", action="version", version=f"pytest-dsr1 {version('pytest-dsr1')}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    restore = commands.add_parser(
+        "restore",
+        help="put GPU settings back that a killed run left changed",
+        description="Put GPU settings back that a killed run left changed, from its journal. Needs the "
+        "rights to change them (root). Exit status 1 if something could not be put back.",
+    )
+    restore.set_defaults(run=_restore)
+    dataset = commands.add_parser(
+        "dataset",
+        help="write the synthetic requests of a profile to a file",
+        description="Write the synthetic requests of a profile to a file in trtllm-bench's JSONL format: the "
+        "same bytes that a run would send.",
+    )
+    dataset.add_argument("profile", help="the profile's name, or a scenario file")
+    dataset.add_argument("file", help="the file to write")
+    dataset.add_argument("--suites", action="append", default=[], help="a folder of scenarios of your own")
+    dataset.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
+    dataset.set_defaults(run=_dataset)
+    compare.add(commands)
+    references.add(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    from pytest_dsr1.errors import Dsr1Error
+
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except Dsr1Error as error:
+        say(error, error=True)
+        return 1
+    except BrokenPipeError:  # whoever reads has had enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at its end
+        return 1
+    return status

@@ -1,0 +1,313 @@
+"""The commands ``pytest-dsr1 references``: show, accept and export what gates compare with."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_dsr1.session.options import STORE
+from pytest_dsr1.text import columns, say
+
+if TYPE_CHECKING:
+    from pytest_dsr1.gate.references import ReferenceRun, References
+
+_HEADS = (
+    "profile",
+    "metric",
+    "runs",
+    "days",
+    "mean",
+    "noise",
+    "requests",
+    "accepted",
+    "age",
+    "waiting",
+    "by: why",
+)
+_CONDITIONS = ("sm_clock_mhz", "power_w", "temperature_c", "throttled_s")
+"""What the GPUs did; empty where that is not known."""
+_COLUMNS = (
+    "run",
+    "at",
+    "node",
+    "day",
+    "metric",
+    "value",
+    "se_percent",
+    "window_s",
+    "startup_s",
+    "state",
+    *_CONDITIONS,
+)
+
+
+def add(commands: Any) -> None:
+    """Add the commands to those of ``pytest-dsr1``."""
+    references = commands.add_parser(
+        "references",
+        help="show, accept or export the reference runs of performance gates",
+        description="The reference runs that `pytest --dsr1-gate` compares with; docs/references.md.",
+    )
+    actions = references.add_subparsers(metavar="ACTION", required=True)
+
+    show = actions.add_parser("show", help="what is accepted, and how many recorded runs wait")
+    show.add_argument("profile", nargs="?", help="one profile, with its runs; by default all")
+    show.set_defaults(run=_show)
+
+    accept = actions.add_parser(
+        "accept",
+        help="make the recorded runs of a profile its references",
+        description="Make the recorded runs of a profile, those of the newest software, its references. The "
+        "file is for git: its review is the review of the references.",
+    )
+    accept.add_argument("profile", help="the profile's name, or a scenario file")
+    accept.add_argument("--reason", required=True, help="why, such as 'TensorRT-LLM 1.2.1'")
+    accept.add_argument("--by", help="who; by default git's user.name, else the login name")
+    accept.set_defaults(run=_accept)
+
+    export = actions.add_parser(
+        "export",
+        help="print the runs of a profile as CSV",
+        description="Print the accepted and the waiting runs of a profile as CSV, for pandas or Otava.",
+    )
+    export.add_argument("profile", help="the profile's name, or a scenario file")
+    export.set_defaults(run=_export)
+
+    for parser in (accept, export):
+        parser.add_argument("--suites", action="append", default=[], help="a folder of scenarios of your own")
+        parser.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
+    for parser in (show, accept, export):
+        parser.add_argument("--store", type=Path, help=f"the folder of references (./{STORE})")
+
+
+def _store(options: argparse.Namespace) -> Path:
+    """The folder of references; one that is named must be there.
+
+    Raises:
+        UserError: it cannot be found.
+    """
+    from pytest_dsr1.errors import UserError
+
+    named: Path | None = options.store
+    if named is None:
+        return Path(STORE)
+    try:
+        named.stat()
+    except OSError as error:
+        raise UserError(
+            f"--store {named}: {error.strerror}, from {Path.cwd()}; name the folder that runs are recorded "
+            f"in, or leave it out for ./{STORE}"
+        ) from None
+    return named
+
+
+def _show(options: argparse.Namespace) -> int:
+    store = _store(options)
+    return _show_one(store, options.profile) if options.profile else _show_all(store)
+
+
+def _show_all(store: Path) -> int:
+    from pytest_dsr1.errors import NoReferenceError, ReferencesError
+    from pytest_dsr1.gate import recordings
+    from pytest_dsr1.gate.plan import gates_of
+    from pytest_dsr1.gate.recordings import listed
+    from pytest_dsr1.gate.reference_file import read
+
+    accepted = {one.name.removesuffix(".yaml") for one in listed(store) if one.name.endswith(".yaml")}
+    recorded = {one.name for one in listed(store / "candidates") if one.is_dir()}
+    if not accepted | recorded:
+        say(f"{store}: there are no references; record runs with --dsr1-reference=record")
+        return 0
+    rows: list[tuple[str, ...]] = []
+    problems: list[str] = []
+    for profile in sorted(accepted | recorded):
+        try:
+            found = read(store, profile, _now())
+        except NoReferenceError:
+            rows.append((profile, *["-"] * 8, f"{len(recordings.names(store, profile))}", ""))
+        except ReferencesError as error:
+            problems.append(str(error))
+        else:
+            rows.append(_summary(store, found))
+    if rows:
+        say("\n".join(columns([_HEADS, *rows])))
+        say(_shared_by(gates_of(store), store))
+    for problem in problems:
+        say(problem, error=True)
+    return 1 if problems else 0
+
+
+def _shared_by(gates: int, store: Path) -> str:
+    """How strict gates are for one another's sake, which leftovers make them in vain."""
+    from pytest_dsr1.gate.decision import alpha
+
+    return (
+        f"profiles whose references can be judged by: {gates}; they share a suite's errors, so each gate "
+        f"plans with a false alarm in {alpha(gates) * 100:.2g}%: `git rm` those in {store} whose scenario is "
+        "gone"
+    )
+
+
+def _summary(store: Path, found: References) -> tuple[str, ...]:
+    from pytest_dsr1.gate.references import by_node
+
+    return (
+        found.profile,
+        found.metric,
+        by_node(found.nodes),
+        f"{found.days}",
+        _mean(found),
+        _noise(found),
+        f"{found.requests}",
+        f"{found.accepted.at:%Y-%m-%d}",
+        f"{found.age_days(_now())} d",
+        f"{len(_waiting(store, found))}",
+        f"{found.accepted.by}: {found.accepted.reason}",
+    )
+
+
+def _show_one(store: Path, profile: str) -> int:
+    from pytest_dsr1.gate.comparability import short
+    from pytest_dsr1.gate.reference_file import read
+
+    found = read(store, profile, _now())
+    accepted, mean = found.accepted, found.mean
+    commit = f", commit {accepted.commit}" if accepted.commit else ""
+    say(f"{found.profile}: {found.metric}, {found.better} is better")
+    say(f"accepted {accepted.at:%Y-%m-%d %H:%M} UTC by {accepted.by}{commit}: {accepted.reason}")
+    say(f"mean {_mean(found)}, noise {_noise(found)}, over the first {found.requests} requests")
+    rows = [("began (UTC)", "node", found.unit, "to mean", "error within", "counted", "start-up")]
+    rows += [
+        (
+            f"{run.at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}",
+            short(run.node),
+            f"{run.value:g}",
+            f"{(run.value / mean - 1) * 100:+.2f}%",
+            f"{run.se_percent:.2f}%",
+            f"{run.window_s:.1f} s",
+            f"{run.startup_s:.1f} s",
+        )
+        for run in found.runs
+    ]
+    say("\n".join(columns(rows)))
+    for node in found.nodes:
+        if short(node) != node:
+            say(f"{short(node)} is {node}")
+    say(f"{len(_waiting(store, found))} recorded runs are not among them")
+    return 0
+
+
+def _accept(options: argparse.Namespace) -> int:
+    from pytest_dsr1.errors import Dsr1Error
+    from pytest_dsr1.gate.acceptance import accept
+    from pytest_dsr1.gate.plan import gate_plan
+    from pytest_dsr1.gate.reference_file import path_of
+    from pytest_dsr1.gate.references import by_node
+    from pytest_dsr1.machine.gpu.lock import user
+    from pytest_dsr1.scenario.loading import load_named
+
+    scenario = load_named(options.profile, options.suites, options.set)
+    store = _store(options)
+    place = store if store.is_dir() else Path.cwd()
+    by = options.by or _git(place, "config", "user.name") or user()
+    accepted, notes = accept(
+        store, scenario, reason=options.reason, by=by, now=_now(), commit=_git(place, "rev-parse", "HEAD")
+    )
+    say(
+        f"{path_of(store, scenario.name)}: {len(accepted.runs)} runs accepted ({by_node(accepted.nodes)}), "
+        f"mean {_mean(accepted)}, noise {_noise(accepted)}, over the first {accepted.requests} requests"
+    )
+    for note in notes:
+        say(note)
+    try:
+        say(gate_plan(store, accepted, scenario, None, _now()).runs_told)
+    except Dsr1Error as error:
+        say(f"warning: there will be no gate: {error}")
+    say("commit this file: its review is the review of the references")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from pytest_dsr1.errors import NoReferenceError
+    from pytest_dsr1.gate import recordings
+    from pytest_dsr1.gate.acceptance import reference_run, warmup_of
+    from pytest_dsr1.gate.reference_file import load
+    from pytest_dsr1.scenario.loading import load_named
+    from pytest_dsr1.steady.figure import NoEvidenceError, evidence
+
+    scenario, store = load_named(options.profile, options.suites, options.set), _store(options)
+    metric, warmup_requests, requests = scenario.gated_metric, warmup_of(scenario), None
+    rows: list[tuple[ReferenceRun, str]] = []
+    try:
+        accepted = load(store, scenario, _now())
+    except NoReferenceError:
+        pass
+    else:
+        warmup_requests, requests = accepted.warmup_requests, accepted.requests
+        rows += [(run, "accepted") for run in accepted.runs]
+    names = {run.candidate for run, _ in rows}
+    found, unread = recordings.read(store, scenario.name)
+    problems = [*unread]
+    for run in found:
+        if run.name not in names:
+            try:
+                figure = evidence(run.trace, metric, warmup_requests=warmup_requests, requests=requests)
+            except NoEvidenceError as error:
+                problems.append(f"{run.name}: {error}")
+            else:
+                rows.append((reference_run(run, figure), "waiting"))
+    # Data, for a file or a program: as it is, unlike what is said.
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for row, state in sorted(rows, key=lambda one: (one[0].at, one[0].candidate)):
+        figures = (row.value, row.se_percent, row.window_s, row.startup_s)
+        gpus = (getattr(row.gpus, name, None) for name in _CONDITIONS)
+        writer.writerow(
+            [row.candidate, row.at.isoformat(), row.node, row.day, metric, *figures, state, *gpus]
+        )
+    for problem in problems:
+        say(problem, error=True)
+    return 1 if problems else 0
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def _waiting(store: Path, found: References) -> list[str]:
+    from pytest_dsr1.gate import recordings
+
+    accepted = {run.candidate for run in found.runs}
+    return [name for name in recordings.names(store, found.profile) if name not in accepted]
+
+
+def _mean(found: References) -> str:
+    from pytest_dsr1.text import number
+
+    return f"{number(found.mean)} {found.unit}"
+
+
+def _noise(found: References) -> str:
+    return "unknown" if found.noise_percent is None else f"{found.noise_percent:.2f}%"
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git answers in a folder; None without git or a repository."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

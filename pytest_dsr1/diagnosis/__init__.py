@@ -1,0 +1,1 @@
+"""Clues: why a figure is low."""

@@ -1,0 +1,129 @@
+"""Clues of the GPUs: what kept their clocks down over the measured time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from pytest_dsr1.machine.gpu.inventory import gpu_list
+from pytest_dsr1.machine.telemetry.health import CLOCK_CEILING_SHARE, GPU_BUSY_PERCENT, NOTABLE_CAP_SHARE
+from pytest_dsr1.measurement.measurement import Measurement
+
+KEPT_CLOCK_SHARE = 0.99
+"""A GPU at its power cap that keeps this share of its highest SM clock loses 1% to it at most: an H200 was
+there for 12% of a run of one request at a time, with 1,978 of 1,980 MHz."""
+
+NOTABLE_THROTTLED_SHARE = 0.001
+"""Of the time: a single sample of a run of minutes explains nothing."""
+
+
+def _gpus(measurement: Measurement) -> Sequence[Mapping[str, Any]]:
+    """The summary of each GPU's telemetry."""
+    gpus = measurement.gpu_health.get("gpus")
+    return gpus if isinstance(gpus, list) else []
+
+
+def _above(measurement: Measurement, key: str, least: float) -> list[Mapping[str, Any]]:
+    """The GPUs whose share of time is at least that."""
+    return [gpu for gpu in _gpus(measurement) if (gpu.get(key) or 0.0) >= least]
+
+
+def _named(gpus: Sequence[Mapping[str, Any]]) -> str:
+    return gpu_list([gpu["gpu"] for gpu in gpus])
+
+
+def _most_mhz(measurement: Measurement) -> Mapping[int, int]:
+    """The highest SM clock of each GPU, in MHz, where it is known."""
+    telemetry = measurement.telemetry
+    pairs = zip(telemetry.gpus, telemetry.max_sm_clock_mhz, strict=False)
+    return {gpu: most for gpu, most in pairs if most is not None}
+
+
+def throttled(measurement: Measurement) -> str | None:
+    """Slowed down by heat or by the hardware, for less than makes the run INVALID."""
+    slowed = _above(measurement, "throttled_share", NOTABLE_THROTTLED_SHARE)
+    if not slowed:
+        return None
+    share = max(gpu["throttled_share"] for gpu in slowed)
+    hottest = max(gpu.get("temperature_c_max") or 0 for gpu in slowed)
+    return (
+        f"{_named(slowed)} slowed down for heat or power {share:.1%} of the time, at up to {hottest:.0f} C: "
+        "check cooling and power supply"
+    )
+
+
+def power_cap(measurement: Measurement) -> str | None:
+    """At the software power cap for a notable share of the time, and with a lower clock for it."""
+    most_mhz = _most_mhz(measurement)
+    capped = [
+        gpu
+        for gpu in _above(measurement, "power_capped_share", NOTABLE_CAP_SHARE)
+        if (gpu["sm_clock_mhz_mean"] or 0.0) < KEPT_CLOCK_SHARE * most_mhz.get(gpu["gpu"], math.inf)
+    ]
+    if not capped:
+        return None
+    clocks = [gpu["sm_clock_mhz_mean"] for gpu in capped]
+    at = "" if None in clocks else f", at {sum(clocks) / len(clocks):,.0f} MHz SM clock in the mean"
+    share = max(gpu["power_capped_share"] for gpu in capped)
+    cause = _of_power([gpu["gpu"] for gpu in capped], measurement)
+    return f"{_named(capped)} at the software power cap up to {share:.0%} of the time{at}: {cause}"
+
+
+def _of_power(capped: Sequence[int], measurement: Measurement) -> str:
+    """Why these GPUs are at their power cap: a limit below the default, else warmth."""
+    limits_w, defaults_w = (_by_gpu(measurement, f"gpu.power_{what}_w") for what in ("limit", "default"))
+    known = limits_w.keys() & defaults_w.keys()
+    below = {gpu for gpu in known if limits_w[gpu] < defaults_w[gpu]}
+    lowered = [gpu for gpu in capped if gpu in below]
+    if lowered:
+        limit_w, default_w = limits_w[lowered[0]], defaults_w[lowered[0]]
+        of = "" if len(below) == len(measurement.telemetry.gpus) else f" of {gpu_list(lowered)}"
+        indices = f"-i {','.join(map(str, lowered))} " if of else ""
+        return (
+            f"the power limit{of} is {limit_w:g} W, the default {default_w:g} W; as root: nvidia-smi "
+            f"{indices}-pl {default_w:g}"
+        )
+    at = "at the default power limit" if known.issuperset(capped) else "NVML does not tell the power limit;"
+    return f"{at} a warmer GPU has less clock; compare temperatures, and other GPUs"
+
+
+def _by_gpu(measurement: Measurement, key: str) -> Mapping[int, float]:
+    """A fact of each GPU that tells it, where one value stands for all of them."""
+    gpus, value = measurement.telemetry.gpus, measurement.fingerprint.facts.get(key)
+    values = value if isinstance(value, list) else [str(value)] * len(gpus)
+    known = {}
+    for gpu, each in zip(gpus, values, strict=False):
+        with suppress(ValueError):  # None, of a GPU that does not say
+            known[gpu] = float(each)
+    return known
+
+
+def sm_clock(measurement: Measurement) -> str | None:
+    """An SM clock that is clearly under its maximum, with nothing that pulls it down."""
+    most_mhz, lock_mhz = _most_mhz(measurement), measurement.scenario.gpu_setup.lock_sm_clock_mhz
+    highest = max(most_mhz.values(), default=0)
+    if lock_mhz is not None:
+        if lock_mhz >= CLOCK_CEILING_SHARE * highest:
+            return None
+        return (
+            f"the scenario locks the SM clock to {lock_mhz:,} MHz, of {highest:,} MHz (gpu_setup."
+            "lock_sm_clock_mhz): the published figures were measured without a lock"
+        )
+    held = [
+        gpu
+        for gpu in _gpus(measurement)
+        if gpu["gpu"] in most_mhz
+        and (gpu.get("utilization_percent_mean") or 0) >= GPU_BUSY_PERCENT
+        and (gpu.get("power_capped_share") or 0.0) < NOTABLE_CAP_SHARE
+        and (gpu.get("throttled_share") or 0.0) < NOTABLE_THROTTLED_SHARE
+        and (gpu.get("sm_clock_mhz_max") or highest) < CLOCK_CEILING_SHARE * most_mhz[gpu["gpu"]]
+    ]
+    if not held:
+        return None
+    reached = max(gpu["sm_clock_mhz_max"] for gpu in held)
+    return (
+        f"{_named(held)} had at most {reached:,} MHz SM clock, of {highest:,} MHz, with neither heat nor "
+        "power in the way: the clock is probably locked or set; as root: nvidia-smi -rgc; nvidia-smi -rac"
+    )

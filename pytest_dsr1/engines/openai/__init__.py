@@ -1,0 +1,1 @@
+"""The engine `openai`: any OpenAI-compatible server."""

@@ -1,0 +1,316 @@
+"""Sends the requests of a measurement: in a closed loop or on a schedule, and keeps what came back.
+
+To read comes first, since that is what times are taken from. A wave of thousands of requests in a closed loop
+is sent over some tenths of a second (20,000 requests/s): sent as fast as possible, it comes back as a wave of
+first tokens that the client cannot read as fast as they come. What can wait, reading usage and making records
+and the next requests' bytes, is done in slices of a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from pytest_dsr1.engines.openai.client.event_gaps import Gaps, TokensOverTime
+from pytest_dsr1.engines.openai.client.exchange import Exchange, Outcome
+from pytest_dsr1.engines.openai.client.pool import Client
+from pytest_dsr1.engines.openai.client.timer import Alarm
+from pytest_dsr1.records import RequestRecord
+
+_SENDING_S = 0.0005
+_SENDING_AGAIN_S = 0.001
+_SLICE_S = 0.002
+_PAUSE_S = 0.005
+_TICK_S = 0.5
+_AHEAD_BYTES = 1 << 27
+"""Requests made ahead take no more than this."""
+_HOPELESS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is sent.
+
+    Attributes:
+        requests: how many at most.
+        concurrency: how many in flight at most.
+        ramp_s: a closed loop starts its first ``concurrency`` requests evenly over so many seconds.
+        schedule: when each request is due, in s from the start; None for a closed loop.
+        duration_s: no request is sent later than this, those that wait neither; None for no limit.
+    """
+
+    requests: int
+    concurrency: int
+    ramp_s: float = 0.0
+    schedule: list[float] | None = None
+    duration_s: float | None = None
+
+
+@dataclass
+class Tally:
+    """What came of it; series and gaps are of requests that did not fail.
+
+    Attributes:
+        waited: requests that were due in an open loop with ``concurrency`` in flight.
+        unsent: of those, how many still waited when the duration was over.
+        stopped: it was ended by :meth:`Driver.stop`, with requests in flight or still to come.
+    """
+
+    began_s: float = 0.0
+    records: list[RequestRecord] = field(default_factory=list)
+    tokens: int = 0
+    failed: int = 0
+    waited: int = 0
+    unsent: int = 0
+    stopped: bool = False
+    gaps: Gaps = field(default_factory=Gaps)
+    series: TokensOverTime = field(default_factory=TokensOverTime)
+    hopeless: str | None = None
+
+
+class Driver:
+    """One pass over requests.
+
+    Args:
+        plan: what is sent.
+        source: the exchanges, in order; each is made when it is asked for.
+        on_record: told of every request that ended.
+        on_tick: called twice a second with (requests ended, output tokens so far); raises to end the pass.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        source: Iterator[Exchange],
+        on_record: Callable[[RequestRecord], None],
+        on_tick: Callable[[int, int], None],
+    ) -> None:
+        self.tally = Tally()
+        self._plan = plan
+        self._source = source
+        self._on_record = on_record
+        self._on_tick = on_tick
+        self._loop = asyncio.get_running_loop()
+        self._ready: deque[Exchange] = deque()
+        self._ready_bytes = 0
+        self._made = 0
+        self._ended: deque[Exchange] = deque()
+        self._sent = 0
+        self._owed = 0
+        self._flying = 0
+        self._waiting: deque[Exchange] = deque()
+        self._stopped = False
+        self._finished: asyncio.Future[None] = self._loop.create_future()
+        self._client: Client | None = None
+        self._alarm: Alarm | None = None
+        self._due_s = float("inf")
+
+    def ended(self, exchange: Exchange) -> None:
+        """For the client: an exchange has ended; send the next soon, look at this one later."""
+        self._flying -= 1
+        self._ended.append(exchange)
+        if self._plan.schedule is None:
+            self._owe(1)
+        elif self._waiting and self._in_time():
+            self._fly(self._waiting.popleft())
+        else:
+            self.tally.unsent += len(self._waiting)
+            self._waiting.clear()
+
+    def stop(self) -> None:
+        """Send nothing more and wait for nothing more; what has ended already is kept."""
+        self.tally.stopped = bool(self._flying or self._waiting) or self._may_send()
+        self._stopped = True
+        self._waiting.clear()
+
+    def prepare(self) -> None:
+        """Make the first requests, which takes a while."""
+        self._make_ahead(float("inf"))
+
+    async def run(self, client: Client) -> Tally:
+        """Send everything and wait until all has ended.
+
+        Raises:
+            EngineError: what ``on_tick`` raised.
+        """
+        self._client = client
+        tally = self.tally
+        tally.began_s = time.monotonic()
+        tally.series.begin(tally.began_s)
+        if self._plan.schedule is None:
+            self._start_closed()
+        else:
+            self._alarm = Alarm(self._loop, self._send_due)
+            self._send_due()
+        try:
+            self._between()
+            self._tick()
+            await self._finished
+        finally:
+            if self._alarm is not None:
+                self._alarm.close()
+        return tally
+
+    # Sending
+
+    def _start_closed(self) -> None:
+        starts = min(self._plan.concurrency, self._plan.requests)
+        if not self._plan.ramp_s:
+            self._owe(starts)
+            return
+        for i in range(starts):
+            self._loop.call_later(self._plan.ramp_s * i / starts, self._owe, 1)
+
+    def _owe(self, requests: int) -> None:
+        if not self._owed:
+            self._loop.call_soon(self._send_owed)
+        self._owed += requests
+
+    def _send_owed(self) -> None:
+        """Send for a moment, and go on after what came meanwhile was read."""
+        until_s = time.monotonic() + _SENDING_S
+        while self._owed and time.monotonic() < until_s:
+            self._owed -= 1
+            if self._may_send():
+                self._fly(self._take())
+        if self._owed:
+            self._loop.call_later(_SENDING_AGAIN_S, self._send_owed)
+
+    def _may_send(self) -> bool:
+        return not self._stopped and self._sent < self._plan.requests and self._in_time()
+
+    def _in_time(self) -> bool:
+        duration_s = self._plan.duration_s
+        return duration_s is None or time.monotonic() < self.tally.began_s + duration_s
+
+    def _fly(self, exchange: Exchange) -> None:
+        assert self._client is not None
+        self._flying += 1
+        self._client.send(exchange)
+
+    def _take(self) -> Exchange:
+        self._sent += 1
+        if not self._ready:
+            return self._make()
+        exchange = self._ready.popleft()
+        self._ready_bytes -= len(exchange.payload)
+        return exchange
+
+    def _send_due(self) -> None:
+        """Send all that is due, whatever the server does, and come again when the next is."""
+        assert self._plan.schedule is not None
+        assert self._alarm is not None
+        schedule, began_s = self._plan.schedule, self.tally.began_s
+        self._due_s = float("inf")
+        while self._sent < len(schedule) and self._may_send():
+            due_s = began_s + schedule[self._sent]
+            if due_s > time.monotonic():
+                self._due_s = due_s
+                self._alarm.set(due_s)
+                return
+            exchange = self._take()
+            exchange.scheduled_s = due_s
+            if self._flying < self._plan.concurrency:
+                self._fly(exchange)
+            else:
+                self.tally.waited += 1
+                self._waiting.append(exchange)
+
+    # What can wait
+
+    def _between(self) -> None:
+        """Work for a moment on what has ended and what comes, and end the pass when nothing is left."""
+        if self._finished.done():
+            return
+        try:
+            until_s = time.monotonic() + _SLICE_S
+            while self._time_is_left(until_s) and self._ended:
+                self._file(self._ended.popleft())
+            self._make_ahead(until_s)
+            if not (self._ended or self._awaited()):
+                self._finished.set_result(None)
+                return
+        except BaseException as error:  # noqa: BLE001  # to whoever waits for the pass
+            self._finished.set_exception(error)
+            return
+        self._loop.call_later(_PAUSE_S, self._between)
+
+    def _time_is_left(self, until_s: float) -> bool:
+        """Whether to go on with what can wait; what became due meanwhile is sent first."""
+        now = time.monotonic()
+        if now >= self._due_s:
+            self._send_due()
+        return now < until_s
+
+    def _awaited(self) -> bool:
+        """Whether something will still end."""
+        if self.tally.stopped:
+            return False
+        return bool(self._flying or self._owed or self._waiting) or self._more_comes()
+
+    def _more_comes(self) -> bool:
+        closed_start = self._plan.schedule is None and self._plan.ramp_s > 0
+        return self._may_send() and (self._plan.schedule is not None or closed_start or not self._sent)
+
+    def _make(self) -> Exchange:
+        self._made += 1
+        return next(self._source)
+
+    def _make_ahead(self, until_s: float) -> None:
+        ahead = max(self._plan.concurrency, 1024)
+        # To look at the time may send, so all is looked at anew each time.
+        while self._time_is_left(until_s):
+            if self._made == self._plan.requests or len(self._ready) >= ahead:
+                return
+            if self._ready_bytes >= _AHEAD_BYTES:
+                return
+            exchange = self._make()
+            self._ready_bytes += len(exchange.payload)
+            self._ready.append(exchange)
+
+    def _file(self, exchange: Exchange) -> None:
+        outcome, tally = exchange.outcome(), self.tally
+        record = record_of(exchange, outcome)
+        tally.records.append(record)
+        if outcome.error is None:
+            tally.tokens += outcome.output_tokens
+            tally.gaps.add(exchange.spoke_s)
+            tally.series.add(exchange.spoke_s, outcome.output_tokens)
+        else:
+            tally.failed += 1
+            if tally.failed == len(tally.records) == max(_HOPELESS, min(self._plan.concurrency, 100)):
+                tally.hopeless, self._stopped = outcome.error, True
+                self._waiting.clear()
+        self._on_record(record)
+
+    def _tick(self) -> None:
+        if self._finished.done():
+            return
+        try:
+            assert self._client is not None
+            self._on_tick(len(self.tally.records), self.tally.tokens + self._client.events())
+        except BaseException as error:  # noqa: BLE001  # to whoever waits for the pass
+            self._finished.set_exception(error)
+            return
+        self._loop.call_later(_TICK_S, self._tick)
+
+
+def record_of(exchange: Exchange, outcome: Outcome) -> RequestRecord:
+    """The record of an exchange that has ended."""
+    spoke = exchange.spoke_s
+    failed = outcome.error is not None
+    return RequestRecord(
+        id=exchange.id,
+        submitted_s=exchange.sent_s,
+        first_token_s=spoke[0] if spoke else None,
+        last_token_s=exchange.ended_s if failed or not spoke else spoke[-1],
+        input_tokens=outcome.input_tokens,
+        output_tokens=outcome.output_tokens,
+        error=outcome.error,
+        scheduled_s=exchange.scheduled_s,
+        events=len(spoke) or None,
+        resent=exchange.resent,
+    )

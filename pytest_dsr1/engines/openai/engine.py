@@ -1,0 +1,389 @@
+"""The engine `openai`: any server that speaks OpenAI's protocol, attached to or started here.
+
+The requests are sent from this process by one event loop (uvloop where it is installed). It watches itself: a
+measurement in which it was saturated is INVALID.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import importlib.util
+import resource
+import signal
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pytest_dsr1.engines.openai.endpoint import Site, site
+from pytest_dsr1.engines.openai.requests import Requests
+from pytest_dsr1.engines.openai.server.process import launch_command
+from pytest_dsr1.engines.openai.server.reuse import KeptServer, Loan
+from pytest_dsr1.engines.openai.server.sampler import ServerMetrics
+from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.errors import EngineError
+from pytest_dsr1.records import Observer, RequestRecord
+from pytest_dsr1.scenario.schema.load import OpenAi
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.workload.arrivals import schedule
+
+if TYPE_CHECKING:
+    from pytest_dsr1.engines.openai.client.driver import Tally
+    from pytest_dsr1.engines.openai.client.exchange import Exchange
+    from pytest_dsr1.engines.openai.client.self_check import ClientLoad
+    from pytest_dsr1.engines.openai.server.process import Server
+
+T = TypeVar("T")
+_DYING_S = 1.0
+"""How long a server that answers nothing any more may take to end."""
+_SPARE_FILES = 256
+_SETTLE_S = 0.02
+"""Answers that nobody asked for come now, if they come."""
+_OPENED_FIRST = 512
+"""Connections that an open loop has from its start; more are opened as they are needed."""
+
+
+class OpenAiEngine:
+    """Runs one job against a server.
+
+    Args:
+        kept: where a server that is started stays for the next job; without it, it ends with the job.
+    """
+
+    def __init__(self, kept: KeptServer | None = None) -> None:
+        self._kept = kept
+
+    def script(self, job: Job) -> str:
+        """The command that starts the server, and the line that measures it."""
+        engine = _settings(job.scenario)
+        line = f"pytest --dsr1-profile={job.scenario.name}\n"
+        if engine.url is not None:
+            return f"# against the server at {engine.url}\n{line}"
+        return f"# the engine starts, and stops: {launch_command(job.scenario, 8000).shell()}\n{line}"
+
+    def run(self, job: Job, observer: Observer) -> EngineResult:
+        """Measure.
+
+        Raises:
+            EngineError: in one sentence; a server that was started, or kept, is gone.
+            InvalidRunError: the client was saturated.
+        """
+        engine = _settings(job.scenario)
+        if importlib.util.find_spec("httptools") is None:
+            raise EngineError(
+                f"{job.scenario.name}: the engine openai needs httptools, which is not installed: "
+                "pip install 'pytest-dsr1[openai]'"
+            )
+        with ExitStack() as stack:
+            loan: Loan | None = None
+            if engine.url is None:
+                kept = self._kept
+                if kept is None:
+                    kept = KeptServer()
+                    stack.callback(kept.end)
+                loan = stack.enter_context(kept.lent(job, observer))
+            server = None if loan is None else loan.server
+            url = engine.url if server is None else server.url
+            assert url is not None
+            where = site(engine, url)
+            observer.phase("loading", f"asking {where} for its model")
+            # transformers serve lists what is in its cache, and takes the name it was started with.
+            pinned = (
+                job.scenario.model.path if server is not None and engine.server == "transformers" else None
+            )
+            model = engine.served_model or pinned or where.served_model()
+            requests = Requests(engine, model, where.authority, where.prefix, where.secret)
+            stack.enter_context(_open_files(job.scenario.load.concurrency))
+            stack.enter_context(_no_collection())
+            run = _Pass(job, observer, where, requests, server)
+            result = run.result(_run(run.measure()))
+            if loan is None:
+                return replace(result, facts={**result.facts, "server_started": False})
+            return loan.noted(result, requests.openings, job.scenario)
+
+
+def _settings(scenario: Scenario) -> OpenAi:
+    if not isinstance(scenario.engine, OpenAi):
+        raise EngineError(f"{scenario.name}: the engine is {scenario.engine.type}, expected openai")
+    return scenario.engine
+
+
+class _Pass:
+    """Warm-up and measurement against a server that is ready."""
+
+    def __init__(
+        self, job: Job, observer: Observer, where: Site, requests: Requests, server: Server | None
+    ) -> None:
+        self.job = job
+        self.observer = observer
+        self.where = where
+        self.requests = requests
+        self.server = server
+        self.deadline_s = 0.0
+        self.metrics = ServerMetrics(where, requests.engine.server, job.artefacts)
+
+    async def measure(self) -> tuple[Tally, ClientLoad, dict[str, object]]:
+        """Warm up and measure."""
+        from pytest_dsr1.engines.openai.client.driver import Driver, Plan
+        from pytest_dsr1.engines.openai.client.pool import Address, Client
+        from pytest_dsr1.engines.openai.client.self_check import LoopWatch
+
+        load, engine, workload = self.job.scenario.load, self.requests.engine, self.job.workload
+        times = schedule(load)
+        address = Address(self.where.host, self.where.port, self.where.tls)
+        self.observer.phase("warm-up", f"{load.warmup_requests} requests")
+        driver: Driver
+
+        def ended(exchange: Exchange) -> None:
+            driver.ended(exchange)
+
+        def filed(record: RequestRecord) -> None:
+            self.observer.record(record)
+            enough = self.job.enough
+            if not driver.tally.stopped and enough is not None and enough(record):
+                driver.stop()
+
+        # The client outlives the warm-up, so that the measurement finds its connections open.
+        client = Client(address, silence_s=engine.silence_timeout_s, ended=ended)
+        try:
+            self.deadline_s = time.monotonic() + self.job.run_timeout_s
+            at_once = min(load.concurrency, workload.requests)
+            await client.open(at_once if times is None else min(at_once, _OPENED_FIRST))
+            if load.warmup_requests:
+                plan = Plan(load.warmup_requests, load.concurrency)
+                source = self.requests.exchanges(workload, load.warmup_requests, warm_up=True)
+                driver = Driver(plan, source, lambda _: None, lambda _n, _t: self._look())
+                warm = await driver.run(client)
+                failed = [r.error for r in warm.records if r.error is not None]
+                if len(failed) > load.tolerated_failures:
+                    raise self.failure(
+                        f"{len(failed)} of {len(warm.records)} warm-up requests failed, "
+                        f"the first: {failed[0]}"
+                    )
+                await client.open(at_once if times is None else min(at_once, _OPENED_FIRST))
+            plan = Plan(workload.requests, load.concurrency, load.ramp_s, times, load.duration_s)
+            source = self.requests.exchanges(workload, workload.requests)
+            driver = Driver(plan, source, filed, self._progress)
+            self.observer.phase("measuring")
+            self.deadline_s = time.monotonic() + self.job.run_timeout_s
+            opened = client.opened
+            driver.prepare()
+            await asyncio.sleep(_SETTLE_S)
+            with self.metrics:
+                watch = LoopWatch()
+                tally = await driver.run(client)
+                client_load = watch.stop()
+                if tally.stopped:
+                    await client.close()  # the server sees that nobody waits any longer
+            await asyncio.sleep(_SETTLE_S)
+            if client.out_of_step:
+                raise self.failure(
+                    f"the server sent {client.out_of_step} answers before it was asked, so that nobody can "
+                    "say which answer belongs to which request"
+                )
+            facts: dict[str, object] = {"connections": opened, "connections_opened": client.opened - opened}
+            return tally, client_load, facts
+        finally:
+            await client.close()
+
+    def _progress(self, requests: int, output_tokens: int) -> None:
+        self.observer.progress(requests, output_tokens)
+        self._look()
+
+    def _look(self) -> None:
+        """Whether there is reason to give up.
+
+        Raises:
+            EngineError: the server died, or the time is up.
+        """
+        if self.server is not None:
+            self.server.check()
+        if time.monotonic() > self.deadline_s:
+            raise self.failure(
+                f"the requests were not all answered within {self.job.run_timeout_s:g} s; if it was only "
+                "slow, raise engine.run_timeout_s"
+            )
+
+    def failure(self, sentence: str) -> EngineError:
+        """With the end of the server's log, where there is one."""
+        return EngineError(f"{self.job.scenario.name}: {sentence}{self.server.tail() if self.server else ''}")
+
+    def result(self, measured: tuple[Tally, ClientLoad, dict[str, object]]) -> EngineResult:
+        """The measurement.
+
+        Raises:
+            EngineError: no request succeeded.
+            InvalidRunError: the client was saturated.
+        """
+        tally, client_load, facts = measured
+        records = tally.records
+        hopeless = tally.hopeless is not None or tally.failed == len(records)
+        if self.server is not None:
+            self.server.check(_DYING_S if hopeless else 0.0)
+        if hopeless:
+            first = next((r.error for r in records if r.error), "no request was sent")
+            raise self.failure(f"all of the first {len(records)} requests failed, the first: {first}")
+        self.observer.progress(len(records), tally.tokens)
+        client_load.judge(self.job.scenario.name, records)
+        to_s = max(record.last_token_s for record in records)
+        # Of requests that failed or were given up the server counts tokens that never reached us.
+        server = self.metrics.told(None if tally.failed or tally.stopped else tally.tokens)
+        return EngineResult(
+            records=tuple(sorted(records, key=lambda record: record.last_token_s)),
+            report={**(tally.gaps.metrics() if self.requests.engine.streaming else {}), **server.report},
+            measured_from_s=min(record.start_s for record in records),
+            measured_to_s=to_s,
+            gpus=self.job.scenario.hardware.count,
+            versions=_versions(),
+            facts={
+                "url": self.where.url,
+                "model": self.requests.model,
+                "client": {**client_load.facts(records), **facts, **_resent(records), **_lateness(records)},
+                **server.facts,
+            },
+            warnings=(*self._warnings(tally, client_load), *server.warnings),
+            series=tally.series.series(to_s),
+            stopped=tally.stopped,
+        )
+
+    def _warnings(self, tally: Tally, client_load: ClientLoad) -> Iterator[str]:
+        if tally.failed:
+            first = next(r.error for r in tally.records if r.error)
+            yield f"{tally.failed} of {len(tally.records)} requests failed, the first: {first}"
+        if tally.waited:
+            yield (
+                f"{tally.waited} requests were due when {self.job.scenario.load.concurrency} were in flight "
+                "already, and waited; their waiting is in their latency: raise load.concurrency, or accept "
+                "that the server does not keep up with this rate"
+            )
+        if tally.unsent:
+            yield (
+                f"{tally.unsent} of them still waited after load.duration_s and were never sent: they are in "
+                "no figure of this measurement"
+            )
+        for resent in _resent(tally.records).values():
+            yield (
+                f"{resent} requests were sent again, since the server closed the kept connection just as "
+                "they were sent; their time counts from the first sending (`resent` in requests.jsonl)"
+            )
+        if unjudged := client_load.unjudged():
+            yield unjudged
+        if importlib.util.find_spec("uvloop") is None:
+            yield "uvloop is not installed: the client is slower than it need be (pip install uvloop)"
+
+
+def _resent(records: list[RequestRecord]) -> dict[str, object]:
+    """How many were sent a second time, where any was."""
+    resent = sum(record.resent for record in records)
+    return {"resent": resent} if resent else {}
+
+
+def _lateness(records: list[RequestRecord]) -> dict[str, object]:
+    """How much later than scheduled the requests of an open loop were sent."""
+    late = sorted(r.submitted_s - r.scheduled_s for r in records if r.scheduled_s is not None)
+    if not late:
+        return {}
+    return {
+        f"late_{name}_ms": round(late[min(int(len(late) * share), len(late) - 1)] * 1e3, 3)
+        for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+    }
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {}
+    for name in ("httptools", "uvloop"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
+def _run(main: Coroutine[Any, Any, T]) -> T:
+    """Run on uvloop where there is one; whatever ends it, nothing of it is left.
+
+    Ctrl-C cancels ``main`` and is raised after it. Raised where it finds the loop, in a method that httptools
+    or the loop calls, it would count as that method's failure, and the run would go on.
+    """
+    try:
+        import uvloop
+
+        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    except ImportError:
+        loop = asyncio.new_event_loop()
+    task = loop.create_task(main)
+    watched = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if watched:
+        loop.add_signal_handler(signal.SIGINT, task.cancel)
+    try:
+        return loop.run_until_complete(task)
+    except asyncio.CancelledError:  # nobody else cancels it
+        raise KeyboardInterrupt from None
+    except BaseException:
+        task.cancel()
+        with contextlib.suppress(BaseException):
+            loop.run_until_complete(task)
+        raise
+    finally:
+        loop.run_until_complete(_end_others())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+        if watched:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+async def _end_others() -> None:
+    """End what was begun beside ``main``: a connection made while uvloop closes keeps it from closing."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage collection meanwhile: a full one stops all streams for tens of milliseconds.
+
+    The client makes no cycles but one a connection, which it breaks itself.
+    """
+    was = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if was:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def _open_files(connections: int) -> Iterator[None]:
+    """Be allowed to open so many connections.
+
+    Raises:
+        EngineError: the hard limit is lower.
+    """
+    needed = connections + _SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        yield
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise EngineError(
+            f"load.concurrency: {connections} connections need {needed} open files, and the limit is {hard}; "
+            f"raise it (ulimit -Hn {needed}, or LimitNOFILE), or lower load.concurrency"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

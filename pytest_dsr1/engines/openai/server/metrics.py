@@ -1,0 +1,249 @@
+"""What servers tell of themselves, in one form: vLLM, SGLang and trtllm-serve under their names for it.
+
+Verified against the sources of vLLM 0.26.0 and 0.33.0 (``v1/metrics/loggers.py``,
+``v1/spec_decode/metrics.py``), SGLang 0.5.23 (``srt/observability/metrics_collector.py``) and TensorRT-LLM's
+main branch of autumn 2026, commit 050f80de (``metrics/collector.py``, ``serve/openai_server.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from pytest_dsr1.engines.openai.server.prometheus import samples
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a server told at one moment; None where it did not. Counters count from the server's start.
+
+    Attributes:
+        time_s: when its answer was there, monotonic.
+        running_requests: in the batch.
+        waiting_requests: in its queue.
+        kv_cache_used_share: of the KV cache; the mean over several engines.
+        acceptance_length: of late, as the server averages it.
+        generated_tokens: counter.
+        finished_requests: counter.
+        preemptions: counter of requests that lost their place in the batch, and are computed again.
+        prefix_cache_queried: counter of tokens of prompts (trtllm-serve: blocks) looked up in the cache.
+        prefix_cache_hit: counter of those found there.
+        drafts: counter of a request's steps with draft tokens.
+        accepted_draft_tokens: counter.
+    """
+
+    time_s: float
+    running_requests: float | None = None
+    waiting_requests: float | None = None
+    kv_cache_used_share: float | None = None
+    acceptance_length: float | None = None
+    generated_tokens: float | None = None
+    finished_requests: float | None = None
+    preemptions: float | None = None
+    prefix_cache_queried: float | None = None
+    prefix_cache_hit: float | None = None
+    drafts: float | None = None
+    accepted_draft_tokens: float | None = None
+
+
+_DRAFT_TOKENS = "draft_tokens"
+"""trtllm-serve counts draft tokens, not drafts; each draft has as many as its configuration says."""
+_DRAFT_LENGTH = ("trtllm_speculative_config_info", "spec_num_tokens")
+# A server with several engines tells each of them.
+_SUMS: dict[str, tuple[str, ...]] = {
+    "vllm:num_requests_running": ("running_requests",),
+    "vllm:num_requests_waiting": ("waiting_requests",),
+    "vllm:generation_tokens_total": ("generated_tokens",),
+    "vllm:num_preemptions_total": ("preemptions",),
+    "vllm:prefix_cache_queries_total": ("prefix_cache_queried",),
+    "vllm:prefix_cache_hits_total": ("prefix_cache_hit",),
+    "vllm:spec_decode_num_drafts_total": ("drafts",),
+    "vllm:spec_decode_num_accepted_tokens_total": ("accepted_draft_tokens",),
+    "sglang:num_running_reqs": ("running_requests",),
+    "sglang:num_queue_reqs": ("waiting_requests",),
+    "sglang:generation_tokens_total": ("generated_tokens",),
+    "sglang:num_requests_total": ("finished_requests",),
+    "sglang:num_retracted_requests_total": ("preemptions",),
+    "sglang:prompt_tokens_total": ("prefix_cache_queried",),
+    "sglang:cached_tokens_total": ("prefix_cache_hit",),
+    "sglang:spec_verify_calls_total": ("drafts",),
+    "trtllm_num_requests_running": ("running_requests",),
+    "trtllm_num_requests_waiting": ("waiting_requests",),
+    "trtllm_generation_tokens_total": ("generated_tokens",),
+    "trtllm_kv_cache_reused_blocks_total": ("prefix_cache_hit", "prefix_cache_queried"),
+    "trtllm_kv_cache_missed_blocks_total": ("prefix_cache_queried",),
+    "trtllm_spec_decode_num_draft_tokens_total": (_DRAFT_TOKENS,),
+    "trtllm_spec_decode_num_accepted_tokens_total": ("accepted_draft_tokens",),
+}
+_MEANS = {
+    "vllm:kv_cache_usage_perc": "kv_cache_used_share",  # of 1, in spite of its name
+    "sglang:token_usage": "kv_cache_used_share",
+    "sglang:spec_accept_length": "acceptance_length",
+    "trtllm_kv_cache_utilization": "kv_cache_used_share",
+    "trtllm_spec_decode_acceptance_length": "acceptance_length",
+}
+_NAMES = (*_SUMS, *_MEANS, _DRAFT_LENGTH[0])
+
+
+def read_text(page: bytes, time_s: float) -> Reading | None:
+    """What a page in Prometheus' text format tells; None where it has none of the known metrics.
+
+    Raises:
+        ValueError: a line of a known metric is not of the format.
+    """
+    values: dict[str, list[float]] = {}
+    draft_length = 0
+    for sample in samples(page, _NAMES):
+        if not math.isfinite(sample.value) or sample.labels.get("priority"):
+            continue  # SGLang tells some again by priority
+        if sample.name == _DRAFT_LENGTH[0]:
+            told_length = sample.labels.get(_DRAFT_LENGTH[1], "")
+            draft_length = int(told_length) if told_length.isdecimal() else 0
+            continue
+        for name in _SUMS.get(sample.name) or (_MEANS[sample.name],):
+            values.setdefault(name, []).append(sample.value)
+    if not values:
+        return None
+    told = {name: fmean(v) if name in _MEANS.values() else sum(v) for name, v in values.items()}
+    draft_tokens = told.pop(_DRAFT_TOKENS, None)
+    if draft_tokens is not None and draft_length:
+        told["drafts"] = draft_tokens / draft_length
+    return Reading(time_s, **told)
+
+
+class IterationStats:
+    """Reads trtllm-serve's ``/metrics``: JSON, the statistics of the iterations since it was last asked.
+
+    What it tells first is of the time before, and is not counted.
+    """
+
+    def __init__(self) -> None:
+        self._drafts = 0.0
+        self._accepted = 0.0
+        self._began = False
+
+    def read(self, body: bytes, time_s: float) -> Reading | None:
+        """What these iterations tell; None where there were none.
+
+        Raises:
+            ValueError: the body is not such statistics.
+        """
+        last: dict[str, Any] | None = None
+        for item in _items(body.decode()):
+            last = _object(item)
+            spec = _object(last.get("specDecodingStats") or {})
+            if self._began:
+                self._drafts += _number(spec, "numRequestsWithDraftTokens") or 0
+                self._accepted += _number(spec, "numAcceptedTokens") or 0
+        self._began = True
+        if last is None:
+            return None
+        cache = _object(last.get("kvCacheStats") or {})
+        used, blocks = _number(cache, "usedNumBlocks"), _number(cache, "maxNumBlocks")
+        reused, missed = _number(cache, "reusedBlocks"), _number(cache, "missedBlocks")
+        return Reading(
+            time_s,
+            running_requests=_number(last, "numActiveRequests"),
+            waiting_requests=_number(last, "numQueuedRequests"),
+            kv_cache_used_share=used / blocks if used is not None and blocks else None,
+            prefix_cache_queried=None if reused is None or missed is None else reused + missed,
+            prefix_cache_hit=reused,
+            drafts=self._drafts,
+            accepted_draft_tokens=self._accepted,
+        )
+
+
+_GAP = re.compile(r"[\s,]*")
+_BREATH_S = 5e-5
+"""Between two iterations the streams get their turn: a second has hundreds, which take milliseconds."""
+
+
+def _items(text: str) -> Iterator[Any]:
+    """The items of a JSON list, one by one."""
+    decode = json.JSONDecoder().raw_decode
+    at = text.index("[") + 1
+    while (found := _GAP.match(text, at)) and (at := found.end()) < len(text) and text[at] != "]":
+        item, at = decode(text, at)
+        yield item
+        time.sleep(_BREATH_S)
+
+
+def _object(value: object) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    raise ValueError(f"expected the statistics of an iteration, found {str(value)[:80]!r}")
+
+
+def _number(fields: dict[str, Any], name: str) -> float | None:
+    value = fields.get(name)
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The readings of a measurement, in order, at least one.
+
+    Attributes:
+        readings: from the last before it to the last of all.
+        whole: whether they begin before the measurement and end after it.
+    """
+
+    readings: Sequence[Reading]
+    whole: bool
+
+    @classmethod
+    def of(cls, readings: Sequence[Reading], from_s: float, to_s: float) -> Window:
+        """Those of a measurement from ``from_s`` to ``to_s``."""
+        before = sum(1 for reading in readings if reading.time_s <= from_s)
+        return cls(readings[max(0, before - 1) :], before > 0 and readings[-1].time_s >= to_s)
+
+    def grown(self, counter: str) -> float | None:
+        """How much a counter grew; None where it is not told. One that was missing at first began at 0."""
+        last = getattr(self.readings[-1], counter)
+        if last is None:
+            return None
+        grown: float = last - (getattr(self.readings[0], counter) or 0.0)
+        return grown if grown >= 0 else None  # the server was started again
+
+    def values(self, gauge: str) -> list[float]:
+        """What a gauge said while measuring; the first reading is older, unless it is the only one."""
+        inside = self.readings[1:] or self.readings
+        return [value for reading in inside if (value := getattr(reading, gauge)) is not None]
+
+    def prefix_cache_hit_share(self) -> float | None:
+        """Of all that was looked up."""
+        queried = self.grown("prefix_cache_queried")
+        return (self.grown("prefix_cache_hit") or 0.0) / queried if queried else None
+
+    def acceptance_length(self) -> float | None:
+        """Tokens a request gets in a step with drafts; None without drafts.
+
+        vLLM's definition, 1 + accepted / drafts, and TensorRT-LLM's. SGLang counts no accepted tokens, but
+        all that are not a request's first come from such steps. Where the counters are missing, the mean of
+        what the server calls its acceptance length.
+        """
+        drafts, accepted = self.grown("drafts"), self.grown("accepted_draft_tokens")
+        if drafts and accepted is not None:
+            return 1 + accepted / drafts
+        tokens, requests = self.grown("generated_tokens"), self.grown("finished_requests")
+        if drafts and tokens is not None and requests is not None:
+            return (tokens - requests) / drafts
+        told = [value for value in self.values("acceptance_length") if value > 0]
+        return fmean(told) if told else None
+
+    def facts(self) -> dict[str, object]:
+        """For the result; what is not known is left out."""
+        found: dict[str, float | None] = {}
+        for gauge in ("running_requests", "waiting_requests", "kv_cache_used_share"):
+            if values := self.values(gauge):
+                found |= {f"{gauge}_mean": fmean(values), f"{gauge}_max": max(values)}
+        found |= {name: self.grown(name) for name in ("generated_tokens", "preemptions")}
+        found["prefix_cache_hit_share"] = self.prefix_cache_hit_share()
+        found["acceptance_length"] = self.acceptance_length()
+        return {name: round(value, 4) for name, value in found.items() if value is not None}

@@ -1,0 +1,180 @@
+"""One server for several measurements: kept from one scenario to the next that would start the same one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+
+from pytest_dsr1.engines.openai.endpoint import site
+from pytest_dsr1.engines.openai.server.process import (
+    LOG,
+    SCRIPT,
+    Server,
+    await_ready,
+    launch_command,
+    launched,
+)
+from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.errors import EngineError
+from pytest_dsr1.records import Observer
+from pytest_dsr1.scenario.schema.load import OpenAi
+from pytest_dsr1.scenario.schema.scenario import Scenario
+
+_ANSWERS_WITHIN_S = 30.0
+"""A kept server that is idle answers at once; one that does not in this time hangs."""
+_NOT_THE_SERVERS = "PYTEST_CURRENT_TEST"
+"""The variable that pytest changes for each test."""
+_NO_PREFIX_CACHE = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
+_OFF = {
+    **{server: f"{option} in engine.arguments" for server, option in _NO_PREFIX_CACHE.items()},
+    "trtllm-serve": "enable_block_reuse: false under kv_cache_config in the file of --extra_llm_api_options",
+}
+
+
+@dataclass
+class Loan:
+    """A server for one measurement.
+
+    Attributes:
+        server: it, under the name of the scenario that is measured.
+        kept_from: the scenario it was started for, where that is another one.
+        openings: how the prompts begin that it has read.
+        warnings: sentences for the result.
+        unanswered: some requests failed or were given up, and the server may still be busy with them.
+    """
+
+    server: Server
+    kept_from: str | None
+    openings: set[int]
+    warnings: list[str] = field(default_factory=list)
+    unanswered: bool = False
+
+    def noted(self, result: EngineResult, openings: set[int], scenario: Scenario) -> EngineResult:
+        """The result with what is to be known of the server; ``openings`` are of the measured prompts."""
+        facts = {"server_started": self.kept_from is None, "server_log": str(self.server.log)}
+        if self.kept_from is not None:
+            facts["server_kept_from"] = self.kept_from
+            self.warnings += _shared(scenario, self.kept_from, len(openings & self.openings), len(openings))
+        self.openings |= openings
+        self.unanswered = result.stopped or any(record.error is not None for record in result.records)
+        return replace(result, facts={**result.facts, **facts}, warnings=(*result.warnings, *self.warnings))
+
+
+def _shared(scenario: Scenario, kept_from: str, shared: int, of: int) -> Iterator[str]:
+    engine = scenario.engine
+    assert isinstance(engine, OpenAi)
+    if not shared or _NO_PREFIX_CACHE.get(engine.server) in launch_command(scenario, 0).argv:
+        return
+    off = _OFF.get(engine.server, "the server's own option in engine.arguments")
+    yield (
+        f"the server was kept from {kept_from} and had read the beginning of {shared} of these {of} prompts "
+        "before: with a prefix cache it answers them faster than new ones; give each scenario another "
+        f"dataset.seed, or other prompts, or switch the cache off with {off}"
+    )
+
+
+class KeptServer:
+    """At most one server of our own, and what it was started with."""
+
+    def __init__(self) -> None:
+        self._server: Server | None = None
+        self._started_with: object = None
+        self._openings: set[int] = set()
+        self._stack = ExitStack()
+
+    def __bool__(self) -> bool:
+        """Whether there is one, alive or not."""
+        return self._server is not None
+
+    def fits(self, scenario: Scenario) -> bool:
+        """Whether there is one that the scenario would start in the same way."""
+        return bool(self) and _started_with(scenario) == self._started_with
+
+    def end(self) -> None:
+        """End it, with all it started, if there is one.
+
+        Raises:
+            EngineError: processes survive even SIGKILL.
+        """
+        self._server = None
+        self._stack.close()
+
+    @contextmanager
+    def ended_on_failure(self) -> Iterator[None]:
+        """Nobody knows what a server still does after a measurement that failed: the next needs a new one."""
+        try:
+            yield
+        except BaseException:
+            self.end()
+            raise
+
+    @contextmanager
+    def lent(self, job: Job, observer: Observer) -> Iterator[Loan]:
+        """The kept server where it fits and still answers, else a new one; kept if all requests succeeded.
+
+        A reused server's log stays where it was started; its lines of this measurement are copied.
+
+        Raises:
+            EngineError: a new one cannot be started, died, or was not ready in time.
+        """
+        warnings: list[str] = []
+        with self.ended_on_failure(), ExitStack() as at_the_end:
+            kept = self._server if self.fits(job.scenario) else None
+            if kept is not None:
+                reason = _useless(kept, job.scenario, observer)
+                if reason is None:
+                    logged = kept.log.stat().st_size if kept.log.exists() else 0
+                    at_the_end.callback(_copy_log, kept, job, logged)
+                else:
+                    kept = None
+                    warnings.append(f"a new server was started, since the kept one is of no use: {reason}")
+            server = kept or self._start(job, observer)
+            first = None if kept is None else kept.name
+            loan = Loan(replace(server, name=job.scenario.name), first, self._openings, warnings)
+            yield loan
+            if loan.unanswered:
+                self.end()
+
+    def _start(self, job: Job, observer: Observer) -> Server:
+        self.end()
+        self._openings = set()
+        self._started_with = _started_with(job.scenario)
+        self._server = self._stack.enter_context(launched(job, observer))
+        return self._server
+
+
+def _started_with(scenario: Scenario) -> object:
+    """Everything that two scenarios must agree in to be answered by one server; None where it has none."""
+    engine = scenario.engine
+    if not isinstance(engine, OpenAi) or engine.url is not None:
+        return None
+    with suppress(EngineError):  # said when it is started
+        environ = {name: value for name, value in os.environ.items() if name != _NOT_THE_SERVERS}
+        return launch_command(scenario, 0), environ, scenario.hardware, scenario.gpu_setup
+    return None
+
+
+def _useless(server: Server, scenario: Scenario, observer: Observer) -> str | None:
+    """Why a kept server cannot answer, or None."""
+    assert isinstance(scenario.engine, OpenAi)
+    where = site(scenario.engine, server.url)
+    observer.phase("loading", f"reusing the server of {server.name}, {server.url}")
+    try:
+        await_ready(server, where, _ANSWERS_WITHIN_S, observer)
+    except EngineError as error:
+        reason = re.split("[;\n]", str(error))[0]
+        return f"{reason}; its log: {server.log}"
+    return None
+
+
+def _copy_log(server: Server, job: Job, from_byte: int) -> None:
+    """What the server logged for this measurement, and its command, for the result's folder."""
+    with suppress(OSError):  # the whole log is where the facts say
+        shutil.copyfile(server.log.with_name(SCRIPT), job.artefacts / SCRIPT)
+        with server.log.open("rb") as whole, (job.artefacts / LOG).open("wb") as part:
+            whole.seek(from_byte)
+            shutil.copyfileobj(whole, part)

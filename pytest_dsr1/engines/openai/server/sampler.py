@@ -1,0 +1,245 @@
+"""Asks a server for its metrics once a second, in a thread beside the streams.
+
+It writes ``server_metrics.jsonl`` as the run goes: one
+:class:`~pytest_dsr1.engines.openai.server.metrics.Reading` per line. A server without metrics is normal.
+Whatever the server answers, the measurement is not affected.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from pytest_dsr1.engines.openai.endpoint import Site
+from pytest_dsr1.engines.openai.server.metrics import IterationStats, Reading, Window, read_text
+from pytest_dsr1.engines.openai.server.prometheus import is_exposition
+
+FILE = "server_metrics.jsonl"
+_PATHS = {"trtllm-serve": ("/prometheus/metrics", "/metrics")}
+"""Newer versions of trtllm-serve tell both; the first costs them less, and asking changes nothing there."""
+_INTERVAL_S = 1.0
+_TIMEOUT_S = 5.0
+"""trtllm-serve takes 2 s for its iterations."""
+_PATIENCE_S = 0.8
+"""So long a measurement waits for the reading before it, and for the reading after it."""
+_SETTLE_S = 0.4
+"""So long a counter of tokens may go on growing, with nothing sent."""
+_AGAIN_S = 0.05
+_CLOSE_S = 0.1
+_LARGEST = 1 << 24
+_LATE = "no answer in time"
+_TOLERANCE = 0.01
+_CACHED = 0.05
+_NO_CACHE = (
+    "turn the cache off (vLLM: --no-enable-prefix-caching, SGLang: --disable-radix-cache, trtllm-serve: "
+    "kv_cache_config.enable_block_reuse: false), or do not send the same requests as warm-up or in an "
+    "earlier run"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What came of it, as an engine's result takes it."""
+
+    report: Mapping[str, float]
+    facts: Mapping[str, object]
+    warnings: tuple[str, ...]
+
+
+class ServerMetrics:
+    """Watches a server inside a ``with`` block, which is the measurement."""
+
+    def __init__(self, where: Site, server: str, folder: Path) -> None:
+        self._where = where
+        self._paths = list(_PATHS.get(server, ("/metrics",)))
+        self._path = folder / FILE
+        self._readings: list[Reading] = []
+        self._missed = 0
+        self._why: dict[str, str] = {}
+        self._iterations = IterationStats()
+        self._connection: http.client.HTTPConnection | None = None
+        self._file: IO[str] | None = None
+        self._first = threading.Event()
+        self._stop = threading.Event()
+        self._given_up = threading.Event()
+        self._from_s = self._to_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="dsr1-server-metrics", daemon=True)
+
+    def __enter__(self) -> ServerMetrics:
+        self._thread.start()
+        self._first.wait(_PATIENCE_S)
+        self._from_s = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._to_s = time.monotonic()
+        self._stop.set()
+        self._thread.join(_PATIENCE_S)
+        if self._thread.is_alive():
+            self._given_up.set()
+            sock = self._connection.sock if self._connection else None
+            with suppress(OSError):  # wakes the thread where it waits for an answer
+                if sock is not None:
+                    sock.shutdown(socket.SHUT_RDWR)
+            self._thread.join(_CLOSE_S)
+
+    def told(self, tokens: int | None) -> Told:
+        """What the server told of the measurement.
+
+        Args:
+            tokens: output tokens of all answers; None where some of the server's never reached us.
+        """
+        readings = list(self._readings)
+        if not readings:
+            why = "; ".join(f"GET {path}: {reason}" for path, reason in self._why.items())
+            why = why or _LATE
+            return Told(
+                {},
+                {
+                    "server_metrics": {"none": why},
+                    "not_measured": {
+                        "acceptance_length": f"the server tells no metrics ({why}); have it tell them "
+                        "(docs/openai-engine.md), or remove the target"
+                    },
+                },
+                (),
+            )
+        window = Window.of(readings, self._from_s, self._to_s)
+        facts: dict[str, object] = {
+            "server_metrics": {
+                "path": self._paths[0],
+                "file": FILE,
+                "readings": len(readings),
+                "missed": self._missed,
+                "whole": window.whole,
+                **window.facts(),
+            }
+        }
+        length = window.acceptance_length()
+        if length is None:
+            facts["not_measured"] = {
+                "acceptance_length": f"the server's metrics ({self._paths[0]}) tell of no drafts, so it does "
+                "not seem to use speculative decoding (MTP); turn it on, or remove the target"
+            }
+        report = {} if length is None else {"acceptance_length": length}
+        return Told(report, facts, tuple(_warnings(window, tokens)))
+
+    # In the thread
+
+    def _run(self) -> None:
+        try:
+            self._settle()
+            self._first.set()
+            due_s = time.monotonic() + _INTERVAL_S
+            while self._paths and not self._stop.wait(max(0.0, due_s - time.monotonic())):
+                self._read()
+                # A late reading moves those after it: there is no burst to catch up.
+                due_s = max(due_s + _INTERVAL_S, time.monotonic())
+            self._settle()
+        finally:
+            self._first.set()
+            for open_one in (self._connection, self._file):
+                if open_one is not None:
+                    with suppress(OSError):
+                        open_one.close()
+
+    def _settle(self) -> None:
+        """Read until the tokens of all that has ended are counted, which may be a moment later."""
+        until_s = time.monotonic() + _SETTLE_S
+        before = self._read()
+        while before is not None and before.generated_tokens is not None and time.monotonic() < until_s:
+            self._given_up.wait(_AGAIN_S)
+            now = self._read()
+            if now is None or now.generated_tokens == before.generated_tokens:
+                return
+            before = now
+
+    def _read(self) -> Reading | None:
+        """One reading, kept; None where there was none."""
+        for path in tuple(self._paths):
+            reading, why = None, "none of the known metrics"
+            if self._given_up.is_set():
+                return None
+            try:
+                reading = self._ask(path)
+            except (OSError, http.client.HTTPException) as error:
+                self._drop()
+                self._missed += 1
+                why = str(error) or type(error).__name__
+            except (ValueError, RecursionError) as error:
+                self._missed += 1
+                why = str(error)
+                if not self._readings:
+                    self._paths.remove(path)
+            if self._given_up.is_set():
+                self._why[path] = _LATE
+                return None
+            self._why[path] = why
+            if reading is not None:
+                self._paths = [path]
+                self._keep(reading)
+                return reading
+        return None
+
+    def _ask(self, path: str) -> Reading | None:
+        """What the server tells there; None where that is nothing.
+
+        Raises:
+            OSError, http.client.HTTPException: it does not answer.
+            ValueError: what it answers is no metrics.
+        """
+        if self._connection is None:
+            self._connection = self._where.connection(_TIMEOUT_S)
+        if self._connection.sock is None:
+            self._connection.connect()
+            if self._given_up.is_set():  # too late for __exit__ to have seen the socket
+                raise TimeoutError(_LATE)
+        status, body = self._where.ask(self._connection, path, _LARGEST)
+        time_s = time.monotonic()
+        if status != http.HTTPStatus.OK:
+            raise ValueError(f"HTTP {status}")
+        if body.lstrip()[:1] == b"[":
+            return self._iterations.read(body, time_s)
+        if not is_exposition(body):
+            raise ValueError(f"no metrics: {body[:40]!r}")
+        return read_text(body, time_s)
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _keep(self, reading: Reading) -> None:
+        self._readings.append(reading)
+        with suppress(OSError):  # a full disk is told of where the result is written
+            if self._file is None:
+                self._file = self._path.open("w", encoding="utf-8", buffering=1)
+            self._file.write(json.dumps(asdict(reading)) + "\n")
+
+
+def _warnings(window: Window, tokens: int | None) -> list[str]:
+    found = []
+    counted = window.grown("generated_tokens")
+    if window.whole and tokens and counted is not None and abs(counted - tokens) > _TOLERANCE * tokens:
+        found.append(
+            f"the server counted {counted:,.0f} generated tokens during the measurement, and its answers "
+            f"hold {tokens:,} ({counted / tokens - 1:+.1%}): either others used the server too, which "
+            "falsifies this measurement, or one of its counts is wrong; give it no other work, and measure "
+            "again"
+        )
+    share = window.prefix_cache_hit_share()
+    if share is not None and share > _CACHED:
+        found.append(
+            f"{share:.0%} of the prompts came from the server's prefix cache and were not computed, so that "
+            "TTFT and throughput are better than for prompts it has not seen; if that is not meant, "
+            f"{_NO_CACHE}"
+        )
+    return found

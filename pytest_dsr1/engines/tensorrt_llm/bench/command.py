@@ -1,0 +1,221 @@
+"""The command of one scenario: arguments, options file, environment; and a shell script doing the same."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.engines.tensorrt_llm.dialects import (
+    NEWEST,
+    Dialect,
+    Version,
+    dialect_of,
+    inexpressible,
+    translate,
+    version_of,
+)
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.scenario.schema.scenario import Scenario, TensorRtLlm, TrtllmBench
+from pytest_dsr1.workload.workload import Workload
+
+OPTIONS_FILE = "extra_llm_api_options.yaml"
+REPORT = "report.json"
+REQUESTS = "requests.json"
+ITERATIONS = "iterations.log"
+
+MOST_RECORDED_TOKENS = 20_000_000
+"""Output tokens up to which request records are asked for: trtllm-bench decodes every answer for them."""
+
+_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What is run.
+
+    Attributes:
+        dialect: the names that are used.
+        because: which version that is for and how it is known; the first line of the script.
+        command: the program with its prefix.
+        arguments: its options, each with its value; file names are relative to the folder it runs in.
+        options: the content of the options file; empty for none.
+        environment: variables set beside those of this process.
+    """
+
+    dialect: Dialect
+    because: str
+    command: tuple[str, ...]
+    arguments: tuple[tuple[str, ...], ...]
+    options: dict[str, Any]
+    environment: dict[str, str]
+
+    @property
+    def argv(self) -> list[str]:
+        """The whole command line."""
+        return [*self.command, *(word for words in self.arguments for word in words)]
+
+    @property
+    def options_text(self) -> str:
+        """The options file."""
+        import yaml
+
+        return yaml.safe_dump(self.options, sort_keys=False)
+
+
+def settings(scenario: Scenario) -> TrtllmBench:
+    """The engine's part of the scenario."""
+    if not isinstance(scenario.engine, TrtllmBench):
+        raise UserError(f"{scenario.name}: the engine is {scenario.engine.type}, expected trtllm-bench")
+    return scenario.engine
+
+
+def choose_dialect(engine: TensorRtLlm, version: str | None) -> tuple[Dialect, str]:
+    """The dialect for the installed ``version``, and a comment that says why.
+
+    Raises:
+        UserError: ``engine.dialect`` or the version is none this plugin knows.
+    """
+    if engine.dialect:
+        dialect = dialect_of(engine.dialect)
+        installed = f"TensorRT-LLM {version} is installed" if version else "tensorrt_llm is not installed"
+        return dialect, f"# dialect {dialect}, as engine.dialect asks; {installed}"
+    if version:
+        dialect = dialect_of(version)
+        return dialect, f"# TensorRT-LLM {version} (installed), dialect {dialect} ({dialect.evidence})"
+    return NEWEST, f"# newest known dialect {NEWEST}: tensorrt_llm is not installed"
+
+
+def invocation(
+    job: Job, dialect: Dialect, because: str, offered: frozenset[str], version: str | None
+) -> Invocation:
+    """The command for ``job``.
+
+    Args:
+        job: the scenario, with ``${VARIABLE}`` left in it only to make a script.
+        dialect: the names of the options file.
+        because: why that dialect.
+        offered: the options that this version of the command has.
+        version: the installed version, where known.
+
+    Raises:
+        UserError: the scenario has no checkpoint, or the version cannot express some of its options.
+    """
+    engine, scenario = settings(job.scenario), job.scenario
+    if scenario.model.path is None:
+        raise UserError(
+            f"{scenario.name}: trtllm-bench reads a checkpoint and makes no random weights; give model.path"
+        )
+    options = translate(engine.llm_api, dialect)
+    arguments, optional = _arguments(job, version_of(version) if version else dialect.version)
+    problems = inexpressible(engine.llm_api, dialect)
+    problems += [f"{field} ({option})" for option, field in optional.items() if option not in offered]
+    problems += [option for option, *_ in arguments if option not in offered and option not in optional]
+    if problems:
+        raise UserError(
+            f"{scenario.name}: TensorRT-LLM {dialect} cannot express {', '.join(problems)}; remove it from "
+            "the scenario, use a newer TensorRT-LLM, or, if you know better, name the version to use in "
+            "engine.dialect"
+        )
+    if options:
+        arguments.append(("--extra_llm_api_options", OPTIONS_FILE))
+    if not engine.enable_chunked_context and "--disable_chunked_context" in offered:
+        arguments.append(("--disable_chunked_context",))  # on by default where it can be switched off
+    if engine.eos_id == -1 and "--eos_id" in offered:
+        arguments.append(("--eos_id", "-1"))  # the default until 1.2, automatic since
+    if "--report_json" in offered:
+        arguments.append(("--report_json", REPORT))
+    if wants_requests(engine, job.workload) and "--request_json" in offered:
+        arguments.append(("--request_json", REQUESTS))
+    # --iteration_log switches these statistics on, which costs time.
+    if engine.llm_api.enable_iter_perf_stats and "--iteration_log" in offered:
+        arguments.append(("--iteration_log", ITERATIONS))
+    group = ("--model", scenario.model.name), ("--model_path", _path(job, scenario.model.path))
+    return Invocation(
+        dialect=dialect,
+        because=because,
+        command=_command(job, engine),
+        arguments=(*group, ("throughput",), *arguments),
+        options=options,
+        environment={"PYTHONUNBUFFERED": "1", **engine.environment},
+    )
+
+
+def wants_requests(engine: TrtllmBench, workload: Workload) -> bool:
+    """Whether request records are asked for."""
+    asked = engine.request_records
+    return workload.total_output <= MOST_RECORDED_TOKENS if asked is None else asked
+
+
+def _arguments(job: Job, version: Version) -> tuple[list[tuple[str, ...]], dict[str, str]]:
+    """Arguments of ``throughput`` that the scenario asks for; and, of those, options by field."""
+    engine, load = settings(job.scenario), job.scenario.load
+    always: list[tuple[str, ...]] = [
+        ("--dataset", _path(job, str(job.workload.path))),
+        ("--tp", str(engine.tp)),
+        ("--num_requests", str(job.workload.requests)),
+        ("--concurrency", str(load.concurrency)),
+        ("--warmup", str(load.warmup_requests)),
+    ]
+    if version < (1, 0):
+        always.insert(0, ("--backend", "pytorch"))  # the default was the C++ engine
+    valued = {
+        "--pp": ("engine.pp", engine.pp if engine.pp > 1 else None),
+        "--ep": ("engine.ep", engine.ep),
+        "--max_batch_size": ("engine.max_batch_size", engine.max_batch_size),
+        "--max_num_tokens": ("engine.max_num_tokens", engine.max_num_tokens),
+        "--max_seq_len": ("engine.max_seq_len", engine.max_seq_len),
+        "--kv_cache_free_gpu_mem_fraction": (
+            "engine.kv_cache_free_gpu_mem_fraction",
+            engine.kv_cache_free_gpu_mem_fraction,
+        ),
+        "--scheduler_policy": ("engine.scheduler_policy", engine.scheduler_policy),
+        "--eos_id": ("engine.eos_id", engine.eos_id if engine.eos_id >= 0 else None),
+    }
+    switches = {
+        "--streaming": ("engine.streaming", engine.streaming),
+        "--enable_chunked_context": ("engine.enable_chunked_context", engine.enable_chunked_context),
+    }
+    words = [(option, str(value)) for option, (_, value) in valued.items() if value is not None]
+    flags = [(option,) for option, (_, on) in switches.items() if on]
+    fields = {option: field for option, (field, _) in (valued | switches).items()}
+    asked = {option: fields[option] for option, *_ in (*words, *flags)}
+    if engine.request_records:
+        asked["--request_json"] = "engine.request_records"
+    return [*always, *words, *flags], asked
+
+
+def _path(job: Job, path: str) -> str:
+    """Absolute, as the command runs in a folder of its own; left alone in a script to be read."""
+    return path if _VARIABLE.search(path) or job.artefacts == Path() else str(Path(path).absolute())
+
+
+def _command(job: Job, engine: TrtllmBench) -> tuple[str, ...]:
+    first, *rest = engine.command
+    return (_path(job, first) if "/" in first else first, *rest)
+
+
+def script(job: Job, call: Invocation) -> str:
+    """The shell script that runs the command; its first line says which dialect was used and why."""
+    lines = [call.because, "set -eu"]
+    if job.artefacts != Path():
+        lines.append(f"cd {shlex.quote(str(job.artefacts.absolute()))}")
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in call.environment.items()]
+    if call.options:
+        lines += [f"cat > {OPTIONS_FILE} <<'DSR1_OPTIONS'", call.options_text.rstrip("\n"), "DSR1_OPTIONS"]
+    rows = [call.command, *call.arguments]
+    lines.append(" \\\n  ".join(" ".join(map(_quoted, row)) for row in rows))
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(word: str) -> str:
+    """For the shell; ``${VARIABLE}`` stays for it to expand."""
+    if not _VARIABLE.search(word):
+        return shlex.quote(word)
+    parts = _VARIABLE.split(word)
+    names = _VARIABLE.findall(word)
+    safe = [re.sub(r'([\\"$`])', r"\\\1", part) for part in parts]
+    return '"' + "".join(text + name for text, name in zip(safe, [*names, ""], strict=True)) + '"'

@@ -1,0 +1,326 @@
+"""The engine `trtllm-bench`: NVIDIA's command as a child process, run as in the published procedure.
+
+One run leaves these files in the job's folder: ``command.sh`` (does the same by hand), the options file,
+``environment.txt``, ``help.txt`` (the options this version has), ``trtllm-bench.log`` (all output),
+``report.json`` and ``requests.json``. A measurement counts only if the command ended with status 0, its
+report was read, and what the report states is what was asked for; everything else is an EngineError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.tensorrt_llm.bench import command
+from pytest_dsr1.engines.tensorrt_llm.bench.checks import differences
+from pytest_dsr1.engines.tensorrt_llm.bench.command import Invocation, choose_dialect, invocation, settings
+from pytest_dsr1.engines.tensorrt_llm.bench.installed import installed_version, offered_options
+from pytest_dsr1.engines.tensorrt_llm.bench.log import BenchLog, series
+from pytest_dsr1.engines.tensorrt_llm.bench.report import (
+    IncompleteReportError,
+    Report,
+    parse_text,
+    read_report,
+    read_requests,
+)
+from pytest_dsr1.engines.tensorrt_llm.dialects import DIALECTS, Dialect, command_line_options, version_of
+from pytest_dsr1.engines.tensorrt_llm.failures import Evidence, explain, relevant, symptom
+from pytest_dsr1.errors import EngineError
+from pytest_dsr1.process.child import Child, quoted
+from pytest_dsr1.records import Observer, RequestRecord
+from pytest_dsr1.scenario.schema.scenario import TrtllmBench
+from pytest_dsr1.storage.files import write_atomically
+
+LOG = "trtllm-bench.log"
+HELP = "help.txt"
+CLOCK_TOLERANCE_S = 30.0
+"""Difference between the log and the request records above which they come from two clocks."""
+LAST_BYTES = 4_000_000
+"""How much of the log's end is searched for a report."""
+
+_SHOWN_VARIABLES = re.compile(r"^(CUDA|NCCL|TRTLLM|TLLM)_")
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+
+
+class TrtllmBenchEngine:
+    """Runs one job with ``trtllm-bench throughput``.
+
+    The command cannot be stopped early and give a report all the same, so ``Job.enough`` is not asked.
+    """
+
+    def script(self, job: Job) -> str:
+        """The shell script that does the same by hand; its first line says which dialect was used and why.
+
+        Raises:
+            UserError: the version cannot express the scenario.
+        """
+        version = _version(settings(job.scenario))
+        dialect, because = choose_dialect(settings(job.scenario), version)
+        call = invocation(job, dialect, because, command_line_options(dialect), version)
+        return command.script(job, call)
+
+    def run(self, job: Job, observer: Observer) -> EngineResult:
+        """Measure.
+
+        Raises:
+            UserError: the version cannot express the scenario.
+            EngineError: in one sentence, with the log's last relevant lines; nothing is left running.
+        """
+        engine = settings(job.scenario)
+        _check_places(job, engine)
+        version = _version(engine)
+        dialect, because = choose_dialect(engine, version)
+        observer.phase("starting", "asking trtllm-bench for its options")
+        offered = _ask_for_options(job, engine, dialect)
+        call = invocation(job, dialect, because, offered, version)
+        _write_artefacts(job, call)
+        run = _Run(job, call, observer, BenchLog(observer, job.workload.mean_output))
+        observer.phase("starting", "trtllm-bench")
+        returncode = run.watch()
+        return run.result(returncode, version)
+
+
+def _environment(engine: TrtllmBench) -> dict[str, str]:
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **engine.environment}
+
+
+def _version(engine: TrtllmBench) -> str | None:
+    return installed_version(engine.command, _environment(engine).get("PATH", os.defpath))
+
+
+def _check_places(job: Job, engine: TrtllmBench) -> None:
+    program, name = engine.command[0], job.scenario.model.name
+    if shutil.which(program, path=_environment(engine).get("PATH", os.defpath)) is None:
+        raise EngineError(
+            f"{job.scenario.name}: `{program}` was not found; trtllm-bench comes with TensorRT-LLM: run "
+            "pytest in NVIDIA's container (tensorrt-llm/release) or in the environment it is "
+            "installed in, or give its place in engine.command"
+        )
+    if (job.artefacts / name).exists():
+        raise EngineError(
+            f"{job.scenario.name}: model.name `{name}` is a file or folder here; trtllm-bench takes a "
+            "Hugging Face name, the checkpoint's folder goes to model.path"
+        )
+
+
+def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect) -> frozenset[str]:
+    """The options this trtllm-bench has. It imports TensorRT-LLM for that, which can take a minute."""
+    argv = [*engine.command, "--model", "x", "throughput", "--help"]
+    text = job.artefacts / HELP
+    limit = time.monotonic() + engine.startup_timeout_s
+    lines: list[str] = []
+    with Child(argv, env=_environment(engine), cwd=job.artefacts, log=text) as child:
+        while more := child.read(max(0.0, limit - time.monotonic())):
+            lines += [line.text for line in more]
+        returncode = child.returncode
+    if returncode is None:
+        raise _failure(
+            job,
+            f"did not print its help within {engine.startup_timeout_s:g} s and was stopped "
+            "(engine.startup_timeout_s)",
+            lines,
+            text,
+        )
+    if returncode != 0:
+        sentence = explain(Evidence(returncode, lines, engine, dialect))
+        raise _failure(job, f"cannot be asked for its options: it {sentence}", lines, text)
+    # The group's own options are not in this text.
+    offered = offered_options("\n".join(lines)) | {"--model", "--model_path"}
+    if "--dataset" not in offered:
+        raise _failure(job, "printed a help without --dataset; is it trtllm-bench?", lines, text)
+    return offered
+
+
+def _write_artefacts(job: Job, call: Invocation) -> None:
+    if call.options:
+        write_atomically(job.artefacts / command.OPTIONS_FILE, call.options_text)
+    write_atomically(job.artefacts / "command.sh", command.script(job, call))
+    shown = {name: value for name, value in os.environ.items() if _SHOWN_VARIABLES.match(name)}
+    rows = {**shown, **call.environment}
+    hidden = {name: "(not shown)" for name in rows if _SECRET.search(name)}
+    text = "".join(f"{name}={value}\n" for name, value in sorted({**rows, **hidden}.items()))
+    write_atomically(job.artefacts / "environment.txt", text)
+
+
+def _failure(job: Job, sentence: str, lines: Sequence[str], log: Path) -> EngineError:
+    shown = quoted(relevant(lines))
+    said = f"\nThe last relevant lines of {log}:{shown}" if shown else f"\nNothing was logged in {log}."
+    return EngineError(f"{job.scenario.name}: trtllm-bench {sentence}{said}")
+
+
+@dataclass
+class _Run:
+    """One run of the command and what became of it."""
+
+    job: Job
+    call: Invocation
+    observer: Observer
+    log: BenchLog
+
+    @property
+    def engine(self) -> TrtllmBench:
+        return settings(self.job.scenario)
+
+    @property
+    def folder(self) -> Path:
+        return self.job.artefacts
+
+    def watch(self) -> int:
+        """Read the log until the command has ended; its exit status.
+
+        Raises:
+            EngineError: a limit was exceeded; the command is stopped.
+        """
+        log, began = self.log, time.monotonic()
+        stage, limit_s = "", self.engine.startup_timeout_s
+        with Child(
+            self.call.argv, env=_environment(self.engine), cwd=self.folder, log=self.folder / LOG
+        ) as child:
+            while True:
+                lines = child.read(max(0.0, began + limit_s - time.monotonic()))
+                for line in lines:
+                    log.take(line)
+                if log.phase in {"measuring", "finishing"} and log.phase != stage:
+                    stage, limit_s, began = log.phase, self.job.run_timeout_s, time.monotonic()
+                elif not lines and child.returncode is not None:
+                    log.measuring_to_s = log.measuring_to_s or time.monotonic()
+                    return child.returncode
+                elif time.monotonic() >= began + limit_s:
+                    raise self._fail(self._too_slow(stage, limit_s))
+
+    def _too_slow(self, stage: str, limit_s: float) -> str:
+        stopped = f"within {limit_s:g} s and was stopped"
+        if said := symptom(self._evidence(0)):
+            return f"{said}; it did not end {stopped}"
+        if not stage:
+            return (
+                f"did not begin to measure {stopped}; if it was only slow (loading the weights can take 25 "
+                "minutes), raise engine.startup_timeout_s"
+            )
+        done = self.log.requests[-1][1] if self.log.requests else 0
+        what = (
+            f"did not finish {stopped}, with {done} of {self.job.workload.requests} requests done"
+            if stage == "measuring"
+            else f"measured but did not end {stopped}"
+        )
+        return f"{what}; if it was only slow, raise engine.run_timeout_s"
+
+    def _evidence(self, returncode: int) -> Evidence:
+        return Evidence(returncode, list(self.log.tail), self.engine, self.call.dialect)
+
+    def _fail(self, sentence: str) -> EngineError:
+        return _failure(self.job, sentence, list(self.log.tail), self.folder / LOG)
+
+    def result(self, returncode: int, version: str | None) -> EngineResult:
+        """The measurement.
+
+        Raises:
+            EngineError: it is not complete, or not what was asked for.
+        """
+        if returncode != 0:
+            raise self._fail(explain(self._evidence(returncode)))
+        report, form = self._report()
+        if problems := list(differences(report, self.job)):
+            raise self._fail(f"did not measure what was asked for: {'; '.join(problems)}")
+        records, warnings = self._records()
+        for record in records:
+            self.observer.record(record)
+        self.observer.progress(self.job.workload.requests, self.job.workload.total_output)
+        if records:
+            from_s, to_s = min(record.submitted_s for record in records), records[-1].last_token_s
+        else:
+            to_s = self.log.measuring_to_s or time.monotonic()
+            from_s = to_s - report.metrics["total_latency"] / 1e3
+        return EngineResult(
+            records=records,
+            report=report.metrics,
+            measured_from_s=from_s,
+            measured_to_s=to_s,
+            gpus=self.engine.tp * self.engine.pp,
+            versions={"tensorrt_llm": version} if version else {},
+            facts={
+                **report.facts,
+                "report": form,
+                "dialect": f"{self.call.dialect} ({self.call.dialect.evidence})",
+                "command": " ".join(self.call.argv),
+            },
+            warnings=(*warnings, *self._warnings(version)),
+            series=self._series(from_s, to_s),
+        )
+
+    def _report(self) -> tuple[Report, str]:
+        """The report and its form: the JSON file where it says enough, else the log's text."""
+        path, log = self.folder / command.REPORT, self.folder / LOG
+        asked, text = "--report_json" in self.call.argv, _end_of(log)
+        if not (path.exists() if asked else "PERFORMANCE OVERVIEW" in text):
+            raise self._fail(explain(self._evidence(0)))
+        try:
+            if asked:
+                with contextlib.suppress(IncompleteReportError):  # the keys of old versions were not read
+                    return read_report(path), "json"
+            return parse_text(text, log), "text"
+        except EngineError as error:
+            raise self._fail(f"left a report that cannot be used: {error}") from error
+
+    def _records(self) -> tuple[tuple[RequestRecord, ...], tuple[str, ...]]:
+        """The request records where they were asked for, on our clock, and warnings."""
+        if "--request_json" not in self.call.argv:
+            return (), ()
+        wanted = self.job.workload.requests
+        try:
+            records = read_requests(self.folder / command.REQUESTS)
+        except EngineError as error:
+            raise self._fail(f"left request records that cannot be used: {error}") from error
+        if len(records) != wanted:
+            raise self._fail(f"recorded {len(records)} requests, expected {wanted}")
+        records = tuple(sorted(records, key=lambda record: record.last_token_s))
+        off_s = (self.log.measuring_to_s or time.monotonic()) - records[-1].last_token_s
+        if abs(off_s) <= CLOCK_TOLERANCE_S:
+            return records, ()
+        return tuple(_moved(record, off_s) for record in records), (
+            f"trtllm-bench's clock is {abs(off_s):.0f} s off this process's, as on another node or in "
+            "another time namespace; its request times were moved so that the last one ends when the "
+            "log says so",
+        )
+
+    def _warnings(self, version: str | None) -> Iterator[str]:
+        newest = DIALECTS[-1]
+        if version and not self.engine.dialect and version_of(version) > newest.version:
+            yield (
+                f"TensorRT-LLM {version} is newer than this plugin knows; it was spoken to in dialect "
+                f"{newest}"
+            )
+        if self.engine.eos_id >= 0:
+            yield "answers end at the end token (engine.eos_id), so output lengths were not checked"
+
+    def _series(self, from_s: float, to_s: float) -> tuple[tuple[float, float], ...]:
+        """Output tokens per second over time: from iteration lines, else from the progress bar."""
+        log = self.log
+        before = [0, *(done for _, done in log.requests)]
+        answered = [
+            (time_s, done - earlier) for (time_s, done), earlier in zip(log.requests, before, strict=False)
+        ]
+        return series(log.iterations or answered, from_s, to_s, self.job.workload.total_output)
+
+
+def _moved(record: RequestRecord, by_s: float) -> RequestRecord:
+    first_s = record.first_token_s
+    return replace(
+        record,
+        submitted_s=record.submitted_s + by_s,
+        first_token_s=None if first_s is None else first_s + by_s,
+        last_token_s=record.last_token_s + by_s,
+    )
+
+
+def _end_of(log: Path) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LAST_BYTES))
+        return file.read().decode("utf-8", "replace")

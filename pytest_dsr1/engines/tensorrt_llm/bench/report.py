@@ -1,0 +1,320 @@
+"""trtllm-bench's report, from its JSON file or from the text in its log, and its file of request records.
+
+Both forms are read into our metric names and units. Whatever is wrong with a file is one sentence: arbitrary
+content raises EngineError and nothing else. The text knows the labels of all versions since 0.17: the text up
+to the last colon, without what stands in brackets, in lower case.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_dsr1.errors import EngineError
+from pytest_dsr1.records import RequestRecord
+
+LARGEST_REPORT = 16_000_000
+"""Bytes; a real report has 5,000."""
+
+
+class IncompleteReportError(EngineError):
+    """A report that can be read but lacks what every report states."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a report states.
+
+    Attributes:
+        metrics: by our names, in our units; those the report does not state are missing.
+        requests: how many requests it counts; None where it does not say.
+        world: ``tp``, ``pp``, ``ep``, ``max_batch_size`` and ``max_num_tokens`` as they took effect, where
+            stated.
+        facts: other statements worth keeping, such as the quantization; JSON values.
+    """
+
+    metrics: Mapping[str, float]
+    requests: int | None = None
+    world: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+_STATISTICS = ("minimum", "maximum", "p50", "p90", "p95", "p99")
+
+_JSON_METRICS: Mapping[str, tuple[str, ...]] = {
+    "request_throughput": ("performance", "request_throughput_req_s"),
+    "total_output_throughput": ("performance", "system_output_throughput_tok_s"),
+    "total_token_throughput": ("performance", "system_total_throughput_tok_s"),
+    "per_user_output_throughput": ("performance", "output_throughput_per_user_tok_s"),
+    "per_gpu_output_throughput": ("performance", "output_throughput_per_gpu_tok_s"),
+    "total_latency": ("performance", "total_latency_ms"),
+    "average_request_latency": ("performance", "avg_request_latency_ms"),
+    "average_ttft": ("streaming_metrics", "avg_ttft_ms"),
+    "average_tpot": ("streaming_metrics", "avg_tpot_ms"),
+    "per_user_output_speed": ("streaming_metrics", "token_output_speed_tok_s"),
+    "acceptance_length": ("decoding_stats", "acceptance_length_percentiles", "average"),
+    "average_concurrency": ("request_info", "avg_num_concurrent_requests"),
+    "average_input_length": ("request_info", "avg_input_length"),
+    "average_output_length": ("request_info", "avg_output_length"),
+    **{
+        f"{prefix}_{statistic}": (block, percentiles, statistic)
+        for prefix, block, percentiles in (
+            ("request_latency", "performance", "request_latency_percentiles_ms"),
+            ("ttft", "streaming_metrics", "ttft_percentiles"),
+            ("tpot", "streaming_metrics", "tpot_percentiles"),
+        )
+        for statistic in _STATISTICS
+    },
+}
+
+_JSON_WORLD = {
+    "tp": "tp_size",
+    "pp": "pp_size",
+    "ep": "ep_size",
+    "max_batch_size": "max_batch_size",
+    "max_num_tokens": "max_num_tokens",
+}
+
+_JSON_FACTS = (
+    ("engine", "quantization"),
+    ("engine", "kv_cache_dtype"),
+    ("engine", "dtype"),
+    ("machine", "name"),
+    ("world_info", "scheduling_policy"),
+    ("world_info", "kv_cache_percentage"),
+)
+
+_TEXT_METRICS = {
+    "request throughput": "request_throughput",
+    "token throughput": "total_output_throughput",  # its name in 0.17
+    "total output throughput": "total_output_throughput",
+    "total token throughput": "total_token_throughput",
+    "per user output throughput": "per_user_output_throughput",
+    "per gpu output throughput": "per_gpu_output_throughput",
+    "total latency": "total_latency",
+    "average request latency": "average_request_latency",
+    "average time-to-first-token": "average_ttft",
+    "average time-per-output-token": "average_tpot",
+    "per user output speed": "per_user_output_speed",
+    "number of concurrent requests": "average_concurrency",
+    "average input length": "average_input_length",
+    "average output length": "average_output_length",
+}
+
+_TEXT_WORLD = {
+    "tp size": "tp",
+    "pp size": "pp",
+    "ep size": "ep",
+    "max runtime batch size": "max_batch_size",
+    "max runtime tokens": "max_num_tokens",
+}
+
+_IN_MS = {"total_latency", "average_request_latency", "average_ttft", "average_tpot"}
+_SPREADS = {"TPOT": "tpot", "TTFT": "ttft", "LATENCY": "request_latency"}
+_SPREAD = re.compile(r"\[(\w+)\] (MINIMUM|MAXIMUM|AVERAGE|P50|P90|P95|P99) *: *(\S+)\s*$", re.IGNORECASE)
+_LABEL = re.compile(r"([A-Z][^:]{0,80}):\s+(\S+)\s*$")
+_BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+_HEADLINE = "= PERFORMANCE OVERVIEW"
+_BEFORE_HEADLINE = "= REQUEST DETAILS"
+
+_ESSENTIAL = ("request_throughput", "total_output_throughput", "total_latency")
+
+
+def read_report(path: Path) -> Report:
+    """The report of ``--report_json``.
+
+    Raises:
+        IncompleteReportError: it has none of the keys we know, as that of an old version may.
+        EngineError: it is missing, cut off, or not what trtllm-bench writes.
+    """
+    data = _read_json(path, LARGEST_REPORT)
+    if not isinstance(data, dict):
+        raise EngineError(f"{path}: is not a trtllm-bench report: expected an object, found {_kind(data)}")
+    metrics = {
+        name: value
+        for name, keys in _JSON_METRICS.items()
+        if (value := _number(data, keys, path)) is not None
+    }
+    requests = _number(data, ("request_info", "num_requests"), path)
+    return _checked(
+        path,
+        Report(
+            metrics,
+            None if requests is None else round(requests),
+            {
+                name: round(value)
+                for name, key in _JSON_WORLD.items()
+                if (value := _number(data, ("world_info", key), path)) is not None
+            },
+            {
+                ".".join(keys): fact
+                for keys in _JSON_FACTS
+                if isinstance(fact := _at(data, keys, path), str | float | int)
+            },
+        ),
+    )
+
+
+def parse_text(text: str, where: object) -> Report:
+    """The last report printed in ``text``, such as the log ``where``.
+
+    Raises:
+        EngineError: there is none, or it is cut off or spoilt.
+    """
+    lines = text.splitlines()
+    heads = [i for i, line in enumerate(lines) if _HEADLINE in line]
+    if not heads:
+        raise EngineError(f"{where}: holds no report (no block {_HEADLINE[2:]})")
+    firsts = [i for i in range(heads[-1]) if _BEFORE_HEADLINE in lines[i]]
+    metrics: dict[str, float] = {}
+    world: dict[str, int] = {}
+    requests = None
+    for line in lines[firsts[-1] if firsts else heads[-1] :]:
+        if spread := _SPREAD.search(line):
+            kind, statistic, value = spread.groups()
+            if prefix := _SPREADS.get(kind.upper()):
+                if statistic.upper() != "AVERAGE":
+                    metrics[f"{prefix}_{statistic.lower()}"] = _float(value, line, where)
+            elif (kind.upper(), statistic.upper()) == ("AL", "AVERAGE"):
+                metrics["acceptance_length"] = _float(value, line, where)
+        elif match := _LABEL.match(line.strip()):
+            label, value = match.groups()
+            key = " ".join(_BRACKETS.sub(" ", label).lower().split())
+            if name := _TEXT_METRICS.get(key):
+                if name in _IN_MS and "(ms)" not in label:
+                    raise EngineError(f"{where}: expected ms in the report's line {line.strip()!r}")
+                metrics[name] = _float(value, line, where)
+            elif key in _TEXT_WORLD:
+                world[_TEXT_WORLD[key]] = round(_float(value, line, where))
+            elif key == "number of requests":
+                requests = round(_float(value, line, where))
+    return _checked(where, Report(metrics, requests, world))
+
+
+def read_requests(path: Path) -> tuple[RequestRecord, ...]:
+    """The records of ``--request_json``, in order of completion.
+
+    Its times are ns of ``time.perf_counter``, which on Linux is the clock of ``time.monotonic``; a time to
+    first token of -1 means that there was no streaming; decoding iterations are counted from 0 there.
+
+    Raises:
+        EngineError: the file is missing, cut off, or not what trtllm-bench writes.
+    """
+    data = _read_json(path, None)
+    if not isinstance(data, list) or not data:
+        raise EngineError(
+            f"{path}: is not trtllm-bench's list of requests: expected a list, found {_kind(data)}"
+        )
+    return tuple(_record(entry, index, path) for index, entry in enumerate(data))
+
+
+def _record(entry: object, index: int, path: Path) -> RequestRecord:
+    where = f"{path}: request {index + 1}"
+    if not isinstance(entry, dict):
+        raise EngineError(f"{where} is {_kind(entry)}, expected an object")
+
+    def whole(key: str) -> int:
+        value = entry.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 1 << 63:
+            raise EngineError(f"{where}: {key} is {_shown(value)}, expected a whole number")
+        return value
+
+    start, first, end = (whole(f"{event}_timestamp") for event in ("start", "first_token", "end"))
+    tokens, iteration = whole("num_total_output_tokens"), whole("decode_iteration")
+    if end <= start or tokens < 1:
+        raise EngineError(
+            f"{where} took {(end - start) / 1e9:g} s for {tokens} tokens; both must be positive"
+        )
+    return RequestRecord(
+        id=whole("id"),
+        submitted_s=start / 1e9,
+        first_token_s=first / 1e9 if first >= 0 else None,
+        last_token_s=end / 1e9,
+        input_tokens=whole("num_input_tokens"),
+        output_tokens=tokens,
+        decoding_iterations=iteration + 1 if iteration >= 0 else None,
+    )
+
+
+def _read_json(path: Path, largest: int | None) -> Any:
+    try:
+        size = path.stat().st_size
+        if largest is not None and size > largest:
+            raise EngineError(f"{path}: has {size:,} bytes, a report has at most {largest:,}")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise EngineError(f"{path}: was not written") from None
+    except OSError as error:
+        raise EngineError(f"{path}: cannot be read: {error.strerror}") from error
+    if not content.strip():
+        raise EngineError(f"{path}: is empty")
+    try:
+        return json.loads(content.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise EngineError(f"{path}: is not text") from None
+    except RecursionError:
+        raise EngineError(f"{path}: is nested too deeply") from None
+    except ValueError as error:
+        raise EngineError(f"{path}: is cut off or not JSON: {error}") from error
+
+
+def _at(data: Mapping[str, Any], keys: tuple[str, ...], where: object) -> object:
+    """The value below ``keys``; None where a level is missing or null."""
+    value: object = data
+    for depth, key in enumerate(keys):
+        if not isinstance(value, dict):
+            raise EngineError(f"{where}: {'.'.join(keys[:depth])} is {_kind(value)}, expected an object")
+        value = value.get(key)
+        if value is None:
+            return None
+    return value
+
+
+def _number(data: Mapping[str, Any], keys: tuple[str, ...], where: object) -> float | None:
+    value = _at(data, keys, where)
+    if value is None:
+        return None
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    except OverflowError:
+        pass
+    raise EngineError(f"{where}: {'.'.join(keys)} is {_shown(value)}, expected a finite number")
+
+
+def _float(value: str, line: str, where: object) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise EngineError(
+            f"{where}: expected a finite number at the end of the report's line {line.strip()!r}"
+        )
+    return number
+
+
+def _checked(where: object, report: Report) -> Report:
+    missing = [name for name in _ESSENTIAL if name not in report.metrics]
+    if missing:
+        raise IncompleteReportError(
+            f"{where}: the report does not state {', '.join(missing)}; it is incomplete"
+        )
+    return report
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "text", bool: "a truth value", type(None): "null"}
+    return ("an empty list" if value == [] else names.get(type(value))) or "a number"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict | list) or value is None:
+        return "missing" if value is None else _kind(value)
+    text = str(value) if not isinstance(value, int) or abs(value) < 10**30 else "a huge number"
+    return text if len(text) <= 40 else f"{text[:40]}..."

@@ -1,0 +1,137 @@
+"""Why trtllm-bench failed, in one sentence, with the lines of its log that say so."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pytest_dsr1.engines.tensorrt_llm.dialects import Dialect, next_to_try
+from pytest_dsr1.process.child import signal_name
+from pytest_dsr1.scenario.schema.scenario import TensorRtLlm, TrtllmBench
+
+SHOWN_LINES = 8
+"""Lines of the log that a message repeats."""
+
+_MEMORY = re.compile(r"OutOfMemoryError|CUDA out of memory|CUDA_ERROR_OUT_OF_MEMORY|Cannot allocate memory")
+_INTERRUPTED = re.compile(r"Keyboard interrupt, exiting benchmark|^KeyboardInterrupt")
+_WORKER = re.compile(
+    r"Executor worker returned error|mpirun noticed that process|MPI_ABORT|exited on signal"
+    r"|[Ww]orker.*\b(died|terminated|was killed)\b"
+)
+_EXTRA_KEY = re.compile(r"^([\w.]+)\n\s+Extra inputs are not permitted", re.MULTILINE)
+_UNEXPECTED_KEY = re.compile(r"unexpected keyword argument '(\w+)'")
+_EXCEPTION = re.compile(r"^([\w.]*(Error|Exception|Exit|Interrupt)\b.*)$")
+_SIGNALLED = {128 + number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGTERM)}
+"""Exit statuses by which a shell or launcher passes on a signal."""
+_USAGE = re.compile(r"^Error: (.*)$")
+_RELEVANT = re.compile(
+    r"[Ee]rror|ERROR|[Ee]xception|out of memory|[Kk]illed|[Ss]ignal|[Aa]bort|interrupt"
+    r"|not permitted"
+)
+
+_FRAME = re.compile(r"\s+(File \"|raise |return |await |\^)")
+"""A traceback's frames: the exception's own line says it, and the log has them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known about a run that failed.
+
+    Attributes:
+        returncode: exit status; negative: the signal.
+        lines: the last lines of the log.
+        engine: the scenario's engine part.
+        dialect: the names the options file was written in.
+    """
+
+    returncode: int
+    lines: Sequence[str]
+    engine: TrtllmBench
+    dialect: Dialect
+
+
+def relevant(lines: Iterable[str]) -> list[str]:
+    """At most eight lines: the last that speak of a failure with what follows them, else the last ones."""
+    rows = [line.rstrip() for line in lines if line.strip()]
+    telling = [row for row in rows if _RELEVANT.search(row) and not _FRAME.match(row)]
+    return [row[:300] for row in (telling or rows)[-SHOWN_LINES:]]
+
+
+def symptom(evidence: Evidence) -> str | None:
+    """What the log alone says about the failure, whatever became of the program; None if nothing."""
+    text = "\n".join(evidence.lines)
+    if key := _rejected_key(text):
+        return _rejection(key, evidence.dialect)
+    return lost(evidence.lines, evidence.engine)
+
+
+def lost(lines: Sequence[str], engine: TensorRtLlm) -> str | None:
+    """What TensorRT-LLM's log says about memory that ran out or a worker that died; None if nothing."""
+    text = "\n".join(lines)
+    if _MEMORY.search(text):
+        return f"ran out of GPU memory: {_less_memory(engine)}"
+    if _WORKER.search(text):
+        return (
+            "lost a worker process; the kernel's out-of-memory killer does that when the host's memory runs "
+            "short: look at dmesg"
+        )
+    return None
+
+
+def explain(evidence: Evidence) -> str:
+    """One sentence, without the program's name: why there is no complete measurement."""
+    code, program = evidence.returncode, evidence.engine.command[0]
+    if said := symptom(evidence):
+        return said
+    if code == 2 and (usage := _last(_USAGE, evidence.lines)):
+        return f"refuses its command line: {usage}"
+    if code == 127:
+        return f"could not be started: `{program}` was not found"
+    if code == 126:
+        return f"could not be started: `{program}` is not executable"
+    if any(_INTERRUPTED.search(line) for line in evidence.lines):
+        return f"was interrupted (SIGINT) and ended with exit status {code} without a report"
+    if code < 0 or code in _SIGNALLED:
+        return _killed(-code if code < 0 else code - 128)
+    if code == 0:
+        return (
+            "ended with exit status 0 but wrote no report; out of memory it may say nothing at all: "
+            f"{_less_memory(evidence.engine)}"
+        )
+    if exception := _last(_EXCEPTION, evidence.lines):
+        return f"failed with exit status {code}: {exception}"
+    return (
+        f"died with exit status {code} and without a word, which usually is a worker out of memory: "
+        f"{_less_memory(evidence.engine)}"
+    )
+
+
+def _killed(number: int) -> str:
+    name = signal_name(number)
+    hint = "; the kernel's out-of-memory killer does that: look at dmesg" if name == "SIGKILL" else ""
+    return f"was killed by {name}{hint}"
+
+
+def _less_memory(engine: TensorRtLlm) -> str:
+    fraction = engine.kv_cache_free_gpu_mem_fraction or 0.9
+    return f"lower engine.kv_cache_free_gpu_mem_fraction (now {fraction:g}), max_batch_size or max_num_tokens"
+
+
+def _rejected_key(text: str) -> str | None:
+    found = _EXTRA_KEY.findall(text) or _UNEXPECTED_KEY.findall(text)
+    return found[0] if found else None
+
+
+def _rejection(key: str, dialect: Dialect) -> str:
+    other = next_to_try(key.rpartition(".")[2], dialect)
+    hint = f'; try engine.dialect: "{other}"' if other else ""
+    return (
+        f"rejects the option `{key}` of extra_llm_api_options.yaml, written in dialect {dialect} "
+        f"({dialect.evidence}){hint}"
+    )
+
+
+def _last(pattern: re.Pattern[str], lines: Sequence[str]) -> str | None:
+    return next((match[1].strip()[:300] for line in reversed(lines) if (match := pattern.match(line))), None)

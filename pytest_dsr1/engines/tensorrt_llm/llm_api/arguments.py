@@ -1,0 +1,132 @@
+"""Which arguments ``tensorrt_llm.LLM`` takes for a scenario, so that it runs what trtllm-bench would run.
+
+trtllm-bench fills in what its user leaves open, and so do we: KV blocks are not reused, CUDA graphs are
+padded and reach up to the batch size, nothing is detokenized (throughput.py 56851033, general.py c0b2ee6e).
+What it chooses by heuristics, ``max_batch_size`` and ``max_num_tokens``, is left to the LLM API where the
+scenario is silent.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.engines.tensorrt_llm.dialects import Dialect, inexpressible, translate
+from pytest_dsr1.engines.tensorrt_llm.llm_api.job import TrtllmJob
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.scenario.schema.scenario import (
+    CudaGraphConfig,
+    KvCacheConfig,
+    LlmApiOptions,
+    Scenario,
+    Trtllm,
+)
+from pytest_dsr1.workload.deepseek import config_problems, resolve_config
+
+MODEL_FOLDER = "model"
+"""Where the configuration of random weights is written, in the job's folder."""
+OLDEST = (1, 0)
+"""The first version whose LLM API is declared stable and runs PyTorch."""
+
+_BLOCK_SCALES = {
+    "quant_method": "fp8",
+    "fmt": "e4m3",
+    "activation_scheme": "dynamic",
+    "weight_block_size": [128, 128],
+}
+"""`quantization_config` in DeepSeek-R1's config.json."""
+
+
+def settings(scenario: Scenario) -> Trtllm:
+    """The engine's part of the scenario."""
+    if not isinstance(scenario.engine, Trtllm):
+        raise UserError(f"{scenario.name}: the engine is {scenario.engine.type}, expected trtllm")
+    return scenario.engine
+
+
+def filled(engine: Trtllm) -> LlmApiOptions:
+    """The scenario's options of the LLM API with those that trtllm-bench would fill in."""
+    options = engine.llm_api
+    fraction = engine.kv_cache_free_gpu_mem_fraction or 0.9
+    cache: dict[str, Any] = {"free_gpu_memory_fraction": fraction, "enable_block_reuse": False}
+    if options.kv_cache_config:
+        cache |= options.kv_cache_config.model_dump(exclude_none=True)
+    graphs = options.cuda_graph_config or CudaGraphConfig(
+        enable_padding=True, max_batch_size=engine.max_batch_size
+    )
+    return options.model_copy(update={"kv_cache_config": KvCacheConfig(**cache), "cuda_graph_config": graphs})
+
+
+def worker_job(job: Job, dialect: Dialect) -> TrtllmJob:
+    """The part of a job that the worker needs.
+
+    Raises:
+        UserError: the version is too old, or cannot express some of the scenario's options; the random
+            weights' configuration is that of no model.
+    """
+    scenario, engine = job.scenario, settings(job.scenario)
+    if dialect.version < OLDEST:
+        raise UserError(
+            f"{scenario.name}: the engine trtllm needs TensorRT-LLM 1.0 or newer, this is {dialect}; use "
+            "`engine.type: trtllm-bench`, or a newer TensorRT-LLM"
+        )
+    if problems := inexpressible(engine.llm_api, dialect):
+        raise UserError(
+            f"{scenario.name}: TensorRT-LLM {dialect} cannot express {', '.join(problems)}; remove it from "
+            "the scenario, use a newer TensorRT-LLM, or, if you know better, name the version to use in "
+            "engine.dialect"
+        )
+    random, path = scenario.model.random_weights, scenario.model.path
+    if random and (wrong := config_problems(resolve_config(random.config))):
+        raise UserError(f"{scenario.name}: model.random_weights.config: {'; '.join(wrong)}")
+    folder = str(job.artefacts.absolute() / MODEL_FOLDER) if path is None else _absolute(path)
+    arguments: dict[str, Any] = {
+        "model": folder,
+        "skip_tokenizer_init": True,
+        "trust_remote_code": True,
+        "tensor_parallel_size": engine.tp,
+        "pipeline_parallel_size": engine.pp,
+        "moe_expert_parallel_size": engine.ep,
+        "max_batch_size": engine.max_batch_size,
+        "max_num_tokens": engine.max_num_tokens,
+        "max_seq_len": engine.max_seq_len,
+        "enable_chunked_prefill": engine.enable_chunked_context,
+        "load_format": "dummy" if random else None,
+    }
+    return TrtllmJob(
+        arguments={name: value for name, value in arguments.items() if value is not None},
+        options=translate(filled(engine), dialect),
+        dialect=f"{dialect} ({dialect.evidence})",
+        dataset=str(job.workload.path.absolute()),
+        num_requests=job.workload.requests,
+        tokenizer=None if random else folder,
+        end_id=engine.eos_id,
+        streaming=engine.streaming,
+        request_timings=engine.request_timings,
+        iteration_stats=bool(engine.llm_api.enable_iter_perf_stats),
+    )
+
+
+def _absolute(path: str) -> str:
+    """The worker runs in a folder of its own; ``${VARIABLE}`` stays in what is only shown."""
+    return path if path.startswith("${") else str(Path(path).absolute())
+
+
+def write_model(job: Job) -> None:
+    """The config.json that a model with random weights is made from; nothing for a checkpoint."""
+    model = job.scenario.model
+    if model.random_weights is None:
+        return
+    folder = job.artefacts / MODEL_FOLDER
+    folder.mkdir()
+    config: dict[str, Any] = {
+        "architectures": [model.architecture],
+        "model_type": "deepseek_v3",
+        "torch_dtype": "bfloat16",
+        **resolve_config(model.random_weights.config),
+    }
+    if model.quantization == "FP8_BLOCK_SCALES":
+        config.setdefault("quantization_config", _BLOCK_SCALES)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,263 @@
+"""The engine `trtllm`: TensorRT-LLM's LLM API in a child process of ours, which loads the model once.
+
+The LLM and the loop over the requests are in :mod:`pytest_dsr1.engines.tensorrt_llm.llm_api.worker`. Here
+the worker is started, asked to measure, read to its end, and ended. One run leaves these files in the job's
+folder: ``job.json`` (the arguments of ``tensorrt_llm.LLM``), ``engine.log`` (all output),
+``model/config.json`` for random weights, and ``iterations-N.jsonl`` for measurement N where
+``llm_api.enable_iter_perf_stats`` is on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.tensorrt_llm.bench.command import choose_dialect
+from pytest_dsr1.engines.tensorrt_llm.dialects import DIALECTS, version_of
+from pytest_dsr1.engines.tensorrt_llm.failures import lost, relevant
+from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import settings, worker_job, write_model
+from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order
+from pytest_dsr1.errors import EngineError
+from pytest_dsr1.machine.preflight import installed_version
+from pytest_dsr1.process.child import Child, Line
+from pytest_dsr1.process.listener import Heard, IterationSample, Listener, Stopper
+from pytest_dsr1.records import Enough, Observer, RequestRecord
+from pytest_dsr1.storage.files import write_atomically
+
+WORKER = (sys.executable, "-m", "pytest_dsr1.engines.tensorrt_llm.llm_api.worker")
+PACKAGE = "tensorrt-llm"
+LOG = "engine.log"
+ENDING_S = 60.0
+"""Time that TensorRT-LLM has to end its own processes."""
+PATIENCE_S = 30.0
+"""Time without any news after which the loss of one of TensorRT-LLM's processes is taken for the end."""
+
+_LOADING = re.compile(r"[Ll]oad|\d+%\|")
+_PREFIX = re.compile(r"^(\[[^\]]*\]\s*)+")
+
+
+class TrtllmEngine:
+    """Runs one job with the LLM API.
+
+    Args:
+        worker: the command that takes a job file and orders, and writes events.
+        patience_s: how long nothing may be heard once a process of TensorRT-LLM is gone.
+    """
+
+    def __init__(self, worker: Sequence[str] = WORKER, *, patience_s: float = PATIENCE_S) -> None:
+        self._worker = worker
+        self._patience_s = patience_s
+
+    def script(self, job: Job) -> str:
+        """The pytest line: this engine is part of pytest-dsr1. The arguments of the LLM stand above it.
+
+        Raises:
+            UserError: the version cannot express the scenario.
+        """
+        dialect, because = choose_dialect(settings(job.scenario), installed_version(PACKAGE))
+        asked = worker_job(job, dialect)
+        arguments = [
+            f"#   {name}: {json.dumps(value)}" for name, value in (asked.arguments | asked.options).items()
+        ]
+        line = f"pytest --dsr1-profile={shlex.quote(job.scenario.name)}"
+        return "\n".join([because, "# engine trtllm: tensorrt_llm.LLM with", *arguments, line]) + "\n"
+
+    def run(self, job: Job, observer: Observer) -> EngineResult:
+        """Measure once.
+
+        Raises:
+            UserError: the version cannot express the scenario.
+            EngineError: in one sentence, with the log's last relevant lines; nothing is left running.
+        """
+        with self.open(job, observer) as session:
+            return session.measure(job.enough)
+
+    @contextlib.contextmanager
+    def open(self, job: Job, observer: Observer) -> Iterator[Session]:
+        """Load the model once, for any number of measurements; afterwards nothing is left running.
+
+        Raises:
+            UserError: the version cannot express the scenario.
+            EngineError: TensorRT-LLM is not installed here.
+        """
+        engine, version = settings(job.scenario), installed_version(PACKAGE)
+        if version is None:
+            raise EngineError(
+                f"{job.scenario.name}: tensorrt_llm is not installed in {sys.executable}; run pytest in "
+                "NVIDIA's container (tensorrt-llm/release) or where TensorRT-LLM is installed"
+            )
+        dialect, _ = choose_dialect(engine, version)
+        request = job.artefacts / "job.json"
+        worker_job(job, dialect).save(request)
+        write_model(job)
+        listener = _Listener(job, observer, startup_timeout_s=engine.startup_timeout_s)
+        listener.patience_s = self._patience_s
+        observer.phase("starting", f"TensorRT-LLM {version}")
+        with Child(
+            [*self._worker, str(request)],
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **engine.environment},
+            cwd=job.artefacts,
+            log=listener.log,
+            events=True,
+            commands=True,
+        ) as child:
+            yield Session(listener, child, version)
+            child.end_commands()
+            listener.hear_out(child, ENDING_S)
+
+
+class Session:
+    """A model that is loaded, or on its way to be."""
+
+    def __init__(self, listener: _Listener, child: Child, version: str) -> None:
+        self._listener, self._child, self._version = listener, child, version
+        self._measured = 0
+
+    def measure(self, enough: Enough | None = None) -> EngineResult:
+        """Send all requests once; warm up before the first time.
+
+        Args:
+            enough: ends the measurement when it says so: requests in flight are given up, and the result has
+                those that had ended.
+
+        Raises:
+            EngineError: TensorRT-LLM failed, or did not answer every request as asked.
+        """
+        load = self._listener.job.scenario.load
+        warmup_requests = 0 if self._measured else load.warmup_requests
+        self._measured += 1
+
+        def over(record: RequestRecord) -> bool:
+            # After a failed request there is no measurement, and GPU time is dear.
+            return record.error is not None or (enough is not None and enough(record))
+
+        stopper = Stopper(self._child, over)
+        self._child.send(Order(load.concurrency, warmup_requests).line())
+        heard = self._listener.listen(self._child, stopper)
+        return self._result(heard, told_to_stop=stopper.told)
+
+    def _result(self, heard: Heard, *, told_to_stop: bool) -> EngineResult:
+        listener, job = self._listener, self._listener.job
+        records, wanted = heard.records, job.workload.requests
+        if failed := [record for record in records if record.error]:
+            raise listener.failure(
+                f"TensorRT-LLM failed {len(failed)} of {len(records)} requests; the first, request "
+                f"{failed[0].id} of the dataset: {failed[0].error}"
+            )
+        stopped = told_to_stop and len(records) < wanted
+        if len(records) != wanted and not stopped:
+            raise listener.failure(f"TensorRT-LLM answered {len(records)} requests, expected {wanted}")
+        listener.observer.progress(len(records), sum(record.output_tokens for record in records))
+        engine = settings(job.scenario)
+        return EngineResult(
+            records=tuple(sorted(records, key=lambda record: record.last_token_s)),
+            report={},
+            measured_from_s=min(record.submitted_s for record in records),
+            measured_to_s=max(record.last_token_s for record in records),
+            gpus=engine.tp * engine.pp,
+            versions=heard.result.versions,
+            facts={**heard.result.facts, **self._iterations(heard.iterations)},
+            warnings=(*heard.warnings, *self._warnings()),
+            series=heard.series,
+            stopped=stopped,
+        )
+
+    def _warnings(self) -> Iterator[str]:
+        job = self._listener.job
+        if settings(job.scenario).eos_id >= 0:
+            yield "answers end at the end token (engine.eos_id), so output lengths were not checked"
+        newest = DIALECTS[-1]
+        if not settings(job.scenario).dialect and version_of(self._version) > newest.version:
+            yield (
+                f"TensorRT-LLM {self._version} is newer than this plugin knows; it was spoken to in dialect "
+                f"{newest}"
+            )
+
+    def _iterations(self, samples: Sequence[IterationSample]) -> dict[str, Any]:
+        """Keep the time series, and say what matters of it."""
+        if not samples:
+            return {}
+        path = self._listener.job.artefacts / f"iterations-{self._measured}.jsonl"
+        lines = [json.dumps(dataclasses.asdict(sample)) + "\n" for sample in samples]
+        write_atomically(path, "".join(lines))
+        scheduled = [sample.scheduled_requests for sample in samples if sample.scheduled_requests]
+        used = [share for sample in samples if (share := sample.kv_cache_used_share) is not None]
+        return {
+            "iterations": len(samples),
+            "iterations_file": path.name,
+            "scheduled_requests_mean": sum(scheduled) / len(scheduled) if scheduled else None,
+            "kv_cache_used_share_max": max(used, default=None),
+        }
+
+
+class _Listener(Listener):
+    who = "TensorRT-LLM"
+    less_memory = "give the machine or the container more"
+    poll_s = 1.0
+    patience_s = PATIENCE_S
+    _present: frozenset[int] = frozenset()
+    _news: tuple[int, ...] | None = None
+    _news_s = 0.0
+
+    def __init__(self, job: Job, observer: Observer, *, startup_timeout_s: float) -> None:
+        super().__init__(
+            job.scenario.name,
+            observer,
+            log=job.artefacts / LOG,
+            startup_timeout_s=startup_timeout_s,
+            run_timeout_s=job.run_timeout_s,
+        )
+        self.job = job
+
+    def symptom(self) -> str | None:
+        """Memory and workers, from the log."""
+        said = lost(list(self.lines), settings(self.job.scenario))
+        return f"TensorRT-LLM {said}" if said else None
+
+    def shown(self) -> Sequence[str]:
+        """The lines that speak of a failure."""
+        return relevant(self.lines)
+
+    def logged(self, line: Line, heard: Heard) -> None:
+        """While the weights load, the log is all there is to see."""
+        if heard.phase == "loading" and _LOADING.search(line.text):
+            self.observer.phase("loading", _PREFIX.sub("", line.text).strip()[:100])
+
+    def check(self, child: Child, heard: Heard) -> None:
+        """TensorRT-LLM may wait for ever for a process of its own that is gone."""
+        if heard.phase not in {"warm-up", "measuring", "finishing"}:
+            return
+        news, now = (len(heard.records), len(heard.tokens_at), len(heard.iterations)), time.monotonic()
+        if not self._present:
+            self._present = _alive(child)
+        if news != self._news:
+            self._news, self._news_s = news, now
+        elif now - self._news_s >= self.patience_s and (gone := self._present - _alive(child)):
+            missing = f"{len(gone)} of its processes ({', '.join(map(str, sorted(gone)))})"
+            done = f"{len(heard.records)} of {self.job.workload.requests} requests done"
+            raise self.failure(
+                self.symptom()
+                or f"TensorRT-LLM lost {missing} and said nothing for {self.patience_s:g} s, with {done}; "
+                "the kernel's out-of-memory killer does that when the host's memory is short: look at dmesg"
+            )
+
+
+def _alive(child: Child) -> frozenset[int]:
+    """The processes of a child that run; one that ended unnoticed by its parent does not."""
+    import psutil
+
+    alive = set()
+    for pid in child.descendants():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                alive.add(pid)
+    return frozenset(alive)

@@ -1,0 +1,343 @@
+"""The child program of the engine trtllm: ``tensorrt_llm.LLM``, and a closed loop over the requests.
+
+``python -m pytest_dsr1.engines.tensorrt_llm.llm_api.worker JOB.json`` reads a `TrtllmJob`, loads the model
+once, and measures once for each `Order` that it reads, one per line, from the descriptor named by
+``DSR1_COMMANDS_FD`` (or standard input). The line ``stop`` ends a measurement early; the end of the orders
+ends the program. It writes the events of :mod:`pytest_dsr1.process.worker`.
+
+Requests are sent and timed as trtllm-bench does (tensorrt_llm/bench/benchmark/utils/asynchronous.py): all
+wait for a semaphore of ``concurrency`` slots; the clock of a request starts when it has its slot, just before
+``generate_async``; its first token is the first chunk of a stream; ``end_id=-1`` makes every answer as
+long as asked.
+
+TensorRT-LLM starts its own processes, which import this module again: nothing may happen outside ``main``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_dsr1.engines.tensorrt_llm.llm_api.fields import nothing_unknown, refusal
+from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order, TrtllmJob
+from pytest_dsr1.process.worker import (
+    STOP,
+    Events,
+    Item,
+    WorkerError,
+    commands,
+    first_line,
+    input_ids,
+    read_requests,
+    warmup_items,
+)
+
+STATS_WAIT_S = 0.5
+"""How long one reading of iteration statistics waits for the next."""
+CLOCK_TOLERANCE_S = 1.0
+"""How far an engine's times may lie outside a request's before they are taken for another clock's."""
+CONTAINER = "run pytest in NVIDIA's container (tensorrt-llm/release) or where TensorRT-LLM is"
+
+
+def import_library() -> Any:
+    """The package tensorrt_llm.
+
+    Raises:
+        WorkerError: it is missing or broken.
+    """
+    try:
+        import tensorrt_llm
+    except (ImportError, OSError) as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "tensorrt_llm"
+        trouble = "is not installed" if missing else f"cannot be imported ({first_line(error)})"
+        raise WorkerError(f"tensorrt_llm {trouble} in {sys.executable}; {CONTAINER} installed") from error
+    return tensorrt_llm
+
+
+def read_items(job: TrtllmJob) -> list[Item]:
+    """The requests; text becomes token ids, as trtllm-bench does it.
+
+    Raises:
+        WorkerError: there is text and no tokenizer.
+    """
+    tokenize: Callable[[str], Any] | None = None
+    items: list[Item] = []
+    for number, request in read_requests(Path(job.dataset), job.num_requests):
+        ids = input_ids(request)
+        if not ids:
+            tokenize = tokenize or _tokenizer(job, number)
+            ids = list(tokenize(request["prompt"])["input_ids"])
+        items.append(Item(len(items), ids, request["output_tokens"]))
+    return items
+
+
+def _tokenizer(job: TrtllmJob, line: int) -> Any:
+    if job.tokenizer is None:
+        raise WorkerError(
+            f"{job.dataset}:{line}: the request has no `input_ids`, and random weights have no tokenizer for "
+            "`prompt`; write the dataset with token ids"
+        )
+    import transformers
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(job.tokenizer, trust_remote_code=True)
+    except (OSError, ValueError) as error:
+        raise WorkerError(f"{job.tokenizer}: the tokenizer cannot be loaded: {first_line(error)}") from error
+
+
+class Server:
+    """The loaded model, and measurements with it.
+
+    All measurements share one event loop: TensorRT-LLM binds its queue of iteration statistics to the first.
+    """
+
+    def __init__(self, job: TrtllmJob, events: Events) -> None:
+        self._job, self._events = job, events
+        events.send("phase", phase="loading", detail="importing tensorrt_llm")
+        library = import_library()
+        from tensorrt_llm.llmapi import llm_args, llm_utils
+
+        self._version = str(library.__version__)
+        known = llm_args.TorchLlmArgs
+        arguments = dict(job.arguments)
+        sampling: dict[str, Any] = {"end_id": job.end_id, "pad_id": job.end_id}
+        if job.request_timings:
+            arguments |= {"return_perf_metrics": True} if "return_perf_metrics" in known.model_fields else {}
+            sampling["return_perf_metrics"] = True
+        nothing_unknown({**arguments, **job.options}, known, self._version, job.dialect)
+        self._items = read_items(job)
+        arguments.setdefault(
+            "max_seq_len", max(len(item.input_ids) + item.output_tokens for item in self._items)
+        )
+        self._sampling = library.SamplingParams(**sampling)
+        gpus = arguments["tensor_parallel_size"] * arguments["pipeline_parallel_size"]
+        events.send("phase", phase="loading", detail=f"TensorRT-LLM {self._version} on {gpus} GPUs")
+        self._llm = library.LLM(
+            **llm_utils.update_llm_args_with_extra_dict(arguments, copy.deepcopy(job.options))
+        )
+        self._stopping = asyncio.Event()
+        self._reset()
+
+    def _reset(self) -> None:
+        self._requests = self._tokens = 0
+        self._foreign_clock = False
+        self._stopping.clear()
+
+    async def serve(self, lines: asyncio.StreamReader) -> None:
+        """Measure as ordered until the orders end."""
+        coming = asyncio.ensure_future(lines.readline())
+        while line := await coming:
+            coming = asyncio.ensure_future(lines.readline())
+            if line.strip() == STOP.encode():  # what it meant is over by itself
+                continue
+            work = asyncio.ensure_future(self._measure(Order.read(line)))
+            await asyncio.wait({work, coming}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                self._stopping.set()  # `stop`, or nobody is there any more
+            await work
+
+    def shutdown(self) -> None:
+        """End TensorRT-LLM's own processes."""
+        self._llm.shutdown()
+
+    async def _measure(self, order: Order) -> None:
+        self._reset()
+        events, items = self._events, self._items
+        if order.warmup_requests:
+            events.send("phase", phase="warm-up", detail=f"{order.warmup_requests} requests")
+            warmup = warmup_items(items, order.warmup_requests)
+            async for record in self._answers(warmup, order.concurrency, streaming=False):
+                if record["error"]:
+                    raise WorkerError(f"TensorRT-LLM failed a warm-up request: {record['error']}")
+        events.send("phase", phase="measuring", detail=f"{len(items)} requests")
+        self._requests = self._tokens = 0
+        async with self._iterations():
+            async for record in self._answers(items, order.concurrency, streaming=self._job.streaming):
+                events.send("record", record=record)
+                events.progress(self._requests, self._tokens)
+            events.send("phase", phase="finishing")
+        if self._foreign_clock:
+            events.send(
+                "warning",
+                message="the engine's request times are on another clock than ours and were left out",
+            )
+        events.send(
+            "result",
+            versions={"tensorrt_llm": self._version},
+            facts={"dialect": self._job.dialect, "llm": {**self._job.arguments, **self._job.options}},
+        )
+
+    async def _answers(
+        self, items: Sequence[Item], concurrency: int, *, streaming: bool
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Closed loop: the record of each request as it ends, until all ended or we were told to stop."""
+        slots = asyncio.Semaphore(concurrency)
+        done: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+
+        async def one(item: Item) -> None:
+            async with slots:
+                record = await self._answer(item, streaming=streaming)
+            done.put_nowait(record)
+
+        async def told_to_stop() -> None:
+            await self._stopping.wait()
+            done.put_nowait(None)
+
+        tasks = [asyncio.ensure_future(one(item)) for item in items]
+        tasks.append(asyncio.ensure_future(told_to_stop()))
+        try:
+            for _ in items:
+                record = await done.get()
+                if record is None:
+                    break
+                yield record
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _answer(self, item: Item, *, streaming: bool) -> dict[str, Any]:
+        """One request; `RequestRecord` says what the fields mean."""
+        sampling = copy.copy(self._sampling)
+        sampling.max_tokens = item.output_tokens
+        first_s = error = None
+        output: Any = None
+        tokens = 0
+        submitted_s = time.monotonic()
+        try:
+            output = self._llm.generate_async(item.input_ids, sampling_params=sampling, streaming=streaming)
+            if streaming:
+                async for _ in output:  # the same object each time, further on
+                    if made := len(output.outputs[0].token_ids):
+                        first_s = first_s or time.monotonic()
+                    self._tokens += made - tokens
+                    tokens = made
+                    self._events.progress(self._requests, self._tokens)
+            else:
+                await output.aresult()
+        except asyncio.CancelledError:
+            if output is not None:
+                output.abort()
+            raise
+        except Exception as problem:  # noqa: BLE001  # TensorRT-LLM's errors have no common class
+            error = f"{type(problem).__name__}: {first_line(problem)}"
+        last_s = time.monotonic()
+        made = len(output.outputs[0].token_ids) if output is not None else 0
+        if error is None and made != item.output_tokens and self._job.end_id == -1:
+            error = f"made {made} tokens, expected {item.output_tokens}"
+        self._requests += 1
+        self._tokens += made - tokens
+        return {
+            "id": item.id,
+            "submitted_s": submitted_s,
+            "first_token_s": first_s,
+            "last_token_s": last_s,
+            "input_tokens": len(item.input_ids),
+            "output_tokens": made,
+            "decoding_iterations": None if error else output.decoding_iter + 1,
+            "error": error,
+            "engine": None if error else self._times(output, submitted_s, last_s),
+        }
+
+    def _times(self, output: Any, submitted_s: float, last_s: float) -> dict[str, float] | None:
+        """The request's times inside the engine: TensorRT-LLM stamps them with the steady clock, ours."""
+        metrics = getattr(output.outputs[0], "request_perf_metrics", None)
+        if metrics is None:
+            return None
+        timing = metrics.timing_metrics
+        times = {
+            "arrival_s": timing.arrival_time.total_seconds(),
+            "first_scheduled_s": timing.first_scheduled_time.total_seconds(),
+            "first_token_s": timing.first_token_time.total_seconds(),
+            "last_token_s": timing.last_token_time.total_seconds(),
+        }
+        if submitted_s - CLOCK_TOLERANCE_S <= min(times.values()) <= last_s + CLOCK_TOLERANCE_S:
+            return times
+        self._foreign_clock = True
+        return None
+
+    @contextlib.asynccontextmanager
+    async def _iterations(self) -> AsyncIterator[None]:
+        """Iteration statistics while the block runs, and what is left of them afterwards."""
+        over = asyncio.Event()
+
+        async def watch() -> None:
+            last = False
+            while not last:
+                last = over.is_set()
+                async for stats in self._llm.get_stats_async(STATS_WAIT_S):
+                    self._events.send("iteration", iteration=sample(stats))
+                await asyncio.sleep(0)  # with a full queue nothing above lets go of the loop
+
+        if not self._job.iteration_stats:
+            yield
+            return
+        watching = asyncio.ensure_future(watch())
+        try:
+            yield
+            over.set()
+            await watching
+        finally:
+            watching.cancel()
+
+
+def sample(stats: Any) -> dict[str, Any]:
+    """An iteration's statistics as fields of an `IterationSample`; every key may be missing."""
+    told = json.loads(stats) if isinstance(stats, str) else stats
+    batch = told.get("inflightBatchingStats") or {}
+    cache = told.get("kvCacheStats") or {}
+    blocks = cache.get("maxNumBlocks")
+    return {
+        "time_s": time.monotonic(),
+        "iteration": told.get("iter"),
+        "latency_ms": told.get("iterLatencyMS"),
+        "scheduled_requests": batch.get("numScheduledRequests"),
+        "context_requests": batch.get("numContextRequests"),
+        "queued_requests": told.get("numQueuedRequests"),
+        "kv_cache_used_share": cache.get("usedNumBlocks", 0) / blocks if blocks else None,
+        "rank": told.get("attentionDpRank"),
+    }
+
+
+async def _serve(server: Server, stream: Any) -> None:
+    lines = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(lines), stream
+    )
+    try:
+        await server.serve(lines)
+    finally:
+        transport.close()
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the job named on the command line; exit status 1 after an error event."""
+    import traceback
+
+    events = Events.open()
+    try:
+        with commands() as stream:
+            server = Server(TrtllmJob.load(Path(argv[0])), events)
+            try:
+                asyncio.run(_serve(server, stream or sys.stdin))
+            finally:
+                server.shutdown()
+    except WorkerError as error:
+        events.send("error", message=str(error))
+        return 1
+    except Exception as error:  # noqa: BLE001  # the log gets the traceback, the person a sentence
+        traceback.print_exc()
+        events.send("error", message=refusal(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,169 @@
+"""The engine `transformers`: a DeepSeek-V3-architecture model with random weights, in a child process.
+
+The model and the loop over the requests are in :mod:`pytest_dsr1.engines.transformers.worker`. Here the
+worker is started and heard out, and what it says becomes the measurement.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+
+from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.transformers.decode_bound import decode_bound, mean_decode_step_s
+from pytest_dsr1.engines.transformers.job import WorkerJob
+from pytest_dsr1.errors import EngineError
+from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS
+from pytest_dsr1.process.child import Child
+from pytest_dsr1.process.listener import Heard, Listener, Stopper
+from pytest_dsr1.records import Observer, RequestRecord
+from pytest_dsr1.scenario.schema.scenario import Scenario, Transformers
+from pytest_dsr1.workload.deepseek import resolve_config
+
+WORKER = (sys.executable, "-m", "pytest_dsr1.engines.transformers.worker")
+LOG = "engine.log"
+
+
+class TransformersEngine:
+    """Runs one job in a worker process.
+
+    Args:
+        worker: the command that takes a job file and writes events.
+    """
+
+    def __init__(self, worker: Sequence[str] = WORKER) -> None:
+        self._worker = worker
+
+    def script(self, job: Job) -> str:
+        """The line that runs the scenario: this engine is part of pytest-dsr1."""
+        line = f"pytest --dsr1-profile={shlex.quote(job.scenario.name)}"
+        return f"# engine transformers, with the PyTorch of this environment\n{line}\n"
+
+    def run(self, job: Job, observer: Observer) -> EngineResult:
+        """Measure.
+
+        Raises:
+            EngineError: in one sentence, with the log's last lines; the worker and all it started are gone.
+        """
+        request = job.artefacts / "job.json"
+        worker_job(job).save(request)
+        listener = _Listener(
+            job.scenario.name,
+            observer,
+            log=job.artefacts / LOG,
+            startup_timeout_s=_settings(job.scenario).startup_timeout_s,
+            run_timeout_s=job.run_timeout_s,
+        )
+        observer.phase("starting", "the embedded engine")
+        with Child(
+            [*self._worker, str(request)],
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            cwd=job.artefacts,
+            log=listener.log,
+            events=True,
+            commands=True,
+        ) as child:
+            stopper = Stopper(child, job.enough)
+            heard = listener.listen(child, stopper)
+            listener.hear_out(child)
+        return _result(job, listener, heard, told_to_stop=stopper.told)
+
+
+class _Listener(Listener):
+    who = "the embedded engine"
+    less_memory = "lower load.concurrency or the model's size"
+
+
+def _settings(scenario: Scenario) -> Transformers:
+    if not isinstance(scenario.engine, Transformers):
+        raise EngineError(f"{scenario.name}: the engine is {scenario.engine.type}, expected transformers")
+    return scenario.engine
+
+
+def worker_job(job: Job) -> WorkerJob:
+    """The part of a job that the worker needs.
+
+    Raises:
+        EngineError: the scenario names a checkpoint; this engine only makes models.
+    """
+    scenario, engine = job.scenario, _settings(job.scenario)
+    if scenario.model.random_weights is None:
+        raise EngineError(
+            f"{scenario.name}: the engine transformers makes its model with random weights and reads no "
+            f"checkpoint ({scenario.model.path}); replace model.path by model.random_weights, or choose "
+            "another engine"
+        )
+    return WorkerJob(
+        dataset=str(job.workload.path.absolute()),
+        concurrency=scenario.load.concurrency,
+        num_requests=job.workload.requests,
+        warmup_requests=scenario.load.warmup_requests,
+        device=engine.device,
+        dtype=engine.dtype,
+        compile=engine.compile,
+        threads=engine.threads,
+        seed=scenario.model.random_weights.seed,
+        config=scenario.model.random_weights.config,
+    )
+
+
+def _result(job: Job, listener: Listener, heard: Heard, *, told_to_stop: bool) -> EngineResult:
+    """The measurement.
+
+    Raises:
+        EngineError: requests are missing.
+    """
+    records, result = heard.records, heard.result
+    stopped = told_to_stop and len(records) < job.workload.requests
+    if len(records) != job.workload.requests and not stopped:
+        raise listener.failure(
+            f"the embedded engine answered {len(records)} requests, expected {job.workload.requests}"
+        )
+    listener.observer.progress(len(records), sum(record.output_tokens for record in records))
+    facts = {**result.facts, **_bound(job, records, str(result.facts.get("device")))}
+    warnings = list(heard.warnings)
+    if facts.get("share_of_bound", 0.0) > 1:
+        warnings.append(
+            f"decode reached {facts['share_of_bound']:.0%} of the memory-bandwidth bound; above 100% the "
+            "measurement or the routing assumption is wrong"
+        )
+    return EngineResult(
+        records=tuple(sorted(records, key=lambda record: record.last_token_s)),
+        report={},
+        measured_from_s=min(record.submitted_s for record in records),
+        measured_to_s=max(record.last_token_s for record in records),
+        gpus=int(_settings(job.scenario).device == "cuda"),
+        versions=result.versions,
+        facts=facts,
+        warnings=tuple(warnings),
+        series=heard.series,
+        stopped=stopped,
+    )
+
+
+def _bound(of: Job, records: Sequence[RequestRecord], gpu: str) -> dict[str, object]:
+    """The memory-bandwidth bound of the decode step on a GPU, and what was reached."""
+    job = worker_job(of)
+    if job.device == "cpu":
+        return {}
+    peaks = GPU_PEAKS.get(gpu)
+    if peaks is None:
+        return {"bandwidth_bound": f"none: the peak memory bandwidth of {gpu} is not known here"}
+    batch = min(job.concurrency, len(records))
+    bound = decode_bound(
+        resolve_config(job.config),
+        batch=batch,
+        context=sum(r.input_tokens + r.output_tokens / 2 for r in records) / len(records),
+        value_bytes=4 if job.dtype == "float32" else 2,
+        bandwidth_tb_s=peaks.hbm_tb_s,
+    )
+    facts: dict[str, object] = {
+        "bandwidth_bound": bound.formula,
+        "bandwidth_bound_tok_s": bound.output_tok_s,
+        "distinct_experts_expected": bound.experts,
+    }
+    if step_s := mean_decode_step_s(records, batch):
+        facts |= {"decode_tok_s": batch / step_s, "share_of_bound": bound.step_s / step_s}
+    return facts

@@ -1,0 +1,333 @@
+r"""The child program of the embedded engine: run a DeepSeek-V3-architecture model, and time it.
+
+`python -m pytest_dsr1.engines.transformers.worker JOB.json` reads a `WorkerJob` and writes the events of
+:mod:`pytest_dsr1.process.worker`. It needs torch and transformers besides the standard library. By hand, in a
+clone:
+
+    printf '{"task_id": %d, "input_ids": [5, 6, 7, 8], "output_tokens": 16}\n' $(seq 0 7) > data.jsonl
+    echo '{"dataset": "data.jsonl", "concurrency": 4, "num_requests": 8, "warmup_requests": 4,
+           "device": "cuda", "dtype": "bfloat16", "compile": true,
+           "config": {"num_hidden_layers": 4, "first_k_dense_replace": 1}}' > job.json
+    python -m pytest_dsr1.engines.transformers.worker job.json
+
+Concurrency is closed-loop by batch: ``concurrency`` requests are submitted together, read (prefill), and
+decoded in step; the next batch starts when the longest of them ended. Every answer has exactly the wanted
+length: tokens are chosen greedily and no token ends an answer. On the line ``stop`` the batch under way is
+given up, and the result is that of the batches before it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_dsr1.engines.transformers.job import WorkerJob, batched, prefill_chunks, read_items
+from pytest_dsr1.process.worker import (
+    Events,
+    Item,
+    StopLine,
+    WorkerError,
+    commands,
+    first_line,
+    warmup_items,
+)
+from pytest_dsr1.workload.deepseek import config_problems, parameter_count, resolve_config
+
+if TYPE_CHECKING:
+    import torch
+
+    from pytest_dsr1.engines.transformers.model import Batch
+
+SYNCHRONISE_STEPS = 16
+"""Decode steps between two looks at the device: rare enough to cost nothing, often enough for progress."""
+GIB = 1 << 30
+
+
+def check_config(job: WorkerJob, config: dict[str, Any], known: frozenset[str]) -> None:
+    """Refuse fields that transformers does not know and values that no model can have.
+
+    Raises:
+        WorkerError: all of them, in one sentence.
+    """
+    problems = []
+    for name in sorted(set(job.config) - known):
+        near = difflib.get_close_matches(name, known, 1)
+        problems.append(f"unknown field {name}" + (f" (did you mean {near[0]}?)" if near else ""))
+    if problems := problems + config_problems(config):
+        raise WorkerError(f"model.random_weights.config: {'; '.join(problems)}")
+
+
+def import_libraries() -> dict[str, str]:
+    """Import torch and transformers; return their versions.
+
+    Raises:
+        WorkerError: one is missing or broken, with the command that installs it.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is downloaded, no kernels either
+    os.environ["USE_HUB_KERNELS"] = "0"
+    versions = {"python": platform.python_version()}
+    for name, install in (
+        (
+            "torch",
+            "install PyTorch (without a GPU its CPU build, which its Start Locally page tells how to get), "
+            "then `pip install 'pytest-dsr1[embedded]'`",
+        ),
+        ("transformers", "install it with `pip install 'pytest-dsr1[embedded]'`"),
+    ):
+        try:
+            versions[name] = __import__(name).__version__
+        except (ImportError, OSError) as error:
+            missing = isinstance(error, ModuleNotFoundError) and error.name == name
+            trouble = "is not installed" if missing else f"cannot be imported ({first_line(error)})"
+            raise WorkerError(f"{name} {trouble} in {sys.executable}: {install}") from error
+    return versions
+
+
+def choose_device(job: WorkerJob) -> torch.device:
+    """The device, after a look at whether it is there.
+
+    Raises:
+        WorkerError: there is no CUDA device, or `compile` is asked for on the CPU.
+    """
+    import torch
+
+    if job.device == "cuda" and not torch.cuda.is_available():
+        build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU build"
+        raise WorkerError(
+            f"engine.device is cuda, but torch {torch.__version__} ({build}) finds no CUDA device; look at "
+            "`nvidia-smi` and CUDA_VISIBLE_DEVICES, install a CUDA build of torch, or set engine.device=cpu"
+        )
+    if job.device == "cpu":
+        if job.compile:
+            raise WorkerError("engine.compile is a CUDA graph of the decode step: set engine.device=cuda too")
+        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(job.threads or available)
+    return torch.device(job.device, 0) if job.device == "cuda" else torch.device("cpu")
+
+
+def check_memory(needed: int, device: torch.device) -> None:
+    """Refuse a model whose weights cannot fit, before the machine is driven out of memory.
+
+    Raises:
+        WorkerError: with both sizes.
+    """
+    import torch
+
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        try:
+            lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        except OSError:  # macOS
+            return
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    if needed > free:
+        raise WorkerError(
+            f"the model's weights take {needed / GIB:.1f} GiB, but {device} has {free / GIB:.1f} GiB free; "
+            "lower num_hidden_layers or n_routed_experts in model.random_weights.config"
+        )
+
+
+class Run:
+    """One measurement: the model on its device, and the loop over the batches."""
+
+    def __init__(self, job: WorkerJob, events: Events, told_to_stop: Callable[[], bool]) -> None:
+        self._job = job
+        self._events = events
+        self._told_to_stop = told_to_stop
+        self._requests = 0
+        self._tokens = 0
+        self._answers = hashlib.sha256()
+
+    def run(self) -> None:
+        """Build, warm up, measure, and send the result.
+
+        Raises:
+            WorkerError: there is no measurement.
+        """
+        job, events = self._job, self._events
+        events.send("phase", phase="loading", detail="importing torch and transformers")
+        versions = import_libraries()
+        import torch
+
+        from pytest_dsr1.engines.transformers.model import build_model, config_fields, make_batches
+
+        config = resolve_config(job.config)
+        check_config(job, config, config_fields())
+        items = read_items(Path(job.dataset), job.num_requests, config["vocab_size"])
+        self._device = choose_device(job)
+        dtype: torch.dtype = getattr(torch, job.dtype)
+        weight_bytes = parameter_count(config) * dtype.itemsize
+        check_memory(weight_bytes, self._device)
+        events.send("phase", phase="loading", detail=f"making {weight_bytes / GIB:.2f} GiB of random weights")
+        try:
+            model = build_model(config, seed=job.seed, dtype=dtype, device=self._device)
+        except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
+            raise WorkerError(
+                f"model.random_weights.config: transformers refuses it: {first_line(error)}"
+            ) from error
+
+        warmup = batched(warmup_items(items, job.warmup_requests), job.concurrency)
+        measured = batched(items, job.concurrency)
+        # One slot more than the longest answer needs, for the step that counts experts afterwards.
+        length = max(len(item.input_ids) for item in items) + max(item.output_tokens for item in items) + 1
+        sizes = sorted({len(batch) for batch in [*warmup, *measured]}, reverse=True)
+        batches = make_batches(model, sizes, -(-length // 8) * 8, self._device)
+        steps = {size: self._prepare(size, batch) for size, batch in batches.items()}
+
+        if warmup:
+            events.send("phase", phase="warm-up", detail=f"{job.warmup_requests} requests")
+            for group in warmup:
+                self._answer(batches[len(group)], group, measured=False)
+        events.send("phase", phase="measuring", detail=f"{job.num_requests} requests")
+        for group in measured:
+            if self._told_to_stop():
+                break
+            self._answer(batches[len(group)], group, measured=True)
+        events.send("phase", phase="finishing")
+
+        if not all(bool(batch.finite) for batch in batches.values()):
+            raise WorkerError(
+                "the model's logits are not finite, so the run proves nothing; use dtype bfloat16 or float32 "
+                "and DeepSeek-R1's own rope and scaling fields"
+            )
+        if self._device.type == "cuda":
+            versions["cuda"] = str(torch.version.cuda)
+        full = len(measured[0])
+        events.send(
+            "result",
+            versions=versions,
+            facts={
+                "device": torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else "cpu",
+                "threads": torch.get_num_threads() if self._device.type == "cpu" else None,
+                "weights": f"random, seed {job.seed}; every logit was finite",
+                "parameters": parameter_count(config),
+                "weight_bytes": weight_bytes,
+                "decode_step": steps[full],
+                "experts_implementation": getattr(model.config, "_experts_implementation", None) or "eager",
+                "batch_size": full,
+                "distinct_experts_observed": batches[full].distinct_experts(),
+                "answers_sha256": self._answers.hexdigest(),
+            },
+        )
+
+    def _prepare(self, size: int, batch: Batch) -> str:
+        """Compile and capture the decode step where asked; say what is used."""
+        if not self._job.compile:
+            return "eager"
+        for fuse, name in ((True, "torch.compile in a CUDA graph"), (False, "CUDA graph, not compiled")):
+            self._events.send("phase", phase="loading", detail=f"decode step of batch {size}: {name}")
+            try:
+                batch.capture(fuse=fuse)
+            except Exception as error:  # noqa: BLE001  # torch raises anything here; the warning carries it
+                self._synchronise()
+                self._events.send(
+                    "warning",
+                    message=f"decode step of batch {size}: {name} failed ({type(error).__name__}: "
+                    f"{first_line(error)}), so a slower one is used",
+                )
+            else:
+                return name
+        return "eager"
+
+    def _answer(self, batch: Batch, group: Sequence[Item], *, measured: bool) -> None:
+        """Run one batch of requests to their ends; or, told to stop, to the next look at the device."""
+        submitted_s = time.monotonic()
+        first_s: list[float] = []
+        for first_row, inputs in prefill_chunks(group):
+            batch.prefill(first_row, inputs)
+            self._synchronise()
+            first_s += [time.monotonic()] * len(inputs)
+        last_s = list(first_s)
+        ends = {item.output_tokens for item in group}
+        for made in range(2, max(ends) + 1):
+            batch.step()
+            if made in ends or made % SYNCHRONISE_STEPS == 0:
+                self._synchronise()
+                now = time.monotonic()
+                for row, item in enumerate(group):
+                    if item.output_tokens == made:
+                        last_s[row] = now
+                if measured:
+                    if made < max(ends) and self._told_to_stop():
+                        return
+                    so_far = sum(min(made, item.output_tokens) for item in group)
+                    done = sum(item.output_tokens <= made for item in group)
+                    self._events.progress(self._requests + done, self._tokens + so_far)
+        if measured:
+            self._record(batch, group, submitted_s, first_s, last_s)
+
+    def _record(
+        self,
+        batch: Batch,
+        group: Sequence[Item],
+        submitted_s: float,
+        first_s: list[float],
+        last_s: list[float],
+    ) -> None:
+        history = batch.history.cpu()
+        for row, item in enumerate(group):
+            start = len(item.input_ids)
+            answer = history[row, start : start + item.output_tokens].tolist()
+            self._answers.update(json.dumps(answer).encode())
+            self._requests += 1
+            self._tokens += item.output_tokens
+            self._events.send(
+                "record",
+                record={
+                    "id": item.id,
+                    "submitted_s": submitted_s,
+                    "first_token_s": first_s[row],
+                    "last_token_s": last_s[row],
+                    "input_tokens": start,
+                    "output_tokens": item.output_tokens,
+                    "decoding_iterations": item.output_tokens,
+                },
+            )
+
+    def _synchronise(self) -> None:
+        if self._device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(self._device)
+
+
+def explain(error: Exception) -> str:
+    """One sentence for an error that nobody expected; CUDA's out of memory is among them."""
+    text = first_line(error)
+    if type(error).__name__ == "OutOfMemoryError":
+        return (
+            f"CUDA is out of memory ({text}); lower load.concurrency, the lengths, or num_hidden_layers or "
+            "n_routed_experts in model.random_weights.config"
+        )
+    return f"the embedded engine failed: {type(error).__name__}: {text}"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the job named on the command line; exit status 1 after an error event."""
+    import traceback
+
+    events = Events.open()
+    try:
+        with commands() as stream:
+            Run(WorkerJob.load(Path(argv[0])), events, StopLine(stream)).run()
+    except WorkerError as error:
+        events.send("error", message=str(error))
+        return 1
+    except Exception as error:  # noqa: BLE001  # the log gets the traceback, the person a sentence
+        traceback.print_exc()
+        events.send("error", message=explain(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,1 +1,0 @@
-"""Where it is measured: GPUs, set-up and restore, telemetry, preflight, fingerprint."""

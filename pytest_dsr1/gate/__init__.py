@@ -1,0 +1,1 @@
+"""The gate: recorded and accepted runs, its plan and decisions, and the loop of runs."""

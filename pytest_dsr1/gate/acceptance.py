@@ -1,0 +1,277 @@
+"""Recorded runs become references: by a person's word and for a reason, never by a run."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean, median
+
+from pytest_dsr1.errors import NoReferenceError, ReferencesError, UserError
+from pytest_dsr1.gate import comparability, recordings
+from pytest_dsr1.gate.comparability import any_node, short
+from pytest_dsr1.gate.noise import apart
+from pytest_dsr1.gate.recordings import Candidate
+from pytest_dsr1.gate.reference_file import SKEW, held, read, write
+from pytest_dsr1.gate.references import (
+    LEAST,
+    WANTED,
+    Acceptance,
+    ReferenceRun,
+    References,
+    by_node,
+    how_to_get_more,
+    too_old,
+    within_node_variance,
+)
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.steady.figure import Evidence, NoEvidenceError, evidence
+from pytest_dsr1.steady.run_length import gated_requests
+from pytest_dsr1.text import number
+
+
+def accept(
+    store: Path, scenario: Scenario, *, reason: str, by: str, now: datetime, commit: str | None
+) -> tuple[References, list[str]]:
+    """Make the recorded runs of the newest fingerprint the references of a scenario.
+
+    The recorded runs stay. How many requests a gated run sends is found here, by Kalibera and Jones from the
+    median start-up and the variances within and between these runs.
+
+    Args:
+        store: the folder of references.
+        scenario: whose runs; its gate says the metric and the least warm-up.
+        reason: why these runs are what the scenario delivers; for the review.
+        by: who says so.
+        now: the time, aware.
+        commit: of the repository that the store is in, if it is in one.
+
+    Returns:
+        what was accepted, and sentences for a person: warnings, what was left out, what changed.
+
+    Raises:
+        UserError: there is no reason.
+        NoReferenceError: the runs are too few.
+        ReferencesError: a file cannot be trusted, or a run has no figure of the gated metric.
+        InvalidRunError: a gate, or somebody else who accepts, holds the references.
+    """
+    reason, by = _on_one_line(reason), _on_one_line(by)
+    if not reason:
+        raise UserError("--reason is empty; say why these runs are what the scenario delivers")
+    with held(store, scenario.name, f"pytest-dsr1 references accept {scenario.name}"):
+        before = _before(store, scenario.name, now)
+        runs, left_out = _newest(_recorded(store, scenario.name, now))
+        moved = scenario.gate.under_test
+        counts = Counter(run.node for run in runs)
+        if (len(runs) if any_node(moved) else max(counts.values())) < LEAST:
+            few = (
+                f"{scenario.name}: too few recorded runs to accept: {by_node(counts)}; at least {LEAST} on a "
+                f"node are needed, {WANTED} wanted; {how_to_get_more(scenario.name)}"
+            )
+            raise NoReferenceError("\n".join([few, *left_out]))
+        metric, warmup_requests = METRICS[scenario.gated_metric], warmup_of(scenario)
+        requests = _requests(store, runs, metric.name, warmup_requests)
+        found = _figures(store, runs, metric.name, warmup_requests, requests)
+        accepted = References(
+            profile=scenario.name,
+            metric=metric.name,
+            unit=metric.unit,
+            better=metric.better,
+            requests=requests,
+            warmup_requests=warmup_requests,
+            accepted=Acceptance(now.replace(microsecond=0), by, reason, commit),
+            moved=moved,
+            facts=comparability.of_ring("under test", runs[-1].facts, comparability.EVERYTHING),
+            runs=tuple(
+                sorted(
+                    (reference_run(run, figure) for run, figure in zip(runs, found, strict=True)),
+                    key=lambda run: (run.node, run.at),
+                )
+            ),
+        )
+        write(store, accepted)
+    notes = [*_doubts(accepted), *comparability.unfit(moved, runs[-1].facts), *left_out]
+    if before:
+        notes += [*_changes(before, accepted), *_steps(store, before, accepted)]
+    return accepted, notes
+
+
+def warmup_of(scenario: Scenario) -> int:
+    """The least number of requests at the start of a run that are no evidence."""
+    return scenario.gate.warmup_requests or scenario.load.concurrency
+
+
+def reference_run(run: Candidate, figure: Evidence) -> ReferenceRun:
+    """A recorded run with its figure, to as many digits as say something."""
+    return ReferenceRun(
+        at=run.at,
+        node=run.node,
+        value=float(f"{figure.value:.8g}"),
+        se_percent=round(figure.se_percent, 4),
+        window_s=round(figure.window_s, 3),
+        startup_s=round(run.trace.startup_s, 3),
+        candidate=run.name,
+        gpus=run.gpus,
+    )
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.encode("utf-8", "replace").decode().split())
+
+
+def _before(store: Path, profile: str, now: datetime) -> References | None:
+    try:
+        return read(store, profile, now)
+    except NoReferenceError:
+        return None
+
+
+def _recorded(store: Path, profile: str, now: datetime) -> Sequence[Candidate]:
+    found, problems = recordings.read(store, profile)
+    if problems:
+        raise ReferencesError("\n".join(problems))
+    if not found:
+        raise NoReferenceError(
+            f"{recordings.folder_of(store, profile)}: there are no recorded runs of {profile}; "
+            f"{how_to_get_more(profile)}"
+        )
+    late = [run for run in found if run.at > now + SKEW]
+    if late:
+        raise ReferencesError(
+            "\n".join(
+                f"{_file(store, run)}: the run began at {run.at.isoformat()}, now is {now.isoformat()}: a "
+                "clock was wrong; set the clock, or move the file out of the folder"
+                for run in late
+            )
+        )
+    return found
+
+
+def _newest(found: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
+    """The runs whose facts are those of the newest one, and sentences on the others."""
+    newest = found[-1]
+    runs: list[Candidate] = []
+    others: dict[tuple[str, ...], list[Candidate]] = defaultdict(list)
+    for run in found:
+        differing = tuple(comparability.changed(run.facts, newest.facts, comparability.EVERYTHING))
+        (others[differing] if differing else runs).append(run)
+    return runs, [
+        f"{len(left)} recorded runs up to {left[-1].at:%Y-%m-%d} are left out, since then changed: "
+        f"{comparability.in_brief(differing)}"
+        for differing, left in others.items()
+    ]
+
+
+def _requests(store: Path, runs: Sequence[Candidate], metric: str, warmup_requests: int) -> int:
+    """The number of requests of a gated run, from the variances at full length."""
+    figures = _figures(store, runs, metric, warmup_requests, None)
+    by_nodes: dict[str, list[float]] = defaultdict(list)
+    for run, figure in zip(runs, figures, strict=True):
+        by_nodes[run.node].append(math.log(figure.value))
+    within = fmean((figure.se_percent / 100) ** 2 for figure in figures)
+    try:
+        return gated_requests(
+            figures,
+            startup_s=median(run.trace.startup_s for run in runs),
+            between_variance=(within_node_variance(by_nodes) or 0.0) - within,
+            concurrency=runs[-1].trace.wave,
+            most=min(figure.requests for figure in figures),
+        )
+    except NoEvidenceError as error:
+        raise ReferencesError(f"{runs[-1].profile}: {error}") from None
+
+
+def _figures(
+    store: Path, runs: Sequence[Candidate], metric: str, warmup_requests: int, requests: int | None
+) -> list[Evidence]:
+    figures, problems = [], []
+    for run in runs:
+        try:
+            figures.append(evidence(run.trace, metric, warmup_requests=warmup_requests, requests=requests))
+        except NoEvidenceError as error:
+            problems.append(f"{_file(store, run)}: {error}")
+    if problems:
+        raise ReferencesError(
+            "\n".join([*problems, "or move these files out of the folder and accept again"])
+        )
+    return figures
+
+
+def _doubts(accepted: References) -> Iterator[str]:
+    if not any_node(accepted.moved):
+        for node, count in sorted(accepted.nodes.items()):
+            if count < WANTED:
+                meaning = (
+                    "a gate there needs more runs than it could" if count >= LEAST else "no gate there yet"
+                )
+                yield (
+                    f"warning: {count} runs on node {short(node)}, {WANTED} are wanted: {meaning}; "
+                    f"{how_to_get_more(accepted.profile)}"
+                )
+            yield from _ages(accepted, node)
+    else:
+        if len(accepted.runs) < WANTED:
+            few = f"{len(accepted.runs)} runs, {WANTED} are wanted"
+            yield f"warning: {few}; {how_to_get_more(accepted.profile)}"
+        yield from _ages(accepted, accepted.runs[0].node)
+    if accepted.days == 1:
+        yield (
+            f"warning: all runs are of one day ({accepted.runs[0].day}), which shows nothing of the shift "
+            "between days; record on other days too"
+        )
+
+
+def _ages(accepted: References, node: str) -> Iterator[str]:
+    return (f"warning: {each}" for each in too_old(accepted, accepted.on(node), accepted.accepted.at))
+
+
+def _steps(store: Path, before: References, accepted: References) -> Iterator[str]:
+    """Where the level has changed since the last acceptance, though no fact has: old and new are mixed."""
+    for node in sorted(accepted.nodes):
+        runs, since = [run for run in accepted.runs if run.node == node], before.accepted.at
+        earlier = [math.log(run.value) for run in runs if run.at <= since]
+        later = [math.log(run.value) for run in runs if run.at > since]
+        if apart(earlier, later):
+            old_mean, new_mean = fmean(earlier), fmean(later)
+            yield (
+                f"warning: on node {short(node)} the {len(later)} runs since the last acceptance "
+                f"({since:%Y-%m-%d}) give {number(math.exp(new_mean))} {accepted.unit}, the "
+                f"{len(earlier)} of before {number(math.exp(old_mean))} "
+                f"({math.expm1(new_mean - old_mean) * 100:+.2g}%), more than chance, though all facts are "
+                "equal: something that is no fact has changed, and these references mix both levels; if the "
+                "new one is right, move the runs of before out of "
+                f"{recordings.folder_of(store, accepted.profile)} and accept again"
+            )
+
+
+def _changes(before: References, accepted: References) -> Iterator[str]:
+    if before.metric != accepted.metric:
+        yield f"before, {before.metric} was gated"
+    else:
+        percent = (accepted.mean / before.mean - 1) * 100
+        yield (
+            f"mean {number(before.mean)} -> {number(accepted.mean)} {accepted.unit} ({percent:+.1f}%), noise "
+            f"{_percent(before.noise_percent)} -> {_percent(accepted.noise_percent)}, requests "
+            f"{before.requests} -> {accepted.requests}, runs {len(before.runs)} -> {len(accepted.runs)}"
+        )
+    for node, count in sorted(before.nodes.items()):
+        left = accepted.nodes.get(node, 0)
+        if count >= LEAST > left and not any_node(accepted.moved):
+            yield (
+                f"warning: node {short(node)} had {count} references and has {left} now: no gate there "
+                "any more; its recorded runs are not in this folder, or were left out"
+            )
+    changed = comparability.changed(before.facts, accepted.facts, comparability.EVERYTHING)
+    if changed:
+        yield f"changed since the earlier references: {comparability.in_brief(changed)}"
+
+
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}%"
+
+
+def _file(store: Path, run: Candidate) -> Path:
+    return recordings.folder_of(store, run.profile) / f"{run.name}.json"

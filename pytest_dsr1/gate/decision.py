@@ -1,0 +1,211 @@
+"""The gate: runs of a candidate against accepted references, until the verdict is certain.
+
+Losses are differences of natural logarithms of the steady figure, positive where the candidate is worse.
+After each run two one-sided t statistics are looked at: a loss is shown (FAIL), or a loss of delta is
+excluded (PASS). Both spend their error over the looks (Hwang, Shih and DeCani); boundaries of Z become
+boundaries of t by equal tail areas (Jennison and Turnbull 2000, chapter 3). docs/gate.md has the derivation
+and what was simulated.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit
+
+from pytest_dsr1.gate.boundaries import boundaries, crossing, hwang_shih_decani
+from pytest_dsr1.gate.noise import Level
+from pytest_dsr1.metrics.catalogue import METRICS
+
+Array = NDArray[np.float64]
+
+GATE_ALPHA = 0.005
+"""Planned probability of FAIL without a loss, for one gate; 1% is promised, for what no model holds."""
+SUITE_ALPHA = 0.015
+"""The same for all gates of a suite together, of which each plans with its part; 5% is promised."""
+BETA = 0.045
+"""Planned probability that a loss of delta passes."""
+GAMMA_FAIL, GAMMA_PASS = -2.0, -0.5
+"""How the errors are spent: a FAIL late, since it costs a person a day; a PASS early, since most changes are
+innocent."""
+_CONFIRMED = 2
+"""Runs that must each be worse than half of delta before a FAIL."""
+
+
+def alpha(gates: int) -> float:
+    """The planned error of each of so many gates."""
+    return min(GATE_ALPHA, SUITE_ALPHA / max(gates, 1))
+
+
+def worse(metric: str, percent: float) -> float:
+    """A loss of so many percent of a metric, as a difference of logarithms."""
+    higher = METRICS[metric].better == "higher"
+    return -math.log1p(-percent / 100) if higher else math.log1p(percent / 100)
+
+
+def loss(metric: str, mean: Any, value: Any) -> Any:
+    """How much worse values are than a mean, as a difference of logarithms.
+
+    Args:
+        metric: whose direction counts.
+        mean: of the references, a natural logarithm; arrays too.
+        value: in the metric's unit.
+    """
+    sign = 1 if METRICS[metric].better == "higher" else -1
+    return sign * (mean - np.log(value))
+
+
+def in_percent(metric: str, lost: float) -> float:
+    """A loss as the change of the metric's value in percent; negative where a rate falls."""
+    return math.expm1(-lost if METRICS[metric].better == "higher" else lost) * 100
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """How a gate decides; made once, before GPU time is spent.
+
+    Attributes:
+        delta: the loss that must not be missed, as a difference of logarithms.
+        level: of the references.
+        fail: t at or above which a loss is shown, after each number of runs; likewise ``passed`` for the
+            exclusion of delta. Their length is the largest number of runs.
+    """
+
+    delta: float
+    level: Level
+    fail: tuple[float, ...]
+    passed: tuple[float, ...]
+
+    @property
+    def max_runs(self) -> int:
+        """The number of runs after which the gate is INCONCLUSIVE."""
+        return len(self.fail)
+
+    def expected_runs(self) -> tuple[float, float]:
+        """Runs on average, without a loss and with one of delta, if the noise is that of the references."""
+        looks = range(1, self.max_runs + 1)
+        shared = self.level.shared
+        shares = [(1 / self.max_runs + shared) / (1 / n + shared) for n in looks]
+        drifts = [self.delta / self.level.sd / math.sqrt(1 / n + shared) for n in looks]
+        lower = [drift - limit for drift, limit in zip(drifts, self.passed, strict=True)]
+        upper = [
+            math.inf if n < _CONFIRMED else max(limit, low)
+            for n, limit, low in zip(looks, self.fail, lower, strict=True)
+        ]
+        means = []
+        for drift in (0.0, drifts[-1]):
+            ended = np.sum(crossing(shares, lower, upper, drift), axis=0)
+            means.append(float(ended @ np.array(looks)) + max(1 - float(ended.sum()), 0.0) * self.max_runs)
+        return means[0], means[1]
+
+
+def _bounds(shared: float, runs: int, error: float, gamma: float) -> tuple[float, ...]:
+    final = 1 / (1 / runs + shared)
+    shares = [1 / (1 / n + shared) / final for n in range(1, runs + 1)]
+    return boundaries(hwang_shih_decani(error, gamma), shares)
+
+
+def _t(z: Sequence[float], freedom: int) -> tuple[float, ...]:
+    """The boundaries of t with the tail areas of those of Z; each further run adds a degree of freedom."""
+    return tuple(-float(stdtrit(freedom + n, ndtr(-value))) for n, value in enumerate(z))
+
+
+@functools.lru_cache(maxsize=512)
+def _limits(
+    shared: float, freedom: int, error: float, runs: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The boundaries of t for FAIL and PASS."""
+    fail, passed = _bounds(shared, runs, error, GAMMA_FAIL), _bounds(shared, runs, BETA, GAMMA_PASS)
+    return _t(fail, freedom), _t(passed, freedom)
+
+
+def resolved(level: Level, error: float, runs: int) -> float:
+    """The smallest delta, as a difference of logarithms, that a gate of so many runs decides.
+
+    One run is in hand, for the luck of a single gate.
+
+    Args:
+        level: of the references.
+        error: the planned alpha.
+        runs: at least 2.
+    """
+    sure = runs - 1
+    fail, passed = _limits(level.shared, level.freedom, error, sure)
+    return (fail[-1] + passed[-1]) * math.sqrt(1 / sure + level.shared) * level.sd
+
+
+def runs_needed(level: Level, error: float, delta: float, most: int) -> int | None:
+    """The largest number of runs that a gate must allow itself, or None where ``most`` do not decide."""
+    possible = range(_CONFIRMED, most + 1)
+    index = bisect_left(possible, -delta, key=lambda runs: -resolved(level, error, runs))
+    return possible[index] if index < len(possible) else None
+
+
+def design(level: Level, error: float, delta: float, runs: int) -> Design:
+    """The boundaries for so many runs at most; see :func:`planned`."""
+    fail, passed = _limits(level.shared, level.freedom, error, runs)
+    return Design(delta, level, fail, passed)
+
+
+def planned(level: Level, error: float, delta: float, most: int) -> Design | None:
+    """The gate that decides delta in as few runs as that takes, or None where ``most`` surely do not.
+
+    References tell the noise only so well: that of twenty is 0.76 to 1.46 times what they show. A gate is
+    refused where even the low end of that interval does not let ``most`` runs decide; where the noise as it
+    is estimated does not, it allows itself all of them. The errors hold whatever the noise, since the
+    boundaries are those of t, and the gate's own runs tell it better from run to run.
+    """
+    runs = runs_needed(level, error, delta, most)
+    if runs is None and runs_needed(replace(level, sd=level.interval[0]), error, delta, most) is not None:
+        runs = most
+    return None if runs is None else design(level, error, delta, runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The evidence after some runs; arrays of one shape where many gates are looked at together.
+
+    Attributes:
+        word: 1 for FAIL, -1 for PASS, 0 for one more run.
+        loss: the estimate, as a difference of logarithms; positive is worse.
+        low: ``loss`` is at least this (at the error of FAIL), and ``high``: at most this (at that of PASS).
+        better: whether an improvement is beyond the noise, by one t test at ``GATE_ALPHA``: most gates have
+            passed before more could be shown, and nothing is decided by it.
+    """
+
+    word: Any
+    loss: Any
+    low: Any
+    high: Any
+    better: Any
+
+
+def look(gate: Design, losses: Array, *, level_sd: Array | float | None = None) -> Look:
+    """Look at the losses of all runs so far.
+
+    Args:
+        gate: the design.
+        losses: of each run against the mean of the references, differences of logarithms; the last axis is
+            the runs, axes before it are gates of the same design.
+        level_sd: the noise of each gate's own references, where there are axes before the last.
+    """
+    runs = losses.shape[-1]
+    level = gate.level
+    sd_ref = level.sd if level_sd is None else level_sd
+    mean = losses.mean(axis=-1)
+    spread = ((losses - mean[..., None]) ** 2).sum(axis=-1)
+    sd = np.sqrt((level.freedom * sd_ref**2 + spread) / (level.freedom + runs - 1))
+    error = sd * math.sqrt(1 / runs + level.shared)
+    low, high = mean - gate.fail[runs - 1] * error, mean + gate.passed[runs - 1] * error
+    better = mean < float(stdtrit(level.freedom + runs - 1, GATE_ALPHA)) * error
+    confirmed = (losses > gate.delta / 2).sum(axis=-1) >= _CONFIRMED
+    excluded = high < gate.delta
+    word = np.where(excluded, -1, np.where((low > 0) & confirmed, 1, 0))
+    return Look(word, mean, low, high, better)

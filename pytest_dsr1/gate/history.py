@@ -1,0 +1,115 @@
+"""What earlier runs measured: the valid results in a folder of results, without their requests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pytest_dsr1.gate import comparability
+from pytest_dsr1.machine.values import FactValue
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.measurement.store import FORMAT, VERSION
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.storage.files import entries
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """One saved run that proves something.
+
+    Attributes:
+        profile: the scenario's name.
+        at: when it began.
+        facts: the fingerprint.
+        metrics: by name, in the metric's unit.
+        folder: where it is saved.
+    """
+
+    profile: str
+    at: datetime
+    facts: Mapping[str, FactValue]
+    metrics: Mapping[str, float]
+    folder: Path
+
+    @property
+    def node(self) -> str:
+        """The machine, as :func:`~pytest_dsr1.gate.comparability.node` names it."""
+        return comparability.node(self.facts)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Earlier runs in order of time, and the files and folders that could not be read, each with why."""
+
+    runs: tuple[PastRun, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+
+NO_HISTORY = History()
+
+
+def comparable_runs(past: History, measurement: Measurement) -> list[PastRun]:
+    """The other runs of the same profile on the same machine that a gate would compare this one with."""
+    facts, scenario = measurement.fingerprint.facts, measurement.scenario
+    node = comparability.node(facts)
+    return [
+        run
+        for run in past.runs
+        if run.profile == scenario.name
+        and run.folder != measurement.folder
+        and run.node == node
+        and not comparability.differences(run.facts, facts, scenario.gate.under_test)
+    ]
+
+
+def history(results: Path) -> History:
+    """The runs saved below a folder of results.
+
+    Runs that are under way, failed, or were measured on a wrong or unfit machine are left out.
+    """
+    runs: list[PastRun] = []
+    unreadable: list[str] = []
+
+    def folders(of: Path) -> Iterator[Path]:
+        try:
+            yield from (Path(entry.path) for entry in entries(of) if entry.is_dir())
+        except OSError as error:
+            unreadable.append(f"{of}: cannot be listed: {error.strerror}")
+
+    for folder in (run for profile in folders(results) for run in folders(profile)):
+        path = folder / "measurement.json"
+        try:
+            run = _run(json.loads(path.read_bytes()), folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            unreadable.append(f"{path}: {error.strerror}")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            unreadable.append(f"{path}: is no measurement.json of this version, or was damaged")
+        else:
+            if run is not None:
+                runs.append(run)
+    return History(tuple(sorted(runs, key=lambda run: run.at)), tuple(unreadable))
+
+
+def _run(document: Any, folder: Path) -> PastRun | None:
+    if document["format"] != FORMAT or document["version"] != VERSION:
+        raise ValueError
+    if document["state"] != "complete":
+        return None
+    saved = document["measurement"]
+    if any(finding["severity"] == "mismatch" for finding in saved["findings"]):
+        return None
+    return PastRun(
+        profile=str(document["profile"]),
+        at=datetime.fromisoformat(saved["started_utc"]),
+        facts=dict(saved["fingerprint"]["facts"]),
+        metrics={
+            name: float(metric["value"]) for name, metric in saved["metrics"].items() if name in METRICS
+        },
+        folder=folder,
+    )

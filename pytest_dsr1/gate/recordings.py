@@ -1,0 +1,210 @@
+"""Recorded runs that may become references: one file a run, added by any number of machines at once.
+
+``<store>/candidates/<profile>/<UTC time>-<8 hex digits>.json``::
+
+    {"format": "pytest-dsr1 candidate", "version": 1, "profile": ..., "at": ..., "place": ..., "result": ...,
+     "facts": {...}, "trace": {...}, "gpus": {...}, "sha256": ...}
+
+``at`` is when the run began, ``place`` the scenario's path in test ids, ``result`` the folder of the saved
+result, ``facts`` the fingerprint's, and ``trace`` what a figure of the run is computed from
+(:class:`~pytest_dsr1.steady.trace.Trace`). ``gpus`` is what they did meanwhile; null on the CPU, and not
+in files from before it was kept. A file is never changed after it was written: ``sha256`` is that of all the
+rest, as JSON with sorted keys.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
+
+from pytest_dsr1.errors import InvalidRunError, ReferencesError
+from pytest_dsr1.gate import comparability
+from pytest_dsr1.machine.telemetry.health import conditions
+from pytest_dsr1.machine.values import Conditions, FactValue
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.measurement.store import first_problem
+from pytest_dsr1.steady.trace import Trace
+from pytest_dsr1.storage.files import entries, write_atomically
+
+FORMAT = "pytest-dsr1 candidate"
+VERSION = 1
+_ADVICE = "bring the file back as it was, or move it out of the folder; until then nothing is accepted"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One recorded run.
+
+    Attributes:
+        name: its file's name without ``.json``.
+        profile: the scenario's name.
+        at: when it began.
+        place: the scenario's path in test ids.
+        result: the folder of the saved result, on the machine that ran it.
+        facts: the fingerprint.
+        trace: what a figure of the run is computed from.
+        gpus: what they did meanwhile; None on the CPU, and where that was not kept.
+    """
+
+    name: str
+    profile: str
+    at: AwareDatetime
+    place: str
+    result: str
+    facts: Mapping[str, FactValue]
+    trace: Trace
+    gpus: Conditions | None = None
+
+    @property
+    def node(self) -> str:
+        """The machine, as :func:`~pytest_dsr1.gate.comparability.node` names it."""
+        return comparability.node(self.facts)
+
+
+_CANDIDATE = TypeAdapter(Candidate)
+
+
+def folder_of(store: Path, profile: str) -> Path:
+    """Where the candidates of a profile are."""
+    return store / "candidates" / profile
+
+
+def names(store: Path, profile: str) -> list[str]:
+    """The names of a profile's candidates in order of time; no file is read.
+
+    Raises:
+        ReferencesError: the folder cannot be listed.
+    """
+    found = (entry.name for entry in listed(folder_of(store, profile)))
+    return [name.removesuffix(".json") for name in found if name.endswith(".json")]
+
+
+def listed(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder of the store, in order of names; nothing where there is no folder.
+
+    Raises:
+        ReferencesError: it cannot be listed, so that nobody knows what is in it.
+    """
+    try:
+        return entries(folder)
+    except OSError as error:
+        raise ReferencesError(
+            f"{folder}: cannot be listed: {error.strerror}; `ls -ld {folder}` shows what it is and "
+            "whose: make it a folder that you may list"
+        ) from None
+
+
+def record(store: Path, measurement: Measurement, trace: Trace) -> Path:
+    """Keep a valid measurement as a candidate; returns its file.
+
+    Raises:
+        InvalidRunError: it cannot be written.
+    """
+    result = measurement.result
+    at = datetime.fromisoformat(measurement.started_utc).astimezone(timezone.utc)
+    candidate = Candidate(
+        name=f"{at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
+        profile=measurement.scenario.name,
+        at=at,
+        place=measurement.place,
+        result=str(measurement.folder),
+        facts=measurement.fingerprint.facts,
+        trace=trace,
+        gpus=conditions(measurement.telemetry, result.measured_from_s, result.measured_to_s),
+    )
+    document = {"format": FORMAT, "version": VERSION, **_CANDIDATE.dump_python(candidate, mode="json")}
+    del document["name"]
+    path = folder_of(store, candidate.profile) / f"{candidate.name}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps({**document, "sha256": checksum(document)}))
+    except OSError as error:
+        raise InvalidRunError(
+            f"{path}: the run cannot be kept as a candidate: {error.strerror}; make that folder writable, or "
+            f"make room there; the run itself is saved in {measurement.folder}"
+        ) from None
+    return path
+
+
+def checksum(document: Mapping[str, Any]) -> str:
+    """The checksum of a candidate's document, of all in it but the checksum itself."""
+    rest = {key: value for key, value in document.items() if key != "sha256"}
+    return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def alike(found: Iterable[Candidate], facts: comparability.Facts) -> tuple[Candidate, ...]:
+    """Those of the node, software, machine and work that a fingerprint tells."""
+    return tuple(
+        one
+        for one in found
+        if one.node == comparability.node(facts)
+        and not comparability.changed(one.facts, facts, comparability.EVERYTHING)
+    )
+
+
+def read(store: Path, profile: str) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+    """The candidates of a profile in order of time, and a sentence for each file that is none.
+
+    A file that cannot be used is left where it is; the sentence says what to do about it.
+
+    Raises:
+        ReferencesError: the folder cannot be listed.
+    """
+    found: list[Candidate] = []
+    problems: list[str] = []
+    known: dict[tuple[datetime, str], str] = {}
+    for name in names(store, profile):
+        path = folder_of(store, profile) / f"{name}.json"
+        try:
+            candidate = _read(path, profile)
+        except ValueError as error:
+            problems.append(f"{path}: {error}: {_ADVICE}")
+            continue
+        except RecursionError:
+            problems.append(f"{path}: is nested too deeply; it was changed after it was written: {_ADVICE}")
+            continue
+        first = known.setdefault((candidate.at, candidate.node), name)
+        if first != name:
+            problems.append(f"{path}: is the same run as {first}.json: delete one of the two files")
+        else:
+            found.append(candidate)
+    return tuple(sorted(found, key=lambda one: (one.at, one.name))), tuple(problems)
+
+
+def _read(path: Path, profile: str) -> Candidate:
+    """Read one file.
+
+    Raises:
+        ValueError: it holds no candidate of this profile; what it holds, in words.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"is not JSON ({error}); it was damaged after it was written") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ValueError(f'is no recorded run ("format" is not "{FORMAT}")')
+    if document.get("version") != VERSION:
+        found = f"has format version {document.get('version')!r}"
+        raise ValueError(f"{found}; this pytest-dsr1 reads version {VERSION}")
+    if document.get("profile") != profile:
+        raise ValueError(
+            f"is a run of {document.get('profile')!r}, not of {profile!r}; the runs of a scenario that was "
+            "renamed are to be recorded again"
+        )
+    if document.get("sha256") != checksum(document):
+        raise ValueError("does not fit its checksum: it was edited or damaged after it was written")
+    try:
+        return _CANDIDATE.validate_python({**document, "name": path.stem})
+    except ValidationError as error:
+        raise ValueError(f"{first_problem(error)}; it was changed after it was written") from None

@@ -1,0 +1,371 @@
+"""The file of accepted references: ``<store>/<profile>.yaml``, small, reviewed in git, changed by no run.
+
+One line a fact and one a run, so that a review sees what changed; the checksum in the last line shows
+truncation, merges and edits by hand.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError
+from pytest_dsr1.gate import comparability, recordings
+from pytest_dsr1.gate.comparability import short
+from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_more
+from pytest_dsr1.machine.gpu.lock import holder, lock_file, sign
+from pytest_dsr1.machine.values import FactValue
+from pytest_dsr1.metrics.catalogue import GATEABLE, METRICS
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.storage.files import write_atomically
+
+FORMAT = "pytest-dsr1 references"
+VERSION = 1
+SKEW = timedelta(minutes=5)
+"""Clocks of two machines may differ by so much."""
+
+_HEAD = """\
+# Accepted reference runs, which `pytest --dsr1-gate` compares with. Written by
+# `pytest-dsr1 references accept`; not to be edited: the last line is a checksum of all lines above it.
+"""
+_CONFLICT = re.compile(r"^(<<<<<<<|>>>>>>>)( .*)?$", re.MULTILINE)
+_CHECKSUM = re.compile(r'^sha256: "([0-9a-f]{64})"\n\Z', re.MULTILINE)
+_PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_REFERENCES = TypeAdapter(References)
+
+
+def path_of(store: Path, profile: str) -> Path:
+    """The file of a profile's accepted references."""
+    return store / f"{profile}.yaml"
+
+
+def to_text(references: References) -> str:
+    """The file's text."""
+    accepted = references.accepted
+    nodes = {short(node): node for node in sorted(references.nodes)}
+    lines = [
+        f"format: {_shown(FORMAT)}",
+        f"version: {VERSION}",
+        *(f"{key}: {_shown(getattr(references, key))}" for key in ("profile", "metric", "unit", "better")),
+        f"requests: {references.requests}",
+        f"warmup_requests: {references.warmup_requests}",
+        *_section(
+            "accepted",
+            {
+                "at": _time(accepted.at),
+                "by": accepted.by,
+                "reason": accepted.reason,
+                "commit": accepted.commit,
+            },
+        ),
+        f"moved: {_flow(references.moved)}",
+        *_section("fixed", comparability.of_ring("fixed", references.facts, references.moved)),
+        *_section("under_test", comparability.of_ring("under test", references.facts, references.moved)),
+        *_section("nodes", nodes),
+        "runs:",
+        *(f"  - {_flow(_run(run))}" for run in references.runs),
+    ]
+    body = _HEAD + "\n".join(lines) + "\n"
+    return f'{body}sha256: "{sha256(body.encode()).hexdigest()}"\n'
+
+
+def from_text(text: str, name: str, profile: str) -> References:
+    """The references of a file's text; ``name`` is what the file is called in messages.
+
+    Raises:
+        ReferencesError: the text is not as it was written.
+    """
+    _check(text, name)
+    try:
+        return _from_document(yaml.safe_load(text))
+    except (
+        yaml.YAMLError,
+        ValidationError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ReferencesError(
+            f"{name}: is not what `pytest-dsr1 references accept {profile}` writes ({reason}); {_again(name)}"
+        ) from None
+
+
+def intact(path: Path) -> bool:
+    """Whether a file is one of accepted references and as it was written; its content is not looked at."""
+    try:
+        _check(_text(path), str(path))
+    except (OSError, UnicodeDecodeError, ReferencesError):
+        return False
+    return True
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode().replace("\r\n", "\n")
+
+
+def _check(text: str, name: str) -> None:
+    """Refuse a text that is not as it was written; ``name`` is what the file is called in messages.
+
+    Raises:
+        ReferencesError: says what happened to it.
+    """
+    again = _again(name)
+    conflict = _CONFLICT.search(text)
+    if conflict:
+        line = text.count("\n", 0, conflict.start()) + 1
+        raise ReferencesError(
+            f"{name}:{line}: holds a merge conflict; take one side whole with `git checkout --ours {name}` "
+            "or --theirs, or delete it and accept again"
+        )
+    if not text.strip():
+        raise ReferencesError(f"{name}: is empty; {again}")
+    if not re.search(rf'^format: "{FORMAT}"$', text, re.MULTILINE):
+        raise ReferencesError(f"{name}: {_no_references(text)}; {again}")
+    version = re.search(r"^version: (.+)$", text, re.MULTILINE)
+    if version and version[1] != str(VERSION):
+        raise ReferencesError(
+            f"{name}: has format version {version[1]}; this pytest-dsr1 reads version {VERSION}: use the "
+            f"pytest-dsr1 that wrote it, or delete the file and accept again"
+        )
+    checksum = _CHECKSUM.search(text)
+    if checksum is None:
+        raise ReferencesError(f"{name}: does not end with its checksum: it is truncated; {again}")
+    if sha256(text[: checksum.start()].encode()).hexdigest() != checksum[1]:
+        raise ReferencesError(
+            f"{name}: does not fit its checksum: it was edited by hand or merged after it was written; "
+            f"{again}"
+        )
+
+
+def read(store: Path, profile: str, now: datetime) -> References:
+    """The accepted references of a profile, as the file has them.
+
+    Raises:
+        NoReferenceError: there is no file.
+        ReferencesError: the file cannot be trusted; tells everything that is wrong.
+    """
+    path = path_of(store, profile)
+    try:
+        text = _text(path)
+    except FileNotFoundError:
+        waiting = len(recordings.names(store, profile))
+        raise NoReferenceError(
+            f"{path}: there is no such file: no references of {profile} are accepted, {waiting} recorded "
+            f"runs wait; {how_to_get_more(profile)}"
+        ) from None
+    except OSError as error:
+        raise ReferencesError(
+            f"{path}: cannot be read: {error.strerror}; `ls -ld {path}` shows what is there; "
+            f"{_again(str(path))}"
+        ) from None
+    except UnicodeDecodeError:
+        raise ReferencesError(f"{path}: is no text: it is damaged; {_restore(str(path))}") from None
+    references = from_text(text, str(path), profile)
+    problems = _problems(references, profile, now, text.split("\n").index("runs:") + 2)
+    _refuse(
+        path, problems, _restore(str(path)) if references.profile == profile else _renamed(references, path)
+    )
+    return references
+
+
+def load(store: Path, scenario: Scenario, now: datetime) -> References:
+    """The accepted references of a scenario, with the facts in the rings that the scenario puts them in.
+
+    Raises:
+        NoReferenceError: there is no file.
+        ReferencesError: the file cannot be trusted, or is about another metric.
+    """
+    references = read(store, scenario.name, now)
+    if references.metric != scenario.gated_metric:
+        raise ReferencesError(
+            f"{path_of(store, scenario.name)}: holds references of {references.metric}, the scenario gates "
+            f"{scenario.gated_metric}; set gate.metric, or accept again with "
+            f"`pytest-dsr1 references accept {scenario.name} --reason TEXT`"
+        )
+    return replace(references, moved=scenario.gate.under_test)
+
+
+def write(store: Path, references: References) -> Path:
+    """Replace the accepted references of a profile; whatever kills this leaves the old file or the new one.
+
+    Raises:
+        ReferencesError: it cannot be written; the old file is as it was.
+    """
+    path = path_of(store, references.profile)
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, to_text(references))
+    except OSError as error:
+        raise ReferencesError(f"{path}: cannot be written: {error.strerror}; nothing was changed") from None
+    return path
+
+
+@contextmanager
+def held(store: Path, profile: str, what: str) -> Iterator[None]:
+    """Hold the references of a profile: one gate or one acceptance at a time.
+
+    Args:
+        store: the folder of references.
+        profile: whose references.
+        what: who holds them, in words, for whoever finds them held.
+
+    Raises:
+        InvalidRunError: somebody else holds them, or they cannot be locked.
+    """
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        file = lock_file(store, f".{profile}")
+    except OSError as error:
+        raise InvalidRunError(
+            f"{error.filename or store}: the references of {profile} cannot be locked: {error.strerror}; "
+            "make the folder and this file writable"
+        ) from None
+    if file is None:
+        raise InvalidRunError(
+            f"{store}: the references of {profile} are in use by {holder(store, f'.{profile}')}; wait for it "
+            "to end"
+        )
+    with file:
+        sign(file, what)
+        yield
+
+
+def _problems(references: References, profile: str, now: datetime, first_run: int) -> Iterator[str]:
+    """What is wrong with references whose file is whole; ``first_run`` is the line of the first run."""
+    if references.profile != profile:
+        yield (
+            f"holds references of {references.profile!r}, not of {profile!r}: the scenario was renamed, or "
+            "the file copied"
+        )
+    metric = METRICS.get(references.metric)
+    if metric is None or metric.name not in GATEABLE:
+        yield f"metric: {references.metric} is none that can be gated"
+    else:
+        for key, is_so, due in (
+            ("unit", references.unit, metric.unit),
+            ("better", references.better, metric.better),
+        ):
+            if is_so != due:
+                yield f"{key}: {references.metric} is said to be {is_so!r}; expected {due!r}"
+    if not (references.requests > 0 and references.warmup_requests >= 0):
+        yield f"requests: {references.requests}, of which {references.warmup_requests} warm up"
+    if references.accepted.at > now + SKEW:
+        yield f"accepted at {_time(references.accepted.at)}, now is {_time(now)}: a clock was wrong"
+    seen: dict[object, int] = {}
+    for line, run in enumerate(references.runs, first_run):
+        for key in ("value", "se_percent", "window_s", "startup_s"):
+            number = getattr(run, key)
+            if not (math.isfinite(number) and (number > 0 or (number == 0 and key in _MAY_BE_ZERO))):
+                yield f"line {line}: {key} is {number}, not a finite positive number"
+        if run.at > min(now, references.accepted.at) + SKEW:
+            when = "now is" if run.at > now + SKEW else "accepted at"
+            then = now if run.at > now + SKEW else references.accepted.at
+            yield f"line {line}: the run began at {_time(run.at)}, {when} {_time(then)}: a clock was wrong"
+        for same in ((run.at, run.node), run.candidate):
+            if seen.setdefault(same, line) != line:
+                yield f"line {line}: is the run of line {seen[same]} again"
+                break
+
+
+_MAY_BE_ZERO = ("se_percent", "startup_s")
+
+
+def _refuse(path: Path, problems: Iterable[str], advice: str) -> None:
+    lines = list(problems)
+    if lines:
+        raise ReferencesError(
+            "\n".join([f"{path}: cannot be used:", *(f"  {line}" for line in lines), advice])
+        )
+
+
+def _restore(name: str) -> str:
+    return f"`git log -p -- {name}` shows its history, `git checkout -- {name}` brings the committed one back"
+
+
+def _renamed(references: References, path: Path) -> str:
+    name = references.profile
+    return f"give the scenario its name {name!r} back, or delete {path} and {how_to_get_more(path.stem)}"
+
+
+def _again(name: str) -> str:
+    return f"{_restore(name)}; or delete it and accept again"
+
+
+def _no_references(text: str) -> str:
+    try:
+        yaml.safe_load(text)
+    except RecursionError:
+        return "is nested too deeply: it is damaged"
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        return f"is not YAML{where}: it is damaged"
+    return f'holds no accepted references ("format" is not "{FORMAT}")'
+
+
+def _from_document(document: dict[str, Any]) -> References:
+    nodes = document["nodes"]
+    return _REFERENCES.validate_python(
+        {
+            **document,
+            "facts": document["fixed"] | document["under_test"],
+            "runs": [{**run, "node": nodes[run["node"]]} for run in document["runs"] or ()],
+        }
+    )
+
+
+_Shown = FactValue | Mapping[str, FactValue]
+
+
+def _run(run: ReferenceRun) -> dict[str, _Shown]:
+    return {
+        "at": _time(run.at),
+        "node": short(run.node),
+        "value": run.value,
+        "se_percent": run.se_percent,
+        "window_s": run.window_s,
+        "startup_s": run.startup_s,
+        "candidate": run.candidate,
+        **({"gpus": asdict(run.gpus)} if run.gpus else {}),
+    }
+
+
+def _time(at: datetime) -> str:
+    return at.isoformat()
+
+
+def _section(name: str, values: Mapping[str, FactValue]) -> list[str]:
+    lines = [f"  {_key(key)}: {_shown(value)}" for key, value in values.items()]
+    return [f"{name}:", *lines] if lines else [f"{name}: {{}}"]
+
+
+def _flow(values: Mapping[str, _Shown]) -> str:
+    return "{" + ", ".join(f"{_key(key)}: {_shown(value)}" for key, value in values.items()) + "}"
+
+
+def _key(key: str) -> str:
+    plain = _PLAIN_KEY.fullmatch(key) and yaml.safe_load(key) == key
+    return key if plain else _shown(key)
+
+
+def _shown(value: _Shown) -> str:
+    """A value as YAML on one line; text is always in quotes."""
+    if isinstance(value, Mapping):
+        return _flow(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    style = '"' if isinstance(value, str) else None
+    text = yaml.safe_dump(value, default_style=style, width=math.inf, allow_unicode=True)
+    return text.removesuffix("...\n").strip()

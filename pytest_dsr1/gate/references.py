@@ -1,0 +1,219 @@
+"""References: runs that a person accepted as what a scenario delivers. Frozen; a run never changes them.
+
+Where they are kept stands in :mod:`pytest_dsr1.gate.reference_file`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from statistics import fmean, median_low, variance
+
+from pydantic import AwareDatetime
+
+from pytest_dsr1.errors import NoReferenceError
+from pytest_dsr1.gate.comparability import any_node, short
+from pytest_dsr1.machine.values import Conditions, FactValue
+
+WANTED = 15
+"""Reference runs on a node; fewer make a gate need more runs."""
+LEAST = 10
+"""Fewer say too little of the noise between runs to gate with."""
+OLD_DAYS = 90
+"""References of which half are older than so many days are told to be old: machines drift."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceRun:
+    """One accepted run.
+
+    Attributes:
+        at: when it began.
+        node: the machine, as :func:`~pytest_dsr1.gate.comparability.node` names it.
+        value: its steady figure over the gated number of requests, in the metric's unit.
+        se_percent: the standard error of that within the run, in percent.
+        window_s: how long the run counted, after the warm-up cut, in s.
+        startup_s: how long the engine took to start, in s.
+        candidate: the name of the recorded run.
+        gpus: what they did over the measured time of the whole run; None on the CPU, and where that was not
+            kept.
+    """
+
+    at: AwareDatetime
+    node: str
+    value: float
+    se_percent: float
+    window_s: float
+    startup_s: float
+    candidate: str
+    gpus: Conditions | None = None
+
+    @property
+    def day(self) -> date:
+        """The day of the run in UTC."""
+        return self.at.astimezone(timezone.utc).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Who accepted the references, when, why, and at which commit of the repository they lie in."""
+
+    at: AwareDatetime
+    by: str
+    reason: str
+    commit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """The accepted runs of one profile.
+
+    Attributes:
+        profile: the scenario's name.
+        metric: what is gated; ``unit`` and ``better`` are its own at the time.
+        requests: every run is judged as if only so many requests had been sent.
+        warmup_requests: the least number of requests at a run's start that are no evidence.
+        accepted: by whom, when and why.
+        moved: the scenario's ``gate.under_test``.
+        facts: the fingerprint of all the runs, without what is only shown and without the node.
+        runs: in order of node and time.
+    """
+
+    profile: str
+    metric: str
+    unit: str
+    better: str
+    requests: int
+    warmup_requests: int
+    accepted: Acceptance
+    moved: Mapping[str, bool]
+    facts: Mapping[str, FactValue]
+    runs: tuple[ReferenceRun, ...]
+
+    @property
+    def nodes(self) -> dict[str, int]:
+        """The number of runs on each node."""
+        return dict(Counter(run.node for run in self.runs))
+
+    @property
+    def days(self) -> int:
+        """On how many days there were runs."""
+        return len({run.day for run in self.runs})
+
+    @property
+    def mean(self) -> float:
+        """The geometric mean of the runs' values, in the metric's unit."""
+        return math.exp(fmean(math.log(run.value) for run in self.runs))
+
+    @property
+    def noise_percent(self) -> float | None:
+        """The standard deviation between runs within a node, pooled over nodes, of ln(value), in percent.
+
+        None where no node has two runs.
+        """
+        logs: dict[str, list[float]] = defaultdict(list)
+        for run in self.runs:
+            logs[run.node].append(math.log(run.value))
+        within = within_node_variance(logs)
+        return None if within is None else 100 * math.sqrt(within)
+
+    def on(self, node: str) -> tuple[ReferenceRun, ...]:
+        """The runs that a run on this node is compared with: all, where the node itself is under test."""
+        if any_node(self.moved):
+            return self.runs
+        return tuple(run for run in self.runs if run.node == node)
+
+    def age_days(self, now: datetime) -> int:
+        """Whole days since the middle one of the runs: accepting them once more makes them no younger."""
+        return _age_days(self.runs, now)
+
+
+def within_node_variance(values: Mapping[str, Sequence[float]]) -> float | None:
+    """The variance of values within nodes, pooled over nodes; None where no node has two."""
+    freedom = sum(len(each) - 1 for each in values.values())
+    if not freedom:
+        return None
+    return sum(variance(each) * (len(each) - 1) for each in values.values() if len(each) > 1) / freedom
+
+
+def usable(references: References, node: str, now: datetime) -> tuple[tuple[ReferenceRun, ...], list[str]]:
+    """The runs that a run on this node is compared with, and what is to be said about them.
+
+    Raises:
+        NoReferenceError: they are too few to gate with.
+    """
+    runs = references.on(node)
+    class_of_nodes = any_node(references.moved)
+    where = "on any node" if class_of_nodes else f"on node {short(node)}"
+    if len(runs) < LEAST:
+        elsewhere = "" if class_of_nodes else _elsewhere(references, node)
+        raise NoReferenceError(
+            f"{references.profile}: found {len(runs)} of {WANTED} wanted reference runs {where} (at least "
+            f"{LEAST} are needed){elsewhere}; {how_to_get_more(references.profile)}"
+        )
+    if class_of_nodes and len({run.node for run in runs}) == len(runs):
+        raise NoReferenceError(
+            f"{references.profile}: each of the {len(runs)} reference runs is of a node of its own, so what "
+            "nodes differ by cannot be told from what starts differ by; at least two runs a node are "
+            f"needed; {how_to_get_more(references.profile)}"
+        )
+    if class_of_nodes and {run.node for run in runs} - {node} == {run.node for run in runs[:1]}:
+        raise NoReferenceError(
+            f"{references.profile}: all {len(runs)} reference runs are of node "
+            f"{short(runs[0].node)}, and this is {short(node)}: what nodes differ by is not "
+            "known; record on at least two nodes, then "
+            f"`pytest-dsr1 references accept {references.profile} --reason TEXT`"
+        )
+    warnings = []
+    if len(runs) < WANTED:
+        warnings.append(
+            f"{references.profile}: only {len(runs)} of {WANTED} wanted reference runs {where}, so a gate "
+            f"needs more runs than it could; {how_to_get_more(references.profile)}"
+        )
+    return runs, [*warnings, *too_old(references, runs, now)]
+
+
+def too_old(references: References, runs: Sequence[ReferenceRun], now: datetime) -> Iterator[str]:
+    """A sentence if these runs of the references are old; it begins with the profile."""
+    age = _age_days(runs, now)
+    if age > OLD_DAYS:
+        yield (
+            f"{references.profile}: half of the reference runs on {_nodes(runs)} are {age} days old or older "
+            f"(more than {OLD_DAYS}): of {_middle(runs):%Y-%m-%d} and before, accepted "
+            f"{references.accepted.at:%Y-%m-%d}; machines drift: move old runs out of "
+            f"candidates/{references.profile}, {how_to_get_more(references.profile)}"
+        )
+
+
+def _middle(runs: Sequence[ReferenceRun]) -> datetime:
+    return median_low(run.at for run in runs)
+
+
+def _age_days(runs: Sequence[ReferenceRun], now: datetime) -> int:
+    return max((now - _middle(runs)).days, 0)
+
+
+def _nodes(runs: Sequence[ReferenceRun]) -> str:
+    nodes = {run.node for run in runs}
+    return f"{len(nodes)} nodes" if len(nodes) > 1 else f"node {short(runs[0].node)}"
+
+
+def how_to_get_more(profile: str) -> str:
+    """The commands that add reference runs."""
+    return (
+        f"record more with `pytest --dsr1-profile={profile} --dsr1-reference=record` (and the same "
+        f"--dsr1-set, if any), then `pytest-dsr1 references accept {profile} --reason TEXT`"
+    )
+
+
+def by_node(counts: Mapping[str, int]) -> str:
+    """Numbers of runs by node, as a person reads them."""
+    return ", ".join(f"{short(node)}: {count}" for node, count in sorted(counts.items())) or "none"
+
+
+def _elsewhere(references: References, node: str) -> str:
+    others = {name: count for name, count in references.nodes.items() if name != node}
+    return f", on others {by_node(others)}" if others else ""

@@ -1,0 +1,1 @@
+"""The machine: its GPUs, preflight, set-up, telemetry, fingerprint."""

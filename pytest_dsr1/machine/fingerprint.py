@@ -1,0 +1,90 @@
+"""What a run ran on, as facts that are the same in the next run on the same machine and software."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import TypeVar
+
+from pytest_dsr1.machine import host
+from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineReading
+from pytest_dsr1.machine.values import FactValue, Fingerprint
+from pytest_dsr1.scenario.schema.scenario import Scenario
+
+LIBRARIES = re.compile(r"torch|transformers|tensorrt-llm|numpy|pytest-dsr1|nvidia-.*")
+"""Distributions whose versions are kept; names as PEP 503 writes them."""
+
+
+def fingerprint(
+    scenario: Scenario,
+    machine: MachineReading | None,
+    *,
+    setup_facts: Mapping[str, FactValue],
+    environ: Mapping[str, str],
+) -> Fingerprint:
+    """The facts. Nothing that changes by itself (temperature, the clocks of the moment) is among them.
+
+    A fact of the GPUs is one value where they agree, else a list with one value a GPU.
+    """
+    facts: dict[str, FactValue] = {}
+    if machine is not None:
+        facts |= _gpu_facts(machine, scenario.hardware.count)
+    facts |= {
+        "cpu.model": host.cpu_model(),
+        "cpu.cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "hostname": platform.node(),
+        "container": host.in_container(),
+        "container.image": host.container_image(environ),
+        "python": platform.python_version(),
+    }
+    return Fingerprint({**facts, **_libraries(), **setup_facts})
+
+
+_Value = TypeVar("_Value", str, float, bool, int)
+
+
+def _common(gpus: tuple[GpuReading, ...], read: Callable[[GpuReading], _Value | None]) -> FactValue:
+    values = [read(gpu) for gpu in gpus]
+    return values[0] if len(set(values)) == 1 else [str(value) for value in values]
+
+
+def _gpu_facts(machine: MachineReading, count: int) -> dict[str, FactValue]:
+    gpus = machine.used(count)
+    facts: dict[str, FactValue] = {
+        "driver": machine.driver,
+        "cuda.driver": machine.cuda,
+        "gpu.count": len(gpus),
+        "gpu.uuids": [gpu.uuid for gpu in gpus],
+        "processes_visible": host.pids_are_the_hosts(),
+    }
+    if gpus:
+        facts |= {
+            "gpu.name": _common(gpus, lambda gpu: gpu.name),
+            "gpu.memory_gib": _common(
+                gpus, lambda gpu: None if gpu.memory_gib is None else round(gpu.memory_gib, 1)
+            ),
+            "gpu.power_limit_w": _common(gpus, lambda gpu: gpu.power_limit_w),
+            "gpu.power_default_w": _common(gpus, lambda gpu: gpu.power_default_w),
+            "gpu.max_sm_clock_mhz": _common(gpus, lambda gpu: gpu.max_sm_clock_mhz),
+            "gpu.application_clock_mhz": _common(gpus, lambda gpu: gpu.application_clock_mhz),
+            "gpu.application_memory_clock_mhz": _common(gpus, lambda gpu: gpu.application_memory_clock_mhz),
+            "gpu.persistence": _common(gpus, lambda gpu: gpu.persistence),
+            "gpu.vboost": _common(gpus, lambda gpu: gpu.vboost),
+            "gpu.mig": _common(gpus, lambda gpu: gpu.mig),
+            "gpu.ecc": _common(gpus, lambda gpu: gpu.ecc),
+        }
+    return facts
+
+
+def _libraries() -> dict[str, FactValue]:
+    found: dict[str, FactValue] = {}
+    for distribution in metadata.distributions():
+        name = re.sub(r"[-_.]+", "-", distribution.name or "").lower()
+        # The first one on the path is the one that is imported.
+        if LIBRARIES.fullmatch(name) and f"library.{name}" not in found:
+            found[f"library.{name}"] = distribution.version
+    return dict(sorted(found.items()))

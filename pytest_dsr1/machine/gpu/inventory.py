@@ -1,0 +1,163 @@
+"""A reading of the whole machine: every GPU's identity, health and settings, taken in one go.
+
+NVML is open only while it is taken; everything that judges a machine works on these values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pytest_dsr1.machine.gpu import nvml
+from pytest_dsr1.machine.setup import nvidia_smi
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReading:
+    """One GPU. None where the driver does not say; ``problem`` says why a GPU cannot be read at all."""
+
+    index: int
+    uuid: str = ""
+    name: str = ""
+    problem: str | None = None
+    memory_gib: float | None = None
+    memory_used_gib: float | None = None
+    mig: bool | None = None
+    ecc: bool | None = None
+    ecc_uncorrected: int | None = None
+    remap_pending: bool | None = None
+    remap_failed: bool | None = None
+    nvlinks_active: int | None = None
+    nvlinks: int | None = None
+    fabric: str | None = None
+    processes: tuple[nvml.GpuProcess, ...] | None = None
+    persistence: bool | None = None
+    power_limit_w: float | None = None
+    power_default_w: float | None = None
+    max_sm_clock_mhz: int | None = None
+    application_clock_mhz: int | None = None
+    application_memory_clock_mhz: int | None = None
+    vboost: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineReading:
+    """The machine's GPUs.
+
+    Attributes:
+        problem: why there is nothing to read, such as no driver; None if there is.
+        driver: the driver's version.
+        cuda: the newest CUDA version the driver supports.
+        installed: how many GPUs the driver shows.
+        gpus: those that a CUDA program sees, in its order (that of NVML, cut by CUDA_VISIBLE_DEVICES).
+        visibility: what is wrong with CUDA_VISIBLE_DEVICES; None if nothing.
+    """
+
+    problem: str | None = None
+    driver: str | None = None
+    cuda: str | None = None
+    installed: int = 0
+    gpus: tuple[GpuReading, ...] = ()
+    visibility: str | None = None
+
+    def used(self, count: int) -> tuple[GpuReading, ...]:
+        """The GPUs that a run of this many uses: the first ones."""
+        return self.gpus[:count]
+
+
+def visible(installed: Sequence[GpuReading], setting: str | None) -> tuple[list[GpuReading], str | None]:
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves, in its order, and what is wrong with it.
+
+    As CUDA reads it: indices or UUIDs (or their beginnings), up to the first that names no GPU.
+    """
+    if setting is None:
+        return list(installed), None
+    chosen: list[GpuReading] = []
+    for word in (part.strip() for part in setting.split(",")):
+        if word.isascii() and word.isdigit():
+            found = [gpu for gpu in installed if gpu.index == int(word)]
+        elif word.startswith("GPU-"):
+            found = [gpu for gpu in installed if gpu.uuid.startswith(word)]
+        else:
+            found = []
+        if len(found) != 1 or found[0] in chosen:
+            why = "is named twice" if found and found[0] in chosen else "names no single whole GPU"
+            return chosen, f"CUDA_VISIBLE_DEVICES={setting}: {word or 'an empty entry'!s} {why}"
+        chosen += found
+    return chosen, None
+
+
+_Value = TypeVar("_Value")
+
+
+def _tolerant(read: Callable[[], _Value | None]) -> _Value | None:
+    """A reading that a healthy GPU may lack; that it is lost is no such thing."""
+    try:
+        return read()
+    except nvml.GpuLostError:
+        raise
+    except nvml.NvmlError:
+        return None
+
+
+def _read_gpu(library: nvml.Nvml, index: int, vboost: int | None) -> GpuReading:
+    try:
+        gpu = library.gpu(index)
+        memory = _tolerant(gpu.memory_gib) or (None, None)
+        remap = _tolerant(gpu.remap) or (None, None)
+        links = _tolerant(gpu.nvlinks) or (None, None)
+        return GpuReading(
+            index=index,
+            uuid=gpu.uuid,
+            name=gpu.name,
+            memory_gib=memory[0],
+            memory_used_gib=memory[1],
+            mig=_tolerant(gpu.mig),
+            ecc=_tolerant(gpu.ecc),
+            ecc_uncorrected=_tolerant(gpu.ecc_uncorrected),
+            remap_pending=remap[0],
+            remap_failed=remap[1],
+            nvlinks_active=links[0],
+            nvlinks=links[1],
+            fabric=_tolerant(gpu.fabric),
+            processes=_tolerant(gpu.processes),
+            persistence=_tolerant(gpu.persistence),
+            power_limit_w=_tolerant(gpu.power_limit_w),
+            power_default_w=_tolerant(gpu.power_default_w),
+            max_sm_clock_mhz=_tolerant(gpu.max_sm_clock_mhz),
+            application_clock_mhz=_tolerant(gpu.application_clock_mhz),
+            application_memory_clock_mhz=_tolerant(gpu.application_memory_clock_mhz),
+            vboost=vboost,
+        )
+    except nvml.NvmlError as error:
+        return GpuReading(index=index, problem=str(error))
+
+
+def read_machine(environ: Mapping[str, str]) -> MachineReading:
+    """Read the machine; changes nothing. Never raises: what cannot be read is said in the values."""
+    try:
+        with nvml.opened() as library:
+            count = library.count()
+            vboost = nvidia_smi.read_vboost(environ) if count else {}
+            gpus = [_read_gpu(library, index, vboost.get(index)) for index in range(count)]
+            driver, cuda = library.driver(), library.cuda()
+    except nvml.NvmlError as error:
+        return MachineReading(problem=str(error))
+    if not gpus:
+        problem = f"the NVIDIA driver {driver} shows no GPU (in a container: start it with --gpus all)"
+        return MachineReading(problem=problem, driver=driver, cuda=cuda)
+    seen, wrong = visible(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
+    return MachineReading(None, driver, cuda, count, tuple(seen), wrong)
+
+
+def gpu_list(indices: Sequence[int]) -> str:
+    """Which GPUs, for a person: ``GPU 3``, ``GPUs 0-7``, ``GPUs 0, 2-4``."""
+    runs: list[list[int]] = []
+    for index in sorted(indices):
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    words = [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
+    return f"GPU{'s' if len(indices) > 1 else ''} {', '.join(words)}"

@@ -1,0 +1,277 @@
+"""NVIDIA's management library, read through pynvml: one typed function for each need, errors in words.
+
+Only reading: every change goes through nvidia-smi (:mod:`pytest_dsr1.machine.setup.nvidia_smi`). A reading
+that the driver or the GPU does not offer is None.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pytest_dsr1.errors import InvalidRunError
+
+GIB = 1024**3
+
+FABRIC_STATES = {0: "not supported", 1: "not started", 2: "in progress", 3: "completed"}
+"""nvmlGpuFabricState_t in nvml.h."""
+
+
+class NvmlError(InvalidRunError):
+    """The driver did not answer; the message says so in words."""
+
+
+class GpuLostError(NvmlError):
+    """The GPU fell off the bus or needs a reset: NVML_ERROR_GPU_IS_LOST, NVML_ERROR_RESET_REQUIRED."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuProcess:
+    """A compute process on a GPU, as the driver numbers it."""
+
+    pid: int
+    memory_gib: float | None
+
+
+def _ask(names: str | Sequence[str], *arguments: object) -> Any:
+    """Call the first of these pynvml functions that the binding and the driver have.
+
+    Raises:
+        GpuLostError: the GPU is gone.
+        NvmlError: the driver failed otherwise.
+    """
+    import pynvml
+
+    absent = {
+        pynvml.NVML_ERROR_NOT_SUPPORTED,
+        pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+        pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
+        pynvml.NVML_ERROR_NO_PERMISSION,
+        getattr(pynvml, "NVML_ERROR_DEPRECATED", 26),  # older bindings do not name it
+    }
+    for name in [names] if isinstance(names, str) else names:
+        function = getattr(pynvml, name, None)
+        if function is None:
+            continue
+        try:
+            return function(*arguments)
+        except pynvml.NVMLError as error:
+            if error.value in absent:
+                continue
+            words = f"{name}: {error}"
+            if error.value in {pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED}:
+                raise GpuLostError(words) from None
+            raise NvmlError(words) from None
+    return None
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _times(value: int | None, factor: _Number) -> _Number | None:
+    return None if value is None else value * factor
+
+
+class Gpu:
+    """One GPU while NVML is open. Every method may raise GpuLostError or NvmlError."""
+
+    def __init__(self, index: int, handle: object):
+        self.index = index
+        self._handle = handle
+        self.uuid: str = _ask("nvmlDeviceGetUUID", handle) or ""
+        self.name: str = _ask("nvmlDeviceGetName", handle) or ""
+
+    def _read(self, names: str | Sequence[str], *arguments: object) -> Any:
+        return _ask(names, self._handle, *arguments)
+
+    def memory_gib(self) -> tuple[float, float] | None:
+        """Total and used memory in GiB; what the driver keeps for itself is not counted as used."""
+        import pynvml
+
+        memory = self._read("nvmlDeviceGetMemoryInfo", pynvml.nvmlMemory_v2)
+        memory = memory or self._read("nvmlDeviceGetMemoryInfo")
+        return (memory.total / GIB, memory.used / GIB) if memory else None
+
+    def mig(self) -> bool | None:
+        """Whether the GPU is divided into instances."""
+        mode = self._read("nvmlDeviceGetMigMode")
+        return None if mode is None else bool(mode[0])
+
+    def ecc(self) -> bool | None:
+        """Whether error correction is on."""
+        mode = self._read("nvmlDeviceGetEccMode")
+        return None if mode is None else bool(mode[0])
+
+    def ecc_uncorrected(self) -> int | None:
+        """Uncorrectable errors since the driver loaded."""
+        import pynvml
+
+        count: int | None = self._read(
+            "nvmlDeviceGetTotalEccErrors",
+            pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+            pynvml.NVML_VOLATILE_ECC,
+        )
+        return count
+
+    def remap(self) -> tuple[bool, bool] | None:
+        """Whether a row remap waits for a GPU reset, and whether one has failed."""
+        rows = self._read("nvmlDeviceGetRemappedRows")
+        return None if rows is None else (bool(rows[2]), bool(rows[3]))
+
+    def nvlinks(self) -> tuple[int, int] | None:
+        """Active NVLinks, and all; None where there are none."""
+        import pynvml
+
+        states: list[int] = []
+        for link in range(pynvml.NVML_NVLINK_MAX_LINKS):
+            try:
+                state = self._read("nvmlDeviceGetNvLinkState", link)
+            except GpuLostError:
+                raise
+            except NvmlError:  # invalid argument: there are no more links
+                break
+            if state is None:
+                break
+            states.append(state)
+        return (sum(states), len(states)) if states else None
+
+    def fabric(self) -> str | None:
+        """The state of the NVLink fabric, one of FABRIC_STATES, with the error it ended in if any."""
+        import pynvml
+
+        kind = getattr(pynvml, "c_nvmlGpuFabricInfo_v2_t", None)
+        if kind is None:
+            return None
+        info = kind()
+        if self._read("nvmlDeviceGetGpuFabricInfoV", ctypes.byref(info)) is None:
+            return None
+        state = FABRIC_STATES.get(info.state, f"state {info.state}")
+        return state if info.status == 0 else f"{state}, error {info.status}"
+
+    def processes(self) -> tuple[GpuProcess, ...] | None:
+        """The compute processes on this GPU."""
+        # The unversioned name raises an error of another kind when the driver is older than the binding.
+        found = self._read(
+            ("nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2")
+        )
+        if found is None:
+            return None
+        return tuple(GpuProcess(p.pid, _times(p.usedGpuMemory, 1 / GIB)) for p in found)
+
+    def persistence(self) -> bool | None:
+        """Whether persistence mode is on."""
+        mode = self._read("nvmlDeviceGetPersistenceMode")
+        return None if mode is None else bool(mode)
+
+    def power_limit_w(self) -> float | None:
+        """The power limit in W."""
+        return _times(self._read("nvmlDeviceGetPowerManagementLimit"), 0.001)
+
+    def power_default_w(self) -> float | None:
+        """The power limit after a reset, in W."""
+        return _times(self._read("nvmlDeviceGetPowerManagementDefaultLimit"), 0.001)
+
+    def power_w(self) -> float | None:
+        """The power drawn now, in W."""
+        return _times(self._read("nvmlDeviceGetPowerUsage"), 0.001)
+
+    def energy_j(self) -> float | None:
+        """The energy since the driver loaded, in J."""
+        return _times(self._read("nvmlDeviceGetTotalEnergyConsumption"), 0.001)
+
+    def temperature_c(self) -> int | None:
+        """The temperature in degrees Celsius."""
+        import pynvml
+
+        value: int | None = self._read("nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU)
+        return value
+
+    def sm_clock_mhz(self) -> int | None:
+        """The SM clock now, in MHz."""
+        return self._clock_mhz("nvmlDeviceGetClockInfo", "NVML_CLOCK_SM")
+
+    def memory_clock_mhz(self) -> int | None:
+        """The memory clock now, in MHz."""
+        return self._clock_mhz("nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM")
+
+    def max_sm_clock_mhz(self) -> int | None:
+        """The highest SM clock, in MHz."""
+        return self._clock_mhz("nvmlDeviceGetMaxClockInfo", "NVML_CLOCK_SM")
+
+    def application_clock_mhz(self) -> int | None:
+        """The graphics clock that ``nvidia-smi -ac`` set, or the default one, in MHz."""
+        return self._clock_mhz("nvmlDeviceGetApplicationsClock", "NVML_CLOCK_GRAPHICS")
+
+    def application_memory_clock_mhz(self) -> int | None:
+        """The memory clock that ``nvidia-smi -ac`` set, or the default one, in MHz."""
+        return self._clock_mhz("nvmlDeviceGetApplicationsClock", "NVML_CLOCK_MEM")
+
+    def _clock_mhz(self, function: str, clock: str) -> int | None:
+        import pynvml
+
+        value: int | None = self._read(function, getattr(pynvml, clock))
+        return value
+
+    def utilization_percent(self) -> int | None:
+        """The share of the last sampling period in which a kernel ran, in percent."""
+        rates = self._read("nvmlDeviceGetUtilizationRates")
+        return None if rates is None else int(rates.gpu)
+
+    def throttle_reasons(self) -> int | None:
+        """The bit mask of reasons why the clocks are what they are."""
+        # Renamed in driver 535; the older name is the fallback.
+        value: int | None = self._read(
+            ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+        )
+        return value
+
+
+class Nvml:
+    """NVML while it is open."""
+
+    def driver(self) -> str | None:
+        """The driver's version."""
+        value: str | None = _ask("nvmlSystemGetDriverVersion")
+        return value
+
+    def cuda(self) -> str | None:
+        """The newest CUDA version that the driver supports."""
+        version: int | None = _ask(("nvmlSystemGetCudaDriverVersion_v2", "nvmlSystemGetCudaDriverVersion"))
+        return None if version is None else f"{version // 1000}.{version % 1000 // 10}"
+
+    def count(self) -> int:
+        """How many GPUs the driver shows."""
+        return _ask("nvmlDeviceGetCount") or 0
+
+    def gpu(self, index: int) -> Gpu:
+        """One GPU by its index."""
+        return Gpu(index, _ask("nvmlDeviceGetHandleByIndex", index))
+
+
+@contextmanager
+def opened() -> Iterator[Nvml]:
+    """NVML, open inside the block and let go of after it.
+
+    Raises:
+        NvmlError: there is no driver, or it does not answer.
+    """
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
+            words = "this machine has no NVIDIA driver (libnvidia-ml.so.1 is not found)"
+        elif error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
+            words = "the NVIDIA driver is installed but not loaded (see: dmesg | grep -i nvrm)"
+        else:
+            words = f"the NVIDIA driver does not answer ({error})"
+        raise NvmlError(words) from None
+    try:
+        yield Nvml()
+    finally:
+        with suppress(pynvml.NVMLError):  # a driver that went away has nothing left to let go of
+            pynvml.nvmlShutdown()

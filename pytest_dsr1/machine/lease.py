@@ -1,0 +1,154 @@
+"""The machine of a run, from the look before it to the state it is left in: this room's front door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from pytest_dsr1.machine.fingerprint import fingerprint
+from pytest_dsr1.machine.gpu.inventory import MachineReading, read_machine
+from pytest_dsr1.machine.gpu.lock import gpu_lock
+from pytest_dsr1.machine.preflight import attached_to, preflight
+from pytest_dsr1.machine.setup.apply import Applied, Tell, applied
+from pytest_dsr1.machine.setup.journal import restore_from_journal
+from pytest_dsr1.machine.telemetry.health import assess, summary
+from pytest_dsr1.machine.telemetry.recorder import TelemetryRecorder
+from pytest_dsr1.machine.values import FactValue, Finding, Fingerprint, SetupMode
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.text import say
+
+RESULT_BYTES = 512 * 1024**2
+"""Room for one run's results: an hour of telemetry of 8 GPUs takes 75 MB, records and logs less."""
+
+
+def _to_stderr(sentence: str) -> None:
+    say(f"dsr1: {sentence}", error=True)
+
+
+def _read(scenario: Scenario, environ: Mapping[str, str]) -> MachineReading | None:
+    """The machine, or None for a scenario on the CPU: NVML is not touched then."""
+    return None if scenario.hardware.gpu is None else read_machine(environ)
+
+
+def look(
+    scenario: Scenario,
+    setup: SetupMode,
+    environ: Mapping[str, str],
+    writes_to: Path,
+    bytes_needed: int = RESULT_BYTES,
+    *,
+    reused: bool = False,
+) -> tuple[Finding, ...]:
+    """Every finding of the preflight; with ``reused`` a server of ours is on the GPUs. Changes nothing."""
+    return preflight(
+        scenario,
+        _read(scenario, environ),
+        environ=environ,
+        writes_to=writes_to,
+        bytes_needed=bytes_needed,
+        setup=setup,
+        reused=reused,
+    )
+
+
+class Machine:
+    """The GPUs of one scenario, locked and set up; made by :func:`prepared`.
+
+    Attributes:
+        reading: the GPUs after set-up; None for a run on the CPU.
+        findings: what restoring and set-up found; to be kept with the result.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        reading: MachineReading | None,
+        findings: tuple[Finding, ...],
+        setup_facts: Mapping[str, FactValue],
+        environ: Mapping[str, str],
+    ):
+        self.reading = reading
+        self.findings = findings
+        self._scenario = scenario
+        self._setup_facts = setup_facts
+        self._environ = environ
+        self._recorder: TelemetryRecorder | None = None
+
+    def of(self, scenario: Scenario) -> Machine:
+        """The same GPUs, locked and set up as they are, for another scenario that wants them so."""
+        reading = _read(scenario, self._environ)
+        return Machine(scenario, reading, self.findings, self._setup_facts, self._environ)
+
+    @contextmanager
+    def watched(self, path: Path) -> Iterator[TelemetryRecorder]:
+        """Record telemetry to the file while the block runs; the value's ``telemetry`` is whole after it."""
+        gpus = self.reading.used(self._scenario.hardware.count) if self.reading else ()
+        served = gpus if attached_to(self._scenario) else ()
+        expected = [process.pid for gpu in served for process in gpu.processes or ()]
+        with TelemetryRecorder(gpus, path, expected=expected) as self._recorder:
+            yield self._recorder
+
+    def measuring(self) -> None:
+        """The measured time begins: the engine has all its processes."""
+        if self._recorder is not None:
+            self._recorder.warmed_up()
+
+    def now(self) -> str:
+        """What the GPUs do at this moment, such as ``612 W 1980 MHz`` as means; empty on the CPU."""
+        if self._recorder is None:
+            return ""
+        latest = self._recorder.latest()
+        power = "" if latest.power_w is None else f"{latest.power_w:.0f} W"
+        clock = "" if latest.sm_clock_mhz is None else f"{latest.sm_clock_mhz:.0f} MHz"
+        return f"{power} {clock}".strip()
+
+    def assess(self, from_s: float, to_s: float) -> tuple[Finding, ...]:
+        """What the telemetry says of the measured time, between two times of the monotonic clock."""
+        if self._recorder is None:
+            return ()
+        lock_mhz = self._scenario.gpu_setup.lock_sm_clock_mhz
+        validity = self._scenario.validity
+        return assess(self._recorder.telemetry, validity, from_s, to_s, sm_clock_lock_mhz=lock_mhz)
+
+    def summary(self, from_s: float, to_s: float) -> dict[str, object]:
+        """The GPUs over the measured time, as JSON values; empty for the CPU."""
+        return {} if self._recorder is None else summary(self._recorder.telemetry, from_s, to_s)
+
+    def fingerprint(self, more: Mapping[str, FactValue]) -> Fingerprint:
+        """What the run ran on; ``more`` adds what other rooms know, such as the dataset's hash."""
+        own = fingerprint(self._scenario, self.reading, setup_facts=self._setup_facts, environ=self._environ)
+        return Fingerprint({**own.facts, **more})
+
+
+@contextmanager
+def prepared(
+    scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], tell: Tell = _to_stderr
+) -> Iterator[Machine]:
+    """The machine, put back if an earlier run did not, locked, set up; and put back at the end.
+
+    Args:
+        scenario: what is to run; its preflight has passed.
+        setup: what to do about the GPUs' settings.
+        environ: the environment of the run.
+        tell: shows a sentence to the person at once.
+
+    Raises:
+        InvalidRunError: a GPU is in use by another run, or could not be put back after one.
+    """
+    if scenario.hardware.gpu is None:
+        yield Machine(scenario, None, (), {}, environ)
+        return
+    notes = restore_from_journal(environ).notes
+    for note in notes:
+        tell(note)
+    gpus = read_machine(environ).used(scenario.hardware.count)
+    gpus = tuple(gpu for gpu in gpus if gpu.problem is None)
+    with ExitStack() as stack:
+        stack.enter_context(gpu_lock(gpus, environ))
+        done = Applied()
+        if setup == "apply":
+            done = stack.enter_context(applied(scenario.gpu_setup, gpus, environ, tell))
+        findings = (*(Finding("warning", "GPU settings", note) for note in notes), *done.findings)
+        facts = {"setup.mode": setup, **done.facts}
+        yield Machine(scenario, read_machine(environ), findings, facts, environ)

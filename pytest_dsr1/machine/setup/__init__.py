@@ -1,0 +1,1 @@
+"""GPU settings: check, apply, restore."""

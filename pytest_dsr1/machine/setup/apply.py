@@ -1,0 +1,245 @@
+"""Set-up of the GPUs as published, and back again: ``--dsr1-gpu-setup=apply``.
+
+The machine is put back on success, on failure, on any exception, on Ctrl-C, on SIGTERM and on SIGHUP; after
+anything harder the journal remains for the next run. Rights are used as they are, never sudo.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from types import FrameType
+
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.machine import host
+from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list, read_machine
+from pytest_dsr1.machine.setup import journal, nvidia_smi
+from pytest_dsr1.machine.setup.check import tuning
+from pytest_dsr1.machine.state_dir import MACHINE_FOLDER, lost_with_container, state_dir
+from pytest_dsr1.machine.values import FactValue, Finding
+from pytest_dsr1.scenario.schema.scenario import GpuSetup
+
+Tell = Callable[[str], None]
+"""Shows a sentence to the person at once, not at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What set-up did: findings for the result, facts for the fingerprint."""
+
+    findings: tuple[Finding, ...] = ()
+    facts: Mapping[str, FactValue] = field(default_factory=dict)
+
+
+@contextmanager
+def applied(
+    wanted: GpuSetup, gpus: Sequence[GpuReading], environ: Mapping[str, str], tell: Tell
+) -> Iterator[Applied]:
+    """The GPUs, set up inside the block and put back after it. Hold their locks, and no NVML handle.
+
+    Raises:
+        InvalidRunError: an earlier run's changes are not put back yet, or a GPU cannot be read.
+    """
+    folder = state_dir(environ)
+    entries = _entries(wanted, gpus, folder, environ)
+    findings = list(_volatile(folder))
+
+    def restore() -> None:
+        left = [entry for entry in entries if journal.exists(folder, entry.uuid)]
+        for problem in journal.put_back(folder, left, environ) if left else ():
+            tell(problem)
+
+    with _restoring(restore):
+        for entry in entries:
+            journal.write(folder, entry)
+        refusals = _make(wanted, gpus, environ, tell)
+        _note_unlocked(wanted, gpus, refusals, entries, folder)
+        findings += _refused(refusals)
+        findings += tuning(wanted, _read_again(gpus, environ))
+        not_set = [f"{refusal.command.what} on GPU {refusal.command.gpu}" for refusal in refusals]
+        yield Applied(
+            tuple(findings),
+            {
+                "setup.persistence_cycled": wanted.persistence and not _touches(not_set, "persistence"),
+                "setup.vboost": wanted.vboost if not _touches(not_set, "vboost") else None,
+                "setup.sm_clock_lock_mhz": wanted.lock_sm_clock_mhz if not _touches(not_set, "SM") else None,
+                "setup.not_set": not_set,
+            },
+        )
+
+
+def _touches(not_set: list[str], word: str) -> bool:
+    return any(what.startswith(word) for what in not_set)
+
+
+def _entries(
+    wanted: GpuSetup, gpus: Sequence[GpuReading], folder: Path, environ: Mapping[str, str]
+) -> list[journal.Entry]:
+    changed = [gpu.index for gpu in gpus if journal.exists(folder, gpu.uuid)]
+    if changed:
+        raise InvalidRunError(
+            f"{gpu_list(changed)}: settings of an earlier run are not put back, so the settings to return to "
+            f"would be lost; run as root: {journal.RESTORE}"
+        )
+    settings = journal.settings_now(environ)
+    lost = [gpu.index for gpu in gpus if gpu.uuid not in settings]
+    if lost:
+        raise InvalidRunError(f"{gpu_list(lost)}: cannot be read any more, so nothing was changed")
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return [
+        journal.Entry(
+            uuid=gpu.uuid,
+            boot_id=host.boot_id(),
+            pid=os.getpid(),
+            written_utc=now,
+            before=settings[gpu.uuid][1],
+            clocks_locked=wanted.lock_sm_clock_mhz is not None,
+        )
+        for gpu in gpus
+    ]
+
+
+def _volatile(folder: Path) -> Iterator[Finding]:
+    if lost_with_container(folder):
+        message = (
+            f"{folder} is not mounted from the host: if this container is killed, nothing remembers how the "
+            f"GPUs were; in Docker: -v {MACHINE_FOLDER}:{MACHINE_FOLDER}"
+        )
+        yield Finding("warning", "GPU journal", message)
+
+
+def _make(
+    wanted: GpuSetup, gpus: Sequence[GpuReading], environ: Mapping[str, str], tell: Tell
+) -> list[nvidia_smi.Refusal]:
+    """Change every GPU, in the order of the published procedure; what was refused is returned."""
+    indices = [gpu.index for gpu in gpus]
+    refusals: list[nvidia_smi.Refusal] = []
+
+    def each(make: Callable[[int], nvidia_smi.Command], among: Sequence[int]) -> list[int]:
+        done = []
+        for index in among:
+            refusal = nvidia_smi.run(make(index), environ)
+            if refusal is None:
+                done.append(index)
+            else:
+                refusals.append(refusal)
+        return done
+
+    if wanted.persistence:
+        off = each(lambda index: nvidia_smi.persistence(index, on=False), indices)
+        each(lambda index: nvidia_smi.persistence(index, on=True), off)
+    vboost, clock_mhz = wanted.vboost, wanted.lock_sm_clock_mhz
+    if vboost is not None:
+        each(lambda index: nvidia_smi.vboost(index, vboost), indices)
+    if clock_mhz is not None:
+        tell(
+            f"locking the SM clock of {gpu_list(indices)} to {clock_mhz} MHz; NVML cannot read an earlier "
+            "lock, so one that was set before is lost: at the end clocks are reset (nvidia-smi -rgc)"
+        )
+        each(lambda index: nvidia_smi.lock_clocks(index, clock_mhz), indices)
+    return refusals
+
+
+def _note_unlocked(
+    wanted: GpuSetup,
+    gpus: Sequence[GpuReading],
+    refusals: Sequence[nvidia_smi.Refusal],
+    entries: list[journal.Entry],
+    folder: Path,
+) -> None:
+    """Where the lock was refused there is none to reset: whoever may not lock may not reset either."""
+    if wanted.lock_sm_clock_mhz is None:
+        return
+    refused = {one.command for one in refusals}
+    for place, gpu in enumerate(gpus):
+        if nvidia_smi.lock_clocks(gpu.index, wanted.lock_sm_clock_mhz) in refused:
+            entries[place] = replace(entries[place], clocks_locked=False)
+            journal.write(folder, entries[place])
+
+
+def _refused(refusals: Sequence[nvidia_smi.Refusal]) -> Iterator[Finding]:
+    groups: dict[tuple[str, str, bool], list[nvidia_smi.Command]] = {}
+    for refusal in refusals:
+        key = (refusal.command.what, refusal.reason, refusal.permission)
+        groups.setdefault(key, []).append(refusal.command)
+    for (what, reason, permission), commands in groups.items():
+        where = gpu_list([command.gpu for command in commands])
+        advice = (
+            f"run as root: {nvidia_smi.in_shell(commands)}" if permission else "the run goes on without it"
+        )
+        yield Finding("warning", f"{where} set-up", f"{what} could not be set: {reason}; {advice}")
+
+
+def _read_again(gpus: Sequence[GpuReading], environ: Mapping[str, str]) -> list[GpuReading]:
+    uuids = {gpu.uuid for gpu in gpus}
+    return [gpu for gpu in read_machine(environ).gpus if gpu.uuid in uuids]
+
+
+_LEFT_ALONE = (signal.SIG_IGN, None)
+"""Handlers that are not replaced: an ignored signal, and one that was installed from C."""
+
+_Handler = Callable[[int, FrameType | None], object] | int | None
+
+
+@contextmanager
+def _restoring(restore: Callable[[], None]) -> Iterator[None]:
+    """Call ``restore`` when the block ends, and when SIGTERM or SIGHUP end the process.
+
+    A handler that was there before is called first: if it raises, the block ends as by any exception; if it
+    returns, the process lives on and so does the set-up. A signal that was ignored stays ignored.
+    """
+    owner = os.getpid()  # a forked child has this block on its stack too, but nothing to put back
+    previous: dict[int, _Handler] = {}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        before = previous[number]
+        if callable(before):
+            before(number, frame)
+            return
+        if os.getpid() == owner:
+            with _held():
+                restore()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) not in _LEFT_ALONE:
+                previous[number] = signal.getsignal(number)
+                signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        try:
+            if os.getpid() == owner:
+                with _held():
+                    restore()
+        finally:
+            for replaced, handler in previous.items():
+                signal.signal(replaced, handler)
+
+
+@contextmanager
+def _held() -> Iterator[None]:
+    """Hold SIGINT, SIGTERM and SIGHUP back while the block runs, and deliver them after it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {one: handler for one, handler in handlers.items() if handler not in _LEFT_ALONE}
+    for number in before:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for arrived in came:
+            os.kill(os.getpid(), arrived)

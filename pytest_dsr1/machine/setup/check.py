@@ -1,0 +1,62 @@
+"""The settings of the GPUs against the published set-up: what differs costs performance, and is a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list
+from pytest_dsr1.machine.setup import nvidia_smi
+from pytest_dsr1.machine.values import Finding
+from pytest_dsr1.scenario.schema.scenario import GpuSetup
+
+
+def tuning(wanted: GpuSetup, gpus: Sequence[GpuReading]) -> Iterator[Finding]:
+    """What differs from the published set-up, with the command that changes it.
+
+    A locked clock cannot be read: it shows in the telemetry, as an SM clock that load does not raise.
+    """
+    readable = [gpu for gpu in gpus if gpu.problem is None]
+    if not readable:
+        return
+    yield _persistence([gpu for gpu in readable if gpu.persistence is False])
+    yield from _power(readable)
+    if wanted.vboost is not None:
+        yield from _vboost(wanted.vboost, readable)
+
+
+def _persistence(off: list[GpuReading]) -> Finding:
+    if not off:
+        return Finding("ok", "GPU persistence mode", "on")
+    commands = [nvidia_smi.persistence(gpu.index, on=True) for gpu in off]
+    message = f"expected on, found off; as root: {nvidia_smi.in_shell(commands)}"
+    return Finding("warning", f"{gpu_list([gpu.index for gpu in off])} persistence mode", message)
+
+
+def _power(gpus: list[GpuReading]) -> Iterator[Finding]:
+    groups: dict[tuple[float, float], list[int]] = {}
+    for gpu in gpus:
+        limit, default = gpu.power_limit_w, gpu.power_default_w
+        if limit is not None and default is not None and limit < default:
+            groups.setdefault((limit, default), []).append(gpu.index)
+    for (limit, default), indices in groups.items():
+        commands = [nvidia_smi.power_limit(index, default) for index in indices]
+        fix = nvidia_smi.in_shell(commands)
+        message = f"expected the default of {default:g} W, found {limit:g} W; as root: {fix}"
+        yield Finding("warning", f"{gpu_list(indices)} power limit", message)
+    if not groups:
+        known = sorted({f"{gpu.power_limit_w:g} W" for gpu in gpus if gpu.power_limit_w is not None})
+        yield Finding("ok", "GPU power limit", ", ".join(known) or "unknown")
+
+
+def _vboost(wanted: int, gpus: list[GpuReading]) -> Iterator[Finding]:
+    groups: dict[int | None, list[int]] = {}
+    for gpu in gpus:
+        if gpu.vboost != wanted:
+            groups.setdefault(gpu.vboost, []).append(gpu.index)
+    for found, indices in groups.items():
+        commands = [nvidia_smi.vboost(index, wanted) for index in indices]
+        seen = "it cannot be read" if found is None else f"found {found}"
+        message = f"the published value is {wanted}, {seen}; as root: {nvidia_smi.in_shell(commands)}"
+        yield Finding("warning", f"{gpu_list(indices)} vboost", message)
+    if not groups:
+        yield Finding("ok", "GPU vboost", str(wanted))

@@ -1,0 +1,1 @@
+"""What the GPUs did during a run."""

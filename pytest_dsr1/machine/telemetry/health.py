@@ -1,0 +1,300 @@
+"""Were the GPUs fit while it was measured? Judges and sums up telemetry; reads nothing, changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from statistics import fmean
+
+from pytest_dsr1.machine.telemetry.throttling import (
+    IDLE,
+    REASONS,
+    SOFTWARE_POWER_CAP,
+    THROTTLED,
+    Span,
+    names,
+    periods,
+    reasons,
+    seconds_of,
+    spans_of,
+)
+from pytest_dsr1.machine.values import Conditions, Finding, GpuSample, Telemetry
+from pytest_dsr1.scenario.schema.scenario import Validity
+
+CLOCK_CEILING_SHARE = 0.95
+"""A busy GPU whose SM clock never comes above this share of its maximum, and gives no reason, is locked."""
+
+LOCK_TOLERANCE_MHZ = 30
+"""Two steps of the SM clock, which moves in steps of 15 MHz."""
+
+COVERED_SHARE = 0.9
+"""The least share of the measured time that the samples must cover."""
+
+GPU_BUSY_PERCENT = 50
+
+NOTABLE_CAP_SHARE = 0.05
+"""A smaller share of the time at the software power cap is not worth a word in the overview."""
+
+
+def clock(seconds: float) -> str:
+    """Seconds as mm:ss, cut off."""
+    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+
+
+def from_to(from_s: float, to_s: float) -> str:
+    """A time as mm:ss; within the first minute, where whole seconds say little, such as 0.4 s to 2.9 s."""
+    if to_s < 60:
+        return f"from {from_s:.1f} s to {to_s:.1f} s"
+    return f"from {clock(from_s)} to {clock(to_s)}"
+
+
+def assess(
+    telemetry: Telemetry,
+    validity: Validity,
+    from_s: float,
+    to_s: float,
+    *,
+    sm_clock_lock_mhz: int | None = None,
+) -> tuple[Finding, ...]:
+    """What the telemetry says against the measurement: ``mismatch`` makes it INVALID. Empty for the CPU.
+
+    Args:
+        telemetry: of the run.
+        validity: the scenario's limits.
+        from_s: monotonic time at which the measured time began; ``to_s``: at which it ended.
+        to_s: see there.
+        sm_clock_lock_mhz: what the scenario locks the SM clock to.
+    """
+    findings = list(_events(telemetry, from_s, to_s))
+    findings += _ecc(telemetry)
+    for place, gpu in enumerate(telemetry.gpus):
+        spans = spans_of(telemetry, gpu, from_s, to_s)
+        covered_s = sum(span.seconds for span in spans)
+        findings += _coverage(gpu, spans, covered_s, to_s - from_s)
+        if not spans:
+            continue
+        findings += _throttled(gpu, spans, covered_s, validity, from_s)
+        most_mhz = telemetry.max_sm_clock_mhz[place] if telemetry.max_sm_clock_mhz else None
+        findings += _clocks(gpu, spans, most_mhz, sm_clock_lock_mhz)
+    return tuple(findings)
+
+
+def _when(time_s: float, from_s: float, to_s: float) -> str:
+    if time_s < from_s:
+        return f"{clock(from_s - time_s)} before the measurement began"
+    if time_s > to_s:
+        return "after the measurement"
+    return f"{clock(time_s - from_s)} after the measurement began"
+
+
+def _events(telemetry: Telemetry, from_s: float, to_s: float) -> Iterator[Finding]:
+    for event in telemetry.events:
+        subject = "GPUs" if event.gpu is None else f"GPU {event.gpu}"
+        when = _when(event.time_s, from_s, to_s)
+        if event.kind == "lost":
+            yield Finding("mismatch", f"{subject} lost", f"{when}: {event.message}; see dmesg for the Xid")
+        elif event.kind == "foreign process":
+            # It is looked for once a second: one seen just after the end may have been there before.
+            severity = "mismatch" if event.time_s <= to_s + 1 else "warning"
+            message = f"{when} another process was seen on it: {event.message}; run again on a GPU of its own"
+            yield Finding(severity, f"{subject} shared", message)  # type: ignore[arg-type]
+        else:
+            yield Finding("warning", f"{subject} telemetry", f"{when}: {event.message}")
+
+
+def _ecc(telemetry: Telemetry) -> Iterator[Finding]:
+    counts = zip(
+        telemetry.gpus, telemetry.ecc_uncorrected_before, telemetry.ecc_uncorrected_after, strict=False
+    )
+    for gpu, before, after in counts:
+        if before is not None and after is not None and after > before:
+            message = (
+                f"uncorrectable memory errors grew from {before} to {after} during the run; results may be "
+                "wrong: reset the GPU (`nvidia-smi -r`), and replace it if that does not help"
+            )
+            yield Finding("mismatch", f"GPU {gpu} ECC", message)
+
+
+def _coverage(gpu: int, spans: Sequence[Span], covered_s: float, measured_s: float) -> Iterator[Finding]:
+    if not spans:
+        message = "there is no sample of the measured time, so nothing says that the GPU was not throttled"
+        yield Finding("mismatch", f"GPU {gpu} telemetry", message)
+        return
+    if covered_s < COVERED_SHARE * measured_s:
+        message = f"samples cover {covered_s / measured_s:.0%} of the measured time"
+        yield Finding("warning", f"GPU {gpu} telemetry", message)
+    if all(span.sample.throttle_reasons is None for span in spans):
+        message = "the driver does not say whether the GPU is throttled, so that is not judged"
+        yield Finding("warning", f"GPU {gpu} throttling", message)
+
+
+def _throttled(
+    gpu: int, spans: Sequence[Span], covered_s: float, validity: Validity, from_s: float
+) -> Iterator[Finding]:
+    judged = [("throttled", THROTTLED, "check cooling and power supply")]
+    if validity.software_power_cap == "invalid":
+        advice = "raise the power limit, or let the scenario record this"
+        judged.append(("power capped", SOFTWARE_POWER_CAP, advice))
+    for what, mask, advice in judged:
+        seconds = seconds_of(spans, mask)
+        if not seconds:
+            continue
+        times = periods(spans, mask)
+        first, last = times[0], times[-1]
+        when = from_to(first.from_s - from_s, last.to_s - from_s)
+        if len(times) > 1:
+            when = f"{len(times)} times {when}"
+        share, allowed = seconds / covered_s, validity.throttled_share
+        message = (
+            f"{', '.join(names(reasons(times)))} {when} of the measured time, {seconds:.1f} s of "
+            f"{covered_s:.1f} s ({share:.1%}, allowed {allowed:.1%}); {advice}"
+        )
+        severity = "mismatch" if share > allowed else "warning"
+        yield Finding(severity, f"GPU {gpu} {what}", message)  # type: ignore[arg-type]
+
+
+def _clocks(gpu: int, spans: Sequence[Span], most_mhz: int | None, lock_mhz: int | None) -> Iterator[Finding]:
+    """A clock ceiling cannot be read; it shows when a busy GPU has no reason to be slow and is."""
+    held = IDLE | THROTTLED | SOFTWARE_POWER_CAP
+    busy_mhz = [
+        span.sample.sm_clock_mhz
+        for span in spans
+        if span.sample.sm_clock_mhz is not None
+        and (span.sample.utilization_percent or 0) >= GPU_BUSY_PERCENT
+        and not (span.sample.throttle_reasons or 0) & held
+    ]
+    if not busy_mhz:
+        return
+    lowest, highest = min(busy_mhz), max(busy_mhz)
+    subject = f"GPU {gpu} SM clock"
+    if lock_mhz is not None:
+        if max(abs(lowest - lock_mhz), abs(highest - lock_mhz)) > LOCK_TOLERANCE_MHZ:
+            message = f"expected {lock_mhz} MHz locked, found {lowest} to {highest} MHz under load"
+            yield Finding("warning", subject, message)
+    elif most_mhz is not None and highest < CLOCK_CEILING_SHARE * most_mhz:
+        message = (
+            f"never above {highest} MHz under load, of {most_mhz} MHz, for no reason the driver gives: its "
+            f"clocks are probably locked; as root: nvidia-smi -i {gpu} -rgc"
+        )
+        yield Finding("warning", subject, message)
+
+
+def summary(telemetry: Telemetry, from_s: float, to_s: float) -> dict[str, object]:
+    """The GPUs over the measured time, as JSON values; empty for the CPU.
+
+    ``gpus`` holds for each: ``gpu``, ``samples``, ``sm_clock_mhz_mean``, ``_min`` and ``_max``,
+    ``power_w_mean``, ``temperature_c_max``, ``memory_used_gib_max``, ``utilization_percent_mean``,
+    ``energy_j``, ``power_capped_share``, ``throttled_share`` and ``reason_share`` (share of time by reason).
+    Means are over time. Beside it totals, and ``text``, the same in one line.
+    """
+    if not telemetry.gpus:
+        return {}
+    gpus = []
+    for gpu in telemetry.gpus:
+        counted_j = _counted_energy_j(telemetry, gpu, from_s, to_s)
+        gpus.append(_gpu_summary(gpu, spans_of(telemetry, gpu, from_s, to_s), counted_j))
+    totals: dict[str, object] = {
+        "power_w_total": _total(gpus, "power_w_mean"),
+        "energy_j_total": _total(gpus, "energy_j"),
+        "overhead_share": telemetry.overhead_share,
+        "processes_visible": telemetry.processes_visible,
+    }
+    return {"text": _one_line(gpus), **totals, "gpus": gpus}
+
+
+def conditions(telemetry: Telemetry, from_s: float, to_s: float) -> Conditions | None:
+    """The GPUs over the measured time in a few numbers, rounded to a tenth; None for the CPU."""
+    if not telemetry.gpus:
+        return None
+    spans = [spans_of(telemetry, gpu, from_s, to_s) for gpu in telemetry.gpus]
+    gpus = [_gpu_summary(gpu, each, None) for gpu, each in zip(telemetry.gpus, spans, strict=True)]
+    slowed_s = [
+        seconds_of(each, THROTTLED)
+        for each in spans
+        if any(span.sample.throttle_reasons is not None for span in each)
+    ]
+
+    def told(values: Sequence[float], what: Callable[[Sequence[float]], float]) -> float | None:
+        return round(what(values), 1) if values else None
+
+    return Conditions(
+        sm_clock_mhz=told(_known(gpus, "sm_clock_mhz_mean"), fmean),
+        power_w=told(_known(gpus, "power_w_mean"), fmean),
+        temperature_c=told(_known(gpus, "temperature_c_max"), max),
+        throttled_s=told(slowed_s, max),
+    )
+
+
+def _known(gpus: Sequence[dict[str, object]], key: str) -> list[float]:
+    return [value for value in (gpu[key] for gpu in gpus) if isinstance(value, int | float)]
+
+
+def _total(gpus: Sequence[dict[str, object]], key: str) -> float | None:
+    values = _known(gpus, key)
+    return sum(values) if len(values) == len(gpus) else None
+
+
+def _one_line(gpus: Sequence[dict[str, object]]) -> str:
+    if not any(gpu["samples"] for gpu in gpus):
+        return "no samples"
+    parts = []
+    for key, text in (
+        ("sm_clock_mhz_mean", "{:.0f} MHz SM clock"),
+        ("power_w_mean", "{:.0f} W each"),
+    ):
+        values = _known(gpus, key)
+        if values:
+            parts.append(text.format(sum(values) / len(values)))
+    hottest = _known(gpus, "temperature_c_max")
+    if hottest:
+        parts.append(f"at most {max(hottest):.0f} C")
+    worst = max(_known(gpus, "throttled_share"), default=0.0)
+    parts.append(f"throttled {worst:.1%} of the time" if worst else "not throttled")
+    capped = max(_known(gpus, "power_capped_share"), default=0.0)
+    if capped >= NOTABLE_CAP_SHARE:
+        parts.append(f"at the software power cap {capped:.0%} of the time")
+    return ", ".join(parts)
+
+
+def _counted_energy_j(telemetry: Telemetry, gpu: int, from_s: float, to_s: float) -> float | None:
+    """What the energy counter grew by; between two of its readings it is taken to grow evenly."""
+    readings = [(s.time_s, s.energy_j) for s in telemetry.samples if s.gpu == gpu and s.energy_j is not None]
+
+    def at(time_s: float) -> float | None:
+        for (before_s, before_j), (after_s, after_j) in pairwise(readings):
+            if before_s <= time_s <= after_s:
+                return before_j + (after_j - before_j) * (time_s - before_s) / (after_s - before_s)
+        return None
+
+    begin_j, end_j = at(from_s), at(to_s)
+    return None if begin_j is None or end_j is None else end_j - begin_j
+
+
+def _gpu_summary(gpu: int, spans: Sequence[Span], counted_j: float | None) -> dict[str, object]:
+    def values(read: Callable[[GpuSample], float | None]) -> list[tuple[float, float]]:
+        pairs = ((read(span.sample), span.seconds) for span in spans)
+        return [(value, seconds) for value, seconds in pairs if value is not None]
+
+    def mean(pairs: list[tuple[float, float]]) -> float | None:
+        return sum(value * s for value, s in pairs) / sum(s for _, s in pairs) if pairs else None
+
+    clocks = values(lambda one: one.sm_clock_mhz)
+    powers = values(lambda one: one.power_w)
+    covered_s = sum(span.seconds for span in spans)
+    summed_j = sum(watts * seconds for watts, seconds in powers) if powers else None
+    shares = {name: seconds_of(spans, bit) / covered_s for bit, name in REASONS.items()} if spans else {}
+    return {
+        "gpu": gpu,
+        "samples": len(spans),
+        "sm_clock_mhz_mean": mean(clocks),
+        "sm_clock_mhz_min": min((value for value, _ in clocks), default=None),
+        "sm_clock_mhz_max": max((value for value, _ in clocks), default=None),
+        "power_w_mean": mean(powers),
+        "temperature_c_max": max((v for v, _ in values(lambda one: one.temperature_c)), default=None),
+        "memory_used_gib_max": max((v for v, _ in values(lambda one: one.memory_used_gib)), default=None),
+        "utilization_percent_mean": mean(values(lambda one: one.utilization_percent)),
+        "energy_j": summed_j if counted_j is None else counted_j,
+        "power_capped_share": seconds_of(spans, SOFTWARE_POWER_CAP) / covered_s if spans else None,
+        "throttled_share": seconds_of(spans, THROTTLED) / covered_s if spans else None,
+        "reason_share": {name: share for name, share in shares.items() if share},
+    }

@@ -1,0 +1,216 @@
+"""Clocks, power, temperature and throttling of the GPUs, sampled in a background thread during a run."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from pytest_dsr1.machine.gpu import nvml
+from pytest_dsr1.machine.gpu.inventory import GpuReading
+from pytest_dsr1.machine.gpu.processes import ProcessWatch
+from pytest_dsr1.machine.values import Event, GpuSample, Telemetry
+
+INTERVAL_S = 0.1
+SLOW_INTERVAL_S = 1.0
+"""How often energy is read, processes are looked at and the file is flushed.
+
+A real H200 takes 3 ms (10 ms at worst) for its energy counter and about 2 us for each of the other readings;
+the counter only grows, so it loses nothing by being read less often.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What the GPUs do at this moment, as means over them; None where unknown."""
+
+    power_w: float | None
+    sm_clock_mhz: float | None
+
+
+def _sample(gpu: nvml.Gpu, *, energy: bool) -> GpuSample:
+    memory = gpu.memory_gib()
+    return GpuSample(
+        time_s=time.monotonic(),
+        gpu=gpu.index,
+        sm_clock_mhz=gpu.sm_clock_mhz(),
+        memory_clock_mhz=gpu.memory_clock_mhz(),
+        power_w=gpu.power_w(),
+        energy_j=gpu.energy_j() if energy else None,
+        temperature_c=gpu.temperature_c(),
+        memory_used_gib=None if memory is None else memory[1],
+        utilization_percent=gpu.utilization_percent(),
+        throttle_reasons=gpu.throttle_reasons(),
+    )
+
+
+class TelemetryRecorder:
+    """Watches GPUs inside a ``with`` block; for a run on the CPU (no GPUs) it does nothing.
+
+    Nothing that a GPU does ends the run: a lost GPU or a failed reading becomes an event.
+
+    Attributes:
+        telemetry: everything seen; whole once the block has ended.
+    """
+
+    def __init__(
+        self,
+        gpus: Sequence[GpuReading],
+        path: Path,
+        interval_s: float = INTERVAL_S,
+        *,
+        expected: Iterable[int] = (),
+    ):
+        """Samples go to ``path``, one :class:`GpuSample` a line as JSON, at most a second late.
+
+        The processes ``expected`` are not foreign.
+        """
+        self.telemetry = Telemetry(interval_s=interval_s)
+        self._readings = tuple(gpus)
+        self._path = path
+        self._interval_s = interval_s
+        self._watch = ProcessWatch(expected)
+        self._stop = threading.Event()
+        self._first = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._samples: list[GpuSample] = []
+        self._events: list[Event] = []
+        self._last: dict[int, GpuSample] = {}
+        self._lost: set[int] = set()
+        self._ecc: list[tuple[int | None, ...]] = []
+        self._overhead_share = 0.0
+
+    def __enter__(self) -> TelemetryRecorder:
+        if self._readings:
+            self._thread = threading.Thread(target=self._run, name="dsr1-telemetry", daemon=True)
+            self._thread.start()
+            # The counters before the run, and a first sample, are taken before it.
+            self._first.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread is None:
+            return
+        self._stop.set()
+        self._thread.join()
+        unknown = (None,) * len(self._readings)
+        before, after = [*self._ecc, unknown, unknown][:2]
+        self.telemetry = Telemetry(
+            interval_s=self._interval_s,
+            gpus=tuple(gpu.index for gpu in self._readings),
+            max_sm_clock_mhz=tuple(gpu.max_sm_clock_mhz for gpu in self._readings),
+            samples=tuple(self._samples),
+            ecc_uncorrected_before=before,
+            ecc_uncorrected_after=after,
+            events=tuple(self._events),
+            processes_visible=self._watch.visible,
+            overhead_share=self._overhead_share,
+        )
+
+    def warmed_up(self) -> None:
+        """The engine has all its processes: tell it where the measurement begins."""
+        self._watch.warmed_up()
+
+    def latest(self) -> Now:
+        """The newest sample of each GPU."""
+        samples = list(self._last.values())
+        powers = [one.power_w for one in samples if one.power_w is not None]
+        clocks = [one.sm_clock_mhz for one in samples if one.sm_clock_mhz is not None]
+        return Now(
+            sum(powers) / len(powers) if powers else None,
+            sum(clocks) / len(clocks) if clocks else None,
+        )
+
+    def _event(self, gpu: int | None, error: nvml.NvmlError) -> None:
+        lost = isinstance(error, nvml.GpuLostError)
+        if lost and gpu is not None:
+            self._lost.add(gpu)
+        if not any((one.gpu, one.message) == (gpu, str(error)) for one in self._events):
+            self._events.append(Event(time.monotonic(), gpu, "lost" if lost else "error", str(error)))
+
+    def _run(self) -> None:
+        began_s, began_cpu_s = time.monotonic(), time.thread_time()
+        try:
+            with nvml.opened() as library:
+                gpus = self._handles(library)
+                self._ecc.append(self._ecc_counts(gpus))
+                try:
+                    with self._path.open("w", encoding="utf-8") as file:
+                        self._loop(gpus, file)
+                except OSError as error:
+                    message = f"{self._path}: telemetry cannot be written: {error.strerror}"
+                    self._events.append(Event(time.monotonic(), None, "error", message))
+                    self._loop(gpus, None)
+                self._ecc.append(self._ecc_counts(gpus))
+        except nvml.NvmlError as error:
+            self._event(None, error)
+        finally:
+            self._first.set()
+        elapsed_s = time.monotonic() - began_s
+        self._overhead_share = (time.thread_time() - began_cpu_s) / elapsed_s
+
+    def _handles(self, library: nvml.Nvml) -> list[nvml.Gpu]:
+        gpus = []
+        for reading in self._readings:
+            try:
+                gpus.append(library.gpu(reading.index))
+            except nvml.NvmlError as error:
+                self._event(reading.index, error)
+        return gpus
+
+    def _ecc_counts(self, gpus: Sequence[nvml.Gpu]) -> tuple[int | None, ...]:
+        counts: dict[int, int | None] = {}
+        for gpu in gpus:
+            if gpu.index not in self._lost:
+                try:
+                    counts[gpu.index] = gpu.ecc_uncorrected()
+                except nvml.NvmlError as error:
+                    self._event(gpu.index, error)
+        return tuple(counts.get(reading.index) for reading in self._readings)
+
+    def _loop(self, gpus: Sequence[nvml.Gpu], file: IO[str] | None) -> None:
+        due_s = slow_due_s = time.monotonic()
+        stopped = False
+        while not stopped:
+            slow = time.monotonic() >= slow_due_s
+            self._tick(gpus, file, energy=slow)
+            if slow:
+                slow_due_s = time.monotonic() + SLOW_INTERVAL_S
+                self._look_for_others(gpus)
+                if file is not None:
+                    file.flush()
+            self._first.set()
+            # A late tick moves those after it: samples are never taken in a burst to catch up.
+            due_s = max(due_s + self._interval_s, time.monotonic())
+            stopped = self._stop.wait(due_s - time.monotonic())
+        self._tick(gpus, file, energy=True)  # so that the energy of the whole run is known
+
+    def _tick(self, gpus: Sequence[nvml.Gpu], file: IO[str] | None, *, energy: bool) -> None:
+        for gpu in gpus:
+            if gpu.index in self._lost:
+                continue
+            try:
+                sample = _sample(gpu, energy=energy)
+            except nvml.NvmlError as error:
+                self._event(gpu.index, error)
+                continue
+            self._samples.append(sample)
+            self._last[gpu.index] = sample
+            if file is not None:
+                file.write(json.dumps(asdict(sample)) + "\n")
+
+    def _look_for_others(self, gpus: Sequence[nvml.Gpu]) -> None:
+        for gpu in gpus:
+            if gpu.index in self._lost:
+                continue
+            try:
+                processes = gpu.processes() or ()
+            except nvml.NvmlError as error:
+                self._event(gpu.index, error)
+                continue
+            for message in self._watch.foreign(gpu.index, processes):
+                self._events.append(Event(time.monotonic(), gpu.index, "foreign process", message))

@@ -1,0 +1,68 @@
+"""Doubts about a measurement that condemn nothing but must be seen beside the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pytest_dsr1.measurement.metrics import MetricValue
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.scenario.schema.scenario import Scenario, TensorRtLlm
+
+REPORT_TOLERANCE = 0.001
+"""Relative difference above which an engine's report and its own request records disagree."""
+
+REAL_TEXT_ACCEPTANCE: Mapping[int, float] = {1: 1.92, 2: 2.58, 3: 2.82, 4: 2.99, 5: 3.01}
+"""Tokens a step on real text by draft tokens, strictly accepted (TensorRT-LLM's tech blog 1, R1 on B200)."""
+_LEAST, _MOST = 0.85, 1.135
+"""Texts differ, and relaxed acceptance gives a tenth more (3.10 with 3 draft tokens): 2.4 to 3.2 there."""
+
+
+def real_text_acceptance(draft_tokens: int) -> tuple[float, float] | None:
+    """The least and most tokens a step that real text gives; None where nothing was published."""
+    published = REAL_TEXT_ACCEPTANCE.get(draft_tokens)
+    return None if published is None else (_LEAST * published, _MOST * published)
+
+
+def suspicions(
+    scenario: Scenario,
+    report: Mapping[str, float],
+    records: Mapping[str, float],
+    metrics: Mapping[str, MetricValue],
+) -> tuple[str, ...]:
+    """What a person should know before trusting the numbers, a sentence each.
+
+    Args:
+        scenario: what was asked for.
+        report: metrics as the engine's own report states them.
+        records: the same metrics recomputed from request records.
+        metrics: both, combined.
+    """
+    return (*_disagreements(report, records), *_acceptance(scenario, metrics))
+
+
+def _disagreements(report: Mapping[str, float], records: Mapping[str, float]) -> Iterable[str]:
+    for name, metric in METRICS.items():
+        if name not in report or name not in records:
+            continue
+        if abs(report[name] - records[name]) > REPORT_TOLERANCE * abs(records[name]):
+            yield (
+                f"{metric.label}: the report says {report[name]:,.4f} {metric.unit}, "
+                f"its own request records give {records[name]:,.4f}"
+            )
+
+
+def _acceptance(scenario: Scenario, metrics: Mapping[str, MetricValue]) -> Iterable[str]:
+    engine = scenario.engine
+    speculative = engine.llm_api.speculative_config if isinstance(engine, TensorRtLlm) else None
+    measured = metrics.get("acceptance_length")
+    if speculative is None or measured is None:
+        return
+    drafts = speculative.max_draft_len
+    expected = real_text_acceptance(drafts)
+    # One that is too low slows down; diagnosis/diagnosis.py tells of it where a target is missed.
+    if expected is not None and measured.value > expected[1]:
+        yield (
+            f"acceptance length {measured.value:.2f} is above {expected[1]:.1f}, the most that MTP with "
+            f"{drafts} draft tokens gives on real text: the text is easier to guess, and the speed "
+            "flattered by it (docs/datasets.md)"
+        )

@@ -1,0 +1,1 @@
+"""Every metric: what it is called, its unit, and its formula."""

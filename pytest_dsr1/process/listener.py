@@ -1,0 +1,316 @@
+"""The parent's end of a worker: its events, typed, and how long and in which words we wait for them.
+
+The events are written by :mod:`pytest_dsr1.process.worker`, where they are described.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pytest_dsr1.errors import EngineError
+from pytest_dsr1.process.child import Child, Line, quoted, signal_name
+from pytest_dsr1.process.worker import STOP
+from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+KEPT_LINES = 400
+"""Lines of the log that are kept to explain a failure."""
+SHOWN_LINES = 8
+"""Lines of the log that a message repeats."""
+ENDING_S = 20.0
+"""Time that a worker has to leave after its last event; CUDA frees its memory then."""
+
+
+@dataclass(frozen=True, slots=True)
+class IterationSample:
+    """One step of the engine's scheduler; None where the engine's version does not tell.
+
+    Attributes:
+        time_s: when we read it (``time.monotonic``); engines hand steps out in groups.
+        iteration: the engine's own number of it.
+        latency_ms: how long it took.
+        scheduled_requests: in the batch; of them ``context_requests`` read their input.
+        queued_requests: waiting in the engine.
+        kv_cache_used_share: used blocks over all blocks.
+        rank: of attention data parallelism.
+    """
+
+    time_s: float
+    iteration: int | None = None
+    latency_ms: float | None = None
+    scheduled_requests: int | None = None
+    context_requests: int | None = None
+    queued_requests: int | None = None
+    kv_cache_used_share: float | None = None
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEvent:
+    """A new phase began."""
+
+    event: Literal["phase"]
+    time_s: float
+    phase: Phase
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressEvent:
+    """So much is done."""
+
+    event: Literal["progress"]
+    time_s: float
+    requests: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordEvent:
+    """A measured request ended."""
+
+    event: Literal["record"]
+    record: RequestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class IterationEvent:
+    """The engine took a step."""
+
+    event: Literal["iteration"]
+    iteration: IterationSample
+
+
+@dataclass(frozen=True, slots=True)
+class WarningEvent:
+    """Something a person must know."""
+
+    event: Literal["warning"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultEvent:
+    """The measurement is over."""
+
+    event: Literal["result"]
+    versions: dict[str, str]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorEvent:
+    """The worker gave up."""
+
+    event: Literal["error"]
+    message: str
+
+
+Event = PhaseEvent | ProgressEvent | RecordEvent | IterationEvent | WarningEvent | ResultEvent | ErrorEvent
+
+
+@functools.cache
+def _events() -> TypeAdapter[Event]:
+    from pydantic import Field, TypeAdapter
+
+    return TypeAdapter(Annotated[Event, Field(discriminator="event")])
+
+
+@dataclass
+class Heard:
+    """What a worker said about one measurement.
+
+    Attributes:
+        records: in the order in which the requests ended.
+        tokens_at: (time, output tokens so far).
+        phase: the last one that began.
+        measuring: whether the measurement has begun.
+    """
+
+    records: list[RequestRecord] = field(default_factory=list)
+    iterations: list[IterationSample] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    tokens_at: list[tuple[float, int]] = field(default_factory=list)
+    phase: Phase = "starting"
+    measuring: bool = False
+    last: ResultEvent | ErrorEvent | None = None
+
+    @property
+    def result(self) -> ResultEvent:
+        """The last event of a measurement that succeeded."""
+        assert isinstance(self.last, ResultEvent)
+        return self.last
+
+    @property
+    def series(self) -> tuple[tuple[float, float], ...]:
+        """Output tokens per second over time, as (end of the interval, rate)."""
+        return tuple(
+            (to_s, (tokens - before) / (to_s - from_s))
+            for (from_s, before), (to_s, tokens) in zip(self.tokens_at, self.tokens_at[1:], strict=False)
+            if to_s > from_s
+        )
+
+
+class Stopper:
+    """Tells a worker to stop, once: when ``enough`` says so. To be given to :meth:`Listener.listen`.
+
+    Attributes:
+        told: whether it was told.
+    """
+
+    def __init__(self, child: Child, enough: Enough | None) -> None:
+        self.told = False
+        self._child, self._enough = child, enough
+
+    def __call__(self, record: RequestRecord) -> None:
+        """A request ended."""
+        if not self.told and self._enough is not None and self._enough(record):
+            self.told = True
+            self._child.send(STOP)
+
+
+class Listener:
+    """Hears a worker out, and puts each way of failing into one sentence.
+
+    Args:
+        name: of the scenario; begins every message.
+        observer: receives phases, progress and records.
+        log: where the worker's output is kept.
+        startup_timeout_s: the longest time to the measurement.
+        run_timeout_s: the longest measured time.
+    """
+
+    who = "the engine"
+    """The engine in words."""
+    less_memory = "lower load.concurrency"
+    """What to do when the host's memory runs out."""
+    poll_s = float("inf")
+    """The longest time between two calls of :meth:`check`."""
+
+    def __init__(
+        self, name: str, observer: Observer, *, log: Path, startup_timeout_s: float, run_timeout_s: float
+    ) -> None:
+        self.name = name
+        self.observer = observer
+        self.log = log
+        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._startup_timeout_s, self._run_timeout_s = startup_timeout_s, run_timeout_s
+
+    def listen(self, child: Child, ended: Callable[[RequestRecord], None] = lambda _: None) -> Heard:
+        """Read until a measurement is over.
+
+        Args:
+            child: the worker.
+            ended: is told of each request that ended.
+
+        Raises:
+            EngineError: the worker failed, or exceeded a limit.
+        """
+        heard, measuring = Heard(), False
+        began, limit_s, what = time.monotonic(), self._startup_timeout_s, "engine.startup_timeout_s"
+        while not heard.last:
+            lines = child.read(max(0.0, min(began + limit_s - time.monotonic(), self.poll_s)))
+            for line in lines:
+                self._take(line, heard, ended)
+            if heard.last:
+                break
+            if heard.measuring and not measuring:
+                measuring, began = True, time.monotonic()
+                limit_s, what = self._run_timeout_s, "engine.run_timeout_s"
+            elif not lines and child.returncode is not None:
+                raise self.failure(self.symptom() or self._death(child.returncode))
+            elif time.monotonic() >= began + limit_s:
+                missed = "finish" if measuring else "start to measure"
+                slow = f"{self.who} did not {missed} within {limit_s:g} s and was stopped"
+                said = self.symptom()
+                raise self.failure(
+                    f"{said}; {slow}" if said else f"{slow}; if it was only slow, raise {what}"
+                )
+            self.check(child, heard)
+        if isinstance(heard.last, ErrorEvent):
+            message = heard.last.message
+            self.hear_out(child)
+            raise self.failure(self.symptom() or message)
+        return heard
+
+    def hear_out(self, child: Child, limit_s: float = ENDING_S) -> None:
+        """Read until the worker has ended by itself, for ``limit_s`` seconds at most."""
+        rest, until = Heard(), time.monotonic() + limit_s
+        while (left_s := until - time.monotonic()) > 0:
+            lines = child.read(left_s)
+            if not lines and child.returncode is not None:
+                break
+            for line in lines:
+                self._take(line, rest, lambda _: None)
+
+    def symptom(self) -> str | None:
+        """What the log alone says about a failure, in one sentence; None if nothing."""
+        return None
+
+    def shown(self) -> Sequence[str]:
+        """The lines of the log that a message repeats."""
+        return list(self.lines)[-SHOWN_LINES:]
+
+    def check(self, child: Child, heard: Heard) -> None:
+        """Look at a worker that says nothing. May raise EngineError."""
+
+    def logged(self, line: Line, heard: Heard) -> None:
+        """A line of the log came."""
+
+    def failure(self, sentence: str) -> EngineError:
+        """The error that says so, with the end of the log."""
+        lines = quoted(self.shown())
+        where = f"\nThe last lines of {self.log}:{lines}" if lines else f"\nNothing was logged in {self.log}."
+        return EngineError(f"{self.name}: {sentence}{where}")
+
+    def _take(self, line: Line, heard: Heard, ended: Callable[[RequestRecord], None]) -> None:
+        if line.kind == "log":
+            self.lines.append(line.text)
+            self.logged(line, heard)
+            return
+        try:
+            event = _events().validate_json(line.text)
+        except ValueError as error:
+            raise self.failure(
+                f"{self.who}'s worker wrote an event that is none: {line.text[:200]!r}"
+            ) from error
+        match event:
+            case PhaseEvent():
+                heard.phase = event.phase
+                if event.phase == "measuring":
+                    heard.measuring = True
+                    heard.tokens_at.append((event.time_s, 0))
+                self.observer.phase(event.phase, event.detail)
+            case ProgressEvent():
+                heard.tokens_at.append((event.time_s, event.output_tokens))
+                self.observer.progress(event.requests, event.output_tokens)
+            case RecordEvent():
+                heard.records.append(event.record)
+                self.observer.record(event.record)
+                ended(event.record)
+            case IterationEvent():
+                heard.iterations.append(event.iteration)
+            case WarningEvent():
+                heard.warnings.append(event.message)
+            case ResultEvent() | ErrorEvent():
+                heard.last = event
+
+    def _death(self, returncode: int) -> str:
+        """Why a worker ended without a last event."""
+        if returncode < 0:
+            name = signal_name(-returncode)
+            hint = (
+                "; the kernel's out-of-memory killer does that (look at `dmesg`): " + self.less_memory
+                if name == "SIGKILL"
+                else ""
+            )
+            return f"{self.who}'s worker was killed by {name}{hint}"
+        return f"{self.who}'s worker ended with exit status {returncode} and no result"

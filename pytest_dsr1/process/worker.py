@@ -1,0 +1,140 @@
+"""What the worker programs of the engines share: where events go, where orders come from, and the requests.
+
+A worker reads a job file and writes events, one JSON object a line, to the descriptor named by the
+environment variable ``DSR1_EVENTS_FD``, or to standard output where that is not set. What it is told comes, a
+line each, from the one named by ``DSR1_COMMANDS_FD``; the line ``stop`` ends a measurement before all its
+requests. Only the standard library is used.
+
+Events (key ``event``; ``time_s`` is ``time.monotonic``):
+
+* ``phase``: ``phase`` (loading, warm-up, measuring, finishing) and ``detail``;
+* ``progress``: measured ``requests`` and ``output_tokens`` so far;
+* ``record``: ``record``, the fields of a `RequestRecord`;
+* ``iteration``: ``iteration``, the fields of an `IterationSample`, where the engine tells of its steps;
+* ``warning``: a ``message`` for a person;
+* ``result``: ``versions`` and ``facts``; the last event of a measurement that succeeded;
+* ``error``: a ``message`` in one sentence; the last event of a worker that failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+from pytest_dsr1.process.child import COMMANDS_FD, EVENTS_FD
+
+PROGRESS_S = 0.2
+STOP = "stop"
+"""The line that ends a measurement before all its requests."""
+
+
+class WorkerError(Exception):
+    """Why there is no measurement, in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One request: its place in the dataset, its input, and how many tokens to make."""
+
+    id: int
+    input_ids: list[int]
+    output_tokens: int
+
+
+class Events:
+    """Where events go."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._next_progress_s = 0.0
+
+    @classmethod
+    def open(cls) -> Events:
+        """To the descriptor that the engine gave us; the processes we start do not inherit it."""
+        descriptor = os.environ.pop(EVENTS_FD, None)
+        if descriptor is None:
+            return cls(sys.stdout)
+        os.set_inheritable(int(descriptor), False)
+        return cls(os.fdopen(int(descriptor), "w", encoding="utf-8"))
+
+    def send(self, event: str, **fields: Any) -> None:
+        """Write one event."""
+        self._stream.write(json.dumps({"event": event, "time_s": time.monotonic(), **fields}) + "\n")
+        self._stream.flush()
+
+    def progress(self, requests: int, output_tokens: int) -> None:
+        """Write a progress event, unless the last one is younger than ``PROGRESS_S``."""
+        now = time.monotonic()
+        if now >= self._next_progress_s:
+            self._next_progress_s = now + PROGRESS_S
+            self.send("progress", requests=requests, output_tokens=output_tokens)
+
+
+@contextlib.contextmanager
+def commands() -> Iterator[BinaryIO | None]:
+    """What the engine tells us, or None by hand; the processes we start do not inherit it."""
+    descriptor = os.environ.pop(COMMANDS_FD, None)
+    if descriptor is None:
+        yield None
+        return
+    os.set_inheritable(int(descriptor), False)
+    with os.fdopen(int(descriptor), "rb", buffering=0) as stream:
+        yield stream
+
+
+class StopLine:
+    """Whether the line ``stop`` has come; the end of the stream says nothing."""
+
+    def __init__(self, stream: BinaryIO | None) -> None:
+        self._stream = stream
+        self._came = b""
+
+    def __call__(self) -> bool:
+        """Look, without waiting."""
+        while self._stream is not None and select.select([self._stream], [], [], 0)[0]:
+            if came := os.read(self._stream.fileno(), 1 << 12):
+                self._came += came
+            else:
+                self._stream = None
+        return STOP.encode() in self._came.split(b"\n")[:-1]
+
+
+def first_line(error: BaseException) -> str:
+    """The beginning of an error's text; the log has all of it."""
+    return str(error).strip().partition("\n")[0]
+
+
+def read_requests(path: Path, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, request) of the first ``count`` requests of a dataset already checked for form.
+
+    Raises:
+        WorkerError: there are fewer.
+    """
+    found = 0
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if found == count:
+                break
+            if line.strip():
+                found += 1
+                yield number, json.loads(line)
+    if found < count:
+        raise WorkerError(f"{path}: {found} requests, expected at least {count} (`load.num_requests`)")
+
+
+def input_ids(request: dict[str, Any]) -> list[int] | None:
+    """The token ids of a request; None where it has text."""
+    return request.get("input_ids") or request.get("logits")
+
+
+def warmup_items(items: Sequence[Item], count: int) -> list[Item]:
+    """``count`` requests from the dataset, from its start again where it is shorter."""
+    return [items[i % len(items)] for i in range(count)]

@@ -1,0 +1,270 @@
+"""What a measurement is set beside, in pictures: accepted references, earlier runs, published results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from pytest_dsr1.case.case import Case
+from pytest_dsr1.gate import comparability
+from pytest_dsr1.gate.decision import in_percent, worse
+from pytest_dsr1.gate.history import History, PastRun
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.reporting.charts.run import Picture
+from pytest_dsr1.reporting.charts.vega import (
+    ACCENT,
+    BAD,
+    DIM,
+    GOOD,
+    INK,
+    SERIES,
+    Spec,
+    kinds,
+    level,
+    picture,
+    rows,
+    value_axis,
+)
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.text import number
+
+CLOCK_FORMAT = {"hours": "%H:%M", "minutes": "%H:%M"}
+"""Vega's own are those of a 12-hour clock."""
+MODEL = "model.content"
+USER, GPU = METRICS["per_user_output_throughput"], METRICS["per_gpu_output_throughput"]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPoint:
+    """A published result on the plane of tok/s/user and tok/s/GPU."""
+
+    profile: str
+    version: str
+    gpu: str
+    per_user: float
+    per_gpu: float
+
+
+def published_points(scenarios: Iterable[Scenario]) -> tuple[PublishedPoint, ...]:
+    """Of each scenario the newest published result that says both."""
+    found = []
+    for scenario in scenarios:
+        for each in scenario.published:
+            if USER.name in each.values and GPU.name in each.values and scenario.hardware.gpu:
+                values = each.values[USER.name], each.values[GPU.name]
+                found.append(PublishedPoint(scenario.name, each.version, scenario.hardware.gpu, *values))
+                break
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What every case of a report is set beside.
+
+    Attributes:
+        history: earlier runs.
+        published: published results.
+        now: when the report was made.
+    """
+
+    history: History
+    published: tuple[PublishedPoint, ...]
+    now: datetime
+
+
+def in_context(case: Case, background: Background) -> Iterator[Picture]:
+    """The pictures that set a case beside others; those with nothing to compare with are left out."""
+    if case.measurement is None:
+        return
+    here = comparability.node(case.measurement.fingerprint.facts)
+    runs = [
+        run for run in background.history.runs if run.node == here and run.folder != case.measurement.folder
+    ]
+    yield from _against_references(case)
+    yield from _plane(case.measurement, runs, background.published)
+    yield from _over_runs(case, case.measurement, case.past)
+
+
+def _against_references(case: Case) -> Iterator[Picture]:
+    """The steady figures of the references and of the gate's runs or this one, as changes from their mean."""
+    references, gate = case.comparable, case.gate
+    if references is None:
+        return
+    runs, metric = references.runs, METRICS[references.metric]
+    mean = sum(math.log(run.value) for run in runs) / len(runs)
+    of_gate = [run.evidence.value for run in gate.runs if run.evidence] if gate else []
+    here = of_gate or ([case.figure] if case.figure is not None else [])
+    if not here:
+        return
+    label = "gate runs" if of_gate else "this run"
+    changes = [100 * math.expm1(math.log(run.value) - mean) for run in runs]
+    own = [100 * math.expm1(math.log(value) - mean) for value in here]
+    delta = case.scenario.gate.delta_percent
+    bound = in_percent(metric.name, worse(metric.name, delta))
+    points: Spec = {
+        "data": rows(x=[*changes, *own], y=["references"] * len(changes) + [label] * len(own)),
+        "mark": {"type": "point", "filled": True, "size": 70, "opacity": 0.7},
+        "encoding": {
+            "x": {
+                "field": "x",
+                "type": "quantitative",
+                "title": "steady figure, % from the mean",
+            },
+            "y": {"field": "y", "type": "nominal", "title": None, "sort": ["references", label]},
+            "color": {**kinds("y", {"references": DIM, label: ACCENT}), "legend": None},
+        },
+    }
+    average = sum(own) / len(own)
+    caption = (
+        f"Steady figures of {metric.label}: {len(runs)} references, accepted "
+        f"{references.accepted.at:%Y-%m-%d} ({references.accepted.reason}): {number(math.exp(mean))} "
+        f"{metric.unit} on average, from {min(changes):+.2f}% to {max(changes):+.2f}%; "
+        f"{label}: {average:+.2f}%{' on average' if len(own) > 1 else ''}. A gate fails when a loss "
+        f"is shown, and passes when one of {delta:g}% is excluded"
+    )
+    layers = [
+        points,
+        *level(0, "mean", vertical=True),
+        *level(
+            bound, f"a loss of {delta:g}%", vertical=True, colour=BAD, align="right" if bound < 0 else "left"
+        ),
+    ]
+    yield Picture("Against the reference runs", f"{caption}.", picture(layers, height=90))
+
+
+def _plane(
+    measurement: Measurement, runs: Sequence[PastRun], published: Sequence[PublishedPoint]
+) -> Iterator[Picture]:
+    """Tok/s/GPU over tok/s/user: what this machine measured of this model, and what was published.
+
+    Published results are of DeepSeek-R1 itself: a model with random weights, smaller or not, has none.
+    """
+    own = {name: metric.value for name, metric in measurement.metrics.items()}
+    if USER.name not in own or GPU.name not in own:
+        return
+    others = [
+        (run.profile, run.metrics[USER.name], run.metrics[GPU.name])
+        for run in runs
+        if USER.name in run.metrics
+        and GPU.name in run.metrics
+        and run.facts.get(MODEL) == measurement.fingerprint.facts.get(MODEL)
+    ]
+    scenario = measurement.scenario
+    is_published = scenario.model.random_weights is None
+    of_gpu = sorted(
+        (each for each in published if is_published and each.gpu == scenario.hardware.gpu),
+        key=lambda each: each.per_user,
+    )
+    published_of_gpu = [(each.profile, each.per_user, each.per_gpu) for each in of_gpu]
+    this = [(scenario.name, own[USER.name], own[GPU.name])]
+    groups = {"published": published_of_gpu, "other runs": others, "this run": this}
+    points = [(kind, *point) for kind, group in groups.items() for point in group]
+    colours = {"published": INK, "other runs": GOOD, "this run": ACCENT}
+    log: Spec = {"scale": {"type": "log", "padding": 30}, "axis": {"grid": False}}
+    encoding: Spec = {
+        "x": {"field": "x", "type": "quantitative", "title": USER.unit, **log},
+        "y": {"field": "y", "type": "quantitative", "title": GPU.unit, **log},
+    }
+    marks: Spec = {
+        "data": rows(kind=(p[0] for p in points), x=(p[2] for p in points), y=(p[3] for p in points)),
+        "mark": {"type": "point", "filled": True, "size": 80, "opacity": 0.8},
+        "encoding": {
+            **encoding,
+            "color": kinds("kind", {kind: colours[kind] for kind, group in groups.items() if group}),
+        },
+    }
+    labels: Spec = {
+        "data": rows(
+            text=(str(n) for n, _ in enumerate(of_gpu, 1)),  # their names would overprint each other
+            x=(p.per_user for p in of_gpu),
+            y=(p.per_gpu for p in of_gpu),
+        ),
+        "mark": {"type": "text", "fill": INK, "align": "center", "dy": -12},
+        "encoding": {**encoding, "text": {"field": "text"}},
+    }
+    if not is_published:
+        beside = "published results are of DeepSeek-R1 itself and not shown"
+    elif of_gpu:
+        named = ", ".join(f"({n}) {each.profile}" for n, each in enumerate(of_gpu, 1))
+        beside = f"published for its GPU, from left to right: {named}"
+    else:
+        beside = "nothing is published for its GPU"
+    caption = (
+        f"This run: {number(own[USER.name])} {USER.unit} at {number(own[GPU.name])} {GPU.unit}; "
+        f"{len(others)} other runs of this model on this machine; {beside}. Up and to the right is better; "
+        "both scales are logarithmic"
+    )
+    yield Picture("Throughput of a GPU over speed for a user", f"{caption}.", picture([marks, labels]))
+
+
+def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) -> Iterator[Picture]:
+    """The gated metric of this run and comparable others over time, whole, with accepted references."""
+    metric = METRICS[case.scenario.gated_metric]
+    own = measurement.metrics.get(metric.name)
+    references = case.comparable
+    accepted = [(run.at, run.value) for run in references.runs] if references else []
+    drawn = {at.replace(microsecond=0) for at, _ in accepted}
+    runs = [
+        (run.at, run.metrics[metric.name])
+        for run in others
+        if metric.name in run.metrics and run.at.replace(microsecond=0) not in drawn
+    ]
+    if own is None or not (runs or accepted):
+        return
+    at = datetime.fromisoformat(measurement.started_utc)
+    this = [(at, own.value)]
+    groups = {
+        "references, steady figure": accepted,
+        "this run, steady figure": [(at, case.figure)] if case.figure is not None else [],
+        "other runs": runs,
+        "this run": this,
+    }
+    colours = {
+        "references, steady figure": DIM,
+        "this run, steady figure": SERIES[1],
+        "other runs": GOOD,
+        "this run": ACCENT,
+    }
+    points = [(kind, _milliseconds(at), value) for kind, group in groups.items() for at, value in group]
+    layers: list[Spec] = [
+        {
+            "data": rows(kind=(p[0] for p in points), x=(p[1] for p in points), y=(p[2] for p in points)),
+            "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0.8},
+            "encoding": {
+                "x": {
+                    "field": "x",
+                    "type": "temporal",
+                    "scale": {"type": "utc"},
+                    "title": "start of the run (UTC)",
+                    "axis": {"grid": False, "labelOverlap": True, "format": CLOCK_FORMAT},
+                },
+                "y": value_axis(metric.unit, zero=False),
+                "color": kinds(
+                    "kind", {kind: colours[kind] for kind, group in groups.items() if group}, columns=2
+                ),
+            },
+        }
+    ]
+    target = next((t for t in case.scenario.targets if t.metric == metric.name), None)
+    if target:
+        layers += level(target.value, "target")
+    values = [value for _, value in [*runs, *this]]
+    caption = (
+        f"{metric.label} of {len(values)} runs of this profile on this machine: {number(min(values))} to "
+        f"{number(max(values))} {metric.unit}, this one {number(own.value)}"
+    )
+    if references:
+        caption += (
+            f"; the steady figures of {len(accepted)} accepted references are {number(references.mean)} "
+            f"{metric.unit} on average"
+        )
+        if case.figure is not None:
+            caption += f", that of this run is {number(case.figure)}"
+    yield Picture("Over the runs", f"{caption}.", picture(layers))
+
+
+def _milliseconds(at: datetime) -> float:
+    return at.astimezone(timezone.utc).timestamp() * 1e3

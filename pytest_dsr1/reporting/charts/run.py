@@ -1,0 +1,227 @@
+"""The pictures of one measurement: what each shows, in a drawing and in a sentence with its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from pytest_dsr1.case.location import Slow, gpu_spans, slow_times
+from pytest_dsr1.machine.telemetry.health import clock, from_to
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.reporting.charts.gpu_data import Extreme, Readings, gpu_readings
+from pytest_dsr1.reporting.charts.request_data import (
+    Point,
+    Steady,
+    in_flight,
+    output_rate,
+    request_times,
+    spread,
+    steady,
+)
+from pytest_dsr1.reporting.charts.vega import (
+    ACCENT,
+    BAD,
+    DIM,
+    SERIES,
+    WARN,
+    Spec,
+    band,
+    kinds,
+    level,
+    line,
+    picture,
+    rows,
+    seconds_axis,
+    shade,
+    value_axis,
+)
+from pytest_dsr1.text import number
+
+RATE = METRICS["total_output_throughput"]
+TIMES: Mapping[str, tuple[str, str]] = {
+    "latency": ("Request latency", "request latency in ms"),
+    "ttft": ("Time to first token (TTFT)", "time to first token in ms"),
+    "tpot": ("Time per output token (TPOT)", "time per output token in ms"),
+}
+_GPU: Mapping[str, tuple[str, str]] = {
+    "sm_clock_mhz": ("SM clock", "MHz"),
+    "power_w": ("Power", "W"),
+    "temperature_c": ("Temperature", "C"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture.
+
+    Attributes:
+        title: what it shows.
+        caption: what is to be seen in it, with the numbers; also what a screen reader says.
+        spec: in Vega-Lite.
+    """
+
+    title: str
+    caption: str
+    spec: Spec
+
+
+def of_measurement(measurement: Measurement) -> Iterator[Picture]:
+    """The pictures of one run; those it has no data for are left out."""
+    window = steady(measurement)
+    rate, flying = output_rate(measurement), in_flight(measurement)
+    if rate:
+        yield _throughput(measurement, rate, window)
+    if flying:
+        yield _in_flight(measurement, flying, window)
+    for name, values in request_times(measurement).items():
+        title, axis = TIMES[name]
+        seen = spread(values)
+        caption = (
+            f"{seen.count:,} requests: median {number(seen.median)} ms, 90% within {number(seen.p90)} ms, "
+            f"99% within {number(seen.p99)} ms, the slowest {number(seen.most)} ms"
+        )
+        edge = seen.edges[-1]
+        is_beyond = seen.most > edge and number(seen.most) != number(edge)
+        beyond = " (beyond the right edge)" if is_beyond else ""
+        columns: Spec = {
+            "data": rows(x=seen.edges[:-1], x2=seen.edges[1:], y=seen.shares),
+            "mark": {"type": "bar", "fill": ACCENT, "binSpacing": 0, "opacity": 0.75},
+            "encoding": {
+                "x": {"field": "x", "bin": {"binned": True}, "title": axis},
+                "x2": {"field": "x2"},
+                "y": value_axis("% of requests"),
+            },
+        }
+        shown = (
+            [(seen.median, "median")]
+            if seen.p90 - seen.median < 0.15 * _width(seen.edges)
+            else [
+                (seen.median, "median"),
+                (seen.p90, "90%"),
+            ]
+        )
+        marks = [layer for value, text in shown for layer in level(value, text, vertical=True)]
+        yield Picture(title, f"{caption}{beyond}.", picture([columns, *marks]))
+    gpus, from_s = gpu_spans(measurement), measurement.result.measured_from_s
+    slow = slow_times(gpus, from_s)
+    for name, readings in gpu_readings(gpus, from_s, measurement.measured_s).items():
+        yield _gpus(name, readings, slow, measurement.measured_s)
+
+
+def _width(edges: tuple[float, ...]) -> float:
+    return edges[-1] - edges[0]
+
+
+def _cut(window: Steady | str, until_s: float) -> list[Spec]:
+    """What lies before and after the time of the steady figure is shaded."""
+    if isinstance(window, str):
+        return []
+    outside = [(0.0, window.from_s), (window.to_s, until_s)]
+    return [shade([(begin, end) for begin, end in outside if end > begin], colour=DIM)]
+
+
+def _throughput(measurement: Measurement, rate: list[Point], window: Steady | str) -> Picture:
+    whole = measurement.metrics.get(RATE.name)
+    caption = [f"The whole run: {number(whole.value)} {RATE.unit}" if whole else "Output tokens over time"]
+    if isinstance(window, str):
+        caption.append(window)
+    else:
+        found = window.found
+        caption.append(
+            f"the steady figure, which a gate judges, {from_to(window.from_s, window.to_s)}: "
+            f"{number(found.value)} {RATE.unit} (standard error {found.se_percent:.2g}%); what is shaded is "
+            "warm-up and drain"
+        )
+    if measurement.result.records and any(r.first_token_s is None for r in measurement.result.records):
+        caption.append("tokens are spread evenly over each request, since the engine did not stream")
+    targets = [t for t in measurement.scenario.targets if t.metric == RATE.name]
+    layers = [
+        *_cut(window, measurement.measured_s),
+        line(rate, seconds_axis(measurement.measured_s), value_axis(RATE.unit)),
+        *(layer for target in targets for layer in level(target.value, "target")),
+    ]
+    return Picture("Output throughput over time", f"{'; '.join(caption)}.", picture(layers))
+
+
+def _in_flight(measurement: Measurement, flying: list[Point], window: Steady | str) -> Picture:
+    load = measurement.scenario.load
+    mean = measurement.metrics.get("average_concurrency")
+    said = f"{number(mean.value)} requests in flight on average" if mean else "Requests in flight"
+    most = "at most" if load.arrival is not None else "of"
+    layers = [
+        *_cut(window, measurement.measured_s),
+        line(flying, seconds_axis(measurement.measured_s), value_axis("requests")),
+        *level(load.concurrency, "load.concurrency"),
+    ]
+    return Picture("Requests in flight", f"{said}, {most} {load.concurrency:,} wanted.", picture(layers))
+
+
+def _gpus(name: str, readings: Readings, slow: Iterable[Slow], until_s: float) -> Picture:
+    title, unit = _GPU[name]
+    lines = readings.lines
+    several = len(lines) > 1
+    throttled = [each for each in slow if each.throttled]
+    capped = [each for each in slow if not each.throttled]
+    caption = [
+        f"{len(lines)} GPU{'s' if several else ''}: {_extreme(readings.lowest, unit, several=several)} to "
+        f"{_extreme(readings.highest, unit, several=several)}, {readings.mean:,.0f} {unit} on average",
+        f"{'lines: means of each GPU' if several else 'line: means'} over {readings.point_s:,.1f} s; grey "
+        f"band: lowest to highest sample{' of any GPU' if several else ''}",
+    ]
+    caption += [
+        f"GPU {each.gpu} was throttled {from_to(each.from_s, each.to_s)} ({each.reasons})"
+        for each in throttled[:3]
+    ]
+    if len(throttled) > 3:
+        caption.append(f"and {len(throttled) - 3} times more")
+    if not throttled:
+        caption.append("not throttled")
+    if capped and name == "power_w":
+        share = sum(each.to_s - each.from_s for each in capped) / (len(lines) * until_s)
+        caption.append(f"at the software power cap {share:.0%} of the time")
+    layers: list[Spec] = []
+    if throttled:
+        layers.append(shade([(each.from_s, each.to_s) for each in throttled], colour=BAD, opacity=0.25))
+    if capped and name == "power_w":
+        layers.append(shade([(each.from_s, each.to_s) for each in capped], colour=WARN, opacity=0.1))
+    x = seconds_axis(until_s)
+    y = value_axis(unit, zero=False, scale={"domain": _domain(name, readings), "nice": True})
+    layers += [
+        band(readings.band, x, y),
+        {
+            "data": rows(
+                x=(p[0] for points in lines.values() for p in points),
+                y=(p[1] for points in lines.values() for p in points),
+                gpu=(f"GPU {gpu}" for gpu, points in lines.items() for _ in points),
+            ),
+            "mark": {"type": "line", "strokeWidth": 1.2},
+            "encoding": {
+                "x": x,
+                "y": y,
+                "color": kinds("gpu", {f"GPU {gpu}": SERIES[gpu % len(SERIES)] for gpu in lines}, columns=4),
+            },
+        },
+    ]
+    return Picture(
+        f"GPU {title.lower() if title != 'SM clock' else title}", f"{'; '.join(caption)}.", picture(layers)
+    )
+
+
+def _extreme(found: Extreme, unit: str, *, several: bool) -> str:
+    """Such as ``900 MHz (GPU 3 at 02:46)``: when, and whose among several, where only one reached it."""
+    said = f"{found.value:,.0f} {unit}"
+    if len(found.gpus) > 1:
+        return said
+    at = clock(found.at_s) if found.at_s >= 60 else f"{found.at_s:.1f} s"
+    return f"{said} ({f'GPU {found.gpus[0]} ' if several else ''}at {at})"
+
+
+def _domain(name: str, readings: Readings) -> list[float]:
+    """Wide enough that what is nothing does not look like much."""
+    low, high = readings.lowest.value, readings.highest.value
+    if name == "power_w":
+        return [0.0, high]
+    if name == "sm_clock_mhz":
+        return [min(low, 0.8 * high), high]
+    return [min(low, high - 20.0), high]

@@ -1,0 +1,126 @@
+"""What did not pass, at its line of the scenario: for GitHub as commands, for GitLab as a report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pytest_dsr1.case.answers import is_it_real, what_to_do
+from pytest_dsr1.case.case import Case
+from pytest_dsr1.case.faults import Fault, faults
+from pytest_dsr1.text import plain
+from pytest_dsr1.verdict.verdict import Word
+
+SHOWN = 10
+"""Annotations of one kind that GitHub shows of a step; it drops what is more."""
+_LINES, _LINE_LIMIT = 30, 500
+_INSTALLED = {"site-packages", "dist-packages"}
+
+
+def commands(cases: Sequence[Case], workspace: Path | None) -> list[str]:
+    """Workflow commands, a line each, that make GitHub annotate what did not pass.
+
+    Args:
+        cases: the worst first.
+        workspace: the folder that GitHub's paths are relative to.
+    """
+    found = [(case, fault) for case in cases for fault in faults(case)]
+    shown = found if len(found) <= SHOWN else found[: SHOWN - 1]
+    lines = [_command(case, fault, workspace) for case, fault in shown]
+    if len(found) > len(shown):
+        more = f"{len(found) - len(shown)} more did not pass: the job summary has all"
+        lines.append(f"::error title={_property('DeepSeek-R1 performance')}::{_data(more)}")
+    return lines
+
+
+def _command(case: Case, fault: Fault, workspace: Path | None) -> str:
+    title = f"{fault.word.value}: {case.scenario.name}{f', {fault.label}' if fault.label else ''}"
+    properties = {"title": title}
+    place = workspace and _place(case, fault, workspace)
+    if place:
+        properties = {"file": place[0], "line": str(place[1]), **properties}
+    else:
+        line = _line(case, fault)
+        properties["title"] = f"{title} ({case.place}{f':{line}' if line else ''})"
+    told = ",".join(f"{name}={_property(plain(value))}" for name, value in properties.items())
+    answers = is_it_real(case, fault.word), what_to_do(case, fault.word)
+    lines = [plain(line, _LINE_LIMIT) for line in fault.message.splitlines()]
+    if len(lines) > _LINES:
+        lines = [*lines[:_LINES], "..."]
+    lines += ["", *(plain(told, _LINE_LIMIT) for told in answers)]
+    return f"::error {told}::{_data(chr(10).join(lines))}"
+
+
+def _data(text: str) -> str:
+    """As actions/toolkit escapes the message of a command."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    """As actions/toolkit escapes a property of a command."""
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def code_quality(cases: Sequence[Case], root: Path) -> str:
+    """GitLab's Code Quality report: an entry for each thing that did not pass.
+
+    Args:
+        cases: the worst first.
+        root: the folder that paths are relative to.
+    """
+    return json.dumps([_entry(case, fault, root) for case in cases for fault in faults(case)], indent=1)
+
+
+def _entry(case: Case, fault: Fault, root: Path) -> dict[str, object]:
+    # A shipped scenario is in no repository but ours: its name is the best place there is.
+    file, line = _place(case, fault, root) or (case.place, _line(case, fault) or 1)
+    identity = json.dumps([case.scenario.name, fault.subject, fault.word.value])
+    label = f", {fault.label}" if fault.label else ""
+    told = f"{fault.word.value}: {case.scenario.name}{label}: {' '.join(fault.message.split())}"
+    return {
+        "description": plain(told, 1000),
+        "check_name": f"dsr1 {fault.subject}",
+        "fingerprint": hashlib.sha256(identity.encode()).hexdigest(),
+        "severity": "critical" if fault.word is Word.FAIL else "major",
+        "location": {"path": plain(file), "lines": {"begin": line}},
+    }
+
+
+def _place(case: Case, fault: Fault, root: Path) -> tuple[str, int] | None:
+    """File and line below a folder: the fault's own, else the scenario's, which may have it from a base."""
+    if _saved(case):
+        return None
+    return next(_below(root, [fault.where, case.where["scenario"]]), None)
+
+
+def _line(case: Case, fault: Fault) -> int | None:
+    """The line in the scenario's own file: of the fault, else of its name; None of a saved copy."""
+    if _saved(case):
+        return None
+    (own, name), (file, line) = _split(case.where["scenario"]), _split(fault.where)
+    return line if file == own else name
+
+
+def _saved(case: Case) -> bool:
+    """Whether the scenario is the copy beside a saved result, whose lines are not those of its file."""
+    if case.folder is None:
+        return False
+    path = Path(os.path.realpath(_split(case.where["scenario"])[0]))
+    return path.is_relative_to(os.path.realpath(case.folder))
+
+
+def _below(root: Path, places: Sequence[str]) -> Iterator[tuple[str, int]]:
+    for where in places:
+        file, line = _split(where)
+        path = Path(os.path.realpath(file))
+        folder = Path(os.path.realpath(root))
+        if path.is_relative_to(folder) and not _INSTALLED & set(path.parts):
+            yield path.relative_to(folder).as_posix(), line
+
+
+def _split(where: str) -> tuple[str, int]:
+    file, _, line = where.rpartition(":")
+    return file, int(line)

@@ -1,0 +1,1 @@
+"""Saved results side by side."""

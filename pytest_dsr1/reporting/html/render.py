@@ -1,0 +1,134 @@
+"""``--dsr1-report=FILE.html``: one page that needs nothing else.
+
+Jinja2 lays it out and escapes everything; Vega-Lite, through vl-convert, draws the pictures as SVG when the
+page is made. docs/report.md says why these two.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+from pytest_dsr1.case.case import Case
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.reporting.charts.history import Background
+from pytest_dsr1.reporting.charts.overlaid import overlaid
+from pytest_dsr1.reporting.compare.comparison import Comparison, figure
+from pytest_dsr1.reporting.html.sections import section
+from pytest_dsr1.storage.files import write_atomically
+from pytest_dsr1.text import plain
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, Word
+
+_LINE_LIMIT = 2_000
+_TEXT_LIMIT = 600
+_NEEDED = {"jinja2": "jinja2", "vl_convert": "vl-convert-python"}
+
+
+def missing() -> str | None:
+    """What must be installed before a page can be made; None where all is there."""
+    lacking = [name for module, name in _NEEDED.items() if util.find_spec(module) is None]
+    if not lacking:
+        return None
+    return f"an HTML report needs {' and '.join(lacking)}: pip install 'pytest-dsr1[report]'"
+
+
+def write_html(path: Path, cases: Sequence[Case], background: Background) -> None:
+    """Write the page.
+
+    Args:
+        path: the file; replaced at once.
+        cases: in the order of the page.
+        background: what they are set beside.
+
+    Raises:
+        UserError: it cannot be written, or what makes it is not installed.
+    """
+    _check_installed(path)
+    sections = [section(case, index, background, path) for index, case in enumerate(cases, 1)]
+    counts = Counter(each.word for each in sections)
+    order = [word.value for word in (*EXIT_STATUS, Word.PASS)]
+    text = render(
+        "report.html",
+        title="DeepSeek-R1 performance",
+        sections=sections,
+        counts=[(word, counts[word]) for word in (*order, "") if counts[word]],
+        background=background,
+    )
+    _write(path, text)
+
+
+def write_comparison(path: Path, comparison: Comparison, measurements: Sequence[Measurement]) -> None:
+    """Write the page of results side by side.
+
+    Args:
+        path: the file; replaced at once.
+        comparison: of the measurements.
+        measurements: in the same order.
+
+    Raises:
+        UserError: it cannot be written, or what makes it is not installed.
+    """
+    _check_installed(path)
+    names = [result.name for result in comparison.results]
+    text = render(
+        "compare.html",
+        title=f"Side by side: {', '.join(names)}",
+        comparison=comparison,
+        figure=figure,
+        pictures=tuple(overlaid(measurements, names)),
+    )
+    _write(path, text)
+
+
+def _check_installed(path: Path) -> None:
+    lacking = missing()
+    if lacking:
+        raise UserError(f"{path}: {lacking}")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise UserError(f"{path}: the report cannot be written: {error.strerror}") from None
+
+
+def render(template: str, **values: Any) -> str:
+    """A page from a template of this package.
+
+    Every value is escaped, and its harmful characters are made visible; ``|block`` keeps line breaks.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    from pytest_dsr1.reporting.charts.vega import svg
+
+    def shown(value: object) -> object:
+        return value if isinstance(value, Markup | int | float) else plain(str(value), _TEXT_LIMIT)
+
+    def block(text: str) -> Markup:
+        return Markup("\n").join(plain(line, _LINE_LIMIT) for line in text.splitlines())
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pytest_dsr1.reporting.html"),
+        autoescape=True,
+        finalize=shown,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["block"] = block
+    environment.filters["svg"] = lambda spec: Markup(svg(spec))  # noqa: S704 - drawn, and escaped, by Vega
+    return environment.get_template(template).render(
+        **values, version=metadata.version("pytest-dsr1"), style=_part("style.css"), script=_part("script.js")
+    )
+
+
+def _part(name: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup((Path(__file__).parent / "templates" / name).read_text(encoding="utf-8"))  # noqa: S704 - ours

@@ -1,0 +1,172 @@
+"""The progress of a run: one line that is rewritten on a terminal, plain periodic lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+
+from pytest_dsr1.records import Phase, RequestRecord
+
+TERMINAL_INTERVAL_S = 0.5
+PLAIN_INTERVAL_S = 30.0
+RATE_WINDOW_S = 10.0
+
+
+def clock(seconds: float) -> str:
+    """A duration as m:ss, or h:mm:ss from one hour."""
+    whole = max(int(seconds), 0)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Counter:
+    """How much of a long task is done, shown twice a second on a terminal and every 30 s elsewhere.
+
+    A context manager; call it with the parts done and the parts in all.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        write: Callable[[str], None],
+        *,
+        terminal: bool,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._what, self._write, self._terminal, self._now = what, write, terminal, now
+        self._interval_s = TERMINAL_INTERVAL_S if terminal else PLAIN_INTERVAL_S
+        self._next_s = now() + self._interval_s
+        self._shown = False
+
+    def __enter__(self) -> Counter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._terminal and self._shown:
+            self._write("")
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show the state, if it is time to."""
+        if self._now() >= self._next_s:
+            self._next_s = self._now() + self._interval_s
+            self._shown = True
+            self._write(f"{self._what}  {done:,}/{total:,}  {done / total:.0%}")
+
+
+class Progress:
+    """Watches one run (an :class:`~pytest_dsr1.records.Observer`) and says how far it is.
+
+    A thread of its own writes, since an engine can be silent for half an hour while weights load.
+
+    Args:
+        name: the profile.
+        requests: how many are measured.
+        output_tokens: how many these should answer: where few requests are sent at once, tokens tell sooner
+            than requests how far a run is.
+        expected_s: how long the measurement should take.
+        write: takes a whole line of text, without an end.
+        terminal: rewrite one line, or write a new line on each change of phase and every 30 s.
+        gpus: what the GPUs are doing now, such as ``612 W 1980 MHz``; empty on the CPU.
+        duration_s: how long requests are sent at most; None for no limit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        requests: int,
+        expected_s: float,
+        write: Callable[[str], None],
+        *,
+        terminal: bool,
+        output_tokens: float,
+        gpus: Callable[[], str] = str,
+        duration_s: float | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._duration_s = duration_s
+        self._name, self._requests, self._expected_s = name, requests, expected_s
+        self._output_tokens = output_tokens
+        self._write, self._terminal, self.gpus, self._now = write, terminal, gpus, now
+        self._phase: Phase = "starting"
+        self._detail = ""
+        self._phase_since_s = now()
+        self._done = (0, 0)
+        self._recent: deque[tuple[float, int]] = deque()
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._tick, name="dsr1-progress", daemon=True)
+
+    def __enter__(self) -> Progress:
+        self._show()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._terminal:
+            self._write("")
+
+    def phase(self, phase: Phase, detail: str = "") -> None:
+        """A new phase, or more detail on this one."""
+        with self._lock:
+            changed = phase != self._phase
+            if changed:
+                self._phase, self._phase_since_s = phase, self._now()
+            self._detail = detail
+        if changed and not self._terminal:
+            self._show()
+
+    def progress(self, requests: int, output_tokens: int) -> None:
+        """Measured requests and output tokens so far."""
+        with self._lock:
+            now = self._now()
+            self._done = (requests, output_tokens)
+            self._recent.append((now, output_tokens))
+            while len(self._recent) > 2 and now - self._recent[0][0] > RATE_WINDOW_S:
+                self._recent.popleft()
+
+    def record(self, record: RequestRecord) -> None:
+        """Nothing to show of a single request."""
+
+    def line(self) -> str:
+        """The state in one line."""
+        with self._lock:
+            now = self._now()
+            elapsed_s = now - self._phase_since_s
+            parts = [f"{self._name}: {self._phase}"]
+            if self._phase == "measuring":
+                parts.append(f"{self._done[0]:,}/{self._requests:,} requests")
+                if len(self._recent) > 1 and self._recent[-1][0] > self._recent[0][0]:
+                    (from_s, before), (to_s, after) = self._recent[0], self._recent[-1]
+                    parts.append(f"{(after - before) / (to_s - from_s):,.0f} tok/s")
+            gpus = self.gpus()
+            if gpus:
+                parts.append(gpus)
+            parts.append(clock(elapsed_s))
+            if self._phase == "measuring":
+                share = max(self._done[0] / self._requests, self._done[1] / self._output_tokens)
+                left_s = elapsed_s * (1 - share) / share if share > 0.05 else self._expected_s - elapsed_s
+                if self._duration_s is not None:
+                    left_s = min(left_s, self._duration_s - elapsed_s)
+                if left_s > 0:
+                    parts.append(f"about {clock(left_s)} left")
+            elif self._detail:
+                parts.append(self._detail)
+            return "  ".join(parts)
+
+    def _show(self) -> None:
+        line = self.line()
+        with self._writing:
+            self._write(line)
+
+    def _tick(self) -> None:
+        interval_s = TERMINAL_INTERVAL_S if self._terminal else PLAIN_INTERVAL_S
+        while not self._stop.wait(interval_s):
+            self._show()

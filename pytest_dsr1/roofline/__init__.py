@@ -1,0 +1,1 @@
+"""The highest figures the GPUs allow."""

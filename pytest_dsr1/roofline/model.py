@@ -1,0 +1,205 @@
+"""Which model a measurement ran, in which number formats: what bounds and memory estimates are made from.
+
+All of it is known for sure, or nothing is told: a bound that rests on a guess would condemn good runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_dsr1.machine.gpu.peaks import TensorCoreFormat
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.scenario.schema.load import OpenAi
+from pytest_dsr1.scenario.schema.scenario import Scenario, TensorRtLlm, Transformers
+from pytest_dsr1.workload.deepseek import DEEPSEEK_R1, config_problems, read_parts, resolve_config
+
+
+class NotKnownError(Exception):
+    """What is not known for sure, as a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberFormat:
+    """How a value is stored, and the fastest tensor cores that can compute with it.
+
+    Attributes:
+        value_bytes: bytes of a value, its share of block scales included.
+        tensor_core: the format of those tensor cores.
+    """
+
+    value_bytes: float
+    tensor_core: TensorCoreFormat
+
+
+FP32 = NumberFormat(4, "BF16")
+"""Its own peaks are lower than BF16's, so what BF16 allows is allowed."""
+BF16 = NumberFormat(2, "BF16")
+FP8 = NumberFormat(1, "FP8")
+FP8_BLOCKS = NumberFormat(1 + 4 / 128**2, "FP8")
+"""An FP32 scale for each block of 128 x 128 weights."""
+NVFP4 = NumberFormat(0.5 + 1 / 16, "FP4")
+"""An FP8 scale for each 16 weights."""
+
+CHECKPOINTS: Mapping[str, str] = {
+    "deepseek-ai/DeepSeek-R1": "FP8_BLOCK_SCALES",
+    "deepseek-ai/DeepSeek-R1-0528": "FP8_BLOCK_SCALES",
+    "deepseek-ai/DeepSeek-V3": "FP8_BLOCK_SCALES",
+    "deepseek-ai/DeepSeek-V3-0324": "FP8_BLOCK_SCALES",
+    "nvidia/DeepSeek-R1-FP4": "NVFP4",
+    "nvidia/DeepSeek-R1-0528-FP4": "NVFP4",
+}
+"""The checkpoints of DeepSeek-R1's dimensions whose number formats are known, with their quantization.
+
+The architecture alone does not tell: other models have it in other dimensions, and later FP4 checkpoints have
+a part of the attention in FP4 too.
+"""
+
+_WEIGHTS: Mapping[str, tuple[NumberFormat, NumberFormat]] = {
+    "FP8_BLOCK_SCALES": (FP8_BLOCKS, FP8_BLOCKS),
+    "NVFP4": (BF16, NVFP4),
+    "none": (BF16, BF16),
+}
+"""Number formats of attention and feed-forward layers; routers, norms and the output head stay BF16."""
+
+_REPORTED_CACHE = {"FP8": FP8, "BF16": BF16, "BFLOAT16": BF16}
+
+SPECULATES = 1.05
+"""More tokens a step than this come from speculation, and not from how an engine counts its steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """The model of a measurement.
+
+    Attributes:
+        config: its dimensions, as `DeepseekV3Config` names them.
+        attention: how attention weights are stored; likewise ``feed_forward`` and ``other`` (the parts of
+            :class:`~pytest_dsr1.workload.deepseek.ReadParameters`).
+        cache: how the KV cache is stored.
+        draft_tokens: a request's draft tokens in a step; 0 without speculation.
+    """
+
+    config: Mapping[str, Any]
+    attention: NumberFormat
+    feed_forward: NumberFormat
+    other: NumberFormat
+    cache: NumberFormat
+    draft_tokens: int
+
+    def weight_bytes(self, experts: float) -> float:
+        """Bytes of the weights that a step reads with so many routed experts a layer."""
+        parts = read_parts(self.config, experts)
+        return (
+            parts.attention * self.attention.value_bytes
+            + parts.feed_forward * self.feed_forward.value_bytes
+            + parts.other * self.other.value_bytes
+        )
+
+    @property
+    def memory_bytes(self) -> float:
+        """The least that all weights take together, each held once, without draft modules."""
+        embedding = self.config["vocab_size"] * self.config["hidden_size"]
+        return self.weight_bytes(self.config["n_routed_experts"]) + float(embedding * self.other.value_bytes)
+
+    @property
+    def cache_token_bytes(self) -> float:
+        """Bytes that a token takes in the KV cache: the latent of multi-head latent attention, each layer."""
+        latent = self.config["kv_lora_rank"] + self.config["qk_rope_head_dim"]
+        return float(latent * self.config["num_hidden_layers"] * self.cache.value_bytes)
+
+
+def served_model(measurement: Measurement) -> ServedModel:
+    """The model that a measurement ran.
+
+    Raises:
+        NotKnownError: its dimensions, its number formats or its speculation are not known for sure.
+    """
+    scenario, engine = measurement.scenario, measurement.scenario.engine
+    if isinstance(engine, OpenAi):
+        _own_server(engine)
+    config, quantization = _weights(scenario)
+    reported = measurement.result.facts.get("engine.quantization")
+    if isinstance(reported, str) and reported.upper() != quantization.upper():
+        raise NotKnownError(
+            f"the engine reports the quantization {reported}, the scenario says {quantization}"
+        )
+    attention, feed_forward = _WEIGHTS[quantization]
+    if isinstance(engine, Transformers):
+        value = FP32 if engine.dtype == "float32" else BF16
+        return ServedModel(config, value, value, value, value, 0)
+    cache = _cache(measurement)
+    return ServedModel(config, attention, feed_forward, BF16, cache, _draft_tokens(measurement))
+
+
+def _own_server(engine: OpenAi) -> None:
+    if engine.url is not None or engine.command is not None:
+        raise NotKnownError(
+            "the server was started by a command of somebody else, with a model of its choice"
+        )
+    # What switches something off quantizes nothing and drafts nothing.
+    told = [word for word in engine.arguments if not word.startswith(("--no-", "--disable-"))]
+    if told:
+        raise NotKnownError(f"engine.arguments ({' '.join(told)}) may change the model")
+
+
+def _weights(scenario: Scenario) -> tuple[Mapping[str, Any], str]:
+    """Dimensions and quantization."""
+    model, random = scenario.model, scenario.model.random_weights
+    if model.architecture != "DeepseekV3ForCausalLM":
+        raise NotKnownError(f"the architecture {model.architecture} is not known here")
+    if random is not None:
+        config = resolve_config(random.config)
+        unknown = sorted(set(config) - set(DEEPSEEK_R1))
+        if unknown:
+            raise NotKnownError(
+                f"model.random_weights.config has fields beside dimensions: {', '.join(unknown)}"
+            )
+        if problems := config_problems(config):
+            raise NotKnownError(f"model.random_weights.config is that of no model: {problems[0]}")
+        # Only TensorRT-LLM is told of a quantization; servers make BF16 weights.
+        return config, model.quantization if isinstance(scenario.engine, TensorRtLlm) else "none"
+    if model.path is None:
+        raise NotKnownError("the scenario names no checkpoint")
+    if model.name not in CHECKPOINTS:
+        raise NotKnownError(f"the dimensions and number formats of {model.name} are not known here")
+    if model.quantization != CHECKPOINTS[model.name]:
+        raise NotKnownError(
+            f"model.quantization is {model.quantization}, and {model.name} was published in "
+            f"{CHECKPOINTS[model.name]}"
+        )
+    return DEEPSEEK_R1, model.quantization
+
+
+def asked_cache(scenario: Scenario) -> NumberFormat:
+    """How the KV cache is stored by the scenario: by its option, else as the checkpoint asks."""
+    engine = scenario.engine
+    options = engine.llm_api.kv_cache_config if isinstance(engine, TensorRtLlm) else None
+    asked = options.dtype if options is not None else None
+    if asked in {None, "auto"}:
+        return FP8 if scenario.model.kv_cache_quantization == "FP8" else BF16
+    return FP8 if asked == "fp8" else BF16
+
+
+def _cache(measurement: Measurement) -> NumberFormat:
+    """How the KV cache is stored: what the engine reports goes before what was asked."""
+    reported = measurement.result.facts.get("engine.kv_cache_dtype")
+    if not isinstance(reported, str) or reported.upper() in {"AUTO", "NONE"}:
+        return asked_cache(measurement.scenario)
+    if reported.upper() not in _REPORTED_CACHE:
+        raise NotKnownError(f"the engine reports a KV cache of {reported}, whose size is not known here")
+    return _REPORTED_CACHE[reported.upper()]
+
+
+def _draft_tokens(measurement: Measurement) -> int:
+    engine = measurement.scenario.engine
+    speculative = engine.llm_api.speculative_config if isinstance(engine, TensorRtLlm) else None
+    if speculative is not None:
+        return speculative.max_draft_len
+    accepted = measurement.metrics.get("acceptance_length")
+    if accepted is not None and accepted.value > SPECULATES:
+        raise NotKnownError(
+            f"the engine made {accepted.value:.2f} tokens a step, and the scenario tells of no draft tokens"
+        )
+    return 0

@@ -1,0 +1,1 @@
+"""The scenario schema, as pydantic models."""

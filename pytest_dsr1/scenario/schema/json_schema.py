@@ -1,0 +1,177 @@
+"""The scenario schema as JSON Schema, and how to walk it: what stands where, and what is expected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.yaml.tree import Path
+
+Schema = dict[str, Any]
+
+
+@cache
+def scenario_schema() -> Schema:
+    """The JSON Schema of :class:`~pytest_dsr1.scenario.schema.scenario.Scenario`."""
+    return Scenario.model_json_schema()
+
+
+def resolve(schema: Schema) -> Schema:
+    """The schema without its reference and without the null of an optional value."""
+    options = [option for option in schema.get("anyOf", ()) if option.get("type") != "null"]
+    if len(options) == 1:
+        return resolve(options[0])
+    if "$ref" in schema:
+        return cast("Schema", scenario_schema()["$defs"][schema["$ref"].rpartition("/")[2]])
+    return schema
+
+
+def options_of(schema: Schema) -> dict[str, Schema]:
+    """The forms a value may take, by the tag that pydantic's errors have for it; empty for a single form."""
+    mapping = schema.get("discriminator", {}).get("mapping")
+    if mapping:
+        return {tag: {"$ref": reference} for tag, reference in mapping.items()}
+    return {
+        option["$ref"].rpartition("/")[2] if "$ref" in option else option["type"]: option
+        for option in schema.get("oneOf", ())
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a pydantic error stands.
+
+    Attributes:
+        path: the path in the file.
+        schema: what holds there; empty where the path leads out of the schema, as it does for an unknown key.
+        holder: the schema of the mapping or list around it.
+    """
+
+    path: Path
+    schema: Schema
+    holder: Schema
+
+
+def locate(location: Sequence[str | int]) -> Spot:
+    """The place in the file of a pydantic error's location, which also holds the tags of unions."""
+    path: list[str | int] = []
+    schema = holder = scenario_schema()
+    for part in location:
+        schema = resolve(schema)
+        options = options_of(schema)
+        if part in options:
+            schema = options[part]
+        elif part == "[key]":
+            schema = _schema_of_keys(holder)
+        else:
+            path.append(part)
+            schema, holder = _step(schema, part), schema
+    return Spot(tuple(path), resolve(schema), holder)
+
+
+def _schema_of_keys(holder: Schema) -> Schema:
+    """The schema of a mapping's keys."""
+    if "propertyNames" in holder:
+        return resolve(holder["propertyNames"])
+    return {"type": "string", "pattern": "|".join(holder.get("patternProperties", ()))}
+
+
+def _step(schema: Schema, part: str | int) -> Schema:
+    if isinstance(part, int):
+        return cast("Schema", schema.get("items", {}))
+    known = schema.get("properties", {})
+    if part in known:
+        return cast("Schema", known[part])
+    return _other_values(schema)
+
+
+def keys_of(schema: Schema) -> tuple[str, ...]:
+    """The keys of a mapping; those of all its forms where it has several."""
+    schema = resolve(schema)
+    forms = [resolve(option) for option in options_of(schema).values()] or [schema]
+    return tuple(dict.fromkeys(key for form in forms for key in form.get("properties", ())))
+
+
+def fields(schema: Schema | None = None, path: Path = ()) -> Iterator[tuple[Path, Schema]]:
+    """Every key a scenario may have with its schema; a list's items stand under ``0``."""
+    schema = resolve(scenario_schema() if schema is None else schema)
+    for form in [resolve(option) for option in options_of(schema).values()] or [schema]:
+        for key, child in form.get("properties", {}).items():
+            yield (*path, key), child
+            inner = resolve(child)
+            if inner.get("type") == "array":
+                yield from fields(inner["items"], (*path, key, 0))
+            else:
+                yield from fields(inner, (*path, key))
+
+
+@cache
+def places() -> tuple[Path, ...]:
+    """The paths of the values in which ``${VARIABLE}`` is expanded."""
+    return tuple(path for path, schema in fields() if resolve(schema).get("x-dsr1-place"))
+
+
+def describe(schema: Schema) -> str:
+    """What is expected, in words: ``a whole number of at least 1``."""
+    schema = resolve(schema)
+    options = options_of(schema)
+    if options:
+        return ", or ".join(dict.fromkeys(describe(option) for option in options.values()))
+    if "const" in schema:
+        return f"'{schema['const']}'"
+    if "enum" in schema:
+        return _one_of(schema["enum"])
+    kind = schema.get("type")
+    if kind in {"integer", "number"}:
+        return ("a whole number" if kind == "integer" else "a number") + _bounds(schema)
+    if kind == "boolean":
+        return "true or false"
+    if kind == "array":
+        least = " of at least one item" if schema.get("minItems") else ""
+        return f"a list{least}, each {describe(schema['items'])}"
+    if kind == "object":
+        return _mapping(schema)
+    return _text(schema)
+
+
+def _one_of(values: Sequence[str]) -> str:
+    names = [f"'{value}'" for value in values]
+    if len(names) > 10:
+        return f"one of the {len(names)} names in docs/scenario-reference.md"
+    return f"one of {', '.join(names)}"
+
+
+def _bounds(schema: Schema) -> str:
+    low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
+    high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
+    words = [
+        f"of at least {low}" if low is not None else "",
+        f"above {above}" if above is not None else "",
+        f"at most {high}" if high is not None else "",
+        f"below {below}" if below is not None else "",
+    ]
+    return "".join([" " + " and ".join(word for word in words if word)]) if any(words) else ""
+
+
+def _mapping(schema: Schema) -> str:
+    known = schema.get("properties")
+    if known:
+        required = [f"`{key}`" for key in schema.get("required", ())]
+        return f"a mapping with {', '.join(required)}" if required else "a mapping"
+    inner = _other_values(schema)
+    return f"a mapping of names to {describe(inner)}" if inner else "a mapping"
+
+
+def _other_values(schema: Schema) -> Schema:
+    """The schema of the values of a mapping whose keys are free; empty where anything may stand."""
+    values = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties")]
+    return next((value for value in values if isinstance(value, dict)), {})
+
+
+def _text(schema: Schema) -> str:
+    if "pattern" in schema:
+        return f"text of the form `{schema['pattern']}`"
+    return "text that is not empty" if schema.get("minLength") else "text"

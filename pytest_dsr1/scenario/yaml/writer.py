@@ -1,0 +1,37 @@
+"""Writes a scenario as YAML that this room reads back as the same scenario."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from pytest_dsr1.scenario.schema.base import Part
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.yaml.reader import plain_scalar
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that only YAML 1.2 takes for a number, such as ``1e5``, and unusual line ends."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    safe = text.isprintable() and isinstance(plain_scalar(text), str)
+    style = None if safe else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def dump(scenario: Scenario) -> str:
+    """The scenario as a YAML file, without the keys that have no value."""
+    return yaml.dump(_plain(scenario), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Part):
+        return {key: _plain(item) for key, item in value if item is not None}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value

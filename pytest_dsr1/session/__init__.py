@@ -1,0 +1,1 @@
+"""What one pytest session does: options, collection, fixtures, and what they share."""

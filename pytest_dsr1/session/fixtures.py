@@ -1,0 +1,307 @@
+"""The fixtures: machine, model, dataset, engine and measurement of a scenario.
+
+They serve the tests made from scenario files and Python tests alike: ``def test_x(dsr1_measurement)`` is
+parameterized over the selected scenarios and shares their one measurement. Each can be overridden in a
+conftest.py as any fixture can.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError
+from pytest_dsr1.session.collection import SELECTION
+from pytest_dsr1.session.state import SESSION, Outcome, fail_setup, listed
+
+if TYPE_CHECKING:
+    from pytest_dsr1.engines.protocol import Engine
+    from pytest_dsr1.machine.lease import Machine
+    from pytest_dsr1.machine.values import Finding
+    from pytest_dsr1.measurement.measurement import Measurement
+    from pytest_dsr1.records import Enough
+    from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.scenario.schema.scenario import Scenario
+    from pytest_dsr1.session.reuse import Held
+    from pytest_dsr1.verdict.verdict import Verdict
+    from pytest_dsr1.workload.checkpoint import CheckpointFacts
+    from pytest_dsr1.workload.workload import Workload
+
+
+BENCHMARK_FIXTURE = "_dsr1_benchmark"
+
+
+def outcome_of(request: pytest.FixtureRequest, scenario: Scenario) -> Outcome:
+    """What became of the scenario so far."""
+    return request.config.stash[SESSION].outcomes[scenario.name]
+
+
+@pytest.fixture(scope="session")
+def _dsr1_held() -> Iterator[Held]:
+    """The machine and the server that outlive a scenario; nothing is left of them after the last."""
+    from pytest_dsr1.session.reuse import Held
+
+    held = Held()
+    yield held
+    try:
+        held.release()
+    except Dsr1Error as error:
+        fail_setup(error)
+
+
+@pytest.fixture(scope="session")
+def dsr1_scenario(request: pytest.FixtureRequest) -> Scenario:
+    """The scenario, parameterized over those selected; ``${VARIABLE}`` is expanded in it."""
+    loaded: LoadedScenario = request.param
+    session = request.config.stash[SESSION]
+    place = request.config.stash[SELECTION].place(loaded.path)
+    session.outcomes.setdefault(loaded.scenario.name, Outcome(loaded, place))
+    if session.replay:
+        return loaded.scenario
+    from pytest_dsr1.scenario.variables import resolve
+
+    try:
+        return resolve(loaded.scenario, os.environ)
+    except Dsr1Error as error:
+        outcome_of(request, loaded.scenario).error = error
+        fail_setup(error)
+
+
+@pytest.fixture(scope="session")
+def dsr1_preflight(
+    request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held: Held
+) -> tuple[Finding, ...]:
+    """What was found on the machine; raises when it is not the scenario's. Changes nothing."""
+    session, outcome = request.config.stash[SESSION], outcome_of(request, dsr1_scenario)
+    if session.replay:
+        measurement: Measurement = request.getfixturevalue("dsr1_measurement")
+        return measurement.findings
+    from pytest_dsr1.machine.lease import RESULT_BYTES, look
+    from pytest_dsr1.workload.synthetic import synthetic_bytes
+
+    dataset, load = dsr1_scenario.dataset, dsr1_scenario.load
+    try:
+        reused = _dsr1_held.make_way(dsr1_scenario)
+        written = RESULT_BYTES + (0 if dataset.path else synthetic_bytes(dataset, load))
+    except Dsr1Error as error:
+        fail_setup(error)
+    findings = look(dsr1_scenario, session.gpu_setup, os.environ, session.results, written, reused=reused)
+    if session.allow_mismatch:
+        findings = tuple(
+            replace(f, severity="warning", message=f"{f.message} (allowed by --dsr1-allow-mismatch)")
+            if f.severity == "mismatch"
+            else f
+            for f in findings
+        )
+    outcome.findings = findings
+    if outcome.problem is not None:
+        fail_setup(InvalidRunError(outcome.problem))
+    return findings
+
+
+@pytest.fixture(scope="session")
+def dsr1_model(dsr1_scenario: Scenario) -> CheckpointFacts:
+    """The checkpoint, checked without reading a weight."""
+    from pytest_dsr1.workload.checkpoint import check_checkpoint
+
+    try:
+        return check_checkpoint(dsr1_scenario.model)
+    except Dsr1Error as error:
+        fail_setup(error)
+
+
+@pytest.fixture(scope="session")
+def dsr1_dataset(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Workload:
+    """The requests, as a file: the scenario's own, or synthetic ones from the cache."""
+    from pytest_dsr1.workload.prepare import prepare
+
+    count = request.config.stash[SESSION].count
+    try:
+        with count(f"{dsr1_scenario.name}: writing the dataset, requests") as progress:
+            return prepare(dsr1_scenario.dataset, dsr1_scenario.load, environ=os.environ, progress=progress)
+    except Dsr1Error as error:
+        fail_setup(error)
+
+
+@pytest.fixture(scope="session")
+def dsr1_gpu(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held: Held) -> Iterator[Machine]:
+    """The machine, locked for this run and set up; put back as it was at the end, or that of its server."""
+    request.getfixturevalue("dsr1_preflight")
+    session = request.config.stash[SESSION]
+    try:
+        yield _dsr1_held.machine(dsr1_scenario, session.gpu_setup, os.environ, session.tell)
+        _dsr1_held.scenario_ended()
+    except Dsr1Error as error:
+        fail_setup(error)
+
+
+@pytest.fixture(scope="session")
+def dsr1_engine(dsr1_scenario: Scenario, _dsr1_held: Held) -> Engine:
+    """What runs the inference."""
+    from pytest_dsr1.engines import create
+
+    return create(dsr1_scenario.engine, _dsr1_held.server)
+
+
+@pytest.fixture(scope="session")
+def dsr1_measurement(
+    request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held: Held
+) -> Measurement:
+    """The scenario's one measurement, shared by every test; raises when it is INVALID."""
+    outcome = outcome_of(request, dsr1_scenario)
+    if outcome.measurement is None and outcome.error is None:
+        try:
+            with _dsr1_held.server.ended_on_failure():
+                _measure(request, dsr1_scenario, outcome)
+        except Dsr1Error as error:
+            outcome.error = error
+        except KeyboardInterrupt:
+            outcome.error = InvalidRunError("interrupted")
+            raise
+    if outcome.error is not None:
+        fail_setup(outcome.error)
+    assert outcome.measurement is not None
+    return outcome.measurement
+
+
+def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Outcome) -> None:
+    from pytest_dsr1.verdict.validity import invalid_reasons
+
+    session = request.config.stash[SESSION]
+    if session.replay:
+        from pytest_dsr1.measurement.store import load
+
+        saved = load(session.replay)
+        if saved.scenario.name != scenario.name:
+            raise UserError(
+                f"{session.replay}: is a measurement of {saved.scenario.name}, not of {scenario.name}"
+            )
+        measurement = replace(saved, scenario=scenario)
+    else:
+        if scenario.name in session.gated:
+            ready(request, "_dsr1_store")
+            if session.mode == "gate":
+                request.getfixturevalue("_dsr1_gate_told")
+        measurement = run(request, scenario, outcome)
+    outcome.measurement = measurement
+    reasons = invalid_reasons(measurement)
+    if reasons:
+        raise InvalidRunError(listed("the run proves nothing", reasons, f"results: {measurement.folder}"))
+
+
+def run(
+    request: pytest.FixtureRequest,
+    scenario: Scenario,
+    outcome: Outcome,
+    *,
+    requests: int | None = None,
+    enough: Enough | None = None,
+) -> Measurement:
+    """One run of the scenario, or of its first requests; saved, and not judged.
+
+    Args:
+        request: of a fixture that serves the scenario.
+        scenario: resolved.
+        outcome: is told the folder.
+        requests: how many requests are sent; None for all.
+        enough: ends the run early.
+
+    Raises:
+        Dsr1Error: it could not be made; all that is in its way.
+    """
+    values = ready(request, "dsr1_preflight", "dsr1_model", "dsr1_dataset")
+    from pytest_dsr1.measurement.run import measure
+    from pytest_dsr1.workload.prepare import first
+
+    machine, engine = ready(request, "dsr1_gpu", "dsr1_engine")
+    session, workload = request.config.stash[SESSION], values[2]
+    if session.mode is not None:  # the unit of evidence is one engine start
+        held: Held = request.getfixturevalue("_dsr1_held")
+        held.server.end()
+    if requests is not None:
+        workload = first(workload, requests)
+        load = scenario.load.model_copy(update={"num_requests": requests})
+        scenario = scenario.model_copy(update={"load": load})
+    return measure(
+        scenario,
+        outcome.place,
+        engine=engine,
+        machine=machine,
+        findings=values[0],
+        checkpoint=values[1],
+        workload=workload,
+        results=session.results,
+        watch=lambda expected_s, gpus: session.watch(scenario, expected_s, gpus),
+        saved_in=partial(setattr, outcome, "folder"),
+        enough=enough,
+    )
+
+
+def ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:
+    """The values of these fixtures; what is wrong with any of them is said all at once."""
+    found, problems = [], []
+    for name in names:
+        try:
+            found.append(request.getfixturevalue(name))
+        except pytest.fail.Exception as failure:
+            problems.append(str(failure.msg))
+    if problems:
+        raise InvalidRunError("\n".join(problems))
+    return found
+
+
+@pytest.fixture
+def _dsr1_target(request: pytest.FixtureRequest) -> int:
+    """Which of the scenario's targets a test judges."""
+    index: int = request.param
+    return index
+
+
+@pytest.fixture
+def _dsr1_verdict(
+    request: pytest.FixtureRequest, _dsr1_target: int, dsr1_measurement: Measurement
+) -> Verdict:
+    """The verdict on the target of a scenario's test."""
+    from pytest_dsr1.gate.saved import write_verdicts
+    from pytest_dsr1.gate.start_noise import noise_of
+    from pytest_dsr1.verdict.targets import judge
+    from pytest_dsr1.verdict.verdict import Word
+
+    outcome = outcome_of(request, dsr1_measurement.scenario)
+    scenario, store = dsr1_measurement.scenario, request.config.stash[SESSION].store
+    target = scenario.targets[_dsr1_target]
+    facts = dsr1_measurement.fingerprint.facts
+    noise = noise_of(store, scenario, facts, target.metric, datetime.now(timezone.utc))
+    verdict = judge(target, dsr1_measurement, noise)
+    if verdict.word is not Word.PASS:
+        where = outcome.loaded.where(f"targets.{_dsr1_target}")
+        verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {dsr1_measurement.folder}")
+    outcome.verdicts.append(verdict)
+    if not request.config.stash[SESSION].replay:  # a replay leaves the verdict of record alone
+        try:
+            write_verdicts(dsr1_measurement.folder, outcome.verdicts)
+        except Dsr1Error as error:
+            fail_setup(error)
+    if verdict.word is Word.INVALID:
+        fail_setup(InvalidRunError(verdict.message))
+    return verdict
+
+
+@pytest.fixture
+def _dsr1_benchmark(request: pytest.FixtureRequest, dsr1_measurement: Measurement) -> None:
+    """Give each valid measurement to pytest-benchmark once, whatever tests are selected."""
+    outcome = outcome_of(request, dsr1_measurement.scenario)
+    if outcome.benchmarked:
+        return
+    from pytest_dsr1.session.benchmark import Rounds, feed
+
+    rounds = Rounds(dsr1_measurement)
+    request.node.add_marker(pytest.mark.benchmark(timer=rounds.timer, disable_gc=False))
+    feed(request.getfixturevalue("benchmark"), rounds, f"{outcome.place}::measurement")
+    outcome.benchmarked = True

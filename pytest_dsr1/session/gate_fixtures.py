@@ -1,0 +1,272 @@
+"""The fixtures of ``--dsr1-gate`` and ``--dsr1-reference=record``: of the tests regression and reference."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from pytest_dsr1.errors import Dsr1Error, InvalidRunError, NoReferenceError, ReferencesError, UserError
+from pytest_dsr1.session.fixtures import outcome_of, ready, run
+from pytest_dsr1.session.state import SESSION, Outcome, fail_setup
+
+if TYPE_CHECKING:
+    from pytest_dsr1.gate.loop import Gate, Take
+    from pytest_dsr1.gate.plan import GatePlan
+    from pytest_dsr1.machine.warm_start import Starts
+    from pytest_dsr1.measurement.measurement import Measurement
+    from pytest_dsr1.scenario.schema.scenario import Scenario
+    from pytest_dsr1.session.reuse import Held
+    from pytest_dsr1.verdict.verdict import Verdict, Word
+
+
+def _word(error: Dsr1Error) -> Word:
+    """What an error means for a verdict."""
+    from pytest_dsr1.gate.loop import InconclusiveError, NotComparableError
+    from pytest_dsr1.gate.plan import UndecidableError
+    from pytest_dsr1.verdict.verdict import Word
+
+    words = {
+        NoReferenceError: Word.NO_REFERENCE,
+        ReferencesError: Word.NO_REFERENCE,
+        NotComparableError: Word.NOT_COMPARABLE,
+        InconclusiveError: Word.INCONCLUSIVE,
+        UndecidableError: Word.INCONCLUSIVE,
+    }
+    return words.get(type(error), Word.INVALID)
+
+
+def _refuse(error: Dsr1Error) -> NoReturn:
+    """End a fixture with the word of the error."""
+    fail_setup(error, _word(error))
+
+
+def refuse_skip(test: str, why: str) -> NoReturn:
+    """A gate or a recording was asked for, its test is selected, and something else skips it: not judged."""
+    from pytest_dsr1.verdict.verdict import Word
+
+    error = UserError(
+        f"{test} was skipped: {why.rstrip('.')}; what was asked for and not judged is not green: take away "
+        "what skips it, or leave the test out with -k"
+    )
+    fail_setup(error, Word.INCONCLUSIVE)
+
+
+@pytest.fixture(scope="session")
+def _dsr1_store(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Iterator[Path]:
+    """The folder of references, with which the scenario's gate or recording can do its work.
+
+    A gate holds the references for itself from now on; for a recording it was tried that a file can be added.
+    What stands in the way is told before GPU time is spent: this comes before the scenario's measurement.
+    """
+    from pytest_dsr1.gate.loop import refuse_unfit
+    from pytest_dsr1.gate.recordings import folder_of, names
+    from pytest_dsr1.gate.reference_file import held, path_of
+
+    session, name = request.config.stash[SESSION], dsr1_scenario.name
+    loaded, store = outcome_of(request, dsr1_scenario).loaded, session.store
+    with ExitStack() as stack:
+        try:
+            refuse_unfit(loaded, dsr1_scenario, lambda: ready(request, "dsr1_dataset")[0])
+            # Where there are no references nothing is held, and so no folder made for a lock.
+            if session.mode == "record":
+                _try_to_record(folder_of(store, name))
+                names(store, name)  # raises where it cannot be listed
+            elif os.path.exists(path_of(store, name)):  # noqa: PTH110 - never raises
+                stack.enter_context(held(store, name, f"a gate of {name}"))
+        except Dsr1Error as error:
+            _refuse(error)
+        yield store
+
+
+@pytest.fixture
+def _dsr1_gated(request: pytest.FixtureRequest) -> str:
+    """The metric that the scenario's gate judges, for the test's name."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_store: Path) -> GatePlan:
+    """How the scenario's gate decides; raises when it cannot be judged. No inference is run for it."""
+    from pytest_dsr1.gate.comparability import node
+    from pytest_dsr1.gate.loop import compared
+    from pytest_dsr1.gate.plan import gate_plan
+    from pytest_dsr1.gate.reference_file import load
+    from pytest_dsr1.measurement.run import facts_before
+
+    try:
+        model, dataset, machine = ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")
+        facts = facts_before(machine, model, dataset, dsr1_scenario).facts
+        now = datetime.now(timezone.utc)
+        references = load(_dsr1_store, dsr1_scenario, now)
+        # What the engine will tell of its software is not known yet; the run itself is compared whole.
+        told = {key: fact for key, fact in references.facts.items() if key.startswith("engine.")}
+        compared(references, {**told, **facts})
+        plan = gate_plan(_dsr1_store, references, dsr1_scenario, node(facts), now)
+    except Dsr1Error as error:
+        _refuse(error)
+    return plan
+
+
+@pytest.fixture(scope="session")
+def _dsr1_gate_told(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> None:
+    """Say what the gate will cost, or why there is none, before GPU time is spent."""
+    tell = request.config.stash[SESSION].tell
+    try:
+        plan: GatePlan = request.getfixturevalue("_dsr1_gate_plan")
+    except pytest.fail.Exception as failure:
+        tell(f"{dsr1_scenario.name}: there will be no gate: {failure.msg}")
+    else:
+        for line in plan.statement():
+            tell(line)
+
+
+@pytest.fixture(scope="session")
+def _dsr1_starts(request: pytest.FixtureRequest) -> Starts:
+    """The engine starts that this node has seen."""
+    from pytest_dsr1.machine.warm_start import Starts
+
+    return Starts(os.environ, request.config.stash[SESSION].tell)
+
+
+def _takes(
+    request: pytest.FixtureRequest, scenario: Scenario, held: Held, another: Callable[[Outcome], Measurement]
+) -> Take:
+    """The runs of a scenario: first the one that its other tests judge, if there are any, then more."""
+    session, outcome = request.config.stash[SESSION], outcome_of(request, scenario)
+    pending = [scenario.name] if scenario.name in session.whole else []
+
+    def take() -> Measurement:
+        if pending:
+            pending.clear()
+            try:
+                first: Measurement = request.getfixturevalue("dsr1_measurement")
+            except pytest.fail.Exception as failure:
+                if outcome.measurement is None:
+                    raise InvalidRunError(str(failure.msg)) from None
+                return outcome.measurement
+            return first
+        with held.server.ended_on_failure():
+            return another(Outcome(outcome.loaded, outcome.place))
+
+    return take
+
+
+@pytest.fixture
+def _dsr1_regression(
+    request: pytest.FixtureRequest,
+    dsr1_scenario: Scenario,
+    _dsr1_held: Held,
+    _dsr1_gate_told: None,
+    _dsr1_gate_plan: GatePlan,
+    _dsr1_starts: Starts,
+) -> Verdict:
+    """The verdict of the scenario's gate, after as many runs as it takes."""
+    from pytest_dsr1.gate.loop import Gate, decide
+    from pytest_dsr1.steady.enough import EnoughSeen
+
+    session, outcome = request.config.stash[SESSION], outcome_of(request, dsr1_scenario)
+    plan, load = _dsr1_gate_plan, dsr1_scenario.load
+    gate = outcome.gate = Gate(plan)
+
+    def another(unseen: Outcome) -> Measurement:
+        enough = EnoughSeen(
+            plan.metric,
+            plan.design.level.small_percent,
+            concurrency=load.concurrency,
+            gpus=max(dsr1_scenario.hardware.count, 1),
+            open_loop=load.arrival is not None,
+            warmup_requests=plan.references.warmup_requests,
+        )
+        return run(request, dsr1_scenario, unseen, requests=plan.references.requests, enough=enough)
+
+    try:
+        verdict = decide(
+            gate,
+            _takes(request, dsr1_scenario, _dsr1_held, another),
+            _dsr1_starts,
+            session.tell,
+            lambda: _save(gate),
+        )
+        _save(gate)
+    except Dsr1Error as error:
+        with suppress(Dsr1Error):  # what cannot be saved may be why
+            _save(gate, error)
+        _refuse(error)
+    return verdict
+
+
+def _save(gate: Gate, error: Dsr1Error | None = None) -> None:
+    """``gate.json`` in the folder of the gate's first run."""
+    from pytest_dsr1.gate.loop import saved
+    from pytest_dsr1.gate.saved import write_gate
+
+    if gate.folder:
+        word, why = (None, None) if error is None else (_word(error), str(error))
+        write_gate(Path(gate.folder), saved(gate, word, why))
+
+
+def _try_to_record(folder: Path) -> None:
+    """Make sure, as far as that can be known, that a run can be kept.
+
+    Raises:
+        InvalidRunError: it cannot.
+    """
+    from pytest_dsr1.storage.files import try_to_write
+
+    try:
+        try_to_write(folder)
+    except OSError as error:
+        raise InvalidRunError(
+            f"{error.filename}: no run can be recorded in {folder}: {error.strerror}; make it a folder that "
+            "can be written and has room"
+        ) from None
+
+
+@pytest.fixture
+def _dsr1_recorded(
+    request: pytest.FixtureRequest,
+    dsr1_scenario: Scenario,
+    _dsr1_held: Held,
+    _dsr1_store: Path,
+    _dsr1_starts: Starts,
+) -> Path:
+    """The file of one more run that may become a reference."""
+    from pytest_dsr1.gate import recordings
+    from pytest_dsr1.gate.loop import figure, save_evidence, useful
+    from pytest_dsr1.gate.references import WANTED
+    from pytest_dsr1.metrics.catalogue import METRICS
+    from pytest_dsr1.steady.trace import trace
+    from pytest_dsr1.text import number
+
+    session, outcome = request.config.stash[SESSION], outcome_of(request, dsr1_scenario)
+
+    def note(_: Measurement | None, why: str) -> None:
+        session.tell(f"{dsr1_scenario.name}: this run is no reference: {why}")
+
+    take = _takes(request, dsr1_scenario, _dsr1_held, lambda unseen: run(request, dsr1_scenario, unseen))
+    try:
+        ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")  # what no other run would change
+        again = f"pytest --dsr1-profile={dsr1_scenario.name} --dsr1-reference=record"
+        measurement = useful(take, _dsr1_starts, note, again)
+        found = figure(measurement)
+        save_evidence(measurement, found)
+        path = recordings.record(_dsr1_store, measurement, trace(measurement))
+        recorded, problems = recordings.read(_dsr1_store, dsr1_scenario.name)
+    except Dsr1Error as error:
+        _refuse(error)
+    name, facts = dsr1_scenario.name, measurement.fingerprint.facts
+    alike = recordings.alike(recorded, facts)
+    outcome.notes.append(
+        f"recorded {number(found.value)} {METRICS[dsr1_scenario.gated_metric].unit} in "
+        f"{os.path.relpath(path)}: {len(alike)} of {WANTED} wanted runs like this one on this node; "
+        f"`pytest-dsr1 references accept {name} --reason TEXT` makes references of them"
+    )
+    outcome.notes += problems
+    return path

@@ -1,0 +1,139 @@
+"""What the plugin and the fixtures share during one pytest session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+import pytest
+
+from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.text import harmless
+
+if TYPE_CHECKING:
+    from pytest_dsr1.gate.loop import Gate
+    from pytest_dsr1.machine.values import Finding, SetupMode
+    from pytest_dsr1.measurement.measurement import Measurement
+    from pytest_dsr1.records import Observer
+    from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.scenario.schema.scenario import Scenario
+    from pytest_dsr1.verdict.verdict import Verdict, Word
+
+
+_OF_THE_MACHINE = ("GPU", "NVIDIA driver", "CUDA_VISIBLE_DEVICES")
+"""How findings begin that ``--dsr1-allow-mismatch`` helps with; with missing software it does not."""
+_ALLOW = "--dsr1-allow-mismatch runs all the same and keeps this as a warning"
+
+
+@dataclass
+class Outcome:
+    """What became of one scenario in this run.
+
+    Attributes:
+        loaded: the scenario.
+        findings: of the preflight.
+        measurement: None until it was measured, or when it failed.
+        error: why there is none; raised again in every test that asks for it.
+        folder: where the run is saved, also when it failed.
+        verdicts: one a judged target.
+        benchmarked: its measurement was given to pytest-benchmark.
+        gate: what became of its gate; None without one.
+        refused: why its gate, or the recording of a reference, ended without a verdict, and the word of that.
+        notes: what is to be told of references.
+    """
+
+    loaded: LoadedScenario
+    place: str
+    findings: tuple[Finding, ...] = ()
+    measurement: Measurement | None = None
+    error: Dsr1Error | None = None
+    folder: Path | None = None
+    verdicts: list[Verdict] = field(default_factory=list)
+    benchmarked: bool = False
+    gate: Gate | None = None
+    refused: tuple[Word, str] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is anything to tell of it."""
+        return bool(self.measurement or self.problem or self.gate or self.refused or self.notes)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the scenario cannot be judged: the failed measurement, or what the preflight found."""
+        if self.error is not None:
+            return str(self.error)
+        mismatches = [f"{f.subject}: {f.message}" for f in self.findings if f.severity == "mismatch"]
+        if not mismatches or self.measurement is not None:
+            return None
+        hardware = any(line.startswith(_OF_THE_MACHINE) for line in mismatches)
+        return listed("this machine cannot run the scenario", mismatches, _ALLOW if hardware else "")
+
+
+Watch = Callable[["Scenario", float, Callable[[], str]], AbstractContextManager["Observer"]]
+"""Makes the observer of one run: from the scenario, its expected duration in s, and what the GPUs do now."""
+
+
+@dataclass
+class Session:
+    """What the plugin and the fixtures share: options, outcomes, and the word of each test.
+
+    Attributes:
+        watch: makes the observer of a run; ``count`` shows how much of a long task is done, ``tell`` a
+            sentence at once.
+        results: the folder of results; ``store`` that of references.
+        replay: a saved result that is judged instead of a run.
+        gpu_setup: what is done about the GPUs' settings.
+        allow_mismatch: a machine that differs from the scenario's is only warned of.
+        mode: whether runs are gated against references, or recorded as candidates of them.
+        reports: the files to write at the end.
+        selected: the profiles of all selected tests, in order.
+        whole: the profiles of which a selected test judges a whole run.
+        gated: the profiles of which a selected test gates, or records.
+        outcomes: by profile.
+        words: of the verdicts, by test id.
+        compared: files that pytest-benchmark compares with.
+        written: lines for the terminal that tell of the reports, each with its markup.
+    """
+
+    watch: Watch
+    count: Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+    tell: Callable[[str], None]
+    results: Path
+    replay: Path | None
+    gpu_setup: SetupMode
+    allow_mismatch: bool
+    store: Path
+    mode: Literal["gate", "record"] | None = None
+    reports: tuple[Path, ...] = ()
+    selected: dict[str, None] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
+    gated: set[str] = field(default_factory=set)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    words: dict[str, Word] = field(default_factory=dict)
+    compared: list[Mapping[str, Any]] = field(default_factory=list)
+    written: list[tuple[str, Mapping[str, bool]]] = field(default_factory=list)
+
+
+SESSION = pytest.StashKey[Session]()
+
+
+def fail_setup(error: Dsr1Error, word: Word | None = None) -> NoReturn:
+    """End a fixture: pytest shows the sentence, without a traceback, as an error of set-up.
+
+    The word of the verdict, by default INVALID, travels with the exception: for exit status and JUnit.
+    """
+    from pytest_dsr1.verdict.verdict import Word
+
+    failure = pytest.fail.Exception(harmless(str(error)), pytrace=False)
+    failure.dsr1_word = word or Word.INVALID  # type: ignore[attr-defined]
+    raise failure from None
+
+
+def listed(head: str, lines: Iterable[str], tail: str = "") -> str:
+    """A sentence with a list below it."""
+    return "\n".join([f"{head}:", *(f"  {line}" for line in lines), *([tail] if tail else [])])

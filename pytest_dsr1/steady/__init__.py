@@ -1,0 +1,1 @@
+"""The steady figure of a run and its error."""

@@ -1,0 +1,82 @@
+"""What is kept of a run so that its steady figures can be computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.records import RequestRecord
+
+TracedRequest = tuple[float, float | None, float, int, int, int | None]
+"""Start in s, first token in s (None without streaming), last token in s, input tokens, output tokens,
+decoding iterations (None where unknown)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What of a run its steady figures are computed from. Times are seconds since the measurement began.
+
+    Attributes:
+        requests: those that succeeded, in order of start, rounded to microseconds.
+        series: (end of the interval, output tok/s in it), only where there are no request records; the first
+            interval begins at 0.
+        concurrency: requests in flight at most.
+        gpus: tp * pp; 0 on the CPU.
+        open_loop: requests came on a schedule.
+        startup_s: how long the run took beside the measured time.
+        series_requests: how many requests the series is of.
+    """
+
+    requests: tuple[TracedRequest, ...]
+    series: tuple[tuple[float, float], ...]
+    concurrency: int
+    gpus: int
+    open_loop: bool
+    startup_s: float
+    series_requests: int = 0
+
+    @property
+    def wave(self) -> int:
+        """Submissions of which a window holds a whole multiple."""
+        return 1 if self.open_loop else self.concurrency
+
+
+def trace(measurement: Measurement) -> Trace:
+    """What is kept of a measurement."""
+    result, load = measurement.result, measurement.scenario.load
+    began_s = datetime.fromisoformat(measurement.started_utc).timestamp() - measurement.unix_minus_monotonic_s
+    ended_s = max([result.measured_to_s, *(sample.time_s for sample in measurement.telemetry.samples)])
+    records = sorted(result.records, key=lambda record: record.id)
+    if len(records) < measurement.workload.requests:
+        # The run was ended early and what was in flight given up. What long requests would have added is
+        # missing then, so the run counts as if the first of those had never been sent.
+        records = [r for i, r in takewhile(lambda pair: pair[1].id == pair[0], enumerate(records))]
+    series = () if result.records else result.series
+    return Trace(
+        requests=traced(records, result.measured_from_s),
+        series=tuple((round(end_s - result.measured_from_s, 6), rate) for end_s, rate in series),
+        concurrency=load.concurrency,
+        gpus=result.gpus,
+        open_loop=load.arrival is not None,
+        startup_s=max(0.0, ended_s - began_s - measurement.measured_s),
+        series_requests=measurement.workload.requests if series else 0,
+    )
+
+
+def traced(records: Iterable[RequestRecord], from_s: float) -> tuple[TracedRequest, ...]:
+    """The requests that succeeded, in order of start, with times since ``from_s``."""
+    done = sorted((r for r in records if r.error is None), key=lambda r: (r.start_s, r.id))
+    return tuple(
+        (
+            round(r.start_s - from_s, 6),
+            None if r.first_token_s is None else round(r.first_token_s - from_s, 6),
+            round(r.last_token_s - from_s, 6),
+            r.input_tokens,
+            r.output_tokens,
+            r.decoding_iterations,
+        )
+        for r in done
+    )

@@ -1,0 +1,77 @@
+"""Is it real, where is it, what do I do: the answers, from what is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_dsr1.case.answers import is_it_real, what_to_do, where_is_it
+from pytest_dsr1.case.case import case_of
+from pytest_dsr1.diagnosis.diagnosis import Clue
+from pytest_dsr1.gate.comparability import short
+from pytest_dsr1.verdict.verdict import Word
+from tests.helpers.saved_runs import BEGAN, Made, judged, references, save, steady
+from tests.helpers.values import case, gate, missed
+
+FAILED = gate(Word.FAIL)
+NO_CLUE = "The run itself shows none of the reasons in docs/why-low.md: see what else ran on the machine"
+CLUE = "See what the run itself shows of the reasons (look at, docs/why-low.md)"
+
+
+def test_the_warnings_of_a_gate_are_part_of_how_sure_it_is() -> None:
+    warned = replace(FAILED, warnings=("small: references of one day say nothing of what days differ by",))
+    assert is_it_real(case(word=Word.FAIL, gate=FAILED), Word.FAIL).endswith("in less than 1 of 100 cases.")
+    assert is_it_real(case(word=Word.FAIL, gate=warned), Word.FAIL).endswith(
+        "in less than 1 of 100 cases. It had warned: references of one day say nothing of what days differ "
+        "by."
+    )
+
+
+def test_the_place_in_the_run_comes_before_the_one_in_the_scenario() -> None:
+    lines = ["own/small.yaml:16", "own/small.yaml:16", "own/small.yaml:20"]
+    assert where_is_it(missed().whereabouts, lines) == "own/small.yaml:16, own/small.yaml:20"
+    hot = missed(whereabouts=("GPU 5 from 01:55 to 03:10 (heat)",))
+    assert where_is_it(hot.whereabouts, lines[:1]) == "GPU 5 from 01:55 to 03:10 (heat); own/small.yaml:16"
+
+
+def test_what_is_known_of_the_reasons_is_part_of_the_answer() -> None:
+    then = ", then what changed since the last green run: driver, container, options."
+    assert what_to_do(missed(clues=()), Word.FAIL) == NO_CLUE + then
+    clue = Clue("power-cap", "GPU 0 is at its power cap")
+    assert what_to_do(missed(clues=(clue,)), Word.FAIL) == CLUE + then
+
+
+def test_what_changed_since_the_references() -> None:
+    lost = case(word=Word.FAIL, gate=FAILED, clues=())
+    assert what_to_do(lost, Word.FAIL) == (
+        f"Look at what changed since the references: driver: 1 -> 2. {NO_CLUE}."
+    )
+    unchanged = case(word=Word.FAIL, gate=replace(FAILED, changed=()), clues=())
+    assert what_to_do(unchanged, Word.FAIL) == (
+        "Of software and options nothing is known to differ from the references. "
+        f"{NO_CLUE}, then what no fact tells, such as edited code or a warm room."
+    )
+
+
+def test_references_that_are_not_comparable_are_named_with_why(tmp_path: Path) -> None:
+    good, store = Made(waves=6, concurrency=16), tmp_path / "store"
+    before = save(tmp_path / "results", good)
+    references(store, before.scenario, before.fingerprint, [steady(before)] * 3)
+    for facts, why in (
+        (
+            (("gpu.vboost", "4"), ("driver", "580.95")),
+            "gpu.vboost: none in the references, 4 here. Changed as well: driver: 575.57.08 -> 580.95",
+        ),
+        ((("gpu.uuids", "other"),), f"they have no run on node {short('cpu')}"),
+    ):
+        made = replace(good, speed=0.5, day=2, facts=facts)
+        run = save(tmp_path / "results", made)
+        lost = case_of(judged(run, made, store), store, BEGAN)
+        told = what_to_do(lost, Word.FAIL)
+        assert told.startswith(f"The references are not comparable with this run: {why}. ")
+        assert lost.noise["total_output_throughput"].presumed is (facts[0][0] != "gpu.uuids")
+
+
+def test_a_target_that_the_references_miss_as_well() -> None:
+    both = missed(gate=gate(Word.PASS))
+    assert what_to_do(both, Word.FAIL).startswith("The gate excludes a loss of 2% against the references, so")

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.cli.main import main
+from tests.standins.nvml.control import FakeMachine, build
+from tests.test_text import commands
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("nvml") / "driver")
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"pytest-dsr1 {version('pytest-dsr1')}\n"
+
+
+def test_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    assert "required: COMMAND" in capsys.readouterr().err
+
+
+def test_nothing_to_restore(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DSR1_STATE_DIR", str(tmp_path))
+    assert main(["restore"]) == 0
+    assert capsys.readouterr().out == "nothing to put back: no run has left a GPU changed\n"
+
+
+def test_restore_puts_a_killed_run_back(library: Path, tmp_path: Path) -> None:
+    machine = FakeMachine(library, tmp_path, 1)
+    environ = machine.environ(os.environ)
+    killed = (
+        "import os\n"
+        "from pytest_dsr1.machine.gpu.inventory import read_machine\n"
+        "from pytest_dsr1.machine.setup.apply import applied\n"
+        "from pytest_dsr1.scenario.schema.scenario import GpuSetup\n"
+        "run = applied(GpuSetup(vboost=4), read_machine(os.environ).gpus, os.environ, print)\n"
+        "run.__enter__()\n"
+        "os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", killed], env=environ, check=False)
+    assert machine.gpu(0, "vboost") == "4"
+
+    def restore() -> subprocess.CompletedProcess[str]:
+        program = "import sys; from pytest_dsr1.cli.main import main; sys.exit(main(['restore']))"
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+    machine.set("smi.permission", 0)
+    refused = restore()
+    assert refused.returncode == 1
+    assert refused.stdout == (
+        f"GPU 0 ({machine.uuid(0)}) is not put back to vboost 0: no permission; as root: "
+        "nvidia-smi boost-slider -i 0 --vboost 0 or pytest-dsr1 restore\n"
+    )
+    machine.set("smi.permission", 1)
+    done = restore()
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"{machine.uuid(0)}: put back as it was before the run of 20")
+    assert machine.gpu(0, "vboost") == "0"
+
+
+def test_dataset_writes_the_requests_of_a_profile(tmp_path: Path) -> None:
+    path = tmp_path / "dataset.jsonl"
+    assert main(["dataset", "cpu-min-latency", str(path)]) == 0
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 10
+    assert {(len(row["input_ids"]), row["output_tokens"]) for row in rows} == {(64, 64)}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("profile", "file", "message"),
+    [
+        ("h200-min-latency", "x.jsonl", "h200-min-latency reads its requests from ${DSR1_DATASET}: nothing"),
+        ("cpu-min-latency", "missing/x.jsonl", "x.jsonl: cannot be written: No such file or directory"),
+        ("cpu-min-latncy", "x.jsonl", "no scenario is named 'cpu-min-latncy'; did you mean cpu-min-latency"),
+    ],
+)
+def test_a_dataset_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], profile: str, file: str, message: str
+) -> None:
+    assert main(["dataset", profile, str(tmp_path / file)]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["compare", "::error ::x", "##[group]y"], ": :error ::x: there is no such folder, and no"),
+        (["dataset", "##[error]x", "x.jsonl"], "no scenario fits '# #[error]x'"),
+        (["references", "show", "x\n::error ::y"], "x\n: :error ::y.yaml: there is no such file"),
+    ],
+)
+def test_no_error_is_a_command_to_the_terminal_or_a_ci_server(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main(arguments) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert said in shown.err
+    assert commands(shown.err) == []
+
+
+def test_a_usage_error_is_no_command_either(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["restore", "--a\n::error ::b"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("error: unrecognized arguments: --a\n: :error ::b\n")
+
+
+def test_a_damaged_journal_is_told_harmlessly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DSR1_STATE_DIR", str(tmp_path))
+    (tmp_path / "##[error]x.journal.json").write_text("{", encoding="utf-8")
+    assert main(["restore"]) == 1
+    assert "# #[error]x.journal.json" in capsys.readouterr().out

@@ -1,0 +1,267 @@
+"""Why is my number low: each clue, when it appears and when not, and its section in the documentation."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.diagnosis.diagnosis import CHECKS, diagnose
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.machine.values import FactValue, Fingerprint, Telemetry
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.scenario.loading import load
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.workload.checkpoint import check_checkpoint
+from tests.helpers.paths import DOCS
+from tests.helpers.published import SHIPPED, figures, measured, shipped
+from tests.helpers.values import records
+
+PAGE = (DOCS / "why-low.md").read_text(encoding="utf-8")
+
+H200, B200 = "h200/max-throughput", "b200/max-throughput"
+ALONE, SERVED = "h200/min-latency", "slice-h200/vllm-c256"
+
+
+def changed(name: str, changes: Mapping[str, Any]) -> Scenario:
+    """A shipped scenario with values replaced by their dotted keys."""
+    body = shipped(name).model_dump(exclude_none=True)
+    for key, value in changes.items():
+        *parts, last = key.split(".")
+        place = body
+        for part in parts:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return Scenario.model_validate(body)
+
+
+def run(
+    name: str,
+    changes: Mapping[str, Any] | None = None,
+    values: Mapping[str, float] | None = None,
+    **fields: Any,
+) -> Measurement:
+    """A measurement of a shipped scenario, with options, metrics and fields of the measurement replaced."""
+    one = changed(name, changes or {})
+    return measured(one, values or {"total_output_throughput": 1.0}, **fields)
+
+
+def gpu(**changes: float | None) -> dict[str, object]:
+    """The summary of the telemetry of 8 H200s, of which GPU 3 differs."""
+    usual = {
+        "sm_clock_mhz_mean": 1975.0,
+        "sm_clock_mhz_max": 1980,
+        "temperature_c_max": 62,
+        "utilization_percent_mean": 97.0,
+        "power_capped_share": 0.0,
+        "throttled_share": 0.0,
+    }
+    return {"gpus": [{"gpu": i, **usual, **(changes if i == 3 else {})} for i in range(8)]}
+
+
+TELEMETRY = Telemetry(gpus=tuple(range(8)), max_sm_clock_mhz=(1980,) * 8)
+
+
+def on_gpus(changes: Mapping[str, Any] | None = None, **clocks: float | None) -> Measurement:
+    return run(H200, changes, gpu_health=gpu(**clocks), telemetry=TELEMETRY)
+
+
+def limited(watts: FactValue) -> Measurement:
+    """GPU 3 at its power cap a third of the time, with so low a limit."""
+    capped = on_gpus(power_capped_share=0.34, sm_clock_mhz_mean=1695.0)
+    facts = {**capped.fingerprint.facts, "gpu.power_limit_w": watts, "gpu.power_default_w": 700.0}
+    return replace(capped, fingerprint=Fingerprint(facts))
+
+
+def served(**told: float) -> Measurement:
+    return run(SERVED, facts={"server_metrics": {"path": "/metrics", "whole": True, **told}})
+
+
+EXAMPLES: list[tuple[str, Measurement]] = [
+    ("compile-cache", run(H200, caches_filled=("/root/.cache/vllm/torch_compile_cache",))),
+    ("number-format", run(B200, facts={"engine.quantization": "FP8_BLOCK_SCALES"})),
+    ("number-format", run(B200, facts={"engine.kv_cache_dtype": "FP8"})),
+    ("acceptance-length", run(ALONE, values={"acceptance_length": 1.4})),
+    ("acceptance-length", run(SERVED, values={"acceptance_length": 1.4})),
+    ("low-concurrency", run(H200, values={"average_concurrency": 612.3})),
+    ("engine-queue", run(H200, {"engine.max_batch_size": 64})),
+    ("engine-queue", run("b200/min-latency", {"load.concurrency": 2})),
+    ("engine-queue", served(waiting_requests_mean=31.2)),
+    ("ramp-and-drain", run(H200, {"load.num_requests": 2048})),
+    (
+        "ramp-and-drain",
+        run(H200, values={"total_output_throughput": 8000.0, "steady_output_throughput": 10500.0}),
+    ),
+    ("kv-cache", served(preemptions=17)),
+    ("kv-cache", served(kv_cache_used_share_max=0.993, waiting_requests_mean=31.2)),
+    ("kv-cache", run(H200, facts={"kv_cache_used_share_max": 0.993, "scheduled_requests_mean": 96.4})),
+    ("kv-cache", run(H200, {"engine.llm_api.enable_attention_dp": False, "engine.max_batch_size": 1024})),
+    ("kv-cache", run(H200, {"engine.llm_api.kv_cache_config.max_tokens": 262144})),
+    ("attention-dp", run(H200, {"load.concurrency": 1, "load.num_requests": 10})),
+    ("chunked-context", run(H200, {"engine.enable_chunked_context": True})),
+    ("cuda-graphs", run(H200, {"load.concurrency": 1000, "load.num_requests": 5000})),
+    ("cuda-graphs", run(B200, {"engine.llm_api.cuda_graph_config.batch_sizes": [1, 2, 4, 8, 16]})),
+    ("cuda-graphs", run(SERVED, {"engine.arguments": ["--enforce-eager"]})),
+    ("throttled", on_gpus(throttled_share=0.003, temperature_c_max=88)),
+    ("power-cap", limited(600.0)),
+    ("power-cap", limited(["700.0"] * 3 + ["500.0"] + ["700.0"] * 4)),
+    ("power-cap", limited(700.0)),
+    ("power-cap", limited(["500.0"] + ["700.0"] * 7)),  # of another GPU
+    ("power-cap", limited(None)),
+    ("sm-clock", on_gpus(sm_clock_mhz_max=1500)),
+    ("sm-clock", on_gpus({"gpu_setup.lock_sm_clock_mhz": 1500})),
+]
+"""A measurement for each sentence there is; the page quotes what it gives."""
+
+
+def clues(measurement: Measurement) -> dict[str, str]:
+    return {clue.key: clue.sentence for clue in diagnose(measurement)}
+
+
+def section(key: str) -> str:
+    """The page's section of a clue, in one line."""
+    after = PAGE.split(f'<a id="{key}"></a>')[1]
+    return " ".join(after.split('<a id="')[0].split())
+
+
+@pytest.mark.parametrize(
+    ("key", "measurement"), EXAMPLES, ids=[f"{i}-{e[0]}" for i, e in enumerate(EXAMPLES)]
+)
+def test_each_sentence_is_quoted_in_its_section(key: str, measurement: Measurement) -> None:
+    assert clues(measurement)[key] in section(key)
+
+
+def test_page_and_code_know_the_same_clues() -> None:
+    assert re.findall(r'<a id="([^"]+)"></a>', PAGE) == list(CHECKS)
+    assert {key for key, _ in EXAMPLES} == set(CHECKS)
+    assert set(re.findall(r"\(#([^)]+)\)", PAGE)) == set(CHECKS)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_the_settings_of_a_shipped_scenario_give_no_clue(path: Path) -> None:
+    one = load(path).scenario
+    for values in figures(one):
+        assert diagnose(measured(one, values)) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "in_flight", "accepted"),
+    [
+        (B200, 3061.4, None),
+        ("b200/max-throughput-0528-fp8kv", 7012.0, None),
+        (H200, 1014.1, None),
+        (ALONE, 1.0, 2.82),
+    ],
+)
+def test_a_healthy_published_run_gives_no_clue(name: str, in_flight: float, accepted: float | None) -> None:
+    values = {**next(iter(figures(shipped(name)))), "average_concurrency": in_flight}
+    values |= {} if accepted is None else {"acceptance_length": accepted}
+    facts = {
+        "engine.quantization": shipped(name).model.quantization,
+        "kv_cache_used_share_max": 0.97,
+        "scheduled_requests_mean": in_flight / (8 if in_flight > 1 else 1),
+    }
+    done = measured(shipped(name), values, facts=facts, gpu_health=gpu(), telemetry=TELEMETRY)
+    assert diagnose(done) == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "measurement"),
+    [
+        ("low-concurrency", run(H200, values={"average_concurrency": 930.0})),
+        # In an open loop the concurrency is a limit.
+        (
+            "low-concurrency",
+            run(
+                SERVED,
+                {"load.arrival": {"type": "constant", "rate_req_s": 2.0}},
+                {"average_concurrency": 3.0},
+            ),
+        ),
+        # All at once: 5.54 of 10 in the mean, one of them in the engine.
+        ("low-concurrency", run("b200/min-latency-first-published", values={"average_concurrency": 5.54})),
+        ("engine-queue", run(SERVED, {"engine.max_batch_size": 64})),  # the server itself tells of its queue
+        ("engine-queue", run(H200, {"engine.max_batch_size": None})),
+        ("engine-queue", served(waiting_requests_mean=4.0)),
+        ("engine-queue", served(waiting_requests_mean=31.2, kv_cache_used_share_max=0.99)),
+        (
+            "ramp-and-drain",
+            run(H200, values={"total_output_throughput": 10_000.0, "steady_output_throughput": 10_500.0}),
+        ),
+        (
+            "ramp-and-drain",
+            run(SERVED, {"load.arrival": {"type": "constant", "rate_req_s": 2.0}, "load.num_requests": 9}),
+        ),
+        ("kv-cache", served(preemptions=0, kv_cache_used_share_max=0.99)),
+        ("kv-cache", served(kv_cache_used_share_max=0.5, waiting_requests_mean=31.2)),
+        # Of an unknown model, and of text of unknown length, nothing is estimated.
+        (
+            "kv-cache",
+            run(
+                H200,
+                {
+                    "engine.llm_api.enable_attention_dp": False,
+                    "model.name": "x",
+                    "engine.max_batch_size": 1024,
+                },
+            ),
+        ),
+        ("attention-dp", run(H200, {"load.concurrency": 8})),
+        ("cuda-graphs", run(B200, {"load.concurrency": 1000})),  # padded to 128
+        ("cuda-graphs", run(H200, {"engine.llm_api.cuda_graph_config": {"max_batch_size": 128}})),
+        ("throttled", on_gpus(throttled_share=0.0005)),
+        ("power-cap", on_gpus(power_capped_share=0.04)),
+        ("power-cap", on_gpus(power_capped_share=0.12, sm_clock_mhz_mean=1978.0)),  # keeps its clock
+        ("sm-clock", on_gpus(sm_clock_mhz_max=1500, power_capped_share=0.9)),
+        ("sm-clock", on_gpus(sm_clock_mhz_max=1500, utilization_percent_mean=10.0)),
+        ("sm-clock", on_gpus(sm_clock_mhz_max=1890)),
+        ("sm-clock", on_gpus(sm_clock_mhz_max=None)),
+        ("sm-clock", on_gpus({"gpu_setup.lock_sm_clock_mhz": 1980})),
+        ("acceptance-length", run(ALONE, values={"acceptance_length": 2.4})),
+        ("acceptance-length", run(SERVED, values={"acceptance_length": 1.0})),
+        (
+            "number-format",
+            run(B200, facts={"engine.quantization": "NVFP4", "engine.kv_cache_dtype": "bfloat16"}),
+        ),
+        ("number-format", run(B200, facts={"engine.kv_cache_dtype": "auto"})),
+    ],
+)
+def test_what_only_looks_like_it_gives_no_clue(key: str, measurement: Measurement) -> None:
+    assert key not in clues(measurement)
+
+
+def test_a_run_that_was_ended_early_has_no_ramp_to_blame() -> None:
+    short = run(H200, {"load.num_requests": 2048})
+    assert clues(replace(short, result=replace(short.result, stopped=True))) == {}
+
+
+def test_requests_that_ended_count_before_those_that_were_asked_for() -> None:
+    cut = run(SERVED, {"load.duration_s": 60.0})
+    cut = replace(cut, result=replace(cut.result, records=records(4)))
+    assert clues(cut)["ramp-and-drain"].startswith("4 requests are 0.0 waves of the 256 at once")
+
+
+@pytest.mark.parametrize(
+    "facts", [{}, {"gpu.name": "NVIDIA H200"}, {"gpu.name": "NVIDIA T4", "gpu.memory_gib": 16.0}]
+)
+def test_no_memory_is_estimated_on_an_unknown_gpu(facts: dict[str, Any]) -> None:
+    crowded = run(H200, {"engine.llm_api.enable_attention_dp": False, "engine.max_batch_size": 1024})
+    assert "kv-cache" in clues(crowded)
+    assert "kv-cache" not in clues(replace(crowded, fingerprint=Fingerprint(facts)))
+
+
+def test_the_refusal_of_a_wrong_checkpoint_is_quoted(tmp_path: Path) -> None:
+    config = {
+        "architectures": ["DeepseekV3ForCausalLM"],
+        "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(InvalidRunError) as refused:
+        check_checkpoint(changed(B200, {"model.path": str(tmp_path)}).model)
+    said = [line.strip() for line in str(refused.value).splitlines()]
+    assert len([line for line in said if line in section("number-format")]) == 1

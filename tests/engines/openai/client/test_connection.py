@@ -1,0 +1,179 @@
+"""One connection, fed by hand with a clock that stands still."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_dsr1.engines.openai.client import connection
+from pytest_dsr1.engines.openai.client.connection import RACE_S, Connection
+from pytest_dsr1.engines.openai.client.exchange import Exchange
+from tests.standins.openai_server import FINISH, GOOD, STREAM_HEAD, chunk, event, usage
+
+
+class Transport(asyncio.Transport):
+    """Takes everything."""
+
+    def write(self, data: Any) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return object()  # as under TLS, where nothing is written past the transport
+
+
+class Owner:
+    """Notes what becomes of exchanges."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def ended(self, connection: Connection, exchange: Exchange) -> None:
+        self.told.append(exchange.fault or "ended")
+
+    def stale(self, exchange: Exchange) -> None:
+        self.told.append("stale")
+
+    def unasked(self) -> None:
+        self.told.append("unasked")
+
+    def lost(self, connection: Connection) -> None:
+        self.told.append("lost")
+
+
+class Bench:
+    """A connection, its owner, and the time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 100.0
+        monkeypatch.setattr(connection, "_monotonic", lambda: self.now_s)
+        self.owner = Owner()
+        self.connection = Connection(self.owner)
+        self.connection.connection_made(Transport())
+
+    def send(self, **changes: Any) -> Exchange:
+        exchange = Exchange(
+            id=0, payload=b"x", wanted=4, exact=True, streaming=True, input_tokens=8, **changes
+        )
+        self.connection.send(exchange)
+        return exchange
+
+    def served(self) -> Bench:
+        """After one good answer."""
+        self.send()
+        self.connection.data_received(GOOD)
+        self.owner.told.clear()
+        return self
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(monkeypatch)
+
+
+LOST = "the server closed the connection before it answered"
+
+
+@pytest.mark.parametrize(
+    ("after_s", "told"), [(0.0, "stale"), (RACE_S * 0.99, "stale"), (RACE_S * 1.01, LOST), (3.0, LOST)]
+)
+def test_only_a_close_at_once_is_the_race_of_a_kept_connection(
+    after_s: float, told: str, bench: Bench
+) -> None:
+    exchange = bench.served().send()
+    bench.now_s += after_s
+    bench.connection.connection_lost(None)
+    assert bench.owner.told == [told, "lost"]
+    assert exchange.resent == (told == "stale")
+
+
+def test_a_new_connection_has_no_such_race(bench: Bench) -> None:
+    bench.send()
+    bench.connection.connection_lost(None)
+    assert bench.owner.told == [LOST, "lost"]
+
+
+def test_what_was_sent_again_is_not_sent_a_third_time(bench: Bench) -> None:
+    bench.served().send(resent=True)
+    bench.connection.connection_lost(None)
+    assert bench.owner.told == [LOST, "lost"]
+
+
+@pytest.mark.parametrize("heard", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 2"])
+def test_a_server_that_said_anything_had_read_the_request(heard: bytes, bench: Bench) -> None:
+    bench.served().send()
+    bench.connection.data_received(heard)
+    bench.connection.connection_lost(ConnectionResetError("reset"))
+    assert bench.owner.told[0].startswith("the connection broke (reset) ")
+    assert bench.owner.told[1:] == ["lost"]
+
+
+def said(words: str, key: str, shape: int) -> bytes:
+    """An event of a stream, in one of several shapes."""
+    fields: dict[str, Any] = {"index": 0, key: words, "token_ids": None}
+    if shape == 1:
+        fields = {"finish_reason": None, **fields, "created": len(words)}
+    if shape == 2:
+        fields |= {"token_ids": [7] * len(words)}
+    return event({"error": None, "choices": [fields]} if shape == 3 else {"choices": [fields]})
+
+
+EVENTS = st.one_of(
+    st.builds(said, st.text(max_size=3), st.sampled_from(["text", "content"]), st.integers(0, 3)),
+    st.builds(said, st.text('a"\\\n\u20ac', max_size=4), st.just("text"), st.just(0)),
+    st.sampled_from(
+        [
+            FINISH,
+            usage(4),
+            b": ping\n\n",
+            event({"error": "no", "choices": [{"text": " a"}]}),
+            event({"choices": [{"index": 0, "text": " a", "token_ids": None, "error": "x"}]}),
+        ]
+    ),
+)
+
+
+@given(st.lists(EVENTS, max_size=12))
+def test_to_see_that_events_are_alike_changes_nothing(events: list[bytes]) -> None:
+    """What the connection takes for one more of the same is what reading each by itself gives."""
+    slow = Exchange(id=0, payload=b"", wanted=4, exact=True, streaming=True, input_tokens=8)
+    for one in events:
+        slow.event(one, 1.0)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        bench = Bench(monkeypatch)
+        fast = bench.send()
+        bench.connection.data_received(STREAM_HEAD)
+        for one in events:
+            bench.connection.data_received(chunk(one))
+    assert len(fast.spoke_s) == len(slow.spoke_s)
+    assert (fast.last, fast.ids) == (slow.last, slow.ids)
+    assert set(fast.quiet) == set(slow.quiet), "an error that comes twice is kept once"
+    assert fast.outcome() == slow.outcome()
+
+
+def test_like_events_are_taken_without_a_search(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As vLLM writes them, null fields and all; a text with a quote is searched."""
+    searched: list[bytes] = []
+    method = Exchange.event
+
+    def counting(self: Exchange, piece: bytes, now_s: float) -> None:
+        searched.append(piece)
+        method(self, piece, now_s)
+
+    monkeypatch.setattr(Exchange, "event", counting)
+    exchange = bench.send()
+    bench.connection.data_received(STREAM_HEAD)
+    words = [" a", " b", '"', "\n", " c", ""]
+    for word in words:
+        bench.connection.data_received(chunk(said(word, "text", 0)))
+    assert searched == [said(word, "text", 0) for word in (" a", '"', "")]
+    assert len(exchange.spoke_s) == 5

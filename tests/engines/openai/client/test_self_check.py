@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from pytest_dsr1.engines.openai.client.self_check import (
+    CPU_LIMIT,
+    LAG_SHARE_LIMITS,
+    SHORTEST_S,
+    ClientLoad,
+    LoopWatch,
+)
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.records import RequestRecord
+
+TTFT_S = 0.125
+COUNT = 128
+RECORDS = [
+    RequestRecord(i, float(i), i + TTFT_S, i + 0.5, 8, 4, error="lost" if i == COUNT else None)
+    for i in range(COUNT + 1)
+]
+"""One a second with a TTFT of 125 ms; the last failed, and counts nowhere."""
+
+
+def client(lags_s: list[float], *, cpu_share: float = 0.0, seconds: float = 200.0) -> ClientLoad:
+    """A client that was so late when it saw each first token."""
+    looked_s = [i + TTFT_S + 0.01 for i in range(COUNT)]
+    return ClientLoad(seconds, looked_s, lags_s, cpu_share * seconds)
+
+
+def always(lag_s: float) -> list[float]:
+    return [lag_s] * COUNT
+
+
+def at_p99(lag_s: float) -> list[float]:
+    """Late at the two of a hundred and twenty-eight that P99 is made of."""
+    return [lag_s if i in {40, 80} else 0.0 for i in range(COUNT)]
+
+
+LESS, MORE = 1 - 1e-9, 1 + 1e-9
+MEAN_S = LAG_SHARE_LIMITS["mean"] * TTFT_S
+P99_S = LAG_SHARE_LIMITS["P99"] * TTFT_S
+LATE = "its event loop was {} ms late when first tokens came, which is {}% of the measured 125.0 ms "
+MEAN = LATE.format("12.5", 10) + r"\(mean; limit 5%\)"
+P99 = LATE.format("50.0", 40) + r"\(P99; limit 25%\)"
+BUSY = r"its thread used 99% of a core \(limit 95%\)"
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        client(always(MEAN_S * LESS)),
+        client(at_p99(P99_S * LESS)),
+        client(always(0.0), cpu_share=CPU_LIMIT * LESS),
+        client([]),
+    ],
+    ids=["mean", "P99", "busy", "never looked"],
+)
+def test_just_below_a_limit_a_client_is_not_saturated(load: ClientLoad) -> None:
+    load.judge("mine", RECORDS)
+
+
+@pytest.mark.parametrize(
+    ("load", "why"),
+    [
+        (client(always(0.0125)), MEAN),
+        (client(at_p99(0.05)), P99),
+        (client(always(0.0), cpu_share=0.99), BUSY),
+        (
+            client([max(0.0125, lag) for lag in at_p99(0.05)], cpu_share=0.99),
+            f".*mean; .* and {P99} and {BUSY}",
+        ),
+    ],
+    ids=["mean", "P99", "busy", "all"],
+)
+def test_above_a_limit_the_message_says_which_and_what_to_do(load: ClientLoad, why: str) -> None:
+    with pytest.raises(InvalidRunError) as caught:
+        load.judge("mine", RECORDS)
+    assert re.fullmatch(
+        "mine: client-bound: the load generator was saturated and these would be its own figures, not the "
+        f"server's: {why}; lower load.concurrency or the arrival rate, start with load.ramp_s, keep other "
+        r"work off this machine, install uvloop \(pytest-dsr1\[openai\]\), or run the client on another "
+        "machine than the server",
+        str(caught.value),
+    )
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        client(always(MEAN_S * MORE)),
+        client(at_p99(P99_S * MORE)),
+        client(always(0.0), cpu_share=CPU_LIMIT * MORE),
+    ],
+    ids=["mean", "P99", "busy"],
+)
+def test_the_least_above_a_limit_is_too_much(load: ClientLoad) -> None:
+    with pytest.raises(InvalidRunError, match=r"^mine: client-bound: "):
+        load.judge("mine", RECORDS)
+    assert load.unjudged() is None
+    short = SHORTEST_S * LESS
+    short_load = replace(load, seconds=short, cpu_s=short)
+    short_load.judge("mine", RECORDS)  # too short to be judged
+    assert re.search(r"^all was over in 2\.00 s: in less than 2 s it ", short_load.unjudged() or "")
+
+
+def test_the_shortest_run_that_is_judged() -> None:
+    load = client(always(0.0), seconds=SHORTEST_S)
+    assert load.unjudged() is None
+    with pytest.raises(InvalidRunError):
+        replace(load, lags_s=always(0.1)).judge("mine", RECORDS)
+
+
+def test_answers_that_are_not_streamed_are_judged_by_when_they_came() -> None:
+    whole = [
+        replace(record, first_token_s=None, last_token_s=record.first_token_s or 0) for record in RECORDS
+    ]
+    load = client(always(0.0125))
+    assert load.waited(whole) == load.waited(RECORDS)
+    assert load.waited([r for r in RECORDS if r.error]) == ()
+
+
+def watched(work: str) -> ClientLoad:
+    """Five times a tenth of a second in which the loop cannot run, or no such thing."""
+
+    async def main() -> ClientLoad:
+        watch = LoopWatch()
+        for _ in range(5):
+            if work == "block":
+                time.sleep(0.1)  # on purpose
+            if work == "compute":
+                until_s = time.thread_time() + 0.05
+                while time.thread_time() < until_s:
+                    pass
+            await asyncio.sleep(0.02)
+        return watch.stop()
+
+    return asyncio.run(main())
+
+
+def test_a_blocked_loop_is_late() -> None:
+    load = watched("block")
+    assert load.seconds >= 0.6
+    # A look is due after 10 ms, and the loop runs again after 100.
+    assert sum(lag >= 0.089 for lag in load.lags_s) >= 5
+    assert all(a < b for a, b in pairwise(load.looked_s))
+    assert load.cpu_share < 0.9, "to sleep is no work"
+    facts = load.facts(RECORDS[:1])
+    assert facts["loop_lag_max_ms"] == round(1e3 * max(load.lags_s), 3)
+    assert facts["loop_lag_p99_ms"] == facts["loop_lag_max_ms"], "of fewer than a hundred looks"
+    assert facts["loop_lag_mean_ms"] == pytest.approx(1e3 * sum(load.lags_s) / len(load.lags_s), abs=0.001)
+    assert facts["cpu_share"] == round(load.cpu_share, 4)
+
+
+def test_lateness_counts_where_first_tokens_came() -> None:
+    """The first token was seen in a look that was late, the second in one that was not."""
+    load = client([0.03, *always(0.0)[1:]])
+    first, second = RECORDS[0], RECORDS[1]
+    assert [(each.name, each.measured_s, each.lag_s) for each in load.waited([first])] == [
+        ("mean", TTFT_S, 0.03),
+        ("P99", TTFT_S, 0.03),
+    ]
+    assert [each.share for each in load.waited([second])] == [0.0, 0.0]
+    assert load.facts([first, second])["first_token_lag_mean_ms"] == 15.0
+    assert load.facts([first, second])["first_token_lag_p99_ms"] == 30.0
+
+
+def test_work_of_the_loop_is_counted() -> None:
+    load = watched("compute")
+    assert load.cpu_s >= 0.25
+    assert load.cpu_share == pytest.approx(load.cpu_s / load.seconds)
+
+
+def test_a_watch_that_never_looked() -> None:
+    async def main() -> ClientLoad:
+        return LoopWatch().stop()
+
+    load = asyncio.run(main())
+    assert load.facts(RECORDS)["loop_lag_max_ms"] == 0.0
+    load.judge("mine", RECORDS)

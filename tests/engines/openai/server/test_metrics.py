@@ -1,0 +1,153 @@
+"""What servers tell of themselves, and what is made of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_dsr1.engines.openai.server.metrics import IterationStats, Reading, Window, read_text
+from tests.standins.openai_server import Answer
+from tests.standins.server_metrics import Truth, page
+
+
+def body(answer: Answer) -> bytes:
+    assert isinstance(answer, bytes)
+    return answer.partition(b"\r\n\r\n")[2]
+
+
+PAGES: dict[str, Callable[[Truth], Answer]] = {
+    "vllm": Truth.vllm,
+    "sglang": Truth.sglang,
+    "trtllm-serve": Truth.trtllm,
+}
+
+
+@pytest.mark.parametrize("told", PAGES.values(), ids=list(PAGES))
+def test_page_of_each_server(told: Callable[[Truth], Answer]) -> None:
+    truth = Truth(cached=2)
+    for _ in range(3):
+        truth.answer({})
+    reading = read_text(body(told(truth)), 7.0)
+    assert reading is not None
+    assert (reading.time_s, reading.running_requests, reading.waiting_requests) == (7.0, 2, 5)
+    assert reading.kv_cache_used_share == pytest.approx(0.25), "the mean of two engines"
+    assert (reading.generated_tokens, reading.drafts) == (12, 6)
+    assert (reading.prefix_cache_hit, reading.prefix_cache_queried) == (6, 24)
+
+
+def test_preemptions_where_they_are_told() -> None:
+    truth = Truth(requests=3)
+    reading = read_text(body(truth.vllm()), 7.0)
+    assert reading is not None
+    assert reading.preemptions == 3
+
+
+def test_page_of_another_program_tells_nothing() -> None:
+    assert read_text(page(("process_cpu_seconds_total", "counter", {}, 7)), 1.0) is None
+    assert read_text(b"", 1.0) is None
+    assert read_text(b"vllm:num_requests_running NaN\n", 1.0) is None
+
+
+def test_drafts_of_unknown_length_are_not_counted() -> None:
+    families = (("trtllm_spec_decode_num_draft_tokens_total", "counter", {"x": "y"}, 30.0),)
+    config = ("trtllm_speculative_config_info", "gauge", {"spec_num_tokens": "None"}, 1.0)
+    for of in (families, (*families, config)):
+        reading = read_text(page(*of), 1.0)
+        assert reading is not None
+        assert reading.drafts is None
+
+
+def test_iterations_before_the_measurement_are_not_counted() -> None:
+    truth, stats = Truth(cached=2), IterationStats()
+    truth.answer({})
+    first = stats.read(body(truth.trtllm_iterations()), 1.0)
+    truth.answer({})
+    truth.answer({})
+    second = stats.read(body(truth.trtllm_iterations()), 2.0)
+    assert first is not None
+    assert second is not None
+    assert (first.drafts, first.accepted_draft_tokens) == (0, 0)
+    assert (second.drafts, second.accepted_draft_tokens) == (4, 2)
+    assert (second.running_requests, second.waiting_requests, second.kv_cache_used_share) == (2, 5, 0.25)
+    assert (second.prefix_cache_hit, second.prefix_cache_queried) == (6, 24)
+    assert stats.read(b" [ ] ", 3.0) is None
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"[1]", b'[{"kvCacheStats": 3}]', b'[{"iter": 1', b"[{]", b"[\xff]", b'[{"specDecodingStats": [1]}]'],
+)
+def test_iterations_that_are_none(garbage: bytes) -> None:
+    with pytest.raises(ValueError, match=r"statistics|Expecting|decode"):
+        IterationStats().read(garbage, 1.0)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["kvCacheStats", "specDecodingStats", "usedNumBlocks"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.lists(JSON, max_size=3))
+def test_any_list_is_read_or_refused_in_words(items: list[Any]) -> None:
+    try:
+        reading = IterationStats().read(json.dumps(items).encode(), 1.0)
+    except ValueError:
+        return
+    assert (reading is None) == (not items)
+
+
+def window(*readings: Reading, from_s: float = 1.0, to_s: float = 3.0) -> Window:
+    return Window.of(readings, from_s, to_s)
+
+
+def test_window_begins_with_the_last_reading_before_and_is_whole() -> None:
+    readings = [Reading(float(i), running_requests=float(i), generated_tokens=10.0 * i) for i in range(5)]
+    of = window(*readings, from_s=1.5)
+    assert of.whole
+    assert of.grown("generated_tokens") == 30.0, "from 1 s to 4 s"
+    assert of.values("running_requests") == [2.0, 3.0, 4.0]
+    assert of.facts() == {
+        "running_requests_mean": 3.0,
+        "running_requests_max": 4.0,
+        "generated_tokens": 30.0,
+    }
+
+
+def test_window_that_is_not_whole() -> None:
+    assert not window(Reading(2.0), Reading(4.0)).whole, "none before"
+    assert not window(Reading(0.5), Reading(2.0)).whole, "none after"
+    only = window(Reading(2.0, running_requests=3.0))
+    assert only.values("running_requests") == [3.0]
+
+
+def test_counter_that_was_missing_began_at_nothing() -> None:
+    of = window(Reading(0.0), Reading(4.0, prefix_cache_queried=80.0, preemptions=2.0))
+    assert of.grown("preemptions") == 2.0
+    assert of.prefix_cache_hit_share() == 0.0
+
+
+def test_counter_of_a_server_that_was_started_again_tells_nothing() -> None:
+    of = window(Reading(0.0, generated_tokens=50.0), Reading(4.0, generated_tokens=3.0))
+    assert of.grown("generated_tokens") is None
+
+
+def test_acceptance_length_by_each_way() -> None:
+    counted = {"drafts": 10.0, "accepted_draft_tokens": 15.0}
+    of_tokens = {"drafts": 10.0, "generated_tokens": 29.0, "finished_requests": 4.0}
+    assert window(Reading(0.0), Reading(4.0, **counted)).acceptance_length() == 2.5
+    assert window(Reading(0.0), Reading(4.0, **of_tokens)).acceptance_length() == 2.5
+    averaged = [Reading(float(i), acceptance_length=told) for i, told in enumerate((9.0, 0.0, 2.0, 3.0))]
+    assert window(*averaged, from_s=0.0).acceptance_length() == 2.5, "0 is none, and the first is older"
+    assert (
+        window(Reading(0.0), Reading(4.0, drafts=0.0, accepted_draft_tokens=0.0)).acceptance_length() is None
+    )

@@ -1,0 +1,275 @@
+"""Servers that the engine `openai` starts: stand-ins, and a real `transformers serve`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pytest_dsr1.engines.openai.engine import OpenAiEngine
+from pytest_dsr1.engines.openai.server.process import launch_command
+from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.errors import EngineError
+from pytest_dsr1.measurement.metrics import from_records
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from tests.engines.openai.test_engine import Watcher, make_job
+from tests.helpers.values import scenario
+from tests.helpers.waiting import ever_longer, written
+
+pytestmark = pytest.mark.usefixtures("client_unjudged")
+
+SERVER = """
+import http.server, json, os, sys
+open("pid", "w").write(str(os.getpid()))
+print("loading the weights", flush=True)
+asked = []
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *_): pass
+    def answer(self, body, status=200):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def do_GET(self):
+        asked.append((self.path, self.headers["Authorization"]))
+        status = 200
+        if "no-health" in sys.argv:
+            status = 404 if self.path == "/health" else 200 if len(asked) > 4 else 503
+        if "no-page" in sys.argv:
+            status = 404
+        open("asked.json", "w").write(json.dumps(asked))
+        self.answer(b'{"data": [{"id": "started"}]}', status)
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if "die" in sys.argv:
+            print("CUDA error: an illegal memory access", flush=True)
+            os._exit(3)
+        self.answer(b'{"choices": [], "usage": {"prompt_tokens": 8, "completion_tokens": 4}}')
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def started(*arguments: str, program: str = SERVER, **engine: Any) -> Scenario:
+    """A scenario that starts this program with its port."""
+    return scenario(
+        model={"name": "deepseek-ai/DeepSeek-R1"},
+        engine={
+            "type": "openai",
+            "command": [sys.executable, "-c", program, "{port}", *arguments],
+            "streaming": False,
+            **engine,
+        },
+    )
+
+
+def gone(job: Job) -> bool:
+    """Whether the server's process has ended."""
+    return not Path(f"/proc/{(job.artefacts / 'pid').read_text()}").exists()
+
+
+def test_server_is_started_measured_and_ended(tmp_path: Path) -> None:
+    job = make_job(tmp_path, started())
+    watcher = Watcher()
+    result = OpenAiEngine().run(job, watcher)
+    assert [r.error for r in result.records] == [None] * 4
+    assert result.facts["model"] == "started"
+    assert watcher.phases[0] == "starting"
+    assert watcher.phases[-2:] == ["warm-up", "measuring"]
+    assert (job.artefacts / "server.log").read_text() == "loading the weights\n"
+    assert "{port}" not in (job.artefacts / "server.sh").read_text()
+    assert gone(job)
+
+
+def test_server_that_dies_is_recognised(tmp_path: Path) -> None:
+    job = make_job(tmp_path, started("die"))
+    with pytest.raises(EngineError) as caught:
+        OpenAiEngine().run(job, Watcher())
+    assert "the server ended with exit status 3" in str(caught.value)
+    assert "CUDA error: an illegal memory access" in str(caught.value)
+    assert gone(job)
+
+
+def test_server_that_does_not_start(tmp_path: Path) -> None:
+    job = make_job(tmp_path, started(program="import sys; sys.exit('unrecognized arguments: --tp')"))
+    with pytest.raises(EngineError, match="the server ended with exit status 1") as caught:
+        OpenAiEngine().run(job, Watcher())
+    assert "unrecognized arguments: --tp" in str(caught.value)
+
+
+def test_server_that_is_never_ready(tmp_path: Path) -> None:
+    program = "open('pid', 'w').write(str(__import__('os').getpid())); __import__('time').sleep(600)"
+    for limit_s in ever_longer(1.0, lambda: written(tmp_path, "*/engine/pid")):
+        folder = tmp_path / f"{limit_s:g}"
+        folder.mkdir()
+        job = make_job(folder, started(program=program, startup_timeout_s=limit_s))
+        with pytest.raises(EngineError) as caught:
+            OpenAiEngine().run(job, Watcher())
+    assert re.search(
+        rf"not ready in {limit_s:g} s \(GET http://[\d.:]+/health: no answer\); "
+        ".* raise engine.startup_timeout_s",
+        str(caught.value),
+    )
+    assert gone(job)
+
+
+def test_server_without_a_health_page_is_asked_for_its_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVERS_KEY", "sk-1")
+    job = make_job(tmp_path, started("no-health", api_key_env="SERVERS_KEY"))
+    result = OpenAiEngine().run(job, Watcher())
+    assert [r.error for r in result.records] == [None] * 4
+    asked = json.loads((job.artefacts / "asked.json").read_text())
+    key = "Bearer sk-1"
+    assert asked[:6] == [["/health", key], *[["/v1/models", key]] * 5], "until it is ready, then for the name"
+    assert gone(job)
+
+
+def test_server_with_neither_page_is_never_ready(tmp_path: Path) -> None:
+    for limit_s in ever_longer(1.0, lambda: written(tmp_path, "*/engine/asked.json", '"/v1/models"')):
+        folder = tmp_path / f"{limit_s:g}"
+        folder.mkdir()
+        job = make_job(folder, started("no-page", startup_timeout_s=limit_s))
+        with pytest.raises(EngineError) as caught:
+            OpenAiEngine().run(job, Watcher())
+    assert re.search(
+        rf"was not ready in {limit_s:g} s \(GET http://[\d.:]+/v1/models: HTTP 404\); if", str(caught.value)
+    )
+    assert gone(job)
+
+
+def test_key_of_a_started_server_is_asked_for_before_it_loads(tmp_path: Path) -> None:
+    job = make_job(tmp_path, started(api_key_env="NO_SUCH_KEY_HERE"))
+    with pytest.raises(EngineError, match="the variable NO_SUCH_KEY_HERE is not set"):
+        OpenAiEngine().run(job, Watcher())
+    assert not (job.artefacts / "pid").exists()
+
+
+def test_program_that_is_not_installed(tmp_path: Path) -> None:
+    job = make_job(
+        tmp_path,
+        scenario(model={"name": "m"}, engine={"type": "openai", "command": ["no-such-server", "{port}"]}),
+    )
+    with pytest.raises(EngineError, match="no-such-server is not installed here"):
+        OpenAiEngine().run(job, Watcher())
+
+
+@pytest.mark.parametrize(
+    ("server", "options", "expected"),
+    [
+        (
+            "trtllm-serve",
+            {"tp": 8, "ep": 2, "gpu_memory_fraction": 0.8},
+            "--tp_size 8 --ep_size 2 --kv_cache_free_gpu_memory_fraction 0.8",
+        ),
+        (
+            "vllm",
+            {"tp": 8, "max_batch_size": 4, "max_seq_len": 99},
+            "--tensor-parallel-size 8 --max-num-seqs 4 --max-model-len 99",
+        ),
+        ("vllm", {"tp": 8, "ep": 8}, "--tensor-parallel-size 8 --enable-expert-parallel"),
+        ("vllm", {"tp": 8, "ep": 1}, "--tensor-parallel-size 8"),
+        ("sglang", {"tp": 8, "ep": 2, "max_seq_len": 99}, "--tp-size 8 --ep-size 2 --context-length 99"),
+    ],
+)
+def test_options_in_each_servers_terms(server: str, options: dict[str, Any], expected: str) -> None:
+    engine = {"type": "openai", "server": server, "arguments": ["--extra"], **options}
+    command = launch_command(scenario(model={"name": "m", "path": "/models/r1"}, engine=engine), 8123)
+    line = command.shell()
+    assert line.endswith(f" {expected} --extra")
+    assert "/models/r1" in line
+    assert "--port 8123" in line
+
+
+def test_option_that_a_server_lacks() -> None:
+    engine = {"type": "openai", "server": "transformers", "tp": 2}
+    with pytest.raises(EngineError, match=r"engine.tp: transformers has no such option; .*engine.arguments"):
+        launch_command(scenario(model={"name": "m", "path": "/m"}, engine=engine), 1)
+
+
+def test_vllm_has_no_width_of_expert_parallelism() -> None:
+    engine = {"type": "openai", "server": "vllm", "tp": 8, "ep": 2}
+    with pytest.raises(EngineError, match=r"engine.ep: vllm .* expected 8 or 1, found 2; with data parallel"):
+        launch_command(scenario(model={"name": "m", "path": "/m"}, engine=engine), 1)
+
+
+def test_real_transformers_serve(tmp_path: Path) -> None:
+    """A tiny DeepSeek-V3 checkpoint, made here, served for real by the command that the engine has for it."""
+    checkpoint = make_checkpoint(tmp_path / "checkpoint")
+    programs = str(Path(sys.executable).parent)
+    of = scenario(
+        model={"name": "deepseek-ai/DeepSeek-R1", "path": str(checkpoint)},
+        load={"concurrency": 1, "num_requests": 4, "warmup_requests": 1},
+        engine={
+            "type": "openai",
+            "server": "transformers",
+            "arguments": ["--device", "cpu"],
+            "environment": {
+                "HF_HUB_OFFLINE": "1",
+                "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            },
+        },
+    )
+    job = make_job(tmp_path, of, prompts=True, output_tokens=16)
+    watcher = Watcher()
+    result = OpenAiEngine().run(job, watcher)
+    shell = (job.artefacts / "server.sh").read_text()
+    assert f" transformers serve {checkpoint} --host 127.0.0.1 --port " in shell
+    assert "measuring" in watcher.phases
+    assert not [
+        p.pid for p in psutil.process_iter(["cmdline"]) if str(checkpoint) in (p.info["cmdline"] or ())
+    ]
+    assert [(r.error, r.output_tokens) for r in result.records] == [(None, 16)] * 4
+    assert all(r.first_token_s is not None and r.input_tokens > 0 for r in result.records)
+    assert from_records(result.records, 0)["average_tpot"] > 0
+
+
+def make_checkpoint(folder: Path) -> Path:
+    """Random weights and a tokenizer of Chinese characters, which transformers streams one by one."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = [chr(0x4E00 + i) for i in range(254)]
+    vocabulary = {token: i for i, token in enumerate(["<s>", "</s>", *alphabet])}
+    vocabulary |= {"0": 2, "1": 3, "2": 4, "3": 5, " ": 6, "a": 7, "b": 8}
+    vocabulary = {t: i for t, i in vocabulary.items() if i < 2 or i > 8 or t in "0123 ab"}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    fast: Any = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>"
+    )
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = DeepseekV3Config(
+        vocab_size=256,
+        hidden_size=64,
+        intermediate_size=128,
+        moe_intermediate_size=32,
+        num_hidden_layers=2,
+        first_k_dense_replace=1,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        q_lora_rank=16,
+        kv_lora_rank=16,
+        qk_nope_head_dim=8,
+        qk_rope_head_dim=8,
+        v_head_dim=8,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        n_group=1,
+        topk_group=1,
+        max_position_embeddings=256,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    DeepseekV3ForCausalLM(config).save_pretrained(folder)
+    return folder

@@ -1,0 +1,552 @@
+"""The engine `openai` against servers that behave, and servers that do not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from pytest_dsr1.engines.openai.client import pool, self_check
+from pytest_dsr1.engines.openai.client.connection import Connection, Owner
+from pytest_dsr1.engines.openai.client.exchange import Exchange
+from pytest_dsr1.engines.openai.client.pool import Address, Client
+from pytest_dsr1.engines.openai.engine import OpenAiEngine
+from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.errors import EngineError
+from pytest_dsr1.records import Observer, Phase, RequestRecord
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.workload.workload import Workload
+from tests.helpers.values import scenario
+from tests.standins.openai_server import (
+    DONE,
+    FINISH,
+    GOOD,
+    STREAM_HEAD,
+    Answer,
+    Seen,
+    chunk,
+    event,
+    plain,
+    serving,
+    stream,
+    text,
+    usage,
+)
+
+pytestmark = pytest.mark.usefixtures("client_unjudged")
+
+BAD = 2
+"""The request of four that is answered badly: its token ids begin with this."""
+
+
+class Watcher(Observer):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.phases: list[Phase] = []
+        self.records: list[RequestRecord] = []
+
+    def phase(self, phase: Phase, detail: str = "") -> None:
+        self.phases.append(phase)
+
+    def progress(self, requests: int, output_tokens: int) -> None:
+        pass
+
+    def record(self, record: RequestRecord) -> None:
+        self.records.append(record)
+
+
+def make_job(folder: Path, of: Scenario, *, prompts: bool = False, output_tokens: int = 4) -> Job:
+    """Requests of eight tokens, whose first is the request's number."""
+    artefacts = folder / "engine"
+    artefacts.mkdir()
+    path, count = folder / "dataset.jsonl", of.load.num_requests
+    lines = []
+    for i in range(count):
+        source = {"prompt": f"{i} a b"} if prompts else {"input_ids": [i, *range(7)]}
+        lines.append(json.dumps({"task_id": i, **source, "output_tokens": output_tokens}))
+    path.write_text("\n".join(lines) + "\n")
+    return Job(
+        of, Workload(path, count, "ab", True, 8.0, 8, float(output_tokens), output_tokens), artefacts, 60.0
+    )
+
+
+def served(port: int, load: dict[str, Any] | None = None, **engine: Any) -> Scenario:
+    """A scenario of four requests, two at a time, against the server at this port."""
+    return scenario(
+        model={"name": "deepseek-ai/DeepSeek-R1"},
+        load={"concurrency": 2, "num_requests": 4, "tolerated_failures": 4, **(load or {})},
+        engine={"type": "openai", "server": "vllm", "url": f"http://127.0.0.1:{port}", **engine},
+    )
+
+
+def measure(folder: Path, answer: Callable[[dict[str, Any]], Answer], **options: Any) -> EngineResult:
+    """Run four requests against a server with this way to answer."""
+    prompts, seen = options.pop("prompts", False), options.pop("seen", None)
+    greeting, load = options.pop("greeting", b""), options.pop("load", None)
+    tokens = options.pop("output_tokens", 4)
+    with serving(answer, seen=seen, greeting=greeting) as port:
+        job = make_job(folder, served(port, load, **options), prompts=prompts, output_tokens=tokens)
+        watcher = Watcher()
+        result = OpenAiEngine().run(job, watcher)
+    assert sorted(r.id for r in watcher.records) == [0, 1, 2, 3]
+    return result
+
+
+def remarks(warnings: Iterable[str]) -> tuple[str, ...]:
+    """All warnings but the one of every short run: that nobody knows whether the client was saturated."""
+    return tuple(w for w in warnings if "cannot be told whether the client was saturated" not in w)
+
+
+def test_whole_measurement(tmp_path: Path) -> None:
+    seen = Seen()
+    result = measure(tmp_path, lambda _: GOOD, seen=seen, load={"warmup_requests": 2})
+    assert [r.error for r in result.records] == [None] * 4
+    assert {(r.input_tokens, r.output_tokens, r.events, r.scheduled_s) for r in result.records} == {
+        (8, 4, 4, None)
+    }
+    assert all(
+        r.first_token_s is not None and r.submitted_s < r.first_token_s <= r.last_token_s
+        for r in result.records
+    )
+    assert result.facts["model"] == "served"
+    assert len(seen.bodies) == 6, "two requests warm up"
+    assert seen.connections == 4, "one asks for the model, one for metrics, two are kept"
+    assert min(seen.bodies, key=lambda body: body["prompt"]) == {
+        "model": "served",
+        "prompt": [0, *range(7)],
+        "max_tokens": 4,
+        "ignore_eos": True,
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+
+
+def test_a_run_too_short_to_judge_the_client_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(self_check, "SHORTEST_S", 60.0)
+    (warning,) = measure(tmp_path, lambda _: GOOD).warnings
+    assert re.fullmatch(
+        r"all was over in \d+\.\d\d s: in less than 60 s it cannot be told whether the client was saturated, "
+        "so nobody knows whether these figures are the server's; raise load.num_requests",
+        warning,
+    )
+
+
+def test_answer_that_is_not_streamed(tmp_path: Path) -> None:
+    body = json.dumps({"choices": [{"text": " a"}], "usage": {"prompt_tokens": 8, "completion_tokens": 4}})
+    result = measure(tmp_path, lambda _: plain("200 OK", body.encode()), streaming=False)
+    assert {(r.error, r.first_token_s, r.output_tokens) for r in result.records} == {(None, None, 4)}
+    assert result.report == {}
+
+
+def test_chat_of_text(tmp_path: Path) -> None:
+    seen = Seen()
+    good = stream(
+        text("", "content"), text(" a", "reasoning_content"), text(" b", "content"), FINISH, usage(4)
+    )
+    result = measure(tmp_path, lambda _: good, endpoint="chat", prompts=True, seen=seen)
+    assert {(r.error, r.events) for r in result.records} == {(None, 2)}
+    assert {b["messages"][0]["content"] for b in seen.bodies} == {f"{i} a b" for i in range(4)}
+
+
+def test_body_of_the_scenario_wins(tmp_path: Path) -> None:
+    seen = Seen()
+    measure(tmp_path, lambda _: GOOD, seen=seen, body={"ignore_eos": None, "top_k": 1})
+    assert "ignore_eos" not in seen.bodies[0]
+    assert seen.bodies[0]["top_k"] == 1
+
+
+GOOD_BUT_ODD: dict[str, Answer] = {
+    "no [DONE]": stream(text(" a"), FINISH, usage(4)),
+    "usage with the last token": stream(
+        text(" a"),
+        event(
+            {
+                "choices": [{"text": " b", "finish_reason": "length"}],
+                "usage": {"prompt_tokens": 8, "completion_tokens": 4},
+            }
+        ),
+    ),
+    "several tokens in an event": stream(text(" a b c d"), FINISH, usage(4), DONE),
+    "token ids and no usage": stream(
+        event({"choices": [{"text": " a", "token_ids": [5, 6, 7]}]}),
+        event({"choices": [{"text": "", "token_ids": [8]}]}),
+        FINISH,
+    ),
+    "usage in every event": stream(
+        *(
+            event({"choices": [{"text": " a"}], "usage": {"prompt_tokens": 8, "completion_tokens": i}})
+            for i in (1, 2, 3)
+        ),
+        FINISH,
+        usage(4),
+    ),
+    "CRLF between events": stream(*(e.replace(b"\n", b"\r\n") for e in (text(" a"), FINISH, usage(4), DONE))),
+    "comments": stream(b": ping\n\n", text(" a"), b": ping\n\n", FINISH, usage(4), DONE),
+    "named events": stream(b"event: message\n" + text(" a"), FINISH, usage(4), DONE),
+    "all in one chunk": stream(text(" a") + text(" b") + FINISH + usage(4) + DONE),
+    "chunks cut anywhere": STREAM_HEAD
+    + b"".join(chunk(bytes([b])) for b in text(" \u00e9\U0001f600") + usage(4) + DONE)
+    + chunk(b""),
+    "split UTF-8 character": [
+        STREAM_HEAD,
+        chunk(b'data: {"choices": [{"text": "\xe2\x82'),
+        chunk(b'\xac"}]}\n\n' + FINISH + usage(4)),
+        chunk(b""),
+    ],
+    "closed without keep-alive": [
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n",
+        text(" a") + FINISH + usage(4),
+        "close",
+    ],
+    "100 Continue first": b"HTTP/1.1 100 Continue\r\n\r\n" + GOOD,
+    "keep-alive closed after the answer": [GOOD, "close"],
+}
+
+
+@pytest.mark.parametrize("answer", GOOD_BUT_ODD.values(), ids=list(GOOD_BUT_ODD))
+def test_odd_but_good_answers(answer: Answer, tmp_path: Path) -> None:
+    result = measure(tmp_path, lambda _: answer)
+    assert [(r.error, r.output_tokens) for r in result.records] == [(None, 4)] * 4
+
+
+FOUR = (text(" a"), text(" b"), text(" c"), text(" d"))
+SILENT = "nothing came from the server for 1 s"
+BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
+    "401": (
+        plain("401 Unauthorized", b'{"error": {"message": "no key"}}'),
+        "HTTP 401: no key; name the variable",
+    ),
+    "403": (plain("403 Forbidden", b"{}"), "HTTP 403"),
+    "404": (plain("404 Not Found", b'{"detail": "Not Found"}'), "HTTP 404: Not Found; is engine.url right"),
+    "429": (
+        plain("429 Too Many Requests", b'{"error": "slow down"}', "Retry-After: 7"),
+        r"HTTP 429: slow down \(retry after 7 s\); the server limits the rate",
+    ),
+    "500": (plain("500 Internal Server Error", b"boom", kind="text/plain"), "HTTP 500: 'boom'"),
+    "503 without a body": (plain("503 Service Unavailable", b""), "HTTP 503"),
+    "HTML": (
+        plain("200 OK", b"<html>hello", kind="text/html"),
+        "answered with text/html where a stream .*<html>hello",
+    ),
+    "JSON for a stream": (
+        plain("200 OK", b'{"choices": []}'),
+        "answered with application/json where a stream",
+    ),
+    "redirect": (
+        plain("307 Temporary Redirect", b"", "Location: http://elsewhere/v1"),
+        "HTTP 307: redirected to http://elsewhere/v1, which is not followed",
+    ),
+    "half an event": (
+        stream(*FOUR, b'data: {"usa'),
+        "an event of the stream is not JSON, or only part of it",
+    ),
+    "event that is no object": (
+        stream(*FOUR, b"data: 17\n\n", usage(4)),
+        "sent '17', expected a JSON object",
+    ),
+    "event that is no JSON": (stream(*FOUR, b"data: {]\n\n", usage(4)), "is not JSON"),
+    "broken UTF-8": (stream(*FOUR, b'data: {"x": "\xff"}\n\n', usage(4)), "is not JSON"),
+    "10 MB event": (stream(b"data: " + b"x" * 10_000_000), "an event of the stream is larger than 1 MiB"),
+    "no final event": (stream(*FOUR), "the stream ended without a last event"),
+    "no usage": (stream(*FOUR, FINISH, DONE), "did not say how many tokens"),
+    "usage null": (
+        stream(*FOUR, FINISH, event({"usage": {"completion_tokens": None}})),
+        "did not say how many",
+    ),
+    "usage of a wrong kind": (
+        stream(*FOUR, FINISH, event({"usage": {"completion_tokens": "4"}})),
+        "did not say how",
+    ),
+    "too few tokens": (
+        stream(*FOUR[:3], FINISH, usage(3)),
+        "made 3 tokens, exactly 4 were asked for, finish reason length",
+    ),
+    "too many tokens": (stream(*FOUR, FINISH, usage(5)), "made 5 tokens, exactly 4"),
+    "no token": (stream(FINISH, usage(0)), "the server answered no token"),
+    "tokens and no text": (stream(text(""), FINISH, usage(4)), "counts 4 tokens, and no event"),
+    "empty stream": (stream(), "the stream ended without a last event"),
+    "error in mid-stream": (
+        stream(*FOUR[:2], event({"error": {"message": "CUDA out of memory"}}), DONE),
+        "the server reports: CUDA out of memory",
+    ),
+    "error beside a text in mid-stream": (
+        stream(
+            text(" a"), event({"error": {"message": "boom"}, "choices": [{"text": " b"}]}), *FOUR, usage(4)
+        ),
+        "the server reports: boom",
+    ),
+    "stops in mid-stream": (
+        [STREAM_HEAD + chunk(FOUR[0]), "close"],
+        "in mid-stream, after 1 events with text",
+    ),
+    "closes within its head": (
+        [b"HTTP/1.1 200 OK\r\nContent-", "close"],
+        "closed the connection within its answer",
+    ),
+    "closes within a body": (
+        [plain("500 Oops", b"0123456789")[:-3], "close"],
+        "closed the connection within its answer",
+    ),
+    "no HTTP": ([b"SSH-2.0-OpenSSH_9.6\r\n", "hang"], "does not answer in HTTP/1.1"),
+    "broken chunk": ([STREAM_HEAD, b"zz\r\n", "hang"], "does not answer in HTTP/1.1"),
+    "never answers": (["hang"], f"{SILENT}; if it is only slow"),
+    "hangs in mid-stream": ([STREAM_HEAD + chunk(FOUR[0]), "hang"], SILENT),
+}
+
+
+@pytest.mark.parametrize(("answer", "message"), BAD_ANSWERS.values(), ids=list(BAD_ANSWERS))
+def test_bad_answer_is_one_record(answer: Answer, message: str, tmp_path: Path) -> None:
+    silence_s = 1.0 if message.startswith(SILENT) else 30.0
+    result = measure(
+        tmp_path, lambda body: answer if body["prompt"][0] == BAD else GOOD, silence_timeout_s=silence_s
+    )
+    errors = {r.id: r.error for r in result.records}
+    bad = errors.pop(BAD)
+    assert bad is not None
+    assert re.search(message, bad), bad
+    assert errors == {0: None, 1: None, 3: None}, "nothing of the others is lost"
+    assert any("1 of 4 requests failed" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize(
+    "kind", ["stops in mid-stream", "no HTTP", "10 MB event", "closes within its head", "hangs in mid-stream"]
+)
+def test_one_bad_connection_of_four(kind: str, tmp_path: Path) -> None:
+    """The first four requests are in flight together when one connection goes wrong."""
+    answer, message = BAD_ANSWERS[kind]
+    together = threading.Barrier(4)
+
+    def answered(body: dict[str, Any]) -> Answer:
+        number = body["prompt"][0]
+        if number < 4:
+            together.wait(30)
+        return answer if number == BAD else GOOD
+
+    load = {"concurrency": 4, "num_requests": 16, "tolerated_failures": 1}
+    watcher, seen = Watcher(), Seen()
+    with serving(answered, seen=seen) as port:
+        of = served(port, load, silence_timeout_s=1.0 if message.startswith(SILENT) else 30.0)
+        result = OpenAiEngine().run(make_job(tmp_path, of), watcher)
+    errors = {r.id: r.error for r in result.records}
+    assert re.search(message, errors.pop(BAD) or "")
+    assert errors == {i: None for i in range(16) if i != BAD}, "nothing of the others is lost"
+    assert len(watcher.records) == len(seen.bodies) == 16, "and nothing was sent twice"
+    client: Any = result.facts["client"]
+    assert client["connections_opened"] <= 1, "the other three were kept"
+
+
+DRIPS: dict[str, tuple[bytes, bytes]] = {
+    "comments": (STREAM_HEAD, chunk(b": ping\n\n")),
+    "an event without an end": (STREAM_HEAD + chunk(b"data: "), chunk(b"x")),
+    "a head without an end": (b"HTTP/1.1 200 OK\r\n", b"X-More: of it\r\n"),
+    "a body without an end": (b"HTTP/1.1 500 Oops\r\nContent-Length: 1000000\r\n\r\n", b"x"),
+}
+
+
+@pytest.mark.parametrize(("first", "drop"), DRIPS.values(), ids=list(DRIPS))
+def test_server_that_drips_for_ever(first: bytes, drop: bytes, tmp_path: Path) -> None:
+    """It is never silent; the limit of the whole run ends it."""
+    left = threading.Event()
+
+    def answer(body: dict[str, Any]) -> Iterator[bytes]:
+        if body["prompt"][0] != BAD:
+            yield GOOD
+            return
+        yield first
+        try:
+            while True:
+                yield drop
+                time.sleep(0.02)
+        finally:
+            left.set()
+
+    watcher = Watcher()
+    with serving(answer) as port:
+        job = replace(make_job(tmp_path, served(port, silence_timeout_s=1.0)), run_timeout_s=1.5)
+        with pytest.raises(
+            EngineError, match=r"the requests were not all answered within 1.5 s; .*run_timeout_s"
+        ):
+            OpenAiEngine().run(job, watcher)
+        assert left.wait(30), "the connection was left open"
+    assert sorted(r.id for r in watcher.records) == [0, 1, 3], "the others were written down"
+
+
+def test_no_server(tmp_path: Path) -> None:
+    with serving(lambda _: GOOD) as port:
+        pass
+    with pytest.raises(
+        EngineError,
+        match=f"http://127.0.0.1:{port}: the connection was refused: no server listens there; start it, or",
+    ):
+        OpenAiEngine().run(make_job(tmp_path, served(port)), Watcher())
+    (tmp_path / "more").mkdir()
+    job = make_job(tmp_path / "more", served(port, served_model="named"))
+    with pytest.raises(EngineError, match="the connection was refused: no server listens there"):
+        OpenAiEngine().run(job, Watcher())
+
+
+LOCAL = [("::1", socket.AF_INET6), ("127.0.0.1", socket.AF_INET)]
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, found: list[tuple[str, socket.AddressFamily]]) -> list[str]:
+    """Hosts have these addresses; returns the hosts that are looked up."""
+    asked: list[str] = []
+
+    async def places(host: str, port: int) -> list[tuple[str, socket.AddressFamily]]:
+        asked.append(host)
+        return found
+
+    monkeypatch.setattr(pool, "places", places)
+    return asked
+
+
+def test_a_host_with_several_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`localhost` is mostly ::1 first, where a server that listens at 127.0.0.1 does not answer."""
+    asked, seen = resolving(monkeypatch, LOCAL), Seen()
+    with serving(lambda _: GOOD, seen=seen) as port:
+        of = served(port, url=f"http://localhost:{port}", served_model="x")
+        result = OpenAiEngine().run(make_job(tmp_path, of), Watcher())
+    assert [r.error for r in result.records] == [None] * 4
+    assert asked == ["localhost"], "all connections after the first go where that went"
+    assert seen.connections == 3, "one for metrics, two are kept"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_no_server_at_any_address_of_the_host(
+    order: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one address cannot be reached from here at all says less than that one refuses."""
+    with serving(lambda _: GOOD) as port:
+        pass
+    resolving(monkeypatch, [("255.255.255.255", socket.AF_INET), ("127.0.0.1", socket.AF_INET)][::order])
+    job = make_job(tmp_path, served(port, served_model="named"))
+    with pytest.raises(EngineError, match="the connection was refused: no server listens there"):
+        OpenAiEngine().run(job, Watcher())
+
+
+def test_addresses_of_this_machine() -> None:
+    assert ("127.0.0.1", socket.AF_INET) in asyncio.run(pool.places("localhost", 80))
+    with pytest.raises(socket.gaierror):
+        asyncio.run(pool.places("no-such-host.invalid", 80))
+
+
+@pytest.mark.parametrize("greeted", [None, 2], ids=["on all connections", "on one of two"])
+def test_answer_before_the_request(greeted: int | None, tmp_path: Path) -> None:
+    """One such answer puts all in doubt: answers have no name, and belong to requests by their order."""
+    with (
+        serving(lambda _: GOOD, greeting=GOOD, greeted=greeted) as port,
+        pytest.raises(EngineError) as caught,
+    ):
+        OpenAiEngine().run(make_job(tmp_path, served(port, served_model="x")), Watcher())
+    assert re.search(r"the server sent (an answer|\d answers) before it was asked", str(caught.value))
+
+
+def test_all_fail(tmp_path: Path) -> None:
+    with (
+        serving(lambda _: plain("401 Unauthorized", b'{"error": "no"}')) as port,
+        pytest.raises(EngineError) as caught,
+    ):
+        OpenAiEngine().run(make_job(tmp_path, served(port)), Watcher())
+    assert "all of the first 4 requests failed, the first: HTTP 401: no" in str(caught.value)
+
+
+def test_failed_warm_up(tmp_path: Path) -> None:
+    of = {"warmup_requests": 1, "tolerated_failures": 0}
+    with serving(lambda _: plain("500 No", b"boom")) as port, pytest.raises(EngineError) as caught:
+        OpenAiEngine().run(make_job(tmp_path, served(port, of)), Watcher())
+    assert "1 of 1 warm-up requests failed, the first: HTTP 500: 'boom'" in str(caught.value)
+
+
+def test_key_comes_from_the_environment_and_stays_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_KEY", "sk-very-secret")
+    seen = Seen()
+    result = measure(tmp_path, lambda _: GOOD, seen=seen, api_key_env="SECRET_KEY")
+    assert all(b"Authorization: Bearer sk-very-secret" in head for head in seen.heads)
+    assert "very-secret" not in repr(result)
+    assert not any(b"very-secret" in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_key_that_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    with pytest.raises(EngineError, match="the variable SECRET_KEY is not set"):
+        OpenAiEngine().run(make_job(tmp_path, served(1, api_key_env="SECRET_KEY")), Watcher())
+
+
+@pytest.mark.parametrize("name", ["on_header", "on_body", "on_message_complete", "connection_made"])
+def test_ctrl_c_wherever_it_finds_the_loop(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a method that httptools or uvloop calls, an exception is taken for that method's failure."""
+    method = getattr(Connection, name)
+
+    def interrupted(self: Connection, *arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        method(self, *arguments)
+
+    monkeypatch.setattr(Connection, name, interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            measure(tmp_path, lambda _: GOOD)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_while_a_connection_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that comes after the loop has begun to close would keep uvloop from ever ending."""
+    made: list[Connection] = []
+
+    class Interrupted(Connection):
+        def __init__(self, owner: Owner) -> None:
+            super().__init__(owner)
+            made.append(self)
+            if len(made) > 2:  # the first two are there before a request is sent
+                signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(pool, "Connection", Interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            measure(tmp_path, lambda _: [GOOD, "close"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(made) > 2
+
+
+def test_nothing_is_sent_when_the_client_is_closed() -> None:
+    """As by a request whose turn it is just when the run is interrupted."""
+
+    async def close_and_send(port: int) -> set[asyncio.Task[Any]]:
+        client = Client(Address("127.0.0.1", port, None), silence_s=60.0, ended=lambda _: None)
+        await client.open(2)
+        await client.close()
+        client.send(cast("Exchange", None))
+        return asyncio.all_tasks() - {cast("asyncio.Task[Any]", asyncio.current_task())}
+
+    with serving(lambda _: GOOD) as port:
+        assert asyncio.run(close_and_send(port)) == set()
+
+
+def test_open_loop_counts_from_the_schedule(tmp_path: Path) -> None:
+    load = {"concurrency": 1, "arrival": {"type": "constant", "rate_req_s": 1000.0}}
+    result = measure(tmp_path, lambda _: GOOD, load=load)
+    due = [r.scheduled_s for r in sorted(result.records, key=lambda r: r.id)]
+    assert None not in due
+    assert [round((s or 0) - (due[0] or 0), 6) for s in due] == [0.0, 0.001, 0.002, 0.003]
+    assert all(r.start_s == r.scheduled_s and r.submitted_s >= r.start_s for r in result.records)
+    assert "late_p99_ms" in result.facts["client"]  # type: ignore[operator]

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.engines.tensorrt_llm.bench.command import (
+    Invocation,
+    choose_dialect,
+    invocation,
+    script,
+    settings,
+)
+from pytest_dsr1.engines.tensorrt_llm.dialects import command_line_options, dialect_of
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.scenario.loading import load
+from pytest_dsr1.workload.workload import Workload
+from tests.engines.conftest import scenario
+from tests.helpers import values
+from tests.helpers.paths import SUITES
+
+WORKLOAD = Workload(Path("dataset.jsonl"), 4, "", True, 8.0, 8, 16.0, 16)
+
+
+def called(version: str, **engine: Any) -> Invocation:
+    job = Job(scenario(**engine), WORKLOAD, Path(), 60.0)
+    dialect = dialect_of(version)
+    return invocation(job, dialect, "# why", command_line_options(dialect), version)
+
+
+def value_of(option: str, call: Invocation) -> str | None:
+    return next((words[1] for words in call.arguments if words[0] == option), None)
+
+
+def given(call: Invocation) -> set[str]:
+    return {words[0] for words in call.arguments}
+
+
+@pytest.mark.parametrize(
+    ("version", "enabled", "expected"),
+    [
+        ("0.19", False, set()),
+        ("1.0", False, set()),
+        ("1.0", True, {"--enable_chunked_context"}),
+        ("1.1", False, {"--disable_chunked_context"}),
+        ("1.1", True, {"--enable_chunked_context"}),
+    ],
+)
+def test_chunked_context_is_said_where_it_must_be(version: str, enabled: bool, expected: set[str]) -> None:
+    options = given(called(version, enable_chunked_context=enabled))
+    assert {option for option in options if "chunked" in option} == expected
+
+
+def test_backend_was_not_pytorch_before_1_0() -> None:
+    assert value_of("--backend", called("0.19")) == "pytorch"
+    assert value_of("--backend", called("1.0")) is None
+
+
+def test_end_token_is_pinned_where_it_can_be() -> None:
+    assert value_of("--eos_id", called("0.19")) is None
+    assert value_of("--eos_id", called("1.3")) == "-1"
+    assert value_of("--eos_id", called("1.3", eos_id=1)) == "1"
+    with pytest.raises(UserError) as caught:
+        called("0.19", eos_id=1)
+    assert str(caught.value).startswith("small: TensorRT-LLM 0.18 cannot express engine.eos_id (--eos_id); ")
+
+
+def test_everything_of_the_scenario_is_passed_on() -> None:
+    call = called(
+        "1.2",
+        pp=2,
+        ep=4,
+        max_batch_size=128,
+        max_num_tokens=1151,
+        max_seq_len=4096,
+        kv_cache_free_gpu_mem_fraction=0.8,
+        scheduler_policy="max_utilization",
+        streaming=True,
+    )
+    assert call.arguments == (
+        ("--model", "deepseek-ai/DeepSeek-R1"),
+        ("--model_path", "/models/DeepSeek-R1"),
+        ("throughput",),
+        ("--dataset", "dataset.jsonl"),
+        ("--tp", "8"),
+        ("--num_requests", "4"),
+        ("--concurrency", "2"),
+        ("--warmup", "2"),
+        ("--pp", "2"),
+        ("--ep", "4"),
+        ("--max_batch_size", "128"),
+        ("--max_num_tokens", "1151"),
+        ("--max_seq_len", "4096"),
+        ("--kv_cache_free_gpu_mem_fraction", "0.8"),
+        ("--scheduler_policy", "max_utilization"),
+        ("--streaming",),
+        ("--disable_chunked_context",),
+        ("--eos_id", "-1"),
+        ("--report_json", "report.json"),
+        ("--request_json", "requests.json"),
+    )
+
+
+def test_paths_become_absolute_where_the_command_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    job = Job(scenario(command=["./trtllm-bench"]), WORKLOAD, tmp_path, 60.0)
+    call = invocation(job, dialect_of("1.2"), "# why", command_line_options(dialect_of("1.2")), "1.2")
+    assert value_of("--dataset", call) == str(Path("dataset.jsonl").absolute())
+    assert call.command == (str(Path("trtllm-bench").absolute()),)
+
+
+def test_variables_are_left_to_the_shell_and_all_else_is_quoted(tmp_path: Path) -> None:
+    job = Job(
+        values.scenario(
+            model={"name": "a/b", "path": '${DSR1_MODELS}/my "best" $1 `model`'},
+            engine={"type": "trtllm-bench", "command": ["printf", "%s\\n"], "environment": {"A": "it's $B"}},
+        ),
+        replace(WORKLOAD, path=Path("${DSR1_DATASET}")),
+        Path(),
+        60.0,
+    )
+    call = invocation(job, dialect_of("1.2"), "# why", command_line_options(dialect_of("1.2")), "1.2")
+    text = script(job, call) + 'printf "%s\\n" "$A"\n'
+    done = subprocess.run(
+        ["sh", "-c", text],
+        env={"PATH": "/usr/bin:/bin", "DSR1_MODELS": "/m o", "DSR1_DATASET": "/d"},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[3] == '/m o/my "best" $1 `model`'
+    assert lines[lines.index("--dataset") + 1] == "/d"
+    assert lines[-1] == "it's $B"
+
+
+@pytest.mark.parametrize("path", sorted(SUITES.glob("[bh]200/*.yaml")), ids=lambda path: path.stem)
+def test_shipped_scenarios_make_a_script_the_shell_understands(path: Path) -> None:
+    loaded = load(path).scenario
+    job = Job(loaded, replace(WORKLOAD, requests=loaded.load.num_requests), Path(), 60.0)
+    for version in ("0.18", "0.20", "0.21", "1.0", "1.1", "1.2", "1.3", "1.4"):
+        dialect = dialect_of(version)
+        call = invocation(job, dialect, "# why", command_line_options(dialect), version)
+        assert yaml.safe_load(call.options_text) == call.options
+        subprocess.run(["sh", "-n"], input=script(job, call), text=True, check=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "version", "first"),
+    [
+        (None, "1.2.1", "# TensorRT-LLM 1.2.1 (installed), dialect 1.2 (read)"),
+        (None, None, "# newest known dialect 1.3: tensorrt_llm is not installed"),
+        ("1.0", "1.2.1", "# dialect 1.0, as engine.dialect asks; TensorRT-LLM 1.2.1 is installed"),
+        ("1.0", None, "# dialect 1.0, as engine.dialect asks; tensorrt_llm is not installed"),
+    ],
+)
+def test_the_script_says_which_dialect_and_why(asked: str | None, version: str | None, first: str) -> None:
+    assert choose_dialect(settings(scenario(dialect=asked)), version)[1] == first
+
+
+def test_a_scenario_without_checkpoint() -> None:
+    job = Job(values.scenario(engine={"type": "trtllm-bench"}), WORKLOAD, Path(), 60.0)
+    with pytest.raises(UserError) as caught:
+        invocation(job, dialect_of("1.2"), "# why", frozenset(), None)
+    assert str(caught.value) == (
+        "small: trtllm-bench reads a checkpoint and makes no random weights; give model.path"
+    )
+
+
+def test_a_scenario_of_another_engine() -> None:
+    with pytest.raises(UserError) as caught:
+        settings(values.scenario())
+    assert str(caught.value) == "small: the engine is transformers, expected trtllm-bench"

@@ -1,0 +1,460 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.engines import create
+from pytest_dsr1.engines.tensorrt_llm.bench import engine
+from pytest_dsr1.engines.tensorrt_llm.bench.engine import TrtllmBenchEngine
+from pytest_dsr1.engines.tensorrt_llm.bench.installed import offered_options
+from pytest_dsr1.errors import EngineError, UserError
+from pytest_dsr1.measurement.metrics import from_records
+from tests.engines.conftest import Bench
+from tests.helpers.waiting import ever_longer, gone, written
+
+VERSIONS = ("0.18.2", "0.19.0", "0.20.0", "0.21.0", "1.0.0rc4", "1.1.0", "1.2.1", "1.3.0rc26", "1.4.0rc1")
+MTP = {"speculative_config": {"decoding_type": "MTP", "max_draft_len": 3}}
+
+
+def error_of(bench: Bench, **job: object) -> str:
+    with pytest.raises(EngineError) as caught:
+        bench.run(**job)
+    return str(caught.value)
+
+
+def test_a_scenario_finds_this_engine(bench: Bench) -> None:
+    assert isinstance(create(bench.job().scenario.engine), TrtllmBenchEngine)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_scenario_runs_on_every_version(
+    bench: Bench, version: str, workers: Callable[[], list[int]]
+) -> None:
+    result = bench.installed(version).run(
+        max_batch_size=128,
+        max_num_tokens=1151,
+        ep=8,
+        llm_api={**MTP, "print_iter_log": True, "kv_cache_config": {"dtype": "fp8"}},
+    )
+    assert result.gpus == 8
+    assert result.versions == {"tensorrt_llm": version}
+    assert result.warnings == ()
+    assert result.report["average_output_length"] == 16
+    assert result.report["acceptance_length"] == pytest.approx(16 / 6)
+    assert result.measured_from_s < result.measured_to_s <= time.monotonic()
+    assert len(workers()) == 1
+    assert all(map(gone, workers()))
+
+
+def test_report_and_records_of_a_streaming_run_agree(bench: Bench) -> None:
+    result = bench.installed("1.2.1").run(streaming=True, llm_api=MTP)
+    assert len(result.records) == 4
+    assert bench.watcher.records == list(result.records)
+    recomputed = from_records(result.records, result.gpus)
+    assert set(recomputed) == set(result.report)
+    for name, value in result.report.items():
+        assert recomputed[name] == pytest.approx(value, rel=1e-6), name
+
+
+def test_progress_and_phases_come_from_the_log(bench: Bench) -> None:
+    bench.installed("1.2.1").run()
+    phases = [phase for phase, _ in bench.watcher.phases]
+    assert list(dict.fromkeys(phases)) == ["starting", "loading", "warm-up", "measuring", "finishing"]
+    assert ("loading", "Loading weights: 100%|##########| 100/100 [00:00<00:00]") in bench.watcher.phases
+    assert bench.watcher.done == sorted(bench.watcher.done)
+    assert bench.watcher.done[-1] == (4, 64)
+
+
+@pytest.mark.parametrize("print_iter_log", [True, False])
+def test_series_adds_up_to_the_output_tokens(bench: Bench, print_iter_log: bool) -> None:
+    result = bench.installed("1.2.1").run(llm_api={"print_iter_log": print_iter_log})
+    log = bench.artefact("trtllm-bench.log")
+    assert ("iter = 3" in log) is print_iter_log
+    # The stand-in takes no time: one interval, from the log's beginning to its end.
+    [(_, rate)] = result.series
+    assert rate > 0
+
+
+def test_artefacts_are_kept(bench: Bench) -> None:
+    bench.monkeypatch.setenv("TLLM_HMAC_KEY", "hidden")
+    bench.monkeypatch.setenv("NCCL_DEBUG", "WARN")
+    bench.monkeypatch.setenv("HF_TOKEN", "hidden")
+    bench.installed("1.2.1").run(
+        environment={"TRTLLM_ENABLE_PDL": "1", "SOME_TOKEN": "hidden"},
+        llm_api={"enable_iter_perf_stats": True},
+    )
+    assert {path.name for path in (bench.folder / "engine").iterdir()} == {
+        *("command.sh", "environment.txt", "extra_llm_api_options.yaml", "help.txt"),
+        *("trtllm-bench.log", "report.json", "requests.json"),
+    }
+    assert "--iteration_log iterations.log" in bench.artefact("command.sh")
+    assert bench.artefact("extra_llm_api_options.yaml") == "enable_iter_perf_stats: true\n"
+    assert bench.artefact("environment.txt").splitlines() == [
+        "NCCL_DEBUG=WARN",
+        "PYTHONUNBUFFERED=1",
+        "SOME_TOKEN=(not shown)",
+        "TLLM_HMAC_KEY=(not shown)",
+        "TRTLLM_ENABLE_PDL=1",
+    ]
+    assert "PERFORMANCE OVERVIEW" in bench.artefact("trtllm-bench.log")
+    assert "--request_json" in bench.artefact("help.txt")
+
+
+def test_the_kept_command_runs_by_itself(bench: Bench) -> None:
+    bench.installed("1.2.1").run(llm_api=MTP)
+    report = bench.folder / "engine" / "report.json"
+    report.unlink()
+    shell = subprocess.Popen(["sh", str(bench.folder / "engine" / "command.sh")], stdout=subprocess.DEVNULL)
+    assert shell.wait() == 0
+    assert report.exists()
+    for pid in (bench.folder / "pids").read_text().split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+
+
+def test_request_records_of_a_large_run_are_not_asked_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_dsr1.engines.tensorrt_llm.bench.command.MOST_RECORDED_TOKENS", 63)
+    result = bench.installed("1.2.1").run()
+    assert result.records == ()
+    assert result.report["request_throughput"] > 0
+    assert len(bench.run(request_records=True).records) == 4
+
+
+def test_a_text_report_serves_where_there_is_no_json(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "offered_options", lambda text: offered_options(text) - {"--report_json"})
+    result = bench.installed("1.2.1").run()
+    assert result.facts["report"] == "text"
+    assert result.report["request_throughput"] == pytest.approx(5.8160, abs=1e-4)
+    (bench.folder / "engine").rename(bench.folder / "before")
+    assert error_of(bench.fails("no-report")).splitlines()[0] == (
+        "small: trtllm-bench ended with exit status 0 but wrote no report; out of memory it may say nothing "
+        "at all: lower engine.kv_cache_free_gpu_mem_fraction (now 0.9), max_batch_size or max_num_tokens"
+    )
+
+
+def test_a_json_report_of_unknown_keys_gives_way_to_the_text(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_dsr1.engines.tensorrt_llm.bench.report._JSON_METRICS", {})
+    assert bench.installed("0.19.0").run().facts["report"] == "text"
+
+
+def test_facts_say_what_was_spoken(bench: Bench) -> None:
+    facts = bench.installed("1.4.0").run().facts
+    assert facts["dialect"] == "1.4 (inferred)"
+    assert facts["report"] == "json"
+    assert facts["engine.quantization"] == "FP8_BLOCK_SCALES"
+
+
+def test_a_version_newer_than_known_is_a_warning(bench: Bench) -> None:
+    assert bench.installed("1.9.0").run().warnings == (
+        "TensorRT-LLM 1.9.0 is newer than this plugin knows; it was spoken to in dialect 1.4",
+    )
+
+
+def test_an_end_token_leaves_output_lengths_unchecked(bench: Bench) -> None:
+    result = bench.installed("1.2.1").fails("short-answers").run(eos_id=1)
+    assert result.warnings == (
+        "answers end at the end token (engine.eos_id), so output lengths were not checked",
+    )
+
+
+def test_times_of_another_clock_are_moved(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "CLOCK_TOLERANCE_S", -1.0)
+    result = bench.installed("1.2.1").run(streaming=True)
+    assert result.warnings[0].endswith(
+        "off this process's, as on another node or in another time namespace; its request times were moved "
+        "so that the last one ends when the log says so"
+    )
+    assert result.measured_to_s == result.records[-1].last_token_s
+    assert from_records(result.records, 8)["average_ttft"] == pytest.approx(result.report["average_ttft"])
+
+
+MEMORY = "lower engine.kv_cache_free_gpu_mem_fraction (now 0.9), max_batch_size or max_num_tokens"
+FAILURES = {
+    "oom": (f"ran out of GPU memory: {MEMORY}", "CUDA out of memory. Tried to allocate 5.25 GiB"),
+    "killed": (
+        "was killed by SIGKILL; the kernel's out-of-memory killer does that: look at dmesg",
+        "Loading weights: 100%",
+    ),
+    "silent-death": (
+        f"died with exit status 1 and without a word, which usually is a worker out of memory: {MEMORY}",
+        "Loading weights: 100%",
+    ),
+    "worker-death": (
+        "lost a worker process; the kernel's out-of-memory killer does that when the host's memory runs "
+        "short: look at dmesg",
+        "mpirun noticed that process rank 3",
+    ),
+    "sigint": (
+        "was interrupted (SIGINT) and ended with exit status 0 without a report",
+        "Keyboard interrupt, exiting benchmark...",
+    ),
+    "weights": (
+        "failed with exit status 1: ValueError: Unsupported quantization in hf_quant_config.json",
+        "ValueError: Unsupported",
+    ),
+    "requests-failed": (
+        "failed with exit status 1: ValueError: Requests failed: the KV cache is full (3 requests)",
+        "ValueError: Requests failed",
+    ),
+    "no-report": (
+        f"ended with exit status 0 but wrote no report; out of memory it may say nothing at all: {MEMORY}",
+        "Benchmark complete.",
+    ),
+    "truncated-report": (
+        "left a report that cannot be used: {engine}/report.json: is cut off or not JSON: ",
+        "",
+    ),
+    "nan-report": (
+        "left a report that cannot be used: {engine}/report.json: performance.total_latency_ms is nan, "
+        "expected a finite number",
+        "",
+    ),
+    "fewer": ("did not measure what was asked for: 3 requests instead of 4", ""),
+    "short-answers": (
+        "did not measure what was asked for: average output length (OSL) 8 instead of 16",
+        "",
+    ),
+    "ignored-batch": ("did not measure what was asked for: max_batch_size 2048 instead of 128", ""),
+    "no-requests": (
+        "left request records that cannot be used: {engine}/requests.json: was not written",
+        "",
+    ),
+    "fewer-records": ("recorded 3 requests, expected 4", ""),
+    "truncated-requests": (
+        "left request records that cannot be used: {engine}/requests.json: is cut off or not JSON: ",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_each_failure_is_one_sentence_and_leaves_nothing_running(
+    bench: Bench, failure: str, workers: Callable[[], list[int]]
+) -> None:
+    sentence, telling = FAILURES[failure]
+    message = error_of(bench.installed("1.2.1").fails(failure), max_batch_size=128)
+    first, head, *shown = message.splitlines()
+    assert first.startswith(f"small: trtllm-bench {sentence.format(engine=bench.folder / 'engine')}")
+    assert head == f"The last relevant lines of {bench.folder}/engine/trtllm-bench.log:"
+    assert 1 <= len(shown) <= 8
+    assert any(telling in line for line in shown)
+    assert all(map(gone, workers()))
+
+
+def test_an_uncaught_exception_of_an_old_version(bench: Bench) -> None:
+    message = error_of(bench.installed("1.0.0").fails("weights"))
+    assert message.startswith(
+        "small: trtllm-bench failed with exit status 1: ValueError: Unsupported quantization"
+    )
+
+
+@pytest.mark.parametrize(
+    ("failure", "limit", "first_s", "telling", "sentence"),
+    [
+        (
+            "hang-start",
+            "startup_timeout_s",
+            2.0,
+            "Loading weights: 100%",
+            "did not begin to measure within {s:g} s and was stopped; if it was only slow (loading the "
+            "weights can take 25 minutes), raise engine.startup_timeout_s",
+        ),
+        (
+            "worker-death-hang",
+            "startup_timeout_s",
+            2.0,
+            "mpirun noticed that process rank 3",
+            "lost a worker process; the kernel's out-of-memory killer does that when the host's memory runs "
+            "short: look at dmesg; it did not end within {s:g} s and was stopped",
+        ),
+        (
+            "hang-run",
+            "run_timeout_s",
+            0.2,
+            "Starting benchmark...",
+            "did not finish within {s:g} s and was stopped, with 0 of 4 requests done; if it was only slow, "
+            "raise engine.run_timeout_s",
+        ),
+    ],
+    ids=["hang-start", "worker-death-hang", "hang-run"],
+)
+def test_a_hang_is_stopped(
+    bench: Bench,
+    failure: str,
+    limit: str,
+    first_s: float,
+    telling: str,
+    sentence: str,
+    workers: Callable[[], list[int]],
+) -> None:
+    bench.installed("1.2.1").fails(failure)
+    for limit_s in ever_longer(first_s, lambda: written(bench.folder, "engine/trtllm-bench.log", telling)):
+        message = error_of(bench, **{limit: limit_s})
+    assert message.splitlines()[0] == f"small: trtllm-bench {sentence.format(s=limit_s)}"
+    assert all(map(gone, workers()))
+
+
+def test_ctrl_c_leaves_nothing_running(bench: Bench, workers: Callable[[], list[int]]) -> None:
+    job = bench.installed("1.2.1").fails("hang-run").job()
+
+    def interrupt(requests: int, output_tokens: int) -> None:
+        raise KeyboardInterrupt
+
+    bench.monkeypatch.setattr(bench.watcher, "progress", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        TrtllmBenchEngine().run(job, bench.watcher)
+    assert all(map(gone, workers()))
+
+
+def test_command_not_found(bench: Bench) -> None:
+    assert error_of(bench, command=["no-such-bench"]) == (
+        "small: `no-such-bench` was not found; trtllm-bench comes with TensorRT-LLM: run pytest in NVIDIA's "
+        "container (tensorrt-llm/release) or in the environment it is installed in, or give "
+        "its place in engine.command"
+    )
+
+
+def test_a_prefix_is_kept(bench: Bench) -> None:
+    result = bench.installed("1.2.1").run(command=["env", "PREFIX=1", "trtllm-bench"])
+    assert str(result.facts["command"]).startswith("env PREFIX=1 trtllm-bench --model ")
+    assert result.versions == {"tensorrt_llm": "1.2.1"}
+
+
+def test_a_help_that_fails_is_explained(bench: Bench) -> None:
+    command = ["sh", "-c", "echo 'ImportError: libcuda.so.1: cannot open shared object file'; exit 1"]
+    assert error_of(bench, command=command) == (
+        "small: trtllm-bench cannot be asked for its options: it failed with exit status 1: ImportError: "
+        "libcuda.so.1: cannot open shared object file\n"
+        f"The last relevant lines of {bench.folder}/engine/help.txt:\n"
+        "  | ImportError: libcuda.so.1: cannot open shared object file"
+    )
+
+
+def test_a_help_that_hangs_is_stopped(bench: Bench) -> None:
+    assert error_of(bench, command=["sh", "-c", "sleep 600"], startup_timeout_s=0.2) == (
+        "small: trtllm-bench did not print its help within 0.2 s and was stopped (engine.startup_timeout_s)\n"
+        f"Nothing was logged in {bench.folder}/engine/help.txt."
+    )
+
+
+def test_another_program_is_recognised(bench: Bench) -> None:
+    message = error_of(bench, command=["echo"])
+    assert message.splitlines()[0] == (
+        "small: trtllm-bench printed a help without --dataset; is it trtllm-bench?"
+    )
+
+
+def test_model_name_that_is_a_folder(bench: Bench) -> None:
+    bench.installed("1.2.1")
+    (bench.job().artefacts / "deepseek-ai" / "DeepSeek-R1").mkdir(parents=True)
+    assert error_of(bench) == (
+        "small: model.name `deepseek-ai/DeepSeek-R1` is a file or folder here; trtllm-bench takes a Hugging "
+        "Face name, the checkpoint's folder goes to model.path"
+    )
+
+
+def test_a_rejected_key_names_dialect_and_the_next(bench: Bench) -> None:
+    message = error_of(bench.installed("1.2.1"), dialect="1.3", llm_api=MTP)
+    assert message.splitlines()[0] == (
+        "small: trtllm-bench rejects the option `speculative_config.max_draft_len` of "
+        'extra_llm_api_options.yaml, written in dialect 1.3 (read); try engine.dialect: "1.2"'
+    )
+
+
+def test_a_rejected_key_of_a_version_before_pydantic(bench: Bench) -> None:
+    message = error_of(
+        bench.installed("0.21.0"), dialect="1.0", llm_api={"moe_config": {"backend": "TRTLLM"}}
+    )
+    assert message.splitlines()[0] == (
+        "small: trtllm-bench rejects the option `moe_config` of extra_llm_api_options.yaml, written in "
+        'dialect 1.0 (read); try engine.dialect: "0.21"'
+    )
+
+
+def test_a_usage_error_is_repeated(bench: Bench) -> None:
+    bench.monkeypatch.setattr(
+        engine, "offered_options", lambda text: frozenset({"--dataset", "--request_json"})
+    )
+    bench.monkeypatch.setattr(
+        "pytest_dsr1.engines.tensorrt_llm.bench.command._arguments",
+        lambda *_: ([("--request_json", "x")], {}),
+    )
+    message = error_of(bench.installed("0.19.0"))
+    assert message.splitlines()[0] == (
+        "small: trtllm-bench refuses its command line: No such option: --request_json"
+    )
+
+
+def test_what_a_version_cannot_express_is_said_before_it_runs(bench: Bench) -> None:
+    with pytest.raises(UserError) as caught:
+        bench.installed("0.20.0").run(
+            scheduler_policy="max_utilization", request_records=True, llm_api={"stream_interval": 2}
+        )
+    assert str(caught.value) == (
+        "small: TensorRT-LLM 0.20 cannot express engine.llm_api.stream_interval (known from 1.0 on), "
+        "engine.scheduler_policy (--scheduler_policy), engine.request_records (--request_json); remove it "
+        "from the scenario, use a newer TensorRT-LLM, or, if you know better, name the version to use in "
+        "engine.dialect"
+    )
+    assert not (bench.folder / "engine" / "trtllm-bench.log").exists()
+
+
+def test_script_in_the_installed_dialect(bench: Bench) -> None:
+    script = TrtllmBenchEngine().script(bench.installed("1.2.1").job(llm_api=MTP))
+    assert script == (
+        "# TensorRT-LLM 1.2.1 (installed), dialect 1.2 (read)\n"
+        "set -eu\n"
+        f"cd {bench.folder}/engine\n"
+        "export PYTHONUNBUFFERED=1\n"
+        "cat > extra_llm_api_options.yaml <<'DSR1_OPTIONS'\n"
+        "speculative_config:\n"
+        "  decoding_type: MTP\n"
+        "  num_nextn_predict_layers: 3\n"
+        "DSR1_OPTIONS\n"
+        "trtllm-bench \\\n"
+        "  --model deepseek-ai/DeepSeek-R1 \\\n"
+        "  --model_path /models/DeepSeek-R1 \\\n"
+        "  throughput \\\n"
+        f"  --dataset {bench.folder}/dataset.jsonl \\\n"
+        "  --tp 8 \\\n"
+        "  --num_requests 4 \\\n"
+        "  --concurrency 2 \\\n"
+        "  --warmup 2 \\\n"
+        "  --extra_llm_api_options extra_llm_api_options.yaml \\\n"
+        "  --disable_chunked_context \\\n"
+        "  --eos_id -1 \\\n"
+        "  --report_json report.json \\\n"
+        "  --request_json requests.json\n"
+    )
+
+
+def test_script_without_tensorrt_llm(bench: Bench, tmp_path: Path) -> None:
+    bench.monkeypatch.setenv("PATH", str(tmp_path))
+    script = TrtllmBenchEngine().script(bench.job(llm_api=MTP))
+    assert script.splitlines()[0] == "# newest known dialect 1.3: tensorrt_llm is not installed"
+    assert "  max_draft_len: 3" in script
+
+
+def test_only_the_first_requests_of_a_longer_file_are_sent(bench: Bench) -> None:
+    """trtllm-bench cannot be stopped, so nobody asks whether it is enough."""
+
+    def never_asked(_: object) -> bool:
+        raise AssertionError
+
+    job = replace(bench.installed("1.2.1").job(requests=2), enough=never_asked)
+    result = TrtllmBenchEngine().run(job, bench.watcher)
+    assert len(job.workload.path.read_text().splitlines()) == 4
+    assert len(result.records) == 2
+    assert not result.stopped

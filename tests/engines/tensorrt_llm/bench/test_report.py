@@ -1,0 +1,368 @@
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pytest_dsr1.engines.tensorrt_llm.bench import report as report_module
+from pytest_dsr1.engines.tensorrt_llm.bench.report import parse_text, read_report, read_requests
+from pytest_dsr1.errors import EngineError
+from pytest_dsr1.metrics.catalogue import METRICS
+from tests.helpers.paths import DATA
+from tests.standins.trtllm_bench import rendering
+
+SAMPLES = DATA / "reports"
+STREAM = SAMPLES / "v1.2rc_stream_mtp.report.json"
+PLAIN = SAMPLES / "v1.2rc_nostream_plain.report.json"
+
+# The published blocks (V5): the first three metrics of each, and the per-user value.
+PUBLISHED = {
+    "V5_b200_0528": (21.0675, 43146.2042, 65100.6376, 6.1806, 5393.2755, 5443839.8140, 332826.9898),
+    "V5_b200_minlat": (0.1341, 274.4168, 414.0461, 274.7188, 34.3021, 74561.7520, 7456.1219),
+    "V5_b200_r1": (17.7657, 36384.0838, 54576.1257, 11.9263, 4548.0105, 2766684.9197, 172321.7206),
+    "V5_h200_maxthr": (5.6100, 11489.2671, 17233.9007, 11.3476, 1436.1584, 912656.9938, 181540.5739),
+    "V5_h200_minlat": (0.0772, 158.0669, None, 158.1196, 19.7584, 129498.2168, 12945.9379),
+}
+NAMES = (
+    "request_throughput",
+    "total_output_throughput",
+    "total_token_throughput",
+    "per_user_output_throughput",
+    "per_gpu_output_throughput",
+    "total_latency",
+    "average_request_latency",
+)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_blocks_with_either_labels(name: str) -> None:
+    found = parse_text((SAMPLES / f"{name}.txt").read_text(), name).metrics
+    expected = {key: value for key, value in zip(NAMES, PUBLISHED[name], strict=True) if value is not None}
+    assert found == expected
+
+
+def test_sample_report_json() -> None:
+    report = read_report(STREAM)
+    only_from_records = ("steady_", "goodput", "slo_", "average_inter_event_gap", "inter_event_gap_")
+    assert set(report.metrics) == {name for name in METRICS if not name.startswith(only_from_records)}
+    assert report.metrics["total_latency"] == 10955.708942
+    assert report.metrics["ttft_p99"] == 297.62550999999996
+    assert report.metrics["acceptance_length"] == 2.797814207650274
+    assert report.requests == 16
+    assert report.world == {"tp": 8, "pp": 1, "ep": 8, "max_batch_size": 128, "max_num_tokens": 1151}
+    assert report.facts == {
+        "engine.quantization": "FP8_BLOCK_SCALES",
+        "engine.dtype": "bfloat16",
+        "machine.name": "NVIDIA H200",
+        "world_info.scheduling_policy": "GUARANTEED_NO_EVICT",
+        "world_info.kv_cache_percentage": 0.8,
+    }
+
+
+def test_report_without_streaming_states_no_time_to_first_token() -> None:
+    metrics = read_report(PLAIN).metrics
+    assert "average_ttft" not in metrics
+    assert "acceptance_length" not in metrics
+    assert metrics["request_latency_p50"] == pytest.approx(10372.3975, abs=1e-4)
+
+
+@pytest.mark.parametrize("path", [STREAM, PLAIN], ids=["stream", "plain"])
+def test_text_and_json_of_the_samples_agree_to_the_printed_precision(path: Path) -> None:
+    text = parse_text(path.with_suffix(".txt").read_text(), path)
+    stated = read_report(path)
+    assert set(text.metrics) == set(stated.metrics)
+    for name, value in stated.metrics.items():
+        digits = 2 if name == "acceptance_length" else 4
+        assert text.metrics[name] == pytest.approx(value, abs=0.51 * 10**-digits), name
+    assert text.requests == stated.requests
+    assert text.world == stated.world
+
+
+@pytest.mark.parametrize("path", [STREAM, PLAIN], ids=["stream", "plain"])
+def test_the_stand_in_prints_the_real_layout(path: Path) -> None:
+    assert rendering.text(json.loads(path.read_text()), "1.2.1") == path.with_suffix(".txt").read_text()
+
+
+def test_request_records() -> None:
+    first, second = read_requests(SAMPLES / "v1.2rc_stream_mtp.request.json")
+    assert (first.id, first.input_tokens, first.output_tokens) == (0, 1024, 2048)
+    assert first.submitted_s == 1000.0
+    assert first.first_token_s == 1000.232383276
+    assert first.last_token_s == 1010.150849173
+    assert first.decoding_iterations == 732  # counted from 0 in the file
+    assert first.output_tokens / 732 == pytest.approx(2.797814207650274)  # the report's acceptance length
+    assert second.id == 1
+
+
+def test_request_records_without_streaming_have_no_first_token() -> None:
+    records = read_requests(SAMPLES / "v1.2rc_nostream_plain.request.json")
+    assert [record.first_token_s for record in records] == [None, None]
+    assert [record.decoding_iterations for record in records] == [2048, 2048]
+
+
+def test_the_last_report_of_a_log_counts() -> None:
+    content = json.loads(PLAIN.read_text())
+    content["request_info"]["num_requests"] = 99
+    log = f"{rendering.text(content, '1.2')}\nnoise: 3\n{PLAIN.with_suffix('.txt').read_text()}later: 7\n"
+    assert parse_text(log, "log").requests == 16
+
+
+def test_labels_of_0_17() -> None:
+    text = rendering.performance(json.loads(PLAIN.read_text()), "0.17")
+    assert parse_text(text, "log").metrics == {
+        "request_throughput": 1.4604,
+        "total_output_throughput": 2990.9520,
+        "total_latency": 10955.7089,
+    }
+
+
+number = st.floats(min_value=1e-3, max_value=1e9)
+
+
+@st.composite
+def contents(draw: st.DrawFn) -> dict[str, Any]:
+    def drawn(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: drawn(inner) for key, inner in value.items()}
+        return draw(number) if isinstance(value, float) else value
+
+    content: dict[str, Any] = drawn(json.loads(STREAM.read_text()))
+    if not draw(st.booleans()):
+        del content["streaming_metrics"]
+    if not draw(st.booleans()):
+        del content["decoding_stats"]
+    return content
+
+
+@given(contents(), st.sampled_from(["0.18", "0.21", "1.0", "1.1", "1.2", "1.3"]))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_what_is_printed_is_what_is_read(
+    tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any], version: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "report.json"
+    path.write_text(json.dumps(content))
+    stated = read_report(path)
+    printed = parse_text(rendering.text(content, version), "log")
+    for name, value in printed.metrics.items():
+        digits = 2 if name == "acceptance_length" else 4
+        assert value == pytest.approx(stated.metrics[name], rel=1e-12, abs=0.51 * 10**-digits), name
+    assert len(printed.metrics) >= 7
+    assert printed.requests == stated.requests
+    assert printed.world == stated.world
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["performance", "request_info", "world_info", "total_latency_ms", "id"]), inner
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_arbitrary_files_raise_nothing_but_engine_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "arbitrary.json"
+    path.write_bytes(content)
+    for read in (read_report, read_requests):
+        with contextlib.suppress(EngineError):
+            read(path)
+
+
+LINES = [
+    "= PERFORMANCE OVERVIEW",
+    "Total Latency (ms): 1e999",
+    "[TPOT] P50: x",
+    "TP Size: 1.5",
+    "a: b",
+    "Total Latency: 3",
+]
+
+
+@given(st.lists(st.sampled_from(LINES) | st.text(max_size=30), max_size=8))
+def test_arbitrary_text_raises_nothing_but_engine_error(lines: list[str]) -> None:
+    with contextlib.suppress(EngineError):
+        parse_text("\n".join(lines), "log")
+
+
+def spoilt(*path: str, value: object) -> bytes:
+    content: dict[str, Any] = json.loads(PLAIN.read_text())
+    inner = content
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return json.dumps(content).encode()
+
+
+MALFORMED_REPORTS: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "is empty"),
+    "blank": (b" \n\n", "is empty"),
+    "truncated": (PLAIN.read_bytes()[:1000], "is cut off or not JSON: "),
+    "binary": (b"\x00\xff\xfe\x80" * 20, "is not text"),
+    "text": (b"Benchmark complete.", "is cut off or not JSON: Expecting value: line 1 column 1 (char 0)"),
+    "a list": (b"[]", "is not a trtllm-bench report: expected an object, found an empty list"),
+    "a number": (b"17", "is not a trtllm-bench report: expected an object, found a number"),
+    "null": (b"null", "is not a trtllm-bench report: expected an object, found null"),
+    "nested too deeply": (b"[" * 100_000, "is nested too deeply"),
+    "a block is missing": (
+        json.dumps({k: v for k, v in json.loads(PLAIN.read_text()).items() if k != "performance"}).encode(),
+        "the report does not state request_throughput, total_output_throughput, total_latency; it is "
+        "incomplete",
+    ),
+    "a block is a list": (spoilt("performance", value=[1]), "performance is a list, expected an object"),
+    "a value is text": (
+        spoilt("performance", "total_latency_ms", value="fast"),
+        "performance.total_latency_ms is fast, expected a finite number",
+    ),
+    "a value is true": (
+        spoilt("performance", "total_latency_ms", value=True),
+        "performance.total_latency_ms is True, expected a finite number",
+    ),
+    "a value is NaN": (
+        spoilt("performance", "request_throughput_req_s", value=float("nan")),
+        "performance.request_throughput_req_s is nan, expected a finite number",
+    ),
+    "a value is infinite": (
+        spoilt("performance", "request_throughput_req_s", value=float("inf")),
+        "performance.request_throughput_req_s is inf, expected a finite number",
+    ),
+    "a value is huge": (
+        spoilt("world_info", "tp_size", value=10**400),
+        "world_info.tp_size is a huge number, expected a finite number",
+    ),
+    "a value is an object": (
+        spoilt("request_info", "num_requests", value={}),
+        "request_info.num_requests is an object, expected a finite number",
+    ),
+    "a value is long": (
+        spoilt("request_info", "num_requests", value="x" * 10_000),
+        f"request_info.num_requests is {'x' * 40}..., expected a finite number",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED_REPORTS)
+def test_malformed_report(name: str, tmp_path: Path) -> None:
+    content, message = MALFORMED_REPORTS[name]
+    path = tmp_path / "report.json"
+    path.write_bytes(content)
+    with pytest.raises(EngineError) as caught:
+        read_report(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_malformed_reports_are_many() -> None:
+    assert len(MALFORMED_REPORTS) + len(MALFORMED_TEXTS) + len(MALFORMED_REQUESTS) >= 30
+
+
+def test_missing_report(tmp_path: Path) -> None:
+    with pytest.raises(EngineError) as caught:
+        read_report(tmp_path / "report.json")
+    assert str(caught.value) == f"{tmp_path}/report.json: was not written"
+
+
+def test_a_folder_in_the_report_s_place(tmp_path: Path) -> None:
+    with pytest.raises(EngineError) as caught:
+        read_report(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: cannot be read: Is a directory"
+
+
+def test_a_huge_report_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_module, "LARGEST_REPORT", 1000)
+    path = tmp_path / "report.json"
+    path.write_bytes(b" " * 1001)
+    with pytest.raises(EngineError) as caught:
+        read_report(path)
+    assert str(caught.value) == f"{path}: has 1,001 bytes, a report has at most 1,000"
+
+
+HEADLINE = "= PERFORMANCE OVERVIEW \n"
+MALFORMED_TEXTS = {
+    "empty": ("", "log: holds no report (no block PERFORMANCE OVERVIEW)"),
+    "only the dataset": (
+        "= DATASET DETAILS\nNumber of Sequences: 3\n",
+        "log: holds no report (no block PERFORMANCE OVERVIEW)",
+    ),
+    "cut off": (
+        f"{HEADLINE}Request Throughput (req/sec): 1.0\n",
+        "log: the report does not state total_output_throughput, total_latency; it is incomplete",
+    ),
+    "a word for a number": (
+        f"{HEADLINE}Request Throughput (req/sec): fast\n",
+        "log: expected a finite number at the end of the report's line 'Request Throughput (req/sec): fast'",
+    ),
+    "NaN": (
+        f"{HEADLINE}Total Latency (ms): nan\n",
+        "log: expected a finite number at the end of the report's line 'Total Latency (ms): nan'",
+    ),
+    "another unit": (
+        f"{HEADLINE}Total Latency (sec): 12.0\n",
+        "log: expected ms in the report's line 'Total Latency (sec): 12.0'",
+    ),
+    "a spoilt percentile": (
+        f"{HEADLINE}[TTFT] P50    : -\n",
+        "log: expected a finite number at the end of the report's line '[TTFT] P50    : -'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED_TEXTS)
+def test_malformed_text(name: str) -> None:
+    text, message = MALFORMED_TEXTS[name]
+    with pytest.raises(EngineError) as caught:
+        parse_text(text, "log")
+    assert str(caught.value) == message
+
+
+def request(**changes: object) -> bytes:
+    entries = json.loads((SAMPLES / "v1.2rc_stream_mtp.request.json").read_text())
+    entries[1] |= changes
+    return json.dumps(entries).encode()
+
+
+MALFORMED_REQUESTS = {
+    "empty list": (b"[]", "is not trtllm-bench's list of requests: expected a list, found an empty list"),
+    "an object": (b"{}", "is not trtllm-bench's list of requests: expected a list, found an object"),
+    "truncated": (request()[:-10], "is cut off or not JSON: "),
+    "a number in the list": (b"[3]", "request 1 is a number, expected an object"),
+    "no start": (
+        request(start_timestamp=None),
+        "request 2: start_timestamp is missing, expected a whole number",
+    ),
+    "text": (request(end_timestamp="now"), "request 2: end_timestamp is now, expected a whole number"),
+    "a fraction": (request(id=0.5), "request 2: id is 0.5, expected a whole number"),
+    "huge": (
+        request(num_input_tokens=10**400),
+        "request 2: num_input_tokens is a huge number, expected a whole number",
+    ),
+    "ends before it starts": (
+        request(end_timestamp=0),
+        "request 2 took -1000 s for 2048 tokens; both must be positive",
+    ),
+    "no tokens": (
+        request(num_total_output_tokens=0),
+        "request 2 took 10.0724 s for 0 tokens; both must be positive",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED_REQUESTS)
+def test_malformed_requests(name: str, tmp_path: Path) -> None:
+    content, message = MALFORMED_REQUESTS[name]
+    path = tmp_path / "requests.json"
+    path.write_bytes(content)
+    with pytest.raises(EngineError) as caught:
+        read_requests(path)
+    assert str(caught.value).startswith(f"{path}: {message}")

@@ -1,0 +1,528 @@
+# ruff: noqa: E501  (messages stand whole)
+"""The engine trtllm with its real worker, on the stand-in for the package `tensorrt_llm`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.tensorrt_llm.llm_api.engine import TrtllmEngine
+from pytest_dsr1.errors import Dsr1Error, EngineError
+from pytest_dsr1.measurement.metrics import from_records
+from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
+from pytest_dsr1.scenario.loading import load
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.workload.workload import Workload
+from tests.helpers import values
+from tests.helpers.paths import ROOT
+from tests.helpers.waiting import ever_longer
+from tests.standins.tensorrt_llm.install import install
+
+MTP = {"speculative_config": {"decoding_type": "MTP", "max_draft_len": 3}}
+
+
+class Watcher(Observer):
+    """Keeps what it is told; at a phase named ``interrupted`` somebody presses Ctrl-C."""
+
+    def __init__(self) -> None:
+        self.phases: list[tuple[Phase, str]] = []
+        self.done: list[tuple[int, int]] = []
+        self.ids: list[int] = []
+        self.interrupted: str | None = None
+
+    def phase(self, phase: Phase, detail: str = "") -> None:
+        self.phases.append((phase, detail))
+        if self.interrupted and self.interrupted in detail:
+            raise KeyboardInterrupt
+
+    def progress(self, requests: int, output_tokens: int) -> None:
+        self.done.append((requests, output_tokens))
+
+    def record(self, record: RequestRecord) -> None:
+        self.ids.append(record.id)
+
+
+@dataclass
+class Api:
+    """The stand-in, installed, and jobs for it."""
+
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
+    watcher: Watcher
+
+    def installed(self, version: str) -> Api:
+        site = install(self.folder / version, version)
+        self.monkeypatch.syspath_prepend(str(site))
+        self.monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), str(ROOT)]))
+        return self
+
+    def fails(self, how: str) -> Api:
+        self.monkeypatch.setenv("DSR1_STANDIN_FAIL", how)
+        return self
+
+    def job(self, *, run_timeout_s: float = 30.0, **changes: Any) -> Job:
+        """Six requests, two at a time, 8 tokens in and 16 out."""
+        artefacts = self.folder / "engine"
+        artefacts.mkdir(exist_ok=True)
+        path = self.folder / "dataset.jsonl"
+        rows = [{"task_id": i, "input_ids": list(range(8)), "output_tokens": 16} for i in range(6)]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        workload = Workload(path, 6, "ab12", True, 8.0, 8, 16.0, 16)
+        return Job(scenario(**changes), workload, artefacts, run_timeout_s)
+
+    def run(self, *, patience_s: float = 30.0, **job: Any) -> EngineResult:
+        return TrtllmEngine(patience_s=patience_s).run(self.job(**job), self.watcher)
+
+    def failure(self, **job: Any) -> str:
+        with pytest.raises(EngineError) as caught:
+            self.run(**job)
+        return str(caught.value)
+
+    def artefact(self, name: str) -> Any:
+        return json.loads((self.folder / "engine" / name).read_text())
+
+    def pids(self) -> list[int]:
+        path = self.folder / "pids"
+        return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
+
+def scenario(
+    model: Mapping[str, Any] | None = None, load: Mapping[str, Any] | None = None, **engine: Any
+) -> Scenario:
+    return values.scenario(
+        hardware={"gpu": "NVIDIA H200", "count": 8},
+        model={"name": "deepseek-ai/DeepSeek-R1", **(model or {"path": "/models/DeepSeek-R1"})},
+        dataset={"input_tokens": 8, "output_tokens": 16},
+        load={"concurrency": 2, "num_requests": 6, **(load or {})},
+        engine={"type": "trtllm", "tp": 8, "max_batch_size": 4, **engine},
+    )
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Api:
+    for name in [name for name in os.environ if name.startswith("DSR1_STANDIN_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DSR1_STANDIN_PIDS", str(tmp_path / "pids"))
+    return Api(tmp_path, monkeypatch, Watcher())
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(api: Api) -> Any:
+    yield
+    assert [pid for pid in api.pids() if psutil.pid_exists(pid)] == []
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_a_streamed_run_gives_a_record_of_each_request(api: Api) -> None:
+    result = api.installed("1.2.1").run(streaming=True, load={"warmup_requests": 3})
+    assert {record.id for record in result.records} == set(range(6)) == set(api.watcher.ids)
+    for record in result.records:
+        assert (record.input_tokens, record.output_tokens, record.decoding_iterations) == (8, 16, 16)
+        assert record.first_token_s is not None
+        assert record.submitted_s < record.first_token_s < record.last_token_s
+        assert record.error is None
+        assert record.engine is None
+    assert [a.last_token_s <= b.last_token_s for a, b in pairwise(result.records)] == [True] * 5
+    assert (result.gpus, result.versions) == (8, {"tensorrt_llm": "1.2.1"})
+    assert result.measured_from_s == min(record.submitted_s for record in result.records)
+    assert result.warnings == ()
+    assert result.series[-1][0] <= result.measured_to_s + 1
+    assert from_records(result.records, result.gpus)["average_ttft"] > 0
+    assert api.watcher.done[-1] == (6, 96)
+
+
+def test_an_end_token_ends_answers_and_lengths_are_not_checked(api: Api) -> None:
+    result = api.installed("1.2.1").run(eos_id=7)  # the stand-in makes nothing else
+    assert [record.output_tokens for record in result.records] == [1] * 6
+    assert result.warnings == (
+        "answers end at the end token (engine.eos_id), so output lengths were not checked",
+    )
+
+
+def test_never_more_requests_than_the_concurrency_are_under_way(api: Api) -> None:
+    records = api.installed("1.2.1").run().records
+    starts = [(record.submitted_s, 1) for record in records]
+    ends = [(record.last_token_s, -1) for record in records]
+    level, highest = 0, 0
+    for _, change in sorted(starts + ends):
+        level += change
+        highest = max(highest, level)
+    assert highest == 2
+
+
+def test_phases_are_told_with_what_the_log_says_of_loading(api: Api) -> None:
+    api.installed("1.2.1").run(load={"warmup_requests": 3})
+    assert api.watcher.phases == [
+        ("starting", "TensorRT-LLM 1.2.1"),
+        ("loading", "importing tensorrt_llm"),
+        ("loading", "TensorRT-LLM 1.2.1 on 8 GPUs"),
+        ("loading", "Loading safetensors weights in parallel:  50%|#####     | 4/8"),
+        ("warm-up", "3 requests"),
+        ("measuring", "6 requests"),
+        ("finishing", ""),
+    ]
+
+
+def test_without_streaming_there_is_no_first_token(api: Api) -> None:
+    records = api.installed("1.2.1").run().records
+    assert [record.first_token_s for record in records] == [None] * 6
+    assert [record.output_tokens for record in records] == [16] * 6
+
+
+def test_with_drafts_there_are_fewer_iterations_than_tokens(api: Api) -> None:
+    for record in api.installed("1.2.1").run(streaming=True, llm_api=MTP).records:
+        assert record.output_tokens == 16
+        assert 4 <= (record.decoding_iterations or 0) < 16
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.2.1"])
+def test_request_times_inside_the_engine(api: Api, version: str) -> None:
+    for record in api.installed(version).run(streaming=True, request_timings=True).records:
+        engine = record.engine
+        assert engine is not None
+        assert record.first_token_s is not None
+        assert record.submitted_s <= engine.arrival_s <= engine.first_scheduled_s <= engine.first_token_s
+        assert engine.first_token_s <= engine.last_token_s <= record.last_token_s
+        assert engine.first_token_s <= record.first_token_s
+
+
+def test_request_times_of_another_clock_are_left_out(api: Api) -> None:
+    result = api.installed("1.2.1").fails("clock").run(request_timings=True)
+    assert [record.engine for record in result.records] == [None] * 6
+    assert result.warnings == ("the engine's request times are on another clock than ours and were left out",)
+
+
+def test_iterations_are_a_time_series(api: Api) -> None:
+    result = api.installed("1.2.1").run(llm_api={"enable_iter_perf_stats": True})
+    assert result.facts["iterations_file"] == "iterations-1.jsonl"
+    lines = (api.folder / "engine" / "iterations-1.jsonl").read_text().splitlines()
+    samples = [json.loads(line) for line in lines]
+    assert len(samples) == result.facts["iterations"]
+    assert len(samples) >= 3 * 16
+    numbers = [sample["iteration"] for sample in samples]
+    assert numbers == list(range(1, len(samples) + 1))
+    assert {sample["scheduled_requests"] for sample in samples} <= {1, 2}
+    assert max(sample["kv_cache_used_share"] for sample in samples) == result.facts["kv_cache_used_share_max"]
+    assert 0.02 < max(sample["kv_cache_used_share"] for sample in samples) < 0.05
+    assert all(result.measured_from_s <= sample["time_s"] for sample in samples)
+
+
+def test_one_model_serves_several_measurements(api: Api) -> None:
+    api.installed("1.2.1")
+    stats = {"enable_iter_perf_stats": True}
+    with TrtllmEngine().open(api.job(load={"warmup_requests": 3}, llm_api=stats), api.watcher) as session:
+        first, second = session.measure(), session.measure()
+    assert len(api.pids()) == 1
+    assert [phase for phase, _ in api.watcher.phases].count("warm-up") == 1
+    assert len(first.records) == len(second.records) == 6
+    assert first.measured_to_s < second.measured_from_s
+    assert second.facts["iterations_file"] == "iterations-2.jsonl"
+
+
+def test_a_judge_ends_a_measurement_early_and_the_next_is_whole(api: Api) -> None:
+    api.installed("1.2.1").monkeypatch.setenv("DSR1_STANDIN_STEP_S", "0.005")
+    with TrtllmEngine().open(api.job(), api.watcher) as session:
+        early = session.measure(lambda record: record.id in {0, 1})
+        whole = session.measure()
+    assert 1 <= len(early.records) < 6
+    assert early.stopped
+    assert early.warnings == ()
+    assert len(whole.records) == 6
+    assert not whole.stopped
+    assert whole.warnings == ()
+
+
+def test_a_job_says_when_it_is_enough(api: Api) -> None:
+    api.installed("1.2.1").monkeypatch.setenv("DSR1_STANDIN_STEP_S", "0.005")
+    job = replace(api.job(), enough=lambda record: record.id in {0, 1})
+    result = TrtllmEngine().run(job, api.watcher)
+    assert result.stopped
+    assert 1 <= len(result.records) < 6
+    assert sorted(api.watcher.ids) == sorted(record.id for record in result.records)
+
+
+def test_enough_at_the_last_request_is_a_whole_run(api: Api) -> None:
+    done: list[int] = []
+
+    def all_six(record: RequestRecord) -> bool:
+        done.append(record.id)
+        return len(done) == 6
+
+    result = TrtllmEngine().run(replace(api.installed("1.2.1").job(), enough=all_six), api.watcher)
+    assert (len(result.records), result.stopped) == (6, False)
+
+
+def test_only_the_first_requests_of_a_longer_file_are_sent(api: Api) -> None:
+    job = api.installed("1.2.1").job()
+    result = TrtllmEngine().run(replace(job, workload=replace(job.workload, requests=3)), api.watcher)
+    assert sorted(record.id for record in result.records) == [0, 1, 2]
+
+
+LOSES = """
+import json, os, sys
+events, orders = os.fdopen(int(os.environ["DSR1_EVENTS_FD"]), "w"), os.fdopen(int(os.environ["DSR1_COMMANDS_FD"]))
+orders.readline()
+for id in 0, 1:
+    record = dict(id=id, submitted_s=1.0, first_token_s=None, last_token_s=2.0, input_tokens=8, output_tokens=16)
+    events.write(json.dumps({"event": "record", "record": record}) + "\\n")
+events.write(json.dumps({"event": "result", "versions": {}, "facts": {}}) + "\\n")
+"""
+
+
+@pytest.mark.parametrize("enough", [None, lambda _: False])
+def test_requests_that_are_lost_are_no_early_stop(api: Api, enough: Enough | None) -> None:
+    job = replace(api.installed("1.2.1").job(), enough=enough)
+    with pytest.raises(EngineError, match="small: TensorRT-LLM answered 2 requests, expected 6\n"):
+        TrtllmEngine([sys.executable, "-c", LOSES]).run(job, api.watcher)
+
+
+def test_the_model_is_asked_for_as_trtllm_bench_does(api: Api) -> None:
+    api.installed("1.2.1").run(
+        ep=8,
+        max_num_tokens=64,
+        kv_cache_free_gpu_mem_fraction=0.8,
+        llm_api={**MTP, "kv_cache_config": {"dtype": "fp8"}, "moe_config": {"backend": "TRTLLM"}},
+    )
+    job = api.artefact("job.json")
+    assert job["arguments"] == {
+        "model": "/models/DeepSeek-R1",
+        "skip_tokenizer_init": True,
+        "trust_remote_code": True,
+        "tensor_parallel_size": 8,
+        "pipeline_parallel_size": 1,
+        "moe_expert_parallel_size": 8,
+        "max_batch_size": 4,
+        "max_num_tokens": 64,
+        "enable_chunked_prefill": False,
+    }
+    assert job["options"] == {
+        "cuda_graph_config": {"max_batch_size": 4, "enable_padding": True},
+        "moe_config": {"backend": "TRTLLM"},
+        "kv_cache_config": {"dtype": "fp8", "free_gpu_memory_fraction": 0.8, "enable_block_reuse": False},
+        "speculative_config": {"decoding_type": "MTP", "num_nextn_predict_layers": 3},
+    }
+    assert (job["dialect"], job["tokenizer"]) == ("1.2 (read)", "/models/DeepSeek-R1")
+
+
+def test_newer_names_for_a_newer_version(api: Api) -> None:
+    result = api.installed("1.3.0").run(llm_api=MTP)
+    llm = result.facts["llm"]
+    assert isinstance(llm, dict)
+    assert llm["speculative_config"] == {"decoding_type": "MTP", "max_draft_len": 3}
+
+
+def test_a_version_newer_than_known_is_a_warning(api: Api) -> None:
+    assert api.installed("9.1.0").run().warnings == (
+        "TensorRT-LLM 9.1.0 is newer than this plugin knows; it was spoken to in dialect 1.4",
+    )
+
+
+def test_unknown_options_are_told_before_the_weights_load(api: Api) -> None:
+    message = api.installed("1.2.1").failure(dialect="1.3", llm_api=MTP)
+    assert message.startswith(
+        "small: TensorRT-LLM 1.2.1 has no option speculative_config.max_draft_len, written in dialect 1.3 (read); "
+        "remove it from the scenario, or name the version to use in engine.dialect\n"
+    )
+    assert api.pids() == []
+
+
+def test_values_that_the_version_refuses(api: Api) -> None:
+    message = api.installed("1.2.1").failure(environment={"DSR1_STANDIN_REFUSE": "1"})
+    assert message.startswith(
+        "small: TensorRT-LLM refuses its options: max_batch_size: Input should be greater than or equal to 8\n"
+    )
+    assert api.pids() == []
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (
+            "import",
+            "tensorrt_llm cannot be imported (libcuda.so.1: cannot open shared object file: No such file or directory) in",
+        ),
+        (
+            "load-memory",
+            "TensorRT-LLM ran out of GPU memory: lower engine.kv_cache_free_gpu_mem_fraction (now 0.9), "
+            "max_batch_size or max_num_tokens\n",
+        ),
+        ("load-exit", "TensorRT-LLM's worker ended with exit status 255 and no result\n"),
+        (
+            "request",
+            "TensorRT-LLM failed 1 of 1 requests; the first, request 1 of the dataset: "
+            "RequestError: the request exceeds max_num_tokens\n",
+        ),
+        (
+            "short",
+            "; the first, request 1 of the dataset: made 15 tokens, expected 16\n",
+        ),
+    ],
+)
+def test_each_failure_is_one_sentence(api: Api, how: str, message: str) -> None:
+    found = api.installed("1.2.1").fails(how).failure()
+    assert found.startswith("small: ")
+    assert message in found
+
+
+def test_too_few_gpus(api: Api) -> None:
+    api.installed("1.2.1").monkeypatch.setenv("DSR1_STANDIN_GPUS", "4")
+    assert api.failure().startswith(
+        "small: TensorRT-LLM needs 8 GPUs (engine.tp x engine.pp) and finds 4: look at `nvidia-smi` and "
+        "CUDA_VISIBLE_DEVICES, and in Docker at --gpus\n"
+    )
+
+
+def test_a_load_that_hangs(api: Api) -> None:
+    api.installed("1.2.1").fails("load-hang")
+    for limit_s in ever_longer(2.0, lambda: bool(api.pids())):
+        message = api.failure(startup_timeout_s=limit_s)
+    assert message.startswith(
+        f"small: TensorRT-LLM did not start to measure within {limit_s:g} s and was stopped; if it was only slow, "
+        "raise engine.startup_timeout_s\n"
+    )
+    assert len(api.pids()) == 1
+
+
+def test_a_hang_while_it_measures(api: Api) -> None:
+    message = api.installed("1.2.1").fails("hang").failure(run_timeout_s=1.0)
+    assert message.startswith(
+        "small: TensorRT-LLM did not finish within 1 s and was stopped; if it was only slow, raise "
+        "engine.run_timeout_s\n"
+    )
+
+
+def test_a_process_that_dies_without_a_word(api: Api) -> None:
+    api.installed("1.2.1").fails("worker").monkeypatch.setenv("DSR1_STANDIN_STEP_S", "0.01")
+    message = api.failure(patience_s=1.0)
+    (pid,) = api.pids()
+    assert (
+        f"small: TensorRT-LLM lost 1 of its processes ({pid}) and said nothing for 1 s, with 2 of 6 "
+        in message
+    )
+
+
+def test_a_process_that_runs_out_of_memory(api: Api) -> None:
+    api.installed("1.2.1").fails("memory").monkeypatch.setenv("DSR1_STANDIN_STEP_S", "0.01")
+    message = api.failure(patience_s=1.0)
+    assert message.startswith("small: TensorRT-LLM ran out of GPU memory: ")
+
+
+def test_ctrl_c_while_the_weights_load(api: Api) -> None:
+    api.installed("1.2.1").fails("load-hang").watcher.interrupted = "Loading safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        api.run()
+
+
+def test_not_installed(api: Api) -> None:
+    assert api.failure() == (
+        f"small: tensorrt_llm is not installed in {sys.executable}; run pytest in NVIDIA's container "
+        "(tensorrt-llm/release) or where TensorRT-LLM is installed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"dialect": "0.21"},
+            "small: the engine trtllm needs TensorRT-LLM 1.0 or newer, this is 0.21; use `engine.type: "
+            "trtllm-bench`, or a newer TensorRT-LLM",
+        ),
+        (
+            {"dialect": "1.0", "llm_api": {"attention_dp_config": {"enable_balance": True}}},
+            "small: TensorRT-LLM 1.0 cannot express engine.llm_api.attention_dp_config.enable_balance (known from "
+            "1.1 on); remove it from the scenario, use a newer TensorRT-LLM, or, if you know better, name the "
+            "version to use in engine.dialect",
+        ),
+        (
+            {"model": {"random_weights": {"config": {"n_group": 0}}}},
+            "small: model.random_weights.config: n_group is 0, expected a whole number of at least 1",
+        ),
+    ],
+)
+def test_a_scenario_that_cannot_run(api: Api, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(Dsr1Error) as caught:
+        api.installed("1.2.1").run(**changes)
+    assert str(caught.value) == message
+    assert not (api.folder / "engine" / "job.json").exists()
+
+
+def test_random_weights_are_a_configuration_to_load_as_dummy(api: Api) -> None:
+    random = {"random_weights": {"config": {"num_hidden_layers": 4}}, "quantization": "FP8_BLOCK_SCALES"}
+    api.installed("1.2.1").run(model=random)
+    arguments = api.artefact("job.json")["arguments"]
+    assert (arguments["load_format"], arguments["model"]) == ("dummy", str(api.folder / "engine" / "model"))
+    config = api.artefact("model/config.json")
+    assert (config["architectures"], config["model_type"]) == (["DeepseekV3ForCausalLM"], "deepseek_v3")
+    assert (config["num_hidden_layers"], config["hidden_size"]) == (4, 7168)
+    assert config["quantization_config"]["weight_block_size"] == [128, 128]
+
+
+def test_the_embedded_engines_model_behind_the_llm_api(api: Api) -> None:
+    pytest.importorskip("transformers")
+    from tests.engines.transformers.test_worker import TINY
+
+    api.installed("1.2.1").monkeypatch.setenv("DSR1_STANDIN_MODEL", "embedded")
+    result = api.run(model={"random_weights": {"config": TINY}}, streaming=True, run_timeout_s=60.0)
+    assert sorted(record.id for record in result.records) == list(range(6))
+    assert [record.output_tokens for record in result.records] == [16] * 6
+    assert [record.decoding_iterations for record in result.records] == [16] * 6
+
+
+def test_text_is_refused_where_there_is_no_tokenizer(api: Api) -> None:
+    job = api.installed("1.2.1").job(model={"random_weights": {}})
+    row = {"task_id": 0, "prompt": "Why?", "output_tokens": 4}
+    job.workload.path.write_text((json.dumps(row) + "\n") * 6)
+    with pytest.raises(EngineError) as caught:
+        TrtllmEngine().run(job, api.watcher)
+    assert str(caught.value).startswith(
+        f"small: {job.workload.path}:1: the request has no `input_ids`, and random weights have no tokenizer for `prompt`; write the dataset with token ids\n"
+    )
+
+
+def test_a_tokenizer_that_cannot_be_loaded(api: Api) -> None:
+    pytest.importorskip("transformers")
+    folder = api.folder / "checkpoint"
+    folder.mkdir()
+    job = api.installed("1.2.1").job(model={"path": str(folder)})
+    job.workload.path.write_text(
+        (json.dumps({"task_id": 0, "prompt": "Why?", "output_tokens": 4}) + "\n") * 6
+    )
+    with pytest.raises(EngineError) as caught:
+        TrtllmEngine().run(job, api.watcher)
+    assert str(caught.value).startswith(f"small: {folder}: the tokenizer cannot be loaded: ")
+
+
+def test_the_recipe_in_the_docs_is_a_scenario_that_runs(api: Api) -> None:
+    text = (ROOT / "docs" / "trtllm-engine.md").read_text(encoding="utf-8")
+    recipe = textwrap.dedent(text[text.index("    name: llm-api-slice") : text.index("    END")])
+    path = api.folder / "llm-api.yaml"
+    path.write_text(recipe, encoding="utf-8")
+    loaded = load(path)
+    assert loaded.warnings == ()
+    job = replace(api.installed("1.2.1").job(), scenario=loaded.scenario)
+    result = TrtllmEngine().run(job, api.watcher)
+    assert result.gpus == 1
+    assert all(record.engine for record in result.records)
+    assert result.facts["iterations"]
+
+
+def test_the_script_names_the_arguments(api: Api) -> None:
+    script = TrtllmEngine().script(api.installed("1.2.1").job(llm_api=MTP))
+    lines = script.splitlines()
+    assert lines[0] == "# TensorRT-LLM 1.2.1 (installed), dialect 1.2 (read)"
+    assert lines[1] == "# engine trtllm: tensorrt_llm.LLM with"
+    assert '#   model: "/models/DeepSeek-R1"' in lines
+    assert '#   speculative_config: {"decoding_type": "MTP", "num_nextn_predict_layers": 3}' in lines
+    assert lines[-1] == "pytest --dsr1-profile=small"

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import contextlib
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from pytest_dsr1.engines.tensorrt_llm import dialects
+from pytest_dsr1.engines.tensorrt_llm.dialects import (
+    DIALECTS,
+    NEWEST,
+    OPTIONS,
+    dialect_of,
+    next_to_try,
+    translate,
+)
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.scenario.schema.scenario import LlmApiOptions
+from tests.helpers.paths import DOCS
+
+MAX_THROUGHPUT: dict[str, Any] = {
+    "enable_attention_dp": True,
+    "cuda_graph_config": {"enable_padding": True, "batch_sizes": [1, 384]},
+    "print_iter_log": True,
+}
+MIN_LATENCY: dict[str, Any] = {
+    "moe_config": {"backend": "TRTLLM"},
+    "speculative_config": {"decoding_type": "MTP", "max_draft_len": 3},
+}
+FP8_KV: dict[str, Any] = {
+    "kv_cache_config": {"dtype": "fp8", "free_gpu_memory_fraction": 0.93, "enable_block_reuse": False}
+}
+
+
+def said(options: dict[str, Any], version: str) -> dict[str, Any]:
+    return translate(LlmApiOptions.model_validate(options), dialect_of(version))
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> set[str]:
+    found = set()
+    for name, field in model.model_fields.items():
+        parts = [kind for kind in get_args(field.annotation) if isinstance(kind, type)]
+        nested = next((kind for kind in parts if issubclass(kind, BaseModel)), None)
+        found |= leaves(nested, f"{prefix}{name}.") if nested else {prefix + name}
+    return found
+
+
+def test_every_option_of_the_schema_has_its_names() -> None:
+    assert set(OPTIONS) == leaves(LlmApiOptions)
+
+
+def test_names_are_in_order_of_versions() -> None:
+    for names in OPTIONS.values():
+        versions = [name.since for name in names]
+        assert versions == sorted(versions)
+        assert names[-1].name in OPTIONS  # the newest name is the schema's own
+
+
+def test_newest_dialect_says_what_the_schema_says() -> None:
+    for options in (MAX_THROUGHPUT, MIN_LATENCY, FP8_KV):
+        assert said(options, "1.3") == said(options, "1.4") == options
+
+
+# The published options files (V2, V3, V4): what each publication printed for the same scenario.
+@pytest.mark.parametrize(
+    ("version", "options", "expected"),
+    [
+        (
+            "0.18",
+            MAX_THROUGHPUT,
+            {
+                "pytorch_backend_config": {
+                    "use_cuda_graph": True,
+                    "enable_overlap_scheduler": True,
+                    "cuda_graph_padding_enabled": True,
+                    "cuda_graph_batch_sizes": [1, 384],
+                    "print_iter_log": True,
+                },
+                "enable_attention_dp": True,
+            },
+        ),
+        (
+            "0.20",
+            MIN_LATENCY,
+            {
+                "pytorch_backend_config": {"use_cuda_graph": True, "moe_backend": "TRTLLM"},
+                "speculative_config": {"decoding_type": "MTP", "num_nextn_predict_layers": 3},
+            },
+        ),
+        (
+            "0.21",
+            MIN_LATENCY,
+            {
+                "use_cuda_graph": True,
+                "moe_backend": "TRTLLM",
+                "speculative_config": {"decoding_type": "MTP", "num_nextn_predict_layers": 3},
+            },
+        ),
+        (
+            "1.0",
+            {**MAX_THROUGHPUT, **FP8_KV},
+            {
+                "enable_attention_dp": True,
+                "cuda_graph_config": {"enable_padding": True, "batch_sizes": [1, 384]},
+                "print_iter_log": True,
+                "kv_cache_dtype": "fp8",
+                "kv_cache_config": {"free_gpu_memory_fraction": 0.93, "enable_block_reuse": False},
+            },
+        ),
+        (
+            "1.2",
+            {**MIN_LATENCY, **FP8_KV},
+            {
+                "moe_config": {"backend": "TRTLLM"},
+                "speculative_config": {"decoding_type": "MTP", "num_nextn_predict_layers": 3},
+                **FP8_KV,
+            },
+        ),
+    ],
+)
+def test_older_dialects(version: str, options: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert said(options, version) == expected
+
+
+@pytest.mark.parametrize("disable", [True, False])
+def test_overlap_scheduler_is_inverted_before_0_20(disable: bool) -> None:
+    options = {"disable_overlap_scheduler": disable}
+    assert said(options, "0.19")["pytorch_backend_config"]["enable_overlap_scheduler"] is not disable
+    assert said(options, "0.20")["pytorch_backend_config"]["disable_overlap_scheduler"] is disable
+    assert said(options, "0.21")["disable_overlap_scheduler"] is disable
+
+
+def test_nothing_asked_is_nothing_said() -> None:
+    assert said({}, "1.0") == {}
+
+
+def test_all_that_a_version_cannot_express_is_named() -> None:
+    options = LlmApiOptions.model_validate(
+        {"attention_dp_config": {"timeout_iters": 60}, "stream_interval": 10, "print_iter_log": True}
+    )
+    assert dialects.inexpressible(options, dialect_of("0.19")) == [
+        "engine.llm_api.attention_dp_config.timeout_iters (known from 1.1 on)",
+        "engine.llm_api.stream_interval (known from 1.0 on)",
+    ]
+    assert dialects.inexpressible(options, dialect_of("1.1")) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("0.18.2", "0.18"),
+        ("0.19.0", "0.18"),
+        ("0.21.0rc3", "0.21"),
+        ("1.0.0rc4", "1.0"),
+        ("1.2.1", "1.2"),
+        ("v1.3.0rc26+cu13", "1.3"),
+        ("1.4", "1.4"),
+        ("1.12.0", "1.4"),
+        ("2.0", "1.4"),
+    ],
+)
+def test_dialect_of_a_version(version: str, expected: str) -> None:
+    assert str(dialect_of(version)) == expected
+
+
+def test_what_is_no_version() -> None:
+    with pytest.raises(UserError) as caught:
+        dialect_of("newest")
+    assert str(caught.value) == "TensorRT-LLM version 'newest' is not a version; expected one such as 1.2"
+
+
+def test_too_old_a_version() -> None:
+    with pytest.raises(UserError) as caught:
+        dialect_of("0.17.0")
+    assert str(caught.value) == (
+        "TensorRT-LLM 0.17.0 is older than the oldest version this plugin knows, 0.18; use a newer "
+        "TensorRT-LLM"
+    )
+
+
+def test_the_newest_rests_on_declarations_that_were_read() -> None:
+    assert str(NEWEST) == "1.3"
+    assert NEWEST.evidence == "read"
+
+
+@pytest.mark.parametrize(
+    ("key", "version", "expected"),
+    [
+        ("max_draft_len", "1.3", "1.2"),  # the new name, in a release candidate before the change
+        ("num_nextn_predict_layers", "1.2", "1.3"),
+        ("kv_cache_dtype", "1.0", "1.1"),
+        ("dtype", "1.1", "1.0"),
+        ("pytorch_backend_config", "0.20", "0.21"),
+        ("cuda_graph_config", "1.0", "0.21"),
+        ("unheard_of", "1.2", "1.3"),
+        ("unheard_of", "1.4", "1.3"),
+    ],
+)
+def test_next_dialect_to_try(key: str, version: str, expected: str) -> None:
+    assert str(next_to_try(key, dialect_of(version))) == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "offered", "missing"),
+    [
+        ("0.19", {"--report_json", "--backend"}, {"--eos_id", "--request_json"}),
+        ("0.21", {"--eos_id"}, {"--request_json", "--scheduler_policy"}),
+        ("1.0", {"--enable_chunked_context", "--request_json"}, {"--disable_chunked_context"}),
+        ("1.1", {"--disable_chunked_context"}, set()),
+    ],
+)
+def test_command_line_options_by_version(version: str, offered: set[str], missing: set[str]) -> None:
+    options = dialects.command_line_options(dialect_of(version))
+    assert offered <= options
+    assert not missing & options
+
+
+@given(st.text(max_size=20))
+def test_any_version_text_is_a_dialect_or_a_message(text: str) -> None:
+    with contextlib.suppress(UserError):
+        assert dialect_of(text) in DIALECTS
+
+
+def test_the_documented_tables_are_these() -> None:
+    text = (DOCS / "trtllm-bench.md").read_text()
+    rows = [f"| {dialect} | {dialect.evidence} | {dialect.source} |" for dialect in DIALECTS]
+    for option, names in OPTIONS.items():
+        rows += [
+            f"| `{option}` | {name.since[0]}.{name.since[1]} | `{'not ' * name.inverted}{name.name}` "
+            f"| {name.evidence} | {name.source} |"
+            for name in names
+        ]
+    rows += [
+        f"| `{option}` | {name.since[0]}.{name.since[1]} | {name.evidence} | {name.source} |"
+        for option, name in dialects.COMMAND_LINE.items()
+    ]
+    assert [row for row in rows if row not in text] == []

@@ -1,0 +1,355 @@
+"""Accepting: which runs are taken, over how many requests, what is refused, and what is told."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError, UserError
+from pytest_dsr1.gate.acceptance import accept
+from pytest_dsr1.gate.recordings import folder_of, read, record
+from pytest_dsr1.gate.reference_file import held, path_of, write
+from pytest_dsr1.gate.reference_file import read as read_accepted
+from pytest_dsr1.gate.references import References
+from pytest_dsr1.machine.values import FactValue, Fingerprint, Telemetry
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.steady.figure import evidence
+from pytest_dsr1.steady.trace import Trace
+from tests.helpers.paths import ROOT
+from tests.helpers.reference_store import COMPARED, FACTS, NODE, NOW, OTHER_NODE, references, scattered
+from tests.helpers.unlistable import unlistable
+from tests.helpers.values import measurement, scenario
+
+MORE = (
+    "record more with `pytest --dsr1-profile=small --dsr1-reference=record` "
+    "(and the same --dsr1-set, if any), then "
+    "`pytest-dsr1 references accept small --reason TEXT`"
+)
+
+
+def run_of(speed: float = 1.0, requests: int = 60, startup_s: float = 30.0) -> Trace:
+    """Two users, 4 tokens a request, about 1 s each: 8 tok/s, with a second's wobble of 2% within the run."""
+    rows = []
+    free_s = [0.0, 0.0]
+    for number in range(requests):
+        start_s = free_s[number % 2]
+        end_s = start_s + (1 + 0.02 * math.sin(number * 2.3)) / speed
+        rows.append((round(start_s, 6), None, round(end_s, 6), 8, 4, None))
+        free_s[number % 2] = end_s
+    return Trace(tuple(sorted(rows)), (), 2, 0, open_loop=False, startup_s=startup_s)
+
+
+def recorded(
+    store: Path,
+    number: int,
+    *,
+    trace: Trace | None = None,
+    facts: Mapping[str, FactValue] = FACTS,
+    at: datetime | None = None,
+    telemetry: Telemetry | None = None,
+) -> Path:
+    """One of two runs a day, the first ten days ago; the noise between them is about 1%."""
+    began = at or NOW - timedelta(days=10 - number // 2, hours=number % 2)
+    measured = measurement(
+        started_utc=began.isoformat(), fingerprint=Fingerprint(facts), telemetry=telemetry or Telemetry()
+    )
+    return record(store, measured, trace or run_of(1 + 0.01 * math.sin(number)))
+
+
+def accepted_from(store: Path, asked: Scenario | None = None, **changes: Any) -> tuple[References, list[str]]:
+    told: dict[str, Any] = {"reason": "TensorRT-LLM 1.2.1", "by": "Ann", "now": NOW, "commit": "0123abc"}
+    return accept(store, asked or scenario(), **{**told, **changes})
+
+
+def test_recorded_runs_become_references(tmp_path: Path) -> None:
+    for number in range(16):
+        recorded(tmp_path, number)
+    accepted, notes = accepted_from(tmp_path, reason=" TensorRT-LLM\n1.2.1 ")
+    assert notes == []
+    assert read_accepted(tmp_path, "small", NOW) == accepted
+    assert (accepted.profile, accepted.metric, accepted.unit) == ("small", "total_output_throughput", "tok/s")
+    assert (accepted.accepted.by, accepted.accepted.reason) == ("Ann", "TensorRT-LLM 1.2.1")
+    assert (accepted.accepted.at, accepted.accepted.commit) == (NOW, "0123abc")
+    assert accepted.warmup_requests == 2
+    assert accepted.facts == COMPARED
+    candidates, _ = read(tmp_path, "small")
+    assert [run.candidate for run in accepted.runs] == [run.name for run in candidates]
+    for run, candidate in zip(accepted.runs, candidates, strict=True):
+        figure = evidence(candidate.trace, accepted.metric, warmup_requests=2, requests=accepted.requests)
+        assert run.value == pytest.approx(figure.value, rel=1e-7)
+        assert run.se_percent == pytest.approx(figure.se_percent, abs=1e-4)
+        assert (run.at, run.node, run.startup_s) == (candidate.at, NODE, 30.0)
+    assert accepted.mean == pytest.approx(8.0, rel=0.01)
+
+
+def test_the_gated_number_of_requests_is_what_the_variances_ask_for(tmp_path: Path) -> None:
+    """With much noise between starts and little start-up runs are short, and the other way round long."""
+    for number in range(10):
+        recorded(tmp_path / "short", number, trace=run_of(1 + 0.05 * math.sin(number), startup_s=1.0))
+        recorded(tmp_path / "long", number, trace=run_of(1.0, startup_s=3000.0))
+    short, _ = accepted_from(tmp_path / "short")
+    long, _ = accepted_from(tmp_path / "long")
+    assert 8 <= short.requests < 30
+    assert short.requests % 2 == 0
+    assert long.requests == 60
+    assert max(run.window_s for run in short.runs) < min(run.window_s for run in long.runs)
+
+
+def test_a_scenario_says_metric_and_warm_up(tmp_path: Path) -> None:
+    for number in range(10):
+        recorded(tmp_path, number)
+    gate = {"metric": "average_request_latency", "warmup_requests": 6}
+    accepted, _ = accepted_from(tmp_path, scenario(gate=gate))
+    assert (accepted.metric, accepted.unit, accepted.better) == ("average_request_latency", "ms", "lower")
+    assert accepted.warmup_requests == 6
+
+
+def test_runs_of_other_software_are_left_out_and_told(tmp_path: Path) -> None:
+    older: dict[str, FactValue] = {**FACTS, "library.torch": "2.9.0", "gpu.power_limit_w": 500.0}
+    shown: dict[str, FactValue] = {**FACTS, "kernel": "6.9", "hostname": "another"}
+    for number in range(20):
+        recorded(tmp_path, number, facts=older if number < 4 else shown if number < 6 else FACTS)
+    accepted, notes = accepted_from(tmp_path)
+    assert len(accepted.runs) == 16
+    assert notes == [
+        "4 recorded runs up to 2025-03-15 are left out, since then changed: gpu.power_limit_w: 500 -> 700; "
+        "library.torch: 2.9.0 -> 2.10.0"
+    ]
+
+
+def test_too_few_runs_are_refused_with_counts_by_node(tmp_path: Path) -> None:
+    older: dict[str, FactValue] = {**FACTS, "driver": "570"}
+    there: dict[str, FactValue] = {**FACTS, "gpu.uuids": ["GPU-c", "GPU-d"]}
+    for number in range(20):
+        recorded(tmp_path, number, facts=older if number < 5 else FACTS if number < 14 else there)
+    with pytest.raises(NoReferenceError) as caught:
+        accepted_from(tmp_path)
+    assert str(caught.value) == (
+        "small: too few recorded runs to accept: gpu-95a932d6: 9, gpu-a71f6e13: 6; at least 10 on a node are "
+        f"needed, 15 wanted; {MORE}\n"
+        "5 recorded runs up to 2025-03-16 are left out, since then changed: driver: 570 -> 575.57.08"
+    )
+    assert not path_of(tmp_path, "small").exists()
+    accepted, notes = accepted_from(tmp_path, scenario(gate={"under_test": {"gpu.uuids": True}}))
+    assert accepted.nodes == {NODE: 9, OTHER_NODE: 6}
+    assert len(notes) == 1
+
+
+def test_few_runs_are_told_by_node(tmp_path: Path) -> None:
+    there: dict[str, FactValue] = {**FACTS, "gpu.uuids": ["GPU-d", "GPU-c"]}
+    for number in range(18):
+        recorded(tmp_path, number, facts=FACTS if number < 14 else there)
+    _, notes = accepted_from(tmp_path)
+    assert notes == [
+        "warning: 14 runs on node gpu-95a932d6, 15 are wanted: a gate there needs more runs than it could; "
+        + MORE,
+        f"warning: 4 runs on node gpu-a71f6e13, 15 are wanted: no gate there yet; {MORE}",
+    ]
+
+
+def test_few_runs_of_a_class_of_nodes(tmp_path: Path) -> None:
+    for number in range(12):
+        recorded(tmp_path, number)
+    _, notes = accepted_from(tmp_path, scenario(gate={"under_test": {"gpu.uuids": True, "x.*": True}}))
+    assert notes == [
+        f"warning: 12 runs, 15 are wanted; {MORE}",
+        "gate.under_test: 'x.*' fits no fact of the references that is compared; the facts are those of "
+        "`fingerprint` in measurement.json",
+    ]
+
+
+def test_runs_of_one_day_are_told(tmp_path: Path) -> None:
+    for number in range(16):
+        recorded(tmp_path, number, at=NOW - timedelta(minutes=30 * (number + 1)))
+    _, notes = accepted_from(tmp_path)
+    assert notes == [
+        "warning: all runs are of one day (2025-03-24), which shows nothing of the shift between days; "
+        "record on other days too"
+    ]
+
+
+def test_what_changed_since_the_earlier_references_is_told(tmp_path: Path) -> None:
+    before = references(facts={**COMPARED, "driver": "570"})
+    write(tmp_path, before)
+    for number in range(16):
+        recorded(tmp_path, number, trace=run_of(0.9))
+    accepted, notes = accepted_from(tmp_path)
+    assert notes == [
+        "mean 8.075 -> 7.203 tok/s (-10.8%), noise 0.59% -> 0.00%, requests 4 -> 60, runs 16 -> 16",
+        "changed since the earlier references: driver: 570 -> 575.57.08",
+    ]
+    write(tmp_path, replace(before, metric="average_tpot", unit="ms", better="lower"))
+    _, notes = accepted_from(tmp_path)
+    assert notes[0] == "before, average_tpot was gated"
+    assert read_accepted(tmp_path, "small", NOW).runs == accepted.runs
+
+
+def test_a_node_that_loses_its_references_is_told(tmp_path: Path) -> None:
+    """As where each machine keeps its own recorded runs, and one file is in git."""
+    write(tmp_path, references(runs=(*scattered(10), *scattered(12, node=OTHER_NODE)), requests=60))
+    for number in range(16):
+        recorded(tmp_path, number)
+    _, notes = accepted_from(tmp_path)
+    assert notes[0].endswith(", runs 22 -> 16")
+    assert notes[1:] == [
+        "warning: node gpu-a71f6e13 had 12 references and has 0 now: no gate there any more; its recorded "
+        "runs are not in this folder, or were left out"
+    ]
+
+
+def test_old_runs_are_told_whenever_they_are_accepted(tmp_path: Path) -> None:
+    for number in range(16):
+        recorded(tmp_path, number, at=NOW - timedelta(days=400 - number))
+    long_ago = NOW - timedelta(days=380)
+    assert accepted_from(tmp_path, now=long_ago)[1] == []
+    accepted, notes = accepted_from(tmp_path)
+    old = (
+        "half of the reference runs on node gpu-95a932d6 are 393 days old or older (more than 90): of "
+        "2024-02-25 and before, accepted 2025-03-24; machines drift: move old runs out of candidates/small, "
+    )
+    assert notes[0] == f"warning: small: {old}{MORE}"
+    assert accepted.age_days(NOW) == 393
+    class_of_nodes = scenario(gate={"under_test": {"gpu.uuids": True}})
+    assert accepted_from(tmp_path, class_of_nodes)[1][0] == notes[0]
+
+
+def test_a_step_that_no_fact_tells_is_told(tmp_path: Path) -> None:
+    """Software built anew under the same version, another BIOS: the fingerprint is as before."""
+    for number in range(12):
+        recorded(tmp_path, number)
+    accepted_from(tmp_path, now=NOW - timedelta(days=4, hours=12))
+    for number in range(12, 16):
+        recorded(tmp_path, number, trace=run_of(0.97 + 0.01 * math.sin(number)))
+    accepted, notes = accepted_from(tmp_path)
+    assert len(accepted.runs) == 16
+    assert notes[-1] == (
+        "warning: on node gpu-95a932d6 the 4 runs since the last acceptance (2025-03-20) give 7.803 tok/s, "
+        "the 12 of before 8.016 (-2.7%), more than chance, though all facts are equal: something that is no "
+        "fact has changed, and these references mix both levels; if the new one is right, move the runs of "
+        f"before out of {folder_of(tmp_path, 'small')} and accept again"
+    )
+
+
+def test_more_runs_of_the_same_level_are_no_step(tmp_path: Path) -> None:
+    for number in range(12):
+        recorded(tmp_path, number)
+    accepted_from(tmp_path, now=NOW - timedelta(days=4, hours=12))
+    for number in range(12, 16):
+        recorded(tmp_path, number)
+    notes = accepted_from(tmp_path)[1]
+    assert len(notes) == 1
+    assert notes[0].startswith("mean ")
+
+
+def test_no_reason_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^--reason is empty; say why these runs are what the"):
+        accepted_from(tmp_path, reason=" \n")
+
+
+def test_nothing_recorded(tmp_path: Path) -> None:
+    with pytest.raises(NoReferenceError) as caught:
+        accepted_from(tmp_path)
+    assert str(caught.value) == f"{tmp_path}/candidates/small: there are no recorded runs of small; {MORE}"
+
+
+def test_a_run_of_tomorrow_is_refused(tmp_path: Path) -> None:
+    path = recorded(tmp_path, 0, at=NOW + timedelta(hours=1))
+    with pytest.raises(ReferencesError) as caught:
+        accepted_from(tmp_path)
+    assert str(caught.value) == (
+        f"{path}: the run began at 2025-03-24T13:00:00+00:00, now is 2025-03-24T12:00:00+00:00: a clock was "
+        "wrong; set the clock, or move the file out of the folder"
+    )
+
+
+def test_a_damaged_recording_stops_everything(tmp_path: Path) -> None:
+    for number in range(16):
+        path = recorded(tmp_path, number)
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(
+        ReferencesError, match=r"\.json: is not JSON .*: bring the file back as it was, or move"
+    ):
+        accepted_from(tmp_path)
+    assert not path_of(tmp_path, "small").exists()
+
+
+def test_a_damaged_file_of_references_is_not_overwritten(tmp_path: Path) -> None:
+    for number in range(16):
+        recorded(tmp_path, number)
+    path = write(tmp_path, references())
+    path.write_text(path.read_text(encoding="utf-8").replace("8.01", "7.01"), encoding="utf-8")
+    damaged = path.read_bytes()
+    with pytest.raises(ReferencesError, match=r"does not fit its checksum: .* or delete it and accept again"):
+        accepted_from(tmp_path)
+    assert path.read_bytes() == damaged
+    path.unlink()
+    assert len(accepted_from(tmp_path)[0].runs) == 16
+
+
+def test_runs_without_a_figure_are_named(tmp_path: Path) -> None:
+    for number in range(12):
+        recorded(tmp_path, number)
+    short = recorded(tmp_path, 12, trace=run_of(requests=3))
+    with pytest.raises(ReferencesError) as caught:
+        accepted_from(tmp_path)
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith(f"{short}: 3 requests are too few for a steady figure")
+    assert lines[1:] == ["or move these files out of the folder and accept again"]
+
+
+def test_runs_that_are_too_short_for_a_gate(tmp_path: Path) -> None:
+    for number in range(12):
+        recorded(tmp_path, number, trace=run_of(requests=8))
+    with pytest.raises(
+        ReferencesError, match="small: runs of 8 requests are too short for a gate: 3 request"
+    ):
+        accepted_from(tmp_path)
+
+
+def test_a_gate_that_runs_is_not_disturbed(tmp_path: Path) -> None:
+    for number in range(16):
+        recorded(tmp_path, number)
+    with (
+        held(tmp_path, "small", "gate of small"),
+        pytest.raises(InvalidRunError, match=r"in use by pid \d+ .*: gate of small; wait for it to end"),
+    ):
+        accepted_from(tmp_path)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.gate.test_acceptance import recorded
+for number in range(10, 20):
+    recorded(Path(sys.argv[1]), number)
+"""
+
+
+def test_recording_and_accepting_at_once_lose_nothing(tmp_path: Path) -> None:
+    for number in range(10):
+        recorded(tmp_path, number)
+    sizes = []
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], cwd=ROOT) as writer:
+        while writer.poll() is None:
+            sizes.append(len(accepted_from(tmp_path)[0].runs))
+    assert writer.returncode == 0
+    assert sizes == sorted(sizes)
+    assert len(accepted_from(tmp_path)[0].runs) == 20
+    assert len(list(folder_of(tmp_path, "small").iterdir())) == 20
+
+
+def test_recorded_runs_that_cannot_be_listed_are_not_told_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = recorded(tmp_path, 0).parent
+    unlistable(monkeypatch, folder)
+    with pytest.raises(ReferencesError, match=f"^{folder}: cannot be listed: Permission denied; "):
+        accepted_from(tmp_path)

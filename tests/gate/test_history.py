@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.gate.history import NO_HISTORY, history
+from pytest_dsr1.machine.values import Finding
+from pytest_dsr1.measurement.store import ResultFolder
+from tests.helpers.unlistable import unlistable
+from tests.helpers.values import measurement, scenario
+
+
+def save(results: Path, minute: int, **changes: object) -> Path:
+    began = datetime(2026, 11, 23, 20, minute, tzinfo=timezone.utc)
+    with ResultFolder.create(results, scenario(), "suites/small.yaml", began) as folder:
+        folder.complete(measurement(folder.path, started_utc=began.isoformat(), **changes))
+    return folder.path
+
+
+def test_runs_in_order_of_time(tmp_path: Path) -> None:
+    later, earlier = save(tmp_path, 7), save(tmp_path, 5)
+    found = history(tmp_path)
+    assert [run.folder for run in found.runs] == [earlier, later]
+    run = found.runs[0]
+    assert (run.profile, run.node) == ("small", "cpu")
+    assert run.at == datetime(2026, 11, 23, 20, 5, tzinfo=timezone.utc)
+    assert run.metrics["total_output_throughput"] == 8.0
+    assert found.unreadable == ()
+
+
+def test_runs_that_prove_nothing_are_left_out(tmp_path: Path) -> None:
+    save(tmp_path, 5, findings=(Finding("mismatch", "GPU 0 throttled", "hot"),))
+    with ResultFolder.create(tmp_path, scenario(), "p", datetime.now(timezone.utc)) as under_way:
+        pass
+    with ResultFolder.create(tmp_path, scenario(), "p", datetime.now(timezone.utc)) as failed:
+        failed.fail("it broke")
+    assert under_way.path != failed.path
+    assert history(tmp_path).runs == ()
+
+
+def test_what_cannot_be_read_is_told_and_hides_nothing(tmp_path: Path) -> None:
+    good = save(tmp_path, 5)
+    broken, foreign, folder = save(tmp_path, 6), save(tmp_path, 7), save(tmp_path, 8)
+    deep = save(tmp_path, 9)
+    (deep / "measurement.json").write_text("[" * 100_000, encoding="utf-8")
+    (broken / "measurement.json").write_text('{"format": "pytest-dsr1', encoding="utf-8")
+    document = json.loads((foreign / "measurement.json").read_text(encoding="utf-8"))
+    (foreign / "measurement.json").write_text(json.dumps({**document, "version": 9}), encoding="utf-8")
+    (folder / "measurement.json").unlink()
+    (folder / "measurement.json").mkdir()
+    found = history(tmp_path)
+    assert [run.folder for run in found.runs] == [good]
+    assert found.unreadable == (
+        f"{broken / 'measurement.json'}: is no measurement.json of this version, or was damaged",
+        f"{foreign / 'measurement.json'}: is no measurement.json of this version, or was damaged",
+        f"{folder / 'measurement.json'}: Is a directory",
+        f"{deep / 'measurement.json'}: is no measurement.json of this version, or was damaged",
+    )
+
+
+def test_no_results_yet(tmp_path: Path) -> None:
+    assert history(tmp_path / "none") == NO_HISTORY
+
+
+def test_what_is_no_result_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "small" / "under way").mkdir(parents=True)
+    (tmp_path / "small" / "file").touch()
+    assert history(tmp_path) == NO_HISTORY
+
+
+def test_a_folder_that_cannot_be_listed_is_told_and_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, denied = save(tmp_path, 5), tmp_path / "theirs"
+    denied.mkdir()
+    with monkeypatch.context() as patch:
+        unlistable(patch, denied)
+        found = history(tmp_path)
+    assert [run.folder for run in found.runs] == [good]
+    assert found.unreadable == (f"{denied}: cannot be listed: Permission denied",)
+    assert history(good / "measurement.json").unreadable == (
+        f"{good}/measurement.json: cannot be listed: Not a directory",
+    )

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.errors import NoReferenceError, ReferencesError
+from pytest_dsr1.gate.plan import GatePlan, UndecidableError, gate_plan, gates_of
+from pytest_dsr1.gate.reference_file import load, write
+from pytest_dsr1.gate.references import References
+from pytest_dsr1.gate.start_noise import noise_of
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from tests.helpers import values
+from tests.helpers.reference_store import FACTS, NODE, NOW, OTHER_NODE, references, scattered
+from tests.helpers.unlistable import unlistable
+
+
+def scenario(**gate: Any) -> Scenario:
+    return values.scenario(load={"concurrency": 2, "num_requests": 24}, gate=gate)
+
+
+def some(count: int, **changes: Any) -> References:
+    return references(runs=scattered(count), **changes)
+
+
+def planned(store: Path, accepted: References, node: str | None = NODE, **gate: Any) -> GatePlan:
+    write(store, accepted)
+    one = scenario(**gate)
+    return gate_plan(store, load(store, one, NOW), one, node, NOW)
+
+
+def test_what_is_said_before_gpu_time_is_spent(tmp_path: Path) -> None:
+    plan = planned(tmp_path, some(16, requests=24, warmup_requests=2), delta_percent=2.0)
+    about, cost, most = plan.statement()
+    innocent, guilty = plan.design.expected_runs()
+    assert about.startswith(
+        "small: gate on total output throughput of the first 24 requests, against 16 references on node gpu-"
+    )
+    assert about.endswith("(noise 0.54% between starts)")
+    assert cost == (
+        f"small: a loss of 2% is decided in at most {plan.design.max_runs} runs "
+        f"({plan.cost(plan.design.max_runs)}); expected {innocent:.1f} without a loss "
+        f"({plan.cost(innocent)}), {guilty:.1f} with one; the smallest loss "
+        f"that 64 runs resolve is {math.ceil(plan.resolved_percent * 100) / 100}%"
+    )
+    starts = 3 * plan.design.max_runs
+    assert most == (
+        "small: that is of runs that count; the first start of software that is new to this node does not "
+        f"({plan.cost(1)} more), nor does an INVALID run, and each is made again: at the very most {starts} "
+        f"starts ({plan.cost(starts)}, of which the first sends all requests if targets are judged too)"
+    )
+    assert 1 < innocent < guilty < plan.design.max_runs
+    assert plan.resolved_percent < 2.0
+    assert plan.run_s == pytest.approx(310.2 + 590.1 / (1 - 4 / 24))
+
+
+def test_the_cost_on_gpus(tmp_path: Path) -> None:
+    plan = planned(tmp_path, some(16))
+    eight = replace(plan, scenario=values.scenario(hardware={"gpu": "NVIDIA H200", "count": 8}))
+    assert plan.cost(1) == f"{plan.run_s / 60:.0f} min"
+    assert eight.cost(2) == f"{2 * plan.run_s * 8 / 3600:.2g} GPU-h"
+
+
+def test_the_largest_cost_has_the_first_run_whole_and_every_repeat(tmp_path: Path) -> None:
+    """24 requests are sent for the targets, 12 for the gate."""
+    plan = planned(tmp_path, some(16, requests=12, warmup_requests=2))
+    starts = 3 * plan.design.max_runs
+    whole_s = 310.2 + (plan.run_s - 310.2) * 2
+    largest_s = (starts - 1) * plan.run_s + whole_s
+    assert f": at the very most {starts} starts ({largest_s / 60:.0f} min, " in plan.statement()[2]
+
+
+def test_without_a_node_that_with_the_most_references(tmp_path: Path) -> None:
+    both = references(runs=(*scattered(12), *scattered(14, node=OTHER_NODE)))
+    plan = planned(tmp_path, both, None)
+    assert {each.node for each in plan.runs} == {OTHER_NODE}
+
+
+def test_too_few_on_this_node(tmp_path: Path) -> None:
+    with pytest.raises(NoReferenceError, match="found 0 of 15 wanted reference runs on node"):
+        planned(tmp_path, some(16), "GPU-x")
+
+
+def test_of_one_day(tmp_path: Path) -> None:
+    runs = tuple(replace(each, at=NOW - timedelta(days=1, minutes=n)) for n, each in enumerate(scattered(16)))
+    plan = planned(tmp_path, references(runs=runs))
+    assert plan.warnings == (
+        "small: references of one day say nothing of what days differ by: a shift of half the noise would "
+        "raise false alarms to as much as 7%; record on more days",
+    )
+
+
+def test_a_setting_that_moves_nothing_is_told_by_the_gate(tmp_path: Path) -> None:
+    """It may be set for this run alone, after the references were accepted."""
+    plan = planned(tmp_path, some(16), under_test={"driverr": True, "driver": True})
+    assert plan.warnings == (
+        "small: gate.under_test: 'driverr' fits no fact of the references that is compared (did you mean "
+        "driver?); the facts are those of `fingerprint` in measurement.json",
+    )
+
+
+def test_of_a_class_of_nodes(tmp_path: Path) -> None:
+    """What nodes differ by is noise that no number of runs averages out."""
+    both = references(runs=(*scattered(16), *scattered(16, node=OTHER_NODE)))
+    any_node = {"gpu.uuids": True}
+    plan = planned(tmp_path, both, "GPU-x", under_test=any_node, delta_percent=5.0)
+    assert len(plan.runs) == 32
+    assert plan.design.level.freedom == 30
+    assert " on 2 nodes " in plan.statement()[0]
+    alone = planned(tmp_path, some(16), NODE, under_test=any_node)
+    assert alone.warnings == ("small: references of one node say nothing of what nodes differ by",)
+    with pytest.raises(
+        NoReferenceError, match=r"all 16 reference runs are of node gpu-\w+, and this is gpu-\w+: "
+    ):
+        planned(tmp_path, some(16), "GPU-x", under_test=any_node)
+
+
+def test_a_delta_that_noise_cannot_resolve(tmp_path: Path) -> None:
+    with pytest.raises(UndecidableError) as caught:
+        planned(tmp_path, some(16), delta_percent=0.7, max_runs=12)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == (
+        "small: a loss of 0.7% cannot be told from the noise between starts, 0.54% in 16 references, within "
+        "gate.max_runs = 12 runs"
+    )
+    assert lines[1].startswith("  what would resolve it: gate.delta_percent of at least 1.")
+    assert lines[2].startswith("  or ")
+    assert lines[3].startswith("  or noise of at most 0.")
+    assert lines[3].endswith("and runs that stand apart in `pytest-dsr1 references show small`")
+    assert lines[4] == "  or no number of references up to 100 does"
+
+
+def test_no_delta_is_advised_that_a_scenario_cannot_have(tmp_path: Path) -> None:
+    wild = tuple(replace(run, value=4.0 if number % 2 else 16.0) for number, run in enumerate(scattered(16)))
+    with pytest.raises(UndecidableError) as caught:
+        planned(tmp_path, references(runs=wild), delta_percent=2.0, max_runs=12)
+    assert str(caught.value).splitlines()[1] == (
+        "  what would resolve it: not gate.delta_percent, which is 50 at most"
+    )
+
+
+@pytest.mark.parametrize("runs", [9, 11, 12])
+def test_what_would_resolve_it_does(tmp_path: Path, runs: int) -> None:
+    with pytest.raises(UndecidableError) as caught:
+        planned(tmp_path, some(16), delta_percent=0.7, max_runs=runs)
+    wanted = float(str(caught.value).splitlines()[1].rsplit(" ", 1)[1])
+    assert planned(tmp_path, some(16), delta_percent=wanted, max_runs=runs)
+
+
+def test_more_references_may_resolve_it(tmp_path: Path) -> None:
+    with pytest.raises(UndecidableError, match=r"\n  or \d+ references with this noise; record more with"):
+        planned(tmp_path, some(16), delta_percent=0.6, max_runs=32)
+
+
+def test_noise_that_may_by_chance_be_too_much_is_no_refusal(tmp_path: Path) -> None:
+    """The noise of sixteen is 0.74 to 1.55 times what they show; the gate says what it may be."""
+    plan = planned(tmp_path, some(16), delta_percent=1.0, max_runs=12)
+    assert plan.design.max_runs == 12
+    assert plan.resolved_percent > 1.0
+    assert plan.warnings == (), "no doubt of a verdict that it reaches"
+    assert plan.statement()[-1] == (
+        "small: if the noise is what the references show, gate.max_runs = 12 runs do not surely decide: the "
+        "gate may end INCONCLUSIVE (the noise of 16 references that show 0.54% is 0.4 to 0.83%); what is "
+        f"sure: gate.delta_percent of at least {math.ceil(plan.resolved_percent * 10) / 10:g}, or record "
+        "more with `pytest --dsr1-profile=small --dsr1-reference=record` "
+        "(and the same --dsr1-set, if any), then `pytest-dsr1 references "
+        "accept small --reason TEXT`"
+    )
+    assert plan.statement()[1].startswith("small: a loss of 1% may be decided in at most 12 runs ")
+    sure = planned(tmp_path, some(16), delta_percent=1.5, max_runs=12)
+    assert sure.warnings == ()
+    assert sure.design.max_runs < 12
+
+
+def test_each_accepted_scenario_is_a_gate_of_the_suite(tmp_path: Path) -> None:
+    assert gates_of(tmp_path) == 0
+    strict = planned(tmp_path, some(16))
+    for number in range(19):
+        write(tmp_path, some(16, profile=f"other-{number}"))
+    assert gates_of(tmp_path) == 20
+    (tmp_path / "notes.yaml").write_text("a: 1\n", encoding="utf-8")
+    damaged = write(tmp_path, some(16, profile="damaged"))
+    damaged.write_text(damaged.read_text(encoding="utf-8")[:-9], encoding="utf-8")
+    assert gates_of(tmp_path) == 20
+    stricter = gate_plan(tmp_path, some(16), scenario(), NODE, NOW)
+    assert stricter.design.fail[0] > strict.design.fail[0]
+
+
+def test_the_noise_of_a_target(tmp_path: Path) -> None:
+    presumed = noise_of(tmp_path, scenario(presumed_noise_percent=1.5), FACTS, "total_output_throughput", NOW)
+    assert (presumed.percent, presumed.source) == (1.5, "presumed by gate.presumed_noise_percent")
+    write(tmp_path, some(16))
+    measured = noise_of(tmp_path, scenario(), FACTS, "total_output_throughput", NOW)
+    assert measured.percent == pytest.approx(0.54, abs=0.01)
+    assert measured.source == "by 16 accepted references"
+    assert noise_of(tmp_path, scenario(), FACTS, "average_ttft", NOW).source.startswith("presumed")
+    elsewhere = {**FACTS, "dataset.content": "another"}
+    other = noise_of(tmp_path, scenario(), elsewhere, "total_output_throughput", NOW)
+    assert other.source.startswith("presumed"), "that of other requests says nothing"
+
+
+def test_a_store_that_cannot_be_listed_makes_no_gate_less_strict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = some(16)
+    write(tmp_path, accepted)
+    unlistable(monkeypatch, tmp_path)
+    for look in (lambda: gates_of(tmp_path), lambda: gate_plan(tmp_path, accepted, scenario(), NODE, NOW)):
+        with pytest.raises(ReferencesError) as caught:
+            look()
+        assert str(caught.value).startswith(f"{tmp_path}: cannot be listed: Permission denied; `ls -ld ")

@@ -1,0 +1,103 @@
+"""References as values: which runs count, how many are enough, when they are old."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+import pytest
+
+from pytest_dsr1.errors import NoReferenceError
+from pytest_dsr1.gate.references import Acceptance, usable
+from tests.helpers.reference_store import NODE, NOW, OTHER_NODE, references, run, scattered
+
+MORE = (
+    "record more with `pytest --dsr1-profile=small --dsr1-reference=record` "
+    "(and the same --dsr1-set, if any), then "
+    "`pytest-dsr1 references accept small --reason TEXT`"
+)
+
+
+def test_enough_references() -> None:
+    found = references()
+    assert usable(found, NODE, NOW) == (found.runs, [])
+    assert (found.nodes, found.days) == ({NODE: 16}, 8)
+
+
+def test_few_references_are_told() -> None:
+    runs, warnings = usable(references(14), NODE, NOW)
+    assert len(runs) == 14
+    assert warnings == [
+        "small: only 14 of 15 wanted reference runs on node gpu-95a932d6, so a gate needs more runs than it "
+        f"could; {MORE}"
+    ]
+
+
+def test_too_few_references_are_none() -> None:
+    with pytest.raises(NoReferenceError) as caught:
+        usable(references(9), NODE, NOW)
+    assert str(caught.value) == (
+        "small: found 9 of 15 wanted reference runs on node gpu-95a932d6 (at least 10 are needed); " + MORE
+    )
+
+
+def test_another_nodes_runs_do_not_count() -> None:
+    with pytest.raises(NoReferenceError) as caught:
+        usable(references(), OTHER_NODE, NOW)
+    assert str(caught.value) == (
+        "small: found 0 of 15 wanted reference runs on node gpu-a71f6e13 (at least 10 are needed), on others "
+        f"gpu-95a932d6: 16; {MORE}"
+    )
+
+
+def test_they_do_where_the_node_is_under_test() -> None:
+    found = references(runs=(*scattered(8), *scattered(8, node=OTHER_NODE)), moved={"gpu.uuids": True})
+    assert usable(found, "GPU-x", NOW) == (found.runs, [])
+    with pytest.raises(NoReferenceError, match="found 9 of 15 wanted reference runs on any node"):
+        usable(references(9, moved={"gpu.uuids": True}), OTHER_NODE, NOW)
+
+
+def test_nodes_of_one_run_each_say_nothing_of_nodes() -> None:
+    runs = tuple(run(number, node=f"GPU-{number}") for number in range(16))
+    with pytest.raises(NoReferenceError) as caught:
+        usable(references(runs=runs, moved={"gpu.uuids": True}), NODE, NOW)
+    assert str(caught.value) == (
+        "small: each of the 16 reference runs is of a node of its own, so what nodes differ by cannot be "
+        f"told from what starts differ by; at least two runs a node are needed; {MORE}"
+    )
+
+
+def test_old_references_are_told() -> None:
+    """By when they ran: who accepts old runs once more makes them no younger."""
+    middle = sorted(run.at for run in references().runs)[7]
+    found = references(accepted=Acceptance(NOW + timedelta(days=87), "Ann", "again", None))
+    assert usable(found, NODE, middle + timedelta(days=90, hours=23))[1] == []
+    assert usable(found, NODE, middle + timedelta(days=91))[1] == [
+        "small: half of the reference runs on node gpu-95a932d6 are 91 days old or older (more than 90): of "
+        "2025-03-17 and before, accepted 2025-06-19; machines drift: move old runs out of candidates/small, "
+        + MORE
+    ]
+    assert (found.age_days(middle), found.age_days(middle + timedelta(days=91))) == (0, 91)
+
+
+def test_the_age_is_that_of_the_runs_that_count_here() -> None:
+    """One node recorded anew leaves those of another old; of a class of nodes all count."""
+    young, aged = scattered(16), scattered(24, node=OTHER_NODE, first=NOW - timedelta(days=200))
+    found = references(runs=(*young, *aged))
+    assert usable(found, NODE, NOW)[1] == []
+    (told,) = usable(found, OTHER_NODE, NOW)[1]
+    assert told.startswith(
+        "small: half of the reference runs on node gpu-a71f6e13 are 189 days old or older "
+    )
+    (told,) = usable(references(runs=found.runs, moved={"gpu.uuids": True}), NODE, NOW)[1]
+    assert told.startswith("small: half of the reference runs on 2 nodes are 181 days old or older ")
+
+
+def test_mean_and_noise_within_nodes() -> None:
+    # On each node the logarithms are one apart by 2%: sd 1.41%, whatever the nodes differ by.
+    steps = [(0.0, NODE), (0.02, NODE), (1.0, OTHER_NODE), (1.02, OTHER_NODE)]
+    runs = tuple(run(i, value=math.exp(x), node=node) for i, (x, node) in enumerate(steps))
+    found = references(runs=runs)
+    assert found.mean == pytest.approx(math.exp(0.51))
+    assert found.noise_percent == pytest.approx(2 / math.sqrt(2))
+    assert references(1).noise_percent is None

@@ -1,0 +1,112 @@
+"""What is kept of verdicts and gates, and what is refused when it is read again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from pytest_dsr1.errors import InvalidRunError, UserError
+from pytest_dsr1.gate.saved import (
+    GateRun,
+    SavedAcceptance,
+    SavedGate,
+    SavedReferences,
+    read_gate,
+    write_gate,
+    write_verdicts,
+)
+from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.verdict.verdict import Verdict, Word
+
+HEAD = {"format": "pytest-dsr1 gate", "version": 1}
+VERDICT = Verdict(
+    word=Word.FAIL,
+    subject="regression[total_output_throughput]",
+    metric="total_output_throughput",
+    measured=95.0,
+    target=100.0,
+    bound=98.0,
+    margin_percent=-5.0,
+    message="a loss is shown",
+)
+GATE = SavedGate(
+    profile="small",
+    metric="total_output_throughput",
+    word=Word.FAIL,
+    verdict=VERDICT,
+    error=None,
+    delta_percent=2.0,
+    noise_percent=0.5,
+    max_runs=8,
+    references=SavedReferences(
+        16, 100.0, SavedAcceptance(datetime(2026, 11, 1, tzinfo=timezone.utc), "me", "1.2")
+    ),
+    changed=("driver: 575 -> 580",),
+    runs=(
+        GateRun("results/a", why="warm-up: the first start"),
+        GateRun("results/b", Evidence(95.0, 0.1, 5.0, 60.0, 2.0, 40, (94.0, 96.0))),
+    ),
+)
+
+
+def test_a_gate_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write_gate(tmp_path, GATE)
+    assert read_gate(tmp_path) == GATE
+    document = json.loads((tmp_path / "gate.json").read_text(encoding="utf-8"))
+    assert document["format"] == "pytest-dsr1 gate"
+    assert document["verdict"]["word"] == document["word"] == "FAIL"
+    assert document["runs"][1]["evidence"]["value"] == 95.0
+
+
+def test_verdicts_are_kept_by_their_fields(tmp_path: Path) -> None:
+    write_verdicts(tmp_path, [VERDICT])
+    assert json.loads((tmp_path / "verdicts.json").read_text(encoding="utf-8")) == [asdict(VERDICT)]
+
+
+def test_a_result_without_a_gate_has_none(tmp_path: Path) -> None:
+    assert read_gate(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON (*); it was damaged after it was written"),
+        ("[]", 'is not a saved gate ("format" is not "pytest-dsr1 gate")'),
+        (
+            '{"format": "pytest-dsr1 gate", "version": 2}',
+            "has format version 2; this pytest-dsr1 reads version 1",
+        ),
+        (
+            '{"format": "pytest-dsr1 gate", "version": 1}',
+            "profile: field required; the file was changed after it was written",
+        ),
+        (
+            json.dumps({**json.loads(TypeAdapter(SavedGate).dump_json(GATE)), **HEAD, "word": "GREEN"}),
+            "word: input should be 'PASS', 'FAIL', 'INVALID', 'NOT COMPARABLE', 'NO REFERENCE' or "
+            "'INCONCLUSIVE'; the file was changed after it was written",
+        ),
+    ],
+)
+def test_a_damaged_gate_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "gate.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        read_gate(tmp_path)
+    start, _, end = message.partition("*")
+    assert str(caught.value).startswith(f"{tmp_path / 'gate.json'}: {start}")
+    assert str(caught.value).endswith(end)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "gate.json").mkdir()
+    with pytest.raises(UserError, match=r"gate\.json: cannot be read: Is a directory"):
+        read_gate(tmp_path)
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRunError, match="results cannot be written: No such file or directory"):
+        write_gate(tmp_path / "gone", GATE)

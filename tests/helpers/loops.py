@@ -1,0 +1,36 @@
+"""Synthetic runs whose true steady figures are known."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+
+from pytest_dsr1.steady.trace import Trace, TracedRequest
+
+Times = Callable[[int, float], tuple[float, float]]
+"""Of a request and its start: seconds to the first token, and from there to the last."""
+
+
+def trace(requests: Sequence[TracedRequest], concurrency: int, *, open_loop: bool = False) -> Trace:
+    return Trace(tuple(sorted(requests)), (), concurrency, gpus=8, open_loop=open_loop, startup_s=60.0)
+
+
+def closed_loop(
+    count: int,
+    concurrency: int,
+    times: Times,
+    *,
+    tokens: Callable[[int], int] = lambda _: 101,
+    streaming: bool = True,
+    from_s: float = 0.0,
+) -> Trace:
+    """A request starts whenever another has ended; 1,000 tokens in."""
+    free = [from_s] * concurrency
+    done: list[TracedRequest] = []
+    for i in range(count):
+        start_s = heapq.heappop(free)
+        wait_s, decode_s = times(i, start_s)
+        first_s, last_s = start_s + wait_s, start_s + wait_s + decode_s
+        heapq.heappush(free, last_s)
+        done.append((start_s, first_s if streaming else None, last_s, 1000, tokens(i), 50))
+    return trace(done, concurrency)

@@ -1,0 +1,10 @@
+"""Where the source tree keeps what tests read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "tests" / "data"
+DOCS = ROOT / "docs"
+SUITES = ROOT / "suites"

@@ -1,0 +1,60 @@
+"""Measurements with the figures that a shipped scenario names: as published, or else its targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_dsr1.engines.protocol import EngineResult
+from pytest_dsr1.machine.values import Fingerprint
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.measurement.metrics import MetricValue
+from pytest_dsr1.scenario.loading import load
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.workload.workload import Workload
+from tests.helpers.paths import SUITES
+from tests.helpers.values import measurement
+
+MEMORY_GIB = {"NVIDIA H200": 139.8, "NVIDIA B200": 179.0}
+"""As NVML reports it."""
+SHIPPED = sorted(SUITES.glob("*/*.yaml"))
+
+
+def shipped(name: str) -> Scenario:
+    """A shipped scenario by its place below suites/, such as ``h200/min-latency``."""
+    return load(SUITES / f"{name}.yaml").scenario
+
+
+def figures(scenario: Scenario) -> Iterator[Mapping[str, float]]:
+    """Each set of published values; of a scenario that has none, what its targets expect."""
+    if scenario.published:
+        yield from (published.values for published in scenario.published)
+    else:
+        yield {target.metric: target.value for target in scenario.targets}
+
+
+def measured(scenario: Scenario, values: Mapping[str, float], **changes: Any) -> Measurement:
+    """What trtllm-bench without request records would leave of such a run, on the scenario's own GPUs.
+
+    Args:
+        scenario: what ran.
+        values: of its metrics.
+        changes: fields of the measurement; ``facts`` are those of the engine.
+    """
+    dataset, facts = scenario.dataset, changes.pop("facts", {})
+    lengths = dataset.input_tokens, dataset.output_tokens
+    assert isinstance(lengths[0], int)
+    assert isinstance(lengths[1], int)
+    count, gpu = scenario.load.num_requests, scenario.hardware.gpu
+    fields: dict[str, Any] = {
+        "scenario": scenario,
+        "workload": Workload(
+            Path("d"), count, "ab", dataset.path is None, lengths[0], lengths[0], lengths[1], lengths[1]
+        ),
+        "records": (),
+        "result": EngineResult((), values, 0.0, 1.0, scenario.hardware.count, facts=facts),
+        "metrics": {name: MetricValue(value, "report") for name, value in values.items()},
+        "fingerprint": Fingerprint({"gpu.name": gpu, "gpu.memory_gib": MEMORY_GIB.get(gpu or "")}),
+    }
+    return measurement(**{**fields, **changes})

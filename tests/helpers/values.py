@@ -1,0 +1,149 @@
+"""Small valid values of every room, for tests that need one and care about little of it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from pytest_dsr1.case.case import Case
+from pytest_dsr1.engines.protocol import EngineResult
+from pytest_dsr1.gate.saved import GateRun, SavedAcceptance, SavedGate, SavedReferences
+from pytest_dsr1.machine.values import Finding, Fingerprint, Telemetry
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.measurement.metrics import combine, from_records
+from pytest_dsr1.records import RequestRecord
+from pytest_dsr1.scenario.schema.scenario import Scenario, Target
+from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.verdict.targets import Noise, judge
+from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.workload.workload import Workload
+
+NOISE = Noise(0.01)
+"""So little that every figure is clear of its bound."""
+
+
+def scenario(**changes: Any) -> Scenario:
+    """A CPU scenario of four requests; top-level keys can be replaced."""
+    return Scenario.model_validate(
+        {
+            "name": "small",
+            "description": "Four requests on the CPU.",
+            "hardware": {},
+            "model": {"name": "deepseek-ai/DeepSeek-R1", "random_weights": {}},
+            "dataset": {"input_tokens": 8, "output_tokens": 4},
+            "load": {"concurrency": 2, "num_requests": 4},
+            "engine": {"type": "transformers"},
+            "targets": [{"metric": "total_output_throughput", "value": 8.0}],
+            **changes,
+        }
+    )
+
+
+def records(count: int = 4, *, latency_s: float = 1.0, streaming: bool = True) -> tuple[RequestRecord, ...]:
+    """Requests two at a time, 8 tokens in, 4 out, the first token after a quarter of the latency."""
+    return tuple(
+        RequestRecord(
+            id=i,
+            submitted_s=100.0 + i // 2 * latency_s,
+            first_token_s=100.0 + (i // 2 + 0.25) * latency_s if streaming else None,
+            last_token_s=100.0 + (i // 2 + 1) * latency_s,
+            input_tokens=8,
+            output_tokens=4,
+            decoding_iterations=4,
+        )
+        for i in range(count)
+    )
+
+
+def measurement(folder: Path = Path("results"), **changes: Any) -> Measurement:
+    """A valid measurement of :func:`scenario`: 8 tok/s; fields, ``records``, ``report`` can be replaced."""
+    rows = changes.pop("records", records())
+    report = changes.pop("report", {})
+    result = EngineResult(rows, report, 100.0, 102.0, 0, versions={"torch": "2.13.0"})
+    values: dict[str, Any] = {
+        "scenario": scenario(),
+        "place": "suites/small.yaml",
+        "started_utc": "2026-11-23T20:00:00+00:00",
+        "unix_minus_monotonic_s": 1.7e9,
+        "workload": Workload(Path("dataset.jsonl"), 4, "ab12", True, 8.0, 8, 4.0, 4),
+        "fingerprint": Fingerprint({"gpu.count": 0, "library.torch": "2.13.0"}),
+        "findings": (Finding("ok", "memory", "enough"),),
+        "result": result,
+        "telemetry": Telemetry(),
+        "metrics": combine(report, from_records(rows, 0)),
+        "folder": folder,
+    }
+    return Measurement(**{**values, **changes})
+
+
+def verdict(value: float = 8.0, *, noise: Noise = NOISE, measured: Measurement | None = None) -> Verdict:
+    """On a throughput of 8 tok/s: PASS where that is within 5% of the value."""
+    return judge(Target(metric="total_output_throughput", value=value), measured or measurement(), noise)
+
+
+def case(name: str = "small", **changes: Any) -> Case:
+    """A case whose one target is met; every field can be replaced."""
+    run = measurement(Path(".dsr1") / name / "20261123T200512Z")
+    values: dict[str, Any] = {
+        "scenario": scenario(name=name),
+        "place": f"own/{name}.yaml",
+        "machine": "CPU, engine transformers",
+        "word": Word.PASS,
+        "headline": "total output throughput 8 tok/s is 0.0% above the target 8",
+        "problem": "",
+        "verdicts": (verdict(),),
+        "where": {
+            "scenario": f"own/{name}.yaml:1",
+            "environment": f"own/{name}.yaml:3",
+            "target[total_output_throughput]": f"own/{name}.yaml:16",
+            "regression[total_output_throughput]": f"own/{name}.yaml:20",
+        },
+        "measurement": run,
+        "gate": None,
+        "references": None,
+        "noise": {"total_output_throughput": NOISE},
+        "clues": (),
+        "bounds": (),
+        "warnings": (),
+        "folder": run.folder,
+    }
+    return Case(**{**values, **changes})
+
+
+def missed(name: str = "small", *, noise: Noise = NOISE, **changes: Any) -> Case:
+    """A case whose one target is missed: 8 tok/s where 10 are wanted."""
+    found = verdict(10.0, noise=noise)
+    values: dict[str, Any] = {
+        "word": Word.FAIL,
+        "verdicts": (found,),
+        "headline": found.message.split(";")[0],
+        "noise": {found.metric: noise},
+    }
+    return case(name, **{**values, **changes})
+
+
+def gate(word: Word | None, *, error: str | None = None) -> SavedGate:
+    """A gate of two runs against twenty references; PASS and FAIL have a verdict."""
+    metric = "total_output_throughput"
+    message = (
+        "total output throughput 8 tok/s: -20.00% against 10: a loss is shown\n  changed: driver: 1 -> 2"
+    )
+    judged = Verdict(word, f"regression[{metric}]", metric, 8.0, 10.0, 9.8, -20.0, message) if word else None
+    accepted = SavedAcceptance(datetime(2026, 11, 1, tzinfo=timezone.utc), "me", "TensorRT-LLM 1.2.1")
+    return SavedGate(
+        profile="small",
+        metric=metric,
+        word=word,
+        verdict=judged if word in {Word.PASS, Word.FAIL} else None,
+        error=error,
+        delta_percent=2.0,
+        noise_percent=0.9,
+        max_runs=12,
+        references=SavedReferences(20, 10.0, accepted),
+        changed=("driver: 1 -> 2",),
+        runs=(
+            GateRun(".dsr1/small/1", why="warm-up"),
+            *(GateRun(f".dsr1/small/{n}", Evidence(8.0, 0.1, 1.0, 60.0, 1.0, 40, (8.0,))) for n in (2, 3)),
+        ),
+    )

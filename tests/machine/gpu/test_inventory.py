@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_dsr1.machine.gpu import nvml
+from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list, read_machine, visible
+from tests.standins.nvml.control import FakeMachine
+
+GPUS = [GpuReading(index, f"GPU-{index:04x}-{index}") for index in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "indices", "wrong"),
+    [
+        (None, [0, 1, 2, 3], None),
+        ("2,0", [2, 0], None),
+        ("GPU-0001,GPU-0003-3", [1, 3], None),
+        (" 1 , 2", [1, 2], None),
+        ("", [], "CUDA_VISIBLE_DEVICES=: an empty entry names no single whole GPU"),
+        ("1,9,2", [1], "CUDA_VISIBLE_DEVICES=1,9,2: 9 names no single whole GPU"),
+        ("-1", [], "CUDA_VISIBLE_DEVICES=-1: -1 names no single whole GPU"),
+        ("GPU-0", [], "CUDA_VISIBLE_DEVICES=GPU-0: GPU-0 names no single whole GPU"),
+        ("MIG-1", [], "CUDA_VISIBLE_DEVICES=MIG-1: MIG-1 names no single whole GPU"),
+        ("1,1", [1], "CUDA_VISIBLE_DEVICES=1,1: 1 is named twice"),
+    ],
+)
+def test_cuda_visible_devices(setting: str | None, indices: list[int], wrong: str | None) -> None:
+    chosen, problem = visible(GPUS, setting)
+    assert [gpu.index for gpu in chosen] == indices
+    assert problem == wrong
+
+
+@given(st.text(alphabet="0123456789,-GPU MIG¹", max_size=20))
+def test_any_setting_chooses_distinct_gpus(setting: str) -> None:
+    chosen, _ = visible(GPUS, setting)
+    assert len({gpu.index for gpu in chosen}) == len(chosen)
+
+
+@given(st.sets(st.integers(0, 70), min_size=1))
+def test_a_list_of_gpus_names_each_once(indices: set[int]) -> None:
+    named: list[int] = []
+    for word in gpu_list(list(indices)).split(" ", 1)[1].split(", "):
+        first, _, last = word.partition("-")
+        named += range(int(first), int(last or first) + 1)
+    assert named == sorted(indices)
+
+
+def test_lists_of_gpus_read_well() -> None:
+    assert [gpu_list(one) for one in ([3], [0, 1, 2], [0, 2, 3])] == ["GPU 3", "GPUs 0-2", "GPUs 0, 2-3"]
+
+
+def test_the_whole_machine_in_one_reading(b200: FakeMachine) -> None:
+    b200.set_gpu(5, vboost=4)
+    machine = read_machine(os.environ)
+    assert (machine.problem, machine.driver, machine.cuda, machine.installed) == (
+        None,
+        "580.95.05",
+        "13.0",
+        8,
+    )
+    assert [gpu.vboost for gpu in machine.gpus] == [0, 0, 0, 0, 0, 4, 0, 0]
+    assert machine.gpus[7] == GpuReading(
+        index=7,
+        uuid=b200.uuid(7),
+        name="NVIDIA B200",
+        memory_gib=183359 / 1024,
+        memory_used_gib=500 / 1024,
+        mig=False,
+        ecc=True,
+        ecc_uncorrected=0,
+        remap_pending=False,
+        remap_failed=False,
+        nvlinks_active=18,
+        nvlinks=18,
+        fabric="completed",
+        processes=(),
+        persistence=True,
+        power_limit_w=1000.0,
+        power_default_w=1000.0,
+        max_sm_clock_mhz=1965,
+        application_clock_mhz=1965,
+        application_memory_clock_mhz=3996,
+        vboost=0,
+    )
+    assert b200.commands() == []
+    assert b200.calls()[-1] == "nvmlShutdown -"
+
+
+def test_one_lost_gpu_leaves_the_others_readable(h200: FakeMachine) -> None:
+    h200.set_gpu(2, error=15)
+    machine = read_machine(os.environ)
+    assert machine.gpus[2].problem == "nvmlDeviceGetHandleByIndex: GPU is lost"
+    assert [gpu.problem for gpu in machine.gpus if gpu.index != 2] == [None] * 7
+
+
+def test_a_gpu_lost_while_it_is_read(h200: FakeMachine) -> None:
+    h200.set_gpu(2, **{"error.nvmlDeviceGetMigMode": 15})
+    assert read_machine(os.environ).gpus[2].problem == "nvmlDeviceGetMigMode: GPU is lost"
+
+
+def test_one_failing_reading_is_unknown(h200: FakeMachine) -> None:
+    h200.set_gpu(2, **{"error.nvmlDeviceGetMigMode": 999})
+    gpu = read_machine(os.environ).gpus[2]
+    assert (gpu.problem, gpu.mig, gpu.ecc) == (None, None, True)
+
+
+def test_a_driver_without_gpus(h200: FakeMachine) -> None:
+    h200.set("count", 0)
+    assert read_machine(os.environ).problem == (
+        "the NVIDIA driver 580.95.05 shows no GPU (in a container: start it with --gpus all)"
+    )
+
+
+def test_a_machine_without_nvidia_smi_or_sliders_is_read(
+    h200: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert {gpu.vboost for gpu in read_machine(os.environ).gpus} == {None}
+    monkeypatch.setenv("PATH", f"{h200.library}:/usr/bin:/bin")
+    h200.set("smi.vboost", 0)
+    assert {gpu.vboost for gpu in read_machine(os.environ).gpus} == {None}
+
+
+def test_no_links(h200: FakeMachine) -> None:
+    h200.set_all(nvlinks=0)
+    with nvml.opened() as library:
+        assert library.gpu(0).nvlinks() is None

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.machine.gpu import lock
+from pytest_dsr1.machine.gpu.inventory import GpuReading
+from pytest_dsr1.machine.gpu.lock import gpu_lock, is_held
+
+GPUS = [GpuReading(0, "GPU-a"), GpuReading(1, "GPU-b")]
+
+HOLD = """
+import os, sys
+from pytest_dsr1.machine.gpu.lock import gpu_lock
+from pytest_dsr1.machine.gpu.inventory import GpuReading
+with gpu_lock([GpuReading(0, "GPU-a"), GpuReading(1, "GPU-b")], os.environ):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {**os.environ, "DSR1_STATE_DIR": str(tmp_path)}
+
+
+def test_another_runs_gpus_are_refused_and_the_holder_named(environ: dict[str, str], tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, "--dsr1-profile=mine"],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InvalidRunError) as caught, gpu_lock(GPUS, environ):
+            pass
+        lines = str(caught.value).splitlines()
+        for line, uuid, index in zip(lines, ("GPU-a", "GPU-b"), (0, 1), strict=False):
+            assert re.fullmatch(
+                rf"GPU {index} \({uuid}\) is in use by pid {holder.pid} of user \S+ since 20\S+: "
+                r"-c --dsr1-profile=mine",
+                line,
+            )
+        assert lines[2] == "wait for it to end, or choose other GPUs with CUDA_VISIBLE_DEVICES"
+        assert is_held(tmp_path, "GPU-a")
+        holder.send_signal(signal.SIGKILL)
+    with gpu_lock(GPUS, environ):
+        pass
+    assert not is_held(tmp_path, "GPU-a")
+    assert not is_held(tmp_path, "GPU-never-seen")
+
+
+def test_other_gpus_are_free(environ: dict[str, str]) -> None:
+    with (
+        gpu_lock(GPUS[:1], environ),
+        gpu_lock(GPUS[1:], environ),
+        pytest.raises(InvalidRunError, match=r"GPU 0 \(GPU-a\) is in use by pid"),
+        gpu_lock(GPUS[:1], environ),
+    ):
+        pass
+
+
+def test_a_holder_that_has_not_written_yet(environ: dict[str, str], tmp_path: Path) -> None:
+    file = lock.lock_file(tmp_path, "GPU-a")
+    assert file is not None
+    with (
+        file,
+        pytest.raises(InvalidRunError, match="in use by a run that is just starting"),
+        gpu_lock(GPUS, environ),
+    ):
+        pass
+
+
+def test_a_lock_file_that_is_a_link_is_refused(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("precious")
+    (tmp_path / "GPU-a.lock").symlink_to(tmp_path / "target")
+    with pytest.raises(InvalidRunError) as caught, gpu_lock(GPUS, environ):
+        pass
+    assert str(caught.value) == (
+        f"{tmp_path}/GPU-a.lock: GPU 0 cannot be locked: Too many levels of symbolic links; another "
+        "user's run made this file: end that run and delete it, or name a folder with DSR1_STATE_DIR"
+    )
+    assert (tmp_path / "target").read_text() == "precious"
+
+
+def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert lock.user() == str(os.getuid())

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.machine.gpu import nvml
+from tests.standins.nvml import control
+from tests.standins.nvml.control import FakeMachine
+
+
+def test_a_machine_without_a_driver_is_said_to_have_none() -> None:
+    """In a process of its own: this one has the stand-in loaded."""
+    program = (
+        "from pytest_dsr1.machine.gpu import nvml\n"
+        "try:\n"
+        "    nvml.opened().__enter__()\n"
+        "except nvml.NvmlError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "this machine has no NVIDIA driver (libnvidia-ml.so.1 is not found)\n"
+
+
+def test_the_real_binding_finds_the_stand_in_by_the_loaders_own_search(library: Path, tmp_path: Path) -> None:
+    machine = FakeMachine(library, tmp_path, 1)
+    program = (
+        "import pynvml; pynvml.nvmlInit(); handle = pynvml.nvmlDeviceGetHandleByIndex(0); "
+        "print(pynvml.nvmlDeviceGetName(handle)); pynvml.nvmlShutdown()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=machine.environ(os.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "NVIDIA H200\n"
+    assert machine.calls() == [
+        "nvmlInitWithFlags -",
+        "nvmlDeviceGetHandleByIndex_v2 0",
+        "nvmlDeviceGetName 0",
+        "nvmlShutdown -",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (9, "the NVIDIA driver is installed but not loaded (see: dmesg | grep -i nvrm)"),
+        (18, "the NVIDIA driver does not answer (RM has detected an NVML/RM version mismatch.)"),
+    ],
+)
+def test_a_driver_that_does_not_answer(h200: FakeMachine, code: int, message: str) -> None:
+    h200.set("error.nvmlInitWithFlags", code)
+    with pytest.raises(nvml.NvmlError) as caught, nvml.opened():
+        pass
+    assert str(caught.value) == message
+
+
+def test_every_reading_of_a_healthy_gpu(h200: FakeMachine) -> None:
+    with nvml.opened() as library:
+        assert (library.driver(), library.cuda(), library.count()) == ("580.95.05", "13.0", 8)
+        gpu = library.gpu(3)
+        assert (gpu.index, gpu.name, gpu.uuid) == (3, "NVIDIA H200", h200.uuid(3))
+        assert gpu.memory_gib() == pytest.approx((143771 / 1024, 500 / 1024))
+        assert (gpu.mig(), gpu.ecc(), gpu.ecc_uncorrected(), gpu.remap()) == (False, True, 0, (False, False))
+        assert (gpu.nvlinks(), gpu.fabric(), gpu.processes()) == ((18, 18), "completed", ())
+        assert (gpu.persistence(), gpu.power_limit_w(), gpu.power_default_w()) == (True, 700.0, 700.0)
+        assert (gpu.power_w(), gpu.energy_j(), gpu.temperature_c()) == (100.0, 5000.0, 40)
+        assert (gpu.sm_clock_mhz(), gpu.memory_clock_mhz(), gpu.max_sm_clock_mhz()) == (1980, 3201, 1980)
+        assert (gpu.application_clock_mhz(), gpu.application_memory_clock_mhz()) == (1980, 3201)
+        assert (gpu.utilization_percent(), gpu.throttle_reasons()) == (0, 0)
+
+
+def test_processes_carry_their_memory(h200: FakeMachine) -> None:
+    h200.set_gpu(0, processes=f"4242:{3 * control.GIB} 77:0")
+    with nvml.opened() as library:
+        assert library.gpu(0).processes() == (nvml.GpuProcess(4242, 3.0), nvml.GpuProcess(77, 0.0))
+
+
+READINGS = [name for name in vars(nvml.Gpu) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize(
+    "code", [3, 4, 13, 25, 26], ids=["unsupported", "permission", "no function", "version", "deprecated"]
+)
+@pytest.mark.parametrize("reading", READINGS)
+def test_what_the_driver_does_not_offer_is_none(h200: FakeMachine, reading: str, code: int) -> None:
+    with nvml.opened() as library:
+        gpu = library.gpu(1)
+        h200.set_gpu(1, error=code)
+        assert getattr(gpu, reading)() is None
+
+
+@pytest.mark.parametrize("code", [15, 16], ids=["lost", "reset required"])
+@pytest.mark.parametrize("reading", READINGS)
+def test_a_lost_gpu_is_lost_for_every_reading(h200: FakeMachine, reading: str, code: int) -> None:
+    with nvml.opened() as library:
+        gpu = library.gpu(1)
+        h200.set_gpu(1, error=code)
+        with pytest.raises(nvml.GpuLostError, match=r"^nvmlDeviceGet\w+: "):
+            getattr(gpu, reading)()
+
+
+def test_another_error_is_told_in_nvmls_words(h200: FakeMachine) -> None:
+    with nvml.opened() as library:
+        gpu = library.gpu(0)
+        h200.set_gpu(0, **{"error.nvmlDeviceGetPowerUsage": 999})
+        with pytest.raises(nvml.NvmlError) as caught:
+            gpu.power_w()
+        assert str(caught.value) == "nvmlDeviceGetPowerUsage: Unknown Error"
+
+
+def test_an_older_driver_lacks_functions_and_is_read_all_the_same(tmp_path: Path) -> None:
+    machine = FakeMachine(control.build(tmp_path / "old", old_driver=True), tmp_path, 1)
+    machine.set("gpus.throttle_reasons", "0x40")
+    program = (
+        "from pytest_dsr1.machine.gpu import nvml\n"
+        "with nvml.opened() as library:\n"
+        "    gpu = library.gpu(0)\n"
+        "    print(gpu.throttle_reasons(), gpu.fabric(), gpu.memory_gib()[0] > 140)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=machine.environ(os.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "64 None True\n"
+
+
+def test_nvml_is_let_go_of(h200: FakeMachine) -> None:
+    with pytest.raises(KeyError), nvml.opened():
+        raise KeyError
+    assert h200.calls()[-1] == "nvmlShutdown -"
+
+
+def test_a_call_half_written_is_not_yet_in_the_log(h200: FakeMachine) -> None:
+    h200.log_file.write_text("7 nvmlInitWithFlags -\n7 nvmlDeviceGetName 0\n7 nvmlDeviceGetNa")
+    assert h200.calls() == ["nvmlInitWithFlags -", "nvmlDeviceGetName 0"]
+    h200.log_file.write_text("7")
+    assert h200.calls() == []
+
+
+def test_a_missing_compiler_is_an_error_not_a_skip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(
+        RuntimeError, match=r"`cc` is not on PATH\. Install one, such as: apt-get install gcc"
+    ):
+        control.build(tmp_path / "new")

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_dsr1.machine.telemetry.health import assess, conditions, summary
+from pytest_dsr1.machine.telemetry.throttling import REASONS, THROTTLED
+from pytest_dsr1.machine.values import Conditions, Event, Finding, GpuSample, Telemetry
+from pytest_dsr1.scenario.schema.scenario import Validity
+
+SAMPLE = GpuSample(
+    time_s=0.0,
+    gpu=0,
+    sm_clock_mhz=1980,
+    memory_clock_mhz=3201,
+    power_w=600.0,
+    energy_j=0.0,
+    temperature_c=60,
+    memory_used_gib=120.0,
+    utilization_percent=99,
+    throttle_reasons=0,
+)
+FROM_S, TO_S = 100.0, 200.0
+
+
+def watched(masks: Sequence[int | None], **facts: object) -> Telemetry:
+    """One GPU, a sample a second from 100 s on, with these throttle reasons; 600 W, so 600 J a sample."""
+    samples = [
+        replace(SAMPLE, time_s=FROM_S + second, energy_j=600.0 * second, throttle_reasons=mask, **facts)  # type: ignore[arg-type]
+        for second, mask in enumerate(masks)
+    ]
+    return Telemetry(
+        interval_s=1.0,
+        gpus=(0,),
+        max_sm_clock_mhz=(1980,),
+        samples=tuple(samples),
+        ecc_uncorrected_before=(0,),
+        ecc_uncorrected_after=(0,),
+    )
+
+
+def judged(telemetry: Telemetry, **options: object) -> list[str]:
+    found = assess(telemetry, Validity(), FROM_S, TO_S, **options)  # type: ignore[arg-type]
+    return [f"{one.severity} {one.subject}: {one.message}" for one in found]
+
+
+def first_gpu(told: dict[str, object]) -> dict[str, float]:
+    gpus = told["gpus"]
+    assert isinstance(gpus, list)
+    return gpus[0]  # type: ignore[no-any-return]
+
+
+def test_a_healthy_run_has_no_findings() -> None:
+    assert judged(watched([0] * 100)) == []
+
+
+def test_the_cpu_has_no_findings_and_no_summary() -> None:
+    assert assess(Telemetry(), Validity(), 0, 1) == ()
+    assert summary(Telemetry(), 0, 1) == {}
+
+
+def test_a_throttled_gpu_makes_the_run_invalid() -> None:
+    masks: Sequence[int | None] = [0] * 72 + [0x48] * 3 + [0] * 25
+    assert judged(watched(masks)) == [
+        "mismatch GPU 0 throttled: hardware slowdown, hardware thermal slowdown from 01:12 to 01:15 of "
+        "the measured time, 3.0 s of 100.0 s (3.0%, allowed 0.5%); check cooling and power supply"
+    ]
+
+
+def test_throttling_that_comes_again() -> None:
+    masks: Sequence[int | None] = [0] * 10 + [0x40] * 3 + [0] * 40 + [0x20] * 5 + [0] * 42
+    assert judged(watched(masks)) == [
+        "mismatch GPU 0 throttled: software thermal slowdown, hardware thermal slowdown 2 times from 10.0 s "
+        "to 58.0 s of the measured time, 8.0 s of 100.0 s (8.0%, allowed 0.5%); check cooling and power "
+        "supply"
+    ]
+
+
+def test_a_little_throttling_is_a_warning() -> None:
+    telemetry = watched([0] * 100)
+    brief = replace(telemetry.samples[50], time_s=150.9, throttle_reasons=0x20)
+    some = [*telemetry.samples[:51], brief, *telemetry.samples[51:]]
+    telemetry = replace(telemetry, samples=tuple(some))
+    assert judged(telemetry) == [
+        "warning GPU 0 throttled: software thermal slowdown from 50.9 s to 51.0 s of the measured time, "
+        "0.1 s of 100.0 s (0.1%, allowed 0.5%); check cooling and power supply"
+    ]
+
+
+@pytest.mark.parametrize("bit", list(REASONS))
+def test_which_reasons_are_throttling(bit: int) -> None:
+    invalid = any(line.startswith("mismatch") for line in judged(watched([bit] * 100)))
+    assert invalid == (REASONS[bit] in THROTTLING)
+
+
+THROTTLING = {
+    "hardware slowdown",
+    "software thermal slowdown",
+    "hardware thermal slowdown",
+    "hardware power brake",
+}
+
+
+def test_the_power_cap_is_recorded_unless_the_scenario_condemns_it() -> None:
+    telemetry = watched([0x4] * 60 + [0] * 40)
+    assert judged(telemetry) == []
+    strict = Validity(software_power_cap="invalid")
+    assert assess(telemetry, strict, FROM_S, TO_S) == (
+        Finding(
+            "mismatch",
+            "GPU 0 power capped",
+            "software power cap from 00:00 to 01:00 of the measured time, 60.0 s of 100.0 s (60.0%, "
+            "allowed 0.5%); raise the power limit, or let the scenario record this",
+        ),
+    )
+
+
+def test_only_the_measured_time_counts() -> None:
+    masks: Sequence[int | None] = [0x40] * 30 + [0] * 40 + [0x40] * 30
+    assert assess(watched(masks), Validity(), 130.0, 170.0) == ()
+
+
+@given(st.lists(st.booleans(), min_size=100, max_size=100), st.integers(0, 99), st.integers(1, 100))
+def test_the_share_is_that_of_time(throttled: list[bool], first: int, seconds: int) -> None:
+    last = min(first + seconds, 100)
+    masks: Sequence[int | None] = [0x40 if one else 0 for one in throttled]
+    told = summary(watched(masks), FROM_S + first, FROM_S + last)
+    gpu = first_gpu(told)
+    assert gpu["throttled_share"] == pytest.approx(sum(throttled[first:last]) / (last - first))
+
+
+def test_grown_ecc_errors_make_the_run_invalid() -> None:
+    telemetry = replace(watched([0] * 100), ecc_uncorrected_before=(2,), ecc_uncorrected_after=(3,))
+    assert judged(telemetry) == [
+        "mismatch GPU 0 ECC: uncorrectable memory errors grew from 2 to 3 during the run; results may be "
+        "wrong: reset the GPU (`nvidia-smi -r`), and replace it if that does not help"
+    ]
+    assert judged(replace(telemetry, ecc_uncorrected_after=(None,))) == []
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            Event(162.0, 0, "lost", "nvmlDeviceGetPowerUsage: GPU is lost"),
+            "mismatch GPU 0 lost: 01:02 after the measurement began: nvmlDeviceGetPowerUsage: GPU is "
+            "lost; see dmesg for the Xid",
+        ),
+        (
+            Event(130.0, 0, "foreign process", "pid 7 (python of eve)"),
+            "mismatch GPU 0 shared: 00:30 after the measurement began another process was seen on it: pid 7 "
+            "(python of eve); run again on a GPU of its own",
+        ),
+        (
+            Event(40.0, 0, "foreign process", "pid 7 (python of eve)"),
+            "mismatch GPU 0 shared: 01:00 before the measurement began another process was seen on it: pid 7 "
+            "(python of eve); run again on a GPU of its own",
+        ),
+        (
+            Event(230.0, 0, "foreign process", "pid 7"),
+            "warning GPU 0 shared: after the measurement another process was seen on it: pid 7; run "
+            "again on a GPU of its own",
+        ),
+        (
+            Event(130.0, None, "error", "t.jsonl: telemetry cannot be written: No space left on device"),
+            "warning GPUs telemetry: 00:30 after the measurement began: t.jsonl: telemetry cannot be "
+            "written: No space left on device",
+        ),
+    ],
+)
+def test_events_say_what_when_and_where(event: Event, line: str) -> None:
+    assert judged(replace(watched([0] * 100), events=(event,))) == [line]
+
+
+def test_a_gpu_without_samples_proves_nothing() -> None:
+    assert judged(replace(watched([0] * 100), samples=())) == [
+        "mismatch GPU 0 telemetry: there is no sample of the measured time, so nothing says that the GPU "
+        "was not throttled"
+    ]
+
+
+def test_gaps_are_told() -> None:
+    assert judged(watched([0] * 50)) == ["warning GPU 0 telemetry: samples cover 52% of the measured time"]
+
+
+def test_a_driver_that_does_not_tell_reasons() -> None:
+    assert judged(watched([None] * 100)) == [
+        "warning GPU 0 throttling: the driver does not say whether the GPU is throttled, so that is not "
+        "judged"
+    ]
+
+
+def test_a_clock_ceiling_shows_under_load() -> None:
+    assert judged(watched([0] * 100, sm_clock_mhz=1500)) == [
+        "warning GPU 0 SM clock: never above 1500 MHz under load, of 1980 MHz, for no reason the driver "
+        "gives: its clocks are probably locked; as root: nvidia-smi -i 0 -rgc"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mask", "facts"),
+    [
+        (0x4, {"sm_clock_mhz": 1500}),
+        (0x1, {"sm_clock_mhz": 345}),
+        (0, {"sm_clock_mhz": 345, "utilization_percent": 0}),
+        (0, {"sm_clock_mhz": None}),
+        (0, {"sm_clock_mhz": 1950}),
+    ],
+)
+def test_no_ceiling_is_seen_where_there_is_a_reason(mask: int, facts: dict[str, object]) -> None:
+    assert judged(watched([mask] * 100, **facts)) == []
+
+
+def test_a_locked_clock_is_judged_under_load() -> None:
+    assert judged(watched([0x2] * 100, sm_clock_mhz=1500), sm_clock_lock_mhz=1500) == []
+    assert judged(watched([0] * 100, sm_clock_mhz=1980), sm_clock_lock_mhz=1500) == [
+        "warning GPU 0 SM clock: expected 1500 MHz locked, found 1980 to 1980 MHz under load"
+    ]
+
+
+def test_the_summary_is_json_with_units_in_its_names() -> None:
+    telemetry = watched([0x4] * 50 + [0x40] * 50)
+    slower = [replace(one, sm_clock_mhz=1000, temperature_c=85) for one in telemetry.samples[50:]]
+    telemetry = replace(
+        telemetry, samples=(*telemetry.samples[:50], *slower), overhead_share=0.01, processes_visible=False
+    )
+    told = summary(telemetry, FROM_S, TO_S)
+    assert json.loads(json.dumps(told)) == told
+    assert told == {
+        "text": "1490 MHz SM clock, 600 W each, at most 85 C, throttled 50.0% of the time, "
+        "at the software power cap 50% of the time",
+        "power_w_total": 600.0,
+        "energy_j_total": 60000.0,
+        "overhead_share": 0.01,
+        "processes_visible": False,
+        "gpus": [
+            {
+                "gpu": 0,
+                "samples": 100,
+                "sm_clock_mhz_mean": 1490.0,
+                "sm_clock_mhz_min": 1000,
+                "sm_clock_mhz_max": 1980,
+                "power_w_mean": 600.0,
+                "temperature_c_max": 85,
+                "memory_used_gib_max": 120.0,
+                "utilization_percent_mean": 99.0,
+                "energy_j": 60000.0,
+                "power_capped_share": 0.5,
+                "throttled_share": 0.5,
+                "reason_share": {"software power cap": 0.5, "hardware thermal slowdown": 0.5},
+            }
+        ],
+    }
+
+
+def test_energy_without_a_counter_is_power_over_time() -> None:
+    gpu = first_gpu(summary(watched([0] * 102, power_w=500.0), FROM_S, TO_S))
+    assert gpu["energy_j"] == 60000.0
+    gpu = first_gpu(summary(watched([0] * 102, power_w=500.0), FROM_S + 0.5, TO_S - 0.25))
+    assert gpu["energy_j"] == 59550.0
+    samples = tuple(replace(one, energy_j=None) for one in watched([0] * 100).samples)
+    gpu = first_gpu(summary(replace(watched([]), samples=samples), FROM_S, TO_S))
+    assert gpu["energy_j"] == 60000.0
+
+
+def test_a_summary_without_readings() -> None:
+    told = summary(replace(watched([0]), samples=()), FROM_S, TO_S)
+    assert told["text"] == "no samples"
+    assert (told["power_w_total"], told["energy_j_total"]) == (None, None)
+
+
+def test_every_bit_is_named_once() -> None:
+    assert [1 << place for place in range(9)] == list(REASONS)
+    assert THROTTLED == 0xE8
+
+
+def test_a_run_in_a_few_numbers() -> None:
+    """Of two GPUs, one hotter and slower; what was before the measured time does not count."""
+    cool = watched([0] * 50, power_w=500.04)
+    hot = [
+        replace(each, gpu=1, sm_clock_mhz=1800, power_w=600.0, temperature_c=80 + (each.time_s < FROM_S + 20))
+        for each in cool.samples
+    ]
+    slow = [replace(each, throttle_reasons=0x40) if each.time_s < FROM_S + 23 else each for each in hot]
+    both = replace(cool, gpus=(0, 1), samples=(*cool.samples, *slow))
+    assert conditions(both, FROM_S + 20, TO_S) == Conditions(1890.0, 550.0, 80, 3.0)
+
+
+def test_what_nobody_measured_is_in_no_number() -> None:
+    assert conditions(Telemetry(), FROM_S, TO_S) is None
+    unknown = Conditions(None, None, None, None)
+    silent = watched([None] * 9, sm_clock_mhz=None, power_w=None, temperature_c=None)
+    assert conditions(silent, FROM_S, TO_S) == unknown
+    assert conditions(watched([0]), FROM_S + 50, TO_S) == unknown
+    assert conditions(watched([0] * 9), FROM_S, TO_S) == Conditions(1980.0, 600.0, 60, 0.0)

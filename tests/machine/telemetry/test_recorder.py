@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from pytest_dsr1.machine import host
+from pytest_dsr1.machine.gpu.inventory import read_machine
+from pytest_dsr1.machine.telemetry import recorder as module
+from pytest_dsr1.machine.telemetry.recorder import Now, TelemetryRecorder
+from pytest_dsr1.machine.values import Event, GpuSample
+from tests.standins.nvml.control import GIB, FakeMachine
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "telemetry.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def _look_for_others_at_every_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SLOW_INTERVAL_S", 0.0)
+
+
+def record(path: Path) -> TelemetryRecorder:
+    return TelemetryRecorder(read_machine(os.environ).gpus, path, interval_s=0.001)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "what the test waits for did not happen within 20 s"
+        time.sleep(0.001)
+
+
+def rounds(machine: FakeMachine) -> int:
+    """How often the processes of GPU 0 were asked for, which ends a round of samples.
+
+    NVML's binding asks twice in a round, for their number first, where there are any.
+    """
+    return machine.calls().count("nvmlDeviceGetComputeRunningProcesses_v3 0")
+
+
+def wait_a_round(machine: FakeMachine) -> None:
+    """Until a round has begun and ended after now: the rest of this one, a whole one, and the next begun."""
+    now = rounds(machine)
+    wait_for(lambda: rounds(machine) >= now + 4)
+
+
+def test_every_reading_of_every_gpu_is_kept(two: FakeMachine, path: Path) -> None:
+    two.set_gpu(1, sm_clock=1500, power_mw=650_500, memory_used=70 * GIB, utilization=98, temperature=71)
+    two.set_all(throttle_reasons="0x4")
+    with record(path) as recorder:
+        wait_a_round(two)
+    seen = recorder.telemetry
+    assert seen.gpus == (0, 1)
+    assert seen.max_sm_clock_mhz == (1980, 1980)
+    assert seen.ecc_uncorrected_before == seen.ecc_uncorrected_after == (0, 0)
+    assert seen.events == ()
+    assert seen.processes_visible
+    assert 0 < seen.overhead_share <= 1
+    assert {sample.gpu for sample in seen.samples} == {0, 1}
+    sample = next(one for one in seen.samples if one.gpu == 1)
+    assert sample == GpuSample(
+        time_s=sample.time_s,
+        gpu=1,
+        sm_clock_mhz=1500,
+        memory_clock_mhz=3201,
+        power_w=sample.power_w,
+        energy_j=sample.energy_j,
+        temperature_c=71,
+        memory_used_gib=70.0,
+        utilization_percent=98,
+        throttle_reasons=4,
+    )
+    assert sample.power_w == pytest.approx(650.5)
+    times = [one.time_s for one in seen.samples]
+    assert times == sorted(times)
+    energies = [s.energy_j for s in seen.samples if s.gpu == 1 and s.energy_j is not None]
+    assert energies == sorted(energies)
+    assert energies[0] < energies[-1]
+
+
+def test_the_file_holds_every_sample_and_can_be_read_again(two: FakeMachine, path: Path) -> None:
+    with record(path) as recorder:
+        wait_a_round(two)
+    sample = TypeAdapter(GpuSample)
+    read = [sample.validate_json(line) for line in path.read_text().splitlines()]
+    assert tuple(read) == recorder.telemetry.samples
+
+
+def test_samples_reach_the_file_while_the_run_goes_on(two: FakeMachine, path: Path) -> None:
+    with record(path):
+        wait_for(lambda: path.exists() and path.read_text().endswith("}\n"))
+        assert json.loads(path.read_text().splitlines()[0])["gpu"] == 0
+
+
+def test_nothing_but_reading_happens(two: FakeMachine, path: Path) -> None:
+    before = two.settings()
+    with record(path):
+        wait_a_round(two)
+    assert two.commands() == []
+    assert two.settings() == before
+    assert not [call for call in two.calls() if "Set" in call or "Reset" in call]
+    assert two.calls()[-1] == "nvmlShutdown -"
+
+
+def test_the_newest_samples_as_means(two: FakeMachine, path: Path) -> None:
+    two.set_gpu(0, sm_clock=1900, power_mw=600_000)
+    two.set_gpu(1, sm_clock=1800, power_mw=500_000)
+    recorder = record(path)
+    assert recorder.latest() == Now(None, None)
+    with recorder:
+        wait_a_round(two)
+        assert recorder.latest() == Now(power_w=550.0, sm_clock_mhz=1850.0)
+
+
+def test_changes_show_in_the_samples(two: FakeMachine, path: Path) -> None:
+    two.set_gpu(0, throttle_reasons="0x0 0x40 0x0", ecc_uncorrected=2)
+    with record(path) as recorder:
+        wait_a_round(two)
+        two.set_gpu(0, ecc_uncorrected=5)
+    masks = [one.throttle_reasons for one in recorder.telemetry.samples if one.gpu == 0]
+    assert masks[:3] == [0, 0x40, 0]
+    assert recorder.telemetry.ecc_uncorrected_before == (2, 0)
+    assert recorder.telemetry.ecc_uncorrected_after == (5, 0)
+
+
+def test_a_lost_gpu_is_an_event_and_the_others_go_on(two: FakeMachine, path: Path) -> None:
+    with record(path) as recorder:
+        wait_a_round(two)
+        two.set_gpu(1, error=15)
+        wait_a_round(two)
+        wait_a_round(two)
+    seen = recorder.telemetry
+    lost = [(one.gpu, one.kind) for one in seen.events]
+    assert lost == [(1, "lost")]
+    assert seen.events[0].message.endswith(": GPU is lost")
+    assert seen.ecc_uncorrected_after == (0, None)
+    assert [one for one in seen.samples if one.gpu == 0][-1].time_s > seen.events[0].time_s
+    assert [one for one in seen.samples if one.gpu == 1][-1].time_s < seen.events[0].time_s
+
+
+def test_a_gpu_lost_before_the_first_sample(two: FakeMachine, path: Path) -> None:
+    recorder = record(path)
+    two.set_gpu(1, error=15)
+    with recorder:
+        wait_a_round(two)
+    assert [(one.gpu, one.kind) for one in recorder.telemetry.events] == [(1, "lost")]
+    assert recorder.telemetry.ecc_uncorrected_before == (0, None)
+
+
+def test_another_error_is_told_once_and_sampling_goes_on(two: FakeMachine, path: Path) -> None:
+    two.set_gpu(1, **{"error.nvmlDeviceGetPowerUsage": 999})
+    two.set_gpu(0, **{"error.nvmlDeviceGetTotalEccErrors": 999})
+    two.set_gpu(1, **{"error.nvmlDeviceGetComputeRunningProcesses_v3": 999})
+    with record(path) as recorder:
+        wait_a_round(two)
+        two.set_gpu(1, **{"error.nvmlDeviceGetPowerUsage": 0})
+        wait_a_round(two)
+    seen = recorder.telemetry
+    assert [(one.gpu, one.kind, one.message) for one in seen.events] == [
+        (0, "error", "nvmlDeviceGetTotalEccErrors: Unknown Error"),
+        (1, "error", "nvmlDeviceGetPowerUsage: Unknown Error"),
+        (1, "error", "nvmlDeviceGetComputeRunningProcesses_v3: Unknown Error"),
+    ]
+    assert 1 in {one.gpu for one in seen.samples}
+
+
+def test_a_driver_that_goes_away_does_not_end_the_run(two: FakeMachine, path: Path) -> None:
+    recorder = record(path)
+    two.set("error.nvmlInitWithFlags", 9)
+    with recorder:
+        pass
+    seen = recorder.telemetry
+    assert [(one.gpu, one.kind, one.message) for one in seen.events] == [
+        (None, "error", "the NVIDIA driver is installed but not loaded (see: dmesg | grep -i nvrm)")
+    ]
+    assert (seen.samples, seen.ecc_uncorrected_before) == ((), (None, None))
+
+
+def test_a_file_that_cannot_be_written_is_an_event(two: FakeMachine, tmp_path: Path) -> None:
+    path = tmp_path / "no" / "folder" / "telemetry.jsonl"
+    with record(path) as recorder:
+        wait_a_round(two)
+    assert [one.message for one in recorder.telemetry.events] == [
+        f"{path}: telemetry cannot be written: No such file or directory"
+    ]
+    assert recorder.telemetry.samples
+
+
+def test_on_the_cpu_nothing_runs(two: FakeMachine, path: Path) -> None:
+    threads = threading.active_count()
+    with TelemetryRecorder((), path) as recorder:
+        assert threading.active_count() == threads
+        recorder.warmed_up()
+        assert recorder.latest() == Now(None, None)
+    assert not recorder.telemetry.gpus
+    assert not recorder.telemetry.samples
+    assert (two.calls(), path.exists()) == ([], False)
+
+
+def test_a_foreign_process_is_told_once_and_ours_is_not(two: FakeMachine, path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as ours:
+        two.set_gpu(0, processes=f"{os.getpid()}:0 {ours.pid}:0")
+        with record(path) as recorder:
+            wait_a_round(two)
+            two.set_gpu(1, processes=f"{os.getppid()}:{3 * GIB} 4194305:0")
+            wait_a_round(two)
+            wait_a_round(two)
+        ours.communicate(b"\n")
+    (event,) = recorder.telemetry.events
+    assert (event.gpu, event.kind) == (1, "foreign process")
+    assert event.message.startswith(f"pid {os.getppid()} (")
+    assert event.message.endswith(") with 3.0 GiB")
+
+
+def test_in_a_container_one_more_than_after_warm_up_is_foreign(
+    two: FakeMachine, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "pids_are_the_hosts", lambda: False)
+    two.set_gpu(0, processes="11:0")
+    with record(path) as recorder:
+        wait_a_round(two)
+        two.set_gpu(0, processes="11:0 12:0")  # the engine is still starting its workers
+        wait_a_round(two)
+        recorder.warmed_up()
+        wait_a_round(two)
+        two.set_gpu(0, processes="11:0 12:0 13:0")
+        wait_a_round(two)
+        wait_a_round(two)
+    seen = recorder.telemetry
+    assert not seen.processes_visible
+    assert [(one.gpu, one.kind, one.message) for one in seen.events] == [
+        (0, "foreign process", "3 compute processes instead of the 2 after warm-up")
+    ]
+
+
+def test_events_can_be_saved_and_loaded() -> None:
+    events = (Event(1.5, None, "error", "words"), Event(2.0, 3, "lost", "words"))
+    adapter = TypeAdapter(tuple[Event, ...])
+    assert adapter.validate_json(adapter.dump_json(events)) == events

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from importlib import metadata
+
+import pytest
+
+from pytest_dsr1.machine import host
+from pytest_dsr1.machine.fingerprint import fingerprint
+from pytest_dsr1.machine.gpu.inventory import MachineReading, read_machine
+from pytest_dsr1.machine.values import FactValue
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from tests.standins.nvml.control import FakeMachine
+
+Make = Callable[..., Scenario]
+
+
+def test_what_the_run_ran_on(two: FakeMachine, scenario: Make) -> None:
+    pair = scenario({"gpu": "NVIDIA H200", "count": 2})
+    setup: dict[str, FactValue] = {"setup.mode": "apply", "setup.not_set": ["vboost 4 on GPU 1"]}
+    environ = {**os.environ, "CI_JOB_IMAGE": "release:1.2.0"}
+    facts = fingerprint(pair, read_machine(os.environ), setup_facts=setup, environ=environ).facts
+    libraries = {key: facts[key] for key in facts if key.startswith("library.")}
+    assert libraries.items() >= {
+        ("library.pytest-dsr1", metadata.version("pytest-dsr1")),
+        ("library.torch", metadata.version("torch")),
+        ("library.nvidia-ml-py", metadata.version("nvidia-ml-py")),
+    }
+    assert {key: value for key, value in facts.items() if key not in libraries} == {
+        "driver": "580.95.05",
+        "cuda.driver": "13.0",
+        "gpu.count": 2,
+        "gpu.uuids": [two.uuid(0), two.uuid(1)],
+        "processes_visible": True,
+        "gpu.name": "NVIDIA H200",
+        "gpu.memory_gib": 140.4,
+        "gpu.power_limit_w": 700.0,
+        "gpu.power_default_w": 700.0,
+        "gpu.max_sm_clock_mhz": 1980,
+        "gpu.application_clock_mhz": 1980,
+        "gpu.application_memory_clock_mhz": 3201,
+        "gpu.persistence": True,
+        "gpu.vboost": 0,
+        "gpu.mig": False,
+        "gpu.ecc": True,
+        "cpu.model": host.cpu_model(),
+        "cpu.cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "hostname": platform.node(),
+        "container": False,
+        "container.image": "release:1.2.0",
+        "python": platform.python_version(),
+        "setup.mode": "apply",
+        "setup.not_set": ["vboost 4 on GPU 1"],
+    }
+
+
+def test_it_is_the_same_again_whatever_the_gpus_are_doing(two: FakeMachine, scenario: Make) -> None:
+    def taken() -> object:
+        return fingerprint(scenario(), read_machine(os.environ), setup_facts={}, environ=os.environ)
+
+    before = taken()
+    two.set_all(temperature=88, sm_clock=345, power_mw=1, memory_used=1, utilization=100)
+    assert taken() == before
+
+
+def test_gpus_that_differ_are_listed(two: FakeMachine, scenario: Make) -> None:
+    two.set_gpu(1, power_limit_mw=650_000, memory_total=10 * 1024**3)
+    two.forget("gpus.ecc")
+    facts = fingerprint(scenario(), read_machine(os.environ), setup_facts={}, environ={}).facts
+    assert facts["gpu.power_limit_w"] == ["700.0", "650.0"]
+    assert facts["gpu.memory_gib"] == ["140.4", "10.0"]
+    assert facts["gpu.ecc"] is None
+
+
+def test_application_clocks_that_somebody_set_are_facts(two: FakeMachine, scenario: Make) -> None:
+    """As `nvidia-smi -i 1 -ac 2619,1500` leaves it; what the driver no longer tells is none."""
+    two.set_gpu(1, application_clock=1500, application_memory_clock=2619)
+    facts = fingerprint(scenario(), read_machine(os.environ), setup_facts={}, environ={}).facts
+    assert facts["gpu.application_clock_mhz"] == ["1980", "1500"]
+    assert facts["gpu.application_memory_clock_mhz"] == ["3201", "2619"]
+    two.set_all(**{"error.nvmlDeviceGetApplicationsClock": 26})
+    facts = fingerprint(scenario(), read_machine(os.environ), setup_facts={}, environ={}).facts
+    assert facts["gpu.application_clock_mhz"] is None
+    assert facts["gpu.application_memory_clock_mhz"] is None
+    assert facts["gpu.max_sm_clock_mhz"] == 1980
+
+
+def test_hidden_processes_are_a_fact(
+    two: FakeMachine, scenario: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "pids_are_the_hosts", lambda: False)
+    facts = fingerprint(scenario(), read_machine(os.environ), setup_facts={}, environ={}).facts
+    assert facts["processes_visible"] is False
+
+
+def test_the_cpu_has_no_gpu_facts(scenario: Make) -> None:
+    facts = fingerprint(scenario({}), None, setup_facts={}, environ={}).facts
+    assert not [key for key in facts if key.startswith("gpu") or key == "driver"]
+    assert facts["cpu.cores"] == os.cpu_count()
+
+
+def test_a_machine_without_a_driver(scenario: Make) -> None:
+    facts = fingerprint(scenario(), MachineReading(problem="none"), setup_facts={}, environ={}).facts
+    assert (facts["gpu.count"], facts["driver"]) == (0, None)

@@ -1,0 +1,179 @@
+"""The front door: the order of things in a run, from the look to the state the machine is left in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.machine import host
+from pytest_dsr1.machine.gpu.inventory import read_machine
+from pytest_dsr1.machine.gpu.lock import gpu_lock, is_held
+from pytest_dsr1.machine.lease import look, prepared
+from pytest_dsr1.machine.setup.journal import Entry, Settings, write
+from pytest_dsr1.machine.values import Finding
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from tests.standins.nvml.control import GIB, FakeMachine
+
+Make = Callable[..., Scenario]
+
+
+@pytest.fixture
+def pair(scenario: Make) -> Scenario:
+    return scenario(
+        {"gpu": "NVIDIA H200", "count": 2},
+        gpu_setup={"persistence": True, "vboost": 4, "lock_sm_clock_mhz": 1500},
+    )
+
+
+def test_looking_changes_nothing(two: FakeMachine, pair: Scenario, tmp_path: Path) -> None:
+    findings = look(pair, "check", os.environ, tmp_path)
+    assert [one.subject for one in findings if one.severity != "ok"] == ["GPUs 0-1 vboost"]
+    assert two.commands() == []
+    assert not two.state_dir.exists()
+
+
+def test_a_run_with_set_up(two: FakeMachine, pair: Scenario, tmp_path: Path) -> None:
+    before = two.settings()
+    with prepared(pair, "apply", os.environ, tell=print) as machine:
+        assert is_held(two.state_dir, two.uuid(0))
+        assert machine.reading is not None
+        assert [gpu.vboost for gpu in machine.reading.gpus] == [4, 4]
+        assert machine.now() == ""
+        with machine.watched(tmp_path / "telemetry.jsonl") as watched:
+            machine.measuring()
+        seen = watched.telemetry
+        start_s, end_s = seen.samples[0].time_s, seen.samples[-1].time_s + 0.1
+        assert machine.now() == "100 W 1980 MHz"
+        assert (
+            machine.summary(start_s, end_s)["text"]
+            == "1980 MHz SM clock, 100 W each, at most 40 C, not throttled"
+        )
+        facts = machine.fingerprint({"dataset.sha256": "0123"}).facts
+        assert (facts["setup.mode"], facts["setup.vboost"], facts["gpu.vboost"]) == ("apply", 4, 4)
+        assert facts["dataset.sha256"] == "0123"
+        assert machine.assess(start_s, end_s) == ()
+    assert two.settings() == before
+    assert not is_held(two.state_dir, two.uuid(0))
+
+
+def test_the_lock_that_was_asked_for_is_judged_under_load(
+    two: FakeMachine, pair: Scenario, tmp_path: Path
+) -> None:
+    two.set_all(utilization=100)
+    with prepared(pair, "check", os.environ) as machine:
+        with machine.watched(tmp_path / "telemetry.jsonl") as watched:
+            pass
+        start_s = watched.telemetry.samples[0].time_s
+        assert [one.message for one in machine.assess(start_s, start_s + 0.1)] == [
+            "expected 1500 MHz locked, found 1980 to 1980 MHz under load"
+        ] * 2
+
+
+def test_a_machine_serves_another_scenario_as_it_is(two: FakeMachine, pair: Scenario, scenario: Make) -> None:
+    other = scenario({"gpu": "NVIDIA H200", "count": 2}, name="another", gpu_setup=pair.gpu_setup)
+    with prepared(pair, "apply", os.environ, tell=print) as machine:
+        made = two.commands()
+        again = machine.of(other)
+        assert (again.findings, again.fingerprint({}).facts) == (
+            machine.findings,
+            machine.fingerprint({}).facts,
+        )
+        assert again.reading is not machine.reading
+        assert two.commands() == made
+
+
+@pytest.mark.parametrize("mode", ["check", "off"])
+def test_without_apply_nothing_is_set(two: FakeMachine, pair: Scenario, mode: str) -> None:
+    with prepared(pair, mode, os.environ) as machine:  # type: ignore[arg-type]
+        assert machine.findings == ()
+        assert machine.fingerprint({}).facts["setup.mode"] == mode
+        assert is_held(two.state_dir, two.uuid(1))
+    assert two.commands() == []
+
+
+def test_what_an_earlier_run_left_is_put_back_first(
+    two: FakeMachine, pair: Scenario, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two.state_dir.mkdir()
+    two.set_gpu(0, vboost=4)
+    write(two.state_dir, Entry(two.uuid(0), "an-earlier-boot", 1, "then", Settings(True, 700.0, 0), False))
+    note = f"{two.uuid(0)}: the machine was rebooted since, which reset it; journal dropped"
+    with prepared(pair, "check", os.environ) as machine:
+        assert machine.findings == (Finding("warning", "GPU settings", note),)
+    assert capsys.readouterr().err == f"dsr1: {note}\n"
+
+
+def test_a_gpu_in_use_is_refused_before_anything_is_set(two: FakeMachine, pair: Scenario) -> None:
+    with (
+        gpu_lock(read_machine(os.environ).gpus[1:], os.environ),
+        pytest.raises(InvalidRunError, match=rf"^GPU 1 \({two.uuid(1)}\) is in use by pid {os.getpid()} "),
+        prepared(pair, "apply", os.environ),
+    ):
+        pass
+    assert two.commands() == []
+
+
+def test_gpus_beyond_the_scenarios_are_not_touched(h200: FakeMachine, scenario: Make) -> None:
+    one = scenario({"gpu": "NVIDIA H200", "count": 1}, gpu_setup={"persistence": True, "vboost": 4})
+    with prepared(one, "apply", os.environ):
+        assert not is_held(h200.state_dir, h200.uuid(1))
+    assert {command.replace("boost-slider ", "").split()[1] for command in h200.commands()} == {"0"}
+
+
+def test_a_lost_gpu_that_was_allowed_is_left_out(two: FakeMachine, pair: Scenario, tmp_path: Path) -> None:
+    """With --dsr1-allow-mismatch a run goes on without it."""
+    two.set_gpu(1, error=15)
+    with (
+        prepared(pair, "apply", os.environ) as machine,
+        machine.watched(tmp_path / "telemetry.jsonl") as watched,
+    ):
+        pass
+    assert [(one.gpu, one.kind) for one in watched.telemetry.events] == [(1, "lost")]
+
+
+def test_on_the_cpu_no_gpu_is_touched(two: FakeMachine, scenario: Make, tmp_path: Path) -> None:
+    cpu = scenario({})
+    assert {one.severity for one in look(cpu, "apply", os.environ, tmp_path)} == {"ok"}
+    with prepared(cpu, "apply", os.environ) as machine:
+        machine.measuring()
+        assert (machine.now(), machine.assess(0, 1), machine.summary(0, 1)) == ("", (), {})
+        with machine.watched(tmp_path / "telemetry.jsonl") as watched:
+            machine.measuring()
+            assert machine.now() == ""
+        assert (machine.reading, watched.telemetry.samples) == (None, ())
+        assert (machine.assess(0, 1), machine.summary(0, 1)) == ((), {})
+        assert "gpu.name" not in machine.fingerprint({}).facts
+    assert two.calls() == []
+    assert not two.state_dir.exists()
+
+
+@pytest.mark.parametrize("visible", [True, False])
+def test_a_server_that_runs_already_may_be_on_the_gpus(
+    two: FakeMachine, scenario: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: bool
+) -> None:
+    monkeypatch.setattr(host, "pids_are_the_hosts", lambda: visible)
+    attached = scenario(
+        {"gpu": "NVIDIA H200", "count": 1},
+        model={"name": "made-up"},
+        engine={"type": "openai", "url": "http://127.0.0.1:8000"},
+    )
+    server = f"{os.getppid()}:0"
+    two.set_gpu(0, processes=server, memory_used=120 * GIB)
+    findings = look(attached, "check", os.environ, tmp_path)
+    assert {one.message for one in findings if one.subject == "GPU sharing"} == {
+        "what runs on it before the measurement is taken for the server at http://127.0.0.1:8000"
+    }
+    assert "mismatch" not in {one.severity for one in findings}
+    with prepared(attached, "check", os.environ) as machine:
+        with machine.watched(tmp_path / "alone.jsonl") as watched:
+            machine.measuring()
+        assert watched.telemetry.events == ()
+        if visible:  # else it is told by their number, which the tests of the watch do
+            two.set_gpu(0, processes=f"{server} 1:0")
+            with machine.watched(tmp_path / "joined.jsonl") as watched:
+                machine.measuring()
+            assert [one.message.split()[1] for one in watched.telemetry.events] == ["1"]

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.machine import host
+from pytest_dsr1.machine import state_dir as module
+from pytest_dsr1.machine.state_dir import lost_with_container, state_dir, state_dirs
+
+
+def test_the_variable_names_the_folder(tmp_path: Path) -> None:
+    environ = {"DSR1_STATE_DIR": str(tmp_path / "state")}
+    assert state_dirs(environ) == (tmp_path / "state",)
+    assert state_dir(environ) == tmp_path / "state"
+    assert (tmp_path / "state").is_dir()
+
+
+def test_the_machines_folder_comes_before_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MACHINE_FOLDER", tmp_path / "machine")
+    monkeypatch.setattr(module, "_user_folder", lambda: tmp_path / "user")
+    assert state_dirs({}) == (tmp_path / "machine", tmp_path / "user")
+    assert state_dir({}) == tmp_path / "machine"
+    (tmp_path / "machine").rmdir()
+    (tmp_path / "machine").write_text("in the way")
+    assert state_dir({}) == tmp_path / "user"
+
+
+def test_a_users_folder_follows_the_xdg_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert state_dirs({})[1] == tmp_path / "pytest-dsr1"
+
+
+def test_no_folder_at_all(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidRunError) as caught:
+        state_dir({"DSR1_STATE_DIR": str(tmp_path / "file" / "state")})
+    assert str(caught.value) == (
+        f"no folder for the GPU journal and locks can be written: tried {tmp_path}/file/state; name one with "
+        "DSR1_STATE_DIR"
+    )
+
+
+@pytest.mark.parametrize(
+    ("container", "mounted", "lost"),
+    [(True, False, True), (True, True, False), (False, False, False)],
+)
+def test_what_a_container_loses(
+    monkeypatch: pytest.MonkeyPatch, container: bool, mounted: bool, lost: bool
+) -> None:
+    monkeypatch.setattr(host, "in_container", lambda: container)
+    monkeypatch.setattr(host, "is_mounted", lambda _: mounted)
+    assert lost_with_container(Path("/state")) == lost

@@ -1,0 +1,41 @@
+"""Doubts that stand beside a verdict."""
+
+import pytest
+
+from pytest_dsr1.measurement.consistency import suspicions
+from pytest_dsr1.measurement.metrics import combine
+from tests.helpers.values import scenario
+
+MTP3 = scenario(
+    hardware={"gpu": "NVIDIA H200", "count": 8},
+    model={"name": "deepseek-ai/DeepSeek-R1", "path": "/models/DeepSeek-R1"},
+    dataset={"path": "/data/real.jsonl", "input_tokens": 1024, "output_tokens": 2048},
+    engine={
+        "type": "trtllm-bench",
+        "tp": 8,
+        "llm_api": {"speculative_config": {"decoding_type": "MTP", "max_draft_len": 3}},
+    },
+)
+
+
+def test_a_report_that_disagrees_with_its_own_requests_is_named() -> None:
+    said, told = {"total_output_throughput": 9.0}, {"total_output_throughput": 8.0}
+    assert suspicions(scenario(), said, told, {}) == (
+        "total output throughput: the report says 9.0000 tok/s, its own request records give 8.0000",
+    )
+    assert suspicions(scenario(), {"total_output_throughput": 8.007}, told, {}) == ()
+
+
+@pytest.mark.parametrize(("length", "doubted"), [(1.0, False), (2.82, False), (3.19, False), (3.3, True)])
+def test_text_that_is_easy_to_guess_flatters(length: float, doubted: bool) -> None:
+    doubts = suspicions(MTP3, {}, {}, combine({"acceptance_length": length}, {}))
+    assert bool(doubts) == doubted
+    if doubted:
+        assert doubts[0] == (
+            f"acceptance length {length:.2f} is above 3.2, the most that MTP with 3 draft tokens gives on "
+            "real text: the text is easier to guess, and the speed flattered by it (docs/datasets.md)"
+        )
+
+
+def test_without_mtp_nothing_is_said_of_acceptance() -> None:
+    assert suspicions(scenario(), {}, {}, combine({"acceptance_length": 1.0}, {})) == ()

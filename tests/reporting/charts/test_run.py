@@ -1,0 +1,313 @@
+"""What the pictures say, and that each can be drawn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_dsr1.case.case import case_of
+from pytest_dsr1.engines.protocol import EngineResult
+from pytest_dsr1.gate.history import History, history
+from pytest_dsr1.machine.telemetry.throttling import SOFTWARE_POWER_CAP
+from pytest_dsr1.machine.values import GpuSample
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.reporting.charts.history import Background, PublishedPoint, in_context, published_points
+from pytest_dsr1.reporting.charts.overlaid import overlaid
+from pytest_dsr1.reporting.charts.run import Picture, of_measurement
+from pytest_dsr1.reporting.charts.vega import svg
+from pytest_dsr1.scenario.loading import load
+from pytest_dsr1.scenario.profiles import discover
+from pytest_dsr1.text import number
+from tests.helpers.saved_runs import Made, judged, references, save, steady
+from tests.helpers.values import measurement, records, scenario
+
+NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
+RUN = Made(waves=4, concurrency=32)
+POINT = PublishedPoint("h200-max-throughput", "V5", "NVIDIA H200", 11.3, 1436.0)
+
+
+def by_title(pictures: list[Picture]) -> dict[str, Picture]:
+    return {picture.title: picture for picture in pictures}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Measurement:
+    return save(tmp_path_factory.mktemp("results"), RUN)
+
+
+def test_the_pictures_of_a_run_on_gpus(run: Measurement) -> None:
+    pictures = list(of_measurement(run))
+    assert [picture.title for picture in pictures] == [
+        "Output throughput over time",
+        "Requests in flight",
+        "Request latency",
+        "Time to first token (TTFT)",
+        "Time per output token (TPOT)",
+        "GPU SM clock",
+        "GPU power",
+        "GPU temperature",
+    ]
+    for picture in pictures:
+        drawn = svg(picture.spec)
+        assert drawn.startswith("<svg ")
+        assert "var(--" in drawn
+        assert "NaN" not in drawn
+
+
+def test_what_the_captions_say(run: Measurement) -> None:
+    found = by_title(list(of_measurement(run)))
+    throughput = found["Output throughput over time"].caption
+    assert throughput.startswith("The whole run: ")
+    assert " tok/s; the steady figure, which a gate judges, from 9" in throughput
+    assert throughput.endswith("what is shaded is warm-up and drain.")
+    assert found["Requests in flight"].caption.endswith("requests in flight on average, of 32 wanted.")
+    assert found["Request latency"].caption.startswith("128 requests: median ")
+    assert " ms, 90% within " in found["Request latency"].caption
+    assert found["Request latency"].caption.endswith("(beyond the right edge).")
+    clocks = found["GPU SM clock"].caption
+    assert clocks.startswith("8 GPUs: 1,950 MHz to 1,980 MHz, 1,96")
+    assert re.search(
+        r" MHz on average; lines: means of each GPU over \d\.\d s; grey band: lowest to highest sample of "
+        r"any GPU; not throttled\.$",
+        clocks,
+    )
+
+
+def changed(run: Measurement, change: Callable[[GpuSample], GpuSample]) -> Measurement:
+    samples = tuple(map(change, run.telemetry.samples))
+    return replace(run, telemetry=replace(run.telemetry, samples=samples))
+
+
+def test_a_moment_of_one_gpu_is_told_and_drawn(tmp_path: Path) -> None:
+    """A point of its line is the mean of many samples, and says nothing of it."""
+    long = save(tmp_path, replace(RUN, speed=0.1))
+
+    def dip(sample: GpuSample) -> GpuSample:
+        is_it = sample.gpu == 3 and sample.time_s == 1130.0
+        return replace(sample, temperature_c=91, sm_clock_mhz=900) if is_it else sample
+
+    found = by_title(list(of_measurement(changed(long, dip))))
+    assert found["GPU SM clock"].caption.startswith("8 GPUs: 900 MHz (GPU 3 at 02:10) to 1,980 MHz, ")
+    assert found["GPU temperature"].caption.startswith("8 GPUs: 61 C to 91 C (GPU 3 at 02:10), ")
+    band, lines = found["GPU SM clock"].spec["layer"]
+    assert (band["mark"]["type"], lines["mark"]["type"]) == ("area", "line")
+    assert min(row["y"] for row in band["data"]["values"]) == 900
+    assert band["encoding"]["y"]["scale"]["domain"] == [900, 1980], "all of it is within the picture"
+
+
+def test_of_one_gpu_nobody_is_told_which(tmp_path: Path) -> None:
+    one = save(tmp_path, Made("slice-h200/min-latency", concurrency=1))
+    caption = by_title(list(of_measurement(one)))["GPU power"].caption
+    assert re.match(
+        r"1 GPU: \d+ W \(at [\d.]+ s\) to \d+ W \(at [\d.]+ s\), \d+ W on average; line: means over "
+        r"\d\.\d s; grey band: lowest to highest sample; not throttled\.$",
+        caption,
+    )
+
+
+def test_what_a_dashed_line_is_stands_where_no_data_is(run: Measurement) -> None:
+    found = by_title(list(of_measurement(run)))
+    for title, text in (
+        ("Output throughput over time", "dashed: target"),
+        ("Requests in flight", "dashed: load.concurrency"),
+    ):
+        assert re.search(rf'translate\(360,-\d+\)"[^>]*>{text}<', svg(found[title].spec)), "above the axes"
+
+
+@pytest.mark.parametrize(
+    ("slowest_s", "said"), [(1.000001, "the slowest 1,000 ms."), (2.0, "2,000 ms (beyond the right edge).")]
+)
+def test_what_is_beyond_the_edge_is_seen_in_the_numbers(slowest_s: float, said: str) -> None:
+    latencies_s = [*np.linspace(0.5, 1.0, 199).tolist(), slowest_s]
+    many = tuple(
+        replace(record, last_token_s=record.submitted_s + latency_s)
+        for record, latency_s in zip(records(200), latencies_s, strict=True)
+    )
+    result = EngineResult(many, {}, 100.0, 201.0, 0)
+    found = by_title(list(of_measurement(measurement(records=many, result=result))))
+    assert found["Request latency"].caption.endswith(said)
+
+
+def test_throttling_is_told_and_shaded(tmp_path: Path) -> None:
+    hot = save(tmp_path, replace(RUN, throttled=(5, 0.25, 0.5)))
+    found = by_title(list(of_measurement(hot)))
+    for title in ("GPU SM clock", "GPU power", "GPU temperature"):
+        assert (
+            "; GPU 5 was throttled from 7.0 s to 14.0 s (hardware thermal slowdown)." in found[title].caption
+        )
+        assert 'fill="var(--bad)"' in svg(found[title].spec)
+
+
+@pytest.mark.parametrize(
+    ("speed", "form"), [(0.1, r"from \d\d:\d\d to \d\d:\d\d"), (100.0, r"from \d\.\d s to \d\.\d s")]
+)
+def test_times_within_a_minute_are_in_tenths_of_a_second(tmp_path: Path, speed: float, form: str) -> None:
+    run = save(tmp_path, replace(RUN, speed=speed, sample_s=1 / speed, throttled=(5, 0.25, 0.5)))
+    found = by_title(list(of_measurement(run)))
+    assert re.search(f"which a gate judges, {form}: ", found["Output throughput over time"].caption)
+    assert re.search(f"throttled {form} \\(", found["GPU power"].caption)
+
+
+def test_a_small_run_on_the_cpu() -> None:
+    found = by_title(list(of_measurement(measurement())))
+    assert set(found) == {
+        "Output throughput over time",
+        "Requests in flight",
+        "Request latency",
+        "Time to first token (TTFT)",
+        "Time per output token (TPOT)",
+    }
+    assert "4 requests are too few for a steady figure" in found["Output throughput over time"].caption
+    silent = by_title(list(of_measurement(measurement(records=records(4, streaming=False)))))
+    assert "since the engine did not stream" in silent["Output throughput over time"].caption
+    assert all(svg(picture.spec) for picture in (*found.values(), *silent.values()))
+
+
+def test_published_points_are_the_newest_that_say_both() -> None:
+    found = published_points(load(profile.path).scenario for profile in discover([]).profiles)
+    points = {point.profile: point for point in found}
+    assert points["h200-max-throughput"].per_user == 11.3476
+    assert points["h200-max-throughput"].per_gpu == 1436.1584
+    assert points["b200-min-latency"].gpu == "NVIDIA B200"
+    assert published_points([scenario()]) == ()
+
+
+def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) -> None:
+    made = replace(RUN, speed=0.9, day=9)
+    for day in range(-1, 3):  # the first of them is one of the references
+        save(tmp_path / "results", replace(RUN, day=day, seed=day + 5))
+    here = save(tmp_path / "results", made)
+    values = [steady(here) * factor for factor in (1.0, 1.02, 1.01)]
+    references(tmp_path / "store", here.scenario, here.fingerprint, values)
+    past = history(tmp_path / "results")
+    case = case_of(judged(here, made), tmp_path / "store", NOW, past)
+    found = by_title(list(in_context(case, Background(past, (POINT,), NOW))))
+    assert set(found) == {
+        "Against the reference runs",
+        "Throughput of a GPU over speed for a user",
+        "Over the runs",
+    }
+    against = found["Against the reference runs"]
+    assert against.caption.startswith(
+        "Steady figures of total output throughput: 3 references, accepted 2026-11-20 (TensorRT-LLM 1.2.1): "
+    )
+    assert "from -0.99% to +0.99%; this run: -0.99%." in against.caption
+    plane = found["Throughput of a GPU over speed for a user"]
+    assert "; 4 other runs of this model on this machine; published for its GPU, " in plane.caption
+    assert "from left to right: (1) h200-max-throughput. Up and" in plane.caption
+    assert "of 4 runs of this profile on this machine: " in found["Over the runs"].caption
+    whole, own = here.metrics["total_output_throughput"].value, steady(here)
+    assert own > 1.05 * whole, "what is compared with the references is not the whole run"
+    over = found["Over the runs"].caption
+    assert "; the steady figures of 3 accepted references are " in over
+    assert over.endswith(f" tok/s on average, that of this run is {number(own)}.")
+    assert all("NaN" not in svg(picture.spec) for picture in found.values())
+
+
+def test_other_machines_and_profiles_are_no_history(tmp_path: Path) -> None:
+    save(tmp_path, replace(RUN, facts=(("gpu.uuids", "other"),)))
+    here = save(tmp_path, replace(RUN, day=1))
+    past = history(tmp_path)
+    case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
+    found = by_title(list(in_context(case, Background(past, (), NOW))))
+    plane = found["Throughput of a GPU over speed for a user"]
+    assert "; 0 other runs of this model on this machine; nothing is published for its GPU." in plane.caption
+    assert "Over the runs" not in found
+    assert "Against the reference runs" not in found
+
+
+def test_what_a_gate_would_not_compare_is_not_set_beside_a_run(tmp_path: Path) -> None:
+    """Shorter requests under the same profile, and references of such, as with ``--dsr1-set``."""
+    other = (("dataset.content", "shorter"),)
+    short = save(tmp_path / "results", replace(RUN, facts=other))
+    references(tmp_path / "store", short.scenario, short.fingerprint, [1.0, 1.1, 1.2])
+    here = save(tmp_path / "results", replace(RUN, day=1))
+    past = history(tmp_path / "results")
+    case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
+    assert case.references is not None
+    assert case.comparable is None
+    found = by_title(list(in_context(case, Background(past, (), NOW))))
+    assert set(found) == {"Throughput of a GPU over speed for a user"}, "the model is the same"
+    again = case_of(judged(short, RUN), tmp_path / "store", NOW)
+    assert again.comparable is not None
+
+
+def test_published_results_are_of_no_model_with_random_weights(tmp_path: Path) -> None:
+    slice_of_r1 = Made("slice-h200/min-latency", concurrency=1)
+    case = case_of(judged(save(tmp_path, slice_of_r1), slice_of_r1), tmp_path / "store", NOW)
+    (plane,) = in_context(case, Background(History(), (POINT,), NOW))
+    assert "; published results are of DeepSeek-R1 itself and not shown. Up" in plane.caption
+    assert ">published<" not in svg(plane.spec)
+
+
+def test_published_results_are_numbered_and_named_below(tmp_path: Path) -> None:
+    """Beside their points the names would overprint each other."""
+    published = published_points(load(profile.path).scenario for profile in discover([]).profiles)
+    of_b200 = replace(RUN, suite="b200/max-throughput")
+    case = case_of(judged(save(tmp_path, of_b200), of_b200), tmp_path / "store", NOW)
+    (plane,) = in_context(case, Background(History(), published, NOW))
+    assert "(1) b200-max-throughput-0528-fp8kv, (2) b200-max-throughput, (3) b200-min-" in plane.caption
+    drawn = svg(plane.spec)
+    assert all(f">{n}</text>" in drawn for n in (1, 2, 3, 4))
+    assert "b200-" not in drawn
+
+
+@pytest.mark.parametrize(("minutes", "label"), [(1, "16:58"), (60, "18:00")])
+def test_the_times_of_runs_are_those_of_a_24_hour_clock(tmp_path: Path, minutes: int, label: str) -> None:
+    for run in range(1, 6):
+        save(tmp_path, replace(RUN, day=9 / 24 + run * minutes / 24 / 60, seed=run))
+    here = save(tmp_path, replace(RUN, day=(9 - 3 / 60) / 24))
+    past = history(tmp_path)
+    case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
+    found = by_title(list(in_context(case, Background(past, (), NOW))))
+    drawn = svg(found["Over the runs"].spec)
+    assert f">{label}<" in drawn
+    assert " PM<" not in drawn
+
+
+def test_time_at_the_power_cap_is_a_share_of_the_run(tmp_path: Path) -> None:
+    short = save(tmp_path, replace(RUN, throttled=None))
+    cap = SOFTWARE_POWER_CAP
+    capped = changed(short, lambda one: replace(one, throttle_reasons=cap if one.gpu < 2 else 0))
+    found = by_title(list(of_measurement(capped)))
+    assert found["GPU power"].caption.endswith("; not throttled; at the software power cap 25% of the time.")
+
+
+def test_a_run_on_the_cpu_has_no_plane(tmp_path: Path) -> None:
+    case = case_of(judged(save(tmp_path, Made("cpu/max-throughput", concurrency=4)), RUN), tmp_path, NOW)
+    assert list(in_context(case, Background(History(), (POINT,), NOW))) == []
+
+
+def test_results_laid_over_each_other(run: Measurement, tmp_path: Path) -> None:
+    slow = save(tmp_path, replace(RUN, speed=0.8))
+    pictures = list(overlaid([run, slow], ["before", "after"]))
+    assert [picture.title for picture in pictures] == [
+        "Output throughput over time",
+        "Request latency",
+        "Time to first token (TTFT)",
+        "Time per output token (TPOT)",
+    ]
+    assert pictures[0].caption.startswith("before: ")
+    assert "; after: median " in pictures[1].caption
+    for picture in pictures:
+        drawn = svg(picture.spec)
+        assert ">before<" in drawn
+        assert ">after<" in drawn
+    alone = measurement(records=records(4, streaming=False))
+    assert [picture.title for picture in overlaid([run, alone], ["a", "b"])] == [
+        "Output throughput over time",
+        "Request latency",
+    ]
+
+
+@pytest.mark.parametrize(("name", "columns"), [("17:06", 2), ("slice-h200-max-throughput 17:06", 1)])
+def test_a_legend_has_room_for_whole_names(run: Measurement, name: str, columns: int) -> None:
+    picture = next(overlaid([run, run], ["17:05", name]))
+    assert picture.spec["layer"][0]["encoding"]["color"]["legend"]["columns"] == columns
+    assert f">{name}<" in svg(picture.spec)

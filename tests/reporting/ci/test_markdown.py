@@ -1,0 +1,297 @@
+"""The summary in Markdown: its table, its sections, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.case.case import Case
+from pytest_dsr1.case.faults import worst_first
+from pytest_dsr1.diagnosis.diagnosis import Clue
+from pytest_dsr1.reporting.ci.markdown import STATUS, joined, summary
+from pytest_dsr1.scenario.schema.scenario import Published
+from pytest_dsr1.verdict.targets import Noise
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, Verdict, Word
+from tests.helpers.values import case, gate, measurement, missed, scenario, verdict
+from tests.reporting.ci.test_markdown_escape import HOSTILE, RENDERER, types
+
+
+def test_a_missed_target() -> None:
+    few = Clue("ramp-and-drain", "4 requests are 2.0 waves: raise load.num_requests")
+    warnings = ("GPU 0 persistence mode: is off",)
+    one = missed(noise=Noise(1.0), warnings=warnings, clues=(few,))
+    healthy = {"text": "8 GPUs, 612 W"}
+    assert one.measurement is not None
+    one = replace(one, measurement=replace(one.measurement, gpu_health=healthy))
+    assert (
+        joined(summary([one, case("other")], [], 1))
+        == """\
+# DeepSeek-R1 performance: 1 FAIL, 1 PASS
+
+Exit status 1: a target is missed, or a loss is shown.
+
+| verdict | scenario | what | measured | target | uncertainty (2 sd) |
+|---|---|---|---:|---:|---:|
+| **FAIL** | small | total output throughput | 8 tok/s (-20.0%) | &#62;= 9.5 (target 10) | 2% presumed |
+| PASS | other | total output throughput | 8 tok/s (+0.0%) | &#62;= 7.6 (target 8) | 0.02% presumed |
+
+## FAIL: small
+
+**total output throughput 8 tok/s is 20.0% below the target 10 (tolerance 5%: at least 9.5 tok/s)** \
+(CPU, engine transformers)
+
+- **Is it real?** Yes: the run is valid, and total output throughput is further from its bound than twice \
+the standard deviation between engine starts (1%, presumed by gate.presumed_noise_percent).
+- **Where is it?** `own/small.yaml:16`
+- **What to do?** See what the run itself shows of the reasons (look at, docs/why-low.md), then what changed \
+since the last green run: driver, container, options.
+- **Look at:** 4 requests are 2.0 waves: raise load.num_requests (docs/why-low.md, ramp-and-drain)
+- **GPUs:** 8 GPUs, 612 W
+- **Results:** `.dsr1/small/20261123T200512Z`; `pytest --dsr1-replay=.dsr1/small/20261123T200512Z` judges \
+them again, without a GPU
+
+FAIL, total output throughput:
+
+```
+total output throughput 8 tok/s is 20.0% below the target 10 (tolerance 5%: at least 9.5 tok/s)
+```
+
+Warnings:
+
+- GPU 0 persistence mode: is off
+"""
+    )
+
+
+def text(*cases: Case, status: int = 1) -> str:
+    return joined(summary(cases, [], status))
+
+
+def test_a_miss_within_the_noise() -> None:
+    shown = text(missed(noise=Noise(20.0)))
+    told = "Perhaps not: that is 15.8% from the bound, nearer than twice the standard deviation between"
+    assert f"- **Is it real?** {told}" in shown
+    assert (
+        "- **What to do?** Run it again; where that happens often, let a gate decide (docs/gate.md)." in shown
+    )
+
+
+def test_a_saved_gate_is_not_in_the_exit_status() -> None:
+    """A replay judges targets, which were met."""
+    shown = text(case(word=Word.FAIL, gate=gate(Word.FAIL)), status=0)
+    assert (
+        "Exit status 0: every target that was judged is met, and no loss is shown. That is of what was "
+        "judged now; a gate of a saved result is not judged again." in shown
+    )
+    assert "not judged again" not in text(case(word=Word.PASS), status=0)
+
+
+def test_a_loss_that_a_gate_shows() -> None:
+    shown = text(case(word=Word.FAIL, gate=gate(Word.FAIL)))
+    assert (
+        "| **FAIL** | small | gate: total output throughput | 8 tok/s (-20.0%) | &#62;= 9.8 (references 10) "
+        "| 1.8% |" in shown
+    )
+    assert (
+        "- **Is it real?** Yes: 2 engine starts against 20 accepted references. A gate says so without a "
+        in shown
+    )
+    assert "in less than 1 of 100 cases." in shown
+    assert "- **Where is it?** `own/small.yaml:20`" in shown
+    assert "\nFAIL, gate:\n\n```\ntotal output throughput 8 tok/s: -20.00% against 10" in shown
+    assert "- **What to do?** Look at what changed since the references: driver: 1 -&#62; 2. " in shown
+
+
+@pytest.mark.parametrize(
+    ("word", "real", "action"),
+    [
+        (
+            Word.INVALID,
+            "Nothing is known: the run proves nothing, good or bad.",
+            "Do what the message says and",
+        ),
+        (
+            Word.NOT_COMPARABLE,
+            "Nothing is known: what must be equal to the",
+            "Put back what differs, or record",
+        ),
+        (
+            Word.NO_REFERENCE,
+            "Nothing is known: there is nothing to compare",
+            "Record and accept references; the",
+        ),
+        (
+            Word.INCONCLUSIVE,
+            "Undecided: the noise hides whether there is",
+            "A larger gate.delta_percent, more",
+        ),
+    ],
+)
+def test_what_was_not_decided(word: Word, real: str, action: str) -> None:
+    refused = case(word=word, refused=(word, f"why: it is {word.value}"), headline="why it is")
+    shown = text(refused, status=EXIT_STATUS[word])
+    assert f"# DeepSeek-R1 performance: 1 {word.value}\n" in shown
+    assert f"Exit status {EXIT_STATUS[word]}: {STATUS[EXIT_STATUS[word]]}.\n" in shown
+    assert f"| **{word.value}** | small | why it is | | | |\n" in shown
+    assert f"- **Is it real?** {real}" in shown
+    assert f"- **What to do?** {action}" in shown
+    assert f"{word.value}, gate:\n\n```\nwhy: it is {word.value}\n```" in shown
+
+
+def test_a_run_that_proves_nothing() -> None:
+    problem = "the run proves nothing:\n  GPU 5 hot"
+    shown = text(
+        case(word=Word.INVALID, problem=problem, headline="GPU 5 hot", verdicts=(), measurement=None)
+    )
+    assert "| **INVALID** | small | GPU 5 hot | | | |\n" in shown
+    assert "- **Where is it?** `own/small.yaml:1`" in shown
+    assert f"INVALID:\n\n```\n{problem}\n```" in shown
+    assert "- **Results:** `.dsr1/small/20261123T200512Z`\n" in shown  # a failed run cannot be judged again
+
+
+def test_what_was_not_measured() -> None:
+    silent = verdict(measured=measurement(records=(), report={}))
+    shown = text(case(word=Word.INVALID, verdicts=(silent,)))
+    assert (
+        "| **INVALID** | small | total output throughput | not measured | &#62;= 7.6 (target 8) "
+        "| 0.02% presumed |" in shown
+    )
+
+
+def test_the_newest_published_value_has_a_column() -> None:
+    known = scenario(
+        published=[
+            Published(version="V5", values={"total_output_throughput": 11_489.27}).model_dump(),
+            Published(version="V2", values={"total_output_throughput": 10_637.7}).model_dump(),
+        ]
+    )
+    shown = text(case(scenario=known), case("other", word=None, verdicts=(), headline="not judged"))
+    assert "| verdict | scenario | what | measured | target | published | uncertainty (2 sd) |" in shown
+    assert (
+        "| PASS | small | total output throughput | 8 tok/s (+0.0%) | &#62;= 7.6 (target 8) | 11,489 "
+        "| 0.02% presumed |\n" in shown
+    )
+    assert "|  | other | not judged | | | | |" in shown
+    assert "# DeepSeek-R1 performance: 1 PASS, 1 not judged\n" in shown
+
+
+def test_warnings_beside_a_pass() -> None:
+    shown = text(case(warnings=("the fans are loud",)), status=0)
+    assert shown.endswith("\n## PASS, with warnings: small\n\nWarnings:\n\n- the fans are loud\n")
+    assert f"Exit status 0: {STATUS[0]}.\n" in shown
+
+
+def test_thirty_scenarios_the_worst_first() -> None:
+    cases = [case(f"good-{number}") for number in range(28)]
+    cases += [case("hot", word=Word.INVALID, problem="hot", verdicts=()), missed("slow")]
+    shown = text(*sorted(cases, key=worst_first))
+    rows = [line for line in shown.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == 30
+    assert rows[0].startswith("| **FAIL** | slow |")
+    assert rows[1].startswith("| **INVALID** | hot |")
+    assert shown.startswith("# DeepSeek-R1 performance: 1 FAIL, 1 INVALID, 28 PASS\n")
+    assert [line for line in shown.splitlines() if line.startswith("## ")] == [
+        "## FAIL: slow",
+        "## INVALID: hot",
+    ]
+
+
+def test_what_was_selected_and_did_not_run() -> None:
+    shown = joined(summary([case()], ["late", "later"], 2))
+    assert shown.startswith(
+        "# DeepSeek-R1 performance: 1 PASS, 2 not run\n\nExit status 2: the run was interrupted."
+    )
+    assert "**Not run**, so nothing is known of them: late, later\n" in shown
+    assert joined(summary([], ["late"], 5)).startswith(
+        "# DeepSeek-R1 performance: 1 not run\n\nExit status 5: no test"
+    )
+    assert joined(summary([], [], 3)).startswith(
+        "# DeepSeek-R1 performance: no scenario ran\n\nExit status 3: an int"
+    )
+
+
+def test_an_exit_status_that_no_scenario_explains() -> None:
+    told = "None of these verdicts says why: something else failed, see the log."
+    assert told in text(case(), status=1)
+    assert told in text(case(), status=10)
+    assert told not in text(missed(), status=1)
+    assert told not in text(case(), status=0)
+
+
+def test_too_long_a_summary_is_cut_between_pieces() -> None:
+    pieces = summary([missed(f"slow-{number}") for number in range(30)], [], 1)
+    whole = joined(pieces)
+    cut = joined(pieces, 6_000)
+    assert len(cut.encode()) <= 6_000
+    assert cut.endswith(
+        "\n\n**The rest is left out: there is no room for it here.** The log and the results have all.\n"
+    )
+    assert whole.startswith(cut.partition("\n\n**The rest")[0])
+    assert joined(pieces, len(whole.encode()) + 200) == whole
+    assert joined(pieces, 10).strip().startswith("**The rest is left out")
+
+
+MEANT = {
+    *(
+        "heading_open",
+        "heading_close",
+        "paragraph_open",
+        "paragraph_close",
+        "text",
+        "strong_open",
+        "strong_close",
+    ),
+    *("bullet_list_open", "bullet_list_close", "list_item_open", "list_item_close", "code_inline", "fence"),
+    *("table_open", "table_close", "thead_open", "thead_close", "tbody_open", "tbody_close"),
+    *("tr_open", "tr_close", "th_open", "th_close", "td_open", "td_close", "softbreak"),
+}
+
+
+@pytest.mark.parametrize("hostile", [*HOSTILE, "".join(HOSTILE), "<b>|`" * 2_500])
+def test_hostile_text_does_no_harm(hostile: str) -> None:
+    """A scenario's name, a log line, a GPU's name, a path: nothing but what was meant comes out."""
+    bad = f"{hostile} {hostile}"
+    own = scenario().model_copy(update={"name": bad})
+    run = replace(measurement(), gpu_health={"text": bad})
+    judged = Verdict(
+        Word.FAIL,
+        "target[total_output_throughput]",
+        "total_output_throughput",
+        1.0,
+        2.0,
+        1.9,
+        -50.0,
+        bad,
+        bad,
+    )
+    where = {"scenario": f"{bad}:1", "target[total_output_throughput]": f"{bad}:2"}
+    noise = {"total_output_throughput": Noise(1.0)}
+    common: dict[str, Any] = {
+        "scenario": own,
+        "machine": bad,
+        "headline": bad,
+        "warnings": (bad,),
+        "where": where,
+        "noise": noise,
+        "clues": (Clue("kv-cache", bad),),
+    }
+    cases = [
+        case(
+            **common, word=Word.FAIL, verdicts=(judged,), measurement=run, folder=Path(bad.replace("\0", ""))
+        ),
+        case(**common, word=Word.INVALID, problem=bad, verdicts=()),
+        case(**common, verdicts=()),
+    ]
+    shown = joined(summary(cases, [bad], 1))
+    assert types(shown) <= MEANT
+    assert RENDERER.render(shown).count("<tr>") == 4
+    assert [each.tag for each in RENDERER.parse(shown) if each.type == "heading_open"] == [
+        "h1",
+        "h2",
+        "h2",
+        "h2",
+    ]
+    assert len(shown) < 50_000

@@ -1,0 +1,145 @@
+"""Text from outside does no harm in Markdown, and is shown as it is."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from pytest_dsr1.reporting.ci.markdown_escape import LINE_LIMIT, block, code, escaped
+from pytest_dsr1.text import plain
+
+HOSTILE = (
+    "|",
+    "`",
+    "```",
+    "<script>alert(1)</script>",
+    "</td></table>",
+    "<!--",
+    "[x](javascript:alert(1))",
+    "![](http://x.example/p.png)",
+    "<http://x.example>",
+    "https://x.example/",
+    "www.x.example",
+    "me@x.example",
+    "@all",
+    "#1",
+    "!1",
+    "&lt;",
+    "&#60;",
+    "\\",
+    "_a_",
+    "__init__",
+    "a_b",
+    "**b**",
+    "~~c~~",
+    "1. ",
+    "- ",
+    "+ ",
+    "> ",
+    "# ",
+    "    ",
+    "---",
+    "===",
+    "$x$",
+    "[^1]",
+    "/merge",
+    "\n",
+    "\r\n\n",
+    "\x1b[31m",
+    "\x00",
+    "\u202e",
+    "\ud800",
+)
+TEXT = st.lists(st.sampled_from(HOSTILE) | st.text(max_size=5), max_size=12).map("".join)
+RENDERER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+
+
+def tokens(text: str) -> list[Token]:
+    """All of a document, those within paragraphs and cells too."""
+    return [each for token in RENDERER.parse(text) for each in (token, *(token.children or ()))]
+
+
+def types(text: str) -> set[str]:
+    return {token.type for token in tokens(text)} - {"inline", "text_special"}
+
+
+def visible(text: str) -> str:
+    """What a person reads of paragraphs."""
+    shown = "".join(token.content for token in tokens(text) if token.type in {"text", "text_special"})
+    return shown.replace("\u200b", "")
+
+
+PARAGRAPH = {"paragraph_open", "paragraph_close", "text"}
+
+
+@given(TEXT)
+def test_escaped_is_text_and_nothing_else_wherever_it_stands(text: str) -> None:
+    shown, whole = escaped(text), plain(text)
+    assert types(shown) <= PARAGRAPH
+    assert visible(shown).rstrip(" ") == whole.rstrip(" ")
+    assert types(f"# a {shown}") == {"heading_open", "heading_close", "text"}
+    row = RENDERER.render(f"|a|b|\n|---|---|\n|{shown}|c|\n")
+    assert re.findall(r"<(\w+)", row) == ["table", "thead", "tr", "th", "th", "tbody", "tr", "td", "td"]
+    cells = re.findall("<td>(.*?)</td>", row)
+    assert unescape(cells[0]).replace("\u200b", "").rstrip(" ") == whole.rstrip(" ")
+    assert cells[1] == "c"
+
+
+@given(TEXT)
+def test_escaped_leaves_nothing_that_is_looked_for_in_rendered_text(text: str) -> None:
+    shown = unescape(escaped(text))
+    assert not re.search(r"[@#!~%$&]\w|://|www\.", shown, re.IGNORECASE)
+
+
+@given(TEXT)
+def test_code_is_one_code_span(text: str) -> None:
+    (span,) = [token for token in tokens(f"- at {code(text)}") if token.type == "code_inline"]
+    assert types(f"- at {code(text)}") <= {
+        "bullet_list_open",
+        "bullet_list_close",
+        "list_item_open",
+        "list_item_close",
+        *PARAGRAPH,
+        "code_inline",
+    }
+    assert span.content.strip() == plain(text, LINE_LIMIT).strip()
+
+
+@given(TEXT)
+def test_block_is_one_block_of_code(text: str) -> None:
+    (fence,) = tokens(block(text))
+    assert fence.type == "fence"
+    assert fence.info == ""
+    assert fence.content.splitlines() == [plain(line, LINE_LIMIT) for line in text.splitlines()]
+
+
+def test_the_middle_of_a_long_text_is_left_out() -> None:
+    lines = block("\n".join(f"line {number}" for number in range(100))).splitlines()
+    assert len(lines) == 63
+    assert lines[30:33] == ["line 29", "... 40 more lines, see the results folder ...", "line 70"]
+
+
+@pytest.mark.parametrize("show", [escaped, code, block])
+def test_ten_thousand_characters_are_cut(show: type) -> None:
+    assert len(str(show("`<" * 5_000))) < 3_000
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("16 tok/s (-20.0%)", "16 tok/s (-20.0%)"),
+        ("gate.presumed_noise_percent", "gate.presumed_noise_percent"),
+        (">= 19", "&#62;= 19"),
+        ("1. a", "&#49;. a"),
+        ("me@x", "me&#64;&#8203;x"),
+        ("Zürich, 日本", "Zürich, 日本"),
+    ],
+)
+def test_what_is_harmless_stays_readable(text: str, expected: str) -> None:
+    assert escaped(text) == expected

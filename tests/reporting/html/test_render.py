@@ -1,0 +1,357 @@
+"""The HTML pages: complete, alone, and unharmed by what a log or a name says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import datetime, timezone
+from html.parser import HTMLParser
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.case.case import Case, case_of
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.gate.history import History
+from pytest_dsr1.gate.saved import GateRun, write_gate
+from pytest_dsr1.machine.values import Finding, Fingerprint
+from pytest_dsr1.measurement.metrics import MetricValue
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.reporting.charts.history import Background
+from pytest_dsr1.reporting.compare.comparison import compare
+from pytest_dsr1.reporting.html.render import write_comparison, write_html
+from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.text import number
+from pytest_dsr1.verdict.verdict import Word
+from tests.gate.test_saved import GATE
+from tests.helpers.saved_runs import Made, judged, references, save, steady
+from tests.helpers.values import NOISE, measurement, records
+
+NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
+BACKGROUND = Background(History(), (), NOW)
+RUN = Made(waves=4, concurrency=32)
+HOSTILE = (
+    "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>\"'`\x00\x1b[31m\u202e&lt;"
+    + "x" * 10_000
+)
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: its elements, text and links."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._quiet = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._quiet = tag if tag in {"script", "style"} else self._quiet
+
+    def handle_endtag(self, tag: str) -> None:
+        self._quiet = "" if tag == self._quiet else self._quiet
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self._quiet else f"{data} "
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.elements)
+
+
+def cases(tmp_path: Path) -> list[Case]:
+    """A FAIL, a PASS and an INVALID one."""
+    made = [
+        replace(RUN, speed=0.8),
+        Made("h200/min-latency", waves=10, concurrency=1, day=1),
+        replace(RUN, suite="b200/max-throughput", throttled=(5, 0.2, 0.5), day=2),
+    ]
+    return [case_of(judged(save(tmp_path / "results", one), one), tmp_path / "store", NOW) for one in made]
+
+
+def page(path: Path, *found: Case, background: Background = BACKGROUND) -> Page:
+    write_html(path, found, background)
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_a_page_of_three_scenarios(tmp_path: Path) -> None:
+    found = page(tmp_path / "report.html", *cases(tmp_path))
+    text = " ".join(found.text.split())
+    assert "3 scenarios: 1 FAIL, 1 INVALID, 1 PASS." in text
+    assert "h200-max-throughput total output throughput " in text
+    assert (
+        "% below the target 11,489 (tolerance 5%: at least 10,915 tok/s); 1 more missed; GPUs healthy" in text
+    )
+    assert re.search(r"GPU 5 throttled: hardware thermal slowdown from \d\.\d s to \d\d?\.\d s of", text)
+    assert "11,489 (V4 and V5, July to September 2025)" in text
+    meaning = "Uncertainty: twice the noise, which is the standard deviation between engine starts, "
+    assert f"{meaning}total output throughput presumed by " in text
+    assert f"results: {tmp_path}/results/h200-max-throughput/" in text
+    assert "# Run the scenario again as it ran" in text
+    assert "Is it real? Yes: the run is valid, and total output throughput is further from its bound" in text
+    assert "Is it real? Nothing is known: the run proves nothing, good or bad." in text
+    assert "Where is it? " in text
+    assert "suites/h200/max-throughput.yaml:70, " in text
+    assert "What do I do? See what the run itself shows of the reasons" in text
+    assert "trtllm-bench --model ..." in text
+    assert found.count("svg") == 3 * 9
+    assert found.count("article") == 3
+
+
+def test_it_needs_nothing_else_and_its_links_lead_somewhere(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    found = page(path, *cases(tmp_path))
+    ids = [attributes["id"] for _, attributes in found.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [attributes["href"] or "" for tag, attributes in found.elements if tag == "a"]
+    assert links
+    for link in links:
+        if link.startswith("#"):
+            assert link[1:] in ids
+        else:
+            assert (path.parent / link).is_file()
+    assert {tag for tag, _ in found.elements}.isdisjoint({"link", "iframe", "img", "object", "base"})
+    assert not any(attributes.get("src") for _, attributes in found.elements)
+    without_namespaces = path.read_text(encoding="utf-8").replace("http://www.w3.org/", "")
+    assert not re.search(r"https?://|//cdn|@import|url\(", without_namespaces)
+
+
+def test_pictures_have_words(tmp_path: Path) -> None:
+    found = page(tmp_path / "report.html", *cases(tmp_path))
+    spoken = [
+        attributes.get("aria-label") or ""
+        for _, attributes in found.elements
+        if attributes.get("role") == "img"
+    ]
+    assert len(spoken) == found.count("svg")
+    assert all(len(label) > 30 for label in spoken)
+
+
+def test_one_scenario_has_no_table_of_contents(tmp_path: Path) -> None:
+    found = page(tmp_path / "report.html", cases(tmp_path)[0])
+    assert "1 scenario: 1 FAIL." in " ".join(found.text.split())
+    assert found.count("input") == 0
+
+
+def test_of_many_scenarios_what_passed_is_folded(tmp_path: Path) -> None:
+    fail, passed, invalid = cases(tmp_path)
+    found = page(tmp_path / "report.html", fail, passed, invalid, *[passed] * 7)
+    articles = [i for i, (tag, _) in enumerate(found.elements) if tag == "article"]
+    opened = ["open" in found.elements[i + 1][1] for i in articles]
+    assert opened == [True, False, True, *[False] * 7]
+
+
+def test_a_scenario_that_was_not_measured(tmp_path: Path) -> None:
+    (case, *_) = cases(tmp_path)
+    bare = replace(
+        case,
+        measurement=None,
+        verdicts=(),
+        word=Word.INVALID,
+        headline="no GPU",
+        problem="no GPU",
+        folder=None,
+    )
+    found = page(tmp_path / "report.html", bare)
+    assert found.count("svg") == 0
+    assert "no GPU" in found.text
+
+
+def test_a_gate_and_its_references(tmp_path: Path) -> None:
+    run = save(tmp_path / "results", RUN)
+    references(tmp_path / "store", run.scenario, run.fingerprint, [9000.0, 9100.0])
+    other = replace(run, fingerprint=Fingerprint({**run.fingerprint.facts, "driver": "580.95"}))
+    runs = (*GATE.runs, GateRun("results/c", Evidence(9050.0, 0.1, 5.0, 60.0, 2.0, 40, (9.0, 9.1))))
+    write_gate(run.folder, replace(GATE, runs=runs))
+    case = case_of(judged(other, RUN), tmp_path / "store", NOW)
+    found = page(tmp_path / "report.html", case)
+    text = " ".join(found.text.split())
+    assert "The gate's runs (3)" in text
+    assert "does not count warm-up: the first start" in text
+    assert "a loss is shown" in text
+    assert "Against the reference runs" in text
+    assert "driver 580.95 575.57.08" in text
+    assert "engine.tensorrt-llm 1.2.1 same" in text
+    assert [attributes.get("class") for _, attributes in found.elements].count("differs") == 1
+
+
+def test_a_gate_alone_says_the_noise_of_its_references(tmp_path: Path) -> None:
+    """No targets were judged, as with ``-k regression``."""
+    run = save(tmp_path / "results", RUN)
+    write_gate(run.folder, GATE)
+    outcome = judged(run, RUN)
+    outcome.verdicts.clear()
+    text = " ".join(page(tmp_path / "report.html", case_of(outcome, tmp_path / "store", NOW)).text.split())
+    assert GATE.verdict is not None
+    label = METRICS[GATE.verdict.metric].label
+    assert f" \N{PLUS-MINUS SIGN}{2 * GATE.noise_percent:.2g}% " in text
+    told = f"standard deviation between engine starts, {label} by {GATE.references.runs} accepted"
+    assert f"{told} references." in text
+    assert "What do I do? Look at what changed since the references: driver: 575 -> 580. " in text
+    write_gate(run.folder, replace(GATE, changed=()))
+    case = case_of(outcome, tmp_path / "store", NOW)
+    text = " ".join(page(tmp_path / "report.html", case).text.split())
+    assert "Of software and options nothing is known to differ from the references. " in text
+
+
+def test_a_gate_is_judged_by_references_and_run_again_as_one(tmp_path: Path) -> None:
+    run = save(tmp_path / "results", replace(RUN, facts=(("setup.mode", "apply"),)))
+    write_gate(run.folder, GATE)
+    outcome = judged(run, RUN)
+    outcome.verdicts.clear()
+    text = " ".join(page(tmp_path / "report.html", case_of(outcome, tmp_path / "store", NOW)).text.split())
+    assert " references 100 (2% worse: 98) " in text
+    assert "scenario.yaml --dsr1-gpu-setup=apply --dsr1-gate -k regression" in text
+    both = case_of(judged(run, RUN), tmp_path / "store", NOW)
+    text = " ".join(page(tmp_path / "report.html", both).text.split())
+    assert "scenario.yaml --dsr1-gpu-setup=apply --dsr1-gate #" in text
+
+
+def test_the_steady_figure_stands_beside_the_references_and_equal_facts_are_told(tmp_path: Path) -> None:
+    run = save(tmp_path / "results", RUN)
+    references(tmp_path / "store", run.scenario, run.fingerprint, [9000.0, 9000.0])
+    case = case_of(judged(run, RUN), tmp_path / "store", NOW)
+    text = " ".join(page(tmp_path / "report.html", case).text.split())
+    assert f" 9,000 (here {number(steady(run))}) " in text
+    assert "driver 575.57.08 same" in text
+    assert "hostname" in run.fingerprint.facts
+    assert f"hostname {run.fingerprint.facts['hostname']} same" not in text, "references do not keep it"
+    assert "References (steady figure)" in text
+    assert (
+        "Steady figure: without warm-up and drain, as a gate judges it; targets are of the whole run." in text
+    )
+    warm = replace(RUN, facts=(("gpu.vboost", "4"),))
+    unlike = case_of(judged(save(tmp_path / "other", warm), warm), tmp_path / "store", NOW)
+    text = " ".join(page(tmp_path / "report.html", unlike).text.split())
+    assert "References (steady figure)" not in text
+    why = "so they are not shown: gpu.vboost: none in the references, 4 here."
+    assert f"The accepted references are not comparable with this run, {why}" in text
+    alone = case_of(judged(run, RUN), tmp_path / "nowhere", NOW)
+    text = " ".join(page(tmp_path / "report.html", alone).text.split())
+    assert "driver 575.57.08 same" not in text
+    assert "Steady figure: " not in text
+
+
+def test_the_steady_window_is_told_from_the_steady_figure(tmp_path: Path) -> None:
+    """They differ where a warm-up is slow with all requests in flight, and a page has both."""
+    run = save(tmp_path, RUN)
+    said = f"{number(run.metrics['steady_output_throughput'].value)} tok/s"
+    assert said != f"{number(steady(run))} tok/s"
+    text = " ".join(page(tmp_path / "r.html", case_of(judged(run, RUN), tmp_path / "s", NOW)).text.split())
+    assert f" output throughput in the steady window {said} records " in text
+    assert "steady output throughput" not in text
+    told = (
+        "The steady window is the longest time in which at least 95% of load.concurrency requests were in "
+        "flight. What it says is not the steady figure, which a gate judges: that leaves the warm-up out as "
+        "well, and is over whole waves of requests."
+    )
+    assert told in text
+    bare = {name: value for name, value in run.metrics.items() if not name.startswith("steady_")}
+    case = case_of(judged(replace(run, metrics=bare), RUN), tmp_path / "s", NOW)
+    assert told not in " ".join(page(tmp_path / "r.html", case).text.split())
+
+
+def test_what_the_engine_says_of_its_decode_step_stands_below_the_bounds(tmp_path: Path) -> None:
+    run = save(tmp_path / "results", RUN)
+    facts = {"share_of_bound": 0.26, "bandwidth_bound": "a step reads 63 GB"}
+    told = replace(run, result=replace(run.result, facts=facts))
+    text = " ".join(page(tmp_path / "r.html", case_of(judged(told, RUN), tmp_path / "s", NOW)).text.split())
+    assert "expected to read: decode reaches 26% of the memory-bandwidth bound: a step reads 63 GB." in text
+
+
+def test_a_clock_that_the_power_cap_lowers_is_in_the_headline(tmp_path: Path) -> None:
+    run = save(tmp_path / "results", RUN)
+    gpus: Any = run.gpu_health["gpus"]
+    first, *others = gpus
+    capped = {**first, "power_capped_share": 1.0, "sm_clock_mhz_mean": 1636.0}
+    slow = replace(run, gpu_health={**run.gpu_health, "gpus": [capped, *others]})
+    assert case_of(judged(run, RUN), tmp_path, NOW).headline.count("GPUs healthy, at their power cap") == 0
+    assert "; GPUs healthy, at their power cap" in case_of(judged(slow, RUN), tmp_path, NOW).headline
+
+
+def test_earlier_results_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    background = replace(BACKGROUND, history=History(unreadable=("a/measurement.json: is damaged",)))
+    text = page(tmp_path / "report.html", cases(tmp_path)[0], background=background).text
+    assert "Earlier results that could not be read (1)" in text
+    assert "a/measurement.json: is damaged" in text
+
+
+def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
+    (case, *_) = cases(tmp_path)
+    assert case.measurement is not None
+    harmless = page(tmp_path / "harmless.html", case, case)
+    facts = {**case.measurement.fingerprint.facts, "gpu.name": HOSTILE, HOSTILE: HOSTILE, "list": [HOSTILE]}
+    verdict = replace(case.verdicts[0], message=HOSTILE)
+    published = [each.model_copy(update={"version": HOSTILE}) for each in case.scenario.published]
+    script = case.measurement.folder / "engine" / "<img src=x>'\".sh"
+    script.write_text(HOSTILE.replace("\x00", ""), encoding="utf-8")
+    hostile = replace(
+        case,
+        scenario=case.scenario.model_copy(
+            update={"name": HOSTILE, "description": HOSTILE, "published": published}
+        ),
+        place=HOSTILE,
+        machine=HOSTILE,
+        headline=HOSTILE,
+        problem=HOSTILE,
+        verdicts=(verdict, *case.verdicts[1:]),
+        warnings=(HOSTILE,),
+        measurement=replace(case.measurement, fingerprint=Fingerprint(facts)),
+    )
+    path = tmp_path / "report.html"
+    found = page(path, hostile, hostile)
+    text = path.read_text(encoding="utf-8")
+    assert "\x00" not in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert {tag for tag, _ in found.elements} == {tag for tag, _ in harmless.elements}
+    assert found.count("script") == found.count("style") == 1
+    assert found.count("img") == 0
+    assert not any(name.startswith("on") for _, attributes in found.elements for name in attributes)
+    assert len(text) < 1_000_000
+
+
+def test_a_comparison_page(tmp_path: Path) -> None:
+    before = save(tmp_path, RUN)
+    after = save(tmp_path, replace(RUN, speed=0.9, day=1, facts=(("driver", HOSTILE),)))
+    path = tmp_path / "compare.html"
+    write_comparison(path, compare([before, after], lambda _: NOISE), [before, after])
+    found = Page(path.read_text(encoding="utf-8"))
+    text = " ".join(found.text.split())
+    assert "Side by side: 2026-11-20, 2026-11-21" in text
+    assert "Changes are against 2026-11-20; changes within 0.028% may be noise" in text
+    assert re.search(r"total output throughput tok/s [\d,]+ [\d,]+ -\d+\.\d% worse", text)
+    assert "driver 575.57.08 </script></style><script>alert(1)" in text
+    assert found.count("script") == 1
+    assert found.count("svg") == 4
+
+
+def test_a_comparison_page_tells_changes_as_the_terminal_does(tmp_path: Path) -> None:
+    slow, fast = measurement(), measurement(records=records(latency_s=1 / 4028))
+    huge = replace(fast, metrics={**fast.metrics, "total_latency": MetricValue(3e12, "report")})
+    invalid = replace(huge, findings=(Finding("mismatch", "GPU 0", "lost"),))
+    comparison = compare([slow, huge, invalid], lambda _: NOISE)
+    write_comparison(tmp_path / "compare.html", comparison, [slow, huge, invalid])
+    found = Page((tmp_path / "compare.html").read_text(encoding="utf-8"))
+    text = " ".join(found.text.split())
+    assert "total output throughput tok/s 8 32,224 x 4,028 better 32,224 x 4,028 total" in text
+    assert "total latency ms 2,000 3e+12 x 1.5e+09 worse 3e+12 x 1.5e+09 average" in text
+    assert "(1); nothing of 20:00:00 (3) is called better or worse: 20:00:00 (3) is INVALID; " in text
+
+
+def test_what_makes_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(util, "find_spec", lambda _: None)
+    with pytest.raises(UserError) as caught:
+        write_html(tmp_path / "report.html", [], BACKGROUND)
+    assert str(caught.value) == (
+        f"{tmp_path / 'report.html'}: an HTML report needs jinja2 and vl-convert-python: "
+        "pip install 'pytest-dsr1[report]'"
+    )
+
+
+def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no/report\.html: the report cannot be written: No such file"):
+        write_html(tmp_path / "no" / "report.html", [], BACKGROUND)

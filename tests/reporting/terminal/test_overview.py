@@ -1,0 +1,257 @@
+"""The PERFORMANCE OVERVIEW at several widths."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.gate.loop import Gate
+from pytest_dsr1.gate.plan import GatePlan
+from pytest_dsr1.gate.saved import write_gate
+from pytest_dsr1.machine.values import Finding, Fingerprint
+from pytest_dsr1.measurement.metrics import MetricValue
+from pytest_dsr1.reporting.ci.junit import properties
+from pytest_dsr1.reporting.compare.differences import differences
+from pytest_dsr1.reporting.terminal.overview import overview
+from pytest_dsr1.scenario.loading import LoadedScenario
+from pytest_dsr1.scenario.schema.scenario import Target
+from pytest_dsr1.session.state import Outcome
+from pytest_dsr1.verdict.targets import judge
+from pytest_dsr1.verdict.verdict import Verdict, Word
+from tests.gate.test_saved import GATE
+from tests.helpers.published import measured, shipped
+from tests.helpers.values import NOISE, measurement, scenario
+
+
+def outcome(loaded: LoadedScenario, **changes: Any) -> Outcome:
+    run = measurement(Path(".dsr1/small/20261123T200512Z"), **changes)
+    done = Outcome(loaded, "suites/small.yaml", measurement=run)
+    done.verdicts = [
+        judge(Target(metric="total_output_throughput", value=8.0), run, NOISE),
+        judge(Target(metric="average_ttft", value=200.0), run, NOISE),
+    ]
+    return done
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> LoadedScenario:
+    import yaml
+
+    from pytest_dsr1.scenario.loading import load
+
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(scenario().model_dump(mode="json", exclude_none=True)), encoding="utf-8")
+    return load(path)
+
+
+def text(outcomes: list[Outcome], width: int) -> list[str]:
+    return [line for line, _ in overview(outcomes, width)]
+
+
+def test_at_120_columns_a_target_is_one_line(loaded: LoadedScenario) -> None:
+    lines = text([outcome(loaded)], 140)
+    assert lines[0] == "small  (CPU, engine transformers)"
+    assert [" ".join(line.split()) for line in lines[1:3]] == [
+        "PASS total output throughput 8 tok/s +0.0% bound >= 7.6, target 8 tok/s",
+        "FAIL average time to first token (TTFT) 250 ms -25.0% bound <= 210, target 200 ms",
+    ]
+    assert lines[-1] == "  results .dsr1/small/20261123T200512Z"
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_nothing_is_wider_than_the_terminal(loaded: LoadedScenario, width: int) -> None:
+    many = outcome(loaded, findings=(Finding("warning", "GPU 0", "word " * 60),))
+    assert max(map(len, text([many], width))) <= width
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_text_from_outside_drives_neither_the_terminal_nor_a_ci_server(
+    loaded: LoadedScenario, width: int
+) -> None:
+    hostile = "\x1b[2J\u202e ::error file=a,line=1::bad\n ::add-mask::H200\n##[group]x " + "y " * 50
+    run = outcome(loaded, gpu_health={"text": hostile}, findings=(Finding("warning", "GPU 0", hostile),))
+    run.notes.append(hostile)
+    failed = Outcome(loaded, "suites/small.yaml", error=InvalidRunError(hostile))
+    for line in text([run, failed], width):
+        assert line.isprintable()
+        assert not line.lstrip().startswith("::")
+        assert "##[" not in line
+
+
+def test_a_replay_tells_what_the_saved_gate_said(loaded: LoadedScenario, tmp_path: Path) -> None:
+    run = outcome(loaded)
+    assert run.measurement is not None
+    run.measurement = replace(run.measurement, folder=tmp_path)
+    write_gate(tmp_path, GATE)
+    assert "  gate    FAIL when it ran, not judged again: a loss is shown" in text([run], 100)
+    refused = replace(GATE, word=Word.INCONCLUSIVE, verdict=None, error="12 runs did not decide")
+    write_gate(tmp_path, refused)
+    assert "  gate    INCONCLUSIVE when it ran, not judged again: 12 runs did not decide" in text([run], 100)
+    (tmp_path / "gate.json").write_text("{", encoding="utf-8")
+    assert any("is not JSON" in line for line in text([run], 200))
+
+
+def test_what_is_said_beside_the_targets(loaded: LoadedScenario) -> None:
+    run = outcome(
+        loaded,
+        findings=(Finding("warning", "GPU 0 persistence mode", "is off"),),
+        gpu_health={"text": "8 GPUs, 1,755 to 1,980 MHz, 612 W"},
+    )
+    lines = text([run], 200)
+    assert "  warning GPU 0 persistence mode: is off" in lines
+    assert "  GPUs    8 GPUs, 1,755 to 1,980 MHz, 612 W" in lines
+    assert any(line.startswith("  also    per-user output throughput 4 tok/s/user; ") for line in lines)
+
+
+def steady_line(run: Outcome) -> str:
+    (line,) = (line for line in text([run], 300) if line.startswith("  steady "))
+    return line
+
+
+def test_the_steady_window(loaded: LoadedScenario) -> None:
+    metrics = {
+        "steady_output_throughput": MetricValue(7.5, "records"),
+        "steady_window": MetricValue(1500.0, "records"),
+    }
+    plain = measurement()
+    run = outcome(loaded, metrics={**plain.metrics, **metrics})
+    assert steady_line(run) == (
+        "  steady  7.5 tok/s over the 1.5 s in which at least 95% of load.concurrency "
+        f"({plain.scenario.load.concurrency}) requests were in flight"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (
+            {"records": (), "report": {"total_output_throughput": 8.0}},
+            "the engine gives no record of each request",
+        ),
+        (
+            {
+                "scenario": scenario(
+                    load={
+                        "concurrency": 9,
+                        "num_requests": 9,
+                        "arrival": {"type": "constant", "rate_req_s": 1.0},
+                    }
+                )
+            },
+            "requests come on a schedule, so that no number of them is always in flight",
+        ),
+        (
+            {"scenario": scenario(load={"concurrency": 9, "num_requests": 9})},
+            "at no time were at least 95% of load.concurrency (9) requests in flight, with tokens coming",
+        ),
+    ],
+    ids=["no records", "open loop", "never full"],
+)
+def test_why_there_is_no_steady_window(loaded: LoadedScenario, changes: dict[str, Any], why: str) -> None:
+    run = Outcome(loaded, "suites/small.yaml", measurement=measurement(**changes))
+    assert steady_line(run) == f"  steady  no steady window: {why}"
+
+
+def test_an_invalid_run_shows_its_reasons_and_no_number(loaded: LoadedScenario) -> None:
+    failed = Outcome(
+        loaded, "suites/small.yaml", error=InvalidRunError("the run proves nothing:\n  GPU 5 hot")
+    )
+    assert text([failed], 80) == [
+        "small  (CPU, engine transformers)",
+        "  INVALID the run proves nothing:",
+        "            GPU 5 hot",
+    ]
+
+
+def test_two_scenarios_are_set_apart(loaded: LoadedScenario) -> None:
+    assert text([outcome(loaded), outcome(loaded)], 120).count("") == 1
+
+
+def test_fail_is_red_and_pass_green(loaded: LoadedScenario) -> None:
+    markup = [
+        dict(m) for line, m in overview([outcome(loaded)], 140) if line.startswith(("  PASS", "  FAIL"))
+    ]
+    assert markup == [{"green": True, "bold": True}, {"red": True, "bold": True}]
+
+
+def test_junit_properties(loaded: LoadedScenario) -> None:
+    found = dict(properties(outcome(loaded), Word.PASS, "target[total_output_throughput]"))
+    assert found["dsr1_profile"] == "small"
+    assert found["dsr1_verdict"] == "PASS"
+    assert found["dsr1_total_output_throughput [tok/s]"] == "8.0"
+    assert found["dsr1_results"].endswith("20261123T200512Z")
+
+
+def test_differences_name_what_changed(loaded: LoadedScenario) -> None:
+    old = {"gpu.count": 0, "library.torch": "2.9.0", "driver": "\x1b[2J", "model.content": "ab" * 32}
+    compared = {
+        "benchmarks": [
+            {"fullname": "suites/small.yaml::measurement", "extra_info": {"fingerprint": old}},
+            {"fullname": "something else", "extra_info": {}},
+        ]
+    }
+    assert list(differences([outcome(loaded)], compared)) == [
+        "dsr1: small was measured differently: driver was \\x1b[2J, is not recorded; "
+        "library.torch was 2.9.0, is 2.13.0; model.content was abababababab..., is not recorded"
+    ]
+    assert list(differences([outcome(loaded)], {"benchmarks": []})) == []
+
+
+def test_the_share_of_the_bandwidth_bound(loaded: LoadedScenario) -> None:
+    run = measurement()
+    facts = {"share_of_bound": 0.4704, "bandwidth_bound": "a step of 1 reads 6.53 GB: 734.2 tok/s"}
+    done = outcome(loaded, result=replace(run.result, facts=facts))
+    assert (
+        "  bound   decode reaches 47% of the memory-bandwidth bound: a step of 1 reads 6.53 GB: 734.2 tok/s"
+        in text([done], 200)
+    )
+
+
+RAMP = (
+    "  look at 4 requests are 2.0 waves of the 2 at once, so ramp-up and drain weigh on the whole run: raise "
+    "load.num_requests to 10 or more, as in every published run (docs/why-low.md#ramp-and-drain)"
+)
+
+
+def test_a_missed_target_says_where_to_look(loaded: LoadedScenario) -> None:
+    lines = text([outcome(loaded)], 250)
+    assert [line for line in lines if line.startswith("  look at")] == [RAMP]
+
+
+def test_where_all_is_well_there_is_nothing_to_look_at(loaded: LoadedScenario) -> None:
+    fine = outcome(loaded)
+    fine.verdicts = fine.verdicts[:1]
+    assert not any(line.startswith("  look at") for line in text([fine], 250))
+
+
+@pytest.mark.parametrize(("word", "shown"), [(Word.FAIL, True), (Word.PASS, False)])
+def test_a_gate_without_targets_says_where_to_look(loaded: LoadedScenario, word: Word, shown: bool) -> None:
+    verdict = Verdict(
+        word, "regression[total_output_throughput]", "total_output_throughput", 7.0, 8.0, 7.8, -9.0, "a loss"
+    )
+    plan = cast("GatePlan", SimpleNamespace(warnings=()))
+    gated = Outcome(loaded, "suites/small.yaml", gate=Gate(plan, verdict=verdict, latest=measurement()))
+    assert (RAMP in text([gated], 250)) == shown
+
+
+def test_how_near_a_run_came_to_what_its_gpus_can_do(loaded: LoadedScenario) -> None:
+    done = Outcome(loaded, "suites/small.yaml")
+    values = {"total_output_throughput": 158.0669, "per_user_output_throughput": 158.1196}
+    done.measurement = measured(shipped("h200/min-latency"), values)
+    assert (
+        "  bound   per-user output throughput is 3.9% of what memory bandwidth would allow: a step of 1 "
+        "request reads at least 37.67 GB of weights and 0.14 GB of KV cache, in 0.985 ms at 8 x 4.8 TB/s: 4 "
+        "tokens / 0.985 ms = 4,062.2 tok/s/user"
+    ) in text([done], 250)
+
+
+def test_why_that_is_not_known(loaded: LoadedScenario) -> None:
+    done = Outcome(loaded, "suites/small.yaml")
+    run = measured(shipped("h200/min-latency"), {"total_output_throughput": 158.0669})
+    done.measurement = replace(run, fingerprint=Fingerprint({"gpu.name": "NVIDIA T4"}))
+    assert "  bound   not known: the peaks of NVIDIA T4 are not known here" in text([done], 250)

@@ -1,0 +1,286 @@
+"""The most that the GPUs of a measurement could show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS
+from pytest_dsr1.machine.values import Fingerprint
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.records import RequestRecord
+from pytest_dsr1.roofline.bounds import Bound, bounds, roofline, why_none
+from pytest_dsr1.scenario.loading import load
+from pytest_dsr1.scenario.schema.scenario import KvCacheConfig, Scenario, TensorRtLlm
+from tests.helpers.published import SHIPPED, figures, measured, shipped
+from tests.helpers.values import measurement, scenario
+
+R1_READ = 36_625_618_432
+"""Parameters that a token of DeepSeek-R1 uses."""
+
+
+def changed(name: str, **parts: Mapping[str, Any]) -> Scenario:
+    """A shipped scenario with fields of its parts replaced."""
+    one = shipped(name)
+    return one.model_copy(
+        update={part: getattr(one, part).model_copy(update=fields) for part, fields in parts.items()}
+    )
+
+
+def bound(run: Measurement, metric: str = "total_output_throughput") -> Bound:
+    (found,) = [one for one in bounds(run) if one.metric == metric]
+    return found
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_every_published_figure_lies_well_below_its_bound(path: Path) -> None:
+    one = load(path).scenario
+    if one.hardware.gpu is None:
+        assert why_none(measured(one, {"total_output_throughput": 75.0})) == "the run used no GPU"
+        return
+    for values in figures(one):
+        run = measured(one, values)
+        assert why_none(run) is None
+        found = bounds(run)
+        expected = [m for m in ("per_user", "total", "per_gpu") if f"{m}_output_throughput" in values]
+        assert [one.metric.removesuffix("_output_throughput") for one in found] == expected
+        assert all(one.share is not None and 0.002 < one.share < 0.5 for one in found)
+
+
+@pytest.mark.parametrize(("name", "steps_s", "speed"), [("h200", 1019, 158.1196), ("b200", 1663, 274.7188)])
+def test_minimum_latency_is_a_twentieth_of_what_bandwidth_allows(
+    name: str, steps_s: float, speed: float
+) -> None:
+    values = {"per_user_output_throughput": speed, "acceptance_length": 2.82}
+    run = measured(shipped(f"{name}/min-latency"), values)
+    assert 1 / roofline(run).step(1, 0).seconds == pytest.approx(steps_s, abs=1)
+    found = bound(run, "per_user_output_throughput")
+    assert found.limit == "memory bandwidth"
+    assert found.share is not None
+    assert 0.05 < found.share < 0.06
+
+
+@pytest.mark.parametrize("name", ["h200/max-throughput", "b200/max-throughput"])
+def test_maximum_throughput_is_a_tenth_of_what_tensor_cores_allow(name: str) -> None:
+    run = measured(shipped(name), next(iter(figures(shipped(name)))))
+    found = bound(run)
+    assert found.limit == "tensor cores"
+    assert found.share is not None
+    assert 0.1 < found.share < 0.15
+
+
+def test_the_arithmetic_can_be_checked() -> None:
+    run = measured(shipped("h200/max-throughput"), {"per_gpu_output_throughput": 1436.1584})
+    found = bound(run, "per_gpu_output_throughput")
+    # Of the mean context of 2048 tokens the step that reads the prompt reads nothing.
+    context = 2048 * (1 - 1 / 2048)
+    head = 61 * 2 * 7168 + 58 * 256 * 7169 + 7168 + 129280 * 7168  # norms, routers and output head
+    fp8 = 2 * 1024 * (R1_READ - head)
+    bf16 = 2 * 1024 * (head + 128 * (2 * 512 + 64) * context * 61)
+    seconds = fp8 / (8 * 1979e12) + bf16 / (8 * 989e12)
+    assert found.value == pytest.approx(1024 / seconds / 8)
+    assert found.measured == 1436.1584
+    assert found.share == pytest.approx(1436.1584 / found.value)
+    assert found.arithmetic == (
+        f"a step of 1,024 requests computes at least {fp8 / 1e12:.2f} TFLOP at 8 x 1,979 TFLOPS (FP8) and "
+        f"{bf16 / 1e12:.2f} TFLOP at 8 x 989 TFLOPS (BF16), in {seconds * 1e3:.3f} ms: 1,024 tokens / "
+        f"{seconds * 1e3:.3f} ms / 8 GPUs = {found.value:,.1f} tok/s/GPU"
+    )
+
+
+def test_a_slice_in_bf16_is_bound_by_its_weights() -> None:
+    found = bound(measured(shipped("slice-h200/min-latency"), {"total_output_throughput": 330.0}))
+    assert found.arithmetic == (
+        "a step of 1 request reads at least 6.53 GB of weights and 0.00 GB of KV cache, in 1.361 ms at "
+        "1 x 4.8 TB/s: 1 token / 1.361 ms = 734.8 tok/s"
+    )
+
+
+def test_random_weights_may_beat_uniform_routing() -> None:
+    # vLLM made more than the 4,826 tok/s that reading 222 experts a layer would allow.
+    found = bound(measured(shipped("slice-h200/vllm-c64"), {"total_output_throughput": 10_600.0}))
+    assert found.value == pytest.approx(47_028, abs=1)
+
+
+def record(input_tokens: int, output_tokens: int) -> RequestRecord:
+    return RequestRecord(0, 0.0, None, 1.0, input_tokens, output_tokens)
+
+
+def with_records(*records: RequestRecord) -> float:
+    run = measured(shipped("h200/max-throughput"), {"total_output_throughput": 1.0})
+    return bound(replace(run, result=replace(run.result, records=records))).value
+
+
+def test_the_context_is_that_of_the_shortest_request() -> None:
+    assert with_records(record(1024, 2048), record(8192, 2048)) == with_records(record(1024, 2048))
+    assert with_records(record(8192, 2048)) < with_records(record(1024, 2048))
+
+
+def test_unequal_lengths_without_records_count_as_no_context() -> None:
+    run = measured(shipped("h200/max-throughput"), {"total_output_throughput": 1.0})
+    unequal = replace(run, workload=replace(run.workload, max_input=9000))
+    none = roofline(run).step(1024, 0)
+    assert bound(unequal).value == pytest.approx(1024 / none.seconds)
+    # Answers that may end early say as little.
+    early = measured(changed("h200/max-throughput", engine={"eos_id": 1}), {"total_output_throughput": 1.0})
+    assert bound(early).value == pytest.approx(1024 / none.seconds)
+
+
+def test_one_token_an_answer_reads_no_cache() -> None:
+    run = measured(shipped("h200/max-throughput"), {"total_output_throughput": 1.0})
+    assert with_records(record(1024, 1)) == pytest.approx(1024 / roofline(run).step(1024, 0).seconds)
+
+
+def test_drafts_are_all_taken_for_accepted_where_it_was_not_measured() -> None:
+    one = shipped("h200/min-latency")
+    unknown = bound(measured(one, {"total_output_throughput": 158.0}))
+    strict = bound(measured(one, {"total_output_throughput": 158.0, "acceptance_length": 2.82}))
+    assert unknown.value / strict.value == pytest.approx(4 / 2.82)
+
+
+def test_no_more_requests_share_a_step_than_are_sent() -> None:
+    one = changed("h200/max-throughput", load={"num_requests": 10})
+    assert "a step of 10 requests" in bound(measured(one, {"total_output_throughput": 1.0})).arithmetic
+
+
+@pytest.mark.parametrize(
+    ("option", "reported", "token_bytes"),
+    [
+        (None, None, 70_272),
+        ("auto", None, 70_272),
+        ("fp8", None, 35_136),
+        ("fp8", "auto", 35_136),
+        (None, "FP8", 35_136),
+        ("fp8", "bfloat16", 70_272),
+    ],
+)
+def test_the_cache_counts_as_the_engine_reports_it(
+    option: str | None, reported: str | None, token_bytes: int
+) -> None:
+    one = shipped("h200/max-throughput")
+    assert isinstance(one.engine, TensorRtLlm)
+    cache = KvCacheConfig(dtype=option, free_gpu_memory_fraction=0.8)  # type: ignore[arg-type]
+    llm_api = one.engine.llm_api.model_copy(update={"kv_cache_config": cache})
+    facts = {} if reported is None else {"engine.kv_cache_dtype": reported}
+    run = measured(changed("h200/max-throughput", engine={"llm_api": llm_api}), {}, facts=facts)
+    assert roofline(run).model.cache_token_bytes == token_bytes
+
+
+def test_only_what_was_measured_has_a_bound() -> None:
+    assert bounds(measured(shipped("h200/min-latency"), {"request_throughput": 0.08})) == ()
+
+
+@given(batch=st.integers(1, 4096), context=st.integers(0, 100_000), more=st.integers(1, 64))
+def test_more_requests_take_longer_and_make_tokens_no_slower(batch: int, context: int, more: int) -> None:
+    least = roofline(measured(shipped("h200/max-throughput"), {}))
+    few, many = least.step(batch, context), least.step(batch + more, context)
+    assert few.seconds <= many.seconds
+    assert batch / few.seconds <= (batch + more) / many.seconds * (1 + 1e-12)
+
+
+R1 = {"name": "deepseek-ai/DeepSeek-R1", "path": "/models/R1", "quantization": "FP8_BLOCK_SCALES"}
+SERVER = {"type": "openai", "server": "vllm"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"model": {**R1, "architecture": "LlamaForCausalLM"}},
+            "the architecture LlamaForCausalLM is not known here",
+        ),
+        (
+            {"model": {**R1, "name": "moonshotai/Kimi-K2-Instruct"}},
+            "the dimensions and number formats of moonshotai/Kimi-K2-Instruct are not known here",
+        ),
+        (
+            {"model": {**R1, "quantization": "NVFP4"}},
+            "model.quantization is NVFP4, and deepseek-ai/DeepSeek-R1 was published in FP8_BLOCK_SCALES",
+        ),
+        (
+            {"facts": {"engine.quantization": "NVFP4"}},
+            "the engine reports the quantization NVFP4, the scenario says FP8_BLOCK_SCALES",
+        ),
+        (
+            {"facts": {"engine.kv_cache_dtype": "NVFP4"}},
+            "the engine reports a KV cache of NVFP4, whose size is not known here",
+        ),
+        ({"gpu": "NVIDIA T4"}, "the peaks of NVIDIA T4 are not known here"),
+        ({"gpu": ["NVIDIA H200", "NVIDIA H100 80GB HBM3"]}, "the fingerprint does not name one kind of GPU"),
+        (
+            {"model": {**R1, "name": "nvidia/DeepSeek-R1-FP4", "quantization": "NVFP4"}},
+            "NVIDIA H200 has no FP4 tensor cores and computes in another format",
+        ),
+        (
+            {"engine": {**SERVER, "url": "http://host:8000"}},
+            "the server was started by a command of somebody else, with a model of its choice",
+        ),
+        (
+            {"engine": {**SERVER, "arguments": ["--no-enable-prefix-caching", "--quantization", "fp8"]}},
+            "engine.arguments (--quantization fp8) may change the model",
+        ),
+        (
+            {"model": {"name": "x", "random_weights": {"config": {"tie_word_embeddings": True}}}},
+            "model.random_weights.config has fields beside dimensions: tie_word_embeddings",
+        ),
+        (
+            {"model": {"name": "x", "random_weights": {"config": {"n_routed_experts": 7}}}},
+            "model.random_weights.config is that of no model: n_routed_experts is 7, expected a multiple of "
+            "n_group (8), at least 2 a group",
+        ),
+        ({"model": {"name": "x"}, "engine": SERVER}, "the scenario names no checkpoint"),
+        (
+            {"metrics": {"acceptance_length": 2.1}},
+            "the engine made 2.10 tokens a step, and the scenario tells of no draft tokens",
+        ),
+    ],
+)
+def test_what_is_not_known_for_sure_has_no_bound(changes: dict[str, Any], reason: str) -> None:
+    parts = {"model": R1, "engine": {"type": "trtllm-bench", "tp": 8}}
+    one = scenario(
+        hardware={"gpu": "NVIDIA H200", "count": 8},
+        **{part: changes.get(part, default) for part, default in parts.items()},
+    )
+    run = measured(
+        one,
+        {"total_output_throughput": 1e9, **changes.get("metrics", {})},
+        facts=changes.get("facts", {}),
+        fingerprint=Fingerprint({"gpu.name": changes.get("gpu", "NVIDIA H200")}),
+    )
+    assert why_none(run) == reason
+    assert bounds(run) == ()
+
+
+@pytest.mark.parametrize(("dtype", "value_bytes"), [("float32", 4), ("bfloat16", 2)])
+def test_the_embedded_engine_stores_all_values_alike(dtype: str, value_bytes: int) -> None:
+    one = scenario(
+        hardware={"gpu": "NVIDIA H200", "count": 1},
+        engine={"type": "transformers", "device": "cuda", "dtype": dtype},
+    )
+    model = roofline(measured(one, {})).model
+    assert model.weight_bytes(8) == value_bytes * R1_READ
+    assert model.cache_token_bytes == value_bytes * 576 * 61
+
+
+def test_random_weights_of_tensorrt_llm_are_quantized_as_asked() -> None:
+    one = scenario(
+        hardware={"gpu": "NVIDIA H200", "count": 8},
+        model={"name": "x", "random_weights": {}, "quantization": "FP8_BLOCK_SCALES"},
+        engine={"type": "trtllm", "tp": 8},
+    )
+    assert roofline(measured(one, {})).model.memory_bytes == pytest.approx(673e9, rel=3e-3)
+
+
+def test_a_run_on_the_cpu_has_none() -> None:
+    assert why_none(measurement()) == "the run used no GPU"
+
+
+def test_the_table_holds_the_gpus_of_all_shipped_scenarios() -> None:
+    names = {load(path).scenario.hardware.gpu for path in SHIPPED}
+    assert names - {None} <= set(GPU_PEAKS)

@@ -1,0 +1,389 @@
+# ruff: noqa: E501  (messages stand whole)
+"""What must hold between values: each rule broken alone, with its whole message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.metrics.catalogue import METRICS, TARGETABLE
+from pytest_dsr1.scenario.rules.general import RELATIONS
+from pytest_dsr1.scenario.rules.openai import needs_streaming
+from tests.helpers.scenario_files import changed, load_text, mistakes
+
+CPU = """\
+name: cpu
+description: A scenario on the CPU
+hardware: {}
+model:
+  name: deepseek-ai/DeepSeek-R1
+  random_weights: {config: {vocab_size: 4096}}
+dataset:
+  input_tokens: 64
+  output_tokens: 64
+  vocab_size: 4096
+load:
+  concurrency: 1
+  num_requests: 10
+engine:
+  type: transformers
+targets:
+  - metric: total_output_throughput
+    value: 1.0
+"""
+
+MTP = "    speculative_config: {decoding_type: MTP, max_draft_len: 3}\n    cuda_graph_config:"
+
+IMPOSSIBLE = [
+    (
+        "model without weights",
+        ("  path: ${DSR1_MODELS}/DeepSeek-R1\n", ""),
+        "6:1: model: expected `path`, which the engine `trtllm-bench` needs; found none",
+    ),
+    (
+        "model made here",
+        ("  path: ${DSR1_MODELS}/DeepSeek-R1\n", "  path: x\n  random_weights: {}\n"),
+        "9:3: model.random_weights: not possible with the engine `trtllm-bench`, which takes `path`",
+    ),
+    (
+        "GPUs without a name",
+        ("  gpu: NVIDIA H200\n", ""),
+        "4:3: hardware.count: expected `hardware.gpu` with it, the name of the 8 GPUs; found none",
+    ),
+    (
+        "more ranks",
+        ("  tp: 8", "  tp: 8\n  pp: 2"),
+        "18:3: engine.tp: expected tp x pp to be hardware.count, 8; found tp 8 x pp 2 = 16 GPUs",
+    ),
+    ("ep", ("  ep: 8", "  ep: 3"), "19:3: engine.ep: expected a divisor of engine.tp, 8; found 3"),
+    (
+        "inputs",
+        ("max_num_tokens: 1151", "max_num_tokens: 1023"),
+        "21:3: engine.max_num_tokens: expected at least "
+        "the longest input, 1024 tokens, as enable_chunked_context is false; found 1023",
+    ),
+    (
+        "uniform inputs",
+        ("input_tokens: 1024", "input_tokens: {minimum: 1, maximum: 1152}"),
+        "21:3: "
+        "engine.max_num_tokens: expected at least the longest input, 1152 tokens, as enable_chunked_context is "
+        "false; found 1151",
+    ),
+    (
+        "normal inputs",
+        ("input_tokens: 1024", "input_tokens: {mean: 1152, stdev: 0}"),
+        "21:3: "
+        "engine.max_num_tokens: expected at least the longest input, 1152 tokens, as enable_chunked_context is "
+        "false; found 1151",
+    ),
+    (
+        "sequences",
+        ("  tp: 8", "  tp: 8\n  max_seq_len: 3071"),
+        "19:3: engine.max_seq_len: expected at least the "
+        "longest input and output together, 3072 tokens; found 3071",
+    ),
+    (
+        "graph sizes",
+        ("      batch_sizes: [128]", "      batch_sizes: [128]\n      max_batch_size: 64"),
+        "26:7: "
+        "engine.llm_api.cuda_graph_config.max_batch_size: expected the largest of batch_sizes, 128, or no value; "
+        "found 64",
+    ),
+    (
+        "two fractions",
+        (
+            "  llm_api:\n",
+            "  kv_cache_free_gpu_mem_fraction: 0.9\n  llm_api:\n    kv_cache_config: "
+            "{free_gpu_memory_fraction: 0.8, enable_block_reuse: false}\n",
+        ),
+        "24:23: "
+        "engine.llm_api.kv_cache_config.free_gpu_memory_fraction: expected the same as "
+        "engine.kv_cache_free_gpu_mem_fraction, 0.9; found 0.8",
+    ),
+    (
+        "range of outputs",
+        ("output_tokens: 2048", "output_tokens: {minimum: 9, maximum: 8}"),
+        "12:31: dataset.output_tokens.maximum: expected at least `minimum`, 9; found 8",
+    ),
+    (
+        "range of inputs",
+        ("input_tokens: 1024", "input_tokens: {minimum: 9, maximum: 8}"),
+        "11:30: dataset.input_tokens.maximum: expected at least `minimum`, 9; found 8",
+    ),
+    (
+        "MTP on random tokens",
+        ("    cuda_graph_config:", MTP),
+        "10:1: dataset: with multi-token prediction speed "
+        "depends on the text, and synthetic tokens prove nothing; expected real text in dataset.path, found none "
+        "(docs/datasets.md tells how to make it)",
+    ),
+    (
+        "same metric twice",
+        ("metric: request_throughput", "metric: total_output_throughput"),
+        "31:5: targets.1.metric: total_output_throughput is already the metric of targets.0",
+    ),
+    (
+        "TTFT without streaming",
+        ("metric: request_throughput", "metric: ttft_p99"),
+        "31:5: targets.1.metric: ttft_p99 is measured only with `engine.streaming: true`, found false",
+    ),
+    (
+        "acceptance without MTP",
+        ("metric: request_throughput", "metric: acceptance_length"),
+        "31:5: "
+        "targets.1.metric: acceptance_length is measured only with `engine.llm_api.speculative_config`, found none",
+    ),
+    (
+        "gated TTFT without streaming",
+        ("targets:\n", "gate: {metric: average_ttft}\ntargets:\n"),
+        "28:8: gate.metric: average_ttft is measured only with `engine.streaming: true`, found false",
+    ),
+    (
+        "gated acceptance without MTP",
+        ("targets:\n", "gate: {metric: acceptance_length}\ntargets:\n"),
+        "28:8: gate.metric: acceptance_length is measured only with `engine.llm_api.speculative_config`, found none",
+    ),
+]
+
+IMPOSSIBLE_ON_CPU = [
+    (
+        "checkpoint for transformers",
+        "  random_weights: {config: {vocab_size: 4096}}",
+        "  path: x",
+        [
+            "4:1: model: expected `random_weights`, which the engine `transformers` needs; found none",
+            "6:3: model.path: not possible with the engine `transformers`, which takes `random_weights`",
+        ],
+    ),
+    (
+        "count of no GPU",
+        "hardware: {}",
+        "hardware: {gpu: NVIDIA H200}",
+        ["3:12: hardware.gpu: expected a `hardware.count` of at least 1 with it, found 0"],
+    ),
+    (
+        "GPU beside the CPU",
+        "hardware: {}",
+        "hardware: {gpu: NVIDIA H200, count: 1}",
+        [
+            "14:1: engine.device: `cpu` uses no GPU: expected hardware.count 0, found 1 (or set `device: cuda`)"
+        ],
+    ),
+    (
+        "cuda without a GPU",
+        "  type: transformers",
+        "  type: transformers\n  device: cuda",
+        ["16:3: engine.device: `cuda` uses one GPU: expected hardware.count 1 and its hardware.gpu, found 0"],
+    ),
+    (
+        "compile",
+        "  type: transformers",
+        "  type: transformers\n  compile: true",
+        ["16:3: engine.compile: expected `engine.device: cuda` with it, found `cpu`"],
+    ),
+    (
+        "set-up of no GPU",
+        "hardware: {}",
+        "hardware: {}\ngpu_setup: {vboost: 4}",
+        ["4:1: gpu_setup: expected no GPU set-up, as `hardware.gpu` names no GPU"],
+    ),
+    (
+        "unknown tokens",
+        "  vocab_size: 4096",
+        "  vocab_size: 4097",
+        ["10:3: dataset.vocab_size: expected at most the model's vocab_size, 4096; found 4097"],
+    ),
+    (
+        "per GPU",
+        "metric: total_output_throughput",
+        "metric: per_gpu_output_throughput",
+        ["17:5: targets.0.metric: per_gpu_output_throughput needs a GPU, and hardware.count is 0"],
+    ),
+    (
+        "gated per GPU",
+        "targets:\n",
+        "gate: {metric: per_gpu_output_throughput}\ntargets:\n",
+        ["16:8: gate.metric: per_gpu_output_throughput needs a GPU, and hardware.count is 0"],
+    ),
+]
+
+UNUSUAL = [
+    (
+        "concurrency",
+        [("concurrency: 1024", "concurrency: 512")],
+        "14: load.concurrency: with attention data "
+        "parallelism each of 8 ranks takes max_batch_size 128 requests, 1024 in all; 512 is unusual",
+    ),
+    (
+        "rounds",
+        [("num_requests: 5120", "num_requests: 5000")],
+        "15: load.num_requests: 5000 is no multiple of "
+        "load.concurrency, 1024: the last requests run at a lower load",
+    ),
+    (
+        "warm-up",
+        [("num_requests: 5120", "num_requests: 1024\n  warmup_requests: 1025")],
+        "16: load.warmup_requests: more requests warm up, 1025, than are measured, 1024",
+    ),
+    (
+        "queue",
+        [
+            ("    enable_attention_dp: true\n", ""),
+            ("metric: request_throughput", "metric: per_user_output_throughput"),
+        ],
+        "30: targets.1.metric: per_user_output_throughput says little here: 1024 "
+        "requests at once, 128 of them served, and waiting counts",
+    ),
+    (
+        "graphs",
+        [("batch_sizes: [128]", "batch_sizes: [64, 1]")],
+        "25: engine.llm_api.cuda_graph_config.batch_sizes: "
+        "the largest CUDA graph, 64, is not engine.max_batch_size, 128",
+    ),
+    (
+        "largest graph",
+        [("batch_sizes: [128]", "max_batch_size: 256")],
+        "25: "
+        "engine.llm_api.cuda_graph_config.max_batch_size: the largest CUDA graph, 256, is not engine.max_batch_size, "
+        "128",
+    ),
+    (
+        "fraction",
+        [("  llm_api:\n", "  llm_api:\n    kv_cache_config: {enable_block_reuse: false}\n")],
+        "23: "
+        "engine.llm_api.kv_cache_config: older versions of TensorRT-LLM fall back to 0.9 without "
+        "`free_gpu_memory_fraction` here",
+    ),
+    (
+        "reuse",
+        [("  llm_api:\n", "  llm_api:\n    kv_cache_config: {free_gpu_memory_fraction: 0.8}\n")],
+        "23: "
+        "engine.llm_api.kv_cache_config: without `enable_block_reuse: false` here equal prefixes are computed once, "
+        "unlike as published",
+    ),
+    (
+        "relaxed",
+        [
+            ("  input_tokens", "  path: x.jsonl\n  input_tokens"),
+            (
+                "  llm_api:\n",
+                "  llm_api:\n    "
+                "speculative_config: {decoding_type: MTP, max_draft_len: 3, relaxed_topk: 10}\n",
+            ),
+        ],
+        "24: "
+        "engine.llm_api.speculative_config.relaxed_topk: has no effect without "
+        "`use_relaxed_acceptance_for_thinking: true`",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [case[1:] for case in IMPOSSIBLE], ids=[c[0] for c in IMPOSSIBLE]
+)
+def test_the_impossible_is_a_mistake(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    assert mistakes(tmp_path, changed(change)) == [f"s.yaml:{message}"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "messages"),
+    [case[1:] for case in IMPOSSIBLE_ON_CPU],
+    ids=[case[0] for case in IMPOSSIBLE_ON_CPU],
+)
+def test_the_impossible_on_transformers_is_a_mistake(
+    tmp_path: Path, old: str, new: str, messages: list[str]
+) -> None:
+    assert CPU.count(old) == 1
+    found = mistakes(tmp_path, CPU.replace(old, new))
+    assert found == [f"s.yaml:{message}" for message in messages]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"), [case[1:] for case in UNUSUAL], ids=[case[0] for case in UNUSUAL]
+)
+def test_the_unusual_is_a_warning(tmp_path: Path, changes: list[tuple[str, str]], message: str) -> None:
+    loaded = load_text(tmp_path, changed(*changes))
+    assert [warning.replace(f"{tmp_path}/", "") for warning in loaded.warnings] == [f"s.yaml:{message}"]
+
+
+def test_a_gpu_slice_is_possible(tmp_path: Path) -> None:
+    text = CPU.replace("hardware: {}", "hardware: {gpu: NVIDIA H200, count: 1}")
+    text = text.replace("  type: transformers", "  type: transformers\n  device: cuda\n  compile: true")
+    assert load_text(tmp_path, text.replace("total_output", "per_gpu_output")).warnings == ()
+
+
+LLM_API = ("  type: trtllm-bench", "  type: trtllm")
+PATH = "  path: ${DSR1_MODELS}/DeepSeek-R1\n"
+
+
+@pytest.mark.parametrize(
+    ("origin", "message"),
+    [
+        ("", "6:1: model: expected either `path` or `random_weights`; found none"),
+        (
+            f"{PATH}  random_weights: {{}}\n",
+            "6:1: model: expected either `path` or `random_weights`; found both",
+        ),
+    ],
+)
+def test_the_llm_api_takes_one_origin(tmp_path: Path, origin: str, message: str) -> None:
+    assert mistakes(tmp_path, changed(LLM_API, (PATH, origin))) == [f"s.yaml:{message}"]
+
+
+@pytest.mark.parametrize("origin", [PATH, "  random_weights: {}\n"])
+def test_the_llm_api_takes_either_origin(tmp_path: Path, origin: str) -> None:
+    assert load_text(tmp_path, changed(LLM_API, (PATH, origin))).warnings == ()
+
+
+def test_random_weights_cannot_be_nvfp4(tmp_path: Path) -> None:
+    text = changed(LLM_API, (PATH, "  random_weights: {}\n"), ("FP8_BLOCK_SCALES", "NVFP4"))
+    assert mistakes(tmp_path, text) == [
+        "s.yaml:9:3: model.quantization: expected `FP8_BLOCK_SCALES` or `none`, as the weights are made here; found `NVFP4`"
+    ]
+
+
+def test_the_rules_of_tensorrt_llm_hold_for_its_llm_api(tmp_path: Path) -> None:
+    text = changed(LLM_API, ("  tp: 8", "  tp: 8\n  pp: 2"))
+    assert mistakes(tmp_path, text) == [
+        "s.yaml:18:3: engine.tp: expected tp x pp to be hardware.count, 8; found tp 8 x pp 2 = 16 GPUs"
+    ]
+
+
+def test_nothing_is_said_about_what_rests_on_a_mistake(tmp_path: Path) -> None:
+    text = changed(("  tp: 8", "  tp: eight"), ("  ep: 8", "  ep: 3"))
+    assert len(mistakes(tmp_path, text)) == 1
+
+
+def test_with_chunked_context_inputs_may_be_longer(tmp_path: Path) -> None:
+    text = changed(("max_num_tokens: 1151", "max_num_tokens: 512\n  enable_chunked_context: true"))
+    assert load_text(tmp_path, text).warnings == ()
+
+
+def test_every_rule_is_a_sentence_and_reads_known_keys() -> None:
+    from pytest_dsr1.scenario.schema import json_schema
+
+    known = {".".join(map(str, path)) for path, _ in json_schema.fields()}
+    for relation in RELATIONS:
+        assert relation.rule.endswith("."), relation.check
+        assert set(relation.keys) <= known, relation.rule
+
+
+def test_streaming_gives_the_times_of_tokens() -> None:
+    streamed = {name for name in TARGETABLE if needs_streaming(name)}
+    assert len(streamed) == 23
+    assert all(METRICS[name].better == "lower" for name in streamed - {"per_user_output_speed"})
+
+
+@pytest.mark.parametrize("server", ["vllm", "sglang"])
+def test_a_server_makes_random_weights(server: str, tmp_path: Path) -> None:
+    text = CPU.replace("type: transformers", f"type: openai\n  server: {server}")
+    assert load_text(tmp_path, text).warnings == ()
+
+
+def test_other_servers_make_no_weights(tmp_path: Path) -> None:
+    text = CPU.replace("type: transformers", "type: openai\n  server: trtllm-serve")
+    assert mistakes(tmp_path, text) == [
+        "s.yaml:4:1: model: expected `path`, which the engine `openai` needs; found none",
+        "s.yaml:6:3: model.random_weights: not possible with the engine `openai`, which takes `path`",
+    ]

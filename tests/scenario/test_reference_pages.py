@@ -1,0 +1,93 @@
+"""The JSON Schema and the reference page are current, and the schema accepts what loads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from pytest_dsr1.scenario import reference_pages
+from pytest_dsr1.scenario.profiles import discover, shipped_suites
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from tests.helpers.paths import DOCS
+from tests.helpers.scenario_files import GOOD
+
+REWRITE = "run `python -m pytest_dsr1.scenario.reference_pages`"
+
+
+def errors(data: Any) -> list[str]:
+    validator = jsonschema.Draft7Validator(reference_pages.file_schema())
+    return [error.message for error in validator.iter_errors(data)]
+
+
+def test_the_files_are_current() -> None:
+    schema = (shipped_suites() / reference_pages.SCHEMA_NAME).read_text(encoding="utf-8")
+    page = (DOCS / "scenario-reference.md").read_text(encoding="utf-8")
+    assert schema == reference_pages.schema_text(), REWRITE
+    assert page == reference_pages.reference_page(), REWRITE
+    assert (DOCS / "metrics.md").read_text(encoding="utf-8") == reference_pages.metrics_page(), REWRITE
+
+
+def test_all_are_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference_pages, "shipped_suites", lambda: tmp_path / "suites")
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "docs").mkdir()
+    reference_pages.main()
+    assert (
+        json.loads((tmp_path / "suites" / "scenario.schema.json").read_text())
+        == reference_pages.file_schema()
+    )
+    assert (tmp_path / "docs" / "scenario-reference.md").read_text() == reference_pages.reference_page()
+    assert (tmp_path / "docs" / "metrics.md").read_text() == reference_pages.metrics_page()
+    assert len(list(tmp_path.rglob("*.*"))) == 3
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft7Validator.check_schema(reference_pages.file_schema())
+
+
+@pytest.mark.parametrize("path", discover([]).select("*"), ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_the_schema_accepts_a_shipped_scenario(path: Path) -> None:
+    assert errors(yaml.safe_load(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"nme": "x"}, "Additional properties are not allowed ('nme' was unexpected)"),
+        ({"hardware": {"count": -1}}, "-1 is less than the minimum of 0"),
+        ({"targets": []}, "[] should be non-empty"),
+        ({"extends": 5}, "5 is not of type 'string'"),
+    ],
+)
+def test_the_schema_refuses_mistakes_with_and_without_a_base(change: dict[str, Any], message: str) -> None:
+    assert errors(yaml.safe_load(GOOD)) == []
+    assert message in errors({**yaml.safe_load(GOOD), **change})
+    assert message in errors({"name": "x", "extends": "y", **change})
+
+
+def test_with_a_base_only_the_name_is_required() -> None:
+    assert errors({"name": "x", "extends": "y", "engine": {"tp": 4}, "dataset": {"seed": 1}}) == []
+    assert errors({"extends": "y"}) == ["'name' is a required property"]
+    assert errors({"name": "x", "extends": "y", "targets": [{"value": 5}]}) == [
+        "'metric' is a required property"
+    ]
+    missing = [message for message in errors({"name": "x"}) if message.endswith("is a required property")]
+    assert len(missing) == len(reference_pages.file_schema()["$defs"]["Scenario"]["required"]) - 1
+
+
+def test_the_page_tells_every_key() -> None:
+    page = reference_pages.reference_page()
+    for name, definition in {
+        "Scenario": Scenario.model_json_schema(),
+        **Scenario.model_json_schema()["$defs"],
+    }.items():
+        if name in {"Normal", "Uniform"}:  # told in the row of the length
+            continue
+        for key, value in definition["properties"].items():
+            assert f"| `{key}` |" in page, (name, key)
+            assert value.get("description") or "$ref" in value, f"{name}.{key} has no docstring"

@@ -1,0 +1,332 @@
+"""The steady figure of runs whose truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_dsr1.measurement.metrics import from_records
+from pytest_dsr1.metrics.catalogue import GATEABLE, METRICS
+from pytest_dsr1.records import RequestRecord
+from pytest_dsr1.steady.figure import Evidence, NoEvidenceError, evidence
+from pytest_dsr1.steady.trace import Trace
+from tests.helpers.loops import closed_loop, trace
+
+RATES = {
+    "request_throughput": 16.0,
+    "total_output_throughput": 16 * 101.0,
+    "total_token_throughput": 16 * 1101.0,
+    "per_gpu_output_throughput": 2 * 101.0,
+}
+MEANS = {
+    "per_user_output_throughput": 101.0,
+    "average_request_latency": 1000.0,
+    "average_ttft": 200.0,
+    "average_tpot": 8.0,
+    "per_user_output_speed": 125.0,
+    "acceptance_length": 2.02,
+}
+
+
+def in_step(_: int, __: float) -> tuple[float, float]:
+    """Every request takes a second."""
+    return 0.2, 0.8
+
+
+def noisy(seed: int, sd: float = 0.05) -> Trace:
+    """400 requests, 8 at a time, of different lengths."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(50, 200, 400)
+    factors = 1 + sd * random.normal(size=400)
+    return closed_loop(
+        400, 8, lambda i, _: (0.1, lengths[i] * 0.01 * factors[i]), tokens=lambda i: int(lengths[i])
+    )
+
+
+def read_in_turn(count: int, sd: float, seed: int = 3) -> Trace:
+    """64 at a time, which are read one after another: little comes out meanwhile."""
+    factors = 1 + sd * np.random.default_rng(seed).normal(size=count)
+    read_s = 0.0
+
+    def times(i: int, start_s: float) -> tuple[float, float]:
+        nonlocal read_s
+        read_s = max(read_s, start_s) + 0.005
+        return read_s - start_s + 0.001, 2 * factors[i]
+
+    return closed_loop(count, 64, times)
+
+
+def test_every_gateable_metric_is_known() -> None:
+    assert {*RATES, *MEANS} == set(GATEABLE)
+
+
+@pytest.mark.parametrize("metric", GATEABLE)
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("waves", [5.0, 5.3, 5.7, 6.0])
+def test_waves_in_step_are_counted_whole(metric: str, streaming: bool, waves: float) -> None:
+    """16 requests a second, whatever part of a wave the run ends in; ramp-up and drain are left out."""
+    run = closed_loop(int(16 * waves), 16, in_step, streaming=streaming)
+    if not streaming and metric in {"average_ttft", "average_tpot", "per_user_output_speed"}:
+        with pytest.raises(NoEvidenceError, match=r"has no steady figure: not every request has the time of"):
+            evidence(run, metric, warmup_requests=16)
+        return
+    seen = evidence(run, metric, warmup_requests=16)
+    assert seen.value == pytest.approx({**RATES, **MEANS}[metric], rel=1e-9)
+    assert seen.se_percent == pytest.approx(0, abs=1e-9)
+    assert seen.cut_s + seen.window_s <= int(waves) + 1e-9
+    assert seen.window_s >= 3 - 1e-9
+    assert seen.latency_s == pytest.approx(1)
+    assert seen.requests == int(16 * waves)
+    assert len(seen.batches) == round(seen.window_s)
+
+
+@pytest.mark.parametrize(
+    "metric", ["request_throughput", "total_output_throughput", "total_token_throughput"]
+)
+def test_the_part_of_a_wave_does_not_bias(metric: str) -> None:
+    """Waves that are spread and differ: 3.0, 3.3 and 3.7 of them after the warm-up give the same figure."""
+    run = read_in_turn(400, 0.002)
+    figures = [
+        evidence(run, metric, warmup_requests=64, requests=round(64 * (2 + waves))).value
+        for waves in (3.0, 3.3, 3.7)
+    ]
+    assert max(figures) / min(figures) < 1.002
+    whole = len(run.requests) / max(r[2] for r in run.requests)
+    assert evidence(run, "request_throughput", warmup_requests=64).value > 1.02 * whole, "drain and ramp-up"
+
+
+def test_what_recurs_in_each_wave_is_no_warm_up() -> None:
+    """Of twelve waves the first and the last do not count; mostly all others do, with a pause in each."""
+    windows = [
+        round(seen.window_s / seen.latency_s)
+        for seed in range(20)
+        for seen in [
+            evidence(read_in_turn(12 * 64, 0.02, seed), "total_output_throughput", warmup_requests=64)
+        ]
+    ]
+    assert windows.count(10) >= 10
+    assert min(windows) >= 6
+
+
+def test_as_many_requests_end_in_a_window_as_are_sent() -> None:
+    """A renewal estimate: with mixed lengths the window holds whole multiples of the concurrency."""
+    run = noisy(5)
+    seen = evidence(run, "request_throughput", warmup_requests=8)
+    ended = seen.value * seen.window_s
+    assert ended == pytest.approx(round(ended))
+    assert round(ended) % 8 == 0
+
+
+def test_one_user() -> None:
+    """Whole requests, from a start to the last end; the first one, slower, is warm-up."""
+    run = closed_loop(11, 1, lambda i, _: (0.5 if i == 0 else 0.2, 0.8 + 0.01 * (i % 2)))
+    seen = evidence(run, "total_output_throughput", warmup_requests=1)
+    assert seen.value == pytest.approx(10 * 101 / 10.05)
+    assert (seen.cut_s, seen.window_s) == pytest.approx((1.3, 10.05))
+    assert seen.requests == 11
+    assert seen.batches == pytest.approx([101 / 1.01, 101] * 5)
+    assert seen.se_percent == pytest.approx(100 * np.std(seen.batches, ddof=1) / 10**0.5 / 100.5, rel=0.01)
+    assert evidence(run, "average_ttft", warmup_requests=0).value == pytest.approx((500 + 10 * 200) / 11)
+
+
+def test_warm_up_is_found() -> None:
+    """The first 60 of 600 requests are a third slower."""
+    random = np.random.default_rng(4)
+    run = closed_loop(600, 4, lambda i, _: (0.1, (1.2 if i < 60 else 0.9) + 0.01 * random.normal()))
+    for metric, truth in (("total_output_throughput", 404.0), ("average_request_latency", 1000.0)):
+        seen = evidence(run, metric, warmup_requests=4)
+        assert seen.value == pytest.approx(truth, rel=0.002)
+        assert seen.cut_s == pytest.approx(60 / 4 * 1.3, rel=0.15)
+        assert len(seen.batches) == 10
+
+
+def test_declared_warm_up_is_kept() -> None:
+    run = closed_loop(96, 16, in_step)
+    assert evidence(run, "total_output_throughput", warmup_requests=32).cut_s == pytest.approx(2)
+    assert evidence(run, "average_tpot", warmup_requests=32).cut_s == pytest.approx(2)
+
+
+@pytest.mark.parametrize("metric", MEANS)
+def test_means_are_those_of_the_metrics(metric: str) -> None:
+    """The same formulas as of a whole run, over the requests that count; one of them has no TPOT."""
+    run = noisy(6)
+    burst = run.requests[100]
+    rows = [*run.requests[:100], (*burst[:1], burst[2], *burst[2:]), *run.requests[101:]]
+    seen = evidence(replace(run, requests=tuple(rows)), metric, warmup_requests=8)
+    counted = [r for r in rows[: 400 - 8] if r[0] >= rows[0][0] + seen.cut_s - 1e-9]
+    records = [RequestRecord(i, *row) for i, row in enumerate(counted)]
+    assert seen.value == pytest.approx(from_records(records, 8)[metric])
+    assert len(counted) % 8 == 0
+    assert seen.se_percent > 0
+
+
+def test_an_open_loop_ends_with_its_last_arrival() -> None:
+    """Requests of 2 s arrive every tenth of a second; at the end the machine drains for 2 s."""
+    run = trace([(i / 10, i / 10 + 1, i / 10 + 2, 1000, 101, 50) for i in range(301)], 10_000, open_loop=True)
+    seen = evidence(run, "total_output_throughput", warmup_requests=10)
+    assert seen.value == pytest.approx(1010, rel=1e-3)
+    assert seen.cut_s + seen.window_s == pytest.approx(30)
+    assert evidence(run, "average_request_latency", warmup_requests=10).value == pytest.approx(2000)
+
+
+def test_arrivals_at_one_moment() -> None:
+    """Recorded traffic often has whole seconds."""
+    run = trace([(i // 20 * 1.0, None, i // 20 + 0.5, 10, 5, None) for i in range(600)], 512, open_loop=True)
+    assert evidence(run, "request_throughput", warmup_requests=20).value == pytest.approx(20)
+    few = trace([(i // 20 * 1.0, None, i // 20 + 0.5, 10, 5, None) for i in range(60)], 512, open_loop=True)
+    assert refusal(few, "request_throughput", 20) == (
+        "request throughput has no steady figure: a part of the window from 1.0 to 2.0 s holds nothing of "
+        "it; make the run longer (load.num_requests)"
+    )
+
+
+# Series
+
+
+def of_series(rates: list[float], concurrency: int, requests: int) -> Trace:
+    series = tuple((i + 1.0, rate) for i, rate in enumerate(rates))
+    return Trace((), series, concurrency, 8, open_loop=False, startup_s=0.0, series_requests=requests)
+
+
+def test_a_series_stands_in_for_output_tokens() -> None:
+    """100 requests of 10 tokens, 10 at a time; the first 10 and the last are slow."""
+    run = of_series([50.0, 50.0, *[100.0] * 8, 50.0, 50.0], 10, 100)
+    seen = evidence(run, "total_output_throughput", warmup_requests=10)
+    assert (seen.value, seen.cut_s, seen.window_s) == pytest.approx((100, 2, 8))
+    assert seen.latency_s == pytest.approx(1, abs=0.2)
+    assert evidence(run, "per_gpu_output_throughput", warmup_requests=10).value == pytest.approx(12.5)
+    shorter = evidence(run, "total_output_throughput", warmup_requests=10, requests=50)
+    assert (shorter.value, shorter.window_s) == pytest.approx((100, 3))
+    assert shorter.requests == 50
+
+
+def test_what_a_series_does_not_tell() -> None:
+    run = of_series([10.0] * 20, 1, 20)
+    for metric in set(GATEABLE) - {"total_output_throughput", "per_gpu_output_throughput"}:
+        streaming = (
+            " and engine.streaming: true"
+            if metric in {"average_ttft", "average_tpot", "per_user_output_speed"}
+            else ""
+        )
+        with pytest.raises(NoEvidenceError) as error:
+            evidence(run, metric, warmup_requests=1)
+        assert str(error.value) == (
+            f"{METRICS[metric].label} has no steady figure: the run has no request records; "
+            f"set engine.request_records: true{streaming}"
+        )
+
+
+# Refusals
+
+
+def refusal(run: Trace, metric: str = "total_output_throughput", warmup: int = 16) -> str:
+    with pytest.raises(NoEvidenceError) as error:
+        evidence(run, metric, warmup_requests=warmup)
+    return str(error.value)
+
+
+def test_what_is_no_sample_of_the_run_is_refused() -> None:
+    run = closed_loop(80, 16, in_step)
+    assert refusal(run, "ttft_p99").startswith(
+        "ttft_p99 has no steady figure: it is neither a rate over time nor a mean over requests; gate one of "
+        "request_throughput, total_output_throughput, "
+    )
+    assert refusal(replace(run, gpus=0), "per_gpu_output_throughput") == (
+        "per_gpu_output_throughput has no steady figure: the run used no GPU; "
+        "set gate.metric: total_output_throughput"
+    )
+    assert refusal(replace(run, requests=())) == (
+        "total output throughput has no steady figure: the run has neither request records nor a series over "
+        "time; set engine.request_records: true (or, for output throughput alone, "
+        "engine.llm_api.print_iter_log: true)"
+    )
+    unknown = replace(run, requests=tuple((*r[:5], None) for r in run.requests))
+    assert refusal(unknown, "acceptance_length") == (
+        "acceptance length has no steady figure: this engine does not tell each request's decoding "
+        "iterations; gate another metric, such as gate.metric: total_output_throughput"
+    )
+    backward = replace(run, requests=(*run.requests[:2], (5.0, 4.0, 3.0, 1, 1, 1), *run.requests[3:]))
+    assert refusal(backward) == (
+        "request 3 of the run starts before the one before it, or does not end after its start; its times "
+        "were changed after they were written, or the engine's clock is wrong"
+    )
+    disordered = replace(run, requests=(run.requests[-1], *run.requests[:-1]))
+    assert refusal(disordered).startswith("request 2 of the run starts before the one before it")
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "warmup", "least"), [(16, 16, 64), (16, 20, 68), (1, 1, 3), (1, 4, 6)]
+)
+@pytest.mark.parametrize("metric", ["total_output_throughput", "average_tpot"])
+def test_too_few_requests(metric: str, concurrency: int, warmup: int, least: int) -> None:
+    few = closed_loop(least - 1, concurrency, lambda i, _: (0.2, 0.8 + 1e-3 * i))
+    assert refusal(few, metric, warmup) == (
+        f"{least - 1} requests are too few for a steady figure: after {warmup} of warm-up and at "
+        f"load.concurrency {concurrency} it takes at least {least}; raise load.num_requests or lower "
+        "gate.warmup_requests"
+    )
+    enough = closed_loop(least, concurrency, lambda i, _: (0.2, 0.8 + 1e-3 * i))
+    assert len(evidence(enough, metric, warmup_requests=warmup).batches) == 2
+
+
+def test_more_warm_up_than_requests() -> None:
+    message = "too few for a steady figure: after 30 of warm-up and at load.concurrency 4"
+    assert message in refusal(closed_loop(20, 4, in_step), warmup=30)
+    assert message in refusal(closed_loop(3, 4, in_step), "average_tpot", warmup=30)
+
+
+# Properties
+
+seeds = st.integers(0, 2**32 - 1)
+metrics = st.sampled_from(GATEABLE)
+
+
+def figures(seen: Evidence) -> list[float]:
+    return [seen.value, seen.se_percent, seen.cut_s, seen.window_s, seen.latency_s, *seen.batches]
+
+
+@settings(max_examples=15)
+@given(seeds, metrics, st.floats(-1e4, 1e4))
+def test_the_time_of_day_does_not_matter(seed: int, metric: str, by_s: float) -> None:
+    run = noisy(seed)
+    moved = replace(
+        run, requests=tuple((r[0] + by_s, (r[1] or 0) + by_s, r[2] + by_s, *r[3:]) for r in run.requests)
+    )
+    here, there = (evidence(one, metric, warmup_requests=8) for one in (run, moved))
+    assert figures(there) == pytest.approx(figures(here), rel=1e-6, abs=1e-6)
+
+
+@settings(max_examples=15)
+@given(seeds, metrics, st.sampled_from([0.25, 2.0, 1024.0]))
+def test_a_slower_clock_scales_everything(seed: int, metric: str, factor: float) -> None:
+    run = noisy(seed)
+    slower = replace(
+        run,
+        requests=tuple((r[0] * factor, (r[1] or 0) * factor, r[2] * factor, *r[3:]) for r in run.requests),
+    )
+    here, there = (evidence(one, metric, warmup_requests=8) for one in (run, slower))
+    power = {"ms": 1, "tokens/step": 0}.get(METRICS[metric].unit, -1)
+    assert there.value == pytest.approx(here.value * factor**power)
+    assert there.se_percent == pytest.approx(here.se_percent, abs=1e-9)
+    assert there.window_s == pytest.approx(here.window_s * factor)
+
+
+@settings(max_examples=10)
+@given(seeds, metrics)
+def test_as_many_requests_as_there_are_is_no_limit(seed: int, metric: str) -> None:
+    run = noisy(seed)
+    assert evidence(run, metric, warmup_requests=8, requests=400) == evidence(run, metric, warmup_requests=8)
+
+
+@settings(max_examples=10)
+@given(seeds, metrics, st.integers(60, 399))
+def test_a_limit_is_as_if_no_more_had_been_sent(seed: int, metric: str, requests: int) -> None:
+    run = noisy(seed)
+    shorter = replace(run, requests=run.requests[:requests])
+    assert evidence(run, metric, warmup_requests=8, requests=requests) == evidence(
+        shorter, metric, warmup_requests=8
+    )

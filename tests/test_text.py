@@ -1,0 +1,95 @@
+"""Text of a saved file must not drive the terminal."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_dsr1.text import columns, harmless, plain, say
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ""),
+        ("NVIDIA H200, 700 W", "NVIDIA H200, 700 W"),
+        ("Zürich 日本", "Zürich 日本"),
+        ("\x1b[31mred\x07\n\t\x7f", "\\x1b[31mred\\x07\\x0a\\x09\\x7f"),
+        ("\x9b31m", "\\x9b31m"),
+        ("a\u202eb\u2066c\u200bd", "a\\u202eb\\u2066c\\u200bd"),
+        ("\ud800\u2028\U000e0041", "\\ud800\\u2028\\U000e0041"),
+    ],
+)
+def test_what_a_terminal_obeys_is_shown(text: str, expected: str) -> None:
+    assert plain(text) == expected
+
+
+def test_long_text_is_cut() -> None:
+    assert plain("x" * 300) == "x" * 300
+    assert plain("x" * 10_000) == "x" * 297 + "..."
+    assert plain("abcdef", 5) == "ab..."
+    assert plain("\x1b" * 3, 10) == "\\x1b\\x1..."
+
+
+HARMFUL = "\x1b\x9b\r\n\u202e\ud800:#[a "
+ANY = st.text(st.characters(codec=None, exclude_categories=()) | st.sampled_from(HARMFUL))
+
+
+@given(ANY, st.integers(3, 400))
+def test_it_is_short_printable_and_for_any_encoder(text: str, limit: int) -> None:
+    shown = plain(text, limit)
+    assert len(shown) <= limit
+    assert not [c for c in shown if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
+    shown.encode()
+    if text.isprintable() and len(text) <= limit:
+        assert shown == text
+    assert plain(shown, limit) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("two\n  lines", "two\n  lines"),
+        ("a\tb\x1b[2J\u202e", "a   b\\x1b[2J\\u202e"),
+        ("::error file=a,line=1::bad", ": :error file=a,line=1::bad"),
+        ("GPU\n   ::stop-commands::x", "GPU\n   : :stop-commands::x"),
+        ("a name ::add-mask::H200 that is wrapped", "a name : :add-mask::H200 that is wrapped"),
+        ("##[error]bad", "# #[error]bad"),
+        ("suites/a.yaml::target[average_ttft] at ::1 or ::ffff:10.0.0.1", None),
+    ],
+)
+def test_neither_a_terminal_nor_a_ci_server_obeys(text: str, expected: str | None) -> None:
+    assert harmless(text) == (text if expected is None else expected)
+
+
+def commands(text: str) -> list[str]:
+    """The lines that GitHub's runner takes for commands (actions/runner, ActionCommand.cs)."""
+    return [line for line in text.splitlines() if re.match(r"\s*::[A-Za-z-]+[^:]*::", line) or "##[" in line]
+
+
+@given(ANY)
+def test_no_line_is_a_command_however_it_is_wrapped(text: str) -> None:
+    shown = harmless(text)
+    for word in shown.split():
+        assert not re.match(r"::[A-Za-z-]+::", word)
+    assert "##[" not in shown
+    assert all(line.isprintable() for line in shown.split("\n"))
+
+
+def test_what_is_said_is_harmless_wherever_it_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    say("::debug::a\n\x1b[2J##[error]b")
+    say(ValueError("::error ::c"), error=True)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (": :debug::a\n\\x1b[2J# #[error]b\n", ": :error ::c\n")
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    assert list(columns([("metric", "a"), ("x", "10"), ("longer one", "")])) == [
+        "metric      a",
+        "x           10",
+        "longer one",
+    ]
