@@ -1,0 +1,113 @@
+"""Plugins of pytest-dsr1: they add engines, metrics, preflight checks, clues and report formats.
+
+The hooks are declared in :mod:`pytest_dsr1.hookspecs`. A plugin is a module with functions of those names. It
+is found in three ways: our own modules below, installed packages with an entry point in the group
+``pytest_dsr1``, and plugins of the running pytest (a ``conftest.py`` is one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TypeVar
+
+import pluggy
+
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.text import plain
+
+GROUP = "pytest_dsr1"
+"""The group of entry points."""
+_PREFIX = "pytest_dsr1_"
+_SPECS = "pytest_dsr1.hookspecs"
+_OURS: tuple[str, ...] = ()
+"""Our own plugins, by module; they are imported when the first hook is called."""
+
+_T = TypeVar("_T")
+
+
+class _Manager(pluggy.PluginManager):
+    """Takes every function whose name begins with ``pytest_dsr1_`` for a hook, as pytest does for its own."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        if name.startswith(_PREFIX) and callable(getattr(plugin, name, None)):
+            return pluggy.HookimplOpts(
+                wrapper=False,
+                hookwrapper=False,
+                optionalhook=False,
+                tryfirst=False,
+                trylast=False,
+                specname=None,
+            )
+        return None
+
+
+@cache
+def _manager() -> _Manager:
+    manager = _Manager(GROUP)
+    manager.add_hookspecs(import_module(_SPECS))
+    for module in _OURS:
+        manager.register(import_module(module), module)
+    for found in entry_points(group=GROUP):
+        try:
+            _register(manager, found.load(), found.name)
+        except UserError:
+            raise
+        except Exception as error:
+            raise _broken(found.name, f"cannot be loaded: {error!r}") from error
+    return manager
+
+
+def register(plugin: object, name: str) -> None:
+    """Add a plugin, such as one of the running pytest. A plugin without our hooks is passed over.
+
+    Args:
+        plugin: a module, or an object with methods.
+        name: what messages call it.
+
+    Raises:
+        UserError: it has a hook that does not exist, or a hook asks for an argument that does not exist.
+    """
+    if any(hook.startswith(_PREFIX) for hook in dir(plugin)) and not _manager().is_registered(plugin):
+        _register(_manager(), plugin, name)
+
+
+def values(hook: str, kind: type[_T]) -> Iterator[tuple[str, _T]]:
+    """What all plugins give for a hook that lists values, each after its plugin's name; ours come first.
+
+    Args:
+        hook: its name.
+        kind: the class of each value.
+
+    Raises:
+        UserError: a plugin fails, or gives something else; the message names the plugin.
+    """
+    for call in getattr(_manager().hook, hook).get_hookimpls():
+        name = call.plugin_name
+        try:
+            found = list(call.function())
+        except Exception as error:
+            raise _broken(name, f"{hook} failed: {error!r}") from error
+        for value in found:
+            if not isinstance(value, kind):
+                raise _broken(name, f"{hook} gave {value!r}, expected {kind.__name__}")
+            yield name, value
+
+
+def _register(manager: _Manager, plugin: object, name: str) -> None:
+    for hook in dir(plugin):
+        if hook.startswith(_PREFIX) and not hasattr(manager.hook, hook):
+            known = ", ".join(sorted(each for each in dir(manager.hook) if each.startswith(_PREFIX)))
+            raise _broken(name, f"has the hook {hook}, which does not exist; hooks are {known}")
+    try:
+        manager.register(plugin, name)
+    except pluggy.PluginValidationError as error:
+        raise _broken(name, str(error)) from error
+    except ValueError as error:
+        raise _broken(name, f"is registered twice: {error}") from error
+
+
+def _broken(name: str, why: str) -> UserError:
+    return UserError(f"the pytest-dsr1 plugin {plain(name)} is broken: {plain(why, 500)}")

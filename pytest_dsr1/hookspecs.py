@@ -1,0 +1,38 @@
+"""The hooks of pytest-dsr1. A plugin implements one to add something; ``pytest-dsr1 docs extend`` shows how.
+
+Each hook is called once, when it is first needed, and lists what the plugin adds. Our own engines, metrics,
+checks, clues and report formats are added the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pluggy
+
+hookspec = pluggy.HookspecMarker("pytest_dsr1")
+
+
+@hookspec
+def pytest_dsr1_engines() -> Iterable[object]:  # type: ignore[empty-body]
+    """List engines: what can answer a scenario's requests."""
+
+
+@hookspec
+def pytest_dsr1_metrics() -> Iterable[object]:  # type: ignore[empty-body]
+    """List metrics: what can be measured, targeted and gated."""
+
+
+@hookspec
+def pytest_dsr1_checks() -> Iterable[object]:  # type: ignore[empty-body]
+    """List preflight checks: what a machine must have before a run."""
+
+
+@hookspec
+def pytest_dsr1_clues() -> Iterable[object]:  # type: ignore[empty-body]
+    """List clues: why a figure may be low."""
+
+
+@hookspec
+def pytest_dsr1_reports() -> Iterable[object]:  # type: ignore[empty-body]
+    """List report formats: what ``--dsr1-report`` can write, by file name suffix."""
