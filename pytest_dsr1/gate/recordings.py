@@ -31,12 +31,11 @@ from pytest_dsr1.gate import comparability
 from pytest_dsr1.machine.telemetry.health import conditions
 from pytest_dsr1.machine.values import Conditions, FactValue
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.store import first_problem
 from pytest_dsr1.steady.trace import Trace
+from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import entries, write_atomically
 
-FORMAT = "pytest-dsr1 candidate"
-VERSION = 1
+RECORDED_RUN = DocumentKind("a recorded run", "pytest-dsr1 candidate", 1)
 _ADVICE = "bring the file back as it was, or move it out of the folder; until then nothing is accepted"
 
 
@@ -121,7 +120,7 @@ def record(store: Path, measurement: Measurement, trace: Trace) -> Path:
         trace=trace,
         gpus=conditions(measurement.telemetry, result.measured_from_s, result.measured_to_s),
     )
-    document = {"format": FORMAT, "version": VERSION, **_CANDIDATE.dump_python(candidate, mode="json")}
+    document = {**RECORDED_RUN.head, **_CANDIDATE.dump_python(candidate, mode="json")}
     del document["name"]
     path = folder_of(store, candidate.profile) / f"{candidate.name}.json"
     try:
@@ -166,11 +165,8 @@ def read(store: Path, profile: str) -> tuple[tuple[Candidate, ...], tuple[str, .
         path = folder_of(store, profile) / f"{name}.json"
         try:
             candidate = _read(path, profile)
-        except ValueError as error:
+        except DocumentError as error:
             problems.append(f"{path}: {error}: {_ADVICE}")
-            continue
-        except RecursionError:
-            problems.append(f"{path}: is nested too deeply; it was changed after it was written: {_ADVICE}")
             continue
         first = known.setdefault((candidate.at, candidate.node), name)
         if first != name:
@@ -184,27 +180,20 @@ def _read(path: Path, profile: str) -> Candidate:
     """Read one file.
 
     Raises:
-        ValueError: it holds no candidate of this profile; what it holds, in words.
+        DocumentError: it is not a recorded run of this profile; says what it is.
     """
     try:
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ValueError(f"is not JSON ({error}); it was damaged after it was written") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ValueError(f'is no recorded run ("format" is not "{FORMAT}")')
-    if document.get("version") != VERSION:
-        found = f"has format version {document.get('version')!r}"
-        raise ValueError(f"{found}; this pytest-dsr1 reads version {VERSION}")
+        document = RECORDED_RUN.read_json(path)
+    except FileNotFoundError as error:  # moved since the folder was listed
+        raise DocumentError(f"cannot be read: {error.strerror}") from None
     if document.get("profile") != profile:
-        raise ValueError(
+        raise DocumentError(
             f"is a run of {document.get('profile')!r}, not of {profile!r}; the runs of a scenario that was "
             "renamed are to be recorded again"
         )
     if document.get("sha256") != checksum(document):
-        raise ValueError("does not fit its checksum: it was edited or damaged after it was written")
+        raise DocumentError("does not fit its checksum: it was edited or damaged after it was written")
     try:
         return _CANDIDATE.validate_python({**document, "name": path.stem})
     except ValidationError as error:
-        raise ValueError(f"{first_problem(error)}; it was changed after it was written") from None
+        raise DocumentError(changed(error)) from None

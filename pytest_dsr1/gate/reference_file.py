@@ -27,10 +27,10 @@ from pytest_dsr1.machine.gpu.lock import holder, lock_file, sign
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.metrics.catalogue import GATEABLE, METRICS
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed, read_text
 from pytest_dsr1.storage.files import write_atomically
 
-FORMAT = "pytest-dsr1 references"
-VERSION = 1
+REFERENCES = DocumentKind("a file of accepted references", "pytest-dsr1 references", 1)
 SKEW = timedelta(minutes=5)
 """Clocks of two machines may differ by so much."""
 
@@ -54,8 +54,7 @@ def to_text(references: References) -> str:
     accepted = references.accepted
     nodes = {short(node): node for node in sorted(references.nodes)}
     lines = [
-        f"format: {_shown(FORMAT)}",
-        f"version: {VERSION}",
+        *(f"{key}: {_shown(value)}" for key, value in REFERENCES.head.items()),
         *(f"{key}: {_shown(getattr(references, key))}" for key in ("profile", "metric", "unit", "better")),
         f"requests: {references.requests}",
         f"warmup_requests: {references.warmup_requests}",
@@ -88,14 +87,9 @@ def from_text(text: str, name: str, profile: str) -> References:
     _check(text, name)
     try:
         return _from_document(yaml.safe_load(text))
-    except (
-        yaml.YAMLError,
-        ValidationError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except ValidationError as error:
+        raise ReferencesError(f"{name}: {changed(error)}; {_again(name)}") from None
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ReferencesError(
             f"{name}: is not what `pytest-dsr1 references accept {profile}` writes ({reason}); {_again(name)}"
@@ -105,14 +99,10 @@ def from_text(text: str, name: str, profile: str) -> References:
 def intact(path: Path) -> bool:
     """Whether a file is one of accepted references and as it was written; its content is not looked at."""
     try:
-        _check(_text(path), str(path))
-    except (OSError, UnicodeDecodeError, ReferencesError):
+        _check(read_text(path), str(path))
+    except (OSError, DocumentError, ReferencesError):
         return False
     return True
-
-
-def _text(path: Path) -> str:
-    return path.read_bytes().decode().replace("\r\n", "\n")
 
 
 def _check(text: str, name: str) -> None:
@@ -129,16 +119,10 @@ def _check(text: str, name: str) -> None:
             f"{name}:{line}: holds a merge conflict; take one side whole with `git checkout --ours {name}` "
             "or --theirs, or delete it and accept again"
         )
-    if not text.strip():
-        raise ReferencesError(f"{name}: is empty; {again}")
-    if not re.search(rf'^format: "{FORMAT}"$', text, re.MULTILINE):
-        raise ReferencesError(f"{name}: {_no_references(text)}; {again}")
-    version = re.search(r"^version: (.+)$", text, re.MULTILINE)
-    if version and version[1] != str(VERSION):
-        raise ReferencesError(
-            f"{name}: has format version {version[1]}; this pytest-dsr1 reads version {VERSION}: use the "
-            f"pytest-dsr1 that wrote it, or delete the file and accept again"
-        )
+    try:
+        REFERENCES.check_yaml(text)
+    except DocumentError as error:
+        raise ReferencesError(f"{name}: {error}; {again}") from None
     checksum = _CHECKSUM.search(text)
     if checksum is None:
         raise ReferencesError(f"{name}: does not end with its checksum: it is truncated; {again}")
@@ -158,20 +142,15 @@ def read(store: Path, profile: str, now: datetime) -> References:
     """
     path = path_of(store, profile)
     try:
-        text = _text(path)
+        text = read_text(path)
     except FileNotFoundError:
         waiting = len(recordings.names(store, profile))
         raise NoReferenceError(
             f"{path}: there is no such file: no references of {profile} are accepted, {waiting} recorded "
             f"runs wait; {how_to_get_more(profile)}"
         ) from None
-    except OSError as error:
-        raise ReferencesError(
-            f"{path}: cannot be read: {error.strerror}; `ls -ld {path}` shows what is there; "
-            f"{_again(str(path))}"
-        ) from None
-    except UnicodeDecodeError:
-        raise ReferencesError(f"{path}: is no text: it is damaged; {_restore(str(path))}") from None
+    except DocumentError as error:
+        raise ReferencesError(f"{path}: {error}; {_again(str(path))}") from None
     references = from_text(text, str(path), profile)
     problems = _problems(references, profile, now, text.split("\n").index("runs:") + 2)
     _refuse(
@@ -301,18 +280,6 @@ def _renamed(references: References, path: Path) -> str:
 
 def _again(name: str) -> str:
     return f"{_restore(name)}; or delete it and accept again"
-
-
-def _no_references(text: str) -> str:
-    try:
-        yaml.safe_load(text)
-    except RecursionError:
-        return "is nested too deeply: it is damaged"
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        return f"is not YAML{where}: it is damaged"
-    return f'holds no accepted references ("format" is not "{FORMAT}")'
 
 
 def _from_document(document: dict[str, Any]) -> References:
