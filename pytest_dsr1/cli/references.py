@@ -208,8 +208,8 @@ def _accept(options: argparse.Namespace) -> int:
     from pytest_dsr1.gate.plan import gate_plan
     from pytest_dsr1.gate.reference_file import path_of
     from pytest_dsr1.gate.references import by_node
-    from pytest_dsr1.machine.gpu.lock import user
     from pytest_dsr1.scenario.loading import load_named
+    from pytest_dsr1.storage.filelock import user
 
     scenario = load_named(options.profile, options.suites, options.set)
     store = _store(options)

@@ -23,11 +23,11 @@ from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesErro
 from pytest_dsr1.gate import comparability, recordings
 from pytest_dsr1.gate.comparability import short
 from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_more
-from pytest_dsr1.machine.gpu.lock import holder, lock_file, sign
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.metrics.catalogue import GATEABLE, METRICS
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed, read_text
+from pytest_dsr1.storage.filelock import holder, lock_file, sign
 from pytest_dsr1.storage.files import write_atomically
 
 REFERENCES = DocumentKind("a file of accepted references", "pytest-dsr1 references", 1)

@@ -84,7 +84,7 @@ class DocumentKind:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file with ``\\n`` at the ends of lines, whichever it has.
+    """Return the text of a file, its lines ended as on Unix.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_dsr1.machine.gpu.lock import is_held
+from pytest_dsr1.storage.filelock import is_held
 from tests.engines.openai.test_engine import remarks
 from tests.plugin.conftest import Suites
 from tests.standins import started_server
