@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pytest_dsr1.case.location import whereabouts
-from pytest_dsr1.diagnosis.diagnosis import Clue, diagnose
+from pytest_dsr1.diagnosis.diagnosis import FoundClue, diagnose
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.history import NO_HISTORY, History, PastRun, comparable_runs
@@ -69,7 +69,7 @@ class Case:
     gate: SavedGate | None
     references: References | None
     noise: Mapping[str, Noise]
-    clues: tuple[Clue, ...]
+    clues: tuple[FoundClue, ...]
     bounds: tuple[Bound, ...]
     warnings: tuple[str, ...]
     folder: Path | None
@@ -228,7 +228,7 @@ def _headline(
     gate: SavedGate | None,
     refused: tuple[Word, str] | None,
     measurement: Measurement | None,
-    clues: tuple[Clue, ...],
+    clues: tuple[FoundClue, ...],
 ) -> Iterable[str]:
     judged = [*verdicts, *([gate.verdict] if gate and gate.verdict else [])]
     if word in {Word.FAIL, Word.PASS}:

@@ -35,7 +35,7 @@ class DocumentKind:
     version: int
 
     @property
-    def head(self) -> dict[str, object]:
+    def head(self) -> dict[str, str | int]:
         """The envelope, to be written before the content."""
         return {"format": self.format, "version": self.version}
 

@@ -41,8 +41,8 @@ def test_a_run_with_set_up(two: FakeMachine, pair: Scenario, tmp_path: Path) -> 
     before = two.settings()
     with prepared(pair, "apply", os.environ, tell=print) as machine:
         assert is_held(two.state_dir, two.uuid(0))
-        assert machine.reading is not None
-        assert [gpu.vboost for gpu in machine.reading.gpus] == [4, 4]
+        assert machine.inventory is not None
+        assert [gpu.vboost for gpu in machine.inventory.gpus] == [4, 4]
         assert machine.now() == ""
         with machine.watched(tmp_path / "telemetry.jsonl") as watched:
             machine.measuring()
@@ -83,7 +83,7 @@ def test_a_machine_serves_another_scenario_as_it_is(two: FakeMachine, pair: Scen
             machine.findings,
             machine.fingerprint({}).facts,
         )
-        assert again.reading is not machine.reading
+        assert again.inventory is not machine.inventory
         assert two.commands() == made
 
 
@@ -145,7 +145,7 @@ def test_on_the_cpu_no_gpu_is_touched(two: FakeMachine, scenario: Make, tmp_path
         with machine.watched(tmp_path / "telemetry.jsonl") as watched:
             machine.measuring()
             assert machine.now() == ""
-        assert (machine.reading, watched.telemetry.samples) == (None, ())
+        assert (machine.inventory, watched.telemetry.samples) == (None, ())
         assert (machine.assess(0, 1), machine.summary(0, 1)) == ((), {})
         assert "gpu.name" not in machine.fingerprint({}).facts
     assert two.calls() == []
