@@ -91,7 +91,7 @@ class Case:
         if references is None or measurement is None or self.comparable is not None:
             return ""
         facts = measurement.fingerprint.facts
-        found = comparability.differences(references.facts, facts, references.moved)
+        found = comparability.differences(references.facts, facts, references.under_test)
         return (
             comparability.in_brief(found)
             or f"they have no run on node {comparability.short(comparability.node(facts))}"
@@ -176,7 +176,7 @@ def case_of(outcome: Outcome, store: Path, now: datetime, past: History = NO_HIS
 def _comparable(references: References, measurement: Measurement) -> References | None:
     facts = measurement.fingerprint.facts
     runs = references.on(comparability.node(facts))
-    if not runs or comparability.differences(references.facts, facts, references.moved):
+    if not runs or comparability.differences(references.facts, facts, references.under_test):
         return None
     return replace(references, runs=runs)
 

@@ -361,7 +361,7 @@ def compared(references: References, facts: comparability.Facts) -> tuple[str, .
     Raises:
         NotComparableError: what is fixed differs; all of it.
     """
-    problems = comparability.differences(references.facts, facts, references.moved)
+    problems = comparability.differences(references.facts, facts, references.under_test)
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise NotComparableError(
@@ -369,4 +369,4 @@ def compared(references: References, facts: comparability.Facts) -> tuple[str, .
             f"put it back, or make new references of it: {how_to_get_more(references.profile)}; "
             "gate.under_test says what may differ"
         )
-    return tuple(comparability.changed(references.facts, facts, references.moved))
+    return tuple(comparability.changed(references.facts, facts, references.under_test))

@@ -117,7 +117,7 @@ class GatePlan:
 
 def _where(references: References, runs: Sequence[ReferenceRun]) -> str:
     nodes = {run.node for run in runs}
-    if any_node(references.moved):
+    if any_node(references.under_test):
         return f"on {len(nodes)} nodes"
     return f"on node {short(next(iter(nodes)))}"
 
@@ -152,7 +152,7 @@ def gate_plan(
     """
     counts = references.nodes
     runs, warnings = usable(references, node or max(counts, key=lambda name: counts[name]), now)
-    if any_node(references.moved):
+    if any_node(references.under_test):
         found = level([math.log(run.value) for run in runs], [run.node for run in runs], always=True)
         if len({run.node for run in runs}) == 1:
             warnings.append(f"{scenario.name}: references of one node say nothing of what nodes differ by")

@@ -53,6 +53,7 @@ def to_text(references: References) -> str:
     """The file's text."""
     accepted = references.accepted
     nodes = {short(node): node for node in sorted(references.nodes)}
+    facts, under_test = references.facts, references.under_test
     lines = [
         *(f"{key}: {_shown(value)}" for key, value in REFERENCES.head.items()),
         *(f"{key}: {_shown(getattr(references, key))}" for key in ("profile", "metric", "unit", "better")),
@@ -67,9 +68,9 @@ def to_text(references: References) -> str:
                 "commit": accepted.commit,
             },
         ),
-        f"moved: {_flow(references.moved)}",
-        *_section("fixed", comparability.of_ring("fixed", references.facts, references.moved)),
-        *_section("under_test", comparability.of_ring("under test", references.facts, references.moved)),
+        f"moved: {_flow(under_test)}",
+        *_section("fixed", comparability.with_role("fixed", facts, under_test)),
+        *_section("under_test", comparability.with_role("under test", facts, under_test)),
         *_section("nodes", nodes),
         "runs:",
         *(f"  - {_flow(_run(run))}" for run in references.runs),
@@ -160,7 +161,7 @@ def read(store: Path, profile: str, now: datetime) -> References:
 
 
 def load(store: Path, scenario: Scenario, now: datetime) -> References:
-    """The accepted references of a scenario, with the facts in the rings that the scenario puts them in.
+    """Return the accepted references of a scenario; their facts have the roles that the scenario gives them.
 
     Raises:
         NoReferenceError: there is no file.
@@ -173,7 +174,7 @@ def load(store: Path, scenario: Scenario, now: datetime) -> References:
             f"{scenario.gated_metric}; set gate.metric, or accept again with "
             f"`pytest-dsr1 references accept {scenario.name} --reason TEXT`"
         )
-    return replace(references, moved=scenario.gate.under_test)
+    return replace(references, under_test=scenario.gate.under_test)
 
 
 def write(store: Path, references: References) -> Path:
@@ -252,7 +253,7 @@ def _problems(references: References, profile: str, now: datetime, first_run: in
             when = "now is" if run.at > now + SKEW else "accepted at"
             then = now if run.at > now + SKEW else references.accepted.at
             yield f"line {line}: the run began at {_time(run.at)}, {when} {_time(then)}: a clock was wrong"
-        for same in ((run.at, run.node), run.candidate):
+        for same in ((run.at, run.node), run.recording):
             if seen.setdefault(same, line) != line:
                 yield f"line {line}: is the run of line {seen[same]} again"
                 break
@@ -287,8 +288,12 @@ def _from_document(document: dict[str, Any]) -> References:
     return _REFERENCES.validate_python(
         {
             **document,
+            "under_test": document["moved"],
             "facts": document["fixed"] | document["under_test"],
-            "runs": [{**run, "node": nodes[run["node"]]} for run in document["runs"] or ()],
+            "runs": [
+                {**run, "node": nodes[run["node"]], "recording": run["candidate"]}
+                for run in document["runs"] or ()
+            ],
         }
     )
 
@@ -304,7 +309,7 @@ def _run(run: ReferenceRun) -> dict[str, _Shown]:
         "se_percent": run.se_percent,
         "window_s": run.window_s,
         "startup_s": run.startup_s,
-        "candidate": run.candidate,
+        "candidate": run.recording,
         **({"gpus": asdict(run.gpus)} if run.gpus else {}),
     }
 

@@ -37,7 +37,7 @@ class ReferenceRun:
         se_percent: the standard error of that within the run, in percent.
         window_s: how long the run counted, after the warm-up cut, in s.
         startup_s: how long the engine took to start, in s.
-        candidate: the name of the recorded run.
+        recording: the name of the recorded run, ``candidate`` in the file.
         gpus: what they did over the measured time of the whole run; None on the CPU, and where that was not
             kept.
     """
@@ -48,7 +48,7 @@ class ReferenceRun:
     se_percent: float
     window_s: float
     startup_s: float
-    candidate: str
+    recording: str
     gpus: Conditions | None = None
 
     @property
@@ -77,7 +77,7 @@ class References:
         requests: every run is judged as if only so many requests had been sent.
         warmup_requests: the least number of requests at a run's start that are no evidence.
         accepted: by whom, when and why.
-        moved: the scenario's ``gate.under_test``.
+        under_test: the scenario's ``gate.under_test``.
         facts: the fingerprint of all the runs, without what is only shown and without the node.
         runs: in order of node and time.
     """
@@ -89,7 +89,7 @@ class References:
     requests: int
     warmup_requests: int
     accepted: Acceptance
-    moved: Mapping[str, bool]
+    under_test: Mapping[str, bool]
     facts: Mapping[str, FactValue]
     runs: tuple[ReferenceRun, ...]
 
@@ -122,7 +122,7 @@ class References:
 
     def on(self, node: str) -> tuple[ReferenceRun, ...]:
         """The runs that a run on this node is compared with: all, where the node itself is under test."""
-        if any_node(self.moved):
+        if any_node(self.under_test):
             return self.runs
         return tuple(run for run in self.runs if run.node == node)
 
@@ -146,7 +146,7 @@ def usable(references: References, node: str, now: datetime) -> tuple[tuple[Refe
         NoReferenceError: they are too few to gate with.
     """
     runs = references.on(node)
-    class_of_nodes = any_node(references.moved)
+    class_of_nodes = any_node(references.under_test)
     where = "on any node" if class_of_nodes else f"on node {short(node)}"
     if len(runs) < LEAST:
         elsewhere = "" if class_of_nodes else _elsewhere(references, node)

@@ -36,7 +36,7 @@ def noise_by(references: References | None, scenario: Scenario, facts: Facts, me
     """As :func:`noise_of`, of references that are read already."""
     if references is None or metric != references.metric:
         return Noise(scenario.gate.presumed_noise_percent)
-    alike = not differences(references.facts, facts, references.moved)
+    alike = not differences(references.facts, facts, references.under_test)
     if not alike or references.noise_percent is None:
         return Noise(scenario.gate.presumed_noise_percent)
     return Noise(references.noise_percent, len(references.runs))

@@ -54,7 +54,8 @@ class DocumentKind:
             raise DocumentError(f"is not JSON ({error}); it was damaged after it was written") from None
         if not isinstance(document, dict) or document.get("format") != self.format:
             raise DocumentError(self._another_kind())
-        self._check_version(document.get("version"))
+        if document.get("version") != self.version:
+            raise DocumentError(self._another_version(repr(document.get("version"))))
         return document
 
     def check_yaml(self, text: str) -> None:
@@ -69,18 +70,16 @@ class DocumentKind:
             raise DocumentError(_not_yaml(text) or self._another_kind())
         version = re.search(r"^version: (.+)$", text, re.MULTILINE)
         if version and version[1] != str(self.version):
-            self._check_version(version[1])
+            raise DocumentError(self._another_version(version[1]))
 
     def _another_kind(self) -> str:
         return f'is not {self.what} ("format" is not "{self.format}")'
 
-    def _check_version(self, found: object) -> None:
-        if found != self.version:
-            shown = found if isinstance(found, str) else repr(found)
-            raise DocumentError(
-                f"has format version {shown}; this pytest-dsr1 reads version {self.version}: use the "
-                "pytest-dsr1 that wrote it"
-            )
+    def _another_version(self, found: str) -> str:
+        return (
+            f"has format version {found}; this pytest-dsr1 reads version {self.version}: use the pytest-dsr1 "
+            "that wrote it"
+        )
 
 
 def read_text(path: Path) -> str:

@@ -210,7 +210,7 @@ def test_simulated_gates_are_those_of_a_user(tmp_path: Path, noise: float, delta
     for number in (*range(20), *longest, *refused):
         runs = tuple(
             reference_store.run(
-                at=reference_store.NOW - timedelta(days=20 - day), value=float(rate), candidate=f"{day}"
+                at=reference_store.NOW - timedelta(days=20 - day), value=float(rate), recording=f"{day}"
             )
             for day, rate in enumerate(found.references[number])
         )

@@ -1,4 +1,4 @@
-"""Candidates: one whole file a run, whoever writes; what cannot be read is named and left alone."""
+"""Recorded runs: one whole file each, whoever writes; what cannot be read is named and left alone."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InvalidRunError) as caught:
         recorded(tmp_path)
     assert re.fullmatch(
-        rf"{tmp_path}/candidates/small/\S+\.json: the run cannot be kept as a candidate: (Not a directory|"
+        rf"{tmp_path}/candidates/small/\S+\.json: the run cannot be recorded: (Not a directory|"
         r"File exists); make that folder writable, or make room there; the run itself is saved in results",
         str(caught.value),
     )

@@ -58,7 +58,7 @@ startup_s: 310.2, candidate: "run-0"}
 
 def test_the_text() -> None:
     facts = {"gpu.name": "NVIDIA H200", "gpu.vboost": 0}
-    found = references(1, moved={"gpu.vb*": True}, facts=facts)
+    found = references(1, under_test={"gpu.vb*": True}, facts=facts)
     assert to_text(found) == f'{TEXT}sha256: "{sha256(TEXT.encode()).hexdigest()}"\n'
 
 
@@ -99,7 +99,7 @@ _runs = st.builds(
     se_percent=_finite,
     window_s=_finite,
     startup_s=_finite,
-    candidate=st.text(),
+    recording=st.text(),
     gpus=st.none() | st.builds(Conditions, *[st.none() | _finite] * 4),
 )
 _references = st.builds(
@@ -111,7 +111,7 @@ _references = st.builds(
     requests=st.integers(1),
     warmup_requests=st.integers(0),
     accepted=st.builds(Acceptance, _times, st.text(), st.text(), st.none() | st.text()),
-    moved=st.dictionaries(st.text(), st.booleans(), max_size=3),
+    under_test=st.dictionaries(st.text(), st.booleans(), max_size=3),
     facts=_facts.map(lambda facts: {key: facts[key] for key in facts if not key.endswith("_timeout_s")}),
     runs=st.lists(_runs, max_size=4).map(tuple),
 )
@@ -306,7 +306,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "line 36: is the run of line 35 again",
     ),
     "a recording twice": (
-        {"runs": (run(), run(1), run(2, candidate="run-0"))},
+        {"runs": (run(), run(1), run(2, recording="run-0"))},
         "line 37: is the run of line 35 again",
     ),
 }

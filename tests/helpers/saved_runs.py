@@ -230,7 +230,7 @@ def references(store: Path, scenario: Scenario, facts: Fingerprint, values: Sequ
     kept = {
         key: fact
         for key, fact in facts.facts.items()
-        if comparability.ring(key, {}) != "shown" and key != comparability.NODE
+        if comparability.role(key, {}) != "shown" and key != comparability.NODE
     }
     metric = METRICS[scenario.gated_metric]
     runs = tuple(
@@ -247,7 +247,7 @@ def references(store: Path, scenario: Scenario, facts: Fingerprint, values: Sequ
             requests=scenario.load.num_requests,
             warmup_requests=warmup_of(scenario),
             accepted=Acceptance(BEGAN, "the team", "TensorRT-LLM 1.2.1", None),
-            moved={},
+            under_test={},
             facts=kept,
             runs=runs,
         ),
