@@ -14,9 +14,8 @@ from pytest_dsr1.errors import Dsr1Error, InvalidRunError
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.history import NO_HISTORY, History, PastRun, comparable_runs
 from pytest_dsr1.gate.reference_file import load as load_references
-from pytest_dsr1.gate.references import References
+from pytest_dsr1.gate.references import References, noise_by
 from pytest_dsr1.gate.saved import SavedGate, read_gate
-from pytest_dsr1.gate.start_noise import noise_by
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.roofline.bounds import Bound, bounds
 from pytest_dsr1.scenario.loading import LoadedScenario
@@ -182,7 +181,7 @@ def _comparable(references: References, measurement: Measurement) -> References 
 
 
 def _figure_like(references: References, measurement: Measurement) -> float | None:
-    from pytest_dsr1.gate.loop import figure
+    from pytest_dsr1.gate.eligibility import figure
 
     warmup, requests = references.warmup_requests, references.requests
     try:
@@ -211,7 +210,7 @@ def places(loaded: LoadedScenario) -> dict[str, str]:
 def _gate(outcome: Outcome) -> tuple[SavedGate | None, tuple[Word, str] | None]:
     """The gate that this session ran or, where a saved result is judged again, the one that was saved."""
     if outcome.gate is not None:
-        from pytest_dsr1.gate.loop import saved
+        from pytest_dsr1.gate.progress import saved
 
         word, error = outcome.refused or (None, None)
         return saved(outcome.gate, word, error), outcome.refused

@@ -100,7 +100,7 @@ def accept(
 
 
 def warmup_of(scenario: Scenario) -> int:
-    """The least number of requests at the start of a run that are no evidence."""
+    """Return the least number of requests at the start of a run that do not count."""
     return scenario.gate.warmup_requests or scenario.load.concurrency
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -22,13 +22,14 @@ from pydantic import TypeAdapter, ValidationError
 from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError
 from pytest_dsr1.gate import comparability, recordings
 from pytest_dsr1.gate.comparability import short
-from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_more
+from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_more, noise_by
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.metrics.catalogue import GATEABLE, METRICS
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed, read_text
 from pytest_dsr1.storage.filelock import holder, lock_file, sign
 from pytest_dsr1.storage.files import write_atomically
+from pytest_dsr1.verdict.targets import Noise
 
 REFERENCES = DocumentKind("a file of accepted references", "pytest-dsr1 references", 1)
 SKEW = timedelta(minutes=5)
@@ -175,6 +176,26 @@ def load(store: Path, scenario: Scenario, now: datetime) -> References:
             f"`pytest-dsr1 references accept {scenario.name} --reason TEXT`"
         )
     return replace(references, under_test=scenario.gate.under_test)
+
+
+def noise_of(
+    store: Path, scenario: Scenario, facts: comparability.Facts, metric: str, now: datetime
+) -> Noise:
+    """Return how much engine starts differ in a metric, by the references of it where there are some.
+
+    Args:
+        store: the folder of references.
+        scenario: of the run.
+        facts: the run's fingerprint; what must be equal for a gate must be for the noise too, but for the
+            node: the noise is that within nodes.
+        metric: its name.
+        now: for the references' age.
+    """
+    references = None
+    if metric == scenario.gated_metric:
+        with suppress(NoReferenceError, ReferencesError):
+            references = load(store, scenario, now)
+    return noise_by(references, scenario, facts, metric)
 
 
 def write(store: Path, references: References) -> Path:

@@ -15,8 +15,10 @@ from statistics import fmean, median_low, variance
 from pydantic import AwareDatetime
 
 from pytest_dsr1.errors import NoReferenceError
-from pytest_dsr1.gate.comparability import any_node, short
+from pytest_dsr1.gate.comparability import Facts, any_node, differences, short
 from pytest_dsr1.machine.values import Conditions, FactValue
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.verdict.targets import Noise
 
 WANTED = 15
 """Reference runs on a node; fewer make a gate need more runs."""
@@ -75,7 +77,7 @@ class References:
         profile: the scenario's name.
         metric: what is gated; ``unit`` and ``better`` are its own at the time.
         requests: every run is judged as if only so many requests had been sent.
-        warmup_requests: the least number of requests at a run's start that are no evidence.
+        warmup_requests: the least number of requests at a run's start that do not count.
         accepted: by whom, when and why.
         under_test: the scenario's ``gate.under_test``.
         facts: the fingerprint of all the runs, without what is only shown and without the node.
@@ -217,3 +219,13 @@ def by_node(counts: Mapping[str, int]) -> str:
 def _elsewhere(references: References, node: str) -> str:
     others = {name: count for name, count in references.nodes.items() if name != node}
     return f", on others {by_node(others)}" if others else ""
+
+
+def noise_by(references: References | None, scenario: Scenario, facts: Facts, metric: str) -> Noise:
+    """Return how much engine starts differ in a metric, by references of it; without them as presumed."""
+    if references is None or metric != references.metric:
+        return Noise(scenario.gate.presumed_noise_percent)
+    alike = not differences(references.facts, facts, references.under_test)
+    if not alike or references.noise_percent is None:
+        return Noise(scenario.gate.presumed_noise_percent)
+    return Noise(references.noise_percent, len(references.runs))

@@ -13,9 +13,8 @@ from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.acceptance import warmup_of
-from pytest_dsr1.gate.reference_file import write
-from pytest_dsr1.gate.references import Acceptance, ReferenceRun, References
-from pytest_dsr1.gate.start_noise import noise_by, noise_of
+from pytest_dsr1.gate.reference_file import noise_of, write
+from pytest_dsr1.gate.references import Acceptance, ReferenceRun, References, noise_by
 from pytest_dsr1.machine.telemetry.health import assess, summary
 from pytest_dsr1.machine.values import Fingerprint, GpuSample, Telemetry
 from pytest_dsr1.measurement.measurement import Measurement

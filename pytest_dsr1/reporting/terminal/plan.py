@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pytest_dsr1.engines import create
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.gate.loop import compared, refuse_unfit
+from pytest_dsr1.gate.eligibility import compared, refuse_unfit
 from pytest_dsr1.gate.plan import gate_plan
 from pytest_dsr1.gate.reference_file import load
 from pytest_dsr1.gate.references import References
