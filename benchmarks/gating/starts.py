@@ -19,11 +19,10 @@ from statistics import median
 import numpy as np
 
 from benchmarks.gating.components import components
-from pytest_dsr1.gate.acceptance import warmup_of
 from pytest_dsr1.gate.recordings import Candidate, alike, read
 from pytest_dsr1.scenario.loading import load_named
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.steady.figure import Evidence, evidence
+from pytest_dsr1.steady.figure import Evidence, evidence, warmup_of
 
 
 def record(profile: str, more: list[str]) -> None:

@@ -235,10 +235,10 @@ def _accept(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from pytest_dsr1.errors import NoReferenceError
     from pytest_dsr1.gate import recordings
-    from pytest_dsr1.gate.acceptance import reference_run, warmup_of
+    from pytest_dsr1.gate.acceptance import reference_run
     from pytest_dsr1.gate.reference_file import load
     from pytest_dsr1.scenario.loading import load_named
-    from pytest_dsr1.steady.figure import NoEvidenceError, evidence
+    from pytest_dsr1.steady.figure import NoEvidenceError, evidence, warmup_of
 
     scenario, store = load_named(options.profile, options.suites, options.set), _store(options)
     metric, warmup_requests, requests = scenario.gated_metric, warmup_of(scenario), None

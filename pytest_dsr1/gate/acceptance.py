@@ -28,7 +28,7 @@ from pytest_dsr1.gate.references import (
 )
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.steady.figure import Evidence, NoEvidenceError, evidence
+from pytest_dsr1.steady.figure import Evidence, NoEvidenceError, evidence, warmup_of
 from pytest_dsr1.steady.run_length import gated_requests
 from pytest_dsr1.text import number
 
@@ -97,11 +97,6 @@ def accept(
     if before:
         notes += [*_changes(before, accepted), *_steps(store, before, accepted)]
     return accepted, notes
-
-
-def warmup_of(scenario: Scenario) -> int:
-    """The least number of requests at the start of a run that are no evidence."""
-    return scenario.gate.warmup_requests or scenario.load.concurrency
 
 
 def reference_run(run: Candidate, figure: Evidence) -> ReferenceRun:

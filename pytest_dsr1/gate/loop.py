@@ -18,7 +18,6 @@ import numpy as np
 from pytest_dsr1.engines.tensorrt_llm.bench.command import MOST_RECORDED_TOKENS, wants_requests
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError
 from pytest_dsr1.gate import comparability
-from pytest_dsr1.gate.acceptance import warmup_of
 from pytest_dsr1.gate.decision import Look, in_percent, look
 from pytest_dsr1.gate.noise import scatters
 from pytest_dsr1.gate.plan import LIMIT, GatePlan
@@ -27,10 +26,10 @@ from pytest_dsr1.gate.saved import GateRun, SavedAcceptance, SavedGate, SavedRef
 from pytest_dsr1.machine.warm_start import Starts, start_key
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.measurement.store import saving
-from pytest_dsr1.metrics.catalogue import GATEABLE, METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, gateable
 from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.schema.scenario import Scenario, TrtllmBench
-from pytest_dsr1.steady.figure import OUTPUT_RATES, Evidence, NoEvidenceError, evidence
+from pytest_dsr1.steady.figure import Evidence, NoEvidenceError, evidence, output_rates, warmup_of
 from pytest_dsr1.steady.run_length import LATENCIES
 from pytest_dsr1.steady.trace import trace
 from pytest_dsr1.storage.files import write_atomically
@@ -76,14 +75,14 @@ def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[
             f"{load.concurrency:,} are too few for references and gates: one wave warms up, three count, "
             f"one runs out; set load.num_requests to at least {least:,}"
         )
-    if name not in GATEABLE:
+    if not METRICS[name].gateable:
         raise UserError(
             f"{loaded.where('targets.0.metric')}: {name}, the metric of the first target, cannot be "
-            f"gated; set gate.metric to one of: {', '.join(GATEABLE)}"
+            f"gated; set gate.metric to one of: {', '.join(gateable())}"
         )
     if (
         isinstance(engine, TrtllmBench)
-        and name not in OUTPUT_RATES
+        and name not in output_rates()
         and not wants_requests(engine, workload())
     ):
         key = "gate.metric" if scenario.gate.metric else "targets.0.metric"
@@ -94,7 +93,7 @@ def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[
         )
         raise UserError(
             f"{loaded.where(key)}: {name} cannot be gated without request records, and {without}; set "
-            f"engine.request_records: true, or gate.metric to one of: {', '.join(OUTPUT_RATES)}"
+            f"engine.request_records: true, or gate.metric to one of: {', '.join(output_rates())}"
         )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pytest_dsr1.measurement.metrics import MetricValue
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
 from pytest_dsr1.scenario.schema.scenario import Scenario, TensorRtLlm
 
 REPORT_TOLERANCE = 0.001

@@ -60,6 +60,11 @@ def _doubt(value: float, limit: float, noise: Noise) -> str:
     )
 
 
+def _streamed(measurement: Measurement) -> bool:
+    """Whether the run shows any metric that needs streaming."""
+    return any("streaming" in METRICS[name].needs for name in measurement.metrics)
+
+
 def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
     """The verdict on one target of a valid measurement: PASS, FAIL, or INVALID where it was not measured."""
     metric = METRICS[target.metric]
@@ -71,7 +76,7 @@ def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
         told = measurement.result.facts.get("not_measured")
         hint = (told.get(target.metric) if isinstance(told, Mapping) else None) or (
             "set engine.streaming: true"
-            if target.metric.startswith(("ttft", "tpot", "average_t", "per_user_output_speed"))
+            if "streaming" in metric.needs and not _streamed(measurement)
             else "this engine does not report it; remove the target or use another engine"
         )
         return Verdict(

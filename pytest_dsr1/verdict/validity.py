@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pytest_dsr1.machine.gpu.peaks import UNCERTAINTY
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.metrics.catalogue import MAY_BE_ZERO, METRICS
+from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.roofline.bounds import bounds
 from pytest_dsr1.text import number
 
@@ -45,7 +45,7 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
 
 
 def _possible(name: str, value: float) -> bool:
-    return 0 < value < float("inf") or (value == 0 and name in MAY_BE_ZERO)
+    return 0 < value < float("inf") or (value == 0 and METRICS[name].may_be_zero)
 
 
 def _impossible(measurement: Measurement) -> Iterator[str]:

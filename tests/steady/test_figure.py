@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_dsr1.measurement.metrics import from_records
-from pytest_dsr1.metrics.catalogue import GATEABLE, METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, gateable
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.steady.figure import Evidence, NoEvidenceError, evidence
 from pytest_dsr1.steady.trace import Trace
 from tests.helpers.loops import closed_loop, trace
+from tests.helpers.metrics import from_records
 
 RATES = {
     "request_throughput": 16.0,
@@ -61,10 +61,10 @@ def read_in_turn(count: int, sd: float, seed: int = 3) -> Trace:
 
 
 def test_every_gateable_metric_is_known() -> None:
-    assert {*RATES, *MEANS} == set(GATEABLE)
+    assert {*RATES, *MEANS} == set(gateable())
 
 
-@pytest.mark.parametrize("metric", GATEABLE)
+@pytest.mark.parametrize("metric", gateable())
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("waves", [5.0, 5.3, 5.7, 6.0])
 def test_waves_in_step_are_counted_whole(metric: str, streaming: bool, waves: float) -> None:
@@ -206,7 +206,7 @@ def test_a_series_stands_in_for_output_tokens() -> None:
 
 def test_what_a_series_does_not_tell() -> None:
     run = of_series([10.0] * 20, 1, 20)
-    for metric in set(GATEABLE) - {"total_output_throughput", "per_gpu_output_throughput"}:
+    for metric in set(gateable()) - {"total_output_throughput", "per_gpu_output_throughput"}:
         streaming = (
             " and engine.streaming: true"
             if metric in {"average_ttft", "average_tpot", "per_user_output_speed"}
@@ -282,7 +282,7 @@ def test_more_warm_up_than_requests() -> None:
 # Properties
 
 seeds = st.integers(0, 2**32 - 1)
-metrics = st.sampled_from(GATEABLE)
+metrics = st.sampled_from(gateable())
 
 
 def figures(seen: Evidence) -> list[float]:

@@ -17,8 +17,7 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.gate.history import History
 from pytest_dsr1.gate.saved import GateRun, write_gate
 from pytest_dsr1.machine.values import Finding, Fingerprint
-from pytest_dsr1.measurement.metrics import MetricValue
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
 from pytest_dsr1.reporting.charts.history import Background
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html

@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from pytest_dsr1.arrays import Floats, Flow
 
 
 def flowed(times_s: Floats, begin_s: Floats, end_s: Floats, amount: Floats) -> Floats:
@@ -35,9 +32,7 @@ def flowed(times_s: Floats, begin_s: Floats, end_s: Floats, amount: Floats) -> F
     return total
 
 
-def output_flow(
-    start_s: Floats, first_token_s: Floats, last_token_s: Floats, tokens: Floats
-) -> tuple[Floats, Floats, Floats]:
+def output_flow(start_s: Floats, first_token_s: Floats, last_token_s: Floats, tokens: Floats) -> Flow:
     """The output tokens of requests as begin, end and amount for :func:`flowed`.
 
     The first token comes at its time and the others evenly from it to the end. Where the first token's time
