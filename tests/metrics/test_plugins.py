@@ -42,7 +42,7 @@ metrics = Metrics("acme-dsr1")
     "J/tok",
     "lower",
     formula="energy of all GPUs / sum of output tokens",
-    kind="description",
+    kind="mean",
     needs={"gpu"},
 )
 def _energy(inputs: MetricInputs) -> float | None:
