@@ -22,7 +22,7 @@ from benchmarks.gating.components import components
 from pytest_dsr1.gate.recordings import Candidate, alike, read
 from pytest_dsr1.scenario.loading import load_named
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.steady.figure import Evidence, evidence, warmup_of
+from pytest_dsr1.steady.figure import SteadyFigure, steady_figure, warmup_of
 
 
 def record(profile: str, more: list[str]) -> None:
@@ -36,10 +36,10 @@ def record(profile: str, more: list[str]) -> None:
         sys.exit(done.stdout[-3000:] + done.stderr[-1000:])
 
 
-def figures(scenario: Scenario, found: tuple[Candidate, ...]) -> list[Evidence]:
+def figures(scenario: Scenario, found: tuple[Candidate, ...]) -> list[SteadyFigure]:
     """The steady figure of each recorded start, at full length."""
     warm = warmup_of(scenario)
-    return [evidence(one.trace, scenario.gated_metric, warmup_requests=warm) for one in found]
+    return [steady_figure(one.trace, scenario.gated_metric, warmup_requests=warm) for one in found]
 
 
 def newest(store: Path, scenario: Scenario) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:

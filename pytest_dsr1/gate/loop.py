@@ -29,7 +29,13 @@ from pytest_dsr1.measurement.store import saving
 from pytest_dsr1.metrics.catalogue import METRICS, gateable
 from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.schema.scenario import Scenario, TrtllmBench
-from pytest_dsr1.steady.figure import Evidence, NoEvidenceError, evidence, output_rates, warmup_of
+from pytest_dsr1.steady.figure import (
+    NoSteadyFigureError,
+    SteadyFigure,
+    output_rates,
+    steady_figure,
+    warmup_of,
+)
 from pytest_dsr1.steady.run_length import LATENCIES
 from pytest_dsr1.steady.trace import trace
 from pytest_dsr1.storage.files import write_atomically
@@ -118,7 +124,7 @@ class Gate:
     latest: Measurement | None = None
 
     @property
-    def counted(self) -> list[Evidence]:
+    def counted(self) -> list[SteadyFigure]:
         """The evidence, in order."""
         return [run.evidence for run in self.runs if run.evidence is not None]
 
@@ -248,7 +254,7 @@ def warm_up(measurement: Measurement, starts: Starts) -> str:
 
 def figure(
     measurement: Measurement, *, requests: int | None = None, warmup_requests: int | None = None
-) -> Evidence:
+) -> SteadyFigure:
     """The steady figure of a run.
 
     Raises:
@@ -257,12 +263,14 @@ def figure(
     scenario = measurement.scenario
     warm = warmup_requests or warmup_of(scenario)
     try:
-        return evidence(trace(measurement), scenario.gated_metric, warmup_requests=warm, requests=requests)
-    except NoEvidenceError as error:
+        return steady_figure(
+            trace(measurement), scenario.gated_metric, warmup_requests=warm, requests=requests
+        )
+    except NoSteadyFigureError as error:
         raise InvalidRunError(f"{scenario.name}: {error}") from None
 
 
-def save_evidence(measurement: Measurement, found: Evidence) -> None:
+def save_evidence(measurement: Measurement, found: SteadyFigure) -> None:
     """``evidence.json`` beside the measurement: the steady figure, its cut and its batches.
 
     Raises:

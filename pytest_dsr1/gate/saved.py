@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.store import first_problem, saving
-from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.storage.files import write_atomically
 from pytest_dsr1.verdict.verdict import Verdict, Word
 
@@ -31,7 +31,7 @@ class GateRun:
     """
 
     folder: str
-    evidence: Evidence | None = None
+    evidence: SteadyFigure | None = None
     why: str = ""
 
 

@@ -169,7 +169,7 @@ def _dsr1_regression(
 ) -> Verdict:
     """The verdict of the scenario's gate, after as many runs as it takes."""
     from pytest_dsr1.gate.loop import Gate, decide
-    from pytest_dsr1.steady.enough import EnoughSeen
+    from pytest_dsr1.steady.run_length import EnoughSeen
 
     session, outcome = request.config.stash[SESSION], outcome_of(request, dsr1_scenario)
     plan, load = _dsr1_gate_plan, dsr1_scenario.load

@@ -1,4 +1,4 @@
-"""The steady figure of a run: one number, how sure it is, and what it was computed from.
+"""The steady figure of a run: one number, its standard error, and what it was computed from.
 
 docs/metrics.md says in words what is computed here. In short: a rate counts from one submission to a later
 one that lies a whole number of waves behind it. In a closed loop a wave is ``concurrency`` submissions. Since
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 FEWEST_WAVES = 2
 """Waves that a window holds at least, one batch each: of fewer there is no standard error."""
 LOOKS = 200
-"""Observations in which MSER-5 sees a rate, about. There are no more than requests: the tokens of a request
-are spread evenly, so within one there is nothing to see."""
+"""About as many observations of a rate as MSER-5 gets. There are never more than requests: the tokens of a
+request are spread evenly, so there is nothing to see within one."""
 
 
-class NoEvidenceError(Dsr1Error):
-    """A run has no steady figure of this metric; says why, and what to change."""
+class NoSteadyFigureError(Dsr1Error):
+    """A run has no steady figure of this metric; the message says why, and what to change."""
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class SteadyFigure:
     """The steady figure of one run.
 
     Attributes:
@@ -63,27 +63,29 @@ class Evidence:
         return (self.se_percent / 100) ** 2 * self.window_s
 
 
-def evidence(trace: Trace, metric: str, *, warmup_requests: int, requests: int | None = None) -> Evidence:
-    """The steady figure of a run.
+def steady_figure(
+    trace: Trace, metric: str, *, warmup_requests: int, requests: int | None = None
+) -> SteadyFigure:
+    """Return the steady figure of a run.
 
     Args:
         trace: of the run.
         metric: one of :func:`~pytest_dsr1.metrics.catalogue.gateable`.
-        warmup_requests: the first so many requests are warm-up in any case.
-        requests: judge the run as if only the first so many requests had been sent, at least 1; None for all.
-            Of a series, which has no requests, it is their share of the output tokens.
+        warmup_requests: requests at the start that are warm-up in any case.
+        requests: judge the run as if only this many requests had been sent, at least 1; None for all. For a
+            series, which has no requests, it is their share of the output tokens.
 
     Raises:
-        NoEvidenceError: the run does not tell it, or is too short.
+        NoSteadyFigureError: the run does not show the metric, or is too short.
     """
     gated = METRICS[metric]
     if not gated.gateable:
-        raise NoEvidenceError(
+        raise NoSteadyFigureError(
             f"{metric} has no steady figure: it is neither a rate over time nor a mean over requests; "
             f"gate one of {', '.join(gateable())}"
         )
     if "gpu" in gated.needs and not trace.gpus:
-        raise NoEvidenceError(
+        raise NoSteadyFigureError(
             f"{metric} has no steady figure: the run used no GPU; set gate.metric: total_output_throughput"
         )
     run = _Run.of(trace, gated, requests)
@@ -101,10 +103,10 @@ def output_rates() -> tuple[str, ...]:
 
 
 def _looks(last: int, wave: int) -> tuple[Indices, Indices]:
-    """Where MSER-5's observations begin and end: each holds whole waves.
+    """Return where MSER-5's observations begin and end: each consists of whole waves.
 
-    They overlap where a wave is long. What goes up and down within a wave, such as the rate while requests
-    are read, is the same in all of them and not taken for a warm-up.
+    They overlap if a wave is long. What goes up and down within a wave, such as the rate during prefill, is
+    the same in all of them and so is not mistaken for a warm-up.
     """
     import numpy as np
 
@@ -115,7 +117,7 @@ def _looks(last: int, wave: int) -> tuple[Indices, Indices]:
 
 
 def _steady_from(begin: Indices, looks: Floats, wave: int) -> int:
-    """Where MSER-5 cuts. It tells that to five looks only, for which no wave is given up."""
+    """Return where MSER-5 cuts. It is accurate only to five looks; no wave is lost because of that."""
     cut = mser5(looks)
     return int(begin[cut]) - min(int(begin[BATCH] - begin[0]) - 1, wave // 2) if cut else 0
 
@@ -143,7 +145,7 @@ class _Run:
         sent = Requests.of(trace.requests[:requests])
         wrong = (sent.last_token_s <= sent.start_s) | (np.diff(sent.start_s, prepend=sent.start_s[0]) < 0)
         if wrong.any():
-            raise NoEvidenceError(
+            raise NoSteadyFigureError(
                 f"request {int(np.argmax(wrong)) + 1} of the run starts before the one before it, or does "
                 "not end after its start; its times were changed after they were written, or the engine's "
                 "clock is wrong"
@@ -153,22 +155,22 @@ class _Run:
 
     @classmethod
     def _of_series(cls, trace: Trace, metric: Metric, requests: int | None) -> _Run:
-        """As if all requests had equally many tokens and ended one after another.
+        """Return a run as if all requests had the same number of tokens and ended one after another.
 
-        Request i has then ended when the share (i + 1) / N of all output tokens had come, and the next one
-        was sent in its place.
+        Request i then ended when the share (i + 1) / N of all output tokens had come, and the next one was
+        sent in its place.
         """
         import numpy as np
 
         if not trace.series:
-            raise NoEvidenceError(
+            raise NoSteadyFigureError(
                 f"{metric.label} has no steady figure: the run has neither request records nor a series over "
                 "time; set engine.request_records: true (or, for output throughput alone, "
                 "engine.llm_api.print_iter_log: true)"
             )
         if metric.name not in output_rates():
             streaming = " and engine.streaming: true" if "streaming" in metric.needs else ""
-            raise NoEvidenceError(
+            raise NoSteadyFigureError(
                 f"{metric.label} has no steady figure: the run has no request records; set "
                 f"engine.request_records: true{streaming}"
             )
@@ -193,19 +195,19 @@ class _Run:
         if values is not None:
             return values
         if "streaming" in self.metric.needs:
-            raise NoEvidenceError(
+            raise NoSteadyFigureError(
                 f"{self.metric.label} has no steady figure: not every request has the time of its first "
                 "token; set engine.streaming: true"
             )
-        raise NoEvidenceError(
-            f"{self.metric.label} has no steady figure: this engine does not tell each request's "
+        raise NoSteadyFigureError(
+            f"{self.metric.label} has no steady figure: this engine does not report each request's "
             "decoding iterations; gate another metric, such as gate.metric: total_output_throughput"
         )
 
-    def mean(self, warmup: int) -> Evidence:
-        """The steady figure of a mean over requests.
+    def mean(self, warmup: int) -> SteadyFigure:
+        """Return the steady figure of a mean over requests.
 
-        Of a closed loop with several users the last ``concurrency`` requests are left out: they drain.
+        In a closed loop with several users the last ``concurrency`` requests are left out: they drain.
         """
         import numpy as np
 
@@ -226,8 +228,8 @@ class _Run:
 
     # Rates over time
 
-    def rate(self, warmup: int) -> Evidence:
-        """The steady figure of a rate."""
+    def rate(self, warmup: int) -> SteadyFigure:
+        """Return the steady figure of a rate."""
         import numpy as np
 
         borders_s, flow = self._borders(), self._flow()
@@ -240,7 +242,7 @@ class _Run:
         return self._evidence(amounts, np.diff(borders_s[edges]), (borders_s[edges[0]], borders_s[edges[-1]]))
 
     def _steady_rate_from(self, borders_s: Floats, flow: Flow) -> int:
-        """The border at which the rate becomes steady, by MSER-5."""
+        """Return the border at which the rate becomes steady, by MSER-5."""
         import numpy as np
 
         if self.trace.open_loop:  # many may be sent at one moment, so only intervals of time are equal
@@ -269,7 +271,7 @@ class _Run:
     # Both
 
     def _borders(self) -> Floats:
-        """Where a window may begin or end: at each submission, and at the last end where nothing drains."""
+        """Return where a window may begin or end: at each submission; with one user also at the last end."""
         import numpy as np
 
         alone = self.trace.concurrency == 1 and not self.trace.open_loop
@@ -280,18 +282,18 @@ class _Run:
         )
 
     def _window(self, last: int, warmup: int, warm: int, steady: int) -> Indices:
-        """The edges of the batches, as places: whole waves that end at ``last`` and begin after both cuts.
+        """Return the edges of the batches, as indices: whole waves that end at ``last``, after both cuts.
 
         Args:
             last: where the window ends.
             warmup: the declared requests of warm-up.
             warm: where they end.
-            steady: where MSER-5 cuts; if less than the fewest waves were left after it, they are taken.
+            steady: where MSER-5 cuts; if fewer than ``FEWEST_WAVES`` are left after it, it is ignored.
         """
         wave, sent = self.trace.wave, len(self.sent.start_s)
         if last - FEWEST_WAVES * wave < warm:
             least = sent - last + warm + FEWEST_WAVES * wave
-            raise NoEvidenceError(
+            raise NoSteadyFigureError(
                 f"{sent} requests are too few for a steady figure: after {warmup} of warm-up and at "
                 f"load.concurrency {self.trace.concurrency} it takes at least {least}; raise "
                 "load.num_requests or lower gate.warmup_requests"
@@ -299,18 +301,18 @@ class _Run:
         waves = max((last - max(warm, steady)) // wave, FEWEST_WAVES)
         return last - waves * wave + wave * batch_edges(waves)
 
-    def _evidence(self, amounts: Floats, sizes: Floats, window: tuple[float, float]) -> Evidence:
+    def _evidence(self, amounts: Floats, sizes: Floats, window: tuple[float, float]) -> SteadyFigure:
         import numpy as np
 
         begin_s, end_s = window
         if not ((amounts > 0) & np.isfinite(amounts) & (sizes > 0)).all():
-            raise NoEvidenceError(
+            raise NoSteadyFigureError(
                 f"{self.metric.label} has no steady figure: a part of the window from {begin_s:.1f} to "
-                f"{end_s:.1f} s holds nothing of it; make the run longer (load.num_requests)"
+                f"{end_s:.1f} s contains nothing of it; make the run longer (load.num_requests)"
             )
         value = amounts.sum() / sizes.sum()
         inside = (self.sent.start_s >= begin_s) & (self.sent.start_s < end_s)
-        return Evidence(
+        return SteadyFigure(
             value=float(value),
             se_percent=100 * standard_error(amounts, sizes) / float(value),
             cut_s=float(begin_s - self.sent.start_s[0]),

@@ -25,7 +25,7 @@ from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import shipped_suites
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.session.state import Outcome, listed
-from pytest_dsr1.steady.figure import evidence, warmup_of
+from pytest_dsr1.steady.figure import steady_figure, warmup_of
 from pytest_dsr1.steady.trace import trace
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.validity import invalid_reasons
@@ -220,7 +220,7 @@ def judged(measurement: Measurement, made: Made, store: Path | None = None) -> O
 def steady(run: Measurement) -> float:
     """Its steady output throughput, in tok/s."""
     warmup = warmup_of(run.scenario)
-    return evidence(trace(run), "total_output_throughput", warmup_requests=warmup).value
+    return steady_figure(trace(run), "total_output_throughput", warmup_requests=warmup).value
 
 
 def references(store: Path, scenario: Scenario, facts: Fingerprint, values: Sequence[float]) -> None:

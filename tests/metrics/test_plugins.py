@@ -20,7 +20,7 @@ from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.terminal.overview import overview
 from pytest_dsr1.scenario import reference_pages
 from pytest_dsr1.session.state import Outcome
-from pytest_dsr1.steady.figure import evidence
+from pytest_dsr1.steady.figure import steady_figure
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.validity import invalid_reasons
 from pytest_dsr1.verdict.verdict import Word
@@ -145,7 +145,7 @@ def test_it_is_judged_and_reported(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("acme")
 def test_a_mean_over_requests_has_a_steady_figure() -> None:
     run = closed_loop(80, 16, lambda _, __: (0.2, 0.8))
-    assert evidence(run, "average_characters", warmup_requests=16).value == pytest.approx(404.0)
+    assert steady_figure(run, "average_characters", warmup_requests=16).value == pytest.approx(404.0)
 
 
 @pytest.mark.usefixtures("acme")

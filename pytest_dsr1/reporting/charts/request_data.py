@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.registry import percentile
 from pytest_dsr1.metrics.token_flow import flowed, output_flow
-from pytest_dsr1.steady.figure import Evidence, NoEvidenceError, evidence, warmup_of
+from pytest_dsr1.steady.figure import NoSteadyFigureError, SteadyFigure, steady_figure, warmup_of
 from pytest_dsr1.steady.trace import trace
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Steady:
 
     from_s: float
     to_s: float
-    found: Evidence
+    found: SteadyFigure
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ def steady(measurement: Measurement) -> Steady | str:
     try:
         kept = trace(measurement)
         warmup = warmup_of(measurement.scenario)
-        found = evidence(kept, "total_output_throughput", warmup_requests=warmup)
-    except NoEvidenceError as error:
+        found = steady_figure(kept, "total_output_throughput", warmup_requests=warmup)
+    except NoSteadyFigureError as error:
         return str(error)
     begin_s = (kept.requests[0][0] if kept.requests else 0.0) + found.cut_s
     return Steady(begin_s, begin_s + found.window_s, found)
