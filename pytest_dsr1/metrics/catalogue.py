@@ -110,10 +110,8 @@ def computed(inputs: MetricInputs, warn: Callable[[str], None]) -> dict[str, flo
             value = found.metric.compute(inputs)
             if value is not None:
                 values[name] = float(value)
-        except Exception as error:
-            if found.plugin == __name__:
-                raise
-            warn(str(extensions.broken(found.plugin, f"its metric {name} failed: {error!r}")))
+        except Exception as error:  # noqa: BLE001 - of any plugin
+            warn(extensions.failure(found.plugin, f"its metric {name}", error))
     return values
 
 
