@@ -25,8 +25,8 @@ from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.validity import invalid_reasons
 from pytest_dsr1.verdict.verdict import Word
 from tests.helpers.loops import closed_loop
+from tests.helpers.metric_plugins import plugin
 from tests.helpers.metrics import from_records
-from tests.helpers.plugins import plugin
 from tests.helpers.scenario_files import changed, load_text, mistakes
 from tests.helpers.values import NOISE, measurement, records
 

@@ -1,4 +1,4 @@
-"""Plugins of pytest-dsr1 for the time of a test."""
+"""Plugins that add metrics, for the time of a test."""
 
 from __future__ import annotations
 
