@@ -32,6 +32,7 @@ OURS: Mapping[str, tuple[str, ...]] = {
         "pytest_dsr1.diagnosis.options",
         "pytest_dsr1.diagnosis.gpus",
     ),
+    "pytest_dsr1_metrics": ("pytest_dsr1.metrics.catalogue",),
 }
 """Our own modules by the hook that each has; they are imported when that hook is called, not before."""
 

@@ -14,6 +14,7 @@ import pluggy
 if TYPE_CHECKING:
     from pytest_dsr1.diagnosis.clues import Clue
     from pytest_dsr1.machine.checks import Check
+    from pytest_dsr1.metrics.registry import Metric
 
 hookspec = pluggy.HookspecMarker("pytest_dsr1")
 
@@ -24,8 +25,38 @@ def pytest_dsr1_engines() -> Iterable[object]:  # type: ignore[empty-body]
 
 
 @hookspec
-def pytest_dsr1_metrics() -> Iterable[object]:  # type: ignore[empty-body]
-    """List metrics: what can be measured, targeted and gated."""
+def pytest_dsr1_metrics() -> Iterable[Metric]:  # type: ignore[empty-body]
+    """List metrics: what can be measured, targeted and gated.
+
+    Return :class:`~pytest_dsr1.metrics.registry.Metric` values, such as all that a module declares::
+
+        from pytest_dsr1.metrics.inputs import MetricInputs
+        from pytest_dsr1.metrics.registry import Metrics
+
+        metrics = Metrics("acme-dsr1")  # the source that docs and reports name
+
+
+        @metrics.metric(
+            "energy_per_output_token",
+            "energy per output token",
+            "J/tok",
+            "lower",
+            formula="energy of all GPUs / sum of output tokens",
+            kind="mean",
+            needs={"gpu"},
+        )
+        def energy(inputs: MetricInputs) -> float | None:
+            if inputs.gpu is None or inputs.gpu.energy_j is None:
+                return None
+            return inputs.gpu.energy_j / sum(record.output_tokens for record in inputs.done)
+
+
+        def pytest_dsr1_metrics():
+            return metrics
+
+    A metric that returns None was not measured. One that raises was not measured either, and the run gets a
+    warning that names the plugin. ``metrics.mean`` declares a mean over requests, which a gate can judge too.
+    """
 
 
 @hookspec

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.machine.values import Finding, Fingerprint, Telemetry
-from pytest_dsr1.measurement.metrics import MetricValue
+from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -17,9 +17,12 @@ from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.metrics import combine, from_records, of_scenario
 from pytest_dsr1.measurement.store import ResultFolder
+from pytest_dsr1.metrics.catalogue import combine, computed
+from pytest_dsr1.metrics.goodput import PRESETS
+from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, SloLimits
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
+from pytest_dsr1.scenario.schema.load import Slo
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.dataset import mean_tokens
 
@@ -112,6 +115,34 @@ def options_of(scenario: Scenario) -> dict[str, FactValue]:
     return flat
 
 
+def metric_inputs(scenario: Scenario, result: EngineResult, gpu_health: Mapping[str, object]) -> MetricInputs:
+    """Return what metrics are computed from."""
+
+    def total(key: str) -> float | None:
+        found = gpu_health.get(key)
+        return found if isinstance(found, float) else None
+
+    server = result.facts.get("server_metrics")
+    return MetricInputs(
+        records=result.records,
+        gpus=result.gpus,
+        concurrency=scenario.load.concurrency if scenario.load.arrival is None else None,
+        slo=None if scenario.slo is None else _limits(scenario.slo),
+        measured_s=result.measured_to_s - result.measured_from_s,
+        gpu=GpuTotals(total("power_w_total"), total("energy_j_total")) if gpu_health else None,
+        server=server if isinstance(server, Mapping) else {},
+    )
+
+
+def _limits(slo: Slo) -> SloLimits:
+    preset = PRESETS[slo.preset] if slo.preset else SloLimits()
+    return SloLimits(
+        ttft_ms=slo.ttft_ms or preset.ttft_ms,
+        tpot_ms=slo.tpot_ms or preset.tpot_ms,
+        request_latency_ms=slo.request_latency_ms,
+    )
+
+
 def _environ(scenario: Scenario) -> dict[str, str]:
     """The engine's environment."""
     return {**os.environ, **getattr(scenario.engine, "environment", {})}
@@ -186,11 +217,14 @@ def measure(
                 result = engine.run(job, _Recorder(watcher, folder, machine))
                 after = warm_start.snapshot(_environ(scenario))
             from_s, to_s = result.measured_from_s, result.measured_to_s
-            told = from_records(result.records, result.gpus) | of_scenario(result.records, scenario)
-            metrics = combine(result.report, told)
+            gpu_health = machine.summary(from_s, to_s)
+            failed: list[str] = []
+            from_records = computed(metric_inputs(scenario, result, gpu_health), failed.append)
+            metrics = combine(result.report, from_records)
             doubts = (
                 *_of_the_run(result, workload, before, after),
-                *suspicions(scenario, result.report, told, metrics),
+                *suspicions(scenario, result.report, from_records, metrics),
+                *failed,
             )
             measurement = Measurement(
                 scenario=scenario,
@@ -206,7 +240,7 @@ def measure(
                 telemetry=watched.telemetry,
                 metrics=metrics,
                 folder=folder.path,
-                gpu_health=machine.summary(from_s, to_s),
+                gpu_health=gpu_health,
                 caches_filled=warm_start.filled(before, after),
             )
             folder.complete(measurement)

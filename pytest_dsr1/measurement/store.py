@@ -33,6 +33,7 @@ from pydantic import TypeAdapter, ValidationError
 from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.machine.values import GpuSample
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.yaml.writer import dump
@@ -169,10 +170,25 @@ def load(folder: Path) -> Measurement:
             f"{folder / 'requests.jsonl'}: holds {len(records)} requests, {path.name} speaks of "
             f"{document.get('records')}; the folder was changed after it was written"
         )
+    slim = _without_unknown_metrics(slim)
     return replace(
         slim,
         result=replace(slim.result, records=records),
         telemetry=replace(slim.telemetry, samples=tuple(_lines(folder / "telemetry.jsonl", GpuSample))),
+    )
+
+
+def _without_unknown_metrics(measurement: Measurement) -> Measurement:
+    """Return the measurement without metrics of plugins that are not installed; a warning names them."""
+    unknown = [name for name in measurement.metrics if name not in METRICS]
+    if not unknown:
+        return measurement
+    result = measurement.result
+    warning = f"{', '.join(unknown)}: left out, since no installed plugin defines this metric"
+    return replace(
+        measurement,
+        metrics={name: value for name, value in measurement.metrics.items() if name in METRICS},
+        result=replace(result, warnings=(*result.warnings, warning)),
     )
 
 

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.metrics import seconds_per_token
+from pytest_dsr1.metrics.catalogue import MetricValue
+from pytest_dsr1.records import RequestRecord
+
+
+def seconds_per_token(records: Sequence[RequestRecord], metrics: Mapping[str, MetricValue]) -> list[float]:
+    """Return latency over output tokens of each request, in s: pytest-benchmark's rounds.
+
+    Without records there is one round: 1 / per-user throughput.
+    """
+    rounds = [
+        (r.last_token_s - r.start_s) / r.output_tokens for r in records if r.error is None and r.output_tokens
+    ]
+    if rounds:
+        return rounds
+    per_user = metrics.get("per_user_output_throughput")
+    return [1 / per_user.value] if per_user else []
 
 
 class Rounds:

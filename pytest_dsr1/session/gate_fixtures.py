@@ -173,7 +173,7 @@ def _dsr1_regression(
     from pytest_dsr1.gate.eligibility import why_not
     from pytest_dsr1.gate.loop import decide
     from pytest_dsr1.gate.progress import GateProgress
-    from pytest_dsr1.steady.enough import EnoughSeen
+    from pytest_dsr1.steady.run_length import EnoughSeen
 
     session, outcome = request.config.stash[SESSION], outcome_of(request, dsr1_scenario)
     plan, load = _dsr1_gate_plan, dsr1_scenario.load

@@ -13,7 +13,7 @@ from pytest_dsr1.case.location import whereabouts
 from pytest_dsr1.gate.history import PastRun, comparable_runs, history
 from pytest_dsr1.gate.saved import GateRun, write_gate
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.metrics import MetricValue
+from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.verdict import Word
 from tests.helpers.saved_runs import Made, judged, save

@@ -12,26 +12,25 @@ from pathlib import Path
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.gate import comparability
-from pytest_dsr1.gate.acceptance import warmup_of
 from pytest_dsr1.gate.reference_file import noise_of, write
 from pytest_dsr1.gate.references import Acceptance, ReferenceRun, References, noise_by
 from pytest_dsr1.machine.telemetry.health import assess, summary
 from pytest_dsr1.machine.values import Fingerprint, GpuSample, Telemetry
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.metrics import combine, from_records, of_scenario
 from pytest_dsr1.measurement.store import ResultFolder
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, combine
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import shipped_suites
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.session.state import Outcome, listed
-from pytest_dsr1.steady.figure import evidence
+from pytest_dsr1.steady.figure import steady_figure, warmup_of
 from pytest_dsr1.steady.trace import trace
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.validity import invalid_reasons
 from pytest_dsr1.verdict.verdict import Word
 from pytest_dsr1.workload.workload import Workload
+from tests.helpers.metrics import of_run
 
 BEGAN = datetime(2026, 11, 20, 8, 0, tzinfo=timezone.utc)
 
@@ -76,7 +75,7 @@ def save(results: Path, made: Made = Made()) -> Measurement:
     to_s = max(record.last_token_s for record in records)
     telemetry = _telemetry(scenario, made, to_s)
     found = assess(telemetry, scenario.validity, 1000.0, to_s)
-    metrics = {**from_records(records, scenario.hardware.count), **of_scenario(records, scenario)}
+    metrics = of_run(records, scenario)
     with ResultFolder.create(results, scenario, f"suites/{made.suite}.yaml", began) as folder:
         lines = "".join(f"{dumps(asdict(sample))}\n" for sample in telemetry.samples)
         (folder.path / "telemetry.jsonl").write_text(lines, encoding="utf-8")
@@ -220,7 +219,7 @@ def judged(measurement: Measurement, made: Made, store: Path | None = None) -> O
 def steady(run: Measurement) -> float:
     """Its steady output throughput, in tok/s."""
     warmup = warmup_of(run.scenario)
-    return evidence(trace(run), "total_output_throughput", warmup_requests=warmup).value
+    return steady_figure(trace(run), "total_output_throughput", warmup_requests=warmup).value
 
 
 def references(store: Path, scenario: Scenario, facts: Fingerprint, values: Sequence[float]) -> None:

@@ -11,13 +11,14 @@ from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.gate.saved import GateRun, SavedAcceptance, SavedGate, SavedReferences
 from pytest_dsr1.machine.values import Finding, Fingerprint, Telemetry
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.metrics import combine, from_records
+from pytest_dsr1.metrics.catalogue import combine
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario, Target
-from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.verdict.targets import Noise, judge
 from pytest_dsr1.verdict.verdict import Verdict, Word
 from pytest_dsr1.workload.workload import Workload
+from tests.helpers.metrics import from_records
 
 NOISE = Noise(0.01)
 """So little that every figure is clear of its bound."""
@@ -144,6 +145,9 @@ def gate(word: Word | None, *, error: str | None = None) -> SavedGate:
         changed=("driver: 1 -> 2",),
         runs=(
             GateRun(".dsr1/small/1", why="warm-up"),
-            *(GateRun(f".dsr1/small/{n}", Evidence(8.0, 0.1, 1.0, 60.0, 1.0, 40, (8.0,))) for n in (2, 3)),
+            *(
+                GateRun(f".dsr1/small/{n}", SteadyFigure(8.0, 0.1, 1.0, 60.0, 1.0, 40, (8.0,)))
+                for n in (2, 3)
+            ),
         ),
     )

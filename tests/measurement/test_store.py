@@ -12,6 +12,7 @@ import pytest
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.values import Telemetry
 from pytest_dsr1.measurement.store import ResultFolder, load, newest
+from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.records import EngineTimes
 from tests.helpers.values import measurement, records, scenario
 
@@ -60,6 +61,15 @@ def test_a_result_from_before_these_were_told_is_loaded(tmp_path: Path) -> None:
     assert (old.caches_filled, old.result.stopped) == ((), False)
     assert not any(record.resent for record in old.result.records)
     assert old == measurement(path.parent)
+
+
+def test_a_metric_of_a_plugin_that_is_gone_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    with create(tmp_path) as folder:
+        known = measurement(folder.path)
+        folder.complete(replace(known, metrics={**known.metrics, "moon_phase": MetricValue(0.5, "records")}))
+    found = load(folder.path)
+    assert found.metrics == known.metrics
+    assert found.warnings == ("moon_phase: left out, since no installed plugin defines this metric",)
 
 
 def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:

@@ -13,10 +13,7 @@ from pytest_dsr1.machine.values import GpuSample
 from pytest_dsr1.reporting.charts.request_data import Point
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from pytest_dsr1.arrays import Floats
 
 POINTS = 60
 """Points of the line of each GPU."""

@@ -34,7 +34,7 @@ from pytest_dsr1.text import number
 CLOCK_FORMAT = {"hours": "%H:%M", "minutes": "%H:%M"}
 """Vega's own are those of a 12-hour clock."""
 MODEL = "model.content"
-USER, GPU = METRICS["per_user_output_throughput"], METRICS["per_gpu_output_throughput"]
+USER, GPU = "per_user_output_throughput", "per_gpu_output_throughput"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ def published_points(scenarios: Iterable[Scenario]) -> tuple[PublishedPoint, ...
     found = []
     for scenario in scenarios:
         for each in scenario.published:
-            if USER.name in each.values and GPU.name in each.values and scenario.hardware.gpu:
-                values = each.values[USER.name], each.values[GPU.name]
+            if USER in each.values and GPU in each.values and scenario.hardware.gpu:
+                values = each.values[USER], each.values[GPU]
                 found.append(PublishedPoint(scenario.name, each.version, scenario.hardware.gpu, *values))
                 break
     return tuple(found)
@@ -143,13 +143,13 @@ def _plane(
     Published results are of DeepSeek-R1 itself: a model with random weights, smaller or not, has none.
     """
     own = {name: metric.value for name, metric in measurement.metrics.items()}
-    if USER.name not in own or GPU.name not in own:
+    if USER not in own or GPU not in own:
         return
     others = [
-        (run.profile, run.metrics[USER.name], run.metrics[GPU.name])
+        (run.profile, run.metrics[USER], run.metrics[GPU])
         for run in runs
-        if USER.name in run.metrics
-        and GPU.name in run.metrics
+        if USER in run.metrics
+        and GPU in run.metrics
         and run.facts.get(MODEL) == measurement.fingerprint.facts.get(MODEL)
     ]
     scenario = measurement.scenario
@@ -159,14 +159,14 @@ def _plane(
         key=lambda each: each.per_user,
     )
     published_of_gpu = [(each.profile, each.per_user, each.per_gpu) for each in of_gpu]
-    this = [(scenario.name, own[USER.name], own[GPU.name])]
+    this = [(scenario.name, own[USER], own[GPU])]
     groups = {"published": published_of_gpu, "other runs": others, "this run": this}
     points = [(kind, *point) for kind, group in groups.items() for point in group]
     colours = {"published": INK, "other runs": GOOD, "this run": ACCENT}
     log: Spec = {"scale": {"type": "log", "padding": 30}, "axis": {"grid": False}}
     encoding: Spec = {
-        "x": {"field": "x", "type": "quantitative", "title": USER.unit, **log},
-        "y": {"field": "y", "type": "quantitative", "title": GPU.unit, **log},
+        "x": {"field": "x", "type": "quantitative", "title": METRICS[USER].unit, **log},
+        "y": {"field": "y", "type": "quantitative", "title": METRICS[GPU].unit, **log},
     }
     marks: Spec = {
         "data": rows(kind=(p[0] for p in points), x=(p[2] for p in points), y=(p[3] for p in points)),
@@ -193,7 +193,7 @@ def _plane(
     else:
         beside = "nothing is published for its GPU"
     caption = (
-        f"This run: {number(own[USER.name])} {USER.unit} at {number(own[GPU.name])} {GPU.unit}; "
+        f"This run: {number(own[USER])} {METRICS[USER].unit} at {number(own[GPU])} {METRICS[GPU].unit}; "
         f"{len(others)} other runs of this model on this machine; {beside}. Up and to the right is better; "
         "both scales are logarithmic"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.charts.request_data import Spread, columns_of, output_rate, request_times, spread
 from pytest_dsr1.reporting.charts.run import RATE, TIMES, Picture
 from pytest_dsr1.reporting.charts.vega import SERIES, Spec, kinds, picture, rows, seconds_axis, value_axis
@@ -23,7 +24,7 @@ def overlaid(measurements: Sequence[Measurement], names: Sequence[str]) -> Itera
     rates = {name: points for name, run in runs.items() if (points := output_rate(run))}
     if len(rates) > 1:
         until_s = max(run.measured_s for run in measurements)
-        layer = _lines(rates, seconds_axis(until_s), value_axis(RATE.unit))
+        layer = _lines(rates, seconds_axis(until_s), value_axis(METRICS[RATE].unit))
         yield Picture("Output throughput over time", _each(_means(runs)), picture([layer]))
     times = {name: request_times(run) for name, run in runs.items()}
     for kind, (title, axis) in TIMES.items():
@@ -67,8 +68,8 @@ def _lines(
 
 
 def _means(runs: Mapping[str, Measurement]) -> dict[str, str]:
-    found = {name: run.metrics.get(RATE.name) for name, run in runs.items()}
-    return {name: f"{number(value.value)} {RATE.unit}" for name, value in found.items() if value}
+    found = {name: run.metrics.get(RATE) for name, run in runs.items()}
+    return {name: f"{number(value.value)} {METRICS[RATE].unit}" for name, value in found.items() if value}
 
 
 def _each(said: Mapping[str, str]) -> str:

@@ -38,7 +38,7 @@ from pytest_dsr1.reporting.charts.vega import (
 )
 from pytest_dsr1.text import number
 
-RATE = METRICS["total_output_throughput"]
+RATE = "total_output_throughput"
 TIMES: Mapping[str, tuple[str, str]] = {
     "latency": ("Request latency", "request latency in ms"),
     "ttft": ("Time to first token (TTFT)", "time to first token in ms"),
@@ -122,23 +122,23 @@ def _cut(window: Steady | str, until_s: float) -> list[Spec]:
 
 
 def _throughput(measurement: Measurement, rate: list[Point], window: Steady | str) -> Picture:
-    whole = measurement.metrics.get(RATE.name)
-    caption = [f"The whole run: {number(whole.value)} {RATE.unit}" if whole else "Output tokens over time"]
+    whole, unit = measurement.metrics.get(RATE), METRICS[RATE].unit
+    caption = [f"The whole run: {number(whole.value)} {unit}" if whole else "Output tokens over time"]
     if isinstance(window, str):
         caption.append(window)
     else:
         found = window.found
         caption.append(
             f"the steady figure, which a gate judges, {from_to(window.from_s, window.to_s)}: "
-            f"{number(found.value)} {RATE.unit} (standard error {found.se_percent:.2g}%); what is shaded is "
+            f"{number(found.value)} {unit} (standard error {found.se_percent:.2g}%); what is shaded is "
             "warm-up and drain"
         )
     if measurement.result.records and any(r.first_token_s is None for r in measurement.result.records):
         caption.append("tokens are spread evenly over each request, since the engine did not stream")
-    targets = [t for t in measurement.scenario.targets if t.metric == RATE.name]
+    targets = [t for t in measurement.scenario.targets if t.metric == RATE]
     layers = [
         *_cut(window, measurement.measured_s),
-        line(rate, seconds_axis(measurement.measured_s), value_axis(RATE.unit)),
+        line(rate, seconds_axis(measurement.measured_s), value_axis(unit)),
         *(layer for target in targets for layer in level(target.value, "target")),
     ]
     return Picture("Output throughput over time", f"{'; '.join(caption)}.", picture(layers))

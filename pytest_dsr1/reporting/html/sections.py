@@ -15,8 +15,8 @@ from pytest_dsr1.case.faults import Fault, faults
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.steady_window import FULL
 from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.in_flight import FULL
 from pytest_dsr1.reporting.charts.history import Background, in_context
 from pytest_dsr1.reporting.charts.run import Picture, of_measurement
 from pytest_dsr1.reporting.terminal.overview import engine_bound

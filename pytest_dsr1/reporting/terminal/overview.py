@@ -11,8 +11,8 @@ from pytest_dsr1.diagnosis.diagnosis import diagnose
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.saved import read_gate
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.steady_window import FULL, why_none
 from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.in_flight import FULL, why_none
 from pytest_dsr1.roofline import bounds
 from pytest_dsr1.session.state import Outcome
 from pytest_dsr1.text import harmless, number
@@ -173,7 +173,8 @@ def _steady(measurement: Measurement) -> str:
     window = measurement.metrics.get("steady_window")
     load = measurement.scenario.load
     if found is None or window is None:
-        return f"no steady window: {why_none(measurement.result.records, load)}"
+        why = why_none(measurement.result.records, load.concurrency, open_loop=load.arrival is not None)
+        return f"no steady window: {why}"
     return (
         f"{number(found.value)} tok/s over the {window.value / 1e3:.1f} s in which at least {FULL:.0%} of "
         f"load.concurrency ({load.concurrency}) requests were in flight"

@@ -6,9 +6,7 @@ TensorRT-LLM's behaviour and from what holds in every published DeepSeek-R1 scen
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from pytest_dsr1.scenario.rules.openai import needs_streaming
+from pytest_dsr1.scenario.rules import metrics, openai
 from pytest_dsr1.scenario.rules.registry import RELATIONS, Findings, Relation, must, should
 from pytest_dsr1.scenario.schema.load import OpenAi
 from pytest_dsr1.scenario.schema.scenario import (
@@ -22,7 +20,7 @@ from pytest_dsr1.scenario.schema.scenario import (
     Uniform,
 )
 
-__all__ = ["RELATIONS", "Relation", "longest"]
+__all__ = ["RELATIONS", "Relation", "longest", "metrics", "openai"]
 
 MODEL_VOCAB_SIZE = 129280
 """DeepSeek-R1's, which random weights have unless their `config` says otherwise."""
@@ -33,14 +31,6 @@ def longest(length: Length) -> int:
     if isinstance(length, Uniform):
         return length.maximum
     return length.mean if isinstance(length, Normal) else length
-
-
-def _judged(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    """Each metric that is judged, after the key that names it."""
-    for index, target in enumerate(scenario.targets):
-        yield f"targets.{index}.metric", target.metric
-    if scenario.gate.metric is not None:
-        yield "gate.metric", scenario.gate.metric
 
 
 def _graphs(scenario: Scenario) -> CudaGraphConfig | None:
@@ -243,33 +233,6 @@ def _targets_differ(scenario: Scenario) -> Findings:
                 f"{target.metric} is already the metric of targets.{seen[target.metric]}",
             )
         seen.setdefault(target.metric, index)
-
-
-@must("targets", "gate.metric", "engine.streaming")
-def _streamed_metrics(scenario: Scenario) -> Findings:
-    """TTFT, TPOT, gaps and output speed are targets, or gated, only with `engine.streaming: true`."""
-    engine = scenario.engine
-    if not isinstance(engine, TensorRtLlm | OpenAi) or engine.streaming:
-        return
-    for key, metric in _judged(scenario):
-        if needs_streaming(metric):
-            yield key, f"{metric} is measured only with `engine.streaming: true`, found false"
-
-
-@must("targets", "gate.metric", "engine.llm_api.speculative_config")
-def _acceptance_needs_mtp(scenario: Scenario) -> Findings:
-    """`acceptance_length` is a target, or gated, only with `engine.llm_api.speculative_config`."""
-    for key, metric in _judged(scenario):
-        if metric == "acceptance_length" and not _speculates(scenario):
-            yield key, f"{metric} is measured only with `engine.llm_api.speculative_config`, found none"
-
-
-@must("targets", "gate.metric", "hardware.count", "hardware.gpu")
-def _per_gpu_needs_gpu(scenario: Scenario) -> Findings:
-    """`per_gpu_output_throughput` is a target, or gated, only with a GPU."""
-    for key, metric in _judged(scenario):
-        if metric == "per_gpu_output_throughput" and not scenario.hardware.count:
-            yield key, f"{metric} needs a GPU, and hardware.count is 0"
 
 
 @should("load.concurrency", "engine.max_batch_size", "engine.tp", "engine.llm_api.enable_attention_dp")

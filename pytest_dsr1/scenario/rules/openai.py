@@ -7,11 +7,6 @@ from pytest_dsr1.scenario.schema.load import OpenAi, TraceArrival
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 
-def needs_streaming(metric: str) -> bool:
-    """Whether an engine that can stream tells this metric only with `streaming`."""
-    return any(word in metric for word in ("ttft", "tpot", "gap")) or metric == "per_user_output_speed"
-
-
 @must("engine.url", "engine.command", "engine.server", "model.path", "model.random_weights")
 def _server_origin(scenario: Scenario) -> Findings:
     """A server (openai) runs already (`engine.url`), or is started, with the model or `engine.command`."""
@@ -65,11 +60,3 @@ def _trace_lengths(scenario: Scenario) -> Findings:
     """A trace (`load.arrival`) brings its own lengths: no `dataset.path` with it."""
     if isinstance(scenario.load.arrival, TraceArrival) and scenario.dataset.path is not None:
         yield "dataset.path", "not possible with a trace, whose requests are made with its own lengths"
-
-
-@must("targets", "slo")
-def _goodput_needs_slo(scenario: Scenario) -> Findings:
-    """Goodput is a target only with an `slo`."""
-    for index, target in enumerate(scenario.targets):
-        if target.metric in {"goodput", "slo_attainment"} and scenario.slo is None:
-            yield f"targets.{index}.metric", f"{target.metric} is measured only with `slo`, found none"

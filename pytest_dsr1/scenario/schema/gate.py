@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from pytest_dsr1.metrics.catalogue import GATEABLE
 from pytest_dsr1.scenario.schema.base import Part, PositiveInt
+from pytest_dsr1.scenario.schema.metric_name import GatedMetricName
 
 LARGEST_DELTA_PERCENT = 50
-
-GatedMetricName = Literal[GATEABLE]  # type: ignore[valid-type]
 
 
 class GateSettings(Part):

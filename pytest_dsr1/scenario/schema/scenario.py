@@ -11,12 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
-from pytest_dsr1.metrics.catalogue import TARGETABLE
 from pytest_dsr1.scenario.schema.base import Part, Place, PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.gate import GateSettings
 from pytest_dsr1.scenario.schema.load import Arrival, OpenAi, Slo
-
-MetricName = Literal[TARGETABLE]  # type: ignore[valid-type]
+from pytest_dsr1.scenario.schema.metric_name import MetricName
 
 
 class Hardware(Part):

@@ -17,12 +17,11 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.gate.history import History
 from pytest_dsr1.gate.saved import GateRun, write_gate
 from pytest_dsr1.machine.values import Finding, Fingerprint
-from pytest_dsr1.measurement.metrics import MetricValue
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
 from pytest_dsr1.reporting.charts.history import Background
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html
-from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.verdict import Word
 from tests.gate.test_saved import GATE
@@ -164,7 +163,7 @@ def test_a_gate_and_its_references(tmp_path: Path) -> None:
     run = save(tmp_path / "results", RUN)
     references(tmp_path / "store", run.scenario, run.fingerprint, [9000.0, 9100.0])
     other = replace(run, fingerprint=Fingerprint({**run.fingerprint.facts, "driver": "580.95"}))
-    runs = (*GATE.runs, GateRun("results/c", Evidence(9050.0, 0.1, 5.0, 60.0, 2.0, 40, (9.0, 9.1))))
+    runs = (*GATE.runs, GateRun("results/c", SteadyFigure(9050.0, 0.1, 5.0, 60.0, 2.0, 40, (9.0, 9.1))))
     write_gate(run.folder, replace(GATE, runs=runs))
     case = case_of(judged(other, RUN), tmp_path / "store", NOW)
     found = page(tmp_path / "report.html", case)

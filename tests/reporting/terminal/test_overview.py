@@ -14,7 +14,7 @@ from pytest_dsr1.gate.plan import GatePlan
 from pytest_dsr1.gate.progress import GateProgress
 from pytest_dsr1.gate.saved import write_gate
 from pytest_dsr1.machine.values import Finding, Fingerprint
-from pytest_dsr1.measurement.metrics import MetricValue
+from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.reporting.ci.junit import properties
 from pytest_dsr1.reporting.compare.differences import differences
 from pytest_dsr1.reporting.terminal.overview import overview
