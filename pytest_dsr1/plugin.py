@@ -26,7 +26,7 @@ from pytest_dsr1.session.collection import (
 from pytest_dsr1.session.fixtures import (
     BENCHMARK_FIXTURE,
     _dsr1_benchmark,
-    _dsr1_held,
+    _dsr1_shared,
     _dsr1_target,
     _dsr1_verdict,
     dsr1_dataset,
@@ -47,7 +47,7 @@ from pytest_dsr1.session.gate_fixtures import (
     _dsr1_store,
     refuse_skip,
 )
-from pytest_dsr1.session.state import SESSION, Outcome, Session
+from pytest_dsr1.session.state import STATE, RunState, ScenarioOutcome
 from pytest_dsr1.text import harmless, say
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ __all__ = [
     "_dsr1_gate_plan",
     "_dsr1_gate_told",
     "_dsr1_gated",
-    "_dsr1_held",
     "_dsr1_recorded",
     "_dsr1_regression",
+    "_dsr1_shared",
     "_dsr1_starts",
     "_dsr1_store",
     "_dsr1_target",
@@ -103,15 +103,15 @@ def pytest_configure(config: pytest.Config) -> None:
     mode = options.mode(config)
     selection = _select(config, profiles, arguments, replay)
     from pytest_dsr1.reporting.html import render
-    from pytest_dsr1.reporting.terminal import console
+    from pytest_dsr1.reporting.terminal import progress
 
     reports = options.reports(config, render.missing)
 
     config.stash[SELECTION] = selection
-    config.stash[SESSION] = Session(
-        watch=partial(console.progress, config),
-        count=partial(console.counter, config),
-        tell=lambda text: console.tell(config, f"dsr1: {text}"),
+    config.stash[STATE] = RunState(
+        watch=partial(progress.progress, config),
+        count=partial(progress.counter, config),
+        tell=lambda text: progress.tell(config, f"dsr1: {text}"),
         results=config.invocation_params.dir / config.getoption("--dsr1-results"),
         replay=replay,
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
@@ -145,7 +145,7 @@ def _select(config: pytest.Config, profiles: str, arguments: list[Path], replay:
             saved = load(replay)
             if not profiles:
                 chosen = [saved.folder / "scenario.yaml"]
-                places = {chosen[0]: saved.place}
+                places = {chosen[0]: saved.test_id_prefix}
         selection = Selection(
             chosen, arguments, catalogue, config.getoption("--dsr1-set"), config.rootpath, places
         )
@@ -185,7 +185,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 def _printed(config: pytest.Config, loaded: list[LoadedScenario], catalogue: Catalogue) -> Iterable[str]:
     if config.getoption("--dsr1-list"):
-        from pytest_dsr1.reporting.terminal.listing import listing
+        from pytest_dsr1.reporting.terminal.plan import listing
 
         return listing(loaded)
     from pytest_dsr1.reporting.terminal.plan import Asked, plan
@@ -213,7 +213,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     selection = config.stash.get(SELECTION, None)
     if selection is None or not config.option.collectonly:
         return []
-    from pytest_dsr1.reporting.terminal.listing import to_set
+    from pytest_dsr1.reporting.terminal.plan import to_set
 
     lines = (line for loaded in selection.usable() for line in to_set(loaded.scenario))
     return [f"dsr1: set first: {line}" for line in dict.fromkeys(lines)]
@@ -264,7 +264,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note what is selected, and whose whole run is judged: a gate alone needs its own number of requests."""
-    state = session.config.stash.get(SESSION, None)
+    state = session.config.stash.get(STATE, None)
     for item in session.items if state else ():
         loaded = loaded_of(item)
         if state is None or loaded is None:
@@ -282,18 +282,18 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     try:
         return (yield)
     except pytest.skip.Exception as skipped:
-        state, loaded = item.config.stash.get(SESSION, None), loaded_of(item)
+        state, loaded = item.config.stash.get(STATE, None), loaded_of(item)
         if state is None or loaded is None or not gates(item):
             raise
-        place = item.config.stash[SELECTION].place(loaded.path)
-        state.outcomes.setdefault(loaded.scenario.name, Outcome(loaded, place))
+        place = item.config.stash[SELECTION].test_id_prefix(loaded.path)
+        state.outcomes.setdefault(loaded.scenario.name, ScenarioOutcome(loaded, place))
         refuse_skip(f"{loaded.scenario.name}: {item.name}", str(skipped))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Note each test's word, and hand the measurement to JUnit."""
-    session = item.config.stash.get(SESSION, None)
+    session = item.config.stash.get(STATE, None)
     loaded = loaded_of(item)
     if session is None or loaded is None:
         return (yield)
@@ -301,7 +301,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return (yield)
 
 
-def _note(session: Session, item: pytest.Item, call: pytest.CallInfo[None], outcome: Outcome | None) -> None:
+def _note(
+    session: RunState, item: pytest.Item, call: pytest.CallInfo[None], outcome: ScenarioOutcome | None
+) -> None:
     from pytest_dsr1.reporting.ci.junit import properties
     from pytest_dsr1.verdict.verdict import Word
 
@@ -326,7 +328,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
     Then write the reports: here, so that they are written without a terminal and after Ctrl-C as well.
     """
-    state = session.config.stash.get(SESSION, None)
+    state = session.config.stash.get(STATE, None)
     if state is None or session.config.option.collectonly:
         return
     if exitstatus == pytest.ExitCode.TESTS_FAILED:
@@ -348,7 +350,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """The PERFORMANCE OVERVIEW, and what was written."""
-    session = config.stash.get(SESSION, None)
+    session = config.stash.get(STATE, None)
     if session is None:
         return
     shown = [o for o in session.outcomes.values() if o.shown]
@@ -370,7 +372,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, object]) -> None:
     """The GPUs, beside what pytest-benchmark says of the host; asked for before the run and after it."""
-    session, selection = config.stash.get(SESSION, None), config.stash.get(SELECTION, None)
+    session, selection = config.stash.get(STATE, None), config.stash.get(SELECTION, None)
     if session is None or selection is None or config.option.collectonly:
         return
     if session.replay:
@@ -395,6 +397,6 @@ def pytest_benchmark_compare_machine_info(
     config: pytest.Config, compared_benchmark: dict[str, object]
 ) -> None:
     """Keep what is compared with: what differs can be said once this run's fingerprint is known."""
-    session = config.stash.get(SESSION, None)
+    session = config.stash.get(STATE, None)
     if session is not None:
         session.compared.append(compared_benchmark)

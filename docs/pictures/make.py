@@ -26,7 +26,7 @@ from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.scenario.loading import load as load_scenario
 from pytest_dsr1.scenario.profiles import discover
-from pytest_dsr1.session.state import Outcome
+from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.targets import Noise, judge
 from tests.helpers.saved_runs import Made, judged, references, save, steady
 
@@ -73,7 +73,9 @@ def saved(folders: Sequence[Path], past: History) -> list[Case]:
     cases = []
     for folder in folders:
         measurement = load(folder)
-        outcome = Outcome(load_scenario(folder / "scenario.yaml"), measurement.place, measurement=measurement)
+        outcome = ScenarioOutcome(
+            load_scenario(folder / "scenario.yaml"), measurement.test_id_prefix, measurement=measurement
+        )
         targets = measurement.scenario.targets if (folder / "verdicts.json").exists() else ()
         outcome.verdicts += [judge(target, measurement, NOISE) for target in targets]
         cases.append(case_of(outcome, Path("dsr1-references"), NOW, past))

@@ -22,7 +22,7 @@ from pytest_dsr1.roofline.bounds import Bound, bounds
 from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.session.collection import GATES
-from pytest_dsr1.session.state import Outcome
+from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, Verdict, Word
 
@@ -33,7 +33,7 @@ class Case:
 
     Attributes:
         scenario: as it ran, or was to run.
-        place: its path in test ids.
+        test_id_prefix: its path in test ids.
         machine: what it ran on and with, in a few words.
         word: the worst of its words; None where nothing was judged.
         headline: what came out, in a sentence, without the word.
@@ -58,7 +58,7 @@ class Case:
     """
 
     scenario: Scenario
-    place: str
+    test_id_prefix: str
     machine: str
     word: Word | None
     headline: str
@@ -109,7 +109,7 @@ class Case:
         return self.noise.get(verdict.metric)
 
 
-def case_of(outcome: Outcome, store: Path, now: datetime, past: History = NO_HISTORY) -> Case:
+def case_of(outcome: ScenarioOutcome, store: Path, now: datetime, past: History = NO_HISTORY) -> Case:
     """The case of a scenario of this session.
 
     Args:
@@ -137,7 +137,7 @@ def case_of(outcome: Outcome, store: Path, now: datetime, past: History = NO_HIS
     word = next((each for each in (*EXIT_STATUS, Word.PASS) if each in words), None)
     return Case(
         scenario=scenario,
-        place=outcome.place,
+        test_id_prefix=outcome.test_id_prefix,
         machine=machine(scenario),
         word=word,
         headline="; ".join(_headline(word, verdicts, problem, gate, refused, measurement, clues)),
@@ -208,7 +208,7 @@ def places(loaded: LoadedScenario) -> dict[str, str]:
     }
 
 
-def _gate(outcome: Outcome) -> tuple[SavedGate | None, tuple[Word, str] | None]:
+def _gate(outcome: ScenarioOutcome) -> tuple[SavedGate | None, tuple[Word, str] | None]:
     """The gate that this session ran or, where a saved result is judged again, the one that was saved."""
     if outcome.gate is not None:
         from pytest_dsr1.gate.loop import saved

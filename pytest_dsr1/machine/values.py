@@ -9,6 +9,9 @@ from typing import Literal
 SetupMode = Literal["check", "apply", "off"]
 """``--dsr1-gpu-setup``: compare the GPUs' settings with the published ones, make them so, or leave them."""
 
+Severity = Literal["mismatch", "warning", "ok"]
+"""Of a finding: ``mismatch`` makes the run INVALID, ``warning`` is kept with the result, ``ok`` is shown."""
+
 FactValue = str | int | float | bool | None | list[str]
 
 
@@ -17,12 +20,12 @@ class Finding:
     """One thing the preflight saw.
 
     Attributes:
-        severity: ``mismatch`` makes the run INVALID, ``warning`` is kept with the result, ``ok`` is shown.
+        severity: how bad it is.
         subject: what was looked at, such as ``GPU 3 persistence mode``.
         message: expected, found, and what to do next, in one sentence.
     """
 
-    severity: Literal["mismatch", "warning", "ok"]
+    severity: Severity
     subject: str
     message: str
 

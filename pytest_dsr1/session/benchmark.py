@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from pytest_dsr1.measurement.measurement import Measurement
@@ -47,5 +48,6 @@ def feed(benchmark: Any, rounds: Rounds, fullname: str) -> None:
     benchmark.extra_info.update({name: metric.value for name, metric in measurement.metrics.items()})
     benchmark.extra_info["profile"] = measurement.scenario.name
     benchmark.extra_info["fingerprint"] = dict(measurement.fingerprint.facts)
-    benchmark.extra_info["gpu_health"] = dict(measurement.gpu_health)
+    health = measurement.gpu_health
+    benchmark.extra_info["gpu_health"] = asdict(health) if health else {}
     benchmark.pedantic(rounds.play, rounds=len(rounds.seconds))

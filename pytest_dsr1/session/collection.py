@@ -70,7 +70,7 @@ class Selection:
         """Those of them that have no mistakes, once they were collected."""
         return list(self._loaded.values())
 
-    def place(self, path: Path) -> str:
+    def test_id_prefix(self, path: Path) -> str:
         """The path of a scenario file in test ids.
 
         ``suites/...`` for a shipped one wherever it is installed, else relative to rootdir; a file outside of
@@ -145,7 +145,7 @@ class ScenarioFile(pytest.Module):
 
 def scenario_file(parent: pytest.Collector, path: Path) -> ScenarioFile:
     """The collector of a selected scenario file, with its stable place in test ids."""
-    place = parent.config.stash[SELECTION].place(path)
+    place = parent.config.stash[SELECTION].test_id_prefix(path)
     collector: ScenarioFile = ScenarioFile.from_parent(parent, path=path, nodeid=place, name=place)
     return collector
 

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from pytest_dsr1.gate.loop import Gate
     from pytest_dsr1.machine.values import Finding, SetupMode
     from pytest_dsr1.measurement.measurement import Measurement
-    from pytest_dsr1.records import Observer
+    from pytest_dsr1.measurement.run import Watch
     from pytest_dsr1.scenario.loading import LoadedScenario
-    from pytest_dsr1.scenario.schema.scenario import Scenario
     from pytest_dsr1.verdict.verdict import Verdict, Word
 
 
@@ -29,7 +28,7 @@ _ALLOW = "--dsr1-allow-mismatch runs all the same and keeps this as a warning"
 
 
 @dataclass
-class Outcome:
+class ScenarioOutcome:
     """What became of one scenario in this run.
 
     Attributes:
@@ -46,7 +45,7 @@ class Outcome:
     """
 
     loaded: LoadedScenario
-    place: str
+    test_id_prefix: str
     findings: tuple[Finding, ...] = ()
     measurement: Measurement | None = None
     error: Dsr1Error | None = None
@@ -74,12 +73,8 @@ class Outcome:
         return listed("this machine cannot run the scenario", mismatches, _ALLOW if hardware else "")
 
 
-Watch = Callable[["Scenario", float, Callable[[], str]], AbstractContextManager["Observer"]]
-"""Makes the observer of one run: from the scenario, its expected duration in s, and what the GPUs do now."""
-
-
 @dataclass
-class Session:
+class RunState:
     """What the plugin and the fixtures share: options, outcomes, and the word of each test.
 
     Attributes:
@@ -113,13 +108,13 @@ class Session:
     selected: dict[str, None] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
     gated: set[str] = field(default_factory=set)
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    outcomes: dict[str, ScenarioOutcome] = field(default_factory=dict)
     words: dict[str, Word] = field(default_factory=dict)
     compared: list[Mapping[str, Any]] = field(default_factory=list)
     written: list[tuple[str, Mapping[str, bool]]] = field(default_factory=list)
 
 
-SESSION = pytest.StashKey[Session]()
+STATE = pytest.StashKey[RunState]()
 
 
 def fail_setup(error: Dsr1Error, word: Word | None = None) -> NoReturn:

@@ -63,7 +63,7 @@ def measurement(folder: Path = Path("results"), **changes: Any) -> Measurement:
     result = EngineResult(rows, report, 100.0, 102.0, 0, versions={"torch": "2.13.0"})
     values: dict[str, Any] = {
         "scenario": scenario(),
-        "place": "suites/small.yaml",
+        "test_id_prefix": "suites/small.yaml",
         "started_utc": "2026-11-23T20:00:00+00:00",
         "unix_minus_monotonic_s": 1.7e9,
         "workload": Workload(Path("dataset.jsonl"), 4, "ab12", True, 8.0, 8, 4.0, 4),
@@ -87,7 +87,7 @@ def case(name: str = "small", **changes: Any) -> Case:
     run = measurement(Path(".dsr1") / name / "20261123T200512Z")
     values: dict[str, Any] = {
         "scenario": scenario(name=name),
-        "place": f"own/{name}.yaml",
+        "test_id_prefix": f"own/{name}.yaml",
         "machine": "CPU, engine transformers",
         "word": Word.PASS,
         "headline": "total output throughput 8 tok/s is 0.0% above the target 8",

@@ -1,6 +1,7 @@
 """Saved results: what is written when, and what a damaged folder says."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -13,6 +14,7 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.values import Telemetry
 from pytest_dsr1.measurement.store import ResultFolder, load, newest
 from pytest_dsr1.records import EngineTimes
+from tests.helpers.paths import ROOT
 from tests.helpers.values import measurement, records, scenario
 
 NOW = datetime(2026, 11, 23, 20, 5, 12, tzinfo=timezone.utc)
@@ -44,6 +46,29 @@ def test_a_stopped_start_that_filled_caches_comes_back_as_it_was(tmp_path: Path)
         written = replace(whole, result=replace(whole.result, stopped=True))
         folder.complete(written)
     assert load(folder.path) == written
+
+
+def test_a_result_of_version_1_is_read_and_written_as_it_was(tmp_path: Path) -> None:
+    """It was saved when the GPUs' summary was a dictionary, with the test id's prefix as ``place``."""
+    before = Path(shutil.copytree(ROOT / "tests" / "data" / "results" / "measurement-1", tmp_path / "old"))
+    old = load(before)
+    assert old.test_id_prefix == "suites/h200/max-throughput.yaml"
+    assert old.gpu_health is not None
+    assert old.gpu_health.text.startswith("1919 MHz SM clock, ")
+    hot = old.gpu_health.gpus[5]
+    assert (hot.gpu, hot.samples, hot.sm_clock_mhz_min) == (5, 4, 1410)
+    assert hot.reason_share == {"hardware thermal slowdown": hot.throttled_share}
+    started = datetime.fromisoformat(old.started_utc)
+    with ResultFolder.create(tmp_path, old.scenario, old.test_id_prefix, started) as folder:
+        folder.complete(old)
+    read = [json.loads((path / "measurement.json").read_bytes()) for path in (before, folder.path)]
+    assert read[0] == read[1]
+
+
+def test_a_run_on_the_cpu_keeps_an_empty_summary_of_gpus(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    assert json.loads((path / "measurement.json").read_bytes())["measurement"]["gpu_health"] == {}
+    assert load(path).gpu_health is None
 
 
 def test_a_result_from_before_these_were_told_is_loaded(tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
+from pytest_dsr1.case.answers import worst_first
 from pytest_dsr1.case.case import Case, case_of
-from pytest_dsr1.case.faults import worst_first
 from pytest_dsr1.gate.history import History, history
 from pytest_dsr1.reporting.ci.annotations import code_quality, commands
 from pytest_dsr1.reporting.ci.markdown import joined, summary
 from pytest_dsr1.reporting.terminal.overview import Line
-from pytest_dsr1.session.state import Session
+from pytest_dsr1.session.state import RunState
 from pytest_dsr1.storage.files import write_atomically
 from pytest_dsr1.text import shown_path
 
@@ -23,11 +23,11 @@ _BAD = {"red": True, "bold": True}
 _AGAIN = "`pytest --dsr1-replay=RESULTS` with this --dsr1-report writes it without a GPU"
 
 
-def write(session: Session, status: int, root: Path, environ: Mapping[str, str]) -> list[Line]:
+def write(state: RunState, status: int, root: Path, environ: Mapping[str, str]) -> list[Line]:
     """Write all that was asked for, and what GitHub asks for in its environment.
 
     Args:
-        session: with all outcomes.
+        state: with all outcomes.
         status: pytest's exit status.
         root: pytest's rootdir.
         environ: of GitHub, if it is there.
@@ -37,18 +37,18 @@ def write(session: Session, status: int, root: Path, environ: Mapping[str, str])
     """
     on_github = environ.get("GITHUB_ACTIONS") == "true"
     step = environ.get("GITHUB_STEP_SUMMARY")
-    if not (session.reports or on_github or step):
+    if not (state.reports or on_github or step):
         return []
     now = datetime.now(timezone.utc)
-    past = history(session.results)
+    past = history(state.results)
     cases = sorted(
-        (case_of(each, session.store, now, past) for each in session.outcomes.values()), key=worst_first
+        (case_of(each, state.store, now, past) for each in state.outcomes.values()), key=worst_first
     )
-    unrun = [name for name in session.selected if name not in session.outcomes]
+    unrun = [name for name in state.selected if name not in state.outcomes]
     pieces = summary(cases, unrun, status)
     lines = [
         _told(shown_path(path), partial(_report, path, cases, pieces, past, root, now), _AGAIN)
-        for path in session.reports
+        for path in state.reports
     ]
     if step and cases:
         lines.append(_told("the job summary", partial(_append, Path(step), pieces), "the log has all of it"))

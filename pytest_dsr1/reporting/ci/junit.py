@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from pytest_dsr1.case.case import places
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.session.state import Outcome
+from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.verdict import Verdict, Word
 
 
-def properties(outcome: Outcome, word: Word | None, subject: str) -> Iterable[tuple[str, str]]:
+def properties(outcome: ScenarioOutcome, word: Word | None, subject: str) -> Iterable[tuple[str, str]]:
     """Property names and values; a metric's name carries its unit, as ``dsr1_average_ttft [ms]``.
 
     Args:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pytest_dsr1.case.answers import is_it_real, what_to_do, where_is_it
+from pytest_dsr1.case.answers import faults, is_it_real, what_to_do, where_is_it
 from pytest_dsr1.case.case import Case
-from pytest_dsr1.case.faults import faults
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.ci.markdown_escape import block, code, escaped
 from pytest_dsr1.text import number, shown_path
@@ -151,9 +150,9 @@ def _answers(case: Case) -> Iterator[tuple[str, str]]:
     if case.word is Word.FAIL:
         for clue in case.clues:
             yield "Look at:", f"{escaped(clue.sentence, 600)} (docs/why-low.md, {clue.key})"
-    health = case.measurement.gpu_health.get("text") if case.measurement else None
-    if isinstance(health, str):
-        yield "GPUs:", escaped(health)
+    health = case.measurement.gpu_health if case.measurement else None
+    if health:
+        yield "GPUs:", escaped(health.text)
     if case.folder:
         again = code(f"pytest --dsr1-replay={shown_path(case.folder)}")
         replay = f"; {again} judges them again, without a GPU" if case.measurement else ""

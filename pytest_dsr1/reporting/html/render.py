@@ -16,7 +16,7 @@ from pytest_dsr1.case.case import Case
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.reporting.charts.history import Background
-from pytest_dsr1.reporting.charts.overlaid import overlaid
+from pytest_dsr1.reporting.charts.run import overlaid
 from pytest_dsr1.reporting.compare.comparison import Comparison, figure
 from pytest_dsr1.reporting.html.sections import section
 from pytest_dsr1.storage.files import write_atomically

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from pytest_dsr1.case.answers import is_it_real, what_to_do, where_is_it
+from pytest_dsr1.case.answers import Fault, faults, is_it_real, what_to_do, where_is_it
 from pytest_dsr1.case.case import Case
-from pytest_dsr1.case.faults import Fault, faults
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.measurement.measurement import Measurement

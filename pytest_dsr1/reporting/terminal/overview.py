@@ -14,8 +14,8 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.measurement.steady_window import FULL, why_none
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.roofline import bounds
-from pytest_dsr1.session.state import Outcome
-from pytest_dsr1.text import harmless, number
+from pytest_dsr1.session.state import ScenarioOutcome
+from pytest_dsr1.text import harmless, number, shown_path
 from pytest_dsr1.verdict.verdict import Verdict, Word
 
 Line = tuple[str, Mapping[str, bool]]
@@ -39,7 +39,7 @@ COLOURS: Mapping[Word, Mapping[str, bool]] = {
 }
 
 
-def overview(outcomes: Sequence[Outcome], width: int) -> Iterable[Line]:
+def overview(outcomes: Sequence[ScenarioOutcome], width: int) -> Iterable[Line]:
     """The lines to print, for a terminal of that many columns."""
     for index, outcome in enumerate(outcomes):
         if index:
@@ -47,7 +47,7 @@ def overview(outcomes: Sequence[Outcome], width: int) -> Iterable[Line]:
         yield from _scenario(outcome, width)
 
 
-def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
+def _scenario(outcome: ScenarioOutcome, width: int) -> Iterable[Line]:
     scenario = outcome.loaded.scenario
     measurement = outcome.measurement
     yield harmless(f"{scenario.name}  ({machine(scenario)})"), {"bold": True}
@@ -58,7 +58,7 @@ def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
         yield from _clues(outcome, width)
         folder = outcome.folder or (outcome.gate and outcome.gate.folder)
         if folder:
-            yield from _wrapped("results", _shown(Path(folder)), width)
+            yield from _wrapped("results", shown_path(Path(folder)), width)
         return
     if outcome.verdicts:
         yield from _targets(outcome.verdicts, width)
@@ -79,7 +79,7 @@ def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
         yield from _wrapped(label, text, width)
     for warning in (*outcome.loaded.warnings, *measurement.warnings):
         yield from _wrapped("warning", warning, width, {"yellow": True})
-    yield from _wrapped("results", _shown(measurement.folder), width)
+    yield from _wrapped("results", shown_path(measurement.folder), width)
 
 
 def _targets(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
@@ -101,7 +101,7 @@ def _doubts(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
             yield from _wrapped("noise", f"{METRICS[verdict.metric].label}: {verdict.doubt}", width)
 
 
-def _gate(outcome: Outcome, width: int) -> Iterable[Line]:
+def _gate(outcome: ScenarioOutcome, width: int) -> Iterable[Line]:
     """The gate's verdict with its evidence, each run of it, and what changed since the references."""
     gate = outcome.gate
     if gate is None and outcome.measurement is not None:
@@ -140,7 +140,7 @@ def _saved_gate(folder: Path, width: int) -> Iterable[Line]:
         yield from _wrapped("gate", f"{gate.word.value} when it ran, not judged again: {said}", width)
 
 
-def _clues(outcome: Outcome, width: int) -> Iterable[Line]:
+def _clues(outcome: ScenarioOutcome, width: int) -> Iterable[Line]:
     """Where to look when a target is missed or a loss shown."""
     gate = outcome.gate
     measurement = outcome.measurement or (gate.latest if gate is not None else None)
@@ -180,9 +180,8 @@ def _steady(measurement: Measurement) -> str:
 
 
 def _health(measurement: Measurement) -> Iterable[tuple[str, str]]:
-    health = measurement.gpu_health.get("text")
-    if isinstance(health, str):
-        yield "GPUs", health
+    if measurement.gpu_health:
+        yield "GPUs", measurement.gpu_health.text
     if bound := _bound_reached(measurement):
         yield "bound", bound
 
@@ -223,8 +222,3 @@ def _wrapped(label: str, text: str, width: int, markup: Mapping[str, bool] | Non
         ) or [""]:
             yield f"{first}{line}", markup or {}
             first = " " * len(first)
-
-
-def _shown(path: Path) -> str:
-    """The path relative to where pytest was started, if it lies below."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

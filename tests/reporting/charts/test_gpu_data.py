@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -69,8 +69,8 @@ def test_a_sample_counts_until_the_next_one(run: Measurement) -> None:
 
 
 def told(run: Measurement) -> list[dict[str, Any]]:
-    gpus: Any = run.gpu_health["gpus"]
-    return list(gpus)
+    assert run.gpu_health is not None
+    return [asdict(gpu) for gpu in run.gpu_health.gpus]
 
 
 def test_a_second_in_minutes_is_seen(run: Measurement) -> None:

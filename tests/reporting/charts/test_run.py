@@ -18,8 +18,7 @@ from pytest_dsr1.machine.telemetry.throttling import SOFTWARE_POWER_CAP
 from pytest_dsr1.machine.values import GpuSample
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.reporting.charts.history import Background, PublishedPoint, in_context, published_points
-from pytest_dsr1.reporting.charts.overlaid import overlaid
-from pytest_dsr1.reporting.charts.run import Picture, of_measurement
+from pytest_dsr1.reporting.charts.run import Picture, of_measurement, overlaid
 from pytest_dsr1.reporting.charts.vega import svg
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import discover

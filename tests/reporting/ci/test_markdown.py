@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from pytest_dsr1.case.answers import worst_first
 from pytest_dsr1.case.case import Case
-from pytest_dsr1.case.faults import worst_first
 from pytest_dsr1.diagnosis.diagnosis import Clue
+from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.reporting.ci.markdown import STATUS, joined, summary
 from pytest_dsr1.scenario.schema.scenario import Published
 from pytest_dsr1.verdict.targets import Noise
@@ -23,7 +24,7 @@ def test_a_missed_target() -> None:
     few = Clue("ramp-and-drain", "4 requests are 2.0 waves: raise load.num_requests")
     warnings = ("GPU 0 persistence mode: is off",)
     one = missed(noise=Noise(1.0), warnings=warnings, clues=(few,))
-    healthy = {"text": "8 GPUs, 612 W"}
+    healthy = GpuSummary("8 GPUs, 612 W")
     assert one.measurement is not None
     one = replace(one, measurement=replace(one.measurement, gpu_health=healthy))
     assert (
@@ -255,7 +256,7 @@ def test_hostile_text_does_no_harm(hostile: str) -> None:
     """A scenario's name, a log line, a GPU's name, a path: nothing but what was meant comes out."""
     bad = f"{hostile} {hostile}"
     own = scenario().model_copy(update={"name": bad})
-    run = replace(measurement(), gpu_health={"text": bad})
+    run = replace(measurement(), gpu_health=GpuSummary(bad))
     judged = Verdict(
         Word.FAIL,
         "target[total_output_throughput]",

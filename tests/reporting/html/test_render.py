@@ -8,7 +8,6 @@ from datetime import datetime, timezone
 from html.parser import HTMLParser
 from importlib import util
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -264,10 +263,10 @@ def test_what_the_engine_says_of_its_decode_step_stands_below_the_bounds(tmp_pat
 
 def test_a_clock_that_the_power_cap_lowers_is_in_the_headline(tmp_path: Path) -> None:
     run = save(tmp_path / "results", RUN)
-    gpus: Any = run.gpu_health["gpus"]
-    first, *others = gpus
-    capped = {**first, "power_capped_share": 1.0, "sm_clock_mhz_mean": 1636.0}
-    slow = replace(run, gpu_health={**run.gpu_health, "gpus": [capped, *others]})
+    assert run.gpu_health is not None
+    first, *others = run.gpu_health.gpus
+    capped = replace(first, power_capped_share=1.0, sm_clock_mhz_mean=1636.0)
+    slow = replace(run, gpu_health=replace(run.gpu_health, gpus=(capped, *others)))
     assert case_of(judged(run, RUN), tmp_path, NOW).headline.count("GPUs healthy, at their power cap") == 0
     assert "; GPUs healthy, at their power cap" in case_of(judged(slow, RUN), tmp_path, NOW).headline
 
@@ -293,7 +292,7 @@ def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
         scenario=case.scenario.model_copy(
             update={"name": HOSTILE, "description": HOSTILE, "published": published}
         ),
-        place=HOSTILE,
+        test_id_prefix=HOSTILE,
         machine=HOSTILE,
         headline=HOSTILE,
         problem=HOSTILE,
