@@ -22,7 +22,7 @@ GROUP = "pytest_dsr1"
 """The group of entry points."""
 _PREFIX = "pytest_dsr1_"
 _SPECS = "pytest_dsr1.hookspecs"
-_OURS: tuple[str, ...] = ()
+_OURS: tuple[str, ...] = ("pytest_dsr1.reporting.formats",)
 """Our own plugins, by module; they are imported when the first hook is called."""
 
 _T = TypeVar("_T")
@@ -60,18 +60,28 @@ def _manager() -> _Manager:
     return manager
 
 
-def register(plugin: object, name: str) -> None:
+def register(plugin: object, name: str) -> bool:
     """Add a plugin, such as one of the running pytest. A plugin without our hooks is passed over.
 
     Args:
         plugin: a module, or an object with methods.
         name: what messages call it.
 
+    Returns:
+        Whether it was added; it is not where it is there already.
+
     Raises:
         UserError: it has a hook that does not exist, or a hook asks for an argument that does not exist.
     """
-    if any(hook.startswith(_PREFIX) for hook in dir(plugin)) and not _manager().is_registered(plugin):
+    is_new = any(hook.startswith(_PREFIX) for hook in dir(plugin)) and not _manager().is_registered(plugin)
+    if is_new:
         _register(_manager(), plugin, name)
+    return is_new
+
+
+def unregister(plugin: object) -> None:
+    """Take away a plugin that :func:`register` has added."""
+    _manager().unregister(plugin)
 
 
 def values(hook: str, kind: type[_T]) -> Iterator[tuple[str, _T]]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pytest_dsr1.case.case import Case, case_of
 from pytest_dsr1.gate.history import History, history
 from pytest_dsr1.measurement.store import load
-from pytest_dsr1.reporting.charts.history import Background, published_points
+from pytest_dsr1.reporting.charts.history import Surroundings, published_points
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.scenario.loading import load as load_scenario
@@ -40,10 +40,10 @@ FULL = Made(concurrency=1024, waves=5, seed=4)
 NOISE = Noise(1.0)
 
 
-def background(results: Path) -> Background:
+def background(results: Path) -> Surroundings:
     """The runs below the folder, and what was published."""
     published = published_points(load_scenario(profile.path).scenario for profile in discover([]).profiles)
-    return Background(history(results), published, NOW)
+    return Surroundings(history(results), published, NOW)
 
 
 def made_up(folder: Path) -> list[Case]:
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str]) -> None:
         page.screenshot(path=HERE / "report-top.png")
         shoot(page, folder / "report.html", [("report-pictures.png", "#scenario-1 .pictures")])
         new, old = (
-            cases[0].measurement,
+            cases[0].findings.measurement,
             load(sorted((folder / "results" / "h200-max-throughput").iterdir())[0]),
         )
         assert new is not None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError
-from pytest_dsr1.session.collection import SELECTION
+from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import STATE, ScenarioOutcome, fail_setup, listed
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from pytest_dsr1.verdict.verdict import Verdict
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
     from pytest_dsr1.workload.workload import Workload
-
-
-BENCHMARK_FIXTURE = "_dsr1_benchmark"
 
 
 def outcome_of(request: pytest.FixtureRequest, scenario: Scenario) -> ScenarioOutcome:
@@ -60,8 +57,8 @@ def dsr1_scenario(request: pytest.FixtureRequest) -> Scenario:
     """The scenario, parameterized over those selected; ``${VARIABLE}`` is expanded in it."""
     loaded: LoadedScenario = request.param
     state = request.config.stash[STATE]
-    place = request.config.stash[SELECTION].test_id_prefix(loaded.path)
-    state.outcomes.setdefault(loaded.scenario.name, ScenarioOutcome(loaded, place))
+    prefix = request.config.stash[SELECTION].test_id_prefix(loaded.path)
+    state.outcomes.setdefault(loaded.scenario.name, ScenarioOutcome(loaded, prefix))
     if state.replay:
         return loaded.scenario
     from pytest_dsr1.scenario.variables import resolve

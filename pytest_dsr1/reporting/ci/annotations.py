@@ -92,23 +92,23 @@ def _place(case: Case, fault: Fault, root: Path) -> tuple[str, int] | None:
     """File and line below a folder: the fault's own, else the scenario's, which may have it from a base."""
     if _saved(case):
         return None
-    return next(_below(root, [fault.where, case.where["scenario"]]), None)
+    return next(_below(root, [fault.where, case.judgement.lines["scenario"]]), None)
 
 
 def _line(case: Case, fault: Fault) -> int | None:
     """The line in the scenario's own file: of the fault, else of its name; None of a saved copy."""
     if _saved(case):
         return None
-    (own, name), (file, line) = _split(case.where["scenario"]), _split(fault.where)
+    (own, name), (file, line) = _split(case.judgement.lines["scenario"]), _split(fault.where)
     return line if file == own else name
 
 
 def _saved(case: Case) -> bool:
     """Whether the scenario is the copy beside a saved result, whose lines are not those of its file."""
-    if case.folder is None:
+    if case.findings.folder is None:
         return False
-    path = Path(os.path.realpath(_split(case.where["scenario"])[0]))
-    return path.is_relative_to(os.path.realpath(case.folder))
+    path = Path(os.path.realpath(_split(case.judgement.lines["scenario"])[0]))
+    return path.is_relative_to(os.path.realpath(case.findings.folder))
 
 
 def _below(root: Path, places: Sequence[str]) -> Iterator[tuple[str, int]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_dsr1.case.case import Case
 from pytest_dsr1.gate.comparability import NODE, Facts, node, short, shown, unlike
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.text import plain
 
 _WORK = {
@@ -80,15 +80,15 @@ def why_unfit(
     return tuple(found)
 
 
-def differences(outcomes: Iterable[ScenarioOutcome], compared: Mapping[str, Any]) -> Iterable[str]:
+def differences(cases: Iterable[Case], compared: Mapping[str, Any]) -> Iterable[str]:
     """A sentence for each benchmark of this run whose fingerprint differs from the compared file's."""
     before = {bench.get("fullname"): bench for bench in compared.get("benchmarks", ())}
-    for outcome in outcomes:
-        bench = before.get(f"{outcome.test_id_prefix}::measurement")
-        if outcome.measurement is None or bench is None:
+    for case in cases:
+        bench, measurement = before.get(f"{case.test_id_prefix}::measurement"), case.findings.measurement
+        if measurement is None or case.findings.of_gate or bench is None:
             continue
         old = bench.get("extra_info", {}).get("fingerprint", {})
-        new = outcome.measurement.fingerprint.facts
+        new = measurement.fingerprint.facts
         changed = [f"{plain(key)} was {told(old, key)}, is {told(new, key)}" for key in unlike([old, new])]
         if changed:
-            yield f"dsr1: {outcome.loaded.scenario.name} was measured differently: {'; '.join(changed)}"
+            yield f"dsr1: {case.scenario.name} was measured differently: {'; '.join(changed)}"

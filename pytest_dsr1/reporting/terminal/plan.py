@@ -26,14 +26,18 @@ from pytest_dsr1.measurement.run import expected_s, options_of, run_timeout_s
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario, Target
 from pytest_dsr1.scenario.variables import unset_variables
+from pytest_dsr1.session.options import STORE
 from pytest_dsr1.text import number
 from pytest_dsr1.workload.dataset import mean_tokens
 from pytest_dsr1.workload.synthetic import content_key
 from pytest_dsr1.workload.workload import Workload
 
 if TYPE_CHECKING:
+    import pytest
+
     from pytest_dsr1.machine.values import FactValue
     from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.scenario.profiles import Catalogue
 
 DATASET = "dataset.jsonl"
 
@@ -83,6 +87,26 @@ class Asked:
     suites: tuple[str, ...] = ()
     profiles: frozenset[str] = frozenset()
     store: Path | None = None
+
+
+def printed(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: Catalogue) -> Iterable[str]:
+    """Return what ``--dsr1-list`` or ``--dsr1-plan`` prints of scenarios.
+
+    Args:
+        config: of pytest, with one of the two options.
+        scenarios: to be shown.
+        known: the profiles there are.
+    """
+    if config.getoption("--dsr1-list"):
+        return listing(scenarios)
+    asked = Asked(
+        gpu_setup=config.getoption("--dsr1-gpu-setup"),
+        overrides=tuple(config.getoption("--dsr1-set")),
+        suites=tuple(config.getoption("--dsr1-suites")),
+        profiles=frozenset(known.names),
+        store=config.rootpath / STORE if config.getoption("--dsr1-gate") else None,
+    )
+    return plan(scenarios, asked)
 
 
 def plan(scenarios: Sequence[LoadedScenario], asked: Asked) -> Iterable[str]:

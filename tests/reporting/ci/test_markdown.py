@@ -16,17 +16,17 @@ from pytest_dsr1.reporting.ci.markdown import STATUS, joined, summary
 from pytest_dsr1.scenario.schema.scenario import Published
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, Verdict, Word
-from tests.helpers.values import case, gate, measurement, missed, scenario, verdict
+from tests.helpers.values import case, changed, gate, measurement, missed, scenario, verdict
 from tests.reporting.ci.test_markdown_escape import HOSTILE, RENDERER, types
 
 
 def test_a_missed_target() -> None:
     few = Clue("ramp-and-drain", "4 requests are 2.0 waves: raise load.num_requests")
     warnings = ("GPU 0 persistence mode: is off",)
-    one = missed(noise=Noise(1.0), warnings=warnings, clues=(few,))
-    healthy = GpuSummary("8 GPUs, 612 W")
-    assert one.measurement is not None
-    one = replace(one, measurement=replace(one.measurement, gpu_health=healthy))
+    one = missed(noise=Noise(1.0), scenario_warnings=warnings, clues=(few,))
+    assert one.findings.measurement is not None
+    healthy = replace(one.findings.measurement, gpu_health=GpuSummary("8 GPUs, 612 W"))
+    one = changed(one, measurement=healthy)
     assert (
         joined(summary([one, case("other")], [], 1))
         == """\
@@ -180,7 +180,7 @@ def test_the_newest_published_value_has_a_column() -> None:
 
 
 def test_warnings_beside_a_pass() -> None:
-    shown = text(case(warnings=("the fans are loud",)), status=0)
+    shown = text(case(scenario_warnings=("the fans are loud",)), status=0)
     assert shown.endswith("\n## PASS, with warnings: small\n\nWarnings:\n\n- the fans are loud\n")
     assert f"Exit status 0: {STATUS[0]}.\n" in shown
 
@@ -274,8 +274,8 @@ def test_hostile_text_does_no_harm(hostile: str) -> None:
         "scenario": own,
         "machine": bad,
         "headline": bad,
-        "warnings": (bad,),
-        "where": where,
+        "scenario_warnings": (bad,),
+        "lines": where,
         "noise": noise,
         "clues": (Clue("kv-cache", bad),),
     }

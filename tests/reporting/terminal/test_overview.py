@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
+from pytest_dsr1.case.case import Case, case_of, judgement_of
+from pytest_dsr1.diagnosis.diagnosis import Clue
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.gate.loop import Gate
-from pytest_dsr1.gate.plan import GatePlan
 from pytest_dsr1.gate.saved import write_gate
 from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.machine.values import Finding, Fingerprint
@@ -26,7 +26,10 @@ from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.verdict import Verdict, Word
 from tests.gate.test_saved import GATE
 from tests.helpers.published import measured, shipped
-from tests.helpers.values import NOISE, measurement, scenario
+from tests.helpers.values import NOISE, case, measurement, scenario
+
+NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
+CLUE = Clue("throttled", "GPU 0 is hot")
 
 
 def outcome(loaded: LoadedScenario, **changes: Any) -> ScenarioOutcome:
@@ -50,8 +53,12 @@ def loaded(tmp_path: Path) -> LoadedScenario:
     return load(path)
 
 
+def cases(*outcomes: ScenarioOutcome) -> list[Case]:
+    return [case_of(each, Path("no-references"), NOW) for each in outcomes]
+
+
 def text(outcomes: list[ScenarioOutcome], width: int) -> list[str]:
-    return [line for line, _ in overview(outcomes, width)]
+    return [line for line, _ in overview(cases(*outcomes), width)]
 
 
 def test_at_120_columns_a_target_is_one_line(loaded: LoadedScenario) -> None:
@@ -175,13 +182,16 @@ def test_two_scenarios_are_set_apart(loaded: LoadedScenario) -> None:
 
 def test_fail_is_red_and_pass_green(loaded: LoadedScenario) -> None:
     markup = [
-        dict(m) for line, m in overview([outcome(loaded)], 140) if line.startswith(("  PASS", "  FAIL"))
+        dict(m) for line, m in overview(cases(outcome(loaded)), 140) if line.startswith(("  PASS", "  FAIL"))
     ]
     assert markup == [{"green": True, "bold": True}, {"red": True, "bold": True}]
 
 
 def test_junit_properties(loaded: LoadedScenario) -> None:
-    found = dict(properties(outcome(loaded), Word.PASS, "target[total_output_throughput]"))
+    done = outcome(loaded)
+    found = dict(
+        properties(judgement_of(done), done.measurement, Word.PASS, "target[total_output_throughput]")
+    )
     assert found["dsr1_profile"] == "small"
     assert found["dsr1_verdict"] == "PASS"
     assert found["dsr1_total_output_throughput [tok/s]"] == "8.0"
@@ -196,11 +206,11 @@ def test_differences_name_what_changed(loaded: LoadedScenario) -> None:
             {"fullname": "something else", "extra_info": {}},
         ]
     }
-    assert list(differences([outcome(loaded)], compared)) == [
+    assert list(differences(cases(outcome(loaded)), compared)) == [
         "dsr1: small was measured differently: driver was \\x1b[2J, is not recorded; "
         "library.torch was 2.9.0, is 2.13.0; model.content was abababababab..., is not recorded"
     ]
-    assert list(differences([outcome(loaded)], {"benchmarks": []})) == []
+    assert list(differences(cases(outcome(loaded)), {"benchmarks": []})) == []
 
 
 def test_the_share_of_the_bandwidth_bound(loaded: LoadedScenario) -> None:
@@ -235,11 +245,11 @@ def test_a_gate_without_targets_says_where_to_look(loaded: LoadedScenario, word:
     verdict = Verdict(
         word, "regression[total_output_throughput]", "total_output_throughput", 7.0, 8.0, 7.8, -9.0, "a loss"
     )
-    plan = cast("GatePlan", SimpleNamespace(warnings=()))
-    gated = ScenarioOutcome(
-        loaded, "suites/small.yaml", gate=Gate(plan, verdict=verdict, latest=measurement())
+    gated = case(
+        word=word, verdicts=(), gate=replace(GATE, word=word, verdict=verdict), of_gate=True, clues=(CLUE,)
     )
-    assert (RAMP in text([gated], 250)) == shown
+    shown_lines = [line for line, _ in overview([gated], 250)]
+    assert ("  look at GPU 0 is hot (docs/why-low.md#throttled)" in shown_lines) == shown
 
 
 def test_how_near_a_run_came_to_what_its_gpus_can_do(loaded: LoadedScenario) -> None:
