@@ -85,7 +85,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     plugins.register(config)
     problems: list[str] = []
     try:
-        loaded, known, problems = selection.listed(config)
+        loaded, known, problems = selection.to_show(config)
         from pytest_dsr1.reporting.terminal.plan import printed
 
         for line in printed(config, loaded, known):

@@ -177,7 +177,7 @@ def _select(config: pytest.Config, arguments: list[Path]) -> Selection:
     return selection
 
 
-def listed(config: pytest.Config) -> tuple[list[LoadedScenario], Catalogue, list[str]]:
+def to_show(config: pytest.Config) -> tuple[list[LoadedScenario], Catalogue, list[str]]:
     """Return the scenarios to list or to plan, the profiles there are, and what is wrong with others.
 
     Raises:

@@ -9,7 +9,7 @@ from pytest_dsr1.case.location import Slow, gpu_spans, slow_times
 from pytest_dsr1.machine.telemetry.health import from_to
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.reporting.charts.gpu_data import Extreme, Readings, gpu_readings
+from pytest_dsr1.reporting.charts.gpu_data import Extreme, GpuSeries, gpu_series
 from pytest_dsr1.reporting.charts.request_data import (
     Point,
     Spread,
@@ -107,8 +107,8 @@ def of_measurement(measurement: Measurement) -> Iterator[Picture]:
         yield Picture(title, f"{caption}{beyond}.", picture([columns, *marks]))
     gpus, from_s = gpu_spans(measurement), measurement.result.measured_from_s
     slow = slow_times(gpus, from_s)
-    for name, readings in gpu_readings(gpus, from_s, measurement.measured_s).items():
-        yield _gpus(name, readings, slow, measurement.measured_s)
+    for name, series in gpu_series(gpus, from_s, measurement.measured_s).items():
+        yield _gpus(name, series, slow, measurement.measured_s)
 
 
 def _width(edges: tuple[float, ...]) -> float:
@@ -159,16 +159,16 @@ def _in_flight(measurement: Measurement, flying: list[Point], window: Steady | s
     return Picture("Requests in flight", f"{said}, {most} {load.concurrency:,} wanted.", picture(layers))
 
 
-def _gpus(name: str, readings: Readings, slow: Iterable[Slow], until_s: float) -> Picture:
+def _gpus(name: str, series: GpuSeries, slow: Iterable[Slow], until_s: float) -> Picture:
     title, unit = _GPU[name]
-    lines = readings.lines
+    lines = series.lines
     several = len(lines) > 1
     throttled = [each for each in slow if each.throttled]
     capped = [each for each in slow if not each.throttled]
     caption = [
-        f"{len(lines)} GPU{'s' if several else ''}: {_extreme(readings.lowest, unit, several=several)} to "
-        f"{_extreme(readings.highest, unit, several=several)}, {readings.mean:,.0f} {unit} on average",
-        f"{'lines: means of each GPU' if several else 'line: means'} over {readings.point_s:,.1f} s; grey "
+        f"{len(lines)} GPU{'s' if several else ''}: {_extreme(series.lowest, unit, several=several)} to "
+        f"{_extreme(series.highest, unit, several=several)}, {series.mean:,.0f} {unit} on average",
+        f"{'lines: means of each GPU' if several else 'line: means'} over {series.point_s:,.1f} s; grey "
         f"band: lowest to highest sample{' of any GPU' if several else ''}",
     ]
     caption += [
@@ -188,9 +188,9 @@ def _gpus(name: str, readings: Readings, slow: Iterable[Slow], until_s: float) -
     if capped and name == "power_w":
         layers.append(shade([(each.from_s, each.to_s) for each in capped], colour=WARN, opacity=0.1))
     x = seconds_axis(until_s)
-    y = value_axis(unit, zero=False, scale={"domain": _domain(name, readings), "nice": True})
+    y = value_axis(unit, zero=False, scale={"domain": _domain(name, series), "nice": True})
     layers += [
-        band(readings.band, x, y),
+        band(series.band, x, y),
         {
             "data": rows(
                 x=(p[0] for points in lines.values() for p in points),
@@ -219,9 +219,9 @@ def _extreme(found: Extreme, unit: str, *, several: bool) -> str:
     return f"{said} ({f'GPU {found.gpus[0]} ' if several else ''}at {at})"
 
 
-def _domain(name: str, readings: Readings) -> list[float]:
+def _domain(name: str, series: GpuSeries) -> list[float]:
     """Wide enough that what is nothing does not look like much."""
-    low, high = readings.lowest.value, readings.highest.value
+    low, high = series.lowest.value, series.highest.value
     if name == "power_w":
         return [0.0, high]
     if name == "sm_clock_mhz":
