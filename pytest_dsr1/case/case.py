@@ -9,14 +9,13 @@ from datetime import datetime
 from pathlib import Path
 
 from pytest_dsr1.case.location import locations
-from pytest_dsr1.diagnosis.diagnosis import Clue, diagnose
+from pytest_dsr1.diagnosis.diagnosis import FoundClue, diagnose
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.history import NO_HISTORY, History, PastRun, comparable_runs
 from pytest_dsr1.gate.reference_file import load as load_references
-from pytest_dsr1.gate.references import References
+from pytest_dsr1.gate.references import References, noise_by
 from pytest_dsr1.gate.saved import SavedGate, read_gate
-from pytest_dsr1.gate.start_noise import noise_by
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.roofline.bounds import Bound, bounds
 from pytest_dsr1.scenario.loading import LoadedScenario
@@ -85,7 +84,7 @@ class Findings:
     folder: Path | None = None
     run_folder: Path | None = None
     bounds: tuple[Bound, ...] = ()
-    clues: tuple[Clue, ...] = ()
+    clues: tuple[FoundClue, ...] = ()
     locations: tuple[str, ...] = ()
 
 
@@ -160,7 +159,7 @@ class Case:
         if references is None or measurement is None or self.background.comparable is not None:
             return ""
         facts = measurement.fingerprint.facts
-        found = comparability.differences(references.facts, facts, references.moved)
+        found = comparability.differences(references.facts, facts, references.under_test)
         return (
             comparability.in_brief(found)
             or f"they have no run on node {comparability.short(comparability.node(facts))}"
@@ -205,7 +204,7 @@ def judgement_of(outcome: ScenarioOutcome) -> Judgement:
     """Return how a scenario of this session came out, so far."""
     gate, gate_is_saved, unreadable, undecided = None, False, "", ""
     if outcome.gate is not None:
-        from pytest_dsr1.gate.loop import saved
+        from pytest_dsr1.gate.progress import saved
 
         word, error = outcome.refused or (None, None)
         gate = saved(outcome.gate, word, error)
@@ -287,13 +286,13 @@ def _background(
 def _comparable(references: References, measurement: Measurement) -> References | None:
     facts = measurement.fingerprint.facts
     runs = references.on(comparability.node(facts))
-    if not runs or comparability.differences(references.facts, facts, references.moved):
+    if not runs or comparability.differences(references.facts, facts, references.under_test):
         return None
     return replace(references, runs=runs)
 
 
 def _figure_like(references: References, measurement: Measurement) -> float | None:
-    from pytest_dsr1.gate.loop import figure
+    from pytest_dsr1.gate.eligibility import figure
 
     warmup, requests = references.warmup_requests, references.requests
     try:

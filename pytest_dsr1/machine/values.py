@@ -9,10 +9,11 @@ from typing import Literal
 SetupMode = Literal["check", "apply", "off"]
 """``--dsr1-gpu-setup``: compare the GPUs' settings with the published ones, make them so, or leave them."""
 
-Severity = Literal["mismatch", "warning", "ok"]
-"""Of a finding: ``mismatch`` makes the run INVALID, ``warning`` is kept with the result, ``ok`` is shown."""
-
 FactValue = str | int | float | bool | None | list[str]
+
+
+Severity = Literal["mismatch", "warning", "ok"]
+"""``mismatch`` makes the run INVALID, ``warning`` is kept with the result, ``ok`` is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Finding:
     """One thing the preflight saw.
 
     Attributes:
-        severity: how bad it is.
+        severity: what it means for the run.
         subject: what was looked at, such as ``GPU 3 persistence mode``.
         message: expected, found, and what to do next, in one sentence.
     """

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.machine.telemetry.health import GpuSummary
@@ -20,7 +23,7 @@ class Measurement:
 
     Attributes:
         scenario: as it ran: bases merged, overrides applied, variables expanded.
-        test_id_prefix: the scenario file's path as test ids show it.
+        test_id_prefix: the scenario file's path as test ids show it; ``place`` in the saved file.
         started_utc: when the run began, ISO 8601.
         unix_minus_monotonic_s: add to any monotonic time in the measurement for seconds since the epoch.
         workload: the requests.
@@ -36,7 +39,7 @@ class Measurement:
     """
 
     scenario: Scenario
-    test_id_prefix: str
+    test_id_prefix: Annotated[str, Field(alias="place")]
     started_utc: str
     unix_minus_monotonic_s: float
     workload: Workload

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_dsr1.engines.protocol import Engine, EngineResult, Job
 from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.machine import caches
+from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions
 from pytest_dsr1.measurement.measurement import Measurement
@@ -161,7 +161,7 @@ def _environ(scenario: Scenario) -> dict[str, str]:
 
 
 def _of_the_run(
-    result: EngineResult, workload: Workload, before: caches.Snapshot, after: caches.Snapshot
+    result: EngineResult, workload: Workload, before: warm_start.Snapshot, after: warm_start.Snapshot
 ) -> Iterator[str]:
     """What a person must know of the run as a whole."""
     if result.stopped:
@@ -170,8 +170,8 @@ def _of_the_run(
         )
     for folder in dict.fromkeys((*before.too_large, *after.too_large)):
         yield (
-            f"{folder} holds more than {caches.MOST_ENTRIES:,} files, so nobody can say whether this start "
-            "compiled anything there; delete what is old in it"
+            f"{folder} holds more than {warm_start.MOST_ENTRIES:,} files, so nobody can say whether this "
+            "start compiled anything there; delete what is old in it"
         )
 
 
@@ -202,9 +202,9 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 run.machine.watched(folder.path / "telemetry.jsonl") as watched,
                 watch(run.scenario, run.expected_s, run.machine.now) as watcher,
             ):
-                before = caches.snapshot(_environ(run.scenario))
+                before = warm_start.snapshot(_environ(run.scenario))
                 result = run.engine.run(_job(run, folder), _Recorder(watcher, folder, run.machine))
-                after = caches.snapshot(_environ(run.scenario))
+                after = warm_start.snapshot(_environ(run.scenario))
             made = Measurement(
                 scenario=run.scenario,
                 test_id_prefix=run.test_id_prefix,
@@ -218,7 +218,7 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 metrics={},
                 folder=folder.path,
                 gpu_health=run.machine.summary(result.measured_from_s, result.measured_to_s),
-                caches_filled=caches.filled(before, after),
+                caches_filled=warm_start.filled(before, after),
             )
             measurement = _with_metrics(made, _of_the_run(result, run.workload, before, after))
             folder.complete(measurement)

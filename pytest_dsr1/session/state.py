@@ -16,7 +16,7 @@ from pytest_dsr1.text import harmless
 if TYPE_CHECKING:
     from _pytest.outcomes import Failed as _PytestFailed
 
-    from pytest_dsr1.gate.loop import Gate
+    from pytest_dsr1.gate.progress import GateProgress
     from pytest_dsr1.machine.values import Finding, SetupMode
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.measurement.run import Watch
@@ -55,7 +55,7 @@ class ScenarioOutcome:
     folder: Path | None = None
     verdicts: list[Verdict] = field(default_factory=list)
     benchmarked: bool = False
-    gate: Gate | None = None
+    gate: GateProgress | None = None
     refused: tuple[Word, str] | None = None
     notes: list[str] = field(default_factory=list)
 

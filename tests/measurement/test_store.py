@@ -1,7 +1,6 @@
 """Saved results: what is written when, and what a damaged folder says."""
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -14,7 +13,7 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.values import Telemetry
 from pytest_dsr1.measurement.store import ResultFolder, load, newest
 from pytest_dsr1.records import EngineTimes
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import DATA
 from tests.helpers.values import measurement, records, scenario
 
 NOW = datetime(2026, 11, 23, 20, 5, 12, tzinfo=timezone.utc)
@@ -50,14 +49,14 @@ def test_a_stopped_start_that_filled_caches_comes_back_as_it_was(tmp_path: Path)
 
 def test_a_result_of_version_1_is_read_and_written_as_it_was(tmp_path: Path) -> None:
     """It was saved when the GPUs' summary was a dictionary, with the test id's prefix as ``place``."""
-    before = Path(shutil.copytree(ROOT / "tests" / "data" / "results" / "measurement-1", tmp_path / "old"))
+    before = DATA / "saved" / "results" / "h200-max-throughput" / "20261120T080000Z"
     old = load(before)
     assert old.test_id_prefix == "suites/h200/max-throughput.yaml"
     assert old.gpu_health is not None
-    assert old.gpu_health.text.startswith("1919 MHz SM clock, ")
-    hot = old.gpu_health.gpus[5]
-    assert (hot.gpu, hot.samples, hot.sm_clock_mhz_min) == (5, 4, 1410)
-    assert hot.reason_share == {"hardware thermal slowdown": hot.throttled_share}
+    assert old.gpu_health.text == "1974 MHz SM clock, 628 W each, at most 65 C, not throttled"
+    sixth = old.gpu_health.gpus[5]
+    assert (sixth.gpu, sixth.sm_clock_mhz_min, sixth.temperature_c_max) == (5, 1965, 64)
+    assert (sixth.throttled_share, sixth.reason_share) == (0.0, {})
     started = datetime.fromisoformat(old.started_utc)
     with ResultFolder.create(tmp_path, old.scenario, old.test_id_prefix, started) as folder:
         folder.complete(old)

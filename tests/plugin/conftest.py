@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from importlib import import_module
 from pathlib import Path
 
 import numpy  # noqa: F401, ICN001 - cannot be imported once more by each run in this process
@@ -11,11 +10,7 @@ import pytest
 import scipy.special  # noqa: F401 - likewise
 import vl_convert  # noqa: F401 - likewise
 
-from pytest_dsr1 import extensions
 from tests.helpers.paths import ROOT
-
-for module in extensions._OURS:  # they stay registered, and so must not be imported once more either
-    import_module(module)
 
 SCENARIO = """\
 name: {name}

@@ -149,7 +149,8 @@ def _answers(case: Case) -> Iterator[tuple[str, str]]:
     yield "What to do?", escaped(what_to_do(case, case.judgement.word), 600)
     if case.judgement.word is Word.FAIL:
         for clue in case.findings.clues:
-            yield "Look at:", f"{escaped(clue.sentence, 600)} (docs/why-low.md, {clue.key})"
+            page = f" ({code(clue.page)})" if clue.page else ""
+            yield "Look at:", f"{escaped(clue.sentence, 600)}{page}"
     health = case.findings.measurement.gpu_health if case.findings.measurement else None
     if health:
         yield "GPUs:", escaped(health.text)

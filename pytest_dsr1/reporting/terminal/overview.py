@@ -149,7 +149,8 @@ def _clues(case: Case, width: int) -> Iterable[Line]:
     if not any(verdict.word is Word.FAIL for verdict in now):
         return
     for clue in case.findings.clues:
-        yield from _wrapped("look at", f"{clue.sentence} (docs/why-low.md#{clue.key})", width)
+        page = f" ({clue.page})" if clue.page else ""
+        yield from _wrapped("look at", f"{clue.sentence}{page}", width)
 
 
 def _row(verdict: Verdict, labels: int) -> str:

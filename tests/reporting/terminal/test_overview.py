@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.case.case import Case, case_of, judgement_of
-from pytest_dsr1.diagnosis.diagnosis import Clue
+from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.gate.saved import write_gate
 from pytest_dsr1.machine.telemetry.health import GpuSummary
@@ -29,7 +29,7 @@ from tests.helpers.published import measured, shipped
 from tests.helpers.values import NOISE, case, measurement, scenario
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
-CLUE = Clue("throttled", "GPU 0 is hot")
+CLUE = FoundClue("throttled", "GPU 0 is hot", "docs/why-low.md#throttled")
 
 
 def outcome(loaded: LoadedScenario, **changes: Any) -> ScenarioOutcome:
