@@ -24,6 +24,7 @@ _PREFIX = "pytest_dsr1_"
 _SPECS = "pytest_dsr1.hookspecs"
 OURS: Mapping[str, tuple[str, ...]] = {
     "pytest_dsr1_checks": ("pytest_dsr1.machine.gpu.checks", "pytest_dsr1.machine.preflight"),
+    "pytest_dsr1_reports": ("pytest_dsr1.reporting.formats",),
     "pytest_dsr1_clues": (
         "pytest_dsr1.diagnosis.start",
         "pytest_dsr1.diagnosis.model",
@@ -69,18 +70,28 @@ def _manager() -> _Manager:
     return manager
 
 
-def register(plugin: object, name: str) -> None:
+def register(plugin: object, name: str) -> bool:
     """Add a plugin, such as one of the running pytest. A plugin without our hooks is passed over.
 
     Args:
         plugin: a module, or an object with methods.
         name: what messages call it.
 
+    Returns:
+        Whether it was added; it is not where it is there already.
+
     Raises:
         UserError: it has a hook that does not exist, or a hook asks for an argument that does not exist.
     """
-    if any(hook.startswith(_PREFIX) for hook in dir(plugin)) and not _manager().is_registered(plugin):
+    is_new = any(hook.startswith(_PREFIX) for hook in dir(plugin)) and not _manager().is_registered(plugin)
+    if is_new:
         _register(_manager(), plugin, name)
+    return is_new
+
+
+def unregister(plugin: object) -> None:
+    """Take away a plugin that :func:`register` has added."""
+    _manager().unregister(plugin)
 
 
 def values(hook: str, kind: type[_T]) -> Iterator[tuple[str, _T]]:

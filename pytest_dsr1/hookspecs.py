@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.diagnosis.clues import Clue
     from pytest_dsr1.machine.checks import Check
     from pytest_dsr1.metrics.registry import Metric
+    from pytest_dsr1.reporting.formats import ReportFormat
 
 hookspec = pluggy.HookspecMarker("pytest_dsr1")
 
@@ -103,5 +104,21 @@ def pytest_dsr1_clues() -> Iterable[Clue]:  # type: ignore[empty-body]
 
 
 @hookspec
-def pytest_dsr1_reports() -> Iterable[object]:  # type: ignore[empty-body]
-    """List report formats: what ``--dsr1-report`` can write, by file name suffix."""
+def pytest_dsr1_reports() -> Iterable[ReportFormat]:  # type: ignore[empty-body]
+    r"""List report formats: what ``--dsr1-report`` can write, by file name suffix.
+
+    A format that writes one line for each verdict, in a conftest.py::
+
+        from pytest_dsr1.reporting.formats import Report, ReportFormat
+
+        def write(path, report: Report):
+            lines = [
+                f"{case.scenario.name},{verdict.metric},{verdict.word.value}"
+                for case in report.cases
+                for verdict in case.judgement.judged
+            ]
+            path.write_text("\n".join(lines))
+
+        def pytest_dsr1_reports():
+            yield ReportFormat(".csv", "a table", write)
+    """

@@ -12,7 +12,7 @@ from pytest_dsr1.machine.values import SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 
-class Held:
+class SharedResources:
     """The lock and the settings of the GPUs outlive their scenario where its server does.
 
     Attributes:

@@ -26,4 +26,4 @@ def of_run(records: Sequence[RequestRecord], scenario: Scenario) -> dict[str, fl
     """Return every metric of a run of the scenario on its GPUs that gave these records."""
     times_s = [time_s for r in records for time_s in (r.submitted_s, r.last_token_s)]
     result = EngineResult(tuple(records), {}, min(times_s), max(times_s), scenario.hardware.count)
-    return computed(metric_inputs(scenario, result, {}), _fail)
+    return computed(metric_inputs(scenario, result, None), _fail)

@@ -23,7 +23,7 @@ from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import shipped_suites
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.session.state import Outcome, listed
+from pytest_dsr1.session.state import ScenarioOutcome, listed
 from pytest_dsr1.steady.figure import steady_figure, warmup_of
 from pytest_dsr1.steady.trace import trace
 from pytest_dsr1.verdict.targets import judge
@@ -82,7 +82,7 @@ def save(results: Path, made: Made = Made()) -> Measurement:
         (folder.engine / "command.sh").write_text("trtllm-bench --model ...\n", encoding="utf-8")
         measurement = Measurement(
             scenario=scenario,
-            place=f"suites/{made.suite}.yaml",
+            test_id_prefix=f"suites/{made.suite}.yaml",
             started_utc=began.isoformat(timespec="seconds"),
             unix_minus_monotonic_s=began.timestamp() - 900.0,
             workload=Workload(Path("dataset.jsonl"), number, "5e" * 32, True, 1024.0, 1024, 2048.0, 2048),
@@ -192,14 +192,16 @@ def slower(made: Made, share: float) -> Made:
     return replace(made, speed=made.speed * share)
 
 
-def judged(measurement: Measurement, made: Made, store: Path | None = None) -> Outcome:
+def judged(measurement: Measurement, made: Made, store: Path | None = None) -> ScenarioOutcome:
     """What a session makes of the run: its verdicts, or why it proves nothing.
 
     How much engine starts differ is by the references in the store; without one it is presumed.
     """
     changes = (f"load.concurrency={made.concurrency}", f"load.num_requests={made.concurrency * made.waves}")
     loaded = load(shipped_suites() / f"{made.suite}.yaml", overrides=(*changes, *made.overrides))
-    outcome = Outcome(loaded, measurement.place, measurement=measurement, folder=measurement.folder)
+    outcome = ScenarioOutcome(
+        loaded, measurement.test_id_prefix, measurement=measurement, folder=measurement.folder
+    )
     reasons = invalid_reasons(measurement)
     if reasons:
         outcome.error = InvalidRunError(listed("the run proves nothing", reasons))

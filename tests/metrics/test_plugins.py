@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_dsr1.case.case import case_of, judgement_of
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, combine, computed, gateable, targetable
@@ -19,7 +21,7 @@ from pytest_dsr1.reporting.ci.junit import properties
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.terminal.overview import overview
 from pytest_dsr1.scenario import reference_pages
-from pytest_dsr1.session.state import Outcome
+from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.steady.figure import steady_figure
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.validity import invalid_reasons
@@ -130,10 +132,13 @@ def test_it_is_judged_and_reported(tmp_path: Path) -> None:
     verdict = judge(loaded.scenario.targets[1], run, NOISE)
     assert verdict.word is Word.PASS
     assert verdict.message.startswith("energy per output token 2 J/tok is 4.8% below the target 2.1")
-    outcome = Outcome(loaded, "s.yaml", measurement=run, verdicts=[verdict])
-    assert any("energy per output token" in line for line, _ in overview([outcome], 120))
+    outcome = ScenarioOutcome(loaded, "s.yaml", measurement=run, verdicts=[verdict])
+    assert any(
+        "energy per output token" in line
+        for line, _ in overview([case_of(outcome, tmp_path / "none", datetime.now(timezone.utc))], 120)
+    )
     assert ("dsr1_energy_per_output_token [J/tok]", "2.0") in properties(
-        outcome, verdict.word, verdict.subject
+        judgement_of(outcome), run, verdict.word, verdict.subject
     )
     other = replace(run, metrics={"energy_per_output_token": MetricValue(1.0, "records")})
     (row,) = compare([run, other], lambda _: NOISE).rows

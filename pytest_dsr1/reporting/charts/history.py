@@ -61,7 +61,7 @@ def published_points(scenarios: Iterable[Scenario]) -> tuple[PublishedPoint, ...
 
 
 @dataclass(frozen=True, slots=True)
-class Background:
+class Surroundings:
     """What every case of a report is set beside.
 
     Attributes:
@@ -75,28 +75,27 @@ class Background:
     now: datetime
 
 
-def in_context(case: Case, background: Background) -> Iterator[Picture]:
+def in_context(case: Case, beside: Surroundings) -> Iterator[Picture]:
     """The pictures that set a case beside others; those with nothing to compare with are left out."""
-    if case.measurement is None:
+    measurement = case.findings.measurement
+    if measurement is None:
         return
-    here = comparability.node(case.measurement.fingerprint.facts)
-    runs = [
-        run for run in background.history.runs if run.node == here and run.folder != case.measurement.folder
-    ]
+    here = comparability.node(measurement.fingerprint.facts)
+    runs = [run for run in beside.history.runs if run.node == here and run.folder != measurement.folder]
     yield from _against_references(case)
-    yield from _plane(case.measurement, runs, background.published)
-    yield from _over_runs(case, case.measurement, case.past)
+    yield from _plane(measurement, runs, beside.published)
+    yield from _over_runs(case, measurement, case.background.past)
 
 
 def _against_references(case: Case) -> Iterator[Picture]:
     """The steady figures of the references and of the gate's runs or this one, as changes from their mean."""
-    references, gate = case.comparable, case.gate
+    references, gate = case.background.comparable, case.judgement.gate
     if references is None:
         return
     runs, metric = references.runs, METRICS[references.metric]
     mean = sum(math.log(run.value) for run in runs) / len(runs)
     of_gate = [run.evidence.value for run in gate.runs if run.evidence] if gate else []
-    here = of_gate or ([case.figure] if case.figure is not None else [])
+    here = of_gate or ([case.background.figure] if case.background.figure is not None else [])
     if not here:
         return
     label = "gate runs" if of_gate else "this run"
@@ -204,7 +203,7 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
     """The gated metric of this run and comparable others over time, whole, with accepted references."""
     metric = METRICS[case.scenario.gated_metric]
     own = measurement.metrics.get(metric.name)
-    references = case.comparable
+    references, figure = case.background.comparable, case.background.figure
     accepted = [(run.at, run.value) for run in references.runs] if references else []
     drawn = {at.replace(microsecond=0) for at, _ in accepted}
     runs = [
@@ -218,7 +217,9 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
     this = [(at, own.value)]
     groups = {
         "references, steady figure": accepted,
-        "this run, steady figure": [(at, case.figure)] if case.figure is not None else [],
+        "this run, steady figure": [(at, case.background.figure)]
+        if case.background.figure is not None
+        else [],
         "other runs": runs,
         "this run": this,
     }
@@ -261,8 +262,8 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
             f"; the steady figures of {len(accepted)} accepted references are {number(references.mean)} "
             f"{metric.unit} on average"
         )
-        if case.figure is not None:
-            caption += f", that of this run is {number(case.figure)}"
+        if figure is not None:
+            caption += f", that of this run is {number(figure)}"
     yield Picture("Over the runs", f"{caption}.", picture(layers))
 
 
