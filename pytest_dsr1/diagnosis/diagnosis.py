@@ -1,7 +1,8 @@
 """Why is my number low? What a measurement itself shows of the known reasons.
 
 Each check reads saved values only, so that it works on a replay, and says something only where its pattern is
-really there: a healthy run of a published scenario gives no clue. docs/why-low.md has a section for each.
+really there: a healthy run of a published scenario gives no clue. docs/how-to/why-low.md has a section for
+each.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Clue:
     """One reason why a figure may be low.
 
     Attributes:
-        key: the section of docs/why-low.md about it.
+        key: the section of docs/how-to/why-low.md about it.
         sentence: what was seen, with its numbers, and what to do next.
     """
 

@@ -17,7 +17,7 @@ SURE = 1.645
 """A standard error is at most so many times what ten batches state, in 95% of cases: sqrt(9 / chi-squared at
 5% with 9 degrees of freedom). Who looks often and stops at the first small one finds those that are stated
 too small, and where neighbouring requests resemble each other all are. Without this, simulated runs ended
-with an error of two thirds of the noise where a third was meant (docs/gate.md)."""
+with an error of two thirds of the noise where a third was meant (docs/background/gate-statistics.md)."""
 
 
 def first_look(warmup_requests: int, wave: int) -> int:

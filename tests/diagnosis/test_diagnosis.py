@@ -22,7 +22,7 @@ from tests.helpers.paths import DOCS
 from tests.helpers.published import SHIPPED, figures, measured, shipped
 from tests.helpers.values import records
 
-PAGE = (DOCS / "why-low.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "how-to" / "why-low.md").read_text(encoding="utf-8")
 
 H200, B200 = "h200/max-throughput", "b200/max-throughput"
 ALONE, SERVED = "h200/min-latency", "slice-h200/vllm-c256"
@@ -139,7 +139,7 @@ def test_each_sentence_is_quoted_in_its_section(key: str, measurement: Measureme
 def test_page_and_code_know_the_same_clues() -> None:
     assert re.findall(r'<a id="([^"]+)"></a>', PAGE) == list(CHECKS)
     assert {key for key, _ in EXAMPLES} == set(CHECKS)
-    assert set(re.findall(r"\(#([^)]+)\)", PAGE)) == set(CHECKS)
+    assert set(re.findall(r"\(#([^)]+)\)", PAGE)) == {*CHECKS, "messages"}
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.stem}")
