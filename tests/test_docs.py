@@ -57,14 +57,15 @@ def commands(page: Path) -> Iterator[list[str]]:
     for token in tokens(page):
         if token.type in {"code_block", "fence", "code_inline"}:
             for line in token.content.replace("\\\n", " ").splitlines():
-                if found := re.match(r"(?:\$ )?(pytest(?:-dsr1)? [^#]*|pytest-dsr1 docs .*)", line):
+                if found := re.match(r"(?:\$ )?(pytest-dsr1 docs \S+|pytest(?:-dsr1)? [^#>]*)", line):
                     yield shlex.split(found[1].replace("<UTC time>", "DIR"))
 
 
 def test_the_documentation_stays_small() -> None:
     assert {page.name for page in GENERATED} == {"scenario.md", "metrics.md", "dialects.md"}
     assert len(WRITTEN) <= 15
-    assert sum(len(page.read_text(encoding="utf-8").split()) for page in WRITTEN) <= 25_000
+    words = [word for page in WRITTEN for word in page.read_text(encoding="utf-8").split()]
+    assert len([word for word in words if any(map(str.isalnum, word))]) <= 25_000
 
 
 def test_the_style_page_stays_short() -> None:

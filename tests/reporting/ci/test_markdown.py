@@ -46,8 +46,9 @@ Exit status 1: a target is missed, or a loss is shown.
 - **Is it real?** Yes: the run is valid, and total output throughput is further from its bound than twice \
 the standard deviation between engine starts (1%, presumed by gate.presumed_noise_percent).
 - **Where is it?** `own/small.yaml:16`
-- **What to do?** See what the run itself shows of the reasons (look at, &#96;pytest-dsr1 docs why-low&#96;), then \
-what changed since the last green run: driver, container, options.
+- **What to do?** See what the run itself shows of the reasons \
+(look at, &#96;pytest-dsr1 docs why-low&#96;), then what \
+changed since the last green run: driver, container, options.
 - **Look at:** 4 requests are 2.0 waves: raise load.num_requests (`pytest-dsr1 docs why-low#ramp-and-drain`)
 - **GPUs:** 8 GPUs, 612 W
 - **Results:** `.dsr1/small/20261123T200512Z`; `pytest --dsr1-replay=.dsr1/small/20261123T200512Z` judges \
