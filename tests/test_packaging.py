@@ -78,7 +78,7 @@ def test_the_wheel_works_in_an_empty_environment_and_folder(wheel: Path, tmp_pat
         "suites/h200/max-throughput.yaml::environment",
         "suites/h200/max-throughput.yaml::target[total_output_throughput]",
     ]
-    program = [environment / "bin" / "pytest-dsr1", "docs", "why-low#sm-clock"]
+    program = [str(environment / "bin" / "pytest-dsr1"), "docs", "why-low#sm-clock"]
     done = subprocess.run(program, cwd=empty, env=clean, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("## A clock under its maximum\n"), done.stderr
     # The embedded engine is an extra: without it the run says what to install.
