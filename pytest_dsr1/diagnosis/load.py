@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_dsr1.diagnosis.capacity import at_once, ranks, server_metrics, slots
 from pytest_dsr1.diagnosis.kv_cache import cache_is_full
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.scenario.schema.load import OpenAi
 from pytest_dsr1.scenario.schema.scenario import Engine, TensorRtLlm
 from pytest_dsr1.text import number
 
@@ -45,10 +46,18 @@ def engine_queue(measurement: Measurement) -> str | None:
     waiting = server_metrics(measurement).get("waiting_requests_mean")
     if waiting is None or waiting < QUEUED * load.concurrency or cache_is_full(measurement):
         return None
+    found = f"{number(waiting)} requests waited in the server's queue in the mean"
+    engine = scenario.engine
+    if isinstance(engine, OpenAi) and (engine.max_batch_size or 0) >= load.concurrency:
+        step = "" if engine.max_num_tokens is None else f" of {engine.max_num_tokens:,} tokens"
+        return (
+            f"{found}, though it takes {engine.max_batch_size:,} at once (engine.max_batch_size): they came "
+            f"together and waited for a step{step} to read their prompts (engine.max_num_tokens); start them "
+            "one after another (load.ramp_s)"
+        )
     return (
-        f"{number(waiting)} requests waited in the server's queue in the mean, at load.concurrency "
-        f"{load.concurrency:,}: let the server take more at once (engine.max_batch_size), or lower "
-        "load.concurrency"
+        f"{found}, at load.concurrency {load.concurrency:,}: let the server take more at once "
+        "(engine.max_batch_size), or lower load.concurrency"
     )
 
 

@@ -65,6 +65,10 @@ _WEIGHTS: Mapping[str, tuple[NumberFormat, NumberFormat]] = {
 
 _REPORTED_CACHE = {"FP8": FP8, "BF16": BF16, "BFLOAT16": BF16}
 
+_CHANGES_NO_MODEL = ("--no-", "--disable-", "-cc.pass_config.")
+"""How arguments of a server begin that quantize nothing and draft nothing: they switch something off, or say
+which of its operations vLLM fuses when it compiles the model."""
+
 SPECULATES = 1.05
 """More tokens a step than this come from speculation, and not from how an engine counts its steps."""
 
@@ -138,8 +142,7 @@ def _own_server(engine: OpenAi) -> None:
         raise NotKnownError(
             "the server was started by a command of somebody else, with a model of its choice"
         )
-    # What switches something off quantizes nothing and drafts nothing.
-    told = [word for word in engine.arguments if not word.startswith(("--no-", "--disable-"))]
+    told = [word for word in engine.arguments if not word.startswith(_CHANGES_NO_MODEL)]
     if told:
         raise NotKnownError(f"engine.arguments ({' '.join(told)}) may change the model")
 
@@ -158,8 +161,8 @@ def _weights(scenario: Scenario) -> tuple[Mapping[str, Any], str]:
             )
         if problems := config_problems(config):
             raise NotKnownError(f"model.random_weights.config is that of no model: {problems[0]}")
-        # Only TensorRT-LLM is told of a quantization; servers make BF16 weights.
-        return config, model.quantization if isinstance(scenario.engine, TensorRtLlm) else "none"
+        # The embedded engine knows no quantization; engines and servers are given the scenario's.
+        return config, "none" if isinstance(scenario.engine, Transformers) else model.quantization
     if model.path is None:
         raise NotKnownError("the scenario names no checkpoint")
     if model.name not in CHECKPOINTS:

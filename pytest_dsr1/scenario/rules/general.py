@@ -75,9 +75,9 @@ def _one_origin(scenario: Scenario) -> Findings:
 
 @must("model.quantization", "model.random_weights", "engine.type")
 def _random_weights_as_stored(scenario: Scenario) -> Findings:
-    """With the engine trtllm `random_weights` are quantized as `FP8_BLOCK_SCALES` or not at all."""
-    model = scenario.model
-    if isinstance(scenario.engine, Trtllm) and model.random_weights and model.quantization == "NVFP4":
+    """With the engines trtllm and openai `random_weights` are stored as `FP8_BLOCK_SCALES` or as BF16."""
+    model, engine = scenario.model, scenario.engine
+    if isinstance(engine, Trtllm | OpenAi) and model.random_weights and model.quantization == "NVFP4":
         wanted = "expected `FP8_BLOCK_SCALES` or `none`, as the weights are made here; found `NVFP4`"
         yield "model.quantization", wanted
 
