@@ -14,7 +14,7 @@ LARGEST_DELTA_PERCENT = 50
 GatedMetricName = Literal[GATEABLE]  # type: ignore[valid-type]
 
 
-class Gate(Part):
+class GateSettings(Part):
     """The comparison with accepted references, by `--dsr1-gate`."""
 
     metric: GatedMetricName | None = None

@@ -13,7 +13,7 @@ from pydantic import Discriminator, Field, StringConstraints, Tag
 
 from pytest_dsr1.metrics.catalogue import TARGETABLE
 from pytest_dsr1.scenario.schema.base import Part, Place, PositiveInt, VariableName
-from pytest_dsr1.scenario.schema.gate import Gate
+from pytest_dsr1.scenario.schema.gate import GateSettings
 from pytest_dsr1.scenario.schema.load import Arrival, OpenAi, Slo
 
 MetricName = Literal[TARGETABLE]  # type: ignore[valid-type]
@@ -379,7 +379,7 @@ class Scenario(Part):
     """The service level of `goodput`."""
     targets: Annotated[list[Target], Field(min_length=1)]
     """What must be reached; each becomes a test `target[metric]`."""
-    gate: Gate = Field(default_factory=Gate)
+    gate: GateSettings = Field(default_factory=GateSettings)
     """The comparison with accepted references."""
     published: list[Published] = Field(default_factory=list)
     """Published results."""

@@ -27,7 +27,7 @@ from pytest_dsr1.engines.tensorrt_llm.failures import lost, relevant
 from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import settings, worker_job, write_model
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.machine.preflight import installed_version
+from pytest_dsr1.machine.host import installed_version
 from pytest_dsr1.process.child import Child, Line
 from pytest_dsr1.process.listener import Heard, IterationSample, Listener, Stopper
 from pytest_dsr1.records import Enough, Observer, RequestRecord
