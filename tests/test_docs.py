@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy  # noqa: F401, ICN001 - cannot be imported once more when pytester forgets modules
 import pytest
@@ -15,6 +16,7 @@ import scipy.special  # noqa: F401 - for the same reason
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from pytest_dsr1 import hookspecs
 from pytest_dsr1.cli import docs
 from tests.helpers.commands import assert_understood
 from tests.helpers.paths import DOCS, ROOT
@@ -27,6 +29,8 @@ PACKAGE = [path for path in (ROOT / "pytest_dsr1").rglob("*") if path.suffix in 
 TOPIC = re.compile(r"pytest-dsr1 docs ([a-z][\w.-]*\w)(?:#([\w-]+))?")
 PLACEHOLDERS = {"NAME", "PROFILE", "DIR", "FILE", "PATH", "PATH/scenario.yaml", "OLD", "..."}
 OWN_PROFILES = {"night", "r1-c*"}
+EXAMPLES = ("pytest_dsr1_checks", "pytest_dsr1_clues")
+"""Hooks whose example in the page "Extend" is run."""
 WITHOUT_ARGUMENTS = ["pytest-dsr1", "dataset"]
 
 
@@ -133,3 +137,20 @@ def test_a_message_names_the_command_and_not_a_file(path: Path) -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in attached
     ]
     assert [text for text in messages if re.search(r"docs/\S*\.md", text) and text not in docstrings] == []
+
+
+@pytest.mark.parametrize("hook", EXAMPLES)
+def test_the_example_of_a_hook_runs(hook: str) -> None:
+    text = (DOCS / "how-to" / "extend.md").read_text(encoding="utf-8")
+    (code,) = (
+        code for code in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S) if f"def {hook}(" in code
+    )
+    names: dict[str, Any] = {}
+    exec(compile(code, "extend.md", "exec"), names)
+    assert list(names[hook]())
+
+
+def test_every_hook_is_in_the_page() -> None:
+    text = (DOCS / "how-to" / "extend.md").read_text(encoding="utf-8")
+    hooks = {name for name in vars(hookspecs) if name.startswith("pytest_dsr1_")}
+    assert set(re.findall(r"^def (pytest_dsr1_\w+)\(", text, re.M)) == hooks
