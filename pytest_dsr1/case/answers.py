@@ -66,15 +66,17 @@ _UNKNOWN = {
 }
 _NEXT = {
     Word.INVALID: "Do what the message says and run it again: nothing was judged.",
-    Word.NOT_COMPARABLE: "Put back what differs, or record and accept new references (docs/references.md).",
+    Word.NOT_COMPARABLE: "Put back what differs, or record and accept new references "
+    "(`pytest-dsr1 docs gate#references`).",
     Word.NO_REFERENCE: "Record and accept references; the message has the commands.",
-    Word.INCONCLUSIVE: "A larger gate.delta_percent, more references, or a quieter machine (docs/gate.md).",
+    Word.INCONCLUSIVE: "A larger gate.delta_percent, more references, or a quieter machine "
+    "(`pytest-dsr1 docs gate`).",
 }
 _ALWAYS = (
     "The gate excludes a loss of {delta:g}% against the references, so they miss the target as well: it is "
-    "not this change. Compare machine, settings and target (docs/why-low.md)."
+    "not this change. Compare machine, settings and target (`pytest-dsr1 docs why-low`)."
 )
-_AGAIN = "Run it again; where that happens often, let a gate decide (docs/gate.md)."
+_AGAIN = "Run it again; where that happens often, let a gate decide (`pytest-dsr1 docs gate`)."
 
 
 def is_it_real(case: Case, word: Word) -> str:
@@ -137,8 +139,11 @@ def _what_changed(case: Case, changed: Sequence[str]) -> str:
 
 def _look(case: Case) -> str:
     if case.findings.clues:
-        return "See what the run itself shows of the reasons (look at, docs/why-low.md)"
-    return "The run itself shows none of the reasons in docs/why-low.md: see what else ran on the machine"
+        return "See what the run itself shows of the reasons (look at, `pytest-dsr1 docs why-low`)"
+    return (
+        "The run itself shows none of the reasons in `pytest-dsr1 docs why-low`: see what else ran on the "
+        "machine"
+    )
 
 
 def _missed(case: Case) -> list[Verdict]:

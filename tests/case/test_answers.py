@@ -14,8 +14,10 @@ from tests.helpers.saved_runs import BEGAN, Made, judged, references, save, stea
 from tests.helpers.values import case, gate, missed
 
 FAILED = gate(Word.FAIL)
-NO_CLUE = "The run itself shows none of the reasons in docs/why-low.md: see what else ran on the machine"
-CLUE = "See what the run itself shows of the reasons (look at, docs/why-low.md)"
+NO_CLUE = (
+    "The run itself shows none of the reasons in `pytest-dsr1 docs why-low`: see what else ran on the machine"
+)
+CLUE = "See what the run itself shows of the reasons (look at, `pytest-dsr1 docs why-low`)"
 
 
 def test_the_warnings_of_a_gate_are_part_of_how_sure_it_is() -> None:

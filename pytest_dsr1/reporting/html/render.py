@@ -1,7 +1,7 @@
 """``--dsr1-report=FILE.html``: one page that needs nothing else.
 
 Jinja2 lays it out and escapes everything; Vega-Lite, through vl-convert, draws the pictures as SVG when the
-page is made. docs/report.md says why these two.
+page is made. docs/background/architecture.md says why these two.
 """
 
 from __future__ import annotations

@@ -51,8 +51,8 @@ def test_a_missed_target_at_its_line(here: Path) -> None:
         "total output throughput 8 tok/s is 20.0% below the target 10 (tolerance 5%: at least 9.5 tok/s)\n\n"
         "Yes: the run is valid, and total output throughput is further from its bound than twice the "
         "standard deviation between engine starts (0.01%, presumed by gate.presumed_noise_percent).\n"
-        "The run itself shows none of the reasons in docs/why-low.md: see what else ran on the machine, then "
-        "what changed since the last green run: driver, container, options.",
+        "The run itself shows none of the reasons in `pytest-dsr1 docs why-low`: see what else ran on the "
+        "machine, then what changed since the last green run: driver, container, options.",
     )
     assert "title=FAIL%3A small%2C total output throughput::" in line
     assert "20.0%25 below" in line

@@ -24,7 +24,7 @@ def test_a_missed_target() -> None:
     few = FoundClue(
         "ramp-and-drain",
         "4 requests are 2.0 waves: raise load.num_requests",
-        "docs/why-low.md#ramp-and-drain",
+        "pytest-dsr1 docs why-low#ramp-and-drain",
     )
     warnings = ("GPU 0 persistence mode: is off",)
     one = missed(noise=Noise(1.0), scenario_warnings=warnings, clues=(few,))
@@ -51,9 +51,10 @@ Exit status 1: a target is missed, or a loss is shown.
 - **Is it real?** Yes: the run is valid, and total output throughput is further from its bound than twice \
 the standard deviation between engine starts (1%, presumed by gate.presumed_noise_percent).
 - **Where is it?** `own/small.yaml:16`
-- **What to do?** See what the run itself shows of the reasons (look at, docs/why-low.md), then what changed \
-since the last green run: driver, container, options.
-- **Look at:** 4 requests are 2.0 waves: raise load.num_requests (`docs/why-low.md#ramp-and-drain`)
+- **What to do?** See what the run itself shows of the reasons \
+(look at, &#96;pytest-dsr1 docs why-low&#96;), then what \
+changed since the last green run: driver, container, options.
+- **Look at:** 4 requests are 2.0 waves: raise load.num_requests (`pytest-dsr1 docs why-low#ramp-and-drain`)
 - **GPUs:** 8 GPUs, 612 W
 - **Results:** `.dsr1/small/20261123T200512Z`; `pytest --dsr1-replay=.dsr1/small/20261123T200512Z` judges \
 them again, without a GPU
@@ -79,9 +80,8 @@ def test_a_miss_within_the_noise() -> None:
     shown = text(missed(noise=Noise(20.0)))
     told = "Perhaps not: that is 15.8% from the bound, nearer than twice the standard deviation between"
     assert f"- **Is it real?** {told}" in shown
-    assert (
-        "- **What to do?** Run it again; where that happens often, let a gate decide (docs/gate.md)." in shown
-    )
+    again = "Run it again; where that happens often, let a gate decide (&#96;pytest-dsr1 docs gate&#96;)."
+    assert f"- **What to do?** {again}" in shown
 
 
 def test_a_saved_gate_is_not_in_the_exit_status() -> None:

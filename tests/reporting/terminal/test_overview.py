@@ -225,7 +225,7 @@ def test_the_share_of_the_bandwidth_bound(loaded: LoadedScenario) -> None:
 
 RAMP = (
     "  look at 4 requests are 2.0 waves of the 2 at once, so ramp-up and drain weigh on the whole run: raise "
-    "load.num_requests to 10 or more, as in every published run (docs/why-low.md#ramp-and-drain)"
+    "load.num_requests to 10 or more, as in every published run (pytest-dsr1 docs why-low#ramp-and-drain)"
 )
 
 
