@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from pytest_dsr1.engines.openai.server.reuse import KeptServer
 from pytest_dsr1.machine.lease import Machine, prepared
-from pytest_dsr1.machine.setup.apply import Tell
+from pytest_dsr1.machine.setup.apply import Notify
 from pytest_dsr1.machine.values import SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
@@ -31,7 +31,7 @@ class SharedResources:
         return bool(self.server)
 
     def machine(
-        self, scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], tell: Tell
+        self, scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], tell: Notify
     ) -> Machine:
         """The scenario's machine, locked and set up; still so where its server is there already.
 
