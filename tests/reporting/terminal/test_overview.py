@@ -224,8 +224,9 @@ def test_the_share_of_the_bandwidth_bound(loaded: LoadedScenario) -> None:
 
 
 RAMP = (
-    "  look at 4 requests are only 2.0 waves of 2 at once, so ramp-up and drain lower the figures of the whole run: "
-    "raise load.num_requests to 10 or more, as in every published run (pytest-dsr1 docs why-low#ramp-and-drain)"
+    "  look at 4 requests are only 2.0 waves of 2 at once, so ramp-up and drain lower the figures of the "
+    "whole run: raise load.num_requests to 10 or more, as in every published run "
+    "(pytest-dsr1 docs why-low#ramp-and-drain)"
 )
 
 
