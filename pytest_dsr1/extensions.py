@@ -7,7 +7,7 @@ is found in three ways: our own modules below, installed packages with an entry 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -22,8 +22,13 @@ GROUP = "pytest_dsr1"
 """The group of entry points."""
 _PREFIX = "pytest_dsr1_"
 _SPECS = "pytest_dsr1.hookspecs"
-_OURS: tuple[str, ...] = ()
+_OURS: tuple[str, ...] = (
+    "pytest_dsr1.engines.tensorrt_llm.hooks",
+    "pytest_dsr1.engines.transformers.hooks",
+    "pytest_dsr1.engines.openai.hooks",
+)
 """Our own plugins, by module; they are imported when the first hook is called."""
+_CHANGED: list[Callable[[], object]] = []
 
 _T = TypeVar("_T")
 
@@ -56,7 +61,7 @@ def _manager() -> _Manager:
         except UserError:
             raise
         except Exception as error:
-            raise _broken(found.name, f"cannot be loaded: {error!r}") from error
+            raise broken(found.name, f"cannot be loaded: {error!r}") from error
     return manager
 
 
@@ -72,6 +77,13 @@ def register(plugin: object, name: str) -> None:
     """
     if any(hook.startswith(_PREFIX) for hook in dir(plugin)) and not _manager().is_registered(plugin):
         _register(_manager(), plugin, name)
+        for act in _CHANGED:
+            act()
+
+
+def on_change(act: Callable[[], object]) -> None:
+    """Call ``act`` after each plugin that is registered later: what was made from values is out of date."""
+    _CHANGED.append(act)
 
 
 def values(hook: str, kind: type[_T]) -> Iterator[tuple[str, _T]]:
@@ -89,10 +101,10 @@ def values(hook: str, kind: type[_T]) -> Iterator[tuple[str, _T]]:
         try:
             found = list(call.function())
         except Exception as error:
-            raise _broken(name, f"{hook} failed: {error!r}") from error
+            raise broken(name, f"{hook} failed: {error!r}") from error
         for value in found:
             if not isinstance(value, kind):
-                raise _broken(name, f"{hook} gave {value!r}, expected {kind.__name__}")
+                raise broken(name, f"{hook} gave {value!r}, expected {kind.__name__}")
             yield name, value
 
 
@@ -100,14 +112,15 @@ def _register(manager: _Manager, plugin: object, name: str) -> None:
     for hook in dir(plugin):
         if hook.startswith(_PREFIX) and not hasattr(manager.hook, hook):
             known = ", ".join(sorted(each for each in dir(manager.hook) if each.startswith(_PREFIX)))
-            raise _broken(name, f"has the hook {hook}, which does not exist; hooks are {known}")
+            raise broken(name, f"has the hook {hook}, which does not exist; hooks are {known}")
     try:
         manager.register(plugin, name)
     except pluggy.PluginValidationError as error:
-        raise _broken(name, str(error)) from error
+        raise broken(name, str(error)) from error
     except ValueError as error:
-        raise _broken(name, f"is registered twice: {error}") from error
+        raise broken(name, f"is registered twice: {error}") from error
 
 
-def _broken(name: str, why: str) -> UserError:
+def broken(name: str, why: str) -> UserError:
+    """Return the error that says which plugin is broken, and why."""
     return UserError(f"the pytest-dsr1 plugin {plain(name)} is broken: {plain(why, 500)}")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_dsr1.diagnosis.capacity import at_once, ranks, server_metrics, slots
+from pytest_dsr1.diagnosis.capacity import at_once, server_metrics
 from pytest_dsr1.diagnosis.kv_cache import cache_is_full
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.scenario.schema.scenario import Engine, TensorRtLlm
 from pytest_dsr1.text import number
 
 FULL = 0.9
@@ -34,13 +33,13 @@ def low_concurrency(measurement: Measurement) -> str | None:
 def engine_queue(measurement: Measurement) -> str | None:
     """Requests that wait in the engine because it takes fewer at once than are sent."""
     scenario, load = measurement.scenario, measurement.scenario.load
-    most = slots(scenario.engine)
+    most = scenario.engine.slots
     # Where all requests are sent at once the queue is what was asked for.
     if load.arrival is None and most is not None and most < load.concurrency < load.num_requests:
         return (
             f"load.concurrency is {load.concurrency:,}, and the engine takes {most:,} at once "
-            f"({_slots(scenario.engine)}), so the others wait in its queue: raise engine.max_batch_size or "
-            "lower load.concurrency"
+            f"({scenario.engine.slots_reason}), so the others wait in its queue: raise engine.max_batch_size "
+            "or lower load.concurrency"
         )
     waiting = server_metrics(measurement).get("waiting_requests_mean")
     if waiting is None or waiting < QUEUED * load.concurrency or cache_is_full(measurement):
@@ -50,12 +49,6 @@ def engine_queue(measurement: Measurement) -> str | None:
         f"{load.concurrency:,}: let the server take more at once (engine.max_batch_size), or lower "
         "load.concurrency"
     )
-
-
-def _slots(engine: Engine) -> str:
-    assert isinstance(engine, TensorRtLlm)
-    size = f"engine.max_batch_size {engine.max_batch_size}"
-    return f"{size} on each of {ranks(engine)} ranks" if ranks(engine) > 1 else size
 
 
 def ramp_and_drain(measurement: Measurement) -> str | None:

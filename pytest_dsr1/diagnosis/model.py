@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pytest_dsr1.measurement.consistency import real_text_acceptance
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.roofline.model import FP8, SPECULATES, asked_cache
-from pytest_dsr1.scenario.schema.scenario import TensorRtLlm
 
 _SAME = {"BFLOAT16": "BF16", "": "NONE"}
 
@@ -36,17 +35,16 @@ def _formats(measurement: Measurement) -> Iterator[tuple[str, str, str]]:
 
 def acceptance_length(measurement: Measurement) -> str | None:
     """Speculative decoding whose drafts are refused, since the text is not real."""
-    engine, accepted = measurement.scenario.engine, measurement.metrics.get("acceptance_length")
-    speculative = engine.llm_api.speculative_config if isinstance(engine, TensorRtLlm) else None
+    drafts = measurement.scenario.engine.draft_tokens
+    accepted = measurement.metrics.get("acceptance_length")
     if accepted is None:
         return None
-    if measurement.workload.synthetic and (speculative is not None or accepted.value > SPECULATES):
+    if measurement.workload.synthetic and (drafts or accepted.value > SPECULATES):
         return (
             "the requests are random tokens, and the engine speculates (acceptance length "
             f"{accepted.value:.2f}): with multi-token prediction the speed depends on the text, so give "
             "real text in dataset.path (docs/datasets.md)"
         )
-    drafts = 0 if speculative is None else speculative.max_draft_len
     expected = real_text_acceptance(drafts)
     if expected is None or accepted.value >= expected[0]:
         return None

@@ -18,8 +18,7 @@ from pytest_dsr1.gate.noise import Level, level
 from pytest_dsr1.gate.reference_file import intact
 from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_more, usable
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.scenario.schema.gate import LARGEST_DELTA_PERCENT
-from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.scenario import LARGEST_DELTA_PERCENT, Scenario
 
 LIMIT = 3
 """Starts in succession that are no evidence (INVALID, or warm-up) before a gate gives up."""

@@ -7,11 +7,7 @@ on the CPU there is none, and NVML is not touched.
 
 from __future__ import annotations
 
-import re
-import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 
 from pytest_dsr1.machine import host
@@ -20,8 +16,7 @@ from pytest_dsr1.machine.gpu.processes import ProcessWatch, describe_process
 from pytest_dsr1.machine.setup.check import tuning
 from pytest_dsr1.machine.setup.journal import pending
 from pytest_dsr1.machine.values import Finding, SetupMode
-from pytest_dsr1.scenario.schema.load import OpenAi
-from pytest_dsr1.scenario.schema.scenario import Hardware, Scenario, Transformers, Trtllm, TrtllmBench
+from pytest_dsr1.scenario.schema.scenario import Hardware, Scenario
 
 IDLE_MEMORY_GIB = 2.0
 """More used memory than this before the run belongs to somebody: an idle H200 shows about 0.5 GiB."""
@@ -63,7 +58,9 @@ def preflight(
                 findings += tuning(scenario.gpu_setup, machine.used(scenario.hardware.count))
     if scenario.hardware.count > 1:
         findings += _limits()
-    findings += _software(scenario, environ)
+    findings += [
+        Finding(found.severity, found.subject, found.message) for found in scenario.engine.software(environ)
+    ]
     findings.append(_disk(writes_to, bytes_needed))
     return tuple(findings)
 
@@ -79,7 +76,7 @@ def _needs(hardware: Hardware) -> str:
 
 def attached_to(scenario: Scenario) -> str | None:
     """The address of the running server that the scenario measures, which may be on these very GPUs."""
-    return scenario.engine.url if isinstance(scenario.engine, OpenAi) else None
+    return scenario.engine.attached_url
 
 
 def _gpus(scenario: Scenario, machine: MachineReading, reused: bool) -> Iterator[Finding]:
@@ -161,17 +158,21 @@ def _memory(hardware: Hardware, gpus: Sequence[GpuReading]) -> Iterator[Finding]
     yield from _judge(gpus, "memory", wrong, ", ".join(sizes) or "unknown")
 
 
-def version_key(version: str) -> tuple[int, ...]:
-    """A dotted version for comparison: its numbers, in order."""
-    return tuple(int(number) for number in re.findall(r"\d+", version))
-
-
 def _driver(hardware: Hardware, machine: MachineReading) -> Finding:
     found, least = machine.driver or "unknown", hardware.min_driver
-    if least is not None and version_key(found) < version_key(least):
+    if least is not None and not _at_least(found, least):
         message = f"expected {least} or newer, found {found}; update the NVIDIA driver on the host"
         return Finding("mismatch", "NVIDIA driver", message)
     return Finding("ok", "NVIDIA driver", f"{found} (CUDA {machine.cuda or 'unknown'})")
+
+
+def _at_least(found: str, least: str) -> bool:
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return Version(found) >= Version(least)
+    except InvalidVersion:
+        return False
 
 
 def _mig(_: Hardware, gpus: Sequence[GpuReading]) -> Iterator[Finding]:
@@ -277,57 +278,6 @@ def _limits() -> Iterator[Finding]:
     else:
         message = f"expected unlimited, found {memlock // 1024} KiB; in Docker: --ulimit memlock=-1"
         yield Finding("warning", "locked memory", message)
-
-
-def installed_version(package: str) -> str | None:
-    """A distribution's version from its metadata, without importing it."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _software(scenario: Scenario, environ: Mapping[str, str]) -> Iterator[Finding]:
-    engine = scenario.engine
-    if isinstance(engine, TrtllmBench):
-        if shutil.which(engine.command[0], path=environ.get("PATH")) is None:
-            message = (
-                f"`{engine.command[0]}` is not on PATH; run in NVIDIA's TensorRT-LLM container, or give "
-                "`engine.command`"
-            )
-            yield Finding("mismatch", "TensorRT-LLM", message)
-        elif version := installed_version("tensorrt-llm"):
-            yield Finding("ok", "TensorRT-LLM", version)
-        elif engine.dialect is None:
-            message = (
-                "its version is not known here: the newest options are used unless `engine.dialect` is given"
-            )
-            yield Finding("warning", "TensorRT-LLM", message)
-    elif isinstance(engine, Trtllm):
-        if version := installed_version("tensorrt-llm"):
-            yield Finding("ok", "TensorRT-LLM", version)
-        else:
-            message = (
-                f"tensorrt_llm is not installed in {sys.executable}; run pytest in NVIDIA's TensorRT-LLM "
-                "container"
-            )
-            yield Finding("mismatch", "TensorRT-LLM", message)
-    elif isinstance(engine, Transformers):
-        yield from _embedded(engine)
-
-
-def _embedded(engine: Transformers) -> Iterator[Finding]:
-    versions = {package: installed_version(package) for package in ("torch", "transformers")}
-    missing = [package for package, version in versions.items() if version is None]
-    torch = versions["torch"] or ""
-    if missing:
-        message = f"{' and '.join(missing)} not installed; pip install 'pytest-dsr1[embedded]'"
-        yield Finding("mismatch", "software", message)
-    elif engine.device == "cuda" and torch.endswith("+cpu"):
-        message = f"torch {torch} is built for the CPU only; install a CUDA build of torch"
-        yield Finding("mismatch", "software", message)
-    else:
-        yield Finding("ok", "software", ", ".join(f"{name} {version}" for name, version in versions.items()))
 
 
 def _disk(writes_to: Path, bytes_needed: int) -> Finding:

@@ -53,7 +53,7 @@ def expected_s(scenario: Scenario) -> float | None:
 
 def run_timeout_s(scenario: Scenario) -> float:
     """The longest measured time: the scenario's, else three times the plan plus 10 minutes."""
-    return scenario.engine.run_timeout_s or 3 * (expected_s(scenario) or 0.0) + 600
+    return scenario.engine.measuring_limit_s or 3 * (expected_s(scenario) or 0.0) + 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def options_of(scenario: Scenario) -> dict[str, FactValue]:
 
 def _environ(scenario: Scenario) -> dict[str, str]:
     """The engine's environment."""
-    return {**os.environ, **getattr(scenario.engine, "environment", {})}
+    return {**os.environ, **scenario.engine.process_environment}
 
 
 def _of_the_run(

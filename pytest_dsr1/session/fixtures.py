@@ -144,9 +144,9 @@ def dsr1_gpu(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held
 @pytest.fixture(scope="session")
 def dsr1_engine(dsr1_scenario: Scenario, _dsr1_held: Held) -> Engine:
     """What runs the inference."""
-    from pytest_dsr1.engines import create
+    from pytest_dsr1.engines.registry import create
 
-    return create(dsr1_scenario.engine, _dsr1_held.server)
+    return create(dsr1_scenario.engine, _dsr1_held.pool(dsr1_scenario))
 
 
 @pytest.fixture(scope="session")
@@ -157,7 +157,7 @@ def dsr1_measurement(
     outcome = outcome_of(request, dsr1_scenario)
     if outcome.measurement is None and outcome.error is None:
         try:
-            with _dsr1_held.server.ended_on_failure():
+            with _dsr1_held.ended_on_failure():
                 _measure(request, dsr1_scenario, outcome)
         except Dsr1Error as error:
             outcome.error = error
@@ -223,7 +223,7 @@ def run(
     session, workload = request.config.stash[SESSION], values[2]
     if session.mode is not None:  # the unit of evidence is one engine start
         held: Held = request.getfixturevalue("_dsr1_held")
-        held.server.end()
+        held.end_engines()
     if requests is not None:
         workload = first(workload, requests)
         load = scenario.load.model_copy(update={"num_requests": requests})

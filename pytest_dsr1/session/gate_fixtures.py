@@ -152,7 +152,7 @@ def _takes(
                     raise InvalidRunError(str(failure.msg)) from None
                 return outcome.measurement
             return first
-        with held.server.ended_on_failure():
+        with held.ended_on_failure():
             return another(Outcome(outcome.loaded, outcome.place))
 
     return take

@@ -1,4 +1,4 @@
-"""The embedded engine's model: DeepSeek-R1's dimensions, what a scenario changes, and what cannot be.
+"""The transformers engine's model: DeepSeek-R1's dimensions, what a scenario changes, and what cannot be.
 
 Only the standard library is used, so that the parent process and the worker share this without torch.
 """

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.machine import host
-from pytest_dsr1.machine import preflight as module
 from pytest_dsr1.machine.gpu.inventory import MachineReading, read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.gpu.processes import describe_process
@@ -328,7 +327,7 @@ def test_software(
     versions: dict[str, str],
     expected: str | None,
 ) -> None:
-    monkeypatch.setattr(module, "installed_version", versions.get)
+    monkeypatch.setattr(host, "installed_version", versions.get)
     made = scenario({}).model_copy(update={"engine": _engine(engine)})
     findings = preflight(made, None, environ=os.environ, writes_to=Path.cwd(), bytes_needed=1)
     lines = [
@@ -340,13 +339,9 @@ def test_software(
 def _engine(raw: dict[str, object]) -> object:
     from pydantic import TypeAdapter
 
-    from pytest_dsr1.scenario.schema.scenario import Engine
+    from pytest_dsr1.scenario.schema.engine import Engine
 
     return TypeAdapter[object](Engine).validate_python(raw)
-
-
-def test_a_package_that_is_not_installed_has_no_version() -> None:
-    assert module.installed_version("no-such-package-anywhere") is None
 
 
 def test_preflight_imports_nothing_heavy() -> None:

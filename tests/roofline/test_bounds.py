@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_dsr1.engines.tensorrt_llm.settings import KvCacheConfig, TensorRtLlm
 from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.roofline.bounds import Bound, bounds, roofline, why_none
 from pytest_dsr1.scenario.loading import load
-from pytest_dsr1.scenario.schema.scenario import KvCacheConfig, Scenario, TensorRtLlm
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from tests.helpers.published import SHIPPED, figures, measured, shipped
 from tests.helpers.values import measurement, scenario
 

@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.protocol import EngineResult
+from pytest_dsr1.engines.registry import create
 from pytest_dsr1.machine.lease import Machine
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.session import reuse as module
@@ -45,7 +45,8 @@ class Story:
     def measure(self, of: Scenario) -> EngineResult:
         folder = self.folder / of.name
         folder.mkdir()
-        result = OpenAiEngine(self.held.server).run(make_job(folder, of), Watcher())
+        engine = create(of.engine, self.held.pool(of))
+        result = engine.run(make_job(folder, of), Watcher())
         written = folder / "engine" / "pid"
         self.pid = int(written.read_text()) if written.exists() else self.pid
         return result
@@ -87,7 +88,7 @@ def test_each_run_on_one_machine_can_have_a_server_of_its_own(story: Story) -> N
         result = story.measure(started(name))
         starts.append((story.pid, result.facts["server_started"], result.facts["url"]))
         assert psutil.pid_exists(story.pid)
-        story.held.server.end()
+        story.held.end_engines()
         assert not psutil.pid_exists(story.pid)
     (first, *_), (second, *_) = starts
     assert first != second

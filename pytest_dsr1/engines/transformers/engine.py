@@ -1,12 +1,11 @@
 """The engine `transformers`: a DeepSeek-V3-architecture model with random weights, in a child process.
 
 The model and the loop over the requests are in :mod:`pytest_dsr1.engines.transformers.worker`. Here the
-worker is started and heard out, and what it says becomes the measurement.
+worker is started and report out, and what it says becomes the measurement.
 """
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,12 +13,12 @@ from collections.abc import Sequence
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.transformers.decode_bound import decode_bound, mean_decode_step_s
 from pytest_dsr1.engines.transformers.job import WorkerJob
+from pytest_dsr1.engines.transformers.settings import Transformers
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS
-from pytest_dsr1.process.child import Child
-from pytest_dsr1.process.listener import Heard, Listener, Stopper
+from pytest_dsr1.process.child import Child, environment
+from pytest_dsr1.process.listener import Stopper, WorkerListener, WorkerReport
 from pytest_dsr1.records import Observer, RequestRecord
-from pytest_dsr1.scenario.schema.scenario import Scenario, Transformers
 from pytest_dsr1.workload.deepseek import resolve_config
 
 WORKER = (sys.executable, "-m", "pytest_dsr1.engines.transformers.worker")
@@ -53,33 +52,27 @@ class TransformersEngine:
             job.scenario.name,
             observer,
             log=job.artefacts / LOG,
-            startup_timeout_s=_settings(job.scenario).startup_timeout_s,
+            startup_timeout_s=Transformers.of(job.scenario).startup_timeout_s,
             run_timeout_s=job.run_timeout_s,
         )
-        observer.phase("starting", "the embedded engine")
+        observer.phase("starting", "the transformers engine")
         with Child(
             [*self._worker, str(request)],
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env=environment(),
             cwd=job.artefacts,
             log=listener.log,
             events=True,
             commands=True,
         ) as child:
             stopper = Stopper(child, job.enough)
-            heard = listener.listen(child, stopper)
+            report = listener.listen(child, stopper)
             listener.hear_out(child)
-        return _result(job, listener, heard, told_to_stop=stopper.told)
+        return _result(job, listener, report, told_to_stop=stopper.told)
 
 
-class _Listener(Listener):
-    who = "the embedded engine"
+class _Listener(WorkerListener):
+    who = "the transformers engine"
     less_memory = "lower load.concurrency or the model's size"
-
-
-def _settings(scenario: Scenario) -> Transformers:
-    if not isinstance(scenario.engine, Transformers):
-        raise EngineError(f"{scenario.name}: the engine is {scenario.engine.type}, expected transformers")
-    return scenario.engine
 
 
 def worker_job(job: Job) -> WorkerJob:
@@ -88,7 +81,7 @@ def worker_job(job: Job) -> WorkerJob:
     Raises:
         EngineError: the scenario names a checkpoint; this engine only makes models.
     """
-    scenario, engine = job.scenario, _settings(job.scenario)
+    scenario, engine = job.scenario, Transformers.of(job.scenario)
     if scenario.model.random_weights is None:
         raise EngineError(
             f"{scenario.name}: the engine transformers makes its model with random weights and reads no "
@@ -109,21 +102,21 @@ def worker_job(job: Job) -> WorkerJob:
     )
 
 
-def _result(job: Job, listener: Listener, heard: Heard, *, told_to_stop: bool) -> EngineResult:
+def _result(job: Job, listener: WorkerListener, report: WorkerReport, *, told_to_stop: bool) -> EngineResult:
     """The measurement.
 
     Raises:
         EngineError: requests are missing.
     """
-    records, result = heard.records, heard.result
+    records, result = report.records, report.result
     stopped = told_to_stop and len(records) < job.workload.requests
     if len(records) != job.workload.requests and not stopped:
         raise listener.failure(
-            f"the embedded engine answered {len(records)} requests, expected {job.workload.requests}"
+            f"the transformers engine answered {len(records)} requests, expected {job.workload.requests}"
         )
     listener.observer.progress(len(records), sum(record.output_tokens for record in records))
     facts = {**result.facts, **_bound(job, records, str(result.facts.get("device")))}
-    warnings = list(heard.warnings)
+    warnings = list(report.warnings)
     if facts.get("share_of_bound", 0.0) > 1:
         warnings.append(
             f"decode reached {facts['share_of_bound']:.0%} of the memory-bandwidth bound; above 100% the "
@@ -134,11 +127,11 @@ def _result(job: Job, listener: Listener, heard: Heard, *, told_to_stop: bool) -
         report={},
         measured_from_s=min(record.submitted_s for record in records),
         measured_to_s=max(record.last_token_s for record in records),
-        gpus=int(_settings(job.scenario).device == "cuda"),
+        gpus=Transformers.of(job.scenario).gpus,
         versions=result.versions,
         facts=facts,
         warnings=tuple(warnings),
-        series=heard.series,
+        series=report.series,
         stopped=stopped,
     )
 

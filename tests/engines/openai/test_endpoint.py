@@ -15,9 +15,9 @@ import pytest
 
 from pytest_dsr1.engines.openai.endpoint import site, unreachable
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
+from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.scenario.schema.load import OpenAi
 from tests.engines.openai.test_engine import Watcher, make_job, served
 from tests.standins.openai_server import GOOD, plain, serving
 

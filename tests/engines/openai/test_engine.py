@@ -19,7 +19,7 @@ import pytest
 from pytest_dsr1.engines.openai.client import pool, self_check
 from pytest_dsr1.engines.openai.client.connection import Connection, Owner
 from pytest_dsr1.engines.openai.client.exchange import Exchange
-from pytest_dsr1.engines.openai.client.pool import Address, Client
+from pytest_dsr1.engines.openai.client.pool import Address, ConnectionPool
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import EngineError
@@ -532,7 +532,7 @@ def test_nothing_is_sent_when_the_client_is_closed() -> None:
     """As by a request whose turn it is just when the run is interrupted."""
 
     async def close_and_send(port: int) -> set[asyncio.Task[Any]]:
-        client = Client(Address("127.0.0.1", port, None), silence_s=60.0, ended=lambda _: None)
+        client = ConnectionPool(Address("127.0.0.1", port, None), silence_s=60.0, ended=lambda _: None)
         await client.open(2)
         await client.close()
         client.send(cast("Exchange", None))

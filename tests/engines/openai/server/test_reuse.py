@@ -15,7 +15,7 @@ import pytest
 
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.openai.requests import opening, warming
-from pytest_dsr1.engines.openai.server.reuse import KeptServer
+from pytest_dsr1.engines.openai.server.reuse import ServerPool
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.records import Phase
@@ -62,7 +62,7 @@ class Bench:
     """Runs scenarios one after the other, each in a folder of its own, with one keeper."""
 
     def __init__(self, folder: Path) -> None:
-        self.kept = KeptServer()
+        self.kept = ServerPool()
         self.folder = folder
         self.told = Told()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.engines import create
+from pytest_dsr1.engines.registry import create
 from pytest_dsr1.engines.tensorrt_llm.bench import engine
 from pytest_dsr1.engines.tensorrt_llm.bench.engine import TrtllmBenchEngine
 from pytest_dsr1.engines.tensorrt_llm.bench.installed import offered_options
@@ -123,7 +123,7 @@ def test_the_kept_command_runs_by_itself(bench: Bench) -> None:
 def test_request_records_of_a_large_run_are_not_asked_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_dsr1.engines.tensorrt_llm.bench.command.MOST_RECORDED_TOKENS", 63)
+    monkeypatch.setattr("pytest_dsr1.engines.tensorrt_llm.settings.MOST_RECORDED_TOKENS", 63)
     result = bench.installed("1.2.1").run()
     assert result.records == ()
     assert result.report["request_throughput"] > 0

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.tensorrt_llm.bench.checks import differences
-from pytest_dsr1.engines.tensorrt_llm.bench.report import Report
+from pytest_dsr1.engines.tensorrt_llm.bench.report import Report, differences
 from pytest_dsr1.workload.workload import Workload
 from tests.engines.conftest import scenario
 
