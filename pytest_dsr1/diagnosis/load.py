@@ -44,10 +44,12 @@ def engine_queue(measurement: Measurement) -> str | None:
     waiting = server_metrics(measurement).get("waiting_requests_mean")
     if waiting is None or waiting < QUEUED * load.concurrency or cache_is_full(measurement):
         return None
+    found = f"{number(waiting)} requests waited in the server's queue in the mean"
+    if reason := scenario.engine.waiting_to_be_read(load.concurrency):
+        return f"{found}, though {reason}; start them one after another (load.ramp_s)"
     return (
-        f"{number(waiting)} requests waited in the server's queue in the mean, at load.concurrency "
-        f"{load.concurrency:,}: let the server take more at once (engine.max_batch_size), or lower "
-        "load.concurrency"
+        f"{found}, at load.concurrency {load.concurrency:,}: let the server take more at once "
+        "(engine.max_batch_size), or lower load.concurrency"
     )
 
 

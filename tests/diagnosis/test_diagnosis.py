@@ -78,8 +78,8 @@ def limited(watts: FactValue) -> Measurement:
     return replace(capped, fingerprint=Fingerprint(facts))
 
 
-def served(**told: float) -> Measurement:
-    return run(SERVED, facts={"server_metrics": {"path": "/metrics", "whole": True, **told}})
+def served(changes: Mapping[str, Any] | None = None, **told: float) -> Measurement:
+    return run(SERVED, changes, facts={"server_metrics": {"path": "/metrics", "whole": True, **told}})
 
 
 EXAMPLES: list[tuple[str, Measurement]] = [
@@ -91,7 +91,9 @@ EXAMPLES: list[tuple[str, Measurement]] = [
     ("low-concurrency", run(H200, values={"average_concurrency": 612.3})),
     ("engine-queue", run(H200, {"engine.max_batch_size": 64})),
     ("engine-queue", run("b200/min-latency", {"load.concurrency": 2})),
-    ("engine-queue", served(waiting_requests_mean=31.2)),
+    ("engine-queue", served({"engine.max_batch_size": 128}, waiting_requests_mean=31.2)),
+    # As two H200 had it: equal answers end together, and the next requests come together.
+    ("engine-queue", served(waiting_requests_mean=59.4)),
     ("ramp-and-drain", run(H200, {"load.num_requests": 2048})),
     (
         "ramp-and-drain",

@@ -36,6 +36,17 @@ def test_looking_changes_nothing(two: FakeMachine, pair: Scenario, tmp_path: Pat
     assert not two.state_dir.exists()
 
 
+def test_a_gpu_that_draws_less_shows(two: FakeMachine, pair: Scenario, tmp_path: Path) -> None:
+    two.set_gpu(0, power_mw=569_000)
+    two.set_gpu(1, power_mw=548_000, temperature=60)
+    with prepared(pair, "check", os.environ) as machine:
+        with machine.watched(tmp_path / "telemetry.jsonl") as watched:
+            machine.measuring()
+        seen = watched.telemetry.samples
+        told = machine.summary(seen[0].time_s, seen[-1].time_s + 0.1)["text"]
+    assert told == "1980 MHz SM clock, 548 to 569 W each, at most 60 C, not throttled"
+
+
 def test_a_run_with_set_up(two: FakeMachine, pair: Scenario, tmp_path: Path) -> None:
     before = two.settings()
     with prepared(pair, "apply", os.environ, tell=print) as machine:

@@ -109,6 +109,15 @@ def test_random_weights_may_beat_uniform_routing() -> None:
     assert found.value == pytest.approx(47_028, abs=1)
 
 
+def test_a_served_slice_in_fp8_reads_half_and_how_operations_are_fused_changes_nothing() -> None:
+    one = shipped("full-h200/vllm-2gpus-min-latency")
+    found = bound(measured(one, {"total_output_throughput": 295.2}))
+    assert found.arithmetic == (
+        "a step of 1 request reads at least 10.66 GB of weights and 0.00 GB of KV cache, in 1.110 ms at "
+        "2 x 4.8 TB/s: 1 token / 1.110 ms = 900.6 tok/s"
+    )
+
+
 def record(input_tokens: int, output_tokens: int) -> RequestRecord:
     return RequestRecord(0, 0.0, None, 1.0, input_tokens, output_tokens)
 

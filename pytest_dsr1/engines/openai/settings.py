@@ -10,6 +10,9 @@ from pydantic import Field
 from pytest_dsr1.scenario.schema.base import Place, PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource
 
+_CHANGES_NO_MODEL = ("--no-", "--disable-", "-cc.pass_config.")
+"""How arguments of a server begin that quantize nothing and draft nothing: they switch something off, or say
+which of its operations vLLM fuses when it compiles the model."""
 _WITHOUT_GRAPHS = {"--enforce-eager", "--disable-cuda-graph"}
 """How vLLM and SGLang are told to use no CUDA graphs."""
 
@@ -99,9 +102,23 @@ class OpenAi(EngineSettings):
         """Another command, or further arguments."""
         if self.url is not None or self.command is not None:
             return "the server was started by a command of somebody else, with a model of its choice"
-        # What switches something off quantizes nothing and drafts nothing.
-        given = [word for word in self.arguments if not word.startswith(("--no-", "--disable-"))]
+        given = [word for word in self.arguments if not word.startswith(_CHANGES_NO_MODEL)]
         return f"engine.arguments ({' '.join(given)}) may change the model" if given else None
+
+    @property
+    def quantizes_random_weights(self) -> bool:
+        """Servers make them by the configuration that they are given."""
+        return True
+
+    def waiting_to_be_read(self, requests: int) -> str | None:
+        """Return what they wait for where the server takes so many at once."""
+        if (self.max_batch_size or 0) < requests:
+            return None
+        step = "" if self.max_num_tokens is None else f" of {self.max_num_tokens:,} tokens"
+        return (
+            f"it takes {self.max_batch_size:,} at once (engine.max_batch_size): they came together and "
+            f"waited for a step{step} to read their prompts (engine.max_num_tokens)"
+        )
 
     def without_cuda_graph(self, requests: float) -> str | None:
         """Look for an argument that switches them off."""

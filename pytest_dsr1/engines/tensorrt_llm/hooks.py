@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_dsr1.engines.protocol import Engine, EngineSpec
-from pytest_dsr1.engines.tensorrt_llm.rules import LLM_API_RULES, RULES
+from pytest_dsr1.engines.tensorrt_llm.rules import RULES
 from pytest_dsr1.engines.tensorrt_llm.settings import Trtllm, TrtllmBench
 
 
 def pytest_dsr1_engines() -> Iterable[EngineSpec]:
     """List both: NVIDIA's command, and the LLM API in a process of ours."""
+    rules = tuple(RULES.relations)
     return [
-        EngineSpec(settings=TrtllmBench, create=_bench, rules=tuple(RULES.relations)),
-        EngineSpec(settings=Trtllm, create=_llm_api, rules=(*RULES.relations, *LLM_API_RULES.relations)),
+        EngineSpec(settings=TrtllmBench, create=_bench, rules=rules),
+        EngineSpec(settings=Trtllm, create=_llm_api, rules=rules),
     ]
 
 

@@ -5,13 +5,12 @@ The rules come from TensorRT-LLM's behavior and from what holds in every publish
 
 from __future__ import annotations
 
-from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm, Trtllm
+from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm
 from pytest_dsr1.scenario.rules.general import longest
 from pytest_dsr1.scenario.rules.registry import EngineRules, Findings
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 RULES: EngineRules[TensorRtLlm] = EngineRules()
-LLM_API_RULES: EngineRules[Trtllm] = EngineRules()
 
 
 @RULES.must("engine.tp", "engine.pp", "hardware.count")
@@ -141,12 +140,3 @@ def _relaxed_options_work(engine: TensorRtLlm, _: Scenario) -> Findings:
         if getattr(config, key) is not None:
             message = "has no effect without `use_relaxed_acceptance_for_thinking: true`"
             yield f"engine.llm_api.speculative_config.{key}", message
-
-
-@LLM_API_RULES.must("model.quantization", "model.random_weights", "engine.type")
-def _random_weights_as_stored(_: Trtllm, scenario: Scenario) -> Findings:
-    """With the engine trtllm `random_weights` are quantized as `FP8_BLOCK_SCALES` or not at all."""
-    model = scenario.model
-    if model.random_weights and model.quantization == "NVFP4":
-        wanted = "expected `FP8_BLOCK_SCALES` or `none`, as the weights are made here; found `NVFP4`"
-        yield "model.quantization", wanted

@@ -209,11 +209,6 @@ class TensorRtLlm(EngineSettings):
         return self.run_timeout_s
 
     @property
-    def quantizes_random_weights(self) -> bool:
-        """The LLM API makes them in the checkpoint's format."""
-        return True
-
-    @property
     def kv_cache_format(self) -> Literal["auto", "fp8", "bfloat16"] | None:
         """That of `kv_cache_config`."""
         options = self.llm_api.kv_cache_config
@@ -321,6 +316,11 @@ class Trtllm(TensorRtLlm):
     """`tensorrt_llm.LLM` of this Python environment (1.0 or newer)."""
     request_timings: bool = False
     """Ask for each request's times inside the engine (`return_perf_metrics`), which tell its queue from its prefill."""  # noqa: E501
+
+    @property
+    def quantizes_random_weights(self) -> bool:
+        """The LLM API makes them in the checkpoint's format."""
+        return True
 
     def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:
         """Look for the package in this Python environment."""

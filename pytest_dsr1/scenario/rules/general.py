@@ -56,6 +56,15 @@ def _one_origin(scenario: Scenario) -> Findings:
         yield f"model.{other}", f"not possible with the engine `{engine.type}`, which takes `{wanted}`"
 
 
+@must("model.quantization", "model.random_weights", "engine.type")
+def _random_weights_as_stored(scenario: Scenario) -> Findings:
+    """With the engines trtllm and openai `random_weights` are stored as `FP8_BLOCK_SCALES` or as BF16."""
+    model, makes_weights = scenario.model, scenario.engine.quantizes_random_weights
+    if makes_weights and model.random_weights and model.quantization == "NVFP4":
+        wanted = "expected `FP8_BLOCK_SCALES` or `none`, as the weights are made here; found `NVFP4`"
+        yield "model.quantization", wanted
+
+
 @must("hardware.gpu", "hardware.count")
 def _gpu_and_count(scenario: Scenario) -> Findings:
     """`hardware.gpu` and a `hardware.count` above 0 are given together."""

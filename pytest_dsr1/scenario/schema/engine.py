@@ -169,6 +169,11 @@ class EngineSettings(Part):
         """Whether long inputs are split over steps (chunked context)."""
         return False
 
+    def waiting_to_be_read(self, requests: int) -> str | None:
+        """Return why requests can wait although there are slots for this many; None where not known."""
+        del requests
+        return None
+
     def without_cuda_graph(self, requests: float) -> str | None:
         """Return why a decode step runs without a CUDA graph, and the remedy; None where it has one.
 

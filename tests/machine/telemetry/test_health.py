@@ -258,6 +258,21 @@ def test_the_summary_is_json_with_units_in_its_names() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("other", "text"),
+    [
+        ({"power_w": 609.0}, "1980 MHz SM clock, 604 W each"),
+        ({"power_w": 580.0}, "1980 MHz SM clock, 580 to 600 W each"),
+        ({"sm_clock_mhz": 1500}, "1500 to 1980 MHz SM clock, 600 W each"),
+    ],
+)
+def test_gpus_that_differ_are_not_told_as_their_mean(other: dict[str, float], text: str) -> None:
+    one = watched([0] * 100)
+    samples = [replace(each, gpu=1, **other) for each in one.samples]  # type: ignore[arg-type]
+    both = replace(one, gpus=(0, 1), max_sm_clock_mhz=(1980, 1980), samples=(*one.samples, *samples))
+    assert str(summary(both, FROM_S, TO_S)["text"]).startswith(f"{text}, at most ")
+
+
 def test_energy_without_a_counter_is_power_over_time() -> None:
     gpu = first_gpu(summary(watched([0] * 102, power_w=500.0), FROM_S, TO_S))
     assert gpu["energy_j"] == 60000.0

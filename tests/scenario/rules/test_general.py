@@ -342,6 +342,14 @@ def test_random_weights_cannot_be_nvfp4(tmp_path: Path) -> None:
     ]
 
 
+def test_random_weights_of_a_server_cannot_be_nvfp4(tmp_path: Path) -> None:
+    text = CPU.replace("type: transformers", "type: openai\n  server: vllm")
+    text = text.replace("dataset:", "  quantization: NVFP4\ndataset:")
+    assert mistakes(tmp_path, text) == [
+        "s.yaml:7:3: model.quantization: expected `FP8_BLOCK_SCALES` or `none`, as the weights are made here; found `NVFP4`"
+    ]
+
+
 def test_the_rules_of_tensorrt_llm_hold_for_its_llm_api(tmp_path: Path) -> None:
     text = changed(LLM_API, ("  tp: 8", "  tp: 8\n  pp: 2"))
     assert mistakes(tmp_path, text) == [

@@ -23,20 +23,12 @@ from pytest_dsr1.engines.tensorrt_llm.settings import (
     Trtllm,
 )
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.workload.deepseek import config_problems, resolve_config
+from pytest_dsr1.workload.deepseek import FP8_BLOCK_SCALES, config_problems, resolve_config
 
 MODEL_FOLDER = "model"
 """Where the configuration of random weights is written, in the job's folder."""
 OLDEST = (1, 0)
 """The first version whose LLM API is declared stable and runs PyTorch."""
-
-_BLOCK_SCALES = {
-    "quant_method": "fp8",
-    "fmt": "e4m3",
-    "activation_scheme": "dynamic",
-    "weight_block_size": [128, 128],
-}
-"""`quantization_config` in DeepSeek-R1's config.json."""
 
 
 def filled(engine: Trtllm) -> LlmApiOptions:
@@ -117,5 +109,5 @@ def write_model(job: Job) -> None:
         **resolve_config(model.random_weights.config),
     }
     if model.quantization == "FP8_BLOCK_SCALES":
-        config.setdefault("quantization_config", _BLOCK_SCALES)
+        config.setdefault("quantization_config", FP8_BLOCK_SCALES)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
