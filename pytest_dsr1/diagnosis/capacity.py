@@ -15,9 +15,7 @@ def at_once(measurement: Measurement) -> int:
 
 def server_metrics(measurement: Measurement) -> Mapping[str, float]:
     """The numbers that the server told of the measurement; empty where it told none."""
-    told = measurement.result.facts.get("server_metrics")
-    if not isinstance(told, Mapping):
-        return {}
+    told = measurement.result.facts.server_metrics
     return {
         name: float(value)
         for name, value in told.items()

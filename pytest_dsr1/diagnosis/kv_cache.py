@@ -51,8 +51,8 @@ def _told(measurement: Measurement) -> str | None:
 def _iterations(measurement: Measurement) -> str | None:
     """By the iteration statistics of the engine trtllm, which are those of a rank."""
     facts, engine = measurement.result.facts, measurement.scenario.engine
-    used, scheduled = facts.get("kv_cache_used_share_max"), facts.get("scheduled_requests_mean")
-    if not isinstance(used, float) or not isinstance(scheduled, float):
+    used, scheduled = facts.kv_cache_used_share_max, facts.scheduled_requests_mean
+    if used is None or scheduled is None:
         return None
     wanted = at_once(measurement) / engine.ranks
     if used < FULL_CACHE or scheduled >= SCHEDULED * wanted:

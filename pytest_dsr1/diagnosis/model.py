@@ -26,10 +26,10 @@ def number_format(measurement: Measurement) -> str | None:
 def _formats(measurement: Measurement) -> Iterator[tuple[str, str, str]]:
     """(what, as reported, as the scenario has it) for what the engine reports."""
     facts, scenario = measurement.result.facts, measurement.scenario
-    weights, cache = facts.get("engine.quantization"), facts.get("engine.kv_cache_dtype")
-    if isinstance(weights, str):
-        yield "the quantization", weights, scenario.model.quantization
-    if isinstance(cache, str) and cache.upper() != "NONE":  # none: the report does not say
+    cache = facts.kv_cache_dtype
+    if facts.quantization is not None:
+        yield "the quantization", facts.quantization, scenario.model.quantization
+    if cache is not None and cache.upper() != "NONE":  # none: the report does not say
         yield "a KV cache of", cache, "FP8" if asked_cache(scenario) == FP8 else "BF16"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.records import Enough, Observer, RequestRecord
 from pytest_dsr1.scenario.schema.engine import EngineSchema
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -44,7 +45,7 @@ class EngineResult:
             without records: at which its log says the measurement began); likewise ``measured_to_s``.
         gpus: tp * pp, the divisor of per-GPU throughput; 0 on the CPU.
         versions: software the engine ran, such as ``{"torch": "2.9.0"}``.
-        facts: what else is worth keeping with the result, such as the bandwidth bound; JSON values.
+        facts: what else the engine says of itself and its run.
         warnings: sentences a person must see beside the verdict.
         series: output tokens per second over time as (monotonic time, value), where the engine knows it.
         stopped: requests are missing, because ``Job.enough`` said so, and for no other reason.
@@ -56,7 +57,7 @@ class EngineResult:
     measured_to_s: float
     gpus: int
     versions: Mapping[str, str] = field(default_factory=dict)
-    facts: Mapping[str, object] = field(default_factory=dict)
+    facts: EngineFacts = field(default_factory=EngineFacts)
     warnings: tuple[str, ...] = ()
     series: tuple[tuple[float, float], ...] = ()
     stopped: bool = False

@@ -223,9 +223,9 @@ def saved(gate: Gate, word: Word | None, error: str | None) -> SavedGate:
 def own_start(measurement: Measurement) -> str:
     """Why the engine was not started for this run alone, or nothing."""
     facts = measurement.result.facts
-    if facts.get("server_started", True):
+    if facts.server_started is not False:
         return ""
-    return f"its server had been started for {facts.get('server_kept_from', 'others')}"
+    return f"its server had been started for {facts.server_kept_from or 'others'}"
 
 
 def warm_up(measurement: Measurement, starts: Starts) -> str:

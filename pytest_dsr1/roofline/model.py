@@ -119,8 +119,8 @@ def served_model(measurement: Measurement) -> ServedModel:
     if doubt := engine.model_doubt:
         raise NotKnownError(doubt)
     config, quantization = _weights(scenario)
-    reported = measurement.result.facts.get("engine.quantization")
-    if isinstance(reported, str) and reported.upper() != quantization.upper():
+    reported = measurement.result.facts.quantization
+    if reported is not None and reported.upper() != quantization.upper():
         raise NotKnownError(
             f"the engine reports the quantization {reported}, the scenario says {quantization}"
         )
@@ -169,8 +169,8 @@ def asked_cache(scenario: Scenario) -> NumberFormat:
 
 def _cache(measurement: Measurement) -> NumberFormat:
     """How the KV cache is stored: what the engine reports goes before what was asked."""
-    reported = measurement.result.facts.get("engine.kv_cache_dtype")
-    if not isinstance(reported, str) or reported.upper() in {"AUTO", "NONE"}:
+    reported = measurement.result.facts.kv_cache_dtype
+    if reported is None or reported.upper() in {"AUTO", "NONE"}:
         return asked_cache(measurement.scenario)
     if reported.upper() not in _REPORTED_CACHE:
         raise NotKnownError(f"the engine reports a KV cache of {reported}, whose size is not known here")

@@ -268,7 +268,7 @@ def test_what_is_not_known_for_sure_has_no_bound(changes: dict[str, Any], reason
 
 
 @pytest.mark.parametrize(("dtype", "value_bytes"), [("float32", 4), ("bfloat16", 2)])
-def test_the_embedded_engine_stores_all_values_alike(dtype: str, value_bytes: int) -> None:
+def test_the_transformers_engine_stores_all_values_alike(dtype: str, value_bytes: int) -> None:
     one = scenario(
         hardware={"gpu": "NVIDIA H200", "count": 1},
         engine={"type": "transformers", "device": "cuda", "dtype": dtype},

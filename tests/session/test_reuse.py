@@ -86,7 +86,7 @@ def test_each_run_on_one_machine_can_have_a_server_of_its_own(story: Story) -> N
     starts = []
     for name in ("first", "second"):
         result = story.measure(started(name))
-        starts.append((story.pid, result.facts["server_started"], result.facts["url"]))
+        starts.append((story.pid, result.facts.server_started, result.facts.other["url"]))
         assert psutil.pid_exists(story.pid)
         story.held.end_engines()
         assert not psutil.pid_exists(story.pid)
@@ -102,7 +102,7 @@ def test_after_a_release_there_is_a_new_machine_and_a_new_server(story: Story) -
     pids = []
     for name in ("first", "second"):
         story.machine(started(name))
-        assert story.measure(started(name)).facts["server_started"] is True
+        assert story.measure(started(name)).facts.server_started is True
         pids.append(story.pid)
         story.held.release()
     assert pids[0] != pids[1]

@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.openai.endpoint import Site, site
 from pytest_dsr1.engines.openai.requests import Requests
 from pytest_dsr1.engines.openai.server.process import launch_command
@@ -101,7 +102,7 @@ class OpenAiEngine:
             run = _Pass(job, observer, where, requests, server)
             result = run.result(_run(run.measure()))
             if lease is None:
-                return replace(result, facts={**result.facts, "server_started": False})
+                return replace(result, facts=replace(result.facts, server_started=False))
             return lease.noted(result, requests.openings, job.scenario)
 
 
@@ -232,12 +233,20 @@ class _Pass:
             measured_to_s=to_s,
             gpus=self.job.scenario.hardware.count,
             versions=_versions(),
-            facts={
-                "url": self.where.url,
-                "model": self.requests.model,
-                "client": {**client_load.facts(records), **facts, **_resent(records), **_lateness(records)},
-                **server.facts,
-            },
+            facts=EngineFacts(
+                server_metrics=server.server_metrics,
+                not_measured=server.not_measured,
+                other={
+                    "url": self.where.url,
+                    "model": self.requests.model,
+                    "client": {
+                        **client_load.facts(records),
+                        **facts,
+                        **_resent(records),
+                        **_lateness(records),
+                    },
+                },
+            ),
             warnings=(*self._warnings(tally, client_load), *server.warnings),
             series=tally.series.series(to_s),
             stopped=tally.stopped,

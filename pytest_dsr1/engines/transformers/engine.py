@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.transformers.decode_bound import decode_bound, mean_decode_step_s
 from pytest_dsr1.engines.transformers.job import WorkerJob
@@ -115,11 +116,11 @@ def _result(job: Job, listener: WorkerListener, report: WorkerReport, *, told_to
             f"the transformers engine answered {len(records)} requests, expected {job.workload.requests}"
         )
     listener.observer.progress(len(records), sum(record.output_tokens for record in records))
-    facts = {**result.facts, **_bound(job, records, str(result.facts.get("device")))}
+    facts = _facts(job, records, result.facts)
     warnings = list(report.warnings)
-    if facts.get("share_of_bound", 0.0) > 1:
+    if facts.share_of_bound is not None and facts.share_of_bound > 1:
         warnings.append(
-            f"decode reached {facts['share_of_bound']:.0%} of the memory-bandwidth bound; above 100% the "
+            f"decode reached {facts.share_of_bound:.0%} of the memory-bandwidth bound; above 100% the "
             "measurement or the routing assumption is wrong"
         )
     return EngineResult(
@@ -136,14 +137,16 @@ def _result(job: Job, listener: WorkerListener, report: WorkerReport, *, told_to
     )
 
 
-def _bound(of: Job, records: Sequence[RequestRecord], gpu: str) -> dict[str, object]:
-    """The memory-bandwidth bound of the decode step on a GPU, and what was reached."""
-    job = worker_job(of)
+def _facts(of: Job, records: Sequence[RequestRecord], said: Mapping[str, object]) -> EngineFacts:
+    """Return what the worker said; on a GPU also the memory-bandwidth bound and the share that was reached."""
+    job, gpu = worker_job(of), str(said.get("device"))
     if job.device == "cpu":
-        return {}
+        return EngineFacts(other=said)
     peaks = GPU_PEAKS.get(gpu)
     if peaks is None:
-        return {"bandwidth_bound": f"none: the peak memory bandwidth of {gpu} is not known here"}
+        return EngineFacts(
+            bandwidth_bound=f"none: the peak memory bandwidth of {gpu} is not known here", other=said
+        )
     batch = min(job.concurrency, len(records))
     bound = decode_bound(
         resolve_config(job.config),
@@ -152,11 +155,14 @@ def _bound(of: Job, records: Sequence[RequestRecord], gpu: str) -> dict[str, obj
         value_bytes=4 if job.dtype == "float32" else 2,
         bandwidth_tb_s=peaks.hbm_tb_s,
     )
-    facts: dict[str, object] = {
-        "bandwidth_bound": bound.formula,
-        "bandwidth_bound_tok_s": bound.output_tok_s,
-        "distinct_experts_expected": bound.experts,
-    }
-    if step_s := mean_decode_step_s(records, batch):
-        facts |= {"decode_tok_s": batch / step_s, "share_of_bound": bound.step_s / step_s}
-    return facts
+    step_s = mean_decode_step_s(records, batch)
+    return EngineFacts(
+        bandwidth_bound=bound.formula,
+        share_of_bound=bound.step_s / step_s if step_s else None,
+        other={
+            **said,
+            "bandwidth_bound_tok_s": bound.output_tok_s,
+            "distinct_experts_expected": bound.experts,
+            **({"decode_tok_s": batch / step_s} if step_s else {}),
+        },
+    )

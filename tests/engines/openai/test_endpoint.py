@@ -168,7 +168,7 @@ def test_certificate_that_is_accepted(
     with serving(lambda _: GOOD, tls=certificate.server) as port:
         result = measured(tmp_path, port, "https", **{how: fields[how]}, **named)
     assert [(r.error, r.output_tokens) for r in result.records] == [(None, 4)] * 4
-    assert result.facts["url"] == f"https://127.0.0.1:{port}"
+    assert result.facts.other["url"] == f"https://127.0.0.1:{port}"
 
 
 def test_certificate_for_another_host(certificate: Certificate) -> None:

@@ -121,7 +121,7 @@ send("result", versions={"torch": "2.13.0"}, facts={"device": "cpu", "parameters
     assert [record.id for record in result.records] == [1, 0, 2, 3]  # in order of completion
     assert (result.measured_from_s, result.measured_to_s, result.gpus) == (10.0, 13.5, 0)
     assert result.versions == {"torch": "2.13.0"}
-    assert result.facts == {"device": "cpu", "parameters": 7}
+    assert result.facts.saved() == {"device": "cpu", "parameters": 7}
     assert result.warnings == ("decode is eager",)
     assert result.series == ((12.0, 6 / 2.5),)
 
@@ -293,12 +293,12 @@ def test_the_bandwidth_bound_and_the_share_reached(tmp_path: Path) -> None:
     program = FOUR_RECORDS + f'send("result", versions={{}}, facts={facts})'
     result = engine(program).run(make_job(tmp_path, gpu_scenario()), Watcher())
     # Batches decode for 1.9 s and 1.4 s, in 3 steps each.
-    assert result.facts["decode_tok_s"] == pytest.approx(2 / (3.3 / 6))
-    bound = result.facts["bandwidth_bound_tok_s"]
+    assert result.facts.other["decode_tok_s"] == pytest.approx(2 / (3.3 / 6))
+    bound = result.facts.other["bandwidth_bound_tok_s"]
     assert isinstance(bound, float)
-    assert result.facts["share_of_bound"] == pytest.approx(2 / (3.3 / 6) / bound)
-    assert f"= {bound:.1f} tok/s" in str(result.facts["bandwidth_bound"])
-    assert result.facts["distinct_experts_expected"] == pytest.approx(256 * (1 - (1 - 8 / 256) ** 2))
+    assert result.facts.share_of_bound == pytest.approx(2 / (3.3 / 6) / bound)
+    assert f"= {bound:.1f} tok/s" in str(result.facts.bandwidth_bound)
+    assert result.facts.other["distinct_experts_expected"] == pytest.approx(256 * (1 - (1 - 8 / 256) ** 2))
     assert result.gpus == 1
     assert result.warnings == ()
 
@@ -306,7 +306,7 @@ def test_the_bandwidth_bound_and_the_share_reached(tmp_path: Path) -> None:
 def test_no_bound_for_a_gpu_of_unknown_bandwidth(tmp_path: Path) -> None:
     program = FOUR_RECORDS + 'send("result", versions={}, facts={"device": "NVIDIA T4"})'
     result = engine(program).run(make_job(tmp_path, gpu_scenario()), Watcher())
-    assert result.facts == {
+    assert result.facts.saved() == {
         "device": "NVIDIA T4",
         "bandwidth_bound": "none: the peak memory bandwidth of NVIDIA T4 is not known here",
     }

@@ -151,7 +151,7 @@ def test_the_facts_describe_the_model(result: EngineResult) -> None:
 
     assert result.versions["torch"] == torch.__version__
     assert result.versions["transformers"] == transformers.__version__
-    facts = result.facts
+    facts = result.facts.saved()
     assert facts["parameters"] == parameter_count(resolve_config(TINY))
     assert facts["weight_bytes"] == 4 * parameter_count(resolve_config(TINY))
     assert facts["weights"] == "random, seed 3; every logit was finite"
@@ -181,7 +181,7 @@ def test_answers_are_those_of_the_plain_model_with_this_seed(
             for _ in range(tokens):
                 sequence.append(int(model(torch.tensor([sequence])).logits[0, -1].argmax()))
             digest.update(json.dumps(sequence[len(ids) :]).encode())
-    assert (result.facts["answers_sha256"] == digest.hexdigest()) is same
+    assert (result.facts.other["answers_sha256"] == digest.hexdigest()) is same
 
 
 @pytest.fixture

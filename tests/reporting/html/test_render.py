@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.case.case import Case, case_of
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.gate.history import History
 from pytest_dsr1.gate.saved import GateRun, write_gate
@@ -257,7 +258,7 @@ def test_the_steady_window_is_told_from_the_steady_figure(tmp_path: Path) -> Non
 def test_what_the_engine_says_of_its_decode_step_stands_below_the_bounds(tmp_path: Path) -> None:
     run = save(tmp_path / "results", RUN)
     facts = {"share_of_bound": 0.26, "bandwidth_bound": "a step reads 63 GB"}
-    told = replace(run, result=replace(run.result, facts=facts))
+    told = replace(run, result=replace(run.result, facts=EngineFacts.of(facts)))
     text = " ".join(page(tmp_path / "r.html", case_of(judged(told, RUN), tmp_path / "s", NOW)).text.split())
     assert "expected to read: decode reaches 26% of the memory-bandwidth bound: a step reads 63 GB." in text
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.gate.loop import Gate
 from pytest_dsr1.gate.plan import GatePlan
@@ -205,7 +206,7 @@ def test_differences_name_what_changed(loaded: LoadedScenario) -> None:
 def test_the_share_of_the_bandwidth_bound(loaded: LoadedScenario) -> None:
     run = measurement()
     facts = {"share_of_bound": 0.4704, "bandwidth_bound": "a step of 1 reads 6.53 GB: 734.2 tok/s"}
-    done = outcome(loaded, result=replace(run.result, facts=facts))
+    done = outcome(loaded, result=replace(run.result, facts=EngineFacts.of(facts)))
     assert (
         "  bound   decode reaches 47% of the memory-bandwidth bound: a step of 1 reads 6.53 GB: 734.2 tok/s"
         in text([done], 200)

@@ -55,13 +55,17 @@ class ServerLease:
 
     def noted(self, result: EngineResult, openings: set[int], scenario: Scenario) -> EngineResult:
         """The result with what is to be known of the server; ``openings`` are of the measured prompts."""
-        facts = {"server_started": self.kept_from is None, "server_log": str(self.server.log)}
+        facts = replace(
+            result.facts,
+            server_started=self.kept_from is None,
+            server_kept_from=self.kept_from,
+            other={**result.facts.other, "server_log": str(self.server.log)},
+        )
         if self.kept_from is not None:
-            facts["server_kept_from"] = self.kept_from
             self.warnings += _shared(scenario, self.kept_from, len(openings & self.openings), len(openings))
         self.openings |= openings
         self.unanswered = result.stopped or any(record.error is not None for record in result.records)
-        return replace(result, facts={**result.facts, **facts}, warnings=(*result.warnings, *self.warnings))
+        return replace(result, facts=facts, warnings=(*result.warnings, *self.warnings))
 
 
 def _shared(scenario: Scenario, kept_from: str, shared: int, of: int) -> Iterator[str]:

@@ -47,10 +47,11 @@ _NO_CACHE = (
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What came of it, as an engine's result takes it."""
+    """What came of it, as an engine's result takes it: a metric, facts, and warnings."""
 
     report: Mapping[str, float]
-    facts: Mapping[str, object]
+    server_metrics: Mapping[str, object]
+    not_measured: Mapping[str, str]
     warnings: tuple[str, ...]
 
 
@@ -102,35 +103,34 @@ class ServerMetrics:
             why = "; ".join(f"GET {path}: {reason}" for path, reason in self._why.items())
             why = why or _LATE
             return Told(
-                {},
-                {
-                    "server_metrics": {"none": why},
-                    "not_measured": {
-                        "acceptance_length": f"the server tells no metrics ({why}); have it tell them "
-                        "(docs/openai-engine.md), or remove the target"
-                    },
+                report={},
+                server_metrics={"none": why},
+                not_measured={
+                    "acceptance_length": f"the server tells no metrics ({why}); have it tell them "
+                    "(docs/openai-engine.md), or remove the target"
                 },
-                (),
+                warnings=(),
             )
         window = Window.of(readings, self._from_s, self._to_s)
-        facts: dict[str, object] = {
-            "server_metrics": {
+        length, not_measured = window.acceptance_length(), {}
+        if length is None:
+            not_measured["acceptance_length"] = (
+                f"the server's metrics ({self._paths[0]}) tell of no drafts, so it does "
+                "not seem to use speculative decoding (MTP); turn it on, or remove the target"
+            )
+        return Told(
+            report={} if length is None else {"acceptance_length": length},
+            server_metrics={
                 "path": self._paths[0],
                 "file": FILE,
                 "readings": len(readings),
                 "missed": self._missed,
                 "whole": window.whole,
                 **window.facts(),
-            }
-        }
-        length = window.acceptance_length()
-        if length is None:
-            facts["not_measured"] = {
-                "acceptance_length": f"the server's metrics ({self._paths[0]}) tell of no drafts, so it does "
-                "not seem to use speculative decoding (MTP); turn it on, or remove the target"
-            }
-        report = {} if length is None else {"acceptance_length": length}
-        return Told(report, facts, tuple(_warnings(window, tokens)))
+            },
+            not_measured=not_measured,
+            warnings=tuple(_warnings(window, tokens)),
+        )
 
     # In the thread
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.bench import command
 from pytest_dsr1.engines.tensorrt_llm.bench.command import Invocation, choose_dialect, invocation
@@ -245,12 +246,14 @@ class _Run:
             measured_to_s=to_s,
             gpus=self.engine.gpus,
             versions={"tensorrt_llm": version} if version else {},
-            facts={
-                **report.facts,
-                "report": form,
-                "dialect": f"{self.call.dialect} ({self.call.dialect.evidence})",
-                "command": " ".join(self.call.argv),
-            },
+            facts=EngineFacts.of(
+                {
+                    **report.facts,
+                    "report": form,
+                    "dialect": f"{self.call.dialect} ({self.call.dialect.evidence})",
+                    "command": " ".join(self.call.argv),
+                }
+            ),
             warnings=(*warnings, *self._warnings(version)),
             series=self._series(from_s, to_s),
         )

@@ -17,8 +17,8 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.bench.command import choose_dialect
 from pytest_dsr1.engines.tensorrt_llm.dialects import DIALECTS, version_of
@@ -29,7 +29,7 @@ from pytest_dsr1.engines.tensorrt_llm.settings import Trtllm
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.machine.host import installed_version
 from pytest_dsr1.process.child import Child, Line, environment
-from pytest_dsr1.process.listener import IterationSample, Stopper, WorkerListener, WorkerReport
+from pytest_dsr1.process.listener import Stopper, WorkerListener, WorkerReport
 from pytest_dsr1.records import Enough, Observer, RequestRecord
 from pytest_dsr1.storage.files import write_atomically
 
@@ -165,7 +165,7 @@ class LoadedModel:
             measured_to_s=max(record.last_token_s for record in records),
             gpus=engine.gpus,
             versions=report.result.versions,
-            facts={**report.result.facts, **self._iterations(report.iterations)},
+            facts=self._facts(report),
             warnings=(*report.warnings, *self._warnings()),
             series=report.series,
             stopped=stopped,
@@ -182,21 +182,21 @@ class LoadedModel:
                 f"{newest}"
             )
 
-    def _iterations(self, samples: Sequence[IterationSample]) -> dict[str, Any]:
-        """Keep the time series, and say what matters of it."""
+    def _facts(self, report: WorkerReport) -> EngineFacts:
+        """Return what the worker said, and what matters of the iterations, whose time series is kept."""
+        samples, said = report.iterations, report.result.facts
         if not samples:
-            return {}
+            return EngineFacts(other=said)
         path = self._listener.job.artefacts / f"iterations-{self._measured}.jsonl"
         lines = [json.dumps(dataclasses.asdict(sample)) + "\n" for sample in samples]
         write_atomically(path, "".join(lines))
         scheduled = [sample.scheduled_requests for sample in samples if sample.scheduled_requests]
         used = [share for sample in samples if (share := sample.kv_cache_used_share) is not None]
-        return {
-            "iterations": len(samples),
-            "iterations_file": path.name,
-            "scheduled_requests_mean": sum(scheduled) / len(scheduled) if scheduled else None,
-            "kv_cache_used_share_max": max(used, default=None),
-        }
+        return EngineFacts(
+            scheduled_requests_mean=sum(scheduled) / len(scheduled) if scheduled else None,
+            kv_cache_used_share_max=max(used, default=None),
+            other={**said, "iterations": len(samples), "iterations_file": path.name},
+        )
 
 
 class _Listener(WorkerListener):

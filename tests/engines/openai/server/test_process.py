@@ -79,7 +79,7 @@ def test_server_is_started_measured_and_ended(tmp_path: Path) -> None:
     watcher = Watcher()
     result = OpenAiEngine().run(job, watcher)
     assert [r.error for r in result.records] == [None] * 4
-    assert result.facts["model"] == "started"
+    assert result.facts.other["model"] == "started"
     assert watcher.phases[0] == "starting"
     assert watcher.phases[-2:] == ["warm-up", "measuring"]
     assert (job.artefacts / "server.log").read_text() == "loading the weights\n"

@@ -57,7 +57,7 @@ def measure(folder: Path, truth: Truth, pages: dict[str, Page], **options: Any) 
 
 
 def facts(result: EngineResult) -> dict[str, Any]:
-    found = result.facts["server_metrics"]
+    found = result.facts.server_metrics
     assert isinstance(found, dict)
     return found
 
@@ -92,7 +92,7 @@ def test_acceptance_length_and_summary(
     assert told["kv_cache_used_share_mean"] == Truth.USED
     assert told["prefix_cache_hit_share"] == 0.0
     assert told["acceptance_length"] == Truth.ACCEPTANCE_LENGTH
-    assert "not_measured" not in result.facts
+    assert not result.facts.not_measured
     assert remarks(result.warnings) == ()
     lines = [json.loads(line) for line in (tmp_path / "engine" / FILE).read_text().splitlines()]
     assert len(lines) == told["readings"] == truth.asked
@@ -126,7 +126,7 @@ def test_series_while_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert asked_often.wait(60)
             written = (tmp_path / FILE).read_text().splitlines()
     assert len(written) >= 9, "written as the run goes"
-    told = metrics.told(None).facts["server_metrics"]
+    told = metrics.told(None).server_metrics
     assert isinstance(told, dict)
     assert told["readings"] == truth.asked == len((tmp_path / FILE).read_text().splitlines())
 
@@ -261,7 +261,7 @@ def test_answer_that_fails_once_is_missed(tmp_path: Path, monkeypatch: pytest.Mo
         metrics = ServerMetrics(Site("127.0.0.1", port, "", None, None), "vllm", tmp_path)
         with metrics:
             truth.answer({})
-    told = metrics.told(4).facts["server_metrics"]
+    told = metrics.told(4).server_metrics
     assert isinstance(told, dict)
     assert told["missed"] == 1
 
