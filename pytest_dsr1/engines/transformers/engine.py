@@ -138,7 +138,7 @@ def _result(job: Job, listener: WorkerListener, report: WorkerReport, *, told_to
 
 
 def _facts(of: Job, records: Sequence[RequestRecord], said: Mapping[str, object]) -> EngineFacts:
-    """Return what the worker said; on a GPU also the memory-bandwidth bound and the share that was reached."""
+    """Return what the worker said; on a GPU also the memory-bandwidth bound and the share reached."""
     job, gpu = worker_job(of), str(said.get("device"))
     if job.device == "cpu":
         return EngineFacts(other=said)

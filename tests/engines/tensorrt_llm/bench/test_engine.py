@@ -150,7 +150,7 @@ def test_a_json_report_of_unknown_keys_gives_way_to_the_text(
 
 
 def test_facts_say_what_was_spoken(bench: Bench) -> None:
-    facts = bench.installed("1.4.0").run().facts.other
+    facts = bench.installed("1.4.0").run().facts.saved()
     assert facts["dialect"] == "1.4 (inferred)"
     assert facts["report"] == "json"
     assert facts["engine.quantization"] == "FP8_BLOCK_SCALES"
