@@ -7,7 +7,7 @@ is found in three ways: our own modules below, installed packages with an entry 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -22,12 +22,23 @@ GROUP = "pytest_dsr1"
 """The group of entry points."""
 _PREFIX = "pytest_dsr1_"
 _SPECS = "pytest_dsr1.hookspecs"
-_OURS: tuple[str, ...] = (
-    "pytest_dsr1.engines.tensorrt_llm.hooks",
-    "pytest_dsr1.engines.transformers.hooks",
-    "pytest_dsr1.engines.openai.hooks",
-)
-"""Our own plugins, by module; they are imported when the first hook is called."""
+OURS: Mapping[str, tuple[str, ...]] = {
+    "pytest_dsr1_engines": (
+        "pytest_dsr1.engines.tensorrt_llm.hooks",
+        "pytest_dsr1.engines.transformers.hooks",
+        "pytest_dsr1.engines.openai.hooks",
+    ),
+    "pytest_dsr1_checks": ("pytest_dsr1.machine.gpu.checks", "pytest_dsr1.machine.preflight"),
+    "pytest_dsr1_clues": (
+        "pytest_dsr1.diagnosis.start",
+        "pytest_dsr1.diagnosis.model",
+        "pytest_dsr1.diagnosis.load",
+        "pytest_dsr1.diagnosis.kv_cache",
+        "pytest_dsr1.diagnosis.options",
+        "pytest_dsr1.diagnosis.gpus",
+    ),
+}
+"""Our own modules by the hook that each has; they are imported when that hook is called, not before."""
 _CHANGED: list[Callable[[], object]] = []
 
 _T = TypeVar("_T")
@@ -53,8 +64,6 @@ class _Manager(pluggy.PluginManager):
 def _manager() -> _Manager:
     manager = _Manager(GROUP)
     manager.add_hookspecs(import_module(_SPECS))
-    for module in _OURS:
-        manager.register(import_module(module), module)
     for found in entry_points(group=GROUP):
         try:
             _register(manager, found.load(), found.name)
@@ -87,7 +96,7 @@ def on_change(act: Callable[[], object]) -> None:
 
 
 def values(hook: str, kind: type[_T]) -> Iterator[tuple[str, _T]]:
-    """What all plugins give for a hook that lists values, each after its plugin's name; ours come first.
+    """Yield what plugins give for a hook that lists values, each after its plugin's name; ours come first.
 
     Args:
         hook: its name.
@@ -96,10 +105,11 @@ def values(hook: str, kind: type[_T]) -> Iterator[tuple[str, _T]]:
     Raises:
         UserError: a plugin fails, or gives something else; the message names the plugin.
     """
-    for call in getattr(_manager().hook, hook).get_hookimpls():
-        name = call.plugin_name
+    calls = [(module, getattr(import_module(module), hook)) for module in OURS.get(hook, ())]
+    calls += [(one.plugin_name, one.function) for one in getattr(_manager().hook, hook).get_hookimpls()]
+    for name, call in calls:
         try:
-            found = list(call.function())
+            found = list(call())
         except Exception as error:
             raise broken(name, f"{hook} failed: {error!r}") from error
         for value in found:
@@ -121,6 +131,27 @@ def _register(manager: _Manager, plugin: object, name: str) -> None:
         raise broken(name, f"is registered twice: {error}") from error
 
 
+def failure(name: str, what: str, error: Exception) -> str:
+    """Return what to say of a function of a plugin that raised an error.
+
+    Args:
+        name: the plugin's.
+        what: the function, for a person, such as ``its check fans``.
+        error: what it raised.
+
+    Raises:
+        Exception: the error itself, where the plugin is one of ours.
+    """
+    if any(name in modules for modules in OURS.values()):
+        raise error
+    return str(broken(name, f"{what} failed: {error!r}"))
+
+
 def broken(name: str, why: str) -> UserError:
-    """Return the error that says which plugin is broken, and why."""
+    """Return the error of a plugin that does not work: one sentence that names it.
+
+    Args:
+        name: the plugin's.
+        why: what is wrong; may be text of others.
+    """
     return UserError(f"the pytest-dsr1 plugin {plain(name)} is broken: {plain(why, 500)}")

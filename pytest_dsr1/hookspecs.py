@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from pytest_dsr1.diagnosis.clues import Clue
     from pytest_dsr1.engines.protocol import EngineSpec
+    from pytest_dsr1.machine.checks import Check
 
 hookspec = pluggy.HookspecMarker("pytest_dsr1")
 
@@ -62,13 +64,46 @@ def pytest_dsr1_metrics() -> Iterable[object]:  # type: ignore[empty-body]
 
 
 @hookspec
-def pytest_dsr1_checks() -> Iterable[object]:  # type: ignore[empty-body]
-    """List preflight checks: what a machine must have before a run."""
+def pytest_dsr1_checks() -> Iterable[Check]:  # type: ignore[empty-body]
+    """List preflight checks: what a machine must have before a run.
+
+    A check is a function that gets a :class:`~pytest_dsr1.machine.checks.Preflight` and gives findings:
+    ``mismatch`` makes the run INVALID, ``warning`` is kept with the result, ``ok`` is shown. Its docstring is
+    the rule::
+
+        from pytest_dsr1.machine.checks import check
+        from pytest_dsr1.machine.values import Finding
+
+        @check(needs="gpus")
+        def idle(look):
+            '''No GPU draws more than 200 W before the run.'''
+            for gpu in look.gpus:
+                if watts_of(gpu.uuid) > 200:
+                    yield Finding("mismatch", f"GPU {gpu.index} power", "expected at most 200 W")
+
+        def pytest_dsr1_checks():
+            return [idle]
+    """
 
 
 @hookspec
-def pytest_dsr1_clues() -> Iterable[object]:  # type: ignore[empty-body]
-    """List clues: why a figure may be low."""
+def pytest_dsr1_clues() -> Iterable[Clue]:  # type: ignore[empty-body]
+    """List clues: why a figure may be low.
+
+    A clue is a function of a :class:`~pytest_dsr1.measurement.measurement.Measurement`. It returns a sentence
+    if its pattern is really there, else None::
+
+        from pytest_dsr1.diagnosis.clues import clue
+
+        @clue("slow-network", page="https://wiki.example/slow-network")
+        def slow_network(measurement):
+            '''A link that runs below its rate.'''
+            rate = measurement.fingerprint.facts.get("acme.link_gbit_s", 400)
+            return f"the link runs at {rate} Gbit/s: replace its cable" if rate < 400 else None
+
+        def pytest_dsr1_clues():
+            return [slow_network]
+    """
 
 
 @hookspec

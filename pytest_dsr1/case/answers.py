@@ -70,7 +70,7 @@ def what_to_do(case: Case, word: Word) -> str:
     if references is None or measurement is None:
         return f"{_look(case)}, then what changed since the last green run: driver, container, options."
     facts = measurement.fingerprint.facts
-    changed = comparability.changed(references.facts, facts, references.moved)
+    changed = comparability.changed(references.facts, facts, references.under_test)
     if not case.unlike:
         return _what_changed(case, changed)
     also = f" Changed as well: {comparability.in_brief(changed)}." if changed else ""

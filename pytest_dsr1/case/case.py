@@ -9,14 +9,13 @@ from datetime import datetime
 from pathlib import Path
 
 from pytest_dsr1.case.location import whereabouts
-from pytest_dsr1.diagnosis.diagnosis import Clue, diagnose
+from pytest_dsr1.diagnosis.diagnosis import FoundClue, diagnose
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.history import NO_HISTORY, History, PastRun, comparable_runs
 from pytest_dsr1.gate.reference_file import load as load_references
-from pytest_dsr1.gate.references import References
+from pytest_dsr1.gate.references import References, noise_by
 from pytest_dsr1.gate.saved import SavedGate, read_gate
-from pytest_dsr1.gate.start_noise import noise_by
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.roofline.bounds import Bound, bounds
 from pytest_dsr1.scenario.loading import LoadedScenario
@@ -69,7 +68,7 @@ class Case:
     gate: SavedGate | None
     references: References | None
     noise: Mapping[str, Noise]
-    clues: tuple[Clue, ...]
+    clues: tuple[FoundClue, ...]
     bounds: tuple[Bound, ...]
     warnings: tuple[str, ...]
     folder: Path | None
@@ -91,7 +90,7 @@ class Case:
         if references is None or measurement is None or self.comparable is not None:
             return ""
         facts = measurement.fingerprint.facts
-        found = comparability.differences(references.facts, facts, references.moved)
+        found = comparability.differences(references.facts, facts, references.under_test)
         return (
             comparability.in_brief(found)
             or f"they have no run on node {comparability.short(comparability.node(facts))}"
@@ -176,13 +175,13 @@ def case_of(outcome: Outcome, store: Path, now: datetime, past: History = NO_HIS
 def _comparable(references: References, measurement: Measurement) -> References | None:
     facts = measurement.fingerprint.facts
     runs = references.on(comparability.node(facts))
-    if not runs or comparability.differences(references.facts, facts, references.moved):
+    if not runs or comparability.differences(references.facts, facts, references.under_test):
         return None
     return replace(references, runs=runs)
 
 
 def _figure_like(references: References, measurement: Measurement) -> float | None:
-    from pytest_dsr1.gate.loop import figure
+    from pytest_dsr1.gate.eligibility import figure
 
     warmup, requests = references.warmup_requests, references.requests
     try:
@@ -211,7 +210,7 @@ def places(loaded: LoadedScenario) -> dict[str, str]:
 def _gate(outcome: Outcome) -> tuple[SavedGate | None, tuple[Word, str] | None]:
     """The gate that this session ran or, where a saved result is judged again, the one that was saved."""
     if outcome.gate is not None:
-        from pytest_dsr1.gate.loop import saved
+        from pytest_dsr1.gate.progress import saved
 
         word, error = outcome.refused or (None, None)
         return saved(outcome.gate, word, error), outcome.refused
@@ -228,7 +227,7 @@ def _headline(
     gate: SavedGate | None,
     refused: tuple[Word, str] | None,
     measurement: Measurement | None,
-    clues: tuple[Clue, ...],
+    clues: tuple[FoundClue, ...],
 ) -> Iterable[str]:
     judged = [*verdicts, *([gate.verdict] if gate and gate.verdict else [])]
     if word in {Word.FAIL, Word.PASS}:

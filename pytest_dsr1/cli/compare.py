@@ -41,7 +41,7 @@ def add(commands: Any) -> None:
 def _compare(options: argparse.Namespace) -> int:
     from datetime import datetime, timezone
 
-    from pytest_dsr1.gate.start_noise import noise_of
+    from pytest_dsr1.gate.reference_file import noise_of
     from pytest_dsr1.reporting.compare.comparison import compare
     from pytest_dsr1.reporting.compare.text import to_text
 

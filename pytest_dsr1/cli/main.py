@@ -29,6 +29,7 @@ def _dataset(options: argparse.Namespace) -> int:
     from pytest_dsr1.errors import UserError
     from pytest_dsr1.reporting.terminal.progress import Counter
     from pytest_dsr1.scenario.loading import load_named
+    from pytest_dsr1.storage.files import replacing
     from pytest_dsr1.workload.synthetic import write_synthetic
 
     scenario = load_named(options.profile, options.suites, options.set)
@@ -41,15 +42,11 @@ def _dataset(options: argparse.Namespace) -> int:
         sys.stderr.write(f"{start}{line}{end}")
         sys.stderr.flush()
 
-    part = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with Counter("writing requests", show, terminal=terminal) as progress:
+        with replacing(target) as part, Counter("writing requests", show, terminal=terminal) as progress:
             write_synthetic(scenario.dataset, scenario.load, part, progress)
-        part.replace(target)
     except OSError as error:
         raise UserError(f"{target}: cannot be written: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
     return 0
 
 

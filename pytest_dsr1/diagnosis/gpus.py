@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.machine.gpu.inventory import gpu_list
 from pytest_dsr1.machine.telemetry.health import CLOCK_CEILING_SHARE, GPU_BUSY_PERCENT, NOTABLE_CAP_SHARE
 from pytest_dsr1.measurement.measurement import Measurement
@@ -41,6 +42,7 @@ def _most_mhz(measurement: Measurement) -> Mapping[int, int]:
     return {gpu: most for gpu, most in pairs if most is not None}
 
 
+@clue("throttled")
 def throttled(measurement: Measurement) -> str | None:
     """Slowed down by heat or by the hardware, for less than makes the run INVALID."""
     slowed = _above(measurement, "throttled_share", NOTABLE_THROTTLED_SHARE)
@@ -54,6 +56,7 @@ def throttled(measurement: Measurement) -> str | None:
     )
 
 
+@clue("power-cap")
 def power_cap(measurement: Measurement) -> str | None:
     """At the software power cap for a notable share of the time, and with a lower clock for it."""
     most_mhz = _most_mhz(measurement)
@@ -100,6 +103,7 @@ def _by_gpu(measurement: Measurement, key: str) -> Mapping[int, float]:
     return known
 
 
+@clue("sm-clock")
 def sm_clock(measurement: Measurement) -> str | None:
     """An SM clock that is clearly under its maximum, with nothing that pulls it down."""
     most_mhz, lock_mhz = _most_mhz(measurement), measurement.scenario.gpu_setup.lock_sm_clock_mhz
@@ -127,3 +131,8 @@ def sm_clock(measurement: Measurement) -> str | None:
         f"{_named(held)} had at most {reached:,} MHz SM clock, of {highest:,} MHz, with neither heat nor "
         "power in the way: the clock is probably locked or set; as root: nvidia-smi -rgc; nvidia-smi -rac"
     )
+
+
+def pytest_dsr1_clues() -> Iterable[Clue]:
+    """List the clues of the GPUs."""
+    return throttled, power_cap, sm_clock

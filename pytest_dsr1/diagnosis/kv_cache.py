@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pytest_dsr1.diagnosis.capacity import at_once, server_metrics
+from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.roofline.bounds import roofline
 from pytest_dsr1.roofline.model import NotKnownError
@@ -25,6 +27,7 @@ def cache_is_full(measurement: Measurement) -> bool:
     return server_metrics(measurement).get("kv_cache_used_share_max", 0.0) >= FULL_CACHE
 
 
+@clue("kv-cache")
 def kv_cache(measurement: Measurement) -> str | None:
     """A KV cache that is too small: as the server told, as iterations showed, else by the memory it needs."""
     return _told(measurement) or _iterations(measurement) or _estimate(measurement)
@@ -105,3 +108,8 @@ def _memory(measurement: Measurement) -> _Memory | None:
         return None
     left_bytes = memory_gib * 2**30 - known.model.memory_bytes / known.gpus
     return _Memory(left_bytes, known.model.cache_token_bytes)
+
+
+def pytest_dsr1_clues() -> Iterable[Clue]:
+    """List the clues of the KV cache."""
+    return (kv_cache,)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pytest_dsr1.diagnosis.capacity import at_once, server_metrics
+from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.diagnosis.kv_cache import cache_is_full
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.text import number
@@ -17,6 +20,7 @@ FEWEST_WAVES = 5
 """No published run has fewer (5,120 requests, 1,024 in flight)."""
 
 
+@clue("low-concurrency")
 def low_concurrency(measurement: Measurement) -> str | None:
     """A closed loop that held fewer requests in flight than it should."""
     found, load = measurement.metrics.get("average_concurrency"), measurement.scenario.load
@@ -30,6 +34,7 @@ def low_concurrency(measurement: Measurement) -> str | None:
     )
 
 
+@clue("engine-queue")
 def engine_queue(measurement: Measurement) -> str | None:
     """Requests that wait in the engine because it takes fewer at once than are sent."""
     scenario, load = measurement.scenario, measurement.scenario.load
@@ -53,6 +58,7 @@ def engine_queue(measurement: Measurement) -> str | None:
     )
 
 
+@clue("ramp-and-drain")
 def ramp_and_drain(measurement: Measurement) -> str | None:
     """A run so short that its ends, in which fewer requests share the machine, weigh in its figures."""
     load, result = measurement.scenario.load, measurement.result
@@ -76,3 +82,8 @@ def ramp_and_drain(measurement: Measurement) -> str | None:
         f"and drain weigh on the whole run: raise load.num_requests to {FEWEST_WAVES * together:,} or more, "
         "as in every published run"
     )
+
+
+def pytest_dsr1_clues() -> Iterable[Clue]:
+    """List the clues of the load."""
+    return low_concurrency, engine_queue, ramp_and_drain

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.measurement.consistency import real_text_acceptance
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.roofline.model import FP8, SPECULATES, asked_cache
@@ -11,6 +12,7 @@ from pytest_dsr1.roofline.model import FP8, SPECULATES, asked_cache
 _SAME = {"BFLOAT16": "BF16", "": "NONE"}
 
 
+@clue("number-format")
 def number_format(measurement: Measurement) -> str | None:
     """Weights or a KV cache in another number format than the scenario's, as the engine reports them."""
     for what, reported, wanted in _formats(measurement):
@@ -33,6 +35,7 @@ def _formats(measurement: Measurement) -> Iterator[tuple[str, str, str]]:
         yield "a KV cache of", cache, "FP8" if asked_cache(scenario) == FP8 else "BF16"
 
 
+@clue("acceptance-length")
 def acceptance_length(measurement: Measurement) -> str | None:
     """Speculative decoding whose drafts are refused, since the text is not real."""
     drafts = measurement.scenario.engine.draft_tokens
@@ -53,3 +56,8 @@ def acceptance_length(measurement: Measurement) -> str | None:
         f"with {drafts} draft tokens gives on real text: suspect the dataset, not the machine "
         "(docs/datasets.md)"
     )
+
+
+def pytest_dsr1_clues() -> Iterable[Clue]:
+    """List the clues of the model."""
+    return number_format, acceptance_length

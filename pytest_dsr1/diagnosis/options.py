@@ -1,21 +1,15 @@
-"""Clues of the engine: options that no published measurement had, and a start unlike the others."""
+"""Clues of the engine's options: those that no published measurement had."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pytest_dsr1.diagnosis.capacity import at_once
+from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.measurement.measurement import Measurement
 
 
-def compile_cache(measurement: Measurement) -> str | None:
-    """A start that compiled code, which later starts find ready."""
-    if not measurement.caches_filled:
-        return None
-    return (
-        f"this start put compiled code in {', '.join(measurement.caches_filled)}, so it is not like the "
-        "starts after it: run again"
-    )
-
-
+@clue("attention-dp")
 def attention_dp(measurement: Measurement) -> str | None:
     """Attention data parallelism with fewer requests than ranks."""
     engine, concurrency = measurement.scenario.engine, measurement.scenario.load.concurrency
@@ -29,6 +23,7 @@ def attention_dp(measurement: Measurement) -> str | None:
     )
 
 
+@clue("chunked-context")
 def chunked_context(measurement: Measurement) -> str | None:
     """Chunked context, which was off in every published measurement."""
     engine, longest = measurement.scenario.engine, measurement.workload.max_input
@@ -41,6 +36,12 @@ def chunked_context(measurement: Measurement) -> str | None:
     )
 
 
+@clue("cuda-graphs")
 def cuda_graphs(measurement: Measurement) -> str | None:
     """Decode steps without a CUDA graph: switched off, or of a size that none was captured for."""
     return measurement.scenario.engine.without_cuda_graph(at_once(measurement))
+
+
+def pytest_dsr1_clues() -> Iterable[Clue]:
+    """List the clues of the engine's options."""
+    return attention_dp, chunked_context, cuda_graphs

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_dsr1.engines.protocol import Engine, EngineResult, Job
 from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.machine import caches
+from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions
 from pytest_dsr1.measurement.measurement import Measurement
@@ -118,7 +118,7 @@ def _environ(scenario: Scenario) -> dict[str, str]:
 
 
 def _of_the_run(
-    result: EngineResult, workload: Workload, before: caches.Snapshot, after: caches.Snapshot
+    result: EngineResult, workload: Workload, before: warm_start.Snapshot, after: warm_start.Snapshot
 ) -> Iterator[str]:
     """What a person must know of the run as a whole."""
     if result.stopped:
@@ -127,8 +127,8 @@ def _of_the_run(
         )
     for folder in dict.fromkeys((*before.too_large, *after.too_large)):
         yield (
-            f"{folder} holds more than {caches.MOST_ENTRIES:,} files, so nobody can say whether this start "
-            "compiled anything there; delete what is old in it"
+            f"{folder} holds more than {warm_start.MOST_ENTRIES:,} files, so nobody can say whether this "
+            "start compiled anything there; delete what is old in it"
         )
 
 
@@ -182,9 +182,9 @@ def measure(
                 watch(planned_s, machine.now) as watcher,
             ):
                 job = Job(scenario, workload, folder.engine, run_timeout_s(scenario), enough)
-                before = caches.snapshot(_environ(scenario))
+                before = warm_start.snapshot(_environ(scenario))
                 result = engine.run(job, _Recorder(watcher, folder, machine))
-                after = caches.snapshot(_environ(scenario))
+                after = warm_start.snapshot(_environ(scenario))
             from_s, to_s = result.measured_from_s, result.measured_to_s
             told = from_records(result.records, result.gpus) | of_scenario(result.records, scenario)
             metrics = combine(result.report, told)
@@ -207,7 +207,7 @@ def measure(
                 metrics=metrics,
                 folder=folder.path,
                 gpu_health=machine.summary(from_s, to_s),
-                caches_filled=caches.filled(before, after),
+                caches_filled=warm_start.filled(before, after),
             )
             folder.complete(measurement)
         except Dsr1Error as error:

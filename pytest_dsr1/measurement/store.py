@@ -36,10 +36,10 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.yaml.writer import dump
+from pytest_dsr1.storage.documents import CHANGED, DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import write_atomically
 
-FORMAT = "pytest-dsr1 measurement"
-VERSION = 1
+MEASUREMENT = DocumentKind("a saved measurement", "pytest-dsr1 measurement", 1)
 
 
 @contextmanager
@@ -63,8 +63,7 @@ class ResultFolder:
         self.engine = path / "engine"
         self.engine.mkdir(parents=True)
         self._head = {
-            "format": FORMAT,
-            "version": VERSION,
+            **MEASUREMENT.head,
             "profile": scenario.name,
             "place": place,
             "started_utc": started.isoformat(timespec="seconds"),
@@ -160,8 +159,10 @@ def load(folder: Path) -> Measurement:
         raise UserError(f"{path}: holds no complete measurement: {why}")
     try:
         slim = _MEASUREMENT.validate_python(_lists_as_tuples(document, folder), strict=False)
-    except (ValidationError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: {_changed(error)}") from None
+    except ValidationError as error:
+        raise UserError(f"{path}: {changed(error)}") from None
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: {error} is missing; {CHANGED}") from None
     records = tuple(_lines(folder / "requests.jsonl", RequestRecord))
     if len(records) != document.get("records"):
         raise UserError(
@@ -179,24 +180,14 @@ def _document(folder: Path) -> dict[str, Any]:
     """What measurement.json holds, in whatever state the run is."""
     path = folder / "measurement.json"
     try:
-        document = json.loads(path.read_bytes())
+        return MEASUREMENT.read_json(path)
     except FileNotFoundError:
         raise UserError(
             f"{folder}: no measurement.json; a saved result is a folder such as .dsr1/<profile>/<UTC time> "
             "that an earlier run has written"
         ) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}); it was damaged after it was written") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise UserError(f'{path}: is not a saved measurement ("format" is not "{FORMAT}")')
-    if document.get("version") != VERSION:
-        raise UserError(
-            f"{path}: has format version {document.get('version')!r}; this pytest-dsr1 reads version "
-            f"{VERSION}"
-        )
-    return document
+    except DocumentError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def _lists_as_tuples(document: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -204,18 +195,6 @@ def _lists_as_tuples(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     # The scenario's own schema is strict; validated from JSON it takes JSON's types.
     body["scenario"] = Scenario.model_validate_json(json.dumps(body["scenario"]))
     return {**body, "folder": folder}
-
-
-def first_problem(error: ValidationError) -> str:
-    """What is wrong in a saved document, and where: the first of all that is."""
-    first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or "the document"
-    return f"{place}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-
-
-def _changed(error: Exception) -> str:
-    wrong = first_problem(error) if isinstance(error, ValidationError) else f"{error} is missing"
-    return f"{wrong}; the file was changed after it was written"
 
 
 def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:
@@ -228,6 +207,6 @@ def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:
                 try:
                     yield adapter.validate_json(line)
                 except ValidationError as error:
-                    raise UserError(f"{path}:{number}: {_changed(error)}") from None
+                    raise UserError(f"{path}:{number}: {changed(error)}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None

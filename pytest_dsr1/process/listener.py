@@ -31,7 +31,10 @@ ENDING_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class IterationSample:
-    """One step of the engine's scheduler; None where the engine's version does not tell.
+    """One step of the engine's scheduler; None where the engine's version does not report it.
+
+    All of it is kept with the result for the user, also what nothing here reads: ``context_requests``,
+    ``queued_requests`` and ``rank``.
 
     Attributes:
         time_s: when we read it (``time.monotonic``); engines hand steps out in groups.

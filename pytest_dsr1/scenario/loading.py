@@ -26,13 +26,11 @@ class LoadedScenario:
     Attributes:
         scenario: with ``${VARIABLE}`` as written; :func:`~pytest_dsr1.scenario.variables.resolve` expands it.
         path: its file.
-        shipped: whether it is one of those that ship.
         warnings: what is unusual in it, each a line that begins with file and line.
     """
 
     scenario: Scenario
     path: Path
-    shipped: bool
     warnings: tuple[str, ...]
     _marks: Mapping[str, Mark] = field(repr=False, default_factory=dict)
 
@@ -82,7 +80,7 @@ def load(
         for problem, impossible in findings
         if not impossible
     )
-    return LoadedScenario(parsed.scenario, path, profiles.is_shipped(path), warnings, marks)
+    return LoadedScenario(parsed.scenario, path, warnings, marks)
 
 
 def load_named(profile: str, suites: Sequence[str], overrides: Sequence[str]) -> Scenario:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.metrics.catalogue import METRICS, TARGETABLE
@@ -17,6 +16,7 @@ from pytest_dsr1.scenario.profiles import shipped_suites
 from pytest_dsr1.scenario.rules.general import all_relations
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.json_schema import Schema
+from pytest_dsr1.storage.files import write_atomically
 
 SCHEMA_NAME = "scenario.schema.json"
 """The schema's file in the folder of the shipped suites."""
@@ -274,19 +274,13 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 def main() -> None:
     """Rewrites the files of the source tree."""
     suites = shipped_suites()
     docs = suites.parent / "docs"
-    _write(suites / SCHEMA_NAME, schema_text())
-    _write(docs / "scenario-reference.md", reference_page())
-    _write(docs / "metrics.md", metrics_page())
+    write_atomically(suites / SCHEMA_NAME, schema_text())
+    write_atomically(docs / "scenario-reference.md", reference_page())
+    write_atomically(docs / "metrics.md", metrics_page())
 
 
 def schema_text() -> str:

@@ -268,8 +268,8 @@ def _dsr1_verdict(
     request: pytest.FixtureRequest, _dsr1_target: int, dsr1_measurement: Measurement
 ) -> Verdict:
     """The verdict on the target of a scenario's test."""
+    from pytest_dsr1.gate.reference_file import noise_of
     from pytest_dsr1.gate.saved import write_verdicts
-    from pytest_dsr1.gate.start_noise import noise_of
     from pytest_dsr1.verdict.targets import judge
     from pytest_dsr1.verdict.verdict import Word
 

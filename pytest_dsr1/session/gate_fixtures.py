@@ -16,8 +16,9 @@ from pytest_dsr1.session.fixtures import outcome_of, ready, run
 from pytest_dsr1.session.state import SESSION, Outcome, fail_setup
 
 if TYPE_CHECKING:
-    from pytest_dsr1.gate.loop import Gate, Take
+    from pytest_dsr1.gate.loop import Take
     from pytest_dsr1.gate.plan import GatePlan
+    from pytest_dsr1.gate.progress import GateProgress
     from pytest_dsr1.machine.warm_start import Starts
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
 
 def _word(error: Dsr1Error) -> Word:
     """What an error means for a verdict."""
-    from pytest_dsr1.gate.loop import InconclusiveError, NotComparableError
+    from pytest_dsr1.gate.eligibility import NotComparableError
     from pytest_dsr1.gate.plan import UndecidableError
+    from pytest_dsr1.gate.progress import InconclusiveError
     from pytest_dsr1.verdict.verdict import Word
 
     words = {
@@ -64,7 +66,7 @@ def _dsr1_store(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Iter
     A gate holds the references for itself from now on; for a recording it was tried that a file can be added.
     What stands in the way is told before GPU time is spent: this comes before the scenario's measurement.
     """
-    from pytest_dsr1.gate.loop import refuse_unfit
+    from pytest_dsr1.gate.eligibility import refuse_unfit
     from pytest_dsr1.gate.recordings import folder_of, names
     from pytest_dsr1.gate.reference_file import held, path_of
 
@@ -95,7 +97,7 @@ def _dsr1_gated(request: pytest.FixtureRequest) -> str:
 def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_store: Path) -> GatePlan:
     """How the scenario's gate decides; raises when it cannot be judged. No inference is run for it."""
     from pytest_dsr1.gate.comparability import node
-    from pytest_dsr1.gate.loop import compared
+    from pytest_dsr1.gate.eligibility import compared
     from pytest_dsr1.gate.plan import gate_plan
     from pytest_dsr1.gate.reference_file import load
     from pytest_dsr1.measurement.run import facts_before
@@ -168,12 +170,14 @@ def _dsr1_regression(
     _dsr1_starts: Starts,
 ) -> Verdict:
     """The verdict of the scenario's gate, after as many runs as it takes."""
-    from pytest_dsr1.gate.loop import Gate, decide
+    from pytest_dsr1.gate.eligibility import why_not
+    from pytest_dsr1.gate.loop import decide
+    from pytest_dsr1.gate.progress import GateProgress
     from pytest_dsr1.steady.enough import EnoughSeen
 
     session, outcome = request.config.stash[SESSION], outcome_of(request, dsr1_scenario)
     plan, load = _dsr1_gate_plan, dsr1_scenario.load
-    gate = outcome.gate = Gate(plan)
+    gate = outcome.gate = GateProgress(plan)
 
     def another(unseen: Outcome) -> Measurement:
         enough = EnoughSeen(
@@ -190,7 +194,7 @@ def _dsr1_regression(
         verdict = decide(
             gate,
             _takes(request, dsr1_scenario, _dsr1_held, another),
-            _dsr1_starts,
+            lambda measurement: why_not(measurement, _dsr1_starts),
             session.tell,
             lambda: _save(gate),
         )
@@ -202,9 +206,9 @@ def _dsr1_regression(
     return verdict
 
 
-def _save(gate: Gate, error: Dsr1Error | None = None) -> None:
+def _save(gate: GateProgress, error: Dsr1Error | None = None) -> None:
     """``gate.json`` in the folder of the gate's first run."""
-    from pytest_dsr1.gate.loop import saved
+    from pytest_dsr1.gate.progress import saved
     from pytest_dsr1.gate.saved import write_gate
 
     if gate.folder:
@@ -239,7 +243,8 @@ def _dsr1_recorded(
 ) -> Path:
     """The file of one more run that may become a reference."""
     from pytest_dsr1.gate import recordings
-    from pytest_dsr1.gate.loop import figure, save_evidence, useful
+    from pytest_dsr1.gate.eligibility import figure, save_evidence, why_not
+    from pytest_dsr1.gate.loop import next_that_counts
     from pytest_dsr1.gate.references import WANTED
     from pytest_dsr1.metrics.catalogue import METRICS
     from pytest_dsr1.steady.trace import trace
@@ -254,7 +259,7 @@ def _dsr1_recorded(
     try:
         ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")  # what no other run would change
         again = f"pytest --dsr1-profile={dsr1_scenario.name} --dsr1-reference=record"
-        measurement = useful(take, _dsr1_starts, note, again)
+        measurement = next_that_counts(take, lambda measured: why_not(measured, _dsr1_starts), note, again)
         found = figure(measurement)
         save_evidence(measurement, found)
         path = recordings.record(_dsr1_store, measurement, trace(measurement))

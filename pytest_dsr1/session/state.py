@@ -14,7 +14,7 @@ from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.text import harmless
 
 if TYPE_CHECKING:
-    from pytest_dsr1.gate.loop import Gate
+    from pytest_dsr1.gate.progress import GateProgress
     from pytest_dsr1.machine.values import Finding, SetupMode
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.records import Observer
@@ -53,7 +53,7 @@ class Outcome:
     folder: Path | None = None
     verdicts: list[Verdict] = field(default_factory=list)
     benchmarked: bool = False
-    gate: Gate | None = None
+    gate: GateProgress | None = None
     refused: tuple[Word, str] | None = None
     notes: list[str] = field(default_factory=list)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytest_dsr1.case.answers import is_it_real, what_to_do, where_is_it
 from pytest_dsr1.case.case import case_of
-from pytest_dsr1.diagnosis.diagnosis import Clue
+from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.gate.comparability import short
 from pytest_dsr1.verdict.verdict import Word
 from tests.helpers.saved_runs import BEGAN, Made, judged, references, save, steady
@@ -37,7 +37,7 @@ def test_the_place_in_the_run_comes_before_the_one_in_the_scenario() -> None:
 def test_what_is_known_of_the_reasons_is_part_of_the_answer() -> None:
     then = ", then what changed since the last green run: driver, container, options."
     assert what_to_do(missed(clues=()), Word.FAIL) == NO_CLUE + then
-    clue = Clue("power-cap", "GPU 0 is at its power cap")
+    clue = FoundClue("power-cap", "GPU 0 is at its power cap")
     assert what_to_do(missed(clues=(clue,)), Word.FAIL) == CLUE + then
 
 

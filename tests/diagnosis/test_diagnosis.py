@@ -6,12 +6,15 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_dsr1.diagnosis.diagnosis import CHECKS, diagnose
+from pytest_dsr1 import extensions
+from pytest_dsr1.diagnosis.clues import Clue
+from pytest_dsr1.diagnosis.diagnosis import FoundClue, diagnose
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine.values import FactValue, Fingerprint, Telemetry
 from pytest_dsr1.measurement.measurement import Measurement
@@ -19,10 +22,16 @@ from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.checkpoint import check_checkpoint
 from tests.helpers.paths import DOCS
+from tests.helpers.plugins import plugged_in
 from tests.helpers.published import SHIPPED, figures, measured, shipped
 from tests.helpers.values import records
 
 PAGE = (DOCS / "why-low.md").read_text(encoding="utf-8")
+OURS = {
+    clue.key: clue
+    for plugin, clue in extensions.values("pytest_dsr1_clues", Clue)
+    if plugin in extensions.OURS["pytest_dsr1_clues"]
+}
 
 H200, B200 = "h200/max-throughput", "b200/max-throughput"
 ALONE, SERVED = "h200/min-latency", "slice-h200/vllm-c256"
@@ -139,9 +148,55 @@ def test_each_sentence_is_quoted_in_its_section(key: str, measurement: Measureme
 
 
 def test_page_and_code_know_the_same_clues() -> None:
-    assert re.findall(r'<a id="([^"]+)"></a>', PAGE) == list(CHECKS)
-    assert {key for key, _ in EXAMPLES} == set(CHECKS)
-    assert set(re.findall(r"\(#([^)]+)\)", PAGE)) == set(CHECKS)
+    ours = list(OURS)
+    assert re.findall(r'<a id="([^"]+)"></a>', PAGE) == ours
+    assert {key for key, _ in EXAMPLES} == set(ours)
+    assert set(re.findall(r"\(#([^)]+)\)", PAGE)) == set(ours)
+
+
+def test_each_clue_says_what_it_looks_for_and_points_to_its_section() -> None:
+    for key, clue in OURS.items():
+        assert clue.pattern.endswith(".")
+        assert clue.page == f"docs/why-low.md#{key}"
+
+
+def test_every_declared_clue_is_listed() -> None:
+    modules = [import_module(name) for name in extensions.OURS["pytest_dsr1_clues"]]
+    declared = [one for module in modules for one in vars(module).values() if isinstance(one, Clue)]
+    assert declared == list(OURS.values())
+
+
+PLUGIN = """
+from pytest_dsr1.diagnosis.clues import clue
+
+@clue("few-gpus", page="https://acme.example/few-gpus")
+def few_gpus(measurement):
+    \"\"\"A run on few GPUs.\"\"\"
+    return f"only {measurement.result.gpus} GPUs" if measurement.result.gpus < 16 else None
+
+@clue("broken", page="")
+def broken(measurement):
+    \"\"\"Always fails.\"\"\"
+    raise RuntimeError("no license")
+
+def pytest_dsr1_clues():
+    return few_gpus, broken
+"""
+
+
+def test_a_clue_of_a_plugin_is_one_file(tmp_path: Path) -> None:
+    found = run(H200, caches_filled=("/cache",))
+    with plugged_in(tmp_path, "acme", PLUGIN):
+        first, *rest = diagnose(found)
+    assert first.key == "compile-cache"
+    assert rest == [
+        FoundClue("few-gpus", "only 8 GPUs", "https://acme.example/few-gpus"),
+        FoundClue(
+            "broken",
+            "the pytest-dsr1 plugin acme is broken: its clue broken failed: RuntimeError('no license')",
+        ),
+    ]
+    assert diagnose(found) == (first,)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.stem}")

@@ -81,7 +81,7 @@ def test_recorded_runs_become_references(tmp_path: Path) -> None:
     assert accepted.warmup_requests == 2
     assert accepted.facts == COMPARED
     candidates, _ = read(tmp_path, "small")
-    assert [run.candidate for run in accepted.runs] == [run.name for run in candidates]
+    assert [run.recording for run in accepted.runs] == [run.name for run in candidates]
     for run, candidate in zip(accepted.runs, candidates, strict=True):
         figure = evidence(candidate.trace, accepted.metric, warmup_requests=2, requests=accepted.requests)
         assert run.value == pytest.approx(figure.value, rel=1e-7)

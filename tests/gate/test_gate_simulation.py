@@ -22,9 +22,9 @@ from benchmarks.gating.study import (
 )
 from benchmarks.gating.world import FULL_S, WORLDS, Fleet
 from pytest_dsr1.gate.decision import alpha
-from pytest_dsr1.gate.loop import Gate
 from pytest_dsr1.gate.noise import Level
 from pytest_dsr1.gate.plan import UndecidableError, gate_plan
+from pytest_dsr1.gate.progress import GateProgress
 from pytest_dsr1.gate.reference_file import load, write
 from pytest_dsr1.gate.saved import GateRun
 from pytest_dsr1.records import RequestRecord
@@ -210,7 +210,7 @@ def test_simulated_gates_are_those_of_a_user(tmp_path: Path, noise: float, delta
     for number in (*range(20), *longest, *refused):
         runs = tuple(
             reference_store.run(
-                at=reference_store.NOW - timedelta(days=20 - day), value=float(rate), candidate=f"{day}"
+                at=reference_store.NOW - timedelta(days=20 - day), value=float(rate), recording=f"{day}"
             )
             for day, rate in enumerate(found.references[number])
         )
@@ -220,7 +220,9 @@ def test_simulated_gates_are_those_of_a_user(tmp_path: Path, noise: float, delta
             with pytest.raises(UndecidableError):
                 gate_plan(tmp_path, accepted, scenario, reference_store.NODE, reference_store.NOW)
             continue
-        gate = Gate(gate_plan(tmp_path, accepted, scenario, reference_store.NODE, reference_store.NOW))
+        gate = GateProgress(
+            gate_plan(tmp_path, accepted, scenario, reference_store.NODE, reference_store.NOW)
+        )
         assert gate.plan.design.level.sd == pytest.approx(references[number].sd)
         for rate in found.candidates[number] * (1 - loss / 100):
             gate.add(GateRun("", Evidence(float(rate), 0.1, 5.0, 60.0, 2.0, 24, ())))

@@ -13,9 +13,8 @@ from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.acceptance import warmup_of
-from pytest_dsr1.gate.reference_file import write
-from pytest_dsr1.gate.references import Acceptance, ReferenceRun, References
-from pytest_dsr1.gate.start_noise import noise_by, noise_of
+from pytest_dsr1.gate.reference_file import noise_of, write
+from pytest_dsr1.gate.references import Acceptance, ReferenceRun, References, noise_by
 from pytest_dsr1.machine.telemetry.health import assess, summary
 from pytest_dsr1.machine.values import Fingerprint, GpuSample, Telemetry
 from pytest_dsr1.measurement.measurement import Measurement
@@ -230,7 +229,7 @@ def references(store: Path, scenario: Scenario, facts: Fingerprint, values: Sequ
     kept = {
         key: fact
         for key, fact in facts.facts.items()
-        if comparability.ring(key, {}) != "shown" and key != comparability.NODE
+        if comparability.role(key, {}) != "shown" and key != comparability.NODE
     }
     metric = METRICS[scenario.gated_metric]
     runs = tuple(
@@ -247,7 +246,7 @@ def references(store: Path, scenario: Scenario, facts: Fingerprint, values: Sequ
             requests=scenario.load.num_requests,
             warmup_requests=warmup_of(scenario),
             accepted=Acceptance(BEGAN, "the team", "TensorRT-LLM 1.2.1", None),
-            moved={},
+            under_test={},
             facts=kept,
             runs=runs,
         ),

@@ -11,11 +11,12 @@ import pytest
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine.gpu.inventory import read_machine
-from pytest_dsr1.machine.gpu.lock import gpu_lock, is_held
+from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.lease import look, prepared
 from pytest_dsr1.machine.setup.journal import Entry, Settings, write
 from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.storage.filelock import is_held
 from tests.standins.nvml.control import GIB, FakeMachine
 
 Make = Callable[..., Scenario]
@@ -51,8 +52,8 @@ def test_a_run_with_set_up(two: FakeMachine, pair: Scenario, tmp_path: Path) -> 
     before = two.settings()
     with prepared(pair, "apply", os.environ, tell=print) as machine:
         assert is_held(two.state_dir, two.uuid(0))
-        assert machine.reading is not None
-        assert [gpu.vboost for gpu in machine.reading.gpus] == [4, 4]
+        assert machine.inventory is not None
+        assert [gpu.vboost for gpu in machine.inventory.gpus] == [4, 4]
         assert machine.now() == ""
         with machine.watched(tmp_path / "telemetry.jsonl") as watched:
             machine.measuring()
@@ -93,7 +94,7 @@ def test_a_machine_serves_another_scenario_as_it_is(two: FakeMachine, pair: Scen
             machine.findings,
             machine.fingerprint({}).facts,
         )
-        assert again.reading is not machine.reading
+        assert again.inventory is not machine.inventory
         assert two.commands() == made
 
 
@@ -155,7 +156,7 @@ def test_on_the_cpu_no_gpu_is_touched(two: FakeMachine, scenario: Make, tmp_path
         with machine.watched(tmp_path / "telemetry.jsonl") as watched:
             machine.measuring()
             assert machine.now() == ""
-        assert (machine.reading, watched.telemetry.samples) == (None, ())
+        assert (machine.inventory, watched.telemetry.samples) == (None, ())
         assert (machine.assess(0, 1), machine.summary(0, 1)) == ((), {})
         assert "gpu.name" not in machine.fingerprint({}).facts
     assert two.calls() == []

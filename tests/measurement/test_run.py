@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.engines.protocol import EngineResult, Job
-from pytest_dsr1.machine import caches
+from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.lease import Machine
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.measurement.run import expected_s, measure
@@ -18,8 +18,8 @@ from pytest_dsr1.records import Enough, Observer
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.checkpoint import CheckpointFacts
 from tests.engines.transformers.test_engine import Watcher
+from tests.helpers.compile_caches import VARIABLES
 from tests.helpers.values import measurement, records, scenario
-from tests.machine.test_caches import VARIABLES
 
 
 class Engine:
@@ -127,7 +127,7 @@ def test_a_cache_that_is_too_large_to_look_at_is_a_warning(
     folder.mkdir(parents=True)
     for name in "abc":
         (folder / name).touch()
-    monkeypatch.setattr(caches, "MOST_ENTRIES", 2)
+    monkeypatch.setattr(warm_start, "MOST_ENTRIES", 2)
     assert run(Engine()).warnings == (
         f"{folder} holds more than 2 files, so nobody can say whether this start compiled anything there; "
         "delete what is old in it",

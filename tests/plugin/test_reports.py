@@ -63,7 +63,8 @@ def test_earlier_results_that_cannot_be_read_are_told_in_the_page(
     page = read(suites, "report.html")
     assert "Earlier results that could not be read (2)" in page
     assert f"{closed}: cannot be listed: Permission denied" in page
-    assert f"{damaged}/measurement.json: is no measurement.json of this version, or was damaged" in page
+    assert f"{damaged}/measurement.json: is not JSON (" in page
+    assert "; it was damaged after it was written" in page
 
 
 def test_github_gets_a_summary_and_annotations(suites: Suites, step: Path) -> None:

@@ -18,7 +18,7 @@ from pytest_dsr1.machine.telemetry.throttling import (
     seconds_of,
     spans_of,
 )
-from pytest_dsr1.machine.values import Conditions, Finding, GpuSample, Telemetry
+from pytest_dsr1.machine.values import Conditions, Finding, GpuSample, Severity, Telemetry
 from pytest_dsr1.scenario.schema.scenario import Validity
 
 CLOCK_CEILING_SHARE = 0.95
@@ -99,9 +99,9 @@ def _events(telemetry: Telemetry, from_s: float, to_s: float) -> Iterator[Findin
             yield Finding("mismatch", f"{subject} lost", f"{when}: {event.message}; see dmesg for the Xid")
         elif event.kind == "foreign process":
             # It is looked for once a second: one seen just after the end may have been there before.
-            severity = "mismatch" if event.time_s <= to_s + 1 else "warning"
+            severity: Severity = "mismatch" if event.time_s <= to_s + 1 else "warning"
             message = f"{when} another process was seen on it: {event.message}; run again on a GPU of its own"
-            yield Finding(severity, f"{subject} shared", message)  # type: ignore[arg-type]
+            yield Finding(severity, f"{subject} shared", message)
         else:
             yield Finding("warning", f"{subject} telemetry", f"{when}: {event.message}")
 
@@ -153,8 +153,8 @@ def _throttled(
             f"{', '.join(names(reasons(times)))} {when} of the measured time, {seconds:.1f} s of "
             f"{covered_s:.1f} s ({share:.1%}, allowed {allowed:.1%}); {advice}"
         )
-        severity = "mismatch" if share > allowed else "warning"
-        yield Finding(severity, f"GPU {gpu} {what}", message)  # type: ignore[arg-type]
+        severity: Severity = "mismatch" if share > allowed else "warning"
+        yield Finding(severity, f"GPU {gpu} {what}", message)
 
 
 def _clocks(gpu: int, spans: Sequence[Span], most_mhz: int | None, lock_mhz: int | None) -> Iterator[Finding]:

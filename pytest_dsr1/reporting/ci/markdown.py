@@ -150,7 +150,8 @@ def _answers(case: Case) -> Iterator[tuple[str, str]]:
     yield "What to do?", escaped(what_to_do(case, case.word), 600)
     if case.word is Word.FAIL:
         for clue in case.clues:
-            yield "Look at:", f"{escaped(clue.sentence, 600)} (docs/why-low.md, {clue.key})"
+            page = f" ({code(clue.page)})" if clue.page else ""
+            yield "Look at:", f"{escaped(clue.sentence, 600)}{page}"
     health = case.measurement.gpu_health.get("text") if case.measurement else None
     if isinstance(health, str):
         yield "GPUs:", escaped(health)

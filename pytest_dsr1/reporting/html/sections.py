@@ -97,7 +97,7 @@ class Section:
         pictures: of the measurement, then in context.
         metrics: label, value with unit, origin.
         steady_window: what their steady window is; empty where they have none.
-        facts: the fingerprint by ring, the rings in order.
+        facts: the fingerprint by role, the roles in order.
         script: how to repeat the run.
         artefacts: the files of the results folder.
     """
@@ -206,25 +206,25 @@ def _metrics(measurement: Measurement) -> Iterator[tuple[str, str, str]]:
 
 
 def _facts(case: Case, measurement: Measurement) -> Iterator[tuple[str, tuple[Fact, ...]]]:
-    moved, facts = case.scenario.gate.under_test, measurement.fingerprint.facts
+    under_test, facts = case.scenario.gate.under_test, measurement.fingerprint.facts
     before = case.references.facts if case.references else None
     unequal = (
         {
             key: old
-            for ring in ("fixed", "under test")
-            for key, old, _ in comparability.unequal(ring, before, facts, moved)
+            for role in ("fixed", "under test")
+            for key, old, _ in comparability.unequal(role, before, facts, under_test)
         }
         if before is not None
         else {}
     )
-    for ring, what in (
+    for role, what in (
         ("under test", "Under test: what a gate judges"),
         ("fixed", "Fixed: what must be equal for a gate"),
         ("shown", "Shown only"),
     ):
-        values = comparability.of_ring(ring, facts, moved)  # type: ignore[arg-type]
-        equal = "" if before is None or ring == "shown" else "same"  # references keep what is compared
-        keys = sorted({*values, *(key for key in unequal if comparability.ring(key, moved) == ring)})
+        values = comparability.with_role(role, facts, under_test)  # type: ignore[arg-type]
+        equal = "" if before is None or role == "shown" else "same"  # references keep what is compared
+        keys = sorted({*values, *(key for key in unequal if comparability.role(key, under_test) == role)})
         rows = tuple(
             Fact(key, comparability.shown(values.get(key)), comparability.shown(unequal[key]), differs=True)
             if key in unequal

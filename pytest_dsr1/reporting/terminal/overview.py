@@ -150,7 +150,8 @@ def _clues(outcome: Outcome, width: int) -> Iterable[Line]:
     if measurement is None or Word.FAIL not in words:
         return
     for clue in diagnose(measurement):
-        yield from _wrapped("look at", f"{clue.sentence} (docs/why-low.md#{clue.key})", width)
+        page = f" ({clue.page})" if clue.page else ""
+        yield from _wrapped("look at", f"{clue.sentence}{page}", width)
 
 
 def _row(verdict: Verdict, labels: int) -> str:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.registry import create
 from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.gate.loop import compared, refuse_unfit
+from pytest_dsr1.gate.eligibility import compared, refuse_unfit
 from pytest_dsr1.gate.plan import gate_plan
 from pytest_dsr1.gate.reference_file import load
 from pytest_dsr1.gate.references import References
-from pytest_dsr1.machine.setup.script import shell_lines
+from pytest_dsr1.machine.setup.nvidia_smi import shell_lines
 from pytest_dsr1.measurement.run import expected_s, options_of, run_timeout_s
 from pytest_dsr1.reporting.terminal.listing import to_set
 from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario

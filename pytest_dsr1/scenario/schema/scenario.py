@@ -164,7 +164,7 @@ class Target(Part):
     """Where the value comes from."""
 
 
-class Gate(Part):
+class GateSettings(Part):
     """The comparison with accepted references, by `--dsr1-gate`."""
 
     metric: GatedMetricName | None = None
@@ -232,7 +232,7 @@ class Scenario(Part):
     """The service level of `goodput`."""
     targets: Annotated[list[Target], Field(min_length=1)]
     """What must be reached; each becomes a test `target[metric]`."""
-    gate: Gate = Field(default_factory=Gate)
+    gate: GateSettings = Field(default_factory=GateSettings)
     """The comparison with accepted references."""
     published: list[Published] = Field(default_factory=list)
     """Published results."""

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.case.faults import worst_first
-from pytest_dsr1.diagnosis.diagnosis import Clue
+from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.reporting.ci.markdown import STATUS, joined, summary
 from pytest_dsr1.scenario.schema.scenario import Published
 from pytest_dsr1.verdict.targets import Noise
@@ -20,7 +20,11 @@ from tests.reporting.ci.test_markdown_escape import HOSTILE, RENDERER, types
 
 
 def test_a_missed_target() -> None:
-    few = Clue("ramp-and-drain", "4 requests are 2.0 waves: raise load.num_requests")
+    few = FoundClue(
+        "ramp-and-drain",
+        "4 requests are 2.0 waves: raise load.num_requests",
+        "docs/why-low.md#ramp-and-drain",
+    )
     warnings = ("GPU 0 persistence mode: is off",)
     one = missed(noise=Noise(1.0), warnings=warnings, clues=(few,))
     healthy = {"text": "8 GPUs, 612 W"}
@@ -48,7 +52,7 @@ the standard deviation between engine starts (1%, presumed by gate.presumed_nois
 - **Where is it?** `own/small.yaml:16`
 - **What to do?** See what the run itself shows of the reasons (look at, docs/why-low.md), then what changed \
 since the last green run: driver, container, options.
-- **Look at:** 4 requests are 2.0 waves: raise load.num_requests (docs/why-low.md, ramp-and-drain)
+- **Look at:** 4 requests are 2.0 waves: raise load.num_requests (`docs/why-low.md#ramp-and-drain`)
 - **GPUs:** 8 GPUs, 612 W
 - **Results:** `.dsr1/small/20261123T200512Z`; `pytest --dsr1-replay=.dsr1/small/20261123T200512Z` judges \
 them again, without a GPU
@@ -276,7 +280,7 @@ def test_hostile_text_does_no_harm(hostile: str) -> None:
         "warnings": (bad,),
         "where": where,
         "noise": noise,
-        "clues": (Clue("kv-cache", bad),),
+        "clues": (FoundClue("kv-cache", bad, bad),),
     }
     cases = [
         case(

@@ -264,8 +264,8 @@ def test_the_first_scenario_says_what_is_under_test() -> None:
     moved = scenario(gate={"under_test": {"driver": False}})
     first = replace(at("2026-11-23T20:05:12", driver="575"), scenario=moved)
     second = at("2026-11-23T20:06:12", driver="580")
-    assert [one.ring for one in compared(first, second).facts] == ["fixed"]
-    assert [one.ring for one in compared(second, first).facts] == ["under test"]
+    assert [one.role for one in compared(first, second).facts] == ["fixed"]
+    assert [one.role for one in compared(second, first).facts] == ["under test"]
 
 
 def test_nothing_differs() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.gate.loop import Gate
 from pytest_dsr1.gate.plan import GatePlan
+from pytest_dsr1.gate.progress import GateProgress
 from pytest_dsr1.gate.saved import write_gate
 from pytest_dsr1.machine.values import Finding, Fingerprint
 from pytest_dsr1.measurement.metrics import MetricValue
@@ -236,7 +236,9 @@ def test_a_gate_without_targets_says_where_to_look(loaded: LoadedScenario, word:
         word, "regression[total_output_throughput]", "total_output_throughput", 7.0, 8.0, 7.8, -9.0, "a loss"
     )
     plan = cast("GatePlan", SimpleNamespace(warnings=()))
-    gated = Outcome(loaded, "suites/small.yaml", gate=Gate(plan, verdict=verdict, latest=measurement()))
+    gated = Outcome(
+        loaded, "suites/small.yaml", gate=GateProgress(plan, verdict=verdict, latest=measurement())
+    )
     assert (RAMP in text([gated], 250)) == shown
 
 
