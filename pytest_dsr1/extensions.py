@@ -29,6 +29,7 @@ OURS: Mapping[str, tuple[str, ...]] = {
         "pytest_dsr1.engines.openai.hooks",
     ),
     "pytest_dsr1_checks": ("pytest_dsr1.machine.gpu.checks", "pytest_dsr1.machine.preflight"),
+    "pytest_dsr1_reports": ("pytest_dsr1.reporting.formats",),
     "pytest_dsr1_clues": (
         "pytest_dsr1.diagnosis.start",
         "pytest_dsr1.diagnosis.model",
@@ -37,6 +38,7 @@ OURS: Mapping[str, tuple[str, ...]] = {
         "pytest_dsr1.diagnosis.options",
         "pytest_dsr1.diagnosis.gpus",
     ),
+    "pytest_dsr1_metrics": ("pytest_dsr1.metrics.catalogue",),
 }
 """Our own modules by the hook that each has; they are imported when that hook is called, not before."""
 _CHANGED: list[Callable[[], object]] = []
@@ -74,25 +76,44 @@ def _manager() -> _Manager:
     return manager
 
 
-def register(plugin: object, name: str) -> None:
+def register(plugin: object, name: str) -> bool:
     """Add a plugin, such as one of the running pytest. A plugin without our hooks is passed over.
 
     Args:
         plugin: a module, or an object with methods.
         name: what messages call it.
 
+    Returns:
+        Whether it was added; it is not where it is there already.
+
     Raises:
         UserError: it has a hook that does not exist, or a hook asks for an argument that does not exist.
     """
-    if any(hook.startswith(_PREFIX) for hook in dir(plugin)) and not _manager().is_registered(plugin):
+    is_new = any(hook.startswith(_PREFIX) for hook in dir(plugin)) and not _manager().is_registered(plugin)
+    if is_new:
         _register(_manager(), plugin, name)
-        for act in _CHANGED:
-            act()
+        try:
+            _changed()
+        except UserError:
+            unregister(plugin)
+            raise
+    return is_new
+
+
+def unregister(plugin: object) -> None:
+    """Take away a plugin that :func:`register` has added."""
+    _manager().unregister(plugin)
+    _changed()
 
 
 def on_change(act: Callable[[], object]) -> None:
-    """Call ``act`` after each plugin that is registered later: what was made from values is out of date."""
+    """Call ``act`` after each plugin that comes or goes later: what was made from values is out of date."""
     _CHANGED.append(act)
+
+
+def _changed() -> None:
+    for act in _CHANGED:
+        act()
 
 
 def values(hook: str, kind: type[_T]) -> Iterator[tuple[str, _T]]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pytest_dsr1.diagnosis.clues import Clue
     from pytest_dsr1.engines.protocol import EngineSpec
     from pytest_dsr1.machine.checks import Check
+    from pytest_dsr1.metrics.registry import Metric
+    from pytest_dsr1.reporting.formats import ReportFormat
 
 hookspec = pluggy.HookspecMarker("pytest_dsr1")
 
@@ -59,8 +61,38 @@ def pytest_dsr1_engines() -> Iterable[EngineSpec]:  # type: ignore[empty-body]
 
 
 @hookspec
-def pytest_dsr1_metrics() -> Iterable[object]:  # type: ignore[empty-body]
-    """List metrics: what can be measured, targeted and gated."""
+def pytest_dsr1_metrics() -> Iterable[Metric]:  # type: ignore[empty-body]
+    """List metrics: what can be measured, targeted and gated.
+
+    Return :class:`~pytest_dsr1.metrics.registry.Metric` values, such as all that a module declares::
+
+        from pytest_dsr1.metrics.inputs import MetricInputs
+        from pytest_dsr1.metrics.registry import Metrics
+
+        metrics = Metrics("acme-dsr1")  # the source that docs and reports name
+
+
+        @metrics.metric(
+            "energy_per_output_token",
+            "energy per output token",
+            "J/tok",
+            "lower",
+            formula="energy of all GPUs / sum of output tokens",
+            kind="mean",
+            needs={"gpu"},
+        )
+        def energy(inputs: MetricInputs) -> float | None:
+            if inputs.gpu is None or inputs.gpu.energy_j is None:
+                return None
+            return inputs.gpu.energy_j / sum(record.output_tokens for record in inputs.done)
+
+
+        def pytest_dsr1_metrics():
+            return metrics
+
+    A metric that returns None was not measured. One that raises was not measured either, and the run gets a
+    warning that names the plugin. ``metrics.mean`` declares a mean over requests, which a gate can judge too.
+    """
 
 
 @hookspec
@@ -107,5 +139,21 @@ def pytest_dsr1_clues() -> Iterable[Clue]:  # type: ignore[empty-body]
 
 
 @hookspec
-def pytest_dsr1_reports() -> Iterable[object]:  # type: ignore[empty-body]
-    """List report formats: what ``--dsr1-report`` can write, by file name suffix."""
+def pytest_dsr1_reports() -> Iterable[ReportFormat]:  # type: ignore[empty-body]
+    r"""List report formats: what ``--dsr1-report`` can write, by file name suffix.
+
+    A format that writes one line for each verdict, in a conftest.py::
+
+        from pytest_dsr1.reporting.formats import Report, ReportFormat
+
+        def write(path, report: Report):
+            lines = [
+                f"{case.scenario.name},{verdict.metric},{verdict.word.value}"
+                for case in report.cases
+                for verdict in case.judgement.judged
+            ]
+            path.write_text("\n".join(lines))
+
+        def pytest_dsr1_reports():
+            yield ReportFormat(".csv", "a table", write)
+    """

@@ -13,7 +13,7 @@ import pytest
 import scipy.special  # noqa: F401 - likewise
 
 from pytest_dsr1.cli import main
-from pytest_dsr1.reporting.html.render import missing
+from pytest_dsr1.reporting import formats
 from pytest_dsr1.scenario.profiles import discover
 from pytest_dsr1.session import options
 from tests.helpers.paths import DOCS
@@ -72,7 +72,7 @@ def test_every_command_is_understood(pytester: pytest.Pytester, name: str, expec
         if program == "pytest":
             config = pytester.parseconfig(*arguments)
             options.mode(config)
-            options.reports(config, missing)
+            formats.requested(config)
             profiles = config.getoption("--dsr1-profile")
             assert not profiles or discover(()).select(",".join(profiles))
         else:

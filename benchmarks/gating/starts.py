@@ -19,11 +19,10 @@ from statistics import median
 import numpy as np
 
 from benchmarks.gating.components import components
-from pytest_dsr1.gate.acceptance import warmup_of
 from pytest_dsr1.gate.recordings import RecordedRun, alike, read
 from pytest_dsr1.scenario.loading import load_named
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.steady.figure import Evidence, evidence
+from pytest_dsr1.steady.figure import SteadyFigure, steady_figure, warmup_of
 
 
 def record(profile: str, more: list[str]) -> None:
@@ -37,10 +36,10 @@ def record(profile: str, more: list[str]) -> None:
         sys.exit(done.stdout[-3000:] + done.stderr[-1000:])
 
 
-def figures(scenario: Scenario, found: tuple[RecordedRun, ...]) -> list[Evidence]:
+def figures(scenario: Scenario, found: tuple[RecordedRun, ...]) -> list[SteadyFigure]:
     """The steady figure of each recorded start, at full length."""
     warm = warmup_of(scenario)
-    return [evidence(one.trace, scenario.gated_metric, warmup_requests=warm) for one in found]
+    return [steady_figure(one.trace, scenario.gated_metric, warmup_requests=warm) for one in found]
 
 
 def newest(store: Path, scenario: Scenario) -> tuple[tuple[RecordedRun, ...], tuple[str, ...]]:

@@ -1,13 +1,62 @@
-"""What somebody with a red build asks: is it real, and what do I do?"""
+"""What keeps a case from being a PASS, and the answers: is it real, where is it, what to do?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, Verdict, Word
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One missed target, failed gate, or reason why nothing could be judged.
+
+    Attributes:
+        word: the verdict.
+        subject: the test's name, such as ``target[average_ttft]``, or ``scenario`` for the run as a whole.
+        label: what is judged, for a person; empty for the run as a whole.
+        message: in full.
+        where: ``file:line`` in the scenario.
+    """
+
+    word: Word
+    subject: str
+    label: str
+    message: str
+    where: str
+
+
+def faults(case: Case) -> tuple[Fault, ...]:
+    """Return all of a case; empty where everything that was judged passed."""
+    judgement, found = case.judgement, []
+    lines, gate, refused = judgement.lines, judgement.gate, judgement.refused
+    if judgement.problem:
+        found.append(Fault(Word.INVALID, "scenario", "", judgement.problem, lines["scenario"]))
+    found += [
+        Fault(each.word, each.subject, METRICS[each.metric].label, each.message, lines[each.subject])
+        for each in judgement.verdicts
+        if each.word is not Word.PASS
+    ]
+    subject = f"regression[{case.scenario.gated_metric}]"
+    if gate is not None and gate.verdict is not None:
+        if gate.verdict.word is not Word.PASS:
+            found.append(Fault(gate.verdict.word, subject, "gate", gate.verdict.message, lines[subject]))
+    elif refused is not None and refused[1] != judgement.problem:
+        found.append(Fault(refused[0], subject, "gate", refused[1], lines[subject]))
+    elif refused is None and gate is not None and gate.word and gate.error:
+        found.append(Fault(gate.word, subject, "gate", gate.error, lines[subject]))
+    return tuple(found)
+
+
+def worst_first(case: Case) -> int:
+    """The key that sorts cases: what needs a person before what does not, PASS last."""
+    order: list[Word | None] = [*EXIT_STATUS, None, Word.PASS]
+    return order.index(case.judgement.word)
+
 
 _UNKNOWN = {
     Word.INVALID: "Nothing is known: the run proves nothing, good or bad.",
@@ -32,7 +81,7 @@ def is_it_real(case: Case, word: Word) -> str:
     """Whether a verdict other than PASS says something of the performance, and how surely."""
     if word is not Word.FAIL:
         return _UNKNOWN[word]
-    gate = case.gate
+    gate = case.judgement.gate
     if gate is not None and gate.word is Word.FAIL:
         runs = sum(run.evidence is not None for run in gate.runs)
         told = f"{runs} engine starts against {gate.references.runs} accepted references"
@@ -43,7 +92,7 @@ def is_it_real(case: Case, word: Word) -> str:
     clear = next((verdict for verdict in missed if not verdict.doubt), None)
     if clear is None:
         return f"Perhaps not: {missed[0].doubt}."
-    noise = case.noise[clear.metric]
+    noise = case.background.noise[clear.metric]
     return (
         f"Yes: the run is valid, and {METRICS[clear.metric].label} is further from its bound than twice the "
         f"standard deviation between engine starts ({noise.percent:.2g}%, {noise.source})."
@@ -59,14 +108,14 @@ def what_to_do(case: Case, word: Word) -> str:
     """The next step after a verdict other than PASS."""
     if word is not Word.FAIL:
         return _NEXT[word]
-    gate = case.gate
+    gate = case.judgement.gate
     if gate is not None and gate.word is Word.FAIL:
         return _what_changed(case, gate.changed)
     if gate is not None and gate.word is Word.PASS:
         return _ALWAYS.format(delta=gate.delta_percent)
     if all(verdict.doubt for verdict in _missed(case)):
         return _AGAIN
-    references, measurement = case.references, case.measurement
+    references, measurement = case.background.references, case.findings.measurement
     if references is None or measurement is None:
         return f"{_look(case)}, then what changed since the last green run: driver, container, options."
     facts = measurement.fingerprint.facts
@@ -87,10 +136,10 @@ def _what_changed(case: Case, changed: Sequence[str]) -> str:
 
 
 def _look(case: Case) -> str:
-    if case.clues:
+    if case.findings.clues:
         return "See what the run itself shows of the reasons (look at, docs/why-low.md)"
     return "The run itself shows none of the reasons in docs/why-low.md: see what else ran on the machine"
 
 
 def _missed(case: Case) -> list[Verdict]:
-    return [verdict for verdict in case.verdicts if verdict.word is Word.FAIL]
+    return [verdict for verdict in case.judgement.verdicts if verdict.word is Word.FAIL]

@@ -235,10 +235,10 @@ def _accept(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from pytest_dsr1.errors import NoReferenceError
     from pytest_dsr1.gate import recordings
-    from pytest_dsr1.gate.acceptance import reference_run, warmup_of
+    from pytest_dsr1.gate.acceptance import reference_run
     from pytest_dsr1.gate.reference_file import load
     from pytest_dsr1.scenario.loading import load_named
-    from pytest_dsr1.steady.figure import NoEvidenceError, evidence
+    from pytest_dsr1.steady.figure import NoSteadyFigureError, steady_figure, warmup_of
 
     scenario, store = load_named(options.profile, options.suites, options.set), _store(options)
     metric, warmup_requests, requests = scenario.gated_metric, warmup_of(scenario), None
@@ -256,8 +256,8 @@ def _export(options: argparse.Namespace) -> int:
     for run in found:
         if run.name not in names:
             try:
-                figure = evidence(run.trace, metric, warmup_requests=warmup_requests, requests=requests)
-            except NoEvidenceError as error:
+                figure = steady_figure(run.trace, metric, warmup_requests=warmup_requests, requests=requests)
+            except NoSteadyFigureError as error:
                 problems.append(f"{run.name}: {error}")
             else:
                 rows.append((reference_run(run, figure), "waiting"))

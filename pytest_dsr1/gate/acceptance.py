@@ -28,7 +28,7 @@ from pytest_dsr1.gate.references import (
 )
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.steady.figure import Evidence, NoEvidenceError, evidence
+from pytest_dsr1.steady.figure import NoSteadyFigureError, SteadyFigure, steady_figure, warmup_of
 from pytest_dsr1.steady.run_length import gated_requests
 from pytest_dsr1.text import number
 
@@ -99,12 +99,7 @@ def accept(
     return accepted, notes
 
 
-def warmup_of(scenario: Scenario) -> int:
-    """Return the least number of requests at the start of a run that do not count."""
-    return scenario.gate.warmup_requests or scenario.load.concurrency
-
-
-def reference_run(run: RecordedRun, figure: Evidence) -> ReferenceRun:
+def reference_run(run: RecordedRun, figure: SteadyFigure) -> ReferenceRun:
     """A recorded run with its figure, to as many digits as say something."""
     return ReferenceRun(
         at=run.at,
@@ -180,18 +175,20 @@ def _requests(store: Path, runs: Sequence[RecordedRun], metric: str, warmup_requ
             concurrency=runs[-1].trace.wave,
             most=min(figure.requests for figure in figures),
         )
-    except NoEvidenceError as error:
+    except NoSteadyFigureError as error:
         raise ReferencesError(f"{runs[-1].profile}: {error}") from None
 
 
 def _figures(
     store: Path, runs: Sequence[RecordedRun], metric: str, warmup_requests: int, requests: int | None
-) -> list[Evidence]:
+) -> list[SteadyFigure]:
     figures, problems = [], []
     for run in runs:
         try:
-            figures.append(evidence(run.trace, metric, warmup_requests=warmup_requests, requests=requests))
-        except NoEvidenceError as error:
+            figures.append(
+                steady_figure(run.trace, metric, warmup_requests=warmup_requests, requests=requests)
+            )
+        except NoSteadyFigureError as error:
             problems.append(f"{_file(store, run)}: {error}")
     if problems:
         raise ReferencesError(

@@ -14,17 +14,17 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
 from pytest_dsr1.gate.boundaries import boundaries, crossing, hwang_shih_decani
 from pytest_dsr1.gate.noise import Level
 from pytest_dsr1.metrics.catalogue import METRICS
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from pytest_dsr1.arrays import Floats
 
 GATE_ALPHA = 0.005
 """Planned probability of FAIL without a loss, for one gate; 1% is promised, for what no model holds."""
@@ -187,7 +187,7 @@ class Look:
     better: Any
 
 
-def look(gate: Design, losses: Array, *, level_sd: Array | float | None = None) -> Look:
+def look(gate: Design, losses: Floats, *, level_sd: Floats | float | None = None) -> Look:
     """Look at the losses of all runs so far.
 
     Args:

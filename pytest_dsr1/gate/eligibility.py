@@ -8,15 +8,20 @@ from dataclasses import asdict
 
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError
 from pytest_dsr1.gate import comparability
-from pytest_dsr1.gate.acceptance import warmup_of
 from pytest_dsr1.gate.references import References, how_to_get_more
 from pytest_dsr1.machine.warm_start import Starts, start_key
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.measurement.store import saving
-from pytest_dsr1.metrics.catalogue import GATEABLE
+from pytest_dsr1.metrics.catalogue import METRICS, gateable
 from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.steady.figure import OUTPUT_RATES, Evidence, NoEvidenceError, evidence
+from pytest_dsr1.steady.figure import (
+    NoSteadyFigureError,
+    SteadyFigure,
+    output_rates,
+    steady_figure,
+    warmup_of,
+)
 from pytest_dsr1.steady.run_length import LATENCIES
 from pytest_dsr1.steady.trace import trace
 from pytest_dsr1.storage.files import write_atomically
@@ -53,17 +58,17 @@ def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[
             f"{load.concurrency:,} are too few for references and gates: one wave warms up, three count, "
             f"one runs out; set load.num_requests to at least {least:,}"
         )
-    if name not in GATEABLE:
+    if not METRICS[name].gateable:
         raise UserError(
             f"{loaded.where('targets.0.metric')}: {name}, the metric of the first target, cannot be "
-            f"gated; set gate.metric to one of: {', '.join(GATEABLE)}"
+            f"gated; set gate.metric to one of: {', '.join(gateable())}"
         )
-    without = engine.without_records(lambda: workload().total_output) if name not in OUTPUT_RATES else None
+    without = engine.without_records(lambda: workload().total_output) if name not in output_rates() else None
     if without is not None:
         key = "gate.metric" if scenario.gate.metric else "targets.0.metric"
         raise UserError(
             f"{loaded.where(key)}: {name} cannot be gated without request records, and {without}, or "
-            f"gate.metric to one of: {', '.join(OUTPUT_RATES)}"
+            f"gate.metric to one of: {', '.join(output_rates())}"
         )
 
 
@@ -109,7 +114,7 @@ def compared(references: References, facts: comparability.Facts) -> tuple[str, .
 
 def figure(
     measurement: Measurement, *, requests: int | None = None, warmup_requests: int | None = None
-) -> Evidence:
+) -> SteadyFigure:
     """The steady figure of a run.
 
     Raises:
@@ -118,12 +123,14 @@ def figure(
     scenario = measurement.scenario
     warm = warmup_requests or warmup_of(scenario)
     try:
-        return evidence(trace(measurement), scenario.gated_metric, warmup_requests=warm, requests=requests)
-    except NoEvidenceError as error:
+        return steady_figure(
+            trace(measurement), scenario.gated_metric, warmup_requests=warm, requests=requests
+        )
+    except NoSteadyFigureError as error:
         raise InvalidRunError(f"{scenario.name}: {error}") from None
 
 
-def save_evidence(measurement: Measurement, found: Evidence) -> None:
+def save_evidence(measurement: Measurement, found: SteadyFigure) -> None:
     """``evidence.json`` beside the measurement: the steady figure, its cut and its batches.
 
     Raises:

@@ -17,7 +17,7 @@ from pytest_dsr1.gate.references import how_to_get_more
 from pytest_dsr1.gate.saved import GateRun, SavedAcceptance, SavedGate, SavedReferences
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.verdict import Verdict, Word
 
@@ -47,7 +47,7 @@ class GateProgress:
     latest: Measurement | None = None
 
     @property
-    def counted(self) -> list[Evidence]:
+    def counted(self) -> list[SteadyFigure]:
         """The evidence, in order."""
         return [run.evidence for run in self.runs if run.evidence is not None]
 

@@ -114,7 +114,7 @@ def record(store: Path, measurement: Measurement, trace: Trace) -> Path:
         name=f"{at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
         profile=measurement.scenario.name,
         at=at,
-        place=measurement.place,
+        place=measurement.test_id_prefix,
         result=str(measurement.folder),
         facts=measurement.fingerprint.facts,
         trace=trace,

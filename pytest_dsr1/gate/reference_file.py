@@ -24,7 +24,7 @@ from pytest_dsr1.gate import comparability, recordings
 from pytest_dsr1.gate.comparability import short
 from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_more, noise_by
 from pytest_dsr1.machine.values import FactValue
-from pytest_dsr1.metrics.catalogue import GATEABLE, METRICS
+from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed, read_text
 from pytest_dsr1.storage.filelock import holder, lock_file, sign
@@ -251,7 +251,7 @@ def _problems(references: References, profile: str, now: datetime, first_run: in
             "the file copied"
         )
     metric = METRICS.get(references.metric)
-    if metric is None or metric.name not in GATEABLE:
+    if metric is None or not metric.gateable:
         yield f"metric: {references.metric} is none that can be gated"
     else:
         for key, is_so, due in (

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.store import saving
-from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import write_atomically
 from pytest_dsr1.verdict.verdict import Verdict, Word
@@ -30,7 +30,7 @@ class GateRun:
     """
 
     folder: str
-    evidence: Evidence | None = None
+    evidence: SteadyFigure | None = None
     why: str = ""
 
 

@@ -14,7 +14,7 @@ from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.preflight import preflight
 from pytest_dsr1.machine.setup.apply import Applied, Tell, applied
 from pytest_dsr1.machine.setup.journal import restore_from_journal
-from pytest_dsr1.machine.telemetry.health import assess, summary
+from pytest_dsr1.machine.telemetry.health import GpuSummary, assess, summary
 from pytest_dsr1.machine.telemetry.recorder import TelemetryRecorder
 from pytest_dsr1.machine.values import FactValue, Finding, Fingerprint, SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -106,9 +106,9 @@ class Machine:
         validity = self._scenario.validity
         return assess(self._recorder.telemetry, validity, from_s, to_s, sm_clock_lock_mhz=lock_mhz)
 
-    def summary(self, from_s: float, to_s: float) -> dict[str, object]:
-        """The GPUs over the measured time, as JSON values; empty for the CPU."""
-        return {} if self._recorder is None else summary(self._recorder.telemetry, from_s, to_s)
+    def summary(self, from_s: float, to_s: float) -> GpuSummary | None:
+        """Sum up the GPUs over the measured time; None for the CPU."""
+        return None if self._recorder is None else summary(self._recorder.telemetry, from_s, to_s)
 
     def fingerprint(self, more: Mapping[str, FactValue]) -> Fingerprint:
         """What the run ran on; ``more`` adds what other rooms know, such as the dataset's hash."""

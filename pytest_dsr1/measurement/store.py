@@ -33,6 +33,7 @@ from pydantic import TypeAdapter, ValidationError
 from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.machine.values import GpuSample
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.yaml.writer import dump
@@ -57,7 +58,7 @@ def saving(folder: Path) -> Iterator[None]:
 class ResultFolder:
     """Writes one run's results as it goes. A context manager: closes the record file."""
 
-    def __init__(self, path: Path, scenario: Scenario, place: str, started: datetime) -> None:
+    def __init__(self, path: Path, scenario: Scenario, test_id_prefix: str, started: datetime) -> None:
         """Creates the folder and states that a run is under way."""
         self.path = path
         self.engine = path / "engine"
@@ -65,15 +66,15 @@ class ResultFolder:
         self._head = {
             **MEASUREMENT.head,
             "profile": scenario.name,
-            "place": place,
+            "place": test_id_prefix,
             "started_utc": started.isoformat(timespec="seconds"),
         }
-        write_atomically(path / "scenario.yaml", f"# As it ran, from {place}.\n{dump(scenario)}")
+        write_atomically(path / "scenario.yaml", f"# As it ran, from {test_id_prefix}.\n{dump(scenario)}")
         self._write({"state": "running"})
         self._records = (path / "requests.jsonl").open("w", encoding="utf-8", buffering=1)
 
     @classmethod
-    def create(cls, root: Path, scenario: Scenario, place: str, started: datetime) -> ResultFolder:
+    def create(cls, root: Path, scenario: Scenario, test_id_prefix: str, started: datetime) -> ResultFolder:
         """A new folder ``root/<profile>/<UTC time>``; runs of the same second get a number behind it."""
         stem = started.strftime("%Y%m%dT%H%M%SZ")
         for name in (stem, *(f"{stem}-{n}" for n in range(2, 1000))):
@@ -87,7 +88,7 @@ class ResultFolder:
                     f"{path}: results cannot be written: {error.strerror}; give another folder with "
                     "--dsr1-results=DIR"
                 ) from None
-            return cls(path, scenario, place, started)
+            return cls(path, scenario, test_id_prefix, started)
         raise UserError(f"{root / scenario.name}: no free folder name for {stem}")
 
     def __enter__(self) -> ResultFolder:
@@ -122,12 +123,17 @@ class ResultFolder:
             result=replace(measurement.result, records=()),
             telemetry=replace(measurement.telemetry, samples=()),
         )
-        body = json.loads(_MEASUREMENT.dump_json(slim))
-        del body["folder"]
+        body = _saved(json.loads(_MEASUREMENT.dump_json(slim, by_alias=True)))
         self._write({"state": "complete", "records": len(lines), "measurement": body})
 
 
 _MEASUREMENT = TypeAdapter(Measurement)
+
+
+def _saved(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a measurement the form that version 1 of the file has."""
+    saved = {name: value for name, value in body.items() if name != "folder"}
+    return {**saved, "gpu_health": saved["gpu_health"] or {}}
 
 
 def newest(folder: Path) -> Path | None:
@@ -158,7 +164,7 @@ def load(folder: Path) -> Measurement:
         )
         raise UserError(f"{path}: holds no complete measurement: {why}")
     try:
-        slim = _MEASUREMENT.validate_python(_lists_as_tuples(document, folder), strict=False)
+        slim = _MEASUREMENT.validate_python(_read(document, folder), strict=False)
     except ValidationError as error:
         raise UserError(f"{path}: {changed(error)}") from None
     except (KeyError, TypeError) as error:
@@ -169,10 +175,25 @@ def load(folder: Path) -> Measurement:
             f"{folder / 'requests.jsonl'}: holds {len(records)} requests, {path.name} speaks of "
             f"{document.get('records')}; the folder was changed after it was written"
         )
+    slim = _without_unknown_metrics(slim)
     return replace(
         slim,
         result=replace(slim.result, records=records),
         telemetry=replace(slim.telemetry, samples=tuple(_lines(folder / "telemetry.jsonl", GpuSample))),
+    )
+
+
+def _without_unknown_metrics(measurement: Measurement) -> Measurement:
+    """Return the measurement without metrics of plugins that are not installed; a warning names them."""
+    unknown = [name for name in measurement.metrics if name not in METRICS]
+    if not unknown:
+        return measurement
+    result = measurement.result
+    warning = f"{', '.join(unknown)}: left out, since no installed plugin defines this metric"
+    return replace(
+        measurement,
+        metrics={name: value for name, value in measurement.metrics.items() if name in METRICS},
+        result=replace(result, warnings=(*result.warnings, warning)),
     )
 
 
@@ -190,11 +211,12 @@ def _document(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {error}") from None
 
 
-def _lists_as_tuples(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _read(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Undo :func:`_saved`."""
     body = dict(document["measurement"])
     # The scenario's own schema is strict; validated from JSON it takes JSON's types.
     body["scenario"] = Scenario.model_validate_json(json.dumps(body["scenario"]))
-    return {**body, "folder": folder}
+    return {**body, "folder": folder, "gpu_health": body.get("gpu_health") or None}
 
 
 def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:

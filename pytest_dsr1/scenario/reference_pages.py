@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_dsr1.metrics.catalogue import METRICS, TARGETABLE
+from pytest_dsr1.metrics.catalogue import METRICS, targetable
 from pytest_dsr1.scenario.profiles import shipped_suites
 from pytest_dsr1.scenario.rules.general import all_relations
 from pytest_dsr1.scenario.schema import json_schema
@@ -61,8 +61,8 @@ Lengths are in tokens; every other unit stands in the name.
 _METRICS_INTRODUCTION = """\
 # Metrics
 
-Made by `python -m pytest_dsr1.scenario.reference_pages`; change `pytest_dsr1/metrics/catalogue.py`, not this
-page.
+Made by `python -m pytest_dsr1.scenario.reference_pages`; change the modules in `pytest_dsr1/metrics/`, not
+this page.
 
 The names and definitions are TensorRT-LLM's. i runs over the requests that succeeded; start is the moment a
 request was handed to the engine, after it got its concurrency slot, and in an open loop (`load.arrival`) the
@@ -200,7 +200,7 @@ def reference_page() -> str:
             "",
             "What a target or a published result may name, defined in [metrics.md](metrics.md):",
             "",
-            ", ".join(f"`{name}`" for name in TARGETABLE) + ".",
+            ", ".join(f"`{name}`" for name in targetable()) + ".",
             "",
         ]
     )

@@ -13,7 +13,7 @@ from pytest_dsr1.machine.values import SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 
-class Held:
+class SharedResources:
     """The lock and the settings of the GPUs outlive their scenario where something of its engine does."""
 
     def __init__(self) -> None:

@@ -29,9 +29,12 @@ def test_the_warnings_of_a_gate_are_part_of_how_sure_it_is() -> None:
 
 def test_the_place_in_the_run_comes_before_the_one_in_the_scenario() -> None:
     lines = ["own/small.yaml:16", "own/small.yaml:16", "own/small.yaml:20"]
-    assert where_is_it(missed().whereabouts, lines) == "own/small.yaml:16, own/small.yaml:20"
-    hot = missed(whereabouts=("GPU 5 from 01:55 to 03:10 (heat)",))
-    assert where_is_it(hot.whereabouts, lines[:1]) == "GPU 5 from 01:55 to 03:10 (heat); own/small.yaml:16"
+    assert where_is_it(missed().findings.locations, lines) == "own/small.yaml:16, own/small.yaml:20"
+    hot = missed(locations=("GPU 5 from 01:55 to 03:10 (heat)",))
+    assert (
+        where_is_it(hot.findings.locations, lines[:1])
+        == "GPU 5 from 01:55 to 03:10 (heat); own/small.yaml:16"
+    )
 
 
 def test_what_is_known_of_the_reasons_is_part_of_the_answer() -> None:
@@ -69,7 +72,7 @@ def test_references_that_are_not_comparable_are_named_with_why(tmp_path: Path) -
         lost = case_of(judged(run, made, store), store, BEGAN)
         told = what_to_do(lost, Word.FAIL)
         assert told.startswith(f"The references are not comparable with this run: {why}. ")
-        assert lost.noise["total_output_throughput"].presumed is (facts[0][0] != "gpu.uuids")
+        assert lost.background.noise["total_output_throughput"].presumed is (facts[0][0] != "gpu.uuids")
 
 
 def test_a_target_that_the_references_miss_as_well() -> None:

@@ -17,8 +17,8 @@ import pytest
 from pytest_dsr1.cli.main import main
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.reference_file import read, write
-from pytest_dsr1.measurement.metrics import combine
 from pytest_dsr1.measurement.store import ResultFolder
+from pytest_dsr1.metrics.catalogue import combine
 from tests.helpers.reference_store import references
 from tests.helpers.values import measurement, scenario
 

@@ -16,6 +16,7 @@ from pytest_dsr1 import extensions
 from pytest_dsr1.diagnosis.clues import Clue
 from pytest_dsr1.diagnosis.diagnosis import FoundClue, diagnose
 from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.machine.telemetry.health import GpuStatistics, GpuSummary
 from pytest_dsr1.machine.values import FactValue, Fingerprint, Telemetry
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.scenario.loading import load
@@ -60,9 +61,9 @@ def run(
     return measured(one, values or {"total_output_throughput": 1.0}, **fields)
 
 
-def gpu(**changes: float | None) -> dict[str, object]:
+def gpu(**changes: float | None) -> GpuSummary:
     """The summary of the telemetry of 8 H200s, of which GPU 3 differs."""
-    usual = {
+    usual: dict[str, Any] = {
         "sm_clock_mhz_mean": 1975.0,
         "sm_clock_mhz_max": 1980,
         "temperature_c_max": 62,
@@ -70,7 +71,8 @@ def gpu(**changes: float | None) -> dict[str, object]:
         "power_capped_share": 0.0,
         "throttled_share": 0.0,
     }
-    return {"gpus": [{"gpu": i, **usual, **(changes if i == 3 else {})} for i in range(8)]}
+    gpus = (GpuStatistics(i, **{**usual, **(changes if i == 3 else {})}) for i in range(8))
+    return GpuSummary("", gpus=tuple(gpus))
 
 
 TELEMETRY = Telemetry(gpus=tuple(range(8)), max_sm_clock_mhz=(1980,) * 8)

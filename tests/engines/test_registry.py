@@ -38,10 +38,15 @@ targets:
 def register(tmp_path: Path) -> Iterator[Callable[[ModuleType], None]]:
     """Registers a plugin; afterwards there are our engines alone."""
     load_text(tmp_path, ECHO.replace("type: echo\n  mouths: 2", "type: transformers"))  # the schema is made
-    yield lambda plugin: extensions.register(plugin, "theirs")
-    extensions._manager.cache_clear()
-    for act in extensions._CHANGED:
-        act()
+    registered: list[ModuleType] = []
+
+    def add(plugin: ModuleType) -> None:
+        extensions.register(plugin, "theirs")
+        registered.append(plugin)
+
+    yield add
+    for plugin in registered:
+        extensions.unregister(plugin)
 
 
 def plugin(*specs: object) -> ModuleType:

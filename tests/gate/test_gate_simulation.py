@@ -28,8 +28,8 @@ from pytest_dsr1.gate.progress import GateProgress
 from pytest_dsr1.gate.reference_file import load, write
 from pytest_dsr1.gate.saved import GateRun
 from pytest_dsr1.records import RequestRecord
-from pytest_dsr1.steady.enough import EnoughSeen
-from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.steady.figure import SteadyFigure
+from pytest_dsr1.steady.run_length import EnoughSeen
 from tests.helpers import reference_store, values
 
 GATES = 20_000
@@ -225,7 +225,7 @@ def test_simulated_gates_are_those_of_a_user(tmp_path: Path, noise: float, delta
         )
         assert gate.plan.design.level.sd == pytest.approx(references[number].sd)
         for rate in found.candidates[number] * (1 - loss / 100):
-            gate.add(GateRun("", Evidence(float(rate), 0.1, 5.0, 60.0, 2.0, 24, ())))
+            gate.add(GateRun("", SteadyFigure(float(rate), 0.1, 5.0, 60.0, 2.0, 24, ())))
             assert gate.look is not None
             if gate.look.word or len(gate.counted) == gate.plan.design.max_runs:
                 break

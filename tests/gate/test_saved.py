@@ -20,7 +20,7 @@ from pytest_dsr1.gate.saved import (
     write_gate,
     write_verdicts,
 )
-from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.verdict.verdict import Verdict, Word
 
 HEAD = {"format": "pytest-dsr1 gate", "version": 1}
@@ -49,7 +49,7 @@ GATE = SavedGate(
     changed=("driver: 575 -> 580",),
     runs=(
         GateRun("results/a", why="warm-up: the first start"),
-        GateRun("results/b", Evidence(95.0, 0.1, 5.0, 60.0, 2.0, 40, (94.0, 96.0))),
+        GateRun("results/b", SteadyFigure(95.0, 0.1, 5.0, 60.0, 2.0, 40, (94.0, 96.0))),
     ),
 )
 

@@ -10,7 +10,7 @@ from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.metrics import MetricValue
+from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload

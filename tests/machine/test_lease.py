@@ -44,8 +44,9 @@ def test_a_gpu_that_draws_less_shows(two: FakeMachine, pair: Scenario, tmp_path:
         with machine.watched(tmp_path / "telemetry.jsonl") as watched:
             machine.measuring()
         seen = watched.telemetry.samples
-        told = machine.summary(seen[0].time_s, seen[-1].time_s + 0.1)["text"]
-    assert told == "1980 MHz SM clock, 548 to 569 W each, at most 60 C, not throttled"
+        told = machine.summary(seen[0].time_s, seen[-1].time_s + 0.1)
+    assert told is not None
+    assert told.text == "1980 MHz SM clock, 548 to 569 W each, at most 60 C, not throttled"
 
 
 def test_a_run_with_set_up(two: FakeMachine, pair: Scenario, tmp_path: Path) -> None:
@@ -60,10 +61,9 @@ def test_a_run_with_set_up(two: FakeMachine, pair: Scenario, tmp_path: Path) -> 
         seen = watched.telemetry
         start_s, end_s = seen.samples[0].time_s, seen.samples[-1].time_s + 0.1
         assert machine.now() == "100 W 1980 MHz"
-        assert (
-            machine.summary(start_s, end_s)["text"]
-            == "1980 MHz SM clock, 100 W each, at most 40 C, not throttled"
-        )
+        summary = machine.summary(start_s, end_s)
+        assert summary is not None
+        assert summary.text == "1980 MHz SM clock, 100 W each, at most 40 C, not throttled"
         facts = machine.fingerprint({"dataset.sha256": "0123"}).facts
         assert (facts["setup.mode"], facts["setup.vboost"], facts["gpu.vboost"]) == ("apply", 4, 4)
         assert facts["dataset.sha256"] == "0123"
@@ -152,12 +152,12 @@ def test_on_the_cpu_no_gpu_is_touched(two: FakeMachine, scenario: Make, tmp_path
     assert {one.severity for one in look(cpu, "apply", os.environ, tmp_path)} == {"ok"}
     with prepared(cpu, "apply", os.environ) as machine:
         machine.measuring()
-        assert (machine.now(), machine.assess(0, 1), machine.summary(0, 1)) == ("", (), {})
+        assert (machine.now(), machine.assess(0, 1), machine.summary(0, 1)) == ("", (), None)
         with machine.watched(tmp_path / "telemetry.jsonl") as watched:
             machine.measuring()
             assert machine.now() == ""
         assert (machine.inventory, watched.telemetry.samples) == (None, ())
-        assert (machine.assess(0, 1), machine.summary(0, 1)) == ((), {})
+        assert (machine.assess(0, 1), machine.summary(0, 1)) == ((), None)
         assert "gpu.name" not in machine.fingerprint({}).facts
     assert two.calls() == []
     assert not two.state_dir.exists()

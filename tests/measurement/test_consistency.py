@@ -3,7 +3,7 @@
 import pytest
 
 from pytest_dsr1.measurement.consistency import suspicions
-from pytest_dsr1.measurement.metrics import combine
+from pytest_dsr1.metrics.catalogue import combine
 from tests.helpers.values import scenario
 
 MTP3 = scenario(

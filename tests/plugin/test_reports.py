@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.reporting.ci import annotations as ci_annotations
 from pytest_dsr1.reporting.ci import files
 from pytest_dsr1.reporting.html import render
 from tests.helpers.unlistable import unlistable
@@ -184,7 +185,7 @@ def test_what_cannot_be_written_is_told_and_changes_no_verdict(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "write_atomically", full)
+    monkeypatch.setattr("pytest_dsr1.storage.files.write_atomically", full)
     step.mkdir()
     result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.md", *quietly)
     assert result.ret == 0
@@ -204,7 +205,7 @@ def test_a_mistake_of_ours_in_a_report_changes_no_verdict(
     def wrong(*_: object) -> str:
         raise KeyError("missing")
 
-    monkeypatch.setattr(files, "code_quality", wrong)
+    monkeypatch.setattr(ci_annotations, "code_quality", wrong)
     result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.json", "--dsr1-report=report.md")
     assert result.ret == 0
     result.stdout.fnmatch_lines(

@@ -15,7 +15,7 @@ from pytest_dsr1.engines.registry import create
 from pytest_dsr1.machine.lease import Machine
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.session import reuse as module
-from pytest_dsr1.session.reuse import Held
+from pytest_dsr1.session.reuse import SharedResources
 from tests.engines.openai.server.test_reuse import started
 from tests.engines.openai.test_engine import Watcher, make_job
 from tests.helpers.values import scenario
@@ -27,7 +27,7 @@ class Story:
     """A session, and what happens in it: machines locked and unlocked."""
 
     def __init__(self, folder: Path) -> None:
-        self.held = Held()
+        self.held = SharedResources()
         self.events: list[str] = []
         self.folder = folder
         self.pid = 0

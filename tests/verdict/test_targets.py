@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.measurement.metrics import MetricValue
-from pytest_dsr1.metrics.catalogue import METRICS, TARGETABLE
+from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, targetable
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.targets import Noise, bound, judge
@@ -87,7 +86,7 @@ def test_what_was_not_measured_is_invalid(metric: str, changes: dict[str, Any], 
     assert f"{METRICS[metric].label} was not measured by engine transformers: {hint}" in verdict.message
 
 
-@given(st.sampled_from(TARGETABLE), st.floats(1e-3, 1e6), st.floats(0, 99))
+@given(st.sampled_from(targetable()), st.floats(1e-3, 1e6), st.floats(0, 99))
 def test_the_margin_and_the_bound_agree(metric: str, value: float, tolerance_percent: float) -> None:
     """PASS is exactly 'not more than the tolerance on the bad side', in either direction."""
     verdict = judge(target(metric, value, tolerance_percent), measurement(scenario=scenario()), NOISE)

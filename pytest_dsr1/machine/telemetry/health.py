@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import fmean
+from typing import TypeVar
 
 from pytest_dsr1.machine.telemetry.throttling import (
     IDLE,
@@ -20,6 +22,7 @@ from pytest_dsr1.machine.telemetry.throttling import (
 )
 from pytest_dsr1.machine.values import Conditions, Finding, GpuSample, Severity, Telemetry
 from pytest_dsr1.scenario.schema.scenario import Validity
+from pytest_dsr1.text import clock
 
 CLOCK_CEILING_SHARE = 0.95
 """A busy GPU whose SM clock never comes above this share of its maximum, and gives no reason, is locked."""
@@ -40,9 +43,56 @@ NOTABLE_SPREAD_SHARE = 0.02
 power 2.3% to 3.8% apart at the same clock."""
 
 
-def clock(seconds: float) -> str:
-    """Seconds as mm:ss, cut off."""
-    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+_Number = TypeVar("_Number", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuStatistics:
+    """One GPU over the measured time. Means are over time; None where NVML has no answer.
+
+    Attributes:
+        gpu: NVML's index.
+        samples: how many there are of the measured time; without one everything else is None.
+        energy_j: from the GPU's counter where it has one, else from its power.
+        power_capped_share: share of the time at the software power cap.
+        throttled_share: share of the time in which heat or the hardware slowed it down.
+        reason_share: share of the time by reason, for every reason that NVML gave.
+    """
+
+    gpu: int
+    samples: int = 0
+    sm_clock_mhz_mean: float | None = None
+    sm_clock_mhz_min: int | None = None
+    sm_clock_mhz_max: int | None = None
+    power_w_mean: float | None = None
+    temperature_c_max: int | None = None
+    memory_used_gib_max: float | None = None
+    utilization_percent_mean: float | None = None
+    energy_j: float | None = None
+    power_capped_share: float | None = None
+    throttled_share: float | None = None
+    reason_share: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSummary:
+    """All GPUs of a run over the measured time.
+
+    Attributes:
+        text: the summary in one line.
+        power_w_total: of all GPUs; None where NVML does not give it for each of them.
+        energy_j_total: likewise.
+        overhead_share: measured share of one CPU core that sampling took.
+        processes_visible: whether process ids could be matched (not in most containers).
+        gpus: each GPU.
+    """
+
+    text: str
+    power_w_total: float | None = None
+    energy_j_total: float | None = None
+    overhead_share: float = 0.0
+    processes_visible: bool = True
+    gpus: tuple[GpuStatistics, ...] = ()
 
 
 def from_to(from_s: float, to_s: float) -> str:
@@ -183,27 +233,26 @@ def _clocks(gpu: int, spans: Sequence[Span], most_mhz: int | None, lock_mhz: int
         yield Finding("warning", subject, message)
 
 
-def summary(telemetry: Telemetry, from_s: float, to_s: float) -> dict[str, object]:
-    """The GPUs over the measured time, as JSON values; empty for the CPU.
-
-    ``gpus`` holds for each: ``gpu``, ``samples``, ``sm_clock_mhz_mean``, ``_min`` and ``_max``,
-    ``power_w_mean``, ``temperature_c_max``, ``memory_used_gib_max``, ``utilization_percent_mean``,
-    ``energy_j``, ``power_capped_share``, ``throttled_share`` and ``reason_share`` (share of time by reason).
-    Means are over time. Beside it totals, and ``text``, the same in one line.
-    """
+def summary(telemetry: Telemetry, from_s: float, to_s: float) -> GpuSummary | None:
+    """Sum up the GPUs over the measured time; None for the CPU."""
     if not telemetry.gpus:
-        return {}
-    gpus = []
-    for gpu in telemetry.gpus:
-        counted_j = _counted_energy_j(telemetry, gpu, from_s, to_s)
-        gpus.append(_gpu_summary(gpu, spans_of(telemetry, gpu, from_s, to_s), counted_j))
-    totals: dict[str, object] = {
-        "power_w_total": _total(gpus, "power_w_mean"),
-        "energy_j_total": _total(gpus, "energy_j"),
-        "overhead_share": telemetry.overhead_share,
-        "processes_visible": telemetry.processes_visible,
-    }
-    return {"text": _one_line(gpus), **totals, "gpus": gpus}
+        return None
+    gpus = tuple(
+        _statistics(
+            gpu,
+            spans_of(telemetry, gpu, from_s, to_s),
+            _counted_energy_j(telemetry, gpu, from_s, to_s),
+        )
+        for gpu in telemetry.gpus
+    )
+    return GpuSummary(
+        text=_one_line(gpus),
+        power_w_total=_total(gpu.power_w_mean for gpu in gpus),
+        energy_j_total=_total(gpu.energy_j for gpu in gpus),
+        overhead_share=telemetry.overhead_share,
+        processes_visible=telemetry.processes_visible,
+        gpus=gpus,
+    )
 
 
 def conditions(telemetry: Telemetry, from_s: float, to_s: float) -> Conditions | None:
@@ -211,7 +260,7 @@ def conditions(telemetry: Telemetry, from_s: float, to_s: float) -> Conditions |
     if not telemetry.gpus:
         return None
     spans = [spans_of(telemetry, gpu, from_s, to_s) for gpu in telemetry.gpus]
-    gpus = [_gpu_summary(gpu, each, None) for gpu, each in zip(telemetry.gpus, spans, strict=True)]
+    gpus = [_statistics(gpu, each, None) for gpu, each in zip(telemetry.gpus, spans, strict=True)]
     slowed_s = [
         seconds_of(each, THROTTLED)
         for each in spans
@@ -222,39 +271,36 @@ def conditions(telemetry: Telemetry, from_s: float, to_s: float) -> Conditions |
         return round(what(values), 1) if values else None
 
     return Conditions(
-        sm_clock_mhz=told(_known(gpus, "sm_clock_mhz_mean"), fmean),
-        power_w=told(_known(gpus, "power_w_mean"), fmean),
-        temperature_c=told(_known(gpus, "temperature_c_max"), max),
+        sm_clock_mhz=told(_known(gpu.sm_clock_mhz_mean for gpu in gpus), fmean),
+        power_w=told(_known(gpu.power_w_mean for gpu in gpus), fmean),
+        temperature_c=told(_known(gpu.temperature_c_max for gpu in gpus), max),
         throttled_s=told(slowed_s, max),
     )
 
 
-def _known(gpus: Sequence[dict[str, object]], key: str) -> list[float]:
-    return [value for value in (gpu[key] for gpu in gpus) if isinstance(value, int | float)]
+def _known(values: Iterable[_Number | None]) -> list[_Number]:
+    return [value for value in values if value is not None]
 
 
-def _total(gpus: Sequence[dict[str, object]], key: str) -> float | None:
-    values = _known(gpus, key)
-    return sum(values) if len(values) == len(gpus) else None
+def _total(values: Iterable[float | None]) -> float | None:
+    found = list(values)
+    known = _known(found)
+    return sum(known) if len(known) == len(found) else None
 
 
-def _one_line(gpus: Sequence[dict[str, object]]) -> str:
-    if not any(gpu["samples"] for gpu in gpus):
+def _one_line(gpus: Sequence[GpuStatistics]) -> str:
+    if not any(gpu.samples for gpu in gpus):
         return "no samples"
     parts = []
-    for key, text in (
-        ("sm_clock_mhz_mean", "{} MHz SM clock"),
-        ("power_w_mean", "{} W each"),
-    ):
-        values = _known(gpus, key)
-        if values:
-            parts.append(text.format(_mean_or_range(values)))
-    hottest = _known(gpus, "temperature_c_max")
-    if hottest:
+    if clocks := _known(gpu.sm_clock_mhz_mean for gpu in gpus):
+        parts.append(f"{_mean_or_range(clocks)} MHz SM clock")
+    if powers := _known(gpu.power_w_mean for gpu in gpus):
+        parts.append(f"{_mean_or_range(powers)} W each")
+    if hottest := _known(gpu.temperature_c_max for gpu in gpus):
         parts.append(f"at most {max(hottest):.0f} C")
-    worst = max(_known(gpus, "throttled_share"), default=0.0)
+    worst = max(_known(gpu.throttled_share for gpu in gpus), default=0.0)
     parts.append(f"throttled {worst:.1%} of the time" if worst else "not throttled")
-    capped = max(_known(gpus, "power_capped_share"), default=0.0)
+    capped = max(_known(gpu.power_capped_share for gpu in gpus), default=0.0)
     if capped >= NOTABLE_CAP_SHARE:
         parts.append(f"at the software power cap {capped:.0%} of the time")
     return ", ".join(parts)
@@ -282,12 +328,12 @@ def _counted_energy_j(telemetry: Telemetry, gpu: int, from_s: float, to_s: float
     return None if begin_j is None or end_j is None else end_j - begin_j
 
 
-def _gpu_summary(gpu: int, spans: Sequence[Span], counted_j: float | None) -> dict[str, object]:
-    def values(read: Callable[[GpuSample], float | None]) -> list[tuple[float, float]]:
+def _statistics(gpu: int, spans: Sequence[Span], counted_j: float | None) -> GpuStatistics:
+    def values(read: Callable[[GpuSample], _Number | None]) -> list[tuple[_Number, float]]:
         pairs = ((read(span.sample), span.seconds) for span in spans)
         return [(value, seconds) for value, seconds in pairs if value is not None]
 
-    def mean(pairs: list[tuple[float, float]]) -> float | None:
+    def mean(pairs: Sequence[tuple[float, float]]) -> float | None:
         return sum(value * s for value, s in pairs) / sum(s for _, s in pairs) if pairs else None
 
     clocks = values(lambda one: one.sm_clock_mhz)
@@ -295,18 +341,18 @@ def _gpu_summary(gpu: int, spans: Sequence[Span], counted_j: float | None) -> di
     covered_s = sum(span.seconds for span in spans)
     summed_j = sum(watts * seconds for watts, seconds in powers) if powers else None
     shares = {name: seconds_of(spans, bit) / covered_s for bit, name in REASONS.items()} if spans else {}
-    return {
-        "gpu": gpu,
-        "samples": len(spans),
-        "sm_clock_mhz_mean": mean(clocks),
-        "sm_clock_mhz_min": min((value for value, _ in clocks), default=None),
-        "sm_clock_mhz_max": max((value for value, _ in clocks), default=None),
-        "power_w_mean": mean(powers),
-        "temperature_c_max": max((v for v, _ in values(lambda one: one.temperature_c)), default=None),
-        "memory_used_gib_max": max((v for v, _ in values(lambda one: one.memory_used_gib)), default=None),
-        "utilization_percent_mean": mean(values(lambda one: one.utilization_percent)),
-        "energy_j": summed_j if counted_j is None else counted_j,
-        "power_capped_share": seconds_of(spans, SOFTWARE_POWER_CAP) / covered_s if spans else None,
-        "throttled_share": seconds_of(spans, THROTTLED) / covered_s if spans else None,
-        "reason_share": {name: share for name, share in shares.items() if share},
-    }
+    return GpuStatistics(
+        gpu=gpu,
+        samples=len(spans),
+        sm_clock_mhz_mean=mean(clocks),
+        sm_clock_mhz_min=min((value for value, _ in clocks), default=None),
+        sm_clock_mhz_max=max((value for value, _ in clocks), default=None),
+        power_w_mean=mean(powers),
+        temperature_c_max=max((v for v, _ in values(lambda one: one.temperature_c)), default=None),
+        memory_used_gib_max=max((v for v, _ in values(lambda one: one.memory_used_gib)), default=None),
+        utilization_percent_mean=mean(values(lambda one: one.utilization_percent)),
+        energy_j=summed_j if counted_j is None else counted_j,
+        power_capped_share=seconds_of(spans, SOFTWARE_POWER_CAP) / covered_s if spans else None,
+        throttled_share=seconds_of(spans, THROTTLED) / covered_s if spans else None,
+        reason_share={name: share for name, share in shares.items() if share},
+    )

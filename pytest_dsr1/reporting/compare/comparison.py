@@ -15,8 +15,9 @@ from typing import Literal
 
 from pytest_dsr1.gate.comparability import Facts, Role, UnderTest, role, unlike
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.metrics.catalogue import METRICS, Metric
-from pytest_dsr1.reporting.compare.comparable import by_value, told, warnings, why_unfit
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.registry import Metric
+from pytest_dsr1.reporting.compare.differences import by_value, told, warnings, why_unfit
 from pytest_dsr1.text import number, plain
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.validity import invalid_reasons

@@ -15,8 +15,8 @@ from typing import Any
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.reporting.charts.history import Background
-from pytest_dsr1.reporting.charts.overlaid import overlaid
+from pytest_dsr1.reporting.charts.history import Surroundings
+from pytest_dsr1.reporting.charts.run import overlaid
 from pytest_dsr1.reporting.compare.comparison import Comparison, figure
 from pytest_dsr1.reporting.html.sections import section
 from pytest_dsr1.storage.files import write_atomically
@@ -36,19 +36,19 @@ def missing() -> str | None:
     return f"an HTML report needs {' and '.join(lacking)}: pip install 'pytest-dsr1[report]'"
 
 
-def write_html(path: Path, cases: Sequence[Case], background: Background) -> None:
+def write_html(path: Path, cases: Sequence[Case], beside: Surroundings) -> None:
     """Write the page.
 
     Args:
         path: the file; replaced at once.
         cases: in the order of the page.
-        background: what they are set beside.
+        beside: what they are set beside.
 
     Raises:
         UserError: it cannot be written, or what makes it is not installed.
     """
     _check_installed(path)
-    sections = [section(case, index, background, path) for index, case in enumerate(cases, 1)]
+    sections = [section(case, index, beside, path) for index, case in enumerate(cases, 1)]
     counts = Counter(each.word for each in sections)
     order = [word.value for word in (*EXIT_STATUS, Word.PASS)]
     text = render(
@@ -56,7 +56,7 @@ def write_html(path: Path, cases: Sequence[Case], background: Background) -> Non
         title="DeepSeek-R1 performance",
         sections=sections,
         counts=[(word, counts[word]) for word in (*order, "") if counts[word]],
-        background=background,
+        beside=beside,
     )
     _write(path, text)
 

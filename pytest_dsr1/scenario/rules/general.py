@@ -6,12 +6,13 @@ own settings are in that engine's folder.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from pytest_dsr1.scenario.rules import metrics
 from pytest_dsr1.scenario.rules.registry import RELATIONS, Findings, Relation, must, should
 from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.scenario.schema.load import TraceArrival
 from pytest_dsr1.scenario.schema.scenario import Length, Normal, Scenario, Uniform
+
+__all__ = ["all_relations", "longest", "metrics", "relations_of"]
 
 MODEL_VOCAB_SIZE = 129280
 """DeepSeek-R1's, which random weights have unless their `config` says otherwise."""
@@ -22,19 +23,6 @@ def longest(length: Length) -> int:
     if isinstance(length, Uniform):
         return length.maximum
     return length.mean if isinstance(length, Normal) else length
-
-
-def _judged(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    """Each metric that is judged, after the key that names it."""
-    for index, target in enumerate(scenario.targets):
-        yield f"targets.{index}.metric", target.metric
-    if scenario.gate.metric is not None:
-        yield "gate.metric", scenario.gate.metric
-
-
-def needs_streaming(metric: str) -> bool:
-    """Whether an engine that can stream tells this metric only with `streaming`."""
-    return any(word in metric for word in ("ttft", "tpot", "gap")) or metric == "per_user_output_speed"
 
 
 @must("model.path", "model.random_weights", "engine.type")
@@ -136,14 +124,6 @@ def _trace_lengths(scenario: Scenario) -> Findings:
         yield "dataset.path", "not possible with a trace, whose requests are made with its own lengths"
 
 
-@must("targets", "slo")
-def _goodput_needs_slo(scenario: Scenario) -> Findings:
-    """Goodput is a target only with an `slo`."""
-    for index, target in enumerate(scenario.targets):
-        if target.metric in {"goodput", "slo_attainment"} and scenario.slo is None:
-            yield f"targets.{index}.metric", f"{target.metric} is measured only with `slo`, found none"
-
-
 @must("targets")
 def _targets_differ(scenario: Scenario) -> Findings:
     """Each metric has one target at most."""
@@ -155,32 +135,6 @@ def _targets_differ(scenario: Scenario) -> Findings:
                 f"{target.metric} is already the metric of targets.{seen[target.metric]}",
             )
         seen.setdefault(target.metric, index)
-
-
-@must("targets", "gate.metric", "engine.streaming")
-def _streamed_metrics(scenario: Scenario) -> Findings:
-    """TTFT, TPOT, gaps and output speed are targets, or gated, only with `engine.streaming: true`."""
-    if scenario.engine.streams:
-        return
-    for key, metric in _judged(scenario):
-        if needs_streaming(metric):
-            yield key, f"{metric} is measured only with `engine.streaming: true`, found false"
-
-
-@must("targets", "gate.metric", "engine.llm_api.speculative_config")
-def _acceptance_needs_mtp(scenario: Scenario) -> Findings:
-    """`acceptance_length` is a target, or gated, only with `engine.llm_api.speculative_config`."""
-    for key, metric in _judged(scenario):
-        if metric == "acceptance_length" and not scenario.engine.draft_tokens:
-            yield key, f"{metric} is measured only with `engine.llm_api.speculative_config`, found none"
-
-
-@must("targets", "gate.metric", "hardware.count", "hardware.gpu")
-def _per_gpu_needs_gpu(scenario: Scenario) -> Findings:
-    """`per_gpu_output_throughput` is a target, or gated, only with a GPU."""
-    for key, metric in _judged(scenario):
-        if metric == "per_gpu_output_throughput" and not scenario.hardware.count:
-            yield key, f"{metric} needs a GPU, and hardware.count is 0"
 
 
 @should("load.num_requests", "load.concurrency")

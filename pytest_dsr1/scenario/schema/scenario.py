@@ -13,13 +13,10 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from pytest_dsr1 import extensions
-from pytest_dsr1.metrics.catalogue import GATEABLE, TARGETABLE
 from pytest_dsr1.scenario.schema.base import Part, Place, PositiveInt
 from pytest_dsr1.scenario.schema.engine import Engine
 from pytest_dsr1.scenario.schema.load import Arrival, Slo
-
-MetricName = Literal[TARGETABLE]  # type: ignore[valid-type]
-GatedMetricName = Literal[GATEABLE]  # type: ignore[valid-type]
+from pytest_dsr1.scenario.schema.metric_name import GatedMetricName, MetricName
 
 LARGEST_DELTA_PERCENT = 50
 

@@ -92,14 +92,6 @@ IMPOSSIBLE = {
         [(LOAD, TRACE), FILE],
         "5:11: dataset.path: not possible with a trace, whose requests are made with its own lengths",
     ),
-    "goodput of nothing": (
-        [("total_output_throughput", "goodput")],
-        "13:5: targets.0.metric: goodput is measured only with `slo`, found none",
-    ),
-    "attainment of nothing": (
-        [("total_output_throughput", "slo_attainment")],
-        "13:5: targets.0.metric: slo_attainment is measured only with `slo`, found none",
-    ),
 }
 
 

@@ -85,7 +85,7 @@ INSTALLED = ".venv/lib/python3.12/site-packages/pytest_dsr1/suites/h200/max.yaml
 @pytest.mark.parametrize("file", ["/opt/venv/h200/max.yaml", INSTALLED])
 def test_a_shipped_scenario_has_no_file_in_the_workspace(here: Path, file: str) -> None:
     where = {"scenario": f"{file}:8", "target[total_output_throughput]": f"{file}:74"}
-    shipped = missed(place="suites/h200/max.yaml", where=where)
+    shipped = missed(test_id_prefix="suites/h200/max.yaml", lines=where)
     (line,) = commands([shipped], here)
     title = "FAIL: small, total output throughput (suites/h200/max.yaml:74)"
     assert told(line)[:3] == ("", "", title)
@@ -97,7 +97,7 @@ def test_the_line_of_a_saved_copy_is_none_of_the_scenarios_file(here: Path) -> N
     folder = Path(".dsr1/small/20261123T200512Z")
     saved = f"{folder}/scenario.yaml"
     where = {"scenario": f"{saved}:1", "target[total_output_throughput]": f"{saved}:69"}
-    replayed = missed(place="suites/h200/max.yaml", where=where, folder=folder)
+    replayed = missed(test_id_prefix="suites/h200/max.yaml", lines=where, folder=folder)
     (line,) = commands([replayed], here)
     assert told(line)[:3] == ("", "", "FAIL: small, total output throughput (suites/h200/max.yaml)")
     (entry,) = json.loads(code_quality([replayed], here))
@@ -114,7 +114,7 @@ def test_nothing_that_an_annotation_says_drives_a_terminal(here: Path) -> None:
 
 def test_a_target_from_a_base_elsewhere_is_shown_at_the_scenarios_name(here: Path) -> None:
     where = {"scenario": "own/small.yaml:2", "target[total_output_throughput]": "/opt/venv/h200/max.yaml:74"}
-    (line,) = commands([missed(where=where)], here)
+    (line,) = commands([missed(lines=where)], here)
     assert told(line)[:2] == ("part/own/small.yaml", "2")
 
 
@@ -159,8 +159,8 @@ def fingerprint(one: Case, root: Path) -> str:
 def test_a_fingerprint_is_of_what_failed_not_of_the_figure_or_the_line(here: Path) -> None:
     of_small = fingerprint(missed(), here)
     assert re.fullmatch("[0-9a-f]{64}", of_small)
-    moved = {**missed().where, "target[total_output_throughput]": "own/small.yaml:99"}
-    assert fingerprint(missed(where=moved, machine="another"), here) == of_small
+    moved = {**missed().judgement.lines, "target[total_output_throughput]": "own/small.yaml:99"}
+    assert fingerprint(missed(lines=moved, machine="another"), here) == of_small
     assert fingerprint(missed("other"), here) != of_small
     assert fingerprint(case(word=Word.INVALID, problem="hot", verdicts=()), here) != of_small
 
@@ -170,7 +170,7 @@ def test_a_fingerprint_is_of_what_failed_not_of_the_figure_or_the_line(here: Pat
 def test_hostile_text_is_one_command_and_valid_json(here: Path, text: str) -> None:
     lines = f"{text}\n::warning::{text}"
     own = case().scenario.model_copy(update={"name": text})
-    bad = case(scenario=own, place=text, word=Word.INVALID, problem=lines, verdicts=())
+    bad = case(scenario=own, test_id_prefix=text, word=Word.INVALID, problem=lines, verdicts=())
     for workspace in (here, None):
         (line,) = commands([bad], workspace)
         title, message = told(line)[2:]

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
+from pytest_dsr1.case.answers import worst_first
 from pytest_dsr1.case.case import Case
-from pytest_dsr1.case.faults import worst_first
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
+from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.reporting.ci.markdown import STATUS, joined, summary
 from pytest_dsr1.scenario.schema.scenario import Published
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, Verdict, Word
-from tests.helpers.values import case, gate, measurement, missed, scenario, verdict
+from tests.helpers.values import case, changed, gate, measurement, missed, scenario, verdict
 from tests.reporting.ci.test_markdown_escape import HOSTILE, RENDERER, types
 
 
@@ -26,10 +27,10 @@ def test_a_missed_target() -> None:
         "docs/why-low.md#ramp-and-drain",
     )
     warnings = ("GPU 0 persistence mode: is off",)
-    one = missed(noise=Noise(1.0), warnings=warnings, clues=(few,))
-    healthy = {"text": "8 GPUs, 612 W"}
-    assert one.measurement is not None
-    one = replace(one, measurement=replace(one.measurement, gpu_health=healthy))
+    one = missed(noise=Noise(1.0), scenario_warnings=warnings, clues=(few,))
+    assert one.findings.measurement is not None
+    healthy = replace(one.findings.measurement, gpu_health=GpuSummary("8 GPUs, 612 W"))
+    one = changed(one, measurement=healthy)
     assert (
         joined(summary([one, case("other")], [], 1))
         == """\
@@ -183,7 +184,7 @@ def test_the_newest_published_value_has_a_column() -> None:
 
 
 def test_warnings_beside_a_pass() -> None:
-    shown = text(case(warnings=("the fans are loud",)), status=0)
+    shown = text(case(scenario_warnings=("the fans are loud",)), status=0)
     assert shown.endswith("\n## PASS, with warnings: small\n\nWarnings:\n\n- the fans are loud\n")
     assert f"Exit status 0: {STATUS[0]}.\n" in shown
 
@@ -259,7 +260,7 @@ def test_hostile_text_does_no_harm(hostile: str) -> None:
     """A scenario's name, a log line, a GPU's name, a path: nothing but what was meant comes out."""
     bad = f"{hostile} {hostile}"
     own = scenario().model_copy(update={"name": bad})
-    run = replace(measurement(), gpu_health={"text": bad})
+    run = replace(measurement(), gpu_health=GpuSummary(bad))
     judged = Verdict(
         Word.FAIL,
         "target[total_output_throughput]",
@@ -277,8 +278,8 @@ def test_hostile_text_does_no_harm(hostile: str) -> None:
         "scenario": own,
         "machine": bad,
         "headline": bad,
-        "warnings": (bad,),
-        "where": where,
+        "scenario_warnings": (bad,),
+        "lines": where,
         "noise": noise,
         "clues": (FoundClue("kv-cache", bad, bad),),
     }

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_dsr1.machine.values import Finding, Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.metrics import MetricValue, combine
+from pytest_dsr1.metrics.catalogue import MetricValue, combine
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.reporting.compare.comparison import Change, Comparison, Difference, Row, compare
 from pytest_dsr1.verdict.targets import Noise

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.metrics.catalogue import METRICS, TARGETABLE
-from pytest_dsr1.scenario.rules.general import all_relations, needs_streaming
+from pytest_dsr1.scenario.rules.general import all_relations
 from tests.helpers.scenario_files import changed, load_text, mistakes
 
 CPU = """\
@@ -122,27 +121,6 @@ IMPOSSIBLE = [
         ("metric: request_throughput", "metric: total_output_throughput"),
         "31:5: targets.1.metric: total_output_throughput is already the metric of targets.0",
     ),
-    (
-        "TTFT without streaming",
-        ("metric: request_throughput", "metric: ttft_p99"),
-        "31:5: targets.1.metric: ttft_p99 is measured only with `engine.streaming: true`, found false",
-    ),
-    (
-        "acceptance without MTP",
-        ("metric: request_throughput", "metric: acceptance_length"),
-        "31:5: "
-        "targets.1.metric: acceptance_length is measured only with `engine.llm_api.speculative_config`, found none",
-    ),
-    (
-        "gated TTFT without streaming",
-        ("targets:\n", "gate: {metric: average_ttft}\ntargets:\n"),
-        "28:8: gate.metric: average_ttft is measured only with `engine.streaming: true`, found false",
-    ),
-    (
-        "gated acceptance without MTP",
-        ("targets:\n", "gate: {metric: acceptance_length}\ntargets:\n"),
-        "28:8: gate.metric: acceptance_length is measured only with `engine.llm_api.speculative_config`, found none",
-    ),
 ]
 
 IMPOSSIBLE_ON_CPU = [
@@ -192,18 +170,6 @@ IMPOSSIBLE_ON_CPU = [
         "  vocab_size: 4096",
         "  vocab_size: 4097",
         ["10:3: dataset.vocab_size: expected at most the model's vocab_size, 4096; found 4097"],
-    ),
-    (
-        "per GPU",
-        "metric: total_output_throughput",
-        "metric: per_gpu_output_throughput",
-        ["17:5: targets.0.metric: per_gpu_output_throughput needs a GPU, and hardware.count is 0"],
-    ),
-    (
-        "gated per GPU",
-        "targets:\n",
-        "gate: {metric: per_gpu_output_throughput}\ntargets:\n",
-        ["16:8: gate.metric: per_gpu_output_throughput needs a GPU, and hardware.count is 0"],
     ),
 ]
 
@@ -374,12 +340,6 @@ def test_every_rule_is_a_sentence_and_reads_known_keys() -> None:
     for relation in all_relations():
         assert relation.rule.endswith("."), relation.check
         assert set(relation.keys) <= known, relation.rule
-
-
-def test_streaming_gives_the_times_of_tokens() -> None:
-    streamed = {name for name in TARGETABLE if needs_streaming(name)}
-    assert len(streamed) == 23
-    assert all(METRICS[name].better == "lower" for name in streamed - {"per_user_output_speed"})
 
 
 @pytest.mark.parametrize("server", ["vllm", "sglang"])

@@ -16,9 +16,9 @@ from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.openai.server.process import launch_command
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.measurement.metrics import from_records
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from tests.engines.openai.test_engine import Watcher, make_job
+from tests.helpers.metrics import from_records
 from tests.helpers.values import scenario
 from tests.helpers.waiting import ever_longer, written
 

@@ -16,7 +16,7 @@ from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.openai.server import sampler
 from pytest_dsr1.engines.openai.server.sampler import FILE, ServerMetrics
 from pytest_dsr1.engines.protocol import EngineResult
-from pytest_dsr1.measurement.metrics import combine
+from pytest_dsr1.metrics.catalogue import combine
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.verdict import Word

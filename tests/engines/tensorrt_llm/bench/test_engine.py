@@ -16,8 +16,8 @@ from pytest_dsr1.engines.tensorrt_llm.bench import engine
 from pytest_dsr1.engines.tensorrt_llm.bench.engine import TrtllmBenchEngine
 from pytest_dsr1.engines.tensorrt_llm.bench.installed import offered_options
 from pytest_dsr1.errors import EngineError, UserError
-from pytest_dsr1.measurement.metrics import from_records
 from tests.engines.conftest import Bench
+from tests.helpers.metrics import from_records
 from tests.helpers.waiting import ever_longer, gone, written
 
 VERSIONS = ("0.18.2", "0.19.0", "0.20.0", "0.21.0", "1.0.0rc4", "1.1.0", "1.2.1", "1.3.0rc26", "1.4.0rc1")

@@ -19,12 +19,12 @@ import pytest
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.llm_api.engine import TrtllmEngine
 from pytest_dsr1.errors import Dsr1Error, EngineError
-from pytest_dsr1.measurement.metrics import from_records
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers import values
+from tests.helpers.metrics import from_records
 from tests.helpers.paths import ROOT
 from tests.helpers.waiting import ever_longer
 from tests.standins.tensorrt_llm.install import install

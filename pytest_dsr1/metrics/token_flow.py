@@ -1,27 +1,24 @@
-"""What flowed up to a moment: tokens that come evenly over a time, or all at once."""
+"""Token flow: how many tokens had come by a moment, where they come evenly over a time or all at once."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from pytest_dsr1.arrays import Floats, Flow
 
 
 def flowed(times_s: Floats, begin_s: Floats, end_s: Floats, amount: Floats) -> Floats:
-    """How much had come at each time, where each amount comes evenly from its begin to its end.
+    """Return how much had come at each time, where each amount comes evenly from its begin to its end.
 
     Args:
         times_s: the moments, of shape (m,).
         begin_s: of shape (n,).
-        end_s: of shape (n,); equal to its begin where all comes at once, and then counts at that moment.
+        end_s: of shape (n,); equal to the begin if all comes at once, at that moment.
         amount: of shape (n,).
 
     Returns:
-        Shape (m,). Differences of it are what came in between, the begin excluded and the end included.
+        Shape (m,). A difference is what came between two times, the first excluded and the second included.
     """
     import numpy as np
 
@@ -35,12 +32,10 @@ def flowed(times_s: Floats, begin_s: Floats, end_s: Floats, amount: Floats) -> F
     return total
 
 
-def output_flow(
-    start_s: Floats, first_token_s: Floats, last_token_s: Floats, tokens: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """The output tokens of requests as begin, end and amount for :func:`flowed`.
+def output_flow(start_s: Floats, first_token_s: Floats, last_token_s: Floats, tokens: Floats) -> Flow:
+    """Return the output tokens of requests as begin, end and amount for :func:`flowed`.
 
-    The first token comes at its time and the others evenly from it to the end. Where the first token's time
+    The first token comes at its time and the others evenly from it to the end. If the first token's time
     is unknown (NaN), all come evenly from ``start_s`` to the end.
     """
     import numpy as np

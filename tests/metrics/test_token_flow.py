@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.measurement.token_flow import flowed, output_flow
+from pytest_dsr1.metrics.token_flow import flowed, output_flow
 
 
 def test_evenly_or_at_once() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_dsr1.reporting.compare.comparable import warnings, why_unfit
+from pytest_dsr1.reporting.compare.differences import warnings, why_unfit
 from tests.reporting.compare.test_comparison import at
 
 

@@ -1,24 +1,23 @@
 """Metrics against hand-made requests, NVIDIA's published rows, and the fields of real request files."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.measurement.metrics import (
-    combine,
-    from_records,
-    of_scenario,
-    percentile,
-    seconds_per_token,
-)
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, combine
+from pytest_dsr1.metrics.inputs import GpuTotals, SloLimits
+from pytest_dsr1.metrics.registry import Need, percentile
 from pytest_dsr1.records import RequestRecord
+from tests.helpers.metrics import from_records, of_run
 from tests.helpers.paths import DATA
 from tests.helpers.values import records, scenario
 
+LOAD = {"concurrency": 2, "num_requests": 4}
 PUBLISHED = {
     # requests, OSL, total latency ms, average latency ms -> req/s, output tok/s, per GPU
     "V1 B200 min-lat": (10, 81839.9807, 45318.9080, 0.1222, 250.0612, 31.2576),
@@ -58,60 +57,100 @@ def test_published_rows_agree_with_our_formulas(row: str) -> None:
 
 def test_a_run_of_four_requests_by_hand() -> None:
     """Two at a time for 1 s each: every number can be worked out in the head."""
-    metrics = from_records(records(), gpus=2)
-    assert metrics == pytest.approx(
-        {
-            "request_throughput": 2.0,
-            "total_output_throughput": 8.0,
-            "total_token_throughput": 24.0,
-            "per_user_output_throughput": 4.0,
-            "per_gpu_output_throughput": 4.0,
-            "total_latency": 2000.0,
-            "average_request_latency": 1000.0,
-            **{f"request_latency_{p}": 1000.0 for p in ("minimum", "p50", "p90", "p95", "p99", "maximum")},
-            "average_ttft": 250.0,
-            **{f"ttft_{p}": 250.0 for p in ("minimum", "p50", "p90", "p95", "p99", "maximum")},
-            "average_tpot": 250.0,
-            **{f"tpot_{p}": 250.0 for p in ("minimum", "p50", "p90", "p95", "p99", "maximum")},
-            "per_user_output_speed": 4.0,
-            "acceptance_length": 1.0,
-            "average_concurrency": 2.0,
-            "average_input_length": 8.0,
-            "average_output_length": 4.0,
-        }
-    )
+    expected = {
+        "request_throughput": 2.0,
+        "total_output_throughput": 8.0,
+        "total_token_throughput": 24.0,
+        "per_user_output_throughput": 4.0,
+        "per_gpu_output_throughput": 4.0,
+        "total_latency": 2000.0,
+        "average_request_latency": 1000.0,
+        **{f"request_latency_{p}": 1000.0 for p in ("minimum", "p50", "p90", "p95", "p99", "maximum")},
+        "average_ttft": 250.0,
+        **{f"ttft_{p}": 250.0 for p in ("minimum", "p50", "p90", "p95", "p99", "maximum")},
+        "average_tpot": 250.0,
+        **{f"tpot_{p}": 250.0 for p in ("minimum", "p50", "p90", "p95", "p99", "maximum")},
+        "per_user_output_speed": 4.0,
+        "acceptance_length": 1.0,
+        "average_concurrency": 2.0,
+        "average_input_length": 8.0,
+        "average_output_length": 4.0,
+    }
+    found = from_records(records(), gpus=2)
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
-def test_every_declared_metric_can_be_computed_and_nothing_else() -> None:
-    own = [name for name in METRICS if not name.startswith(("steady_", "slo_", "goodput"))]
-    assert list(from_records(records(), gpus=1)) == [name for name in own if "inter_event_gap" not in name]
-    load = {"concurrency": 2, "num_requests": 4}
-    told = of_scenario(records(), scenario(load=load, slo={"ttft_ms": 300}))
-    assert {*told, *own} == set(METRICS)
+FULL: dict[str, Any] = {
+    "gpus": 1,
+    "concurrency": 2,
+    "slo": SloLimits(ttft_ms=300.0),
+    "measured_s": 2.0,
+    "gpu": GpuTotals(power_w=700.0, energy_j=1400.0),
+}
+
+
+def test_every_metric_can_be_computed_but_those_that_an_engine_states() -> None:
+    stated = {name for name in METRICS if "inter_event_gap" in name}
+    assert list(from_records(records(), **FULL)) == [name for name in METRICS if name not in stated]
+
+
+@pytest.mark.parametrize(
+    ("need", "rows", "changes"),
+    [
+        ("streaming", records(streaming=False), {}),
+        ("mtp", [replace(r, decoding_iterations=None) for r in records()], {}),
+        ("gpu", records(), {"gpus": 0, "gpu": None}),
+        ("slo", records(), {"slo": None}),
+    ],
+)
+def test_what_is_missing_is_what_needs_it(
+    need: Need, rows: Sequence[RequestRecord], changes: dict[str, Any]
+) -> None:
+    missing = {*from_records(records(), **FULL)} - {*from_records(rows, **{**FULL, **changes})}
+    assert missing == {
+        name for name, metric in METRICS.items() if need in metric.needs and "inter_event_gap" not in name
+    }
+
+
+def test_gaps_need_streaming_too() -> None:
+    assert all(metric.needs == {"streaming"} for name, metric in METRICS.items() if "_gap" in name)
+
+
+def test_what_cannot_be_gated_is_not_a_sample_of_the_run() -> None:
+    """A gate judges rates over time and means over requests."""
+    assert all(metric.kind in {"rate", "mean"} for metric in METRICS.values() if metric.gateable)
+    assert not any(metric.gateable for metric in METRICS.values() if not metric.targetable)
+
+
+def test_only_a_service_level_may_be_kept_by_no_request() -> None:
+    assert {name for name, metric in METRICS.items() if metric.may_be_zero} >= {"goodput", "slo_attainment"}
+    assert not METRICS["average_tpot"].may_be_zero
+
+
+def test_a_run_without_slo_and_closed_loop_has_neither_goodput_nor_steady_window() -> None:
+    found = from_records(records())
+    assert not [name for name in found if "slo" in METRICS[name].needs or name.startswith("steady_")]
 
 
 def test_goodput_and_steady_window() -> None:
-    load = {"concurrency": 2, "num_requests": 4}
-    told = of_scenario(records(), scenario(load=load, slo={"ttft_ms": 300}))
-    assert told == pytest.approx(
-        {
-            "goodput": 2.0,
-            "slo_attainment": 100.0,
-            "steady_window": 2000.0,
-            "steady_output_throughput": 8.0,
-            "steady_average_ttft": 250.0,
-            "steady_average_tpot": 250.0,
-        }
-    )
+    found = of_run(records(), scenario(load=LOAD, slo={"ttft_ms": 300}))
+    expected = {
+        "goodput": 2.0,
+        "slo_attainment": 100.0,
+        "steady_window": 2000.0,
+        "steady_output_throughput": 8.0,
+        "steady_average_ttft": 250.0,
+        "steady_average_tpot": 250.0,
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
     broken = [replace(records()[0], error="lost"), *records()[1:]]
-    assert of_scenario(broken, scenario(load=load, slo={"preset": "mlperf-server", "tpot_ms": 250}))[
-        "slo_attainment"
-    ] == pytest.approx(75.0)
+    preset = scenario(load=LOAD, slo={"preset": "mlperf-server", "tpot_ms": 250})
+    assert of_run(broken, preset)["slo_attainment"] == pytest.approx(75.0)
     lost = [replace(r, error="lost") for r in records()]
-    assert of_scenario(lost, scenario(load=load)) == {}
-    interactive = scenario(load=load, slo={"preset": "mlperf-interactive"})
-    told = of_scenario(records(), interactive)  # 250 ms a token keep no limit of 15
-    assert (told["goodput"], told["slo_attainment"]) == (0.0, 0.0)
+    assert of_run(lost, scenario(load=LOAD)) == {}
+    interactive = of_run(records(), scenario(load=LOAD, slo={"preset": "mlperf-interactive"}))
+    # 250 ms a token keep no limit of 15
+    assert (interactive["goodput"], interactive["slo_attainment"]) == (0.0, 0.0)
 
 
 def test_latency_counts_from_the_schedule() -> None:
@@ -130,9 +169,7 @@ def test_a_request_whose_tokens_came_at_one_moment_has_no_time_per_token() -> No
     burst, *others = records()
     at_once = replace(burst, first_token_s=burst.last_token_s)
     assert from_records([at_once, *others], 0)["average_tpot"] == pytest.approx(250.0)
-    load = {"concurrency": 2, "num_requests": 4}
-    told = of_scenario([at_once, *others], scenario(load=load))
-    assert told["steady_average_tpot"] == pytest.approx(250.0)
+    assert of_run([at_once, *others], scenario(load=LOAD))["steady_average_tpot"] == pytest.approx(250.0)
     assert "average_tpot" not in from_records([at_once], 0)
 
 
@@ -207,10 +244,6 @@ def test_relations_that_hold_for_any_requests(rows: list[RequestRecord]) -> None
     for prefix in ("request_latency", "ttft", "tpot"):
         spread = [metrics[f"{prefix}_{p}"] for p in ("minimum", "p50", "p90", "p95", "p99", "maximum")]
         assert spread == sorted(spread)
-    rounds = seconds_per_token(rows, {})
-    assert len(rounds) == len(rows)
-    harmonic = len(rounds) / sum(rounds)
-    assert harmonic <= metrics["per_user_output_throughput"] * (1 + 1e-9)
 
 
 def test_the_report_wins_and_each_metric_says_where_it_is_from() -> None:
@@ -222,8 +255,3 @@ def test_the_report_wins_and_each_metric_says_where_it_is_from() -> None:
     )
     assert metrics["average_ttft"].origin == "records"
     assert list(metrics) == [name for name in METRICS if name in told]
-
-
-def test_without_records_there_is_one_round() -> None:
-    assert seconds_per_token((), combine({"per_user_output_throughput": 4.0}, {})) == [0.25]
-    assert seconds_per_token((), {}) == []
