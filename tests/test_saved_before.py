@@ -10,7 +10,7 @@ from pytest_dsr1.gate import recordings, reference_file
 from pytest_dsr1.gate.history import history
 from pytest_dsr1.gate.saved import read_gate
 from pytest_dsr1.measurement.store import load, newest
-from pytest_dsr1.verdict.verdict import Word
+from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.paths import ROOT
 
 SAVED = ROOT / "tests" / "data" / "saved"
@@ -47,7 +47,7 @@ def test_an_earlier_run() -> None:
 def test_a_gate() -> None:
     found = read_gate(RESULT)
     assert found is not None
-    assert found.word is Word.FAIL
+    assert found.word is Status.FAIL
     assert found.verdict is not None
     assert found.verdict.margin_percent == -20.0
     assert [run.why for run in found.runs] == ["warm-up", "", ""]

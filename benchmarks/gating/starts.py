@@ -4,7 +4,7 @@ Records so many starts of a profile, each in a pytest run of its own, into ``dsr
 current folder, and prints the variance components with their 95% intervals. Recorded starts that are there
 already count too, if nothing differs in them. Other options go to pytest.
 
-docs/gate.md has what it printed on one H200.
+docs/background/measurements.md has what it printed on one H200.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Makes the pictures of the documentation with a real Chromium (``tox run -e browser`` brings playwright).
 
 .tox/browser/bin/python -m docs.pictures.make
-    those of docs/report.md, of made-up runs
+    those of docs/reference/results.md, of made-up runs
 .tox/browser/bin/python -m docs.pictures.make RESULT ...
     those of README.md, of saved results, the first of which is one of a gate: the page's top, and the gate's
     runs against the references in ``dsr1-references``

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.verdict.verdict import EXIT_STATUS, Verdict, Word
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Fault:
         where: ``file:line`` in the scenario.
     """
 
-    word: Word
+    word: Status
     subject: str
     label: str
     message: str
@@ -35,15 +35,15 @@ def faults(case: Case) -> tuple[Fault, ...]:
     judgement, found = case.judgement, []
     lines, gate, refused = judgement.lines, judgement.gate, judgement.refused
     if judgement.problem:
-        found.append(Fault(Word.INVALID, "scenario", "", judgement.problem, lines["scenario"]))
+        found.append(Fault(Status.INVALID, "scenario", "", judgement.problem, lines["scenario"]))
     found += [
         Fault(each.word, each.subject, METRICS[each.metric].label, each.message, lines[each.subject])
         for each in judgement.verdicts
-        if each.word is not Word.PASS
+        if each.word is not Status.PASS
     ]
     subject = f"regression[{case.scenario.gated_metric}]"
     if gate is not None and gate.verdict is not None:
-        if gate.verdict.word is not Word.PASS:
+        if gate.verdict.word is not Status.PASS:
             found.append(Fault(gate.verdict.word, subject, "gate", gate.verdict.message, lines[subject]))
     elif refused is not None and refused[1] != judgement.problem:
         found.append(Fault(refused[0], subject, "gate", refused[1], lines[subject]))
@@ -54,35 +54,37 @@ def faults(case: Case) -> tuple[Fault, ...]:
 
 def worst_first(case: Case) -> int:
     """The key that sorts cases: what needs a person before what does not, PASS last."""
-    order: list[Word | None] = [*EXIT_STATUS, None, Word.PASS]
+    order: list[Status | None] = [*EXIT_STATUS, None, Status.PASS]
     return order.index(case.judgement.word)
 
 
 _UNKNOWN = {
-    Word.INVALID: "Nothing is known: the run proves nothing, good or bad.",
-    Word.NOT_COMPARABLE: "Nothing is known: what must be equal to the references differs.",
-    Word.NO_REFERENCE: "Nothing is known: there is nothing to compare with.",
-    Word.INCONCLUSIVE: "Undecided: the noise hides whether there is a loss.",
+    Status.INVALID: "Nothing is known: the run proves nothing, good or bad.",
+    Status.NOT_COMPARABLE: "Nothing is known: what must be equal to the references differs.",
+    Status.NO_REFERENCE: "Nothing is known: there is nothing to compare with.",
+    Status.INCONCLUSIVE: "Undecided: the noise hides whether there is a loss.",
 }
 _NEXT = {
-    Word.INVALID: "Do what the message says and run it again: nothing was judged.",
-    Word.NOT_COMPARABLE: "Put back what differs, or record and accept new references (docs/references.md).",
-    Word.NO_REFERENCE: "Record and accept references; the message has the commands.",
-    Word.INCONCLUSIVE: "A larger gate.delta_percent, more references, or a quieter machine (docs/gate.md).",
+    Status.INVALID: "Do what the message says and run it again: nothing was judged.",
+    Status.NOT_COMPARABLE: "Put back what differs, or record and accept new references "
+    "(`pytest-dsr1 docs gate#references`).",
+    Status.NO_REFERENCE: "Record and accept references; the message has the commands.",
+    Status.INCONCLUSIVE: "A larger gate.delta_percent, more references, or a quieter machine "
+    "(`pytest-dsr1 docs gate`).",
 }
 _ALWAYS = (
     "The gate excludes a loss of {delta:g}% against the references, so they miss the target as well: it is "
-    "not this change. Compare machine, settings and target (docs/why-low.md)."
+    "not this change. Compare machine, settings and target (`pytest-dsr1 docs why-low`)."
 )
-_AGAIN = "Run it again; where that happens often, let a gate decide (docs/gate.md)."
+_AGAIN = "Run it again; where that happens often, let a gate decide (`pytest-dsr1 docs gate`)."
 
 
-def is_it_real(case: Case, word: Word) -> str:
+def is_it_real(case: Case, word: Status) -> str:
     """Whether a verdict other than PASS says something of the performance, and how surely."""
-    if word is not Word.FAIL:
+    if word is not Status.FAIL:
         return _UNKNOWN[word]
     gate = case.judgement.gate
-    if gate is not None and gate.word is Word.FAIL:
+    if gate is not None and gate.word is Status.FAIL:
         runs = sum(run.evidence is not None for run in gate.runs)
         told = f"{runs} engine starts against {gate.references.runs} accepted references"
         warned = "; ".join(warning.removeprefix(f"{gate.profile}: ") for warning in gate.warnings)
@@ -104,14 +106,14 @@ def where_is_it(places: Iterable[str], lines: Iterable[str]) -> str:
     return "; ".join([*places, ", ".join(dict.fromkeys(lines))])
 
 
-def what_to_do(case: Case, word: Word) -> str:
+def what_to_do(case: Case, word: Status) -> str:
     """The next step after a verdict other than PASS."""
-    if word is not Word.FAIL:
+    if word is not Status.FAIL:
         return _NEXT[word]
     gate = case.judgement.gate
-    if gate is not None and gate.word is Word.FAIL:
+    if gate is not None and gate.word is Status.FAIL:
         return _what_changed(case, gate.changed)
-    if gate is not None and gate.word is Word.PASS:
+    if gate is not None and gate.word is Status.PASS:
         return _ALWAYS.format(delta=gate.delta_percent)
     if all(verdict.doubt for verdict in _missed(case)):
         return _AGAIN
@@ -137,9 +139,12 @@ def _what_changed(case: Case, changed: Sequence[str]) -> str:
 
 def _look(case: Case) -> str:
     if case.findings.clues:
-        return "See what the run itself shows of the reasons (look at, docs/why-low.md)"
-    return "The run itself shows none of the reasons in docs/why-low.md: see what else ran on the machine"
+        return "See what the run itself shows of the reasons (look at, `pytest-dsr1 docs why-low`)"
+    return (
+        "The run itself shows none of the reasons in `pytest-dsr1 docs why-low`: see what else ran on the "
+        "machine"
+    )
 
 
 def _missed(case: Case) -> list[Verdict]:
-    return [verdict for verdict in case.judgement.verdicts if verdict.word is Word.FAIL]
+    return [verdict for verdict in case.judgement.verdicts if verdict.word is Status.FAIL]

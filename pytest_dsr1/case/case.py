@@ -23,7 +23,7 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.session.collection import GATES
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.targets import Noise
-from pytest_dsr1.verdict.verdict import EXIT_STATUS, Verdict, Word
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Judgement:
     """
 
     profile: str
-    word: Word | None
+    word: Status | None
     problem: str
     verdicts: tuple[Verdict, ...]
     lines: Mapping[str, str]
@@ -53,7 +53,7 @@ class Judgement:
     gate_is_saved: bool = False
     gate_unreadable: str = ""
     undecided: str = ""
-    refused: tuple[Word, str] | None = None
+    refused: tuple[Status, str] | None = None
 
     @property
     def judged(self) -> tuple[Verdict, ...]:
@@ -216,14 +216,14 @@ def judgement_of(outcome: ScenarioOutcome) -> Judgement:
         except Dsr1Error as error:
             unreadable = str(error)
     problem = outcome.problem or ""
-    words = {verdict.word for verdict in outcome.verdicts} | ({Word.INVALID} if problem else set())
+    words = {verdict.word for verdict in outcome.verdicts} | ({Status.INVALID} if problem else set())
     if gate is not None and gate.word is not None:
         words.add(gate.word)
     if outcome.refused is not None:
         words.add(outcome.refused[0])
     return Judgement(
         profile=outcome.loaded.scenario.name,
-        word=next((each for each in (*EXIT_STATUS, Word.PASS) if each in words), None),
+        word=next((each for each in (*EXIT_STATUS, Status.PASS) if each in words), None),
         problem=problem,
         verdicts=tuple(outcome.verdicts),
         lines=lines_of(outcome.loaded),
@@ -253,7 +253,7 @@ def _findings(
         run_folder=run_folder,
         bounds=bounds(measurement),
         clues=diagnose(measurement),
-        locations=() if judgement.word is Word.PASS else tuple(locations(measurement, others)),
+        locations=() if judgement.word is Status.PASS else tuple(locations(measurement, others)),
     )
 
 
@@ -321,22 +321,22 @@ def lines_of(loaded: LoadedScenario) -> dict[str, str]:
 def _headline(judgement: Judgement, findings: Findings) -> Iterable[str]:
     word, measurement, clues = judgement.word, findings.measurement, findings.clues
     yield from _outcome(judgement)
-    if word in {Word.FAIL, Word.PASS} and measurement is not None:
+    if word in {Status.FAIL, Status.PASS} and measurement is not None:
         yield from _gpus(measurement, capped=any(clue.key == "power-cap" for clue in clues))
-    if word is Word.FAIL and clues:
+    if word is Status.FAIL and clues:
         count = "one finding" if len(clues) == 1 else f"{len(clues)} findings"
         yield f"{count}: {', '.join(clue.key.replace('-', ' ') for clue in clues)}"
 
 
 def _outcome(judgement: Judgement) -> Iterable[str]:
     word, judged, gate = judgement.word, judgement.judged, judgement.gate
-    if word in {Word.FAIL, Word.PASS}:
+    if word in {Status.FAIL, Status.PASS}:
         of_word = [verdict for verdict in judged if verdict.word is word]
         yield _first(of_word[0].message.split("; that is ")[0])
         if len(of_word) > 1:
             more = f"{len(of_word) - 1} more"
-            yield f"{more} missed" if word is Word.FAIL else f"{more} met"
-    elif word is Word.INVALID and judgement.problem:
+            yield f"{more} missed" if word is Status.FAIL else f"{more} met"
+    elif word is Status.INVALID and judgement.problem:
         yield _first(judgement.problem)
     elif judgement.refused is not None:
         yield _first(judgement.refused[1])

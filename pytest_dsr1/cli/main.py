@@ -1,4 +1,4 @@
-"""The command ``pytest-dsr1``: what is no test run."""
+"""The command ``pytest-dsr1``: its subcommands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pytest_dsr1.cli import compare, references
+from pytest_dsr1.cli import compare, docs, references
 from pytest_dsr1.text import harmless, say
 
 
@@ -60,7 +60,11 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     from importlib.metadata import version
 
-    parser = _Parser(prog="pytest-dsr1", description="What is no test run.")
+    parser = _Parser(
+        prog="pytest-dsr1",
+        description="Commands next to the tests: restore GPU settings, write datasets, compare results, "
+        "manage references, read the documentation.",
+    )
     parser.add_argument("--version", action="version", version=f"pytest-dsr1 {version('pytest-dsr1')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     restore = commands.add_parser(
@@ -82,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     dataset.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
     dataset.set_defaults(run=_dataset)
     compare.add(commands)
+    docs.add(commands)
     references.add(commands)
     return parser
 

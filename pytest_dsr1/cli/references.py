@@ -51,7 +51,8 @@ def add(commands: Any) -> None:
     references = commands.add_parser(
         "references",
         help="show, accept or export the reference runs of performance gates",
-        description="The reference runs that `pytest --dsr1-gate` compares with; docs/references.md.",
+        description="The reference runs that `pytest --dsr1-gate` compares with. See "
+        "`pytest-dsr1 docs gate#references`.",
     )
     actions = references.add_subparsers(metavar="ACTION", required=True)
 

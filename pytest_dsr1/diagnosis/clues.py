@@ -10,7 +10,7 @@ from pytest_dsr1.measurement.measurement import Measurement
 Find = Callable[[Measurement], str | None]
 """Returns what was seen, with its numbers, and what to do next, as a sentence; None where nothing was."""
 
-PAGE = "docs/why-low.md"
+PAGE = "pytest-dsr1 docs why-low"
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def acceptance_length(measurement: Measurement) -> str | None:
         return (
             "the requests are random tokens, and the engine speculates (acceptance length "
             f"{accepted.value:.2f}): with multi-token prediction the speed depends on the text, so give "
-            "real text in dataset.path (docs/datasets.md)"
+            "real text in dataset.path (`pytest-dsr1 docs datasets`)"
         )
     expected = real_text_acceptance(drafts)
     if expected is None or accepted.value >= expected[0]:
@@ -54,7 +54,7 @@ def acceptance_length(measurement: Measurement) -> str | None:
     return (
         f"acceptance length {accepted.value:.2f} is below {expected[0]:.1f} to {expected[1]:.1f}, which MTP "
         f"with {drafts} draft tokens gives on real text: suspect the dataset, not the machine "
-        "(docs/datasets.md)"
+        "(`pytest-dsr1 docs datasets`)"
     )
 
 

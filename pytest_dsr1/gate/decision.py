@@ -3,8 +3,8 @@
 Losses are differences of natural logarithms of the steady figure, positive where the candidate is worse.
 After each run two one-sided t statistics are looked at: a loss is shown (FAIL), or a loss of delta is
 excluded (PASS). Both spend their error over the looks (Hwang, Shih and DeCani); boundaries of Z become
-boundaries of t by equal tail areas (Jennison and Turnbull 2000, chapter 3). docs/gate.md has the derivation
-and what was simulated.
+boundaries of t by equal tail areas (Jennison and Turnbull 2000, chapter 3).
+docs/background/gate-statistics.md has the derivation and what was simulated.
 """
 
 from __future__ import annotations

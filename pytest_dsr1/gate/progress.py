@@ -19,7 +19,7 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.text import number
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
 class InconclusiveError(Dsr1Error):
@@ -104,9 +104,9 @@ class GateProgress:
         """
         assert self.look is not None
         if word := int(self.look.word):
-            self.verdict = self.judged(Word.FAIL if word > 0 else Word.PASS)
+            self.verdict = self.judged(Status.FAIL if word > 0 else Status.PASS)
         elif len(self.counted) == self.plan.design.max_runs:
-            raise InconclusiveError(self.judged(Word.INCONCLUSIVE).message)
+            raise InconclusiveError(self.judged(Status.INCONCLUSIVE).message)
         return self.verdict
 
     def sentence(self) -> str:
@@ -143,15 +143,15 @@ class GateProgress:
             f"{how_to_get_more(plan.scenario.name)}"
         )
 
-    def judged(self, word: Word) -> Verdict:
+    def judged(self, word: Status) -> Verdict:
         """The verdict in the words that targets use; ``bound`` is a loss of delta."""
         plan = self.plan
         sign = -1 if METRICS[plan.metric].better == "higher" else 1
         assert self.look is not None
         meaning = {
-            Word.PASS: "a loss of delta is excluded",
-            Word.FAIL: "a loss is shown",
-            Word.INCONCLUSIVE: "neither is a loss shown nor one of delta excluded",
+            Status.PASS: "a loss of delta is excluded",
+            Status.FAIL: "a loss is shown",
+            Status.INCONCLUSIVE: "neither is a loss shown nor one of delta excluded",
         }[word]
         lines = [f"{self.sentence()}: {meaning}"]
         if self.look.better:
@@ -175,7 +175,7 @@ class GateProgress:
         )
 
 
-def saved(gate: GateProgress, word: Word | None, error: str | None) -> SavedGate:
+def saved(gate: GateProgress, word: Status | None, error: str | None) -> SavedGate:
     """What is kept of a gate as it is now.
 
     Args:

@@ -14,7 +14,7 @@ from pytest_dsr1.measurement.store import saving
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import write_atomically
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
 GATE = DocumentKind("a saved gate", "pytest-dsr1 gate", 1)
 
@@ -73,7 +73,7 @@ class SavedGate:
 
     profile: str
     metric: str
-    word: Word | None
+    word: Status | None
     verdict: Verdict | None
     error: str | None
     delta_percent: float

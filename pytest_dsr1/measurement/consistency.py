@@ -61,5 +61,5 @@ def _acceptance(scenario: Scenario, metrics: Mapping[str, MetricValue]) -> Itera
         yield (
             f"acceptance length {measured.value:.2f} is above {expected[1]:.1f}, the most that MTP with "
             f"{drafts} draft tokens gives on real text: the text is easier to guess, and the speed "
-            "flattered by it (docs/datasets.md)"
+            "flattered by it (`pytest-dsr1 docs datasets`)"
         )

@@ -15,7 +15,7 @@
 ``engine/``
     Everything the engine wrote: command, options, logs, reports.
 
-docs/results.md describes each field.
+docs/reference/results.md describes each field.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ _WHOLE = {"required", "discriminator"}
 
 
 def reference_page() -> str:
-    """The text of docs/scenario-reference.md."""
+    """The text of docs/reference/scenario.md."""
     places = " and ".join(f"`{'.'.join(map(str, path))}`" for path in json_schema.places())
     return "\n".join(
         [
@@ -207,7 +207,7 @@ def reference_page() -> str:
 
 
 def metrics_page() -> str:
-    """The text of docs/metrics.md."""
+    """The text of docs/reference/metrics.md."""
     rows = (
         f"| `{m.name}` | {m.unit} | {m.better} | {_cell(m.formula)} | {_cell(m.source)} |"
         for m in METRICS.values()
@@ -262,7 +262,7 @@ def _value(schema: Schema) -> str:
         return "a list of mappings"
     if "properties" in form or "discriminator" in form:
         return "a mapping"
-    return _cell(json_schema.describe(schema).replace("in docs/scenario-reference.md", "under Metrics"))
+    return _cell(json_schema.describe(schema).replace("in `pytest-dsr1 docs scenario`", "under Metrics"))
 
 
 def _default(schema: Schema) -> str:
@@ -279,8 +279,8 @@ def main() -> None:
     suites = shipped_suites()
     docs = suites.parent / "docs"
     write_atomically(suites / SCHEMA_NAME, schema_text())
-    write_atomically(docs / "scenario-reference.md", reference_page())
-    write_atomically(docs / "metrics.md", metrics_page())
+    write_atomically(docs / "reference" / "scenario.md", reference_page())
+    write_atomically(docs / "reference" / "metrics.md", metrics_page())
 
 
 def schema_text() -> str:

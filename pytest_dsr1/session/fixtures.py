@@ -269,7 +269,7 @@ def _dsr1_verdict(
     from pytest_dsr1.gate.reference_file import noise_of
     from pytest_dsr1.gate.saved import write_verdicts
     from pytest_dsr1.verdict.targets import judge
-    from pytest_dsr1.verdict.verdict import Word
+    from pytest_dsr1.verdict.verdict import Status
 
     outcome = outcome_of(request, dsr1_measurement.scenario)
     scenario, store = dsr1_measurement.scenario, request.config.stash[STATE].store
@@ -277,7 +277,7 @@ def _dsr1_verdict(
     facts = dsr1_measurement.fingerprint.facts
     noise = noise_of(store, scenario, facts, target.metric, datetime.now(timezone.utc))
     verdict = judge(target, dsr1_measurement, noise)
-    if verdict.word is not Word.PASS:
+    if verdict.word is not Status.PASS:
         where = outcome.loaded.where(f"targets.{_dsr1_target}")
         verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {dsr1_measurement.folder}")
     outcome.verdicts.append(verdict)
@@ -286,7 +286,7 @@ def _dsr1_verdict(
             write_verdicts(dsr1_measurement.folder, outcome.verdicts)
         except Dsr1Error as error:
             fail_setup(error)
-    if verdict.word is Word.INVALID:
+    if verdict.word is Status.INVALID:
         fail_setup(InvalidRunError(verdict.message))
     return verdict
 

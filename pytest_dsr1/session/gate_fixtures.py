@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.scenario.schema.scenario import Scenario
     from pytest_dsr1.session.reuse import SharedResources
-    from pytest_dsr1.verdict.verdict import Verdict, Word
+    from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
-def _word(error: Dsr1Error) -> Word:
+def _word(error: Dsr1Error) -> Status:
     """What an error means for a verdict."""
     from pytest_dsr1.gate.eligibility import NotComparableError
     from pytest_dsr1.gate.plan import UndecidableError
     from pytest_dsr1.gate.progress import InconclusiveError
-    from pytest_dsr1.verdict.verdict import Word
+    from pytest_dsr1.verdict.verdict import Status
 
     words = {
-        NoReferenceError: Word.NO_REFERENCE,
-        ReferencesError: Word.NO_REFERENCE,
-        NotComparableError: Word.NOT_COMPARABLE,
-        InconclusiveError: Word.INCONCLUSIVE,
-        UndecidableError: Word.INCONCLUSIVE,
+        NoReferenceError: Status.NO_REFERENCE,
+        ReferencesError: Status.NO_REFERENCE,
+        NotComparableError: Status.NOT_COMPARABLE,
+        InconclusiveError: Status.INCONCLUSIVE,
+        UndecidableError: Status.INCONCLUSIVE,
     }
-    return words.get(type(error), Word.INVALID)
+    return words.get(type(error), Status.INVALID)
 
 
 def _refuse(error: Dsr1Error) -> NoReturn:
@@ -50,13 +50,13 @@ def _refuse(error: Dsr1Error) -> NoReturn:
 
 def refuse_skip(test: str, why: str) -> NoReturn:
     """A gate or a recording was asked for, its test is selected, and something else skips it: not judged."""
-    from pytest_dsr1.verdict.verdict import Word
+    from pytest_dsr1.verdict.verdict import Status
 
     error = UserError(
         f"{test} was skipped: {why.rstrip('.')}; what was asked for and not judged is not green: take away "
         "what skips it, or leave the test out with -k"
     )
-    fail_setup(error, Word.INCONCLUSIVE)
+    fail_setup(error, Status.INCONCLUSIVE)
 
 
 @pytest.fixture(scope="session")

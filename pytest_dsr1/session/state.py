@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.measurement.run import Watch
     from pytest_dsr1.scenario.loading import LoadedScenario
-    from pytest_dsr1.verdict.verdict import Verdict, Word
+    from pytest_dsr1.verdict.verdict import Status, Verdict
 else:
     _PytestFailed = pytest.fail.Exception
 
@@ -56,7 +56,7 @@ class ScenarioOutcome:
     verdicts: list[Verdict] = field(default_factory=list)
     benchmarked: bool = False
     gate: GateProgress | None = None
-    refused: tuple[Word, str] | None = None
+    refused: tuple[Status, str] | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -105,7 +105,7 @@ class RunState:
     whole: set[str] = field(default_factory=set)
     gated: set[str] = field(default_factory=set)
     outcomes: dict[str, ScenarioOutcome] = field(default_factory=dict)
-    words: dict[str, Word] = field(default_factory=dict)
+    words: dict[str, Status] = field(default_factory=dict)
     compared: list[Mapping[str, Any]] = field(default_factory=list)
     written: list[tuple[str, Mapping[str, bool]]] = field(default_factory=list)
 
@@ -115,9 +115,9 @@ class RunState:
         Args:
             failed: how many tests failed; those that are not ours keep pytest's own status.
         """
-        from pytest_dsr1.verdict.verdict import Word, exit_status
+        from pytest_dsr1.verdict.verdict import Status, exit_status
 
-        ours = sum(word is not Word.PASS for word in self.words.values())
+        ours = sum(word is not Status.PASS for word in self.words.values())
         return exit_status(self.words.values()) if failed <= ours else None
 
 
@@ -129,34 +129,34 @@ class Failed(_PytestFailed):
 
     __module__ = "builtins"  # as that of pytest's own, which shows the name with its module otherwise
 
-    def __init__(self, message: str, word: Word) -> None:
+    def __init__(self, message: str, word: Status) -> None:
         super().__init__(message, pytrace=False)
         self.word = word
 
 
-def fail_setup(error: Dsr1Error, word: Word | None = None) -> NoReturn:
+def fail_setup(error: Dsr1Error, word: Status | None = None) -> NoReturn:
     """End a fixture: pytest shows the sentence, without a traceback, as an error of set-up.
 
     Args:
         error: its message is the sentence.
         word: of the verdict; by default INVALID.
     """
-    from pytest_dsr1.verdict.verdict import Word
+    from pytest_dsr1.verdict.verdict import Status
 
-    raise Failed(harmless(str(error)), word or Word.INVALID) from None
+    raise Failed(harmless(str(error)), word or Status.INVALID) from None
 
 
-def note_word(state: RunState, item: pytest.Item, call: pytest.CallInfo[None]) -> Word | None:
+def note_word(state: RunState, item: pytest.Item, call: pytest.CallInfo[None]) -> Status | None:
     """Note the word of a test that has just been set up or called; None where it has none."""
     from pytest_dsr1.session.collection import gates, loaded_of
-    from pytest_dsr1.verdict.verdict import Word
+    from pytest_dsr1.verdict.verdict import Status
 
     error = call.excinfo.value if call.excinfo else None
     word = error.word if isinstance(error, Failed) else None
     given = getattr(item, "funcargs", {})
     verdict: Verdict | None = given.get("_dsr1_verdict") or given.get("_dsr1_regression")
     if call.when == "call":
-        word = verdict.word if verdict else (Word.FAIL if error else Word.PASS)
+        word = verdict.word if verdict else (Status.FAIL if error else Status.PASS)
     elif call.when == "teardown" or word is None:
         return None
     state.words[item.nodeid] = word

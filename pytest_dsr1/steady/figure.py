@@ -1,10 +1,11 @@
 """The steady figure of a run: one number, its standard error, and what it was computed from.
 
-docs/metrics.md says in words what is computed here. In short: a rate counts from one submission to a later
-one that lies a whole number of waves behind it. In a closed loop a wave is ``concurrency`` submissions. Since
-each submission but the first ones answers the end of a request, exactly as many requests end in such a window
-as are submitted, and where requests of equal length move in step the window holds whole periods. What is
-counted at the end of a request (requests, input tokens) is then as unbiased as what is spread over its time.
+docs/reference/metrics.md says in words what is computed here. In short: a rate counts from one submission
+to a later one that lies a whole number of waves behind it. In a closed loop a wave is ``concurrency``
+submissions. Since each submission but the first ones answers the end of a request, exactly as many requests
+end in such a window as are submitted, and where requests of equal length move in step the window holds
+whole periods. What is counted at the end of a request (requests, input tokens) is then as unbiased as what
+is spread over its time.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ SURE = 1.645
 """Upper limit of a standard error over its estimate from ten batches, in 95% of cases: sqrt(9 / chi-squared
 at 5% with 9 degrees of freedom). A run that may stop at any look tends to stop where the estimate is too
 small by chance, and correlated requests make all estimates too small. Without this factor, simulated runs
-ended with an error of two thirds of the noise instead of one third (docs/gate.md)."""
+ended with an error of two thirds of the noise instead of one third (docs/background/gate-statistics.md)."""
 
 
 def run_length_s(

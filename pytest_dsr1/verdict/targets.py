@@ -9,7 +9,7 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.text import number
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
 def bound(target: Target) -> float:
@@ -78,7 +78,7 @@ def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
             else "this engine does not report it; remove the target or use another engine"
         )
         return Verdict(
-            Word.INVALID,
+            Status.INVALID,
             subject,
             target.metric,
             None,
@@ -98,7 +98,7 @@ def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
     )
     doubt = _doubt(measured.value, limit, noise)
     return Verdict(
-        Word.PASS if good else Word.FAIL,
+        Status.PASS if good else Status.FAIL,
         subject,
         target.metric,
         measured.value,

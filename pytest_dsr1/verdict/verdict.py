@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Word(str, Enum):
+class Status(str, Enum):
     """The status of a target or gate. PASS and FAIL are outcomes of a test, the others are errors."""
 
     PASS = "PASS"  # noqa: S105 - a verdict
@@ -18,17 +18,17 @@ class Word(str, Enum):
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
-EXIT_STATUS: dict[Word, int] = {
-    Word.FAIL: 1,
-    Word.INVALID: 10,
-    Word.NOT_COMPARABLE: 11,
-    Word.NO_REFERENCE: 11,
-    Word.INCONCLUSIVE: 12,
+EXIT_STATUS: dict[Status, int] = {
+    Status.FAIL: 1,
+    Status.INVALID: 10,
+    Status.NOT_COMPARABLE: 11,
+    Status.NO_REFERENCE: 11,
+    Status.INCONCLUSIVE: 12,
 }
 """In order of precedence: a missed target comes before a run that does not count."""
 
 
-def exit_status(words: Iterable[Word]) -> int | None:
+def exit_status(words: Iterable[Status]) -> int | None:
     """Return the exit status for these verdicts; None if pytest's own applies."""
     found = set(words)
     return next((status for word, status in EXIT_STATUS.items() if word in found), None)
@@ -50,7 +50,7 @@ class Verdict:
         doubt: how close the value is to its bound, if that is within the noise; part of the message.
     """
 
-    word: Word
+    word: Status
     subject: str
     metric: str
     measured: float | None

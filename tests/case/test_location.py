@@ -15,7 +15,7 @@ from pytest_dsr1.gate.saved import GateRun, write_gate
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.text import number
-from pytest_dsr1.verdict.verdict import Word
+from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.saved_runs import Made, judged, save
 from tests.helpers.values import gate
 
@@ -68,7 +68,7 @@ def test_the_runs_of_its_own_gate_are_no_measure(run: Measurement, tmp_path: Pat
     folders = [each.folder for each in comparable_runs(past, run)]
     slow = slowed(run, tpot=1.05)
     for own, told in (([run.folder], 1), ([run.folder, folders[0]], 0)):
-        write_gate(run.folder, replace(gate(Word.FAIL), runs=tuple(GateRun(str(each)) for each in own)))
+        write_gate(run.folder, replace(gate(Status.FAIL), runs=tuple(GateRun(str(each)) for each in own)))
         case = case_of(judged(slow, RUN), tmp_path / "store", NOW, past)
         assert len(case.findings.locations) == told
 

@@ -27,7 +27,7 @@ from tests.helpers.plugins import plugged_in
 from tests.helpers.published import SHIPPED, figures, measured, shipped
 from tests.helpers.values import records
 
-PAGE = (DOCS / "why-low.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "how-to" / "why-low.md").read_text(encoding="utf-8")
 OURS = {
     clue.key: clue
     for plugin, clue in extensions.values("pytest_dsr1_clues", Clue)
@@ -153,13 +153,13 @@ def test_page_and_code_know_the_same_clues() -> None:
     ours = list(OURS)
     assert re.findall(r'<a id="([^"]+)"></a>', PAGE) == ours
     assert {key for key, _ in EXAMPLES} == set(ours)
-    assert set(re.findall(r"\(#([^)]+)\)", PAGE)) == set(ours)
+    assert set(re.findall(r"\(#([^)]+)\)", PAGE)) == {*ours, "messages"}
 
 
 def test_each_clue_says_what_it_looks_for_and_points_to_its_section() -> None:
     for key, clue in OURS.items():
         assert clue.pattern.endswith(".")
-        assert clue.page == f"docs/why-low.md#{key}"
+        assert clue.page == f"pytest-dsr1 docs why-low#{key}"
 
 
 def test_every_declared_clue_is_listed() -> None:

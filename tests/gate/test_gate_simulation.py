@@ -1,4 +1,4 @@
-"""The promises of docs/gate.md, on simulated fleets, through the product's own decision functions."""
+"""The promises of docs/background/gate-statistics.md, on simulated fleets, by the product's own decisions."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_simulated_runs_end_where_those_of_a_user_do() -> None:
 def test_a_shift_that_all_runs_of_a_day_share_raises_false_alarms(
     day: float, one_day: bool, least: float, most: float
 ) -> None:
-    """What docs/gate.md says no gate can do: all runs of a gate are of one day, and share its shift."""
+    """What gate-statistics.md says no gate can do: all runs of a gate are of one day, and share its shift."""
     shifted = histories(replace(WORLDS[1.0], day=day), GATES, 20, one_day=one_day)
     assert least <= judge(shifted, 2.0, 0.0, alpha=alpha(1)).fail <= most
 

@@ -21,11 +21,11 @@ from pytest_dsr1.gate.saved import (
     write_verdicts,
 )
 from pytest_dsr1.steady.figure import SteadyFigure
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
 HEAD = {"format": "pytest-dsr1 gate", "version": 1}
 VERDICT = Verdict(
-    word=Word.FAIL,
+    word=Status.FAIL,
     subject="regression[total_output_throughput]",
     metric="total_output_throughput",
     measured=95.0,
@@ -37,7 +37,7 @@ VERDICT = Verdict(
 GATE = SavedGate(
     profile="small",
     metric="total_output_throughput",
-    word=Word.FAIL,
+    word=Status.FAIL,
     verdict=VERDICT,
     error=None,
     delta_percent=2.0,

@@ -28,7 +28,7 @@ from pytest_dsr1.steady.figure import steady_figure, warmup_of
 from pytest_dsr1.steady.trace import trace
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.validity import invalid_reasons
-from pytest_dsr1.verdict.verdict import Word
+from pytest_dsr1.verdict.verdict import Status
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.metrics import of_run
 
@@ -211,7 +211,7 @@ def judged(measurement: Measurement, made: Made, store: Path | None = None) -> S
         presumed = noise_by(None, scenario, facts, target.metric)
         noise = noise_of(store, scenario, facts, target.metric, BEGAN) if store else presumed
         verdict = judge(target, measurement, noise)
-        if verdict.word is not Word.PASS:
+        if verdict.word is not Status.PASS:
             where = loaded.where(f"targets.{index}")
             verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {measurement.folder}")
         outcome.verdicts.append(verdict)

@@ -17,7 +17,7 @@ from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario, Target
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.verdict.targets import Noise, judge
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import Status, Verdict
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.metrics import from_records
 
@@ -98,7 +98,7 @@ def case(name: str = "small", **changes: Any) -> Case:
         test_id_prefix=f"own/{name}.yaml",
         machine="CPU, engine transformers",
         headline="total output throughput 8 tok/s is 0.0% above the target 8",
-        judgement=Judgement(name, Word.PASS, "", (verdict(),), lines),
+        judgement=Judgement(name, Status.PASS, "", (verdict(),), lines),
         findings=Findings(measurement=run, folder=run.folder, run_folder=run.folder),
         background=Background(noise={"total_output_throughput": NOISE}),
     )
@@ -118,7 +118,7 @@ def missed(name: str = "small", *, noise: Noise = NOISE, **changes: Any) -> Case
     """A case whose one target is missed: 8 tok/s where 10 are wanted."""
     found = verdict(10.0, noise=noise)
     values: dict[str, Any] = {
-        "word": Word.FAIL,
+        "word": Status.FAIL,
         "verdicts": (found,),
         "headline": found.message.split(";")[0],
         "noise": {found.metric: noise},
@@ -126,7 +126,7 @@ def missed(name: str = "small", *, noise: Noise = NOISE, **changes: Any) -> Case
     return case(name, **{**values, **changes})
 
 
-def gate(word: Word | None, *, error: str | None = None) -> SavedGate:
+def gate(word: Status | None, *, error: str | None = None) -> SavedGate:
     """A gate of two runs against twenty references; PASS and FAIL have a verdict."""
     metric = "total_output_throughput"
     message = (
@@ -138,7 +138,7 @@ def gate(word: Word | None, *, error: str | None = None) -> SavedGate:
         profile="small",
         metric=metric,
         word=word,
-        verdict=judged if word in {Word.PASS, Word.FAIL} else None,
+        verdict=judged if word in {Status.PASS, Status.FAIL} else None,
         error=error,
         delta_percent=2.0,
         noise_percent=0.9,

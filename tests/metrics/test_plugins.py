@@ -25,7 +25,7 @@ from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.steady.figure import steady_figure
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.validity import invalid_reasons
-from pytest_dsr1.verdict.verdict import Word
+from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.loops import closed_loop
 from tests.helpers.metric_plugins import plugin
 from tests.helpers.metrics import from_records
@@ -130,7 +130,7 @@ def test_it_is_judged_and_reported(tmp_path: Path) -> None:
     )
     run = measurement(scenario=loaded.scenario, metrics=ENERGY)
     verdict = judge(loaded.scenario.targets[1], run, NOISE)
-    assert verdict.word is Word.PASS
+    assert verdict.word is Status.PASS
     assert verdict.message.startswith("energy per output token 2 J/tok is 4.8% below the target 2.1")
     outcome = ScenarioOutcome(loaded, "s.yaml", measurement=run, verdicts=[verdict])
     assert any(

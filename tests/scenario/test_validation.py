@@ -14,7 +14,7 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.metrics.catalogue import targetable
 from tests.helpers.scenario_files import GOOD, changed, load_text, mistakes, name_or_message
 
-METRICS_PAGE = f"one of the {len(targetable())} names in docs/scenario-reference.md"
+METRICS_PAGE = f"one of the {len(targetable())} names in `pytest-dsr1 docs scenario`"
 
 MALFORMED = [
     # keys

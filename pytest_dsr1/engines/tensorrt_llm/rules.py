@@ -78,7 +78,8 @@ def _mtp_needs_text(engine: TensorRtLlm, scenario: Scenario) -> Findings:
         why = "with multi-token prediction speed depends on the text, and synthetic tokens prove nothing"
         yield (
             "dataset",
-            f"{why}; expected real text in dataset.path, found none (docs/datasets.md tells how to make it)",
+            f"{why}; expected real text in dataset.path, found none (`pytest-dsr1 docs datasets` shows "
+            "how to make it)",
         )
 
 

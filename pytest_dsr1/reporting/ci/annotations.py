@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_dsr1.case.answers import Fault, faults, is_it_real, what_to_do
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.text import plain
-from pytest_dsr1.verdict.verdict import Word
+from pytest_dsr1.verdict.verdict import Status
 
 SHOWN = 10
 """Annotations of one kind that GitHub shows of a step; it drops what is more."""
@@ -83,7 +83,7 @@ def _entry(case: Case, fault: Fault, root: Path) -> dict[str, object]:
         "description": plain(told, 1000),
         "check_name": f"dsr1 {fault.subject}",
         "fingerprint": hashlib.sha256(identity.encode()).hexdigest(),
-        "severity": "critical" if fault.word is Word.FAIL else "major",
+        "severity": "critical" if fault.word is Status.FAIL else "major",
         "location": {"path": plain(file), "lines": {"begin": line}},
     }
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pytest_dsr1.case.case import Judgement
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
 def properties(
-    judgement: Judgement, measurement: Measurement | None, word: Word | None, subject: str
+    judgement: Judgement, measurement: Measurement | None, word: Status | None, subject: str
 ) -> Iterable[tuple[str, str]]:
     """Yield property names and values; a metric's name carries its unit, as ``dsr1_average_ttft [ms]``.
 

@@ -14,7 +14,7 @@ from pytest_dsr1.case.case import Case
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.ci.markdown_escape import block, code, escaped
 from pytest_dsr1.text import number, shown_path
-from pytest_dsr1.verdict.verdict import EXIT_STATUS, Verdict, Word
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
 
 STATUS = {
     0: "every target that was judged is met, and no loss is shown",
@@ -61,7 +61,7 @@ def joined(pieces: Sequence[str], limit: int | None = None) -> str:
 
 def _head(cases: Sequence[Case], unrun: Sequence[str], status: int) -> str:
     counts = Counter(case.judgement.word.value if case.judgement.word else "not judged" for case in cases)
-    order = [*(word.value for word in (*EXIT_STATUS, Word.PASS)), "not judged"]
+    order = [*(word.value for word in (*EXIT_STATUS, Status.PASS)), "not judged"]
     told = [f"{counts[word]} {word}" for word in order if counts[word]]
     if unrun:
         told.append(f"{len(unrun)} not run")
@@ -75,7 +75,7 @@ def _head(cases: Sequence[Case], unrun: Sequence[str], status: int) -> str:
 
 def _not_ours(cases: Sequence[Case], status: int) -> str:
     """What is to be said of an exit status that does not go with the cases."""
-    if status == 0 and any(case.judgement.word not in {None, Word.PASS} for case in cases):
+    if status == 0 and any(case.judgement.word not in {None, Status.PASS} for case in cases):
         return " That is of what was judged now; a gate of a saved result is not judged again."
     meant = {word for word, value in EXIT_STATUS.items() if value == status}
     if not meant or meant & {case.judgement.word for case in cases}:
@@ -115,7 +115,7 @@ def _row(case: Case, name: str, verdict: Verdict, *, published: bool) -> str:
         *([_published(case, verdict)] if published else []),
         f"{2 * noise.percent:.2g}%{' presumed' if noise.presumed else ''}" if noise else "",
     ]
-    word = verdict.word.value if verdict.word is Word.PASS else f"**{verdict.word.value}**"
+    word = verdict.word.value if verdict.word is Status.PASS else f"**{verdict.word.value}**"
     return f"| {word} | {name} | {' | '.join(escaped(cell) for cell in cells)} |\n"
 
 
@@ -147,7 +147,7 @@ def _answers(case: Case) -> Iterator[tuple[str, str]]:
     inside = (escaped(each, 600) for each in case.findings.locations)
     yield "Where is it?", where_is_it(inside, (code(fault.where) for fault in faults(case)))
     yield "What to do?", escaped(what_to_do(case, case.judgement.word), 600)
-    if case.judgement.word is Word.FAIL:
+    if case.judgement.word is Status.FAIL:
         for clue in case.findings.clues:
             page = f" ({code(clue.page)})" if clue.page else ""
             yield "Look at:", f"{escaped(clue.sentence, 600)}{page}"

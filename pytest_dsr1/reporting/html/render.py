@@ -1,7 +1,7 @@
 """``--dsr1-report=FILE.html``: one page that needs nothing else.
 
 Jinja2 lays it out and escapes everything; Vega-Lite, through vl-convert, draws the pictures as SVG when the
-page is made. docs/report.md says why these two.
+page is made. docs/background/architecture.md says why these two.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pytest_dsr1.reporting.compare.comparison import Comparison, figure
 from pytest_dsr1.reporting.html.sections import section
 from pytest_dsr1.storage.files import write_atomically
 from pytest_dsr1.text import plain
-from pytest_dsr1.verdict.verdict import EXIT_STATUS, Word
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status
 
 _LINE_LIMIT = 2_000
 _TEXT_LIMIT = 600
@@ -50,7 +50,7 @@ def write_html(path: Path, cases: Sequence[Case], beside: Surroundings) -> None:
     _check_installed(path)
     sections = [section(case, index, beside, path) for index, case in enumerate(cases, 1)]
     counts = Counter(each.word for each in sections)
-    order = [word.value for word in (*EXIT_STATUS, Word.PASS)]
+    order = [word.value for word in (*EXIT_STATUS, Status.PASS)]
     text = render(
         "report.html",
         title="DeepSeek-R1 performance",

@@ -22,7 +22,7 @@ from pytest_dsr1.reporting.terminal.overview import engine_bound
 from pytest_dsr1.roofline.bounds import Bound, why_none
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import number, plain
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
 _STEADY_WINDOW = (
     f"The steady window is the longest time in which at least {FULL:.0%} of load.concurrency requests were "
@@ -149,7 +149,7 @@ def section(case: Case, index: int, beside: Surroundings, page: Path) -> Section
 
 
 def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
-    if case.judgement.word is None or case.judgement.word is Word.PASS:
+    if case.judgement.word is None or case.judgement.word is Status.PASS:
         return
     yield "Is it real?", is_it_real(case, case.judgement.word)
     yield "Where is it?", where_is_it(case.findings.locations, (fault.where for fault in found))

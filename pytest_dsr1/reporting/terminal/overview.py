@@ -13,7 +13,7 @@ from pytest_dsr1.metrics.in_flight import FULL, why_none
 from pytest_dsr1.roofline.bounds import Bound
 from pytest_dsr1.roofline.bounds import why_none as why_unbounded
 from pytest_dsr1.text import harmless, number, shown_path
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
 Line = tuple[str, Mapping[str, bool]]
 """Text and pytest's markup for it."""
@@ -29,10 +29,10 @@ _SHOWN = (
     "acceptance_length",
     "average_concurrency",
 )
-COLOURS: Mapping[Word, Mapping[str, bool]] = {
-    Word.PASS: {"green": True, "bold": True},
-    Word.FAIL: {"red": True, "bold": True},
-    Word.INVALID: {"yellow": True, "bold": True},
+COLOURS: Mapping[Status, Mapping[str, bool]] = {
+    Status.PASS: {"green": True, "bold": True},
+    Status.FAIL: {"red": True, "bold": True},
+    Status.INVALID: {"yellow": True, "bold": True},
 }
 
 
@@ -49,7 +49,7 @@ def _scenario(case: Case, width: int) -> Iterable[Line]:
     measurement = None if findings.of_gate else findings.measurement
     yield harmless(f"{case.scenario.name}  ({case.machine})"), {"bold": True}
     if judgement.problem:
-        yield from _wrapped("INVALID", judgement.problem, width, COLOURS[Word.INVALID])
+        yield from _wrapped("INVALID", judgement.problem, width, COLOURS[Status.INVALID])
     if measurement is not None and judgement.verdicts:
         yield from _targets(judgement.verdicts, width)
         yield from _doubts(judgement.verdicts, width)
@@ -113,7 +113,7 @@ def _gate(case: Case, width: int) -> Iterable[Line]:
     if judgement.refused is not None:
         refusal, why = judgement.refused
         if why != judgement.problem:
-            yield from _wrapped(refusal.value, why, width, COLOURS[Word.INVALID])
+            yield from _wrapped(refusal.value, why, width, COLOURS[Status.INVALID])
     elif gate is not None and gate.verdict is not None:
         word = gate.verdict.word
         sentence, *changed = gate.verdict.message.splitlines()
@@ -121,7 +121,7 @@ def _gate(case: Case, width: int) -> Iterable[Line]:
         for line in changed:
             yield from _wrapped("", line.strip(), width)
     elif judgement.undecided:
-        yield from _wrapped("gate", judgement.undecided, width, COLOURS[Word.INVALID])
+        yield from _wrapped("gate", judgement.undecided, width, COLOURS[Status.INVALID])
     if gate is not None:
         for run in gate.runs:
             if run.why:
@@ -146,7 +146,7 @@ def _clues(case: Case, width: int) -> Iterable[Line]:
     """Where to look when a target is missed or a loss shown."""
     judgement = case.judgement
     now = judgement.verdicts if judgement.gate_is_saved else judgement.judged
-    if not any(verdict.word is Word.FAIL for verdict in now):
+    if not any(verdict.word is Status.FAIL for verdict in now):
         return
     for clue in case.findings.clues:
         page = f" ({clue.page})" if clue.page else ""

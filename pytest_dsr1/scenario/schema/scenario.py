@@ -1,4 +1,4 @@
-"""The scenario schema: the one source of validation, of the JSON Schema and of docs/scenario-reference.md.
+"""The scenario schema: the one source of validation, of the JSON Schema and of docs/reference/scenario.md.
 
 Every field's description is what a user reads in the reference page and in an editor. Options are written in
 the terms of the newest TensorRT-LLM; the engine translates them into the dialect of the installed version.

@@ -23,7 +23,7 @@ from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.text import number
-from pytest_dsr1.verdict.verdict import Word
+from pytest_dsr1.verdict.verdict import Status
 from tests.gate.test_saved import GATE
 from tests.helpers.saved_runs import Made, judged, references, save, steady
 from tests.helpers.values import NOISE, changed, measurement, records
@@ -149,7 +149,7 @@ def test_a_scenario_that_was_not_measured(tmp_path: Path) -> None:
         case,
         measurement=None,
         verdicts=(),
-        word=Word.INVALID,
+        word=Status.INVALID,
         headline="no GPU",
         problem="no GPU",
         folder=None,

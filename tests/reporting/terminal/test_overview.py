@@ -24,7 +24,7 @@ from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.targets import judge
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import Status, Verdict
 from tests.gate.test_saved import GATE
 from tests.helpers.published import measured, shipped
 from tests.helpers.values import NOISE, case, measurement, scenario
@@ -98,7 +98,7 @@ def test_a_replay_tells_what_the_saved_gate_said(loaded: LoadedScenario, tmp_pat
     run.measurement = replace(run.measurement, folder=tmp_path)
     write_gate(tmp_path, GATE)
     assert "  gate    FAIL when it ran, not judged again: a loss is shown" in text([run], 100)
-    refused = replace(GATE, word=Word.INCONCLUSIVE, verdict=None, error="12 runs did not decide")
+    refused = replace(GATE, word=Status.INCONCLUSIVE, verdict=None, error="12 runs did not decide")
     write_gate(tmp_path, refused)
     assert "  gate    INCONCLUSIVE when it ran, not judged again: 12 runs did not decide" in text([run], 100)
     (tmp_path / "gate.json").write_text("{", encoding="utf-8")
@@ -191,7 +191,7 @@ def test_fail_is_red_and_pass_green(loaded: LoadedScenario) -> None:
 def test_junit_properties(loaded: LoadedScenario) -> None:
     done = outcome(loaded)
     found = dict(
-        properties(judgement_of(done), done.measurement, Word.PASS, "target[total_output_throughput]")
+        properties(judgement_of(done), done.measurement, Status.PASS, "target[total_output_throughput]")
     )
     assert found["dsr1_profile"] == "small"
     assert found["dsr1_verdict"] == "PASS"
@@ -226,7 +226,7 @@ def test_the_share_of_the_bandwidth_bound(loaded: LoadedScenario) -> None:
 
 RAMP = (
     "  look at 4 requests are 2.0 waves of the 2 at once, so ramp-up and drain weigh on the whole run: raise "
-    "load.num_requests to 10 or more, as in every published run (docs/why-low.md#ramp-and-drain)"
+    "load.num_requests to 10 or more, as in every published run (pytest-dsr1 docs why-low#ramp-and-drain)"
 )
 
 
@@ -241,8 +241,8 @@ def test_where_all_is_well_there_is_nothing_to_look_at(loaded: LoadedScenario) -
     assert not any(line.startswith("  look at") for line in text([fine], 250))
 
 
-@pytest.mark.parametrize(("word", "shown"), [(Word.FAIL, True), (Word.PASS, False)])
-def test_a_gate_without_targets_says_where_to_look(loaded: LoadedScenario, word: Word, shown: bool) -> None:
+@pytest.mark.parametrize(("word", "shown"), [(Status.FAIL, True), (Status.PASS, False)])
+def test_a_gate_without_targets_says_where_to_look(loaded: LoadedScenario, word: Status, shown: bool) -> None:
     verdict = Verdict(
         word, "regression[total_output_throughput]", "total_output_throughput", 7.0, 8.0, 7.8, -9.0, "a loss"
     )

@@ -114,7 +114,7 @@ IMPOSSIBLE = [
         ("    cuda_graph_config:", MTP),
         "10:1: dataset: with multi-token prediction speed "
         "depends on the text, and synthetic tokens prove nothing; expected real text in dataset.path, found none "
-        "(docs/datasets.md tells how to make it)",
+        "(`pytest-dsr1 docs datasets` shows how to make it)",
     ),
     (
         "same metric twice",

@@ -107,7 +107,7 @@ class ServerMetrics:
                 server_metrics={"none": why},
                 not_measured={
                     "acceptance_length": f"the server tells no metrics ({why}); have it tell them "
-                    "(docs/openai-engine.md), or remove the target"
+                    "(`pytest-dsr1 docs openai`), or remove the target"
                 },
                 warnings=(),
             )

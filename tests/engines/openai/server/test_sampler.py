@@ -19,7 +19,7 @@ from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.metrics.catalogue import combine
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.verdict.targets import judge
-from pytest_dsr1.verdict.verdict import Word
+from pytest_dsr1.verdict.verdict import Status
 from tests.engines.openai.test_engine import Watcher, make_job, remarks, served
 from tests.helpers import values
 from tests.standins.openai_server import GOOD, Answer, Seen, plain, serving
@@ -294,5 +294,5 @@ def test_target_that_the_server_does_not_tell(page: Page, why: str, tmp_path: Pa
     metrics = combine(result.report, {})
     measurement = values.measurement(scenario=of, result=result, metrics=metrics)
     verdict = judge(Target(metric="acceptance_length", value=2.0), measurement, values.NOISE)
-    assert verdict.word is Word.INVALID
+    assert verdict.word is Status.INVALID
     assert re.search(f"acceptance length was not measured by engine openai: {why}", verdict.message)
