@@ -10,6 +10,7 @@ import pytest
 
 from pytest_dsr1.machine import caches
 from pytest_dsr1.machine.caches import filled, snapshot
+from tests.helpers.cache_variables import VARIABLES
 
 
 @pytest.fixture
@@ -46,24 +47,6 @@ def test_code_that_a_compiler_added(compiler: str, tmp_path: Path, environ: dict
     empty = snapshot(environ)
     put(tmp_path / folder / file)
     assert filled(empty, snapshot(environ)) == (str(tmp_path / folder),)
-
-
-VARIABLES = {
-    "TORCHINDUCTOR_CACHE_DIR": "",
-    "TORCH_EXTENSIONS_DIR": "",
-    "TRITON_CACHE_DIR": "",
-    "TRITON_HOME": ".triton/cache",
-    "VLLM_CACHE_ROOT": "",
-    "FLASHINFER_WORKSPACE_BASE": ".cache/flashinfer",
-    "DG_JIT_CACHE_DIR": "",
-    "TRTLLM_DG_CACHE_DIR": "",
-    "SGLANG_DG_CACHE_DIR": "",
-    "SGLANG_CACHE_DIR": "",
-    "SGLANG_JIT_CACHE_DIR": "",
-    "TILELANG_CACHE_DIR": "",
-    "TVM_FFI_CACHE_DIR": "",
-    "CUTE_DSL_CACHE_DIR": "",
-}
 
 
 @pytest.mark.parametrize("variable", VARIABLES)

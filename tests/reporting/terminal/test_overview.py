@@ -23,8 +23,8 @@ from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.session.state import Outcome
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.verdict import Verdict, Word
-from tests.gate.test_saved import GATE
 from tests.helpers.published import measured, shipped
+from tests.helpers.saved_gate import GATE
 from tests.helpers.values import NOISE, measurement, scenario
 
 

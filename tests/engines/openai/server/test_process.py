@@ -18,9 +18,10 @@ from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.measurement.metrics import from_records
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from tests.engines.openai.test_engine import Watcher, make_job
+from tests.helpers.openai_jobs import make_job
 from tests.helpers.values import scenario
 from tests.helpers.waiting import ever_longer, written
+from tests.helpers.watcher import Watcher
 
 pytestmark = pytest.mark.usefixtures("client_unjudged")
 
