@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tests.helpers.paths import ROOT
+from tests.helpers.real_run import RealRun
 from tests.helpers.suites import Suites
+
+ELSEWHERE = (
+    "CI",
+    "BUILD_NUMBER",
+    "GITHUB_ACTIONS",
+    "GITHUB_STEP_SUMMARY",
+    "GITHUB_WORKSPACE",
+    "PYTEST_XDIST_WORKER",
+    "PYTEST_XDIST_WORKER_COUNT",
+)
+"""Variables of CI servers, where more is written, and of workers, where pytest-benchmark is off."""
 
 
 @pytest.fixture(autouse=True)
 def at_a_desk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run as a user does: not in CI, not on GitHub, not as a worker of pytest-xdist, 80 columns wide.
-
-    In CI pytest writes longer summaries and this plugin writes to GitHub; in a worker pytest-benchmark
-    turns itself off.
-    """
-    github = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE")
-    for name in ("CI", "BUILD_NUMBER", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", *github):
+    """Run as a user does, on a terminal of 80 columns."""
+    for name in ELSEWHERE:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture(scope="session")
+def real_run(tmp_path_factory: pytest.TempPathFactory) -> RealRun:
+    """Run cpu-min-latency for real; any machine meets one of its targets, and none the other."""
+    place = tmp_path_factory.mktemp("real")
+    command = [
+        *(sys.executable, "-m", "pytest"),
+        "--dsr1-profile=cpu-min-latency",
+        "--dsr1-set=targets.per_user_output_throughput.value=1000000",
+        "--dsr1-set=targets.total_output_throughput.value=0.001",
+        "--benchmark-json=bench.json",
+    ]
+    environment = {key: value for key, value in os.environ.items() if key not in ELSEWHERE}
+    environment |= {"COLUMNS": "80", "XDG_CACHE_HOME": str(place / "cache"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    return RealRun(place, done.returncode, done.stdout.splitlines())
 
 
 @pytest.fixture
@@ -27,7 +55,7 @@ def suites(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suites
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
     monkeypatch.setenv("DSR1_STATE_DIR", str(pytester.path / "state"))
     monkeypatch.delenv("SCRIPTED_FAIL", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))))
     own = Suites(pytester)
     own.write("alpha")
     own.write("beta")

@@ -32,9 +32,12 @@ from tests.helpers.tiny_model import TINY
 from tests.helpers.values import scenario
 from tests.helpers.watcher import Watcher
 
-pytestmark = pytest.mark.skipif(
-    not (find_spec("torch") and find_spec("transformers")), reason="needs the extra `embedded`"
-)
+pytestmark = [
+    pytest.mark.cpu_engine,
+    pytest.mark.skipif(
+        not (find_spec("torch") and find_spec("transformers")), reason="needs the extra `embedded`"
+    ),
+]
 
 LENGTHS = [(8, 4), (5, 4), (8, 6), (8, 1), (8, 4), (3, 4), (8, 4), (8, 4), (8, 4), (6, 2)]
 """(input, output) tokens of the ten requests: mostly 8 and 4, some not."""

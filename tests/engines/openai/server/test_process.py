@@ -201,6 +201,7 @@ def test_vllm_has_no_width_of_expert_parallelism() -> None:
         launch_command(scenario(model={"name": "m", "path": "/m"}, engine=engine), 1)
 
 
+@pytest.mark.cpu_engine
 def test_real_transformers_serve(tmp_path: Path) -> None:
     """A tiny DeepSeek-V3 checkpoint, made here, served for real by the command that the engine has for it."""
     checkpoint = make_checkpoint(tmp_path / "checkpoint")

@@ -460,6 +460,7 @@ def test_random_weights_are_a_configuration_to_load_as_dummy(api: Api) -> None:
     assert config["quantization_config"]["weight_block_size"] == [128, 128]
 
 
+@pytest.mark.cpu_engine
 def test_the_embedded_engines_model_behind_the_llm_api(api: Api) -> None:
     pytest.importorskip("transformers")
     from tests.helpers.tiny_model import TINY
