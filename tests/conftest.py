@@ -37,8 +37,10 @@ if importlib.util.find_spec("hypothesis"):
     settings.load_profile("steady")
 
 TESTS = Path(__file__).parent
-ELSEWHERE = ("tests", "benchmarks", "pytest_dsr1", "docs")
+OURS = ("tests", "benchmarks", "pytest_dsr1", "docs")
 """Our own packages: that one of them cannot be imported is always an error."""
+LACKING = pytest.StashKey[dict[str, set[str]]]()
+"""The folders of tests that were skipped, by the package that they need."""
 COMPLETE = os.environ.get("TOX_ENV_NAME") == "tests"
 """Whether every package must be there, so that a test that cannot run is an error."""
 VERSIONS = (
@@ -82,17 +84,25 @@ class Module(pytest.Module):
         try:
             return super().collect()
         except self.CollectError as error:
-            skip_for_a_package(error.__cause__)
+            skip_for_a_package(error.__cause__, self)
             raise
 
 
-def skip_for_a_package(cause: BaseException | None) -> None:
+def skip_for_a_package(cause: BaseException | None, node: pytest.Collector | pytest.Item) -> None:
     """Skip, and name the package, if the cause is that one is missing; other causes are left alone."""
     if COMPLETE or not isinstance(cause, ModuleNotFoundError) or not cause.name:
         return
     package = cause.name.partition(".")[0]
-    if package not in ELSEWHERE:
-        pytest.skip(f"needs {package}; tox installs it", allow_module_level=True)
+    if package not in OURS:
+        folder = node.path.parent.relative_to(node.config.rootpath).as_posix()
+        node.config.stash.setdefault(LACKING, {}).setdefault(package, set()).add(folder)
+        pytest.skip(f"needs {package}", allow_module_level=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the packages that tests were skipped for, and the folders of those tests."""
+    for package, folders in sorted(config.stash.get(LACKING, {}).items()):
+        terminalreporter.write_line(f"skipped, needs {package}: tests in {', '.join(sorted(folders))}")
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
@@ -101,12 +111,12 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call() -> Generator[None, object, object]:
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Skip a test, by name, that imports a missing package as it runs."""
     try:
         return (yield)
     except ModuleNotFoundError as error:
-        skip_for_a_package(error)
+        skip_for_a_package(error, item)
         raise
 
 
