@@ -29,7 +29,8 @@ from pytest_dsr1.engines.openai.server.process import launched
 from pytest_dsr1.engines.openai.server.random_model import write_model
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.transformers.engine import TransformersEngine
-from pytest_dsr1.measurement.metrics import from_records
+from pytest_dsr1.metrics.catalogue import computed
+from pytest_dsr1.metrics.inputs import MetricInputs
 from pytest_dsr1.records import Phase, RequestRecord
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import discover
@@ -281,7 +282,7 @@ class _Marks:
 
 
 def _tpot_ms(result: EngineResult) -> float:
-    return from_records(result.records, 0)["average_tpot"]
+    return computed(MetricInputs(result.records), print)["average_tpot"]
 
 
 def _counts(result: EngineResult) -> list[tuple[int, int, int]]:
@@ -318,7 +319,7 @@ def main() -> None:
                 ):
                     rows.setdefault(label, []).append(row)
                 events_ms.append(bench.event_ms())
-                client: Any = served.facts["client"]
+                client: Any = served.facts.other["client"]
                 clients_ms.append(client["cpu_s"] * 1e3 / (options.requests * OUTPUT_TOKENS))
     print(
         f"{options.requests} requests of {INPUT_TOKENS} tokens in and {OUTPUT_TOKENS} out, one at a time, "

@@ -7,7 +7,7 @@ is found in three ways: our own modules below, installed packages with an entry 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -22,8 +22,26 @@ GROUP = "pytest_dsr1"
 """The group of entry points."""
 _PREFIX = "pytest_dsr1_"
 _SPECS = "pytest_dsr1.hookspecs"
-_OURS: tuple[str, ...] = ()
-"""Our own plugins, by module; they are imported when the first hook is called."""
+OURS: Mapping[str, tuple[str, ...]] = {
+    "pytest_dsr1_engines": (
+        "pytest_dsr1.engines.tensorrt_llm.hooks",
+        "pytest_dsr1.engines.transformers.hooks",
+        "pytest_dsr1.engines.openai.hooks",
+    ),
+    "pytest_dsr1_checks": ("pytest_dsr1.machine.gpu.checks", "pytest_dsr1.machine.preflight"),
+    "pytest_dsr1_reports": ("pytest_dsr1.reporting.formats",),
+    "pytest_dsr1_clues": (
+        "pytest_dsr1.diagnosis.start",
+        "pytest_dsr1.diagnosis.model",
+        "pytest_dsr1.diagnosis.load",
+        "pytest_dsr1.diagnosis.kv_cache",
+        "pytest_dsr1.diagnosis.options",
+        "pytest_dsr1.diagnosis.gpus",
+    ),
+    "pytest_dsr1_metrics": ("pytest_dsr1.metrics.catalogue",),
+}
+"""Our own modules by the hook that each has; they are imported when that hook is called, not before."""
+_CHANGED: list[Callable[[], object]] = []
 
 _T = TypeVar("_T")
 
@@ -48,34 +66,58 @@ class _Manager(pluggy.PluginManager):
 def _manager() -> _Manager:
     manager = _Manager(GROUP)
     manager.add_hookspecs(import_module(_SPECS))
-    for module in _OURS:
-        manager.register(import_module(module), module)
     for found in entry_points(group=GROUP):
         try:
             _register(manager, found.load(), found.name)
         except UserError:
             raise
         except Exception as error:
-            raise _broken(found.name, f"cannot be loaded: {error!r}") from error
+            raise broken(found.name, f"cannot be loaded: {error!r}") from error
     return manager
 
 
-def register(plugin: object, name: str) -> None:
+def register(plugin: object, name: str) -> bool:
     """Add a plugin, such as one of the running pytest. A plugin without our hooks is passed over.
 
     Args:
         plugin: a module, or an object with methods.
         name: what messages call it.
 
+    Returns:
+        Whether it was added; it is not where it is there already.
+
     Raises:
         UserError: it has a hook that does not exist, or a hook asks for an argument that does not exist.
     """
-    if any(hook.startswith(_PREFIX) for hook in dir(plugin)) and not _manager().is_registered(plugin):
+    is_new = any(hook.startswith(_PREFIX) for hook in dir(plugin)) and not _manager().is_registered(plugin)
+    if is_new:
         _register(_manager(), plugin, name)
+        try:
+            _changed()
+        except UserError:
+            unregister(plugin)
+            raise
+    return is_new
+
+
+def unregister(plugin: object) -> None:
+    """Take away a plugin that :func:`register` has added."""
+    _manager().unregister(plugin)
+    _changed()
+
+
+def on_change(act: Callable[[], object]) -> None:
+    """Call ``act`` after each plugin that comes or goes later: what was made from values is out of date."""
+    _CHANGED.append(act)
+
+
+def _changed() -> None:
+    for act in _CHANGED:
+        act()
 
 
 def values(hook: str, kind: type[_T]) -> Iterator[tuple[str, _T]]:
-    """What all plugins give for a hook that lists values, each after its plugin's name; ours come first.
+    """Yield what plugins give for a hook that lists values, each after its plugin's name; ours come first.
 
     Args:
         hook: its name.
@@ -84,15 +126,16 @@ def values(hook: str, kind: type[_T]) -> Iterator[tuple[str, _T]]:
     Raises:
         UserError: a plugin fails, or gives something else; the message names the plugin.
     """
-    for call in getattr(_manager().hook, hook).get_hookimpls():
-        name = call.plugin_name
+    calls = [(module, getattr(import_module(module), hook)) for module in OURS.get(hook, ())]
+    calls += [(one.plugin_name, one.function) for one in getattr(_manager().hook, hook).get_hookimpls()]
+    for name, call in calls:
         try:
-            found = list(call.function())
+            found = list(call())
         except Exception as error:
-            raise _broken(name, f"{hook} failed: {error!r}") from error
+            raise broken(name, f"{hook} failed: {error!r}") from error
         for value in found:
             if not isinstance(value, kind):
-                raise _broken(name, f"{hook} gave {value!r}, expected {kind.__name__}")
+                raise broken(name, f"{hook} gave {value!r}, expected {kind.__name__}")
             yield name, value
 
 
@@ -100,14 +143,36 @@ def _register(manager: _Manager, plugin: object, name: str) -> None:
     for hook in dir(plugin):
         if hook.startswith(_PREFIX) and not hasattr(manager.hook, hook):
             known = ", ".join(sorted(each for each in dir(manager.hook) if each.startswith(_PREFIX)))
-            raise _broken(name, f"has the hook {hook}, which does not exist; hooks are {known}")
+            raise broken(name, f"has the hook {hook}, which does not exist; hooks are {known}")
     try:
         manager.register(plugin, name)
     except pluggy.PluginValidationError as error:
-        raise _broken(name, str(error)) from error
+        raise broken(name, str(error)) from error
     except ValueError as error:
-        raise _broken(name, f"is registered twice: {error}") from error
+        raise broken(name, f"is registered twice: {error}") from error
 
 
-def _broken(name: str, why: str) -> UserError:
+def failure(name: str, what: str, error: Exception) -> str:
+    """Return what to say of a function of a plugin that raised an error.
+
+    Args:
+        name: the plugin's.
+        what: the function, for a person, such as ``its check fans``.
+        error: what it raised.
+
+    Raises:
+        Exception: the error itself, where the plugin is one of ours.
+    """
+    if any(name in modules for modules in OURS.values()):
+        raise error
+    return str(broken(name, f"{what} failed: {error!r}"))
+
+
+def broken(name: str, why: str) -> UserError:
+    """Return the error of a plugin that does not work: one sentence that names it.
+
+    Args:
+        name: the plugin's.
+        why: what is wrong; may be text of others.
+    """
     return UserError(f"the pytest-dsr1 plugin {plain(name)} is broken: {plain(why, 500)}")

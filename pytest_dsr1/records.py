@@ -13,6 +13,8 @@ Phase = Literal["starting", "loading", "warm-up", "measuring", "finishing"]
 class EngineTimes:
     """A request's times inside the engine, in seconds on the host's monotonic clock.
 
+    All of them are kept with the result for the user, also those that nothing here reads.
+
     Attributes:
         arrival_s: when the engine took it; before ``first_scheduled_s`` it waits in the engine's queue, and
             from then to ``first_token_s`` it is read (prefill).

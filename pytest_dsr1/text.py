@@ -1,4 +1,4 @@
-"""Text for people: untrusted text made safe to print, figures, paths, columns, and the nearest known word."""
+"""Text for people: untrusted text made safe to print, figures, times, paths, columns, the nearest word."""
 
 from __future__ import annotations
 
@@ -54,6 +54,13 @@ def number(value: float) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}" if abs(value) >= 0.001 or not value else f"{value:.6f}"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as mm:ss, or h:mm:ss from one hour; parts of a second are cut off."""
+    whole = max(int(seconds), 0)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
 def shown_path(path: Path) -> str:

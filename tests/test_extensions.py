@@ -14,7 +14,8 @@ from pytest_dsr1.errors import UserError
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A manager without our own plugins and without those of other tests."""
-    monkeypatch.setattr(extensions, "_OURS", ())
+    monkeypatch.setattr(extensions, "OURS", {})
+    monkeypatch.setattr(extensions, "_CHANGED", [])
     extensions._manager.cache_clear()
     yield
     extensions._manager.cache_clear()

@@ -10,15 +10,12 @@ from pathlib import Path
 
 import numpy  # noqa: F401, ICN001 - cannot be imported once more when pytester forgets modules
 import pytest
-import scipy.special  # noqa: F401 - likewise
+import scipy.special  # noqa: F401 - for the same reason
 
-from pytest_dsr1.cli import main
-from pytest_dsr1.reporting.html.render import missing
-from pytest_dsr1.scenario.profiles import discover
-from pytest_dsr1.session import options
+from tests.helpers.commands import assert_understood
 from tests.helpers.paths import DOCS
 
-FOLDER = DOCS / "ci"
+FOLDER = DOCS / "how-to" / "ci"
 SCHEMAS = {"github.yml": "vendor.github-workflows", "gitlab-ci.yml": "vendor.gitlab-ci"}
 
 
@@ -49,9 +46,6 @@ def test_the_schema_sees_a_mistake(tmp_path: Path, name: str, right: str, wrong:
 def commands(name: str) -> list[list[str]]:
     """Every command line of a file, with what continues it."""
     text = (FOLDER / name).read_text(encoding="utf-8")
-    if name.endswith(".md"):
-        found = re.findall(r"^    (pytest.*)|`(pytest[^`]* [^`]*)`", text, re.MULTILINE)
-        return [shlex.split(block or span) for block, span in found]
     text = re.sub(r"\s*\\\n\s*|\n\s+(?=--)", " ", text)  # continued by a backslash, or by YAML's folding
     return [shlex.split(found) for found in re.findall(r"\bpytest(?:-dsr1)? --.*", text)]
 
@@ -59,7 +53,6 @@ def commands(name: str) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("README.md", ["pytest"] * 3 + ["pytest-dsr1", "pytest", "pytest-dsr1"]),
         ("github.yml", ["pytest"]),
         ("gitlab-ci.yml", ["pytest"]),
         ("Jenkinsfile", ["pytest"]),
@@ -69,18 +62,11 @@ def test_every_command_is_understood(pytester: pytest.Pytester, name: str, expec
     found = commands(name)
     assert [program for program, *_ in found] == expected
     for program, *arguments in found:
-        if program == "pytest":
-            config = pytester.parseconfig(*arguments)
-            options.mode(config)
-            options.reports(config, missing)
-            profiles = config.getoption("--dsr1-profile")
-            assert not profiles or discover(()).select(",".join(profiles))
-        else:
-            assert main._parser().parse_args(arguments).run
+        assert_understood(pytester, program, arguments, set())
 
 
 def test_what_is_written_is_kept() -> None:
-    """Each file that a command writes is one of the artefacts."""
+    """Each file that a command writes is one of the artifacts."""
     for name in (*SCHEMAS, "Jenkinsfile"):
         text = (FOLDER / name).read_text(encoding="utf-8")
         for file in re.findall(r"(?:--dsr1-report|--junitxml)=(\S+)", text):

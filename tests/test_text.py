@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.text import columns, harmless, plain, say
+from pytest_dsr1.text import clock, columns, harmless, plain, say
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,10 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
         "x           10",
         "longer one",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "00:00"), (-3, "00:00"), (61.9, "01:01"), (3725, "1:02:05")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert clock(seconds) == text

@@ -2,7 +2,7 @@
 
     python -m benchmarks.gating [--markdown]
 
-docs/gate.md shows and explains the table.
+docs/background/gate-statistics.md shows and explains the table.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from statistics import fmean
 import numpy as np
 
 from pytest_dsr1.gate.noise import interval
-from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.steady.figure import SteadyFigure
 
 DRAWS = 100_000
 """Of each chi-squared variable: the interval's ends are then sure to 1%."""
@@ -43,7 +43,7 @@ class Components:
     start: Component
 
 
-def components(figures: Sequence[Evidence]) -> Components:
+def components(figures: Sequence[SteadyFigure]) -> Components:
     """The variance components of a one-way random-effects model on the logarithms of the figures.
 
     The error within a figure is told by its two halves, which differ the more the larger it is. The standard
@@ -70,7 +70,7 @@ def components(figures: Sequence[Evidence]) -> Components:
     )
 
 
-def _within_percent(figures: Sequence[Evidence]) -> float:
+def _within_percent(figures: Sequence[SteadyFigure]) -> float:
     """The standard error of a figure: of k of n batches each, halves differ with 2 n / k its variance."""
     differences, shares = [], []
     for figure in figures:

@@ -13,8 +13,8 @@ import numpy as np
 from benchmarks.gating.study import MOST_RUNS, REFERENCES, Histories, levels
 from benchmarks.gating.world import FULL_S, Array, Fleet, World
 from pytest_dsr1.gate.noise import Level
-from pytest_dsr1.steady.enough import first_look, may_end, next_look
-from pytest_dsr1.steady.figure import Evidence, evidence
+from pytest_dsr1.steady.figure import SteadyFigure, steady_figure
+from pytest_dsr1.steady.run_length import first_look, may_end, next_look
 from pytest_dsr1.steady.trace import Trace, TracedRequest
 
 METRIC = "per_user_output_throughput"
@@ -32,10 +32,10 @@ def requests_of(windows: Array) -> tuple[TracedRequest, ...]:
     return tuple((float(i), None, i + 1.0, 8, count, None) for i, count in enumerate(tokens))
 
 
-def shown(requests: Sequence[TracedRequest], count: int) -> Evidence:
+def shown(requests: Sequence[TracedRequest], count: int) -> SteadyFigure:
     """The evidence of a run after so many requests."""
     run = Trace(tuple(requests[:count]), (), 1, 1, False, 0.0)
-    return evidence(run, METRIC, warmup_requests=WARMUP)
+    return steady_figure(run, METRIC, warmup_requests=WARMUP)
 
 
 def ends(requests: Sequence[TracedRequest], limits: Sequence[float]) -> list[tuple[int, float]]:

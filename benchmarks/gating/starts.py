@@ -4,7 +4,7 @@ Records so many starts of a profile, each in a pytest run of its own, into ``dsr
 current folder, and prints the variance components with their 95% intervals. Recorded starts that are there
 already count too, if nothing differs in them. Other options go to pytest.
 
-docs/gate.md has what it printed on one H200.
+docs/background/measurements.md has what it printed on one H200.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from statistics import median
 import numpy as np
 
 from benchmarks.gating.components import components
-from pytest_dsr1.gate.acceptance import warmup_of
-from pytest_dsr1.gate.recordings import Candidate, alike, read
+from pytest_dsr1.gate.recordings import RecordedRun, alike, read
 from pytest_dsr1.scenario.loading import load_named
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.steady.figure import Evidence, evidence
+from pytest_dsr1.steady.figure import SteadyFigure, steady_figure, warmup_of
 
 
 def record(profile: str, more: list[str]) -> None:
@@ -37,19 +36,19 @@ def record(profile: str, more: list[str]) -> None:
         sys.exit(done.stdout[-3000:] + done.stderr[-1000:])
 
 
-def figures(scenario: Scenario, found: tuple[Candidate, ...]) -> list[Evidence]:
+def figures(scenario: Scenario, found: tuple[RecordedRun, ...]) -> list[SteadyFigure]:
     """The steady figure of each recorded start, at full length."""
     warm = warmup_of(scenario)
-    return [evidence(one.trace, scenario.gated_metric, warmup_requests=warm) for one in found]
+    return [steady_figure(one.trace, scenario.gated_metric, warmup_requests=warm) for one in found]
 
 
-def newest(store: Path, scenario: Scenario) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
+def newest(store: Path, scenario: Scenario) -> tuple[tuple[RecordedRun, ...], tuple[str, ...]]:
     """The recorded starts like the newest one, and what is wrong with others."""
     found, problems = read(store, scenario.name)
     return alike(found, found[-1].facts) if found else (), problems
 
 
-def told(scenario: Scenario, found: tuple[Candidate, ...]) -> str:
+def told(scenario: Scenario, found: tuple[RecordedRun, ...]) -> str:
     """What the starts differ by."""
     runs = figures(scenario, found)
     logs = np.log([run.value for run in runs])

@@ -2,8 +2,8 @@
 
     python -m benchmarks.loadgen --peer vllm-rs=PROGRAM --peer aiperf=PROGRAM --peer guidellm=PROGRAM
 
-Runs every load with every client by turns, and prints the medians. docs/load-generator.md explains the
-columns and how the peers are installed. Needs a C compiler, and a machine with nothing else to do.
+Runs every load with every client by turns, and prints the medians. docs/background/measurements.md explains
+the columns and how the peers are installed. Needs a C compiler, and a machine with nothing else to do.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The load generators that are compared: the engine `openai`, and public ones, each as its users run it.
 
-How the peers were set up, and why so, is in docs/load-generator.md.
+How the peers were set up, and why so, is in docs/background/measurements.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Makes the pictures of the documentation with a real Chromium (``tox run -e browser`` brings playwright).
 
 .tox/browser/bin/python -m docs.pictures.make
-    those of docs/report.md, of made-up runs
+    those of docs/reference/results.md, of made-up runs
 .tox/browser/bin/python -m docs.pictures.make RESULT ...
     those of README.md, of saved results, the first of which is one of a gate: the page's top, and the gate's
     runs against the references in ``dsr1-references``
@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 from pytest_dsr1.case.case import Case, case_of
 from pytest_dsr1.gate.history import History, history
 from pytest_dsr1.measurement.store import load
-from pytest_dsr1.reporting.charts.history import Background, published_points
+from pytest_dsr1.reporting.charts.history import Surroundings, published_points
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.scenario.loading import load as load_scenario
 from pytest_dsr1.scenario.profiles import discover
-from pytest_dsr1.session.state import Outcome
+from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.targets import Noise, judge
 from tests.helpers.saved_runs import Made, judged, references, save, steady
 
@@ -40,10 +40,10 @@ FULL = Made(concurrency=1024, waves=5, seed=4)
 NOISE = Noise(1.0)
 
 
-def background(results: Path) -> Background:
+def background(results: Path) -> Surroundings:
     """The runs below the folder, and what was published."""
     published = published_points(load_scenario(profile.path).scenario for profile in discover([]).profiles)
-    return Background(history(results), published, NOW)
+    return Surroundings(history(results), published, NOW)
 
 
 def made_up(folder: Path) -> list[Case]:
@@ -73,7 +73,9 @@ def saved(folders: Sequence[Path], past: History) -> list[Case]:
     cases = []
     for folder in folders:
         measurement = load(folder)
-        outcome = Outcome(load_scenario(folder / "scenario.yaml"), measurement.place, measurement=measurement)
+        outcome = ScenarioOutcome(
+            load_scenario(folder / "scenario.yaml"), measurement.test_id_prefix, measurement=measurement
+        )
         targets = measurement.scenario.targets if (folder / "verdicts.json").exists() else ()
         outcome.verdicts += [judge(target, measurement, NOISE) for target in targets]
         cases.append(case_of(outcome, Path("dsr1-references"), NOW, past))
@@ -120,7 +122,7 @@ def main(arguments: Sequence[str]) -> None:
         page.screenshot(path=HERE / "report-top.png")
         shoot(page, folder / "report.html", [("report-pictures.png", "#scenario-1 .pictures")])
         new, old = (
-            cases[0].measurement,
+            cases[0].findings.measurement,
             load(sorted((folder / "results" / "h200-max-throughput").iterdir())[0]),
         )
         assert new is not None

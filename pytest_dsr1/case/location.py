@@ -38,8 +38,8 @@ class Slow:
     throttled: bool
 
 
-def whereabouts(measurement: Measurement, others: Sequence[PastRun]) -> Iterator[str]:
-    """Where it went wrong, as far as the run tells; others are comparable ones."""
+def locations(measurement: Measurement, others: Sequence[PastRun]) -> Iterator[str]:
+    """Yield where it went wrong, as far as the run shows that; others are comparable ones."""
     yield from _throttled(measurement)
     yield from _slower_part(measurement, others)
 

@@ -23,7 +23,8 @@ def add(commands: Any) -> None:
         "compare",
         help="show saved results side by side",
         description="Show two or more saved results side by side: every metric, and what differs in options, "
-        "software and machine. The first result is what the others are compared with; docs/results.md.",
+        "software and machine. The first result is what the others are compared with. See "
+        "`pytest-dsr1 docs results`.",
     )
     compare.add_argument("first", metavar="A", help="a result's folder, or a profile for its newest result")
     compare.add_argument("others", metavar="B", nargs="+", help="what is compared with it")
@@ -41,7 +42,7 @@ def add(commands: Any) -> None:
 def _compare(options: argparse.Namespace) -> int:
     from datetime import datetime, timezone
 
-    from pytest_dsr1.gate.start_noise import noise_of
+    from pytest_dsr1.gate.reference_file import noise_of
     from pytest_dsr1.reporting.compare.comparison import compare
     from pytest_dsr1.reporting.compare.text import to_text
 

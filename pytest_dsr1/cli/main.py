@@ -1,4 +1,4 @@
-"""The command ``pytest-dsr1``: what is no test run."""
+"""The command ``pytest-dsr1``: its subcommands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pytest_dsr1.cli import compare, references
+from pytest_dsr1.cli import compare, docs, references
 from pytest_dsr1.text import harmless, say
 
 
@@ -29,6 +29,7 @@ def _dataset(options: argparse.Namespace) -> int:
     from pytest_dsr1.errors import UserError
     from pytest_dsr1.reporting.terminal.progress import Counter
     from pytest_dsr1.scenario.loading import load_named
+    from pytest_dsr1.storage.files import replacing
     from pytest_dsr1.workload.synthetic import write_synthetic
 
     scenario = load_named(options.profile, options.suites, options.set)
@@ -41,15 +42,11 @@ def _dataset(options: argparse.Namespace) -> int:
         sys.stderr.write(f"{start}{line}{end}")
         sys.stderr.flush()
 
-    part = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with Counter("writing requests", show, terminal=terminal) as progress:
+        with replacing(target) as part, Counter("writing requests", show, terminal=terminal) as progress:
             write_synthetic(scenario.dataset, scenario.load, part, progress)
-        part.replace(target)
     except OSError as error:
         raise UserError(f"{target}: cannot be written: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
     return 0
 
 
@@ -63,7 +60,11 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     from importlib.metadata import version
 
-    parser = _Parser(prog="pytest-dsr1", description="What is no test run.")
+    parser = _Parser(
+        prog="pytest-dsr1",
+        description="Commands next to the tests: restore GPU settings, write datasets, compare results, "
+        "manage references, read the documentation.",
+    )
     parser.add_argument("--version", action="version", version=f"pytest-dsr1 {version('pytest-dsr1')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     restore = commands.add_parser(
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     dataset.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
     dataset.set_defaults(run=_dataset)
     compare.add(commands)
+    docs.add(commands)
     references.add(commands)
     return parser
 

@@ -51,7 +51,8 @@ def add(commands: Any) -> None:
     references = commands.add_parser(
         "references",
         help="show, accept or export the reference runs of performance gates",
-        description="The reference runs that `pytest --dsr1-gate` compares with; docs/references.md.",
+        description="The reference runs that `pytest --dsr1-gate` compares with. See "
+        "`pytest-dsr1 docs gate#references`.",
     )
     actions = references.add_subparsers(metavar="ACTION", required=True)
 
@@ -208,8 +209,8 @@ def _accept(options: argparse.Namespace) -> int:
     from pytest_dsr1.gate.plan import gate_plan
     from pytest_dsr1.gate.reference_file import path_of
     from pytest_dsr1.gate.references import by_node
-    from pytest_dsr1.machine.gpu.lock import user
     from pytest_dsr1.scenario.loading import load_named
+    from pytest_dsr1.storage.filelock import user
 
     scenario = load_named(options.profile, options.suites, options.set)
     store = _store(options)
@@ -235,10 +236,10 @@ def _accept(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from pytest_dsr1.errors import NoReferenceError
     from pytest_dsr1.gate import recordings
-    from pytest_dsr1.gate.acceptance import reference_run, warmup_of
+    from pytest_dsr1.gate.acceptance import reference_run
     from pytest_dsr1.gate.reference_file import load
     from pytest_dsr1.scenario.loading import load_named
-    from pytest_dsr1.steady.figure import NoEvidenceError, evidence
+    from pytest_dsr1.steady.figure import NoSteadyFigureError, steady_figure, warmup_of
 
     scenario, store = load_named(options.profile, options.suites, options.set), _store(options)
     metric, warmup_requests, requests = scenario.gated_metric, warmup_of(scenario), None
@@ -250,25 +251,25 @@ def _export(options: argparse.Namespace) -> int:
     else:
         warmup_requests, requests = accepted.warmup_requests, accepted.requests
         rows += [(run, "accepted") for run in accepted.runs]
-    names = {run.candidate for run, _ in rows}
+    names = {run.recording for run, _ in rows}
     found, unread = recordings.read(store, scenario.name)
     problems = [*unread]
     for run in found:
         if run.name not in names:
             try:
-                figure = evidence(run.trace, metric, warmup_requests=warmup_requests, requests=requests)
-            except NoEvidenceError as error:
+                figure = steady_figure(run.trace, metric, warmup_requests=warmup_requests, requests=requests)
+            except NoSteadyFigureError as error:
                 problems.append(f"{run.name}: {error}")
             else:
                 rows.append((reference_run(run, figure), "waiting"))
     # Data, for a file or a program: as it is, unlike what is said.
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    for row, state in sorted(rows, key=lambda one: (one[0].at, one[0].candidate)):
+    for row, state in sorted(rows, key=lambda one: (one[0].at, one[0].recording)):
         figures = (row.value, row.se_percent, row.window_s, row.startup_s)
         gpus = (getattr(row.gpus, name, None) for name in _CONDITIONS)
         writer.writerow(
-            [row.candidate, row.at.isoformat(), row.node, row.day, metric, *figures, state, *gpus]
+            [row.recording, row.at.isoformat(), row.node, row.day, metric, *figures, state, *gpus]
         )
     for problem in problems:
         say(problem, error=True)
@@ -282,7 +283,7 @@ def _now() -> datetime:
 def _waiting(store: Path, found: References) -> list[str]:
     from pytest_dsr1.gate import recordings
 
-    accepted = {run.candidate for run in found.runs}
+    accepted = {run.recording for run in found.runs}
     return [name for name in recordings.names(store, found.profile) if name not in accepted]
 
 

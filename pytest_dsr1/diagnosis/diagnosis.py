@@ -1,54 +1,44 @@
-"""Why is my number low? What a measurement itself shows of the known reasons.
-
-Each check reads saved values only, so that it works on a replay, and says something only where its pattern is
-really there: a healthy run of a published scenario gives no clue. docs/why-low.md has a section for each.
-"""
+"""Why is my number low? What a measurement itself shows of the known reasons, ours and those of plugins."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pytest_dsr1.diagnosis import gpus, kv_cache, load, model, options
+from pytest_dsr1 import extensions
+from pytest_dsr1.diagnosis.clues import Clue
 from pytest_dsr1.measurement.measurement import Measurement
-
-Check = Callable[[Measurement], str | None]
-"""The sentence of a clue; None where there is no such pattern."""
 
 
 @dataclass(frozen=True, slots=True)
-class Clue:
+class FoundClue:
     """One reason why a figure may be low.
 
     Attributes:
-        key: the section of docs/why-low.md about it.
+        key: the clue's name.
         sentence: what was seen, with its numbers, and what to do next.
+        page: where a person reads more about it; empty where there is nothing.
     """
 
     key: str
     sentence: str
+    page: str = ""
 
 
-CHECKS: Mapping[str, Check] = {
-    "compile-cache": options.compile_cache,
-    "number-format": model.number_format,
-    "acceptance-length": model.acceptance_length,
-    "low-concurrency": load.low_concurrency,
-    "engine-queue": load.engine_queue,
-    "ramp-and-drain": load.ramp_and_drain,
-    "kv-cache": kv_cache.kv_cache,
-    "attention-dp": options.attention_dp,
-    "chunked-context": options.chunked_context,
-    "cuda-graphs": options.cuda_graphs,
-    "throttled": gpus.throttled,
-    "power-cap": gpus.power_cap,
-    "sm-clock": gpus.sm_clock,
-}
-"""Every check by its key, from what spoils the whole comparison to what costs some percent."""
+def diagnose(measurement: Measurement) -> tuple[FoundClue, ...]:
+    """Return what the measurement shows of the reasons why its figures may be low; empty where it shows none.
 
+    They are in the order from what spoils the whole comparison to what costs some percent, then those of
+    plugins. A plugin's clue that fails says so in the place of its sentence.
 
-def diagnose(measurement: Measurement) -> tuple[Clue, ...]:
-    """What the measurement shows of the reasons why its figures may be low; empty where it shows none."""
-    return tuple(
-        Clue(key, sentence) for key, check in CHECKS.items() if (sentence := check(measurement)) is not None
-    )
+    Raises:
+        UserError: a plugin cannot list its clues.
+    """
+    found = []
+    for plugin, clue in extensions.values("pytest_dsr1_clues", Clue):
+        try:
+            sentence = clue.find(measurement)
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises
+            sentence = extensions.failure(plugin, f"its clue {clue.key}", error)
+        if sentence is not None:
+            found.append(FoundClue(clue.key, sentence, clue.page))
+    return tuple(found)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
+from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.machine.gpu.inventory import gpu_list
-from pytest_dsr1.machine.telemetry.health import CLOCK_CEILING_SHARE, GPU_BUSY_PERCENT, NOTABLE_CAP_SHARE
+from pytest_dsr1.machine.telemetry.health import (
+    CLOCK_CEILING_SHARE,
+    GPU_BUSY_PERCENT,
+    NOTABLE_CAP_SHARE,
+    GpuStatistics,
+)
 from pytest_dsr1.measurement.measurement import Measurement
 
 KEPT_CLOCK_SHARE = 0.99
@@ -19,19 +24,13 @@ NOTABLE_THROTTLED_SHARE = 0.001
 """Of the time: a single sample of a run of minutes explains nothing."""
 
 
-def _gpus(measurement: Measurement) -> Sequence[Mapping[str, Any]]:
-    """The summary of each GPU's telemetry."""
-    gpus = measurement.gpu_health.get("gpus")
-    return gpus if isinstance(gpus, list) else []
+def _gpus(measurement: Measurement) -> Sequence[GpuStatistics]:
+    """Return the telemetry of each GPU, summed up."""
+    return measurement.gpu_health.gpus if measurement.gpu_health else ()
 
 
-def _above(measurement: Measurement, key: str, least: float) -> list[Mapping[str, Any]]:
-    """The GPUs whose share of time is at least that."""
-    return [gpu for gpu in _gpus(measurement) if (gpu.get(key) or 0.0) >= least]
-
-
-def _named(gpus: Sequence[Mapping[str, Any]]) -> str:
-    return gpu_list([gpu["gpu"] for gpu in gpus])
+def _named(gpus: Sequence[GpuStatistics]) -> str:
+    return gpu_list([gpu.gpu for gpu in gpus])
 
 
 def _most_mhz(measurement: Measurement) -> Mapping[int, int]:
@@ -41,33 +40,38 @@ def _most_mhz(measurement: Measurement) -> Mapping[int, int]:
     return {gpu: most for gpu, most in pairs if most is not None}
 
 
+@clue("throttled")
 def throttled(measurement: Measurement) -> str | None:
     """Slowed down by heat or by the hardware, for less than makes the run INVALID."""
-    slowed = _above(measurement, "throttled_share", NOTABLE_THROTTLED_SHARE)
+    slowed = [gpu for gpu in _gpus(measurement) if (gpu.throttled_share or 0.0) >= NOTABLE_THROTTLED_SHARE]
     if not slowed:
         return None
-    share = max(gpu["throttled_share"] for gpu in slowed)
-    hottest = max(gpu.get("temperature_c_max") or 0 for gpu in slowed)
+    share = max(gpu.throttled_share or 0.0 for gpu in slowed)
+    hottest = max(gpu.temperature_c_max or 0 for gpu in slowed)
     return (
         f"{_named(slowed)} slowed down for heat or power {share:.1%} of the time, at up to {hottest:.0f} C: "
         "check cooling and power supply"
     )
 
 
+@clue("power-cap")
 def power_cap(measurement: Measurement) -> str | None:
     """At the software power cap for a notable share of the time, and with a lower clock for it."""
     most_mhz = _most_mhz(measurement)
     capped = [
         gpu
-        for gpu in _above(measurement, "power_capped_share", NOTABLE_CAP_SHARE)
-        if (gpu["sm_clock_mhz_mean"] or 0.0) < KEPT_CLOCK_SHARE * most_mhz.get(gpu["gpu"], math.inf)
+        for gpu in _gpus(measurement)
+        if (gpu.power_capped_share or 0.0) >= NOTABLE_CAP_SHARE
+        and (gpu.sm_clock_mhz_mean or 0.0) < KEPT_CLOCK_SHARE * most_mhz.get(gpu.gpu, math.inf)
     ]
     if not capped:
         return None
-    clocks = [gpu["sm_clock_mhz_mean"] for gpu in capped]
-    at = "" if None in clocks else f", at {sum(clocks) / len(clocks):,.0f} MHz SM clock in the mean"
-    share = max(gpu["power_capped_share"] for gpu in capped)
-    cause = _of_power([gpu["gpu"] for gpu in capped], measurement)
+    clocks = [gpu.sm_clock_mhz_mean for gpu in capped if gpu.sm_clock_mhz_mean is not None]
+    at = (
+        "" if len(clocks) < len(capped) else f", at {sum(clocks) / len(clocks):,.0f} MHz SM clock in the mean"
+    )
+    share = max(gpu.power_capped_share or 0.0 for gpu in capped)
+    cause = _of_power([gpu.gpu for gpu in capped], measurement)
     return f"{_named(capped)} at the software power cap up to {share:.0%} of the time{at}: {cause}"
 
 
@@ -100,6 +104,7 @@ def _by_gpu(measurement: Measurement, key: str) -> Mapping[int, float]:
     return known
 
 
+@clue("sm-clock")
 def sm_clock(measurement: Measurement) -> str | None:
     """An SM clock that is clearly under its maximum, with nothing that pulls it down."""
     most_mhz, lock_mhz = _most_mhz(measurement), measurement.scenario.gpu_setup.lock_sm_clock_mhz
@@ -114,16 +119,21 @@ def sm_clock(measurement: Measurement) -> str | None:
     held = [
         gpu
         for gpu in _gpus(measurement)
-        if gpu["gpu"] in most_mhz
-        and (gpu.get("utilization_percent_mean") or 0) >= GPU_BUSY_PERCENT
-        and (gpu.get("power_capped_share") or 0.0) < NOTABLE_CAP_SHARE
-        and (gpu.get("throttled_share") or 0.0) < NOTABLE_THROTTLED_SHARE
-        and (gpu.get("sm_clock_mhz_max") or highest) < CLOCK_CEILING_SHARE * most_mhz[gpu["gpu"]]
+        if gpu.gpu in most_mhz
+        and (gpu.utilization_percent_mean or 0) >= GPU_BUSY_PERCENT
+        and (gpu.power_capped_share or 0.0) < NOTABLE_CAP_SHARE
+        and (gpu.throttled_share or 0.0) < NOTABLE_THROTTLED_SHARE
+        and (gpu.sm_clock_mhz_max or highest) < CLOCK_CEILING_SHARE * most_mhz[gpu.gpu]
     ]
     if not held:
         return None
-    reached = max(gpu["sm_clock_mhz_max"] for gpu in held)
+    reached = max(gpu.sm_clock_mhz_max or highest for gpu in held)
     return (
         f"{_named(held)} had at most {reached:,} MHz SM clock, of {highest:,} MHz, with neither heat nor "
         "power in the way: the clock is probably locked or set; as root: nvidia-smi -rgc; nvidia-smi -rac"
     )
+
+
+def pytest_dsr1_clues() -> Iterable[Clue]:
+    """List the clues of the GPUs."""
+    return throttled, power_cap, sm_clock

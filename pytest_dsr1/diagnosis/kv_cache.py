@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pytest_dsr1.diagnosis.capacity import at_once, ranks, server_metrics
+from pytest_dsr1.diagnosis.capacity import at_once, server_metrics
+from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.roofline.bounds import roofline
 from pytest_dsr1.roofline.model import NotKnownError
-from pytest_dsr1.scenario.schema.scenario import TensorRtLlm
 
 FULL_CACHE = 0.95
 """A cache used to this share has no room for another request of usual length."""
 SCHEDULED = 0.9
 """Of the requests that the load keeps there: fewer in a step did not get in."""
-FRACTION = 0.9
-"""Of the memory left by the weights that TensorRT-LLM takes by default."""
 
 _DO = (
     "lower load.concurrency, give the cache more memory (engine.kv_cache_free_gpu_mem_fraction), or store "
@@ -28,6 +27,7 @@ def cache_is_full(measurement: Measurement) -> bool:
     return server_metrics(measurement).get("kv_cache_used_share_max", 0.0) >= FULL_CACHE
 
 
+@clue("kv-cache")
 def kv_cache(measurement: Measurement) -> str | None:
     """A KV cache that is too small: as the server told, as iterations showed, else by the memory it needs."""
     return _told(measurement) or _iterations(measurement) or _estimate(measurement)
@@ -54,10 +54,10 @@ def _told(measurement: Measurement) -> str | None:
 def _iterations(measurement: Measurement) -> str | None:
     """By the iteration statistics of the engine trtllm, which are those of a rank."""
     facts, engine = measurement.result.facts, measurement.scenario.engine
-    used, scheduled = facts.get("kv_cache_used_share_max"), facts.get("scheduled_requests_mean")
-    if not isinstance(used, float) or not isinstance(scheduled, float):
+    used, scheduled = facts.kv_cache_used_share_max, facts.scheduled_requests_mean
+    if used is None or scheduled is None:
         return None
-    wanted = at_once(measurement) / ranks(engine)
+    wanted = at_once(measurement) / engine.ranks
     if used < FULL_CACHE or scheduled >= SCHEDULED * wanted:
         return None
     return (
@@ -69,19 +69,17 @@ def _iterations(measurement: Measurement) -> str | None:
 def _estimate(measurement: Measurement) -> str | None:
     """What the requests need on each GPU, beside what there can be at most."""
     engine, workload = measurement.scenario.engine, measurement.workload
-    if not isinstance(engine, TensorRtLlm) or engine.pp > 1 or workload.mean_input is None:
+    limits = engine.kv_cache_limits
+    if limits is None or workload.mean_input is None:
         return None
-    requests, each = at_once(measurement) / ranks(engine), workload.mean_input + workload.mean_output
+    requests, each = at_once(measurement) / engine.ranks, workload.mean_input + workload.mean_output
     who = f"{requests:,.0f} requests of {each:,.0f} tokens"
-    options = engine.llm_api.kv_cache_config
-    if options is not None and options.max_tokens is not None and requests * each > options.max_tokens:
+    if limits.max_tokens is not None and requests * each > limits.max_tokens:
         return (
             f"{who} need a KV cache of {requests * each:,.0f} tokens, and kv_cache_config.max_tokens is "
-            f"{options.max_tokens:,}, so requests wait for room: raise it, or lower load.concurrency"
+            f"{limits.max_tokens:,}, so requests wait for room: raise it, or lower load.concurrency"
         )
-    own = options.free_gpu_memory_fraction if options is not None else None
-    fraction = engine.kv_cache_free_gpu_mem_fraction or own or FRACTION
-    room = _memory(measurement)
+    fraction, room = limits.memory_fraction, _memory(measurement)
     if room is None or requests * each * room.token_bytes <= fraction * room.left_bytes:
         return None
     return (
@@ -110,3 +108,8 @@ def _memory(measurement: Measurement) -> _Memory | None:
         return None
     left_bytes = memory_gib * 2**30 - known.model.memory_bytes / known.gpus
     return _Memory(left_bytes, known.model.cache_token_bytes)
+
+
+def pytest_dsr1_clues() -> Iterable[Clue]:
+    """List the clues of the KV cache."""
+    return (kv_cache,)

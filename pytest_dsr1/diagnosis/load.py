@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pytest_dsr1.diagnosis.capacity import at_once, ranks, server_metrics, slots
+from collections.abc import Iterable
+
+from pytest_dsr1.diagnosis.capacity import at_once, server_metrics
+from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.diagnosis.kv_cache import cache_is_full
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.scenario.schema.scenario import Engine, TensorRtLlm
 from pytest_dsr1.text import number
 
 FULL = 0.9
@@ -18,6 +20,7 @@ FEWEST_WAVES = 5
 """No published run has fewer (5,120 requests, 1,024 in flight)."""
 
 
+@clue("low-concurrency")
 def low_concurrency(measurement: Measurement) -> str | None:
     """A closed loop that held fewer requests in flight than it should."""
     found, load = measurement.metrics.get("average_concurrency"), measurement.scenario.load
@@ -31,33 +34,31 @@ def low_concurrency(measurement: Measurement) -> str | None:
     )
 
 
+@clue("engine-queue")
 def engine_queue(measurement: Measurement) -> str | None:
     """Requests that wait in the engine because it takes fewer at once than are sent."""
     scenario, load = measurement.scenario, measurement.scenario.load
-    most = slots(scenario.engine)
+    most = scenario.engine.slots
     # Where all requests are sent at once the queue is what was asked for.
     if load.arrival is None and most is not None and most < load.concurrency < load.num_requests:
         return (
             f"load.concurrency is {load.concurrency:,}, and the engine takes {most:,} at once "
-            f"({_slots(scenario.engine)}), so the others wait in its queue: raise engine.max_batch_size or "
-            "lower load.concurrency"
+            f"({scenario.engine.slots_reason}), so the others wait in its queue: raise engine.max_batch_size "
+            "or lower load.concurrency"
         )
     waiting = server_metrics(measurement).get("waiting_requests_mean")
     if waiting is None or waiting < QUEUED * load.concurrency or cache_is_full(measurement):
         return None
+    found = f"{number(waiting)} requests waited in the server's queue in the mean"
+    if reason := scenario.engine.waiting_to_be_read(load.concurrency):
+        return f"{found}, though {reason}; start them one after another (load.ramp_s)"
     return (
-        f"{number(waiting)} requests waited in the server's queue in the mean, at load.concurrency "
-        f"{load.concurrency:,}: let the server take more at once (engine.max_batch_size), or lower "
-        "load.concurrency"
+        f"{found}, at load.concurrency {load.concurrency:,}: let the server take more at once "
+        "(engine.max_batch_size), or lower load.concurrency"
     )
 
 
-def _slots(engine: Engine) -> str:
-    assert isinstance(engine, TensorRtLlm)
-    size = f"engine.max_batch_size {engine.max_batch_size}"
-    return f"{size} on each of {ranks(engine)} ranks" if ranks(engine) > 1 else size
-
-
+@clue("ramp-and-drain")
 def ramp_and_drain(measurement: Measurement) -> str | None:
     """A run so short that its ends, in which fewer requests share the machine, weigh in its figures."""
     load, result = measurement.scenario.load, measurement.result
@@ -81,3 +82,8 @@ def ramp_and_drain(measurement: Measurement) -> str | None:
         f"and drain weigh on the whole run: raise load.num_requests to {FEWEST_WAVES * together:,} or more, "
         "as in every published run"
     )
+
+
+def pytest_dsr1_clues() -> Iterable[Clue]:
+    """List the clues of the load."""
+    return low_concurrency, engine_queue, ramp_and_drain

@@ -13,7 +13,7 @@ from pytest_dsr1.errors import NoReferenceError, ReferencesError, UserError
 from pytest_dsr1.gate import comparability, recordings
 from pytest_dsr1.gate.comparability import any_node, short
 from pytest_dsr1.gate.noise import apart
-from pytest_dsr1.gate.recordings import Candidate
+from pytest_dsr1.gate.recordings import RecordedRun
 from pytest_dsr1.gate.reference_file import SKEW, held, read, write
 from pytest_dsr1.gate.references import (
     LEAST,
@@ -28,7 +28,7 @@ from pytest_dsr1.gate.references import (
 )
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.steady.figure import Evidence, NoEvidenceError, evidence
+from pytest_dsr1.steady.figure import NoSteadyFigureError, SteadyFigure, steady_figure, warmup_of
 from pytest_dsr1.steady.run_length import gated_requests
 from pytest_dsr1.text import number
 
@@ -64,9 +64,9 @@ def accept(
     with held(store, scenario.name, f"pytest-dsr1 references accept {scenario.name}"):
         before = _before(store, scenario.name, now)
         runs, left_out = _newest(_recorded(store, scenario.name, now))
-        moved = scenario.gate.under_test
+        under_test = scenario.gate.under_test
         counts = Counter(run.node for run in runs)
-        if (len(runs) if any_node(moved) else max(counts.values())) < LEAST:
+        if (len(runs) if any_node(under_test) else max(counts.values())) < LEAST:
             few = (
                 f"{scenario.name}: too few recorded runs to accept: {by_node(counts)}; at least {LEAST} on a "
                 f"node are needed, {WANTED} wanted; {how_to_get_more(scenario.name)}"
@@ -83,8 +83,8 @@ def accept(
             requests=requests,
             warmup_requests=warmup_requests,
             accepted=Acceptance(now.replace(microsecond=0), by, reason, commit),
-            moved=moved,
-            facts=comparability.of_ring("under test", runs[-1].facts, comparability.EVERYTHING),
+            under_test=under_test,
+            facts=comparability.with_role("under test", runs[-1].facts, comparability.EVERYTHING),
             runs=tuple(
                 sorted(
                     (reference_run(run, figure) for run, figure in zip(runs, found, strict=True)),
@@ -93,18 +93,13 @@ def accept(
             ),
         )
         write(store, accepted)
-    notes = [*_doubts(accepted), *comparability.unfit(moved, runs[-1].facts), *left_out]
+    notes = [*_doubts(accepted), *comparability.unfit(under_test, runs[-1].facts), *left_out]
     if before:
         notes += [*_changes(before, accepted), *_steps(store, before, accepted)]
     return accepted, notes
 
 
-def warmup_of(scenario: Scenario) -> int:
-    """The least number of requests at the start of a run that are no evidence."""
-    return scenario.gate.warmup_requests or scenario.load.concurrency
-
-
-def reference_run(run: Candidate, figure: Evidence) -> ReferenceRun:
+def reference_run(run: RecordedRun, figure: SteadyFigure) -> ReferenceRun:
     """A recorded run with its figure, to as many digits as say something."""
     return ReferenceRun(
         at=run.at,
@@ -113,7 +108,7 @@ def reference_run(run: Candidate, figure: Evidence) -> ReferenceRun:
         se_percent=round(figure.se_percent, 4),
         window_s=round(figure.window_s, 3),
         startup_s=round(run.trace.startup_s, 3),
-        candidate=run.name,
+        recording=run.name,
         gpus=run.gpus,
     )
 
@@ -129,7 +124,7 @@ def _before(store: Path, profile: str, now: datetime) -> References | None:
         return None
 
 
-def _recorded(store: Path, profile: str, now: datetime) -> Sequence[Candidate]:
+def _recorded(store: Path, profile: str, now: datetime) -> Sequence[RecordedRun]:
     found, problems = recordings.read(store, profile)
     if problems:
         raise ReferencesError("\n".join(problems))
@@ -150,11 +145,11 @@ def _recorded(store: Path, profile: str, now: datetime) -> Sequence[Candidate]:
     return found
 
 
-def _newest(found: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
+def _newest(found: Sequence[RecordedRun]) -> tuple[list[RecordedRun], list[str]]:
     """The runs whose facts are those of the newest one, and sentences on the others."""
     newest = found[-1]
-    runs: list[Candidate] = []
-    others: dict[tuple[str, ...], list[Candidate]] = defaultdict(list)
+    runs: list[RecordedRun] = []
+    others: dict[tuple[str, ...], list[RecordedRun]] = defaultdict(list)
     for run in found:
         differing = tuple(comparability.changed(run.facts, newest.facts, comparability.EVERYTHING))
         (others[differing] if differing else runs).append(run)
@@ -165,7 +160,7 @@ def _newest(found: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
     ]
 
 
-def _requests(store: Path, runs: Sequence[Candidate], metric: str, warmup_requests: int) -> int:
+def _requests(store: Path, runs: Sequence[RecordedRun], metric: str, warmup_requests: int) -> int:
     """The number of requests of a gated run, from the variances at full length."""
     figures = _figures(store, runs, metric, warmup_requests, None)
     by_nodes: dict[str, list[float]] = defaultdict(list)
@@ -180,18 +175,20 @@ def _requests(store: Path, runs: Sequence[Candidate], metric: str, warmup_reques
             concurrency=runs[-1].trace.wave,
             most=min(figure.requests for figure in figures),
         )
-    except NoEvidenceError as error:
+    except NoSteadyFigureError as error:
         raise ReferencesError(f"{runs[-1].profile}: {error}") from None
 
 
 def _figures(
-    store: Path, runs: Sequence[Candidate], metric: str, warmup_requests: int, requests: int | None
-) -> list[Evidence]:
+    store: Path, runs: Sequence[RecordedRun], metric: str, warmup_requests: int, requests: int | None
+) -> list[SteadyFigure]:
     figures, problems = [], []
     for run in runs:
         try:
-            figures.append(evidence(run.trace, metric, warmup_requests=warmup_requests, requests=requests))
-        except NoEvidenceError as error:
+            figures.append(
+                steady_figure(run.trace, metric, warmup_requests=warmup_requests, requests=requests)
+            )
+        except NoSteadyFigureError as error:
             problems.append(f"{_file(store, run)}: {error}")
     if problems:
         raise ReferencesError(
@@ -201,7 +198,7 @@ def _figures(
 
 
 def _doubts(accepted: References) -> Iterator[str]:
-    if not any_node(accepted.moved):
+    if not any_node(accepted.under_test):
         for node, count in sorted(accepted.nodes.items()):
             if count < WANTED:
                 meaning = (
@@ -259,7 +256,7 @@ def _changes(before: References, accepted: References) -> Iterator[str]:
         )
     for node, count in sorted(before.nodes.items()):
         left = accepted.nodes.get(node, 0)
-        if count >= LEAST > left and not any_node(accepted.moved):
+        if count >= LEAST > left and not any_node(accepted.under_test):
             yield (
                 f"warning: node {short(node)} had {count} references and has {left} now: no gate there "
                 "any more; its recorded runs are not in this folder, or were left out"
@@ -273,5 +270,5 @@ def _percent(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.2f}%"
 
 
-def _file(store: Path, run: Candidate) -> Path:
+def _file(store: Path, run: RecordedRun) -> Path:
     return recordings.folder_of(store, run.profile) / f"{run.name}.json"

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from pytest_dsr1.arrays import Floats
 
 _NODES_A_SD = 1.5
 """Points of the Gauss-Legendre rule for each standard deviation of a step: errors are below 1e-7."""
@@ -59,7 +60,7 @@ def boundaries(spent: Callable[[float], float], shares: Sequence[float]) -> tupl
 
 def crossing(
     shares: Sequence[float], lower: Sequence[float], upper: Sequence[float], drift: float
-) -> tuple[Array, Array]:
+) -> tuple[Floats, Floats]:
     """How likely a path leaves below, and above, at each look.
 
     Args:
@@ -75,7 +76,7 @@ def crossing(
 
 
 @functools.cache
-def _rule(steps: int) -> tuple[Array, Array]:
+def _rule(steps: int) -> tuple[Floats, Floats]:
     """Points and weights on -1 to 1."""
     return np.polynomial.legendre.leggauss(steps * _NODES_STEP)
 
@@ -88,7 +89,7 @@ class _Walk:
         self._share = 0.0
         self._points, self._weights = np.zeros(1), np.ones(1)  # all paths begin at 0
 
-    def _means(self, share: float) -> tuple[Array, float]:
+    def _means(self, share: float) -> tuple[Floats, float]:
         step = share - self._share
         return self._points + self._drift * step, float(np.sqrt(step))
 

@@ -1,4 +1,4 @@
-"""The fingerprint's facts in three rings: fixed, under test, and shown.
+"""The fingerprint's facts, each of one of three roles: fixed, under test, or shown.
 
 ``fixed``
     What a gate does not judge and which must be as in the references; any difference is NOT COMPARABLE.
@@ -22,12 +22,12 @@ from typing import Literal
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.text import nearest
 
-Ring = Literal["fixed", "under test", "shown"]
+Role = Literal["fixed", "under test", "shown"]
 Facts = Mapping[str, FactValue]
-Moved = Mapping[str, bool]
+UnderTest = Mapping[str, bool]
 """A scenario's ``gate.under_test``: pattern to whether the facts it fits are under test."""
 
-EVERYTHING: Moved = {"*": True}
+EVERYTHING: UnderTest = {"*": True}
 """Puts every fact that is compared under test, so that :func:`changed` tells all of them."""
 
 NODE = "gpu.uuids"
@@ -85,20 +85,20 @@ _LONG_HEX = re.compile(r"[0-9a-f]{32,}")
 _MANY = 3
 
 
-def ring(key: str, moved: Moved) -> Ring:
-    """The ring of a fact; among the patterns of ``moved`` that fit it, the last one counts."""
+def role(key: str, under_test: UnderTest) -> Role:
+    """Return the role of a fact; of the patterns of ``under_test`` that fit it the last one counts."""
     if any(fnmatchcase(key, pattern) for pattern in SHOWN):
         return "shown"
     fixed = any(fnmatchcase(key, pattern) for pattern in FIXED)
-    for pattern, under_test in moved.items():
+    for pattern, tested in under_test.items():
         if fnmatchcase(key, pattern):
-            fixed = not under_test
+            fixed = not tested
     return "fixed" if fixed else "under test"
 
 
-def of_ring(wanted: Ring, facts: Facts, moved: Moved) -> dict[str, FactValue]:
-    """The facts of one ring in order of their names, without the node's."""
-    return {key: facts[key] for key in sorted(facts) if key != NODE and ring(key, moved) == wanted}
+def with_role(wanted: Role, facts: Facts, under_test: UnderTest) -> dict[str, FactValue]:
+    """Return the facts of one role in order of their names, without the node's."""
+    return {key: facts[key] for key in sorted(facts) if key != NODE and role(key, under_test) == wanted}
 
 
 def node(facts: Facts) -> str:
@@ -114,16 +114,16 @@ def short(name: str) -> str:
     return f"gpu-{sha256(name.encode()).hexdigest()[:8]}"
 
 
-def any_node(moved: Moved) -> bool:
+def any_node(under_test: UnderTest) -> bool:
     """Whether runs of all nodes are compared: the node itself is under test, so references are of a class."""
-    return ring(NODE, moved) == "under test"
+    return role(NODE, under_test) == "under test"
 
 
-def unfit(moved: Moved, facts: Facts) -> tuple[str, ...]:
+def unfit(under_test: UnderTest, facts: Facts) -> tuple[str, ...]:
     """A warning for each pattern that moves nothing among the facts of references."""
-    compared = sorted(key for key in {*facts, NODE} if ring(key, {}) != "shown")
+    compared = sorted(key for key in {*facts, NODE} if role(key, {}) != "shown")
     warnings = []
-    for pattern in moved:
+    for pattern in under_test:
         if not any(fnmatchcase(key, pattern) for key in compared):
             near = nearest(pattern, compared)
             meant = f" (did you mean {near}?)" if near else ""
@@ -134,24 +134,24 @@ def unfit(moved: Moved, facts: Facts) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def differences(reference: Facts, facts: Facts, moved: Moved) -> list[str]:
+def differences(reference: Facts, facts: Facts, under_test: UnderTest) -> list[str]:
     """A sentence for each fixed fact that is not as in the references; the node is not looked at."""
     return [
         f"{key}: {shown(old)} in the references, {shown(new)} here"
-        for key, old, new in unequal("fixed", reference, facts, moved)
+        for key, old, new in unequal("fixed", reference, facts, under_test)
     ]
 
 
-def changed(reference: Facts, facts: Facts, moved: Moved) -> list[str]:
+def changed(reference: Facts, facts: Facts, under_test: UnderTest) -> list[str]:
     """Each fact under test that is not as in the references, such as ``driver: 575.57 -> 580.95``."""
     return [
         f"{key}: {shown(old)} -> {shown(new)}"
-        for key, old, new in unequal("under test", reference, facts, moved)
+        for key, old, new in unequal("under test", reference, facts, under_test)
     ]
 
 
 def unlike(facts: Sequence[Facts]) -> list[str]:
-    """The facts of any ring that are not the same in all of these fingerprints, in order of their names."""
+    """Return the names, in order, of the facts of any role that differ between these fingerprints."""
     first = facts[0]
     return [
         key
@@ -177,10 +177,10 @@ def in_brief(sentences: Sequence[str]) -> str:
 
 
 def unequal(
-    wanted: Ring, reference: Facts, facts: Facts, moved: Moved
+    wanted: Role, reference: Facts, facts: Facts, under_test: UnderTest
 ) -> Iterable[tuple[str, FactValue, FactValue]]:
-    """Key, value in the references and value here of each fact of a ring that differs; the node is not."""
-    old, new = of_ring(wanted, reference, moved), of_ring(wanted, facts, moved)
+    """Key, value in the references and value here of each fact of a role that differs; the node is not."""
+    old, new = with_role(wanted, reference, under_test), with_role(wanted, facts, under_test)
     for key in sorted({*old, *new}):
         one, other = old.get(key), new.get(key)
         untold = key in CLOCKS and (one is None or other is None)

@@ -3,8 +3,8 @@
 Losses are differences of natural logarithms of the steady figure, positive where the candidate is worse.
 After each run two one-sided t statistics are looked at: a loss is shown (FAIL), or a loss of delta is
 excluded (PASS). Both spend their error over the looks (Hwang, Shih and DeCani); boundaries of Z become
-boundaries of t by equal tail areas (Jennison and Turnbull 2000, chapter 3). docs/gate.md has the derivation
-and what was simulated.
+boundaries of t by equal tail areas (Jennison and Turnbull 2000, chapter 3).
+docs/background/gate-statistics.md has the derivation and what was simulated.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
 from pytest_dsr1.gate.boundaries import boundaries, crossing, hwang_shih_decani
 from pytest_dsr1.gate.noise import Level
 from pytest_dsr1.metrics.catalogue import METRICS
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from pytest_dsr1.arrays import Floats
 
 GATE_ALPHA = 0.005
 """Planned probability of FAIL without a loss, for one gate; 1% is promised, for what no model holds."""
@@ -187,7 +187,7 @@ class Look:
     better: Any
 
 
-def look(gate: Design, losses: Array, *, level_sd: Array | float | None = None) -> Look:
+def look(gate: Design, losses: Floats, *, level_sd: Floats | float | None = None) -> Look:
     """Look at the losses of all runs so far.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,8 +11,9 @@ from typing import Any
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.store import FORMAT, VERSION
+from pytest_dsr1.measurement.store import MEASUREMENT
 from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.storage.documents import CHANGED, DocumentError
 from pytest_dsr1.storage.files import entries
 
 
@@ -83,13 +83,13 @@ def history(results: Path) -> History:
     for folder in (run for profile in folders(results) for run in folders(profile)):
         path = folder / "measurement.json"
         try:
-            run = _run(json.loads(path.read_bytes()), folder)
+            run = _run(MEASUREMENT.read_json(path), folder)
         except FileNotFoundError:
             continue
-        except OSError as error:
-            unreadable.append(f"{path}: {error.strerror}")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            unreadable.append(f"{path}: is no measurement.json of this version, or was damaged")
+        except DocumentError as error:
+            unreadable.append(f"{path}: {error}")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            unreadable.append(f"{path}: its content is not a measurement's; {CHANGED}")
         else:
             if run is not None:
                 runs.append(run)
@@ -97,8 +97,6 @@ def history(results: Path) -> History:
 
 
 def _run(document: Any, folder: Path) -> PastRun | None:
-    if document["format"] != FORMAT or document["version"] != VERSION:
-        raise ValueError
     if document["state"] != "complete":
         return None
     saved = document["measurement"]

@@ -14,15 +14,13 @@ from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate import comparability, recordings
 from pytest_dsr1.gate.comparability import any_node, short
 from pytest_dsr1.gate.decision import Design, alpha, in_percent, loss, planned, resolved, runs_needed, worse
+from pytest_dsr1.gate.loop import LIMIT
 from pytest_dsr1.gate.noise import Level, level
 from pytest_dsr1.gate.reference_file import intact
 from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_more, usable
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.scenario.schema.gate import LARGEST_DELTA_PERCENT
-from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.scenario import LARGEST_DELTA_PERCENT, Scenario
 
-LIMIT = 3
-"""Starts in succession that are no evidence (INVALID, or warm-up) before a gate gives up."""
 _MOST_REFERENCES = _MOST_RUNS = 100
 
 
@@ -117,7 +115,7 @@ class GatePlan:
 
 def _where(references: References, runs: Sequence[ReferenceRun]) -> str:
     nodes = {run.node for run in runs}
-    if any_node(references.moved):
+    if any_node(references.under_test):
         return f"on {len(nodes)} nodes"
     return f"on node {short(next(iter(nodes)))}"
 
@@ -152,7 +150,7 @@ def gate_plan(
     """
     counts = references.nodes
     runs, warnings = usable(references, node or max(counts, key=lambda name: counts[name]), now)
-    if any_node(references.moved):
+    if any_node(references.under_test):
         found = level([math.log(run.value) for run in runs], [run.node for run in runs], always=True)
         if len({run.node for run in runs}) == 1:
             warnings.append(f"{scenario.name}: references of one node say nothing of what nodes differ by")

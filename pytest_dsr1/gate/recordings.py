@@ -31,17 +31,16 @@ from pytest_dsr1.gate import comparability
 from pytest_dsr1.machine.telemetry.health import conditions
 from pytest_dsr1.machine.values import Conditions, FactValue
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.store import first_problem
 from pytest_dsr1.steady.trace import Trace
+from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import entries, write_atomically
 
-FORMAT = "pytest-dsr1 candidate"
-VERSION = 1
+RECORDED_RUN = DocumentKind("a recorded run", "pytest-dsr1 candidate", 1)
 _ADVICE = "bring the file back as it was, or move it out of the folder; until then nothing is accepted"
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class RecordedRun:
     """One recorded run.
 
     Attributes:
@@ -70,16 +69,16 @@ class Candidate:
         return comparability.node(self.facts)
 
 
-_CANDIDATE = TypeAdapter(Candidate)
+_RECORDED_RUN = TypeAdapter(RecordedRun)
 
 
 def folder_of(store: Path, profile: str) -> Path:
-    """Where the candidates of a profile are."""
+    """Return the folder of a profile's recorded runs."""
     return store / "candidates" / profile
 
 
 def names(store: Path, profile: str) -> list[str]:
-    """The names of a profile's candidates in order of time; no file is read.
+    """Return the names of a profile's recorded runs in order of time; no file is read.
 
     Raises:
         ReferencesError: the folder cannot be listed.
@@ -104,44 +103,44 @@ def listed(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def record(store: Path, measurement: Measurement, trace: Trace) -> Path:
-    """Keep a valid measurement as a candidate; returns its file.
+    """Record a valid measurement; return the file.
 
     Raises:
         InvalidRunError: it cannot be written.
     """
     result = measurement.result
     at = datetime.fromisoformat(measurement.started_utc).astimezone(timezone.utc)
-    candidate = Candidate(
+    run = RecordedRun(
         name=f"{at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
         profile=measurement.scenario.name,
         at=at,
-        place=measurement.place,
+        place=measurement.test_id_prefix,
         result=str(measurement.folder),
         facts=measurement.fingerprint.facts,
         trace=trace,
         gpus=conditions(measurement.telemetry, result.measured_from_s, result.measured_to_s),
     )
-    document = {"format": FORMAT, "version": VERSION, **_CANDIDATE.dump_python(candidate, mode="json")}
+    document = {**RECORDED_RUN.head, **_RECORDED_RUN.dump_python(run, mode="json")}
     del document["name"]
-    path = folder_of(store, candidate.profile) / f"{candidate.name}.json"
+    path = folder_of(store, run.profile) / f"{run.name}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps({**document, "sha256": checksum(document)}))
     except OSError as error:
         raise InvalidRunError(
-            f"{path}: the run cannot be kept as a candidate: {error.strerror}; make that folder writable, or "
+            f"{path}: the run cannot be recorded: {error.strerror}; make that folder writable, or "
             f"make room there; the run itself is saved in {measurement.folder}"
         ) from None
     return path
 
 
 def checksum(document: Mapping[str, Any]) -> str:
-    """The checksum of a candidate's document, of all in it but the checksum itself."""
+    """Return the checksum of a recorded run's document, of all in it but the checksum itself."""
     rest = {key: value for key, value in document.items() if key != "sha256"}
     return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def alike(found: Iterable[Candidate], facts: comparability.Facts) -> tuple[Candidate, ...]:
+def alike(found: Iterable[RecordedRun], facts: comparability.Facts) -> tuple[RecordedRun, ...]:
     """Those of the node, software, machine and work that a fingerprint tells."""
     return tuple(
         one
@@ -151,60 +150,50 @@ def alike(found: Iterable[Candidate], facts: comparability.Facts) -> tuple[Candi
     )
 
 
-def read(store: Path, profile: str) -> tuple[tuple[Candidate, ...], tuple[str, ...]]:
-    """The candidates of a profile in order of time, and a sentence for each file that is none.
+def read(store: Path, profile: str) -> tuple[tuple[RecordedRun, ...], tuple[str, ...]]:
+    """Return the recorded runs of a profile in order of time, and a sentence for each file that is not one.
 
     A file that cannot be used is left where it is; the sentence says what to do about it.
 
     Raises:
         ReferencesError: the folder cannot be listed.
     """
-    found: list[Candidate] = []
+    found: list[RecordedRun] = []
     problems: list[str] = []
     known: dict[tuple[datetime, str], str] = {}
     for name in names(store, profile):
         path = folder_of(store, profile) / f"{name}.json"
         try:
-            candidate = _read(path, profile)
-        except ValueError as error:
+            run = _read(path, profile)
+        except DocumentError as error:
             problems.append(f"{path}: {error}: {_ADVICE}")
             continue
-        except RecursionError:
-            problems.append(f"{path}: is nested too deeply; it was changed after it was written: {_ADVICE}")
-            continue
-        first = known.setdefault((candidate.at, candidate.node), name)
+        first = known.setdefault((run.at, run.node), name)
         if first != name:
             problems.append(f"{path}: is the same run as {first}.json: delete one of the two files")
         else:
-            found.append(candidate)
+            found.append(run)
     return tuple(sorted(found, key=lambda one: (one.at, one.name))), tuple(problems)
 
 
-def _read(path: Path, profile: str) -> Candidate:
+def _read(path: Path, profile: str) -> RecordedRun:
     """Read one file.
 
     Raises:
-        ValueError: it holds no candidate of this profile; what it holds, in words.
+        DocumentError: it is not a recorded run of this profile; says what it is.
     """
     try:
-        document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ValueError(f"is not JSON ({error}); it was damaged after it was written") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ValueError(f'is no recorded run ("format" is not "{FORMAT}")')
-    if document.get("version") != VERSION:
-        found = f"has format version {document.get('version')!r}"
-        raise ValueError(f"{found}; this pytest-dsr1 reads version {VERSION}")
+        document = RECORDED_RUN.read_json(path)
+    except FileNotFoundError as error:  # moved since the folder was listed
+        raise DocumentError(f"cannot be read: {error.strerror}") from None
     if document.get("profile") != profile:
-        raise ValueError(
+        raise DocumentError(
             f"is a run of {document.get('profile')!r}, not of {profile!r}; the runs of a scenario that was "
             "renamed are to be recorded again"
         )
     if document.get("sha256") != checksum(document):
-        raise ValueError("does not fit its checksum: it was edited or damaged after it was written")
+        raise DocumentError("does not fit its checksum: it was edited or damaged after it was written")
     try:
-        return _CANDIDATE.validate_python({**document, "name": path.stem})
+        return _RECORDED_RUN.validate_python({**document, "name": path.stem})
     except ValidationError as error:
-        raise ValueError(f"{first_problem(error)}; it was changed after it was written") from None
+        raise DocumentError(changed(error)) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -22,15 +22,16 @@ from pydantic import TypeAdapter, ValidationError
 from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError
 from pytest_dsr1.gate import comparability, recordings
 from pytest_dsr1.gate.comparability import short
-from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_more
-from pytest_dsr1.machine.gpu.lock import holder, lock_file, sign
+from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_more, noise_by
 from pytest_dsr1.machine.values import FactValue
-from pytest_dsr1.metrics.catalogue import GATEABLE, METRICS
+from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed, read_text
+from pytest_dsr1.storage.filelock import holder, lock_file, sign
 from pytest_dsr1.storage.files import write_atomically
+from pytest_dsr1.verdict.targets import Noise
 
-FORMAT = "pytest-dsr1 references"
-VERSION = 1
+REFERENCES = DocumentKind("a file of accepted references", "pytest-dsr1 references", 1)
 SKEW = timedelta(minutes=5)
 """Clocks of two machines may differ by so much."""
 
@@ -53,9 +54,9 @@ def to_text(references: References) -> str:
     """The file's text."""
     accepted = references.accepted
     nodes = {short(node): node for node in sorted(references.nodes)}
+    facts, under_test = references.facts, references.under_test
     lines = [
-        f"format: {_shown(FORMAT)}",
-        f"version: {VERSION}",
+        *(f"{key}: {_shown(value)}" for key, value in REFERENCES.head.items()),
         *(f"{key}: {_shown(getattr(references, key))}" for key in ("profile", "metric", "unit", "better")),
         f"requests: {references.requests}",
         f"warmup_requests: {references.warmup_requests}",
@@ -68,9 +69,9 @@ def to_text(references: References) -> str:
                 "commit": accepted.commit,
             },
         ),
-        f"moved: {_flow(references.moved)}",
-        *_section("fixed", comparability.of_ring("fixed", references.facts, references.moved)),
-        *_section("under_test", comparability.of_ring("under test", references.facts, references.moved)),
+        f"moved: {_flow(under_test)}",
+        *_section("fixed", comparability.with_role("fixed", facts, under_test)),
+        *_section("under_test", comparability.with_role("under test", facts, under_test)),
         *_section("nodes", nodes),
         "runs:",
         *(f"  - {_flow(_run(run))}" for run in references.runs),
@@ -88,14 +89,9 @@ def from_text(text: str, name: str, profile: str) -> References:
     _check(text, name)
     try:
         return _from_document(yaml.safe_load(text))
-    except (
-        yaml.YAMLError,
-        ValidationError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except ValidationError as error:
+        raise ReferencesError(f"{name}: {changed(error)}; {_again(name)}") from None
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ReferencesError(
             f"{name}: is not what `pytest-dsr1 references accept {profile}` writes ({reason}); {_again(name)}"
@@ -105,14 +101,10 @@ def from_text(text: str, name: str, profile: str) -> References:
 def intact(path: Path) -> bool:
     """Whether a file is one of accepted references and as it was written; its content is not looked at."""
     try:
-        _check(_text(path), str(path))
-    except (OSError, UnicodeDecodeError, ReferencesError):
+        _check(read_text(path), str(path))
+    except (OSError, DocumentError, ReferencesError):
         return False
     return True
-
-
-def _text(path: Path) -> str:
-    return path.read_bytes().decode().replace("\r\n", "\n")
 
 
 def _check(text: str, name: str) -> None:
@@ -129,16 +121,10 @@ def _check(text: str, name: str) -> None:
             f"{name}:{line}: holds a merge conflict; take one side whole with `git checkout --ours {name}` "
             "or --theirs, or delete it and accept again"
         )
-    if not text.strip():
-        raise ReferencesError(f"{name}: is empty; {again}")
-    if not re.search(rf'^format: "{FORMAT}"$', text, re.MULTILINE):
-        raise ReferencesError(f"{name}: {_no_references(text)}; {again}")
-    version = re.search(r"^version: (.+)$", text, re.MULTILINE)
-    if version and version[1] != str(VERSION):
-        raise ReferencesError(
-            f"{name}: has format version {version[1]}; this pytest-dsr1 reads version {VERSION}: use the "
-            f"pytest-dsr1 that wrote it, or delete the file and accept again"
-        )
+    try:
+        REFERENCES.check_yaml(text)
+    except DocumentError as error:
+        raise ReferencesError(f"{name}: {error}; {again}") from None
     checksum = _CHECKSUM.search(text)
     if checksum is None:
         raise ReferencesError(f"{name}: does not end with its checksum: it is truncated; {again}")
@@ -158,20 +144,15 @@ def read(store: Path, profile: str, now: datetime) -> References:
     """
     path = path_of(store, profile)
     try:
-        text = _text(path)
+        text = read_text(path)
     except FileNotFoundError:
         waiting = len(recordings.names(store, profile))
         raise NoReferenceError(
             f"{path}: there is no such file: no references of {profile} are accepted, {waiting} recorded "
             f"runs wait; {how_to_get_more(profile)}"
         ) from None
-    except OSError as error:
-        raise ReferencesError(
-            f"{path}: cannot be read: {error.strerror}; `ls -ld {path}` shows what is there; "
-            f"{_again(str(path))}"
-        ) from None
-    except UnicodeDecodeError:
-        raise ReferencesError(f"{path}: is no text: it is damaged; {_restore(str(path))}") from None
+    except DocumentError as error:
+        raise ReferencesError(f"{path}: {error}; {_again(str(path))}") from None
     references = from_text(text, str(path), profile)
     problems = _problems(references, profile, now, text.split("\n").index("runs:") + 2)
     _refuse(
@@ -181,7 +162,7 @@ def read(store: Path, profile: str, now: datetime) -> References:
 
 
 def load(store: Path, scenario: Scenario, now: datetime) -> References:
-    """The accepted references of a scenario, with the facts in the rings that the scenario puts them in.
+    """Return the accepted references of a scenario; their facts have the roles that the scenario gives them.
 
     Raises:
         NoReferenceError: there is no file.
@@ -194,7 +175,27 @@ def load(store: Path, scenario: Scenario, now: datetime) -> References:
             f"{scenario.gated_metric}; set gate.metric, or accept again with "
             f"`pytest-dsr1 references accept {scenario.name} --reason TEXT`"
         )
-    return replace(references, moved=scenario.gate.under_test)
+    return replace(references, under_test=scenario.gate.under_test)
+
+
+def noise_of(
+    store: Path, scenario: Scenario, facts: comparability.Facts, metric: str, now: datetime
+) -> Noise:
+    """Return how much engine starts differ in a metric, by the references of it where there are some.
+
+    Args:
+        store: the folder of references.
+        scenario: of the run.
+        facts: the run's fingerprint; what must be equal for a gate must be for the noise too, but for the
+            node: the noise is that within nodes.
+        metric: its name.
+        now: for the references' age.
+    """
+    references = None
+    if metric == scenario.gated_metric:
+        with suppress(NoReferenceError, ReferencesError):
+            references = load(store, scenario, now)
+    return noise_by(references, scenario, facts, metric)
 
 
 def write(store: Path, references: References) -> Path:
@@ -250,7 +251,7 @@ def _problems(references: References, profile: str, now: datetime, first_run: in
             "the file copied"
         )
     metric = METRICS.get(references.metric)
-    if metric is None or metric.name not in GATEABLE:
+    if metric is None or not metric.gateable:
         yield f"metric: {references.metric} is none that can be gated"
     else:
         for key, is_so, due in (
@@ -273,7 +274,7 @@ def _problems(references: References, profile: str, now: datetime, first_run: in
             when = "now is" if run.at > now + SKEW else "accepted at"
             then = now if run.at > now + SKEW else references.accepted.at
             yield f"line {line}: the run began at {_time(run.at)}, {when} {_time(then)}: a clock was wrong"
-        for same in ((run.at, run.node), run.candidate):
+        for same in ((run.at, run.node), run.recording):
             if seen.setdefault(same, line) != line:
                 yield f"line {line}: is the run of line {seen[same]} again"
                 break
@@ -303,25 +304,17 @@ def _again(name: str) -> str:
     return f"{_restore(name)}; or delete it and accept again"
 
 
-def _no_references(text: str) -> str:
-    try:
-        yaml.safe_load(text)
-    except RecursionError:
-        return "is nested too deeply: it is damaged"
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        return f"is not YAML{where}: it is damaged"
-    return f'holds no accepted references ("format" is not "{FORMAT}")'
-
-
 def _from_document(document: dict[str, Any]) -> References:
     nodes = document["nodes"]
     return _REFERENCES.validate_python(
         {
             **document,
+            "under_test": document["moved"],
             "facts": document["fixed"] | document["under_test"],
-            "runs": [{**run, "node": nodes[run["node"]]} for run in document["runs"] or ()],
+            "runs": [
+                {**run, "node": nodes[run["node"]], "recording": run["candidate"]}
+                for run in document["runs"] or ()
+            ],
         }
     )
 
@@ -337,7 +330,7 @@ def _run(run: ReferenceRun) -> dict[str, _Shown]:
         "se_percent": run.se_percent,
         "window_s": run.window_s,
         "startup_s": run.startup_s,
-        "candidate": run.candidate,
+        "candidate": run.recording,
         **({"gpus": asdict(run.gpus)} if run.gpus else {}),
     }
 

@@ -15,8 +15,10 @@ from statistics import fmean, median_low, variance
 from pydantic import AwareDatetime
 
 from pytest_dsr1.errors import NoReferenceError
-from pytest_dsr1.gate.comparability import any_node, short
+from pytest_dsr1.gate.comparability import Facts, any_node, differences, short
 from pytest_dsr1.machine.values import Conditions, FactValue
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.verdict.targets import Noise
 
 WANTED = 15
 """Reference runs on a node; fewer make a gate need more runs."""
@@ -37,7 +39,7 @@ class ReferenceRun:
         se_percent: the standard error of that within the run, in percent.
         window_s: how long the run counted, after the warm-up cut, in s.
         startup_s: how long the engine took to start, in s.
-        candidate: the name of the recorded run.
+        recording: the name of the recorded run, ``candidate`` in the file.
         gpus: what they did over the measured time of the whole run; None on the CPU, and where that was not
             kept.
     """
@@ -48,7 +50,7 @@ class ReferenceRun:
     se_percent: float
     window_s: float
     startup_s: float
-    candidate: str
+    recording: str
     gpus: Conditions | None = None
 
     @property
@@ -75,9 +77,9 @@ class References:
         profile: the scenario's name.
         metric: what is gated; ``unit`` and ``better`` are its own at the time.
         requests: every run is judged as if only so many requests had been sent.
-        warmup_requests: the least number of requests at a run's start that are no evidence.
+        warmup_requests: the least number of requests at a run's start that do not count.
         accepted: by whom, when and why.
-        moved: the scenario's ``gate.under_test``.
+        under_test: the scenario's ``gate.under_test``.
         facts: the fingerprint of all the runs, without what is only shown and without the node.
         runs: in order of node and time.
     """
@@ -89,7 +91,7 @@ class References:
     requests: int
     warmup_requests: int
     accepted: Acceptance
-    moved: Mapping[str, bool]
+    under_test: Mapping[str, bool]
     facts: Mapping[str, FactValue]
     runs: tuple[ReferenceRun, ...]
 
@@ -122,7 +124,7 @@ class References:
 
     def on(self, node: str) -> tuple[ReferenceRun, ...]:
         """The runs that a run on this node is compared with: all, where the node itself is under test."""
-        if any_node(self.moved):
+        if any_node(self.under_test):
             return self.runs
         return tuple(run for run in self.runs if run.node == node)
 
@@ -146,7 +148,7 @@ def usable(references: References, node: str, now: datetime) -> tuple[tuple[Refe
         NoReferenceError: they are too few to gate with.
     """
     runs = references.on(node)
-    class_of_nodes = any_node(references.moved)
+    class_of_nodes = any_node(references.under_test)
     where = "on any node" if class_of_nodes else f"on node {short(node)}"
     if len(runs) < LEAST:
         elsewhere = "" if class_of_nodes else _elsewhere(references, node)
@@ -217,3 +219,13 @@ def by_node(counts: Mapping[str, int]) -> str:
 def _elsewhere(references: References, node: str) -> str:
     others = {name: count for name, count in references.nodes.items() if name != node}
     return f", on others {by_node(others)}" if others else ""
+
+
+def noise_by(references: References | None, scenario: Scenario, facts: Facts, metric: str) -> Noise:
+    """Return how much engine starts differ in a metric, by references of it; without them as presumed."""
+    if references is None or metric != references.metric:
+        return Noise(scenario.gate.presumed_noise_percent)
+    alike = not differences(references.facts, facts, references.under_test)
+    if not alike or references.noise_percent is None:
+        return Noise(scenario.gate.presumed_noise_percent)
+    return Noise(references.noise_percent, len(references.runs))

@@ -6,18 +6,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.measurement.store import first_problem, saving
-from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.measurement.store import saving
+from pytest_dsr1.steady.figure import SteadyFigure
+from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import write_atomically
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
-FORMAT = "pytest-dsr1 gate"
-VERSION = 1
+GATE = DocumentKind("a saved gate", "pytest-dsr1 gate", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class GateRun:
     """
 
     folder: str
-    evidence: Evidence | None = None
+    evidence: SteadyFigure | None = None
     why: str = ""
 
 
@@ -74,7 +73,7 @@ class SavedGate:
 
     profile: str
     metric: str
-    word: Word | None
+    word: Status | None
     verdict: Verdict | None
     error: str | None
     delta_percent: float
@@ -95,7 +94,7 @@ def write_gate(folder: Path, gate: SavedGate) -> None:
     Raises:
         InvalidRunError: it cannot be written.
     """
-    document = {"format": FORMAT, "version": VERSION, **_GATE.dump_python(gate, mode="json")}
+    document = {**GATE.head, **_GATE.dump_python(gate, mode="json")}
     with saving(folder):
         write_atomically(folder / "gate.json", json.dumps(document, indent=1))
 
@@ -107,18 +106,14 @@ def read_gate(folder: Path) -> SavedGate | None:
         UserError: the file is not as it was written.
     """
     path = folder / "gate.json"
-    document = _document(path)
-    if document is None:
+    try:
+        return _GATE.validate_json(json.dumps(GATE.read_json(path)))
+    except FileNotFoundError:
         return None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise UserError(f'{path}: is not a saved gate ("format" is not "{FORMAT}")')
-    if document.get("version") != VERSION:
-        raise UserError(
-            f"{path}: has format version {document.get('version')!r}; this pytest-dsr1 reads version "
-            f"{VERSION}"
-        )
-    gate: SavedGate = _validated(_GATE, document, path)
-    return gate
+    except DocumentError as error:
+        raise UserError(f"{path}: {error}") from None
+    except ValidationError as error:
+        raise UserError(f"{path}: {changed(error)}") from None
 
 
 def write_verdicts(folder: Path, verdicts: Sequence[Verdict]) -> None:
@@ -129,23 +124,3 @@ def write_verdicts(folder: Path, verdicts: Sequence[Verdict]) -> None:
     """
     with saving(folder):
         write_atomically(folder / "verdicts.json", json.dumps([asdict(each) for each in verdicts], indent=1))
-
-
-def _document(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}); it was damaged after it was written") from None
-
-
-def _validated(adapter: TypeAdapter[Any], document: Any, path: Path) -> Any:
-    try:
-        return adapter.validate_json(json.dumps(document))
-    except ValidationError as error:
-        raise UserError(
-            f"{path}: {first_problem(error)}; the file was changed after it was written"
-        ) from None

@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import TypeVar
 
 from pytest_dsr1.machine import host
-from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineReading
+from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory
 from pytest_dsr1.machine.values import FactValue, Fingerprint
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
@@ -20,7 +20,7 @@ LIBRARIES = re.compile(r"torch|transformers|tensorrt-llm|numpy|pytest-dsr1|nvidi
 
 def fingerprint(
     scenario: Scenario,
-    machine: MachineReading | None,
+    machine: MachineInventory | None,
     *,
     setup_facts: Mapping[str, FactValue],
     environ: Mapping[str, str],
@@ -52,7 +52,7 @@ def _common(gpus: tuple[GpuReading, ...], read: Callable[[GpuReading], _Value | 
     return values[0] if len(set(values)) == 1 else [str(value) for value in values]
 
 
-def _gpu_facts(machine: MachineReading, count: int) -> dict[str, FactValue]:
+def _gpu_facts(machine: MachineInventory, count: int) -> dict[str, FactValue]:
     gpus = machine.used(count)
     facts: dict[str, FactValue] = {
         "driver": machine.driver,

@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path("/")
@@ -88,3 +89,11 @@ def container_image(environ: Mapping[str, str]) -> str | None:
         return f"{environ['NVIDIA_PRODUCT_NAME']} build {environ['NVIDIA_BUILD_ID']}"
     named = ("CI_JOB_IMAGE", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
     return next((environ[name] for name in named if environ.get(name)), None)
+
+
+def installed_version(package: str) -> str | None:
+    """Return a distribution's version from its metadata, without importing it; None where it is missing."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

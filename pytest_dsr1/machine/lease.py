@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from pytest_dsr1.machine.checks import Preflight
 from pytest_dsr1.machine.fingerprint import fingerprint
-from pytest_dsr1.machine.gpu.inventory import MachineReading, read_machine
+from pytest_dsr1.machine.gpu.checks import attached_to
+from pytest_dsr1.machine.gpu.inventory import MachineInventory, read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
-from pytest_dsr1.machine.preflight import attached_to, preflight
+from pytest_dsr1.machine.preflight import preflight
 from pytest_dsr1.machine.setup.apply import Applied, Tell, applied
 from pytest_dsr1.machine.setup.journal import restore_from_journal
-from pytest_dsr1.machine.telemetry.health import assess, summary
+from pytest_dsr1.machine.telemetry.health import GpuSummary, assess, summary
 from pytest_dsr1.machine.telemetry.recorder import TelemetryRecorder
 from pytest_dsr1.machine.values import FactValue, Finding, Fingerprint, SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -26,7 +28,7 @@ def _to_stderr(sentence: str) -> None:
     say(f"dsr1: {sentence}", error=True)
 
 
-def _read(scenario: Scenario, environ: Mapping[str, str]) -> MachineReading | None:
+def _read(scenario: Scenario, environ: Mapping[str, str]) -> MachineInventory | None:
     """The machine, or None for a scenario on the CPU: NVML is not touched then."""
     return None if scenario.hardware.gpu is None else read_machine(environ)
 
@@ -41,34 +43,27 @@ def look(
     reused: bool = False,
 ) -> tuple[Finding, ...]:
     """Every finding of the preflight; with ``reused`` a server of ours is on the GPUs. Changes nothing."""
-    return preflight(
-        scenario,
-        _read(scenario, environ),
-        environ=environ,
-        writes_to=writes_to,
-        bytes_needed=bytes_needed,
-        setup=setup,
-        reused=reused,
-    )
+    machine = _read(scenario, environ)
+    return preflight(Preflight(scenario, machine, environ, writes_to, bytes_needed, setup, reused))
 
 
 class Machine:
     """The GPUs of one scenario, locked and set up; made by :func:`prepared`.
 
     Attributes:
-        reading: the GPUs after set-up; None for a run on the CPU.
+        inventory: the GPUs after set-up; None for a run on the CPU.
         findings: what restoring and set-up found; to be kept with the result.
     """
 
     def __init__(
         self,
         scenario: Scenario,
-        reading: MachineReading | None,
+        inventory: MachineInventory | None,
         findings: tuple[Finding, ...],
         setup_facts: Mapping[str, FactValue],
         environ: Mapping[str, str],
     ):
-        self.reading = reading
+        self.inventory = inventory
         self.findings = findings
         self._scenario = scenario
         self._setup_facts = setup_facts
@@ -77,13 +72,13 @@ class Machine:
 
     def of(self, scenario: Scenario) -> Machine:
         """The same GPUs, locked and set up as they are, for another scenario that wants them so."""
-        reading = _read(scenario, self._environ)
-        return Machine(scenario, reading, self.findings, self._setup_facts, self._environ)
+        inventory = _read(scenario, self._environ)
+        return Machine(scenario, inventory, self.findings, self._setup_facts, self._environ)
 
     @contextmanager
     def watched(self, path: Path) -> Iterator[TelemetryRecorder]:
         """Record telemetry to the file while the block runs; the value's ``telemetry`` is whole after it."""
-        gpus = self.reading.used(self._scenario.hardware.count) if self.reading else ()
+        gpus = self.inventory.used(self._scenario.hardware.count) if self.inventory else ()
         served = gpus if attached_to(self._scenario) else ()
         expected = [process.pid for gpu in served for process in gpu.processes or ()]
         with TelemetryRecorder(gpus, path, expected=expected) as self._recorder:
@@ -111,13 +106,15 @@ class Machine:
         validity = self._scenario.validity
         return assess(self._recorder.telemetry, validity, from_s, to_s, sm_clock_lock_mhz=lock_mhz)
 
-    def summary(self, from_s: float, to_s: float) -> dict[str, object]:
-        """The GPUs over the measured time, as JSON values; empty for the CPU."""
-        return {} if self._recorder is None else summary(self._recorder.telemetry, from_s, to_s)
+    def summary(self, from_s: float, to_s: float) -> GpuSummary | None:
+        """Sum up the GPUs over the measured time; None for the CPU."""
+        return None if self._recorder is None else summary(self._recorder.telemetry, from_s, to_s)
 
     def fingerprint(self, more: Mapping[str, FactValue]) -> Fingerprint:
         """What the run ran on; ``more`` adds what other rooms know, such as the dataset's hash."""
-        own = fingerprint(self._scenario, self.reading, setup_facts=self._setup_facts, environ=self._environ)
+        own = fingerprint(
+            self._scenario, self.inventory, setup_facts=self._setup_facts, environ=self._environ
+        )
         return Fingerprint({**own.facts, **more})
 
 

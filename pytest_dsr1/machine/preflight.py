@@ -1,267 +1,47 @@
 """Is this the machine the targets were measured on, and is it fit to measure? Every answer at once.
 
-A difference from ``hardware:``, a broken or a shared GPU is a ``mismatch`` (the run would be INVALID);
-tuning is a ``warning``. Works on a :class:`~pytest_dsr1.machine.gpu.inventory.MachineReading`; for a scenario
-on the CPU there is none, and NVML is not touched.
+A finding of severity ``mismatch`` makes the run INVALID; ``warning`` is for tuning. For a scenario on the CPU
+NVML is not touched.
 """
 
 from __future__ import annotations
 
-import re
-import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import metadata
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
+from pytest_dsr1 import extensions
 from pytest_dsr1.machine import host
-from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineReading, gpu_list
-from pytest_dsr1.machine.gpu.processes import ProcessWatch, describe_process
-from pytest_dsr1.machine.setup.check import tuning
-from pytest_dsr1.machine.setup.journal import pending
-from pytest_dsr1.machine.values import Finding, SetupMode
-from pytest_dsr1.scenario.schema.load import OpenAi
-from pytest_dsr1.scenario.schema.scenario import Hardware, Scenario, Transformers, Trtllm, TrtllmBench
-
-IDLE_MEMORY_GIB = 2.0
-"""More used memory than this before the run belongs to somebody: an idle H200 shows about 0.5 GiB."""
+from pytest_dsr1.machine.checks import Check, Preflight, check
+from pytest_dsr1.machine.values import Finding
 
 NCCL_SHM_GIB = 1.0
 """The shared memory that NVIDIA's container documentation asks for (--shm-size=1g)."""
 
 
-def preflight(
-    scenario: Scenario,
-    machine: MachineReading | None,
-    *,
-    environ: Mapping[str, str],
-    writes_to: Path,
-    bytes_needed: int,
-    setup: SetupMode = "check",
-    reused: bool = False,
-) -> tuple[Finding, ...]:
-    """Every finding. ``machine`` is None for a scenario on the CPU.
+def preflight(look: Preflight) -> tuple[Finding, ...]:
+    """Return every finding of every check, ours and those of plugins.
 
-    Args:
-        scenario: what is to run.
-        machine: as read just now.
-        environ: the environment of the run.
-        writes_to: the folder that results go to; need not exist.
-        bytes_needed: what will be written there.
-        setup: tuning is judged only with ``check``: ``apply`` sets and judges it itself.
-        reused: a server that this process started is on the GPUs already, and is going to answer.
+    A plugin's check that fails is a mismatch, which names the plugin: what the check looks at is not known.
+
+    Raises:
+        UserError: a plugin cannot list its checks.
     """
     findings: list[Finding] = []
-    if machine is not None and scenario.hardware.gpu is not None:
-        if machine.problem is not None:
-            message = f"{machine.problem}; the scenario needs {_needs(scenario.hardware)}"
-            findings.append(Finding("mismatch", "GPUs", message))
-        else:
-            findings += _gpus(scenario, machine, reused)
-            findings += pending(environ)
-            if setup == "check":
-                findings += tuning(scenario.gpu_setup, machine.used(scenario.hardware.count))
-    if scenario.hardware.count > 1:
-        findings += _limits()
-    findings += _software(scenario, environ)
-    findings.append(_disk(writes_to, bytes_needed))
+    for plugin, each in extensions.values("pytest_dsr1_checks", Check):
+        if not look.has(each.needs):
+            continue
+        try:
+            findings += each.run(look)
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises
+            message = extensions.failure(plugin, f"its check {each.name}", error)
+            findings.append(Finding("mismatch", f"check {each.name}", message))
     return tuple(findings)
 
 
-def _needs(hardware: Hardware) -> str:
-    needs = [f"{hardware.count} x {hardware.gpu}"]
-    if hardware.min_memory_gib is not None:
-        needs.append(f"at least {hardware.min_memory_gib:g} GiB each")
-    if hardware.min_driver is not None:
-        needs.append(f"driver {hardware.min_driver} or newer")
-    return ", ".join(needs)
-
-
-def attached_to(scenario: Scenario) -> str | None:
-    """The address of the running server that the scenario measures, which may be on these very GPUs."""
-    return scenario.engine.url if isinstance(scenario.engine, OpenAi) else None
-
-
-def _gpus(scenario: Scenario, machine: MachineReading, reused: bool) -> Iterator[Finding]:
-    hardware = scenario.hardware
-    gpus = machine.used(hardware.count)
-    yield from _count(hardware, machine)
-    yield _driver(hardware, machine)
-    lost = [gpu for gpu in gpus if gpu.problem is not None]
-    for gpu in lost:
-        yield Finding("mismatch", f"GPU {gpu.index}", f"cannot be read: {gpu.problem}; reset it or reboot")
-    gpus = tuple(gpu for gpu in gpus if gpu.problem is None)
-    if not gpus:
+@check()
+def limits(look: Preflight) -> Iterator[Finding]:
+    """NCCL has the shared and the locked memory that several GPUs need."""
+    if look.scenario.hardware.count <= 1:
         return
-    for check in (_name, _memory, _mig, _ecc):
-        yield from check(hardware, gpus)
-    if url := attached_to(scenario):
-        message = f"what runs on it before the measurement is taken for the server at {url}"
-        yield Finding("ok", "GPU sharing", message)
-    else:
-        yield from _sharing_beside_ours(gpus) if reused else _sharing(gpus)
-    if hardware.count > 1:
-        yield from _links(gpus)
-
-
-def _grouped(
-    gpus: Sequence[GpuReading], wrong: Callable[[GpuReading], str | None]
-) -> Iterator[tuple[str, str]]:
-    """GPUs with the same thing wrong, as (which GPUs, what)."""
-    groups: dict[str, list[int]] = {}
-    for gpu in gpus:
-        message = wrong(gpu)
-        if message is not None:
-            groups.setdefault(message, []).append(gpu.index)
-    for message, indices in groups.items():
-        yield gpu_list(indices), message
-
-
-def _judge(
-    gpus: Sequence[GpuReading], subject: str, wrong: Callable[[GpuReading], str | None], fine: str
-) -> Iterator[Finding]:
-    findings = [
-        Finding("mismatch", f"{where} {subject}", message) for where, message in _grouped(gpus, wrong)
-    ]
-    yield from findings or [Finding("ok", f"GPU {subject}", fine)]
-
-
-def _count(hardware: Hardware, machine: MachineReading) -> Iterator[Finding]:
-    if machine.visibility is not None:
-        message = f"{machine.visibility}; list indices or UUIDs as `nvidia-smi -L` prints them, or unset it"
-        yield Finding("mismatch", "CUDA_VISIBLE_DEVICES", message)
-    found, needed = len(machine.gpus), hardware.count
-    if found < needed:
-        hidden = machine.installed - found
-        unhide = f" ({hidden} more are hidden by CUDA_VISIBLE_DEVICES: unset it)" if hidden else ""
-        message = f"expected {needed} x {hardware.gpu}, found {found}{unhide}"
-        yield Finding("mismatch", "GPU count", message)
-    else:
-        spare = f"; the first {needed} of {found} are used" if found > needed else ""
-        yield Finding("ok", "GPU count", f"{needed}{spare}")
-
-
-def _name(hardware: Hardware, gpus: Sequence[GpuReading]) -> Iterator[Finding]:
-    def wrong(gpu: GpuReading) -> str | None:
-        return None if gpu.name == hardware.gpu else f"expected {hardware.gpu}, found {gpu.name}"
-
-    yield from _judge(gpus, "name", wrong, f"{hardware.gpu}")
-
-
-def _memory(hardware: Hardware, gpus: Sequence[GpuReading]) -> Iterator[Finding]:
-    least = hardware.min_memory_gib
-
-    def wrong(gpu: GpuReading) -> str | None:
-        if least is None or (gpu.memory_gib is not None and gpu.memory_gib >= least):
-            return None
-        found = "an unknown amount" if gpu.memory_gib is None else f"{gpu.memory_gib:.1f} GiB"
-        return f"expected at least {least:g} GiB, found {found}"
-
-    sizes = sorted({f"{gpu.memory_gib:.1f} GiB" for gpu in gpus if gpu.memory_gib is not None})
-    yield from _judge(gpus, "memory", wrong, ", ".join(sizes) or "unknown")
-
-
-def version_key(version: str) -> tuple[int, ...]:
-    """A dotted version for comparison: its numbers, in order."""
-    return tuple(int(number) for number in re.findall(r"\d+", version))
-
-
-def _driver(hardware: Hardware, machine: MachineReading) -> Finding:
-    found, least = machine.driver or "unknown", hardware.min_driver
-    if least is not None and version_key(found) < version_key(least):
-        message = f"expected {least} or newer, found {found}; update the NVIDIA driver on the host"
-        return Finding("mismatch", "NVIDIA driver", message)
-    return Finding("ok", "NVIDIA driver", f"{found} (CUDA {machine.cuda or 'unknown'})")
-
-
-def _mig(_: Hardware, gpus: Sequence[GpuReading]) -> Iterator[Finding]:
-    def wrong(gpu: GpuReading) -> str | None:
-        if not gpu.mig:
-            return None
-        return "on: the GPU is divided; switch it off as root with `nvidia-smi -mig 0` and reset the GPU"
-
-    yield from _judge(gpus, "MIG mode", wrong, "off")
-
-
-def _ecc(_: Hardware, gpus: Sequence[GpuReading]) -> Iterator[Finding]:
-    def remap(gpu: GpuReading) -> str | None:
-        if gpu.remap_failed:
-            return "a row remap failed: the memory is faulty, the GPU must be replaced"
-        if gpu.remap_pending:
-            return "a row remap is pending: memory is faulty until the GPU is reset (`nvidia-smi -r`)"
-        return None
-
-    def off(gpu: GpuReading) -> str | None:
-        return (
-            "error correction is off, which changes memory speed; `nvidia-smi -e 1`"
-            if gpu.ecc is False
-            else None
-        )
-
-    def errors(gpu: GpuReading) -> str | None:
-        if not gpu.ecc_uncorrected:
-            return None
-        return f"{gpu.ecc_uncorrected} uncorrectable memory errors since the driver loaded"
-
-    yield from _judge(gpus, "row remapping", remap, "none pending")
-    noted = [
-        Finding("warning", f"{where} ECC", what)
-        for wrong in (off, errors)
-        for where, what in _grouped(gpus, wrong)
-    ]
-    yield from noted or [Finding("ok", "GPU ECC", "no uncorrectable errors")]
-
-
-def _sharing(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
-    named = host.pids_are_the_hosts()
-
-    def wrong(gpu: GpuReading) -> str | None:
-        if gpu.processes:
-            listed = ", ".join(describe_process(process.pid, named) for process in gpu.processes)
-            return f"other compute processes are on it: {listed}; end them or choose other GPUs"
-        if gpu.memory_used_gib is not None and gpu.memory_used_gib > IDLE_MEMORY_GIB:
-            return (
-                f"{gpu.memory_used_gib:.1f} GiB of its memory are in use by processes not visible here; "
-                "look with nvidia-smi on the host"
-            )
-        return None
-
-    yield from _judge(gpus, "sharing", wrong, "no other compute process")
-
-
-def _sharing_beside_ours(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
-    """Memory says nothing here, and in most containers the processes do not either."""
-    watch = ProcessWatch()
-
-    def wrong(gpu: GpuReading) -> str | None:
-        foreign = ", ".join(watch.foreign(gpu.index, gpu.processes or ()))
-        return f"other compute processes are on it: {foreign}; end them" if foreign else None
-
-    fine = "no process but the server's that is reused"
-    if not watch.visible:
-        fine = "not known: the server that is reused is on it, and process ids here are not the host's"
-    yield from _judge(gpus, "sharing", wrong, fine)
-
-
-def _links(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
-    def links(gpu: GpuReading) -> str | None:
-        if gpu.nvlinks is None:
-            return "no NVLink is found; `nvidia-smi nvlink -s` shows them"
-        if gpu.nvlinks_active != gpu.nvlinks:
-            return f"{gpu.nvlinks_active} of {gpu.nvlinks} are active; `nvidia-smi nvlink -s` shows them"
-        return None
-
-    def fabric(gpu: GpuReading) -> str | None:
-        if gpu.fabric in {None, "not supported", "completed"}:
-            return None
-        return f"{gpu.fabric}; start it on the host: systemctl start nvidia-fabricmanager"
-
-    yield from _judge(gpus, "NVLink", links, f"{gpus[0].nvlinks} active on each GPU")
-    states = sorted({gpu.fabric or "unknown" for gpu in gpus})
-    yield from _judge(gpus, "NVLink fabric", fabric, ", ".join(states))
-
-
-def _limits() -> Iterator[Finding]:
     shm = host.shm_gib()
     if shm is None or shm < NCCL_SHM_GIB:
         found = "there is none" if shm is None else f"found {shm:.2f} GiB"
@@ -279,63 +59,28 @@ def _limits() -> Iterator[Finding]:
         yield Finding("warning", "locked memory", message)
 
 
-def installed_version(package: str) -> str | None:
-    """A distribution's version from its metadata, without importing it."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+@check()
+def software(look: Preflight) -> Iterator[Finding]:
+    """What the engine needs is installed."""
+    for found in look.scenario.engine.software(look.environ):
+        yield Finding(found.severity, found.subject, found.message)
 
 
-def _software(scenario: Scenario, environ: Mapping[str, str]) -> Iterator[Finding]:
-    engine = scenario.engine
-    if isinstance(engine, TrtllmBench):
-        if shutil.which(engine.command[0], path=environ.get("PATH")) is None:
-            message = (
-                f"`{engine.command[0]}` is not on PATH; run in NVIDIA's TensorRT-LLM container, or give "
-                "`engine.command`"
-            )
-            yield Finding("mismatch", "TensorRT-LLM", message)
-        elif version := installed_version("tensorrt-llm"):
-            yield Finding("ok", "TensorRT-LLM", version)
-        elif engine.dialect is None:
-            message = (
-                "its version is not known here: the newest options are used unless `engine.dialect` is given"
-            )
-            yield Finding("warning", "TensorRT-LLM", message)
-    elif isinstance(engine, Trtllm):
-        if version := installed_version("tensorrt-llm"):
-            yield Finding("ok", "TensorRT-LLM", version)
-        else:
-            message = (
-                f"tensorrt_llm is not installed in {sys.executable}; run pytest in NVIDIA's TensorRT-LLM "
-                "container"
-            )
-            yield Finding("mismatch", "TensorRT-LLM", message)
-    elif isinstance(engine, Transformers):
-        yield from _embedded(engine)
-
-
-def _embedded(engine: Transformers) -> Iterator[Finding]:
-    versions = {package: installed_version(package) for package in ("torch", "transformers")}
-    missing = [package for package, version in versions.items() if version is None]
-    torch = versions["torch"] or ""
-    if missing:
-        message = f"{' and '.join(missing)} not installed; pip install 'pytest-dsr1[embedded]'"
-        yield Finding("mismatch", "software", message)
-    elif engine.device == "cuda" and torch.endswith("+cpu"):
-        message = f"torch {torch} is built for the CPU only; install a CUDA build of torch"
-        yield Finding("mismatch", "software", message)
-    else:
-        yield Finding("ok", "software", ", ".join(f"{name} {version}" for name, version in versions.items()))
-
-
-def _disk(writes_to: Path, bytes_needed: int) -> Finding:
+@check()
+def disk(look: Preflight) -> Iterator[Finding]:
+    """The results have room on the disk."""
+    writes_to, bytes_needed = look.writes_to, look.bytes_needed
     free = host.free_bytes(writes_to)
     if free is not None and free < bytes_needed:
         message = (
             f"{bytes_needed / host.GIB:.1f} GiB will be written to {writes_to}, {free / host.GIB:.1f} GiB "
             "are free; make room or give another folder"
         )
-        return Finding("mismatch", "disk space", message)
-    return Finding("ok", "disk space", "unknown" if free is None else f"{free / host.GIB:.1f} GiB free")
+        yield Finding("mismatch", "disk space", message)
+    else:
+        yield Finding("ok", "disk space", "unknown" if free is None else f"{free / host.GIB:.1f} GiB free")
+
+
+def pytest_dsr1_checks() -> Iterable[Check]:
+    """List the checks of the host and the software, in the order in which their findings are shown."""
+    return limits, software, disk

@@ -12,17 +12,21 @@ SetupMode = Literal["check", "apply", "off"]
 FactValue = str | int | float | bool | None | list[str]
 
 
+Severity = Literal["mismatch", "warning", "ok"]
+"""``mismatch`` makes the run INVALID, ``warning`` is kept with the result, ``ok`` is shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing the preflight saw.
 
     Attributes:
-        severity: ``mismatch`` makes the run INVALID, ``warning`` is kept with the result, ``ok`` is shown.
+        severity: what it means for the run.
         subject: what was looked at, such as ``GPU 3 persistence mode``.
         message: expected, found, and what to do next, in one sentence.
     """
 
-    severity: Literal["mismatch", "warning", "ok"]
+    severity: Severity
     subject: str
     message: str
 

@@ -1,24 +1,23 @@
-"""Doubts about a measurement that condemn nothing but must be seen beside the verdict."""
+"""Doubts about a measurement: they do not make it INVALID but must be seen beside the verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pytest_dsr1.measurement.metrics import MetricValue
-from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.scenario.schema.scenario import Scenario, TensorRtLlm
+from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
+from pytest_dsr1.scenario.schema.scenario import Scenario
 
 REPORT_TOLERANCE = 0.001
 """Relative difference above which an engine's report and its own request records disagree."""
 
 REAL_TEXT_ACCEPTANCE: Mapping[int, float] = {1: 1.92, 2: 2.58, 3: 2.82, 4: 2.99, 5: 3.01}
-"""Tokens a step on real text by draft tokens, strictly accepted (TensorRT-LLM's tech blog 1, R1 on B200)."""
+"""Tokens per step on real text by draft tokens, strict acceptance (TensorRT-LLM tech blog 1, R1 on B200)."""
 _LEAST, _MOST = 0.85, 1.135
-"""Texts differ, and relaxed acceptance gives a tenth more (3.10 with 3 draft tokens): 2.4 to 3.2 there."""
+"""Texts differ, and relaxed acceptance adds a tenth (3.10 with 3 draft tokens): 2.4 to 3.2 there."""
 
 
 def real_text_acceptance(draft_tokens: int) -> tuple[float, float] | None:
-    """The least and most tokens a step that real text gives; None where nothing was published."""
+    """Return the least and most tokens per step on real text; None if nothing was published."""
     published = REAL_TEXT_ACCEPTANCE.get(draft_tokens)
     return None if published is None else (_LEAST * published, _MOST * published)
 
@@ -29,7 +28,7 @@ def suspicions(
     records: Mapping[str, float],
     metrics: Mapping[str, MetricValue],
 ) -> tuple[str, ...]:
-    """What a person should know before trusting the numbers, a sentence each.
+    """Return what a person should know before trusting the numbers, a sentence each.
 
     Args:
         scenario: what was asked for.
@@ -52,17 +51,15 @@ def _disagreements(report: Mapping[str, float], records: Mapping[str, float]) ->
 
 
 def _acceptance(scenario: Scenario, metrics: Mapping[str, MetricValue]) -> Iterable[str]:
-    engine = scenario.engine
-    speculative = engine.llm_api.speculative_config if isinstance(engine, TensorRtLlm) else None
+    drafts = scenario.engine.draft_tokens
     measured = metrics.get("acceptance_length")
-    if speculative is None or measured is None:
+    if not drafts or measured is None:
         return
-    drafts = speculative.max_draft_len
     expected = real_text_acceptance(drafts)
-    # One that is too low slows down; diagnosis/diagnosis.py tells of it where a target is missed.
+    # One that is too low slows the run down; diagnosis/ reports it where a target is missed.
     if expected is not None and measured.value > expected[1]:
         yield (
             f"acceptance length {measured.value:.2f} is above {expected[1]:.1f}, the most that MTP with "
             f"{drafts} draft tokens gives on real text: the text is easier to guess, and the speed "
-            "flattered by it (docs/datasets.md)"
+            "flattered by it (`pytest-dsr1 docs datasets`)"
         )

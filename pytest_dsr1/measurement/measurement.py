@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from pytest_dsr1.engines.protocol import EngineResult
+from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.machine.values import Finding, Fingerprint, Telemetry
-from pytest_dsr1.measurement.metrics import MetricValue
+from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
 
@@ -19,7 +23,7 @@ class Measurement:
 
     Attributes:
         scenario: as it ran: bases merged, overrides applied, variables expanded.
-        place: the scenario file's path as test ids show it.
+        test_id_prefix: the scenario file's path as test ids show it; ``place`` in the saved file.
         started_utc: when the run began, ISO 8601.
         unix_minus_monotonic_s: add to any monotonic time in the measurement for seconds since the epoch.
         workload: the requests.
@@ -29,13 +33,13 @@ class Measurement:
         telemetry: the GPUs over the run.
         metrics: by name, in the order of their declaration.
         folder: where it is saved.
-        gpu_health: summary of the telemetry over the measured time; JSON values.
+        gpu_health: the GPUs over the measured time; None for the CPU.
         caches_filled: folders of compile caches in which this start put compiled code; it then is not like
             the starts after it.
     """
 
     scenario: Scenario
-    place: str
+    test_id_prefix: Annotated[str, Field(alias="place")]
     started_utc: str
     unix_minus_monotonic_s: float
     workload: Workload
@@ -45,7 +49,7 @@ class Measurement:
     telemetry: Telemetry
     metrics: Mapping[str, MetricValue]
     folder: Path
-    gpu_health: Mapping[str, object] = field(default_factory=dict)
+    gpu_health: GpuSummary | None = None
     caches_filled: tuple[str, ...] = ()
 
     @property

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_dsr1.engines.protocol import Engine, EngineResult, Job
 from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.machine import caches
+from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.metrics import combine, from_records, of_scenario
 from pytest_dsr1.measurement.store import ResultFolder
+from pytest_dsr1.metrics.catalogue import combine, computed
+from pytest_dsr1.metrics.goodput import PRESETS
+from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, SloLimits
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
+from pytest_dsr1.scenario.schema.load import Slo
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.dataset import mean_tokens
 
 if TYPE_CHECKING:
     from pytest_dsr1.machine.lease import Machine
+    from pytest_dsr1.machine.telemetry.health import GpuSummary
     from pytest_dsr1.machine.values import FactValue, Finding
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
     from pytest_dsr1.workload.workload import Workload
@@ -53,7 +57,7 @@ def expected_s(scenario: Scenario) -> float | None:
 
 def run_timeout_s(scenario: Scenario) -> float:
     """The longest measured time: the scenario's, else three times the plan plus 10 minutes."""
-    return scenario.engine.run_timeout_s or 3 * (expected_s(scenario) or 0.0) + 600
+    return scenario.engine.measuring_limit_s or 3 * (expected_s(scenario) or 0.0) + 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,51 @@ class _Recorder:
         self.watcher.record(record)
 
 
-Watch = Callable[[float, Callable[[], str]], AbstractContextManager[Observer]]
-"""Makes the observer of a run from its expected duration in s, and from what the GPUs do now."""
+class Watch(Protocol):
+    """Makes the observer of a run."""
+
+    def __call__(
+        self, scenario: Scenario, expected_s: float, gpus: Callable[[], str]
+    ) -> AbstractContextManager[Observer]:
+        """Watch a run.
+
+        Args:
+            scenario: as it runs.
+            expected_s: how long the measurement should take.
+            gpus: says what the GPUs do at this moment; empty on the CPU.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """One run that is to be made.
+
+    Attributes:
+        scenario: resolved.
+        test_id_prefix: the scenario's path in test ids.
+        engine: a new one.
+        machine: locked and set up.
+        findings: of the preflight.
+        checkpoint: the model.
+        workload: the requests, all of which are sent.
+        results: the folder of results.
+        enough: ends the run early (:class:`~pytest_dsr1.engines.protocol.Job`).
+    """
+
+    scenario: Scenario
+    test_id_prefix: str
+    engine: Engine
+    machine: Machine
+    findings: tuple[Finding, ...]
+    checkpoint: CheckpointFacts
+    workload: Workload
+    results: Path
+    enough: Enough | None = None
+
+    @property
+    def expected_s(self) -> float:
+        """The time that its part of the scenario's requests should take; 0 where no target says how fast."""
+        return (expected_s(self.scenario) or 0.0) * self.workload.requests / self.scenario.load.num_requests
 
 
 def _content(checkpoint: CheckpointFacts, workload: Workload) -> dict[str, FactValue]:
@@ -112,13 +159,35 @@ def options_of(scenario: Scenario) -> dict[str, FactValue]:
     return flat
 
 
+def metric_inputs(scenario: Scenario, result: EngineResult, gpu_health: GpuSummary | None) -> MetricInputs:
+    """Return what metrics are computed from."""
+    return MetricInputs(
+        records=result.records,
+        gpus=result.gpus,
+        concurrency=scenario.load.concurrency if scenario.load.arrival is None else None,
+        slo=None if scenario.slo is None else _limits(scenario.slo),
+        measured_s=result.measured_to_s - result.measured_from_s,
+        gpu=GpuTotals(gpu_health.power_w_total, gpu_health.energy_j_total) if gpu_health else None,
+        server=result.facts.server_metrics,
+    )
+
+
+def _limits(slo: Slo) -> SloLimits:
+    preset = PRESETS[slo.preset] if slo.preset else SloLimits()
+    return SloLimits(
+        ttft_ms=slo.ttft_ms or preset.ttft_ms,
+        tpot_ms=slo.tpot_ms or preset.tpot_ms,
+        request_latency_ms=slo.request_latency_ms,
+    )
+
+
 def _environ(scenario: Scenario) -> dict[str, str]:
     """The engine's environment."""
-    return {**os.environ, **getattr(scenario.engine, "environment", {})}
+    return {**os.environ, **scenario.engine.process_environment}
 
 
 def _of_the_run(
-    result: EngineResult, workload: Workload, before: caches.Snapshot, after: caches.Snapshot
+    result: EngineResult, workload: Workload, before: warm_start.Snapshot, after: warm_start.Snapshot
 ) -> Iterator[str]:
     """What a person must know of the run as a whole."""
     if result.stopped:
@@ -127,8 +196,8 @@ def _of_the_run(
         )
     for folder in dict.fromkeys((*before.too_large, *after.too_large)):
         yield (
-            f"{folder} holds more than {caches.MOST_ENTRIES:,} files, so nobody can say whether this start "
-            "compiled anything there; delete what is old in it"
+            f"{folder} holds more than {warm_start.MOST_ENTRIES:,} files, so nobody can say whether this "
+            "start compiled anything there; delete what is old in it"
         )
 
 
@@ -139,76 +208,45 @@ def facts_before(
     return machine.fingerprint({**_content(checkpoint, workload), **options_of(scenario)})
 
 
-def measure(
-    scenario: Scenario,
-    place: str,
-    *,
-    engine: Engine,
-    machine: Machine,
-    findings: tuple[Finding, ...],
-    checkpoint: CheckpointFacts,
-    workload: Workload,
-    results: Path,
-    watch: Watch,
-    saved_in: Callable[[Path], None],
-    enough: Enough | None = None,
-) -> Measurement:
-    """Run the scenario once and save it.
+def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> Measurement:
+    """Answer the workload once and save it.
 
     Args:
-        scenario: resolved.
-        place: the scenario's path in test ids.
-        engine: a new one.
-        machine: locked and set up.
-        findings: of the preflight.
-        checkpoint: the model.
-        workload: the requests, all of which are sent.
-        results: the folder of results.
+        run: what is to be done.
         watch: makes the observer.
-        saved_in: is told the folder before anything can fail in it.
-        enough: ends the run early (:class:`~pytest_dsr1.engines.protocol.Job`).
+        saved_in: is given the folder before anything can fail in it.
 
     Raises:
         Dsr1Error: the run failed; the result folder says so too.
     """
     started = datetime.now(timezone.utc)
     unix_minus_monotonic_s = time.time() - time.monotonic()
-    planned_s = (expected_s(scenario) or 0.0) * workload.requests / scenario.load.num_requests
-    with ResultFolder.create(results, scenario, place, started) as folder:
+    with ResultFolder.create(run.results, run.scenario, run.test_id_prefix, started) as folder:
         saved_in(folder.path)
         try:
             with (
-                machine.watched(folder.path / "telemetry.jsonl") as watched,
-                watch(planned_s, machine.now) as watcher,
+                run.machine.watched(folder.path / "telemetry.jsonl") as watched,
+                watch(run.scenario, run.expected_s, run.machine.now) as watcher,
             ):
-                job = Job(scenario, workload, folder.engine, run_timeout_s(scenario), enough)
-                before = caches.snapshot(_environ(scenario))
-                result = engine.run(job, _Recorder(watcher, folder, machine))
-                after = caches.snapshot(_environ(scenario))
-            from_s, to_s = result.measured_from_s, result.measured_to_s
-            told = from_records(result.records, result.gpus) | of_scenario(result.records, scenario)
-            metrics = combine(result.report, told)
-            doubts = (
-                *_of_the_run(result, workload, before, after),
-                *suspicions(scenario, result.report, told, metrics),
-            )
-            measurement = Measurement(
-                scenario=scenario,
-                place=place,
+                before = warm_start.snapshot(_environ(run.scenario))
+                result = run.engine.run(_job(run, folder), _Recorder(watcher, folder, run.machine))
+                after = warm_start.snapshot(_environ(run.scenario))
+            made = Measurement(
+                scenario=run.scenario,
+                test_id_prefix=run.test_id_prefix,
                 started_utc=started.isoformat(timespec="milliseconds"),
                 unix_minus_monotonic_s=unix_minus_monotonic_s,
-                workload=workload,
-                fingerprint=Fingerprint(
-                    {**facts_before(machine, checkpoint, workload, scenario).facts, **_versions(result)}
-                ),
-                findings=(*findings, *machine.findings, *machine.assess(from_s, to_s)),
-                result=replace(result, warnings=(*workload.warnings, *result.warnings, *doubts)),
+                workload=run.workload,
+                fingerprint=_fingerprint(run, result),
+                findings=_findings(run, result),
+                result=result,
                 telemetry=watched.telemetry,
-                metrics=metrics,
+                metrics={},
                 folder=folder.path,
-                gpu_health=machine.summary(from_s, to_s),
-                caches_filled=caches.filled(before, after),
+                gpu_health=run.machine.summary(result.measured_from_s, result.measured_to_s),
+                caches_filled=warm_start.filled(before, after),
             )
+            measurement = _with_metrics(made, _of_the_run(result, run.workload, before, after))
             folder.complete(measurement)
         except Dsr1Error as error:
             folder.fail(str(error))
@@ -217,3 +255,33 @@ def measure(
             folder.fail(f"ended by {type(error).__name__}")
             raise
     return measurement
+
+
+def _job(run: RunRequest, folder: ResultFolder) -> Job:
+    return Job(run.scenario, run.workload, folder.engine, run_timeout_s(run.scenario), run.enough)
+
+
+def _fingerprint(run: RunRequest, result: EngineResult) -> Fingerprint:
+    before = facts_before(run.machine, run.checkpoint, run.workload, run.scenario)
+    return Fingerprint({**before.facts, **_versions(result)})
+
+
+def _findings(run: RunRequest, result: EngineResult) -> tuple[Finding, ...]:
+    of_telemetry = run.machine.assess(result.measured_from_s, result.measured_to_s)
+    return (*run.findings, *run.machine.findings, *of_telemetry)
+
+
+def _with_metrics(made: Measurement, of_the_run: Iterable[str]) -> Measurement:
+    """Add the metrics, and the warnings about the run and about metrics that disagree."""
+    scenario, result = made.scenario, made.result
+    failed: list[str] = []
+    from_records = computed(metric_inputs(scenario, result, made.gpu_health), failed.append)
+    metrics = combine(result.report, from_records)
+    warnings = (
+        *made.workload.warnings,
+        *result.warnings,
+        *of_the_run,
+        *suspicions(scenario, result.report, from_records, metrics),
+        *failed,
+    )
+    return replace(made, metrics=metrics, result=replace(result, warnings=warnings))

@@ -15,7 +15,7 @@
 ``engine/``
     Everything the engine wrote: command, options, logs, reports.
 
-docs/results.md describes each field.
+docs/reference/results.md describes each field.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ from pydantic import TypeAdapter, ValidationError
 from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.machine.values import GpuSample
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.yaml.writer import dump
+from pytest_dsr1.storage.documents import CHANGED, DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import write_atomically
 
-FORMAT = "pytest-dsr1 measurement"
-VERSION = 1
+MEASUREMENT = DocumentKind("a saved measurement", "pytest-dsr1 measurement", 1)
 
 
 @contextmanager
@@ -57,24 +58,23 @@ def saving(folder: Path) -> Iterator[None]:
 class ResultFolder:
     """Writes one run's results as it goes. A context manager: closes the record file."""
 
-    def __init__(self, path: Path, scenario: Scenario, place: str, started: datetime) -> None:
+    def __init__(self, path: Path, scenario: Scenario, test_id_prefix: str, started: datetime) -> None:
         """Creates the folder and states that a run is under way."""
         self.path = path
         self.engine = path / "engine"
         self.engine.mkdir(parents=True)
         self._head = {
-            "format": FORMAT,
-            "version": VERSION,
+            **MEASUREMENT.head,
             "profile": scenario.name,
-            "place": place,
+            "place": test_id_prefix,
             "started_utc": started.isoformat(timespec="seconds"),
         }
-        write_atomically(path / "scenario.yaml", f"# As it ran, from {place}.\n{dump(scenario)}")
+        write_atomically(path / "scenario.yaml", f"# As it ran, from {test_id_prefix}.\n{dump(scenario)}")
         self._write({"state": "running"})
         self._records = (path / "requests.jsonl").open("w", encoding="utf-8", buffering=1)
 
     @classmethod
-    def create(cls, root: Path, scenario: Scenario, place: str, started: datetime) -> ResultFolder:
+    def create(cls, root: Path, scenario: Scenario, test_id_prefix: str, started: datetime) -> ResultFolder:
         """A new folder ``root/<profile>/<UTC time>``; runs of the same second get a number behind it."""
         stem = started.strftime("%Y%m%dT%H%M%SZ")
         for name in (stem, *(f"{stem}-{n}" for n in range(2, 1000))):
@@ -88,7 +88,7 @@ class ResultFolder:
                     f"{path}: results cannot be written: {error.strerror}; give another folder with "
                     "--dsr1-results=DIR"
                 ) from None
-            return cls(path, scenario, place, started)
+            return cls(path, scenario, test_id_prefix, started)
         raise UserError(f"{root / scenario.name}: no free folder name for {stem}")
 
     def __enter__(self) -> ResultFolder:
@@ -123,12 +123,17 @@ class ResultFolder:
             result=replace(measurement.result, records=()),
             telemetry=replace(measurement.telemetry, samples=()),
         )
-        body = json.loads(_MEASUREMENT.dump_json(slim))
-        del body["folder"]
+        body = _saved(json.loads(_MEASUREMENT.dump_json(slim, by_alias=True)))
         self._write({"state": "complete", "records": len(lines), "measurement": body})
 
 
 _MEASUREMENT = TypeAdapter(Measurement)
+
+
+def _saved(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a measurement the form that version 1 of the file has."""
+    saved = {name: value for name, value in body.items() if name != "folder"}
+    return {**saved, "gpu_health": saved["gpu_health"] or {}}
 
 
 def newest(folder: Path) -> Path | None:
@@ -159,15 +164,18 @@ def load(folder: Path) -> Measurement:
         )
         raise UserError(f"{path}: holds no complete measurement: {why}")
     try:
-        slim = _MEASUREMENT.validate_python(_lists_as_tuples(document, folder), strict=False)
-    except (ValidationError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: {_changed(error)}") from None
+        slim = _MEASUREMENT.validate_python(_read(document, folder), strict=False)
+    except ValidationError as error:
+        raise UserError(f"{path}: {changed(error)}") from None
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: {error} is missing; {CHANGED}") from None
     records = tuple(_lines(folder / "requests.jsonl", RequestRecord))
     if len(records) != document.get("records"):
         raise UserError(
             f"{folder / 'requests.jsonl'}: holds {len(records)} requests, {path.name} speaks of "
             f"{document.get('records')}; the folder was changed after it was written"
         )
+    slim = _without_unknown_metrics(slim)
     return replace(
         slim,
         result=replace(slim.result, records=records),
@@ -175,47 +183,40 @@ def load(folder: Path) -> Measurement:
     )
 
 
+def _without_unknown_metrics(measurement: Measurement) -> Measurement:
+    """Return the measurement without metrics of plugins that are not installed; a warning names them."""
+    unknown = [name for name in measurement.metrics if name not in METRICS]
+    if not unknown:
+        return measurement
+    result = measurement.result
+    warning = f"{', '.join(unknown)}: left out, since no installed plugin defines this metric"
+    return replace(
+        measurement,
+        metrics={name: value for name, value in measurement.metrics.items() if name in METRICS},
+        result=replace(result, warnings=(*result.warnings, warning)),
+    )
+
+
 def _document(folder: Path) -> dict[str, Any]:
     """What measurement.json holds, in whatever state the run is."""
     path = folder / "measurement.json"
     try:
-        document = json.loads(path.read_bytes())
+        return MEASUREMENT.read_json(path)
     except FileNotFoundError:
         raise UserError(
             f"{folder}: no measurement.json; a saved result is a folder such as .dsr1/<profile>/<UTC time> "
             "that an earlier run has written"
         ) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}); it was damaged after it was written") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise UserError(f'{path}: is not a saved measurement ("format" is not "{FORMAT}")')
-    if document.get("version") != VERSION:
-        raise UserError(
-            f"{path}: has format version {document.get('version')!r}; this pytest-dsr1 reads version "
-            f"{VERSION}"
-        )
-    return document
+    except DocumentError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
-def _lists_as_tuples(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _read(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Undo :func:`_saved`."""
     body = dict(document["measurement"])
     # The scenario's own schema is strict; validated from JSON it takes JSON's types.
     body["scenario"] = Scenario.model_validate_json(json.dumps(body["scenario"]))
-    return {**body, "folder": folder}
-
-
-def first_problem(error: ValidationError) -> str:
-    """What is wrong in a saved document, and where: the first of all that is."""
-    first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or "the document"
-    return f"{place}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-
-
-def _changed(error: Exception) -> str:
-    wrong = first_problem(error) if isinstance(error, ValidationError) else f"{error} is missing"
-    return f"{wrong}; the file was changed after it was written"
+    return {**body, "folder": folder, "gpu_health": body.get("gpu_health") or None}
 
 
 def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:
@@ -228,6 +229,6 @@ def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:
                 try:
                     yield adapter.validate_json(line)
                 except ValidationError as error:
-                    raise UserError(f"{path}:{number}: {_changed(error)}") from None
+                    raise UserError(f"{path}:{number}: {changed(error)}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None

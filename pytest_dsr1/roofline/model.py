@@ -11,8 +11,7 @@ from typing import Any
 
 from pytest_dsr1.machine.gpu.peaks import TensorCoreFormat
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.scenario.schema.load import OpenAi
-from pytest_dsr1.scenario.schema.scenario import Scenario, TensorRtLlm, Transformers
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.deepseek import DEEPSEEK_R1, config_problems, read_parts, resolve_config
 
 
@@ -117,31 +116,20 @@ def served_model(measurement: Measurement) -> ServedModel:
         NotKnownError: its dimensions, its number formats or its speculation are not known for sure.
     """
     scenario, engine = measurement.scenario, measurement.scenario.engine
-    if isinstance(engine, OpenAi):
-        _own_server(engine)
+    if doubt := engine.model_doubt:
+        raise NotKnownError(doubt)
     config, quantization = _weights(scenario)
-    reported = measurement.result.facts.get("engine.quantization")
-    if isinstance(reported, str) and reported.upper() != quantization.upper():
+    reported = measurement.result.facts.quantization
+    if reported is not None and reported.upper() != quantization.upper():
         raise NotKnownError(
             f"the engine reports the quantization {reported}, the scenario says {quantization}"
         )
     attention, feed_forward = _WEIGHTS[quantization]
-    if isinstance(engine, Transformers):
-        value = FP32 if engine.dtype == "float32" else BF16
+    if engine.number_format is not None:
+        value = FP32 if engine.number_format == "float32" else BF16
         return ServedModel(config, value, value, value, value, 0)
     cache = _cache(measurement)
     return ServedModel(config, attention, feed_forward, BF16, cache, _draft_tokens(measurement))
-
-
-def _own_server(engine: OpenAi) -> None:
-    if engine.url is not None or engine.command is not None:
-        raise NotKnownError(
-            "the server was started by a command of somebody else, with a model of its choice"
-        )
-    # What switches something off quantizes nothing and drafts nothing.
-    told = [word for word in engine.arguments if not word.startswith(("--no-", "--disable-"))]
-    if told:
-        raise NotKnownError(f"engine.arguments ({' '.join(told)}) may change the model")
 
 
 def _weights(scenario: Scenario) -> tuple[Mapping[str, Any], str]:
@@ -158,8 +146,7 @@ def _weights(scenario: Scenario) -> tuple[Mapping[str, Any], str]:
             )
         if problems := config_problems(config):
             raise NotKnownError(f"model.random_weights.config is that of no model: {problems[0]}")
-        # Only TensorRT-LLM is told of a quantization; servers make BF16 weights.
-        return config, model.quantization if isinstance(scenario.engine, TensorRtLlm) else "none"
+        return config, model.quantization if scenario.engine.quantizes_random_weights else "none"
     if model.path is None:
         raise NotKnownError("the scenario names no checkpoint")
     if model.name not in CHECKPOINTS:
@@ -174,9 +161,7 @@ def _weights(scenario: Scenario) -> tuple[Mapping[str, Any], str]:
 
 def asked_cache(scenario: Scenario) -> NumberFormat:
     """How the KV cache is stored by the scenario: by its option, else as the checkpoint asks."""
-    engine = scenario.engine
-    options = engine.llm_api.kv_cache_config if isinstance(engine, TensorRtLlm) else None
-    asked = options.dtype if options is not None else None
+    asked = scenario.engine.kv_cache_format
     if asked in {None, "auto"}:
         return FP8 if scenario.model.kv_cache_quantization == "FP8" else BF16
     return FP8 if asked == "fp8" else BF16
@@ -184,8 +169,8 @@ def asked_cache(scenario: Scenario) -> NumberFormat:
 
 def _cache(measurement: Measurement) -> NumberFormat:
     """How the KV cache is stored: what the engine reports goes before what was asked."""
-    reported = measurement.result.facts.get("engine.kv_cache_dtype")
-    if not isinstance(reported, str) or reported.upper() in {"AUTO", "NONE"}:
+    reported = measurement.result.facts.kv_cache_dtype
+    if reported is None or reported.upper() in {"AUTO", "NONE"}:
         return asked_cache(measurement.scenario)
     if reported.upper() not in _REPORTED_CACHE:
         raise NotKnownError(f"the engine reports a KV cache of {reported}, whose size is not known here")
@@ -193,10 +178,8 @@ def _cache(measurement: Measurement) -> NumberFormat:
 
 
 def _draft_tokens(measurement: Measurement) -> int:
-    engine = measurement.scenario.engine
-    speculative = engine.llm_api.speculative_config if isinstance(engine, TensorRtLlm) else None
-    if speculative is not None:
-        return speculative.max_draft_len
+    if asked := measurement.scenario.engine.draft_tokens:
+        return asked
     accepted = measurement.metrics.get("acceptance_length")
     if accepted is not None and accepted.value > SPECULATES:
         raise NotKnownError(

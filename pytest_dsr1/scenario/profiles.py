@@ -28,11 +28,6 @@ def shipped_suites() -> Path:
     return installed if installed.is_dir() else package.parent / "suites"
 
 
-def is_shipped(path: Path) -> bool:
-    """Whether a scenario file is one of those that ship."""
-    return path.resolve().is_relative_to(shipped_suites().resolve())
-
-
 @dataclass(frozen=True, slots=True)
 class Profile:
     """A scenario's name and file. The file may turn out to be broken when it is loaded."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from pytest_dsr1.metrics.catalogue import METRICS, TARGETABLE
+from pytest_dsr1.metrics.catalogue import METRICS, targetable
 from pytest_dsr1.scenario.profiles import shipped_suites
-from pytest_dsr1.scenario.rules.general import RELATIONS
+from pytest_dsr1.scenario.rules.general import all_relations
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.json_schema import Schema
+from pytest_dsr1.storage.files import write_atomically
 
 SCHEMA_NAME = "scenario.schema.json"
 """The schema's file in the folder of the shipped suites."""
@@ -61,8 +61,8 @@ Lengths are in tokens; every other unit stands in the name.
 _METRICS_INTRODUCTION = """\
 # Metrics
 
-Made by `python -m pytest_dsr1.scenario.reference_pages`; change `pytest_dsr1/metrics/catalogue.py`, not this
-page.
+Made by `python -m pytest_dsr1.scenario.reference_pages`; change the modules in `pytest_dsr1/metrics/`, not
+this page.
 
 The names and definitions are TensorRT-LLM's. i runs over the requests that succeeded; start is the moment a
 request was handed to the engine, after it got its concurrency slot, and in an open loop (`load.arrival`) the
@@ -178,7 +178,7 @@ _WHOLE = {"required", "discriminator"}
 
 
 def reference_page() -> str:
-    """The text of docs/scenario-reference.md."""
+    """The text of docs/reference/scenario.md."""
     places = " and ".join(f"`{'.'.join(map(str, path))}`" for path in json_schema.places())
     return "\n".join(
         [
@@ -190,24 +190,24 @@ def reference_page() -> str:
             "",
             "A scenario that breaks one of these rules is refused:",
             "",
-            *(f"- {relation.rule}" for relation in RELATIONS if relation.impossible),
+            *(f"- {relation.rule}" for relation in all_relations() if relation.impossible),
             "",
             "A scenario that breaks one of these runs with a warning:",
             "",
-            *(f"- {relation.rule}" for relation in RELATIONS if not relation.impossible),
+            *(f"- {relation.rule}" for relation in all_relations() if not relation.impossible),
             "",
             "## Metrics",
             "",
             "What a target or a published result may name, defined in [metrics.md](metrics.md):",
             "",
-            ", ".join(f"`{name}`" for name in TARGETABLE) + ".",
+            ", ".join(f"`{name}`" for name in targetable()) + ".",
             "",
         ]
     )
 
 
 def metrics_page() -> str:
-    """The text of docs/metrics.md."""
+    """The text of docs/reference/metrics.md."""
     rows = (
         f"| `{m.name}` | {m.unit} | {m.better} | {_cell(m.formula)} | {_cell(m.source)} |"
         for m in METRICS.values()
@@ -262,7 +262,7 @@ def _value(schema: Schema) -> str:
         return "a list of mappings"
     if "properties" in form or "discriminator" in form:
         return "a mapping"
-    return _cell(json_schema.describe(schema).replace("in docs/scenario-reference.md", "under Metrics"))
+    return _cell(json_schema.describe(schema).replace("in `pytest-dsr1 docs scenario`", "under Metrics"))
 
 
 def _default(schema: Schema) -> str:
@@ -274,19 +274,13 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 def main() -> None:
     """Rewrites the files of the source tree."""
     suites = shipped_suites()
     docs = suites.parent / "docs"
-    _write(suites / SCHEMA_NAME, schema_text())
-    _write(docs / "scenario-reference.md", reference_page())
-    _write(docs / "metrics.md", metrics_page())
+    write_atomically(suites / SCHEMA_NAME, schema_text())
+    write_atomically(docs / "reference" / "scenario.md", reference_page())
+    write_atomically(docs / "reference" / "metrics.md", metrics_page())
 
 
 def schema_text() -> str:

@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.metrics import seconds_per_token
+import pytest
+
+from pytest_dsr1.session.collection import gates, measured
+
+if TYPE_CHECKING:
+    from pytest_dsr1.measurement.measurement import Measurement
+    from pytest_dsr1.metrics.catalogue import MetricValue
+    from pytest_dsr1.records import RequestRecord
+    from pytest_dsr1.session.selection import Selection
+    from pytest_dsr1.session.state import RunState
+
+FIXTURE = "_dsr1_benchmark"
+"""Gives a measurement to pytest-benchmark."""
+
+
+def seconds_per_token(records: Sequence[RequestRecord], metrics: Mapping[str, MetricValue]) -> list[float]:
+    """Return latency over output tokens of each request, in s: pytest-benchmark's rounds.
+
+    Without records there is one round: 1 / per-user throughput.
+    """
+    rounds = [
+        (r.last_token_s - r.start_s) / r.output_tokens for r in records if r.error is None and r.output_tokens
+    ]
+    if rounds:
+        return rounds
+    per_user = metrics.get("per_user_output_throughput")
+    return [1 / per_user.value] if per_user else []
 
 
 class Rounds:
@@ -47,5 +76,44 @@ def feed(benchmark: Any, rounds: Rounds, fullname: str) -> None:
     benchmark.extra_info.update({name: metric.value for name, metric in measurement.metrics.items()})
     benchmark.extra_info["profile"] = measurement.scenario.name
     benchmark.extra_info["fingerprint"] = dict(measurement.fingerprint.facts)
-    benchmark.extra_info["gpu_health"] = dict(measurement.gpu_health)
+    health = measurement.gpu_health
+    benchmark.extra_info["gpu_health"] = asdict(health) if health else {}
     benchmark.pedantic(rounds.play, rounds=len(rounds.seconds))
+
+
+@contextmanager
+def counted(items: Iterable[pytest.Item]) -> Iterator[None]:
+    """Let tests that need inference count as benchmarks for --benchmark-only and --benchmark-skip.
+
+    pytest-benchmark looks for its fixture's name, and is shown it. Where the whole measurement is judged,
+    the fixture that feeds it stays. The runs of a gate are not a benchmark: each is as long as it has to be.
+    """
+    inferred = [item for item in items if isinstance(item, pytest.Function)]
+    inferred = [item for item in inferred if measured(item) or gates(item)]
+    lists: dict[int, list[str]] = {id(item.fixturenames): item.fixturenames for item in inferred}
+    shown = [names for names in lists.values() if "benchmark" not in names]
+    for names in shown:
+        names.append("benchmark")
+    try:
+        yield
+    finally:
+        for names in shown:
+            names.remove("benchmark")
+            if "dsr1_measurement" in names:
+                names.append(FIXTURE)
+
+
+def gpus_of(state: RunState, selection: Selection) -> dict[str, object]:
+    """Return the GPUs, for what pytest-benchmark keeps of the machine; empty on the CPU."""
+    if state.replay:
+        from pytest_dsr1.measurement.store import load
+
+        facts = load(state.replay).fingerprint.facts
+        return {key: facts[key] for key in ("gpu.name", "gpu.count", "driver") if key in facts}
+    if not any(loaded.scenario.hardware.gpu for loaded in selection.all()):
+        return {}
+    from pytest_dsr1.machine.gpu.inventory import read_machine
+
+    machine = read_machine(os.environ)
+    names = sorted({gpu.name for gpu in machine.gpus})
+    return {"gpu.name": ", ".join(names), "gpu.count": len(machine.gpus), "driver": machine.driver}

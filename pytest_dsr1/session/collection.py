@@ -2,105 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from pytest_dsr1.errors import Dsr1Error, UserError
+from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.text import harmless
 
 if TYPE_CHECKING:
     from pytest_dsr1.scenario.loading import LoadedScenario
-    from pytest_dsr1.scenario.profiles import Catalogue
-
-SUFFIXES = (".yaml", ".yml")
+    from pytest_dsr1.session.state import RunState
 
 
-class Selection:
-    """The scenarios of this run: those of the chosen profiles, and the files named as arguments.
+class _Tests(ModuleType):
+    """The module that is made of a scenario."""
 
-    Attributes:
-        paths: the scenario files to collect, in order.
-    """
-
-    def __init__(
-        self,
-        profiles: Sequence[Path],
-        arguments: Sequence[Path],
-        catalogue: Catalogue,
-        overrides: Sequence[str],
-        rootdir: Path,
-        places: dict[Path, str],
-    ) -> None:
-        self.paths = tuple(dict.fromkeys((*profiles, *arguments)))
-        self._catalogue = catalogue
-        self._overrides = overrides
-        self._rootdir = rootdir
-        self._places = places
-        self._loaded: dict[Path, LoadedScenario] = {}
-
-    def load(self, path: Path) -> LoadedScenario:
-        """The scenario of a file, validated once.
-
-        Raises:
-            UserError: all mistakes in the file.
-        """
-        if path not in self._loaded:
-            from pytest_dsr1.scenario.loading import load
-
-            loaded = load(path, overrides=self._overrides, catalogue=self._catalogue)
-            for other in self._loaded.values():
-                if other.scenario.name == loaded.scenario.name:
-                    raise UserError(
-                        f"{path}: is named {loaded.scenario.name}, and so is {other.path}; a run takes each "
-                        "name once, since results are kept by it: rename one, or run them one after the other"
-                    )
-            self._loaded[path] = loaded
-        return self._loaded[path]
-
-    def all(self) -> list[LoadedScenario]:
-        """Every scenario, in order."""
-        return [self.load(path) for path in self.paths]
-
-    def usable(self) -> list[LoadedScenario]:
-        """Those of them that have no mistakes, once they were collected."""
-        return list(self._loaded.values())
-
-    def place(self, path: Path) -> str:
-        """The path of a scenario file in test ids.
-
-        ``suites/...`` for a shipped one wherever it is installed, else relative to rootdir; a file outside of
-        both keeps its whole path.
-        """
-        from pytest_dsr1.scenario.profiles import shipped_suites
-
-        if path in self._places:
-            return self._places[path]
-        for folder, prefix in ((shipped_suites(), "suites/"), (self._rootdir, "")):
-            if path.is_relative_to(folder):
-                return prefix + path.relative_to(folder).as_posix()
-        return path.as_posix()
-
-
-SELECTION = pytest.StashKey[Selection]()
-
-
-def named_files(config: pytest.Config) -> list[Path]:
-    """The YAML files given as arguments, as pytest itself will name them; a folder that is walked names none.
-
-    Raises:
-        UserError: a folder stands where a scenario file was named.
-    """
-    names = [argument.split("::")[0] for argument in config.args]
-    paths = [Path(os.path.abspath(config.invocation_params.dir / n)) for n in names if n.endswith(SUFFIXES)]  # noqa: PTH100 - not through links
-    for path in paths:
-        if path.is_dir():
-            raise UserError(f"{path}: is a folder; expected a scenario file")
-    return [path for path in paths if path.is_file()]
+    pytestmark: ClassVar = [pytest.mark.dsr1]
 
 
 class ScenarioFile(pytest.Module):
@@ -118,9 +39,8 @@ class ScenarioFile(pytest.Module):
             loaded = selection.load(self.path)
         except Dsr1Error as error:
             raise self.CollectError(str(error)) from None
-        module = ModuleType("")
+        module = _Tests("")
         module.__file__ = str(self.path)
-        module.pytestmark = [pytest.mark.dsr1]  # type: ignore[attr-defined]
         bodies = [("environment", _environment, "hardware"), ("target", _target, "targets")]
         bodies += [
             (name, body, "gate") for name, (option, body) in GATES.items() if self.config.getoption(option)
@@ -144,9 +64,9 @@ class ScenarioFile(pytest.Module):
 
 
 def scenario_file(parent: pytest.Collector, path: Path) -> ScenarioFile:
-    """The collector of a selected scenario file, with its stable place in test ids."""
-    place = parent.config.stash[SELECTION].place(path)
-    collector: ScenarioFile = ScenarioFile.from_parent(parent, path=path, nodeid=place, name=place)
+    """Return the collector of a selected scenario file, with its stable path in test ids."""
+    prefix = parent.config.stash[SELECTION].test_id_prefix(path)
+    collector: ScenarioFile = ScenarioFile.from_parent(parent, path=path, nodeid=prefix, name=prefix)
     return collector
 
 
@@ -202,3 +122,36 @@ def loaded_of(item: pytest.Item) -> LoadedScenario | None:
     """The scenario that a test is of."""
     callspec = getattr(item, "callspec", None)
     return callspec.params.get("dsr1_scenario") if callspec else None
+
+
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """Give a test that asks for a scenario its own one, or a Python test every selected one."""
+    if "dsr1_scenario" not in metafunc.fixturenames:
+        return
+    selection = metafunc.config.stash.get(SELECTION, None)
+    if selection is None:
+        metafunc.parametrize("dsr1_scenario", [], indirect=True, scope="session")
+        return
+    file = metafunc.definition.getparent(ScenarioFile)
+    loaded = [selection.load(file.path)] if file else selection.all()
+    ids = [pytest.HIDDEN_PARAM] if file else [each.scenario.name for each in loaded]
+    metafunc.parametrize("dsr1_scenario", loaded, ids=ids, indirect=True, scope="session")
+    if file and metafunc.function.__name__ in GATES:
+        gated = [loaded[0].scenario.gated_metric]
+        metafunc.parametrize("_dsr1_gated", gated, ids=gated, indirect=True)
+    if file and "_dsr1_target" in metafunc.fixturenames:
+        metrics = [target.metric for target in loaded[0].scenario.targets]
+        metafunc.parametrize("_dsr1_target", range(len(metrics)), ids=metrics, indirect=True)
+
+
+def note_selected(state: RunState, items: Iterable[pytest.Item]) -> None:
+    """Note what is selected, and whose whole run is judged: a gate alone needs its own number of requests."""
+    for item in items:
+        loaded = loaded_of(item)
+        if loaded is None:
+            continue
+        state.selected[loaded.scenario.name] = None
+        if measured(item):
+            state.whole.add(loaded.scenario.name)
+        if gates(item):
+            state.gated.add(loaded.scenario.name)

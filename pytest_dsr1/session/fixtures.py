@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError
-from pytest_dsr1.session.collection import SELECTION
-from pytest_dsr1.session.state import SESSION, Outcome, fail_setup, listed
+from pytest_dsr1.session.selection import SELECTION
+from pytest_dsr1.session.state import STATE, ScenarioOutcome, fail_setup, listed
 
 if TYPE_CHECKING:
     from pytest_dsr1.engines.protocol import Engine
@@ -28,29 +28,26 @@ if TYPE_CHECKING:
     from pytest_dsr1.records import Enough
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.schema.scenario import Scenario
-    from pytest_dsr1.session.reuse import Held
+    from pytest_dsr1.session.reuse import SharedResources
     from pytest_dsr1.verdict.verdict import Verdict
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
     from pytest_dsr1.workload.workload import Workload
 
 
-BENCHMARK_FIXTURE = "_dsr1_benchmark"
-
-
-def outcome_of(request: pytest.FixtureRequest, scenario: Scenario) -> Outcome:
+def outcome_of(request: pytest.FixtureRequest, scenario: Scenario) -> ScenarioOutcome:
     """What became of the scenario so far."""
-    return request.config.stash[SESSION].outcomes[scenario.name]
+    return request.config.stash[STATE].outcomes[scenario.name]
 
 
 @pytest.fixture(scope="session")
-def _dsr1_held() -> Iterator[Held]:
+def _dsr1_shared() -> Iterator[SharedResources]:
     """The machine and the server that outlive a scenario; nothing is left of them after the last."""
-    from pytest_dsr1.session.reuse import Held
+    from pytest_dsr1.session.reuse import SharedResources
 
-    held = Held()
-    yield held
+    shared = SharedResources()
+    yield shared
     try:
-        held.release()
+        shared.release()
     except Dsr1Error as error:
         fail_setup(error)
 
@@ -59,10 +56,10 @@ def _dsr1_held() -> Iterator[Held]:
 def dsr1_scenario(request: pytest.FixtureRequest) -> Scenario:
     """The scenario, parameterized over those selected; ``${VARIABLE}`` is expanded in it."""
     loaded: LoadedScenario = request.param
-    session = request.config.stash[SESSION]
-    place = request.config.stash[SELECTION].place(loaded.path)
-    session.outcomes.setdefault(loaded.scenario.name, Outcome(loaded, place))
-    if session.replay:
+    state = request.config.stash[STATE]
+    prefix = request.config.stash[SELECTION].test_id_prefix(loaded.path)
+    state.outcomes.setdefault(loaded.scenario.name, ScenarioOutcome(loaded, prefix))
+    if state.replay:
         return loaded.scenario
     from pytest_dsr1.scenario.variables import resolve
 
@@ -75,11 +72,11 @@ def dsr1_scenario(request: pytest.FixtureRequest) -> Scenario:
 
 @pytest.fixture(scope="session")
 def dsr1_preflight(
-    request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held: Held
+    request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_shared: SharedResources
 ) -> tuple[Finding, ...]:
     """What was found on the machine; raises when it is not the scenario's. Changes nothing."""
-    session, outcome = request.config.stash[SESSION], outcome_of(request, dsr1_scenario)
-    if session.replay:
+    state, outcome = request.config.stash[STATE], outcome_of(request, dsr1_scenario)
+    if state.replay:
         measurement: Measurement = request.getfixturevalue("dsr1_measurement")
         return measurement.findings
     from pytest_dsr1.machine.lease import RESULT_BYTES, look
@@ -87,12 +84,12 @@ def dsr1_preflight(
 
     dataset, load = dsr1_scenario.dataset, dsr1_scenario.load
     try:
-        reused = _dsr1_held.make_way(dsr1_scenario)
+        reused = _dsr1_shared.make_way(dsr1_scenario)
         written = RESULT_BYTES + (0 if dataset.path else synthetic_bytes(dataset, load))
     except Dsr1Error as error:
         fail_setup(error)
-    findings = look(dsr1_scenario, session.gpu_setup, os.environ, session.results, written, reused=reused)
-    if session.allow_mismatch:
+    findings = look(dsr1_scenario, state.gpu_setup, os.environ, state.results, written, reused=reused)
+    if state.allow_mismatch:
         findings = tuple(
             replace(f, severity="warning", message=f"{f.message} (allowed by --dsr1-allow-mismatch)")
             if f.severity == "mismatch"
@@ -121,7 +118,7 @@ def dsr1_dataset(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Wor
     """The requests, as a file: the scenario's own, or synthetic ones from the cache."""
     from pytest_dsr1.workload.prepare import prepare
 
-    count = request.config.stash[SESSION].count
+    count = request.config.stash[STATE].count
     try:
         with count(f"{dsr1_scenario.name}: writing the dataset, requests") as progress:
             return prepare(dsr1_scenario.dataset, dsr1_scenario.load, environ=os.environ, progress=progress)
@@ -130,34 +127,36 @@ def dsr1_dataset(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Wor
 
 
 @pytest.fixture(scope="session")
-def dsr1_gpu(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held: Held) -> Iterator[Machine]:
+def dsr1_gpu(
+    request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_shared: SharedResources
+) -> Iterator[Machine]:
     """The machine, locked for this run and set up; put back as it was at the end, or that of its server."""
     request.getfixturevalue("dsr1_preflight")
-    session = request.config.stash[SESSION]
+    state = request.config.stash[STATE]
     try:
-        yield _dsr1_held.machine(dsr1_scenario, session.gpu_setup, os.environ, session.tell)
-        _dsr1_held.scenario_ended()
+        yield _dsr1_shared.machine(dsr1_scenario, state.gpu_setup, os.environ, state.tell)
+        _dsr1_shared.scenario_ended()
     except Dsr1Error as error:
         fail_setup(error)
 
 
 @pytest.fixture(scope="session")
-def dsr1_engine(dsr1_scenario: Scenario, _dsr1_held: Held) -> Engine:
+def dsr1_engine(dsr1_scenario: Scenario, _dsr1_shared: SharedResources) -> Engine:
     """What runs the inference."""
-    from pytest_dsr1.engines import create
+    from pytest_dsr1.engines.registry import create
 
-    return create(dsr1_scenario.engine, _dsr1_held.server)
+    return create(dsr1_scenario.engine, _dsr1_shared.pool(dsr1_scenario))
 
 
 @pytest.fixture(scope="session")
 def dsr1_measurement(
-    request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_held: Held
+    request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_shared: SharedResources
 ) -> Measurement:
     """The scenario's one measurement, shared by every test; raises when it is INVALID."""
     outcome = outcome_of(request, dsr1_scenario)
     if outcome.measurement is None and outcome.error is None:
         try:
-            with _dsr1_held.server.ended_on_failure():
+            with _dsr1_shared.ended_on_failure():
                 _measure(request, dsr1_scenario, outcome)
         except Dsr1Error as error:
             outcome.error = error
@@ -170,23 +169,23 @@ def dsr1_measurement(
     return outcome.measurement
 
 
-def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Outcome) -> None:
+def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: ScenarioOutcome) -> None:
     from pytest_dsr1.verdict.validity import invalid_reasons
 
-    session = request.config.stash[SESSION]
-    if session.replay:
+    state = request.config.stash[STATE]
+    if state.replay:
         from pytest_dsr1.measurement.store import load
 
-        saved = load(session.replay)
+        saved = load(state.replay)
         if saved.scenario.name != scenario.name:
             raise UserError(
-                f"{session.replay}: is a measurement of {saved.scenario.name}, not of {scenario.name}"
+                f"{state.replay}: is a measurement of {saved.scenario.name}, not of {scenario.name}"
             )
         measurement = replace(saved, scenario=scenario)
     else:
-        if scenario.name in session.gated:
+        if scenario.name in state.gated:
             ready(request, "_dsr1_store")
-            if session.mode == "gate":
+            if state.mode == "gate":
                 request.getfixturevalue("_dsr1_gate_told")
         measurement = run(request, scenario, outcome)
     outcome.measurement = measurement
@@ -198,7 +197,7 @@ def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Outcom
 def run(
     request: pytest.FixtureRequest,
     scenario: Scenario,
-    outcome: Outcome,
+    outcome: ScenarioOutcome,
     *,
     requests: int | None = None,
     enough: Enough | None = None,
@@ -216,31 +215,30 @@ def run(
         Dsr1Error: it could not be made; all that is in its way.
     """
     values = ready(request, "dsr1_preflight", "dsr1_model", "dsr1_dataset")
-    from pytest_dsr1.measurement.run import measure
+    from pytest_dsr1.measurement.run import RunRequest, measure
     from pytest_dsr1.workload.prepare import first
 
     machine, engine = ready(request, "dsr1_gpu", "dsr1_engine")
-    session, workload = request.config.stash[SESSION], values[2]
-    if session.mode is not None:  # the unit of evidence is one engine start
-        held: Held = request.getfixturevalue("_dsr1_held")
-        held.server.end()
+    state, workload = request.config.stash[STATE], values[2]
+    if state.mode is not None:  # the unit of evidence is one engine start
+        shared: SharedResources = request.getfixturevalue("_dsr1_shared")
+        shared.end_engines()
     if requests is not None:
         workload = first(workload, requests)
         load = scenario.load.model_copy(update={"num_requests": requests})
         scenario = scenario.model_copy(update={"load": load})
-    return measure(
-        scenario,
-        outcome.place,
+    asked = RunRequest(
+        scenario=scenario,
+        test_id_prefix=outcome.test_id_prefix,
         engine=engine,
         machine=machine,
         findings=values[0],
         checkpoint=values[1],
         workload=workload,
-        results=session.results,
-        watch=lambda expected_s, gpus: session.watch(scenario, expected_s, gpus),
-        saved_in=partial(setattr, outcome, "folder"),
+        results=state.results,
         enough=enough,
     )
+    return measure(asked, state.watch, partial(setattr, outcome, "folder"))
 
 
 def ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:
@@ -268,27 +266,27 @@ def _dsr1_verdict(
     request: pytest.FixtureRequest, _dsr1_target: int, dsr1_measurement: Measurement
 ) -> Verdict:
     """The verdict on the target of a scenario's test."""
+    from pytest_dsr1.gate.reference_file import noise_of
     from pytest_dsr1.gate.saved import write_verdicts
-    from pytest_dsr1.gate.start_noise import noise_of
     from pytest_dsr1.verdict.targets import judge
-    from pytest_dsr1.verdict.verdict import Word
+    from pytest_dsr1.verdict.verdict import Status
 
     outcome = outcome_of(request, dsr1_measurement.scenario)
-    scenario, store = dsr1_measurement.scenario, request.config.stash[SESSION].store
+    scenario, store = dsr1_measurement.scenario, request.config.stash[STATE].store
     target = scenario.targets[_dsr1_target]
     facts = dsr1_measurement.fingerprint.facts
     noise = noise_of(store, scenario, facts, target.metric, datetime.now(timezone.utc))
     verdict = judge(target, dsr1_measurement, noise)
-    if verdict.word is not Word.PASS:
+    if verdict.word is not Status.PASS:
         where = outcome.loaded.where(f"targets.{_dsr1_target}")
         verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {dsr1_measurement.folder}")
     outcome.verdicts.append(verdict)
-    if not request.config.stash[SESSION].replay:  # a replay leaves the verdict of record alone
+    if not request.config.stash[STATE].replay:  # a replay leaves the verdict of record alone
         try:
             write_verdicts(dsr1_measurement.folder, outcome.verdicts)
         except Dsr1Error as error:
             fail_setup(error)
-    if verdict.word is Word.INVALID:
+    if verdict.word is Status.INVALID:
         fail_setup(InvalidRunError(verdict.message))
     return verdict
 
@@ -303,5 +301,5 @@ def _dsr1_benchmark(request: pytest.FixtureRequest, dsr1_measurement: Measuremen
 
     rounds = Rounds(dsr1_measurement)
     request.node.add_marker(pytest.mark.benchmark(timer=rounds.timer, disable_gc=False))
-    feed(request.getfixturevalue("benchmark"), rounds, f"{outcome.place}::measurement")
+    feed(request.getfixturevalue("benchmark"), rounds, f"{outcome.test_id_prefix}::measurement")
     outcome.benchmarked = True

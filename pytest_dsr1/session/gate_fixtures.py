@@ -13,32 +13,34 @@ import pytest
 
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError, NoReferenceError, ReferencesError, UserError
 from pytest_dsr1.session.fixtures import outcome_of, ready, run
-from pytest_dsr1.session.state import SESSION, Outcome, fail_setup
+from pytest_dsr1.session.state import STATE, ScenarioOutcome, fail_setup
 
 if TYPE_CHECKING:
-    from pytest_dsr1.gate.loop import Gate, Take
+    from pytest_dsr1.gate.loop import Take
     from pytest_dsr1.gate.plan import GatePlan
+    from pytest_dsr1.gate.progress import GateProgress
     from pytest_dsr1.machine.warm_start import Starts
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.scenario.schema.scenario import Scenario
-    from pytest_dsr1.session.reuse import Held
-    from pytest_dsr1.verdict.verdict import Verdict, Word
+    from pytest_dsr1.session.reuse import SharedResources
+    from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
-def _word(error: Dsr1Error) -> Word:
+def _word(error: Dsr1Error) -> Status:
     """What an error means for a verdict."""
-    from pytest_dsr1.gate.loop import InconclusiveError, NotComparableError
+    from pytest_dsr1.gate.eligibility import NotComparableError
     from pytest_dsr1.gate.plan import UndecidableError
-    from pytest_dsr1.verdict.verdict import Word
+    from pytest_dsr1.gate.progress import InconclusiveError
+    from pytest_dsr1.verdict.verdict import Status
 
     words = {
-        NoReferenceError: Word.NO_REFERENCE,
-        ReferencesError: Word.NO_REFERENCE,
-        NotComparableError: Word.NOT_COMPARABLE,
-        InconclusiveError: Word.INCONCLUSIVE,
-        UndecidableError: Word.INCONCLUSIVE,
+        NoReferenceError: Status.NO_REFERENCE,
+        ReferencesError: Status.NO_REFERENCE,
+        NotComparableError: Status.NOT_COMPARABLE,
+        InconclusiveError: Status.INCONCLUSIVE,
+        UndecidableError: Status.INCONCLUSIVE,
     }
-    return words.get(type(error), Word.INVALID)
+    return words.get(type(error), Status.INVALID)
 
 
 def _refuse(error: Dsr1Error) -> NoReturn:
@@ -48,13 +50,13 @@ def _refuse(error: Dsr1Error) -> NoReturn:
 
 def refuse_skip(test: str, why: str) -> NoReturn:
     """A gate or a recording was asked for, its test is selected, and something else skips it: not judged."""
-    from pytest_dsr1.verdict.verdict import Word
+    from pytest_dsr1.verdict.verdict import Status
 
     error = UserError(
         f"{test} was skipped: {why.rstrip('.')}; what was asked for and not judged is not green: take away "
         "what skips it, or leave the test out with -k"
     )
-    fail_setup(error, Word.INCONCLUSIVE)
+    fail_setup(error, Status.INCONCLUSIVE)
 
 
 @pytest.fixture(scope="session")
@@ -64,17 +66,17 @@ def _dsr1_store(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Iter
     A gate holds the references for itself from now on; for a recording it was tried that a file can be added.
     What stands in the way is told before GPU time is spent: this comes before the scenario's measurement.
     """
-    from pytest_dsr1.gate.loop import refuse_unfit
+    from pytest_dsr1.gate.eligibility import refuse_unfit
     from pytest_dsr1.gate.recordings import folder_of, names
     from pytest_dsr1.gate.reference_file import held, path_of
 
-    session, name = request.config.stash[SESSION], dsr1_scenario.name
-    loaded, store = outcome_of(request, dsr1_scenario).loaded, session.store
+    state, name = request.config.stash[STATE], dsr1_scenario.name
+    loaded, store = outcome_of(request, dsr1_scenario).loaded, state.store
     with ExitStack() as stack:
         try:
             refuse_unfit(loaded, dsr1_scenario, lambda: ready(request, "dsr1_dataset")[0])
             # Where there are no references nothing is held, and so no folder made for a lock.
-            if session.mode == "record":
+            if state.mode == "record":
                 _try_to_record(folder_of(store, name))
                 names(store, name)  # raises where it cannot be listed
             elif os.path.exists(path_of(store, name)):  # noqa: PTH110 - never raises
@@ -95,7 +97,7 @@ def _dsr1_gated(request: pytest.FixtureRequest) -> str:
 def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_store: Path) -> GatePlan:
     """How the scenario's gate decides; raises when it cannot be judged. No inference is run for it."""
     from pytest_dsr1.gate.comparability import node
-    from pytest_dsr1.gate.loop import compared
+    from pytest_dsr1.gate.eligibility import compared
     from pytest_dsr1.gate.plan import gate_plan
     from pytest_dsr1.gate.reference_file import load
     from pytest_dsr1.measurement.run import facts_before
@@ -117,7 +119,7 @@ def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _ds
 @pytest.fixture(scope="session")
 def _dsr1_gate_told(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> None:
     """Say what the gate will cost, or why there is none, before GPU time is spent."""
-    tell = request.config.stash[SESSION].tell
+    tell = request.config.stash[STATE].tell
     try:
         plan: GatePlan = request.getfixturevalue("_dsr1_gate_plan")
     except pytest.fail.Exception as failure:
@@ -132,15 +134,18 @@ def _dsr1_starts(request: pytest.FixtureRequest) -> Starts:
     """The engine starts that this node has seen."""
     from pytest_dsr1.machine.warm_start import Starts
 
-    return Starts(os.environ, request.config.stash[SESSION].tell)
+    return Starts(os.environ, request.config.stash[STATE].tell)
 
 
 def _takes(
-    request: pytest.FixtureRequest, scenario: Scenario, held: Held, another: Callable[[Outcome], Measurement]
+    request: pytest.FixtureRequest,
+    scenario: Scenario,
+    shared: SharedResources,
+    another: Callable[[ScenarioOutcome], Measurement],
 ) -> Take:
     """The runs of a scenario: first the one that its other tests judge, if there are any, then more."""
-    session, outcome = request.config.stash[SESSION], outcome_of(request, scenario)
-    pending = [scenario.name] if scenario.name in session.whole else []
+    state, outcome = request.config.stash[STATE], outcome_of(request, scenario)
+    pending = [scenario.name] if scenario.name in state.whole else []
 
     def take() -> Measurement:
         if pending:
@@ -152,8 +157,8 @@ def _takes(
                     raise InvalidRunError(str(failure.msg)) from None
                 return outcome.measurement
             return first
-        with held.server.ended_on_failure():
-            return another(Outcome(outcome.loaded, outcome.place))
+        with shared.ended_on_failure():
+            return another(ScenarioOutcome(outcome.loaded, outcome.test_id_prefix))
 
     return take
 
@@ -162,20 +167,22 @@ def _takes(
 def _dsr1_regression(
     request: pytest.FixtureRequest,
     dsr1_scenario: Scenario,
-    _dsr1_held: Held,
+    _dsr1_shared: SharedResources,
     _dsr1_gate_told: None,
     _dsr1_gate_plan: GatePlan,
     _dsr1_starts: Starts,
 ) -> Verdict:
     """The verdict of the scenario's gate, after as many runs as it takes."""
-    from pytest_dsr1.gate.loop import Gate, decide
-    from pytest_dsr1.steady.enough import EnoughSeen
+    from pytest_dsr1.gate.eligibility import why_not
+    from pytest_dsr1.gate.loop import decide
+    from pytest_dsr1.gate.progress import GateProgress
+    from pytest_dsr1.steady.run_length import EnoughSeen
 
-    session, outcome = request.config.stash[SESSION], outcome_of(request, dsr1_scenario)
+    state, outcome = request.config.stash[STATE], outcome_of(request, dsr1_scenario)
     plan, load = _dsr1_gate_plan, dsr1_scenario.load
-    gate = outcome.gate = Gate(plan)
+    gate = outcome.gate = GateProgress(plan)
 
-    def another(unseen: Outcome) -> Measurement:
+    def another(unseen: ScenarioOutcome) -> Measurement:
         enough = EnoughSeen(
             plan.metric,
             plan.design.level.small_percent,
@@ -189,9 +196,9 @@ def _dsr1_regression(
     try:
         verdict = decide(
             gate,
-            _takes(request, dsr1_scenario, _dsr1_held, another),
-            _dsr1_starts,
-            session.tell,
+            _takes(request, dsr1_scenario, _dsr1_shared, another),
+            lambda measurement: why_not(measurement, _dsr1_starts),
+            state.tell,
             lambda: _save(gate),
         )
         _save(gate)
@@ -202,9 +209,9 @@ def _dsr1_regression(
     return verdict
 
 
-def _save(gate: Gate, error: Dsr1Error | None = None) -> None:
+def _save(gate: GateProgress, error: Dsr1Error | None = None) -> None:
     """``gate.json`` in the folder of the gate's first run."""
-    from pytest_dsr1.gate.loop import saved
+    from pytest_dsr1.gate.progress import saved
     from pytest_dsr1.gate.saved import write_gate
 
     if gate.folder:
@@ -233,28 +240,29 @@ def _try_to_record(folder: Path) -> None:
 def _dsr1_recorded(
     request: pytest.FixtureRequest,
     dsr1_scenario: Scenario,
-    _dsr1_held: Held,
+    _dsr1_shared: SharedResources,
     _dsr1_store: Path,
     _dsr1_starts: Starts,
 ) -> Path:
     """The file of one more run that may become a reference."""
     from pytest_dsr1.gate import recordings
-    from pytest_dsr1.gate.loop import figure, save_evidence, useful
+    from pytest_dsr1.gate.eligibility import figure, save_evidence, why_not
+    from pytest_dsr1.gate.loop import next_that_counts
     from pytest_dsr1.gate.references import WANTED
     from pytest_dsr1.metrics.catalogue import METRICS
     from pytest_dsr1.steady.trace import trace
-    from pytest_dsr1.text import number
+    from pytest_dsr1.text import number, shown_path
 
-    session, outcome = request.config.stash[SESSION], outcome_of(request, dsr1_scenario)
+    state, outcome = request.config.stash[STATE], outcome_of(request, dsr1_scenario)
 
     def note(_: Measurement | None, why: str) -> None:
-        session.tell(f"{dsr1_scenario.name}: this run is no reference: {why}")
+        state.tell(f"{dsr1_scenario.name}: this run is no reference: {why}")
 
-    take = _takes(request, dsr1_scenario, _dsr1_held, lambda unseen: run(request, dsr1_scenario, unseen))
+    take = _takes(request, dsr1_scenario, _dsr1_shared, lambda unseen: run(request, dsr1_scenario, unseen))
     try:
         ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")  # what no other run would change
         again = f"pytest --dsr1-profile={dsr1_scenario.name} --dsr1-reference=record"
-        measurement = useful(take, _dsr1_starts, note, again)
+        measurement = next_that_counts(take, lambda measured: why_not(measured, _dsr1_starts), note, again)
         found = figure(measurement)
         save_evidence(measurement, found)
         path = recordings.record(_dsr1_store, measurement, trace(measurement))
@@ -265,7 +273,7 @@ def _dsr1_recorded(
     alike = recordings.alike(recorded, facts)
     outcome.notes.append(
         f"recorded {number(found.value)} {METRICS[dsr1_scenario.gated_metric].unit} in "
-        f"{os.path.relpath(path)}: {len(alike)} of {WANTED} wanted runs like this one on this node; "
+        f"{shown_path(path)}: {len(alike)} of {WANTED} wanted runs like this one on this node; "
         f"`pytest-dsr1 references accept {name} --reason TEXT` makes references of them"
     )
     outcome.notes += problems

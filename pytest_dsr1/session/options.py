@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 import pytest
 
 STORE = "dsr1-references"
 """The folder of references, in rootdir."""
-FORMS = {".html": "a page", ".md": "a summary in Markdown", ".json": "GitLab's Code Quality report"}
-"""What a report is, by the end of its name."""
 
 
 def add(parser: pytest.Parser) -> None:
@@ -78,48 +73,10 @@ def add(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help=f"write a report; the name's end says which: {_forms()} (may be given several times)",
+        help="write a report in the format of the name's suffix, such as .html for a page; an unknown suffix "
+        "lists all there are (may be given several times)",
     )
     parser.addini("dsr1_suites", "folders of scenarios of your own", type="paths", default=[])
-
-
-def _forms() -> str:
-    return ", ".join(f"{suffix} for {what}" for suffix, what in FORMS.items())
-
-
-def reports(config: pytest.Config, missing_for_html: Callable[[], str | None]) -> tuple[Path, ...]:
-    """The files of ``--dsr1-report``; each can be written, as was tried before GPU time is spent.
-
-    Args:
-        config: of pytest.
-        missing_for_html: says what an HTML report needs and does not find; asked when one is wanted.
-
-    Raises:
-        UsageError: one cannot, is named twice, or is of no known form.
-    """
-    paths: dict[Path, None] = {}
-    for given in config.getoption("--dsr1-report"):
-        path = config.invocation_params.dir / given
-        if path.suffix not in FORMS:
-            raise pytest.UsageError(f"--dsr1-report={given}: how is it to be written? Name it {_forms()}")
-        whole = Path(os.path.realpath(path))
-        if whole in paths:
-            raise pytest.UsageError(f"--dsr1-report={given}: is given twice; name each report once")
-        if os.path.isdir(path):  # noqa: PTH112 - a name that is too long is told of below
-            raise pytest.UsageError(f"--dsr1-report={given}: is a folder; name a file in it")
-        try:
-            probe = path.with_name(f".{path.name}.{os.getpid()}")  # as the report itself will be written
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise pytest.UsageError(
-                f"--dsr1-report={given}: cannot be written: {error.strerror}; name a file in a folder that "
-                "exists and can be written"
-            ) from None
-        if path.suffix == ".html" and (lacking := missing_for_html()):
-            raise pytest.UsageError(f"--dsr1-report={given}: {lacking}")
-        paths[whole] = None
-    return tuple(paths)
 
 
 def mode(config: pytest.Config) -> Literal["gate", "record"] | None:

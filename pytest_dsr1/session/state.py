@@ -14,14 +14,16 @@ from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.text import harmless
 
 if TYPE_CHECKING:
-    from pytest_dsr1.gate.loop import Gate
+    from _pytest.outcomes import Failed as _PytestFailed
+
+    from pytest_dsr1.gate.progress import GateProgress
     from pytest_dsr1.machine.values import Finding, SetupMode
     from pytest_dsr1.measurement.measurement import Measurement
-    from pytest_dsr1.records import Observer
+    from pytest_dsr1.measurement.run import Watch
     from pytest_dsr1.scenario.loading import LoadedScenario
-    from pytest_dsr1.scenario.schema.scenario import Scenario
-    from pytest_dsr1.verdict.verdict import Verdict, Word
-
+    from pytest_dsr1.verdict.verdict import Status, Verdict
+else:
+    _PytestFailed = pytest.fail.Exception
 
 _OF_THE_MACHINE = ("GPU", "NVIDIA driver", "CUDA_VISIBLE_DEVICES")
 """How findings begin that ``--dsr1-allow-mismatch`` helps with; with missing software it does not."""
@@ -29,7 +31,7 @@ _ALLOW = "--dsr1-allow-mismatch runs all the same and keeps this as a warning"
 
 
 @dataclass
-class Outcome:
+class ScenarioOutcome:
     """What became of one scenario in this run.
 
     Attributes:
@@ -46,21 +48,16 @@ class Outcome:
     """
 
     loaded: LoadedScenario
-    place: str
+    test_id_prefix: str
     findings: tuple[Finding, ...] = ()
     measurement: Measurement | None = None
     error: Dsr1Error | None = None
     folder: Path | None = None
     verdicts: list[Verdict] = field(default_factory=list)
     benchmarked: bool = False
-    gate: Gate | None = None
-    refused: tuple[Word, str] | None = None
+    gate: GateProgress | None = None
+    refused: tuple[Status, str] | None = None
     notes: list[str] = field(default_factory=list)
-
-    @property
-    def shown(self) -> bool:
-        """Whether there is anything to tell of it."""
-        return bool(self.measurement or self.problem or self.gate or self.refused or self.notes)
 
     @property
     def problem(self) -> str | None:
@@ -74,12 +71,8 @@ class Outcome:
         return listed("this machine cannot run the scenario", mismatches, _ALLOW if hardware else "")
 
 
-Watch = Callable[["Scenario", float, Callable[[], str]], AbstractContextManager["Observer"]]
-"""Makes the observer of one run: from the scenario, its expected duration in s, and what the GPUs do now."""
-
-
 @dataclass
-class Session:
+class RunState:
     """What the plugin and the fixtures share: options, outcomes, and the word of each test.
 
     Attributes:
@@ -90,7 +83,6 @@ class Session:
         gpu_setup: what is done about the GPUs' settings.
         allow_mismatch: a machine that differs from the scenario's is only warned of.
         mode: whether runs are gated against references, or recorded as candidates of them.
-        reports: the files to write at the end.
         selected: the profiles of all selected tests, in order.
         whole: the profiles of which a selected test judges a whole run.
         gated: the profiles of which a selected test gates, or records.
@@ -109,29 +101,70 @@ class Session:
     allow_mismatch: bool
     store: Path
     mode: Literal["gate", "record"] | None = None
-    reports: tuple[Path, ...] = ()
     selected: dict[str, None] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
     gated: set[str] = field(default_factory=set)
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
-    words: dict[str, Word] = field(default_factory=dict)
+    outcomes: dict[str, ScenarioOutcome] = field(default_factory=dict)
+    words: dict[str, Status] = field(default_factory=dict)
     compared: list[Mapping[str, Any]] = field(default_factory=list)
     written: list[tuple[str, Mapping[str, bool]]] = field(default_factory=list)
 
+    def exit_status(self, failed: int) -> int | None:
+        """Return the exit status of the verdicts; None where that of pytest stands.
 
-SESSION = pytest.StashKey[Session]()
+        Args:
+            failed: how many tests failed; those that are not ours keep pytest's own status.
+        """
+        from pytest_dsr1.verdict.verdict import Status, exit_status
+
+        ours = sum(word is not Status.PASS for word in self.words.values())
+        return exit_status(self.words.values()) if failed <= ours else None
 
 
-def fail_setup(error: Dsr1Error, word: Word | None = None) -> NoReturn:
+STATE = pytest.StashKey[RunState]()
+
+
+class Failed(_PytestFailed):
+    """The failure of a fixture, with the word of the verdict: for exit status and JUnit."""
+
+    __module__ = "builtins"  # as that of pytest's own, which shows the name with its module otherwise
+
+    def __init__(self, message: str, word: Status) -> None:
+        super().__init__(message, pytrace=False)
+        self.word = word
+
+
+def fail_setup(error: Dsr1Error, word: Status | None = None) -> NoReturn:
     """End a fixture: pytest shows the sentence, without a traceback, as an error of set-up.
 
-    The word of the verdict, by default INVALID, travels with the exception: for exit status and JUnit.
+    Args:
+        error: its message is the sentence.
+        word: of the verdict; by default INVALID.
     """
-    from pytest_dsr1.verdict.verdict import Word
+    from pytest_dsr1.verdict.verdict import Status
 
-    failure = pytest.fail.Exception(harmless(str(error)), pytrace=False)
-    failure.dsr1_word = word or Word.INVALID  # type: ignore[attr-defined]
-    raise failure from None
+    raise Failed(harmless(str(error)), word or Status.INVALID) from None
+
+
+def note_word(state: RunState, item: pytest.Item, call: pytest.CallInfo[None]) -> Status | None:
+    """Note the word of a test that has just been set up or called; None where it has none."""
+    from pytest_dsr1.session.collection import gates, loaded_of
+    from pytest_dsr1.verdict.verdict import Status
+
+    error = call.excinfo.value if call.excinfo else None
+    word = error.word if isinstance(error, Failed) else None
+    given = getattr(item, "funcargs", {})
+    verdict: Verdict | None = given.get("_dsr1_verdict") or given.get("_dsr1_regression")
+    if call.when == "call":
+        word = verdict.word if verdict else (Status.FAIL if error else Status.PASS)
+    elif call.when == "teardown" or word is None:
+        return None
+    state.words[item.nodeid] = word
+    loaded = loaded_of(item)
+    outcome = state.outcomes.get(loaded.scenario.name) if loaded else None
+    if outcome is not None and call.when == "setup" and gates(item):
+        outcome.refused = word, str(error)
+    return word
 
 
 def listed(head: str, lines: Iterable[str], tail: str = "") -> str:

@@ -1,35 +1,31 @@
-"""Where a series becomes steady, and how sure its mean is although its values depend on each other."""
+"""MSER-5, which finds where a series becomes steady, and the standard error of correlated values."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Indices = NDArray[np.int64]
+    from pytest_dsr1.arrays import Floats, Indices
 
 BATCH = 5
 """Observations in one batch of MSER-5."""
 FEWEST_BATCHES = 10
-"""MSER-5 chooses among no fewer. Since at most half are cut, five remain at least; the variance of two or
-three is near zero by chance, and the rule would then cut where that chance is."""
+"""MSER-5 needs at least this many. At most half are cut, so five remain: the variance of two or three can be
+near zero by chance, and the rule would cut there."""
 BATCHES = 10
-"""Batch means of one standard error. More are shorter, and depend on each other; fewer have fewer degrees of
-freedom. Simulated on AR(1) windows ten cover nearly what they should."""
+"""Batch means of one standard error. More batches are shorter and correlated; fewer have fewer degrees of
+freedom. On simulated AR(1) windows ten have nearly the coverage that they should."""
 
 
 def mser5(values: Floats) -> int:
-    """How many observations at the beginning are warm-up, by the rule MSER-5.
+    """Return how many observations at the beginning are warm-up, by the rule MSER-5.
 
     The cut d minimizes the squared standard error that the mean of the rest would have if it were
     independent, var(rest) / (n - d), over batches of five and up to half of the series (White, 1997; Spratt,
     1998).
 
     Returns:
-        A multiple of 5; 0 where the series is too short to tell.
+        A multiple of 5; 0 if the series is too short.
     """
     import numpy as np
 
@@ -46,10 +42,10 @@ def mser5(values: Floats) -> int:
 
 
 def batch_edges(count: int) -> Indices:
-    """Where ``count`` observations are divided into ten batches, or into one each where there are fewer.
+    """Return where ``count`` observations are divided into ten batches, or into one each if there are fewer.
 
     Returns:
-        The batches' first observations, and ``count``: shape (batches + 1,). Sizes differ by at most 1.
+        The first observation of each batch, and ``count``: shape (batches + 1,). Sizes differ by at most 1.
     """
     import numpy as np
 
@@ -58,7 +54,7 @@ def batch_edges(count: int) -> Indices:
 
 
 def standard_error(amounts: Floats, sizes: Floats) -> float:
-    """The standard error of ``sum(amounts) / sum(sizes)``, from batches that do not depend on each other.
+    """Return the standard error of ``sum(amounts) / sum(sizes)``, from independent batches.
 
     The variance of a ratio estimator (Cochran, Sampling Techniques, 1977, 6.4). For batches of equal size it
     is that of batch means: their standard deviation over the square root of their number.

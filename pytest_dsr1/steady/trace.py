@@ -1,4 +1,4 @@
-"""What is kept of a run so that its steady figures can be computed again."""
+"""The trace of a run: what is kept so that its steady figures can be computed again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ decoding iterations (None where unknown)."""
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What of a run its steady figures are computed from. Times are seconds since the measurement began.
+    """What the steady figures of a run are computed from. Times are seconds since the measurement began.
 
     Attributes:
         requests: those that succeeded, in order of start, rounded to microseconds.
@@ -26,8 +26,8 @@ class Trace:
         concurrency: requests in flight at most.
         gpus: tp * pp; 0 on the CPU.
         open_loop: requests came on a schedule.
-        startup_s: how long the run took beside the measured time.
-        series_requests: how many requests the series is of.
+        startup_s: the time of the run outside the measured time.
+        series_requests: the number of requests in the series.
     """
 
     requests: tuple[TracedRequest, ...]
@@ -40,19 +40,19 @@ class Trace:
 
     @property
     def wave(self) -> int:
-        """Submissions of which a window holds a whole multiple."""
+        """The number of submissions in a wave: a window is a whole number of waves."""
         return 1 if self.open_loop else self.concurrency
 
 
 def trace(measurement: Measurement) -> Trace:
-    """What is kept of a measurement."""
+    """Return what is kept of a measurement."""
     result, load = measurement.result, measurement.scenario.load
     began_s = datetime.fromisoformat(measurement.started_utc).timestamp() - measurement.unix_minus_monotonic_s
     ended_s = max([result.measured_to_s, *(sample.time_s for sample in measurement.telemetry.samples)])
     records = sorted(result.records, key=lambda record: record.id)
     if len(records) < measurement.workload.requests:
-        # The run was ended early and what was in flight given up. What long requests would have added is
-        # missing then, so the run counts as if the first of those had never been sent.
+        # The run was ended early, and requests in flight were given up. These are mostly long ones, so the
+        # run counts as if the first of them had never been sent.
         records = [r for i, r in takewhile(lambda pair: pair[1].id == pair[0], enumerate(records))]
     series = () if result.records else result.series
     return Trace(
@@ -67,7 +67,7 @@ def trace(measurement: Measurement) -> Trace:
 
 
 def traced(records: Iterable[RequestRecord], from_s: float) -> tuple[TracedRequest, ...]:
-    """The requests that succeeded, in order of start, with times since ``from_s``."""
+    """Return the requests that succeeded, in order of start, with times since ``from_s``."""
     done = sorted((r for r in records if r.error is None), key=lambda r: (r.start_s, r.id))
     return tuple(
         (

@@ -1,1 +1,1 @@
-"""Files: atomic writes."""
+"""Files: atomic writes, locks, and the envelope of saved documents."""

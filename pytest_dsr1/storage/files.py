@@ -3,32 +3,48 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
+PART = ".part"
+"""How the name of a file ends that is being written."""
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the file at once and for good.
 
-    A reader sees the old text or the new, never a part of it, and the new one is on the disk when this
-    returns. A kill may leave a temporary ``.NAME.PID`` beside the file, which nothing reads.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the path of a file to write, which replaces ``path`` at once and for good when the block ends.
+
+    A reader sees the old file or the new one, never a part of it, and the new one is on the disk after the
+    block. If the block raises, the file is as it was. A kill may leave a temporary ``.NAME.PID-DIGITS.part``
+    beside the file, which nothing reads.
 
     Raises:
         OSError: it cannot be written; the file is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Containers that share a folder have processes of the same id.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        _sync(temporary, os.O_RDONLY)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file by this text, as :func:`replacing` does.
+
+    Raises:
+        OSError: it cannot be written; the file is as it was.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -62,7 +78,11 @@ def try_to_write(folder: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Bring the folder's names, new ones and deleted ones, to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

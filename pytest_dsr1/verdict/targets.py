@@ -1,31 +1,30 @@
-"""Targets: the whole run, as published, against a value and a tolerance."""
+"""Targets: a metric of the whole run, as published, against a value and a tolerance."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.text import number
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
 def bound(target: Target) -> float:
-    """The worst value that still passes, in the metric's unit."""
+    """Return the worst value that still passes, in the metric's unit."""
     sign = -1 if METRICS[target.metric].better == "higher" else 1
     return target.value * (1 + sign * target.tolerance_percent / 100)
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How much engine starts differ.
+    """How much engine starts differ in a metric.
 
     Attributes:
         percent: standard deviation between them, in percent.
-        references: how many accepted references show it; None where the scenario presumes it.
+        references: how many accepted references it was measured on; None if the scenario presumes it.
     """
 
     percent: float
@@ -33,23 +32,23 @@ class Noise:
 
     @property
     def presumed(self) -> bool:
-        """Whether nobody has measured it."""
+        """Whether it was not measured."""
         return self.references is None
 
     @property
     def source(self) -> str:
-        """Where it is from, in words."""
+        """Where it comes from, in words."""
         if self.presumed:
             return "presumed by gate.presumed_noise_percent"
         return f"by {self.references} accepted references"
 
 
 _NEAR = 2.0
-"""Standard deviations between a figure and its bound within which another run may say otherwise."""
+"""Standard deviations between a value and its bound within which another run may get the other verdict."""
 
 
 def _doubt(value: float, limit: float, noise: Noise) -> str:
-    """What is to be said of a figure that is close to its bound; a goodput of 0 is not."""
+    """Return what to say of a value that is close to its bound; a goodput of 0 is not."""
     if not value:
         return ""
     if abs(math.log(value / limit)) * 100 >= _NEAR * noise.percent:
@@ -60,22 +59,26 @@ def _doubt(value: float, limit: float, noise: Noise) -> str:
     )
 
 
+def _streamed(measurement: Measurement) -> bool:
+    """Whether the run shows any metric that needs streaming."""
+    return any("streaming" in METRICS[name].needs for name in measurement.metrics)
+
+
 def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
-    """The verdict on one target of a valid measurement: PASS, FAIL, or INVALID where it was not measured."""
+    """Return the verdict on a target of a valid measurement: INVALID if the metric was not measured."""
     metric = METRICS[target.metric]
     limit = bound(target)
     subject = f"target[{target.metric}]"
     measured = measurement.metrics.get(target.metric)
     if measured is None:
         # An engine that knows why says so in its facts.
-        told = measurement.result.facts.get("not_measured")
-        hint = (told.get(target.metric) if isinstance(told, Mapping) else None) or (
+        hint = measurement.result.facts.not_measured.get(target.metric) or (
             "set engine.streaming: true"
-            if target.metric.startswith(("ttft", "tpot", "average_t", "per_user_output_speed"))
+            if "streaming" in metric.needs and not _streamed(measurement)
             else "this engine does not report it; remove the target or use another engine"
         )
         return Verdict(
-            Word.INVALID,
+            Status.INVALID,
             subject,
             target.metric,
             None,
@@ -95,7 +98,7 @@ def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
     )
     doubt = _doubt(measured.value, limit, noise)
     return Verdict(
-        Word.PASS if good else Word.FAIL,
+        Status.PASS if good else Status.FAIL,
         subject,
         target.metric,
         measured.value,

@@ -1,4 +1,4 @@
-"""Whether a measurement proves anything at all."""
+"""Validity: whether a measurement says anything about performance."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 from pytest_dsr1.machine.gpu.peaks import UNCERTAINTY
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.metrics.catalogue import MAY_BE_ZERO, METRICS
+from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.roofline.bounds import bounds
 from pytest_dsr1.text import number
 
 
 def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
-    """Why the measurement is INVALID, each a sentence; empty when it can be judged.
+    """Return why the measurement is INVALID, a sentence each; empty if it can be judged.
 
-    Findings are those of the preflight and of the telemetry. A mismatch of the machine counts unless the
-    user allowed it; what happened during the run always counts.
+    Findings come from the preflight and the telemetry. A mismatch of the machine counts unless the user
+    allowed it; what happened during the run always counts.
     """
     scenario, result = measurement.scenario, measurement.result
     reasons = [f"{f.subject}: {f.message}" for f in measurement.findings if f.severity == "mismatch"]
@@ -45,11 +45,11 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
 
 
 def _possible(name: str, value: float) -> bool:
-    return 0 < value < float("inf") or (value == 0 and name in MAY_BE_ZERO)
+    return 0 < value < float("inf") or (value == 0 and METRICS[name].may_be_zero)
 
 
 def _impossible(measurement: Measurement) -> Iterator[str]:
-    """A figure above what the GPUs could show; the one that is furthest above, as all come from one clock."""
+    """Yield the metric furthest above what the GPUs can reach; one is enough, as all come from one clock."""
     found = max(bounds(measurement), key=lambda bound: bound.share or 0.0, default=None)
     if found is None or found.measured is None or found.measured <= found.value * (1 + UNCERTAINTY):
         return

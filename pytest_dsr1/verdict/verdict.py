@@ -1,4 +1,4 @@
-"""The words of a verdict, and what each means for pytest's exit status."""
+"""The verdict on a target or a gate, and pytest's exit status for it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Word(str, Enum):
-    """One word per target or gate; PASS and FAIL are test outcomes, the others are errors."""
+class Status(str, Enum):
+    """The status of a target or gate. PASS and FAIL are outcomes of a test, the others are errors."""
 
     PASS = "PASS"  # noqa: S105 - a verdict
     FAIL = "FAIL"
@@ -18,38 +18,39 @@ class Word(str, Enum):
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
-EXIT_STATUS: dict[Word, int] = {
-    Word.FAIL: 1,
-    Word.INVALID: 10,
-    Word.NOT_COMPARABLE: 11,
-    Word.NO_REFERENCE: 11,
-    Word.INCONCLUSIVE: 12,
+EXIT_STATUS: dict[Status, int] = {
+    Status.FAIL: 1,
+    Status.INVALID: 10,
+    Status.NOT_COMPARABLE: 11,
+    Status.NO_REFERENCE: 11,
+    Status.INCONCLUSIVE: 12,
 }
-"""In order of precedence: a missed target outranks a run that proves nothing."""
+"""In order of precedence: a missed target comes before a run that does not count."""
 
 
-def exit_status(words: Iterable[Word]) -> int | None:
-    """The exit status that these verdicts ask for; None where pytest's own stands."""
+def exit_status(words: Iterable[Status]) -> int | None:
+    """Return the exit status for these verdicts; None if pytest's own applies."""
     found = set(words)
     return next((status for word, status in EXIT_STATUS.items() if word in found), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one target of one measurement was judged to be.
+    """The verdict on one target of one measurement.
 
     Attributes:
         word: the verdict.
         subject: the test's name, such as ``target[total_output_throughput]``.
         metric: the metric's name.
-        measured: in the metric's unit; None where it was not measured.
-        target: the wanted value, and ``bound`` the worst value that passes.
-        margin_percent: how far ``measured`` is on the good side of ``target``; negative is worse.
+        measured: in the metric's unit; None if it was not measured.
+        target: the wanted value.
+        bound: the worst value that passes.
+        margin_percent: how much better ``measured`` is than ``target``; negative is worse.
         message: one sentence for a person.
-        doubt: how near the figure is to its bound, where that is within the noise; part of the message.
+        doubt: how close the value is to its bound, if that is within the noise; part of the message.
     """
 
-    word: Word
+    word: Status
     subject: str
     metric: str
     measured: float | None

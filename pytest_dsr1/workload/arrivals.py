@@ -24,7 +24,8 @@ _IDS = 1 << 64
 _SHOWN = 20
 _FORMAT = (
     'Each line is one JSON object such as {"timestamp": 27482, "input_length": 955, "output_length": 52, '
-    '"hash_ids": [46, 47]} (the Mooncake trace format, timestamps in ms); see docs/openai-engine.md.'
+    '"hash_ids": [46, 47]} (the Mooncake trace format, timestamps in ms); see '
+    "`pytest-dsr1 docs openai#traces`."
 )
 
 

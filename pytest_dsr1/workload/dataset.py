@@ -28,7 +28,7 @@ _LONGEST_LINE = 1 << 24
 
 _FORMAT = (
     'Each line is one JSON object such as {"task_id":0,"input_ids":[5,77],"output_tokens":2048}; '
-    "see docs/datasets.md."
+    "see `pytest-dsr1 docs datasets`."
 )
 
 
@@ -132,7 +132,7 @@ def _lines(path: Path, requests: int) -> Iterator[tuple[int, bytes]]:
     except FileNotFoundError:
         raise InvalidRunError(
             f"{path}: there is no such dataset file; correct dataset.path, or make the file as "
-            "docs/datasets.md describes"
+            "`pytest-dsr1 docs datasets` describes"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else error

@@ -8,16 +8,14 @@ used again: after a loss of power a file can be cut short.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.scenario.schema.scenario import Dataset, Load
+from pytest_dsr1.storage.files import PART, replacing
 from pytest_dsr1.workload.dataset import inspect_dataset, length_warnings
 from pytest_dsr1.workload.synthetic import (
     Progress,
@@ -101,7 +99,7 @@ def _make(dataset: Dataset, load: Load, path: Path, progress: Progress | None) -
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path.parent)
-        with _replacing(path) as temporary:
+        with replacing(path) as temporary:
             write_synthetic(dataset, load, temporary, progress)
     except OSError as error:
         size = synthetic_bytes(dataset, load) / 2**20
@@ -111,22 +109,9 @@ def _make(dataset: Dataset, load: Load, path: Path, progress: Progress | None) -
         ) from None
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A new file beside ``path`` that takes its place at the end, or is gone when that is not reached."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _remove_abandoned(folder: Path) -> None:
     """Killed runs leave hundreds of megabytes behind; nothing takes a day to write."""
-    for part in folder.glob(".synthetic-*.part"):
+    for part in folder.glob(f".synthetic-*{PART}"):
         try:
             if time.time() - part.stat().st_mtime > _ABANDONED_S:
                 part.unlink()

@@ -15,14 +15,14 @@ from playwright.sync_api import expect
 from pytest_dsr1.case.case import Case, case_of
 from pytest_dsr1.gate.history import history
 from pytest_dsr1.machine.values import Fingerprint
-from pytest_dsr1.reporting.charts.history import Background, published_points
+from pytest_dsr1.reporting.charts.history import Surroundings, published_points
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import discover
 from tests.helpers.browser import Opened
 from tests.helpers.saved_runs import Made, judged, references, save
-from tests.helpers.values import NOISE
+from tests.helpers.values import NOISE, changed
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
 RUN = Made(waves=4, concurrency=64)
@@ -55,19 +55,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
     cases = made_cases(folder)
     published = published_points(load(profile.path).scenario for profile in discover([]).profiles)
-    background = Background(history(folder / "results"), published, NOW)
+    background = Surroundings(history(folder / "results"), published, NOW)
     write_html(folder / "report.html", cases, background)
     write_html(folder / "many.html", cases * 6, background)
     write_html(folder / "one.html", cases[:1], background)
-    measured = cases[0].measurement
+    measured = cases[0].findings.measurement
     assert measured is not None
     facts = Fingerprint({**measured.fingerprint.facts, "gpu.name": HOSTILE, HOSTILE: HOSTILE})
-    hostile = replace(
+    hostile = changed(
         cases[0],
         scenario=cases[0].scenario.model_copy(update={"name": HOSTILE, "description": HOSTILE}),
         headline=HOSTILE,
         problem=HOSTILE,
-        warnings=(HOSTILE,),
+        scenario_warnings=(HOSTILE,),
         measurement=replace(measured, fingerprint=facts),
     )
     write_html(folder / "hostile.html", [hostile, *cases], background)

@@ -7,21 +7,25 @@ from pathlib import Path
 
 from pytest_dsr1.case.answers import is_it_real, what_to_do, where_is_it
 from pytest_dsr1.case.case import case_of
-from pytest_dsr1.diagnosis.diagnosis import Clue
+from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.gate.comparability import short
-from pytest_dsr1.verdict.verdict import Word
+from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.saved_runs import BEGAN, Made, judged, references, save, steady
 from tests.helpers.values import case, gate, missed
 
-FAILED = gate(Word.FAIL)
-NO_CLUE = "The run itself shows none of the reasons in docs/why-low.md: see what else ran on the machine"
-CLUE = "See what the run itself shows of the reasons (look at, docs/why-low.md)"
+FAILED = gate(Status.FAIL)
+NO_CLUE = (
+    "The run itself shows none of the reasons in `pytest-dsr1 docs why-low`: see what else ran on the machine"
+)
+CLUE = "See what the run itself shows of the reasons (look at, `pytest-dsr1 docs why-low`)"
 
 
 def test_the_warnings_of_a_gate_are_part_of_how_sure_it_is() -> None:
     warned = replace(FAILED, warnings=("small: references of one day say nothing of what days differ by",))
-    assert is_it_real(case(word=Word.FAIL, gate=FAILED), Word.FAIL).endswith("in less than 1 of 100 cases.")
-    assert is_it_real(case(word=Word.FAIL, gate=warned), Word.FAIL).endswith(
+    assert is_it_real(case(word=Status.FAIL, gate=FAILED), Status.FAIL).endswith(
+        "in less than 1 of 100 cases."
+    )
+    assert is_it_real(case(word=Status.FAIL, gate=warned), Status.FAIL).endswith(
         "in less than 1 of 100 cases. It had warned: references of one day say nothing of what days differ "
         "by."
     )
@@ -29,25 +33,28 @@ def test_the_warnings_of_a_gate_are_part_of_how_sure_it_is() -> None:
 
 def test_the_place_in_the_run_comes_before_the_one_in_the_scenario() -> None:
     lines = ["own/small.yaml:16", "own/small.yaml:16", "own/small.yaml:20"]
-    assert where_is_it(missed().whereabouts, lines) == "own/small.yaml:16, own/small.yaml:20"
-    hot = missed(whereabouts=("GPU 5 from 01:55 to 03:10 (heat)",))
-    assert where_is_it(hot.whereabouts, lines[:1]) == "GPU 5 from 01:55 to 03:10 (heat); own/small.yaml:16"
+    assert where_is_it(missed().findings.locations, lines) == "own/small.yaml:16, own/small.yaml:20"
+    hot = missed(locations=("GPU 5 from 01:55 to 03:10 (heat)",))
+    assert (
+        where_is_it(hot.findings.locations, lines[:1])
+        == "GPU 5 from 01:55 to 03:10 (heat); own/small.yaml:16"
+    )
 
 
 def test_what_is_known_of_the_reasons_is_part_of_the_answer() -> None:
     then = ", then what changed since the last green run: driver, container, options."
-    assert what_to_do(missed(clues=()), Word.FAIL) == NO_CLUE + then
-    clue = Clue("power-cap", "GPU 0 is at its power cap")
-    assert what_to_do(missed(clues=(clue,)), Word.FAIL) == CLUE + then
+    assert what_to_do(missed(clues=()), Status.FAIL) == NO_CLUE + then
+    clue = FoundClue("power-cap", "GPU 0 is at its power cap")
+    assert what_to_do(missed(clues=(clue,)), Status.FAIL) == CLUE + then
 
 
 def test_what_changed_since_the_references() -> None:
-    lost = case(word=Word.FAIL, gate=FAILED, clues=())
-    assert what_to_do(lost, Word.FAIL) == (
+    lost = case(word=Status.FAIL, gate=FAILED, clues=())
+    assert what_to_do(lost, Status.FAIL) == (
         f"Look at what changed since the references: driver: 1 -> 2. {NO_CLUE}."
     )
-    unchanged = case(word=Word.FAIL, gate=replace(FAILED, changed=()), clues=())
-    assert what_to_do(unchanged, Word.FAIL) == (
+    unchanged = case(word=Status.FAIL, gate=replace(FAILED, changed=()), clues=())
+    assert what_to_do(unchanged, Status.FAIL) == (
         "Of software and options nothing is known to differ from the references. "
         f"{NO_CLUE}, then what no fact tells, such as edited code or a warm room."
     )
@@ -67,11 +74,13 @@ def test_references_that_are_not_comparable_are_named_with_why(tmp_path: Path) -
         made = replace(good, speed=0.5, day=2, facts=facts)
         run = save(tmp_path / "results", made)
         lost = case_of(judged(run, made, store), store, BEGAN)
-        told = what_to_do(lost, Word.FAIL)
+        told = what_to_do(lost, Status.FAIL)
         assert told.startswith(f"The references are not comparable with this run: {why}. ")
-        assert lost.noise["total_output_throughput"].presumed is (facts[0][0] != "gpu.uuids")
+        assert lost.background.noise["total_output_throughput"].presumed is (facts[0][0] != "gpu.uuids")
 
 
 def test_a_target_that_the_references_miss_as_well() -> None:
-    both = missed(gate=gate(Word.PASS))
-    assert what_to_do(both, Word.FAIL).startswith("The gate excludes a loss of 2% against the references, so")
+    both = missed(gate=gate(Status.PASS))
+    assert what_to_do(both, Status.FAIL).startswith(
+        "The gate excludes a loss of 2% against the references, so"
+    )

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.case.case import case_of
-from pytest_dsr1.case.location import whereabouts
+from pytest_dsr1.case.location import locations
 from pytest_dsr1.gate.history import PastRun, comparable_runs, history
 from pytest_dsr1.gate.saved import GateRun, write_gate
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.metrics import MetricValue
+from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.text import number
-from pytest_dsr1.verdict.verdict import Word
+from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.saved_runs import Made, judged, save
 from tests.helpers.values import gate
 
@@ -56,7 +56,7 @@ def test_the_part_that_takes_longer(
     run: Measurement, others: list[PastRun], ttft: float, tpot: float, told: str
 ) -> None:
     slow = slowed(run, ttft=ttft, tpot=tpot)
-    (sentence,) = whereabouts(slow, others)
+    (sentence,) = locations(slow, others)
     values = {name: number(slow.metrics[f"average_{name}"].value) for name in ("ttft", "tpot")}
     assert sentence.startswith(told.format(**values))
     assert sentence.endswith(" against the median of 3 other runs here")
@@ -68,26 +68,27 @@ def test_the_runs_of_its_own_gate_are_no_measure(run: Measurement, tmp_path: Pat
     folders = [each.folder for each in comparable_runs(past, run)]
     slow = slowed(run, tpot=1.05)
     for own, told in (([run.folder], 1), ([run.folder, folders[0]], 0)):
-        write_gate(run.folder, replace(gate(Word.FAIL), runs=tuple(GateRun(str(each)) for each in own)))
-        assert len(case_of(judged(slow, RUN), tmp_path / "store", NOW, past).whereabouts) == told
+        write_gate(run.folder, replace(gate(Status.FAIL), runs=tuple(GateRun(str(each)) for each in own)))
+        case = case_of(judged(slow, RUN), tmp_path / "store", NOW, past)
+        assert len(case.findings.locations) == told
 
 
 def test_no_part_is_to_blame_where_none_is_slower(run: Measurement, others: list[PastRun]) -> None:
-    assert list(whereabouts(run, others)) == []
-    assert list(whereabouts(slowed(run, ttft=0.5, tpot=0.9), others)) == []
-    assert list(whereabouts(slowed(run, tpot=1.5), others[:2])) == [], "too few"
+    assert list(locations(run, others)) == []
+    assert list(locations(slowed(run, ttft=0.5, tpot=0.9), others)) == []
+    assert list(locations(slowed(run, tpot=1.5), others[:2])) == [], "too few"
 
 
 def test_a_throttled_gpu_and_when(tmp_path: Path) -> None:
     made = replace(RUN, throttled=(5, 0.25, 0.5))
     hot = save(tmp_path, made)
-    (place,) = whereabouts(hot, [])
+    (place,) = locations(hot, [])
     assert place == "GPU 5 from 3.0 s to 5.0 s (hardware thermal slowdown)"
     case = case_of(judged(hot, made), tmp_path / "store", NOW)
-    assert case.whereabouts == (place,)
+    assert case.findings.locations == (place,)
 
 
 def test_where_all_passed_nothing_went_wrong(run: Measurement, tmp_path: Path) -> None:
     case = case_of(judged(run, RUN), tmp_path / "store", NOW, history(tmp_path))
-    assert case.word == "PASS"
-    assert case.whereabouts == ()
+    assert case.judgement.word == "PASS"
+    assert case.findings.locations == ()

@@ -17,8 +17,8 @@ import pytest
 from pytest_dsr1.cli.main import main
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.reference_file import read, write
-from pytest_dsr1.measurement.metrics import combine
 from pytest_dsr1.measurement.store import ResultFolder
+from pytest_dsr1.metrics.catalogue import combine
 from tests.helpers.reference_store import references
 from tests.helpers.values import measurement, scenario
 
@@ -95,7 +95,7 @@ def test_the_noise_of_accepted_references(capsys: pytest.CaptureFixture[str]) ->
     store = Path("dsr1-references")
     now = datetime.now(timezone.utc)
     facts = measurement().fingerprint.facts
-    accepted = references(16, facts=comparability.of_ring("fixed", facts, {}))
+    accepted = references(16, facts=comparability.with_role("fixed", facts, {}))
     write(store, replace(accepted, accepted=replace(accepted.accepted, at=now - timedelta(days=1))))
     assert read(store, "small", now).noise_percent is not None
     assert main(["compare", str(first), str(second)]) == 0
@@ -127,7 +127,8 @@ def test_everything_that_is_wrong_is_told_at_once(capsys: pytest.CaptureFixture[
         ".dsr1/empty: holds no complete result",
         f"{damaged}/measurement.json: is not JSON (Expecting property name enclosed in double quotes: line 1 "
         "column 2 (char 1)); it was damaged after it was written",
-        f"{later}/measurement.json: has format version '\\x9b2J'; this pytest-dsr1 reads version 1",
+        f"{later}/measurement.json: has format version '\\x9b2J'; this pytest-dsr1 reads version 1: use the "
+        "pytest-dsr1 that wrote it",
         "other/small/20261123T200512Z/measurement.json: holds no complete measurement: the run was killed, "
         "or is still going",
         "third/small/20261123T200512Z/measurement.json: holds no complete measurement: the run failed: out "

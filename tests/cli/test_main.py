@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.cli.main import main
-from tests.helpers.ci_commands import commands
+from tests.helpers.runner_commands import commands
 from tests.standins.nvml.control import FakeMachine, build
 
 

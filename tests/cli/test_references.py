@@ -201,7 +201,7 @@ def test_what_is_shown_is_harmless_and_what_is_exported_is_as_it_is(
 ) -> None:
     found = references(2)
     hostile = replace(found.accepted, by="##[error]Ann", reason="\x1b[2J ::error ::x")
-    first = replace(found.runs[0], candidate="##[group]x", node="GPU-a\n::error ::y")
+    first = replace(found.runs[0], recording="##[group]x", node="GPU-a\n::error ::y")
     write(STORE, replace(found, accepted=hostile, runs=(first, found.runs[1])))
     assert main(["references", "show"]) == 0
     assert "# #[error]Ann: \\x1b[2J : :error ::x\n" in capsys.readouterr().out
@@ -211,7 +211,7 @@ def test_what_is_shown_is_harmless_and_what_is_exported_is_as_it_is(
     assert " is GPU-a\n: :error ::y\n" in out
     assert main(["references", "export", "small.yaml"]) == 0
     assert [(row["run"], row["node"]) for row in table(capsys.readouterr().out)] == [
-        (found.runs[1].candidate, found.runs[1].node),
+        (found.runs[1].recording, found.runs[1].node),
         ("##[group]x", "GPU-a\n::error ::y"),
     ]
 
@@ -235,7 +235,7 @@ def test_export(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["state"] for row in rows] == ["accepted"] * 16 + ["waiting"]
     run = accepted().runs[0]
     assert rows[0] == {
-        "run": run.candidate,
+        "run": run.recording,
         "at": run.at.isoformat(),
         "node": "GPU-a,GPU-b",
         "day": run.day.isoformat(),

@@ -6,23 +6,33 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_dsr1.diagnosis.diagnosis import CHECKS, diagnose
+from pytest_dsr1 import extensions
+from pytest_dsr1.diagnosis.clues import Clue
+from pytest_dsr1.diagnosis.diagnosis import FoundClue, diagnose
 from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.machine.telemetry.health import GpuStatistics, GpuSummary
 from pytest_dsr1.machine.values import FactValue, Fingerprint, Telemetry
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.checkpoint import check_checkpoint
 from tests.helpers.paths import DOCS
+from tests.helpers.plugins import plugged_in
 from tests.helpers.published import SHIPPED, figures, measured, shipped
 from tests.helpers.values import records
 
-PAGE = (DOCS / "why-low.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "how-to" / "why-low.md").read_text(encoding="utf-8")
+OURS = {
+    clue.key: clue
+    for plugin, clue in extensions.values("pytest_dsr1_clues", Clue)
+    if plugin in extensions.OURS["pytest_dsr1_clues"]
+}
 
 H200, B200 = "h200/max-throughput", "b200/max-throughput"
 ALONE, SERVED = "h200/min-latency", "slice-h200/vllm-c256"
@@ -51,9 +61,9 @@ def run(
     return measured(one, values or {"total_output_throughput": 1.0}, **fields)
 
 
-def gpu(**changes: float | None) -> dict[str, object]:
+def gpu(**changes: float | None) -> GpuSummary:
     """The summary of the telemetry of 8 H200s, of which GPU 3 differs."""
-    usual = {
+    usual: dict[str, Any] = {
         "sm_clock_mhz_mean": 1975.0,
         "sm_clock_mhz_max": 1980,
         "temperature_c_max": 62,
@@ -61,7 +71,8 @@ def gpu(**changes: float | None) -> dict[str, object]:
         "power_capped_share": 0.0,
         "throttled_share": 0.0,
     }
-    return {"gpus": [{"gpu": i, **usual, **(changes if i == 3 else {})} for i in range(8)]}
+    gpus = (GpuStatistics(i, **{**usual, **(changes if i == 3 else {})}) for i in range(8))
+    return GpuSummary("", gpus=tuple(gpus))
 
 
 TELEMETRY = Telemetry(gpus=tuple(range(8)), max_sm_clock_mhz=(1980,) * 8)
@@ -78,8 +89,8 @@ def limited(watts: FactValue) -> Measurement:
     return replace(capped, fingerprint=Fingerprint(facts))
 
 
-def served(**told: float) -> Measurement:
-    return run(SERVED, facts={"server_metrics": {"path": "/metrics", "whole": True, **told}})
+def served(changes: Mapping[str, Any] | None = None, **told: float) -> Measurement:
+    return run(SERVED, changes, facts={"server_metrics": {"path": "/metrics", "whole": True, **told}})
 
 
 EXAMPLES: list[tuple[str, Measurement]] = [
@@ -91,7 +102,9 @@ EXAMPLES: list[tuple[str, Measurement]] = [
     ("low-concurrency", run(H200, values={"average_concurrency": 612.3})),
     ("engine-queue", run(H200, {"engine.max_batch_size": 64})),
     ("engine-queue", run("b200/min-latency", {"load.concurrency": 2})),
-    ("engine-queue", served(waiting_requests_mean=31.2)),
+    ("engine-queue", served({"engine.max_batch_size": 128}, waiting_requests_mean=31.2)),
+    # As two H200 had it: equal answers end together, and the next requests come together.
+    ("engine-queue", served(waiting_requests_mean=59.4)),
     ("ramp-and-drain", run(H200, {"load.num_requests": 2048})),
     (
         "ramp-and-drain",
@@ -137,9 +150,55 @@ def test_each_sentence_is_quoted_in_its_section(key: str, measurement: Measureme
 
 
 def test_page_and_code_know_the_same_clues() -> None:
-    assert re.findall(r'<a id="([^"]+)"></a>', PAGE) == list(CHECKS)
-    assert {key for key, _ in EXAMPLES} == set(CHECKS)
-    assert set(re.findall(r"\(#([^)]+)\)", PAGE)) == set(CHECKS)
+    ours = list(OURS)
+    assert re.findall(r'<a id="([^"]+)"></a>', PAGE) == ours
+    assert {key for key, _ in EXAMPLES} == set(ours)
+    assert set(re.findall(r"\(#([^)]+)\)", PAGE)) == {*ours, "messages"}
+
+
+def test_each_clue_says_what_it_looks_for_and_points_to_its_section() -> None:
+    for key, clue in OURS.items():
+        assert clue.pattern.endswith(".")
+        assert clue.page == f"pytest-dsr1 docs why-low#{key}"
+
+
+def test_every_declared_clue_is_listed() -> None:
+    modules = [import_module(name) for name in extensions.OURS["pytest_dsr1_clues"]]
+    declared = [one for module in modules for one in vars(module).values() if isinstance(one, Clue)]
+    assert declared == list(OURS.values())
+
+
+PLUGIN = """
+from pytest_dsr1.diagnosis.clues import clue
+
+@clue("few-gpus", page="https://acme.example/few-gpus")
+def few_gpus(measurement):
+    \"\"\"A run on few GPUs.\"\"\"
+    return f"only {measurement.result.gpus} GPUs" if measurement.result.gpus < 16 else None
+
+@clue("broken", page="")
+def broken(measurement):
+    \"\"\"Always fails.\"\"\"
+    raise RuntimeError("no license")
+
+def pytest_dsr1_clues():
+    return few_gpus, broken
+"""
+
+
+def test_a_clue_of_a_plugin_is_one_file(tmp_path: Path) -> None:
+    found = run(H200, caches_filled=("/cache",))
+    with plugged_in(tmp_path, "acme", PLUGIN):
+        first, *rest = diagnose(found)
+    assert first.key == "compile-cache"
+    assert rest == [
+        FoundClue("few-gpus", "only 8 GPUs", "https://acme.example/few-gpus"),
+        FoundClue(
+            "broken",
+            "the pytest-dsr1 plugin acme is broken: its clue broken failed: RuntimeError('no license')",
+        ),
+    ]
+    assert diagnose(found) == (first,)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.stem}")

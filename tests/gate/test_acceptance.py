@@ -20,7 +20,7 @@ from pytest_dsr1.gate.reference_file import read as read_accepted
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.steady.figure import evidence
+from pytest_dsr1.steady.figure import steady_figure
 from tests.helpers.paths import ROOT
 from tests.helpers.recorded_runs import record_nth_run, run_of
 from tests.helpers.reference_store import COMPARED, FACTS, NODE, NOW, OTHER_NODE, references, scattered
@@ -51,9 +51,11 @@ def test_recorded_runs_become_references(tmp_path: Path) -> None:
     assert accepted.warmup_requests == 2
     assert accepted.facts == COMPARED
     candidates, _ = read(tmp_path, "small")
-    assert [run.candidate for run in accepted.runs] == [run.name for run in candidates]
+    assert [run.recording for run in accepted.runs] == [run.name for run in candidates]
     for run, candidate in zip(accepted.runs, candidates, strict=True):
-        figure = evidence(candidate.trace, accepted.metric, warmup_requests=2, requests=accepted.requests)
+        figure = steady_figure(
+            candidate.trace, accepted.metric, warmup_requests=2, requests=accepted.requests
+        )
         assert run.value == pytest.approx(figure.value, rel=1e-7)
         assert run.se_percent == pytest.approx(figure.se_percent, abs=1e-4)
         assert (run.at, run.node, run.startup_s) == (candidate.at, NODE, 30.0)

@@ -10,12 +10,12 @@ from pytest_dsr1.gate.comparability import (
     differences,
     in_brief,
     node,
-    of_ring,
-    ring,
+    role,
     short,
     shown,
     unfit,
     unlike,
+    with_role,
 )
 from pytest_dsr1.machine.values import FactValue
 from tests.helpers.reference_store import FACTS, NODE
@@ -51,17 +51,17 @@ from tests.helpers.reference_store import FACTS, NODE
         ("option.engine.url", "shown"),
     ],
 )
-def test_the_ring_of_a_fact(key: str, expected: str) -> None:
-    assert ring(key, {}) == expected
+def test_the_role_of_a_fact(key: str, expected: str) -> None:
+    assert role(key, {}) == expected
 
 
 def test_a_scenario_moves_facts_and_its_last_pattern_that_fits_counts() -> None:
-    moved = {"library.*": False, "library.torch": True, "gpu.power_limit_w": True, "hostname": False}
-    assert ring("library.numpy", moved) == "fixed"
-    assert ring("library.torch", moved) == "under test"
-    assert ring("gpu.power_limit_w", moved) == "under test"
-    assert ring("hostname", moved) == "shown"
-    assert ring("library.torch", {"library.torch": True, "library.*": False}) == "fixed"
+    under_test = {"library.*": False, "library.torch": True, "gpu.power_limit_w": True, "hostname": False}
+    assert role("library.numpy", under_test) == "fixed"
+    assert role("library.torch", under_test) == "under test"
+    assert role("gpu.power_limit_w", under_test) == "under test"
+    assert role("hostname", under_test) == "shown"
+    assert role("library.torch", {"library.torch": True, "library.*": False}) == "fixed"
 
 
 def test_a_pattern_that_moves_nothing_is_told() -> None:
@@ -121,11 +121,13 @@ def test_what_changed_is_told() -> None:
 
 
 def test_a_moved_node_is_compared_by_itself_only() -> None:
-    moved = {"gpu.*": True}
-    assert comparability.any_node(moved)
+    under_test = {"gpu.*": True}
+    assert comparability.any_node(under_test)
     assert not comparability.any_node({})
-    assert changed(FACTS, {**FACTS, "gpu.uuids": ["GPU-x"], "gpu.vboost": 4}, moved) == ["gpu.vboost: 0 -> 4"]
-    assert "gpu.uuids" not in of_ring("under test", FACTS, moved)
+    assert changed(FACTS, {**FACTS, "gpu.uuids": ["GPU-x"], "gpu.vboost": 4}, under_test) == [
+        "gpu.vboost: 0 -> 4"
+    ]
+    assert "gpu.uuids" not in with_role("under test", FACTS, under_test)
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from benchmarks.gating.components import Component, Components, components
-from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.steady.figure import SteadyFigure
 
 
 def starts(
     rng: np.random.Generator, *, start: float, batch: float, count: int, batches: int, memory: float = 0.0
-) -> list[Evidence]:
+) -> list[SteadyFigure]:
     """Starts that differ by ``start`` percent, each the mean of batches that differ by ``batch`` percent.
 
     ``memory`` is the correlation of a batch with the one before.
@@ -27,7 +27,7 @@ def starts(
             noise[index] = memory * noise[index - 1] + math.sqrt(1 - memory**2) * noise[index]
         values = own * (1 + noise)
         error = float(values.std(ddof=1) / np.sqrt(batches) / values.mean()) * 100
-        found.append(Evidence(float(values.mean()), error, 1.0, 10.0, 1.0, 100, tuple(values)))
+        found.append(SteadyFigure(float(values.mean()), error, 1.0, 10.0, 1.0, 100, tuple(values)))
     return found
 
 

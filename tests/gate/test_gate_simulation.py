@@ -1,4 +1,4 @@
-"""The promises of docs/gate.md, on simulated fleets, through the product's own decision functions."""
+"""The promises of docs/background/gate-statistics.md, on simulated fleets, by the product's own decisions."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from benchmarks.gating.study import (
 )
 from benchmarks.gating.world import FULL_S, WORLDS, Fleet
 from pytest_dsr1.gate.decision import alpha
-from pytest_dsr1.gate.loop import Gate
 from pytest_dsr1.gate.noise import Level
 from pytest_dsr1.gate.plan import UndecidableError, gate_plan
+from pytest_dsr1.gate.progress import GateProgress
 from pytest_dsr1.gate.reference_file import load, write
 from pytest_dsr1.gate.saved import GateRun
 from pytest_dsr1.records import RequestRecord
-from pytest_dsr1.steady.enough import EnoughSeen
-from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.steady.figure import SteadyFigure
+from pytest_dsr1.steady.run_length import EnoughSeen
 from tests.helpers import reference_store, values
 
 GATES = 20_000
@@ -192,7 +192,7 @@ def test_simulated_runs_end_where_those_of_a_user_do() -> None:
 def test_a_shift_that_all_runs_of_a_day_share_raises_false_alarms(
     day: float, one_day: bool, least: float, most: float
 ) -> None:
-    """What docs/gate.md says no gate can do: all runs of a gate are of one day, and share its shift."""
+    """What gate-statistics.md says no gate can do: all runs of a gate are of one day, and share its shift."""
     shifted = histories(replace(WORLDS[1.0], day=day), GATES, 20, one_day=one_day)
     assert least <= judge(shifted, 2.0, 0.0, alpha=alpha(1)).fail <= most
 
@@ -210,7 +210,7 @@ def test_simulated_gates_are_those_of_a_user(tmp_path: Path, noise: float, delta
     for number in (*range(20), *longest, *refused):
         runs = tuple(
             reference_store.run(
-                at=reference_store.NOW - timedelta(days=20 - day), value=float(rate), candidate=f"{day}"
+                at=reference_store.NOW - timedelta(days=20 - day), value=float(rate), recording=f"{day}"
             )
             for day, rate in enumerate(found.references[number])
         )
@@ -220,10 +220,12 @@ def test_simulated_gates_are_those_of_a_user(tmp_path: Path, noise: float, delta
             with pytest.raises(UndecidableError):
                 gate_plan(tmp_path, accepted, scenario, reference_store.NODE, reference_store.NOW)
             continue
-        gate = Gate(gate_plan(tmp_path, accepted, scenario, reference_store.NODE, reference_store.NOW))
+        gate = GateProgress(
+            gate_plan(tmp_path, accepted, scenario, reference_store.NODE, reference_store.NOW)
+        )
         assert gate.plan.design.level.sd == pytest.approx(references[number].sd)
         for rate in found.candidates[number] * (1 - loss / 100):
-            gate.add(GateRun("", Evidence(float(rate), 0.1, 5.0, 60.0, 2.0, 24, ())))
+            gate.add(GateRun("", SteadyFigure(float(rate), 0.1, 5.0, 60.0, 2.0, 24, ())))
             assert gate.look is not None
             if gate.look.word or len(gate.counted) == gate.plan.design.max_runs:
                 break

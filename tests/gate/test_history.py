@@ -44,20 +44,26 @@ def test_runs_that_prove_nothing_are_left_out(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_told_and_hides_nothing(tmp_path: Path) -> None:
     good = save(tmp_path, 5)
     broken, foreign, folder = save(tmp_path, 6), save(tmp_path, 7), save(tmp_path, 8)
-    deep = save(tmp_path, 9)
+    deep, edited = save(tmp_path, 9), save(tmp_path, 10)
     (deep / "measurement.json").write_text("[" * 100_000, encoding="utf-8")
     (broken / "measurement.json").write_text('{"format": "pytest-dsr1', encoding="utf-8")
     document = json.loads((foreign / "measurement.json").read_text(encoding="utf-8"))
     (foreign / "measurement.json").write_text(json.dumps({**document, "version": 9}), encoding="utf-8")
+    (edited / "measurement.json").write_text(json.dumps({**document, "measurement": []}), encoding="utf-8")
     (folder / "measurement.json").unlink()
     (folder / "measurement.json").mkdir()
     found = history(tmp_path)
     assert [run.folder for run in found.runs] == [good]
     assert found.unreadable == (
-        f"{broken / 'measurement.json'}: is no measurement.json of this version, or was damaged",
-        f"{foreign / 'measurement.json'}: is no measurement.json of this version, or was damaged",
-        f"{folder / 'measurement.json'}: Is a directory",
-        f"{deep / 'measurement.json'}: is no measurement.json of this version, or was damaged",
+        f"{broken / 'measurement.json'}: is not JSON (Unterminated string starting at: line 1 column 12 "
+        "(char 11)); it was damaged after it was written",
+        f"{foreign / 'measurement.json'}: has format version 9; this pytest-dsr1 reads version 1: use the "
+        "pytest-dsr1 that wrote it",
+        f"{folder / 'measurement.json'}: cannot be read: Is a directory; `ls -ld "
+        f"{folder / 'measurement.json'}` shows what is there",
+        f"{deep / 'measurement.json'}: is nested too deeply; it was damaged after it was written",
+        f"{edited / 'measurement.json'}: its content is not a measurement's; the file was changed after it "
+        "was written",
     )
 
 

@@ -6,40 +6,24 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
-from pytest_dsr1.errors import EngineError, InvalidRunError, UserError
-from pytest_dsr1.gate.loop import (
-    Gate,
-    InconclusiveError,
-    NotComparableError,
-    decide,
-    own_start,
-    refuse_unfit,
-    useful,
-    warm_up,
-)
+from pytest_dsr1.errors import EngineError, InvalidRunError
+from pytest_dsr1.gate.eligibility import NotComparableError, warm_up, why_not
+from pytest_dsr1.gate.loop import decide, next_that_counts
 from pytest_dsr1.gate.plan import GatePlan, gate_plan
+from pytest_dsr1.gate.progress import GateProgress, InconclusiveError
 from pytest_dsr1.gate.recordings import record
 from pytest_dsr1.gate.reference_file import held, load, write
-from pytest_dsr1.machine.values import FactValue, Fingerprint
 from pytest_dsr1.machine.warm_start import Starts
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.steady.trace import trace
-from pytest_dsr1.verdict.verdict import Word
-from pytest_dsr1.workload.workload import Workload
+from pytest_dsr1.verdict.verdict import Status
 from tests.helpers import reference_store, values
-from tests.helpers.scenario_files import changed, load_text
+from tests.helpers.gate_runs import LONG, started
 
-LONG: dict[str, Any] = {"load": {"concurrency": 2, "num_requests": 24}}
 GATE = {"delta_percent": 2.0, "max_runs": 8}
-
-
-@pytest.fixture
-def starts(tmp_path: Path) -> Starts:
-    return Starts({"DSR1_STATE_DIR": str(tmp_path / "state")}, print)
 
 
 @pytest.fixture
@@ -56,15 +40,9 @@ def plan(tmp_path: Path) -> GatePlan:
     )
 
 
-def started(tmp_path: Path, latency_s: float = 1.0, **facts: FactValue) -> Measurement:
-    """A run of 8 tok/s for a latency of 1 s, on the references' node."""
-    result = values.measurement(
-        scenario=values.scenario(**LONG),
-        records=values.records(24, latency_s=latency_s),
-        fingerprint=Fingerprint({**reference_store.FACTS, **facts}),
-        folder=tmp_path,
-    )
-    return replace(result, workload=replace(result.workload, requests=24))
+def counting(starts: Starts) -> Callable[[Measurement], str]:
+    """Says why a run does not count."""
+    return lambda run: why_not(run, starts)
 
 
 def noted(starts: Starts, run: Measurement) -> Callable[[], Measurement]:
@@ -73,42 +51,13 @@ def noted(starts: Starts, run: Measurement) -> Callable[[], Measurement]:
     return lambda: run
 
 
-def said(tmp_path: Path, records: str, metric: str = "", *, tokens: int = 1000) -> str:
-    """What is said of a scenario of trtllm-bench that makes so many output tokens; empty where it is fit."""
-    gate = f"gate: {{metric: {metric}}}\n" if metric else ""
-    text = changed(
-        ("  ep: 8\n", f"  ep: 8\n  request_records: {records}\n"), ("targets:\n", f"{gate}targets:\n")
-    )
-    loaded = load_text(tmp_path, text)
-    workload = Workload(Path("dataset.jsonl"), 1, "ab12", True, 8.0, 8, tokens, tokens)
-    try:
-        refuse_unfit(loaded, loaded.scenario, lambda: workload)
-    except UserError as error:
-        return str(error).replace(f"{tmp_path}/", "")
-    return ""
-
-
-def test_a_metric_that_needs_request_records(tmp_path: Path) -> None:
-    """Known before the run: asked for or not, and left out by default where there are many tokens."""
-    mean, most = "per_user_output_throughput", 20_000_000
-    cannot = "s.yaml:29: per_user_output_throughput cannot be gated without request records, and "
-    instead = (
-        "; set engine.request_records: true, or gate.metric to one of: total_output_throughput, "
-        "per_gpu_output_throughput"
-    )
-    assert said(tmp_path, "false", mean) == f"{cannot}engine.request_records is false{instead}"
-    many = "by default there are none above 20,000,000 output tokens"
-    assert said(tmp_path, "null", mean, tokens=most + 1) == f"{cannot}{many}{instead}"
-    assert said(tmp_path, "null", mean, tokens=most) == ""
-    assert said(tmp_path, "true", mean, tokens=most + 1) == ""
-    assert said(tmp_path, "false") == "", "a series tells the output throughput of the first target"
-
-
 def test_a_verdict_and_what_is_kept(plan: GatePlan, starts: Starts, tmp_path: Path) -> None:
-    gate, told, saves = Gate(plan), list[str](), list[int]()
+    gate, told, saves = GateProgress(plan), list[str](), list[int]()
     run = started(tmp_path, 1.1, driver="580.95.05")
-    verdict = decide(gate, noted(starts, run), starts, told.append, lambda: saves.append(len(gate.runs)))
-    assert verdict.word is Word.FAIL
+    verdict = decide(
+        gate, noted(starts, run), counting(starts), told.append, lambda: saves.append(len(gate.runs))
+    )
+    assert verdict.word is Status.FAIL
     assert verdict.subject == "regression[total_output_throughput]"
     assert verdict.measured == pytest.approx(8 / 1.1)
     assert verdict.target == pytest.approx(7.9924, rel=1e-4)
@@ -130,7 +79,7 @@ def test_a_verdict_and_what_is_kept(plan: GatePlan, starts: Starts, tmp_path: Pa
 def test_what_must_be_equal_and_is_not_all_at_once(plan: GatePlan, starts: Starts, tmp_path: Path) -> None:
     run = started(tmp_path, 1.0, **{"gpu.power_limit_w": 500.0, "gpu.ecc": False})
     with pytest.raises(NotComparableError) as caught:
-        decide(Gate(plan), noted(starts, run), starts, print, lambda: None)
+        decide(GateProgress(plan), noted(starts, run), counting(starts), print, lambda: None)
     assert str(caught.value) == (
         "small: this run and the references differ in what must be equal:\n"
         "  gpu.ecc: True in the references, False here\n"
@@ -146,9 +95,9 @@ def test_undecided_after_the_largest_number_of_runs(plan: GatePlan, starts: Star
     """Runs that scatter far more than the references, around half of delta."""
     latencies = iter([1.08, 0.92, 1.1, 0.94])
     warm_up(started(tmp_path), starts)
-    gate = Gate(plan)
+    gate = GateProgress(plan)
     with pytest.raises(InconclusiveError, match=r"after 3 of at most 3 runs .*neither is a loss shown"):
-        decide(gate, lambda: started(tmp_path, next(latencies)), starts, print, lambda: None)
+        decide(gate, lambda: started(tmp_path, next(latencies)), counting(starts), print, lambda: None)
     assert gate.verdict is None
     assert len(gate.counted) == 3
 
@@ -159,7 +108,9 @@ def test_starts_that_do_not_count(starts: Starts, tmp_path: Path) -> None:
     filled = replace(good, caches_filled=("/tmp/torchinductor_root",))
     runs = iter([good, filled, good])
     notes: list[str] = []
-    assert useful(lambda: next(runs), starts, lambda _, why: notes.append(why), "") is good
+    assert (
+        next_that_counts(lambda: next(runs), counting(starts), lambda _, why: notes.append(why), "") is good
+    )
     assert notes == [
         "warm-up: the first start of this software on this node",
         "warm-up: this start filled /tmp/torchinductor_root",
@@ -176,31 +127,14 @@ def test_too_many_starts_that_do_not_count(starts: Starts, tmp_path: Path) -> No
         raise EngineError("small: the engine died")
 
     with pytest.raises(InvalidRunError) as caught:
-        useful(take, starts, lambda *_: None, "pytest --dsr1-profile=small --dsr1-gate")
+        next_that_counts(take, counting(starts), lambda *_: None, "pytest --dsr1-profile=small --dsr1-gate")
     assert str(caught.value) == (
-        "3 engine starts in succession are no evidence:\n"
+        "3 engine starts in a row do not count:\n"
         "  1. warm-up: this start filled /cache\n"
         "  2. warm-up: this start filled /cache\n"
         "  3. small: the engine died\n"
-        "put that right, then `pytest --dsr1-profile=small --dsr1-gate`"
+        "remove the cause, then `pytest --dsr1-profile=small --dsr1-gate`"
     )
-
-
-def test_another_software_is_a_first_start_again(starts: Starts, tmp_path: Path) -> None:
-    assert warm_up(started(tmp_path), starts)
-    assert not warm_up(started(tmp_path), starts)
-    assert warm_up(started(tmp_path, 1.0, **{"library.torch": "2.11.0"}), starts)
-
-
-def test_a_server_must_be_started_for_the_run(tmp_path: Path) -> None:
-    run = started(tmp_path)
-    assert own_start(run) == ""
-    own = replace(run, result=replace(run.result, facts={"server_started": True}))
-    assert own_start(own) == ""
-    kept = replace(
-        own, result=replace(run.result, facts={"server_started": False, "server_kept_from": "other"})
-    )
-    assert own_start(kept) == "its server had been started for other"
 
 
 def test_runs_that_scatter_more_than_the_references_say_so(
@@ -208,8 +142,10 @@ def test_runs_that_scatter_more_than_the_references_say_so(
 ) -> None:
     latencies = iter([1.2, 1.3])
     warm_up(started(tmp_path), starts)
-    verdict = decide(Gate(plan), lambda: started(tmp_path, next(latencies)), starts, print, lambda: None)
-    assert verdict.word is Word.FAIL
+    verdict = decide(
+        GateProgress(plan), lambda: started(tmp_path, next(latencies)), counting(starts), print, lambda: None
+    )
+    assert verdict.word is Status.FAIL
     assert verdict.message.splitlines()[-1] == (
         "  the runs of this gate differ by 5.7%, more than the references: look at what else ran on the "
         "machine"
@@ -218,8 +154,8 @@ def test_runs_that_scatter_more_than_the_references_say_so(
 
 def test_an_improvement_beyond_the_noise_says_so(plan: GatePlan, starts: Starts, tmp_path: Path) -> None:
     better = started(tmp_path, 0.9)
-    verdict = decide(Gate(plan), noted(starts, better), starts, print, lambda: None)
-    assert verdict.word is Word.PASS
+    verdict = decide(GateProgress(plan), noted(starts, better), counting(starts), print, lambda: None)
+    assert verdict.word is Status.PASS
     assert verdict.message.splitlines()[1:] == [
         "  better by 11%, more than the noise: accept it, or losing it again will pass; record more with "
         "`pytest --dsr1-profile=small --dsr1-reference=record` "
@@ -232,8 +168,10 @@ def test_an_improvement_beyond_the_noise_says_so(plan: GatePlan, starts: Starts,
 def test_an_improvement_within_the_noise_does_not(
     plan: GatePlan, starts: Starts, tmp_path: Path, latency_s: float
 ) -> None:
-    verdict = decide(Gate(plan), noted(starts, started(tmp_path, latency_s)), starts, print, lambda: None)
-    assert verdict.word is Word.PASS
+    verdict = decide(
+        GateProgress(plan), noted(starts, started(tmp_path, latency_s)), counting(starts), print, lambda: None
+    )
+    assert verdict.word is Status.PASS
     assert "better" not in verdict.message
 
 
@@ -254,8 +192,8 @@ def test_a_loss_stays_a_loss_day_after_day(starts: Starts, tmp_path: Path) -> No
         today = reference_store.NOW + timedelta(days=days)
         with held(store, "small", "a gate of small"):
             plan = gate_plan(store, load(store, scenario, today), scenario, reference_store.NODE, today)
-            verdict = decide(Gate(plan), slower, starts, lambda _: None, lambda: None)
-        assert verdict.word is Word.FAIL, days
+            verdict = decide(GateProgress(plan), slower, counting(starts), lambda _: None, lambda: None)
+        assert verdict.word is Status.FAIL, days
         recorded = slower()
         record(store, recorded, trace(recorded))
         assert accepted.read_bytes() == before

@@ -10,9 +10,8 @@ import pytest
 
 from pytest_dsr1.errors import NoReferenceError, ReferencesError
 from pytest_dsr1.gate.plan import GatePlan, UndecidableError, gate_plan, gates_of
-from pytest_dsr1.gate.reference_file import load, write
+from pytest_dsr1.gate.reference_file import load, noise_of, write
 from pytest_dsr1.gate.references import References
-from pytest_dsr1.gate.start_noise import noise_of
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from tests.helpers import values
 from tests.helpers.reference_store import FACTS, NODE, NOW, OTHER_NODE, references, scattered

@@ -1,4 +1,4 @@
-"""Candidates: one whole file a run, whoever writes; what cannot be read is named and left alone."""
+"""Recorded runs: one whole file each, whoever writes; what cannot be read is named and left alone."""
 
 from __future__ import annotations
 
@@ -90,16 +90,16 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "nested too deeply": (
         lambda _: "[" * 100_000,
-        "is nested too deeply; it was changed after it was written",
+        "is nested too deeply; it was damaged after it was written",
     ),
-    "no object": (lambda _: "[]", r'is no recorded run \("format" is not "pytest-dsr1 candidate"\)'),
+    "no object": (lambda _: "[]", r'is not a recorded run \("format" is not "pytest-dsr1 candidate"\)'),
     "another file": (
         _edited(lambda d: d.update(format="x")),
-        r'is no recorded run \("format" is not "pytest-dsr1 candidate"\)',
+        r'is not a recorded run \("format" is not "pytest-dsr1 candidate"\)',
     ),
     "a foreign version": (
         _edited(lambda d: d.update(version=2)),
-        "has format version 2; this pytest-dsr1 reads version 1",
+        "has format version 2; this pytest-dsr1 reads version 1: use the pytest-dsr1 that wrote it",
     ),
     "a renamed scenario": (
         _edited(lambda d: d.update(profile="old")),
@@ -111,11 +111,11 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
     "no checksum": (_edited(lambda d: d.pop("sha256")), EDITED),
     "no time zone": (
         _rewritten(lambda d: d.update(at="2026-11-23T20:00:00")),
-        "at: input should have timezone info; it was changed after it was written",
+        "at: input should have timezone info; the file was changed after it was written",
     ),
     "no trace": (
         _rewritten(lambda d: d.pop("trace")),
-        "trace: field required; it was changed after it was written",
+        "trace: field required; the file was changed after it was written",
     ),
 }
 
@@ -146,7 +146,10 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     (folder_of(tmp_path, "small") / "x.json").mkdir(parents=True)
     assert read(tmp_path, "small") == (
         (),
-        (f"{tmp_path}/candidates/small/x.json: cannot be read: Is a directory: {ADVICE}",),
+        (
+            f"{tmp_path}/candidates/small/x.json: cannot be read: Is a directory; `ls -ld "
+            f"{tmp_path}/candidates/small/x.json` shows what is there: {ADVICE}",
+        ),
     )
 
 
@@ -166,7 +169,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InvalidRunError) as caught:
         record_run(tmp_path)
     assert re.fullmatch(
-        rf"{tmp_path}/candidates/small/\S+\.json: the run cannot be kept as a candidate: (Not a directory|"
+        rf"{tmp_path}/candidates/small/\S+\.json: the run cannot be recorded: (Not a directory|"
         r"File exists); make that folder writable, or make room there; the run itself is saved in results",
         str(caught.value),
     )

@@ -58,7 +58,7 @@ startup_s: 310.2, candidate: "run-0"}
 
 def test_the_text() -> None:
     facts = {"gpu.name": "NVIDIA H200", "gpu.vboost": 0}
-    found = references(1, moved={"gpu.vb*": True}, facts=facts)
+    found = references(1, under_test={"gpu.vb*": True}, facts=facts)
     assert to_text(found) == f'{TEXT}sha256: "{sha256(TEXT.encode()).hexdigest()}"\n'
 
 
@@ -99,7 +99,7 @@ _runs = st.builds(
     se_percent=_finite,
     window_s=_finite,
     startup_s=_finite,
-    candidate=st.text(),
+    recording=st.text(),
     gpus=st.none() | st.builds(Conditions, *[st.none() | _finite] * 4),
 )
 _references = st.builds(
@@ -111,7 +111,7 @@ _references = st.builds(
     requests=st.integers(1),
     warmup_requests=st.integers(0),
     accepted=st.builds(Acceptance, _times, st.text(), st.text(), st.none() | st.text()),
-    moved=st.dictionaries(st.text(), st.booleans(), max_size=3),
+    under_test=st.dictionaries(st.text(), st.booleans(), max_size=3),
     facts=_facts.map(lambda facts: {key: facts[key] for key in facts if not key.endswith("_timeout_s")}),
     runs=st.lists(_runs, max_size=4).map(tuple),
 )
@@ -146,12 +146,15 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
     "empty": (lambda _: " \n", "{0}: is empty; " + AGAIN),
     "another file": (
         lambda _: "name: small\n",
-        '{0}: holds no accepted references ("format" is not "pytest-dsr1 references"); ' + AGAIN,
+        '{0}: is not a file of accepted references ("format" is not "pytest-dsr1 references"); ' + AGAIN,
     ),
-    "no YAML": (lambda _: "a: b\n c: [d\n", "{0}: is not YAML (line 2): it is damaged; " + AGAIN),
+    "no YAML": (
+        lambda _: "a: b\n c: [d\n",
+        "{0}: is not YAML (line 2); it was damaged after it was written; " + AGAIN,
+    ),
     "nested too deeply": (
         lambda _: "[" * 10_000,
-        "{0}: is nested too deeply: it is damaged; " + AGAIN,
+        "{0}: is nested too deeply; it was damaged after it was written; " + AGAIN,
     ),
     "a merge conflict": (
         _line(5, '<<<<<<< HEAD\nprofile: "small"\n=======\nprofile: "small"\n>>>>>>> other'),
@@ -184,13 +187,13 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "a foreign version": (
         _line(4, "version: 2"),
-        "{0}: has format version 2; this pytest-dsr1 reads version 1: use the pytest-dsr1 that wrote it, or "
-        "delete the file and accept again",
+        "{0}: has format version 2; this pytest-dsr1 reads version 1: use the pytest-dsr1 that wrote it; "
+        + AGAIN,
     ),
     "another content": (
         _checked(lambda text: text.replace("requests: 4", "requests: four")),
-        "{0}: is not what `pytest-dsr1 references accept small` writes (1 validation error for References "
-        "requests Input should be a valid integer",
+        "{0}: requests: input should be a valid integer, unable to parse string as an integer; the file was "
+        "changed after it was written; " + AGAIN,
     ),
     "nested too deeply, checked": (
         _checked(lambda text: text + "more: " + "[" * 10_000 + "\n"),
@@ -225,7 +228,10 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     assert not intact(path)
     with pytest.raises(ReferencesError) as caught:
         read(tmp_path, "small", NOW)
-    assert str(caught.value) == f"{path}: is no text: it is damaged; {GIT.format(path)}"
+    assert (
+        str(caught.value)
+        == f"{path}: is not a text file; it was damaged after it was written; {AGAIN.format(path)}"
+    )
 
 
 def test_a_history_that_cannot_be_read(tmp_path: Path) -> None:
@@ -300,7 +306,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "line 36: is the run of line 35 again",
     ),
     "a recording twice": (
-        {"runs": (run(), run(1), run(2, candidate="run-0"))},
+        {"runs": (run(), run(1), run(2, recording="run-0"))},
         "line 37: is the run of line 35 again",
     ),
 }

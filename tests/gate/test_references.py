@@ -51,16 +51,16 @@ def test_another_nodes_runs_do_not_count() -> None:
 
 
 def test_they_do_where_the_node_is_under_test() -> None:
-    found = references(runs=(*scattered(8), *scattered(8, node=OTHER_NODE)), moved={"gpu.uuids": True})
+    found = references(runs=(*scattered(8), *scattered(8, node=OTHER_NODE)), under_test={"gpu.uuids": True})
     assert usable(found, "GPU-x", NOW) == (found.runs, [])
     with pytest.raises(NoReferenceError, match="found 9 of 15 wanted reference runs on any node"):
-        usable(references(9, moved={"gpu.uuids": True}), OTHER_NODE, NOW)
+        usable(references(9, under_test={"gpu.uuids": True}), OTHER_NODE, NOW)
 
 
 def test_nodes_of_one_run_each_say_nothing_of_nodes() -> None:
     runs = tuple(run(number, node=f"GPU-{number}") for number in range(16))
     with pytest.raises(NoReferenceError) as caught:
-        usable(references(runs=runs, moved={"gpu.uuids": True}), NODE, NOW)
+        usable(references(runs=runs, under_test={"gpu.uuids": True}), NODE, NOW)
     assert str(caught.value) == (
         "small: each of the 16 reference runs is of a node of its own, so what nodes differ by cannot be "
         f"told from what starts differ by; at least two runs a node are needed; {MORE}"
@@ -89,7 +89,7 @@ def test_the_age_is_that_of_the_runs_that_count_here() -> None:
     assert told.startswith(
         "small: half of the reference runs on node gpu-a71f6e13 are 189 days old or older "
     )
-    (told,) = usable(references(runs=found.runs, moved={"gpu.uuids": True}), NODE, NOW)[1]
+    (told,) = usable(references(runs=found.runs, under_test={"gpu.uuids": True}), NODE, NOW)[1]
     assert told.startswith("small: half of the reference runs on 2 nodes are 181 days old or older ")
 
 

@@ -46,7 +46,7 @@ def test_a_result_without_a_gate_has_none(tmp_path: Path) -> None:
         ("[]", 'is not a saved gate ("format" is not "pytest-dsr1 gate")'),
         (
             '{"format": "pytest-dsr1 gate", "version": 2}',
-            "has format version 2; this pytest-dsr1 reads version 1",
+            "has format version 2; this pytest-dsr1 reads version 1: use the pytest-dsr1 that wrote it",
         ),
         (
             '{"format": "pytest-dsr1 gate", "version": 1}',

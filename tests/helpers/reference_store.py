@@ -47,7 +47,7 @@ def run(number: int = 0, **changes: Any) -> ReferenceRun:
         "se_percent": 0.12,
         "window_s": 590.1,
         "startup_s": 310.2,
-        "candidate": f"run-{number}",
+        "recording": f"run-{number}",
         **changes,
     }
     return ReferenceRun(**values)
@@ -63,7 +63,7 @@ def references(count: int = 16, **changes: Any) -> References:
         "requests": 4,
         "warmup_requests": 2,
         "accepted": Acceptance(NOW - timedelta(hours=1), "Ann", "TensorRT-LLM 1.2.1", "0123abc"),
-        "moved": {},
+        "under_test": {},
         "facts": COMPARED,
         "runs": tuple(run(number) for number in range(count)),
         **changes,
@@ -78,7 +78,7 @@ def scattered(count: int, *, first: datetime | None = None, **changes: Any) -> t
         run(
             at=first + timedelta(days=number),
             value=8.0 * math.exp(random.gauss(0, 0.006)),
-            candidate=f"{changes.get('node', NODE)}-{number}",
+            recording=f"{changes.get('node', NODE)}-{number}",
             **changes,
         )
         for number in range(count)

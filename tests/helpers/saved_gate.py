@@ -10,11 +10,11 @@ from pytest_dsr1.gate.saved import (
     SavedGate,
     SavedReferences,
 )
-from pytest_dsr1.steady.figure import Evidence
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.steady.figure import SteadyFigure
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
 VERDICT = Verdict(
-    word=Word.FAIL,
+    word=Status.FAIL,
     subject="regression[total_output_throughput]",
     metric="total_output_throughput",
     measured=95.0,
@@ -28,7 +28,7 @@ VERDICT = Verdict(
 GATE = SavedGate(
     profile="small",
     metric="total_output_throughput",
-    word=Word.FAIL,
+    word=Status.FAIL,
     verdict=VERDICT,
     error=None,
     delta_percent=2.0,
@@ -40,6 +40,6 @@ GATE = SavedGate(
     changed=("driver: 575 -> 580",),
     runs=(
         GateRun("results/a", why="warm-up: the first start"),
-        GateRun("results/b", Evidence(95.0, 0.1, 5.0, 60.0, 2.0, 40, (94.0, 96.0))),
+        GateRun("results/b", SteadyFigure(95.0, 0.1, 5.0, 60.0, 2.0, 40, (94.0, 96.0))),
     ),
 )

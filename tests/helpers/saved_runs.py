@@ -12,27 +12,25 @@ from pathlib import Path
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.gate import comparability
-from pytest_dsr1.gate.acceptance import warmup_of
-from pytest_dsr1.gate.reference_file import write
-from pytest_dsr1.gate.references import Acceptance, ReferenceRun, References
-from pytest_dsr1.gate.start_noise import noise_by, noise_of
+from pytest_dsr1.gate.reference_file import noise_of, write
+from pytest_dsr1.gate.references import Acceptance, ReferenceRun, References, noise_by
 from pytest_dsr1.machine.telemetry.health import assess, summary
 from pytest_dsr1.machine.values import Fingerprint, GpuSample, Telemetry
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.metrics import combine, from_records, of_scenario
 from pytest_dsr1.measurement.store import ResultFolder
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, combine
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import shipped_suites
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.session.state import Outcome, listed
-from pytest_dsr1.steady.figure import evidence
+from pytest_dsr1.session.state import ScenarioOutcome, listed
+from pytest_dsr1.steady.figure import steady_figure, warmup_of
 from pytest_dsr1.steady.trace import trace
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.validity import invalid_reasons
-from pytest_dsr1.verdict.verdict import Word
+from pytest_dsr1.verdict.verdict import Status
 from pytest_dsr1.workload.workload import Workload
+from tests.helpers.metrics import of_run
 
 BEGAN = datetime(2026, 11, 20, 8, 0, tzinfo=timezone.utc)
 
@@ -77,14 +75,14 @@ def save(results: Path, made: Made = Made()) -> Measurement:
     to_s = max(record.last_token_s for record in records)
     telemetry = _telemetry(scenario, made, to_s)
     found = assess(telemetry, scenario.validity, 1000.0, to_s)
-    metrics = {**from_records(records, scenario.hardware.count), **of_scenario(records, scenario)}
+    metrics = of_run(records, scenario)
     with ResultFolder.create(results, scenario, f"suites/{made.suite}.yaml", began) as folder:
         lines = "".join(f"{dumps(asdict(sample))}\n" for sample in telemetry.samples)
         (folder.path / "telemetry.jsonl").write_text(lines, encoding="utf-8")
         (folder.engine / "command.sh").write_text("trtllm-bench --model ...\n", encoding="utf-8")
         measurement = Measurement(
             scenario=scenario,
-            place=f"suites/{made.suite}.yaml",
+            test_id_prefix=f"suites/{made.suite}.yaml",
             started_utc=began.isoformat(timespec="seconds"),
             unix_minus_monotonic_s=began.timestamp() - 900.0,
             workload=Workload(Path("dataset.jsonl"), number, "5e" * 32, True, 1024.0, 1024, 2048.0, 2048),
@@ -194,14 +192,16 @@ def slower(made: Made, share: float) -> Made:
     return replace(made, speed=made.speed * share)
 
 
-def judged(measurement: Measurement, made: Made, store: Path | None = None) -> Outcome:
+def judged(measurement: Measurement, made: Made, store: Path | None = None) -> ScenarioOutcome:
     """What a session makes of the run: its verdicts, or why it proves nothing.
 
     How much engine starts differ is by the references in the store; without one it is presumed.
     """
     changes = (f"load.concurrency={made.concurrency}", f"load.num_requests={made.concurrency * made.waves}")
     loaded = load(shipped_suites() / f"{made.suite}.yaml", overrides=(*changes, *made.overrides))
-    outcome = Outcome(loaded, measurement.place, measurement=measurement, folder=measurement.folder)
+    outcome = ScenarioOutcome(
+        loaded, measurement.test_id_prefix, measurement=measurement, folder=measurement.folder
+    )
     reasons = invalid_reasons(measurement)
     if reasons:
         outcome.error = InvalidRunError(listed("the run proves nothing", reasons))
@@ -211,7 +211,7 @@ def judged(measurement: Measurement, made: Made, store: Path | None = None) -> O
         presumed = noise_by(None, scenario, facts, target.metric)
         noise = noise_of(store, scenario, facts, target.metric, BEGAN) if store else presumed
         verdict = judge(target, measurement, noise)
-        if verdict.word is not Word.PASS:
+        if verdict.word is not Status.PASS:
             where = loaded.where(f"targets.{index}")
             verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {measurement.folder}")
         outcome.verdicts.append(verdict)
@@ -221,7 +221,7 @@ def judged(measurement: Measurement, made: Made, store: Path | None = None) -> O
 def steady(run: Measurement) -> float:
     """Its steady output throughput, in tok/s."""
     warmup = warmup_of(run.scenario)
-    return evidence(trace(run), "total_output_throughput", warmup_requests=warmup).value
+    return steady_figure(trace(run), "total_output_throughput", warmup_requests=warmup).value
 
 
 def references(store: Path, scenario: Scenario, facts: Fingerprint, values: Sequence[float]) -> None:
@@ -230,7 +230,7 @@ def references(store: Path, scenario: Scenario, facts: Fingerprint, values: Sequ
     kept = {
         key: fact
         for key, fact in facts.facts.items()
-        if comparability.ring(key, {}) != "shown" and key != comparability.NODE
+        if comparability.role(key, {}) != "shown" and key != comparability.NODE
     }
     metric = METRICS[scenario.gated_metric]
     runs = tuple(
@@ -247,7 +247,7 @@ def references(store: Path, scenario: Scenario, facts: Fingerprint, values: Sequ
             requests=scenario.load.num_requests,
             warmup_requests=warmup_of(scenario),
             accepted=Acceptance(BEGAN, "the team", "TensorRT-LLM 1.2.1", None),
-            moved={},
+            under_test={},
             facts=kept,
             runs=runs,
         ),

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pytest_dsr1.case.case import Case
+from pytest_dsr1.case.case import Background, Case, Findings, Judgement
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.gate.saved import GateRun, SavedAcceptance, SavedGate, SavedReferences
 from pytest_dsr1.machine.values import Finding, Fingerprint, Telemetry
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.metrics import combine, from_records
+from pytest_dsr1.metrics.catalogue import combine
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario, Target
-from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.verdict.targets import Noise, judge
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import Status, Verdict
 from pytest_dsr1.workload.workload import Workload
+from tests.helpers.metrics import from_records
 
 NOISE = Noise(0.01)
 """So little that every figure is clear of its bound."""
@@ -63,7 +65,7 @@ def measurement(folder: Path = Path("results"), **changes: Any) -> Measurement:
     result = EngineResult(rows, report, 100.0, 102.0, 0, versions={"torch": "2.13.0"})
     values: dict[str, Any] = {
         "scenario": scenario(),
-        "place": "suites/small.yaml",
+        "test_id_prefix": "suites/small.yaml",
         "started_utc": "2026-11-23T20:00:00+00:00",
         "unix_minus_monotonic_s": 1.7e9,
         "workload": Workload(Path("dataset.jsonl"), 4, "ab12", True, 8.0, 8, 4.0, 4),
@@ -83,39 +85,40 @@ def verdict(value: float = 8.0, *, noise: Noise = NOISE, measured: Measurement |
 
 
 def case(name: str = "small", **changes: Any) -> Case:
-    """A case whose one target is met; every field can be replaced."""
+    """A case whose one target is met; every field, also of its parts, can be replaced."""
     run = measurement(Path(".dsr1") / name / "20261123T200512Z")
-    values: dict[str, Any] = {
-        "scenario": scenario(name=name),
-        "place": f"own/{name}.yaml",
-        "machine": "CPU, engine transformers",
-        "word": Word.PASS,
-        "headline": "total output throughput 8 tok/s is 0.0% above the target 8",
-        "problem": "",
-        "verdicts": (verdict(),),
-        "where": {
-            "scenario": f"own/{name}.yaml:1",
-            "environment": f"own/{name}.yaml:3",
-            "target[total_output_throughput]": f"own/{name}.yaml:16",
-            "regression[total_output_throughput]": f"own/{name}.yaml:20",
-        },
-        "measurement": run,
-        "gate": None,
-        "references": None,
-        "noise": {"total_output_throughput": NOISE},
-        "clues": (),
-        "bounds": (),
-        "warnings": (),
-        "folder": run.folder,
+    lines = {
+        "scenario": f"own/{name}.yaml:1",
+        "environment": f"own/{name}.yaml:3",
+        "target[total_output_throughput]": f"own/{name}.yaml:16",
+        "regression[total_output_throughput]": f"own/{name}.yaml:20",
     }
-    return Case(**{**values, **changes})
+    one = Case(
+        scenario=scenario(name=name),
+        test_id_prefix=f"own/{name}.yaml",
+        machine="CPU, engine transformers",
+        headline="total output throughput 8 tok/s is 0.0% above the target 8",
+        judgement=Judgement(name, Status.PASS, "", (verdict(),), lines),
+        findings=Findings(measurement=run, folder=run.folder, run_folder=run.folder),
+        background=Background(noise={"total_output_throughput": NOISE}),
+    )
+    return changed(one, **changes)
+
+
+def changed(one: Case, **changes: Any) -> Case:
+    """The case with fields replaced, each in the part of it that has the field."""
+    for part in ("judgement", "findings", "background"):
+        value = getattr(one, part)
+        names = {each.name for each in fields(value)} & changes.keys()
+        one = replace(one, **{part: replace(value, **{name: changes.pop(name) for name in names})})
+    return replace(one, **changes)
 
 
 def missed(name: str = "small", *, noise: Noise = NOISE, **changes: Any) -> Case:
     """A case whose one target is missed: 8 tok/s where 10 are wanted."""
     found = verdict(10.0, noise=noise)
     values: dict[str, Any] = {
-        "word": Word.FAIL,
+        "word": Status.FAIL,
         "verdicts": (found,),
         "headline": found.message.split(";")[0],
         "noise": {found.metric: noise},
@@ -123,7 +126,7 @@ def missed(name: str = "small", *, noise: Noise = NOISE, **changes: Any) -> Case
     return case(name, **{**values, **changes})
 
 
-def gate(word: Word | None, *, error: str | None = None) -> SavedGate:
+def gate(word: Status | None, *, error: str | None = None) -> SavedGate:
     """A gate of two runs against twenty references; PASS and FAIL have a verdict."""
     metric = "total_output_throughput"
     message = (
@@ -135,7 +138,7 @@ def gate(word: Word | None, *, error: str | None = None) -> SavedGate:
         profile="small",
         metric=metric,
         word=word,
-        verdict=judged if word in {Word.PASS, Word.FAIL} else None,
+        verdict=judged if word in {Status.PASS, Status.FAIL} else None,
         error=error,
         delta_percent=2.0,
         noise_percent=0.9,
@@ -144,6 +147,9 @@ def gate(word: Word | None, *, error: str | None = None) -> SavedGate:
         changed=("driver: 1 -> 2",),
         runs=(
             GateRun(".dsr1/small/1", why="warm-up"),
-            *(GateRun(f".dsr1/small/{n}", Evidence(8.0, 0.1, 1.0, 60.0, 1.0, 40, (8.0,))) for n in (2, 3)),
+            *(
+                GateRun(f".dsr1/small/{n}", SteadyFigure(8.0, 0.1, 1.0, 60.0, 1.0, 40, (8.0,)))
+                for n in (2, 3)
+            ),
         ),
     )

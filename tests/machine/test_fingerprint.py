@@ -9,7 +9,7 @@ import pytest
 
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine.fingerprint import fingerprint
-from pytest_dsr1.machine.gpu.inventory import MachineReading, read_machine
+from pytest_dsr1.machine.gpu.inventory import MachineInventory, read_machine
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from tests.standins.nvml.control import FakeMachine
@@ -103,5 +103,5 @@ def test_the_cpu_has_no_gpu_facts(scenario: Make) -> None:
 
 
 def test_a_machine_without_a_driver(scenario: Make) -> None:
-    facts = fingerprint(scenario(), MachineReading(problem="none"), setup_facts={}, environ={}).facts
+    facts = fingerprint(scenario(), MachineInventory(problem="none"), setup_facts={}, environ={}).facts
     assert (facts["gpu.count"], facts["driver"]) == (0, None)

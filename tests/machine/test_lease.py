@@ -11,11 +11,12 @@ import pytest
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine.gpu.inventory import read_machine
-from pytest_dsr1.machine.gpu.lock import gpu_lock, is_held
+from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.lease import look, prepared
 from pytest_dsr1.machine.setup.journal import Entry, Settings, write
 from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.storage.filelock import is_held
 from tests.standins.nvml.control import GIB, FakeMachine
 
 Make = Callable[..., Scenario]
@@ -36,22 +37,33 @@ def test_looking_changes_nothing(two: FakeMachine, pair: Scenario, tmp_path: Pat
     assert not two.state_dir.exists()
 
 
+def test_a_gpu_that_draws_less_shows(two: FakeMachine, pair: Scenario, tmp_path: Path) -> None:
+    two.set_gpu(0, power_mw=569_000)
+    two.set_gpu(1, power_mw=548_000, temperature=60)
+    with prepared(pair, "check", os.environ) as machine:
+        with machine.watched(tmp_path / "telemetry.jsonl") as watched:
+            machine.measuring()
+        seen = watched.telemetry.samples
+        told = machine.summary(seen[0].time_s, seen[-1].time_s + 0.1)
+    assert told is not None
+    assert told.text == "1980 MHz SM clock, 548 to 569 W each, at most 60 C, not throttled"
+
+
 def test_a_run_with_set_up(two: FakeMachine, pair: Scenario, tmp_path: Path) -> None:
     before = two.settings()
     with prepared(pair, "apply", os.environ, tell=print) as machine:
         assert is_held(two.state_dir, two.uuid(0))
-        assert machine.reading is not None
-        assert [gpu.vboost for gpu in machine.reading.gpus] == [4, 4]
+        assert machine.inventory is not None
+        assert [gpu.vboost for gpu in machine.inventory.gpus] == [4, 4]
         assert machine.now() == ""
         with machine.watched(tmp_path / "telemetry.jsonl") as watched:
             machine.measuring()
         seen = watched.telemetry
         start_s, end_s = seen.samples[0].time_s, seen.samples[-1].time_s + 0.1
         assert machine.now() == "100 W 1980 MHz"
-        assert (
-            machine.summary(start_s, end_s)["text"]
-            == "1980 MHz SM clock, 100 W each, at most 40 C, not throttled"
-        )
+        summary = machine.summary(start_s, end_s)
+        assert summary is not None
+        assert summary.text == "1980 MHz SM clock, 100 W each, at most 40 C, not throttled"
         facts = machine.fingerprint({"dataset.sha256": "0123"}).facts
         assert (facts["setup.mode"], facts["setup.vboost"], facts["gpu.vboost"]) == ("apply", 4, 4)
         assert facts["dataset.sha256"] == "0123"
@@ -82,7 +94,7 @@ def test_a_machine_serves_another_scenario_as_it_is(two: FakeMachine, pair: Scen
             machine.findings,
             machine.fingerprint({}).facts,
         )
-        assert again.reading is not machine.reading
+        assert again.inventory is not machine.inventory
         assert two.commands() == made
 
 
@@ -140,12 +152,12 @@ def test_on_the_cpu_no_gpu_is_touched(two: FakeMachine, scenario: Make, tmp_path
     assert {one.severity for one in look(cpu, "apply", os.environ, tmp_path)} == {"ok"}
     with prepared(cpu, "apply", os.environ) as machine:
         machine.measuring()
-        assert (machine.now(), machine.assess(0, 1), machine.summary(0, 1)) == ("", (), {})
+        assert (machine.now(), machine.assess(0, 1), machine.summary(0, 1)) == ("", (), None)
         with machine.watched(tmp_path / "telemetry.jsonl") as watched:
             machine.measuring()
             assert machine.now() == ""
-        assert (machine.reading, watched.telemetry.samples) == (None, ())
-        assert (machine.assess(0, 1), machine.summary(0, 1)) == ((), {})
+        assert (machine.inventory, watched.telemetry.samples) == (None, ())
+        assert (machine.assess(0, 1), machine.summary(0, 1)) == ((), None)
         assert "gpu.name" not in machine.fingerprint({}).facts
     assert two.calls() == []
     assert not two.state_dir.exists()

@@ -4,14 +4,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_dsr1 import extensions
 from pytest_dsr1.machine import host
-from pytest_dsr1.machine import preflight as module
-from pytest_dsr1.machine.gpu.inventory import MachineReading, read_machine
+from pytest_dsr1.machine.checks import Check, Preflight
+from pytest_dsr1.machine.gpu.inventory import MachineInventory, read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.gpu.processes import describe_process
 from pytest_dsr1.machine.preflight import preflight
@@ -19,14 +21,19 @@ from pytest_dsr1.machine.setup.journal import Entry, Settings, write
 from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from tests.helpers.fabric import COMPLETED, needs_fabric
+from tests.helpers.plugins import plugged_in
 from tests.standins.nvml.control import GIB, FakeMachine
 
 Make = Callable[..., Scenario]
 
 
-def look(scenario: Scenario, **more: object) -> list[Finding]:
-    options: dict[str, object] = {"environ": os.environ, "writes_to": Path.cwd(), "bytes_needed": 1, **more}
-    return list(preflight(scenario, read_machine(os.environ), **options))  # type: ignore[arg-type]
+def look(scenario: Scenario, **more: Any) -> list[Finding]:
+    return list(preflight(seen(scenario, read_machine(os.environ), **more)))
+
+
+def seen(scenario: Scenario, machine: MachineInventory | None = None, **more: Any) -> Preflight:
+    options = {"environ": os.environ, "writes_to": Path.cwd(), "bytes_needed": 1, **more}
+    return Preflight(scenario, machine, **options)
 
 
 def told(findings: list[Finding], severity: str) -> list[str]:
@@ -146,9 +153,9 @@ def test_drivers_are_compared_by_number(
 
 
 def test_no_driver_is_one_finding_that_tells_what_is_needed(scenario: Make) -> None:
-    machine = MachineReading(problem="this machine has no NVIDIA driver (libnvidia-ml.so.1 is not found)")
+    machine = MachineInventory(problem="this machine has no NVIDIA driver (libnvidia-ml.so.1 is not found)")
     needs = {"gpu": "NVIDIA H200", "count": 8, "min_memory_gib": 140, "min_driver": "575"}
-    findings = preflight(scenario(needs), machine, environ=os.environ, writes_to=Path.cwd(), bytes_needed=1)
+    findings = preflight(seen(scenario(needs), machine))
     assert told(list(findings), "mismatch") == [
         "GPUs: this machine has no NVIDIA driver (libnvidia-ml.so.1 is not found); the scenario needs "
         "8 x NVIDIA H200, at least 140 GiB each, driver 575 or newer"
@@ -268,7 +275,7 @@ def test_what_an_earlier_run_left_is_told(h200: FakeMachine, scenario: Make) -> 
 
 
 def test_a_scenario_on_the_cpu_does_not_touch_nvml(h200: FakeMachine, scenario: Make) -> None:
-    findings = preflight(scenario({}), None, environ=os.environ, writes_to=Path.cwd(), bytes_needed=1)
+    findings = preflight(seen(scenario({})))
     assert [one.subject for one in findings] == ["software", "disk space"]
     assert h200.calls() == []
 
@@ -279,7 +286,7 @@ def test_disk_space_is_that_of_the_nearest_folder(
     place = tmp_path / "not" / "yet"
     assert host.free_bytes(place) is not None
     monkeypatch.setattr(host, "free_bytes", lambda _: 3 * GIB)
-    findings = preflight(scenario({}), None, environ={}, writes_to=place, bytes_needed=5 * GIB)
+    findings = preflight(seen(scenario({}), writes_to=place, bytes_needed=5 * GIB))
     assert told(list(findings), "mismatch") == [
         f"disk space: 5.0 GiB will be written to {place}, 3.0 GiB are free; make room or give another folder"
     ]
@@ -336,9 +343,9 @@ def test_software(
     versions: dict[str, str],
     expected: str | None,
 ) -> None:
-    monkeypatch.setattr(module, "installed_version", versions.get)
+    monkeypatch.setattr(host, "installed_version", versions.get)
     made = scenario({}).model_copy(update={"engine": _engine(engine)})
-    findings = preflight(made, None, environ=os.environ, writes_to=Path.cwd(), bytes_needed=1)
+    findings = preflight(seen(made))
     lines = [
         f"{one.severity} {one.subject}: {one.message}" for one in findings if one.subject != "disk space"
     ]
@@ -348,13 +355,9 @@ def test_software(
 def _engine(raw: dict[str, object]) -> object:
     from pydantic import TypeAdapter
 
-    from pytest_dsr1.scenario.schema.scenario import Engine
+    from pytest_dsr1.scenario.schema.engine import Engine
 
     return TypeAdapter[object](Engine).validate_python(raw)
-
-
-def test_a_package_that_is_not_installed_has_no_version() -> None:
-    assert module.installed_version("no-such-package-anywhere") is None
 
 
 def test_preflight_imports_nothing_heavy() -> None:
@@ -362,3 +365,54 @@ def test_preflight_imports_nothing_heavy() -> None:
     program = f"import sys, pytest_dsr1.machine.lease; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+PLUGIN = """
+from pytest_dsr1.machine.checks import check
+from pytest_dsr1.machine.values import Finding
+
+@check(needs="gpus")
+def cool(look):
+    \"\"\"The GPUs are few.\"\"\"
+    yield Finding("warning", "GPU number", f"{len(look.gpus)} is a lot")
+
+@check()
+def broken(look):
+    \"\"\"Always fails.\"\"\"
+    raise RuntimeError("no license")
+
+def pytest_dsr1_checks():
+    return cool, broken
+"""
+
+
+def test_a_check_of_a_plugin_is_one_file(h200: FakeMachine, scenario: Make, tmp_path: Path) -> None:
+    assert told(look(scenario()), "warning") == told(look(scenario()), "mismatch") == []
+    with plugged_in(tmp_path, "acme", PLUGIN):
+        found, on_cpu = look(scenario()), preflight(seen(scenario({})))
+    failed = (
+        "check broken: the pytest-dsr1 plugin acme is broken: its check broken failed: "
+        "RuntimeError('no license')"
+    )
+    assert told(found, "warning") == ["GPU number: 8 is a lot"]
+    assert told(found, "mismatch") == told(list(on_cpu), "mismatch") == [failed]
+    assert [one.subject for one in on_cpu] == ["software", "disk space", "check broken"]
+
+
+def test_an_error_in_a_check_of_our_own_is_not_hidden(
+    scenario: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Path) -> int:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(host, "free_bytes", fails)
+    with pytest.raises(RuntimeError, match="ours"):
+        preflight(seen(scenario({})))
+
+
+def test_every_declared_check_is_listed_and_says_what_it_looks_at() -> None:
+    names = extensions.OURS["pytest_dsr1_checks"]
+    declared = [one for name in names for one in vars(import_module(name)).values() if isinstance(one, Check)]
+    listed = [check for plugin, check in extensions.values("pytest_dsr1_checks", Check) if plugin in names]
+    assert {one.name for one in declared} == {one.name for one in listed}
+    assert all(one.rule.endswith(".") for one in listed)

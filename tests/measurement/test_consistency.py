@@ -3,7 +3,7 @@
 import pytest
 
 from pytest_dsr1.measurement.consistency import suspicions
-from pytest_dsr1.measurement.metrics import combine
+from pytest_dsr1.metrics.catalogue import combine
 from tests.helpers.values import scenario
 
 MTP3 = scenario(
@@ -33,7 +33,8 @@ def test_text_that_is_easy_to_guess_flatters(length: float, doubted: bool) -> No
     if doubted:
         assert doubts[0] == (
             f"acceptance length {length:.2f} is above 3.2, the most that MTP with 3 draft tokens gives on "
-            "real text: the text is easier to guess, and the speed flattered by it (docs/datasets.md)"
+            "real text: the text is easier to guess, and the speed flattered by it "
+            "(`pytest-dsr1 docs datasets`)"
         )
 
 

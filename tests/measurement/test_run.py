@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from pytest_dsr1.engines.protocol import EngineResult, Job
-from pytest_dsr1.machine import caches
+from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.lease import Machine
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.run import expected_s, measure
+from pytest_dsr1.measurement.run import RunRequest, expected_s, measure
 from pytest_dsr1.measurement.store import load
 from pytest_dsr1.records import Enough, Observer
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.checkpoint import CheckpointFacts
-from tests.helpers.cache_variables import VARIABLES
+from tests.helpers.compile_caches import VARIABLES
 from tests.helpers.values import measurement, records, scenario
 from tests.helpers.watcher import Watcher
 
@@ -42,7 +42,7 @@ class Engine:
 
 
 @contextmanager
-def watch(expected_s: float, gpus: Callable[[], str]) -> Iterator[Observer]:
+def watch(scenario: Scenario, expected_s: float, gpus: Callable[[], str]) -> Iterator[Observer]:
     yield Watcher()
 
 
@@ -56,20 +56,18 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Measur
 
     def once(engine: Engine, of: Scenario | None = None, enough: Enough | None = None) -> Measurement:
         of = of or scenario()
-        observe: Callable[[float, Callable[[], str]], AbstractContextManager[Observer]] = watch
-        return measure(
-            of,
-            "suites/small.yaml",
+        request = RunRequest(
+            scenario=of,
+            test_id_prefix="suites/small.yaml",
             engine=engine,
             machine=Machine(of, None, (), {}, {}),
             findings=(),
             checkpoint=CheckpointFacts(None, "DeepseekV3ForCausalLM", "none", "none", 0, 0, "ef56"),
             workload=measurement().workload,
             results=tmp_path / "results",
-            watch=observe,
-            saved_in=lambda _: None,
             enough=enough,
         )
+        return measure(request, watch, lambda _: None)
 
     return once
 
@@ -127,7 +125,7 @@ def test_a_cache_that_is_too_large_to_look_at_is_a_warning(
     folder.mkdir(parents=True)
     for name in "abc":
         (folder / name).touch()
-    monkeypatch.setattr(caches, "MOST_ENTRIES", 2)
+    monkeypatch.setattr(warm_start, "MOST_ENTRIES", 2)
     assert run(Engine()).warnings == (
         f"{folder} holds more than 2 files, so nobody can say whether this start compiled anything there; "
         "delete what is old in it",

@@ -12,7 +12,9 @@ import pytest
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.values import Telemetry
 from pytest_dsr1.measurement.store import ResultFolder, load, newest
+from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.records import EngineTimes
+from tests.helpers.paths import DATA
 from tests.helpers.values import measurement, records, scenario
 
 NOW = datetime(2026, 11, 23, 20, 5, 12, tzinfo=timezone.utc)
@@ -46,6 +48,29 @@ def test_a_stopped_start_that_filled_caches_comes_back_as_it_was(tmp_path: Path)
     assert load(folder.path) == written
 
 
+def test_a_result_of_version_1_is_read_and_written_as_it_was(tmp_path: Path) -> None:
+    """It was saved when the GPUs' summary was a dictionary, with the test id's prefix as ``place``."""
+    before = DATA / "saved" / "results" / "h200-max-throughput" / "20261120T080000Z"
+    old = load(before)
+    assert old.test_id_prefix == "suites/h200/max-throughput.yaml"
+    assert old.gpu_health is not None
+    assert old.gpu_health.text == "1974 MHz SM clock, 628 W each, at most 65 C, not throttled"
+    sixth = old.gpu_health.gpus[5]
+    assert (sixth.gpu, sixth.sm_clock_mhz_min, sixth.temperature_c_max) == (5, 1965, 64)
+    assert (sixth.throttled_share, sixth.reason_share) == (0.0, {})
+    started = datetime.fromisoformat(old.started_utc)
+    with ResultFolder.create(tmp_path, old.scenario, old.test_id_prefix, started) as folder:
+        folder.complete(old)
+    read = [json.loads((path / "measurement.json").read_bytes()) for path in (before, folder.path)]
+    assert read[0] == read[1]
+
+
+def test_a_run_on_the_cpu_keeps_an_empty_summary_of_gpus(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    assert json.loads((path / "measurement.json").read_bytes())["measurement"]["gpu_health"] == {}
+    assert load(path).gpu_health is None
+
+
 def test_a_result_from_before_these_were_told_is_loaded(tmp_path: Path) -> None:
     path = saved(tmp_path) / "measurement.json"
     document = json.loads(path.read_text(encoding="utf-8"))
@@ -60,6 +85,15 @@ def test_a_result_from_before_these_were_told_is_loaded(tmp_path: Path) -> None:
     assert (old.caches_filled, old.result.stopped) == ((), False)
     assert not any(record.resent for record in old.result.records)
     assert old == measurement(path.parent)
+
+
+def test_a_metric_of_a_plugin_that_is_gone_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    with create(tmp_path) as folder:
+        known = measurement(folder.path)
+        folder.complete(replace(known, metrics={**known.metrics, "moon_phase": MetricValue(0.5, "records")}))
+    found = load(folder.path)
+    assert found.metrics == known.metrics
+    assert found.warnings == ("moon_phase: left out, since no installed plugin defines this metric",)
 
 
 def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:

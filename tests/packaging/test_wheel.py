@@ -48,11 +48,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_shipped_scenarios_travel_in_the_wheel(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "suites").rglob("*.yaml")}
-    assert len(shipped) == 13
+    assert len(shipped) == 19
     assert {f"pytest_dsr1/{name}" for name in shipped} <= names
     assert {"pytest_dsr1/py.typed", "pytest_dsr1/suites/scenario.schema.json"} <= names
     assert {f"pytest_dsr1/reporting/html/templates/{name}" for name in ("report.html", "style.css")} <= names
     assert not [name for name in names if name.startswith("tests/")]
+
+
+def test_the_documentation_travels_in_the_wheel(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")} - {"docs/style.md"}
+    examples = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "how-to" / "ci").iterdir()}
+    assert {f"pytest_dsr1/{name}" for name in pages | examples} <= names
+    assert not [name for name in names if name.endswith(".png") or "pictures" in name]
 
 
 def test_the_wheel_works_in_an_empty_environment_and_folder(wheel: Path, tmp_path: Path) -> None:
@@ -74,6 +82,9 @@ def test_the_wheel_works_in_an_empty_environment_and_folder(wheel: Path, tmp_pat
         "suites/h200/max-throughput.yaml::environment",
         "suites/h200/max-throughput.yaml::target[total_output_throughput]",
     ]
+    program = [str(environment / "bin" / "pytest-dsr1"), "docs", "why-low#sm-clock"]
+    done = subprocess.run(program, cwd=empty, env=clean, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("## A clock under its maximum\n"), done.stderr
     # The embedded engine is an extra: without it the run says what to install.
     done = subprocess.run(
         [python, "-m", "pytest", "--dsr1-profile=cpu-min-latency"],

@@ -167,7 +167,7 @@ def test_an_innocent_change_passes(accepted: Gated, monkeypatch: pytest.MonkeyPa
     assert "references on node cpu (noise" in output
     assert "dsr1: gated: a loss of 5% is decided in at most" in output
     assert "references of one day say nothing of what days differ by" in output
-    assert "run 1 is no evidence: warm-up: the first start of this software on this node" in output
+    assert "run 1 does not count: warm-up: the first start of this software on this node" in output
     assert "PASS regression: total output throughput" in output
     assert ": a loss of delta is excluded" in output
     assert "changed: engine.scripted: 1.0 -> 1.1" in output
@@ -245,7 +245,7 @@ def test_an_invalid_run_is_repeated(accepted: Gated, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SCRIPTED_FAIL_RUNS", "1")
     result = accepted.gate("-k", "regression")
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["dsr1: gated: run 1 is no evidence: 1 of 10 requests failed*"])
+    result.stdout.fnmatch_lines(["dsr1: gated: run 1 does not count: 1 of 10 requests failed*"])
 
 
 def test_runs_that_are_invalid_again_and_again_end_the_gate(
@@ -257,10 +257,10 @@ def test_runs_that_are_invalid_again_and_again_end_the_gate(
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         [
-            "3 engine starts in succession are no evidence:",
+            "3 engine starts in a row do not count:",
             "  1. the scripted engine*",
             "       out of memory",
-            "put that right, then `pytest --dsr1-profile=gated --dsr1-gate`",
+            "remove the cause, then `pytest --dsr1-profile=gated --dsr1-gate`",
         ]
     )
     assert len(accepted.suites.engine_runs) == 3
@@ -536,7 +536,7 @@ def test_recording_on_the_wrong_machine(gated: Gated) -> None:
     result.assert_outcomes(errors=1)
     output = result.stdout.str()
     assert output.count("this machine cannot run the scenario:") == 2  # the error, and the overview
-    assert "engine starts in succession" not in output
+    assert "engine starts in a row" not in output
 
 
 @pytest.mark.parametrize("damaged", ["", "candidates", "candidates/gated"])

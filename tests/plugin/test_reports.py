@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.reporting.ci import annotations as ci_annotations
 from pytest_dsr1.reporting.ci import files
 from pytest_dsr1.reporting.html import render
 from tests.helpers.suites import Suites
@@ -63,7 +64,8 @@ def test_earlier_results_that_cannot_be_read_are_told_in_the_page(
     page = read(suites, "report.html")
     assert "Earlier results that could not be read (2)" in page
     assert f"{closed}: cannot be listed: Permission denied" in page
-    assert f"{damaged}/measurement.json: is no measurement.json of this version, or was damaged" in page
+    assert f"{damaged}/measurement.json: is not JSON (" in page
+    assert "; it was damaged after it was written" in page
 
 
 def test_github_gets_a_summary_and_annotations(suites: Suites, step: Path) -> None:
@@ -183,7 +185,7 @@ def test_what_cannot_be_written_is_told_and_changes_no_verdict(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "write_atomically", full)
+    monkeypatch.setattr("pytest_dsr1.storage.files.write_atomically", full)
     step.mkdir()
     result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.md", *quietly)
     assert result.ret == 0
@@ -203,7 +205,7 @@ def test_a_mistake_of_ours_in_a_report_changes_no_verdict(
     def wrong(*_: object) -> str:
         raise KeyError("missing")
 
-    monkeypatch.setattr(files, "code_quality", wrong)
+    monkeypatch.setattr(ci_annotations, "code_quality", wrong)
     result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.json", "--dsr1-report=report.md")
     assert result.ret == 0
     result.stdout.fnmatch_lines(

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_dsr1.machine.gpu.lock import is_held
+from pytest_dsr1.storage.filelock import is_held
 from tests.helpers.openai_jobs import remarks
 from tests.helpers.suites import Suites
 from tests.standins import started_server
@@ -161,7 +161,7 @@ def test_no_server_stays_after_a_measurement_that_proves_nothing(serving: Suites
 GPU_CONFTEST = """
 import os, pathlib
 from pytest_dsr1.machine import host, lease
-from pytest_dsr1.machine.gpu import lock
+from pytest_dsr1.storage import filelock
 from tests.standins.nvml import state
 
 UUID = "GPU-00000000-0000-4000-8000-00000000d5e1"
@@ -184,7 +184,7 @@ def with_our_server(environ):
 lease.read_machine = with_our_server
 
 def pytest_runtest_teardown(item):
-    locked = lock.is_held(pathlib.Path(os.environ["DSR1_STATE_DIR"]), UUID)
+    locked = filelock.is_held(pathlib.Path(os.environ["DSR1_STATE_DIR"]), UUID)
     with open("seen.txt", "a") as file:
         print(item.nodeid, len(alive()), locked, file=file)
 """

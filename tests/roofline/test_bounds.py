@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_dsr1.engines.tensorrt_llm.settings import KvCacheConfig, TensorRtLlm
 from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.roofline.bounds import Bound, bounds, roofline, why_none
 from pytest_dsr1.scenario.loading import load
-from pytest_dsr1.scenario.schema.scenario import KvCacheConfig, Scenario, TensorRtLlm
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from tests.helpers.published import SHIPPED, figures, measured, shipped
 from tests.helpers.values import measurement, scenario
 
@@ -106,6 +107,15 @@ def test_random_weights_may_beat_uniform_routing() -> None:
     # vLLM made more than the 4,826 tok/s that reading 222 experts a layer would allow.
     found = bound(measured(shipped("slice-h200/vllm-c64"), {"total_output_throughput": 10_600.0}))
     assert found.value == pytest.approx(47_028, abs=1)
+
+
+def test_a_served_slice_in_fp8_reads_half_and_how_operations_are_fused_changes_nothing() -> None:
+    one = shipped("full-h200/vllm-2gpus-min-latency")
+    found = bound(measured(one, {"total_output_throughput": 295.2}))
+    assert found.arithmetic == (
+        "a step of 1 request reads at least 10.66 GB of weights and 0.00 GB of KV cache, in 1.110 ms at "
+        "2 x 4.8 TB/s: 1 token / 1.110 ms = 900.6 tok/s"
+    )
 
 
 def record(input_tokens: int, output_tokens: int) -> RequestRecord:
@@ -258,7 +268,7 @@ def test_what_is_not_known_for_sure_has_no_bound(changes: dict[str, Any], reason
 
 
 @pytest.mark.parametrize(("dtype", "value_bytes"), [("float32", 4), ("bfloat16", 2)])
-def test_the_embedded_engine_stores_all_values_alike(dtype: str, value_bytes: int) -> None:
+def test_the_transformers_engine_stores_all_values_alike(dtype: str, value_bytes: int) -> None:
     one = scenario(
         hardware={"gpu": "NVIDIA H200", "count": 1},
         engine={"type": "transformers", "device": "cuda", "dtype": dtype},

@@ -42,7 +42,6 @@ def test_a_child_takes_over_all_but_the_name_and_replaces_lists(tmp_path: Path) 
     assert (
         scenario.model_copy(update={"name": "mine", "engine": base.engine, "targets": base.targets}) == base
     )
-    assert not loaded.shipped
 
 
 def test_lengths_and_an_engine_of_another_type_are_replaced_whole(tmp_path: Path) -> None:
@@ -145,6 +144,5 @@ def test_an_own_scenario_may_extend_the_shipped_one_of_its_name(tmp_path: Path) 
     catalogue = discover([tmp_path])
     (path,) = catalogue.select("h200-max-throughput")
     loaded = load(path, catalogue=catalogue)
-    assert not loaded.shipped
     assert loaded.scenario.load.num_requests == 1024
     assert loaded.scenario.load.concurrency == 1024

@@ -26,23 +26,24 @@ def errors(data: Any) -> list[str]:
 
 def test_the_files_are_current() -> None:
     schema = (shipped_suites() / reference_pages.SCHEMA_NAME).read_text(encoding="utf-8")
-    page = (DOCS / "scenario-reference.md").read_text(encoding="utf-8")
+    page = (DOCS / "reference" / "scenario.md").read_text(encoding="utf-8")
     assert schema == reference_pages.schema_text(), REWRITE
     assert page == reference_pages.reference_page(), REWRITE
-    assert (DOCS / "metrics.md").read_text(encoding="utf-8") == reference_pages.metrics_page(), REWRITE
+    metrics = (DOCS / "reference" / "metrics.md").read_text(encoding="utf-8")
+    assert metrics == reference_pages.metrics_page(), REWRITE
 
 
 def test_all_are_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference_pages, "shipped_suites", lambda: tmp_path / "suites")
     (tmp_path / "suites").mkdir()
-    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "reference").mkdir(parents=True)
     reference_pages.main()
     assert (
         json.loads((tmp_path / "suites" / "scenario.schema.json").read_text())
         == reference_pages.file_schema()
     )
-    assert (tmp_path / "docs" / "scenario-reference.md").read_text() == reference_pages.reference_page()
-    assert (tmp_path / "docs" / "metrics.md").read_text() == reference_pages.metrics_page()
+    assert (tmp_path / "docs" / "reference" / "scenario.md").read_text() == reference_pages.reference_page()
+    assert (tmp_path / "docs" / "reference" / "metrics.md").read_text() == reference_pages.metrics_page()
     assert len(list(tmp_path.rglob("*.*"))) == 3
 
 

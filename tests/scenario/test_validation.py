@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.metrics.catalogue import targetable
 from tests.helpers.scenario_files import GOOD, changed, load_text, mistakes, name_or_message
 from tests.helpers.suites import Suites
 
-METRICS_PAGE = "one of the 40 names in docs/scenario-reference.md"
+METRICS_PAGE = f"one of the {len(targetable())} names in `pytest-dsr1 docs scenario`"
 
 MALFORMED = [
     # keys
@@ -378,7 +379,7 @@ def test_all_mistakes_are_told_at_once_though_one_hides_others(tmp_path: Path) -
         "s.yaml:25:7: engine.llm_api.cuda_graph_config.batchsizes: unknown key; did you mean 'batch_sizes'?",
         "s.yaml:25:20: engine.llm_api.cuda_graph_config.batch_sizes.0: expected a whole number of at least 1, found "
         "the number 0",
-        "s.yaml:31:13: targets.1.metric: expected one of the 40 names in docs/scenario-reference.md, found the text "
+        f"s.yaml:31:13: targets.1.metric: expected {METRICS_PAGE}, found the text "
         "'request_thruput'; did you mean 'request_throughput'?",
         "--dsr1-set engine.max_batchsize=64: engine.max_batchsize: unknown key; did you mean 'max_batch_size', which "
         "is there already?",

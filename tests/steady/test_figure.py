@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_dsr1.measurement.metrics import from_records
-from pytest_dsr1.metrics.catalogue import GATEABLE, METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, gateable
 from pytest_dsr1.records import RequestRecord
-from pytest_dsr1.steady.figure import Evidence, NoEvidenceError, evidence
+from pytest_dsr1.steady.figure import NoSteadyFigureError, SteadyFigure, steady_figure
 from pytest_dsr1.steady.trace import Trace
 from tests.helpers.loops import closed_loop, trace
+from tests.helpers.metrics import from_records
 
 RATES = {
     "request_throughput": 16.0,
@@ -61,20 +61,20 @@ def read_in_turn(count: int, sd: float, seed: int = 3) -> Trace:
 
 
 def test_every_gateable_metric_is_known() -> None:
-    assert {*RATES, *MEANS} == set(GATEABLE)
+    assert {*RATES, *MEANS} == set(gateable())
 
 
-@pytest.mark.parametrize("metric", GATEABLE)
+@pytest.mark.parametrize("metric", gateable())
 @pytest.mark.parametrize("streaming", [True, False])
 @pytest.mark.parametrize("waves", [5.0, 5.3, 5.7, 6.0])
 def test_waves_in_step_are_counted_whole(metric: str, streaming: bool, waves: float) -> None:
     """16 requests a second, whatever part of a wave the run ends in; ramp-up and drain are left out."""
     run = closed_loop(int(16 * waves), 16, in_step, streaming=streaming)
     if not streaming and metric in {"average_ttft", "average_tpot", "per_user_output_speed"}:
-        with pytest.raises(NoEvidenceError, match=r"has no steady figure: not every request has the time of"):
-            evidence(run, metric, warmup_requests=16)
+        with pytest.raises(NoSteadyFigureError, match=r"has no steady figure: not every request has"):
+            steady_figure(run, metric, warmup_requests=16)
         return
-    seen = evidence(run, metric, warmup_requests=16)
+    seen = steady_figure(run, metric, warmup_requests=16)
     assert seen.value == pytest.approx({**RATES, **MEANS}[metric], rel=1e-9)
     assert seen.se_percent == pytest.approx(0, abs=1e-9)
     assert seen.cut_s + seen.window_s <= int(waves) + 1e-9
@@ -91,12 +91,14 @@ def test_the_part_of_a_wave_does_not_bias(metric: str) -> None:
     """Waves that are spread and differ: 3.0, 3.3 and 3.7 of them after the warm-up give the same figure."""
     run = read_in_turn(400, 0.002)
     figures = [
-        evidence(run, metric, warmup_requests=64, requests=round(64 * (2 + waves))).value
+        steady_figure(run, metric, warmup_requests=64, requests=round(64 * (2 + waves))).value
         for waves in (3.0, 3.3, 3.7)
     ]
     assert max(figures) / min(figures) < 1.002
     whole = len(run.requests) / max(r[2] for r in run.requests)
-    assert evidence(run, "request_throughput", warmup_requests=64).value > 1.02 * whole, "drain and ramp-up"
+    assert steady_figure(run, "request_throughput", warmup_requests=64).value > 1.02 * whole, (
+        "drain and ramp-up"
+    )
 
 
 def test_what_recurs_in_each_wave_is_no_warm_up() -> None:
@@ -105,7 +107,7 @@ def test_what_recurs_in_each_wave_is_no_warm_up() -> None:
         round(seen.window_s / seen.latency_s)
         for seed in range(20)
         for seen in [
-            evidence(read_in_turn(12 * 64, 0.02, seed), "total_output_throughput", warmup_requests=64)
+            steady_figure(read_in_turn(12 * 64, 0.02, seed), "total_output_throughput", warmup_requests=64)
         ]
     ]
     assert windows.count(10) >= 10
@@ -115,7 +117,7 @@ def test_what_recurs_in_each_wave_is_no_warm_up() -> None:
 def test_as_many_requests_end_in_a_window_as_are_sent() -> None:
     """A renewal estimate: with mixed lengths the window holds whole multiples of the concurrency."""
     run = noisy(5)
-    seen = evidence(run, "request_throughput", warmup_requests=8)
+    seen = steady_figure(run, "request_throughput", warmup_requests=8)
     ended = seen.value * seen.window_s
     assert ended == pytest.approx(round(ended))
     assert round(ended) % 8 == 0
@@ -124,13 +126,13 @@ def test_as_many_requests_end_in_a_window_as_are_sent() -> None:
 def test_one_user() -> None:
     """Whole requests, from a start to the last end; the first one, slower, is warm-up."""
     run = closed_loop(11, 1, lambda i, _: (0.5 if i == 0 else 0.2, 0.8 + 0.01 * (i % 2)))
-    seen = evidence(run, "total_output_throughput", warmup_requests=1)
+    seen = steady_figure(run, "total_output_throughput", warmup_requests=1)
     assert seen.value == pytest.approx(10 * 101 / 10.05)
     assert (seen.cut_s, seen.window_s) == pytest.approx((1.3, 10.05))
     assert seen.requests == 11
     assert seen.batches == pytest.approx([101 / 1.01, 101] * 5)
     assert seen.se_percent == pytest.approx(100 * np.std(seen.batches, ddof=1) / 10**0.5 / 100.5, rel=0.01)
-    assert evidence(run, "average_ttft", warmup_requests=0).value == pytest.approx((500 + 10 * 200) / 11)
+    assert steady_figure(run, "average_ttft", warmup_requests=0).value == pytest.approx((500 + 10 * 200) / 11)
 
 
 def test_warm_up_is_found() -> None:
@@ -138,7 +140,7 @@ def test_warm_up_is_found() -> None:
     random = np.random.default_rng(4)
     run = closed_loop(600, 4, lambda i, _: (0.1, (1.2 if i < 60 else 0.9) + 0.01 * random.normal()))
     for metric, truth in (("total_output_throughput", 404.0), ("average_request_latency", 1000.0)):
-        seen = evidence(run, metric, warmup_requests=4)
+        seen = steady_figure(run, metric, warmup_requests=4)
         assert seen.value == pytest.approx(truth, rel=0.002)
         assert seen.cut_s == pytest.approx(60 / 4 * 1.3, rel=0.15)
         assert len(seen.batches) == 10
@@ -146,8 +148,8 @@ def test_warm_up_is_found() -> None:
 
 def test_declared_warm_up_is_kept() -> None:
     run = closed_loop(96, 16, in_step)
-    assert evidence(run, "total_output_throughput", warmup_requests=32).cut_s == pytest.approx(2)
-    assert evidence(run, "average_tpot", warmup_requests=32).cut_s == pytest.approx(2)
+    assert steady_figure(run, "total_output_throughput", warmup_requests=32).cut_s == pytest.approx(2)
+    assert steady_figure(run, "average_tpot", warmup_requests=32).cut_s == pytest.approx(2)
 
 
 @pytest.mark.parametrize("metric", MEANS)
@@ -156,7 +158,7 @@ def test_means_are_those_of_the_metrics(metric: str) -> None:
     run = noisy(6)
     burst = run.requests[100]
     rows = [*run.requests[:100], (*burst[:1], burst[2], *burst[2:]), *run.requests[101:]]
-    seen = evidence(replace(run, requests=tuple(rows)), metric, warmup_requests=8)
+    seen = steady_figure(replace(run, requests=tuple(rows)), metric, warmup_requests=8)
     counted = [r for r in rows[: 400 - 8] if r[0] >= rows[0][0] + seen.cut_s - 1e-9]
     records = [RequestRecord(i, *row) for i, row in enumerate(counted)]
     assert seen.value == pytest.approx(from_records(records, 8)[metric])
@@ -167,19 +169,19 @@ def test_means_are_those_of_the_metrics(metric: str) -> None:
 def test_an_open_loop_ends_with_its_last_arrival() -> None:
     """Requests of 2 s arrive every tenth of a second; at the end the machine drains for 2 s."""
     run = trace([(i / 10, i / 10 + 1, i / 10 + 2, 1000, 101, 50) for i in range(301)], 10_000, open_loop=True)
-    seen = evidence(run, "total_output_throughput", warmup_requests=10)
+    seen = steady_figure(run, "total_output_throughput", warmup_requests=10)
     assert seen.value == pytest.approx(1010, rel=1e-3)
     assert seen.cut_s + seen.window_s == pytest.approx(30)
-    assert evidence(run, "average_request_latency", warmup_requests=10).value == pytest.approx(2000)
+    assert steady_figure(run, "average_request_latency", warmup_requests=10).value == pytest.approx(2000)
 
 
 def test_arrivals_at_one_moment() -> None:
     """Recorded traffic often has whole seconds."""
     run = trace([(i // 20 * 1.0, None, i // 20 + 0.5, 10, 5, None) for i in range(600)], 512, open_loop=True)
-    assert evidence(run, "request_throughput", warmup_requests=20).value == pytest.approx(20)
+    assert steady_figure(run, "request_throughput", warmup_requests=20).value == pytest.approx(20)
     few = trace([(i // 20 * 1.0, None, i // 20 + 0.5, 10, 5, None) for i in range(60)], 512, open_loop=True)
     assert refusal(few, "request_throughput", 20) == (
-        "request throughput has no steady figure: a part of the window from 1.0 to 2.0 s holds nothing of "
+        "request throughput has no steady figure: a part of the window from 1.0 to 2.0 s contains nothing of "
         "it; make the run longer (load.num_requests)"
     )
 
@@ -195,25 +197,25 @@ def of_series(rates: list[float], concurrency: int, requests: int) -> Trace:
 def test_a_series_stands_in_for_output_tokens() -> None:
     """100 requests of 10 tokens, 10 at a time; the first 10 and the last are slow."""
     run = of_series([50.0, 50.0, *[100.0] * 8, 50.0, 50.0], 10, 100)
-    seen = evidence(run, "total_output_throughput", warmup_requests=10)
+    seen = steady_figure(run, "total_output_throughput", warmup_requests=10)
     assert (seen.value, seen.cut_s, seen.window_s) == pytest.approx((100, 2, 8))
     assert seen.latency_s == pytest.approx(1, abs=0.2)
-    assert evidence(run, "per_gpu_output_throughput", warmup_requests=10).value == pytest.approx(12.5)
-    shorter = evidence(run, "total_output_throughput", warmup_requests=10, requests=50)
+    assert steady_figure(run, "per_gpu_output_throughput", warmup_requests=10).value == pytest.approx(12.5)
+    shorter = steady_figure(run, "total_output_throughput", warmup_requests=10, requests=50)
     assert (shorter.value, shorter.window_s) == pytest.approx((100, 3))
     assert shorter.requests == 50
 
 
 def test_what_a_series_does_not_tell() -> None:
     run = of_series([10.0] * 20, 1, 20)
-    for metric in set(GATEABLE) - {"total_output_throughput", "per_gpu_output_throughput"}:
+    for metric in set(gateable()) - {"total_output_throughput", "per_gpu_output_throughput"}:
         streaming = (
             " and engine.streaming: true"
             if metric in {"average_ttft", "average_tpot", "per_user_output_speed"}
             else ""
         )
-        with pytest.raises(NoEvidenceError) as error:
-            evidence(run, metric, warmup_requests=1)
+        with pytest.raises(NoSteadyFigureError) as error:
+            steady_figure(run, metric, warmup_requests=1)
         assert str(error.value) == (
             f"{METRICS[metric].label} has no steady figure: the run has no request records; "
             f"set engine.request_records: true{streaming}"
@@ -224,8 +226,8 @@ def test_what_a_series_does_not_tell() -> None:
 
 
 def refusal(run: Trace, metric: str = "total_output_throughput", warmup: int = 16) -> str:
-    with pytest.raises(NoEvidenceError) as error:
-        evidence(run, metric, warmup_requests=warmup)
+    with pytest.raises(NoSteadyFigureError) as error:
+        steady_figure(run, metric, warmup_requests=warmup)
     return str(error.value)
 
 
@@ -246,7 +248,7 @@ def test_what_is_no_sample_of_the_run_is_refused() -> None:
     )
     unknown = replace(run, requests=tuple((*r[:5], None) for r in run.requests))
     assert refusal(unknown, "acceptance_length") == (
-        "acceptance length has no steady figure: this engine does not tell each request's decoding "
+        "acceptance length has no steady figure: this engine does not report each request's decoding "
         "iterations; gate another metric, such as gate.metric: total_output_throughput"
     )
     backward = replace(run, requests=(*run.requests[:2], (5.0, 4.0, 3.0, 1, 1, 1), *run.requests[3:]))
@@ -270,7 +272,7 @@ def test_too_few_requests(metric: str, concurrency: int, warmup: int, least: int
         "gate.warmup_requests"
     )
     enough = closed_loop(least, concurrency, lambda i, _: (0.2, 0.8 + 1e-3 * i))
-    assert len(evidence(enough, metric, warmup_requests=warmup).batches) == 2
+    assert len(steady_figure(enough, metric, warmup_requests=warmup).batches) == 2
 
 
 def test_more_warm_up_than_requests() -> None:
@@ -282,10 +284,10 @@ def test_more_warm_up_than_requests() -> None:
 # Properties
 
 seeds = st.integers(0, 2**32 - 1)
-metrics = st.sampled_from(GATEABLE)
+metrics = st.sampled_from(gateable())
 
 
-def figures(seen: Evidence) -> list[float]:
+def figures(seen: SteadyFigure) -> list[float]:
     return [seen.value, seen.se_percent, seen.cut_s, seen.window_s, seen.latency_s, *seen.batches]
 
 
@@ -296,7 +298,7 @@ def test_the_time_of_day_does_not_matter(seed: int, metric: str, by_s: float) ->
     moved = replace(
         run, requests=tuple((r[0] + by_s, (r[1] or 0) + by_s, r[2] + by_s, *r[3:]) for r in run.requests)
     )
-    here, there = (evidence(one, metric, warmup_requests=8) for one in (run, moved))
+    here, there = (steady_figure(one, metric, warmup_requests=8) for one in (run, moved))
     assert figures(there) == pytest.approx(figures(here), rel=1e-6, abs=1e-6)
 
 
@@ -308,7 +310,7 @@ def test_a_slower_clock_scales_everything(seed: int, metric: str, factor: float)
         run,
         requests=tuple((r[0] * factor, (r[1] or 0) * factor, r[2] * factor, *r[3:]) for r in run.requests),
     )
-    here, there = (evidence(one, metric, warmup_requests=8) for one in (run, slower))
+    here, there = (steady_figure(one, metric, warmup_requests=8) for one in (run, slower))
     power = {"ms": 1, "tokens/step": 0}.get(METRICS[metric].unit, -1)
     assert there.value == pytest.approx(here.value * factor**power)
     assert there.se_percent == pytest.approx(here.se_percent, abs=1e-9)
@@ -319,7 +321,9 @@ def test_a_slower_clock_scales_everything(seed: int, metric: str, factor: float)
 @given(seeds, metrics)
 def test_as_many_requests_as_there_are_is_no_limit(seed: int, metric: str) -> None:
     run = noisy(seed)
-    assert evidence(run, metric, warmup_requests=8, requests=400) == evidence(run, metric, warmup_requests=8)
+    assert steady_figure(run, metric, warmup_requests=8, requests=400) == steady_figure(
+        run, metric, warmup_requests=8
+    )
 
 
 @settings(max_examples=10)
@@ -327,6 +331,6 @@ def test_as_many_requests_as_there_are_is_no_limit(seed: int, metric: str) -> No
 def test_a_limit_is_as_if_no_more_had_been_sent(seed: int, metric: str, requests: int) -> None:
     run = noisy(seed)
     shorter = replace(run, requests=run.requests[:requests])
-    assert evidence(run, metric, warmup_requests=8, requests=requests) == evidence(
+    assert steady_figure(run, metric, warmup_requests=8, requests=requests) == steady_figure(
         shorter, metric, warmup_requests=8
     )

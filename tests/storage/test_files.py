@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.storage.files import entries
+from pytest_dsr1.storage.files import entries, replacing, write_atomically
 
 
 def test_what_is_in_a_folder_in_order(tmp_path: Path) -> None:
@@ -18,3 +18,40 @@ def test_no_folder_is_empty_and_what_cannot_be_listed_is_not(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         entries(tmp_path / "file")
+
+
+def test_a_file_is_replaced_whole_when_its_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_text("old", encoding="utf-8")
+    with replacing(path) as part:
+        part.write_text("new", encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == "old"
+        assert [one.name for one in entries(tmp_path)] == [part.name, "data"]
+        assert part.name.startswith(".data.")
+        assert part.suffix == ".part"
+    assert path.read_text(encoding="utf-8") == "new"
+    assert [one.name for one in entries(tmp_path)] == ["data"]
+
+
+def test_a_block_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    path.write_text("old", encoding="utf-8")
+
+    def interrupted() -> None:
+        with replacing(path) as part:
+            part.write_text("ne", encoding="utf-8")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text(encoding="utf-8") == "old"
+    assert [one.name for one in entries(tmp_path)] == ["data"]
+
+
+def test_text_that_cannot_be_written_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "\udc00")
+    assert path.read_text(encoding="utf-8") == "old"
+    assert [one.name for one in entries(tmp_path)] == ["data"]

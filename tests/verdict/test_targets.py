@@ -6,13 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.measurement.metrics import MetricValue
-from pytest_dsr1.metrics.catalogue import METRICS, TARGETABLE
+from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, targetable
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.targets import Noise, bound, judge
 from pytest_dsr1.verdict.validity import invalid_reasons
-from pytest_dsr1.verdict.verdict import Word
+from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.values import NOISE, measurement, records, scenario
 
 
@@ -44,15 +43,15 @@ def test_the_verdict_and_its_sentence(metric: str, value: float, word: str, mess
 
 
 def test_the_bound_itself_passes() -> None:
-    assert judge(target("total_output_throughput", 8.0, 0.0), measurement(), NOISE).word is Word.PASS
-    assert judge(target("average_ttft", 250.0, 0.0), measurement(), NOISE).word is Word.PASS
+    assert judge(target("total_output_throughput", 8.0, 0.0), measurement(), NOISE).word is Status.PASS
+    assert judge(target("average_ttft", 250.0, 0.0), measurement(), NOISE).word is Status.PASS
 
 
 def test_a_run_in_which_no_request_keeps_the_slo_misses_its_goodput() -> None:
     none = measurement(metrics={"goodput": MetricValue(0.0, "records")})
     assert invalid_reasons(none) == ()
     verdict = judge(target("goodput", 2.0), none, NOISE)
-    assert verdict.word is Word.FAIL
+    assert verdict.word is Status.FAIL
     assert verdict.message == (
         "goodput 0 req/s is 100.0% below the target 2 (tolerance 5%: at least 1.9 req/s)"
     )
@@ -82,20 +81,20 @@ def test_a_figure_within_the_noise_of_its_bound_says_so(value: float, word: str)
 )
 def test_what_was_not_measured_is_invalid(metric: str, changes: dict[str, Any], hint: str) -> None:
     verdict = judge(target(metric, 1.0), measurement(**changes), NOISE)
-    assert verdict.word is Word.INVALID
+    assert verdict.word is Status.INVALID
     assert verdict.measured is None
     assert f"{METRICS[metric].label} was not measured by engine transformers: {hint}" in verdict.message
 
 
-@given(st.sampled_from(TARGETABLE), st.floats(1e-3, 1e6), st.floats(0, 99))
+@given(st.sampled_from(targetable()), st.floats(1e-3, 1e6), st.floats(0, 99))
 def test_the_margin_and_the_bound_agree(metric: str, value: float, tolerance_percent: float) -> None:
     """PASS is exactly 'not more than the tolerance on the bad side', in either direction."""
     verdict = judge(target(metric, value, tolerance_percent), measurement(scenario=scenario()), NOISE)
     if verdict.margin_percent is None:
-        assert verdict.word is Word.INVALID
+        assert verdict.word is Status.INVALID
         return
     if abs(verdict.margin_percent + tolerance_percent) > 1e-6:
-        assert (verdict.word is Word.PASS) == (verdict.margin_percent > -tolerance_percent)
+        assert (verdict.word is Status.PASS) == (verdict.margin_percent > -tolerance_percent)
 
 
 def test_bounds_lie_on_the_bad_side() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.machine.values import Finding
-from pytest_dsr1.measurement.metrics import MetricValue
+from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.roofline.bounds import bounds
 from pytest_dsr1.verdict.validity import invalid_reasons
 from tests.helpers.published import measured, shipped

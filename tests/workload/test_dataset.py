@@ -20,7 +20,7 @@ from pytest_dsr1.workload.workload import Request
 GOOD = b'{"task_id":0,"input_ids":[5,77,9],"output_tokens":20}\n'
 FORMAT = (
     'Each line is one JSON object such as {"task_id":0,"input_ids":[5,77],"output_tokens":2048}; '
-    "see docs/datasets.md."
+    "see `pytest-dsr1 docs datasets`."
 )
 
 
@@ -173,7 +173,8 @@ def test_empty_file(tmp_path: Path) -> None:
 
 def test_missing_file(tmp_path: Path) -> None:
     expected = (
-        "there is no such dataset file; correct dataset.path, or make the file as docs/datasets.md describes"
+        "there is no such dataset file; correct dataset.path, or make the file as "
+        "`pytest-dsr1 docs datasets` describes"
     )
     with pytest.raises(InvalidRunError, match=expected):
         inspect_dataset(tmp_path / "none.jsonl", 1)

@@ -22,14 +22,12 @@ class DecodeBound:
 
     Attributes:
         experts: different routed experts a layer that the step is expected to use.
-        step_bytes: bytes the step reads.
-        step_s: the time that takes at the peak bandwidth.
+        step_s: the time that reading takes at the peak bandwidth.
         output_tok_s: output tokens per second of the whole batch at that pace.
         formula: the arithmetic with its numbers, for a person.
     """
 
     experts: float
-    step_bytes: float
     step_s: float
     output_tok_s: float
     formula: str
@@ -67,7 +65,6 @@ def decode_bound(
     step_s = (weights + cache) / (bandwidth_tb_s * 1e12)
     return DecodeBound(
         experts=experts,
-        step_bytes=weights + cache,
         step_s=step_s,
         output_tok_s=batch / step_s,
         formula=(

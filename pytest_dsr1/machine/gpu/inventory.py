@@ -1,4 +1,4 @@
-"""A reading of the whole machine: every GPU's identity, health and settings, taken in one go.
+"""The inventory of the whole machine: every GPU's identity, health and settings, read in one go.
 
 NVML is open only while it is taken; everything that judges a machine works on these values.
 """
@@ -42,7 +42,7 @@ class GpuReading:
 
 
 @dataclass(frozen=True, slots=True)
-class MachineReading:
+class MachineInventory:
     """The machine's GPUs.
 
     Attributes:
@@ -92,7 +92,7 @@ _Value = TypeVar("_Value")
 
 
 def _tolerant(read: Callable[[], _Value | None]) -> _Value | None:
-    """A reading that a healthy GPU may lack; that it is lost is no such thing."""
+    """Read a value that a healthy GPU may lack; a lost GPU still raises."""
     try:
         return read()
     except nvml.GpuLostError:
@@ -134,7 +134,7 @@ def _read_gpu(library: nvml.Nvml, index: int, vboost: int | None) -> GpuReading:
         return GpuReading(index=index, problem=str(error))
 
 
-def read_machine(environ: Mapping[str, str]) -> MachineReading:
+def read_machine(environ: Mapping[str, str]) -> MachineInventory:
     """Read the machine; changes nothing. Never raises: what cannot be read is said in the values."""
     try:
         with nvml.opened() as library:
@@ -143,12 +143,12 @@ def read_machine(environ: Mapping[str, str]) -> MachineReading:
             gpus = [_read_gpu(library, index, vboost.get(index)) for index in range(count)]
             driver, cuda = library.driver(), library.cuda()
     except nvml.NvmlError as error:
-        return MachineReading(problem=str(error))
+        return MachineInventory(problem=str(error))
     if not gpus:
         problem = f"the NVIDIA driver {driver} shows no GPU (in a container: start it with --gpus all)"
-        return MachineReading(problem=problem, driver=driver, cuda=cuda)
+        return MachineInventory(problem=problem, driver=driver, cuda=cuda)
     seen, wrong = visible(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
-    return MachineReading(None, driver, cuda, count, tuple(seen), wrong)
+    return MachineInventory(None, driver, cuda, count, tuple(seen), wrong)
 
 
 def gpu_list(indices: Sequence[int]) -> str:

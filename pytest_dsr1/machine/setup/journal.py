@@ -14,10 +14,10 @@ from pathlib import Path
 
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine.gpu.inventory import read_machine
-from pytest_dsr1.machine.gpu.lock import is_held, lock_file
 from pytest_dsr1.machine.setup import nvidia_smi
 from pytest_dsr1.machine.state_dir import state_dirs
 from pytest_dsr1.machine.values import Finding
+from pytest_dsr1.storage.filelock import is_held, lock_file
 from pytest_dsr1.storage.files import sync_folder, write_atomically
 
 RESTORE = "pytest-dsr1 restore"

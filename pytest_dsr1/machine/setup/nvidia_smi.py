@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.scenario.schema.scenario import GpuSetup
 
 TIMEOUT_S = 120.0
 NO_PERMISSION = 4
@@ -143,3 +144,21 @@ def in_shell(commands: list[Command]) -> str:
             body = " ".join(template).format(gpu="$i")
             lines.append(f"for i in {' '.join(map(str, indices))}; do {body}; done")
     return "; ".join(lines)
+
+
+def shell_lines(wanted: GpuSetup, count: int) -> Iterator[str]:
+    """Yield the published set-up of the first ``count`` GPUs as shell lines, to run as root.
+
+    They put nothing back.
+    """
+    gpus = range(count)
+    changes = []
+    if wanted.persistence:
+        changes += [[persistence(gpu, on) for gpu in gpus] for on in (False, True)]
+    if wanted.vboost is not None:
+        changes.append([vboost(gpu, wanted.vboost) for gpu in gpus])
+    if wanted.lock_sm_clock_mhz is not None:
+        changes.append([lock_clocks(gpu, wanted.lock_sm_clock_mhz) for gpu in gpus])
+    if changes:
+        yield "# GPU set-up, as root; note the settings before: nvidia-smi -q, nvidia-smi boost-slider -l"
+        yield from map(in_shell, changes)

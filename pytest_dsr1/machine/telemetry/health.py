@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import fmean
+from typing import TypeVar
 
 from pytest_dsr1.machine.telemetry.throttling import (
     IDLE,
@@ -18,8 +20,9 @@ from pytest_dsr1.machine.telemetry.throttling import (
     seconds_of,
     spans_of,
 )
-from pytest_dsr1.machine.values import Conditions, Finding, GpuSample, Telemetry
+from pytest_dsr1.machine.values import Conditions, Finding, GpuSample, Severity, Telemetry
 from pytest_dsr1.scenario.schema.scenario import Validity
+from pytest_dsr1.text import clock
 
 CLOCK_CEILING_SHARE = 0.95
 """A busy GPU whose SM clock never comes above this share of its maximum, and gives no reason, is locked."""
@@ -35,10 +38,61 @@ GPU_BUSY_PERCENT = 50
 NOTABLE_CAP_SHARE = 0.05
 """A smaller share of the time at the software power cap is not worth a word in the overview."""
 
+NOTABLE_SPREAD_SHARE = 0.02
+"""GPUs that differ by more than this share of their mean are not told as one: two H200 of one machine drew
+power 2.3% to 3.8% apart at the same clock."""
 
-def clock(seconds: float) -> str:
-    """Seconds as mm:ss, cut off."""
-    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+
+_Number = TypeVar("_Number", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuStatistics:
+    """One GPU over the measured time. Means are over time; None where NVML has no answer.
+
+    Attributes:
+        gpu: NVML's index.
+        samples: how many there are of the measured time; without one everything else is None.
+        energy_j: from the GPU's counter where it has one, else from its power.
+        power_capped_share: share of the time at the software power cap.
+        throttled_share: share of the time in which heat or the hardware slowed it down.
+        reason_share: share of the time by reason, for every reason that NVML gave.
+    """
+
+    gpu: int
+    samples: int = 0
+    sm_clock_mhz_mean: float | None = None
+    sm_clock_mhz_min: int | None = None
+    sm_clock_mhz_max: int | None = None
+    power_w_mean: float | None = None
+    temperature_c_max: int | None = None
+    memory_used_gib_max: float | None = None
+    utilization_percent_mean: float | None = None
+    energy_j: float | None = None
+    power_capped_share: float | None = None
+    throttled_share: float | None = None
+    reason_share: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSummary:
+    """All GPUs of a run over the measured time.
+
+    Attributes:
+        text: the summary in one line.
+        power_w_total: of all GPUs; None where NVML does not give it for each of them.
+        energy_j_total: likewise.
+        overhead_share: measured share of one CPU core that sampling took.
+        processes_visible: whether process ids could be matched (not in most containers).
+        gpus: each GPU.
+    """
+
+    text: str
+    power_w_total: float | None = None
+    energy_j_total: float | None = None
+    overhead_share: float = 0.0
+    processes_visible: bool = True
+    gpus: tuple[GpuStatistics, ...] = ()
 
 
 def from_to(from_s: float, to_s: float) -> str:
@@ -95,9 +149,9 @@ def _events(telemetry: Telemetry, from_s: float, to_s: float) -> Iterator[Findin
             yield Finding("mismatch", f"{subject} lost", f"{when}: {event.message}; see dmesg for the Xid")
         elif event.kind == "foreign process":
             # It is looked for once a second: one seen just after the end may have been there before.
-            severity = "mismatch" if event.time_s <= to_s + 1 else "warning"
+            severity: Severity = "mismatch" if event.time_s <= to_s + 1 else "warning"
             message = f"{when} another process was seen on it: {event.message}; run again on a GPU of its own"
-            yield Finding(severity, f"{subject} shared", message)  # type: ignore[arg-type]
+            yield Finding(severity, f"{subject} shared", message)
         else:
             yield Finding("warning", f"{subject} telemetry", f"{when}: {event.message}")
 
@@ -149,8 +203,8 @@ def _throttled(
             f"{', '.join(names(reasons(times)))} {when} of the measured time, {seconds:.1f} s of "
             f"{covered_s:.1f} s ({share:.1%}, allowed {allowed:.1%}); {advice}"
         )
-        severity = "mismatch" if share > allowed else "warning"
-        yield Finding(severity, f"GPU {gpu} {what}", message)  # type: ignore[arg-type]
+        severity: Severity = "mismatch" if share > allowed else "warning"
+        yield Finding(severity, f"GPU {gpu} {what}", message)
 
 
 def _clocks(gpu: int, spans: Sequence[Span], most_mhz: int | None, lock_mhz: int | None) -> Iterator[Finding]:
@@ -179,27 +233,26 @@ def _clocks(gpu: int, spans: Sequence[Span], most_mhz: int | None, lock_mhz: int
         yield Finding("warning", subject, message)
 
 
-def summary(telemetry: Telemetry, from_s: float, to_s: float) -> dict[str, object]:
-    """The GPUs over the measured time, as JSON values; empty for the CPU.
-
-    ``gpus`` holds for each: ``gpu``, ``samples``, ``sm_clock_mhz_mean``, ``_min`` and ``_max``,
-    ``power_w_mean``, ``temperature_c_max``, ``memory_used_gib_max``, ``utilization_percent_mean``,
-    ``energy_j``, ``power_capped_share``, ``throttled_share`` and ``reason_share`` (share of time by reason).
-    Means are over time. Beside it totals, and ``text``, the same in one line.
-    """
+def summary(telemetry: Telemetry, from_s: float, to_s: float) -> GpuSummary | None:
+    """Sum up the GPUs over the measured time; None for the CPU."""
     if not telemetry.gpus:
-        return {}
-    gpus = []
-    for gpu in telemetry.gpus:
-        counted_j = _counted_energy_j(telemetry, gpu, from_s, to_s)
-        gpus.append(_gpu_summary(gpu, spans_of(telemetry, gpu, from_s, to_s), counted_j))
-    totals: dict[str, object] = {
-        "power_w_total": _total(gpus, "power_w_mean"),
-        "energy_j_total": _total(gpus, "energy_j"),
-        "overhead_share": telemetry.overhead_share,
-        "processes_visible": telemetry.processes_visible,
-    }
-    return {"text": _one_line(gpus), **totals, "gpus": gpus}
+        return None
+    gpus = tuple(
+        _statistics(
+            gpu,
+            spans_of(telemetry, gpu, from_s, to_s),
+            _counted_energy_j(telemetry, gpu, from_s, to_s),
+        )
+        for gpu in telemetry.gpus
+    )
+    return GpuSummary(
+        text=_one_line(gpus),
+        power_w_total=_total(gpu.power_w_mean for gpu in gpus),
+        energy_j_total=_total(gpu.energy_j for gpu in gpus),
+        overhead_share=telemetry.overhead_share,
+        processes_visible=telemetry.processes_visible,
+        gpus=gpus,
+    )
 
 
 def conditions(telemetry: Telemetry, from_s: float, to_s: float) -> Conditions | None:
@@ -207,7 +260,7 @@ def conditions(telemetry: Telemetry, from_s: float, to_s: float) -> Conditions |
     if not telemetry.gpus:
         return None
     spans = [spans_of(telemetry, gpu, from_s, to_s) for gpu in telemetry.gpus]
-    gpus = [_gpu_summary(gpu, each, None) for gpu, each in zip(telemetry.gpus, spans, strict=True)]
+    gpus = [_statistics(gpu, each, None) for gpu, each in zip(telemetry.gpus, spans, strict=True)]
     slowed_s = [
         seconds_of(each, THROTTLED)
         for each in spans
@@ -218,42 +271,47 @@ def conditions(telemetry: Telemetry, from_s: float, to_s: float) -> Conditions |
         return round(what(values), 1) if values else None
 
     return Conditions(
-        sm_clock_mhz=told(_known(gpus, "sm_clock_mhz_mean"), fmean),
-        power_w=told(_known(gpus, "power_w_mean"), fmean),
-        temperature_c=told(_known(gpus, "temperature_c_max"), max),
+        sm_clock_mhz=told(_known(gpu.sm_clock_mhz_mean for gpu in gpus), fmean),
+        power_w=told(_known(gpu.power_w_mean for gpu in gpus), fmean),
+        temperature_c=told(_known(gpu.temperature_c_max for gpu in gpus), max),
         throttled_s=told(slowed_s, max),
     )
 
 
-def _known(gpus: Sequence[dict[str, object]], key: str) -> list[float]:
-    return [value for value in (gpu[key] for gpu in gpus) if isinstance(value, int | float)]
+def _known(values: Iterable[_Number | None]) -> list[_Number]:
+    return [value for value in values if value is not None]
 
 
-def _total(gpus: Sequence[dict[str, object]], key: str) -> float | None:
-    values = _known(gpus, key)
-    return sum(values) if len(values) == len(gpus) else None
+def _total(values: Iterable[float | None]) -> float | None:
+    found = list(values)
+    known = _known(found)
+    return sum(known) if len(known) == len(found) else None
 
 
-def _one_line(gpus: Sequence[dict[str, object]]) -> str:
-    if not any(gpu["samples"] for gpu in gpus):
+def _one_line(gpus: Sequence[GpuStatistics]) -> str:
+    if not any(gpu.samples for gpu in gpus):
         return "no samples"
     parts = []
-    for key, text in (
-        ("sm_clock_mhz_mean", "{:.0f} MHz SM clock"),
-        ("power_w_mean", "{:.0f} W each"),
-    ):
-        values = _known(gpus, key)
-        if values:
-            parts.append(text.format(sum(values) / len(values)))
-    hottest = _known(gpus, "temperature_c_max")
-    if hottest:
+    if clocks := _known(gpu.sm_clock_mhz_mean for gpu in gpus):
+        parts.append(f"{_mean_or_range(clocks)} MHz SM clock")
+    if powers := _known(gpu.power_w_mean for gpu in gpus):
+        parts.append(f"{_mean_or_range(powers)} W each")
+    if hottest := _known(gpu.temperature_c_max for gpu in gpus):
         parts.append(f"at most {max(hottest):.0f} C")
-    worst = max(_known(gpus, "throttled_share"), default=0.0)
+    worst = max(_known(gpu.throttled_share for gpu in gpus), default=0.0)
     parts.append(f"throttled {worst:.1%} of the time" if worst else "not throttled")
-    capped = max(_known(gpus, "power_capped_share"), default=0.0)
+    capped = max(_known(gpu.power_capped_share for gpu in gpus), default=0.0)
     if capped >= NOTABLE_CAP_SHARE:
         parts.append(f"at the software power cap {capped:.0%} of the time")
     return ", ".join(parts)
+
+
+def _mean_or_range(values: Sequence[float]) -> str:
+    """What the GPUs have in common, or their range, as a mean would hide the slow one of eight."""
+    mean = sum(values) / len(values)
+    if max(values) - min(values) > NOTABLE_SPREAD_SHARE * mean:
+        return f"{min(values):.0f} to {max(values):.0f}"
+    return f"{mean:.0f}"
 
 
 def _counted_energy_j(telemetry: Telemetry, gpu: int, from_s: float, to_s: float) -> float | None:
@@ -270,12 +328,12 @@ def _counted_energy_j(telemetry: Telemetry, gpu: int, from_s: float, to_s: float
     return None if begin_j is None or end_j is None else end_j - begin_j
 
 
-def _gpu_summary(gpu: int, spans: Sequence[Span], counted_j: float | None) -> dict[str, object]:
-    def values(read: Callable[[GpuSample], float | None]) -> list[tuple[float, float]]:
+def _statistics(gpu: int, spans: Sequence[Span], counted_j: float | None) -> GpuStatistics:
+    def values(read: Callable[[GpuSample], _Number | None]) -> list[tuple[_Number, float]]:
         pairs = ((read(span.sample), span.seconds) for span in spans)
         return [(value, seconds) for value, seconds in pairs if value is not None]
 
-    def mean(pairs: list[tuple[float, float]]) -> float | None:
+    def mean(pairs: Sequence[tuple[float, float]]) -> float | None:
         return sum(value * s for value, s in pairs) / sum(s for _, s in pairs) if pairs else None
 
     clocks = values(lambda one: one.sm_clock_mhz)
@@ -283,18 +341,18 @@ def _gpu_summary(gpu: int, spans: Sequence[Span], counted_j: float | None) -> di
     covered_s = sum(span.seconds for span in spans)
     summed_j = sum(watts * seconds for watts, seconds in powers) if powers else None
     shares = {name: seconds_of(spans, bit) / covered_s for bit, name in REASONS.items()} if spans else {}
-    return {
-        "gpu": gpu,
-        "samples": len(spans),
-        "sm_clock_mhz_mean": mean(clocks),
-        "sm_clock_mhz_min": min((value for value, _ in clocks), default=None),
-        "sm_clock_mhz_max": max((value for value, _ in clocks), default=None),
-        "power_w_mean": mean(powers),
-        "temperature_c_max": max((v for v, _ in values(lambda one: one.temperature_c)), default=None),
-        "memory_used_gib_max": max((v for v, _ in values(lambda one: one.memory_used_gib)), default=None),
-        "utilization_percent_mean": mean(values(lambda one: one.utilization_percent)),
-        "energy_j": summed_j if counted_j is None else counted_j,
-        "power_capped_share": seconds_of(spans, SOFTWARE_POWER_CAP) / covered_s if spans else None,
-        "throttled_share": seconds_of(spans, THROTTLED) / covered_s if spans else None,
-        "reason_share": {name: share for name, share in shares.items() if share},
-    }
+    return GpuStatistics(
+        gpu=gpu,
+        samples=len(spans),
+        sm_clock_mhz_mean=mean(clocks),
+        sm_clock_mhz_min=min((value for value, _ in clocks), default=None),
+        sm_clock_mhz_max=max((value for value, _ in clocks), default=None),
+        power_w_mean=mean(powers),
+        temperature_c_max=max((v for v, _ in values(lambda one: one.temperature_c)), default=None),
+        memory_used_gib_max=max((v for v, _ in values(lambda one: one.memory_used_gib)), default=None),
+        utilization_percent_mean=mean(values(lambda one: one.utilization_percent)),
+        energy_j=summed_j if counted_j is None else counted_j,
+        power_capped_share=seconds_of(spans, SOFTWARE_POWER_CAP) / covered_s if spans else None,
+        throttled_share=seconds_of(spans, THROTTLED) / covered_s if spans else None,
+        reason_share={name: share for name, share in shares.items() if share},
+    )

@@ -13,10 +13,7 @@ from pytest_dsr1.machine.values import GpuSample
 from pytest_dsr1.reporting.charts.request_data import Point
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from pytest_dsr1.arrays import Floats
 
 POINTS = 60
 """Points of the line of each GPU."""
@@ -45,7 +42,7 @@ class Extreme:
 
 
 @dataclass(frozen=True, slots=True)
-class Readings:
+class GpuSeries:
     """What NVML told of one thing, such as the SM clock, on all GPUs of a run; values are in its unit.
 
     Attributes:
@@ -65,9 +62,9 @@ class Readings:
     mean: float
 
 
-def gpu_readings(
+def gpu_series(
     gpus: Mapping[int, Sequence[Span]], measured_from_s: float, measured_s: float
-) -> dict[str, Readings]:
+) -> dict[str, GpuSeries]:
     """SM clock, power and temperature of the GPUs over the measured time, where NVML gave them.
 
     Args:
@@ -87,10 +84,10 @@ def gpu_readings(
             ]
             if known:
                 columns[name][gpu] = np.array(known, dtype=float).T
-    return {name: _readings(by_gpu, measured_s) for name, by_gpu in columns.items() if by_gpu}
+    return {name: _series(by_gpu, measured_s) for name, by_gpu in columns.items() if by_gpu}
 
 
-def _readings(by_gpu: Mapping[int, Floats], until_s: float) -> Readings:
+def _series(by_gpu: Mapping[int, Floats], until_s: float) -> GpuSeries:
     """From each GPU's begins, seconds and values, an array of shape (3, samples)."""
     import numpy as np
 
@@ -108,7 +105,7 @@ def _readings(by_gpu: Mapping[int, Floats], until_s: float) -> Readings:
         lines[gpu] = _rows(middle_s[known], sums[known] / covered_s[known])
         means.append(float(np.average(values, weights=seconds)))
     known = low <= high
-    return Readings(
+    return GpuSeries(
         lines=lines,
         band=_rows(middle_s[known], low[known], high[known]),
         point_s=point_s,

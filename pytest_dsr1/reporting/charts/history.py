@@ -34,7 +34,7 @@ from pytest_dsr1.text import number
 CLOCK_FORMAT = {"hours": "%H:%M", "minutes": "%H:%M"}
 """Vega's own are those of a 12-hour clock."""
 MODEL = "model.content"
-USER, GPU = METRICS["per_user_output_throughput"], METRICS["per_gpu_output_throughput"]
+USER, GPU = "per_user_output_throughput", "per_gpu_output_throughput"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,15 @@ def published_points(scenarios: Iterable[Scenario]) -> tuple[PublishedPoint, ...
     found = []
     for scenario in scenarios:
         for each in scenario.published:
-            if USER.name in each.values and GPU.name in each.values and scenario.hardware.gpu:
-                values = each.values[USER.name], each.values[GPU.name]
+            if USER in each.values and GPU in each.values and scenario.hardware.gpu:
+                values = each.values[USER], each.values[GPU]
                 found.append(PublishedPoint(scenario.name, each.version, scenario.hardware.gpu, *values))
                 break
     return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
-class Background:
+class Surroundings:
     """What every case of a report is set beside.
 
     Attributes:
@@ -75,28 +75,27 @@ class Background:
     now: datetime
 
 
-def in_context(case: Case, background: Background) -> Iterator[Picture]:
+def in_context(case: Case, beside: Surroundings) -> Iterator[Picture]:
     """The pictures that set a case beside others; those with nothing to compare with are left out."""
-    if case.measurement is None:
+    measurement = case.findings.measurement
+    if measurement is None:
         return
-    here = comparability.node(case.measurement.fingerprint.facts)
-    runs = [
-        run for run in background.history.runs if run.node == here and run.folder != case.measurement.folder
-    ]
+    here = comparability.node(measurement.fingerprint.facts)
+    runs = [run for run in beside.history.runs if run.node == here and run.folder != measurement.folder]
     yield from _against_references(case)
-    yield from _plane(case.measurement, runs, background.published)
-    yield from _over_runs(case, case.measurement, case.past)
+    yield from _plane(measurement, runs, beside.published)
+    yield from _over_runs(case, measurement, case.background.past)
 
 
 def _against_references(case: Case) -> Iterator[Picture]:
     """The steady figures of the references and of the gate's runs or this one, as changes from their mean."""
-    references, gate = case.comparable, case.gate
+    references, gate = case.background.comparable, case.judgement.gate
     if references is None:
         return
     runs, metric = references.runs, METRICS[references.metric]
     mean = sum(math.log(run.value) for run in runs) / len(runs)
     of_gate = [run.evidence.value for run in gate.runs if run.evidence] if gate else []
-    here = of_gate or ([case.figure] if case.figure is not None else [])
+    here = of_gate or ([case.background.figure] if case.background.figure is not None else [])
     if not here:
         return
     label = "gate runs" if of_gate else "this run"
@@ -143,13 +142,13 @@ def _plane(
     Published results are of DeepSeek-R1 itself: a model with random weights, smaller or not, has none.
     """
     own = {name: metric.value for name, metric in measurement.metrics.items()}
-    if USER.name not in own or GPU.name not in own:
+    if USER not in own or GPU not in own:
         return
     others = [
-        (run.profile, run.metrics[USER.name], run.metrics[GPU.name])
+        (run.profile, run.metrics[USER], run.metrics[GPU])
         for run in runs
-        if USER.name in run.metrics
-        and GPU.name in run.metrics
+        if USER in run.metrics
+        and GPU in run.metrics
         and run.facts.get(MODEL) == measurement.fingerprint.facts.get(MODEL)
     ]
     scenario = measurement.scenario
@@ -159,14 +158,14 @@ def _plane(
         key=lambda each: each.per_user,
     )
     published_of_gpu = [(each.profile, each.per_user, each.per_gpu) for each in of_gpu]
-    this = [(scenario.name, own[USER.name], own[GPU.name])]
+    this = [(scenario.name, own[USER], own[GPU])]
     groups = {"published": published_of_gpu, "other runs": others, "this run": this}
     points = [(kind, *point) for kind, group in groups.items() for point in group]
     colours = {"published": INK, "other runs": GOOD, "this run": ACCENT}
     log: Spec = {"scale": {"type": "log", "padding": 30}, "axis": {"grid": False}}
     encoding: Spec = {
-        "x": {"field": "x", "type": "quantitative", "title": USER.unit, **log},
-        "y": {"field": "y", "type": "quantitative", "title": GPU.unit, **log},
+        "x": {"field": "x", "type": "quantitative", "title": METRICS[USER].unit, **log},
+        "y": {"field": "y", "type": "quantitative", "title": METRICS[GPU].unit, **log},
     }
     marks: Spec = {
         "data": rows(kind=(p[0] for p in points), x=(p[2] for p in points), y=(p[3] for p in points)),
@@ -193,7 +192,7 @@ def _plane(
     else:
         beside = "nothing is published for its GPU"
     caption = (
-        f"This run: {number(own[USER.name])} {USER.unit} at {number(own[GPU.name])} {GPU.unit}; "
+        f"This run: {number(own[USER])} {METRICS[USER].unit} at {number(own[GPU])} {METRICS[GPU].unit}; "
         f"{len(others)} other runs of this model on this machine; {beside}. Up and to the right is better; "
         "both scales are logarithmic"
     )
@@ -204,7 +203,7 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
     """The gated metric of this run and comparable others over time, whole, with accepted references."""
     metric = METRICS[case.scenario.gated_metric]
     own = measurement.metrics.get(metric.name)
-    references = case.comparable
+    references, figure = case.background.comparable, case.background.figure
     accepted = [(run.at, run.value) for run in references.runs] if references else []
     drawn = {at.replace(microsecond=0) for at, _ in accepted}
     runs = [
@@ -218,7 +217,9 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
     this = [(at, own.value)]
     groups = {
         "references, steady figure": accepted,
-        "this run, steady figure": [(at, case.figure)] if case.figure is not None else [],
+        "this run, steady figure": [(at, case.background.figure)]
+        if case.background.figure is not None
+        else [],
         "other runs": runs,
         "this run": this,
     }
@@ -261,8 +262,8 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
             f"; the steady figures of {len(accepted)} accepted references are {number(references.mean)} "
             f"{metric.unit} on average"
         )
-        if case.figure is not None:
-            caption += f", that of this run is {number(case.figure)}"
+        if figure is not None:
+            caption += f", that of this run is {number(figure)}"
     yield Picture("Over the runs", f"{caption}.", picture(layers))
 
 

@@ -8,18 +8,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from pytest_dsr1.gate.acceptance import warmup_of
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.metrics import percentile
-from pytest_dsr1.measurement.token_flow import flowed, output_flow
-from pytest_dsr1.steady.figure import Evidence, NoEvidenceError, evidence
+from pytest_dsr1.metrics.registry import percentile
+from pytest_dsr1.metrics.token_flow import flowed, output_flow
+from pytest_dsr1.steady.figure import NoSteadyFigureError, SteadyFigure, steady_figure, warmup_of
 from pytest_dsr1.steady.trace import trace
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+    from pytest_dsr1.arrays import Floats
 
 BINS = 120
 """Points of a line over time: a picture is about 400 pixels wide."""
@@ -43,7 +39,7 @@ class Steady:
 
     from_s: float
     to_s: float
-    found: Evidence
+    found: SteadyFigure
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +67,8 @@ def steady(measurement: Measurement) -> Steady | str:
     try:
         kept = trace(measurement)
         warmup = warmup_of(measurement.scenario)
-        found = evidence(kept, "total_output_throughput", warmup_requests=warmup)
-    except NoEvidenceError as error:
+        found = steady_figure(kept, "total_output_throughput", warmup_requests=warmup)
+    except NoSteadyFigureError as error:
         return str(error)
     begin_s = (kept.requests[0][0] if kept.requests else 0.0) + found.cut_s
     return Steady(begin_s, begin_s + found.window_s, found)
@@ -159,7 +155,7 @@ def _thinned(times_s: Floats, values: Floats, most: int) -> list[Point]:
 def request_times(measurement: Measurement) -> dict[str, Floats]:
     """Times of the requests that succeeded, in ms: ``latency``, and where it streamed ``ttft`` and ``tpot``.
 
-    The definitions are those of :mod:`pytest_dsr1.measurement.metrics`.
+    The definitions are those of :mod:`pytest_dsr1.metrics`.
     """
     import numpy as np
 

@@ -1,18 +1,20 @@
-"""The pictures of one measurement: what each shows, in a drawing and in a sentence with its numbers."""
+"""Pictures of one measurement, and of several overlaid: drawings, each with a sentence of its numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_dsr1.case.location import Slow, gpu_spans, slow_times
-from pytest_dsr1.machine.telemetry.health import clock, from_to
+from pytest_dsr1.machine.telemetry.health import from_to
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.reporting.charts.gpu_data import Extreme, Readings, gpu_readings
+from pytest_dsr1.reporting.charts.gpu_data import Extreme, GpuSeries, gpu_series
 from pytest_dsr1.reporting.charts.request_data import (
     Point,
+    Spread,
     Steady,
+    columns_of,
     in_flight,
     output_rate,
     request_times,
@@ -36,9 +38,9 @@ from pytest_dsr1.reporting.charts.vega import (
     shade,
     value_axis,
 )
-from pytest_dsr1.text import number
+from pytest_dsr1.text import clock, number
 
-RATE = METRICS["total_output_throughput"]
+RATE = "total_output_throughput"
 TIMES: Mapping[str, tuple[str, str]] = {
     "latency": ("Request latency", "request latency in ms"),
     "ttft": ("Time to first token (TTFT)", "time to first token in ms"),
@@ -105,8 +107,8 @@ def of_measurement(measurement: Measurement) -> Iterator[Picture]:
         yield Picture(title, f"{caption}{beyond}.", picture([columns, *marks]))
     gpus, from_s = gpu_spans(measurement), measurement.result.measured_from_s
     slow = slow_times(gpus, from_s)
-    for name, readings in gpu_readings(gpus, from_s, measurement.measured_s).items():
-        yield _gpus(name, readings, slow, measurement.measured_s)
+    for name, series in gpu_series(gpus, from_s, measurement.measured_s).items():
+        yield _gpus(name, series, slow, measurement.measured_s)
 
 
 def _width(edges: tuple[float, ...]) -> float:
@@ -122,23 +124,23 @@ def _cut(window: Steady | str, until_s: float) -> list[Spec]:
 
 
 def _throughput(measurement: Measurement, rate: list[Point], window: Steady | str) -> Picture:
-    whole = measurement.metrics.get(RATE.name)
-    caption = [f"The whole run: {number(whole.value)} {RATE.unit}" if whole else "Output tokens over time"]
+    whole, unit = measurement.metrics.get(RATE), METRICS[RATE].unit
+    caption = [f"The whole run: {number(whole.value)} {unit}" if whole else "Output tokens over time"]
     if isinstance(window, str):
         caption.append(window)
     else:
         found = window.found
         caption.append(
             f"the steady figure, which a gate judges, {from_to(window.from_s, window.to_s)}: "
-            f"{number(found.value)} {RATE.unit} (standard error {found.se_percent:.2g}%); what is shaded is "
+            f"{number(found.value)} {unit} (standard error {found.se_percent:.2g}%); what is shaded is "
             "warm-up and drain"
         )
     if measurement.result.records and any(r.first_token_s is None for r in measurement.result.records):
         caption.append("tokens are spread evenly over each request, since the engine did not stream")
-    targets = [t for t in measurement.scenario.targets if t.metric == RATE.name]
+    targets = [t for t in measurement.scenario.targets if t.metric == RATE]
     layers = [
         *_cut(window, measurement.measured_s),
-        line(rate, seconds_axis(measurement.measured_s), value_axis(RATE.unit)),
+        line(rate, seconds_axis(measurement.measured_s), value_axis(unit)),
         *(layer for target in targets for layer in level(target.value, "target")),
     ]
     return Picture("Output throughput over time", f"{'; '.join(caption)}.", picture(layers))
@@ -157,16 +159,16 @@ def _in_flight(measurement: Measurement, flying: list[Point], window: Steady | s
     return Picture("Requests in flight", f"{said}, {most} {load.concurrency:,} wanted.", picture(layers))
 
 
-def _gpus(name: str, readings: Readings, slow: Iterable[Slow], until_s: float) -> Picture:
+def _gpus(name: str, series: GpuSeries, slow: Iterable[Slow], until_s: float) -> Picture:
     title, unit = _GPU[name]
-    lines = readings.lines
+    lines = series.lines
     several = len(lines) > 1
     throttled = [each for each in slow if each.throttled]
     capped = [each for each in slow if not each.throttled]
     caption = [
-        f"{len(lines)} GPU{'s' if several else ''}: {_extreme(readings.lowest, unit, several=several)} to "
-        f"{_extreme(readings.highest, unit, several=several)}, {readings.mean:,.0f} {unit} on average",
-        f"{'lines: means of each GPU' if several else 'line: means'} over {readings.point_s:,.1f} s; grey "
+        f"{len(lines)} GPU{'s' if several else ''}: {_extreme(series.lowest, unit, several=several)} to "
+        f"{_extreme(series.highest, unit, several=several)}, {series.mean:,.0f} {unit} on average",
+        f"{'lines: means of each GPU' if several else 'line: means'} over {series.point_s:,.1f} s; grey "
         f"band: lowest to highest sample{' of any GPU' if several else ''}",
     ]
     caption += [
@@ -186,9 +188,9 @@ def _gpus(name: str, readings: Readings, slow: Iterable[Slow], until_s: float) -
     if capped and name == "power_w":
         layers.append(shade([(each.from_s, each.to_s) for each in capped], colour=WARN, opacity=0.1))
     x = seconds_axis(until_s)
-    y = value_axis(unit, zero=False, scale={"domain": _domain(name, readings), "nice": True})
+    y = value_axis(unit, zero=False, scale={"domain": _domain(name, series), "nice": True})
     layers += [
-        band(readings.band, x, y),
+        band(series.band, x, y),
         {
             "data": rows(
                 x=(p[0] for points in lines.values() for p in points),
@@ -217,11 +219,76 @@ def _extreme(found: Extreme, unit: str, *, several: bool) -> str:
     return f"{said} ({f'GPU {found.gpus[0]} ' if several else ''}at {at})"
 
 
-def _domain(name: str, readings: Readings) -> list[float]:
+def _domain(name: str, series: GpuSeries) -> list[float]:
     """Wide enough that what is nothing does not look like much."""
-    low, high = readings.lowest.value, readings.highest.value
+    low, high = series.lowest.value, series.highest.value
     if name == "power_w":
         return [0.0, high]
     if name == "sm_clock_mhz":
         return [min(low, 0.8 * high), high]
     return [min(low, high - 20.0), high]
+
+
+_BESIDE = 20
+"""Characters of names of which a legend has room for two beside each other."""
+
+
+def overlaid(measurements: Sequence[Measurement], names: Sequence[str]) -> Iterator[Picture]:
+    """Throughput over time, and how times spread, of several results; ``names`` tell them apart.
+
+    What only one of them has is left out.
+    """
+    runs = dict(zip(names, measurements, strict=True))
+    rates = {name: points for name, run in runs.items() if (points := output_rate(run))}
+    if len(rates) > 1:
+        until_s = max(run.measured_s for run in measurements)
+        layer = _lines(rates, seconds_axis(until_s), value_axis(METRICS[RATE].unit))
+        yield Picture("Output throughput over time", _each(_means(runs)), picture([layer]))
+    times = {name: request_times(run) for name, run in runs.items()}
+    for kind, (title, axis) in TIMES.items():
+        values = {name: each[kind] for name, each in times.items() if kind in each}
+        if len(values) < 2:
+            continue
+        edges = columns_of(list(values.values()))
+        spreads = {name: spread(each, edges) for name, each in values.items()}
+        x: Spec = {"field": "x", "type": "quantitative", "title": axis, "scale": {"zero": False}}
+        lines = {name: _outline(each) for name, each in spreads.items()}
+        medians = {
+            name: f"median {number(each.median)} ms, 99% within {number(each.p99)} ms"
+            for name, each in spreads.items()
+        }
+        yield Picture(
+            title, _each(medians), picture([_lines(lines, x, value_axis("% of requests"), "step-after")])
+        )
+
+
+def _outline(seen: Spread) -> list[tuple[float, float]]:
+    return [*zip(seen.edges[:-1], seen.shares, strict=True), (seen.edges[-1], 0.0)]
+
+
+def _lines(
+    lines: Mapping[str, Sequence[tuple[float, float]]], x: Spec, y: Spec, interpolate: str = "linear"
+) -> Spec:
+    colours = {name: SERIES[index % len(SERIES)] for index, name in enumerate(lines)}
+    return {
+        "data": rows(
+            x=(p[0] for points in lines.values() for p in points),
+            y=(p[1] for points in lines.values() for p in points),
+            name=(name for name, points in lines.items() for _ in points),
+        ),
+        "mark": {"type": "line", "strokeWidth": 1.6, "interpolate": interpolate},
+        "encoding": {
+            "x": x,
+            "y": y,
+            "color": kinds("name", colours, columns=2 if max(map(len, lines)) <= _BESIDE else 1),
+        },
+    }
+
+
+def _means(runs: Mapping[str, Measurement]) -> dict[str, str]:
+    found = {name: run.metrics.get(RATE) for name, run in runs.items()}
+    return {name: f"{number(value.value)} {METRICS[RATE].unit}" for name, value in found.items() if value}
+
+
+def _each(said: Mapping[str, str]) -> str:
+    return f"{'; '.join(f'{name}: {text}' for name, text in said.items())}."

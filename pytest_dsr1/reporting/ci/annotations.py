@@ -8,11 +8,10 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pytest_dsr1.case.answers import is_it_real, what_to_do
+from pytest_dsr1.case.answers import Fault, faults, is_it_real, what_to_do
 from pytest_dsr1.case.case import Case
-from pytest_dsr1.case.faults import Fault, faults
 from pytest_dsr1.text import plain
-from pytest_dsr1.verdict.verdict import Word
+from pytest_dsr1.verdict.verdict import Status
 
 SHOWN = 10
 """Annotations of one kind that GitHub shows of a step; it drops what is more."""
@@ -44,7 +43,7 @@ def _command(case: Case, fault: Fault, workspace: Path | None) -> str:
         properties = {"file": place[0], "line": str(place[1]), **properties}
     else:
         line = _line(case, fault)
-        properties["title"] = f"{title} ({case.place}{f':{line}' if line else ''})"
+        properties["title"] = f"{title} ({case.test_id_prefix}{f':{line}' if line else ''})"
     told = ",".join(f"{name}={_property(plain(value))}" for name, value in properties.items())
     answers = is_it_real(case, fault.word), what_to_do(case, fault.word)
     lines = [plain(line, _LINE_LIMIT) for line in fault.message.splitlines()]
@@ -76,7 +75,7 @@ def code_quality(cases: Sequence[Case], root: Path) -> str:
 
 def _entry(case: Case, fault: Fault, root: Path) -> dict[str, object]:
     # A shipped scenario is in no repository but ours: its name is the best place there is.
-    file, line = _place(case, fault, root) or (case.place, _line(case, fault) or 1)
+    file, line = _place(case, fault, root) or (case.test_id_prefix, _line(case, fault) or 1)
     identity = json.dumps([case.scenario.name, fault.subject, fault.word.value])
     label = f", {fault.label}" if fault.label else ""
     told = f"{fault.word.value}: {case.scenario.name}{label}: {' '.join(fault.message.split())}"
@@ -84,7 +83,7 @@ def _entry(case: Case, fault: Fault, root: Path) -> dict[str, object]:
         "description": plain(told, 1000),
         "check_name": f"dsr1 {fault.subject}",
         "fingerprint": hashlib.sha256(identity.encode()).hexdigest(),
-        "severity": "critical" if fault.word is Word.FAIL else "major",
+        "severity": "critical" if fault.word is Status.FAIL else "major",
         "location": {"path": plain(file), "lines": {"begin": line}},
     }
 
@@ -93,23 +92,23 @@ def _place(case: Case, fault: Fault, root: Path) -> tuple[str, int] | None:
     """File and line below a folder: the fault's own, else the scenario's, which may have it from a base."""
     if _saved(case):
         return None
-    return next(_below(root, [fault.where, case.where["scenario"]]), None)
+    return next(_below(root, [fault.where, case.judgement.lines["scenario"]]), None)
 
 
 def _line(case: Case, fault: Fault) -> int | None:
     """The line in the scenario's own file: of the fault, else of its name; None of a saved copy."""
     if _saved(case):
         return None
-    (own, name), (file, line) = _split(case.where["scenario"]), _split(fault.where)
+    (own, name), (file, line) = _split(case.judgement.lines["scenario"]), _split(fault.where)
     return line if file == own else name
 
 
 def _saved(case: Case) -> bool:
     """Whether the scenario is the copy beside a saved result, whose lines are not those of its file."""
-    if case.folder is None:
+    if case.findings.folder is None:
         return False
-    path = Path(os.path.realpath(_split(case.where["scenario"])[0]))
-    return path.is_relative_to(os.path.realpath(case.folder))
+    path = Path(os.path.realpath(_split(case.judgement.lines["scenario"])[0]))
+    return path.is_relative_to(os.path.realpath(case.findings.folder))
 
 
 def _below(root: Path, places: Sequence[str]) -> Iterator[tuple[str, int]]:

@@ -7,14 +7,13 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
-from pytest_dsr1.case.case import Case, case_of
-from pytest_dsr1.case.faults import worst_first
-from pytest_dsr1.gate.history import History, history
-from pytest_dsr1.reporting.ci.annotations import code_quality, commands
+from pytest_dsr1.case.case import case_of
+from pytest_dsr1.gate.history import NO_HISTORY, history
+from pytest_dsr1.reporting.ci.annotations import commands
 from pytest_dsr1.reporting.ci.markdown import joined, summary
+from pytest_dsr1.reporting.formats import Report, ReportFormat
 from pytest_dsr1.reporting.terminal.overview import Line
-from pytest_dsr1.session.state import Session
-from pytest_dsr1.storage.files import write_atomically
+from pytest_dsr1.session.state import RunState
 from pytest_dsr1.text import shown_path
 
 STEP_LIMIT = 1024 * 1024
@@ -23,43 +22,58 @@ _BAD = {"red": True, "bold": True}
 _AGAIN = "`pytest --dsr1-replay=RESULTS` with this --dsr1-report writes it without a GPU"
 
 
-def write(session: Session, status: int, root: Path, environ: Mapping[str, str]) -> list[Line]:
+def report_of(state: RunState, status: int, root: Path, *, beside_past: bool) -> Report:
+    """Return what there is to say of a run: for the terminal, for reports, and for CI servers.
+
+    Args:
+        state: of the run.
+        status: pytest's exit status.
+        root: pytest's rootdir.
+        beside_past: read earlier results as well, which a report sets it beside.
+    """
+    now, past = datetime.now(timezone.utc), history(state.results) if beside_past else NO_HISTORY
+    return Report(
+        cases=tuple(case_of(each, state.store, now, past) for each in state.outcomes.values()),
+        not_run=tuple(name for name in state.selected if name not in state.outcomes),
+        status=status,
+        root=root,
+        history=past,
+        now=now,
+    )
+
+
+def is_wanted(files: Mapping[Path, ReportFormat], environ: Mapping[str, str]) -> bool:
+    """Return whether anything is to be written at all."""
+    return bool(files or environ.get("GITHUB_ACTIONS") == "true" or environ.get("GITHUB_STEP_SUMMARY"))
+
+
+def write(report: Report, files: Mapping[Path, ReportFormat], environ: Mapping[str, str]) -> list[Line]:
     """Write all that was asked for, and what GitHub asks for in its environment.
 
     Args:
-        session: with all outcomes.
-        status: pytest's exit status.
-        root: pytest's rootdir.
+        report: what there is to say.
+        files: what to write.
         environ: of GitHub, if it is there.
 
     Returns:
         Lines for the terminal: what was written, in red what could not be, and commands to GitHub.
     """
-    on_github = environ.get("GITHUB_ACTIONS") == "true"
-    step = environ.get("GITHUB_STEP_SUMMARY")
-    if not (session.reports or on_github or step):
-        return []
-    now = datetime.now(timezone.utc)
-    past = history(session.results)
-    cases = sorted(
-        (case_of(each, session.store, now, past) for each in session.outcomes.values()), key=worst_first
-    )
-    unrun = [name for name in session.selected if name not in session.outcomes]
-    pieces = summary(cases, unrun, status)
     lines = [
-        _told(shown_path(path), partial(_report, path, cases, pieces, past, root, now), _AGAIN)
-        for path in session.reports
+        _told(shown_path(path), partial(each.write, path, report), _AGAIN) for path, each in files.items()
     ]
+    cases = report.worst_first
+    step = environ.get("GITHUB_STEP_SUMMARY")
     if step and cases:
+        pieces = summary(cases, report.not_run, report.status)
         lines.append(_told("the job summary", partial(_append, Path(step), pieces), "the log has all of it"))
-    if on_github:
+    if environ.get("GITHUB_ACTIONS") == "true":
         workspace = environ.get("GITHUB_WORKSPACE")
         lines += [(each, {}) for each in commands(cases, Path(workspace) if workspace else None)]
     return lines
 
 
 def _told(what: str, do: Callable[[], None], otherwise: str) -> Line:
-    """Write one thing, and say so; hours of GPU time must not end in a traceback of ours, whatever it is."""
+    """Write one thing, and say so; hours of GPU time must not end in a traceback, whatever it is."""
     try:
         do()
     except Exception as error:  # noqa: BLE001
@@ -68,29 +82,8 @@ def _told(what: str, do: Callable[[], None], otherwise: str) -> Line:
     return f"dsr1: wrote {what}", {}
 
 
-def _report(
-    path: Path, cases: Sequence[Case], pieces: Sequence[str], past: History, root: Path, now: datetime
-) -> None:
-    if path.suffix == ".md":
-        write_atomically(path, joined(pieces))
-    elif path.suffix == ".json":
-        write_atomically(path, code_quality(cases, root))
-    else:
-        _html(path, cases, past, now)
-
-
 def _append(path: Path, pieces: Sequence[str]) -> None:
     """Add to the summary of the step, which other commands of it may have begun."""
     begun = path.stat().st_size if path.exists() else 0
     with path.open("a", encoding="utf-8") as file:
         file.write("\n" * bool(begun) + joined(pieces, STEP_LIMIT - begun - 1))
-
-
-def _html(path: Path, cases: Sequence[Case], past: History, now: datetime) -> None:
-    from pytest_dsr1.reporting.charts.history import Background, published_points
-    from pytest_dsr1.reporting.html.render import write_html
-    from pytest_dsr1.scenario.loading import load
-    from pytest_dsr1.scenario.profiles import discover
-
-    shipped = (load(file).scenario for file in discover(()).select("*"))
-    write_html(path, cases, Background(past, published_points(shipped), now))

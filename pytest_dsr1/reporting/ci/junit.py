@@ -4,34 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_dsr1.case.case import places
+from pytest_dsr1.case.case import Judgement
+from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.session.state import Outcome
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
-def properties(outcome: Outcome, word: Word | None, subject: str) -> Iterable[tuple[str, str]]:
-    """Property names and values; a metric's name carries its unit, as ``dsr1_average_ttft [ms]``.
+def properties(
+    judgement: Judgement, measurement: Measurement | None, word: Status | None, subject: str
+) -> Iterable[tuple[str, str]]:
+    """Yield property names and values; a metric's name carries its unit, as ``dsr1_average_ttft [ms]``.
 
     Args:
-        outcome: of the test's scenario.
+        judgement: of the test's scenario, so far.
+        measurement: that all its tests judge; None where there is none.
         word: of the test; None where it has none.
         subject: its name, such as ``target[average_ttft]``.
     """
-    yield "dsr1_profile", outcome.loaded.scenario.name
+    yield "dsr1_profile", judgement.profile
     if word is not None:
         yield "dsr1_verdict", word.value
-    where = places(outcome.loaded).get(subject)
+    where = judgement.lines.get(subject)
     if where is not None:
         yield "dsr1_where", where
-    gate = [outcome.gate.verdict] if outcome.gate and outcome.gate.verdict else []
-    for verdict in (*outcome.verdicts, *gate):
+    for verdict in judgement.judged:
         if verdict.subject == subject:
             yield from _judged(verdict)
-    if outcome.measurement is not None:
-        for name, metric in outcome.measurement.metrics.items():
+    if measurement is not None:
+        for name, metric in measurement.metrics.items():
             yield f"dsr1_{name} [{METRICS[name].unit}]", repr(metric.value)
-        yield "dsr1_results", str(outcome.measurement.folder)
+        yield "dsr1_results", str(measurement.folder)
 
 
 def _judged(verdict: Verdict) -> Iterable[tuple[str, str]]:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pytest_dsr1.case.answers import is_it_real, what_to_do, where_is_it
+from pytest_dsr1.case.answers import faults, is_it_real, what_to_do, where_is_it
 from pytest_dsr1.case.case import Case
-from pytest_dsr1.case.faults import faults
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.ci.markdown_escape import block, code, escaped
 from pytest_dsr1.text import number, shown_path
-from pytest_dsr1.verdict.verdict import EXIT_STATUS, Verdict, Word
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
 
 STATUS = {
     0: "every target that was judged is met, and no loss is shown",
@@ -39,7 +38,7 @@ def summary(cases: Sequence[Case], unrun: Sequence[str], status: int) -> list[st
         unrun: the selected scenarios of which nothing is known.
         status: pytest's exit status.
     """
-    published = any(_published(case, verdict) for case in cases for verdict in case.judged)
+    published = any(_published(case, verdict) for case in cases for verdict in case.judgement.judged)
     return [
         _head(cases, unrun, status),
         *_table(cases, published=published),
@@ -61,8 +60,8 @@ def joined(pieces: Sequence[str], limit: int | None = None) -> str:
 
 
 def _head(cases: Sequence[Case], unrun: Sequence[str], status: int) -> str:
-    counts = Counter(case.word.value if case.word else "not judged" for case in cases)
-    order = [*(word.value for word in (*EXIT_STATUS, Word.PASS)), "not judged"]
+    counts = Counter(case.judgement.word.value if case.judgement.word else "not judged" for case in cases)
+    order = [*(word.value for word in (*EXIT_STATUS, Status.PASS)), "not judged"]
     told = [f"{counts[word]} {word}" for word in order if counts[word]]
     if unrun:
         told.append(f"{len(unrun)} not run")
@@ -76,10 +75,10 @@ def _head(cases: Sequence[Case], unrun: Sequence[str], status: int) -> str:
 
 def _not_ours(cases: Sequence[Case], status: int) -> str:
     """What is to be said of an exit status that does not go with the cases."""
-    if status == 0 and any(case.word not in {None, Word.PASS} for case in cases):
+    if status == 0 and any(case.judgement.word not in {None, Status.PASS} for case in cases):
         return " That is of what was judged now; a gate of a saved result is not judged again."
     meant = {word for word, value in EXIT_STATUS.items() if value == status}
-    if not meant or meant & {case.word for case in cases}:
+    if not meant or meant & {case.judgement.word for case in cases}:
         return ""
     return " None of these verdicts says why: something else failed, see the log."
 
@@ -92,10 +91,10 @@ def _table(cases: Sequence[Case], *, published: bool) -> Iterator[str]:
         yield f"\n| {' | '.join(heads)} |\n|{rule}|\n"
     for case in cases:
         name = escaped(case.scenario.name)
-        judged = case.judged
+        judged = case.judgement.judged
         # A case is at least one row, and what nobody would see in its figures stands in one of its own.
-        if not judged or case.word not in {verdict.word for verdict in judged}:
-            word = f"**{case.word.value}**" if case.word else ""
+        if not judged or case.judgement.word not in {verdict.word for verdict in judged}:
+            word = f"**{case.judgement.word.value}**" if case.judgement.word else ""
             yield f"| {word} | {name} | {escaped(case.headline)} {'| ' * (len(heads) - 3)}|\n"
         for verdict in judged:
             yield _row(case, name, verdict, published=published)
@@ -107,7 +106,7 @@ def _row(case: Case, name: str, verdict: Verdict, *, published: bool) -> str:
     if verdict.measured is not None:
         change = "" if verdict.margin_percent is None else f" ({verdict.margin_percent:+.1f}%)"
         measured = f"{number(verdict.measured)} {metric.unit}{change}"
-    gate, noise = case.gate_of(verdict), case.noise_of(verdict)
+    gate, noise = case.judgement.gate_of(verdict), case.noise_of(verdict)
     sign, against = ">=" if metric.better == "higher" else "<=", "references" if gate else "target"
     cells = [
         f"{'gate: ' if gate else ''}{metric.label}",
@@ -116,7 +115,7 @@ def _row(case: Case, name: str, verdict: Verdict, *, published: bool) -> str:
         *([_published(case, verdict)] if published else []),
         f"{2 * noise.percent:.2g}%{' presumed' if noise.presumed else ''}" if noise else "",
     ]
-    word = verdict.word.value if verdict.word is Word.PASS else f"**{verdict.word.value}**"
+    word = verdict.word.value if verdict.word is Status.PASS else f"**{verdict.word.value}**"
     return f"| {word} | {name} | {' | '.join(escaped(cell) for cell in cells)} |\n"
 
 
@@ -129,10 +128,10 @@ def _published(case: Case, verdict: Verdict) -> str:
 
 def _section(case: Case) -> str:
     """A scenario that did not pass: the answers, then the messages in full."""
-    assert case.word is not None
+    assert case.judgement.word is not None
     found = faults(case)
     lines = [
-        f"\n## {case.word.value}: {escaped(case.scenario.name)}\n",
+        f"\n## {case.judgement.word.value}: {escaped(case.scenario.name)}\n",
         f"**{escaped(case.headline, 600)}** ({escaped(case.machine)})\n",
         *(f"- **{label}** {answer}" for label, answer in _answers(case)),
     ]
@@ -143,21 +142,22 @@ def _section(case: Case) -> str:
 
 
 def _answers(case: Case) -> Iterator[tuple[str, str]]:
-    assert case.word is not None
-    yield "Is it real?", escaped(is_it_real(case, case.word), 600)
-    inside = (escaped(each, 600) for each in case.whereabouts)
+    assert case.judgement.word is not None
+    yield "Is it real?", escaped(is_it_real(case, case.judgement.word), 600)
+    inside = (escaped(each, 600) for each in case.findings.locations)
     yield "Where is it?", where_is_it(inside, (code(fault.where) for fault in faults(case)))
-    yield "What to do?", escaped(what_to_do(case, case.word), 600)
-    if case.word is Word.FAIL:
-        for clue in case.clues:
-            yield "Look at:", f"{escaped(clue.sentence, 600)} (docs/why-low.md, {clue.key})"
-    health = case.measurement.gpu_health.get("text") if case.measurement else None
-    if isinstance(health, str):
-        yield "GPUs:", escaped(health)
-    if case.folder:
-        again = code(f"pytest --dsr1-replay={shown_path(case.folder)}")
-        replay = f"; {again} judges them again, without a GPU" if case.measurement else ""
-        yield "Results:", f"{code(shown_path(case.folder))}{replay}"
+    yield "What to do?", escaped(what_to_do(case, case.judgement.word), 600)
+    if case.judgement.word is Status.FAIL:
+        for clue in case.findings.clues:
+            page = f" ({code(clue.page)})" if clue.page else ""
+            yield "Look at:", f"{escaped(clue.sentence, 600)}{page}"
+    health = case.findings.measurement.gpu_health if case.findings.measurement else None
+    if health:
+        yield "GPUs:", escaped(health.text)
+    if case.findings.folder:
+        again = code(f"pytest --dsr1-replay={shown_path(case.findings.folder)}")
+        replay = f"; {again} judges them again, without a GPU" if case.findings.measurement else ""
+        yield "Results:", f"{code(shown_path(case.findings.folder))}{replay}"
 
 
 def _warnings(case: Case) -> list[str]:
@@ -168,5 +168,5 @@ def _warnings(case: Case) -> list[str]:
 
 def _remarks(case: Case) -> str:
     """What a person must see beside a verdict that needs nobody."""
-    word = case.word.value if case.word else "not judged"
+    word = case.judgement.word.value if case.judgement.word else "not judged"
     return "\n".join([f"\n## {word}, with warnings: {escaped(case.scenario.name)}", *_warnings(case), ""])

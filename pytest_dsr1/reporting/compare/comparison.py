@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pytest_dsr1.gate.comparability import Facts, Moved, Ring, ring, unlike
+from pytest_dsr1.gate.comparability import Facts, Role, UnderTest, role, unlike
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.metrics.catalogue import METRICS, Metric
-from pytest_dsr1.reporting.compare.comparable import by_value, told, warnings, why_unfit
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.registry import Metric
+from pytest_dsr1.reporting.compare.differences import by_value, told, warnings, why_unfit
 from pytest_dsr1.text import number, plain
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.validity import invalid_reasons
@@ -85,7 +86,7 @@ class Difference:
     """A fact of the fingerprint that is not the same in all results, its values as a person reads them."""
 
     key: str
-    ring: Ring
+    role: Role
     values: tuple[str, ...]
 
 
@@ -239,6 +240,6 @@ def _noise(rows: Sequence[Row]) -> Iterator[str]:
             yield f"{band} are noise: two runs differ so much by chance {chance}"
 
 
-def _differences(facts: Sequence[Facts], moved: Moved) -> Iterator[Difference]:
+def _differences(facts: Sequence[Facts], under_test: UnderTest) -> Iterator[Difference]:
     for key in unlike(facts):
-        yield Difference(plain(key), ring(key, moved), tuple(told(one, key) for one in facts))
+        yield Difference(plain(key), role(key, under_test), tuple(told(one, key) for one in facts))

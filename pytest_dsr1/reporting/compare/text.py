@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_dsr1.gate.comparability import Ring
+from pytest_dsr1.gate.comparability import Role
 from pytest_dsr1.reporting.compare.comparison import Comparison, Difference, Row, figure
 from pytest_dsr1.text import columns, harmless, plain
 
@@ -16,7 +16,7 @@ Paint = Callable[[str, Style], str]
 
 _CODES: dict[Style, str] = {"good": "32", "bad": "31", "caution": "33"}
 _STYLES: dict[str, Style] = {"better": "good", "worse": "bad"}
-_TITLES: dict[Ring, str] = {
+_TITLES: dict[Role, str] = {
     "fixed": "machine and work, which gates hold fixed",
     "under test": "software, which gates test",
     "shown": "what gates do not look at",
@@ -45,8 +45,8 @@ def to_text(comparison: Comparison, width: int, *, colour: bool) -> str:
         (line for sentence in comparison.notes for line in _wrapped(sentence, width)),
         _differences("the scenario's options", comparison.options, names, width),
         *(
-            _differences(title, [one for one in comparison.facts if one.ring == ring], names, width)
-            for ring, title in _TITLES.items()
+            _differences(title, [one for one in comparison.facts if one.role == role], names, width)
+            for role, title in _TITLES.items()
         ),
     ]
     return "\n\n".join(text for part in parts if (text := "\n".join(part))) + "\n"

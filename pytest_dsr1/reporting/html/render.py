@@ -1,7 +1,7 @@
 """``--dsr1-report=FILE.html``: one page that needs nothing else.
 
 Jinja2 lays it out and escapes everything; Vega-Lite, through vl-convert, draws the pictures as SVG when the
-page is made. docs/report.md says why these two.
+page is made. docs/background/architecture.md says why these two.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.reporting.charts.history import Background
-from pytest_dsr1.reporting.charts.overlaid import overlaid
+from pytest_dsr1.reporting.charts.history import Surroundings
+from pytest_dsr1.reporting.charts.run import overlaid
 from pytest_dsr1.reporting.compare.comparison import Comparison, figure
 from pytest_dsr1.reporting.html.sections import section
 from pytest_dsr1.storage.files import write_atomically
 from pytest_dsr1.text import plain
-from pytest_dsr1.verdict.verdict import EXIT_STATUS, Word
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status
 
 _LINE_LIMIT = 2_000
 _TEXT_LIMIT = 600
@@ -36,27 +36,27 @@ def missing() -> str | None:
     return f"an HTML report needs {' and '.join(lacking)}: pip install 'pytest-dsr1[report]'"
 
 
-def write_html(path: Path, cases: Sequence[Case], background: Background) -> None:
+def write_html(path: Path, cases: Sequence[Case], beside: Surroundings) -> None:
     """Write the page.
 
     Args:
         path: the file; replaced at once.
         cases: in the order of the page.
-        background: what they are set beside.
+        beside: what they are set beside.
 
     Raises:
         UserError: it cannot be written, or what makes it is not installed.
     """
     _check_installed(path)
-    sections = [section(case, index, background, path) for index, case in enumerate(cases, 1)]
+    sections = [section(case, index, beside, path) for index, case in enumerate(cases, 1)]
     counts = Counter(each.word for each in sections)
-    order = [word.value for word in (*EXIT_STATUS, Word.PASS)]
+    order = [word.value for word in (*EXIT_STATUS, Status.PASS)]
     text = render(
         "report.html",
         title="DeepSeek-R1 performance",
         sections=sections,
         counts=[(word, counts[word]) for word in (*order, "") if counts[word]],
-        background=background,
+        beside=beside,
     )
     _write(path, text)
 

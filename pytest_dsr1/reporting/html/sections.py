@@ -9,21 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from pytest_dsr1.case.answers import is_it_real, what_to_do, where_is_it
+from pytest_dsr1.case.answers import Fault, faults, is_it_real, what_to_do, where_is_it
 from pytest_dsr1.case.case import Case
-from pytest_dsr1.case.faults import Fault, faults
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.steady_window import FULL
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.reporting.charts.history import Background, in_context
+from pytest_dsr1.metrics.in_flight import FULL
+from pytest_dsr1.reporting.charts.history import Surroundings, in_context
 from pytest_dsr1.reporting.charts.run import Picture, of_measurement
 from pytest_dsr1.reporting.terminal.overview import engine_bound
 from pytest_dsr1.roofline.bounds import Bound, why_none
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import number, plain
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
 _STEADY_WINDOW = (
     f"The steady window is the longest time in which at least {FULL:.0%} of load.concurrency requests were "
@@ -97,7 +96,7 @@ class Section:
         pictures: of the measurement, then in context.
         metrics: label, value with unit, origin.
         steady_window: what their steady window is; empty where they have none.
-        facts: the fingerprint by ring, the rings in order.
+        facts: the fingerprint by role, the roles in order.
         script: how to repeat the run.
         artefacts: the files of the results folder.
     """
@@ -119,49 +118,53 @@ class Section:
     artefacts: tuple[Artefact, ...]
 
 
-def section(case: Case, index: int, background: Background, page: Path) -> Section:
+def section(case: Case, index: int, beside: Surroundings, page: Path) -> Section:
     """The section of a case.
 
     Args:
         case: what it tells.
         index: its place on the page.
-        background: what it is set beside.
+        beside: what it is set beside.
         page: the file that links to artefacts.
     """
-    measurement = case.measurement
+    measurement = case.findings.measurement
     found = faults(case)
     return Section(
         id=f"scenario-{index}",
         case=case,
-        word=case.word.value if case.word else "",
-        judged=tuple(_judged(case, verdict) for verdict in case.judged),
-        bounds=tuple(map(_bounded, case.bounds)),
+        word=case.judgement.word.value if case.judgement.word else "",
+        judged=tuple(_judged(case, verdict) for verdict in case.judgement.judged),
+        bounds=tuple(map(_bounded, case.findings.bounds)),
         no_bounds=(why_none(measurement) or "") if measurement else "",
         engine_bound=engine_bound(measurement) or "" if measurement else "",
         answers=tuple(_answers(case, found)),
         messages=tuple(dict.fromkeys(fault.message for fault in found)),
-        pictures=(*of_measurement(measurement), *in_context(case, background)) if measurement else (),
+        pictures=(*of_measurement(measurement), *in_context(case, beside)) if measurement else (),
         metrics=tuple(_metrics(measurement)) if measurement else (),
         steady_window=_STEADY_WINDOW if measurement and "steady_window" in measurement.metrics else "",
         facts=tuple(_facts(case, measurement)) if measurement else (),
-        script=_script(case, case.folder) if case.folder else "",
-        artefacts=tuple(_artefacts(case.folder, page.parent)) if case.folder else (),
+        script=_script(case, case.findings.folder) if case.findings.folder else "",
+        artefacts=tuple(_artefacts(case.findings.folder, page.parent)) if case.findings.folder else (),
     )
 
 
 def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
-    if case.word is None or case.word is Word.PASS:
+    if case.judgement.word is None or case.judgement.word is Status.PASS:
         return
-    yield "Is it real?", is_it_real(case, case.word)
-    yield "Where is it?", where_is_it(case.whereabouts, (fault.where for fault in found))
-    yield "What do I do?", what_to_do(case, case.word)
+    yield "Is it real?", is_it_real(case, case.judgement.word)
+    yield "Where is it?", where_is_it(case.findings.locations, (fault.where for fault in found))
+    yield "What do I do?", what_to_do(case, case.judgement.word)
 
 
 def _judged(case: Case, verdict: Verdict) -> Judged:
     metric = METRICS[verdict.metric]
-    gate, noise = case.gate_of(verdict), case.noise_of(verdict)
+    gate, noise = case.judgement.gate_of(verdict), case.noise_of(verdict)
     sign = ">=" if metric.better == "higher" else "<="
-    references = case.comparable if case.comparable and case.comparable.metric == metric.name else None
+    references = (
+        case.background.comparable
+        if case.background.comparable and case.background.comparable.metric == metric.name
+        else None
+    )
     return Judged(
         word=verdict.word.value,
         subject=f"{metric.label}{' (gate, steady figure)' if gate else ''}",
@@ -171,7 +174,7 @@ def _judged(case: Case, verdict: Verdict) -> Judged:
         margin="" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%",
         target=f"{'references ' if gate else ''}{number(verdict.target)}",
         bound=f"({f'{gate.delta_percent:g}% worse:' if gate else f'bound {sign}'} {number(verdict.bound)})",
-        reference=_beside(references, case.figure) if references else "",
+        reference=_beside(references, case.background.figure) if references else "",
         published=_published(case.scenario, metric.name),
     )
 
@@ -206,25 +209,25 @@ def _metrics(measurement: Measurement) -> Iterator[tuple[str, str, str]]:
 
 
 def _facts(case: Case, measurement: Measurement) -> Iterator[tuple[str, tuple[Fact, ...]]]:
-    moved, facts = case.scenario.gate.under_test, measurement.fingerprint.facts
-    before = case.references.facts if case.references else None
+    under_test, facts = case.scenario.gate.under_test, measurement.fingerprint.facts
+    before = case.background.references.facts if case.background.references else None
     unequal = (
         {
             key: old
-            for ring in ("fixed", "under test")
-            for key, old, _ in comparability.unequal(ring, before, facts, moved)
+            for role in ("fixed", "under test")
+            for key, old, _ in comparability.unequal(role, before, facts, under_test)
         }
         if before is not None
         else {}
     )
-    for ring, what in (
+    for role, what in (
         ("under test", "Under test: what a gate judges"),
         ("fixed", "Fixed: what must be equal for a gate"),
         ("shown", "Shown only"),
     ):
-        values = comparability.of_ring(ring, facts, moved)  # type: ignore[arg-type]
-        equal = "" if before is None or ring == "shown" else "same"  # references keep what is compared
-        keys = sorted({*values, *(key for key in unequal if comparability.ring(key, moved) == ring)})
+        values = comparability.with_role(role, facts, under_test)  # type: ignore[arg-type]
+        equal = "" if before is None or role == "shown" else "same"  # references keep what is compared
+        keys = sorted({*values, *(key for key in unequal if comparability.role(key, under_test) == role)})
         rows = tuple(
             Fact(key, comparability.shown(values.get(key)), comparability.shown(unequal[key]), differs=True)
             if key in unequal
@@ -237,12 +240,12 @@ def _facts(case: Case, measurement: Measurement) -> Iterator[tuple[str, tuple[Fa
 
 def _script(case: Case, folder: Path) -> str:
     """How to run it again, and what the engine was started with."""
-    facts = case.measurement.fingerprint.facts if case.measurement else {}
+    facts = case.findings.measurement.fingerprint.facts if case.findings.measurement else {}
     command = f"pytest {shlex.quote(str(folder / 'scenario.yaml'))}"
     if facts.get("setup.mode") == "apply":
         command += " --dsr1-gpu-setup=apply"
-    if case.gate is not None:
-        command += " --dsr1-gate" + ("" if case.verdicts else " -k regression")
+    if case.judgement.gate is not None:
+        command += " --dsr1-gate" + ("" if case.judgement.verdicts else " -k regression")
     image = facts.get("container.image")
     inside = [f"# in the container {plain(str(image))}"] if image else []
     lines = ["# Run the scenario again as it ran", *inside, command]

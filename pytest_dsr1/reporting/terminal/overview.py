@@ -6,17 +6,14 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pytest_dsr1.case.case import machine
-from pytest_dsr1.diagnosis.diagnosis import diagnose
-from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.gate.saved import read_gate
+from pytest_dsr1.case.case import Case, Judgement
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.steady_window import FULL, why_none
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.roofline import bounds
-from pytest_dsr1.session.state import Outcome
-from pytest_dsr1.text import harmless, number
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.metrics.in_flight import FULL, why_none
+from pytest_dsr1.roofline.bounds import Bound
+from pytest_dsr1.roofline.bounds import why_none as why_unbounded
+from pytest_dsr1.text import harmless, number, shown_path
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
 Line = tuple[str, Mapping[str, bool]]
 """Text and pytest's markup for it."""
@@ -32,40 +29,42 @@ _SHOWN = (
     "acceptance_length",
     "average_concurrency",
 )
-COLOURS: Mapping[Word, Mapping[str, bool]] = {
-    Word.PASS: {"green": True, "bold": True},
-    Word.FAIL: {"red": True, "bold": True},
-    Word.INVALID: {"yellow": True, "bold": True},
+COLOURS: Mapping[Status, Mapping[str, bool]] = {
+    Status.PASS: {"green": True, "bold": True},
+    Status.FAIL: {"red": True, "bold": True},
+    Status.INVALID: {"yellow": True, "bold": True},
 }
 
 
-def overview(outcomes: Sequence[Outcome], width: int) -> Iterable[Line]:
-    """The lines to print, for a terminal of that many columns."""
-    for index, outcome in enumerate(outcomes):
+def overview(cases: Sequence[Case], width: int) -> Iterable[Line]:
+    """Yield the lines to print, for a terminal of that many columns."""
+    for index, case in enumerate(cases):
         if index:
             yield "", {}
-        yield from _scenario(outcome, width)
+        yield from _scenario(case, width)
 
 
-def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
-    scenario = outcome.loaded.scenario
-    measurement = outcome.measurement
-    yield harmless(f"{scenario.name}  ({machine(scenario)})"), {"bold": True}
-    if outcome.problem is not None:
-        yield from _wrapped("INVALID", outcome.problem, width, COLOURS[Word.INVALID])
-    if measurement is None:
-        yield from _gate(outcome, width)
-        yield from _clues(outcome, width)
-        folder = outcome.folder or (outcome.gate and outcome.gate.folder)
-        if folder:
-            yield from _wrapped("results", _shown(Path(folder)), width)
-        return
-    if outcome.verdicts:
-        yield from _targets(outcome.verdicts, width)
-        yield from _doubts(outcome.verdicts, width)
-    yield from _gate(outcome, width)
-    yield from _clues(outcome, width)
-    judged = {v.metric for v in outcome.verdicts}
+def _scenario(case: Case, width: int) -> Iterable[Line]:
+    judgement, findings = case.judgement, case.findings
+    measurement = None if findings.of_gate else findings.measurement
+    yield harmless(f"{case.scenario.name}  ({case.machine})"), {"bold": True}
+    if judgement.problem:
+        yield from _wrapped("INVALID", judgement.problem, width, COLOURS[Status.INVALID])
+    if measurement is not None and judgement.verdicts:
+        yield from _targets(judgement.verdicts, width)
+        yield from _doubts(judgement.verdicts, width)
+    yield from _gate(case, width)
+    yield from _clues(case, width)
+    if measurement is not None:
+        yield from _measured(case, measurement, width)
+    folder = findings.run_folder or _gate_folder(judgement)
+    if folder:
+        yield from _wrapped("results", shown_path(folder), width)
+
+
+def _measured(case: Case, measurement: Measurement, width: int) -> Iterable[Line]:
+    """What the run shows beside its targets."""
+    judged = {v.metric for v in case.judgement.verdicts}
     rest = [
         f"{METRICS[name].label} {number(measurement.metrics[name].value)} {METRICS[name].unit}"
         for name in _SHOWN
@@ -75,11 +74,16 @@ def _scenario(outcome: Outcome, width: int) -> Iterable[Line]:
     ]
     yield from _wrapped("also", "; ".join(rest), width)
     yield from _wrapped("steady", _steady(measurement), width)
-    for label, text in _health(measurement):
+    for label, text in _health(case, measurement):
         yield from _wrapped(label, text, width)
-    for warning in (*outcome.loaded.warnings, *measurement.warnings):
+    for warning in (*case.scenario_warnings, *measurement.warnings):
         yield from _wrapped("warning", warning, width, {"yellow": True})
-    yield from _wrapped("results", _shown(measurement.folder), width)
+
+
+def _gate_folder(judgement: Judgement) -> Path | None:
+    """Where the gate of this session is saved: with its first run."""
+    gate = None if judgement.gate_is_saved else judgement.gate
+    return next((Path(run.folder) for run in (gate.runs if gate else ()) if run.folder), None)
 
 
 def _targets(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
@@ -101,56 +105,52 @@ def _doubts(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
             yield from _wrapped("noise", f"{METRICS[verdict.metric].label}: {verdict.doubt}", width)
 
 
-def _gate(outcome: Outcome, width: int) -> Iterable[Line]:
+def _gate(case: Case, width: int) -> Iterable[Line]:
     """The gate's verdict with its evidence, each run of it, and what changed since the references."""
-    gate = outcome.gate
-    if gate is None and outcome.measurement is not None:
-        yield from _saved_gate(outcome.measurement.folder, width)
-    if outcome.refused is not None:
-        refusal, why = outcome.refused
-        if why != outcome.problem:
-            yield from _wrapped(refusal.value, why, width, COLOURS[Word.INVALID])
+    judgement = case.judgement
+    gate = None if judgement.gate_is_saved else judgement.gate
+    yield from _saved_gate(judgement, width)
+    if judgement.refused is not None:
+        refusal, why = judgement.refused
+        if why != judgement.problem:
+            yield from _wrapped(refusal.value, why, width, COLOURS[Status.INVALID])
     elif gate is not None and gate.verdict is not None:
         word = gate.verdict.word
         sentence, *changed = gate.verdict.message.splitlines()
         yield from _wrapped(word.value, f"regression: {sentence}", width, COLOURS[word])
         for line in changed:
             yield from _wrapped("", line.strip(), width)
-    elif gate is not None and gate.look is not None:
-        yield from _wrapped("gate", gate.sentence(), width, COLOURS[Word.INVALID])
+    elif judgement.undecided:
+        yield from _wrapped("gate", judgement.undecided, width, COLOURS[Status.INVALID])
     if gate is not None:
         for run in gate.runs:
             if run.why:
                 yield from _wrapped("", f"not counted: {run.why.splitlines()[0]}", width)
-        for warning in gate.plan.warnings:
+        for warning in gate.warnings:
             yield from _wrapped("warning", warning, width, {"yellow": True})
-    for note in outcome.notes:
+    for note in case.notes:
         yield from _wrapped("note", note, width)
 
 
-def _saved_gate(folder: Path, width: int) -> Iterable[Line]:
+def _saved_gate(judgement: Judgement, width: int) -> Iterable[Line]:
     """What a saved result's own gate said, where the result is judged again."""
-    try:
-        gate = read_gate(folder)
-    except Dsr1Error as error:
-        yield from _wrapped("warning", str(error), width, {"yellow": True})
-        return
-    if gate is not None and gate.word is not None:
+    gate = judgement.gate if judgement.gate_is_saved else None
+    if judgement.gate_unreadable:
+        yield from _wrapped("warning", judgement.gate_unreadable, width, {"yellow": True})
+    elif gate is not None and gate.word is not None:
         said = gate.verdict.message.splitlines()[0] if gate.verdict else gate.error or ""
         yield from _wrapped("gate", f"{gate.word.value} when it ran, not judged again: {said}", width)
 
 
-def _clues(outcome: Outcome, width: int) -> Iterable[Line]:
+def _clues(case: Case, width: int) -> Iterable[Line]:
     """Where to look when a target is missed or a loss shown."""
-    gate = outcome.gate
-    measurement = outcome.measurement or (gate.latest if gate is not None else None)
-    words = [verdict.word for verdict in outcome.verdicts]
-    if gate is not None and gate.verdict is not None:
-        words.append(gate.verdict.word)
-    if measurement is None or Word.FAIL not in words:
+    judgement = case.judgement
+    now = judgement.verdicts if judgement.gate_is_saved else judgement.judged
+    if not any(verdict.word is Status.FAIL for verdict in now):
         return
-    for clue in diagnose(measurement):
-        yield from _wrapped("look at", f"{clue.sentence} (docs/why-low.md#{clue.key})", width)
+    for clue in case.findings.clues:
+        page = f" ({clue.page})" if clue.page else ""
+        yield from _wrapped("look at", f"{clue.sentence}{page}", width)
 
 
 def _row(verdict: Verdict, labels: int) -> str:
@@ -172,39 +172,38 @@ def _steady(measurement: Measurement) -> str:
     window = measurement.metrics.get("steady_window")
     load = measurement.scenario.load
     if found is None or window is None:
-        return f"no steady window: {why_none(measurement.result.records, load)}"
+        why = why_none(measurement.result.records, load.concurrency, open_loop=load.arrival is not None)
+        return f"no steady window: {why}"
     return (
         f"{number(found.value)} tok/s over the {window.value / 1e3:.1f} s in which at least {FULL:.0%} of "
         f"load.concurrency ({load.concurrency}) requests were in flight"
     )
 
 
-def _health(measurement: Measurement) -> Iterable[tuple[str, str]]:
-    health = measurement.gpu_health.get("text")
-    if isinstance(health, str):
-        yield "GPUs", health
-    if bound := _bound_reached(measurement):
+def _health(case: Case, measurement: Measurement) -> Iterable[tuple[str, str]]:
+    if measurement.gpu_health:
+        yield "GPUs", measurement.gpu_health.text
+    if bound := _bound_reached(case.findings.bounds, measurement):
         yield "bound", bound
 
 
 def engine_bound(measurement: Measurement) -> str | None:
     """What an engine that knows its decode step says of it; None of the others."""
-    facts = measurement.result.facts
-    share, arithmetic = facts.get("share_of_bound"), facts.get("bandwidth_bound")
-    if isinstance(share, float) and isinstance(arithmetic, str):
+    share, arithmetic = measurement.result.facts.share_of_bound, measurement.result.facts.bandwidth_bound
+    if share is not None and arithmetic is not None:
         return f"decode reaches {share:.0%} of the memory-bandwidth bound: {arithmetic}"
     return None
 
 
-def _bound_reached(measurement: Measurement) -> str | None:
+def _bound_reached(bounds: Sequence[Bound], measurement: Measurement) -> str | None:
     """How near the run came to what the GPUs can do: its decode step, where the engine tells that."""
     if found := engine_bound(measurement):
         return found
-    nearest = max(bounds.bounds(measurement), key=lambda bound: bound.share or 0.0, default=None)
+    nearest = max(bounds, key=lambda bound: bound.share or 0.0, default=None)
     if nearest is not None and nearest.share is not None:
         label = METRICS[nearest.metric].label
         return f"{label} is {nearest.share:.1%} of what {nearest.limit} would allow: {nearest.arithmetic}"
-    why = bounds.why_none(measurement)
+    why = why_unbounded(measurement)
     return f"not known: {why}" if why and measurement.result.gpus else None
 
 
@@ -223,8 +222,3 @@ def _wrapped(label: str, text: str, width: int, markup: Mapping[str, bool] | Non
         ) or [""]:
             yield f"{first}{line}", markup or {}
             first = " " * len(first)
-
-
-def _shown(path: Path) -> str:
-    """The path relative to where pytest was started, if it lies below."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

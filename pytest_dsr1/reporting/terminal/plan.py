@@ -1,10 +1,11 @@
-"""``--dsr1-plan``: what would run, on what and for how long, as a shell script.
+"""``--dsr1-list`` and ``--dsr1-plan``: the scenarios there are, and what would run as a shell script.
 
 Nothing runs but the version probe.
 """
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,26 +13,61 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_dsr1.engines import create
+from pytest_dsr1.case.case import machine
 from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.engines.registry import create
 from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.gate.loop import compared, refuse_unfit
+from pytest_dsr1.gate.eligibility import compared, refuse_unfit
 from pytest_dsr1.gate.plan import gate_plan
 from pytest_dsr1.gate.reference_file import load
 from pytest_dsr1.gate.references import References
-from pytest_dsr1.machine.setup.script import shell_lines
+from pytest_dsr1.machine.setup.nvidia_smi import shell_lines
 from pytest_dsr1.measurement.run import expected_s, options_of, run_timeout_s
-from pytest_dsr1.reporting.terminal.listing import to_set
-from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario, Target
+from pytest_dsr1.scenario.variables import unset_variables
+from pytest_dsr1.session.options import STORE
+from pytest_dsr1.text import number
 from pytest_dsr1.workload.dataset import mean_tokens
 from pytest_dsr1.workload.synthetic import content_key
 from pytest_dsr1.workload.workload import Workload
 
 if TYPE_CHECKING:
+    import pytest
+
     from pytest_dsr1.machine.values import FactValue
     from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.scenario.profiles import Catalogue
 
 DATASET = "dataset.jsonl"
+
+
+def _target(target: Target) -> str:
+    metric = METRICS[target.metric]
+    sign = ">=" if metric.better == "higher" else "<="
+    bound = f"{sign} {number(target.value)} {metric.unit}"
+    return f"{metric.label} {bound} (tolerance {target.tolerance_percent:g}%)"
+
+
+def to_set(scenario: Scenario) -> Iterable[str]:
+    """The variables that must be set before the scenario runs, as a person sets them."""
+    return (f"export {name}=..." for name in unset_variables(scenario, os.environ))
+
+
+def _lines(scenario: Scenario) -> Iterable[str]:
+    yield scenario.name
+    yield f"    {scenario.description}"
+    yield f"    {machine(scenario)}"
+    for target in scenario.targets:
+        yield f"    {_target(target)}"
+    for line in to_set(scenario):
+        yield f"    set first: {line}"
+
+
+def listing(scenarios: Sequence[LoadedScenario]) -> Iterable[str]:
+    """The lines to print; the profiles' names stand in the first column."""
+    for loaded in scenarios:
+        yield from _lines(loaded.scenario)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +87,26 @@ class Asked:
     suites: tuple[str, ...] = ()
     profiles: frozenset[str] = frozenset()
     store: Path | None = None
+
+
+def printed(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: Catalogue) -> Iterable[str]:
+    """Return what ``--dsr1-list`` or ``--dsr1-plan`` prints of scenarios.
+
+    Args:
+        config: of pytest, with one of the two options.
+        scenarios: to be shown.
+        known: the profiles there are.
+    """
+    if config.getoption("--dsr1-list"):
+        return listing(scenarios)
+    asked = Asked(
+        gpu_setup=config.getoption("--dsr1-gpu-setup"),
+        overrides=tuple(config.getoption("--dsr1-set")),
+        suites=tuple(config.getoption("--dsr1-suites")),
+        profiles=frozenset(known.names),
+        store=config.rootpath / STORE if config.getoption("--dsr1-gate") else None,
+    )
+    return plan(scenarios, asked)
 
 
 def plan(scenarios: Sequence[LoadedScenario], asked: Asked) -> Iterable[str]:
@@ -79,7 +135,7 @@ def _script(loaded: LoadedScenario, asked: Asked) -> Iterable[str]:
     if asked.gpu_setup != "off":
         yield from shell_lines(scenario.gpu_setup, scenario.hardware.count)
     known = scenario.name in asked.profiles
-    if scenario.engine.type != "trtllm-bench":
+    if not scenario.engine.script_is_whole:
         yield from (line for line in rest if line.startswith("#"))
         selected = [f"--dsr1-profile={scenario.name}"] if known else [str(loaded.path)]
         gate = ["--dsr1-gate"] if asked.store else []

@@ -5,21 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from pytest_dsr1.records import Phase, RequestRecord
+from pytest_dsr1.text import clock, harmless
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_dsr1.records import Observer
+    from pytest_dsr1.scenario.schema.scenario import Scenario
+
 
 TERMINAL_INTERVAL_S = 0.5
 PLAIN_INTERVAL_S = 30.0
 RATE_WINDOW_S = 10.0
-
-
-def clock(seconds: float) -> str:
-    """A duration as m:ss, or h:mm:ss from one hour."""
-    whole = max(int(seconds), 0)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class Counter:
@@ -170,3 +174,61 @@ class Progress:
         interval_s = TERMINAL_INTERVAL_S if self._terminal else PLAIN_INTERVAL_S
         while not self._stop.wait(interval_s):
             self._show()
+
+
+@contextmanager
+def _terminal(config: pytest.Config) -> Generator[Any]:
+    """The terminal reporter, with capturing lifted: fixtures run while pytest captures output."""
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        yield config.pluginmanager.getplugin("terminalreporter")
+
+
+def tell(config: pytest.Config, text: str) -> None:
+    """A line of its own, at once."""
+    with _terminal(config) as reporter:
+        if reporter is not None:  # -p no:terminal
+            reporter.ensure_newline()
+            reporter.write_line(harmless(text))
+            reporter.flush()  # into a pipe or a file Python would keep it back for pages
+
+
+def _rewrite(config: pytest.Config, text: str) -> None:
+    """The same line again, as wide as the terminal at most; empty text wipes it."""
+    with _terminal(config) as reporter:
+        reporter.ensure_newline()
+        reporter.rewrite(harmless(text)[: config.get_terminal_writer().fullwidth - 1], erase=True)
+        if not text:
+            reporter.rewrite("")  # what follows begins at the left edge
+
+
+def _writer(config: pytest.Config) -> tuple[bool, Callable[[str], None]]:
+    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+    terminal = reporter is not None and reporter.isatty
+    return terminal, partial(_rewrite if terminal else tell, config)
+
+
+def counter(config: pytest.Config, what: str) -> AbstractContextManager[Callable[[int, int], None]]:
+    """Shows how much of a long task is done."""
+    terminal, write = _writer(config)
+    return Counter(what, write, terminal=terminal)
+
+
+def progress(
+    config: pytest.Config, scenario: Scenario, expected_s: float, gpus: Callable[[], str]
+) -> AbstractContextManager[Observer]:
+    """Shows how far a run is."""
+    from pytest_dsr1.workload.dataset import mean_tokens
+
+    terminal, write = _writer(config)
+    load = scenario.load
+    return Progress(
+        scenario.name,
+        load.num_requests,
+        expected_s,
+        write,
+        output_tokens=load.num_requests * mean_tokens(scenario.dataset.output_tokens),
+        terminal=terminal,
+        gpus=gpus,
+        duration_s=load.duration_s,
+    )

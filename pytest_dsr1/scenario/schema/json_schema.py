@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
+from pytest_dsr1 import extensions
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.yaml.tree import Path
 
@@ -114,6 +115,10 @@ def places() -> tuple[Path, ...]:
     return tuple(path for path, schema in fields() if resolve(schema).get("x-dsr1-place"))
 
 
+extensions.on_change(scenario_schema.cache_clear)
+extensions.on_change(places.cache_clear)
+
+
 def describe(schema: Schema) -> str:
     """What is expected, in words: ``a whole number of at least 1``."""
     schema = resolve(schema)
@@ -140,7 +145,7 @@ def describe(schema: Schema) -> str:
 def _one_of(values: Sequence[str]) -> str:
     names = [f"'{value}'" for value in values]
     if len(names) > 10:
-        return f"one of the {len(names)} names in docs/scenario-reference.md"
+        return f"one of the {len(names)} names in `pytest-dsr1 docs scenario`"
     return f"one of {', '.join(names)}"
 
 

@@ -19,7 +19,7 @@ import pytest
 from pytest_dsr1.engines.openai.client import pool, self_check
 from pytest_dsr1.engines.openai.client.connection import Connection, Owner
 from pytest_dsr1.engines.openai.client.exchange import Exchange
-from pytest_dsr1.engines.openai.client.pool import Address, Client
+from pytest_dsr1.engines.openai.client.pool import Address, ConnectionPool
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import EngineError
@@ -71,7 +71,7 @@ def test_whole_measurement(tmp_path: Path) -> None:
         r.first_token_s is not None and r.submitted_s < r.first_token_s <= r.last_token_s
         for r in result.records
     )
-    assert result.facts["model"] == "served"
+    assert result.facts.other["model"] == "served"
     assert len(seen.bodies) == 6, "two requests warm up"
     assert seen.connections == 4, "one asks for the model, one for metrics, two are kept"
     assert min(seen.bodies, key=lambda body: body["prompt"]) == {
@@ -295,7 +295,7 @@ def test_one_bad_connection_of_four(kind: str, tmp_path: Path) -> None:
     assert re.search(message, errors.pop(BAD) or "")
     assert errors == {i: None for i in range(16) if i != BAD}, "nothing of the others is lost"
     assert len(watcher.records) == len(seen.bodies) == 16, "and nothing was sent twice"
-    client: Any = result.facts["client"]
+    client: Any = result.facts.other["client"]
     assert client["connections_opened"] <= 1, "the other three were kept"
 
 
@@ -484,7 +484,7 @@ def test_nothing_is_sent_when_the_client_is_closed() -> None:
     """As by a request whose turn it is just when the run is interrupted."""
 
     async def close_and_send(port: int) -> set[asyncio.Task[Any]]:
-        client = Client(Address("127.0.0.1", port, None), silence_s=60.0, ended=lambda _: None)
+        client = ConnectionPool(Address("127.0.0.1", port, None), silence_s=60.0, ended=lambda _: None)
         await client.open(2)
         await client.close()
         client.send(cast("Exchange", None))
@@ -501,4 +501,4 @@ def test_open_loop_counts_from_the_schedule(tmp_path: Path) -> None:
     assert None not in due
     assert [round((s or 0) - (due[0] or 0), 6) for s in due] == [0.0, 0.001, 0.002, 0.003]
     assert all(r.start_s == r.scheduled_s and r.submitted_s >= r.start_s for r in result.records)
-    assert "late_p99_ms" in result.facts["client"]  # type: ignore[operator]
+    assert "late_p99_ms" in result.facts.other["client"]  # type: ignore[operator]

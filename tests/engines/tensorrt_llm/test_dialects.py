@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from pytest_dsr1.engines.tensorrt_llm import dialects
+from pytest_dsr1.engines.tensorrt_llm import dialect_page, dialects
 from pytest_dsr1.engines.tensorrt_llm.dialects import (
     DIALECTS,
     NEWEST,
@@ -17,8 +17,8 @@ from pytest_dsr1.engines.tensorrt_llm.dialects import (
     next_to_try,
     translate,
 )
+from pytest_dsr1.engines.tensorrt_llm.settings import LlmApiOptions
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario.schema.scenario import LlmApiOptions
 from tests.helpers.paths import DOCS
 
 MAX_THROUGHPUT: dict[str, Any] = {
@@ -225,7 +225,8 @@ def test_any_version_text_is_a_dialect_or_a_message(text: str) -> None:
 
 
 def test_the_documented_tables_are_these() -> None:
-    text = (DOCS / "trtllm-bench.md").read_text()
+    text = (DOCS / "reference" / "engines" / "dialects.md").read_text(encoding="utf-8")
+    assert text == dialect_page.page(), "run `python -m pytest_dsr1.engines.tensorrt_llm.dialect_page`"
     rows = [f"| {dialect} | {dialect.evidence} | {dialect.source} |" for dialect in DIALECTS]
     for option, names in OPTIONS.items():
         rows += [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +31,7 @@ def test_more_tokens_use_more_experts_but_never_more_than_there_are(
 def test_deepseek_r1_in_fp8_on_eight_h200() -> None:
     # One request, no context: 36.6 GB over 8 x 4.8 TB/s.
     bound = decode_bound(resolve_config({}), batch=1, context=0, value_bytes=1, bandwidth_tb_s=8 * 4.8)
-    assert bound.step_bytes == 36_625_618_432
+    assert bound.step_s * 38.4e12 == pytest.approx(36_625_618_432, rel=1e-14)
     assert bound.output_tok_s == pytest.approx(1 / (36_625_618_432 / 38.4e12))
     assert bound.experts == 8
 
@@ -43,7 +41,8 @@ def test_the_kv_cache_counts_with_its_latent() -> None:
     empty, full = (
         decode_bound(r1, batch=2, context=context, value_bytes=2, bandwidth_tb_s=4.8) for context in (0, 3072)
     )
-    assert full.step_bytes - empty.step_bytes == 2 * 3072 * 70_272  # bytes a token, BF16
+    read = (full.step_s - empty.step_s) * 4.8e12
+    assert read == pytest.approx(2 * 3072 * 70_272, rel=1e-9)  # bytes a token, BF16
 
 
 def test_the_formula_shows_the_arithmetic() -> None:
@@ -53,7 +52,7 @@ def test_the_formula_shows_the_arithmetic() -> None:
         "a step of 64 reads 63.20 GB of weights (222.4 of 256 routed experts a layer expected under uniform "
         "routing) and 0.45 GB of KV cache, which takes 13.260 ms at 4.8 TB/s: 64 / 13.260 ms = 4826.4 tok/s"
     )
-    assert math.isclose(bound.step_s, bound.step_bytes / 4.8e12)
+    assert bound.step_s == pytest.approx(13.260e-3, abs=0.5e-6)
 
 
 def record(submitted_s: float, first_s: float, last_s: float, output_tokens: int = 5) -> RequestRecord:

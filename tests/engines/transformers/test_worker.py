@@ -1,4 +1,4 @@
-"""The embedded engine with its real worker: torch, transformers and a tiny model on the CPU.
+"""The transformers engine with its real worker: torch, transformers and a tiny model on the CPU.
 
 One run through the engine's child process is shared by the tests that look at it; the worker's errors are
 shown in this process, where torch is imported once.
@@ -24,7 +24,7 @@ from pytest_dsr1.engines.transformers import worker
 from pytest_dsr1.engines.transformers.engine import TransformersEngine
 from pytest_dsr1.engines.transformers.job import WorkerJob
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.process.worker import Events, WorkerError
+from pytest_dsr1.process.worker import Events, WorkerError, main
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.workload.deepseek import parameter_count, resolve_config
 from pytest_dsr1.workload.workload import Workload
@@ -120,7 +120,7 @@ def test_the_facts_describe_the_model(result: EngineResult) -> None:
 
     assert result.versions["torch"] == torch.__version__
     assert result.versions["transformers"] == transformers.__version__
-    facts = result.facts
+    facts = result.facts.saved()
     assert facts["parameters"] == parameter_count(resolve_config(TINY))
     assert facts["weight_bytes"] == 4 * parameter_count(resolve_config(TINY))
     assert facts["weights"] == "random, seed 3; every logit was finite"
@@ -150,7 +150,7 @@ def test_answers_are_those_of_the_plain_model_with_this_seed(
             for _ in range(tokens):
                 sequence.append(int(model(torch.tensor([sequence])).logits[0, -1].argmax()))
             digest.update(json.dumps(sequence[len(ids) :]).encode())
-    assert (result.facts["answers_sha256"] == digest.hexdigest()) is same
+    assert (result.facts.other["answers_sha256"] == digest.hexdigest()) is same
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def job(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> WorkerJob:
 def last_event(job: WorkerJob, folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """Run the worker's program here; its last event."""
     job.save(folder / "job.json")
-    status = worker.main([str(folder / "job.json")])
+    status = main([str(folder / "job.json")], worker.work, worker.explain)
     event: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert status == (event["event"] == "error")
     return event
@@ -222,7 +222,7 @@ def test_only_the_first_requests_of_a_longer_file_are_sent(
     job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     replace(job, num_requests=3).save(tmp_path / "job.json")
-    assert worker.main([str(tmp_path / "job.json")]) == 0
+    assert main([str(tmp_path / "job.json")], worker.work, worker.explain) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["record"]["id"] for event in events if event["event"] == "record"] == [0, 1, 2]
 
@@ -303,7 +303,7 @@ def test_a_decode_step_that_cannot_be_captured_is_a_warning(
     monkeypatch.setattr(worker, "choose_device", lambda _: torch.device("cpu"))
     monkeypatch.setattr(torch.cuda, "Stream", refuse)
     replace(job, compile=True, num_requests=2).save(tmp_path / "job.json")
-    assert worker.main([str(tmp_path / "job.json")]) == 0
+    assert main([str(tmp_path / "job.json")], worker.work, worker.explain) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["message"] for event in events if event["event"] == "warning"] == [
         f"decode step of batch 2: {way} failed (RuntimeError: no graphs here), so a slower one is used"
@@ -330,10 +330,10 @@ def test_an_unexpected_error_is_a_sentence_and_a_traceback_in_the_log(
 
     monkeypatch.setattr(worker, "check_memory", surprise)
     job.save(tmp_path / "job.json")
-    assert worker.main([str(tmp_path / "job.json")]) == 1
+    assert main([str(tmp_path / "job.json")], worker.work, worker.explain) == 1
     captured = capsys.readouterr()
     assert json.loads(captured.out.splitlines()[-1])["message"] == (
-        "the embedded engine failed: RuntimeError: cosmic ray"
+        "the transformers engine failed: RuntimeError: cosmic ray"
     )
     assert "in surprise" in captured.err
 

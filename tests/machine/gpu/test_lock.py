@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.machine.gpu import lock
 from pytest_dsr1.machine.gpu.inventory import GpuReading
-from pytest_dsr1.machine.gpu.lock import gpu_lock, is_held
+from pytest_dsr1.machine.gpu.lock import gpu_lock
+from pytest_dsr1.storage.filelock import is_held, lock_file
 
 GPUS = [GpuReading(0, "GPU-a"), GpuReading(1, "GPU-b")]
 
@@ -71,7 +71,7 @@ def test_other_gpus_are_free(environ: dict[str, str]) -> None:
 
 
 def test_a_holder_that_has_not_written_yet(environ: dict[str, str], tmp_path: Path) -> None:
-    file = lock.lock_file(tmp_path, "GPU-a")
+    file = lock_file(tmp_path, "GPU-a")
     assert file is not None
     with (
         file,
@@ -91,11 +91,3 @@ def test_a_lock_file_that_is_a_link_is_refused(environ: dict[str, str], tmp_path
         "user's run made this file: end that run and delete it, or name a folder with DSR1_STATE_DIR"
     )
     assert (tmp_path / "target").read_text() == "precious"
-
-
-def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nameless() -> str:
-        raise KeyError("uid not found")
-
-    monkeypatch.setattr("getpass.getuser", nameless)
-    assert lock.user() == str(os.getuid())

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.machine import host
-from pytest_dsr1.machine.gpu.lock import lock_file
 from pytest_dsr1.machine.setup import journal
 from pytest_dsr1.machine.setup.journal import Entry, Settings, pending, put_back, restore_from_journal, write
+from pytest_dsr1.storage.filelock import lock_file
 from tests.standins.nvml.control import FakeMachine
 
 

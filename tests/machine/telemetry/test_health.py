@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.machine.telemetry.health import assess, conditions, summary
+from pytest_dsr1.machine.telemetry.health import GpuStatistics, GpuSummary, assess, conditions, summary
 from pytest_dsr1.machine.telemetry.throttling import REASONS, THROTTLED
 from pytest_dsr1.machine.values import Conditions, Event, Finding, Telemetry
 from pytest_dsr1.scenario.schema.scenario import Validity
@@ -20,10 +20,9 @@ def judged(telemetry: Telemetry, **options: object) -> list[str]:
     return [f"{one.severity} {one.subject}: {one.message}" for one in found]
 
 
-def first_gpu(told: dict[str, object]) -> dict[str, float]:
-    gpus = told["gpus"]
-    assert isinstance(gpus, list)
-    return gpus[0]  # type: ignore[no-any-return]
+def first_gpu(told: GpuSummary | None) -> GpuStatistics:
+    assert told is not None
+    return told.gpus[0]
 
 
 def test_a_healthy_run_has_no_findings() -> None:
@@ -32,7 +31,7 @@ def test_a_healthy_run_has_no_findings() -> None:
 
 def test_the_cpu_has_no_findings_and_no_summary() -> None:
     assert assess(Telemetry(), Validity(), 0, 1) == ()
-    assert summary(Telemetry(), 0, 1) == {}
+    assert summary(Telemetry(), 0, 1) is None
 
 
 def test_a_throttled_gpu_makes_the_run_invalid() -> None:
@@ -102,7 +101,7 @@ def test_the_share_is_that_of_time(throttled: list[bool], first: int, seconds: i
     masks: Sequence[int | None] = [0x40 if one else 0 for one in throttled]
     told = summary(watched(masks), FROM_S + first, FROM_S + last)
     gpu = first_gpu(told)
-    assert gpu["throttled_share"] == pytest.approx(sum(throttled[first:last]) / (last - first))
+    assert gpu.throttled_share == pytest.approx(sum(throttled[first:last]) / (last - first))
 
 
 def test_grown_ecc_errors_make_the_run_invalid() -> None:
@@ -201,8 +200,8 @@ def test_the_summary_is_json_with_units_in_its_names() -> None:
         telemetry, samples=(*telemetry.samples[:50], *slower), overhead_share=0.01, processes_visible=False
     )
     told = summary(telemetry, FROM_S, TO_S)
-    assert json.loads(json.dumps(told)) == told
-    assert told == {
+    assert told is not None
+    assert json.loads(json.dumps(asdict(told))) == {
         "text": "1490 MHz SM clock, 600 W each, at most 85 C, throttled 50.0% of the time, "
         "at the software power cap 50% of the time",
         "power_w_total": 600.0,
@@ -229,20 +228,38 @@ def test_the_summary_is_json_with_units_in_its_names() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("other", "text"),
+    [
+        ({"power_w": 609.0}, "1980 MHz SM clock, 604 W each"),
+        ({"power_w": 580.0}, "1980 MHz SM clock, 580 to 600 W each"),
+        ({"sm_clock_mhz": 1500}, "1500 to 1980 MHz SM clock, 600 W each"),
+    ],
+)
+def test_gpus_that_differ_are_not_told_as_their_mean(other: dict[str, float], text: str) -> None:
+    one = watched([0] * 100)
+    samples = [replace(each, gpu=1, **other) for each in one.samples]  # type: ignore[arg-type]
+    both = replace(one, gpus=(0, 1), max_sm_clock_mhz=(1980, 1980), samples=(*one.samples, *samples))
+    told = summary(both, FROM_S, TO_S)
+    assert told is not None
+    assert told.text.startswith(f"{text}, at most ")
+
+
 def test_energy_without_a_counter_is_power_over_time() -> None:
     gpu = first_gpu(summary(watched([0] * 102, power_w=500.0), FROM_S, TO_S))
-    assert gpu["energy_j"] == 60000.0
+    assert gpu.energy_j == 60000.0
     gpu = first_gpu(summary(watched([0] * 102, power_w=500.0), FROM_S + 0.5, TO_S - 0.25))
-    assert gpu["energy_j"] == 59550.0
+    assert gpu.energy_j == 59550.0
     samples = tuple(replace(one, energy_j=None) for one in watched([0] * 100).samples)
     gpu = first_gpu(summary(replace(watched([]), samples=samples), FROM_S, TO_S))
-    assert gpu["energy_j"] == 60000.0
+    assert gpu.energy_j == 60000.0
 
 
 def test_a_summary_without_readings() -> None:
     told = summary(replace(watched([0]), samples=()), FROM_S, TO_S)
-    assert told["text"] == "no samples"
-    assert (told["power_w_total"], told["energy_j_total"]) == (None, None)
+    assert told is not None
+    assert told.text == "no samples"
+    assert (told.power_w_total, told.energy_j_total) == (None, None)
 
 
 def test_every_bit_is_named_once() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,7 +11,7 @@ import pytest
 from pytest_dsr1.case.location import Slow, gpu_spans, slow_times
 from pytest_dsr1.machine.values import GpuSample
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.reporting.charts.gpu_data import POINTS, Extreme, Readings, gpu_readings
+from pytest_dsr1.reporting.charts.gpu_data import POINTS, Extreme, GpuSeries, gpu_series
 from tests.helpers.saved_runs import Made, save
 from tests.helpers.values import measurement
 
@@ -23,8 +23,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Measurement:
     return save(tmp_path_factory.mktemp("results"), RUN)
 
 
-def readings_of(run: Measurement) -> dict[str, Readings]:
-    return gpu_readings(gpu_spans(run), run.result.measured_from_s, run.measured_s)
+def series_of(run: Measurement) -> dict[str, GpuSeries]:
+    return gpu_series(gpu_spans(run), run.result.measured_from_s, run.measured_s)
 
 
 def slow_times_of(run: Measurement) -> list[Slow]:
@@ -36,14 +36,14 @@ def changed(run: Measurement, change: Callable[[GpuSample], GpuSample]) -> Measu
 
 
 def test_a_line_for_each_gpu_within_the_band_of_all(run: Measurement) -> None:
-    found = readings_of(run)
+    found = series_of(run)
     assert list(found) == ["sm_clock_mhz", "power_w", "temperature_c"]
-    for readings in found.values():
-        assert list(readings.lines) == list(range(8))
-        assert readings.point_s == pytest.approx(run.measured_s / POINTS)
-        assert len(readings.band) == POINTS
-        for line in readings.lines.values():
-            for (at_s, value), (middle_s, low, high) in zip(line, readings.band, strict=True):
+    for series in found.values():
+        assert list(series.lines) == list(range(8))
+        assert series.point_s == pytest.approx(run.measured_s / POINTS)
+        assert len(series.band) == POINTS
+        for line in series.lines.values():
+            for (at_s, value), (middle_s, low, high) in zip(line, series.band, strict=True):
                 assert at_s == middle_s
                 assert low - 1e-9 <= value <= high + 1e-9
     assert min(value for _, value in found["sm_clock_mhz"].lines[5]) == pytest.approx(1410)
@@ -52,7 +52,7 @@ def test_a_line_for_each_gpu_within_the_band_of_all(run: Measurement) -> None:
 
 def test_the_numbers_are_those_that_are_told_and_judged(run: Measurement) -> None:
     """Not those of points of a picture, each of which is a mean."""
-    found, gpus = readings_of(run), told(run)
+    found, gpus = series_of(run), told(run)
     assert found["sm_clock_mhz"].lowest.value == min(gpu["sm_clock_mhz_min"] for gpu in gpus)
     assert found["sm_clock_mhz"].highest.value == max(gpu["sm_clock_mhz_max"] for gpu in gpus)
     assert found["sm_clock_mhz"].mean == pytest.approx(fmean(gpu["sm_clock_mhz_mean"] for gpu in gpus))
@@ -65,12 +65,12 @@ def test_a_sample_counts_until_the_next_one(run: Measurement) -> None:
         time_s = sample.time_s - 0.5
         return replace(sample, time_s=time_s, temperature_c=95 if time_s == 999.5 else sample.temperature_c)
 
-    assert readings_of(changed(run, before))["temperature_c"].highest == Extreme(95, tuple(range(8)), 0.0)
+    assert series_of(changed(run, before))["temperature_c"].highest == Extreme(95, tuple(range(8)), 0.0)
 
 
 def told(run: Measurement) -> list[dict[str, Any]]:
-    gpus: Any = run.gpu_health["gpus"]
-    return list(gpus)
+    assert run.gpu_health is not None
+    return [asdict(gpu) for gpu in run.gpu_health.gpus]
 
 
 def test_a_second_in_minutes_is_seen(run: Measurement) -> None:
@@ -79,7 +79,7 @@ def test_a_second_in_minutes_is_seen(run: Measurement) -> None:
         run,
         lambda one: replace(one, sm_clock_mhz=900) if (one.gpu, one.time_s) == (3, 1000 + at_s) else one,
     )
-    clocks = readings_of(dip)["sm_clock_mhz"]
+    clocks = series_of(dip)["sm_clock_mhz"]
     assert clocks.lowest == Extreme(900, (3,), at_s)
     assert min(value for _, value in clocks.lines[3]) > 1500
     ((middle_s, low),) = [(middle_s, low) for middle_s, low, _ in clocks.band if low < 1000]
@@ -91,21 +91,21 @@ def test_what_is_not_told_is_left_out(run: Measurement) -> None:
     silent = changed(
         run, lambda one: replace(one, power_w=None, temperature_c=None if one.gpu else one.temperature_c)
     )
-    found = readings_of(silent)
+    found = series_of(silent)
     assert list(found) == ["sm_clock_mhz", "temperature_c"]
     assert list(found["temperature_c"].lines) == [0]
-    assert readings_of(measurement()) == {}
+    assert series_of(measurement()) == {}
 
 
 def test_a_time_without_samples_is_no_zero(run: Measurement) -> None:
     kept = tuple(one for one in run.telemetry.samples if not 1050 < one.time_s < 1150)
-    clocks = readings_of(replace(run, telemetry=replace(run.telemetry, samples=kept)))["sm_clock_mhz"]
+    clocks = series_of(replace(run, telemetry=replace(run.telemetry, samples=kept)))["sm_clock_mhz"]
     assert len(clocks.band) < POINTS
     assert min(value for _, value in clocks.lines[0]) > 1900
 
 
 def test_few_samples_are_points_of_their_own(tmp_path: Path) -> None:
-    few = readings_of(save(tmp_path, Made(waves=4, concurrency=32)))["power_w"]
+    few = series_of(save(tmp_path, Made(waves=4, concurrency=32)))["power_w"]
     assert 10 < len(few.band) < POINTS
 
 

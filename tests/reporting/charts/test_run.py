@@ -17,9 +17,8 @@ from pytest_dsr1.gate.history import History, history
 from pytest_dsr1.machine.telemetry.throttling import SOFTWARE_POWER_CAP
 from pytest_dsr1.machine.values import GpuSample
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.reporting.charts.history import Background, PublishedPoint, in_context, published_points
-from pytest_dsr1.reporting.charts.overlaid import overlaid
-from pytest_dsr1.reporting.charts.run import Picture, of_measurement
+from pytest_dsr1.reporting.charts.history import PublishedPoint, Surroundings, in_context, published_points
+from pytest_dsr1.reporting.charts.run import Picture, of_measurement, overlaid
 from pytest_dsr1.reporting.charts.vega import svg
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import discover
@@ -187,7 +186,7 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
     references(tmp_path / "store", here.scenario, here.fingerprint, values)
     past = history(tmp_path / "results")
     case = case_of(judged(here, made), tmp_path / "store", NOW, past)
-    found = by_title(list(in_context(case, Background(past, (POINT,), NOW))))
+    found = by_title(list(in_context(case, Surroundings(past, (POINT,), NOW))))
     assert set(found) == {
         "Against the reference runs",
         "Throughput of a GPU over speed for a user",
@@ -215,7 +214,7 @@ def test_other_machines_and_profiles_are_no_history(tmp_path: Path) -> None:
     here = save(tmp_path, replace(RUN, day=1))
     past = history(tmp_path)
     case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
-    found = by_title(list(in_context(case, Background(past, (), NOW))))
+    found = by_title(list(in_context(case, Surroundings(past, (), NOW))))
     plane = found["Throughput of a GPU over speed for a user"]
     assert "; 0 other runs of this model on this machine; nothing is published for its GPU." in plane.caption
     assert "Over the runs" not in found
@@ -230,18 +229,18 @@ def test_what_a_gate_would_not_compare_is_not_set_beside_a_run(tmp_path: Path) -
     here = save(tmp_path / "results", replace(RUN, day=1))
     past = history(tmp_path / "results")
     case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
-    assert case.references is not None
-    assert case.comparable is None
-    found = by_title(list(in_context(case, Background(past, (), NOW))))
+    assert case.background.references is not None
+    assert case.background.comparable is None
+    found = by_title(list(in_context(case, Surroundings(past, (), NOW))))
     assert set(found) == {"Throughput of a GPU over speed for a user"}, "the model is the same"
     again = case_of(judged(short, RUN), tmp_path / "store", NOW)
-    assert again.comparable is not None
+    assert again.background.comparable is not None
 
 
 def test_published_results_are_of_no_model_with_random_weights(tmp_path: Path) -> None:
     slice_of_r1 = Made("slice-h200/min-latency", concurrency=1)
     case = case_of(judged(save(tmp_path, slice_of_r1), slice_of_r1), tmp_path / "store", NOW)
-    (plane,) = in_context(case, Background(History(), (POINT,), NOW))
+    (plane,) = in_context(case, Surroundings(History(), (POINT,), NOW))
     assert "; published results are of DeepSeek-R1 itself and not shown. Up" in plane.caption
     assert ">published<" not in svg(plane.spec)
 
@@ -251,7 +250,7 @@ def test_published_results_are_numbered_and_named_below(tmp_path: Path) -> None:
     published = published_points(load(profile.path).scenario for profile in discover([]).profiles)
     of_b200 = replace(RUN, suite="b200/max-throughput")
     case = case_of(judged(save(tmp_path, of_b200), of_b200), tmp_path / "store", NOW)
-    (plane,) = in_context(case, Background(History(), published, NOW))
+    (plane,) = in_context(case, Surroundings(History(), published, NOW))
     assert "(1) b200-max-throughput-0528-fp8kv, (2) b200-max-throughput, (3) b200-min-" in plane.caption
     drawn = svg(plane.spec)
     assert all(f">{n}</text>" in drawn for n in (1, 2, 3, 4))
@@ -265,7 +264,7 @@ def test_the_times_of_runs_are_those_of_a_24_hour_clock(tmp_path: Path, minutes:
     here = save(tmp_path, replace(RUN, day=(9 - 3 / 60) / 24))
     past = history(tmp_path)
     case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
-    found = by_title(list(in_context(case, Background(past, (), NOW))))
+    found = by_title(list(in_context(case, Surroundings(past, (), NOW))))
     drawn = svg(found["Over the runs"].spec)
     assert f">{label}<" in drawn
     assert " PM<" not in drawn
@@ -281,7 +280,7 @@ def test_time_at_the_power_cap_is_a_share_of_the_run(tmp_path: Path) -> None:
 
 def test_a_run_on_the_cpu_has_no_plane(tmp_path: Path) -> None:
     case = case_of(judged(save(tmp_path, Made("cpu/max-throughput", concurrency=4)), RUN), tmp_path, NOW)
-    assert list(in_context(case, Background(History(), (POINT,), NOW))) == []
+    assert list(in_context(case, Surroundings(History(), (POINT,), NOW))) == []
 
 
 def test_results_laid_over_each_other(run: Measurement, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.reporting.ci.annotations import SHOWN, code_quality, commands
-from pytest_dsr1.verdict.verdict import Word
+from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.markdown import TEXT
 from tests.helpers.values import case, gate, missed
 
@@ -51,8 +51,8 @@ def test_a_missed_target_at_its_line(here: Path) -> None:
         "total output throughput 8 tok/s is 20.0% below the target 10 (tolerance 5%: at least 9.5 tok/s)\n\n"
         "Yes: the run is valid, and total output throughput is further from its bound than twice the "
         "standard deviation between engine starts (0.01%, presumed by gate.presumed_noise_percent).\n"
-        "The run itself shows none of the reasons in docs/why-low.md: see what else ran on the machine, then "
-        "what changed since the last green run: driver, container, options.",
+        "The run itself shows none of the reasons in `pytest-dsr1 docs why-low`: see what else ran on the "
+        "machine, then what changed since the last green run: driver, container, options.",
     )
     assert "title=FAIL%3A small%2C total output throughput::" in line
     assert "20.0%25 below" in line
@@ -61,10 +61,10 @@ def test_a_missed_target_at_its_line(here: Path) -> None:
 
 def test_a_gate_and_a_run_that_proves_nothing(here: Path) -> None:
     cases = [
-        case(word=Word.FAIL, gate=gate(Word.FAIL)),
-        case(word=Word.NO_REFERENCE, refused=(Word.NO_REFERENCE, "no references")),
-        case(word=Word.INCONCLUSIVE, gate=gate(Word.INCONCLUSIVE, error="12 runs did not decide")),
-        case(word=Word.INVALID, problem="GPU 5 hot", refused=(Word.INVALID, "GPU 5 hot"), verdicts=()),
+        case(word=Status.FAIL, gate=gate(Status.FAIL)),
+        case(word=Status.NO_REFERENCE, refused=(Status.NO_REFERENCE, "no references")),
+        case(word=Status.INCONCLUSIVE, gate=gate(Status.INCONCLUSIVE, error="12 runs did not decide")),
+        case(word=Status.INVALID, problem="GPU 5 hot", refused=(Status.INVALID, "GPU 5 hot"), verdicts=()),
     ]
     found = [told(line) for line in commands(cases, here)]
     assert [(line, title) for _, line, title, _ in found] == [
@@ -85,7 +85,7 @@ INSTALLED = ".venv/lib/python3.12/site-packages/pytest_dsr1/suites/h200/max.yaml
 @pytest.mark.parametrize("file", ["/opt/venv/h200/max.yaml", INSTALLED])
 def test_a_shipped_scenario_has_no_file_in_the_workspace(here: Path, file: str) -> None:
     where = {"scenario": f"{file}:8", "target[total_output_throughput]": f"{file}:74"}
-    shipped = missed(place="suites/h200/max.yaml", where=where)
+    shipped = missed(test_id_prefix="suites/h200/max.yaml", lines=where)
     (line,) = commands([shipped], here)
     title = "FAIL: small, total output throughput (suites/h200/max.yaml:74)"
     assert told(line)[:3] == ("", "", title)
@@ -97,7 +97,7 @@ def test_the_line_of_a_saved_copy_is_none_of_the_scenarios_file(here: Path) -> N
     folder = Path(".dsr1/small/20261123T200512Z")
     saved = f"{folder}/scenario.yaml"
     where = {"scenario": f"{saved}:1", "target[total_output_throughput]": f"{saved}:69"}
-    replayed = missed(place="suites/h200/max.yaml", where=where, folder=folder)
+    replayed = missed(test_id_prefix="suites/h200/max.yaml", lines=where, folder=folder)
     (line,) = commands([replayed], here)
     assert told(line)[:3] == ("", "", "FAIL: small, total output throughput (suites/h200/max.yaml)")
     (entry,) = json.loads(code_quality([replayed], here))
@@ -107,14 +107,14 @@ def test_the_line_of_a_saved_copy_is_none_of_the_scenarios_file(here: Path) -> N
 def test_nothing_that_an_annotation_says_drives_a_terminal(here: Path) -> None:
     """What changed since the references is facts, which are text from outside."""
     changed = ("driver: 1 -> \x1b]0;title\x07\x1b[31m" + "x" * 10_000,)
-    (line,) = commands([case(word=Word.FAIL, gate=replace(gate(Word.FAIL), changed=changed))], here)
+    (line,) = commands([case(word=Status.FAIL, gate=replace(gate(Status.FAIL), changed=changed))], here)
     assert not {"\x1b", "\x07"} & set(line)
     assert len(line) < 3000
 
 
 def test_a_target_from_a_base_elsewhere_is_shown_at_the_scenarios_name(here: Path) -> None:
     where = {"scenario": "own/small.yaml:2", "target[total_output_throughput]": "/opt/venv/h200/max.yaml:74"}
-    (line,) = commands([missed(where=where)], here)
+    (line,) = commands([missed(lines=where)], here)
     assert told(line)[:2] == ("part/own/small.yaml", "2")
 
 
@@ -135,7 +135,7 @@ def test_more_than_github_shows_are_counted(here: Path) -> None:
 
 
 def test_code_quality(here: Path) -> None:
-    cases = [case(), missed(), case("hot", word=Word.INVALID, problem="too\n  hot", verdicts=())]
+    cases = [case(), missed(), case("hot", word=Status.INVALID, problem="too\n  hot", verdicts=())]
     first, second = json.loads(code_quality(cases, here))
     assert first == {
         "description": "FAIL: small, total output throughput: total output throughput 8 tok/s is 20.0% below "
@@ -159,10 +159,10 @@ def fingerprint(one: Case, root: Path) -> str:
 def test_a_fingerprint_is_of_what_failed_not_of_the_figure_or_the_line(here: Path) -> None:
     of_small = fingerprint(missed(), here)
     assert re.fullmatch("[0-9a-f]{64}", of_small)
-    moved = {**missed().where, "target[total_output_throughput]": "own/small.yaml:99"}
-    assert fingerprint(missed(where=moved, machine="another"), here) == of_small
+    moved = {**missed().judgement.lines, "target[total_output_throughput]": "own/small.yaml:99"}
+    assert fingerprint(missed(lines=moved, machine="another"), here) == of_small
     assert fingerprint(missed("other"), here) != of_small
-    assert fingerprint(case(word=Word.INVALID, problem="hot", verdicts=()), here) != of_small
+    assert fingerprint(case(word=Status.INVALID, problem="hot", verdicts=()), here) != of_small
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -170,7 +170,7 @@ def test_a_fingerprint_is_of_what_failed_not_of_the_figure_or_the_line(here: Pat
 def test_hostile_text_is_one_command_and_valid_json(here: Path, text: str) -> None:
     lines = f"{text}\n::warning::{text}"
     own = case().scenario.model_copy(update={"name": text})
-    bad = case(scenario=own, place=text, word=Word.INVALID, problem=lines, verdicts=())
+    bad = case(scenario=own, test_id_prefix=text, word=Status.INVALID, problem=lines, verdicts=())
     for workspace in (here, None):
         (line,) = commands([bad], workspace)
         title, message = told(line)[2:]
@@ -181,6 +181,6 @@ def test_hostile_text_is_one_command_and_valid_json(here: Path, text: str) -> No
 
 
 def test_ten_thousand_characters_are_cut(here: Path) -> None:
-    long = missed(word=Word.INVALID, problem="x" * 10_000 + "\ny" * 10_000)
+    long = missed(word=Status.INVALID, problem="x" * 10_000 + "\ny" * 10_000)
     assert len(commands([long], here)[0]) < 5_000
     assert len(code_quality([long], here)) < 5_000

@@ -8,24 +8,29 @@ from typing import Any
 
 import pytest
 
+from pytest_dsr1.case.answers import worst_first
 from pytest_dsr1.case.case import Case
-from pytest_dsr1.case.faults import worst_first
-from pytest_dsr1.diagnosis.diagnosis import Clue
+from pytest_dsr1.diagnosis.diagnosis import FoundClue
+from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.reporting.ci.markdown import STATUS, joined, summary
 from pytest_dsr1.scenario.schema.scenario import Published
 from pytest_dsr1.verdict.targets import Noise
-from pytest_dsr1.verdict.verdict import EXIT_STATUS, Verdict, Word
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
 from tests.helpers.markdown import HOSTILE, RENDERER, types
-from tests.helpers.values import case, gate, measurement, missed, scenario, verdict
+from tests.helpers.values import case, changed, gate, measurement, missed, scenario, verdict
 
 
 def test_a_missed_target() -> None:
-    few = Clue("ramp-and-drain", "4 requests are 2.0 waves: raise load.num_requests")
+    few = FoundClue(
+        "ramp-and-drain",
+        "4 requests are 2.0 waves: raise load.num_requests",
+        "pytest-dsr1 docs why-low#ramp-and-drain",
+    )
     warnings = ("GPU 0 persistence mode: is off",)
-    one = missed(noise=Noise(1.0), warnings=warnings, clues=(few,))
-    healthy = {"text": "8 GPUs, 612 W"}
-    assert one.measurement is not None
-    one = replace(one, measurement=replace(one.measurement, gpu_health=healthy))
+    one = missed(noise=Noise(1.0), scenario_warnings=warnings, clues=(few,))
+    assert one.findings.measurement is not None
+    healthy = replace(one.findings.measurement, gpu_health=GpuSummary("8 GPUs, 612 W"))
+    one = changed(one, measurement=healthy)
     assert (
         joined(summary([one, case("other")], [], 1))
         == """\
@@ -46,9 +51,10 @@ Exit status 1: a target is missed, or a loss is shown.
 - **Is it real?** Yes: the run is valid, and total output throughput is further from its bound than twice \
 the standard deviation between engine starts (1%, presumed by gate.presumed_noise_percent).
 - **Where is it?** `own/small.yaml:16`
-- **What to do?** See what the run itself shows of the reasons (look at, docs/why-low.md), then what changed \
-since the last green run: driver, container, options.
-- **Look at:** 4 requests are 2.0 waves: raise load.num_requests (docs/why-low.md, ramp-and-drain)
+- **What to do?** See what the run itself shows of the reasons \
+(look at, &#96;pytest-dsr1 docs why-low&#96;), then what \
+changed since the last green run: driver, container, options.
+- **Look at:** 4 requests are 2.0 waves: raise load.num_requests (`pytest-dsr1 docs why-low#ramp-and-drain`)
 - **GPUs:** 8 GPUs, 612 W
 - **Results:** `.dsr1/small/20261123T200512Z`; `pytest --dsr1-replay=.dsr1/small/20261123T200512Z` judges \
 them again, without a GPU
@@ -74,23 +80,22 @@ def test_a_miss_within_the_noise() -> None:
     shown = text(missed(noise=Noise(20.0)))
     told = "Perhaps not: that is 15.8% from the bound, nearer than twice the standard deviation between"
     assert f"- **Is it real?** {told}" in shown
-    assert (
-        "- **What to do?** Run it again; where that happens often, let a gate decide (docs/gate.md)." in shown
-    )
+    again = "Run it again; where that happens often, let a gate decide (&#96;pytest-dsr1 docs gate&#96;)."
+    assert f"- **What to do?** {again}" in shown
 
 
 def test_a_saved_gate_is_not_in_the_exit_status() -> None:
     """A replay judges targets, which were met."""
-    shown = text(case(word=Word.FAIL, gate=gate(Word.FAIL)), status=0)
+    shown = text(case(word=Status.FAIL, gate=gate(Status.FAIL)), status=0)
     assert (
         "Exit status 0: every target that was judged is met, and no loss is shown. That is of what was "
         "judged now; a gate of a saved result is not judged again." in shown
     )
-    assert "not judged again" not in text(case(word=Word.PASS), status=0)
+    assert "not judged again" not in text(case(word=Status.PASS), status=0)
 
 
 def test_a_loss_that_a_gate_shows() -> None:
-    shown = text(case(word=Word.FAIL, gate=gate(Word.FAIL)))
+    shown = text(case(word=Status.FAIL, gate=gate(Status.FAIL)))
     assert (
         "| **FAIL** | small | gate: total output throughput | 8 tok/s (-20.0%) | &#62;= 9.8 (references 10) "
         "| 1.8% |" in shown
@@ -109,28 +114,28 @@ def test_a_loss_that_a_gate_shows() -> None:
     ("word", "real", "action"),
     [
         (
-            Word.INVALID,
+            Status.INVALID,
             "Nothing is known: the run proves nothing, good or bad.",
             "Do what the message says and",
         ),
         (
-            Word.NOT_COMPARABLE,
+            Status.NOT_COMPARABLE,
             "Nothing is known: what must be equal to the",
             "Put back what differs, or record",
         ),
         (
-            Word.NO_REFERENCE,
+            Status.NO_REFERENCE,
             "Nothing is known: there is nothing to compare",
             "Record and accept references; the",
         ),
         (
-            Word.INCONCLUSIVE,
+            Status.INCONCLUSIVE,
             "Undecided: the noise hides whether there is",
             "A larger gate.delta_percent, more",
         ),
     ],
 )
-def test_what_was_not_decided(word: Word, real: str, action: str) -> None:
+def test_what_was_not_decided(word: Status, real: str, action: str) -> None:
     refused = case(word=word, refused=(word, f"why: it is {word.value}"), headline="why it is")
     shown = text(refused, status=EXIT_STATUS[word])
     assert f"# DeepSeek-R1 performance: 1 {word.value}\n" in shown
@@ -144,7 +149,7 @@ def test_what_was_not_decided(word: Word, real: str, action: str) -> None:
 def test_a_run_that_proves_nothing() -> None:
     problem = "the run proves nothing:\n  GPU 5 hot"
     shown = text(
-        case(word=Word.INVALID, problem=problem, headline="GPU 5 hot", verdicts=(), measurement=None)
+        case(word=Status.INVALID, problem=problem, headline="GPU 5 hot", verdicts=(), measurement=None)
     )
     assert "| **INVALID** | small | GPU 5 hot | | | |\n" in shown
     assert "- **Where is it?** `own/small.yaml:1`" in shown
@@ -154,7 +159,7 @@ def test_a_run_that_proves_nothing() -> None:
 
 def test_what_was_not_measured() -> None:
     silent = verdict(measured=measurement(records=(), report={}))
-    shown = text(case(word=Word.INVALID, verdicts=(silent,)))
+    shown = text(case(word=Status.INVALID, verdicts=(silent,)))
     assert (
         "| **INVALID** | small | total output throughput | not measured | &#62;= 7.6 (target 8) "
         "| 0.02% presumed |" in shown
@@ -179,14 +184,14 @@ def test_the_newest_published_value_has_a_column() -> None:
 
 
 def test_warnings_beside_a_pass() -> None:
-    shown = text(case(warnings=("the fans are loud",)), status=0)
+    shown = text(case(scenario_warnings=("the fans are loud",)), status=0)
     assert shown.endswith("\n## PASS, with warnings: small\n\nWarnings:\n\n- the fans are loud\n")
     assert f"Exit status 0: {STATUS[0]}.\n" in shown
 
 
 def test_thirty_scenarios_the_worst_first() -> None:
     cases = [case(f"good-{number}") for number in range(28)]
-    cases += [case("hot", word=Word.INVALID, problem="hot", verdicts=()), missed("slow")]
+    cases += [case("hot", word=Status.INVALID, problem="hot", verdicts=()), missed("slow")]
     shown = text(*sorted(cases, key=worst_first))
     rows = [line for line in shown.splitlines() if line.startswith("| ")][1:]
     assert len(rows) == 30
@@ -255,9 +260,9 @@ def test_hostile_text_does_no_harm(hostile: str) -> None:
     """A scenario's name, a log line, a GPU's name, a path: nothing but what was meant comes out."""
     bad = f"{hostile} {hostile}"
     own = scenario().model_copy(update={"name": bad})
-    run = replace(measurement(), gpu_health={"text": bad})
+    run = replace(measurement(), gpu_health=GpuSummary(bad))
     judged = Verdict(
-        Word.FAIL,
+        Status.FAIL,
         "target[total_output_throughput]",
         "total_output_throughput",
         1.0,
@@ -273,16 +278,20 @@ def test_hostile_text_does_no_harm(hostile: str) -> None:
         "scenario": own,
         "machine": bad,
         "headline": bad,
-        "warnings": (bad,),
-        "where": where,
+        "scenario_warnings": (bad,),
+        "lines": where,
         "noise": noise,
-        "clues": (Clue("kv-cache", bad),),
+        "clues": (FoundClue("kv-cache", bad, bad),),
     }
     cases = [
         case(
-            **common, word=Word.FAIL, verdicts=(judged,), measurement=run, folder=Path(bad.replace("\0", ""))
+            **common,
+            word=Status.FAIL,
+            verdicts=(judged,),
+            measurement=run,
+            folder=Path(bad.replace("\0", "")),
         ),
-        case(**common, word=Word.INVALID, problem=bad, verdicts=()),
+        case(**common, word=Status.INVALID, problem=bad, verdicts=()),
         case(**common, verdicts=()),
     ]
     shown = joined(summary(cases, [bad], 1))

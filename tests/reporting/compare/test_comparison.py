@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.metrics import MetricValue, combine
+from pytest_dsr1.metrics.catalogue import MetricValue, combine
 from pytest_dsr1.reporting.compare.comparison import Change, Comparison, Difference, Row, compare
 from pytest_dsr1.verdict.targets import Noise
 from tests.helpers.compared import PRESUMED, at
@@ -248,8 +248,8 @@ def test_the_first_scenario_says_what_is_under_test() -> None:
     moved = scenario(gate={"under_test": {"driver": False}})
     first = replace(at("2026-11-23T20:05:12", driver="575"), scenario=moved)
     second = at("2026-11-23T20:06:12", driver="580")
-    assert [one.ring for one in compared(first, second).facts] == ["fixed"]
-    assert [one.ring for one in compared(second, first).facts] == ["under test"]
+    assert [one.role for one in compared(first, second).facts] == ["fixed"]
+    assert [one.role for one in compared(second, first).facts] == ["under test"]
 
 
 def test_nothing_differs() -> None:

@@ -11,11 +11,11 @@ import pytest
 
 from pytest_dsr1.machine.values import Finding, Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.metrics import MetricValue, combine
+from pytest_dsr1.metrics.catalogue import MetricValue, combine
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.compare.text import to_text
-from tests.helpers.ci_commands import commands
 from tests.helpers.compared import PRESUMED, at
+from tests.helpers.runner_commands import commands
 from tests.helpers.values import measurement, records, scenario
 
 

@@ -8,29 +8,28 @@ from datetime import datetime, timezone
 from html.parser import HTMLParser
 from importlib import util
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pytest_dsr1.case.case import Case, case_of
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.gate.history import History
 from pytest_dsr1.gate.saved import GateRun, write_gate
 from pytest_dsr1.machine.values import Finding, Fingerprint
-from pytest_dsr1.measurement.metrics import MetricValue
-from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.reporting.charts.history import Background
+from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
+from pytest_dsr1.reporting.charts.history import Surroundings
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html
-from pytest_dsr1.steady.figure import Evidence
+from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.text import number
-from pytest_dsr1.verdict.verdict import Word
+from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.saved_gate import GATE
 from tests.helpers.saved_runs import Made, judged, references, save, steady
-from tests.helpers.values import NOISE, measurement, records
+from tests.helpers.values import NOISE, changed, measurement, records
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
-BACKGROUND = Background(History(), (), NOW)
+BACKGROUND = Surroundings(History(), (), NOW)
 RUN = Made(waves=4, concurrency=32)
 HOSTILE = (
     "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>\"'`\x00\x1b[31m\u202e&lt;"
@@ -72,7 +71,7 @@ def cases(tmp_path: Path) -> list[Case]:
     return [case_of(judged(save(tmp_path / "results", one), one), tmp_path / "store", NOW) for one in made]
 
 
-def page(path: Path, *found: Case, background: Background = BACKGROUND) -> Page:
+def page(path: Path, *found: Case, background: Surroundings = BACKGROUND) -> Page:
     write_html(path, found, background)
     return Page(path.read_text(encoding="utf-8"))
 
@@ -146,11 +145,11 @@ def test_of_many_scenarios_what_passed_is_folded(tmp_path: Path) -> None:
 
 def test_a_scenario_that_was_not_measured(tmp_path: Path) -> None:
     (case, *_) = cases(tmp_path)
-    bare = replace(
+    bare = changed(
         case,
         measurement=None,
         verdicts=(),
-        word=Word.INVALID,
+        word=Status.INVALID,
         headline="no GPU",
         problem="no GPU",
         folder=None,
@@ -164,7 +163,7 @@ def test_a_gate_and_its_references(tmp_path: Path) -> None:
     run = save(tmp_path / "results", RUN)
     references(tmp_path / "store", run.scenario, run.fingerprint, [9000.0, 9100.0])
     other = replace(run, fingerprint=Fingerprint({**run.fingerprint.facts, "driver": "580.95"}))
-    runs = (*GATE.runs, GateRun("results/c", Evidence(9050.0, 0.1, 5.0, 60.0, 2.0, 40, (9.0, 9.1))))
+    runs = (*GATE.runs, GateRun("results/c", SteadyFigure(9050.0, 0.1, 5.0, 60.0, 2.0, 40, (9.0, 9.1))))
     write_gate(run.folder, replace(GATE, runs=runs))
     case = case_of(judged(other, RUN), tmp_path / "store", NOW)
     found = page(tmp_path / "report.html", case)
@@ -257,17 +256,17 @@ def test_the_steady_window_is_told_from_the_steady_figure(tmp_path: Path) -> Non
 def test_what_the_engine_says_of_its_decode_step_stands_below_the_bounds(tmp_path: Path) -> None:
     run = save(tmp_path / "results", RUN)
     facts = {"share_of_bound": 0.26, "bandwidth_bound": "a step reads 63 GB"}
-    told = replace(run, result=replace(run.result, facts=facts))
+    told = replace(run, result=replace(run.result, facts=EngineFacts.of(facts)))
     text = " ".join(page(tmp_path / "r.html", case_of(judged(told, RUN), tmp_path / "s", NOW)).text.split())
     assert "expected to read: decode reaches 26% of the memory-bandwidth bound: a step reads 63 GB." in text
 
 
 def test_a_clock_that_the_power_cap_lowers_is_in_the_headline(tmp_path: Path) -> None:
     run = save(tmp_path / "results", RUN)
-    gpus: Any = run.gpu_health["gpus"]
-    first, *others = gpus
-    capped = {**first, "power_capped_share": 1.0, "sm_clock_mhz_mean": 1636.0}
-    slow = replace(run, gpu_health={**run.gpu_health, "gpus": [capped, *others]})
+    assert run.gpu_health is not None
+    first, *others = run.gpu_health.gpus
+    capped = replace(first, power_capped_share=1.0, sm_clock_mhz_mean=1636.0)
+    slow = replace(run, gpu_health=replace(run.gpu_health, gpus=(capped, *others)))
     assert case_of(judged(run, RUN), tmp_path, NOW).headline.count("GPUs healthy, at their power cap") == 0
     assert "; GPUs healthy, at their power cap" in case_of(judged(slow, RUN), tmp_path, NOW).headline
 
@@ -281,25 +280,31 @@ def test_earlier_results_that_cannot_be_read_are_told(tmp_path: Path) -> None:
 
 def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
     (case, *_) = cases(tmp_path)
-    assert case.measurement is not None
+    run = case.findings.measurement
+    assert run is not None
     harmless = page(tmp_path / "harmless.html", case, case)
-    facts = {**case.measurement.fingerprint.facts, "gpu.name": HOSTILE, HOSTILE: HOSTILE, "list": [HOSTILE]}
-    verdict = replace(case.verdicts[0], message=HOSTILE)
+    facts = {
+        **run.fingerprint.facts,
+        "gpu.name": HOSTILE,
+        HOSTILE: HOSTILE,
+        "list": [HOSTILE],
+    }
+    verdict = replace(case.judgement.verdicts[0], message=HOSTILE)
     published = [each.model_copy(update={"version": HOSTILE}) for each in case.scenario.published]
-    script = case.measurement.folder / "engine" / "<img src=x>'\".sh"
+    script = run.folder / "engine" / "<img src=x>'\".sh"
     script.write_text(HOSTILE.replace("\x00", ""), encoding="utf-8")
-    hostile = replace(
+    hostile = changed(
         case,
         scenario=case.scenario.model_copy(
             update={"name": HOSTILE, "description": HOSTILE, "published": published}
         ),
-        place=HOSTILE,
+        test_id_prefix=HOSTILE,
         machine=HOSTILE,
         headline=HOSTILE,
         problem=HOSTILE,
-        verdicts=(verdict, *case.verdicts[1:]),
-        warnings=(HOSTILE,),
-        measurement=replace(case.measurement, fingerprint=Fingerprint(facts)),
+        verdicts=(verdict, *case.judgement.verdicts[1:]),
+        scenario_warnings=(HOSTILE,),
+        measurement=replace(run, fingerprint=Fingerprint(facts)),
     )
     path = tmp_path / "report.html"
     found = page(path, hostile, hostile)

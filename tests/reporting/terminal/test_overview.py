@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
+from pytest_dsr1.case.case import Case, case_of, judgement_of
+from pytest_dsr1.diagnosis.diagnosis import FoundClue
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.gate.loop import Gate
-from pytest_dsr1.gate.plan import GatePlan
 from pytest_dsr1.gate.saved import write_gate
+from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.machine.values import Finding, Fingerprint
-from pytest_dsr1.measurement.metrics import MetricValue
+from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.reporting.ci.junit import properties
 from pytest_dsr1.reporting.compare.differences import differences
 from pytest_dsr1.reporting.terminal.overview import overview
 from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.schema.scenario import Target
-from pytest_dsr1.session.state import Outcome
+from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.targets import judge
-from pytest_dsr1.verdict.verdict import Verdict, Word
+from pytest_dsr1.verdict.verdict import Status, Verdict
 from tests.helpers.published import measured, shipped
 from tests.helpers.saved_gate import GATE
-from tests.helpers.values import NOISE, measurement, scenario
+from tests.helpers.values import NOISE, case, measurement, scenario
+
+NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
+CLUE = FoundClue("throttled", "GPU 0 is hot", "docs/why-low.md#throttled")
 
 
-def outcome(loaded: LoadedScenario, **changes: Any) -> Outcome:
+def outcome(loaded: LoadedScenario, **changes: Any) -> ScenarioOutcome:
     run = measurement(Path(".dsr1/small/20261123T200512Z"), **changes)
-    done = Outcome(loaded, "suites/small.yaml", measurement=run)
+    done = ScenarioOutcome(loaded, "suites/small.yaml", measurement=run)
     done.verdicts = [
         judge(Target(metric="total_output_throughput", value=8.0), run, NOISE),
         judge(Target(metric="average_ttft", value=200.0), run, NOISE),
@@ -49,8 +54,12 @@ def loaded(tmp_path: Path) -> LoadedScenario:
     return load(path)
 
 
-def text(outcomes: list[Outcome], width: int) -> list[str]:
-    return [line for line, _ in overview(outcomes, width)]
+def cases(*outcomes: ScenarioOutcome) -> list[Case]:
+    return [case_of(each, Path("no-references"), NOW) for each in outcomes]
+
+
+def text(outcomes: list[ScenarioOutcome], width: int) -> list[str]:
+    return [line for line, _ in overview(cases(*outcomes), width)]
 
 
 def test_at_120_columns_a_target_is_one_line(loaded: LoadedScenario) -> None:
@@ -74,9 +83,9 @@ def test_text_from_outside_drives_neither_the_terminal_nor_a_ci_server(
     loaded: LoadedScenario, width: int
 ) -> None:
     hostile = "\x1b[2J\u202e ::error file=a,line=1::bad\n ::add-mask::H200\n##[group]x " + "y " * 50
-    run = outcome(loaded, gpu_health={"text": hostile}, findings=(Finding("warning", "GPU 0", hostile),))
+    run = outcome(loaded, gpu_health=GpuSummary(hostile), findings=(Finding("warning", "GPU 0", hostile),))
     run.notes.append(hostile)
-    failed = Outcome(loaded, "suites/small.yaml", error=InvalidRunError(hostile))
+    failed = ScenarioOutcome(loaded, "suites/small.yaml", error=InvalidRunError(hostile))
     for line in text([run, failed], width):
         assert line.isprintable()
         assert not line.lstrip().startswith("::")
@@ -89,7 +98,7 @@ def test_a_replay_tells_what_the_saved_gate_said(loaded: LoadedScenario, tmp_pat
     run.measurement = replace(run.measurement, folder=tmp_path)
     write_gate(tmp_path, GATE)
     assert "  gate    FAIL when it ran, not judged again: a loss is shown" in text([run], 100)
-    refused = replace(GATE, word=Word.INCONCLUSIVE, verdict=None, error="12 runs did not decide")
+    refused = replace(GATE, word=Status.INCONCLUSIVE, verdict=None, error="12 runs did not decide")
     write_gate(tmp_path, refused)
     assert "  gate    INCONCLUSIVE when it ran, not judged again: 12 runs did not decide" in text([run], 100)
     (tmp_path / "gate.json").write_text("{", encoding="utf-8")
@@ -100,7 +109,7 @@ def test_what_is_said_beside_the_targets(loaded: LoadedScenario) -> None:
     run = outcome(
         loaded,
         findings=(Finding("warning", "GPU 0 persistence mode", "is off"),),
-        gpu_health={"text": "8 GPUs, 1,755 to 1,980 MHz, 612 W"},
+        gpu_health=GpuSummary("8 GPUs, 1,755 to 1,980 MHz, 612 W"),
     )
     lines = text([run], 200)
     assert "  warning GPU 0 persistence mode: is off" in lines
@@ -108,7 +117,7 @@ def test_what_is_said_beside_the_targets(loaded: LoadedScenario) -> None:
     assert any(line.startswith("  also    per-user output throughput 4 tok/s/user; ") for line in lines)
 
 
-def steady_line(run: Outcome) -> str:
+def steady_line(run: ScenarioOutcome) -> str:
     (line,) = (line for line in text([run], 300) if line.startswith("  steady "))
     return line
 
@@ -153,12 +162,12 @@ def test_the_steady_window(loaded: LoadedScenario) -> None:
     ids=["no records", "open loop", "never full"],
 )
 def test_why_there_is_no_steady_window(loaded: LoadedScenario, changes: dict[str, Any], why: str) -> None:
-    run = Outcome(loaded, "suites/small.yaml", measurement=measurement(**changes))
+    run = ScenarioOutcome(loaded, "suites/small.yaml", measurement=measurement(**changes))
     assert steady_line(run) == f"  steady  no steady window: {why}"
 
 
 def test_an_invalid_run_shows_its_reasons_and_no_number(loaded: LoadedScenario) -> None:
-    failed = Outcome(
+    failed = ScenarioOutcome(
         loaded, "suites/small.yaml", error=InvalidRunError("the run proves nothing:\n  GPU 5 hot")
     )
     assert text([failed], 80) == [
@@ -174,13 +183,16 @@ def test_two_scenarios_are_set_apart(loaded: LoadedScenario) -> None:
 
 def test_fail_is_red_and_pass_green(loaded: LoadedScenario) -> None:
     markup = [
-        dict(m) for line, m in overview([outcome(loaded)], 140) if line.startswith(("  PASS", "  FAIL"))
+        dict(m) for line, m in overview(cases(outcome(loaded)), 140) if line.startswith(("  PASS", "  FAIL"))
     ]
     assert markup == [{"green": True, "bold": True}, {"red": True, "bold": True}]
 
 
 def test_junit_properties(loaded: LoadedScenario) -> None:
-    found = dict(properties(outcome(loaded), Word.PASS, "target[total_output_throughput]"))
+    done = outcome(loaded)
+    found = dict(
+        properties(judgement_of(done), done.measurement, Status.PASS, "target[total_output_throughput]")
+    )
     assert found["dsr1_profile"] == "small"
     assert found["dsr1_verdict"] == "PASS"
     assert found["dsr1_total_output_throughput [tok/s]"] == "8.0"
@@ -195,17 +207,17 @@ def test_differences_name_what_changed(loaded: LoadedScenario) -> None:
             {"fullname": "something else", "extra_info": {}},
         ]
     }
-    assert list(differences([outcome(loaded)], compared)) == [
+    assert list(differences(cases(outcome(loaded)), compared)) == [
         "dsr1: small was measured differently: driver was \\x1b[2J, is not recorded; "
         "library.torch was 2.9.0, is 2.13.0; model.content was abababababab..., is not recorded"
     ]
-    assert list(differences([outcome(loaded)], {"benchmarks": []})) == []
+    assert list(differences(cases(outcome(loaded)), {"benchmarks": []})) == []
 
 
 def test_the_share_of_the_bandwidth_bound(loaded: LoadedScenario) -> None:
     run = measurement()
     facts = {"share_of_bound": 0.4704, "bandwidth_bound": "a step of 1 reads 6.53 GB: 734.2 tok/s"}
-    done = outcome(loaded, result=replace(run.result, facts=facts))
+    done = outcome(loaded, result=replace(run.result, facts=EngineFacts.of(facts)))
     assert (
         "  bound   decode reaches 47% of the memory-bandwidth bound: a step of 1 reads 6.53 GB: 734.2 tok/s"
         in text([done], 200)
@@ -214,7 +226,7 @@ def test_the_share_of_the_bandwidth_bound(loaded: LoadedScenario) -> None:
 
 RAMP = (
     "  look at 4 requests are 2.0 waves of the 2 at once, so ramp-up and drain weigh on the whole run: raise "
-    "load.num_requests to 10 or more, as in every published run (docs/why-low.md#ramp-and-drain)"
+    "load.num_requests to 10 or more, as in every published run (pytest-dsr1 docs why-low#ramp-and-drain)"
 )
 
 
@@ -229,18 +241,20 @@ def test_where_all_is_well_there_is_nothing_to_look_at(loaded: LoadedScenario) -
     assert not any(line.startswith("  look at") for line in text([fine], 250))
 
 
-@pytest.mark.parametrize(("word", "shown"), [(Word.FAIL, True), (Word.PASS, False)])
-def test_a_gate_without_targets_says_where_to_look(loaded: LoadedScenario, word: Word, shown: bool) -> None:
+@pytest.mark.parametrize(("word", "shown"), [(Status.FAIL, True), (Status.PASS, False)])
+def test_a_gate_without_targets_says_where_to_look(loaded: LoadedScenario, word: Status, shown: bool) -> None:
     verdict = Verdict(
         word, "regression[total_output_throughput]", "total_output_throughput", 7.0, 8.0, 7.8, -9.0, "a loss"
     )
-    plan = cast("GatePlan", SimpleNamespace(warnings=()))
-    gated = Outcome(loaded, "suites/small.yaml", gate=Gate(plan, verdict=verdict, latest=measurement()))
-    assert (RAMP in text([gated], 250)) == shown
+    gated = case(
+        word=word, verdicts=(), gate=replace(GATE, word=word, verdict=verdict), of_gate=True, clues=(CLUE,)
+    )
+    shown_lines = [line for line, _ in overview([gated], 250)]
+    assert ("  look at GPU 0 is hot (docs/why-low.md#throttled)" in shown_lines) == shown
 
 
 def test_how_near_a_run_came_to_what_its_gpus_can_do(loaded: LoadedScenario) -> None:
-    done = Outcome(loaded, "suites/small.yaml")
+    done = ScenarioOutcome(loaded, "suites/small.yaml")
     values = {"total_output_throughput": 158.0669, "per_user_output_throughput": 158.1196}
     done.measurement = measured(shipped("h200/min-latency"), values)
     assert (
@@ -251,7 +265,7 @@ def test_how_near_a_run_came_to_what_its_gpus_can_do(loaded: LoadedScenario) -> 
 
 
 def test_why_that_is_not_known(loaded: LoadedScenario) -> None:
-    done = Outcome(loaded, "suites/small.yaml")
+    done = ScenarioOutcome(loaded, "suites/small.yaml")
     run = measured(shipped("h200/min-latency"), {"total_output_throughput": 158.0669})
     done.measurement = replace(run, fingerprint=Fingerprint({"gpu.name": "NVIDIA T4"}))
     assert "  bound   not known: the peaks of NVIDIA T4 are not known here" in text([done], 250)

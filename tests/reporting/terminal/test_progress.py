@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from pytest_dsr1.reporting.terminal.progress import Counter, Progress, clock
+from pytest_dsr1.reporting.terminal.progress import Counter, Progress
 
 
 class Clock:
@@ -29,24 +29,19 @@ def make(lines: list[str], now: Clock, *, terminal: bool = False, gpus: str = ""
     )
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (-3, "0:00"), (61.9, "1:01"), (3725, "1:02:05")])
-def test_durations(seconds: float, text: str) -> None:
-    assert clock(seconds) == text
-
-
 def test_the_line_says_phase_requests_rate_gpus_and_time_left() -> None:
     now = Clock()
     progress = make([], now, gpus="612 W 1980 MHz")
-    assert progress.line() == "alpha: starting  612 W 1980 MHz  0:00"
+    assert progress.line() == "alpha: starting  612 W 1980 MHz  00:00"
     progress.phase("loading", "reading shard 3 of 163")
     now.now_s += 65
-    assert progress.line() == "alpha: loading  612 W 1980 MHz  1:05  reading shard 3 of 163"
+    assert progress.line() == "alpha: loading  612 W 1980 MHz  01:05  reading shard 3 of 163"
     progress.phase("measuring")
-    assert progress.line() == "alpha: measuring  0/100 requests  612 W 1980 MHz  0:00  about 1:00 left"
+    assert progress.line() == "alpha: measuring  0/100 requests  612 W 1980 MHz  00:00  about 01:00 left"
     for requests in (10, 20):
         now.now_s += 10
         progress.progress(requests, requests * 1000)
-    expected = "alpha: measuring  20/100 requests  1,000 tok/s  612 W 1980 MHz  0:20  about 1:20 left"
+    expected = "alpha: measuring  20/100 requests  1,000 tok/s  612 W 1980 MHz  00:20  about 01:20 left"
     assert progress.line() == expected
 
 
@@ -59,7 +54,7 @@ def test_where_many_requests_end_at_once_tokens_tell_the_time_left() -> None:
     progress.phase("measuring")
     now.now_s += 13
     progress.progress(64, 64 * 128 + 64 * 102)
-    assert progress.line().endswith("0:13  about 0:23 left")
+    assert progress.line().endswith("00:13  about 00:23 left")
 
 
 def test_requests_are_sent_no_longer_than_the_duration() -> None:
@@ -75,12 +70,12 @@ def test_requests_are_sent_no_longer_than_the_duration() -> None:
         now=now,
     )
     progress.phase("measuring")
-    assert progress.line().endswith("0:00  about 0:30 left")
+    assert progress.line().endswith("00:00  about 00:30 left")
     now.now_s += 10
     progress.progress(10, 1000)
-    assert progress.line().endswith("0:10  about 0:20 left")
+    assert progress.line().endswith("00:10  about 00:20 left")
     now.now_s += 25
-    assert progress.line().endswith("0:35"), "what is in flight ends when it ends"
+    assert progress.line().endswith("00:35"), "what is in flight ends when it ends"
 
 
 def test_the_rate_is_that_of_the_last_ten_seconds() -> None:

@@ -1,7 +1,7 @@
 """Whether the client itself is what is measured: how late its event loop is, and how busy its thread.
 
 The limits were chosen by measuring saturated clients against a server that knows the truth
-(docs/load-generator.md).
+(docs/background/measurements.md).
 """
 
 from __future__ import annotations

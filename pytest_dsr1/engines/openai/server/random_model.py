@@ -17,7 +17,7 @@ from typing import Any
 
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.workload.deepseek import config_problems, resolve_config
+from pytest_dsr1.workload.deepseek import FP8_BLOCK_SCALES, config_problems, resolve_config
 from pytest_dsr1.workload.prepare import cache_folder
 
 DUMMY_WEIGHTS = {"vllm": ["--load-format", "dummy"], "sglang": ["--load-format", "dummy"]}
@@ -76,6 +76,7 @@ def write_model(scenario: Scenario, folder: Path) -> None:
 def _config(scenario: Scenario) -> dict[str, Any]:
     weights = scenario.model.random_weights
     assert weights is not None
+    quantized = scenario.model.quantization == "FP8_BLOCK_SCALES"
     return {
         "architectures": [scenario.model.architecture],
         "model_type": "deepseek_v3",
@@ -90,6 +91,7 @@ def _config(scenario: Scenario) -> dict[str, Any]:
         "initializer_range": 0.02,
         "attention_bias": False,
         "tie_word_embeddings": False,
+        **({"quantization_config": FP8_BLOCK_SCALES} if quantized else {}),
         **resolve_config(weights.config),
     }
 

@@ -16,8 +16,8 @@ from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.openai.server.process import launch_command
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.measurement.metrics import from_records
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from tests.helpers.metrics import from_records
 from tests.helpers.openai_jobs import make_job
 from tests.helpers.values import scenario
 from tests.helpers.waiting import ever_longer, written
@@ -80,7 +80,7 @@ def test_server_is_started_measured_and_ended(tmp_path: Path) -> None:
     watcher = Watcher()
     result = OpenAiEngine().run(job, watcher)
     assert [r.error for r in result.records] == [None] * 4
-    assert result.facts["model"] == "started"
+    assert result.facts.other["model"] == "started"
     assert watcher.phases[0] == "starting"
     assert watcher.phases[-2:] == ["warm-up", "measuring"]
     assert (job.artefacts / "server.log").read_text() == "loading the weights\n"

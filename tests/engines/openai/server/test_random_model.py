@@ -13,6 +13,7 @@ from pytest_dsr1.engines.openai.server.process import launch_command
 from pytest_dsr1.engines.openai.server.random_model import model_folder, write_model
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.workload.checkpoint import Quantization, read_quantization
 from tests.helpers.values import scenario
 
 SLICE: dict[str, Any] = {"num_hidden_layers": 4, "first_k_dense_replace": 1}
@@ -36,6 +37,16 @@ def test_folder_of_the_slice(tmp_path: Path) -> None:
     words = random.Random(0).choices(range(259, 129280), k=500)
     assert tokenizer(tokenizer.decode(words))["input_ids"] == words
     assert tokenizer.decode(tokenizer("Grüße, 你好\n")["input_ids"]) == "Grüße, 你好\n"
+
+
+def test_weights_in_blocks_of_fp8(tmp_path: Path) -> None:
+    of = served(**SLICE)
+    blocks = of.model_copy(update={"model": of.model.model_copy(update={"quantization": "FP8_BLOCK_SCALES"})})
+    write_model(blocks, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert read_quantization(config["quantization_config"]) == Quantization("FP8_BLOCK_SCALES", "none")
+    environ = {"XDG_CACHE_HOME": str(tmp_path)}
+    assert model_folder(blocks, environ) != model_folder(of, environ)
 
 
 def test_equal_models_share_a_folder(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from pytest_dsr1.engines.tensorrt_llm.bench.command import (
     choose_dialect,
     invocation,
     script,
-    settings,
 )
 from pytest_dsr1.engines.tensorrt_llm.dialects import command_line_options, dialect_of
+from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.workload.workload import Workload
@@ -160,7 +160,7 @@ def test_shipped_scenarios_make_a_script_the_shell_understands(path: Path) -> No
     ],
 )
 def test_the_script_says_which_dialect_and_why(asked: str | None, version: str | None, first: str) -> None:
-    assert choose_dialect(settings(bench_scenario(dialect=asked)), version)[1] == first
+    assert choose_dialect(TrtllmBench.of(bench_scenario(dialect=asked)), version)[1] == first
 
 
 def test_a_scenario_without_checkpoint() -> None:
@@ -174,5 +174,5 @@ def test_a_scenario_without_checkpoint() -> None:
 
 def test_a_scenario_of_another_engine() -> None:
     with pytest.raises(UserError) as caught:
-        settings(values.scenario())
+        TrtllmBench.of(values.scenario())
     assert str(caught.value) == "small: the engine is transformers, expected trtllm-bench"

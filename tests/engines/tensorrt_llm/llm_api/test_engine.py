@@ -19,12 +19,12 @@ import pytest
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.llm_api.engine import TrtllmEngine
 from pytest_dsr1.errors import Dsr1Error, EngineError
-from pytest_dsr1.measurement.metrics import from_records
 from pytest_dsr1.records import Enough, Phase, RequestRecord
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers import values
+from tests.helpers.metrics import from_records
 from tests.helpers.paths import ROOT
 from tests.helpers.waiting import ever_longer
 from tests.helpers.watcher import Watcher
@@ -196,15 +196,15 @@ def test_request_times_of_another_clock_are_left_out(api: Api) -> None:
 
 def test_iterations_are_a_time_series(api: Api) -> None:
     result = api.installed("1.2.1").run(llm_api={"enable_iter_perf_stats": True})
-    assert result.facts["iterations_file"] == "iterations-1.jsonl"
+    assert result.facts.other["iterations_file"] == "iterations-1.jsonl"
     lines = (api.folder / "engine" / "iterations-1.jsonl").read_text().splitlines()
     samples = [json.loads(line) for line in lines]
-    assert len(samples) == result.facts["iterations"]
+    assert len(samples) == result.facts.other["iterations"]
     assert len(samples) >= 3 * 16
     numbers = [sample["iteration"] for sample in samples]
     assert numbers == list(range(1, len(samples) + 1))
     assert {sample["scheduled_requests"] for sample in samples} <= {1, 2}
-    assert max(sample["kv_cache_used_share"] for sample in samples) == result.facts["kv_cache_used_share_max"]
+    assert max(sample["kv_cache_used_share"] for sample in samples) == result.facts.kv_cache_used_share_max
     assert 0.02 < max(sample["kv_cache_used_share"] for sample in samples) < 0.05
     assert all(result.measured_from_s <= sample["time_s"] for sample in samples)
 
@@ -218,7 +218,7 @@ def test_one_model_serves_several_measurements(api: Api) -> None:
     assert api.watcher.phases.count("warm-up") == 1
     assert len(first.records) == len(second.records) == 6
     assert first.measured_to_s < second.measured_from_s
-    assert second.facts["iterations_file"] == "iterations-2.jsonl"
+    assert second.facts.other["iterations_file"] == "iterations-2.jsonl"
 
 
 def test_a_judge_ends_a_measurement_early_and_the_next_is_whole(api: Api) -> None:
@@ -308,7 +308,7 @@ def test_the_model_is_asked_for_as_trtllm_bench_does(api: Api) -> None:
 
 def test_newer_names_for_a_newer_version(api: Api) -> None:
     result = api.installed("1.3.0").run(llm_api=MTP)
-    llm = result.facts["llm"]
+    llm = result.facts.other["llm"]
     assert isinstance(llm, dict)
     assert llm["speculative_config"] == {"decoding_type": "MTP", "max_draft_len": 3}
 
@@ -497,7 +497,7 @@ def test_a_tokenizer_that_cannot_be_loaded(api: Api) -> None:
 
 
 def test_the_recipe_in_the_docs_is_a_scenario_that_runs(api: Api) -> None:
-    text = (ROOT / "docs" / "trtllm-engine.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "engines" / "tensorrt-llm.md").read_text(encoding="utf-8")
     recipe = textwrap.dedent(text[text.index("    name: llm-api-slice") : text.index("    END")])
     path = api.folder / "llm-api.yaml"
     path.write_text(recipe, encoding="utf-8")
@@ -507,7 +507,7 @@ def test_the_recipe_in_the_docs_is_a_scenario_that_runs(api: Api) -> None:
     result = TrtllmEngine().run(job, api.watcher)
     assert result.gpus == 1
     assert all(record.engine for record in result.records)
-    assert result.facts["iterations"]
+    assert result.facts.other["iterations"]
 
 
 def test_the_script_names_the_arguments(api: Api) -> None:

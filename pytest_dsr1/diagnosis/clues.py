@@ -1,0 +1,48 @@
+"""How a clue is declared: a pattern in a measurement that explains why a figure is low."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pytest_dsr1.measurement.measurement import Measurement
+
+Find = Callable[[Measurement], str | None]
+"""Returns what was seen, with its numbers, and what to do next, as a sentence; None where nothing was."""
+
+PAGE = "pytest-dsr1 docs why-low"
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """One known reason; made by :func:`clue`.
+
+    Attributes:
+        key: its name, in lower case with dashes.
+        pattern: what it looks for, as a sentence.
+        page: where a person reads more about it; empty where there is nothing.
+        find: looks for the pattern.
+    """
+
+    key: str
+    pattern: str
+    page: str
+    find: Find
+
+
+def clue(key: str, *, page: str | None = None) -> Callable[[Find], Clue]:
+    """Declare a function as a clue; its docstring is the pattern. A plugin lists it in ``pytest_dsr1_clues``.
+
+    It reads saved values only, so that it works on a replay, and returns a sentence only where its pattern is
+    really there: a healthy run of a published scenario gives no clue.
+
+    Args:
+        key: its name, in lower case with dashes.
+        page: where a person reads more about it; by default the section ``key`` of our own page.
+    """
+
+    def declare(find: Find) -> Clue:
+        where = f"{PAGE}#{key}" if page is None else page
+        return Clue(key, " ".join((find.__doc__ or "").split()), where, find)
+
+    return declare

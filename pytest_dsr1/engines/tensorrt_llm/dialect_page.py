@@ -1,0 +1,56 @@
+"""The page of the documentation with every dialect and name, made of the tables of :mod:`.dialects`.
+
+``python -m pytest_dsr1.engines.tensorrt_llm.dialect_page`` in the source tree rewrites it; a test keeps it
+current.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytest_dsr1.engines.tensorrt_llm.dialects import COMMAND_LINE, DIALECTS, OPTIONS
+from pytest_dsr1.storage.files import write_atomically
+
+_INTRODUCTION = """\
+# Dialects of TensorRT-LLM: names of options by version
+
+Made by `python -m pytest_dsr1.engines.tensorrt_llm.dialect_page`; change
+`pytest_dsr1/engines/tensorrt_llm/dialects.py`, not this page.
+
+*Read* means: in a declaration or a published command of that version. *Inferred* means: from a pull request's
+date or a neighboring version. Nothing here was run against TensorRT-LLM itself. #N are pull requests of
+TensorRT-LLM, V1 to V5 the publications of "Best performance practice on DeepSeek-R1".
+
+| dialect | known by | source |
+|---|---|---|
+"""
+
+
+def page() -> str:
+    """Return the text of docs/reference/engines/dialects.md."""
+    lines = [f"| {dialect} | {dialect.evidence} | {dialect.source} |" for dialect in DIALECTS]
+    lines += ["", "## Names in the options file", "", "| option | from | is called | known by | source |"]
+    lines += ["|---|---|---|---|---|"]
+    lines += [
+        f"| `{option}` | {name.since[0]}.{name.since[1]} | `{'not ' * name.inverted}{name.name}` "
+        f"| {name.evidence} | {name.source} |"
+        for option, names in OPTIONS.items()
+        for name in names
+    ]
+    lines += ["", "## Options of the command line", "", "| option | from | known by | source |"]
+    lines += ["|---|---|---|---|"]
+    lines += [
+        f"| `{option}` | {name.since[0]}.{name.since[1]} | {name.evidence} | {name.source} |"
+        for option, name in COMMAND_LINE.items()
+    ]
+    return _INTRODUCTION + "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Rewrite the page in the source tree."""
+    root = Path(__file__).resolve().parents[3]
+    write_atomically(root / "docs" / "reference" / "engines" / "dialects.md", page())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""The progress of one gate: the runs so far, what they say against the references, and the verdict."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from statistics import fmean
+
+import numpy as np
+
+from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.gate.decision import Look, in_percent, look
+from pytest_dsr1.gate.eligibility import compared, figure, save_evidence
+from pytest_dsr1.gate.noise import scatters
+from pytest_dsr1.gate.plan import GatePlan
+from pytest_dsr1.gate.references import how_to_get_more
+from pytest_dsr1.gate.saved import GateRun, SavedAcceptance, SavedGate, SavedReferences
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.steady.figure import SteadyFigure
+from pytest_dsr1.text import number
+from pytest_dsr1.verdict.verdict import Status, Verdict
+
+
+class InconclusiveError(Dsr1Error):
+    """The largest number of runs did not decide (verdict INCONCLUSIVE)."""
+
+
+@dataclass
+class GateProgress:
+    """What became of one gate so far: its runs, what they say, and the verdict.
+
+    Attributes:
+        plan: how it decides.
+        runs: every engine start, in order.
+        changed: what under test differs from the references.
+        look: the evidence of all runs that count; None before the first.
+        verdict: PASS or FAIL, or None.
+        latest: the last run that counts; None before the first.
+    """
+
+    plan: GatePlan
+    runs: list[GateRun] = field(default_factory=list)
+    changed: tuple[str, ...] = ()
+    look: Look | None = None
+    verdict: Verdict | None = None
+    latest: Measurement | None = None
+
+    @property
+    def counted(self) -> list[SteadyFigure]:
+        """The evidence, in order."""
+        return [run.evidence for run in self.runs if run.evidence is not None]
+
+    @property
+    def folder(self) -> str:
+        """Where the gate is kept: the folder of its first run; empty where none has one."""
+        return next((run.folder for run in self.runs if run.folder), "")
+
+    @property
+    def name(self) -> str:
+        """The scenario's."""
+        return self.plan.scenario.name
+
+    @property
+    def again(self) -> str:
+        """The command that runs the gate again."""
+        return f"pytest --dsr1-profile={self.name} --dsr1-gate"
+
+    def leave_out(self, measurement: Measurement | None, why: str) -> str:
+        """Note an engine start that does not count; return what to say of it."""
+        self.add(GateRun(str(measurement.folder) if measurement else "", why=why))
+        return f"{self.name}: run {len(self.runs)} does not count: {why}"
+
+    def count(self, measurement: Measurement) -> None:
+        """Take the figure of a run that counts, and look at what the evidence says with it.
+
+        Raises:
+            NotComparableError: it differs from the references in what must be equal.
+            InvalidRunError: it has no figure, or that cannot be saved.
+        """
+        refs = self.plan.references
+        try:
+            self.changed = compared(refs, measurement.fingerprint.facts)
+            found = figure(measurement, requests=refs.requests, warmup_requests=refs.warmup_requests)
+            save_evidence(measurement, found)
+        except Dsr1Error as error:
+            self.leave_out(measurement, str(error))
+            raise
+        self.add(GateRun(str(measurement.folder), found))
+        self.latest = measurement
+
+    def add(self, run: GateRun) -> None:
+        """Add one more engine start, and look at what the evidence says with it."""
+        self.runs.append(run)
+        if run.evidence is not None:
+            losses = [self.plan.loss(each.value) for each in self.counted]
+            self.look = look(self.plan.design, np.array(losses))
+
+    def decided(self) -> Verdict | None:
+        """Return the verdict, if the runs that count decide.
+
+        Raises:
+            InconclusiveError: as many runs as the gate has at most do not.
+        """
+        assert self.look is not None
+        if word := int(self.look.word):
+            self.verdict = self.judged(Status.FAIL if word > 0 else Status.PASS)
+        elif len(self.counted) == self.plan.design.max_runs:
+            raise InconclusiveError(self.judged(Status.INCONCLUSIVE).message)
+        return self.verdict
+
+    def sentence(self) -> str:
+        """The evidence in one sentence."""
+        plan, seen = self.plan, self.look
+        assert seen is not None
+        metric = METRICS[plan.metric]
+        change = in_percent(plan.metric, float(seen.loss))
+        ends = sorted(in_percent(plan.metric, float(end)) for end in (seen.low, seen.high))
+        return (
+            f"{metric.label} {number(self.measured)} {metric.unit}: {change:+.2f}% [{ends[0]:+.2f}, "
+            f"{ends[1]:+.2f}] against the references' {number(self.reference)} after {len(self.counted)} of "
+            f"at most {plan.design.max_runs} runs (delta {plan.scenario.gate.delta_percent:g}%, noise "
+            f"{plan.design.level.noise_percent:.2g}% in {len(plan.runs)} references)"
+        )
+
+    @property
+    def measured(self) -> float:
+        """The geometric mean of the runs' figures, in the metric's unit."""
+        return math.exp(fmean(math.log(each.value) for each in self.counted))
+
+    @property
+    def reference(self) -> float:
+        """The geometric mean of the references' figures, in the metric's unit."""
+        return math.exp(self.plan.design.level.mean)
+
+    def _improved(self) -> str:
+        """What is said of an improvement beyond the noise."""
+        plan, seen = self.plan, self.look
+        assert seen is not None
+        change = abs(in_percent(plan.metric, float(seen.loss)))
+        return (
+            f"better by {change:.2g}%, more than the noise: accept it, or losing it again will pass; "
+            f"{how_to_get_more(plan.scenario.name)}"
+        )
+
+    def judged(self, word: Status) -> Verdict:
+        """The verdict in the words that targets use; ``bound`` is a loss of delta."""
+        plan = self.plan
+        sign = -1 if METRICS[plan.metric].better == "higher" else 1
+        assert self.look is not None
+        meaning = {
+            Status.PASS: "a loss of delta is excluded",
+            Status.FAIL: "a loss is shown",
+            Status.INCONCLUSIVE: "neither is a loss shown nor one of delta excluded",
+        }[word]
+        lines = [f"{self.sentence()}: {meaning}"]
+        if self.look.better:
+            lines.append(self._improved())
+        lines += (f"changed: {each}" for each in self.changed)
+        losses = [plan.loss(each.value) for each in self.counted]
+        if scatters(plan.design.level, losses):
+            lines.append(
+                f"the runs of this gate differ by {np.std(losses, ddof=1) * 100:.2g}%, more than the "
+                "references: look at what else ran on the machine"
+            )
+        return Verdict(
+            word=word,
+            subject=f"regression[{plan.metric}]",
+            metric=plan.metric,
+            measured=self.measured,
+            target=self.reference,
+            bound=self.reference * (1 + sign * plan.scenario.gate.delta_percent / 100),
+            margin_percent=math.copysign(in_percent(plan.metric, loss := float(self.look.loss)), -loss),
+            message="\n  ".join(lines),
+        )
+
+
+def saved(gate: GateProgress, word: Status | None, error: str | None) -> SavedGate:
+    """What is kept of a gate as it is now.
+
+    Args:
+        gate: with its runs so far.
+        word: how it ended without a verdict; None where it has one, or still runs.
+        error: why it has none.
+    """
+    plan, accepted = gate.plan, gate.plan.references.accepted
+    return SavedGate(
+        profile=plan.scenario.name,
+        metric=plan.metric,
+        word=gate.verdict.word if gate.verdict else word,
+        verdict=gate.verdict,
+        error=error,
+        delta_percent=plan.scenario.gate.delta_percent,
+        noise_percent=plan.design.level.noise_percent,
+        max_runs=plan.design.max_runs,
+        references=SavedReferences(
+            len(plan.runs), gate.reference, SavedAcceptance(accepted.at, accepted.by, accepted.reason)
+        ),
+        changed=gate.changed,
+        runs=tuple(gate.runs),
+        warnings=plan.warnings,
+    )

@@ -1,0 +1,50 @@
+"""The steady window: the time in which enough requests of a closed loop were in flight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytest_dsr1.records import RequestRecord
+
+FULL = 0.95
+"""The share of the concurrency that must be in flight."""
+
+
+def steady_window(records: Sequence[RequestRecord], concurrency: int) -> tuple[float, float] | None:
+    """Return begin and end (monotonic s) of the longest time in which enough requests were in flight.
+
+    Between the end of a request and the start of the next in its place nothing is in flight for a moment;
+    gaps of up to a thousandth of the run do not end a window.
+    """
+    if not records:
+        return None
+    changes = sorted([(r.start_s, 1) for r in records] + [(r.last_token_s, -1) for r in records])
+    bridge_s = (changes[-1][0] - changes[0][0]) / 1000
+    needed = FULL * min(concurrency, len(records))
+    best: tuple[float, float] | None = None
+    begin: float | None = None
+    left_s = 0.0
+    flying = 0
+    for time_s, change in changes:
+        flying += change
+        if flying >= needed:
+            if begin is None or time_s - left_s > bridge_s:
+                begin = time_s
+            left_s = float("inf")
+        elif left_s == float("inf"):
+            left_s = time_s
+            if begin is not None and (best is None or left_s - begin > best[1] - best[0]):
+                best = begin, left_s
+    return best
+
+
+def why_none(records: Sequence[RequestRecord], concurrency: int, *, open_loop: bool) -> str:
+    """Say why a run has no steady window."""
+    if not records:
+        return "the engine gives no record of each request"
+    if open_loop:
+        return "requests come on a schedule, so that no number of them is always in flight"
+    return (
+        f"at no time were at least {FULL:.0%} of load.concurrency ({concurrency}) requests in flight, "
+        "with tokens coming"
+    )

@@ -1,0 +1,161 @@
+"""The input of every metric: the requests of one run, its load, and what the machine did meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pytest_dsr1.metrics.in_flight import steady_window
+from pytest_dsr1.records import RequestRecord
+
+if TYPE_CHECKING:
+    from pytest_dsr1.arrays import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Requests as columns, one value per request; NaN where it is unknown.
+
+    Attributes:
+        start_s: when the latency begins to count.
+        first_token_s: NaN without streaming.
+        last_token_s: when the request ended.
+        input_tokens: tokens in.
+        output_tokens: tokens out.
+        decoding_iterations: steps that made the output tokens.
+    """
+
+    start_s: Floats
+    first_token_s: Floats
+    last_token_s: Floats
+    input_tokens: Floats
+    output_tokens: Floats
+    decoding_iterations: Floats
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[float | None]]) -> Requests:
+        """Return the columns of rows that hold the attributes in their order; None is unknown."""
+        import numpy as np
+
+        return cls(*np.array(rows, dtype=float).reshape(-1, 6).T)
+
+    @property
+    def latency_s(self) -> Floats:
+        """The time from start to end, in s."""
+        return self.last_token_s - self.start_s
+
+    @property
+    def decode_s(self) -> Floats:
+        """The time from the first token to the last, in s.
+
+        NaN for a request of one token, and for one whose tokens all came at one moment: they have no time
+        per output token.
+        """
+        import numpy as np
+
+        time_s = self.last_token_s - self.first_token_s
+        return np.where((self.output_tokens > 1) & (time_s > 0), time_s, np.nan)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the time of every request's first token is known."""
+        import numpy as np
+
+        return not np.isnan(self.first_token_s).any()
+
+    @property
+    def counted_steps(self) -> bool:
+        """Whether the decoding iterations of every request are known."""
+        return bool((self.decoding_iterations > 0).all())
+
+
+@dataclass(frozen=True, slots=True)
+class SloLimits:
+    """The limits of a request, in ms; None where there is none."""
+
+    ttft_ms: float | None = None
+    tpot_ms: float | None = None
+    request_latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuTotals:
+    """All GPUs together over the measured time; None where NVML does not report it.
+
+    Attributes:
+        power_w: on average.
+        energy_j: in all.
+    """
+
+    power_w: float | None
+    energy_j: float | None
+
+
+@dataclass(frozen=True)
+class MetricInputs:
+    """What a metric is computed from.
+
+    Attributes:
+        records: every request that ended, failed ones included; empty where the engine has no records.
+        gpus: tp * pp; 0 on the CPU.
+        concurrency: ``load.concurrency``; None in an open loop.
+        slo: the limits of ``slo``; None without one.
+        measured_s: the measured time.
+        gpu: what the GPUs did in it; None on the CPU.
+        server: what a server's own metrics showed in it, as ``engine.server_metrics`` of a saved result;
+            empty where no server was measured.
+    """
+
+    records: Sequence[RequestRecord]
+    gpus: int = 0
+    concurrency: int | None = None
+    slo: SloLimits | None = None
+    measured_s: float = 0.0
+    gpu: GpuTotals | None = None
+    server: Mapping[str, object] = field(default_factory=dict)
+
+    @cached_property
+    def done(self) -> tuple[RequestRecord, ...]:
+        """The requests that succeeded."""
+        return tuple(record for record in self.records if record.error is None)
+
+    @cached_property
+    def requests(self) -> Requests | None:
+        """The requests that succeeded, as columns; None where there are none, or their times are wrong."""
+        found = Requests.of(list(map(row, self.done)))
+        return found if self.done and self.total_s > 0 and (found.latency_s > 0).all() else None
+
+    @cached_property
+    def total_s(self) -> float:
+        """From the first start to the last end of the requests that succeeded, in s; 0 without any."""
+        return span_s(self.done)
+
+    @cached_property
+    def steady_window(self) -> tuple[float, float] | None:
+        """The begin and end of the steady window, in s; None where there is none, and in an open loop."""
+        if self.concurrency is None or self.requests is None:
+            return None
+        found = steady_window(self.records, self.concurrency)
+        return found if found is not None and found[1] > found[0] else None
+
+
+def row(record: RequestRecord) -> tuple[float, float | None, float, int, int, int | None]:
+    """Return what :meth:`Requests.of` takes of a record."""
+    return (
+        record.start_s,
+        record.first_token_s,
+        record.last_token_s,
+        record.input_tokens,
+        record.output_tokens,
+        record.decoding_iterations,
+    )
+
+
+def span_s(records: Iterable[RequestRecord]) -> float:
+    """Return the time from the first start to the last end, in s; 0 without records."""
+    records = tuple(records)
+    if not records:
+        return 0.0
+    return max(r.last_token_s for r in records) - min(r.start_s for r in records)

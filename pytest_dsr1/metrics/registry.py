@@ -1,0 +1,263 @@
+"""How a metric is declared: everything about it beside the function that computes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Literal
+
+from pytest_dsr1.metrics.inputs import MetricInputs, Requests
+
+if TYPE_CHECKING:
+    from pytest_dsr1.arrays import Floats
+
+Better = Literal["higher", "lower", "neither"]
+Kind = Literal["rate", "mean", "tail", "total", "description"]
+Need = Literal["streaming", "mtp", "gpu", "slo"]
+Counted = Literal["requests", "input tokens", "output tokens"]
+Compute = Callable[[MetricInputs], "float | None"]
+PerRequest = Callable[[Requests], "Floats"]
+
+REPORT = "trtllm-bench report, PERFORMANCE OVERVIEW"
+CLIENT = "none in trtllm-bench; engine openai"
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One quantity of a run. A scenario may set a target for it unless it only describes the run.
+
+    Attributes:
+        name: what a scenario and a test id call it: lower-case letters, digits and underscores.
+        label: what a person reads.
+        unit: the unit of every value of this metric.
+        better: the direction of improvement; ``neither`` describes the run and cannot be a target.
+        formula: the definition in words.
+        source: where TensorRT-LLM prints or defines it, or whose it is.
+        kind: ``rate`` over time, ``mean`` over requests, ``tail`` (percentiles and extremes), ``total`` (it
+            grows with the length of the run) or ``description`` of the run.
+        compute: returns the value from a run; None where the run does not show it.
+        needs: what a run must have to show it: ``streaming``, ``mtp`` (speculative decoding), ``gpu`` or
+            ``slo``.
+        may_be_zero: whether 0 is a measurement; by default a run with a 0 is INVALID.
+        of_request: the value of each request, of which a gate takes the mean; None where it is not such a
+            mean.
+        counts: what a gate counts over time; empty where it is not such a rate. Divided by the number of GPUs
+            where it needs one.
+    """
+
+    name: str
+    label: str
+    unit: str
+    better: Better
+    formula: str
+    source: str
+    kind: Kind
+    compute: Compute
+    needs: frozenset[Need] = frozenset()
+    may_be_zero: bool = False
+    of_request: PerRequest | None = None
+    counts: tuple[Counted, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"{self.name!r} is not a metric name: use lower-case letters, digits and underscores, "
+                "and begin with a letter"
+            )
+
+    @property
+    def targetable(self) -> bool:
+        """Whether a scenario may set a target for it."""
+        return self.better != "neither"
+
+    @property
+    def gateable(self) -> bool:
+        """Whether a gate can judge it: a part of a run is a sample of it."""
+        return self.of_request is not None or bool(self.counts)
+
+    def per_request(self, requests: Requests) -> Floats | None:
+        """Return the value of each request, NaN for one without; None where the run does not show them."""
+        return None if self.of_request is None else values_of(self.of_request, self.needs, requests)
+
+
+def values_of(of_request: PerRequest, needs: Collection[Need], requests: Requests) -> Floats | None:
+    """Return the value of each request, NaN for one without; None where a request lacks what it needs."""
+    import numpy as np
+
+    if "streaming" in needs and not requests.streamed:
+        return None
+    if "mtp" in needs and not requests.counted_steps:
+        return None
+    # What cannot be divided is not a number, which is found later.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return of_request(requests)
+
+
+def known(of_request: PerRequest, needs: Collection[Need], inputs: MetricInputs) -> list[float]:
+    """Return the values of the requests that succeeded and have one."""
+    import numpy as np
+
+    found = None if inputs.requests is None else values_of(of_request, needs, inputs.requests)
+    return [] if found is None else found[~np.isnan(found)].tolist()
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """Return what TensorRT-LLM calls a percentile: ``sorted[int(n * share)]``, without interpolation."""
+    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+
+
+SPREAD = (
+    ("minimum", "minimum", "smallest", 0.0),
+    ("p50", "P50", "sorted[int(n * 0.50)]", 0.50),
+    ("p90", "P90", "sorted[int(n * 0.90)]", 0.90),
+    ("p95", "P95", "sorted[int(n * 0.95)]", 0.95),
+    ("p99", "P99", "sorted[int(n * 0.99)]", 0.99),
+    ("maximum", "maximum", "largest", 1.0),
+)
+"""How values spread: ending of the name, ending of the label, rule in words, and share of the values."""
+
+
+class Metrics(Iterable[Metric]):
+    """The metrics of one module, in the order in which they are declared.
+
+    Args:
+        source: where they come from, for those that name no other.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._declared: list[Metric] = []
+
+    def __iter__(self) -> Iterator[Metric]:
+        return iter(self._declared)
+
+    def metric(
+        self,
+        name: str,
+        label: str,
+        unit: str,
+        better: Better,
+        *,
+        formula: str,
+        kind: Kind,
+        source: str | None = None,
+        needs: Collection[Need] = (),
+        may_be_zero: bool = False,
+        of_request: PerRequest | None = None,
+        counts: tuple[Counted, ...] = (),
+    ) -> Callable[[Compute], Compute]:
+        """Declare a metric; decorates the function that computes it."""
+
+        def register(compute: Compute) -> Compute:
+            self._declared.append(
+                Metric(
+                    name,
+                    label,
+                    unit,
+                    better,
+                    formula,
+                    source or self._source,
+                    kind,
+                    compute,
+                    needs=frozenset(needs),
+                    may_be_zero=may_be_zero,
+                    of_request=of_request,
+                    counts=counts,
+                )
+            )
+            return compute
+
+        return register
+
+    def mean(
+        self,
+        name: str,
+        label: str,
+        unit: str,
+        better: Better,
+        *,
+        formula: str,
+        source: str | None = None,
+        needs: Collection[Need] = (),
+    ) -> Callable[[PerRequest], PerRequest]:
+        """Declare a mean over requests; decorates the function that gives the value of each."""
+
+        def register(of_request: PerRequest) -> PerRequest:
+            def compute(inputs: MetricInputs) -> float | None:
+                values = known(of_request, needs, inputs)
+                return fmean(values) if values else None
+
+            self.metric(
+                name,
+                label,
+                unit,
+                better,
+                formula=formula,
+                kind="mean",
+                source=source,
+                needs=needs,
+                of_request=of_request,
+            )(compute)
+            return of_request
+
+        return register
+
+    def rate(
+        self,
+        name: str,
+        label: str,
+        unit: str,
+        *,
+        formula: str,
+        counts: tuple[Counted, ...],
+        needs: Collection[Need] = (),
+    ) -> None:
+        """Declare a rate: what it counts, over the total latency; per GPU where it needs one."""
+
+        def compute(inputs: MetricInputs) -> float | None:
+            requests = inputs.requests
+            divisor = inputs.gpus if "gpu" in needs else 1
+            if requests is None or not divisor:
+                return None
+            amounts = {
+                "requests": len(requests.start_s),
+                "input tokens": requests.input_tokens.sum(),
+                "output tokens": requests.output_tokens.sum(),
+            }
+            return float(sum(amounts[each] for each in counts) / inputs.total_s / divisor)
+
+        self.metric(name, label, unit, "higher", formula=formula, kind="rate", needs=needs, counts=counts)(
+            compute
+        )
+
+    def spread(
+        self,
+        prefix: str,
+        label: str,
+        *,
+        of: str,
+        source: str | None = None,
+        of_request: PerRequest,
+        needs: Collection[Need] = (),
+    ) -> None:
+        """Declare the minimum, maximum and percentiles of a time in ms, as TensorRT-LLM prints them."""
+        for key, text, rule, share in SPREAD:
+
+            def compute(inputs: MetricInputs, share: float = share) -> float | None:
+                values = sorted(known(of_request, needs, inputs))
+                return percentile(values, share) if values else None
+
+            self.metric(
+                f"{prefix}_{key}",
+                f"{label} {text}",
+                "ms",
+                "lower",
+                formula=f"{rule} of {of}",
+                kind="tail",
+                source=source,
+                needs=needs,
+            )(compute)

@@ -1,0 +1,56 @@
+"""Metrics of throughput: requests and tokens per second, of the machine, a GPU and a user."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_dsr1.metrics.inputs import Requests
+from pytest_dsr1.metrics.registry import REPORT, Metrics
+
+if TYPE_CHECKING:
+    from pytest_dsr1.arrays import Floats
+
+metrics = Metrics(REPORT)
+
+metrics.rate(
+    "request_throughput",
+    "request throughput",
+    "req/s",
+    formula="N / total latency",
+    counts=("requests",),
+)
+metrics.rate(
+    "total_output_throughput",
+    "total output throughput",
+    "tok/s",
+    formula="sum of output tokens / total latency",
+    counts=("output tokens",),
+)
+metrics.rate(
+    "total_token_throughput",
+    "total token throughput",
+    "tok/s",
+    formula="sum of input and output tokens / total latency",
+    counts=("input tokens", "output tokens"),
+)
+
+
+@metrics.mean(
+    "per_user_output_throughput",
+    "per-user output throughput",
+    "tok/s/user",
+    "higher",
+    formula="mean over i of output tokens / e2e; includes queueing in the engine and prefill",
+)
+def _per_user_tok_s(requests: Requests) -> Floats:
+    return requests.output_tokens / requests.latency_s
+
+
+metrics.rate(
+    "per_gpu_output_throughput",
+    "per-GPU output throughput",
+    "tok/s/GPU",
+    formula="total output throughput / (tp * pp)",
+    counts=("output tokens",),
+    needs={"gpu"},
+)

@@ -1,0 +1,171 @@
+"""Report formats: what ``--dsr1-report`` can write, by the suffix of the file's name.
+
+Our own formats and those of plugins are declared in the same way, by the hook ``pytest_dsr1_reports``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_dsr1 import extensions
+from pytest_dsr1.errors import UserError
+
+if TYPE_CHECKING:
+    from pytest_dsr1.case.case import Case
+    from pytest_dsr1.gate.history import History
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a report can say.
+
+    Attributes:
+        cases: each scenario of the run, in order of the run.
+        not_run: the selected scenarios of which nothing is known.
+        status: pytest's exit status.
+        root: pytest's rootdir.
+        history: earlier runs.
+        now: when the report is made.
+    """
+
+    cases: tuple[Case, ...]
+    not_run: tuple[str, ...]
+    status: int
+    root: Path
+    history: History
+    now: datetime
+
+    @property
+    def worst_first(self) -> list[Case]:
+        """The cases, those that need a person before those that do not."""
+        from pytest_dsr1.case.answers import worst_first
+
+        return sorted(self.cases, key=worst_first)
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFormat:
+    """A format of reports.
+
+    Attributes:
+        suffix: of the file's name, such as ``.csv``.
+        what: what the file is, after "for" in a sentence: ``a table``.
+        write: writes the file, best at once (:func:`~pytest_dsr1.storage.files.write_atomically`). It may
+            raise anything: what cannot be written is reported, and changes no verdict.
+        missing: says what must be installed first; None where everything is. Asked before a run.
+    """
+
+    suffix: str
+    what: str
+    write: Callable[[Path, Report], None]
+    missing: Callable[[], str | None] = _nothing
+
+    def __post_init__(self) -> None:
+        """Refuse a suffix that no file name can have.
+
+        Raises:
+            ValueError: it is not one dot and a name.
+        """
+        if Path(f"report{self.suffix}").suffix != self.suffix:
+            raise ValueError(f"the suffix of a report format is {self.suffix!r}, expected one such as '.csv'")
+
+
+def known() -> Mapping[str, ReportFormat]:
+    """Return the formats by suffix.
+
+    Raises:
+        UserError: a plugin is broken, or declares a suffix that another one has.
+    """
+    found: dict[str, tuple[str, ReportFormat]] = {}
+    for plugin, each in extensions.values("pytest_dsr1_reports", ReportFormat):
+        if each.suffix in found:
+            raise UserError(
+                f"the pytest-dsr1 plugins {found[each.suffix][0]} and {plugin} both write {each.suffix} "
+                "reports: remove one of them"
+            )
+        found[each.suffix] = plugin, each
+    return {suffix: each for suffix, (_, each) in found.items()}
+
+
+def requested(config: pytest.Config) -> dict[Path, ReportFormat]:
+    """Return the files of ``--dsr1-report``; each can be written, as was tried before GPU time is spent.
+
+    Raises:
+        UsageError: one cannot, is named twice, or is of no known format.
+        UserError: a plugin is broken.
+    """
+    found: dict[Path, ReportFormat] = {}
+    formats = known() if config.getoption("--dsr1-report") else {}
+    for given in config.getoption("--dsr1-report"):
+        path = config.invocation_params.dir / given
+        if path.suffix not in formats:
+            names = ", ".join(f"{each.suffix} for {each.what}" for each in formats.values())
+            raise pytest.UsageError(f"--dsr1-report={given}: how is it to be written? Name it {names}")
+        whole = Path(os.path.realpath(path))
+        if whole in found:
+            raise pytest.UsageError(f"--dsr1-report={given}: is given twice; name each report once")
+        if os.path.isdir(path):  # noqa: PTH112 - a name that is too long is reported below
+            raise pytest.UsageError(f"--dsr1-report={given}: is a folder; name a file in it")
+        try:
+            probe = path.with_name(f".{path.name}.{os.getpid()}")  # as the report itself will be written
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise pytest.UsageError(
+                f"--dsr1-report={given}: cannot be written: {error.strerror}; name a file in a folder that "
+                "exists and can be written"
+            ) from None
+        if lacking := formats[path.suffix].missing():
+            raise pytest.UsageError(f"--dsr1-report={given}: {lacking}")
+        found[whole] = formats[path.suffix]
+    return found
+
+
+def pytest_dsr1_reports() -> Iterable[ReportFormat]:
+    """List our own formats; what writes them is imported when it is needed."""
+    yield ReportFormat(".html", "a page", _write_page, _missing_for_page)
+    yield ReportFormat(".md", "a summary in Markdown", _write_summary)
+    yield ReportFormat(".json", "GitLab's Code Quality report", _write_code_quality)
+
+
+def _missing_for_page() -> str | None:
+    from pytest_dsr1.reporting.html import render
+
+    return render.missing()
+
+
+def _write_page(path: Path, report: Report) -> None:
+    from pytest_dsr1.reporting.charts.history import Surroundings, published_points
+    from pytest_dsr1.reporting.html.render import write_html
+    from pytest_dsr1.scenario.loading import load
+    from pytest_dsr1.scenario.profiles import discover
+
+    shipped = (load(file).scenario for file in discover(()).select("*"))
+    beside = Surroundings(report.history, published_points(shipped), report.now)
+    write_html(path, report.worst_first, beside)
+
+
+def _write_summary(path: Path, report: Report) -> None:
+    from pytest_dsr1.reporting.ci import markdown
+    from pytest_dsr1.storage import files
+
+    pieces = markdown.summary(report.worst_first, report.not_run, report.status)
+    files.write_atomically(path, markdown.joined(pieces))
+
+
+def _write_code_quality(path: Path, report: Report) -> None:
+    from pytest_dsr1.reporting.ci import annotations
+    from pytest_dsr1.storage import files
+
+    files.write_atomically(path, annotations.code_quality(report.worst_first, report.root))

@@ -1,0 +1,52 @@
+"""What the metrics that a scenario judges need of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.registry import Need
+from pytest_dsr1.scenario.rules.registry import Findings, must
+from pytest_dsr1.scenario.schema.scenario import Scenario
+
+
+def _judged(scenario: Scenario, need: Need) -> Iterator[tuple[str, str]]:
+    """Yield each metric with that need that is judged, after the key that names it."""
+    for index, target in enumerate(scenario.targets):
+        if need in METRICS[target.metric].needs:
+            yield f"targets.{index}.metric", target.metric
+    gated = scenario.gate.metric
+    if gated is not None and need in METRICS[gated].needs:
+        yield "gate.metric", gated
+
+
+@must("targets", "gate.metric", "slo")
+def _goodput_needs_slo(scenario: Scenario) -> Findings:
+    """Goodput is a target only with an `slo`."""
+    for key, metric in _judged(scenario, "slo"):
+        if scenario.slo is None:
+            yield key, f"{metric} is measured only with `slo`, found none"
+
+
+@must("targets", "gate.metric", "engine.streaming")
+def _streamed_metrics(scenario: Scenario) -> Findings:
+    """TTFT, TPOT, gaps and output speed are targets, or gated, only with `engine.streaming: true`."""
+    for key, metric in _judged(scenario, "streaming"):
+        if not scenario.engine.streams:
+            yield key, f"{metric} is measured only with `engine.streaming: true`, found false"
+
+
+@must("targets", "gate.metric", "engine.llm_api.speculative_config")
+def _acceptance_needs_mtp(scenario: Scenario) -> Findings:
+    """`acceptance_length` is a target, or gated, only with `engine.llm_api.speculative_config`."""
+    for key, metric in _judged(scenario, "mtp"):
+        if not scenario.engine.draft_tokens:
+            yield key, f"{metric} is measured only with `engine.llm_api.speculative_config`, found none"
+
+
+@must("targets", "gate.metric", "hardware.count", "hardware.gpu")
+def _per_gpu_needs_gpu(scenario: Scenario) -> Findings:
+    """`per_gpu_output_throughput` is a target, or gated, only with a GPU."""
+    for key, metric in _judged(scenario, "gpu"):
+        if not scenario.hardware.count:
+            yield key, f"{metric} needs a GPU, and hardware.count is 0"

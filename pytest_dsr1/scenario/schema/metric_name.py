@@ -1,0 +1,36 @@
+"""Names of metrics in a scenario: those of the catalogue, which plugins extend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from pytest_dsr1.metrics.catalogue import gateable, targetable
+
+
+@dataclass(frozen=True, slots=True)
+class _OneOf:
+    """One of names that are looked up when a scenario is read, not when this module is imported."""
+
+    names: Callable[[], tuple[str, ...]]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(self.names())}
+
+    def _check(self, name: str) -> str:
+        if name not in self.names():
+            raise ValueError(f"there is no such metric here: {name}")
+        return name
+
+
+MetricName = Annotated[str, _OneOf(targetable)]
+GatedMetricName = Annotated[str, _OneOf(gateable)]

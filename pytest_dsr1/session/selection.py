@@ -1,0 +1,197 @@
+"""The scenarios of a pytest run: of profiles, of files given as arguments, or of a saved result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_dsr1.errors import Dsr1Error, UserError
+from pytest_dsr1.text import harmless
+
+if TYPE_CHECKING:
+    from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.scenario.profiles import Catalogue
+
+SUFFIXES = (".yaml", ".yml")
+
+
+class Selection:
+    """The scenarios of this run: those of the chosen profiles, and the files named as arguments.
+
+    Attributes:
+        paths: the scenario files to collect, in order.
+    """
+
+    def __init__(
+        self,
+        profiles: Sequence[Path],
+        arguments: Sequence[Path],
+        catalogue: Catalogue,
+        overrides: Sequence[str],
+        rootdir: Path,
+        prefixes: dict[Path, str],
+    ) -> None:
+        self.paths = tuple(dict.fromkeys((*profiles, *arguments)))
+        self._catalogue = catalogue
+        self._overrides = overrides
+        self._rootdir = rootdir
+        self._prefixes = prefixes
+        self._loaded: dict[Path, LoadedScenario] = {}
+
+    def load(self, path: Path) -> LoadedScenario:
+        """The scenario of a file, validated once.
+
+        Raises:
+            UserError: all mistakes in the file.
+        """
+        if path not in self._loaded:
+            from pytest_dsr1.scenario.loading import load
+
+            loaded = load(path, overrides=self._overrides, catalogue=self._catalogue)
+            for other in self._loaded.values():
+                if other.scenario.name == loaded.scenario.name:
+                    raise UserError(
+                        f"{path}: is named {loaded.scenario.name}, and so is {other.path}; a run takes each "
+                        "name once, since results are kept by it: rename one, or run them one after the other"
+                    )
+            self._loaded[path] = loaded
+        return self._loaded[path]
+
+    def all(self) -> list[LoadedScenario]:
+        """Every scenario, in order."""
+        return [self.load(path) for path in self.paths]
+
+    def usable(self) -> list[LoadedScenario]:
+        """Those of them that have no mistakes, once they were collected."""
+        return list(self._loaded.values())
+
+    def test_id_prefix(self, path: Path) -> str:
+        """The path of a scenario file in test ids.
+
+        ``suites/...`` for a shipped one wherever it is installed, else relative to rootdir; a file outside of
+        both keeps its whole path.
+        """
+        from pytest_dsr1.scenario.profiles import shipped_suites
+
+        if path in self._prefixes:
+            return self._prefixes[path]
+        for folder, prefix in ((shipped_suites(), "suites/"), (self._rootdir, "")):
+            if path.is_relative_to(folder):
+                return prefix + path.relative_to(folder).as_posix()
+        return path.as_posix()
+
+
+SELECTION = pytest.StashKey[Selection]()
+
+
+def named_files(config: pytest.Config) -> list[Path]:
+    """The YAML files given as arguments, as pytest itself will name them; a folder that is walked names none.
+
+    Raises:
+        UserError: a folder stands where a scenario file was named.
+    """
+    names = [argument.split("::")[0] for argument in config.args]
+    paths = [Path(os.path.abspath(config.invocation_params.dir / n)) for n in names if n.endswith(SUFFIXES)]  # noqa: PTH100 - not through links
+    for path in paths:
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; expected a scenario file")
+    return [path for path in paths if path.is_file()]
+
+
+def catalogue(config: pytest.Config) -> Catalogue:
+    """Return the profiles that can be named.
+
+    Raises:
+        UserError: a folder of scenarios cannot be read.
+    """
+    from pytest_dsr1.scenario.profiles import discover
+
+    folders = [config.invocation_params.dir / folder for folder in config.getoption("--dsr1-suites")]
+    return discover([*folders, *config.getini("dsr1_suites")])
+
+
+def replayed(config: pytest.Config) -> Path | None:
+    """Return the folder of the saved result that is judged again, as pytest writes paths that it collects."""
+    saved = config.getoption("--dsr1-replay")
+    # Without "..", but links are not followed.
+    return Path(os.path.abspath(config.invocation_params.dir / saved)) if saved else None  # noqa: PTH100
+
+
+def is_asked_for(config: pytest.Config) -> bool:
+    """Return whether any scenario is to be run.
+
+    Raises:
+        UsageError: ``--dsr1-profile`` is empty, or a folder stands where a scenario file was named.
+    """
+    given: list[str] | None = config.getoption("--dsr1-profile")
+    if given is not None and not _profiles(config).strip(", "):
+        raise pytest.UsageError("--dsr1-profile names no scenario; `pytest --dsr1-list` shows what there is")
+    try:
+        return bool(given or replayed(config) or named_files(config))
+    except Dsr1Error as error:
+        raise pytest.UsageError(harmless(str(error))) from None
+
+
+def select(config: pytest.Config) -> Selection:
+    """Return the scenarios of this run, validated, and give their files to pytest.
+
+    Raises:
+        UsageError: what is asked for does not exist, or has mistakes.
+    """
+    try:
+        arguments = named_files(config)
+        selection = _select(config, arguments)
+    except Dsr1Error as error:
+        raise pytest.UsageError(harmless(str(error))) from None
+    named = [str(path) for path in selection.paths if path not in arguments]
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        config.args.extend(named)
+    elif named:
+        config.args[:] = named
+    return selection
+
+
+def _profiles(config: pytest.Config) -> str:
+    return ",".join(config.getoption("--dsr1-profile") or ())
+
+
+def _select(config: pytest.Config, arguments: list[Path]) -> Selection:
+    known, profiles = catalogue(config), _profiles(config)
+    chosen = known.select(profiles) if profiles else []
+    prefixes: dict[Path, str] = {}
+    replay = replayed(config)
+    if replay:
+        from pytest_dsr1.measurement.store import load
+
+        saved = load(replay)
+        if not profiles:
+            chosen = [saved.folder / "scenario.yaml"]
+            prefixes = {chosen[0]: saved.test_id_prefix}
+    selection = Selection(chosen, arguments, known, config.getoption("--dsr1-set"), config.rootpath, prefixes)
+    for path in chosen:
+        selection.load(path)
+    return selection
+
+
+def to_show(config: pytest.Config) -> tuple[list[LoadedScenario], Catalogue, list[str]]:
+    """Return the scenarios to list or to plan, the profiles there are, and what is wrong with others.
+
+    Raises:
+        UserError: what is asked for does not exist.
+    """
+    known = catalogue(config)
+    names = _profiles(config)
+    chosen = known.select(names) if names else []
+    paths = chosen or named_files(config) or known.select("*")
+    selection = Selection(paths, (), known, config.getoption("--dsr1-set"), config.rootpath, {})
+    loaded, problems = [], []
+    for path in selection.paths:
+        try:
+            loaded.append(selection.load(path))
+        except Dsr1Error as error:  # the others are shown all the same
+            problems.append(str(error))
+    return loaded, known, problems

@@ -1,0 +1,126 @@
+"""The envelope of saved documents, ``format`` and ``version``, in JSON or YAML: written and read in one way.
+
+Every saved document begins with the two. A reader checks them before anything else, so that a file of
+another kind, a damaged one and one of a newer version are told apart.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+class DocumentError(Exception):
+    """The file is not a document of its kind as it was written; the text says why, without the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentKind:
+    """One kind of saved document.
+
+    Attributes:
+        what: what messages call it, with its article, such as ``a saved gate``.
+        format: the value of ``format`` in its files.
+        version: likewise of ``version``; other versions are refused.
+    """
+
+    what: str
+    format: str
+    version: int
+
+    @property
+    def head(self) -> dict[str, str | int]:
+        """The envelope, to be written before the content."""
+        return {"format": self.format, "version": self.version}
+
+    def read_json(self, path: Path) -> dict[str, Any]:
+        """Return the whole document of a JSON file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            DocumentError: the file cannot be read, or is not a document of this kind and version.
+        """
+        try:
+            document = json.loads(read_text(path))
+        except RecursionError:
+            raise DocumentError("is nested too deeply; it was damaged after it was written") from None
+        except ValueError as error:
+            raise DocumentError(f"is not JSON ({error}); it was damaged after it was written") from None
+        if not isinstance(document, dict) or document.get("format") != self.format:
+            raise DocumentError(self._another_kind())
+        if document.get("version") != self.version:
+            raise DocumentError(self._another_version(repr(document.get("version"))))
+        return document
+
+    def check_yaml(self, text: str) -> None:
+        """Check the envelope of a YAML text. Its content is not parsed, so it may be truncated.
+
+        Raises:
+            DocumentError: the text is not a document of this kind and version.
+        """
+        if not text.strip():
+            raise DocumentError("is empty")
+        if not re.search(rf'^format: "{re.escape(self.format)}"$', text, re.MULTILINE):
+            raise DocumentError(_not_yaml(text) or self._another_kind())
+        version = re.search(r"^version: (.+)$", text, re.MULTILINE)
+        if version and version[1] != str(self.version):
+            raise DocumentError(self._another_version(version[1]))
+
+    def _another_kind(self) -> str:
+        return f'is not {self.what} ("format" is not "{self.format}")'
+
+    def _another_version(self, found: str) -> str:
+        return (
+            f"has format version {found}; this pytest-dsr1 reads version {self.version}: use the pytest-dsr1 "
+            "that wrote it"
+        )
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file, its lines ended as on Unix.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        DocumentError: it cannot be read, or is not text.
+    """
+    try:
+        return path.read_bytes().decode().replace("\r\n", "\n")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DocumentError(
+            f"cannot be read: {error.strerror}; `ls -ld {path}` shows what is there"
+        ) from None
+    except UnicodeDecodeError:
+        raise DocumentError("is not a text file; it was damaged after it was written") from None
+
+
+def changed(error: ValidationError) -> str:
+    """Say what is wrong in a document whose envelope is right: the first problem, and where."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the document"
+    return f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}; {CHANGED}"
+
+
+CHANGED = "the file was changed after it was written"
+
+
+def _not_yaml(text: str) -> str | None:
+    """Say why a text is not YAML; None where it is."""
+    import yaml
+
+    try:
+        yaml.safe_load(text)
+    except RecursionError:
+        return "is nested too deeply; it was damaged after it was written"
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        return f"is not YAML{where}; it was damaged after it was written"
+    return None

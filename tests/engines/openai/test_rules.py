@@ -1,0 +1,121 @@
+# ruff: noqa: E501  (messages stand whole)
+"""What must hold between values about a server: each rule broken alone, with its whole message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.scenario_files import load_text, mistakes
+
+SERVED = """\
+name: served
+description: A scenario against a server
+hardware: {}
+model: {name: deepseek-ai/DeepSeek-R1}
+dataset: {input_tokens: 8, output_tokens: 4}
+load:
+  concurrency: 2
+  num_requests: 4
+engine:
+  type: openai
+  url: http://host:8000
+targets:
+  - metric: total_output_throughput
+    value: 1.0
+"""
+
+URL = "  url: http://host:8000"
+LOAD = "  num_requests: 4"
+CONSTANT = f"{LOAD}\n  arrival: {{type: constant, rate_req_s: 1}}"
+TRACE = f"{LOAD}\n  arrival: {{type: trace, path: t.jsonl}}"
+IN_PROCESS = ("  type: openai\n  url: http://host:8000", "  type: transformers")
+WEIGHTS = ("DeepSeek-R1}", "DeepSeek-R1, random_weights: {}}")
+FILE = ("{input_tokens", "{path: x.jsonl, input_tokens")
+
+
+def changed(*changes: tuple[str, str]) -> str:
+    text = SERVED
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text
+
+
+IMPOSSIBLE = {
+    "command of a server that runs": (
+        [(URL, f"{URL}\n  command: [serve]")],
+        "12:3: engine.command: not possible with `engine.url`: that server runs already",
+    ),
+    "arguments of a server that runs": (
+        [(URL, f"{URL}\n  arguments: [--fast]")],
+        "12:3: engine.arguments: not possible with `engine.url`: that server runs already",
+    ),
+    "address without a scheme": (
+        [(URL, "  url: host:8000")],
+        "11:3: engine.url: expected http://HOST:PORT or https://HOST, found host:8000",
+    ),
+    "no origin": (
+        [(f"{URL}\n", "")],
+        "9:1: engine: expected `url` or `command`, as `server: other` has no command of its own; found none",
+    ),
+    "no model to serve": (
+        [(URL, "  server: vllm")],
+        "4:1: model: expected `path`, the model that vllm is to serve; found none",
+    ),
+    "token ids for the chat endpoint": (
+        [(URL, f"{URL}\n  endpoint: chat")],
+        "5:1: dataset: the chat endpoint takes text only, and synthetic requests are token ids; name a JSONL file with prompts",
+    ),
+    "token ids for transformers serve": (
+        [(URL, f"{URL}\n  server: transformers")],
+        "5:1: dataset: transformers serve takes text only, and synthetic requests are token ids; name a JSONL file with prompts",
+    ),
+    "a ramp of an open loop": (
+        [(LOAD, f"{CONSTANT}\n  ramp_s: 1")],
+        "10:3: load.ramp_s: not possible with `load.arrival`: an open loop has its own schedule",
+    ),
+    "an open loop in process": (
+        [(LOAD, CONSTANT), IN_PROCESS, WEIGHTS],
+        "9:3: load.arrival: not possible with the engine `transformers`, only with `openai`",
+    ),
+    "a ramp in process": (
+        [(LOAD, f"{LOAD}\n  ramp_s: 1"), IN_PROCESS, WEIGHTS],
+        "9:3: load.ramp_s: not possible with the engine `transformers`, only with `openai`",
+    ),
+    "a duration in process": (
+        [(LOAD, f"{LOAD}\n  duration_s: 1"), IN_PROCESS, WEIGHTS],
+        "9:3: load.duration_s: not possible with the engine `transformers`, only with `openai`",
+    ),
+    "a trace and a dataset": (
+        [(LOAD, TRACE), FILE],
+        "5:11: dataset.path: not possible with a trace, whose requests are made with its own lengths",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), IMPOSSIBLE.values(), ids=list(IMPOSSIBLE))
+def test_the_impossible_is_a_mistake(changes: list[tuple[str, str]], message: str, tmp_path: Path) -> None:
+    assert mistakes(tmp_path, changed(*changes)) == [f"s.yaml:{message}"]
+
+
+POSSIBLE = {
+    "attached": [],
+    "an address from a variable": [(URL, "  url: ${SERVER}")],
+    "started by its own command": [(URL, "  command: [serve, '{port}']")],
+    "started by the usual command": [(URL, "  server: vllm"), ("R1}", "R1, path: /models/r1}")],
+    "chat of text": [(URL, f"{URL}\n  endpoint: chat"), FILE],
+    "a ramp and a duration": [(LOAD, f"{LOAD}\n  ramp_s: 1\n  duration_s: 9")],
+    "an open loop of a duration": [(LOAD, f"{CONSTANT}\n  duration_s: 9")],
+    "a trace": [(LOAD, TRACE)],
+    "goodput": [
+        ("total_output_throughput", "goodput"),
+        ("targets:", "slo: {preset: mlperf-server}\ntargets:"),
+    ],
+}
+
+
+@pytest.mark.parametrize("changes", POSSIBLE.values(), ids=list(POSSIBLE))
+def test_the_possible_is_none(changes: list[tuple[str, str]], tmp_path: Path) -> None:
+    assert load_text(tmp_path, changed(*changes)).warnings == ()

@@ -1,0 +1,26 @@
+"""Plugins of pytest-dsr1 for one test: each is a file, as a third party would write it."""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from pytest_dsr1 import extensions
+
+
+@contextmanager
+def plugged_in(folder: Path, name: str, text: str) -> Iterator[None]:
+    """Register a plugin of this text inside the block; plugins of other tests are not there."""
+    path = folder / f"{name}.py"
+    path.write_text(text, encoding="utf-8")
+    plugin = ModuleType(name)
+    vars(plugin).update(runpy.run_path(str(path), run_name=name))
+    extensions._manager.cache_clear()
+    try:
+        extensions.register(plugin, name)
+        yield
+    finally:
+        extensions._manager.cache_clear()

@@ -1,0 +1,197 @@
+"""Metrics of plugins: computed, targeted, gated and reported like ours, and named when they are broken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_dsr1.case.case import case_of, judgement_of
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.machine.values import Fingerprint
+from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, combine, computed, gateable, targetable
+from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Requests
+from pytest_dsr1.metrics.registry import Metrics
+from pytest_dsr1.reporting.ci.junit import properties
+from pytest_dsr1.reporting.compare.comparison import compare
+from pytest_dsr1.reporting.terminal.overview import overview
+from pytest_dsr1.scenario import reference_pages
+from pytest_dsr1.session.state import ScenarioOutcome
+from pytest_dsr1.steady.figure import steady_figure
+from pytest_dsr1.verdict.targets import judge
+from pytest_dsr1.verdict.validity import invalid_reasons
+from pytest_dsr1.verdict.verdict import Status
+from tests.helpers.loops import closed_loop
+from tests.helpers.metric_plugins import plugin
+from tests.helpers.metrics import from_records
+from tests.helpers.scenario_files import changed, load_text, mistakes
+from tests.helpers.values import NOISE, measurement, records
+
+if TYPE_CHECKING:
+    from pytest_dsr1.arrays import Floats
+
+metrics = Metrics("acme-dsr1")
+
+
+@metrics.metric(
+    "energy_per_output_token",
+    "energy per output token",
+    "J/tok",
+    "lower",
+    formula="energy of all GPUs / sum of output tokens",
+    kind="mean",
+    needs={"gpu"},
+)
+def _energy(inputs: MetricInputs) -> float | None:
+    if inputs.gpu is None or inputs.gpu.energy_j is None:
+        return None
+    return inputs.gpu.energy_j / sum(record.output_tokens for record in inputs.done)
+
+
+@metrics.mean(
+    "average_characters",
+    "average length in characters",
+    "characters",
+    "lower",
+    formula="mean over i of 4 * output tokens",
+)
+def _characters(requests: Requests) -> Floats:
+    return requests.output_tokens * 4
+
+
+@pytest.fixture
+def acme() -> Iterator[None]:
+    with plugin("acme-dsr1", pytest_dsr1_metrics=lambda: metrics):
+        yield
+
+
+ENERGY = {"energy_per_output_token": MetricValue(2.0, "records")}
+
+
+def test_the_catalogue_lists_it_last_and_only_while_its_plugin_is_there() -> None:
+    ours = list(METRICS)
+    with plugin("acme-dsr1", pytest_dsr1_metrics=lambda: metrics):
+        assert list(METRICS) == [*ours, "energy_per_output_token", "average_characters"]
+        assert targetable()[-2:] == ("energy_per_output_token", "average_characters")
+        assert gateable()[-1] == "average_characters"
+        assert "| `energy_per_output_token` | J/tok | lower |" in reference_pages.metrics_page()
+    assert list(METRICS) == ours
+
+
+@pytest.mark.usefixtures("acme")
+def test_it_is_computed_from_the_run() -> None:
+    found = from_records(records(), gpu=GpuTotals(power_w=16.0, energy_j=32.0))
+    assert (found["energy_per_output_token"], found["average_characters"]) == (2.0, 16.0)
+    assert "energy_per_output_token" not in from_records(records())
+    values = combine({"energy_per_output_token": 1.5}, found)
+    assert values["energy_per_output_token"] == MetricValue(1.5, "report")
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_scenario_may_target_and_gate_it(tmp_path: Path) -> None:
+    text = changed(
+        ("metric: request_throughput", "metric: energy_per_output_token"),
+        ("targets:\n", "gate: {metric: average_characters}\ntargets:\n"),
+    )
+    scenario = load_text(tmp_path, text).scenario
+    assert scenario.targets[1].metric == "energy_per_output_token"
+    assert scenario.gated_metric == "average_characters"
+    assert "energy_per_output_token" in json.dumps(reference_pages.file_schema())
+
+
+def test_without_its_plugin_it_is_a_mistake(tmp_path: Path) -> None:
+    text = changed(("metric: request_throughput", "metric: energy_per_output_token"))
+    (line,) = mistakes(tmp_path, text)
+    assert line.startswith(f"s.yaml:31:13: targets.1.metric: expected one of the {len(targetable())} names")
+
+
+@pytest.mark.usefixtures("acme")
+def test_what_it_needs_is_asked_of_the_scenario(tmp_path: Path) -> None:
+    text = changed(
+        ("  gpu: NVIDIA H200\n  count: 8\n", "  count: 0\n"),
+        ("  path: ${DSR1_MODELS}/DeepSeek-R1\n  quantization: FP8_BLOCK_SCALES\n", "  random_weights: {}\n"),
+        ("metric: request_throughput", "metric: energy_per_output_token"),
+    )
+    engine = text.index("engine:\n"), text.index("targets:\n")
+    text = f"{text[: engine[0]]}engine: {{type: transformers}}\n{text[engine[1] :]}"
+    (line,) = mistakes(tmp_path, text)
+    assert line.endswith("targets.1.metric: energy_per_output_token needs a GPU, and hardware.count is 0")
+
+
+@pytest.mark.usefixtures("acme")
+def test_it_is_judged_and_reported(tmp_path: Path) -> None:
+    loaded = load_text(
+        tmp_path, changed(("metric: request_throughput", "metric: energy_per_output_token"), ("5.61", "2.1"))
+    )
+    run = measurement(scenario=loaded.scenario, metrics=ENERGY)
+    verdict = judge(loaded.scenario.targets[1], run, NOISE)
+    assert verdict.word is Status.PASS
+    assert verdict.message.startswith("energy per output token 2 J/tok is 4.8% below the target 2.1")
+    outcome = ScenarioOutcome(loaded, "s.yaml", measurement=run, verdicts=[verdict])
+    assert any(
+        "energy per output token" in line
+        for line, _ in overview([case_of(outcome, tmp_path / "none", datetime.now(timezone.utc))], 120)
+    )
+    assert ("dsr1_energy_per_output_token [J/tok]", "2.0") in properties(
+        judgement_of(outcome), run, verdict.word, verdict.subject
+    )
+    other = replace(run, metrics={"energy_per_output_token": MetricValue(1.0, "records")})
+    (row,) = compare([run, other], lambda _: NOISE).rows
+    assert (row.metric.label, row.values) == ("energy per output token", (2.0, 1.0))
+    assert row.changes[1] is not None
+    assert row.changes[1].sense == "better"
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_mean_over_requests_has_a_steady_figure() -> None:
+    run = closed_loop(80, 16, lambda _, __: (0.2, 0.8))
+    assert steady_figure(run, "average_characters", warmup_requests=16).value == pytest.approx(404.0)
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_zero_makes_the_run_invalid_unless_it_is_declared_possible() -> None:
+    zero = {"energy_per_output_token": MetricValue(0.0, "records")}
+    assert invalid_reasons(measurement(metrics=zero, fingerprint=Fingerprint({"gpu.count": 0}))) == (
+        "not finite positive numbers: energy_per_output_token",
+    )
+
+
+def test_one_that_fails_is_not_measured_and_warns() -> None:
+    broken = Metrics("acme-dsr1")
+
+    @broken.metric("broken", "broken", "s", "lower", formula="none", kind="description")
+    def _(_: MetricInputs) -> float:
+        raise ZeroDivisionError("no\ntokens")
+
+    said: list[str] = []
+    with plugin("acme-dsr1", pytest_dsr1_metrics=lambda: broken):
+        found = computed(MetricInputs(records()), said.append)
+    assert "broken" not in found
+    assert found["total_output_throughput"] == 8.0
+    assert said == [
+        "the pytest-dsr1 plugin acme-dsr1 is broken: its metric broken failed: "
+        "ZeroDivisionError('no\\ntokens')"
+    ]
+
+
+def test_one_that_is_there_already_names_both_plugins() -> None:
+    ours = METRICS["total_latency"]
+    with (
+        plugin("acme-dsr1", pytest_dsr1_metrics=lambda: [ours]),
+        pytest.raises(UserError) as caught,
+    ):
+        list(METRICS)
+    assert str(caught.value) == (
+        "the pytest-dsr1 plugin acme-dsr1 is broken: its metric total_latency is already one of "
+        "pytest_dsr1.metrics.catalogue"
+    )
+
+
+def test_its_name_must_fit_a_scenario_and_a_test_id() -> None:
+    with pytest.raises(ValueError, match="'Energy per token' is not a metric name: use lower-case letters"):
+        replace(METRICS["total_latency"], name="Energy per token")

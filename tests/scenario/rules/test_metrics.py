@@ -1,0 +1,71 @@
+"""What a judged metric needs of the scenario: each rule broken alone, with its whole message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.scenario_files import changed, load_text, mistakes
+
+STREAMING = "is measured only with `engine.streaming: true`, found false"
+MTP = "is measured only with `engine.llm_api.speculative_config`, found none"
+SLO = "is measured only with `slo`, found none"
+
+
+def target(metric: str) -> tuple[str, str]:
+    return "metric: request_throughput", f"metric: {metric}"
+
+
+def gate(metric: str) -> tuple[str, str]:
+    return "targets:\n", f"gate: {{metric: {metric}}}\ntargets:\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (target("ttft_p99"), f"31:5: targets.1.metric: ttft_p99 {STREAMING}"),
+        (target("average_inter_event_gap"), f"31:5: targets.1.metric: average_inter_event_gap {STREAMING}"),
+        (gate("average_ttft"), f"28:8: gate.metric: average_ttft {STREAMING}"),
+        (target("acceptance_length"), f"31:5: targets.1.metric: acceptance_length {MTP}"),
+        (gate("acceptance_length"), f"28:8: gate.metric: acceptance_length {MTP}"),
+        (target("goodput"), f"31:5: targets.1.metric: goodput {SLO}"),
+        (target("slo_attainment"), f"31:5: targets.1.metric: slo_attainment {SLO}"),
+    ],
+)
+def test_a_metric_that_cannot_be_measured_is_refused(
+    tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    assert mistakes(tmp_path, changed(change)) == [f"s.yaml:{message}"]
+
+
+CPU = """\
+name: cpu
+description: A scenario of the tests
+hardware: {}
+model: {name: deepseek-ai/DeepSeek-R1, random_weights: {}}
+dataset: {input_tokens: 64, output_tokens: 64}
+load: {concurrency: 1, num_requests: 10}
+engine: {type: transformers}
+targets:
+  - metric: total_output_throughput
+    value: 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("total_output_throughput", "per_gpu_output_throughput", "9:5: targets.0.metric"),
+        ("targets:\n", "gate: {metric: per_gpu_output_throughput}\ntargets:\n", "8:8: gate.metric"),
+    ],
+)
+def test_a_metric_per_gpu_needs_one(tmp_path: Path, old: str, new: str, place: str) -> None:
+    assert mistakes(tmp_path, CPU.replace(old, new)) == [
+        f"s.yaml:{place}: per_gpu_output_throughput needs a GPU, and hardware.count is 0"
+    ]
+
+
+def test_an_engine_that_always_streams_shows_the_times_of_tokens(tmp_path: Path) -> None:
+    text = CPU.replace("total_output_throughput", "ttft_p99")
+    assert load_text(tmp_path, text).scenario.targets[0].metric == "ttft_p99"
