@@ -70,7 +70,7 @@ class Api:
         rows = [{"task_id": i, "input_ids": list(range(8)), "output_tokens": 16} for i in range(6)]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         workload = Workload(path, 6, "ab12", True, 8.0, 8, 16.0, 16)
-        return Job(scenario(**changes), workload, artefacts, run_timeout_s)
+        return Job(llm_api_scenario(**changes), workload, artefacts, run_timeout_s)
 
     def run(self, *, patience_s: float = 30.0, **job: Any) -> EngineResult:
         return TrtllmEngine(patience_s=patience_s).run(self.job(**job), self.watcher)
@@ -88,7 +88,7 @@ class Api:
         return [int(pid) for pid in path.read_text().split()] if path.exists() else []
 
 
-def scenario(
+def llm_api_scenario(
     model: Mapping[str, Any] | None = None, load: Mapping[str, Any] | None = None, **engine: Any
 ) -> Scenario:
     return values.scenario(
