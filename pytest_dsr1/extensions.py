@@ -7,7 +7,7 @@ Three kinds are found: our own modules below, installed packages with an entry p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -23,6 +23,11 @@ GROUP = "pytest_dsr1"
 _PREFIX = "pytest_dsr1_"
 _SPECS = "pytest_dsr1.hookspecs"
 OURS: Mapping[str, tuple[str, ...]] = {
+    "pytest_dsr1_engines": (
+        "pytest_dsr1.engines.tensorrt_llm.hooks",
+        "pytest_dsr1.engines.transformers.hooks",
+        "pytest_dsr1.engines.openai.hooks",
+    ),
     "pytest_dsr1_checks": ("pytest_dsr1.machine.gpu.checks", "pytest_dsr1.machine.preflight"),
     "pytest_dsr1_reports": ("pytest_dsr1.reporting.formats",),
     "pytest_dsr1_clues": (
@@ -36,6 +41,7 @@ OURS: Mapping[str, tuple[str, ...]] = {
     "pytest_dsr1_metrics": ("pytest_dsr1.metrics.catalogue",),
 }
 """Our own modules by hook; they are imported only when the hook is called."""
+_CHANGED: list[Callable[[], object]] = []
 
 _T = TypeVar("_T")
 
@@ -86,12 +92,28 @@ def register(plugin: object, name: str) -> bool:
     is_new = any(hook.startswith(_PREFIX) for hook in dir(plugin)) and not _manager().is_registered(plugin)
     if is_new:
         _register(_manager(), plugin, name)
+        try:
+            _changed()
+        except UserError:
+            unregister(plugin)
+            raise
     return is_new
 
 
 def unregister(plugin: object) -> None:
     """Remove a plugin that :func:`register` added."""
     _manager().unregister(plugin)
+    _changed()
+
+
+def on_change(act: Callable[[], object]) -> None:
+    """Call ``act`` after each plugin that comes or goes later: what was made from values is out of date."""
+    _CHANGED.append(act)
+
+
+def _changed() -> None:
+    for act in _CHANGED:
+        act()
 
 
 def values(hook: str, kind: type[_T]) -> Iterator[tuple[str, _T]]:

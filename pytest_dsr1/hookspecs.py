@@ -13,6 +13,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from pytest_dsr1.diagnosis.clues import Clue
+    from pytest_dsr1.engines.protocol import EngineSpec
     from pytest_dsr1.machine.checks import Check
     from pytest_dsr1.metrics.registry import Metric
     from pytest_dsr1.reporting.formats import ReportFormat
@@ -21,8 +22,41 @@ hookspec = pluggy.HookspecMarker("pytest_dsr1")
 
 
 @hookspec
-def pytest_dsr1_engines() -> Iterable[object]:  # type: ignore[empty-body]
-    """List engines, which answer a scenario's requests."""
+def pytest_dsr1_engines() -> Iterable[EngineSpec]:  # type: ignore[empty-body]
+    """List engines, which answer a scenario's requests.
+
+    An engine has a settings model, whose ``type`` is its name in scenarios, and a function that makes an
+    object with the methods of :class:`~pytest_dsr1.engines.protocol.Engine`. Override the properties of
+    :class:`~pytest_dsr1.scenario.schema.engine.EngineSettings` that differ from their defaults, such as
+    ``slots``. Rules between values are optional.
+
+    Example::
+
+        from typing import Literal
+
+        from pytest_dsr1.engines.protocol import EngineResult, EngineSpec, Job
+        from pytest_dsr1.records import Observer
+        from pytest_dsr1.scenario.schema.engine import EngineSettings
+
+        class EchoSettings(EngineSettings):
+            '''An engine that echoes its input.'''
+
+            type: Literal["echo"]
+            '''Echoes.'''
+            delay_s: float = 0.0
+            '''The time it takes.'''
+
+        class EchoEngine:
+            def run(self, job: Job, observer: Observer) -> EngineResult:
+                settings = EchoSettings.of(job.scenario)
+                ...
+
+            def script(self, job: Job) -> str:
+                return f"pytest --dsr1-profile={job.scenario.name}"
+
+        def pytest_dsr1_engines():
+            return [EngineSpec(settings=EchoSettings, create=EchoEngine)]
+    """
 
 
 @hookspec

@@ -15,6 +15,7 @@ from pytest_dsr1.errors import UserError
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A manager without our own plugins and without those of other tests."""
     monkeypatch.setattr(extensions, "OURS", {})
+    monkeypatch.setattr(extensions, "_CHANGED", [])
     extensions._manager.cache_clear()
     yield
     extensions._manager.cache_clear()

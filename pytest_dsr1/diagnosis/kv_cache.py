@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pytest_dsr1.diagnosis.capacity import at_once, ranks, server_metrics
+from pytest_dsr1.diagnosis.capacity import at_once, server_metrics
 from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.roofline.bounds import roofline
 from pytest_dsr1.roofline.model import NotKnownError
-from pytest_dsr1.scenario.schema.scenario import TensorRtLlm
 
 FULL_CACHE = 0.95
 """A cache that is this full has no room for another request of usual length."""
 SCHEDULED = 0.9
 """With less than this share of the expected requests in a step, requests were kept out of it."""
-FRACTION = 0.9
-"""The share of the memory not used by weights that TensorRT-LLM takes by default."""
 
 _DO = (
     "lower load.concurrency, give the cache more memory (engine.kv_cache_free_gpu_mem_fraction), or store "
@@ -57,10 +54,10 @@ def _reported(measurement: Measurement) -> str | None:
 def _iterations(measurement: Measurement) -> str | None:
     """Judge by the iteration statistics of the engine trtllm, which are per rank."""
     facts, engine = measurement.result.facts, measurement.scenario.engine
-    used, scheduled = facts.get("kv_cache_used_share_max"), facts.get("scheduled_requests_mean")
-    if not isinstance(used, float) or not isinstance(scheduled, float):
+    used, scheduled = facts.kv_cache_used_share_max, facts.scheduled_requests_mean
+    if used is None or scheduled is None:
         return None
-    wanted = at_once(measurement) / ranks(engine)
+    wanted = at_once(measurement) / engine.ranks
     if used < FULL_CACHE or scheduled >= SCHEDULED * wanted:
         return None
     return (
@@ -72,19 +69,17 @@ def _iterations(measurement: Measurement) -> str | None:
 def _estimate(measurement: Measurement) -> str | None:
     """Compare what the requests need on each GPU with the most that it can have."""
     engine, workload = measurement.scenario.engine, measurement.workload
-    if not isinstance(engine, TensorRtLlm) or engine.pp > 1 or workload.mean_input is None:
+    limits = engine.kv_cache_limits
+    if limits is None or workload.mean_input is None:
         return None
-    requests, each = at_once(measurement) / ranks(engine), workload.mean_input + workload.mean_output
+    requests, each = at_once(measurement) / engine.ranks, workload.mean_input + workload.mean_output
     demand = f"{requests:,.0f} requests of {each:,.0f} tokens"
-    options = engine.llm_api.kv_cache_config
-    if options is not None and options.max_tokens is not None and requests * each > options.max_tokens:
+    if limits.max_tokens is not None and requests * each > limits.max_tokens:
         return (
             f"{demand} need a KV cache of {requests * each:,.0f} tokens, but kv_cache_config.max_tokens is "
-            f"{options.max_tokens:,}, so requests wait for room: raise it, or lower load.concurrency"
+            f"{limits.max_tokens:,}, so requests wait for room: raise it, or lower load.concurrency"
         )
-    own = options.free_gpu_memory_fraction if options is not None else None
-    fraction = engine.kv_cache_free_gpu_mem_fraction or own or FRACTION
-    room = _memory(measurement)
+    fraction, room = limits.memory_fraction, _memory(measurement)
     if room is None or requests * each * room.token_bytes <= fraction * room.left_bytes:
         return None
     return (
@@ -96,7 +91,7 @@ def _estimate(measurement: Measurement) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """Memory of a GPU in bytes: the most that the weights leave, and a token's share of the KV cache."""
+    """Memory of a GPU in bytes: the most that the weights leave, and the KV cache of one token."""
 
     left_bytes: float
     token_bytes: float

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_dsr1.diagnosis.capacity import at_once, ranks, server_metrics, slots
+from pytest_dsr1.diagnosis.capacity import at_once, server_metrics
 from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.diagnosis.kv_cache import cache_is_full
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.scenario.schema.load import OpenAi
-from pytest_dsr1.scenario.schema.scenario import Engine, TensorRtLlm
 from pytest_dsr1.text import number
 
 FULL = 0.9
@@ -17,7 +15,7 @@ FULL = 0.9
 QUEUED = 0.05
 """The share of the concurrency above which a queue counts: each new request waits for a moment."""
 STEADY = 0.9
-"""Below this share of its steady window, a run misses a target of 5% by ramp-up and drain alone."""
+"""Below this share of its steady window, ramp-up and drain alone make a run miss a target with 5% slack."""
 FEWEST_WAVES = 5
 """No published run has fewer (5,120 requests, 1,024 in flight)."""
 
@@ -40,36 +38,24 @@ def low_concurrency(measurement: Measurement) -> str | None:
 def engine_queue(measurement: Measurement) -> str | None:
     """Requests that wait in the engine because it takes fewer at once than are sent."""
     scenario, load = measurement.scenario, measurement.scenario.load
-    most = slots(scenario.engine)
+    most = scenario.engine.slots
     # If all requests are sent at once, the scenario asks for a queue.
     if load.arrival is None and most is not None and most < load.concurrency < load.num_requests:
         return (
             f"load.concurrency is {load.concurrency:,}, but the engine takes {most:,} at once "
-            f"({_slots(scenario.engine)}), so the others wait in its queue: raise engine.max_batch_size or "
-            "lower load.concurrency"
+            f"({scenario.engine.slots_reason}), so the others wait in its queue: raise engine.max_batch_size "
+            "or lower load.concurrency"
         )
     waiting = server_metrics(measurement).get("waiting_requests_mean")
     if waiting is None or waiting < QUEUED * load.concurrency or cache_is_full(measurement):
         return None
     found = f"on average {number(waiting)} requests waited in the server's queue"
-    engine = scenario.engine
-    if isinstance(engine, OpenAi) and (engine.max_batch_size or 0) >= load.concurrency:
-        step = "" if engine.max_num_tokens is None else f" of {engine.max_num_tokens:,} tokens"
-        return (
-            f"{found}, though it takes {engine.max_batch_size:,} at once (engine.max_batch_size): they "
-            f"arrived together and waited for a step{step} to read their prompts (engine.max_num_tokens); "
-            "start them one after another (load.ramp_s)"
-        )
+    if reason := scenario.engine.waiting_to_be_read(load.concurrency):
+        return f"{found}, though {reason}; start them one after another (load.ramp_s)"
     return (
         f"{found}, with load.concurrency {load.concurrency:,}: let the server take more at once "
         "(engine.max_batch_size), or lower load.concurrency"
     )
-
-
-def _slots(engine: Engine) -> str:
-    assert isinstance(engine, TensorRtLlm)
-    size = f"engine.max_batch_size {engine.max_batch_size}"
-    return f"{size} on each of {ranks(engine)} ranks" if ranks(engine) > 1 else size
 
 
 @clue("ramp-and-drain")

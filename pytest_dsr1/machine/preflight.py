@@ -6,16 +6,12 @@ tuning. NVML is not touched for a scenario on the CPU.
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterable, Iterator
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine.checks import Check, Preflight, check
-from pytest_dsr1.machine.host import installed_version
 from pytest_dsr1.machine.values import Finding
-from pytest_dsr1.scenario.schema.scenario import Transformers, Trtllm, TrtllmBench
 
 NCCL_SHM_GIB = 1.0
 """The shared memory that NVIDIA's container documentation asks for (--shm-size=1g)."""
@@ -66,46 +62,8 @@ def limits(look: Preflight) -> Iterator[Finding]:
 @check()
 def software(look: Preflight) -> Iterator[Finding]:
     """The engine's software is installed."""
-    engine, environ = look.scenario.engine, look.environ
-    if isinstance(engine, TrtllmBench):
-        if shutil.which(engine.command[0], path=environ.get("PATH")) is None:
-            message = (
-                f"`{engine.command[0]}` is not on PATH; run in NVIDIA's TensorRT-LLM container, or give "
-                "`engine.command`"
-            )
-            yield Finding("mismatch", "TensorRT-LLM", message)
-        elif version := installed_version("tensorrt-llm"):
-            yield Finding("ok", "TensorRT-LLM", version)
-        elif engine.dialect is None:
-            message = (
-                "its version is not known here: the newest options are used unless `engine.dialect` is given"
-            )
-            yield Finding("warning", "TensorRT-LLM", message)
-    elif isinstance(engine, Trtllm):
-        if version := installed_version("tensorrt-llm"):
-            yield Finding("ok", "TensorRT-LLM", version)
-        else:
-            message = (
-                f"tensorrt_llm is not installed in {sys.executable}; run pytest in NVIDIA's TensorRT-LLM "
-                "container"
-            )
-            yield Finding("mismatch", "TensorRT-LLM", message)
-    elif isinstance(engine, Transformers):
-        yield from _embedded(engine)
-
-
-def _embedded(engine: Transformers) -> Iterator[Finding]:
-    versions = {package: installed_version(package) for package in ("torch", "transformers")}
-    missing = [package for package, version in versions.items() if version is None]
-    torch = versions["torch"] or ""
-    if missing:
-        message = f"{' and '.join(missing)} not installed; pip install 'pytest-dsr1[embedded]'"
-        yield Finding("mismatch", "software", message)
-    elif engine.device == "cuda" and torch.endswith("+cpu"):
-        message = f"torch {torch} is built for the CPU only; install a CUDA build of torch"
-        yield Finding("mismatch", "software", message)
-    else:
-        yield Finding("ok", "software", ", ".join(f"{name} {version}" for name, version in versions.items()))
+    for found in look.scenario.engine.software(look.environ):
+        yield Finding(found.severity, found.subject, found.message)
 
 
 @check()

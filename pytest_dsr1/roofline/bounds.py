@@ -20,7 +20,6 @@ from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS, GpuPeaks, TensorCoreFormat
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.roofline.model import NotKnownError, ServedModel, served_model
-from pytest_dsr1.scenario.schema.scenario import TensorRtLlm
 from pytest_dsr1.workload.deepseek import read_parts
 
 Limit = Literal["memory bandwidth", "tensor cores"]
@@ -228,6 +227,6 @@ def _lengths(measurement: Measurement) -> Iterator[tuple[float, float]]:
     if done:
         yield from ((record.input_tokens, record.output_tokens) for record in done)
     elif workload.mean_input is not None and workload.mean_input == workload.max_input:
-        as_asked = isinstance(engine, TensorRtLlm) and engine.eos_id < 0
+        as_asked = engine.exact_lengths
         alike = workload.mean_output == workload.max_output
         yield workload.mean_input, workload.mean_output if as_asked and alike else 1.0

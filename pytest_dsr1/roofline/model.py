@@ -11,8 +11,7 @@ from typing import Any
 
 from pytest_dsr1.machine.gpu.peaks import TensorCoreFormat
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.scenario.schema.load import OpenAi
-from pytest_dsr1.scenario.schema.scenario import Scenario, TensorRtLlm, Transformers
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.deepseek import DEEPSEEK_R1, config_problems, read_parts, resolve_config
 
 
@@ -64,10 +63,6 @@ _WEIGHTS: Mapping[str, tuple[NumberFormat, NumberFormat]] = {
 """Number formats of attention and feed-forward layers; routers, norms and the output head stay BF16."""
 
 _REPORTED_CACHE = {"FP8": FP8, "BF16": BF16, "BFLOAT16": BF16}
-
-_CHANGES_NO_MODEL = ("--no-", "--disable-", "-cc.pass_config.")
-"""Prefixes of server arguments that neither quantize nor draft: they turn something off, or choose the
-operations that vLLM fuses when it compiles the model."""
 
 SPECULATES = 1.05
 """More tokens per step than this come from speculation, not from how an engine counts its steps."""
@@ -123,30 +118,20 @@ def served_model(measurement: Measurement) -> ServedModel:
         NotKnownError: its dimensions, its number formats or its speculation are not known for sure.
     """
     scenario, engine = measurement.scenario, measurement.scenario.engine
-    if isinstance(engine, OpenAi):
-        _own_server(engine)
+    if doubt := engine.model_doubt:
+        raise NotKnownError(doubt)
     config, quantization = _weights(scenario)
-    reported = measurement.result.facts.get("engine.quantization")
-    if isinstance(reported, str) and reported.upper() != quantization.upper():
+    reported = measurement.result.facts.quantization
+    if reported is not None and reported.upper() != quantization.upper():
         raise NotKnownError(
             f"the engine reports the quantization {reported}, but the scenario says {quantization}"
         )
     attention, feed_forward = _WEIGHTS[quantization]
-    if isinstance(engine, Transformers):
-        value = FP32 if engine.dtype == "float32" else BF16
+    if engine.number_format is not None:
+        value = FP32 if engine.number_format == "float32" else BF16
         return ServedModel(config, value, value, value, value, 0)
     cache = _cache(measurement)
     return ServedModel(config, attention, feed_forward, BF16, cache, _draft_tokens(measurement))
-
-
-def _own_server(engine: OpenAi) -> None:
-    if engine.url is not None or engine.command is not None:
-        raise NotKnownError(
-            "engine.url or engine.command is set, so the server's model is not known for sure"
-        )
-    unknown = [word for word in engine.arguments if not word.startswith(_CHANGES_NO_MODEL)]
-    if unknown:
-        raise NotKnownError(f"engine.arguments ({' '.join(unknown)}) may change the model")
 
 
 def _weights(scenario: Scenario) -> tuple[Mapping[str, Any], str]:
@@ -163,8 +148,7 @@ def _weights(scenario: Scenario) -> tuple[Mapping[str, Any], str]:
             )
         if problems := config_problems(config):
             raise NotKnownError(f"model.random_weights.config describes no valid model: {problems[0]}")
-        # The engine transformers has no quantization; the other engines use the scenario's.
-        return config, "none" if isinstance(scenario.engine, Transformers) else model.quantization
+        return config, model.quantization if scenario.engine.quantizes_random_weights else "none"
     if model.path is None:
         raise NotKnownError("the scenario names no checkpoint")
     if model.name not in CHECKPOINTS:
@@ -179,9 +163,7 @@ def _weights(scenario: Scenario) -> tuple[Mapping[str, Any], str]:
 
 def asked_cache(scenario: Scenario) -> NumberFormat:
     """Return the format of the KV cache that the scenario sets, else the one that the checkpoint sets."""
-    engine = scenario.engine
-    options = engine.llm_api.kv_cache_config if isinstance(engine, TensorRtLlm) else None
-    asked = options.dtype if options is not None else None
+    asked = scenario.engine.kv_cache_format
     if asked in {None, "auto"}:
         return FP8 if scenario.model.kv_cache_quantization == "FP8" else BF16
     return FP8 if asked == "fp8" else BF16
@@ -189,8 +171,8 @@ def asked_cache(scenario: Scenario) -> NumberFormat:
 
 def _cache(measurement: Measurement) -> NumberFormat:
     """Return the format of the KV cache: the one the engine reports, else the one the scenario sets."""
-    reported = measurement.result.facts.get("engine.kv_cache_dtype")
-    if not isinstance(reported, str) or reported.upper() in {"AUTO", "NONE"}:
+    reported = measurement.result.facts.kv_cache_dtype
+    if reported is None or reported.upper() in {"AUTO", "NONE"}:
         return asked_cache(measurement.scenario)
     if reported.upper() not in _REPORTED_CACHE:
         raise NotKnownError(f"the engine reports a KV cache of {reported}, whose size is unknown")
@@ -198,10 +180,8 @@ def _cache(measurement: Measurement) -> NumberFormat:
 
 
 def _draft_tokens(measurement: Measurement) -> int:
-    engine = measurement.scenario.engine
-    speculative = engine.llm_api.speculative_config if isinstance(engine, TensorRtLlm) else None
-    if speculative is not None:
-        return speculative.max_draft_len
+    if asked := measurement.scenario.engine.draft_tokens:
+        return asked
     accepted = measurement.metrics.get("acceptance_length")
     if accepted is not None and accepted.value > SPECULATES:
         raise NotKnownError(

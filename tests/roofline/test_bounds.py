@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_dsr1.engines.tensorrt_llm.settings import KvCacheConfig, TensorRtLlm
 from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.roofline.bounds import Bound, bounds, roofline, why_none
 from pytest_dsr1.scenario.loading import load
-from pytest_dsr1.scenario.schema.scenario import KvCacheConfig, Scenario, TensorRtLlm
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from tests.helpers.published import SHIPPED, figures, measured, shipped
 from tests.helpers.values import measurement, scenario
 
@@ -231,7 +232,7 @@ SERVER = {"type": "openai", "server": "vllm"}
         ),
         (
             {"engine": {**SERVER, "url": "http://host:8000"}},
-            "engine.url or engine.command is set, so the server's model is not known for sure",
+            "the server was started by the user's own command, which chooses the model",
         ),
         (
             {"engine": {**SERVER, "arguments": ["--no-enable-prefix-caching", "--quantization", "fp8"]}},
@@ -270,7 +271,7 @@ def test_what_is_not_known_for_sure_has_no_bound(changes: dict[str, Any], reason
 
 
 @pytest.mark.parametrize(("dtype", "value_bytes"), [("float32", 4), ("bfloat16", 2)])
-def test_the_embedded_engine_stores_all_values_alike(dtype: str, value_bytes: int) -> None:
+def test_the_transformers_engine_stores_all_values_alike(dtype: str, value_bytes: int) -> None:
     one = scenario(
         hardware={"gpu": "NVIDIA H200", "count": 1},
         engine={"type": "transformers", "device": "cuda", "dtype": dtype},

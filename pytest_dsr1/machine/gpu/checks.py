@@ -17,7 +17,6 @@ from pytest_dsr1.machine.gpu.processes import ProcessWatch, describe_process
 from pytest_dsr1.machine.setup.check import tuning
 from pytest_dsr1.machine.setup.journal import pending
 from pytest_dsr1.machine.values import Finding
-from pytest_dsr1.scenario.schema.load import OpenAi
 from pytest_dsr1.scenario.schema.scenario import Hardware, Scenario
 
 IDLE_MEMORY_GIB = 2.0
@@ -26,7 +25,7 @@ IDLE_MEMORY_GIB = 2.0
 
 def attached_to(scenario: Scenario) -> str | None:
     """Return the address of the running server that the scenario measures; it may be on these GPUs."""
-    return scenario.engine.url if isinstance(scenario.engine, OpenAi) else None
+    return scenario.engine.attached_url
 
 
 @check()

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_dsr1.case.case import Case, case_of, judgement_of
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.gate.saved import write_gate
 from pytest_dsr1.machine.telemetry.health import GpuSummary
@@ -24,8 +25,8 @@ from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.verdict import Status, Verdict
-from tests.gate.test_saved import GATE
 from tests.helpers.published import measured, shipped
+from tests.helpers.saved_gate import GATE
 from tests.helpers.values import NOISE, case, measurement, scenario
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
@@ -216,7 +217,7 @@ def test_differences_name_what_changed(loaded: LoadedScenario) -> None:
 def test_the_share_of_the_bandwidth_bound(loaded: LoadedScenario) -> None:
     run = measurement()
     facts = {"share_of_bound": 0.4704, "bandwidth_bound": "a step of 1 reads 6.53 GB: 734.2 tok/s"}
-    done = outcome(loaded, result=replace(run.result, facts=facts))
+    done = outcome(loaded, result=replace(run.result, facts=EngineFacts.of(facts)))
     assert (
         "  bound   decode reaches 47% of the memory-bandwidth bound: a step of 1 reads 6.53 GB: 734.2 tok/s"
         in text([done], 200)
