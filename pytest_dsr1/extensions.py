@@ -107,7 +107,7 @@ def unregister(plugin: object) -> None:
 
 
 def on_change(act: Callable[[], object]) -> None:
-    """Call ``act`` after each plugin that comes or goes later: what was made from values is out of date."""
+    """Call ``act`` whenever a plugin is added or removed later, because values made before are outdated."""
     _CHANGED.append(act)
 
 

@@ -15,7 +15,7 @@ FULL = 0.9
 QUEUED = 0.05
 """The share of the concurrency above which a queue counts: each new request waits for a moment."""
 STEADY = 0.9
-"""Below this share of its steady window, ramp-up and drain alone make a run miss a target with 5% slack."""
+"""Below this share of its steady window, ramp-up and drain alone miss a target with 5% tolerance."""
 FEWEST_WAVES = 5
 """No published run has fewer (5,120 requests, 1,024 in flight)."""
 

@@ -241,5 +241,5 @@ def _signals_delayed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in delayed:
-            os.kill(os.getpid(), number)
+        for arrived in delayed:
+            os.kill(os.getpid(), arrived)
