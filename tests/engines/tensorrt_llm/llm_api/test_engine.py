@@ -505,7 +505,7 @@ def test_a_tokenizer_that_cannot_be_loaded(api: Api) -> None:
 
 
 def test_the_recipe_in_the_docs_is_a_scenario_that_runs(api: Api) -> None:
-    text = (ROOT / "docs" / "trtllm-engine.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "engines" / "tensorrt-llm.md").read_text(encoding="utf-8")
     recipe = textwrap.dedent(text[text.index("    name: llm-api-slice") : text.index("    END")])
     path = api.folder / "llm-api.yaml"
     path.write_text(recipe, encoding="utf-8")
