@@ -11,8 +11,9 @@ from pydantic import Field
 
 from pytest_dsr1.engines.protocol import EngineResult, EngineSpec, Job
 from pytest_dsr1.records import Observer, RequestRecord
-from pytest_dsr1.scenario.rules.registry import EngineRules, Findings
+from pytest_dsr1.scenario.rules.registry import EngineRules
 from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource
+from pytest_dsr1.scenario.schema.rule import Findings
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 
