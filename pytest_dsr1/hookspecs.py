@@ -14,7 +14,7 @@ import pluggy
 if TYPE_CHECKING:
     from pytest_dsr1.diagnosis.clues import Clue
     from pytest_dsr1.engines.protocol import EngineSpec
-    from pytest_dsr1.machine.checks import Check
+    from pytest_dsr1.machine.preflight.check import Check
     from pytest_dsr1.metrics.registry import Metric
     from pytest_dsr1.reporting.formats import ReportFormat
 
@@ -98,11 +98,11 @@ def pytest_dsr1_metrics() -> Iterable[Metric]:  # type: ignore[empty-body]
 def pytest_dsr1_checks() -> Iterable[Check]:  # type: ignore[empty-body]
     """List preflight checks, which inspect the machine before a run.
 
-    A check is a function that gets a :class:`~pytest_dsr1.machine.checks.Preflight` and yields findings:
-    ``mismatch`` makes the run INVALID, ``warning`` is kept with the result, ``ok`` is shown. Its docstring is
-    the rule::
+    A check is a function that gets a :class:`~pytest_dsr1.machine.preflight.check.Preflight` and yields
+    findings: ``mismatch`` makes the run INVALID, ``warning`` is kept with the result, ``ok`` is shown. Its
+    docstring is the rule::
 
-        from pytest_dsr1.machine.checks import check
+        from pytest_dsr1.machine.preflight.check import check
         from pytest_dsr1.machine.values import Finding
 
         @check(needs="gpus")

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pytest_dsr1.machine.checks import Preflight
 from pytest_dsr1.machine.fingerprint import fingerprint
-from pytest_dsr1.machine.gpu.checks import attached_to
 from pytest_dsr1.machine.gpu.inventory import MachineInventory, read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
-from pytest_dsr1.machine.preflight import preflight
+from pytest_dsr1.machine.preflight.check import Preflight, preflight
+from pytest_dsr1.machine.preflight.gpus import attached_to
 from pytest_dsr1.machine.setup.apply import Applied, Notify, applied
 from pytest_dsr1.machine.setup.journal import restore_from_journal
 from pytest_dsr1.machine.telemetry.health import GpuSummary, assess, summary

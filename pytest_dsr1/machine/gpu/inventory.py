@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pytest_dsr1.machine import nvidia_smi
 from pytest_dsr1.machine.gpu import nvml
-from pytest_dsr1.machine.setup import nvidia_smi
 
 
 @dataclass(frozen=True, slots=True)

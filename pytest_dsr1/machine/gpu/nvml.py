@@ -1,6 +1,6 @@
 """NVIDIA's management library, read through pynvml: one typed method for each value, with clear errors.
 
-It is only read: every change goes through nvidia-smi (:mod:`pytest_dsr1.machine.setup.nvidia_smi`). Methods
+It is only read: every change goes through nvidia-smi (:mod:`pytest_dsr1.machine.nvidia_smi`). Methods
 return None for a value that the driver or the GPU does not offer.
 """
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import FrameType
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.machine import host
+from pytest_dsr1.machine import host, nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list, read_machine
-from pytest_dsr1.machine.setup import journal, nvidia_smi
+from pytest_dsr1.machine.setup import journal
 from pytest_dsr1.machine.setup.check import tuning
 from pytest_dsr1.machine.state_dir import MACHINE_FOLDER, lost_with_container, state_dir
 from pytest_dsr1.machine.values import FactValue, Finding

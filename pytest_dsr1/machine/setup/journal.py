@@ -12,9 +12,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pytest_dsr1.machine import host
+from pytest_dsr1.machine import host, nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import read_machine
-from pytest_dsr1.machine.setup import nvidia_smi
 from pytest_dsr1.machine.state_dir import state_dirs
 from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.storage.filelock import is_held, lock_file

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.machine import host
+from pytest_dsr1.machine import host, nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import GpuReading, read_machine
-from pytest_dsr1.machine.setup import nvidia_smi
 from pytest_dsr1.machine.setup.apply import Applied, applied
 from pytest_dsr1.machine.setup.journal import restore_from_journal
 from pytest_dsr1.scenario.schema.scenario import GpuSetup, Scenario

@@ -12,11 +12,10 @@ import pytest
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.machine import host
-from pytest_dsr1.machine.checks import Check, Preflight
 from pytest_dsr1.machine.gpu.inventory import MachineInventory, read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.gpu.processes import describe_process
-from pytest_dsr1.machine.preflight import preflight
+from pytest_dsr1.machine.preflight.check import Check, Preflight, preflight
 from pytest_dsr1.machine.setup.journal import Entry, Settings, write
 from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -377,7 +376,7 @@ def test_preflight_imports_nothing_heavy() -> None:
 
 
 PLUGIN = """
-from pytest_dsr1.machine.checks import check
+from pytest_dsr1.machine.preflight.check import check
 from pytest_dsr1.machine.values import Finding
 
 @check(needs="gpus")

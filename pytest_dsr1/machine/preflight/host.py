@@ -1,40 +1,15 @@
-"""The preflight: is this the machine the targets were measured on, and is it fit to measure?
-
-All checks run, so all problems show at once. A ``mismatch`` makes the run INVALID; a ``warning`` is about
-tuning. NVML is not touched for a scenario on the CPU.
-"""
+"""Preflight checks of the host: memory limits, the software of the engine, and disk space."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pytest_dsr1 import extensions
 from pytest_dsr1.machine import host
-from pytest_dsr1.machine.checks import Check, Preflight, check
+from pytest_dsr1.machine.preflight.check import Check, Preflight, check
 from pytest_dsr1.machine.values import Finding
 
 NCCL_SHM_GIB = 1.0
 """The shared memory that NVIDIA's container documentation asks for (--shm-size=1g)."""
-
-
-def preflight(look: Preflight) -> tuple[Finding, ...]:
-    """Return the findings of all checks, ours and those of plugins.
-
-    A plugin's check that fails is a mismatch that names the plugin: what it checks is unknown.
-
-    Raises:
-        UserError: a plugin cannot list its checks.
-    """
-    findings: list[Finding] = []
-    for plugin, each in extensions.values("pytest_dsr1_checks", Check):
-        if not look.has(each.needs):
-            continue
-        try:
-            findings += each.run(look)
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises
-            message = extensions.failure(plugin, f"its check {each.name}", error)
-            findings.append(Finding("mismatch", f"check {each.name}", message))
-    return tuple(findings)
 
 
 @check()

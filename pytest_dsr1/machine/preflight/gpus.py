@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from packaging.version import InvalidVersion, Version
 
 from pytest_dsr1.machine import host
-from pytest_dsr1.machine.checks import Check, Preflight, check
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list
 from pytest_dsr1.machine.gpu.processes import ProcessWatch, describe_process
+from pytest_dsr1.machine.preflight.check import Check, Preflight, check
 from pytest_dsr1.machine.setup.check import tuning
 from pytest_dsr1.machine.setup.journal import pending
 from pytest_dsr1.machine.values import Finding

@@ -1,4 +1,4 @@
-"""The declaration of preflight checks: functions that inspect the machine before a run."""
+"""Preflight checks: how one is declared, and the run of them all before a measurement."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pytest_dsr1 import extensions
 from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory
 from pytest_dsr1.machine.values import Finding, SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -89,3 +90,23 @@ def check(needs: Needs = "nothing") -> Callable[[Callable[[Preflight], Iterable[
         return Check(run.__name__, " ".join((run.__doc__ or "").split()), needs, run)
 
     return declare
+
+
+def preflight(look: Preflight) -> tuple[Finding, ...]:
+    """Return the findings of all checks, ours and those of plugins.
+
+    A plugin's check that fails is a mismatch that names the plugin: what it checks is unknown.
+
+    Raises:
+        UserError: a plugin cannot list its checks.
+    """
+    findings: list[Finding] = []
+    for plugin, each in extensions.values("pytest_dsr1_checks", Check):
+        if not look.has(each.needs):
+            continue
+        try:
+            findings += each.run(look)
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises
+            message = extensions.failure(plugin, f"its check {each.name}", error)
+            findings.append(Finding("mismatch", f"check {each.name}", message))
+    return tuple(findings)
