@@ -1,7 +1,7 @@
-"""Is this the machine the targets were measured on, and is it fit to measure? Every answer at once.
+"""The preflight: is this the machine the targets were measured on, and is it fit to measure?
 
-A finding of severity ``mismatch`` makes the run INVALID; ``warning`` is for tuning. For a scenario on the CPU
-NVML is not touched.
+All checks run, so all problems show at once. A ``mismatch`` makes the run INVALID; a ``warning`` is about
+tuning. NVML is not touched for a scenario on the CPU.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ NCCL_SHM_GIB = 1.0
 
 
 def preflight(look: Preflight) -> tuple[Finding, ...]:
-    """Return every finding of every check, ours and those of plugins.
+    """Return the findings of all checks, ours and those of plugins.
 
-    A plugin's check that fails is a mismatch, which names the plugin: what the check looks at is not known.
+    A plugin's check that fails is a mismatch that names the plugin: what it checks is unknown.
 
     Raises:
         UserError: a plugin cannot list its checks.
@@ -39,7 +39,7 @@ def preflight(look: Preflight) -> tuple[Finding, ...]:
 
 @check()
 def limits(look: Preflight) -> Iterator[Finding]:
-    """NCCL has the shared and the locked memory that several GPUs need."""
+    """NCCL has the shared and locked memory that several GPUs need."""
     if look.scenario.hardware.count <= 1:
         return
     shm = host.shm_gib()
@@ -61,20 +61,20 @@ def limits(look: Preflight) -> Iterator[Finding]:
 
 @check()
 def software(look: Preflight) -> Iterator[Finding]:
-    """What the engine needs is installed."""
+    """The engine's software is installed."""
     for found in look.scenario.engine.software(look.environ):
         yield Finding(found.severity, found.subject, found.message)
 
 
 @check()
 def disk(look: Preflight) -> Iterator[Finding]:
-    """The results have room on the disk."""
+    """The disk has room for the results."""
     writes_to, bytes_needed = look.writes_to, look.bytes_needed
     free = host.free_bytes(writes_to)
     if free is not None and free < bytes_needed:
         message = (
-            f"{bytes_needed / host.GIB:.1f} GiB will be written to {writes_to}, {free / host.GIB:.1f} GiB "
-            "are free; make room or give another folder"
+            f"{bytes_needed / host.GIB:.1f} GiB will be written to {writes_to}, but only "
+            f"{free / host.GIB:.1f} GiB is free; free some space or choose another folder"
         )
         yield Finding("mismatch", "disk space", message)
     else:
