@@ -130,7 +130,7 @@ def test_a_delta_that_noise_cannot_resolve(tmp_path: Path) -> None:
     assert lines[1].startswith("  what would resolve it: gate.delta_percent of at least 1.")
     assert lines[2] == "  but not gate.max_runs: 100 runs are not enough"
     assert lines[3].startswith("  or noise of at most 0.")
-    assert lines[3].endswith("and runs that stand out in `pytest-dsr1 references show small`")
+    assert lines[3].endswith("and for runs that stand out in `pytest-dsr1 references show small`")
     assert lines[4] == "  but not more references: 100 are not enough"
 
 
@@ -202,7 +202,7 @@ def test_the_noise_of_a_target(tmp_path: Path) -> None:
     write(tmp_path, some(16))
     measured = noise_of(tmp_path, scenario(), FACTS, "total_output_throughput", NOW)
     assert measured.percent == pytest.approx(0.54, abs=0.01)
-    assert measured.source == "by 16 accepted references"
+    assert measured.source == "from 16 accepted references"
     assert noise_of(tmp_path, scenario(), FACTS, "average_ttft", NOW).source.startswith("presumed")
     elsewhere = {**FACTS, "dataset.content": "another"}
     other = noise_of(tmp_path, scenario(), elsewhere, "total_output_throughput", NOW)

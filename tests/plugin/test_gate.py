@@ -258,7 +258,7 @@ def test_runs_that_are_invalid_again_and_again_end_the_gate(
             "3 engine starts in a row do not count:",
             "  1. the scripted engine*",
             "       out of memory",
-            "remove the cause, then `pytest --dsr1-profile=gated --dsr1-gate`",
+            "remove the cause, then run `pytest --dsr1-profile=gated --dsr1-gate`",
         ]
     )
     assert len(accepted.suites.engine_runs) == 3
@@ -336,7 +336,7 @@ def test_a_gate_that_cannot_be_saved(accepted: Gated, monkeypatch: pytest.Monkey
     result = accepted.gate("-k", "regression")
     assert result.ret == 10
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*results cannot be written: No space left on device; make room there*"])
+    result.stdout.fnmatch_lines(["*results cannot be written: No space left on device; free space there*"])
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
