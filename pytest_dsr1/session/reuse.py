@@ -1,4 +1,4 @@
-"""The machine of a session, held from one scenario to the next as long as a server of ours is on it."""
+"""The machine of a session, kept from one scenario to the next while our server runs on it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 
 
 class SharedResources:
-    """The lock and the settings of the GPUs outlive their scenario where its server does.
+    """The machine and the server of a session; GPU locks and settings last as long as the server.
 
     Attributes:
-        server: the server, or none.
+        server: the kept server, if there is one.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class SharedResources:
         self._stack = ExitStack()
 
     def make_way(self, scenario: Scenario) -> bool:
-        """Let go of what this scenario does not use; whether a server stays that will answer it."""
+        """Release what this scenario cannot use; return whether a server is kept for it."""
         if not self.server.fits(scenario):
             self.release()
         return bool(self.server)
@@ -33,11 +33,11 @@ class SharedResources:
     def machine(
         self, scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], tell: Tell
     ) -> Machine:
-        """The scenario's machine, locked and set up; still so where its server is there already.
+        """Return the scenario's machine, locked and set up; unchanged if its server is kept.
 
         Raises:
             InvalidRunError: as :func:`~pytest_dsr1.machine.lease.prepared`.
-            EngineError: a server that had to make way cannot be ended.
+            EngineError: a server that must end first cannot be ended.
         """
         if self.make_way(scenario) and self._machine is not None:
             self._machine = self._machine.of(scenario)
@@ -46,7 +46,7 @@ class SharedResources:
         return self._machine
 
     def scenario_ended(self) -> None:
-        """Let go, unless a server is kept.
+        """Release everything, unless a server is kept.
 
         Raises:
             EngineError: as :meth:`release`.
@@ -55,7 +55,7 @@ class SharedResources:
             self.release()
 
     def release(self) -> None:
-        """End the server, then put the machine back and unlock it.
+        """End the server, then restore and unlock the machine.
 
         Raises:
             EngineError: processes of the server survive even SIGKILL.
