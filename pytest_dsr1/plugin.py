@@ -17,12 +17,11 @@ from pytest_dsr1.session.collection import (
     ScenarioFile,
     gates,
     loaded_of,
-    note_selected,
     parametrize,
     scenario_file,
 )
 from pytest_dsr1.session.selection import SELECTION
-from pytest_dsr1.session.state import STATE, RunState, ScenarioOutcome, note_word
+from pytest_dsr1.session.state import STATE, RunState, ScenarioOutcome, note_selected, note_word
 from pytest_dsr1.text import harmless, say
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[STATE] = RunState(
         watch=partial(progress.progress, config),
         count=partial(progress.counter, config),
-        tell=lambda text: progress.write_line(config, f"dsr1: {text}"),
+        notify=lambda text: progress.write_line(config, f"dsr1: {text}"),
         results=config.invocation_params.dir / config.getoption("--dsr1-results"),
         replay=selection.replayed(config),
         gpu_setup=config.getoption("--dsr1-gpu-setup"),

@@ -1,4 +1,4 @@
-"""How a preflight check is declared: what it looks at before a run, and what it needs to look at it."""
+"""The declaration of preflight checks: functions that inspect the machine before a run."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pytest_dsr1.machine.values import Finding, SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 Needs = Literal["nothing", "driver", "gpus"]
-"""What must be there for a check to be run: nothing, the NVIDIA driver, or also a GPU that can be read."""
+"""What a check needs to run: nothing, the NVIDIA driver, or the driver and a readable GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What a check sees: the scenario, and the machine it is about to run on.
+    """The input of a check: the scenario, and the machine it is about to run on.
 
     Attributes:
-        scenario: what is to run.
-        machine: its GPUs, as read just now; None for a scenario on the CPU.
-        environ: the environment of the run.
-        writes_to: the folder that results go to; need not exist.
-        bytes_needed: what will be written there.
-        setup: what is done about the GPUs' settings.
-        reused: a server that this process started is on the GPUs already, and is going to answer.
+        scenario: the scenario that will run.
+        machine: the GPUs, read just before the check; None for a scenario on the CPU.
+        environ: the environment variables of the run.
+        writes_to: the folder for results; it may not exist yet.
+        bytes_needed: how much will be written there.
+        setup: what to do about the GPUs' settings.
+        reused: whether a server that this process started is already on the GPUs and will be measured.
     """
 
     scenario: Scenario
@@ -54,7 +54,7 @@ class Preflight:
         return tuple(gpu for gpu in self.used if gpu.problem is None)
 
     def has(self, needs: Needs) -> bool:
-        """Return whether what a check needs is there."""
+        """Return whether the machine has what a check needs."""
         if needs == "nothing":
             return True
         driver = self.machine is not None and self.machine.problem is None
@@ -66,10 +66,10 @@ class Check:
     """One check; made by :func:`check`.
 
     Attributes:
-        name: its function's.
-        rule: what it looks at, as a sentence.
-        needs: it is not run where this is missing.
-        run: gives the findings, one or more.
+        name: the name of its function.
+        rule: what must be true, as a sentence.
+        needs: what must be available; otherwise the check is skipped.
+        run: returns the findings.
     """
 
     name: str
@@ -82,7 +82,7 @@ def check(needs: Needs = "nothing") -> Callable[[Callable[[Preflight], Iterable[
     """Declare a function as a check; its docstring is the rule. A plugin lists it in ``pytest_dsr1_checks``.
 
     Args:
-        needs: what must be there for it to be run.
+        needs: what must be available for the check to run.
     """
 
     def declare(run: Callable[[Preflight], Iterable[Finding]]) -> Check:

@@ -1,30 +1,26 @@
-"""Is this the machine the targets were measured on, and is it fit to measure? Every answer at once.
+"""The preflight: is this the machine the targets were measured on, and is it fit to measure?
 
-A finding of severity ``mismatch`` makes the run INVALID; ``warning`` is for tuning. For a scenario on the CPU
-NVML is not touched.
+All checks run, so all problems show at once. A ``mismatch`` makes the run INVALID; a ``warning`` is about
+tuning. NVML is not touched for a scenario on the CPU.
 """
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterable, Iterator
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine.checks import Check, Preflight, check
-from pytest_dsr1.machine.host import installed_version
 from pytest_dsr1.machine.values import Finding
-from pytest_dsr1.scenario.schema.scenario import Transformers, Trtllm, TrtllmBench
 
 NCCL_SHM_GIB = 1.0
 """The shared memory that NVIDIA's container documentation asks for (--shm-size=1g)."""
 
 
 def preflight(look: Preflight) -> tuple[Finding, ...]:
-    """Return every finding of every check, ours and those of plugins.
+    """Return the findings of all checks, ours and those of plugins.
 
-    A plugin's check that fails is a mismatch, which names the plugin: what the check looks at is not known.
+    A plugin's check that fails is a mismatch that names the plugin: what it checks is unknown.
 
     Raises:
         UserError: a plugin cannot list its checks.
@@ -43,7 +39,7 @@ def preflight(look: Preflight) -> tuple[Finding, ...]:
 
 @check()
 def limits(look: Preflight) -> Iterator[Finding]:
-    """NCCL has the shared and the locked memory that several GPUs need."""
+    """NCCL has the shared and locked memory that several GPUs need."""
     if look.scenario.hardware.count <= 1:
         return
     shm = host.shm_gib()
@@ -65,58 +61,20 @@ def limits(look: Preflight) -> Iterator[Finding]:
 
 @check()
 def software(look: Preflight) -> Iterator[Finding]:
-    """What the engine needs is installed."""
-    engine, environ = look.scenario.engine, look.environ
-    if isinstance(engine, TrtllmBench):
-        if shutil.which(engine.command[0], path=environ.get("PATH")) is None:
-            message = (
-                f"`{engine.command[0]}` is not on PATH; run in NVIDIA's TensorRT-LLM container, or give "
-                "`engine.command`"
-            )
-            yield Finding("mismatch", "TensorRT-LLM", message)
-        elif version := installed_version("tensorrt-llm"):
-            yield Finding("ok", "TensorRT-LLM", version)
-        elif engine.dialect is None:
-            message = (
-                "its version is not known here: the newest options are used unless `engine.dialect` is given"
-            )
-            yield Finding("warning", "TensorRT-LLM", message)
-    elif isinstance(engine, Trtllm):
-        if version := installed_version("tensorrt-llm"):
-            yield Finding("ok", "TensorRT-LLM", version)
-        else:
-            message = (
-                f"tensorrt_llm is not installed in {sys.executable}; run pytest in NVIDIA's TensorRT-LLM "
-                "container"
-            )
-            yield Finding("mismatch", "TensorRT-LLM", message)
-    elif isinstance(engine, Transformers):
-        yield from _embedded(engine)
-
-
-def _embedded(engine: Transformers) -> Iterator[Finding]:
-    versions = {package: installed_version(package) for package in ("torch", "transformers")}
-    missing = [package for package, version in versions.items() if version is None]
-    torch = versions["torch"] or ""
-    if missing:
-        message = f"{' and '.join(missing)} not installed; pip install 'pytest-dsr1[embedded]'"
-        yield Finding("mismatch", "software", message)
-    elif engine.device == "cuda" and torch.endswith("+cpu"):
-        message = f"torch {torch} is built for the CPU only; install a CUDA build of torch"
-        yield Finding("mismatch", "software", message)
-    else:
-        yield Finding("ok", "software", ", ".join(f"{name} {version}" for name, version in versions.items()))
+    """The engine's software is installed."""
+    for found in look.scenario.engine.software(look.environ):
+        yield Finding(found.severity, found.subject, found.message)
 
 
 @check()
 def disk(look: Preflight) -> Iterator[Finding]:
-    """The results have room on the disk."""
+    """The disk has room for the results."""
     writes_to, bytes_needed = look.writes_to, look.bytes_needed
     free = host.free_bytes(writes_to)
     if free is not None and free < bytes_needed:
         message = (
-            f"{bytes_needed / host.GIB:.1f} GiB will be written to {writes_to}, {free / host.GIB:.1f} GiB "
-            "are free; make room or give another folder"
+            f"{bytes_needed / host.GIB:.1f} GiB will be written to {writes_to}, but only "
+            f"{free / host.GIB:.1f} GiB is free; free some space or choose another folder"
         )
         yield Finding("mismatch", "disk space", message)
     else:

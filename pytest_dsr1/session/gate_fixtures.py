@@ -118,14 +118,14 @@ def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _ds
 @pytest.fixture(scope="session")
 def _dsr1_gate_announced(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> None:
     """Announce the cost of the gate, or why there will be none, before GPU time is spent."""
-    tell = request.config.stash[STATE].tell
+    notify = request.config.stash[STATE].notify
     try:
         plan: GatePlan = request.getfixturevalue("_dsr1_gate_plan")
     except pytest.fail.Exception as failure:
-        tell(f"{dsr1_scenario.name}: there will be no gate: {failure.msg}")
+        notify(f"{dsr1_scenario.name}: there will be no gate: {failure.msg}")
     else:
         for line in plan.statement():
-            tell(line)
+            notify(line)
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +133,7 @@ def _dsr1_starts(request: pytest.FixtureRequest) -> Starts:
     """The record of engine starts on this node."""
     from pytest_dsr1.machine.warm_start import Starts
 
-    return Starts(os.environ, request.config.stash[STATE].tell)
+    return Starts(os.environ, request.config.stash[STATE].notify)
 
 
 def _takes(
@@ -156,7 +156,7 @@ def _takes(
                     raise InvalidRunError(str(failure.msg)) from None
                 return outcome.measurement
             return first
-        with shared.server.ended_on_failure():
+        with shared.ended_on_failure():
             return another(ScenarioOutcome(outcome.loaded, outcome.test_id_prefix))
 
     return take
@@ -197,7 +197,7 @@ def _dsr1_regression(
             gate,
             _takes(request, dsr1_scenario, _dsr1_shared, another),
             lambda measurement: why_not(measurement, _dsr1_starts),
-            state.tell,
+            state.notify,
             lambda: _save(gate),
         )
         _save(gate)
@@ -255,7 +255,7 @@ def _dsr1_recorded(
     state, outcome = request.config.stash[STATE], outcome_of(request, dsr1_scenario)
 
     def note(_: Measurement | None, why: str) -> None:
-        state.tell(f"{dsr1_scenario.name}: this run is not recorded: {why}")
+        state.notify(f"{dsr1_scenario.name}: this run is not recorded: {why}")
 
     take = _takes(request, dsr1_scenario, _dsr1_shared, lambda unseen: run(request, dsr1_scenario, unseen))
     try:

@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
-from pytest_dsr1.engines.openai.server.reuse import KeptServer
+from pytest_dsr1.engines.protocol import EnginePool
+from pytest_dsr1.engines.registry import spec_of
 from pytest_dsr1.machine.lease import Machine, prepared
-from pytest_dsr1.machine.setup.apply import Tell
+from pytest_dsr1.machine.setup.apply import Notify
 from pytest_dsr1.machine.values import SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 
 class SharedResources:
-    """The machine and the server of a session; GPU locks and settings last as long as the server.
-
-    Attributes:
-        server: the kept server, if there is one.
-    """
+    """The machine and the kept engines of a session; GPU locks and settings last as long as an engine."""
 
     def __init__(self) -> None:
-        self.server = KeptServer()
+        self._pools: dict[str, EnginePool] = {}
         self._machine: Machine | None = None
         self._stack = ExitStack()
 
+    def pool(self, scenario: Scenario) -> EnginePool | None:
+        """Return the pool in which the scenario's engine is kept; None if it is never kept."""
+        name, make = scenario.engine.type, spec_of(scenario.engine).pool
+        if make is not None and name not in self._pools:
+            self._pools[name] = make()
+        return self._pools.get(name)
+
     def make_way(self, scenario: Scenario) -> bool:
         """Release what this scenario cannot use; return whether a server is kept for it."""
-        if not self.server.fits(scenario):
+        pool = self.pool(scenario)
+        if pool is None or not pool.fits(scenario):
             self.release()
-        return bool(self.server)
+        return bool(pool)
 
     def machine(
-        self, scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], tell: Tell
+        self, scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], notify: Notify
     ) -> Machine:
         """Return the scenario's machine, locked and set up; unchanged if its server is kept.
 
@@ -42,7 +47,7 @@ class SharedResources:
         if self.make_way(scenario) and self._machine is not None:
             self._machine = self._machine.of(scenario)
         else:
-            self._machine = self._stack.enter_context(prepared(scenario, setup, environ, tell))
+            self._machine = self._stack.enter_context(prepared(scenario, setup, environ, notify))
         return self._machine
 
     def scenario_ended(self) -> None:
@@ -51,17 +56,36 @@ class SharedResources:
         Raises:
             EngineError: as :meth:`release`.
         """
-        if not self.server:
+        if not any(self._pools.values()):
             self.release()
 
-    def release(self) -> None:
-        """End the server, then restore and unlock the machine.
+    def end_engines(self) -> None:
+        """End everything that is kept; the machine stays locked.
 
         Raises:
-            EngineError: processes of the server survive even SIGKILL.
+            EngineError: processes of a server survive even SIGKILL.
+        """
+        with ExitStack() as ending:
+            for pool in self._pools.values():
+                ending.callback(pool.end)
+
+    @contextmanager
+    def ended_on_failure(self) -> Iterator[None]:
+        """End everything that is kept if the block fails: its state is unknown then."""
+        try:
+            yield
+        except BaseException:
+            self.end_engines()
+            raise
+
+    def release(self) -> None:
+        """End everything that is kept, then restore and unlock the machine.
+
+        Raises:
+            EngineError: processes of a server survive even SIGKILL.
         """
         self._machine = None
         try:
-            self.server.end()
+            self.end_engines()
         finally:
             self._stack.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import pytest
 
 from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.session.collection import gates, loaded_of, measured
 from pytest_dsr1.text import harmless
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class RunState:
     Attributes:
         watch: makes the observer of a run.
         count: shows the progress of a long task.
-        tell: prints a sentence at once.
+        notify: prints a sentence at once.
         results: the folder of results.
         replay: a saved result to judge instead of a new run.
         gpu_setup: what to do with the GPUs' settings.
@@ -97,7 +98,7 @@ class RunState:
 
     watch: Watch
     count: Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-    tell: Callable[[str], None]
+    notify: Callable[[str], None]
     results: Path
     replay: Path | None
     gpu_setup: SetupMode
@@ -149,9 +150,21 @@ def fail_setup(error: Dsr1Error, word: Status | None = None) -> NoReturn:
     raise Failed(harmless(str(error)), word or Status.INVALID) from None
 
 
+def note_selected(state: RunState, items: Iterable[pytest.Item]) -> None:
+    """Remember what is selected, and which whole runs are judged: a gate alone may send fewer requests."""
+    for item in items:
+        loaded = loaded_of(item)
+        if loaded is None:
+            continue
+        state.selected[loaded.scenario.name] = None
+        if measured(item):
+            state.whole.add(loaded.scenario.name)
+        if gates(item):
+            state.gated.add(loaded.scenario.name)
+
+
 def note_word(state: RunState, item: pytest.Item, call: pytest.CallInfo[None]) -> Status | None:
     """Remember and return the status of a test that has just been set up or called; None without one."""
-    from pytest_dsr1.session.collection import gates, loaded_of
     from pytest_dsr1.verdict.verdict import Status
 
     error = call.excinfo.value if call.excinfo else None

@@ -100,3 +100,7 @@ def test_free_space_of_a_folder_to_come(tmp_path: Path) -> None:
 )
 def test_the_containers_image(environ: dict[str, str], image: str | None) -> None:
     assert host.container_image(environ) == image
+
+
+def test_a_package_that_is_not_installed_has_no_version() -> None:
+    assert host.installed_version("no-such-package-anywhere") is None

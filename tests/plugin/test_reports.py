@@ -11,8 +11,8 @@ import pytest
 from pytest_dsr1.reporting.ci import annotations as ci_annotations
 from pytest_dsr1.reporting.ci import files
 from pytest_dsr1.reporting.html import render
+from tests.helpers.suites import Suites
 from tests.helpers.unlistable import unlistable
-from tests.plugin.conftest import Suites
 
 STRICT = "--dsr1-set=targets.total_output_throughput.value=20"
 
@@ -105,9 +105,7 @@ def test_a_run_that_judges_nothing_leaves_github_alone(suites: Suites, step: Pat
     assert not (suites.pytester.path / "report.md").exists()
 
 
-def test_an_invalid_run_says_why(
-    suites: Suites, step: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_run_says_why(suites: Suites, step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRIPTED_FAIL", "engine")
     result = suites.run("--dsr1-profile=alpha,beta", "-x")
     assert result.ret == 10

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.hookspecs import pytest_dsr1_reports
-from tests.plugin.conftest import CONFTEST, Suites
+from tests.helpers.suites import CONFTEST, Suites
 
 TABLE = """
 from pytest_dsr1.reporting.formats import ReportFormat
@@ -63,8 +63,8 @@ def test_the_example_of_the_hook_works(suites: Suites) -> None:
         ("yield 1", "conftest.py is broken: pytest_dsr1_reports gave 1, expected ReportFormat"),
         (
             "yield ReportFormat('csv', 'a table', print)",
-            'conftest.py is broken: pytest_dsr1_reports failed: ValueError("suffix of a report format: expected '
-            "one such as '.csv', found 'csv'\")",
+            'conftest.py is broken: pytest_dsr1_reports failed: ValueError("suffix of a report format: '
+            "expected one such as '.csv', found 'csv'\")",
         ),
         (
             "yield ReportFormat('.md', 'a table', print)",

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.case.case import machine
-from pytest_dsr1.engines import create
 from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.engines.registry import create
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.eligibility import compared, refuse_unfit
 from pytest_dsr1.gate.plan import gate_plan
@@ -135,7 +135,7 @@ def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     if options.gpu_setup != "off":
         yield from shell_lines(scenario.gpu_setup, scenario.hardware.count)
     known = scenario.name in options.profiles
-    if scenario.engine.type != "trtllm-bench":
+    if not scenario.engine.script_is_whole:
         yield from (line for line in rest if line.startswith("#"))
         selected = [f"--dsr1-profile={scenario.name}"] if known else [str(loaded.path)]
         gate = ["--dsr1-gate"] if options.store else []

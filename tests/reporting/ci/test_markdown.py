@@ -16,8 +16,8 @@ from pytest_dsr1.reporting.ci.markdown import STATUS, joined, summary
 from pytest_dsr1.scenario.schema.scenario import Published
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
+from tests.helpers.markdown import HOSTILE, RENDERER, types
 from tests.helpers.values import case, changed, gate, measurement, missed, scenario, verdict
-from tests.reporting.ci.test_markdown_escape import HOSTILE, RENDERER, types
 
 
 def test_a_missed_target() -> None:
@@ -115,7 +115,7 @@ def test_a_loss_that_a_gate_shows() -> None:
         (
             Status.INVALID,
             "Unknown. The run is invalid, so it says nothing about performance.",
-            "Do what the message says and",
+            "Do what the message says, then",
         ),
         (
             Status.NOT_COMPARABLE,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_dsr1.workload.quantization import Quantization, UnknownLayoutError, read_quantization
+from pytest_dsr1.workload.checkpoint import Quantization, UnknownLayoutError, read_quantization
 
 NVIDIA = {"producer": {"name": "modelopt", "version": "0.29.0"}}
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import AliasChoices, BaseModel, Field
 
-from pytest_dsr1.engines.tensorrt_llm.llm_api.fields import nothing_unknown, refusal
+from pytest_dsr1.engines.tensorrt_llm.llm_api.job import nothing_unknown, refusal
 from pytest_dsr1.process.worker import WorkerError
 
 
