@@ -193,7 +193,7 @@ def slower(made: Made, share: float) -> Made:
 
 
 def judged(measurement: Measurement, made: Made, store: Path | None = None) -> ScenarioOutcome:
-    """What a session makes of the run: its verdicts, or why it proves nothing.
+    """Return what a session makes of the run: its verdicts, or why it does not count.
 
     How much engine starts differ is by the references in the store; without one it is presumed.
     """
@@ -204,7 +204,7 @@ def judged(measurement: Measurement, made: Made, store: Path | None = None) -> S
     )
     reasons = invalid_reasons(measurement)
     if reasons:
-        outcome.error = InvalidRunError(listed("the run proves nothing", reasons))
+        outcome.error = InvalidRunError(listed("the run does not count", reasons))
         return outcome
     scenario, facts = measurement.scenario, measurement.fingerprint.facts
     for index, target in enumerate(scenario.targets):

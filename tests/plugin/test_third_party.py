@@ -15,7 +15,7 @@ def write(path, report):
     rows = [
         f"{case.scenario.name},{verdict.metric},{verdict.measured},{verdict.word.value}"
         for case in report.cases
-        for verdict in case.judgement.judged
+        for verdict in case.judgment.judged
     ]
     path.write_text("\\n".join(rows))
 
@@ -63,8 +63,8 @@ def test_the_example_of_the_hook_works(suites: Suites) -> None:
         ("yield 1", "conftest.py is broken: pytest_dsr1_reports gave 1, expected ReportFormat"),
         (
             "yield ReportFormat('csv', 'a table', print)",
-            'conftest.py is broken: pytest_dsr1_reports failed: ValueError("the suffix of a report format '
-            "is 'csv', expected one such as '.csv'\")",
+            'conftest.py is broken: pytest_dsr1_reports failed: ValueError("suffix of a report format: '
+            "expected one such as '.csv', found 'csv'\")",
         ),
         (
             "yield ReportFormat('.md', 'a table', print)",
