@@ -103,7 +103,7 @@ def test_a_dataset_that_cannot_be_written_is_one_sentence(
     ("arguments", "said"),
     [
         (["compare", "::error ::x", "##[group]y"], ": :error ::x: there is no such folder, and no"),
-        (["dataset", "##[error]x", "x.jsonl"], "no scenario fits '# #[error]x'"),
+        (["dataset", "##[error]x", "x.jsonl"], "no scenario matches '# #[error]x'"),
         (["references", "show", "x\n::error ::y"], "x\n: :error ::y.yaml: there is no such file"),
     ],
 )
