@@ -1,7 +1,7 @@
-"""What all tests share: signals as a terminal has them, how Hypothesis searches, a client that is not judged.
+"""Settings for all tests: signals as in a terminal, Hypothesis profiles, and a client without self-check.
 
-A shell's background job ignores SIGINT, and one of nohup SIGHUP. Programs that tests start would inherit
-that, and wait for ever for the signal that is to end them.
+A background job of a shell ignores SIGINT, and a job of nohup ignores SIGHUP. Programs that tests start would
+inherit this and never end by the signal.
 """
 
 import importlib.util
@@ -14,11 +14,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# Without it where shipped scenarios of a clone are run: pytest reads this file then too.
+# pytest also reads this file when a user runs the shipped scenarios of a clone, without Hypothesis.
 if importlib.util.find_spec("hypothesis"):
     from hypothesis import HealthCheck, settings
 
-    # A busy machine is slow, which is no failure, and no landing depends on luck. Who looks for more says
+    # A slow test on a busy machine is not a failure, and no merge depends on luck. To search further, use
     # `--hypothesis-profile=random`, which is loaded after this file.
     patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.register_profile("random", patient, derandomize=False)
@@ -28,5 +28,5 @@ if importlib.util.find_spec("hypothesis"):
 
 @pytest.fixture
 def client_unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that takes 2 s is judged by how late the client is, and so fails on a busy machine."""
+    """Switch off the check of how late the client is: runs of 2 s would fail it on a busy machine."""
     monkeypatch.setattr("pytest_dsr1.engines.openai.client.self_check.SHORTEST_S", 600.0)

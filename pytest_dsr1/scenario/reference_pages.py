@@ -101,8 +101,8 @@ without streaming, all of them evenly from start to end.
 **Means over requests** (`per_user_output_throughput`, `average_request_latency`, `average_ttft`,
 `average_tpot`, `per_user_output_speed`, `acceptance_length`): the mean over the requests in order of
 submission, without the first `gate.warmup_requests` (more if MSER-5 cuts more). A closed loop with several
-users also omits the last `load.concurrency` requests. In a closed loop the number of requests in the mean is
-a whole multiple of `load.concurrency`.
+users also omits the last `load.concurrency` requests. In a closed loop the mean is over a whole multiple of
+`load.concurrency` requests.
 
 **MSER-5** (White 1997, Spratt 1998) finds the end of the warm-up. It looks at about 200 observations of a
 rate, or at one observation per request for a mean, in batches of five. Among the cuts in the first half it
