@@ -29,7 +29,13 @@ PACKAGE = [path for path in (ROOT / "pytest_dsr1").rglob("*") if path.suffix in 
 TOPIC = re.compile(r"pytest-dsr1 docs ([a-z][\w.-]*\w)(?:#([\w-]+))?")
 PLACEHOLDERS = {"NAME", "PROFILE", "DIR", "FILE", "PATH", "PATH/scenario.yaml", "OLD", "..."}
 OWN_PROFILES = {"night", "r1-c*"}
-EXAMPLES = ("pytest_dsr1_checks", "pytest_dsr1_clues")
+EXAMPLES = (
+    "pytest_dsr1_engines",
+    "pytest_dsr1_metrics",
+    "pytest_dsr1_checks",
+    "pytest_dsr1_clues",
+    "pytest_dsr1_reports",
+)
 """Hooks whose example in the page "Extend" is run."""
 WITHOUT_ARGUMENTS = ["pytest-dsr1", "dataset"]
 

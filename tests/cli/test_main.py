@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.cli.main import main
+from tests.helpers.runner_commands import commands
 from tests.standins.nvml.control import FakeMachine, build
-from tests.test_text import commands
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ Make = Callable[..., Scenario]
 
 
 @pytest.fixture
-def pair(scenario: Make) -> Scenario:
-    return scenario(
+def pair(machine_scenario: Make) -> Scenario:
+    return machine_scenario(
         {"gpu": "NVIDIA H200", "count": 2},
         gpu_setup={"persistence": True, "vboost": 4, "lock_sm_clock_mhz": 1500},
     )
@@ -85,8 +85,10 @@ def test_the_lock_that_was_asked_for_is_judged_under_load(
         ] * 2
 
 
-def test_a_machine_serves_another_scenario_as_it_is(two: FakeMachine, pair: Scenario, scenario: Make) -> None:
-    other = scenario({"gpu": "NVIDIA H200", "count": 2}, name="another", gpu_setup=pair.gpu_setup)
+def test_a_machine_serves_another_scenario_as_it_is(
+    two: FakeMachine, pair: Scenario, machine_scenario: Make
+) -> None:
+    other = machine_scenario({"gpu": "NVIDIA H200", "count": 2}, name="another", gpu_setup=pair.gpu_setup)
     with prepared(pair, "apply", os.environ, tell=print) as machine:
         made = two.commands()
         again = machine.of(other)
@@ -129,8 +131,8 @@ def test_a_gpu_in_use_is_refused_before_anything_is_set(two: FakeMachine, pair: 
     assert two.commands() == []
 
 
-def test_gpus_beyond_the_scenarios_are_not_touched(h200: FakeMachine, scenario: Make) -> None:
-    one = scenario({"gpu": "NVIDIA H200", "count": 1}, gpu_setup={"persistence": True, "vboost": 4})
+def test_gpus_beyond_the_scenarios_are_not_touched(h200: FakeMachine, machine_scenario: Make) -> None:
+    one = machine_scenario({"gpu": "NVIDIA H200", "count": 1}, gpu_setup={"persistence": True, "vboost": 4})
     with prepared(one, "apply", os.environ):
         assert not is_held(h200.state_dir, h200.uuid(1))
     assert {command.replace("boost-slider ", "").split()[1] for command in h200.commands()} == {"0"}
@@ -147,8 +149,8 @@ def test_a_lost_gpu_that_was_allowed_is_left_out(two: FakeMachine, pair: Scenari
     assert [(one.gpu, one.kind) for one in watched.telemetry.events] == [(1, "lost")]
 
 
-def test_on_the_cpu_no_gpu_is_touched(two: FakeMachine, scenario: Make, tmp_path: Path) -> None:
-    cpu = scenario({})
+def test_on_the_cpu_no_gpu_is_touched(two: FakeMachine, machine_scenario: Make, tmp_path: Path) -> None:
+    cpu = machine_scenario({})
     assert {one.severity for one in look(cpu, "apply", os.environ, tmp_path)} == {"ok"}
     with prepared(cpu, "apply", os.environ) as machine:
         machine.measuring()
@@ -165,10 +167,10 @@ def test_on_the_cpu_no_gpu_is_touched(two: FakeMachine, scenario: Make, tmp_path
 
 @pytest.mark.parametrize("visible", [True, False])
 def test_a_server_that_runs_already_may_be_on_the_gpus(
-    two: FakeMachine, scenario: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: bool
+    two: FakeMachine, machine_scenario: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: bool
 ) -> None:
     monkeypatch.setattr(host, "pids_are_the_hosts", lambda: visible)
-    attached = scenario(
+    attached = machine_scenario(
         {"gpu": "NVIDIA H200", "count": 1},
         model={"name": "made-up"},
         engine={"type": "openai", "url": "http://127.0.0.1:8000"},

@@ -18,16 +18,16 @@ _WITHOUT_GRAPHS = {"--enforce-eager", "--disable-cuda-graph"}
 
 
 class OpenAi(EngineSettings):
-    """Any OpenAI-compatible server: one that runs already (`url`), or one that the run starts and stops."""
+    """Any OpenAI-compatible server: a running one (`url`), or one that pytest-dsr1 starts and stops."""
 
     type: Literal["openai"]
     """A server that speaks OpenAI's protocol."""
     server: Literal["trtllm-serve", "vllm", "sglang", "transformers", "other"] = "other"
-    """The kind of server, which decides its command, its option names, and how requests ask for an exact output length."""  # noqa: E501
+    """The kind of server: decides its command, the names of its options, and how to ask for exact output lengths."""  # noqa: E501
     url: Place | None = None
-    """The address of a server that runs already, such as `http://host:8000`, without `/v1`; it is neither started nor stopped."""  # noqa: E501
+    """The address of a running server, such as `http://host:8000`, without `/v1`; it is not started or stopped."""  # noqa: E501
     command: Annotated[list[str], Field(min_length=1)] | None = None
-    """The command that starts the server, instead of the usual one; `{port}` and `{model}` are replaced."""
+    """The command that starts the server, instead of the usual one; `{port}` and `{model}` in it are replaced."""  # noqa: E501
     arguments: list[str] = Field(default_factory=list)
     """More arguments for the server's command."""
     tp: PositiveInt | None = None
@@ -59,13 +59,13 @@ class OpenAi(EngineSettings):
     verify_tls: bool = True
     """Refuse a server whose certificate is not trusted."""
     ca_file: Place | None = None
-    """A PEM file with the authority that signed the server's certificate."""
+    """A PEM file with the certificate of the authority that signed the server's certificate."""
     environment: dict[VariableName, str] = Field(default_factory=dict)
     """Environment variables of the server's command."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
     """The longest time until the server is ready, in seconds."""
     silence_timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    """A request fails if the server sends nothing for it for this many seconds."""
+    """A request has failed if the server sends nothing for this time, in seconds."""
     run_timeout_s: Annotated[float, Field(gt=0)] | None = None
     """The longest measured time in seconds; by default three times the planned time plus 10 minutes."""
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm
 from pytest_dsr1.scenario.rules.general import longest
-from pytest_dsr1.scenario.rules.registry import EngineRules, Findings
+from pytest_dsr1.scenario.rules.registry import EngineRules
+from pytest_dsr1.scenario.schema.rule import Findings
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 RULES: EngineRules[TensorRtLlm] = EngineRules()
@@ -117,7 +118,7 @@ def _graphs_cover_the_batch(engine: TensorRtLlm, _: Scenario) -> Findings:
 
 @RULES.should("engine.llm_api.kv_cache_config")
 def _whole_kv_cache_config(engine: TensorRtLlm, _: Scenario) -> Findings:
-    """`kv_cache_config` sets `free_gpu_memory_fraction` and `enable_block_reuse: false`."""
+    """`kv_cache_config` has `free_gpu_memory_fraction` and `enable_block_reuse: false`."""
     config = engine.llm_api.kv_cache_config
     if config is None:
         return
@@ -133,7 +134,7 @@ def _whole_kv_cache_config(engine: TensorRtLlm, _: Scenario) -> Findings:
 
 @RULES.should("engine.llm_api.speculative_config")
 def _relaxed_options_work(engine: TensorRtLlm, _: Scenario) -> Findings:
-    """`relaxed_topk` and `relaxed_delta` need `use_relaxed_acceptance_for_thinking: true`."""
+    """`relaxed_topk` and `relaxed_delta` are only used with `use_relaxed_acceptance_for_thinking: true`."""
     config = engine.llm_api.speculative_config
     if config is None or config.use_relaxed_acceptance_for_thinking:
         return

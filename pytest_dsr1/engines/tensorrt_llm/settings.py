@@ -68,15 +68,15 @@ class SpeculativeConfig(Part):
     """Multi-token prediction."""
 
     decoding_type: Literal["MTP"]
-    """The kind of speculation."""
+    """The kind of speculative decoding."""
     max_draft_len: PositiveInt
     """Draft tokens per step (`num_nextn_predict_layers` before 1.3)."""
     use_relaxed_acceptance_for_thinking: bool | None = None
     """Accept a draft token among the most likely ones while the model thinks."""
     relaxed_topk: PositiveInt | None = None
-    """The number of candidates that relaxed acceptance considers."""
+    """The number of candidates for relaxed acceptance."""
     relaxed_delta: Annotated[float, Field(ge=0)] | None = None
-    """The largest distance of an accepted candidate below the most likely one."""
+    """The largest distance to the most likely candidate."""
 
 
 class AttentionDpConfig(Part):
@@ -102,11 +102,11 @@ class LlmApiOptions(Part):
     moe_config: MoeConfig | None = None
     """The mixture-of-experts layers."""
     kv_cache_config: KvCacheConfig | None = None
-    """The KV cache. With any of its keys also set `free_gpu_memory_fraction` and `enable_block_reuse: false`, because older versions replace the whole block."""  # noqa: E501
+    """The KV cache; with any of its keys also give `free_gpu_memory_fraction` and `enable_block_reuse: false`, because older versions replace the whole block."""  # noqa: E501
     speculative_config: SpeculativeConfig | None = None
     """Multi-token prediction."""
     print_iter_log: bool | None = None
-    """Log a line for every iteration; throughput over time is read from these lines."""
+    """Log a line for every iteration, which gives throughput over time."""
     stream_interval: PositiveInt | None = None
     """Iterations between two streamed chunks."""
     disable_overlap_scheduler: bool | None = None
@@ -114,7 +114,7 @@ class LlmApiOptions(Part):
     enable_iter_perf_stats: bool | None = None
     """Collect iteration statistics, which costs time."""
     allreduce_strategy: str | None = None
-    """The method to sum partial results over GPUs."""
+    """The way to sum partial results over GPUs."""
     enable_autotuner: bool | None = None
     """Tune kernels at start."""
     enable_min_latency: bool | None = None
@@ -310,12 +310,12 @@ class TrtllmBench(TensorRtLlm):
 
 
 class Trtllm(TensorRtLlm):
-    """TensorRT-LLM's LLM API in a child process: a record of every request, and early verdicts."""
+    """TensorRT-LLM's LLM API in a child process, with records of every request and early verdicts."""
 
     type: Literal["trtllm"]
     """`tensorrt_llm.LLM` of this Python environment (1.0 or newer)."""
     request_timings: bool = False
-    """Ask for each request's times inside the engine (`return_perf_metrics`), which separate queueing from prefill."""  # noqa: E501
+    """Ask for each request's times inside the engine (`return_perf_metrics`), which separate queue and prefill."""  # noqa: E501
 
     @property
     def quantizes_random_weights(self) -> bool:

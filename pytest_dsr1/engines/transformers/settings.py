@@ -12,12 +12,12 @@ from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource, Soft
 
 
 class Transformers(EngineSettings):
-    """The embedded engine: a small model of the DeepSeek-V3 architecture on Hugging Face transformers."""
+    """The transformers engine: a small DeepSeek-V3-architecture model on Hugging Face transformers."""
 
     type: Literal["transformers"]
     """Hugging Face transformers, in a child process."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """The device that runs the model; `cuda` is one GPU."""
+    """The device of the model; `cuda` is one GPU."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """The element type of the weights."""
     compile: bool = False

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pytest_dsr1.machine.gpu import nvml
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list, read_machine, visible
+from tests.helpers.fabric import COMPLETED
 from tests.standins.nvml.control import FakeMachine
 
 GPUS = [GpuReading(index, f"GPU-{index:04x}-{index}") for index in range(4)]
@@ -76,7 +77,7 @@ def test_the_whole_machine_in_one_reading(b200: FakeMachine) -> None:
         remap_failed=False,
         nvlinks_active=18,
         nvlinks=18,
-        fabric="completed",
+        fabric=COMPLETED,
         processes=(),
         persistence=True,
         power_limit_w=1000.0,

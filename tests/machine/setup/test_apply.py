@@ -307,9 +307,9 @@ def test_a_gpu_lost_before_set_up(two: FakeMachine) -> None:
 
 
 @pytest.fixture
-def child(two: FakeMachine, scenario: Callable[..., Scenario]) -> Iterator[subprocess.Popen[str]]:
+def child(two: FakeMachine, machine_scenario: Callable[..., Scenario]) -> Iterator[subprocess.Popen[str]]:
     """A run of its own that has applied everything and waits for a line on its standard input."""
-    wanted = scenario({"gpu": "NVIDIA H200", "count": 2}, gpu_setup=LOCKED.model_dump())
+    wanted = machine_scenario({"gpu": "NVIDIA H200", "count": 2}, gpu_setup=LOCKED.model_dump())
     with subprocess.Popen(
         [sys.executable, "-c", CHILD, wanted.model_dump_json()],
         stdin=subprocess.PIPE,

@@ -24,7 +24,7 @@ from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.verdict import Status
-from tests.gate.test_saved import GATE
+from tests.helpers.saved_gate import GATE
 from tests.helpers.saved_runs import Made, judged, references, save, steady
 from tests.helpers.values import NOISE, changed, measurement, records
 

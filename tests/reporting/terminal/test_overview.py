@@ -25,8 +25,8 @@ from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.verdict import Status, Verdict
-from tests.gate.test_saved import GATE
 from tests.helpers.published import measured, shipped
+from tests.helpers.saved_gate import GATE
 from tests.helpers.values import NOISE, case, measurement, scenario
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
