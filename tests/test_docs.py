@@ -74,8 +74,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 def test_the_documentation_stays_small() -> None:
     assert {page.name for page in GENERATED} == {"scenario.md", "metrics.md", "dialects.md"}
     assert len(WRITTEN) <= 15
-    words = [word for page in WRITTEN for word in page.read_text(encoding="utf-8").split()]
-    assert len([word for word in words if any(map(str.isalnum, word))]) <= 25_000
+    assert sum(len(page.read_text(encoding="utf-8").split()) for page in WRITTEN) <= 25_000
 
 
 def test_the_style_page_stays_short() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pytest_dsr1.machine.checks import Check, Preflight, check
+from pytest_dsr1.machine.preflight.check import Check, Preflight, check
 from pytest_dsr1.machine.values import Finding
 
 
