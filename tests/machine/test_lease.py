@@ -186,7 +186,7 @@ def test_a_server_that_runs_already_may_be_on_the_gpus(
         with machine.watched(tmp_path / "alone.jsonl") as watched:
             machine.measuring()
         assert watched.telemetry.events == ()
-        if visible:  # else it is told by their number, which the tests of the watch do
+        if visible:  # else their number shows it, which the tests of the watch cover
             two.set_gpu(0, processes=f"{server} 1:0")
             with machine.watched(tmp_path / "joined.jsonl") as watched:
                 machine.measuring()

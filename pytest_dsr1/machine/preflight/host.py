@@ -19,7 +19,7 @@ def limits(look: Preflight) -> Iterator[Finding]:
         return
     shm = host.shm_gib()
     if shm is None or shm < NCCL_SHM_GIB:
-        found = "there is none" if shm is None else f"found {shm:.2f} GiB"
+        found = "found none" if shm is None else f"found {shm:.2f} GiB"
         message = (
             f"NCCL needs {NCCL_SHM_GIB:g} GiB of /dev/shm, {found}; in Docker: --shm-size=1g or --ipc=host"
         )

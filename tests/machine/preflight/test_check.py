@@ -151,7 +151,7 @@ def test_drivers_are_compared_by_number(
     assert (told(findings, "mismatch") == []) == fine
 
 
-def test_no_driver_is_one_finding_that_tells_what_is_needed(machine_scenario: Make) -> None:
+def test_no_driver_is_one_finding_that_says_what_is_needed(machine_scenario: Make) -> None:
     machine = MachineInventory(problem="this machine has no NVIDIA driver (libnvidia-ml.so.1 is not found)")
     needs = {"gpu": "NVIDIA H200", "count": 8, "min_memory_gib": 140, "min_driver": "575"}
     findings = preflight(seen(machine_scenario(needs), machine))
@@ -244,7 +244,7 @@ def test_limits_of_a_container(
         "locked memory: expected unlimited, found 64 KiB; in Docker: --ulimit memlock=-1",
     ]
     monkeypatch.setattr(host, "shm_gib", lambda: None)
-    assert "/dev/shm, there is none;" in told(look(machine_scenario()), "warning")[0]
+    assert "/dev/shm, found none;" in told(look(machine_scenario()), "warning")[0]
 
 
 def test_tuning_is_a_warning_with_the_command_to_run(h200: FakeMachine, machine_scenario: Make) -> None:

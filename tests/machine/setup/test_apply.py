@@ -148,7 +148,7 @@ def test_nothing_is_done_that_the_scenario_does_not_ask(two: FakeMachine) -> Non
     assert two.commands() == []
 
 
-def test_missing_permission_is_told_with_the_commands_and_kept(two: FakeMachine) -> None:
+def test_missing_permission_is_reported_with_the_commands(two: FakeMachine) -> None:
     two.set("smi.permission", 0)
     told: list[str] = []
     with applying(LOCKED, told) as done:
@@ -412,7 +412,7 @@ def test_a_ctrl_c_while_restoring_waits_for_it(two: FakeMachine, monkeypatch: py
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_beside_the_main_thread_no_handler_is_installed(two: FakeMachine) -> None:
+def test_outside_the_main_thread_no_handler_is_installed(two: FakeMachine) -> None:
     seen: list[object] = []
 
     def work() -> None:

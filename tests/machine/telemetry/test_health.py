@@ -235,7 +235,7 @@ def test_the_summary_is_json_with_units_in_its_names() -> None:
         ({"sm_clock_mhz": 1500}, "1500 to 1980 MHz SM clock, 600 W each"),
     ],
 )
-def test_gpus_that_differ_are_not_told_as_their_mean(other: dict[str, float], text: str) -> None:
+def test_gpus_that_differ_are_shown_as_a_range(other: dict[str, float], text: str) -> None:
     one = watched([0] * 100)
     samples = [replace(each, gpu=1, **other) for each in one.samples]  # type: ignore[arg-type]
     both = replace(one, gpus=(0, 1), max_sm_clock_mhz=(1980, 1980), samples=(*one.samples, *samples))
@@ -278,7 +278,7 @@ def test_a_run_in_a_few_numbers() -> None:
     assert conditions(both, FROM_S + 20, TO_S) == Conditions(1890.0, 550.0, 80, 3.0)
 
 
-def test_what_nobody_measured_is_in_no_number() -> None:
+def test_an_unmeasured_value_is_in_no_number() -> None:
     assert conditions(Telemetry(), FROM_S, TO_S) is None
     unknown = Conditions(None, None, None, None)
     silent = watched([None] * 9, sm_clock_mhz=None, power_w=None, temperature_c=None)

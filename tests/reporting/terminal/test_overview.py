@@ -140,7 +140,7 @@ def test_the_steady_window(loaded: LoadedScenario) -> None:
     [
         (
             {"records": (), "report": {"total_output_throughput": 8.0}},
-            "the engine gives no record of each request",
+            "the engine does not give a record of each request",
         ),
         (
             {
@@ -152,7 +152,7 @@ def test_the_steady_window(loaded: LoadedScenario) -> None:
                     }
                 )
             },
-            "requests come on a schedule, so that no number of them is always in flight",
+            "requests come on a schedule, so the number in flight is not constant",
         ),
         (
             {"scenario": scenario(load={"concurrency": 9, "num_requests": 9})},
