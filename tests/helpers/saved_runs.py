@@ -204,7 +204,7 @@ def judged(measurement: Measurement, made: Made, store: Path | None = None) -> S
     )
     reasons = invalid_reasons(measurement)
     if reasons:
-        outcome.error = InvalidRunError(listed("the run proves nothing", reasons))
+        outcome.error = InvalidRunError(listed("the run does not count", reasons))
         return outcome
     scenario, facts = measurement.scenario, measurement.fingerprint.facts
     for index, target in enumerate(scenario.targets):
