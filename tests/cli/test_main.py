@@ -107,7 +107,7 @@ def test_a_dataset_that_cannot_be_written_is_one_sentence(
     ("arguments", "said"),
     [
         (["compare", "::error ::x", "##[group]y"], ": :error ::x: is neither a folder nor a profile"),
-        (["dataset", "##[error]x", "x.jsonl"], "no scenario fits '# #[error]x'"),
+        (["dataset", "##[error]x", "x.jsonl"], "no scenario matches '# #[error]x'"),
         (["references", "show", "x\n::error ::y"], "x\n: :error ::y.yaml: there is no such file"),
     ],
 )

@@ -120,7 +120,7 @@ def test_what_it_needs_is_asked_of_the_scenario(tmp_path: Path) -> None:
     engine = text.index("engine:\n"), text.index("targets:\n")
     text = f"{text[: engine[0]]}engine: {{type: transformers}}\n{text[engine[1] :]}"
     (line,) = mistakes(tmp_path, text)
-    assert line.endswith("targets.1.metric: energy_per_output_token needs a GPU, and hardware.count is 0")
+    assert line.endswith("targets.1.metric: energy_per_output_token needs a GPU, but hardware.count is 0")
 
 
 @pytest.mark.usefixtures("acme")

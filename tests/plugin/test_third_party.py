@@ -60,7 +60,7 @@ def test_the_example_of_the_hook_works(suites: Suites) -> None:
     ("hook", "message"),
     [
         ("1 / 0", "conftest.py is broken: pytest_dsr1_reports failed: ZeroDivisionError('division by zero')"),
-        ("yield 1", "conftest.py is broken: pytest_dsr1_reports gave 1, expected ReportFormat"),
+        ("yield 1", "conftest.py is broken: pytest_dsr1_reports returned 1, expected ReportFormat"),
         (
             "yield ReportFormat('csv', 'a table', print)",
             'conftest.py is broken: pytest_dsr1_reports failed: ValueError("suffix of a report format: '
@@ -92,7 +92,7 @@ def test_a_hook_that_does_not_exist_is_one_sentence(suites: Suites, option: str)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = [line for line in result.errlines if line]
     assert line.startswith(
-        f"ERROR: the pytest-dsr1 plugin {suites.pytester.path / 'conftest.py'} is broken: has"
+        f"ERROR: the pytest-dsr1 plugin {suites.pytester.path / 'conftest.py'} is broken: it has"
     )
     assert "the hook pytest_dsr1_metric, which does not exist; hooks are pytest_dsr1_checks, " in line
 
