@@ -6,7 +6,7 @@ Our own formats and those of plugins are declared in the same way, with the hook
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -130,42 +130,3 @@ def requested(config: pytest.Config) -> dict[Path, ReportFormat]:
             raise pytest.UsageError(f"--dsr1-report={given}: {lacking}")
         found[whole] = formats[path.suffix]
     return found
-
-
-def pytest_dsr1_reports() -> Iterable[ReportFormat]:
-    """List our own formats; their writers are imported only when needed."""
-    yield ReportFormat(".html", "a page", _write_page, _missing_for_page)
-    yield ReportFormat(".md", "a summary in Markdown", _write_summary)
-    yield ReportFormat(".json", "GitLab's Code Quality report", _write_code_quality)
-
-
-def _missing_for_page() -> str | None:
-    from pytest_dsr1.reporting.html import render
-
-    return render.missing()
-
-
-def _write_page(path: Path, report: Report) -> None:
-    from pytest_dsr1.reporting.charts.history import ReportContext, published_points
-    from pytest_dsr1.reporting.html.render import write_html
-    from pytest_dsr1.scenario.loading import load
-    from pytest_dsr1.scenario.profiles import discover
-
-    shipped = (load(file).scenario for file in discover(()).select("*"))
-    context = ReportContext(report.history, published_points(shipped), report.now)
-    write_html(path, report.worst_first, context)
-
-
-def _write_summary(path: Path, report: Report) -> None:
-    from pytest_dsr1.reporting.ci import markdown
-    from pytest_dsr1.storage import files
-
-    pieces = markdown.summary(report.worst_first, report.not_run, report.status)
-    files.write_atomically(path, markdown.joined(pieces))
-
-
-def _write_code_quality(path: Path, report: Report) -> None:
-    from pytest_dsr1.reporting.ci import annotations
-    from pytest_dsr1.storage import files
-
-    files.write_atomically(path, annotations.code_quality(report.worst_first, report.root))
