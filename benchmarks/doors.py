@@ -135,12 +135,12 @@ class Bench:
     def job(self, engine: dict[str, Any], sources: Sequence[dict[str, Any]]) -> Job:
         """These requests for this engine."""
         self.jobs += 1
-        artefacts = self.folder / f"job{self.jobs}"
-        artefacts.mkdir()
-        path = artefacts / "dataset.jsonl"
+        artifacts = self.folder / f"job{self.jobs}"
+        artifacts.mkdir()
+        path = artifacts / "dataset.jsonl"
         path.write_text("".join(json.dumps({"task_id": i, **s}) + "\n" for i, s in enumerate(sources)))
         of = self.scenario(engine, len(sources))
-        return Job(of, inspect_dataset(path, len(sources)), artefacts, _LIMIT_S)
+        return Job(of, inspect_dataset(path, len(sources)), artifacts, _LIMIT_S)
 
     # The ways
 

@@ -58,9 +58,9 @@ class Bench:
 
     def job(self, *, run_timeout_s: float = 60.0, requests: int = 4, **engine: Any) -> Job:
         """Four requests, two at a time, 8 tokens in and 16 out, as a scenario of trtllm-bench."""
-        artefacts = self.folder / "engine"
-        artefacts.mkdir(exist_ok=True)
-        return Job(scenario(requests=requests, **engine), self.workload(requests), artefacts, run_timeout_s)
+        artifacts = self.folder / "engine"
+        artifacts.mkdir(exist_ok=True)
+        return Job(scenario(requests=requests, **engine), self.workload(requests), artifacts, run_timeout_s)
 
     def workload(self, requests: int) -> Workload:
         path = self.folder / "dataset.jsonl"
@@ -71,7 +71,7 @@ class Bench:
     def run(self, **job: Any) -> EngineResult:
         return TrtllmBenchEngine().run(self.job(**job), self.watcher)
 
-    def artefact(self, name: str) -> str:
+    def artifact(self, name: str) -> str:
         return (self.folder / "engine" / name).read_text()
 
 

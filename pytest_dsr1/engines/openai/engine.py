@@ -118,7 +118,7 @@ class _Pass:
         self.requests = requests
         self.server = server
         self.deadline_s = 0.0
-        self.metrics = ServerMetrics(where, requests.engine.server, job.artefacts)
+        self.metrics = ServerMetrics(where, requests.engine.server, job.artifacts)
 
     async def measure(self) -> tuple[Tally, ClientLoad, dict[str, object]]:
         """Warm up and measure."""

@@ -12,12 +12,12 @@ from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource, Soft
 
 
 class Transformers(EngineSettings):
-    """The embedded engine: a small DeepSeek-V3-architecture model on Hugging Face transformers."""
+    """The transformers engine: a small DeepSeek-V3-architecture model on Hugging Face transformers."""
 
     type: Literal["transformers"]
     """Hugging Face transformers, in a child process."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where it runs; `cuda` is one GPU."""
+    """The device of the model; `cuda` is one GPU."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """The weights' element type."""
     compile: bool = False
@@ -36,17 +36,17 @@ class Transformers(EngineSettings):
 
     @property
     def measuring_limit_s(self) -> float | None:
-        """As the scenario says."""
+        """The scenario's value."""
         return self.run_timeout_s
 
     @property
     def model_sources(self) -> tuple[ModelSource, ...]:
-        """It makes its model."""
+        """Random weights only."""
         return ("random_weights",)
 
     @property
     def number_format(self) -> Literal["float32", "bfloat16"]:
-        """That of everything."""
+        """The format of weights and activations."""
         return self.dtype
 
     def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:

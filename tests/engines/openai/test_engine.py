@@ -68,8 +68,8 @@ class Watcher(Observer):
 
 def make_job(folder: Path, of: Scenario, *, prompts: bool = False, output_tokens: int = 4) -> Job:
     """Requests of eight tokens, whose first is the request's number."""
-    artefacts = folder / "engine"
-    artefacts.mkdir()
+    artifacts = folder / "engine"
+    artifacts.mkdir()
     path, count = folder / "dataset.jsonl", of.load.num_requests
     lines = []
     for i in range(count):
@@ -77,7 +77,7 @@ def make_job(folder: Path, of: Scenario, *, prompts: bool = False, output_tokens
         lines.append(json.dumps({"task_id": i, **source, "output_tokens": output_tokens}))
     path.write_text("\n".join(lines) + "\n")
     return Job(
-        of, Workload(path, count, "ab", True, 8.0, 8, float(output_tokens), output_tokens), artefacts, 60.0
+        of, Workload(path, count, "ab", True, 8.0, 8, float(output_tokens), output_tokens), artifacts, 60.0
     )
 
 

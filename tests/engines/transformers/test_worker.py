@@ -91,12 +91,12 @@ def dataset(inputs: list[list[int]], tmp_path_factory: pytest.TempPathFactory) -
     return path
 
 
-def make_job(dataset: Path, artefacts: Path, config: dict[str, Any] | None = None) -> Job:
+def make_job(dataset: Path, artifacts: Path, config: dict[str, Any] | None = None) -> Job:
     of = scenario(
         model={"name": "deepseek-ai/DeepSeek-R1", "random_weights": {"seed": 3, "config": config or TINY}},
         load={"concurrency": 4, "num_requests": 10, "warmup_requests": 5},
     )
-    return Job(of, Workload(dataset, 10, "ab12", True, 7.0, 8, 3.7, 6), artefacts, 60.0)
+    return Job(of, Workload(dataset, 10, "ab12", True, 7.0, 8, 3.7, 6), artifacts, 60.0)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def watcher() -> Phases:
 
 @pytest.fixture(scope="module")
 def result(dataset: Path, watcher: Phases, tmp_path_factory: pytest.TempPathFactory) -> EngineResult:
-    return TransformersEngine().run(make_job(dataset, tmp_path_factory.mktemp("artefacts")), watcher)
+    return TransformersEngine().run(make_job(dataset, tmp_path_factory.mktemp("artifacts")), watcher)
 
 
 def test_every_request_has_its_exact_lengths(result: EngineResult) -> None:
@@ -271,7 +271,7 @@ def test_a_field_transformers_refuses(
 ) -> None:
     config = {**TINY, "hidden_act": "swoosh"}
     message = last_event(replace(job, config=config), tmp_path, capsys)["message"]
-    assert message.startswith("model.random_weights.config: transformers refuses it: ")
+    assert message.startswith("model.random_weights.config: transformers refused it: ")
     assert "swoosh" in message
 
 
@@ -288,7 +288,7 @@ def test_logits_that_are_not_finite(
 ) -> None:
     config = {**TINY, "initializer_range": 1e38}
     assert last_event(replace(job, config=config), tmp_path, capsys)["message"] == (
-        "the model's logits are not finite, so the run proves nothing; use dtype bfloat16 or float32 and "
+        "the model's logits are not finite, so the run does not count; use dtype bfloat16 or float32 and "
         "DeepSeek-R1's own rope and scaling fields"
     )
 
@@ -319,7 +319,7 @@ def test_no_cuda_device(
 
 def test_compile_is_for_the_gpu(job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert last_event(replace(job, compile=True), tmp_path, capsys)["message"] == (
-        "engine.compile is a CUDA graph of the decode step: set engine.device=cuda too"
+        "engine.compile makes a CUDA graph of the decode step: set engine.device=cuda too"
     )
 
 
@@ -370,7 +370,7 @@ def test_an_unexpected_error_is_a_sentence_and_a_traceback_in_the_log(
 
 
 INSTALL_TORCH = (
-    "install PyTorch (without a GPU its CPU build, which its Start Locally page tells how to get), then "
+    "install PyTorch (without a GPU its CPU build; see its Start Locally page), then "
     "`pip install 'pytest-dsr1[embedded]'`"
 )
 
@@ -396,9 +396,9 @@ def test_torch_is_missing_or_broken(
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "torch.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "path"), *sys.path]))
-    (tmp_path / "artefacts").mkdir()
+    (tmp_path / "artifacts").mkdir()
     with pytest.raises(EngineError) as caught:
-        TransformersEngine().run(make_job(dataset, tmp_path / "artefacts"), Phases())
+        TransformersEngine().run(make_job(dataset, tmp_path / "artifacts"), Phases())
     assert str(caught.value).startswith(f"small: torch {trouble} in {sys.executable}: {INSTALL_TORCH}\n")
 
 

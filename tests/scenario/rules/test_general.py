@@ -143,21 +143,19 @@ IMPOSSIBLE_ON_CPU = [
         "GPU beside the CPU",
         "hardware: {}",
         "hardware: {gpu: NVIDIA H200, count: 1}",
-        [
-            "14:1: engine.device: `cpu` uses no GPU: expected hardware.count 0, found 1 (or set `device: cuda`)"
-        ],
+        ["14:1: engine.device: `cpu` uses no GPU: expected hardware.count 0, found 1; or set `device: cuda`"],
     ),
     (
         "cuda without a GPU",
         "  type: transformers",
         "  type: transformers\n  device: cuda",
-        ["16:3: engine.device: `cuda` uses one GPU: expected hardware.count 1 and its hardware.gpu, found 0"],
+        ["16:3: engine.device: `cuda` uses one GPU: expected hardware.count 1 and a hardware.gpu, found 0"],
     ),
     (
         "compile",
         "  type: transformers",
         "  type: transformers\n  compile: true",
-        ["16:3: engine.compile: expected `engine.device: cuda` with it, found `cpu`"],
+        ["16:3: engine.compile: needs `engine.device: cuda`, found `cpu`"],
     ),
     (
         "set-up of no GPU",

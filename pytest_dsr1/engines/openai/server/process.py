@@ -214,10 +214,10 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
     if scenario.model.random_weights is not None:
         observer.phase("starting", "writing the model's configuration and tokenizer")
         write_model(scenario, model_folder(scenario, os.environ))
-    (job.artefacts / SCRIPT).write_text(f"{command.shell()}\n", encoding="utf-8")
+    (job.artifacts / SCRIPT).write_text(f"{command.shell()}\n", encoding="utf-8")
     observer.phase("starting", command.shell())
-    log = job.artefacts / LOG
-    with Child(command.argv, env=env, cwd=job.artefacts, log=log, grace_s=_GRACE_S) as child:
+    log = job.artifacts / LOG
+    with Child(command.argv, env=env, cwd=job.artifacts, log=log, grace_s=_GRACE_S) as child:
         server = Server(scenario.name, where.url, child, log)
         await_ready(server, where, engine.startup_timeout_s, observer)
         yield server

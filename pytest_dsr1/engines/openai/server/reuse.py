@@ -176,7 +176,7 @@ def _useless(server: Server, scenario: Scenario, observer: Observer) -> str | No
 def _copy_log(server: Server, job: Job, from_byte: int) -> None:
     """What the server logged for this measurement, and its command, for the result's folder."""
     with suppress(OSError):  # the whole log is where the facts say
-        shutil.copyfile(server.log.with_name(SCRIPT), job.artefacts / SCRIPT)
-        with server.log.open("rb") as whole, (job.artefacts / LOG).open("wb") as part:
+        shutil.copyfile(server.log.with_name(SCRIPT), job.artifacts / SCRIPT)
+        with server.log.open("rb") as whole, (job.artifacts / LOG).open("wb") as part:
             whole.seek(from_byte)
             shutil.copyfileobj(whole, part)

@@ -170,7 +170,7 @@ def _arguments(job: Job, version: Version) -> tuple[list[tuple[str, ...]], dict[
 
 def _path(job: Job, path: str) -> str:
     """Absolute, as the command runs in a folder of its own; left alone in a script to be read."""
-    return path if _VARIABLE.search(path) or job.artefacts == Path() else str(Path(path).absolute())
+    return path if _VARIABLE.search(path) or job.artifacts == Path() else str(Path(path).absolute())
 
 
 def _command(job: Job, engine: TrtllmBench) -> tuple[str, ...]:
@@ -181,8 +181,8 @@ def _command(job: Job, engine: TrtllmBench) -> tuple[str, ...]:
 def script(job: Job, call: Invocation) -> str:
     """The shell script that runs the command; its first line says which dialect was used and why."""
     lines = [call.because, "set -eu"]
-    if job.artefacts != Path():
-        lines.append(f"cd {shlex.quote(str(job.artefacts.absolute()))}")
+    if job.artifacts != Path():
+        lines.append(f"cd {shlex.quote(str(job.artifacts.absolute()))}")
     lines += [f"export {name}={shlex.quote(value)}" for name, value in call.environment.items()]
     if call.options:
         lines += [f"cat > {OPTIONS_FILE} <<'DSR1_OPTIONS'", call.options_text.rstrip("\n"), "DSR1_OPTIONS"]

@@ -81,7 +81,7 @@ class TrtllmBenchEngine:
         observer.phase("starting", "asking trtllm-bench for its options")
         offered = _ask_for_options(job, engine, dialect)
         call = invocation(job, dialect, because, offered, version)
-        _write_artefacts(job, call)
+        _write_artifacts(job, call)
         run = _Run(job, call, observer, BenchLog(observer, job.workload.mean_output))
         observer.phase("starting", "trtllm-bench")
         returncode = run.watch()
@@ -104,7 +104,7 @@ def _check_places(job: Job, engine: TrtllmBench) -> None:
             "pytest in NVIDIA's container (tensorrt-llm/release) or in the environment it is "
             "installed in, or give its place in engine.command"
         )
-    if (job.artefacts / name).exists():
+    if (job.artifacts / name).exists():
         raise EngineError(
             f"{job.scenario.name}: model.name `{name}` is a file or folder here; trtllm-bench takes a "
             "Hugging Face name, the checkpoint's folder goes to model.path"
@@ -114,10 +114,10 @@ def _check_places(job: Job, engine: TrtllmBench) -> None:
 def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect) -> frozenset[str]:
     """The options this trtllm-bench has. It imports TensorRT-LLM for that, which can take a minute."""
     argv = [*engine.command, "--model", "x", "throughput", "--help"]
-    text = job.artefacts / HELP
+    text = job.artifacts / HELP
     limit = time.monotonic() + engine.startup_timeout_s
     lines: list[str] = []
-    with Child(argv, env=_environment(engine), cwd=job.artefacts, log=text) as child:
+    with Child(argv, env=_environment(engine), cwd=job.artifacts, log=text) as child:
         while more := child.read(max(0.0, limit - time.monotonic())):
             lines += [line.text for line in more]
         returncode = child.returncode
@@ -139,15 +139,15 @@ def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect) -> frozens
     return offered
 
 
-def _write_artefacts(job: Job, call: Invocation) -> None:
+def _write_artifacts(job: Job, call: Invocation) -> None:
     if call.options:
-        write_atomically(job.artefacts / command.OPTIONS_FILE, call.options_text)
-    write_atomically(job.artefacts / "command.sh", command.script(job, call))
+        write_atomically(job.artifacts / command.OPTIONS_FILE, call.options_text)
+    write_atomically(job.artifacts / "command.sh", command.script(job, call))
     shown = {name: value for name, value in os.environ.items() if _SHOWN_VARIABLES.match(name)}
     rows = {**shown, **call.environment}
     hidden = {name: "(not shown)" for name in rows if _SECRET.search(name)}
     text = "".join(f"{name}={value}\n" for name, value in sorted({**rows, **hidden}.items()))
-    write_atomically(job.artefacts / "environment.txt", text)
+    write_atomically(job.artifacts / "environment.txt", text)
 
 
 def _failure(job: Job, sentence: str, lines: Sequence[str], log: Path) -> EngineError:
@@ -171,7 +171,7 @@ class _Run:
 
     @property
     def folder(self) -> Path:
-        return self.job.artefacts
+        return self.job.artifacts
 
     def watch(self) -> int:
         """Read the log until the command has ended; its exit status.

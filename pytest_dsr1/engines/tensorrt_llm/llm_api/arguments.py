@@ -62,7 +62,7 @@ def worker_job(job: Job, dialect: Dialect) -> TrtllmJob:
     random, path = scenario.model.random_weights, scenario.model.path
     if random and (wrong := config_problems(resolve_config(random.config))):
         raise UserError(f"{scenario.name}: model.random_weights.config: {'; '.join(wrong)}")
-    folder = str(job.artefacts.absolute() / MODEL_FOLDER) if path is None else _absolute(path)
+    folder = str(job.artifacts.absolute() / MODEL_FOLDER) if path is None else _absolute(path)
     arguments: dict[str, Any] = {
         "model": folder,
         "skip_tokenizer_init": True,
@@ -100,7 +100,7 @@ def write_model(job: Job) -> None:
     model = job.scenario.model
     if model.random_weights is None:
         return
-    folder = job.artefacts / MODEL_FOLDER
+    folder = job.artifacts / MODEL_FOLDER
     folder.mkdir()
     config: dict[str, Any] = {
         "architectures": [model.architecture],

@@ -96,7 +96,7 @@ class TrtllmEngine:
                 "NVIDIA's container (tensorrt-llm/release) or where TensorRT-LLM is installed"
             )
         dialect, _ = choose_dialect(engine, version)
-        request = job.artefacts / "job.json"
+        request = job.artifacts / "job.json"
         worker_job(job, dialect).save(request)
         write_model(job)
         listener = _Listener(job, observer, startup_timeout_s=engine.startup_timeout_s)
@@ -105,14 +105,14 @@ class TrtllmEngine:
         with Child(
             [*self._worker, str(request)],
             env=environment(engine.environment),
-            cwd=job.artefacts,
+            cwd=job.artifacts,
             log=listener.log,
             events=True,
             commands=True,
         ) as child:
             yield LoadedModel(listener, child, version)
             child.end_commands()
-            listener.hear_out(child, ENDING_S)
+            listener.read_to_end(child, ENDING_S)
 
 
 class LoadedModel:
@@ -143,9 +143,9 @@ class LoadedModel:
         stopper = Stopper(self._child, over)
         self._child.send(Order(load.concurrency, warmup_requests).line())
         report = self._listener.listen(self._child, stopper)
-        return self._result(report, told_to_stop=stopper.told)
+        return self._result(report, stop_requested=stopper.stop_sent)
 
-    def _result(self, report: WorkerReport, *, told_to_stop: bool) -> EngineResult:
+    def _result(self, report: WorkerReport, *, stop_requested: bool) -> EngineResult:
         listener, job = self._listener, self._listener.job
         records, wanted = report.records, job.workload.requests
         if failed := [record for record in records if record.error]:
@@ -153,7 +153,7 @@ class LoadedModel:
                 f"TensorRT-LLM failed {len(failed)} of {len(records)} requests; the first, request "
                 f"{failed[0].id} of the dataset: {failed[0].error}"
             )
-        stopped = told_to_stop and len(records) < wanted
+        stopped = stop_requested and len(records) < wanted
         if len(records) != wanted and not stopped:
             raise listener.failure(f"TensorRT-LLM answered {len(records)} requests, expected {wanted}")
         listener.observer.progress(len(records), sum(record.output_tokens for record in records))
@@ -187,7 +187,7 @@ class LoadedModel:
         samples, said = report.iterations, report.result.facts
         if not samples:
             return EngineFacts(other=said)
-        path = self._listener.job.artefacts / f"iterations-{self._measured}.jsonl"
+        path = self._listener.job.artifacts / f"iterations-{self._measured}.jsonl"
         lines = [json.dumps(dataclasses.asdict(sample)) + "\n" for sample in samples]
         write_atomically(path, "".join(lines))
         scheduled = [sample.scheduled_requests for sample in samples if sample.scheduled_requests]
@@ -212,7 +212,7 @@ class _Listener(WorkerListener):
         super().__init__(
             job.scenario.name,
             observer,
-            log=job.artefacts / LOG,
+            log=job.artifacts / LOG,
             startup_timeout_s=startup_timeout_s,
             run_timeout_s=job.run_timeout_s,
         )

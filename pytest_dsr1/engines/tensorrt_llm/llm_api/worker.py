@@ -185,12 +185,12 @@ class Server:
                 record = await self._answer(item, streaming=streaming)
             done.put_nowait(record)
 
-        async def told_to_stop() -> None:
+        async def stop_requested() -> None:
             await self._stopping.wait()
             done.put_nowait(None)
 
         tasks = [asyncio.ensure_future(one(item)) for item in items]
-        tasks.append(asyncio.ensure_future(told_to_stop()))
+        tasks.append(asyncio.ensure_future(stop_requested()))
         try:
             for _ in items:
                 record = await done.get()

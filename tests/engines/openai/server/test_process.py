@@ -71,7 +71,7 @@ def started(*arguments: str, program: str = SERVER, **engine: Any) -> Scenario:
 
 def gone(job: Job) -> bool:
     """Whether the server's process has ended."""
-    return not Path(f"/proc/{(job.artefacts / 'pid').read_text()}").exists()
+    return not Path(f"/proc/{(job.artifacts / 'pid').read_text()}").exists()
 
 
 def test_server_is_started_measured_and_ended(tmp_path: Path) -> None:
@@ -82,8 +82,8 @@ def test_server_is_started_measured_and_ended(tmp_path: Path) -> None:
     assert result.facts.other["model"] == "started"
     assert watcher.phases[0] == "starting"
     assert watcher.phases[-2:] == ["warm-up", "measuring"]
-    assert (job.artefacts / "server.log").read_text() == "loading the weights\n"
-    assert "{port}" not in (job.artefacts / "server.sh").read_text()
+    assert (job.artifacts / "server.log").read_text() == "loading the weights\n"
+    assert "{port}" not in (job.artifacts / "server.sh").read_text()
     assert gone(job)
 
 
@@ -126,7 +126,7 @@ def test_server_without_a_health_page_is_asked_for_its_models(
     job = make_job(tmp_path, started("no-health", api_key_env="SERVERS_KEY"))
     result = OpenAiEngine().run(job, Watcher())
     assert [r.error for r in result.records] == [None] * 4
-    asked = json.loads((job.artefacts / "asked.json").read_text())
+    asked = json.loads((job.artifacts / "asked.json").read_text())
     key = "Bearer sk-1"
     assert asked[:6] == [["/health", key], *[["/v1/models", key]] * 5], "until it is ready, then for the name"
     assert gone(job)
@@ -149,7 +149,7 @@ def test_key_of_a_started_server_is_asked_for_before_it_loads(tmp_path: Path) ->
     job = make_job(tmp_path, started(api_key_env="NO_SUCH_KEY_HERE"))
     with pytest.raises(EngineError, match="the variable NO_SUCH_KEY_HERE is not set"):
         OpenAiEngine().run(job, Watcher())
-    assert not (job.artefacts / "pid").exists()
+    assert not (job.artifacts / "pid").exists()
 
 
 def test_program_that_is_not_installed(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_real_transformers_serve(tmp_path: Path) -> None:
     job = make_job(tmp_path, of, prompts=True, output_tokens=16)
     watcher = Watcher()
     result = OpenAiEngine().run(job, watcher)
-    shell = (job.artefacts / "server.sh").read_text()
+    shell = (job.artifacts / "server.sh").read_text()
     assert f" transformers serve {checkpoint} --host 127.0.0.1 --port " in shell
     assert "measuring" in watcher.phases
     assert not [

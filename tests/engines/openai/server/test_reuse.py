@@ -71,11 +71,11 @@ class Bench:
         (self.folder / of.name).mkdir()
         return OpenAiEngine(self.kept).run(make_job(self.folder / of.name, of), self.told)
 
-    def artefact(self, name: str, of: str = "first") -> str:
+    def artifact(self, name: str, of: str = "first") -> str:
         return (self.folder / of / "engine" / name).read_text()
 
     def pid(self, of: str = "first") -> int:
-        return int(self.artefact("pid", of))
+        return int(self.artifact("pid", of))
 
 
 @pytest.fixture
@@ -98,9 +98,9 @@ def test_server_stays_for_the_next_load_and_is_ended(bench: Bench) -> None:
     assert first.facts.other["server_log"] == second.facts.other["server_log"] == log
     assert f"reusing the server of first, {first.facts.other['url']}" in bench.told.details
     assert not (bench.folder / "second" / "engine" / "pid").exists()
-    assert len(bench.artefact("server.log").splitlines()) == 13, "one when it starts, and one a request"
-    assert bench.artefact("server.log", "second").count("asked") == 8, "its own part alone"
-    assert bench.artefact("server.sh", "second") == bench.artefact("server.sh")
+    assert len(bench.artifact("server.log").splitlines()) == 13, "one when it starts, and one a request"
+    assert bench.artifact("server.log", "second").count("asked") == 8, "its own part alone"
+    assert bench.artifact("server.sh", "second") == bench.artifact("server.sh")
     bench.kept.end()
     assert not psutil.pid_exists(pid)
     assert not bench.kept
@@ -159,7 +159,7 @@ def test_no_server_stays_after_a_failure(bench: Bench) -> None:
         bench.run(started("second", body={"fail": True}, load={"tolerated_failures": 3}))
     assert not psutil.pid_exists(pid)
     assert not bench.kept
-    assert bench.artefact("server.log", "second").count("asked") == 4
+    assert bench.artifact("server.log", "second").count("asked") == 4
 
 
 def test_no_server_stays_after_a_request_failed(tmp_path: Path, bench: Bench) -> None:
@@ -252,7 +252,7 @@ def test_an_engine_without_a_keeper_keeps_nothing(tmp_path: Path) -> None:
     job = make_job(tmp_path, started())
     result = OpenAiEngine().run(job, Watcher())
     assert result.facts.server_started is True
-    assert not psutil.pid_exists(int((job.artefacts / "pid").read_text()))
+    assert not psutil.pid_exists(int((job.artifacts / "pid").read_text()))
 
 
 def test_an_interruption_ends_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,14 +76,14 @@ def test_progress_and_phases_come_from_the_log(bench: Bench) -> None:
 @pytest.mark.parametrize("print_iter_log", [True, False])
 def test_series_adds_up_to_the_output_tokens(bench: Bench, print_iter_log: bool) -> None:
     result = bench.installed("1.2.1").run(llm_api={"print_iter_log": print_iter_log})
-    log = bench.artefact("trtllm-bench.log")
+    log = bench.artifact("trtllm-bench.log")
     assert ("iter = 3" in log) is print_iter_log
     # The stand-in takes no time: one interval, from the log's beginning to its end.
     [(_, rate)] = result.series
     assert rate > 0
 
 
-def test_artefacts_are_kept(bench: Bench) -> None:
+def test_artifacts_are_kept(bench: Bench) -> None:
     bench.monkeypatch.setenv("TLLM_HMAC_KEY", "hidden")
     bench.monkeypatch.setenv("NCCL_DEBUG", "WARN")
     bench.monkeypatch.setenv("HF_TOKEN", "hidden")
@@ -95,17 +95,17 @@ def test_artefacts_are_kept(bench: Bench) -> None:
         *("command.sh", "environment.txt", "extra_llm_api_options.yaml", "help.txt"),
         *("trtllm-bench.log", "report.json", "requests.json"),
     }
-    assert "--iteration_log iterations.log" in bench.artefact("command.sh")
-    assert bench.artefact("extra_llm_api_options.yaml") == "enable_iter_perf_stats: true\n"
-    assert bench.artefact("environment.txt").splitlines() == [
+    assert "--iteration_log iterations.log" in bench.artifact("command.sh")
+    assert bench.artifact("extra_llm_api_options.yaml") == "enable_iter_perf_stats: true\n"
+    assert bench.artifact("environment.txt").splitlines() == [
         "NCCL_DEBUG=WARN",
         "PYTHONUNBUFFERED=1",
         "SOME_TOKEN=(not shown)",
         "TLLM_HMAC_KEY=(not shown)",
         "TRTLLM_ENABLE_PDL=1",
     ]
-    assert "PERFORMANCE OVERVIEW" in bench.artefact("trtllm-bench.log")
-    assert "--request_json" in bench.artefact("help.txt")
+    assert "PERFORMANCE OVERVIEW" in bench.artifact("trtllm-bench.log")
+    assert "--request_json" in bench.artifact("help.txt")
 
 
 def test_the_kept_command_runs_by_itself(bench: Bench) -> None:
@@ -358,7 +358,7 @@ def test_another_program_is_recognised(bench: Bench) -> None:
 
 def test_model_name_that_is_a_folder(bench: Bench) -> None:
     bench.installed("1.2.1")
-    (bench.job().artefacts / "deepseek-ai" / "DeepSeek-R1").mkdir(parents=True)
+    (bench.job().artifacts / "deepseek-ai" / "DeepSeek-R1").mkdir(parents=True)
     assert error_of(bench) == (
         "small: model.name `deepseek-ai/DeepSeek-R1` is a file or folder here; trtllm-bench takes a Hugging "
         "Face name, the checkpoint's folder goes to model.path"

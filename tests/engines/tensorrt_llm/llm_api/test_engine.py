@@ -73,13 +73,13 @@ class Api:
 
     def job(self, *, run_timeout_s: float = 30.0, **changes: Any) -> Job:
         """Six requests, two at a time, 8 tokens in and 16 out."""
-        artefacts = self.folder / "engine"
-        artefacts.mkdir(exist_ok=True)
+        artifacts = self.folder / "engine"
+        artifacts.mkdir(exist_ok=True)
         path = self.folder / "dataset.jsonl"
         rows = [{"task_id": i, "input_ids": list(range(8)), "output_tokens": 16} for i in range(6)]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         workload = Workload(path, 6, "ab12", True, 8.0, 8, 16.0, 16)
-        return Job(scenario(**changes), workload, artefacts, run_timeout_s)
+        return Job(scenario(**changes), workload, artifacts, run_timeout_s)
 
     def run(self, *, patience_s: float = 30.0, **job: Any) -> EngineResult:
         return TrtllmEngine(patience_s=patience_s).run(self.job(**job), self.watcher)
@@ -89,7 +89,7 @@ class Api:
             self.run(**job)
         return str(caught.value)
 
-    def artefact(self, name: str) -> Any:
+    def artifact(self, name: str) -> Any:
         return json.loads((self.folder / "engine" / name).read_text())
 
     def pids(self) -> list[int]:
@@ -294,7 +294,7 @@ def test_the_model_is_asked_for_as_trtllm_bench_does(api: Api) -> None:
         kv_cache_free_gpu_mem_fraction=0.8,
         llm_api={**MTP, "kv_cache_config": {"dtype": "fp8"}, "moe_config": {"backend": "TRTLLM"}},
     )
-    job = api.artefact("job.json")
+    job = api.artifact("job.json")
     assert job["arguments"] == {
         "model": "/models/DeepSeek-R1",
         "skip_tokenizer_init": True,
@@ -461,9 +461,9 @@ def test_a_scenario_that_cannot_run(api: Api, changes: dict[str, Any], message: 
 def test_random_weights_are_a_configuration_to_load_as_dummy(api: Api) -> None:
     random = {"random_weights": {"config": {"num_hidden_layers": 4}}, "quantization": "FP8_BLOCK_SCALES"}
     api.installed("1.2.1").run(model=random)
-    arguments = api.artefact("job.json")["arguments"]
+    arguments = api.artifact("job.json")["arguments"]
     assert (arguments["load_format"], arguments["model"]) == ("dummy", str(api.folder / "engine" / "model"))
-    config = api.artefact("model/config.json")
+    config = api.artifact("model/config.json")
     assert (config["architectures"], config["model_type"]) == (["DeepseekV3ForCausalLM"], "deepseek_v3")
     assert (config["num_hidden_layers"], config["hidden_size"]) == (4, 7168)
     assert config["quantization_config"]["weight_block_size"] == [128, 128]
