@@ -229,7 +229,7 @@ SERVER = {"type": "openai", "server": "vllm"}
         ),
         (
             {"engine": {**SERVER, "url": "http://host:8000"}},
-            "the server was started by a command of somebody else, with a model of its choice",
+            "the server was started by the user's own command, which chooses the model",
         ),
         (
             {"engine": {**SERVER, "arguments": ["--no-enable-prefix-caching", "--quantization", "fp8"]}},

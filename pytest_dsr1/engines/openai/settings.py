@@ -11,25 +11,25 @@ from pytest_dsr1.scenario.schema.base import Place, PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource
 
 _CHANGES_NO_MODEL = ("--no-", "--disable-", "-cc.pass_config.")
-"""How arguments of a server begin that quantize nothing and draft nothing: they switch something off, or say
-which of its operations vLLM fuses when it compiles the model."""
+"""Prefixes of server arguments that do not change the model: they switch something off, or choose which
+operations vLLM fuses when it compiles the model."""
 _WITHOUT_GRAPHS = {"--enforce-eager", "--disable-cuda-graph"}
-"""How vLLM and SGLang are told to use no CUDA graphs."""
+"""The arguments of vLLM and SGLang that switch CUDA graphs off."""
 
 
 class OpenAi(EngineSettings):
-    """Any OpenAI-compatible server: one that runs already (`url`), or one started and stopped here."""
+    """Any OpenAI-compatible server: a running one (`url`), or one that pytest-dsr1 starts and stops."""
 
     type: Literal["openai"]
-    """A server that speaks OpenAI's protocol."""
+    """A server with OpenAI's API."""
     server: Literal["trtllm-serve", "vllm", "sglang", "transformers", "other"] = "other"
-    """Which server it is: its command, its names of options, and its way to be asked for exact output lengths."""  # noqa: E501
+    """The kind of server: decides its command, the names of its options, and how to ask for exact output lengths."""  # noqa: E501
     url: Place | None = None
-    """A server that runs already, such as `http://host:8000`, without `/v1`; it is neither started nor stopped."""  # noqa: E501
+    """The address of a running server, such as `http://host:8000`, without `/v1`; it is not started or stopped."""  # noqa: E501
     command: Annotated[list[str], Field(min_length=1)] | None = None
-    """The command that starts the server, in the place of the usual one; `{port}` and `{model}` in it are replaced."""  # noqa: E501
+    """The command that starts the server, instead of the usual one; `{port}` and `{model}` in it are replaced."""  # noqa: E501
     arguments: list[str] = Field(default_factory=list)
-    """Further arguments of the server's command."""
+    """More arguments for the server's command."""
     tp: PositiveInt | None = None
     """Tensor parallelism."""
     pp: PositiveInt | None = None
@@ -49,7 +49,7 @@ class OpenAi(EngineSettings):
     streaming: bool = True
     """Stream the answers, which gives TTFT and TPOT."""
     exact_output: bool = True
-    """Ask for exactly `output_tokens` tokens, and count an answer of another length as failed."""
+    """Ask for exactly `output_tokens` tokens, and count an answer with another length as failed."""
     served_model: str | None = None
     """The model's name in requests; by default the first that the server lists."""
     body: dict[str, Any] = Field(default_factory=dict)
@@ -59,13 +59,13 @@ class OpenAi(EngineSettings):
     verify_tls: bool = True
     """Refuse a server whose certificate is not trusted."""
     ca_file: Place | None = None
-    """A PEM file of the authority that signed the server's certificate."""
+    """A PEM file with the certificate of the authority that signed the server's certificate."""
     environment: dict[VariableName, str] = Field(default_factory=dict)
     """Environment variables of the server's command."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
     """The longest time until the server is ready, in seconds."""
     silence_timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    """A request for which nothing comes from the server for so many seconds has failed."""
+    """A request has failed if the server sends nothing for this time, in seconds."""
     run_timeout_s: Annotated[float, Field(gt=0)] | None = None
     """The longest measured time in seconds; by default three times the plan plus 10 minutes."""
 
@@ -74,44 +74,44 @@ class OpenAi(EngineSettings):
 
     @property
     def streams(self) -> bool:
-        """Unless it is switched off."""
+        """True unless the scenario switches it off."""
         return self.streaming
 
     @property
     def attached_url(self) -> str | None:
-        """As the scenario says."""
+        """The scenario's value."""
         return self.url
 
     @property
     def process_environment(self) -> Mapping[str, str]:
-        """As the scenario says."""
+        """The scenario's value."""
         return self.environment
 
     @property
     def measuring_limit_s(self) -> float | None:
-        """As the scenario says."""
+        """The scenario's value."""
         return self.run_timeout_s
 
     @property
     def model_sources(self) -> tuple[ModelSource, ...]:
-        """Of the servers, vLLM and SGLang can make random weights."""
+        """A checkpoint; random weights only with vLLM and SGLang."""
         return ("path", "random_weights") if self.server in {"vllm", "sglang"} else ("path",)
 
     @property
     def model_doubt(self) -> str | None:
-        """Another command, or further arguments."""
+        """A reason: another command, or more arguments."""
         if self.url is not None or self.command is not None:
-            return "the server was started by a command of somebody else, with a model of its choice"
+            return "the server was started by the user's own command, which chooses the model"
         given = [word for word in self.arguments if not word.startswith(_CHANGES_NO_MODEL)]
         return f"engine.arguments ({' '.join(given)}) may change the model" if given else None
 
     @property
     def quantizes_random_weights(self) -> bool:
-        """Servers make them by the configuration that they are given."""
+        """True: servers make random weights from the configuration file."""
         return True
 
     def waiting_to_be_read(self, requests: int) -> str | None:
-        """Return what they wait for where the server takes so many at once."""
+        """Return what the requests wait for, if the server can run all of them at once."""
         if (self.max_batch_size or 0) < requests:
             return None
         step = "" if self.max_num_tokens is None else f" of {self.max_num_tokens:,} tokens"
@@ -121,7 +121,7 @@ class OpenAi(EngineSettings):
         )
 
     def without_cuda_graph(self, requests: float) -> str | None:
-        """Look for an argument that switches them off."""
+        """Return the argument that switches CUDA graphs off, with advice."""
         del requests
         off = next((word for word in self.arguments if word in _WITHOUT_GRAPHS), None)
         return off and f"engine.arguments has {off}, which switches CUDA graphs off: remove it"

@@ -112,7 +112,7 @@ def test_server_that_is_never_ready(tmp_path: Path) -> None:
         with pytest.raises(EngineError) as caught:
             OpenAiEngine().run(job, Watcher())
     assert re.search(
-        rf"not ready in {limit_s:g} s \(GET http://[\d.:]+/health: no answer\); "
+        rf"not ready within {limit_s:g} s \(GET http://[\d.:]+/health: no answer\); "
         ".* raise engine.startup_timeout_s",
         str(caught.value),
     )
@@ -140,7 +140,8 @@ def test_server_with_neither_page_is_never_ready(tmp_path: Path) -> None:
         with pytest.raises(EngineError) as caught:
             OpenAiEngine().run(job, Watcher())
     assert re.search(
-        rf"was not ready in {limit_s:g} s \(GET http://[\d.:]+/v1/models: HTTP 404\); if", str(caught.value)
+        rf"was not ready within {limit_s:g} s \(GET http://[\d.:]+/v1/models: HTTP 404\); if",
+        str(caught.value),
     )
     assert gone(job)
 
@@ -157,7 +158,7 @@ def test_program_that_is_not_installed(tmp_path: Path) -> None:
         tmp_path,
         scenario(model={"name": "m"}, engine={"type": "openai", "command": ["no-such-server", "{port}"]}),
     )
-    with pytest.raises(EngineError, match="no-such-server is not installed here"):
+    with pytest.raises(EngineError, match=r"no-such-server is not installed \(not found in PATH\)"):
         OpenAiEngine().run(job, Watcher())
 
 
@@ -190,7 +191,9 @@ def test_options_in_each_servers_terms(server: str, options: dict[str, Any], exp
 
 def test_option_that_a_server_lacks() -> None:
     engine = {"type": "openai", "server": "transformers", "tp": 2}
-    with pytest.raises(EngineError, match=r"engine.tp: transformers has no such option; .*engine.arguments"):
+    with pytest.raises(
+        EngineError, match=r"engine.tp: transformers does not have this option; .*engine.arguments"
+    ):
         launch_command(scenario(model={"name": "m", "path": "/m"}, engine=engine), 1)
 
 
