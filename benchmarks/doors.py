@@ -2,11 +2,11 @@
 
     python -m benchmarks.doors [--repetitions 5] [--requests 8] [--threads 1]
 
-The tiny DeepSeek-V3 model of `cpu-min-latency` is made twice from one seed: by the embedded engine, and as a
-checkpoint that `transformers serve` serves, on the CPU, one request at a time. The prompts are the same: the
-server takes text, and the embedded engine the ids that the server's tokenizer makes of it. The token counts
-of each request must be equal; the time per output token is not, and the rows between the two say where the
-difference comes from. All are measured by turns, and medians are printed.
+The tiny DeepSeek-V3 model of `cpu-min-latency` is made twice from one seed: by the transformers engine, and as
+a checkpoint that `transformers serve` serves, on the CPU, one request at a time. The prompts are the same: the
+server takes text, and the transformers engine the ids that the server's tokenizer makes of it. The token
+counts of each request must be equal; the time per output token is not, and the rows between the two say where
+the difference comes from. All are measured by turns, and medians are printed.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Bench:
         return Row(fmean(more_s) * 1e3 / (OUTPUT_TOKENS - 1), cpu_ms), result
 
     def own_loop(self) -> Row:
-        """The embedded engine's loop here, to see how much of a step the model takes."""
+        """The transformers engine's loop here, to see how much of a step the model takes."""
         import torch
 
         from pytest_dsr1.engines.transformers.model import make_batches

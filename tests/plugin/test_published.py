@@ -154,7 +154,7 @@ def test_a_failing_engine_is_one_sentence_with_its_log(node: Node, monkeypatch: 
 def test_the_stand_in_with_request_times_of_real_inference(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The embedded engine measures on this CPU; trtllm-bench's report of the same times says the same."""
+    """The transformers engine measures on this CPU; trtllm-bench's report has the same times."""
     node.pytester.runpytest_subprocess("--dsr1-profile=cpu-min-latency", "-k", "total")
     (real,) = (node.pytester.path / ".dsr1" / "cpu-min-latency").iterdir()
     monkeypatch.setenv("DSR1_STANDIN_TIMES", str(real / "requests.jsonl"))

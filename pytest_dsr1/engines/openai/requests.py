@@ -102,7 +102,7 @@ class Requests:
         )
 
     def head(self, length: int | None) -> bytes:
-        """Return the head of a POST with a body of ``length`` bytes, or of a GET of the models if None."""
+        """Return the head of a POST with a body of ``length`` bytes, or of a GET of the models without one."""
         path = PATHS[self.engine.endpoint] if length is not None else "/v1/models"
         lines = [
             f"{'GET' if length is None else 'POST'} {self.prefix}{path} HTTP/1.1",

@@ -13,12 +13,12 @@ from pytest_dsr1.scenario.schema.base import Part, PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource, SoftwareFinding
 
 MOST_RECORDED_TOKENS = 20_000_000
-"""Output tokens up to which request records are asked for: trtllm-bench decodes every answer for them."""
+"""The most output tokens with request records by default: trtllm-bench decodes every answer for them."""
 DEFAULT_MEMORY_FRACTION = 0.9
 """The share of the memory left after the weights that TensorRT-LLM gives the KV cache by default."""
 
 _FORMER_NAMES = {
-    "pytorch_backend_config": "its keys stand in `engine.llm_api` itself",
+    "pytorch_backend_config": "its keys are in `engine.llm_api` itself",
     "enable_overlap_scheduler": "it is on by default, and `disable_overlap_scheduler: true` switches it off",
     "use_cuda_graph": "CUDA graphs are on by default; see `cuda_graph_config`",
     "cuda_graph_batch_sizes": "it is `cuda_graph_config.batch_sizes`",
@@ -68,15 +68,15 @@ class SpeculativeConfig(Part):
     """Multi-token prediction."""
 
     decoding_type: Literal["MTP"]
-    """The way of speculation."""
+    """The kind of speculative decoding."""
     max_draft_len: PositiveInt
-    """Draft tokens a step (`num_nextn_predict_layers` before 1.3)."""
+    """Draft tokens per step (`num_nextn_predict_layers` before 1.3)."""
     use_relaxed_acceptance_for_thinking: bool | None = None
     """Accept a draft token among the most likely ones while the model thinks."""
     relaxed_topk: PositiveInt | None = None
-    """How many candidates relaxed acceptance looks at."""
+    """The number of candidates for relaxed acceptance."""
     relaxed_delta: Annotated[float, Field(ge=0)] | None = None
-    """How far below the most likely candidate it may be."""
+    """The largest distance to the most likely candidate."""
 
 
 class AttentionDpConfig(Part):
@@ -91,7 +91,7 @@ class AttentionDpConfig(Part):
 
 
 class LlmApiOptions(Part):
-    """Options of TensorRT-LLM's LLM API, in the newest version's terms (the file of `--extra_llm_api_options`)."""  # noqa: E501
+    """Options of TensorRT-LLM's LLM API, in the newest version's terms (the file for `--extra_llm_api_options`)."""  # noqa: E501
 
     enable_attention_dp: bool | None = None
     """Attention data parallelism: each rank serves its own requests."""
@@ -102,11 +102,11 @@ class LlmApiOptions(Part):
     moe_config: MoeConfig | None = None
     """The mixture-of-experts layers."""
     kv_cache_config: KvCacheConfig | None = None
-    """The KV cache; give all of `free_gpu_memory_fraction` and `enable_block_reuse: false` with any of its keys, since older versions replace the block whole."""  # noqa: E501
+    """The KV cache; with any of its keys also give `free_gpu_memory_fraction` and `enable_block_reuse: false`, because older versions replace the whole block."""  # noqa: E501
     speculative_config: SpeculativeConfig | None = None
     """Multi-token prediction."""
     print_iter_log: bool | None = None
-    """Log a line for every iteration; throughput over time is read from it."""
+    """Log a line for every iteration, which gives throughput over time."""
     stream_interval: PositiveInt | None = None
     """Iterations between two streamed chunks."""
     disable_overlap_scheduler: bool | None = None
@@ -114,7 +114,7 @@ class LlmApiOptions(Part):
     enable_iter_perf_stats: bool | None = None
     """Collect iteration statistics; costs time."""
     allreduce_strategy: str | None = None
-    """How partial results are summed over GPUs."""
+    """The way to sum partial results over GPUs."""
     enable_autotuner: bool | None = None
     """Tune kernels at start."""
     enable_min_latency: bool | None = None
@@ -122,7 +122,7 @@ class LlmApiOptions(Part):
 
 
 class TensorRtLlm(EngineSettings):
-    """What every engine that runs TensorRT-LLM takes."""
+    """The settings of every engine that runs TensorRT-LLM."""
 
     former_names: ClassVar[Mapping[str, str]] = {
         old: f"in the newest TensorRT-LLM's terms {now}" for old, now in _FORMER_NAMES.items()
@@ -162,61 +162,61 @@ class TensorRtLlm(EngineSettings):
 
     @property
     def gpus(self) -> int:
-        """Every rank of every pipeline stage has its own."""
+        """One per rank and pipeline stage."""
         return self.tp * self.pp
 
     @property
     def ranks(self) -> int:
-        """With attention data parallelism each of ``tp``."""
+        """``tp`` with attention data parallelism, else 1."""
         return self.tp if self.llm_api.enable_attention_dp else 1
 
     @property
     def slots(self) -> int | None:
-        """Each rank has its own batch, and pipeline stages work on a batch each."""
+        """The requests of all batches: each rank has its own, and each pipeline stage works on one."""
         return None if self.max_batch_size is None else self.max_batch_size * self.ranks * self.pp
 
     @property
     def slots_reason(self) -> str:
-        """The batch, and what multiplies it."""
+        """The size of the batch, and the ranks and pipeline stages that multiply it."""
         size = f"engine.max_batch_size {self.max_batch_size}"
         size += f" on each of {self.ranks} ranks" if self.ranks > 1 else ""
         return f"{size} in each of {self.pp} pipeline stages" if self.pp > 1 else size
 
     @property
     def streams(self) -> bool:
-        """Only where it is asked for."""
+        """The scenario's value."""
         return self.streaming
 
     @property
     def draft_tokens(self) -> int:
-        """Those of multi-token prediction."""
+        """The draft tokens of multi-token prediction."""
         speculative = self.llm_api.speculative_config
         return 0 if speculative is None else speculative.max_draft_len
 
     @property
     def exact_lengths(self) -> bool:
-        """No token ends an answer."""
+        """True if no token ends an answer."""
         return self.eos_id < 0
 
     @property
     def process_environment(self) -> Mapping[str, str]:
-        """As the scenario says."""
+        """The scenario's value."""
         return self.environment
 
     @property
     def measuring_limit_s(self) -> float | None:
-        """As the scenario says."""
+        """The scenario's value."""
         return self.run_timeout_s
 
     @property
     def kv_cache_format(self) -> Literal["auto", "fp8", "bfloat16"] | None:
-        """That of `kv_cache_config`."""
+        """The dtype of `kv_cache_config`."""
         options = self.llm_api.kv_cache_config
         return None if options is None else options.dtype
 
     @property
     def kv_cache_limits(self) -> KvCacheLimits | None:
-        """With pipeline stages a GPU has the cache of its layers alone."""
+        """The limits; None with pipeline stages, where a GPU only has the cache of its own layers."""
         if self.pp > 1:
             return None
         options = self.llm_api.kv_cache_config or KvCacheConfig()
@@ -225,11 +225,11 @@ class TensorRtLlm(EngineSettings):
 
     @property
     def chunks_prefill(self) -> bool:
-        """As the scenario says."""
+        """The scenario's value."""
         return self.enable_chunked_context
 
     def without_cuda_graph(self, requests: float) -> str | None:
-        """Compare the batch of a rank with those that a graph was captured for."""
+        """Return the reason if no CUDA graph was captured for the batch of a rank."""
         graphs = self.llm_api.cuda_graph_config
         if graphs is None or self.pp > 1:
             return None
@@ -243,8 +243,8 @@ class TensorRtLlm(EngineSettings):
             which = f"of {', '.join(map(str, sorted(sizes or ())))}, without padding"
             pad = ", or set enable_padding: true there"
         return (
-            f"a step has {batch:,} requests a rank, and CUDA graphs are captured for batches {which}, so it "
-            f"runs without one: capture one for {batch:,} "
+            f"a step has {batch:,} requests per rank, and CUDA graphs are captured for batches {which}, so "
+            f"it runs without one: capture one for {batch:,} "
             f"(engine.llm_api.cuda_graph_config.batch_sizes){pad}"
         )
 
@@ -265,20 +265,20 @@ class TrtllmBench(TensorRtLlm):
 
     @property
     def model_sources(self) -> tuple[ModelSource, ...]:
-        """It reads a checkpoint."""
+        """A checkpoint only."""
         return ("path",)
 
     def records_requests(self, output_tokens: Callable[[], float]) -> bool:
-        """Return whether request records are asked for.
+        """Return whether to ask for request records.
 
         Args:
-            output_tokens: returns those of the whole run; called only where the scenario does not say.
+            output_tokens: returns the output tokens of the run; called only if the scenario has no value.
         """
         asked = self.request_records
         return output_tokens() <= MOST_RECORDED_TOKENS if asked is None else asked
 
     def without_records(self, output_tokens: Callable[[], float]) -> str | None:
-        """Return why no records are asked for: by default they are not in long runs."""
+        """Return why there are no records: by default there are none in long runs."""
         if self.records_requests(output_tokens):
             return None
         why = (
@@ -289,14 +289,14 @@ class TrtllmBench(TensorRtLlm):
         return f"{why}; set engine.request_records: true"
 
     def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:
-        """Look for the command, and for the version of TensorRT-LLM in this environment."""
+        """Look for the command and the version of TensorRT-LLM in this environment."""
         import shutil
 
         from pytest_dsr1.machine.host import installed_version
 
         if shutil.which(self.command[0], path=environ.get("PATH")) is None:
             message = (
-                f"`{self.command[0]}` is not on PATH; run in NVIDIA's TensorRT-LLM container, or give "
+                f"`{self.command[0]}` is not on PATH; run in NVIDIA's TensorRT-LLM container, or set "
                 "`engine.command`"
             )
             yield SoftwareFinding("mismatch", "TensorRT-LLM", message)
@@ -304,22 +304,22 @@ class TrtllmBench(TensorRtLlm):
             yield SoftwareFinding("ok", "TensorRT-LLM", version)
         elif self.dialect is None:
             message = (
-                "its version is not known here: the newest options are used unless `engine.dialect` is given"
+                "its version is unknown, so the newest options are used; set `engine.dialect` for others"
             )
             yield SoftwareFinding("warning", "TensorRT-LLM", message)
 
 
 class Trtllm(TensorRtLlm):
-    """TensorRT-LLM's LLM API in a child process of ours: records of every request, early verdicts."""
+    """TensorRT-LLM's LLM API in a child process, with records of every request and early verdicts."""
 
     type: Literal["trtllm"]
     """`tensorrt_llm.LLM` of this Python environment (1.0 or newer)."""
     request_timings: bool = False
-    """Ask for each request's times inside the engine (`return_perf_metrics`), which tell its queue from its prefill."""  # noqa: E501
+    """Ask for each request's times inside the engine (`return_perf_metrics`), which separate queue and prefill."""  # noqa: E501
 
     @property
     def quantizes_random_weights(self) -> bool:
-        """The LLM API makes them in the checkpoint's format."""
+        """True: the LLM API makes random weights in the checkpoint's format."""
         return True
 
     def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:

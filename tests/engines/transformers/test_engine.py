@@ -1,4 +1,4 @@
-"""The parent side of the transformers engine, against small programs in the place of the worker."""
+"""The parent side of the transformers engine, with small programs instead of the worker."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ send("phase", phase="finishing")
 
 
 class Watcher(Observer):
-    """Keeps what it is told."""
+    """Keeps phases, progress and records."""
 
     def __init__(self) -> None:
         self.phases: list[str] = []
@@ -86,7 +86,7 @@ def message_of(program: str, job: Job) -> str:
 
 
 def failure(program: str, job: Job) -> str:
-    """Likewise, after which its worker must be gone."""
+    """Return the message of a failure, after which the worker must be gone."""
     message = message_of(program, job)
     assert gone(job)
     return message
@@ -226,7 +226,7 @@ def test_missing_requests(tmp_path: Path) -> None:
 
 
 def test_a_run_that_has_shown_enough_is_stopped(tmp_path: Path) -> None:
-    """The worker ends when it is told to, and never by itself."""
+    """The worker ends when it is stopped, and never by itself."""
     program = """
 record(0, 10.0, 12.0)
 record(1, 10.0, 12.5)

@@ -112,8 +112,8 @@ IMPOSSIBLE = [
     (
         "MTP on random tokens",
         ("    cuda_graph_config:", MTP),
-        "10:1: dataset: with multi-token prediction speed "
-        "depends on the text, and synthetic tokens prove nothing; expected real text in dataset.path, found none "
+        "10:1: dataset: the speed of multi-token prediction "
+        "depends on the text, so synthetic tokens do not count; expected real text in dataset.path, found none "
         "(`pytest-dsr1 docs datasets` shows how to make it)",
     ),
     (
@@ -222,8 +222,8 @@ UNUSUAL = [
         "reuse",
         [("  llm_api:\n", "  llm_api:\n    kv_cache_config: {free_gpu_memory_fraction: 0.8}\n")],
         "23: "
-        "engine.llm_api.kv_cache_config: without `enable_block_reuse: false` here equal prefixes are computed once, "
-        "unlike as published",
+        "engine.llm_api.kv_cache_config: without `enable_block_reuse: false` here, equal prefixes are computed only "
+        "once, unlike in the published measurements",
     ),
     (
         "relaxed",

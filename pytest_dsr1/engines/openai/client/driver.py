@@ -57,7 +57,7 @@ class Tally:
         waited: requests of an open loop that were due while ``concurrency`` requests were in flight.
         unsent: the part of ``waited`` that was not sent before the end of the duration.
         stopped: whether :meth:`LoadDriver.stop` ended the pass before all requests had ended.
-        hopeless: the first error, if so many requests failed at the start that the pass was given up.
+        hopeless: the last error, if the pass was given up because its first requests all failed.
     """
 
     began_s: float = 0.0

@@ -25,7 +25,7 @@ Resolved = tuple[str, socket.AddressFamily]
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of the server; ``tls`` is None for plain HTTP."""
+    """The address of the server; without ``tls`` it uses plain HTTP."""
 
     host: str
     port: int

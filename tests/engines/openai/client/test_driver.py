@@ -163,7 +163,7 @@ def test_a_run_that_has_shown_enough_is_stopped(arrival: dict[str, Any] | None, 
         job = replace(make_job(tmp_path, of), enough=lambda record: record.id == 2)
         result = OpenAiEngine().run(job, watcher)
         for _ in asked[3:]:
-            assert left.acquire(timeout=30), "nobody closed the connection"
+            assert left.acquire(timeout=30), "the connection was not closed"
     assert result.stopped
     assert sorted(r.id for r in result.records) == sorted(r.id for r in watcher.records) == [0, 1, 2]
     assert [r.error for r in result.records] == [None] * 3

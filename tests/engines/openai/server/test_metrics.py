@@ -1,4 +1,4 @@
-"""What servers tell of themselves, and what is made of it."""
+"""The metrics that servers report, and the figures made from them."""
 
 from __future__ import annotations
 
@@ -149,7 +149,9 @@ def test_acceptance_length_by_each_way() -> None:
     averaged = [
         ServerSample(float(i), acceptance_length=reported) for i, reported in enumerate((9.0, 0.0, 2.0, 3.0))
     ]
-    assert window(*averaged, from_s=0.0).acceptance_length() == 2.5, "0 is none, and the first is older"
+    assert window(*averaged, from_s=0.0).acceptance_length() == 2.5, (
+        "0 does not count, and the first is older"
+    )
     assert (
         window(
             ServerSample(0.0), ServerSample(4.0, drafts=0.0, accepted_draft_tokens=0.0)

@@ -1,4 +1,4 @@
-"""A server's metrics beside a measurement: what is kept, and that nothing there can harm it."""
+"""A server's metrics during a measurement: what is kept, and that no answer can harm the measurement."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than a busy machine is busy: these are limits, and nothing takes longer for them."""
     for limit in ("_PATIENCE_S", "_SETTLE_S", "_CLOSE_S"):
         monkeypatch.setattr(sampler, limit, 60.0)
-    # Longer than them, so that no thread ends by that which is not woken.
+    # Longer than these limits, so that no thread ends by its timeout instead of being woken.
     monkeypatch.setattr(sampler, "_TIMEOUT_S", 600.0)
 
 

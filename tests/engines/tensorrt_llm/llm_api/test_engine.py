@@ -33,7 +33,7 @@ MTP = {"speculative_config": {"decoding_type": "MTP", "max_draft_len": 3}}
 
 
 class Watcher(Observer):
-    """Keeps what it is told; at a phase named ``interrupted`` somebody presses Ctrl-C."""
+    """Keeps phases, progress and records; a detail with the text ``interrupted`` raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.phases: list[tuple[Phase, str]] = []
@@ -200,7 +200,9 @@ def test_request_times_inside_the_engine(api: Api, version: str) -> None:
 def test_request_times_of_another_clock_are_left_out(api: Api) -> None:
     result = api.installed("1.2.1").fails("clock").run(request_timings=True)
     assert [record.engine for record in result.records] == [None] * 6
-    assert result.warnings == ("the engine's request times are on another clock than ours and were left out",)
+    assert result.warnings == (
+        "the engine's request times are from another clock than ours and were left out",
+    )
 
 
 def test_iterations_are_a_time_series(api: Api) -> None:
@@ -324,15 +326,15 @@ def test_newer_names_for_a_newer_version(api: Api) -> None:
 
 def test_a_version_newer_than_known_is_a_warning(api: Api) -> None:
     assert api.installed("9.1.0").run().warnings == (
-        "TensorRT-LLM 9.1.0 is newer than this plugin knows; it was spoken to in dialect 1.4",
+        "TensorRT-LLM 9.1.0 is newer than this plugin knows; its options were written in the names of 1.4",
     )
 
 
-def test_unknown_options_are_told_before_the_weights_load(api: Api) -> None:
+def test_unknown_options_are_reported_before_the_weights_load(api: Api) -> None:
     message = api.installed("1.2.1").failure(dialect="1.3", llm_api=MTP)
     assert message.startswith(
         "small: TensorRT-LLM 1.2.1 has no option speculative_config.max_draft_len, written in dialect 1.3 (read); "
-        "remove it from the scenario, or name the version to use in engine.dialect\n"
+        "remove it from the scenario, or set engine.dialect to the right version\n"
     )
     assert api.pids() == []
 
@@ -407,8 +409,7 @@ def test_a_process_that_dies_without_a_word(api: Api) -> None:
     message = api.failure(patience_s=1.0)
     (pid,) = api.pids()
     assert (
-        f"small: TensorRT-LLM lost 1 of its processes ({pid}) and said nothing for 1 s, with 2 of 6 "
-        in message
+        f"small: TensorRT-LLM lost 1 of its processes ({pid}) and was silent for 1 s, with 2 of 6 " in message
     )
 
 
@@ -436,14 +437,14 @@ def test_not_installed(api: Api) -> None:
     [
         (
             {"dialect": "0.21"},
-            "small: the engine trtllm needs TensorRT-LLM 1.0 or newer, this is 0.21; use `engine.type: "
+            "small: the engine trtllm needs TensorRT-LLM 1.0 or newer, found 0.21; use `engine.type: "
             "trtllm-bench`, or a newer TensorRT-LLM",
         ),
         (
             {"dialect": "1.0", "llm_api": {"attention_dp_config": {"enable_balance": True}}},
-            "small: TensorRT-LLM 1.0 cannot express engine.llm_api.attention_dp_config.enable_balance (known from "
-            "1.1 on); remove it from the scenario, use a newer TensorRT-LLM, or, if you know better, name the "
-            "version to use in engine.dialect",
+            "small: TensorRT-LLM 1.0 does not have engine.llm_api.attention_dp_config.enable_balance (available "
+            "since 1.1); remove it from the scenario, use a newer TensorRT-LLM, or, if you know better, set "
+            "engine.dialect to the right version",
         ),
         (
             {"model": {"random_weights": {"config": {"n_group": 0}}}},
@@ -469,7 +470,7 @@ def test_random_weights_are_a_configuration_to_load_as_dummy(api: Api) -> None:
     assert config["quantization_config"]["weight_block_size"] == [128, 128]
 
 
-def test_the_embedded_engines_model_behind_the_llm_api(api: Api) -> None:
+def test_the_transformers_engines_model_behind_the_llm_api(api: Api) -> None:
     pytest.importorskip("transformers")
     from tests.engines.transformers.test_worker import TINY
 
