@@ -2,9 +2,9 @@
 
     python -m benchmarks.doors [--repetitions 5] [--requests 8] [--threads 1]
 
-The tiny DeepSeek-V3 model of `cpu-min-latency` is made twice from one seed: by the transformers engine, and as
-a checkpoint that `transformers serve` serves, on the CPU, one request at a time. The prompts are the same: the
-server takes text, and the transformers engine the ids that the server's tokenizer makes of it. The token
+The tiny DeepSeek-V3 model of `cpu-min-latency` is made twice from one seed: by the transformers engine, and
+as a checkpoint that `transformers serve` serves, on the CPU, one request at a time. The prompts are the same:
+the server takes text, and the transformers engine the ids that the server's tokenizer makes of it. The token
 counts of each request must be equal; the time per output token is not, and the rows between the two say where
 the difference comes from. All are measured by turns, and medians are printed.
 """

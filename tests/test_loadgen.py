@@ -13,7 +13,8 @@ from benchmarks.loadgen.clients import Load, Ours
 from benchmarks.loadgen.truth import TruthServer, compile_server
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.protocol import EngineResult
-from tests.engines.openai.test_engine import Watcher, make_job, served
+from tests.helpers.openai_jobs import make_job, served
+from tests.helpers.watcher import Watcher
 
 pytestmark = pytest.mark.usefixtures("client_unjudged")
 

@@ -110,7 +110,7 @@ class Second(EngineSettings):
             EngineSpec(settings=Nameless, create=third_party_engine.EchoEngine),
             "Nameless has no field `type: Literal[...]` with the name of the engine",
         ),
-        (5, "pytest_dsr1_engines gave 5, expected EngineSchema"),
+        (5, "pytest_dsr1_engines returned 5, expected EngineSchema"),
     ],
 )
 def test_a_broken_engine_is_one_sentence(

@@ -17,9 +17,9 @@ from pytest_dsr1.measurement.store import load
 from pytest_dsr1.records import Enough, Observer
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.checkpoint import CheckpointFacts
-from tests.engines.transformers.test_engine import Watcher
 from tests.helpers.compile_caches import VARIABLES
 from tests.helpers.values import measurement, records, scenario
+from tests.helpers.watcher import Watcher
 
 
 class Engine:
@@ -127,6 +127,6 @@ def test_a_cache_that_is_too_large_to_look_at_is_a_warning(
         (folder / name).touch()
     monkeypatch.setattr(warm_start, "MOST_ENTRIES", 2)
     assert run(Engine()).warnings == (
-        f"{folder} holds more than 2 files, so nobody can say whether this start compiled anything there; "
-        "delete what is old in it",
+        f"{folder} holds more than 2 files, so it is unknown whether this start compiled anything there; "
+        "delete old files in it",
     )

@@ -16,9 +16,9 @@ from pytest_dsr1.machine.lease import Machine
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.session import reuse as module
 from pytest_dsr1.session.reuse import SharedResources
-from tests.engines.openai.server.test_reuse import started
-from tests.engines.openai.test_engine import Watcher, make_job
+from tests.helpers.openai_jobs import make_job, started
 from tests.helpers.values import scenario
+from tests.helpers.watcher import Watcher
 
 pytestmark = pytest.mark.usefixtures("client_unjudged")
 

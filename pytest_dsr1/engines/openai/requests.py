@@ -102,10 +102,11 @@ class Requests:
         )
 
     def head(self, length: int | None) -> bytes:
-        """Return the head of a POST with a body of ``length`` bytes, or of a GET of the models without one."""
+        """Return the head of a POST with a body of ``length`` bytes; None is a GET of the models."""
         path = PATHS[self.engine.endpoint] if length is not None else "/v1/models"
+        method = "GET" if length is None else "POST"
         lines = [
-            f"{'GET' if length is None else 'POST'} {self.prefix}{path} HTTP/1.1",
+            f"{method} {self.prefix}{path} HTTP/1.1",
             f"Host: {self.host}",
             "User-Agent: pytest-dsr1",
             f"Accept: {'text/event-stream, ' if self.engine.streaming else ''}application/json",

@@ -116,7 +116,7 @@ class OpenAi(EngineSettings):
             return None
         step = "" if self.max_num_tokens is None else f" of {self.max_num_tokens:,} tokens"
         return (
-            f"it takes {self.max_batch_size:,} at once (engine.max_batch_size): they came together and "
+            f"it takes {self.max_batch_size:,} at once (engine.max_batch_size): they arrived together and "
             f"waited for a step{step} to read their prompts (engine.max_num_tokens)"
         )
 

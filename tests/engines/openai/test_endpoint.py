@@ -18,7 +18,8 @@ from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import EngineError
-from tests.engines.openai.test_engine import Watcher, make_job, served
+from tests.helpers.openai_jobs import make_job, served
+from tests.helpers.watcher import Watcher
 from tests.standins.openai_server import GOOD, plain, serving
 
 pytestmark = pytest.mark.usefixtures("client_unjudged")

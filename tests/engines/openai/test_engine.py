@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,12 +21,10 @@ from pytest_dsr1.engines.openai.client.connection import Connection, Owner
 from pytest_dsr1.engines.openai.client.exchange import Exchange
 from pytest_dsr1.engines.openai.client.pool import Address, ConnectionPool
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
-from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.records import Observer, Phase, RequestRecord
-from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.workload.workload import Workload
-from tests.helpers.values import scenario
+from tests.helpers.openai_jobs import make_job, served
+from tests.helpers.watcher import Watcher
 from tests.standins.openai_server import (
     DONE,
     FINISH,
@@ -49,47 +47,6 @@ BAD = 2
 """The request of four that is answered badly: its token ids begin with this."""
 
 
-class Watcher(Observer):
-    """Keeps phases, progress and records."""
-
-    def __init__(self) -> None:
-        self.phases: list[Phase] = []
-        self.records: list[RequestRecord] = []
-
-    def phase(self, phase: Phase, detail: str = "") -> None:
-        self.phases.append(phase)
-
-    def progress(self, requests: int, output_tokens: int) -> None:
-        pass
-
-    def record(self, record: RequestRecord) -> None:
-        self.records.append(record)
-
-
-def make_job(folder: Path, of: Scenario, *, prompts: bool = False, output_tokens: int = 4) -> Job:
-    """Requests of eight tokens, whose first is the request's number."""
-    artifacts = folder / "engine"
-    artifacts.mkdir()
-    path, count = folder / "dataset.jsonl", of.load.num_requests
-    lines = []
-    for i in range(count):
-        source = {"prompt": f"{i} a b"} if prompts else {"input_ids": [i, *range(7)]}
-        lines.append(json.dumps({"task_id": i, **source, "output_tokens": output_tokens}))
-    path.write_text("\n".join(lines) + "\n")
-    return Job(
-        of, Workload(path, count, "ab", True, 8.0, 8, float(output_tokens), output_tokens), artifacts, 60.0
-    )
-
-
-def served(port: int, load: dict[str, Any] | None = None, **engine: Any) -> Scenario:
-    """A scenario of four requests, two at a time, against the server at this port."""
-    return scenario(
-        model={"name": "deepseek-ai/DeepSeek-R1"},
-        load={"concurrency": 2, "num_requests": 4, "tolerated_failures": 4, **(load or {})},
-        engine={"type": "openai", "server": "vllm", "url": f"http://127.0.0.1:{port}", **engine},
-    )
-
-
 def measure(folder: Path, answer: Callable[[dict[str, Any]], Answer], **options: Any) -> EngineResult:
     """Run four requests against a server with this way to answer."""
     prompts, seen = options.pop("prompts", False), options.pop("seen", None)
@@ -101,11 +58,6 @@ def measure(folder: Path, answer: Callable[[dict[str, Any]], Answer], **options:
         result = OpenAiEngine().run(job, watcher)
     assert sorted(r.id for r in watcher.records) == [0, 1, 2, 3]
     return result
-
-
-def remarks(warnings: Iterable[str]) -> tuple[str, ...]:
-    """Return all warnings except the one of every short run, about a client that may be saturated."""
-    return tuple(w for w in warnings if "it is unknown whether the client was saturated" not in w)
 
 
 def test_whole_measurement(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.transformers.engine import TransformersEngine, worker_job
 from pytest_dsr1.engines.transformers.job import WorkerJob
 from pytest_dsr1.errors import EngineError, UserError
-from pytest_dsr1.records import Observer, Phase, RequestRecord
+from pytest_dsr1.records import Phase
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.values import scenario
 from tests.helpers.waiting import ever_longer, written
+from tests.helpers.watcher import Watcher
 
 PREAMBLE = """
 import json, os, signal, sys, time
@@ -40,24 +41,6 @@ for id, start, end in (0, 10.0, 12.0), (1, 10.0, 11.0), (2, 12.0, 13.0), (3, 12.
     record(id, start, end)
 send("phase", phase="finishing")
 """
-
-
-class Watcher(Observer):
-    """Keeps phases, progress and records."""
-
-    def __init__(self) -> None:
-        self.phases: list[str] = []
-        self.done: list[tuple[int, int]] = []
-        self.ids: list[int] = []
-
-    def phase(self, phase: Phase, detail: str = "") -> None:
-        self.phases.append(f"{phase} {detail}".strip())
-
-    def progress(self, requests: int, output_tokens: int) -> None:
-        self.done.append((requests, output_tokens))
-
-    def record(self, record: RequestRecord) -> None:
-        self.ids.append(record.id)
 
 
 def make_job(folder: Path, of: Scenario | None = None, *, run_timeout_s: float = 60.0) -> Job:
@@ -115,7 +98,8 @@ send("result", versions={"torch": "2.13.0"}, facts={"device": "cpu", "parameters
     result = engine('send("phase", phase="loading", detail="weights")' + program).run(
         make_job(tmp_path), watcher
     )
-    assert watcher.phases == ["starting the transformers engine", "loading weights", "measuring", "finishing"]
+    steps = [f"{phase} {detail}".strip() for phase, detail in watcher.steps]
+    assert steps == ["starting the transformers engine", "loading weights", "measuring", "finishing"]
     assert watcher.done == [(0, 6), (4, 16)]
     assert watcher.ids == [0, 1, 2, 3]
     assert [record.id for record in result.records] == [1, 0, 2, 3]  # in order of completion

@@ -25,53 +25,22 @@ from pytest_dsr1.engines.transformers.engine import TransformersEngine
 from pytest_dsr1.engines.transformers.job import WorkerJob
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.process.worker import Events, WorkerError, main
-from pytest_dsr1.records import Observer, Phase, RequestRecord
+from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.workload.deepseek import parameter_count, resolve_config
 from pytest_dsr1.workload.workload import Workload
+from tests.helpers.tiny_model import TINY
 from tests.helpers.values import scenario
+from tests.helpers.watcher import Watcher
 
-pytestmark = pytest.mark.skipif(
-    not (find_spec("torch") and find_spec("transformers")), reason="needs the extra `embedded`"
-)
+pytestmark = [
+    pytest.mark.cpu_engine,
+    pytest.mark.skipif(
+        not (find_spec("torch") and find_spec("transformers")), reason="needs the extra `embedded`"
+    ),
+]
 
-TINY: dict[str, Any] = {
-    "vocab_size": 128,
-    "hidden_size": 64,
-    "intermediate_size": 64,
-    "moe_intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "first_k_dense_replace": 1,
-    "num_attention_heads": 2,
-    "q_lora_rank": 16,
-    "kv_lora_rank": 16,
-    "qk_nope_head_dim": 8,
-    "qk_rope_head_dim": 8,
-    "v_head_dim": 8,
-    "n_routed_experts": 4,
-    "num_experts_per_tok": 2,
-    "n_group": 1,
-    "topk_group": 1,
-}
 LENGTHS = [(8, 4), (5, 4), (8, 6), (8, 1), (8, 4), (3, 4), (8, 4), (8, 4), (8, 4), (6, 2)]
 """(input, output) tokens of the ten requests: mostly 8 and 4, some not."""
-
-
-class Phases(Observer):
-    """Keeps phases and the ids of records."""
-
-    def __init__(self) -> None:
-        self.phases: list[str] = []
-        self.done: list[tuple[int, int]] = []
-        self.ids: list[int] = []
-
-    def phase(self, phase: Phase, detail: str = "") -> None:
-        self.phases.append(phase)
-
-    def progress(self, requests: int, output_tokens: int) -> None:
-        self.done.append((requests, output_tokens))
-
-    def record(self, record: RequestRecord) -> None:
-        self.ids.append(record.id)
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +69,12 @@ def make_job(dataset: Path, artifacts: Path, config: dict[str, Any] | None = Non
 
 
 @pytest.fixture(scope="module")
-def watcher() -> Phases:
-    return Phases()
+def watcher() -> Watcher:
+    return Watcher()
 
 
 @pytest.fixture(scope="module")
-def result(dataset: Path, watcher: Phases, tmp_path_factory: pytest.TempPathFactory) -> EngineResult:
+def result(dataset: Path, watcher: Watcher, tmp_path_factory: pytest.TempPathFactory) -> EngineResult:
     return TransformersEngine().run(make_job(dataset, tmp_path_factory.mktemp("artifacts")), watcher)
 
 
@@ -138,7 +107,7 @@ def test_times_are_in_order(result: EngineResult) -> None:
     assert [r.last_token_s for r in result.records] == sorted(r.last_token_s for r in result.records)
 
 
-def test_the_observer_sees_it_happen(result: EngineResult, watcher: Phases) -> None:
+def test_the_observer_sees_it_happen(result: EngineResult, watcher: Watcher) -> None:
     assert list(dict.fromkeys(watcher.phases)) == ["starting", "loading", "warm-up", "measuring", "finishing"]
     assert sorted(watcher.ids) == list(range(10))
     assert watcher.done[-1] == (10, sum(tokens for _, tokens in LENGTHS))
@@ -211,7 +180,7 @@ def test_events_go_to_standard_output_by_hand(
 
 
 @pytest.mark.parametrize(("looks", "ended"), [(1, 0), (2, 0), (3, 4), (5, 8), (6, 10)])
-def test_told_to_stop_it_gives_the_batch_under_way_up(
+def test_on_stop_it_gives_up_the_current_batch(
     looks: int, ended: int, job: WorkerJob, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It looks before each of three batches, and in the first and the third when some answers have ended."""
@@ -243,7 +212,7 @@ def test_a_real_run_that_has_shown_enough_is_stopped(tmp_path: Path) -> None:
         workload=replace(whole.workload, requests=8),
         enough=lambda record: record.id == 3,
     )
-    result = TransformersEngine().run(job, Phases())
+    result = TransformersEngine().run(job, Watcher())
     assert result.stopped
     assert [record.id for record in result.records] == [0, 1, 2, 3]
     assert psutil.Process().children(recursive=True) == []
@@ -398,7 +367,7 @@ def test_torch_is_missing_or_broken(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "path"), *sys.path]))
     (tmp_path / "artifacts").mkdir()
     with pytest.raises(EngineError) as caught:
-        TransformersEngine().run(make_job(dataset, tmp_path / "artifacts"), Phases())
+        TransformersEngine().run(make_job(dataset, tmp_path / "artifacts"), Watcher())
     assert str(caught.value).startswith(f"small: torch {trouble} in {sys.executable}: {INSTALL_TORCH}\n")
 
 

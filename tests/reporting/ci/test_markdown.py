@@ -16,8 +16,8 @@ from pytest_dsr1.reporting.ci.markdown import STATUS, joined, summary
 from pytest_dsr1.scenario.schema.scenario import Published
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
+from tests.helpers.markdown import HOSTILE, RENDERER, types
 from tests.helpers.values import case, changed, gate, measurement, missed, scenario, verdict
-from tests.reporting.ci.test_markdown_escape import HOSTILE, RENDERER, types
 
 
 def test_a_missed_target() -> None:
@@ -78,7 +78,7 @@ def text(*cases: Case, status: int = 1) -> str:
 
 def test_a_miss_within_the_noise() -> None:
     shown = text(missed(noise=Noise(20.0)))
-    told = "Perhaps not: that is 15.8% from the bound, nearer than twice the standard deviation between"
+    told = "Perhaps not: that is 15.8% from the bound, less than twice the standard deviation between"
     assert f"- **Is it real?** {told}" in shown
     again = "Run it again; where that happens often, let a gate decide (&#96;pytest-dsr1 docs gate&#96;)."
     assert f"- **What to do?** {again}" in shown

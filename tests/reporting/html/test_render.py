@@ -24,7 +24,7 @@ from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.verdict import Status
-from tests.gate.test_saved import GATE
+from tests.helpers.saved_gate import GATE
 from tests.helpers.saved_runs import Made, judged, references, save, steady
 from tests.helpers.values import NOISE, changed, measurement, records
 
@@ -187,7 +187,7 @@ def test_a_gate_alone_says_the_noise_of_its_references(tmp_path: Path) -> None:
     assert GATE.verdict is not None
     label = METRICS[GATE.verdict.metric].label
     assert f" \N{PLUS-MINUS SIGN}{2 * GATE.noise_percent:.2g}% " in text
-    told = f"standard deviation between engine starts, {label} by {GATE.references.runs} accepted"
+    told = f"standard deviation between engine starts, {label} from {GATE.references.runs} accepted"
     assert f"{told} references." in text
     assert "What do I do? Look at what changed since the references: driver: 575 -> 580. " in text
     write_gate(run.folder, replace(GATE, changed=()))

@@ -88,7 +88,7 @@ class ServerPool:
     def __init__(self) -> None:
         self._server: Server | None = None
         self._started_with: object = None
-        self._openings: set[int] = set()
+        self._prompt_starts: set[int] = set()
         self._stack = ExitStack()
 
     def __bool__(self) -> bool:
@@ -140,14 +140,14 @@ class ServerPool:
                     warnings.append(f"a new server was started because the kept one cannot be used: {reason}")
             server = kept or self._start(job, observer)
             first = None if kept is None else kept.name
-            lease = ServerLease(replace(server, name=job.scenario.name), first, self._openings, warnings)
+            lease = ServerLease(replace(server, name=job.scenario.name), first, self._prompt_starts, warnings)
             yield lease
             if lease.unanswered:
                 self.end()
 
     def _start(self, job: Job, observer: Observer) -> Server:
         self.end()
-        self._openings = set()
+        self._prompt_starts = set()
         self._started_with = _started_with(job.scenario)
         self._server = self._stack.enter_context(launched(job, observer))
         return self._server

@@ -20,8 +20,9 @@ from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.records import Phase
 from pytest_dsr1.workload.arrivals import schedule
 from pytest_dsr1.workload.workload import Workload
-from tests.engines.openai.test_engine import Watcher, make_job, remarks, served
 from tests.helpers.metrics import from_records
+from tests.helpers.openai_jobs import make_job, remarks, served
+from tests.helpers.watcher import Watcher
 from tests.standins.openai_server import DONE, FINISH, GOOD, Answer, Seen, serving, stream, text, usage
 
 pytestmark = pytest.mark.usefixtures("client_unjudged")

@@ -18,44 +18,14 @@ from pytest_dsr1.engines.openai.requests import for_warm_up, prompt_start
 from pytest_dsr1.engines.openai.server.reuse import ServerPool
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.records import Phase
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Request
-from tests.engines.openai.test_engine import Watcher, make_job, remarks, served
+from tests.helpers.openai_jobs import make_job, remarks, served, started
 from tests.helpers.values import scenario
-from tests.standins import started_server
+from tests.helpers.watcher import Watcher
 from tests.standins.openai_server import GOOD, Seen, serving
 
 pytestmark = pytest.mark.usefixtures("client_unjudged")
-
-
-def started(name: str = "first", **changes: Any) -> Scenario:
-    """A scenario that starts the stand-in; changes of the engine, but for ``load`` and ``hardware``."""
-    load = {"concurrency": 2, "num_requests": 4, **changes.pop("load", {})}
-    return scenario(
-        name=name,
-        hardware=changes.pop("hardware", {}),
-        model={"name": "deepseek-ai/DeepSeek-R1"},
-        load=load,
-        engine={
-            "type": "openai",
-            "command": [sys.executable, started_server.__file__, "{port}"],
-            "streaming": False,
-            **changes,
-        },
-    )
-
-
-class Details(Watcher):
-    """Keeps what the phases say as well."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.details: list[str] = []
-
-    def phase(self, phase: Phase, detail: str = "") -> None:
-        super().phase(phase, detail)
-        self.details.append(detail)
 
 
 class Bench:
@@ -64,10 +34,10 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.kept = ServerPool()
         self.folder = folder
-        self.watcher = Details()
+        self.watcher = Watcher()
 
     def run(self, of: Scenario) -> EngineResult:
-        self.watcher = Details()
+        self.watcher = Watcher()
         (self.folder / of.name).mkdir()
         return OpenAiEngine(self.kept).run(make_job(self.folder / of.name, of), self.watcher)
 
@@ -240,7 +210,7 @@ def test_text_warms_up_as_it_is() -> None:
     assert for_warm_up(text) is text
 
 
-def test_openings() -> None:
+def test_prompt_starts() -> None:
     long = Request(list(range(100)), None, 4)
     assert prompt_start(long) == prompt_start(Request(list(range(16)), None, 9))
     assert prompt_start(long) != prompt_start(for_warm_up(long))

@@ -20,8 +20,9 @@ from pytest_dsr1.metrics.catalogue import combine
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.verdict import Status
-from tests.engines.openai.test_engine import Watcher, make_job, remarks, served
 from tests.helpers import values
+from tests.helpers.openai_jobs import make_job, remarks, served
+from tests.helpers.watcher import Watcher
 from tests.standins.openai_server import GOOD, Answer, Seen, plain, serving
 from tests.standins.server_metrics import Truth
 

@@ -17,8 +17,8 @@ from pytest_dsr1.engines.tensorrt_llm.bench import engine
 from pytest_dsr1.engines.tensorrt_llm.bench.engine import TrtllmBenchEngine
 from pytest_dsr1.engines.tensorrt_llm.bench.installed import offered_options
 from pytest_dsr1.errors import EngineError, UserError
-from tests.engines.conftest import Bench
 from tests.helpers.metrics import from_records
+from tests.helpers.trtllm_bench import Bench
 from tests.helpers.waiting import ever_longer, gone, written
 
 VERSIONS = ("0.18.2", "0.19.0", "0.20.0", "0.21.0", "1.0.0rc4", "1.1.0", "1.2.1", "1.3.0rc26", "1.4.0rc1")
@@ -67,9 +67,9 @@ def test_report_and_records_of_a_streaming_run_agree(bench: Bench) -> None:
 
 def test_progress_and_phases_come_from_the_log(bench: Bench) -> None:
     bench.installed("1.2.1").run()
-    phases = [phase for phase, _ in bench.watcher.phases]
+    phases = bench.watcher.phases
     assert list(dict.fromkeys(phases)) == ["starting", "loading", "warm-up", "measuring", "finishing"]
-    assert ("loading", "Loading weights: 100%|##########| 100/100 [00:00<00:00]") in bench.watcher.phases
+    assert ("loading", "Loading weights: 100%|##########| 100/100 [00:00<00:00]") in bench.watcher.steps
     assert bench.watcher.done == sorted(bench.watcher.done)
     assert bench.watcher.done[-1] == (4, 64)
 

@@ -8,7 +8,7 @@ import pytest
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.tensorrt_llm.bench.report import Report, differences
 from pytest_dsr1.workload.workload import Workload
-from tests.engines.conftest import scenario
+from tests.helpers.trtllm_bench import bench_scenario
 
 WORKLOAD = Workload(Path("dataset.jsonl"), 4, "", True, 8.0, 8, 16.0, 16)
 WORLD = {"tp": 8, "pp": 1, "ep": 4, "max_batch_size": 128, "max_num_tokens": 1151}
@@ -17,7 +17,7 @@ ASKED: dict[str, Any] = {"ep": 4, "max_batch_size": 128, "max_num_tokens": 1151}
 
 
 def found(report: Report, **engine: Any) -> list[str]:
-    return list(differences(report, Job(scenario(**{**ASKED, **engine}), WORKLOAD, Path(), 60.0)))
+    return list(differences(report, Job(bench_scenario(**{**ASKED, **engine}), WORKLOAD, Path(), 60.0)))
 
 
 def test_what_was_asked_for() -> None:

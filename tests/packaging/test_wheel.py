@@ -1,4 +1,7 @@
-"""The wheel: what is in it, that it works alone, and that NVIDIA's container is left as it is."""
+"""The wheel: what is in it, that it works alone, and that NVIDIA's container is left as it is.
+
+These tests ask the package index. ``tox run -e packaging`` runs them, in an environment of their own.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 from tests.helpers.paths import ROOT
 
@@ -21,7 +25,7 @@ PATIENCE = {"UV_HTTP_TIMEOUT": "120", "UV_HTTP_CONNECT_TIMEOUT": "60", "UV_HTTP_
 def uv(*arguments: str, cwd: Path) -> str:
     """Run uv; its output, or its whole complaint as the test's failure."""
     done = subprocess.run(
-        [sys.executable, "-m", "uv", *arguments],
+        [find_uv_bin(), *arguments],
         cwd=cwd,
         env={**os.environ, **PATIENCE},
         capture_output=True,
