@@ -226,7 +226,7 @@ def _accept(options: argparse.Namespace) -> int:
     for note in notes:
         say(note)
     try:
-        say(gate_plan(store, accepted, scenario, None, _now()).runs_told)
+        say(gate_plan(store, accepted, scenario, None, _now()).runs_and_cost)
     except Dsr1Error as error:
         say(f"warning: there will be no gate: {error}")
     say("commit this file: its review is the review of the references")

@@ -1,4 +1,4 @@
-"""Clues of the engine's options: those that no published measurement had."""
+"""Clues about the engine's options: those that no published measurement used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def attention_dp(measurement: Measurement) -> str | None:
     return (
         f"attention data parallelism is on with load.concurrency {concurrency}, so {idle} of "
         f"{engine.ranks} ranks have no request of their own: it is for throughput (one such run made 40 "
-        "tok/s in the place of 253); remove engine.llm_api.enable_attention_dp"
+        "tok/s instead of 253); remove engine.llm_api.enable_attention_dp"
     )
 
 
@@ -29,19 +29,20 @@ def chunked_context(measurement: Measurement) -> str | None:
     engine, longest = measurement.scenario.engine, measurement.workload.max_input
     if not engine.chunks_prefill:
         return None
-    enough = "" if longest is None else f" of at least {longest:,}, the longest input"
+    least = "" if longest is None else f"{longest:,}, "
     return (
-        "chunked context is on, and was off in every published measurement: set "
-        f"engine.enable_chunked_context: false, with an engine.max_num_tokens{enough}"
+        "chunked context is on, but was off in every published measurement: set "
+        f"engine.enable_chunked_context: false, and engine.max_num_tokens to at least {least}the longest "
+        "input"
     )
 
 
 @clue("cuda-graphs")
 def cuda_graphs(measurement: Measurement) -> str | None:
-    """Decode steps without a CUDA graph: switched off, or of a size that none was captured for."""
+    """Decode steps without a CUDA graph: switched off, or not captured for the size of the step."""
     return measurement.scenario.engine.without_cuda_graph(at_once(measurement))
 
 
 def pytest_dsr1_clues() -> Iterable[Clue]:
-    """List the clues of the engine's options."""
+    """List the clues about the engine's options."""
     return attention_dp, chunked_context, cuda_graphs

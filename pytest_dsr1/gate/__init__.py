@@ -1,1 +1,1 @@
-"""The gate: recorded and accepted runs, its plan and decisions, and the loop of runs."""
+"""The gate: recorded runs, references, the plan, the decision, and the loop of runs."""

@@ -1,4 +1,4 @@
-"""Recorded runs become references: by a person's word and for a reason, never by a run."""
+"""Acceptance: a person turns recorded runs into references and states the reason. A run never does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_dsr1.gate import comparability, recordings
 from pytest_dsr1.gate.comparability import any_node, short
 from pytest_dsr1.gate.noise import apart
 from pytest_dsr1.gate.recordings import RecordedRun
-from pytest_dsr1.gate.reference_file import SKEW, held, read, write
+from pytest_dsr1.gate.reference_file import SKEW, locked, read, write
 from pytest_dsr1.gate.references import (
     LEAST,
     WANTED,
@@ -38,38 +38,38 @@ def accept(
 ) -> tuple[References, list[str]]:
     """Make the recorded runs of the newest fingerprint the references of a scenario.
 
-    The recorded runs stay. How many requests a gated run sends is found here, by Kalibera and Jones from the
-    median start-up and the variances within and between these runs.
+    The recorded runs stay. The number of requests of a gated run is computed here by the method of Kalibera
+    and Jones, from the median start-up time and the variances within and between these runs.
 
     Args:
         store: the folder of references.
-        scenario: whose runs; its gate says the metric and the least warm-up.
-        reason: why these runs are what the scenario delivers; for the review.
-        by: who says so.
-        now: the time, aware.
-        commit: of the repository that the store is in, if it is in one.
+        scenario: the scenario of the runs; its gate names the metric and the least warm-up.
+        reason: why these runs are what the scenario delivers; reviewers read it.
+        by: the person who accepts them.
+        now: the current time, with its time zone.
+        commit: of the repository that contains the store; None if there is none.
 
     Returns:
-        what was accepted, and sentences for a person: warnings, what was left out, what changed.
+        The references, and sentences for the user: warnings, what was left out, what changed.
 
     Raises:
-        UserError: there is no reason.
-        NoReferenceError: the runs are too few.
+        UserError: the reason is empty.
+        NoReferenceError: there are too few runs.
         ReferencesError: a file cannot be trusted, or a run has no figure of the gated metric.
-        InvalidRunError: a gate, or somebody else who accepts, holds the references.
+        InvalidRunError: a gate or another acceptance has locked the references.
     """
     reason, by = _on_one_line(reason), _on_one_line(by)
     if not reason:
         raise UserError("--reason is empty; say why these runs are what the scenario delivers")
-    with held(store, scenario.name, f"pytest-dsr1 references accept {scenario.name}"):
+    with locked(store, scenario.name, f"pytest-dsr1 references accept {scenario.name}"):
         before = _before(store, scenario.name, now)
         runs, left_out = _newest(_recorded(store, scenario.name, now))
         under_test = scenario.gate.under_test
         counts = Counter(run.node for run in runs)
         if (len(runs) if any_node(under_test) else max(counts.values())) < LEAST:
             few = (
-                f"{scenario.name}: too few recorded runs to accept: {by_node(counts)}; at least {LEAST} on a "
-                f"node are needed, {WANTED} wanted; {how_to_get_more(scenario.name)}"
+                f"{scenario.name}: too few recorded runs to accept: {by_node(counts)}; at least {LEAST} on "
+                f"one node are needed, {WANTED} wanted; {how_to_get_more(scenario.name)}"
             )
             raise NoReferenceError("\n".join([few, *left_out]))
         metric, warmup_requests = METRICS[scenario.gated_metric], warmup_of(scenario)
@@ -100,7 +100,7 @@ def accept(
 
 
 def reference_run(run: RecordedRun, figure: SteadyFigure) -> ReferenceRun:
-    """A recorded run with its figure, to as many digits as say something."""
+    """Return a recorded run with its figure, rounded to the digits that matter."""
     return ReferenceRun(
         at=run.at,
         node=run.node,
@@ -137,8 +137,8 @@ def _recorded(store: Path, profile: str, now: datetime) -> Sequence[RecordedRun]
     if late:
         raise ReferencesError(
             "\n".join(
-                f"{_file(store, run)}: the run began at {run.at.isoformat()}, now is {now.isoformat()}: a "
-                "clock was wrong; set the clock, or move the file out of the folder"
+                f"{_file(store, run)}: the run began at {run.at.isoformat()}, but it is {now.isoformat()} "
+                "now: a clock was wrong; set the clock, or move the file out of the folder"
                 for run in late
             )
         )
@@ -146,7 +146,7 @@ def _recorded(store: Path, profile: str, now: datetime) -> Sequence[RecordedRun]
 
 
 def _newest(found: Sequence[RecordedRun]) -> tuple[list[RecordedRun], list[str]]:
-    """The runs whose facts are those of the newest one, and sentences on the others."""
+    """Return the runs with the same facts as the newest one, and sentences about the others."""
     newest = found[-1]
     runs: list[RecordedRun] = []
     others: dict[tuple[str, ...], list[RecordedRun]] = defaultdict(list)
@@ -154,14 +154,14 @@ def _newest(found: Sequence[RecordedRun]) -> tuple[list[RecordedRun], list[str]]
         differing = tuple(comparability.changed(run.facts, newest.facts, comparability.EVERYTHING))
         (others[differing] if differing else runs).append(run)
     return runs, [
-        f"{len(left)} recorded runs up to {left[-1].at:%Y-%m-%d} are left out, since then changed: "
+        f"{len(left)} recorded runs up to {left[-1].at:%Y-%m-%d} are left out; changed since then: "
         f"{comparability.in_brief(differing)}"
         for differing, left in others.items()
     ]
 
 
 def _requests(store: Path, runs: Sequence[RecordedRun], metric: str, warmup_requests: int) -> int:
-    """The number of requests of a gated run, from the variances at full length."""
+    """Return the number of requests of a gated run, from the variances at full length."""
     figures = _figures(store, runs, metric, warmup_requests, None)
     by_nodes: dict[str, list[float]] = defaultdict(list)
     for run, figure in zip(runs, figures, strict=True):
@@ -201,23 +201,21 @@ def _doubts(accepted: References) -> Iterator[str]:
     if not any_node(accepted.under_test):
         for node, count in sorted(accepted.nodes.items()):
             if count < WANTED:
-                meaning = (
-                    "a gate there needs more runs than it could" if count >= LEAST else "no gate there yet"
-                )
+                meaning = "gates there need more runs" if count >= LEAST else "no gate can run there yet"
                 yield (
-                    f"warning: {count} runs on node {short(node)}, {WANTED} are wanted: {meaning}; "
+                    f"warning: node {short(node)} has only {count} of {WANTED} wanted runs, so {meaning}; "
                     f"{how_to_get_more(accepted.profile)}"
                 )
             yield from _ages(accepted, node)
     else:
         if len(accepted.runs) < WANTED:
-            few = f"{len(accepted.runs)} runs, {WANTED} are wanted"
+            few = f"there are only {len(accepted.runs)} of {WANTED} wanted runs"
             yield f"warning: {few}; {how_to_get_more(accepted.profile)}"
         yield from _ages(accepted, accepted.runs[0].node)
     if accepted.days == 1:
         yield (
-            f"warning: all runs are of one day ({accepted.runs[0].day}), which shows nothing of the shift "
-            "between days; record on other days too"
+            f"warning: all runs are from one day ({accepted.runs[0].day}), so they do not show how much days "
+            "differ; record on other days too"
         )
 
 
@@ -226,7 +224,7 @@ def _ages(accepted: References, node: str) -> Iterator[str]:
 
 
 def _steps(store: Path, before: References, accepted: References) -> Iterator[str]:
-    """Where the level has changed since the last acceptance, though no fact has: old and new are mixed."""
+    """Yield a warning for each node whose level changed since the last acceptance though no fact did."""
     for node in sorted(accepted.nodes):
         runs, since = [run for run in accepted.runs if run.node == node], before.accepted.at
         earlier = [math.log(run.value) for run in runs if run.at <= since]
@@ -236,17 +234,17 @@ def _steps(store: Path, before: References, accepted: References) -> Iterator[st
             yield (
                 f"warning: on node {short(node)} the {len(later)} runs since the last acceptance "
                 f"({since:%Y-%m-%d}) give {number(math.exp(new_mean))} {accepted.unit}, the "
-                f"{len(earlier)} of before {number(math.exp(old_mean))} "
-                f"({math.expm1(new_mean - old_mean) * 100:+.2g}%), more than chance, though all facts are "
-                "equal: something that is no fact has changed, and these references mix both levels; if the "
-                "new one is right, move the runs of before out of "
+                f"{len(earlier)} earlier runs {number(math.exp(old_mean))} "
+                f"({math.expm1(new_mean - old_mean) * 100:+.2g}%); that is more than chance, but all facts "
+                "are equal: something that is not in the fingerprint has changed, and these references mix "
+                "both levels; if the new level is right, move the earlier runs out of "
                 f"{recordings.folder_of(store, accepted.profile)} and accept again"
             )
 
 
 def _changes(before: References, accepted: References) -> Iterator[str]:
     if before.metric != accepted.metric:
-        yield f"before, {before.metric} was gated"
+        yield f"the gated metric was {before.metric} before"
     else:
         percent = (accepted.mean / before.mean - 1) * 100
         yield (
@@ -258,8 +256,8 @@ def _changes(before: References, accepted: References) -> Iterator[str]:
         left = accepted.nodes.get(node, 0)
         if count >= LEAST > left and not any_node(accepted.under_test):
             yield (
-                f"warning: node {short(node)} had {count} references and has {left} now: no gate there "
-                "any more; its recorded runs are not in this folder, or were left out"
+                f"warning: node {short(node)} had {count} references and has {left} now: no gate can "
+                "run there; its recorded runs are not in this folder, or were left out"
             )
     changed = comparability.changed(before.facts, accepted.facts, comparability.EVERYTHING)
     if changed:

@@ -1,9 +1,9 @@
-"""Group-sequential boundaries: how far a statistic must go at each look, so that looking often is honest.
+"""Group-sequential boundaries: limits of a statistic that keep the error rate under repeated looks.
 
-A test looks at its evidence after each run. The error it may make is spent over the looks as a function of
-the information that has come in (Lan and DeMets, Biometrika 1983); each look's boundary is what spends its
-share, found by the recursion of Armitage, McPherson and Rowe (JRSS A 1969) over the density of the paths that
-have not stopped yet. On the scale B = Z * sqrt(t), t being the share of the final information, the increments
+A test looks at its evidence after each run. It spends its error over the looks as a function of the
+information so far (Lan and DeMets, Biometrika 1983). The boundary of each look spends the error of that look;
+the recursion of Armitage, McPherson and Rowe (JRSS A 1969) finds it from the density of the paths that have
+not stopped yet. On the scale B = Z * sqrt(t), where t is the share of the final information, the increments
 of that process are independent and normal with variance dt and mean drift * dt.
 """
 
@@ -19,34 +19,35 @@ from scipy.special import ndtr
 if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats
 
-_NODES_A_SD = 1.5
-"""Points of the Gauss-Legendre rule for each standard deviation of a step: errors are below 1e-7."""
+_NODES_PER_SD = 1.5
+"""Points of the Gauss-Legendre rule per standard deviation of a step: errors are below 1e-7."""
 _NODES_STEP, _MOST_NODES = 32, 512
-"""Rules have multiples of so many points, since making one takes longer than using it; the limit is reached
-where a look brings less than a thousandth of the information, and hardly moves anything."""
+"""The number of points of a rule is a multiple of ``_NODES_STEP``, because making a rule takes longer than
+using it. A look reaches the limit only if it adds less than a thousandth of the information; the error is
+small then."""
 _FAR = 7.0
-"""Standard deviations beyond which a density is nothing."""
+"""Standard deviations beyond which a density counts as zero."""
 
 
 def hwang_shih_decani(total: float, gamma: float) -> Callable[[float], float]:
-    """The spending function of Hwang, Shih and DeCani (Statistics in Medicine 1990).
+    """Return the spending function of Hwang, Shih and DeCani (Statistics in Medicine 1990).
 
     Args:
         total: the error that is spent when all information is in.
         gamma: negative spends late, positive early; not 0.
 
     Returns:
-        The error spent at an information share from 0 to 1.
+        A function of the information share, from 0 to 1, that returns the error spent.
     """
     return lambda share: total * float(np.expm1(-gamma * share) / np.expm1(-gamma))
 
 
 def boundaries(spent: Callable[[float], float], shares: Sequence[float]) -> tuple[float, ...]:
-    """The upper boundary of Z at each look, one-sided, with no other reason to stop.
+    """Return the upper boundary of Z at each look, one-sided, if there is no other reason to stop.
 
     Args:
-        spent: the error that may have been made at an information share.
-        shares: of the final information at each look, rising to 1.
+        spent: returns the error that may be spent up to an information share.
+        shares: the share of the final information at each look, rising to 1.
     """
     found: list[float] = []
     walk = _Walk(0.0)
@@ -61,12 +62,12 @@ def boundaries(spent: Callable[[float], float], shares: Sequence[float]) -> tupl
 def crossing(
     shares: Sequence[float], lower: Sequence[float], upper: Sequence[float], drift: float
 ) -> tuple[Floats, Floats]:
-    """How likely a path leaves below, and above, at each look.
+    """Return the probabilities that a path leaves below and above, at each look.
 
     Args:
-        shares: of the final information at each look.
-        lower: Z at or below which it stops, at each look.
-        upper: likewise at or above.
+        shares: the share of the final information at each look.
+        lower: Z at or below which a path stops, at each look.
+        upper: Z at or above which it stops, at each look.
         drift: the expectation of Z when all information is in.
     """
     walk = _Walk(drift)
@@ -77,12 +78,12 @@ def crossing(
 
 @functools.cache
 def _rule(steps: int) -> tuple[Floats, Floats]:
-    """Points and weights on -1 to 1."""
+    """Return points and weights on -1 to 1."""
     return np.polynomial.legendre.leggauss(steps * _NODES_STEP)
 
 
 class _Walk:
-    """The density of B over the paths that go on, as weighted points."""
+    """The density of B over the paths that have not stopped, as weighted points."""
 
     def __init__(self, drift: float) -> None:
         self._drift = drift
@@ -94,7 +95,7 @@ class _Walk:
         return self._points + self._drift * step, float(np.sqrt(step))
 
     def boundary(self, share: float, error: float) -> float:
-        """Z above which so much of the paths lies at the next look; nothing above 38 where there is none."""
+        """Return the Z that paths exceed at the next look with probability ``error``; at most 38."""
         means, sd = self._means(share)
         low, high = 0.0, 38.0
         for _ in range(60):  # bisection to 1e-16
@@ -104,7 +105,7 @@ class _Walk:
         return (low + high) / 2
 
     def step(self, share: float, lower: float, upper: float) -> tuple[float, float]:
-        """Take the next look: what leaves below and above Z; what is left goes on."""
+        """Take the next look: return the shares that leave below and above Z, and keep the other paths."""
         means, sd = self._means(share)
         root = np.sqrt(share)
         low, high = lower * root, upper * root
@@ -114,7 +115,7 @@ class _Walk:
         end = min(high, self._drift * share + _FAR * root)
         half = max(end - begin, 0.0) / 2
         nodes, rule = _rule(
-            min(1 + int(_NODES_A_SD * 2 * half / sd / _NODES_STEP), _MOST_NODES // _NODES_STEP)
+            min(1 + int(_NODES_PER_SD * 2 * half / sd / _NODES_STEP), _MOST_NODES // _NODES_STEP)
         )
         points = (begin + end) / 2 + half * nodes
         density = np.exp(-(((points[:, None] - means) / sd) ** 2) / 2) / (sd * np.sqrt(2 * np.pi))

@@ -1,12 +1,12 @@
-"""The fingerprint's facts, each of one of three roles: fixed, under test, or shown.
+"""The role of each fact of the fingerprint: fixed, under test, or shown.
 
 ``fixed``
-    What a gate does not judge and which must be as in the references; any difference is NOT COMPARABLE.
+    A gate does not judge it. It must equal the references; any difference is NOT COMPARABLE.
 ``under test``
-    What a gate judges: software and the engine's options. May differ, and is then listed as what changed.
+    A gate judges it: software and the engine's options. It may differ, and is then listed as changed.
 ``shown``
-    Kept with the result, never compared: what may change by itself on one machine, or is told better by
-    another fact.
+    It is saved with the result but never compared, because it may change by itself on one machine or
+    because another fact says the same better.
 
 A fact that is in neither list below is under test: new software brings new facts.
 """
@@ -25,17 +25,17 @@ from pytest_dsr1.text import nearest
 Role = Literal["fixed", "under test", "shown"]
 Facts = Mapping[str, FactValue]
 UnderTest = Mapping[str, bool]
-"""A scenario's ``gate.under_test``: pattern to whether the facts it fits are under test."""
+"""A scenario's ``gate.under_test``: for each pattern, whether the facts that match it are under test."""
 
 EVERYTHING: UnderTest = {"*": True}
-"""Puts every fact that is compared under test, so that :func:`changed` tells all of them."""
+"""Puts every compared fact under test, so that :func:`changed` lists all of them."""
 
 NODE = "gpu.uuids"
-"""The fact that tells nodes apart; the runs of references differ in it, so it is compared by itself."""
+"""The fact that identifies a node. The runs of references differ in it, so it is compared separately."""
 
 CLOCKS = ("gpu.max_sm_clock_mhz", "gpu.application_clock_mhz", "gpu.application_memory_clock_mhz")
-"""Compared only where both sides tell them: earlier versions did not read them, and a driver may cease to
-tell application clocks, while another driver is what gates judge."""
+"""Compared only if both sides have them: earlier versions did not read them, and a new driver, which a gate
+may judge, may no longer report application clocks."""
 
 FIXED = (
     "gpu.name",
@@ -57,36 +57,36 @@ FIXED = (
     "option.gpu_setup.*",
     "library.pytest-dsr1",
 )
-"""Patterns of the fixed facts: the machine and its clock and power limits, the work, and this client."""
+"""Patterns of the fixed facts: the machine, its clock and power limits, the work, and this client."""
 
 SHOWN: Mapping[str, str] = {
-    "kernel": "the host's, which its owner updates",
-    "hostname": "a container has another in every run; the node is known by its GPUs",
-    "container": "whether, not which; container.image is under test",
-    "processes_visible": "how the run was started, not what it ran on",
-    "gpu.power_default_w": "gpu.power_limit_w is what counts",
-    "gpu.persistence": "off after a reboot until somebody sets it; what it keeps is read by itself",
-    "setup.mode": "what the settings are counts, not who made them",
-    "setup.persistence_cycled": "as gpu.persistence",
-    "setup.not_set": "names GPUs by their index; what is set stands in gpu.* and setup.*",
-    "dataset.requests": "as option.load.num_requests",
-    "option.load.num_requests": "references and candidate are judged over the same first requests",
-    "option.engine.*_timeout_s": "when a run is given up",
-    "option.engine.url": "where the server is reached; its port may be another in every run",
-    "option.engine.ca_file": "a path",
-    "option.engine.api_key_env": "a name",
+    "kernel": "belongs to the host, and its owner updates it",
+    "hostname": "is new for each run of a container; the GPUs identify the node",
+    "container": "says only whether there is one; container.image is under test",
+    "processes_visible": "depends on how the run was started, not on what it ran on",
+    "gpu.power_default_w": "only gpu.power_limit_w matters",
+    "gpu.persistence": "is off after a reboot until it is set; the settings it keeps are read separately",
+    "setup.mode": "only the settings matter, not who made them",
+    "setup.persistence_cycled": "like gpu.persistence",
+    "setup.not_set": "names GPUs by index; gpu.* and setup.* say what is set",
+    "dataset.requests": "like option.load.num_requests",
+    "option.load.num_requests": "references and candidate are judged over the same number of requests",
+    "option.engine.*_timeout_s": "limits how long a run waits",
+    "option.engine.url": "is the server's address; its port may be new in every run",
+    "option.engine.ca_file": "is a path",
+    "option.engine.api_key_env": "is a name",
 }
-"""Patterns of the facts that are not compared, each with why."""
+"""Patterns of the facts that are not compared, each with the reason."""
 
 _STEPS: Mapping[str, float] = {"gpu.power_limit_w": 0.5, "gpu.memory_gib": 2.0}
-"""Readings closer than this are the same: NVML rounds power limits, drivers differ in what they reserve."""
+"""Values closer than this are equal: NVML rounds power limits, and drivers differ in reserved memory."""
 
 _LONG_HEX = re.compile(r"[0-9a-f]{32,}")
 _MANY = 3
 
 
 def role(key: str, under_test: UnderTest) -> Role:
-    """Return the role of a fact; of the patterns of ``under_test`` that fit it the last one counts."""
+    """Return the role of a fact; if several patterns of ``under_test`` match it, the last one counts."""
     if any(fnmatchcase(key, pattern) for pattern in SHOWN):
         return "shown"
     fixed = any(fnmatchcase(key, pattern) for pattern in FIXED)
@@ -102,25 +102,25 @@ def with_role(wanted: Role, facts: Facts, under_test: UnderTest) -> dict[str, Fa
 
 
 def node(facts: Facts) -> str:
-    """The machine's name: its GPUs' UUIDs in order, separated by commas; ``cpu`` where there are none."""
+    """Return the machine's name: the UUIDs of its GPUs, sorted, with commas; ``cpu`` if there are none."""
     uuids = facts.get(NODE)
     return ",".join(sorted(uuids)) if isinstance(uuids, list) and uuids else "cpu"
 
 
 def short(name: str) -> str:
-    """A node's name for tables and files: the same eight digits wherever it is computed."""
+    """Return a node's name for tables and files, with eight digits that are the same on every machine."""
     if name == "cpu":
         return name
     return f"gpu-{sha256(name.encode()).hexdigest()[:8]}"
 
 
 def any_node(under_test: UnderTest) -> bool:
-    """Whether runs of all nodes are compared: the node itself is under test, so references are of a class."""
+    """Return whether runs of all nodes are compared, because the node itself is under test."""
     return role(NODE, under_test) == "under test"
 
 
 def unfit(under_test: UnderTest, facts: Facts) -> tuple[str, ...]:
-    """A warning for each pattern that moves nothing among the facts of references."""
+    """Return a warning for each pattern that matches no compared fact of the references."""
     compared = sorted(key for key in {*facts, NODE} if role(key, {}) != "shown")
     warnings = []
     for pattern in under_test:
@@ -128,14 +128,14 @@ def unfit(under_test: UnderTest, facts: Facts) -> tuple[str, ...]:
             near = nearest(pattern, compared)
             meant = f" (did you mean {near}?)" if near else ""
             warnings.append(
-                f"gate.under_test: {pattern!r} fits no fact of the references that is compared{meant}; the "
-                "facts are those of `fingerprint` in measurement.json"
+                f"gate.under_test: {pattern!r} matches no compared fact of the references{meant}; "
+                "`fingerprint` in measurement.json lists the facts"
             )
     return tuple(warnings)
 
 
 def differences(reference: Facts, facts: Facts, under_test: UnderTest) -> list[str]:
-    """A sentence for each fixed fact that is not as in the references; the node is not looked at."""
+    """Return a sentence for each fixed fact that differs from the references; the node is ignored."""
     return [
         f"{key}: {shown(old)} in the references, {shown(new)} here"
         for key, old, new in unequal("fixed", reference, facts, under_test)
@@ -143,7 +143,7 @@ def differences(reference: Facts, facts: Facts, under_test: UnderTest) -> list[s
 
 
 def changed(reference: Facts, facts: Facts, under_test: UnderTest) -> list[str]:
-    """Each fact under test that is not as in the references, such as ``driver: 575.57 -> 580.95``."""
+    """Return each fact under test that differs from the references, such as ``driver: 575.57 -> 580.95``."""
     return [
         f"{key}: {shown(old)} -> {shown(new)}"
         for key, old, new in unequal("under test", reference, facts, under_test)
@@ -161,7 +161,7 @@ def unlike(facts: Sequence[Facts]) -> list[str]:
 
 
 def shown(value: FactValue) -> str:
-    """A value as a person reads it: of a hash the beginning."""
+    """Return a value as text; only the beginning of a hash."""
     if isinstance(value, list):
         return f"[{', '.join(map(str, value))}]"
     if value is None:
@@ -171,7 +171,7 @@ def shown(value: FactValue) -> str:
 
 
 def in_brief(sentences: Sequence[str]) -> str:
-    """The first few of them on one line, and how many more there are."""
+    """Return the first few sentences on one line, and how many more there are."""
     more = [f"and {len(sentences) - _MANY} more"] if len(sentences) > _MANY else []
     return "; ".join([*sentences[:_MANY], *more])
 
@@ -179,19 +179,19 @@ def in_brief(sentences: Sequence[str]) -> str:
 def unequal(
     wanted: Role, reference: Facts, facts: Facts, under_test: UnderTest
 ) -> Iterable[tuple[str, FactValue, FactValue]]:
-    """Key, value in the references and value here of each fact of a role that differs; the node is not."""
+    """Yield key, value in the references and value here of each fact of a role that differs, but the node."""
     old, new = with_role(wanted, reference, under_test), with_role(wanted, facts, under_test)
     for key in sorted({*old, *new}):
         one, other = old.get(key), new.get(key)
-        untold = key in CLOCKS and (one is None or other is None)
-        if not (untold or _same(key, one, other)):
+        unreported = key in CLOCKS and (one is None or other is None)
+        if not (unreported or _same(key, one, other)):
             yield key, one, other
 
 
 def _same(key: str, old: FactValue, new: FactValue) -> bool:
     if not key.startswith("gpu."):
         return old == new
-    # One value a GPU, whose order depends on how GPUs are counted; one value stands for all of them.
+    # One value per GPU, in an order that depends on how GPUs are counted; one value stands for all GPUs.
     olds, news = _values(old), _values(new)
     length = max(len(olds), len(news))
     olds, news = (values * length if len(values) == 1 else values for values in (olds, news))
@@ -200,7 +200,7 @@ def _same(key: str, old: FactValue, new: FactValue) -> bool:
     try:
         pairs = zip(sorted(map(float, olds)), sorted(map(float, news)), strict=True)
         return all(abs(one - other) <= _STEPS[key] for one, other in pairs)
-    except ValueError:  # a GPU that does not say
+    except ValueError:  # a GPU does not report it
         return False
 
 

@@ -1,10 +1,10 @@
-"""The gate: runs of a candidate against accepted references, until the verdict is certain.
+"""The decision of a gate: runs of a candidate against accepted references, until the verdict is certain.
 
-Losses are differences of natural logarithms of the steady figure, positive where the candidate is worse.
-After each run two one-sided t statistics are looked at: a loss is shown (FAIL), or a loss of delta is
-excluded (PASS). Both spend their error over the looks (Hwang, Shih and DeCani); boundaries of Z become
-boundaries of t by equal tail areas (Jennison and Turnbull 2000, chapter 3).
-docs/background/gate-statistics.md has the derivation and what was simulated.
+Losses are differences of natural logarithms of the steady figure, positive if the candidate is worse. After
+each run, two one-sided t statistics are tested: a loss is shown (FAIL), or a loss of delta is excluded
+(PASS). Both spend their error over the looks (Hwang, Shih and DeCani). Boundaries of Z become boundaries of t
+by equal tail areas (Jennison and Turnbull 2000, chapter 3). docs/background/gate-statistics.md has the
+derivation and the simulations.
 """
 
 from __future__ import annotations
@@ -27,55 +27,55 @@ if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats
 
 GATE_ALPHA = 0.005
-"""Planned probability of FAIL without a loss, for one gate; 1% is promised, for what no model holds."""
+"""Planned probability of FAIL without a loss, for one gate. We promise 1%: no model covers everything."""
 SUITE_ALPHA = 0.015
-"""The same for all gates of a suite together, of which each plans with its part; 5% is promised."""
+"""The same for all gates of a suite together; each gate plans with its part. We promise 5%."""
 BETA = 0.045
 """Planned probability that a loss of delta passes."""
 GAMMA_FAIL, GAMMA_PASS = -2.0, -0.5
-"""How the errors are spent: a FAIL late, since it costs a person a day; a PASS early, since most changes are
-innocent."""
+"""How the errors are spent: a FAIL late, because it costs a person a day; a PASS early, because most changes
+are innocent."""
 _CONFIRMED = 2
-"""Runs that must each be worse than half of delta before a FAIL."""
+"""A FAIL needs at least this many runs that are each worse than half of delta."""
 
 
 def alpha(gates: int) -> float:
-    """The planned error of each of so many gates."""
+    """Return the planned error of each gate of a suite with this many gates."""
     return min(GATE_ALPHA, SUITE_ALPHA / max(gates, 1))
 
 
 def worse(metric: str, percent: float) -> float:
-    """A loss of so many percent of a metric, as a difference of logarithms."""
+    """Return a loss of this many percent of a metric as a difference of logarithms."""
     higher = METRICS[metric].better == "higher"
     return -math.log1p(-percent / 100) if higher else math.log1p(percent / 100)
 
 
 def loss(metric: str, mean: Any, value: Any) -> Any:
-    """How much worse values are than a mean, as a difference of logarithms.
+    """Return how much worse values are than a mean, as a difference of logarithms.
 
     Args:
-        metric: whose direction counts.
-        mean: of the references, a natural logarithm; arrays too.
-        value: in the metric's unit.
+        metric: its direction decides what is worse.
+        mean: of the references, a natural logarithm; may be an array.
+        value: in the metric's unit; may be an array.
     """
     sign = 1 if METRICS[metric].better == "higher" else -1
     return sign * (mean - np.log(value))
 
 
 def in_percent(metric: str, lost: float) -> float:
-    """A loss as the change of the metric's value in percent; negative where a rate falls."""
+    """Return a loss as the change of the metric's value in percent; negative if a rate falls."""
     return math.expm1(-lost if METRICS[metric].better == "higher" else lost) * 100
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """How a gate decides; made once, before GPU time is spent.
+    """The design of a gate's decision; made once, before GPU time is spent.
 
     Attributes:
         delta: the loss that must not be missed, as a difference of logarithms.
         level: of the references.
-        fail: t at or above which a loss is shown, after each number of runs; likewise ``passed`` for the
-            exclusion of delta. Their length is the largest number of runs.
+        fail: t at or above which a loss is shown, after each number of runs up to the largest.
+        passed: the same for excluding a loss of delta.
     """
 
     delta: float
@@ -85,11 +85,14 @@ class Design:
 
     @property
     def max_runs(self) -> int:
-        """The number of runs after which the gate is INCONCLUSIVE."""
+        """The largest number of runs; if they do not decide, the gate is INCONCLUSIVE."""
         return len(self.fail)
 
     def expected_runs(self) -> tuple[float, float]:
-        """Runs on average, without a loss and with one of delta, if the noise is that of the references."""
+        """Return the average number of runs, without a loss and with a loss of delta.
+
+        This assumes that the noise is that of the references.
+        """
         looks = range(1, self.max_runs + 1)
         shared = self.level.shared
         shares = [(1 / self.max_runs + shared) / (1 / n + shared) for n in looks]
@@ -113,7 +116,7 @@ def _bounds(shared: float, runs: int, error: float, gamma: float) -> tuple[float
 
 
 def _t(z: Sequence[float], freedom: int) -> tuple[float, ...]:
-    """The boundaries of t with the tail areas of those of Z; each further run adds a degree of freedom."""
+    """Return the boundaries of t with the tail areas of those of Z; each run adds a degree of freedom."""
     return tuple(-float(stdtrit(freedom + n, ndtr(-value))) for n, value in enumerate(z))
 
 
@@ -121,15 +124,15 @@ def _t(z: Sequence[float], freedom: int) -> tuple[float, ...]:
 def _limits(
     shared: float, freedom: int, error: float, runs: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The boundaries of t for FAIL and PASS."""
+    """Return the boundaries of t for FAIL and PASS."""
     fail, passed = _bounds(shared, runs, error, GAMMA_FAIL), _bounds(shared, runs, BETA, GAMMA_PASS)
     return _t(fail, freedom), _t(passed, freedom)
 
 
 def resolved(level: Level, error: float, runs: int) -> float:
-    """The smallest delta, as a difference of logarithms, that a gate of so many runs decides.
+    """Return the smallest delta, as a difference of logarithms, that a gate of this many runs decides.
 
-    One run is in hand, for the luck of a single gate.
+    One run is kept in reserve, because a single gate may have bad luck.
 
     Args:
         level: of the references.
@@ -142,25 +145,25 @@ def resolved(level: Level, error: float, runs: int) -> float:
 
 
 def runs_needed(level: Level, error: float, delta: float, most: int) -> int | None:
-    """The largest number of runs that a gate must allow itself, or None where ``most`` do not decide."""
+    """Return how many runs a gate must be allowed to decide delta; None if ``most`` are not enough."""
     possible = range(_CONFIRMED, most + 1)
     index = bisect_left(possible, -delta, key=lambda runs: -resolved(level, error, runs))
     return possible[index] if index < len(possible) else None
 
 
 def design(level: Level, error: float, delta: float, runs: int) -> Design:
-    """The boundaries for so many runs at most; see :func:`planned`."""
+    """Return the boundaries for at most this many runs; see :func:`planned`."""
     fail, passed = _limits(level.shared, level.freedom, error, runs)
     return Design(delta, level, fail, passed)
 
 
 def planned(level: Level, error: float, delta: float, most: int) -> Design | None:
-    """The gate that decides delta in as few runs as that takes, or None where ``most`` surely do not.
+    """Return the design that decides delta in the fewest runs; None if ``most`` runs surely do not decide it.
 
-    References tell the noise only so well: that of twenty is 0.76 to 1.46 times what they show. A gate is
-    refused where even the low end of that interval does not let ``most`` runs decide; where the noise as it
-    is estimated does not, it allows itself all of them. The errors hold whatever the noise, since the
-    boundaries are those of t, and the gate's own runs tell it better from run to run.
+    References only estimate the noise: with twenty, the real noise is 0.76 to 1.46 times the estimate. A gate
+    is refused if ``most`` runs would not decide even at the low end of that interval. If they would decide
+    there but not at the estimate itself, the gate may use all of them. The errors hold for any noise, because
+    the boundaries are those of t, and each run of the gate improves the estimate.
     """
     runs = runs_needed(level, error, delta, most)
     if runs is None and runs_needed(replace(level, sd=level.interval[0]), error, delta, most) is not None:
@@ -170,14 +173,15 @@ def planned(level: Level, error: float, delta: float, most: int) -> Design | Non
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The evidence after some runs; arrays of one shape where many gates are looked at together.
+    """The evidence after some runs; arrays of one shape if many gates are evaluated together.
 
     Attributes:
         word: 1 for FAIL, -1 for PASS, 0 for one more run.
         loss: the estimate, as a difference of logarithms; positive is worse.
-        low: ``loss`` is at least this (at the error of FAIL), and ``high``: at most this (at that of PASS).
-        better: whether an improvement is beyond the noise, by one t test at ``GATE_ALPHA``: most gates have
-            passed before more could be shown, and nothing is decided by it.
+        low: the lower limit of ``loss``, at the error of FAIL.
+        high: the upper limit of ``loss``, at the error of PASS.
+        better: whether an improvement is beyond the noise, by one t test at ``GATE_ALPHA``. It decides
+            nothing, and most gates pass before more could be shown.
     """
 
     word: Any
@@ -188,13 +192,13 @@ class Look:
 
 
 def look(gate: Design, losses: Floats, *, level_sd: Floats | float | None = None) -> Look:
-    """Look at the losses of all runs so far.
+    """Return the evidence of the losses of all runs so far.
 
     Args:
         gate: the design.
-        losses: of each run against the mean of the references, differences of logarithms; the last axis is
-            the runs, axes before it are gates of the same design.
-        level_sd: the noise of each gate's own references, where there are axes before the last.
+        losses: of each run against the mean of the references, as differences of logarithms; the last axis
+            is the runs, axes before it are gates of the same design.
+        level_sd: the noise of each gate's own references, if there are axes before the last.
     """
     runs = losses.shape[-1]
     level = gate.level

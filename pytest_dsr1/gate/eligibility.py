@@ -1,4 +1,4 @@
-"""Which scenarios and runs a gate can use: valid, with an own engine start, not a warm-up."""
+"""Eligibility for a gate: runs must be valid, have their own engine start, and not be a warm-up."""
 
 from __future__ import annotations
 
@@ -30,33 +30,32 @@ from pytest_dsr1.workload.workload import Workload
 
 
 class NotComparableError(Dsr1Error):
-    """The run differs from the references in what must be equal (verdict NOT COMPARABLE)."""
+    """The run differs from the references in facts that must be equal (verdict NOT COMPARABLE)."""
 
 
 def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[[], Workload]) -> None:
-    """Refuse a scenario no run of which could be gated, or become a reference.
+    """Refuse a scenario whose runs cannot be gated or become references.
 
     Args:
-        loaded: says where a value stands.
-        scenario: the same, resolved.
-        workload: its requests, for which one may have to wait.
+        loaded: gives the file and line of a value.
+        scenario: the same scenario, resolved.
+        workload: returns its requests; this may take a while.
 
     Raises:
-        UserError: the server was not started by us, the runs are too short, or they do not report the metric.
+        UserError: we do not start the server, the runs are too short, or they do not report the metric.
     """
     name, load, engine = scenario.gated_metric, scenario.load, scenario.engine
     if engine.attached_url is not None:
         raise UserError(
-            f"{loaded.where('engine.url')}: the unit of evidence is one engine start, and the server at "
-            f"{engine.attached_url} is started by somebody else; let pytest-dsr1 start it: engine.command or "
-            "engine.server instead of engine.url"
+            f"{loaded.where('engine.url')}: gates compare engine starts, and pytest-dsr1 does not start "
+            f"the server at {engine.attached_url}; set engine.command or engine.server instead of engine.url"
         )
     least = (1 + LATENCIES + 1) * load.concurrency
     if load.arrival is None and load.concurrency > 1 and load.num_requests < least:
         raise UserError(
             f"{loaded.where('load.num_requests')}: {load.num_requests:,} requests at load.concurrency "
             f"{load.concurrency:,} are too few for references and gates: one wave warms up, three count, "
-            f"one runs out; set load.num_requests to at least {least:,}"
+            f"one drains; set load.num_requests to at least {least:,}"
         )
     if not METRICS[name].gateable:
         raise UserError(
@@ -73,20 +72,20 @@ def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[
 
 
 def why_not(measurement: Measurement, starts: Starts) -> str:
-    """Return why a run does not count, or nothing; a valid start is noted in ``starts``."""
+    """Return why a run does not count, or an empty text; note a valid start in ``starts``."""
     return "; ".join(invalid_reasons(measurement)) or own_start(measurement) or warm_up(measurement, starts)
 
 
 def own_start(measurement: Measurement) -> str:
-    """Why the engine was not started for this run alone, or nothing."""
+    """Return why the engine was not started for this run alone, or an empty text."""
     facts = measurement.result.facts
     if facts.server_started is not False:
         return ""
-    return f"its server had been started for {facts.server_kept_from or 'others'}"
+    return f"its server was started for {facts.server_kept_from or 'another scenario'}"
 
 
 def warm_up(measurement: Measurement, starts: Starts) -> str:
-    """Why this start is unlike the starts after it, or nothing; the start is noted."""
+    """Return why this start differs from those after it, or an empty text; note the start."""
     key = start_key(measurement.fingerprint.facts)
     first = not starts.seen(key)
     starts.note(key)
@@ -96,18 +95,18 @@ def warm_up(measurement: Measurement, starts: Starts) -> str:
 
 
 def compared(references: References, facts: comparability.Facts) -> tuple[str, ...]:
-    """What changed under test, by the facts of a run, or those that are known before it.
+    """Return what changed under test, from the facts of a run or those known before it.
 
     Raises:
-        NotComparableError: what is fixed differs; all of it.
+        NotComparableError: fixed facts differ; the message lists all of them.
     """
     problems = comparability.differences(references.facts, facts, references.under_test)
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise NotComparableError(
-            f"{references.profile}: this run and the references differ in what must be equal:\n{lines}\n"
-            f"put it back, or make new references of it: {how_to_get_more(references.profile)}; "
-            "gate.under_test says what may differ"
+            f"{references.profile}: this run and the references differ in facts that must be equal:\n"
+            f"{lines}\nrestore these facts, or make new references: {how_to_get_more(references.profile)}; "
+            "gate.under_test sets which facts may differ"
         )
     return tuple(comparability.changed(references.facts, facts, references.under_test))
 
@@ -115,10 +114,10 @@ def compared(references: References, facts: comparability.Facts) -> tuple[str, .
 def figure(
     measurement: Measurement, *, requests: int | None = None, warmup_requests: int | None = None
 ) -> SteadyFigure:
-    """The steady figure of a run.
+    """Return the steady figure of a run.
 
     Raises:
-        InvalidRunError: it has none.
+        InvalidRunError: the run has none.
     """
     scenario = measurement.scenario
     warm = warmup_requests or warmup_of(scenario)
@@ -130,12 +129,12 @@ def figure(
         raise InvalidRunError(f"{scenario.name}: {error}") from None
 
 
-def save_evidence(measurement: Measurement, found: SteadyFigure) -> None:
-    """``evidence.json`` beside the measurement: the steady figure, its cut and its batches.
+def save_evidence(measurement: Measurement, evidence: SteadyFigure) -> None:
+    """Write ``evidence.json`` next to the measurement: the steady figure, its cut and its batches.
 
     Raises:
-        InvalidRunError: it cannot be written.
+        InvalidRunError: the file cannot be written.
     """
-    document = {"metric": measurement.scenario.gated_metric, **asdict(found)}
+    document = {"metric": measurement.scenario.gated_metric, **asdict(evidence)}
     with saving(measurement.folder):
         write_atomically(measurement.folder / "evidence.json", json.dumps(document, indent=1))

@@ -1,4 +1,4 @@
-"""What earlier runs measured: the valid results in a folder of results, without their requests."""
+"""History: the valid results of earlier runs in a folder of results, without their requests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pytest_dsr1.storage.files import entries
 
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """One saved run that proves something.
+    """One saved run with a valid result.
 
     Attributes:
         profile: the scenario's name.
@@ -43,7 +43,7 @@ class PastRun:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Earlier runs in order of time, and the files and folders that could not be read, each with why."""
+    """Earlier runs in order of time, and the files and folders that cannot be read, each with the reason."""
 
     runs: tuple[PastRun, ...] = ()
     unreadable: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ NO_HISTORY = History()
 
 
 def comparable_runs(past: History, measurement: Measurement) -> list[PastRun]:
-    """The other runs of the same profile on the same machine that a gate would compare this one with."""
+    """Return other runs of the same profile and machine that a gate would compare with this run."""
     facts, scenario = measurement.fingerprint.facts, measurement.scenario
     node = comparability.node(facts)
     return [
@@ -67,9 +67,9 @@ def comparable_runs(past: History, measurement: Measurement) -> list[PastRun]:
 
 
 def history(results: Path) -> History:
-    """The runs saved below a folder of results.
+    """Return the runs saved below a folder of results.
 
-    Runs that are under way, failed, or were measured on a wrong or unfit machine are left out.
+    Runs that are in progress, that failed, or that ran on a wrong or unfit machine are left out.
     """
     runs: list[PastRun] = []
     unreadable: list[str] = []
@@ -89,7 +89,7 @@ def history(results: Path) -> History:
         except DocumentError as error:
             unreadable.append(f"{path}: {error}")
         except (ValueError, KeyError, TypeError, AttributeError):
-            unreadable.append(f"{path}: its content is not a measurement's; {CHANGED}")
+            unreadable.append(f"{path}: it does not contain a measurement; {CHANGED}")
         else:
             if run is not None:
                 runs.append(run)

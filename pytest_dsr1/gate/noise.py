@@ -1,4 +1,4 @@
-"""What accepted references say: the level, how much engine starts differ, and how sure that is."""
+"""The level of accepted references, the noise between engine starts, and how certain the noise is."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 from scipy.special import chdtri, fdtrc
 
 RESOLUTION = 1e-4
-"""The least noise that is believed, 0.01%: references that agree better agree by chance."""
+"""The least noise that we assume, 0.01%: references that agree better do so by chance."""
+
 _VISIBLE = 0.05
-"""The p value of an F test below which a difference is taken for real."""
+"""A difference counts as real if the p value of its F test is below this."""
 
 _MORE = 0.01
-"""The same for what is only warned of."""
+"""The same for a difference that only causes a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +25,11 @@ class Level:
 
     Attributes:
         mean: of the references.
-        sd: between engine starts; ``freedom`` are its degrees of freedom.
+        sd: the standard deviation between engine starts.
+        freedom: the degrees of freedom of ``sd``.
         shared: the variance that more runs of a candidate do not lower, in units of ``sd`` squared: 1 / K for
-            K references, and what their days or nodes differ by.
-        runs: K.
+            K references, plus the variance between their days or nodes.
+        runs: the number of references, K.
     """
 
     mean: float
@@ -43,7 +45,7 @@ class Level:
 
     @property
     def small_percent(self) -> float:
-        """A standard error within a run that is small against ``sd``, in percent: a ninth of the variance."""
+        """A standard error within a run that is small next to ``sd``, in percent: a ninth of the variance."""
         return self.noise_percent / 3
 
     @property
@@ -53,17 +55,17 @@ class Level:
 
 
 def level(values: Sequence[float], groups: Sequence[Hashable], *, always: bool = False) -> Level:
-    """The level of references.
+    """Return the level of references.
 
-    The variance within and between groups is that of a one-way random-effects model, by the method of
-    moments. A candidate's runs are all of one group, so what groups differ by is no noise that more runs
-    average out.
+    The variances within and between groups are those of a one-way random-effects model, by the method of
+    moments. All runs of a candidate belong to one group, so more runs do not average out the difference
+    between groups.
 
     Args:
-        values: of each run, natural logarithms; at least 2.
-        groups: the day of each run, or its node where the gate is of a node class.
-        always: take the groups apart even if they do not visibly differ (nodes); otherwise only if they do
-            (days, p < 5%), since an estimate of nothing costs runs.
+        values: the natural logarithm of each run's value; at least 2.
+        groups: the day of each run, or its node if the gate is for a class of nodes.
+        always: separate the groups even if they do not visibly differ (nodes). Otherwise they are separated
+            only if they do (days, p < 5%), because estimating a variance that is not there costs runs.
     """
     x = np.asarray(values, float)
     numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
@@ -84,13 +86,13 @@ def level(values: Sequence[float], groups: Sequence[Hashable], *, always: bool =
 
 
 def interval(sd: float, freedom: int) -> tuple[float, float]:
-    """The 95% interval of a standard deviation, for normal noise."""
+    """Return the 95% interval of a standard deviation, for normal noise."""
     low, high = (sd * math.sqrt(freedom / float(chdtri(freedom, tail))) for tail in (0.025, 0.975))
     return low, high
 
 
 def apart(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether the means of two groups visibly differ (t test, p < 1%); never of two single values."""
+    """Return whether the means of two groups visibly differ (t test, p < 1%); False for single values."""
     freedom = len(one) + len(other) - 2
     if not one or not other or freedom < 1:
         return False
@@ -100,7 +102,7 @@ def apart(one: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def scatters(references: Level, values: Sequence[float]) -> bool:
-    """Whether values visibly differ more than references do (F test, p < 1%); never for a single one."""
+    """Return whether values vary visibly more than references (F test, p < 1%); False for a single value."""
     freedom = len(values) - 1
     if freedom < 1:
         return False

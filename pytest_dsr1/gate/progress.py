@@ -1,4 +1,4 @@
-"""The progress of one gate: the runs so far, what they say against the references, and the verdict."""
+"""The progress of one gate: its runs so far, what they show against the references, and the verdict."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
 class InconclusiveError(Dsr1Error):
-    """The largest number of runs did not decide (verdict INCONCLUSIVE)."""
+    """The largest number of runs does not decide (verdict INCONCLUSIVE)."""
 
 
 @dataclass
 class GateProgress:
-    """What became of one gate so far: its runs, what they say, and the verdict.
+    """One gate so far: its runs, what they show, and the verdict.
 
     Attributes:
         plan: how it decides.
         runs: every engine start, in order.
         changed: what under test differs from the references.
         look: the evidence of all runs that count; None before the first.
-        verdict: PASS or FAIL, or None.
+        verdict: PASS or FAIL; None before either.
         latest: the last run that counts; None before the first.
     """
 
@@ -48,17 +48,17 @@ class GateProgress:
 
     @property
     def counted(self) -> list[SteadyFigure]:
-        """The evidence, in order."""
+        """The steady figures of the runs that count, in order."""
         return [run.evidence for run in self.runs if run.evidence is not None]
 
     @property
     def folder(self) -> str:
-        """Where the gate is kept: the folder of its first run; empty where none has one."""
+        """The folder in which the gate is saved, that of its first run; empty if no run has one."""
         return next((run.folder for run in self.runs if run.folder), "")
 
     @property
     def name(self) -> str:
-        """The scenario's."""
+        """The scenario's name."""
         return self.plan.scenario.name
 
     @property
@@ -67,16 +67,16 @@ class GateProgress:
         return f"pytest --dsr1-profile={self.name} --dsr1-gate"
 
     def leave_out(self, measurement: Measurement | None, why: str) -> str:
-        """Note an engine start that does not count; return what to say of it."""
+        """Note an engine start that does not count; return a sentence about it."""
         self.add(GateRun(str(measurement.folder) if measurement else "", why=why))
         return f"{self.name}: run {len(self.runs)} does not count: {why}"
 
     def count(self, measurement: Measurement) -> None:
-        """Take the figure of a run that counts, and look at what the evidence says with it.
+        """Take in the figure of a run that counts, and evaluate all figures so far.
 
         Raises:
-            NotComparableError: it differs from the references in what must be equal.
-            InvalidRunError: it has no figure, or that cannot be saved.
+            NotComparableError: the run differs from the references in facts that must be equal.
+            InvalidRunError: the run has no figure, or the figure cannot be saved.
         """
         refs = self.plan.references
         try:
@@ -90,17 +90,17 @@ class GateProgress:
         self.latest = measurement
 
     def add(self, run: GateRun) -> None:
-        """Add one more engine start, and look at what the evidence says with it."""
+        """Add one more engine start, and evaluate all figures so far."""
         self.runs.append(run)
         if run.evidence is not None:
             losses = [self.plan.loss(each.value) for each in self.counted]
             self.look = look(self.plan.design, np.array(losses))
 
     def decided(self) -> Verdict | None:
-        """Return the verdict, if the runs that count decide.
+        """Return the verdict if the runs that count decide; None if not yet.
 
         Raises:
-            InconclusiveError: as many runs as the gate has at most do not.
+            InconclusiveError: the largest number of runs does not decide.
         """
         assert self.look is not None
         if word := int(self.look.word):
@@ -110,7 +110,7 @@ class GateProgress:
         return self.verdict
 
     def sentence(self) -> str:
-        """The evidence in one sentence."""
+        """Return the evidence in one sentence."""
         plan, seen = self.plan, self.look
         assert seen is not None
         metric = METRICS[plan.metric]
@@ -134,24 +134,24 @@ class GateProgress:
         return math.exp(self.plan.design.level.mean)
 
     def _improved(self) -> str:
-        """What is said of an improvement beyond the noise."""
+        """Return the sentence about an improvement beyond the noise."""
         plan, seen = self.plan, self.look
         assert seen is not None
         change = abs(in_percent(plan.metric, float(seen.loss)))
         return (
-            f"better by {change:.2g}%, more than the noise: accept it, or losing it again will pass; "
-            f"{how_to_get_more(plan.scenario.name)}"
+            f"better by {change:.2g}%, more than the noise: accept new references, or a gate will not notice "
+            f"when the improvement is lost; {how_to_get_more(plan.scenario.name)}"
         )
 
     def judged(self, word: Status) -> Verdict:
-        """The verdict in the words that targets use; ``bound`` is a loss of delta."""
+        """Return the verdict in the form that targets have; ``bound`` is a loss of delta."""
         plan = self.plan
         sign = -1 if METRICS[plan.metric].better == "higher" else 1
         assert self.look is not None
         meaning = {
             Status.PASS: "a loss of delta is excluded",
             Status.FAIL: "a loss is shown",
-            Status.INCONCLUSIVE: "neither is a loss shown nor one of delta excluded",
+            Status.INCONCLUSIVE: "a loss is not shown, and a loss of delta is not excluded",
         }[word]
         lines = [f"{self.sentence()}: {meaning}"]
         if self.look.better:
@@ -160,8 +160,8 @@ class GateProgress:
         losses = [plan.loss(each.value) for each in self.counted]
         if scatters(plan.design.level, losses):
             lines.append(
-                f"the runs of this gate differ by {np.std(losses, ddof=1) * 100:.2g}%, more than the "
-                "references: look at what else ran on the machine"
+                f"the runs of this gate vary by {np.std(losses, ddof=1) * 100:.2g}%, more than the "
+                "references: check what else ran on the machine"
             )
         return Verdict(
             word=word,
@@ -176,12 +176,12 @@ class GateProgress:
 
 
 def saved(gate: GateProgress, word: Status | None, error: str | None) -> SavedGate:
-    """What is kept of a gate as it is now.
+    """Return what is saved of a gate as it is now.
 
     Args:
         gate: with its runs so far.
-        word: how it ended without a verdict; None where it has one, or still runs.
-        error: why it has none.
+        word: how it ended without a verdict; None if it has a verdict or still runs.
+        error: why it has no verdict.
     """
     plan, accepted = gate.plan, gate.plan.references.accepted
     return SavedGate(

@@ -1,4 +1,4 @@
-"""Recorded runs that may become references: one file a run, added by any number of machines at once.
+"""Recorded runs that may become references: one file per run, added by any number of machines at once.
 
 ``<store>/candidates/<profile>/<UTC time>-<8 hex digits>.json``::
 
@@ -6,10 +6,10 @@
      "facts": {...}, "trace": {...}, "gpus": {...}, "sha256": ...}
 
 ``at`` is when the run began, ``place`` the scenario's path in test ids, ``result`` the folder of the saved
-result, ``facts`` the fingerprint's, and ``trace`` what a figure of the run is computed from
-(:class:`~pytest_dsr1.steady.trace.Trace`). ``gpus`` is what they did meanwhile; null on the CPU, and not
-in files from before it was kept. A file is never changed after it was written: ``sha256`` is that of all the
-rest, as JSON with sorted keys.
+result, and ``facts`` the fingerprint's facts. A figure of the run is computed from ``trace``
+(:class:`~pytest_dsr1.steady.trace.Trace`). ``gpus`` is what the GPUs did meanwhile; it is null on the CPU and
+missing in files of earlier versions. A file never changes after it is written: ``sha256`` is the checksum of
+everything else in it, as JSON with sorted keys.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import entries, write_atomically
 
 RECORDED_RUN = DocumentKind("a recorded run", "pytest-dsr1 candidate", 1)
-_ADVICE = "bring the file back as it was, or move it out of the folder; until then nothing is accepted"
+_ADVICE = "restore the file, or move it out of the folder; until then nothing is accepted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class RecordedRun:
     """One recorded run.
 
     Attributes:
-        name: its file's name without ``.json``.
+        name: the file's name without ``.json``.
         profile: the scenario's name.
         at: when it began.
         place: the scenario's path in test ids.
         result: the folder of the saved result, on the machine that ran it.
         facts: the fingerprint.
-        trace: what a figure of the run is computed from.
-        gpus: what they did meanwhile; None on the CPU, and where that was not kept.
+        trace: the data from which a figure of the run is computed.
+        gpus: what the GPUs did meanwhile; None on the CPU and in files of earlier versions.
     """
 
     name: str
@@ -88,17 +88,17 @@ def names(store: Path, profile: str) -> list[str]:
 
 
 def listed(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder of the store, in order of names; nothing where there is no folder.
+    """Return the entries of a folder of the store, in order of names; none if there is no folder.
 
     Raises:
-        ReferencesError: it cannot be listed, so that nobody knows what is in it.
+        ReferencesError: the folder cannot be listed, so its content is unknown.
     """
     try:
         return entries(folder)
     except OSError as error:
         raise ReferencesError(
-            f"{folder}: cannot be listed: {error.strerror}; `ls -ld {folder}` shows what it is and "
-            "whose: make it a folder that you may list"
+            f"{folder}: cannot be listed: {error.strerror}; `ls -ld {folder}` shows what it is "
+            "and who owns it; make it a folder that you may list"
         ) from None
 
 
@@ -129,19 +129,19 @@ def record(store: Path, measurement: Measurement, trace: Trace) -> Path:
     except OSError as error:
         raise InvalidRunError(
             f"{path}: the run cannot be recorded: {error.strerror}; make that folder writable, or "
-            f"make room there; the run itself is saved in {measurement.folder}"
+            f"free space there; the run itself is saved in {measurement.folder}"
         ) from None
     return path
 
 
 def checksum(document: Mapping[str, Any]) -> str:
-    """Return the checksum of a recorded run's document, of all in it but the checksum itself."""
+    """Return the checksum of a recorded run's document, over everything but the checksum itself."""
     rest = {key: value for key, value in document.items() if key != "sha256"}
     return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def alike(found: Iterable[RecordedRun], facts: comparability.Facts) -> tuple[RecordedRun, ...]:
-    """Those of the node, software, machine and work that a fingerprint tells."""
+    """Return the runs with the node, software, machine and work of a fingerprint."""
     return tuple(
         one
         for one in found
@@ -151,9 +151,9 @@ def alike(found: Iterable[RecordedRun], facts: comparability.Facts) -> tuple[Rec
 
 
 def read(store: Path, profile: str) -> tuple[tuple[RecordedRun, ...], tuple[str, ...]]:
-    """Return the recorded runs of a profile in order of time, and a sentence for each file that is not one.
+    """Return the recorded runs of a profile in order of time, and a sentence for each unusable file.
 
-    A file that cannot be used is left where it is; the sentence says what to do about it.
+    An unusable file is left where it is; the sentence says what to do about it.
 
     Raises:
         ReferencesError: the folder cannot be listed.
@@ -180,7 +180,7 @@ def _read(path: Path, profile: str) -> RecordedRun:
     """Read one file.
 
     Raises:
-        DocumentError: it is not a recorded run of this profile; says what it is.
+        DocumentError: it is not a recorded run of this profile; the message says what it is.
     """
     try:
         document = RECORDED_RUN.read_json(path)
@@ -188,11 +188,11 @@ def _read(path: Path, profile: str) -> RecordedRun:
         raise DocumentError(f"cannot be read: {error.strerror}") from None
     if document.get("profile") != profile:
         raise DocumentError(
-            f"is a run of {document.get('profile')!r}, not of {profile!r}; the runs of a scenario that was "
-            "renamed are to be recorded again"
+            f"is a run of {document.get('profile')!r}, not of {profile!r}; record the runs of a "
+            "renamed scenario again"
         )
     if document.get("sha256") != checksum(document):
-        raise DocumentError("does not fit its checksum: it was edited or damaged after it was written")
+        raise DocumentError("does not match its checksum: it was edited or damaged after it was written")
     try:
         return _RECORDED_RUN.validate_python({**document, "name": path.stem})
     except ValidationError as error:

@@ -1,7 +1,7 @@
-"""The file of accepted references: ``<store>/<profile>.yaml``, small, reviewed in git, changed by no run.
+"""The file of accepted references: ``<store>/<profile>.yaml``, small and reviewed in git. No run changes it.
 
-One line a fact and one a run, so that a review sees what changed; the checksum in the last line shows
-truncation, merges and edits by hand.
+It has one line per fact and one per run, so that a review shows what changed. The checksum in the last line
+reveals truncation, merges and edits by hand.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pytest_dsr1.verdict.targets import Noise
 
 REFERENCES = DocumentKind("a file of accepted references", "pytest-dsr1 references", 1)
 SKEW = timedelta(minutes=5)
-"""Clocks of two machines may differ by so much."""
+"""The clocks of two machines may differ by this much."""
 
 _HEAD = """\
 # Accepted reference runs, which `pytest --dsr1-gate` compares with. Written by
@@ -46,12 +46,12 @@ _REFERENCES = TypeAdapter(References)
 
 
 def path_of(store: Path, profile: str) -> Path:
-    """The file of a profile's accepted references."""
+    """Return the file of a profile's accepted references."""
     return store / f"{profile}.yaml"
 
 
 def to_text(references: References) -> str:
-    """The file's text."""
+    """Return the text of the file."""
     accepted = references.accepted
     nodes = {short(node): node for node in sorted(references.nodes)}
     facts, under_test = references.facts, references.under_test
@@ -81,10 +81,10 @@ def to_text(references: References) -> str:
 
 
 def from_text(text: str, name: str, profile: str) -> References:
-    """The references of a file's text; ``name`` is what the file is called in messages.
+    """Return the references of a file's text; ``name`` is the file's name in messages.
 
     Raises:
-        ReferencesError: the text is not as it was written.
+        ReferencesError: the text was changed after it was written.
     """
     _check(text, name)
     try:
@@ -99,7 +99,7 @@ def from_text(text: str, name: str, profile: str) -> References:
 
 
 def intact(path: Path) -> bool:
-    """Whether a file is one of accepted references and as it was written; its content is not looked at."""
+    """Return whether a file contains references and is unchanged; its content is not checked further."""
     try:
         _check(read_text(path), str(path))
     except (OSError, DocumentError, ReferencesError):
@@ -108,18 +108,18 @@ def intact(path: Path) -> bool:
 
 
 def _check(text: str, name: str) -> None:
-    """Refuse a text that is not as it was written; ``name`` is what the file is called in messages.
+    """Refuse a text that was changed after it was written; ``name`` is the file's name in messages.
 
     Raises:
-        ReferencesError: says what happened to it.
+        ReferencesError: the text was changed; the message says how.
     """
     again = _again(name)
     conflict = _CONFLICT.search(text)
     if conflict:
         line = text.count("\n", 0, conflict.start()) + 1
         raise ReferencesError(
-            f"{name}:{line}: holds a merge conflict; take one side whole with `git checkout --ours {name}` "
-            "or --theirs, or delete it and accept again"
+            f"{name}:{line}: contains a merge conflict; take one whole side with `git checkout --ours "
+            f"{name}` or --theirs, or delete it and accept again"
         )
     try:
         REFERENCES.check_yaml(text)
@@ -130,17 +130,17 @@ def _check(text: str, name: str) -> None:
         raise ReferencesError(f"{name}: does not end with its checksum: it is truncated; {again}")
     if sha256(text[: checksum.start()].encode()).hexdigest() != checksum[1]:
         raise ReferencesError(
-            f"{name}: does not fit its checksum: it was edited by hand or merged after it was written; "
+            f"{name}: does not match its checksum: it was edited by hand or merged after it was written; "
             f"{again}"
         )
 
 
 def read(store: Path, profile: str, now: datetime) -> References:
-    """The accepted references of a profile, as the file has them.
+    """Return the accepted references of a profile, as the file has them.
 
     Raises:
         NoReferenceError: there is no file.
-        ReferencesError: the file cannot be trusted; tells everything that is wrong.
+        ReferencesError: the file cannot be trusted; the message lists everything that is wrong.
     """
     path = path_of(store, profile)
     try:
@@ -149,7 +149,7 @@ def read(store: Path, profile: str, now: datetime) -> References:
         waiting = len(recordings.names(store, profile))
         raise NoReferenceError(
             f"{path}: there is no such file: no references of {profile} are accepted, {waiting} recorded "
-            f"runs wait; {how_to_get_more(profile)}"
+            f"runs wait for that; {how_to_get_more(profile)}"
         ) from None
     except DocumentError as error:
         raise ReferencesError(f"{path}: {error}; {_again(str(path))}") from None
@@ -171,8 +171,8 @@ def load(store: Path, scenario: Scenario, now: datetime) -> References:
     references = read(store, scenario.name, now)
     if references.metric != scenario.gated_metric:
         raise ReferencesError(
-            f"{path_of(store, scenario.name)}: holds references of {references.metric}, the scenario gates "
-            f"{scenario.gated_metric}; set gate.metric, or accept again with "
+            f"{path_of(store, scenario.name)}: contains references of {references.metric}, but the scenario "
+            f"gates {scenario.gated_metric}; set gate.metric, or accept again with "
             f"`pytest-dsr1 references accept {scenario.name} --reason TEXT`"
         )
     return replace(references, under_test=scenario.gate.under_test)
@@ -181,15 +181,15 @@ def load(store: Path, scenario: Scenario, now: datetime) -> References:
 def noise_of(
     store: Path, scenario: Scenario, facts: comparability.Facts, metric: str, now: datetime
 ) -> Noise:
-    """Return how much engine starts differ in a metric, by the references of it where there are some.
+    """Return how much engine starts differ in a metric, from its references if there are any.
 
     Args:
         store: the folder of references.
         scenario: of the run.
-        facts: the run's fingerprint; what must be equal for a gate must be for the noise too, but for the
-            node: the noise is that within nodes.
+        facts: the run's fingerprint. Facts that must be equal for a gate must be equal here too, except the
+            node, because the noise is that within nodes.
         metric: its name.
-        now: for the references' age.
+        now: the current time, for the references' age.
     """
     references = None
     if metric == scenario.gated_metric:
@@ -199,10 +199,10 @@ def noise_of(
 
 
 def write(store: Path, references: References) -> Path:
-    """Replace the accepted references of a profile; whatever kills this leaves the old file or the new one.
+    """Replace the accepted references of a profile; a kill leaves either the old file or the new one.
 
     Raises:
-        ReferencesError: it cannot be written; the old file is as it was.
+        ReferencesError: the file cannot be written; the old one is unchanged.
     """
     path = path_of(store, references.profile)
     try:
@@ -214,16 +214,16 @@ def write(store: Path, references: References) -> Path:
 
 
 @contextmanager
-def held(store: Path, profile: str, what: str) -> Iterator[None]:
-    """Hold the references of a profile: one gate or one acceptance at a time.
+def locked(store: Path, profile: str, what: str) -> Iterator[None]:
+    """Lock the references of a profile: one gate or one acceptance at a time.
 
     Args:
         store: the folder of references.
-        profile: whose references.
-        what: who holds them, in words, for whoever finds them held.
+        profile: the name of the profile.
+        what: describes the holder, for the message of another process that finds them locked.
 
     Raises:
-        InvalidRunError: somebody else holds them, or they cannot be locked.
+        InvalidRunError: another process holds the lock, or they cannot be locked.
     """
     try:
         store.mkdir(parents=True, exist_ok=True)
@@ -244,26 +244,29 @@ def held(store: Path, profile: str, what: str) -> Iterator[None]:
 
 
 def _problems(references: References, profile: str, now: datetime, first_run: int) -> Iterator[str]:
-    """What is wrong with references whose file is whole; ``first_run`` is the line of the first run."""
+    """Yield what is wrong with references in an intact file; ``first_run`` is the line of the first run."""
     if references.profile != profile:
         yield (
-            f"holds references of {references.profile!r}, not of {profile!r}: the scenario was renamed, or "
-            "the file copied"
+            f"contains references of {references.profile!r}, not of {profile!r}: the scenario was renamed, "
+            "or the file copied"
         )
     metric = METRICS.get(references.metric)
     if metric is None or not metric.gateable:
-        yield f"metric: {references.metric} is none that can be gated"
+        yield f"metric: {references.metric} cannot be gated"
     else:
-        for key, is_so, due in (
+        for key, found, expected in (
             ("unit", references.unit, metric.unit),
             ("better", references.better, metric.better),
         ):
-            if is_so != due:
-                yield f"{key}: {references.metric} is said to be {is_so!r}; expected {due!r}"
+            if found != expected:
+                yield f"{key} of {references.metric}: expected {expected!r}, found {found!r}"
     if not (references.requests > 0 and references.warmup_requests >= 0):
-        yield f"requests: {references.requests}, of which {references.warmup_requests} warm up"
+        yield (
+            f"requests: {references.requests}, warmup_requests: {references.warmup_requests}; expected at "
+            "least 1 and at least 0"
+        )
     if references.accepted.at > now + SKEW:
-        yield f"accepted at {_time(references.accepted.at)}, now is {_time(now)}: a clock was wrong"
+        yield f"accepted at {_time(references.accepted.at)}, but it is {_time(now)} now: a clock was wrong"
     seen: dict[object, int] = {}
     for line, run in enumerate(references.runs, first_run):
         for key in ("value", "se_percent", "window_s", "startup_s"):
@@ -271,12 +274,13 @@ def _problems(references: References, profile: str, now: datetime, first_run: in
             if not (math.isfinite(number) and (number > 0 or (number == 0 and key in _MAY_BE_ZERO))):
                 yield f"line {line}: {key} is {number}, not a finite positive number"
         if run.at > min(now, references.accepted.at) + SKEW:
-            when = "now is" if run.at > now + SKEW else "accepted at"
-            then = now if run.at > now + SKEW else references.accepted.at
-            yield f"line {line}: the run began at {_time(run.at)}, {when} {_time(then)}: a clock was wrong"
+            later = f"it is {_time(now)} now"
+            if run.at <= now + SKEW:
+                later = f"was accepted at {_time(references.accepted.at)}"
+            yield f"line {line}: the run began at {_time(run.at)}, but {later}: a clock was wrong"
         for same in ((run.at, run.node), run.recording):
             if seen.setdefault(same, line) != line:
-                yield f"line {line}: is the run of line {seen[same]} again"
+                yield f"line {line}: repeats the run of line {seen[same]}"
                 break
 
 
@@ -292,12 +296,12 @@ def _refuse(path: Path, problems: Iterable[str], advice: str) -> None:
 
 
 def _restore(name: str) -> str:
-    return f"`git log -p -- {name}` shows its history, `git checkout -- {name}` brings the committed one back"
+    return f"`git log -p -- {name}` shows its history, `git checkout -- {name}` restores the committed file"
 
 
 def _renamed(references: References, path: Path) -> str:
     name = references.profile
-    return f"give the scenario its name {name!r} back, or delete {path} and {how_to_get_more(path.stem)}"
+    return f"rename the scenario to {name!r} again, or delete {path} and {how_to_get_more(path.stem)}"
 
 
 def _again(name: str) -> str:
@@ -354,7 +358,7 @@ def _key(key: str) -> str:
 
 
 def _shown(value: _Shown) -> str:
-    """A value as YAML on one line; text is always in quotes."""
+    """Return a value as YAML on one line; text is always in quotes."""
     if isinstance(value, Mapping):
         return _flow(value)
     if isinstance(value, list):

@@ -1,6 +1,6 @@
-"""References: runs that a person accepted as what a scenario delivers. Frozen; a run never changes them.
+"""References: runs that a person accepted as what a scenario delivers. Frozen: a run never changes them.
 
-Where they are kept stands in :mod:`pytest_dsr1.gate.reference_file`.
+:mod:`pytest_dsr1.gate.reference_file` reads and writes them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.verdict.targets import Noise
 
 WANTED = 15
-"""Reference runs on a node; fewer make a gate need more runs."""
+"""Reference runs on a node; with fewer, a gate needs more runs."""
 LEAST = 10
-"""Fewer say too little of the noise between runs to gate with."""
+"""Fewer show too little of the noise between runs for a gate."""
 OLD_DAYS = 90
-"""References of which half are older than so many days are told to be old: machines drift."""
+"""Half of the references being older than this causes a warning, because machines drift."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ class ReferenceRun:
     Attributes:
         at: when it began.
         node: the machine, as :func:`~pytest_dsr1.gate.comparability.node` names it.
-        value: its steady figure over the gated number of requests, in the metric's unit.
-        se_percent: the standard error of that within the run, in percent.
-        window_s: how long the run counted, after the warm-up cut, in s.
-        startup_s: how long the engine took to start, in s.
+        value: the steady figure over the gated number of requests, in the metric's unit.
+        se_percent: the standard error of the value within the run, in percent.
+        window_s: the length of the part that counts, after the warm-up cut, in s.
+        startup_s: the time the engine took to start, in s.
         recording: the name of the recorded run, ``candidate`` in the file.
-        gpus: what they did over the measured time of the whole run; None on the CPU, and where that was not
-            kept.
+        gpus: what the GPUs did over the measured time of the whole run; None on the CPU and in files of
+            earlier versions.
     """
 
     at: AwareDatetime
@@ -61,7 +61,7 @@ class ReferenceRun:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """Who accepted the references, when, why, and at which commit of the repository they lie in."""
+    """The acceptance of references: who, when, why, and the commit of their repository at the time."""
 
     at: AwareDatetime
     by: str
@@ -75,12 +75,14 @@ class References:
 
     Attributes:
         profile: the scenario's name.
-        metric: what is gated; ``unit`` and ``better`` are its own at the time.
-        requests: every run is judged as if only so many requests had been sent.
+        metric: the gated metric.
+        unit: the metric's unit at the time.
+        better: the metric's direction of improvement at the time.
+        requests: every run is judged as if only this many requests had been sent.
         warmup_requests: the least number of requests at a run's start that do not count.
         accepted: by whom, when and why.
         under_test: the scenario's ``gate.under_test``.
-        facts: the fingerprint of all the runs, without what is only shown and without the node.
+        facts: the fingerprint of all the runs, without facts that are only shown and without the node.
         runs: in order of node and time.
     """
 
@@ -102,7 +104,7 @@ class References:
 
     @property
     def days(self) -> int:
-        """On how many days there were runs."""
+        """The number of days with runs."""
         return len({run.day for run in self.runs})
 
     @property
@@ -114,7 +116,7 @@ class References:
     def noise_percent(self) -> float | None:
         """The standard deviation between runs within a node, pooled over nodes, of ln(value), in percent.
 
-        None where no node has two runs.
+        None if no node has two runs.
         """
         logs: dict[str, list[float]] = defaultdict(list)
         for run in self.runs:
@@ -123,18 +125,18 @@ class References:
         return None if within is None else 100 * math.sqrt(within)
 
     def on(self, node: str) -> tuple[ReferenceRun, ...]:
-        """The runs that a run on this node is compared with: all, where the node itself is under test."""
+        """Return the runs that a run on this node is compared with: all, if the node itself is under test."""
         if any_node(self.under_test):
             return self.runs
         return tuple(run for run in self.runs if run.node == node)
 
     def age_days(self, now: datetime) -> int:
-        """Whole days since the middle one of the runs: accepting them once more makes them no younger."""
+        """Return whole days since the middle one of the runs; accepting them again does not change it."""
         return _age_days(self.runs, now)
 
 
 def within_node_variance(values: Mapping[str, Sequence[float]]) -> float | None:
-    """The variance of values within nodes, pooled over nodes; None where no node has two."""
+    """Return the variance of values within nodes, pooled over nodes; None if no node has two values."""
     freedom = sum(len(each) - 1 for each in values.values())
     if not freedom:
         return None
@@ -142,10 +144,10 @@ def within_node_variance(values: Mapping[str, Sequence[float]]) -> float | None:
 
 
 def usable(references: References, node: str, now: datetime) -> tuple[tuple[ReferenceRun, ...], list[str]]:
-    """The runs that a run on this node is compared with, and what is to be said about them.
+    """Return the runs that a run on this node is compared with, and warnings about them.
 
     Raises:
-        NoReferenceError: they are too few to gate with.
+        NoReferenceError: there are too few for a gate.
     """
     runs = references.on(node)
     class_of_nodes = any_node(references.under_test)
@@ -158,33 +160,33 @@ def usable(references: References, node: str, now: datetime) -> tuple[tuple[Refe
         )
     if class_of_nodes and len({run.node for run in runs}) == len(runs):
         raise NoReferenceError(
-            f"{references.profile}: each of the {len(runs)} reference runs is of a node of its own, so what "
-            "nodes differ by cannot be told from what starts differ by; at least two runs a node are "
-            f"needed; {how_to_get_more(references.profile)}"
+            f"{references.profile}: each of the {len(runs)} reference runs is from a node of its own, so "
+            "differences between nodes cannot be separated from those between starts; at least two runs per "
+            f"node are needed; {how_to_get_more(references.profile)}"
         )
     if class_of_nodes and {run.node for run in runs} - {node} == {run.node for run in runs[:1]}:
         raise NoReferenceError(
-            f"{references.profile}: all {len(runs)} reference runs are of node "
-            f"{short(runs[0].node)}, and this is {short(node)}: what nodes differ by is not "
-            "known; record on at least two nodes, then "
+            f"{references.profile}: all {len(runs)} reference runs are from node "
+            f"{short(runs[0].node)}, but this is node {short(node)}: how much nodes differ is "
+            "unknown; record on at least two nodes, then "
             f"`pytest-dsr1 references accept {references.profile} --reason TEXT`"
         )
     warnings = []
     if len(runs) < WANTED:
         warnings.append(
             f"{references.profile}: only {len(runs)} of {WANTED} wanted reference runs {where}, so a gate "
-            f"needs more runs than it could; {how_to_get_more(references.profile)}"
+            f"needs more runs; {how_to_get_more(references.profile)}"
         )
     return runs, [*warnings, *too_old(references, runs, now)]
 
 
 def too_old(references: References, runs: Sequence[ReferenceRun], now: datetime) -> Iterator[str]:
-    """A sentence if these runs of the references are old; it begins with the profile."""
+    """Yield a warning if these runs of the references are old; it begins with the profile."""
     age = _age_days(runs, now)
     if age > OLD_DAYS:
         yield (
             f"{references.profile}: half of the reference runs on {_nodes(runs)} are {age} days old or older "
-            f"(more than {OLD_DAYS}): of {_middle(runs):%Y-%m-%d} and before, accepted "
+            f"(more than {OLD_DAYS}): recorded up to {_middle(runs):%Y-%m-%d}, accepted on "
             f"{references.accepted.at:%Y-%m-%d}; machines drift: move old runs out of "
             f"candidates/{references.profile}, {how_to_get_more(references.profile)}"
         )
@@ -204,7 +206,7 @@ def _nodes(runs: Sequence[ReferenceRun]) -> str:
 
 
 def how_to_get_more(profile: str) -> str:
-    """The commands that add reference runs."""
+    """Return the commands that add reference runs."""
     return (
         f"record more with `pytest --dsr1-profile={profile} --dsr1-reference=record` (and the same "
         f"--dsr1-set, if any), then `pytest-dsr1 references accept {profile} --reason TEXT`"
@@ -212,17 +214,17 @@ def how_to_get_more(profile: str) -> str:
 
 
 def by_node(counts: Mapping[str, int]) -> str:
-    """Numbers of runs by node, as a person reads them."""
+    """Return the numbers of runs by node as text."""
     return ", ".join(f"{short(node)}: {count}" for node, count in sorted(counts.items())) or "none"
 
 
 def _elsewhere(references: References, node: str) -> str:
     others = {name: count for name, count in references.nodes.items() if name != node}
-    return f", on others {by_node(others)}" if others else ""
+    return f", on other nodes {by_node(others)}" if others else ""
 
 
 def noise_by(references: References | None, scenario: Scenario, facts: Facts, metric: str) -> Noise:
-    """Return how much engine starts differ in a metric, by references of it; without them as presumed."""
+    """Return how much engine starts differ in a metric, from its references; without them, as presumed."""
     if references is None or metric != references.metric:
         return Noise(scenario.gate.presumed_noise_percent)
     alike = not differences(references.facts, facts, references.under_test)

@@ -1,4 +1,4 @@
-"""Verdicts beside the measurement they are of: ``verdicts.json`` and ``gate.json``."""
+"""Saved verdicts, next to the measurement that they judge: ``verdicts.json`` and ``gate.json``."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class GateRun:
     """One engine start of a gate.
 
     Attributes:
-        folder: where it is saved; empty where there is nothing.
-        evidence: its steady figure; None where the run does not count.
-        why: why it does not count; empty where it does.
+        folder: where it is saved; empty if nothing was saved.
+        evidence: its steady figure; None if the run does not count.
+        why: why it does not count; empty if it does.
     """
 
     folder: str
@@ -36,7 +36,7 @@ class GateRun:
 
 @dataclass(frozen=True, slots=True)
 class SavedAcceptance:
-    """Who accepted the references, when and why."""
+    """The acceptance of the references: who, when and why."""
 
     at: AwareDatetime
     by: str
@@ -45,7 +45,7 @@ class SavedAcceptance:
 
 @dataclass(frozen=True, slots=True)
 class SavedReferences:
-    """What a gate compared with: how many runs, and their mean in the metric's unit."""
+    """The references of a gate: the number of runs, and their mean in the metric's unit."""
 
     runs: int
     mean: float
@@ -54,21 +54,21 @@ class SavedReferences:
 
 @dataclass(frozen=True, slots=True)
 class SavedGate:
-    """What became of one gate, as ``gate.json`` keeps it in the folder of its first run.
+    """The state or result of one gate, as ``gate.json`` keeps it in the folder of its first run.
 
     Attributes:
         profile: the scenario's name.
-        metric: what was gated.
+        metric: the gated metric.
         word: how it ended; None while it runs, and after a kill.
         verdict: PASS or FAIL with the evidence; None otherwise.
         error: why there is no verdict; None otherwise.
         delta_percent: the loss that must not be missed.
-        noise_percent: standard deviation between the references' engine starts.
-        max_runs: the most runs it allowed itself.
-        references: what it compared with.
-        changed: what under test differed from the references.
+        noise_percent: the standard deviation between the references' engine starts.
+        max_runs: the largest number of runs that it may take.
+        references: the references it compares with.
+        changed: the facts under test that differ from the references.
         runs: every engine start, in order.
-        warnings: what was to be said of the references before the first run.
+        warnings: warnings about the references, known before the first run.
     """
 
     profile: str
@@ -100,10 +100,10 @@ def write_gate(folder: Path, gate: SavedGate) -> None:
 
 
 def read_gate(folder: Path) -> SavedGate | None:
-    """The gate whose first run is saved in the folder; None where there is none.
+    """Return the gate whose first run is saved in the folder; None if there is none.
 
     Raises:
-        UserError: the file is not as it was written.
+        UserError: the file was changed after it was written.
     """
     path = folder / "gate.json"
     try:
@@ -117,7 +117,7 @@ def read_gate(folder: Path) -> SavedGate | None:
 
 
 def write_verdicts(folder: Path, verdicts: Sequence[Verdict]) -> None:
-    """Save what the measurement was judged to be.
+    """Save the verdicts on a measurement.
 
     Raises:
         InvalidRunError: they cannot be written.

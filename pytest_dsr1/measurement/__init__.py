@@ -1,1 +1,1 @@
-"""What came out: metrics and saved results."""
+"""Measurements: one run with its metrics, and saved results."""

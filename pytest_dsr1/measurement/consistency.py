@@ -1,4 +1,4 @@
-"""Doubts about a measurement: they do not make it INVALID but must be seen beside the verdict."""
+"""Doubts about a measurement. They do not make it INVALID, but are shown next to the verdict."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 REPORT_TOLERANCE = 0.001
-"""Relative difference above which an engine's report and its own request records disagree."""
+"""An engine's report and its request records disagree above this relative difference."""
 
 REAL_TEXT_ACCEPTANCE: Mapping[int, float] = {1: 1.92, 2: 2.58, 3: 2.82, 4: 2.99, 5: 3.01}
 """Tokens per step on real text by draft tokens, strict acceptance (TensorRT-LLM tech blog 1, R1 on B200)."""
 _LEAST, _MOST = 0.85, 1.135
-"""Texts differ, and relaxed acceptance adds a tenth (3.10 with 3 draft tokens): 2.4 to 3.2 there."""
+"""Factors for the range: texts differ, and relaxed acceptance adds a tenth (3.10 with 3 draft tokens). With 3
+draft tokens the range is 2.4 to 3.2."""
 
 
 def real_text_acceptance(draft_tokens: int) -> tuple[float, float] | None:
@@ -28,11 +29,11 @@ def suspicions(
     records: Mapping[str, float],
     metrics: Mapping[str, MetricValue],
 ) -> tuple[str, ...]:
-    """Return what a person should know before trusting the numbers, a sentence each.
+    """Return warnings about the numbers, one sentence each.
 
     Args:
-        scenario: what was asked for.
-        report: metrics as the engine's own report states them.
+        scenario: the scenario that ran.
+        report: metrics from the engine's own report.
         records: the same metrics recomputed from request records.
         metrics: both, combined.
     """
@@ -46,7 +47,7 @@ def _disagreements(report: Mapping[str, float], records: Mapping[str, float]) ->
         if abs(report[name] - records[name]) > REPORT_TOLERANCE * abs(records[name]):
             yield (
                 f"{metric.label}: the report says {report[name]:,.4f} {metric.unit}, "
-                f"its own request records give {records[name]:,.4f}"
+                f"but its request records give {records[name]:,.4f}"
             )
 
 
@@ -56,10 +57,10 @@ def _acceptance(scenario: Scenario, metrics: Mapping[str, MetricValue]) -> Itera
     if not drafts or measured is None:
         return
     expected = real_text_acceptance(drafts)
-    # One that is too low slows the run down; diagnosis/ reports it where a target is missed.
+    # If it is too low, the run is slow; diagnosis/ reports that when a target is missed.
     if expected is not None and measured.value > expected[1]:
         yield (
             f"acceptance length {measured.value:.2f} is above {expected[1]:.1f}, the most that MTP with "
-            f"{drafts} draft tokens gives on real text: the text is easier to guess, and the speed "
-            "flattered by it (`pytest-dsr1 docs datasets`)"
+            f"{drafts} draft tokens gives on real text: the text is easier to guess than real text, "
+            "which flatters the speed (`pytest-dsr1 docs datasets`)"
         )

@@ -1,4 +1,4 @@
-"""The measurement: everything one run produced, immutable, saved as files and loaded again."""
+"""The measurement: everything that one run produced. It is immutable, and saved and loaded as files."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Measurement:
         scenario: as it ran: bases merged, overrides applied, variables expanded.
         test_id_prefix: the scenario file's path as test ids show it; ``place`` in the saved file.
         started_utc: when the run began, ISO 8601.
-        unix_minus_monotonic_s: add to any monotonic time in the measurement for seconds since the epoch.
+        unix_minus_monotonic_s: added to a monotonic time of the measurement, gives seconds since the epoch.
         workload: the requests.
-        fingerprint: what it ran on.
-        findings: of the preflight, and of the telemetry over the measured time.
+        fingerprint: the machine, software and work of the run.
+        findings: from the preflight, and from the telemetry over the measured time.
         result: what the engine measured.
-        telemetry: the GPUs over the run.
+        telemetry: what the GPUs did over the run.
         metrics: by name, in the order of their declaration.
         folder: where it is saved.
-        gpu_health: the GPUs over the measured time; None for the CPU.
-        caches_filled: folders of compile caches in which this start put compiled code; it then is not like
-            the starts after it.
+        gpu_health: what the GPUs did over the measured time; None on the CPU.
+        caches_filled: folders of compile caches to which this start added compiled code. Such a start is not
+            like the starts after it.
     """
 
     scenario: Scenario
@@ -54,7 +54,7 @@ class Measurement:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Every sentence a person must see beside the verdict."""
+        """Every warning that is shown next to the verdict."""
         return (
             *(f"{f.subject}: {f.message}" for f in self.findings if f.severity == "warning"),
             *self.result.warnings,

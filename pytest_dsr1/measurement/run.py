@@ -1,4 +1,4 @@
-"""One run: the engine answers the workload while the GPUs are watched, and everything is saved as it goes."""
+"""One run: the engine answers the workload, the GPUs are watched, and everything is saved during the run."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 
 def expected_s(scenario: Scenario) -> float | None:
-    """How long the measured part takes when the targets are met exactly, in s.
+    """Return how long the measured part takes if the targets are met exactly, in s.
 
-    From the first target that says how fast tokens or requests come out; no longer than requests are sent;
-    None when no target does.
+    This comes from the first target that is a rate of tokens or requests, and is at most
+    ``load.duration_s``. None if no target is such a rate.
     """
     requests, concurrency = scenario.load.num_requests, scenario.load.concurrency
     tokens = requests * mean_tokens(scenario.dataset.output_tokens)
@@ -56,13 +56,13 @@ def expected_s(scenario: Scenario) -> float | None:
 
 
 def run_timeout_s(scenario: Scenario) -> float:
-    """The longest measured time: the scenario's, else three times the plan plus 10 minutes."""
+    """Return the limit of the measured time, in s: the scenario's, or 3 times the expected time + 600 s."""
     return scenario.engine.measuring_limit_s or 3 * (expected_s(scenario) or 0.0) + 600
 
 
 @dataclass(frozen=True, slots=True)
 class _Recorder:
-    """Passes everything on to who watches, and writes each record down."""
+    """An observer that saves each record and passes everything on to another observer."""
 
     watcher: Observer
     folder: ResultFolder
@@ -82,7 +82,7 @@ class _Recorder:
 
 
 class Watch(Protocol):
-    """Makes the observer of a run."""
+    """A function that makes the observer of a run."""
 
     def __call__(
         self, scenario: Scenario, expected_s: float, gpus: Callable[[], str]
@@ -92,22 +92,22 @@ class Watch(Protocol):
         Args:
             scenario: as it runs.
             expected_s: how long the measurement should take.
-            gpus: says what the GPUs do at this moment; empty on the CPU.
+            gpus: returns what the GPUs do now, as text; empty on the CPU.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """One run that is to be made.
+    """A request for one run.
 
     Attributes:
         scenario: resolved.
         test_id_prefix: the scenario's path in test ids.
         engine: a new one.
         machine: locked and set up.
-        findings: of the preflight.
+        findings: from the preflight.
         checkpoint: the model.
-        workload: the requests, all of which are sent.
+        workload: the requests; all are sent.
         results: the folder of results.
         enough: ends the run early (:class:`~pytest_dsr1.engines.protocol.Job`).
     """
@@ -124,12 +124,12 @@ class RunRequest:
 
     @property
     def expected_s(self) -> float:
-        """The time that its part of the scenario's requests should take; 0 where no target says how fast."""
+        """The time that this part of the scenario's requests should take, in s; 0 if no target is a rate."""
         return (expected_s(self.scenario) or 0.0) * self.workload.requests / self.scenario.load.num_requests
 
 
 def _content(checkpoint: CheckpointFacts, workload: Workload) -> dict[str, FactValue]:
-    """What was run on what, for the fingerprint."""
+    """Return the model and the dataset, for the fingerprint."""
     return {
         "model.content": checkpoint.content_key,
         "dataset.content": workload.sha256,
@@ -138,12 +138,12 @@ def _content(checkpoint: CheckpointFacts, workload: Workload) -> dict[str, FactV
 
 
 def _versions(result: EngineResult) -> dict[str, FactValue]:
-    """The software the engine really ran, which need not be what this process would import."""
+    """Return the versions that the engine really ran; this process might import others."""
     return {f"engine.{name}": version for name, version in result.versions.items()}
 
 
 def options_of(scenario: Scenario) -> dict[str, FactValue]:
-    """What was asked of the engine, flat: ``option.engine.tp``, ``option.load.concurrency`` ..."""
+    """Return the settings of a run, flat: ``option.engine.tp``, ``option.load.concurrency`` ..."""
     flat: dict[str, FactValue] = {}
 
     def add(key: str, value: Any) -> None:
@@ -160,7 +160,7 @@ def options_of(scenario: Scenario) -> dict[str, FactValue]:
 
 
 def metric_inputs(scenario: Scenario, result: EngineResult, gpu_health: GpuSummary | None) -> MetricInputs:
-    """Return what metrics are computed from."""
+    """Return the input of the metrics."""
     return MetricInputs(
         records=result.records,
         gpus=result.gpus,
@@ -182,29 +182,29 @@ def _limits(slo: Slo) -> SloLimits:
 
 
 def _environ(scenario: Scenario) -> dict[str, str]:
-    """The engine's environment."""
+    """Return the environment of the engine."""
     return {**os.environ, **scenario.engine.process_environment}
 
 
 def _of_the_run(
     result: EngineResult, workload: Workload, before: warm_start.Snapshot, after: warm_start.Snapshot
 ) -> Iterator[str]:
-    """What a person must know of the run as a whole."""
+    """Yield the warnings about the run as a whole."""
     if result.stopped:
         yield (
             f"the measurement was stopped early, after {len(result.records)} of {workload.requests} requests"
         )
     for folder in dict.fromkeys((*before.too_large, *after.too_large)):
         yield (
-            f"{folder} holds more than {warm_start.MOST_ENTRIES:,} files, so nobody can say whether this "
-            "start compiled anything there; delete what is old in it"
+            f"{folder} holds more than {warm_start.MOST_ENTRIES:,} files, so it is unknown whether this "
+            "start compiled anything there; delete old files in it"
         )
 
 
 def facts_before(
     machine: Machine, checkpoint: CheckpointFacts, workload: Workload, scenario: Scenario
 ) -> Fingerprint:
-    """The fingerprint of a run before it is made: all but what the engine itself tells of its software."""
+    """Return the fingerprint before a run: everything except the software that the engine reports."""
     return machine.fingerprint({**_content(checkpoint, workload), **options_of(scenario)})
 
 
@@ -212,12 +212,12 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
     """Answer the workload once and save it.
 
     Args:
-        run: what is to be done.
+        run: the request for the run.
         watch: makes the observer.
-        saved_in: is given the folder before anything can fail in it.
+        saved_in: called with the folder before the run starts.
 
     Raises:
-        Dsr1Error: the run failed; the result folder says so too.
+        Dsr1Error: the run failed; the result folder says so, too.
     """
     started = datetime.now(timezone.utc)
     unix_minus_monotonic_s = time.time() - time.monotonic()
@@ -272,7 +272,7 @@ def _findings(run: RunRequest, result: EngineResult) -> tuple[Finding, ...]:
 
 
 def _with_metrics(made: Measurement, of_the_run: Iterable[str]) -> Measurement:
-    """Add the metrics, and the warnings about the run and about metrics that disagree."""
+    """Return the measurement with its metrics and all warnings."""
     scenario, result = made.scenario, made.result
     failed: list[str] = []
     from_records = computed(metric_inputs(scenario, result, made.gpu_health), failed.append)

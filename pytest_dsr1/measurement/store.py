@@ -1,17 +1,17 @@
-"""Saved results: a folder for each run, written as the run goes and readable after a kill.
+"""Saved results: one folder per run, written during the run and readable after a kill.
 
 ``measurement.json``
     ``{"format": "pytest-dsr1 measurement", "version": 1, "state": ..., ...}``; written when the run begins
     (state ``running``) and again when it ends (``complete`` with the measurement, or ``failed`` with the
     error). Replaced atomically.
 ``requests.jsonl``
-    One :class:`~pytest_dsr1.records.RequestRecord` a line, appended as requests end.
+    One :class:`~pytest_dsr1.records.RequestRecord` per line, appended as requests end.
 ``telemetry.jsonl``
-    One :class:`~pytest_dsr1.machine.values.GpuSample` a line, appended by the recorder.
+    One :class:`~pytest_dsr1.machine.values.GpuSample` per line, appended by the recorder.
 ``scenario.yaml``
-    The scenario as it ran; can be given to pytest as it is.
+    The scenario as it ran; pytest can run this file.
 ``verdicts.json``
-    The latest verdicts, replaced after each judgement.
+    The latest verdicts, replaced each time the run is judged.
 ``engine/``
     Everything the engine wrote: command, options, logs, reports.
 
@@ -36,7 +36,7 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.scenario.yaml.writer import dump
+from pytest_dsr1.scenario.writer import dump
 from pytest_dsr1.storage.documents import CHANGED, DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import write_atomically
 
@@ -45,21 +45,25 @@ MEASUREMENT = DocumentKind("a saved measurement", "pytest-dsr1 measurement", 1)
 
 @contextmanager
 def saving(folder: Path) -> Iterator[None]:
-    """Turns the failures of a disk into one sentence."""
+    """Turn an error of the disk into an error with one sentence.
+
+    Raises:
+        InvalidRunError: results cannot be written.
+    """
     try:
         yield
     except OSError as error:
         raise InvalidRunError(
-            f"{folder}: results cannot be written: {error.strerror}; make room there, or give another folder "
-            "with --dsr1-results=DIR"
+            f"{folder}: results cannot be written: {error.strerror}; free space there, or choose another "
+            "folder with --dsr1-results=DIR"
         ) from None
 
 
 class ResultFolder:
-    """Writes one run's results as it goes. A context manager: closes the record file."""
+    """The folder of one run's results, written during the run. As a context manager, closes the records."""
 
     def __init__(self, path: Path, scenario: Scenario, test_id_prefix: str, started: datetime) -> None:
-        """Creates the folder and states that a run is under way."""
+        """Create the folder and state that a run is in progress."""
         self.path = path
         self.engine = path / "engine"
         self.engine.mkdir(parents=True)
@@ -75,7 +79,7 @@ class ResultFolder:
 
     @classmethod
     def create(cls, root: Path, scenario: Scenario, test_id_prefix: str, started: datetime) -> ResultFolder:
-        """A new folder ``root/<profile>/<UTC time>``; runs of the same second get a number behind it."""
+        """Create the folder ``root/<profile>/<UTC time>``; later runs of one second get a number after it."""
         stem = started.strftime("%Y%m%dT%H%M%SZ")
         for name in (stem, *(f"{stem}-{n}" for n in range(2, 1000))):
             path = root / scenario.name / name
@@ -85,7 +89,7 @@ class ResultFolder:
                 continue
             except OSError as error:
                 raise UserError(
-                    f"{path}: results cannot be written: {error.strerror}; give another folder with "
+                    f"{path}: results cannot be written: {error.strerror}; choose another folder with "
                     "--dsr1-results=DIR"
                 ) from None
             return cls(path, scenario, test_id_prefix, started)
@@ -95,7 +99,7 @@ class ResultFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # a full disk was told of when it was written to
+        with suppress(OSError):  # a full disk was already reported by the write
             self._records.close()
 
     def _write(self, body: Mapping[str, object]) -> None:
@@ -108,12 +112,12 @@ class ResultFolder:
             self._records.write(json.dumps(asdict(record)) + "\n")
 
     def fail(self, message: str) -> None:
-        """State that the run failed, and why; what cannot be written must not hide it."""
+        """State that the run failed, and why; a failing write must not hide the reason."""
         with suppress(InvalidRunError):
             self._write({"state": "failed", "error": message})
 
     def complete(self, measurement: Measurement) -> None:
-        """State that the run is complete. Records the engine only gave at the end are written now."""
+        """State that the run is complete, and write the records that the engine gave only at the end."""
         lines = [json.dumps(asdict(record)) + "\n" for record in measurement.result.records]
         with saving(self.path):
             self._records.close()
@@ -131,19 +135,19 @@ _MEASUREMENT = TypeAdapter(Measurement)
 
 
 def _saved(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a measurement the form that version 1 of the file has."""
+    """Return a measurement in the form of version 1 of the file."""
     saved = {name: value for name, value in body.items() if name != "folder"}
     return {**saved, "gpu_health": saved["gpu_health"] or {}}
 
 
 def newest(folder: Path) -> Path | None:
-    """The newest complete run of a profile's folder; None where there is none.
+    """Return the newest complete run of a profile's folder; None if there is none.
 
     Raises:
         UserError: a newer one cannot be read.
     """
     runs = {path.parent for path in folder.glob("*/measurement.json")}
-    # Runs of one second are told apart by a number, of one or more digits.
+    # Runs of the same second end with a number of one or more digits.
     for run in sorted(runs, key=lambda run: (run.name[:16], len(run.name), run.name), reverse=True):
         if _document(run).get("state") == "complete":
             return run
@@ -151,18 +155,18 @@ def newest(folder: Path) -> Path | None:
 
 
 def load(folder: Path) -> Measurement:
-    """A saved measurement.
+    """Return a saved measurement.
 
     Raises:
-        UserError: what in the folder is not a complete measurement of this format, file and line.
+        UserError: the folder has no complete measurement of this format; the message names file and line.
     """
     path = folder / "measurement.json"
     document = _document(folder)
     if document.get("state") != "complete":
-        why = {"running": "the run was killed, or is still going"}.get(
+        why = {"running": "the run was killed or is still in progress"}.get(
             str(document.get("state")), f"the run failed: {document.get('error')}"
         )
-        raise UserError(f"{path}: holds no complete measurement: {why}")
+        raise UserError(f"{path}: contains no complete measurement: {why}")
     try:
         slim = _MEASUREMENT.validate_python(_read(document, folder), strict=False)
     except ValidationError as error:
@@ -172,7 +176,7 @@ def load(folder: Path) -> Measurement:
     records = tuple(_lines(folder / "requests.jsonl", RequestRecord))
     if len(records) != document.get("records"):
         raise UserError(
-            f"{folder / 'requests.jsonl'}: holds {len(records)} requests, {path.name} speaks of "
+            f"{folder / 'requests.jsonl'}: contains {len(records)} requests, but {path.name} says "
             f"{document.get('records')}; the folder was changed after it was written"
         )
     slim = _without_unknown_metrics(slim)
@@ -189,7 +193,7 @@ def _without_unknown_metrics(measurement: Measurement) -> Measurement:
     if not unknown:
         return measurement
     result = measurement.result
-    warning = f"{', '.join(unknown)}: left out, since no installed plugin defines this metric"
+    warning = f"{', '.join(unknown)}: left out, because no installed plugin defines this metric"
     return replace(
         measurement,
         metrics={name: value for name, value in measurement.metrics.items() if name in METRICS},
@@ -198,14 +202,14 @@ def _without_unknown_metrics(measurement: Measurement) -> Measurement:
 
 
 def _document(folder: Path) -> dict[str, Any]:
-    """What measurement.json holds, in whatever state the run is."""
+    """Return the content of measurement.json, in any state of the run."""
     path = folder / "measurement.json"
     try:
         return MEASUREMENT.read_json(path)
     except FileNotFoundError:
         raise UserError(
-            f"{folder}: no measurement.json; a saved result is a folder such as .dsr1/<profile>/<UTC time> "
-            "that an earlier run has written"
+            f"{folder}: no measurement.json; a saved result is a folder that a run wrote, such as "
+            ".dsr1/<profile>/<UTC time>"
         ) from None
     except DocumentError as error:
         raise UserError(f"{path}: {error}") from None
@@ -214,7 +218,7 @@ def _document(folder: Path) -> dict[str, Any]:
 def _read(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Undo :func:`_saved`."""
     body = dict(document["measurement"])
-    # The scenario's own schema is strict; validated from JSON it takes JSON's types.
+    # The scenario's schema is strict; only validation from JSON accepts JSON's types.
     body["scenario"] = Scenario.model_validate_json(json.dumps(body["scenario"]))
     return {**body, "folder": folder, "gpu_health": body.get("gpu_health") or None}
 

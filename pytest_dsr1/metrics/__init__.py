@@ -1,1 +1,1 @@
-"""Every metric: what it is called, its unit, and its formula."""
+"""Every metric: its name, its unit, and its formula."""

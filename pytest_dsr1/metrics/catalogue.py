@@ -1,11 +1,11 @@
-"""The catalogue: every metric there is, ours and those of plugins, and the values of one run.
+"""The catalogue of all metrics, ours and those of plugins, and the values of one run.
 
 The names and definitions of ours are TensorRT-LLM's own, so that a number here and a number in a
-``trtllm-bench`` report mean the same thing. Each stands with its formula in the module of its subject.
+``trtllm-bench`` report mean the same thing. The module of its subject declares each metric with its formula.
 
-In the formulas, i runs over the requests that succeeded; start is the moment a request was handed to the
-engine (after it got its concurrency slot), in an open loop (`load.arrival`) the moment it was due; end the
-moment its last token arrived; e2e = end - start.
+In the formulas, i runs over the requests that succeeded. start is the time a request was handed to the engine
+(after it got its concurrency slot), or in an open loop (`load.arrival`) the time it was due. end is the time
+its last token arrived. e2e = end - start.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _Catalogue(Mapping[str, Metric]):
 
 
 METRICS: Mapping[str, Metric] = _Catalogue()
-"""Every metric by name, in the order in which they are shown. Plugins must be known when one is looked up."""
+"""Every metric by name, in the order in which they are shown. Plugins must be known at the first look-up."""
 
 
 def targetable() -> tuple[str, ...]:
@@ -90,7 +90,7 @@ def gateable() -> tuple[str, ...]:
 class MetricValue:
     """A metric of one measurement, in the unit its declaration gives.
 
-    ``origin`` says what it comes from: the engine's own report, or request records by the same definition.
+    ``origin`` is its source: the engine's own report, or request records by the same definition.
     """
 
     value: float
@@ -116,7 +116,7 @@ def computed(inputs: MetricInputs, warn: Callable[[str], None]) -> dict[str, flo
 
 
 def combine(report: Mapping[str, float], records: Mapping[str, float]) -> dict[str, MetricValue]:
-    """Return the metrics of a measurement: the engine's report where it states one, else the records'."""
+    """Return the metrics of a measurement: from the engine's report if it has them, else from records."""
     return {
         name: MetricValue(report[name], "report") if name in report else MetricValue(records[name], "records")
         for name in METRICS

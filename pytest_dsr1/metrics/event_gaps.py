@@ -1,4 +1,4 @@
-"""Metrics of the gaps between the events of a stream, which the engine openai states itself."""
+"""Metrics of the gaps between the events of a stream; the engine openai reports them itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ metrics = Metrics(CLIENT)
 def _declare(name: str, label: str, formula: str, kind: Kind) -> None:
     @metrics.metric(name, label, "ms", "lower", formula=formula, kind=kind, needs={"streaming"})
     def _in_the_report(_: MetricInputs) -> None:
-        """Records hold no gaps: a run has too many."""
+        """Return None: records have no gaps, because a run has too many."""
 
 
 _declare(

@@ -1,4 +1,4 @@
-"""Goodput: what keeps a service level, as MLPerf and the public load generators count it."""
+"""Goodput: requests within a service level, as MLPerf and the public load generators count them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PRESETS = {
     "mlperf-server": SloLimits(ttft_ms=2000.0, tpot_ms=80.0),
     "mlperf-interactive": SloLimits(ttft_ms=1500.0, tpot_ms=15.0),
 }
-"""MLPerf Inference's limits for DeepSeek-R1 (``mlperf.conf``), there at P99."""
+"""MLPerf Inference's limits for DeepSeek-R1 (``mlperf.conf``); MLPerf applies them to P99."""
 
 
 @metrics.metric(
@@ -22,7 +22,7 @@ PRESETS = {
     "goodput",
     "req/s",
     "higher",
-    formula="requests that keep every limit of `slo` / total latency; a failed request keeps none",
+    formula="requests within every limit of `slo` / total latency; a failed request does not count",
     kind="rate",
     needs={"slo"},
     may_be_zero=True,
@@ -37,7 +37,7 @@ def _goodput_req_s(inputs: MetricInputs) -> float | None:
     "share of requests within the SLO",
     "%",
     "higher",
-    formula="requests that keep every limit of `slo` / all requests, failed ones included",
+    formula="requests within every limit of `slo` / all requests, including failed ones",
     kind="mean",
     needs={"slo"},
     may_be_zero=True,
@@ -49,11 +49,11 @@ def _attainment_percent(inputs: MetricInputs) -> float | None:
 
 
 def _good(records: Sequence[RequestRecord], limits: SloLimits) -> int:
-    return sum(_keeps(record, limits) for record in records)
+    return sum(_within(record, limits) for record in records)
 
 
-def _keeps(record: RequestRecord, limits: SloLimits) -> bool:
-    """Whether a request keeps all limits; one whose TTFT or TPOT is limited and unknown does not."""
+def _within(record: RequestRecord, limits: SloLimits) -> bool:
+    """Return whether a request is within all limits; False if a limited TTFT or TPOT is unknown."""
     if record.error is not None:
         return False
     latency_ms = limits.request_latency_ms

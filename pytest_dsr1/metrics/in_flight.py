@@ -11,10 +11,10 @@ FULL = 0.95
 
 
 def steady_window(records: Sequence[RequestRecord], concurrency: int) -> tuple[float, float] | None:
-    """Return begin and end (monotonic s) of the longest time in which enough requests were in flight.
+    """Return start and end (monotonic s) of the longest time in which enough requests were in flight.
 
-    Between the end of a request and the start of the next in its place nothing is in flight for a moment;
-    gaps of up to a thousandth of the run do not end a window.
+    After a request ends, its slot is empty for a moment until the next request starts. Gaps of up to a
+    thousandth of the run do not end a window.
     """
     if not records:
         return None
@@ -39,11 +39,11 @@ def steady_window(records: Sequence[RequestRecord], concurrency: int) -> tuple[f
 
 
 def why_none(records: Sequence[RequestRecord], concurrency: int, *, open_loop: bool) -> str:
-    """Say why a run has no steady window."""
+    """Return why a run has no steady window."""
     if not records:
-        return "the engine gives no record of each request"
+        return "the engine does not give a record of each request"
     if open_loop:
-        return "requests come on a schedule, so that no number of them is always in flight"
+        return "requests come on a schedule, so the number in flight is not constant"
     return (
         f"at no time were at least {FULL:.0%} of load.concurrency ({concurrency}) requests in flight, "
         "with tokens coming"

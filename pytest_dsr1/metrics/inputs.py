@@ -1,4 +1,4 @@
-"""The input of every metric: the requests of one run, its load, and what the machine did meanwhile."""
+"""The input of every metric: the requests of one run, its load, and the state of the machine meanwhile."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Requests:
 
 @dataclass(frozen=True, slots=True)
 class SloLimits:
-    """The limits of a request, in ms; None where there is none."""
+    """The limits of a request, in ms; None for no limit."""
 
     ttft_ms: float | None = None
     tpot_ms: float | None = None
@@ -82,7 +82,7 @@ class SloLimits:
 
 @dataclass(frozen=True, slots=True)
 class GpuTotals:
-    """All GPUs together over the measured time; None where NVML does not report it.
+    """The total of all GPUs over the measured time; None if NVML does not report it.
 
     Attributes:
         power_w: on average.
@@ -95,17 +95,17 @@ class GpuTotals:
 
 @dataclass(frozen=True)
 class MetricInputs:
-    """What a metric is computed from.
+    """The data from which metrics are computed.
 
     Attributes:
-        records: every request that ended, failed ones included; empty where the engine has no records.
+        records: every request that ended, including failed ones; empty if the engine has no records.
         gpus: tp * pp; 0 on the CPU.
         concurrency: ``load.concurrency``; None in an open loop.
         slo: the limits of ``slo``; None without one.
-        measured_s: the measured time.
-        gpu: what the GPUs did in it; None on the CPU.
-        server: what a server's own metrics showed in it, as ``engine.server_metrics`` of a saved result;
-            empty where no server was measured.
+        measured_s: the measured time, in s.
+        gpu: totals of the GPUs over it; None on the CPU.
+        server: a server's own metrics over it, as ``engine.server_metrics`` of a saved result; empty if no
+            server was measured.
     """
 
     records: Sequence[RequestRecord]
@@ -123,18 +123,18 @@ class MetricInputs:
 
     @cached_property
     def requests(self) -> Requests | None:
-        """The requests that succeeded, as columns; None where there are none, or their times are wrong."""
+        """The requests that succeeded, as columns; None if there are none, or if their times are wrong."""
         found = Requests.of(list(map(row, self.done)))
         return found if self.done and self.total_s > 0 and (found.latency_s > 0).all() else None
 
     @cached_property
     def total_s(self) -> float:
-        """From the first start to the last end of the requests that succeeded, in s; 0 without any."""
+        """The time from the first start to the last end of successful requests, in s; 0 without any."""
         return span_s(self.done)
 
     @cached_property
     def steady_window(self) -> tuple[float, float] | None:
-        """The begin and end of the steady window, in s; None where there is none, and in an open loop."""
+        """The start and end of the steady window, in s; None if there is none, and in an open loop."""
         if self.concurrency is None or self.requests is None:
             return None
         found = steady_window(self.records, self.concurrency)
@@ -142,7 +142,7 @@ class MetricInputs:
 
 
 def row(record: RequestRecord) -> tuple[float, float | None, float, int, int, int | None]:
-    """Return what :meth:`Requests.of` takes of a record."""
+    """Return a record as a row for :meth:`Requests.of`."""
     return (
         record.start_s,
         record.first_token_s,

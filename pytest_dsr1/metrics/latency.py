@@ -1,4 +1,4 @@
-"""Metrics of latency: how long the run, and each request, took."""
+"""Metrics of latency: the time of the run and of each request."""
 
 from __future__ import annotations
 

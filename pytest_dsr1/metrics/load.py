@@ -1,4 +1,4 @@
-"""Metrics that describe the load of a run: how many requests at once, and how long they were."""
+"""Metrics that describe the load of a run: concurrent requests, and their lengths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a metric is declared: everything about it beside the function that computes it."""
+"""The declaration of metrics: all facts about a metric, next to the function that computes it."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ class Metric:
 
     Attributes:
         name: what a scenario and a test id call it: lower-case letters, digits and underscores.
-        label: what a person reads.
+        label: the name in tables and messages.
         unit: the unit of every value of this metric.
         better: the direction of improvement; ``neither`` describes the run and cannot be a target.
         formula: the definition in words.
-        source: where TensorRT-LLM prints or defines it, or whose it is.
+        source: where TensorRT-LLM prints or defines it, or who else does.
         kind: ``rate`` over time, ``mean`` over requests, ``tail`` (percentiles and extremes), ``total`` (it
             grows with the length of the run) or ``description`` of the run.
-        compute: returns the value from a run; None where the run does not show it.
+        compute: returns the value from a run; None if the run does not show it.
         needs: what a run must have to show it: ``streaming``, ``mtp`` (speculative decoding), ``gpu`` or
             ``slo``.
         may_be_zero: whether 0 is a measurement; by default a run with a 0 is INVALID.
-        of_request: the value of each request, of which a gate takes the mean; None where it is not such a
-            mean.
-        counts: what a gate counts over time; empty where it is not such a rate. Divided by the number of GPUs
-            where it needs one.
+        of_request: returns the value of each request, for a gate to average; None if the metric is not such
+            a mean.
+        counts: the amounts that a gate counts over time; empty if the metric is not such a rate. The rate is
+            per GPU if ``needs`` has ``gpu``.
     """
 
     name: str
@@ -76,23 +76,23 @@ class Metric:
 
     @property
     def gateable(self) -> bool:
-        """Whether a gate can judge it: a part of a run is a sample of it."""
+        """Whether a gate can judge it, which is so if a part of a run is a sample of it."""
         return self.of_request is not None or bool(self.counts)
 
     def per_request(self, requests: Requests) -> Floats | None:
-        """Return the value of each request, NaN for one without; None where the run does not show them."""
+        """Return the value of each request, NaN for one without; None if the run does not show them."""
         return None if self.of_request is None else values_of(self.of_request, self.needs, requests)
 
 
 def values_of(of_request: PerRequest, needs: Collection[Need], requests: Requests) -> Floats | None:
-    """Return the value of each request, NaN for one without; None where a request lacks what it needs."""
+    """Return the value of each request, NaN for one without; None if a request lacks needed data."""
     import numpy as np
 
     if "streaming" in needs and not requests.streamed:
         return None
     if "mtp" in needs and not requests.counted_steps:
         return None
-    # What cannot be divided is not a number, which is found later.
+    # A division by zero gives a value that is not finite; callers check that later.
     with np.errstate(divide="ignore", invalid="ignore"):
         return of_request(requests)
 
@@ -106,7 +106,7 @@ def known(of_request: PerRequest, needs: Collection[Need], inputs: MetricInputs)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Return what TensorRT-LLM calls a percentile: ``sorted[int(n * share)]``, without interpolation."""
+    """Return a percentile as TensorRT-LLM defines it: ``sorted[int(n * share)]``, without interpolation."""
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 
 
@@ -118,14 +118,14 @@ SPREAD = (
     ("p99", "P99", "sorted[int(n * 0.99)]", 0.99),
     ("maximum", "maximum", "largest", 1.0),
 )
-"""How values spread: ending of the name, ending of the label, rule in words, and share of the values."""
+"""The spread of values: ending of the name, ending of the label, rule in words, share of the values."""
 
 
 class Metrics(Iterable[Metric]):
     """The metrics of one module, in the order in which they are declared.
 
     Args:
-        source: where they come from, for those that name no other.
+        source: the source of the metrics that name no other.
     """
 
     def __init__(self, source: str) -> None:
@@ -184,7 +184,7 @@ class Metrics(Iterable[Metric]):
         source: str | None = None,
         needs: Collection[Need] = (),
     ) -> Callable[[PerRequest], PerRequest]:
-        """Declare a mean over requests; decorates the function that gives the value of each."""
+        """Declare a mean over requests; decorates the function that returns the value of each."""
 
         def register(of_request: PerRequest) -> PerRequest:
             def compute(inputs: MetricInputs) -> float | None:
@@ -216,7 +216,7 @@ class Metrics(Iterable[Metric]):
         counts: tuple[Counted, ...],
         needs: Collection[Need] = (),
     ) -> None:
-        """Declare a rate: what it counts, over the total latency; per GPU where it needs one."""
+        """Declare a rate: counted amounts over the total latency; per GPU if it needs a GPU."""
 
         def compute(inputs: MetricInputs) -> float | None:
             requests = inputs.requests

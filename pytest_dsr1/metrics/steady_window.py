@@ -1,4 +1,4 @@
-"""Metrics of the steady window of a closed loop: without ramp-up and drain, when fewer share the machine."""
+"""Metrics of the steady window of a closed loop, without ramp-up and drain."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ metrics = Metrics("none in trtllm-bench; request records of a closed loop")
     "output throughput in the steady window",
     "tok/s",
     "higher",
-    formula="output tokens in the steady window / its length; those of a request after its first are spread "
-    "evenly from first token to end",
+    formula="output tokens in the steady window / its length; the tokens of a request after its first are "
+    "spread evenly from first token to end",
     kind="rate",
 )
 def _output_tok_s(inputs: MetricInputs) -> float | None:

@@ -1,4 +1,4 @@
-"""Metrics of throughput: requests and tokens per second, of the machine, a GPU and a user."""
+"""Metrics of throughput: requests and tokens per second; in total, per GPU and per user."""
 
 from __future__ import annotations
 

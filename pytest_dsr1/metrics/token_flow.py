@@ -1,4 +1,4 @@
-"""Token flow: how many tokens had come by a moment, where they come evenly over a time or all at once."""
+"""Token flow: the number of tokens that had come by a time. Tokens come evenly over a time, or at once."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
 
 def flowed(times_s: Floats, begin_s: Floats, end_s: Floats, amount: Floats) -> Floats:
-    """Return how much had come at each time, where each amount comes evenly from its begin to its end.
+    """Return how much had come at each time, if each amount comes evenly from its begin to its end.
 
     Args:
-        times_s: the moments, of shape (m,).
+        times_s: times of shape (m,).
         begin_s: of shape (n,).
-        end_s: of shape (n,); equal to the begin if all comes at once, at that moment.
+        end_s: of shape (n,); equal to the begin if all comes at once.
         amount: of shape (n,).
 
     Returns:
-        Shape (m,). A difference is what came between two times, the first excluded and the second included.
+        Shape (m,). A difference is the amount between two times, excluding the first, including the second.
     """
     import numpy as np
 

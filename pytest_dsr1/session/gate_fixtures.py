@@ -68,7 +68,7 @@ def _dsr1_store(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Iter
     """
     from pytest_dsr1.gate.eligibility import refuse_unfit
     from pytest_dsr1.gate.recordings import folder_of, names
-    from pytest_dsr1.gate.reference_file import held, path_of
+    from pytest_dsr1.gate.reference_file import locked, path_of
 
     state, name = request.config.stash[STATE], dsr1_scenario.name
     loaded, store = outcome_of(request, dsr1_scenario).loaded, state.store
@@ -80,7 +80,7 @@ def _dsr1_store(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Iter
                 _try_to_record(folder_of(store, name))
                 names(store, name)  # raises where it cannot be listed
             elif os.path.exists(path_of(store, name)):  # noqa: PTH110 - never raises
-                stack.enter_context(held(store, name, f"a gate of {name}"))
+                stack.enter_context(locked(store, name, f"a gate of {name}"))
         except Dsr1Error as error:
             _refuse(error)
         yield store

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pytest_dsr1.engines.protocol import EnginePool
 from pytest_dsr1.engines.registry import spec_of
 from pytest_dsr1.machine.lease import Machine, prepared
-from pytest_dsr1.machine.setup.apply import Tell
+from pytest_dsr1.machine.setup.apply import Notify
 from pytest_dsr1.machine.values import SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
@@ -36,7 +36,7 @@ class SharedResources:
         return bool(pool)
 
     def machine(
-        self, scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], tell: Tell
+        self, scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], tell: Notify
     ) -> Machine:
         """Return the scenario's machine, locked and set up; the same where its server is there already.
 

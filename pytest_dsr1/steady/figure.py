@@ -1,11 +1,10 @@
 """The steady figure of a run: one number, its standard error, and what it was computed from.
 
-docs/reference/metrics.md says in words what is computed here. In short: a rate counts from one submission
-to a later one that lies a whole number of waves behind it. In a closed loop a wave is ``concurrency``
-submissions. Since each submission but the first ones answers the end of a request, exactly as many requests
-end in such a window as are submitted, and where requests of equal length move in step the window holds
-whole periods. What is counted at the end of a request (requests, input tokens) is then as unbiased as what
-is spread over its time.
+docs/reference/metrics.md describes the computation in words. In short: a rate counts from one submission to
+another a whole number of waves later. In a closed loop a wave is ``concurrency`` submissions. Each submission
+but the first ones follows the end of a request, so as many requests end in such a window as are submitted. If
+requests of equal length move in step, the window has whole periods. Then counts at the end of a request
+(requests, input tokens) are as unbiased as counts that are spread over its time.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats, Flow, Indices
 
 FEWEST_WAVES = 2
-"""Waves that a window holds at least, one batch each: of fewer there is no standard error."""
+"""The least number of waves in a window, one batch each: fewer have no standard error."""
 LOOKS = 200
-"""About as many observations of a rate as MSER-5 gets. There are never more than requests: the tokens of a
-request are spread evenly, so there is nothing to see within one."""
+"""The approximate number of observations of a rate for MSER-5. It is at most the number of requests: the
+tokens of a request are spread evenly, so nothing is visible within one."""
 
 
 class NoSteadyFigureError(Dsr1Error):
@@ -43,10 +42,10 @@ class SteadyFigure:
     Attributes:
         value: in the metric's unit.
         se_percent: the standard error of the value within the run, in percent of the value.
-        cut_s: from the first submission to the begin of the window, in s.
+        cut_s: the time from the first submission to the start of the window, in s.
         window_s: the length of the window, in s.
         latency_s: the mean latency of the requests that were submitted in the window.
-        requests: how many had been sent.
+        requests: the number of requests that were sent.
         batches: the value of each batch of the window, in the metric's unit.
     """
 
@@ -73,8 +72,8 @@ def steady_figure(
         trace: of the run.
         metric: one of :func:`~pytest_dsr1.metrics.catalogue.gateable`.
         warmup_requests: requests at the start that are warm-up in any case.
-        requests: judge the run as if only this many requests had been sent, at least 1; None for all. For a
-            series, which has no requests, it is their share of the output tokens.
+        requests: judge the run as if only this many requests had been sent, at least 1; None for all. A
+            series has no requests; there it is their share of the output tokens.
 
     Raises:
         NoSteadyFigureError: the run does not show the metric, or is too short.
@@ -106,8 +105,8 @@ def output_rates() -> tuple[str, ...]:
 def _looks(last: int, wave: int) -> tuple[Indices, Indices]:
     """Return where MSER-5's observations begin and end: each consists of whole waves.
 
-    They overlap if a wave is long. What goes up and down within a wave, such as the rate during prefill, is
-    the same in all of them and so is not mistaken for a warm-up.
+    They overlap if a wave is long. Changes within a wave, such as of the rate during prefill, are the same in
+    all observations, so they are not mistaken for a warm-up.
     """
     import numpy as np
 
@@ -118,18 +117,18 @@ def _looks(last: int, wave: int) -> tuple[Indices, Indices]:
 
 
 def _steady_from(begin: Indices, looks: Floats, wave: int) -> int:
-    """Return where MSER-5 cuts. It is accurate only to five looks; no wave is lost because of that."""
+    """Return where MSER-5 cuts. The cut is accurate only to five looks; this costs no wave."""
     cut = mser5(looks)
     return int(begin[cut]) - min(int(begin[BATCH] - begin[0]) - 1, wave // 2) if cut else 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """A run of which a metric has a steady figure.
+    """A run that shows a metric.
 
     Attributes:
         sent: the requests that count, in order of start.
-        output: how their output tokens came.
+        output: when their output tokens came.
     """
 
     trace: Trace
@@ -215,7 +214,7 @@ class _Run:
         values = self._values()
         wave, known = self.trace.wave, ~np.isnan(values)
         last = len(values) - (wave if wave > 1 else 0)
-        # Sums over the first so many requests, and how many of them have a value.
+        # Sums over the first n requests, and the number of these that have a value.
         sums, counts = (
             np.concatenate(([0.0], np.cumsum(part))) for part in (np.nan_to_num(values), known.astype(float))
         )
@@ -246,7 +245,7 @@ class _Run:
         """Return the border at which the rate becomes steady, by MSER-5."""
         import numpy as np
 
-        if self.trace.open_loop:  # many may be sent at one moment, so only intervals of time are equal
+        if self.trace.open_loop:  # many may be sent at once, so only intervals of time are comparable
             bins = min(LOOKS, int(np.count_nonzero(self.sent.last_token_s <= borders_s[-1])))
             edges_s = np.linspace(borders_s[0], borders_s[-1], bins + 1)
             return int(np.searchsorted(borders_s, edges_s[mser5(np.diff(flowed(edges_s, *flow)))]))
@@ -257,7 +256,7 @@ class _Run:
         return _steady_from(begin, amounts / seconds, self.trace.wave)
 
     def _flow(self) -> Flow:
-        """Return how what the metric counts came: requests and their input tokens at their end."""
+        """Return when the counted amounts came: requests and their input tokens come at their end."""
         import numpy as np
 
         last_s = self.sent.last_token_s
@@ -286,10 +285,10 @@ class _Run:
         """Return the edges of the batches, as indices: whole waves that end at ``last``, after both cuts.
 
         Args:
-            last: where the window ends.
+            last: the index at which the window ends.
             warmup: the declared requests of warm-up.
-            warm: where they end.
-            steady: where MSER-5 cuts; if fewer than ``FEWEST_WAVES`` are left after it, it is ignored.
+            warm: the index at which they end.
+            steady: the index at which MSER-5 cuts; ignored if fewer than ``FEWEST_WAVES`` are left after it.
         """
         wave, sent = self.trace.wave, len(self.sent.start_s)
         if last - FEWEST_WAVES * wave < warm:

@@ -34,10 +34,10 @@ def mser5(values: Floats) -> int:
         return 0
     means = values[: count * BATCH].reshape(count, BATCH).mean(axis=1)
     cuts = np.arange(count // 2 + 1)
-    # Relative to the mean, so that what is the same in other units gives the same cut.
+    # Relative to the mean, so that the cut does not depend on the unit.
     means = means / (np.abs(means).mean() or 1.0)
     squares = np.array([np.sum((means[d:] - means[d:].mean()) ** 2) for d in cuts]) / (count - cuts) ** 2
-    # The first of those that differ by rounding alone.
+    # The first of several that differ only by rounding.
     return BATCH * int(np.argmax(squares <= squares.min() * (1 + 1e-9) + 1e-20))
 
 

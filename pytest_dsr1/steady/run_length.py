@@ -1,4 +1,4 @@
-"""The length of a gated run: the one that costs the least machine time, and when a run may end early."""
+"""The length of a gated run that costs the least machine time, and the rule for ending a run early."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 LATENCIES = 3
 """The least length of a window, in request latencies."""
 _SLACK = 0.05
-"""The part of a wave that may be missing, since latencies and waves are measured and differ by rounding."""
+"""The part of a wave that may be missing, because latencies and waves are measured and rounded."""
 _GROWTH = 1.05
-"""How much a run must grow before the next look, so that all looks together cost about as much as twenty at
-the end."""
+"""The factor by which a run must grow before the next look; all looks then cost about as much as twenty looks
+at the end."""
 SURE = 1.645
 """Upper limit of a standard error over its estimate from ten batches, in 95% of cases: sqrt(9 / chi-squared
 at 5% with 9 degrees of freedom). A run that may stop at any look tends to stop where the estimate is too
@@ -91,7 +91,7 @@ def gated_requests(
         raise NoSteadyFigureError(
             f"runs of {most} requests are too short for a gate: {LATENCIES} request latencies "
             f"({latency_s:.1f} s each) after {cut_s:.1f} s of warm-up take {least * concurrency} "
-            f"requests at load.concurrency {concurrency}; raise load.num_requests and record anew"
+            f"requests at load.concurrency {concurrency}; raise load.num_requests and record again"
         )
     within_variance_s = fmean(run.within_variance_s for run in runs)
     not_counted_s = startup_s + cut_s + (latency_s if drain else 0.0)
@@ -130,12 +130,12 @@ def may_end(seen: SteadyFigure, se_percent: float) -> bool:
 
 
 class EnoughSeen:
-    """Decides after each request that ended whether the run may stop, by :func:`may_end`.
+    """The decision, after each request that ended, whether the run may stop; by :func:`may_end`.
 
     Requests count up to the first that is still in flight, as in the steady figure of the stopped run.
 
     Args:
-        metric: what is gated.
+        metric: the gated metric.
         se_percent: the limit, in percent of the value.
         concurrency: ``load.concurrency``.
         gpus: tp * pp.

@@ -1,4 +1,4 @@
-"""The trace of a run: what is kept so that its steady figures can be computed again."""
+"""The trace of a run: the data that is saved so that its steady figures can be computed again."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ decoding iterations (None where unknown)."""
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What the steady figures of a run are computed from. Times are seconds since the measurement began.
+    """The data for the steady figures of a run. Times are seconds since the measurement began.
 
     Attributes:
         requests: those that succeeded, in order of start, rounded to microseconds.
-        series: (end of the interval, output tok/s in it), only where there are no request records; the first
+        series: (end of the interval, output tok/s in it), only if there are no request records; the first
             interval begins at 0.
         concurrency: requests in flight at most.
         gpus: tp * pp; 0 on the CPU.
@@ -45,7 +45,7 @@ class Trace:
 
 
 def trace(measurement: Measurement) -> Trace:
-    """Return what is kept of a measurement."""
+    """Return the trace of a measurement."""
     result, load = measurement.result, measurement.scenario.load
     began_s = datetime.fromisoformat(measurement.started_utc).timestamp() - measurement.unix_minus_monotonic_s
     ended_s = max([result.measured_to_s, *(sample.time_s for sample in measurement.telemetry.samples)])

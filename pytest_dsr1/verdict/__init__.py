@@ -1,1 +1,1 @@
-"""What it means: targets, validity, and the gate against accepted references."""
+"""Verdicts: targets, validity, and the exit status."""

@@ -23,8 +23,8 @@ class Noise:
     """How much engine starts differ in a metric.
 
     Attributes:
-        percent: standard deviation between them, in percent.
-        references: how many accepted references it was measured on; None if the scenario presumes it.
+        percent: the standard deviation between them, in percent.
+        references: the number of accepted references it was measured on; None if the scenario presumes it.
     """
 
     percent: float
@@ -37,30 +37,30 @@ class Noise:
 
     @property
     def source(self) -> str:
-        """Where it comes from, in words."""
+        """Its source, in words."""
         if self.presumed:
             return "presumed by gate.presumed_noise_percent"
-        return f"by {self.references} accepted references"
+        return f"from {self.references} accepted references"
 
 
 _NEAR = 2.0
-"""Standard deviations between a value and its bound within which another run may get the other verdict."""
+"""Within this many standard deviations of its bound, a value may get the other verdict in another run."""
 
 
 def _doubt(value: float, limit: float, noise: Noise) -> str:
-    """Return what to say of a value that is close to its bound; a goodput of 0 is not."""
+    """Return a sentence if a value is close to its bound, else an empty text; a goodput of 0 is not."""
     if not value:
         return ""
     if abs(math.log(value / limit)) * 100 >= _NEAR * noise.percent:
         return ""
     return (
-        f"that is {abs(value / limit - 1):.1%} from the bound, nearer than twice the standard deviation "
-        f"between engine starts ({noise.percent:.2g}%, {noise.source}): another run may say otherwise"
+        f"that is {abs(value / limit - 1):.1%} from the bound, less than twice the standard deviation "
+        f"between engine starts ({noise.percent:.2g}%, {noise.source}): another run may get the other verdict"
     )
 
 
 def _streamed(measurement: Measurement) -> bool:
-    """Whether the run shows any metric that needs streaming."""
+    """Return whether the run shows any metric that needs streaming."""
     return any("streaming" in METRICS[name].needs for name in measurement.metrics)
 
 

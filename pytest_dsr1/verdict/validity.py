@@ -1,4 +1,4 @@
-"""Validity: whether a measurement says anything about performance."""
+"""Validity: the reasons why a measurement says nothing about performance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_dsr1.text import number
 
 
 def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
-    """Return why the measurement is INVALID, a sentence each; empty if it can be judged.
+    """Return the reasons why the measurement is INVALID, one sentence each; empty if it can be judged.
 
     Findings come from the preflight and the telemetry. A mismatch of the machine counts unless the user
     allowed it; what happened during the run always counts.
@@ -33,7 +33,7 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
         and not result.stopped
     ):
         asked = measurement.workload.requests
-        reasons.append(f"{len(result.records)} requests ended, {asked} were asked for")
+        reasons.append(f"{len(result.records)} requests ended; expected {asked}")
     broken = [name for name, m in measurement.metrics.items() if not _possible(name, m.value)]
     if broken:
         reasons.append(f"not finite positive numbers: {', '.join(broken)}")
@@ -49,14 +49,14 @@ def _possible(name: str, value: float) -> bool:
 
 
 def _impossible(measurement: Measurement) -> Iterator[str]:
-    """Yield the metric furthest above what the GPUs can reach; one is enough, as all come from one clock."""
+    """Yield a sentence about the metric furthest above the GPUs' limit; all metrics come from one clock."""
     found = max(bounds(measurement), key=lambda bound: bound.share or 0.0, default=None)
     if found is None or found.measured is None or found.measured <= found.value * (1 + UNCERTAINTY):
         return
     metric, gpus = METRICS[found.metric], measurement.result.gpus
     yield (
         f"{metric.label} {number(found.measured)} {metric.unit} is more than the {number(found.value)} "
-        f"{metric.unit} that {gpus} x {measurement.fingerprint.facts['gpu.name']} can show at most, by the "
+        f"{metric.unit} that {gpus} x {measurement.fingerprint.facts['gpu.name']} can reach, by the "
         f"peak of their {found.limit} ({found.arithmetic}): a clock or the count of tokens is wrong, or "
-        "another model or quantization ran than the scenario names"
+        "the model or quantization that ran is not the one that the scenario names"
     )

@@ -43,11 +43,11 @@ class Verdict:
         subject: the test's name, such as ``target[total_output_throughput]``.
         metric: the metric's name.
         measured: in the metric's unit; None if it was not measured.
-        target: the wanted value.
+        target: the expected value.
         bound: the worst value that passes.
         margin_percent: how much better ``measured`` is than ``target``; negative is worse.
         message: one sentence for a person.
-        doubt: how close the value is to its bound, if that is within the noise; part of the message.
+        doubt: a sentence if the value is closer to its bound than the noise; also in the message.
     """
 
     word: Status

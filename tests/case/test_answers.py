@@ -21,13 +21,12 @@ CLUE = "See what the run itself shows of the reasons (look at, `pytest-dsr1 docs
 
 
 def test_the_warnings_of_a_gate_are_part_of_how_sure_it_is() -> None:
-    warned = replace(FAILED, warnings=("small: references of one day say nothing of what days differ by",))
+    warned = replace(FAILED, warnings=("small: references of one day do not show how much days differ",))
     assert is_it_real(case(word=Status.FAIL, gate=FAILED), Status.FAIL).endswith(
         "in less than 1 of 100 cases."
     )
     assert is_it_real(case(word=Status.FAIL, gate=warned), Status.FAIL).endswith(
-        "in less than 1 of 100 cases. It had warned: references of one day say nothing of what days differ "
-        "by."
+        "in less than 1 of 100 cases. It had warned: references of one day do not show how much days differ."
     )
 
 

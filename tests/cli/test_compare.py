@@ -99,7 +99,7 @@ def test_the_noise_of_accepted_references(capsys: pytest.CaptureFixture[str]) ->
     write(store, replace(accepted, accepted=replace(accepted.accepted, at=now - timedelta(days=1))))
     assert read(store, "small", now).noise_percent is not None
     assert main(["compare", str(first), str(second)]) == 0
-    assert "by 16 accepted references)" in " ".join(capsys.readouterr().out.split())
+    assert "from 16 accepted references)" in " ".join(capsys.readouterr().out.split())
     other = replace(accepted, facts={**accepted.facts, "dataset.content": "another"})
     write(store, replace(other, accepted=replace(accepted.accepted, at=now - timedelta(days=1))))
     assert main(["compare", str(first), str(second)]) == 0
@@ -122,17 +122,17 @@ def test_everything_that_is_wrong_is_told_at_once(capsys: pytest.CaptureFixture[
     assert shown.out == ""
     assert shown.err.splitlines() == [
         "nowhere: there is no such folder, and no profile of that name in .dsr1",
-        ".dsr1/small: no measurement.json; a saved result is a folder such as .dsr1/<profile>/<UTC time> "
-        "that an earlier run has written",
+        ".dsr1/small: no measurement.json; a saved result is a folder that a run wrote, such as "
+        ".dsr1/<profile>/<UTC time>",
         ".dsr1/empty: holds no complete result",
         f"{damaged}/measurement.json: is not JSON (Expecting property name enclosed in double quotes: line 1 "
         "column 2 (char 1)); it was damaged after it was written",
         f"{later}/measurement.json: has format version '\\x9b2J'; this pytest-dsr1 reads version 1: use the "
         "pytest-dsr1 that wrote it",
-        "other/small/20261123T200512Z/measurement.json: holds no complete measurement: the run was killed, "
-        "or is still going",
-        "third/small/20261123T200512Z/measurement.json: holds no complete measurement: the run failed: out "
-        "of GPU memory\\x1b[2J",
+        "other/small/20261123T200512Z/measurement.json: contains no complete measurement: the run was killed "
+        "or is still in progress",
+        "third/small/20261123T200512Z/measurement.json: contains no complete measurement: the run failed: "
+        "out of GPU memory\\x1b[2J",
         "the log's last line",
         f"{'n' * 300}: cannot be read: File name too long",
     ]

@@ -20,7 +20,7 @@ from pytest_dsr1.gate.reference_file import path_of, read, to_text, write
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.values import GpuSample, Telemetry
 from pytest_dsr1.scenario.loading import load_named
-from pytest_dsr1.scenario.yaml.writer import dump
+from pytest_dsr1.scenario.writer import dump
 from tests.helpers.recorded_runs import record_nth_run, run_of
 from tests.helpers.reference_store import references
 from tests.helpers.unlistable import unlistable
@@ -68,7 +68,7 @@ def test_accept(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == (
         f"dsr1-references/small.yaml: 16 runs accepted (gpu-95a932d6: 16), mean {found.mean:.4g} tok/s, "
         f"noise {found.noise_percent:.2f}%, over the first {found.requests} requests\n"
-        f"{plan.runs_told}\n"
+        f"{plan.runs_and_cost}\n"
         "commit this file: its review is the review of the references\n"
     )
     assert accept() == 0
@@ -79,7 +79,7 @@ def test_accept_says_where_no_gate_can_decide(capsys: pytest.CaptureFixture[str]
     fill(STORE)
     assert accept("--set", "gate.delta_percent=0.01") == 0
     told = capsys.readouterr().out
-    assert "warning: there will be no gate: small: a loss of 0.01% cannot be told from the noise" in told
+    assert "warning: there will be no gate: small: a loss of 0.01% cannot be separated from the noise" in told
     assert "  what would resolve it: gate.delta_percent of at least " in told
 
 
@@ -321,7 +321,7 @@ def test_a_store_that_is_a_file(capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr() == (
             "",
             "dsr1-references: cannot be listed: Not a directory; `ls -ld dsr1-references` shows what it is "
-            "and whose: make it a folder that you may list\n",
+            "and who owns it; make it a folder that you may list\n",
         )
 
 

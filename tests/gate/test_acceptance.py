@@ -15,7 +15,7 @@ import pytest
 from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError, UserError
 from pytest_dsr1.gate.acceptance import accept
 from pytest_dsr1.gate.recordings import folder_of, read
-from pytest_dsr1.gate.reference_file import held, path_of, write
+from pytest_dsr1.gate.reference_file import locked, path_of, write
 from pytest_dsr1.gate.reference_file import read as read_accepted
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.values import FactValue
@@ -92,7 +92,7 @@ def test_runs_of_other_software_are_left_out_and_told(tmp_path: Path) -> None:
     accepted, notes = accepted_from(tmp_path)
     assert len(accepted.runs) == 16
     assert notes == [
-        "4 recorded runs up to 2025-03-15 are left out, since then changed: gpu.power_limit_w: 500 -> 700; "
+        "4 recorded runs up to 2025-03-15 are left out; changed since then: gpu.power_limit_w: 500 -> 700; "
         "library.torch: 2.9.0 -> 2.10.0"
     ]
 
@@ -105,9 +105,9 @@ def test_too_few_runs_are_refused_with_counts_by_node(tmp_path: Path) -> None:
     with pytest.raises(NoReferenceError) as caught:
         accepted_from(tmp_path)
     assert str(caught.value) == (
-        "small: too few recorded runs to accept: gpu-95a932d6: 9, gpu-a71f6e13: 6; at least 10 on a node are "
-        f"needed, 15 wanted; {MORE}\n"
-        "5 recorded runs up to 2025-03-16 are left out, since then changed: driver: 570 -> 575.57.08"
+        "small: too few recorded runs to accept: gpu-95a932d6: 9, gpu-a71f6e13: 6; at least 10 on one node "
+        f"are needed, 15 wanted; {MORE}\n"
+        "5 recorded runs up to 2025-03-16 are left out; changed since then: driver: 570 -> 575.57.08"
     )
     assert not path_of(tmp_path, "small").exists()
     accepted, notes = accepted_from(tmp_path, scenario(gate={"under_test": {"gpu.uuids": True}}))
@@ -121,9 +121,8 @@ def test_few_runs_are_told_by_node(tmp_path: Path) -> None:
         record_nth_run(tmp_path, number, facts=FACTS if number < 14 else there)
     _, notes = accepted_from(tmp_path)
     assert notes == [
-        "warning: 14 runs on node gpu-95a932d6, 15 are wanted: a gate there needs more runs than it could; "
-        + MORE,
-        f"warning: 4 runs on node gpu-a71f6e13, 15 are wanted: no gate there yet; {MORE}",
+        "warning: node gpu-95a932d6 has only 14 of 15 wanted runs, so gates there need more runs; " + MORE,
+        "warning: node gpu-a71f6e13 has only 4 of 15 wanted runs, so no gate can run there yet; " + MORE,
     ]
 
 
@@ -132,9 +131,9 @@ def test_few_runs_of_a_class_of_nodes(tmp_path: Path) -> None:
         record_nth_run(tmp_path, number)
     _, notes = accepted_from(tmp_path, scenario(gate={"under_test": {"gpu.uuids": True, "x.*": True}}))
     assert notes == [
-        f"warning: 12 runs, 15 are wanted; {MORE}",
-        "gate.under_test: 'x.*' fits no fact of the references that is compared; the facts are those of "
-        "`fingerprint` in measurement.json",
+        f"warning: there are only 12 of 15 wanted runs; {MORE}",
+        "gate.under_test: 'x.*' matches no compared fact of the references; `fingerprint` in "
+        "measurement.json lists the facts",
     ]
 
 
@@ -143,7 +142,7 @@ def test_runs_of_one_day_are_told(tmp_path: Path) -> None:
         record_nth_run(tmp_path, number, at=NOW - timedelta(minutes=30 * (number + 1)))
     _, notes = accepted_from(tmp_path)
     assert notes == [
-        "warning: all runs are of one day (2025-03-24), which shows nothing of the shift between days; "
+        "warning: all runs are from one day (2025-03-24), so they do not show how much days differ; "
         "record on other days too"
     ]
 
@@ -160,7 +159,7 @@ def test_what_changed_since_the_earlier_references_is_told(tmp_path: Path) -> No
     ]
     write(tmp_path, replace(before, metric="average_tpot", unit="ms", better="lower"))
     _, notes = accepted_from(tmp_path)
-    assert notes[0] == "before, average_tpot was gated"
+    assert notes[0] == "the gated metric was average_tpot before"
     assert read_accepted(tmp_path, "small", NOW).runs == accepted.runs
 
 
@@ -172,7 +171,7 @@ def test_a_node_that_loses_its_references_is_told(tmp_path: Path) -> None:
     _, notes = accepted_from(tmp_path)
     assert notes[0].endswith(", runs 22 -> 16")
     assert notes[1:] == [
-        "warning: node gpu-a71f6e13 had 12 references and has 0 now: no gate there any more; its recorded "
+        "warning: node gpu-a71f6e13 had 12 references and has 0 now: no gate can run there; its recorded "
         "runs are not in this folder, or were left out"
     ]
 
@@ -184,8 +183,9 @@ def test_old_runs_are_told_whenever_they_are_accepted(tmp_path: Path) -> None:
     assert accepted_from(tmp_path, now=long_ago)[1] == []
     accepted, notes = accepted_from(tmp_path)
     old = (
-        "half of the reference runs on node gpu-95a932d6 are 393 days old or older (more than 90): of "
-        "2024-02-25 and before, accepted 2025-03-24; machines drift: move old runs out of candidates/small, "
+        "half of the reference runs on node gpu-95a932d6 are 393 days old or older (more than 90): "
+        "recorded up to 2024-02-25, accepted on 2025-03-24; machines drift: move old runs out of "
+        "candidates/small, "
     )
     assert notes[0] == f"warning: small: {old}{MORE}"
     assert accepted.age_days(NOW) == 393
@@ -204,9 +204,9 @@ def test_a_step_that_no_fact_tells_is_told(tmp_path: Path) -> None:
     assert len(accepted.runs) == 16
     assert notes[-1] == (
         "warning: on node gpu-95a932d6 the 4 runs since the last acceptance (2025-03-20) give 7.803 tok/s, "
-        "the 12 of before 8.016 (-2.7%), more than chance, though all facts are equal: something that is no "
-        "fact has changed, and these references mix both levels; if the new one is right, move the runs of "
-        f"before out of {folder_of(tmp_path, 'small')} and accept again"
+        "the 12 earlier runs 8.016 (-2.7%); that is more than chance, but all facts are equal: something "
+        "that is not in the fingerprint has changed, and these references mix both levels; if the new level "
+        f"is right, move the earlier runs out of {folder_of(tmp_path, 'small')} and accept again"
     )
 
 
@@ -237,8 +237,8 @@ def test_a_run_of_tomorrow_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReferencesError) as caught:
         accepted_from(tmp_path)
     assert str(caught.value) == (
-        f"{path}: the run began at 2025-03-24T13:00:00+00:00, now is 2025-03-24T12:00:00+00:00: a clock was "
-        "wrong; set the clock, or move the file out of the folder"
+        f"{path}: the run began at 2025-03-24T13:00:00+00:00, but it is 2025-03-24T12:00:00+00:00 now: a "
+        "clock was wrong; set the clock, or move the file out of the folder"
     )
 
 
@@ -246,9 +246,7 @@ def test_a_damaged_recording_stops_everything(tmp_path: Path) -> None:
     for number in range(16):
         path = record_nth_run(tmp_path, number)
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(
-        ReferencesError, match=r"\.json: is not JSON .*: bring the file back as it was, or move"
-    ):
+    with pytest.raises(ReferencesError, match=r"\.json: is not JSON .*: restore the file, or move"):
         accepted_from(tmp_path)
     assert not path_of(tmp_path, "small").exists()
 
@@ -259,7 +257,9 @@ def test_a_damaged_file_of_references_is_not_overwritten(tmp_path: Path) -> None
     path = write(tmp_path, references())
     path.write_text(path.read_text(encoding="utf-8").replace("8.01", "7.01"), encoding="utf-8")
     damaged = path.read_bytes()
-    with pytest.raises(ReferencesError, match=r"does not fit its checksum: .* or delete it and accept again"):
+    with pytest.raises(
+        ReferencesError, match=r"does not match its checksum: .* or delete it and accept again"
+    ):
         accepted_from(tmp_path)
     assert path.read_bytes() == damaged
     path.unlink()
@@ -290,7 +290,7 @@ def test_a_gate_that_runs_is_not_disturbed(tmp_path: Path) -> None:
     for number in range(16):
         record_nth_run(tmp_path, number)
     with (
-        held(tmp_path, "small", "gate of small"),
+        locked(tmp_path, "small", "gate of small"),
         pytest.raises(InvalidRunError, match=r"in use by pid \d+ .*: gate of small; wait for it to end"),
     ):
         accepted_from(tmp_path)

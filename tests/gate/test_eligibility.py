@@ -39,7 +39,7 @@ def test_a_metric_that_needs_request_records(tmp_path: Path) -> None:
         "per_gpu_output_throughput"
     )
     assert said(tmp_path, "false", mean) == f"{cannot}engine.request_records is false{instead}"
-    many = "by default there are none above 20,000,000 output tokens"
+    many = "by default there are none for more than 20,000,000 output tokens"
     assert said(tmp_path, "null", mean, tokens=most + 1) == f"{cannot}{many}{instead}"
     assert said(tmp_path, "null", mean, tokens=most) == ""
     assert said(tmp_path, "true", mean, tokens=most + 1) == ""
@@ -60,7 +60,7 @@ def test_a_server_must_be_started_for_the_run(tmp_path: Path) -> None:
     kept = replace(
         own, result=replace(run.result, facts=EngineFacts(server_started=False, server_kept_from="other"))
     )
-    assert own_start(kept) == "its server had been started for other"
+    assert own_start(kept) == "its server was started for other"
 
 
 def test_all_reasons_of_an_invalid_run_are_said_and_it_is_not_a_known_start(

@@ -62,7 +62,7 @@ def test_what_cannot_be_read_is_told_and_hides_nothing(tmp_path: Path) -> None:
         f"{folder / 'measurement.json'}: cannot be read: Is a directory; `ls -ld "
         f"{folder / 'measurement.json'}` shows what is there",
         f"{deep / 'measurement.json'}: is nested too deeply; it was damaged after it was written",
-        f"{edited / 'measurement.json'}: its content is not a measurement's; the file was changed after it "
+        f"{edited / 'measurement.json'}: it does not contain a measurement; the file was changed after it "
         "was written",
     )
 

@@ -15,7 +15,7 @@ from pytest_dsr1.gate.loop import decide, next_that_counts
 from pytest_dsr1.gate.plan import GatePlan, gate_plan
 from pytest_dsr1.gate.progress import GateProgress, InconclusiveError
 from pytest_dsr1.gate.recordings import record
-from pytest_dsr1.gate.reference_file import held, load, write
+from pytest_dsr1.gate.reference_file import load, locked, write
 from pytest_dsr1.machine.warm_start import Starts
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.steady.trace import trace
@@ -81,13 +81,13 @@ def test_what_must_be_equal_and_is_not_all_at_once(plan: GatePlan, starts: Start
     with pytest.raises(NotComparableError) as caught:
         decide(GateProgress(plan), noted(starts, run), counting(starts), print, lambda: None)
     assert str(caught.value) == (
-        "small: this run and the references differ in what must be equal:\n"
+        "small: this run and the references differ in facts that must be equal:\n"
         "  gpu.ecc: True in the references, False here\n"
         "  gpu.power_limit_w: 700 in the references, 500 here\n"
-        "put it back, or make new references of it: record more with `pytest --dsr1-profile=small "
+        "restore these facts, or make new references: record more with `pytest --dsr1-profile=small "
         "--dsr1-reference=record` "
         "(and the same --dsr1-set, if any), then `pytest-dsr1 references accept small --reason TEXT`; "
-        "gate.under_test says what may differ"
+        "gate.under_test sets which facts may differ"
     )
 
 
@@ -96,7 +96,7 @@ def test_undecided_after_the_largest_number_of_runs(plan: GatePlan, starts: Star
     latencies = iter([1.08, 0.92, 1.1, 0.94])
     warm_up(started(tmp_path), starts)
     gate = GateProgress(plan)
-    with pytest.raises(InconclusiveError, match=r"after 3 of at most 3 runs .*neither is a loss shown"):
+    with pytest.raises(InconclusiveError, match=r"after 3 of at most 3 runs .*a loss is not shown, and"):
         decide(gate, lambda: started(tmp_path, next(latencies)), counting(starts), print, lambda: None)
     assert gate.verdict is None
     assert len(gate.counted) == 3
@@ -133,7 +133,7 @@ def test_too_many_starts_that_do_not_count(starts: Starts, tmp_path: Path) -> No
         "  1. warm-up: this start filled /cache\n"
         "  2. warm-up: this start filled /cache\n"
         "  3. small: the engine died\n"
-        "remove the cause, then `pytest --dsr1-profile=small --dsr1-gate`"
+        "remove the cause, then run `pytest --dsr1-profile=small --dsr1-gate`"
     )
 
 
@@ -147,8 +147,7 @@ def test_runs_that_scatter_more_than_the_references_say_so(
     )
     assert verdict.word is Status.FAIL
     assert verdict.message.splitlines()[-1] == (
-        "  the runs of this gate differ by 5.7%, more than the references: look at what else ran on the "
-        "machine"
+        "  the runs of this gate vary by 5.7%, more than the references: check what else ran on the machine"
     )
 
 
@@ -157,8 +156,8 @@ def test_an_improvement_beyond_the_noise_says_so(plan: GatePlan, starts: Starts,
     verdict = decide(GateProgress(plan), noted(starts, better), counting(starts), print, lambda: None)
     assert verdict.word is Status.PASS
     assert verdict.message.splitlines()[1:] == [
-        "  better by 11%, more than the noise: accept it, or losing it again will pass; record more with "
-        "`pytest --dsr1-profile=small --dsr1-reference=record` "
+        "  better by 11%, more than the noise: accept new references, or a gate will not notice when the "
+        "improvement is lost; record more with `pytest --dsr1-profile=small --dsr1-reference=record` "
         "(and the same --dsr1-set, if any), then `pytest-dsr1 references accept small "
         "--reason TEXT`"
     ]
@@ -190,7 +189,7 @@ def test_a_loss_stays_a_loss_day_after_day(starts: Starts, tmp_path: Path) -> No
 
     for days in range(1, 96):
         today = reference_store.NOW + timedelta(days=days)
-        with held(store, "small", "a gate of small"):
+        with locked(store, "small", "a gate of small"):
             plan = gate_plan(store, load(store, scenario, today), scenario, reference_store.NODE, today)
             verdict = decide(GateProgress(plan), slower, counting(starts), lambda _: None, lambda: None)
         assert verdict.word is Status.FAIL, days

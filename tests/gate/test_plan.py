@@ -48,9 +48,10 @@ def test_what_is_said_before_gpu_time_is_spent(tmp_path: Path) -> None:
     )
     starts = 3 * plan.design.max_runs
     assert most == (
-        "small: that is of runs that count; the first start of software that is new to this node does not "
-        f"({plan.cost(1)} more), nor does an INVALID run, and each is made again: at the very most {starts} "
-        f"starts ({plan.cost(starts)}, of which the first sends all requests if targets are judged too)"
+        "small: this includes only runs that count; the first start of software that is new to this node "
+        f"does not count ({plan.cost(1)} more), nor does an INVALID run, and each is repeated: at most "
+        f"{starts} starts in all ({plan.cost(starts)} if the first sends all requests because targets are "
+        "judged too)"
     )
     assert 1 < innocent < guilty < plan.design.max_runs
     assert plan.resolved_percent < 2.0
@@ -70,7 +71,7 @@ def test_the_largest_cost_has_the_first_run_whole_and_every_repeat(tmp_path: Pat
     starts = 3 * plan.design.max_runs
     whole_s = 310.2 + (plan.run_s - 310.2) * 2
     largest_s = (starts - 1) * plan.run_s + whole_s
-    assert f": at the very most {starts} starts ({largest_s / 60:.0f} min, " in plan.statement()[2]
+    assert f": at most {starts} starts in all ({largest_s / 60:.0f} min if " in plan.statement()[2]
 
 
 def test_without_a_node_that_with_the_most_references(tmp_path: Path) -> None:
@@ -88,8 +89,8 @@ def test_of_one_day(tmp_path: Path) -> None:
     runs = tuple(replace(each, at=NOW - timedelta(days=1, minutes=n)) for n, each in enumerate(scattered(16)))
     plan = planned(tmp_path, references(runs=runs))
     assert plan.warnings == (
-        "small: references of one day say nothing of what days differ by: a shift of half the noise would "
-        "raise false alarms to as much as 7%; record on more days",
+        "small: references of one day do not show how much days differ: a shift of half the noise could "
+        "raise false alarms to 7%; record on more days",
     )
 
 
@@ -97,8 +98,8 @@ def test_a_setting_that_moves_nothing_is_told_by_the_gate(tmp_path: Path) -> Non
     """It may be set for this run alone, after the references were accepted."""
     plan = planned(tmp_path, some(16), under_test={"driverr": True, "driver": True})
     assert plan.warnings == (
-        "small: gate.under_test: 'driverr' fits no fact of the references that is compared (did you mean "
-        "driver?); the facts are those of `fingerprint` in measurement.json",
+        "small: gate.under_test: 'driverr' matches no compared fact of the references (did you mean "
+        "driver?); `fingerprint` in measurement.json lists the facts",
     )
 
 
@@ -111,9 +112,9 @@ def test_of_a_class_of_nodes(tmp_path: Path) -> None:
     assert plan.design.level.freedom == 30
     assert " on 2 nodes " in plan.statement()[0]
     alone = planned(tmp_path, some(16), NODE, under_test=any_node)
-    assert alone.warnings == ("small: references of one node say nothing of what nodes differ by",)
+    assert alone.warnings == ("small: references of one node do not show how much nodes differ",)
     with pytest.raises(
-        NoReferenceError, match=r"all 16 reference runs are of node gpu-\w+, and this is gpu-\w+: "
+        NoReferenceError, match=r"all 16 reference runs are from node gpu-\w+, but this is node gpu-\w+: "
     ):
         planned(tmp_path, some(16), "GPU-x", under_test=any_node)
 
@@ -123,14 +124,14 @@ def test_a_delta_that_noise_cannot_resolve(tmp_path: Path) -> None:
         planned(tmp_path, some(16), delta_percent=0.7, max_runs=12)
     lines = str(caught.value).splitlines()
     assert lines[0] == (
-        "small: a loss of 0.7% cannot be told from the noise between starts, 0.54% in 16 references, within "
-        "gate.max_runs = 12 runs"
+        "small: a loss of 0.7% cannot be separated from the noise between starts, 0.54% in 16 references, "
+        "within gate.max_runs = 12 runs"
     )
     assert lines[1].startswith("  what would resolve it: gate.delta_percent of at least 1.")
-    assert lines[2].startswith("  or ")
+    assert lines[2] == "  but not gate.max_runs: 100 runs are not enough"
     assert lines[3].startswith("  or noise of at most 0.")
-    assert lines[3].endswith("and runs that stand apart in `pytest-dsr1 references show small`")
-    assert lines[4] == "  or no number of references up to 100 does"
+    assert lines[3].endswith("and for runs that stand out in `pytest-dsr1 references show small`")
+    assert lines[4] == "  but not more references: 100 are not enough"
 
 
 def test_no_delta_is_advised_that_a_scenario_cannot_have(tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_no_delta_is_advised_that_a_scenario_cannot_have(tmp_path: Path) -> None
     with pytest.raises(UndecidableError) as caught:
         planned(tmp_path, references(runs=wild), delta_percent=2.0, max_runs=12)
     assert str(caught.value).splitlines()[1] == (
-        "  what would resolve it: not gate.delta_percent, which is 50 at most"
+        "  what would resolve it: not gate.delta_percent, which is at most 50"
     )
 
 
@@ -148,6 +149,12 @@ def test_what_would_resolve_it_does(tmp_path: Path, runs: int) -> None:
         planned(tmp_path, some(16), delta_percent=0.7, max_runs=runs)
     wanted = float(str(caught.value).splitlines()[1].rsplit(" ", 1)[1])
     assert planned(tmp_path, some(16), delta_percent=wanted, max_runs=runs)
+
+
+def test_more_runs_may_resolve_it(tmp_path: Path) -> None:
+    with pytest.raises(UndecidableError, match=r"\n  or gate.max_runs of at least 17\n"):
+        planned(tmp_path, some(16), delta_percent=1.0, max_runs=5)
+    assert planned(tmp_path, some(16), delta_percent=1.0, max_runs=17)
 
 
 def test_more_references_may_resolve_it(tmp_path: Path) -> None:
@@ -162,8 +169,8 @@ def test_noise_that_may_by_chance_be_too_much_is_no_refusal(tmp_path: Path) -> N
     assert plan.resolved_percent > 1.0
     assert plan.warnings == (), "no doubt of a verdict that it reaches"
     assert plan.statement()[-1] == (
-        "small: if the noise is what the references show, gate.max_runs = 12 runs do not surely decide: the "
-        "gate may end INCONCLUSIVE (the noise of 16 references that show 0.54% is 0.4 to 0.83%); what is "
+        "small: if the noise is as the references show, gate.max_runs = 12 runs may not decide, and the gate "
+        "may end INCONCLUSIVE (16 references show noise of 0.54%; the real noise is 0.4 to 0.83%); to be "
         f"sure: gate.delta_percent of at least {math.ceil(plan.resolved_percent * 10) / 10:g}, or record "
         "more with `pytest --dsr1-profile=small --dsr1-reference=record` "
         "(and the same --dsr1-set, if any), then `pytest-dsr1 references "
@@ -197,7 +204,7 @@ def test_the_noise_of_a_target(tmp_path: Path) -> None:
     write(tmp_path, some(16))
     measured = noise_of(tmp_path, gated_scenario(), FACTS, "total_output_throughput", NOW)
     assert measured.percent == pytest.approx(0.54, abs=0.01)
-    assert measured.source == "by 16 accepted references"
+    assert measured.source == "from 16 accepted references"
     assert noise_of(tmp_path, gated_scenario(), FACTS, "average_ttft", NOW).source.startswith("presumed")
     elsewhere = {**FACTS, "dataset.content": "another"}
     other = noise_of(tmp_path, gated_scenario(), elsewhere, "total_output_throughput", NOW)

@@ -23,7 +23,7 @@ from tests.helpers.reference_store import FACTS, NODE
 from tests.helpers.unlistable import unlistable
 from tests.helpers.values import measurement
 
-ADVICE = "bring the file back as it was, or move it out of the folder; until then nothing is accepted"
+ADVICE = "restore the file, or move it out of the folder; until then nothing is accepted"
 
 
 def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def _rewritten(change: Callable[[dict[str, Any]], object]) -> Callable[[str], st
     return edit
 
 
-EDITED = "does not fit its checksum: it was edited or damaged after it was written"
+EDITED = "does not match its checksum: it was edited or damaged after it was written"
 DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
     "empty": (lambda _: "", r"is not JSON \(.*\); it was damaged after it was written"),
     "truncated": (lambda text: text[:-9], r"is not JSON \(.*\); it was damaged after it was written"),
@@ -103,7 +103,7 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "a renamed scenario": (
         _edited(lambda d: d.update(profile="old")),
-        "is a run of 'old', not of 'small'; the runs of a scenario that was renamed are to be recorded again",
+        "is a run of 'old', not of 'small'; record the runs of a renamed scenario again",
     ),
     "a figure edited": (lambda text: text.replace("[1.0, 1.25, 2.0,", "[1.0, 1.25, 1.9,", 1), EDITED),
     "a fact edited": (_edited(lambda d: d["facts"].update({"gpu.vboost": 1})), EDITED),
@@ -170,7 +170,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         record_run(tmp_path)
     assert re.fullmatch(
         rf"{tmp_path}/candidates/small/\S+\.json: the run cannot be recorded: (Not a directory|"
-        r"File exists); make that folder writable, or make room there; the run itself is saved in results",
+        r"File exists); make that folder writable, or free space there; the run itself is saved in results",
         str(caught.value),
     )
 
@@ -239,6 +239,6 @@ def test_a_folder_that_cannot_be_listed_is_not_told_as_empty(
         with pytest.raises(ReferencesError) as caught:
             look(tmp_path, "small")
         assert str(caught.value) == (
-            f"{folder}: cannot be listed: Permission denied; `ls -ld {folder}` shows what it is and whose: "
-            "make it a folder that you may list"
+            f"{folder}: cannot be listed: Permission denied; `ls -ld {folder}` shows what it is and who "
+            "owns it; make it a folder that you may list"
         )

@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError
-from pytest_dsr1.gate.reference_file import from_text, held, intact, load, path_of, read, to_text, write
+from pytest_dsr1.gate.reference_file import from_text, intact, load, locked, path_of, read, to_text, write
 from pytest_dsr1.gate.references import Acceptance, ReferenceRun, References
 from pytest_dsr1.machine.values import Conditions
 from tests.helpers.killing import killed_in_a_program
 from tests.helpers.reference_store import COMPARED, NODE, NOW, OTHER_NODE, references, run
 from tests.helpers.values import scenario
 
-GIT = "`git log -p -- {0}` shows its history, `git checkout -- {0}` brings the committed one back"
+GIT = "`git log -p -- {0}` shows its history, `git checkout -- {0}` restores the committed file"
 AGAIN = GIT + "; or delete it and accept again"
 
 TEXT = """\
@@ -158,8 +158,8 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "a merge conflict": (
         _line(5, '<<<<<<< HEAD\nprofile: "small"\n=======\nprofile: "small"\n>>>>>>> other'),
-        "{0}:5: holds a merge conflict; take one side whole with `git checkout --ours {0}` or --theirs, or "
-        "delete it and accept again",
+        "{0}:5: contains a merge conflict; take one whole side with `git checkout --ours {0}` or --theirs, "
+        "or delete it and accept again",
     ),
     "truncated at the end": (
         lambda text: text[:-1],
@@ -179,11 +179,11 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "edited": (
         lambda text: text.replace("8.01", "7.01"),
-        "{0}: does not fit its checksum: it was edited by hand or merged after it was written; " + AGAIN,
+        "{0}: does not match its checksum: it was edited by hand or merged after it was written; " + AGAIN,
     ),
     "merged without conflict": (
         lambda text: text.replace("runs:\n", f"runs:\n{text.splitlines()[-2]}\n"),
-        "{0}: does not fit its checksum: it was edited by hand or merged after it was written; " + AGAIN,
+        "{0}: does not match its checksum: it was edited by hand or merged after it was written; " + AGAIN,
     ),
     "a foreign version": (
         _line(4, "version: 2"),
@@ -250,7 +250,7 @@ def test_no_file_is_no_reference(tmp_path: Path) -> None:
         load(tmp_path, scenario(), NOW)
     assert str(caught.value) == (
         f"{tmp_path}/small.yaml: there is no such file: no references of small are accepted, 0 recorded runs "
-        "wait; record more with `pytest --dsr1-profile=small --dsr1-reference=record` "
+        "wait for that; record more with `pytest --dsr1-profile=small --dsr1-reference=record` "
         "(and the same --dsr1-set, if any), then "
         "`pytest-dsr1 references accept small --reason TEXT`"
     )
@@ -261,32 +261,32 @@ ACCEPTED = references().accepted
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "another profile": (
         {"profile": "old"},
-        "holds references of 'old', not of 'small': the scenario was renamed, or the file copied",
+        "contains references of 'old', not of 'small': the scenario was renamed, or the file copied",
     ),
-    "an unknown metric": ({"metric": "goodness"}, "metric: goodness is none that can be gated"),
-    "a metric that cannot be gated": ({"metric": "ttft_p99"}, "metric: ttft_p99 is none that can be gated"),
+    "an unknown metric": ({"metric": "goodness"}, "metric: goodness cannot be gated"),
+    "a metric that cannot be gated": ({"metric": "ttft_p99"}, "metric: ttft_p99 cannot be gated"),
     "the wrong direction": (
         {"better": "lower"},
-        "better: total_output_throughput is said to be 'lower'; expected 'higher'",
+        "better of total_output_throughput: expected 'higher', found 'lower'",
     ),
     "the wrong unit": (
         {"unit": "ms"},
-        "unit: total_output_throughput is said to be 'ms'; expected 'tok/s'",
+        "unit of total_output_throughput: expected 'tok/s', found 'ms'",
     ),
-    "no requests": ({"requests": 0}, "requests: 0, of which 2 warm up"),
+    "no requests": ({"requests": 0}, "requests: 0, warmup_requests: 2; expected at least 1 and at least 0"),
     "accepted in the future": (
         {"accepted": replace(ACCEPTED, at=NOW + HOUR)},
-        "accepted at 2025-03-24T13:00:00+00:00, now is 2025-03-24T12:00:00+00:00: a clock was wrong",
+        "accepted at 2025-03-24T13:00:00+00:00, but it is 2025-03-24T12:00:00+00:00 now: a clock was wrong",
     ),
     "a run in the future": (
         {"runs": (run(at=NOW + HOUR),)},
-        "line 35: the run began at 2025-03-24T13:00:00+00:00, now is 2025-03-24T12:00:00+00:00: a clock was "
-        "wrong",
+        "line 35: the run began at 2025-03-24T13:00:00+00:00, but it is 2025-03-24T12:00:00+00:00 now: a "
+        "clock was wrong",
     ),
     "a run after it was accepted": (
         {"runs": (run(), run(1, at=NOW))},
-        "line 36: the run began at 2025-03-24T12:00:00+00:00, accepted at 2025-03-24T11:00:00+00:00: a clock "
-        "was wrong",
+        "line 36: the run began at 2025-03-24T12:00:00+00:00, but was accepted at 2025-03-24T11:00:00+00:00: "
+        "a clock was wrong",
     ),
     "not a number": (
         {"runs": (run(value=float("nan")),)},
@@ -303,17 +303,17 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a run twice": (
         {"runs": (run(), run(1, at=run().at))},
-        "line 36: is the run of line 35 again",
+        "line 36: repeats the run of line 35",
     ),
     "a recording twice": (
         {"runs": (run(), run(1), run(2, recording="run-0"))},
-        "line 37: is the run of line 35 again",
+        "line 37: repeats the run of line 35",
     ),
 }
 
 
 RENAMED = (
-    "give the scenario its name 'old' back, or delete {0} and record more with "
+    "rename the scenario to 'old' again, or delete {0} and record more with "
     "`pytest --dsr1-profile=small --dsr1-reference=record` (and the same --dsr1-set, if any), then "
     "`pytest-dsr1 references accept small --reason TEXT`"
 )
@@ -348,8 +348,8 @@ def test_another_metric_than_the_scenarios_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReferencesError) as caught:
         load(tmp_path, scenario(gate={"metric": "average_ttft"}), NOW)
     assert str(caught.value) == (
-        f"{tmp_path}/small.yaml: holds references of total_output_throughput, the scenario gates "
-        "average_ttft; set gate.metric, or accept again with "
+        f"{tmp_path}/small.yaml: contains references of total_output_throughput, but the scenario "
+        "gates average_ttft; set gate.metric, or accept again with "
         "`pytest-dsr1 references accept small --reason TEXT`"
     )
 
@@ -411,8 +411,8 @@ def test_references_survive_a_kill_at_every_point_of_a_write(tmp_path: Path, old
 HOLD = """
 import sys
 from pathlib import Path
-from pytest_dsr1.gate.reference_file import held
-with held(Path(sys.argv[1]), "small", "gate of small"):
+from pytest_dsr1.gate.reference_file import locked
+with locked(Path(sys.argv[1]), "small", "gate of small"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -426,21 +426,21 @@ def test_references_are_held_by_one_at_a_time(tmp_path: Path) -> None:
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(InvalidRunError) as caught, held(store, "small", "another"):
+        with pytest.raises(InvalidRunError) as caught, locked(store, "small", "another"):
             pass
         message = str(caught.value)
         assert message.startswith(f"{store}: the references of small are in use by pid {holder.pid} of user ")
         assert message.endswith(": gate of small; wait for it to end")
-        with held(store, "other", "another"):
+        with locked(store, "other", "another"):
             pass
         holder.send_signal(signal.SIGKILL)
-    with held(store, "small", "another"):
+    with locked(store, "small", "another"):
         pass
 
 
 def test_references_that_cannot_be_locked(tmp_path: Path) -> None:
     (tmp_path / ".small.lock").symlink_to("/dev/null")
-    with pytest.raises(InvalidRunError) as caught, held(tmp_path, "small", "a gate"):
+    with pytest.raises(InvalidRunError) as caught, locked(tmp_path, "small", "a gate"):
         pass
     assert str(caught.value) == (
         f"{tmp_path}/.small.lock: the references of small cannot be locked: Too many levels of symbolic "

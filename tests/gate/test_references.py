@@ -28,8 +28,7 @@ def test_few_references_are_told() -> None:
     runs, warnings = usable(references(14), NODE, NOW)
     assert len(runs) == 14
     assert warnings == [
-        "small: only 14 of 15 wanted reference runs on node gpu-95a932d6, so a gate needs more runs than it "
-        f"could; {MORE}"
+        f"small: only 14 of 15 wanted reference runs on node gpu-95a932d6, so a gate needs more runs; {MORE}"
     ]
 
 
@@ -45,8 +44,8 @@ def test_another_nodes_runs_do_not_count() -> None:
     with pytest.raises(NoReferenceError) as caught:
         usable(references(), OTHER_NODE, NOW)
     assert str(caught.value) == (
-        "small: found 0 of 15 wanted reference runs on node gpu-a71f6e13 (at least 10 are needed), on others "
-        f"gpu-95a932d6: 16; {MORE}"
+        "small: found 0 of 15 wanted reference runs on node gpu-a71f6e13 (at least 10 are needed), on other "
+        f"nodes gpu-95a932d6: 16; {MORE}"
     )
 
 
@@ -62,8 +61,8 @@ def test_nodes_of_one_run_each_say_nothing_of_nodes() -> None:
     with pytest.raises(NoReferenceError) as caught:
         usable(references(runs=runs, under_test={"gpu.uuids": True}), NODE, NOW)
     assert str(caught.value) == (
-        "small: each of the 16 reference runs is of a node of its own, so what nodes differ by cannot be "
-        f"told from what starts differ by; at least two runs a node are needed; {MORE}"
+        "small: each of the 16 reference runs is from a node of its own, so differences between nodes cannot "
+        f"be separated from those between starts; at least two runs per node are needed; {MORE}"
     )
 
 
@@ -73,9 +72,9 @@ def test_old_references_are_told() -> None:
     found = references(accepted=Acceptance(NOW + timedelta(days=87), "Ann", "again", None))
     assert usable(found, NODE, middle + timedelta(days=90, hours=23))[1] == []
     assert usable(found, NODE, middle + timedelta(days=91))[1] == [
-        "small: half of the reference runs on node gpu-95a932d6 are 91 days old or older (more than 90): of "
-        "2025-03-17 and before, accepted 2025-06-19; machines drift: move old runs out of candidates/small, "
-        + MORE
+        "small: half of the reference runs on node gpu-95a932d6 are 91 days old or older (more than 90): "
+        "recorded up to 2025-03-17, accepted on 2025-06-19; machines drift: move old runs out of "
+        f"candidates/small, {MORE}"
     ]
     assert (found.age_days(middle), found.age_days(middle + timedelta(days=91))) == (0, 91)
 

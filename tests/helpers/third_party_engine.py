@@ -8,9 +8,10 @@ from typing import Literal
 
 from pytest_dsr1.engines.protocol import EngineResult, EngineSpec, Job
 from pytest_dsr1.records import Observer, RequestRecord
-from pytest_dsr1.scenario.rules.registry import EngineRules, Findings
+from pytest_dsr1.scenario.rules.registry import EngineRules
 from pytest_dsr1.scenario.schema.base import PositiveInt
 from pytest_dsr1.scenario.schema.engine import EngineSettings
+from pytest_dsr1.scenario.schema.rule import Findings
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 

@@ -75,8 +75,8 @@ def test_gpus_that_differ_are_listed(two: FakeMachine, machine_scenario: Make) -
     assert facts["gpu.ecc"] is None
 
 
-def test_application_clocks_that_somebody_set_are_facts(two: FakeMachine, machine_scenario: Make) -> None:
-    """As `nvidia-smi -i 1 -ac 2619,1500` leaves it; what the driver no longer tells is none."""
+def test_application_clocks_that_were_set_are_facts(two: FakeMachine, machine_scenario: Make) -> None:
+    """As `nvidia-smi -i 1 -ac 2619,1500` leaves it; what the driver no longer reports is not a fact."""
     two.set_gpu(1, application_clock=1500, application_memory_clock=2619)
     facts = fingerprint(machine_scenario(), read_machine(os.environ), setup_facts={}, environ={}).facts
     assert facts["gpu.application_clock_mhz"] == ["1980", "1500"]

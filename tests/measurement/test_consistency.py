@@ -21,7 +21,7 @@ MTP3 = scenario(
 def test_a_report_that_disagrees_with_its_own_requests_is_named() -> None:
     said, told = {"total_output_throughput": 9.0}, {"total_output_throughput": 8.0}
     assert suspicions(scenario(), said, told, {}) == (
-        "total output throughput: the report says 9.0000 tok/s, its own request records give 8.0000",
+        "total output throughput: the report says 9.0000 tok/s, but its request records give 8.0000",
     )
     assert suspicions(scenario(), {"total_output_throughput": 8.007}, told, {}) == ()
 
@@ -33,7 +33,7 @@ def test_text_that_is_easy_to_guess_flatters(length: float, doubted: bool) -> No
     if doubted:
         assert doubts[0] == (
             f"acceptance length {length:.2f} is above 3.2, the most that MTP with 3 draft tokens gives on "
-            "real text: the text is easier to guess, and the speed flattered by it "
+            "real text: the text is easier to guess than real text, which flatters the speed "
             "(`pytest-dsr1 docs datasets`)"
         )
 

@@ -127,6 +127,6 @@ def test_a_cache_that_is_too_large_to_look_at_is_a_warning(
         (folder / name).touch()
     monkeypatch.setattr(warm_start, "MOST_ENTRIES", 2)
     assert run(Engine()).warnings == (
-        f"{folder} holds more than 2 files, so nobody can say whether this start compiled anything there; "
-        "delete what is old in it",
+        f"{folder} holds more than 2 files, so it is unknown whether this start compiled anything there; "
+        "delete old files in it",
     )

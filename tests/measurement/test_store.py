@@ -93,7 +93,7 @@ def test_a_metric_of_a_plugin_that_is_gone_is_left_out_with_a_warning(tmp_path: 
         folder.complete(replace(known, metrics={**known.metrics, "moon_phase": MetricValue(0.5, "records")}))
     found = load(folder.path)
     assert found.metrics == known.metrics
-    assert found.warnings == ("moon_phase: left out, since no installed plugin defines this metric",)
+    assert found.warnings == ("moon_phase: left out, because no installed plugin defines this metric",)
 
 
 def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_killed_run_leaves_what_it_had(tmp_path: Path) -> None:
     assert [json.loads(line)["id"] for line in lines] == [0, 1, 2]
     assert json.loads((folder.path / "measurement.json").read_text(encoding="utf-8"))["state"] == "running"
     with pytest.raises(
-        UserError, match="holds no complete measurement: the run was killed, or is still going"
+        UserError, match="contains no complete measurement: the run was killed or is still in progress"
     ):
         load(folder.path)
     with folder:
@@ -135,7 +135,7 @@ def test_a_killed_run_leaves_what_it_had(tmp_path: Path) -> None:
 def test_a_failed_run_says_why(tmp_path: Path) -> None:
     with create(tmp_path) as folder:
         folder.fail("out of GPU memory")
-    with pytest.raises(UserError, match="holds no complete measurement: the run failed: out of GPU memory"):
+    with pytest.raises(UserError, match="no complete measurement: the run failed: out of GPU memory"):
         load(folder.path)
 
 
@@ -181,7 +181,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
         _edit(lambda d: d.update(version=9)),
         "has format version 9; this pytest-dsr1 reads version 1",
     ),
-    "no state": (_edit(lambda d: d.pop("state")), "holds no complete measurement"),
+    "no state": (_edit(lambda d: d.pop("state")), "contains no complete measurement"),
     "no body": (_edit(lambda d: d.pop("measurement")), "'measurement' is missing; the file was changed"),
     "no scenario": (_edit(lambda d: d["measurement"].pop("scenario")), "'scenario' is missing"),
     "a scenario of another time": (
@@ -194,7 +194,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "no records": (
         lambda f: (f / "requests.jsonl").unlink(),
-        "requests.jsonl: holds 0 requests, measurement.json speaks of 4; the folder was changed",
+        "requests.jsonl: contains 0 requests, but measurement.json says 4; the folder was changed",
     ),
     "records that are a folder": (
         _folder_of_records,
@@ -230,6 +230,6 @@ def test_results_that_cannot_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("", encoding="utf-8")
     with pytest.raises(
-        UserError, match="results cannot be written: Not a directory; give another folder with"
+        UserError, match="results cannot be written: Not a directory; choose another folder with"
     ):
         create(blocked)

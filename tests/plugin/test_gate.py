@@ -166,7 +166,7 @@ def test_an_innocent_change_passes(accepted: Gated, monkeypatch: pytest.MonkeyPa
     assert "dsr1: gated: gate on total output throughput of the first 10 requests, against 12" in output
     assert "references on node cpu (noise" in output
     assert "dsr1: gated: a loss of 5% is decided in at most" in output
-    assert "references of one day say nothing of what days differ by" in output
+    assert "references of one day do not show how much days differ" in output
     assert "run 1 does not count: warm-up: the first start of this software on this node" in output
     assert "PASS regression: total output throughput" in output
     assert ": a loss of delta is excluded" in output
@@ -222,9 +222,7 @@ def test_an_improvement_passes(accepted: Gated, monkeypatch: pytest.MonkeyPatch)
     assert verdict["margin_percent"] > 20
     output = " ".join(result.stdout.str().split())
     assert "better by " in output
-    assert (
-        ", more than the noise: accept it, or losing it again will pass; record more with `pytest" in output
-    )
+    assert ", more than the noise: accept new references, or a gate will not notice when the " in output
 
 
 def test_an_undecided_gate_is_inconclusive(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +232,7 @@ def test_an_undecided_gate_is_inconclusive(accepted: Gated, monkeypatch: pytest.
     result = accepted.gate("-k", "regression", "--dsr1-set=gate.delta_percent=4")
     assert result.ret == 12, result.stdout.str()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*neither is a loss shown nor one of delta excluded"])
+    result.stdout.fnmatch_lines(["*a loss is not shown, and a loss of delta is not excluded"])
     result.stdout.fnmatch_lines(["  INCONCLUSIVE total output throughput *"])
     assert accepted.saved()["verdict"] is None
     assert accepted.saved()["word"] == "INCONCLUSIVE"
@@ -260,7 +258,7 @@ def test_runs_that_are_invalid_again_and_again_end_the_gate(
             "3 engine starts in a row do not count:",
             "  1. the scripted engine*",
             "       out of memory",
-            "remove the cause, then `pytest --dsr1-profile=gated --dsr1-gate`",
+            "remove the cause, then run `pytest --dsr1-profile=gated --dsr1-gate`",
         ]
     )
     assert len(accepted.suites.engine_runs) == 3
@@ -295,10 +293,10 @@ def test_what_must_be_equal_and_is_not(accepted: Gated) -> None:
     assert result.ret == 11
     result.stdout.fnmatch_lines(
         [
-            "*this run and the references differ in what must be equal:",
+            "*this run and the references differ in facts that must be equal:",
             "*dataset.content: *",
             "*option.load.concurrency: 2 in the references, 4 here",
-            "*put it back, or make new references of it: record more with *; gate.under_test says what *",
+            "*restore these facts, or make new references: record more with *; gate.under_test sets *",
         ]
     )
     assert accepted.suites.engine_runs == []
@@ -324,7 +322,7 @@ def test_the_engines_own_software_may_be_fixed(accepted: Gated, monkeypatch: pyt
     result.stdout.fnmatch_lines(["*engine.scripted: 1.0 in the references, 1.1 here"])
     saved = accepted.saved()
     assert saved["verdict"] is None
-    assert saved["error"].startswith("gated: this run and the references differ in what must be equal")
+    assert saved["error"].startswith("gated: this run and the references differ in facts that must be equal")
     assert [run["why"].partition(":")[0] for run in saved["runs"]] == ["warm-up", "gated"]
 
 
@@ -338,7 +336,7 @@ def test_a_gate_that_cannot_be_saved(accepted: Gated, monkeypatch: pytest.Monkey
     result = accepted.gate("-k", "regression")
     assert result.ret == 10
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*results cannot be written: No space left on device; make room there*"])
+    result.stdout.fnmatch_lines(["*results cannot be written: No space left on device; free space there*"])
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
@@ -357,10 +355,10 @@ def test_a_delta_that_noise_cannot_resolve_is_refused(accepted: Gated) -> None:
     assert result.ret == 12
     result.stdout.fnmatch_lines(
         [
-            "*a loss of 0.5% cannot be told from the noise between starts, *within gate.max_runs = 8 runs",
+            "*a loss of 0.5% cannot be separated from the noise between starts*within gate.max_runs = 8 runs",
             "*what would resolve it: gate.delta_percent of at least *",
-            "*or noise of at most *%: other work on the machine*",
-            "*or no number of references up to 100 does",
+            "*or noise of at most *%: look for other work on the machine*",
+            "*but not more references: 100 are not enough",
         ]
     )
     assert accepted.suites.engine_runs == []
@@ -458,7 +456,7 @@ def test_the_plan_says_what_a_gate_costs(accepted: Gated) -> None:
         [
             "# gate: gate on total output throughput of the first 10 requests, against 12 references *",
             "# gate: a loss of 5% is decided in at most * runs (* s); expected * without a loss *",
-            "# gate: that is of runs that count; *: at the very most * starts (*, of which the first *",
+            "# gate: this includes only runs that count; *: at most * starts in all (* if the first *",
             "pytest --dsr1-profile=gated --dsr1-gate*",
         ]
     )
@@ -468,8 +466,8 @@ def test_the_plan_compares_what_the_scenario_tells(accepted: Gated) -> None:
     changes = ["--dsr1-set=dataset.output_tokens=5", "--dsr1-set=load.concurrency=1"]
     result = accepted.suites.run(PROFILE, "--dsr1-gate", "--dsr1-plan", *changes)
     output = result.stdout.str()
-    assert "gated: this run and the references differ in what must be equal" not in output, "no name twice"
-    assert "this run and the references differ in what must be equal:" in output
+    assert "gated: this run and the references differ in facts" not in output, "no name twice"
+    assert "this run and the references differ in facts that must be equal:" in output
     assert "dataset.content: " in output
     assert "option.load.concurrency: 2 in the references, 1 here" in output
     assert "is decided in at most" not in output
@@ -508,7 +506,7 @@ def test_a_server_that_somebody_else_started(gated: Gated) -> None:
     result = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference")
     assert result.ret == 10
     result.stdout.fnmatch_lines(
-        ["*the unit of evidence is one engine start, and the server at http://h:1 is started by *"]
+        ["*gates compare engine starts, and pytest-dsr1 does not start the server at http://h:1; *"]
     )
     assert gated.suites.engine_runs == []
 
@@ -522,7 +520,7 @@ def test_runs_that_are_too_short_for_references(gated: Gated) -> None:
     result.stdout.fnmatch_lines(
         [
             "*8 requests at load.concurrency 2 are too few for references and gates: one wave warms up, "
-            "three count, one runs out; set load.num_requests to at least 10"
+            "three count, one drains; set load.num_requests to at least 10"
         ]
     )
     assert gated.suites.engine_runs == []

@@ -65,7 +65,7 @@ def test_a_missed_target_fails_and_says_by_how_much(suites: Suites) -> None:
     [
         ("engine", "the scripted engine failed; last lines of its log:"),
         ("request", "  1 of 8 requests failed, the first: the server said no"),
-        ("fewer", "  7 requests ended, 8 were asked for"),
+        ("fewer", "  7 requests ended; expected 8"),
     ],
 )
 def test_a_run_that_proves_nothing_is_an_error(
@@ -231,7 +231,7 @@ def test_a_full_disk_is_an_error_in_one_sentence(suites: Suites, monkeypatch: py
     monkeypatch.setattr(store, "asdict", full)
     result = suites.run("--dsr1-profile=alpha")
     assert result.ret == 10
-    result.stdout.fnmatch_lines(["*results cannot be written: No space left on device; make room there*"])
+    result.stdout.fnmatch_lines(["*results cannot be written: No space left on device; free space there*"])
     assert "Traceback" not in result.stdout.str()
 
 

@@ -86,7 +86,7 @@ def test_runs_that_are_too_short_are_refused() -> None:
         gated_requests([seen(4, 16, 0.1)] * 3, startup_s=60.0, between_variance=1e-4, concurrency=16, most=64)
     assert str(error.value) == (
         "runs of 64 requests are too short for a gate: 3 request latencies (10.0 s each) after 10.0 s of "
-        "warm-up take 80 requests at load.concurrency 16; raise load.num_requests and record anew"
+        "warm-up take 80 requests at load.concurrency 16; raise load.num_requests and record again"
     )
 
 

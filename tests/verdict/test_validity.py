@@ -28,7 +28,7 @@ def test_a_good_run_has_no_reason() -> None:
             {"records": (replace(records()[0], error="server said 500"), *records()[1:])},
             "1 of 4 requests failed, the first: server said 500",
         ),
-        ({"records": records(3)}, "3 requests ended, 4 were asked for"),
+        ({"records": records(3)}, "3 requests ended; expected 4"),
         (
             {"metrics": {"average_ttft": MetricValue(float("nan"), "report")}},
             "not finite positive numbers: average_ttft",
@@ -60,7 +60,7 @@ def test_a_workload_that_was_cut_is_asked_for_no_more() -> None:
     cut = replace(run, workload=replace(run.workload, requests=2))
     assert invalid_reasons(cut) == ()
     lost = replace(cut, result=replace(run.result, records=records(1)))
-    assert invalid_reasons(lost) == ("1 requests ended, 2 were asked for",)
+    assert invalid_reasons(lost) == ("1 requests ended; expected 2",)
 
 
 def test_warnings_do_not_condemn_but_are_kept() -> None:
@@ -73,10 +73,10 @@ def test_a_figure_that_no_such_gpu_can_show_condemns_the_run() -> None:
     values = {"total_output_throughput": 200_000.0, "per_gpu_output_throughput": 25_001.0}
     assert invalid_reasons(measured(shipped("h200/max-throughput"), values)) == (
         "per-GPU output throughput 25,001 tok/s/GPU is more than the 13,656 tok/s/GPU that 8 x NVIDIA H200 "
-        "can show at most, by the peak of their tensor cores (a step of 1,024 requests computes at least "
+        "can reach, by the peak of their tensor cores (a step of 1,024 requests computes at least "
         "72.89 TFLOP at 8 x 1,979 TFLOPS (FP8) and 37.73 TFLOP at 8 x 989 TFLOPS (BF16), in 9.373 ms: 1,024 "
         "tokens / 9.373 ms / 8 GPUs = 13,656.3 tok/s/GPU): a clock or the count of tokens is wrong, or "
-        "another model or quantization ran than the scenario names",
+        "the model or quantization that ran is not the one that the scenario names",
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pytest_dsr1.engines.openai.settings import OpenAi
-from pytest_dsr1.scenario.rules.registry import EngineRules, Findings
+from pytest_dsr1.scenario.rules.registry import EngineRules
+from pytest_dsr1.scenario.schema.rule import Findings
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 RULES: EngineRules[OpenAi] = EngineRules()

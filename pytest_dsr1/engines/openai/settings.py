@@ -101,7 +101,7 @@ class OpenAi(EngineSettings):
     def model_doubt(self) -> str | None:
         """Another command, or further arguments."""
         if self.url is not None or self.command is not None:
-            return "the server was started by a command of somebody else, with a model of its choice"
+            return "the server was started by the user's own command, which chooses the model"
         given = [word for word in self.arguments if not word.startswith(_CHANGES_NO_MODEL)]
         return f"engine.arguments ({' '.join(given)}) may change the model" if given else None
 
@@ -116,7 +116,7 @@ class OpenAi(EngineSettings):
             return None
         step = "" if self.max_num_tokens is None else f" of {self.max_num_tokens:,} tokens"
         return (
-            f"it takes {self.max_batch_size:,} at once (engine.max_batch_size): they came together and "
+            f"it takes {self.max_batch_size:,} at once (engine.max_batch_size): they arrived together and "
             f"waited for a step{step} to read their prompts (engine.max_num_tokens)"
         )
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm
 from pytest_dsr1.scenario.rules.general import longest
-from pytest_dsr1.scenario.rules.registry import EngineRules, Findings
+from pytest_dsr1.scenario.rules.registry import EngineRules
+from pytest_dsr1.scenario.schema.rule import Findings
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 RULES: EngineRules[TensorRtLlm] = EngineRules()

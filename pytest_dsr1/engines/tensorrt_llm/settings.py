@@ -243,8 +243,8 @@ class TensorRtLlm(EngineSettings):
             which = f"of {', '.join(map(str, sorted(sizes or ())))}, without padding"
             pad = ", or set enable_padding: true there"
         return (
-            f"a step has {batch:,} requests a rank, and CUDA graphs are captured for batches {which}, so it "
-            f"runs without one: capture one for {batch:,} "
+            f"a step has {batch:,} requests per rank, but CUDA graphs are captured for batches {which}, so "
+            f"it runs without one: capture one for {batch:,} "
             f"(engine.llm_api.cuda_graph_config.batch_sizes){pad}"
         )
 

@@ -21,7 +21,7 @@ from pytest_dsr1.gate.eligibility import compared, refuse_unfit
 from pytest_dsr1.gate.plan import gate_plan
 from pytest_dsr1.gate.reference_file import load
 from pytest_dsr1.gate.references import References
-from pytest_dsr1.machine.setup.nvidia_smi import shell_lines
+from pytest_dsr1.machine.nvidia_smi import shell_lines
 from pytest_dsr1.measurement.run import expected_s, options_of, run_timeout_s
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario, Target

@@ -7,9 +7,10 @@ own settings are in that engine's folder.
 from __future__ import annotations
 
 from pytest_dsr1.scenario.rules import metrics
-from pytest_dsr1.scenario.rules.registry import RELATIONS, Findings, Relation, must, should
+from pytest_dsr1.scenario.rules.registry import RELATIONS, must, should
 from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.scenario.schema.load import TraceArrival
+from pytest_dsr1.scenario.schema.rule import Findings, Relation
 from pytest_dsr1.scenario.schema.scenario import Length, Normal, Scenario, Uniform
 
 __all__ = ["all_relations", "longest", "metrics", "relations_of"]

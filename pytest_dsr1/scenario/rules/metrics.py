@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.metrics.registry import Need
-from pytest_dsr1.scenario.rules.registry import Findings, must
+from pytest_dsr1.scenario.rules.registry import must
+from pytest_dsr1.scenario.schema.rule import Findings
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 

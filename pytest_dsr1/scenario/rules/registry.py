@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from pytest_dsr1.scenario.schema.engine import EngineSettings
+from pytest_dsr1.scenario.schema.rule import Findings, Relation
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
-Findings = Iterator[tuple[str, str]]
-
 _Settings = TypeVar("_Settings", bound=EngineSettings)
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """One rule.
-
-    Attributes:
-        keys: the dotted keys it reads; it says nothing where one of them is a mistake itself.
-        impossible: whether breaking it is a mistake (else a warning).
-        rule: the rule as a sentence.
-        check: finds what breaks it.
-    """
-
-    keys: tuple[str, ...]
-    impossible: bool
-    rule: str
-    check: Callable[[Scenario], Findings]
 
 
 RELATIONS: list[Relation] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Union, get_args
 
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
@@ -21,8 +21,7 @@ from pytest_dsr1.scenario.schema.base import Part
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from pytest_dsr1.scenario.rules.registry import Relation
-    from pytest_dsr1.scenario.schema.scenario import Scenario
+    from pytest_dsr1.scenario.schema.rule import Relation
 
 HOOK = "pytest_dsr1_engines"
 
@@ -52,6 +51,18 @@ class KvCacheLimits:
     memory_fraction: float
 
 
+class HasEngine(Protocol):
+    """A scenario, as far as its engine's settings need to know it."""
+
+    @property
+    def name(self) -> str:
+        """The profile's name."""
+
+    @property
+    def engine(self) -> EngineSettings:
+        """The settings of its engine."""
+
+
 class EngineSettings(Part):
     """The settings of an engine: the keys of ``engine:`` in a scenario.
 
@@ -73,7 +84,7 @@ class EngineSettings(Part):
     """Keys that scenarios must not use any more, each with what to write, as the end of a message."""
 
     @classmethod
-    def of(cls, scenario: Scenario) -> Self:
+    def of(cls, scenario: HasEngine) -> Self:
         """Return the scenario's engine settings as this class.
 
         Raises:

@@ -108,7 +108,7 @@ def test_a_lost_gpu_is_lost_for_every_reading(h200: FakeMachine, reading: str, c
             getattr(gpu, reading)()
 
 
-def test_another_error_is_told_in_nvmls_words(h200: FakeMachine) -> None:
+def test_another_error_is_reported_in_nvmls_words(h200: FakeMachine) -> None:
     with nvml.opened() as library:
         gpu = library.gpu(0)
         h200.set_gpu(0, **{"error.nvmlDeviceGetPowerUsage": 999})

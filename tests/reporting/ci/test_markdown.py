@@ -78,7 +78,7 @@ def text(*cases: Case, status: int = 1) -> str:
 
 def test_a_miss_within_the_noise() -> None:
     shown = text(missed(noise=Noise(20.0)))
-    told = "Perhaps not: that is 15.8% from the bound, nearer than twice the standard deviation between"
+    told = "Perhaps not: that is 15.8% from the bound, less than twice the standard deviation between"
     assert f"- **Is it real?** {told}" in shown
     again = "Run it again; where that happens often, let a gate decide (&#96;pytest-dsr1 docs gate&#96;)."
     assert f"- **What to do?** {again}" in shown

@@ -219,7 +219,7 @@ def test_whose_noise_it_is() -> None:
     assert row(comparison, "total_output_throughput").noise == references
     assert comparison.notes[1:] == (
         "changes of total output throughput within 0.59% are noise: two runs differ so much by chance "
-        "(2 * sqrt(2) * 0.21%, by 16 accepted references)",
+        "(2 * sqrt(2) * 0.21%, from 16 accepted references)",
     )
 
 

@@ -187,7 +187,7 @@ def test_a_gate_alone_says_the_noise_of_its_references(tmp_path: Path) -> None:
     assert GATE.verdict is not None
     label = METRICS[GATE.verdict.metric].label
     assert f" \N{PLUS-MINUS SIGN}{2 * GATE.noise_percent:.2g}% " in text
-    told = f"standard deviation between engine starts, {label} by {GATE.references.runs} accepted"
+    told = f"standard deviation between engine starts, {label} from {GATE.references.runs} accepted"
     assert f"{told} references." in text
     assert "What do I do? Look at what changed since the references: driver: 575 -> 580. " in text
     write_gate(run.folder, replace(GATE, changed=()))

@@ -140,7 +140,7 @@ def test_the_steady_window(loaded: LoadedScenario) -> None:
     [
         (
             {"records": (), "report": {"total_output_throughput": 8.0}},
-            "the engine gives no record of each request",
+            "the engine does not give a record of each request",
         ),
         (
             {
@@ -152,7 +152,7 @@ def test_the_steady_window(loaded: LoadedScenario) -> None:
                     }
                 )
             },
-            "requests come on a schedule, so that no number of them is always in flight",
+            "requests come on a schedule, so the number in flight is not constant",
         ),
         (
             {"scenario": scenario(load={"concurrency": 9, "num_requests": 9})},
@@ -225,8 +225,9 @@ def test_the_share_of_the_bandwidth_bound(loaded: LoadedScenario) -> None:
 
 
 RAMP = (
-    "  look at 4 requests are 2.0 waves of the 2 at once, so ramp-up and drain weigh on the whole run: raise "
-    "load.num_requests to 10 or more, as in every published run (pytest-dsr1 docs why-low#ramp-and-drain)"
+    "  look at 4 requests are only 2.0 waves of 2 at once, so ramp-up and drain lower the figures of the "
+    "whole run: raise load.num_requests to 10 or more, as in every published run "
+    "(pytest-dsr1 docs why-low#ramp-and-drain)"
 )
 
 
@@ -268,4 +269,4 @@ def test_why_that_is_not_known(loaded: LoadedScenario) -> None:
     done = ScenarioOutcome(loaded, "suites/small.yaml")
     run = measured(shipped("h200/min-latency"), {"total_output_throughput": 158.0669})
     done.measurement = replace(run, fingerprint=Fingerprint({"gpu.name": "NVIDIA T4"}))
-    assert "  bound   not known: the peaks of NVIDIA T4 are not known here" in text([done], 250)
+    assert "  bound   not known: the peak performance of NVIDIA T4 is unknown" in text([done], 250)

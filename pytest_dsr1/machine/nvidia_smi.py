@@ -1,7 +1,7 @@
-"""nvidia-smi: every change to a GPU is one of its commands, so that a person can repeat what we do.
+"""Commands of nvidia-smi: every change to a GPU is one of them, so that a user can repeat it.
 
-NVML can set most of this too, but not vboost; and an open NVML handle would keep the driver from letting go
-of a GPU when persistence mode is switched off.
+NVML can set most of this too, but not vboost. An open NVML handle would also keep the driver from releasing
+a GPU when persistence mode is turned off.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pytest_dsr1.scenario.schema.scenario import GpuSetup
 
 TIMEOUT_S = 120.0
 NO_PERMISSION = 4
-"""nvidia-smi's exit status when the user may not do this: nvidia-smi(1), RETURN VALUE."""
+"""nvidia-smi's exit status if the user has no permission: nvidia-smi(1), RETURN VALUE."""
 
 _SLIDER = re.compile(r"^\|\s*(\d+)\s+vboost\s+(\d+)\s+(\d+)\s*\|", re.MULTILINE)
 
@@ -27,8 +27,8 @@ class Command:
 
     Attributes:
         gpu: the index of the GPU.
-        what: what is set, such as ``vboost 4``.
-        template: the arguments, with ``{gpu}`` in the place of the index.
+        what: the setting, such as ``vboost 4``.
+        template: the arguments, with ``{gpu}`` for the index.
     """
 
     gpu: int
@@ -37,7 +37,7 @@ class Command:
 
     @property
     def arguments(self) -> list[str]:
-        """The arguments for this GPU."""
+        """The arguments with this GPU's index."""
         return [word.format(gpu=self.gpu) for word in self.template]
 
 
@@ -65,12 +65,12 @@ def lock_clocks(gpu: int, mhz: int) -> Command:
 
 def reset_clocks(gpu: int) -> Command:
     """Remove a lock of the SM clock."""
-    return Command(gpu, "no locked SM clock", ("nvidia-smi", "-i", "{gpu}", "-rgc"))
+    return Command(gpu, "unlocked SM clock", ("nvidia-smi", "-i", "{gpu}", "-rgc"))
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A command that did not do what it says. ``reason`` is nvidia-smi's own, or ours."""
+    """A command that failed. ``reason`` is nvidia-smi's message or ours."""
 
     command: Command
     reason: str
@@ -78,10 +78,10 @@ class Refusal:
 
 
 def _output(arguments: list[str], environ: Mapping[str, str]) -> tuple[int, str]:
-    """Exit status and output.
+    """Return exit status and output.
 
     Raises:
-        InvalidRunError: nvidia-smi is not there or does not return.
+        InvalidRunError: nvidia-smi is missing or does not return.
     """
     try:
         done = subprocess.run(
@@ -94,7 +94,7 @@ def _output(arguments: list[str], environ: Mapping[str, str]) -> tuple[int, str]
             env=dict(environ),
             timeout=TIMEOUT_S,
             check=False,
-            # A Ctrl-C is ours to handle: it must not break off a change half-way.
+            # Ctrl-C must not interrupt a change; this process handles it.
             start_new_session=True,
         )
     except FileNotFoundError:
@@ -109,7 +109,7 @@ def _output(arguments: list[str], environ: Mapping[str, str]) -> tuple[int, str]
 
 
 def run(command: Command, environ: Mapping[str, str]) -> Refusal | None:
-    """Make the change; says why if it could not be made."""
+    """Make the change; return why, if it failed."""
     try:
         code, output = _output(command.arguments, environ)
     except InvalidRunError as error:
@@ -118,12 +118,12 @@ def run(command: Command, environ: Mapping[str, str]) -> Refusal | None:
         return None
     if code == NO_PERMISSION or "insufficient permission" in output.lower():
         return Refusal(command, "no permission", permission=True)
-    words = " ".join(output.split()) or f"nvidia-smi exit status {code}"
-    return Refusal(command, words, permission=False)
+    reason = " ".join(output.split()) or f"nvidia-smi exit status {code}"
+    return Refusal(command, reason, permission=False)
 
 
 def read_vboost(environ: Mapping[str, str]) -> dict[int, int]:
-    """The boost slider of each GPU by index; empty where the driver has none."""
+    """Return the boost slider of each GPU by index; empty if the driver has none."""
     try:
         code, output = _output(["nvidia-smi", "boost-slider", "-l"], environ)
     except InvalidRunError:
@@ -132,7 +132,7 @@ def read_vboost(environ: Mapping[str, str]) -> dict[int, int]:
 
 
 def in_shell(commands: list[Command]) -> str:
-    """Shell lines that make these changes: one loop for each kind of change."""
+    """Return shell commands that make these changes: one loop for each kind of change."""
     gpus: dict[tuple[str, ...], list[int]] = {}
     for command in commands:
         gpus.setdefault(command.template, []).append(command.gpu)
@@ -149,7 +149,7 @@ def in_shell(commands: list[Command]) -> str:
 def shell_lines(wanted: GpuSetup, count: int) -> Iterator[str]:
     """Yield the published set-up of the first ``count`` GPUs as shell lines, to run as root.
 
-    They put nothing back.
+    They do not restore anything.
     """
     gpus = range(count)
     changes = []

@@ -12,11 +12,10 @@ import pytest
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.machine import host
-from pytest_dsr1.machine.checks import Check, Preflight
 from pytest_dsr1.machine.gpu.inventory import MachineInventory, read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.gpu.processes import describe_process
-from pytest_dsr1.machine.preflight import preflight
+from pytest_dsr1.machine.preflight.check import Check, Preflight, preflight
 from pytest_dsr1.machine.setup.journal import Entry, Settings, write
 from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -70,7 +69,7 @@ MISMATCHES: list[tuple[dict[str, object], str]] = [
     ({"memory_total": 100 * GIB}, "GPU 3 memory: expected at least 140 GiB, found 100.0 GiB"),
     (
         {"mig": 1},
-        "GPU 3 MIG mode: on: the GPU is divided; switch it off as root with `nvidia-smi -mig 0` and "
+        "GPU 3 MIG mode: on: the GPU is divided; as root, turn MIG off with `nvidia-smi -mig 0` and "
         "reset the GPU",
     ),
     (
@@ -80,15 +79,15 @@ MISMATCHES: list[tuple[dict[str, object], str]] = [
     ),
     (
         {"remap_failure": 1},
-        "GPU 3 row remapping: a row remap failed: the memory is faulty, the GPU must be replaced",
+        "GPU 3 row remapping: a row remap failed: the memory is faulty; replace the GPU",
     ),
     (
         {"memory_used": 70 * GIB},
-        "GPU 3 sharing: 70.0 GiB of its memory are in use by processes not visible here; look with "
-        "nvidia-smi on the host",
+        "GPU 3 sharing: 70.0 GiB of its memory is in use by processes not visible here; run "
+        "nvidia-smi on the host to see them",
     ),
-    ({"nvlinks_down": 2}, "GPU 3 NVLink: 16 of 18 are active; `nvidia-smi nvlink -s` shows them"),
-    ({"nvlinks": 0}, "GPU 3 NVLink: no NVLink is found; `nvidia-smi nvlink -s` shows them"),
+    ({"nvlinks_down": 2}, "GPU 3 NVLink: 16 of 18 links are active; see `nvidia-smi nvlink -s`"),
+    ({"nvlinks": 0}, "GPU 3 NVLink: no NVLink was found; see `nvidia-smi nvlink -s`"),
     (
         {"fabric_state": 2},
         "GPU 3 NVLink fabric: in progress; start it on the host: systemctl start nvidia-fabricmanager",
@@ -152,7 +151,7 @@ def test_drivers_are_compared_by_number(
     assert (told(findings, "mismatch") == []) == fine
 
 
-def test_no_driver_is_one_finding_that_tells_what_is_needed(machine_scenario: Make) -> None:
+def test_no_driver_is_one_finding_that_says_what_is_needed(machine_scenario: Make) -> None:
     machine = MachineInventory(problem="this machine has no NVIDIA driver (libnvidia-ml.so.1 is not found)")
     needs = {"gpu": "NVIDIA H200", "count": 8, "min_memory_gib": 140, "min_driver": "575"}
     findings = preflight(seen(machine_scenario(needs), machine))
@@ -169,8 +168,8 @@ def test_too_few_gpus(two: FakeMachine, machine_scenario: Make) -> None:
 def test_hidden_gpus(h200: FakeMachine, machine_scenario: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,17")
     assert told(look(machine_scenario()), "mismatch") == [
-        "CUDA_VISIBLE_DEVICES: CUDA_VISIBLE_DEVICES=0,1,17: 17 names no single whole GPU; list indices "
-        "or UUIDs as `nvidia-smi -L` prints them, or unset it",
+        "CUDA_VISIBLE_DEVICES: CUDA_VISIBLE_DEVICES=0,1,17: 17 does not name exactly one whole GPU; "
+        "list indices or UUIDs as `nvidia-smi -L` prints them, or unset it",
         "GPU count: expected 8 x NVIDIA H200, found 2 (6 more are hidden by CUDA_VISIBLE_DEVICES: unset it)",
     ]
 
@@ -187,13 +186,13 @@ def test_gpus_that_are_not_used_do_not_matter(
     assert "GPU count: 1; the first 1 of 2 are used" in told(look(one), "ok")
 
 
-def test_beside_our_own_server_only_others_count(
+def test_next_to_our_own_server_only_others_count(
     h200: FakeMachine, machine_scenario: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     h200.set_all(memory_used=130 * GIB)
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as ours:
         h200.set_all(processes=f"{ours.pid}:{130 * GIB}")
-        assert "GPU sharing: no process but the server's that is reused" in told(
+        assert "GPU sharing: no compute process except those of the reused server" in told(
             look(machine_scenario(), reused=True), "ok"
         )
         h200.set_gpu(1, processes=f"{ours.pid}:0 {os.getppid()}:0")
@@ -204,9 +203,7 @@ def test_beside_our_own_server_only_others_count(
         (line,) = [
             line for line in told(look(machine_scenario(), reused=True), "ok") if "GPU sharing" in line
         ]
-        assert line.endswith(
-            "not known: the server that is reused is on it, and process ids here are not the host's"
-        )
+        assert line.endswith("unknown: the reused server is on it, and process ids here are not the host's")
 
 
 def test_another_process_is_named(
@@ -218,10 +215,10 @@ def test_another_process_is_named(
         f"GPU 1 sharing: other compute processes are on it: {parent}, pid 4194305; end them or choose "
         "other GPUs"
     ]
-    assert " of " in parent
+    assert ", user " in parent
     monkeypatch.setattr(host, "pids_are_the_hosts", lambda: False)
     assert (
-        f"pid {os.getppid()} of the host, pid 4194305 of the host;"
+        f"pid {os.getppid()} on the host, pid 4194305 on the host;"
         in told(look(machine_scenario()), "mismatch")[0]
     )
 
@@ -232,7 +229,7 @@ def test_ecc_is_a_warning(h200: FakeMachine, machine_scenario: Make) -> None:
     findings = look(machine_scenario())
     assert told(findings, "mismatch") == []
     assert told(findings, "warning") == [
-        "GPU 0 ECC: error correction is off, which changes memory speed; `nvidia-smi -e 1`",
+        "GPU 0 ECC: error correction is off, which changes memory speed; turn it on: `nvidia-smi -e 1`",
         "GPU 1 ECC: 3 uncorrectable memory errors since the driver loaded",
     ]
 
@@ -247,7 +244,7 @@ def test_limits_of_a_container(
         "locked memory: expected unlimited, found 64 KiB; in Docker: --ulimit memlock=-1",
     ]
     monkeypatch.setattr(host, "shm_gib", lambda: None)
-    assert "/dev/shm, there is none;" in told(look(machine_scenario()), "warning")[0]
+    assert "/dev/shm, found none;" in told(look(machine_scenario()), "warning")[0]
 
 
 def test_tuning_is_a_warning_with_the_command_to_run(h200: FakeMachine, machine_scenario: Make) -> None:
@@ -267,15 +264,18 @@ def test_tuning_is_a_warning_with_the_command_to_run(h200: FakeMachine, machine_
     assert told(look(wanted, setup="apply"), "warning") == []
     assert told(look(wanted, setup="off"), "warning") == []
     h200.set("smi.vboost", 0)
-    assert "GPUs 0-7 vboost: the published value is 4, it cannot be read;" in told(look(wanted), "warning")[2]
+    assert (
+        "GPUs 0-7 vboost: the published value is 4, but it cannot be read;"
+        in told(look(wanted), "warning")[2]
+    )
 
 
-def test_what_an_earlier_run_left_is_told(h200: FakeMachine, machine_scenario: Make) -> None:
+def test_what_an_earlier_run_left_is_reported(h200: FakeMachine, machine_scenario: Make) -> None:
     h200.state_dir.mkdir()
     uuid = h200.uuid(5)
     write(h200.state_dir, Entry(uuid, "boot", 1, "2025-01-01", Settings(True, 700.0, 0), False))
     assert told(look(machine_scenario()), "warning") == [
-        f"GPU settings: an earlier run ended without putting {uuid} back; `pytest-dsr1 restore` does it now"
+        f"GPU settings: an earlier run ended without restoring {uuid}; `pytest-dsr1 restore` restores it now"
     ]
     with gpu_lock(read_machine(os.environ).gpus, os.environ):
         assert told(look(machine_scenario()), "warning") == []
@@ -295,7 +295,8 @@ def test_disk_space_is_that_of_the_nearest_folder(
     monkeypatch.setattr(host, "free_bytes", lambda _: 3 * GIB)
     findings = preflight(seen(machine_scenario({}), writes_to=place, bytes_needed=5 * GIB))
     assert told(list(findings), "mismatch") == [
-        f"disk space: 5.0 GiB will be written to {place}, 3.0 GiB are free; make room or give another folder"
+        f"disk space: 5.0 GiB will be written to {place}, but only 3.0 GiB is free; free some space "
+        "or choose another folder"
     ]
 
 
@@ -375,7 +376,7 @@ def test_preflight_imports_nothing_heavy() -> None:
 
 
 PLUGIN = """
-from pytest_dsr1.machine.checks import check
+from pytest_dsr1.machine.preflight.check import check
 from pytest_dsr1.machine.values import Finding
 
 @check(needs="gpus")

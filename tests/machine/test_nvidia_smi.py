@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.machine.setup import nvidia_smi
+from pytest_dsr1.machine import nvidia_smi
 from tests.standins.nvml.control import FakeMachine
 
 

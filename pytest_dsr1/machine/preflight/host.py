@@ -1,50 +1,25 @@
-"""Is this the machine the targets were measured on, and is it fit to measure? Every answer at once.
-
-A finding of severity ``mismatch`` makes the run INVALID; ``warning`` is for tuning. For a scenario on the CPU
-NVML is not touched.
-"""
+"""Preflight checks of the host: memory limits, the software of the engine, and disk space."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pytest_dsr1 import extensions
 from pytest_dsr1.machine import host
-from pytest_dsr1.machine.checks import Check, Preflight, check
+from pytest_dsr1.machine.preflight.check import Check, Preflight, check
 from pytest_dsr1.machine.values import Finding
 
 NCCL_SHM_GIB = 1.0
 """The shared memory that NVIDIA's container documentation asks for (--shm-size=1g)."""
 
 
-def preflight(look: Preflight) -> tuple[Finding, ...]:
-    """Return every finding of every check, ours and those of plugins.
-
-    A plugin's check that fails is a mismatch, which names the plugin: what the check looks at is not known.
-
-    Raises:
-        UserError: a plugin cannot list its checks.
-    """
-    findings: list[Finding] = []
-    for plugin, each in extensions.values("pytest_dsr1_checks", Check):
-        if not look.has(each.needs):
-            continue
-        try:
-            findings += each.run(look)
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises
-            message = extensions.failure(plugin, f"its check {each.name}", error)
-            findings.append(Finding("mismatch", f"check {each.name}", message))
-    return tuple(findings)
-
-
 @check()
 def limits(look: Preflight) -> Iterator[Finding]:
-    """NCCL has the shared and the locked memory that several GPUs need."""
+    """NCCL has the shared and locked memory that several GPUs need."""
     if look.scenario.hardware.count <= 1:
         return
     shm = host.shm_gib()
     if shm is None or shm < NCCL_SHM_GIB:
-        found = "there is none" if shm is None else f"found {shm:.2f} GiB"
+        found = "found none" if shm is None else f"found {shm:.2f} GiB"
         message = (
             f"NCCL needs {NCCL_SHM_GIB:g} GiB of /dev/shm, {found}; in Docker: --shm-size=1g or --ipc=host"
         )
@@ -61,20 +36,20 @@ def limits(look: Preflight) -> Iterator[Finding]:
 
 @check()
 def software(look: Preflight) -> Iterator[Finding]:
-    """What the engine needs is installed."""
+    """The engine's software is installed."""
     for found in look.scenario.engine.software(look.environ):
         yield Finding(found.severity, found.subject, found.message)
 
 
 @check()
 def disk(look: Preflight) -> Iterator[Finding]:
-    """The results have room on the disk."""
+    """The disk has room for the results."""
     writes_to, bytes_needed = look.writes_to, look.bytes_needed
     free = host.free_bytes(writes_to)
     if free is not None and free < bytes_needed:
         message = (
-            f"{bytes_needed / host.GIB:.1f} GiB will be written to {writes_to}, {free / host.GIB:.1f} GiB "
-            "are free; make room or give another folder"
+            f"{bytes_needed / host.GIB:.1f} GiB will be written to {writes_to}, but only "
+            f"{free / host.GIB:.1f} GiB is free; free some space or choose another folder"
         )
         yield Finding("mismatch", "disk space", message)
     else:

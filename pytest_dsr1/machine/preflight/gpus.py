@@ -1,6 +1,6 @@
-"""Preflight checks of the GPUs: the scenario's kind and number of them, whole, sound, and free.
+"""Preflight checks of the GPUs: kind and number, MIG, health, links, sharing and settings.
 
-A difference from ``hardware:``, a broken or a shared GPU is a ``mismatch``; settings that cost performance
+A difference from ``hardware:`` and a broken or shared GPU are a ``mismatch``; settings that cost performance
 are a ``warning``.
 """
 
@@ -11,20 +11,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from packaging.version import InvalidVersion, Version
 
 from pytest_dsr1.machine import host
-from pytest_dsr1.machine.checks import Check, Preflight, check
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list
 from pytest_dsr1.machine.gpu.processes import ProcessWatch, describe_process
+from pytest_dsr1.machine.preflight.check import Check, Preflight, check
 from pytest_dsr1.machine.setup.check import tuning
 from pytest_dsr1.machine.setup.journal import pending
 from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.scenario.schema.scenario import Hardware, Scenario
 
 IDLE_MEMORY_GIB = 2.0
-"""More used memory than this before the run belongs to somebody: an idle H200 shows about 0.5 GiB."""
+"""More used memory than this before the run means another process: an idle H200 shows about 0.5 GiB."""
 
 
 def attached_to(scenario: Scenario) -> str | None:
-    """The address of the running server that the scenario measures, which may be on these very GPUs."""
+    """Return the address of the running server that the scenario measures; it may be on these GPUs."""
     return scenario.engine.attached_url
 
 
@@ -48,7 +48,7 @@ def _needs(hardware: Hardware) -> str:
 def _grouped(
     gpus: Sequence[GpuReading], wrong: Callable[[GpuReading], str | None]
 ) -> Iterator[tuple[str, str]]:
-    """GPUs with the same thing wrong, as (which GPUs, what)."""
+    """Yield (which GPUs, message) for GPUs with the same problem."""
     groups: dict[str, list[int]] = {}
     for gpu in gpus:
         message = wrong(gpu)
@@ -69,7 +69,7 @@ def _judge(
 
 @check(needs="driver")
 def count(look: Preflight) -> Iterator[Finding]:
-    """There are as many GPUs as the scenario needs, and CUDA_VISIBLE_DEVICES names GPUs."""
+    """The machine has as many GPUs as the scenario needs, and CUDA_VISIBLE_DEVICES names GPUs."""
     hardware, machine = look.scenario.hardware, look.inventory
     if machine.visibility is not None:
         message = f"{machine.visibility}; list indices or UUIDs as `nvidia-smi -L` prints them, or unset it"
@@ -87,7 +87,7 @@ def count(look: Preflight) -> Iterator[Finding]:
 
 @check(needs="gpus")
 def name(look: Preflight) -> Iterator[Finding]:
-    """The GPUs are of the scenario's kind."""
+    """The GPUs are the model that the scenario names."""
     hardware, gpus = look.scenario.hardware, look.gpus
 
     def wrong(gpu: GpuReading) -> str | None:
@@ -123,7 +123,7 @@ def driver(look: Preflight) -> Iterator[Finding]:
 
 
 def _is_at_least(found: str, least: str) -> bool:
-    """Compare two versions; one that is not known, or not a version, is older than any other."""
+    """Return whether a version is at least another; an unknown or malformed one is older than any."""
     try:
         return Version(found) >= Version(least)
     except InvalidVersion:
@@ -146,26 +146,26 @@ def mig(look: Preflight) -> Iterator[Finding]:
     def wrong(gpu: GpuReading) -> str | None:
         if not gpu.mig:
             return None
-        return "on: the GPU is divided; switch it off as root with `nvidia-smi -mig 0` and reset the GPU"
+        return "on: the GPU is divided; as root, turn MIG off with `nvidia-smi -mig 0` and reset the GPU"
 
     yield from _judge(look.gpus, "MIG mode", wrong, "off")
 
 
 @check(needs="gpus")
 def ecc(look: Preflight) -> Iterator[Finding]:
-    """The GPUs' memory is sound: no row is to be remapped, and error correction is on and found nothing."""
+    """The GPUs' memory is healthy: no row remap is pending, error correction is on and found no errors."""
     gpus = look.gpus
 
     def remap(gpu: GpuReading) -> str | None:
         if gpu.remap_failed:
-            return "a row remap failed: the memory is faulty, the GPU must be replaced"
+            return "a row remap failed: the memory is faulty; replace the GPU"
         if gpu.remap_pending:
             return "a row remap is pending: memory is faulty until the GPU is reset (`nvidia-smi -r`)"
         return None
 
     def off(gpu: GpuReading) -> str | None:
         return (
-            "error correction is off, which changes memory speed; `nvidia-smi -e 1`"
+            "error correction is off, which changes memory speed; turn it on: `nvidia-smi -e 1`"
             if gpu.ecc is False
             else None
         )
@@ -186,12 +186,12 @@ def ecc(look: Preflight) -> Iterator[Finding]:
 
 @check(needs="gpus")
 def sharing(look: Preflight) -> Iterator[Finding]:
-    """Nothing else computes on the GPUs."""
+    """No other process computes on the GPUs."""
     if url := attached_to(look.scenario):
-        message = f"what runs on it before the measurement is taken for the server at {url}"
+        message = f"processes already on the GPUs are taken to be the server at {url}"
         yield Finding("ok", "GPU sharing", message)
     else:
-        yield from _sharing_beside_ours(look.gpus) if look.reused else _sharing(look.gpus)
+        yield from _sharing_with_our_server(look.gpus) if look.reused else _sharing(look.gpus)
 
 
 def _sharing(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
@@ -203,40 +203,40 @@ def _sharing(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
             return f"other compute processes are on it: {listed}; end them or choose other GPUs"
         if gpu.memory_used_gib is not None and gpu.memory_used_gib > IDLE_MEMORY_GIB:
             return (
-                f"{gpu.memory_used_gib:.1f} GiB of its memory are in use by processes not visible here; "
-                "look with nvidia-smi on the host"
+                f"{gpu.memory_used_gib:.1f} GiB of its memory is in use by processes not visible here; "
+                "run nvidia-smi on the host to see them"
             )
         return None
 
     yield from _judge(gpus, "sharing", wrong, "no other compute process")
 
 
-def _sharing_beside_ours(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
-    """Memory says nothing here, and in most containers the processes do not either."""
+def _sharing_with_our_server(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
+    """Judge by processes, because our server uses memory; in most containers these are unknown too."""
     watch = ProcessWatch()
 
     def wrong(gpu: GpuReading) -> str | None:
         foreign = ", ".join(watch.foreign(gpu.index, gpu.processes or ()))
         return f"other compute processes are on it: {foreign}; end them" if foreign else None
 
-    fine = "no process but the server's that is reused"
+    fine = "no compute process except those of the reused server"
     if not watch.visible:
-        fine = "not known: the server that is reused is on it, and process ids here are not the host's"
+        fine = "unknown: the reused server is on it, and process ids here are not the host's"
     yield from _judge(gpus, "sharing", wrong, fine)
 
 
 @check(needs="gpus")
 def nvlink(look: Preflight) -> Iterator[Finding]:
-    """All links between the GPUs of a run of several are active."""
+    """All NVLinks are active, if the run uses several GPUs."""
     gpus = look.gpus
     if look.scenario.hardware.count == 1:
         return
 
     def links(gpu: GpuReading) -> str | None:
         if gpu.nvlinks is None:
-            return "no NVLink is found; `nvidia-smi nvlink -s` shows them"
+            return "no NVLink was found; see `nvidia-smi nvlink -s`"
         if gpu.nvlinks_active != gpu.nvlinks:
-            return f"{gpu.nvlinks_active} of {gpu.nvlinks} are active; `nvidia-smi nvlink -s` shows them"
+            return f"{gpu.nvlinks_active} of {gpu.nvlinks} links are active; see `nvidia-smi nvlink -s`"
         return None
 
     def fabric(gpu: GpuReading) -> str | None:
@@ -251,13 +251,13 @@ def nvlink(look: Preflight) -> Iterator[Finding]:
 
 @check(needs="driver")
 def left_changed(look: Preflight) -> Iterable[Finding]:
-    """No earlier run has left the settings of a GPU changed."""
+    """No earlier run left GPU settings changed."""
     return pending(look.environ)
 
 
 @check(needs="driver")
 def settings(look: Preflight) -> Iterable[Finding]:
-    """The settings are the published ones; with `--dsr1-gpu-setup=apply` the set-up judges them itself."""
+    """The settings are the published ones; `--dsr1-gpu-setup=apply` checks them after it sets them."""
     return tuning(look.scenario.gpu_setup, look.used) if look.setup == "check" else ()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import discover
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.scenario.yaml.writer import dump
+from pytest_dsr1.scenario.writer import dump
 from tests.helpers.scenario_files import GOOD, load_text
 
 
