@@ -319,7 +319,7 @@ def main() -> None:
                 ):
                     rows.setdefault(label, []).append(row)
                 events_ms.append(bench.event_ms())
-                client: Any = served.facts["client"]
+                client: Any = served.facts.other["client"]
                 clients_ms.append(client["cpu_s"] * 1e3 / (options.requests * OUTPUT_TOKENS))
     print(
         f"{options.requests} requests of {INPUT_TOKENS} tokens in and {OUTPUT_TOKENS} out, one at a time, "

@@ -11,4 +11,4 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Indices = NDArray[np.int64]
     Flow = tuple[Floats, Floats, Floats]
-    """Begins, ends and amounts of what comes in over time (:mod:`pytest_dsr1.metrics.token_flow`)."""
+    """Starts, ends and amounts of tokens over time (:mod:`pytest_dsr1.metrics.token_flow`)."""

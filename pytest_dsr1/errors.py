@@ -1,18 +1,18 @@
-"""Exceptions whose text is the whole message: they are shown to a person without a traceback."""
+"""Exceptions whose text is the whole message: they are shown to the user without a traceback."""
 
 from __future__ import annotations
 
 
 class Dsr1Error(Exception):
-    """Something a person must act on; says what is wrong, where, what was expected, and what to do next."""
+    """A problem that the user must solve: what is wrong, where, what was expected, and what to do next."""
 
 
 class UserError(Dsr1Error):
-    """What was asked for cannot be understood: an option, a scenario file, a name."""
+    """A request cannot be understood: an option, a scenario file, a name."""
 
 
 class InvalidRunError(Dsr1Error):
-    """The run proves nothing (verdict INVALID): wrong or throttled machine, failed engine, broken input."""
+    """The run does not count (verdict INVALID): wrong or throttled machine, failed engine, broken input."""
 
 
 class EngineError(InvalidRunError):

@@ -13,7 +13,8 @@ import pluggy
 
 if TYPE_CHECKING:
     from pytest_dsr1.diagnosis.clues import Clue
-    from pytest_dsr1.machine.checks import Check
+    from pytest_dsr1.engines.protocol import EngineSpec
+    from pytest_dsr1.machine.preflight.check import Check
     from pytest_dsr1.metrics.registry import Metric
     from pytest_dsr1.reporting.formats import ReportFormat
 
@@ -21,13 +22,46 @@ hookspec = pluggy.HookspecMarker("pytest_dsr1")
 
 
 @hookspec
-def pytest_dsr1_engines() -> Iterable[object]:  # type: ignore[empty-body]
-    """List engines: what can answer a scenario's requests."""
+def pytest_dsr1_engines() -> Iterable[EngineSpec]:  # type: ignore[empty-body]
+    """List engines, which answer a scenario's requests.
+
+    An engine has a settings model, whose ``type`` is its name in scenarios, and a function that makes an
+    object with the methods of :class:`~pytest_dsr1.engines.protocol.Engine`. Override the properties of
+    :class:`~pytest_dsr1.scenario.schema.engine.EngineSettings` that differ from their defaults, such as
+    ``slots``. Rules between values are optional.
+
+    Example::
+
+        from typing import Literal
+
+        from pytest_dsr1.engines.protocol import EngineResult, EngineSpec, Job
+        from pytest_dsr1.records import Observer
+        from pytest_dsr1.scenario.schema.engine import EngineSettings
+
+        class EchoSettings(EngineSettings):
+            '''An engine that echoes its input.'''
+
+            type: Literal["echo"]
+            '''Echoes.'''
+            delay_s: float = 0.0
+            '''The time it takes.'''
+
+        class EchoEngine:
+            def run(self, job: Job, observer: Observer) -> EngineResult:
+                settings = EchoSettings.of(job.scenario)
+                ...
+
+            def script(self, job: Job) -> str:
+                return f"pytest --dsr1-profile={job.scenario.name}"
+
+        def pytest_dsr1_engines():
+            return [EngineSpec(settings=EchoSettings, create=EchoEngine)]
+    """
 
 
 @hookspec
 def pytest_dsr1_metrics() -> Iterable[Metric]:  # type: ignore[empty-body]
-    """List metrics: what can be measured, targeted and gated.
+    """List metrics, which can be measured, targeted and gated.
 
     Return :class:`~pytest_dsr1.metrics.registry.Metric` values, such as all that a module declares::
 
@@ -47,9 +81,9 @@ def pytest_dsr1_metrics() -> Iterable[Metric]:  # type: ignore[empty-body]
             needs={"gpu"},
         )
         def energy(inputs: MetricInputs) -> float | None:
-            if inputs.gpu is None or inputs.gpu.energy_j is None:
-                return None
-            return inputs.gpu.energy_j / sum(record.output_tokens for record in inputs.done)
+            if inputs.gpu and inputs.gpu.energy_j:
+                return inputs.gpu.energy_j / sum(record.output_tokens for record in inputs.done)
+            return None
 
 
         def pytest_dsr1_metrics():
@@ -62,13 +96,13 @@ def pytest_dsr1_metrics() -> Iterable[Metric]:  # type: ignore[empty-body]
 
 @hookspec
 def pytest_dsr1_checks() -> Iterable[Check]:  # type: ignore[empty-body]
-    """List preflight checks: what a machine must have before a run.
+    """List preflight checks, which inspect the machine before a run.
 
-    A check is a function that gets a :class:`~pytest_dsr1.machine.checks.Preflight` and gives findings:
-    ``mismatch`` makes the run INVALID, ``warning`` is kept with the result, ``ok`` is shown. Its docstring is
-    the rule::
+    A check is a function that gets a :class:`~pytest_dsr1.machine.preflight.check.Preflight` and yields
+    findings: ``mismatch`` makes the run INVALID, ``warning`` is kept with the result, ``ok`` is shown. Its
+    docstring is the rule::
 
-        from pytest_dsr1.machine.checks import check
+        from pytest_dsr1.machine.preflight.check import check
         from pytest_dsr1.machine.values import Finding
 
         @check(needs="gpus")
@@ -85,10 +119,10 @@ def pytest_dsr1_checks() -> Iterable[Check]:  # type: ignore[empty-body]
 
 @hookspec
 def pytest_dsr1_clues() -> Iterable[Clue]:  # type: ignore[empty-body]
-    """List clues: why a figure may be low.
+    """List clues, which say why a figure may be low.
 
-    A clue is a function of a :class:`~pytest_dsr1.measurement.measurement.Measurement`. It returns a sentence
-    if its pattern is really there, else None::
+    A clue is a function that gets a :class:`~pytest_dsr1.measurement.measurement.Measurement`. It returns a
+    sentence if its pattern is really there, else None::
 
         from pytest_dsr1.diagnosis.clues import clue
 
@@ -105,7 +139,7 @@ def pytest_dsr1_clues() -> Iterable[Clue]:  # type: ignore[empty-body]
 
 @hookspec
 def pytest_dsr1_reports() -> Iterable[ReportFormat]:  # type: ignore[empty-body]
-    r"""List report formats: what ``--dsr1-report`` can write, by file name suffix.
+    r"""List report formats, which ``--dsr1-report`` writes, by file name suffix.
 
     A format that writes one line for each verdict, in a conftest.py::
 

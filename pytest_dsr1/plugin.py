@@ -17,12 +17,11 @@ from pytest_dsr1.session.collection import (
     ScenarioFile,
     gates,
     loaded_of,
-    note_selected,
     parametrize,
     scenario_file,
 )
 from pytest_dsr1.session.selection import SELECTION
-from pytest_dsr1.session.state import STATE, RunState, ScenarioOutcome, note_word
+from pytest_dsr1.session.state import STATE, RunState, ScenarioOutcome, note_selected, note_word
 from pytest_dsr1.text import harmless, say
 
 if TYPE_CHECKING:

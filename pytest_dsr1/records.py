@@ -1,4 +1,4 @@
-"""What an engine reports while it runs: phases, progress, and a record of each request."""
+"""The reports of a running engine: phases, progress, and a record of each request."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Phase = Literal["starting", "loading", "warm-up", "measuring", "finishing"]
 class EngineTimes:
     """A request's times inside the engine, in seconds on the host's monotonic clock.
 
-    All of them are kept with the result for the user, also those that nothing here reads.
+    All of them are saved with the result, also those that this package does not read.
 
     Attributes:
-        arrival_s: when the engine took it; before ``first_scheduled_s`` it waits in the engine's queue, and
-            from then to ``first_token_s`` it is read (prefill).
+        arrival_s: when the engine received it. Until ``first_scheduled_s`` it waits in the engine's queue;
+            from then to ``first_token_s`` its prompt is read (prefill).
     """
 
     arrival_s: float
@@ -31,18 +31,18 @@ class RequestRecord:
     """One request. Times are seconds on the host's monotonic clock (``time.monotonic``).
 
     Attributes:
-        id: the request's place in the dataset, from 0.
+        id: the request's position in the dataset, from 0.
         submitted_s: when it was handed to the engine, after it got its concurrency slot.
-        first_token_s: when its first token was seen; None where the engine does not stream.
+        first_token_s: when its first token was seen; None if the engine does not stream.
         last_token_s: when its last token was seen.
-        input_tokens: tokens in.
-        output_tokens: tokens out.
-        decoding_iterations: steps that made them; fewer than tokens with MTP; None where unknown.
-        error: why it failed; None if it did not.
+        input_tokens: tokens of the prompt.
+        output_tokens: tokens of the answer.
+        decoding_iterations: steps that made the output tokens, fewer than these with MTP; None if unknown.
+        error: why it failed; None if it succeeded.
         scheduled_s: when it was due in an open loop; its latency counts from here. None in a closed loop.
-        events: events of the stream that carried tokens; None where the engine has no such thing.
-        engine: its times inside the engine, where it tells them.
-        resent: whether it was sent a second time: the server closed the kept connection just as it was sent.
+        events: number of stream events with tokens; None if the engine has no such events.
+        engine: its times inside the engine, if the engine reports them.
+        resent: whether it was sent twice, because the server closed the kept connection while it was sent.
     """
 
     id: int
@@ -60,22 +60,22 @@ class RequestRecord:
 
     @property
     def start_s(self) -> float:
-        """From when its latency counts: waiting on our side of an open loop is the server's doing too."""
+        """The start of its latency: in an open loop, waiting before it is sent also counts."""
         return self.submitted_s if self.scheduled_s is None else self.scheduled_s
 
 
 Enough = Callable[[RequestRecord], bool]
-"""Asked after each request that ended, or failed, whether the measurement has shown what it should."""
+"""Returns, after each request that ended or failed, whether the measurement can stop."""
 
 
 class Observer(Protocol):
-    """Who watches a run: the progress line and the result that is written as the run goes."""
+    """An observer of a run: the progress line, and the result that is written during the run."""
 
     def phase(self, phase: Phase, detail: str = "") -> None:
-        """A new phase began; ``detail`` is what the engine last said about it."""
+        """Note that a phase began; ``detail`` is the engine's last message about it."""
 
     def progress(self, requests: int, output_tokens: int) -> None:
-        """So many measured requests, and output tokens, are done so far."""
+        """Note how many measured requests and output tokens are done."""
 
     def record(self, record: RequestRecord) -> None:
-        """A measured request ended."""
+        """Note that a measured request ended."""

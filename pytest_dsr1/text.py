@@ -1,4 +1,4 @@
-"""Text for people: untrusted text made safe to print, figures, times, paths, columns, the nearest word."""
+"""Text for people: untrusted text made safe to print, numbers, times, paths, columns, the nearest word."""
 
 from __future__ import annotations
 
@@ -11,60 +11,60 @@ from pathlib import Path
 _CUT = "..."
 _LINE_LIMIT = 2_000
 _COMMAND = re.compile(r"(?<!\S)::(?=[A-Za-z-]+(?: |::))|##(?=\[)")
-"""How a line begins that GitHub's runner obeys, whatever it is indented by; of its older form, anywhere."""
+"""The start of a command of GitHub's runner: ``::`` after any indentation; its older form, anywhere."""
 
 
 def plain(text: str, limit: int = 300) -> str:
-    r"""The text on one line, at most ``limit`` characters long, with nothing in it that a terminal obeys.
+    r"""Return the text on one line of at most ``limit`` characters, without terminal control sequences.
 
-    What is not printable (control characters, also of C1; line breaks; characters that turn the direction of
-    writing or take no room; halves of surrogate pairs) is shown as an escape such as ``\x1b`` or ``\u202e``.
+    Unprintable characters become escapes such as ``\x1b`` or ``\u202e``: control characters, also of C1; line
+    breaks; characters that change the writing direction or have no width; halves of surrogate pairs.
 
     Args:
         text: any text.
         limit: at least 3; longer text ends in three dots.
     """
-    # An escape is longer than what it stands for, so more than this is never needed.
+    # An escape is longer than its character, so more text than this is never needed.
     shown = "".join(c if c.isprintable() else _escape(ord(c)) for c in text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - len(_CUT)] + _CUT
 
 
 def harmless(text: str) -> str:
-    """The text with its line breaks, with nothing in it that a terminal or the log of a CI server obeys.
+    """Return the text with its line breaks, without commands to a terminal or the log of a CI server.
 
-    Wherever a line is broken later, none begins as a command of GitHub's runner does (``::`` and ``##[``,
-    actions/runner ActionCommand.cs).
+    No line begins like a command of GitHub's runner (``::`` and ``##[``, actions/runner ActionCommand.cs),
+    even if lines are wrapped later.
     """
     lines = (_COMMAND.sub(lambda found: " ".join(found[0]), line.expandtabs(4)) for line in text.splitlines())
     return "\n".join(plain(line, _LINE_LIMIT) for line in lines)
 
 
 def say(text: object, *, error: bool = False) -> None:
-    """Print the text, made :func:`harmless`: what this package prints for people goes through here.
+    """Print the text, made :func:`harmless`; everything this package prints for people goes through here.
 
     Args:
-        text: or an exception, whose message is meant.
-        error: on stderr.
+        text: a text, or an exception with a message.
+        error: print on stderr.
     """
     print(harmless(str(text)), file=sys.stderr if error else sys.stdout)
 
 
 def number(value: float) -> str:
-    """A value as a person reads it: four significant digits or whole thousands, never an exponent."""
+    """Format a value for people: four significant digits or whole thousands, never an exponent."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}" if abs(value) >= 0.001 or not value else f"{value:.6f}"
 
 
 def clock(seconds: float) -> str:
-    """Return a duration as mm:ss, or h:mm:ss from one hour; parts of a second are cut off."""
+    """Return a duration as mm:ss, or h:mm:ss from one hour; fractions of a second are cut off."""
     whole = max(int(seconds), 0)
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
 def shown_path(path: Path) -> str:
-    """The path as a person would type it: relative to the working directory where it lies below that."""
+    """Return the path as a user would type it: relative if it is below the working directory."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))
     except (ValueError, OSError):
@@ -72,7 +72,7 @@ def shown_path(path: Path) -> str:
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """The candidate that was probably meant, whatever its case and dashes."""
+    """Return the candidate that was probably meant; case and dashes do not matter."""
     known = {_folded(candidate): candidate for candidate in candidates}
     close = difflib.get_close_matches(_folded(word), known, n=1, cutoff=0.6)
     close = close or [name for name in known if len(word) > 3 and _folded(word) in name]
@@ -84,7 +84,7 @@ def _folded(word: str) -> str:
 
 
 def columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """A line a row; every column is as wide as its widest cell, two spaces apart."""
+    """Yield a line per row; each column is as wide as its widest cell, two spaces apart."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

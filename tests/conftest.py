@@ -1,11 +1,17 @@
-"""What all tests share: signals as a terminal has them, how Hypothesis searches, a client that is not judged.
+"""What all tests share: signals, programs and packages of a developer's shell, and which tests run where.
 
 A shell's background job ignores SIGINT, and one of nohup SIGHUP. Programs that tests start would inherit
-that, and wait for ever for the signal that is to end them.
+that, and never end by the signal that is to end them.
 """
 
+from __future__ import annotations
+
 import importlib.util
+import os
 import signal
+import sys
+from collections.abc import Generator, Iterable
+from pathlib import Path
 
 import pytest
 
@@ -14,16 +20,112 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# Without it where shipped scenarios of a clone are run: pytest reads this file then too.
+# `.venv/bin/pytest` finds the programs of its environment without `activate`, as tox does.
+PROGRAMS = str(Path(sys.executable).parent)
+if PROGRAMS not in os.environ.get("PATH", "").split(os.pathsep):
+    os.environ["PATH"] = os.pathsep.join(filter(None, (PROGRAMS, os.environ.get("PATH"))))
+
+# Absent where shipped scenarios of a clone are run: pytest reads this file then too.
 if importlib.util.find_spec("hypothesis"):
     from hypothesis import HealthCheck, settings
 
-    # A busy machine is slow, which is no failure, and no landing depends on luck. Who looks for more says
+    # A busy machine is slow, which is not a failure, and no merge depends on luck. To search further, use
     # `--hypothesis-profile=random`, which is loaded after this file.
     patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.register_profile("random", patient, derandomize=False)
     settings.register_profile("steady", patient, derandomize=True)
     settings.load_profile("steady")
+
+TESTS = Path(__file__).parent
+OURS = ("tests", "benchmarks", "pytest_dsr1", "docs")
+"""Our own packages: that one of them cannot be imported is always an error."""
+LACKING = pytest.StashKey[dict[str, set[str]]]()
+"""The folders of tests that were skipped, by the package that they need."""
+COMPLETE = os.environ.get("TOX_ENV_NAME") == "tests"
+"""Whether every package must be there, so that a test that cannot run is an error."""
+VERSIONS = (
+    "engines/openai/client/test_connection.py",
+    "engines/openai/client/test_exchange.py",
+    "gate/test_boundaries.py",
+    "gate/test_decision.py",
+    "gate/test_noise.py",
+    "machine/gpu",
+    "machine/test_fingerprint.py",
+    "machine/test_preflight.py",
+    "measurement/test_metrics.py",
+    "measurement/test_store.py",
+    "plugin/test_bad_input.py",
+    "plugin/test_benchmark.py",
+    "plugin/test_measuring.py",
+    "plugin/test_selecting.py",
+    "reporting/charts",
+    "reporting/html",
+    "scenario",
+    "steady/test_mser5.py",
+    "test_extensions.py",
+    "workload/test_dataset.py",
+    "workload/test_synthetic.py",
+)
+"""Tests marked `versions`: those that touch most of each dependency, and of Python, in little time."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Let `tox -- PATH` select tests of which none, or all, run the CPU engine: tox runs pytest twice."""
+    if COMPLETE and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = pytest.ExitCode.OK
+
+
+class Module(pytest.Module):
+    """A test module that is skipped by name where a package that it needs is not installed."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        """Import the module, and skip it for a package that only some environments have."""
+        try:
+            return super().collect()
+        except self.CollectError as error:
+            skip_for_a_package(error.__cause__, self)
+            raise
+
+
+def skip_for_a_package(cause: BaseException | None, node: pytest.Collector | pytest.Item) -> None:
+    """Skip, and name the package, if the cause is that one is missing; other causes are left alone."""
+    if COMPLETE or not isinstance(cause, ModuleNotFoundError) or not cause.name:
+        return
+    package = cause.name.partition(".")[0]
+    if package not in OURS:
+        folder = node.path.parent.relative_to(node.config.rootpath).as_posix()
+        node.config.stash.setdefault(LACKING, {}).setdefault(package, set()).add(folder)
+        pytest.skip(f"needs {package}", allow_module_level=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the packages that tests were skipped for, and the folders of those tests."""
+    for package, folders in sorted(config.stash.get(LACKING, {}).items()):
+        terminalreporter.write_line(f"skipped, needs {package}: tests in {', '.join(sorted(folders))}")
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    """Make every test module one that may need more than is installed."""
+    return Module.from_parent(parent, path=module_path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test, by name, that imports a missing package as it runs."""
+    try:
+        return (yield)
+    except ModuleNotFoundError as error:
+        skip_for_a_package(error, item)
+        raise
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark the tests that also run with the oldest and newest versions."""
+    if item.path.is_relative_to(TESTS):
+        place = item.path.relative_to(TESTS).as_posix()
+        if any(place == one or place.startswith(f"{one}/") for one in VERSIONS):
+            item.add_marker(pytest.mark.versions)
 
 
 @pytest.fixture

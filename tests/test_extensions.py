@@ -15,6 +15,7 @@ from pytest_dsr1.errors import UserError
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A manager without our own plugins and without those of other tests."""
     monkeypatch.setattr(extensions, "OURS", {})
+    monkeypatch.setattr(extensions, "_CHANGED", [])
     extensions._manager.cache_clear()
     yield
     extensions._manager.cache_clear()
@@ -75,7 +76,7 @@ def failing() -> object:
         (
             "pytest_dsr1_metrics",
             module("m", pytest_dsr1_metrics=lambda: ["x"]),
-            "pytest_dsr1_metrics gave 'x', expected int",
+            "pytest_dsr1_metrics returned 'x', expected int",
         ),
         (
             "pytest_dsr1_metrics",
@@ -85,7 +86,7 @@ def failing() -> object:
         (
             "pytest_dsr1_metrics",
             module("m", pytest_dsr1_metric=lambda: [1]),
-            "has the hook pytest_dsr1_metric, which does not exist; hooks are pytest_dsr1_checks, "
+            "it has the hook pytest_dsr1_metric, which does not exist; hooks are pytest_dsr1_checks, "
             "pytest_dsr1_clues, pytest_dsr1_engines, pytest_dsr1_metrics, pytest_dsr1_reports",
         ),
     ],
@@ -115,6 +116,6 @@ def test_an_installed_plugin_that_cannot_be_imported_is_named(monkeypatch: pytes
     with pytest.raises(UserError) as caught:
         list(extensions.values("pytest_dsr1_metrics", int))
     assert str(caught.value) == (
-        "the pytest-dsr1 plugin acme-dsr1 is broken: cannot be loaded: "
+        "the pytest-dsr1 plugin acme-dsr1 is broken: it cannot be loaded: "
         "ModuleNotFoundError(\"No module named 'acme'\")"
     )

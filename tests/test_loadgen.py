@@ -13,7 +13,8 @@ from benchmarks.loadgen.clients import Load, Ours
 from benchmarks.loadgen.truth import TruthServer, compile_server
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.protocol import EngineResult
-from tests.engines.openai.test_engine import Watcher, make_job, served
+from tests.helpers.openai_jobs import make_job, served
+from tests.helpers.watcher import Watcher
 
 pytestmark = pytest.mark.usefixtures("client_unjudged")
 
@@ -48,7 +49,7 @@ def test_server_forgets_the_warm_up_and_tells_as_vllm_does(
     assert (truth.requests, truth.completed, truth.aborted, truth.tokens) == (8, 8, 0, 32)
     sent_s = sorted(r.submitted_s for r in result.records)
     assert all(sent <= read for sent, read in zip(sent_s, arrivals_s, strict=True))
-    told: Any = result.facts["server_metrics"]
+    told: Any = result.facts.server_metrics
     assert (told["generated_tokens"], told["prefix_cache_hit_share"]) == (32, 0.0)
     assert told["whole"]
 

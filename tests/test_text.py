@@ -66,11 +66,6 @@ def test_neither_a_terminal_nor_a_ci_server_obeys(text: str, expected: str | Non
     assert harmless(text) == (text if expected is None else expected)
 
 
-def commands(text: str) -> list[str]:
-    """The lines that GitHub's runner takes for commands (actions/runner, ActionCommand.cs)."""
-    return [line for line in text.splitlines() if re.match(r"\s*::[A-Za-z-]+[^:]*::", line) or "##[" in line]
-
-
 @given(ANY)
 def test_no_line_is_a_command_however_it_is_wrapped(text: str) -> None:
     shown = harmless(text)

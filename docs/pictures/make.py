@@ -108,8 +108,11 @@ def main(arguments: Sequence[str]) -> None:
             page.add_style_tag(content=".pictures { align-items: start }")
             answers = page.locator("#scenario-1 dl").bounding_box()
             assert answers is not None, "the first result is one of a gate that did not pass"
-            top = {"x": 0, "y": 0, "width": WIDTH, "height": answers["y"] + answers["height"] + MARGIN}
-            page.screenshot(path=HERE / "readme.png", full_page=True, clip=top)
+            page.screenshot(
+                path=HERE / "readme.png",
+                full_page=True,
+                clip={"x": 0, "y": 0, "width": WIDTH, "height": answers["y"] + answers["height"] + MARGIN},
+            )
             against = page.locator("figure").filter(has_text="Against the reference runs")
             against.first.screenshot(path=HERE / "readme-gate.png")
             return

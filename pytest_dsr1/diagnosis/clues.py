@@ -1,4 +1,4 @@
-"""How a clue is declared: a pattern in a measurement that explains why a figure is low."""
+"""The declaration of clues: patterns in a measurement that explain why a figure is low."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_dsr1.measurement.measurement import Measurement
 
 Find = Callable[[Measurement], str | None]
-"""Returns what was seen, with its numbers, and what to do next, as a sentence; None where nothing was."""
+"""Returns a sentence with what was seen, its numbers and what to do next; None if nothing was seen."""
 
 PAGE = "pytest-dsr1 docs why-low"
 
@@ -19,8 +19,8 @@ class Clue:
 
     Attributes:
         key: its name, in lower case with dashes.
-        pattern: what it looks for, as a sentence.
-        page: where a person reads more about it; empty where there is nothing.
+        pattern: what the clue looks for, as a sentence.
+        page: where to read more; empty if there is no page.
         find: looks for the pattern.
     """
 
@@ -33,12 +33,12 @@ class Clue:
 def clue(key: str, *, page: str | None = None) -> Callable[[Find], Clue]:
     """Declare a function as a clue; its docstring is the pattern. A plugin lists it in ``pytest_dsr1_clues``.
 
-    It reads saved values only, so that it works on a replay, and returns a sentence only where its pattern is
+    It reads only saved values, so it also works on a replay. It returns a sentence only if its pattern is
     really there: a healthy run of a published scenario gives no clue.
 
     Args:
         key: its name, in lower case with dashes.
-        page: where a person reads more about it; by default the section ``key`` of our own page.
+        page: where to read more; by default the section ``key`` of our own page.
     """
 
     def declare(find: Find) -> Clue:

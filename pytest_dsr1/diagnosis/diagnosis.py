@@ -1,4 +1,4 @@
-"""Why is my number low? What a measurement itself shows of the known reasons, ours and those of plugins."""
+"""The diagnosis: reasons for a low figure that a measurement itself shows, by our clues and plugins'."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class FoundClue:
     Attributes:
         key: the clue's name.
         sentence: what was seen, with its numbers, and what to do next.
-        page: where a person reads more about it; empty where there is nothing.
+        page: where to read more; empty if there is no page.
     """
 
     key: str
@@ -25,10 +25,10 @@ class FoundClue:
 
 
 def diagnose(measurement: Measurement) -> tuple[FoundClue, ...]:
-    """Return what the measurement shows of the reasons why its figures may be low; empty where it shows none.
+    """Return the reasons, found in the measurement, why its figures may be low.
 
-    They are in the order from what spoils the whole comparison to what costs some percent, then those of
-    plugins. A plugin's clue that fails says so in the place of its sentence.
+    Ours are first: those that spoil the whole comparison, then those that cost a few percent. Those of
+    plugins follow. The sentence of a plugin's clue that fails says so.
 
     Raises:
         UserError: a plugin cannot list its clues.

@@ -1,4 +1,4 @@
-"""Clues of the GPUs: what kept their clocks down over the measured time."""
+"""Clues about the GPUs: what kept their clocks down over the measured time."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pytest_dsr1.machine.telemetry.health import (
 from pytest_dsr1.measurement.measurement import Measurement
 
 KEPT_CLOCK_SHARE = 0.99
-"""A GPU at its power cap that keeps this share of its highest SM clock loses 1% to it at most: an H200 was
-there for 12% of a run of one request at a time, with 1,978 of 1,980 MHz."""
+"""A GPU at its power cap that keeps this share of its highest SM clock loses at most 1%: an H200 was at
+its cap for 12% of a run with one request at a time, at 1,978 of 1,980 MHz."""
 
 NOTABLE_THROTTLED_SHARE = 0.001
-"""Of the time: a single sample of a run of minutes explains nothing."""
+"""The share of time that counts: a single sample in a run of minutes explains nothing."""
 
 
 def _gpus(measurement: Measurement) -> Sequence[GpuStatistics]:
-    """Return the telemetry of each GPU, summed up."""
+    """Return the summary of each GPU's telemetry."""
     return measurement.gpu_health.gpus if measurement.gpu_health else ()
 
 
@@ -34,7 +34,7 @@ def _named(gpus: Sequence[GpuStatistics]) -> str:
 
 
 def _most_mhz(measurement: Measurement) -> Mapping[int, int]:
-    """The highest SM clock of each GPU, in MHz, where it is known."""
+    """Return the highest SM clock of each GPU in MHz, if known."""
     telemetry = measurement.telemetry
     pairs = zip(telemetry.gpus, telemetry.max_sm_clock_mhz, strict=False)
     return {gpu: most for gpu, most in pairs if most is not None}
@@ -42,21 +42,21 @@ def _most_mhz(measurement: Measurement) -> Mapping[int, int]:
 
 @clue("throttled")
 def throttled(measurement: Measurement) -> str | None:
-    """Slowed down by heat or by the hardware, for less than makes the run INVALID."""
+    """GPUs that heat or the hardware slowed down, for less time than makes the run INVALID."""
     slowed = [gpu for gpu in _gpus(measurement) if (gpu.throttled_share or 0.0) >= NOTABLE_THROTTLED_SHARE]
     if not slowed:
         return None
     share = max(gpu.throttled_share or 0.0 for gpu in slowed)
     hottest = max(gpu.temperature_c_max or 0 for gpu in slowed)
     return (
-        f"{_named(slowed)} slowed down for heat or power {share:.1%} of the time, at up to {hottest:.0f} C: "
+        f"heat or power slowed down {_named(slowed)} for {share:.1%} of the time, at up to {hottest:.0f} C: "
         "check cooling and power supply"
     )
 
 
 @clue("power-cap")
 def power_cap(measurement: Measurement) -> str | None:
-    """At the software power cap for a notable share of the time, and with a lower clock for it."""
+    """GPUs at the software power cap for a notable share of the time, with a lower clock because of it."""
     most_mhz = _most_mhz(measurement)
     capped = [
         gpu
@@ -67,16 +67,14 @@ def power_cap(measurement: Measurement) -> str | None:
     if not capped:
         return None
     clocks = [gpu.sm_clock_mhz_mean for gpu in capped if gpu.sm_clock_mhz_mean is not None]
-    at = (
-        "" if len(clocks) < len(capped) else f", at {sum(clocks) / len(clocks):,.0f} MHz SM clock in the mean"
-    )
+    at = "" if len(clocks) < len(capped) else f", at {sum(clocks) / len(clocks):,.0f} MHz SM clock on average"
     share = max(gpu.power_capped_share or 0.0 for gpu in capped)
     cause = _of_power([gpu.gpu for gpu in capped], measurement)
-    return f"{_named(capped)} at the software power cap up to {share:.0%} of the time{at}: {cause}"
+    return f"{_named(capped)} ran at the software power cap for up to {share:.0%} of the time{at}: {cause}"
 
 
 def _of_power(capped: Sequence[int], measurement: Measurement) -> str:
-    """Why these GPUs are at their power cap: a limit below the default, else warmth."""
+    """Return why these GPUs are at their power cap: a limit below the default, else heat."""
     limits_w, defaults_w = (_by_gpu(measurement, f"gpu.power_{what}_w") for what in ("limit", "default"))
     known = limits_w.keys() & defaults_w.keys()
     below = {gpu for gpu in known if limits_w[gpu] < defaults_w[gpu]}
@@ -89,34 +87,35 @@ def _of_power(capped: Sequence[int], measurement: Measurement) -> str:
             f"the power limit{of} is {limit_w:g} W, the default {default_w:g} W; as root: nvidia-smi "
             f"{indices}-pl {default_w:g}"
         )
-    at = "at the default power limit" if known.issuperset(capped) else "NVML does not tell the power limit;"
-    return f"{at} a warmer GPU has less clock; compare temperatures, and other GPUs"
+    at_default = known.issuperset(capped)
+    limit = "the power limit is the default" if at_default else "NVML does not report the power limit"
+    return f"{limit}, and a warmer GPU runs at a lower clock; compare temperatures across GPUs"
 
 
 def _by_gpu(measurement: Measurement, key: str) -> Mapping[int, float]:
-    """A fact of each GPU that tells it, where one value stands for all of them."""
+    """Return a fact for each GPU that reports it; a single value holds for all of them."""
     gpus, value = measurement.telemetry.gpus, measurement.fingerprint.facts.get(key)
     values = value if isinstance(value, list) else [str(value)] * len(gpus)
     known = {}
     for gpu, each in zip(gpus, values, strict=False):
-        with suppress(ValueError):  # None, of a GPU that does not say
+        with suppress(ValueError):  # "None" of a GPU that does not report it
             known[gpu] = float(each)
     return known
 
 
 @clue("sm-clock")
 def sm_clock(measurement: Measurement) -> str | None:
-    """An SM clock that is clearly under its maximum, with nothing that pulls it down."""
+    """An SM clock clearly below its maximum, with nothing that slows it down."""
     most_mhz, lock_mhz = _most_mhz(measurement), measurement.scenario.gpu_setup.lock_sm_clock_mhz
     highest = max(most_mhz.values(), default=0)
     if lock_mhz is not None:
         if lock_mhz >= CLOCK_CEILING_SHARE * highest:
             return None
         return (
-            f"the scenario locks the SM clock to {lock_mhz:,} MHz, of {highest:,} MHz (gpu_setup."
+            f"the scenario locks the SM clock at {lock_mhz:,} of {highest:,} MHz (gpu_setup."
             "lock_sm_clock_mhz): the published figures were measured without a lock"
         )
-    held = [
+    slow = [
         gpu
         for gpu in _gpus(measurement)
         if gpu.gpu in most_mhz
@@ -125,15 +124,15 @@ def sm_clock(measurement: Measurement) -> str | None:
         and (gpu.throttled_share or 0.0) < NOTABLE_THROTTLED_SHARE
         and (gpu.sm_clock_mhz_max or highest) < CLOCK_CEILING_SHARE * most_mhz[gpu.gpu]
     ]
-    if not held:
+    if not slow:
         return None
-    reached = max(gpu.sm_clock_mhz_max or highest for gpu in held)
+    reached = max(gpu.sm_clock_mhz_max or highest for gpu in slow)
     return (
-        f"{_named(held)} had at most {reached:,} MHz SM clock, of {highest:,} MHz, with neither heat nor "
-        "power in the way: the clock is probably locked or set; as root: nvidia-smi -rgc; nvidia-smi -rac"
+        f"the SM clock of {_named(slow)} reached at most {reached:,} of {highest:,} MHz, and neither heat "
+        "nor power limited it: the clock is probably locked or set; as root: nvidia-smi -rgc; nvidia-smi -rac"
     )
 
 
 def pytest_dsr1_clues() -> Iterable[Clue]:
-    """List the clues of the GPUs."""
+    """List the clues about the GPUs."""
     return throttled, power_cap, sm_clock

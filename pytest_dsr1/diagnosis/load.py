@@ -1,37 +1,35 @@
-"""Clues of the load: too few requests in the engine for the number that was asked for."""
+"""Clues about the load: fewer requests in the engine than the scenario asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_dsr1.diagnosis.capacity import at_once, ranks, server_metrics, slots
+from pytest_dsr1.diagnosis.capacity import at_once, server_metrics
 from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.diagnosis.kv_cache import cache_is_full
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.scenario.schema.load import OpenAi
-from pytest_dsr1.scenario.schema.scenario import Engine, TensorRtLlm
 from pytest_dsr1.text import number
 
 FULL = 0.9
 """Published runs kept 97.8% or more of their concurrency in flight, ramp-up and drain included."""
 QUEUED = 0.05
-"""Of the concurrency: a server has some requests waiting for a moment, as each new one does."""
+"""The share of the concurrency above which a queue counts: each new request waits for a moment."""
 STEADY = 0.9
-"""A whole run below this share of its steady window misses a target of 5% for its ramp-up and drain alone."""
+"""Below this share of its steady window, ramp-up and drain alone miss a target with 5% tolerance."""
 FEWEST_WAVES = 5
 """No published run has fewer (5,120 requests, 1,024 in flight)."""
 
 
 @clue("low-concurrency")
 def low_concurrency(measurement: Measurement) -> str | None:
-    """A closed loop that held fewer requests in flight than it should."""
+    """A closed loop that kept fewer requests in flight than it should."""
     found, load = measurement.metrics.get("average_concurrency"), measurement.scenario.load
     wanted = min(at_once(measurement), measurement.workload.requests)
     if load.arrival is not None or found is None or found.value >= FULL * wanted:
         return None
     return (
-        f"{number(found.value)} requests were in flight in the mean, and load.concurrency "
-        f"{load.concurrency:,} should keep {wanted:,} there: look for a few long answers at the end, for "
+        f"on average {number(found.value)} requests were in flight, but load.concurrency "
+        f"{load.concurrency:,} should keep {wanted:,}: look for a few long answers at the end, for "
         "failed requests, and for a client that sends too slowly"
     )
 
@@ -40,41 +38,29 @@ def low_concurrency(measurement: Measurement) -> str | None:
 def engine_queue(measurement: Measurement) -> str | None:
     """Requests that wait in the engine because it takes fewer at once than are sent."""
     scenario, load = measurement.scenario, measurement.scenario.load
-    most = slots(scenario.engine)
-    # Where all requests are sent at once the queue is what was asked for.
+    most = scenario.engine.slots
+    # If all requests are sent at once, the scenario asks for a queue.
     if load.arrival is None and most is not None and most < load.concurrency < load.num_requests:
         return (
-            f"load.concurrency is {load.concurrency:,}, and the engine takes {most:,} at once "
-            f"({_slots(scenario.engine)}), so the others wait in its queue: raise engine.max_batch_size or "
-            "lower load.concurrency"
+            f"load.concurrency is {load.concurrency:,}, but the engine takes {most:,} at once "
+            f"({scenario.engine.slots_reason}), so the others wait in its queue: raise engine.max_batch_size "
+            "or lower load.concurrency"
         )
     waiting = server_metrics(measurement).get("waiting_requests_mean")
     if waiting is None or waiting < QUEUED * load.concurrency or cache_is_full(measurement):
         return None
-    found = f"{number(waiting)} requests waited in the server's queue in the mean"
-    engine = scenario.engine
-    if isinstance(engine, OpenAi) and (engine.max_batch_size or 0) >= load.concurrency:
-        step = "" if engine.max_num_tokens is None else f" of {engine.max_num_tokens:,} tokens"
-        return (
-            f"{found}, though it takes {engine.max_batch_size:,} at once (engine.max_batch_size): they came "
-            f"together and waited for a step{step} to read their prompts (engine.max_num_tokens); start them "
-            "one after another (load.ramp_s)"
-        )
+    found = f"on average {number(waiting)} requests waited in the server's queue"
+    if reason := scenario.engine.waiting_to_be_read(load.concurrency):
+        return f"{found}, though {reason}; start them one after another (load.ramp_s)"
     return (
-        f"{found}, at load.concurrency {load.concurrency:,}: let the server take more at once "
+        f"{found}, with load.concurrency {load.concurrency:,}: let the server take more at once "
         "(engine.max_batch_size), or lower load.concurrency"
     )
 
 
-def _slots(engine: Engine) -> str:
-    assert isinstance(engine, TensorRtLlm)
-    size = f"engine.max_batch_size {engine.max_batch_size}"
-    return f"{size} on each of {ranks(engine)} ranks" if ranks(engine) > 1 else size
-
-
 @clue("ramp-and-drain")
 def ramp_and_drain(measurement: Measurement) -> str | None:
-    """A run so short that its ends, in which fewer requests share the machine, weigh in its figures."""
+    """A run so short that its ends, with fewer requests on the machine, lower its figures."""
     load, result = measurement.scenario.load, measurement.result
     if load.arrival is not None or result.stopped:
         return None
@@ -87,17 +73,17 @@ def ramp_and_drain(measurement: Measurement) -> str | None:
         return (
             f"the whole run made {number(whole.value)} tok/s, its steady window {number(steady.value)} "
             f"tok/s: ramp-up and drain cost {1 - whole.value / steady.value:.0%}; raise load.num_requests, "
-            f"now {requests:,} for {together:,} at once"
+            f"now {requests:,} with {together:,} at once"
         )
     if requests >= FEWEST_WAVES * together:
         return None
     return (
-        f"{requests:,} requests are {requests / together:.1f} waves of the {together:,} at once, so ramp-up "
-        f"and drain weigh on the whole run: raise load.num_requests to {FEWEST_WAVES * together:,} or more, "
-        "as in every published run"
+        f"{requests:,} requests are only {requests / together:.1f} waves of {together:,} at once, so ramp-up "
+        "and drain lower the figures of the whole run: raise load.num_requests to "
+        f"{FEWEST_WAVES * together:,} or more, as in every published run"
     )
 
 
 def pytest_dsr1_clues() -> Iterable[Clue]:
-    """List the clues of the load."""
+    """List the clues about the load."""
     return low_concurrency, engine_queue, ramp_and_drain

@@ -1,4 +1,4 @@
-"""Clues of the model and its text: other weights than published, or drafts that the text does not confirm."""
+"""Clues about the model and its text: unexpected weights, or drafts that the text does not confirm."""
 
 from __future__ import annotations
 
@@ -8,58 +8,56 @@ from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.measurement.consistency import real_text_acceptance
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.roofline.model import FP8, SPECULATES, asked_cache
-from pytest_dsr1.scenario.schema.scenario import TensorRtLlm
 
 _SAME = {"BFLOAT16": "BF16", "": "NONE"}
 
 
 @clue("number-format")
 def number_format(measurement: Measurement) -> str | None:
-    """Weights or a KV cache in another number format than the scenario's, as the engine reports them."""
+    """Weights or a KV cache that the engine reports in another number format than the scenario's."""
     for what, reported, wanted in _formats(measurement):
         found = _SAME.get(reported.upper(), reported.upper())
         if found not in {"AUTO", wanted.upper()}:
             return (
-                f"the engine reports {what} {reported}, the scenario expects {wanted}: another checkpoint, "
-                "or another option, ran than the targets are of; correct model.path or the scenario"
+                f"the engine reports {what} {reported}, but the scenario expects {wanted}: the targets are "
+                "for another checkpoint or another option; correct model.path or the scenario"
             )
     return None
 
 
 def _formats(measurement: Measurement) -> Iterator[tuple[str, str, str]]:
-    """(what, as reported, as the scenario has it) for what the engine reports."""
+    """Yield (what, format reported, format expected) for what the engine reports."""
     facts, scenario = measurement.result.facts, measurement.scenario
-    weights, cache = facts.get("engine.quantization"), facts.get("engine.kv_cache_dtype")
-    if isinstance(weights, str):
-        yield "the quantization", weights, scenario.model.quantization
-    if isinstance(cache, str) and cache.upper() != "NONE":  # none: the report does not say
+    cache = facts.kv_cache_dtype
+    if facts.quantization is not None:
+        yield "the quantization", facts.quantization, scenario.model.quantization
+    if cache is not None and cache.upper() != "NONE":  # "NONE": the engine does not say
         yield "a KV cache of", cache, "FP8" if asked_cache(scenario) == FP8 else "BF16"
 
 
 @clue("acceptance-length")
 def acceptance_length(measurement: Measurement) -> str | None:
-    """Speculative decoding whose drafts are refused, since the text is not real."""
-    engine, accepted = measurement.scenario.engine, measurement.metrics.get("acceptance_length")
-    speculative = engine.llm_api.speculative_config if isinstance(engine, TensorRtLlm) else None
+    """Speculative decoding whose drafts are rejected because the text is not real."""
+    drafts = measurement.scenario.engine.draft_tokens
+    accepted = measurement.metrics.get("acceptance_length")
     if accepted is None:
         return None
-    if measurement.workload.synthetic and (speculative is not None or accepted.value > SPECULATES):
+    if measurement.workload.synthetic and (drafts or accepted.value > SPECULATES):
         return (
             "the requests are random tokens, and the engine speculates (acceptance length "
             f"{accepted.value:.2f}): with multi-token prediction the speed depends on the text, so give "
             "real text in dataset.path (`pytest-dsr1 docs datasets`)"
         )
-    drafts = 0 if speculative is None else speculative.max_draft_len
     expected = real_text_acceptance(drafts)
     if expected is None or accepted.value >= expected[0]:
         return None
     return (
-        f"acceptance length {accepted.value:.2f} is below {expected[0]:.1f} to {expected[1]:.1f}, which MTP "
-        f"with {drafts} draft tokens gives on real text: suspect the dataset, not the machine "
+        f"acceptance length {accepted.value:.2f} is below the {expected[0]:.1f} to {expected[1]:.1f} that "
+        f"MTP with {drafts} draft tokens reaches on real text: suspect the dataset, not the machine "
         "(`pytest-dsr1 docs datasets`)"
     )
 
 
 def pytest_dsr1_clues() -> Iterable[Clue]:
-    """List the clues of the model."""
+    """List the clues about the model."""
     return number_format, acceptance_length

@@ -1,4 +1,4 @@
-"""Clues of the engine's start: one that is unlike the starts after it."""
+"""Clues about the engine's start: one that differs from later starts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pytest_dsr1.measurement.measurement import Measurement
 
 @clue("compile-cache")
 def compile_cache(measurement: Measurement) -> str | None:
-    """A start that compiled code, which later starts find ready."""
+    """A start that compiled code, which later starts reuse."""
     if not measurement.caches_filled:
         return None
     return (
-        f"this start put compiled code in {', '.join(measurement.caches_filled)}, so it is not like the "
-        "starts after it: run again"
+        f"this start compiled code into {', '.join(measurement.caches_filled)}, so it is not like later "
+        "starts: run again"
     )
 
 
 def pytest_dsr1_clues() -> Iterable[Clue]:
-    """List the clues of the start."""
+    """List the clues about the start."""
     return (compile_cache,)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 
-from pytest_dsr1.engines.tensorrt_llm.bench.command import MOST_RECORDED_TOKENS, wants_requests
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References, how_to_get_more
@@ -15,7 +14,7 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.measurement.store import saving
 from pytest_dsr1.metrics.catalogue import METRICS, gateable
 from pytest_dsr1.scenario.loading import LoadedScenario
-from pytest_dsr1.scenario.schema.scenario import Scenario, TrtllmBench
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.steady.figure import (
     NoSteadyFigureError,
     SteadyFigure,
@@ -46,10 +45,10 @@ def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[
         UserError: we do not start the server, the runs are too short, or they do not report the metric.
     """
     name, load, engine = scenario.gated_metric, scenario.load, scenario.engine
-    if engine.type == "openai" and engine.url is not None:
+    if engine.attached_url is not None:
         raise UserError(
             f"{loaded.where('engine.url')}: gates compare engine starts, and pytest-dsr1 does not start "
-            f"the server at {engine.url}; set engine.command or engine.server instead of engine.url"
+            f"the server at {engine.attached_url}; set engine.command or engine.server instead of engine.url"
         )
     least = (1 + LATENCIES + 1) * load.concurrency
     if load.arrival is None and load.concurrency > 1 and load.num_requests < least:
@@ -63,20 +62,12 @@ def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[
             f"{loaded.where('targets.0.metric')}: {name}, the metric of the first target, cannot be "
             f"gated; set gate.metric to one of: {', '.join(gateable())}"
         )
-    if (
-        isinstance(engine, TrtllmBench)
-        and name not in output_rates()
-        and not wants_requests(engine, workload())
-    ):
+    without = engine.without_records(lambda: workload().total_output) if name not in output_rates() else None
+    if without is not None:
         key = "gate.metric" if scenario.gate.metric else "targets.0.metric"
-        without = (
-            f"by default there are none for more than {MOST_RECORDED_TOKENS:,} output tokens"
-            if engine.request_records is None
-            else "engine.request_records is false"
-        )
         raise UserError(
-            f"{loaded.where(key)}: {name} cannot be gated without request records, and {without}; set "
-            f"engine.request_records: true, or gate.metric to one of: {', '.join(output_rates())}"
+            f"{loaded.where(key)}: {name} cannot be gated without request records, and {without}, or "
+            f"gate.metric to one of: {', '.join(output_rates())}"
         )
 
 
@@ -88,9 +79,9 @@ def why_not(measurement: Measurement, starts: Starts) -> str:
 def own_start(measurement: Measurement) -> str:
     """Return why the engine was not started for this run alone, or an empty text."""
     facts = measurement.result.facts
-    if facts.get("server_started", True):
+    if facts.server_started is not False:
         return ""
-    return f"its server was started for {facts.get('server_kept_from', 'another scenario')}"
+    return f"its server was started for {facts.server_kept_from or 'another scenario'}"
 
 
 def warm_up(measurement: Measurement, starts: Starts) -> str:

@@ -19,8 +19,7 @@ from pytest_dsr1.gate.noise import Level, level
 from pytest_dsr1.gate.reference_file import intact
 from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_more, usable
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.scenario.schema.gate import LARGEST_DELTA_PERCENT
-from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.scenario import LARGEST_DELTA_PERCENT, Scenario
 
 _MOST_REFERENCES = _MOST_RUNS = 100
 

@@ -1,4 +1,4 @@
-"""What a run ran on, as facts that are the same in the next run on the same machine and software."""
+"""The fingerprint of a run: facts that stay the same in the next run on the same machine and software."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_dsr1.machine.values import FactValue, Fingerprint
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 LIBRARIES = re.compile(r"torch|transformers|tensorrt-llm|numpy|pytest-dsr1|nvidia-.*")
-"""Distributions whose versions are kept; names as PEP 503 writes them."""
+"""Distributions whose versions are recorded; names are normalized as in PEP 503."""
 
 
 def fingerprint(
@@ -25,9 +25,9 @@ def fingerprint(
     setup_facts: Mapping[str, FactValue],
     environ: Mapping[str, str],
 ) -> Fingerprint:
-    """The facts. Nothing that changes by itself (temperature, the clocks of the moment) is among them.
+    """Return the facts. Values that change by themselves (temperature, current clocks) are left out.
 
-    A fact of the GPUs is one value where they agree, else a list with one value a GPU.
+    A fact about the GPUs is one value if they all agree, else a list with one value per GPU.
     """
     facts: dict[str, FactValue] = {}
     if machine is not None:

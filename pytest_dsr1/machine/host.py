@@ -1,4 +1,4 @@
-"""What the operating system says about the host: limits, container, boot id, processor."""
+"""Facts about the host from the operating system: limits, container, boot id, processor."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 """The inode of the host's own pid namespace: PROC_PID_INIT_INO in Linux's include/linux/proc_ns.h."""
 
 
-def _text(place: str) -> str:
+def _text(path: str) -> str:
     try:
-        return (ROOT / place).read_text(encoding="utf-8", errors="replace")
+        return (ROOT / path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
 
 def boot_id() -> str:
-    """An id that changes with every boot; empty where there is none."""
+    """Return an id that changes with every boot; empty if there is none."""
     return _text("proc/sys/kernel/random/boot_id").strip()
 
 
 def in_container() -> bool:
-    """Whether this is a Docker, Podman, Kubernetes or LXC container."""
+    """Return whether this is a Docker, Podman, Kubernetes or LXC container."""
     if (ROOT / ".dockerenv").exists() or (ROOT / "run/.containerenv").exists():
         return True
     names = ("docker", "kubepods", "containerd", "libpod", "lxc")
@@ -36,14 +36,14 @@ def in_container() -> bool:
 
 
 def is_mounted(folder: Path) -> bool:
-    """Whether the folder, or one above it other than the root, is a mount: kept when a container ends."""
-    # Fifth field of /proc/self/mountinfo, in which a blank is written \\040: proc(5).
+    """Return whether the folder, or a parent other than the root, is a mount, which outlives a container."""
+    # Fifth field of /proc/self/mountinfo, where a space is written \\040: proc(5).
     mounts = {line.split()[4].replace("\\040", " ") for line in _text("proc/self/mountinfo").splitlines()}
-    return any(str(place) in mounts for place in (folder, *folder.parents) if place != Path("/"))
+    return any(str(each) in mounts for each in (folder, *folder.parents) if each != Path("/"))
 
 
 def pids_are_the_hosts() -> bool:
-    """Whether process ids here are those that the driver reports: this is the host's pid namespace."""
+    """Return whether this is the host's pid namespace, whose process ids the driver reports."""
     try:
         return (ROOT / "proc/self/ns/pid").stat().st_ino == INITIAL_PID_NAMESPACE
     except OSError:
@@ -51,7 +51,7 @@ def pids_are_the_hosts() -> bool:
 
 
 def shm_gib() -> float | None:
-    """The size of /dev/shm in GiB; None where there is none."""
+    """Return the size of /dev/shm in GiB; None if there is none."""
     try:
         stat = os.statvfs(ROOT / "dev/shm")
     except OSError:
@@ -60,22 +60,22 @@ def shm_gib() -> float | None:
 
 
 def memlock_bytes() -> int | None:
-    """The limit of locked memory in bytes; None when it is unlimited."""
+    """Return the limit of locked memory in bytes; None if unlimited."""
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     return None if soft == resource.RLIM_INFINITY else soft
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Bytes an ordinary user may still write in the folder, or in the nearest one that exists above it."""
-    for place in (folder.absolute(), *folder.absolute().parents):
-        if place.exists():
-            stat = os.statvfs(place)
+    """Return the bytes a user can still write in the folder, or in its nearest existing parent."""
+    for existing in (folder.absolute(), *folder.absolute().parents):
+        if existing.exists():
+            stat = os.statvfs(existing)
             return stat.f_bavail * stat.f_frsize
     return None
 
 
 def cpu_model() -> str:
-    """The processor's name."""
+    """Return the processor's name."""
     for line in _text("proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         if key.strip() in {"model name", "Model"}:
@@ -84,7 +84,7 @@ def cpu_model() -> str:
 
 
 def container_image(environ: Mapping[str, str]) -> str | None:
-    """The container's image, where it or the scheduler names it in the environment."""
+    """Return the container's image, if it or the scheduler names it in the environment."""
     if environ.get("NVIDIA_PRODUCT_NAME") and environ.get("NVIDIA_BUILD_ID"):
         return f"{environ['NVIDIA_PRODUCT_NAME']} build {environ['NVIDIA_BUILD_ID']}"
     named = ("CI_JOB_IMAGE", "APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
@@ -92,7 +92,7 @@ def container_image(environ: Mapping[str, str]) -> str | None:
 
 
 def installed_version(package: str) -> str | None:
-    """Return a distribution's version from its metadata, without importing it; None where it is missing."""
+    """Return a distribution's version from its metadata, without importing it; None if it is missing."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The machine of a run, from the look before it to the state it is left in: this room's front door."""
+"""The machine of a run, from preflight to restored settings: the entry point of this package."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pytest_dsr1.machine.checks import Preflight
 from pytest_dsr1.machine.fingerprint import fingerprint
-from pytest_dsr1.machine.gpu.checks import attached_to
 from pytest_dsr1.machine.gpu.inventory import MachineInventory, read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
-from pytest_dsr1.machine.preflight import preflight
-from pytest_dsr1.machine.setup.apply import Applied, Tell, applied
+from pytest_dsr1.machine.preflight.check import Preflight, preflight
+from pytest_dsr1.machine.preflight.gpus import attached_to
+from pytest_dsr1.machine.setup.apply import Applied, Notify, applied
 from pytest_dsr1.machine.setup.journal import restore_from_journal
 from pytest_dsr1.machine.telemetry.health import GpuSummary, assess, summary
 from pytest_dsr1.machine.telemetry.recorder import TelemetryRecorder
@@ -21,7 +20,7 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import say
 
 RESULT_BYTES = 512 * 1024**2
-"""Room for one run's results: an hour of telemetry of 8 GPUs takes 75 MB, records and logs less."""
+"""Space for one run's results: an hour of telemetry of 8 GPUs takes 75 MB, records and logs less."""
 
 
 def _to_stderr(sentence: str) -> None:
@@ -29,7 +28,7 @@ def _to_stderr(sentence: str) -> None:
 
 
 def _read(scenario: Scenario, environ: Mapping[str, str]) -> MachineInventory | None:
-    """The machine, or None for a scenario on the CPU: NVML is not touched then."""
+    """Return the machine; None for a scenario on the CPU, without touching NVML."""
     return None if scenario.hardware.gpu is None else read_machine(environ)
 
 
@@ -42,7 +41,7 @@ def look(
     *,
     reused: bool = False,
 ) -> tuple[Finding, ...]:
-    """Every finding of the preflight; with ``reused`` a server of ours is on the GPUs. Changes nothing."""
+    """Return the preflight's findings; with ``reused``, our server is on the GPUs. Changes nothing."""
     machine = _read(scenario, environ)
     return preflight(Preflight(scenario, machine, environ, writes_to, bytes_needed, setup, reused))
 
@@ -52,7 +51,7 @@ class Machine:
 
     Attributes:
         inventory: the GPUs after set-up; None for a run on the CPU.
-        findings: what restoring and set-up found; to be kept with the result.
+        findings: those of restoring and set-up, to save with the result.
     """
 
     def __init__(
@@ -71,13 +70,13 @@ class Machine:
         self._recorder: TelemetryRecorder | None = None
 
     def of(self, scenario: Scenario) -> Machine:
-        """The same GPUs, locked and set up as they are, for another scenario that wants them so."""
+        """Return the same GPUs, locked and set up, for another scenario that needs the same."""
         inventory = _read(scenario, self._environ)
         return Machine(scenario, inventory, self.findings, self._setup_facts, self._environ)
 
     @contextmanager
     def watched(self, path: Path) -> Iterator[TelemetryRecorder]:
-        """Record telemetry to the file while the block runs; the value's ``telemetry`` is whole after it."""
+        """Record telemetry to the file while the block runs; ``telemetry`` is complete after it."""
         gpus = self.inventory.used(self._scenario.hardware.count) if self.inventory else ()
         served = gpus if attached_to(self._scenario) else ()
         expected = [process.pid for gpu in served for process in gpu.processes or ()]
@@ -85,12 +84,12 @@ class Machine:
             yield self._recorder
 
     def measuring(self) -> None:
-        """The measured time begins: the engine has all its processes."""
+        """Note that the measured time begins: all of the engine's processes are running."""
         if self._recorder is not None:
             self._recorder.warmed_up()
 
     def now(self) -> str:
-        """What the GPUs do at this moment, such as ``612 W 1980 MHz`` as means; empty on the CPU."""
+        """Return what the GPUs do now, such as ``612 W 1980 MHz`` on average; empty on the CPU."""
         if self._recorder is None:
             return ""
         latest = self._recorder.latest()
@@ -99,7 +98,7 @@ class Machine:
         return f"{power} {clock}".strip()
 
     def assess(self, from_s: float, to_s: float) -> tuple[Finding, ...]:
-        """What the telemetry says of the measured time, between two times of the monotonic clock."""
+        """Return findings on the measured time, between two times of the monotonic clock."""
         if self._recorder is None:
             return ()
         lock_mhz = self._scenario.gpu_setup.lock_sm_clock_mhz
@@ -111,7 +110,7 @@ class Machine:
         return None if self._recorder is None else summary(self._recorder.telemetry, from_s, to_s)
 
     def fingerprint(self, more: Mapping[str, FactValue]) -> Fingerprint:
-        """What the run ran on; ``more`` adds what other rooms know, such as the dataset's hash."""
+        """Return what the run ran on; ``more`` adds other facts, such as the dataset's hash."""
         own = fingerprint(
             self._scenario, self.inventory, setup_facts=self._setup_facts, environ=self._environ
         )
@@ -120,32 +119,32 @@ class Machine:
 
 @contextmanager
 def prepared(
-    scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], tell: Tell = _to_stderr
+    scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], notify: Notify = _to_stderr
 ) -> Iterator[Machine]:
-    """The machine, put back if an earlier run did not, locked, set up; and put back at the end.
+    """Restore what an earlier run left changed, lock the GPUs and set them up; restore them at the end.
 
     Args:
-        scenario: what is to run; its preflight has passed.
+        scenario: the scenario that will run; its preflight has passed.
         setup: what to do about the GPUs' settings.
-        environ: the environment of the run.
-        tell: shows a sentence to the person at once.
+        environ: the environment variables of the run.
+        notify: shows a sentence to the user at once.
 
     Raises:
-        InvalidRunError: a GPU is in use by another run, or could not be put back after one.
+        InvalidRunError: a GPU is in use by another run, or could not be restored after one.
     """
     if scenario.hardware.gpu is None:
         yield Machine(scenario, None, (), {}, environ)
         return
     notes = restore_from_journal(environ).notes
     for note in notes:
-        tell(note)
+        notify(note)
     gpus = read_machine(environ).used(scenario.hardware.count)
     gpus = tuple(gpu for gpu in gpus if gpu.problem is None)
     with ExitStack() as stack:
         stack.enter_context(gpu_lock(gpus, environ))
         done = Applied()
         if setup == "apply":
-            done = stack.enter_context(applied(scenario.gpu_setup, gpus, environ, tell))
+            done = stack.enter_context(applied(scenario.gpu_setup, gpus, environ, notify))
         findings = (*(Finding("warning", "GPU settings", note) for note in notes), *done.findings)
         facts = {"setup.mode": setup, **done.facts}
         yield Machine(scenario, read_machine(environ), findings, facts, environ)

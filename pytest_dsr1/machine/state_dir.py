@@ -1,4 +1,4 @@
-"""Where the journal and the locks are kept: one folder for the machine, so that all runs meet there."""
+"""The folder of the journal and the locks: one per machine, shared by all runs."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def _user_folder() -> Path:
 
 
 def state_dirs(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """The folders that may hold a journal: $DSR1_STATE_DIR alone, else the machine's and the user's."""
+    """Return the folders of possible journals: $DSR1_STATE_DIR alone, else the machine's and the user's."""
     if environ.get(VARIABLE):
         return (Path(environ[VARIABLE]),)
     return (MACHINE_FOLDER, _user_folder())
 
 
 def state_dir(environ: Mapping[str, str]) -> Path:
-    """The folder to write to: the first of ``state_dirs`` that can be written; it is made if needed.
+    """Return the folder to write to: the first writable one of ``state_dirs``, created if needed.
 
     Raises:
-        InvalidRunError: none can.
+        InvalidRunError: none of them is writable.
     """
     folders = state_dirs(environ)
     for folder in folders:
@@ -41,11 +41,11 @@ def state_dir(environ: Mapping[str, str]) -> Path:
         if os.access(folder, os.W_OK):
             return folder
     raise InvalidRunError(
-        f"no folder for the GPU journal and locks can be written: tried {', '.join(map(str, folders))}; "
-        f"name one with {VARIABLE}"
+        f"no folder for the GPU journal and locks is writable: tried {', '.join(map(str, folders))}; "
+        f"choose one with {VARIABLE}"
     )
 
 
 def lost_with_container(folder: Path) -> bool:
-    """Whether the folder goes when the container goes, and a journal in it too."""
+    """Return whether the folder, with any journal in it, disappears with the container."""
     return host.in_container() and not host.is_mounted(folder)

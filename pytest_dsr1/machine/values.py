@@ -1,4 +1,4 @@
-"""The values this room makes: findings of the preflight, telemetry, and the fingerprint."""
+"""Values about the machine: findings of the preflight, telemetry, and the fingerprint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 SetupMode = Literal["check", "apply", "off"]
-"""``--dsr1-gpu-setup``: compare the GPUs' settings with the published ones, make them so, or leave them."""
+"""``--dsr1-gpu-setup``: compare the GPUs' settings with the published ones, apply those, or do neither."""
 
 FactValue = str | int | float | bool | None | list[str]
 
@@ -18,11 +18,11 @@ Severity = Literal["mismatch", "warning", "ok"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing the preflight saw.
+    """One finding of the preflight or the telemetry.
 
     Attributes:
-        severity: what it means for the run.
-        subject: what was looked at, such as ``GPU 3 persistence mode``.
+        severity: the effect on the run.
+        subject: what was checked, such as ``GPU 3 persistence mode``.
         message: expected, found, and what to do next, in one sentence.
     """
 
@@ -33,10 +33,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class GpuSample:
-    """One GPU at one moment. Times are seconds on the host's monotonic clock; None where NVML has no answer.
+    """One GPU at one moment. Times are seconds on the host's monotonic clock. None: NVML does not report it.
 
-    ``throttle_reasons`` is NVML's mask of clock-event reasons; ``energy_j`` counts since the driver's load
-    and is read once a second.
+    ``throttle_reasons`` is NVML's mask of clock-event reasons; ``energy_j`` counts from the driver's load
+    and is read once per second.
     """
 
     time_s: float
@@ -56,11 +56,11 @@ class Event:
     """Something that happened to a GPU while it was watched.
 
     Attributes:
-        time_s: when, on the host's monotonic clock.
+        time_s: time on the host's monotonic clock.
         gpu: NVML's index; None for the machine.
         kind: ``foreign process`` (the GPU is shared), ``lost`` (it fell off the bus), ``error`` (a reading
             failed).
-        message: what, in words.
+        message: what happened, in words.
     """
 
     time_s: float
@@ -71,15 +71,16 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """The GPUs over the run: samples in order of time, and counters before and after.
+    """The GPUs over the run: samples in time order, and counters before and after.
 
     Attributes:
-        interval_s: the wanted time between two samples of one GPU.
+        interval_s: the intended time between two samples of one GPU.
         gpus: NVML's index of each watched GPU; empty for a run on the CPU.
-        max_sm_clock_mhz: the highest SM clock of each of them; None where unknown.
+        max_sm_clock_mhz: the highest SM clock of each of them; None if unknown.
         samples: every sample.
-        ecc_uncorrected_before: uncorrectable ECC errors of each GPU before the run; likewise ``_after``.
-        events: foreign processes, lost GPUs and failed readings, in order of time.
+        ecc_uncorrected_before: uncorrectable ECC errors of each GPU before the run.
+        ecc_uncorrected_after: the same after the run.
+        events: foreign processes, lost GPUs and failed readings, in time order.
         processes_visible: whether process ids could be matched (not in most containers).
         overhead_share: measured share of one CPU core that sampling took.
     """
@@ -97,13 +98,13 @@ class Telemetry:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What the GPUs did over the measured time, in four numbers; None where NVML has no answer.
+    """What the GPUs did over the measured time, in four numbers. None: NVML does not report it.
 
     Attributes:
         sm_clock_mhz: the mean over time and GPUs, in MHz.
         power_w: the mean over time and GPUs, in W.
         temperature_c: the highest of any GPU, in degrees Celsius.
-        throttled_s: for how long heat or the hardware slowed the GPU that was slowed longest, in s.
+        throttled_s: how long heat or the hardware slowed down the GPU that was slowed longest, in s.
     """
 
     sm_clock_mhz: float | None

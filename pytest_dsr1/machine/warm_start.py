@@ -1,16 +1,15 @@
-"""Whether a start of an engine is like the starts after it, or a first one, which compiles and is slower.
+"""Warm starts: is an engine start like the later ones, or a first one, which compiles and is slower?
 
-Two things show a first start. The software has not been started on this node before: each start that is known
-is an empty file in the folder ``starts`` beside the journal, named by its key, so that there is nothing in a
-file that could be damaged, and processes that note starts at once do not meet. Or the start filled a compile
-cache.
+A start is a first one in two cases: this software was not started on this node before, or the start filled a
+compile cache. Each known start is an empty file, named by its key, in the folder ``starts`` next to the
+journal. An empty file cannot be damaged, and several processes can note starts at the same time.
 
-The engines' compilers keep what they built in folders of their own. They also write locks, logs, sources and
-indices there, some of them at every start; what counts is compiled code alone, known by its suffix. No file
-is opened, and files that are read, touched or written again as they were do not count.
+Engines' compilers keep their output in folders of their own. They also write locks, logs, sources and indices
+there, some of them at every start. Only compiled code counts, known by its suffix. No file is opened, and
+files that are read, touched or rewritten unchanged do not count.
 
 ========================== ======================================== =========================================
-folder of                  named by                                 read in
+folder of                  set by                                   found in
 ========================== ======================================== =========================================
 torch inductor             TORCHINDUCTOR_CACHE_DIR                  torch 2.13 _inductor/runtime/
                                                                     cache_dir_utils.py
@@ -20,7 +19,7 @@ vLLM, its DeepGEMM too     VLLM_CACHE_ROOT                          vllm/envs.py
 FlashInfer                 FLASHINFER_WORKSPACE_BASE                flashinfer/jit/env.py
 DeepGEMM                   DG_JIT_CACHE_DIR                         DeepGEMM csrc/jit/compiler.hpp
 ... of TensorRT-LLM        TRTLLM_DG_CACHE_DIR                      TensorRT-LLM's deep_gemm/compiler.cuh
-... one a rank             DG_JIT_CACHE_DIR, else in TMPDIR         TensorRT-LLM's main branch of 2026
+... one per rank           DG_JIT_CACHE_DIR, else in TMPDIR         TensorRT-LLM's main branch of 2026
 ... of SGLang              SGLANG_DG_CACHE_DIR                      sglang/srt/environ.py, older versions
 SGLang                     SGLANG_CACHE_DIR, SGLANG_JIT_CACHE_DIR   sglang/srt/environ.py
 TileLang                   TILELANG_CACHE_DIR                       tilelang/env.py
@@ -28,8 +27,8 @@ TVM FFI                    TVM_FFI_CACHE_DIR                        tvm_ffi's lo
 CuTe DSL                   CUTE_DSL_CACHE_DIR                       CUTLASS' jit cache helpers
 ========================== ======================================== =========================================
 
-The CUDA driver's own cache (``~/.nv/ComputeCache``) is not among them: on an H200 with driver 580.159.04 each
-of six starts of the same software put files there, the first and the sixth alike.
+The CUDA driver's own cache (``~/.nv/ComputeCache``) is not included: on an H200 with driver 580.159.04 each
+of six starts of the same software put files there, the sixth like the first.
 """
 
 from __future__ import annotations
@@ -45,58 +44,60 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.machine.setup.apply import Tell
+from pytest_dsr1.machine.setup.apply import Notify
 from pytest_dsr1.machine.state_dir import state_dir
 from pytest_dsr1.machine.values import FactValue
 
 FOLDER = "starts"
-_DECIDES = ("library.", "engine.", "option.engine.")
-_DECIDES_TOO = ("driver", "cuda.driver", "container.image", "model.content")
+_KEY_PREFIXES = ("library.", "engine.", "option.engine.")
+_KEY_FACTS = ("driver", "cuda.driver", "container.image", "model.content")
 _NODE = "gpu.uuids"
 
 MOST_ENTRIES = 200_000
-"""A folder with more is not walked to its end."""
+"""A folder with more is not searched to its end."""
 _COMPILED = (".cubin", ".fatbin", ".ptx", ".so", ".o", ".mlir")
 _NOT_IN_A_NAME = r'[\\/:*?"<>|]'
 
 
 def start_key(facts: Mapping[str, FactValue]) -> str:
-    """What decides what a start compiles, as 64 hexadecimal digits.
+    """Return a hash of everything that decides what a start compiles, as 64 hexadecimal digits.
 
-    Of the node (the set of its GPUs), the driver, the container, the libraries, the engine with its options,
-    and the model. Two profiles that differ in load or dataset have one key.
+    This is the node (the set of its GPUs), the driver, the container, the libraries, the engine with its
+    options, and the model. Two profiles that differ only in load or dataset share a key.
 
     Args:
-        facts: a measurement's fingerprint; the engine's versions are known after its start.
+        facts: a measurement's fingerprint, after the start: only then the engine's versions are known.
     """
-    chosen = {key: value for key, value in facts.items() if key.startswith(_DECIDES) or key in _DECIDES_TOO}
+    chosen = {
+        key: value for key, value in facts.items() if key.startswith(_KEY_PREFIXES) or key in _KEY_FACTS
+    }
     gpus = facts.get(_NODE)
     chosen[_NODE] = sorted(gpus) if isinstance(gpus, list) else gpus
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
 class Starts:
-    """The starts that were noted on this node.
+    """The engine starts noted on this node.
 
-    Where they cannot be read or noted a start counts as the first, which costs one more of them and nothing
-    else; that is said, once.
+    If they cannot be read or noted, a start counts as a first one, which only costs another start. A message
+    says so once.
 
     Args:
-        environ: where the state folder is looked up.
-        tell: shows a sentence to the person at once.
+        environ: the environment variables that name the state folder.
+        notify: shows a sentence to the user at once.
     """
 
-    def __init__(self, environ: Mapping[str, str], tell: Tell) -> None:
-        self._tell = tell
-        self._told = False
+    def __init__(self, environ: Mapping[str, str], notify: Notify) -> None:
+        self._notify = notify
+        self._warned = False
         try:
             self._folder: Path | None = state_dir(environ) / FOLDER
         except InvalidRunError as error:
             self._folder = None
-            self._lost(str(error))
+            self._warn(str(error))
 
     def seen(self, key: str) -> bool:
-        """Whether a start with this key was noted."""
+        """Return whether a start with this key was noted."""
         if self._folder is None:
             return False
         try:
@@ -104,26 +105,26 @@ class Starts:
         except FileNotFoundError:
             return False
         except OSError as error:
-            self._lost(f"{self._folder / key}: {error.strerror}")
+            self._warn(f"{self._folder / key}: {error.strerror}")
             return False
         return True
 
     def note(self, key: str) -> None:
-        """There was a start with this key."""
+        """Note a start with this key."""
         if self._folder is None:
             return
         try:
             self._folder.mkdir(exist_ok=True)
             (self._folder / key).touch()
         except OSError as error:
-            self._lost(f"{self._folder / key}: {error.strerror}")
+            self._warn(f"{self._folder / key}: {error.strerror}")
 
-    def _lost(self, why: str) -> None:
-        if not self._told:
-            self._told = True
-            self._tell(
-                f"the engine's starts on this node cannot be remembered, so the next run takes another "
-                f"warm-up start: {why}"
+    def _warn(self, why: str) -> None:
+        if not self._warned:
+            self._warned = True
+            self._notify(
+                "engine starts on this node cannot be recorded, so the next run needs another warm-up start: "
+                f"{why}"
             )
 
 
@@ -132,8 +133,8 @@ class Snapshot:
     """The compiled code in the caches.
 
     Attributes:
-        sizes: by folder: bytes of each file with compiled code, by path. No folder, no files.
-        too_large: folders of more than ``MOST_ENTRIES`` entries, of which nothing can be said.
+        sizes: bytes of each file with compiled code, by folder and path; folders without any are left out.
+        too_large: folders with more than ``MOST_ENTRIES`` entries, whose content is unknown.
     """
 
     sizes: Mapping[str, Mapping[str, int]]
@@ -141,10 +142,10 @@ class Snapshot:
 
 
 def snapshot(environ: Mapping[str, str]) -> Snapshot:
-    """What the caches hold now.
+    """Return the compiled code in the caches now.
 
     Args:
-        environ: the engine's environment.
+        environ: the engine's environment variables.
     """
     sizes: dict[str, Mapping[str, int]] = {}
     too_large: list[str] = []
@@ -158,9 +159,9 @@ def snapshot(environ: Mapping[str, str]) -> Snapshot:
 
 
 def filled(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
-    """The folders in which compiled code was added, or grew.
+    """Return the folders in which compiled code was added or grew.
 
-    Of a folder that was too large to walk nothing is known, and it is not among them.
+    Folders that were too large to search are left out, because their content is unknown.
     """
     unknown = {*before.too_large, *after.too_large}
     return tuple(
@@ -172,7 +173,7 @@ def filled(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
 
 
 def _folders(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Where compilers put what they built."""
+    """Yield the folders where compilers put their output."""
     home = _home(environ)
     caches = _at(environ, "XDG_CACHE_HOME", home / ".cache")
     temporary = Path(next(filter(None, map(environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp"))  # noqa: S108
@@ -207,7 +208,7 @@ def _home(environ: Mapping[str, str]) -> Path:
 
 
 def _user(environ: Mapping[str, str]) -> str:
-    """As ``getpass.getuser`` in a process with this environment."""
+    """Return what ``getpass.getuser`` returns in a process with this environment."""
     for name in filter(None, map(environ.get, ("LOGNAME", "USER", "LNAME", "USERNAME"))):
         return name
     try:
@@ -217,11 +218,11 @@ def _user(environ: Mapping[str, str]) -> str:
 
 
 def _files(root: str) -> dict[str, int] | None:
-    """Bytes of each file with compiled code below ``root``; None where there is too much to look at."""
+    """Return the bytes of each file with compiled code below ``root``; None with too many entries."""
     sizes: dict[str, int] = {}
     entries, folders = 0, [root]
     while folders:
-        with suppress(OSError), os.scandir(folders.pop()) as listed:  # there is none, or it is gone meanwhile
+        with suppress(OSError), os.scandir(folders.pop()) as listed:  # there is no such folder, or no longer
             for entry in listed:
                 entries += 1
                 if entries > MOST_ENTRIES:

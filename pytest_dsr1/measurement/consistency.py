@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
-from pytest_dsr1.scenario.schema.scenario import Scenario, TensorRtLlm
+from pytest_dsr1.scenario.schema.scenario import Scenario
 
 REPORT_TOLERANCE = 0.001
 """An engine's report and its request records disagree above this relative difference."""
@@ -52,12 +52,10 @@ def _disagreements(report: Mapping[str, float], records: Mapping[str, float]) ->
 
 
 def _acceptance(scenario: Scenario, metrics: Mapping[str, MetricValue]) -> Iterable[str]:
-    engine = scenario.engine
-    speculative = engine.llm_api.speculative_config if isinstance(engine, TensorRtLlm) else None
+    drafts = scenario.engine.draft_tokens
     measured = metrics.get("acceptance_length")
-    if speculative is None or measured is None:
+    if not drafts or measured is None:
         return
-    drafts = speculative.max_draft_len
     expected = real_text_acceptance(drafts)
     # If it is too low, the run is slow; diagnosis/ reports that when a target is missed.
     if expected is not None and measured.value > expected[1]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -57,7 +57,7 @@ def expected_s(scenario: Scenario) -> float | None:
 
 def run_timeout_s(scenario: Scenario) -> float:
     """Return the limit of the measured time, in s: the scenario's, or 3 times the expected time + 600 s."""
-    return scenario.engine.run_timeout_s or 3 * (expected_s(scenario) or 0.0) + 600
+    return scenario.engine.measuring_limit_s or 3 * (expected_s(scenario) or 0.0) + 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,6 @@ def options_of(scenario: Scenario) -> dict[str, FactValue]:
 
 def metric_inputs(scenario: Scenario, result: EngineResult, gpu_health: GpuSummary | None) -> MetricInputs:
     """Return the input of the metrics."""
-    server = result.facts.get("server_metrics")
     return MetricInputs(
         records=result.records,
         gpus=result.gpus,
@@ -169,7 +168,7 @@ def metric_inputs(scenario: Scenario, result: EngineResult, gpu_health: GpuSumma
         slo=None if scenario.slo is None else _limits(scenario.slo),
         measured_s=result.measured_to_s - result.measured_from_s,
         gpu=GpuTotals(gpu_health.power_w_total, gpu_health.energy_j_total) if gpu_health else None,
-        server=server if isinstance(server, Mapping) else {},
+        server=result.facts.server_metrics,
     )
 
 
@@ -184,7 +183,7 @@ def _limits(slo: Slo) -> SloLimits:
 
 def _environ(scenario: Scenario) -> dict[str, str]:
     """Return the environment of the engine."""
-    return {**os.environ, **getattr(scenario.engine, "environment", {})}
+    return {**os.environ, **scenario.engine.process_environment}
 
 
 def _of_the_run(

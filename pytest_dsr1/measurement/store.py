@@ -36,7 +36,7 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.scenario.yaml.writer import dump
+from pytest_dsr1.scenario.writer import dump
 from pytest_dsr1.storage.documents import CHANGED, DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import write_atomically
 

@@ -43,6 +43,11 @@ class Line:
     time_s: float
 
 
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return our environment variables with those of a child, whose Python shall write its output at once."""
+    return {**os.environ, "PYTHONUNBUFFERED": "1", **(more or {})}
+
+
 class LineSplitter:
     """Cuts a stream of bytes into lines.
 

@@ -128,7 +128,7 @@ def _events() -> TypeAdapter[Event]:
 
 
 @dataclass
-class Heard:
+class WorkerReport:
     """What a worker said about one measurement.
 
     Attributes:
@@ -163,7 +163,7 @@ class Heard:
 
 
 class Stopper:
-    """Tells a worker to stop, once: when ``enough`` says so. To be given to :meth:`Listener.listen`.
+    """Tells a worker to stop, once: when ``enough`` says so. To be given to :meth:`WorkerListener.listen`.
 
     Attributes:
         told: whether it was told.
@@ -180,7 +180,7 @@ class Stopper:
             self._child.send(STOP)
 
 
-class Listener:
+class WorkerListener:
     """Hears a worker out, and puts each way of failing into one sentence.
 
     Args:
@@ -207,7 +207,7 @@ class Listener:
         self.lines: deque[str] = deque(maxlen=KEPT_LINES)
         self._startup_timeout_s, self._run_timeout_s = startup_timeout_s, run_timeout_s
 
-    def listen(self, child: Child, ended: Callable[[RequestRecord], None] = lambda _: None) -> Heard:
+    def listen(self, child: Child, ended: Callable[[RequestRecord], None] = lambda _: None) -> WorkerReport:
         """Read until a measurement is over.
 
         Args:
@@ -217,15 +217,15 @@ class Listener:
         Raises:
             EngineError: the worker failed, or exceeded a limit.
         """
-        heard, measuring = Heard(), False
+        report, measuring = WorkerReport(), False
         began, limit_s, what = time.monotonic(), self._startup_timeout_s, "engine.startup_timeout_s"
-        while not heard.last:
+        while not report.last:
             lines = child.read(max(0.0, min(began + limit_s - time.monotonic(), self.poll_s)))
             for line in lines:
-                self._take(line, heard, ended)
-            if heard.last:
+                self._take(line, report, ended)
+            if report.last:
                 break
-            if heard.measuring and not measuring:
+            if report.measuring and not measuring:
                 measuring, began = True, time.monotonic()
                 limit_s, what = self._run_timeout_s, "engine.run_timeout_s"
             elif not lines and child.returncode is not None:
@@ -237,16 +237,16 @@ class Listener:
                 raise self.failure(
                     f"{said}; {slow}" if said else f"{slow}; if it was only slow, raise {what}"
                 )
-            self.check(child, heard)
-        if isinstance(heard.last, ErrorEvent):
-            message = heard.last.message
+            self.check(child, report)
+        if isinstance(report.last, ErrorEvent):
+            message = report.last.message
             self.hear_out(child)
             raise self.failure(self.symptom() or message)
-        return heard
+        return report
 
     def hear_out(self, child: Child, limit_s: float = ENDING_S) -> None:
         """Read until the worker has ended by itself, for ``limit_s`` seconds at most."""
-        rest, until = Heard(), time.monotonic() + limit_s
+        rest, until = WorkerReport(), time.monotonic() + limit_s
         while (left_s := until - time.monotonic()) > 0:
             lines = child.read(left_s)
             if not lines and child.returncode is not None:
@@ -262,10 +262,10 @@ class Listener:
         """The lines of the log that a message repeats."""
         return list(self.lines)[-SHOWN_LINES:]
 
-    def check(self, child: Child, heard: Heard) -> None:
+    def check(self, child: Child, report: WorkerReport) -> None:
         """Look at a worker that says nothing. May raise EngineError."""
 
-    def logged(self, line: Line, heard: Heard) -> None:
+    def logged(self, line: Line, report: WorkerReport) -> None:
         """A line of the log came."""
 
     def failure(self, sentence: str) -> EngineError:
@@ -274,10 +274,10 @@ class Listener:
         where = f"\nThe last lines of {self.log}:{lines}" if lines else f"\nNothing was logged in {self.log}."
         return EngineError(f"{self.name}: {sentence}{where}")
 
-    def _take(self, line: Line, heard: Heard, ended: Callable[[RequestRecord], None]) -> None:
+    def _take(self, line: Line, report: WorkerReport, ended: Callable[[RequestRecord], None]) -> None:
         if line.kind == "log":
             self.lines.append(line.text)
-            self.logged(line, heard)
+            self.logged(line, report)
             return
         try:
             event = _events().validate_json(line.text)
@@ -287,24 +287,24 @@ class Listener:
             ) from error
         match event:
             case PhaseEvent():
-                heard.phase = event.phase
+                report.phase = event.phase
                 if event.phase == "measuring":
-                    heard.measuring = True
-                    heard.tokens_at.append((event.time_s, 0))
+                    report.measuring = True
+                    report.tokens_at.append((event.time_s, 0))
                 self.observer.phase(event.phase, event.detail)
             case ProgressEvent():
-                heard.tokens_at.append((event.time_s, event.output_tokens))
+                report.tokens_at.append((event.time_s, event.output_tokens))
                 self.observer.progress(event.requests, event.output_tokens)
             case RecordEvent():
-                heard.records.append(event.record)
+                report.records.append(event.record)
                 self.observer.record(event.record)
                 ended(event.record)
             case IterationEvent():
-                heard.iterations.append(event.iteration)
+                report.iterations.append(event.iteration)
             case WarningEvent():
-                heard.warnings.append(event.message)
+                report.warnings.append(event.message)
             case ResultEvent() | ErrorEvent():
-                heard.last = event
+                report.last = event
 
     def _death(self, returncode: int) -> str:
         """Why a worker ended without a last event."""

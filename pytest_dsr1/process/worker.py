@@ -24,7 +24,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -105,6 +105,37 @@ class StopLine:
             else:
                 self._stream = None
         return STOP.encode() in self._came.split(b"\n")[:-1]
+
+
+def main(
+    argv: Sequence[str],
+    work: Callable[[Path, Events, BinaryIO | None], None],
+    explain: Callable[[Exception], str],
+) -> int:
+    """Run a worker program: do the job named on the command line, and report an error as an event.
+
+    Args:
+        argv: the arguments, the first of them the job file.
+        work: does the job; it gets the job file, where events go, and the stream of orders (None by hand).
+        explain: puts an error that is not a :class:`WorkerError` into one sentence.
+
+    Returns:
+        The exit status: 1 after an error event.
+    """
+    import traceback
+
+    events = Events.open()
+    try:
+        with commands() as stream:
+            work(Path(argv[0]), events, stream)
+    except WorkerError as error:
+        events.send("error", message=str(error))
+        return 1
+    except Exception as error:  # noqa: BLE001  # the log gets the traceback, the person a sentence
+        traceback.print_exc()
+        events.send("error", message=explain(error))
+        return 1
+    return 0
 
 
 def first_line(error: BaseException) -> str:

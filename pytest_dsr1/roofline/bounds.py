@@ -1,15 +1,13 @@
-"""The most that the GPUs of a measurement could show: a first-order roofline of the decode step.
+"""Upper bounds of a measurement on its GPUs: a first-order roofline of the decode step.
 
-A decode step takes at least the time in which all GPUs together read, at their peak bandwidth, what it needs
-from memory once: its weights and the KV cache. And at least the time of its operations at the tensor cores'
-peak for the format each weight is stored in. Everything that is left out (reading prompts, several reads of
-what GPUs hold in copies, communication, launches, draft modules) only takes more time, so that no right
-measurement can lie above.
+A decode step takes at least the time in which all GPUs together read its weights and KV cache from memory
+once, at their peak bandwidth. It also takes at least the time of its operations at the tensor cores' peak for
+the format each weight is stored in. Everything left out (reading prompts, reading copies on several GPUs,
+communication, launches, draft modules) only adds time, so no correct measurement can exceed the bound.
 
-Of the routed experts a step counts with those of one token. A batch usually uses more, but nothing makes it:
-tokens that are alike choose the same ones, which random weights do on the slices of DeepSeek-R1 in suites/
-(one H200 made 10,600 tok/s with 64 requests, and with the experts that uniform routing would use the bound
-were 4,826).
+The bound counts the routed experts of one token per step. A batch usually uses more, but need not: similar
+tokens choose the same experts. With random weights this happens on the slices of DeepSeek-R1 in suites/ (one
+H200 made 10,600 tok/s with 64 requests; with the experts of uniform routing the bound would be 4,826).
 """
 
 from __future__ import annotations
@@ -22,7 +20,6 @@ from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS, GpuPeaks, TensorCoreFormat
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.roofline.model import NotKnownError, ServedModel, served_model
-from pytest_dsr1.scenario.schema.scenario import TensorRtLlm
 from pytest_dsr1.workload.deepseek import read_parts
 
 Limit = Literal["memory bandwidth", "tensor cores"]
@@ -30,15 +27,15 @@ Limit = Literal["memory bandwidth", "tensor cores"]
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The most that these GPUs could show of one metric.
+    """The most that these GPUs could reach in one metric.
 
     Attributes:
         metric: the metric's name.
         value: in the metric's unit.
-        measured: likewise; None where it was not measured.
+        measured: in the same unit; None if it was not measured.
         share: ``measured`` over ``value``.
-        limit: what stands in the way of more.
-        arithmetic: the numbers, for a person to check.
+        limit: what limits the value.
+        arithmetic: the calculation, for a person to check.
     """
 
     metric: str
@@ -51,7 +48,7 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The least time of a decode step, in s, what takes it, and the numbers."""
+    """The least time of a decode step in s, what limits it, and the calculation."""
 
     seconds: float
     limit: Limit
@@ -60,12 +57,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Roofline:
-    """What decode steps take at least.
+    """The least time of decode steps.
 
     Attributes:
-        model: what is served.
-        peaks: of each GPU.
-        gpus: how many there are.
+        model: the model served.
+        peaks: the peaks of each GPU.
+        gpus: number of GPUs.
     """
 
     model: ServedModel
@@ -73,11 +70,11 @@ class Roofline:
     gpus: int
 
     def step(self, batch: int, context: float) -> Step:
-        """A decode step.
+        """Return the least time of a decode step.
 
         Args:
-            batch: requests in it.
-            context: tokens that each has in the KV cache, in the mean.
+            batch: requests in the step.
+            context: average tokens per request in the KV cache.
         """
         return max(self._memory(batch, context), self._tensor_cores(batch, context), key=lambda s: s.seconds)
 
@@ -95,10 +92,10 @@ class Roofline:
         )
 
     def _tensor_cores(self, batch: int, context: float) -> Step:
-        """Multiply and add for each weight; absorbed latent attention for each token of the context.
+        """Count a multiplication and an addition per weight, and absorbed latent attention per context token.
 
-        That is 2 * heads * (2 * kv_lora_rank + qk_rope_head_dim) operations a layer: scores over the latent
-        and its rotary part, values over the latent.
+        The latter takes 2 * heads * (2 * kv_lora_rank + qk_rope_head_dim) operations per layer: scores over
+        the latent and its rotary part, values over the latent.
         """
         model, config = self.model, self.model.config
         parts = read_parts(config, config["num_experts_per_tok"])
@@ -132,18 +129,18 @@ def _count(count: float, what: str) -> str:
 
 
 def roofline(measurement: Measurement) -> Roofline:
-    """The roofline of a measurement.
+    """Return the roofline of a measurement.
 
     Raises:
-        NotKnownError: GPU, model or number format are not known for sure; says which.
+        NotKnownError: GPU, model or number format is not known for sure; the message says which.
     """
     gpus, name = measurement.result.gpus, measurement.fingerprint.facts.get("gpu.name")
     if not gpus:
         raise NotKnownError("the run used no GPU")
     if not isinstance(name, str):
-        raise NotKnownError("the fingerprint does not name one kind of GPU")
+        raise NotKnownError("the fingerprint does not name a single kind of GPU")
     if name not in GPU_PEAKS:
-        raise NotKnownError(f"the peaks of {name} are not known here")
+        raise NotKnownError(f"the peak performance of {name} is unknown")
     model, peaks = served_model(measurement), GPU_PEAKS[name]
     for stored in (model.attention, model.feed_forward, model.cache):
         if stored.tensor_core not in peaks.tflops:
@@ -154,7 +151,7 @@ def roofline(measurement: Measurement) -> Roofline:
 
 
 def why_none(measurement: Measurement) -> str | None:
-    """Why a measurement has no bounds, in a sentence; None where it has."""
+    """Return why a measurement has no bounds, as a clause; None if it has bounds."""
     try:
         roofline(measurement)
     except NotKnownError as reason:
@@ -163,12 +160,11 @@ def why_none(measurement: Measurement) -> str | None:
 
 
 def bounds(measurement: Measurement) -> tuple[Bound, ...]:
-    """The most that the GPUs could show of each metric that was measured and has such a bound.
+    """Return the bounds of the measured metrics that have one; empty without certainty (:func:`why_none`).
 
-    Throughput is bounded with ``load.concurrency`` requests in a step, as steps of more requests make tokens
-    faster. A user's rate is bounded alone on the GPUs: at the ends of a run, and beside a queue, requests
-    share a step with fewer than the concurrency. Empty where anything is not known for sure
-    (:func:`why_none`).
+    Throughput is bounded with ``load.concurrency`` requests per step, because larger steps make more tokens
+    per second. A user's rate is bounded with one request per step: at the ends of a run, or when requests
+    wait in a queue, a step has fewer requests than the concurrency.
     """
     try:
         least = roofline(measurement)
@@ -204,17 +200,17 @@ def _bound(measurement: Measurement, metric: str, step: Step, tokens: float, per
 
 
 def _accepted(measurement: Measurement, model: ServedModel) -> float:
-    """Tokens that a request gets in a step: as measured, else the most possible."""
+    """Return the tokens that a request gets per step: as measured, else the most possible."""
     measured = measurement.metrics.get("acceptance_length")
     most = 1 + model.draft_tokens
     return float(most) if measured is None or not model.draft_tokens else max(measured.value, 1.0)
 
 
 def _least_context(measurement: Measurement, model: ServedModel) -> float:
-    """Tokens in the KV cache of a step, in the mean over a request's steps: those of the shortest request.
+    """Return the tokens that the shortest request has in the KV cache, on average over its steps.
 
-    The step that reads the prompt, which reads no cache, counts as one. 0 where lengths differ and there are
-    no records of them.
+    The step that reads the prompt counts as a step, without cache. Return 0 if lengths differ and are not
+    recorded.
     """
     return min((_context(*lengths, model.draft_tokens) for lengths in _lengths(measurement)), default=0.0)
 
@@ -225,12 +221,12 @@ def _context(input_tokens: float, output_tokens: float, draft_tokens: int) -> fl
 
 
 def _lengths(measurement: Measurement) -> Iterator[tuple[float, float]]:
-    """(input, output) tokens of the requests, or of each of them where all are alike."""
+    """Yield (input, output) tokens of each request, or once if all requests are alike."""
     workload, engine = measurement.workload, measurement.scenario.engine
     done = [record for record in measurement.result.records if record.error is None]
     if done:
         yield from ((record.input_tokens, record.output_tokens) for record in done)
     elif workload.mean_input is not None and workload.mean_input == workload.max_input:
-        as_asked = isinstance(engine, TensorRtLlm) and engine.eos_id < 0
+        as_asked = engine.exact_lengths
         alike = workload.mean_output == workload.max_output
         yield workload.mean_input, workload.mean_output if as_asked and alike else 1.0

@@ -1,6 +1,6 @@
-"""Which model a measurement ran, in which number formats: what bounds and memory estimates are made from.
+"""The model that a measurement ran, with its number formats: the basis of bounds and memory estimates.
 
-All of it is known for sure, or nothing is told: a bound that rests on a guess would condemn good runs.
+Either all of it is known for sure, or nothing is returned: a bound based on a guess would reject good runs.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from typing import Any
 
 from pytest_dsr1.machine.gpu.peaks import TensorCoreFormat
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.scenario.schema.load import OpenAi
-from pytest_dsr1.scenario.schema.scenario import Scenario, TensorRtLlm, Transformers
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.deepseek import DEEPSEEK_R1, config_problems, read_parts, resolve_config
 
 
 class NotKnownError(Exception):
-    """What is not known for sure, as a sentence."""
+    """Something is not known for sure; the message says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class NumberFormat:
     """How a value is stored, and the fastest tensor cores that can compute with it.
 
     Attributes:
-        value_bytes: bytes of a value, its share of block scales included.
+        value_bytes: bytes per value, including its share of block scales.
         tensor_core: the format of those tensor cores.
     """
 
@@ -34,7 +33,7 @@ class NumberFormat:
 
 
 FP32 = NumberFormat(4, "BF16")
-"""Its own peaks are lower than BF16's, so what BF16 allows is allowed."""
+"""FP32 has lower peaks than BF16, so the bound of BF16 also holds."""
 BF16 = NumberFormat(2, "BF16")
 FP8 = NumberFormat(1, "FP8")
 FP8_BLOCKS = NumberFormat(1 + 4 / 128**2, "FP8")
@@ -50,10 +49,10 @@ CHECKPOINTS: Mapping[str, str] = {
     "nvidia/DeepSeek-R1-FP4": "NVFP4",
     "nvidia/DeepSeek-R1-0528-FP4": "NVFP4",
 }
-"""The checkpoints of DeepSeek-R1's dimensions whose number formats are known, with their quantization.
+"""The checkpoints with DeepSeek-R1's dimensions whose number formats are known, with their quantization.
 
-The architecture alone does not tell: other models have it in other dimensions, and later FP4 checkpoints have
-a part of the attention in FP4 too.
+The architecture alone is not enough: other models have it with other dimensions, and later FP4 checkpoints
+store a part of the attention in FP4 too.
 """
 
 _WEIGHTS: Mapping[str, tuple[NumberFormat, NumberFormat]] = {
@@ -65,12 +64,8 @@ _WEIGHTS: Mapping[str, tuple[NumberFormat, NumberFormat]] = {
 
 _REPORTED_CACHE = {"FP8": FP8, "BF16": BF16, "BFLOAT16": BF16}
 
-_CHANGES_NO_MODEL = ("--no-", "--disable-", "-cc.pass_config.")
-"""How arguments of a server begin that quantize nothing and draft nothing: they switch something off, or say
-which of its operations vLLM fuses when it compiles the model."""
-
 SPECULATES = 1.05
-"""More tokens a step than this come from speculation, and not from how an engine counts its steps."""
+"""More tokens per step than this come from speculation, not from how an engine counts its steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +74,12 @@ class ServedModel:
 
     Attributes:
         config: its dimensions, as `DeepseekV3Config` names them.
-        attention: how attention weights are stored; likewise ``feed_forward`` and ``other`` (the parts of
-            :class:`~pytest_dsr1.workload.deepseek.ReadParameters`).
+        attention: how attention weights are stored; for the parts of the weights, see
+            :class:`~pytest_dsr1.workload.deepseek.ReadParameters`.
+        feed_forward: how feed-forward weights are stored.
+        other: how all other weights are stored.
         cache: how the KV cache is stored.
-        draft_tokens: a request's draft tokens in a step; 0 without speculation.
+        draft_tokens: draft tokens per request in a step; 0 without speculation.
     """
 
     config: Mapping[str, Any]
@@ -93,7 +90,7 @@ class ServedModel:
     draft_tokens: int
 
     def weight_bytes(self, experts: float) -> float:
-        """Bytes of the weights that a step reads with so many routed experts a layer."""
+        """Return the bytes of weights that a step reads with this many routed experts per layer."""
         parts = read_parts(self.config, experts)
         return (
             parts.attention * self.attention.value_bytes
@@ -103,106 +100,91 @@ class ServedModel:
 
     @property
     def memory_bytes(self) -> float:
-        """The least that all weights take together, each held once, without draft modules."""
+        """The least bytes of all weights, each held once, without draft modules."""
         embedding = self.config["vocab_size"] * self.config["hidden_size"]
         return self.weight_bytes(self.config["n_routed_experts"]) + float(embedding * self.other.value_bytes)
 
     @property
     def cache_token_bytes(self) -> float:
-        """Bytes that a token takes in the KV cache: the latent of multi-head latent attention, each layer."""
+        """Bytes per token in the KV cache: the latent of multi-head latent attention in each layer."""
         latent = self.config["kv_lora_rank"] + self.config["qk_rope_head_dim"]
         return float(latent * self.config["num_hidden_layers"] * self.cache.value_bytes)
 
 
 def served_model(measurement: Measurement) -> ServedModel:
-    """The model that a measurement ran.
+    """Return the model that a measurement ran.
 
     Raises:
         NotKnownError: its dimensions, its number formats or its speculation are not known for sure.
     """
     scenario, engine = measurement.scenario, measurement.scenario.engine
-    if isinstance(engine, OpenAi):
-        _own_server(engine)
+    if doubt := engine.model_doubt:
+        raise NotKnownError(doubt)
     config, quantization = _weights(scenario)
-    reported = measurement.result.facts.get("engine.quantization")
-    if isinstance(reported, str) and reported.upper() != quantization.upper():
+    reported = measurement.result.facts.quantization
+    if reported is not None and reported.upper() != quantization.upper():
         raise NotKnownError(
-            f"the engine reports the quantization {reported}, the scenario says {quantization}"
+            f"the engine reports the quantization {reported}, but the scenario says {quantization}"
         )
     attention, feed_forward = _WEIGHTS[quantization]
-    if isinstance(engine, Transformers):
-        value = FP32 if engine.dtype == "float32" else BF16
+    if engine.number_format is not None:
+        value = FP32 if engine.number_format == "float32" else BF16
         return ServedModel(config, value, value, value, value, 0)
     cache = _cache(measurement)
     return ServedModel(config, attention, feed_forward, BF16, cache, _draft_tokens(measurement))
 
 
-def _own_server(engine: OpenAi) -> None:
-    if engine.url is not None or engine.command is not None:
-        raise NotKnownError(
-            "the server was started by a command of somebody else, with a model of its choice"
-        )
-    told = [word for word in engine.arguments if not word.startswith(_CHANGES_NO_MODEL)]
-    if told:
-        raise NotKnownError(f"engine.arguments ({' '.join(told)}) may change the model")
-
-
 def _weights(scenario: Scenario) -> tuple[Mapping[str, Any], str]:
-    """Dimensions and quantization."""
+    """Return dimensions and quantization."""
     model, random = scenario.model, scenario.model.random_weights
     if model.architecture != "DeepseekV3ForCausalLM":
-        raise NotKnownError(f"the architecture {model.architecture} is not known here")
+        raise NotKnownError(f"the architecture {model.architecture} is unknown")
     if random is not None:
         config = resolve_config(random.config)
         unknown = sorted(set(config) - set(DEEPSEEK_R1))
         if unknown:
             raise NotKnownError(
-                f"model.random_weights.config has fields beside dimensions: {', '.join(unknown)}"
+                f"model.random_weights.config has fields that are not dimensions: {', '.join(unknown)}"
             )
         if problems := config_problems(config):
-            raise NotKnownError(f"model.random_weights.config is that of no model: {problems[0]}")
-        # The embedded engine knows no quantization; engines and servers are given the scenario's.
-        return config, "none" if isinstance(scenario.engine, Transformers) else model.quantization
+            raise NotKnownError(f"model.random_weights.config describes no valid model: {problems[0]}")
+        return config, model.quantization if scenario.engine.quantizes_random_weights else "none"
     if model.path is None:
         raise NotKnownError("the scenario names no checkpoint")
     if model.name not in CHECKPOINTS:
-        raise NotKnownError(f"the dimensions and number formats of {model.name} are not known here")
+        raise NotKnownError(f"the dimensions and number formats of {model.name} are unknown")
     if model.quantization != CHECKPOINTS[model.name]:
         raise NotKnownError(
-            f"model.quantization is {model.quantization}, and {model.name} was published in "
+            f"model.quantization is {model.quantization}, but {model.name} was published in "
             f"{CHECKPOINTS[model.name]}"
         )
     return DEEPSEEK_R1, model.quantization
 
 
 def asked_cache(scenario: Scenario) -> NumberFormat:
-    """How the KV cache is stored by the scenario: by its option, else as the checkpoint asks."""
-    engine = scenario.engine
-    options = engine.llm_api.kv_cache_config if isinstance(engine, TensorRtLlm) else None
-    asked = options.dtype if options is not None else None
+    """Return the format of the KV cache that the scenario sets, else the one that the checkpoint sets."""
+    asked = scenario.engine.kv_cache_format
     if asked in {None, "auto"}:
         return FP8 if scenario.model.kv_cache_quantization == "FP8" else BF16
     return FP8 if asked == "fp8" else BF16
 
 
 def _cache(measurement: Measurement) -> NumberFormat:
-    """How the KV cache is stored: what the engine reports goes before what was asked."""
-    reported = measurement.result.facts.get("engine.kv_cache_dtype")
-    if not isinstance(reported, str) or reported.upper() in {"AUTO", "NONE"}:
+    """Return the format of the KV cache: the one the engine reports, else the one the scenario sets."""
+    reported = measurement.result.facts.kv_cache_dtype
+    if reported is None or reported.upper() in {"AUTO", "NONE"}:
         return asked_cache(measurement.scenario)
     if reported.upper() not in _REPORTED_CACHE:
-        raise NotKnownError(f"the engine reports a KV cache of {reported}, whose size is not known here")
+        raise NotKnownError(f"the engine reports a KV cache of {reported}, whose size is unknown")
     return _REPORTED_CACHE[reported.upper()]
 
 
 def _draft_tokens(measurement: Measurement) -> int:
-    engine = measurement.scenario.engine
-    speculative = engine.llm_api.speculative_config if isinstance(engine, TensorRtLlm) else None
-    if speculative is not None:
-        return speculative.max_draft_len
+    if asked := measurement.scenario.engine.draft_tokens:
+        return asked
     accepted = measurement.metrics.get("acceptance_length")
     if accepted is not None and accepted.value > SPECULATES:
         raise NotKnownError(
-            f"the engine made {accepted.value:.2f} tokens a step, and the scenario tells of no draft tokens"
+            f"the engine made {accepted.value:.2f} tokens per step, but the scenario has no draft tokens"
         )
     return 0

@@ -10,10 +10,10 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario import profiles, variables
 from pytest_dsr1.scenario.overrides import apply, parse_override
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem, all_in_one
-from pytest_dsr1.scenario.rules.general import RELATIONS
+from pytest_dsr1.scenario.rules.general import relations_of
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.scenario.validation import Reading, validate
+from pytest_dsr1.scenario.validation import ParsedTree, validate
 from pytest_dsr1.scenario.yaml.reader import parse, read
 from pytest_dsr1.scenario.yaml.tree import Node, join_key, merged, split_key, without
 from pytest_dsr1.text import nearest, shown_path
@@ -67,20 +67,20 @@ def load(
     except MistakeError as error:
         raise all_in_one(path, [*problems, error.problem]) from None
     problems += variables.misplaced(tree)
-    reading = validate(tree)
-    marks = {join_key(key): mark for key, mark, _ in reading.tree.walk()}
+    parsed = validate(tree)
+    marks = {join_key(key): mark for key, mark, _ in parsed.tree.walk()}
     marks[""] = tree.mark
-    problems += reading.problems
-    findings = [*_related(reading, marks)]
+    problems += parsed.problems
+    findings = [*_related(parsed, marks)]
     problems += [problem for problem, impossible in findings if impossible]
-    if problems or reading.scenario is None:
+    if problems or parsed.scenario is None:
         raise all_in_one(path, problems)
     warnings = tuple(
         f"{problem.mark.file_line}: {problem.key}: {problem.message}"
         for problem, impossible in findings
         if not impossible
     )
-    return LoadedScenario(reading.scenario, path, warnings, marks)
+    return LoadedScenario(parsed.scenario, path, warnings, marks)
 
 
 def load_named(profile: str, suites: Sequence[str], overrides: Sequence[str]) -> Scenario:
@@ -151,15 +151,15 @@ def _base(path: Path, extends: Node, catalogue: profiles.Catalogue | None) -> Pa
     return found
 
 
-def _related(reading: Reading, marks: Mapping[str, Mark]) -> list[tuple[Problem, bool]]:
+def _related(parsed: ParsedTree, marks: Mapping[str, Mark]) -> list[tuple[Problem, bool]]:
     """What breaks a relation between values that are certain, and whether that is impossible."""
-    if reading.scenario is None:
+    if parsed.scenario is None:
         return []
     return [
         (Problem(_mark_of(marks, key), key, sentence), relation.impossible)
-        for relation in RELATIONS
-        if all(map(reading.is_certain, relation.keys))
-        for key, sentence in relation.check(reading.scenario)
+        for relation in relations_of(parsed.scenario)
+        if all(map(parsed.is_certain, relation.keys))
+        for key, sentence in relation.check(parsed.scenario)
     ]
 
 

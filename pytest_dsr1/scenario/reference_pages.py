@@ -13,7 +13,7 @@ from typing import Any
 
 from pytest_dsr1.metrics.catalogue import METRICS, targetable
 from pytest_dsr1.scenario.profiles import shipped_suites
-from pytest_dsr1.scenario.rules.general import RELATIONS
+from pytest_dsr1.scenario.rules.general import all_relations
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.json_schema import Schema
 from pytest_dsr1.storage.files import write_atomically
@@ -190,11 +190,11 @@ def reference_page() -> str:
             "",
             "A scenario that breaks one of these rules is refused:",
             "",
-            *(f"- {relation.rule}" for relation in RELATIONS if relation.impossible),
+            *(f"- {relation.rule}" for relation in all_relations() if relation.impossible),
             "",
             "A scenario that breaks one of these runs with a warning:",
             "",
-            *(f"- {relation.rule}" for relation in RELATIONS if not relation.impossible),
+            *(f"- {relation.rule}" for relation in all_relations() if not relation.impossible),
             "",
             "## Metrics",
             "",

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from pytest_dsr1.scenario.problems import Problem
 from pytest_dsr1.scenario.schema import json_schema
+from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.scenario.schema.json_schema import Schema
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.yaml.tree import (
@@ -33,23 +34,10 @@ _ROUNDS = 6
 """How often a tree is corrected and read again; each round reaches one level of nesting deeper at least."""
 
 _BOOLEANS = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
-_OLD_NAMES = {
-    "pytorch_backend_config": "its keys stand in `engine.llm_api` itself",
-    "enable_overlap_scheduler": "it is on by default, and `disable_overlap_scheduler: true` switches it off",
-    "use_cuda_graph": "CUDA graphs are on by default; see `cuda_graph_config`",
-    "cuda_graph_batch_sizes": "it is `cuda_graph_config.batch_sizes`",
-    "cuda_graph_padding_enabled": "it is `cuda_graph_config.enable_padding`",
-    "cuda_graph_max_batch_size": "it is `cuda_graph_config.max_batch_size`",
-    "moe_backend": "it is `moe_config.backend`",
-    "moe_max_num_tokens": "it is `moe_config.max_num_tokens`",
-    "kv_cache_dtype": "it is `kv_cache_config.dtype`",
-    "num_nextn_predict_layers": "it is `max_draft_len`",
-}
-"""TensorRT-LLM's former names: scenarios use the newest, and the engine translates them back."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParsedTree:
     """What could be made of a tree.
 
     Attributes:
@@ -70,7 +58,7 @@ class Reading:
         return not any(path[: len(other)] == other[: len(path)] for other in self.doubtful)
 
 
-def validate(tree: Node) -> Reading:
+def validate(tree: Node) -> ParsedTree:
     """Reads the tree and finds all mistakes that the schema shows."""
     problems: list[Problem] = []
     doubtful: set[Path] = set()
@@ -80,7 +68,7 @@ def validate(tree: Node) -> Reading:
         except ValidationError as error:
             faults = [_Fault.of(detail["type"], detail["loc"]) for detail in error.errors(include_url=False)]
         else:
-            return Reading(scenario, tree, tuple(problems), frozenset(doubtful))
+            return ParsedTree(scenario, tree, tuple(problems), frozenset(doubtful))
         before = tree
         meant = {fault.meant() for fault in faults if fault.kind == "unknown"}
         faults = [fault for fault in faults if fault.kind != "missing" or fault.path not in meant]
@@ -91,7 +79,7 @@ def validate(tree: Node) -> Reading:
         for fault in faults:
             tree = fault.corrected(tree)
             doubtful.add(fault.meant() or fault.path if fault.kind == "unknown" else fault.path)
-    return Reading(None, tree, tuple(problems), frozenset(doubtful))
+    return ParsedTree(None, tree, tuple(problems), frozenset(doubtful))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +125,8 @@ class _Fault:
 
     def _unknown_key(self, holder: Node) -> str:
         key, siblings = str(self.path[-1]), self._siblings()
-        if key in _OLD_NAMES:
-            return f"unknown key; in the newest TensorRT-LLM's terms {_OLD_NAMES[key]}"
+        if now := _former_names().get(key):
+            return f"unknown key; {now}"
         if key == "<<":
             return (
                 "unknown key; YAML merge keys are not read here, `extends: NAME` takes over another scenario"
@@ -207,6 +195,10 @@ class _Fault:
         options = json_schema.options_of(self.holder)
         likely = max(options, key=lambda tag: len(given.intersection(json_schema.keys_of(options[tag]))))
         return self._with(tree, close or likely)
+
+
+def _former_names() -> dict[str, str]:
+    return {old: now for schema in engines().values() for old, now in schema.settings.former_names.items()}
 
 
 def _number_hint(node: Node) -> str:

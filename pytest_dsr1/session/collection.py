@@ -15,7 +15,6 @@ from pytest_dsr1.text import harmless
 
 if TYPE_CHECKING:
     from pytest_dsr1.scenario.loading import LoadedScenario
-    from pytest_dsr1.session.state import RunState
 
 
 class _Tests(ModuleType):
@@ -142,16 +141,3 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     if file and "_dsr1_target" in metafunc.fixturenames:
         metrics = [target.metric for target in loaded[0].scenario.targets]
         metafunc.parametrize("_dsr1_target", range(len(metrics)), ids=metrics, indirect=True)
-
-
-def note_selected(state: RunState, items: Iterable[pytest.Item]) -> None:
-    """Note what is selected, and whose whole run is judged: a gate alone needs its own number of requests."""
-    for item in items:
-        loaded = loaded_of(item)
-        if loaded is None:
-            continue
-        state.selected[loaded.scenario.name] = None
-        if measured(item):
-            state.whole.add(loaded.scenario.name)
-        if gates(item):
-            state.gated.add(loaded.scenario.name)

@@ -143,9 +143,9 @@ def dsr1_gpu(
 @pytest.fixture(scope="session")
 def dsr1_engine(dsr1_scenario: Scenario, _dsr1_shared: SharedResources) -> Engine:
     """What runs the inference."""
-    from pytest_dsr1.engines import create
+    from pytest_dsr1.engines.registry import create
 
-    return create(dsr1_scenario.engine, _dsr1_shared.server)
+    return create(dsr1_scenario.engine, _dsr1_shared.pool(dsr1_scenario))
 
 
 @pytest.fixture(scope="session")
@@ -156,7 +156,7 @@ def dsr1_measurement(
     outcome = outcome_of(request, dsr1_scenario)
     if outcome.measurement is None and outcome.error is None:
         try:
-            with _dsr1_shared.server.ended_on_failure():
+            with _dsr1_shared.ended_on_failure():
                 _measure(request, dsr1_scenario, outcome)
         except Dsr1Error as error:
             outcome.error = error
@@ -222,7 +222,7 @@ def run(
     state, workload = request.config.stash[STATE], values[2]
     if state.mode is not None:  # the unit of evidence is one engine start
         shared: SharedResources = request.getfixturevalue("_dsr1_shared")
-        shared.server.end()
+        shared.end_engines()
     if requests is not None:
         workload = first(workload, requests)
         load = scenario.load.model_copy(update={"num_requests": requests})

@@ -157,7 +157,7 @@ def _takes(
                     raise InvalidRunError(str(failure.msg)) from None
                 return outcome.measurement
             return first
-        with shared.server.ended_on_failure():
+        with shared.ended_on_failure():
             return another(ScenarioOutcome(outcome.loaded, outcome.test_id_prefix))
 
     return take

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
-from pytest_dsr1.engines.openai.server.reuse import KeptServer
+from pytest_dsr1.engines.protocol import EnginePool
+from pytest_dsr1.engines.registry import spec_of
 from pytest_dsr1.machine.lease import Machine, prepared
-from pytest_dsr1.machine.setup.apply import Tell
+from pytest_dsr1.machine.setup.apply import Notify
 from pytest_dsr1.machine.values import SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 
 class SharedResources:
-    """The lock and the settings of the GPUs outlive their scenario where its server does.
-
-    Attributes:
-        server: the server, or none.
-    """
+    """The lock and the settings of the GPUs outlive their scenario where something of its engine does."""
 
     def __init__(self) -> None:
-        self.server = KeptServer()
+        self._pools: dict[str, EnginePool] = {}
         self._machine: Machine | None = None
         self._stack = ExitStack()
 
+    def pool(self, scenario: Scenario) -> EnginePool | None:
+        """Return what the scenario's engine keeps things in; None where it keeps nothing."""
+        name, make = scenario.engine.type, spec_of(scenario.engine).pool
+        if make is not None and name not in self._pools:
+            self._pools[name] = make()
+        return self._pools.get(name)
+
     def make_way(self, scenario: Scenario) -> bool:
-        """Let go of what this scenario does not use; whether a server stays that will answer it."""
-        if not self.server.fits(scenario):
+        """Let go of what this scenario does not use; return whether a server stays that will answer it."""
+        pool = self.pool(scenario)
+        if pool is None or not pool.fits(scenario):
             self.release()
-        return bool(self.server)
+        return bool(pool)
 
     def machine(
-        self, scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], tell: Tell
+        self, scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], tell: Notify
     ) -> Machine:
-        """The scenario's machine, locked and set up; still so where its server is there already.
+        """Return the scenario's machine, locked and set up; the same where its server is there already.
 
         Raises:
             InvalidRunError: as :func:`~pytest_dsr1.machine.lease.prepared`.
@@ -51,17 +56,36 @@ class SharedResources:
         Raises:
             EngineError: as :meth:`release`.
         """
-        if not self.server:
+        if not any(self._pools.values()):
             self.release()
 
-    def release(self) -> None:
-        """End the server, then put the machine back and unlock it.
+    def end_engines(self) -> None:
+        """End everything that is kept, and leave the machine locked.
 
         Raises:
-            EngineError: processes of the server survive even SIGKILL.
+            EngineError: processes of a server survive even SIGKILL.
+        """
+        with ExitStack() as ending:
+            for pool in self._pools.values():
+                ending.callback(pool.end)
+
+    @contextmanager
+    def ended_on_failure(self) -> Iterator[None]:
+        """End everything that is kept if the block fails: its state is unknown then."""
+        try:
+            yield
+        except BaseException:
+            self.end_engines()
+            raise
+
+    def release(self) -> None:
+        """End what is kept, then put the machine back and unlock it.
+
+        Raises:
+            EngineError: processes of a server survive even SIGKILL.
         """
         self._machine = None
         try:
-            self.server.end()
+            self.end_engines()
         finally:
             self._stack.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import pytest
 
 from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.session.collection import gates, loaded_of, measured
 from pytest_dsr1.text import harmless
 
 if TYPE_CHECKING:
@@ -146,9 +147,21 @@ def fail_setup(error: Dsr1Error, word: Status | None = None) -> NoReturn:
     raise Failed(harmless(str(error)), word or Status.INVALID) from None
 
 
+def note_selected(state: RunState, items: Iterable[pytest.Item]) -> None:
+    """Note what is selected, and whose whole run is judged: a gate alone needs its own number of requests."""
+    for item in items:
+        loaded = loaded_of(item)
+        if loaded is None:
+            continue
+        state.selected[loaded.scenario.name] = None
+        if measured(item):
+            state.whole.add(loaded.scenario.name)
+        if gates(item):
+            state.gated.add(loaded.scenario.name)
+
+
 def note_word(state: RunState, item: pytest.Item, call: pytest.CallInfo[None]) -> Status | None:
     """Note the word of a test that has just been set up or called; None where it has none."""
-    from pytest_dsr1.session.collection import gates, loaded_of
     from pytest_dsr1.verdict.verdict import Status
 
     error = call.excinfo.value if call.excinfo else None

@@ -1,7 +1,7 @@
-"""The envelope of saved documents, ``format`` and ``version``, in JSON or YAML: written and read in one way.
+"""The envelope of saved documents, ``format`` and ``version``, in JSON or YAML.
 
-Every saved document begins with the two. A reader checks them before anything else, so that a file of
-another kind, a damaged one and one of a newer version are told apart.
+Every saved document begins with these two. A reader checks them first, to distinguish a file of another kind,
+a damaged file and a file of a newer version.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class DocumentError(Exception):
-    """The file is not a document of its kind as it was written; the text says why, without the path."""
+    """The file is not an intact document of its kind; the message says why, without the path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,9 @@ class DocumentKind:
     """One kind of saved document.
 
     Attributes:
-        what: what messages call it, with its article, such as ``a saved gate``.
+        what: its name in messages, with an article, such as ``a saved gate``.
         format: the value of ``format`` in its files.
-        version: likewise of ``version``; other versions are refused.
+        version: the value of ``version``; other versions are refused.
     """
 
     what: str
@@ -36,7 +36,7 @@ class DocumentKind:
 
     @property
     def head(self) -> dict[str, str | int]:
-        """The envelope, to be written before the content."""
+        """The envelope, which is written before the content."""
         return {"format": self.format, "version": self.version}
 
     def read_json(self, path: Path) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class DocumentKind:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file, its lines ended as on Unix.
+    """Return the text of a file, with Unix line ends.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -102,7 +102,7 @@ def read_text(path: Path) -> str:
 
 
 def changed(error: ValidationError) -> str:
-    """Say what is wrong in a document whose envelope is right: the first problem, and where."""
+    """Return the first problem in a document with a correct envelope, and where it is."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "the document"
     return f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}; {CHANGED}"
@@ -112,7 +112,7 @@ CHANGED = "the file was changed after it was written"
 
 
 def _not_yaml(text: str) -> str | None:
-    """Say why a text is not YAML; None where it is."""
+    """Return why a text is not YAML; None if it is."""
     import yaml
 
     try:

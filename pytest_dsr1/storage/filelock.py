@@ -1,6 +1,6 @@
-"""Locks between processes: a file locked by the kernel's flock, with a note in it that says who holds it.
+"""Locks between processes: a file locked with flock, which contains a note about the holder.
 
-The kernel releases the lock whatever ends the process that holds it.
+The kernel releases the lock when the holder ends, in whatever way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import IO
 
 
 def user() -> str:
-    """Return the name of the user who runs this process, or the id of one without a name."""
+    """Return the name of the user who runs this process, or the user id if there is no name."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
@@ -26,7 +26,7 @@ def lock_file(folder: Path, name: str) -> IO[str] | None:
     """Lock the file ``NAME.lock`` and return it; None if another process holds it. Closing it unlocks it.
 
     Raises:
-        OSError: it cannot be opened; a link is refused, and so is a file that may not be written.
+        OSError: the file cannot be opened; links and read-only files are refused.
     """
     descriptor = os.open(
         folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
@@ -41,7 +41,7 @@ def lock_file(folder: Path, name: str) -> IO[str] | None:
 
 
 def is_held(folder: Path, name: str) -> bool:
-    """Return whether a process holds the lock; needs no right to write."""
+    """Return whether a process holds the lock, without write permission."""
     try:
         file = (folder / f"{name}.lock").open(encoding="utf-8")
     except OSError:
@@ -55,22 +55,22 @@ def is_held(folder: Path, name: str) -> bool:
 
 
 def holder(folder: Path, name: str) -> str:
-    """Say who holds a lock, by the note in it."""
+    """Return who holds a lock, from the note in it."""
     try:
-        held = json.loads((folder / f"{name}.lock").read_text(encoding="utf-8"))
-        return f"pid {held['pid']} of user {held['user']} since {held['since']}: {held['command']}"
+        note = json.loads((folder / f"{name}.lock").read_text(encoding="utf-8"))
+        return f"pid {note['pid']} of user {note['user']} since {note['since']}: {note['command']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "a run that is just starting"
 
 
 def sign(file: IO[str], command: str) -> None:
-    """Write the holder's note in a lock: this process, since now, for ``command``."""
-    holding = {
+    """Write the note of a lock: this process holds it from now on, for ``command``."""
+    note = {
         "pid": os.getpid(),
         "user": user(),
         "command": command,
         "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     file.truncate()
-    json.dump(holding, file)
+    json.dump(note, file)
     file.flush()

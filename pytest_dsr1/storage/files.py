@@ -1,4 +1,4 @@
-"""Files that survive a kill and a power loss, whole as they were or as they are meant to be, and folders."""
+"""Atomic writes, so that a kill or a power loss leaves the old file or the new one, and folders."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 PART = ".part"
-"""How the name of a file ends that is being written."""
+"""The suffix of a file that is still being written."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield the path of a file to write, which replaces ``path`` at once and for good when the block ends.
+    """Yield the path of a temporary file, which replaces ``path`` atomically when the block ends.
 
     A reader sees the old file or the new one, never a part of it, and the new one is on the disk after the
-    block. If the block raises, the file is as it was. A kill may leave a temporary ``.NAME.PID-DIGITS.part``
-    beside the file, which nothing reads.
+    block. If the block raises, the old file stays. A kill may leave a temporary file
+    ``.NAME.PID-DIGITS.part`` in the folder; nothing reads it.
 
     Raises:
-        OSError: it cannot be written; the file is as it was.
+        OSError: the file cannot be written; the old one stays.
     """
-    # Containers that share a folder have processes of the same id.
+    # Processes in different containers may have the same id and share the folder.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
     try:
         yield temporary
@@ -38,22 +38,22 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by this text, as :func:`replacing` does.
+    """Replace the text of a file, as :func:`replacing` does.
 
     Raises:
-        OSError: it cannot be written; the file is as it was.
+        OSError: the file cannot be written; the old one stays.
     """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder, in order of names; nothing where there is no folder.
+    """Return the entries of a folder, sorted by name; nothing if the folder does not exist.
 
-    ``Path.glob`` takes a folder that cannot be listed for an empty one.
+    ``Path.glob`` would return nothing for a folder that cannot be listed.
 
     Raises:
-        OSError: it cannot be listed.
+        OSError: the folder cannot be listed.
     """
     try:
         with os.scandir(folder) as found:
@@ -63,21 +63,21 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def try_to_write(folder: Path) -> None:
-    """Try whether files can be made in a folder, which need not be there yet. Nothing is left of it.
+    """Check that files can be created in a folder, which may not exist yet. Leaves nothing behind.
 
     Raises:
-        OSError: they cannot; ``filename`` is what is in the way, or has no room.
+        OSError: they cannot; ``filename`` is the path that prevents it.
     """
-    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     try:
-        with TemporaryFile(dir=there) as file:
+        with TemporaryFile(dir=existing) as file:
             file.write(b"x")
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(there)) from None
+        raise OSError(error.errno, error.strerror, str(existing)) from None
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the folder's names, new ones and deleted ones, to the disk."""
+    """Sync the folder's entries, new and deleted, to the disk."""
     _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 

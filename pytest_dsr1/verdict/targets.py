@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pytest_dsr1.measurement.measurement import Measurement
@@ -73,8 +72,7 @@ def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
     measured = measurement.metrics.get(target.metric)
     if measured is None:
         # An engine that knows why says so in its facts.
-        reasons = measurement.result.facts.get("not_measured")
-        hint = (reasons.get(target.metric) if isinstance(reasons, Mapping) else None) or (
+        hint = measurement.result.facts.not_measured.get(target.metric) or (
             "set engine.streaming: true"
             if "streaming" in metric.needs and not _streamed(measurement)
             else "this engine does not report it; remove the target or use another engine"

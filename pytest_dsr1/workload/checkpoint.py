@@ -3,6 +3,14 @@
 Of every shard only the header is read, which names its tensors and where they lie, so that a file cut off by
 an interrupted download is found by its size (the safetensors format: 8 bytes with the length n of the header,
 n bytes of JSON, the tensors' data). 163 shards take well under a second.
+
+The quantization is read as TensorRT-LLM's own reader does (``tensorrt_llm/_torch/model_config.py``,
+``load_hf_quant_config`` and ``quantization/modelopt_config.py``). Three layouts exist:
+
+- NVIDIA's ``hf_quant_config.json``: ``{"quantization": {"quant_algo": ..., "kv_cache_quant_algo": ...}}``;
+- the same producer's newer, flat layout, also inside config.json: ``quant_method: modelopt...``,
+  ``quant_algo`` and ``kv_cache_scheme``;
+- DeepSeek's own inside config.json: ``quant_method: fp8`` and ``weight_block_size: [128, 128]``.
 """
 
 from __future__ import annotations
@@ -12,13 +20,12 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.scenario.schema.scenario import Model
-from pytest_dsr1.workload.quantization import UNQUANTIZED, Quantization, UnknownLayoutError, read_quantization
 
 _CONFIG = "config.json"
 _QUANTIZATION = "hf_quant_config.json"
@@ -31,6 +38,22 @@ _LARGEST_HEADER = 100_000_000
 _LARGEST_POINTER = 1024
 """Bytes; by git-lfs's specification."""
 _POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?size (\d+)\n")
+_KV_CACHE_SCHEMES = {"float of 8 bits": "FP8", "float of 4 bits": "NVFP4", "int of 8 bits": "INT8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """Of the weights and of the KV cache; ``none`` for neither, else TensorRT-LLM's name or a description."""
+
+    weights: str
+    kv_cache: str
+
+
+class UnknownLayoutError(Exception):
+    """What keeps a configuration from being understood, as the end of a sentence that names the file."""
+
+
+UNQUANTIZED = Quantization("none", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,3 +323,53 @@ def _some(names: Sequence[str]) -> str:
 
 def _reason(error: Exception) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def read_quantization(config: object) -> Quantization:
+    """From hf_quant_config.json, or from ``quantization_config`` in config.json; None is no quantization.
+
+    Raises:
+        UnknownLayoutError: the layout is none of those above.
+    """
+    if config is None:
+        return UNQUANTIZED
+    if not isinstance(config, dict):
+        raise UnknownLayoutError("holds no object")
+    if "quantization" in config:
+        inner = config["quantization"]
+        if not isinstance(inner, dict):
+            raise UnknownLayoutError("`quantization` is no object")
+        return Quantization(_name(inner, "quant_algo"), _name(inner, "kv_cache_quant_algo"))
+    method = config.get("quant_method")
+    producer = config.get("producer")
+    if str(method).lower().startswith("modelopt") or (
+        isinstance(producer, dict) and producer.get("name") == "modelopt"
+    ):
+        return Quantization(_name(config, "quant_algo"), _kv_cache_scheme(config))
+    if method == "fp8":
+        blocks = config.get("weight_block_size")
+        return Quantization(
+            "FP8_BLOCK_SCALES" if blocks == [128, 128] else f"fp8 with weight_block_size {blocks}", "none"
+        )
+    if isinstance(method, str):
+        return Quantization(method.upper(), "none")
+    raise UnknownLayoutError("names neither `quantization` nor `quant_method`")
+
+
+def _name(config: Mapping[str, object], key: str) -> str:
+    name = config.get(key)
+    if name is None:
+        return "none"
+    if not isinstance(name, str):
+        raise UnknownLayoutError(f"`{key}` is no string")
+    return name.upper()
+
+
+def _kv_cache_scheme(config: Mapping[str, object]) -> str:
+    if "kv_cache_scheme" not in config:
+        return _name(config, "kv_cache_quant_algo")
+    scheme = config["kv_cache_scheme"]
+    if isinstance(scheme, dict):
+        kind = f"{scheme.get('type')} of {scheme.get('num_bits')} bits"
+        return _KV_CACHE_SCHEMES.get(kind, kind)
+    return _name(config, "kv_cache_scheme")

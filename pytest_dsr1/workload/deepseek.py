@@ -1,4 +1,4 @@
-"""The embedded engine's model: DeepSeek-R1's dimensions, what a scenario changes, and what cannot be.
+"""DeepSeek-R1's dimensions and quantization, what a scenario changes of them, and what cannot be.
 
 Only the standard library is used, so that the parent process and the worker share this without torch.
 """
@@ -42,6 +42,14 @@ DEEPSEEK_R1: Mapping[str, Any] = {
     },
 }
 """DeepSeek-R1's config.json, the fields that give the model its shape (names of `DeepseekV3Config`)."""
+
+FP8_BLOCK_SCALES: Mapping[str, Any] = {
+    "quant_method": "fp8",
+    "fmt": "e4m3",
+    "activation_scheme": "dynamic",
+    "weight_block_size": [128, 128],
+}
+"""`quantization_config` of deepseek-ai/DeepSeek-R1's config.json, by which random weights are made too."""
 
 _COUNTS = tuple(name for name, value in DEEPSEEK_R1.items() if isinstance(value, int))
 

@@ -1,19 +1,18 @@
-"""A real Chromium, Debian's. Run by ``tox run -e browser``; other environments have no playwright."""
+"""A real Chromium, Debian's. Run by ``tox run -e browser``; without playwright these tests are skipped."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Dialog, Page
+from tests.helpers.browser import Opened
 
-collect_ignore_glob = [] if util.find_spec("playwright") else ["test_*.py"]
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = [
@@ -30,32 +29,15 @@ def browser() -> Iterator[Browser]:
 
     found = next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None:
-        pytest.exit(
+        pytest.fail(
             f"the browser tests need Chromium, and none of {', '.join(_NAMES)} is on the PATH; on Debian, as "
             "root: apt-get install chromium",
-            returncode=1,
+            pytrace=False,
         )
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=found, args=_ARGUMENTS)
         yield chromium
         chromium.close()
-
-
-class Opened:
-    """A page in a browser, and what the browser complained of."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.complaints: list[str] = []
-        self.asked: list[str] = []
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.on("dialog", self._dismiss)
-
-    def _dismiss(self, dialog: Dialog) -> None:
-        self.complaints.append(f"dialog: {dialog.message}")
-        dialog.dismiss()
 
 
 @pytest.fixture

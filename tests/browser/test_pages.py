@@ -20,7 +20,7 @@ from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import discover
-from tests.browser.conftest import Opened
+from tests.helpers.browser import Opened
 from tests.helpers.saved_runs import Made, judged, references, save
 from tests.helpers.values import NOISE, changed
 

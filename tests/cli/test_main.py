@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.cli.main import main
+from tests.helpers.runner_commands import commands
 from tests.standins.nvml.control import FakeMachine, build
-from tests.test_text import commands
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +65,13 @@ def test_restore_puts_a_killed_run_back(library: Path, tmp_path: Path) -> None:
     refused = restore()
     assert refused.returncode == 1
     assert refused.stdout == (
-        f"GPU 0 ({machine.uuid(0)}) is not put back to vboost 0: no permission; as root: "
+        f"GPU 0 ({machine.uuid(0)}) could not be restored to vboost 0: no permission; as root: "
         "nvidia-smi boost-slider -i 0 --vboost 0 or pytest-dsr1 restore\n"
     )
     machine.set("smi.permission", 1)
     done = restore()
     assert done.returncode == 0
-    assert done.stdout.startswith(f"{machine.uuid(0)}: put back as it was before the run of 20")
+    assert done.stdout.startswith(f"{machine.uuid(0)}: restored as it was before the run of 20")
     assert machine.gpu(0, "vboost") == "0"
 
 

@@ -20,8 +20,8 @@ from pytest_dsr1.gate.reference_file import path_of, read, to_text, write
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.values import GpuSample, Telemetry
 from pytest_dsr1.scenario.loading import load_named
-from pytest_dsr1.scenario.yaml.writer import dump
-from tests.gate.test_acceptance import recorded, run_of
+from pytest_dsr1.scenario.writer import dump
+from tests.helpers.recorded_runs import record_nth_run, run_of
 from tests.helpers.reference_store import references
 from tests.helpers.unlistable import unlistable
 from tests.helpers.values import scenario
@@ -46,7 +46,7 @@ STORE = Path("dsr1-references")
 
 def fill(store: Path, count: int = 16) -> None:
     for number in range(count):
-        recorded(store, number, at=NOW - timedelta(hours=12 * (count - number)))
+        record_nth_run(store, number, at=NOW - timedelta(hours=12 * (count - number)))
 
 
 def accept(*more: str) -> int:
@@ -223,7 +223,7 @@ def table(text: str) -> list[dict[str, str]]:
 def test_export(capsys: pytest.CaptureFixture[str]) -> None:
     fill(STORE)
     accept()
-    path = recorded(STORE, 3, at=NOW)
+    path = record_nth_run(STORE, 3, at=NOW)
     capsys.readouterr()
     assert main(["references", "export", "small.yaml"]) == 0
     out = capsys.readouterr().out
@@ -256,10 +256,10 @@ def test_export_of_what_the_gpus_did(capsys: pytest.CaptureFixture[str]) -> None
     sample = GpuSample(101.0, 0, 1980, 3201, 612.5, None, 64, 100.0, 99, 0x40)
     watched = Telemetry(interval_s=0.2, gpus=(0,), samples=(sample,))
     for number in range(16):
-        recorded(STORE, number, at=NOW - timedelta(hours=12 * (16 - number)), telemetry=watched)
+        record_nth_run(STORE, number, at=NOW - timedelta(hours=12 * (16 - number)), telemetry=watched)
     accept()
     shutil.rmtree(STORE / "candidates")
-    recorded(STORE, 3, at=NOW, telemetry=watched)
+    record_nth_run(STORE, 3, at=NOW, telemetry=watched)
     capsys.readouterr()
     assert main(["references", "export", "small.yaml"]) == 0
     rows = table(capsys.readouterr().out)
@@ -284,9 +284,9 @@ def test_whoever_reads_may_have_had_enough() -> None:
 def test_export_before_anything_is_accepted_and_of_what_cannot_be_used(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    recorded(STORE, 0, at=NOW - timedelta(hours=1))
-    short = recorded(STORE, 1, at=NOW, trace=run_of(requests=3))
-    damaged = recorded(STORE, 2, at=NOW - timedelta(hours=2))
+    record_nth_run(STORE, 0, at=NOW - timedelta(hours=1))
+    short = record_nth_run(STORE, 1, at=NOW, trace=run_of(requests=3))
+    damaged = record_nth_run(STORE, 2, at=NOW - timedelta(hours=2))
     damaged.write_text("{", encoding="utf-8")
     assert main(["references", "export", "small.yaml"]) == 1
     shown = capsys.readouterr()
@@ -329,7 +329,7 @@ def test_a_store_that_is_a_file(capsys: pytest.CaptureFixture[str]) -> None:
 def test_show_of_what_cannot_be_listed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, closed: Path
 ) -> None:
-    recorded(STORE, 0, at=NOW - timedelta(hours=1))
+    record_nth_run(STORE, 0, at=NOW - timedelta(hours=1))
     unlistable(monkeypatch, closed)
     assert main(["references", "show"]) == 1
     assert capsys.readouterr().err.startswith(f"{closed}: cannot be listed: Permission denied; ")

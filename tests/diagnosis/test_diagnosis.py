@@ -89,8 +89,8 @@ def limited(watts: FactValue) -> Measurement:
     return replace(capped, fingerprint=Fingerprint(facts))
 
 
-def served(changes: Mapping[str, Any] | None = None, **told: float) -> Measurement:
-    return run(SERVED, changes, facts={"server_metrics": {"path": "/metrics", "whole": True, **told}})
+def served(changes: Mapping[str, Any] | None = None, **metrics: float) -> Measurement:
+    return run(SERVED, changes, facts={"server_metrics": {"path": "/metrics", "whole": True, **metrics}})
 
 
 EXAMPLES: list[tuple[str, Measurement]] = [
@@ -242,9 +242,9 @@ def test_a_healthy_published_run_gives_no_clue(name: str, in_flight: float, acce
                 {"average_concurrency": 3.0},
             ),
         ),
-        # All at once: 5.54 of 10 in the mean, one of them in the engine.
+        # All at once: on average 5.54 of 10, one of them in the engine.
         ("low-concurrency", run("b200/min-latency-first-published", values={"average_concurrency": 5.54})),
-        ("engine-queue", run(SERVED, {"engine.max_batch_size": 64})),  # the server itself tells of its queue
+        ("engine-queue", run(SERVED, {"engine.max_batch_size": 64})),  # the server itself reports its queue
         ("engine-queue", run(H200, {"engine.max_batch_size": None})),
         ("engine-queue", served(waiting_requests_mean=4.0)),
         ("engine-queue", served(waiting_requests_mean=31.2, kv_cache_used_share_max=0.99)),
@@ -302,7 +302,7 @@ def test_a_run_that_was_ended_early_has_no_ramp_to_blame() -> None:
 def test_requests_that_ended_count_before_those_that_were_asked_for() -> None:
     cut = run(SERVED, {"load.duration_s": 60.0})
     cut = replace(cut, result=replace(cut.result, records=records(4)))
-    assert clues(cut)["ramp-and-drain"].startswith("4 requests are 0.0 waves of the 256 at once")
+    assert clues(cut)["ramp-and-drain"].startswith("4 requests are only 0.0 waves of 256 at once")
 
 
 @pytest.mark.parametrize(

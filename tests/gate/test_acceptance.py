@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,53 +14,24 @@ import pytest
 
 from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError, UserError
 from pytest_dsr1.gate.acceptance import accept
-from pytest_dsr1.gate.recordings import folder_of, read, record
+from pytest_dsr1.gate.recordings import folder_of, read
 from pytest_dsr1.gate.reference_file import locked, path_of, write
 from pytest_dsr1.gate.reference_file import read as read_accepted
 from pytest_dsr1.gate.references import References
-from pytest_dsr1.machine.values import FactValue, Fingerprint, Telemetry
+from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.steady.figure import steady_figure
-from pytest_dsr1.steady.trace import Trace
 from tests.helpers.paths import ROOT
+from tests.helpers.recorded_runs import record_nth_run, run_of
 from tests.helpers.reference_store import COMPARED, FACTS, NODE, NOW, OTHER_NODE, references, scattered
 from tests.helpers.unlistable import unlistable
-from tests.helpers.values import measurement, scenario
+from tests.helpers.values import scenario
 
 MORE = (
     "record more with `pytest --dsr1-profile=small --dsr1-reference=record` "
     "(and the same --dsr1-set, if any), then "
     "`pytest-dsr1 references accept small --reason TEXT`"
 )
-
-
-def run_of(speed: float = 1.0, requests: int = 60, startup_s: float = 30.0) -> Trace:
-    """Two users, 4 tokens a request, about 1 s each: 8 tok/s, with a second's wobble of 2% within the run."""
-    rows = []
-    free_s = [0.0, 0.0]
-    for number in range(requests):
-        start_s = free_s[number % 2]
-        end_s = start_s + (1 + 0.02 * math.sin(number * 2.3)) / speed
-        rows.append((round(start_s, 6), None, round(end_s, 6), 8, 4, None))
-        free_s[number % 2] = end_s
-    return Trace(tuple(sorted(rows)), (), 2, 0, open_loop=False, startup_s=startup_s)
-
-
-def recorded(
-    store: Path,
-    number: int,
-    *,
-    trace: Trace | None = None,
-    facts: Mapping[str, FactValue] = FACTS,
-    at: datetime | None = None,
-    telemetry: Telemetry | None = None,
-) -> Path:
-    """One of two runs a day, the first ten days ago; the noise between them is about 1%."""
-    began = at or NOW - timedelta(days=10 - number // 2, hours=number % 2)
-    measured = measurement(
-        started_utc=began.isoformat(), fingerprint=Fingerprint(facts), telemetry=telemetry or Telemetry()
-    )
-    return record(store, measured, trace or run_of(1 + 0.01 * math.sin(number)))
 
 
 def accepted_from(store: Path, asked: Scenario | None = None, **changes: Any) -> tuple[References, list[str]]:
@@ -71,7 +41,7 @@ def accepted_from(store: Path, asked: Scenario | None = None, **changes: Any) ->
 
 def test_recorded_runs_become_references(tmp_path: Path) -> None:
     for number in range(16):
-        recorded(tmp_path, number)
+        record_nth_run(tmp_path, number)
     accepted, notes = accepted_from(tmp_path, reason=" TensorRT-LLM\n1.2.1 ")
     assert notes == []
     assert read_accepted(tmp_path, "small", NOW) == accepted
@@ -95,8 +65,8 @@ def test_recorded_runs_become_references(tmp_path: Path) -> None:
 def test_the_gated_number_of_requests_is_what_the_variances_ask_for(tmp_path: Path) -> None:
     """With much noise between starts and little start-up runs are short, and the other way round long."""
     for number in range(10):
-        recorded(tmp_path / "short", number, trace=run_of(1 + 0.05 * math.sin(number), startup_s=1.0))
-        recorded(tmp_path / "long", number, trace=run_of(1.0, startup_s=3000.0))
+        record_nth_run(tmp_path / "short", number, trace=run_of(1 + 0.05 * math.sin(number), startup_s=1.0))
+        record_nth_run(tmp_path / "long", number, trace=run_of(1.0, startup_s=3000.0))
     short, _ = accepted_from(tmp_path / "short")
     long, _ = accepted_from(tmp_path / "long")
     assert 8 <= short.requests < 30
@@ -107,7 +77,7 @@ def test_the_gated_number_of_requests_is_what_the_variances_ask_for(tmp_path: Pa
 
 def test_a_scenario_says_metric_and_warm_up(tmp_path: Path) -> None:
     for number in range(10):
-        recorded(tmp_path, number)
+        record_nth_run(tmp_path, number)
     gate = {"metric": "average_request_latency", "warmup_requests": 6}
     accepted, _ = accepted_from(tmp_path, scenario(gate=gate))
     assert (accepted.metric, accepted.unit, accepted.better) == ("average_request_latency", "ms", "lower")
@@ -118,7 +88,7 @@ def test_runs_of_other_software_are_left_out_and_reported(tmp_path: Path) -> Non
     older: dict[str, FactValue] = {**FACTS, "library.torch": "2.9.0", "gpu.power_limit_w": 500.0}
     shown: dict[str, FactValue] = {**FACTS, "kernel": "6.9", "hostname": "another"}
     for number in range(20):
-        recorded(tmp_path, number, facts=older if number < 4 else shown if number < 6 else FACTS)
+        record_nth_run(tmp_path, number, facts=older if number < 4 else shown if number < 6 else FACTS)
     accepted, notes = accepted_from(tmp_path)
     assert len(accepted.runs) == 16
     assert notes == [
@@ -131,7 +101,7 @@ def test_too_few_runs_are_refused_with_counts_by_node(tmp_path: Path) -> None:
     older: dict[str, FactValue] = {**FACTS, "driver": "570"}
     there: dict[str, FactValue] = {**FACTS, "gpu.uuids": ["GPU-c", "GPU-d"]}
     for number in range(20):
-        recorded(tmp_path, number, facts=older if number < 5 else FACTS if number < 14 else there)
+        record_nth_run(tmp_path, number, facts=older if number < 5 else FACTS if number < 14 else there)
     with pytest.raises(NoReferenceError) as caught:
         accepted_from(tmp_path)
     assert str(caught.value) == (
@@ -148,7 +118,7 @@ def test_too_few_runs_are_refused_with_counts_by_node(tmp_path: Path) -> None:
 def test_few_runs_are_reported_by_node(tmp_path: Path) -> None:
     there: dict[str, FactValue] = {**FACTS, "gpu.uuids": ["GPU-d", "GPU-c"]}
     for number in range(18):
-        recorded(tmp_path, number, facts=FACTS if number < 14 else there)
+        record_nth_run(tmp_path, number, facts=FACTS if number < 14 else there)
     _, notes = accepted_from(tmp_path)
     assert notes == [
         "warning: node gpu-95a932d6 has only 14 of 15 wanted runs, so gates there need more runs; " + MORE,
@@ -158,7 +128,7 @@ def test_few_runs_are_reported_by_node(tmp_path: Path) -> None:
 
 def test_few_runs_of_a_class_of_nodes(tmp_path: Path) -> None:
     for number in range(12):
-        recorded(tmp_path, number)
+        record_nth_run(tmp_path, number)
     _, notes = accepted_from(tmp_path, scenario(gate={"under_test": {"gpu.uuids": True, "x.*": True}}))
     assert notes == [
         f"warning: there are only 12 of 15 wanted runs; {MORE}",
@@ -169,7 +139,7 @@ def test_few_runs_of_a_class_of_nodes(tmp_path: Path) -> None:
 
 def test_runs_of_one_day_are_reported(tmp_path: Path) -> None:
     for number in range(16):
-        recorded(tmp_path, number, at=NOW - timedelta(minutes=30 * (number + 1)))
+        record_nth_run(tmp_path, number, at=NOW - timedelta(minutes=30 * (number + 1)))
     _, notes = accepted_from(tmp_path)
     assert notes == [
         "warning: all runs are from one day (2025-03-24), so they do not show how much days differ; "
@@ -181,7 +151,7 @@ def test_what_changed_since_the_earlier_references_is_reported(tmp_path: Path) -
     before = references(facts={**COMPARED, "driver": "570"})
     write(tmp_path, before)
     for number in range(16):
-        recorded(tmp_path, number, trace=run_of(0.9))
+        record_nth_run(tmp_path, number, trace=run_of(0.9))
     accepted, notes = accepted_from(tmp_path)
     assert notes == [
         "mean 8.075 -> 7.203 tok/s (-10.8%), noise 0.59% -> 0.00%, requests 4 -> 60, runs 16 -> 16",
@@ -197,7 +167,7 @@ def test_a_node_that_loses_its_references_is_reported(tmp_path: Path) -> None:
     """As where each machine keeps its own recorded runs, and one file is in git."""
     write(tmp_path, references(runs=(*scattered(10), *scattered(12, node=OTHER_NODE)), requests=60))
     for number in range(16):
-        recorded(tmp_path, number)
+        record_nth_run(tmp_path, number)
     _, notes = accepted_from(tmp_path)
     assert notes[0].endswith(", runs 22 -> 16")
     assert notes[1:] == [
@@ -208,7 +178,7 @@ def test_a_node_that_loses_its_references_is_reported(tmp_path: Path) -> None:
 
 def test_old_runs_are_reported_whenever_they_are_accepted(tmp_path: Path) -> None:
     for number in range(16):
-        recorded(tmp_path, number, at=NOW - timedelta(days=400 - number))
+        record_nth_run(tmp_path, number, at=NOW - timedelta(days=400 - number))
     long_ago = NOW - timedelta(days=380)
     assert accepted_from(tmp_path, now=long_ago)[1] == []
     accepted, notes = accepted_from(tmp_path)
@@ -226,10 +196,10 @@ def test_old_runs_are_reported_whenever_they_are_accepted(tmp_path: Path) -> Non
 def test_a_step_that_no_fact_shows_is_reported(tmp_path: Path) -> None:
     """Software built anew under the same version, another BIOS: the fingerprint is as before."""
     for number in range(12):
-        recorded(tmp_path, number)
+        record_nth_run(tmp_path, number)
     accepted_from(tmp_path, now=NOW - timedelta(days=4, hours=12))
     for number in range(12, 16):
-        recorded(tmp_path, number, trace=run_of(0.97 + 0.01 * math.sin(number)))
+        record_nth_run(tmp_path, number, trace=run_of(0.97 + 0.01 * math.sin(number)))
     accepted, notes = accepted_from(tmp_path)
     assert len(accepted.runs) == 16
     assert notes[-1] == (
@@ -242,10 +212,10 @@ def test_a_step_that_no_fact_shows_is_reported(tmp_path: Path) -> None:
 
 def test_more_runs_of_the_same_level_are_no_step(tmp_path: Path) -> None:
     for number in range(12):
-        recorded(tmp_path, number)
+        record_nth_run(tmp_path, number)
     accepted_from(tmp_path, now=NOW - timedelta(days=4, hours=12))
     for number in range(12, 16):
-        recorded(tmp_path, number)
+        record_nth_run(tmp_path, number)
     notes = accepted_from(tmp_path)[1]
     assert len(notes) == 1
     assert notes[0].startswith("mean ")
@@ -263,7 +233,7 @@ def test_nothing_recorded(tmp_path: Path) -> None:
 
 
 def test_a_run_of_tomorrow_is_refused(tmp_path: Path) -> None:
-    path = recorded(tmp_path, 0, at=NOW + timedelta(hours=1))
+    path = record_nth_run(tmp_path, 0, at=NOW + timedelta(hours=1))
     with pytest.raises(ReferencesError) as caught:
         accepted_from(tmp_path)
     assert str(caught.value) == (
@@ -274,7 +244,7 @@ def test_a_run_of_tomorrow_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_recording_stops_everything(tmp_path: Path) -> None:
     for number in range(16):
-        path = recorded(tmp_path, number)
+        path = record_nth_run(tmp_path, number)
     path.write_text("{", encoding="utf-8")
     with pytest.raises(ReferencesError, match=r"\.json: is not JSON .*: restore the file, or move"):
         accepted_from(tmp_path)
@@ -283,7 +253,7 @@ def test_a_damaged_recording_stops_everything(tmp_path: Path) -> None:
 
 def test_a_damaged_file_of_references_is_not_overwritten(tmp_path: Path) -> None:
     for number in range(16):
-        recorded(tmp_path, number)
+        record_nth_run(tmp_path, number)
     path = write(tmp_path, references())
     path.write_text(path.read_text(encoding="utf-8").replace("8.01", "7.01"), encoding="utf-8")
     damaged = path.read_bytes()
@@ -298,8 +268,8 @@ def test_a_damaged_file_of_references_is_not_overwritten(tmp_path: Path) -> None
 
 def test_runs_without_a_figure_are_named(tmp_path: Path) -> None:
     for number in range(12):
-        recorded(tmp_path, number)
-    short = recorded(tmp_path, 12, trace=run_of(requests=3))
+        record_nth_run(tmp_path, number)
+    short = record_nth_run(tmp_path, 12, trace=run_of(requests=3))
     with pytest.raises(ReferencesError) as caught:
         accepted_from(tmp_path)
     lines = str(caught.value).splitlines()
@@ -309,7 +279,7 @@ def test_runs_without_a_figure_are_named(tmp_path: Path) -> None:
 
 def test_runs_that_are_too_short_for_a_gate(tmp_path: Path) -> None:
     for number in range(12):
-        recorded(tmp_path, number, trace=run_of(requests=8))
+        record_nth_run(tmp_path, number, trace=run_of(requests=8))
     with pytest.raises(
         ReferencesError, match="small: runs of 8 requests are too short for a gate: 3 request"
     ):
@@ -318,7 +288,7 @@ def test_runs_that_are_too_short_for_a_gate(tmp_path: Path) -> None:
 
 def test_a_gate_that_runs_is_not_disturbed(tmp_path: Path) -> None:
     for number in range(16):
-        recorded(tmp_path, number)
+        record_nth_run(tmp_path, number)
     with (
         locked(tmp_path, "small", "gate of small"),
         pytest.raises(InvalidRunError, match=r"in use by pid \d+ .*: gate of small; wait for it to end"),
@@ -329,15 +299,15 @@ def test_a_gate_that_runs_is_not_disturbed(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from tests.gate.test_acceptance import recorded
+from tests.helpers.recorded_runs import record_nth_run
 for number in range(10, 20):
-    recorded(Path(sys.argv[1]), number)
+    record_nth_run(Path(sys.argv[1]), number)
 """
 
 
 def test_recording_and_accepting_at_once_lose_nothing(tmp_path: Path) -> None:
     for number in range(10):
-        recorded(tmp_path, number)
+        record_nth_run(tmp_path, number)
     sizes = []
     with subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], cwd=ROOT) as writer:
         while writer.poll() is None:
@@ -351,7 +321,7 @@ def test_recording_and_accepting_at_once_lose_nothing(tmp_path: Path) -> None:
 def test_recorded_runs_that_cannot_be_listed_are_not_reported_as_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = recorded(tmp_path, 0).parent
+    folder = record_nth_run(tmp_path, 0).parent
     unlistable(monkeypatch, folder)
     with pytest.raises(ReferencesError, match=f"^{folder}: cannot be listed: Permission denied; "):
         accepted_from(tmp_path)

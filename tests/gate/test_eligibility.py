@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.gate.eligibility import own_start, refuse_unfit, warm_up, why_not
 from pytest_dsr1.machine.values import Finding
@@ -54,10 +55,10 @@ def test_another_software_is_a_first_start_again(starts: Starts, tmp_path: Path)
 def test_a_server_must_be_started_for_the_run(tmp_path: Path) -> None:
     run = started(tmp_path)
     assert own_start(run) == ""
-    own = replace(run, result=replace(run.result, facts={"server_started": True}))
+    own = replace(run, result=replace(run.result, facts=EngineFacts(server_started=True)))
     assert own_start(own) == ""
     kept = replace(
-        own, result=replace(run.result, facts={"server_started": False, "server_kept_from": "other"})
+        own, result=replace(run.result, facts=EngineFacts(server_started=False, server_kept_from="other"))
     )
     assert own_start(kept) == "its server was started for other"
 

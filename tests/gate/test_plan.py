@@ -18,7 +18,7 @@ from tests.helpers.reference_store import FACTS, NODE, NOW, OTHER_NODE, referenc
 from tests.helpers.unlistable import unlistable
 
 
-def scenario(**gate: Any) -> Scenario:
+def gated_scenario(**gate: Any) -> Scenario:
     return values.scenario(load={"concurrency": 2, "num_requests": 24}, gate=gate)
 
 
@@ -28,7 +28,7 @@ def some(count: int, **changes: Any) -> References:
 
 def planned(store: Path, accepted: References, node: str | None = NODE, **gate: Any) -> GatePlan:
     write(store, accepted)
-    one = scenario(**gate)
+    one = gated_scenario(**gate)
     return gate_plan(store, load(store, one, NOW), one, node, NOW)
 
 
@@ -192,20 +192,22 @@ def test_each_accepted_scenario_is_a_gate_of_the_suite(tmp_path: Path) -> None:
     damaged = write(tmp_path, some(16, profile="damaged"))
     damaged.write_text(damaged.read_text(encoding="utf-8")[:-9], encoding="utf-8")
     assert gates_of(tmp_path) == 20
-    stricter = gate_plan(tmp_path, some(16), scenario(), NODE, NOW)
+    stricter = gate_plan(tmp_path, some(16), gated_scenario(), NODE, NOW)
     assert stricter.design.fail[0] > strict.design.fail[0]
 
 
 def test_the_noise_of_a_target(tmp_path: Path) -> None:
-    presumed = noise_of(tmp_path, scenario(presumed_noise_percent=1.5), FACTS, "total_output_throughput", NOW)
+    presumed = noise_of(
+        tmp_path, gated_scenario(presumed_noise_percent=1.5), FACTS, "total_output_throughput", NOW
+    )
     assert (presumed.percent, presumed.source) == (1.5, "presumed by gate.presumed_noise_percent")
     write(tmp_path, some(16))
-    measured = noise_of(tmp_path, scenario(), FACTS, "total_output_throughput", NOW)
+    measured = noise_of(tmp_path, gated_scenario(), FACTS, "total_output_throughput", NOW)
     assert measured.percent == pytest.approx(0.54, abs=0.01)
     assert measured.source == "from 16 accepted references"
-    assert noise_of(tmp_path, scenario(), FACTS, "average_ttft", NOW).source.startswith("presumed")
+    assert noise_of(tmp_path, gated_scenario(), FACTS, "average_ttft", NOW).source.startswith("presumed")
     elsewhere = {**FACTS, "dataset.content": "another"}
-    other = noise_of(tmp_path, scenario(), elsewhere, "total_output_throughput", NOW)
+    other = noise_of(tmp_path, gated_scenario(), elsewhere, "total_output_throughput", NOW)
     assert other.source.startswith("presumed"), "that of other requests says nothing"
 
 
@@ -215,7 +217,10 @@ def test_a_store_that_cannot_be_listed_makes_no_gate_less_strict(
     accepted = some(16)
     write(tmp_path, accepted)
     unlistable(monkeypatch, tmp_path)
-    for look in (lambda: gates_of(tmp_path), lambda: gate_plan(tmp_path, accepted, scenario(), NODE, NOW)):
+    for look in (
+        lambda: gates_of(tmp_path),
+        lambda: gate_plan(tmp_path, accepted, gated_scenario(), NODE, NOW),
+    ):
         with pytest.raises(ReferencesError) as caught:
             look()
         assert str(caught.value).startswith(f"{tmp_path}: cannot be listed: Permission denied; `ls -ld ")

@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.errors import InvalidRunError, ReferencesError
-from pytest_dsr1.gate.recordings import checksum, folder_of, names, read, record
-from pytest_dsr1.machine.values import Conditions, Fingerprint, GpuSample, Telemetry
+from pytest_dsr1.gate.recordings import checksum, folder_of, names, read
+from pytest_dsr1.machine.values import Conditions, GpuSample, Telemetry
 from pytest_dsr1.steady.trace import trace
 from tests.helpers.killing import killed_in_a_program
 from tests.helpers.paths import ROOT
+from tests.helpers.recorded_runs import record_run
 from tests.helpers.reference_store import FACTS, NODE
 from tests.helpers.unlistable import unlistable
 from tests.helpers.values import measurement
@@ -25,13 +26,8 @@ from tests.helpers.values import measurement
 ADVICE = "restore the file, or move it out of the folder; until then nothing is accepted"
 
 
-def recorded(store: Path, **changes: Any) -> Path:
-    measured = measurement(**{"fingerprint": Fingerprint(FACTS), **changes})
-    return record(store, measured, trace(measured))
-
-
 def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
-    path = recorded(tmp_path, started_utc="2026-11-23T22:30:00+02:00")
+    path = record_run(tmp_path, started_utc="2026-11-23T22:30:00+02:00")
     assert path.parent == tmp_path / "candidates" / "small"
     assert re.fullmatch(r"20261123T203000Z-[0-9a-f]{8}\.json", path.name)
     (found,), problems = read(tmp_path, "small")
@@ -45,7 +41,7 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_what_the_gpus_did_is_kept(tmp_path: Path) -> None:
     sample = GpuSample(101.0, 0, 1980, 3201, 612.5, None, 64, 100.0, 99, 0x40)
-    path = recorded(tmp_path, telemetry=Telemetry(interval_s=0.2, gpus=(0,), samples=(sample,)))
+    path = record_run(tmp_path, telemetry=Telemetry(interval_s=0.2, gpus=(0,), samples=(sample,)))
     (found,), _ = read(tmp_path, "small")
     assert found.gpus == Conditions(1980.0, 612.5, 64.0, 0.6)
     # As files were before they were kept.
@@ -56,7 +52,7 @@ def test_what_the_gpus_did_is_kept(tmp_path: Path) -> None:
 
 def test_runs_are_in_order_of_time(tmp_path: Path) -> None:
     for second in (3, 1, 2):
-        recorded(tmp_path, started_utc=f"2026-11-23T20:00:0{second}+00:00")
+        record_run(tmp_path, started_utc=f"2026-11-23T20:00:0{second}+00:00")
     found, _ = read(tmp_path, "small")
     assert [one.at.second for one in found] == [1, 2, 3]
     assert names(tmp_path, "small") == [one.name for one in found]
@@ -126,8 +122,8 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, damage: str) -> None:
-    recorded(tmp_path, started_utc="2026-11-23T20:00:01+00:00")
-    path = recorded(tmp_path)
+    record_run(tmp_path, started_utc="2026-11-23T20:00:01+00:00")
+    path = record_run(tmp_path)
     change, message = DAMAGE[damage]
     damaged = change(path.read_text(encoding="utf-8"))
     path.write_text(damaged, encoding="utf-8")
@@ -139,7 +135,7 @@ def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, damage: str) -> 
 
 
 def test_a_file_that_was_only_laid_out_anew_is_the_same_run(tmp_path: Path) -> None:
-    path = recorded(tmp_path)
+    path = record_run(tmp_path)
     before = read(tmp_path, "small")
     path.write_text(json.dumps(json.loads(path.read_bytes()), indent=1, sort_keys=True), encoding="utf-8")
     assert read(tmp_path, "small") == before
@@ -158,7 +154,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_a_copy_is_no_second_run(tmp_path: Path) -> None:
-    path = recorded(tmp_path)
+    path = record_run(tmp_path)
     copy = path.with_name("a-copy.json")
     copy.write_bytes(path.read_bytes())
     found, problems = read(tmp_path, "small")
@@ -171,7 +167,7 @@ def test_a_copy_is_no_second_run(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "candidates").write_text("")
     with pytest.raises(InvalidRunError) as caught:
-        recorded(tmp_path)
+        record_run(tmp_path)
     assert re.fullmatch(
         rf"{tmp_path}/candidates/small/\S+\.json: the run cannot be recorded: (Not a directory|"
         r"File exists); make that folder writable, or free space there; the run itself is saved in results",
@@ -184,13 +180,13 @@ import json, sys
 from pathlib import Path
 from pytest_dsr1.gate import recordings
 from tests.helpers.killing import killed_at_every_point
-from tests.gate.test_recordings import recorded
+from tests.helpers.recorded_runs import record_run
 
 store, number = Path(sys.argv[1]), 0
-recorded(store, started_utc="2026-11-23T19:00:00+00:00")
+record_run(store, started_utc="2026-11-23T19:00:00+00:00")
 
 def record():
-    recorded(store, started_utc=f"2026-11-23T20:{number // 60:02}:{number % 60:02}+00:00")
+    record_run(store, started_utc=f"2026-11-23T20:{number // 60:02}:{number % 60:02}+00:00")
 
 def found():
     # The run is there whole, or not at all, and the one from before is not touched.
@@ -216,9 +212,9 @@ def test_recording_survives_a_kill_at_every_point_of_a_write(tmp_path: Path) -> 
 WRITER = """
 import sys
 from pathlib import Path
-from tests.gate.test_recordings import recorded
+from tests.helpers.recorded_runs import record_run
 for second in range(20):
-    recorded(Path(sys.argv[1]), started_utc=f"2026-11-23T20:{sys.argv[2]}:{second:02}+00:00")
+    record_run(Path(sys.argv[1]), started_utc=f"2026-11-23T20:{sys.argv[2]}:{second:02}+00:00")
 """
 
 
@@ -237,7 +233,7 @@ def test_many_may_write_while_others_read(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_listed_is_not_reported_as_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = recorded(tmp_path).parent
+    folder = record_run(tmp_path).parent
     unlistable(monkeypatch, folder)
     for look in (names, read):
         with pytest.raises(ReferencesError) as caught:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
@@ -53,7 +54,7 @@ def measured(scenario: Scenario, values: Mapping[str, float], **changes: Any) ->
             Path("d"), count, "ab", dataset.path is None, lengths[0], lengths[0], lengths[1], lengths[1]
         ),
         "records": (),
-        "result": EngineResult((), values, 0.0, 1.0, scenario.hardware.count, facts=facts),
+        "result": EngineResult((), values, 0.0, 1.0, scenario.hardware.count, facts=EngineFacts.of(facts)),
         "metrics": {name: MetricValue(value, "report") for name, value in values.items()},
         "fingerprint": Fingerprint({"gpu.name": gpu, "gpu.memory_gib": MEMORY_GIB.get(gpu or "")}),
     }

@@ -75,6 +75,6 @@ def _scenario(hardware: dict[str, object] | None = None, **parts: object) -> Sce
 
 
 @pytest.fixture
-def scenario() -> Callable[..., Scenario]:
-    """Makes a scenario: for 8 x H200 unless told otherwise."""
+def machine_scenario() -> Callable[..., Scenario]:
+    """Makes a scenario: for 8 x H200 by default."""
     return _scenario

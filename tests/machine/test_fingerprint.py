@@ -17,8 +17,8 @@ from tests.standins.nvml.control import FakeMachine
 Make = Callable[..., Scenario]
 
 
-def test_what_the_run_ran_on(two: FakeMachine, scenario: Make) -> None:
-    pair = scenario({"gpu": "NVIDIA H200", "count": 2})
+def test_what_the_run_ran_on(two: FakeMachine, machine_scenario: Make) -> None:
+    pair = machine_scenario({"gpu": "NVIDIA H200", "count": 2})
     setup: dict[str, FactValue] = {"setup.mode": "apply", "setup.not_set": ["vboost 4 on GPU 1"]}
     environ = {**os.environ, "CI_JOB_IMAGE": "release:1.2.0"}
     facts = fingerprint(pair, read_machine(os.environ), setup_facts=setup, environ=environ).facts
@@ -57,51 +57,53 @@ def test_what_the_run_ran_on(two: FakeMachine, scenario: Make) -> None:
     }
 
 
-def test_it_is_the_same_again_whatever_the_gpus_are_doing(two: FakeMachine, scenario: Make) -> None:
+def test_it_is_the_same_again_whatever_the_gpus_are_doing(two: FakeMachine, machine_scenario: Make) -> None:
     def taken() -> object:
-        return fingerprint(scenario(), read_machine(os.environ), setup_facts={}, environ=os.environ)
+        return fingerprint(machine_scenario(), read_machine(os.environ), setup_facts={}, environ=os.environ)
 
     before = taken()
     two.set_all(temperature=88, sm_clock=345, power_mw=1, memory_used=1, utilization=100)
     assert taken() == before
 
 
-def test_gpus_that_differ_are_listed(two: FakeMachine, scenario: Make) -> None:
+def test_gpus_that_differ_are_listed(two: FakeMachine, machine_scenario: Make) -> None:
     two.set_gpu(1, power_limit_mw=650_000, memory_total=10 * 1024**3)
     two.forget("gpus.ecc")
-    facts = fingerprint(scenario(), read_machine(os.environ), setup_facts={}, environ={}).facts
+    facts = fingerprint(machine_scenario(), read_machine(os.environ), setup_facts={}, environ={}).facts
     assert facts["gpu.power_limit_w"] == ["700.0", "650.0"]
     assert facts["gpu.memory_gib"] == ["140.4", "10.0"]
     assert facts["gpu.ecc"] is None
 
 
-def test_application_clocks_that_somebody_set_are_facts(two: FakeMachine, scenario: Make) -> None:
-    """As `nvidia-smi -i 1 -ac 2619,1500` leaves it; what the driver no longer tells is none."""
+def test_application_clocks_that_were_set_are_facts(two: FakeMachine, machine_scenario: Make) -> None:
+    """As `nvidia-smi -i 1 -ac 2619,1500` leaves it; what the driver no longer reports is not a fact."""
     two.set_gpu(1, application_clock=1500, application_memory_clock=2619)
-    facts = fingerprint(scenario(), read_machine(os.environ), setup_facts={}, environ={}).facts
+    facts = fingerprint(machine_scenario(), read_machine(os.environ), setup_facts={}, environ={}).facts
     assert facts["gpu.application_clock_mhz"] == ["1980", "1500"]
     assert facts["gpu.application_memory_clock_mhz"] == ["3201", "2619"]
     two.set_all(**{"error.nvmlDeviceGetApplicationsClock": 26})
-    facts = fingerprint(scenario(), read_machine(os.environ), setup_facts={}, environ={}).facts
+    facts = fingerprint(machine_scenario(), read_machine(os.environ), setup_facts={}, environ={}).facts
     assert facts["gpu.application_clock_mhz"] is None
     assert facts["gpu.application_memory_clock_mhz"] is None
     assert facts["gpu.max_sm_clock_mhz"] == 1980
 
 
 def test_hidden_processes_are_a_fact(
-    two: FakeMachine, scenario: Make, monkeypatch: pytest.MonkeyPatch
+    two: FakeMachine, machine_scenario: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "pids_are_the_hosts", lambda: False)
-    facts = fingerprint(scenario(), read_machine(os.environ), setup_facts={}, environ={}).facts
+    facts = fingerprint(machine_scenario(), read_machine(os.environ), setup_facts={}, environ={}).facts
     assert facts["processes_visible"] is False
 
 
-def test_the_cpu_has_no_gpu_facts(scenario: Make) -> None:
-    facts = fingerprint(scenario({}), None, setup_facts={}, environ={}).facts
+def test_the_cpu_has_no_gpu_facts(machine_scenario: Make) -> None:
+    facts = fingerprint(machine_scenario({}), None, setup_facts={}, environ={}).facts
     assert not [key for key in facts if key.startswith("gpu") or key == "driver"]
     assert facts["cpu.cores"] == os.cpu_count()
 
 
-def test_a_machine_without_a_driver(scenario: Make) -> None:
-    facts = fingerprint(scenario(), MachineInventory(problem="none"), setup_facts={}, environ={}).facts
+def test_a_machine_without_a_driver(machine_scenario: Make) -> None:
+    facts = fingerprint(
+        machine_scenario(), MachineInventory(problem="none"), setup_facts={}, environ={}
+    ).facts
     assert (facts["gpu.count"], facts["driver"]) == (0, None)

@@ -10,7 +10,7 @@ from pytest_dsr1.machine import host
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty file system in the place of /."""
+    """An empty file system instead of /."""
     monkeypatch.setattr(host, "ROOT", tmp_path)
     return tmp_path
 
@@ -35,7 +35,7 @@ def test_containers_are_known(root: Path, place: str, text: str) -> None:
     assert host.in_container()
 
 
-def test_a_host_is_no_container(root: Path) -> None:
+def test_a_host_is_not_a_container(root: Path) -> None:
     put(root, "proc/1/cgroup", "0::/init.scope\n")
     assert not host.in_container()
 
@@ -100,3 +100,7 @@ def test_free_space_of_a_folder_to_come(tmp_path: Path) -> None:
 )
 def test_the_containers_image(environ: dict[str, str], image: str | None) -> None:
     assert host.container_image(environ) == image
+
+
+def test_a_package_that_is_not_installed_has_no_version() -> None:
+    assert host.installed_version("no-such-package-anywhere") is None

@@ -23,8 +23,8 @@ Make = Callable[..., Scenario]
 
 
 @pytest.fixture
-def pair(scenario: Make) -> Scenario:
-    return scenario(
+def pair(machine_scenario: Make) -> Scenario:
+    return machine_scenario(
         {"gpu": "NVIDIA H200", "count": 2},
         gpu_setup={"persistence": True, "vboost": 4, "lock_sm_clock_mhz": 1500},
     )
@@ -51,7 +51,7 @@ def test_a_gpu_that_draws_less_shows(two: FakeMachine, pair: Scenario, tmp_path:
 
 def test_a_run_with_set_up(two: FakeMachine, pair: Scenario, tmp_path: Path) -> None:
     before = two.settings()
-    with prepared(pair, "apply", os.environ, tell=print) as machine:
+    with prepared(pair, "apply", os.environ, notify=print) as machine:
         assert is_held(two.state_dir, two.uuid(0))
         assert machine.inventory is not None
         assert [gpu.vboost for gpu in machine.inventory.gpus] == [4, 4]
@@ -81,13 +81,15 @@ def test_the_lock_that_was_asked_for_is_judged_under_load(
             pass
         start_s = watched.telemetry.samples[0].time_s
         assert [one.message for one in machine.assess(start_s, start_s + 0.1)] == [
-            "expected 1500 MHz locked, found 1980 to 1980 MHz under load"
+            "expected 1500 MHz (locked), found 1980 to 1980 MHz under load"
         ] * 2
 
 
-def test_a_machine_serves_another_scenario_as_it_is(two: FakeMachine, pair: Scenario, scenario: Make) -> None:
-    other = scenario({"gpu": "NVIDIA H200", "count": 2}, name="another", gpu_setup=pair.gpu_setup)
-    with prepared(pair, "apply", os.environ, tell=print) as machine:
+def test_a_machine_serves_another_scenario_as_it_is(
+    two: FakeMachine, pair: Scenario, machine_scenario: Make
+) -> None:
+    other = machine_scenario({"gpu": "NVIDIA H200", "count": 2}, name="another", gpu_setup=pair.gpu_setup)
+    with prepared(pair, "apply", os.environ, notify=print) as machine:
         made = two.commands()
         again = machine.of(other)
         assert (again.findings, again.fingerprint({}).facts) == (
@@ -107,13 +109,13 @@ def test_without_apply_nothing_is_set(two: FakeMachine, pair: Scenario, mode: st
     assert two.commands() == []
 
 
-def test_what_an_earlier_run_left_is_put_back_first(
+def test_what_an_earlier_run_left_is_restored_first(
     two: FakeMachine, pair: Scenario, capsys: pytest.CaptureFixture[str]
 ) -> None:
     two.state_dir.mkdir()
     two.set_gpu(0, vboost=4)
     write(two.state_dir, Entry(two.uuid(0), "an-earlier-boot", 1, "then", Settings(True, 700.0, 0), False))
-    note = f"{two.uuid(0)}: the machine was rebooted since, which reset it; journal dropped"
+    note = f"{two.uuid(0)}: a reboot has reset it since; its journal was deleted"
     with prepared(pair, "check", os.environ) as machine:
         assert machine.findings == (Finding("warning", "GPU settings", note),)
     assert capsys.readouterr().err == f"dsr1: {note}\n"
@@ -129,15 +131,15 @@ def test_a_gpu_in_use_is_refused_before_anything_is_set(two: FakeMachine, pair: 
     assert two.commands() == []
 
 
-def test_gpus_beyond_the_scenarios_are_not_touched(h200: FakeMachine, scenario: Make) -> None:
-    one = scenario({"gpu": "NVIDIA H200", "count": 1}, gpu_setup={"persistence": True, "vboost": 4})
+def test_gpus_beyond_the_scenarios_are_not_touched(h200: FakeMachine, machine_scenario: Make) -> None:
+    one = machine_scenario({"gpu": "NVIDIA H200", "count": 1}, gpu_setup={"persistence": True, "vboost": 4})
     with prepared(one, "apply", os.environ):
         assert not is_held(h200.state_dir, h200.uuid(1))
     assert {command.replace("boost-slider ", "").split()[1] for command in h200.commands()} == {"0"}
 
 
 def test_a_lost_gpu_that_was_allowed_is_left_out(two: FakeMachine, pair: Scenario, tmp_path: Path) -> None:
-    """With --dsr1-allow-mismatch a run goes on without it."""
+    """With --dsr1-allow-mismatch a run continues without it."""
     two.set_gpu(1, error=15)
     with (
         prepared(pair, "apply", os.environ) as machine,
@@ -147,8 +149,8 @@ def test_a_lost_gpu_that_was_allowed_is_left_out(two: FakeMachine, pair: Scenari
     assert [(one.gpu, one.kind) for one in watched.telemetry.events] == [(1, "lost")]
 
 
-def test_on_the_cpu_no_gpu_is_touched(two: FakeMachine, scenario: Make, tmp_path: Path) -> None:
-    cpu = scenario({})
+def test_on_the_cpu_no_gpu_is_touched(two: FakeMachine, machine_scenario: Make, tmp_path: Path) -> None:
+    cpu = machine_scenario({})
     assert {one.severity for one in look(cpu, "apply", os.environ, tmp_path)} == {"ok"}
     with prepared(cpu, "apply", os.environ) as machine:
         machine.measuring()
@@ -165,10 +167,10 @@ def test_on_the_cpu_no_gpu_is_touched(two: FakeMachine, scenario: Make, tmp_path
 
 @pytest.mark.parametrize("visible", [True, False])
 def test_a_server_that_runs_already_may_be_on_the_gpus(
-    two: FakeMachine, scenario: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: bool
+    two: FakeMachine, machine_scenario: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: bool
 ) -> None:
     monkeypatch.setattr(host, "pids_are_the_hosts", lambda: visible)
-    attached = scenario(
+    attached = machine_scenario(
         {"gpu": "NVIDIA H200", "count": 1},
         model={"name": "made-up"},
         engine={"type": "openai", "url": "http://127.0.0.1:8000"},
@@ -177,14 +179,14 @@ def test_a_server_that_runs_already_may_be_on_the_gpus(
     two.set_gpu(0, processes=server, memory_used=120 * GIB)
     findings = look(attached, "check", os.environ, tmp_path)
     assert {one.message for one in findings if one.subject == "GPU sharing"} == {
-        "what runs on it before the measurement is taken for the server at http://127.0.0.1:8000"
+        "processes already on the GPUs are taken to be the server at http://127.0.0.1:8000"
     }
     assert "mismatch" not in {one.severity for one in findings}
     with prepared(attached, "check", os.environ) as machine:
         with machine.watched(tmp_path / "alone.jsonl") as watched:
             machine.measuring()
         assert watched.telemetry.events == ()
-        if visible:  # else it is told by their number, which the tests of the watch do
+        if visible:  # else their number shows it, which the tests of the watch cover
             two.set_gpu(0, processes=f"{server} 1:0")
             with machine.watched(tmp_path / "joined.jsonl") as watched:
                 machine.measuring()

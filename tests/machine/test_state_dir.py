@@ -37,7 +37,7 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
     with pytest.raises(InvalidRunError) as caught:
         state_dir({"DSR1_STATE_DIR": str(tmp_path / "file" / "state")})
     assert str(caught.value) == (
-        f"no folder for the GPU journal and locks can be written: tried {tmp_path}/file/state; name one with "
+        f"no folder for the GPU journal and locks is writable: tried {tmp_path}/file/state; choose one with "
         "DSR1_STATE_DIR"
     )
 

@@ -104,7 +104,7 @@ def test_a_damaged_memory_costs_a_warm_up_and_says_so_once(tmp_path: Path) -> No
     starts.note(KEY)
     assert not starts.seen(KEY)
     assert told == [
-        "the engine's starts on this node cannot be remembered, so the next run takes another warm-up start: "
+        "engine starts on this node cannot be recorded, so the next run needs another warm-up start: "
         f"{tmp_path}/starts/{KEY}: Not a directory"
     ]
 
@@ -116,8 +116,8 @@ def test_without_a_state_folder_every_start_is_the_first(tmp_path: Path) -> None
     starts.note(KEY)
     assert not starts.seen(KEY)
     (sentence,) = told
-    assert sentence.startswith("the engine's starts on this node cannot be remembered, ")
-    assert sentence.endswith("name one with DSR1_STATE_DIR")
+    assert sentence.startswith("engine starts on this node cannot be recorded, ")
+    assert sentence.endswith("choose one with DSR1_STATE_DIR")
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from pytest_dsr1.measurement.store import load
 from pytest_dsr1.records import Enough, Observer
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.checkpoint import CheckpointFacts
-from tests.engines.transformers.test_engine import Watcher
 from tests.helpers.compile_caches import VARIABLES
 from tests.helpers.values import measurement, records, scenario
+from tests.helpers.watcher import Watcher
 
 
 class Engine:

@@ -211,6 +211,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
+def test_a_dozen_kinds_of_damage_and_more_are_tried() -> None:
+    assert len(DAMAGE) >= 12
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damage_is_one_sentence(tmp_path: Path, damage: str) -> None:
     folder = saved(tmp_path)

@@ -1,86 +1,52 @@
-"""A folder with scenarios of its own and an engine that answers at once."""
+"""Pytest runs as a user starts them, on scenarios of their own."""
 
 from __future__ import annotations
 
-import warnings
-from pathlib import Path
+import os
+import subprocess
+import sys
 
-import numpy  # noqa: F401, ICN001 - cannot be imported once more by each run in this process
 import pytest
-import scipy.special  # noqa: F401 - likewise
-import vl_convert  # noqa: F401 - likewise
 
 from tests.helpers.paths import ROOT
+from tests.helpers.real_run import RealRun
+from tests.helpers.suites import Suites
 
-SCENARIO = """\
-name: {name}
-description: A scenario of the tests
-hardware: {{}}
-model:
-  name: deepseek-ai/DeepSeek-R1
-  random_weights: {{}}
-dataset:
-  input_tokens: 8
-  output_tokens: 4
-  vocab_size: 100
-load:
-  concurrency: 2
-  num_requests: 8
-engine:
-  type: transformers
-targets:
-  - metric: total_output_throughput
-    value: {target}
-  - metric: average_ttft
-    value: 200
-"""
-
-CONFTEST = """\
-import pytest
-from tests.standins.scripted_engine import ScriptedEngine
-
-@pytest.fixture(scope="session")
-def dsr1_engine(dsr1_scenario):
-    return ScriptedEngine()
-"""
+ELSEWHERE = (
+    "CI",
+    "BUILD_NUMBER",
+    "GITHUB_ACTIONS",
+    "GITHUB_STEP_SUMMARY",
+    "GITHUB_WORKSPACE",
+    "PYTEST_XDIST_WORKER",
+    "PYTEST_XDIST_WORKER_COUNT",
+)
+"""Variables of CI servers, where more is written, and of workers, where pytest-benchmark is off."""
 
 
 @pytest.fixture(autouse=True)
 def at_a_desk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In CI pytest writes longer summaries, on GitHub this plugin tells GitHub, and a narrow screen cuts."""
-    github = ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE")
-    for name in ("CI", "BUILD_NUMBER", *github):
+    """Run as a user does, on a terminal of 80 columns."""
+    for name in ELSEWHERE:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "80")
 
 
-class Suites:
-    """Own scenarios in ``suites`` below a pytester folder; they run at 16 tok/s with a TTFT of 125 ms."""
-
-    def __init__(self, pytester: pytest.Pytester) -> None:
-        self.pytester = pytester
-        self.folder = pytester.mkdir("own")
-        pytester.makeconftest(CONFTEST)
-        pytester.makeini("[pytest]\ndsr1_suites = own\naddopts = -p no:cacheprovider\n")
-
-    def write(self, name: str, *, target: float = 16.0, extra: str = "") -> Path:
-        path = self.folder / f"{name}.yaml"
-        path.write_text(SCENARIO.format(name=name, target=target) + extra, encoding="utf-8")
-        return path
-
-    def run(self, *arguments: str) -> pytest.RunResult:
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")  # this project's own runs make errors of warnings
-            return self.pytester.runpytest_inprocess(*arguments)
-
-    def run_apart(self, *arguments: str) -> pytest.RunResult:
-        """In a process of its own."""
-        return self.pytester.runpytest_subprocess(*arguments)
-
-    @property
-    def engine_runs(self) -> list[str]:
-        path = self.pytester.path / "engine-runs.txt"
-        return path.read_text(encoding="utf-8").split() if path.exists() else []
+@pytest.fixture(scope="session")
+def real_run(tmp_path_factory: pytest.TempPathFactory) -> RealRun:
+    """Run cpu-min-latency for real; any machine meets one of its targets, and none the other."""
+    place = tmp_path_factory.mktemp("real")
+    command = [
+        *(sys.executable, "-m", "pytest"),
+        "--dsr1-profile=cpu-min-latency",
+        "--dsr1-set=targets.per_user_output_throughput.value=1000000",
+        "--dsr1-set=targets.total_output_throughput.value=0.001",
+        "--benchmark-json=bench.json",
+    ]
+    environment = {key: value for key, value in os.environ.items() if key not in ELSEWHERE}
+    environment |= {"COLUMNS": "80", "XDG_CACHE_HOME": str(place / "cache"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    return RealRun(place, done.returncode, done.stdout.splitlines())
 
 
 @pytest.fixture
@@ -89,7 +55,7 @@ def suites(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suites
     monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
     monkeypatch.setenv("DSR1_STATE_DIR", str(pytester.path / "state"))
     monkeypatch.delenv("SCRIPTED_FAIL", raising=False)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))))
     own = Suites(pytester)
     own.write("alpha")
     own.write("beta")

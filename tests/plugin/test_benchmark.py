@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.plugin.conftest import Suites
+from tests.helpers.suites import Suites
 
 
 def saved(suites: Suites, pattern: str = "*.json") -> dict[str, Any]:

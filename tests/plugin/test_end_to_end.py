@@ -6,21 +6,16 @@ import json
 
 import pytest
 
+from tests.helpers.real_run import RealRun
 
-def test_real_inference_from_scenario_to_verdict(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One run with a target in reach of any machine and one of none; judged again with both in reach."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(pytester.path / "cache"))
-    result = pytester.runpytest_subprocess(
-        "--dsr1-profile=cpu-min-latency",
-        "--dsr1-set=targets.per_user_output_throughput.value=1000000",
-        "--dsr1-set=targets.total_output_throughput.value=0.001",
-        "--benchmark-json=bench.json",
-    )
-    assert result.ret == 1
-    result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines(
+pytestmark = pytest.mark.cpu_engine
+
+
+def test_real_inference_from_scenario_to_verdict(pytester: pytest.Pytester, real_run: RealRun) -> None:
+    """One target is in reach of any machine and one of none; judged again with both in reach."""
+    assert real_run.status == 1, "\n".join(real_run.lines)
+    assert pytest.RunResult.parse_summary_nouns(real_run.lines) == {"passed": 2, "failed": 1}
+    pytest.LineMatcher(real_run.lines).fnmatch_lines(
         [
             "*PERFORMANCE OVERVIEW*",
             "cpu-min-latency  (CPU, engine transformers)",
@@ -29,7 +24,7 @@ def test_real_inference_from_scenario_to_verdict(
             "  results *.dsr1/cpu-min-latency/*",
         ]
     )
-    (folder,) = (pytester.path / ".dsr1" / "cpu-min-latency").iterdir()
+    folder = real_run.saved
     document = json.loads((folder / "measurement.json").read_text(encoding="utf-8"))
     metrics = {name: m["value"] for name, m in document["measurement"]["metrics"].items()}
     assert metrics["average_input_length"] == metrics["average_output_length"] == 64
@@ -37,7 +32,7 @@ def test_real_inference_from_scenario_to_verdict(
     lines = (folder / "requests.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     assert [r["output_tokens"] for r in records] == [64] * 10
-    (bench,) = json.loads((pytester.path / "bench.json").read_text(encoding="utf-8"))["benchmarks"]
+    (bench,) = json.loads((real_run.place / "bench.json").read_text(encoding="utf-8"))["benchmarks"]
     assert bench["fullname"] == "suites/cpu/min-latency.yaml::measurement"
     assert bench["stats"]["rounds"] == 10
     again = pytester.runpytest_subprocess(

@@ -20,8 +20,8 @@ from pytest_dsr1.gate import saved as saved_gates
 from pytest_dsr1.gate.reference_file import read, write
 from pytest_dsr1.storage.files import write_atomically
 from pytest_dsr1.text import number
+from tests.helpers.suites import Suites
 from tests.helpers.unlistable import unlistable
-from tests.plugin.conftest import Suites
 
 PROFILE = "--dsr1-profile=gated"
 RECORDED = 12

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.conftest import Suites
+from tests.helpers.suites import Suites
 
 
 def folder(suites: Suites, profile: str = "alpha") -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.paths import ROOT
+from tests.helpers.real_run import RealRun
 from tests.standins.nvml.control import FakeMachine, build
 from tests.standins.trtllm_bench.install import install
 
@@ -151,12 +152,12 @@ def test_a_failing_engine_is_one_sentence_with_its_log(node: Node, monkeypatch: 
     assert document["state"] == "failed"
 
 
+@pytest.mark.cpu_engine
 def test_the_stand_in_with_request_times_of_real_inference(
-    node: Node, monkeypatch: pytest.MonkeyPatch
+    node: Node, real_run: RealRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The embedded engine measures on this CPU; trtllm-bench's report of the same times says the same."""
-    node.pytester.runpytest_subprocess("--dsr1-profile=cpu-min-latency", "-k", "total")
-    (real,) = (node.pytester.path / ".dsr1" / "cpu-min-latency").iterdir()
+    real = real_run.saved
     monkeypatch.setenv("DSR1_STANDIN_TIMES", str(real / "requests.jsonl"))
     # With 1024 at once this small model would be faster than eight H200s could be with DeepSeek-R1.
     load = ("--dsr1-set=load.concurrency=64", "--dsr1-set=load.num_requests=128")

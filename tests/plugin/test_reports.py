@@ -11,8 +11,8 @@ import pytest
 from pytest_dsr1.reporting.ci import annotations as ci_annotations
 from pytest_dsr1.reporting.ci import files
 from pytest_dsr1.reporting.html import render
+from tests.helpers.suites import Suites
 from tests.helpers.unlistable import unlistable
-from tests.plugin.conftest import Suites
 
 STRICT = "--dsr1-set=targets.total_output_throughput.value=20"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.plugin.conftest import Suites
+from tests.helpers.suites import Suites
 
 ALPHA = [
     "own/alpha.yaml::environment",

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from pytest_dsr1.storage.filelock import is_held
-from tests.engines.openai.test_engine import remarks
-from tests.plugin.conftest import Suites
+from tests.helpers.openai_jobs import remarks
+from tests.helpers.suites import Suites
 from tests.standins import started_server
 from tests.standins.nvml.control import FakeMachine, build
 

@@ -6,7 +6,7 @@ import pytest
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.hookspecs import pytest_dsr1_reports
-from tests.plugin.conftest import CONFTEST, Suites
+from tests.helpers.suites import CONFTEST, Suites
 
 TABLE = """
 from pytest_dsr1.reporting.formats import ReportFormat

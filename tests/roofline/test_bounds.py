@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_dsr1.engines.tensorrt_llm.settings import KvCacheConfig, TensorRtLlm
 from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.roofline.bounds import Bound, bounds, roofline, why_none
 from pytest_dsr1.scenario.loading import load
-from pytest_dsr1.scenario.schema.scenario import KvCacheConfig, Scenario, TensorRtLlm
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from tests.helpers.published import SHIPPED, figures, measured, shipped
 from tests.helpers.values import measurement, scenario
 
@@ -202,33 +203,36 @@ SERVER = {"type": "openai", "server": "vllm"}
     [
         (
             {"model": {**R1, "architecture": "LlamaForCausalLM"}},
-            "the architecture LlamaForCausalLM is not known here",
+            "the architecture LlamaForCausalLM is unknown",
         ),
         (
             {"model": {**R1, "name": "moonshotai/Kimi-K2-Instruct"}},
-            "the dimensions and number formats of moonshotai/Kimi-K2-Instruct are not known here",
+            "the dimensions and number formats of moonshotai/Kimi-K2-Instruct are unknown",
         ),
         (
             {"model": {**R1, "quantization": "NVFP4"}},
-            "model.quantization is NVFP4, and deepseek-ai/DeepSeek-R1 was published in FP8_BLOCK_SCALES",
+            "model.quantization is NVFP4, but deepseek-ai/DeepSeek-R1 was published in FP8_BLOCK_SCALES",
         ),
         (
             {"facts": {"engine.quantization": "NVFP4"}},
-            "the engine reports the quantization NVFP4, the scenario says FP8_BLOCK_SCALES",
+            "the engine reports the quantization NVFP4, but the scenario says FP8_BLOCK_SCALES",
         ),
         (
             {"facts": {"engine.kv_cache_dtype": "NVFP4"}},
-            "the engine reports a KV cache of NVFP4, whose size is not known here",
+            "the engine reports a KV cache of NVFP4, whose size is unknown",
         ),
-        ({"gpu": "NVIDIA T4"}, "the peaks of NVIDIA T4 are not known here"),
-        ({"gpu": ["NVIDIA H200", "NVIDIA H100 80GB HBM3"]}, "the fingerprint does not name one kind of GPU"),
+        ({"gpu": "NVIDIA T4"}, "the peak performance of NVIDIA T4 is unknown"),
+        (
+            {"gpu": ["NVIDIA H200", "NVIDIA H100 80GB HBM3"]},
+            "the fingerprint does not name a single kind of GPU",
+        ),
         (
             {"model": {**R1, "name": "nvidia/DeepSeek-R1-FP4", "quantization": "NVFP4"}},
             "NVIDIA H200 has no FP4 tensor cores and computes in another format",
         ),
         (
             {"engine": {**SERVER, "url": "http://host:8000"}},
-            "the server was started by a command of somebody else, with a model of its choice",
+            "the server was started by the user's own command, which chooses the model",
         ),
         (
             {"engine": {**SERVER, "arguments": ["--no-enable-prefix-caching", "--quantization", "fp8"]}},
@@ -236,17 +240,17 @@ SERVER = {"type": "openai", "server": "vllm"}
         ),
         (
             {"model": {"name": "x", "random_weights": {"config": {"tie_word_embeddings": True}}}},
-            "model.random_weights.config has fields beside dimensions: tie_word_embeddings",
+            "model.random_weights.config has fields that are not dimensions: tie_word_embeddings",
         ),
         (
             {"model": {"name": "x", "random_weights": {"config": {"n_routed_experts": 7}}}},
-            "model.random_weights.config is that of no model: n_routed_experts is 7, expected a multiple of "
-            "n_group (8), at least 2 a group",
+            "model.random_weights.config describes no valid model: n_routed_experts is 7, expected a "
+            "multiple of n_group (8), at least 2 a group",
         ),
         ({"model": {"name": "x"}, "engine": SERVER}, "the scenario names no checkpoint"),
         (
             {"metrics": {"acceptance_length": 2.1}},
-            "the engine made 2.10 tokens a step, and the scenario tells of no draft tokens",
+            "the engine made 2.10 tokens per step, but the scenario has no draft tokens",
         ),
     ],
 )
@@ -267,7 +271,7 @@ def test_what_is_not_known_for_sure_has_no_bound(changes: dict[str, Any], reason
 
 
 @pytest.mark.parametrize(("dtype", "value_bytes"), [("float32", 4), ("bfloat16", 2)])
-def test_the_embedded_engine_stores_all_values_alike(dtype: str, value_bytes: int) -> None:
+def test_the_transformers_engine_stores_all_values_alike(dtype: str, value_bytes: int) -> None:
     one = scenario(
         hardware={"gpu": "NVIDIA H200", "count": 1},
         engine={"type": "transformers", "device": "cuda", "dtype": dtype},

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.engines.tensorrt_llm.settings import KvCacheConfig, TrtllmBench
 from pytest_dsr1.metrics.catalogue import targetable
 from pytest_dsr1.scenario.loading import LoadedScenario, load
 from pytest_dsr1.scenario.profiles import discover, shipped_suites
-from pytest_dsr1.scenario.schema.scenario import KvCacheConfig, Published, TrtllmBench
+from pytest_dsr1.scenario.schema.scenario import Published
 
 NAMES = (
     "b200-max-throughput-0528-fp8kv",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.metrics.catalogue import targetable
 from tests.helpers.scenario_files import GOOD, changed, load_text, mistakes, name_or_message
+from tests.helpers.suites import Suites
 
 METRICS_PAGE = f"one of the {len(targetable())} names in `pytest-dsr1 docs scenario`"
 
@@ -334,6 +335,22 @@ MALFORMED = [
 )
 def test_each_mistake_is_told_with_its_place(tmp_path: Path, change: tuple[str, str], message: str) -> None:
     assert mistakes(tmp_path, changed(change)) == [f"s.yaml:{message}"]
+
+
+def test_each_is_an_error_without_a_traceback(pytester: pytest.Pytester) -> None:
+    """All of them named in one run of pytest: as many collection errors, each with its place."""
+    assert len(MALFORMED) >= 12
+    names = []
+    for number, (_, change, _) in enumerate(MALFORMED):
+        path = pytester.path / f"bad{number}.yaml"
+        path.write_text(changed(change), encoding="utf-8")
+        names.append(path.name)
+    result = Suites(pytester).run(*names, "--continue-on-collection-errors")
+    result.assert_outcomes(errors=len(names))
+    text = result.stdout.str()
+    assert "Traceback" not in text
+    assert not [name for name in names if f"{name}:" not in text]
+    assert not (pytester.path / "engine-runs.txt").exists()
 
 
 def test_the_valid_file_has_no_mistake(tmp_path: Path) -> None:

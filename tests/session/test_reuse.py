@@ -10,15 +10,15 @@ from typing import Any
 import psutil
 import pytest
 
-from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.protocol import EngineResult
+from pytest_dsr1.engines.registry import create
 from pytest_dsr1.machine.lease import Machine
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.session import reuse as module
 from pytest_dsr1.session.reuse import SharedResources
-from tests.engines.openai.server.test_reuse import started
-from tests.engines.openai.test_engine import Watcher, make_job
+from tests.helpers.openai_jobs import make_job, started
 from tests.helpers.values import scenario
+from tests.helpers.watcher import Watcher
 
 pytestmark = pytest.mark.usefixtures("client_unjudged")
 
@@ -45,7 +45,8 @@ class Story:
     def measure(self, of: Scenario) -> EngineResult:
         folder = self.folder / of.name
         folder.mkdir()
-        result = OpenAiEngine(self.held.server).run(make_job(folder, of), Watcher())
+        engine = create(of.engine, self.held.pool(of))
+        result = engine.run(make_job(folder, of), Watcher())
         written = folder / "engine" / "pid"
         self.pid = int(written.read_text()) if written.exists() else self.pid
         return result
@@ -85,9 +86,9 @@ def test_each_run_on_one_machine_can_have_a_server_of_its_own(story: Story) -> N
     starts = []
     for name in ("first", "second"):
         result = story.measure(started(name))
-        starts.append((story.pid, result.facts["server_started"], result.facts["url"]))
+        starts.append((story.pid, result.facts.server_started, result.facts.other["url"]))
         assert psutil.pid_exists(story.pid)
-        story.held.server.end()
+        story.held.end_engines()
         assert not psutil.pid_exists(story.pid)
     (first, *_), (second, *_) = starts
     assert first != second
@@ -101,7 +102,7 @@ def test_after_a_release_there_is_a_new_machine_and_a_new_server(story: Story) -
     pids = []
     for name in ("first", "second"):
         story.machine(started(name))
-        assert story.measure(started(name)).facts["server_started"] is True
+        assert story.measure(started(name)).facts.server_started is True
         pids.append(story.pid)
         story.held.release()
     assert pids[0] != pids[1]

@@ -288,6 +288,10 @@ MALFORMED: dict[str, tuple[Change, str]] = {
 }
 
 
+def test_a_dozen_malformed_checkpoints_and_more_are_tried() -> None:
+    assert len(MALFORMED) >= 12
+
+
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed_checkpoint(folder: Path, name: str) -> None:
     change, expected = MALFORMED[name]

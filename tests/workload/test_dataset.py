@@ -98,6 +98,10 @@ MALFORMED = {
 }
 
 
+def test_a_dozen_malformed_datasets_and_more_are_tried() -> None:
+    assert len(MALFORMED) >= 12
+
+
 @pytest.mark.parametrize("name", MALFORMED)
 def test_malformed_line_is_named_by_number(tmp_path: Path, name: str) -> None:
     line, expected = MALFORMED[name]

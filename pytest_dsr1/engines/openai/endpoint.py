@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from pytest_dsr1.engines.openai.client.exchange import error_message
+from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.scenario.schema.load import OpenAi
 
 _TIMEOUT_S = 10.0
 _LARGEST = 1 << 20

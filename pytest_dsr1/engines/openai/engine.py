@@ -19,16 +19,16 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.openai.endpoint import Site, site
 from pytest_dsr1.engines.openai.requests import Requests
 from pytest_dsr1.engines.openai.server.process import launch_command
-from pytest_dsr1.engines.openai.server.reuse import KeptServer, Loan
+from pytest_dsr1.engines.openai.server.reuse import ServerLease, ServerPool
 from pytest_dsr1.engines.openai.server.sampler import ServerMetrics
+from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.records import Observer, RequestRecord
-from pytest_dsr1.scenario.schema.load import OpenAi
-from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.arrivals import schedule
 
 if TYPE_CHECKING:
@@ -51,15 +51,15 @@ class OpenAiEngine:
     """Runs one job against a server.
 
     Args:
-        kept: where a server that is started stays for the next job; without it, it ends with the job.
+        pool: where a server that is started stays for the next job; without it, it ends with the job.
     """
 
-    def __init__(self, kept: KeptServer | None = None) -> None:
-        self._kept = kept
+    def __init__(self, pool: ServerPool | None = None) -> None:
+        self._pool = pool
 
     def script(self, job: Job) -> str:
         """The command that starts the server, and the line that measures it."""
-        engine = _settings(job.scenario)
+        engine = OpenAi.of(job.scenario)
         line = f"pytest --dsr1-profile={job.scenario.name}\n"
         if engine.url is not None:
             return f"# against the server at {engine.url}\n{line}"
@@ -72,21 +72,21 @@ class OpenAiEngine:
             EngineError: in one sentence; a server that was started, or kept, is gone.
             InvalidRunError: the client was saturated.
         """
-        engine = _settings(job.scenario)
+        engine = OpenAi.of(job.scenario)
         if importlib.util.find_spec("httptools") is None:
             raise EngineError(
                 f"{job.scenario.name}: the engine openai needs httptools, which is not installed: "
                 "pip install 'pytest-dsr1[openai]'"
             )
         with ExitStack() as stack:
-            loan: Loan | None = None
+            lease: ServerLease | None = None
             if engine.url is None:
-                kept = self._kept
-                if kept is None:
-                    kept = KeptServer()
-                    stack.callback(kept.end)
-                loan = stack.enter_context(kept.lent(job, observer))
-            server = None if loan is None else loan.server
+                pool = self._pool
+                if pool is None:
+                    pool = ServerPool()
+                    stack.callback(pool.end)
+                lease = stack.enter_context(pool.lease(job, observer))
+            server = None if lease is None else lease.server
             url = engine.url if server is None else server.url
             assert url is not None
             where = site(engine, url)
@@ -101,15 +101,9 @@ class OpenAiEngine:
             stack.enter_context(_no_collection())
             run = _Pass(job, observer, where, requests, server)
             result = run.result(_run(run.measure()))
-            if loan is None:
-                return replace(result, facts={**result.facts, "server_started": False})
-            return loan.noted(result, requests.openings, job.scenario)
-
-
-def _settings(scenario: Scenario) -> OpenAi:
-    if not isinstance(scenario.engine, OpenAi):
-        raise EngineError(f"{scenario.name}: the engine is {scenario.engine.type}, expected openai")
-    return scenario.engine
+            if lease is None:
+                return replace(result, facts=replace(result.facts, server_started=False))
+            return lease.noted(result, requests.openings, job.scenario)
 
 
 class _Pass:
@@ -128,15 +122,15 @@ class _Pass:
 
     async def measure(self) -> tuple[Tally, ClientLoad, dict[str, object]]:
         """Warm up and measure."""
-        from pytest_dsr1.engines.openai.client.driver import Driver, Plan
-        from pytest_dsr1.engines.openai.client.pool import Address, Client
+        from pytest_dsr1.engines.openai.client.driver import LoadDriver, Plan
+        from pytest_dsr1.engines.openai.client.pool import Address, ConnectionPool
         from pytest_dsr1.engines.openai.client.self_check import LoopWatch
 
         load, engine, workload = self.job.scenario.load, self.requests.engine, self.job.workload
         times = schedule(load)
         address = Address(self.where.host, self.where.port, self.where.tls)
         self.observer.phase("warm-up", f"{load.warmup_requests} requests")
-        driver: Driver
+        driver: LoadDriver
 
         def ended(exchange: Exchange) -> None:
             driver.ended(exchange)
@@ -148,7 +142,7 @@ class _Pass:
                 driver.stop()
 
         # The client outlives the warm-up, so that the measurement finds its connections open.
-        client = Client(address, silence_s=engine.silence_timeout_s, ended=ended)
+        client = ConnectionPool(address, silence_s=engine.silence_timeout_s, ended=ended)
         try:
             self.deadline_s = time.monotonic() + self.job.run_timeout_s
             at_once = min(load.concurrency, workload.requests)
@@ -156,7 +150,7 @@ class _Pass:
             if load.warmup_requests:
                 plan = Plan(load.warmup_requests, load.concurrency)
                 source = self.requests.exchanges(workload, load.warmup_requests, warm_up=True)
-                driver = Driver(plan, source, lambda _: None, lambda _n, _t: self._look())
+                driver = LoadDriver(plan, source, lambda _: None, lambda _n, _t: self._look())
                 warm = await driver.run(client)
                 failed = [r.error for r in warm.records if r.error is not None]
                 if len(failed) > load.tolerated_failures:
@@ -167,7 +161,7 @@ class _Pass:
                 await client.open(at_once if times is None else min(at_once, _OPENED_FIRST))
             plan = Plan(workload.requests, load.concurrency, load.ramp_s, times, load.duration_s)
             source = self.requests.exchanges(workload, workload.requests)
-            driver = Driver(plan, source, filed, self._progress)
+            driver = LoadDriver(plan, source, filed, self._progress)
             self.observer.phase("measuring")
             self.deadline_s = time.monotonic() + self.job.run_timeout_s
             opened = client.opened
@@ -239,12 +233,20 @@ class _Pass:
             measured_to_s=to_s,
             gpus=self.job.scenario.hardware.count,
             versions=_versions(),
-            facts={
-                "url": self.where.url,
-                "model": self.requests.model,
-                "client": {**client_load.facts(records), **facts, **_resent(records), **_lateness(records)},
-                **server.facts,
-            },
+            facts=EngineFacts(
+                server_metrics=server.server_metrics,
+                not_measured=server.not_measured,
+                other={
+                    "url": self.where.url,
+                    "model": self.requests.model,
+                    "client": {
+                        **client_load.facts(records),
+                        **facts,
+                        **_resent(records),
+                        **_lateness(records),
+                    },
+                },
+            ),
             warnings=(*self._warnings(tally, client_load), *server.warnings),
             series=tally.series.series(to_s),
             stopped=tally.stopped,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_dsr1.engines.openai.client.exchange import Exchange
+from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.scenario.schema.load import OpenAi
 from pytest_dsr1.workload.dataset import iter_requests
 from pytest_dsr1.workload.workload import Request, Workload
 

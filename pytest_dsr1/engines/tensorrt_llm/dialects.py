@@ -8,13 +8,12 @@ requests as #number, commits, V1 to V5 the publications of "Best performance pra
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pytest_dsr1.engines.tensorrt_llm.settings import LlmApiOptions
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario.schema.scenario import LlmApiOptions
 
 Evidence = Literal["read", "inferred"]
 Version = tuple[int, int]
@@ -224,10 +223,14 @@ def version_of(text: str) -> Version:
     Raises:
         UserError: it is not a version.
     """
-    match = re.match(r"v?(\d{1,4})\.(\d{1,4})(?![0-9])", text)
-    if match is None:
-        raise UserError(f"TensorRT-LLM version {text!r} is not a version; expected one such as 1.2")
-    return int(match[1]), int(match[2])
+    from packaging.version import InvalidVersion
+    from packaging.version import Version as Parsed
+
+    try:
+        major, minor, *_ = Parsed(text).release
+    except (InvalidVersion, ValueError):
+        raise UserError(f"TensorRT-LLM version {text!r} is not a version; expected one such as 1.2") from None
+    return major, minor
 
 
 def dialect_of(version: str) -> Dialect:
@@ -266,6 +269,15 @@ def inexpressible(options: LlmApiOptions, dialect: Dialect) -> list[str]:
         for option, _ in _leaves(options.model_dump(exclude_none=True))
         if name_of(option, dialect) is None
     ]
+
+
+def cannot_express(scenario: str, dialect: Dialect, problems: Sequence[str]) -> UserError:
+    """Return the error for options that ``dialect`` does not have."""
+    return UserError(
+        f"{scenario}: TensorRT-LLM {dialect} cannot express {', '.join(problems)}; remove it from the "
+        "scenario, use a newer TensorRT-LLM, or, if you know better, name the version to use in "
+        "engine.dialect"
+    )
 
 
 def name_of(option: str, dialect: Dialect) -> Name | None:

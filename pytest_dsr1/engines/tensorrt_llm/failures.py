@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_dsr1.engines.tensorrt_llm.dialects import Dialect, next_to_try
+from pytest_dsr1.engines.tensorrt_llm.settings import DEFAULT_MEMORY_FRACTION, TensorRtLlm, TrtllmBench
 from pytest_dsr1.process.child import signal_name
-from pytest_dsr1.scenario.schema.scenario import TensorRtLlm, TrtllmBench
 
 SHOWN_LINES = 8
 """Lines of the log that a message repeats."""
@@ -36,7 +36,7 @@ _FRAME = re.compile(r"\s+(File \"|raise |return |await |\^)")
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class FailureContext:
     """What is known about a run that failed.
 
     Attributes:
@@ -59,12 +59,12 @@ def relevant(lines: Iterable[str]) -> list[str]:
     return [row[:300] for row in (telling or rows)[-SHOWN_LINES:]]
 
 
-def symptom(evidence: Evidence) -> str | None:
+def symptom(failure: FailureContext) -> str | None:
     """What the log alone says about the failure, whatever became of the program; None if nothing."""
-    text = "\n".join(evidence.lines)
+    text = "\n".join(failure.lines)
     if key := _rejected_key(text):
-        return _rejection(key, evidence.dialect)
-    return lost(evidence.lines, evidence.engine)
+        return _rejection(key, failure.dialect)
+    return lost(failure.lines, failure.engine)
 
 
 def lost(lines: Sequence[str], engine: TensorRtLlm) -> str | None:
@@ -80,31 +80,31 @@ def lost(lines: Sequence[str], engine: TensorRtLlm) -> str | None:
     return None
 
 
-def explain(evidence: Evidence) -> str:
+def explain(failure: FailureContext) -> str:
     """One sentence, without the program's name: why there is no complete measurement."""
-    code, program = evidence.returncode, evidence.engine.command[0]
-    if said := symptom(evidence):
+    code, program = failure.returncode, failure.engine.command[0]
+    if said := symptom(failure):
         return said
-    if code == 2 and (usage := _last(_USAGE, evidence.lines)):
+    if code == 2 and (usage := _last(_USAGE, failure.lines)):
         return f"refuses its command line: {usage}"
     if code == 127:
         return f"could not be started: `{program}` was not found"
     if code == 126:
         return f"could not be started: `{program}` is not executable"
-    if any(_INTERRUPTED.search(line) for line in evidence.lines):
+    if any(_INTERRUPTED.search(line) for line in failure.lines):
         return f"was interrupted (SIGINT) and ended with exit status {code} without a report"
     if code < 0 or code in _SIGNALLED:
         return _killed(-code if code < 0 else code - 128)
     if code == 0:
         return (
             "ended with exit status 0 but wrote no report; out of memory it may say nothing at all: "
-            f"{_less_memory(evidence.engine)}"
+            f"{_less_memory(failure.engine)}"
         )
-    if exception := _last(_EXCEPTION, evidence.lines):
+    if exception := _last(_EXCEPTION, failure.lines):
         return f"failed with exit status {code}: {exception}"
     return (
         f"died with exit status {code} and without a word, which usually is a worker out of memory: "
-        f"{_less_memory(evidence.engine)}"
+        f"{_less_memory(failure.engine)}"
     )
 
 
@@ -115,7 +115,7 @@ def _killed(number: int) -> str:
 
 
 def _less_memory(engine: TensorRtLlm) -> str:
-    fraction = engine.kv_cache_free_gpu_mem_fraction or 0.9
+    fraction = engine.kv_cache_free_gpu_mem_fraction or DEFAULT_MEMORY_FRACTION
     return f"lower engine.kv_cache_free_gpu_mem_fraction (now {fraction:g}), max_batch_size or max_num_tokens"
 
 

@@ -1,25 +1,25 @@
 """The engine `transformers`: a DeepSeek-V3-architecture model with random weights, in a child process.
 
 The model and the loop over the requests are in :mod:`pytest_dsr1.engines.transformers.worker`. Here the
-worker is started and heard out, and what it says becomes the measurement.
+worker is started and report out, and what it says becomes the measurement.
 """
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.transformers.decode_bound import decode_bound, mean_decode_step_s
 from pytest_dsr1.engines.transformers.job import WorkerJob
+from pytest_dsr1.engines.transformers.settings import Transformers
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS
-from pytest_dsr1.process.child import Child
-from pytest_dsr1.process.listener import Heard, Listener, Stopper
+from pytest_dsr1.process.child import Child, environment
+from pytest_dsr1.process.listener import Stopper, WorkerListener, WorkerReport
 from pytest_dsr1.records import Observer, RequestRecord
-from pytest_dsr1.scenario.schema.scenario import Scenario, Transformers
 from pytest_dsr1.workload.deepseek import resolve_config
 
 WORKER = (sys.executable, "-m", "pytest_dsr1.engines.transformers.worker")
@@ -53,33 +53,27 @@ class TransformersEngine:
             job.scenario.name,
             observer,
             log=job.artefacts / LOG,
-            startup_timeout_s=_settings(job.scenario).startup_timeout_s,
+            startup_timeout_s=Transformers.of(job.scenario).startup_timeout_s,
             run_timeout_s=job.run_timeout_s,
         )
-        observer.phase("starting", "the embedded engine")
+        observer.phase("starting", "the transformers engine")
         with Child(
             [*self._worker, str(request)],
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env=environment(),
             cwd=job.artefacts,
             log=listener.log,
             events=True,
             commands=True,
         ) as child:
             stopper = Stopper(child, job.enough)
-            heard = listener.listen(child, stopper)
+            report = listener.listen(child, stopper)
             listener.hear_out(child)
-        return _result(job, listener, heard, told_to_stop=stopper.told)
+        return _result(job, listener, report, told_to_stop=stopper.told)
 
 
-class _Listener(Listener):
-    who = "the embedded engine"
+class _Listener(WorkerListener):
+    who = "the transformers engine"
     less_memory = "lower load.concurrency or the model's size"
-
-
-def _settings(scenario: Scenario) -> Transformers:
-    if not isinstance(scenario.engine, Transformers):
-        raise EngineError(f"{scenario.name}: the engine is {scenario.engine.type}, expected transformers")
-    return scenario.engine
 
 
 def worker_job(job: Job) -> WorkerJob:
@@ -88,7 +82,7 @@ def worker_job(job: Job) -> WorkerJob:
     Raises:
         EngineError: the scenario names a checkpoint; this engine only makes models.
     """
-    scenario, engine = job.scenario, _settings(job.scenario)
+    scenario, engine = job.scenario, Transformers.of(job.scenario)
     if scenario.model.random_weights is None:
         raise EngineError(
             f"{scenario.name}: the engine transformers makes its model with random weights and reads no "
@@ -109,24 +103,24 @@ def worker_job(job: Job) -> WorkerJob:
     )
 
 
-def _result(job: Job, listener: Listener, heard: Heard, *, told_to_stop: bool) -> EngineResult:
+def _result(job: Job, listener: WorkerListener, report: WorkerReport, *, told_to_stop: bool) -> EngineResult:
     """The measurement.
 
     Raises:
         EngineError: requests are missing.
     """
-    records, result = heard.records, heard.result
+    records, result = report.records, report.result
     stopped = told_to_stop and len(records) < job.workload.requests
     if len(records) != job.workload.requests and not stopped:
         raise listener.failure(
-            f"the embedded engine answered {len(records)} requests, expected {job.workload.requests}"
+            f"the transformers engine answered {len(records)} requests, expected {job.workload.requests}"
         )
     listener.observer.progress(len(records), sum(record.output_tokens for record in records))
-    facts = {**result.facts, **_bound(job, records, str(result.facts.get("device")))}
-    warnings = list(heard.warnings)
-    if facts.get("share_of_bound", 0.0) > 1:
+    facts = _facts(job, records, result.facts)
+    warnings = list(report.warnings)
+    if facts.share_of_bound is not None and facts.share_of_bound > 1:
         warnings.append(
-            f"decode reached {facts['share_of_bound']:.0%} of the memory-bandwidth bound; above 100% the "
+            f"decode reached {facts.share_of_bound:.0%} of the memory-bandwidth bound; above 100% the "
             "measurement or the routing assumption is wrong"
         )
     return EngineResult(
@@ -134,23 +128,25 @@ def _result(job: Job, listener: Listener, heard: Heard, *, told_to_stop: bool) -
         report={},
         measured_from_s=min(record.submitted_s for record in records),
         measured_to_s=max(record.last_token_s for record in records),
-        gpus=int(_settings(job.scenario).device == "cuda"),
+        gpus=Transformers.of(job.scenario).gpus,
         versions=result.versions,
         facts=facts,
         warnings=tuple(warnings),
-        series=heard.series,
+        series=report.series,
         stopped=stopped,
     )
 
 
-def _bound(of: Job, records: Sequence[RequestRecord], gpu: str) -> dict[str, object]:
-    """The memory-bandwidth bound of the decode step on a GPU, and what was reached."""
-    job = worker_job(of)
+def _facts(of: Job, records: Sequence[RequestRecord], said: Mapping[str, object]) -> EngineFacts:
+    """Return what the worker said; on a GPU also the memory-bandwidth bound and the share reached."""
+    job, gpu = worker_job(of), str(said.get("device"))
     if job.device == "cpu":
-        return {}
+        return EngineFacts(other=said)
     peaks = GPU_PEAKS.get(gpu)
     if peaks is None:
-        return {"bandwidth_bound": f"none: the peak memory bandwidth of {gpu} is not known here"}
+        return EngineFacts(
+            bandwidth_bound=f"none: the peak memory bandwidth of {gpu} is not known here", other=said
+        )
     batch = min(job.concurrency, len(records))
     bound = decode_bound(
         resolve_config(job.config),
@@ -159,11 +155,14 @@ def _bound(of: Job, records: Sequence[RequestRecord], gpu: str) -> dict[str, obj
         value_bytes=4 if job.dtype == "float32" else 2,
         bandwidth_tb_s=peaks.hbm_tb_s,
     )
-    facts: dict[str, object] = {
-        "bandwidth_bound": bound.formula,
-        "bandwidth_bound_tok_s": bound.output_tok_s,
-        "distinct_experts_expected": bound.experts,
-    }
-    if step_s := mean_decode_step_s(records, batch):
-        facts |= {"decode_tok_s": batch / step_s, "share_of_bound": bound.step_s / step_s}
-    return facts
+    step_s = mean_decode_step_s(records, batch)
+    return EngineFacts(
+        bandwidth_bound=bound.formula,
+        share_of_bound=bound.step_s / step_s if step_s else None,
+        other={
+            **said,
+            "bandwidth_bound_tok_s": bound.output_tok_s,
+            "distinct_experts_expected": bound.experts,
+            **({"decode_tok_s": batch / step_s} if step_s else {}),
+        },
+    )

@@ -1,4 +1,4 @@
-"""What the embedded engine's worker is asked to do, and the requests it reads: a job file and a dataset.
+"""What the transformers engine's worker is asked to do, and the requests it reads: a job file and a dataset.
 
 Only the standard library is used: the parent writes job files, the worker reads them without pydantic.
 """
@@ -58,7 +58,7 @@ def read_items(path: Path, count: int, vocab_size: int) -> list[Item]:
         ids = input_ids(request)
         if not ids:
             raise WorkerError(
-                f"{path}:{number}: the request has no `input_ids`, and the embedded engine has no "
+                f"{path}:{number}: the request has no `input_ids`, and the transformers engine has no "
                 "tokenizer for `prompt`; write the dataset with token ids"
             )
         if not 0 <= min(ids) <= max(ids) < vocab_size:

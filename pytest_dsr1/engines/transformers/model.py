@@ -1,4 +1,4 @@
-"""The embedded engine's model on a device: random weights, a static KV cache, prefill and decode.
+"""The transformers engine's model on a device: random weights, a static KV cache, prefill and decode.
 
 Imported by the worker alone, after it has found torch and transformers.
 

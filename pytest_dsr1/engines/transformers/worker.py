@@ -1,4 +1,4 @@
-r"""The child program of the embedded engine: run a DeepSeek-V3-architecture model, and time it.
+r"""The child program of the transformers engine: run a DeepSeek-V3-architecture model, and time it.
 
 `python -m pytest_dsr1.engines.transformers.worker JOB.json` reads a `WorkerJob` and writes the events of
 :mod:`pytest_dsr1.process.worker`. It needs torch and transformers besides the standard library. By hand, in a
@@ -18,7 +18,6 @@ given up, and the result is that of the batches before it.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -27,7 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pytest_dsr1.engines.transformers.job import WorkerJob, batched, prefill_chunks, read_items
 from pytest_dsr1.process.worker import (
@@ -35,10 +34,11 @@ from pytest_dsr1.process.worker import (
     Item,
     StopLine,
     WorkerError,
-    commands,
     first_line,
+    main,
     warmup_items,
 )
+from pytest_dsr1.text import nearest
 from pytest_dsr1.workload.deepseek import config_problems, parameter_count, resolve_config
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def check_config(job: WorkerJob, config: dict[str, Any], known: frozenset[str]) 
     """
     problems = []
     for name in sorted(set(job.config) - known):
-        near = difflib.get_close_matches(name, known, 1)
-        problems.append(f"unknown field {name}" + (f" (did you mean {near[0]}?)" if near else ""))
+        near = nearest(name, known)
+        problems.append(f"unknown field {name}" + (f" (did you mean {near}?)" if near else ""))
     if problems := problems + config_problems(config):
         raise WorkerError(f"model.random_weights.config: {'; '.join(problems)}")
 
@@ -308,26 +308,13 @@ def explain(error: Exception) -> str:
             f"CUDA is out of memory ({text}); lower load.concurrency, the lengths, or num_hidden_layers or "
             "n_routed_experts in model.random_weights.config"
         )
-    return f"the embedded engine failed: {type(error).__name__}: {text}"
+    return f"the transformers engine failed: {type(error).__name__}: {text}"
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the job named on the command line; exit status 1 after an error event."""
-    import traceback
-
-    events = Events.open()
-    try:
-        with commands() as stream:
-            Run(WorkerJob.load(Path(argv[0])), events, StopLine(stream)).run()
-    except WorkerError as error:
-        events.send("error", message=str(error))
-        return 1
-    except Exception as error:  # noqa: BLE001  # the log gets the traceback, the person a sentence
-        traceback.print_exc()
-        events.send("error", message=explain(error))
-        return 1
-    return 0
+def work(job: Path, events: Events, stream: BinaryIO | None) -> None:
+    """Do what the job file says."""
+    Run(WorkerJob.load(job), events, StopLine(stream)).run()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], work, explain))

@@ -1,6 +1,6 @@
-"""The inventory of the whole machine: every GPU's identity, health and settings, read in one go.
+"""The inventory of the machine: identity, health and settings of every GPU, read in one pass.
 
-NVML is open only while it is taken; everything that judges a machine works on these values.
+NVML is open only while it is read; everything that judges a machine works on these values.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pytest_dsr1.machine import nvidia_smi
 from pytest_dsr1.machine.gpu import nvml
-from pytest_dsr1.machine.setup import nvidia_smi
 
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """One GPU. None where the driver does not say; ``problem`` says why a GPU cannot be read at all."""
+    """One GPU. None: the driver does not report the value. ``problem``: why the GPU cannot be read at all."""
 
     index: int
     uuid: str = ""
@@ -46,12 +46,12 @@ class MachineInventory:
     """The machine's GPUs.
 
     Attributes:
-        problem: why there is nothing to read, such as no driver; None if there is.
+        problem: why there is nothing to read, such as no driver; else None.
         driver: the driver's version.
         cuda: the newest CUDA version the driver supports.
-        installed: how many GPUs the driver shows.
-        gpus: those that a CUDA program sees, in its order (that of NVML, cut by CUDA_VISIBLE_DEVICES).
-        visibility: what is wrong with CUDA_VISIBLE_DEVICES; None if nothing.
+        installed: number of GPUs that the driver shows.
+        gpus: the GPUs that a CUDA program sees, in its order (NVML's, filtered by CUDA_VISIBLE_DEVICES).
+        visibility: what is wrong with CUDA_VISIBLE_DEVICES; else None.
     """
 
     problem: str | None = None
@@ -62,14 +62,14 @@ class MachineInventory:
     visibility: str | None = None
 
     def used(self, count: int) -> tuple[GpuReading, ...]:
-        """The GPUs that a run of this many uses: the first ones."""
+        """Return the first ``count`` GPUs: those that a run uses."""
         return self.gpus[:count]
 
 
 def visible(installed: Sequence[GpuReading], setting: str | None) -> tuple[list[GpuReading], str | None]:
-    """The GPUs that CUDA_VISIBLE_DEVICES leaves, in its order, and what is wrong with it.
+    """Return the GPUs that CUDA_VISIBLE_DEVICES selects, in its order, and what is wrong with it.
 
-    As CUDA reads it: indices or UUIDs (or their beginnings), up to the first that names no GPU.
+    CUDA reads indices or UUIDs (or their first characters), up to the first entry that names no GPU.
     """
     if setting is None:
         return list(installed), None
@@ -82,7 +82,7 @@ def visible(installed: Sequence[GpuReading], setting: str | None) -> tuple[list[
         else:
             found = []
         if len(found) != 1 or found[0] in chosen:
-            why = "is named twice" if found and found[0] in chosen else "names no single whole GPU"
+            why = "is named twice" if found and found[0] in chosen else "does not name exactly one whole GPU"
             return chosen, f"CUDA_VISIBLE_DEVICES={setting}: {word or 'an empty entry'!s} {why}"
         chosen += found
     return chosen, None
@@ -135,7 +135,7 @@ def _read_gpu(library: nvml.Nvml, index: int, vboost: int | None) -> GpuReading:
 
 
 def read_machine(environ: Mapping[str, str]) -> MachineInventory:
-    """Read the machine; changes nothing. Never raises: what cannot be read is said in the values."""
+    """Read the machine without changing it. Never raises: the values say what cannot be read."""
     try:
         with nvml.opened() as library:
             count = library.count()
@@ -152,7 +152,7 @@ def read_machine(environ: Mapping[str, str]) -> MachineInventory:
 
 
 def gpu_list(indices: Sequence[int]) -> str:
-    """Which GPUs, for a person: ``GPU 3``, ``GPUs 0-7``, ``GPUs 0, 2-4``."""
+    """Format GPU indices for messages: ``GPU 3``, ``GPUs 0-7``, ``GPUs 0, 2-4``."""
     runs: list[list[int]] = []
     for index in sorted(indices):
         if runs and index == runs[-1][-1] + 1:

@@ -1,4 +1,4 @@
-"""One run at a time on a GPU: each GPU has a lock, in the folder that all runs of the machine share."""
+"""Locks of GPUs: one run at a time per GPU, through a folder that all runs on the machine share."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pytest_dsr1.storage.filelock import holder, lock_file, sign
 
 @contextmanager
 def gpu_lock(gpus: Sequence[GpuReading], environ: Mapping[str, str]) -> Iterator[None]:
-    """Hold these GPUs.
+    """Lock these GPUs while the block runs.
 
     Raises:
-        InvalidRunError: others hold some of them; names every one and its holder.
+        InvalidRunError: other runs hold some of them; the message names each of these GPUs and its holder.
     """
     folder = state_dir(environ)
     busy = []
     with ExitStack() as stack:
-        for gpu in sorted(gpus, key=lambda one: one.uuid):
+        for gpu in sorted(gpus, key=lambda gpu: gpu.uuid):
             try:
                 file = lock_file(folder, gpu.uuid)
             except OSError as error:
                 raise InvalidRunError(
                     f"{error.filename}: GPU {gpu.index} cannot be locked: {error.strerror}; another user's "
-                    "run made this file: end that run and delete it, or name a folder with DSR1_STATE_DIR"
+                    "run created it: end that run and delete the file, or choose a folder with DSR1_STATE_DIR"
                 ) from None
             if file is None:
                 busy.append(f"GPU {gpu.index} ({gpu.uuid}) is in use by {holder(folder, gpu.uuid)}")
@@ -36,6 +36,6 @@ def gpu_lock(gpus: Sequence[GpuReading], environ: Mapping[str, str]) -> Iterator
             stack.enter_context(file)
             sign(file, " ".join(sys.argv))
         if busy:
-            advice = "wait for it to end, or choose other GPUs with CUDA_VISIBLE_DEVICES"
+            advice = "wait until that run ends, or choose other GPUs with CUDA_VISIBLE_DEVICES"
             raise InvalidRunError("\n".join([*busy, advice]))
         yield

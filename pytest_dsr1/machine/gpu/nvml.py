@@ -1,7 +1,7 @@
-"""NVIDIA's management library, read through pynvml: one typed function for each need, errors in words.
+"""NVIDIA's management library, read through pynvml: one typed method for each value, with clear errors.
 
-Only reading: every change goes through nvidia-smi (:mod:`pytest_dsr1.machine.setup.nvidia_smi`). A reading
-that the driver or the GPU does not offer is None.
+It is only read: every change goes through nvidia-smi (:mod:`pytest_dsr1.machine.nvidia_smi`). Methods
+return None for a value that the driver or the GPU does not offer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FABRIC_STATES = {0: "not supported", 1: "not started", 2: "in progress", 3: "com
 
 
 class NvmlError(InvalidRunError):
-    """The driver did not answer; the message says so in words."""
+    """The driver did not answer; the message says why."""
 
 
 class GpuLostError(NvmlError):
@@ -30,14 +30,14 @@ class GpuLostError(NvmlError):
 
 @dataclass(frozen=True, slots=True)
 class GpuProcess:
-    """A compute process on a GPU, as the driver numbers it."""
+    """A compute process on a GPU, with the process id that the driver reports."""
 
     pid: int
     memory_gib: float | None
 
 
 def _ask(names: str | Sequence[str], *arguments: object) -> Any:
-    """Call the first of these pynvml functions that the binding and the driver have.
+    """Call the first of these pynvml functions that both the binding and the driver have.
 
     Raises:
         GpuLostError: the GPU is gone.
@@ -61,10 +61,10 @@ def _ask(names: str | Sequence[str], *arguments: object) -> Any:
         except pynvml.NVMLError as error:
             if error.value in absent:
                 continue
-            words = f"{name}: {error}"
+            message = f"{name}: {error}"
             if error.value in {pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED}:
-                raise GpuLostError(words) from None
-            raise NvmlError(words) from None
+                raise GpuLostError(message) from None
+            raise NvmlError(message) from None
     return None
 
 
@@ -88,7 +88,7 @@ class Gpu:
         return _ask(names, self._handle, *arguments)
 
     def memory_gib(self) -> tuple[float, float] | None:
-        """Total and used memory in GiB; what the driver keeps for itself is not counted as used."""
+        """Return total and used memory in GiB; memory reserved by the driver does not count as used."""
         import pynvml
 
         memory = self._read("nvmlDeviceGetMemoryInfo", pynvml.nvmlMemory_v2)
@@ -96,17 +96,17 @@ class Gpu:
         return (memory.total / GIB, memory.used / GIB) if memory else None
 
     def mig(self) -> bool | None:
-        """Whether the GPU is divided into instances."""
+        """Return whether the GPU is divided into instances."""
         mode = self._read("nvmlDeviceGetMigMode")
         return None if mode is None else bool(mode[0])
 
     def ecc(self) -> bool | None:
-        """Whether error correction is on."""
+        """Return whether error correction is on."""
         mode = self._read("nvmlDeviceGetEccMode")
         return None if mode is None else bool(mode[0])
 
     def ecc_uncorrected(self) -> int | None:
-        """Uncorrectable errors since the driver loaded."""
+        """Return uncorrectable errors since the driver loaded."""
         import pynvml
 
         count: int | None = self._read(
@@ -117,12 +117,12 @@ class Gpu:
         return count
 
     def remap(self) -> tuple[bool, bool] | None:
-        """Whether a row remap waits for a GPU reset, and whether one has failed."""
+        """Return whether a row remap waits for a GPU reset, and whether one has failed."""
         rows = self._read("nvmlDeviceGetRemappedRows")
         return None if rows is None else (bool(rows[2]), bool(rows[3]))
 
     def nvlinks(self) -> tuple[int, int] | None:
-        """Active NVLinks, and all; None where there are none."""
+        """Return the number of active NVLinks and of all; None without NVLink."""
         import pynvml
 
         states: list[int] = []
@@ -139,7 +139,7 @@ class Gpu:
         return (sum(states), len(states)) if states else None
 
     def fabric(self) -> str | None:
-        """The state of the NVLink fabric, one of FABRIC_STATES, with the error it ended in if any."""
+        """Return the state of the NVLink fabric, one of FABRIC_STATES, and its error, if any."""
         import pynvml
 
         kind = getattr(pynvml, "c_nvmlGpuFabricInfo_v2_t", None)
@@ -152,8 +152,8 @@ class Gpu:
         return state if info.status == 0 else f"{state}, error {info.status}"
 
     def processes(self) -> tuple[GpuProcess, ...] | None:
-        """The compute processes on this GPU."""
-        # The unversioned name raises an error of another kind when the driver is older than the binding.
+        """Return the compute processes on this GPU."""
+        # The unversioned name raises a different error if the driver is older than the binding.
         found = self._read(
             ("nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2")
         )
@@ -162,51 +162,51 @@ class Gpu:
         return tuple(GpuProcess(p.pid, _times(p.usedGpuMemory, 1 / GIB)) for p in found)
 
     def persistence(self) -> bool | None:
-        """Whether persistence mode is on."""
+        """Return whether persistence mode is on."""
         mode = self._read("nvmlDeviceGetPersistenceMode")
         return None if mode is None else bool(mode)
 
     def power_limit_w(self) -> float | None:
-        """The power limit in W."""
+        """Return the power limit in W."""
         return _times(self._read("nvmlDeviceGetPowerManagementLimit"), 0.001)
 
     def power_default_w(self) -> float | None:
-        """The power limit after a reset, in W."""
+        """Return the power limit after a reset, in W."""
         return _times(self._read("nvmlDeviceGetPowerManagementDefaultLimit"), 0.001)
 
     def power_w(self) -> float | None:
-        """The power drawn now, in W."""
+        """Return the power drawn now, in W."""
         return _times(self._read("nvmlDeviceGetPowerUsage"), 0.001)
 
     def energy_j(self) -> float | None:
-        """The energy since the driver loaded, in J."""
+        """Return the energy since the driver loaded, in J."""
         return _times(self._read("nvmlDeviceGetTotalEnergyConsumption"), 0.001)
 
     def temperature_c(self) -> int | None:
-        """The temperature in degrees Celsius."""
+        """Return the temperature in degrees Celsius."""
         import pynvml
 
         value: int | None = self._read("nvmlDeviceGetTemperature", pynvml.NVML_TEMPERATURE_GPU)
         return value
 
     def sm_clock_mhz(self) -> int | None:
-        """The SM clock now, in MHz."""
+        """Return the SM clock now, in MHz."""
         return self._clock_mhz("nvmlDeviceGetClockInfo", "NVML_CLOCK_SM")
 
     def memory_clock_mhz(self) -> int | None:
-        """The memory clock now, in MHz."""
+        """Return the memory clock now, in MHz."""
         return self._clock_mhz("nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM")
 
     def max_sm_clock_mhz(self) -> int | None:
-        """The highest SM clock, in MHz."""
+        """Return the highest SM clock, in MHz."""
         return self._clock_mhz("nvmlDeviceGetMaxClockInfo", "NVML_CLOCK_SM")
 
     def application_clock_mhz(self) -> int | None:
-        """The graphics clock that ``nvidia-smi -ac`` set, or the default one, in MHz."""
+        """Return the graphics clock that ``nvidia-smi -ac`` set, or the default one, in MHz."""
         return self._clock_mhz("nvmlDeviceGetApplicationsClock", "NVML_CLOCK_GRAPHICS")
 
     def application_memory_clock_mhz(self) -> int | None:
-        """The memory clock that ``nvidia-smi -ac`` set, or the default one, in MHz."""
+        """Return the memory clock that ``nvidia-smi -ac`` set, or the default one, in MHz."""
         return self._clock_mhz("nvmlDeviceGetApplicationsClock", "NVML_CLOCK_MEM")
 
     def _clock_mhz(self, function: str, clock: str) -> int | None:
@@ -216,12 +216,12 @@ class Gpu:
         return value
 
     def utilization_percent(self) -> int | None:
-        """The share of the last sampling period in which a kernel ran, in percent."""
+        """Return the percentage of the last sampling period in which a kernel ran."""
         rates = self._read("nvmlDeviceGetUtilizationRates")
         return None if rates is None else int(rates.gpu)
 
     def throttle_reasons(self) -> int | None:
-        """The bit mask of reasons why the clocks are what they are."""
+        """Return the bit mask of reasons for the current clocks."""
         # Renamed in driver 535; the older name is the fallback.
         value: int | None = self._read(
             ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
@@ -233,27 +233,27 @@ class Nvml:
     """NVML while it is open."""
 
     def driver(self) -> str | None:
-        """The driver's version."""
+        """Return the driver's version."""
         value: str | None = _ask("nvmlSystemGetDriverVersion")
         return value
 
     def cuda(self) -> str | None:
-        """The newest CUDA version that the driver supports."""
+        """Return the newest CUDA version that the driver supports."""
         version: int | None = _ask(("nvmlSystemGetCudaDriverVersion_v2", "nvmlSystemGetCudaDriverVersion"))
         return None if version is None else f"{version // 1000}.{version % 1000 // 10}"
 
     def count(self) -> int:
-        """How many GPUs the driver shows."""
+        """Return the number of GPUs that the driver shows."""
         return _ask("nvmlDeviceGetCount") or 0
 
     def gpu(self, index: int) -> Gpu:
-        """One GPU by its index."""
+        """Return one GPU by its index."""
         return Gpu(index, _ask("nvmlDeviceGetHandleByIndex", index))
 
 
 @contextmanager
 def opened() -> Iterator[Nvml]:
-    """NVML, open inside the block and let go of after it.
+    """Open NVML while the block runs.
 
     Raises:
         NvmlError: there is no driver, or it does not answer.
@@ -264,14 +264,14 @@ def opened() -> Iterator[Nvml]:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
         if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
-            words = "this machine has no NVIDIA driver (libnvidia-ml.so.1 is not found)"
+            message = "this machine has no NVIDIA driver (libnvidia-ml.so.1 is not found)"
         elif error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
-            words = "the NVIDIA driver is installed but not loaded (see: dmesg | grep -i nvrm)"
+            message = "the NVIDIA driver is installed but not loaded (see: dmesg | grep -i nvrm)"
         else:
-            words = f"the NVIDIA driver does not answer ({error})"
-        raise NvmlError(words) from None
+            message = f"the NVIDIA driver does not answer ({error})"
+        raise NvmlError(message) from None
     try:
         yield Nvml()
     finally:
-        with suppress(pynvml.NVMLError):  # a driver that went away has nothing left to let go of
+        with suppress(pynvml.NVMLError):  # a driver that was unloaded has nothing to shut down
             pynvml.nvmlShutdown()

@@ -1,4 +1,4 @@
-"""What a GPU can do at most: the table behind every bound."""
+"""Peak performance of GPUs: the table behind every bound."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class GpuPeaks:
 
     Attributes:
         hbm_tb_s: memory bandwidth in 1e12 bytes/s.
-        tflops: dense tensor-core operations in 1e12/s by number format; one that is missing has no tensor
-            cores there.
+        tflops: dense tensor-core operations in 1e12/s by number format; for a missing format the GPU has no
+            tensor cores.
     """
 
     hbm_tb_s: float
@@ -31,11 +31,11 @@ GPU_PEAKS: Mapping[str, GpuPeaks] = {
     "NVIDIA B200": GpuPeaks(8.0, {"BF16": 2250, "FP8": 4500, "FP4": 9000}),
     "NVIDIA GB200": GpuPeaks(8.0, {"BF16": 2500, "FP8": 5000, "FP4": 10000}),
 }
-"""By the name the GPU has in CUDA and NVML.
+"""Peaks by the GPU's name in CUDA and NVML.
 
-From NVIDIA's data sheets of H100 SXM, H200 SXM, HGX B200 and GB200 NVL72; operations are halves of the sparse
-figures printed there. Where sheets differ (B200: 7.7 or 8 TB/s) the larger figure stands.
+From NVIDIA's data sheets for H100 SXM, H200 SXM, HGX B200 and GB200 NVL72; operations are half of the sparse
+figures printed there. If sheets differ (B200: 7.7 or 8 TB/s), the larger figure is used.
 """
 
 UNCERTAINTY = 0.03
-"""How far the true peaks may lie above the table: sheets round, and boost clocks differ a little."""
+"""The share by which true peaks may exceed the table: sheets round, and boost clocks differ a little."""

@@ -1,8 +1,8 @@
-"""Who else is on a GPU: compute processes that are not ours.
+"""Foreign processes: compute processes on a GPU that do not belong to this run.
 
-Where the driver's process ids are this system's, ours are this process and what descends from it. In most
-containers they are not: then a foreign process is one more than there were after warm-up (one that was there
-before the engine started is found by the preflight).
+If the driver's process ids are this system's, our processes are this one and its descendants. In most
+containers they are not. There, any process beyond the number after warm-up is foreign; the preflight finds
+those that were there before the engine started.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from pytest_dsr1.machine.gpu.nvml import GpuProcess
 
 
 def describe_process(pid: int, named: bool) -> str:
-    """A process for a person: its id, and its name and user where ids are the host's."""
+    """Describe a process in a message: its id, and its name and user if ids are the host's."""
     if not named:
-        return f"pid {pid} of the host"
+        return f"pid {pid} on the host"
     import psutil
 
     try:
         process = psutil.Process(pid)
-        return f"pid {pid} ({process.name()} of {process.username()})"
+        return f"pid {pid} ({process.name()}, user {process.username()})"
     except psutil.Error:
         return f"pid {pid}"
 
 
-def _described(process: GpuProcess) -> str:
+def _describe_with_memory(process: GpuProcess) -> str:
     memory = "" if process.memory_gib is None else f" with {process.memory_gib:.1f} GiB"
     return f"{describe_process(process.pid, named=True)}{memory}"
 
 
 class ProcessWatch:
-    """Remembers whose the processes are; one for each run.
+    """The processes of one run: which are ours, and which were reported already.
 
     Args:
-        expected: the processes of a server that was there before the run, and is measured.
+        expected: ids of the measured server's processes, if it was running before this run.
     """
 
     def __init__(self, expected: Iterable[int] = ()) -> None:
@@ -47,13 +47,13 @@ class ProcessWatch:
         self._warm = False
 
     def warmed_up(self) -> None:
-        """All of the engine's processes are there now: what is counted next is the measure."""
+        """Note that all of the engine's processes are running: the next count is the expected one."""
         self._warm = True
 
     def foreign(self, gpu: int, processes: Sequence[GpuProcess]) -> list[str]:
-        """A sentence for each foreign process that was not reported before."""
+        """Return a sentence for each foreign process not reported before."""
         if self.visible:
-            return [_described(one) for one in processes if self._is_news(gpu, one.pid)]
+            return [_describe_with_memory(one) for one in processes if self._is_new_foreign(gpu, one.pid)]
         if not self._warm:
             return []
         expected = self._after_warm_up.setdefault(gpu, len(processes))
@@ -62,7 +62,7 @@ class ProcessWatch:
         self._after_warm_up[gpu] = len(processes)
         return [f"{len(processes)} compute processes instead of the {expected} after warm-up"]
 
-    def _is_news(self, gpu: int, pid: int) -> bool:
+    def _is_new_foreign(self, gpu: int, pid: int) -> bool:
         if (gpu, pid) in self._reported or self._is_ours(pid):
             return False
         self._reported.add((gpu, pid))
@@ -76,7 +76,7 @@ class ProcessWatch:
         try:
             ours = any(parent.pid == os.getpid() for parent in psutil.Process(pid).parents())
         except psutil.NoSuchProcess:
-            return True  # it ended before it could be looked up; one that stays is seen again
+            return True  # it ended before the lookup; a process that stays is seen again
         except psutil.Error:
             return False
         if ours:

@@ -1,7 +1,7 @@
-"""Set-up of the GPUs as published, and back again: ``--dsr1-gpu-setup=apply``.
+"""The published GPU settings, applied and restored: ``--dsr1-gpu-setup=apply``.
 
-The machine is put back on success, on failure, on any exception, on Ctrl-C, on SIGTERM and on SIGHUP; after
-anything harder the journal remains for the next run. Rights are used as they are, never sudo.
+Settings are restored on success, failure, any exception, Ctrl-C, SIGTERM and SIGHUP. After SIGKILL or a power
+loss the journal remains for the next run. Commands run with the user's rights, never with sudo.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pathlib import Path
 from types import FrameType
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.machine import host
+from pytest_dsr1.machine import host, nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list, read_machine
-from pytest_dsr1.machine.setup import journal, nvidia_smi
+from pytest_dsr1.machine.setup import journal
 from pytest_dsr1.machine.setup.check import tuning
 from pytest_dsr1.machine.state_dir import MACHINE_FOLDER, lost_with_container, state_dir
 from pytest_dsr1.machine.values import FactValue, Finding
 from pytest_dsr1.scenario.schema.scenario import GpuSetup
 
-Tell = Callable[[str], None]
-"""Shows a sentence to the person at once, not at the end."""
+Notify = Callable[[str], None]
+"""Shows a sentence to the user at once, not at the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What set-up did: findings for the result, facts for the fingerprint."""
+    """The effect of set-up: findings for the result, facts for the fingerprint."""
 
     findings: tuple[Finding, ...] = ()
     facts: Mapping[str, FactValue] = field(default_factory=dict)
@@ -39,12 +39,12 @@ class Applied:
 
 @contextmanager
 def applied(
-    wanted: GpuSetup, gpus: Sequence[GpuReading], environ: Mapping[str, str], tell: Tell
+    wanted: GpuSetup, gpus: Sequence[GpuReading], environ: Mapping[str, str], notify: Notify
 ) -> Iterator[Applied]:
-    """The GPUs, set up inside the block and put back after it. Hold their locks, and no NVML handle.
+    """Set up the GPUs for the block and restore them after it. Hold their locks, and no NVML handle.
 
     Raises:
-        InvalidRunError: an earlier run's changes are not put back yet, or a GPU cannot be read.
+        InvalidRunError: an earlier run's changes are not restored yet, or a GPU cannot be read.
     """
     folder = state_dir(environ)
     entries = _entries(wanted, gpus, folder, environ)
@@ -52,13 +52,13 @@ def applied(
 
     def restore() -> None:
         left = [entry for entry in entries if journal.exists(folder, entry.uuid)]
-        for problem in journal.put_back(folder, left, environ) if left else ():
-            tell(problem)
+        for problem in journal.restore_settings(folder, left, environ) if left else ():
+            notify(problem)
 
     with _restoring(restore):
         for entry in entries:
             journal.write(folder, entry)
-        refusals = _make(wanted, gpus, environ, tell)
+        refusals = _make(wanted, gpus, environ, notify)
         _note_unlocked(wanted, gpus, refusals, entries, folder)
         findings += _refused(refusals)
         findings += tuning(wanted, _read_again(gpus, environ))
@@ -84,13 +84,13 @@ def _entries(
     changed = [gpu.index for gpu in gpus if journal.exists(folder, gpu.uuid)]
     if changed:
         raise InvalidRunError(
-            f"{gpu_list(changed)}: settings of an earlier run are not put back, so the settings to return to "
-            f"would be lost; run as root: {journal.RESTORE}"
+            f"{gpu_list(changed)}: an earlier run changed the settings and did not restore them, so the "
+            f"original ones would be lost; run as root: {journal.RESTORE}"
         )
     settings = journal.settings_now(environ)
     lost = [gpu.index for gpu in gpus if gpu.uuid not in settings]
     if lost:
-        raise InvalidRunError(f"{gpu_list(lost)}: cannot be read any more, so nothing was changed")
+        raise InvalidRunError(f"{gpu_list(lost)}: can no longer be read, so nothing was changed")
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return [
         journal.Entry(
@@ -108,16 +108,16 @@ def _entries(
 def _volatile(folder: Path) -> Iterator[Finding]:
     if lost_with_container(folder):
         message = (
-            f"{folder} is not mounted from the host: if this container is killed, nothing remembers how the "
-            f"GPUs were; in Docker: -v {MACHINE_FOLDER}:{MACHINE_FOLDER}"
+            f"{folder} is not mounted from the host: if this container is killed, the original GPU "
+            f"settings are lost; in Docker: -v {MACHINE_FOLDER}:{MACHINE_FOLDER}"
         )
         yield Finding("warning", "GPU journal", message)
 
 
 def _make(
-    wanted: GpuSetup, gpus: Sequence[GpuReading], environ: Mapping[str, str], tell: Tell
+    wanted: GpuSetup, gpus: Sequence[GpuReading], environ: Mapping[str, str], notify: Notify
 ) -> list[nvidia_smi.Refusal]:
-    """Change every GPU, in the order of the published procedure; what was refused is returned."""
+    """Change every GPU in the order of the published procedure; return the refused changes."""
     indices = [gpu.index for gpu in gpus]
     refusals: list[nvidia_smi.Refusal] = []
 
@@ -138,9 +138,9 @@ def _make(
     if vboost is not None:
         each(lambda index: nvidia_smi.vboost(index, vboost), indices)
     if clock_mhz is not None:
-        tell(
+        notify(
             f"locking the SM clock of {gpu_list(indices)} to {clock_mhz} MHz; NVML cannot read an earlier "
-            "lock, so one that was set before is lost: at the end clocks are reset (nvidia-smi -rgc)"
+            "lock, so it will be lost: at the end the clocks are reset (nvidia-smi -rgc)"
         )
         each(lambda index: nvidia_smi.lock_clocks(index, clock_mhz), indices)
     return refusals
@@ -153,14 +153,14 @@ def _note_unlocked(
     entries: list[journal.Entry],
     folder: Path,
 ) -> None:
-    """Where the lock was refused there is none to reset: whoever may not lock may not reset either."""
+    """Note GPUs without a lock to reset: a user who may not lock clocks may not reset them either."""
     if wanted.lock_sm_clock_mhz is None:
         return
-    refused = {one.command for one in refusals}
-    for place, gpu in enumerate(gpus):
+    refused = {refusal.command for refusal in refusals}
+    for position, gpu in enumerate(gpus):
         if nvidia_smi.lock_clocks(gpu.index, wanted.lock_sm_clock_mhz) in refused:
-            entries[place] = replace(entries[place], clocks_locked=False)
-            journal.write(folder, entries[place])
+            entries[position] = replace(entries[position], clocks_locked=False)
+            journal.write(folder, entries[position])
 
 
 def _refused(refusals: Sequence[nvidia_smi.Refusal]) -> Iterator[Finding]:
@@ -171,7 +171,7 @@ def _refused(refusals: Sequence[nvidia_smi.Refusal]) -> Iterator[Finding]:
     for (what, reason, permission), commands in groups.items():
         where = gpu_list([command.gpu for command in commands])
         advice = (
-            f"run as root: {nvidia_smi.in_shell(commands)}" if permission else "the run goes on without it"
+            f"run as root: {nvidia_smi.in_shell(commands)}" if permission else "the run continues without it"
         )
         yield Finding("warning", f"{where} set-up", f"{what} could not be set: {reason}; {advice}")
 
@@ -189,12 +189,12 @@ _Handler = Callable[[int, FrameType | None], object] | int | None
 
 @contextmanager
 def _restoring(restore: Callable[[], None]) -> Iterator[None]:
-    """Call ``restore`` when the block ends, and when SIGTERM or SIGHUP end the process.
+    """Call ``restore`` when the block ends, and when SIGTERM or SIGHUP ends the process.
 
-    A handler that was there before is called first: if it raises, the block ends as by any exception; if it
-    returns, the process lives on and so does the set-up. A signal that was ignored stays ignored.
+    An earlier handler is called first. If it raises, the block ends as with any exception; if it returns, the
+    process continues and the GPUs stay set up. An ignored signal stays ignored.
     """
-    owner = os.getpid()  # a forked child has this block on its stack too, but nothing to put back
+    owner = os.getpid()  # a forked child also has this block on its stack, but must not restore
     previous: dict[int, _Handler] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -203,7 +203,7 @@ def _restoring(restore: Callable[[], None]) -> Iterator[None]:
             before(number, frame)
             return
         if os.getpid() == owner:
-            with _held():
+            with _signals_delayed():
                 restore()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -218,7 +218,7 @@ def _restoring(restore: Callable[[], None]) -> Iterator[None]:
     finally:
         try:
             if os.getpid() == owner:
-                with _held():
+                with _signals_delayed():
                     restore()
         finally:
             for replaced, handler in previous.items():
@@ -226,20 +226,20 @@ def _restoring(restore: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _held() -> Iterator[None]:
-    """Hold SIGINT, SIGTERM and SIGHUP back while the block runs, and deliver them after it."""
+def _signals_delayed() -> Iterator[None]:
+    """Delay SIGINT, SIGTERM and SIGHUP while the block runs, and deliver them after it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
-    handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    before = {one: handler for one, handler in handlers.items() if handler not in _LEFT_ALONE}
+    delayed: list[int] = []
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {each: handler for each, handler in handlers.items() if handler not in _LEFT_ALONE}
     for number in before:
-        signal.signal(number, lambda number, _: came.append(number))
+        signal.signal(number, lambda number, _: delayed.append(number))
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for arrived in came:
+        for arrived in delayed:
             os.kill(os.getpid(), arrived)

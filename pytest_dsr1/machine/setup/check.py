@@ -1,19 +1,19 @@
-"""The settings of the GPUs against the published set-up: what differs costs performance, and is a warning."""
+"""GPU settings compared with the published ones: each difference costs performance and is a warning."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pytest_dsr1.machine import nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list
-from pytest_dsr1.machine.setup import nvidia_smi
 from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.scenario.schema.scenario import GpuSetup
 
 
 def tuning(wanted: GpuSetup, gpus: Sequence[GpuReading]) -> Iterator[Finding]:
-    """What differs from the published set-up, with the command that changes it.
+    """Yield what differs from the published settings, with the command that changes it.
 
-    A locked clock cannot be read: it shows in the telemetry, as an SM clock that load does not raise.
+    A locked clock cannot be read. Telemetry shows it as an SM clock that does not rise under load.
     """
     readable = [gpu for gpu in gpus if gpu.problem is None]
     if not readable:
@@ -55,7 +55,7 @@ def _vboost(wanted: int, gpus: list[GpuReading]) -> Iterator[Finding]:
             groups.setdefault(gpu.vboost, []).append(gpu.index)
     for found, indices in groups.items():
         commands = [nvidia_smi.vboost(index, wanted) for index in indices]
-        seen = "it cannot be read" if found is None else f"found {found}"
+        seen = "but it cannot be read" if found is None else f"found {found}"
         message = f"the published value is {wanted}, {seen}; as root: {nvidia_smi.in_shell(commands)}"
         yield Finding("warning", f"{gpu_list(indices)} vboost", message)
     if not groups:

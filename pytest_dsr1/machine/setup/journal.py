@@ -1,7 +1,7 @@
-"""The journal: how each GPU was before this project changed it, written before the first change.
+"""The journal: each GPU's settings before a run changed them, written before the first change.
 
-One small file for each GPU beside its lock. Put back when a run ends; after a SIGKILL or a power loss by the
-next run or by ``pytest-dsr1 restore``. A reboot resets every setting: the boot id in the journal shows it.
+It is one small file per GPU, next to its lock. Settings are restored when the run ends; after a SIGKILL or a
+power loss, by the next run or by ``pytest-dsr1 restore``. A reboot, seen by the boot id, resets them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pytest_dsr1.machine import host
+from pytest_dsr1.machine import host, nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import read_machine
-from pytest_dsr1.machine.setup import nvidia_smi
 from pytest_dsr1.machine.state_dir import state_dirs
 from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.storage.filelock import is_held, lock_file
@@ -22,12 +21,12 @@ from pytest_dsr1.storage.files import sync_folder, write_atomically
 
 RESTORE = "pytest-dsr1 restore"
 POWER_STEP_W = 0.5
-"""Power limits closer than this are the same: nvidia-smi sets hundredths, NVML answers in mW."""
+"""Power limits closer than this are equal: nvidia-smi sets hundredths of a W, NVML reports mW."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What set-up may change on one GPU and can read back; None where the driver does not say."""
+    """Settings of one GPU that set-up may change and can read; None if the driver does not report one."""
 
     persistence: bool | None
     power_limit_w: float | None
@@ -39,12 +38,12 @@ class Entry:
     """One GPU's journal.
 
     Attributes:
-        uuid: the GPU.
-        boot_id: of the boot in which it was changed.
-        pid: of the run that changed it.
-        written_utc: when, ISO 8601.
-        before: its settings before.
-        clocks_locked: whether the run may have locked its clocks, which are then reset.
+        uuid: the GPU's UUID.
+        boot_id: the boot in which the GPU was changed.
+        pid: the process id of the run that changed it.
+        written_utc: time of writing, ISO 8601.
+        before: the settings before the change.
+        clocks_locked: whether the run may have locked the clocks; restoring then resets them.
     """
 
     uuid: str
@@ -60,12 +59,12 @@ def _path(folder: Path, uuid: str) -> Path:
 
 
 def write(folder: Path, entry: Entry) -> None:
-    """Write it so that it survives a power loss: the file and its name are on the disk when this returns."""
+    """Write an entry so that it survives a power loss: when this returns, it is on the disk."""
     write_atomically(_path(folder, entry.uuid), json.dumps(asdict(entry), indent=1))
 
 
 def remove(folder: Path, uuid: str) -> None:
-    """Forget a GPU that was put back."""
+    """Remove the journal of a restored GPU."""
     _path(folder, uuid).unlink(missing_ok=True)
     sync_folder(folder)
 
@@ -74,20 +73,20 @@ def _read(path: Path) -> Entry:
     """Read a journal.
 
     Raises:
-        ValueError: the file holds none.
+        ValueError: the file is not a journal.
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         entry = Entry(**{**raw, "before": Settings(**raw["before"])})
     except (ValueError, TypeError, KeyError):
-        raise ValueError("it holds no journal") from None
+        raise ValueError("it is not a journal") from None
     if entry.uuid != path.name.removesuffix(".journal.json"):
         raise ValueError("it names another GPU")
     return entry
 
 
 def exists(folder: Path, uuid: str) -> bool:
-    """Whether this GPU waits to be put back."""
+    """Return whether this GPU has yet to be restored."""
     return _path(folder, uuid).exists()
 
 
@@ -96,21 +95,21 @@ def _files(environ: Mapping[str, str]) -> list[Path]:
 
 
 def pending(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """A warning for each GPU that an earlier run left changed (one that still runs is no such thing)."""
+    """Yield a warning for each GPU that an earlier run left changed; GPUs in use are skipped."""
     for path in _files(environ):
         uuid = path.name.removesuffix(".journal.json")
         if not is_held(path.parent, uuid):
-            message = f"an earlier run ended without putting {uuid} back; `{RESTORE}` does it now"
+            message = f"an earlier run ended without restoring {uuid}; `{RESTORE}` restores it now"
             yield Finding("warning", "GPU settings", message)
 
 
-def put_back(folder: Path, entries: Sequence[Entry], environ: Mapping[str, str]) -> list[str]:
-    """Make these GPUs what they were; the journals of those that are, are removed.
+def restore_settings(folder: Path, entries: Sequence[Entry], environ: Mapping[str, str]) -> list[str]:
+    """Restore the settings of these GPUs, and remove the journal of each restored GPU.
 
-    Only what differs is set: persistence first, since switching it off makes the driver forget the rest.
+    Only what differs is set. Persistence mode is first, because the driver forgets the rest when it goes off.
 
     Returns:
-        a sentence for each thing that could not be put back, with the command to run as root.
+        a sentence for each GPU that could not be restored, with the command to run as root.
     """
     refused: dict[str, list[nvidia_smi.Refusal]] = {entry.uuid: [] for entry in entries}
 
@@ -135,19 +134,19 @@ def put_back(folder: Path, entries: Sequence[Entry], environ: Mapping[str, str])
     now = settings_now(environ)
     problems = []
     for entry in entries:
-        left = _left(entry, now, refused[entry.uuid])
-        if left is None:
+        problem = _not_restored(entry, now, refused[entry.uuid])
+        if problem is None:
             remove(folder, entry.uuid)
         else:
-            problems.append(left)
+            problems.append(problem)
     return problems
 
 
 def settings_now(environ: Mapping[str, str]) -> dict[str, tuple[int, Settings]]:
-    """Index and settings of every GPU that can be read, by UUID."""
-    # Every GPU, whatever this run may see: an earlier run may have seen others.
-    everything = {name: value for name, value in environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    gpus = read_machine(everything).gpus
+    """Return index and settings of every readable GPU, by UUID."""
+    # All GPUs, not only those visible to this run: an earlier run may have used others.
+    all_visible = {name: value for name, value in environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    gpus = read_machine(all_visible).gpus
     return {
         gpu.uuid: (gpu.index, Settings(gpu.persistence, gpu.power_limit_w, gpu.vboost))
         for gpu in gpus
@@ -166,14 +165,14 @@ def _corrections(before: Settings, index: int, now: Settings) -> Iterator[nvidia
         yield nvidia_smi.vboost(index, before.vboost)
 
 
-def _left(
+def _not_restored(
     entry: Entry, now: Mapping[str, tuple[int, Settings]], refused: Sequence[nvidia_smi.Refusal]
 ) -> str | None:
-    """What is still not as before, or None."""
+    """Return a sentence on what still differs from before, or None."""
     if entry.uuid not in now:
-        return f"{entry.uuid}: cannot be read, so it is not put back; `{RESTORE}` tries again"
+        return f"{entry.uuid}: it cannot be read, so it is not restored; `{RESTORE}` tries again"
     index, found = now[entry.uuid]
-    # A lock cannot be read: only its command says whether it is gone.
+    # A lock cannot be read: only the command that resets it shows whether it is gone.
     commands = [one.command for one in refused if one.command == nvidia_smi.reset_clocks(index)]
     if entry.before.persistence not in {None, found.persistence}:
         commands.append(nvidia_smi.persistence(index, on=bool(entry.before.persistence)))
@@ -183,19 +182,21 @@ def _left(
     reasons = ", ".join(dict.fromkeys(refusal.reason for refusal in refused)) or "the driver did not keep it"
     what = ", ".join(dict.fromkeys(command.what for command in commands))
     fix = nvidia_smi.in_shell(list(dict.fromkeys(commands)))
-    return f"GPU {index} ({entry.uuid}) is not put back to {what}: {reasons}; as root: {fix} or {RESTORE}"
+    return (
+        f"GPU {index} ({entry.uuid}) could not be restored to {what}: {reasons}; as root: {fix} or {RESTORE}"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Restoration:
-    """What came of the journals: sentences for a person, and whether no GPU is left changed."""
+    """The result of restoring: sentences for the user, and whether every GPU is restored."""
 
     notes: tuple[str, ...]
     complete: bool
 
 
 def restore_from_journal(environ: Mapping[str, str]) -> Restoration:
-    """Put back what runs that were killed left changed. GPUs of runs that are still going are let be."""
+    """Restore GPUs that killed runs left changed; skip GPUs that a run is still using."""
     notes: list[str] = []
     complete = True
     for folder in state_dirs(environ):
@@ -209,7 +210,7 @@ def restore_from_journal(environ: Mapping[str, str]) -> Restoration:
                         stack.enter_context(lock)
                     entry = _read(path)
                 except FileNotFoundError:
-                    continue  # another run has just put it back
+                    continue  # another run has just restored it
                 except PermissionError:
                     notes.append(f"{uuid}: another user's run left it changed; run as root: {RESTORE}")
                     complete = False
@@ -220,18 +221,18 @@ def restore_from_journal(environ: Mapping[str, str]) -> Restoration:
                     continue
                 if lock is None:
                     notes.append(
-                        f"{uuid}: its run (pid {entry.pid}) is still going; it puts the GPU back itself"
+                        f"{uuid}: its run (pid {entry.pid}) is in progress and will restore it at the end"
                     )
                     continue
                 if entry.boot_id != host.boot_id():
                     remove(folder, uuid)
-                    notes.append(f"{uuid}: the machine was rebooted since, which reset it; journal dropped")
+                    notes.append(f"{uuid}: a reboot has reset it since; its journal was deleted")
                     continue
                 entries.append(entry)
             if entries:
-                problems = put_back(folder, entries, environ)
+                problems = restore_settings(folder, entries, environ)
                 done = [entry for entry in entries if not exists(folder, entry.uuid)]
-                notes += [f"{e.uuid}: put back as it was before the run of {e.written_utc}" for e in done]
+                notes += [f"{e.uuid}: restored as it was before the run of {e.written_utc}" for e in done]
                 notes += problems
                 complete = complete and not problems
     return Restoration(tuple(notes), complete)

@@ -1,1 +1,1 @@
-"""What the GPUs did during a run."""
+"""Telemetry: what the GPUs did during a run."""

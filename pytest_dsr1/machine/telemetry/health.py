@@ -1,4 +1,4 @@
-"""Were the GPUs fit while it was measured? Judges and sums up telemetry; reads nothing, changes nothing."""
+"""The health of the GPUs during the measured time: telemetry, judged and summed up."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from pytest_dsr1.scenario.schema.scenario import Validity
 from pytest_dsr1.text import clock
 
 CLOCK_CEILING_SHARE = 0.95
-"""A busy GPU whose SM clock never comes above this share of its maximum, and gives no reason, is locked."""
+"""A busy GPU whose SM clock never exceeds this share of its maximum, for no given reason, is locked."""
 
 LOCK_TOLERANCE_MHZ = 30
 """Two steps of the SM clock, which moves in steps of 15 MHz."""
 
 COVERED_SHARE = 0.9
-"""The least share of the measured time that the samples must cover."""
+"""The share of the measured time that samples must cover at least."""
 
 GPU_BUSY_PERCENT = 50
 
 NOTABLE_CAP_SHARE = 0.05
-"""A smaller share of the time at the software power cap is not worth a word in the overview."""
+"""The overview does not mention a smaller share of time at the software power cap."""
 
 NOTABLE_SPREAD_SHARE = 0.02
-"""GPUs that differ by more than this share of their mean are not told as one: two H200 of one machine drew
+"""GPUs that differ by more than this share of their mean are shown as a range: two H200s of one machine drew
 power 2.3% to 3.8% apart at the same clock."""
 
 
@@ -48,15 +48,15 @@ _Number = TypeVar("_Number", int, float)
 
 @dataclass(frozen=True, slots=True)
 class GpuStatistics:
-    """One GPU over the measured time. Means are over time; None where NVML has no answer.
+    """One GPU over the measured time. Means are over time; None: NVML does not report it.
 
     Attributes:
         gpu: NVML's index.
-        samples: how many there are of the measured time; without one everything else is None.
-        energy_j: from the GPU's counter where it has one, else from its power.
-        power_capped_share: share of the time at the software power cap.
-        throttled_share: share of the time in which heat or the hardware slowed it down.
-        reason_share: share of the time by reason, for every reason that NVML gave.
+        samples: number of samples in the measured time; without any, the other values are missing.
+        energy_j: from the GPU's counter if it has one, else from its power.
+        power_capped_share: share of time at the software power cap.
+        throttled_share: share of time in which heat or the hardware slowed the GPU down.
+        reason_share: share of time by reason, for every reason that NVML gave.
     """
 
     gpu: int
@@ -80,8 +80,8 @@ class GpuSummary:
 
     Attributes:
         text: the summary in one line.
-        power_w_total: of all GPUs; None where NVML does not give it for each of them.
-        energy_j_total: likewise.
+        power_w_total: power of all GPUs; None if NVML does not report it for each of them.
+        energy_j_total: energy of all GPUs, under the same condition.
         overhead_share: measured share of one CPU core that sampling took.
         processes_visible: whether process ids could be matched (not in most containers).
         gpus: each GPU.
@@ -96,7 +96,7 @@ class GpuSummary:
 
 
 def from_to(from_s: float, to_s: float) -> str:
-    """A time as mm:ss; within the first minute, where whole seconds say little, such as 0.4 s to 2.9 s."""
+    """Format a period, such as from 01:05 to 02:10; in its first minute, such as from 0.4 s to 2.9 s."""
     if to_s < 60:
         return f"from {from_s:.1f} s to {to_s:.1f} s"
     return f"from {clock(from_s)} to {clock(to_s)}"
@@ -110,25 +110,25 @@ def assess(
     *,
     sm_clock_lock_mhz: int | None = None,
 ) -> tuple[Finding, ...]:
-    """What the telemetry says against the measurement: ``mismatch`` makes it INVALID. Empty for the CPU.
+    """Return what is wrong by the telemetry: ``mismatch`` makes a measurement INVALID. Empty for the CPU.
 
     Args:
-        telemetry: of the run.
+        telemetry: the telemetry of the run.
         validity: the scenario's limits.
-        from_s: monotonic time at which the measured time began; ``to_s``: at which it ended.
-        to_s: see there.
-        sm_clock_lock_mhz: what the scenario locks the SM clock to.
+        from_s: monotonic time at which the measured time began.
+        to_s: monotonic time at which it ended.
+        sm_clock_lock_mhz: the SM clock that the scenario locks; None without a lock.
     """
     findings = list(_events(telemetry, from_s, to_s))
     findings += _ecc(telemetry)
-    for place, gpu in enumerate(telemetry.gpus):
+    for position, gpu in enumerate(telemetry.gpus):
         spans = spans_of(telemetry, gpu, from_s, to_s)
         covered_s = sum(span.seconds for span in spans)
         findings += _coverage(gpu, spans, covered_s, to_s - from_s)
         if not spans:
             continue
         findings += _throttled(gpu, spans, covered_s, validity, from_s)
-        most_mhz = telemetry.max_sm_clock_mhz[place] if telemetry.max_sm_clock_mhz else None
+        most_mhz = telemetry.max_sm_clock_mhz[position] if telemetry.max_sm_clock_mhz else None
         findings += _clocks(gpu, spans, most_mhz, sm_clock_lock_mhz)
     return tuple(findings)
 
@@ -148,9 +148,9 @@ def _events(telemetry: Telemetry, from_s: float, to_s: float) -> Iterator[Findin
         if event.kind == "lost":
             yield Finding("mismatch", f"{subject} lost", f"{when}: {event.message}; see dmesg for the Xid")
         elif event.kind == "foreign process":
-            # It is looked for once a second: one seen just after the end may have been there before.
+            # Processes are checked once per second: one seen just after the end may have started before it.
             severity: Severity = "mismatch" if event.time_s <= to_s + 1 else "warning"
-            message = f"{when} another process was seen on it: {event.message}; run again on a GPU of its own"
+            message = f"{when}, another process was on it: {event.message}; run again without other processes"
             yield Finding(severity, f"{subject} shared", message)
         else:
             yield Finding("warning", f"{subject} telemetry", f"{when}: {event.message}")
@@ -171,14 +171,14 @@ def _ecc(telemetry: Telemetry) -> Iterator[Finding]:
 
 def _coverage(gpu: int, spans: Sequence[Span], covered_s: float, measured_s: float) -> Iterator[Finding]:
     if not spans:
-        message = "there is no sample of the measured time, so nothing says that the GPU was not throttled"
+        message = "there is no sample of the measured time, so it is unknown whether the GPU was throttled"
         yield Finding("mismatch", f"GPU {gpu} telemetry", message)
         return
     if covered_s < COVERED_SHARE * measured_s:
         message = f"samples cover {covered_s / measured_s:.0%} of the measured time"
         yield Finding("warning", f"GPU {gpu} telemetry", message)
     if all(span.sample.throttle_reasons is None for span in spans):
-        message = "the driver does not say whether the GPU is throttled, so that is not judged"
+        message = "the driver does not report throttling, so it is not judged"
         yield Finding("warning", f"GPU {gpu} throttling", message)
 
 
@@ -187,7 +187,7 @@ def _throttled(
 ) -> Iterator[Finding]:
     judged = [("throttled", THROTTLED, "check cooling and power supply")]
     if validity.software_power_cap == "invalid":
-        advice = "raise the power limit, or let the scenario record this"
+        advice = "raise the power limit, or set validity.software_power_cap to record"
         judged.append(("power capped", SOFTWARE_POWER_CAP, advice))
     for what, mask, advice in judged:
         seconds = seconds_of(spans, mask)
@@ -208,14 +208,14 @@ def _throttled(
 
 
 def _clocks(gpu: int, spans: Sequence[Span], most_mhz: int | None, lock_mhz: int | None) -> Iterator[Finding]:
-    """A clock ceiling cannot be read; it shows when a busy GPU has no reason to be slow and is."""
-    held = IDLE | THROTTLED | SOFTWARE_POWER_CAP
+    """Yield a warning if a busy GPU is slow for no reported reason: a clock ceiling cannot be read."""
+    slowing = IDLE | THROTTLED | SOFTWARE_POWER_CAP
     busy_mhz = [
         span.sample.sm_clock_mhz
         for span in spans
         if span.sample.sm_clock_mhz is not None
         and (span.sample.utilization_percent or 0) >= GPU_BUSY_PERCENT
-        and not (span.sample.throttle_reasons or 0) & held
+        and not (span.sample.throttle_reasons or 0) & slowing
     ]
     if not busy_mhz:
         return
@@ -223,12 +223,12 @@ def _clocks(gpu: int, spans: Sequence[Span], most_mhz: int | None, lock_mhz: int
     subject = f"GPU {gpu} SM clock"
     if lock_mhz is not None:
         if max(abs(lowest - lock_mhz), abs(highest - lock_mhz)) > LOCK_TOLERANCE_MHZ:
-            message = f"expected {lock_mhz} MHz locked, found {lowest} to {highest} MHz under load"
+            message = f"expected {lock_mhz} MHz (locked), found {lowest} to {highest} MHz under load"
             yield Finding("warning", subject, message)
     elif most_mhz is not None and highest < CLOCK_CEILING_SHARE * most_mhz:
         message = (
-            f"never above {highest} MHz under load, of {most_mhz} MHz, for no reason the driver gives: its "
-            f"clocks are probably locked; as root: nvidia-smi -i {gpu} -rgc"
+            f"at most {highest} of {most_mhz} MHz under load, and the driver reports no reason: clocks are "
+            f"probably locked; as root: nvidia-smi -i {gpu} -rgc"
         )
         yield Finding("warning", subject, message)
 
@@ -256,7 +256,7 @@ def summary(telemetry: Telemetry, from_s: float, to_s: float) -> GpuSummary | No
 
 
 def conditions(telemetry: Telemetry, from_s: float, to_s: float) -> Conditions | None:
-    """The GPUs over the measured time in a few numbers, rounded to a tenth; None for the CPU."""
+    """Return the GPUs over the measured time in four numbers, rounded to a tenth; None for the CPU."""
     if not telemetry.gpus:
         return None
     spans = [spans_of(telemetry, gpu, from_s, to_s) for gpu in telemetry.gpus]
@@ -267,14 +267,14 @@ def conditions(telemetry: Telemetry, from_s: float, to_s: float) -> Conditions |
         if any(span.sample.throttle_reasons is not None for span in each)
     ]
 
-    def told(values: Sequence[float], what: Callable[[Sequence[float]], float]) -> float | None:
-        return round(what(values), 1) if values else None
+    def rounded(values: Sequence[float], combine: Callable[[Sequence[float]], float]) -> float | None:
+        return round(combine(values), 1) if values else None
 
     return Conditions(
-        sm_clock_mhz=told(_known(gpu.sm_clock_mhz_mean for gpu in gpus), fmean),
-        power_w=told(_known(gpu.power_w_mean for gpu in gpus), fmean),
-        temperature_c=told(_known(gpu.temperature_c_max for gpu in gpus), max),
-        throttled_s=told(slowed_s, max),
+        sm_clock_mhz=rounded(_known(gpu.sm_clock_mhz_mean for gpu in gpus), fmean),
+        power_w=rounded(_known(gpu.power_w_mean for gpu in gpus), fmean),
+        temperature_c=rounded(_known(gpu.temperature_c_max for gpu in gpus), max),
+        throttled_s=rounded(slowed_s, max),
     )
 
 
@@ -307,7 +307,7 @@ def _one_line(gpus: Sequence[GpuStatistics]) -> str:
 
 
 def _mean_or_range(values: Sequence[float]) -> str:
-    """What the GPUs have in common, or their range, as a mean would hide the slow one of eight."""
+    """Return the mean, or the range if GPUs differ: a mean would hide one slow GPU of eight."""
     mean = sum(values) / len(values)
     if max(values) - min(values) > NOTABLE_SPREAD_SHARE * mean:
         return f"{min(values):.0f} to {max(values):.0f}"
@@ -315,7 +315,7 @@ def _mean_or_range(values: Sequence[float]) -> str:
 
 
 def _counted_energy_j(telemetry: Telemetry, gpu: int, from_s: float, to_s: float) -> float | None:
-    """What the energy counter grew by; between two of its readings it is taken to grow evenly."""
+    """Return the growth of the energy counter, interpolated between two readings."""
     readings = [(s.time_s, s.energy_j) for s in telemetry.samples if s.gpu == gpu and s.energy_j is not None]
 
     def at(time_s: float) -> float | None:

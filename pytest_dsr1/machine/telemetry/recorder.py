@@ -17,16 +17,16 @@ from pytest_dsr1.machine.values import Event, GpuSample, Telemetry
 
 INTERVAL_S = 0.1
 SLOW_INTERVAL_S = 1.0
-"""How often energy is read, processes are looked at and the file is flushed.
+"""The interval for reading energy, checking processes and flushing the file.
 
-A real H200 takes 3 ms (10 ms at worst) for its energy counter and about 2 us for each of the other readings;
-the counter only grows, so it loses nothing by being read less often.
+A real H200 takes 3 ms (10 ms at worst) for its energy counter and about 2 us for each other value; the
+counter only grows, so reading it less often loses nothing.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """What the GPUs do at this moment, as means over them; None where unknown."""
+    """Current values, averaged over the GPUs; None if unknown."""
 
     power_w: float | None
     sm_clock_mhz: float | None
@@ -49,12 +49,12 @@ def _sample(gpu: nvml.Gpu, *, energy: bool) -> GpuSample:
 
 
 class TelemetryRecorder:
-    """Watches GPUs inside a ``with`` block; for a run on the CPU (no GPUs) it does nothing.
+    """Watches GPUs inside a ``with`` block; does nothing for a run on the CPU (no GPUs).
 
-    Nothing that a GPU does ends the run: a lost GPU or a failed reading becomes an event.
+    No failure of a GPU ends the run: a lost GPU or a failed reading becomes an event.
 
     Attributes:
-        telemetry: everything seen; whole once the block has ended.
+        telemetry: everything recorded; complete once the block has ended.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class TelemetryRecorder:
         *,
         expected: Iterable[int] = (),
     ):
-        """Samples go to ``path``, one :class:`GpuSample` a line as JSON, at most a second late.
+        """Write samples to ``path``, one :class:`GpuSample` per line as JSON, at most a second late.
 
-        The processes ``expected`` are not foreign.
+        The process ids ``expected`` do not count as foreign.
         """
         self.telemetry = Telemetry(interval_s=interval_s)
         self._readings = tuple(gpus)
@@ -88,7 +88,7 @@ class TelemetryRecorder:
         if self._readings:
             self._thread = threading.Thread(target=self._run, name="dsr1-telemetry", daemon=True)
             self._thread.start()
-            # The counters before the run, and a first sample, are taken before it.
+            # The run starts after the first sample and the first reading of the counters.
             self._first.wait()
         return self
 
@@ -112,11 +112,11 @@ class TelemetryRecorder:
         )
 
     def warmed_up(self) -> None:
-        """The engine has all its processes: tell it where the measurement begins."""
+        """Note that all of the engine's processes are running: the measurement begins."""
         self._watch.warmed_up()
 
     def latest(self) -> Now:
-        """The newest sample of each GPU."""
+        """Return the mean of each GPU's newest sample."""
         samples = list(self._last.values())
         powers = [one.power_w for one in samples if one.power_w is not None]
         clocks = [one.sm_clock_mhz for one in samples if one.sm_clock_mhz is not None]
@@ -184,7 +184,7 @@ class TelemetryRecorder:
                 if file is not None:
                     file.flush()
             self._first.set()
-            # A late tick moves those after it: samples are never taken in a burst to catch up.
+            # A late tick delays the next ones: samples are never taken in a burst to catch up.
             due_s = max(due_s + self._interval_s, time.monotonic())
             stopped = self._stop.wait(due_s - time.monotonic())
         self._tick(gpus, file, energy=True)  # so that the energy of the whole run is known

@@ -1,4 +1,4 @@
-"""When a GPU was slowed down, and by what: NVML's clock-event reasons over time."""
+"""Periods in which a GPU was slowed down, and their causes: NVML's clock-event reasons over time."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ REASONS: dict[int, str] = {
 IDLE = 0x001
 SOFTWARE_POWER_CAP = 0x004
 THROTTLED = 0x008 | 0x020 | 0x040 | 0x080
-"""Slowed down by heat or by the hardware. Hardware slowdown comes with its cause (thermal or power brake)
-and alone for others; the software power cap is normal at full load and is judged only if a scenario says so;
-the rest are settings, or no slowing down."""
+"""Slowed down by heat or by the hardware. Hardware slowdown comes with its cause (thermal or power brake),
+or alone for other causes. The software power cap is normal at full load and is judged only if a scenario asks
+for it. The other reasons are settings, or do not slow the GPU down."""
 
 BRIDGE_S = 1.0
-"""Times of throttling that are no further apart are told as one."""
+"""Periods of throttling that are at most this far apart count as one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A sample, and for how many seconds of the measured time it stands: until the next one."""
+    """A sample, and the seconds of the measured time that it covers: until the next sample."""
 
     sample: GpuSample
     from_s: float
@@ -42,11 +42,12 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A time in which a GPU was slowed down.
+    """A period in which a GPU was slowed down.
 
     Attributes:
-        from_s: monotonic time of its first sample; ``to_s``: at which its last one ended.
-        reasons: NVML's mask of everything that was given as a reason in it.
+        from_s: monotonic time of its first sample.
+        to_s: monotonic time at which its last sample ended.
+        reasons: NVML's mask of all reasons given in it.
     """
 
     from_s: float
@@ -55,11 +56,11 @@ class Period:
 
 
 def spans_of(telemetry: Telemetry, gpu: int, from_s: float, to_s: float) -> list[Span]:
-    """The samples of one GPU, each with the part of the time from ``from_s`` to ``to_s`` it stands for."""
+    """Return one GPU's samples, each with the time between ``from_s`` and ``to_s`` that it covers."""
     samples = [sample for sample in telemetry.samples if sample.gpu == gpu]
     spans = []
     for sample, following in zip(samples, [*samples[1:], None], strict=False):
-        # The last one stands for a few intervals: a lost GPU says nothing about the time after.
+        # The last sample covers a few intervals only: after it, nothing is known of a lost GPU.
         until_s = following.time_s if following else sample.time_s + 3 * telemetry.interval_s
         start_s, end_s = max(sample.time_s, from_s), min(until_s, to_s)
         if end_s > start_s:
@@ -72,12 +73,12 @@ def _given(span: Span, mask: int) -> int:
 
 
 def seconds_of(spans: Iterable[Span], mask: int) -> float:
-    """For how long any reason of the mask was given, in s."""
+    """Return for how long any reason of the mask was given, in s."""
     return sum(span.seconds for span in spans if _given(span, mask))
 
 
 def periods(spans: Iterable[Span], mask: int) -> list[Period]:
-    """When any reason of the mask was given, in order; short gaps are bridged."""
+    """Return when any reason of the mask was given, in order; short gaps are bridged."""
     found: list[Period] = []
     for span in spans:
         given = _given(span, mask)
@@ -92,7 +93,7 @@ def periods(spans: Iterable[Span], mask: int) -> list[Period]:
 
 
 def reasons(times: Sequence[Period]) -> int:
-    """The mask of everything that was given as a reason."""
+    """Return the mask of all reasons given."""
     mask = 0
     for time in times:
         mask |= time.reasons
@@ -100,5 +101,5 @@ def reasons(times: Sequence[Period]) -> int:
 
 
 def names(mask: int) -> list[str]:
-    """The reasons of a mask in words."""
+    """Return the names of the reasons in a mask."""
     return [name for bit, name in REASONS.items() if mask & bit]

@@ -189,9 +189,8 @@ def _health(case: Case, measurement: Measurement) -> Iterable[tuple[str, str]]:
 
 def engine_bound(measurement: Measurement) -> str | None:
     """What an engine that knows its decode step says of it; None of the others."""
-    facts = measurement.result.facts
-    share, arithmetic = facts.get("share_of_bound"), facts.get("bandwidth_bound")
-    if isinstance(share, float) and isinstance(arithmetic, str):
+    share, arithmetic = measurement.result.facts.share_of_bound, measurement.result.facts.bandwidth_bound
+    if share is not None and arithmetic is not None:
         return f"decode reaches {share:.0%} of the memory-bandwidth bound: {arithmetic}"
     return None
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.case.case import machine
-from pytest_dsr1.engines import create
 from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.engines.registry import create
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.eligibility import compared, refuse_unfit
 from pytest_dsr1.gate.plan import gate_plan
 from pytest_dsr1.gate.reference_file import load
 from pytest_dsr1.gate.references import References
-from pytest_dsr1.machine.setup.nvidia_smi import shell_lines
+from pytest_dsr1.machine.nvidia_smi import shell_lines
 from pytest_dsr1.measurement.run import expected_s, options_of, run_timeout_s
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario, Target
@@ -135,7 +135,7 @@ def _script(loaded: LoadedScenario, asked: Asked) -> Iterable[str]:
     if asked.gpu_setup != "off":
         yield from shell_lines(scenario.gpu_setup, scenario.hardware.count)
     known = scenario.name in asked.profiles
-    if scenario.engine.type != "trtllm-bench":
+    if not scenario.engine.script_is_whole:
         yield from (line for line in rest if line.startswith("#"))
         selected = [f"--dsr1-profile={scenario.name}"] if known else [str(loaded.path)]
         gate = ["--dsr1-gate"] if asked.store else []

@@ -1,26 +1,19 @@
 """What must hold between the values of a scenario: the impossible is a mistake, the unusual a warning.
 
-Each rule reads a valid scenario and yields the dotted key it blames with a sentence. The rules come from
-TensorRT-LLM's behaviour and from what holds in every published DeepSeek-R1 scenario.
+Each rule reads a valid scenario and yields the dotted key it blames with a sentence. Rules about one engine's
+own settings are in that engine's folder.
 """
 
 from __future__ import annotations
 
-from pytest_dsr1.scenario.rules import metrics, openai
-from pytest_dsr1.scenario.rules.registry import RELATIONS, Findings, Relation, must, should
-from pytest_dsr1.scenario.schema.load import OpenAi
-from pytest_dsr1.scenario.schema.scenario import (
-    CudaGraphConfig,
-    Length,
-    Normal,
-    Scenario,
-    TensorRtLlm,
-    Transformers,
-    Trtllm,
-    Uniform,
-)
+from pytest_dsr1.scenario.rules import metrics
+from pytest_dsr1.scenario.rules.registry import RELATIONS, must, should
+from pytest_dsr1.scenario.schema.engine import engines
+from pytest_dsr1.scenario.schema.load import TraceArrival
+from pytest_dsr1.scenario.schema.rule import Findings, Relation
+from pytest_dsr1.scenario.schema.scenario import Length, Normal, Scenario, Uniform
 
-__all__ = ["RELATIONS", "Relation", "longest", "metrics", "openai"]
+__all__ = ["all_relations", "longest", "metrics", "relations_of"]
 
 MODEL_VOCAB_SIZE = 129280
 """DeepSeek-R1's, which random weights have unless their `config` says otherwise."""
@@ -33,30 +26,19 @@ def longest(length: Length) -> int:
     return length.mean if isinstance(length, Normal) else length
 
 
-def _graphs(scenario: Scenario) -> CudaGraphConfig | None:
-    engine = scenario.engine
-    return engine.llm_api.cuda_graph_config if isinstance(engine, TensorRtLlm) else None
-
-
-def _speculates(scenario: Scenario) -> bool:
-    engine = scenario.engine
-    return isinstance(engine, TensorRtLlm) and engine.llm_api.speculative_config is not None
-
-
 @must("model.path", "model.random_weights", "engine.type")
 def _one_origin(scenario: Scenario) -> Findings:
     """A model has either `path` (trtllm-bench, trtllm, openai) or `random_weights` (transformers, trtllm, openai with vLLM or SGLang)."""  # noqa: E501
     model, engine = scenario.model, scenario.engine
-    if isinstance(engine, OpenAi) and model.random_weights is None:
-        return  # a server that runs already has its model; one that is started has a rule of its own
-    if isinstance(engine, Trtllm) or (isinstance(engine, OpenAi) and engine.server in {"vllm", "sglang"}):
+    if engine.may_bring_model and model.random_weights is None:
+        return
+    if len(engine.model_sources) > 1:
         if (model.path is None) == (model.random_weights is None):
             found = "both" if model.path else "none"
             yield "model", f"expected either `path` or `random_weights`; found {found}"
         return
-    wanted, other = "path", "random_weights"
-    if isinstance(engine, Transformers):
-        wanted, other = other, wanted
+    wanted = engine.model_sources[0]
+    other = "random_weights" if wanted == "path" else "path"
     if getattr(model, wanted) is None:
         yield "model", f"expected `{wanted}`, which the engine `{engine.type}` needs; found none"
     if getattr(model, other) is not None:
@@ -66,8 +48,8 @@ def _one_origin(scenario: Scenario) -> Findings:
 @must("model.quantization", "model.random_weights", "engine.type")
 def _random_weights_as_stored(scenario: Scenario) -> Findings:
     """With the engines trtllm and openai `random_weights` are stored as `FP8_BLOCK_SCALES` or as BF16."""
-    model, engine = scenario.model, scenario.engine
-    if isinstance(engine, Trtllm | OpenAi) and model.random_weights and model.quantization == "NVFP4":
+    model, makes_weights = scenario.model, scenario.engine.quantizes_random_weights
+    if makes_weights and model.random_weights and model.quantization == "NVFP4":
         wanted = "expected `FP8_BLOCK_SCALES` or `none`, as the weights are made here; found `NVFP4`"
         yield "model.quantization", wanted
 
@@ -85,102 +67,12 @@ def _gpu_and_count(scenario: Scenario) -> Findings:
         yield "hardware.gpu", "expected a `hardware.count` of at least 1 with it, found 0"
 
 
-@must("hardware.gpu", "hardware.count", "engine.device", "engine.type")
-def _gpus_of_transformers(scenario: Scenario) -> Findings:
-    """The transformers engine uses one GPU with `device: cuda` and none with `device: cpu`."""
-    if not isinstance(scenario.engine, Transformers):
-        return
-    count = scenario.hardware.count
-    if scenario.engine.device == "cuda" and count != 1:
-        yield (
-            "engine.device",
-            f"`cuda` uses one GPU: expected hardware.count 1 and its hardware.gpu, found {count}",
-        )
-    if scenario.engine.device == "cpu" and count:
-        yield (
-            "engine.device",
-            f"`cpu` uses no GPU: expected hardware.count 0, found {count} (or set `device: cuda`)",
-        )
-
-
 @must("hardware.gpu", "gpu_setup")
 def _setup_needs_gpu(scenario: Scenario) -> Findings:
     """`gpu_setup` needs a GPU."""
     setup = scenario.gpu_setup
     if scenario.hardware.gpu is None and (setup.persistence or setup.vboost or setup.lock_sm_clock_mhz):
         yield "gpu_setup", "expected no GPU set-up, as `hardware.gpu` names no GPU"
-
-
-@must("engine.compile", "engine.device")
-def _compile_needs_gpu(scenario: Scenario) -> Findings:
-    """`engine.compile` needs `device: cuda`."""
-    engine = scenario.engine
-    if isinstance(engine, Transformers) and engine.compile and engine.device != "cuda":
-        yield "engine.compile", f"expected `engine.device: cuda` with it, found `{engine.device}`"
-
-
-@must("engine.tp", "engine.pp", "hardware.count")
-def _ranks(scenario: Scenario) -> Findings:
-    """`engine.tp` times `engine.pp` is `hardware.count`."""
-    engine, count = scenario.engine, scenario.hardware.count
-    if isinstance(engine, TensorRtLlm) and engine.tp * engine.pp != count:
-        ranks = f"tp {engine.tp} x pp {engine.pp} = {engine.tp * engine.pp} GPUs"
-        yield "engine.tp", f"expected tp x pp to be hardware.count, {count}; found {ranks}"
-
-
-@must("engine.ep", "engine.tp")
-def _ep_divides_tp(scenario: Scenario) -> Findings:
-    """`engine.ep` divides `engine.tp`."""
-    engine = scenario.engine
-    if isinstance(engine, TensorRtLlm) and engine.ep is not None and engine.tp % engine.ep:
-        yield "engine.ep", f"expected a divisor of engine.tp, {engine.tp}; found {engine.ep}"
-
-
-@must("engine.max_num_tokens", "engine.enable_chunked_context", "dataset.input_tokens")
-def _inputs_fit(scenario: Scenario) -> Findings:
-    """Without chunked context `engine.max_num_tokens` is at least the longest input."""
-    engine, longest_input = scenario.engine, longest(scenario.dataset.input_tokens)
-    if not isinstance(engine, TensorRtLlm) or engine.enable_chunked_context:
-        return
-    if engine.max_num_tokens is not None and engine.max_num_tokens < longest_input:
-        wanted = (
-            f"expected at least the longest input, {longest_input} tokens, as enable_chunked_context is false"
-        )
-        yield "engine.max_num_tokens", f"{wanted}; found {engine.max_num_tokens}"
-
-
-@must("engine.max_seq_len", "dataset.input_tokens", "dataset.output_tokens")
-def _sequences_fit(scenario: Scenario) -> Findings:
-    """`engine.max_seq_len` is at least the longest input and output together."""
-    engine, dataset = scenario.engine, scenario.dataset
-    together = longest(dataset.input_tokens) + longest(dataset.output_tokens)
-    if isinstance(engine, TensorRtLlm) and engine.max_seq_len is not None and engine.max_seq_len < together:
-        wanted = f"expected at least the longest input and output together, {together} tokens"
-        yield "engine.max_seq_len", f"{wanted}; found {engine.max_seq_len}"
-
-
-@must("engine.llm_api.cuda_graph_config")
-def _graph_sizes_agree(scenario: Scenario) -> Findings:
-    """`cuda_graph_config.max_batch_size` is the largest of `cuda_graph_config.batch_sizes`."""
-    graphs = _graphs(scenario)
-    if graphs and graphs.batch_sizes and graphs.max_batch_size not in {None, max(graphs.batch_sizes)}:
-        wanted = f"expected the largest of batch_sizes, {max(graphs.batch_sizes)}, or no value"
-        yield "engine.llm_api.cuda_graph_config.max_batch_size", f"{wanted}; found {graphs.max_batch_size}"
-
-
-@must("engine.kv_cache_free_gpu_mem_fraction", "engine.llm_api.kv_cache_config")
-def _one_kv_fraction(scenario: Scenario) -> Findings:
-    """`engine.kv_cache_free_gpu_mem_fraction` and `kv_cache_config.free_gpu_memory_fraction` are equal."""
-    engine = scenario.engine
-    if not isinstance(engine, TensorRtLlm) or engine.llm_api.kv_cache_config is None:
-        return
-    option, inner = (
-        engine.kv_cache_free_gpu_mem_fraction,
-        engine.llm_api.kv_cache_config.free_gpu_memory_fraction,
-    )
-    if option is not None and inner is not None and option != inner:
-        wanted = f"expected the same as engine.kv_cache_free_gpu_mem_fraction, {option}"
-        yield "engine.llm_api.kv_cache_config.free_gpu_memory_fraction", f"{wanted}; found {inner}"
 
 
 @must("dataset.input_tokens")
@@ -211,16 +103,26 @@ def _tokens_are_known(scenario: Scenario) -> Findings:
         yield "dataset.vocab_size", f"expected at most the model's vocab_size, {known}; found {wanted}"
 
 
-@must("dataset.path", "engine.llm_api.speculative_config")
-def _mtp_needs_text(scenario: Scenario) -> Findings:
-    """Multi-token prediction (MTP) needs real text: `dataset.path`."""
-    if _speculates(scenario) and scenario.dataset.path is None:
-        why = "with multi-token prediction speed depends on the text, and synthetic tokens prove nothing"
-        yield (
-            "dataset",
-            f"{why}; expected real text in dataset.path, found none (`pytest-dsr1 docs datasets` shows "
-            "how to make it)",
-        )
+@must("load.arrival", "load.ramp_s", "load.duration_s", "engine.type")
+def _load_of_engine(scenario: Scenario) -> Findings:
+    """`load.arrival`, `load.ramp_s` and `load.duration_s` need the engine `openai`."""
+    load = scenario.load
+    if scenario.engine.keeps_schedules:
+        if load.arrival is not None and load.ramp_s:
+            yield "load.ramp_s", "not possible with `load.arrival`: an open loop has its own schedule"
+        return
+    for key in ("arrival", "ramp_s", "duration_s"):
+        if getattr(load, key):
+            able = [f"`{name}`" for name, each in engines().items() if each.settings.keeps_schedules]
+            only = " or ".join(able)
+            yield f"load.{key}", f"not possible with the engine `{scenario.engine.type}`, only with {only}"
+
+
+@must("load.arrival", "dataset.path")
+def _trace_lengths(scenario: Scenario) -> Findings:
+    """A trace (`load.arrival`) brings its own lengths: no `dataset.path` with it."""
+    if isinstance(scenario.load.arrival, TraceArrival) and scenario.dataset.path is not None:
+        yield "dataset.path", "not possible with a trace, whose requests are made with its own lengths"
 
 
 @must("targets")
@@ -234,22 +136,6 @@ def _targets_differ(scenario: Scenario) -> Findings:
                 f"{target.metric} is already the metric of targets.{seen[target.metric]}",
             )
         seen.setdefault(target.metric, index)
-
-
-@should("load.concurrency", "engine.max_batch_size", "engine.tp", "engine.llm_api.enable_attention_dp")
-def _attention_dp_load(scenario: Scenario) -> Findings:
-    """With attention data parallelism `load.concurrency` is `engine.max_batch_size` times `engine.tp`."""
-    engine, concurrency = scenario.engine, scenario.load.concurrency
-    if not isinstance(engine, TensorRtLlm) or not engine.max_batch_size:
-        return
-    if not engine.llm_api.enable_attention_dp:
-        return
-    full = engine.max_batch_size * engine.tp
-    if concurrency != full:
-        per_rank = (
-            f"each of {engine.tp} ranks takes max_batch_size {engine.max_batch_size} requests, {full} in all"
-        )
-        yield "load.concurrency", f"with attention data parallelism {per_rank}; {concurrency} is unusual"
 
 
 @should("load.num_requests", "load.concurrency")
@@ -271,58 +157,26 @@ def _short_warmup(scenario: Scenario) -> Findings:
 
 
 @should(
-    "targets", "load.concurrency", "engine.max_batch_size", "engine.tp", "engine.llm_api.enable_attention_dp"
+    *("targets", "load.concurrency", "engine.max_batch_size", "engine.tp", "engine.pp"),
+    "engine.llm_api.enable_attention_dp",
 )
 def _per_user_without_queue(scenario: Scenario) -> Findings:
     """A per-user target stands where no request waits for its turn in the engine."""
-    engine, concurrency = scenario.engine, scenario.load.concurrency
-    if not isinstance(engine, TensorRtLlm) or engine.max_batch_size is None:
+    slots, concurrency = scenario.engine.slots, scenario.load.concurrency
+    if slots is None or concurrency <= slots:
         return
-    slots = engine.max_batch_size * (engine.tp if engine.llm_api.enable_attention_dp else 1)
     for index, target in enumerate(scenario.targets):
-        if target.metric == "per_user_output_throughput" and concurrency > slots:
+        if target.metric == "per_user_output_throughput":
             queue = f"{concurrency} requests at once, {slots} of them served, and waiting counts"
             yield f"targets.{index}.metric", f"{target.metric} says little here: {queue}"
 
 
-@should("engine.llm_api.cuda_graph_config", "engine.max_batch_size")
-def _graphs_cover_the_batch(scenario: Scenario) -> Findings:
-    """The largest CUDA graph is `engine.max_batch_size`."""
-    engine, graphs = scenario.engine, _graphs(scenario)
-    if not isinstance(engine, TensorRtLlm) or engine.max_batch_size is None or graphs is None:
-        return
-    largest = max(graphs.batch_sizes) if graphs.batch_sizes else graphs.max_batch_size
-    if largest is not None and largest != engine.max_batch_size:
-        key = "batch_sizes" if graphs.batch_sizes else "max_batch_size"
-        message = f"the largest CUDA graph, {largest}, is not engine.max_batch_size, {engine.max_batch_size}"
-        yield f"engine.llm_api.cuda_graph_config.{key}", message
+def all_relations() -> tuple[Relation, ...]:
+    """Return every rule once: those for any engine, then those of each engine."""
+    own = (relation for schema in engines().values() for relation in schema.rules)
+    return tuple(dict.fromkeys((*RELATIONS, *own)))
 
 
-@should("engine.llm_api.kv_cache_config")
-def _whole_kv_cache_config(scenario: Scenario) -> Findings:
-    """`kv_cache_config` holds `free_gpu_memory_fraction` and `enable_block_reuse: false`."""
-    engine = scenario.engine
-    config = engine.llm_api.kv_cache_config if isinstance(engine, TensorRtLlm) else None
-    if config is None:
-        return
-    if config.free_gpu_memory_fraction is None:
-        message = "older versions of TensorRT-LLM fall back to 0.9 without `free_gpu_memory_fraction` here"
-        yield "engine.llm_api.kv_cache_config", message
-    if config.enable_block_reuse is not False:
-        message = (
-            "without `enable_block_reuse: false` here equal prefixes are computed once, unlike as published"
-        )
-        yield "engine.llm_api.kv_cache_config", message
-
-
-@should("engine.llm_api.speculative_config")
-def _relaxed_options_work(scenario: Scenario) -> Findings:
-    """`relaxed_topk` and `relaxed_delta` stand with `use_relaxed_acceptance_for_thinking: true`."""
-    engine = scenario.engine
-    config = engine.llm_api.speculative_config if isinstance(engine, TensorRtLlm) else None
-    if config is None or config.use_relaxed_acceptance_for_thinking:
-        return
-    for key in ("relaxed_topk", "relaxed_delta"):
-        if getattr(config, key) is not None:
-            message = "has no effect without `use_relaxed_acceptance_for_thinking: true`"
-            yield f"engine.llm_api.speculative_config.{key}", message
+def relations_of(scenario: Scenario) -> tuple[Relation, ...]:
+    """Return the rules that hold for a scenario: those for any engine, and those of its own."""
+    return (*RELATIONS, *engines()[scenario.engine.type].rules)

@@ -6,19 +6,9 @@ from collections.abc import Iterator
 
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.metrics.registry import Need
-from pytest_dsr1.scenario.rules.registry import Findings, must
-from pytest_dsr1.scenario.schema.load import OpenAi
-from pytest_dsr1.scenario.schema.scenario import Scenario, TensorRtLlm
-
-
-def _streams(scenario: Scenario) -> bool:
-    engine = scenario.engine
-    return engine.streaming if isinstance(engine, TensorRtLlm | OpenAi) else True
-
-
-def _speculates(scenario: Scenario) -> bool:
-    engine = scenario.engine
-    return isinstance(engine, TensorRtLlm) and engine.llm_api.speculative_config is not None
+from pytest_dsr1.scenario.rules.registry import must
+from pytest_dsr1.scenario.schema.rule import Findings
+from pytest_dsr1.scenario.schema.scenario import Scenario
 
 
 def _judged(scenario: Scenario, need: Need) -> Iterator[tuple[str, str]]:
@@ -43,7 +33,7 @@ def _goodput_needs_slo(scenario: Scenario) -> Findings:
 def _streamed_metrics(scenario: Scenario) -> Findings:
     """TTFT, TPOT, gaps and output speed are targets, or gated, only with `engine.streaming: true`."""
     for key, metric in _judged(scenario, "streaming"):
-        if not _streams(scenario):
+        if not scenario.engine.streams:
             yield key, f"{metric} is measured only with `engine.streaming: true`, found false"
 
 
@@ -51,7 +41,7 @@ def _streamed_metrics(scenario: Scenario) -> Findings:
 def _acceptance_needs_mtp(scenario: Scenario) -> Findings:
     """`acceptance_length` is a target, or gated, only with `engine.llm_api.speculative_config`."""
     for key, metric in _judged(scenario, "mtp"):
-        if not _speculates(scenario):
+        if not scenario.engine.draft_tokens:
             yield key, f"{metric} is measured only with `engine.llm_api.speculative_config`, found none"
 
 

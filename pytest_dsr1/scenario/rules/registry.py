@@ -2,50 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
+from pytest_dsr1.scenario.schema.engine import EngineSettings
+from pytest_dsr1.scenario.schema.rule import Findings, Relation
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
-Findings = Iterator[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """One rule.
-
-    Attributes:
-        keys: the dotted keys it reads; it says nothing where one of them is a mistake itself.
-        impossible: whether breaking it is a mistake (else a warning).
-        rule: the rule as a sentence.
-        check: finds what breaks it.
-    """
-
-    keys: tuple[str, ...]
-    impossible: bool
-    rule: str
-    check: Callable[[Scenario], Findings]
+_Settings = TypeVar("_Settings", bound=EngineSettings)
 
 
 RELATIONS: list[Relation] = []
-"""Every rule, in the order in which the reference page lists them."""
+"""Every rule that holds with any engine, in the order in which the reference page lists them."""
 
 _Check = Callable[[Scenario], Findings]
+_EngineCheck = Callable[[_Settings, Scenario], Findings]
 
 
-def _relation(*keys: str, impossible: bool) -> Callable[[_Check], _Check]:
+def _relation(
+    keys: tuple[str, ...], documented: Callable[..., Findings], check: _Check, *, impossible: bool
+) -> Relation:
+    return Relation(keys, impossible, " ".join((documented.__doc__ or "").split()), check)
+
+
+def _general(keys: tuple[str, ...], *, impossible: bool) -> Callable[[_Check], _Check]:
     def register(check: _Check) -> _Check:
-        RELATIONS.append(Relation(keys, impossible, " ".join((check.__doc__ or "").split()), check))
+        RELATIONS.append(_relation(keys, check, check, impossible=impossible))
         return check
 
     return register
 
 
 def must(*keys: str) -> Callable[[_Check], _Check]:
-    """A rule whose breaking is a mistake."""
-    return _relation(*keys, impossible=True)
+    """Declare a rule whose breaking is a mistake."""
+    return _general(keys, impossible=True)
 
 
 def should(*keys: str) -> Callable[[_Check], _Check]:
-    """A rule whose breaking is a warning."""
-    return _relation(*keys, impossible=False)
+    """Declare a rule whose breaking is a warning."""
+    return _general(keys, impossible=False)
+
+
+class EngineRules(Generic[_Settings]):
+    """The rules of an engine: each gets its settings and the whole scenario, and holds for no other engine.
+
+    Attributes:
+        relations: the rules, in order.
+    """
+
+    def __init__(self) -> None:
+        self.relations: list[Relation] = []
+
+    def must(self, *keys: str) -> Callable[[_EngineCheck[_Settings]], _EngineCheck[_Settings]]:
+        """Declare a rule whose breaking is a mistake."""
+        return self._declared(keys, impossible=True)
+
+    def should(self, *keys: str) -> Callable[[_EngineCheck[_Settings]], _EngineCheck[_Settings]]:
+        """Declare a rule whose breaking is a warning."""
+        return self._declared(keys, impossible=False)
+
+    def _declared(
+        self, keys: tuple[str, ...], *, impossible: bool
+    ) -> Callable[[_EngineCheck[_Settings]], _EngineCheck[_Settings]]:
+        def register(check: _EngineCheck[_Settings]) -> _EngineCheck[_Settings]:
+            def with_engine(scenario: Scenario) -> Findings:
+                engine: Any = scenario.engine
+                return check(engine, scenario)
+
+            self.relations.append(_relation(keys, check, with_engine, impossible=impossible))
+            return check
+
+        return register

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
+from pytest_dsr1 import extensions
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.yaml.tree import Path
 
@@ -112,6 +113,10 @@ def fields(schema: Schema | None = None, path: Path = ()) -> Iterator[tuple[Path
 def places() -> tuple[Path, ...]:
     """The paths of the values in which ``${VARIABLE}`` is expanded."""
     return tuple(path for path, schema in fields() if resolve(schema).get("x-dsr1-place"))
+
+
+extensions.on_change(scenario_schema.cache_clear)
+extensions.on_change(places.cache_clear)
 
 
 def describe(schema: Schema) -> str:

@@ -2,19 +2,23 @@
 
 Every field's description is what a user reads in the reference page and in an editor. Options are written in
 the terms of the newest TensorRT-LLM; the engine translates them into the dialect of the installed version.
-What must hold between several values stands in :mod:`pytest_dsr1.scenario.rules.general`.
+What must hold between several values stands in :mod:`pytest_dsr1.scenario.rules.general`, and for one
+engine in that engine's folder, as its settings do.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, StringConstraints, Tag
+from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
 
-from pytest_dsr1.scenario.schema.base import Part, Place, PositiveInt, VariableName
-from pytest_dsr1.scenario.schema.gate import GateSettings
-from pytest_dsr1.scenario.schema.load import Arrival, OpenAi, Slo
-from pytest_dsr1.scenario.schema.metric_name import MetricName
+from pytest_dsr1 import extensions
+from pytest_dsr1.scenario.schema.base import Part, Place, PositiveInt
+from pytest_dsr1.scenario.schema.engine import Engine
+from pytest_dsr1.scenario.schema.load import Arrival, Slo
+from pytest_dsr1.scenario.schema.metric_name import GatedMetricName, MetricName
+
+LARGEST_DELTA_PERCENT = 50
 
 
 class Hardware(Part):
@@ -144,177 +148,6 @@ class Load(Part):
     """Requests that may fail without making the run INVALID; they count in no metric but goodput."""
 
 
-class CudaGraphConfig(Part):
-    """CUDA graphs of the decode step."""
-
-    batch_sizes: list[PositiveInt] | None = None
-    """The batch sizes to capture."""
-    max_batch_size: PositiveInt | None = None
-    """Capture up to this batch size; must agree with `batch_sizes`."""
-    enable_padding: bool | None = None
-    """Pad a batch up to the next captured size."""
-
-
-class MoeConfig(Part):
-    """The mixture-of-experts layers."""
-
-    backend: Literal["CUTLASS", "TRTLLM", "DEEPGEMM", "WIDEEP", "CUTEDSL", "TRITON", "VANILLA"] | None = None
-    """The kernel library of the experts."""
-    max_num_tokens: PositiveInt | None = None
-    """The most tokens one MoE call takes."""
-
-
-class KvCacheConfig(Part):
-    """The KV cache."""
-
-    dtype: Literal["auto", "fp8", "bfloat16"] | None = None
-    """The element type of the cache."""
-    free_gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    """The share of the memory left after the weights that the cache takes."""
-    enable_block_reuse: bool | None = None
-    """Reuse blocks of equal prefixes; off in every published measurement."""
-    max_tokens: PositiveInt | None = None
-    """The most tokens the cache holds."""
-
-
-class SpeculativeConfig(Part):
-    """Multi-token prediction."""
-
-    decoding_type: Literal["MTP"]
-    """The way of speculation."""
-    max_draft_len: PositiveInt
-    """Draft tokens a step (`num_nextn_predict_layers` before 1.3)."""
-    use_relaxed_acceptance_for_thinking: bool | None = None
-    """Accept a draft token among the most likely ones while the model thinks."""
-    relaxed_topk: PositiveInt | None = None
-    """How many candidates relaxed acceptance looks at."""
-    relaxed_delta: Annotated[float, Field(ge=0)] | None = None
-    """How far below the most likely candidate it may be."""
-
-
-class AttentionDpConfig(Part):
-    """Scheduling across attention data-parallel ranks."""
-
-    enable_balance: bool | None = None
-    """Balance requests over the ranks."""
-    batching_wait_iters: Annotated[int, Field(ge=0)] | None = None
-    """Iterations to wait for a fuller batch."""
-    timeout_iters: Annotated[int, Field(ge=0)] | None = None
-    """Iterations after which a rank stops waiting."""
-
-
-class LlmApiOptions(Part):
-    """Options of TensorRT-LLM's LLM API, in the newest version's terms (the file of `--extra_llm_api_options`)."""  # noqa: E501
-
-    enable_attention_dp: bool | None = None
-    """Attention data parallelism: each rank serves its own requests."""
-    attention_dp_config: AttentionDpConfig | None = None
-    """Scheduling of attention data parallelism."""
-    cuda_graph_config: CudaGraphConfig | None = None
-    """CUDA graphs of the decode step."""
-    moe_config: MoeConfig | None = None
-    """The mixture-of-experts layers."""
-    kv_cache_config: KvCacheConfig | None = None
-    """The KV cache; give all of `free_gpu_memory_fraction` and `enable_block_reuse: false` with any of its keys, since older versions replace the block whole."""  # noqa: E501
-    speculative_config: SpeculativeConfig | None = None
-    """Multi-token prediction."""
-    print_iter_log: bool | None = None
-    """Log a line for every iteration; throughput over time is read from it."""
-    stream_interval: PositiveInt | None = None
-    """Iterations between two streamed chunks."""
-    disable_overlap_scheduler: bool | None = None
-    """Switch the overlap scheduler off (on by default)."""
-    enable_iter_perf_stats: bool | None = None
-    """Collect iteration statistics; costs time."""
-    allreduce_strategy: str | None = None
-    """How partial results are summed over GPUs."""
-    enable_autotuner: bool | None = None
-    """Tune kernels at start."""
-    enable_min_latency: bool | None = None
-    """The engine's minimum-latency mode."""
-
-
-class TensorRtLlm(Part):
-    """What every engine that runs TensorRT-LLM takes."""
-
-    type: str
-    """The engine."""
-    dialect: str | None = None
-    """The TensorRT-LLM version whose names are used, such as `1.2`; by default the installed one's."""
-    tp: PositiveInt = 1
-    """Tensor parallelism."""
-    pp: PositiveInt = 1
-    """Pipeline parallelism."""
-    ep: PositiveInt | None = None
-    """Expert parallelism; divides `tp`."""
-    max_batch_size: PositiveInt | None = None
-    """The most requests in one step, per rank."""
-    max_num_tokens: PositiveInt | None = None
-    """The most tokens in one step, per rank."""
-    max_seq_len: PositiveInt | None = None
-    """The longest sequence; by default the dataset's longest."""
-    kv_cache_free_gpu_mem_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    """The share of free memory that the KV cache takes (0.9 by default)."""
-    enable_chunked_context: bool = False
-    """Split long inputs over steps. Off in every published measurement, on by default since 1.1."""
-    eos_id: Annotated[int, Field(ge=-1)] = -1
-    """The end token; -1 forces exact output lengths, as every published measurement did."""
-    streaming: bool = False
-    """Stream the answers, which gives TTFT and TPOT. Off in every published measurement."""
-    llm_api: LlmApiOptions = Field(default_factory=LlmApiOptions)
-    """Options of the LLM API."""
-    environment: dict[VariableName, str] = Field(default_factory=dict)
-    """Environment variables of the engine's process."""
-    startup_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
-    """The longest time to the first measured request, in seconds; weights can load silently for 25 minutes."""  # noqa: E501
-    run_timeout_s: Annotated[float, Field(gt=0)] | None = None
-    """The longest measured time in seconds; by default three times the plan plus 10 minutes."""
-
-
-class TrtllmBench(TensorRtLlm):
-    """NVIDIA's `trtllm-bench throughput`, run as a child process with the published options."""
-
-    type: Literal["trtllm-bench"]
-    """NVIDIA's benchmark command."""
-    command: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["trtllm-bench"])
-    """The program, with an optional prefix such as `[srun, --mpi=pmix, trtllm-llmapi-launch, trtllm-bench]`."""  # noqa: E501
-    scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
-    """The capacity scheduler."""
-    request_records: bool | None = None
-    """Ask for a record of each request (`--request_json`, which decodes every answer); by default up to 20 million output tokens."""  # noqa: E501
-
-
-class Trtllm(TensorRtLlm):
-    """TensorRT-LLM's LLM API in a child process of ours: records of every request, early verdicts."""
-
-    type: Literal["trtllm"]
-    """`tensorrt_llm.LLM` of this Python environment (1.0 or newer)."""
-    request_timings: bool = False
-    """Ask for each request's times inside the engine (`return_perf_metrics`), which tell its queue from its prefill."""  # noqa: E501
-
-
-class Transformers(Part):
-    """The embedded engine: a small DeepSeek-V3-architecture model on Hugging Face transformers."""
-
-    type: Literal["transformers"]
-    """Hugging Face transformers, in a child process."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where it runs; `cuda` is one GPU."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """The weights' element type."""
-    compile: bool = False
-    """Static cache and compiled decode step (one GPU)."""
-    threads: PositiveInt | None = None
-    """CPU threads; by default as many as the process may use."""
-    startup_timeout_s: Annotated[float, Field(gt=0)] = 900.0
-    """The longest time to the first measured request, in seconds."""
-    run_timeout_s: Annotated[float, Field(gt=0)] | None = None
-    """The longest measured time in seconds; by default three times the plan plus 10 minutes."""
-
-
-Engine = Annotated[TrtllmBench | Trtllm | Transformers | OpenAi, Field(discriminator="type")]
-
-
 class Target(Part):
     """One performance the machine must deliver; becomes one test."""
 
@@ -326,6 +159,23 @@ class Target(Part):
     """How much worse than `value` still passes, in percent."""
     note: str | None = None
     """Where the value comes from."""
+
+
+class GateSettings(Part):
+    """The comparison with accepted references, by `--dsr1-gate`."""
+
+    metric: GatedMetricName | None = None
+    """What is gated; by default the metric of the first target."""
+    delta_percent: Annotated[float, Field(gt=0, le=LARGEST_DELTA_PERCENT)] = 2.0
+    """The loss that must not be missed, in percent of the references' mean."""
+    presumed_noise_percent: Annotated[float, Field(gt=0, le=50)] = 1.0
+    """The standard deviation between engine starts that is presumed while there are no references, in percent."""  # noqa: E501
+    max_runs: Annotated[int, Field(ge=2, le=100)] = 64
+    """The most engine starts of one gate; undecided after them is INCONCLUSIVE."""
+    warmup_requests: PositiveInt | None = None
+    """Measured requests at the start of a run that are never evidence; by default `load.concurrency`. What else is warm-up is found by MSER-5."""  # noqa: E501
+    under_test: dict[str, bool] = Field(default_factory=dict)
+    """Facts of the fingerprint (`*` stands for any text) that may differ from the references (`true`) or must not (`false`), where that is not the default."""  # noqa: E501
 
 
 class Published(Part):
@@ -352,6 +202,8 @@ class Source(Part):
 
 class Scenario(Part):
     """What DeepSeek-R1 performance a machine must deliver, and how it is measured."""
+
+    model_config = ConfigDict(defer_build=True)  # the engines are known when the first scenario is read
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """The profile's name; unique. What `--dsr1-profile` selects."""
@@ -387,3 +239,12 @@ class Scenario(Part):
         """The name of the metric that `--dsr1-gate` judges."""
         name: str = self.gate.metric or self.targets[0].metric
         return name
+
+
+def _with_all_engines() -> None:
+    """Make the schema anew where it was made before another engine was registered."""
+    if Scenario.__pydantic_complete__:
+        Scenario.model_rebuild(force=True)
+
+
+extensions.on_change(_with_all_engines)

@@ -15,10 +15,11 @@ import pytest
 
 from pytest_dsr1.engines.openai.endpoint import site, unreachable
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
+from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.scenario.schema.load import OpenAi
-from tests.engines.openai.test_engine import Watcher, make_job, served
+from tests.helpers.openai_jobs import make_job, served
+from tests.helpers.watcher import Watcher
 from tests.standins.openai_server import GOOD, plain, serving
 
 pytestmark = pytest.mark.usefixtures("client_unjudged")
@@ -168,7 +169,7 @@ def test_certificate_that_is_accepted(
     with serving(lambda _: GOOD, tls=certificate.server) as port:
         result = measured(tmp_path, port, "https", **{how: fields[how]}, **named)
     assert [(r.error, r.output_tokens) for r in result.records] == [(None, 4)] * 4
-    assert result.facts["url"] == f"https://127.0.0.1:{port}"
+    assert result.facts.other["url"] == f"https://127.0.0.1:{port}"
 
 
 def test_certificate_for_another_host(certificate: Certificate) -> None:

@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,14 +19,12 @@ import pytest
 from pytest_dsr1.engines.openai.client import pool, self_check
 from pytest_dsr1.engines.openai.client.connection import Connection, Owner
 from pytest_dsr1.engines.openai.client.exchange import Exchange
-from pytest_dsr1.engines.openai.client.pool import Address, Client
+from pytest_dsr1.engines.openai.client.pool import Address, ConnectionPool
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
-from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.records import Observer, Phase, RequestRecord
-from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.workload.workload import Workload
-from tests.helpers.values import scenario
+from tests.helpers.openai_jobs import make_job, served
+from tests.helpers.watcher import Watcher
 from tests.standins.openai_server import (
     DONE,
     FINISH,
@@ -49,47 +47,6 @@ BAD = 2
 """The request of four that is answered badly: its token ids begin with this."""
 
 
-class Watcher(Observer):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.phases: list[Phase] = []
-        self.records: list[RequestRecord] = []
-
-    def phase(self, phase: Phase, detail: str = "") -> None:
-        self.phases.append(phase)
-
-    def progress(self, requests: int, output_tokens: int) -> None:
-        pass
-
-    def record(self, record: RequestRecord) -> None:
-        self.records.append(record)
-
-
-def make_job(folder: Path, of: Scenario, *, prompts: bool = False, output_tokens: int = 4) -> Job:
-    """Requests of eight tokens, whose first is the request's number."""
-    artefacts = folder / "engine"
-    artefacts.mkdir()
-    path, count = folder / "dataset.jsonl", of.load.num_requests
-    lines = []
-    for i in range(count):
-        source = {"prompt": f"{i} a b"} if prompts else {"input_ids": [i, *range(7)]}
-        lines.append(json.dumps({"task_id": i, **source, "output_tokens": output_tokens}))
-    path.write_text("\n".join(lines) + "\n")
-    return Job(
-        of, Workload(path, count, "ab", True, 8.0, 8, float(output_tokens), output_tokens), artefacts, 60.0
-    )
-
-
-def served(port: int, load: dict[str, Any] | None = None, **engine: Any) -> Scenario:
-    """A scenario of four requests, two at a time, against the server at this port."""
-    return scenario(
-        model={"name": "deepseek-ai/DeepSeek-R1"},
-        load={"concurrency": 2, "num_requests": 4, "tolerated_failures": 4, **(load or {})},
-        engine={"type": "openai", "server": "vllm", "url": f"http://127.0.0.1:{port}", **engine},
-    )
-
-
 def measure(folder: Path, answer: Callable[[dict[str, Any]], Answer], **options: Any) -> EngineResult:
     """Run four requests against a server with this way to answer."""
     prompts, seen = options.pop("prompts", False), options.pop("seen", None)
@@ -103,11 +60,6 @@ def measure(folder: Path, answer: Callable[[dict[str, Any]], Answer], **options:
     return result
 
 
-def remarks(warnings: Iterable[str]) -> tuple[str, ...]:
-    """All warnings but the one of every short run: that nobody knows whether the client was saturated."""
-    return tuple(w for w in warnings if "cannot be told whether the client was saturated" not in w)
-
-
 def test_whole_measurement(tmp_path: Path) -> None:
     seen = Seen()
     result = measure(tmp_path, lambda _: GOOD, seen=seen, load={"warmup_requests": 2})
@@ -119,7 +71,7 @@ def test_whole_measurement(tmp_path: Path) -> None:
         r.first_token_s is not None and r.submitted_s < r.first_token_s <= r.last_token_s
         for r in result.records
     )
-    assert result.facts["model"] == "served"
+    assert result.facts.other["model"] == "served"
     assert len(seen.bodies) == 6, "two requests warm up"
     assert seen.connections == 4, "one asks for the model, one for metrics, two are kept"
     assert min(seen.bodies, key=lambda body: body["prompt"]) == {
@@ -343,7 +295,7 @@ def test_one_bad_connection_of_four(kind: str, tmp_path: Path) -> None:
     assert re.search(message, errors.pop(BAD) or "")
     assert errors == {i: None for i in range(16) if i != BAD}, "nothing of the others is lost"
     assert len(watcher.records) == len(seen.bodies) == 16, "and nothing was sent twice"
-    client: Any = result.facts["client"]
+    client: Any = result.facts.other["client"]
     assert client["connections_opened"] <= 1, "the other three were kept"
 
 
@@ -532,7 +484,7 @@ def test_nothing_is_sent_when_the_client_is_closed() -> None:
     """As by a request whose turn it is just when the run is interrupted."""
 
     async def close_and_send(port: int) -> set[asyncio.Task[Any]]:
-        client = Client(Address("127.0.0.1", port, None), silence_s=60.0, ended=lambda _: None)
+        client = ConnectionPool(Address("127.0.0.1", port, None), silence_s=60.0, ended=lambda _: None)
         await client.open(2)
         await client.close()
         client.send(cast("Exchange", None))
@@ -549,4 +501,4 @@ def test_open_loop_counts_from_the_schedule(tmp_path: Path) -> None:
     assert None not in due
     assert [round((s or 0) - (due[0] or 0), 6) for s in due] == [0.0, 0.001, 0.002, 0.003]
     assert all(r.start_s == r.scheduled_s and r.submitted_s >= r.start_s for r in result.records)
-    assert "late_p99_ms" in result.facts["client"]  # type: ignore[operator]
+    assert "late_p99_ms" in result.facts.other["client"]  # type: ignore[operator]

@@ -17,8 +17,8 @@ from pytest_dsr1.engines.tensorrt_llm.dialects import (
     next_to_try,
     translate,
 )
+from pytest_dsr1.engines.tensorrt_llm.settings import LlmApiOptions
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario.schema.scenario import LlmApiOptions
 from tests.helpers.paths import DOCS
 
 MAX_THROUGHPUT: dict[str, Any] = {

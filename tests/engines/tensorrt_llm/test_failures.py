@@ -5,15 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_dsr1.engines.tensorrt_llm.dialects import dialect_of
-from pytest_dsr1.engines.tensorrt_llm.failures import SHOWN_LINES, Evidence, explain, relevant, symptom
-from pytest_dsr1.scenario.schema.scenario import TrtllmBench
+from pytest_dsr1.engines.tensorrt_llm.failures import SHOWN_LINES, FailureContext, explain, relevant, symptom
+from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 
 ENGINE = TrtllmBench(type="trtllm-bench", kv_cache_free_gpu_mem_fraction=0.85)
 MEMORY = "lower engine.kv_cache_free_gpu_mem_fraction (now 0.85), max_batch_size or max_num_tokens"
 
 
-def evidence(returncode: int, *lines: str, version: str = "1.2") -> Evidence:
-    return Evidence(returncode, lines, ENGINE, dialect_of(version))
+def failed(returncode: int, *lines: str, version: str = "1.2") -> FailureContext:
+    return FailureContext(returncode, lines, ENGINE, dialect_of(version))
 
 
 # Most ways of failing are shown by the stand-in in test_trtllm_bench.py; here are those it cannot have.
@@ -51,19 +51,19 @@ def evidence(returncode: int, *lines: str, version: str = "1.2") -> Evidence:
     ],
 )
 def test_explanations(returncode: int, lines: list[str], sentence: str) -> None:
-    assert explain(evidence(returncode, *lines)) == sentence
+    assert explain(failed(returncode, *lines)) == sentence
 
 
 def test_an_unknown_key_without_another_name() -> None:
     lines = ("foo", "  Extra inputs are not permitted [type=extra_forbidden]")
-    assert explain(evidence(1, *lines)) == (
+    assert explain(failed(1, *lines)) == (
         "rejects the option `foo` of extra_llm_api_options.yaml, written in dialect 1.2 (read); "
         'try engine.dialect: "1.3"'
     )
 
 
 def test_a_log_that_says_nothing_has_no_symptom() -> None:
-    assert symptom(evidence(1, "Loading weights", "ValueError: x")) is None
+    assert symptom(failed(1, "Loading weights", "ValueError: x")) is None
 
 
 def test_relevant_lines_are_the_telling_ones() -> None:
@@ -77,5 +77,5 @@ def test_without_telling_lines_the_last_are_shown() -> None:
 
 @given(st.integers(-64, 255), st.lists(st.text(max_size=40), max_size=20))
 def test_anything_is_explained_in_one_sentence(returncode: int, lines: list[str]) -> None:
-    assert explain(evidence(returncode, *lines))
+    assert explain(failed(returncode, *lines))
     assert len(relevant(lines)) <= SHOWN_LINES

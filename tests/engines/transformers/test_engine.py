@@ -1,4 +1,4 @@
-"""The parent side of the embedded engine, against small programs in the place of the worker."""
+"""The parent side of the transformers engine, against small programs in the place of the worker."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import pytest
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.transformers.engine import TransformersEngine, worker_job
 from pytest_dsr1.engines.transformers.job import WorkerJob
-from pytest_dsr1.errors import EngineError
-from pytest_dsr1.records import Observer, Phase, RequestRecord
+from pytest_dsr1.errors import EngineError, UserError
+from pytest_dsr1.records import Phase
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.values import scenario
 from tests.helpers.waiting import ever_longer, written
+from tests.helpers.watcher import Watcher
 
 PREAMBLE = """
 import json, os, signal, sys, time
@@ -40,24 +41,6 @@ for id, start, end in (0, 10.0, 12.0), (1, 10.0, 11.0), (2, 12.0, 13.0), (3, 12.
     record(id, start, end)
 send("phase", phase="finishing")
 """
-
-
-class Watcher(Observer):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.phases: list[str] = []
-        self.done: list[tuple[int, int]] = []
-        self.ids: list[int] = []
-
-    def phase(self, phase: Phase, detail: str = "") -> None:
-        self.phases.append(f"{phase} {detail}".strip())
-
-    def progress(self, requests: int, output_tokens: int) -> None:
-        self.done.append((requests, output_tokens))
-
-    def record(self, record: RequestRecord) -> None:
-        self.ids.append(record.id)
 
 
 def make_job(folder: Path, of: Scenario | None = None, *, run_timeout_s: float = 60.0) -> Job:
@@ -115,13 +98,14 @@ send("result", versions={"torch": "2.13.0"}, facts={"device": "cpu", "parameters
     result = engine('send("phase", phase="loading", detail="weights")' + program).run(
         make_job(tmp_path), watcher
     )
-    assert watcher.phases == ["starting the embedded engine", "loading weights", "measuring", "finishing"]
+    steps = [f"{phase} {detail}".strip() for phase, detail in watcher.steps]
+    assert steps == ["starting the transformers engine", "loading weights", "measuring", "finishing"]
     assert watcher.done == [(0, 6), (4, 16)]
     assert watcher.ids == [0, 1, 2, 3]
     assert [record.id for record in result.records] == [1, 0, 2, 3]  # in order of completion
     assert (result.measured_from_s, result.measured_to_s, result.gpus) == (10.0, 13.5, 0)
     assert result.versions == {"torch": "2.13.0"}
-    assert result.facts == {"device": "cpu", "parameters": 7}
+    assert result.facts.saved() == {"device": "cpu", "parameters": 7}
     assert result.warnings == ("decode is eager",)
     assert result.series == ((12.0, 6 / 2.5),)
 
@@ -158,7 +142,7 @@ def test_an_error_event_is_the_message_with_the_end_of_the_log(tmp_path: Path) -
 
 def test_an_exit_without_a_result(tmp_path: Path) -> None:
     assert failure("sys.exit(3)", make_job(tmp_path)) == (
-        "small: the embedded engine's worker ended with exit status 3 and no result\n"
+        "small: the transformers engine's worker ended with exit status 3 and no result\n"
         f"Nothing was logged in {tmp_path / 'engine' / 'engine.log'}."
     )
 
@@ -176,7 +160,7 @@ def test_an_exit_without_a_result(tmp_path: Path) -> None:
 )
 def test_a_killed_worker(tmp_path: Path, name: str, hint: str) -> None:
     message = failure(f"os.kill(os.getpid(), signal.{name})", make_job(tmp_path))
-    assert f"small: the embedded engine's worker was killed by {name}{hint}\n" in message
+    assert f"small: the transformers engine's worker was killed by {name}{hint}\n" in message
 
 
 def test_a_worker_that_does_not_start_to_measure(tmp_path: Path) -> None:
@@ -188,8 +172,8 @@ def test_a_worker_that_does_not_start_to_measure(tmp_path: Path) -> None:
         message = message_of("signal.pause()", job)
     assert gone(job)
     assert (
-        f"small: the embedded engine did not start to measure within {limit_s:g} s and was stopped; if it "
-        "was only slow, raise engine.startup_timeout_s\n"
+        f"small: the transformers engine did not start to measure within {limit_s:g} s and was stopped; if "
+        "it was only slow, raise engine.startup_timeout_s\n"
     ) in message
 
 
@@ -198,8 +182,8 @@ def test_a_worker_that_hangs_while_it_measures(tmp_path: Path) -> None:
         'send("phase", phase="measuring"); signal.pause()', make_job(tmp_path, run_timeout_s=0.2)
     )
     assert (
-        "small: the embedded engine did not finish within 0.2 s and was stopped; if it was only slow, raise "
-        "engine.run_timeout_s\n"
+        "small: the transformers engine did not finish within 0.2 s and was stopped; if it was only slow, "
+        "raise engine.run_timeout_s\n"
     ) in message
 
 
@@ -217,12 +201,12 @@ def test_a_worker_that_talks_all_the_time_is_stopped_too(tmp_path: Path) -> None
 @pytest.mark.parametrize("line", ["no JSON", '{"event": "party"}', '{"event": "progress", "requests": "x"}'])
 def test_an_event_that_is_none(tmp_path: Path, line: str) -> None:
     message = failure(f"events.write({line!r} + chr(10)); events.flush(); signal.pause()", make_job(tmp_path))
-    assert f"small: the embedded engine's worker wrote an event that is none: {line!r}\n" in message
+    assert f"small: the transformers engine's worker wrote an event that is none: {line!r}\n" in message
 
 
 def test_missing_requests(tmp_path: Path) -> None:
     message = failure('record(0, 1.0, 2.0); send("result", versions={}, facts={})', make_job(tmp_path))
-    assert "small: the embedded engine answered 1 requests, expected 4\n" in message
+    assert "small: the transformers engine answered 1 requests, expected 4\n" in message
 
 
 def test_a_run_that_has_shown_enough_is_stopped(tmp_path: Path) -> None:
@@ -250,7 +234,7 @@ def test_enough_at_the_last_request_is_a_whole_run(tmp_path: Path) -> None:
 def test_requests_that_are_lost_are_no_early_stop(tmp_path: Path) -> None:
     job = replace(make_job(tmp_path), enough=lambda _: False)
     message = failure('record(0, 1.0, 2.0); send("result", versions={}, facts={})', job)
-    assert "small: the embedded engine answered 1 requests, expected 4\n" in message
+    assert "small: the transformers engine answered 1 requests, expected 4\n" in message
 
 
 def test_nothing_is_left_after_ctrl_c(tmp_path: Path) -> None:
@@ -277,7 +261,7 @@ def test_a_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_engines_scenario_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EngineError) as caught:
+    with pytest.raises(UserError) as caught:
         worker_job(make_job(tmp_path, scenario(engine={"type": "trtllm-bench"})))
     assert str(caught.value) == "small: the engine is trtllm-bench, expected transformers"
 
@@ -293,12 +277,12 @@ def test_the_bandwidth_bound_and_the_share_reached(tmp_path: Path) -> None:
     program = FOUR_RECORDS + f'send("result", versions={{}}, facts={facts})'
     result = engine(program).run(make_job(tmp_path, gpu_scenario()), Watcher())
     # Batches decode for 1.9 s and 1.4 s, in 3 steps each.
-    assert result.facts["decode_tok_s"] == pytest.approx(2 / (3.3 / 6))
-    bound = result.facts["bandwidth_bound_tok_s"]
+    assert result.facts.other["decode_tok_s"] == pytest.approx(2 / (3.3 / 6))
+    bound = result.facts.other["bandwidth_bound_tok_s"]
     assert isinstance(bound, float)
-    assert result.facts["share_of_bound"] == pytest.approx(2 / (3.3 / 6) / bound)
-    assert f"= {bound:.1f} tok/s" in str(result.facts["bandwidth_bound"])
-    assert result.facts["distinct_experts_expected"] == pytest.approx(256 * (1 - (1 - 8 / 256) ** 2))
+    assert result.facts.share_of_bound == pytest.approx(2 / (3.3 / 6) / bound)
+    assert f"= {bound:.1f} tok/s" in str(result.facts.bandwidth_bound)
+    assert result.facts.other["distinct_experts_expected"] == pytest.approx(256 * (1 - (1 - 8 / 256) ** 2))
     assert result.gpus == 1
     assert result.warnings == ()
 
@@ -306,7 +290,7 @@ def test_the_bandwidth_bound_and_the_share_reached(tmp_path: Path) -> None:
 def test_no_bound_for_a_gpu_of_unknown_bandwidth(tmp_path: Path) -> None:
     program = FOUR_RECORDS + 'send("result", versions={}, facts={"device": "NVIDIA T4"})'
     result = engine(program).run(make_job(tmp_path, gpu_scenario()), Watcher())
-    assert result.facts == {
+    assert result.facts.saved() == {
         "device": "NVIDIA T4",
         "bandwidth_bound": "none: the peak memory bandwidth of NVIDIA T4 is not known here",
     }

@@ -50,7 +50,7 @@ def test_only_the_wanted_requests_are_read(tmp_path: Path) -> None:
     [
         (
             {"prompt": "text", "output_tokens": 1},
-            "{path}:2: the request has no `input_ids`, and the embedded engine has no tokenizer for "
+            "{path}:2: the request has no `input_ids`, and the transformers engine has no tokenizer for "
             "`prompt`; write the dataset with token ids",
         ),
         (

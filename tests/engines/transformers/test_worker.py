@@ -1,4 +1,4 @@
-"""The embedded engine with its real worker: torch, transformers and a tiny model on the CPU.
+"""The transformers engine with its real worker: torch, transformers and a tiny model on the CPU.
 
 One run through the engine's child process is shared by the tests that look at it; the worker's errors are
 shown in this process, where torch is imported once.
@@ -24,54 +24,23 @@ from pytest_dsr1.engines.transformers import worker
 from pytest_dsr1.engines.transformers.engine import TransformersEngine
 from pytest_dsr1.engines.transformers.job import WorkerJob
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.process.worker import Events, WorkerError
-from pytest_dsr1.records import Observer, Phase, RequestRecord
+from pytest_dsr1.process.worker import Events, WorkerError, main
+from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.workload.deepseek import parameter_count, resolve_config
 from pytest_dsr1.workload.workload import Workload
+from tests.helpers.tiny_model import TINY
 from tests.helpers.values import scenario
+from tests.helpers.watcher import Watcher
 
-pytestmark = pytest.mark.skipif(
-    not (find_spec("torch") and find_spec("transformers")), reason="needs the extra `embedded`"
-)
+pytestmark = [
+    pytest.mark.cpu_engine,
+    pytest.mark.skipif(
+        not (find_spec("torch") and find_spec("transformers")), reason="needs the extra `embedded`"
+    ),
+]
 
-TINY: dict[str, Any] = {
-    "vocab_size": 128,
-    "hidden_size": 64,
-    "intermediate_size": 64,
-    "moe_intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "first_k_dense_replace": 1,
-    "num_attention_heads": 2,
-    "q_lora_rank": 16,
-    "kv_lora_rank": 16,
-    "qk_nope_head_dim": 8,
-    "qk_rope_head_dim": 8,
-    "v_head_dim": 8,
-    "n_routed_experts": 4,
-    "num_experts_per_tok": 2,
-    "n_group": 1,
-    "topk_group": 1,
-}
 LENGTHS = [(8, 4), (5, 4), (8, 6), (8, 1), (8, 4), (3, 4), (8, 4), (8, 4), (8, 4), (6, 2)]
 """(input, output) tokens of the ten requests: mostly 8 and 4, some not."""
-
-
-class Phases(Observer):
-    """Keeps phases and the ids of records."""
-
-    def __init__(self) -> None:
-        self.phases: list[str] = []
-        self.done: list[tuple[int, int]] = []
-        self.ids: list[int] = []
-
-    def phase(self, phase: Phase, detail: str = "") -> None:
-        self.phases.append(phase)
-
-    def progress(self, requests: int, output_tokens: int) -> None:
-        self.done.append((requests, output_tokens))
-
-    def record(self, record: RequestRecord) -> None:
-        self.ids.append(record.id)
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +69,12 @@ def make_job(dataset: Path, artefacts: Path, config: dict[str, Any] | None = Non
 
 
 @pytest.fixture(scope="module")
-def watcher() -> Phases:
-    return Phases()
+def watcher() -> Watcher:
+    return Watcher()
 
 
 @pytest.fixture(scope="module")
-def result(dataset: Path, watcher: Phases, tmp_path_factory: pytest.TempPathFactory) -> EngineResult:
+def result(dataset: Path, watcher: Watcher, tmp_path_factory: pytest.TempPathFactory) -> EngineResult:
     return TransformersEngine().run(make_job(dataset, tmp_path_factory.mktemp("artefacts")), watcher)
 
 
@@ -138,7 +107,7 @@ def test_times_are_in_order(result: EngineResult) -> None:
     assert [r.last_token_s for r in result.records] == sorted(r.last_token_s for r in result.records)
 
 
-def test_the_observer_sees_it_happen(result: EngineResult, watcher: Phases) -> None:
+def test_the_observer_sees_it_happen(result: EngineResult, watcher: Watcher) -> None:
     assert list(dict.fromkeys(watcher.phases)) == ["starting", "loading", "warm-up", "measuring", "finishing"]
     assert sorted(watcher.ids) == list(range(10))
     assert watcher.done[-1] == (10, sum(tokens for _, tokens in LENGTHS))
@@ -151,7 +120,7 @@ def test_the_facts_describe_the_model(result: EngineResult) -> None:
 
     assert result.versions["torch"] == torch.__version__
     assert result.versions["transformers"] == transformers.__version__
-    facts = result.facts
+    facts = result.facts.saved()
     assert facts["parameters"] == parameter_count(resolve_config(TINY))
     assert facts["weight_bytes"] == 4 * parameter_count(resolve_config(TINY))
     assert facts["weights"] == "random, seed 3; every logit was finite"
@@ -181,7 +150,7 @@ def test_answers_are_those_of_the_plain_model_with_this_seed(
             for _ in range(tokens):
                 sequence.append(int(model(torch.tensor([sequence])).logits[0, -1].argmax()))
             digest.update(json.dumps(sequence[len(ids) :]).encode())
-    assert (result.facts["answers_sha256"] == digest.hexdigest()) is same
+    assert (result.facts.other["answers_sha256"] == digest.hexdigest()) is same
 
 
 @pytest.fixture
@@ -196,7 +165,7 @@ def job(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> WorkerJob:
 def last_event(job: WorkerJob, folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """Run the worker's program here; its last event."""
     job.save(folder / "job.json")
-    status = worker.main([str(folder / "job.json")])
+    status = main([str(folder / "job.json")], worker.work, worker.explain)
     event: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert status == (event["event"] == "error")
     return event
@@ -243,7 +212,7 @@ def test_a_real_run_that_has_shown_enough_is_stopped(tmp_path: Path) -> None:
         workload=replace(whole.workload, requests=8),
         enough=lambda record: record.id == 3,
     )
-    result = TransformersEngine().run(job, Phases())
+    result = TransformersEngine().run(job, Watcher())
     assert result.stopped
     assert [record.id for record in result.records] == [0, 1, 2, 3]
     assert psutil.Process().children(recursive=True) == []
@@ -253,7 +222,7 @@ def test_only_the_first_requests_of_a_longer_file_are_sent(
     job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     replace(job, num_requests=3).save(tmp_path / "job.json")
-    assert worker.main([str(tmp_path / "job.json")]) == 0
+    assert main([str(tmp_path / "job.json")], worker.work, worker.explain) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["record"]["id"] for event in events if event["event"] == "record"] == [0, 1, 2]
 
@@ -334,7 +303,7 @@ def test_a_decode_step_that_cannot_be_captured_is_a_warning(
     monkeypatch.setattr(worker, "choose_device", lambda _: torch.device("cpu"))
     monkeypatch.setattr(torch.cuda, "Stream", refuse)
     replace(job, compile=True, num_requests=2).save(tmp_path / "job.json")
-    assert worker.main([str(tmp_path / "job.json")]) == 0
+    assert main([str(tmp_path / "job.json")], worker.work, worker.explain) == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["message"] for event in events if event["event"] == "warning"] == [
         f"decode step of batch 2: {way} failed (RuntimeError: no graphs here), so a slower one is used"
@@ -361,10 +330,10 @@ def test_an_unexpected_error_is_a_sentence_and_a_traceback_in_the_log(
 
     monkeypatch.setattr(worker, "check_memory", surprise)
     job.save(tmp_path / "job.json")
-    assert worker.main([str(tmp_path / "job.json")]) == 1
+    assert main([str(tmp_path / "job.json")], worker.work, worker.explain) == 1
     captured = capsys.readouterr()
     assert json.loads(captured.out.splitlines()[-1])["message"] == (
-        "the embedded engine failed: RuntimeError: cosmic ray"
+        "the transformers engine failed: RuntimeError: cosmic ray"
     )
     assert "in surprise" in captured.err
 
@@ -398,7 +367,7 @@ def test_torch_is_missing_or_broken(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "path"), *sys.path]))
     (tmp_path / "artefacts").mkdir()
     with pytest.raises(EngineError) as caught:
-        TransformersEngine().run(make_job(dataset, tmp_path / "artefacts"), Phases())
+        TransformersEngine().run(make_job(dataset, tmp_path / "artefacts"), Watcher())
     assert str(caught.value).startswith(f"small: torch {trouble} in {sys.executable}: {INSTALL_TORCH}\n")
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pytest_dsr1.machine.gpu import nvml
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list, read_machine, visible
+from tests.helpers.fabric import COMPLETED
 from tests.standins.nvml.control import FakeMachine
 
 GPUS = [GpuReading(index, f"GPU-{index:04x}-{index}") for index in range(4)]
@@ -20,11 +21,11 @@ GPUS = [GpuReading(index, f"GPU-{index:04x}-{index}") for index in range(4)]
         ("2,0", [2, 0], None),
         ("GPU-0001,GPU-0003-3", [1, 3], None),
         (" 1 , 2", [1, 2], None),
-        ("", [], "CUDA_VISIBLE_DEVICES=: an empty entry names no single whole GPU"),
-        ("1,9,2", [1], "CUDA_VISIBLE_DEVICES=1,9,2: 9 names no single whole GPU"),
-        ("-1", [], "CUDA_VISIBLE_DEVICES=-1: -1 names no single whole GPU"),
-        ("GPU-0", [], "CUDA_VISIBLE_DEVICES=GPU-0: GPU-0 names no single whole GPU"),
-        ("MIG-1", [], "CUDA_VISIBLE_DEVICES=MIG-1: MIG-1 names no single whole GPU"),
+        ("", [], "CUDA_VISIBLE_DEVICES=: an empty entry does not name exactly one whole GPU"),
+        ("1,9,2", [1], "CUDA_VISIBLE_DEVICES=1,9,2: 9 does not name exactly one whole GPU"),
+        ("-1", [], "CUDA_VISIBLE_DEVICES=-1: -1 does not name exactly one whole GPU"),
+        ("GPU-0", [], "CUDA_VISIBLE_DEVICES=GPU-0: GPU-0 does not name exactly one whole GPU"),
+        ("MIG-1", [], "CUDA_VISIBLE_DEVICES=MIG-1: MIG-1 does not name exactly one whole GPU"),
         ("1,1", [1], "CUDA_VISIBLE_DEVICES=1,1: 1 is named twice"),
     ],
 )
@@ -76,7 +77,7 @@ def test_the_whole_machine_in_one_reading(b200: FakeMachine) -> None:
         remap_failed=False,
         nvlinks_active=18,
         nvlinks=18,
-        fabric="completed",
+        fabric=COMPLETED,
         processes=(),
         persistence=True,
         power_limit_w=1000.0,

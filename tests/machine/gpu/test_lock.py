@@ -51,7 +51,7 @@ def test_another_runs_gpus_are_refused_and_the_holder_named(environ: dict[str, s
                 r"-c --dsr1-profile=mine",
                 line,
             )
-        assert lines[2] == "wait for it to end, or choose other GPUs with CUDA_VISIBLE_DEVICES"
+        assert lines[2] == "wait until that run ends, or choose other GPUs with CUDA_VISIBLE_DEVICES"
         assert is_held(tmp_path, "GPU-a")
         holder.send_signal(signal.SIGKILL)
     with gpu_lock(GPUS, environ):
@@ -88,6 +88,6 @@ def test_a_lock_file_that_is_a_link_is_refused(environ: dict[str, str], tmp_path
         pass
     assert str(caught.value) == (
         f"{tmp_path}/GPU-a.lock: GPU 0 cannot be locked: Too many levels of symbolic links; another "
-        "user's run made this file: end that run and delete it, or name a folder with DSR1_STATE_DIR"
+        "user's run created it: end that run and delete the file, or choose a folder with DSR1_STATE_DIR"
     )
     assert (tmp_path / "target").read_text() == "precious"

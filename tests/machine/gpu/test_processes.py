@@ -25,7 +25,7 @@ def test_a_process_that_may_not_be_looked_at_is_foreign(
     assert ProcessWatch().foreign(0, [GpuProcess(7, None)]) == ["pid 7"]
 
 
-def test_the_same_process_on_two_gpus_is_told_for_each(visible: None) -> None:
+def test_the_same_process_on_two_gpus_is_reported_for_each(visible: None) -> None:
     watch = ProcessWatch()
     parent = [GpuProcess(os.getppid(), 1.0)]
     assert [len(watch.foreign(gpu, parent)) for gpu in (0, 1, 0)] == [1, 1, 0]

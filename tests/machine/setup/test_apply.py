@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.machine import host
+from pytest_dsr1.machine import host, nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import GpuReading, read_machine
-from pytest_dsr1.machine.setup import nvidia_smi
 from pytest_dsr1.machine.setup.apply import Applied, applied
 from pytest_dsr1.machine.setup.journal import restore_from_journal
 from pytest_dsr1.scenario.schema.scenario import GpuSetup, Scenario
@@ -92,7 +91,7 @@ def test_no_nvml_handle_is_held_across_the_persistence_step(two: FakeMachine) ->
     assert switched == 6
 
 
-def test_what_switching_persistence_off_lost_is_put_back(two: FakeMachine) -> None:
+def test_what_switching_persistence_off_lost_is_restored(two: FakeMachine) -> None:
     two.set_gpu(0, power_limit_mw=550_000, vboost=2)
     before = two.settings()
     with applying(PUBLISHED):
@@ -137,8 +136,8 @@ def test_locked_clocks_are_announced_and_reset(two: FakeMachine) -> None:
         assert two.settings() == [("1", "700000", "4", "1500,1500")] * 2
         assert done.facts["setup.sm_clock_lock_mhz"] == 1500
     assert told == [
-        "locking the SM clock of GPUs 0-1 to 1500 MHz; NVML cannot read an earlier lock, so one that was set "
-        "before is lost: at the end clocks are reset (nvidia-smi -rgc)"
+        "locking the SM clock of GPUs 0-1 to 1500 MHz; NVML cannot read an earlier lock, so it will be "
+        "lost: at the end the clocks are reset (nvidia-smi -rgc)"
     ]
     assert two.settings() == [("1", "700000", "0", "none")] * 2
 
@@ -149,7 +148,7 @@ def test_nothing_is_done_that_the_scenario_does_not_ask(two: FakeMachine) -> Non
     assert two.commands() == []
 
 
-def test_missing_permission_is_told_with_the_commands_and_kept(two: FakeMachine) -> None:
+def test_missing_permission_is_reported_with_the_commands(two: FakeMachine) -> None:
     two.set("smi.permission", 0)
     told: list[str] = []
     with applying(LOCKED, told) as done:
@@ -174,7 +173,7 @@ def test_missing_permission_is_told_with_the_commands_and_kept(two: FakeMachine)
                 "SM clock 1500 MHz on GPU 1",
             ],
         }
-    assert len(told) == 1  # the announcement of the lock: nothing was changed, nothing is left to put back
+    assert len(told) == 1  # the announcement of the lock: nothing was changed, nothing is left to restore
     assert journals(two) == []
 
 
@@ -185,7 +184,7 @@ def test_a_partial_set_up_does_not_look_like_a_whole_one(two: FakeMachine) -> No
             "GPU 1 set-up: vboost 4 could not be set: no permission; run as root: "
             "nvidia-smi boost-slider -i 1 --vboost 4",
             "GPU 1 set-up: SM clock 1500 MHz could not be set: Unable to change clocks for GPU "
-            "00000001:00:00.0: Invalid Argument; the run goes on without it",
+            "00000001:00:00.0: Invalid Argument; the run continues without it",
             "GPU 1 vboost: the published value is 4, found 0; as root: "
             "nvidia-smi boost-slider -i 1 --vboost 4",
         ]
@@ -210,7 +209,7 @@ def test_without_sliders_the_rest_is_set_and_restored(two: FakeMachine) -> None:
     with applying(PUBLISHED) as done:
         assert messages(done)[0] == (
             "GPU 0 set-up: vboost 4 could not be set: Unable to set vboost slider for GPU 00000000:00:00.0: "
-            "Invalid Argument; the run goes on without it"
+            "Invalid Argument; the run continues without it"
         )
     assert journals(two) == []
 
@@ -221,7 +220,7 @@ def test_a_container_that_forgets_is_warned_of(two: FakeMachine, monkeypatch: py
     with applying(GpuSetup()) as done:
         assert messages(done) == [
             f"GPU journal: {two.state_dir} is not mounted from the host: if this container is killed, "
-            "nothing remembers how the GPUs were; in Docker: -v /var/lib/pytest-dsr1:/var/lib/pytest-dsr1"
+            "the original GPU settings are lost; in Docker: -v /var/lib/pytest-dsr1:/var/lib/pytest-dsr1"
         ]
 
 
@@ -248,17 +247,17 @@ def test_an_exception_between_any_two_changes_restores(
 
     monkeypatch.setattr(nvidia_smi, "run", interrupted)
     with pytest.raises(KeyboardInterrupt), applying(LOCKED):
-        pytest.fail("set-up was to be broken off")
+        pytest.fail("set-up should have been interrupted")
     assert two.settings() == [("1", "700000", "0", "none")] * 2
     assert journals(two) == []
 
 
-def test_what_cannot_be_put_back_is_told_and_stays_in_the_journal(two: FakeMachine) -> None:
+def test_what_cannot_be_restored_is_reported_and_stays_in_the_journal(two: FakeMachine) -> None:
     told: list[str] = []
     with applying(PUBLISHED, told):
         two.set("smi.permission", 0)
     assert told == [
-        f"GPU {gpu} ({two.uuid(gpu)}) is not put back to vboost 0: no permission; as root: "
+        f"GPU {gpu} ({two.uuid(gpu)}) could not be restored to vboost 0: no permission; as root: "
         f"nvidia-smi boost-slider -i {gpu} --vboost 0 or pytest-dsr1 restore"
         for gpu in (0, 1)
     ]
@@ -266,8 +265,8 @@ def test_what_cannot_be_put_back_is_told_and_stays_in_the_journal(two: FakeMachi
     with pytest.raises(InvalidRunError) as caught, applying(PUBLISHED):
         pass
     assert str(caught.value) == (
-        "GPUs 0-1: settings of an earlier run are not put back, so the settings to return to would be "
-        "lost; run as root: pytest-dsr1 restore"
+        "GPUs 0-1: an earlier run changed the settings and did not restore them, so the original ones "
+        "would be lost; run as root: pytest-dsr1 restore"
     )
     two.set("smi.permission", 1)
     assert restore_from_journal(os.environ).complete
@@ -279,7 +278,7 @@ def test_a_lock_that_cannot_be_reset_stays_in_the_journal(two: FakeMachine) -> N
     with applying(LOCKED, told):
         two.set_gpu(0, **{"smi.deny": "rgc"})
     assert told[1:] == [
-        f"GPU 0 ({two.uuid(0)}) is not put back to no locked SM clock: no permission; as root: "
+        f"GPU 0 ({two.uuid(0)}) could not be restored to unlocked SM clock: no permission; as root: "
         "nvidia-smi -i 0 -rgc or pytest-dsr1 restore"
     ]
     assert [path.name for path in journals(two)] == [f"{two.uuid(0)}.journal.json"]
@@ -290,7 +289,7 @@ def test_a_gpu_lost_during_the_run_stays_in_the_journal(two: FakeMachine) -> Non
     with applying(PUBLISHED, told):
         two.set_gpu(1, error=15)
     assert told == [
-        f"{two.uuid(1)}: cannot be read, so it is not put back; `pytest-dsr1 restore` tries again"
+        f"{two.uuid(1)}: it cannot be read, so it is not restored; `pytest-dsr1 restore` tries again"
     ]
     assert two.settings()[0] == ("1", "700000", "0", "none")
 
@@ -299,7 +298,7 @@ def test_a_gpu_lost_before_set_up(two: FakeMachine) -> None:
     found = gpus()
     two.set_gpu(1, error=15)
     with (
-        pytest.raises(InvalidRunError, match=r"^GPU 1: cannot be read any more, so nothing was changed$"),
+        pytest.raises(InvalidRunError, match=r"^GPU 1: can no longer be read, so nothing was changed$"),
         applied(PUBLISHED, found, os.environ, print),
     ):
         pass
@@ -307,9 +306,9 @@ def test_a_gpu_lost_before_set_up(two: FakeMachine) -> None:
 
 
 @pytest.fixture
-def child(two: FakeMachine, scenario: Callable[..., Scenario]) -> Iterator[subprocess.Popen[str]]:
+def child(two: FakeMachine, machine_scenario: Callable[..., Scenario]) -> Iterator[subprocess.Popen[str]]:
     """A run of its own that has applied everything and waits for a line on its standard input."""
-    wanted = scenario({"gpu": "NVIDIA H200", "count": 2}, gpu_setup=LOCKED.model_dump())
+    wanted = machine_scenario({"gpu": "NVIDIA H200", "count": 2}, gpu_setup=LOCKED.model_dump())
     with subprocess.Popen(
         [sys.executable, "-c", CHILD, wanted.model_dump_json()],
         stdin=subprocess.PIPE,
@@ -358,7 +357,7 @@ def test_after_a_sigkill_the_next_run_restores(two: FakeMachine, child: subproce
     restoration = restore_from_journal(os.environ)
     assert restoration.complete
     assert restoration.notes == tuple(
-        f"{two.uuid(gpu)}: put back as it was before the run of {written[gpu]}" for gpu in (0, 1)
+        f"{two.uuid(gpu)}: restored as it was before the run of {written[gpu]}" for gpu in (0, 1)
     )
     assert two.settings() == [("1", "700000", "0", "none")] * 2
     assert journals(two) == []
@@ -368,7 +367,7 @@ def test_a_run_that_still_goes_is_let_be(two: FakeMachine, child: subprocess.Pop
     restoration = restore_from_journal(os.environ)
     assert restoration.complete
     assert restoration.notes == tuple(
-        f"{two.uuid(gpu)}: its run (pid {child.pid}) is still going; it puts the GPU back itself"
+        f"{two.uuid(gpu)}: its run (pid {child.pid}) is in progress and will restore it at the end"
         for gpu in (0, 1)
     )
     assert two.settings() == [("1", "700000", "4", "1500,1500")] * 2
@@ -413,7 +412,7 @@ def test_a_ctrl_c_while_restoring_waits_for_it(two: FakeMachine, monkeypatch: py
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_beside_the_main_thread_no_handler_is_installed(two: FakeMachine) -> None:
+def test_outside_the_main_thread_no_handler_is_installed(two: FakeMachine) -> None:
     seen: list[object] = []
 
     def work() -> None:

@@ -8,7 +8,14 @@ import pytest
 
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine.setup import journal
-from pytest_dsr1.machine.setup.journal import Entry, Settings, pending, put_back, restore_from_journal, write
+from pytest_dsr1.machine.setup.journal import (
+    Entry,
+    Settings,
+    pending,
+    restore_from_journal,
+    restore_settings,
+    write,
+)
 from pytest_dsr1.storage.filelock import lock_file
 from tests.standins.nvml.control import FakeMachine
 
@@ -32,7 +39,7 @@ def folder(two: FakeMachine) -> Path:
     return two.state_dir
 
 
-def test_nothing_to_put_back(two: FakeMachine) -> None:
+def test_nothing_to_restore(two: FakeMachine) -> None:
     assert restore_from_journal(os.environ) == journal.Restoration((), complete=True)
     assert two.calls() == []
 
@@ -41,7 +48,7 @@ def test_a_reboot_drops_the_journal_with_a_note(two: FakeMachine, folder: Path) 
     two.set_all(vboost=4)
     write(folder, entry(two.uuid(0), boot_id="an-earlier-boot"))
     assert restore_from_journal(os.environ) == journal.Restoration(
-        (f"{two.uuid(0)}: the machine was rebooted since, which reset it; journal dropped",), complete=True
+        (f"{two.uuid(0)}: a reboot has reset it since; its journal was deleted",), complete=True
     )
     assert two.calls() == []
     assert list(folder.glob("*.json")) == []
@@ -55,7 +62,7 @@ def test_only_what_differs_is_set(two: FakeMachine, folder: Path) -> None:
     assert two.commands() == ["boost-slider -i 1 --vboost 0"]
 
 
-def test_every_setting_is_put_back(two: FakeMachine, folder: Path) -> None:
+def test_every_setting_is_restored(two: FakeMachine, folder: Path) -> None:
     two.set_gpu(1, vboost=3, power_limit_mw=500_000, persistence=0, locked="1500,1500")
     write(folder, entry(two.uuid(1), clocks_locked=True))
     assert restore_from_journal(os.environ).complete
@@ -63,7 +70,7 @@ def test_every_setting_is_put_back(two: FakeMachine, folder: Path) -> None:
     assert two.settings()[1] == ("1", "700000", "0", "none")
 
 
-def test_gpus_that_this_run_does_not_see_are_put_back_too(
+def test_gpus_that_this_run_does_not_see_are_restored_too(
     two: FakeMachine, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
@@ -75,18 +82,18 @@ def test_gpus_that_this_run_does_not_see_are_put_back_too(
 
 def test_what_the_driver_did_not_say_before_is_let_be(two: FakeMachine, folder: Path) -> None:
     two.set_gpu(1, vboost=3, persistence=0, power_limit_mw=1)
-    assert put_back(folder, [entry(two.uuid(1), before=Settings(None, None, None))], os.environ) == []
+    assert restore_settings(folder, [entry(two.uuid(1), before=Settings(None, None, None))], os.environ) == []
     assert two.commands() == []
 
 
-def test_a_setting_that_does_not_stick_is_told(two: FakeMachine, folder: Path) -> None:
+def test_a_setting_that_does_not_stick_is_reported(two: FakeMachine, folder: Path) -> None:
     two.set("smi.ignore", "vboost pm")
     two.set_gpu(0, vboost=4, persistence=0)
     write(folder, entry(two.uuid(0)))
     assert restore_from_journal(os.environ) == journal.Restoration(
         (
-            f"GPU 0 ({two.uuid(0)}) is not put back to persistence mode on, vboost 0: the driver did not "
-            "keep it; as root: nvidia-smi -i 0 -pm 1; nvidia-smi boost-slider -i 0 --vboost 0 or "
+            f"GPU 0 ({two.uuid(0)}) could not be restored to persistence mode on, vboost 0: the driver did "
+            "not keep it; as root: nvidia-smi -i 0 -pm 1; nvidia-smi boost-slider -i 0 --vboost 0 or "
             "pytest-dsr1 restore",
         ),
         complete=False,
@@ -95,11 +102,11 @@ def test_a_setting_that_does_not_stick_is_told(two: FakeMachine, folder: Path) -
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"uuid": "x"}', '{"before": {}}', "\ufeff{}"])
-def test_a_damaged_journal_is_told_and_kept(two: FakeMachine, folder: Path, text: str) -> None:
+def test_a_damaged_journal_is_reported_and_kept(two: FakeMachine, folder: Path, text: str) -> None:
     path = folder / f"{two.uuid(0)}.journal.json"
     path.write_text(text)
     assert restore_from_journal(os.environ) == journal.Restoration(
-        (f"{path}: cannot be used: it holds no journal; if it is damaged, delete it",), complete=False
+        (f"{path}: cannot be used: it is not a journal; if it is damaged, delete it",), complete=False
     )
     assert path.exists()
     assert two.commands() == []

@@ -10,38 +10,9 @@ from hypothesis import strategies as st
 
 from pytest_dsr1.machine.telemetry.health import GpuStatistics, GpuSummary, assess, conditions, summary
 from pytest_dsr1.machine.telemetry.throttling import REASONS, THROTTLED
-from pytest_dsr1.machine.values import Conditions, Event, Finding, GpuSample, Telemetry
+from pytest_dsr1.machine.values import Conditions, Event, Finding, Telemetry
 from pytest_dsr1.scenario.schema.scenario import Validity
-
-SAMPLE = GpuSample(
-    time_s=0.0,
-    gpu=0,
-    sm_clock_mhz=1980,
-    memory_clock_mhz=3201,
-    power_w=600.0,
-    energy_j=0.0,
-    temperature_c=60,
-    memory_used_gib=120.0,
-    utilization_percent=99,
-    throttle_reasons=0,
-)
-FROM_S, TO_S = 100.0, 200.0
-
-
-def watched(masks: Sequence[int | None], **facts: object) -> Telemetry:
-    """One GPU, a sample a second from 100 s on, with these throttle reasons; 600 W, so 600 J a sample."""
-    samples = [
-        replace(SAMPLE, time_s=FROM_S + second, energy_j=600.0 * second, throttle_reasons=mask, **facts)  # type: ignore[arg-type]
-        for second, mask in enumerate(masks)
-    ]
-    return Telemetry(
-        interval_s=1.0,
-        gpus=(0,),
-        max_sm_clock_mhz=(1980,),
-        samples=tuple(samples),
-        ecc_uncorrected_before=(0,),
-        ecc_uncorrected_after=(0,),
-    )
+from tests.helpers.gpu_samples import FROM_S, TO_S, watched
 
 
 def judged(telemetry: Telemetry, **options: object) -> list[str]:
@@ -114,7 +85,7 @@ def test_the_power_cap_is_recorded_unless_the_scenario_condemns_it() -> None:
             "mismatch",
             "GPU 0 power capped",
             "software power cap from 00:00 to 01:00 of the measured time, 60.0 s of 100.0 s (60.0%, "
-            "allowed 0.5%); raise the power limit, or let the scenario record this",
+            "allowed 0.5%); raise the power limit, or set validity.software_power_cap to record",
         ),
     )
 
@@ -151,19 +122,19 @@ def test_grown_ecc_errors_make_the_run_invalid() -> None:
             "lost; see dmesg for the Xid",
         ),
         (
-            Event(130.0, 0, "foreign process", "pid 7 (python of eve)"),
-            "mismatch GPU 0 shared: 00:30 after the measurement began another process was seen on it: pid 7 "
-            "(python of eve); run again on a GPU of its own",
+            Event(130.0, 0, "foreign process", "pid 7 (python, user eve)"),
+            "mismatch GPU 0 shared: 00:30 after the measurement began, another process was on it: pid 7 "
+            "(python, user eve); run again without other processes",
         ),
         (
-            Event(40.0, 0, "foreign process", "pid 7 (python of eve)"),
-            "mismatch GPU 0 shared: 01:00 before the measurement began another process was seen on it: pid 7 "
-            "(python of eve); run again on a GPU of its own",
+            Event(40.0, 0, "foreign process", "pid 7 (python, user eve)"),
+            "mismatch GPU 0 shared: 01:00 before the measurement began, another process was on it: pid 7 "
+            "(python, user eve); run again without other processes",
         ),
         (
             Event(230.0, 0, "foreign process", "pid 7"),
-            "warning GPU 0 shared: after the measurement another process was seen on it: pid 7; run "
-            "again on a GPU of its own",
+            "warning GPU 0 shared: after the measurement, another process was on it: pid 7; run "
+            "again without other processes",
         ),
         (
             Event(130.0, None, "error", "t.jsonl: telemetry cannot be written: No space left on device"),
@@ -176,28 +147,27 @@ def test_events_say_what_when_and_where(event: Event, line: str) -> None:
     assert judged(replace(watched([0] * 100), events=(event,))) == [line]
 
 
-def test_a_gpu_without_samples_proves_nothing() -> None:
+def test_a_gpu_without_samples_is_a_mismatch() -> None:
     assert judged(replace(watched([0] * 100), samples=())) == [
-        "mismatch GPU 0 telemetry: there is no sample of the measured time, so nothing says that the GPU "
-        "was not throttled"
+        "mismatch GPU 0 telemetry: there is no sample of the measured time, so it is unknown whether "
+        "the GPU was throttled"
     ]
 
 
-def test_gaps_are_told() -> None:
+def test_gaps_are_reported() -> None:
     assert judged(watched([0] * 50)) == ["warning GPU 0 telemetry: samples cover 52% of the measured time"]
 
 
-def test_a_driver_that_does_not_tell_reasons() -> None:
+def test_a_driver_that_reports_no_reasons() -> None:
     assert judged(watched([None] * 100)) == [
-        "warning GPU 0 throttling: the driver does not say whether the GPU is throttled, so that is not "
-        "judged"
+        "warning GPU 0 throttling: the driver does not report throttling, so it is not judged"
     ]
 
 
 def test_a_clock_ceiling_shows_under_load() -> None:
     assert judged(watched([0] * 100, sm_clock_mhz=1500)) == [
-        "warning GPU 0 SM clock: never above 1500 MHz under load, of 1980 MHz, for no reason the driver "
-        "gives: its clocks are probably locked; as root: nvidia-smi -i 0 -rgc"
+        "warning GPU 0 SM clock: at most 1500 of 1980 MHz under load, and the driver reports no reason: "
+        "clocks are probably locked; as root: nvidia-smi -i 0 -rgc"
     ]
 
 
@@ -218,7 +188,7 @@ def test_no_ceiling_is_seen_where_there_is_a_reason(mask: int, facts: dict[str, 
 def test_a_locked_clock_is_judged_under_load() -> None:
     assert judged(watched([0x2] * 100, sm_clock_mhz=1500), sm_clock_lock_mhz=1500) == []
     assert judged(watched([0] * 100, sm_clock_mhz=1980), sm_clock_lock_mhz=1500) == [
-        "warning GPU 0 SM clock: expected 1500 MHz locked, found 1980 to 1980 MHz under load"
+        "warning GPU 0 SM clock: expected 1500 MHz (locked), found 1980 to 1980 MHz under load"
     ]
 
 
@@ -265,7 +235,7 @@ def test_the_summary_is_json_with_units_in_its_names() -> None:
         ({"sm_clock_mhz": 1500}, "1500 to 1980 MHz SM clock, 600 W each"),
     ],
 )
-def test_gpus_that_differ_are_not_told_as_their_mean(other: dict[str, float], text: str) -> None:
+def test_gpus_that_differ_are_shown_as_a_range(other: dict[str, float], text: str) -> None:
     one = watched([0] * 100)
     samples = [replace(each, gpu=1, **other) for each in one.samples]  # type: ignore[arg-type]
     both = replace(one, gpus=(0, 1), max_sm_clock_mhz=(1980, 1980), samples=(*one.samples, *samples))
@@ -308,7 +278,7 @@ def test_a_run_in_a_few_numbers() -> None:
     assert conditions(both, FROM_S + 20, TO_S) == Conditions(1890.0, 550.0, 80, 3.0)
 
 
-def test_what_nobody_measured_is_in_no_number() -> None:
+def test_an_unmeasured_value_is_in_no_number() -> None:
     assert conditions(Telemetry(), FROM_S, TO_S) is None
     unknown = Conditions(None, None, None, None)
     silent = watched([None] * 9, sm_clock_mhz=None, power_w=None, temperature_c=None)

@@ -158,7 +158,7 @@ def test_a_gpu_lost_before_the_first_sample(two: FakeMachine, path: Path) -> Non
     assert recorder.telemetry.ecc_uncorrected_before == (0, None)
 
 
-def test_another_error_is_told_once_and_sampling_goes_on(two: FakeMachine, path: Path) -> None:
+def test_another_error_is_reported_once_and_sampling_continues(two: FakeMachine, path: Path) -> None:
     two.set_gpu(1, **{"error.nvmlDeviceGetPowerUsage": 999})
     two.set_gpu(0, **{"error.nvmlDeviceGetTotalEccErrors": 999})
     two.set_gpu(1, **{"error.nvmlDeviceGetComputeRunningProcesses_v3": 999})
@@ -208,7 +208,7 @@ def test_on_the_cpu_nothing_runs(two: FakeMachine, path: Path) -> None:
     assert (two.calls(), path.exists()) == ([], False)
 
 
-def test_a_foreign_process_is_told_once_and_ours_is_not(two: FakeMachine, path: Path) -> None:
+def test_a_foreign_process_is_reported_once_and_ours_is_not(two: FakeMachine, path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as ours:
         two.set_gpu(0, processes=f"{os.getpid()}:0 {ours.pid}:0")
         with record(path) as recorder:

@@ -13,7 +13,7 @@ from pytest_dsr1.machine.telemetry.throttling import (
     spans_of,
 )
 from pytest_dsr1.machine.values import Telemetry
-from tests.machine.telemetry.test_health import SAMPLE, watched
+from tests.helpers.gpu_samples import SAMPLE, watched
 
 
 def test_periods_are_where_a_reason_was_given_and_short_gaps_are_bridged() -> None:

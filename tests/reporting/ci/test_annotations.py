@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.reporting.ci.annotations import SHOWN, code_quality, commands
 from pytest_dsr1.verdict.verdict import Status
+from tests.helpers.markdown import TEXT
 from tests.helpers.values import case, gate, missed
-from tests.reporting.ci.test_markdown_escape import TEXT
 
 COMMAND = re.compile(r"::error (?:file=([^,:]*),line=(\d+),)?title=([^,:]*)::([^\r\n]*)")
 """As actions/runner takes one apart: properties end at a comma, the command at two colons."""

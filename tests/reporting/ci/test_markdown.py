@@ -16,8 +16,8 @@ from pytest_dsr1.reporting.ci.markdown import STATUS, joined, summary
 from pytest_dsr1.scenario.schema.scenario import Published
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
+from tests.helpers.markdown import HOSTILE, RENDERER, types
 from tests.helpers.values import case, changed, gate, measurement, missed, scenario, verdict
-from tests.reporting.ci.test_markdown_escape import HOSTILE, RENDERER, types
 
 
 def test_a_missed_target() -> None:

@@ -11,35 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.machine.values import Finding, Fingerprint
+from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import MetricValue, combine
-from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.reporting.compare.comparison import Change, Comparison, Difference, Row, compare
 from pytest_dsr1.verdict.targets import Noise
+from tests.helpers.compared import PRESUMED, at
 from tests.helpers.values import measurement, records, scenario
 
-PRESUMED = Noise(1.0)
 BAND_PERCENT = 2 * math.sqrt(2)
 
 
 def compared(*measurements: Measurement, noise: Noise = PRESUMED) -> Comparison:
     return compare(measurements, lambda _: noise)
-
-
-def at(
-    started: str, profile: str = "small", *, ended: tuple[RequestRecord, ...] = records(), **facts: Any
-) -> Measurement:
-    """A measurement of that time, with these facts beside one GPU's (``__`` stands for a point)."""
-    told = {key.replace("__", "."): value for key, value in facts.items()}
-    machine: dict[str, Any] = {"gpu.count": 1, "gpu.name": "NVIDIA H200"}
-    return measurement(
-        Path(profile) / started,
-        started_utc=f"{started}.123+00:00",
-        scenario=scenario(name=profile),
-        fingerprint=Fingerprint({**machine, **told}),
-        records=ended,
-    )
 
 
 def row(comparison: Comparison, name: str) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_dsr1.reporting.compare.differences import warnings, why_unfit
-from tests.reporting.compare.test_comparison import at
+from tests.helpers.compared import at
 
 
 def test_results_that_are_not_comparable() -> None:

@@ -14,9 +14,9 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import MetricValue, combine
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.compare.text import to_text
+from tests.helpers.compared import PRESUMED, at
+from tests.helpers.runner_commands import commands
 from tests.helpers.values import measurement, records, scenario
-from tests.reporting.compare.test_comparison import PRESUMED, at
-from tests.test_text import commands
 
 
 def text(*measurements: Measurement, width: int = 80, colour: bool = False) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.case.case import Case, case_of
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.gate.history import History
 from pytest_dsr1.gate.saved import GateRun, write_gate
@@ -23,7 +24,7 @@ from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.verdict import Status
-from tests.gate.test_saved import GATE
+from tests.helpers.saved_gate import GATE
 from tests.helpers.saved_runs import Made, judged, references, save, steady
 from tests.helpers.values import NOISE, changed, measurement, records
 
@@ -255,7 +256,7 @@ def test_the_steady_window_is_told_from_the_steady_figure(tmp_path: Path) -> Non
 def test_what_the_engine_says_of_its_decode_step_stands_below_the_bounds(tmp_path: Path) -> None:
     run = save(tmp_path / "results", RUN)
     facts = {"share_of_bound": 0.26, "bandwidth_bound": "a step reads 63 GB"}
-    told = replace(run, result=replace(run.result, facts=facts))
+    told = replace(run, result=replace(run.result, facts=EngineFacts.of(facts)))
     text = " ".join(page(tmp_path / "r.html", case_of(judged(told, RUN), tmp_path / "s", NOW)).text.split())
     assert "expected to read: decode reaches 26% of the memory-bandwidth bound: a step reads 63 GB." in text
 

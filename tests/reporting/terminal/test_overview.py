@@ -11,6 +11,7 @@ import pytest
 
 from pytest_dsr1.case.case import Case, case_of, judgement_of
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.gate.saved import write_gate
 from pytest_dsr1.machine.telemetry.health import GpuSummary
@@ -24,8 +25,8 @@ from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.verdict import Status, Verdict
-from tests.gate.test_saved import GATE
 from tests.helpers.published import measured, shipped
+from tests.helpers.saved_gate import GATE
 from tests.helpers.values import NOISE, case, measurement, scenario
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
@@ -216,7 +217,7 @@ def test_differences_name_what_changed(loaded: LoadedScenario) -> None:
 def test_the_share_of_the_bandwidth_bound(loaded: LoadedScenario) -> None:
     run = measurement()
     facts = {"share_of_bound": 0.4704, "bandwidth_bound": "a step of 1 reads 6.53 GB: 734.2 tok/s"}
-    done = outcome(loaded, result=replace(run.result, facts=facts))
+    done = outcome(loaded, result=replace(run.result, facts=EngineFacts.of(facts)))
     assert (
         "  bound   decode reaches 47% of the memory-bandwidth bound: a step of 1 reads 6.53 GB: 734.2 tok/s"
         in text([done], 200)
@@ -224,8 +225,9 @@ def test_the_share_of_the_bandwidth_bound(loaded: LoadedScenario) -> None:
 
 
 RAMP = (
-    "  look at 4 requests are 2.0 waves of the 2 at once, so ramp-up and drain weigh on the whole run: raise "
-    "load.num_requests to 10 or more, as in every published run (pytest-dsr1 docs why-low#ramp-and-drain)"
+    "  look at 4 requests are only 2.0 waves of 2 at once, so ramp-up and drain lower the figures of the "
+    "whole run: raise load.num_requests to 10 or more, as in every published run "
+    "(pytest-dsr1 docs why-low#ramp-and-drain)"
 )
 
 
@@ -267,4 +269,4 @@ def test_why_that_is_not_known(loaded: LoadedScenario) -> None:
     done = ScenarioOutcome(loaded, "suites/small.yaml")
     run = measured(shipped("h200/min-latency"), {"total_output_throughput": 158.0669})
     done.measurement = replace(run, fingerprint=Fingerprint({"gpu.name": "NVIDIA T4"}))
-    assert "  bound   not known: the peaks of NVIDIA T4 are not known here" in text([done], 250)
+    assert "  bound   not known: the peak performance of NVIDIA T4 is unknown" in text([done], 250)

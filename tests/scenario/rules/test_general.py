@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.scenario.rules.general import RELATIONS
+from pytest_dsr1.scenario.rules.general import all_relations
 from tests.helpers.scenario_files import changed, load_text, mistakes
 
 CPU = """\
@@ -337,7 +337,7 @@ def test_every_rule_is_a_sentence_and_reads_known_keys() -> None:
     from pytest_dsr1.scenario.schema import json_schema
 
     known = {".".join(map(str, path)) for path, _ in json_schema.fields()}
-    for relation in RELATIONS:
+    for relation in all_relations():
         assert relation.rule.endswith("."), relation.check
         assert set(relation.keys) <= known, relation.rule
 

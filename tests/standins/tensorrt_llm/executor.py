@@ -1,7 +1,7 @@
 """The process that the stand-in starts: steps over batches of requests, as fast as a model of times says.
 
 It makes tokens from a seed; or, for dummy weights and where the environment variable DSR1_STANDIN_MODEL is
-``embedded``, with the embedded engine's model of the configuration in the model's folder.
+``embedded``, with the transformers engine's model of the configuration in the model's folder.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Seeded:
 
 
 class Embedded:
-    """Tokens of the embedded engine's model, greedily."""
+    """Tokens of the transformers engine's model, greedily."""
 
     def __init__(self, folder: Path) -> None:
         import torch

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pytest_dsr1.engines.openai.client.event_gaps import Gaps, TokensOverTime
-from pytest_dsr1.engines.openai.client.exchange import Exchange, Outcome
-from pytest_dsr1.engines.openai.client.pool import Client
+from pytest_dsr1.engines.openai.client.exchange import Answer, Exchange
+from pytest_dsr1.engines.openai.client.pool import ConnectionPool
 from pytest_dsr1.engines.openai.client.timer import Alarm
 from pytest_dsr1.records import RequestRecord
 
@@ -56,7 +56,7 @@ class Tally:
     Attributes:
         waited: requests that were due in an open loop with ``concurrency`` in flight.
         unsent: of those, how many still waited when the duration was over.
-        stopped: it was ended by :meth:`Driver.stop`, with requests in flight or still to come.
+        stopped: it was ended by :meth:`LoadDriver.stop`, with requests in flight or still to come.
     """
 
     began_s: float = 0.0
@@ -71,7 +71,7 @@ class Tally:
     hopeless: str | None = None
 
 
-class Driver:
+class LoadDriver:
     """One pass over requests.
 
     Args:
@@ -104,7 +104,7 @@ class Driver:
         self._waiting: deque[Exchange] = deque()
         self._stopped = False
         self._finished: asyncio.Future[None] = self._loop.create_future()
-        self._client: Client | None = None
+        self._client: ConnectionPool | None = None
         self._alarm: Alarm | None = None
         self._due_s = float("inf")
 
@@ -130,7 +130,7 @@ class Driver:
         """Make the first requests, which takes a while."""
         self._make_ahead(float("inf"))
 
-    async def run(self, client: Client) -> Tally:
+    async def run(self, client: ConnectionPool) -> Tally:
         """Send everything and wait until all has ended.
 
         Raises:
@@ -272,17 +272,17 @@ class Driver:
             self._ready.append(exchange)
 
     def _file(self, exchange: Exchange) -> None:
-        outcome, tally = exchange.outcome(), self.tally
-        record = record_of(exchange, outcome)
+        answer, tally = exchange.answer(), self.tally
+        record = record_of(exchange, answer)
         tally.records.append(record)
-        if outcome.error is None:
-            tally.tokens += outcome.output_tokens
+        if answer.error is None:
+            tally.tokens += answer.output_tokens
             tally.gaps.add(exchange.spoke_s)
-            tally.series.add(exchange.spoke_s, outcome.output_tokens)
+            tally.series.add(exchange.spoke_s, answer.output_tokens)
         else:
             tally.failed += 1
             if tally.failed == len(tally.records) == max(_HOPELESS, min(self._plan.concurrency, 100)):
-                tally.hopeless, self._stopped = outcome.error, True
+                tally.hopeless, self._stopped = answer.error, True
                 self._waiting.clear()
         self._on_record(record)
 
@@ -298,18 +298,18 @@ class Driver:
         self._loop.call_later(_TICK_S, self._tick)
 
 
-def record_of(exchange: Exchange, outcome: Outcome) -> RequestRecord:
+def record_of(exchange: Exchange, answer: Answer) -> RequestRecord:
     """The record of an exchange that has ended."""
     spoke = exchange.spoke_s
-    failed = outcome.error is not None
+    failed = answer.error is not None
     return RequestRecord(
         id=exchange.id,
         submitted_s=exchange.sent_s,
         first_token_s=spoke[0] if spoke else None,
         last_token_s=exchange.ended_s if failed or not spoke else spoke[-1],
-        input_tokens=outcome.input_tokens,
-        output_tokens=outcome.output_tokens,
-        error=outcome.error,
+        input_tokens=answer.input_tokens,
+        output_tokens=answer.output_tokens,
+        error=answer.error,
         scheduled_s=exchange.scheduled_s,
         events=len(spoke) or None,
         resent=exchange.resent,

@@ -2,7 +2,7 @@
 
 While an answer arrives only times are noted, and whether an event says something; reading JSON would cost
 more than everything else together. Usage, finish reason and errors are read afterwards, by
-:meth:`Exchange.outcome`.
+:meth:`Exchange.answer`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ERROR = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Answer:
     """What an exchange came to.
 
     Attributes:
@@ -140,14 +140,14 @@ class Exchange:
                 "OpenAI-compatible server?"
             )
 
-    def outcome(self) -> Outcome:
+    def answer(self) -> Answer:
         """Read what was kept. The exchange must have ended."""
         if self.streaming and self.body:  # a last event without an empty line behind it, or half of one
             self.quiet.append(bytes(self.body))
         reading = _Reading(self)
         if self.fault is None:
             reading.read()
-        return reading.outcome()
+        return reading.answer()
 
 
 class _Reading:
@@ -219,9 +219,9 @@ class _Reading:
     def _fail(self, why: str) -> None:
         self.error = self.error or why
 
-    def outcome(self) -> Outcome:
+    def answer(self) -> Answer:
         counted = self.usage.get("prompt_tokens")
-        return Outcome(
+        return Answer(
             input_tokens=counted if isinstance(counted, int) else self.exchange.input_tokens or 0,
             output_tokens=self._output_tokens() or 0,
             error=self.error,

@@ -35,7 +35,7 @@ class Address:
         return f"{self.host}:{self.port}"
 
 
-class Client:
+class ConnectionPool:
     """Sends each exchange on a free connection, or on a new one.
 
     Args:

@@ -20,7 +20,7 @@ from pytest_dsr1.engines.openai.server.prometheus import samples
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ServerSample:
     """What a server told at one moment; None where it did not. Counters count from the server's start.
 
     Attributes:
@@ -91,7 +91,7 @@ _MEANS = {
 _NAMES = (*_SUMS, *_MEANS, _DRAFT_LENGTH[0])
 
 
-def read_text(page: bytes, time_s: float) -> Reading | None:
+def read_text(page: bytes, time_s: float) -> ServerSample | None:
     """What a page in Prometheus' text format tells; None where it has none of the known metrics.
 
     Raises:
@@ -114,7 +114,7 @@ def read_text(page: bytes, time_s: float) -> Reading | None:
     draft_tokens = told.pop(_DRAFT_TOKENS, None)
     if draft_tokens is not None and draft_length:
         told["drafts"] = draft_tokens / draft_length
-    return Reading(time_s, **told)
+    return ServerSample(time_s, **told)
 
 
 class IterationStats:
@@ -128,7 +128,7 @@ class IterationStats:
         self._accepted = 0.0
         self._began = False
 
-    def read(self, body: bytes, time_s: float) -> Reading | None:
+    def read(self, body: bytes, time_s: float) -> ServerSample | None:
         """What these iterations tell; None where there were none.
 
         Raises:
@@ -147,7 +147,7 @@ class IterationStats:
         cache = _object(last.get("kvCacheStats") or {})
         used, blocks = _number(cache, "usedNumBlocks"), _number(cache, "maxNumBlocks")
         reused, missed = _number(cache, "reusedBlocks"), _number(cache, "missedBlocks")
-        return Reading(
+        return ServerSample(
             time_s,
             running_requests=_number(last, "numActiveRequests"),
             waiting_requests=_number(last, "numQueuedRequests"),
@@ -194,11 +194,11 @@ class Window:
         whole: whether they begin before the measurement and end after it.
     """
 
-    readings: Sequence[Reading]
+    readings: Sequence[ServerSample]
     whole: bool
 
     @classmethod
-    def of(cls, readings: Sequence[Reading], from_s: float, to_s: float) -> Window:
+    def of(cls, readings: Sequence[ServerSample], from_s: float, to_s: float) -> Window:
         """Those of a measurement from ``from_s`` to ``to_s``."""
         before = sum(1 for reading in readings if reading.time_s <= from_s)
         return cls(readings[max(0, before - 1) :], before > 0 and readings[-1].time_s >= to_s)

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from pytest_dsr1.engines.openai.endpoint import Site, site
 from pytest_dsr1.engines.openai.server.random_model import DUMMY_WEIGHTS, model_folder, write_model
+from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.process.child import Child, quoted
+from pytest_dsr1.process.child import Child, environment, quoted
 from pytest_dsr1.records import Observer
-from pytest_dsr1.scenario.schema.load import OpenAi
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 LOG = "server.log"
@@ -103,8 +103,7 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
     Raises:
         EngineError: an option that this server does not have.
     """
-    engine = scenario.engine
-    assert isinstance(engine, OpenAi)
+    engine = OpenAi.of(scenario)
     names = _OPTIONS[engine.server]
     options: list[str] = []
     for key in _OPTION_KEYS:
@@ -202,12 +201,11 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
     Raises:
         EngineError: it cannot be started, died, or was not ready in time.
     """
-    scenario, engine = job.scenario, job.scenario.engine
-    assert isinstance(engine, OpenAi)
+    scenario, engine = job.scenario, OpenAi.of(job.scenario)
     port = free_port()
     where = site(engine, f"http://127.0.0.1:{port}")
     command = launch_command(scenario, port)
-    env = {**os.environ, "PYTHONUNBUFFERED": "1", **command.environment}
+    env = environment(command.environment)
     if shutil.which(command.argv[0], path=env.get("PATH")) is None:
         raise EngineError(
             f"{scenario.name}: {command.argv[0]} is not installed here (not found in PATH); install it, or "

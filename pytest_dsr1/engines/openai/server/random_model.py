@@ -17,19 +17,12 @@ from typing import Any
 
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.workload.deepseek import config_problems, resolve_config
+from pytest_dsr1.workload.deepseek import FP8_BLOCK_SCALES, config_problems, resolve_config
 from pytest_dsr1.workload.prepare import cache_folder
 
 DUMMY_WEIGHTS = {"vllm": ["--load-format", "dummy"], "sglang": ["--load-format", "dummy"]}
 """How a server is told to make the weights itself."""
 _BEGIN, _END, _PAD = _SPECIAL = ("<|begin_of_sentence|>", "<|end_of_sentence|>", "<|pad|>")
-_FP8_BLOCKS = {
-    "quant_method": "fp8",
-    "fmt": "e4m3",
-    "activation_scheme": "dynamic",
-    "weight_block_size": [128, 128],
-}
-"""`quantization_config` of deepseek-ai/DeepSeek-R1's config.json, which servers make weights by too."""
 _FORMAT_VERSION = 1
 """Changes whenever the same scenario gives other files."""
 
@@ -98,7 +91,7 @@ def _config(scenario: Scenario) -> dict[str, Any]:
         "initializer_range": 0.02,
         "attention_bias": False,
         "tie_word_embeddings": False,
-        **({"quantization_config": _FP8_BLOCKS} if quantized else {}),
+        **({"quantization_config": FP8_BLOCK_SCALES} if quantized else {}),
         **resolve_config(weights.config),
     }
 

@@ -18,10 +18,10 @@ from pytest_dsr1.engines.openai.server.process import (
     launch_command,
     launched,
 )
+from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.records import Observer
-from pytest_dsr1.scenario.schema.load import OpenAi
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 _ANSWERS_WITHIN_S = 30.0
@@ -36,7 +36,7 @@ _OFF = {
 
 
 @dataclass
-class Loan:
+class ServerLease:
     """A server for one measurement.
 
     Attributes:
@@ -55,18 +55,21 @@ class Loan:
 
     def noted(self, result: EngineResult, openings: set[int], scenario: Scenario) -> EngineResult:
         """The result with what is to be known of the server; ``openings`` are of the measured prompts."""
-        facts = {"server_started": self.kept_from is None, "server_log": str(self.server.log)}
+        facts = replace(
+            result.facts,
+            server_started=self.kept_from is None,
+            server_kept_from=self.kept_from,
+            other={**result.facts.other, "server_log": str(self.server.log)},
+        )
         if self.kept_from is not None:
-            facts["server_kept_from"] = self.kept_from
             self.warnings += _shared(scenario, self.kept_from, len(openings & self.openings), len(openings))
         self.openings |= openings
         self.unanswered = result.stopped or any(record.error is not None for record in result.records)
-        return replace(result, facts={**result.facts, **facts}, warnings=(*result.warnings, *self.warnings))
+        return replace(result, facts=facts, warnings=(*result.warnings, *self.warnings))
 
 
 def _shared(scenario: Scenario, kept_from: str, shared: int, of: int) -> Iterator[str]:
-    engine = scenario.engine
-    assert isinstance(engine, OpenAi)
+    engine = OpenAi.of(scenario)
     if not shared or _NO_PREFIX_CACHE.get(engine.server) in launch_command(scenario, 0).argv:
         return
     off = _OFF.get(engine.server, "the server's own option in engine.arguments")
@@ -77,7 +80,7 @@ def _shared(scenario: Scenario, kept_from: str, shared: int, of: int) -> Iterato
     )
 
 
-class KeptServer:
+class ServerPool:
     """At most one server of our own, and what it was started with."""
 
     def __init__(self) -> None:
@@ -105,7 +108,7 @@ class KeptServer:
 
     @contextmanager
     def ended_on_failure(self) -> Iterator[None]:
-        """Nobody knows what a server still does after a measurement that failed: the next needs a new one."""
+        """End it if the block fails: its state is unknown then, and the next measurement needs a new one."""
         try:
             yield
         except BaseException:
@@ -113,7 +116,7 @@ class KeptServer:
             raise
 
     @contextmanager
-    def lent(self, job: Job, observer: Observer) -> Iterator[Loan]:
+    def lease(self, job: Job, observer: Observer) -> Iterator[ServerLease]:
         """The kept server where it fits and still answers, else a new one; kept if all requests succeeded.
 
         A reused server's log stays where it was started; its lines of this measurement are copied.
@@ -134,9 +137,9 @@ class KeptServer:
                     warnings.append(f"a new server was started, since the kept one is of no use: {reason}")
             server = kept or self._start(job, observer)
             first = None if kept is None else kept.name
-            loan = Loan(replace(server, name=job.scenario.name), first, self._openings, warnings)
-            yield loan
-            if loan.unanswered:
+            lease = ServerLease(replace(server, name=job.scenario.name), first, self._openings, warnings)
+            yield lease
+            if lease.unanswered:
                 self.end()
 
     def _start(self, job: Job, observer: Observer) -> Server:
@@ -160,8 +163,7 @@ def _started_with(scenario: Scenario) -> object:
 
 def _useless(server: Server, scenario: Scenario, observer: Observer) -> str | None:
     """Why a kept server cannot answer, or None."""
-    assert isinstance(scenario.engine, OpenAi)
-    where = site(scenario.engine, server.url)
+    where = site(OpenAi.of(scenario), server.url)
     observer.phase("loading", f"reusing the server of {server.name}, {server.url}")
     try:
         await_ready(server, where, _ANSWERS_WITHIN_S, observer)

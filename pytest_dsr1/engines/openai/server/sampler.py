@@ -1,7 +1,7 @@
 """Asks a server for its metrics once a second, in a thread beside the streams.
 
 It writes ``server_metrics.jsonl`` as the run goes: one
-:class:`~pytest_dsr1.engines.openai.server.metrics.Reading` per line. A server without metrics is normal.
+:class:`~pytest_dsr1.engines.openai.server.metrics.ServerSample` per line. A server without metrics is normal.
 Whatever the server answers, the measurement is not affected.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from pytest_dsr1.engines.openai.endpoint import Site
-from pytest_dsr1.engines.openai.server.metrics import IterationStats, Reading, Window, read_text
+from pytest_dsr1.engines.openai.server.metrics import IterationStats, ServerSample, Window, read_text
 from pytest_dsr1.engines.openai.server.prometheus import is_exposition
 
 FILE = "server_metrics.jsonl"
@@ -47,10 +47,11 @@ _NO_CACHE = (
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What came of it, as an engine's result takes it."""
+    """What came of it, as an engine's result takes it: a metric, facts, and warnings."""
 
     report: Mapping[str, float]
-    facts: Mapping[str, object]
+    server_metrics: Mapping[str, object]
+    not_measured: Mapping[str, str]
     warnings: tuple[str, ...]
 
 
@@ -61,7 +62,7 @@ class ServerMetrics:
         self._where = where
         self._paths = list(_PATHS.get(server, ("/metrics",)))
         self._path = folder / FILE
-        self._readings: list[Reading] = []
+        self._readings: list[ServerSample] = []
         self._missed = 0
         self._why: dict[str, str] = {}
         self._iterations = IterationStats()
@@ -102,35 +103,34 @@ class ServerMetrics:
             why = "; ".join(f"GET {path}: {reason}" for path, reason in self._why.items())
             why = why or _LATE
             return Told(
-                {},
-                {
-                    "server_metrics": {"none": why},
-                    "not_measured": {
-                        "acceptance_length": f"the server tells no metrics ({why}); have it tell them "
-                        "(`pytest-dsr1 docs openai`), or remove the target"
-                    },
+                report={},
+                server_metrics={"none": why},
+                not_measured={
+                    "acceptance_length": f"the server tells no metrics ({why}); have it tell them "
+                    "(`pytest-dsr1 docs openai`), or remove the target"
                 },
-                (),
+                warnings=(),
             )
         window = Window.of(readings, self._from_s, self._to_s)
-        facts: dict[str, object] = {
-            "server_metrics": {
+        length, not_measured = window.acceptance_length(), {}
+        if length is None:
+            not_measured["acceptance_length"] = (
+                f"the server's metrics ({self._paths[0]}) tell of no drafts, so it does "
+                "not seem to use speculative decoding (MTP); turn it on, or remove the target"
+            )
+        return Told(
+            report={} if length is None else {"acceptance_length": length},
+            server_metrics={
                 "path": self._paths[0],
                 "file": FILE,
                 "readings": len(readings),
                 "missed": self._missed,
                 "whole": window.whole,
                 **window.facts(),
-            }
-        }
-        length = window.acceptance_length()
-        if length is None:
-            facts["not_measured"] = {
-                "acceptance_length": f"the server's metrics ({self._paths[0]}) tell of no drafts, so it does "
-                "not seem to use speculative decoding (MTP); turn it on, or remove the target"
-            }
-        report = {} if length is None else {"acceptance_length": length}
-        return Told(report, facts, tuple(_warnings(window, tokens)))
+            },
+            not_measured=not_measured,
+            warnings=tuple(_warnings(window, tokens)),
+        )
 
     # In the thread
 
@@ -162,7 +162,7 @@ class ServerMetrics:
                 return
             before = now
 
-    def _read(self) -> Reading | None:
+    def _read(self) -> ServerSample | None:
         """One reading, kept; None where there was none."""
         for path in tuple(self._paths):
             reading, why = None, "none of the known metrics"
@@ -189,7 +189,7 @@ class ServerMetrics:
                 return reading
         return None
 
-    def _ask(self, path: str) -> Reading | None:
+    def _ask(self, path: str) -> ServerSample | None:
         """What the server tells there; None where that is nothing.
 
         Raises:
@@ -217,7 +217,7 @@ class ServerMetrics:
         if connection is not None:
             connection.close()
 
-    def _keep(self, reading: Reading) -> None:
+    def _keep(self, reading: ServerSample) -> None:
         self._readings.append(reading)
         with suppress(OSError):  # a full disk is told of where the result is written
             if self._file is None:

@@ -13,22 +13,19 @@ from pytest_dsr1.engines.tensorrt_llm.dialects import (
     NEWEST,
     Dialect,
     Version,
+    cannot_express,
     dialect_of,
     inexpressible,
     translate,
     version_of,
 )
+from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm, TrtllmBench
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario.schema.scenario import Scenario, TensorRtLlm, TrtllmBench
-from pytest_dsr1.workload.workload import Workload
 
 OPTIONS_FILE = "extra_llm_api_options.yaml"
 REPORT = "report.json"
 REQUESTS = "requests.json"
 ITERATIONS = "iterations.log"
-
-MOST_RECORDED_TOKENS = 20_000_000
-"""Output tokens up to which request records are asked for: trtllm-bench decodes every answer for them."""
 
 _VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 
@@ -66,13 +63,6 @@ class Invocation:
         return yaml.safe_dump(self.options, sort_keys=False)
 
 
-def settings(scenario: Scenario) -> TrtllmBench:
-    """The engine's part of the scenario."""
-    if not isinstance(scenario.engine, TrtllmBench):
-        raise UserError(f"{scenario.name}: the engine is {scenario.engine.type}, expected trtllm-bench")
-    return scenario.engine
-
-
 def choose_dialect(engine: TensorRtLlm, version: str | None) -> tuple[Dialect, str]:
     """The dialect for the installed ``version``, and a comment that says why.
 
@@ -104,7 +94,7 @@ def invocation(
     Raises:
         UserError: the scenario has no checkpoint, or the version cannot express some of its options.
     """
-    engine, scenario = settings(job.scenario), job.scenario
+    engine, scenario = TrtllmBench.of(job.scenario), job.scenario
     if scenario.model.path is None:
         raise UserError(
             f"{scenario.name}: trtllm-bench reads a checkpoint and makes no random weights; give model.path"
@@ -115,11 +105,7 @@ def invocation(
     problems += [f"{field} ({option})" for option, field in optional.items() if option not in offered]
     problems += [option for option, *_ in arguments if option not in offered and option not in optional]
     if problems:
-        raise UserError(
-            f"{scenario.name}: TensorRT-LLM {dialect} cannot express {', '.join(problems)}; remove it from "
-            "the scenario, use a newer TensorRT-LLM, or, if you know better, name the version to use in "
-            "engine.dialect"
-        )
+        raise cannot_express(scenario.name, dialect, problems)
     if options:
         arguments.append(("--extra_llm_api_options", OPTIONS_FILE))
     if not engine.enable_chunked_context and "--disable_chunked_context" in offered:
@@ -128,7 +114,7 @@ def invocation(
         arguments.append(("--eos_id", "-1"))  # the default until 1.2, automatic since
     if "--report_json" in offered:
         arguments.append(("--report_json", REPORT))
-    if wants_requests(engine, job.workload) and "--request_json" in offered:
+    if engine.records_requests(lambda: job.workload.total_output) and "--request_json" in offered:
         arguments.append(("--request_json", REQUESTS))
     # --iteration_log switches these statistics on, which costs time.
     if engine.llm_api.enable_iter_perf_stats and "--iteration_log" in offered:
@@ -144,15 +130,9 @@ def invocation(
     )
 
 
-def wants_requests(engine: TrtllmBench, workload: Workload) -> bool:
-    """Whether request records are asked for."""
-    asked = engine.request_records
-    return workload.total_output <= MOST_RECORDED_TOKENS if asked is None else asked
-
-
 def _arguments(job: Job, version: Version) -> tuple[list[tuple[str, ...]], dict[str, str]]:
     """Arguments of ``throughput`` that the scenario asks for; and, of those, options by field."""
-    engine, load = settings(job.scenario), job.scenario.load
+    engine, load = TrtllmBench.of(job.scenario), job.scenario.load
     always: list[tuple[str, ...]] = [
         ("--dataset", _path(job, str(job.workload.path))),
         ("--tp", str(engine.tp)),

@@ -17,25 +17,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.bench import command
-from pytest_dsr1.engines.tensorrt_llm.bench.checks import differences
-from pytest_dsr1.engines.tensorrt_llm.bench.command import Invocation, choose_dialect, invocation, settings
+from pytest_dsr1.engines.tensorrt_llm.bench.command import Invocation, choose_dialect, invocation
 from pytest_dsr1.engines.tensorrt_llm.bench.installed import installed_version, offered_options
 from pytest_dsr1.engines.tensorrt_llm.bench.log import BenchLog, series
 from pytest_dsr1.engines.tensorrt_llm.bench.report import (
     IncompleteReportError,
     Report,
+    differences,
     parse_text,
     read_report,
     read_requests,
 )
 from pytest_dsr1.engines.tensorrt_llm.dialects import DIALECTS, Dialect, command_line_options, version_of
-from pytest_dsr1.engines.tensorrt_llm.failures import Evidence, explain, relevant, symptom
+from pytest_dsr1.engines.tensorrt_llm.failures import FailureContext, explain, relevant, symptom
+from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.process.child import Child, quoted
+from pytest_dsr1.process.child import Child, environment, quoted
 from pytest_dsr1.records import Observer, RequestRecord
-from pytest_dsr1.scenario.schema.scenario import TrtllmBench
 from pytest_dsr1.storage.files import write_atomically
 
 LOG = "trtllm-bench.log"
@@ -61,8 +62,8 @@ class TrtllmBenchEngine:
         Raises:
             UserError: the version cannot express the scenario.
         """
-        version = _version(settings(job.scenario))
-        dialect, because = choose_dialect(settings(job.scenario), version)
+        version = _version(TrtllmBench.of(job.scenario))
+        dialect, because = choose_dialect(TrtllmBench.of(job.scenario), version)
         call = invocation(job, dialect, because, command_line_options(dialect), version)
         return command.script(job, call)
 
@@ -73,7 +74,7 @@ class TrtllmBenchEngine:
             UserError: the version cannot express the scenario.
             EngineError: in one sentence, with the log's last relevant lines; nothing is left running.
         """
-        engine = settings(job.scenario)
+        engine = TrtllmBench.of(job.scenario)
         _check_places(job, engine)
         version = _version(engine)
         dialect, because = choose_dialect(engine, version)
@@ -88,7 +89,7 @@ class TrtllmBenchEngine:
 
 
 def _environment(engine: TrtllmBench) -> dict[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1", **engine.environment}
+    return environment(engine.environment)
 
 
 def _version(engine: TrtllmBench) -> str | None:
@@ -129,7 +130,7 @@ def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect) -> frozens
             text,
         )
     if returncode != 0:
-        sentence = explain(Evidence(returncode, lines, engine, dialect))
+        sentence = explain(FailureContext(returncode, lines, engine, dialect))
         raise _failure(job, f"cannot be asked for its options: it {sentence}", lines, text)
     # The group's own options are not in this text.
     offered = offered_options("\n".join(lines)) | {"--model", "--model_path"}
@@ -166,7 +167,7 @@ class _Run:
 
     @property
     def engine(self) -> TrtllmBench:
-        return settings(self.job.scenario)
+        return TrtllmBench.of(self.job.scenario)
 
     @property
     def folder(self) -> Path:
@@ -197,7 +198,7 @@ class _Run:
 
     def _too_slow(self, stage: str, limit_s: float) -> str:
         stopped = f"within {limit_s:g} s and was stopped"
-        if said := symptom(self._evidence(0)):
+        if said := symptom(self._context(0)):
             return f"{said}; it did not end {stopped}"
         if not stage:
             return (
@@ -212,8 +213,8 @@ class _Run:
         )
         return f"{what}; if it was only slow, raise engine.run_timeout_s"
 
-    def _evidence(self, returncode: int) -> Evidence:
-        return Evidence(returncode, list(self.log.tail), self.engine, self.call.dialect)
+    def _context(self, returncode: int) -> FailureContext:
+        return FailureContext(returncode, list(self.log.tail), self.engine, self.call.dialect)
 
     def _fail(self, sentence: str) -> EngineError:
         return _failure(self.job, sentence, list(self.log.tail), self.folder / LOG)
@@ -225,7 +226,7 @@ class _Run:
             EngineError: it is not complete, or not what was asked for.
         """
         if returncode != 0:
-            raise self._fail(explain(self._evidence(returncode)))
+            raise self._fail(explain(self._context(returncode)))
         report, form = self._report()
         if problems := list(differences(report, self.job)):
             raise self._fail(f"did not measure what was asked for: {'; '.join(problems)}")
@@ -243,14 +244,16 @@ class _Run:
             report=report.metrics,
             measured_from_s=from_s,
             measured_to_s=to_s,
-            gpus=self.engine.tp * self.engine.pp,
+            gpus=self.engine.gpus,
             versions={"tensorrt_llm": version} if version else {},
-            facts={
-                **report.facts,
-                "report": form,
-                "dialect": f"{self.call.dialect} ({self.call.dialect.evidence})",
-                "command": " ".join(self.call.argv),
-            },
+            facts=EngineFacts.of(
+                {
+                    **report.facts,
+                    "report": form,
+                    "dialect": f"{self.call.dialect} ({self.call.dialect.evidence})",
+                    "command": " ".join(self.call.argv),
+                }
+            ),
             warnings=(*warnings, *self._warnings(version)),
             series=self._series(from_s, to_s),
         )
@@ -260,7 +263,7 @@ class _Run:
         path, log = self.folder / command.REPORT, self.folder / LOG
         asked, text = "--report_json" in self.call.argv, _end_of(log)
         if not (path.exists() if asked else "PERFORMANCE OVERVIEW" in text):
-            raise self._fail(explain(self._evidence(0)))
+            raise self._fail(explain(self._context(0)))
         try:
             if asked:
                 with contextlib.suppress(IncompleteReportError):  # the keys of old versions were not read

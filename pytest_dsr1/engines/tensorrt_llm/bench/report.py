@@ -10,16 +10,21 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.records import RequestRecord
 
 LARGEST_REPORT = 16_000_000
 """Bytes; a real report has 5,000."""
+LENGTH_TOLERANCE = 0.001
+"""Relative difference of mean lengths; the text report prints four decimals."""
 
 
 class IncompleteReportError(EngineError):
@@ -211,6 +216,33 @@ def read_requests(path: Path) -> tuple[RequestRecord, ...]:
             f"{path}: is not trtllm-bench's list of requests: expected a list, found {_kind(data)}"
         )
     return tuple(_record(entry, index, path) for index, entry in enumerate(data))
+
+
+def differences(report: Report, job: Job) -> Iterator[str]:
+    """List how a report differs from the job: requests, lengths, parallelism, limits, odd numbers."""
+    engine, workload = TrtllmBench.of(job.scenario), job.workload
+    if report.requests is not None and report.requests != workload.requests:
+        yield f"{report.requests} requests instead of {workload.requests}"
+    lengths = {"average_input_length": workload.mean_input}
+    if engine.eos_id < 0:
+        lengths["average_output_length"] = workload.mean_output
+    for name, wanted in lengths.items():
+        found = report.metrics.get(name)
+        if wanted and found is not None and abs(found - wanted) > LENGTH_TOLERANCE * wanted:
+            yield f"{METRICS[name].label} {found:g} instead of {wanted:g}"
+    asked = {
+        "tp": engine.tp,
+        "pp": engine.pp,
+        "ep": engine.ep,
+        "max_batch_size": engine.max_batch_size,
+        "max_num_tokens": engine.max_num_tokens,
+    }
+    for name, value in asked.items():
+        if value is not None and report.world.get(name, value) != value:
+            yield f"{name} {report.world[name]} instead of {value}"
+    for name, number in report.metrics.items():
+        if number <= 0:
+            yield f"{METRICS[name].label} is {number:g}"
 
 
 def _record(entry: object, index: int, path: Path) -> RequestRecord:

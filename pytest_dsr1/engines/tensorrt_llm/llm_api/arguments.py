@@ -13,43 +13,28 @@ from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.tensorrt_llm.dialects import Dialect, inexpressible, translate
+from pytest_dsr1.engines.tensorrt_llm.dialects import Dialect, cannot_express, inexpressible, translate
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import TrtllmJob
-from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario.schema.scenario import (
+from pytest_dsr1.engines.tensorrt_llm.settings import (
+    DEFAULT_MEMORY_FRACTION,
     CudaGraphConfig,
     KvCacheConfig,
     LlmApiOptions,
-    Scenario,
     Trtllm,
 )
-from pytest_dsr1.workload.deepseek import config_problems, resolve_config
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.workload.deepseek import FP8_BLOCK_SCALES, config_problems, resolve_config
 
 MODEL_FOLDER = "model"
 """Where the configuration of random weights is written, in the job's folder."""
 OLDEST = (1, 0)
 """The first version whose LLM API is declared stable and runs PyTorch."""
 
-_BLOCK_SCALES = {
-    "quant_method": "fp8",
-    "fmt": "e4m3",
-    "activation_scheme": "dynamic",
-    "weight_block_size": [128, 128],
-}
-"""`quantization_config` in DeepSeek-R1's config.json."""
-
-
-def settings(scenario: Scenario) -> Trtllm:
-    """The engine's part of the scenario."""
-    if not isinstance(scenario.engine, Trtllm):
-        raise UserError(f"{scenario.name}: the engine is {scenario.engine.type}, expected trtllm")
-    return scenario.engine
-
 
 def filled(engine: Trtllm) -> LlmApiOptions:
     """The scenario's options of the LLM API with those that trtllm-bench would fill in."""
     options = engine.llm_api
-    fraction = engine.kv_cache_free_gpu_mem_fraction or 0.9
+    fraction = engine.kv_cache_free_gpu_mem_fraction or DEFAULT_MEMORY_FRACTION
     cache: dict[str, Any] = {"free_gpu_memory_fraction": fraction, "enable_block_reuse": False}
     if options.kv_cache_config:
         cache |= options.kv_cache_config.model_dump(exclude_none=True)
@@ -66,18 +51,14 @@ def worker_job(job: Job, dialect: Dialect) -> TrtllmJob:
         UserError: the version is too old, or cannot express some of the scenario's options; the random
             weights' configuration is that of no model.
     """
-    scenario, engine = job.scenario, settings(job.scenario)
+    scenario, engine = job.scenario, Trtllm.of(job.scenario)
     if dialect.version < OLDEST:
         raise UserError(
             f"{scenario.name}: the engine trtllm needs TensorRT-LLM 1.0 or newer, this is {dialect}; use "
             "`engine.type: trtllm-bench`, or a newer TensorRT-LLM"
         )
     if problems := inexpressible(engine.llm_api, dialect):
-        raise UserError(
-            f"{scenario.name}: TensorRT-LLM {dialect} cannot express {', '.join(problems)}; remove it from "
-            "the scenario, use a newer TensorRT-LLM, or, if you know better, name the version to use in "
-            "engine.dialect"
-        )
+        raise cannot_express(scenario.name, dialect, problems)
     random, path = scenario.model.random_weights, scenario.model.path
     if random and (wrong := config_problems(resolve_config(random.config))):
         raise UserError(f"{scenario.name}: model.random_weights.config: {'; '.join(wrong)}")
@@ -128,5 +109,5 @@ def write_model(job: Job) -> None:
         **resolve_config(model.random_weights.config),
     }
     if model.quantization == "FP8_BLOCK_SCALES":
-        config.setdefault("quantization_config", _BLOCK_SCALES)
+        config.setdefault("quantization_config", FP8_BLOCK_SCALES)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

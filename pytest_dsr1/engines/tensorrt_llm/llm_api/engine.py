@@ -12,24 +12,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import re
 import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.bench.command import choose_dialect
 from pytest_dsr1.engines.tensorrt_llm.dialects import DIALECTS, version_of
 from pytest_dsr1.engines.tensorrt_llm.failures import lost, relevant
-from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import settings, worker_job, write_model
+from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import worker_job, write_model
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order
+from pytest_dsr1.engines.tensorrt_llm.settings import Trtllm
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.machine.host import installed_version
-from pytest_dsr1.process.child import Child, Line
-from pytest_dsr1.process.listener import Heard, IterationSample, Listener, Stopper
+from pytest_dsr1.process.child import Child, Line, environment
+from pytest_dsr1.process.listener import Stopper, WorkerListener, WorkerReport
 from pytest_dsr1.records import Enough, Observer, RequestRecord
 from pytest_dsr1.storage.files import write_atomically
 
@@ -50,7 +50,7 @@ class TrtllmEngine:
 
     Args:
         worker: the command that takes a job file and orders, and writes events.
-        patience_s: how long nothing may be heard once a process of TensorRT-LLM is gone.
+        patience_s: how long nothing may be report once a process of TensorRT-LLM is gone.
     """
 
     def __init__(self, worker: Sequence[str] = WORKER, *, patience_s: float = PATIENCE_S) -> None:
@@ -63,7 +63,7 @@ class TrtllmEngine:
         Raises:
             UserError: the version cannot express the scenario.
         """
-        dialect, because = choose_dialect(settings(job.scenario), installed_version(PACKAGE))
+        dialect, because = choose_dialect(Trtllm.of(job.scenario), installed_version(PACKAGE))
         asked = worker_job(job, dialect)
         arguments = [
             f"#   {name}: {json.dumps(value)}" for name, value in (asked.arguments | asked.options).items()
@@ -78,18 +78,18 @@ class TrtllmEngine:
             UserError: the version cannot express the scenario.
             EngineError: in one sentence, with the log's last relevant lines; nothing is left running.
         """
-        with self.open(job, observer) as session:
-            return session.measure(job.enough)
+        with self.open(job, observer) as model:
+            return model.measure(job.enough)
 
     @contextlib.contextmanager
-    def open(self, job: Job, observer: Observer) -> Iterator[Session]:
+    def open(self, job: Job, observer: Observer) -> Iterator[LoadedModel]:
         """Load the model once, for any number of measurements; afterwards nothing is left running.
 
         Raises:
             UserError: the version cannot express the scenario.
             EngineError: TensorRT-LLM is not installed here.
         """
-        engine, version = settings(job.scenario), installed_version(PACKAGE)
+        engine, version = Trtllm.of(job.scenario), installed_version(PACKAGE)
         if version is None:
             raise EngineError(
                 f"{job.scenario.name}: tensorrt_llm is not installed in {sys.executable}; run pytest in "
@@ -104,18 +104,18 @@ class TrtllmEngine:
         observer.phase("starting", f"TensorRT-LLM {version}")
         with Child(
             [*self._worker, str(request)],
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **engine.environment},
+            env=environment(engine.environment),
             cwd=job.artefacts,
             log=listener.log,
             events=True,
             commands=True,
         ) as child:
-            yield Session(listener, child, version)
+            yield LoadedModel(listener, child, version)
             child.end_commands()
             listener.hear_out(child, ENDING_S)
 
 
-class Session:
+class LoadedModel:
     """A model that is loaded, or on its way to be."""
 
     def __init__(self, listener: _Listener, child: Child, version: str) -> None:
@@ -142,12 +142,12 @@ class Session:
 
         stopper = Stopper(self._child, over)
         self._child.send(Order(load.concurrency, warmup_requests).line())
-        heard = self._listener.listen(self._child, stopper)
-        return self._result(heard, told_to_stop=stopper.told)
+        report = self._listener.listen(self._child, stopper)
+        return self._result(report, told_to_stop=stopper.told)
 
-    def _result(self, heard: Heard, *, told_to_stop: bool) -> EngineResult:
+    def _result(self, report: WorkerReport, *, told_to_stop: bool) -> EngineResult:
         listener, job = self._listener, self._listener.job
-        records, wanted = heard.records, job.workload.requests
+        records, wanted = report.records, job.workload.requests
         if failed := [record for record in records if record.error]:
             raise listener.failure(
                 f"TensorRT-LLM failed {len(failed)} of {len(records)} requests; the first, request "
@@ -157,49 +157,49 @@ class Session:
         if len(records) != wanted and not stopped:
             raise listener.failure(f"TensorRT-LLM answered {len(records)} requests, expected {wanted}")
         listener.observer.progress(len(records), sum(record.output_tokens for record in records))
-        engine = settings(job.scenario)
+        engine = Trtllm.of(job.scenario)
         return EngineResult(
             records=tuple(sorted(records, key=lambda record: record.last_token_s)),
             report={},
             measured_from_s=min(record.submitted_s for record in records),
             measured_to_s=max(record.last_token_s for record in records),
-            gpus=engine.tp * engine.pp,
-            versions=heard.result.versions,
-            facts={**heard.result.facts, **self._iterations(heard.iterations)},
-            warnings=(*heard.warnings, *self._warnings()),
-            series=heard.series,
+            gpus=engine.gpus,
+            versions=report.result.versions,
+            facts=self._facts(report),
+            warnings=(*report.warnings, *self._warnings()),
+            series=report.series,
             stopped=stopped,
         )
 
     def _warnings(self) -> Iterator[str]:
         job = self._listener.job
-        if settings(job.scenario).eos_id >= 0:
+        if Trtllm.of(job.scenario).eos_id >= 0:
             yield "answers end at the end token (engine.eos_id), so output lengths were not checked"
         newest = DIALECTS[-1]
-        if not settings(job.scenario).dialect and version_of(self._version) > newest.version:
+        if not Trtllm.of(job.scenario).dialect and version_of(self._version) > newest.version:
             yield (
                 f"TensorRT-LLM {self._version} is newer than this plugin knows; it was spoken to in dialect "
                 f"{newest}"
             )
 
-    def _iterations(self, samples: Sequence[IterationSample]) -> dict[str, Any]:
-        """Keep the time series, and say what matters of it."""
+    def _facts(self, report: WorkerReport) -> EngineFacts:
+        """Return what the worker said, and what matters of the iterations, whose time series is kept."""
+        samples, said = report.iterations, report.result.facts
         if not samples:
-            return {}
+            return EngineFacts(other=said)
         path = self._listener.job.artefacts / f"iterations-{self._measured}.jsonl"
         lines = [json.dumps(dataclasses.asdict(sample)) + "\n" for sample in samples]
         write_atomically(path, "".join(lines))
         scheduled = [sample.scheduled_requests for sample in samples if sample.scheduled_requests]
         used = [share for sample in samples if (share := sample.kv_cache_used_share) is not None]
-        return {
-            "iterations": len(samples),
-            "iterations_file": path.name,
-            "scheduled_requests_mean": sum(scheduled) / len(scheduled) if scheduled else None,
-            "kv_cache_used_share_max": max(used, default=None),
-        }
+        return EngineFacts(
+            scheduled_requests_mean=sum(scheduled) / len(scheduled) if scheduled else None,
+            kv_cache_used_share_max=max(used, default=None),
+            other={**said, "iterations": len(samples), "iterations_file": path.name},
+        )
 
 
-class _Listener(Listener):
+class _Listener(WorkerListener):
     who = "TensorRT-LLM"
     less_memory = "give the machine or the container more"
     poll_s = 1.0
@@ -220,30 +220,30 @@ class _Listener(Listener):
 
     def symptom(self) -> str | None:
         """Memory and workers, from the log."""
-        said = lost(list(self.lines), settings(self.job.scenario))
+        said = lost(list(self.lines), Trtllm.of(self.job.scenario))
         return f"TensorRT-LLM {said}" if said else None
 
     def shown(self) -> Sequence[str]:
         """The lines that speak of a failure."""
         return relevant(self.lines)
 
-    def logged(self, line: Line, heard: Heard) -> None:
+    def logged(self, line: Line, report: WorkerReport) -> None:
         """While the weights load, the log is all there is to see."""
-        if heard.phase == "loading" and _LOADING.search(line.text):
+        if report.phase == "loading" and _LOADING.search(line.text):
             self.observer.phase("loading", _PREFIX.sub("", line.text).strip()[:100])
 
-    def check(self, child: Child, heard: Heard) -> None:
+    def check(self, child: Child, report: WorkerReport) -> None:
         """TensorRT-LLM may wait for ever for a process of its own that is gone."""
-        if heard.phase not in {"warm-up", "measuring", "finishing"}:
+        if report.phase not in {"warm-up", "measuring", "finishing"}:
             return
-        news, now = (len(heard.records), len(heard.tokens_at), len(heard.iterations)), time.monotonic()
+        news, now = (len(report.records), len(report.tokens_at), len(report.iterations)), time.monotonic()
         if not self._present:
             self._present = _alive(child)
         if news != self._news:
             self._news, self._news_s = news, now
         elif now - self._news_s >= self.patience_s and (gone := self._present - _alive(child)):
             missing = f"{len(gone)} of its processes ({', '.join(map(str, sorted(gone)))})"
-            done = f"{len(heard.records)} of {self.job.workload.requests} requests done"
+            done = f"{len(report.records)} of {self.job.workload.requests} requests done"
             raise self.failure(
                 self.symptom()
                 or f"TensorRT-LLM lost {missing} and said nothing for {self.patience_s:g} s, with {done}; "

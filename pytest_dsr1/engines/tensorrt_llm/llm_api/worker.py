@@ -23,18 +23,17 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from pytest_dsr1.engines.tensorrt_llm.llm_api.fields import nothing_unknown, refusal
-from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order, TrtllmJob
+from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order, TrtllmJob, nothing_unknown, refusal
 from pytest_dsr1.process.worker import (
     STOP,
     Events,
     Item,
     WorkerError,
-    commands,
     first_line,
     input_ids,
+    main,
     read_requests,
     warmup_items,
 )
@@ -317,27 +316,14 @@ async def _serve(server: Server, stream: Any) -> None:
         transport.close()
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the job named on the command line; exit status 1 after an error event."""
-    import traceback
-
-    events = Events.open()
+def work(job: Path, events: Events, stream: BinaryIO | None) -> None:
+    """Do what the job file says."""
+    server = Server(TrtllmJob.load(job), events)
     try:
-        with commands() as stream:
-            server = Server(TrtllmJob.load(Path(argv[0])), events)
-            try:
-                asyncio.run(_serve(server, stream or sys.stdin))
-            finally:
-                server.shutdown()
-    except WorkerError as error:
-        events.send("error", message=str(error))
-        return 1
-    except Exception as error:  # noqa: BLE001  # the log gets the traceback, the person a sentence
-        traceback.print_exc()
-        events.send("error", message=refusal(error))
-        return 1
-    return 0
+        asyncio.run(_serve(server, stream or sys.stdin))
+    finally:
+        server.shutdown()
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], work, refusal))

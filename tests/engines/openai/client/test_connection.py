@@ -157,7 +157,7 @@ def test_to_see_that_events_are_alike_changes_nothing(events: list[bytes]) -> No
     assert len(fast.spoke_s) == len(slow.spoke_s)
     assert (fast.last, fast.ids) == (slow.last, slow.ids)
     assert set(fast.quiet) == set(slow.quiet), "an error that comes twice is kept once"
-    assert fast.outcome() == slow.outcome()
+    assert fast.answer() == slow.answer()
 
 
 def test_like_events_are_taken_without_a_search(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,9 @@ from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.records import Phase
 from pytest_dsr1.workload.arrivals import schedule
 from pytest_dsr1.workload.workload import Workload
-from tests.engines.openai.test_engine import Watcher, make_job, remarks, served
 from tests.helpers.metrics import from_records
+from tests.helpers.openai_jobs import make_job, remarks, served
+from tests.helpers.watcher import Watcher
 from tests.standins.openai_server import DONE, FINISH, GOOD, Answer, Seen, serving, stream, text, usage
 
 pytestmark = pytest.mark.usefixtures("client_unjudged")
@@ -212,7 +213,7 @@ def test_what_waits_under_the_cap_of_an_open_loop_is_counted(tmp_path: Path) -> 
         assert record.start_s == record.scheduled_s, "its latency counts from here"
     waits_ms = [(r.submitted_s - (r.scheduled_s or 0)) * 1e3 for r in waited]
     assert min(waits_ms) > 900, "what the first took, less the milliseconds that lie between them"
-    client: Any = result.facts["client"]
+    client: Any = result.facts.other["client"]
     assert client["late_max_ms"] == pytest.approx(max(waits_ms), abs=0.001)
     assert from_records(result.records, 0)["average_ttft"] > sum(waits_ms) / 4
 
@@ -284,7 +285,7 @@ def test_a_request_on_a_connection_that_the_server_closes_is_sent_again_once(
     assert errors == {0: None, 1: None if times == 1 else lost, 2: None}
     assert {r.id: r.resent for r in result.records} == {0: False, 1: True, 2: False}
     assert came == [0, 1, 2], "the server read each once"
-    client: Any = result.facts["client"]
+    client: Any = result.facts.other["client"]
     assert client["resent"] == 1
     assert client["connections_opened"] == times
     assert remarks(result.warnings)[-1] == (
@@ -310,7 +311,7 @@ def test_a_request_that_the_server_worked_on_and_dropped_has_failed(tmp_path: Pa
     assert errors == {0: None, 1: "the server closed the connection before it answered", 2: None}
     assert came == [0, 1, 2], "it was not asked again"
     assert not any(r.resent for r in result.records)
-    assert "resent" not in result.facts["client"]  # type: ignore[operator]
+    assert "resent" not in result.facts.other["client"]  # type: ignore[operator]
 
 
 def test_a_resent_warm_up_request_is_none_of_the_measured(
@@ -330,7 +331,7 @@ def test_a_resent_warm_up_request_is_none_of_the_measured(
     assert len(came) == 5
     assert seen.connections == 4, "asked for the model, for metrics, and one was opened anew"
     assert not any(r.resent for r in result.records)
-    assert "resent" not in result.facts["client"]  # type: ignore[operator]
+    assert "resent" not in result.facts.other["client"]  # type: ignore[operator]
     assert not any("sent again" in warning for warning in remarks(result.warnings))
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.engines.openai.client.exchange import SPEAKS, Exchange, Outcome
+from pytest_dsr1.engines.openai.client.exchange import SPEAKS, Answer, Exchange
 from tests.standins.openai_server import DONE, FINISH, event, text, usage
 
 
@@ -25,7 +25,7 @@ def test_stream_cut_anywhere_is_the_same(words: list[str], cuts: list[int]) -> N
         it.piece(data[begin:end], float(number))
     assert len(it.spoke_s) == len(words)
     assert list(it.spoke_s) == sorted(it.spoke_s)
-    assert (it.outcome().error, it.outcome().output_tokens) == (None, 4)
+    assert (it.answer().error, it.answer().output_tokens) == (None, 4)
 
 
 @given(st.text(), st.sampled_from(["content", "reasoning_content", "reasoning", "text"]), st.booleans())
@@ -61,20 +61,20 @@ def test_the_greatest_usage_counts() -> None:
     """Of four tokens the last came without text of its own, and a finish of its own."""
     events = [counted(0, ""), counted(1), counted(2), counted(3)]
     end = counted(4, "", finish_reason="length")
-    assert whole(*events, end, DONE).outcome() == Outcome(8, 4, None, "length")
-    assert whole(*events, usage(4), DONE).outcome() == Outcome(8, 4, None, None)
-    assert whole(usage(4), *events).outcome().output_tokens == 4, "in whatever order"
-    assert whole(counted(0, ""), FINISH).outcome().error == "the server answered no token"
+    assert whole(*events, end, DONE).answer() == Answer(8, 4, None, "length")
+    assert whole(*events, usage(4), DONE).answer() == Answer(8, 4, None, None)
+    assert whole(usage(4), *events).answer().output_tokens == 4, "in whatever order"
+    assert whole(counted(0, ""), FINISH).answer().error == "the server answered no token"
 
 
 def test_usage_so_far_is_no_end() -> None:
     """Where any length will do, a stream that was cut must not pass for a short answer."""
     cut = "the stream ended without a last event: no finish reason, and no usage of the whole"
-    assert whole(counted(1), counted(2), exact=False).outcome().error == cut
+    assert whole(counted(1), counted(2), exact=False).answer().error == cut
     ids = event({"choices": [{"text": " a", "token_ids": [5, 6]}]})
-    assert whole(ids, exact=False).outcome().error == cut
-    assert whole(ids, FINISH, exact=False).outcome() == Outcome(8, 2, None, "length")
-    assert whole(counted(2), usage(2), exact=False).outcome().error is None
+    assert whole(ids, exact=False).answer().error == cut
+    assert whole(ids, FINISH, exact=False).answer() == Answer(8, 2, None, "length")
+    assert whole(counted(2), usage(2), exact=False).answer().error is None
 
 
 ERRORS = {
@@ -91,14 +91,14 @@ ERRORS = {
 def test_an_error_fails_the_request_wherever_it_comes(before: int, error: bytes) -> None:
     events = [text(" a"), text(" b"), text(" c"), text(" d"), FINISH, usage(4), DONE]
     it = whole(*events[:before], error, *events[before:])
-    assert "gone wrong" in (it.outcome().error or "")
+    assert "gone wrong" in (it.answer().error or "")
 
 
 def test_no_error_is_none() -> None:
     """Neither null, nor what a model says about errors."""
     null = event({"error": None, "choices": [{"text": " a"}]})
     said = text('"error": {"message": "x"}, error')
-    assert whole(null, null, said, said, FINISH, usage(4), DONE).outcome() == Outcome(8, 4, None, "length")
+    assert whole(null, null, said, said, FINISH, usage(4), DONE).answer() == Answer(8, 4, None, "length")
 
 
 def test_ids_that_are_null_are_not_offered() -> None:

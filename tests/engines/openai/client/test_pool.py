@@ -18,8 +18,9 @@ import pytest
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.records import RequestRecord
-from tests.engines.openai.test_engine import Watcher, make_job, served
 from tests.helpers.metrics import from_records
+from tests.helpers.openai_jobs import make_job, served
+from tests.helpers.watcher import Watcher
 from tests.standins.openai_server import DONE, FINISH, STREAM_HEAD, chunk, event, serving, text, usage
 
 pytestmark = pytest.mark.usefixtures("client_unjudged")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.engines.openai.server.metrics import IterationStats, Reading, Window, read_text
+from pytest_dsr1.engines.openai.server.metrics import IterationStats, ServerSample, Window, read_text
 from tests.standins.openai_server import Answer
 from tests.standins.server_metrics import Truth, page
 
@@ -106,12 +106,14 @@ def test_any_list_is_read_or_refused_in_words(items: list[Any]) -> None:
     assert (reading is None) == (not items)
 
 
-def window(*readings: Reading, from_s: float = 1.0, to_s: float = 3.0) -> Window:
+def window(*readings: ServerSample, from_s: float = 1.0, to_s: float = 3.0) -> Window:
     return Window.of(readings, from_s, to_s)
 
 
 def test_window_begins_with_the_last_reading_before_and_is_whole() -> None:
-    readings = [Reading(float(i), running_requests=float(i), generated_tokens=10.0 * i) for i in range(5)]
+    readings = [
+        ServerSample(float(i), running_requests=float(i), generated_tokens=10.0 * i) for i in range(5)
+    ]
     of = window(*readings, from_s=1.5)
     assert of.whole
     assert of.grown("generated_tokens") == 30.0, "from 1 s to 4 s"
@@ -124,30 +126,33 @@ def test_window_begins_with_the_last_reading_before_and_is_whole() -> None:
 
 
 def test_window_that_is_not_whole() -> None:
-    assert not window(Reading(2.0), Reading(4.0)).whole, "none before"
-    assert not window(Reading(0.5), Reading(2.0)).whole, "none after"
-    only = window(Reading(2.0, running_requests=3.0))
+    assert not window(ServerSample(2.0), ServerSample(4.0)).whole, "none before"
+    assert not window(ServerSample(0.5), ServerSample(2.0)).whole, "none after"
+    only = window(ServerSample(2.0, running_requests=3.0))
     assert only.values("running_requests") == [3.0]
 
 
 def test_counter_that_was_missing_began_at_nothing() -> None:
-    of = window(Reading(0.0), Reading(4.0, prefix_cache_queried=80.0, preemptions=2.0))
+    of = window(ServerSample(0.0), ServerSample(4.0, prefix_cache_queried=80.0, preemptions=2.0))
     assert of.grown("preemptions") == 2.0
     assert of.prefix_cache_hit_share() == 0.0
 
 
 def test_counter_of_a_server_that_was_started_again_tells_nothing() -> None:
-    of = window(Reading(0.0, generated_tokens=50.0), Reading(4.0, generated_tokens=3.0))
+    of = window(ServerSample(0.0, generated_tokens=50.0), ServerSample(4.0, generated_tokens=3.0))
     assert of.grown("generated_tokens") is None
 
 
 def test_acceptance_length_by_each_way() -> None:
     counted = {"drafts": 10.0, "accepted_draft_tokens": 15.0}
     of_tokens = {"drafts": 10.0, "generated_tokens": 29.0, "finished_requests": 4.0}
-    assert window(Reading(0.0), Reading(4.0, **counted)).acceptance_length() == 2.5
-    assert window(Reading(0.0), Reading(4.0, **of_tokens)).acceptance_length() == 2.5
-    averaged = [Reading(float(i), acceptance_length=told) for i, told in enumerate((9.0, 0.0, 2.0, 3.0))]
+    assert window(ServerSample(0.0), ServerSample(4.0, **counted)).acceptance_length() == 2.5
+    assert window(ServerSample(0.0), ServerSample(4.0, **of_tokens)).acceptance_length() == 2.5
+    averaged = [ServerSample(float(i), acceptance_length=told) for i, told in enumerate((9.0, 0.0, 2.0, 3.0))]
     assert window(*averaged, from_s=0.0).acceptance_length() == 2.5, "0 is none, and the first is older"
     assert (
-        window(Reading(0.0), Reading(4.0, drafts=0.0, accepted_draft_tokens=0.0)).acceptance_length() is None
+        window(
+            ServerSample(0.0), ServerSample(4.0, drafts=0.0, accepted_draft_tokens=0.0)
+        ).acceptance_length()
+        is None
     )

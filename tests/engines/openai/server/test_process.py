@@ -17,10 +17,11 @@ from pytest_dsr1.engines.openai.server.process import launch_command
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from tests.engines.openai.test_engine import Watcher, make_job
 from tests.helpers.metrics import from_records
+from tests.helpers.openai_jobs import make_job
 from tests.helpers.values import scenario
 from tests.helpers.waiting import ever_longer, written
+from tests.helpers.watcher import Watcher
 
 pytestmark = pytest.mark.usefixtures("client_unjudged")
 
@@ -79,7 +80,7 @@ def test_server_is_started_measured_and_ended(tmp_path: Path) -> None:
     watcher = Watcher()
     result = OpenAiEngine().run(job, watcher)
     assert [r.error for r in result.records] == [None] * 4
-    assert result.facts["model"] == "started"
+    assert result.facts.other["model"] == "started"
     assert watcher.phases[0] == "starting"
     assert watcher.phases[-2:] == ["warm-up", "measuring"]
     assert (job.artefacts / "server.log").read_text() == "loading the weights\n"
@@ -200,6 +201,7 @@ def test_vllm_has_no_width_of_expert_parallelism() -> None:
         launch_command(scenario(model={"name": "m", "path": "/m"}, engine=engine), 1)
 
 
+@pytest.mark.cpu_engine
 def test_real_transformers_serve(tmp_path: Path) -> None:
     """A tiny DeepSeek-V3 checkpoint, made here, served for real by the command that the engine has for it."""
     checkpoint = make_checkpoint(tmp_path / "checkpoint")

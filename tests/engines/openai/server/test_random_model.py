@@ -13,7 +13,7 @@ from pytest_dsr1.engines.openai.server.process import launch_command
 from pytest_dsr1.engines.openai.server.random_model import model_folder, write_model
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.workload.quantization import Quantization, read_quantization
+from pytest_dsr1.workload.checkpoint import Quantization, read_quantization
 from tests.helpers.values import scenario
 
 SLICE: dict[str, Any] = {"num_hidden_layers": 4, "first_k_dense_replace": 1}

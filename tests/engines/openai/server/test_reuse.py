@@ -15,59 +15,29 @@ import pytest
 
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.openai.requests import opening, warming
-from pytest_dsr1.engines.openai.server.reuse import KeptServer
+from pytest_dsr1.engines.openai.server.reuse import ServerPool
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.records import Phase
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Request
-from tests.engines.openai.test_engine import Watcher, make_job, remarks, served
+from tests.helpers.openai_jobs import make_job, remarks, served, started
 from tests.helpers.values import scenario
-from tests.standins import started_server
+from tests.helpers.watcher import Watcher
 from tests.standins.openai_server import GOOD, Seen, serving
 
 pytestmark = pytest.mark.usefixtures("client_unjudged")
-
-
-def started(name: str = "first", **changes: Any) -> Scenario:
-    """A scenario that starts the stand-in; changes of the engine, but for ``load`` and ``hardware``."""
-    load = {"concurrency": 2, "num_requests": 4, **changes.pop("load", {})}
-    return scenario(
-        name=name,
-        hardware=changes.pop("hardware", {}),
-        model={"name": "deepseek-ai/DeepSeek-R1"},
-        load=load,
-        engine={
-            "type": "openai",
-            "command": [sys.executable, started_server.__file__, "{port}"],
-            "streaming": False,
-            **changes,
-        },
-    )
-
-
-class Told(Watcher):
-    """Keeps what the phases say as well."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.details: list[str] = []
-
-    def phase(self, phase: Phase, detail: str = "") -> None:
-        super().phase(phase, detail)
-        self.details.append(detail)
 
 
 class Bench:
     """Runs scenarios one after the other, each in a folder of its own, with one keeper."""
 
     def __init__(self, folder: Path) -> None:
-        self.kept = KeptServer()
+        self.kept = ServerPool()
         self.folder = folder
-        self.told = Told()
+        self.told = Watcher()
 
     def run(self, of: Scenario) -> EngineResult:
-        self.told = Told()
+        self.told = Watcher()
         (self.folder / of.name).mkdir()
         return OpenAiEngine(self.kept).run(make_job(self.folder / of.name, of), self.told)
 
@@ -87,16 +57,16 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 def test_server_stays_for_the_next_load_and_is_ended(bench: Bench) -> None:
     first = bench.run(started(load={"concurrency": 1}))
-    assert first.facts["server_started"] is True
+    assert first.facts.server_started is True
     pid = bench.pid()
     assert psutil.pid_exists(pid)
     second = bench.run(started("second", load={"concurrency": 4, "num_requests": 8}))
-    assert second.facts["server_started"] is False
-    assert second.facts["server_kept_from"] == "first"
-    assert second.facts["url"] == first.facts["url"]
+    assert second.facts.server_started is False
+    assert second.facts.server_kept_from == "first"
+    assert second.facts.other["url"] == first.facts.other["url"]
     log = str(bench.folder / "first" / "engine" / "server.log")
-    assert first.facts["server_log"] == second.facts["server_log"] == log
-    assert f"reusing the server of first, {first.facts['url']}" in bench.told.details
+    assert first.facts.other["server_log"] == second.facts.other["server_log"] == log
+    assert f"reusing the server of first, {first.facts.other['url']}" in bench.told.details
     assert not (bench.folder / "second" / "engine" / "pid").exists()
     assert len(bench.artefact("server.log").splitlines()) == 13, "one when it starts, and one a request"
     assert bench.artefact("server.log", "second").count("asked") == 8, "its own part alone"
@@ -118,7 +88,7 @@ def test_server_stays_for_the_next_load_and_is_ended(bench: Bench) -> None:
 def test_another_server_takes_its_place(bench: Bench, changes: dict[str, Any]) -> None:
     bench.run(started())
     second = bench.run(started("second", **changes))
-    assert second.facts["server_started"] is True
+    assert second.facts.server_started is True
     assert remarks(second.warnings) == ()
     assert not psutil.pid_exists(bench.pid())
     assert psutil.pid_exists(bench.pid("second"))
@@ -142,7 +112,7 @@ def test_server_that_died_is_noticed_and_replaced(bench: Bench) -> None:
     server = psutil.Process(bench.pid())
     server.send_signal(signal.SIGKILL)
     second = bench.run(started("second"))
-    assert second.facts["server_started"] is True
+    assert second.facts.server_started is True
     (warning,) = remarks(second.warnings)
     log = bench.folder / "first" / "engine" / "server.log"
     assert warning == (
@@ -187,7 +157,7 @@ def test_no_server_stays_after_a_run_was_stopped(bench: Bench, tmp_path: Path) -
 def test_a_server_that_runs_already_was_not_started(tmp_path: Path) -> None:
     with serving(lambda _: GOOD) as port:
         result = OpenAiEngine().run(make_job(tmp_path, served(port)), Watcher())
-    assert result.facts["server_started"] is False
+    assert result.facts.server_started is False
 
 
 @pytest.mark.parametrize(
@@ -251,7 +221,7 @@ def test_openings() -> None:
 def test_an_engine_without_a_keeper_keeps_nothing(tmp_path: Path) -> None:
     job = make_job(tmp_path, started())
     result = OpenAiEngine().run(job, Watcher())
-    assert result.facts["server_started"] is True
+    assert result.facts.server_started is True
     assert not psutil.pid_exists(int((job.artefacts / "pid").read_text()))
 
 

@@ -20,8 +20,9 @@ from pytest_dsr1.metrics.catalogue import combine
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.verdict import Status
-from tests.engines.openai.test_engine import Watcher, make_job, remarks, served
 from tests.helpers import values
+from tests.helpers.openai_jobs import make_job, remarks, served
+from tests.helpers.watcher import Watcher
 from tests.standins.openai_server import GOOD, Answer, Seen, plain, serving
 from tests.standins.server_metrics import Truth
 
@@ -57,7 +58,7 @@ def measure(folder: Path, truth: Truth, pages: dict[str, Page], **options: Any) 
 
 
 def facts(result: EngineResult) -> dict[str, Any]:
-    found = result.facts["server_metrics"]
+    found = result.facts.server_metrics
     assert isinstance(found, dict)
     return found
 
@@ -92,7 +93,7 @@ def test_acceptance_length_and_summary(
     assert told["kv_cache_used_share_mean"] == Truth.USED
     assert told["prefix_cache_hit_share"] == 0.0
     assert told["acceptance_length"] == Truth.ACCEPTANCE_LENGTH
-    assert "not_measured" not in result.facts
+    assert not result.facts.not_measured
     assert remarks(result.warnings) == ()
     lines = [json.loads(line) for line in (tmp_path / "engine" / FILE).read_text().splitlines()]
     assert len(lines) == told["readings"] == truth.asked
@@ -126,7 +127,7 @@ def test_series_while_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert asked_often.wait(60)
             written = (tmp_path / FILE).read_text().splitlines()
     assert len(written) >= 9, "written as the run goes"
-    told = metrics.told(None).facts["server_metrics"]
+    told = metrics.told(None).server_metrics
     assert isinstance(told, dict)
     assert told["readings"] == truth.asked == len((tmp_path / FILE).read_text().splitlines())
 
@@ -261,7 +262,7 @@ def test_answer_that_fails_once_is_missed(tmp_path: Path, monkeypatch: pytest.Mo
         metrics = ServerMetrics(Site("127.0.0.1", port, "", None, None), "vllm", tmp_path)
         with metrics:
             truth.answer({})
-    told = metrics.told(4).facts["server_metrics"]
+    told = metrics.told(4).server_metrics
     assert isinstance(told, dict)
     assert told["missed"] == 1
 

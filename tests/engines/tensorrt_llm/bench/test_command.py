@@ -14,21 +14,21 @@ from pytest_dsr1.engines.tensorrt_llm.bench.command import (
     choose_dialect,
     invocation,
     script,
-    settings,
 )
 from pytest_dsr1.engines.tensorrt_llm.dialects import command_line_options, dialect_of
+from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.workload.workload import Workload
-from tests.engines.conftest import scenario
 from tests.helpers import values
 from tests.helpers.paths import SUITES
+from tests.helpers.trtllm_bench import bench_scenario
 
 WORKLOAD = Workload(Path("dataset.jsonl"), 4, "", True, 8.0, 8, 16.0, 16)
 
 
 def called(version: str, **engine: Any) -> Invocation:
-    job = Job(scenario(**engine), WORKLOAD, Path(), 60.0)
+    job = Job(bench_scenario(**engine), WORKLOAD, Path(), 60.0)
     dialect = dialect_of(version)
     return invocation(job, dialect, "# why", command_line_options(dialect), version)
 
@@ -107,7 +107,7 @@ def test_everything_of_the_scenario_is_passed_on() -> None:
 
 
 def test_paths_become_absolute_where_the_command_has_a_folder_of_its_own(tmp_path: Path) -> None:
-    job = Job(scenario(command=["./trtllm-bench"]), WORKLOAD, tmp_path, 60.0)
+    job = Job(bench_scenario(command=["./trtllm-bench"]), WORKLOAD, tmp_path, 60.0)
     call = invocation(job, dialect_of("1.2"), "# why", command_line_options(dialect_of("1.2")), "1.2")
     assert value_of("--dataset", call) == str(Path("dataset.jsonl").absolute())
     assert call.command == (str(Path("trtllm-bench").absolute()),)
@@ -160,7 +160,7 @@ def test_shipped_scenarios_make_a_script_the_shell_understands(path: Path) -> No
     ],
 )
 def test_the_script_says_which_dialect_and_why(asked: str | None, version: str | None, first: str) -> None:
-    assert choose_dialect(settings(scenario(dialect=asked)), version)[1] == first
+    assert choose_dialect(TrtllmBench.of(bench_scenario(dialect=asked)), version)[1] == first
 
 
 def test_a_scenario_without_checkpoint() -> None:
@@ -174,5 +174,5 @@ def test_a_scenario_without_checkpoint() -> None:
 
 def test_a_scenario_of_another_engine() -> None:
     with pytest.raises(UserError) as caught:
-        settings(values.scenario())
+        TrtllmBench.of(values.scenario())
     assert str(caught.value) == "small: the engine is transformers, expected trtllm-bench"

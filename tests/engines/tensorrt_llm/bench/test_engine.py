@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.engines import create
+from pytest_dsr1.engines.registry import create
 from pytest_dsr1.engines.tensorrt_llm.bench import engine
 from pytest_dsr1.engines.tensorrt_llm.bench.engine import TrtllmBenchEngine
 from pytest_dsr1.engines.tensorrt_llm.bench.installed import offered_options
 from pytest_dsr1.errors import EngineError, UserError
-from tests.engines.conftest import Bench
 from tests.helpers.metrics import from_records
+from tests.helpers.trtllm_bench import Bench
 from tests.helpers.waiting import ever_longer, gone, written
 
 VERSIONS = ("0.18.2", "0.19.0", "0.20.0", "0.21.0", "1.0.0rc4", "1.1.0", "1.2.1", "1.3.0rc26", "1.4.0rc1")
@@ -66,9 +66,9 @@ def test_report_and_records_of_a_streaming_run_agree(bench: Bench) -> None:
 
 def test_progress_and_phases_come_from_the_log(bench: Bench) -> None:
     bench.installed("1.2.1").run()
-    phases = [phase for phase, _ in bench.watcher.phases]
+    phases = bench.watcher.phases
     assert list(dict.fromkeys(phases)) == ["starting", "loading", "warm-up", "measuring", "finishing"]
-    assert ("loading", "Loading weights: 100%|##########| 100/100 [00:00<00:00]") in bench.watcher.phases
+    assert ("loading", "Loading weights: 100%|##########| 100/100 [00:00<00:00]") in bench.watcher.steps
     assert bench.watcher.done == sorted(bench.watcher.done)
     assert bench.watcher.done[-1] == (4, 64)
 
@@ -123,7 +123,7 @@ def test_the_kept_command_runs_by_itself(bench: Bench) -> None:
 def test_request_records_of_a_large_run_are_not_asked_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_dsr1.engines.tensorrt_llm.bench.command.MOST_RECORDED_TOKENS", 63)
+    monkeypatch.setattr("pytest_dsr1.engines.tensorrt_llm.settings.MOST_RECORDED_TOKENS", 63)
     result = bench.installed("1.2.1").run()
     assert result.records == ()
     assert result.report["request_throughput"] > 0
@@ -133,7 +133,7 @@ def test_request_records_of_a_large_run_are_not_asked_for(
 def test_a_text_report_serves_where_there_is_no_json(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "offered_options", lambda text: offered_options(text) - {"--report_json"})
     result = bench.installed("1.2.1").run()
-    assert result.facts["report"] == "text"
+    assert result.facts.other["report"] == "text"
     assert result.report["request_throughput"] == pytest.approx(5.8160, abs=1e-4)
     (bench.folder / "engine").rename(bench.folder / "before")
     assert error_of(bench.fails("no-report")).splitlines()[0] == (
@@ -146,11 +146,11 @@ def test_a_json_report_of_unknown_keys_gives_way_to_the_text(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pytest_dsr1.engines.tensorrt_llm.bench.report._JSON_METRICS", {})
-    assert bench.installed("0.19.0").run().facts["report"] == "text"
+    assert bench.installed("0.19.0").run().facts.other["report"] == "text"
 
 
 def test_facts_say_what_was_spoken(bench: Bench) -> None:
-    facts = bench.installed("1.4.0").run().facts
+    facts = bench.installed("1.4.0").run().facts.saved()
     assert facts["dialect"] == "1.4 (inferred)"
     assert facts["report"] == "json"
     assert facts["engine.quantization"] == "FP8_BLOCK_SCALES"
@@ -328,7 +328,7 @@ def test_command_not_found(bench: Bench) -> None:
 
 def test_a_prefix_is_kept(bench: Bench) -> None:
     result = bench.installed("1.2.1").run(command=["env", "PREFIX=1", "trtllm-bench"])
-    assert str(result.facts["command"]).startswith("env PREFIX=1 trtllm-bench --model ")
+    assert str(result.facts.other["command"]).startswith("env PREFIX=1 trtllm-bench --model ")
     assert result.versions == {"tensorrt_llm": "1.2.1"}
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pytest_dsr1.engines.tensorrt_llm.bench.log import KEPT_LINES, BenchLog, series
 from pytest_dsr1.process.child import Line
-from tests.engines.conftest import Watcher
+from tests.helpers.watcher import Watcher
 
 OLD = (
     "[TRT-LLM] [I] iter = 7, global_rank = 0, rank = 0, currank_total_requests = 1/8, elapsed_time = 0.02s, "
@@ -63,7 +63,7 @@ def test_phases_do_not_go_back() -> None:
 def test_a_phase_is_told_without_the_log_s_prefix() -> None:
     watcher = Watcher()
     BenchLog(watcher, 1.0).take(Line("log", "[11/23/2026-20:00:00] [TRT-LLM] [I] Running warmup.", 0.0))
-    assert watcher.phases == [("warm-up", "Running warmup.")]
+    assert watcher.steps == [("warm-up", "Running warmup.")]
 
 
 def test_only_the_last_lines_are_kept() -> None:

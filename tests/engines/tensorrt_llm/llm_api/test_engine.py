@@ -19,7 +19,7 @@ import pytest
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.llm_api.engine import TrtllmEngine
 from pytest_dsr1.errors import Dsr1Error, EngineError
-from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
+from pytest_dsr1.records import Enough, Phase, RequestRecord
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
@@ -27,30 +27,21 @@ from tests.helpers import values
 from tests.helpers.metrics import from_records
 from tests.helpers.paths import ROOT
 from tests.helpers.waiting import ever_longer
+from tests.helpers.watcher import Watcher
 from tests.standins.tensorrt_llm.install import install
 
 MTP = {"speculative_config": {"decoding_type": "MTP", "max_draft_len": 3}}
 
 
-class Watcher(Observer):
-    """Keeps what it is told; at a phase named ``interrupted`` somebody presses Ctrl-C."""
+class Interrupting(Watcher):
+    """Presses Ctrl-C at the phase whose detail contains ``interrupted``."""
 
-    def __init__(self) -> None:
-        self.phases: list[tuple[Phase, str]] = []
-        self.done: list[tuple[int, int]] = []
-        self.ids: list[int] = []
-        self.interrupted: str | None = None
+    interrupted: str | None = None
 
     def phase(self, phase: Phase, detail: str = "") -> None:
-        self.phases.append((phase, detail))
+        super().phase(phase, detail)
         if self.interrupted and self.interrupted in detail:
             raise KeyboardInterrupt
-
-    def progress(self, requests: int, output_tokens: int) -> None:
-        self.done.append((requests, output_tokens))
-
-    def record(self, record: RequestRecord) -> None:
-        self.ids.append(record.id)
 
 
 @dataclass
@@ -59,7 +50,7 @@ class Api:
 
     folder: Path
     monkeypatch: pytest.MonkeyPatch
-    watcher: Watcher
+    watcher: Interrupting
 
     def installed(self, version: str) -> Api:
         site = install(self.folder / version, version)
@@ -79,7 +70,7 @@ class Api:
         rows = [{"task_id": i, "input_ids": list(range(8)), "output_tokens": 16} for i in range(6)]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         workload = Workload(path, 6, "ab12", True, 8.0, 8, 16.0, 16)
-        return Job(scenario(**changes), workload, artefacts, run_timeout_s)
+        return Job(llm_api_scenario(**changes), workload, artefacts, run_timeout_s)
 
     def run(self, *, patience_s: float = 30.0, **job: Any) -> EngineResult:
         return TrtllmEngine(patience_s=patience_s).run(self.job(**job), self.watcher)
@@ -97,7 +88,7 @@ class Api:
         return [int(pid) for pid in path.read_text().split()] if path.exists() else []
 
 
-def scenario(
+def llm_api_scenario(
     model: Mapping[str, Any] | None = None, load: Mapping[str, Any] | None = None, **engine: Any
 ) -> Scenario:
     return values.scenario(
@@ -114,7 +105,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Api:
     for name in [name for name in os.environ if name.startswith("DSR1_STANDIN_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DSR1_STANDIN_PIDS", str(tmp_path / "pids"))
-    return Api(tmp_path, monkeypatch, Watcher())
+    return Api(tmp_path, monkeypatch, Interrupting())
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +154,7 @@ def test_never_more_requests_than_the_concurrency_are_under_way(api: Api) -> Non
 
 def test_phases_are_told_with_what_the_log_says_of_loading(api: Api) -> None:
     api.installed("1.2.1").run(load={"warmup_requests": 3})
-    assert api.watcher.phases == [
+    assert api.watcher.steps == [
         ("starting", "TensorRT-LLM 1.2.1"),
         ("loading", "importing tensorrt_llm"),
         ("loading", "TensorRT-LLM 1.2.1 on 8 GPUs"),
@@ -205,15 +196,15 @@ def test_request_times_of_another_clock_are_left_out(api: Api) -> None:
 
 def test_iterations_are_a_time_series(api: Api) -> None:
     result = api.installed("1.2.1").run(llm_api={"enable_iter_perf_stats": True})
-    assert result.facts["iterations_file"] == "iterations-1.jsonl"
+    assert result.facts.other["iterations_file"] == "iterations-1.jsonl"
     lines = (api.folder / "engine" / "iterations-1.jsonl").read_text().splitlines()
     samples = [json.loads(line) for line in lines]
-    assert len(samples) == result.facts["iterations"]
+    assert len(samples) == result.facts.other["iterations"]
     assert len(samples) >= 3 * 16
     numbers = [sample["iteration"] for sample in samples]
     assert numbers == list(range(1, len(samples) + 1))
     assert {sample["scheduled_requests"] for sample in samples} <= {1, 2}
-    assert max(sample["kv_cache_used_share"] for sample in samples) == result.facts["kv_cache_used_share_max"]
+    assert max(sample["kv_cache_used_share"] for sample in samples) == result.facts.kv_cache_used_share_max
     assert 0.02 < max(sample["kv_cache_used_share"] for sample in samples) < 0.05
     assert all(result.measured_from_s <= sample["time_s"] for sample in samples)
 
@@ -224,10 +215,10 @@ def test_one_model_serves_several_measurements(api: Api) -> None:
     with TrtllmEngine().open(api.job(load={"warmup_requests": 3}, llm_api=stats), api.watcher) as session:
         first, second = session.measure(), session.measure()
     assert len(api.pids()) == 1
-    assert [phase for phase, _ in api.watcher.phases].count("warm-up") == 1
+    assert api.watcher.phases.count("warm-up") == 1
     assert len(first.records) == len(second.records) == 6
     assert first.measured_to_s < second.measured_from_s
-    assert second.facts["iterations_file"] == "iterations-2.jsonl"
+    assert second.facts.other["iterations_file"] == "iterations-2.jsonl"
 
 
 def test_a_judge_ends_a_measurement_early_and_the_next_is_whole(api: Api) -> None:
@@ -317,7 +308,7 @@ def test_the_model_is_asked_for_as_trtllm_bench_does(api: Api) -> None:
 
 def test_newer_names_for_a_newer_version(api: Api) -> None:
     result = api.installed("1.3.0").run(llm_api=MTP)
-    llm = result.facts["llm"]
+    llm = result.facts.other["llm"]
     assert isinstance(llm, dict)
     assert llm["speculative_config"] == {"decoding_type": "MTP", "max_draft_len": 3}
 
@@ -469,9 +460,10 @@ def test_random_weights_are_a_configuration_to_load_as_dummy(api: Api) -> None:
     assert config["quantization_config"]["weight_block_size"] == [128, 128]
 
 
+@pytest.mark.cpu_engine
 def test_the_embedded_engines_model_behind_the_llm_api(api: Api) -> None:
     pytest.importorskip("transformers")
-    from tests.engines.transformers.test_worker import TINY
+    from tests.helpers.tiny_model import TINY
 
     api.installed("1.2.1").monkeypatch.setenv("DSR1_STANDIN_MODEL", "embedded")
     result = api.run(model={"random_weights": {"config": TINY}}, streaming=True, run_timeout_s=60.0)
@@ -505,7 +497,7 @@ def test_a_tokenizer_that_cannot_be_loaded(api: Api) -> None:
 
 
 def test_the_recipe_in_the_docs_is_a_scenario_that_runs(api: Api) -> None:
-    text = (ROOT / "docs" / "trtllm-engine.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "engines" / "tensorrt-llm.md").read_text(encoding="utf-8")
     recipe = textwrap.dedent(text[text.index("    name: llm-api-slice") : text.index("    END")])
     path = api.folder / "llm-api.yaml"
     path.write_text(recipe, encoding="utf-8")
@@ -515,7 +507,7 @@ def test_the_recipe_in_the_docs_is_a_scenario_that_runs(api: Api) -> None:
     result = TrtllmEngine().run(job, api.watcher)
     assert result.gpus == 1
     assert all(record.engine for record in result.records)
-    assert result.facts["iterations"]
+    assert result.facts.other["iterations"]
 
 
 def test_the_script_names_the_arguments(api: Api) -> None:

@@ -1,0 +1,85 @@
+"""What an engine says of itself and its run, beside records and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+_NUMBER = (int, float)
+_SAVED: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
+    "engine.quantization": ("quantization", str),
+    "engine.kv_cache_dtype": ("kv_cache_dtype", str),
+    "kv_cache_used_share_max": ("kv_cache_used_share_max", _NUMBER),
+    "scheduled_requests_mean": ("scheduled_requests_mean", _NUMBER),
+    "bandwidth_bound": ("bandwidth_bound", str),
+    "share_of_bound": ("share_of_bound", _NUMBER),
+    "server_metrics": ("server_metrics", dict),
+    "not_measured": ("not_measured", dict),
+    "server_started": ("server_started", bool),
+    "server_kept_from": ("server_kept_from", str),
+}
+"""The keys of the saved result, each with the field and the kind of its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What an engine says of itself and its run; None, or empty, where it says nothing.
+
+    Attributes:
+        quantization: of the weights, as the engine reports it.
+        kv_cache_dtype: the KV cache's element type, as the engine reports it.
+        kv_cache_used_share_max: the highest share of the KV cache that was in use.
+        scheduled_requests_mean: requests in a step, on average.
+        bandwidth_bound: the arithmetic of the memory-bandwidth bound, or why there is none.
+        share_of_bound: how much of that bound the decode step reached.
+        server_metrics: numbers that a server reported of the measurement, and how they were read.
+        not_measured: by metric, why it was not measured and what to do.
+        server_started: whether a server was started for this run alone; None for an engine that always is.
+        server_kept_from: the scenario that the server was started for, where that is another one.
+        other: what is only kept with the result; JSON values.
+    """
+
+    quantization: str | None = None
+    kv_cache_dtype: str | None = None
+    kv_cache_used_share_max: float | None = None
+    scheduled_requests_mean: float | None = None
+    bandwidth_bound: str | None = None
+    share_of_bound: float | None = None
+    server_metrics: Mapping[str, object] = field(default_factory=dict)
+    not_measured: Mapping[str, str] = field(default_factory=dict)
+    server_started: bool | None = None
+    server_kept_from: str | None = None
+    other: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, saved: Mapping[str, object]) -> EngineFacts:
+        """Return the facts of a saved result; a value of an unexpected kind is kept and not used."""
+        known: dict[str, Any] = {}
+        other: dict[str, object] = {}
+        for key, value in saved.items():
+            name, kind = _SAVED.get(key, ("", ()))
+            if name and isinstance(value, kind):
+                known[name] = value
+            else:
+                other[key] = value
+        return cls(**known, other=other)
+
+    def saved(self) -> dict[str, object]:
+        """Return the facts as they are saved: one mapping."""
+        own = {key: getattr(self, name) for key, (name, _) in _SAVED.items()}
+        return {**{key: value for key, value in own.items() if value not in (None, {})}, **self.other}
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(
+            lambda saved: saved if isinstance(saved, cls) else cls.of(saved),
+            core_schema.union_schema([core_schema.is_instance_schema(cls), core_schema.dict_schema()]),
+            serialization=core_schema.plain_serializer_function_ser_schema(cls.saved),
+        )

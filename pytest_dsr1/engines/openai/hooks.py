@@ -1,0 +1,30 @@
+"""The engine `openai`, as pytest-dsr1 finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pytest_dsr1.engines.openai.rules import RULES
+from pytest_dsr1.engines.openai.settings import OpenAi
+from pytest_dsr1.engines.protocol import Engine, EnginePool, EngineSpec
+
+if TYPE_CHECKING:
+    from pytest_dsr1.engines.openai.server.reuse import ServerPool
+
+
+def pytest_dsr1_engines() -> Iterable[EngineSpec]:
+    """List the engine, and the pool that keeps its server for the next scenario."""
+    return [EngineSpec(settings=OpenAi, create=_create, pool=_pool, rules=tuple(RULES.relations))]
+
+
+def _create(pool: ServerPool | None = None) -> Engine:
+    from pytest_dsr1.engines.openai.engine import OpenAiEngine
+
+    return OpenAiEngine(pool)
+
+
+def _pool() -> EnginePool:
+    from pytest_dsr1.engines.openai.server.reuse import ServerPool
+
+    return ServerPool()

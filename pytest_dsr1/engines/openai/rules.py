@@ -1,0 +1,42 @@
+"""What must hold in a scenario of the engine `openai`."""
+
+from __future__ import annotations
+
+from pytest_dsr1.engines.openai.settings import OpenAi
+from pytest_dsr1.scenario.rules.registry import EngineRules
+from pytest_dsr1.scenario.schema.rule import Findings
+from pytest_dsr1.scenario.schema.scenario import Scenario
+
+RULES: EngineRules[OpenAi] = EngineRules()
+
+
+@RULES.must("engine.url", "engine.command", "engine.server", "model.path", "model.random_weights")
+def _server_origin(engine: OpenAi, scenario: Scenario) -> Findings:
+    """A server (openai) runs already (`engine.url`), or is started, with the model or `engine.command`."""
+    model = scenario.model
+    if engine.url is not None:
+        if engine.command is not None or engine.arguments:
+            key = "command" if engine.command is not None else "arguments"
+            yield f"engine.{key}", "not possible with `engine.url`: that server runs already"
+        if not engine.url.startswith(("http://", "https://", "$")):
+            yield "engine.url", f"expected http://HOST:PORT or https://HOST, found {engine.url}"
+    elif engine.command is None and engine.server == "other":
+        yield (
+            "engine",
+            "expected `url` or `command`, as `server: other` has no command of its own; found none",
+        )
+    elif engine.command is None and model.path is None and model.random_weights is None:
+        yield "model", f"expected `path`, the model that {engine.server} is to serve; found none"
+
+
+@RULES.must("engine.endpoint", "engine.server", "dataset.path")
+def _text_only(engine: OpenAi, scenario: Scenario) -> Findings:
+    """The chat endpoint, and `transformers serve`, take text only: `dataset.path` with prompts."""
+    if scenario.dataset.path is not None:
+        return
+    if engine.endpoint == "chat" or engine.server == "transformers":
+        who = "the chat endpoint" if engine.endpoint == "chat" else "transformers serve"
+        message = (
+            f"{who} takes text only, and synthetic requests are token ids; name a JSONL file with prompts"
+        )
+        yield "dataset", message

@@ -1,0 +1,127 @@
+"""The settings of the engine `openai`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from pytest_dsr1.scenario.schema.base import Place, PositiveInt, VariableName
+from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource
+
+_CHANGES_NO_MODEL = ("--no-", "--disable-", "-cc.pass_config.")
+"""How arguments of a server begin that quantize nothing and draft nothing: they switch something off, or say
+which of its operations vLLM fuses when it compiles the model."""
+_WITHOUT_GRAPHS = {"--enforce-eager", "--disable-cuda-graph"}
+"""How vLLM and SGLang are told to use no CUDA graphs."""
+
+
+class OpenAi(EngineSettings):
+    """Any OpenAI-compatible server: one that runs already (`url`), or one started and stopped here."""
+
+    type: Literal["openai"]
+    """A server that speaks OpenAI's protocol."""
+    server: Literal["trtllm-serve", "vllm", "sglang", "transformers", "other"] = "other"
+    """Which server it is: its command, its names of options, and its way to be asked for exact output lengths."""  # noqa: E501
+    url: Place | None = None
+    """A server that runs already, such as `http://host:8000`, without `/v1`; it is neither started nor stopped."""  # noqa: E501
+    command: Annotated[list[str], Field(min_length=1)] | None = None
+    """The command that starts the server, in the place of the usual one; `{port}` and `{model}` in it are replaced."""  # noqa: E501
+    arguments: list[str] = Field(default_factory=list)
+    """Further arguments of the server's command."""
+    tp: PositiveInt | None = None
+    """Tensor parallelism."""
+    pp: PositiveInt | None = None
+    """Pipeline parallelism."""
+    ep: PositiveInt | None = None
+    """Expert parallelism."""
+    max_batch_size: PositiveInt | None = None
+    """The most requests in one step."""
+    max_num_tokens: PositiveInt | None = None
+    """The most tokens in one step."""
+    max_seq_len: PositiveInt | None = None
+    """The longest sequence."""
+    gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    """The share of GPU memory for the KV cache (TensorRT-LLM: of what the weights leave; vLLM and SGLang: for weights and cache together)."""  # noqa: E501
+    endpoint: Literal["completions", "chat"] = "completions"
+    """`completions` sends token ids, so that input lengths are exact, or text; `chat` sends text through the chat template."""  # noqa: E501
+    streaming: bool = True
+    """Stream the answers, which gives TTFT and TPOT."""
+    exact_output: bool = True
+    """Ask for exactly `output_tokens` tokens, and count an answer of another length as failed."""
+    served_model: str | None = None
+    """The model's name in requests; by default the first that the server lists."""
+    body: dict[str, Any] = Field(default_factory=dict)
+    """Fields added to every request, or replaced in it; null removes one."""
+    api_key_env: VariableName | None = None
+    """The environment variable that holds the API key. The key is never written anywhere."""
+    verify_tls: bool = True
+    """Refuse a server whose certificate is not trusted."""
+    ca_file: Place | None = None
+    """A PEM file of the authority that signed the server's certificate."""
+    environment: dict[VariableName, str] = Field(default_factory=dict)
+    """Environment variables of the server's command."""
+    startup_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+    """The longest time until the server is ready, in seconds."""
+    silence_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    """A request for which nothing comes from the server for so many seconds has failed."""
+    run_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """The longest measured time in seconds; by default three times the plan plus 10 minutes."""
+
+    keeps_schedules: ClassVar[bool] = True
+    may_bring_model: ClassVar[bool] = True
+
+    @property
+    def streams(self) -> bool:
+        """Unless it is switched off."""
+        return self.streaming
+
+    @property
+    def attached_url(self) -> str | None:
+        """As the scenario says."""
+        return self.url
+
+    @property
+    def process_environment(self) -> Mapping[str, str]:
+        """As the scenario says."""
+        return self.environment
+
+    @property
+    def measuring_limit_s(self) -> float | None:
+        """As the scenario says."""
+        return self.run_timeout_s
+
+    @property
+    def model_sources(self) -> tuple[ModelSource, ...]:
+        """Of the servers, vLLM and SGLang can make random weights."""
+        return ("path", "random_weights") if self.server in {"vllm", "sglang"} else ("path",)
+
+    @property
+    def model_doubt(self) -> str | None:
+        """Another command, or further arguments."""
+        if self.url is not None or self.command is not None:
+            return "the server was started by the user's own command, which chooses the model"
+        given = [word for word in self.arguments if not word.startswith(_CHANGES_NO_MODEL)]
+        return f"engine.arguments ({' '.join(given)}) may change the model" if given else None
+
+    @property
+    def quantizes_random_weights(self) -> bool:
+        """Servers make them by the configuration that they are given."""
+        return True
+
+    def waiting_to_be_read(self, requests: int) -> str | None:
+        """Return what they wait for where the server takes so many at once."""
+        if (self.max_batch_size or 0) < requests:
+            return None
+        step = "" if self.max_num_tokens is None else f" of {self.max_num_tokens:,} tokens"
+        return (
+            f"it takes {self.max_batch_size:,} at once (engine.max_batch_size): they arrived together and "
+            f"waited for a step{step} to read their prompts (engine.max_num_tokens)"
+        )
+
+    def without_cuda_graph(self, requests: float) -> str | None:
+        """Look for an argument that switches them off."""
+        del requests
+        off = next((word for word in self.arguments if word in _WITHOUT_GRAPHS), None)
+        return off and f"engine.arguments has {off}, which switches CUDA graphs off: remove it"

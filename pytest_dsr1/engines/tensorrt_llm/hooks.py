@@ -1,0 +1,30 @@
+"""The engines `trtllm-bench` and `trtllm`, as pytest-dsr1 finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pytest_dsr1.engines.protocol import Engine, EngineSpec
+from pytest_dsr1.engines.tensorrt_llm.rules import RULES
+from pytest_dsr1.engines.tensorrt_llm.settings import Trtllm, TrtllmBench
+
+
+def pytest_dsr1_engines() -> Iterable[EngineSpec]:
+    """List both: NVIDIA's command, and the LLM API in a process of ours."""
+    rules = tuple(RULES.relations)
+    return [
+        EngineSpec(settings=TrtllmBench, create=_bench, rules=rules),
+        EngineSpec(settings=Trtllm, create=_llm_api, rules=rules),
+    ]
+
+
+def _bench() -> Engine:
+    from pytest_dsr1.engines.tensorrt_llm.bench.engine import TrtllmBenchEngine
+
+    return TrtllmBenchEngine()
+
+
+def _llm_api() -> Engine:
+    from pytest_dsr1.engines.tensorrt_llm.llm_api.engine import TrtllmEngine
+
+    return TrtllmEngine()

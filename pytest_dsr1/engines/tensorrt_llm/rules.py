@@ -1,0 +1,144 @@
+"""What must hold in a scenario of an engine that runs TensorRT-LLM.
+
+The rules come from TensorRT-LLM's behavior and from what holds in every published DeepSeek-R1 scenario.
+"""
+
+from __future__ import annotations
+
+from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm
+from pytest_dsr1.scenario.rules.general import longest
+from pytest_dsr1.scenario.rules.registry import EngineRules
+from pytest_dsr1.scenario.schema.rule import Findings
+from pytest_dsr1.scenario.schema.scenario import Scenario
+
+RULES: EngineRules[TensorRtLlm] = EngineRules()
+
+
+@RULES.must("engine.tp", "engine.pp", "hardware.count")
+def _ranks(engine: TensorRtLlm, scenario: Scenario) -> Findings:
+    """`engine.tp` times `engine.pp` is `hardware.count`."""
+    count = scenario.hardware.count
+    if engine.gpus != count:
+        ranks = f"tp {engine.tp} x pp {engine.pp} = {engine.gpus} GPUs"
+        yield "engine.tp", f"expected tp x pp to be hardware.count, {count}; found {ranks}"
+
+
+@RULES.must("engine.ep", "engine.tp")
+def _ep_divides_tp(engine: TensorRtLlm, _: Scenario) -> Findings:
+    """`engine.ep` divides `engine.tp`."""
+    if engine.ep is not None and engine.tp % engine.ep:
+        yield "engine.ep", f"expected a divisor of engine.tp, {engine.tp}; found {engine.ep}"
+
+
+@RULES.must("engine.max_num_tokens", "engine.enable_chunked_context", "dataset.input_tokens")
+def _inputs_fit(engine: TensorRtLlm, scenario: Scenario) -> Findings:
+    """Without chunked context `engine.max_num_tokens` is at least the longest input."""
+    longest_input = longest(scenario.dataset.input_tokens)
+    if engine.enable_chunked_context or engine.max_num_tokens is None:
+        return
+    if engine.max_num_tokens < longest_input:
+        wanted = (
+            f"expected at least the longest input, {longest_input} tokens, as enable_chunked_context is false"
+        )
+        yield "engine.max_num_tokens", f"{wanted}; found {engine.max_num_tokens}"
+
+
+@RULES.must("engine.max_seq_len", "dataset.input_tokens", "dataset.output_tokens")
+def _sequences_fit(engine: TensorRtLlm, scenario: Scenario) -> Findings:
+    """`engine.max_seq_len` is at least the longest input and output together."""
+    dataset = scenario.dataset
+    together = longest(dataset.input_tokens) + longest(dataset.output_tokens)
+    if engine.max_seq_len is not None and engine.max_seq_len < together:
+        wanted = f"expected at least the longest input and output together, {together} tokens"
+        yield "engine.max_seq_len", f"{wanted}; found {engine.max_seq_len}"
+
+
+@RULES.must("engine.llm_api.cuda_graph_config")
+def _graph_sizes_agree(engine: TensorRtLlm, _: Scenario) -> Findings:
+    """`cuda_graph_config.max_batch_size` is the largest of `cuda_graph_config.batch_sizes`."""
+    graphs = engine.llm_api.cuda_graph_config
+    if graphs and graphs.batch_sizes and graphs.max_batch_size not in {None, max(graphs.batch_sizes)}:
+        wanted = f"expected the largest of batch_sizes, {max(graphs.batch_sizes)}, or no value"
+        yield "engine.llm_api.cuda_graph_config.max_batch_size", f"{wanted}; found {graphs.max_batch_size}"
+
+
+@RULES.must("engine.kv_cache_free_gpu_mem_fraction", "engine.llm_api.kv_cache_config")
+def _one_kv_fraction(engine: TensorRtLlm, _: Scenario) -> Findings:
+    """`engine.kv_cache_free_gpu_mem_fraction` and `kv_cache_config.free_gpu_memory_fraction` are equal."""
+    config, option = engine.llm_api.kv_cache_config, engine.kv_cache_free_gpu_mem_fraction
+    inner = None if config is None else config.free_gpu_memory_fraction
+    if option is not None and inner is not None and option != inner:
+        wanted = f"expected the same as engine.kv_cache_free_gpu_mem_fraction, {option}"
+        yield "engine.llm_api.kv_cache_config.free_gpu_memory_fraction", f"{wanted}; found {inner}"
+
+
+@RULES.must("dataset.path", "engine.llm_api.speculative_config")
+def _mtp_needs_text(engine: TensorRtLlm, scenario: Scenario) -> Findings:
+    """Multi-token prediction (MTP) needs real text: `dataset.path`."""
+    if engine.draft_tokens and scenario.dataset.path is None:
+        why = "with multi-token prediction speed depends on the text, and synthetic tokens prove nothing"
+        yield (
+            "dataset",
+            f"{why}; expected real text in dataset.path, found none (`pytest-dsr1 docs datasets` shows "
+            "how to make it)",
+        )
+
+
+@RULES.should(
+    "load.concurrency",
+    "engine.max_batch_size",
+    "engine.tp",
+    "engine.pp",
+    "engine.llm_api.enable_attention_dp",
+)
+def _attention_dp_load(engine: TensorRtLlm, scenario: Scenario) -> Findings:
+    """With attention data parallelism `load.concurrency` is `engine.max_batch_size` times `engine.tp` times `engine.pp`."""  # noqa: E501
+    concurrency = scenario.load.concurrency
+    if engine.llm_api.enable_attention_dp and engine.slots not in {None, concurrency}:
+        stages = f" in each of {engine.pp} pipeline stages" if engine.pp > 1 else ""
+        per_rank = (
+            f"each of {engine.ranks} ranks takes max_batch_size {engine.max_batch_size} requests{stages}, "
+            f"{engine.slots} in all"
+        )
+        yield "load.concurrency", f"with attention data parallelism {per_rank}; {concurrency} is unusual"
+
+
+@RULES.should("engine.llm_api.cuda_graph_config", "engine.max_batch_size")
+def _graphs_cover_the_batch(engine: TensorRtLlm, _: Scenario) -> Findings:
+    """The largest CUDA graph is `engine.max_batch_size`."""
+    graphs = engine.llm_api.cuda_graph_config
+    if engine.max_batch_size is None or graphs is None:
+        return
+    largest = max(graphs.batch_sizes) if graphs.batch_sizes else graphs.max_batch_size
+    if largest is not None and largest != engine.max_batch_size:
+        key = "batch_sizes" if graphs.batch_sizes else "max_batch_size"
+        message = f"the largest CUDA graph, {largest}, is not engine.max_batch_size, {engine.max_batch_size}"
+        yield f"engine.llm_api.cuda_graph_config.{key}", message
+
+
+@RULES.should("engine.llm_api.kv_cache_config")
+def _whole_kv_cache_config(engine: TensorRtLlm, _: Scenario) -> Findings:
+    """`kv_cache_config` holds `free_gpu_memory_fraction` and `enable_block_reuse: false`."""
+    config = engine.llm_api.kv_cache_config
+    if config is None:
+        return
+    if config.free_gpu_memory_fraction is None:
+        message = "older versions of TensorRT-LLM fall back to 0.9 without `free_gpu_memory_fraction` here"
+        yield "engine.llm_api.kv_cache_config", message
+    if config.enable_block_reuse is not False:
+        message = (
+            "without `enable_block_reuse: false` here equal prefixes are computed once, unlike as published"
+        )
+        yield "engine.llm_api.kv_cache_config", message
+
+
+@RULES.should("engine.llm_api.speculative_config")
+def _relaxed_options_work(engine: TensorRtLlm, _: Scenario) -> Findings:
+    """`relaxed_topk` and `relaxed_delta` stand with `use_relaxed_acceptance_for_thinking: true`."""
+    config = engine.llm_api.speculative_config
+    if config is None or config.use_relaxed_acceptance_for_thinking:
+        return
+    for key in ("relaxed_topk", "relaxed_delta"):
+        if getattr(config, key) is not None:
+            message = "has no effect without `use_relaxed_acceptance_for_thinking: true`"
+            yield f"engine.llm_api.speculative_config.{key}", message

@@ -1,0 +1,68 @@
+"""The settings of the engine `transformers`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pytest_dsr1.scenario.schema.base import PositiveInt
+from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource, SoftwareFinding
+
+
+class Transformers(EngineSettings):
+    """The embedded engine: a small DeepSeek-V3-architecture model on Hugging Face transformers."""
+
+    type: Literal["transformers"]
+    """Hugging Face transformers, in a child process."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where it runs; `cuda` is one GPU."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """The weights' element type."""
+    compile: bool = False
+    """Static cache and compiled decode step (one GPU)."""
+    threads: PositiveInt | None = None
+    """CPU threads; by default as many as the process may use."""
+    startup_timeout_s: Annotated[float, Field(gt=0)] = 900.0
+    """The longest time to the first measured request, in seconds."""
+    run_timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """The longest measured time in seconds; by default three times the plan plus 10 minutes."""
+
+    @property
+    def gpus(self) -> int:
+        """One, or none on the CPU."""
+        return int(self.device == "cuda")
+
+    @property
+    def measuring_limit_s(self) -> float | None:
+        """As the scenario says."""
+        return self.run_timeout_s
+
+    @property
+    def model_sources(self) -> tuple[ModelSource, ...]:
+        """It makes its model."""
+        return ("random_weights",)
+
+    @property
+    def number_format(self) -> Literal["float32", "bfloat16"]:
+        """That of everything."""
+        return self.dtype
+
+    def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:
+        """Look for PyTorch and transformers."""
+        del environ
+        from pytest_dsr1.machine.host import installed_version
+
+        versions = {package: installed_version(package) for package in ("torch", "transformers")}
+        missing = [package for package, version in versions.items() if version is None]
+        torch = versions["torch"] or ""
+        if missing:
+            message = f"{' and '.join(missing)} not installed; pip install 'pytest-dsr1[embedded]'"
+            yield SoftwareFinding("mismatch", "software", message)
+        elif self.device == "cuda" and torch.endswith("+cpu"):
+            message = f"torch {torch} is built for the CPU only; install a CUDA build of torch"
+            yield SoftwareFinding("mismatch", "software", message)
+        else:
+            listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+            yield SoftwareFinding("ok", "software", listed)

@@ -1,0 +1,112 @@
+"""Preflight checks: how one is declared, and the run of them all before a measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pytest_dsr1 import extensions
+from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory
+from pytest_dsr1.machine.values import Finding, SetupMode
+from pytest_dsr1.scenario.schema.scenario import Scenario
+
+Needs = Literal["nothing", "driver", "gpus"]
+"""What a check needs to run: nothing, the NVIDIA driver, or the driver and a readable GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """The input of a check: the scenario, and the machine it is about to run on.
+
+    Attributes:
+        scenario: the scenario that will run.
+        machine: the GPUs, read just before the check; None for a scenario on the CPU.
+        environ: the environment variables of the run.
+        writes_to: the folder for results; it may not exist yet.
+        bytes_needed: how much will be written there.
+        setup: what to do about the GPUs' settings.
+        reused: whether a server that this process started is already on the GPUs and will be measured.
+    """
+
+    scenario: Scenario
+    machine: MachineInventory | None
+    environ: Mapping[str, str]
+    writes_to: Path
+    bytes_needed: int
+    setup: SetupMode = "check"
+    reused: bool = False
+
+    @property
+    def inventory(self) -> MachineInventory:
+        """The machine's GPUs, for checks that need the driver."""
+        assert self.machine is not None
+        return self.machine
+
+    @property
+    def used(self) -> tuple[GpuReading, ...]:
+        """The GPUs that the run uses, also those that cannot be read."""
+        return self.machine.used(self.scenario.hardware.count) if self.machine else ()
+
+    @property
+    def gpus(self) -> tuple[GpuReading, ...]:
+        """The GPUs that the run uses and that can be read."""
+        return tuple(gpu for gpu in self.used if gpu.problem is None)
+
+    def has(self, needs: Needs) -> bool:
+        """Return whether the machine has what a check needs."""
+        if needs == "nothing":
+            return True
+        driver = self.machine is not None and self.machine.problem is None
+        return driver and (needs == "driver" or bool(self.gpus))
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check; made by :func:`check`.
+
+    Attributes:
+        name: the name of its function.
+        rule: what must be true, as a sentence.
+        needs: what must be available; otherwise the check is skipped.
+        run: returns the findings.
+    """
+
+    name: str
+    rule: str
+    needs: Needs
+    run: Callable[[Preflight], Iterable[Finding]]
+
+
+def check(needs: Needs = "nothing") -> Callable[[Callable[[Preflight], Iterable[Finding]]], Check]:
+    """Declare a function as a check; its docstring is the rule. A plugin lists it in ``pytest_dsr1_checks``.
+
+    Args:
+        needs: what must be available for the check to run.
+    """
+
+    def declare(run: Callable[[Preflight], Iterable[Finding]]) -> Check:
+        return Check(run.__name__, " ".join((run.__doc__ or "").split()), needs, run)
+
+    return declare
+
+
+def preflight(look: Preflight) -> tuple[Finding, ...]:
+    """Return the findings of all checks, ours and those of plugins.
+
+    A plugin's check that fails is a mismatch that names the plugin: what it checks is unknown.
+
+    Raises:
+        UserError: a plugin cannot list its checks.
+    """
+    findings: list[Finding] = []
+    for plugin, each in extensions.values("pytest_dsr1_checks", Check):
+        if not look.has(each.needs):
+            continue
+        try:
+            findings += each.run(look)
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises
+            message = extensions.failure(plugin, f"its check {each.name}", error)
+            findings.append(Finding("mismatch", f"check {each.name}", message))
+    return tuple(findings)

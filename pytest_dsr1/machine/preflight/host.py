@@ -1,0 +1,61 @@
+"""Preflight checks of the host: memory limits, the software of the engine, and disk space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pytest_dsr1.machine import host
+from pytest_dsr1.machine.preflight.check import Check, Preflight, check
+from pytest_dsr1.machine.values import Finding
+
+NCCL_SHM_GIB = 1.0
+"""The shared memory that NVIDIA's container documentation asks for (--shm-size=1g)."""
+
+
+@check()
+def limits(look: Preflight) -> Iterator[Finding]:
+    """NCCL has the shared and locked memory that several GPUs need."""
+    if look.scenario.hardware.count <= 1:
+        return
+    shm = host.shm_gib()
+    if shm is None or shm < NCCL_SHM_GIB:
+        found = "found none" if shm is None else f"found {shm:.2f} GiB"
+        message = (
+            f"NCCL needs {NCCL_SHM_GIB:g} GiB of /dev/shm, {found}; in Docker: --shm-size=1g or --ipc=host"
+        )
+        yield Finding("warning", "shared memory", message)
+    else:
+        yield Finding("ok", "shared memory", f"{shm:.1f} GiB")
+    memlock = host.memlock_bytes()
+    if memlock is None:
+        yield Finding("ok", "locked memory", "unlimited")
+    else:
+        message = f"expected unlimited, found {memlock // 1024} KiB; in Docker: --ulimit memlock=-1"
+        yield Finding("warning", "locked memory", message)
+
+
+@check()
+def software(look: Preflight) -> Iterator[Finding]:
+    """The engine's software is installed."""
+    for found in look.scenario.engine.software(look.environ):
+        yield Finding(found.severity, found.subject, found.message)
+
+
+@check()
+def disk(look: Preflight) -> Iterator[Finding]:
+    """The disk has room for the results."""
+    writes_to, bytes_needed = look.writes_to, look.bytes_needed
+    free = host.free_bytes(writes_to)
+    if free is not None and free < bytes_needed:
+        message = (
+            f"{bytes_needed / host.GIB:.1f} GiB will be written to {writes_to}, but only "
+            f"{free / host.GIB:.1f} GiB is free; free some space or choose another folder"
+        )
+        yield Finding("mismatch", "disk space", message)
+    else:
+        yield Finding("ok", "disk space", "unknown" if free is None else f"{free / host.GIB:.1f} GiB free")
+
+
+def pytest_dsr1_checks() -> Iterable[Check]:
+    """List the checks of the host and the software, in the order in which their findings are shown."""
+    return limits, software, disk

@@ -1,0 +1,270 @@
+"""The engine's part of a scenario: what every engine's settings answer, and which engines there are.
+
+An engine's own settings and rules are in its folder. The scenario's schema is made from those that the hook
+``pytest_dsr1_engines`` lists, so this room imports no engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Union, get_args
+
+from pydantic import Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+from pytest_dsr1 import extensions
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.scenario.schema.base import Part
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from pytest_dsr1.scenario.schema.rule import Relation
+
+HOOK = "pytest_dsr1_engines"
+
+ModelSource = Literal["path", "random_weights"]
+"""The keys of ``model`` that say where the weights come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class SoftwareFinding:
+    """What the preflight finds of the software that an engine needs; a ``mismatch`` makes the run INVALID."""
+
+    severity: Literal["mismatch", "warning", "ok"]
+    subject: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class KvCacheLimits:
+    """How large the KV cache of each GPU may become.
+
+    Attributes:
+        max_tokens: the most tokens in it; None where no option says.
+        memory_fraction: the share of the memory left after the weights that it may take.
+    """
+
+    max_tokens: int | None
+    memory_fraction: float
+
+
+class HasEngine(Protocol):
+    """A scenario, as far as its engine's settings need to know it."""
+
+    @property
+    def name(self) -> str:
+        """The profile's name."""
+
+    @property
+    def engine(self) -> EngineSettings:
+        """The settings of its engine."""
+
+
+class EngineSettings(Part):
+    """The settings of an engine: the keys of ``engine:`` in a scenario.
+
+    A subclass declares ``type: Literal["name"]`` and a field for each key. Its docstring and those of its
+    fields are the documentation. Below is what the rest of pytest-dsr1 asks of any engine; the defaults are
+    for an engine with nothing to say about it.
+    """
+
+    type: str
+    """The engine."""
+
+    script_is_whole: ClassVar[bool] = False
+    """Whether the engine's script does the whole run by hand; otherwise pytest is what one runs."""
+    keeps_schedules: ClassVar[bool] = False
+    """Whether it can send requests at given times (`load.arrival`, `load.ramp_s`, `load.duration_s`)."""
+    may_bring_model: ClassVar[bool] = False
+    """Whether the engine may have its model from elsewhere, so that a scenario need not name one."""
+    former_names: ClassVar[Mapping[str, str]] = {}
+    """Keys that scenarios must not use any more, each with what to write, as the end of a message."""
+
+    @classmethod
+    def of(cls, scenario: HasEngine) -> Self:
+        """Return the scenario's engine settings as this class.
+
+        Raises:
+            UserError: the scenario has another engine.
+        """
+        engine = scenario.engine
+        if not isinstance(engine, cls):
+            raise UserError(f"{scenario.name}: the engine is {engine.type}, expected {type_of(cls)}")
+        return engine
+
+    @property
+    def gpus(self) -> int | None:
+        """GPUs that it uses; None where its settings do not say (`hardware.count` does)."""
+        return None
+
+    @property
+    def ranks(self) -> int:
+        """Ranks that have requests of their own: more than one with attention data parallelism."""
+        return 1
+
+    @property
+    def slots(self) -> int | None:
+        """The most requests that are decoded at the same time; None where that is unknown or unlimited."""
+        return None
+
+    @property
+    def slots_reason(self) -> str:
+        """The settings that limit the slots, in words."""
+        return ""
+
+    @property
+    def streams(self) -> bool:
+        """Whether the time of each token is seen, so that TTFT and TPOT are measured."""
+        return True
+
+    @property
+    def draft_tokens(self) -> int:
+        """Draft tokens of a request in a step; 0 where the settings ask for no speculation."""
+        return 0
+
+    @property
+    def exact_lengths(self) -> bool:
+        """Whether every answer is certainly as long as asked, also where no record says so."""
+        return False
+
+    @property
+    def attached_url(self) -> str | None:
+        """The address of a running server that somebody else started; None where we start the engine."""
+        return None
+
+    @property
+    def process_environment(self) -> Mapping[str, str]:
+        """Environment variables of its processes, in addition to ours."""
+        return {}
+
+    @property
+    def measuring_limit_s(self) -> float | None:
+        """The longest measured time in seconds; None for the default."""
+        return None
+
+    @property
+    def model_sources(self) -> tuple[ModelSource, ...]:
+        """Where it can take a model from."""
+        return ("path", "random_weights")
+
+    @property
+    def model_doubt(self) -> str | None:
+        """Why the model that runs may not be the scenario's, in a sentence; None where it certainly is."""
+        return None
+
+    @property
+    def quantizes_random_weights(self) -> bool:
+        """Whether random weights are stored in `model.quantization`; otherwise they are BF16."""
+        return False
+
+    @property
+    def number_format(self) -> Literal["float32", "bfloat16"] | None:
+        """The one format of all weights and of the KV cache; None where the model decides."""
+        return None
+
+    @property
+    def kv_cache_format(self) -> Literal["auto", "fp8", "bfloat16"] | None:
+        """The KV cache's format that is asked for; None where no option says."""
+        return None
+
+    @property
+    def kv_cache_limits(self) -> KvCacheLimits | None:
+        """How large the KV cache of each GPU may become; None where that is not known."""
+        return None
+
+    @property
+    def chunks_prefill(self) -> bool:
+        """Whether long inputs are split over steps (chunked context)."""
+        return False
+
+    def waiting_to_be_read(self, requests: int) -> str | None:
+        """Return why requests can wait although there are slots for this many; None where not known."""
+        del requests
+        return None
+
+    def without_cuda_graph(self, requests: float) -> str | None:
+        """Return why a decode step runs without a CUDA graph, and the remedy; None where it has one.
+
+        Args:
+            requests: how many are in the engine at once.
+        """
+        del requests
+        return None
+
+    def without_records(self, output_tokens: Callable[[], float]) -> str | None:
+        """Return why it will keep no request records, and the setting that changes it; None where it will.
+
+        Args:
+            output_tokens: returns those of the whole run; called only where it matters.
+        """
+        del output_tokens
+        return None
+
+    def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:
+        """Find out whether the software that it needs is there.
+
+        Args:
+            environ: the environment of the run.
+        """
+        del environ
+        yield from ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSchema:
+    """What a scenario needs to know of an engine.
+
+    Attributes:
+        settings: the model of ``engine:``; its ``type`` is a ``Literal`` of one name.
+        rules: what must hold between values of its scenarios.
+    """
+
+    settings: type[EngineSettings]
+    rules: tuple[Relation, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The value of ``engine.type``."""
+        return type_of(self.settings)
+
+
+def type_of(settings: type[EngineSettings]) -> str:
+    """Return the value of ``engine.type`` that selects these settings."""
+    names = get_args(settings.model_fields["type"].annotation)
+    return str(names[0]) if len(names) == 1 else settings.__name__
+
+
+@cache
+def engines() -> dict[str, EngineSchema]:
+    """Return every registered engine by the value of ``engine.type``, ours first.
+
+    Raises:
+        UserError: a plugin is broken, or two engines have the same name.
+    """
+    found: dict[str, EngineSchema] = {}
+    for plugin, schema in extensions.values(HOOK, EngineSchema):
+        if get_args(schema.settings.model_fields["type"].annotation) != (schema.name,):
+            raise extensions.broken(
+                plugin, f"{schema.name} has no field `type: Literal[...]` with the name of the engine"
+            )
+        if schema.name in found:
+            raise extensions.broken(plugin, f"there is an engine named {schema.name} already")
+        found[schema.name] = schema
+    return found
+
+
+extensions.on_change(engines.cache_clear)
+
+
+class _Registered:
+    """Makes the schema of ``engine:`` from the engines that are registered when it is first needed."""
+
+    def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        models = tuple(schema.settings for schema in engines().values())
+        return handler.generate_schema(Annotated[Union[models], Field(discriminator="type")])  # noqa: UP007
+
+
+Engine = Annotated[EngineSettings, _Registered()]

@@ -1,0 +1,121 @@
+"""Engines are found through the hook, ours and those of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+import pytest
+
+from pytest_dsr1 import extensions
+from pytest_dsr1.engines.protocol import EngineSpec
+from pytest_dsr1.engines.registry import create, spec_of
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.scenario import reference_pages
+from pytest_dsr1.scenario.schema.engine import EngineSettings
+from tests.helpers import third_party_engine
+from tests.helpers.scenario_files import load_text, mistakes
+
+ECHO = """\
+name: echoed
+description: A scenario of another engine
+hardware: {}
+model: {name: deepseek-ai/DeepSeek-R1, random_weights: {}}
+dataset: {input_tokens: 8, output_tokens: 4}
+load: {concurrency: 2, num_requests: 4}
+engine:
+  type: echo
+  mouths: 2
+targets:
+  - metric: per_user_output_throughput
+    value: 1.0
+"""
+
+
+@pytest.fixture
+def register(tmp_path: Path) -> Iterator[Callable[[ModuleType], None]]:
+    """Registers a plugin; afterwards there are our engines alone."""
+    load_text(tmp_path, ECHO.replace("type: echo\n  mouths: 2", "type: transformers"))  # the schema is made
+    registered: list[ModuleType] = []
+
+    def add(plugin: ModuleType) -> None:
+        extensions.register(plugin, "theirs")
+        registered.append(plugin)
+
+    yield add
+    for plugin in registered:
+        extensions.unregister(plugin)
+
+
+def plugin(*specs: object) -> ModuleType:
+    made = ModuleType("theirs")
+    vars(made)["pytest_dsr1_engines"] = lambda: specs
+    return made
+
+
+def test_an_engine_of_others_is_one_file(register: Callable[[ModuleType], None], tmp_path: Path) -> None:
+    register(third_party_engine)
+    loaded = load_text(tmp_path, ECHO)
+    engine = loaded.scenario.engine
+    assert (engine.type, engine.slots, engine.gpus, engine.streams) == ("echo", 2, None, True)
+    assert loaded.warnings == ()
+    assert isinstance(create(engine), third_party_engine.EchoEngine)
+    assert spec_of(engine).pool is None
+    assert "### `engine` with `type: echo`" in reference_pages.reference_page()
+    assert "- Every mouth has a request." in reference_pages.reference_page()
+
+
+def test_its_mistakes_are_found_as_ours_are(register: Callable[[ModuleType], None], tmp_path: Path) -> None:
+    register(third_party_engine)
+    assert mistakes(tmp_path, ECHO.replace("mouths: 2", "mouth: 2")) == [
+        "s.yaml:9:3: engine.mouth: unknown key; did you mean 'mouths'?"
+    ]
+    assert mistakes(tmp_path, ECHO.replace("mouths: 2", "mouths: 5")) == [
+        "s.yaml:9:3: engine.mouths: expected at most load.num_requests, 4"
+    ]
+    (warning,) = load_text(tmp_path, ECHO.replace("mouths: 2", "mouths: 1")).warnings
+    assert warning.endswith(
+        "s.yaml:11: targets.0.metric: per_user_output_throughput says little here: 2 requests at once, 1 of "
+        "them served, and waiting counts"
+    )
+
+
+def test_without_it_the_name_is_unknown(tmp_path: Path) -> None:
+    assert (
+        "s.yaml:8:9: engine.type: expected one of 'openai', 'transformers', 'trtllm', 'trtllm-bench', found "
+        "the text 'echo'"
+    ) in mistakes(tmp_path, ECHO)
+
+
+class Nameless(EngineSettings):
+    """Of no name."""
+
+
+class Second(EngineSettings):
+    """Takes a name of ours."""
+
+    type: Literal["trtllm"]
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (
+            EngineSpec(settings=Second, create=third_party_engine.EchoEngine),
+            "there is an engine named trtllm already",
+        ),
+        (
+            EngineSpec(settings=Nameless, create=third_party_engine.EchoEngine),
+            "Nameless has no field `type: Literal[...]` with the name of the engine",
+        ),
+        (5, "pytest_dsr1_engines gave 5, expected EngineSchema"),
+    ],
+)
+def test_a_broken_engine_is_one_sentence(
+    register: Callable[[ModuleType], None], given: object, why: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        register(plugin(given))
+    assert str(caught.value) == f"the pytest-dsr1 plugin theirs is broken: {why}"

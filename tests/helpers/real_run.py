@@ -1,0 +1,21 @@
+"""One run of the main job, which several tests look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RealRun:
+    """A run of cpu-min-latency: where it ran, its exit status, and what it printed."""
+
+    place: Path
+    status: int
+    lines: list[str]
+
+    @property
+    def saved(self) -> Path:
+        """Return the folder of the saved result."""
+        (folder,) = (self.place / ".dsr1" / "cpu-min-latency").iterdir()
+        return folder

@@ -1,0 +1,35 @@
+"""An observer that remembers what an engine reports."""
+
+from __future__ import annotations
+
+from pytest_dsr1.records import Observer, Phase, RequestRecord
+
+
+class Watcher(Observer):
+    """Keeps every report in its order."""
+
+    def __init__(self) -> None:
+        self.phases: list[Phase] = []
+        self.details: list[str] = []
+        self.done: list[tuple[int, int]] = []
+        self.records: list[RequestRecord] = []
+
+    def phase(self, phase: Phase, detail: str = "") -> None:
+        self.phases.append(phase)
+        self.details.append(detail)
+
+    def progress(self, requests: int, output_tokens: int) -> None:
+        self.done.append((requests, output_tokens))
+
+    def record(self, record: RequestRecord) -> None:
+        self.records.append(record)
+
+    @property
+    def steps(self) -> list[tuple[Phase, str]]:
+        """Return the phases with their details."""
+        return list(zip(self.phases, self.details, strict=True))
+
+    @property
+    def ids(self) -> list[int]:
+        """Return the ids of the records."""
+        return [record.id for record in self.records]
