@@ -12,7 +12,7 @@ RULES: EngineRules[OpenAi] = EngineRules()
 
 @RULES.must("engine.url", "engine.command", "engine.server", "model.path", "model.random_weights")
 def _server_origin(engine: OpenAi, scenario: Scenario) -> Findings:
-    """A server (openai) runs already (`engine.url`), or is started, with the model or `engine.command`."""
+    """A server (openai) runs already (`engine.url`), or is started with the model or `engine.command`."""
     model = scenario.model
     if engine.url is not None:
         if engine.command is not None or engine.arguments:
@@ -31,7 +31,7 @@ def _server_origin(engine: OpenAi, scenario: Scenario) -> Findings:
 
 @RULES.must("engine.endpoint", "engine.server", "dataset.path")
 def _text_only(engine: OpenAi, scenario: Scenario) -> Findings:
-    """The chat endpoint, and `transformers serve`, take text only: `dataset.path` with prompts."""
+    """The chat endpoint and `transformers serve` accept only text: `dataset.path` with prompts."""
     if scenario.dataset.path is not None:
         return
     if engine.endpoint == "chat" or engine.server == "transformers":

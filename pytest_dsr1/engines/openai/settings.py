@@ -18,18 +18,18 @@ _WITHOUT_GRAPHS = {"--enforce-eager", "--disable-cuda-graph"}
 
 
 class OpenAi(EngineSettings):
-    """Any OpenAI-compatible server: one that runs already (`url`), or one started and stopped here."""
+    """Any OpenAI-compatible server: a running one (`url`), or one that pytest-dsr1 starts and stops."""
 
     type: Literal["openai"]
     """A server that speaks OpenAI's protocol."""
     server: Literal["trtllm-serve", "vllm", "sglang", "transformers", "other"] = "other"
-    """Which server it is: its command, its names of options, and its way to be asked for exact output lengths."""  # noqa: E501
+    """The kind of server: decides its command, the names of its options, and how to ask for exact output lengths."""  # noqa: E501
     url: Place | None = None
-    """A server that runs already, such as `http://host:8000`, without `/v1`; it is neither started nor stopped."""  # noqa: E501
+    """The address of a running server, such as `http://host:8000`, without `/v1`; it is not started or stopped."""  # noqa: E501
     command: Annotated[list[str], Field(min_length=1)] | None = None
-    """The command that starts the server, in the place of the usual one; `{port}` and `{model}` in it are replaced."""  # noqa: E501
+    """The command that starts the server, instead of the usual one; `{port}` and `{model}` in it are replaced."""  # noqa: E501
     arguments: list[str] = Field(default_factory=list)
-    """Further arguments of the server's command."""
+    """More arguments for the server's command."""
     tp: PositiveInt | None = None
     """Tensor parallelism."""
     pp: PositiveInt | None = None
@@ -43,31 +43,31 @@ class OpenAi(EngineSettings):
     max_seq_len: PositiveInt | None = None
     """The longest sequence."""
     gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    """The share of GPU memory for the KV cache (TensorRT-LLM: of what the weights leave; vLLM and SGLang: for weights and cache together)."""  # noqa: E501
+    """The share of GPU memory for the KV cache (TensorRT-LLM: of the memory left after the weights; vLLM and SGLang: for weights and cache together)."""  # noqa: E501
     endpoint: Literal["completions", "chat"] = "completions"
-    """`completions` sends token ids, so that input lengths are exact, or text; `chat` sends text through the chat template."""  # noqa: E501
+    """`completions` sends text, or token ids with an exact input length; `chat` sends text through the chat template."""  # noqa: E501
     streaming: bool = True
-    """Stream the answers, which gives TTFT and TPOT."""
+    """Stream the answers; TTFT and TPOT need it."""
     exact_output: bool = True
     """Ask for exactly `output_tokens` tokens, and count an answer of another length as failed."""
     served_model: str | None = None
     """The model's name in requests; by default the first that the server lists."""
     body: dict[str, Any] = Field(default_factory=dict)
-    """Fields added to every request, or replaced in it; null removes one."""
+    """Fields to add to every request or to replace in it; null removes a field."""
     api_key_env: VariableName | None = None
-    """The environment variable that holds the API key. The key is never written anywhere."""
+    """The environment variable with the API key. The key is never written anywhere."""
     verify_tls: bool = True
     """Refuse a server whose certificate is not trusted."""
     ca_file: Place | None = None
-    """A PEM file of the authority that signed the server's certificate."""
+    """A PEM file with the certificate of the authority that signed the server's certificate."""
     environment: dict[VariableName, str] = Field(default_factory=dict)
     """Environment variables of the server's command."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
     """The longest time until the server is ready, in seconds."""
     silence_timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    """A request for which nothing comes from the server for so many seconds has failed."""
+    """A request has failed if the server sends nothing for this time, in seconds."""
     run_timeout_s: Annotated[float, Field(gt=0)] | None = None
-    """The longest measured time in seconds; by default three times the plan plus 10 minutes."""
+    """The longest measured time in seconds; by default three times the planned time plus 10 minutes."""
 
     keeps_schedules: ClassVar[bool] = True
     may_bring_model: ClassVar[bool] = True

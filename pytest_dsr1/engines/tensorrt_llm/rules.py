@@ -105,7 +105,7 @@ def _attention_dp_load(engine: TensorRtLlm, scenario: Scenario) -> Findings:
 
 @RULES.should("engine.llm_api.cuda_graph_config", "engine.max_batch_size")
 def _graphs_cover_the_batch(engine: TensorRtLlm, _: Scenario) -> Findings:
-    """The largest CUDA graph is `engine.max_batch_size`."""
+    """The largest CUDA graph is for `engine.max_batch_size` requests."""
     graphs = engine.llm_api.cuda_graph_config
     if engine.max_batch_size is None or graphs is None:
         return
@@ -118,7 +118,7 @@ def _graphs_cover_the_batch(engine: TensorRtLlm, _: Scenario) -> Findings:
 
 @RULES.should("engine.llm_api.kv_cache_config")
 def _whole_kv_cache_config(engine: TensorRtLlm, _: Scenario) -> Findings:
-    """`kv_cache_config` holds `free_gpu_memory_fraction` and `enable_block_reuse: false`."""
+    """`kv_cache_config` has `free_gpu_memory_fraction` and `enable_block_reuse: false`."""
     config = engine.llm_api.kv_cache_config
     if config is None:
         return
@@ -134,7 +134,7 @@ def _whole_kv_cache_config(engine: TensorRtLlm, _: Scenario) -> Findings:
 
 @RULES.should("engine.llm_api.speculative_config")
 def _relaxed_options_work(engine: TensorRtLlm, _: Scenario) -> Findings:
-    """`relaxed_topk` and `relaxed_delta` stand with `use_relaxed_acceptance_for_thinking: true`."""
+    """`relaxed_topk` and `relaxed_delta` are only used with `use_relaxed_acceptance_for_thinking: true`."""
     config = engine.llm_api.speculative_config
     if config is None or config.use_relaxed_acceptance_for_thinking:
         return
