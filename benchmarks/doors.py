@@ -2,11 +2,11 @@
 
     python -m benchmarks.doors [--repetitions 5] [--requests 8] [--threads 1]
 
-The tiny DeepSeek-V3 model of `cpu-min-latency` is made twice from one seed: by the embedded engine, and as a
-checkpoint that `transformers serve` serves, on the CPU, one request at a time. The prompts are the same: the
-server takes text, and the embedded engine takes the ids that the server's tokenizer makes of it. The token
-counts of each request must be equal. The time per output token differs, and the rows in between show why. All
-are measured in turn, and medians are printed.
+The tiny DeepSeek-V3 model of `cpu-min-latency` is made twice from one seed: by the transformers engine, and
+as a checkpoint that `transformers serve` serves, on the CPU, one request at a time. The prompts are the same:
+the server takes text, and the transformers engine takes the ids that the server's tokenizer makes of it. The
+token counts of each request must be equal. The time per output token differs, and the rows in between show
+why. All are measured in turn, and medians are printed.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Bench:
         return Row(fmean(more_s) * 1e3 / (OUTPUT_TOKENS - 1), cpu_ms), result
 
     def own_loop(self) -> Row:
-        """Measure the embedded engine's loop in this process, to see the model's share of a step."""
+        """Measure the transformers engine's loop in this process, to see the model's share of a step."""
         import torch
 
         from pytest_dsr1.engines.transformers.model import make_batches
