@@ -168,7 +168,7 @@ def test_runs_that_end_early_keep_both_errors() -> None:
 
 
 def test_simulated_runs_end_where_those_of_a_user_do() -> None:
-    """The product is told of one request after the other, of three runs."""
+    """The product gets one request after another, from three runs."""
     limits = [0.15, 0.2, 0.3]
     for windows in Fleet(WORLDS[0.5], 3, 1).windows(np.zeros(3), int(FULL_S)):
         requests = requests_of(windows)
