@@ -29,7 +29,7 @@ OURS: Mapping[str, tuple[str, ...]] = {
         "pytest_dsr1.engines.openai.hooks",
     ),
     "pytest_dsr1_checks": ("pytest_dsr1.machine.preflight.gpus", "pytest_dsr1.machine.preflight.host"),
-    "pytest_dsr1_reports": ("pytest_dsr1.reporting.formats",),
+    "pytest_dsr1_reports": ("pytest_dsr1.reporting.hooks",),
     "pytest_dsr1_clues": (
         "pytest_dsr1.diagnosis.start",
         "pytest_dsr1.diagnosis.model",

@@ -149,7 +149,7 @@ def pytest_dsr1_reports() -> Iterable[ReportFormat]:  # type: ignore[empty-body]
             lines = [
                 f"{case.scenario.name},{verdict.metric},{verdict.word.value}"
                 for case in report.cases
-                for verdict in case.judgement.judged
+                for verdict in case.judgment.judged
             ]
             path.write_text("\n".join(lines))
 

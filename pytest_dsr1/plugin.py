@@ -1,4 +1,4 @@
-"""The hooks. Imports nothing heavy: every pytest run on the machine pays for this file."""
+"""The hooks. Nothing heavy is imported: every pytest run on the machine loads this file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytest_plugins = ["pytest_dsr1.session.fixtures", "pytest_dsr1.session.gate_fixt
 FILES: pytest.StashKey[Mapping[Path, ReportFormat]] = pytest.StashKey()
 """The reports to write."""
 REPORT: pytest.StashKey[Report] = pytest.StashKey()
-"""What the terminal and every report say of the run, once it has ended."""
+"""The content of the terminal's overview and of every report, once the run has ended."""
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -47,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Select the scenarios. With none selected nothing more of the plugin is loaded."""
+    """Select the scenarios. If none are selected, no more of the plugin is loaded."""
     config.addinivalue_line("markers", "dsr1: a test made from a scenario file")
     if not selection.is_asked_for(config):
         options.refuse_without_selection(config)
@@ -66,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[STATE] = RunState(
         watch=partial(progress.progress, config),
         count=partial(progress.counter, config),
-        tell=lambda text: progress.tell(config, f"dsr1: {text}"),
+        notify=lambda text: progress.write_line(config, f"dsr1: {text}"),
         results=config.invocation_params.dir / config.getoption("--dsr1-results"),
         replay=selection.replayed(config),
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
@@ -78,7 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """``--dsr1-list`` and ``--dsr1-plan`` print and end; nothing is collected."""
+    """Print for ``--dsr1-list`` and ``--dsr1-plan``, then end; nothing is collected."""
     if not (config.getoption("--dsr1-list") or config.getoption("--dsr1-plan")):
         return None
     plugins.register(config)
@@ -97,7 +97,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFile | None:
-    """A selected scenario file is a test file; any other YAML is left alone."""
+    """Collect a selected scenario file; any other YAML file is left alone."""
     chosen = parent.config.stash.get(SELECTION, None)
     if chosen is None or file_path not in chosen.paths:
         return None
@@ -105,7 +105,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFi
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    """With --collect-only: what must be set before the collected scenarios run."""
+    """Return what must be set before the collected scenarios run, for --collect-only."""
     chosen = config.stash.get(SELECTION, None)
     if chosen is None or not config.option.collectonly:
         return []
@@ -122,7 +122,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
-    """Tests that need inference count as benchmarks for --benchmark-only and --benchmark-skip."""
+    """Count tests that need inference as benchmarks, for --benchmark-only and --benchmark-skip."""
     if not (SELECTION in config.stash and config.pluginmanager.hasplugin("benchmark")):
         return (yield)
     from pytest_dsr1.session.benchmark import counted
@@ -132,7 +132,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Note what is selected."""
+    """Remember which tests are selected."""
     state = session.config.stash.get(STATE, None)
     if state is not None:
         note_selected(state, session.items)
@@ -140,7 +140,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
-    """A gate or a recording that was asked for is not green where something else skips its test."""
+    """Fail a requested gate or recording if something else skips its test."""
     try:
         return (yield)
     except pytest.skip.Exception as skipped:
@@ -156,15 +156,15 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Note each test's word, and hand verdict and measurement to JUnit."""
+    """Remember each test's status, and hand verdict and measurement to JUnit."""
     state, loaded = item.config.stash.get(STATE, None), loaded_of(item)
     word = note_word(state, item, call) if state and loaded else None
     if state and loaded and word and (outcome := state.outcomes.get(loaded.scenario.name)):
-        from pytest_dsr1.case.case import judgement_of
+        from pytest_dsr1.case.case import judgment_of
         from pytest_dsr1.reporting.ci.junit import properties
 
-        judgement = judgement_of(outcome)
-        item.user_properties.extend(properties(judgement, outcome.measurement, word, item.name))
+        judgment = judgment_of(outcome)
+        item.user_properties.extend(properties(judgment, outcome.measurement, word, item.name))
     return (yield)
 
 
@@ -172,7 +172,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Turn 'some test failed' into the exit status of the verdicts: 1 before 10 before 11 before 12.
 
-    Then write the reports: here, so that they are written without a terminal and after Ctrl-C as well.
+    Then write the reports. This hook also runs without a terminal, and after Ctrl-C.
     """
     config = session.config
     state = config.stash.get(STATE, None)
@@ -183,17 +183,17 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     from pytest_dsr1.reporting.ci import files
 
     status, wanted = int(session.exitstatus), files.is_wanted(config.stash[FILES], os.environ)
-    report = config.stash[REPORT] = files.report_of(state, status, config.rootpath, beside_past=wanted)
+    report = config.stash[REPORT] = files.report_of(state, status, config.rootpath, with_history=wanted)
     state.written = files.write(report, config.stash[FILES], os.environ) if wanted else []
     silent = config.getoption("no_summary", False)
     if silent or not config.pluginmanager.hasplugin("terminalreporter"):
         for text, markup in state.written:
-            if markup:  # what could not be written is shown all the same
+            if markup:  # failures to write are shown even then
                 say(text, error=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The PERFORMANCE OVERVIEW, and what was written."""
+    """Print the PERFORMANCE OVERVIEW, and which reports were written."""
     state, report = config.stash.get(STATE, None), config.stash.get(REPORT, None)
     if state is None or report is None:
         return
@@ -215,7 +215,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, object]) -> None:
-    """Add the GPUs to what pytest-benchmark says of the host; called before the run and after it."""
+    """Add the GPUs to pytest-benchmark's data of the host; called before and after the run."""
     state, chosen = config.stash.get(STATE, None), config.stash.get(SELECTION, None)
     if state is None or chosen is None or config.option.collectonly:
         return
@@ -229,7 +229,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 def pytest_benchmark_compare_machine_info(
     config: pytest.Config, compared_benchmark: dict[str, object]
 ) -> None:
-    """Keep what is compared with: what differs can be said once this run's fingerprint is known."""
+    """Keep the compared file: what differs is only known with this run's fingerprint."""
     state = config.stash.get(STATE, None)
     if state is not None:
         state.compared.append(compared_benchmark)

@@ -1,7 +1,7 @@
-"""What all tests share: signals, programs and packages of a developer's shell, and which tests run where.
+"""Settings for all tests: signals, programs and packages of a developer's shell, and which tests run where.
 
-A shell's background job ignores SIGINT, and one of nohup SIGHUP. Programs that tests start would inherit
-that, and never end by the signal that is to end them.
+A background job of a shell ignores SIGINT, and a job of nohup ignores SIGHUP. Programs that tests start would
+inherit this and never end by the signal.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ PROGRAMS = str(Path(sys.executable).parent)
 if PROGRAMS not in os.environ.get("PATH", "").split(os.pathsep):
     os.environ["PATH"] = os.pathsep.join(filter(None, (PROGRAMS, os.environ.get("PATH"))))
 
-# Absent where shipped scenarios of a clone are run: pytest reads this file then too.
+# pytest also reads this file when a user runs the shipped scenarios of a clone, without Hypothesis.
 if importlib.util.find_spec("hypothesis"):
     from hypothesis import HealthCheck, settings
 
-    # A busy machine is slow, which is not a failure, and no merge depends on luck. To search further, use
+    # A slow test on a busy machine is not a failure, and no merge depends on luck. To search further, use
     # `--hypothesis-profile=random`, which is loaded after this file.
     patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.register_profile("random", patient, derandomize=False)
@@ -38,9 +38,9 @@ if importlib.util.find_spec("hypothesis"):
 
 TESTS = Path(__file__).parent
 OURS = ("tests", "benchmarks", "pytest_dsr1", "docs")
-"""Our own packages: that one of them cannot be imported is always an error."""
+"""Our own packages: if one of them cannot be imported, this is always an error."""
 LACKING = pytest.StashKey[dict[str, set[str]]]()
-"""The folders of tests that were skipped, by the package that they need."""
+"""The folders of skipped tests, by the missing package."""
 COMPLETE = os.environ.get("TOX_ENV_NAME") == "tests"
 """Whether every package must be there, so that a test that cannot run is an error."""
 VERSIONS = (
@@ -66,18 +66,18 @@ VERSIONS = (
     "workload/test_dataset.py",
     "workload/test_synthetic.py",
 )
-"""Tests marked `versions`: those that touch most of each dependency, and of Python, in little time."""
+"""Tests marked `versions`: they use most of each dependency and of Python in a short time."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Let `tox -- PATH` select tests of which none, or all, run the CPU engine: tox runs pytest twice."""
+    """Accept a run without tests: tox runs pytest twice, and `tox -- PATH` may select for one run only."""
     if COMPLETE and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
         session.exitstatus = pytest.ExitCode.OK
 
 
 class Module(pytest.Module):
-    """A test module that is skipped by name where a package that it needs is not installed."""
+    """A test module that is skipped if a package that it needs is not installed."""
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
         """Import the module, and skip it for a package that only some environments have."""
@@ -89,7 +89,7 @@ class Module(pytest.Module):
 
 
 def skip_for_a_package(cause: BaseException | None, node: pytest.Collector | pytest.Item) -> None:
-    """Skip, and name the package, if the cause is that one is missing; other causes are left alone."""
+    """Skip the node if the cause is a missing package, and name the package; ignore other causes."""
     if COMPLETE or not isinstance(cause, ModuleNotFoundError) or not cause.name:
         return
     package = cause.name.partition(".")[0]
@@ -100,19 +100,19 @@ def skip_for_a_package(cause: BaseException | None, node: pytest.Collector | pyt
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Name the packages that tests were skipped for, and the folders of those tests."""
+    """Name the missing packages, and the folders of the tests that were skipped for them."""
     for package, folders in sorted(config.stash.get(LACKING, {}).items()):
         terminalreporter.write_line(f"skipped, needs {package}: tests in {', '.join(sorted(folders))}")
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
-    """Make every test module one that may need more than is installed."""
+    """Make every test module one that may need a missing package."""
     return Module.from_parent(parent, path=module_path)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Skip a test, by name, that imports a missing package as it runs."""
+    """Skip a test that imports a missing package while it runs."""
     try:
         return (yield)
     except ModuleNotFoundError as error:
@@ -130,5 +130,5 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture
 def client_unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that takes 2 s is judged by how late the client is, and so fails on a busy machine."""
+    """Switch off the check of how late the client is: runs of 2 s would fail it on a busy machine."""
     monkeypatch.setattr("pytest_dsr1.engines.openai.client.self_check.SHORTEST_S", 600.0)

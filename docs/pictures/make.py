@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pytest_dsr1.case.case import Case, case_of
 from pytest_dsr1.gate.history import History, history
 from pytest_dsr1.measurement.store import load
-from pytest_dsr1.reporting.charts.history import Surroundings, published_points
+from pytest_dsr1.reporting.charts.history import ReportContext, published_points
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.scenario.loading import load as load_scenario
@@ -40,10 +40,10 @@ FULL = Made(concurrency=1024, waves=5, seed=4)
 NOISE = Noise(1.0)
 
 
-def background(results: Path) -> Surroundings:
+def background(results: Path) -> ReportContext:
     """The runs below the folder, and what was published."""
     published = published_points(load_scenario(profile.path).scenario for profile in discover([]).profiles)
-    return Surroundings(history(results), published, NOW)
+    return ReportContext(history(results), published, NOW)
 
 
 def made_up(folder: Path) -> list[Case]:
@@ -102,8 +102,8 @@ def main(arguments: Sequence[str]) -> None:
         page = chromium.new_page(viewport={"width": WIDTH, "height": 820})
         if arguments:
             found = [Path(argument).resolve() for argument in arguments]
-            beside = background(found[0].parent.parent)
-            write_html(folder / "report.html", saved(found, beside.history), beside)
+            context = background(found[0].parent.parent)
+            write_html(folder / "report.html", saved(found, context.history), context)
             page.goto((folder / "report.html").as_uri())
             page.add_style_tag(content=".pictures { align-items: start }")
             answers = page.locator("#scenario-1 dl").bounding_box()

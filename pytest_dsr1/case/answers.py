@@ -1,4 +1,4 @@
-"""What keeps a case from being a PASS, and the answers: is it real, where is it, what to do?"""
+"""The faults of a case, and the answers to: is it real, where is it, what to do?"""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One missed target, failed gate, or reason why nothing could be judged.
+    """One missed target, failed gate, or reason for an invalid run.
 
     Attributes:
         word: the verdict.
         subject: the test's name, such as ``target[average_ttft]``, or ``scenario`` for the run as a whole.
-        label: what is judged, for a person; empty for the run as a whole.
-        message: in full.
+        label: the metric's label, or ``gate``; empty for the run as a whole.
+        message: the full message.
         where: ``file:line`` in the scenario.
     """
 
@@ -31,21 +31,21 @@ class Fault:
 
 
 def faults(case: Case) -> tuple[Fault, ...]:
-    """Return all of a case; empty where everything that was judged passed."""
-    judgement, found = case.judgement, []
-    lines, gate, refused = judgement.lines, judgement.gate, judgement.refused
-    if judgement.problem:
-        found.append(Fault(Status.INVALID, "scenario", "", judgement.problem, lines["scenario"]))
+    """Return the faults of a case; empty if everything judged passed."""
+    judgment, found = case.judgment, []
+    lines, gate, refused = judgment.lines, judgment.gate, judgment.refused
+    if judgment.problem:
+        found.append(Fault(Status.INVALID, "scenario", "", judgment.problem, lines["scenario"]))
     found += [
         Fault(each.word, each.subject, METRICS[each.metric].label, each.message, lines[each.subject])
-        for each in judgement.verdicts
+        for each in judgment.verdicts
         if each.word is not Status.PASS
     ]
     subject = f"regression[{case.scenario.gated_metric}]"
     if gate is not None and gate.verdict is not None:
         if gate.verdict.word is not Status.PASS:
             found.append(Fault(gate.verdict.word, subject, "gate", gate.verdict.message, lines[subject]))
-    elif refused is not None and refused[1] != judgement.problem:
+    elif refused is not None and refused[1] != judgment.problem:
         found.append(Fault(refused[0], subject, "gate", refused[1], lines[subject]))
     elif refused is None and gate is not None and gate.word and gate.error:
         found.append(Fault(gate.word, subject, "gate", gate.error, lines[subject]))
@@ -53,64 +53,64 @@ def faults(case: Case) -> tuple[Fault, ...]:
 
 
 def worst_first(case: Case) -> int:
-    """The key that sorts cases: what needs a person before what does not, PASS last."""
+    """Return the sort key of a case: those that need a person come first, PASS last."""
     order: list[Status | None] = [*EXIT_STATUS, None, Status.PASS]
-    return order.index(case.judgement.word)
+    return order.index(case.judgment.word)
 
 
 _UNKNOWN = {
-    Status.INVALID: "Nothing is known: the run proves nothing, good or bad.",
-    Status.NOT_COMPARABLE: "Nothing is known: what must be equal to the references differs.",
-    Status.NO_REFERENCE: "Nothing is known: there is nothing to compare with.",
-    Status.INCONCLUSIVE: "Undecided: the noise hides whether there is a loss.",
+    Status.INVALID: "Unknown. The run is invalid, so it says nothing about performance.",
+    Status.NOT_COMPARABLE: "Unknown. The run differs from the references in a fact that must be equal.",
+    Status.NO_REFERENCE: "Unknown. There are no references to compare with.",
+    Status.INCONCLUSIVE: "Undecided. The noise is too large to show or exclude a loss.",
 }
 _NEXT = {
-    Status.INVALID: "Do what the message says and run it again: nothing was judged.",
-    Status.NOT_COMPARABLE: "Put back what differs, or record and accept new references "
+    Status.INVALID: "Do what the message says, then run it again. Nothing was judged.",
+    Status.NOT_COMPARABLE: "Restore what differs, or record and accept new references "
     "(`pytest-dsr1 docs gate#references`).",
-    Status.NO_REFERENCE: "Record and accept references; the message has the commands.",
-    Status.INCONCLUSIVE: "A larger gate.delta_percent, more references, or a quieter machine "
+    Status.NO_REFERENCE: "Record and accept references. The message has the commands.",
+    Status.INCONCLUSIVE: "Use a larger gate.delta_percent, more references, or a quieter machine "
     "(`pytest-dsr1 docs gate`).",
 }
 _ALWAYS = (
-    "The gate excludes a loss of {delta:g}% against the references, so they miss the target as well: it is "
-    "not this change. Compare machine, settings and target (`pytest-dsr1 docs why-low`)."
+    "This change is not the cause. The gate excludes a loss of {delta:g}% against the references, so the "
+    "references miss the target too. Compare machine, settings and target (`pytest-dsr1 docs why-low`)."
 )
-_AGAIN = "Run it again; where that happens often, let a gate decide (`pytest-dsr1 docs gate`)."
+_AGAIN = "Run it again. If this happens often, let a gate decide (`pytest-dsr1 docs gate`)."
 
 
 def is_it_real(case: Case, word: Status) -> str:
-    """Whether a verdict other than PASS says something of the performance, and how surely."""
+    """Answer whether a verdict other than PASS says something about performance, and how surely."""
     if word is not Status.FAIL:
         return _UNKNOWN[word]
-    gate = case.judgement.gate
+    gate = case.judgment.gate
     if gate is not None and gate.word is Status.FAIL:
         runs = sum(run.evidence is not None for run in gate.runs)
-        told = f"{runs} engine starts against {gate.references.runs} accepted references"
+        runs_compared = f"{runs} engine starts against {gate.references.runs} accepted references"
         warned = "; ".join(warning.removeprefix(f"{gate.profile}: ") for warning in gate.warnings)
-        warned = f" It had warned: {warned}." if warned else ""
-        return f"Yes: {told}. A gate says so without a loss in less than 1 of 100 cases.{warned}"
+        warned = f" The gate warned: {warned}." if warned else ""
+        return f"Yes: {runs_compared}. Without a loss, a gate fails in less than 1 of 100 cases.{warned}"
     missed = _missed(case)
     clear = next((verdict for verdict in missed if not verdict.doubt), None)
     if clear is None:
         return f"Perhaps not: {missed[0].doubt}."
     noise = case.background.noise[clear.metric]
     return (
-        f"Yes: the run is valid, and {METRICS[clear.metric].label} is further from its bound than twice the "
+        f"Yes: the run is valid, and {METRICS[clear.metric].label} misses its bound by more than twice the "
         f"standard deviation between engine starts ({noise.percent:.2g}%, {noise.source})."
     )
 
 
-def where_is_it(places: Iterable[str], lines: Iterable[str]) -> str:
-    """The places in the run, then those in the scenario (``file:line``), each as it is to be shown."""
-    return "; ".join([*places, ", ".join(dict.fromkeys(lines))])
+def where_is_it(locations: Iterable[str], lines: Iterable[str]) -> str:
+    """Return the locations in the run, then the lines of the scenario (``file:line``), as one text."""
+    return "; ".join([*locations, ", ".join(dict.fromkeys(lines))])
 
 
 def what_to_do(case: Case, word: Status) -> str:
-    """The next step after a verdict other than PASS."""
+    """Return the next step after a verdict other than PASS."""
     if word is not Status.FAIL:
         return _NEXT[word]
-    gate = case.judgement.gate
+    gate = case.judgment.gate
     if gate is not None and gate.word is Status.FAIL:
         return _what_changed(case, gate.changed)
     if gate is not None and gate.word is Status.PASS:
@@ -119,12 +119,12 @@ def what_to_do(case: Case, word: Status) -> str:
         return _AGAIN
     references, measurement = case.background.references, case.findings.measurement
     if references is None or measurement is None:
-        return f"{_look(case)}, then what changed since the last green run: driver, container, options."
+        return f"{_look(case)}, then at what changed since the last passing run: driver, container, options."
     facts = measurement.fingerprint.facts
     changed = comparability.changed(references.facts, facts, references.under_test)
     if not case.unlike:
         return _what_changed(case, changed)
-    also = f" Changed as well: {comparability.in_brief(changed)}." if changed else ""
+    also = f" Also changed: {comparability.in_brief(changed)}." if changed else ""
     return f"The references are not comparable with this run: {case.unlike}.{also} {_look(case)}."
 
 
@@ -132,19 +132,18 @@ def _what_changed(case: Case, changed: Sequence[str]) -> str:
     if changed:
         return f"Look at what changed since the references: {comparability.in_brief(changed)}. {_look(case)}."
     return (
-        "Of software and options nothing is known to differ from the references. "
-        f"{_look(case)}, then what no fact tells, such as edited code or a warm room."
+        "No recorded fact of software or options differs from the references. "
+        f"{_look(case)}, then at what is not recorded, such as edited code or a warm room."
     )
 
 
 def _look(case: Case) -> str:
     if case.findings.clues:
-        return "See what the run itself shows of the reasons (look at, `pytest-dsr1 docs why-low`)"
+        return "Look at the clues that the run shows (`pytest-dsr1 docs why-low`)"
     return (
-        "The run itself shows none of the reasons in `pytest-dsr1 docs why-low`: see what else ran on the "
-        "machine"
+        "The run shows none of the causes in `pytest-dsr1 docs why-low`: look at what else ran on the machine"
     )
 
 
 def _missed(case: Case) -> list[Verdict]:
-    return [verdict for verdict in case.judgement.verdicts if verdict.word is Status.FAIL]
+    return [verdict for verdict in case.judgment.verdicts if verdict.word is Status.FAIL]

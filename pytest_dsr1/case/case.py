@@ -1,4 +1,4 @@
-"""Everything known about one scenario: what the terminal, JUnit and every report are made of."""
+"""Everything known about one scenario: the data of the terminal, JUnit and every report."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """What was judged of a scenario, and how it came out.
+class Judgment:
+    """The verdicts on a scenario.
 
     Attributes:
         profile: the scenario's name.
-        word: the worst of its words; None where nothing was judged.
-        problem: why the run is invalid, in full; empty where it is valid.
-        verdicts: one a judged target.
-        gate: what became of its gate; None without one.
-        gate_is_saved: the gate ran with the saved result that is judged again, not in this session.
-        gate_unreadable: why the gate of a saved result cannot be read; empty where it can.
-        undecided: what the gate saw so far, where it was interrupted; empty otherwise.
-        refused: why its gate, or the recording of a reference, ended without a verdict, and the word of that.
-        lines: ``file:line`` in the scenario of each test's subject, such as ``target[average_ttft]``; of
-            ``scenario`` the line of its name, which always stands in its own file.
+        word: the worst of its verdicts; None if nothing was judged.
+        problem: why the run is invalid, in full; empty if it is valid.
+        verdicts: one per judged target.
+        gate: the result of its gate; None without one.
+        gate_is_saved: the gate is that of a saved result, judged again; it did not run in this session.
+        gate_unreadable: why the gate of a saved result cannot be read; empty if it can.
+        undecided: what an interrupted gate saw so far; empty otherwise.
+        refused: the status of a gate or recording that ended without a verdict, and why.
+        lines: ``file:line`` in the scenario of each test's subject, such as ``target[average_ttft]``; for
+            ``scenario`` the line of its name, which is always in its own file.
     """
 
     profile: str
@@ -57,26 +57,26 @@ class Judgement:
 
     @property
     def judged(self) -> tuple[Verdict, ...]:
-        """The verdicts on its targets, then that of its gate."""
+        """The verdicts on its targets, then the verdict of its gate."""
         return (*self.verdicts, *([self.gate.verdict] if self.gate and self.gate.verdict else []))
 
     def gate_of(self, verdict: Verdict) -> SavedGate | None:
-        """Return the gate whose verdict this is; None of one on a target."""
+        """Return the gate that gave this verdict; None if it is a verdict on a target."""
         return self.gate if self.gate is not None and verdict is self.gate.verdict else None
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a scenario's run shows.
+    """The data of a scenario's run.
 
     Attributes:
-        measurement: of the run that all tests judge, else the latest of the gate's; None where there is none.
-        of_gate: it is the gate's.
-        folder: where it is saved; of a run that failed too. None where nothing is.
-        run_folder: where the run that all tests judge is saved; None where only a gate ran.
-        bounds: the most that its GPUs could show.
-        clues: what the run shows of the reasons why its figures may be low.
-        locations: where in the run it went wrong, as far as it shows that; empty where all passed.
+        measurement: of the run that all tests judge, else of the gate's latest run; None without either.
+        of_gate: whether it is of a gate's run.
+        folder: the folder of the saved run, even of a failed one; None if nothing is saved.
+        run_folder: the folder of the run that all tests judge; None if only a gate ran.
+        bounds: upper bounds of what its GPUs can reach.
+        clues: possible reasons for low figures.
+        locations: where in the run it went wrong, if the run shows it; empty if all passed.
     """
 
     measurement: Measurement | None = None
@@ -90,15 +90,15 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """What a scenario's run is set beside.
+    """What a scenario's run is compared with.
 
     Attributes:
-        references: the accepted ones; None without any that can be read.
-        comparable: what a gate would compare the run with: the references of its node, if all is equal that
-            must be; None otherwise.
-        figure: the run's steady figure as those references have theirs; None where there is none.
-        noise: how much engine starts differ, by metric of the verdicts on targets.
-        past: the other runs that a gate would compare this one with, in order of time.
+        references: the accepted references; None if none can be read.
+        comparable: the references that a gate would compare the run with: those of its node, if every fact
+            that must be equal is equal; None otherwise.
+        figure: the run's steady figure, computed as theirs; None without one.
+        noise: how much engine starts differ, by the metric of each verdict on a target.
+        past: the other runs that a gate would compare with this one, oldest first.
     """
 
     references: References | None = None
@@ -113,22 +113,22 @@ class Case:
     """One scenario with everything known about it.
 
     Attributes:
-        scenario: as it ran, or was to run.
+        scenario: as it ran, or would have run.
         test_id_prefix: its path in test ids.
-        machine: what it ran on and with, in a few words.
-        headline: what came out, in a sentence, without the word.
-        judgement: how it came out.
-        findings: what its run shows.
-        background: what the run is set beside.
-        scenario_warnings: what was to be said of the scenario before it ran.
-        notes: what is to be said of references.
+        machine: hardware and engine, in a few words.
+        headline: the result in a sentence, without the verdict's word.
+        judgment: the verdicts.
+        findings: the data of its run.
+        background: what the run is compared with.
+        scenario_warnings: warnings about the scenario, from before it ran.
+        notes: remarks about references.
     """
 
     scenario: Scenario
     test_id_prefix: str
     machine: str
     headline: str
-    judgement: Judgement
+    judgment: Judgment
     findings: Findings
     background: Background
     scenario_warnings: tuple[str, ...] = ()
@@ -136,15 +136,15 @@ class Case:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to say: its tests were skipped, or ended before anything came out."""
-        judgement = self.judgement
-        known = self.findings.measurement, judgement.problem, judgement.gate, judgement.refused, self.notes
+        """Whether there is nothing to report: its tests were skipped, or ended without a result."""
+        judgment = self.judgment
+        known = self.findings.measurement, judgment.problem, judgment.gate, judgment.refused, self.notes
         return not any(known)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Every sentence a person must see beside the verdict."""
-        measurement, gate = self.findings.measurement, self.judgement.gate
+        """Every sentence that a person must see with the verdict."""
+        measurement, gate = self.findings.measurement, self.judgment.gate
         return (
             *self.scenario_warnings,
             *(measurement.warnings if measurement else ()),
@@ -154,7 +154,7 @@ class Case:
 
     @property
     def unlike(self) -> str:
-        """What keeps the accepted references from being comparable with the run; empty where nothing does."""
+        """Why the accepted references are not comparable with the run; empty if they are, or without any."""
         references, measurement = self.background.references, self.findings.measurement
         if references is None or measurement is None or self.background.comparable is not None:
             return ""
@@ -162,12 +162,12 @@ class Case:
         found = comparability.differences(references.facts, facts, references.under_test)
         return (
             comparability.in_brief(found)
-            or f"they have no run on node {comparability.short(comparability.node(facts))}"
+            or f"none of them was recorded on node {comparability.short(comparability.node(facts))}"
         )
 
     def noise_of(self, verdict: Verdict) -> Noise | None:
-        """Return how much engine starts differ in what was judged; None where that is unknown."""
-        gate = self.judgement.gate_of(verdict)
+        """Return how much engine starts differ in the judged metric; None if that is unknown."""
+        gate = self.judgment.gate_of(verdict)
         if gate is not None:
             return Noise(gate.noise_percent, gate.references.runs)
         return self.background.noise.get(verdict.metric)
@@ -177,22 +177,22 @@ def case_of(outcome: ScenarioOutcome, store: Path, now: datetime, past: History 
     """Return the case of a scenario of this session.
 
     Args:
-        outcome: what became of it.
+        outcome: of the scenario in this session.
         store: the folder of references.
-        now: for the age of references.
-        past: runs to set it beside.
+        now: the time from which the age of references counts.
+        past: earlier runs to compare with.
     """
-    judgement = judgement_of(outcome)
+    judgment = judgment_of(outcome)
     measurement = outcome.measurement or (outcome.gate.latest if outcome.gate else None)
     scenario = measurement.scenario if measurement else outcome.loaded.scenario
-    background = _background(judgement, scenario, measurement, store, now, past)
-    findings = _findings(outcome, judgement, measurement, background.past)
+    background = _background(judgment, scenario, measurement, store, now, past)
+    findings = _findings(outcome, judgment, measurement, background.past)
     return Case(
         scenario=scenario,
         test_id_prefix=outcome.test_id_prefix,
         machine=machine(scenario),
-        headline="; ".join(_headline(judgement, findings)),
-        judgement=judgement,
+        headline="; ".join(_headline(judgment, findings)),
+        judgment=judgment,
         findings=findings,
         background=background,
         scenario_warnings=outcome.loaded.warnings,
@@ -200,8 +200,8 @@ def case_of(outcome: ScenarioOutcome, store: Path, now: datetime, past: History 
     )
 
 
-def judgement_of(outcome: ScenarioOutcome) -> Judgement:
-    """Return how a scenario of this session came out, so far."""
+def judgment_of(outcome: ScenarioOutcome) -> Judgment:
+    """Return the verdicts on a scenario of this session, so far."""
     gate, gate_is_saved, unreadable, undecided = None, False, "", ""
     if outcome.gate is not None:
         from pytest_dsr1.gate.progress import saved
@@ -221,7 +221,7 @@ def judgement_of(outcome: ScenarioOutcome) -> Judgement:
         words.add(gate.word)
     if outcome.refused is not None:
         words.add(outcome.refused[0])
-    return Judgement(
+    return Judgment(
         profile=outcome.loaded.scenario.name,
         word=next((each for each in (*EXIT_STATUS, Status.PASS) if each in words), None),
         problem=problem,
@@ -237,7 +237,7 @@ def judgement_of(outcome: ScenarioOutcome) -> Judgement:
 
 def _findings(
     outcome: ScenarioOutcome,
-    judgement: Judgement,
+    judgment: Judgment,
     measurement: Measurement | None,
     past: Iterable[PastRun],
 ) -> Findings:
@@ -245,7 +245,7 @@ def _findings(
     run_folder = own.folder if own else outcome.folder
     if measurement is None:
         return Findings(folder=run_folder, run_folder=run_folder)
-    others = _not_of(judgement.gate, past)
+    others = _without_gate_runs(judgment.gate, past)
     return Findings(
         measurement=measurement,
         of_gate=own is None,
@@ -253,12 +253,12 @@ def _findings(
         run_folder=run_folder,
         bounds=bounds(measurement),
         clues=diagnose(measurement),
-        locations=() if judgement.word is Status.PASS else tuple(locations(measurement, others)),
+        locations=() if judgment.word is Status.PASS else tuple(locations(measurement, others)),
     )
 
 
 def _background(
-    judgement: Judgement,
+    judgment: Judgment,
     scenario: Scenario,
     measurement: Measurement | None,
     store: Path,
@@ -276,9 +276,7 @@ def _background(
         references=references,
         comparable=comparable,
         figure=_figure_like(comparable, measurement) if comparable else None,
-        noise={
-            each.metric: noise_by(references, scenario, facts, each.metric) for each in judgement.verdicts
-        },
+        noise={each.metric: noise_by(references, scenario, facts, each.metric) for each in judgment.verdicts},
         past=tuple(comparable_runs(past, measurement)),
     )
 
@@ -301,14 +299,14 @@ def _figure_like(references: References, measurement: Measurement) -> float | No
         return None
 
 
-def _not_of(gate: SavedGate | None, runs: Iterable[PastRun]) -> list[PastRun]:
-    """Those that are not the gate's own: they run what this one runs."""
+def _without_gate_runs(gate: SavedGate | None, runs: Iterable[PastRun]) -> list[PastRun]:
+    """Return the runs that are not of this gate: its own runs measure the same candidate."""
     own = {Path(run.folder).name for run in gate.runs} if gate else set()
     return [run for run in runs if run.folder.name not in own]
 
 
 def lines_of(loaded: LoadedScenario) -> dict[str, str]:
-    """Return ``file:line`` of each test's subject, and of ``scenario``: see :class:`Judgement`."""
+    """Return ``file:line`` of each test's subject and of ``scenario``, as in :class:`Judgment`."""
     scenario = loaded.scenario
     return {
         "scenario": loaded.where("name"),
@@ -318,9 +316,9 @@ def lines_of(loaded: LoadedScenario) -> dict[str, str]:
     }
 
 
-def _headline(judgement: Judgement, findings: Findings) -> Iterable[str]:
-    word, measurement, clues = judgement.word, findings.measurement, findings.clues
-    yield from _outcome(judgement)
+def _headline(judgment: Judgment, findings: Findings) -> Iterable[str]:
+    word, measurement, clues = judgment.word, findings.measurement, findings.clues
+    yield from _outcome(judgment)
     if word in {Status.FAIL, Status.PASS} and measurement is not None:
         yield from _gpus(measurement, capped=any(clue.key == "power-cap" for clue in clues))
     if word is Status.FAIL and clues:
@@ -328,18 +326,18 @@ def _headline(judgement: Judgement, findings: Findings) -> Iterable[str]:
         yield f"{count}: {', '.join(clue.key.replace('-', ' ') for clue in clues)}"
 
 
-def _outcome(judgement: Judgement) -> Iterable[str]:
-    word, judged, gate = judgement.word, judgement.judged, judgement.gate
+def _outcome(judgment: Judgment) -> Iterable[str]:
+    word, judged, gate = judgment.word, judgment.judged, judgment.gate
     if word in {Status.FAIL, Status.PASS}:
         of_word = [verdict for verdict in judged if verdict.word is word]
         yield _first(of_word[0].message.split("; that is ")[0])
         if len(of_word) > 1:
             more = f"{len(of_word) - 1} more"
             yield f"{more} missed" if word is Status.FAIL else f"{more} met"
-    elif word is Status.INVALID and judgement.problem:
-        yield _first(judgement.problem)
-    elif judgement.refused is not None:
-        yield _first(judgement.refused[1])
+    elif word is Status.INVALID and judgment.problem:
+        yield _first(judgment.problem)
+    elif judgment.refused is not None:
+        yield _first(judgment.refused[1])
     elif gate is not None and gate.error:
         yield _first(gate.error)
     elif judged:
@@ -353,18 +351,18 @@ def _gpus(measurement: Measurement, *, capped: bool) -> Iterable[str]:
         return
     healthy = f"GPUs healthy{', at their power cap' if capped else ''}"
     doubts = [f for f in measurement.findings if f.severity != "ok" and f.subject.startswith("GPU")]
-    more = f" (and {len(doubts) - 1} more of GPUs)" if len(doubts) > 1 else ""
+    more = f" (and {len(doubts) - 1} more about GPUs)" if len(doubts) > 1 else ""
     yield f"{doubts[0].subject}: {doubts[0].message}{more}" if doubts else healthy
 
 
 def _first(text: str) -> str:
-    """The first sentence of a message: of a list under a heading, the first entry."""
+    """Return the first line of a message; if that is the heading of a list, the list's first entry."""
     head, *rest = text.strip().splitlines() or [""]
     return rest[0].strip() if head.endswith(":") and rest else head
 
 
 def machine(scenario: Scenario) -> str:
-    """Hardware and engine in a few words."""
+    """Return hardware and engine in a few words."""
     hardware = scenario.hardware
     gpus = f"{hardware.count} x {hardware.gpu}" if hardware.gpu else "CPU"
     return f"{gpus}, engine {scenario.engine.type}"

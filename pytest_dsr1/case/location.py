@@ -1,4 +1,4 @@
-"""Where in a run it went wrong: on which GPU and when, or while requests were read or answered."""
+"""The locations of trouble in a run: which GPU and when, or which part of the requests."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.text import number
 
 FEWEST_RUNS = 3
-"""Other runs that a run is set beside: one alone may be the odd one."""
+"""Least number of other runs to compare with: a single one may be an outlier."""
 NOTABLE_PERCENT = 0.5
-"""A request that takes so little longer has no part that is to blame."""
+"""Least slowdown of a request for which a part of it is named."""
 _SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """A time in which a GPU was throttled or at its power cap; seconds since the measurement began."""
+    """A time when a GPU was throttled or at its power cap, in seconds since the measurement began."""
 
     gpu: int
     from_s: float
@@ -39,23 +39,23 @@ class Slow:
 
 
 def locations(measurement: Measurement, others: Sequence[PastRun]) -> Iterator[str]:
-    """Yield where it went wrong, as far as the run shows that; others are comparable ones."""
+    """Yield where the run went wrong, if it shows that; ``others`` are comparable runs."""
     yield from _throttled(measurement)
     yield from _slower_part(measurement, others)
 
 
 def _throttled(measurement: Measurement) -> Iterator[str]:
-    """Each GPU that was throttled, with the times since the measurement began."""
+    """Yield each throttled GPU, with its times since the measurement began."""
     gpus, from_s = gpu_spans(measurement), measurement.result.measured_from_s
     slow = [each for each in slow_times(gpus, from_s) if each.throttled]
     for each in slow[:_SHOWN]:
         yield f"GPU {each.gpu} {from_to(each.from_s, each.to_s)} ({each.reasons})"
     if len(slow) > _SHOWN:
-        yield f"and {len(slow) - _SHOWN} times more"
+        yield f"and {len(slow) - _SHOWN} more times"
 
 
 def _slower_part(measurement: Measurement, others: Sequence[PastRun]) -> Iterator[str]:
-    """Which part of a request takes longer than in other runs, if one does and there are enough of them.
+    """Yield which part of a request takes longer than in other runs, if there are enough of them.
 
     A request takes TTFT + (output tokens - 1) * TPOT; the part that adds more to it is named first.
     """
@@ -71,17 +71,17 @@ def _slower_part(measurement: Measurement, others: Sequence[PastRun]) -> Iterato
     usual_ms = sum(usual[name] * weights[name] for name in names)
     if usual_ms <= 0 or 100 * sum(added_ms.values()) / usual_ms < NOTABLE_PERCENT:
         return
-    told = [
+    parts = [
         f"{METRICS[name].label} {number(here[name])} ms ({100 * (here[name] / usual[name] - 1):+.1f}%)"
         for name in sorted(names, key=lambda name: -added_ms[name])
         if usual[name] > 0
     ]
     part = "reading requests" if added_ms["average_ttft"] > added_ms["average_tpot"] else "decode"
-    yield f"{part}: {', '.join(told)} against the median of {len(known)} other runs here"
+    yield f"{part}: {', '.join(parts)}, compared with the median of {len(known)} other runs on this machine"
 
 
 def gpu_spans(measurement: Measurement) -> dict[int, list[Span]]:
-    """The samples of each GPU, each with the part of the measured time that it stands for.
+    """Return the samples of each GPU, each with the part of the measured time that it covers.
 
     :mod:`pytest_dsr1.machine.telemetry.health` judges the same samples.
     """
@@ -92,7 +92,7 @@ def gpu_spans(measurement: Measurement) -> dict[int, list[Span]]:
 
 
 def slow_times(gpus: Mapping[int, Sequence[Span]], measured_from_s: float) -> list[Slow]:
-    """When GPUs were throttled or at their power cap, in order of GPU and time.
+    """Return the times when GPUs were throttled or at their power cap, by GPU and time.
 
     Args:
         gpus: the samples of each.

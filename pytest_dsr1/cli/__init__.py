@@ -1,1 +1,1 @@
-"""The command `pytest-dsr1`."""
+"""The command ``pytest-dsr1``."""

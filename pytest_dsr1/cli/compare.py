@@ -22,20 +22,20 @@ def add(commands: Any) -> None:
     compare = commands.add_parser(
         "compare",
         help="show saved results side by side",
-        description="Show two or more saved results side by side: every metric, and what differs in options, "
-        "software and machine. The first result is what the others are compared with. See "
+        description="Show two or more saved results side by side: every metric, and the differences in "
+        "options, software and machine. All results are compared with the first one. See "
         "`pytest-dsr1 docs results`.",
     )
     compare.add_argument("first", metavar="A", help="a result's folder, or a profile for its newest result")
-    compare.add_argument("others", metavar="B", nargs="+", help="what is compared with it")
+    compare.add_argument("others", metavar="B", nargs="+", help="the results to compare with A")
     compare.add_argument(
         "--results",
         type=Path,
         default=Path(".dsr1"),
         metavar="DIR",
-        help="where the results of profiles are saved (default: .dsr1)",
+        help="the folder of the profiles' results (default: .dsr1)",
     )
-    compare.add_argument("--report", type=Path, metavar="FILE", help="write it as an HTML page as well")
+    compare.add_argument("--report", type=Path, metavar="FILE", help="also write an HTML page")
     compare.set_defaults(run=_compare)
 
 
@@ -56,15 +56,15 @@ def _compare(options: argparse.Namespace) -> int:
         from pytest_dsr1.reporting.html.render import write_comparison
 
         write_comparison(options.report, comparison, measurements)
-    sys.stdout.write(to_text(comparison, shutil.get_terminal_size().columns, colour=_coloured()))
+    sys.stdout.write(to_text(comparison, shutil.get_terminal_size().columns, color=_wants_color()))
     return 0
 
 
 def _load(names: Sequence[str], results: Path) -> list[Measurement]:
-    """The results of these names.
+    """Return the results of these names.
 
     Raises:
-        UserError: some are none; tells all of them.
+        UserError: some are not results; the message lists them all.
     """
     from pytest_dsr1.errors import UserError
     from pytest_dsr1.measurement.store import load
@@ -84,7 +84,7 @@ def _load(names: Sequence[str], results: Path) -> list[Measurement]:
 
 
 def _folder(name: str, results: Path) -> Path:
-    """The folder that is meant: the one of that path, else the newest result of a profile of that name."""
+    """Return the result's folder: the path itself, else the newest result of a profile of that name."""
     from pytest_dsr1.errors import UserError
     from pytest_dsr1.measurement.store import newest
 
@@ -94,13 +94,13 @@ def _folder(name: str, results: Path) -> Path:
     if profile.is_dir():
         found = newest(profile)
         if found is None:
-            raise UserError(f"{profile}: holds no complete result")
+            raise UserError(f"{profile}: contains no complete result")
         return found
     if Path(name).exists():
-        return Path(name)  # where something is, loading tells what it lacks
-    raise UserError(f"{name}: there is no such folder, and no profile of that name in {results}")
+        return Path(name)  # loading reports what is missing in it
+    raise UserError(f"{name}: is neither a folder nor a profile with results in {results}")
 
 
-def _coloured() -> bool:
-    """Whether there is somebody to see colours, who wants them (https://no-color.org)."""
+def _wants_color() -> bool:
+    """Return whether to use color: on a terminal, unless the user opts out (https://no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -1,4 +1,4 @@
-"""The command ``pytest-dsr1 docs``: the pages of the documentation, in the terminal."""
+"""The command ``pytest-dsr1 docs``: the documentation in the terminal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
 
 
 def folder() -> Path:
-    """Return the folder of the pages: the one in the wheel, else that of the source tree."""
+    """Return the folder of the pages: in the wheel, else in the source tree."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "docs"
     return installed if installed.is_dir() else package.parent / "docs"
@@ -49,7 +49,7 @@ def show(topic: str) -> str:
         topic: ``PAGE``, ``PAGE#SECTION`` or the name of an example pipeline.
 
     Raises:
-        LookupError: there is none; the message has the nearest known one.
+        LookupError: it does not exist; the message has the nearest name.
     """
     from pytest_dsr1.text import harmless
 
@@ -60,7 +60,7 @@ def show(topic: str) -> str:
         return examples[name].read_text(encoding="utf-8")
     if name not in known:
         near = _meant(name, [*known, *examples])
-        raise LookupError(f"no page is named {name!r}{near} `pytest-dsr1 docs` lists all pages")
+        raise LookupError(f"there is no page {name!r}{near} `pytest-dsr1 docs` lists all pages")
     text = known[name].read_text(encoding="utf-8")
     if section:
         text = _section(text, name, section)
@@ -98,7 +98,7 @@ def _list() -> Iterator[str]:
                     title = page.readline().lstrip("# ").rstrip().replace("`", "")
                 yield f"  {topic.ljust(width)}  {title}"
     yield ""
-    yield "pytest-dsr1 docs TOPIC shows a page, pytest-dsr1 docs TOPIC#SECTION a section of it."
+    yield "pytest-dsr1 docs TOPIC shows a page, pytest-dsr1 docs TOPIC#SECTION one section."
 
 
 def _section(text: str, topic: str, section: str) -> str:
@@ -111,12 +111,12 @@ def _section(text: str, topic: str, section: str) -> str:
             return text[start : next(later, len(text))]
     near = _meant(section, names)
     raise LookupError(
-        f"the page {topic} has no section {section!r}{near} `pytest-dsr1 docs {topic}` shows it whole"
+        f"the page {topic} has no section {section!r}{near} `pytest-dsr1 docs {topic}` shows the whole page"
     )
 
 
 def _headings(text: str) -> Iterator[tuple[int, int, tuple[str, ...]]]:
-    """Yield where each heading begins, its level, and its names as GitHub and anchors give them."""
+    """Yield each heading's offset, level and names: its anchor, if any, and GitHub's."""
     position, fenced = 0, False
     anchor: tuple[str, ...] = ()
     for line in text.splitlines(keepends=True):
@@ -132,7 +132,7 @@ def _headings(text: str) -> Iterator[tuple[int, int, tuple[str, ...]]]:
 
 
 def _readable(text: str, topic: str) -> str:
-    """Return the page without marks that only a browser needs; links name the command."""
+    """Return the page without markup that only a browser needs; links name the command."""
 
     def link(found: re.Match[str]) -> str:
         words, target = found.groups()

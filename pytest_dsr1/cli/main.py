@@ -19,7 +19,7 @@ def _restore(_: argparse.Namespace) -> int:
     for note in restoration.notes:
         say(note)
     if not restoration.notes:
-        say("nothing to put back: no run has left a GPU changed")
+        say("nothing to restore: no run left a GPU changed")
     return 0 if restoration.complete else 1
 
 
@@ -34,7 +34,7 @@ def _dataset(options: argparse.Namespace) -> int:
 
     scenario = load_named(options.profile, options.suites, options.set)
     if scenario.dataset.path is not None:
-        raise UserError(f"{scenario.name} reads its requests from {scenario.dataset.path}: nothing to write")
+        raise UserError(f"{scenario.name}: nothing to write; its requests are in {scenario.dataset.path}")
     terminal, target = sys.stderr.isatty(), Path(options.file)
 
     def show(line: str) -> None:
@@ -51,7 +51,7 @@ def _dataset(options: argparse.Namespace) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says of wrong arguments, which a CI server may have from anybody, what is harmless."""
+    """A parser whose errors are harmless to print: in CI, arguments can come from outsiders."""
 
     def error(self, message: str) -> NoReturn:
         super().error(harmless(message))
@@ -69,9 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     restore = commands.add_parser(
         "restore",
-        help="put GPU settings back that a killed run left changed",
-        description="Put GPU settings back that a killed run left changed, from its journal. Needs the "
-        "rights to change them (root). Exit status 1 if something could not be put back.",
+        help="restore GPU settings that a killed run left changed",
+        description="Restore GPU settings that a killed run left changed, from its journal. Needs the right "
+        "to change them (root). Exit status 1 if a setting could not be restored.",
     )
     restore.set_defaults(run=_restore)
     dataset = commands.add_parser(
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     dataset.add_argument("profile", help="the profile's name, or a scenario file")
     dataset.add_argument("file", help="the file to write")
-    dataset.add_argument("--suites", action="append", default=[], help="a folder of scenarios of your own")
+    dataset.add_argument("--suites", action="append", default=[], help="a folder with your own scenarios")
     dataset.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
     dataset.set_defaults(run=_dataset)
     compare.add(commands)
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
+    """Run one command and return the exit status."""
     from pytest_dsr1.errors import Dsr1Error
 
     options = _parser().parse_args(arguments)
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Dsr1Error as error:
         say(error, error=True)
         return 1
-    except BrokenPipeError:  # whoever reads has had enough, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at its end
+    except BrokenPipeError:  # the reader stopped reading, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout when it exits
         return 1
     return status

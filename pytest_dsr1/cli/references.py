@@ -1,4 +1,4 @@
-"""The commands ``pytest-dsr1 references``: show, accept and export what gates compare with."""
+"""The commands ``pytest-dsr1 references``: show, accept and export the references of gates."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HEADS = (
     "by: why",
 )
 _CONDITIONS = ("sm_clock_mhz", "power_w", "temperature_c", "throttled_s")
-"""What the GPUs did; empty where that is not known."""
+"""The conditions of the GPUs during a run; empty if unknown."""
 _COLUMNS = (
     "run",
     "at",
@@ -56,41 +56,41 @@ def add(commands: Any) -> None:
     )
     actions = references.add_subparsers(metavar="ACTION", required=True)
 
-    show = actions.add_parser("show", help="what is accepted, and how many recorded runs wait")
-    show.add_argument("profile", nargs="?", help="one profile, with its runs; by default all")
+    show = actions.add_parser("show", help="show the references, and how many recorded runs are not accepted")
+    show.add_argument("profile", nargs="?", help="a profile, to list its runs; by default all profiles")
     show.set_defaults(run=_show)
 
     accept = actions.add_parser(
         "accept",
         help="make the recorded runs of a profile its references",
-        description="Make the recorded runs of a profile, those of the newest software, its references. The "
-        "file is for git: its review is the review of the references.",
+        description="Make the recorded runs of a profile with the newest software its references. Commit the "
+        "file they are written to, so that references are reviewed.",
     )
     accept.add_argument("profile", help="the profile's name, or a scenario file")
-    accept.add_argument("--reason", required=True, help="why, such as 'TensorRT-LLM 1.2.1'")
-    accept.add_argument("--by", help="who; by default git's user.name, else the login name")
+    accept.add_argument("--reason", required=True, help="why they are accepted, such as 'TensorRT-LLM 1.2.1'")
+    accept.add_argument("--by", help="who accepts them; by default git's user.name, else the login name")
     accept.set_defaults(run=_accept)
 
     export = actions.add_parser(
         "export",
         help="print the runs of a profile as CSV",
-        description="Print the accepted and the waiting runs of a profile as CSV, for pandas or Otava.",
+        description="Print accepted and other recorded runs of a profile as CSV, for pandas or Otava.",
     )
     export.add_argument("profile", help="the profile's name, or a scenario file")
     export.set_defaults(run=_export)
 
     for parser in (accept, export):
-        parser.add_argument("--suites", action="append", default=[], help="a folder of scenarios of your own")
+        parser.add_argument("--suites", action="append", default=[], help="a folder with your own scenarios")
         parser.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
     for parser in (show, accept, export):
         parser.add_argument("--store", type=Path, help=f"the folder of references (./{STORE})")
 
 
 def _store(options: argparse.Namespace) -> Path:
-    """The folder of references; one that is named must be there.
+    """Return the folder of references.
 
     Raises:
-        UserError: it cannot be found.
+        UserError: a folder given with ``--store`` cannot be found.
     """
     from pytest_dsr1.errors import UserError
 
@@ -101,8 +101,8 @@ def _store(options: argparse.Namespace) -> Path:
         named.stat()
     except OSError as error:
         raise UserError(
-            f"--store {named}: {error.strerror}, from {Path.cwd()}; name the folder that runs are recorded "
-            f"in, or leave it out for ./{STORE}"
+            f"--store {named}: {error.strerror}, from {Path.cwd()}; expected the folder of recorded runs; "
+            f"without --store it is ./{STORE}"
         ) from None
     return named
 
@@ -144,13 +144,13 @@ def _show_all(store: Path) -> int:
 
 
 def _shared_by(gates: int, store: Path) -> str:
-    """How strict gates are for one another's sake, which leftovers make them in vain."""
+    """Return the error budget left for each gate; files of deleted scenarios waste it."""
     from pytest_dsr1.gate.decision import alpha
 
     return (
-        f"profiles whose references can be judged by: {gates}; they share a suite's errors, so each gate "
-        f"plans with a false alarm in {alpha(gates) * 100:.2g}%: `git rm` those in {store} whose scenario is "
-        "gone"
+        f"profiles with references that a gate can use: {gates}; they share a suite's error budget, so each "
+        f"gate is planned with a false-alarm rate of {alpha(gates) * 100:.2g}%; `git rm` the references of "
+        f"deleted scenarios in {store}"
     )
 
 
@@ -198,8 +198,8 @@ def _show_one(store: Path, profile: str) -> int:
     say("\n".join(columns(rows)))
     for node in found.nodes:
         if short(node) != node:
-            say(f"{short(node)} is {node}")
-    say(f"{len(_waiting(store, found))} recorded runs are not among them")
+            say(f"{short(node)} stands for {node}")
+    say(f"{len(_waiting(store, found))} other recorded runs are not accepted")
     return 0
 
 
@@ -214,10 +214,10 @@ def _accept(options: argparse.Namespace) -> int:
 
     scenario = load_named(options.profile, options.suites, options.set)
     store = _store(options)
-    place = store if store.is_dir() else Path.cwd()
-    by = options.by or _git(place, "config", "user.name") or user()
+    folder = store if store.is_dir() else Path.cwd()
+    by = options.by or _git(folder, "config", "user.name") or user()
     accepted, notes = accept(
-        store, scenario, reason=options.reason, by=by, now=_now(), commit=_git(place, "rev-parse", "HEAD")
+        store, scenario, reason=options.reason, by=by, now=_now(), commit=_git(folder, "rev-parse", "HEAD")
     )
     say(
         f"{path_of(store, scenario.name)}: {len(accepted.runs)} runs accepted ({by_node(accepted.nodes)}), "
@@ -229,7 +229,7 @@ def _accept(options: argparse.Namespace) -> int:
         say(gate_plan(store, accepted, scenario, None, _now()).runs_and_cost)
     except Dsr1Error as error:
         say(f"warning: there will be no gate: {error}")
-    say("commit this file: its review is the review of the references")
+    say("commit this file, so that the references are reviewed")
     return 0
 
 
@@ -262,7 +262,7 @@ def _export(options: argparse.Namespace) -> int:
                 problems.append(f"{run.name}: {error}")
             else:
                 rows.append((reference_run(run, figure), "waiting"))
-    # Data, for a file or a program: as it is, unlike what is said.
+    # Data for a file or a program, so it is not made harmless.
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(_COLUMNS)
     for row, state in sorted(rows, key=lambda one: (one[0].at, one[0].recording)):
@@ -298,7 +298,7 @@ def _noise(found: References) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git answers in a folder; None without git or a repository."""
+    """Return what git prints in a folder; None without git or a repository."""
     try:
         done = subprocess.run(
             ["git", *arguments],

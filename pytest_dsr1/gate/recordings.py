@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from pytest_dsr1.errors import InvalidRunError, ReferencesError
 from pytest_dsr1.gate import comparability
@@ -47,7 +47,7 @@ class RecordedRun:
         name: the file's name without ``.json``.
         profile: the scenario's name.
         at: when it began.
-        place: the scenario's path in test ids.
+        test_id_prefix: the scenario's path in test ids; ``place`` in the file.
         result: the folder of the saved result, on the machine that ran it.
         facts: the fingerprint.
         trace: the data from which a figure of the run is computed.
@@ -57,7 +57,7 @@ class RecordedRun:
     name: str
     profile: str
     at: AwareDatetime
-    place: str
+    test_id_prefix: Annotated[str, Field(alias="place")]
     result: str
     facts: Mapping[str, FactValue]
     trace: Trace
@@ -114,13 +114,13 @@ def record(store: Path, measurement: Measurement, trace: Trace) -> Path:
         name=f"{at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}",
         profile=measurement.scenario.name,
         at=at,
-        place=measurement.test_id_prefix,
+        test_id_prefix=measurement.test_id_prefix,
         result=str(measurement.folder),
         facts=measurement.fingerprint.facts,
         trace=trace,
         gpus=conditions(measurement.telemetry, result.measured_from_s, result.measured_to_s),
     )
-    document = {**RECORDED_RUN.head, **_RECORDED_RUN.dump_python(run, mode="json")}
+    document = {**RECORDED_RUN.head, **_RECORDED_RUN.dump_python(run, mode="json", by_alias=True)}
     del document["name"]
     path = folder_of(store, run.profile) / f"{run.name}.json"
     try:

@@ -11,7 +11,7 @@
 ``scenario.yaml``
     The scenario as it ran; pytest can run this file.
 ``verdicts.json``
-    The latest verdicts, replaced each time the run is judged.
+    The latest verdicts, replaced after each judgment.
 ``engine/``
     Everything the engine wrote: command, options, logs, reports.
 

@@ -1,1 +1,1 @@
-"""How it is shown: terminal, progress, JUnit."""
+"""Everything a person or a CI server reads: terminal, pages, Markdown, JUnit, annotations."""

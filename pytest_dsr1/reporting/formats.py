@@ -1,12 +1,12 @@
-"""Report formats: what ``--dsr1-report`` can write, by the suffix of the file's name.
+"""The report formats of ``--dsr1-report``, chosen by the suffix of the file's name.
 
-Our own formats and those of plugins are declared in the same way, by the hook ``pytest_dsr1_reports``.
+Our own formats and those of plugins are declared in the same way, with the hook ``pytest_dsr1_reports``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a report can say.
+    """The content of a report.
 
     Attributes:
-        cases: each scenario of the run, in order of the run.
-        not_run: the selected scenarios of which nothing is known.
+        cases: the scenarios of the run, in the order they ran.
+        not_run: the selected scenarios without any result.
         status: pytest's exit status.
         root: pytest's rootdir.
         history: earlier runs.
@@ -44,7 +44,7 @@ class Report:
 
     @property
     def worst_first(self) -> list[Case]:
-        """The cases, those that need a person before those that do not."""
+        """The cases, sorted: those that need a person come first."""
         from pytest_dsr1.case.answers import worst_first
 
         return sorted(self.cases, key=worst_first)
@@ -60,10 +60,10 @@ class ReportFormat:
 
     Attributes:
         suffix: of the file's name, such as ``.csv``.
-        what: what the file is, after "for" in a sentence: ``a table``.
-        write: writes the file, best at once (:func:`~pytest_dsr1.storage.files.write_atomically`). It may
-            raise anything: what cannot be written is reported, and changes no verdict.
-        missing: says what must be installed first; None where everything is. Asked before a run.
+        what: the kind of file, as in a sentence after "for": ``a table``.
+        write: writes the file, if possible with :func:`~pytest_dsr1.storage.files.write_atomically`. It may
+            raise any exception: a failure is reported and changes no verdict.
+        missing: returns what must be installed first, as a message; None if nothing. Called before a run.
     """
 
     suffix: str
@@ -75,17 +75,17 @@ class ReportFormat:
         """Refuse a suffix that no file name can have.
 
         Raises:
-            ValueError: it is not one dot and a name.
+            ValueError: the suffix is not a dot and a name.
         """
         if Path(f"report{self.suffix}").suffix != self.suffix:
-            raise ValueError(f"the suffix of a report format is {self.suffix!r}, expected one such as '.csv'")
+            raise ValueError(f"suffix of a report format: expected one such as '.csv', found {self.suffix!r}")
 
 
 def known() -> Mapping[str, ReportFormat]:
     """Return the formats by suffix.
 
     Raises:
-        UserError: a plugin is broken, or declares a suffix that another one has.
+        UserError: a plugin is broken, or two plugins declare the same suffix.
     """
     found: dict[str, tuple[str, ReportFormat]] = {}
     for plugin, each in extensions.values("pytest_dsr1_reports", ReportFormat):
@@ -99,10 +99,10 @@ def known() -> Mapping[str, ReportFormat]:
 
 
 def requested(config: pytest.Config) -> dict[Path, ReportFormat]:
-    """Return the files of ``--dsr1-report``; each can be written, as was tried before GPU time is spent.
+    """Return the files of ``--dsr1-report``, after checking that each can be written.
 
     Raises:
-        UsageError: one cannot, is named twice, or is of no known format.
+        UsageError: a file cannot be written, is given twice, or has an unknown format.
         UserError: a plugin is broken.
     """
     found: dict[Path, ReportFormat] = {}
@@ -111,61 +111,22 @@ def requested(config: pytest.Config) -> dict[Path, ReportFormat]:
         path = config.invocation_params.dir / given
         if path.suffix not in formats:
             names = ", ".join(f"{each.suffix} for {each.what}" for each in formats.values())
-            raise pytest.UsageError(f"--dsr1-report={given}: how is it to be written? Name it {names}")
+            raise pytest.UsageError(f"--dsr1-report={given}: expected a file name with the suffix {names}")
         whole = Path(os.path.realpath(path))
         if whole in found:
-            raise pytest.UsageError(f"--dsr1-report={given}: is given twice; name each report once")
+            raise pytest.UsageError(f"--dsr1-report={given}: is given twice; give each file once")
         if os.path.isdir(path):  # noqa: PTH112 - a name that is too long is reported below
-            raise pytest.UsageError(f"--dsr1-report={given}: is a folder; name a file in it")
+            raise pytest.UsageError(f"--dsr1-report={given}: is a folder; expected a file name")
         try:
-            probe = path.with_name(f".{path.name}.{os.getpid()}")  # as the report itself will be written
+            probe = path.with_name(f".{path.name}.{os.getpid()}")  # written in the way of the report itself
             probe.touch()
             probe.unlink()
         except OSError as error:
             raise pytest.UsageError(
-                f"--dsr1-report={given}: cannot be written: {error.strerror}; name a file in a folder that "
-                "exists and can be written"
+                f"--dsr1-report={given}: cannot be written: {error.strerror}; expected a file in a writable "
+                "folder"
             ) from None
         if lacking := formats[path.suffix].missing():
             raise pytest.UsageError(f"--dsr1-report={given}: {lacking}")
         found[whole] = formats[path.suffix]
     return found
-
-
-def pytest_dsr1_reports() -> Iterable[ReportFormat]:
-    """List our own formats; what writes them is imported when it is needed."""
-    yield ReportFormat(".html", "a page", _write_page, _missing_for_page)
-    yield ReportFormat(".md", "a summary in Markdown", _write_summary)
-    yield ReportFormat(".json", "GitLab's Code Quality report", _write_code_quality)
-
-
-def _missing_for_page() -> str | None:
-    from pytest_dsr1.reporting.html import render
-
-    return render.missing()
-
-
-def _write_page(path: Path, report: Report) -> None:
-    from pytest_dsr1.reporting.charts.history import Surroundings, published_points
-    from pytest_dsr1.reporting.html.render import write_html
-    from pytest_dsr1.scenario.loading import load
-    from pytest_dsr1.scenario.profiles import discover
-
-    shipped = (load(file).scenario for file in discover(()).select("*"))
-    beside = Surroundings(report.history, published_points(shipped), report.now)
-    write_html(path, report.worst_first, beside)
-
-
-def _write_summary(path: Path, report: Report) -> None:
-    from pytest_dsr1.reporting.ci import markdown
-    from pytest_dsr1.storage import files
-
-    pieces = markdown.summary(report.worst_first, report.not_run, report.status)
-    files.write_atomically(path, markdown.joined(pieces))
-
-
-def _write_code_quality(path: Path, report: Report) -> None:
-    from pytest_dsr1.reporting.ci import annotations
-    from pytest_dsr1.storage import files
-
-    files.write_atomically(path, annotations.code_quality(report.worst_first, report.root))

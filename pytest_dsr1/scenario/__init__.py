@@ -1,1 +1,1 @@
-"""What is measured: the scenario schema, YAML loading, profiles and overrides."""
+"""Scenarios: the schema, YAML loading, profiles and overrides."""

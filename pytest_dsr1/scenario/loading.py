@@ -1,4 +1,4 @@
-"""Loads a scenario file: reads it and what it extends, applies overrides, and judges the whole."""
+"""The loader of scenario files: it reads a file and its bases, applies overrides and checks the result."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pytest_dsr1.text import nearest, shown_path
 
 @dataclass(frozen=True, slots=True)
 class LoadedScenario:
-    """A scenario and where it comes from.
+    """A scenario and its origin.
 
     Attributes:
         scenario: with ``${VARIABLE}`` as written; :func:`~pytest_dsr1.scenario.variables.resolve` expands it.
         path: its file.
-        warnings: what is unusual in it, each a line that begins with file and line.
+        warnings: one text for each unusual value; each begins with ``file:line``.
     """
 
     scenario: Scenario
@@ -35,9 +35,9 @@ class LoadedScenario:
     _marks: Mapping[str, Mark] = field(repr=False, default_factory=dict)
 
     def where(self, key: str) -> str:
-        """``file:line`` of a dotted key such as ``targets.0``, or of the nearest key around it.
+        """Return ``file:line`` of a dotted key such as ``targets.0``, or of the nearest key around it.
 
-        A value from a base is found in the base's file; one that ``--dsr1-set`` gave stands in no file.
+        A value from a base is in the base's file; a value from ``--dsr1-set`` is in no file.
         """
         in_files = {name: mark for name, mark in self._marks.items() if mark.line}
         return _mark_of(in_files, key).file_line
@@ -46,15 +46,15 @@ class LoadedScenario:
 def load(
     path: Path, *, overrides: Sequence[str] = (), catalogue: profiles.Catalogue | None = None
 ) -> LoadedScenario:
-    """Loads one scenario file.
+    """Load one scenario file.
 
     Args:
         path: the file.
         overrides: ``KEY=VALUE`` texts of ``--dsr1-set``, applied in order.
-        catalogue: where ``extends: NAME`` looks; by default among the scenarios that ship.
+        catalogue: the profiles in which ``extends: NAME`` is looked up; by default those that ship.
 
     Raises:
-        UserError: the file cannot be used; tells every mistake with its place.
+        UserError: the file cannot be used; the message lists every mistake with its position.
     """
     problems: list[Problem] = []
     try:
@@ -71,7 +71,7 @@ def load(
     marks = {join_key(key): mark for key, mark, _ in parsed.tree.walk()}
     marks[""] = tree.mark
     problems += parsed.problems
-    findings = [*_related(parsed, marks)]
+    findings = _broken_relations(parsed, marks)
     problems += [problem for problem, impossible in findings if impossible]
     if problems or parsed.scenario is None:
         raise all_in_one(path, problems)
@@ -84,36 +84,36 @@ def load(
 
 
 def load_named(profile: str, suites: Sequence[str], overrides: Sequence[str]) -> Scenario:
-    """The one scenario that a command of ``pytest-dsr1`` names: by its profile, or by its file.
+    """Return the one scenario that a command of ``pytest-dsr1`` names by profile or by file.
 
     Args:
-        profile: the name, or the path of a scenario file.
-        suites: folders of scenarios beside those that ship.
-        overrides: as of :func:`load`.
+        profile: the name of a profile, or the path of a scenario file.
+        suites: folders of scenarios, in addition to those that ship.
+        overrides: see :func:`load`.
 
     Raises:
-        UserError: it is none or several, or cannot be used.
+        UserError: the name matches no scenario or several, or the scenario cannot be used.
     """
     catalogue = profiles.discover([Path(folder) for folder in suites])
     named = Path(profile)
     paths = [named] if named.is_file() else catalogue.select(profile)
     if len(paths) != 1:
-        raise UserError(f"{profile}: fits {len(paths)} scenarios; name one of them")
+        raise UserError(f"{profile}: matches {len(paths)} scenarios; name one of them")
     return load(paths[0], overrides=overrides, catalogue=catalogue).scenario
 
 
 def _assembled(
     path: Path, catalogue: profiles.Catalogue | None, problems: list[Problem], chain: tuple[Path, ...]
 ) -> Node:
-    """The file's tree merged over that of the scenario it extends."""
+    """Return the file's tree, merged over the tree of the scenario that it extends."""
     tree = parse(read(path), shown_path(path), problems)
     if not isinstance(tree.value, dict):
         found = "a list" if isinstance(tree.value, list) else "a single value"
-        message = f"expected a mapping that begins with keys such as `name:`, found {found}"
+        message = f"expected a mapping with keys such as `name:`, found {found}"
         raise MistakeError(Problem(tree.mark, "", message))
     extends = tree.child("extends")
     if extends is None:
-        _refuse_misspelt_extends(tree)
+        _refuse_misspelled_extends(tree)
         return tree
     chain = (*chain, path.resolve())
     base_path = _base(path, extends, catalogue)
@@ -124,8 +124,8 @@ def _assembled(
     return merged(without(base, ("name",)), without(tree, ("extends",)))
 
 
-def _refuse_misspelt_extends(tree: Node) -> None:
-    """Without its base a scenario would show many mistakes that it does not have."""
+def _refuse_misspelled_extends(tree: Node) -> None:
+    """Raise for a misspelled ``extends``: without the base, many correct values would look like mistakes."""
     known = json_schema.keys_of(json_schema.scenario_schema())
     for key, mark in tree.keys.items():
         if key not in known and nearest(key, [*known, "extends"]) == "extends":
@@ -133,15 +133,15 @@ def _refuse_misspelt_extends(tree: Node) -> None:
 
 
 def _base(path: Path, extends: Node, catalogue: profiles.Catalogue | None) -> Path:
-    """The file that ``extends`` means: a name, or a path relative to the file it stands in."""
+    """Return the file that ``extends`` names: a scenario's name, or a path relative to the extending file."""
     wanted = extends.value
     if not isinstance(wanted, str) or not wanted:
-        message = "expected a scenario's name or a file relative to this one"
+        message = "expected the name of a scenario or a path relative to this file"
         raise MistakeError(Problem(extends.mark, "extends", message))
     if "/" in wanted or wanted.endswith(profiles.SUFFIXES):
         base = path.parent / wanted
         if not base.exists():
-            message = f"there is no file '{wanted}' beside this one ({shown_path(base)})"
+            message = f"there is no file '{wanted}' relative to this file ({shown_path(base)})"
             raise MistakeError(Problem(extends.mark, "extends", message))
         return base
     catalogue = profiles.discover(()) if catalogue is None else catalogue
@@ -151,8 +151,8 @@ def _base(path: Path, extends: Node, catalogue: profiles.Catalogue | None) -> Pa
     return found
 
 
-def _related(parsed: ParsedTree, marks: Mapping[str, Mark]) -> list[tuple[Problem, bool]]:
-    """What breaks a relation between values that are certain, and whether that is impossible."""
+def _broken_relations(parsed: ParsedTree, marks: Mapping[str, Mark]) -> list[tuple[Problem, bool]]:
+    """Return each broken rule between certain values, and whether breaking it is a mistake."""
     if parsed.scenario is None:
         return []
     return [
@@ -164,7 +164,7 @@ def _related(parsed: ParsedTree, marks: Mapping[str, Mark]) -> list[tuple[Proble
 
 
 def _mark_of(marks: Mapping[str, Mark], key: str) -> Mark:
-    """The place of a key, or of the nearest one around it."""
+    """Return the position of a key, or of the nearest key around it."""
     path = split_key(key)
     for length in range(len(path), 0, -1):
         mark = marks.get(join_key(path[:length]))

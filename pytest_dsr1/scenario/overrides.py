@@ -1,4 +1,4 @@
-"""``--dsr1-set KEY=VALUE``: one value of a scenario changed for one run."""
+"""The option ``--dsr1-set KEY=VALUE``, which changes one value of a scenario for one run."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pytest_dsr1.text import nearest
 
 _FIXED = {
     "name": "a scenario keeps its name; copy the file to give it another",
-    "extends": "a scenario is chosen with --dsr1-profile",
+    "extends": "choose a scenario with --dsr1-profile",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """A value and the path it goes to; in ``targets`` a metric's name may stand for an index."""
+    """A value and its path; in ``targets`` a metric's name may replace an index."""
 
     path: Path
     value: Node
 
 
 def parse_override(text: str) -> Override:
-    """Reads ``engine.max_batch_size=64``; the value is YAML.
+    """Parse a text such as ``engine.max_batch_size=64``; the value is YAML.
 
     Raises:
-        MistakeError: there is no ``=``, the key is empty or may not be set, or the value is no YAML.
+        MistakeError: there is no ``=``, the key is empty or may not be set, or the value is not YAML.
     """
     mark = Mark(f"--dsr1-set {' '.join(text.split())}")
     key, equals, value = text.partition("=")
@@ -44,14 +44,14 @@ def parse_override(text: str) -> Override:
         problems.append(error.problem)
     if problems:
         raise MistakeError(Problem(mark, key, problems[0].message))
-    return Override(path, _placed(node, mark))
+    return Override(path, _with_mark(node, mark))
 
 
 def apply(tree: Node, override: Override) -> Node:
-    """A copy of the tree with the value in its place.
+    """Return a copy of the tree with the value set.
 
     Raises:
-        MistakeError: a list has no such index or target, or a value on the way is neither list nor mapping.
+        MistakeError: a list has no such index or target, or the path leads through a single value.
     """
     path: list[str | int] = []
     for part in override.path:
@@ -62,22 +62,22 @@ def apply(tree: Node, override: Override) -> Node:
             path.append(index)
         else:
             mark, key = override.value.mark, join_key(override.path)
-            raise MistakeError(Problem(mark, key, _no_such_place(holder, join_key(path), part)))
+            raise MistakeError(Problem(mark, key, _no_such_key(holder, join_key(path), part)))
     return with_value(tree, tuple(path), override.value, override.value.mark)
 
 
-def _placed(node: Node, mark: Mark) -> Node:
-    """The same value, all of it at one place: the option."""
+def _with_mark(node: Node, mark: Mark) -> Node:
+    """Return the same value with one position for all of it: the option."""
     if isinstance(node.value, dict):
-        values = {key: _placed(child, mark) for key, child in node.value.items()}
+        values = {key: _with_mark(child, mark) for key, child in node.value.items()}
         return Node(values, mark, dict.fromkeys(values, mark))
     if isinstance(node.value, list):
-        return Node([_placed(child, mark) for child in node.value], mark)
+        return Node([_with_mark(child, mark) for child in node.value], mark)
     return Node(node.value, mark, text=node.text, quoted=node.quoted)
 
 
 def _index_of_target(holder: Node, part: str | int) -> str | int:
-    """The index that a metric's name stands for in a list of targets; else the part itself."""
+    """Return the index of the target with this metric; if there is none, the part itself."""
     for index, item in holder.children():
         metric = item.child("metric")
         if metric is not None and metric.value == part:
@@ -85,7 +85,7 @@ def _index_of_target(holder: Node, part: str | int) -> str | int:
     return part
 
 
-def _no_such_place(holder: Node, key: str, part: str | int) -> str:
+def _no_such_key(holder: Node, key: str, part: str | int) -> str:
     if not isinstance(holder.value, list):
         return f"`{key}` is a single value and has no key '{part}'"
     metrics = [metric.text for _, item in holder.children() if (metric := item.child("metric"))]

@@ -1,4 +1,4 @@
-"""What is wrong with a scenario, and where: every mistake is collected, then all are told in one message."""
+"""Mistakes in a scenario and their positions: all are collected and reported in one message."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pytest_dsr1.text import shown_path
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place in a file or on the command line.
+    """A position in a file or on the command line.
 
     Attributes:
         source: the file as a person would name it, or a whole option (``--dsr1-set load.concurrency=1``).
-        line: from 1; 0 where the source as a whole is meant.
-        column: from 1; 0 likewise.
+        line: from 1; 0 for the source as a whole.
+        column: from 1; 0 for the source as a whole.
     """
 
     source: str
@@ -29,13 +29,13 @@ class Mark:
 
     @property
     def file_line(self) -> str:
-        """``file:line``, or the source alone where it has no lines."""
+        """``file:line``, or the source alone if it has no lines."""
         return f"{self.source}:{self.line}" if self.line else self.source
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: where, in which dotted key (empty for the file as a whole), and what to do about it."""
+    """One mistake: its position, its dotted key (empty for the file as a whole), and what to do about it."""
 
     mark: Mark
     key: str
@@ -46,7 +46,7 @@ class Problem:
 
 
 class MistakeError(Exception):
-    """Carries the one problem that makes it impossible to look for more; never leaves this room."""
+    """One mistake after which the search for others cannot go on; never raised outside this package."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
@@ -54,13 +54,13 @@ class MistakeError(Exception):
 
 
 def all_in_one(path: Path, problems: Sequence[Problem]) -> UserError:
-    """One error that tells every problem of a scenario: in order of place, the scenario's own file first."""
+    """Return one error with every problem of a scenario, by position, the scenario's own file first."""
     own = shown_path(path)
 
-    def place(problem: Problem) -> tuple[bool, bool, str, int, int]:
+    def position(problem: Problem) -> tuple[bool, bool, str, int, int]:
         mark = problem.mark
         return (mark.source != own, not mark.line, mark.source, mark.line, mark.column)
 
-    lines = list(dict.fromkeys(str(problem) for problem in sorted(problems, key=place)))
+    lines = list(dict.fromkeys(str(problem) for problem in sorted(problems, key=position)))
     count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
     return UserError("\n".join([f"{own}: {count} in this scenario", *(f"  {line}" for line in lines)]))

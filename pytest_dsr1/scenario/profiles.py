@@ -1,4 +1,4 @@
-"""Which scenarios there are, and how one is chosen by name; of their files only the names are read."""
+"""Profiles: all scenarios by name. Only the ``name:`` of each file is read."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.text import shown_path
 
 SUFFIXES = (".yaml", ".yml")
-"""How a scenario file's name ends."""
+"""The endings of a scenario file's name."""
 
 _HEAD_BYTES = 65_536
 _NAME = re.compile(rb"^name:[ \t]*([\"']?)([A-Za-z0-9][A-Za-z0-9._-]*)\1[ \t]*(?:#.*)?\r?$", re.MULTILINE)
 
 
 def shipped_suites() -> Path:
-    """The folder of the scenarios that ship: in the installed package, else beside it in the source tree."""
+    """Return the folder of the scenarios that ship: in the package if installed, else next to it."""
     package = Path(pytest_dsr1.__file__).parent
     installed = package / "suites"
     return installed if installed.is_dir() else package.parent / "suites"
@@ -38,7 +38,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The profiles of one's own folders, then those that ship; an own one hides a shipped one of its name."""
+    """The user's own profiles and those that ship; an own one hides a shipped one with the same name."""
 
     own: tuple[Profile, ...]
     shipped: tuple[Profile, ...]
@@ -55,17 +55,17 @@ class Catalogue:
         return tuple(profile.name for profile in self.profiles)
 
     def find(self, name: str, *, other_than: Path | None = None) -> Path | None:
-        """The file of a name; ``other_than`` lets an own profile extend the shipped one it hides."""
+        """Return the file of a name; ``other_than`` lets an own profile extend the shipped one it hides."""
         for profile in (*self.own, *self.shipped):
             if profile.name == name and (other_than is None or not profile.path.samefile(other_than)):
                 return profile.path
         return None
 
     def select(self, expression: str) -> list[Path]:
-        """The files of names and globs separated by commas, each once, in the order they are asked for.
+        """Return the files of comma-separated names and globs, each once, in the given order.
 
         Raises:
-            UserError: a name or glob fits nothing; tells the nearest names.
+            UserError: a name or glob matches nothing; the message suggests the nearest names.
         """
         chosen: dict[Path, None] = {}
         unknown = []
@@ -76,21 +76,21 @@ class Catalogue:
                 unknown.append(self.unknown(pattern))
         if unknown or not chosen:
             unknown = unknown or ["--dsr1-profile names no scenario"]
-            raise UserError("\n".join([*unknown, "`pytest --dsr1-list` shows the scenarios there are."]))
+            raise UserError("\n".join([*unknown, "`pytest --dsr1-list` lists the scenarios."]))
         return list(chosen)
 
     def unknown(self, name: str) -> str:
-        """That there is no such scenario, with the nearest names."""
+        """Return the message that there is no such scenario, with the nearest names."""
         close = difflib.get_close_matches(name, self.names, n=3, cutoff=0.5)
-        what = "no scenario fits" if any(char in name for char in "*?[") else "no scenario is named"
+        what = "no scenario matches" if any(char in name for char in "*?[") else "no scenario is named"
         return f"{what} '{name}'" + (f"; did you mean {' or '.join(close)}?" if close else "")
 
 
 def discover(folders: Sequence[Path]) -> Catalogue:
-    """The profiles in these folders and below, and those that ship.
+    """Return the profiles in these folders and below, and those that ship.
 
     Raises:
-        UserError: a folder is missing or no folder, or two files of one's own have the same name.
+        UserError: a folder is missing or is a file, or two scenarios in these folders have the same name.
     """
     return Catalogue(_named(folders), _named([shipped_suites()]))
 
@@ -99,10 +99,10 @@ def _named(folders: Sequence[Path]) -> tuple[Profile, ...]:
     profiles: dict[str, Profile] = {}
     for folder in folders:
         if not folder.is_dir():
-            why = "is a file; expected a folder (name a single scenario as an argument: pytest FILE)"
-            reason = why if folder.exists() else "there is no such folder"
+            is_file = "is a file; expected a folder (run a single scenario with: pytest FILE)"
+            reason = is_file if folder.exists() else "there is no such folder"
             raise UserError(
-                f"{shown_path(folder)}: {reason}; look at --dsr1-suites and the ini option dsr1_suites"
+                f"{shown_path(folder)}: {reason}; check --dsr1-suites and the ini option dsr1_suites"
             )
         for path in _files(folder):
             name = _declared_name(path) or "-".join(path.relative_to(folder).with_suffix("").parts)
@@ -123,7 +123,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _declared_name(path: Path) -> str | None:
-    """The value of the file's ``name:`` without reading it as YAML; None where it has none to be seen."""
+    """Return the value of the file's ``name:`` without parsing YAML; None if there is none."""
     try:
         with path.open("rb") as file:
             match = _NAME.search(file.read(_HEAD_BYTES))

@@ -1,4 +1,4 @@
-"""Writes what is made from the schema and the metrics: the JSON Schema for editors, and two pages of docs/.
+"""The files made from the schema and the metrics: the JSON Schema for editors, and two pages of docs/.
 
 ``python -m pytest_dsr1.scenario.reference_pages`` in the source tree rewrites them; a test keeps them
 current.
@@ -24,8 +24,8 @@ SCHEMA_NAME = "scenario.schema.json"
 _EXTENDS: Schema = {
     "type": "string",
     "minLength": 1,
-    "description": "Another scenario's name, or its file relative to this one, whose values hold where this "
-    "scenario gives none.",
+    "description": "The name of another scenario, or its path relative to this file. Its values apply unless "
+    "this scenario sets its own.",
 }
 
 _INTRODUCTION = """\
@@ -33,28 +33,28 @@ _INTRODUCTION = """\
 
 Made by `python -m pytest_dsr1.scenario.reference_pages`; change the schema, not this page.
 
-A scenario is one YAML file. Its values are those of YAML 1.2: `true` and `false` are the only booleans, and
-text that looks like a number needs quotes. For completion and checks in an editor begin the file with
+A scenario is one file of YAML 1.2: `true` and `false` are the only booleans, and text that looks like a
+number needs quotes. For completion and checks in an editor, begin the file with
 
     # yaml-language-server: $schema=PATH/scenario.schema.json
 
-with the path of the schema in `suites/`, or in `pytest_dsr1/suites/` of the installed package.
-`pytest --dsr1-list` shows the scenarios that ship.
+PATH is the path of `suites/`, or of `pytest_dsr1/suites/` in the installed package.
+`pytest --dsr1-list` lists the scenarios that ship.
 
 **Variables.** `${NAME}` is expanded from the environment when the scenario runs, and only in
-PLACES; listing, collecting and planning keep it as written. A relative path is
+PLACES. Listing, collecting and planning keep it as written. A relative path is
 relative to the folder in which pytest was started.
 
-**Another scenario's values.** `extends: NAME` or `extends: relative/path.yaml` takes over all of another
-scenario but its `name`. Mappings are merged, lists and single values replaced, and `null` removes an
-optional value. Lengths, and an engine of another `type`, are replaced whole. An own scenario may extend the
-shipped one of its own name.
+**Another scenario's values.** `extends: NAME` or `extends: relative/path.yaml` takes over everything from
+another scenario except its `name`. Mappings are merged, lists and single values are replaced, and `null`
+removes an optional value. Lengths are replaced as a whole, and so is an engine of another `type`. Your own
+scenario may extend the shipped one of the same name.
 
-**For one run.** `--dsr1-set KEY=VALUE`, repeatable, sets one value: `--dsr1-set engine.max_batch_size=64`.
-The value is YAML; a list's items have numbers from 0, and a target may be named by its metric:
+**For one run.** `--dsr1-set KEY=VALUE` sets one value: `--dsr1-set engine.max_batch_size=64`. It can be
+repeated. The value is YAML. The items of a list are numbered from 0, and a metric can name its target:
 `--dsr1-set targets.total_output_throughput.value=36000`.
 
-Lengths are in tokens; every other unit stands in the name.
+Lengths are in tokens; other units are part of the key's name.
 """
 
 
@@ -64,69 +64,73 @@ _METRICS_INTRODUCTION = """\
 Made by `python -m pytest_dsr1.scenario.reference_pages`; change the modules in `pytest_dsr1/metrics/`, not
 this page.
 
-The names and definitions are TensorRT-LLM's. i runs over the requests that succeeded; start is the moment a
-request was handed to the engine, after it got its concurrency slot, and in an open loop (`load.arrival`) the
-moment it was due by the schedule, however late it was sent: TTFT, request latency and e2e hold all that it
-waited. End is the moment its last token arrived; e2e = end - start. Percentiles are not interpolated. Where
-an engine's report states a metric that value counts (`origin: report`), else it is recomputed from request
-records (`origin: records`).
+The names and definitions are TensorRT-LLM's. i runs over the requests that succeeded. Start is the moment a
+request was handed to the engine, after it got its concurrency slot. In an open loop (`load.arrival`) start is
+the time in the schedule, even if the request was sent later, so TTFT, request latency and e2e include all
+waiting. End is the moment the last token arrived; e2e = end - start. Percentiles are not interpolated. If an
+engine's report states a metric, that value counts (`origin: report`); otherwise it is recomputed from the
+request records (`origin: records`).
 
-- `per_user_output_throughput` includes prefill and queueing in the engine, and is a mean of ratios: not
-  1/TPOT. It says little where the concurrency is not bounded.
+- `per_user_output_throughput` includes prefill and queueing in the engine. It is a mean of ratios, not
+  1/TPOT. It says little if the concurrency is not limited.
 - TTFT, TPOT and output speed need streaming (trtllm-bench: `engine.streaming: true`).
 - `acceptance_length` is 1 without speculation.
-- `steady_...` need request records of a closed loop; the overview says why where a run has no steady window.
+- The metrics `steady_...` need request records of a closed loop. If a run has no steady window, the overview
+  says why.
 """
 
 _STEADY_FIGURE = """\
 ## Steady figure of a run
 
-A target judges the whole run. A gate judges its steady figure: the same metric without warm-up and drain.
-It is not what the metrics `steady_...` say of the steady window, which begins as soon as enough requests are
-in flight and so has warm-up in it, and ends in any part of a wave.
+A target judges the whole run. A gate judges the steady figure of a run: the same metric without warm-up and
+drain. The metrics `steady_...` are different: their steady window begins as soon as enough requests are in
+flight, so it includes warm-up, and it can end in the middle of a wave.
 
 **Rates** (`request_throughput`, `total_output_throughput`, `total_token_throughput`,
-`per_gpu_output_throughput`): what came in a window of time, over its length. A request and its input tokens
-count at its end, so that a window holds whole requests of them. Its output tokens after the first come
-evenly from first token to end, without streaming all of them from start to end.
+`per_gpu_output_throughput`): the amount in a window of time, divided by the window's length. A request and
+its input tokens count at the end of the request, so each request is inside or outside the window as a whole.
+Output tokens are spread over time: with streaming, those after the first evenly from first token to end;
+without streaming, all of them evenly from start to end.
 
-- The window begins when the first `gate.warmup_requests` requests have ended, or later, where MSER-5 cuts.
-- In a closed loop with several users it ends with the last submission, since then the drain begins; with
-  one user with the last end; in an open loop with the last submission.
-- It begins and ends at submissions, in a closed loop a whole multiple of `load.concurrency` of them apart.
-  Requests of equal length move in waves, and a window with a part of a wave would be biased by it.
+- The window begins when the first `gate.warmup_requests` requests have ended, or later if MSER-5 cuts more.
+- It ends with the last submission, because the drain begins then. In a closed loop with one user it ends
+  when the last request ends.
+- It begins and ends at submissions. In a closed loop their distance is a whole multiple of `load.concurrency`
+  submissions: requests of equal length move in waves, and part of a wave would bias the figure.
 
 **Means over requests** (`per_user_output_throughput`, `average_request_latency`, `average_ttft`,
 `average_tpot`, `per_user_output_speed`, `acceptance_length`): the mean over the requests in order of
-submission, without the first `gate.warmup_requests`, or more where MSER-5 cuts, and in a closed loop with
-several users without the last `load.concurrency`. In a closed loop they are a whole multiple of
-`load.concurrency`.
+submission, without the first `gate.warmup_requests` (more if MSER-5 cuts more). A closed loop with several
+users also omits the last `load.concurrency` requests. In a closed loop the mean is over a whole multiple of
+`load.concurrency` requests.
 
-**MSER-5** (White 1997, Spratt 1998) looks at about 200 observations of a rate, or at those of the requests,
-in batches of five. The cut minimizes the variance of the rest over its length, among cuts in the first
-half. In a closed loop each observation is over a whole wave. Fewer than 50 observations say nothing, and at
-least two waves (requests, where there are no waves) are kept.
+**MSER-5** (White 1997, Spratt 1998) finds the end of the warm-up. It looks at about 200 observations of a
+rate, or at one observation per request for a mean, in batches of five. Among the cuts in the first half it
+chooses the one that minimizes the variance of the rest, divided by the length of the rest. In a closed loop
+each observation covers a whole wave. With fewer than 50 observations it cuts nothing. At least two waves are
+kept (two requests, if there are no waves).
 
-**Standard error**: from ten batches of whole waves, or one a wave where there are fewer than ten; two at
-least. It is that of a ratio, since waves differ in length; for equal ones it is the batches' standard
-deviation over the square root of their number. It says how sure the figure of this run is, not how much
-engine starts differ.
+**Standard error**: computed from ten batches of whole waves, or from one batch per wave if there are fewer
+than ten waves; at least two are needed. It is the standard error of a ratio, because waves differ in length.
+For equal waves it is the standard deviation of the batches divided by the square root of their number. It
+shows how certain the figure of this run is, not how much engine starts differ.
 
-**Without request records** (trtllm-bench above 20 million output tokens) there is a series of output tokens
-over time where `engine.llm_api.print_iter_log` is on, else by the progress bar, and only output rates have
-a steady figure. Requests are then counted as equal shares of the output tokens.
+**Without request records** (trtllm-bench above 20 million output tokens) the figure comes from a series of
+output tokens over time: from the iteration log if `engine.llm_api.print_iter_log` is on, else from the
+progress bar. Then only output rates have a steady figure, and a request counts as an equal share of the
+output tokens.
 
 Other metrics (percentiles, goodput, total latency) have no steady figure and cannot be gated.
 
-**Length of a gated run**: T = sqrt(S v / b), with S the seconds of a run outside its window, v the relative
-variance of the figure times the seconds of its window, b the relative variance between starts (Kalibera and
-Jones 2013). It is rounded up to whole waves, is at least three request latencies, and is no longer than the
-recorded runs.
+**Length of a gated run**: T = sqrt(S v / b). S is the time of a run outside its window in seconds. v is the
+relative variance of the figure, times the seconds of the window. b is the relative variance between starts
+(Kalibera and Jones 2013). T is rounded up to whole waves. It is at least three request latencies and at most
+as long as the recorded runs.
 """
 
 
 def file_schema() -> Schema:
-    """The JSON Schema (draft 7) of a scenario file; a file with ``extends`` needs no key but its ``name``."""
+    """Return the JSON Schema (draft 7) of a scenario file; with ``extends``, only ``name`` is required."""
     schema = copy.deepcopy(json_schema.scenario_schema())
     full = _untitled(schema)
     definitions: dict[str, Schema] = full.pop("$defs")
@@ -144,7 +148,7 @@ def file_schema() -> Schema:
 
 
 def _untitled(schema: Any) -> Any:
-    """The schema without pydantic's titles, which only repeat the names of the keys."""
+    """Return the schema without pydantic's titles, which only repeat the names of the keys."""
     if isinstance(schema, dict):
         return {
             key: {name: _untitled(value) for name, value in item.items()}
@@ -157,11 +161,11 @@ def _untitled(schema: Any) -> Any:
 
 
 _NAMED = {"properties", "$defs"}
-"""Where the keys of a schema are names and not its own words."""
+"""The keywords below which a schema's keys are names, not keywords."""
 
 
 def _partial(schema: Any) -> Any:
-    """The schema for a part of what it describes: nothing is required, and an engine may lack its type."""
+    """Return the schema of a partial scenario: nothing is required, and an engine may lack its type."""
     if isinstance(schema, list):
         return [_partial(item) for item in schema]
     if not isinstance(schema, dict):
@@ -178,15 +182,16 @@ _WHOLE = {"required", "discriminator"}
 
 
 def reference_page() -> str:
-    """The text of docs/reference/scenario.md."""
-    places = " and ".join(f"`{'.'.join(map(str, path))}`" for path in json_schema.places())
+    """Return the text of docs/reference/scenario.md."""
+    names = [f"`{'.'.join(map(str, path))}`" for path in json_schema.places()]
+    places = f"{', '.join(names[:-1])} and {names[-1]}"
     return "\n".join(
         [
             _INTRODUCTION.replace("PLACES", places),
             "## Keys",
             "",
             *_tables(json_schema.scenario_schema(), "", "The top level"),
-            "## What must hold between values",
+            "## Rules between values",
             "",
             "A scenario that breaks one of these rules is refused:",
             "",
@@ -198,7 +203,7 @@ def reference_page() -> str:
             "",
             "## Metrics",
             "",
-            "What a target or a published result may name, defined in [metrics.md](metrics.md):",
+            "The metrics of targets and published results; [metrics.md](metrics.md) defines them:",
             "",
             ", ".join(f"`{name}`" for name in targetable()) + ".",
             "",
@@ -207,7 +212,7 @@ def reference_page() -> str:
 
 
 def metrics_page() -> str:
-    """The text of docs/reference/metrics.md."""
+    """Return the text of docs/reference/metrics.md."""
     rows = (
         f"| `{m.name}` | {m.unit} | {m.better} | {_cell(m.formula)} | {_cell(m.source)} |"
         for m in METRICS.values()
@@ -225,7 +230,7 @@ def metrics_page() -> str:
 
 
 def _tables(schema: Schema, key: str, title: str) -> Iterator[str]:
-    """A table for a mapping, then those of the mappings in it."""
+    """Yield a table for a mapping, then those of the mappings in it."""
     form = json_schema.resolve(schema)
     required = form.get("required", ())
     yield from (f"### {title}", "", _description(schema, form), "") if key else (f"### {title}", "")
@@ -242,7 +247,7 @@ def _tables(schema: Schema, key: str, title: str) -> Iterator[str]:
 
 
 def _mappings(schema: Schema, key: str) -> list[tuple[Schema, str, str]]:
-    """The mappings a value holds, with their keys and titles; lengths are told in the value's own row."""
+    """Return the mappings in a value, with keys and titles; a length is described in the row of its key."""
     form = json_schema.resolve(schema)
     if "discriminator" in form:
         options = json_schema.options_of(form).items()
@@ -275,7 +280,7 @@ def _cell(text: str) -> str:
 
 
 def main() -> None:
-    """Rewrites the files of the source tree."""
+    """Rewrite the files of the source tree."""
     suites = shipped_suites()
     docs = suites.parent / "docs"
     write_atomically(suites / SCHEMA_NAME, schema_text())
@@ -284,7 +289,7 @@ def main() -> None:
 
 
 def schema_text() -> str:
-    """The text of the JSON Schema's file."""
+    """Return the text of the JSON Schema's file."""
     return json.dumps(file_schema(), indent=1, ensure_ascii=False) + "\n"
 
 

@@ -1,8 +1,9 @@
-"""From the tree of a file to a :class:`Scenario`, or to every mistake in it.
+"""The check of a file's tree: the result is a :class:`Scenario`, or every mistake in the file.
 
-A mistake can hide others: a misspelt ``type`` hides all that the engine's keys would show. So a copy of the
-tree is corrected after each reading (a misspelt word becomes the nearest valid one, what is missing or wrong
-gets a placeholder) and read again. What rests on a guess is remembered as doubtful and not judged further.
+A mistake can hide others: a misspelled ``type`` hides all mistakes in the engine's keys. So a copy of the
+tree is corrected after each pass (a misspelled word becomes the nearest valid one, a missing or wrong value
+gets a placeholder) and checked again. Values that depend on a guess are marked as doubtful and not judged
+further.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ from pytest_dsr1.scenario.yaml.tree import (
 from pytest_dsr1.text import nearest
 
 _ROUNDS = 6
-"""How often a tree is corrected and read again; each round reaches one level of nesting deeper at least."""
+"""The most passes over a tree; each pass reaches at least one level of nesting deeper."""
 
 _BOOLEANS = {"on": "true", "yes": "true", "y": "true", "off": "false", "no": "false", "n": "false"}
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedTree:
-    """What could be made of a tree.
+    """The result of checking a tree.
 
     Attributes:
-        scenario: the scenario, with its mistakes corrected; None where no correction helped.
+        scenario: the scenario, with its mistakes corrected; None if no correction helped.
         tree: the tree after these corrections.
         problems: the mistakes.
         doubtful: the paths whose value is a guess.
@@ -53,13 +54,13 @@ class ParsedTree:
     doubtful: frozenset[Path]
 
     def is_certain(self, key: str) -> bool:
-        """Whether the value of this dotted key, and all in it, is what the file says."""
+        """Return whether the value of this dotted key, and everything in it, is as the file says."""
         path = split_key(key)
         return not any(path[: len(other)] == other[: len(path)] for other in self.doubtful)
 
 
 def validate(tree: Node) -> ParsedTree:
-    """Reads the tree and finds all mistakes that the schema shows."""
+    """Check the tree and find all mistakes that the schema can show."""
     problems: list[Problem] = []
     doubtful: set[Path] = set()
     for _ in range(_ROUNDS):
@@ -84,7 +85,7 @@ def validate(tree: Node) -> ParsedTree:
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """One thing pydantic found wrong: its path in the file, what belongs there, and the schema around it."""
+    """One fault that pydantic found: its path in the file, the schema there, and the schema around it."""
 
     kind: str
     path: Path
@@ -103,12 +104,12 @@ class _Fault:
         return cls(known.get(kind, "value"), spot.path, spot.schema, spot.holder)
 
     def meant(self) -> Path | None:
-        """The path that an unknown key's name was probably meant to be."""
+        """Return the path that was probably meant by an unknown key."""
         close = nearest(str(self.path[-1]), self._siblings())
         return (*self.path[:-1], close) if close else None
 
     def problem(self, tree: Node) -> Problem:
-        """The mistake in words, at the place where it stands in ``tree``."""
+        """Return the mistake in words, with its position in ``tree``."""
         holder = tree.find(self.path[:-1]) or tree
         node = tree.find(self.path)
         key = str(self.path[-1])
@@ -129,12 +130,12 @@ class _Fault:
             return f"unknown key; {now}"
         if key == "<<":
             return (
-                "unknown key; YAML merge keys are not read here, `extends: NAME` takes over another scenario"
+                "unknown key; YAML merge keys are not supported: use `extends: NAME` to build on a scenario"
             )
         close = nearest(key, siblings)
         if close:
-            again = ", which is there already" if close in (holder.value or ()) else ""  # type: ignore[operator]
-            return f"unknown key; did you mean '{close}'{again}?"
+            present = ", which is already there" if close in (holder.value or ()) else ""  # type: ignore[operator]
+            return f"unknown key; did you mean '{close}'{present}?"
         homes = sorted(
             {join_key(path[:-1]) or "the top level" for path, _ in json_schema.fields() if path[-1] == key}
         )
@@ -166,7 +167,7 @@ class _Fault:
         return ""
 
     def corrected(self, tree: Node) -> Node:
-        """The tree as it was probably meant, or with a placeholder in the place of this fault."""
+        """Return the tree as it was probably meant, or with a placeholder for the faulty value."""
         node, key = tree.find(self.path), self.path[-1]
         if self.kind == "unknown":
             meant = self.meant()
@@ -188,7 +189,7 @@ class _Fault:
         return with_value(tree, self.path, node_of(value, mark))
 
     def _with_tag(self, tree: Node, node: Node | None) -> Node:
-        """The engine gets the nearest type, or the one that shares most keys with what is given."""
+        """Return the tree with the nearest engine type, or the type that shares most keys with the file."""
         close = nearest(node.text, self.schema["enum"]) if node else None
         holder = tree.find(self.path[:-1])
         given = set(holder.value) if holder and isinstance(holder.value, dict) else set()
@@ -225,7 +226,7 @@ def _found(node: Node) -> str:
 
 
 def _placeholder(schema: Schema) -> Any:
-    """Some valid value, for a key whose own value is wrong."""
+    """Return a valid value, for a key whose own value is wrong."""
     schema = json_schema.resolve(schema)
     options = json_schema.options_of(schema)
     if options:

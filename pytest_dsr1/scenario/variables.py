@@ -1,4 +1,4 @@
-"""``${VARIABLE}`` in paths: kept while a scenario is only shown, expanded when it runs."""
+"""Variables such as ``${NAME}`` in paths: kept while a scenario is only shown, expanded when it runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MISWRITTEN = re.compile(r"\$\{|\$[A-Za-z_]")
 
 
 def misplaced(tree: Node) -> Iterator[Problem]:
-    """Every variable that is miswritten, or stands where none is expanded."""
+    """Yield a problem for every variable with the wrong form, or in a value where none is expanded."""
     allowed = ", ".join(sorted(join_key(path) for path in json_schema.places()))
     for path, _, node in tree.walk():
         if not isinstance(node.value, str):
@@ -25,7 +25,7 @@ def misplaced(tree: Node) -> Iterator[Problem]:
         if path in json_schema.places():
             rest = _MISWRITTEN.search(_VARIABLE.sub("", node.value))
             if rest:
-                message = f"expected variables as ${{NAME}}, found {node.value[:60]!r}"
+                message = f"expected variables of the form ${{NAME}}, found {node.value[:60]!r}"
                 yield Problem(node.mark, join_key(path), message)
         elif "${" in node.value:
             message = f"variables (${{...}}) are expanded only in {allowed}; write the value itself"
@@ -33,15 +33,15 @@ def misplaced(tree: Node) -> Iterator[Problem]:
 
 
 def unset_variables(scenario: Scenario, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The names of the variables the scenario needs that are not set, or empty, in ``environ``."""
+    """Return the variables that the scenario needs and that are unset or empty in ``environ``."""
     return tuple(dict.fromkeys(name for _, _, name in _unset(scenario, environ)))
 
 
 def resolve(scenario: Scenario, environ: Mapping[str, str]) -> Scenario:
-    """The scenario with every variable expanded.
+    """Return the scenario with every variable expanded.
 
     Raises:
-        UserError: variables are not set; names all of them with an example of how to set each.
+        UserError: variables are not set; the message names all of them and shows how to set each.
     """
     missing = list(_unset(scenario, environ))
     if missing:
@@ -73,7 +73,7 @@ def _unset(scenario: Scenario, environ: Mapping[str, str]) -> Iterator[tuple[Pat
 
 
 def _places(scenario: Scenario) -> Iterator[tuple[Path, str]]:
-    """The places that have a value, in the order of the schema."""
+    """Yield the paths and hosts that have a value, in the order of the schema."""
     for path in json_schema.places():
         value: object = scenario
         for part in path:

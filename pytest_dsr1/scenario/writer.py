@@ -1,4 +1,4 @@
-"""Writes a scenario as YAML that this room reads back as the same scenario."""
+"""The YAML writer: the reader makes the same scenario from its output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_dsr1.scenario.yaml.reader import plain_scalar
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that only YAML 1.2 takes for a number, such as ``1e5``, and unusual line ends."""
+    """A dumper that also quotes unusual line ends, and text such as ``1e5``, a number only in YAML 1.2."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -25,7 +25,7 @@ _Dumper.add_representer(str, _text)
 
 
 def dump(scenario: Scenario) -> str:
-    """The scenario as a YAML file, without the keys that have no value."""
+    """Return the scenario as a YAML file, without the keys that have no value."""
     return yaml.dump(_plain(scenario), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 

@@ -1,1 +1,1 @@
-"""What one pytest session does: options, collection, fixtures, and what they share."""
+"""One pytest session: options, collection, fixtures, and their shared state."""

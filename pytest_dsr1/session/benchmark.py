@@ -1,4 +1,4 @@
-"""Measurements as pytest-benchmark sees them: each request is a round of its latency over its tokens."""
+"""Measurements for pytest-benchmark: each request is one round, its latency divided by its tokens."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from pytest_dsr1.session.state import RunState
 
 FIXTURE = "_dsr1_benchmark"
-"""Gives a measurement to pytest-benchmark."""
+"""The fixture that gives a measurement to pytest-benchmark."""
 
 
 def seconds_per_token(records: Sequence[RequestRecord], metrics: Mapping[str, MetricValue]) -> list[float]:
-    """Return latency over output tokens of each request, in s: pytest-benchmark's rounds.
+    """Return latency divided by output tokens for each request, in s: pytest-benchmark's rounds.
 
     Without records there is one round: 1 / per-user throughput.
     """
@@ -40,8 +40,8 @@ def seconds_per_token(records: Sequence[RequestRecord], metrics: Mapping[str, Me
 class Rounds:
     """The requests of one measurement, played back to pytest-benchmark.
 
-    Its clock stands still but for the function it times, which advances it by one request's latency over
-    its output tokens. OPS then reads tokens/sec/user, as a harmonic mean over the requests.
+    Only the timed function advances the clock, by one request's latency divided by its output tokens. OPS
+    then means tokens/sec/user, as a harmonic mean over the requests.
     """
 
     def __init__(self, measurement: Measurement) -> None:
@@ -56,7 +56,7 @@ class Rounds:
         self.timer = request_latency_per_output_token
 
     def play(self) -> None:
-        """One request."""
+        """Play one request."""
         self._now_s += next(self._left)
 
 
@@ -66,7 +66,7 @@ def feed(benchmark: Any, rounds: Rounds, fullname: str) -> None:
     Args:
         benchmark: the ``benchmark`` fixture of any test, made with ``timer=rounds.timer``.
         rounds: the measurement.
-        fullname: what the benchmark is compared by: the same whatever test is selected.
+        fullname: the name that pytest-benchmark compares by; the same for any selection of tests.
     """
     measurement = rounds.measurement
     benchmark.name = f"{measurement.scenario.name}::measurement"
@@ -83,10 +83,11 @@ def feed(benchmark: Any, rounds: Rounds, fullname: str) -> None:
 
 @contextmanager
 def counted(items: Iterable[pytest.Item]) -> Iterator[None]:
-    """Let tests that need inference count as benchmarks for --benchmark-only and --benchmark-skip.
+    """Count tests that need inference as benchmarks for --benchmark-only and --benchmark-skip.
 
-    pytest-benchmark looks for its fixture's name, and is shown it. Where the whole measurement is judged,
-    the fixture that feeds it stays. The runs of a gate are not a benchmark: each is as long as it has to be.
+    pytest-benchmark looks for the name of its fixture, so these tests get it for a while. A test that judges
+    a whole measurement keeps the fixture that feeds it. A gate's runs vary in length, so they are not a
+    benchmark.
     """
     inferred = [item for item in items if isinstance(item, pytest.Function)]
     inferred = [item for item in inferred if measured(item) or gates(item)]
@@ -104,7 +105,7 @@ def counted(items: Iterable[pytest.Item]) -> Iterator[None]:
 
 
 def gpus_of(state: RunState, selection: Selection) -> dict[str, object]:
-    """Return the GPUs, for what pytest-benchmark keeps of the machine; empty on the CPU."""
+    """Return the GPUs, for pytest-benchmark's data of the machine; empty on the CPU."""
     if state.replay:
         from pytest_dsr1.measurement.store import load
 

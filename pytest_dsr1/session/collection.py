@@ -1,4 +1,4 @@
-"""A scenario YAML becomes tests: one for the machine, one for each target, one for its gate or reference."""
+"""Collection of a scenario file: tests for the machine, each target, and its gate or reference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _Tests(ModuleType):
-    """The module that is made of a scenario."""
+    """The module made from a scenario."""
 
     pytestmark: ClassVar = [pytest.mark.dsr1]
 
@@ -26,8 +26,8 @@ class _Tests(ModuleType):
 class ScenarioFile(pytest.Module):
     """The tests of one scenario.
 
-    A module whose functions are made from the YAML, so that everything pytest does with test functions
-    (fixtures and their overriding, -k, markers, --setup-show, other plugins) works for scenarios as well.
+    A module whose functions are made from the YAML. So everything that pytest does with test functions
+    (fixtures and their overriding, -k, markers, --setup-show, other plugins) works for scenarios too.
     """
 
     obj: ModuleType
@@ -49,7 +49,7 @@ class ScenarioFile(pytest.Module):
         return module
 
     def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
-        """The tests; each target's is located at its own line of the YAML."""
+        """Yield the tests; that of a target is located at the target's line of the YAML."""
         loaded = self.config.stash[SELECTION].load(self.path) if self.obj else None
         for item in super().collect():
             if loaded and isinstance(item, pytest.Function) and item.originalname == "target":
@@ -58,7 +58,7 @@ class ScenarioFile(pytest.Module):
             yield item
 
     def funcnamefilter(self, name: str) -> bool:  # noqa: ARG002 - pytest's signature
-        """Every function made from the scenario is a test, whatever ``python_functions`` says."""
+        """Accept every function made from the scenario as a test, whatever ``python_functions`` says."""
         return True
 
 
@@ -70,61 +70,61 @@ def scenario_file(parent: pytest.Collector, path: Path) -> ScenarioFile:
 
 
 def _environment(dsr1_preflight: object) -> None:
-    """The machine is what the scenario says; the fixture raises otherwise."""
+    """Pass if the machine fits the scenario; else the fixture raises."""
 
 
 def _target(_dsr1_verdict: Any) -> None:
-    """The target is met."""
+    """Pass if the target is met."""
     if _dsr1_verdict.word != "PASS":
         pytest.fail(harmless(_dsr1_verdict.message), pytrace=False)
 
 
 def _regression(_dsr1_gated: str, _dsr1_regression: Any) -> None:
-    """No loss of delta against the accepted references."""
+    """Pass if a loss of delta against the accepted references is excluded."""
     if _dsr1_regression.word != "PASS":
         pytest.fail(harmless(_dsr1_regression.message), pytrace=False)
 
 
 def _reference(_dsr1_gated: str, _dsr1_recorded: Path) -> None:
-    """The run is kept as one that may become a reference."""
+    """Pass if the run is recorded, so that it may become a reference."""
 
 
 GATES: dict[str, tuple[str, Callable[..., None]]] = {
     "regression": ("--dsr1-gate", _regression),
     "reference": ("--dsr1-reference", _reference),
 }
-"""Tests that exist only with an option, which stands first."""
+"""Tests that exist only with an option: the option, then the test."""
 
 
 def _located(body: Callable[..., None], name: str, where: str) -> FunctionType:
-    """The body under the test's name, located at ``file:line``: pytest and JUnit point there."""
+    """Return the body under the test's name, located at ``file:line``: pytest and JUnit point there."""
     file, _, line = where.rpartition(":")
     code: CodeType = body.__code__.replace(co_filename=file, co_firstlineno=int(line), co_name=name)
     test = FunctionType(code, body.__globals__, name)
     test.__annotations__ = body.__annotations__
     test.__doc__ = body.__doc__
-    test.__module__ = ""  # that of the module made for the file, see ScenarioFile
+    test.__module__ = ""  # the name of the module made for the file, see ScenarioFile
     return test
 
 
 def measured(item: pytest.Item) -> bool:
-    """Whether a test judges a whole run."""
+    """Return whether a test judges a whole run."""
     return "dsr1_measurement" in getattr(item, "fixturenames", ())
 
 
 def gates(item: pytest.Item) -> bool:
-    """Whether a test is the gate of a scenario, or the recording of a reference."""
+    """Return whether a test is a scenario's gate or the recording of a reference."""
     return item.getparent(ScenarioFile) is not None and getattr(item, "originalname", None) in GATES
 
 
 def loaded_of(item: pytest.Item) -> LoadedScenario | None:
-    """The scenario that a test is of."""
+    """Return the scenario of a test; None for a test without one."""
     callspec = getattr(item, "callspec", None)
     return callspec.params.get("dsr1_scenario") if callspec else None
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
-    """Give a test that asks for a scenario its own one, or a Python test every selected one."""
+    """Give a scenario file's test its own scenario, and a Python test every selected scenario."""
     if "dsr1_scenario" not in metafunc.fixturenames:
         return
     selection = metafunc.config.stash.get(SELECTION, None)

@@ -1,8 +1,8 @@
 """The fixtures: machine, model, dataset, engine and measurement of a scenario.
 
-They serve the tests made from scenario files and Python tests alike: ``def test_x(dsr1_measurement)`` is
-parameterized over the selected scenarios and shares their one measurement. Each can be overridden in a
-conftest.py as any fixture can.
+They serve the tests made from scenario files, and also Python tests: ``def test_x(dsr1_measurement)`` is
+parameterized over the selected scenarios and shares the one measurement of each. Like any fixture, each can
+be overridden in a conftest.py.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
 
 def outcome_of(request: pytest.FixtureRequest, scenario: Scenario) -> ScenarioOutcome:
-    """What became of the scenario so far."""
+    """Return the outcome of the scenario so far."""
     return request.config.stash[STATE].outcomes[scenario.name]
 
 
 @pytest.fixture(scope="session")
 def _dsr1_shared() -> Iterator[SharedResources]:
-    """The machine and the server that outlive a scenario; nothing is left of them after the last."""
+    """The machine and the server that outlive a scenario; both are released after the last one."""
     from pytest_dsr1.session.reuse import SharedResources
 
     shared = SharedResources()
@@ -54,7 +54,7 @@ def _dsr1_shared() -> Iterator[SharedResources]:
 
 @pytest.fixture(scope="session")
 def dsr1_scenario(request: pytest.FixtureRequest) -> Scenario:
-    """The scenario, parameterized over those selected; ``${VARIABLE}`` is expanded in it."""
+    """The scenario, parameterized over those selected, with each ``${VARIABLE}`` expanded."""
     loaded: LoadedScenario = request.param
     state = request.config.stash[STATE]
     prefix = request.config.stash[SELECTION].test_id_prefix(loaded.path)
@@ -74,7 +74,7 @@ def dsr1_scenario(request: pytest.FixtureRequest) -> Scenario:
 def dsr1_preflight(
     request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_shared: SharedResources
 ) -> tuple[Finding, ...]:
-    """What was found on the machine; raises when it is not the scenario's. Changes nothing."""
+    """The findings on the machine; raises if it does not fit the scenario. Changes nothing."""
     state, outcome = request.config.stash[STATE], outcome_of(request, dsr1_scenario)
     if state.replay:
         measurement: Measurement = request.getfixturevalue("dsr1_measurement")
@@ -115,7 +115,7 @@ def dsr1_model(dsr1_scenario: Scenario) -> CheckpointFacts:
 
 @pytest.fixture(scope="session")
 def dsr1_dataset(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Workload:
-    """The requests, as a file: the scenario's own, or synthetic ones from the cache."""
+    """The requests, as a file: the scenario's own file, or synthetic ones from the cache."""
     from pytest_dsr1.workload.prepare import prepare
 
     count = request.config.stash[STATE].count
@@ -130,11 +130,11 @@ def dsr1_dataset(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Wor
 def dsr1_gpu(
     request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_shared: SharedResources
 ) -> Iterator[Machine]:
-    """The machine, locked for this run and set up; put back as it was at the end, or that of its server."""
+    """The machine, locked and set up for this run; restored when the run, or its kept server, ends."""
     request.getfixturevalue("dsr1_preflight")
     state = request.config.stash[STATE]
     try:
-        yield _dsr1_shared.machine(dsr1_scenario, state.gpu_setup, os.environ, state.tell)
+        yield _dsr1_shared.machine(dsr1_scenario, state.gpu_setup, os.environ, state.notify)
         _dsr1_shared.scenario_ended()
     except Dsr1Error as error:
         fail_setup(error)
@@ -142,7 +142,7 @@ def dsr1_gpu(
 
 @pytest.fixture(scope="session")
 def dsr1_engine(dsr1_scenario: Scenario, _dsr1_shared: SharedResources) -> Engine:
-    """What runs the inference."""
+    """The engine, which runs the inference."""
     from pytest_dsr1.engines.registry import create
 
     return create(dsr1_scenario.engine, _dsr1_shared.pool(dsr1_scenario))
@@ -152,7 +152,7 @@ def dsr1_engine(dsr1_scenario: Scenario, _dsr1_shared: SharedResources) -> Engin
 def dsr1_measurement(
     request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_shared: SharedResources
 ) -> Measurement:
-    """The scenario's one measurement, shared by every test; raises when it is INVALID."""
+    """The scenario's one measurement, shared by every test; raises if it is INVALID."""
     outcome = outcome_of(request, dsr1_scenario)
     if outcome.measurement is None and outcome.error is None:
         try:
@@ -179,19 +179,19 @@ def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Scenar
         saved = load(state.replay)
         if saved.scenario.name != scenario.name:
             raise UserError(
-                f"{state.replay}: is a measurement of {saved.scenario.name}, not of {scenario.name}"
+                f"{state.replay}: expected a result of {scenario.name}, found one of {saved.scenario.name}"
             )
         measurement = replace(saved, scenario=scenario)
     else:
         if scenario.name in state.gated:
             ready(request, "_dsr1_store")
             if state.mode == "gate":
-                request.getfixturevalue("_dsr1_gate_told")
+                request.getfixturevalue("_dsr1_gate_announced")
         measurement = run(request, scenario, outcome)
     outcome.measurement = measurement
     reasons = invalid_reasons(measurement)
     if reasons:
-        raise InvalidRunError(listed("the run proves nothing", reasons, f"results: {measurement.folder}"))
+        raise InvalidRunError(listed("the run does not count", reasons, f"results: {measurement.folder}"))
 
 
 def run(
@@ -202,17 +202,17 @@ def run(
     requests: int | None = None,
     enough: Enough | None = None,
 ) -> Measurement:
-    """One run of the scenario, or of its first requests; saved, and not judged.
+    """Run the scenario, or its first requests, and save the result; it is not judged.
 
     Args:
         request: of a fixture that serves the scenario.
-        scenario: resolved.
-        outcome: is told the folder.
+        scenario: with its variables expanded.
+        outcome: gets the folder.
         requests: how many requests are sent; None for all.
         enough: ends the run early.
 
     Raises:
-        Dsr1Error: it could not be made; all that is in its way.
+        Dsr1Error: the run cannot be made; the message has every reason.
     """
     values = ready(request, "dsr1_preflight", "dsr1_model", "dsr1_dataset")
     from pytest_dsr1.measurement.run import RunRequest, measure
@@ -220,7 +220,7 @@ def run(
 
     machine, engine = ready(request, "dsr1_gpu", "dsr1_engine")
     state, workload = request.config.stash[STATE], values[2]
-    if state.mode is not None:  # the unit of evidence is one engine start
+    if state.mode is not None:  # a gate counts engine starts
         shared: SharedResources = request.getfixturevalue("_dsr1_shared")
         shared.end_engines()
     if requests is not None:
@@ -242,7 +242,7 @@ def run(
 
 
 def ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:
-    """The values of these fixtures; what is wrong with any of them is said all at once."""
+    """Return the values of these fixtures; one error has the problems of all of them."""
     found, problems = [], []
     for name in names:
         try:
@@ -256,7 +256,7 @@ def ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:
 
 @pytest.fixture
 def _dsr1_target(request: pytest.FixtureRequest) -> int:
-    """Which of the scenario's targets a test judges."""
+    """The index of the scenario's target that a test judges."""
     index: int = request.param
     return index
 
@@ -281,7 +281,7 @@ def _dsr1_verdict(
         where = outcome.loaded.where(f"targets.{_dsr1_target}")
         verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {dsr1_measurement.folder}")
     outcome.verdicts.append(verdict)
-    if not request.config.stash[STATE].replay:  # a replay leaves the verdict of record alone
+    if not request.config.stash[STATE].replay:  # a replay leaves the saved verdict alone
         try:
             write_verdicts(dsr1_measurement.folder, outcome.verdicts)
         except Dsr1Error as error:
@@ -293,7 +293,7 @@ def _dsr1_verdict(
 
 @pytest.fixture
 def _dsr1_benchmark(request: pytest.FixtureRequest, dsr1_measurement: Measurement) -> None:
-    """Give each valid measurement to pytest-benchmark once, whatever tests are selected."""
+    """Give each valid measurement to pytest-benchmark once, for any selection of tests."""
     outcome = outcome_of(request, dsr1_measurement.scenario)
     if outcome.benchmarked:
         return

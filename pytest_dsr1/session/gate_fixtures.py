@@ -1,4 +1,4 @@
-"""The fixtures of ``--dsr1-gate`` and ``--dsr1-reference=record``: of the tests regression and reference."""
+"""The fixtures of the tests ``regression`` (``--dsr1-gate``) and ``reference`` (``--dsr1-reference``)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def _word(error: Dsr1Error) -> Status:
-    """What an error means for a verdict."""
+    """Return the status that an error means for a verdict."""
     from pytest_dsr1.gate.eligibility import NotComparableError
     from pytest_dsr1.gate.plan import UndecidableError
     from pytest_dsr1.gate.progress import InconclusiveError
@@ -44,27 +44,26 @@ def _word(error: Dsr1Error) -> Status:
 
 
 def _refuse(error: Dsr1Error) -> NoReturn:
-    """End a fixture with the word of the error."""
+    """End a fixture with the status of the error."""
     fail_setup(error, _word(error))
 
 
 def refuse_skip(test: str, why: str) -> NoReturn:
-    """A gate or a recording was asked for, its test is selected, and something else skips it: not judged."""
+    """Fail a selected gate or recording that something else skips, as INCONCLUSIVE."""
     from pytest_dsr1.verdict.verdict import Status
 
     error = UserError(
-        f"{test} was skipped: {why.rstrip('.')}; what was asked for and not judged is not green: take away "
-        "what skips it, or leave the test out with -k"
+        f"{test} was requested but skipped: {why.rstrip('.')}; remove what skips it, or deselect the test "
+        "with -k"
     )
     fail_setup(error, Status.INCONCLUSIVE)
 
 
 @pytest.fixture(scope="session")
 def _dsr1_store(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Iterator[Path]:
-    """The folder of references, with which the scenario's gate or recording can do its work.
+    """The folder of references, checked before GPU time is spent.
 
-    A gate holds the references for itself from now on; for a recording it was tried that a file can be added.
-    What stands in the way is told before GPU time is spent: this comes before the scenario's measurement.
+    A gate locks the references from now on. For a recording, the fixture has tried to add a file.
     """
     from pytest_dsr1.gate.eligibility import refuse_unfit
     from pytest_dsr1.gate.recordings import folder_of, names
@@ -75,10 +74,10 @@ def _dsr1_store(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Iter
     with ExitStack() as stack:
         try:
             refuse_unfit(loaded, dsr1_scenario, lambda: ready(request, "dsr1_dataset")[0])
-            # Where there are no references nothing is held, and so no folder made for a lock.
+            # Without references there is nothing to lock, so no folder is made for a lock.
             if state.mode == "record":
                 _try_to_record(folder_of(store, name))
-                names(store, name)  # raises where it cannot be listed
+                names(store, name)  # raises if it cannot be listed
             elif os.path.exists(path_of(store, name)):  # noqa: PTH110 - never raises
                 stack.enter_context(locked(store, name, f"a gate of {name}"))
         except Dsr1Error as error:
@@ -88,14 +87,14 @@ def _dsr1_store(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Iter
 
 @pytest.fixture
 def _dsr1_gated(request: pytest.FixtureRequest) -> str:
-    """The metric that the scenario's gate judges, for the test's name."""
+    """The metric that the scenario's gate judges, as in the test's name."""
     name: str = request.param
     return name
 
 
 @pytest.fixture(scope="session")
 def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_store: Path) -> GatePlan:
-    """How the scenario's gate decides; raises when it cannot be judged. No inference is run for it."""
+    """The plan of the scenario's gate; raises if the gate cannot decide. Needs no inference."""
     from pytest_dsr1.gate.comparability import node
     from pytest_dsr1.gate.eligibility import compared
     from pytest_dsr1.gate.plan import gate_plan
@@ -107,9 +106,9 @@ def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _ds
         facts = facts_before(machine, model, dataset, dsr1_scenario).facts
         now = datetime.now(timezone.utc)
         references = load(_dsr1_store, dsr1_scenario, now)
-        # What the engine will tell of its software is not known yet; the run itself is compared whole.
-        told = {key: fact for key, fact in references.facts.items() if key.startswith("engine.")}
-        compared(references, {**told, **facts})
+        # The engine has not reported its software yet, so that is assumed equal; the run is compared in full.
+        assumed = {key: fact for key, fact in references.facts.items() if key.startswith("engine.")}
+        compared(references, {**assumed, **facts})
         plan = gate_plan(_dsr1_store, references, dsr1_scenario, node(facts), now)
     except Dsr1Error as error:
         _refuse(error)
@@ -117,24 +116,24 @@ def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _ds
 
 
 @pytest.fixture(scope="session")
-def _dsr1_gate_told(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> None:
-    """Say what the gate will cost, or why there is none, before GPU time is spent."""
-    tell = request.config.stash[STATE].tell
+def _dsr1_gate_announced(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> None:
+    """Announce the cost of the gate, or why there will be none, before GPU time is spent."""
+    notify = request.config.stash[STATE].notify
     try:
         plan: GatePlan = request.getfixturevalue("_dsr1_gate_plan")
     except pytest.fail.Exception as failure:
-        tell(f"{dsr1_scenario.name}: there will be no gate: {failure.msg}")
+        notify(f"{dsr1_scenario.name}: there will be no gate: {failure.msg}")
     else:
         for line in plan.statement():
-            tell(line)
+            notify(line)
 
 
 @pytest.fixture(scope="session")
 def _dsr1_starts(request: pytest.FixtureRequest) -> Starts:
-    """The engine starts that this node has seen."""
+    """The record of engine starts on this node."""
     from pytest_dsr1.machine.warm_start import Starts
 
-    return Starts(os.environ, request.config.stash[STATE].tell)
+    return Starts(os.environ, request.config.stash[STATE].notify)
 
 
 def _takes(
@@ -143,7 +142,7 @@ def _takes(
     shared: SharedResources,
     another: Callable[[ScenarioOutcome], Measurement],
 ) -> Take:
-    """The runs of a scenario: first the one that its other tests judge, if there are any, then more."""
+    """Return what makes the next run: first the run that other tests judge, if any, then new ones."""
     state, outcome = request.config.stash[STATE], outcome_of(request, scenario)
     pending = [scenario.name] if scenario.name in state.whole else []
 
@@ -168,11 +167,11 @@ def _dsr1_regression(
     request: pytest.FixtureRequest,
     dsr1_scenario: Scenario,
     _dsr1_shared: SharedResources,
-    _dsr1_gate_told: None,
+    _dsr1_gate_announced: None,
     _dsr1_gate_plan: GatePlan,
     _dsr1_starts: Starts,
 ) -> Verdict:
-    """The verdict of the scenario's gate, after as many runs as it takes."""
+    """The verdict of the scenario's gate, after as many runs as it needs."""
     from pytest_dsr1.gate.eligibility import why_not
     from pytest_dsr1.gate.loop import decide
     from pytest_dsr1.gate.progress import GateProgress
@@ -198,19 +197,19 @@ def _dsr1_regression(
             gate,
             _takes(request, dsr1_scenario, _dsr1_shared, another),
             lambda measurement: why_not(measurement, _dsr1_starts),
-            state.tell,
+            state.notify,
             lambda: _save(gate),
         )
         _save(gate)
     except Dsr1Error as error:
-        with suppress(Dsr1Error):  # what cannot be saved may be why
+        with suppress(Dsr1Error):  # a failure to save may be the error itself
             _save(gate, error)
         _refuse(error)
     return verdict
 
 
 def _save(gate: GateProgress, error: Dsr1Error | None = None) -> None:
-    """``gate.json`` in the folder of the gate's first run."""
+    """Write ``gate.json`` into the folder of the gate's first run."""
     from pytest_dsr1.gate.progress import saved
     from pytest_dsr1.gate.saved import write_gate
 
@@ -220,10 +219,10 @@ def _save(gate: GateProgress, error: Dsr1Error | None = None) -> None:
 
 
 def _try_to_record(folder: Path) -> None:
-    """Make sure, as far as that can be known, that a run can be kept.
+    """Check that a run can be recorded in a folder.
 
     Raises:
-        InvalidRunError: it cannot.
+        InvalidRunError: the folder cannot be written.
     """
     from pytest_dsr1.storage.files import try_to_write
 
@@ -231,8 +230,8 @@ def _try_to_record(folder: Path) -> None:
         try_to_write(folder)
     except OSError as error:
         raise InvalidRunError(
-            f"{error.filename}: no run can be recorded in {folder}: {error.strerror}; make it a folder that "
-            "can be written and has room"
+            f"{error.filename}: no run can be recorded in {folder}: {error.strerror}; expected a writable "
+            "folder with free space"
         ) from None
 
 
@@ -244,7 +243,7 @@ def _dsr1_recorded(
     _dsr1_store: Path,
     _dsr1_starts: Starts,
 ) -> Path:
-    """The file of one more run that may become a reference."""
+    """The file of a new recorded run, which may become a reference."""
     from pytest_dsr1.gate import recordings
     from pytest_dsr1.gate.eligibility import figure, save_evidence, why_not
     from pytest_dsr1.gate.loop import next_that_counts
@@ -256,11 +255,12 @@ def _dsr1_recorded(
     state, outcome = request.config.stash[STATE], outcome_of(request, dsr1_scenario)
 
     def note(_: Measurement | None, why: str) -> None:
-        state.tell(f"{dsr1_scenario.name}: this run is no reference: {why}")
+        state.notify(f"{dsr1_scenario.name}: this run is not recorded: {why}")
 
     take = _takes(request, dsr1_scenario, _dsr1_shared, lambda unseen: run(request, dsr1_scenario, unseen))
     try:
-        ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")  # what no other run would change
+        # Another run would not change a failure of these.
+        ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")
         again = f"pytest --dsr1-profile={dsr1_scenario.name} --dsr1-reference=record"
         measurement = next_that_counts(take, lambda measured: why_not(measured, _dsr1_starts), note, again)
         found = figure(measurement)
@@ -273,8 +273,8 @@ def _dsr1_recorded(
     alike = recordings.alike(recorded, facts)
     outcome.notes.append(
         f"recorded {number(found.value)} {METRICS[dsr1_scenario.gated_metric].unit} in "
-        f"{shown_path(path)}: {len(alike)} of {WANTED} wanted runs like this one on this node; "
-        f"`pytest-dsr1 references accept {name} --reason TEXT` makes references of them"
+        f"{shown_path(path)}: this node has {len(alike)} comparable runs of the {WANTED} wanted; "
+        f"`pytest-dsr1 references accept {name} --reason TEXT` makes them references"
     )
     outcome.notes += problems
     return path

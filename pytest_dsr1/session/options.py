@@ -1,4 +1,4 @@
-"""The options, and what cannot be asked for together."""
+"""The command-line options, and checks that they go together."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def add(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change one value of the scenarios for this run, such as engine.max_batch_size=64",
+        help="change one value in the scenarios for this run, such as engine.max_batch_size=64",
     )
     group.addoption(
         "--dsr1-suites",
         action="append",
         default=[],
         metavar="DIR",
-        help="a folder of scenarios of your own; they come before the shipped ones (also ini: dsr1_suites)",
+        help="a folder with your own scenarios, which override shipped ones by name (also ini: dsr1_suites)",
     )
     group.addoption(
         "--dsr1-results",
@@ -50,13 +50,13 @@ def add(parser: pytest.Parser) -> None:
         "--dsr1-gpu-setup",
         choices=("check", "apply", "off"),
         default="check",
-        help="check: compare the GPUs' settings with the published set-up; apply: make them so, and restore "
-        "them afterwards; off: do not look (default: check)",
+        help="check: compare the GPUs' settings with the published setup; apply: change them to it, and "
+        "restore them afterwards; off: do neither (default: check)",
     )
     group.addoption(
         "--dsr1-allow-mismatch",
         action="store_true",
-        help="run although the machine differs from the scenario's hardware; kept as a warning",
+        help="run even if the machine differs from the scenario's hardware; the difference becomes a warning",
     )
     group.addoption(
         "--dsr1-gate",
@@ -66,38 +66,38 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--dsr1-reference",
         choices=("record",),
-        help="record: keep this run as a candidate; `pytest-dsr1 references accept` makes references of them",
+        help="record: keep this run; `pytest-dsr1 references accept` makes references of recorded runs",
     )
     group.addoption(
         "--dsr1-report",
         action="append",
         default=[],
         metavar="FILE",
-        help="write a report in the format of the name's suffix, such as .html for a page; an unknown suffix "
-        "lists all there are (may be given several times)",
+        help="write a report; the suffix of FILE chooses the format, such as .html for a page; an unknown "
+        "suffix lists all formats (can be given more than once)",
     )
-    parser.addini("dsr1_suites", "folders of scenarios of your own", type="paths", default=[])
+    parser.addini("dsr1_suites", "folders with your own scenarios", type="paths", default=[])
 
 
 def mode(config: pytest.Config) -> Literal["gate", "record"] | None:
-    """Whether runs are compared with references, or become such.
+    """Return whether runs are compared with references or recorded; None for neither.
 
     Raises:
-        UsageError: both, or a replay: references and gates are about new engine starts.
+        UsageError: both are requested, or one of them with a replay, which makes no engine start.
     """
     gate, record = config.getoption("--dsr1-gate"), config.getoption("--dsr1-reference")
     if gate and record:
         raise pytest.UsageError(
-            "--dsr1-gate and --dsr1-reference=record exclude each other: a run that is judged is no reference"
+            "--dsr1-gate and --dsr1-reference=record exclude each other: a gate judges runs, it records none"
         )
     if config.getoption("--dsr1-replay") and (gate or record):
-        asked = "--dsr1-gate" if gate else "--dsr1-reference=record"
-        raise pytest.UsageError(f"{asked} needs new engine starts, and --dsr1-replay makes none: drop one")
+        option = "--dsr1-gate" if gate else "--dsr1-reference=record"
+        raise pytest.UsageError(f"{option} needs new engine starts, but --dsr1-replay makes none: remove one")
     return "gate" if gate else record
 
 
 def refuse_without_selection(config: pytest.Config) -> None:
-    """What only a scenario can use must not be passed over in silence.
+    """Refuse options that need a scenario, if none is selected.
 
     Raises:
         UsageError: such an option was given.
@@ -105,25 +105,24 @@ def refuse_without_selection(config: pytest.Config) -> None:
     listing = config.getoption("--dsr1-list") or config.getoption("--dsr1-plan")
     if (config.getoption("--dsr1-gate") or config.getoption("--dsr1-reference")) and not listing:
         raise pytest.UsageError(
-            "--dsr1-gate and --dsr1-reference are about scenarios, and none is selected: add "
-            "--dsr1-profile=NAME"
+            "--dsr1-gate and --dsr1-reference need a scenario, but none is selected: add --dsr1-profile=NAME"
         )
     if config.getoption("--dsr1-report") and not listing:
         raise pytest.UsageError(
-            "--dsr1-report tells of scenarios, and none is selected: add --dsr1-profile=NAME"
+            "--dsr1-report needs a scenario, but none is selected: add --dsr1-profile=NAME"
         )
     if config.getoption("--dsr1-set") and not listing:
-        raise pytest.UsageError("--dsr1-set changes scenarios, and none is selected: add --dsr1-profile=NAME")
+        raise pytest.UsageError("--dsr1-set needs a scenario, but none is selected: add --dsr1-profile=NAME")
 
 
 def refuse_xdist(config: pytest.Config) -> None:
-    """One process measures.
+    """Refuse pytest-xdist: one process measures.
 
     Raises:
-        UsageError: pytest-xdist is to spread the tests.
+        UsageError: pytest-xdist would spread the tests.
     """
     if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
         raise pytest.UsageError(
-            "dsr1: scenarios are measured by one process, since two measurements on one machine disturb each "
-            "other; run them without -n (or with -n0), in a run of their own"
+            "dsr1: one process measures all scenarios, because measurements on one machine disturb each "
+            "other; run them separately from other tests, without -n (or with -n0)"
         )

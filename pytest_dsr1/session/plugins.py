@@ -1,4 +1,4 @@
-"""Plugins of the running pytest that add something to pytest-dsr1; a conftest.py is one."""
+"""Plugins of the running pytest that extend pytest-dsr1; a conftest.py is such a plugin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_dsr1.text import harmless
 
 
 def register(config: pytest.Config) -> None:
-    """Take every plugin that has a hook of ours, until this run of pytest ends.
+    """Register every plugin that has one of our hooks, until this run of pytest ends.
 
     Raises:
         UsageError: one of them is broken.

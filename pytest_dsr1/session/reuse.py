@@ -1,4 +1,4 @@
-"""The machine of a session, held from one scenario to the next as long as a server of ours is on it."""
+"""The machine of a session, kept from one scenario to the next while our server runs on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 
 
 class SharedResources:
-    """The lock and the settings of the GPUs outlive their scenario where something of its engine does."""
+    """The machine and the kept engines of a session; GPU locks and settings last as long as an engine."""
 
     def __init__(self) -> None:
         self._pools: dict[str, EnginePool] = {}
@@ -22,36 +22,36 @@ class SharedResources:
         self._stack = ExitStack()
 
     def pool(self, scenario: Scenario) -> EnginePool | None:
-        """Return what the scenario's engine keeps things in; None where it keeps nothing."""
+        """Return the pool in which the scenario's engine is kept; None if it is never kept."""
         name, make = scenario.engine.type, spec_of(scenario.engine).pool
         if make is not None and name not in self._pools:
             self._pools[name] = make()
         return self._pools.get(name)
 
     def make_way(self, scenario: Scenario) -> bool:
-        """Let go of what this scenario does not use; return whether a server stays that will answer it."""
+        """Release what this scenario cannot use; return whether a server is kept for it."""
         pool = self.pool(scenario)
         if pool is None or not pool.fits(scenario):
             self.release()
         return bool(pool)
 
     def machine(
-        self, scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], tell: Notify
+        self, scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], notify: Notify
     ) -> Machine:
-        """Return the scenario's machine, locked and set up; the same where its server is there already.
+        """Return the scenario's machine, locked and set up; unchanged if its server is kept.
 
         Raises:
             InvalidRunError: as :func:`~pytest_dsr1.machine.lease.prepared`.
-            EngineError: a server that had to make way cannot be ended.
+            EngineError: a server that must end first cannot be ended.
         """
         if self.make_way(scenario) and self._machine is not None:
             self._machine = self._machine.of(scenario)
         else:
-            self._machine = self._stack.enter_context(prepared(scenario, setup, environ, tell))
+            self._machine = self._stack.enter_context(prepared(scenario, setup, environ, notify))
         return self._machine
 
     def scenario_ended(self) -> None:
-        """Let go, unless a server is kept.
+        """Release everything, unless a server is kept.
 
         Raises:
             EngineError: as :meth:`release`.
@@ -60,7 +60,7 @@ class SharedResources:
             self.release()
 
     def end_engines(self) -> None:
-        """End everything that is kept, and leave the machine locked.
+        """End everything that is kept; the machine stays locked.
 
         Raises:
             EngineError: processes of a server survive even SIGKILL.
@@ -79,7 +79,7 @@ class SharedResources:
             raise
 
     def release(self) -> None:
-        """End what is kept, then put the machine back and unlock it.
+        """End everything that is kept, then restore and unlock the machine.
 
         Raises:
             EngineError: processes of a server survive even SIGKILL.

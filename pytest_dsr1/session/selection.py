@@ -43,7 +43,7 @@ class Selection:
         self._loaded: dict[Path, LoadedScenario] = {}
 
     def load(self, path: Path) -> LoadedScenario:
-        """The scenario of a file, validated once.
+        """Return the scenario of a file, validated once.
 
         Raises:
             UserError: all mistakes in the file.
@@ -55,25 +55,25 @@ class Selection:
             for other in self._loaded.values():
                 if other.scenario.name == loaded.scenario.name:
                     raise UserError(
-                        f"{path}: is named {loaded.scenario.name}, and so is {other.path}; a run takes each "
-                        "name once, since results are kept by it: rename one, or run them one after the other"
+                        f"{path}: has the same name as {other.path}, {loaded.scenario.name}; results are "
+                        "saved by name, so a run takes each name once: rename one, or use two runs"
                     )
             self._loaded[path] = loaded
         return self._loaded[path]
 
     def all(self) -> list[LoadedScenario]:
-        """Every scenario, in order."""
+        """Return every scenario, in order."""
         return [self.load(path) for path in self.paths]
 
     def usable(self) -> list[LoadedScenario]:
-        """Those of them that have no mistakes, once they were collected."""
+        """Return the collected scenarios that have no mistakes."""
         return list(self._loaded.values())
 
     def test_id_prefix(self, path: Path) -> str:
-        """The path of a scenario file in test ids.
+        """Return the path of a scenario file in test ids.
 
-        ``suites/...`` for a shipped one wherever it is installed, else relative to rootdir; a file outside of
-        both keeps its whole path.
+        ``suites/...`` for a shipped file, wherever it is installed, else relative to rootdir. A file outside
+        both keeps its full path.
         """
         from pytest_dsr1.scenario.profiles import shipped_suites
 
@@ -89,10 +89,10 @@ SELECTION = pytest.StashKey[Selection]()
 
 
 def named_files(config: pytest.Config) -> list[Path]:
-    """The YAML files given as arguments, as pytest itself will name them; a folder that is walked names none.
+    """Return the YAML files given as arguments, named as pytest will name them; folders are not searched.
 
     Raises:
-        UserError: a folder stands where a scenario file was named.
+        UserError: the argument is a folder with the name of a scenario file.
     """
     names = [argument.split("::")[0] for argument in config.args]
     paths = [Path(os.path.abspath(config.invocation_params.dir / n)) for n in names if n.endswith(SUFFIXES)]  # noqa: PTH100 - not through links
@@ -103,7 +103,7 @@ def named_files(config: pytest.Config) -> list[Path]:
 
 
 def catalogue(config: pytest.Config) -> Catalogue:
-    """Return the profiles that can be named.
+    """Return the profiles that can be selected.
 
     Raises:
         UserError: a folder of scenarios cannot be read.
@@ -115,21 +115,21 @@ def catalogue(config: pytest.Config) -> Catalogue:
 
 
 def replayed(config: pytest.Config) -> Path | None:
-    """Return the folder of the saved result that is judged again, as pytest writes paths that it collects."""
+    """Return the folder of the saved result to judge again, written as pytest writes collected paths."""
     saved = config.getoption("--dsr1-replay")
     # Without "..", but links are not followed.
     return Path(os.path.abspath(config.invocation_params.dir / saved)) if saved else None  # noqa: PTH100
 
 
 def is_asked_for(config: pytest.Config) -> bool:
-    """Return whether any scenario is to be run.
+    """Return whether any scenario is selected.
 
     Raises:
-        UsageError: ``--dsr1-profile`` is empty, or a folder stands where a scenario file was named.
+        UsageError: ``--dsr1-profile`` is empty, or an argument is a folder with the name of a scenario file.
     """
     given: list[str] | None = config.getoption("--dsr1-profile")
     if given is not None and not _profiles(config).strip(", "):
-        raise pytest.UsageError("--dsr1-profile names no scenario; `pytest --dsr1-list` shows what there is")
+        raise pytest.UsageError("--dsr1-profile is empty; `pytest --dsr1-list` lists the profiles")
     try:
         return bool(given or replayed(config) or named_files(config))
     except Dsr1Error as error:
@@ -140,7 +140,7 @@ def select(config: pytest.Config) -> Selection:
     """Return the scenarios of this run, validated, and give their files to pytest.
 
     Raises:
-        UsageError: what is asked for does not exist, or has mistakes.
+        UsageError: a selected scenario does not exist, or has mistakes.
     """
     try:
         arguments = named_files(config)
@@ -178,10 +178,10 @@ def _select(config: pytest.Config, arguments: list[Path]) -> Selection:
 
 
 def to_show(config: pytest.Config) -> tuple[list[LoadedScenario], Catalogue, list[str]]:
-    """Return the scenarios to list or to plan, the profiles there are, and what is wrong with others.
+    """Return the scenarios to list or plan, all profiles, and the mistakes of other scenarios.
 
     Raises:
-        UserError: what is asked for does not exist.
+        UserError: a selected scenario does not exist.
     """
     known = catalogue(config)
     names = _profiles(config)
@@ -192,6 +192,6 @@ def to_show(config: pytest.Config) -> tuple[list[LoadedScenario], Catalogue, lis
     for path in selection.paths:
         try:
             loaded.append(selection.load(path))
-        except Dsr1Error as error:  # the others are shown all the same
+        except Dsr1Error as error:  # the others are still shown
             problems.append(str(error))
     return loaded, known, problems

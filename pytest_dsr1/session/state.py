@@ -1,4 +1,4 @@
-"""What the plugin and the fixtures share during one pytest session."""
+"""The shared state of the plugin and its fixtures during one pytest session."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ else:
     _PytestFailed = pytest.fail.Exception
 
 _OF_THE_MACHINE = ("GPU", "NVIDIA driver", "CUDA_VISIBLE_DEVICES")
-"""How findings begin that ``--dsr1-allow-mismatch`` helps with; with missing software it does not."""
-_ALLOW = "--dsr1-allow-mismatch runs all the same and keeps this as a warning"
+"""Starts of the findings that ``--dsr1-allow-mismatch`` overrides; it does not help with missing software."""
+_ALLOW = "--dsr1-allow-mismatch runs anyway and keeps this as a warning"
 
 
 @dataclass
 class ScenarioOutcome:
-    """What became of one scenario in this run.
+    """The outcome of one scenario in this session.
 
     Attributes:
         loaded: the scenario.
+        test_id_prefix: its path in test ids.
         findings: of the preflight.
-        measurement: None until it was measured, or when it failed.
-        error: why there is none; raised again in every test that asks for it.
-        folder: where the run is saved, also when it failed.
-        verdicts: one a judged target.
-        benchmarked: its measurement was given to pytest-benchmark.
-        gate: what became of its gate; None without one.
-        refused: why its gate, or the recording of a reference, ended without a verdict, and the word of that.
-        notes: what is to be told of references.
+        measurement: None before it is made, and if it failed.
+        error: why the measurement failed; raised again in every test that asks for it.
+        folder: the folder of the saved run, even of a failed one.
+        verdicts: one per judged target.
+        benchmarked: whether its measurement was given to pytest-benchmark.
+        gate: the progress of its gate; None without one.
+        refused: the status of a gate or recording that ended without a verdict, and why.
+        notes: remarks about references.
     """
 
     loaded: LoadedScenario
@@ -62,7 +63,7 @@ class ScenarioOutcome:
 
     @property
     def problem(self) -> str | None:
-        """Why the scenario cannot be judged: the failed measurement, or what the preflight found."""
+        """Why the scenario cannot be judged: a failed measurement, or findings of the preflight."""
         if self.error is not None:
             return str(self.error)
         mismatches = [f"{f.subject}: {f.message}" for f in self.findings if f.severity == "mismatch"]
@@ -74,28 +75,30 @@ class ScenarioOutcome:
 
 @dataclass
 class RunState:
-    """What the plugin and the fixtures share: options, outcomes, and the word of each test.
+    """The state of this session: options, outcomes, and the status of each test.
 
     Attributes:
-        watch: makes the observer of a run; ``count`` shows how much of a long task is done, ``tell`` a
-            sentence at once.
-        results: the folder of results; ``store`` that of references.
-        replay: a saved result that is judged instead of a run.
-        gpu_setup: what is done about the GPUs' settings.
-        allow_mismatch: a machine that differs from the scenario's is only warned of.
-        mode: whether runs are gated against references, or recorded as candidates of them.
+        watch: makes the observer of a run.
+        count: shows the progress of a long task.
+        notify: prints a sentence at once.
+        results: the folder of results.
+        replay: a saved result to judge instead of a new run.
+        gpu_setup: what to do with the GPUs' settings.
+        allow_mismatch: whether a machine that differs from the scenario's hardware is only a warning.
+        store: the folder of references.
+        mode: whether runs are compared with references, or recorded; None for neither.
         selected: the profiles of all selected tests, in order.
-        whole: the profiles of which a selected test judges a whole run.
-        gated: the profiles of which a selected test gates, or records.
+        whole: the profiles with a selected test that judges a whole run.
+        gated: the profiles with a selected gate or recording.
         outcomes: by profile.
-        words: of the verdicts, by test id.
-        compared: files that pytest-benchmark compares with.
-        written: lines for the terminal that tell of the reports, each with its markup.
+        words: the status of each test, by test id.
+        compared: the files that pytest-benchmark compares with.
+        written: lines for the terminal about the reports, each with its markup.
     """
 
     watch: Watch
     count: Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-    tell: Callable[[str], None]
+    notify: Callable[[str], None]
     results: Path
     replay: Path | None
     gpu_setup: SetupMode
@@ -111,10 +114,10 @@ class RunState:
     written: list[tuple[str, Mapping[str, bool]]] = field(default_factory=list)
 
     def exit_status(self, failed: int) -> int | None:
-        """Return the exit status of the verdicts; None where that of pytest stands.
+        """Return the exit status of the verdicts; None if pytest's own applies.
 
         Args:
-            failed: how many tests failed; those that are not ours keep pytest's own status.
+            failed: how many tests failed; if some are not ours, pytest's own status applies.
         """
         from pytest_dsr1.verdict.verdict import Status, exit_status
 
@@ -126,9 +129,9 @@ STATE = pytest.StashKey[RunState]()
 
 
 class Failed(_PytestFailed):
-    """The failure of a fixture, with the word of the verdict: for exit status and JUnit."""
+    """The failure of a fixture, with the status for exit status and JUnit."""
 
-    __module__ = "builtins"  # as that of pytest's own, which shows the name with its module otherwise
+    __module__ = "builtins"  # as pytest's own, else pytest shows the name with its module
 
     def __init__(self, message: str, word: Status) -> None:
         super().__init__(message, pytrace=False)
@@ -136,11 +139,11 @@ class Failed(_PytestFailed):
 
 
 def fail_setup(error: Dsr1Error, word: Status | None = None) -> NoReturn:
-    """End a fixture: pytest shows the sentence, without a traceback, as an error of set-up.
+    """End a fixture: pytest shows the message without a traceback, as an error of setup.
 
     Args:
-        error: its message is the sentence.
-        word: of the verdict; by default INVALID.
+        error: its message is shown.
+        word: the status; INVALID by default.
     """
     from pytest_dsr1.verdict.verdict import Status
 
@@ -148,7 +151,7 @@ def fail_setup(error: Dsr1Error, word: Status | None = None) -> NoReturn:
 
 
 def note_selected(state: RunState, items: Iterable[pytest.Item]) -> None:
-    """Note what is selected, and whose whole run is judged: a gate alone needs its own number of requests."""
+    """Remember what is selected, and which whole runs are judged: a gate alone may send fewer requests."""
     for item in items:
         loaded = loaded_of(item)
         if loaded is None:
@@ -161,7 +164,7 @@ def note_selected(state: RunState, items: Iterable[pytest.Item]) -> None:
 
 
 def note_word(state: RunState, item: pytest.Item, call: pytest.CallInfo[None]) -> Status | None:
-    """Note the word of a test that has just been set up or called; None where it has none."""
+    """Remember and return the status of a test that has just been set up or called; None without one."""
     from pytest_dsr1.verdict.verdict import Status
 
     error = call.excinfo.value if call.excinfo else None
@@ -181,5 +184,5 @@ def note_word(state: RunState, item: pytest.Item, call: pytest.CallInfo[None]) -
 
 
 def listed(head: str, lines: Iterable[str], tail: str = "") -> str:
-    """A sentence with a list below it."""
+    """Return a sentence with a list below it."""
     return "\n".join([f"{head}:", *(f"  {line}" for line in lines), *([tail] if tail else [])])

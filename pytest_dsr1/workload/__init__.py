@@ -1,1 +1,1 @@
-"""What is sent: checkpoints and datasets."""
+"""Workloads: the requests to send, and the checkpoint that answers them."""

@@ -1,7 +1,7 @@
-"""When requests are sent in an open loop: seconds from the start of the measurement.
+"""Arrivals of an open loop: when each request is sent, in seconds from the start of the measurement.
 
-The gaps are drawn from the raw integers of PCG64, whose stream numpy guarantees, so that a seed means the
-same schedule everywhere up to the mathematics library's rounding.
+The gaps are drawn from the raw integers of PCG64, whose stream numpy guarantees. So a seed gives the same
+schedule on every machine, except for the rounding of the math library.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pytest_dsr1.scenario.schema.scenario import Load
 from pytest_dsr1.workload.workload import LONGEST_SEQUENCE
 
 BLOCK_TOKENS = 512
-"""Input tokens that a hash id stands for; the last one of a request stands for what is left."""
+"""Input tokens per hash id; the last hash id of a request stands for the remaining tokens."""
 
 _LONGEST_LINE = 1 << 24
 _IDS = 1 << 64
@@ -34,9 +34,9 @@ class TraceRequest:
     """One line of a trace.
 
     Attributes:
-        time_s: from the first line.
-        blocks: hash ids, one for each ``BLOCK_TOKENS`` input tokens; requests that begin with the same ones
-            begin with the same tokens. Empty: the request shares nothing with another.
+        time_s: seconds since the first line.
+        blocks: hash ids, one per ``BLOCK_TOKENS`` input tokens; requests that begin with the same hash ids
+            begin with the same tokens. Empty if the request shares no tokens with another.
     """
 
     time_s: float
@@ -46,7 +46,7 @@ class TraceRequest:
 
 
 def schedule(load: Load) -> list[float] | None:
-    """When each request is due, in s from the start, not decreasing; None for a closed loop.
+    """Return the time of each request in seconds from the start, not decreasing; None for a closed loop.
 
     Raises:
         InvalidRunError: the trace cannot be used.
@@ -67,20 +67,20 @@ def schedule(load: Load) -> list[float] | None:
 
 
 def _renewals(count: int, rate: float, shape: float, seed: int) -> list[float]:
-    """Arrivals whose gaps are gamma distributed with mean 1 / rate; shape 1 is a Poisson process."""
+    """Return arrivals with gamma-distributed gaps of mean 1 / rate; shape 1 is a Poisson process."""
     import numpy as np
 
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed & (2**64 - 1), 3])))
     gaps = generator.standard_gamma(shape, count) / (rate * shape)
-    times = np.cumsum(gaps) - gaps[0]  # the first is due at once
+    times = np.cumsum(gaps) - gaps[0]  # the first request is sent at once
     return [float(time) for time in times]
 
 
 def read_trace(path: Path, count: int) -> list[TraceRequest]:
-    """The first ``count`` requests of a trace in the Mooncake format.
+    """Return the first ``count`` requests of a trace in the Mooncake format.
 
     Raises:
-        InvalidRunError: naming every line that cannot be used (the first 20), or too few.
+        InvalidRunError: lines cannot be used (the message names the first 20), or there are too few lines.
     """
     problems: list[str] = []
     requests: list[TraceRequest] = []
@@ -98,7 +98,9 @@ def read_trace(path: Path, count: int) -> list[TraceRequest]:
                 if not requests:
                     first_ms = last_ms = time_ms
                 if time_ms < last_ms:
-                    problems.append(f"  {path}:{number}: timestamp {time_ms:g} is before the line above it")
+                    problems.append(
+                        f"  {path}:{number}: timestamp {time_ms:g} is before that of the line above"
+                    )
                 last_ms = max(last_ms, time_ms)
                 requests.append(replace(request, time_s=(last_ms - first_ms) / 1e3))
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
@@ -108,18 +110,18 @@ def read_trace(path: Path, count: int) -> list[TraceRequest]:
         ) from None
     if number < count:
         problems.append(
-            f"  {path}: the trace has {number:,} lines, the scenario needs {count:,} requests; "
-            f"--dsr1-set load.num_requests={number}"
+            f"  {path}: the trace has {number:,} lines, but the scenario needs {count:,} requests; "
+            f"use --dsr1-set load.num_requests={number}"
         )
     if problems:
         more = [f"  and {len(problems) - _SHOWN:,} more"] if len(problems) > _SHOWN else []
-        head = f"{path} is no usable trace ({len(problems):,} problem{'s' if len(problems) > 1 else ''}):"
+        head = f"{path} is not a usable trace ({len(problems):,} problem{'s' if len(problems) > 1 else ''}):"
         raise InvalidRunError("\n".join([head, *problems[:_SHOWN], *more, _FORMAT]))
     return requests
 
 
 def _trace_line(line: bytes) -> tuple[float, TraceRequest] | list[str]:
-    """The timestamp in ms and the request of one line, or all that is wrong with it."""
+    """Return the timestamp in ms and the request of one line, or every problem with it."""
     try:
         data = json.loads(line)
     except (ValueError, RecursionError):
@@ -142,14 +144,14 @@ def _trace_line(line: bytes) -> tuple[float, TraceRequest] | list[str]:
     else:
         bad = [block for block in blocks if type(block) is not int or not 0 <= block < _IDS]
         if bad:
-            problems.append(f"hash_ids must hold whole numbers from 0 to 2^64 - 1, found {_shown(bad[0])}")
+            problems.append(f"hash_ids must be whole numbers from 0 to 2^64 - 1, found {_shown(bad[0])}")
     if problems:
         return problems
     inputs, expected = data["input_length"], -(-data["input_length"] // BLOCK_TOKENS)
     if blocks and len(blocks) != expected:
         return [
-            f"hash_ids has {len(blocks):,}, expected {expected:,}: one for each {BLOCK_TOKENS} tokens of "
-            f"input_length, {inputs:,}, and one for the rest"
+            f"expected {expected:,} hash_ids, found {len(blocks):,}: one per {BLOCK_TOKENS} tokens of "
+            f"input_length ({inputs:,}), and one for the rest"
         ]
     return float(data["timestamp"]), TraceRequest(0.0, inputs, data["output_length"], tuple(blocks))
 

@@ -1,14 +1,14 @@
-"""Is the checkpoint the scenario's, and whole? Answered before any GPU time is spent; reads no weights.
+"""The check of a checkpoint before any GPU time is spent: is it the scenario's, and is it complete?
 
-Of every shard only the header is read, which names its tensors and where they lie, so that a file cut off by
-an interrupted download is found by its size (the safetensors format: 8 bytes with the length n of the header,
-n bytes of JSON, the tensors' data). 163 shards take well under a second.
+No weights are read. Only the header of every shard is read; it has the names and positions of the tensors. So
+the size of a file shows whether an interrupted download cut it off (the safetensors format: 8 bytes with the
+length n of the header, n bytes of JSON, the tensors' data). 163 shards take well under a second.
 
-The quantization is read as TensorRT-LLM's own reader does (``tensorrt_llm/_torch/model_config.py``,
+The quantization is read in the same way as by TensorRT-LLM (``tensorrt_llm/_torch/model_config.py``,
 ``load_hf_quant_config`` and ``quantization/modelopt_config.py``). Three layouts exist:
 
 - NVIDIA's ``hf_quant_config.json``: ``{"quantization": {"quant_algo": ..., "kv_cache_quant_algo": ...}}``;
-- the same producer's newer, flat layout, also inside config.json: ``quant_method: modelopt...``,
+- NVIDIA's newer, flat layout, also inside config.json: ``quant_method: modelopt...``,
   ``quant_algo`` and ``kv_cache_scheme``;
 - DeepSeek's own inside config.json: ``quant_method: fp8`` and ``weight_block_size: [128, 128]``.
 """
@@ -43,14 +43,14 @@ _KV_CACHE_SCHEMES = {"float of 8 bits": "FP8", "float of 4 bits": "NVFP4", "int 
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """Of the weights and of the KV cache; ``none`` for neither, else TensorRT-LLM's name or a description."""
+    """The formats of the weights and of the KV cache: ``none``, TensorRT-LLM's name or a description."""
 
     weights: str
     kv_cache: str
 
 
 class UnknownLayoutError(Exception):
-    """What keeps a configuration from being understood, as the end of a sentence that names the file."""
+    """The reason why a quantization cannot be read, as the end of a sentence that begins with the file."""
 
 
 UNQUANTIZED = Quantization("none", "none")
@@ -58,17 +58,17 @@ UNQUANTIZED = Quantization("none", "none")
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFacts:
-    """What is known of the model that runs.
+    """Facts about the model that runs.
 
     Attributes:
         path: the checkpoint's folder; None for random weights.
-        architecture: what ``architectures`` in config.json says.
-        quantization: of the weights, in the scenario's words.
-        kv_cache_quantization: likewise.
-        shards: how many files hold the weights; 0 for random weights.
+        architecture: the architecture that config.json names.
+        quantization: the quantization of the weights, in the scenario's words.
+        kv_cache_quantization: the quantization of the KV cache, in the scenario's words.
+        shards: the number of files with weights; 0 for random weights.
         total_bytes: their size together, headers included.
-        content_key: SHA-256, in hex, of the configuration, the index and the shards' names and sizes (of the
-            architecture, seed and configuration for random weights). Never of the weights.
+        content_key: SHA-256, in hex, of the configuration, the index and the shards' names and sizes (for
+            random weights, of the architecture, seed and configuration). Never of the weights.
     """
 
     path: Path | None
@@ -81,18 +81,17 @@ class CheckpointFacts:
 
 
 def check_checkpoint(model: Model) -> CheckpointFacts:
-    """Check the folder of a checkpoint; a model with ``random_weights``, or one that a server has, is
-    described as it is.
+    """Check the folder of a checkpoint. Random weights and the model of a running server are not checked.
 
     Raises:
-        InvalidRunError: everything that is wrong, in one message.
+        InvalidRunError: the checkpoint is not usable; one message lists every problem.
     """
-    if model.random_weights is not None or model.path is None:  # the latter where a server has the model
-        return _undownloaded(model)
+    if model.random_weights is not None or model.path is None:  # without a path, a server has the model
+        return _without_folder(model)
     return _Check(Path(model.path), model).run()
 
 
-def _undownloaded(model: Model) -> CheckpointFacts:
+def _without_folder(model: Model) -> CheckpointFacts:
     description = {"architecture": model.architecture, **model.model_dump(include={"random_weights"})}
     if model.random_weights is None:
         description["name"] = model.name
@@ -103,7 +102,7 @@ def _undownloaded(model: Model) -> CheckpointFacts:
 
 
 class _Check:
-    """One folder against one scenario; collects every problem."""
+    """The check of one folder against one scenario; it collects every problem."""
 
     def __init__(self, path: Path, model: Model) -> None:
         self.path = path
@@ -141,17 +140,17 @@ class _Check:
             names = set(os.listdir(self.path))  # noqa: PTH208  # names alone, and the folder's own error
         except FileNotFoundError:
             raise self._error(
-                [f"there is no such folder; correct model.path, or get the checkpoint: {self._download()}"]
+                [f"there is no such folder; correct model.path, or download it: {self._download()}"]
             ) from None
         except NotADirectoryError:
-            raise self._error(["this is a file; model.path names the folder of the checkpoint"]) from None
+            raise self._error(["this is a file; expected a folder in model.path"]) from None
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             raise self._error([f"the folder cannot be read: {_reason(error)}"]) from None
         if _CONFIG not in names and "snapshots" in names:
             raise self._error(
                 [
-                    "this is a folder of Hugging Face's cache; the checkpoint is the folder below its "
-                    "snapshots: name that in model.path"
+                    "this is a folder of Hugging Face's cache; expected the folder of the checkpoint inside "
+                    "snapshots"
                 ]
             )
         return names
@@ -168,7 +167,7 @@ class _Check:
                 continue  # reported where the file is needed
 
     def _read(self, name: str) -> dict[str, object] | None:
-        """A JSON object of the folder; None, and a problem, where it is not one."""
+        """Return a JSON object from a file of the folder; on failure add a problem and return None."""
         if name in self.pointers:
             return None  # reported with the other pointers
         try:
@@ -179,14 +178,15 @@ class _Check:
         except OSError as error:
             self.problems.append(f"{name} cannot be read: {_reason(error)}")
         except json.JSONDecodeError as error:
-            self.problems.append(f"{name}:{error.lineno}:{error.colno}: not JSON: {error.msg}; get it again")
+            place = f"{name}:{error.lineno}:{error.colno}"
+            self.problems.append(f"{place}: not JSON: {error.msg}; download it again")
         except (ValueError, RecursionError) as error:
-            self.problems.append(f"{name} is no usable JSON: {error}; get it again")
+            self.problems.append(f"{name} is not usable JSON: {error}; download it again")
         else:
             if isinstance(data, dict):
                 self.digest.update(content)
                 return data
-            self.problems.append(f"{name} holds no JSON object; get it again")
+            self.problems.append(f"{name} is not a JSON object; download it again")
         return None
 
     def _architecture(self, config: dict[str, object]) -> None:
@@ -194,12 +194,11 @@ class _Check:
         if found != [expected]:
             self.problems.append(
                 f"{_CONFIG}: architectures is {json.dumps(found)}, the scenario expects "
-                f"{json.dumps([expected])}; name the right folder in model.path, or correct "
-                "model.architecture"
+                f"{json.dumps([expected])}; correct model.path or model.architecture"
             )
 
     def _quantization(self, config: dict[str, object] | None, *, has_own_file: bool) -> Quantization:
-        """The checkpoint's; TensorRT-LLM also prefers hf_quant_config.json where both files speak."""
+        """Return the checkpoint's quantization; like TensorRT-LLM, prefer hf_quant_config.json."""
         place = _QUANTIZATION if has_own_file else f"{_CONFIG}, quantization_config,"
         own = self._read(_QUANTIZATION) if has_own_file else None
         if (own is None) if has_own_file else (config is None):
@@ -207,9 +206,9 @@ class _Check:
         try:
             found = read_quantization(own if has_own_file else (config or {}).get("quantization_config"))
         except UnknownLayoutError as error:
-            self.problems.append(f"{place} {error}: its quantization is unknown; get it again")
+            self.problems.append(f"{place} {error}: its quantization is unknown; download it again")
             return UNQUANTIZED
-        for what, key, is_, expected in (
+        for what, key, actual, expected in (
             ("quantization", "quantization", found.weights, self.model.quantization),
             (
                 "KV cache quantization",
@@ -218,10 +217,10 @@ class _Check:
                 self.model.kv_cache_quantization,
             ),
         ):
-            if is_ != expected:
+            if actual != expected:
                 self.problems.append(
-                    f"{place} says {what} {is_}, the scenario expects {expected}; name the right checkpoint "
-                    f"in model.path, or correct model.{key}"
+                    f"{place} says {what} {actual}, the scenario expects {expected}; name the right "
+                    f"checkpoint in model.path, or correct model.{key}"
                 )
         return found
 
@@ -230,7 +229,7 @@ class _Check:
             if _SINGLE in names:
                 return [_SINGLE]
             self.problems.append(
-                f"{_INDEX} is missing, so its shards are unknown; get it: {self._download()}"
+                f"{_INDEX} is missing, so the shards are unknown; download it: {self._download()}"
             )
             return []
         index = self._read(_INDEX)
@@ -238,13 +237,13 @@ class _Check:
             return []
         tensors = index.get("weight_map")
         if not isinstance(tensors, dict) or not tensors:
-            self.problems.append(f"{_INDEX} has no `weight_map` from tensors to shards; get it again")
+            self.problems.append(f"{_INDEX} has no `weight_map` from tensors to shards; download it again")
             return []
         shards = set(map(str, tensors.values()))
         strange = sorted(shard for shard in shards if shard != os.path.basename(shard) or not shard)  # noqa: PTH119
         if strange:
             self.problems.append(
-                f"{_INDEX} names shards that are no file names: {_some(strange)}; get it again"
+                f"{_INDEX} names shards that are not file names: {_some(strange)}; download it again"
             )
             return []
         return sorted(shards)
@@ -260,13 +259,13 @@ class _Check:
             except FileNotFoundError:
                 missing.append(shard)
             except _WrongShardError as error:
-                self.problems.append(f"{shard} {error}; get it again: {self._download(shard)}")
+                self.problems.append(f"{shard} {error}; download it again: {self._download(shard)}")
             except OSError as error:
                 self.problems.append(f"{shard} cannot be read: {_reason(error)}")
         if missing:
             self.problems.append(
                 f"{len(missing)} of {len(shards)} shards {'is' if len(missing) == 1 else 'are'} missing: "
-                f"{_some(missing)}; get the rest: {self._download()}"
+                f"{_some(missing)}; download the rest: {self._download()}"
             )
         return sizes
 
@@ -277,7 +276,7 @@ class _Check:
                 raise _WrongShardError("is empty")
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= _LARGEST_HEADER:
-                raise _WrongShardError("is no safetensors file")
+                raise _WrongShardError("is not a safetensors file")
             header = file.read(length)
         try:
             tensors = json.loads(header)
@@ -286,10 +285,10 @@ class _Check:
             )
             expected = 8 + length + int(end)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, RecursionError):
-            what = "is cut off within its header" if len(header) < length else "is no safetensors file"
+            what = "is cut off within its header" if len(header) < length else "is not a safetensors file"
             raise _WrongShardError(what) from None
         if size != expected:
-            raise _WrongShardError(f"has {size:,} bytes, by its header it has {expected:,}")
+            raise _WrongShardError(f"has {size:,} bytes, but its header says {expected:,}")
         return size
 
     def _pointers_found(self) -> str:
@@ -298,9 +297,9 @@ class _Check:
         count = "1 file" if len(names) == 1 else f"{len(names)} files"
         size = sum(self.pointers.values()) / 2**30
         return (
-            f"git-lfs pointers in the place of {count} of {size:,.1f} GiB, as a clone without "
-            f"git-lfs or with GIT_LFS_SKIP_SMUDGE=1 leaves them: {_some(names)}; get the files: "
-            f"git lfs install && git -C {folder} lfs pull"
+            f"git-lfs pointers instead of {count} of {size:,.1f} GiB, probably from a clone without git-lfs "
+            f"or with GIT_LFS_SKIP_SMUDGE=1: {_some(names)}; download the files: git lfs install && "
+            f"git -C {folder} lfs pull"
         )
 
     def _download(self, *files: str) -> str:
@@ -308,12 +307,12 @@ class _Check:
         return shlex.join(words)
 
     def _error(self, problems: Sequence[str]) -> InvalidRunError:
-        head = f"{self.path} is no usable checkpoint of {self.model.name}:"
+        head = f"{self.path} is not a usable checkpoint of {self.model.name}:"
         return InvalidRunError("\n".join([head, *(f"  {problem}" for problem in problems)]))
 
 
 class _WrongShardError(Exception):
-    """What is wrong with a shard, as the end of a sentence that begins with its name."""
+    """The problem with a shard, as the end of a sentence that begins with its name."""
 
 
 def _some(names: Sequence[str]) -> str:
@@ -326,19 +325,22 @@ def _reason(error: Exception) -> str:
 
 
 def read_quantization(config: object) -> Quantization:
-    """From hf_quant_config.json, or from ``quantization_config`` in config.json; None is no quantization.
+    """Read the content of hf_quant_config.json, or of ``quantization_config`` in config.json.
+
+    Args:
+        config: the content; None for a checkpoint without quantization.
 
     Raises:
-        UnknownLayoutError: the layout is none of those above.
+        UnknownLayoutError: the layout is not one of the three.
     """
     if config is None:
         return UNQUANTIZED
     if not isinstance(config, dict):
-        raise UnknownLayoutError("holds no object")
+        raise UnknownLayoutError("is not an object")
     if "quantization" in config:
         inner = config["quantization"]
         if not isinstance(inner, dict):
-            raise UnknownLayoutError("`quantization` is no object")
+            raise UnknownLayoutError("has a `quantization` that is not an object")
         return Quantization(_name(inner, "quant_algo"), _name(inner, "kv_cache_quant_algo"))
     method = config.get("quant_method")
     producer = config.get("producer")
@@ -353,7 +355,7 @@ def read_quantization(config: object) -> Quantization:
         )
     if isinstance(method, str):
         return Quantization(method.upper(), "none")
-    raise UnknownLayoutError("names neither `quantization` nor `quant_method`")
+    raise UnknownLayoutError("has neither `quantization` nor `quant_method`")
 
 
 def _name(config: Mapping[str, object], key: str) -> str:
@@ -361,7 +363,7 @@ def _name(config: Mapping[str, object], key: str) -> str:
     if name is None:
         return "none"
     if not isinstance(name, str):
-        raise UnknownLayoutError(f"`{key}` is no string")
+        raise UnknownLayoutError(f"has a `{key}` that is not a string")
     return name.upper()
 
 

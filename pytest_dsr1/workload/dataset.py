@@ -1,9 +1,9 @@
-"""Reading datasets in trtllm-bench's format: one JSON object a line, one line a request.
+"""The reader of datasets in trtllm-bench's format: one JSON object per line, one line per request.
 
 The rules are those of trtllm-bench's reader (``tensorrt_llm/bench/utils/data.py``), which takes ``task_id``
-and ``output_tokens`` from every line, and ``input_ids`` or its alias ``logits`` before ``prompt``. Where that
-ends in a traceback or silently runs fewer requests, this module names the line. Other keys, and one
-``task_id`` on several lines, are fine there and so here.
+and ``output_tokens`` from every line, and prefers ``input_ids`` or its alias ``logits`` to ``prompt``. Where
+trtllm-bench ends in a traceback or silently runs fewer requests, this module names the line. Both allow other
+keys, and the same ``task_id`` on several lines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pytest_dsr1.scenario.schema.scenario import Dataset, Length, Normal
 from pytest_dsr1.workload.workload import LONGEST_SEQUENCE, Request, Workload
 
 FAR_SHARE = 0.10
-"""A mean length further than this from the scenario's is worth a warning."""
+"""The relative distance of a mean length from the scenario's above which there is a warning."""
 
 _SHOWN_PROBLEMS = 20
 _LONGEST_LINE = 1 << 24
@@ -33,15 +33,15 @@ _FORMAT = (
 
 
 def inspect_dataset(path: Path, requests: int, *, vocab_size: int | None = None) -> Workload:
-    """Check the first ``requests`` lines, as many as trtllm-bench reads, in bounded memory.
+    """Check the first ``requests`` lines, the same that trtllm-bench reads, in bounded memory.
 
     Args:
         path: the JSONL file.
-        requests: how many lines the run needs, at least 1.
-        vocab_size: token ids must be below this; None leaves their upper end unchecked.
+        requests: the number of lines that the run needs, at least 1.
+        vocab_size: token ids must be below this; None skips this check.
 
     Raises:
-        InvalidRunError: naming every line that cannot be used (the first 20, and how many more), or too few.
+        InvalidRunError: lines cannot be used (the message names the first 20), or there are too few lines.
     """
     digest = hashlib.sha256()
     problems = _Problems(path)
@@ -76,10 +76,10 @@ def inspect_dataset(path: Path, requests: int, *, vocab_size: int | None = None)
 
 
 def iter_requests(path: Path, requests: int) -> Iterator[Request]:
-    """The first ``requests`` requests, one at a time.
+    """Yield the first ``requests`` requests, one at a time.
 
     Raises:
-        InvalidRunError: at the first line that cannot be used, or when there are fewer.
+        InvalidRunError: a line cannot be used, or there are too few lines.
     """
     number = 0
     for number, line in _lines(path, requests):
@@ -92,14 +92,14 @@ def iter_requests(path: Path, requests: int) -> Iterator[Request]:
 
 
 def mean_tokens(length: Length) -> float:
-    """The expected number of tokens of one request."""
+    """Return the expected number of tokens of one request."""
     if isinstance(length, int):
         return float(length)
     return float(length.mean) if isinstance(length, Normal) else (length.minimum + length.maximum) / 2
 
 
 def length_warnings(workload: Workload, dataset: Dataset) -> tuple[str, ...]:
-    """Sentences for mean lengths more than 10% from what the scenario expects."""
+    """Return a sentence for each mean length that differs by more than 10% from the scenario's."""
     warnings = []
     for key, length, mean in (
         ("input_tokens", dataset.input_tokens, workload.mean_input),
@@ -108,7 +108,7 @@ def length_warnings(workload: Workload, dataset: Dataset) -> tuple[str, ...]:
         expected = mean_tokens(length)
         if mean is not None and abs(mean - expected) > FAR_SHARE * expected:
             warnings.append(
-                f"{workload.path}: the mean of {key} is {mean:.1f}, the scenario expects {expected:g}; its "
+                f"{workload.path}: the mean of {key} is {mean:.1f}, the scenario expects {expected:g}; the "
                 "targets were measured with other lengths: use another file, or change "
                 f"dataset.{key} and the targets"
             )
@@ -116,11 +116,11 @@ def length_warnings(workload: Workload, dataset: Dataset) -> tuple[str, ...]:
 
 
 def _lines(path: Path, requests: int) -> Iterator[tuple[int, bytes]]:
-    """Line numbers from 1 and lines with their ends; of an endless line only the beginning."""
+    """Yield line numbers from 1 and lines with their line ends; of an endless line only the beginning."""
     try:
         if path.exists() and not path.is_file():
-            kind = "a directory" if path.is_dir() else "no regular file"
-            raise InvalidRunError(f"{path} is {kind}, expected a JSONL file: name the file in dataset.path")
+            kind = "a directory" if path.is_dir() else "not a regular file"
+            raise InvalidRunError(f"{path} is {kind}; expected a JSONL file in dataset.path")
         with path.open("rb") as file:
             for number in range(1, requests + 1):
                 line = file.readline(_LONGEST_LINE)
@@ -131,8 +131,8 @@ def _lines(path: Path, requests: int) -> Iterator[tuple[int, bytes]]:
                     _skip_line(file)
     except FileNotFoundError:
         raise InvalidRunError(
-            f"{path}: there is no such dataset file; correct dataset.path, or make the file as "
-            "`pytest-dsr1 docs datasets` describes"
+            f"{path}: there is no such dataset file; correct dataset.path, or make the file as described by "
+            "`pytest-dsr1 docs datasets`"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else error
@@ -145,16 +145,16 @@ def _skip_line(file: BinaryIO) -> None:
 
 
 def _request(line: bytes) -> Request | list[str]:
-    """The request of one line, or everything that is wrong with it."""
+    """Return the request of one line, or every problem with it."""
     body = line.rstrip(b"\r\n")
     if len(line) == _LONGEST_LINE:
         return [f"the line is longer than {_LONGEST_LINE >> 20} MiB; is this a JSONL file?"]
     if not body.strip():
         return ["the line is blank, which stops trtllm-bench before 1.3; delete it"]
     if b"\0" in body:
-        return ["the line holds a NUL byte; is this a text file, in UTF-8?"]
+        return ["the line contains a NUL byte; is this a UTF-8 text file?"]
     if b"\r" in body:
-        return ["the line holds a carriage return, where trtllm-bench begins a new line; end lines with \\n"]
+        return ["the line contains a carriage return, which starts a new line in trtllm-bench; use \\n only"]
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
@@ -175,8 +175,8 @@ def _request(line: bytes) -> Request | list[str]:
 def _checked(data: dict[str, object]) -> Request | list[str]:
     if "samples" in data and "metadata" in data:
         return [
-            "this is what prepare_dataset.py writes with --output, not JSONL; run it with --stdout and "
-            "redirect its output"
+            "this is a file from prepare_dataset.py --output, not JSONL; run that program with --stdout and "
+            "redirect the output"
         ]
     problems: list[str] = []
     task = data.get("task_id")
@@ -190,9 +190,9 @@ def _checked(data: dict[str, object]) -> Request | list[str]:
 
     inputs = [key for key in ("input_ids", "logits", "prompt") if data.get(key) is not None]
     if not inputs:
-        problems.append("neither input_ids nor prompt; one of them is needed")
+        problems.append("input_ids and prompt are both missing; expected one of them")
     elif len(inputs) > 1:
-        problems.append(f"both {inputs[0]} and {inputs[1]}; engines differ in which they take: keep one")
+        problems.append(f"both {inputs[0]} and {inputs[1]} are present; engines use different ones: keep one")
     for key in inputs:
         problems.extend(_prompt(data[key]) if key == "prompt" else _ids(key, data[key]))
     if problems:
@@ -211,10 +211,10 @@ def _ids(key: str, ids: object) -> list[str]:
     if not ids:
         return [f"{key} is empty; a request has at least one token"]
     if set(map(type, ids)) != {int}:
-        place, token = next((place, token) for place, token in enumerate(ids) if type(token) is not int)
-        return [f"{key}[{place}] must be a whole number, found {_kind(token)}"]
+        index, token = next((index, token) for index, token in enumerate(ids) if type(token) is not int)
+        return [f"{key}[{index}] must be a whole number, found {_kind(token)}"]
     if min(ids) < 0:
-        return [f"{key} holds the negative token id {_kind(min(ids))}"]
+        return [f"{key} contains the negative token id {_kind(min(ids))}"]
     return []
 
 
@@ -226,7 +226,7 @@ def _prompt(text: object) -> list[str]:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        return [f"prompt holds half of a surrogate pair at character {error.start}, which no tokenizer takes"]
+        return [f"prompt has half of a surrogate pair at character {error.start}; tokenizers reject that"]
     return []
 
 
@@ -234,17 +234,17 @@ def _outside(request: Request, vocab_size: int | None) -> list[str]:
     if vocab_size is None or request.input_ids is None or (largest := max(request.input_ids)) < vocab_size:
         return []
     return [
-        f"token id {_kind(largest)} is not below dataset.vocab_size, {vocab_size}; was the file made with "
+        f"token id {_kind(largest)} is not below dataset.vocab_size ({vocab_size}); was the file made with "
         "another model's tokenizer?"
     ]
 
 
 def _found(value: object) -> str:
-    return "which is missing" if value is None else f"found {_kind(value)}"
+    return "but it is missing" if value is None else f"found {_kind(value)}"
 
 
 def _kind(value: object) -> str:
-    """A JSON value in a few words."""
+    """Return a description of a JSON value in a few words."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, int):
@@ -258,14 +258,14 @@ def _too_few(found: int, requests: int) -> str:
     if not found:
         return f"the file is empty; the scenario needs {requests:,} requests"
     return (
-        f"the file has {found:,} lines, the scenario needs {requests:,} requests (trtllm-bench would "
-        f"silently run fewer); make a longer file, or --dsr1-set load.num_requests={found}"
+        f"the file has {found:,} lines, but the scenario needs {requests:,} requests (trtllm-bench would "
+        f"silently run fewer); make a longer file, or use --dsr1-set load.num_requests={found}"
     )
 
 
 @dataclass(slots=True)
 class _Problems:
-    """Counts every problem and keeps the first ones: a wrong file of any size takes little memory."""
+    """The number of problems and the first of them, so that a wrong file of any size takes little memory."""
 
     path: Path
     count: int = 0
@@ -284,6 +284,6 @@ class _Problems:
             raise self.error()
 
     def error(self) -> InvalidRunError:
-        head = f"{self.path} is no usable dataset ({self.count:,} problem{'s' if self.count > 1 else ''}):"
+        head = f"{self.path} is not a usable dataset ({self.count:,} problem{'s' if self.count > 1 else ''}):"
         more = [f"  and {self.count - len(self.shown):,} more"] if self.count > len(self.shown) else []
         return InvalidRunError("\n".join([head, *self.shown, *more, _FORMAT]))

@@ -1,6 +1,6 @@
-"""DeepSeek-R1's dimensions and quantization, what a scenario changes of them, and what cannot be.
+"""DeepSeek-R1's dimensions and quantization, a scenario's changes to them, and the check of the result.
 
-Only the standard library is used, so that the parent process and the worker share this without torch.
+Only the standard library is used, so that the parent process can use this module without torch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ DEEPSEEK_R1: Mapping[str, Any] = {
         "original_max_position_embeddings": 4096,
     },
 }
-"""DeepSeek-R1's config.json, the fields that give the model its shape (names of `DeepseekV3Config`)."""
+"""The fields of DeepSeek-R1's config.json that define the model's shape (names of `DeepseekV3Config`)."""
 
 FP8_BLOCK_SCALES: Mapping[str, Any] = {
     "quant_method": "fp8",
@@ -49,15 +49,16 @@ FP8_BLOCK_SCALES: Mapping[str, Any] = {
     "activation_scheme": "dynamic",
     "weight_block_size": [128, 128],
 }
-"""`quantization_config` of deepseek-ai/DeepSeek-R1's config.json, by which random weights are made too."""
+"""`quantization_config` in the config.json of deepseek-ai/DeepSeek-R1; random weights use it too."""
 
 _COUNTS = tuple(name for name, value in DEEPSEEK_R1.items() if isinstance(value, int))
 
 
 def resolve_config(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """DeepSeek-R1's fields with a scenario's changes laid over them.
+    """Return DeepSeek-R1's fields with a scenario's changes.
 
-    Multi-head latent attention has as many key-value heads as heads, so they follow `num_attention_heads`.
+    Multi-head latent attention has as many key-value heads as heads, so their number follows
+    `num_attention_heads`.
     """
     config = {**DEEPSEEK_R1, **overrides}
     if "num_key_value_heads" not in overrides:
@@ -66,7 +67,7 @@ def resolve_config(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def config_problems(config: Mapping[str, Any]) -> list[str]:
-    """Why no model can be built from these fields: every reason, each a clause naming field and value."""
+    """Return every reason why no model can be built from these fields, each with field and value."""
     problems = [
         f"{name} is {config[name]!r}, expected a whole number of at least {least}"
         for name in _COUNTS
@@ -93,7 +94,7 @@ def config_problems(config: Mapping[str, Any]) -> list[str]:
     # The router scores a group by its two best experts.
     if experts % groups or experts // groups < 2:
         problems.append(
-            f"n_routed_experts is {experts}, expected a multiple of n_group ({groups}), at least 2 a group"
+            f"n_routed_experts is {experts}, expected a multiple of n_group ({groups}), at least 2 per group"
         )
     elif config["num_experts_per_tok"] > (reachable := experts // groups * config["topk_group"]):
         problems.append(
@@ -104,7 +105,7 @@ def config_problems(config: Mapping[str, Any]) -> list[str]:
 
 
 def attention_parameters(config: Mapping[str, Any]) -> int:
-    """Of one layer's multi-head latent attention, its two inner norms included."""
+    """Return the parameters of one layer's multi-head latent attention, including its two inner norms."""
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     q_rank, kv_rank = config["q_lora_rank"], config["kv_lora_rank"]
     nope, rope, value = config["qk_nope_head_dim"], config["qk_rope_head_dim"], config["v_head_dim"]
@@ -114,18 +115,18 @@ def attention_parameters(config: Mapping[str, Any]) -> int:
 
 
 def expert_parameters(config: Mapping[str, Any]) -> int:
-    """Of one expert, routed or shared."""
+    """Return the parameters of one expert, routed or shared."""
     return int(3 * config["hidden_size"] * config["moe_intermediate_size"])
 
 
 @dataclass(frozen=True, slots=True)
 class ReadParameters:
-    """What a decode step reads, by the parts that checkpoints store in different number formats.
+    """The parameters that a decode step reads, split by the number formats in checkpoints.
 
     Attributes:
-        attention: of all layers, inner norms included.
-        feed_forward: the dense layers, and the shared and routed experts.
-        other: norms, routers and the output head.
+        attention: those of all layers, including inner norms.
+        feed_forward: those of the dense layers, and of the shared and routed experts.
+        other: those of norms, routers and the output head.
     """
 
     attention: int
@@ -134,11 +135,11 @@ class ReadParameters:
 
 
 def read_parts(config: Mapping[str, Any], experts: float) -> ReadParameters:
-    """What a decode step reads: all but the embedding, of which it reads a row a token.
+    """Return the parameters that a decode step reads: all except the embedding (it reads one row per token).
 
     Args:
         config: the model's dimensions.
-        experts: how many routed experts of each MoE layer the step uses.
+        experts: the number of routed experts of each MoE layer that the step uses.
     """
     hidden, layers, dense_layers = (
         config[key] for key in ("hidden_size", "num_hidden_layers", "first_k_dense_replace")
@@ -154,12 +155,12 @@ def read_parts(config: Mapping[str, Any], experts: float) -> ReadParameters:
 
 
 def read_parameters(config: Mapping[str, Any], experts: float) -> float:
-    """The sum of :func:`read_parts`."""
+    """Return the sum of :func:`read_parts`."""
     parts = read_parts(config, experts)
     return float(parts.attention + parts.feed_forward + parts.other)
 
 
 def parameter_count(config: Mapping[str, Any]) -> int:
-    """All parameters, embedding and output head both counted, MTP modules not."""
+    """Return the number of all parameters, with embedding and output head, without MTP modules."""
     embedding = config["vocab_size"] * config["hidden_size"]
     return int(read_parameters(config, config["n_routed_experts"])) + int(embedding)

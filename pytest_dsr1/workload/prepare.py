@@ -1,9 +1,9 @@
-"""The workload of a scenario: its own file, checked, or a synthetic one from the cache.
+"""The workload of a scenario: its own file after a check, or a synthetic one from the cache.
 
-A cached dataset is the file ``datasets/synthetic-KEY.jsonl`` below the user's cache folder. KEY is made from
-everything the bytes depend on, and the file gets that name only when it is whole; processes that make the
-same one at once write the same bytes, and the last one's stays. So its size is all that is checked when it is
-used again: after a loss of power a file can be cut short.
+A cached dataset is the file ``datasets/synthetic-KEY.jsonl`` below the user's cache folder. KEY is a hash of
+everything that determines the bytes, and a file gets its name only when it is whole. Processes that make the
+same file at once write the same bytes, and the last one stays. So only the size is checked before a file is
+used again: a loss of power can cut a file short.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _ABANDONED_S = 24 * 3600.0
 def prepare(
     dataset: Dataset, load: Load, *, environ: Mapping[str, str], progress: Progress | None = None
 ) -> Workload:
-    """The scenario's requests as a file that exists.
+    """Return the scenario's requests as a file that exists; make a synthetic one if needed.
 
     Args:
-        dataset: the scenario's, without ``${VARIABLE}``.
-        load: the scenario's.
-        environ: where the cache folder is looked up.
-        progress: called with requests written and requests in all while a synthetic file is made.
+        dataset: the scenario's dataset, without ``${VARIABLE}``.
+        load: the scenario's load.
+        environ: the environment variables that give the cache folder.
+        progress: called with the written and the total number of requests while a synthetic file is made.
 
     Raises:
         InvalidRunError: the file is not usable, or the cache folder cannot be written.
@@ -64,16 +64,16 @@ def prepare(
 
 
 def first(workload: Workload, requests: int) -> Workload:
-    """The same file, of which only the first ``requests`` lines are sent; its content key stays the whole's.
+    """Return a workload of the first ``requests`` lines of the same file, with the hash of the whole one.
 
     Raises:
-        InvalidRunError: the workload has fewer, or its file is not usable any more.
+        InvalidRunError: the workload has fewer requests, or its file is no longer usable.
     """
     if requests == workload.requests:
         return workload
     if requests > workload.requests:
         raise InvalidRunError(
-            f"{workload.path}: {requests:,} requests are to be sent, and the workload has "
+            f"{workload.path}: {requests:,} requests are needed, but the workload has "
             f"{workload.requests:,}; raise load.num_requests to at least {requests}"
         )
     prefix = inspect_dataset(workload.path, requests)
@@ -81,7 +81,7 @@ def first(workload: Workload, requests: int) -> Workload:
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """``pytest-dsr1`` in ``XDG_CACHE_HOME``, or in the platform's cache folder of the user."""
+    """Return ``pytest-dsr1`` in ``XDG_CACHE_HOME``, or in the user's cache folder on this platform."""
     from platformdirs import user_cache_path
 
     home = environ.get("XDG_CACHE_HOME", "").strip()
@@ -91,7 +91,7 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 def _is_whole(path: Path, size: int) -> bool:
     try:
         return path.stat().st_size == size
-    except OSError:  # missing, or in the way of being made, which will say why
+    except OSError:  # missing, or unreadable: writing it again reports the reason
         return False
 
 
@@ -105,12 +105,12 @@ def _make(dataset: Dataset, load: Load, path: Path, progress: Progress | None) -
         size = synthetic_bytes(dataset, load) / 2**20
         raise InvalidRunError(
             f"the synthetic dataset ({size:,.1f} MiB) cannot be written to {path.parent}: {error.strerror}; "
-            "make room there, or set XDG_CACHE_HOME to a folder with room that you may write to"
+            "make room there, or set XDG_CACHE_HOME to a writable folder with enough room"
         ) from None
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Killed runs leave hundreds of megabytes behind; nothing takes a day to write."""
+    """Remove parts that killed runs left: they can have hundreds of megabytes, and no write takes a day."""
     for part in folder.glob(f".synthetic-*{PART}"):
         try:
             if time.time() - part.stat().st_mtime > _ABANDONED_S:

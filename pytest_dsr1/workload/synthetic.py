@@ -1,12 +1,16 @@
 """Synthetic datasets: random token ids, the same bytes for the same inputs on every machine.
 
-What the published procedure does with ``prepare_dataset.py token-norm-dist``, with three differences.
-Everything is made from the raw 64-bit integers of PCG64, whose stream numpy guarantees, by integer arithmetic
-and basic floating-point operations that IEEE 754 fixes to the last bit: numpy's distributions may change
-between versions. Ids are drawn one by one (a prompt may hold an id twice) from 2 to ``vocab_size - 1``: 0 and
-1 begin and end a sequence of DeepSeek's tokenizer. And every id with its comma is padded with spaces, which
-JSON allows, to 8 bytes (4 for the smallest vocabularies), so that text is made by looking up machine words.
-The ids of a trace's request with ``hash_ids`` are a function of seed, hash id and place: equal hash ids are
+They follow the published procedure, ``prepare_dataset.py token-norm-dist``, with three differences:
+
+- numpy's distributions may change between versions. So everything is made from the raw 64-bit integers of
+  PCG64, whose stream numpy guarantees, by integer arithmetic and by floating-point operations that IEEE 754
+  defines to the last bit.
+- Ids are drawn one by one, so a prompt can contain an id twice, from 2 to ``vocab_size - 1``: 0 and 1 begin
+  and end a sequence of DeepSeek's tokenizer.
+- Every id with its comma is padded with spaces, which JSON allows, to 8 bytes (4 for the smallest
+  vocabularies), so that text is made by looking up machine words.
+
+In a trace with ``hash_ids`` the token ids are a function of seed, hash id and position: equal hash ids give
 equal tokens.
 
     {"task_id":0,"input_ids":[  91772, 121078,    513],"output_tokens":2048}
@@ -34,10 +38,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT_VERSION = 1
-"""Changes whenever the same inputs give other bytes."""
+"""The version of the format; it changes whenever the same inputs give other bytes."""
 
 Progress = Callable[[int, int], None]
-"""Called with requests written and requests in all."""
+"""A function called with the number of written requests and of all requests."""
 
 _FIRST_ID = 2
 _LARGEST_VOCABULARY = 10**7
@@ -54,7 +58,7 @@ class Lengths:
     """Tokens of each request, as int64 arrays of shape (requests,).
 
     Attributes:
-        blocks: of a trace, each request's hash ids (:class:`TraceRequest`); else empty.
+        blocks: for a trace, the hash ids of each request (:class:`TraceRequest`); else empty.
     """
 
     inputs: NDArray[np.int64]
@@ -63,10 +67,10 @@ class Lengths:
 
 
 def draw_lengths(dataset: Dataset, load: Load) -> Lengths:
-    """The lengths of all requests.
+    """Return the lengths of all requests.
 
     Raises:
-        InvalidRunError: lengths are beyond any model's, or ``vocab_size`` leaves no id to draw.
+        InvalidRunError: a length is larger than any model takes, or ``vocab_size`` leaves no id to draw.
     """
     if not _FIRST_ID < dataset.vocab_size <= _LARGEST_VOCABULARY:
         raise InvalidRunError(
@@ -94,7 +98,7 @@ def _trace_lengths(load: Load, arrival: TraceArrival) -> Lengths:
 
 
 def content_key(dataset: Dataset, load: Load) -> str:
-    """SHA-256, in hex, of everything that determines the bytes of the file."""
+    """Return the SHA-256, in hex, of everything that determines the bytes of the file."""
     inputs = {
         "format": FORMAT_VERSION,
         "requests": load.num_requests,
@@ -108,22 +112,22 @@ def content_key(dataset: Dataset, load: Load) -> str:
 
 
 def synthetic_bytes(dataset: Dataset, load: Load) -> int:
-    """The exact size in bytes of the file that :func:`write_synthetic` makes."""
+    """Return the exact size in bytes of the file that :func:`write_synthetic` makes."""
     lengths = draw_lengths(dataset, load)
-    frame = len(_HEAD % 0) - 1 + len(_TAIL % 0) - 1 - 1  # numbers are counted below; the last comma goes
+    frame = len(_HEAD % 0) - 1 + len(_TAIL % 0) - 1 - 1  # without numbers (see below) and the last comma
     digits = sum(len(str(i)) for i in range(load.num_requests))
     digits += sum(len(str(n)) for n in lengths.outputs.tolist())
     return int(lengths.inputs.sum()) * _width(dataset) + load.num_requests * frame + digits
 
 
 def write_synthetic(dataset: Dataset, load: Load, path: Path, progress: Progress | None = None) -> None:
-    """Write the file in bounded memory; not atomic.
+    """Write the file in bounded memory, not atomically.
 
-    A block is made while the one before it is written, which leaves the interpreter free.
+    A block is made while another thread writes the previous one; writing releases the interpreter lock.
 
     Raises:
-        InvalidRunError: as :func:`draw_lengths`.
-        OSError: the disk is full, or the folder not writable.
+        InvalidRunError: see :func:`draw_lengths`.
+        OSError: the disk is full, or the folder is not writable.
     """
     lengths = draw_lengths(dataset, load)
     with path.open("wb", buffering=0) as file, ThreadPoolExecutor(1) as writer:
@@ -143,7 +147,7 @@ def _write_all(descriptor: int, block: bytes) -> None:
 
 
 def _blocks(dataset: Dataset, lengths: Lengths) -> Iterator[tuple[int, bytes]]:
-    """How many requests are complete, and the next piece of the file, of about a megabyte."""
+    """Yield the number of complete requests, and the next piece of the file, about a megabyte."""
     table = _table(dataset)
     texts = _token_texts(dataset, table)
     key = int(_generator(dataset.seed, stream=4).random_raw())
@@ -173,29 +177,29 @@ def _blocks(dataset: Dataset, lengths: Lengths) -> Iterator[tuple[int, bytes]]:
 
 
 def _token_texts(dataset: Dataset, table: NDArray[np.bytes_]) -> Iterator[memoryview]:
-    """An endless text of random ids, each of ``_width`` bytes with its comma."""
+    """Yield an endless text of random ids, each ``_width`` bytes long with its comma."""
     generator = _generator(dataset.seed, stream=0)
     while True:
         yield _text(table, _below(len(table), _uint32(generator, _TOKENS_A_BLOCK)))
 
 
 def _block_ids(key: int, blocks: tuple[int, ...], tokens: int, end: int) -> NDArray[np.int64]:
-    """So many numbers below ``end``: of each block, the first ones of a sequence that belongs to its hash id.
+    """Return ``tokens`` numbers below ``end``; each block has the beginning of the sequence of its hash id.
 
-    The sequence is SplitMix64's (Steele, Lea and Flood, 2014), which can be entered at any place; its seed is
-    made of the hash id by the same function.
+    The sequence is SplitMix64 (Steele, Lea and Flood, 2014), which can be computed from any position. The
+    same function makes its seed from the hash id.
     """
     import numpy as np
 
     golden = np.uint64(_GOLDEN)
     seeds = _mixed(np.uint64(key) + np.array(blocks, dtype=np.uint64) * golden)
-    places = np.arange(1, BLOCK_TOKENS + 1, dtype=np.uint64) * golden
-    draws = _mixed((seeds[:, np.newaxis] + places).ravel()[:tokens])
+    positions = np.arange(1, BLOCK_TOKENS + 1, dtype=np.uint64) * golden
+    draws = _mixed((seeds[:, np.newaxis] + positions).ravel()[:tokens])
     return _below(end, (draws >> np.uint64(32)).astype(np.uint32))
 
 
 def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's output of each state."""
+    """Return SplitMix64's output for each state."""
     import numpy as np
 
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -204,7 +208,7 @@ def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _table(dataset: Dataset) -> NDArray[np.bytes_]:
-    """Each id's text of ``_width`` bytes with its comma, from ``_FIRST_ID`` on."""
+    """Return the text of each id from ``_FIRST_ID`` on, ``_width`` bytes with its comma."""
     import numpy as np
 
     width = _width(dataset)
@@ -219,7 +223,7 @@ def _text(table: NDArray[np.bytes_], numbers: NDArray[np.int64]) -> memoryview:
 
 
 def _width(dataset: Dataset) -> int:
-    """Bytes of an id with its comma; numpy looks up 4 and 8 bytes several times faster than other sizes."""
+    """Return the bytes per id with comma; numpy looks up 4 and 8 bytes much faster than other sizes."""
     return 4 if dataset.vocab_size <= 1000 else 8
 
 
@@ -242,16 +246,16 @@ def _lengths(key: str, length: Length, count: int, seed: int, stream: int) -> ND
 def _refuse_endless(key: str, tokens: float) -> None:
     if tokens > LONGEST_SEQUENCE:
         raise InvalidRunError(
-            f"dataset.{key} gives requests of more than {LONGEST_SEQUENCE:,} tokens, which no model takes; "
-            "DeepSeek-R1's longest sequence has 163,840"
+            f"dataset.{key} gives requests of more than {LONGEST_SEQUENCE:,} tokens, too long for any model; "
+            "DeepSeek-R1's longest sequence has 163,840 tokens"
         )
 
 
 def _standard_normal(generator: np.random.PCG64, count: int) -> NDArray[np.float64]:
-    """Sums of 48 uniform numbers, centred and scaled to mean 0 and variance 1.
+    """Return sums of 48 uniform numbers, centered and scaled to mean 0 and variance 1.
 
-    Within 0.0006 of the normal distribution function everywhere, and the same to the last bit everywhere, as
-    the sums are integers: a logarithm or a cosine would be the mathematics library's own.
+    Their distribution function is within 0.0006 of the normal one. They are the same to the last bit on every
+    machine, because the sums are integers; a logarithm or a cosine would depend on the math library.
     """
     import numpy as np
 
@@ -265,20 +269,20 @@ def _standard_normal(generator: np.random.PCG64, count: int) -> NDArray[np.float
 
 
 def _generator(seed: int, stream: int) -> np.random.PCG64:
-    """One of the independent streams of a seed; of a negative seed, that of its two's complement."""
+    """Return one of the independent streams of a seed; a negative seed counts as its two's complement."""
     import numpy as np
 
     return np.random.PCG64(np.random.SeedSequence([seed & (2**64 - 1), stream]))
 
 
 def _uint32(generator: np.random.PCG64, count: int) -> NDArray[np.uint32]:
-    """Uniform over 32 bits; the low half of each raw integer comes first on every machine."""
+    """Return numbers uniform over 32 bits; the low half of each raw integer is first on every machine."""
     raw = generator.random_raw((count + 1) // 2)
     return raw.astype("<u8", copy=False).view("<u4")[:count]
 
 
 def _below(end: int, draws: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Uniform over range(end) to within end / 2**32, by the upper half of a product."""
+    """Return numbers uniform over range(end), to within end / 2**32, from the upper half of a product."""
     import numpy as np
 
     product = np.multiply(draws, end, dtype=np.uint64)

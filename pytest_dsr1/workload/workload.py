@@ -1,4 +1,4 @@
-"""The workload: the requests of one measurement, as a JSONL file on disk and what is known about it."""
+"""The workload: the requests of one measurement, as a JSONL file on disk and facts about it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Workload:
     """The requests of one measurement. Lengths are in tokens, over the first ``requests`` lines.
 
     Attributes:
-        path: a JSONL file in trtllm-bench's format; request order is file order.
-        requests: how many of its lines are measured.
-        sha256: of the bytes of those lines (where the file has no more than them, what ``sha256sum`` prints);
-            of synthetic ones, of everything that determines those bytes; of a workload cut by
-            :func:`~pytest_dsr1.workload.prepare.first`, that of the whole one.
+        path: a JSONL file in trtllm-bench's format; the requests are sent in the order of its lines.
+        requests: the number of its lines that are measured.
+        sha256: for a file, the hash of these lines (if the file has no others, the one of ``sha256sum``); for
+            a synthetic dataset, the hash of everything that determines its bytes. A workload cut by
+            :func:`~pytest_dsr1.workload.prepare.first` keeps the hash of the whole one.
         synthetic: whether the tokens are random.
-        mean_input: and ``max_input`` are None where the file holds text, whose length only a tokenizer knows.
-        warnings: sentences a person must see beside the verdict.
+        mean_input: None, like ``max_input``, if the file contains text: only a tokenizer knows its length.
+        warnings: sentences that a person must see next to the verdict.
     """
 
     path: Path
@@ -42,7 +42,7 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One line of a dataset: either ``input_ids`` or ``prompt`` is given, the other is None."""
+    """One line of a dataset, with exactly one of ``input_ids`` and ``prompt``."""
 
     input_ids: list[int] | None
     prompt: str | None

@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 from pytest_dsr1.case.case import Case, case_of
 from pytest_dsr1.gate.history import history
 from pytest_dsr1.machine.values import Fingerprint
-from pytest_dsr1.reporting.charts.history import Surroundings, published_points
+from pytest_dsr1.reporting.charts.history import ReportContext, published_points
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.scenario.loading import load
@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
     cases = made_cases(folder)
     published = published_points(load(profile.path).scenario for profile in discover([]).profiles)
-    background = Surroundings(history(folder / "results"), published, NOW)
+    background = ReportContext(history(folder / "results"), published, NOW)
     write_html(folder / "report.html", cases, background)
     write_html(folder / "many.html", cases * 6, background)
     write_html(folder / "one.html", cases[:1], background)
@@ -238,7 +238,7 @@ def test_links_lead_to_what_is_folded(folder: Path, look: Look) -> None:
     expect(page.locator(f"#{target} h2")).to_be_in_viewport()
 
 
-def test_an_artefact_opens(folder: Path, look: Look) -> None:
+def test_an_artifact_opens(folder: Path, look: Look) -> None:
     page = look(folder / "one.html").page
     page.get_by_text("Saved files").click()
     page.get_by_role("link", name="measurement.json").click()

@@ -15,9 +15,9 @@ from tests.helpers.values import case, gate, missed
 
 FAILED = gate(Status.FAIL)
 NO_CLUE = (
-    "The run itself shows none of the reasons in `pytest-dsr1 docs why-low`: see what else ran on the machine"
+    "The run shows none of the causes in `pytest-dsr1 docs why-low`: look at what else ran on the machine"
 )
-CLUE = "See what the run itself shows of the reasons (look at, `pytest-dsr1 docs why-low`)"
+CLUE = "Look at the clues that the run shows (`pytest-dsr1 docs why-low`)"
 
 
 def test_the_warnings_of_a_gate_are_part_of_how_sure_it_is() -> None:
@@ -26,7 +26,8 @@ def test_the_warnings_of_a_gate_are_part_of_how_sure_it_is() -> None:
         "in less than 1 of 100 cases."
     )
     assert is_it_real(case(word=Status.FAIL, gate=warned), Status.FAIL).endswith(
-        "in less than 1 of 100 cases. It had warned: references of one day do not show how much days differ."
+        "in less than 1 of 100 cases. The gate warned: references of one day do not show how much days "
+        "differ."
     )
 
 
@@ -41,7 +42,7 @@ def test_the_place_in_the_run_comes_before_the_one_in_the_scenario() -> None:
 
 
 def test_what_is_known_of_the_reasons_is_part_of_the_answer() -> None:
-    then = ", then what changed since the last green run: driver, container, options."
+    then = ", then at what changed since the last passing run: driver, container, options."
     assert what_to_do(missed(clues=()), Status.FAIL) == NO_CLUE + then
     clue = FoundClue("power-cap", "GPU 0 is at its power cap")
     assert what_to_do(missed(clues=(clue,)), Status.FAIL) == CLUE + then
@@ -54,8 +55,8 @@ def test_what_changed_since_the_references() -> None:
     )
     unchanged = case(word=Status.FAIL, gate=replace(FAILED, changed=()), clues=())
     assert what_to_do(unchanged, Status.FAIL) == (
-        "Of software and options nothing is known to differ from the references. "
-        f"{NO_CLUE}, then what no fact tells, such as edited code or a warm room."
+        "No recorded fact of software or options differs from the references. "
+        f"{NO_CLUE}, then at what is not recorded, such as edited code or a warm room."
     )
 
 
@@ -66,9 +67,9 @@ def test_references_that_are_not_comparable_are_named_with_why(tmp_path: Path) -
     for facts, why in (
         (
             (("gpu.vboost", "4"), ("driver", "580.95")),
-            "gpu.vboost: none in the references, 4 here. Changed as well: driver: 575.57.08 -> 580.95",
+            "gpu.vboost: none in the references, 4 here. Also changed: driver: 575.57.08 -> 580.95",
         ),
-        ((("gpu.uuids", "other"),), f"they have no run on node {short('cpu')}"),
+        ((("gpu.uuids", "other"),), f"none of them was recorded on node {short('cpu')}"),
     ):
         made = replace(good, speed=0.5, day=2, facts=facts)
         run = save(tmp_path / "results", made)
@@ -81,5 +82,5 @@ def test_references_that_are_not_comparable_are_named_with_why(tmp_path: Path) -
 def test_a_target_that_the_references_miss_as_well() -> None:
     both = missed(gate=gate(Status.PASS))
     assert what_to_do(both, Status.FAIL).startswith(
-        "The gate excludes a loss of 2% against the references, so"
+        "This change is not the cause. The gate excludes a loss of 2% against the references, so"
     )

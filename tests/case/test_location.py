@@ -59,7 +59,7 @@ def test_the_part_that_takes_longer(
     (sentence,) = locations(slow, others)
     values = {name: number(slow.metrics[f"average_{name}"].value) for name in ("ttft", "tpot")}
     assert sentence.startswith(told.format(**values))
-    assert sentence.endswith(" against the median of 3 other runs here")
+    assert sentence.endswith(", compared with the median of 3 other runs on this machine")
 
 
 def test_the_runs_of_its_own_gate_are_no_measure(run: Measurement, tmp_path: Path) -> None:
@@ -90,5 +90,5 @@ def test_a_throttled_gpu_and_when(tmp_path: Path) -> None:
 
 def test_where_all_passed_nothing_went_wrong(run: Measurement, tmp_path: Path) -> None:
     case = case_of(judged(run, RUN), tmp_path / "store", NOW, history(tmp_path))
-    assert case.judgement.word == "PASS"
+    assert case.judgment.word == "PASS"
     assert case.findings.locations == ()

@@ -55,8 +55,8 @@ def test_two_folders(capsys: pytest.CaptureFixture[str]) -> None:
         "                            20:05  20:06\n"
         "total output throughput  tok/s  8  10 +25.0% better\n"
         "\n"
-        "changes within 2.8% may be noise: two runs would differ so much by chance (2 *\n"
-        "sqrt(2) * 1%, presumed by gate.presumed_noise_percent)\n"
+        "changes within 2.8% may be noise: two runs could differ this much by chance (2\n"
+        "* sqrt(2) * 1%, presumed by gate.presumed_noise_percent)\n"
     )
 
 
@@ -121,10 +121,10 @@ def test_everything_that_is_wrong_is_told_at_once(capsys: pytest.CaptureFixture[
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.splitlines() == [
-        "nowhere: there is no such folder, and no profile of that name in .dsr1",
+        "nowhere: is neither a folder nor a profile with results in .dsr1",
         ".dsr1/small: no measurement.json; a saved result is a folder that a run wrote, such as "
         ".dsr1/<profile>/<UTC time>",
-        ".dsr1/empty: holds no complete result",
+        ".dsr1/empty: contains no complete result",
         f"{damaged}/measurement.json: is not JSON (Expecting property name enclosed in double quotes: line 1 "
         "column 2 (char 1)); it was damaged after it was written",
         f"{later}/measurement.json: has format version '\\x9b2J'; this pytest-dsr1 reads version 1: use the "
@@ -168,7 +168,7 @@ def in_a_terminal(*names: Path, **environ: str) -> str:
     return shown
 
 
-def test_colours_are_for_a_terminal_that_wants_them() -> None:
+def test_colors_are_for_a_terminal_that_wants_them() -> None:
     results = saved(8.0), saved(10.0, 1)
     assert "  \x1b[32m10 +25.0% better\x1b[0m" in in_a_terminal(*results)
     assert "\x1b" not in in_a_terminal(*results, NO_COLOR="1")

@@ -56,9 +56,7 @@ def test_the_list_has_a_line_for_each_page(capsys: pytest.CaptureFixture[str]) -
     assert "  why-low          Why is my number low? What does this message mean?" in lines
     pages = [line.split()[0] for line in lines if line.startswith("  ")]
     assert sorted(pages) == sorted(path.stem for path in DOCS.rglob("*.md") if path.name != "style.md")
-    assert lines[-1] == (
-        "pytest-dsr1 docs TOPIC shows a page, pytest-dsr1 docs TOPIC#SECTION a section of it."
-    )
+    assert lines[-1] == ("pytest-dsr1 docs TOPIC shows a page, pytest-dsr1 docs TOPIC#SECTION one section.")
 
 
 @pytest.mark.usefixtures("tree")
@@ -100,16 +98,16 @@ def test_no_page_gives_a_terminal_commands(tree: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("topic", "message"),
     [
-        ("pag", "no page is named 'pag'; did you mean page? `pytest-dsr1 docs` lists all pages\n"),
+        ("pag", "there is no page 'pag'; did you mean page? `pytest-dsr1 docs` lists all pages\n"),
         (
             "exmple.yml",
-            "no page is named 'exmple.yml'; did you mean example.yml? `pytest-dsr1 docs` lists all",
+            "there is no page 'exmple.yml'; did you mean example.yml? `pytest-dsr1 docs` lists all",
         ),
-        ("xyz", "no page is named 'xyz'; `pytest-dsr1 docs` lists all pages\n"),
+        ("xyz", "there is no page 'xyz'; `pytest-dsr1 docs` lists all pages\n"),
         (
             "page#tow-words",
             "the page page has no section 'tow-words'; did you mean two-words? `pytest-dsr1 docs page` shows "
-            "it whole\n",
+            "the whole page\n",
         ),
     ],
 )

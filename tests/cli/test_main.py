@@ -38,7 +38,7 @@ def test_nothing_to_restore(
 ) -> None:
     monkeypatch.setenv("DSR1_STATE_DIR", str(tmp_path))
     assert main(["restore"]) == 0
-    assert capsys.readouterr().out == "nothing to put back: no run has left a GPU changed\n"
+    assert capsys.readouterr().out == "nothing to restore: no run left a GPU changed\n"
 
 
 def test_restore_puts_a_killed_run_back(library: Path, tmp_path: Path) -> None:
@@ -87,7 +87,11 @@ def test_dataset_writes_the_requests_of_a_profile(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("profile", "file", "message"),
     [
-        ("h200-min-latency", "x.jsonl", "h200-min-latency reads its requests from ${DSR1_DATASET}: nothing"),
+        (
+            "h200-min-latency",
+            "x.jsonl",
+            "h200-min-latency: nothing to write; its requests are in ${DSR1_DATASET}",
+        ),
         ("cpu-min-latency", "missing/x.jsonl", "x.jsonl: cannot be written: No such file or directory"),
         ("cpu-min-latncy", "x.jsonl", "no scenario is named 'cpu-min-latncy'; did you mean cpu-min-latency"),
     ],
@@ -102,8 +106,8 @@ def test_a_dataset_that_cannot_be_written_is_one_sentence(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["compare", "::error ::x", "##[group]y"], ": :error ::x: there is no such folder, and no"),
-        (["dataset", "##[error]x", "x.jsonl"], "no scenario fits '# #[error]x'"),
+        (["compare", "::error ::x", "##[group]y"], ": :error ::x: is neither a folder nor a profile"),
+        (["dataset", "##[error]x", "x.jsonl"], "no scenario matches '# #[error]x'"),
         (["references", "show", "x\n::error ::y"], "x\n: :error ::y.yaml: there is no such file"),
     ],
 )

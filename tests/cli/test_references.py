@@ -69,7 +69,7 @@ def test_accept(capsys: pytest.CaptureFixture[str]) -> None:
         f"dsr1-references/small.yaml: 16 runs accepted (gpu-95a932d6: 16), mean {found.mean:.4g} tok/s, "
         f"noise {found.noise_percent:.2f}%, over the first {found.requests} requests\n"
         f"{plan.runs_and_cost}\n"
-        "commit this file: its review is the review of the references\n"
+        "commit this file, so that the references are reviewed\n"
     )
     assert accept() == 0
     assert "(+0.0%), noise" in capsys.readouterr().out
@@ -124,7 +124,7 @@ def test_a_refusal_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["references", "accept", "smal", "--suites", ".", "--reason", "x"]) == 1
     assert "no scenario is named 'smal'; did you mean small?" in capsys.readouterr().err
     assert main(["references", "accept", "cpu-*", "--reason", "x"]) == 1
-    assert capsys.readouterr().err == "cpu-*: fits 2 scenarios; name one of them\n"
+    assert capsys.readouterr().err == "cpu-*: matches 2 scenarios; name one of them\n"
 
 
 def test_show_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,8 +153,9 @@ def test_show_all(capsys: pytest.CaptureFixture[str]) -> None:
         *(f"{found.accepted.at:%Y-%m-%d}", "4", "d", "2", "ann:", "TensorRT-LLM", "1.2.1"),
     ]
     assert shared == (
-        "profiles whose references can be judged by: 1; they share a suite's errors, so each gate plans "
-        "with a false alarm in 0.5%: `git rm` those in dsr1-references whose scenario is gone"
+        "profiles with references that a gate can use: 1; they share a suite's error budget, so each gate is "
+        "planned with a false-alarm rate of 0.5%; `git rm` the references of deleted scenarios in "
+        "dsr1-references"
     )
 
 
@@ -165,9 +166,9 @@ def test_show_tells_how_many_gates_share_the_errors(capsys: pytest.CaptureFixtur
     assert main(["references", "show"]) == 1
     shared = capsys.readouterr().out.splitlines()[-1]
     assert shared.startswith(
-        "profiles whose references can be judged by: 20; they share a suite's errors, so"
+        "profiles with references that a gate can use: 20; they share a suite's error budget, so"
     )
-    assert "a false alarm in 0.075%: " in shared
+    assert "a false-alarm rate of 0.075%; " in shared
 
 
 def test_show_tells_a_damaged_file_beside_the_others(capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,8 +192,8 @@ def test_show_one(capsys: pytest.CaptureFixture[str]) -> None:
         "began (UTC)          node          tok/s  to mean  error within  counted  start-up\n"
         "2025-03-14 12:00:00  gpu-95a932d6  8      -0.06%   0.12%         590.1 s  310.2 s\n"
         "2025-03-14 11:00:00  gpu-95a932d6  8.01   +0.06%   0.12%         590.1 s  310.2 s\n"
-        "gpu-95a932d6 is GPU-a,GPU-b\n"
-        "0 recorded runs are not among them\n"
+        "gpu-95a932d6 stands for GPU-a,GPU-b\n"
+        "0 other recorded runs are not accepted\n"
     )
 
 
@@ -208,7 +209,7 @@ def test_what_is_shown_is_harmless_and_what_is_exported_is_as_it_is(
     assert main(["references", "show", "small"]) == 0
     out = capsys.readouterr().out
     assert "by # #[error]Ann, commit 0123abc: \\x1b[2J : :error ::x\n" in out
-    assert " is GPU-a\n: :error ::y\n" in out
+    assert " stands for GPU-a\n: :error ::y\n" in out
     assert main(["references", "export", "small.yaml"]) == 0
     assert [(row["run"], row["node"]) for row in table(capsys.readouterr().out)] == [
         (found.runs[1].recording, found.runs[1].node),
@@ -298,8 +299,8 @@ def test_export_before_anything_is_accepted_and_of_what_cannot_be_used(
 
 def test_a_named_store_must_be_there(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     message = (
-        f"--store nowhere: No such file or directory, from {folder}; name the folder that runs are recorded "
-        "in, or leave it out for ./dsr1-references\n"
+        f"--store nowhere: No such file or directory, from {folder}; expected the folder of recorded runs; "
+        "without --store it is ./dsr1-references\n"
     )
     for words in (
         ["show"],

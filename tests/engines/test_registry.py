@@ -77,8 +77,8 @@ def test_its_mistakes_are_found_as_ours_are(register: Callable[[ModuleType], Non
     ]
     (warning,) = load_text(tmp_path, ECHO.replace("mouths: 2", "mouths: 1")).warnings
     assert warning.endswith(
-        "s.yaml:11: targets.0.metric: per_user_output_throughput says little here: 2 requests at once, 1 of "
-        "them served, and waiting counts"
+        "s.yaml:11: targets.0.metric: per_user_output_throughput says little here: it includes waiting, and "
+        "the engine serves 1 of 2 requests at once"
     )
 
 
@@ -104,7 +104,7 @@ class Second(EngineSettings):
     [
         (
             EngineSpec(settings=Second, create=third_party_engine.EchoEngine),
-            "there is an engine named trtllm already",
+            "there is already an engine named trtllm",
         ),
         (
             EngineSpec(settings=Nameless, create=third_party_engine.EchoEngine),

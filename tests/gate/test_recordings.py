@@ -34,7 +34,7 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
     assert problems == ()
     assert (found.name, found.profile, found.node) == (path.stem, "small", NODE)
     assert found.at.isoformat() == "2026-11-23T20:30:00+00:00"
-    assert (found.place, found.result) == ("suites/small.yaml", "results")
+    assert (found.test_id_prefix, found.result) == ("suites/small.yaml", "results")
     assert found.facts == FACTS
     assert found.trace == trace(measurement())
 

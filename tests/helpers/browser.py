@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Opened:
-    """A page in a browser, and what the browser complained of."""
+    """A page in a browser, and the errors that the browser reported."""
 
     def __init__(self, page: Page) -> None:
         self.page = page

@@ -17,7 +17,7 @@ PRESUMED = Noise(1.0)
 def at(
     started: str, profile: str = "small", *, ended: tuple[RequestRecord, ...] = records(), **facts: Any
 ) -> Measurement:
-    """A measurement of that time, with these facts beside one GPU's (``__`` stands for a point)."""
+    """Return a measurement at this time, with these facts and those of a GPU (``__`` stands for a dot)."""
     told = {key.replace("__", "."): value for key, value in facts.items()}
     machine: dict[str, Any] = {"gpu.count": 1, "gpu.name": "NVIDIA H200"}
     return measurement(

@@ -18,4 +18,4 @@ VARIABLES = {
     "TVM_FFI_CACHE_DIR": "",
     "CUTE_DSL_CACHE_DIR": "",
 }
-"""By name: where below the folder that the variable names the cache is."""
+"""The position of the cache below the folder of each variable."""

@@ -7,7 +7,7 @@ import pytest
 
 KNOWN = hasattr(pynvml, "c_nvmlGpuFabricInfo_v2_t")
 COMPLETED = "completed" if KNOWN else None
-"""What a healthy GPU reports."""
+"""The values that a healthy GPU reports."""
 needs_fabric = pytest.mark.skipif(
     not KNOWN, reason="nvidia-ml-py before 13.580 cannot read the NVLink fabric"
 )

@@ -14,7 +14,7 @@ LONG: dict[str, Any] = {"load": {"concurrency": 2, "num_requests": 24}}
 
 
 def started(tmp_path: Path, latency_s: float = 1.0, **facts: FactValue) -> Measurement:
-    """A run of 8 tok/s for a latency of 1 s, on the references' node."""
+    """Return a run on the references' node; a latency of 1 s gives 8 tok/s."""
     result = values.measurement(
         scenario=values.scenario(**LONG),
         records=values.records(24, latency_s=latency_s),

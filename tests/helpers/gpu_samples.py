@@ -25,7 +25,7 @@ FROM_S, TO_S = 100.0, 200.0
 
 
 def watched(masks: Sequence[int | None], **facts: object) -> Telemetry:
-    """One GPU, a sample a second from 100 s on, with these throttle reasons; 600 W, so 600 J a sample."""
+    """Return one GPU's samples at 1 Hz from 100 s on, with these throttle reasons, at 600 W."""
     samples = [
         replace(SAMPLE, time_s=FROM_S + second, energy_j=600.0 * second, throttle_reasons=mask, **facts)  # type: ignore[arg-type]
         for second, mask in enumerate(masks)

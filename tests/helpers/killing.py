@@ -1,4 +1,4 @@
-"""Kills a process at every point of a write, to see what is left."""
+"""Functions that kill a process at every point of a write, to see what is left."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.helpers.paths import ROOT
 
 
 def killed_in_a_program(program: str, folder: Path) -> str:
-    """What a program prints that is given this folder; it may print nothing else, and no errors."""
+    """Return the output of a Python program that gets this folder; it must print no errors."""
     command = [sys.executable, "-c", program, str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stderr == ""
@@ -25,17 +25,16 @@ def killed_in_a_program(program: str, folder: Path) -> str:
 def killed_at_every_point(
     module: ModuleType, write: Callable[[], object], found: Callable[[], bool], folder: Path
 ) -> tuple[bool, list[bool], bool]:
-    """Kill a write at every call into C and return from there, and where the disk takes no more bytes.
+    """Kill a write at every call into C, at every return from C, and when the disk takes no more bytes.
 
     Args:
-        module: whose ``write_atomically`` is used.
-        write: writes once, in a process of its own.
-        found: looks at what is there after each kill, says whether it is the new state, and makes it the old
-            state again.
-        folder: of the file.
+        module: the module whose ``write_atomically`` is used.
+        write: writes once; it runs in its own process.
+        found: returns whether the new state is there after a kill, and restores the old state.
+        folder: the folder of the file.
 
     Returns:
-        whether there were many such points, the states that were seen, and whether temporaries were left.
+        Whether there were many such points, the states that were seen, and whether temporary files were left.
     """
     whole = module.write_atomically  # the program's own: no other test sees it
     points, states = 0, set()
@@ -59,7 +58,7 @@ def killed_at_every_point(
 
 
 def _dying(whole: Callable[[Path, str], None], point: int) -> Callable[[Path, str], None]:
-    """Dies at the so-manieth call or return: open, write, flush, fsync, rename, close ..."""
+    """Return a writer that dies at this call or return: open, write, flush, fsync, rename, close ..."""
 
     def dying(path: Path, text: str) -> None:
         left = point

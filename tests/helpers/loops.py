@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pytest_dsr1.steady.trace import Trace, TracedRequest
 
 Times = Callable[[int, float], tuple[float, float]]
-"""Of a request and its start: seconds to the first token, and from there to the last."""
+"""Return for a request and its start the seconds to the first token, and from there to the last."""
 
 
 def trace(requests: Sequence[TracedRequest], concurrency: int, *, open_loop: bool = False) -> Trace:
@@ -24,7 +24,7 @@ def closed_loop(
     streaming: bool = True,
     from_s: float = 0.0,
 ) -> Trace:
-    """A request starts whenever another has ended; 1,000 tokens in."""
+    """Return a run in which a request of 1,000 input tokens starts whenever another ends."""
     free = [from_s] * concurrency
     done: list[TracedRequest] = []
     for i in range(count):

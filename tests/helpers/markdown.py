@@ -1,4 +1,4 @@
-"""Hostile text, and how Markdown is read."""
+"""Hostile text, and a reader of Markdown."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ RENDERER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethro
 
 
 def tokens(text: str) -> list[Token]:
-    """All of a document, those within paragraphs and cells too."""
+    """Return all tokens of a document, including those within paragraphs and cells."""
     return [each for token in RENDERER.parse(text) for each in (token, *(token.children or ()))]
 
 

@@ -13,7 +13,7 @@ from pytest_dsr1.scenario.schema import json_schema
 
 @contextmanager
 def plugin(name: str, **hooks: Callable[..., object]) -> Iterator[None]:
-    """A plugin with these hooks, beside our own ones and those that are installed."""
+    """Register a plugin with these hooks, in addition to our own plugins and the installed ones."""
     module = ModuleType(name)
     vars(module).update(hooks)
     _forget()

@@ -16,7 +16,7 @@ from tests.standins import started_server
 
 
 def make_job(folder: Path, of: Scenario, *, prompts: bool = False, output_tokens: int = 4) -> Job:
-    """Requests of eight tokens, whose first is the request's number."""
+    """Return a job with requests of eight tokens; the first token is the number of the request."""
     artifacts = folder / "engine"
     artifacts.mkdir()
     path, count = folder / "dataset.jsonl", of.load.num_requests
@@ -31,7 +31,7 @@ def make_job(folder: Path, of: Scenario, *, prompts: bool = False, output_tokens
 
 
 def served(port: int, load: dict[str, Any] | None = None, **engine: Any) -> Scenario:
-    """A scenario of four requests, two at a time, against the server at this port."""
+    """Return a scenario of four requests, two at a time, against the server at this port."""
     return scenario(
         model={"name": "deepseek-ai/DeepSeek-R1"},
         load={"concurrency": 2, "num_requests": 4, "tolerated_failures": 4, **(load or {})},
@@ -45,7 +45,7 @@ def remarks(warnings: Iterable[str]) -> tuple[str, ...]:
 
 
 def started(name: str = "first", **changes: Any) -> Scenario:
-    """A scenario that starts the stand-in; changes of the engine, but for ``load`` and ``hardware``."""
+    """Return a scenario that starts the stand-in; changes are of the engine, or ``load`` and ``hardware``."""
     load = {"concurrency": 2, "num_requests": 4, **changes.pop("load", {})}
     return scenario(
         name=name,

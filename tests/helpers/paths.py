@@ -1,4 +1,4 @@
-"""Where the source tree keeps what tests read."""
+"""Folders of the source tree that tests read."""
 
 from __future__ import annotations
 

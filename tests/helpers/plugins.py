@@ -13,7 +13,7 @@ from pytest_dsr1 import extensions
 
 @contextmanager
 def plugged_in(folder: Path, name: str, text: str) -> Iterator[None]:
-    """Register a plugin of this text inside the block; plugins of other tests are not there."""
+    """Register a plugin with this text inside the block, without plugins of other tests."""
     path = folder / f"{name}.py"
     path.write_text(text, encoding="utf-8")
     plugin = ModuleType(name)

@@ -1,4 +1,4 @@
-"""Measurements with the figures that a shipped scenario names: as published, or else its targets."""
+"""Measurements with the published figures of a shipped scenario, or else with its targets."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tests.helpers.paths import SUITES
 from tests.helpers.values import measurement
 
 MEMORY_GIB = {"NVIDIA H200": 139.8, "NVIDIA B200": 179.0}
-"""As NVML reports it."""
+"""The memory that NVML reports."""
 SHIPPED = sorted(SUITES.glob("*/*.yaml"))
 
 
 def shipped(name: str) -> Scenario:
-    """A shipped scenario by its place below suites/, such as ``h200/min-latency``."""
+    """Return a shipped scenario by its path below suites/, such as ``h200/min-latency``."""
     return load(SUITES / f"{name}.yaml").scenario
 
 
 def figures(scenario: Scenario) -> Iterator[Mapping[str, float]]:
-    """Each set of published values; of a scenario that has none, what its targets expect."""
+    """Yield each set of published values; for a scenario without them, the values of its targets."""
     if scenario.published:
         yield from (published.values for published in scenario.published)
     else:
@@ -36,12 +36,12 @@ def figures(scenario: Scenario) -> Iterator[Mapping[str, float]]:
 
 
 def measured(scenario: Scenario, values: Mapping[str, float], **changes: Any) -> Measurement:
-    """What trtllm-bench without request records would leave of such a run, on the scenario's own GPUs.
+    """Return a measurement as trtllm-bench leaves it without request records, on the scenario's own GPUs.
 
     Args:
-        scenario: what ran.
-        values: of its metrics.
-        changes: fields of the measurement; ``facts`` are those of the engine.
+        scenario: the scenario that ran.
+        values: the values of its metrics.
+        changes: fields of the measurement; ``facts`` are the facts of the engine.
     """
     dataset, facts = scenario.dataset, changes.pop("facts", {})
     lengths = dataset.input_tokens, dataset.output_tokens

@@ -1,4 +1,4 @@
-"""One run of the main job, which several tests look at."""
+"""One run of the main job, which several tests check."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RealRun:
-    """A run of cpu-min-latency: where it ran, its exit status, and what it printed."""
+    """A run of cpu-min-latency: its folder, its exit status and its output."""
 
     place: Path
     status: int

@@ -1,4 +1,4 @@
-"""Runs recorded as a gate records them."""
+"""Runs in the form in which a gate records them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def record_run(store: Path, **changes: Any) -> Path:
 
 
 def run_of(speed: float = 1.0, requests: int = 60, startup_s: float = 30.0) -> Trace:
-    """Two users, 4 tokens a request, about 1 s each: 8 tok/s, with a second's wobble of 2% within the run."""
+    """Return requests of two users, 4 tokens and about 1 s each: 8 tok/s, with a wobble of 2% per request."""
     rows = []
     free_s = [0.0, 0.0]
     for number in range(requests):
@@ -41,7 +41,7 @@ def record_nth_run(
     at: datetime | None = None,
     telemetry: Telemetry | None = None,
 ) -> Path:
-    """One of two runs a day, the first ten days ago; the noise between them is about 1%."""
+    """Record one run of a series with two runs per day, the first ten days ago, and a noise of about 1%."""
     began = at or NOW - timedelta(days=10 - number // 2, hours=number % 2)
     measured = measurement(
         started_utc=began.isoformat(), fingerprint=Fingerprint(facts), telemetry=telemetry or Telemetry()

@@ -39,7 +39,7 @@ COMPARED = {
 
 
 def run(number: int = 0, **changes: Any) -> ReferenceRun:
-    """One of two runs a day, the first ten days ago."""
+    """Return one run of a series with two runs per day, the first ten days ago."""
     values: dict[str, Any] = {
         "at": NOW - timedelta(days=10 - number // 2, hours=number % 2),
         "node": NODE,
@@ -54,7 +54,7 @@ def run(number: int = 0, **changes: Any) -> ReferenceRun:
 
 
 def references(count: int = 16, **changes: Any) -> References:
-    """Runs of ``tests.helpers.values.scenario`` on one node, accepted an hour ago; fields can be replaced."""
+    """Return runs of ``tests.helpers.values.scenario`` on one node, accepted an hour ago."""
     values: dict[str, Any] = {
         "profile": "small",
         "metric": "total_output_throughput",
@@ -72,7 +72,7 @@ def references(count: int = 16, **changes: Any) -> References:
 
 
 def scattered(count: int, *, first: datetime | None = None, **changes: Any) -> tuple[ReferenceRun, ...]:
-    """One run a day around 8 tok/s, with a noise of 0.6% and no trend; fields can be replaced."""
+    """Return one run per day around 8 tok/s, with a noise of 0.6% and no trend."""
     random, first = Random(1), first or NOW - timedelta(days=count)
     return tuple(
         run(

@@ -6,5 +6,5 @@ import re
 
 
 def commands(text: str) -> list[str]:
-    """The lines that GitHub's runner takes for commands (actions/runner, ActionCommand.cs)."""
+    """Return the lines that GitHub's runner reads as commands (actions/runner, ActionCommand.cs)."""
     return [line for line in text.splitlines() if re.match(r"\s*::[A-Za-z-]+[^:]*::", line) or "##[" in line]

@@ -1,4 +1,4 @@
-"""A gate as it is saved: a loss shown after one run that counts."""
+"""A saved gate that shows a loss after one run that counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saved results as a run on GPUs would leave them, made up: what reports are tested and timed with."""
+"""Made-up saved results, as a run on GPUs would leave them, to test and time reports."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ BEGAN = datetime(2026, 11, 20, 8, 0, tzinfo=timezone.utc)
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a made-up run is like.
+    """The properties of a made-up run.
 
     Attributes:
         suite: the shipped scenario, such as ``h200/max-throughput``.
-        speed: of the published rate.
-        waves: of ``load.concurrency`` requests.
-        concurrency: in the place of the scenario's.
-        throttled: GPU, and from when to when it is hot, as shares of the run.
+        speed: the share of the published rate.
+        waves: the number of waves of ``load.concurrency`` requests.
+        concurrency: the concurrency, instead of the scenario's.
+        throttled: a GPU and the begin and end of its hot time, as shares of the run.
         sample_s: seconds between two samples of a GPU.
-        day: after :data:`BEGAN`.
-        facts: of the fingerprint, laid over the others.
+        day: days after :data:`BEGAN`.
+        facts: facts that replace those of the fingerprint.
         overrides: ``KEY=VALUE`` for the scenario.
-        seed: of everything random.
+        seed: the seed of everything random.
     """
 
     suite: str = "h200/max-throughput"
@@ -65,7 +65,7 @@ class Made:
 
 
 def save(results: Path, made: Made = Made()) -> Measurement:
-    """Save a made-up run below a folder of results, as a real one is saved."""
+    """Save a made-up run below a folder of results, in the same way as a real one."""
     path = shipped_suites() / f"{made.suite}.yaml"
     number = made.concurrency * made.waves
     changes = (f"load.concurrency={made.concurrency}", f"load.num_requests={number}", *made.overrides)
@@ -101,7 +101,7 @@ def save(results: Path, made: Made = Made()) -> Measurement:
 
 
 def _records(scenario: Scenario, made: Made) -> tuple[RequestRecord, ...]:
-    """A closed loop whose requests take the published time, give or take a little."""
+    """Return a closed loop whose requests take about the published time."""
     rng = random.Random(made.seed)
     target = scenario.targets[0].value * made.speed
     users = made.concurrency
@@ -188,14 +188,14 @@ def _fingerprint(scenario: Scenario, made: Made) -> Fingerprint:
 
 
 def slower(made: Made, share: float) -> Made:
-    """The same, at a share of the speed."""
+    """Return the same run with a share of its speed."""
     return replace(made, speed=made.speed * share)
 
 
 def judged(measurement: Measurement, made: Made, store: Path | None = None) -> ScenarioOutcome:
-    """What a session makes of the run: its verdicts, or why it proves nothing.
+    """Return a session's outcome for the run: its verdicts, or why it does not count.
 
-    How much engine starts differ is by the references in the store; without one it is presumed.
+    The noise comes from the references in the store; without a store it is assumed.
     """
     changes = (f"load.concurrency={made.concurrency}", f"load.num_requests={made.concurrency * made.waves}")
     loaded = load(shipped_suites() / f"{made.suite}.yaml", overrides=(*changes, *made.overrides))
@@ -204,7 +204,7 @@ def judged(measurement: Measurement, made: Made, store: Path | None = None) -> S
     )
     reasons = invalid_reasons(measurement)
     if reasons:
-        outcome.error = InvalidRunError(listed("the run proves nothing", reasons))
+        outcome.error = InvalidRunError(listed("the run does not count", reasons))
         return outcome
     scenario, facts = measurement.scenario, measurement.fingerprint.facts
     for index, target in enumerate(scenario.targets):
@@ -219,13 +219,13 @@ def judged(measurement: Measurement, made: Made, store: Path | None = None) -> S
 
 
 def steady(run: Measurement) -> float:
-    """Its steady output throughput, in tok/s."""
+    """Return the steady output throughput of a run, in tok/s."""
     warmup = warmup_of(run.scenario)
     return steady_figure(trace(run), "total_output_throughput", warmup_requests=warmup).value
 
 
 def references(store: Path, scenario: Scenario, facts: Fingerprint, values: Sequence[float]) -> None:
-    """Accept made-up references of these steady figures, one a day before :data:`BEGAN`."""
+    """Accept made-up references with these steady figures, one per day before :data:`BEGAN`."""
     node = comparability.node(facts.facts)
     kept = {
         key: fact

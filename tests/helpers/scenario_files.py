@@ -1,4 +1,4 @@
-"""A valid scenario file to spoil, and how to load a text as one."""
+"""A valid scenario file for tests to change, and functions that load a text as a scenario."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ targets:
 
 
 def changed(*changes: tuple[str, str]) -> str:
-    """The valid file with parts of its text replaced."""
+    """Return the valid file with parts of its text replaced."""
     text = GOOD
     for old, new in changes:
         assert text.count(old) == 1, old
@@ -55,14 +55,14 @@ def changed(*changes: tuple[str, str]) -> str:
 
 
 def load_text(folder: Path, text: str, *overrides: str) -> LoadedScenario:
-    """The text as the file ``s.yaml``, loaded."""
+    """Save the text as ``s.yaml`` and load it."""
     path = folder / "s.yaml"
     path.write_text(text, encoding="utf-8")
     return load(path, overrides=overrides)
 
 
 def mistakes(folder: Path, text: str, *overrides: str) -> list[str]:
-    """The lines of the one message about this text, the header and the folder left out."""
+    """Return the lines of the one message about this text, without the header and the folder."""
     with pytest.raises(UserError) as caught:
         load_text(folder, text, *overrides)
     header, *lines = str(caught.value).splitlines()
@@ -72,7 +72,7 @@ def mistakes(folder: Path, text: str, *overrides: str) -> list[str]:
 
 
 def name_or_message(folder: Path, text: str, *overrides: str) -> str:
-    """The name of the scenario, or the message of the error."""
+    """Return the name of the scenario, or the message of the error."""
     try:
         return load_text(folder, text, *overrides).scenario.name
     except UserError as error:

@@ -49,7 +49,7 @@ def dsr1_engine(dsr1_scenario):
 
 
 class Suites:
-    """Own scenarios in ``suites`` below a pytester folder; they run at 16 tok/s with a TTFT of 125 ms."""
+    """Scenarios in ``suites`` below a pytester folder; they run at 16 tok/s with a TTFT of 125 ms."""
 
     def __init__(self, pytester: pytest.Pytester) -> None:
         self.pytester = pytester
@@ -68,7 +68,7 @@ class Suites:
             return self.pytester.runpytest_inprocess(*arguments)
 
     def run_apart(self, *arguments: str) -> pytest.RunResult:
-        """In a process of its own."""
+        """Run pytest in its own process."""
         return self.pytester.runpytest_subprocess(*arguments)
 
     @property

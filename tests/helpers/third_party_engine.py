@@ -1,4 +1,4 @@
-"""An engine as somebody else writes it: settings, code, a rule and the hook in one file."""
+"""An engine of a third party: settings, code, a rule and the hook in one file."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Echo(EngineSettings):
     type: Literal["echo"]
     """Echoes."""
     mouths: PositiveInt = 1
-    """How many requests it answers at once."""
+    """The number of requests that it answers at once."""
 
     @property
     def slots(self) -> int:
-        """One each."""
+        """One per mouth."""
         return self.mouths
 
 
@@ -40,7 +40,7 @@ def _busy_mouths(engine: Echo, scenario: Scenario) -> Findings:
 
 
 class EchoEngine:
-    """Answers at once."""
+    """An engine that answers at once."""
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""A DeepSeek-V3 architecture small enough for a test."""
+"""A model of the DeepSeek-V3 architecture that is small enough for a test."""
 
 from __future__ import annotations
 

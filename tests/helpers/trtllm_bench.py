@@ -1,4 +1,4 @@
-"""The stand-in of trtllm-bench, installed, and jobs for it."""
+"""The installed stand-in of trtllm-bench, and jobs for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.standins.trtllm_bench.install import install
 
 @dataclass
 class Bench:
-    """The stand-in, installed, and jobs for it."""
+    """The installed stand-in, and jobs for it."""
 
     folder: Path
     monkeypatch: pytest.MonkeyPatch
@@ -40,7 +40,7 @@ class Bench:
         return self
 
     def job(self, *, run_timeout_s: float = 60.0, requests: int = 4, **engine: Any) -> Job:
-        """Four requests, two at a time, 8 tokens in and 16 out, as a scenario of trtllm-bench."""
+        """Return a job of four requests, two at a time, 8 tokens in and 16 out."""
         artifacts = self.folder / "engine"
         artifacts.mkdir(exist_ok=True)
         return Job(

@@ -1,4 +1,4 @@
-"""Folders of somebody else, for tests that may run as root, to whom every folder is open."""
+"""Folders of another user, for tests that may run as root, who can read every folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 
 def unlistable(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Let this process find the folder and what it knows the name of in it, but not list it."""
+    """Stop this process from listing the folder; it can still open files in it by name."""
     scandir = os.scandir
 
     def denied(path: Any = ".") -> Any:

@@ -1,4 +1,4 @@
-"""Small valid values of every room, for tests that need one and care about little of it."""
+"""Small valid values of every package, for tests that check only a part of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pytest_dsr1.case.case import Background, Case, Findings, Judgement
+from pytest_dsr1.case.case import Background, Case, Findings, Judgment
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.gate.saved import GateRun, SavedAcceptance, SavedGate, SavedReferences
 from pytest_dsr1.machine.values import Finding, Fingerprint, Telemetry
@@ -22,11 +22,11 @@ from pytest_dsr1.workload.workload import Workload
 from tests.helpers.metrics import from_records
 
 NOISE = Noise(0.01)
-"""So little that every figure is clear of its bound."""
+"""So little noise that every figure is clearly on one side of its bound."""
 
 
 def scenario(**changes: Any) -> Scenario:
-    """A CPU scenario of four requests; top-level keys can be replaced."""
+    """Return a CPU scenario of four requests; ``changes`` replace top-level keys."""
     return Scenario.model_validate(
         {
             "name": "small",
@@ -43,7 +43,7 @@ def scenario(**changes: Any) -> Scenario:
 
 
 def records(count: int = 4, *, latency_s: float = 1.0, streaming: bool = True) -> tuple[RequestRecord, ...]:
-    """Requests two at a time, 8 tokens in, 4 out, the first token after a quarter of the latency."""
+    """Return requests two at a time, 8 tokens in, 4 out, the first token after a quarter of the latency."""
     return tuple(
         RequestRecord(
             id=i,
@@ -59,7 +59,7 @@ def records(count: int = 4, *, latency_s: float = 1.0, streaming: bool = True) -
 
 
 def measurement(folder: Path = Path("results"), **changes: Any) -> Measurement:
-    """A valid measurement of :func:`scenario`: 8 tok/s; fields, ``records``, ``report`` can be replaced."""
+    """Return a valid measurement of 8 tok/s; ``changes`` replace fields, ``records`` and ``report``."""
     rows = changes.pop("records", records())
     report = changes.pop("report", {})
     result = EngineResult(rows, report, 100.0, 102.0, 0, versions={"torch": "2.13.0"})
@@ -80,12 +80,12 @@ def measurement(folder: Path = Path("results"), **changes: Any) -> Measurement:
 
 
 def verdict(value: float = 8.0, *, noise: Noise = NOISE, measured: Measurement | None = None) -> Verdict:
-    """On a throughput of 8 tok/s: PASS where that is within 5% of the value."""
+    """Return a verdict on a throughput of 8 tok/s: PASS if that is within 5% of the value."""
     return judge(Target(metric="total_output_throughput", value=value), measured or measurement(), noise)
 
 
 def case(name: str = "small", **changes: Any) -> Case:
-    """A case whose one target is met; every field, also of its parts, can be replaced."""
+    """Return a case that meets its one target; ``changes`` replace its fields and those of its parts."""
     run = measurement(Path(".dsr1") / name / "20261123T200512Z")
     lines = {
         "scenario": f"own/{name}.yaml:1",
@@ -98,7 +98,7 @@ def case(name: str = "small", **changes: Any) -> Case:
         test_id_prefix=f"own/{name}.yaml",
         machine="CPU, engine transformers",
         headline="total output throughput 8 tok/s is 0.0% above the target 8",
-        judgement=Judgement(name, Status.PASS, "", (verdict(),), lines),
+        judgment=Judgment(name, Status.PASS, "", (verdict(),), lines),
         findings=Findings(measurement=run, folder=run.folder, run_folder=run.folder),
         background=Background(noise={"total_output_throughput": NOISE}),
     )
@@ -106,8 +106,8 @@ def case(name: str = "small", **changes: Any) -> Case:
 
 
 def changed(one: Case, **changes: Any) -> Case:
-    """The case with fields replaced, each in the part of it that has the field."""
-    for part in ("judgement", "findings", "background"):
+    """Return the case with fields replaced, each in the part that has the field."""
+    for part in ("judgment", "findings", "background"):
         value = getattr(one, part)
         names = {each.name for each in fields(value)} & changes.keys()
         one = replace(one, **{part: replace(value, **{name: changes.pop(name) for name in names})})
@@ -115,7 +115,7 @@ def changed(one: Case, **changes: Any) -> Case:
 
 
 def missed(name: str = "small", *, noise: Noise = NOISE, **changes: Any) -> Case:
-    """A case whose one target is missed: 8 tok/s where 10 are wanted."""
+    """Return a case that misses its one target: 8 tok/s instead of 10."""
     found = verdict(10.0, noise=noise)
     values: dict[str, Any] = {
         "word": Status.FAIL,
@@ -127,7 +127,7 @@ def missed(name: str = "small", *, noise: Noise = NOISE, **changes: Any) -> Case
 
 
 def gate(word: Status | None, *, error: str | None = None) -> SavedGate:
-    """A gate of two runs against twenty references; PASS and FAIL have a verdict."""
+    """Return a gate of two runs against twenty references; PASS and FAIL have a verdict."""
     metric = "total_output_throughput"
     message = (
         "total output throughput 8 tok/s: -20.00% against 10: a loss is shown\n  changed: driver: 1 -> 2"

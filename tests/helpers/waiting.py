@@ -1,4 +1,4 @@
-"""Waiting as long as it takes: a busy machine is slow, and that is no failure."""
+"""Functions that wait as long as needed: a slow machine is not a failure."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import psutil
 
 
 def ever_longer(first_s: float, reached: Callable[[], bool]) -> Iterator[float]:
-    """Limits to try in turn, until what must happen within one has happened.
+    """Yield limits to try in turn, until ``reached`` is true within one of them.
 
-    A test of a limit that is exceeded waits for all of it, so the limit must be short. What the test looks at
-    must come about within it all the same, and nobody knows how long that takes on a busy machine.
+    A test that exceeds a limit waits for all of it, so the limit must be short. But something else must
+    happen within the same limit, and on a busy machine it is unknown how long that takes.
     """
     for limit_s in (first_s, 4 * first_s, 16 * first_s, 60.0):
         yield limit_s
@@ -22,12 +22,12 @@ def ever_longer(first_s: float, reached: Callable[[], bool]) -> Iterator[float]:
 
 
 def written(folder: Path, pattern: str, sought: str = "") -> bool:
-    """Whether a file of that name below the folder has this text in it, or any."""
+    """Return whether a file that matches the pattern contains this text, or any text."""
     return any(text and sought in text for text in (path.read_text() for path in folder.glob(pattern)))
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended; its parent may not have noticed."""
+    """Return whether a process has ended, even if its parent has not noticed."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

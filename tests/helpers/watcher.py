@@ -6,7 +6,7 @@ from pytest_dsr1.records import Observer, Phase, RequestRecord
 
 
 class Watcher(Observer):
-    """Keeps every report in its order."""
+    """An observer that keeps every report in order."""
 
     def __init__(self) -> None:
         self.phases: list[Phase] = []

@@ -185,8 +185,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "no body": (_edit(lambda d: d.pop("measurement")), "'measurement' is missing; the file was changed"),
     "no scenario": (_edit(lambda d: d["measurement"].pop("scenario")), "'scenario' is missing"),
     "a scenario of another time": (
-        _edit(lambda d: d["measurement"]["scenario"].update(colour="red")),
-        "colour: extra inputs are not permitted; the file was changed after it was written",
+        _edit(lambda d: d["measurement"]["scenario"].update(color="red")),
+        "color: extra inputs are not permitted; the file was changed after it was written",
     ),
     "a number as text": (
         _edit(lambda d: d["measurement"]["result"].update(gpus="eight")),

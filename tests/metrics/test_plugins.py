@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_dsr1.case.case import case_of, judgement_of
+from pytest_dsr1.case.case import case_of, judgment_of
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, combine, computed, gateable, targetable
@@ -120,7 +120,7 @@ def test_what_it_needs_is_asked_of_the_scenario(tmp_path: Path) -> None:
     engine = text.index("engine:\n"), text.index("targets:\n")
     text = f"{text[: engine[0]]}engine: {{type: transformers}}\n{text[engine[1] :]}"
     (line,) = mistakes(tmp_path, text)
-    assert line.endswith("targets.1.metric: energy_per_output_token needs a GPU, and hardware.count is 0")
+    assert line.endswith("targets.1.metric: energy_per_output_token needs a GPU, but hardware.count is 0")
 
 
 @pytest.mark.usefixtures("acme")
@@ -138,7 +138,7 @@ def test_it_is_judged_and_reported(tmp_path: Path) -> None:
         for line, _ in overview([case_of(outcome, tmp_path / "none", datetime.now(timezone.utc))], 120)
     )
     assert ("dsr1_energy_per_output_token [J/tok]", "2.0") in properties(
-        judgement_of(outcome), run, verdict.word, verdict.subject
+        judgment_of(outcome), run, verdict.word, verdict.subject
     )
     other = replace(run, metrics={"energy_per_output_token": MetricValue(1.0, "records")})
     (row,) = compare([run, other], lambda _: NOISE).rows

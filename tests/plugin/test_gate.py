@@ -99,7 +99,7 @@ def test_recording(gated: Gated) -> None:
     assert result.ret == 0
     result.assert_outcomes(passed=4)
     output = " ".join(result.stdout.str().split())
-    assert "dsr1: gated: this run is no reference: warm-up: the first start of this software" in output
+    assert "dsr1: gated: this run is not recorded: warm-up: the first start of this software" in output
     told = (
         r"note recorded ([\d,.]+) tok/s in \S*dsr1-references/candidates/gated/\S*json: 1 of 15 wanted runs"
     )
@@ -124,7 +124,7 @@ def test_a_recorded_run_that_was_damaged_is_told_when_the_next_one_is_recorded(g
     result = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference")
     assert result.ret == 0
     output = " ".join(result.stdout.str().split())
-    assert ": 1 of 15 wanted runs like this one on this node; " in output
+    assert ": this node has 1 comparable runs of the 15 wanted; " in output
     assert f"note {damaged}: is not JSON (" in output
     assert "or move it out of the folder; until then nothing is accepted" in output
 
@@ -147,7 +147,7 @@ def test_recorded_runs_of_other_software_are_not_among_those_wanted(
 ) -> None:
     def wanted() -> str:
         output = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference").stdout.str()
-        found = re.search(r"(\d+) of 15 wanted runs like this one on this node", " ".join(output.split()))
+        found = re.search(r"this node has (\d+) comparable runs of the 15 wanted", " ".join(output.split()))
         assert found, output
         return found[1]
 
@@ -548,8 +548,8 @@ def test_recording_where_nothing_can_be_kept(gated: Gated, damaged: str) -> None
     result.assert_outcomes(passed=1, errors=3)
     result.stdout.fnmatch_lines(
         [
-            f"*{path}: no run can be recorded in {gated.store}/candidates/gated: Not a directory; make it a "
-            "folder that can be written and has room"
+            f"*{path}: no run can be recorded in {gated.store}/candidates/gated: Not a directory; expected a "
+            "writable folder with free space"
         ]
     )
     assert gated.suites.engine_runs == []
@@ -632,8 +632,8 @@ def test_what_was_skipped_is_not_green(
     result.assert_outcomes(**others, errors=1)
     result.stdout.fnmatch_lines(
         [
-            f"gated: {test}[[]total_output_throughput] was skipped: {reason}; what was asked for and not "
-            "judged is not green: take away what skips it, or leave the test out with -k"
+            f"gated: {test}[[]total_output_throughput] was requested but skipped: {reason}; remove what "
+            "skips it, or deselect the test with -k"
         ]
     )
     report = (gated.suites.pytester.path / "report.md").read_text(encoding="utf-8")
@@ -647,7 +647,7 @@ def test_what_was_skipped_is_not_green(
         (["--dsr1-gate"], "*none is selected: add --dsr1-profile=NAME*"),
         (
             ["--dsr1-replay=x", "--dsr1-gate"],
-            "*--dsr1-gate needs new engine starts, and --dsr1-replay makes none*",
+            "*--dsr1-gate needs new engine starts, but --dsr1-replay makes none*",
         ),
     ],
 )

@@ -161,7 +161,7 @@ def test_replay_with_the_profile_uses_todays_targets(suites: Suites) -> None:
     assert suites.run(f"--dsr1-replay={saved}", "--dsr1-profile=alpha").ret == 1
     other = suites.run(f"--dsr1-replay={saved}", "--dsr1-profile=beta")
     assert other.ret == 10
-    other.stdout.fnmatch_lines(["*is a measurement of alpha, not of beta"])
+    other.stdout.fnmatch_lines(["*expected a result of beta, found one of alpha"])
 
 
 def test_replay_of_nothing_is_a_usage_error(suites: Suites) -> None:

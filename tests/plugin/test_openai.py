@@ -215,8 +215,8 @@ def test_a_trace_that_cannot_be_used_is_an_error_in_one_message(served: Served) 
     assert result.ret == 10, result.stdout.str()
     result.stdout.fnmatch_lines(
         [
-            f"*{trace} is no usable trace (8 problems):",
-            f"*{trace}:1: hash_ids has 1, expected 2: one for each 512 tokens of input_length, 513, *",
+            f"*{trace} is not a usable trace (8 problems):",
+            f"*{trace}:1: expected 2 hash_ids, found 1: one per 512 tokens of input_length (513), *",
         ]
     )
     assert "Traceback" not in result.stdout.str()

@@ -105,9 +105,7 @@ def test_a_run_that_judges_nothing_leaves_github_alone(suites: Suites, step: Pat
     assert not (suites.pytester.path / "report.md").exists()
 
 
-def test_a_run_that_proves_nothing_says_why(
-    suites: Suites, step: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_run_says_why(suites: Suites, step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRIPTED_FAIL", "engine")
     result = suites.run("--dsr1-profile=alpha,beta", "-x")
     assert result.ret == 10
@@ -116,9 +114,9 @@ def test_a_run_that_proves_nothing_says_why(
     )
     summary = step.read_text(encoding="utf-8")
     assert summary.startswith(
-        "# DeepSeek-R1 performance: 1 INVALID, 1 not run\n\nExit status 10: a run proves"
+        "# DeepSeek-R1 performance: 1 INVALID, 1 not run\n\nExit status 10: a run is invalid"
     )
-    assert "**Not run**, so nothing is known of them: beta" in summary
+    assert "**Not run**, so without a result: beta" in summary
     assert "the scripted engine failed; last lines of its log:\n  out of memory\n```" in summary
 
 
@@ -134,7 +132,7 @@ def test_a_gate_without_references_is_annotated_at_the_gate(suites: Suites, step
     )
     summary = step.read_text(encoding="utf-8")
     assert "# DeepSeek-R1 performance: 1 NO REFERENCE\n" in summary
-    assert "- **What to do?** Record and accept references; the message has the commands." in summary
+    assert "- **What to do?** Record and accept references. The message has the commands." in summary
 
 
 def test_what_a_log_line_says_is_no_command(
@@ -193,7 +191,7 @@ def test_what_cannot_be_written_is_told_and_changes_no_verdict(
     told.fnmatch_lines(
         [
             "dsr1: report.md cannot be written: No space left on device; `pytest --dsr1-replay=RESULTS` "
-            "with this --dsr1-report writes it without a GPU",
+            "with the same --dsr1-report writes it without a GPU",
             "dsr1: the job summary cannot be written: Is a directory; the log has all of it",
         ]
     )
@@ -220,7 +218,7 @@ def test_a_long_job_summary_is_cut(suites: Suites, step: Path, monkeypatch: pyte
     summary = step.read_text(encoding="utf-8")
     assert len(summary.encode()) <= 1_000
     assert summary.endswith(
-        "**The rest is left out: there is no room for it here.** The log and the results have all.\n"
+        "**The rest is omitted: it does not fit here.** The log and the results have all of it.\n"
     )
 
 
@@ -228,21 +226,24 @@ def test_githubs_limit_is_one_mebibyte() -> None:
     assert files.STEP_LIMIT == 1_048_576
 
 
-FORMS = "Name it .html for a page, .md for a summary in Markdown, .json for GitLab's Code Quality report"
+FORMS = (
+    "expected a file name with the suffix .html for a page, .md for a summary in Markdown, .json for "
+    "GitLab's Code Quality report"
+)
 
 
 @pytest.mark.parametrize(
     ("reports", "message"),
     [
-        (["report.txt"], f"--dsr1-report=report.txt: how is it to be written? {FORMS}"),
-        (["report"], f"--dsr1-report=report: how is it to be written? {FORMS}"),
-        (["report.MD"], f"--dsr1-report=report.MD: how is it to be written? {FORMS}"),
-        (["a.md", "own/../a.md"], "--dsr1-report=own/../a.md: is given twice; name each report once"),
-        (["folder.md"], "--dsr1-report=folder.md: is a folder; name a file in it"),
+        (["report.txt"], f"--dsr1-report=report.txt: {FORMS}"),
+        (["report"], f"--dsr1-report=report: {FORMS}"),
+        (["report.MD"], f"--dsr1-report=report.MD: {FORMS}"),
+        (["a.md", "own/../a.md"], "--dsr1-report=own/../a.md: is given twice; give each file once"),
+        (["folder.md"], "--dsr1-report=folder.md: is a folder; expected a file name"),
         (
             ["no/a.md"],
-            "--dsr1-report=no/a.md: cannot be written: No such file or directory; name a file in a folder "
-            "that exists and can be written",
+            "--dsr1-report=no/a.md: cannot be written: No such file or directory; expected a file in a "
+            "writable folder",
         ),
         (["own/alpha.yaml/a.md"], "--dsr1-report=own/alpha.yaml/a.md: cannot be written: Not a directory; *"),
         ([f"{'x' * 300}.md"], "--dsr1-report=x*.md: cannot be written: File name too long; *"),
@@ -270,7 +271,7 @@ def test_a_report_of_no_scenario_is_a_usage_error(suites: Suites) -> None:
     result = suites.run("test_other.py", "--dsr1-report=report.md")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["ERROR: --dsr1-report tells of scenarios, and none is selected: add --dsr1-profile=NAME"]
+        ["ERROR: --dsr1-report needs a scenario, but none is selected: add --dsr1-profile=NAME"]
     )
 
 

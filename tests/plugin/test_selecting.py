@@ -143,7 +143,7 @@ def test_a_python_test_without_a_profile_is_skipped(suites: Suites) -> None:
 def test_two_processes_are_refused(suites: Suites) -> None:
     result = suites.run("--dsr1-profile=alpha", "-n2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: dsr1: scenarios are measured by one process*"])
+    result.stderr.fnmatch_lines(["ERROR: dsr1: one process measures all scenarios, *"])
     assert suites.run("--dsr1-profile=alpha", "-n0", "--collect-only").ret == 0
 
 
@@ -196,7 +196,7 @@ def test_two_files_of_one_name_are_refused(suites: Suites) -> None:
     result = suites.run("own/alpha.yaml", "other.yaml")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(
-        ["*other.yaml: is named alpha, and so is *own/alpha.yaml; a run takes each name*"]
+        ["*other.yaml: has the same name as *own/alpha.yaml, alpha; *a run takes each name*"]
     )
     mixed = suites.run("--dsr1-profile=alpha", "other.yaml")
     assert mixed.ret == pytest.ExitCode.INTERRUPTED
@@ -208,14 +208,14 @@ def test_a_profile_of_nothing_is_a_usage_error(suites: Suites, value: str) -> No
     """An unset variable in a CI file must not turn a gate into a run of nothing."""
     result = suites.run(f"--dsr1-profile={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --dsr1-profile names no scenario; *"])
+    result.stderr.fnmatch_lines(["ERROR: --dsr1-profile is empty; *"])
 
 
 def test_setting_a_value_of_no_scenario_is_a_usage_error(suites: Suites) -> None:
     suites.pytester.makepyfile("def test_other(): pass")
     result = suites.run("--dsr1-set=load.concurrency=4")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: --dsr1-set changes scenarios, and none is selected: *"])
+    result.stderr.fnmatch_lines(["ERROR: --dsr1-set needs a scenario, but none is selected: *"])
 
 
 def test_a_link_to_a_scenario_is_a_scenario(suites: Suites) -> None:

@@ -15,7 +15,7 @@ def write(path, report):
     rows = [
         f"{case.scenario.name},{verdict.metric},{verdict.measured},{verdict.word.value}"
         for case in report.cases
-        for verdict in case.judgement.judged
+        for verdict in case.judgment.judged
     ]
     path.write_text("\\n".join(rows))
 
@@ -60,11 +60,11 @@ def test_the_example_of_the_hook_works(suites: Suites) -> None:
     ("hook", "message"),
     [
         ("1 / 0", "conftest.py is broken: pytest_dsr1_reports failed: ZeroDivisionError('division by zero')"),
-        ("yield 1", "conftest.py is broken: pytest_dsr1_reports gave 1, expected ReportFormat"),
+        ("yield 1", "conftest.py is broken: pytest_dsr1_reports returned 1, expected ReportFormat"),
         (
             "yield ReportFormat('csv', 'a table', print)",
-            'conftest.py is broken: pytest_dsr1_reports failed: ValueError("the suffix of a report format '
-            "is 'csv', expected one such as '.csv'\")",
+            'conftest.py is broken: pytest_dsr1_reports failed: ValueError("suffix of a report format: '
+            "expected one such as '.csv', found 'csv'\")",
         ),
         (
             "yield ReportFormat('.md', 'a table', print)",
@@ -92,7 +92,7 @@ def test_a_hook_that_does_not_exist_is_one_sentence(suites: Suites, option: str)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = [line for line in result.errlines if line]
     assert line.startswith(
-        f"ERROR: the pytest-dsr1 plugin {suites.pytester.path / 'conftest.py'} is broken: has"
+        f"ERROR: the pytest-dsr1 plugin {suites.pytester.path / 'conftest.py'} is broken: it has"
     )
     assert "the hook pytest_dsr1_metric, which does not exist; hooks are pytest_dsr1_checks, " in line
 

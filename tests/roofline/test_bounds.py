@@ -245,7 +245,7 @@ SERVER = {"type": "openai", "server": "vllm"}
         (
             {"model": {"name": "x", "random_weights": {"config": {"n_routed_experts": 7}}}},
             "model.random_weights.config describes no valid model: n_routed_experts is 7, expected a "
-            "multiple of n_group (8), at least 2 a group",
+            "multiple of n_group (8), at least 2 per group",
         ),
         ({"model": {"name": "x"}, "engine": SERVER}, "the scenario names no checkpoint"),
         (

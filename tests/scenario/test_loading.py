@@ -65,7 +65,7 @@ def test_a_mistake_stands_in_the_file_that_makes_it(tmp_path: Path) -> None:
     )
     assert mistakes(tmp_path, "extends: base.yaml\nname: child\nload:\n  num_requests: x\n") == [
         "s.yaml:4:17: load.num_requests: expected a whole number of at least 1, found the text 'x'",
-        "base.yaml:19:3: the key 'tp' stands here a second time; it is already in line 18",
+        "base.yaml:19:3: the key 'tp' appears a second time; it is already on line 18",
         "base.yaml:22:3: engine.max_num_tokns: unknown key; did you mean 'max_num_tokens'?",
     ]
 
@@ -106,10 +106,16 @@ def test_where_finds_a_value_through_bases_and_options(
         ),
         (
             "extends: other.yaml\n",
-            "s.yaml:1:10: extends: there is no file 'other.yaml' beside this one (other.yaml)",
+            "s.yaml:1:10: extends: there is no file 'other.yaml' relative to this file (other.yaml)",
         ),
-        ("extends: [a]\n", "s.yaml:1:10: extends: expected a scenario's name or a file relative to this one"),
-        ("extends:\n", "s.yaml:1:9: extends: expected a scenario's name or a file relative to this one"),
+        (
+            "extends: [a]\n",
+            "s.yaml:1:10: extends: expected the name of a scenario or a path relative to this file",
+        ),
+        (
+            "extends:\n",
+            "s.yaml:1:9: extends: expected the name of a scenario or a path relative to this file",
+        ),
         ("extends: s.yaml\n", "s.yaml:1:10: extends: goes in a circle: s.yaml extends s.yaml"),
         (
             "extends: ./link.yaml\n",

@@ -63,10 +63,10 @@ def test_a_key_may_hold_an_equals_sign_after_the_first() -> None:
     [
         (
             "engine.max_batchsize=64",
-            "engine.max_batchsize: unknown key; did you mean 'max_batch_size', which is there already?",
+            "engine.max_batchsize: unknown key; did you mean 'max_batch_size', which is already there?",
         ),
         ("engine.max_seqlen=4096", "engine.max_seqlen: unknown key; did you mean 'max_seq_len'?"),
-        ("engin.tp=8", "engin: unknown key; did you mean 'engine', which is there already?"),
+        ("engin.tp=8", "engin: unknown key; did you mean 'engine', which is already there?"),
         ("engine.tp=eight", "engine.tp: expected a whole number of at least 1, found the text 'eight'"),
         ("load.concurrency=[1]", "load.concurrency: expected a whole number of at least 1, found a list"),
         ("engine.ep=3", "engine.ep: expected a divisor of engine.tp, 8; found 3"),
@@ -86,11 +86,11 @@ def test_a_key_may_hold_an_equals_sign_after_the_first() -> None:
         ),
         (
             "engine.llm_api={a: 1, a: 2}",
-            "engine.llm_api: the key 'a' stands here a second time; it is already in line 1",
+            "engine.llm_api: the key 'a' appears a second time; it is already on line 1",
         ),
         (
             "engine.command=[x]\n---\ny",
-            "engine.command: a second document begins here; expected one scenario a file",
+            "engine.command: a second document begins here; expected one scenario per file",
         ),
         (
             "targets.total_output_thrughput.value=5",
@@ -116,7 +116,7 @@ def test_a_key_may_hold_an_equals_sign_after_the_first() -> None:
             "name=other",
             "name: cannot be set for a run: a scenario keeps its name; copy the file to give it another",
         ),
-        ("extends=other", "extends: cannot be set for a run: a scenario is chosen with --dsr1-profile"),
+        ("extends=other", "extends: cannot be set for a run: choose a scenario with --dsr1-profile"),
     ],
 )
 def test_what_cannot_be_set(tmp_path: Path, option: str, message: str) -> None:

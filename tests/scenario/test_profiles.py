@@ -45,7 +45,7 @@ def test_names_and_globs_choose_in_the_order_asked(tmp_path: Path) -> None:
             "no scenario is named 'h200-max-troughput'; did you mean h200-max-throughput or "
             "b200-max-throughput or slice-h200-max-throughput?",
         ),
-        ("z?z-*", "no scenario fits 'z?z-*'"),
+        ("z?z-*", "no scenario matches 'z?z-*'"),
         ("qwertz", "no scenario is named 'qwertz'"),
         ("cpu-min-latency,qwertz,zuiop", "no scenario is named 'qwertz'\nno scenario is named 'zuiop'"),
         (" , ", "--dsr1-profile names no scenario"),
@@ -54,7 +54,7 @@ def test_names_and_globs_choose_in_the_order_asked(tmp_path: Path) -> None:
 def test_an_unknown_name_is_told_with_the_nearest(expression: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         discover([]).select(expression)
-    assert str(caught.value) == f"{message}\n`pytest --dsr1-list` shows the scenarios there are."
+    assert str(caught.value) == f"{message}\n`pytest --dsr1-list` lists the scenarios."
 
 
 def test_own_scenarios_come_first_and_hide_shipped_ones(tmp_path: Path) -> None:
@@ -115,14 +115,14 @@ def test_an_unreadable_file_keeps_the_name_of_its_place(
 def test_a_folder_that_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "a.yaml", "name: x\n")
-    end = "; look at --dsr1-suites and the ini option dsr1_suites"
+    end = "; check --dsr1-suites and the ini option dsr1_suites"
     with pytest.raises(UserError) as caught:
         discover([Path("gone")])
     assert str(caught.value) == f"gone: there is no such folder{end}"
     with pytest.raises(UserError) as caught:
         discover([Path("a.yaml")])
     assert str(caught.value) == (
-        f"a.yaml: is a file; expected a folder (name a single scenario as an argument: pytest FILE){end}"
+        f"a.yaml: is a file; expected a folder (run a single scenario with: pytest FILE){end}"
     )
 
 

@@ -64,8 +64,8 @@ def test_a_shipped_file_begins_with_its_schema_and_explains_itself(name: str) ->
 def test_only_the_first_published_scenario_is_unusual(name: str) -> None:
     warnings = [warning.partition(": ")[2] for warning in LOADED[name].warnings]
     expected = [
-        "targets.0.metric: per_user_output_throughput says little here: 10 requests at once, "
-        "1 of them served, and waiting counts"
+        "targets.0.metric: per_user_output_throughput says little here: it includes waiting, and the engine "
+        "serves 1 of 10 requests at once"
     ]
     assert warnings == (expected if name == "b200-min-latency-first-published" else [])
 

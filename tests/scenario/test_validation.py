@@ -42,7 +42,7 @@ MALFORMED = [
     (
         "key beside the right one",
         ("  tp: 8", "  tp: 8\n  tp_: 8"),
-        "19:3: engine.tp_: unknown key; did you mean 'tp', which is there already?",
+        "19:3: engine.tp_: unknown key; did you mean 'tp', which is already there?",
     ),
     (
         "key in the wrong mapping",
@@ -73,18 +73,18 @@ MALFORMED = [
     (
         "merge key",
         ("load:\n", "load:\n  <<: {num_requests: 1}\n"),
-        "14:3: load.<<: unknown key; YAML merge keys are not read here, `extends: NAME` takes over another "
+        "14:3: load.<<: unknown key; YAML merge keys are not supported: use `extends: NAME` to build on a "
         "scenario",
     ),
     (
         "duplicate key",
         ("  tp: 8", "  tp: 8\n  tp: 4"),
-        "19:3: the key 'tp' stands here a second time; it is already in line 18",
+        "19:3: the key 'tp' appears a second time; it is already on line 18",
     ),
     (
         "list as key",
         ("  tp: 8", "  tp: 8\n  ? [1]\n  : 2"),
-        "19:5: expected a key, found a list or mapping as key",
+        "19:5: expected text as key, found a list or mapping",
     ),
     # missing
     (
@@ -303,12 +303,12 @@ MALFORMED = [
     (
         "variable without braces",
         ("path: ${DSR1_MODELS}/", "path: $DSR1_MODELS/"),
-        "8:9: model.path: expected variables as ${NAME}, found '$DSR1_MODELS/DeepSeek-R1'",
+        "8:9: model.path: expected variables of the form ${NAME}, found '$DSR1_MODELS/DeepSeek-R1'",
     ),
     (
         "variable that is none",
         ("path: ${DSR1_MODELS}/", "path: ${DSR1-MODELS}/"),
-        "8:9: model.path: expected variables as ${NAME}, found '${DSR1-MODELS}/DeepSeek-R1'",
+        "8:9: model.path: expected variables of the form ${NAME}, found '${DSR1-MODELS}/DeepSeek-R1'",
     ),
     # YAML
     (
@@ -325,7 +325,7 @@ MALFORMED = [
     (
         "NUL",
         ("gpu: NVIDIA H200", 'gpu: "NVIDIA\\0H200"'),
-        "4:8: the text 'NVIDIA\\x00H200' holds a character that no path or option can hold",
+        "4:8: the text 'NVIDIA\\x00H200' contains a character that is not allowed in a path or option",
     ),
 ]
 
@@ -382,7 +382,7 @@ def test_all_mistakes_are_told_at_once_though_one_hides_others(tmp_path: Path) -
         f"s.yaml:31:13: targets.1.metric: expected {METRICS_PAGE}, found the text "
         "'request_thruput'; did you mean 'request_throughput'?",
         "--dsr1-set engine.max_batchsize=64: engine.max_batchsize: unknown key; did you mean 'max_batch_size', which "
-        "is there already?",
+        "is already there?",
     ]
 
 

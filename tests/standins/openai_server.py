@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's protocol as well, or as badly, as a test says: raw bytes over a socket."""
+"""A server with OpenAI's protocol, as correct or as broken as a test needs: raw bytes over a socket."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Answer = bytes | Iterable[bytes | str]
-"""Bytes to send at once, or in pieces (a generator may wait between them, and note when each is written); the
-word ``close`` ends the connection, ``hang`` waits, ``drop the next`` waits for the next request and ends the
-connection without reading it."""
+"""Bytes to send at once, or in pieces (a generator may wait between them and record when each is written).
+The piece ``close`` ends the connection, ``hang`` waits, and ``drop the next`` waits for the next request and
+ends the connection without reading it."""
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def chunk(data: bytes) -> bytes:
-    """One HTTP chunk."""
+    """Return one HTTP chunk."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def event(fields: object) -> bytes:
-    """One event of a stream."""
+    """Return one event of a stream."""
     return b"data: " + json.dumps(fields).encode() + b"\n\n"
 
 
 def text(words: str, key: str = "text") -> bytes:
-    """An event that says something: ``text`` of a completion, or another key in a chat's delta."""
+    """Return an event with text: ``text`` of a completion, or another key in the delta of a chat."""
     choice: dict[str, Any] = {"index": 0, "finish_reason": None}
     choice |= {"text": words} if key == "text" else {"delta": {key: words}}
     return event({"object": "chunk", "choices": [choice]})
 
 
 def usage(tokens: int, prompt: int = 8) -> bytes:
-    """The event with the counts."""
+    """Return the event with the token counts."""
     return event({"choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": tokens}})
 
 
@@ -46,7 +46,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def stream(*events: bytes) -> bytes:
-    """A whole streamed answer."""
+    """Return a whole streamed answer."""
     return STREAM_HEAD + b"".join(map(chunk, events)) + chunk(b"")
 
 
@@ -55,7 +55,7 @@ GOOD = stream(text(" a"), text(" b"), text(" c"), text(" d"), FINISH, usage(4), 
 
 
 def plain(status: str, body: bytes, *headers: str, kind: str = "application/json") -> bytes:
-    """An answer that is not streamed."""
+    """Return an answer that is not streamed."""
     lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
@@ -65,7 +65,7 @@ MODELS = plain("200 OK", b'{"data": [{"id": "served"}]}')
 
 @dataclass
 class Seen:
-    """What the server was asked."""
+    """The requests that the server got."""
 
     bodies: list[dict[str, Any]] = field(default_factory=list)
     heads: list[bytes] = field(default_factory=list)
@@ -82,10 +82,10 @@ def serving(
     seen: Seen | None = None,
     pages: Mapping[str, Callable[[], Answer]] | None = None,
 ) -> Iterator[int]:
-    """The port of a server that gives ``answer`` to each request; ends its threads on leaving.
+    """Yield the port of a server that gives ``answer`` to each request; end its threads on leaving.
 
     A GET is answered by the path's function in ``pages``, else with the list of models. ``greeting`` is sent
-    on each connection before anything is asked, or on this one of them alone, counted from 1.
+    before the first request of each connection, or only of connection number ``greeted``, counted from 1.
     """
     seen = seen or Seen()
     pages = pages or {}
@@ -152,7 +152,7 @@ def _head(file: Any) -> list[bytes]:
 
 
 def _send(sock: socket.socket, answer: Answer) -> bool:
-    """Whether the connection stays."""
+    """Send an answer; return whether the connection stays open."""
     for piece in [answer] if isinstance(answer, bytes) else answer:
         if piece == "close":
             sock.shutdown(socket.SHUT_RDWR)

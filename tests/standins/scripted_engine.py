@@ -1,10 +1,10 @@
-"""An engine that answers at once, for tests of everything around it. Not one of the product's.
+"""An engine that answers at once, for tests of everything around an engine. It is not part of the product.
 
-Takes its latencies from the environment: ``SCRIPTED_LATENCY_S`` (0.5) and, for failures, ``SCRIPTED_FAIL``,
-with ``SCRIPTED_FAIL_RUNS`` (such as ``2,3``) only in those runs; ``SCRIPTED_LOG`` is its log then. With
-``SCRIPTED_NOISE`` its runs differ by so much, as a standard deviation of the logarithm; ``SCRIPTED_VERSION``
-is its software. With ``SCRIPTED_UNTIL`` a run lasts until there is a file of that name. Each run adds a line
-to ``engine-runs.txt`` in the current directory.
+It reads environment variables. ``SCRIPTED_LATENCY_S`` (0.5) is the latency. ``SCRIPTED_FAIL`` makes it fail,
+with ``SCRIPTED_FAIL_RUNS`` (such as ``2,3``) only in those runs, and with the log ``SCRIPTED_LOG``.
+``SCRIPTED_NOISE`` is the standard deviation of the logarithm of the speed between runs.
+``SCRIPTED_VERSION`` is the version of its software. With ``SCRIPTED_UNTIL`` a run lasts until there is a file
+with that name. Each run adds a line to ``engine-runs.txt`` in the current directory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What vLLM, SGLang and trtllm-serve tell of themselves, truthfully for a stand-in that counts what it does.
+"""Metrics of a stand-in server in the formats of vLLM, SGLang and trtllm-serve, with true counts.
 
 The names, labels and order are those of vLLM 0.33.0, SGLang 0.5.23 with --enable-metrics, and TensorRT-LLM of
 autumn 2026 with `return_perf_metrics` and `enable_iter_perf_stats`.
@@ -18,7 +18,7 @@ DRAFT_LENGTH = 3
 
 
 def page(*families: tuple[str, str, dict[str, str], float]) -> bytes:
-    """A page in Prometheus' text format of (name, type, labels, value)."""
+    """Return a page in Prometheus' text format from tuples of name, type, labels and value."""
     lines, described = [], ""
     for name, kind, labels, value in families:
         if name != described:
@@ -30,20 +30,20 @@ def page(*families: tuple[str, str, dict[str, str], float]) -> bytes:
 
 
 def served(body: bytes) -> bytes:
-    """A page as HTTP."""
+    """Return a page as an HTTP answer."""
     return plain("200 OK", body, kind="text/plain; version=0.0.4; charset=utf-8")
 
 
 @dataclass
 class Truth:
-    """A server that answers four tokens to prompts of eight, and counts.
+    """A server that answers four tokens to prompts of eight tokens, and counts.
 
-    A request's first token comes from its prompt, the others from two steps with drafts, of which one was
-    accepted: an acceptance length of 1.5.
+    A request's first token comes from its prompt. The others come from two steps with drafts, and one draft
+    is accepted: the acceptance length is 1.5.
 
     Attributes:
-        cached: tokens of each prompt that come from the prefix cache.
-        miscounted: tokens that it counts too many for each request.
+        cached: tokens of each prompt from the prefix cache.
+        miscounted: tokens per request that it counts in excess.
     """
 
     cached: int = 0
@@ -59,7 +59,7 @@ class Truth:
     USED = 0.25
 
     def answer(self, _: dict[str, Any]) -> Answer:
-        """To a request."""
+        """Return the answer to a request."""
         with self.lock:
             self.requests += 1
             self.iterations += [self._iteration(0, 0), self._iteration(1, 1), self._iteration(1, 0)]
@@ -89,7 +89,7 @@ class Truth:
         }
 
     def vllm(self) -> Answer:
-        """As vLLM with two engines; the first does the work."""
+        """Return the metrics of vLLM with two engines; the first does the work."""
         with self.lock:
             self.asked += 1
             one = {"model_name": "served", "engine": "0"}
@@ -123,7 +123,7 @@ class Truth:
             return served(page(*gauges, *counters))
 
     def sglang(self) -> Answer:
-        """As SGLang: what it has not counted yet is missing, and gauges come again by priority."""
+        """Return the metrics of SGLang, without counters that are 0, and with gauges repeated by priority."""
         with self.lock:
             self.asked += 1
             rank = {"model_name": "served", "engine_type": "unified", "tp_rank": "0", "priority": ""}
@@ -156,7 +156,7 @@ class Truth:
             return served(page(*found))
 
     def trtllm(self) -> Answer:
-        """As trtllm-serve at /prometheus/metrics."""
+        """Return the metrics of trtllm-serve at /prometheus/metrics."""
         with self.lock:
             self.asked += 1
             labels = {"model_name": "served", "engine_type": "pytorch"}
@@ -179,7 +179,7 @@ class Truth:
             )
 
     def trtllm_iterations(self) -> Answer:
-        """As trtllm-serve at /metrics: the iterations since it was last asked."""
+        """Return the metrics of trtllm-serve at /metrics: the iterations since the last call."""
         with self.lock:
             self.asked += 1
             body = json.dumps(self.iterations, separators=(",", ":")).encode()

@@ -1,8 +1,8 @@
 """A server that the engine `openai` starts: `python started_server.py PORT [ARGUMENT ...]`.
 
-It writes its process id to the file ``pid`` in its folder, and logs each request. On one with the field
-``interrupt`` it presses Ctrl-C in the process named by STANDIN_INTERRUPTS, and never answers; it refuses one
-with ``fail``.
+It writes its process id to the file ``pid`` in its folder, and logs each request. A request with the field
+``interrupt`` gets no answer; the server sends SIGINT to the process STANDIN_INTERRUPTS instead. A request
+with the field ``fail`` gets an error.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def test_trace(tmp_path: Path) -> None:
         (line(None), "timestamp must be milliseconds, 0 or more, found null"),
         (line(-1), "timestamp must be milliseconds"),
         (line(True), "timestamp must be milliseconds"),
-        (line(0), "timestamp 0 is before the line above it"),
+        (line(0), "timestamp 0 is before that of the line above"),
         (line(2, input_length=0), "input_length must be a whole number from 1 to 16,777,216, found 0"),
         (line(2, output_length=1.5), "output_length must be a whole number from 1 to 16,777,216, found 1.5"),
         (line(2, hash_ids="x"), 'hash_ids must be a list of whole numbers, found "x"'),
@@ -111,14 +111,14 @@ def test_trace(tmp_path: Path) -> None:
         *(
             (
                 line(2, hash_ids=[0, bad]),
-                f"hash_ids must hold whole numbers from 0 to 2^64 - 1, found {shown}",
+                f"hash_ids must be whole numbers from 0 to 2^64 - 1, found {shown}",
             )
             for bad, shown in ((-1, "-1"), (2**64, "18446744073709551616"), (None, "null"), (True, "true"))
         ),
         *(
             (
                 line(2, input_length=tokens, hash_ids=[46, 47]),
-                f"hash_ids has 2, expected {expected}: one for each 512 tokens of input_length, {tokens:,}, "
+                f"expected {expected} hash_ids, found 2: one per 512 tokens of input_length ({tokens:,}), "
                 "and one for the rest",
             )
             for tokens, expected in ((512, 1), (1025, 3))
@@ -139,16 +139,16 @@ def test_all_problems_of_a_trace_come_at_once(tmp_path: Path) -> None:
     with pytest.raises(InvalidRunError) as caught:
         read_trace(path, 4)
     head, *problems, _ = str(caught.value).splitlines()
-    assert head == f"{path} is no usable trace (5 problems):"
-    assert [p.partition(" must ")[0].partition(" has ")[0] for p in problems] == [
+    assert head == f"{path} is not a usable trace (5 problems):"
+    assert [p.partition(" must ")[0].partition(": one per ")[0] for p in problems] == [
         *(f"  {path}:2: {key}" for key in ("timestamp", "input_length", "output_length", "hash_ids")),
-        f"  {path}:4: hash_ids",
+        f"  {path}:4: expected 2 hash_ids, found 1",
     ]
 
 
 def test_trace_that_is_too_short_or_missing(tmp_path: Path) -> None:
     with pytest.raises(
-        InvalidRunError, match=r"has 1 lines, the scenario needs 2 requests; .*num_requests=1"
+        InvalidRunError, match=r"has 1 lines, but the scenario needs 2 requests; .*num_requests=1"
     ):
         read_trace(write(tmp_path / "t.jsonl", line(1)), 2)
     with pytest.raises(InvalidRunError, match="cannot be read: No such file"):

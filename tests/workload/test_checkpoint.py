@@ -64,7 +64,7 @@ def _problems(model: Model) -> list[str]:
     with pytest.raises(InvalidRunError) as caught:
         check_checkpoint(model)
     head, *problems = str(caught.value).splitlines()
-    assert head == f"{model.path} is no usable checkpoint of nvidia/DeepSeek-R1-0528-FP4:"
+    assert head == f"{model.path} is not a usable checkpoint of nvidia/DeepSeek-R1-0528-FP4:"
     assert all(problem.startswith("  ") for problem in problems)
     return [problem.strip() for problem in problems]
 
@@ -181,15 +181,15 @@ MALFORMED: dict[str, tuple[Change, str]] = {
     ),
     "config.json cut off": (
         lambda f: (f / "config.json").write_text('{\n "architectures": ["Dee', encoding="utf-8"),
-        "config.json:2:20: not JSON: Unterminated string starting at; get it again",
+        "config.json:2:20: not JSON: Unterminated string starting at; download it again",
     ),
     "config.json not text": (
         lambda f: (f / "config.json").write_bytes(b'{"a":"\xff"}'),
-        "config.json is no usable JSON: 'utf-8' codec can't decode byte 0xff in position 6",
+        "config.json is not usable JSON: 'utf-8' codec can't decode byte 0xff in position 6",
     ),
     "config.json a list": (
         lambda f: _write(f / "config.json", [CONFIG]),
-        "config.json holds no JSON object; get it again",
+        "config.json is not a JSON object; download it again",
     ),
     "config.json a folder": (
         lambda f: _put_folder(f / "config.json"),
@@ -198,7 +198,7 @@ MALFORMED: dict[str, tuple[Change, str]] = {
     "wrong architecture": (
         lambda f: _write(f / "config.json", {"architectures": ["LlamaForCausalLM"]}),
         'config.json: architectures is ["LlamaForCausalLM"], the scenario expects ["DeepseekV3ForCausalLM"]; '
-        "name the right folder in model.path, or correct model.architecture",
+        "correct model.path or model.architecture",
     ),
     "no architecture": (
         lambda f: _write(f / "config.json", {}),
@@ -218,68 +218,70 @@ MALFORMED: dict[str, tuple[Change, str]] = {
     ),
     "hf_quant_config.json malformed": (
         lambda f: (f / "hf_quant_config.json").write_text("{", encoding="utf-8"),
-        "hf_quant_config.json:1:2: not JSON: Expecting property name enclosed in double quotes; get it again",
+        "hf_quant_config.json:1:2: not JSON: Expecting property name enclosed in double quotes; download it "
+        "again",
     ),
     "hf_quant_config.json unknown": (
         lambda f: _write(f / "hf_quant_config.json", {"quantization": []}),
-        "hf_quant_config.json `quantization` is no object: its quantization is unknown; get it again",
+        "hf_quant_config.json has a `quantization` that is not an object: its quantization is unknown; "
+        "download it again",
     ),
     "config.json's quantization unknown": (
         _name_no_quantization,
-        "config.json, quantization_config, names neither `quantization` nor `quant_method`: its ",
+        "config.json, quantization_config, has neither `quantization` nor `quant_method`: its ",
     ),
     "no index": (
         lambda f: (f / "model.safetensors.index.json").unlink(),
-        "model.safetensors.index.json is missing, so its shards are unknown; get it: hf download",
+        "model.safetensors.index.json is missing, so the shards are unknown; download it: hf download",
     ),
     "index malformed": (
         lambda f: (f / "model.safetensors.index.json").write_text("[", encoding="utf-8"),
-        "model.safetensors.index.json:1:2: not JSON: Expecting value; get it again",
+        "model.safetensors.index.json:1:2: not JSON: Expecting value; download it again",
     ),
     "index without a map": (
         lambda f: _write(f / "model.safetensors.index.json", {"metadata": {}}),
-        "model.safetensors.index.json has no `weight_map` from tensors to shards; get it again",
+        "model.safetensors.index.json has no `weight_map` from tensors to shards; download it again",
     ),
     "index with an empty map": (
         lambda f: _write(f / "model.safetensors.index.json", {"weight_map": {}}),
-        "model.safetensors.index.json has no `weight_map` from tensors to shards; get it again",
+        "model.safetensors.index.json has no `weight_map` from tensors to shards; download it again",
     ),
     "index that leads elsewhere": (
         lambda f: _write(f / "model.safetensors.index.json", {"weight_map": {"a": "../../x", "b": ""}}),
-        "model.safetensors.index.json names shards that are no file names: , ../../x; get it again",
+        "model.safetensors.index.json names shards that are not file names: , ../../x; download it again",
     ),
     "one shard missing": (
         lambda f: (f / SECOND).unlink(),
-        f"1 of 5 shards is missing: {SECOND}; get the rest: hf download "
+        f"1 of 5 shards is missing: {SECOND}; download the rest: hf download "
         "nvidia/DeepSeek-R1-0528-FP4 --local-dir",
     ),
     "most shards missing": (
         lambda f: _remove_shards(f, 4),
-        f"4 of 5 shards are missing: {SHARDS[0]}, {SHARDS[1]}, {SHARDS[2]} and 1 more; get the rest: ",
+        f"4 of 5 shards are missing: {SHARDS[0]}, {SHARDS[1]}, {SHARDS[2]} and 1 more; download the rest: ",
     ),
     "dangling link to a shard": (
         lambda f: _put_dangling_link(f / SECOND),
-        f"1 of 5 shards is missing: {SECOND}; get the rest",
+        f"1 of 5 shards is missing: {SECOND}; download the rest",
     ),
     "empty shard": (
         lambda f: (f / SECOND).write_bytes(b""),
-        f"{SECOND} is empty; get it again: hf download nvidia/DeepSeek-R1-0528-FP4 {SECOND} --local-dir",
+        f"{SECOND} is empty; download it again: hf download nvidia/DeepSeek-R1-0528-FP4 {SECOND} --local-dir",
     ),
     "shard is a web page": (
         lambda f: (f / SECOND).write_bytes(b"<!DOCTYPE html><html>not found</html>"),
-        f"{SECOND} is no safetensors file; get it again",
+        f"{SECOND} is not a safetensors file; download it again",
     ),
     "shard with a strange header": (
         lambda f: (f / SECOND).write_bytes((2).to_bytes(8, "little") + b"[]"),
-        f"{SECOND} is no safetensors file; get it again",
+        f"{SECOND} is not a safetensors file; download it again",
     ),
     "shard cut off in its header": (
         lambda f: (f / SECOND).write_bytes(_shard()[:30]),
-        f"{SECOND} is cut off within its header; get it again",
+        f"{SECOND} is cut off within its header; download it again",
     ),
     "shard cut off": (
         lambda f: (f / SECOND).write_bytes(_shard()[:-1]),
-        f"{SECOND} has 4,189 bytes, by its header it has 4,190; get it again",
+        f"{SECOND} has 4,189 bytes, but its header says 4,190; download it again",
     ),
     "shard is a folder": (
         lambda f: _put_folder(f / SECOND),
@@ -306,8 +308,8 @@ def test_pointers_in_the_place_of_weights(folder: Path) -> None:
     for shard in SHARDS:
         (folder / shard).write_bytes(_pointer(5 << 30))
     assert _problems(_model(folder)) == [
-        "git-lfs pointers in the place of 5 files of 25.0 GiB, as a clone without git-lfs or with "
-        f"GIT_LFS_SKIP_SMUDGE=1 leaves them: {SHARDS[0]}, {SHARDS[1]}, {SHARDS[2]} and 2 more; get the "
+        "git-lfs pointers instead of 5 files of 25.0 GiB, probably from a clone without git-lfs or with "
+        f"GIT_LFS_SKIP_SMUDGE=1: {SHARDS[0]}, {SHARDS[1]}, {SHARDS[2]} and 2 more; download the "
         f"files: git lfs install && git -C '{folder}' lfs pull"
     ]
 
@@ -316,8 +318,8 @@ def test_pointers_in_the_place_of_index_configuration_and_tokenizer(folder: Path
     for name in ("model.safetensors.index.json", "hf_quant_config.json", "tokenizer.json"):
         (folder / name).write_bytes(_pointer(1 << 20))
     (problem,) = _problems(_model(folder))
-    assert "the place of 3 files of 0.0 GiB" in problem
-    assert "them: hf_quant_config.json, model.safetensors.index.json, tokenizer.json; get" in problem
+    assert "pointers instead of 3 files of 0.0 GiB" in problem
+    assert "=1: hf_quant_config.json, model.safetensors.index.json, tokenizer.json; download" in problem
 
 
 def test_all_problems_at_once(folder: Path) -> None:
@@ -333,21 +335,21 @@ def test_all_problems_at_once(folder: Path) -> None:
         "hf_quant_config.json says KV cache quantizati",
         f"{SHARDS[1]} is empty"[:45],
         f"1 of 5 shards is missing: {SHARDS[0]}"[:45],
-        "git-lfs pointers in the place of 1 file of 1.",
+        "git-lfs pointers instead of 1 file of 1.0 GiB",
     ]
 
 
 def test_missing_folder(tmp_path: Path) -> None:
     (problem,) = _problems(_model(tmp_path / "none"))
     assert problem == (
-        "there is no such folder; correct model.path, or get the checkpoint: hf download "
+        "there is no such folder; correct model.path, or download it: hf download "
         f"nvidia/DeepSeek-R1-0528-FP4 --local-dir {tmp_path}/none"
     )
 
 
 def test_file_in_the_place_of_the_folder(folder: Path) -> None:
     (problem,) = _problems(_model(folder / "config.json"))
-    assert problem == "this is a file; model.path names the folder of the checkpoint"
+    assert problem == "this is a file; expected a folder in model.path"
 
 
 def test_folder_that_cannot_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -367,8 +369,7 @@ def test_path_with_a_nul() -> None:
 def test_folder_of_the_hugging_face_cache(tmp_path: Path) -> None:
     (tmp_path / "snapshots").mkdir()
     assert _problems(_model(tmp_path)) == [
-        "this is a folder of Hugging Face's cache; the checkpoint is the folder below its snapshots: name "
-        "that in model.path"
+        "this is a folder of Hugging Face's cache; expected the folder of the checkpoint inside snapshots"
     ]
 
 

@@ -59,13 +59,16 @@ def test_layouts(config: object, expected: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ([], "holds no object"),
-        ({"quantization": "NVFP4"}, "`quantization` is no object"),
-        ({"quantization": {"quant_algo": 4}}, "`quant_algo` is no string"),
-        ({**NVIDIA, "quant_algo": "FP8", "kv_cache_scheme": 8}, "`kv_cache_scheme` is no string"),
-        ({}, "names neither `quantization` nor `quant_method`"),
-        ({"quant_method": 8}, "names neither `quantization` nor `quant_method`"),
-        ({"producer": "modelopt"}, "names neither `quantization` nor `quant_method`"),
+        ([], "is not an object"),
+        ({"quantization": "NVFP4"}, "has a `quantization` that is not an object"),
+        ({"quantization": {"quant_algo": 4}}, "has a `quant_algo` that is not a string"),
+        (
+            {**NVIDIA, "quant_algo": "FP8", "kv_cache_scheme": 8},
+            "has a `kv_cache_scheme` that is not a string",
+        ),
+        ({}, "has neither `quantization` nor `quant_method`"),
+        ({"quant_method": 8}, "has neither `quantization` nor `quant_method`"),
+        ({"producer": "modelopt"}, "has neither `quantization` nor `quant_method`"),
     ],
 )
 def test_unknown_layouts(config: object, message: str) -> None:

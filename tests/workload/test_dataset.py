@@ -42,18 +42,21 @@ MALFORMED = {
     "null": (b"null\n", "expected a JSON object, found null"),
     "blank line": (b"\n", "the line is blank, which stops trtllm-bench before 1.3; delete it"),
     "white line": (b"  \t\r\n", "the line is blank"),
-    "NUL": (b'{"task_id":0,"prompt":"\0"}\n', "the line holds a NUL byte; is this a text file, in UTF-8?"),
-    "carriage return": (b'{"task_id":0,\r"x":1}\n', "the line holds a carriage return, where trtllm-bench"),
+    "NUL": (b'{"task_id":0,"prompt":"\0"}\n', "the line contains a NUL byte; is this a UTF-8 text file?"),
+    "carriage return": (
+        b'{"task_id":0,\r"x":1}\n',
+        "the line contains a carriage return, which starts a new line in trtllm-bench",
+    ),
     "not UTF-8": (b'{"prompt":"\xff"}\n', "not UTF-8: byte 0xff at column 12"),
     "byte order mark": (
         b"\xef\xbb\xbf" + GOOD,
         "begins with a byte order mark; save the file as UTF-8 without it",
     ),
     "deeply nested": (b"[" * 100_000 + b"\n", "not usable JSON: "),
-    "no output_tokens": (_line(output_tokens=...), "output_tokens must be a whole number, which is missing"),
+    "no output_tokens": (_line(output_tokens=...), "output_tokens must be a whole number, but it is missing"),
     "null output_tokens": (
         _line(output_tokens=None),
-        "output_tokens must be a whole number, which is missing",
+        "output_tokens must be a whole number, but it is missing",
     ),
     "text output_tokens": (_line(output_tokens="8"), "output_tokens must be a whole number, found a string"),
     "fraction output_tokens": (_line(output_tokens=8.0), "must be a whole number, found the fraction 8.0"),
@@ -65,35 +68,36 @@ MALFORMED = {
         "output_tokens must be from 1 to 16,777,216, found -3",
     ),
     "endless output_tokens": (_line(output_tokens=10**400), "found a number of more than 20 digits"),
-    "no task_id": (_line(task_id=...), "task_id must be a whole number, which is missing"),
+    "no task_id": (_line(task_id=...), "task_id must be a whole number, but it is missing"),
     "text task_id": (_line(task_id="a"), "task_id must be a whole number, found a string"),
-    "no input": (_line(input_ids=...), "neither input_ids nor prompt; one of them is needed"),
+    "no input": (_line(input_ids=...), "input_ids and prompt are both missing; expected one of them"),
     "ids and prompt": (
         _line(prompt="a"),
-        "both input_ids and prompt; engines differ in which they take: keep one",
+        "both input_ids and prompt are present; engines use different ones: keep one",
     ),
-    "ids and logits": (_line(logits=[1]), "both input_ids and logits; engines differ"),
+    "ids and logits": (_line(logits=[1]), "both input_ids and logits are present; engines use"),
     "ids as text": (_line(input_ids="1,2"), "input_ids must be a list of token ids, found a string"),
     "ids as object": (_line(input_ids={"0": 1}), "input_ids must be a list of token ids, found an object"),
     "empty ids": (_line(input_ids=[]), "input_ids is empty; a request has at least one token"),
     "text id": (_line(input_ids=[1, "2"]), "input_ids[1] must be a whole number, found a string"),
     "fraction id": (_line(input_ids=[1.5]), "input_ids[0] must be a whole number, found the fraction 1.5"),
     "false id": (_line(input_ids=[7, False]), "input_ids[1] must be a whole number, found false"),
-    "negative id": (_line(input_ids=[7, -1]), "input_ids holds the negative token id -1"),
-    "negative alias": (_line(input_ids=..., logits=[-2]), "logits holds the negative token id -2"),
+    "negative id": (_line(input_ids=[7, -1]), "input_ids contains the negative token id -1"),
+    "negative alias": (_line(input_ids=..., logits=[-2]), "logits contains the negative token id -2"),
     "large id": (
         _line(input_ids=[129280]),
-        "token id 129,280 is not below dataset.vocab_size, 129280; was the",
+        "token id 129,280 is not below dataset.vocab_size (129280); was the",
     ),
     "prompt as list": (_line(input_ids=..., prompt=["a"]), "prompt must be a string, found a list"),
     "empty prompt": (_line(input_ids=..., prompt=""), "prompt is empty; a request has at least one token"),
     "half a surrogate pair": (
         _line(input_ids=..., prompt="ab\ud800"),
-        "prompt holds half of a surrogate pair at character 2, which no tokenizer takes",
+        "prompt has half of a surrogate pair at character 2; tokenizers reject that",
     ),
     "prepare_dataset's dump": (
         b'{"metadata":{},"samples":[]}\n',
-        "this is what prepare_dataset.py writes with --output, not JSONL; run it with --stdout and redirect",
+        "this is a file from prepare_dataset.py --output, not JSONL; run that program with --stdout and "
+        "redirect the output",
     ),
 }
 
@@ -110,7 +114,7 @@ def test_malformed_line_is_named_by_number(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidRunError) as caught:
         inspect_dataset(path, 2, vocab_size=129280)
     message = str(caught.value)
-    assert message.startswith(f"{path} is no usable dataset (1 problem):\n  {path}:2: ")
+    assert message.startswith(f"{path} is not a usable dataset (1 problem):\n  {path}:2: ")
     assert expected in message
     assert message.endswith(f"\n{FORMAT}")
 
@@ -130,13 +134,13 @@ def test_all_problems_of_a_line_and_of_a_file_come_at_once(tmp_path: Path) -> No
     with pytest.raises(InvalidRunError) as caught:
         inspect_dataset(path, 4)
     assert str(caught.value).splitlines() == [
-        f"{path} is no usable dataset (5 problems):",
-        f"  {path}:1: task_id must be a whole number, which is missing",
-        f"  {path}:1: output_tokens must be a whole number, which is missing",
+        f"{path} is not a usable dataset (5 problems):",
+        f"  {path}:1: task_id must be a whole number, but it is missing",
+        f"  {path}:1: output_tokens must be a whole number, but it is missing",
         f"  {path}:1: input_ids is empty; a request has at least one token",
         f"  {path}:2: the line is blank, which stops trtllm-bench before 1.3; delete it",
-        f"  {path}: the file has 3 lines, the scenario needs 4 requests (trtllm-bench would silently run "
-        "fewer); make a longer file, or --dsr1-set load.num_requests=3",
+        f"  {path}: the file has 3 lines, but the scenario needs 4 requests (trtllm-bench would silently run "
+        "fewer); make a longer file, or use --dsr1-set load.num_requests=3",
         FORMAT,
     ]
 
@@ -174,21 +178,19 @@ def test_empty_file(tmp_path: Path) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     expected = (
         "there is no such dataset file; correct dataset.path, or make the file as "
-        "`pytest-dsr1 docs datasets` describes"
+        "described by `pytest-dsr1 docs datasets`"
     )
     with pytest.raises(InvalidRunError, match=expected):
         inspect_dataset(tmp_path / "none.jsonl", 1)
 
 
 def test_directory(tmp_path: Path) -> None:
-    with pytest.raises(
-        InvalidRunError, match=r"is a directory, expected a JSONL file: name the file in dataset"
-    ):
+    with pytest.raises(InvalidRunError, match=r"is a directory; expected a JSONL file in dataset.path"):
         inspect_dataset(tmp_path, 1)
 
 
 def test_device_is_not_read_for_ever() -> None:
-    with pytest.raises(InvalidRunError, match=r"/dev/zero is no regular file, expected a JSONL file"):
+    with pytest.raises(InvalidRunError, match=r"/dev/zero is not a regular file; expected a JSONL file"):
         inspect_dataset(Path("/dev/zero"), 1)
 
 
@@ -252,7 +254,7 @@ def test_iter_requests_stops_at_what_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(InvalidRunError, match=rf"{path}:2: the line is blank"):
         next(requests)
     path.write_bytes(GOOD)
-    with pytest.raises(InvalidRunError, match="the file has 1 lines, the scenario needs 3 requests"):
+    with pytest.raises(InvalidRunError, match="the file has 1 lines, but the scenario needs 3 requests"):
         list(iter_requests(path, 3))
 
 
@@ -270,7 +272,7 @@ def test_lengths_far_from_the_scenarios_are_warned_of(tmp_path: Path) -> None:
     workload = inspect_dataset(path, 1)
     near = Dataset(path=os.fspath(path), input_tokens=91, output_tokens=Uniform(minimum=1, maximum=360))
     assert length_warnings(workload, near) == (
-        f"{path}: the mean of output_tokens is 200.0, the scenario expects 180.5; its targets were "
+        f"{path}: the mean of output_tokens is 200.0, the scenario expects 180.5; the targets were "
         "measured with other lengths: use another file, or change dataset.output_tokens and the targets",
     )
     far = Dataset(path=os.fspath(path), input_tokens=90, output_tokens=200)
@@ -327,7 +329,7 @@ def test_any_bytes_are_read_or_refused_in_words(tmp_path: Path, content: bytes) 
     try:
         workload = inspect_dataset(path, 2)
     except InvalidRunError:
-        with pytest.raises(InvalidRunError, match=f"^{path} is no usable dataset "):
+        with pytest.raises(InvalidRunError, match=f"^{path} is not a usable dataset "):
             list(iter_requests(path, 2))
     else:
         outputs = [json.loads(line)["output_tokens"] for line in content.splitlines()[:2]]

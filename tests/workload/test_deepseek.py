@@ -53,11 +53,11 @@ def test_key_value_heads_follow_the_heads_unless_given() -> None:
         ({"topk_group": 9}, ["topk_group is 9, expected at most n_group (8)"]),
         (
             {"n_routed_experts": 8},
-            ["n_routed_experts is 8, expected a multiple of n_group (8), at least 2 a group"],
+            ["n_routed_experts is 8, expected a multiple of n_group (8), at least 2 per group"],
         ),
         (
             {"n_routed_experts": 100},
-            ["n_routed_experts is 100, expected a multiple of n_group (8), at least 2 a group"],
+            ["n_routed_experts is 100, expected a multiple of n_group (8), at least 2 per group"],
         ),
         (
             {"n_routed_experts": 16, "num_experts_per_tok": 9},

@@ -115,7 +115,7 @@ def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
         prepare(DATASET, LOAD, environ={"XDG_CACHE_HOME": os.fspath(tmp_path / "file")})
     assert str(caught.value) == (
         f"the synthetic dataset (0.0 MiB) cannot be written to {tmp_path}/file/pytest-dsr1/datasets: Not a "
-        "directory; make room there, or set XDG_CACHE_HOME to a folder with room that you may write to"
+        "directory; make room there, or set XDG_CACHE_HOME to a writable folder with enough room"
     )
 
 
@@ -146,7 +146,7 @@ def test_the_first_requests_of_a_workload(tmp_path: Path) -> None:
     with pytest.raises(InvalidRunError) as caught:
         first(cut, 3)
     assert str(caught.value) == (
-        f"{path}: 3 requests are to be sent, and the workload has 2; raise load.num_requests to at least 3"
+        f"{path}: 3 requests are needed, but the workload has 2; raise load.num_requests to at least 3"
     )
 
 
@@ -175,5 +175,5 @@ def test_own_file_is_checked_and_compared_with_the_scenario(tmp_path: Path) -> N
     (warning,) = prepare(other, load, environ={}).warnings
     assert "the mean of input_tokens is 2.0, the scenario expects 1024" in warning
     small = fitting.model_copy(update={"vocab_size": 8})
-    with pytest.raises(InvalidRunError, match=r"token id 8 is not below dataset.vocab_size, 8"):
+    with pytest.raises(InvalidRunError, match=r"token id 8 is not below dataset.vocab_size \(8\)"):
         prepare(small, load, environ={})

@@ -159,7 +159,7 @@ def test_progress_counts_requests_up_to_all(tmp_path: Path, monkeypatch: pytest.
 )
 def test_absurd_lengths(length: Length) -> None:
     message = (
-        r"dataset.output_tokens gives requests of more than 16,777,216 tokens, which no model takes; Deep"
+        r"dataset.output_tokens gives requests of more than 16,777,216 tokens, too long for any model; Deep"
     )
     with pytest.raises(InvalidRunError, match=message):
         synthetic_bytes(_dataset(1, length), _load(50))

@@ -43,19 +43,19 @@ class OpenAi(EngineSettings):
     max_seq_len: PositiveInt | None = None
     """The longest sequence."""
     gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    """The share of GPU memory for the KV cache (TensorRT-LLM: of what the weights leave; vLLM and SGLang: for weights and cache together)."""  # noqa: E501
+    """The share of GPU memory for the KV cache (TensorRT-LLM: of the memory left after the weights; vLLM and SGLang: for weights and cache together)."""  # noqa: E501
     endpoint: Literal["completions", "chat"] = "completions"
-    """`completions` sends token ids, so that input lengths are exact, or text; `chat` sends text through the chat template."""  # noqa: E501
+    """`completions` sends text, or token ids with an exact input length; `chat` sends text through the chat template."""  # noqa: E501
     streaming: bool = True
-    """Stream the answers, which gives TTFT and TPOT."""
+    """Stream the answers; TTFT and TPOT need it."""
     exact_output: bool = True
     """Ask for exactly `output_tokens` tokens, and count an answer with another length as failed."""
     served_model: str | None = None
     """The model's name in requests; by default the first that the server lists."""
     body: dict[str, Any] = Field(default_factory=dict)
-    """Fields added to every request, or replaced in it; null removes one."""
+    """Fields to add to every request or to replace in it; null removes a field."""
     api_key_env: VariableName | None = None
-    """The environment variable that holds the API key. The key is never written anywhere."""
+    """The environment variable with the API key. The key is never written anywhere."""
     verify_tls: bool = True
     """Refuse a server whose certificate is not trusted."""
     ca_file: Place | None = None
@@ -67,7 +67,7 @@ class OpenAi(EngineSettings):
     silence_timeout_s: Annotated[float, Field(gt=0)] = 600.0
     """A request has failed if the server sends nothing for this time, in seconds."""
     run_timeout_s: Annotated[float, Field(gt=0)] | None = None
-    """The longest measured time in seconds; by default three times the plan plus 10 minutes."""
+    """The longest measured time in seconds; by default three times the planned time plus 10 minutes."""
 
     keeps_schedules: ClassVar[bool] = True
     may_bring_model: ClassVar[bool] = True

@@ -105,7 +105,7 @@ def _attention_dp_load(engine: TensorRtLlm, scenario: Scenario) -> Findings:
 
 @RULES.should("engine.llm_api.cuda_graph_config", "engine.max_batch_size")
 def _graphs_cover_the_batch(engine: TensorRtLlm, _: Scenario) -> Findings:
-    """The largest CUDA graph is `engine.max_batch_size`."""
+    """The largest CUDA graph is for `engine.max_batch_size` requests."""
     graphs = engine.llm_api.cuda_graph_config
     if engine.max_batch_size is None or graphs is None:
         return

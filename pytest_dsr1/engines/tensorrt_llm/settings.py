@@ -37,7 +37,7 @@ class CudaGraphConfig(Part):
     batch_sizes: list[PositiveInt] | None = None
     """The batch sizes to capture."""
     max_batch_size: PositiveInt | None = None
-    """Capture up to this batch size; must agree with `batch_sizes`."""
+    """The largest batch size to capture; must agree with `batch_sizes`."""
     enable_padding: bool | None = None
     """Pad a batch up to the next captured size."""
 
@@ -48,7 +48,7 @@ class MoeConfig(Part):
     backend: Literal["CUTLASS", "TRTLLM", "DEEPGEMM", "WIDEEP", "CUTEDSL", "TRITON", "VANILLA"] | None = None
     """The kernel library of the experts."""
     max_num_tokens: PositiveInt | None = None
-    """The most tokens one MoE call takes."""
+    """The most tokens in one MoE call."""
 
 
 class KvCacheConfig(Part):
@@ -57,11 +57,11 @@ class KvCacheConfig(Part):
     dtype: Literal["auto", "fp8", "bfloat16"] | None = None
     """The element type of the cache."""
     free_gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    """The share of the memory left after the weights that the cache takes."""
+    """The cache's share of the memory left after the weights."""
     enable_block_reuse: bool | None = None
     """Reuse blocks of equal prefixes; off in every published measurement."""
     max_tokens: PositiveInt | None = None
-    """The most tokens the cache holds."""
+    """The most tokens in the cache."""
 
 
 class SpeculativeConfig(Part):
@@ -112,7 +112,7 @@ class LlmApiOptions(Part):
     disable_overlap_scheduler: bool | None = None
     """Switch the overlap scheduler off (on by default)."""
     enable_iter_perf_stats: bool | None = None
-    """Collect iteration statistics; costs time."""
+    """Collect iteration statistics, which costs time."""
     allreduce_strategy: str | None = None
     """The way to sum partial results over GPUs."""
     enable_autotuner: bool | None = None
@@ -130,7 +130,7 @@ class TensorRtLlm(EngineSettings):
     """Scenarios use the newest names, and the engine translates them back."""
 
     dialect: str | None = None
-    """The TensorRT-LLM version whose names are used, such as `1.2`; by default the installed one's."""
+    """The TensorRT-LLM version whose option names are used, such as `1.2`; by default the installed one."""
     tp: PositiveInt = 1
     """Tensor parallelism."""
     pp: PositiveInt = 1
@@ -142,23 +142,23 @@ class TensorRtLlm(EngineSettings):
     max_num_tokens: PositiveInt | None = None
     """The most tokens in one step, per rank."""
     max_seq_len: PositiveInt | None = None
-    """The longest sequence; by default the dataset's longest."""
+    """The longest sequence; by default that of the dataset."""
     kv_cache_free_gpu_mem_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    """The share of free memory that the KV cache takes (0.9 by default)."""
+    """The share of free memory for the KV cache (0.9 by default)."""
     enable_chunked_context: bool = False
     """Split long inputs over steps. Off in every published measurement, on by default since 1.1."""
     eos_id: Annotated[int, Field(ge=-1)] = -1
     """The end token; -1 forces exact output lengths, as every published measurement did."""
     streaming: bool = False
-    """Stream the answers, which gives TTFT and TPOT. Off in every published measurement."""
+    """Stream the answers; TTFT and TPOT need it. Off in every published measurement."""
     llm_api: LlmApiOptions = Field(default_factory=LlmApiOptions)
     """Options of the LLM API."""
     environment: dict[VariableName, str] = Field(default_factory=dict)
     """Environment variables of the engine's process."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
-    """The longest time to the first measured request, in seconds; weights can load silently for 25 minutes."""  # noqa: E501
+    """The longest time until the first measured request, in seconds; weights can load for 25 minutes without output."""  # noqa: E501
     run_timeout_s: Annotated[float, Field(gt=0)] | None = None
-    """The longest measured time in seconds; by default three times the plan plus 10 minutes."""
+    """The longest measured time in seconds; by default three times the planned time plus 10 minutes."""
 
     @property
     def gpus(self) -> int:
@@ -259,7 +259,7 @@ class TrtllmBench(TensorRtLlm):
     scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
     """The capacity scheduler."""
     request_records: bool | None = None
-    """Ask for a record of each request (`--request_json`, which decodes every answer); by default up to 20 million output tokens."""  # noqa: E501
+    """Ask for a record of each request (`--request_json`, which decodes every answer); by default on up to 20 million output tokens."""  # noqa: E501
 
     script_is_whole: ClassVar[bool] = True
 
@@ -282,7 +282,7 @@ class TrtllmBench(TensorRtLlm):
         if self.records_requests(output_tokens):
             return None
         why = (
-            f"by default there are none above {MOST_RECORDED_TOKENS:,} output tokens"
+            f"by default there are none for more than {MOST_RECORDED_TOKENS:,} output tokens"
             if self.request_records is None
             else "engine.request_records is false"
         )

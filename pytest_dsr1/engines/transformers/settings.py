@@ -19,15 +19,15 @@ class Transformers(EngineSettings):
     device: Literal["cpu", "cuda"] = "cpu"
     """The device of the model; `cuda` is one GPU."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """The weights' element type."""
+    """The element type of the weights."""
     compile: bool = False
-    """Static cache and compiled decode step (one GPU)."""
+    """Use a static cache and a compiled decode step (one GPU)."""
     threads: PositiveInt | None = None
-    """CPU threads; by default as many as the process may use."""
+    """The number of CPU threads; by default as many as the process may use."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 900.0
-    """The longest time to the first measured request, in seconds."""
+    """The longest time until the first measured request, in seconds."""
     run_timeout_s: Annotated[float, Field(gt=0)] | None = None
-    """The longest measured time in seconds; by default three times the plan plus 10 minutes."""
+    """The longest measured time in seconds; by default three times the planned time plus 10 minutes."""
 
     @property
     def gpus(self) -> int:

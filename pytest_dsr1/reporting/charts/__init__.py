@@ -1,1 +1,1 @@
-"""Charts of a report."""
+"""The charts of a report."""

@@ -1,4 +1,4 @@
-"""The numbers behind the pictures of the GPUs: what NVML told of them over the measured time."""
+"""The numbers behind the pictures of the GPUs: NVML's samples over the measured time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_dsr1.machine.telemetry.throttling import (
-    Span,
-)
+from pytest_dsr1.machine.telemetry.throttling import Span
 from pytest_dsr1.machine.values import GpuSample
 from pytest_dsr1.reporting.charts.request_data import Point
 
@@ -16,14 +14,14 @@ if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats
 
 POINTS = 60
-"""Points of the line of each GPU."""
+"""Points in the line of each GPU."""
 
 _READ: Mapping[str, Callable[[GpuSample], float | None]] = {
     "sm_clock_mhz": lambda sample: sample.sm_clock_mhz,
     "power_w": lambda sample: sample.power_w,
     "temperature_c": lambda sample: sample.temperature_c,
 }
-"""What is drawn of the GPUs."""
+"""The values that are drawn for each GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class Extreme:
 
     Attributes:
         value: of the sample.
-        gpus: those that reached it.
+        gpus: the GPUs that reached it.
         at_s: when the first of them did, in s since the measurement began.
     """
 
@@ -43,15 +41,15 @@ class Extreme:
 
 @dataclass(frozen=True, slots=True)
 class GpuSeries:
-    """What NVML told of one thing, such as the SM clock, on all GPUs of a run; values are in its unit.
+    """One quantity, such as the SM clock, on all GPUs of a run, in NVML's unit.
 
     Attributes:
-        lines: of each GPU the mean over each of equal times.
-        band: the middle of each of those times, and the lowest and the highest sample of any GPU in it. Of
-            three seconds in ten minutes a mean shows nothing.
-        point_s: how long each of those times is, in s.
+        lines: by GPU, the mean over each interval; all intervals are equally long.
+        band: for each interval its middle in s, and the lowest and highest sample of any GPU. A mean would
+            hide an event of three seconds in ten minutes.
+        point_s: the length of an interval, in s.
         lowest, highest: of all samples.
-        mean: over time, of the means of the GPUs.
+        mean: the average of the GPUs' means over time.
     """
 
     lines: Mapping[int, Sequence[Point]]
@@ -65,12 +63,12 @@ class GpuSeries:
 def gpu_series(
     gpus: Mapping[int, Sequence[Span]], measured_from_s: float, measured_s: float
 ) -> dict[str, GpuSeries]:
-    """SM clock, power and temperature of the GPUs over the measured time, where NVML gave them.
+    """Return SM clock, power and temperature of the GPUs over the measured time, if NVML reported them.
 
     Args:
-        gpus: the samples of each.
+        gpus: the samples of each GPU.
         measured_from_s: monotonic time at which the measured time began.
-        measured_s: how long it was.
+        measured_s: how long the measured time was.
     """
     import numpy as np
 
@@ -88,7 +86,7 @@ def gpu_series(
 
 
 def _series(by_gpu: Mapping[int, Floats], until_s: float) -> GpuSeries:
-    """From each GPU's begins, seconds and values, an array of shape (3, samples)."""
+    """Return the series from each GPU's starts, durations and values, an array of shape (3, samples)."""
     import numpy as np
 
     count = min(POINTS, max(columns.shape[1] for columns in by_gpu.values()))

@@ -1,4 +1,4 @@
-"""What a measurement is set beside, in pictures: accepted references, earlier runs, published results."""
+"""Pictures that compare a measurement with accepted references, earlier runs and published results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import number
 
 CLOCK_FORMAT = {"hours": "%H:%M", "minutes": "%H:%M"}
-"""Vega's own are those of a 12-hour clock."""
+"""Vega's own formats use a 12-hour clock."""
 MODEL = "model.content"
 USER, GPU = "per_user_output_throughput", "per_gpu_output_throughput"
 
@@ -49,7 +49,7 @@ class PublishedPoint:
 
 
 def published_points(scenarios: Iterable[Scenario]) -> tuple[PublishedPoint, ...]:
-    """Of each scenario the newest published result that says both."""
+    """Return the newest published result of each scenario that has both figures."""
     found = []
     for scenario in scenarios:
         for each in scenario.published:
@@ -61,8 +61,8 @@ def published_points(scenarios: Iterable[Scenario]) -> tuple[PublishedPoint, ...
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every case of a report is set beside.
+class ReportContext:
+    """What every case of a report is compared with.
 
     Attributes:
         history: earlier runs.
@@ -75,21 +75,21 @@ class Surroundings:
     now: datetime
 
 
-def in_context(case: Case, beside: Surroundings) -> Iterator[Picture]:
-    """The pictures that set a case beside others; those with nothing to compare with are left out."""
+def comparison_pictures(case: Case, context: ReportContext) -> Iterator[Picture]:
+    """Yield the pictures that compare a case with others; a picture with nothing to compare is left out."""
     measurement = case.findings.measurement
     if measurement is None:
         return
     here = comparability.node(measurement.fingerprint.facts)
-    runs = [run for run in beside.history.runs if run.node == here and run.folder != measurement.folder]
+    runs = [run for run in context.history.runs if run.node == here and run.folder != measurement.folder]
     yield from _against_references(case)
-    yield from _plane(measurement, runs, beside.published)
+    yield from _plane(measurement, runs, context.published)
     yield from _over_runs(case, measurement, case.background.past)
 
 
 def _against_references(case: Case) -> Iterator[Picture]:
-    """The steady figures of the references and of the gate's runs or this one, as changes from their mean."""
-    references, gate = case.background.comparable, case.judgement.gate
+    """Compare the steady figures of the gate's runs, or of this run, with the mean of the references."""
+    references, gate = case.background.comparable, case.judgment.gate
     if references is None:
         return
     runs, metric = references.runs, METRICS[references.metric]
@@ -121,14 +121,14 @@ def _against_references(case: Case) -> Iterator[Picture]:
         f"Steady figures of {metric.label}: {len(runs)} references, accepted "
         f"{references.accepted.at:%Y-%m-%d} ({references.accepted.reason}): {number(math.exp(mean))} "
         f"{metric.unit} on average, from {min(changes):+.2f}% to {max(changes):+.2f}%; "
-        f"{label}: {average:+.2f}%{' on average' if len(own) > 1 else ''}. A gate fails when a loss "
-        f"is shown, and passes when one of {delta:g}% is excluded"
+        f"{label}: {average:+.2f}%{' on average' if len(own) > 1 else ''}. A gate fails when it shows "
+        f"a loss, and passes when it excludes one of {delta:g}%"
     )
     layers = [
         points,
         *level(0, "mean", vertical=True),
         *level(
-            bound, f"a loss of {delta:g}%", vertical=True, colour=BAD, align="right" if bound < 0 else "left"
+            bound, f"a loss of {delta:g}%", vertical=True, color=BAD, align="right" if bound < 0 else "left"
         ),
     ]
     yield Picture("Against the reference runs", f"{caption}.", picture(layers, height=90))
@@ -137,9 +137,9 @@ def _against_references(case: Case) -> Iterator[Picture]:
 def _plane(
     measurement: Measurement, runs: Sequence[PastRun], published: Sequence[PublishedPoint]
 ) -> Iterator[Picture]:
-    """Tok/s/GPU over tok/s/user: what this machine measured of this model, and what was published.
+    """Plot tok/s/GPU over tok/s/user: this machine's runs of this model, and published results.
 
-    Published results are of DeepSeek-R1 itself: a model with random weights, smaller or not, has none.
+    Published results are of DeepSeek-R1 itself, so a model with random weights has none, whatever its size.
     """
     own = {name: metric.value for name, metric in measurement.metrics.items()}
     if USER not in own or GPU not in own:
@@ -161,7 +161,7 @@ def _plane(
     this = [(scenario.name, own[USER], own[GPU])]
     groups = {"published": published_of_gpu, "other runs": others, "this run": this}
     points = [(kind, *point) for kind, group in groups.items() for point in group]
-    colours = {"published": INK, "other runs": GOOD, "this run": ACCENT}
+    colors = {"published": INK, "other runs": GOOD, "this run": ACCENT}
     log: Spec = {"scale": {"type": "log", "padding": 30}, "axis": {"grid": False}}
     encoding: Spec = {
         "x": {"field": "x", "type": "quantitative", "title": METRICS[USER].unit, **log},
@@ -172,12 +172,12 @@ def _plane(
         "mark": {"type": "point", "filled": True, "size": 80, "opacity": 0.8},
         "encoding": {
             **encoding,
-            "color": kinds("kind", {kind: colours[kind] for kind, group in groups.items() if group}),
+            "color": kinds("kind", {kind: colors[kind] for kind, group in groups.items() if group}),
         },
     }
     labels: Spec = {
         "data": rows(
-            text=(str(n) for n, _ in enumerate(of_gpu, 1)),  # their names would overprint each other
+            text=(str(n) for n, _ in enumerate(of_gpu, 1)),  # their names would overlap
             x=(p.per_user for p in of_gpu),
             y=(p.per_gpu for p in of_gpu),
         ),
@@ -185,22 +185,22 @@ def _plane(
         "encoding": {**encoding, "text": {"field": "text"}},
     }
     if not is_published:
-        beside = "published results are of DeepSeek-R1 itself and not shown"
+        published_text = "published results are of DeepSeek-R1 itself, so none are shown"
     elif of_gpu:
         named = ", ".join(f"({n}) {each.profile}" for n, each in enumerate(of_gpu, 1))
-        beside = f"published for its GPU, from left to right: {named}"
+        published_text = f"published for its GPU, from left to right: {named}"
     else:
-        beside = "nothing is published for its GPU"
+        published_text = "nothing is published for its GPU"
     caption = (
         f"This run: {number(own[USER])} {METRICS[USER].unit} at {number(own[GPU])} {METRICS[GPU].unit}; "
-        f"{len(others)} other runs of this model on this machine; {beside}. Up and to the right is better; "
-        "both scales are logarithmic"
+        f"{len(others)} other runs of this model on this machine; {published_text}. Up and to the right is "
+        "better; both scales are logarithmic"
     )
-    yield Picture("Throughput of a GPU over speed for a user", f"{caption}.", picture([marks, labels]))
+    yield Picture("Throughput per GPU over speed per user", f"{caption}.", picture([marks, labels]))
 
 
 def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) -> Iterator[Picture]:
-    """The gated metric of this run and comparable others over time, whole, with accepted references."""
+    """Plot the gated metric of this run, comparable runs and accepted references by date."""
     metric = METRICS[case.scenario.gated_metric]
     own = measurement.metrics.get(metric.name)
     references, figure = case.background.comparable, case.background.figure
@@ -223,7 +223,7 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
         "other runs": runs,
         "this run": this,
     }
-    colours = {
+    colors = {
         "references, steady figure": DIM,
         "this run, steady figure": SERIES[1],
         "other runs": GOOD,
@@ -244,7 +244,7 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
                 },
                 "y": value_axis(metric.unit, zero=False),
                 "color": kinds(
-                    "kind", {kind: colours[kind] for kind, group in groups.items() if group}, columns=2
+                    "kind", {kind: colors[kind] for kind, group in groups.items() if group}, columns=2
                 ),
             },
         }
@@ -263,7 +263,7 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
             f"{metric.unit} on average"
         )
         if figure is not None:
-            caption += f", that of this run is {number(figure)}"
+            caption += f", and that of this run is {number(figure)}"
     yield Picture("Over the runs", f"{caption}.", picture(layers))
 
 

@@ -1,4 +1,4 @@
-"""The numbers behind the pictures: what a measurement looks like over time, and how its requests spread."""
+"""The numbers behind the pictures: a measurement over time, and the distributions of its requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.inputs import Requests, row
 from pytest_dsr1.metrics.registry import percentile
+from pytest_dsr1.metrics.streaming import tpot_ms, ttft_ms
 from pytest_dsr1.metrics.token_flow import flowed, output_flow
 from pytest_dsr1.steady.figure import NoSteadyFigureError, SteadyFigure, steady_figure, warmup_of
 from pytest_dsr1.steady.trace import trace
@@ -30,10 +32,11 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Steady:
-    """The steady figure of a run's output throughput, and the time that it is of.
+    """The steady figure of a run's output throughput, and the time that it covers.
 
     Attributes:
-        from_s: its begin, since the measurement began; ``to_s`` its end.
+        from_s: the start of that time, in s since the measurement began.
+        to_s: its end.
         found: the figure, in tok/s.
     """
 
@@ -44,13 +47,13 @@ class Steady:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How a time of the requests spreads.
+    """The distribution of one duration of the requests.
 
     Attributes:
         edges: of the columns in ms, shape (columns + 1,).
-        shares: of the requests in each column, in percent, shape (columns,).
-        count: requests.
-        median, p90, p99, most: in ms, by the rule of the metrics.
+        shares: the share of the requests in each column, in percent, shape (columns,).
+        count: the number of requests.
+        median, p90, p99, most: in ms, computed as the metrics are.
     """
 
     edges: tuple[float, ...]
@@ -63,7 +66,7 @@ class Spread:
 
 
 def steady(measurement: Measurement) -> Steady | str:
-    """The steady figure, or why there is none."""
+    """Return the steady figure, or why there is none."""
     try:
         kept = trace(measurement)
         warmup = warmup_of(measurement.scenario)
@@ -75,36 +78,39 @@ def steady(measurement: Measurement) -> Steady | str:
 
 
 def output_rate(measurement: Measurement) -> list[Point]:
-    """Output tok/s over time; empty where neither request records nor a series tell it."""
+    """Return output tok/s over time; empty without request records and without a series."""
     import numpy as np
 
-    columns = _columns(measurement)
-    if columns is None:
+    requests, from_s = _requests(measurement), measurement.result.measured_from_s
+    if requests is None:
         series = measurement.result.series
-        times_s = np.array([time_s for time_s, _ in series]) - measurement.result.measured_from_s
+        times_s = np.array([time_s for time_s, _ in series]) - from_s
         return _thinned(times_s, np.array([rate for _, rate in series]), BINS)
-    start_s, first_s, last_s, tokens = columns
     edges_s = _edges(measurement)
-    came = flowed(edges_s, *output_flow(start_s, first_s, last_s, tokens))
-    return _points(edges_s, np.diff(came) / np.diff(edges_s))
+    flow = output_flow(
+        requests.start_s - from_s,
+        requests.first_token_s - from_s,
+        requests.last_token_s - from_s,
+        requests.output_tokens,
+    )
+    return _points(edges_s, np.diff(flowed(edges_s, *flow)) / np.diff(edges_s))
 
 
 def in_flight(measurement: Measurement) -> list[Point]:
-    """Requests in flight over time, as means over short times; empty without request records."""
+    """Return requests in flight over time, as means of short intervals; empty without request records."""
     import numpy as np
 
-    columns = _columns(measurement)
-    if columns is None:
+    requests, from_s = _requests(measurement), measurement.result.measured_from_s
+    if requests is None:
         return []
-    start_s, _, last_s, _ = columns
     edges_s = _edges(measurement)
     # The integral up to a moment: all the time since each start, less all the time since each end.
-    request_s = _since(edges_s, start_s) - _since(edges_s, last_s)
+    request_s = _since(edges_s, requests.start_s - from_s) - _since(edges_s, requests.last_token_s - from_s)
     return _points(edges_s, np.diff(request_s) / np.diff(edges_s))
 
 
 def _since(times_s: Floats, moments_s: Floats) -> Floats:
-    """At each time, the sum of the seconds that have passed since each earlier moment."""
+    """Return, for each time, the sum of the seconds since each earlier moment."""
     import numpy as np
 
     ordered = np.sort(moments_s)
@@ -114,21 +120,10 @@ def _since(times_s: Floats, moments_s: Floats) -> Floats:
     return passed
 
 
-def _columns(measurement: Measurement) -> tuple[Floats, Floats, Floats, Floats] | None:
-    """Start, first token (NaN where unknown), last token in s since the measurement began; output tokens."""
-    import numpy as np
-
-    done = [r for r in measurement.result.records if r.error is None]
-    if not done:
-        return None
-    from_s = measurement.result.measured_from_s
-    first_s = np.array([r.first_token_s for r in done], dtype=float) - from_s
-    return (
-        np.array([r.start_s for r in done]) - from_s,
-        first_s,
-        np.array([r.last_token_s for r in done]) - from_s,
-        np.array([r.output_tokens for r in done], dtype=float),
-    )
+def _requests(measurement: Measurement) -> Requests | None:
+    """Return the requests that succeeded; None without any."""
+    done = [row(record) for record in measurement.result.records if record.error is None]
+    return Requests.of(done) if done else None
 
 
 def _edges(measurement: Measurement) -> Floats:
@@ -145,7 +140,7 @@ def _points(edges_s: Floats, values: Floats) -> list[Point]:
 
 
 def _thinned(times_s: Floats, values: Floats, most: int) -> list[Point]:
-    """At most so many points, each the mean of those around it."""
+    """Return at most ``most`` points, each the mean of its neighbors."""
     import numpy as np
 
     parts = np.array_split(np.arange(len(times_s)), min(most, max(len(times_s), 1)))
@@ -153,30 +148,25 @@ def _thinned(times_s: Floats, values: Floats, most: int) -> list[Point]:
 
 
 def request_times(measurement: Measurement) -> dict[str, Floats]:
-    """Times of the requests that succeeded, in ms: ``latency``, and where it streamed ``ttft`` and ``tpot``.
-
-    The definitions are those of :mod:`pytest_dsr1.metrics`.
-    """
+    """Return ``latency`` of the requests that succeeded, in ms; with streaming also ``ttft`` and ``tpot``."""
     import numpy as np
 
-    columns = _columns(measurement)
-    if columns is None:
+    requests = _requests(measurement)
+    if requests is None:
         return {}
-    start_s, first_s, last_s, tokens = columns
-    times = {"latency": (last_s - start_s) * 1e3}
-    if not np.isnan(first_s).any():
-        times["ttft"] = (first_s - start_s) * 1e3
-        several = (tokens > 1) & (last_s > first_s)
-        times["tpot"] = (last_s - first_s)[several] * 1e3 / (tokens[several] - 1)
-    return {name: values for name, values in times.items() if len(values)}
+    times = {"latency": requests.latency_s * 1e3}
+    if requests.streamed:
+        times |= {"ttft": ttft_ms(requests), "tpot": tpot_ms(requests)}
+    known = {name: values[~np.isnan(values)] for name, values in times.items()}
+    return {name: values for name, values in known.items() if len(values)}
 
 
 def spread(values_ms: Floats, edges: Sequence[float] | None = None) -> Spread:
-    """How times spread.
+    """Return the distribution of durations.
 
     Args:
-        values_ms: of each request, at least one.
-        edges: of the columns, to lay several spreads over each other; by default from the values.
+        values_ms: one duration per request, at least one.
+        edges: of the columns, to overlay several distributions; by default from the values.
     """
     import numpy as np
 
@@ -195,9 +185,9 @@ def spread(values_ms: Floats, edges: Sequence[float] | None = None) -> Spread:
 
 
 def columns_of(runs_ms: Sequence[Floats]) -> list[float]:
-    """Edges of the columns of one histogram for several runs.
+    """Return the edges of the columns of one histogram for several runs.
 
-    They reach to the value that 99% of the requests of each run keep to: all of up to a hundred requests.
+    The last edge is the largest 99th percentile of the runs; for up to a hundred requests, the maximum.
     """
     import numpy as np
 

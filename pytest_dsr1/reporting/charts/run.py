@@ -1,4 +1,4 @@
-"""Pictures of one measurement, and of several overlaid: drawings, each with a sentence of its numbers."""
+"""Pictures of one measurement, and of several overlaid, each with its numbers in a sentence."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class Picture:
     """One picture.
 
     Attributes:
-        title: what it shows.
-        caption: what is to be seen in it, with the numbers; also what a screen reader says.
-        spec: in Vega-Lite.
+        title: of the picture.
+        caption: the picture in words, with its numbers; a screen reader reads it too.
+        spec: the drawing, in Vega-Lite.
     """
 
     title: str
@@ -69,7 +69,7 @@ class Picture:
 
 
 def of_measurement(measurement: Measurement) -> Iterator[Picture]:
-    """The pictures of one run; those it has no data for are left out."""
+    """Yield the pictures of one run; a picture without data is left out."""
     window = steady(measurement)
     rate, flying = output_rate(measurement), in_flight(measurement)
     if rate:
@@ -116,11 +116,11 @@ def _width(edges: tuple[float, ...]) -> float:
 
 
 def _cut(window: Steady | str, until_s: float) -> list[Spec]:
-    """What lies before and after the time of the steady figure is shaded."""
+    """Shade the time before and after that of the steady figure."""
     if isinstance(window, str):
         return []
     outside = [(0.0, window.from_s), (window.to_s, until_s)]
-    return [shade([(begin, end) for begin, end in outside if end > begin], colour=DIM)]
+    return [shade([(begin, end) for begin, end in outside if end > begin], color=DIM)]
 
 
 def _throughput(measurement: Measurement, rate: list[Point], window: Steady | str) -> Picture:
@@ -132,11 +132,11 @@ def _throughput(measurement: Measurement, rate: list[Point], window: Steady | st
         found = window.found
         caption.append(
             f"the steady figure, which a gate judges, {from_to(window.from_s, window.to_s)}: "
-            f"{number(found.value)} {unit} (standard error {found.se_percent:.2g}%); what is shaded is "
-            "warm-up and drain"
+            f"{number(found.value)} {unit} (standard error {found.se_percent:.2g}%); warm-up and drain "
+            "are shaded"
         )
     if measurement.result.records and any(r.first_token_s is None for r in measurement.result.records):
-        caption.append("tokens are spread evenly over each request, since the engine did not stream")
+        caption.append("the engine did not stream, so tokens are spread evenly over each request")
     targets = [t for t in measurement.scenario.targets if t.metric == RATE]
     layers = [
         *_cut(window, measurement.measured_s),
@@ -149,14 +149,15 @@ def _throughput(measurement: Measurement, rate: list[Point], window: Steady | st
 def _in_flight(measurement: Measurement, flying: list[Point], window: Steady | str) -> Picture:
     load = measurement.scenario.load
     mean = measurement.metrics.get("average_concurrency")
-    said = f"{number(mean.value)} requests in flight on average" if mean else "Requests in flight"
-    most = "at most" if load.arrival is not None else "of"
+    measured = f"{number(mean.value)} requests in flight on average" if mean else "Requests in flight"
+    limit = "allows at most" if load.arrival is not None else "asks for"
     layers = [
         *_cut(window, measurement.measured_s),
         line(flying, seconds_axis(measurement.measured_s), value_axis("requests")),
         *level(load.concurrency, "load.concurrency"),
     ]
-    return Picture("Requests in flight", f"{said}, {most} {load.concurrency:,} wanted.", picture(layers))
+    caption = f"{measured}; load.concurrency {limit} {load.concurrency:,}."
+    return Picture("Requests in flight", caption, picture(layers))
 
 
 def _gpus(name: str, series: GpuSeries, slow: Iterable[Slow], until_s: float) -> Picture:
@@ -168,7 +169,7 @@ def _gpus(name: str, series: GpuSeries, slow: Iterable[Slow], until_s: float) ->
     caption = [
         f"{len(lines)} GPU{'s' if several else ''}: {_extreme(series.lowest, unit, several=several)} to "
         f"{_extreme(series.highest, unit, several=several)}, {series.mean:,.0f} {unit} on average",
-        f"{'lines: means of each GPU' if several else 'line: means'} over {series.point_s:,.1f} s; grey "
+        f"{'lines: means of each GPU' if several else 'line: means'} over {series.point_s:,.1f} s; gray "
         f"band: lowest to highest sample{' of any GPU' if several else ''}",
     ]
     caption += [
@@ -176,7 +177,7 @@ def _gpus(name: str, series: GpuSeries, slow: Iterable[Slow], until_s: float) ->
         for each in throttled[:3]
     ]
     if len(throttled) > 3:
-        caption.append(f"and {len(throttled) - 3} times more")
+        caption.append(f"and {len(throttled) - 3} more times")
     if not throttled:
         caption.append("not throttled")
     if capped and name == "power_w":
@@ -184,9 +185,9 @@ def _gpus(name: str, series: GpuSeries, slow: Iterable[Slow], until_s: float) ->
         caption.append(f"at the software power cap {share:.0%} of the time")
     layers: list[Spec] = []
     if throttled:
-        layers.append(shade([(each.from_s, each.to_s) for each in throttled], colour=BAD, opacity=0.25))
+        layers.append(shade([(each.from_s, each.to_s) for each in throttled], color=BAD, opacity=0.25))
     if capped and name == "power_w":
-        layers.append(shade([(each.from_s, each.to_s) for each in capped], colour=WARN, opacity=0.1))
+        layers.append(shade([(each.from_s, each.to_s) for each in capped], color=WARN, opacity=0.1))
     x = seconds_axis(until_s)
     y = value_axis(unit, zero=False, scale={"domain": _domain(name, series), "nice": True})
     layers += [
@@ -211,16 +212,16 @@ def _gpus(name: str, series: GpuSeries, slow: Iterable[Slow], until_s: float) ->
 
 
 def _extreme(found: Extreme, unit: str, *, several: bool) -> str:
-    """Such as ``900 MHz (GPU 3 at 02:46)``: when, and whose among several, where only one reached it."""
-    said = f"{found.value:,.0f} {unit}"
+    """Return such as ``900 MHz (GPU 3 at 02:46)``; time and GPU only if one GPU alone reached it."""
+    text = f"{found.value:,.0f} {unit}"
     if len(found.gpus) > 1:
-        return said
+        return text
     at = clock(found.at_s) if found.at_s >= 60 else f"{found.at_s:.1f} s"
-    return f"{said} ({f'GPU {found.gpus[0]} ' if several else ''}at {at})"
+    return f"{text} ({f'GPU {found.gpus[0]} ' if several else ''}at {at})"
 
 
 def _domain(name: str, series: GpuSeries) -> list[float]:
-    """Wide enough that what is nothing does not look like much."""
+    """Return a value range wide enough that a small change looks small."""
     low, high = series.lowest.value, series.highest.value
     if name == "power_w":
         return [0.0, high]
@@ -229,14 +230,14 @@ def _domain(name: str, series: GpuSeries) -> list[float]:
     return [min(low, high - 20.0), high]
 
 
-_BESIDE = 20
-"""Characters of names of which a legend has room for two beside each other."""
+_TWO_COLUMNS = 20
+"""Longest names, in characters, for which a legend has room for two columns."""
 
 
 def overlaid(measurements: Sequence[Measurement], names: Sequence[str]) -> Iterator[Picture]:
-    """Throughput over time, and how times spread, of several results; ``names`` tell them apart.
+    """Yield pictures of several results: throughput over time, and distributions; ``names`` are the labels.
 
-    What only one of them has is left out.
+    A picture with data of only one result is left out.
     """
     runs = dict(zip(names, measurements, strict=True))
     rates = {name: points for name, run in runs.items() if (points := output_rate(run))}
@@ -269,7 +270,7 @@ def _outline(seen: Spread) -> list[tuple[float, float]]:
 def _lines(
     lines: Mapping[str, Sequence[tuple[float, float]]], x: Spec, y: Spec, interpolate: str = "linear"
 ) -> Spec:
-    colours = {name: SERIES[index % len(SERIES)] for index, name in enumerate(lines)}
+    colors = {name: SERIES[index % len(SERIES)] for index, name in enumerate(lines)}
     return {
         "data": rows(
             x=(p[0] for points in lines.values() for p in points),
@@ -280,7 +281,7 @@ def _lines(
         "encoding": {
             "x": x,
             "y": y,
-            "color": kinds("name", colours, columns=2 if max(map(len, lines)) <= _BESIDE else 1),
+            "color": kinds("name", colors, columns=2 if max(map(len, lines)) <= _TWO_COLUMNS else 1),
         },
     }
 
@@ -290,5 +291,5 @@ def _means(runs: Mapping[str, Measurement]) -> dict[str, str]:
     return {name: f"{number(value.value)} {METRICS[RATE].unit}" for name, value in found.items() if value}
 
 
-def _each(said: Mapping[str, str]) -> str:
-    return f"{'; '.join(f'{name}: {text}' for name, text in said.items())}."
+def _each(texts: Mapping[str, str]) -> str:
+    return f"{'; '.join(f'{name}: {text}' for name, text in texts.items())}."

@@ -1,6 +1,6 @@
-"""What the pictures are made of: Vega-Lite layers in the report's colours, and how they become SVG.
+"""The parts of the pictures: Vega-Lite layers in the report's colors, and how they become SVG.
 
-Colours are the page's CSS variables, so that a picture follows dark and light mode without being drawn twice.
+Colors are the page's CSS variables, so one drawing serves dark and light mode.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Spec = Mapping[str, Any]
-"""A Vega-Lite specification, or a layer of one."""
+"""A Vega-Lite specification, or one of its layers."""
 
 WIDTH, HEIGHT = 360, 165
 INK, DIM, GRID, ACCENT, BAD, WARN, GOOD = (
@@ -44,7 +44,7 @@ _CONFIG: Spec = {
         "labelLimit": WIDTH,
         "orient": "bottom",
         "columns": 4,
-        "columnPadding": 24,  # for fonts that are wider than the one it is laid out with
+        "columnPadding": 24,  # for fonts wider than the one of the layout
         "title": None,
     },
     "text": {"fontSize": 12},
@@ -52,19 +52,19 @@ _CONFIG: Spec = {
 
 
 def picture(layers: Sequence[Spec], *, height: int = HEIGHT) -> Spec:
-    """A specification of layers over each other."""
+    """Return a specification of overlaid layers."""
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
         "width": WIDTH,
         "height": height,
-        "padding": {"left": 14, "top": 4, "right": 4, "bottom": 4},  # fonts are wider here and there
+        "padding": {"left": 14, "top": 4, "right": 4, "bottom": 4},  # some fonts are wider
         "config": _CONFIG,
         "layer": list(layers),
     }
 
 
 _ROLES = re.compile(r' (?:role="graphics-[a-z]+"|aria-roledescription="[^"]*"|aria-hidden="true")')
-"""What Vega says of single marks; a screen reader is told of the picture as a whole."""
+"""Vega's roles of single marks; a screen reader gets the picture as a whole."""
 
 
 def svg(spec: Spec) -> str:
@@ -76,17 +76,17 @@ def svg(spec: Spec) -> str:
 
 
 def rows(**columns: Iterable[Any]) -> Spec:
-    """Inline data, a row for each place of the columns."""
+    """Return inline data: a row for each index of the columns."""
     names = list(columns)
     return {"values": [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]}
 
 
 _STEPS_S = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
-"""What people read on a clock."""
+"""Steps that people read on a clock."""
 
 
 def seconds_axis(until_s: float) -> Spec:
-    """The x axis of everything over time, from 0 to ``until_s``."""
+    """Return the x axis of a picture over time, from 0 to ``until_s``."""
     step_s = next((step for step in _STEPS_S if until_s / step <= 6), _STEPS_S[-1])
     return {
         "field": "x",
@@ -102,7 +102,7 @@ def seconds_axis(until_s: float) -> Spec:
 
 
 def value_axis(title: str, *, field: str = "y", zero: bool = True, scale: Spec | None = None) -> Spec:
-    """A y axis of values."""
+    """Return a y axis of values."""
     return {
         "field": field,
         "type": "quantitative",
@@ -111,17 +111,17 @@ def value_axis(title: str, *, field: str = "y", zero: bool = True, scale: Spec |
     }
 
 
-def line(points: Sequence[tuple[float, float]], x: Spec, y: Spec, *, colour: str = ACCENT) -> Spec:
-    """A line through points."""
+def line(points: Sequence[tuple[float, float]], x: Spec, y: Spec, *, color: str = ACCENT) -> Spec:
+    """Return a line through points."""
     return {
         "data": rows(x=(p[0] for p in points), y=(p[1] for p in points)),
-        "mark": {"type": "line", "stroke": colour, "strokeWidth": 1.5, "interpolate": "linear"},
+        "mark": {"type": "line", "stroke": color, "strokeWidth": 1.5, "interpolate": "linear"},
         "encoding": {"x": x, "y": y},
     }
 
 
 def band(ranges: Sequence[tuple[float, float, float]], x: Spec, y: Spec) -> Spec:
-    """A grey band: at each x from a lower to an upper value, with an edge that shows where it is narrow."""
+    """Return a gray band from a lower to an upper value at each x; its edge keeps a narrow band visible."""
     return {
         "data": rows(x=(r[0] for r in ranges), y=(r[1] for r in ranges), y2=(r[2] for r in ranges)),
         "mark": {"type": "area", "fill": DIM, "fillOpacity": 0.25, "stroke": DIM, "strokeWidth": 0.7},
@@ -129,45 +129,45 @@ def band(ranges: Sequence[tuple[float, float, float]], x: Spec, y: Spec) -> Spec
     }
 
 
-def shade(spans: Sequence[tuple[float, float]], *, colour: str, opacity: float = 0.14) -> Spec:
-    """Shaded times, from top to bottom."""
+def shade(spans: Sequence[tuple[float, float]], *, color: str, opacity: float = 0.14) -> Spec:
+    """Return shaded times, from top to bottom."""
     return {
         "data": rows(x=(s[0] for s in spans), x2=(s[1] for s in spans)),
-        "mark": {"type": "rect", "fill": colour, "opacity": opacity},
+        "mark": {"type": "rect", "fill": color, "opacity": opacity},
         "encoding": {"x": {"field": "x", "type": "quantitative"}, "x2": {"field": "x2"}},
     }
 
 
 def level(
-    value: float, text: str, *, colour: str = DIM, vertical: bool = False, align: str = "center"
+    value: float, text: str, *, color: str = DIM, vertical: bool = False, align: str = "center"
 ) -> list[Spec]:
-    """A dashed line across the picture at a value, and above the picture, where no data is, what it is.
+    """Return a dashed line at a value, labeled above the picture, where there is no data.
 
     Args:
-        value: where.
-        text: what; of a line across, one a picture, it stands at the right.
-        colour: of both.
-        vertical: the value is one of the x axis.
-        align: which part of its text stands over a vertical line.
+        value: where the line is.
+        text: its label; for a horizontal line, one per picture, it is at the right.
+        color: of line and label.
+        vertical: whether the value is on the x axis.
+        align: which part of the label is above a vertical line.
     """
     at = {"x" if vertical else "y": {"datum": value, "type": "quantitative"}}
     over: Spec = at if vertical else {"x": {"value": WIDTH}}
     return [
         {
             "data": {"values": [{}]},
-            "mark": {"type": "rule", "stroke": colour, "strokeDash": [4, 3], "strokeWidth": 1.2},
+            "mark": {"type": "rule", "stroke": color, "strokeDash": [4, 3], "strokeWidth": 1.2},
             "encoding": at,
         },
         {
             "data": {"values": [{"text": text if vertical else f"dashed: {text}"}]},
-            "mark": {"type": "text", "fill": colour, "align": align if vertical else "right"},
+            "mark": {"type": "text", "fill": color, "align": align if vertical else "right"},
             "encoding": {**over, "y": {"value": -8}, "text": {"field": "text"}},
         },
     ]
 
 
 def kinds(field: str, ranges: Mapping[str, str], *, columns: int = 3) -> Spec:
-    """A colour for each kind of point, in this order, with a legend of so many columns."""
+    """Return a color for each kind of point, in this order, and a legend with this number of columns."""
     return {
         "field": field,
         "type": "nominal",

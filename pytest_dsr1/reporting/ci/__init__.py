@@ -1,1 +1,1 @@
-"""What CI servers read."""
+"""Everything that CI servers read."""

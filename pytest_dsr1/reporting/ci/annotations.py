@@ -1,4 +1,4 @@
-"""What did not pass, at its line of the scenario: for GitHub as commands, for GitLab as a report."""
+"""Annotations of what did not pass, at its line of the scenario: commands for GitHub, a report for GitLab."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pytest_dsr1.text import plain
 from pytest_dsr1.verdict.verdict import Status
 
 SHOWN = 10
-"""Annotations of one kind that GitHub shows of a step; it drops what is more."""
+"""Annotations of one kind that GitHub shows per step; it drops the others."""
 _LINES, _LINE_LIMIT = 30, 500
 _INSTALLED = {"site-packages", "dist-packages"}
 
 
 def commands(cases: Sequence[Case], workspace: Path | None) -> list[str]:
-    """Workflow commands, a line each, that make GitHub annotate what did not pass.
+    """Return workflow commands, one per line, with which GitHub annotates what did not pass.
 
     Args:
-        cases: the worst first.
+        cases: worst first.
         workspace: the folder that GitHub's paths are relative to.
     """
     found = [(case, fault) for case in cases for fault in faults(case)]
@@ -38,49 +38,49 @@ def commands(cases: Sequence[Case], workspace: Path | None) -> list[str]:
 def _command(case: Case, fault: Fault, workspace: Path | None) -> str:
     title = f"{fault.word.value}: {case.scenario.name}{f', {fault.label}' if fault.label else ''}"
     properties = {"title": title}
-    place = workspace and _place(case, fault, workspace)
-    if place:
-        properties = {"file": place[0], "line": str(place[1]), **properties}
+    position = workspace and _position(case, fault, workspace)
+    if position:
+        properties = {"file": position[0], "line": str(position[1]), **properties}
     else:
         line = _line(case, fault)
         properties["title"] = f"{title} ({case.test_id_prefix}{f':{line}' if line else ''})"
-    told = ",".join(f"{name}={_property(plain(value))}" for name, value in properties.items())
+    head = ",".join(f"{name}={_property(plain(value))}" for name, value in properties.items())
     answers = is_it_real(case, fault.word), what_to_do(case, fault.word)
     lines = [plain(line, _LINE_LIMIT) for line in fault.message.splitlines()]
     if len(lines) > _LINES:
         lines = [*lines[:_LINES], "..."]
-    lines += ["", *(plain(told, _LINE_LIMIT) for told in answers)]
-    return f"::error {told}::{_data(chr(10).join(lines))}"
+    lines += ["", *(plain(answer, _LINE_LIMIT) for answer in answers)]
+    return f"::error {head}::{_data(chr(10).join(lines))}"
 
 
 def _data(text: str) -> str:
-    """As actions/toolkit escapes the message of a command."""
+    """Escape the message of a command, as actions/toolkit does."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
-    """As actions/toolkit escapes a property of a command."""
+    """Escape a property of a command, as actions/toolkit does."""
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def code_quality(cases: Sequence[Case], root: Path) -> str:
-    """GitLab's Code Quality report: an entry for each thing that did not pass.
+    """Return GitLab's Code Quality report, with an entry for each fault.
 
     Args:
-        cases: the worst first.
+        cases: worst first.
         root: the folder that paths are relative to.
     """
     return json.dumps([_entry(case, fault, root) for case in cases for fault in faults(case)], indent=1)
 
 
 def _entry(case: Case, fault: Fault, root: Path) -> dict[str, object]:
-    # A shipped scenario is in no repository but ours: its name is the best place there is.
-    file, line = _place(case, fault, root) or (case.test_id_prefix, _line(case, fault) or 1)
+    # Only our own repository has the shipped scenarios, so elsewhere the name has to do.
+    file, line = _position(case, fault, root) or (case.test_id_prefix, _line(case, fault) or 1)
     identity = json.dumps([case.scenario.name, fault.subject, fault.word.value])
     label = f", {fault.label}" if fault.label else ""
-    told = f"{fault.word.value}: {case.scenario.name}{label}: {' '.join(fault.message.split())}"
+    description = f"{fault.word.value}: {case.scenario.name}{label}: {' '.join(fault.message.split())}"
     return {
-        "description": plain(told, 1000),
+        "description": plain(description, 1000),
         "check_name": f"dsr1 {fault.subject}",
         "fingerprint": hashlib.sha256(identity.encode()).hexdigest(),
         "severity": "critical" if fault.word is Status.FAIL else "major",
@@ -88,31 +88,31 @@ def _entry(case: Case, fault: Fault, root: Path) -> dict[str, object]:
     }
 
 
-def _place(case: Case, fault: Fault, root: Path) -> tuple[str, int] | None:
-    """File and line below a folder: the fault's own, else the scenario's, which may have it from a base."""
+def _position(case: Case, fault: Fault, root: Path) -> tuple[str, int] | None:
+    """Return file and line below a folder: of the fault, maybe in a base file, else of the scenario."""
     if _saved(case):
         return None
-    return next(_below(root, [fault.where, case.judgement.lines["scenario"]]), None)
+    return next(_below(root, [fault.where, case.judgment.lines["scenario"]]), None)
 
 
 def _line(case: Case, fault: Fault) -> int | None:
-    """The line in the scenario's own file: of the fault, else of its name; None of a saved copy."""
+    """Return the line in the scenario's own file: of the fault, else of the name; None for a saved copy."""
     if _saved(case):
         return None
-    (own, name), (file, line) = _split(case.judgement.lines["scenario"]), _split(fault.where)
+    (own, name), (file, line) = _split(case.judgment.lines["scenario"]), _split(fault.where)
     return line if file == own else name
 
 
 def _saved(case: Case) -> bool:
-    """Whether the scenario is the copy beside a saved result, whose lines are not those of its file."""
+    """Return whether the scenario is a copy in a saved result, whose lines differ from its file's."""
     if case.findings.folder is None:
         return False
-    path = Path(os.path.realpath(_split(case.judgement.lines["scenario"])[0]))
+    path = Path(os.path.realpath(_split(case.judgment.lines["scenario"])[0]))
     return path.is_relative_to(os.path.realpath(case.findings.folder))
 
 
-def _below(root: Path, places: Sequence[str]) -> Iterator[tuple[str, int]]:
-    for where in places:
+def _below(root: Path, positions: Sequence[str]) -> Iterator[tuple[str, int]]:
+    for where in positions:
         file, line = _split(where)
         path = Path(os.path.realpath(file))
         folder = Path(os.path.realpath(root))

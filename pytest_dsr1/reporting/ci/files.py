@@ -1,4 +1,4 @@
-"""What a run leaves for those who were not there: the files of ``--dsr1-report``, and what GitHub shows."""
+"""The files of ``--dsr1-report``, and everything that GitHub shows of a run."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from pytest_dsr1.session.state import RunState
 from pytest_dsr1.text import shown_path
 
 STEP_LIMIT = 1024 * 1024
-"""Bytes of one step's summary; of a longer one GitHub shows nothing."""
+"""The most bytes of a step's summary; GitHub shows nothing of a longer one."""
 _BAD = {"red": True, "bold": True}
-_AGAIN = "`pytest --dsr1-replay=RESULTS` with this --dsr1-report writes it without a GPU"
+_AGAIN = "`pytest --dsr1-replay=RESULTS` with the same --dsr1-report writes it without a GPU"
 
 
-def report_of(state: RunState, status: int, root: Path, *, beside_past: bool) -> Report:
-    """Return what there is to say of a run: for the terminal, for reports, and for CI servers.
+def report_of(state: RunState, status: int, root: Path, *, with_history: bool) -> Report:
+    """Return the content of all reports of a run: on the terminal, in files, and for CI servers.
 
     Args:
         state: of the run.
         status: pytest's exit status.
         root: pytest's rootdir.
-        beside_past: read earlier results as well, which a report sets it beside.
+        with_history: also read earlier results, to compare with.
     """
-    now, past = datetime.now(timezone.utc), history(state.results) if beside_past else NO_HISTORY
+    now, past = datetime.now(timezone.utc), history(state.results) if with_history else NO_HISTORY
     return Report(
         cases=tuple(case_of(each, state.store, now, past) for each in state.outcomes.values()),
         not_run=tuple(name for name in state.selected if name not in state.outcomes),
@@ -43,39 +43,41 @@ def report_of(state: RunState, status: int, root: Path, *, beside_past: bool) ->
 
 
 def is_wanted(files: Mapping[Path, ReportFormat], environ: Mapping[str, str]) -> bool:
-    """Return whether anything is to be written at all."""
+    """Return whether any report must be written."""
     return bool(files or environ.get("GITHUB_ACTIONS") == "true" or environ.get("GITHUB_STEP_SUMMARY"))
 
 
 def write(report: Report, files: Mapping[Path, ReportFormat], environ: Mapping[str, str]) -> list[Line]:
-    """Write all that was asked for, and what GitHub asks for in its environment.
+    """Write the requested files, and what GitHub requests through environment variables.
 
     Args:
-        report: what there is to say.
-        files: what to write.
-        environ: of GitHub, if it is there.
+        report: the content.
+        files: the format of each file.
+        environ: the environment variables, perhaps with GitHub's.
 
     Returns:
-        Lines for the terminal: what was written, in red what could not be, and commands to GitHub.
+        Lines for the terminal: what was written, failures in red, and commands to GitHub.
     """
     lines = [
-        _told(shown_path(path), partial(each.write, path, report), _AGAIN) for path, each in files.items()
+        _try_to_write(shown_path(path), partial(each.write, path, report), _AGAIN)
+        for path, each in files.items()
     ]
     cases = report.worst_first
     step = environ.get("GITHUB_STEP_SUMMARY")
     if step and cases:
         pieces = summary(cases, report.not_run, report.status)
-        lines.append(_told("the job summary", partial(_append, Path(step), pieces), "the log has all of it"))
+        append = partial(_append, Path(step), pieces)
+        lines.append(_try_to_write("the job summary", append, "the log has all of it"))
     if environ.get("GITHUB_ACTIONS") == "true":
         workspace = environ.get("GITHUB_WORKSPACE")
         lines += [(each, {}) for each in commands(cases, Path(workspace) if workspace else None)]
     return lines
 
 
-def _told(what: str, do: Callable[[], None], otherwise: str) -> Line:
-    """Write one thing, and say so; hours of GPU time must not end in a traceback, whatever it is."""
+def _try_to_write(what: str, write: Callable[[], None], otherwise: str) -> Line:
+    """Write one report and return a line about it; no error may end hours of GPU time in a traceback."""
     try:
-        do()
+        write()
     except Exception as error:  # noqa: BLE001
         why = error.strerror if isinstance(error, OSError) else error
         return f"dsr1: {what} cannot be written: {why}; {otherwise}", _BAD
@@ -83,7 +85,7 @@ def _told(what: str, do: Callable[[], None], otherwise: str) -> Line:
 
 
 def _append(path: Path, pieces: Sequence[str]) -> None:
-    """Add to the summary of the step, which other commands of it may have begun."""
+    """Append to the summary of the step, in which other commands may have written."""
     begun = path.stat().st_size if path.exists() else 0
     with path.open("a", encoding="utf-8") as file:
         file.write("\n" * bool(begun) + joined(pieces, STEP_LIMIT - begun - 1))

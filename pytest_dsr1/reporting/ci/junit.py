@@ -1,33 +1,33 @@
-"""What a JUnit file carries of each test: the verdict's word and every metric, as properties."""
+"""The properties of each test in a JUnit file: its verdict and every metric."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_dsr1.case.case import Judgement
+from pytest_dsr1.case.case import Judgment
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
 def properties(
-    judgement: Judgement, measurement: Measurement | None, word: Status | None, subject: str
+    judgment: Judgment, measurement: Measurement | None, word: Status | None, subject: str
 ) -> Iterable[tuple[str, str]]:
     """Yield property names and values; a metric's name carries its unit, as ``dsr1_average_ttft [ms]``.
 
     Args:
-        judgement: of the test's scenario, so far.
-        measurement: that all its tests judge; None where there is none.
-        word: of the test; None where it has none.
-        subject: its name, such as ``target[average_ttft]``.
+        judgment: of the test's scenario, so far.
+        measurement: the one that all tests of the scenario judge; None without one.
+        word: the status of the test; None without one.
+        subject: the test's name, such as ``target[average_ttft]``.
     """
-    yield "dsr1_profile", judgement.profile
+    yield "dsr1_profile", judgment.profile
     if word is not None:
         yield "dsr1_verdict", word.value
-    where = judgement.lines.get(subject)
+    where = judgment.lines.get(subject)
     if where is not None:
         yield "dsr1_where", where
-    for verdict in judgement.judged:
+    for verdict in judgment.judged:
         if verdict.subject == subject:
             yield from _judged(verdict)
     if measurement is not None:
@@ -37,7 +37,7 @@ def properties(
 
 
 def _judged(verdict: Verdict) -> Iterable[tuple[str, str]]:
-    """What this test judged, under the same names for every metric: a dashboard needs no list of them."""
+    """Yield what this test judged, under names that are the same for every metric, for dashboards."""
     yield "dsr1_metric", verdict.metric
     yield "dsr1_unit", METRICS[verdict.metric].unit
     if verdict.measured is not None:

@@ -1,7 +1,6 @@
-"""Two or more saved results compared: what was measured, what differs, and what that is worth.
+"""The comparison of two or more saved results: metrics, differences, and what a change means.
 
-Every text in a :class:`Comparison` is plain (:func:`~pytest_dsr1.text.plain`): one line, which a page can
-show as it is.
+Every text in a :class:`Comparison` is plain (:func:`~pytest_dsr1.text.plain`): one line that is safe to show.
 """
 
 from __future__ import annotations
@@ -17,21 +16,19 @@ from pytest_dsr1.gate.comparability import Facts, Role, UnderTest, role, unlike
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.metrics.registry import Metric
-from pytest_dsr1.reporting.compare.differences import by_value, told, warnings, why_unfit
+from pytest_dsr1.reporting.compare.differences import by_value, fact_text, warnings, why_unfit
 from pytest_dsr1.text import number, plain
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.validity import invalid_reasons
 
 Sense = Literal["better", "worse", "noise", "noise?", ""]
-"""What a change is: ``noise`` where two runs differ so much by chance, with a question mark where the noise
-is only presumed; empty where neither way is better, or the two results cannot tell."""
+"""The meaning of a change: ``noise`` if two runs can differ this much by chance, ``noise?`` if the noise is
+only presumed; empty if neither direction is better, or if the results are not comparable."""
 
 _CHANCE = 2 * math.sqrt(2)
-"""Standard deviations between engine starts by which two of them differ by chance, 19 times of 20."""
+"""Two starts differ by at most this many standard deviations, by chance, 19 times out of 20."""
 
 _OPTION = "option."
-_WHOLE = "total_latency"
-"""The metric that grows with the number of requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +36,9 @@ class Result:
     """One of the results.
 
     Attributes:
-        name: the shortest that tells the results apart.
+        name: the shortest one that differs from the other names.
         started_utc: such as ``2026-11-23 20:05:12``.
-        invalid: the first reason why it proves nothing; empty where it is valid.
+        invalid: the first reason why it is invalid; empty if it is valid.
     """
 
     name: str
@@ -54,14 +51,14 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A value against that of the first result, in percent of it."""
+    """The change of a value from the first result, in percent."""
 
     percent: float
     sense: Sense
 
     @property
-    def told(self) -> str:
-        """Such as ``+25.0%``, or ``x 4,028``: beyond ten times a percentage says little."""
+    def text(self) -> str:
+        """The change such as ``+25.0%``, or from eleven times on as a factor such as ``x 4,028``."""
         return f"{self.percent:+.1f}%" if self.percent < 1000 else f"x {figure(self.percent / 100 + 1)}"
 
 
@@ -70,9 +67,9 @@ class Row:
     """One metric in all results.
 
     Attributes:
-        values: in the metric's unit; None where it was not measured.
-        changes: None for the first result, and where there is nothing to divide.
-        noise: how much engine starts differ in it.
+        values: in the metric's unit; None if it was not measured.
+        changes: None for the first result, and if a change cannot be computed.
+        noise: how much engine starts differ in the metric.
     """
 
     metric: Metric
@@ -83,7 +80,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A fact of the fingerprint that is not the same in all results, its values as a person reads them."""
+    """A fact of the fingerprint that is not the same in all results; its values are for reading."""
 
     key: str
     role: Role
@@ -92,16 +89,15 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Results side by side; the first is what the others are compared with.
+    """Results side by side; all are compared with the first one.
 
     Attributes:
-        results: in the order in which they were given; every other tuple of values is in this order.
-        warnings: why the results are not comparable, a sentence each.
-        rows: every metric that one of them has, in the order of their declaration.
-        notes: sentences that say of what nothing is called better or worse, and which changes are no more
-            than noise, each with why.
-        options: what differs in the scenario's options.
-        facts: what else differs in the fingerprint.
+        results: in the given order; every tuple of values has the same order.
+        warnings: a sentence for each reason why the results are not comparable.
+        rows: every metric that one of them has, in the order of declaration.
+        notes: sentences about changes that have no meaning, or are within the noise, and why.
+        options: the differences in the scenario's options.
+        facts: the other differences in the fingerprint.
     """
 
     results: tuple[Result, ...]
@@ -117,7 +113,7 @@ def compare(measurements: Sequence[Measurement], noise_of: Callable[[str], Noise
 
     Args:
         measurements: two or more.
-        noise_of: how much engine starts of the first one's scenario differ in a metric, by its name.
+        noise_of: returns how much engine starts of the first scenario differ in a metric, by its name.
     """
     facts = [measurement.fingerprint.facts for measurement in measurements]
     names = _names(measurements)
@@ -139,7 +135,7 @@ def compare(measurements: Sequence[Measurement], noise_of: Callable[[str], Noise
 
 
 def figure(value: float) -> str:
-    """A value of any size as a person reads it, where there is little room."""
+    """Return a value of any size, short, for a person."""
     return number(value) if abs(value) < 1e9 else f"{value:.4g}"
 
 
@@ -155,7 +151,7 @@ def _result(name: str, measurement: Measurement, invalid: str) -> Result:
 
 
 def _names(measurements: Sequence[Measurement]) -> list[str]:
-    """The profile where that tells them apart, else with as much of the time as does; else numbered."""
+    """Return distinct names: the profiles, else with as much of the time as needed, else numbered."""
     profiles = [measurement.scenario.name for measurement in measurements]
     if len({*profiles}) == len(profiles):
         return profiles
@@ -185,7 +181,7 @@ def _rows(
         if any(value is not None for value in values):
             noise = noise_of(name)
             judged = (
-                not why and (name != _WHOLE or count == ended[0])
+                not why and (metric.kind != "total" or count == ended[0])
                 for why, count in zip(unfit, ended, strict=True)
             )
             first, *others = zip(values, judged, strict=True)
@@ -204,7 +200,7 @@ def _change(
 def _sense(metric: Metric, first: float, other: float, noise: Noise) -> Sense:
     if metric.better == "neither":
         return ""
-    # Of the logarithm, so that the two results can change places.
+    # The logarithm makes the result symmetric: it is the same with the two results swapped.
     if abs(math.log(other / first)) * 100 <= _CHANCE * noise.percent:
         return "noise?" if noise.presumed else "noise"
     return "better" if (other > first) == (metric.better == "higher") else "worse"
@@ -213,21 +209,24 @@ def _sense(metric: Metric, first: float, other: float, noise: Noise) -> Sense:
 def _unjudged(
     measurements: Sequence[Measurement], names: Sequence[str], unfit: Sequence[str]
 ) -> Iterator[str]:
-    """A sentence for each reason why nothing, or not the total latency, is called better or worse."""
+    """Yield a sentence for each reason why no metric, or a total, is not called better or worse."""
     for why in filter(None, dict.fromkeys(unfit)):
         those = ", ".join(name for name, one in zip(names, unfit, strict=True) if one == why)
-        yield f"nothing of {those} is called better or worse: {why}"
-    fit = [index for index, why in enumerate(unfit) if not why and _WHOLE in measurements[index].metrics]
-    ended = [f"{len(measurements[index].result.records)}" for index in fit]
-    if len({*ended}) > 1:
-        yield (
-            f"{METRICS[_WHOLE].label} is not called better or worse where the number of requests is another: "
-            f"{by_value(ended, [names[index] for index in fit])}"
-        )
+        yield f"no metric of {those} is called better or worse: {why}"
+    for metric in METRICS.values():
+        if metric.kind != "total":
+            continue
+        fit = [n for n, why in enumerate(unfit) if not why and metric.name in measurements[n].metrics]
+        ended = [f"{len(measurements[n].result.records)}" for n in fit]
+        if len({*ended}) > 1:
+            yield (
+                f"{metric.label} is not called better or worse if the number of requests differs: "
+                f"{by_value(ended, [names[n] for n in fit])}"
+            )
 
 
 def _noise(rows: Sequence[Row]) -> Iterator[str]:
-    """A sentence for each noise; only that of most metrics does not name them."""
+    """Yield a sentence for each noise; the one of most metrics does not name its metrics."""
     judged = [row for row in rows if row.metric.better != "neither"]
     counts = Counter(row.noise for row in judged)
     for index, (noise, _) in enumerate(counts.most_common()):
@@ -235,11 +234,11 @@ def _noise(rows: Sequence[Row]) -> Iterator[str]:
         band = f"changes {which}within {_CHANCE * noise.percent:.2g}%"
         chance = f"(2 * sqrt(2) * {noise.percent:.2g}%, {noise.source})"
         if noise.presumed:
-            yield f"{band} may be noise: two runs would differ so much by chance {chance}"
+            yield f"{band} may be noise: two runs could differ this much by chance {chance}"
         else:
-            yield f"{band} are noise: two runs differ so much by chance {chance}"
+            yield f"{band} are noise: two runs differ this much by chance {chance}"
 
 
 def _differences(facts: Sequence[Facts], under_test: UnderTest) -> Iterator[Difference]:
     for key in unlike(facts):
-        yield Difference(plain(key), role(key, under_test), tuple(told(one, key) for one in facts))
+        yield Difference(plain(key), role(key, under_test), tuple(fact_text(one, key) for one in facts))

@@ -1,4 +1,4 @@
-"""What differs between results, whether they can be compared, and what forbids it."""
+"""The differences between results, and whether the results are comparable."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _WORK = {
 _ARRIVAL = "option.load.arrival"
 
 
-def told(facts: Facts, key: str) -> str:
-    """What a fingerprint says of a fact, as a person reads it."""
+def fact_text(facts: Facts, key: str) -> str:
+    """Return a fact of a fingerprint as a person reads it."""
     if key not in facts:
         return "not recorded"
     return short(node(facts)) if key == NODE else plain(shown(facts[key]))
 
 
 def warnings(measurements: Sequence[Measurement], names: Sequence[str]) -> Iterator[str]:
-    """A sentence for each reason why results are not comparable; ``names`` tell them apart."""
+    """Yield a sentence for each reason why results are not comparable; ``names`` are those of the results."""
     facts = [measurement.fingerprint.facts for measurement in measurements]
     hardware = [_hardware(one) for one in facts]
     if len({*hardware}) > 1:
@@ -40,22 +40,22 @@ def warnings(measurements: Sequence[Measurement], names: Sequence[str]) -> Itera
 
 
 def _work(measurement: Measurement, key: str) -> str:
-    """A fact of the work; requests with their mean tokens, since a hash alone says little."""
-    said, workload = told(measurement.fingerprint.facts, key), measurement.workload
+    """Return a fact of the work; requests with their mean tokens, because a hash alone says little."""
+    text, workload = fact_text(measurement.fingerprint.facts, key), measurement.workload
     if key != "dataset.content":
-        return said
-    asked = "text" if workload.mean_input is None else f"{workload.mean_input:.4g}"
-    return f"{asked} in, {workload.mean_output:.4g} out ({said})"
+        return text
+    mean_input = "text" if workload.mean_input is None else f"{workload.mean_input:.4g}"
+    return f"{mean_input} in, {workload.mean_output:.4g} out ({text})"
 
 
 def _hardware(facts: Facts) -> str:
     if facts.get("gpu.count"):
-        return f"{told(facts, 'gpu.count')} x {told(facts, 'gpu.name')}"
-    return told(facts, "cpu.model")
+        return f"{fact_text(facts, 'gpu.count')} x {fact_text(facts, 'gpu.name')}"
+    return fact_text(facts, "cpu.model")
 
 
 def by_value(values: Sequence[str], names: Sequence[str]) -> str:
-    """Such as ``128 in a, b; 64 in c``."""
+    """Return the names by value, such as ``128 in a, b; 64 in c``."""
     return "; ".join(
         f"{value} in {', '.join(name for name, one in zip(names, values, strict=True) if one == value)}"
         for value in dict.fromkeys(values)
@@ -65,7 +65,7 @@ def by_value(values: Sequence[str], names: Sequence[str]) -> str:
 def why_unfit(
     measurements: Sequence[Measurement], names: Sequence[str], invalid: Sequence[str]
 ) -> tuple[str, ...]:
-    """Why a change of each result says nothing of better or worse; empty where it does, and for the first."""
+    """Return for each result why its changes are not called better or worse; empty if they are."""
     first = measurements[0]
     found = [""]
     for run, name, reason in zip(measurements[1:], names[1:], invalid[1:], strict=True):
@@ -81,7 +81,7 @@ def why_unfit(
 
 
 def differences(cases: Iterable[Case], compared: Mapping[str, Any]) -> Iterable[str]:
-    """A sentence for each benchmark of this run whose fingerprint differs from the compared file's."""
+    """Yield a sentence for each benchmark whose fingerprint differs from the one in the compared file."""
     before = {bench.get("fullname"): bench for bench in compared.get("benchmarks", ())}
     for case in cases:
         bench, measurement = before.get(f"{case.test_id_prefix}::measurement"), case.findings.measurement
@@ -89,6 +89,8 @@ def differences(cases: Iterable[Case], compared: Mapping[str, Any]) -> Iterable[
             continue
         old = bench.get("extra_info", {}).get("fingerprint", {})
         new = measurement.fingerprint.facts
-        changed = [f"{plain(key)} was {told(old, key)}, is {told(new, key)}" for key in unlike([old, new])]
+        changed = [
+            f"{plain(key)} was {fact_text(old, key)}, is {fact_text(new, key)}" for key in unlike([old, new])
+        ]
         if changed:
             yield f"dsr1: {case.scenario.name} was measured differently: {'; '.join(changed)}"

@@ -19,24 +19,24 @@ _STYLES: dict[str, Style] = {"better": "good", "worse": "bad"}
 _TITLES: dict[Role, str] = {
     "fixed": "machine and work, which gates hold fixed",
     "under test": "software, which gates test",
-    "shown": "what gates do not look at",
+    "shown": "facts that gates ignore",
 }
 _NAME = 24
-"""The widest heading of a column; what is longer goes on in the next line."""
+"""The widest heading of a column; a longer one continues on the next line."""
 
 _LABEL = 30
-"""The least width of a label with its unit, as narrow as the terminal may be: more than a heading's."""
+"""The least width of a label with its unit, on any terminal; wider than a heading."""
 
 _GAP = "  "
 
 
-def to_text(comparison: Comparison, width: int, *, colour: bool) -> str:
-    """The text, whose lines fit into so many columns (80 or more); only a folder's path may be longer.
+def to_text(comparison: Comparison, width: int, *, color: bool) -> str:
+    """Return the text in lines of at most ``width`` columns (80 or more); only a folder's path may be longer.
 
-    No line is a command to the terminal or to a CI server, whatever the results say.
-    Where there are more results than fit beside each other, the table continues below.
+    No line is a command to the terminal or to a CI server, whatever the results contain.
+    If there are more results than fit side by side, the table continues below.
     """
-    paint = _painted if colour else _unpainted
+    paint = _painted if color else _unpainted
     names = [result.name for result in comparison.results]
     parts: list[Iterable[str]] = [
         _warnings(comparison, width, paint),
@@ -53,16 +53,16 @@ def to_text(comparison: Comparison, width: int, *, colour: bool) -> str:
 
 
 def _wrapped(text: str, width: int, *, first: str = "", rest: str = "", hyphens: bool = False) -> list[str]:
-    """The text in harmless lines of at most so many columns; a longer word is broken wherever it must be.
+    """Return the text in harmless lines of at most ``width`` columns; longer words are broken anywhere.
 
     Args:
         text: one line.
         width: in columns.
-        first: what the first line begins with.
-        rest: what the others begin with.
-        hyphens: break at those too, as a name that has no room must be.
+        first: the start of the first line.
+        rest: the start of the other lines.
+        hyphens: also break at hyphens, for names that do not fit.
     """
-    # A column is kept for the space that makes a command harmless where a broken word begins a line with it.
+    # One column is left for the space that makes a command harmless, if a broken word starts a line with one.
     lines = textwrap.wrap(
         harmless(text), width - 1, initial_indent=first, subsequent_indent=rest, break_on_hyphens=hyphens
     )
@@ -95,7 +95,7 @@ def _results(comparison: Comparison, width: int, paint: Paint) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One result in the table: its cells are of one width."""
+    """One result in the table; all its cells have the same width."""
 
     heading: tuple[str, ...]
     cells: tuple[tuple[str, Style], ...]
@@ -103,16 +103,16 @@ class _Column:
 
 
 def _blocks(comparison: Comparison, width: int, paint: Paint) -> Iterator[Iterator[str]]:
-    """The table, in as many blocks as the width needs; the first result begins each."""
+    """Yield the table in as many blocks as the width needs; each begins with the first result."""
     if not comparison.rows:
         return
     first, *others = (_column(comparison, index) for index in range(len(comparison.results)))
-    beside = width - len(_GAP) - first.width
-    labels = _labels(comparison.rows, beside - max(len(_GAP) + column.width for column in others))
+    room = width - len(_GAP) - first.width
+    labels = _labels(comparison.rows, room - max(len(_GAP) + column.width for column in others))
     here: list[_Column] = []
     for column in others:
         taken = sum(len(_GAP) + one.width for one in (*here, column))
-        if here and labels.width + taken > beside:
+        if here and labels.width + taken > room:
             yield _block(labels, first, here, paint)
             here = []
         here.append(column)
@@ -120,7 +120,7 @@ def _blocks(comparison: Comparison, width: int, paint: Paint) -> Iterator[Iterat
 
 
 def _labels(rows: Sequence[Row], room: int) -> _Column:
-    """The metrics with their units at the right edge; cut short where values leave no room."""
+    """Return the metrics with their units at the right edge; cut short if values leave no room."""
     wanted = max(len(row.metric.label) + len(_GAP) + len(row.metric.unit) for row in rows)
     width = max(min(wanted, room), _LABEL)
     cells = tuple(
@@ -135,10 +135,10 @@ def _column(comparison: Comparison, index: int) -> _Column:
     heading = tuple(_wrapped(comparison.results[index].name, _NAME, hyphens=True))
     values = ["-" if (value := row.values[index]) is None else figure(value) for row in comparison.rows]
     values_width = max(map(len, values))
-    if index == 0:  # its heading has the room above the labels
+    if index == 0:  # its heading can extend over the labels
         return _Column(heading, tuple((value.rjust(values_width), "") for value in values), values_width)
     changes = [row.changes[index] for row in comparison.rows]
-    texts = [change.told if change else "" for change in changes]
+    texts = [change.text if change else "" for change in changes]
     changes_width = max(map(len, texts))
     cells = [
         f"{value:>{values_width}} {text:>{changes_width}} {change.sense if change else '':<6}"
@@ -170,7 +170,7 @@ def _block(labels: _Column, first: _Column, others: Sequence[_Column], paint: Pa
 def _differences(
     title: str, differences: Sequence[Difference], names: Sequence[str], width: int
 ) -> Iterator[str]:
-    """A table where it fits, else a line for each value."""
+    """Yield a table if it fits, else a line for each value."""
     if not differences:
         return
     rows = [(title, *names), *((f"{_GAP}{one.key}", *one.values) for one in differences)]
@@ -179,9 +179,7 @@ def _differences(
         yield from lines
         return
     yield title
-    longest = max(map(len, names))
     for one in differences:
         yield from _wrapped(one.key, width, first=_GAP, rest=_GAP)
-        for name, value in zip(names, one.values, strict=True):
-            text = f"{name:<{longest}}  {value}"
+        for text in columns(list(zip(names, one.values, strict=True))):
             yield from _wrapped(text, width, first=_GAP * 2, rest=_GAP * 3)

@@ -1,7 +1,7 @@
-"""``--dsr1-report=FILE.html``: one page that needs nothing else.
+"""HTML pages of ``--dsr1-report=FILE.html`` and ``pytest-dsr1 compare``; a page needs no other file.
 
 Jinja2 lays it out and escapes everything; Vega-Lite, through vl-convert, draws the pictures as SVG when the
-page is made. docs/background/architecture.md says why these two.
+page is made. docs/background/architecture.md gives the reasons for both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.reporting.charts.history import Surroundings
+from pytest_dsr1.reporting.charts.history import ReportContext
 from pytest_dsr1.reporting.charts.run import overlaid
 from pytest_dsr1.reporting.compare.comparison import Comparison, figure
 from pytest_dsr1.reporting.html.sections import section
@@ -29,26 +29,26 @@ _NEEDED = {"jinja2": "jinja2", "vl_convert": "vl-convert-python"}
 
 
 def missing() -> str | None:
-    """What must be installed before a page can be made; None where all is there."""
+    """Return what must be installed before a page can be made, as a message; None if nothing."""
     lacking = [name for module, name in _NEEDED.items() if util.find_spec(module) is None]
     if not lacking:
         return None
     return f"an HTML report needs {' and '.join(lacking)}: pip install 'pytest-dsr1[report]'"
 
 
-def write_html(path: Path, cases: Sequence[Case], beside: Surroundings) -> None:
+def write_html(path: Path, cases: Sequence[Case], context: ReportContext) -> None:
     """Write the page.
 
     Args:
-        path: the file; replaced at once.
+        path: the file; replaced atomically.
         cases: in the order of the page.
-        beside: what they are set beside.
+        context: what they are compared with.
 
     Raises:
-        UserError: it cannot be written, or what makes it is not installed.
+        UserError: the file cannot be written, or a needed package is not installed.
     """
     _check_installed(path)
-    sections = [section(case, index, beside, path) for index, case in enumerate(cases, 1)]
+    sections = [section(case, index, context, path) for index, case in enumerate(cases, 1)]
     counts = Counter(each.word for each in sections)
     order = [word.value for word in (*EXIT_STATUS, Status.PASS)]
     text = render(
@@ -56,7 +56,7 @@ def write_html(path: Path, cases: Sequence[Case], beside: Surroundings) -> None:
         title="DeepSeek-R1 performance",
         sections=sections,
         counts=[(word, counts[word]) for word in (*order, "") if counts[word]],
-        beside=beside,
+        context=context,
     )
     _write(path, text)
 
@@ -65,12 +65,12 @@ def write_comparison(path: Path, comparison: Comparison, measurements: Sequence[
     """Write the page of results side by side.
 
     Args:
-        path: the file; replaced at once.
+        path: the file; replaced atomically.
         comparison: of the measurements.
         measurements: in the same order.
 
     Raises:
-        UserError: it cannot be written, or what makes it is not installed.
+        UserError: the file cannot be written, or a needed package is not installed.
     """
     _check_installed(path)
     names = [result.name for result in comparison.results]
@@ -98,9 +98,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def render(template: str, **values: Any) -> str:
-    """A page from a template of this package.
+    """Return a page made from a template of this package.
 
-    Every value is escaped, and its harmful characters are made visible; ``|block`` keeps line breaks.
+    Every value is escaped, and control characters are made visible; ``|block`` keeps line breaks.
     """
     import jinja2
     from markupsafe import Markup
@@ -122,7 +122,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["block"] = block
-    environment.filters["svg"] = lambda spec: Markup(svg(spec))  # noqa: S704 - drawn, and escaped, by Vega
+    environment.filters["svg"] = lambda spec: Markup(svg(spec))  # noqa: S704 - drawn and escaped by Vega
     return environment.get_template(template).render(
         **values, version=metadata.version("pytest-dsr1"), style=_part("style.css"), script=_part("script.js")
     )

@@ -1,4 +1,4 @@
-"""What a page says of a case, in the order it is read; the template only lays it out."""
+"""The content of a page's section about a case; the template only lays it out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytest_dsr1.gate.references import References
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.metrics.in_flight import FULL
-from pytest_dsr1.reporting.charts.history import Surroundings, in_context
+from pytest_dsr1.reporting.charts.history import ReportContext, comparison_pictures
 from pytest_dsr1.reporting.charts.run import Picture, of_measurement
 from pytest_dsr1.reporting.terminal.overview import engine_bound
 from pytest_dsr1.roofline.bounds import Bound, why_none
@@ -26,16 +26,21 @@ from pytest_dsr1.verdict.verdict import Status, Verdict
 
 _STEADY_WINDOW = (
     f"The steady window is the longest time in which at least {FULL:.0%} of load.concurrency requests were "
-    "in flight. What it says is not the steady figure, which a gate judges: that leaves the warm-up out as "
-    "well, and is over whole waves of requests."
+    "in flight. Its metrics are not the steady figure, which a gate judges: the steady figure also omits the "
+    "warm-up, and covers whole waves of requests."
 )
 _SCRIPT_LIMIT = 40_000
 """Characters of a script that are shown."""
+_ROLES: tuple[tuple[comparability.Role, str], ...] = (
+    ("under test", "Under test: a gate judges these facts"),
+    ("fixed", "Fixed: must be equal for a gate"),
+    ("shown", "Shown only"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A row of the table of what was judged; every cell as text."""
+    """A row in the table of verdicts; every cell is text."""
 
     word: str
     subject: str
@@ -51,7 +56,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Bounded:
-    """A row of the table of bounds; every cell as text."""
+    """A row in the table of bounds; every cell is text."""
 
     metric: str
     measured: str
@@ -63,7 +68,7 @@ class Bounded:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One fact of the fingerprint, and what it is in the references; empty where they do not tell."""
+    """One fact of the fingerprint, and its value in the references; empty if they do not have it."""
 
     key: str
     value: str
@@ -72,7 +77,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Artefact:
+class Artifact:
     """A saved file: its name in the results folder, its link from the page, its size in bytes."""
 
     name: str
@@ -86,19 +91,20 @@ class Section:
 
     Attributes:
         id: of the section, for links.
-        case: all of it.
-        word: its word as text; empty where nothing was judged.
-        judged: the rows of its table.
-        bounds: the rows of the table of bounds; ``no_bounds`` says why there are none.
-        engine_bound: what the engine itself says of its decode step; empty where it says nothing.
-        answers: questions of whoever sees the verdict, and their answers; none where all passed.
+        case: the case.
+        word: its verdict as text; empty if nothing was judged.
+        judged: the rows of the table of verdicts.
+        bounds: the rows of the table of bounds.
+        no_bounds: why there are no bounds; empty otherwise.
+        engine_bound: the engine's own figure about its decode step; empty without one.
+        answers: questions about the verdict, with answers; none if all passed.
         messages: the full messages of what did not pass.
-        pictures: of the measurement, then in context.
+        pictures: of the measurement, then of comparisons.
         metrics: label, value with unit, origin.
-        steady_window: what their steady window is; empty where they have none.
-        facts: the fingerprint by role, the roles in order.
+        steady_window: an explanation of the steady window; empty without one.
+        facts: the fingerprint by role.
         script: how to repeat the run.
-        artefacts: the files of the results folder.
+        artifacts: the files of the results folder.
     """
 
     id: str
@@ -115,50 +121,50 @@ class Section:
     steady_window: str
     facts: tuple[tuple[str, tuple[Fact, ...]], ...]
     script: str
-    artefacts: tuple[Artefact, ...]
+    artifacts: tuple[Artifact, ...]
 
 
-def section(case: Case, index: int, beside: Surroundings, page: Path) -> Section:
-    """The section of a case.
+def section(case: Case, index: int, context: ReportContext, page: Path) -> Section:
+    """Return the section of a case.
 
     Args:
-        case: what it tells.
-        index: its place on the page.
-        beside: what it is set beside.
-        page: the file that links to artefacts.
+        case: the case.
+        index: the section's number on the page.
+        context: what the case is compared with.
+        page: the file of the page, which links to artifacts.
     """
     measurement = case.findings.measurement
     found = faults(case)
     return Section(
         id=f"scenario-{index}",
         case=case,
-        word=case.judgement.word.value if case.judgement.word else "",
-        judged=tuple(_judged(case, verdict) for verdict in case.judgement.judged),
+        word=case.judgment.word.value if case.judgment.word else "",
+        judged=tuple(_judged(case, verdict) for verdict in case.judgment.judged),
         bounds=tuple(map(_bounded, case.findings.bounds)),
         no_bounds=(why_none(measurement) or "") if measurement else "",
         engine_bound=engine_bound(measurement) or "" if measurement else "",
         answers=tuple(_answers(case, found)),
         messages=tuple(dict.fromkeys(fault.message for fault in found)),
-        pictures=(*of_measurement(measurement), *in_context(case, beside)) if measurement else (),
+        pictures=(*of_measurement(measurement), *comparison_pictures(case, context)) if measurement else (),
         metrics=tuple(_metrics(measurement)) if measurement else (),
         steady_window=_STEADY_WINDOW if measurement and "steady_window" in measurement.metrics else "",
         facts=tuple(_facts(case, measurement)) if measurement else (),
         script=_script(case, case.findings.folder) if case.findings.folder else "",
-        artefacts=tuple(_artefacts(case.findings.folder, page.parent)) if case.findings.folder else (),
+        artifacts=tuple(_artifacts(case.findings.folder, page.parent)) if case.findings.folder else (),
     )
 
 
 def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
-    if case.judgement.word is None or case.judgement.word is Status.PASS:
+    if case.judgment.word is None or case.judgment.word is Status.PASS:
         return
-    yield "Is it real?", is_it_real(case, case.judgement.word)
+    yield "Is it real?", is_it_real(case, case.judgment.word)
     yield "Where is it?", where_is_it(case.findings.locations, (fault.where for fault in found))
-    yield "What do I do?", what_to_do(case, case.judgement.word)
+    yield "What do I do?", what_to_do(case, case.judgment.word)
 
 
 def _judged(case: Case, verdict: Verdict) -> Judged:
     metric = METRICS[verdict.metric]
-    gate, noise = case.judgement.gate_of(verdict), case.noise_of(verdict)
+    gate, noise = case.judgment.gate_of(verdict), case.noise_of(verdict)
     sign = ">=" if metric.better == "higher" else "<="
     references = (
         case.background.comparable
@@ -174,14 +180,14 @@ def _judged(case: Case, verdict: Verdict) -> Judged:
         margin="" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%",
         target=f"{'references ' if gate else ''}{number(verdict.target)}",
         bound=f"({f'{gate.delta_percent:g}% worse:' if gate else f'bound {sign}'} {number(verdict.bound)})",
-        reference=_beside(references, case.background.figure) if references else "",
+        reference=_reference(references, case.background.figure) if references else "",
         published=_published(case.scenario, metric.name),
     )
 
 
-def _beside(references: References, here: float | None) -> str:
-    """The steady figures of the references and of this run: the whole run has warm-up and drain in it."""
-    return number(references.mean) + ("" if here is None else f" (here {number(here)})")
+def _reference(references: References, here: float | None) -> str:
+    """Return the steady figures of the references and of this run, both without warm-up and drain."""
+    return number(references.mean) + ("" if here is None else f" (this run {number(here)})")
 
 
 def _bounded(bound: Bound) -> Bounded:
@@ -220,13 +226,9 @@ def _facts(case: Case, measurement: Measurement) -> Iterator[tuple[str, tuple[Fa
         if before is not None
         else {}
     )
-    for role, what in (
-        ("under test", "Under test: what a gate judges"),
-        ("fixed", "Fixed: what must be equal for a gate"),
-        ("shown", "Shown only"),
-    ):
-        values = comparability.with_role(role, facts, under_test)  # type: ignore[arg-type]
-        equal = "" if before is None or role == "shown" else "same"  # references keep what is compared
+    for role, what in _ROLES:
+        values = comparability.with_role(role, facts, under_test)
+        equal = "" if before is None or role == "shown" else "same"  # references keep only compared facts
         keys = sorted({*values, *(key for key in unequal if comparability.role(key, under_test) == role)})
         rows = tuple(
             Fact(key, comparability.shown(values.get(key)), comparability.shown(unequal[key]), differs=True)
@@ -239,29 +241,29 @@ def _facts(case: Case, measurement: Measurement) -> Iterator[tuple[str, tuple[Fa
 
 
 def _script(case: Case, folder: Path) -> str:
-    """How to run it again, and what the engine was started with."""
+    """Return how to run it again, and the commands that started the engine."""
     facts = case.findings.measurement.fingerprint.facts if case.findings.measurement else {}
     command = f"pytest {shlex.quote(str(folder / 'scenario.yaml'))}"
     if facts.get("setup.mode") == "apply":
         command += " --dsr1-gpu-setup=apply"
-    if case.judgement.gate is not None:
-        command += " --dsr1-gate" + ("" if case.judgement.verdicts else " -k regression")
+    if case.judgment.gate is not None:
+        command += " --dsr1-gate" + ("" if case.judgment.verdicts else " -k regression")
     image = facts.get("container.image")
     inside = [f"# in the container {plain(str(image))}"] if image else []
-    lines = ["# Run the scenario again as it ran", *inside, command]
+    lines = ["# Run the scenario again, as it ran", *inside, command]
     for path in sorted((folder / "engine").glob("*.sh")):
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        lines += ["", f"# {path.name}: by hand, what the engine was started with", text.strip()]
+        lines += ["", f"# {path.name}: to start the engine by hand, as in the run", text.strip()]
     return "\n".join(lines)[:_SCRIPT_LIMIT]
 
 
-def _artefacts(folder: Path, page: Path) -> Iterator[Artefact]:
+def _artifacts(folder: Path, page: Path) -> Iterator[Artifact]:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             name = path.relative_to(folder).as_posix()
-            yield Artefact(
+            yield Artifact(
                 name, quote(os.path.relpath(path, page), errors="surrogateescape"), path.stat().st_size
             )

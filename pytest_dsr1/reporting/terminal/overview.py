@@ -1,4 +1,4 @@
-"""The PERFORMANCE OVERVIEW at the end of a run: what was measured, against what, and the verdict."""
+"""The PERFORMANCE OVERVIEW at the end of a run: measured values, targets, and verdicts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pytest_dsr1.case.case import Case, Judgement
+from pytest_dsr1.case.case import Case, Judgment
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.metrics.in_flight import FULL, why_none
@@ -29,7 +29,7 @@ _SHOWN = (
     "acceptance_length",
     "average_concurrency",
 )
-COLOURS: Mapping[Status, Mapping[str, bool]] = {
+COLORS: Mapping[Status, Mapping[str, bool]] = {
     Status.PASS: {"green": True, "bold": True},
     Status.FAIL: {"red": True, "bold": True},
     Status.INVALID: {"yellow": True, "bold": True},
@@ -37,7 +37,7 @@ COLOURS: Mapping[Status, Mapping[str, bool]] = {
 
 
 def overview(cases: Sequence[Case], width: int) -> Iterable[Line]:
-    """Yield the lines to print, for a terminal of that many columns."""
+    """Yield the lines to print, for a terminal of ``width`` columns."""
     for index, case in enumerate(cases):
         if index:
             yield "", {}
@@ -45,26 +45,26 @@ def overview(cases: Sequence[Case], width: int) -> Iterable[Line]:
 
 
 def _scenario(case: Case, width: int) -> Iterable[Line]:
-    judgement, findings = case.judgement, case.findings
+    judgment, findings = case.judgment, case.findings
     measurement = None if findings.of_gate else findings.measurement
     yield harmless(f"{case.scenario.name}  ({case.machine})"), {"bold": True}
-    if judgement.problem:
-        yield from _wrapped("INVALID", judgement.problem, width, COLOURS[Status.INVALID])
-    if measurement is not None and judgement.verdicts:
-        yield from _targets(judgement.verdicts, width)
-        yield from _doubts(judgement.verdicts, width)
+    if judgment.problem:
+        yield from _wrapped("INVALID", judgment.problem, width, COLORS[Status.INVALID])
+    if measurement is not None and judgment.verdicts:
+        yield from _targets(judgment.verdicts, width)
+        yield from _doubts(judgment.verdicts, width)
     yield from _gate(case, width)
     yield from _clues(case, width)
     if measurement is not None:
         yield from _measured(case, measurement, width)
-    folder = findings.run_folder or _gate_folder(judgement)
+    folder = findings.run_folder or _gate_folder(judgment)
     if folder:
         yield from _wrapped("results", shown_path(folder), width)
 
 
 def _measured(case: Case, measurement: Measurement, width: int) -> Iterable[Line]:
-    """What the run shows beside its targets."""
-    judged = {v.metric for v in case.judgement.verdicts}
+    """Yield what the run shows in addition to its targets."""
+    judged = {v.metric for v in case.judgment.verdicts}
     rest = [
         f"{METRICS[name].label} {number(measurement.metrics[name].value)} {METRICS[name].unit}"
         for name in _SHOWN
@@ -80,16 +80,16 @@ def _measured(case: Case, measurement: Measurement, width: int) -> Iterable[Line
         yield from _wrapped("warning", warning, width, {"yellow": True})
 
 
-def _gate_folder(judgement: Judgement) -> Path | None:
-    """Where the gate of this session is saved: with its first run."""
-    gate = None if judgement.gate_is_saved else judgement.gate
+def _gate_folder(judgment: Judgment) -> Path | None:
+    """Return where the gate of this session is saved: with its first run."""
+    gate = None if judgment.gate_is_saved else judgment.gate
     return next((Path(run.folder) for run in (gate.runs if gate else ()) if run.folder), None)
 
 
 def _targets(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
-    """A row a target; where the rows are too long for the terminal, each bound has a line of its own."""
+    """Yield a row per target; if the rows are too long for the terminal, each bound gets its own line."""
     labels = max(len(METRICS[v.metric].label) for v in verdicts)
-    rows = [(_row(verdict, labels), _bound(verdict), COLOURS.get(verdict.word, {})) for verdict in verdicts]
+    rows = [(_row(verdict, labels), _bound(verdict), COLORS.get(verdict.word, {})) for verdict in verdicts]
     fit = max(len(row) + 2 + len(bound) for row, bound, _ in rows) <= width
     for row, bound, markup in rows:
         if fit:
@@ -106,22 +106,22 @@ def _doubts(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
 
 
 def _gate(case: Case, width: int) -> Iterable[Line]:
-    """The gate's verdict with its evidence, each run of it, and what changed since the references."""
-    judgement = case.judgement
-    gate = None if judgement.gate_is_saved else judgement.gate
-    yield from _saved_gate(judgement, width)
-    if judgement.refused is not None:
-        refusal, why = judgement.refused
-        if why != judgement.problem:
-            yield from _wrapped(refusal.value, why, width, COLOURS[Status.INVALID])
+    """Yield the gate's verdict and figures, what changed since the references, and the runs not counted."""
+    judgment = case.judgment
+    gate = None if judgment.gate_is_saved else judgment.gate
+    yield from _saved_gate(judgment, width)
+    if judgment.refused is not None:
+        refusal, why = judgment.refused
+        if why != judgment.problem:
+            yield from _wrapped(refusal.value, why, width, COLORS[Status.INVALID])
     elif gate is not None and gate.verdict is not None:
         word = gate.verdict.word
         sentence, *changed = gate.verdict.message.splitlines()
-        yield from _wrapped(word.value, f"regression: {sentence}", width, COLOURS[word])
+        yield from _wrapped(word.value, f"regression: {sentence}", width, COLORS[word])
         for line in changed:
             yield from _wrapped("", line.strip(), width)
-    elif judgement.undecided:
-        yield from _wrapped("gate", judgement.undecided, width, COLOURS[Status.INVALID])
+    elif judgment.undecided:
+        yield from _wrapped("gate", judgment.undecided, width, COLORS[Status.INVALID])
     if gate is not None:
         for run in gate.runs:
             if run.why:
@@ -132,20 +132,20 @@ def _gate(case: Case, width: int) -> Iterable[Line]:
         yield from _wrapped("note", note, width)
 
 
-def _saved_gate(judgement: Judgement, width: int) -> Iterable[Line]:
-    """What a saved result's own gate said, where the result is judged again."""
-    gate = judgement.gate if judgement.gate_is_saved else None
-    if judgement.gate_unreadable:
-        yield from _wrapped("warning", judgement.gate_unreadable, width, {"yellow": True})
+def _saved_gate(judgment: Judgment, width: int) -> Iterable[Line]:
+    """Yield the verdict of a saved result's own gate, if the result is judged again."""
+    gate = judgment.gate if judgment.gate_is_saved else None
+    if judgment.gate_unreadable:
+        yield from _wrapped("warning", judgment.gate_unreadable, width, {"yellow": True})
     elif gate is not None and gate.word is not None:
-        said = gate.verdict.message.splitlines()[0] if gate.verdict else gate.error or ""
-        yield from _wrapped("gate", f"{gate.word.value} when it ran, not judged again: {said}", width)
+        message = gate.verdict.message.splitlines()[0] if gate.verdict else gate.error or ""
+        yield from _wrapped("gate", f"{gate.word.value} when it ran, not judged again: {message}", width)
 
 
 def _clues(case: Case, width: int) -> Iterable[Line]:
-    """Where to look when a target is missed or a loss shown."""
-    judgement = case.judgement
-    now = judgement.verdicts if judgement.gate_is_saved else judgement.judged
+    """Yield where to look after a missed target or a loss."""
+    judgment = case.judgment
+    now = judgment.verdicts if judgment.gate_is_saved else judgment.judged
     if not any(verdict.word is Status.FAIL for verdict in now):
         return
     for clue in case.findings.clues:
@@ -167,7 +167,7 @@ def _bound(verdict: Verdict) -> str:
 
 
 def _steady(measurement: Measurement) -> str:
-    """The output throughput without ramp-up and drain, or why there is none."""
+    """Return the output throughput without ramp-up and drain, or why there is none."""
     found = measurement.metrics.get("steady_output_throughput")
     window = measurement.metrics.get("steady_window")
     load = measurement.scenario.load
@@ -188,7 +188,7 @@ def _health(case: Case, measurement: Measurement) -> Iterable[tuple[str, str]]:
 
 
 def engine_bound(measurement: Measurement) -> str | None:
-    """What an engine that knows its decode step says of it; None of the others."""
+    """Return an engine's own figure about its decode step; None without one."""
     share, arithmetic = measurement.result.facts.share_of_bound, measurement.result.facts.bandwidth_bound
     if share is not None and arithmetic is not None:
         return f"decode reaches {share:.0%} of the memory-bandwidth bound: {arithmetic}"
@@ -196,7 +196,7 @@ def engine_bound(measurement: Measurement) -> str | None:
 
 
 def _bound_reached(bounds: Sequence[Bound], measurement: Measurement) -> str | None:
-    """How near the run came to what the GPUs can do: its decode step, where the engine tells that."""
+    """Return how close the run came to a bound: that of its decode step, if the engine reports it."""
     if found := engine_bound(measurement):
         return found
     nearest = max(bounds, key=lambda bound: bound.share or 0.0, default=None)
@@ -204,11 +204,11 @@ def _bound_reached(bounds: Sequence[Bound], measurement: Measurement) -> str | N
         label = METRICS[nearest.metric].label
         return f"{label} is {nearest.share:.1%} of what {nearest.limit} would allow: {nearest.arithmetic}"
     why = why_unbounded(measurement)
-    return f"not known: {why}" if why and measurement.result.gpus else None
+    return f"unknown: {why}" if why and measurement.result.gpus else None
 
 
 def _wrapped(label: str, text: str, width: int, markup: Mapping[str, bool] | None = None) -> Iterable[Line]:
-    """A labelled paragraph, indented under its label; the text's own line breaks are kept."""
+    """Yield a labeled paragraph, indented under its label; the text keeps its line breaks."""
     if not text:
         return
     first = f"  {label:<7} "

@@ -1,6 +1,6 @@
-"""``--dsr1-list`` and ``--dsr1-plan``: the scenarios there are, and what would run as a shell script.
+"""Output of ``--dsr1-list`` (all scenarios) and ``--dsr1-plan`` (a shell script of what would run).
 
-Nothing runs but the version probe.
+Only the version probe runs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _target(target: Target) -> str:
 
 
 def to_set(scenario: Scenario) -> Iterable[str]:
-    """The variables that must be set before the scenario runs, as a person sets them."""
+    """Return the shell lines that set the variables a scenario needs."""
     return (f"export {name}=..." for name in unset_variables(scenario, os.environ))
 
 
@@ -65,21 +65,21 @@ def _lines(scenario: Scenario) -> Iterable[str]:
 
 
 def listing(scenarios: Sequence[LoadedScenario]) -> Iterable[str]:
-    """The lines to print; the profiles' names stand in the first column."""
+    """Yield the lines to print; each profile's name starts in the first column."""
     for loaded in scenarios:
         yield from _lines(loaded.scenario)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The options of the run that is planned; the script repeats those its commands need.
+class PlanOptions:
+    """The options of the planned run; the script repeats those that its commands need.
 
     Attributes:
         gpu_setup: ``check``, ``apply`` or ``off``.
         overrides: the values of ``--dsr1-set``.
         suites: the values of ``--dsr1-suites``.
-        profiles: the names that can be selected; any other scenario is named by its file.
-        store: the folder of references, where a gate is planned.
+        profiles: the names that can be selected; other scenarios are named by their file.
+        store: the folder of references, if a gate is planned.
     """
 
     gpu_setup: str
@@ -90,41 +90,41 @@ class Asked:
 
 
 def printed(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: Catalogue) -> Iterable[str]:
-    """Return what ``--dsr1-list`` or ``--dsr1-plan`` prints of scenarios.
+    """Return what ``--dsr1-list`` or ``--dsr1-plan`` prints.
 
     Args:
         config: of pytest, with one of the two options.
-        scenarios: to be shown.
-        known: the profiles there are.
+        scenarios: the scenarios to show.
+        known: all profiles.
     """
     if config.getoption("--dsr1-list"):
         return listing(scenarios)
-    asked = Asked(
+    options = PlanOptions(
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
         overrides=tuple(config.getoption("--dsr1-set")),
         suites=tuple(config.getoption("--dsr1-suites")),
         profiles=frozenset(known.names),
         store=config.rootpath / STORE if config.getoption("--dsr1-gate") else None,
     )
-    return plan(scenarios, asked)
+    return plan(scenarios, options)
 
 
-def plan(scenarios: Sequence[LoadedScenario], asked: Asked) -> Iterable[str]:
-    """The lines to print: a script for each scenario, its dialect in the first line."""
+def plan(scenarios: Sequence[LoadedScenario], options: PlanOptions) -> Iterable[str]:
+    """Yield the lines to print: a script per scenario, with its dialect in the first line."""
     for index, loaded in enumerate(scenarios):
         if index:
             yield ""
-        yield from _script(loaded, asked)
+        yield from _script(loaded, options)
 
 
-def _script(loaded: LoadedScenario, asked: Asked) -> Iterable[str]:
+def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     scenario = loaded.scenario
     first, *rest = create(scenario.engine).script(_job(scenario)).splitlines()
     yield first
     yield f"# scenario: {scenario.name} ({loaded.path})"
     yield f"# machine: {needed(scenario.hardware)}"
     yield f"# expected: {duration(scenario)}"
-    for line in _gate(loaded, asked.store) if asked.store else ():
+    for line in _gate(loaded, options.store) if options.store else ():
         yield f"# gate: {line}"
     for line in to_set(scenario):
         yield f"# set first: {line}"
@@ -132,23 +132,23 @@ def _script(loaded: LoadedScenario, asked: Asked) -> Iterable[str]:
         yield f"# warning: {warning}"
     if rest[:1] == ["set -eu"]:
         yield rest.pop(0)
-    if asked.gpu_setup != "off":
+    if options.gpu_setup != "off":
         yield from shell_lines(scenario.gpu_setup, scenario.hardware.count)
-    known = scenario.name in asked.profiles
+    known = scenario.name in options.profiles
     if not scenario.engine.script_is_whole:
         yield from (line for line in rest if line.startswith("#"))
         selected = [f"--dsr1-profile={scenario.name}"] if known else [str(loaded.path)]
-        gate = ["--dsr1-gate"] if asked.store else []
-        yield shlex.join(["pytest", *selected, *gate, *_options(asked, "--dsr1-")])
+        gate = ["--dsr1-gate"] if options.store else []
+        yield shlex.join(["pytest", *selected, *gate, *_options(options, "--dsr1-")])
         return
     if scenario.dataset.path is None:
         selected = [scenario.name if known else str(loaded.path)]
-        yield shlex.join(["pytest-dsr1", "dataset", *selected, DATASET, *_options(asked, "--")])
+        yield shlex.join(["pytest-dsr1", "dataset", *selected, DATASET, *_options(options, "--")])
     yield from rest
 
 
 def _gate(loaded: LoadedScenario, store: Path) -> Iterable[str]:
-    """What the gate will do, on the node with the most references, or why there is none."""
+    """Yield what the gate will do on the node with the most references, or why there will be none."""
     scenario, now = loaded.scenario, datetime.now(timezone.utc)
     try:
         refuse_unfit(loaded, scenario, lambda: _job(scenario).workload)
@@ -161,7 +161,7 @@ def _gate(loaded: LoadedScenario, store: Path) -> Iterable[str]:
 
 
 def _facts(scenario: Scenario, references: References) -> dict[str, FactValue]:
-    """The fingerprint of a run, as far as the scenario tells it; the rest as in the references."""
+    """Return the fingerprint of a run: options from the scenario, other facts from the references."""
     others = {key: fact for key, fact in references.facts.items() if not key.startswith("option.")}
     known = options_of(scenario)
     if scenario.dataset.path is None:
@@ -169,13 +169,13 @@ def _facts(scenario: Scenario, references: References) -> dict[str, FactValue]:
     return {**others, **known}
 
 
-def _options(asked: Asked, prefix: str) -> Iterable[str]:
-    for name, values in (("suites", asked.suites), ("set", asked.overrides)):
+def _options(options: PlanOptions, prefix: str) -> Iterable[str]:
+    for name, values in (("suites", options.suites), ("set", options.overrides)):
         yield from (f"{prefix}{name}={value}" for value in values)
 
 
 def _longest(length: Length) -> int:
-    """The longest length that is drawn; for a normal distribution four standard deviations above the mean."""
+    """Return the longest length; for a normal distribution four standard deviations above the mean."""
     if isinstance(length, int):
         return length
     return round(length.mean + 4 * length.stdev) if isinstance(length, Normal) else length.maximum
@@ -197,7 +197,7 @@ def _job(scenario: Scenario) -> Job:
 
 
 def needed(hardware: Hardware) -> str:
-    """The machine in words."""
+    """Return the machine in words."""
     if hardware.gpu is None:
         return "any CPU"
     memory = f", at least {hardware.min_memory_gib:g} GiB each" if hardware.min_memory_gib else ""
@@ -206,14 +206,12 @@ def needed(hardware: Hardware) -> str:
 
 
 def duration(scenario: Scenario) -> str:
-    """The measured time when the targets are met exactly, and what it costs."""
+    """Return the measured time if the targets are just met, and its cost."""
     seconds = expected_s(scenario)
     if seconds is None:
-        return "unknown, since no target says how fast tokens come out"
+        return "unknown, because no target gives a token rate"
     time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
     if not scenario.hardware.count:
-        return f"at most {time} measured, when the targets are just met"
+        return f"at most {time} measured, if the targets are met"
     hours = seconds * scenario.hardware.count / 3600
-    return (
-        f"{time} measured when the targets are met, {hours:.2f} GPU-hours; loading the weights comes on top"
-    )
+    return f"{time} measured if the targets are just met, {hours:.2f} GPU-hours, plus loading the weights"

@@ -1,4 +1,4 @@
-"""The progress of a run: one line that is rewritten on a terminal, plain periodic lines elsewhere."""
+"""The progress of a run: one rewritten line on a terminal, plain periodic lines elsewhere."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ RATE_WINDOW_S = 10.0
 
 
 class Counter:
-    """How much of a long task is done, shown twice a second on a terminal and every 30 s elsewhere.
+    """The progress of a long task, shown twice a second on a terminal and every 30 s elsewhere.
 
-    A context manager; call it with the parts done and the parts in all.
+    A context manager; call it with the number of parts done and the total number.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Counter:
             self._write("")
 
     def __call__(self, done: int, total: int) -> None:
-        """Show the state, if it is time to."""
+        """Show the progress, if the interval has passed."""
         if self._now() >= self._next_s:
             self._next_s = self._now() + self._interval_s
             self._shown = True
@@ -61,20 +61,20 @@ class Counter:
 
 
 class Progress:
-    """Watches one run (an :class:`~pytest_dsr1.records.Observer`) and says how far it is.
+    """An :class:`~pytest_dsr1.records.Observer` of one run that shows its progress.
 
-    A thread of its own writes, since an engine can be silent for half an hour while weights load.
+    A separate thread writes, because an engine can be silent for half an hour while weights load.
 
     Args:
         name: the profile.
         requests: how many are measured.
-        output_tokens: how many these should answer: where few requests are sent at once, tokens tell sooner
-            than requests how far a run is.
-        expected_s: how long the measurement should take.
-        write: takes a whole line of text, without an end.
-        terminal: rewrite one line, or write a new line on each change of phase and every 30 s.
-        gpus: what the GPUs are doing now, such as ``612 W 1980 MHz``; empty on the CPU.
-        duration_s: how long requests are sent at most; None for no limit.
+        expected_s: the expected duration of the measurement.
+        write: takes a line of text, without a line break.
+        terminal: whether to rewrite one line, or to write a line on each change of phase and every 30 s.
+        output_tokens: expected from all requests; with low concurrency, tokens show the progress of a run
+            sooner than requests do.
+        gpus: returns the current state of the GPUs, such as ``612 W 1980 MHz``; empty on the CPU.
+        duration_s: the time after which no more requests are sent; None for no limit.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Progress:
             self._write("")
 
     def phase(self, phase: Phase, detail: str = "") -> None:
-        """A new phase, or more detail on this one."""
+        """Show a new phase, or more detail about this one."""
         with self._lock:
             changed = phase != self._phase
             if changed:
@@ -128,7 +128,7 @@ class Progress:
             self._show()
 
     def progress(self, requests: int, output_tokens: int) -> None:
-        """Measured requests and output tokens so far."""
+        """Remember the requests and output tokens so far."""
         with self._lock:
             now = self._now()
             self._done = (requests, output_tokens)
@@ -137,10 +137,10 @@ class Progress:
                 self._recent.popleft()
 
     def record(self, record: RequestRecord) -> None:
-        """Nothing to show of a single request."""
+        """Ignore it: single requests are not shown."""
 
     def line(self) -> str:
-        """The state in one line."""
+        """Return the state in one line."""
         with self._lock:
             now = self._now()
             elapsed_s = now - self._phase_since_s
@@ -178,38 +178,38 @@ class Progress:
 
 @contextmanager
 def _terminal(config: pytest.Config) -> Generator[Any]:
-    """The terminal reporter, with capturing lifted: fixtures run while pytest captures output."""
+    """Yield the terminal reporter with capturing suspended: fixtures run while pytest captures output."""
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else nullcontext():
         yield config.pluginmanager.getplugin("terminalreporter")
 
 
-def tell(config: pytest.Config, text: str) -> None:
-    """A line of its own, at once."""
+def write_line(config: pytest.Config, text: str) -> None:
+    """Write a new line at once."""
     with _terminal(config) as reporter:
         if reporter is not None:  # -p no:terminal
             reporter.ensure_newline()
             reporter.write_line(harmless(text))
-            reporter.flush()  # into a pipe or a file Python would keep it back for pages
+            reporter.flush()  # Python buffers what goes into a pipe or a file
 
 
 def _rewrite(config: pytest.Config, text: str) -> None:
-    """The same line again, as wide as the terminal at most; empty text wipes it."""
+    """Rewrite the line, cut to the width of the terminal; empty text clears it."""
     with _terminal(config) as reporter:
         reporter.ensure_newline()
         reporter.rewrite(harmless(text)[: config.get_terminal_writer().fullwidth - 1], erase=True)
         if not text:
-            reporter.rewrite("")  # what follows begins at the left edge
+            reporter.rewrite("")  # the next output begins at the left edge
 
 
 def _writer(config: pytest.Config) -> tuple[bool, Callable[[str], None]]:
     reporter: Any = config.pluginmanager.getplugin("terminalreporter")
     terminal = reporter is not None and reporter.isatty
-    return terminal, partial(_rewrite if terminal else tell, config)
+    return terminal, partial(_rewrite if terminal else write_line, config)
 
 
 def counter(config: pytest.Config, what: str) -> AbstractContextManager[Callable[[int, int], None]]:
-    """Shows how much of a long task is done."""
+    """Return what shows the progress of a long task."""
     terminal, write = _writer(config)
     return Counter(what, write, terminal=terminal)
 
@@ -217,7 +217,7 @@ def counter(config: pytest.Config, what: str) -> AbstractContextManager[Callable
 def progress(
     config: pytest.Config, scenario: Scenario, expected_s: float, gpus: Callable[[], str]
 ) -> AbstractContextManager[Observer]:
-    """Shows how far a run is."""
+    """Return the observer that shows the progress of a run."""
     from pytest_dsr1.workload.dataset import mean_tokens
 
     terminal, write = _writer(config)

@@ -1,7 +1,7 @@
-"""What must hold between the values of a scenario: the impossible is a mistake, the unusual a warning.
+"""Rules between the values of a scenario: an impossible combination is a mistake, an unusual one a warning.
 
-Each rule reads a valid scenario and yields the dotted key it blames with a sentence. Rules about one engine's
-own settings are in that engine's folder.
+Each rule reads a valid scenario and yields pairs of the dotted key at fault and a sentence. Rules about one
+engine's own settings are in that engine's folder.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pytest_dsr1.scenario.schema.scenario import Length, Normal, Scenario, Unifo
 __all__ = ["all_relations", "longest", "metrics", "relations_of"]
 
 MODEL_VOCAB_SIZE = 129280
-"""DeepSeek-R1's, which random weights have unless their `config` says otherwise."""
+"""The vocabulary of DeepSeek-R1. Random weights have the same unless their `config` sets another."""
 
 
 def longest(length: Length) -> int:
-    """The longest sequence that is certain to occur, in tokens (for a normal distribution: the mean)."""
+    """Return the longest length that is certain to occur, in tokens (of a normal distribution, the mean)."""
     if isinstance(length, Uniform):
         return length.maximum
     return length.mean if isinstance(length, Normal) else length
@@ -50,8 +50,8 @@ def _random_weights_as_stored(scenario: Scenario) -> Findings:
     """With the engines trtllm and openai `random_weights` are stored as `FP8_BLOCK_SCALES` or as BF16."""
     model, makes_weights = scenario.model, scenario.engine.quantizes_random_weights
     if makes_weights and model.random_weights and model.quantization == "NVFP4":
-        wanted = "expected `FP8_BLOCK_SCALES` or `none`, as the weights are made here; found `NVFP4`"
-        yield "model.quantization", wanted
+        message = "expected `FP8_BLOCK_SCALES` or `none` for random weights; found `NVFP4`"
+        yield "model.quantization", message
 
 
 @must("hardware.gpu", "hardware.count")
@@ -61,10 +61,10 @@ def _gpu_and_count(scenario: Scenario) -> Findings:
     if hardware.gpu is None and hardware.count:
         yield (
             "hardware.count",
-            f"expected `hardware.gpu` with it, the name of the {hardware.count} GPUs; found none",
+            f"expected `hardware.gpu`, the name of the {hardware.count} GPUs; found none",
         )
     if hardware.gpu is not None and not hardware.count:
-        yield "hardware.gpu", "expected a `hardware.count` of at least 1 with it, found 0"
+        yield "hardware.gpu", "expected `hardware.count` to be at least 1; found 0"
 
 
 @must("hardware.gpu", "gpu_setup")
@@ -72,7 +72,7 @@ def _setup_needs_gpu(scenario: Scenario) -> Findings:
     """`gpu_setup` needs a GPU."""
     setup = scenario.gpu_setup
     if scenario.hardware.gpu is None and (setup.persistence or setup.vboost or setup.lock_sm_clock_mhz):
-        yield "gpu_setup", "expected no GPU set-up, as `hardware.gpu` names no GPU"
+        yield "gpu_setup", "not possible without a GPU; expected its name in `hardware.gpu`, found none"
 
 
 @must("dataset.input_tokens")
@@ -89,7 +89,7 @@ def _output_range(scenario: Scenario) -> Findings:
 
 def _range(key: str, length: Length) -> Findings:
     if isinstance(length, Uniform) and length.maximum < length.minimum:
-        yield f"{key}.maximum", f"expected at least `minimum`, {length.minimum}; found {length.maximum}"
+        yield f"{key}.maximum", f"expected at least `minimum` ({length.minimum}), found {length.maximum}"
 
 
 @must("dataset.vocab_size", "model.random_weights", "dataset.path")
@@ -100,7 +100,7 @@ def _tokens_are_known(scenario: Scenario) -> Findings:
         return
     known = weights.config.get("vocab_size", MODEL_VOCAB_SIZE)
     if isinstance(known, int) and wanted > known:
-        yield "dataset.vocab_size", f"expected at most the model's vocab_size, {known}; found {wanted}"
+        yield "dataset.vocab_size", f"expected at most the model's vocab_size ({known}), found {wanted}"
 
 
 @must("load.arrival", "load.ramp_s", "load.duration_s", "engine.type")
@@ -120,14 +120,14 @@ def _load_of_engine(scenario: Scenario) -> Findings:
 
 @must("load.arrival", "dataset.path")
 def _trace_lengths(scenario: Scenario) -> Findings:
-    """A trace (`load.arrival`) brings its own lengths: no `dataset.path` with it."""
+    """A trace (`load.arrival`) has its own lengths, so it excludes `dataset.path`."""
     if isinstance(scenario.load.arrival, TraceArrival) and scenario.dataset.path is not None:
-        yield "dataset.path", "not possible with a trace, whose requests are made with its own lengths"
+        yield "dataset.path", "not possible with a trace (load.arrival), which has its own lengths"
 
 
 @must("targets")
 def _targets_differ(scenario: Scenario) -> Findings:
-    """Each metric has one target at most."""
+    """Each metric has at most one target."""
     seen: dict[str, int] = {}
     for index, target in enumerate(scenario.targets):
         if target.metric in seen:
@@ -143,16 +143,16 @@ def _whole_rounds(scenario: Scenario) -> Findings:
     """`load.num_requests` is a multiple of `load.concurrency`."""
     load = scenario.load
     if load.num_requests % load.concurrency:
-        message = f"{load.num_requests} is no multiple of load.concurrency, {load.concurrency}"
+        message = f"{load.num_requests} is not a multiple of load.concurrency ({load.concurrency})"
         yield "load.num_requests", f"{message}: the last requests run at a lower load"
 
 
 @should("load.warmup_requests", "load.num_requests")
 def _short_warmup(scenario: Scenario) -> Findings:
-    """No more requests warm up than are measured."""
+    """`load.warmup_requests` is at most `load.num_requests`."""
     load = scenario.load
     if load.warmup_requests > load.num_requests:
-        message = f"more requests warm up, {load.warmup_requests}, than are measured, {load.num_requests}"
+        message = f"expected at most load.num_requests ({load.num_requests}), found {load.warmup_requests}"
         yield "load.warmup_requests", message
 
 
@@ -161,13 +161,13 @@ def _short_warmup(scenario: Scenario) -> Findings:
     "engine.llm_api.enable_attention_dp",
 )
 def _per_user_without_queue(scenario: Scenario) -> Findings:
-    """A per-user target stands where no request waits for its turn in the engine."""
+    """With a target on `per_user_output_throughput` the engine serves `load.concurrency` requests at once."""
     slots, concurrency = scenario.engine.slots, scenario.load.concurrency
     if slots is None or concurrency <= slots:
         return
     for index, target in enumerate(scenario.targets):
         if target.metric == "per_user_output_throughput":
-            queue = f"{concurrency} requests at once, {slots} of them served, and waiting counts"
+            queue = f"it includes waiting, and the engine serves {slots} of {concurrency} requests at once"
             yield f"targets.{index}.metric", f"{target.metric} says little here: {queue}"
 
 

@@ -1,4 +1,4 @@
-"""What the metrics that a scenario judges need of it."""
+"""Rules about the settings that a scenario's judged metrics need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 
 
 def _judged(scenario: Scenario, need: Need) -> Iterator[tuple[str, str]]:
-    """Yield each metric with that need that is judged, after the key that names it."""
+    """Yield the key and the name of each judged metric that has this need."""
     for index, target in enumerate(scenario.targets):
         if need in METRICS[target.metric].needs:
             yield f"targets.{index}.metric", target.metric
@@ -50,4 +50,4 @@ def _per_gpu_needs_gpu(scenario: Scenario) -> Findings:
     """`per_gpu_output_throughput` is a target, or gated, only with a GPU."""
     for key, metric in _judged(scenario, "gpu"):
         if not scenario.hardware.count:
-            yield key, f"{metric} needs a GPU, and hardware.count is 0"
+            yield key, f"{metric} needs a GPU, but hardware.count is 0"

@@ -1,4 +1,4 @@
-"""How rules between the values of a scenario are declared and listed."""
+"""The registry of rules between the values of a scenario."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Settings = TypeVar("_Settings", bound=EngineSettings)
 
 
 RELATIONS: list[Relation] = []
-"""Every rule that holds with any engine, in the order in which the reference page lists them."""
+"""Every rule for all engines, in the order of the reference page."""
 
 _Check = Callable[[Scenario], Findings]
 _EngineCheck = Callable[[_Settings, Scenario], Findings]
@@ -34,17 +34,17 @@ def _general(keys: tuple[str, ...], *, impossible: bool) -> Callable[[_Check], _
 
 
 def must(*keys: str) -> Callable[[_Check], _Check]:
-    """Declare a rule whose breaking is a mistake."""
+    """Declare a rule; breaking it is a mistake."""
     return _general(keys, impossible=True)
 
 
 def should(*keys: str) -> Callable[[_Check], _Check]:
-    """Declare a rule whose breaking is a warning."""
+    """Declare a rule; breaking it is a warning."""
     return _general(keys, impossible=False)
 
 
 class EngineRules(Generic[_Settings]):
-    """The rules of an engine: each gets its settings and the whole scenario, and holds for no other engine.
+    """The rules of one engine: each gets the engine's settings and the whole scenario.
 
     Attributes:
         relations: the rules, in order.
@@ -54,11 +54,11 @@ class EngineRules(Generic[_Settings]):
         self.relations: list[Relation] = []
 
     def must(self, *keys: str) -> Callable[[_EngineCheck[_Settings]], _EngineCheck[_Settings]]:
-        """Declare a rule whose breaking is a mistake."""
+        """Declare a rule; breaking it is a mistake."""
         return self._declared(keys, impossible=True)
 
     def should(self, *keys: str) -> Callable[[_EngineCheck[_Settings]], _EngineCheck[_Settings]]:
-        """Declare a rule whose breaking is a warning."""
+        """Declare a rule; breaking it is a warning."""
         return self._declared(keys, impossible=False)
 
     def _declared(

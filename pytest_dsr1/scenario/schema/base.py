@@ -1,4 +1,4 @@
-"""What the scenario schema is made of."""
+"""Building blocks of the scenario schema."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The engine's part of a scenario: what every engine's settings answer, and which engines there are.
+"""The engine's part of a scenario: the base class of all engine settings, and the registered engines.
 
-An engine's own settings and rules are in its folder. The scenario's schema is made from those that the hook
-``pytest_dsr1_engines`` lists, so this room imports no engine.
+An engine's own settings and rules are in its folder. The hook ``pytest_dsr1_engines`` lists them, and the
+scenario's schema is made from that list, so this package imports no engine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ModelSource = Literal["path", "random_weights"]
 
 @dataclass(frozen=True, slots=True)
 class SoftwareFinding:
-    """What the preflight finds of the software that an engine needs; a ``mismatch`` makes the run INVALID."""
+    """A finding about the software that an engine needs; a ``mismatch`` makes the run INVALID."""
 
     severity: Literal["mismatch", "warning", "ok"]
     subject: str
@@ -40,11 +40,11 @@ class SoftwareFinding:
 
 @dataclass(frozen=True, slots=True)
 class KvCacheLimits:
-    """How large the KV cache of each GPU may become.
+    """Limits of the KV cache of each GPU.
 
     Attributes:
-        max_tokens: the most tokens in it; None where no option says.
-        memory_fraction: the share of the memory left after the weights that it may take.
+        max_tokens: the most tokens in it; None if no option limits them.
+        memory_fraction: the largest share of the memory left after the weights.
     """
 
     max_tokens: int | None
@@ -52,7 +52,7 @@ class KvCacheLimits:
 
 
 class HasEngine(Protocol):
-    """A scenario, as far as its engine's settings need to know it."""
+    """The part of a scenario that the settings of its engine need."""
 
     @property
     def name(self) -> str:
@@ -67,28 +67,28 @@ class EngineSettings(Part):
     """The settings of an engine: the keys of ``engine:`` in a scenario.
 
     A subclass declares ``type: Literal["name"]`` and a field for each key. Its docstring and those of its
-    fields are the documentation. Below is what the rest of pytest-dsr1 asks of any engine; the defaults are
-    for an engine with nothing to say about it.
+    fields are the documentation. The attributes and methods below are what pytest-dsr1 asks of every engine;
+    their defaults suit an engine that does not know the answer.
     """
 
     type: str
     """The engine."""
 
     script_is_whole: ClassVar[bool] = False
-    """Whether the engine's script does the whole run by hand; otherwise pytest is what one runs."""
+    """Whether the engine's script repeats the whole run without pytest."""
     keeps_schedules: ClassVar[bool] = False
     """Whether it can send requests at given times (`load.arrival`, `load.ramp_s`, `load.duration_s`)."""
     may_bring_model: ClassVar[bool] = False
-    """Whether the engine may have its model from elsewhere, so that a scenario need not name one."""
+    """Whether the engine may get its model from elsewhere, so that a scenario need not name one."""
     former_names: ClassVar[Mapping[str, str]] = {}
-    """Keys that scenarios must not use any more, each with what to write, as the end of a message."""
+    """Keys that scenarios must no longer use, each with its replacement, as the end of a message."""
 
     @classmethod
     def of(cls, scenario: HasEngine) -> Self:
         """Return the scenario's engine settings as this class.
 
         Raises:
-            UserError: the scenario has another engine.
+            UserError: the scenario uses another engine.
         """
         engine = scenario.engine
         if not isinstance(engine, cls):
@@ -97,17 +97,17 @@ class EngineSettings(Part):
 
     @property
     def gpus(self) -> int | None:
-        """GPUs that it uses; None where its settings do not say (`hardware.count` does)."""
+        """The number of GPUs that it uses; None if only `hardware.count` says so."""
         return None
 
     @property
     def ranks(self) -> int:
-        """Ranks that have requests of their own: more than one with attention data parallelism."""
+        """The number of ranks with requests of their own: more than one with attention data parallelism."""
         return 1
 
     @property
     def slots(self) -> int | None:
-        """The most requests that are decoded at the same time; None where that is unknown or unlimited."""
+        """The most requests that are decoded at the same time; None if unknown or unlimited."""
         return None
 
     @property
@@ -122,22 +122,22 @@ class EngineSettings(Part):
 
     @property
     def draft_tokens(self) -> int:
-        """Draft tokens of a request in a step; 0 where the settings ask for no speculation."""
+        """Draft tokens per request and step; 0 without speculation."""
         return 0
 
     @property
     def exact_lengths(self) -> bool:
-        """Whether every answer is certainly as long as asked, also where no record says so."""
+        """Whether every answer certainly has the requested length, even without records to check it."""
         return False
 
     @property
     def attached_url(self) -> str | None:
-        """The address of a running server that somebody else started; None where we start the engine."""
+        """The address of a server that is already running; None if pytest-dsr1 starts the engine."""
         return None
 
     @property
     def process_environment(self) -> Mapping[str, str]:
-        """Environment variables of its processes, in addition to ours."""
+        """Environment variables of its processes, in addition to those of pytest."""
         return {}
 
     @property
@@ -147,12 +147,12 @@ class EngineSettings(Part):
 
     @property
     def model_sources(self) -> tuple[ModelSource, ...]:
-        """Where it can take a model from."""
+        """The keys of ``model`` from which it can take a model."""
         return ("path", "random_weights")
 
     @property
     def model_doubt(self) -> str | None:
-        """Why the model that runs may not be the scenario's, in a sentence; None where it certainly is."""
+        """The reason to doubt that the scenario's model runs, as a sentence; None if it certainly runs."""
         return None
 
     @property
@@ -162,17 +162,17 @@ class EngineSettings(Part):
 
     @property
     def number_format(self) -> Literal["float32", "bfloat16"] | None:
-        """The one format of all weights and of the KV cache; None where the model decides."""
+        """The one format of all weights and of the KV cache; None if the model decides."""
         return None
 
     @property
     def kv_cache_format(self) -> Literal["auto", "fp8", "bfloat16"] | None:
-        """The KV cache's format that is asked for; None where no option says."""
+        """The requested format of the KV cache; None if no option sets it."""
         return None
 
     @property
     def kv_cache_limits(self) -> KvCacheLimits | None:
-        """How large the KV cache of each GPU may become; None where that is not known."""
+        """Limits of the KV cache of each GPU; None if unknown."""
         return None
 
     @property
@@ -181,30 +181,30 @@ class EngineSettings(Part):
         return False
 
     def waiting_to_be_read(self, requests: int) -> str | None:
-        """Return why requests can wait although there are slots for this many; None where not known."""
+        """Return why requests can wait although there are slots for this many; None if unknown."""
         del requests
         return None
 
     def without_cuda_graph(self, requests: float) -> str | None:
-        """Return why a decode step runs without a CUDA graph, and the remedy; None where it has one.
+        """Return why a decode step runs without a CUDA graph, and the remedy; None if it has one.
 
         Args:
-            requests: how many are in the engine at once.
+            requests: the number of requests in the engine at once.
         """
         del requests
         return None
 
     def without_records(self, output_tokens: Callable[[], float]) -> str | None:
-        """Return why it will keep no request records, and the setting that changes it; None where it will.
+        """Return why it will keep no request records, and the setting that changes this; None if it will.
 
         Args:
-            output_tokens: returns those of the whole run; called only where it matters.
+            output_tokens: returns the output tokens of the whole run; called only if needed.
         """
         del output_tokens
         return None
 
     def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:
-        """Find out whether the software that it needs is there.
+        """Yield findings about the software that it needs.
 
         Args:
             environ: the environment of the run.
@@ -215,11 +215,11 @@ class EngineSettings(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSchema:
-    """What a scenario needs to know of an engine.
+    """The part of an engine that the scenario schema needs.
 
     Attributes:
         settings: the model of ``engine:``; its ``type`` is a ``Literal`` of one name.
-        rules: what must hold between values of its scenarios.
+        rules: the rules between values of its scenarios.
     """
 
     settings: type[EngineSettings]
@@ -251,7 +251,7 @@ def engines() -> dict[str, EngineSchema]:
                 plugin, f"{schema.name} has no field `type: Literal[...]` with the name of the engine"
             )
         if schema.name in found:
-            raise extensions.broken(plugin, f"there is an engine named {schema.name} already")
+            raise extensions.broken(plugin, f"there is already an engine named {schema.name}")
         found[schema.name] = schema
     return found
 
@@ -260,7 +260,7 @@ extensions.on_change(engines.cache_clear)
 
 
 class _Registered:
-    """Makes the schema of ``engine:`` from the engines that are registered when it is first needed."""
+    """The schema of ``engine:``, made from the registered engines when it is first needed."""
 
     def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         models = tuple(schema.settings for schema in engines().values())

@@ -1,4 +1,4 @@
-"""The scenario schema as JSON Schema, and how to walk it: what stands where, and what is expected."""
+"""The scenario schema as JSON Schema, and functions that walk it and describe expected values."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Schema = dict[str, Any]
 
 @cache
 def scenario_schema() -> Schema:
-    """The JSON Schema of :class:`~pytest_dsr1.scenario.schema.scenario.Scenario`."""
+    """Return the JSON Schema of :class:`~pytest_dsr1.scenario.schema.scenario.Scenario`."""
     return Scenario.model_json_schema()
 
 
 def resolve(schema: Schema) -> Schema:
-    """The schema without its reference and without the null of an optional value."""
+    """Return the schema without its reference and without the null of an optional value."""
     options = [option for option in schema.get("anyOf", ()) if option.get("type") != "null"]
     if len(options) == 1:
         return resolve(options[0])
@@ -31,7 +31,7 @@ def resolve(schema: Schema) -> Schema:
 
 
 def options_of(schema: Schema) -> dict[str, Schema]:
-    """The forms a value may take, by the tag that pydantic's errors have for it; empty for a single form."""
+    """Return the forms that a value may take, by their tags in pydantic's errors; empty for a single form."""
     mapping = schema.get("discriminator", {}).get("mapping")
     if mapping:
         return {tag: {"$ref": reference} for tag, reference in mapping.items()}
@@ -43,11 +43,11 @@ def options_of(schema: Schema) -> dict[str, Schema]:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where a pydantic error stands.
+    """The position of a pydantic error.
 
     Attributes:
         path: the path in the file.
-        schema: what holds there; empty where the path leads out of the schema, as it does for an unknown key.
+        schema: the schema of the value there; empty outside the schema, as for an unknown key.
         holder: the schema of the mapping or list around it.
     """
 
@@ -57,7 +57,7 @@ class Spot:
 
 
 def locate(location: Sequence[str | int]) -> Spot:
-    """The place in the file of a pydantic error's location, which also holds the tags of unions."""
+    """Return the position in the file of a pydantic error's location, which also contains tags of unions."""
     path: list[str | int] = []
     schema = holder = scenario_schema()
     for part in location:
@@ -74,7 +74,7 @@ def locate(location: Sequence[str | int]) -> Spot:
 
 
 def _schema_of_keys(holder: Schema) -> Schema:
-    """The schema of a mapping's keys."""
+    """Return the schema of a mapping's keys."""
     if "propertyNames" in holder:
         return resolve(holder["propertyNames"])
     return {"type": "string", "pattern": "|".join(holder.get("patternProperties", ()))}
@@ -90,14 +90,14 @@ def _step(schema: Schema, part: str | int) -> Schema:
 
 
 def keys_of(schema: Schema) -> tuple[str, ...]:
-    """The keys of a mapping; those of all its forms where it has several."""
+    """Return the keys of a mapping; if it has several forms, those of all forms."""
     schema = resolve(schema)
     forms = [resolve(option) for option in options_of(schema).values()] or [schema]
     return tuple(dict.fromkeys(key for form in forms for key in form.get("properties", ())))
 
 
 def fields(schema: Schema | None = None, path: Path = ()) -> Iterator[tuple[Path, Schema]]:
-    """Every key a scenario may have with its schema; a list's items stand under ``0``."""
+    """Yield the path and the schema of every key in a scenario; the items of a list have the index 0."""
     schema = resolve(scenario_schema() if schema is None else schema)
     for form in [resolve(option) for option in options_of(schema).values()] or [schema]:
         for key, child in form.get("properties", {}).items():
@@ -111,7 +111,7 @@ def fields(schema: Schema | None = None, path: Path = ()) -> Iterator[tuple[Path
 
 @cache
 def places() -> tuple[Path, ...]:
-    """The paths of the values in which ``${VARIABLE}`` is expanded."""
+    """Return the paths of the values in which ``${VARIABLE}`` is expanded."""
     return tuple(path for path, schema in fields() if resolve(schema).get("x-dsr1-place"))
 
 
@@ -120,7 +120,7 @@ extensions.on_change(places.cache_clear)
 
 
 def describe(schema: Schema) -> str:
-    """What is expected, in words: ``a whole number of at least 1``."""
+    """Return the expected value in words, such as ``a whole number of at least 1``."""
     schema = resolve(schema)
     options = options_of(schema)
     if options:
@@ -171,7 +171,7 @@ def _mapping(schema: Schema) -> str:
 
 
 def _other_values(schema: Schema) -> Schema:
-    """The schema of the values of a mapping whose keys are free; empty where anything may stand."""
+    """Return the schema of the values of a mapping with free keys; empty if any value is allowed."""
     values = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties")]
     return next((value for value in values if isinstance(value, dict)), {})
 

@@ -26,18 +26,18 @@ class PoissonArrival(Part):
     type: Literal["poisson"]
     """Requests come as a Poisson process."""
     rate_req_s: Rate
-    """Requests per second, in the mean."""
+    """Requests per second, on average."""
     seed: int = 420
     """The seed of the gaps."""
 
 
 class GammaArrival(Part):
-    """An open loop that is burstier, or smoother, than independent users are."""
+    """An open loop that is burstier, or smoother, than independent users."""
 
     type: Literal["gamma"]
-    """Requests come with gamma distributed gaps."""
+    """Requests come with gamma-distributed gaps."""
     rate_req_s: Rate
-    """Requests per second, in the mean."""
+    """Requests per second, on average."""
     burstiness: Rate
     """The gamma distribution's shape: 1 is a Poisson process, less is burstier, more is smoother."""
     seed: int = 420
@@ -48,11 +48,11 @@ class TraceArrival(Part):
     """An open loop that replays recorded traffic."""
 
     type: Literal["trace"]
-    """Requests come when a trace says."""
+    """Requests come at the times in a trace."""
     path: Place
     """A JSONL file in the Mooncake format: `timestamp` in ms, `input_length`, `output_length`, `hash_ids`."""
     speedup: Rate = 1.0
-    """How many times faster than recorded."""
+    """Speed of the replay; 2 is twice as fast as recorded."""
 
 
 Arrival = Annotated[
@@ -64,10 +64,10 @@ class Slo(Part):
     """The service level that a request must keep to count in `goodput`."""
 
     preset: Literal["mlperf-server", "mlperf-interactive"] | None = None
-    """MLPerf Inference's limits for DeepSeek-R1: server TTFT 2,000 ms and TPOT 80 ms, interactive 1,500 and 15 (there at P99)."""  # noqa: E501
+    """MLPerf Inference's limits for DeepSeek-R1: TTFT 2,000 ms and TPOT 80 ms for `mlperf-server`, 1,500 ms and 15 ms for `mlperf-interactive` (MLPerf applies them at P99)."""  # noqa: E501
     ttft_ms: Annotated[float, Field(gt=0)] | None = None
-    """The longest time to first token; goes before the preset's."""
+    """The longest time to first token; overrides the preset."""
     tpot_ms: Annotated[float, Field(gt=0)] | None = None
-    """The longest time per output token; goes before the preset's."""
+    """The longest time per output token; overrides the preset."""
     request_latency_ms: Annotated[float, Field(gt=0)] | None = None
     """The longest time to the last token."""

@@ -1,4 +1,4 @@
-"""Names of metrics in a scenario: those of the catalogue, which plugins extend."""
+"""Names of metrics in a scenario, from the catalogue that plugins extend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_dsr1.metrics.catalogue import gateable, targetable
 
 @dataclass(frozen=True, slots=True)
 class _OneOf:
-    """One of names that are looked up when a scenario is read, not when this module is imported."""
+    """A choice of names that are looked up when a scenario is read, not when this module is imported."""
 
     names: Callable[[], tuple[str, ...]]
 

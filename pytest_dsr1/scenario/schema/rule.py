@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Findings = Iterator[tuple[str, str]]
-"""Each a dotted key and what is wrong with its value."""
+"""Pairs of a dotted key and a sentence about the fault of its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +15,10 @@ class Relation:
     """One rule.
 
     Attributes:
-        keys: the dotted keys it reads; it says nothing where one of them is a mistake itself.
-        impossible: whether breaking it is a mistake (else a warning).
+        keys: the dotted keys it reads; the rule is skipped if one of them is a mistake itself.
+        impossible: whether breaking it is a mistake; otherwise it is a warning.
         rule: the rule as a sentence.
-        check: finds what breaks it in a scenario.
+        check: yields the key and a sentence for each breach in a scenario.
     """
 
     keys: tuple[str, ...]

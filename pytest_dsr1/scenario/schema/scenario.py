@@ -1,9 +1,9 @@
 """The scenario schema: the one source of validation, of the JSON Schema and of docs/reference/scenario.md.
 
-Every field's description is what a user reads in the reference page and in an editor. Options are written in
-the terms of the newest TensorRT-LLM; the engine translates them into the dialect of the installed version.
-What must hold between several values stands in :mod:`pytest_dsr1.scenario.rules.general`, and for one
-engine in that engine's folder, as its settings do.
+Users read the docstring of each field in the reference page and in an editor. Options are written in the
+terms of the newest TensorRT-LLM; the engine translates them into the dialect of the installed version. Rules
+between several values are in :mod:`pytest_dsr1.scenario.rules.general`. The settings and rules of one engine
+are in that engine's folder.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ LARGEST_DELTA_PERCENT = 50
 
 
 class Hardware(Part):
-    """The machine the targets were measured on. A machine that differs makes the run INVALID."""
+    """The machine on which the targets were measured. A different machine makes the run INVALID."""
 
     gpu: str | None = None
-    """The exact name NVML gives the GPU, such as `NVIDIA H200` (which is not `NVIDIA H200 NVL`); none for a scenario that runs on the CPU."""  # noqa: E501
+    """The exact GPU name that NVML reports, such as `NVIDIA H200` (which is not `NVIDIA H200 NVL`); omit it for a scenario on the CPU."""  # noqa: E501
     count: Annotated[int, Field(ge=0)] = 0
-    """How many of these GPUs the run uses."""
+    """The number of these GPUs that the run uses."""
     min_memory_gib: Annotated[float, Field(gt=0)] | None = None
-    """The least memory of each GPU, in GiB."""
+    """The minimum memory of each GPU, in GiB."""
     min_driver: Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)*$")] | None = None
     """The oldest NVIDIA driver that can run the scenario, such as `575`."""
 
 
 class GpuSetup(Part):
-    """What the published procedure does to the GPUs; done only with `--dsr1-gpu-setup=apply`."""
+    """GPU settings of the published procedure; changed only with `--dsr1-gpu-setup=apply`."""
 
     persistence: bool = False
     """Switch persistence mode off and on again, as `nvidia-smi -pm 0; nvidia-smi -pm 1` does."""
     vboost: Annotated[int, Field(ge=0)] | None = None
     """The value of `nvidia-smi boost-slider --vboost`."""
     lock_sm_clock_mhz: PositiveInt | None = None
-    """Lock the SM clock to this many MHz. The published numbers were measured without a lock."""
+    """Lock the SM clock to this frequency in MHz. The published numbers were measured without a lock."""
 
 
 class Validity(Part):
-    """When a run proves nothing."""
+    """Conditions that make a run INVALID."""
 
     throttled_share: Annotated[float, Field(ge=0, le=1)] = 0.005
-    """The share of the measured time for which a GPU may be thermally or hardware throttled."""
+    """The largest share of the measured time that a GPU may be throttled by heat or hardware."""
     software_power_cap: Literal["record", "invalid"] = "record"
-    """The software power cap is normal at full load and only recorded; `invalid` condemns the run for it."""
+    """`record` only records the software power cap, which is normal at full load; `invalid` makes the run INVALID if the cap was active."""  # noqa: E501
 
 
 class RandomWeights(Part):
-    """A DeepSeek-V3-architecture model with random weights: nothing is downloaded."""
+    """A model of the DeepSeek-V3 architecture with random weights: nothing is downloaded."""
 
     seed: int = 0
     """The seed of the weights."""
@@ -64,20 +64,20 @@ class RandomWeights(Part):
 
 
 class Model(Part):
-    """The checkpoint, or what stands in for it."""
+    """The checkpoint, or random weights instead."""
 
     name: str
     """The Hugging Face name, such as `deepseek-ai/DeepSeek-R1`."""
     path: Place | None = None
     """The local folder of the checkpoint; checked before any GPU time is spent."""
     architecture: str = "DeepseekV3ForCausalLM"
-    """What `architectures` in the checkpoint's config.json must say."""
+    """The architecture that `architectures` in the checkpoint's config.json must name."""
     quantization: Literal["FP8_BLOCK_SCALES", "NVFP4", "none"] = "none"
-    """The weights' quantization: `FP8_BLOCK_SCALES` (deepseek-ai/DeepSeek-R1), `NVFP4` (nvidia/DeepSeek-R1-FP4), or `none` (BF16 or FP32)."""  # noqa: E501
+    """The quantization of the weights: `FP8_BLOCK_SCALES` (deepseek-ai/DeepSeek-R1), `NVFP4` (nvidia/DeepSeek-R1-FP4), or `none` (BF16 or FP32)."""  # noqa: E501
     kv_cache_quantization: Literal["FP8", "none"] = "none"
-    """The KV cache's quantization that the checkpoint itself asks for."""
+    """The quantization of the KV cache that the checkpoint specifies."""
     random_weights: RandomWeights | None = None
-    """Make the model here, with random weights, in the place of `path`."""
+    """Make a model with random weights instead of reading `path`."""
 
 
 class Normal(Part):
@@ -99,7 +99,7 @@ class Uniform(Part):
 
 
 def _kind_of_length(value: object) -> str:
-    """Which form of a length was meant, so that a mistake in it is reported for that form alone."""
+    """Return the form of a length that was meant, so that a mistake in it is reported for that form alone."""
     if isinstance(value, Uniform) or (isinstance(value, dict) and {"minimum", "maximum"} & value.keys()):
         return "Uniform"
     return "Normal" if isinstance(value, dict | Normal) else "integer"
@@ -118,11 +118,11 @@ class Dataset(Part):
     """The requests: a JSONL file in trtllm-bench's format, or synthetic tokens."""
 
     path: Place | None = None
-    """A JSONL file with one request a line (`task_id`, `input_ids` or `prompt`, `output_tokens`); without it synthetic tokens are made."""  # noqa: E501
+    """A JSONL file with one request per line (`task_id`, `input_ids` or `prompt`, `output_tokens`); without it, synthetic tokens are made."""  # noqa: E501
     input_tokens: Length
-    """Input length (ISL) in tokens: exact, or `{mean, stdev}`, or `{minimum, maximum}`. For a file: what its mean is expected to be."""  # noqa: E501
+    """Input length (ISL) in tokens: exact, or `{mean, stdev}`, or `{minimum, maximum}`. For a file: its expected mean."""  # noqa: E501
     output_tokens: Length
-    """Output length (OSL) in tokens, likewise."""
+    """Output length (OSL) in tokens, in the same forms."""
     seed: int = 420
     """The seed of synthetic tokens and lengths."""
     vocab_size: Annotated[int, Field(ge=2)] = 129280
@@ -133,56 +133,56 @@ class Load(Part):
     """How the requests are sent."""
 
     concurrency: PositiveInt
-    """Requests in flight over the whole system. In an open loop the most there may be: one that is due then waits, and its waiting counts."""  # noqa: E501
+    """Requests in flight over the whole system. In an open loop, the most in flight: a request that is due then waits, and its waiting counts."""  # noqa: E501
     num_requests: PositiveInt
-    """Requests that are measured; with `duration_s` the most there may be."""
+    """The number of measured requests; with `duration_s`, the largest number."""
     warmup_requests: Annotated[int, Field(ge=0)] = 0
     """Requests sent before the measurement and not counted."""
     arrival: Arrival | None = None
-    """An open loop: requests come on a schedule, whatever the server does (`openai`). Without it the loop is closed: a request is sent when another has ended."""  # noqa: E501
+    """An open loop: requests come on a schedule, even if the server is slow (`openai`). Without it the loop is closed: a request is sent when another one ends."""  # noqa: E501
     ramp_s: Annotated[float, Field(ge=0)] = 0.0
-    """The first `concurrency` requests of a closed loop start evenly over so many seconds (`openai`)."""
+    """The first `concurrency` requests of a closed loop start evenly over this many seconds (`openai`)."""
     duration_s: Annotated[float, Field(gt=0)] | None = None
-    """No request is sent later than this; those in flight are awaited (`openai`)."""
+    """After this many seconds no request is sent; the run waits for those in flight (`openai`)."""
     tolerated_failures: Annotated[int, Field(ge=0)] = 0
-    """Requests that may fail without making the run INVALID; they count in no metric but goodput."""
+    """The number of requests that may fail without making the run INVALID; they count in no metric except goodput."""  # noqa: E501
 
 
 class Target(Part):
-    """One performance the machine must deliver; becomes one test."""
+    """One performance figure that the machine must reach; it becomes one test."""
 
     metric: MetricName
-    """What is judged."""
+    """The metric that is judged."""
     value: Annotated[float, Field(gt=0)]
     """The expected value, in the metric's unit."""
     tolerance_percent: Annotated[float, Field(ge=0, lt=100)] = 5.0
-    """How much worse than `value` still passes, in percent."""
+    """A result passes if it is worse than `value` by at most this many percent."""
     note: str | None = None
-    """Where the value comes from."""
+    """The source of the value."""
 
 
 class GateSettings(Part):
     """The comparison with accepted references, by `--dsr1-gate`."""
 
     metric: GatedMetricName | None = None
-    """What is gated; by default the metric of the first target."""
+    """The gated metric; by default that of the first target."""
     delta_percent: Annotated[float, Field(gt=0, le=LARGEST_DELTA_PERCENT)] = 2.0
-    """The loss that must not be missed, in percent of the references' mean."""
+    """The loss that the gate must detect, in percent of the references' mean."""
     presumed_noise_percent: Annotated[float, Field(gt=0, le=50)] = 1.0
-    """The standard deviation between engine starts that is presumed while there are no references, in percent."""  # noqa: E501
+    """The assumed standard deviation between engine starts while there are no references, in percent."""
     max_runs: Annotated[int, Field(ge=2, le=100)] = 64
-    """The most engine starts of one gate; undecided after them is INCONCLUSIVE."""
+    """The most engine starts of one gate; a gate that is undecided after them is INCONCLUSIVE."""
     warmup_requests: PositiveInt | None = None
-    """Measured requests at the start of a run that are never evidence; by default `load.concurrency`. What else is warm-up is found by MSER-5."""  # noqa: E501
+    """Measured requests at the start of a run that never count; by default `load.concurrency`. MSER-5 can find more warm-up after them."""  # noqa: E501
     under_test: dict[str, bool] = Field(default_factory=dict)
-    """Facts of the fingerprint (`*` stands for any text) that may differ from the references (`true`) or must not (`false`), where that is not the default."""  # noqa: E501
+    """Exceptions from the default, by fact of the fingerprint: `true` if it may differ from the references, `false` if it must not. `*` stands for any text."""  # noqa: E501
 
 
 class Published(Part):
-    """One set of published results, kept for reference; never judged."""
+    """One set of published results, kept for information; never judged."""
 
     version: str
-    """Which publication, and when."""
+    """The publication and its date."""
     note: str | None = None
     """What was different, or what the numbers mean."""
     values: dict[MetricName, Annotated[float, Field(gt=0)]]
@@ -190,45 +190,45 @@ class Published(Part):
 
 
 class Source(Part):
-    """Where the scenario's settings come from."""
+    """The source of the scenario's settings."""
 
     document: str
     """The publication."""
     commit: str | None = None
     """Its commit."""
     notes: list[str] = Field(default_factory=list)
-    """What was changed or added, and why."""
+    """Changes and additions, with their reasons."""
 
 
 class Scenario(Part):
-    """What DeepSeek-R1 performance a machine must deliver, and how it is measured."""
+    """The DeepSeek-R1 performance that a machine must deliver, and how it is measured."""
 
     model_config = ConfigDict(defer_build=True)  # the engines are known when the first scenario is read
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-    """The profile's name; unique. What `--dsr1-profile` selects."""
+    """The unique name of the profile, for `--dsr1-profile`."""
     description: str
     """One sentence for `--dsr1-list`."""
     source: Source | None = None
-    """Where the settings come from."""
+    """The source of the settings."""
     hardware: Hardware
     """The machine."""
     gpu_setup: GpuSetup = Field(default_factory=GpuSetup)
-    """What set-up does to the GPUs."""
+    """GPU settings for the run."""
     validity: Validity = Field(default_factory=Validity)
-    """When a run proves nothing."""
+    """Conditions that make a run INVALID."""
     model: Model
     """The checkpoint."""
     dataset: Dataset
     """The requests."""
     load: Load
-    """How they are sent."""
+    """How the requests are sent."""
     engine: Engine
-    """What runs the inference."""
+    """The software that runs the inference."""
     slo: Slo | None = None
     """The service level of `goodput`."""
     targets: Annotated[list[Target], Field(min_length=1)]
-    """What must be reached; each becomes a test `target[metric]`."""
+    """The performance that must be reached; each target becomes a test `target[metric]`."""
     gate: GateSettings = Field(default_factory=GateSettings)
     """The comparison with accepted references."""
     published: list[Published] = Field(default_factory=list)
@@ -242,7 +242,7 @@ class Scenario(Part):
 
 
 def _with_all_engines() -> None:
-    """Make the schema anew where it was made before another engine was registered."""
+    """Rebuild the schema if it was built before another engine was registered."""
     if Scenario.__pydantic_complete__:
         Scenario.model_rebuild(force=True)
 

@@ -1,4 +1,4 @@
-"""Reads a YAML file into a tree whose every value knows its place, and refuses what could do harm.
+"""The YAML reader: it makes a tree in which every value has its position, and refuses harmful input.
 
 The values are those of YAML 1.2's core schema, which editors use too: only ``true`` and ``false`` are
 booleans, ``1e5`` is a number, and ``on``, ``12:30`` or ``2025-04-01`` are text.
@@ -46,10 +46,10 @@ _WORDS: Mapping[str, bool | None] = {
 
 
 def read(path: Path) -> str:
-    """The text of a scenario file.
+    """Return the text of a scenario file.
 
     Raises:
-        MistakeError: the file is missing, no regular file, unreadable, larger than 1 MB, empty or not UTF-8.
+        MistakeError: the file is missing, not regular, unreadable, larger than 1 MB, empty or not UTF-8.
     """
     name = shown_path(path)
     try:
@@ -83,10 +83,10 @@ def read(path: Path) -> str:
 
 
 def parse(text: str, source: str, problems: list[Problem]) -> Node:
-    """The tree of a YAML text; mistakes that leave the rest readable are added to ``problems``.
+    """Return the tree of a YAML text; mistakes that leave the rest readable are added to ``problems``.
 
     Raises:
-        MistakeError: the text is no YAML, holds several documents, or is too large once expanded.
+        MistakeError: the text is not YAML, contains several documents, or is too large once expanded.
     """
     builder = _Builder(text, source, problems)
     try:
@@ -100,12 +100,12 @@ def parse(text: str, source: str, problems: list[Problem]) -> Node:
             Problem(mark, "", f"not valid YAML: the character {chr(error.character)!a} is not allowed")
         ) from None
     except (ValueError, OverflowError):  # an escape such as "\U00110000" in quotes
-        message = "not valid YAML: an escape in quotes stands for no character"
+        message = "not valid YAML: an escape in quotes is not a valid character"
         raise MistakeError(Problem(Mark(source), "", message)) from None
 
 
 class _Builder:
-    """Builds the tree from the parser's events, which come one by one however deep or large the text is."""
+    """The builder of the tree. It takes the parser's events one by one, so deep and large texts are safe."""
 
     def __init__(self, text: str, source: str, problems: list[Problem]) -> None:
         self._events: Iterator[Event] = iter(yaml.parse(text, Loader=yaml.SafeLoader))
@@ -115,20 +115,20 @@ class _Builder:
         self._values = 0
 
     def document(self) -> Node:
-        """The only document's top value."""
+        """Return the top value of the only document."""
         next(self._events)  # the stream's start
         if isinstance(next(self._events), StreamEndEvent):
-            raise _mistake(self._source, "holds no value; expected a scenario")
+            raise _mistake(self._source, "contains no value; expected a scenario")
         node = self._node(next(self._events), 0)[0]
         next(self._events)  # the document's end
         following = next(self._events)
         if isinstance(following, DocumentStartEvent):
-            message = "a second document begins here; expected one scenario a file"
+            message = "a second document begins here; expected one scenario per file"
             raise MistakeError(Problem(self._mark(following), "", message))
         return node
 
     def mark_of(self, error: yaml.MarkedYAMLError) -> Mark:
-        """Where a syntax error stands."""
+        """Return the position of a syntax error."""
         mark = error.problem_mark or error.context_mark
         return Mark(self._source, mark.line + 1, mark.column + 1) if mark else Mark(self._source)
 
@@ -138,7 +138,7 @@ class _Builder:
         return Mark(self._source, start.line + 1, start.column + 1)
 
     def _node(self, event: Event, depth: int) -> tuple[Node, int]:
-        """A value and its height (0 for a scalar)."""
+        """Return a value and its height (0 for a scalar)."""
         mark = self._mark(event)
         self._count(1, depth, mark)
         if isinstance(event, AliasEvent):
@@ -164,11 +164,11 @@ class _Builder:
             message = f"the file expands to more than {MAX_VALUES} values (are its aliases an alias bomb?)"
             raise MistakeError(Problem(mark, "", message))
         if depth > MAX_DEPTH:
-            raise MistakeError(Problem(mark, "", f"values are nested more than {MAX_DEPTH} deep"))
+            raise MistakeError(Problem(mark, "", f"values are nested more than {MAX_DEPTH} levels deep"))
 
     def _alias(self, event: AliasEvent, depth: int, mark: Mark) -> tuple[Node, int]:
         if event.anchor not in self._anchors:
-            message = f"the alias '*{event.anchor}' stands for nothing above it"
+            message = f"the alias '*{event.anchor}' has no anchor above it"
             raise MistakeError(Problem(mark, "", message))
         node, size, height = self._anchors[event.anchor]
         self._count(size, depth + height, mark)
@@ -177,7 +177,7 @@ class _Builder:
     def _scalar(self, event: ScalarEvent, mark: Mark) -> Node:
         text = event.value
         if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
-            message = f"the text {text[:40]!a} holds a character that no path or option can hold"
+            message = f"the text {text[:40]!a} contains a character that is not allowed in a path or option"
             self._problems.append(Problem(mark, "", message))
             text = text.encode("ascii", "replace").decode().replace("\0", "?")
         quoted = event.style is not None
@@ -197,23 +197,23 @@ class _Builder:
         keys: dict[str, Mark] = {}
         height = 0
         while not isinstance(event := next(self._events), MappingEndEvent):
-            place = self._mark(event)
+            key_mark = self._mark(event)
             key_node, _ = self._node(event, depth + 1)
             value, below = self._node(next(self._events), depth + 1)
             height = max(height, below + 1)
             key = key_node.text
             if isinstance(key_node.value, dict | list):
-                self._problems.append(Problem(place, "", "expected a key, found a list or mapping as key"))
+                self._problems.append(Problem(key_mark, "", "expected text as key, found a list or mapping"))
             elif key in values:
-                message = f"the key {key!r} stands here a second time; it is already in line {keys[key].line}"
-                self._problems.append(Problem(place, "", message))
+                message = f"the key {key!r} appears a second time; it is already on line {keys[key].line}"
+                self._problems.append(Problem(key_mark, "", message))
             else:
-                values[key], keys[key] = value, place
+                values[key], keys[key] = value, key_mark
         return Node(values, mark, keys), height
 
 
 def plain_scalar(text: str) -> str | int | float | bool | None:
-    """What an unquoted scalar means in YAML 1.2's core schema."""
+    """Return the value of an unquoted scalar in YAML 1.2's core schema."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):

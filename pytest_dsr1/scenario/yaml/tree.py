@@ -1,4 +1,4 @@
-"""The tree of a scenario file: values that know their place, and the few ways to change a copy of it."""
+"""The tree of a scenario file: values with their positions, and functions that change a copy of it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Path = tuple[str | int, ...]
 
 
 def split_key(key: str) -> Path:
-    """The path of a dotted key; whole numbers are list indexes."""
+    """Return the path of a dotted key; whole numbers are list indexes."""
     return tuple(int(part) if part.isdecimal() else part for part in key.split("."))
 
 
 def join_key(path: Iterable[str | int]) -> str:
-    """The dotted key of a path."""
+    """Return the dotted key of a path."""
     return ".".join(map(str, path))
 
 
@@ -28,10 +28,10 @@ class Node:
 
     Attributes:
         value: text, number, boolean, None, a list of nodes, or a mapping of text to nodes.
-        mark: where the value stands.
-        keys: for a mapping, where each of its keys stands.
-        text: for a scalar, how it is written.
-        quoted: whether a scalar stands in quotes or in a block.
+        mark: the position of the value.
+        keys: for a mapping, the position of each key.
+        text: for a scalar, its text in the file.
+        quoted: whether a scalar is in quotes or in a block.
     """
 
     value: str | int | float | bool | list[Node] | dict[str, Node] | None
@@ -41,7 +41,7 @@ class Node:
     quoted: bool = False
 
     def plain(self) -> Any:
-        """The value as plain Python data."""
+        """Return the value as plain Python data."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -49,7 +49,7 @@ class Node:
         return self.value
 
     def child(self, part: str | int) -> Node | None:
-        """The value under a key or at an index."""
+        """Return the value of a key or at an index; None if there is none."""
         if isinstance(self.value, dict) and isinstance(part, str):
             return self.value.get(part)
         if isinstance(self.value, list) and isinstance(part, int) and 0 <= part < len(self.value):
@@ -57,21 +57,21 @@ class Node:
         return None
 
     def find(self, path: Path) -> Node | None:
-        """The value at the end of a path."""
+        """Return the value at the end of a path; None if there is none."""
         node: Node | None = self
         for part in path:
             node = node.child(part) if node else None
         return node
 
     def children(self) -> Iterator[tuple[str | int, Node]]:
-        """Keys or indexes with their values."""
+        """Yield keys or indexes with their values."""
         if isinstance(self.value, dict):
             yield from self.value.items()
         elif isinstance(self.value, list):
             yield from enumerate(self.value)
 
     def walk(self, path: Path = ()) -> Iterator[tuple[Path, Mark, Node]]:
-        """Every value below this one with its path and the place of its key (of the item, in a list)."""
+        """Yield every value below this one, with its path and the position of its key or list item."""
         for part, node in self.children():
             here = (*path, part)
             yield here, self.keys.get(part, node.mark) if isinstance(part, str) else node.mark, node
@@ -79,7 +79,7 @@ class Node:
 
 
 def node_of(value: Any, mark: Mark) -> Node:
-    """A tree of plain data, all at one place."""
+    """Return a tree of plain data, all with one position."""
     if isinstance(value, dict):
         return Node(
             {key: node_of(item, mark) for key, item in value.items()}, mark, dict.fromkeys(value, mark)
@@ -90,16 +90,16 @@ def node_of(value: Any, mark: Mark) -> Node:
 
 
 def with_value(tree: Node, path: Path, value: Node, key_mark: Mark | None = None) -> Node:
-    """A copy with ``value`` at ``path``; a mapping gets the key if it lacks it, or has no value on the way.
+    """Return a copy with ``value`` at ``path``; missing keys on the way are added to their mappings.
 
     Args:
-        tree: what is copied.
+        tree: the tree to copy.
         path: where the value goes.
         value: the value.
-        key_mark: where its key stands from now on; by default where it stood.
+        key_mark: the new position of its key; by default the old one.
 
     Raises:
-        KeyError: the way to ``path`` leads through what is no mapping or list, or past a list's end.
+        KeyError: ``path`` leads through a single value, or past the end of a list.
     """
     if not path:
         return value
@@ -120,7 +120,7 @@ def with_value(tree: Node, path: Path, value: Node, key_mark: Mark | None = None
 
 
 def without(tree: Node, path: Path) -> Node:
-    """A copy without the key at ``path``."""
+    """Return a copy without the key at ``path``."""
     holder = tree.find(path[:-1])
     if holder is None or not isinstance(holder.value, dict):
         return tree
@@ -129,7 +129,7 @@ def without(tree: Node, path: Path) -> Node:
 
 
 def renamed(tree: Node, path: Path, name: str) -> Node:
-    """A copy in which the key at ``path`` has another name."""
+    """Return a copy in which the key at ``path`` has another name."""
     holder, node = tree.find(path[:-1]), tree.find(path)
     if holder is None or node is None:
         return tree
@@ -140,9 +140,10 @@ def renamed(tree: Node, path: Path, name: str) -> Node:
 
 
 def merged(base: Node, over: Node, path: Path = ()) -> Node:
-    """``base`` with what ``over`` says in its place: mappings are merged, all else is replaced.
+    """Return ``base`` with the values of ``over`` on top: mappings are merged, other values are replaced.
 
-    A length and an engine of another ``type`` are replaced whole: their keys make sense only together.
+    A length is replaced as a whole, and so is an engine of another ``type``: their keys make sense only
+    together.
     """
     if not (isinstance(base.value, dict) and isinstance(over.value, dict)) or _is_whole(base, over, path):
         return over

@@ -90,7 +90,7 @@ IMPOSSIBLE = {
     ),
     "a trace and a dataset": (
         [(LOAD, TRACE), FILE],
-        "5:11: dataset.path: not possible with a trace, whose requests are made with its own lengths",
+        "5:11: dataset.path: not possible with a trace (load.arrival), which has its own lengths",
     ),
 }
 

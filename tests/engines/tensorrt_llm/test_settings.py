@@ -38,8 +38,8 @@ def test_every_slot_of_every_stage_is_counted_once(tmp_path: Path) -> None:
 def test_more_requests_than_slots_wait(tmp_path: Path) -> None:
     warnings = load_text(tmp_path, PIPELINED.replace("concurrency: 512", "concurrency: 1024")).warnings
     assert [warning.removeprefix(f"{tmp_path}/") for warning in warnings] == [
-        "s.yaml:15: targets.0.metric: per_user_output_throughput says little here: 1024 requests at once, "
-        "512 of them served, and waiting counts",
+        "s.yaml:15: targets.0.metric: per_user_output_throughput says little here: it includes waiting, and "
+        "the engine serves 512 of 1024 requests at once",
         "s.yaml:6: load.concurrency: with attention data parallelism each of 4 ranks takes max_batch_size 64 "
         "requests in each of 2 pipeline stages, 512 in all; 1024 is unusual",
     ]
@@ -72,7 +72,7 @@ def test_slots(values: dict[str, object], slots: int | None, reason: str | None)
     ("asked", "tokens", "why"),
     [
         (None, 20_000_000, None),
-        (None, 20_000_001, "by default there are none above 20,000,000 output tokens"),
+        (None, 20_000_001, "by default there are none for more than 20,000,000 output tokens"),
         (True, 20_000_001, None),
         (False, 1, "engine.request_records is false"),
     ],

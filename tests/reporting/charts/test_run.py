@@ -17,7 +17,12 @@ from pytest_dsr1.gate.history import History, history
 from pytest_dsr1.machine.telemetry.throttling import SOFTWARE_POWER_CAP
 from pytest_dsr1.machine.values import GpuSample
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.reporting.charts.history import PublishedPoint, Surroundings, in_context, published_points
+from pytest_dsr1.reporting.charts.history import (
+    PublishedPoint,
+    ReportContext,
+    comparison_pictures,
+    published_points,
+)
 from pytest_dsr1.reporting.charts.run import Picture, of_measurement, overlaid
 from pytest_dsr1.reporting.charts.vega import svg
 from pytest_dsr1.scenario.loading import load
@@ -64,15 +69,17 @@ def test_what_the_captions_say(run: Measurement) -> None:
     throughput = found["Output throughput over time"].caption
     assert throughput.startswith("The whole run: ")
     assert " tok/s; the steady figure, which a gate judges, from 9" in throughput
-    assert throughput.endswith("what is shaded is warm-up and drain.")
-    assert found["Requests in flight"].caption.endswith("requests in flight on average, of 32 wanted.")
+    assert throughput.endswith("warm-up and drain are shaded.")
+    assert found["Requests in flight"].caption.endswith(
+        "requests in flight on average; load.concurrency asks for 32."
+    )
     assert found["Request latency"].caption.startswith("128 requests: median ")
     assert " ms, 90% within " in found["Request latency"].caption
     assert found["Request latency"].caption.endswith("(beyond the right edge).")
     clocks = found["GPU SM clock"].caption
     assert clocks.startswith("8 GPUs: 1,950 MHz to 1,980 MHz, 1,96")
     assert re.search(
-        r" MHz on average; lines: means of each GPU over \d\.\d s; grey band: lowest to highest sample of "
+        r" MHz on average; lines: means of each GPU over \d\.\d s; gray band: lowest to highest sample of "
         r"any GPU; not throttled\.$",
         clocks,
     )
@@ -105,7 +112,7 @@ def test_of_one_gpu_nobody_is_told_which(tmp_path: Path) -> None:
     caption = by_title(list(of_measurement(one)))["GPU power"].caption
     assert re.match(
         r"1 GPU: \d+ W \(at [\d.]+ s\) to \d+ W \(at [\d.]+ s\), \d+ W on average; line: means over "
-        r"\d\.\d s; grey band: lowest to highest sample; not throttled\.$",
+        r"\d\.\d s; gray band: lowest to highest sample; not throttled\.$",
         caption,
     )
 
@@ -164,7 +171,7 @@ def test_a_small_run_on_the_cpu() -> None:
     }
     assert "4 requests are too few for a steady figure" in found["Output throughput over time"].caption
     silent = by_title(list(of_measurement(measurement(records=records(4, streaming=False)))))
-    assert "since the engine did not stream" in silent["Output throughput over time"].caption
+    assert "the engine did not stream" in silent["Output throughput over time"].caption
     assert all(svg(picture.spec) for picture in (*found.values(), *silent.values()))
 
 
@@ -186,10 +193,10 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
     references(tmp_path / "store", here.scenario, here.fingerprint, values)
     past = history(tmp_path / "results")
     case = case_of(judged(here, made), tmp_path / "store", NOW, past)
-    found = by_title(list(in_context(case, Surroundings(past, (POINT,), NOW))))
+    found = by_title(list(comparison_pictures(case, ReportContext(past, (POINT,), NOW))))
     assert set(found) == {
         "Against the reference runs",
-        "Throughput of a GPU over speed for a user",
+        "Throughput per GPU over speed per user",
         "Over the runs",
     }
     against = found["Against the reference runs"]
@@ -197,7 +204,7 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
         "Steady figures of total output throughput: 3 references, accepted 2026-11-20 (TensorRT-LLM 1.2.1): "
     )
     assert "from -0.99% to +0.99%; this run: -0.99%." in against.caption
-    plane = found["Throughput of a GPU over speed for a user"]
+    plane = found["Throughput per GPU over speed per user"]
     assert "; 4 other runs of this model on this machine; published for its GPU, " in plane.caption
     assert "from left to right: (1) h200-max-throughput. Up and" in plane.caption
     assert "of 4 runs of this profile on this machine: " in found["Over the runs"].caption
@@ -205,7 +212,7 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
     assert own > 1.05 * whole, "what is compared with the references is not the whole run"
     over = found["Over the runs"].caption
     assert "; the steady figures of 3 accepted references are " in over
-    assert over.endswith(f" tok/s on average, that of this run is {number(own)}.")
+    assert over.endswith(f" tok/s on average, and that of this run is {number(own)}.")
     assert all("NaN" not in svg(picture.spec) for picture in found.values())
 
 
@@ -214,8 +221,8 @@ def test_other_machines_and_profiles_are_no_history(tmp_path: Path) -> None:
     here = save(tmp_path, replace(RUN, day=1))
     past = history(tmp_path)
     case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
-    found = by_title(list(in_context(case, Surroundings(past, (), NOW))))
-    plane = found["Throughput of a GPU over speed for a user"]
+    found = by_title(list(comparison_pictures(case, ReportContext(past, (), NOW))))
+    plane = found["Throughput per GPU over speed per user"]
     assert "; 0 other runs of this model on this machine; nothing is published for its GPU." in plane.caption
     assert "Over the runs" not in found
     assert "Against the reference runs" not in found
@@ -231,8 +238,8 @@ def test_what_a_gate_would_not_compare_is_not_set_beside_a_run(tmp_path: Path) -
     case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
     assert case.background.references is not None
     assert case.background.comparable is None
-    found = by_title(list(in_context(case, Surroundings(past, (), NOW))))
-    assert set(found) == {"Throughput of a GPU over speed for a user"}, "the model is the same"
+    found = by_title(list(comparison_pictures(case, ReportContext(past, (), NOW))))
+    assert set(found) == {"Throughput per GPU over speed per user"}, "the model is the same"
     again = case_of(judged(short, RUN), tmp_path / "store", NOW)
     assert again.background.comparable is not None
 
@@ -240,8 +247,8 @@ def test_what_a_gate_would_not_compare_is_not_set_beside_a_run(tmp_path: Path) -
 def test_published_results_are_of_no_model_with_random_weights(tmp_path: Path) -> None:
     slice_of_r1 = Made("slice-h200/min-latency", concurrency=1)
     case = case_of(judged(save(tmp_path, slice_of_r1), slice_of_r1), tmp_path / "store", NOW)
-    (plane,) = in_context(case, Surroundings(History(), (POINT,), NOW))
-    assert "; published results are of DeepSeek-R1 itself and not shown. Up" in plane.caption
+    (plane,) = comparison_pictures(case, ReportContext(History(), (POINT,), NOW))
+    assert "; published results are of DeepSeek-R1 itself, so none are shown. Up" in plane.caption
     assert ">published<" not in svg(plane.spec)
 
 
@@ -250,7 +257,7 @@ def test_published_results_are_numbered_and_named_below(tmp_path: Path) -> None:
     published = published_points(load(profile.path).scenario for profile in discover([]).profiles)
     of_b200 = replace(RUN, suite="b200/max-throughput")
     case = case_of(judged(save(tmp_path, of_b200), of_b200), tmp_path / "store", NOW)
-    (plane,) = in_context(case, Surroundings(History(), published, NOW))
+    (plane,) = comparison_pictures(case, ReportContext(History(), published, NOW))
     assert "(1) b200-max-throughput-0528-fp8kv, (2) b200-max-throughput, (3) b200-min-" in plane.caption
     drawn = svg(plane.spec)
     assert all(f">{n}</text>" in drawn for n in (1, 2, 3, 4))
@@ -264,7 +271,7 @@ def test_the_times_of_runs_are_those_of_a_24_hour_clock(tmp_path: Path, minutes:
     here = save(tmp_path, replace(RUN, day=(9 - 3 / 60) / 24))
     past = history(tmp_path)
     case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
-    found = by_title(list(in_context(case, Surroundings(past, (), NOW))))
+    found = by_title(list(comparison_pictures(case, ReportContext(past, (), NOW))))
     drawn = svg(found["Over the runs"].spec)
     assert f">{label}<" in drawn
     assert " PM<" not in drawn
@@ -280,7 +287,7 @@ def test_time_at_the_power_cap_is_a_share_of_the_run(tmp_path: Path) -> None:
 
 def test_a_run_on_the_cpu_has_no_plane(tmp_path: Path) -> None:
     case = case_of(judged(save(tmp_path, Made("cpu/max-throughput", concurrency=4)), RUN), tmp_path, NOW)
-    assert list(in_context(case, Surroundings(History(), (POINT,), NOW))) == []
+    assert list(comparison_pictures(case, ReportContext(History(), (POINT,), NOW))) == []
 
 
 def test_results_laid_over_each_other(run: Measurement, tmp_path: Path) -> None:

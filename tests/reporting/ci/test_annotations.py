@@ -49,17 +49,17 @@ def test_a_missed_target_at_its_line(here: Path) -> None:
         "16",
         "FAIL: small, total output throughput",
         "total output throughput 8 tok/s is 20.0% below the target 10 (tolerance 5%: at least 9.5 tok/s)\n\n"
-        "Yes: the run is valid, and total output throughput is further from its bound than twice the "
+        "Yes: the run is valid, and total output throughput misses its bound by more than twice the "
         "standard deviation between engine starts (0.01%, presumed by gate.presumed_noise_percent).\n"
-        "The run itself shows none of the reasons in `pytest-dsr1 docs why-low`: see what else ran on the "
-        "machine, then what changed since the last green run: driver, container, options.",
+        "The run shows none of the causes in `pytest-dsr1 docs why-low`: look at what else ran on the "
+        "machine, then at what changed since the last passing run: driver, container, options.",
     )
     assert "title=FAIL%3A small%2C total output throughput::" in line
     assert "20.0%25 below" in line
     assert "9.5 tok/s)%0A%0AYes" in line
 
 
-def test_a_gate_and_a_run_that_proves_nothing(here: Path) -> None:
+def test_a_gate_and_an_invalid_run(here: Path) -> None:
     cases = [
         case(word=Status.FAIL, gate=gate(Status.FAIL)),
         case(word=Status.NO_REFERENCE, refused=(Status.NO_REFERENCE, "no references")),
@@ -74,7 +74,7 @@ def test_a_gate_and_a_run_that_proves_nothing(here: Path) -> None:
         ("1", "INVALID: small"),
     ]
     assert found[1][3].startswith(
-        "no references\n\nNothing is known: there is nothing to compare with.\nRecord"
+        "no references\n\nUnknown. There are no references to compare with.\nRecord"
     )
     assert found[2][3].startswith("12 runs did not decide\n\nUndecided")
 
@@ -159,7 +159,7 @@ def fingerprint(one: Case, root: Path) -> str:
 def test_a_fingerprint_is_of_what_failed_not_of_the_figure_or_the_line(here: Path) -> None:
     of_small = fingerprint(missed(), here)
     assert re.fullmatch("[0-9a-f]{64}", of_small)
-    moved = {**missed().judgement.lines, "target[total_output_throughput]": "own/small.yaml:99"}
+    moved = {**missed().judgment.lines, "target[total_output_throughput]": "own/small.yaml:99"}
     assert fingerprint(missed(lines=moved, machine="another"), here) == of_small
     assert fingerprint(missed("other"), here) != of_small
     assert fingerprint(case(word=Status.INVALID, problem="hot", verdicts=()), here) != of_small

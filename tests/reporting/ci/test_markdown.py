@@ -48,16 +48,15 @@ Exit status 1: a target is missed, or a loss is shown.
 **total output throughput 8 tok/s is 20.0% below the target 10 (tolerance 5%: at least 9.5 tok/s)** \
 (CPU, engine transformers)
 
-- **Is it real?** Yes: the run is valid, and total output throughput is further from its bound than twice \
+- **Is it real?** Yes: the run is valid, and total output throughput misses its bound by more than twice \
 the standard deviation between engine starts (1%, presumed by gate.presumed_noise_percent).
 - **Where is it?** `own/small.yaml:16`
-- **What to do?** See what the run itself shows of the reasons \
-(look at, &#96;pytest-dsr1 docs why-low&#96;), then what \
-changed since the last green run: driver, container, options.
+- **What to do?** Look at the clues that the run shows (&#96;pytest-dsr1 docs why-low&#96;), then at what \
+changed since the last passing run: driver, container, options.
 - **Look at:** 4 requests are 2.0 waves: raise load.num_requests (`pytest-dsr1 docs why-low#ramp-and-drain`)
 - **GPUs:** 8 GPUs, 612 W
 - **Results:** `.dsr1/small/20261123T200512Z`; `pytest --dsr1-replay=.dsr1/small/20261123T200512Z` judges \
-them again, without a GPU
+them again without a GPU
 
 FAIL, total output throughput:
 
@@ -80,7 +79,7 @@ def test_a_miss_within_the_noise() -> None:
     shown = text(missed(noise=Noise(20.0)))
     told = "Perhaps not: that is 15.8% from the bound, less than twice the standard deviation between"
     assert f"- **Is it real?** {told}" in shown
-    again = "Run it again; where that happens often, let a gate decide (&#96;pytest-dsr1 docs gate&#96;)."
+    again = "Run it again. If this happens often, let a gate decide (&#96;pytest-dsr1 docs gate&#96;)."
     assert f"- **What to do?** {again}" in shown
 
 
@@ -88,8 +87,8 @@ def test_a_saved_gate_is_not_in_the_exit_status() -> None:
     """A replay judges targets, which were met."""
     shown = text(case(word=Status.FAIL, gate=gate(Status.FAIL)), status=0)
     assert (
-        "Exit status 0: every target that was judged is met, and no loss is shown. That is of what was "
-        "judged now; a gate of a saved result is not judged again." in shown
+        "Exit status 0: every judged target is met, and no loss is shown. This covers what was judged now; "
+        "the gate of a saved result is not judged again." in shown
     )
     assert "not judged again" not in text(case(word=Status.PASS), status=0)
 
@@ -101,7 +100,7 @@ def test_a_loss_that_a_gate_shows() -> None:
         "| 1.8% |" in shown
     )
     assert (
-        "- **Is it real?** Yes: 2 engine starts against 20 accepted references. A gate says so without a "
+        "- **Is it real?** Yes: 2 engine starts against 20 accepted references. Without a loss, a gate fails "
         in shown
     )
     assert "in less than 1 of 100 cases." in shown
@@ -115,23 +114,23 @@ def test_a_loss_that_a_gate_shows() -> None:
     [
         (
             Status.INVALID,
-            "Nothing is known: the run proves nothing, good or bad.",
-            "Do what the message says and",
+            "Unknown. The run is invalid, so it says nothing about performance.",
+            "Do what the message says, then",
         ),
         (
             Status.NOT_COMPARABLE,
-            "Nothing is known: what must be equal to the",
-            "Put back what differs, or record",
+            "Unknown. The run differs from the references in a fact",
+            "Restore what differs, or record",
         ),
         (
             Status.NO_REFERENCE,
-            "Nothing is known: there is nothing to compare",
-            "Record and accept references; the",
+            "Unknown. There are no references to compare",
+            "Record and accept references. The",
         ),
         (
             Status.INCONCLUSIVE,
-            "Undecided: the noise hides whether there is",
-            "A larger gate.delta_percent, more",
+            "Undecided. The noise is too large to show",
+            "Use a larger gate.delta_percent, more",
         ),
     ],
 )
@@ -147,7 +146,7 @@ def test_what_was_not_decided(word: Status, real: str, action: str) -> None:
 
 
 def test_a_run_that_proves_nothing() -> None:
-    problem = "the run proves nothing:\n  GPU 5 hot"
+    problem = "the run does not count:\n  GPU 5 hot"
     shown = text(
         case(word=Status.INVALID, problem=problem, headline="GPU 5 hot", verdicts=(), measurement=None)
     )
@@ -209,7 +208,7 @@ def test_what_was_selected_and_did_not_run() -> None:
     assert shown.startswith(
         "# DeepSeek-R1 performance: 1 PASS, 2 not run\n\nExit status 2: the run was interrupted."
     )
-    assert "**Not run**, so nothing is known of them: late, later\n" in shown
+    assert "**Not run**, so without a result: late, later\n" in shown
     assert joined(summary([], ["late"], 5)).startswith(
         "# DeepSeek-R1 performance: 1 not run\n\nExit status 5: no test"
     )
@@ -219,7 +218,7 @@ def test_what_was_selected_and_did_not_run() -> None:
 
 
 def test_an_exit_status_that_no_scenario_explains() -> None:
-    told = "None of these verdicts says why: something else failed, see the log."
+    told = "No verdict explains it: something else failed, see the log."
     assert told in text(case(), status=1)
     assert told in text(case(), status=10)
     assert told not in text(missed(), status=1)
@@ -232,11 +231,11 @@ def test_too_long_a_summary_is_cut_between_pieces() -> None:
     cut = joined(pieces, 6_000)
     assert len(cut.encode()) <= 6_000
     assert cut.endswith(
-        "\n\n**The rest is left out: there is no room for it here.** The log and the results have all.\n"
+        "\n\n**The rest is omitted: it does not fit here.** The log and the results have all of it.\n"
     )
     assert whole.startswith(cut.partition("\n\n**The rest")[0])
     assert joined(pieces, len(whole.encode()) + 200) == whole
-    assert joined(pieces, 10).strip().startswith("**The rest is left out")
+    assert joined(pieces, 10).strip().startswith("**The rest is omitted")
 
 
 MEANT = {

@@ -156,19 +156,19 @@ def test_nothing_is_better_or_worse_of_what_is_invalid_or_not_comparable() -> No
     assert [senses(comparison, index) for index in (1, 2, 3)] == [{""}, {""}, {"worse", "noise?", ""}]
     assert [row.changes[1] for row in comparison.rows] == [row.changes[2] for row in comparison.rows]
     assert comparison.notes == (
-        "nothing of 20:06 is called better or worse: 20:06 is INVALID",
-        "nothing of 20:07 is called better or worse: not comparable with 20:05",
+        "no metric of 20:06 is called better or worse: 20:06 is INVALID",
+        "no metric of 20:07 is called better or worse: not comparable with 20:05",
         *compared(first, good).notes,
     )
     assert [row.changes[3] for row in comparison.rows] == [
         row.changes[1] for row in compared(first, good).rows
     ]
     assert compared(first, other).notes == (
-        "nothing of 20:07 is called better or worse: not comparable with 20:05",
+        "no metric of 20:07 is called better or worse: not comparable with 20:05",
     )
     assert senses(compared(invalid, good), 1) == {""}
     assert compared(invalid, good, other).notes == (
-        "nothing of 20:08, 20:07 is called better or worse: 20:06 is INVALID",
+        "no metric of 20:08, 20:07 is called better or worse: 20:06 is INVALID",
     )
 
 
@@ -185,14 +185,14 @@ def test_total_latency_is_better_or_worse_only_of_as_many_requests() -> None:
     assert sense(comparison, "total_latency", 2) == ""
     assert sense(comparison, "average_request_latency", 2) == "worse"
     assert comparison.notes[0] == (
-        "total latency is not called better or worse where the number of requests is another: "
+        "total latency is not called better or worse if the number of requests differs: "
         "4 in 20:05, 20:06; 8 in 20:07"
     )
     assert compared(few, as_few).notes == compared(few, few).notes
 
 
 @pytest.mark.parametrize(
-    ("percent", "told"),
+    ("percent", "text"),
     [
         (-25.04, "-25.0%"),
         (0.0, "+0.0%"),
@@ -202,13 +202,13 @@ def test_total_latency_is_better_or_worse_only_of_as_many_requests() -> None:
         (1e20, "x 1e+18"),
     ],
 )
-def test_how_a_change_is_told(percent: float, told: str) -> None:
-    assert Change(percent, "").told == told
+def test_a_change_as_text(percent: float, text: str) -> None:
+    assert Change(percent, "").text == text
 
 
 def test_whose_noise_it_is() -> None:
     assert compared(measurement(), measurement()).notes == (
-        "changes within 2.8% may be noise: two runs would differ so much by chance (2 * sqrt(2) * 1%, "
+        "changes within 2.8% may be noise: two runs could differ this much by chance (2 * sqrt(2) * 1%, "
         "presumed by gate.presumed_noise_percent)",
     )
     references = Noise(0.21, 16)
@@ -218,7 +218,7 @@ def test_whose_noise_it_is() -> None:
     )
     assert row(comparison, "total_output_throughput").noise == references
     assert comparison.notes[1:] == (
-        "changes of total output throughput within 0.59% are noise: two runs differ so much by chance "
+        "changes of total output throughput within 0.59% are noise: two runs differ this much by chance "
         "(2 * sqrt(2) * 0.21%, from 16 accepted references)",
     )
 

@@ -1,4 +1,4 @@
-"""A comparison as text: widths, blocks, colours, hostile files."""
+"""A comparison as text: widths, blocks, colors, hostile files."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.helpers.runner_commands import commands
 from tests.helpers.values import measurement, records, scenario
 
 
-def text(*measurements: Measurement, width: int = 80, colour: bool = False) -> str:
-    return to_text(compare(measurements, lambda _: PRESUMED), width, colour=colour)
+def text(*measurements: Measurement, width: int = 80, color: bool = False) -> str:
+    return to_text(compare(measurements, lambda _: PRESUMED), width, color=color)
 
 
 def of(throughput: float, ttft: float, minute: int = 5) -> Measurement:
@@ -53,7 +53,7 @@ def test_two_results() -> None:
         "average time to first token (TTFT)  ms        250    300 +20.0%\n"
         "average concurrent requests   requests          -      2\n"
         "\n"
-        "nothing of 20:06 is called better or worse: 20:06 is INVALID\n"
+        "no metric of 20:06 is called better or worse: 20:06 is INVALID\n"
         "\n"
         "the scenario's options     20:05  20:06\n"
         "  option.load.concurrency  1      2\n"
@@ -64,8 +64,8 @@ def test_two_results() -> None:
         "software, which gates test  20:05  20:06\n"
         "  driver                    575    580\n"
         "\n"
-        "what gates do not look at  20:05  20:06\n"
-        "  hostname                 a      b\n"
+        "facts that gates ignore  20:05  20:06\n"
+        "  hostname               a      b\n"
     )
 
 
@@ -157,7 +157,7 @@ def test_no_line_is_a_command_to_a_ci_server_wherever_it_is_broken(width: int) -
     assert commands(plain_text) == []
     assert max(map(len, plain_text.splitlines())) <= width
     assert "\n  : :error file=e" in plain_text
-    assert re.sub(r"\x1b\[\d+m", "", text(*runs, width=width, colour=True)) == plain_text
+    assert re.sub(r"\x1b\[\d+m", "", text(*runs, width=width, color=True)) == plain_text
 
 
 @pytest.mark.parametrize("width", [80, 200])
@@ -204,18 +204,18 @@ def test_facts_that_do_not_fit_beside_each_other_stand_below_each_other() -> Non
     ) in text(first, second, width=200)
 
 
-def test_colour_is_beside_the_text_and_in_no_way_part_of_it() -> None:
+def test_color_is_beside_the_text_and_in_no_way_part_of_it() -> None:
     first, second = (
         of(8.0, 250.0),
         of(9.0, 260.0, 6),
     )
     invalid = replace(second, findings=(Finding("mismatch", "GPU 0", "lost"),))
-    coloured = text(first, second, invalid, colour=True)
-    assert "\x1b[32mtotal" not in coloured
-    assert re.search(r"\x1b\[32m +9 +\+12\.5% better\x1b\[0m\n", coloured)
-    assert re.search(r"\x1b\[31m260 +\+4\.0% worse\x1b\[0m\n", coloured)
-    assert "\x1b[33m  INVALID: GPU 0: lost\x1b[0m\n" in coloured
-    assert re.sub(r"\x1b\[\d+m", "", coloured) == text(first, second, invalid)
+    colored = text(first, second, invalid, color=True)
+    assert "\x1b[32mtotal" not in colored
+    assert re.search(r"\x1b\[32m +9 +\+12\.5% better\x1b\[0m\n", colored)
+    assert re.search(r"\x1b\[31m260 +\+4\.0% worse\x1b\[0m\n", colored)
+    assert "\x1b[33m  INVALID: GPU 0: lost\x1b[0m\n" in colored
+    assert re.sub(r"\x1b\[\d+m", "", colored) == text(first, second, invalid)
 
 
 def test_no_metric_in_any_result() -> None:

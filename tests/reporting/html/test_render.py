@@ -18,7 +18,7 @@ from pytest_dsr1.gate.history import History
 from pytest_dsr1.gate.saved import GateRun, write_gate
 from pytest_dsr1.machine.values import Finding, Fingerprint
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
-from pytest_dsr1.reporting.charts.history import Surroundings
+from pytest_dsr1.reporting.charts.history import ReportContext
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html
 from pytest_dsr1.steady.figure import SteadyFigure
@@ -29,7 +29,7 @@ from tests.helpers.saved_runs import Made, judged, references, save, steady
 from tests.helpers.values import NOISE, changed, measurement, records
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
-BACKGROUND = Surroundings(History(), (), NOW)
+BACKGROUND = ReportContext(History(), (), NOW)
 RUN = Made(waves=4, concurrency=32)
 HOSTILE = (
     "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>\"'`\x00\x1b[31m\u202e&lt;"
@@ -71,7 +71,7 @@ def cases(tmp_path: Path) -> list[Case]:
     return [case_of(judged(save(tmp_path / "results", one), one), tmp_path / "store", NOW) for one in made]
 
 
-def page(path: Path, *found: Case, background: Surroundings = BACKGROUND) -> Page:
+def page(path: Path, *found: Case, background: ReportContext = BACKGROUND) -> Page:
     write_html(path, found, background)
     return Page(path.read_text(encoding="utf-8"))
 
@@ -86,15 +86,15 @@ def test_a_page_of_three_scenarios(tmp_path: Path) -> None:
     )
     assert re.search(r"GPU 5 throttled: hardware thermal slowdown from \d\.\d s to \d\d?\.\d s of", text)
     assert "11,489 (V4 and V5, July to September 2025)" in text
-    meaning = "Uncertainty: twice the noise, which is the standard deviation between engine starts, "
+    meaning = "Uncertainty: twice the noise. Noise: the standard deviation between engine starts, "
     assert f"{meaning}total output throughput presumed by " in text
     assert f"results: {tmp_path}/results/h200-max-throughput/" in text
-    assert "# Run the scenario again as it ran" in text
-    assert "Is it real? Yes: the run is valid, and total output throughput is further from its bound" in text
-    assert "Is it real? Nothing is known: the run proves nothing, good or bad." in text
+    assert "# Run the scenario again, as it ran" in text
+    assert "Is it real? Yes: the run is valid, and total output throughput misses its bound" in text
+    assert "Is it real? Unknown. The run is invalid, so it says nothing about performance." in text
     assert "Where is it? " in text
     assert "suites/h200/max-throughput.yaml:70, " in text
-    assert "What do I do? See what the run itself shows of the reasons" in text
+    assert "What do I do? Look at the clues that the run shows" in text
     assert "trtllm-bench --model ..." in text
     assert found.count("svg") == 3 * 9
     assert found.count("article") == 3
@@ -193,7 +193,7 @@ def test_a_gate_alone_says_the_noise_of_its_references(tmp_path: Path) -> None:
     write_gate(run.folder, replace(GATE, changed=()))
     case = case_of(outcome, tmp_path / "store", NOW)
     text = " ".join(page(tmp_path / "report.html", case).text.split())
-    assert "Of software and options nothing is known to differ from the references. " in text
+    assert "No recorded fact of software or options differs from the references. " in text
 
 
 def test_a_gate_is_judged_by_references_and_run_again_as_one(tmp_path: Path) -> None:
@@ -214,13 +214,14 @@ def test_the_steady_figure_stands_beside_the_references_and_equal_facts_are_told
     references(tmp_path / "store", run.scenario, run.fingerprint, [9000.0, 9000.0])
     case = case_of(judged(run, RUN), tmp_path / "store", NOW)
     text = " ".join(page(tmp_path / "report.html", case).text.split())
-    assert f" 9,000 (here {number(steady(run))}) " in text
+    assert f" 9,000 (this run {number(steady(run))}) " in text
     assert "driver 575.57.08 same" in text
     assert "hostname" in run.fingerprint.facts
     assert f"hostname {run.fingerprint.facts['hostname']} same" not in text, "references do not keep it"
     assert "References (steady figure)" in text
     assert (
-        "Steady figure: without warm-up and drain, as a gate judges it; targets are of the whole run." in text
+        "Steady figure: without warm-up and drain, as a gate judges it; targets are for the whole run."
+        in text
     )
     warm = replace(RUN, facts=(("gpu.vboost", "4"),))
     unlike = case_of(judged(save(tmp_path / "other", warm), warm), tmp_path / "store", NOW)
@@ -244,8 +245,8 @@ def test_the_steady_window_is_told_from_the_steady_figure(tmp_path: Path) -> Non
     assert "steady output throughput" not in text
     told = (
         "The steady window is the longest time in which at least 95% of load.concurrency requests were in "
-        "flight. What it says is not the steady figure, which a gate judges: that leaves the warm-up out as "
-        "well, and is over whole waves of requests."
+        "flight. Its metrics are not the steady figure, which a gate judges: the steady figure also omits "
+        "the warm-up, and covers whole waves of requests."
     )
     assert told in text
     bare = {name: value for name, value in run.metrics.items() if not name.startswith("steady_")}
@@ -289,7 +290,7 @@ def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
         HOSTILE: HOSTILE,
         "list": [HOSTILE],
     }
-    verdict = replace(case.judgement.verdicts[0], message=HOSTILE)
+    verdict = replace(case.judgment.verdicts[0], message=HOSTILE)
     published = [each.model_copy(update={"version": HOSTILE}) for each in case.scenario.published]
     script = run.folder / "engine" / "<img src=x>'\".sh"
     script.write_text(HOSTILE.replace("\x00", ""), encoding="utf-8")
@@ -302,7 +303,7 @@ def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
         machine=HOSTILE,
         headline=HOSTILE,
         problem=HOSTILE,
-        verdicts=(verdict, *case.judgement.verdicts[1:]),
+        verdicts=(verdict, *case.judgment.verdicts[1:]),
         scenario_warnings=(HOSTILE,),
         measurement=replace(run, fingerprint=Fingerprint(facts)),
     )
@@ -327,7 +328,7 @@ def test_a_comparison_page(tmp_path: Path) -> None:
     found = Page(path.read_text(encoding="utf-8"))
     text = " ".join(found.text.split())
     assert "Side by side: 2026-11-20, 2026-11-21" in text
-    assert "Changes are against 2026-11-20; changes within 0.028% may be noise" in text
+    assert "Changes are from 2026-11-20; changes within 0.028% may be noise" in text
     assert re.search(r"total output throughput tok/s [\d,]+ [\d,]+ -\d+\.\d% worse", text)
     assert "driver 575.57.08 </script></style><script>alert(1)" in text
     assert found.count("script") == 1
@@ -344,7 +345,7 @@ def test_a_comparison_page_tells_changes_as_the_terminal_does(tmp_path: Path) ->
     text = " ".join(found.text.split())
     assert "total output throughput tok/s 8 32,224 x 4,028 better 32,224 x 4,028 total" in text
     assert "total latency ms 2,000 3e+12 x 1.5e+09 worse 3e+12 x 1.5e+09 average" in text
-    assert "(1); nothing of 20:00:00 (3) is called better or worse: 20:00:00 (3) is INVALID; " in text
+    assert "(1); no metric of 20:00:00 (3) is called better or worse: 20:00:00 (3) is INVALID; " in text
 
 
 def test_what_makes_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

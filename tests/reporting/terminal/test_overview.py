@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.case.case import Case, case_of, judgement_of
+from pytest_dsr1.case.case import Case, case_of, judgment_of
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import InvalidRunError
@@ -168,11 +168,11 @@ def test_why_there_is_no_steady_window(loaded: LoadedScenario, changes: dict[str
 
 def test_an_invalid_run_shows_its_reasons_and_no_number(loaded: LoadedScenario) -> None:
     failed = ScenarioOutcome(
-        loaded, "suites/small.yaml", error=InvalidRunError("the run proves nothing:\n  GPU 5 hot")
+        loaded, "suites/small.yaml", error=InvalidRunError("the run does not count:\n  GPU 5 hot")
     )
     assert text([failed], 80) == [
         "small  (CPU, engine transformers)",
-        "  INVALID the run proves nothing:",
+        "  INVALID the run does not count:",
         "            GPU 5 hot",
     ]
 
@@ -191,7 +191,7 @@ def test_fail_is_red_and_pass_green(loaded: LoadedScenario) -> None:
 def test_junit_properties(loaded: LoadedScenario) -> None:
     done = outcome(loaded)
     found = dict(
-        properties(judgement_of(done), done.measurement, Status.PASS, "target[total_output_throughput]")
+        properties(judgment_of(done), done.measurement, Status.PASS, "target[total_output_throughput]")
     )
     assert found["dsr1_profile"] == "small"
     assert found["dsr1_verdict"] == "PASS"
@@ -269,4 +269,4 @@ def test_why_that_is_not_known(loaded: LoadedScenario) -> None:
     done = ScenarioOutcome(loaded, "suites/small.yaml")
     run = measured(shipped("h200/min-latency"), {"total_output_throughput": 158.0669})
     done.measurement = replace(run, fingerprint=Fingerprint({"gpu.name": "NVIDIA T4"}))
-    assert "  bound   not known: the peak performance of NVIDIA T4 is unknown" in text([done], 250)
+    assert "  bound   unknown: the peak performance of NVIDIA T4 is unknown" in text([done], 250)

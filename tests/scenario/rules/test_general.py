@@ -47,7 +47,7 @@ IMPOSSIBLE = [
     (
         "GPUs without a name",
         ("  gpu: NVIDIA H200\n", ""),
-        "4:3: hardware.count: expected `hardware.gpu` with it, the name of the 8 GPUs; found none",
+        "4:3: hardware.count: expected `hardware.gpu`, the name of the 8 GPUs; found none",
     ),
     (
         "more ranks",
@@ -102,12 +102,12 @@ IMPOSSIBLE = [
     (
         "range of outputs",
         ("output_tokens: 2048", "output_tokens: {minimum: 9, maximum: 8}"),
-        "12:31: dataset.output_tokens.maximum: expected at least `minimum`, 9; found 8",
+        "12:31: dataset.output_tokens.maximum: expected at least `minimum` (9), found 8",
     ),
     (
         "range of inputs",
         ("input_tokens: 1024", "input_tokens: {minimum: 9, maximum: 8}"),
-        "11:30: dataset.input_tokens.maximum: expected at least `minimum`, 9; found 8",
+        "11:30: dataset.input_tokens.maximum: expected at least `minimum` (9), found 8",
     ),
     (
         "MTP on random tokens",
@@ -137,7 +137,7 @@ IMPOSSIBLE_ON_CPU = [
         "count of no GPU",
         "hardware: {}",
         "hardware: {gpu: NVIDIA H200}",
-        ["3:12: hardware.gpu: expected a `hardware.count` of at least 1 with it, found 0"],
+        ["3:12: hardware.gpu: expected `hardware.count` to be at least 1; found 0"],
     ),
     (
         "GPU beside the CPU",
@@ -161,13 +161,13 @@ IMPOSSIBLE_ON_CPU = [
         "set-up of no GPU",
         "hardware: {}",
         "hardware: {}\ngpu_setup: {vboost: 4}",
-        ["4:1: gpu_setup: expected no GPU set-up, as `hardware.gpu` names no GPU"],
+        ["4:1: gpu_setup: not possible without a GPU; expected its name in `hardware.gpu`, found none"],
     ),
     (
         "unknown tokens",
         "  vocab_size: 4096",
         "  vocab_size: 4097",
-        ["10:3: dataset.vocab_size: expected at most the model's vocab_size, 4096; found 4097"],
+        ["10:3: dataset.vocab_size: expected at most the model's vocab_size (4096), found 4097"],
     ),
 ]
 
@@ -181,13 +181,13 @@ UNUSUAL = [
     (
         "rounds",
         [("num_requests: 5120", "num_requests: 5000")],
-        "15: load.num_requests: 5000 is no multiple of "
-        "load.concurrency, 1024: the last requests run at a lower load",
+        "15: load.num_requests: 5000 is not a multiple of "
+        "load.concurrency (1024): the last requests run at a lower load",
     ),
     (
         "warm-up",
         [("num_requests: 5120", "num_requests: 1024\n  warmup_requests: 1025")],
-        "16: load.warmup_requests: more requests warm up, 1025, than are measured, 1024",
+        "16: load.warmup_requests: expected at most load.num_requests (1024), found 1025",
     ),
     (
         "queue",
@@ -195,8 +195,8 @@ UNUSUAL = [
             ("    enable_attention_dp: true\n", ""),
             ("metric: request_throughput", "metric: per_user_output_throughput"),
         ],
-        "30: targets.1.metric: per_user_output_throughput says little here: 1024 "
-        "requests at once, 128 of them served, and waiting counts",
+        "30: targets.1.metric: per_user_output_throughput says little here: it includes waiting, and the "
+        "engine serves 128 of 1024 requests at once",
     ),
     (
         "graphs",
@@ -302,7 +302,7 @@ def test_the_llm_api_takes_either_origin(tmp_path: Path, origin: str) -> None:
 def test_random_weights_cannot_be_nvfp4(tmp_path: Path) -> None:
     text = changed(LLM_API, (PATH, "  random_weights: {}\n"), ("FP8_BLOCK_SCALES", "NVFP4"))
     assert mistakes(tmp_path, text) == [
-        "s.yaml:9:3: model.quantization: expected `FP8_BLOCK_SCALES` or `none`, as the weights are made here; found `NVFP4`"
+        "s.yaml:9:3: model.quantization: expected `FP8_BLOCK_SCALES` or `none` for random weights; found `NVFP4`"
     ]
 
 
@@ -310,7 +310,7 @@ def test_random_weights_of_a_server_cannot_be_nvfp4(tmp_path: Path) -> None:
     text = CPU.replace("type: transformers", "type: openai\n  server: vllm")
     text = text.replace("dataset:", "  quantization: NVFP4\ndataset:")
     assert mistakes(tmp_path, text) == [
-        "s.yaml:7:3: model.quantization: expected `FP8_BLOCK_SCALES` or `none`, as the weights are made here; found `NVFP4`"
+        "s.yaml:7:3: model.quantization: expected `FP8_BLOCK_SCALES` or `none` for random weights; found `NVFP4`"
     ]
 
 

@@ -62,7 +62,7 @@ targets:
 )
 def test_a_metric_per_gpu_needs_one(tmp_path: Path, old: str, new: str, place: str) -> None:
     assert mistakes(tmp_path, CPU.replace(old, new)) == [
-        f"s.yaml:{place}: per_gpu_output_throughput needs a GPU, and hardware.count is 0"
+        f"s.yaml:{place}: per_gpu_output_throughput needs a GPU, but hardware.count is 0"
     ]
 
 

@@ -86,8 +86,8 @@ def test_every_value_and_key_knows_its_place() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("# nothing\n", "s: holds no value; expected a scenario"),
-        ("a: 1\n---\nb: 2", "s:2:1: a second document begins here; expected one scenario a file"),
+        ("# nothing\n", "s: contains no value; expected a scenario"),
+        ("a: 1\n---\nb: 2", "s:2:1: a second document begins here; expected one scenario per file"),
         (
             "a: [1",
             "s:1:6: not valid YAML: while parsing a flow sequence expected ',' or ']', but got "
@@ -109,16 +109,16 @@ def test_every_value_and_key_knows_its_place() -> None:
             "a value with ${...} in quotes",
         ),
         ("a: b: c", "s:1:5: not valid YAML: mapping values are not allowed here"),
-        ("a: *b", "s:1:4: the alias '*b' stands for nothing above it"),
-        ("a: &b [*b]", "s:1:8: the alias '*b' stands for nothing above it"),
+        ("a: *b", "s:1:4: the alias '*b' has no anchor above it"),
+        ("a: &b [*b]", "s:1:8: the alias '*b' has no anchor above it"),
         ("a: \x07", "s:1:4: not valid YAML: the character '\\x07' is not allowed"),
-        ('a: "\\UFFFFFFFF"', "s: not valid YAML: an escape in quotes stands for no character"),
-        ("[" * 40, "s:1:34: values are nested more than 32 deep"),
+        ('a: "\\UFFFFFFFF"', "s: not valid YAML: an escape in quotes is not a valid character"),
+        ("[" * 40, "s:1:34: values are nested more than 32 levels deep"),
         (
             "a0: &a0 [1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 40)),
-            "s:32:12: values are nested more than 32 deep",
+            "s:32:12: values are nested more than 32 levels deep",
         ),
-        ("- " * 20_000 + "1", "s:1:67: values are nested more than 32 deep"),
+        ("- " * 20_000 + "1", "s:1:67: values are nested more than 32 levels deep"),
         (
             "[" + "1," * 10_001 + "]",
             "s:1:20000: the file expands to more than 10000 values (are its aliases an alias bomb?)",
@@ -146,7 +146,7 @@ def test_a_surrogate_is_a_mistake() -> None:
     problems: list[Problem] = []
     assert parse('a: "x\\ud800"', "s", problems).plain() == {"a": "x?"}
     assert [str(problem) for problem in problems] == [
-        "s:1:4: the text 'x\\ud800' holds a character that no path or option can hold"
+        "s:1:4: the text 'x\\ud800' contains a character that is not allowed in a path or option"
     ]
 
 
@@ -172,10 +172,10 @@ def test_a_large_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             "name: x\n".encode("utf-16"),
             "s.yaml:1:1: expected UTF-8 text, found byte 0xff (it looks like UTF-16); save the file as UTF-8",
         ),
-        (b"- a\n", "s.yaml:1:1: expected a mapping that begins with keys such as `name:`, found a list"),
+        (b"- a\n", "s.yaml:1:1: expected a mapping with keys such as `name:`, found a list"),
         (
             b"text\n",
-            "s.yaml:1:1: expected a mapping that begins with keys such as `name:`, found a single value",
+            "s.yaml:1:1: expected a mapping with keys such as `name:`, found a single value",
         ),
         (b"\x00\x00", "s.yaml:1:1: not valid YAML: the character '\\x00' is not allowed"),
     ],

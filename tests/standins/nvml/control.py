@@ -1,4 +1,4 @@
-"""Builds the stand-in NVML and nvidia-smi, and sets up the machine they show."""
+"""Functions that build the stand-in NVML and nvidia-smi, and the machine that they show."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ H200: Mapping[str, object] = {
     "application_clock": 1980,
     "application_memory_clock": 3201,
 }
-"""What an idle H200 says (driver 580: 143771 MiB, 3201 MHz memory clock, 1980 MHz boost clock)."""
+"""The values of an idle H200 (driver 580: 143771 MiB, 3201 MHz memory clock, 1980 MHz boost clock)."""
 
 B200: Mapping[str, object] = {
     **H200,
@@ -64,7 +64,7 @@ HEALTHY: Mapping[str, object] = {
 
 
 def build(folder: Path, *, old_driver: bool = False) -> Path:
-    """Compile the library into a new folder beside an nvidia-smi; returns the folder.
+    """Compile the library into a new folder with an nvidia-smi; return the folder.
 
     Raises:
         RuntimeError: there is no C compiler, or it rejects the source.
@@ -89,9 +89,9 @@ def build(folder: Path, *, old_driver: bool = False) -> Path:
 
 
 def load(folder: Path) -> None:
-    """Make the stand-in this process's NVML, for good.
+    """Make the stand-in the NVML of this process; this cannot be undone.
 
-    The loader knows a loaded library by its soname: pynvml's own `CDLL("libnvidia-ml.so.1")` finds this one.
+    The loader finds a loaded library by its soname, so pynvml's `CDLL("libnvidia-ml.so.1")` gets this one.
     """
     ctypes.CDLL(str(folder / "libnvidia-ml.so.1"), mode=ctypes.RTLD_GLOBAL)
 
@@ -100,9 +100,9 @@ class FakeMachine:
     """One machine with GPUs, as the stand-ins show it.
 
     Args:
-        library: the folder that `build` made.
-        folder: where the state, the log and the plugin's own state folder are kept.
-        count: how many GPUs.
+        library: the folder from `build`.
+        folder: the folder for the state, the log and the plugin's own state folder.
+        count: the number of GPUs.
         model: `H200` or `B200`.
     """
 
@@ -119,11 +119,11 @@ class FakeMachine:
 
     @staticmethod
     def uuid(gpu: int) -> str:
-        """The UUID of one GPU."""
+        """Return the UUID of one GPU."""
         return f"GPU-{gpu:08x}-0000-4000-8000-00000000d5e1"
 
     def environ(self, base: Mapping[str, str]) -> dict[str, str]:
-        """The environment in which a child process finds this machine."""
+        """Return the environment in which a child process finds this machine."""
         return {
             **base,
             "PATH": f"{self.library}:{base.get('PATH', '')}",
@@ -154,23 +154,23 @@ class FakeMachine:
             del known[key]
 
     def gpu(self, gpu: int, name: str) -> str:
-        """A fact of one GPU as it stands."""
+        """Return the current value of a fact of one GPU."""
         return state.of_gpu(state.read(self.state_file), gpu, name)
 
     def settings(self) -> list[tuple[str, str, str, str]]:
-        """Per GPU: persistence mode, power limit in mW, vboost and locked clocks."""
+        """Return per GPU persistence mode, power limit in mW, vboost and locked clocks."""
         names = ("persistence", "power_limit_mw", "vboost", "locked")
         return [tuple(self.gpu(gpu, name) for name in names) for gpu in range(self.count)]  # type: ignore[misc]
 
     def calls(self) -> list[str]:
-        """Every call so far, without the caller's pid: `nvmlShutdown -`, `nvidia-smi -i 0 -pm 1`."""
+        """Return every call so far, without the caller's pid: `nvmlShutdown -`, `nvidia-smi -i 0 -pm 1`."""
         if not self.log_file.exists():
             return []
-        # One write is no atom to a reader: where it crosses a memory page, half a line can be seen.
+        # One write is not atomic for a reader: at the end of a memory page, half a line can be seen.
         whole, _, _unfinished = self.log_file.read_text().rpartition("\n")
         return [line.split(" ", 1)[1] for line in whole.splitlines()]
 
     def commands(self) -> list[str]:
-        """The arguments of every nvidia-smi run that changed something."""
+        """Return the arguments of every nvidia-smi run that changed something."""
         runs = [call.removeprefix("nvidia-smi ") for call in self.calls() if call.startswith("nvidia-smi ")]
         return [run for run in runs if run != "boost-slider -l"]

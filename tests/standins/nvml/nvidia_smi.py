@@ -1,8 +1,9 @@
-"""A stand-in for nvidia-smi: the options that set-up uses, on the stand-in machine's state file.
+"""A stand-in for nvidia-smi: the options of the GPU set-up, on the stand-in machine's state file.
 
-Run with -S -E: standard library only. ``smi.permission 0`` denies every change, ``gpu.N.smi.deny WORD``
-one kind of change (pm, pl, lgc, rgc, vboost) on one GPU, ``gpu.N.smi.fail WORD`` fails it otherwise,
-``smi.vboost 0`` is a driver without boost sliders, and ``smi.ignore WORD`` reports success without effect.
+It runs with -S -E, with the standard library only. ``smi.permission 0`` denies every change.
+``gpu.N.smi.deny WORD`` denies one kind of change (pm, pl, lgc, rgc, vboost) on one GPU, and
+``gpu.N.smi.fail WORD`` fails it with another error. ``smi.vboost 0`` is a driver without boost sliders.
+``smi.ignore WORD`` reports success without effect.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def change(facts: dict[str, str], gpu: int, word: str, value: str) -> None:
 
     if word == "pm":
         if value == "0" and machine.of_gpu(facts, gpu, "persistence") == "1":
-            # The driver lets go of the GPU and forgets what was set.
+            # The driver releases the GPU and forgets its settings.
             put("power_limit_mw", machine.of_gpu(facts, gpu, "power_default_mw"))
             put("vboost", "0")
             put("locked", "none")

@@ -1,16 +1,16 @@
-/* A stand-in for NVIDIA's libnvidia-ml.so.1: answers the calls that pynvml makes from a text file, so that the
- * real binding can be tested against any machine, healthy or not. It only reads: settings are changed by the
- * stand-in nvidia-smi, which writes the same file.
+/* A stand-in for NVIDIA's libnvidia-ml.so.1: it answers the calls of pynvml from a text file, so that the
+ * real binding can be tested against any machine, healthy or not. It only reads: the stand-in nvidia-smi
+ * changes settings and writes the same file.
  *
- * DSR1_NVML_STATE names the file; without it the driver is "not loaded". It is read anew on every call, so a
- * test changes the machine while it runs. Each line is "key value":
+ * DSR1_NVML_STATE names the file; without it the driver is "not loaded". The file is read on every call, so a
+ * test can change the machine while it runs. Each line is "key value":
  *     driver 580.95.05            a fact of the machine
  *     gpus.name NVIDIA H200       a fact of every GPU
- *     gpu.3.power_mw 650000       a fact of GPU 3, before that of every GPU
- *     gpu.3.error 15              every call about GPU 3 answers with this nvmlReturn_t
- *     gpus.error.nvmlDeviceGetMigMode 4    one function answers with it; so does error.FUNCTION
- * A fact that is missing is answered with NVML_ERROR_NOT_SUPPORTED. Several numbers in throttle_reasons are given
- * out one a call since NVML was opened, and the last one from then on.
+ *     gpu.3.power_mw 650000       a fact of GPU 3, which overrides that of every GPU
+ *     gpu.3.error 15              every call about GPU 3 returns this nvmlReturn_t
+ *     gpus.error.nvmlDeviceGetMigMode 4    one function returns it; error.FUNCTION does the same
+ * For a missing fact the answer is NVML_ERROR_NOT_SUPPORTED. If throttle_reasons has several numbers, each call
+ * since NVML was opened gets the next one; after the last number it is repeated.
  * DSR1_NVML_LOG names a file to which every call is appended as "PID FUNCTION GPU" (GPU is - for none).
  * Built with -DOLD_DRIVER it lacks the functions that came with driver 535 and later.
  */
@@ -31,7 +31,7 @@ static unsigned throttle_calls[MAX_GPUS];
 static unsigned energy_calls[MAX_GPUS];
 static int open_count;
 
-/* The value of a key; 0 if there is none. */
+/* Reads the value of a key; returns 0 if there is none. */
 static int fact(const char *key, char *value) {
     const char *path = getenv("DSR1_NVML_STATE");
     FILE *file = path ? fopen(path, "r") : NULL;
@@ -70,7 +70,7 @@ static void record(const char *function, int gpu) {
     close(log);
 }
 
-/* Records a call and says with which error it must answer, if any. gpu is -1 for the machine. */
+/* Records a call and returns the error for its answer, or SUCCESS. gpu is -1 for the machine. */
 static int begin(const char *function, int gpu) {
     char key[256], value[VALUE];
     record(function, gpu);
@@ -206,7 +206,7 @@ int nvmlDeviceGetRemappedRows(device gpu, unsigned *correctable, unsigned *uncor
     return error;
 }
 
-/* nvlinks is the number of links, nvlinks_down how many of the last ones are inactive. */
+/* nvlinks is the number of links; the last nvlinks_down of them are inactive. */
 int nvmlDeviceGetNvLinkState(device gpu, unsigned link, unsigned *active) {
     unsigned links, down = 0;
     int error = small("nvmlDeviceGetNvLinkState", *gpu, "nvlinks", &links);
@@ -265,7 +265,7 @@ int nvmlDeviceGetPowerUsage(device gpu, unsigned *out) {
     return small("nvmlDeviceGetPowerUsage", *gpu, "power_mw", out);
 }
 
-/* energy_mj grows by energy_step_mj a call. */
+/* energy_mj grows by energy_step_mj per call. */
 int nvmlDeviceGetTotalEnergyConsumption(device gpu, u64 *out) {
     u64 step = 0;
     int error = number("nvmlDeviceGetTotalEnergyConsumption", *gpu, "energy_mj", out);

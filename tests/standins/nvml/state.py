@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def read(path: Path) -> dict[str, str]:
-    """Every key and its value."""
+    """Return every key and its value."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return dict(line.split(" ", 1) for line in lines)
 
@@ -28,5 +28,5 @@ def changing(path: Path) -> Iterator[dict[str, str]]:
 
 
 def of_gpu(state: dict[str, str], gpu: int, name: str, default: str = "") -> str:
-    """A fact of one GPU."""
+    """Return a fact of one GPU."""
     return state.get(f"gpu.{gpu}.{name}", state.get(f"gpus.{name}", default))

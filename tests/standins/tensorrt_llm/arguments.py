@@ -1,7 +1,7 @@
 """The arguments of `tensorrt_llm.LLM` as pydantic classes, version by version, and strict.
 
-Written down from the LLM API reference of 1.0.0rc4 and the changes known since, independently of the plugin's
-table of dialects.
+The source is the LLM API reference of 1.0.0rc4 and the known changes since then, not the plugin's table of
+dialects.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ TorchLlmArgs: Any = _make(
 def update_llm_args_with_extra_dict(
     llm_args: dict[str, Any], llm_args_dict: dict[str, Any]
 ) -> dict[str, Any]:
-    """Lay the content of an options file over arguments; speculation is read by its decoding_type."""
+    """Return arguments with the content of an options file; decoding_type selects the speculation class."""
     extra = dict(llm_args_dict)
     if "speculative_config" in extra:
         config = dict(extra["speculative_config"])

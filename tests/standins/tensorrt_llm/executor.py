@@ -1,7 +1,7 @@
-"""The process that the stand-in starts: steps over batches of requests, as fast as a model of times says.
+"""The process that the stand-in starts: it steps over batches of requests, with a fixed time per step.
 
-It makes tokens from a seed; or, for dummy weights and where the environment variable DSR1_STANDIN_MODEL is
-``embedded``, with the transformers engine's model of the configuration in the model's folder.
+It makes tokens from a seed. With dummy weights and the environment variable DSR1_STANDIN_MODEL=embedded it
+uses the transformers engine's model instead, with the configuration in the model's folder.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ class Request:
     def __init__(self, message: dict[str, Any]) -> None:
         self.id: int = message["id"]
         self.input_ids: list[int] = message["input_ids"]
-        self.wanted: int = message["max_tokens"] - (FAIL == "short" and self.id == 2)
+        self.max_tokens: int = message["max_tokens"] - (FAIL == "short" and self.id == 2)
         self.end_id: int = message["end_id"]
         self.streaming: bool = message["streaming"]
         self.metrics: bool = message["metrics"]
         self.times = [message["arrival_s"]]
         self.made = self.iterations = 0
-        self.held: list[int] = []
+        self.unsent: list[int] = []
 
 
 class Seeded:
-    """Tokens from a seed; with drafts, several a step."""
+    """Tokens from a seed; with drafts, several per step."""
 
     def __init__(self, drafts: int) -> None:
         self._random, self._drafts = random.Random(0), drafts
@@ -48,7 +48,7 @@ class Seeded:
 
 
 class Embedded:
-    """Tokens of the transformers engine's model, greedily."""
+    """Greedy tokens of the transformers engine's model."""
 
     def __init__(self, folder: Path) -> None:
         import torch
@@ -64,13 +64,13 @@ class Embedded:
     def steps(self, group: list[Request]) -> Iterator[list[list[int]]]:
         from pytest_dsr1.engines.transformers.model import make_batches
 
-        longest = max(len(request.input_ids) + request.wanted for request in group) + 1
+        longest = max(len(request.input_ids) + request.max_tokens for request in group) + 1
         batch = make_batches(self._model, [len(group)], longest, self._device)[len(group)]
         batch.prefill(0, [request.input_ids for request in group])
         made = 0
         while True:
             yield [
-                [int(batch.history[row, len(request.input_ids) + made])] if made < request.wanted else []
+                [int(batch.history[row, len(request.input_ids) + made])] if made < request.max_tokens else []
                 for row, request in enumerate(group)
             ]
             made += 1
@@ -121,11 +121,11 @@ class Executor:
         for request in group:
             request.times.append(time.monotonic())
         first = True
-        while alive := [r for r in group if r.made < r.wanted and r.id not in self._aborted]:
+        while alive := [r for r in group if r.made < r.max_tokens and r.id not in self._aborted]:
             for request, tokens in zip(group, next(steps), strict=True):
                 if request in alive:
-                    self._give(request, tokens[: request.wanted - request.made])
-            self._tell_stats(alive, queued, first)
+                    self._give(request, tokens[: request.max_tokens - request.made])
+            self._send_stats(alive, queued, first)
             first = False
 
     def _give(self, request: Request, tokens: list[int]) -> None:
@@ -134,20 +134,20 @@ class Executor:
             request.times.append(now)
         if request.end_id in tokens:
             tokens = tokens[: tokens.index(request.end_id) + 1]
-            request.wanted = request.made + len(tokens)
+            request.max_tokens = request.made + len(tokens)
         request.made += len(tokens)
         request.iterations += 1
-        request.held += tokens
-        final = request.made >= request.wanted
+        request.unsent += tokens
+        final = request.made >= request.max_tokens
         if not (final or request.streaming):
             return
         answer = {
             "id": request.id,
-            "tokens": request.held,
+            "tokens": request.unsent,
             "iteration": request.iterations - 1,
             "final": final,
         }
-        request.held = []
+        request.unsent = []
         if final:
             answer |= {"times": [*request.times, now]} if request.metrics else {}
             self._done += 1
@@ -167,7 +167,7 @@ class Executor:
         if FAIL in {"worker", "memory"}:
             os._exit(1)
 
-    def _tell_stats(self, alive: list[Request], queued: int, first: bool) -> None:
+    def _send_stats(self, alive: list[Request], queued: int, first: bool) -> None:
         if self._job["stats"]:
             self._iteration += 1
             used = sum(len(r.input_ids) + r.made for r in alive)

@@ -1,12 +1,12 @@
-"""Puts the stand-in where tests find it: a folder for PYTHONPATH that holds a package `tensorrt_llm`.
+"""The installation of the stand-in for tests: a folder for PYTHONPATH with a package `tensorrt_llm`.
 
 The environment variable DSR1_STANDIN_FAIL makes it fail: ``import`` (a library is missing), ``load-memory``,
-``load-hang``, ``load-exit`` (dies without a word), ``worker`` (its process dies after two requests, and it
-waits for ever, as the real one can), ``hang`` (no more tokens), ``request`` (the second request fails),
+``load-hang``, ``load-exit`` (ends without a message), ``worker`` (its process dies after two requests and it
+waits forever, as the real one can), ``hang`` (no more tokens), ``request`` (the second request fails),
 ``short`` (the second request ends early), ``memory`` (its process runs out of memory after two requests),
-``clock`` (request times on another clock). DSR1_STANDIN_GPUS is how many GPUs it finds (8),
-DSR1_STANDIN_PIDS a file for the id of its process, DSR1_STANDIN_STEP_S the time of a decode step, and with
-DSR1_STANDIN_REFUSE it takes no max_batch_size below 8.
+``clock`` (request times on another clock). DSR1_STANDIN_GPUS is the number of its GPUs (8), DSR1_STANDIN_PIDS
+is a file for the id of its process, and DSR1_STANDIN_STEP_S is the time of a decode step. With
+DSR1_STANDIN_REFUSE it rejects a max_batch_size below 8.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MODULES = {
 
 
 def install(folder: Path, version: str = "1.2.1") -> Path:
-    """Install the package and its metadata in ``folder``, which is to be put in PYTHONPATH; returns it."""
+    """Install the package and its metadata in ``folder``, for PYTHONPATH; return the folder."""
     metadata = folder / f"tensorrt_llm-{version}.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text(

@@ -1,4 +1,4 @@
-"""`tensorrt_llm.LLM` as documented: requests go to a process of its own, and come back token by token."""
+"""`tensorrt_llm.LLM` as documented: requests go to its own process, and tokens come back one by one."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class CompletionOutput:
 
 
 class RequestOutput:
-    """Updated in place; awaited with `aresult`, or iterated where it streams."""
+    """The output of a request, updated in place: awaited with `aresult`, or iterated if it streams."""
 
     def __init__(self, llm: LLM, request_id: int, ids: list[int], streaming: bool) -> None:
         self.request_id = self.id = request_id
@@ -76,7 +76,7 @@ class RequestOutput:
         self._loop.call_soon_threadsafe(self._steps.put_nowait, step)
 
     def abort(self) -> None:
-        self._llm.tell({"abort": self.id})
+        self._llm.send({"abort": self.id})
 
     async def _step(self) -> None:
         step = await self._steps.get()
@@ -120,7 +120,7 @@ class LLM:
             "drafts": args.speculative_config.drafts if args.speculative_config else 0,
             "stats": args.enable_iter_perf_stats,
         }
-        # In a session of its own: it leaves the process group, as MPI's workers do.
+        # It has its own session: it leaves the process group, like MPI's workers.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.standins.tensorrt_llm.executor", json.dumps(job)],
             stdin=subprocess.PIPE,
@@ -158,7 +158,7 @@ class LLM:
             raise ValueError("end_id must be given where the tokenizer is not loaded")
         output = RequestOutput(self, next(self._ids), inputs, streaming)
         self._requests[output.id] = output
-        self.tell(
+        self.send(
             {
                 "id": output.id,
                 "input_ids": inputs,
@@ -172,7 +172,7 @@ class LLM:
         return output
 
     async def get_stats_async(self, timeout: float = 2) -> AsyncIterator[dict[str, Any]]:
-        """What is new; bound to the first event loop that asks, as the real one."""
+        """Yield new statistics; only in the event loop of the first call, like the real one."""
         loop = asyncio.get_running_loop()
         self._stats_loop = self._stats_loop or loop
         if self._stats_loop is not loop:
@@ -188,13 +188,13 @@ class LLM:
         self._process.stdin.close()
         self._process.wait()
 
-    def tell(self, message: dict[str, Any]) -> None:
+    def send(self, message: dict[str, Any]) -> None:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # nobody notices that the process is gone
+            pass  # the real one does not notice that the process is gone
 
     def _read(self) -> None:
         assert self._process.stdout is not None

@@ -1,4 +1,4 @@
-"""A command line as strict as click's: unknown option, wrong type, wrong place, missing path exit with 2."""
+"""A command line as strict as click's: it exits with 2 for a wrong option, type, position or path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Options = dict[str, dict[str, Any]]
 
 
 def declared(version: str) -> tuple[Options, Options]:
-    """The options of the group and of ``throughput``; of the newest known version not after ``version``."""
+    """Return the options of the group and of ``throughput`` in the newest known version up to ``version``."""
     data = json.loads(Path(__file__).with_name("options.json").read_text(encoding="utf-8"))
     numbers = tuple(map(int, version.split(".")[:2]))
     known = [key for key in data if not key.startswith("_") and tuple(map(int, key.split("."))) <= numbers]
@@ -24,7 +24,7 @@ def usage_error(context: str, message: str) -> NoReturn:
 
 
 def parse(arguments: list[str], version: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Values of the group's options and of throughput's, by name without dashes."""
+    """Return the values of the group's options and of throughput's options, by name without dashes."""
     group, throughput = declared(version)
     values, rest = _options(arguments, group, "trtllm-bench")
     if not rest or rest[0] != "throughput":
@@ -96,7 +96,7 @@ def _help(options: Options, context: str) -> NoReturn:
         names = (" / " if spec.get("is_flag") else ", ").join(spec["aliases"])
         kind = "" if spec.get("is_flag") else " " + spec["type"].upper()
         term = f"  {names}{kind}"
-        # As click does: a long term stands on a line of its own. The text mentions options that do not exist.
+        # Like click, put a long term on its own line. The text mentions an option that does not exist.
         text = "See --not_an_option for more."
         lines += [f"{term:36}{text}"] if len(term) < 34 else [term, f"{'':36}{text}"]
     lines.append("  --help                            Show this message and exit.")

@@ -1,4 +1,4 @@
-"""Puts the stand-in where tests find it: a folder for PATH, and package metadata for PYTHONPATH."""
+"""The installation of the stand-in for tests: a folder for PATH, and package metadata for PYTHONPATH."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which keys the file of --extra_llm_api_options may hold, version by version, and how others are refused.
+"""The keys allowed in the file of --extra_llm_api_options, by version, and the refusal of others.
 
-Written down from the LLM API of each version, independently of the plugin's table of dialects.
+The source is the LLM API of each version, not the plugin's table of dialects.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class RejectedError(ValueError):
 
 
 def allowed(version: str) -> dict[str, Any]:
-    """Key to None, or to the keys below it."""
+    """Return the allowed keys, each with the keys below it or None."""
     cache = {"free_gpu_memory_fraction", "enable_block_reuse", "max_tokens"}
     if newer(version, 1, 0):
         cache.add("dtype")
@@ -50,7 +50,7 @@ def allowed(version: str) -> dict[str, Any]:
 
 
 def check(content: dict[str, Any], version: str) -> None:
-    """Refuse unknown keys as the version does: pydantic's words from 1.0 on."""
+    """Refuse unknown keys like the real version, with pydantic's message since 1.0."""
     known = allowed(version)
     unknown = [key for key in content if key not in known]
     for key, below in known.items():

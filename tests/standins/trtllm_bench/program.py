@@ -1,10 +1,10 @@
-"""A stand-in for NVIDIA's ``trtllm-bench throughput``: as strict by version, with its layouts and failures.
+"""A stand-in for NVIDIA's ``trtllm-bench throughput``: as strict as each version, with its output and errors.
 
-Its behaviour comes from environment variables:
+Environment variables set its behavior:
 ``DSR1_STANDIN_VERSION`` (1.2.1), ``DSR1_STANDIN_FAIL`` (a name of ``FAILURES``), ``DSR1_STANDIN_TTFT_MS``,
 ``DSR1_STANDIN_TPOT_MS``, ``DSR1_STANDIN_ACCEPTANCE`` (2.8 with MTP), ``DSR1_STANDIN_SEED``,
-``DSR1_STANDIN_TIMES`` (a requests.jsonl whose times serve instead of the model's), ``DSR1_STANDIN_PIDS`` (a
-file that gets the id of a worker that left the process group).
+``DSR1_STANDIN_TIMES`` (a requests.jsonl with the times to use), ``DSR1_STANDIN_PIDS`` (a file for the id of a
+worker that leaves the process group).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Program:
         self.group, self.options = commandline.parse(arguments, self.version)
 
     def log(self, message: str, level: str = "I") -> None:
-        """TensorRT-LLM's logger: --log_level warning hides what is only information."""
+        """Print a line like TensorRT-LLM's logger: --log_level warning hides information."""
         if level == "I" and self.group["log_level"] in {"internal_error", "error", "warning"}:
             return
         print(f"{time.strftime('[%m/%d/%Y-%H:%M:%S]')} [TRT-LLM] [{level}] {message}", flush=True)
@@ -162,7 +162,7 @@ class Program:
         return served
 
     def _iteration(self, step: int, requests: int, tokens: int) -> None:
-        """A line of print_iter_log, in the old layout or in that since 1.1."""
+        """Log a line of print_iter_log, in the old layout or in the one since 1.1."""
         states = f"states = {{'num_ctx_requests': 0, 'num_ctx_tokens': 0, 'num_generation_tokens': {tokens}}}"
         new = newer(self.version, 1, 1)
         took = "host_step_time = 20.1ms, prev_device_step_time = N/A" if new else "elapsed_time = 0.0201s"
@@ -215,7 +215,7 @@ class Program:
         self.log(rendering.text(content, self.version))
 
     def _requests(self, served: list[Served]) -> list[dict[str, Any]]:
-        """The content of --request_json; the run ends now on the clock of this machine."""
+        """Return the content of --request_json, with times such that the run ends now."""
         origin = time.perf_counter_ns() - served[-1].end
         streaming = self.options["streaming"]
         return [
@@ -250,7 +250,7 @@ class Program:
 
 
 def _worker() -> None:
-    """A process that leaves the process group and the session, as MPI's workers may."""
+    """Start a process that leaves the process group and the session, as MPI's workers may."""
     read, write = os.pipe()
     if os.fork() == 0:
         os.setsid()

@@ -1,4 +1,4 @@
-"""The report's real layouts: JSON, and the text of each version with its labels."""
+"""The real layouts of the report: JSON, and the text with the labels of each version."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """TensorRT-LLM's seven statistics; percentiles without interpolation."""
+    """Return TensorRT-LLM's seven statistics; percentiles are not interpolated."""
     ordered = sorted(values)
     return {
         **{name: ordered[int(len(ordered) * share)] for name, share in _PERCENTILES.items()},
@@ -31,7 +31,7 @@ def report(
     draft: int,
     dataset: str,
 ) -> dict[str, Any]:
-    """The object of --report_json."""
+    """Return the object of --report_json."""
     e2e_ms = [(r.end - r.start) / 1e6 for r in served]
     total_ms = (max(r.end for r in served) - min(r.start for r in served)) / 1e6
     tokens_in, tokens_out = sum(r.input_tokens for r in served), sum(r.output_tokens for r in served)
@@ -98,7 +98,7 @@ def newer(version: str, major: int, minor: int) -> bool:
 
 
 def text(content: dict[str, Any], version: str) -> str:
-    """The report as it is logged."""
+    """Return the report as it is logged."""
     parts = ["\n\n", _engine(content["engine"], version)]
     if newer(version, 1, 2) and (machine := content.get("machine")):
         parts.append(
@@ -152,7 +152,7 @@ def _world(world: dict[str, Any], version: str) -> str:
 
 
 def performance(content: dict[str, Any], version: str) -> str:
-    """The block PERFORMANCE OVERVIEW with the breakdowns; the labels of 0.17, of 0.18 on, or of 1.0 on."""
+    """Return PERFORMANCE OVERVIEW and the breakdowns with the labels of 0.17, of 0.18 on, or of 1.0 on."""
     values = content["performance"]
     new = newer(version, 1, 0)
     request = ("Request Throughput (req/sec)", "request_throughput_req_s")

@@ -24,18 +24,18 @@ class Served:
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast the simulated machine is."""
+    """The speed of the simulated machine."""
 
     ttft_ms: float = 240.0
     tpot_ms: float = 4.9
     acceptance: float = 1.0
     seed: int = 0
     times: Path | None = None
-    """Records of another measurement, a line each (requests.jsonl): their times serve instead."""
+    """Records of another measurement, one per line (requests.jsonl); their times are used instead."""
 
 
 def serve(lengths: list[tuple[int, int]], concurrency: int, speed: Speed) -> list[Served]:
-    """A closed loop of ``concurrency`` over (input, output) lengths; in order of completion."""
+    """Return a closed loop of ``concurrency`` over (input, output) lengths, in order of completion."""
     random_ = random.Random(speed.seed)
     recorded = [json.loads(line) for line in speed.times.open(encoding="utf-8")] if speed.times else []
     slots = [0] * min(concurrency, len(lengths))

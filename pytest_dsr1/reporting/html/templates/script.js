@@ -1,9 +1,9 @@
 "use strict";
-// The page can be read without this: it filters, opens what a link points to, and opens all for print.
+// The page works without this script. It filters, opens the target of a link, and opens all for print.
 const sections = [...document.querySelectorAll("[data-scenario]")];
 const buttons = [...document.querySelectorAll("[data-filter]")];
 const search = document.querySelector("#search");
-const told = document.querySelector("#told");
+const count = document.querySelector("#shown");
 let word = null;
 
 function apply() {
@@ -18,7 +18,7 @@ function apply() {
   for (const button of buttons) {
     button.setAttribute("aria-pressed", String((button.dataset.filter || null) === word));
   }
-  told.textContent = `${shown} shown`;
+  count.textContent = `${shown} shown`;
 }
 
 function open() {
