@@ -1,12 +1,12 @@
-"""Making a synthetic dataset, beside a plain write of its bytes and beside drawing token by token.
+"""The time to make a synthetic dataset, against a plain write of its bytes and drawing token by token.
 
     python -m benchmarks.dataset [--requests 114688] [--tokens 1042] [--repetitions 6] [--folder /tmp]
 
-All three are measured in turn and in changing order, so that what else the machine does meets them alike, and
-the goals are judged by the medians. None waits for the disk: each ends when the operating system has the
-bytes. A plain write takes several times as long into memory that the system must first find, on a virtual
-machine above all, which flatters the median's ratio: read the ratio of the fastest repetitions beside it.
-Takes as much memory as the file is large (0.96 GB).
+All three are measured in turn and in changing order, so that other work on the machine affects them equally.
+The goals are judged by the medians. None waits for the disk: each ends when the operating system has the
+bytes. A plain write takes several times as long if the system must first find the memory, above all on a
+virtual machine. This flatters the ratio of the medians, so read the ratio of the fastest repetitions, too.
+The program takes as much memory as the size of the file (0.96 GB).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BLOCK_BYTES = 1 << 20
 
 
 def token_by_token(path: Path, requests: int, tokens: int, vocab_size: int) -> None:
-    """What prepare_dataset.py's token-norm-dist does after its imports: sample, replace EOS, dump as JSON."""
+    """Do the work of prepare_dataset.py's token-norm-dist: sample, replace EOS, dump as JSON."""
     random.seed(420)
     prompts = []
     for _ in range(requests):
@@ -49,14 +49,14 @@ def token_by_token(path: Path, requests: int, tokens: int, vocab_size: int) -> N
 
 
 def plain_write(path: Path, blocks: list[bytes]) -> None:
-    """Write bytes that are there already."""
+    """Write bytes that are already in memory."""
     with path.open("wb", buffering=0) as file:
         for block in blocks:
             file.write(block)
 
 
 def seconds(make: Callable[[Path], None], path: Path) -> float:
-    """The time of one call, in s; the file is removed outside it."""
+    """Return the time of one call, in s, without the removal of the file."""
     begin = time.perf_counter()
     make(path)
     taken = time.perf_counter() - begin
@@ -65,7 +65,7 @@ def seconds(make: Callable[[Path], None], path: Path) -> float:
 
 
 def read_blocks(path: Path) -> list[bytes]:
-    """The file's bytes, in pieces."""
+    """Return the file's bytes, in pieces."""
     with path.open("rb") as file:
         return list(iter(lambda: file.read(BLOCK_BYTES), b""))
 

@@ -1,12 +1,12 @@
-"""What a server costs: a small workload in process (engine `transformers`), and through a server (`openai`).
+"""The cost of a server: a small workload in process (engine `transformers`) and through a server (`openai`).
 
     python -m benchmarks.doors [--repetitions 5] [--requests 8] [--threads 1]
 
 The tiny DeepSeek-V3 model of `cpu-min-latency` is made twice from one seed: by the transformers engine, and
 as a checkpoint that `transformers serve` serves, on the CPU, one request at a time. The prompts are the same:
-the server takes text, and the transformers engine the ids that the server's tokenizer makes of it. The token
-counts of each request must be equal; the time per output token is not, and the rows between the two say where
-the difference comes from. All are measured by turns, and medians are printed.
+the server takes text, and the transformers engine takes the ids that the server's tokenizer makes of it. The
+token counts of each request must be equal. The time per output token differs, and the rows in between show
+why. All are measured in turn, and medians are printed.
 """
 
 from __future__ import annotations
@@ -65,21 +65,21 @@ class CpuWatch:
         return float(used.user + used.system)
 
     def phase(self, phase: Phase, detail: str = "") -> None:  # noqa: ARG002
-        """The measurement begins."""
+        """Note the CPU time when the measurement begins."""
         if phase == "measuring":
             self._from_s = self._now_s()
 
     def progress(self, requests: int, output_tokens: int) -> None:
-        """Not of interest."""
+        """Do nothing."""
 
     def record(self, record: RequestRecord) -> None:  # noqa: ARG002
-        """A request has ended."""
+        """Update the CPU time when a request ends."""
         self.cpu_s = self._now_s() - self._from_s
 
 
 @dataclass(frozen=True)
 class Row:
-    """One way to make the tokens; times in ms a token, NaN where unknown."""
+    """One way to make the tokens; times in ms per token, NaN if unknown."""
 
     tpot_ms: float
     cpu_ms: float = float("nan")
@@ -113,11 +113,11 @@ class Bench:
         draw = random.Random(0)
         words = range(_FIRST_WORD, self.config["vocab_size"])
         self.prompts = [tokenizer.decode(draw.choices(words, k=INPUT_TOKENS)) for _ in range(requests)]
-        # As the server does it: with whatever special tokens this tokenizer adds.
+        # As the server does it: with the special tokens that this tokenizer adds.
         self.ids: list[list[int]] = [tokenizer(prompt)["input_ids"] for prompt in self.prompts]
 
     def scenario(self, engine: dict[str, Any], requests: int) -> Scenario:
-        """One request at a time, with this engine."""
+        """Return a scenario with this engine and one request at a time."""
         model: dict[str, Any] = {"name": "tiny", "path": str(self.checkpoint)}
         if engine["type"] == "transformers":
             assert self.base.model.random_weights is not None
@@ -133,7 +133,7 @@ class Bench:
         )
 
     def job(self, engine: dict[str, Any], sources: Sequence[dict[str, Any]]) -> Job:
-        """These requests for this engine."""
+        """Return the job of these requests for this engine."""
         self.jobs += 1
         artifacts = self.folder / f"job{self.jobs}"
         artifacts.mkdir()
@@ -145,7 +145,7 @@ class Bench:
     # The ways
 
     def in_process(self) -> tuple[Row, EngineResult]:
-        """The engine `transformers`."""
+        """Measure the engine `transformers`."""
         engine = {"type": "transformers", "threads": self.threads}
         sources = [{"input_ids": ids, "output_tokens": OUTPUT_TOKENS} for ids in self.ids]
         watch = CpuWatch("pytest_dsr1.engines.transformers.worker")
@@ -154,7 +154,7 @@ class Bench:
 
     @contextmanager
     def server(self) -> Iterator[str]:
-        """The address of `transformers serve`."""
+        """Start `transformers serve`; yield its address."""
         program = [sys.executable, "-m", "transformers.cli.transformers"]
         engine = {
             "type": "openai",
@@ -167,9 +167,9 @@ class Bench:
             yield server.url
 
     def served(self, url: str, *, streaming: bool) -> tuple[Row, EngineResult]:
-        """The engine `openai`.
+        """Measure the engine `openai`.
 
-        Without streaming TPOT is what an answer takes more than one of a single token, by token.
+        Without streaming, TPOT is the time beyond that of a single-token answer, per further token.
         """
         lengths = (OUTPUT_TOKENS,) if streaming else (1, OUTPUT_TOKENS)
         engine = {
@@ -191,7 +191,7 @@ class Bench:
         return Row(fmean(more_s) * 1e3 / (OUTPUT_TOKENS - 1), cpu_ms), result
 
     def own_loop(self) -> Row:
-        """The transformers engine's loop here, to see how much of a step the model takes."""
+        """Measure the transformers engine's loop in this process, to see the model's share of a step."""
         import torch
 
         from pytest_dsr1.engines.transformers.model import make_batches
@@ -209,7 +209,7 @@ class Bench:
         return self._timed(answer)
 
     def generate(self) -> Row:
-        """The loop that `transformers serve` runs, without the server."""
+        """Measure the loop that `transformers serve` runs, without the server."""
         import torch
         from transformers import GenerationConfig
 
@@ -223,7 +223,7 @@ class Bench:
         return self._timed(answer)
 
     def event_ms(self) -> float:
-        """What `transformers serve` computes for a token's event: its text, and the event's JSON."""
+        """Return the time in which `transformers serve` makes a token's event: its text and JSON."""
         from tokenizers.decoders import DecodeStream
         from transformers import AutoTokenizer
         from transformers.cli.serving.completion import CompletionHandler
@@ -238,7 +238,7 @@ class Bench:
         return (time.perf_counter() - start_s) * 1e3 / len(self.ids[0])
 
     def _timed(self, answer: Callable[[list[int], Callable[[], None]], None]) -> Row:
-        """The time between the marks, one a token, and that in the model's layers."""
+        """Return the time between the marks, one per token, and the time in the model's layers."""
         spent: list[float] = []
         inner = self.model.model.forward
 
@@ -272,13 +272,13 @@ class _Marks:
         self._prompt = True
 
     def put(self, value: object) -> None:  # noqa: ARG002
-        """A token, or the prompt."""
+        """Mark a token; skip the prompt."""
         if not self._prompt:
             self._mark()
         self._prompt = False
 
     def end(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing at the end."""
 
 
 def _tpot_ms(result: EngineResult) -> float:
@@ -298,7 +298,7 @@ def main() -> None:
     )
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--requests", type=int, default=8)
-    parser.add_argument("--threads", type=int, default=1, help="of torch, in each of the ways")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch in each measurement")
     options = parser.parse_args()
     rows: dict[str, list[Row]] = {}
     clients_ms: list[float] = []
@@ -323,10 +323,10 @@ def main() -> None:
                 clients_ms.append(client["cpu_s"] * 1e3 / (options.requests * OUTPUT_TOKENS))
     print(
         f"{options.requests} requests of {INPUT_TOKENS} tokens in and {OUTPUT_TOKENS} out, one at a time, "
-        f"{options.threads} thread; medians of {options.repetitions}, by turns"
+        f"{options.threads} thread; medians of {options.repetitions}, in turn"
     )
-    print("tokens in and out of each request are the same through both doors")
-    print(f"{'':<36}{'TPOT ms':>10}{'ratio':>8}{'model ms':>10}{'CPU ms a token':>16}")
+    print("tokens in and out of each request are the same in process and through the server")
+    print(f"{'':<36}{'TPOT ms':>10}{'ratio':>8}{'model ms':>10}{'CPU ms per token':>16}")
     first = median(row.tpot_ms for row in next(iter(rows.values())))
     for label, found in rows.items():
         tpot, forward, cpu = (
@@ -334,7 +334,7 @@ def main() -> None:
         )
         shown = ["" if value != value else f"{value:.3f}" for value in (forward, cpu)]  # noqa: PLR0124
         print(f"{label:<36}{tpot:>10.3f}{tpot / first:>8.2f}{shown[0]:>10}{shown[1]:>16}")
-    print(f"{'of it text and JSON of an event':<36}{'':>28}{median(events_ms):>16.3f}")
+    print(f"{'part of it: text and JSON of an event':<36}{'':>28}{median(events_ms):>16.3f}")
     print(f"{'the client, streamed':<36}{'':>28}{median(clients_ms):>16.3f}")
 
 

@@ -1,9 +1,9 @@
-"""How long an HTML report takes to build, what memory it needs, and how large it is.
+"""The time to build an HTML report, its peak memory, and the size of the page.
 
 ``python -m benchmarks.report`` makes up a suite of 10 scenarios with 100,000 requests and the telemetry of 8
-GPUs, earlier runs of it and accepted references, saves all as runs do, and builds the report from the files
-in a process of its own. It prints the whole time of that process (import, loading, drawing, writing), its
-peak memory, and the size of the page, beside the goals: 10 s, 1 GB, 5 MB.
+GPUs, earlier runs and accepted references. It saves them as runs do, and builds the report from the files in
+a separate process. It prints the total time of that process (import, loading, drawing, writing), its peak
+memory, and the size of the page, next to the goals: 10 s, 1 GB, 5 MB.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tests.helpers.saved_runs import Made, judged, references, save, steady
 SCENARIOS, REQUESTS, EARLIER, REFERENCES = 10, 100_000, 100, 16
 WAVES = 8
 MADE = Made(waves=WAVES, concurrency=REQUESTS // SCENARIOS // WAVES, speed=4.0, sample_s=0.1)
-"""As the recorder samples: ten times a second."""
+"""The samples are as frequent as the recorder's: ten per second."""
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
-"""Soon after the made-up runs, so that their references hold."""
+"""Soon after the made-up runs, so that their references are not old."""
 GOALS = {"time": "10 s", "memory": "1 GB", "size": "5 MB"}
 
 
@@ -41,7 +41,7 @@ def make(folder: Path) -> None:
 
 
 def build(folder: Path, page: Path) -> None:
-    """Build the report of the newest runs below the folder, beside all that a session sets them beside."""
+    """Build the report of the newest runs below the folder, with everything that a session compares."""
     from pytest_dsr1.case.case import case_of
     from pytest_dsr1.gate.history import history
     from pytest_dsr1.measurement.store import load
@@ -59,7 +59,7 @@ def build(folder: Path, page: Path) -> None:
 
 
 def main() -> None:
-    """Make, build in a process of its own, and print."""
+    """Make the files, build the report in a separate process, and print."""
     if sys.argv[1:2] == ["build"]:
         build(Path(sys.argv[2]), Path(sys.argv[3]))
         return
@@ -75,10 +75,8 @@ def main() -> None:
         took_s = time.perf_counter() - began
         kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         pictures = page.read_text(encoding="utf-8").count("<figure ")
-        print(
-            f"{SCENARIOS} scenarios, {REQUESTS:,} requests, {samples:,} samples, {pictures} pictures; beside"
-        )
-        print(f"{EARLIER} earlier runs and {REFERENCES} references; {os.cpu_count()} cores")
+        print(f"{SCENARIOS} scenarios, {REQUESTS:,} requests, {samples:,} samples, {pictures} pictures;")
+        print(f"next to {EARLIER} earlier runs and {REFERENCES} references; {os.cpu_count()} cores")
         print(f"time    {took_s:.1f} s  (goal {GOALS['time']})")
         print(f"memory  {kib / 1e6 * 1.024:.2f} GB  (goal {GOALS['memory']})")
         print(f"size    {page.stat().st_size / 1e6:.2f} MB  (goal {GOALS['size']})")

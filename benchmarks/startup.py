@@ -1,7 +1,7 @@
-"""What the installed plugin adds to a pytest run that does not use it.
+"""The time that the installed plugin adds to a pytest run that does not use it.
 
 ``python -m benchmarks.startup`` runs ``pytest --collect-only`` of an empty project with the plugin and with
-``-p no:dsr1``, by turns, and prints the medians, their difference and the goal (at most 10 ms).
+``-p no:dsr1``, in turn, and prints the medians, their difference and the goal (at most 10 ms).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ GOAL_MS = 10.0
 
 
 def once_ms(folder: Path, *arguments: str) -> float:
-    """Wall time of one run in ms."""
+    """Return the wall time of one run in ms."""
     command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *arguments]
-    # As installed: compiled files are kept, whatever this shell says.
+    # As installed: compiled files are kept, even if this shell disables them.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     quiet = subprocess.DEVNULL
     start_s = time.perf_counter()
@@ -39,7 +39,7 @@ def main() -> None:
         pairs = [(once_ms(folder), once_ms(folder, "-p", "no:dsr1")) for _ in range(repetitions + 2)][2:]
     with_ms, without_ms = (median(column) for column in zip(*pairs, strict=True))
     added_ms = median(a - b for a, b in pairs)
-    print(f"with the plugin     {with_ms:7.1f} ms   (median of {repetitions}, by turns)")
+    print(f"with the plugin     {with_ms:7.1f} ms   (median of {repetitions}, in turn)")
     print(f"without (no:dsr1)   {without_ms:7.1f} ms")
     print(
         f"added               {added_ms:7.1f} ms   {added_ms / without_ms:.1%}; goal: at most {GOAL_MS:g} ms"

@@ -1,12 +1,12 @@
-"""What watching the GPUs costs, on the GPUs of this machine. Reads only: no setting is changed.
+"""The cost of watching the GPUs of this machine. It only reads: no setting is changed.
 
     python -m benchmarks.telemetry [--seconds 20] [--repetitions 5]
 
-Prints the time of one round of samples over all GPUs, by reading; the share of one CPU core that the recorder
-takes at 10 Hz (its own account, and that of the operating system for the whole process beside an idle one);
-how close to 10 Hz samples came; and what a thread that never leaves Python loses in the same process: that
-is more than the share above, as every reading hands the interpreter over twice; engines run in processes of
-their own and do not meet it.
+Prints the time of one round of samples over all GPUs, for each kind of sample; the share of one CPU core that
+the recorder takes at 10 Hz (by its own account, and by the operating system's account of the whole process,
+less that of an idle one); the rate of samples, which should be 10 Hz; and the loss of a thread that never
+leaves Python in the same process. This loss is more than the share above, because each sample hands the
+interpreter over twice. Engines run in separate processes and do not have it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pytest_dsr1.machine.gpu.inventory import GpuReading, read_machine
 from pytest_dsr1.machine.telemetry.recorder import INTERVAL_S, TelemetryRecorder
 
 GOAL_SHARE = 0.05
-"""Of one core."""
+"""The most that the recorder may take, as a share of one core."""
 
 READINGS: dict[str, Callable[[nvml.Gpu], object]] = {
     "memory": nvml.Gpu.memory_gib,
@@ -40,7 +40,7 @@ READINGS: dict[str, Callable[[nvml.Gpu], object]] = {
 
 
 def print_readings(gpus: tuple[GpuReading, ...], rounds: int = 50) -> None:
-    """The time of each reading of one GPU, in microseconds."""
+    """Print the time of each reading of one GPU, in microseconds."""
     with nvml.opened() as library:
         opened = [library.gpu(gpu.index) for gpu in gpus]
         total_us = 0.0
@@ -59,14 +59,14 @@ def print_readings(gpus: tuple[GpuReading, ...], rounds: int = 50) -> None:
 
 
 def cpu_share(seconds: float) -> float:
-    """The share of one core that this process takes while its main thread sleeps."""
+    """Return the share of one core that this process takes while its main thread sleeps."""
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
     time.sleep(seconds)
     return (time.process_time() - start_cpu_s) / (time.perf_counter() - start_s)
 
 
 def work_rate(seconds: float) -> float:
-    """Rounds of a fixed piece of Python work a second."""
+    """Return how often per second a fixed piece of Python work is done."""
     rounds, start_s = 0, time.perf_counter()
     while time.perf_counter() - start_s < seconds:
         sum(range(20_000))
@@ -87,14 +87,14 @@ def main() -> None:
         parser.exit(1, f"{machine.problem}\n")
     print(f"{len(machine.gpus)} x {machine.gpus[0].name}, driver {machine.driver}")
     print_readings(machine.gpus)
-    shares, beside, rates_hz, slowdowns = [], [], [], []
+    shares, above_idle, rates_hz, slowdowns = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "telemetry.jsonl"
         for _ in range(options.repetitions):
             idle = cpu_share(options.seconds / 4)
             alone = work_rate(options.seconds / 4)
             with TelemetryRecorder(machine.gpus, path) as recorder:
-                beside.append(cpu_share(options.seconds) - idle)
+                above_idle.append(cpu_share(options.seconds) - idle)
             seen = recorder.telemetry
             shares.append(seen.overhead_share)
             times_s = [sample.time_s for sample in seen.samples if sample.gpu == seen.gpus[0]]
@@ -106,11 +106,11 @@ def main() -> None:
     print(f"{'over ' + str(options.repetitions) + ' repetitions':<44}{'median':>10}{'worst':>10}")
     for name, values, worst in (
         ("share of one core, recorder's own account", shares, max),
-        ("share of one core, process beside an idle one", beside, max),
+        ("share of one core, process less an idle one", above_idle, max),
         ("loss of a busy Python thread", slowdowns, max),
     ):
         print(f"{name:<46}{median(values):>8.2%}{worst(values):>10.2%}")
-    print(f"{'samples of a GPU, a second (wanted 10)':<46}{median(rates_hz):>8.2f}{min(rates_hz):>10.2f}")
+    print(f"{'samples per GPU and second (expected 10)':<46}{median(rates_hz):>8.2f}{min(rates_hz):>10.2f}")
     met = "met" if median(shares) <= GOAL_SHARE else "missed"
     print(f"goal: at most {GOAL_SHARE:.0%} of one core at the median: {met}")
 

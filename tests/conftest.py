@@ -10,7 +10,7 @@ import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -126,6 +126,21 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         place = item.path.relative_to(TESTS).as_posix()
         if any(place == one or place.startswith(f"{one}/") for one in VERSIONS):
             item.add_marker(pytest.mark.versions)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the workers of `-n auto`: one more than processors, since many tests wait, and at most eight."""
+    return min((os.cpu_count() or 1) + 1, 8)
+
+
+@pytest.fixture(scope="module")
+def uncovered() -> Iterator[None]:
+    """Pause the measuring of coverage, for tests that repeat many times what other tests cover."""
+    measuring = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(measuring)
 
 
 @pytest.fixture

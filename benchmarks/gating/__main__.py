@@ -1,4 +1,4 @@
-"""The gate beside the rules of others, on simulated fleets. Needs no GPU, and half a minute.
+"""The gate against the rules of other projects, on simulated fleets. Needs no GPU, and half a minute.
 
     python -m benchmarks.gating [--markdown]
 
@@ -29,7 +29,7 @@ HEAD = (
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row as it is printed; shares in percent."""
+    """Return a row as printed; shares in percent."""
     shares = (row.innocent, row.at_delta, *row.at, row.later)
     return (
         f"{row.noise:g}%",
@@ -41,7 +41,7 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def plain(table: Sequence[Sequence[str]]) -> str:
-    """Aligned text; an empty line where the noise changes."""
+    """Return the table as aligned text, with an empty line where the noise changes."""
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     lines: list[str] = []
     for line, before in zip(table, (table[0], *table[:-1]), strict=True):
@@ -53,13 +53,13 @@ def plain(table: Sequence[Sequence[str]]) -> str:
 
 
 def markdown(table: Sequence[Sequence[str]]) -> str:
-    """The same for the docs."""
+    """Return the table for the docs."""
     head, *body = (f"| {' | '.join(line)} |" for line in table)
     return "\n".join([head, f"|---|---|{'---:|' * (len(table[0]) - 2)}", *body])
 
 
 def foot(found: Sequence[Row]) -> str:
-    """What the numbers are of."""
+    """Return the explanation of the numbers."""
     peers = [row.replicates for row in found if row.refused is None]
     judged = ", ".join(
         f"{row.replicates:,} at {row.noise:g}% ({row.refused:.1%} more refused)"
@@ -68,16 +68,16 @@ def foot(found: Sequence[Row]) -> str:
     )
     return " ".join(
         f"""
-        Shares of FAIL, in percent; noise is between engine starts on one node. The candidate comes the day
+        Shares of FAIL, in percent; noise is between engine starts on one node. The candidate runs the day
         after the history, on the node of the gate. {LATER_DAYS} d later: the last run before a step of
-        {STEP:g}% is {LATER_DAYS} days old, nobody has accepted anything, and a history that rolls has rolled
-        on. The rules of others know neither nodes nor telemetry: their history is a run a day for
-        {TRTLLM_DAYS} days on any node, {FULL_S:g} s measured after {STARTUP_S:g} s of start-up, throttled
-        runs among them. The gate has its {REFERENCES} references, also one a day, on its own node; telemetry
-        sees {SEEN:.0%} of throttled runs, which are made again at its cost. GPU-s are of {GPUS} GPUs,
-        start-up included, without history and references. Replicates a number: {max(peers):,}; {min(peers):,}
-        for rules on requests and min, for which windows of 1 s stand; the gate {judged}: references that do
-        not resolve delta are refused before GPU time is spent.
+        {STEP:g}% is {LATER_DAYS} days old, nothing was accepted since, and rolling histories have moved on.
+        The rules of other projects know neither nodes nor telemetry: their history is one run per day for
+        {TRTLLM_DAYS} days on any node, {FULL_S:g} s measured after {STARTUP_S:g} s of start-up, including
+        throttled runs. The gate has {REFERENCES} references, also one per day, on its own node; telemetry
+        sees {SEEN:.0%} of throttled runs, which are repeated at the gate's cost. GPU-s are for {GPUS} GPUs,
+        with start-up, without history and references. Replicates per number: {max(peers):,}; {min(peers):,}
+        for rules on requests and min, which use windows of 1 s; the gate {judged}: references that do not
+        resolve delta are refused before GPU time is spent.
         """.split()
     )
 

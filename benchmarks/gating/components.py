@@ -1,4 +1,4 @@
-"""What the figures of engine starts differ by: the start itself, and the error within each figure."""
+"""Variance components of engine starts: the start itself, and the error within each figure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_dsr1.gate.noise import interval
 from pytest_dsr1.steady.figure import SteadyFigure
 
 DRAWS = 100_000
-"""Of each chi-squared variable: the interval's ends are then sure to 1%."""
+"""Draws of each chi-squared variable; the ends of the interval are then accurate to 1%."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Components:
     """The variance components of starts on one node.
 
     Attributes:
-        between: of the figures as they are, which is what a gate calls noise.
-        within: the standard error of a figure, for what changes within a start.
-        start: of the starts alone, without the error within; 0 where that explains all.
+        between: between the figures; a gate calls this noise.
+        within: the standard error of a figure, from changes within a start.
+        start: between the starts alone, without the error within; 0 if that explains everything.
     """
 
     between: Component
@@ -44,13 +44,13 @@ class Components:
 
 
 def components(figures: Sequence[SteadyFigure]) -> Components:
-    """The variance components of a one-way random-effects model on the logarithms of the figures.
+    """Return the variance components of a one-way random-effects model on the logarithms of the figures.
 
-    The error within a figure is told by its two halves, which differ the more the larger it is. The standard
-    error from batches takes them as independent, and neighbouring requests of one start are not. What all
-    starts have in common from one half to the other is no error and falls out. The interval of ``start``
-    is a generalized one (Weerahandi 1993): percentiles of the difference of both mean squares, each over its
-    own chi-squared variable, seeded.
+    The difference between the two halves of a figure gives the error within it. The standard error from
+    batches would assume that they are independent, but neighboring requests of one start are not. A change
+    from one half to the other that all starts share is not an error and cancels out. The interval of
+    ``start`` is a generalized one (Weerahandi 1993): percentiles of the difference of both mean squares, each
+    over its own chi-squared variable, seeded.
 
     Args:
         figures: at least 2, of starts of the same software on one node, of at least 2 batches each.
@@ -71,7 +71,7 @@ def components(figures: Sequence[SteadyFigure]) -> Components:
 
 
 def _within_percent(figures: Sequence[SteadyFigure]) -> float:
-    """The standard error of a figure: of k of n batches each, halves differ with 2 n / k its variance."""
+    """Return the standard error of a figure; halves of k of n batches differ with 2 n / k its variance."""
     differences, shares = [], []
     for figure in figures:
         count = len(figure.batches) // 2

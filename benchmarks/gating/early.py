@@ -1,7 +1,7 @@
 """Simulated gates whose runs end early, by the product's own decision.
 
-The hardest case for it: one request at a time, a second each, so that a run may end after the fewest seconds;
-the requests' speeds are the windows of the world, of which neighbours resemble each other.
+This is the hardest case: one request at a time, one second each, so that a run may end after the fewest
+seconds. The speeds of the requests are the windows of the world, and neighboring windows are correlated.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from pytest_dsr1.steady.run_length import first_look, may_end, next_look
 from pytest_dsr1.steady.trace import Trace, TracedRequest
 
 METRIC = "per_user_output_throughput"
-"""Of one user whose requests take a second each it is the throughput, and quicker to compute."""
+"""For one user whose requests take a second each, this is the throughput, and quicker to compute."""
 WARMUP = 1
 TOKENS = 1_000_000
-"""Of an average request, so that rounding them is nothing."""
+"""Tokens of an average request; at this number rounding does not matter."""
 STEP = 0.01
-"""To so many percent the error at which a run may end is rounded, so that gates share paths."""
+"""The error at which a run may end is rounded to this, in percent, so that gates share paths."""
 
 
 def requests_of(windows: Array) -> tuple[TracedRequest, ...]:
-    """A request for each second, from the logarithms of the rates."""
+    """Return one request per second, from the logarithms of the rates."""
     tokens = np.rint(np.exp(windows) * TOKENS).astype(int).tolist()
     return tuple((float(i), None, i + 1.0, 8, count, None) for i, count in enumerate(tokens))
 
 
 def shown(requests: Sequence[TracedRequest], count: int) -> SteadyFigure:
-    """The evidence of a run after so many requests."""
+    """Return the steady figure of a run after ``count`` requests."""
     run = Trace(tuple(requests[:count]), (), 1, 1, False, 0.0)
     return steady_figure(run, METRIC, warmup_requests=WARMUP)
 
 
 def ends(requests: Sequence[TracedRequest], limits: Sequence[float]) -> list[tuple[int, float]]:
-    """Where a run ends for each limit of its error, and its figure there over the whole run's, a logarithm.
+    """Return the end of a run for each limit of its error, with the log of its figure over the whole run's.
 
     Args:
-        requests: of the whole run, whose figure is 1.
+        requests: of the whole run; its figure is 1.
         limits: in percent.
     """
     found: dict[float, tuple[int, float]] = {}
@@ -58,9 +58,9 @@ def ends(requests: Sequence[TracedRequest], limits: Sequence[float]) -> list[tup
 def ended_early(
     world: World, gates: int, seed: int, paths: int
 ) -> tuple[Histories, Histories, tuple[Level, ...]]:
-    """The same gates with full-length runs and with runs that end early, and what their references show.
+    """Return gates with full-length runs, the same with runs that end early, and the references' levels.
 
-    References are full-length, as recorded. Each run takes one of so many paths of windows, or that mirrored.
+    References are full-length, as recorded. Each run takes one of ``paths`` paths of windows, or its mirror.
     """
     fleet = Fleet(world, gates, seed)
     references = fleet.history(REFERENCES, FULL_S).figures

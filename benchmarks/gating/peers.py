@@ -1,4 +1,4 @@
-"""Other rules on the simulated fleets of the gate's own tests, and the gate beside them."""
+"""Rules of other projects, and the gate, on the simulated fleets of the gate's own tests."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ STEP = 5.0
 LATER_DAYS = 95
 GPUS = 8
 WINDOWED = 4_000
-"""The simulated gates whose windows are drawn."""
+"""The number of simulated gates whose windows are drawn."""
 _SEED = 80
 _FEW = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What rules look at on one day; a row a simulated gate, of fewer gates in windows.
+    """The data for rules on one day; one row per simulated gate. Windows have fewer gates.
 
     Attributes:
-        history: rates, one a day on any node, the last one yesterday.
-        stored: the last 5 rates from before the change; the very last one is the one that is kept.
-        stored_windows: of that one, by the second.
+        history: rates, one per day on any node; the last one is from yesterday.
+        stored: the last 5 rates from before the change; the last of them is the pinned run.
+        stored_windows: rates of the pinned run in each second.
         candidate: 5 rates of today, on the gate's node. Most rules take the first one.
-        windows: of the first one.
+        windows: rates of the first candidate in each second.
     """
 
     history: Array
@@ -51,19 +51,19 @@ class Seen:
     windows: Array
 
     def slower(self, percent: float) -> Seen:
-        """The same with a candidate that has lost so much."""
+        """Return the same data with a candidate that has lost this much."""
         left = 1 - percent / 100
         return replace(self, candidate=self.candidate * left, windows=self.windows * left)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule of others.
+    """A rule of another project.
 
     Attributes:
-        name: as it is printed.
-        runs: engine starts of a candidate that it takes.
-        fails: which candidates it flags.
+        name: as printed.
+        runs: the engine starts of a candidate that it needs.
+        fails: returns which candidates it flags.
     """
 
     name: str
@@ -107,17 +107,18 @@ class Row:
     """A rule at one noise; all shares are of verdicts.
 
     Attributes:
-        noise: between engine starts, in percent; ``delta`` likewise.
+        noise: between engine starts, in percent.
+        delta: the loss that must not be missed, in percent.
         rule: its name.
         innocent: FAIL without a loss.
         at_delta: FAIL at a loss of delta.
         at: FAIL at each of ``LOSSES``.
         later: FAIL 95 days after the last run before a step.
-        gpu_s: of a verdict without a loss.
-        gpu_s_at_delta: of one at a loss of delta.
-        replicates: simulated gates.
-        refused: the share of gates that refuse to judge, which are in no other number; None for rules that
-            never do.
+        gpu_s: GPU-seconds of a verdict without a loss.
+        gpu_s_at_delta: GPU-seconds of a verdict at a loss of delta.
+        replicates: the number of simulated gates.
+        refused: the share of gates that refuse to judge; other numbers exclude them. None for rules that
+            never refuse.
     """
 
     noise: float
@@ -134,9 +135,9 @@ class Row:
 
 
 def days(world: World, gates: int) -> tuple[Seen, Seen]:
-    """The day of a change, still without its loss, and the day 95 days after the last run before it.
+    """Return the day of a change, still without its loss, and the day 95 days after the last run before it.
 
-    The later day has a step in it: every run since the change is slower, the candidate too.
+    The later day includes a step: every run since the change is slower, and so is the candidate.
     """
     fleet = Fleet(world, gates, _SEED)
     before = np.exp(fleet.history(TRTLLM_DAYS, FULL_S, any_node=True, watched=False).figures)
@@ -155,7 +156,7 @@ def days(world: World, gates: int) -> tuple[Seen, Seen]:
 
 
 def rows(gates: int) -> Iterator[Row]:
-    """All rules, and the gate, at each noise."""
+    """Yield the rows of all rules and the gate, at each noise."""
     for noise, world in WORLDS.items():
         delta = DELTAS[noise]
         first, later = days(world, gates)

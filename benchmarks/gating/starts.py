@@ -1,10 +1,10 @@
-"""How much engine starts differ on this machine: ``python -m benchmarks.gating.starts PROFILE --starts 16``.
+"""The noise of engine starts on this machine: ``python -m benchmarks.gating.starts PROFILE --starts 16``.
 
-Records so many starts of a profile, each in a pytest run of its own, into ``dsr1-references`` below the
-current folder, and prints the variance components with their 95% intervals. Recorded starts that are there
-already count too, if nothing differs in them. Other options go to pytest.
+Records this number of starts of a profile, each in its own pytest run, into ``dsr1-references`` below the
+current folder, and prints the variance components with their 95% intervals. Earlier recorded starts count,
+too, if all their facts are equal. Other options go to pytest.
 
-docs/background/measurements.md has what it printed on one H200.
+docs/background/measurements.md has its output on one H200.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pytest_dsr1.steady.figure import SteadyFigure, steady_figure, warmup_of
 
 
 def record(profile: str, more: list[str]) -> None:
-    """One pytest run that records one start; ends the program when it does not."""
+    """Record one start in one pytest run; end the program if that fails."""
     command = [sys.executable, "-m", "pytest", "-q", f"--dsr1-profile={profile}", "--dsr1-reference=record"]
     done = subprocess.run([*command, "-k", "reference", *more], capture_output=True, text=True, check=False)
     for line in done.stdout.splitlines():
@@ -37,19 +37,19 @@ def record(profile: str, more: list[str]) -> None:
 
 
 def figures(scenario: Scenario, found: tuple[RecordedRun, ...]) -> list[SteadyFigure]:
-    """The steady figure of each recorded start, at full length."""
+    """Return the steady figure of each recorded start, at full length."""
     warm = warmup_of(scenario)
     return [steady_figure(one.trace, scenario.gated_metric, warmup_requests=warm) for one in found]
 
 
 def newest(store: Path, scenario: Scenario) -> tuple[tuple[RecordedRun, ...], tuple[str, ...]]:
-    """The recorded starts like the newest one, and what is wrong with others."""
+    """Return the recorded starts like the newest one, and what is wrong with others."""
     found, problems = read(store, scenario.name)
     return alike(found, found[-1].facts) if found else (), problems
 
 
-def told(scenario: Scenario, found: tuple[RecordedRun, ...]) -> str:
-    """What the starts differ by."""
+def summary(scenario: Scenario, found: tuple[RecordedRun, ...]) -> str:
+    """Return the variance components of the starts as text."""
     runs = figures(scenario, found)
     logs = np.log([run.value for run in runs])
     parts = components(runs)
@@ -60,17 +60,17 @@ def told(scenario: Scenario, found: tuple[RecordedRun, ...]) -> str:
             f"{math.exp(float(logs.mean())):.5g}, from {min(r.value for r in runs):.5g} to "
             f"{max(r.value for r in runs):.5g}",
             f"  between figures   {parts.between}: the noise of a gate",
-            f"  of it the starts  {parts.start}",
-            f"  of it the error   {parts.within} within a figure, over "
+            f"  from the starts   {parts.start}",
+            f"  from the error    {parts.within} within a figure, over "
             f"{median(r.window_s for r in runs):.1f} s that count",
             f"  from one start to the next the figure moves by {slope:+.4f}% on average",
-            f"  a start takes {median(one.trace.startup_s for one in found):.0f} s beside the measured time",
+            f"  a start takes {median(one.trace.startup_s for one in found):.0f} s without the measured time",
         ]
     )
 
 
 def main() -> None:
-    """Record, and print."""
+    """Record and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("profile")
     parser.add_argument("--starts", type=int, required=True, choices=range(2, 1000), metavar="N")
@@ -84,7 +84,7 @@ def main() -> None:
         record(options.profile, [*given, *more])
         found, problems = newest(store, scenario)
         print(f"start {len(found)}: {figures(scenario, found[-1:])[0].value:.6g}", flush=True)
-    print("\n".join(problems) or told(scenario, found))
+    print("\n".join(problems) or summary(scenario, found))
 
 
 if __name__ == "__main__":

@@ -23,19 +23,19 @@ REFERENCES = 20
 MOST_RUNS = 64
 """`gate.max_runs` by default."""
 LEAST_S = 120.0
-"""Three latencies of the requests that the simulated runs stand for."""
+"""Three latencies of the requests that the simulated runs represent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the gate made of many candidates; one value a gate in the arrays.
+    """The verdicts of the gate on many candidates; arrays have one value per gate.
 
     Attributes:
         word: 1 FAIL, -1 PASS, 0 INCONCLUSIVE or refused.
-        runs: valid runs that the verdict took; 0 where it was refused.
-        gpu_s: seconds of all engine starts, also those that were throttled, start-up included.
-        asked: which gates were not refused for references that do not resolve delta.
-        better: which gates told of an improvement.
+        runs: valid runs that the verdict took; 0 if the gate was refused.
+        gpu_s: seconds of all engine starts with start-up, including throttled ones.
+        asked: which gates were not refused; gates are refused if references do not resolve delta.
+        better: which gates reported an improvement.
     """
 
     word: Array
@@ -51,7 +51,7 @@ class Judged:
 
     @property
     def fail_of_all(self) -> float:
-        """The share of FAIL among all gates: what was refused has shown nothing."""
+        """The share of FAIL among all gates; refused gates have shown nothing."""
         return float((self.word == 1).mean())
 
     @property
@@ -72,13 +72,13 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Histories:
-    """References, and candidates that have lost nothing yet; a row a simulated gate.
+    """References, and candidates without a loss yet; one row per simulated gate.
 
     Attributes:
-        references: rates, one a day on the gate's node.
+        references: rates, one per day on the gate's node.
         candidates: rates of ``MOST_RUNS`` runs each.
         starts: engine starts that each of these took.
-        measured_s: how long each of these is measured; one column where a gate's runs are equally long.
+        measured_s: how long each of these is measured; one column if a gate's runs are equally long.
     """
 
     references: Array
@@ -88,7 +88,7 @@ class Histories:
 
 
 def gated_length_s(fleet: Fleet) -> Array:
-    """How long a gated run of each gate is measured, from full-length references of its own."""
+    """Return how long a gated run of each gate is measured, from its own full-length references."""
     full = fleet.history(REFERENCES, FULL_S).figures
     within_variance_s = fleet.squared_errors(REFERENCES, FULL_S).mean(axis=1) * FULL_S
     between = full.var(axis=1, ddof=1) - within_variance_s / FULL_S
@@ -99,17 +99,17 @@ def gated_length_s(fleet: Fleet) -> Array:
 def histories(
     world: World, gates: int, seed: int, *, later_days: float = 1.0, one_day: bool = False
 ) -> Histories:
-    """So many gates, their candidates so many days after the last reference.
+    """Return gates whose candidates run ``later_days`` days after the last reference.
 
-    The length of gated runs is found on one history and used on another of the same world, since a figure
-    over a part of a run is not drawn here as a part of that over the whole.
+    The length of gated runs is computed on one history and used on another of the same world, because the
+    simulation does not draw the figure of a part of a run from that of the whole run.
 
     Args:
-        world: what runs differ by.
-        gates: how many.
+        world: the differences between runs.
+        gates: the number of gates.
         seed: of the random numbers.
-        later_days: of the candidate.
-        one_day: all references are of one day.
+        later_days: days from the last reference to the candidate.
+        one_day: all references are from one day.
     """
     measured_s = gated_length_s(Fleet(world, gates, seed))
     fleet = Fleet(world, gates, seed + 1)
@@ -124,14 +124,14 @@ def histories(
 
 
 def levels(found: Histories) -> tuple[Level, ...]:
-    """What the product makes of each gate's references."""
+    """Return the level that the product computes from each gate's references."""
     days = range(REFERENCES)
     return tuple(level(logs, days) for logs in np.log(found.references))
 
 
 @lru_cache(maxsize=4)
 def _plans(known: tuple[Level, ...], delta: float, alpha: float) -> list[Design | None]:
-    """How each gate decides; None where it is refused."""
+    """Return the design of each gate; None if it is refused."""
     return [planned(each, alpha, delta, MOST_RUNS) for each in known]
 
 
@@ -144,15 +144,15 @@ def judge(
     known: tuple[Level, ...] | None = None,
     broken_percent: float = 0.0,
 ) -> Judged:
-    """Gates on candidates that are really slower by so many percent.
+    """Judge candidates that are really slower by ``loss_percent``.
 
     Args:
         found: references and candidates.
         delta_percent: the loss that must not be missed.
         loss_percent: the real one.
         alpha: the planned error.
-        known: of these references, where they were computed before.
-        broken_percent: what the first run of each candidate loses beside that, unseen by telemetry.
+        known: the levels of these references, if they were computed before.
+        broken_percent: the further loss of the first run of each candidate, unseen by telemetry.
     """
     rates = found.candidates * (1 - loss_percent / 100)
     rates[:, 0] *= 1 - broken_percent / 100
@@ -179,7 +179,7 @@ def judge(
 
 
 def fixed_design_gpu_s(world: World, delta_percent: float, alpha: float) -> float:
-    """Of the design that always makes as many full-length runs as both errors need."""
+    """Return the GPU-seconds of a design that always makes as many full-length runs as both errors need."""
     sd = math.hypot(world.noise / 100, math.sqrt(world.within_variance_s / FULL_S))
     runs = 1
     while True:

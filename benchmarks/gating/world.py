@@ -1,7 +1,7 @@
 """A simulated fleet: engine starts on several nodes over many days, throttled now and then.
 
-The model is fixed by the numbers below and is the same for the gate's own tests and for every rule it is
-compared with. All figures are natural logarithms of a rate; arrays have a row a simulated gate.
+The numbers below define the model. It is the same for the gate's own tests and for every rule that the gate
+is compared with. All figures are natural logarithms of a rate; arrays have one row per simulated gate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NODES = 4
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What runs differ by; percentages of the rate.
+    """The differences between runs, in percent of the rate.
 
     Attributes:
         noise: standard deviation between engine starts on one node and day.
@@ -32,7 +32,7 @@ class World:
         throttled: share of runs that lose 3 to 15%, half of them for 20 to 60% of the run only.
         drift: standard deviation of a day's step of the random walk that all runs share.
         window: coefficient of variation of the rate in windows of 1 s.
-        correlation: of neighbouring windows.
+        correlation: of neighboring windows.
         day: standard deviation of a shift that all runs of one day share, and no other day; none by default.
     """
 
@@ -67,8 +67,8 @@ class Runs:
     """Engine starts.
 
     Attributes:
-        figures: of each run that telemetry let pass.
-        starts: engine starts that each took: 1, and one more for each that was seen to be throttled.
+        figures: the figure of each run that telemetry did not reject.
+        starts: the engine starts of each: 1, and one more if telemetry saw throttling.
     """
 
     figures: Array
@@ -76,10 +76,10 @@ class Runs:
 
 
 class Fleet:
-    """Draws runs of so many gates, each on a node of its own choice.
+    """A fleet that draws runs of simulated gates, each on a random node.
 
     Args:
-        world: what the runs differ by.
+        world: the differences between runs.
         gates: how many gates are simulated at once.
         seed: of the random numbers.
     """
@@ -93,19 +93,19 @@ class Fleet:
         self.node = self._random.integers(0, NODES, gates)
 
     def days_pass(self, days: float) -> None:
-        """The level that all runs of a gate share takes its random walk."""
+        """Advance the random walk of the level that all runs of a gate share."""
         self._level = self._level + self._random.normal(0, self.world.drift / 100 * days**0.5, self.gates)
 
     def runs(
         self, count: int, measured_s: Array | float, *, any_node: bool = False, watched: bool = True
     ) -> Runs:
-        """So many engine starts of each gate today, each measured for so long.
+        """Draw engine starts of each gate today, each measured for ``measured_s``.
 
         Args:
-            count: of runs.
+            count: the number of runs.
             measured_s: without the start-up.
-            any_node: each on any node, instead of all on the gate's own.
-            watched: telemetry is read, and a run that it sees to be throttled is made again.
+            any_node: each on any node, instead of all on the gate's own node.
+            watched: telemetry is read, and a run is repeated if it shows throttling.
         """
         shape = (self.gates, count)
         throttled = self._throttled(shape)
@@ -124,7 +124,7 @@ class Fleet:
     def history(
         self, days: int, measured_s: Array | float, *, any_node: bool = False, watched: bool = True
     ) -> Runs:
-        """One run a day, the last one yesterday; see :meth:`runs`."""
+        """Draw one run per day, the last one yesterday; see :meth:`runs`."""
         parts = []
         for _ in range(days):
             parts.append(self.runs(1, measured_s, any_node=any_node, watched=watched))
@@ -132,9 +132,9 @@ class Fleet:
         return Runs(np.hstack([p.figures for p in parts]), np.hstack([p.starts for p in parts]))
 
     def windows(self, figures: Array, seconds: int) -> Array:
-        """The logarithm of the rate in each second of runs with these figures, along a new last axis.
+        """Return the logarithm of the rate in each second of runs with these figures, along a new last axis.
 
-        Their mean is the figure: what throttling took from a part of a run is spread over all of it.
+        Their mean is the figure: a loss by throttling in a part of a run is spread over all of it.
         """
         correlation = self.world.correlation
         steps = self._random.normal(0, 1, (*figures.shape, seconds))
@@ -144,12 +144,12 @@ class Fleet:
         return np.asarray(figures[..., None] + noise * self.world.window / 100)
 
     def squared_errors(self, count: int, measured_s: float) -> Array:
-        """What 10 batch means say of each run's squared standard error: chi-squared with 9 degrees."""
+        """Draw each run's squared standard error from 10 batch means: chi-squared with 9 degrees."""
         draws = self._random.chisquare(9, (self.gates, count)) / 9
         return draws * self.world.within_variance_s / measured_s
 
     def _throttled(self, shape: tuple[int, int]) -> Array:
-        """What each run loses; 0 for most."""
+        """Draw the share that each run loses; 0 for most."""
         lost = self._random.uniform(0.03, 0.15, shape)
         part = np.where(self._random.random(shape) < 0.5, self._random.uniform(0.2, 0.6, shape), 1.0)
         return np.where(self._random.random(shape) < self.world.throttled, lost * part, 0.0)

@@ -1,8 +1,8 @@
-"""Whether the load generator distorts what it measures, beside others and a server that knows the truth.
+"""Accuracy of load generators: ours and public ones against a server that knows the truth.
 
     python -m benchmarks.loadgen --peer vllm-rs=PROGRAM --peer aiperf=PROGRAM --peer guidellm=PROGRAM
 
-Runs every load with every client by turns, and prints the medians. docs/background/measurements.md explains
+Runs every load with every client in turn, and prints the medians. docs/background/measurements.md explains
 the columns and how the peers are installed. Needs a C compiler, and a machine with nothing else to do.
 """
 
@@ -33,7 +33,7 @@ class Run:
     """One run of one client.
 
     Attributes:
-        apart_p99_ms: from the sending that the client noted to the server's reading, in an open loop.
+        apart_p99_ms: P99 of the time from the client's noted send to the server's read, in an open loop.
     """
 
     load: str
@@ -50,7 +50,7 @@ class Run:
 
 
 def once(load: Load, client: Client, program: Path, folder: Path) -> Run:
-    """One run."""
+    """Run one load with one client."""
     folder.mkdir(parents=True)
     with TruthServer(program, load.ttft_us, load.gap_us) as server:
         argv = client.command(load, server.url, folder)
@@ -75,7 +75,7 @@ def _apart_p99_ms(reported: Reported, server: TruthServer) -> float | None:
 
 
 def table(load: Load, runs: list[Run]) -> str:
-    """One load: a line a client, medians of its runs."""
+    """Return the table of one load: one line per client, medians of its runs."""
     head = (
         f"{'':<14}{'tok/s':>10}{'of ideal':>10}{'TTFT mean ms':>18}{'TTFT P99 ms':>18}{'TPOT':>9}"
         f"{'CPU s/Mtok':>12}{'MiB':>7}  notes"
@@ -83,41 +83,46 @@ def table(load: Load, runs: list[Run]) -> str:
     lines = [f"{load.name}: {load.requests} requests of {load.output_tokens} tokens", head]
     for name in dict.fromkeys(each.client for each in runs):
         of_client = [each for each in runs if each.client == name]
-        told = [each for each in of_client if each.reported is not None]
+        with_result = [each for each in of_client if each.reported is not None]
         tok_s = median(each.truth.tok_s for each in of_client)
         cells = [f"{name:<14}{tok_s:>10,.0f}"]
         cells.append(f"{tok_s / load.ideal_tok_s:>10.1%}" if load.ideal_tok_s else f"{'':>10}")
-        if told and load.gap_us:
+        if with_result and load.gap_us:
             for kind in ("mean", "p99"):
-                true = median(getattr(each.truth.ttft_ms, kind) for each in told)
-                said = median(getattr(each.reported, f"ttft_{kind}_ms") for each in told)
-                cells.append(f"{f'{true:.1f} -> {said:.1f}':>18}")
-            error = median(each.reported.tpot_mean_ms / each.truth.tpot_ms.mean - 1 for each in told)  # type: ignore[union-attr]
+                true = median(getattr(each.truth.ttft_ms, kind) for each in with_result)
+                reported = median(getattr(each.reported, f"ttft_{kind}_ms") for each in with_result)
+                cells.append(f"{f'{true:.1f} -> {reported:.1f}':>18}")
+            error = median(_tpot_error(each) for each in with_result)
             cells.append(f"{error:>+9.2%}")
         else:
             cells.append(f"{'':>45}")
         cells.append(f"{median(each.cpu_s_per_mtok for each in of_client):>12.1f}")
         cells.append(f"{median(each.cost.peak_mib for each in of_client):>7.0f}  ")
-        cells.append(_notes(of_client, told))
+        cells.append(_notes(of_client, with_result))
         lines.append("".join(cells))
     return "\n".join(lines)
 
 
-def _notes(runs: list[Run], told: list[Run]) -> str:
+def _tpot_error(run_: Run) -> float:
+    assert run_.reported is not None
+    return run_.reported.tpot_mean_ms / run_.truth.tpot_ms.mean - 1
+
+
+def _notes(runs: list[Run], with_result: list[Run]) -> str:
     notes = []
     for key, text in (("lag_p99_ms", "loop late P99"), ("late_p99_ms", "sent late P99")):
-        values = [v for each in told if (v := getattr(each.reported, key)) is not None]
+        values = [v for each in with_result if (v := getattr(each.reported, key)) is not None]
         if values:
             notes.append(f"{text} {median(values):.2f} ms")
     for key, text in (("readings", "{:.0f} readings of /metrics"), ("slo_percent", "SLO kept by {:.1f}%")):
-        values = [v for each in told if (v := getattr(each.reported, key)) is not None]
+        values = [v for each in with_result if (v := getattr(each.reported, key)) is not None]
         if values:
             notes.append(text.format(median(values)))
     apart = [each.apart_p99_ms for each in runs if each.apart_p99_ms is not None]
     if apart:
         notes.append(f"read {median(apart):.2f} ms after that, P99")
-    if len(told) < len(runs):
-        notes.append(f"{len(runs) - len(told)} of {len(runs)} runs without a result")
+    if len(with_result) < len(runs):
+        notes.append(f"{len(runs) - len(with_result)} of {len(runs)} runs without a result")
     short = [each for each in runs if each.truth.aborted or each.truth.completed != each.truth.requests]
     if short:
         notes.append(f"{len(short)} runs with broken requests")
@@ -125,7 +130,7 @@ def _notes(runs: list[Run], told: list[Run]) -> str:
 
 
 def _kept(run_: Run) -> dict[str, object]:
-    """A run as it is kept: without the time of every request."""
+    """Return a run as it is saved: without the time of every request."""
     kept = asdict(run_)
     if kept["reported"]:
         del kept["reported"]["sent_s"]
@@ -140,7 +145,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--load", action="append", choices=[load.name for load in LOADS])
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PROGRAM")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep all that is written")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep all files that are written")
     options = parser.parse_args()
     clients: list[Client] = [Ours()]
     for peer in options.peer:
@@ -156,10 +161,10 @@ def main() -> None:
             runs = []
             for repetition in range(options.repetitions):
                 for client in clients:
-                    # guidellm takes no comma in a path.
+                    # guidellm does not accept a comma in a path.
                     name = load.name.replace(",", "").replace(" ", "-")
-                    place = folder / name / f"{client.name}-{repetition}"
-                    runs.append(once(load, client, program, place))
+                    run_folder = folder / name / f"{client.name}-{repetition}"
+                    runs.append(once(load, client, program, run_folder))
                     with (folder / "runs.jsonl").open("a") as lines:
                         lines.write(json.dumps(_kept(runs[-1])) + "\n")
             print(f"{table(load, runs)}\n", flush=True)

@@ -1,6 +1,6 @@
-"""The load generators that are compared: the engine `openai`, and public ones, each as its users run it.
+"""The compared load generators: the engine `openai`, and public ones, each as its users run it.
 
-How the peers were set up, and why so, is in docs/background/measurements.md.
+docs/background/measurements.md describes and explains the setup of the peers.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ _ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is asked of the server.
+    """The load on the server.
 
     Attributes:
         streams: requests in flight (a closed loop), or the most of them (an open loop).
-        ttft_us: the server's, as ``gap_us``, its time between tokens; 0: as fast as the client reads.
-        rate_req_s: of a Poisson process; None for a closed loop.
+        ttft_us: the server's time to first token; 0 for as fast as the client reads.
+        gap_us: the server's time between tokens; 0 for as fast as the client reads.
+        rate_req_s: the rate of a Poisson process; None for a closed loop.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Load:
 
     @property
     def ideal_tok_s(self) -> float | None:
-        """The rate of a client that costs nothing; None where only the client limits it."""
+        """The rate of a client that costs nothing; None if only the client limits the rate."""
         if self.rate_req_s is not None:
             return self.rate_req_s * self.output_tokens
         if not self.gap_us:
@@ -51,14 +52,14 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What a client says it measured; None where it does not say.
+    """The values that a client reports; None if it does not report one.
 
     Attributes:
         lag_p99_ms: how late its event loop was.
         sent_s: when each request was sent, on the monotonic clock.
         late_p99_ms: how much later than scheduled requests were sent.
-        readings: of the server's metrics, beside the load.
-        slo_percent: requests within the service level.
+        readings: how often it read the server's metrics during the load.
+        slo_percent: requests within the service level, in percent.
     """
 
     tok_s: float
@@ -77,34 +78,34 @@ class Client(Protocol):
 
     @property
     def name(self) -> str:
-        """As the table shows it."""
+        """The name in the table."""
         ...
 
     @property
     def warmup(self) -> int:
-        """Requests that it sends before it measures."""
+        """The number of requests that it sends before it measures."""
         ...
 
     def command(self, load: Load, url: str, folder: Path) -> list[str]:
-        """The command line; files it needs are made in the folder."""
+        """Return the command line; write the files that it needs in the folder."""
         ...
 
     def read(self, folder: Path) -> Reported | None:
-        """What it reported; None where it refused to."""
+        """Return what it reported; None if it refused to."""
         ...
 
 
 class Ours:
-    """The engine `openai`, complete: through pytest, with all that a scenario can ask for.
+    """The engine `openai`, run by pytest with everything that a scenario can have.
 
-    That is its dataset, a warm-up, the server's metrics, a service level, its saved result and its verdict.
+    This includes its dataset, a warm-up, the server's metrics, a service level, a saved result and a verdict.
     """
 
     name = "pytest-dsr1"
     warmup = 16
 
     def command(self, load: Load, url: str, folder: Path) -> list[str]:
-        """Pytest on a scenario."""
+        """Return the command that runs pytest on a scenario."""
         arrival = {"type": "poisson", "rate_req_s": load.rate_req_s, "seed": 1}
         scenario = {
             "name": "loadgen",
@@ -120,7 +121,7 @@ class Ours:
                 **({"arrival": arrival} if load.rate_req_s else {}),
             },
             "engine": {"type": "openai", "server": "vllm", "url": url},
-            # MLPerf's limits for a server, or what the load itself needs.
+            # MLPerf's limits for a server, or the times that the load itself needs.
             "slo": {
                 "ttft_ms": max(2000.0, 2 * load.ttft_us / 1e3),
                 "tpot_ms": max(80.0, 1.5 * load.gap_us / 1e3),
@@ -132,7 +133,7 @@ class Ours:
         }
         path = folder / "loadgen.yaml"
         path.write_text(yaml.safe_dump(scenario))
-        # The copy of the plugin that lies beside this file, whatever is installed.
+        # The copy of the plugin in this repository, even if another one is installed.
         paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         return [
             *("env", f"PYTHONPATH={os.pathsep.join(paths)}"),
@@ -140,7 +141,7 @@ class Ours:
         ]
 
     def read(self, folder: Path) -> Reported | None:
-        """The saved result; none of a run that is INVALID."""
+        """Return the saved result; None if the run failed."""
         (saved,) = (folder / ".dsr1" / "loadgen").iterdir()
         written = json.loads((saved / "measurement.json").read_text())
         if written["state"] != "complete":
@@ -173,7 +174,7 @@ class VllmRust:
     warmup: int = 0
 
     def command(self, load: Load, url: str, folder: Path) -> list[str]:
-        """Random token ids of exact length, as ours."""
+        """Return the command with random token ids of exact length, as ours."""
         loop = (
             ["--request-rate", str(load.rate_req_s)]
             if load.rate_req_s
@@ -189,26 +190,26 @@ class VllmRust:
         ]
 
     def read(self, folder: Path) -> Reported | None:
-        """Its JSON."""
-        told = json.loads((folder / "result.json").read_text())
+        """Read its JSON."""
+        result = json.loads((folder / "result.json").read_text())
         return Reported(
-            tok_s=told["output_throughput"],
-            ttft_mean_ms=told["mean_ttft_ms"],
-            ttft_p99_ms=told["p99_ttft_ms"],
-            tpot_mean_ms=told["mean_tpot_ms"],
+            tok_s=result["output_throughput"],
+            ttft_mean_ms=result["mean_ttft_ms"],
+            ttft_p99_ms=result["p99_ttft_ms"],
+            tpot_mean_ms=result["mean_tpot_ms"],
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Aiperf:
-    """NVIDIA's AIPerf, which counts tokens by ``usage`` as ours does."""
+    """NVIDIA's AIPerf; it counts tokens by ``usage``, as ours does."""
 
     program: str
     name: str = "AIPerf"
     warmup: int = 0
 
     def command(self, load: Load, url: str, folder: Path) -> list[str]:
-        """Synthetic prompts; without its screen."""
+        """Return the command with synthetic prompts, without its screen."""
         loop = ["--concurrency", str(load.streams)]
         if load.rate_req_s:
             loop = ["--request-rate", str(load.rate_req_s), "--arrival-pattern", "poisson"]
@@ -221,13 +222,13 @@ class Aiperf:
         ]
 
     def read(self, folder: Path) -> Reported | None:
-        """Its JSON."""
-        told = json.loads((folder / "result" / "profile_export_aiperf.json").read_text())
+        """Read its JSON."""
+        result = json.loads((folder / "result" / "profile_export_aiperf.json").read_text())
         return Reported(
-            tok_s=told["output_token_throughput"]["avg"],
-            ttft_mean_ms=told["time_to_first_token"]["avg"],
-            ttft_p99_ms=told["time_to_first_token"]["p99"],
-            tpot_mean_ms=told["inter_token_latency"]["avg"],
+            tok_s=result["output_token_throughput"]["avg"],
+            ttft_mean_ms=result["time_to_first_token"]["avg"],
+            ttft_p99_ms=result["time_to_first_token"]["p99"],
+            tpot_mean_ms=result["inter_token_latency"]["avg"],
         )
 
 
@@ -240,7 +241,7 @@ class Guidellm:
     warmup: int = 0
 
     def command(self, load: Load, url: str, folder: Path) -> list[str]:
-        """Prompts from a file, as its synthetic ones need a tokenizer of English."""
+        """Return the command with prompts from a file; synthetic ones need a tokenizer of English."""
         _prompts(folder / "prompts.jsonl", load)
         loop = f"kind=concurrent,streams={load.streams}"
         if load.rate_req_s:
@@ -255,7 +256,7 @@ class Guidellm:
         ]
 
     def read(self, folder: Path) -> Reported | None:
-        """Its JSON."""
+        """Read its JSON."""
         benchmark = json.loads((folder / "result.json").read_text())["benchmarks"][0]
         metrics = benchmark["metrics"]
         ttft = metrics["time_to_first_token_ms"]["successful"]
@@ -275,7 +276,7 @@ PEERS: Mapping[str, Callable[[str], Client]] = {
 
 
 def _tokenizer(folder: Path) -> Path:
-    """A tokenizer of whole words, for clients that need one; each token of the server is one of its."""
+    """Write a tokenizer of whole words, for clients that need one; it has each token of the server."""
     home = folder / "tokenizer"
     home.mkdir()
     words = ["<unk>", "<s>", "</s>", "tok", *_WORDS]
@@ -313,7 +314,7 @@ _WORDS = [f"w{i}" for i in range(1000)]
 
 
 def _prompts(path: Path, load: Load) -> None:
-    """Random words, a prompt a line."""
+    """Write random words, one prompt per line."""
     chosen = random.Random(1)
     lengths = {"prompt_tokens_count": INPUT_TOKENS, "output_tokens_count": load.output_tokens}
     with path.open("w") as lines:

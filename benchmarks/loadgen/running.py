@@ -1,4 +1,4 @@
-"""Runs a client and adds up what its processes cost."""
+"""A run of a client, and the cost of its processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOOK_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of a process and all it started.
+    """The cost of a process and all its children.
 
     Attributes:
         status: the exit status.
@@ -29,7 +29,7 @@ class Cost:
 
 
 def run(argv: list[str], folder: Path, environment: dict[str, str]) -> Cost:
-    """Run to the end; what it prints goes to ``folder/output.txt``."""
+    """Run a command to its end; its output goes to ``folder/output.txt``."""
     with (folder / "output.txt").open("w") as output:
         process = subprocess.Popen(
             argv,
@@ -40,14 +40,14 @@ def run(argv: list[str], folder: Path, environment: dict[str, str]) -> Cost:
             stderr=output,
         )
         peak = _Peak(process.pid)
-        # wait4 tells the time of the process and of all its children that were waited for.
+        # wait4 reports the time of the process and of all its children that were waited for.
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         return Cost(process.returncode, used.ru_utime + used.ru_stime, peak.stop())
 
 
 class _Peak:
-    """Looks at a process tree's memory a few times a second."""
+    """The peak memory of a process tree, read a few times per second."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid

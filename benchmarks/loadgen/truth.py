@@ -1,4 +1,4 @@
-"""The server that knows the truth: compiled, started, asked."""
+"""The server that knows the truth: compile it, start it, read its values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STARTS_WITHIN_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Of one kind of time, in ms."""
+    """Statistics of one kind of time, in ms."""
 
     mean: float
     p50: float
@@ -29,15 +29,15 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What the server did since it was last told to forget.
+    """The actions of the server since its last reset.
 
     Attributes:
         seconds: from the first request read to the last token written.
-        cpu_s: that the server used.
-        ttft_ms: from a request read to its first token written.
+        cpu_s: CPU time that the server used.
+        ttft_ms: the time from reading a request to writing its first token.
         tpot_ms: a request's mean time between tokens.
         gap_ms: every single time between two tokens of a request.
-        late_ms: tokens written after they were due: the server's own unrest.
+        late_ms: how late tokens were written: the server's own error.
     """
 
     requests: int
@@ -60,7 +60,7 @@ class Truth:
 
 
 def compile_server(folder: Path) -> Path:
-    """The program, built with the machine's C compiler."""
+    """Build the program with the machine's C compiler; return its path."""
     program = folder / "truth_server"
     subprocess.run(["cc", "-O2", "-o", str(program), str(_SOURCE), "-lm"], check=True)
     return program
@@ -71,8 +71,8 @@ class TruthServer:
 
     Args:
         program: compiled.
-        ttft_us: from a request to its first token.
-        gap_us: from token to token; 0: as fast as the client reads.
+        ttft_us: the time from a request to its first token.
+        gap_us: the time from token to token; 0 for as fast as the client reads.
     """
 
     def __init__(self, program: Path, ttft_us: int, gap_us: int) -> None:
@@ -102,15 +102,15 @@ class TruthServer:
         self._process.wait()
 
     def forget(self, skip: int = 0) -> None:
-        """Begin anew, after so many requests of a warm-up."""
+        """Reset; ignore the next ``skip`` requests, which are a warm-up."""
         self._get(f"/truth/reset?skip={skip}")
 
     def truth(self) -> Truth:
-        """What it did."""
+        """Return the actions of the server since its last reset."""
         return TypeAdapter(Truth).validate_json(self._get("/truth"))
 
     def arrivals_s(self) -> list[float]:
-        """When each request was read, on the monotonic clock, in order."""
+        """Return when each request was read, on the monotonic clock, in order."""
         return [int(line) / 1e9 for line in self._get("/truth/arrivals").split()]
 
     def _get(self, path: str) -> bytes:

@@ -1,18 +1,18 @@
-/* A server that streams tokens on an exact schedule and keeps what it really did, so that what a client of
- * it reports can be compared with the truth. One thread, epoll, no dependencies, loopback only.
+/* A server that streams tokens on an exact schedule and records what it really did, to compare a client's
+ * report with the truth. One thread, epoll, no dependencies, loopback only.
  *
  *     cc -O2 -o truth_server truth_server.c && ./truth_server PORT TTFT_US GAP_US
  *
  * POST /v1/completions, /v1/chat/completions   `max_tokens` tokens, one event each, then usage and [DONE]
  * GET  /v1/models, /health                     as OpenAI-compatible servers answer
- * GET  /metrics                                as vLLM tells them, with as many histograms
+ * GET  /metrics                                as vLLM writes them, with as many histograms
  * GET  /truth                                  since the last reset, as JSON
- * GET  /truth/arrivals                         when each request was read, in CLOCK_MONOTONIC ns, one a line
- * GET  /truth/reset?skip=N                     forget, and of the next N requests remember nothing: a warm-up
+ * GET  /truth/arrivals                         when each request was read, in CLOCK_MONOTONIC ns, one per line
+ * GET  /truth/reset?skip=N                     reset, and do not record the next N requests: a warm-up
  *
  * The first token of a request is due TTFT_US after the request was read, the others GAP_US after each
- * other, on an absolute schedule: to be late once does not delay the rest. GAP_US 0: as fast as the client
- * reads, the streams taking turns. Times are taken before the system call that writes the token.
+ * other, on an absolute schedule: one late token does not delay the rest. GAP_US 0: as fast as the client
+ * reads, with the streams in turn. Times are taken before the system call that writes the token.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -52,7 +52,7 @@ static void *or_die(void *memory) {
     return memory;
 }
 
-/* ---- what is remembered ---------------------------------------------------------------------------- */
+/* ---- what is recorded ------------------------------------------------------------------------------ */
 
 /* A histogram in steps of 2^(1/512), 0.14%, from 1 us on; sum and count are exact. */
 typedef struct {
@@ -115,8 +115,8 @@ typedef struct Stream {
 
 static Stream *spare, *turn_head, *turn_tail;
 
-/* Streams by the time their next token is due: a binary heap. An entry of a stream that was closed since is
- * known by its generation. */
+/* Streams by the time their next token is due: a binary heap. An entry of a closed stream has another
+ * generation. */
 typedef struct {
     int64_t due_ns;
     Stream *stream;
@@ -165,7 +165,7 @@ static void end(Stream *stream) {
     stream->wanted = 0;
     stream->in_length = stream->out_length = stream->out_done = 0;
     stream->blocked = 0;
-    if (!stream->queued) { /* else the turn gives it back */
+    if (!stream->queued) { /* else its turn returns it */
         stream->next = spare;
         spare = stream;
     }
@@ -210,7 +210,7 @@ __attribute__((format(printf, 2, 3))) static void say(Stream *stream, const char
 }
 
 /* One event of a stream, as a chunk of the answer's body. Fields, their order and their nulls are those of
- * vLLM's completion/serving.py and chat_completion/serving.py, autumn 2026, where no token ids are asked for. */
+ * vLLM's completion/serving.py and chat_completion/serving.py, autumn 2026, without token ids. */
 static void say_event(Stream *stream, const char *choices, const char *more) {
     char event[768];
     int length = snprintf(event, sizeof event,
@@ -272,7 +272,7 @@ static void take_turn(Stream *stream) {
     turn_tail = stream;
 }
 
-/* All that is due, or a round of it; the time until the next is, in ns; -1 for never. */
+/* Send all tokens that are due, or a round of them; return the ns until the next is due; -1 for never. */
 static int64_t send_due(void) {
     for (int sent = 0; heap_length; sent++) {
         if (sent == ROUND) return 0;
@@ -346,7 +346,7 @@ static void tell_one(const char *name, const char *kind, double value) {
     if (counter) tell("vllm:%s_created{" LABELS "} 1.76e+09\n", name);
 }
 
-/* What vLLM 0.33.0 tells of one engine: its gauges and counters, and histograms, of which all say one thing. */
+/* The metrics of vLLM 0.33.0 for one engine: its gauges and counters, and histograms with the same values. */
 static void tell_metrics(Stream *stream) {
     static const char *histograms[] = {
         "iteration_tokens_total", "time_to_first_token_seconds", "inter_token_latency_seconds",
@@ -477,7 +477,7 @@ static void read_in(Stream *stream) {
     size_t head = (size_t)(gap + 4 - stream->in);
     size_t whole = head + (length_at && length_at < gap ? strtoul(length_at + 17, NULL, 10) : 0);
     if (stream->in_length < whole) return;
-    stream->in_length = 0; /* nobody sends a second request before the answer to the first */
+    stream->in_length = 0; /* clients send no second request before the answer to the first */
     take_request(stream, stream->in, stream->in + head);
 }
 

@@ -55,7 +55,7 @@ class GatePlan:
 
     @property
     def sure(self) -> bool:
-        """Whether the runs decide, if the noise is as the references show."""
+        """True if the runs decide when the noise is as the references show."""
         return self.resolved_percent <= self.scenario.gate.delta_percent
 
     def loss(self, value: float) -> float:

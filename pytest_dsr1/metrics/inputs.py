@@ -60,14 +60,14 @@ class Requests:
 
     @property
     def streamed(self) -> bool:
-        """Whether the time of every request's first token is known."""
+        """True if the time of every request's first token is known."""
         import numpy as np
 
         return not np.isnan(self.first_token_s).any()
 
     @property
     def counted_steps(self) -> bool:
-        """Whether the decoding iterations of every request are known."""
+        """True if the decoding iterations of every request are known."""
         return bool((self.decoding_iterations > 0).all())
 
 

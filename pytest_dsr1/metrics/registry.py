@@ -71,12 +71,12 @@ class Metric:
 
     @property
     def targetable(self) -> bool:
-        """Whether a scenario may set a target for it."""
+        """True if a scenario may set a target for it."""
         return self.better != "neither"
 
     @property
     def gateable(self) -> bool:
-        """Whether a gate can judge it, which is so if a part of a run is a sample of it."""
+        """True if a gate can judge it: a part of a run is a sample of it."""
         return self.of_request is not None or bool(self.counts)
 
     def per_request(self, requests: Requests) -> Floats | None:

@@ -20,7 +20,7 @@ def bound(target: Target) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How much engine starts differ in a metric.
+    """The noise of a metric: how much engine starts differ in it.
 
     Attributes:
         percent: the standard deviation between them, in percent.
@@ -32,7 +32,7 @@ class Noise:
 
     @property
     def presumed(self) -> bool:
-        """Whether it was not measured."""
+        """True if it was not measured."""
         return self.references is None
 
     @property

@@ -1,4 +1,4 @@
-"""Accepting: which runs are taken, over how many requests, what is refused, and what is told."""
+"""Accepting: which runs are taken, over how many requests, what is refused, and what is reported."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ MORE = (
 
 
 def accepted_from(store: Path, asked: Scenario | None = None, **changes: Any) -> tuple[References, list[str]]:
-    told: dict[str, Any] = {"reason": "TensorRT-LLM 1.2.1", "by": "Ann", "now": NOW, "commit": "0123abc"}
-    return accept(store, asked or scenario(), **{**told, **changes})
+    defaults: dict[str, Any] = {"reason": "TensorRT-LLM 1.2.1", "by": "Ann", "now": NOW, "commit": "0123abc"}
+    return accept(store, asked or scenario(), **{**defaults, **changes})
 
 
 def test_recorded_runs_become_references(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_scenario_says_metric_and_warm_up(tmp_path: Path) -> None:
     assert accepted.warmup_requests == 6
 
 
-def test_runs_of_other_software_are_left_out_and_told(tmp_path: Path) -> None:
+def test_runs_of_other_software_are_left_out_and_reported(tmp_path: Path) -> None:
     older: dict[str, FactValue] = {**FACTS, "library.torch": "2.9.0", "gpu.power_limit_w": 500.0}
     shown: dict[str, FactValue] = {**FACTS, "kernel": "6.9", "hostname": "another"}
     for number in range(20):
@@ -115,7 +115,7 @@ def test_too_few_runs_are_refused_with_counts_by_node(tmp_path: Path) -> None:
     assert len(notes) == 1
 
 
-def test_few_runs_are_told_by_node(tmp_path: Path) -> None:
+def test_few_runs_are_reported_by_node(tmp_path: Path) -> None:
     there: dict[str, FactValue] = {**FACTS, "gpu.uuids": ["GPU-d", "GPU-c"]}
     for number in range(18):
         record_nth_run(tmp_path, number, facts=FACTS if number < 14 else there)
@@ -137,7 +137,7 @@ def test_few_runs_of_a_class_of_nodes(tmp_path: Path) -> None:
     ]
 
 
-def test_runs_of_one_day_are_told(tmp_path: Path) -> None:
+def test_runs_of_one_day_are_reported(tmp_path: Path) -> None:
     for number in range(16):
         record_nth_run(tmp_path, number, at=NOW - timedelta(minutes=30 * (number + 1)))
     _, notes = accepted_from(tmp_path)
@@ -147,7 +147,7 @@ def test_runs_of_one_day_are_told(tmp_path: Path) -> None:
     ]
 
 
-def test_what_changed_since_the_earlier_references_is_told(tmp_path: Path) -> None:
+def test_what_changed_since_the_earlier_references_is_reported(tmp_path: Path) -> None:
     before = references(facts={**COMPARED, "driver": "570"})
     write(tmp_path, before)
     for number in range(16):
@@ -163,7 +163,7 @@ def test_what_changed_since_the_earlier_references_is_told(tmp_path: Path) -> No
     assert read_accepted(tmp_path, "small", NOW).runs == accepted.runs
 
 
-def test_a_node_that_loses_its_references_is_told(tmp_path: Path) -> None:
+def test_a_node_that_loses_its_references_is_reported(tmp_path: Path) -> None:
     """As where each machine keeps its own recorded runs, and one file is in git."""
     write(tmp_path, references(runs=(*scattered(10), *scattered(12, node=OTHER_NODE)), requests=60))
     for number in range(16):
@@ -176,7 +176,7 @@ def test_a_node_that_loses_its_references_is_told(tmp_path: Path) -> None:
     ]
 
 
-def test_old_runs_are_told_whenever_they_are_accepted(tmp_path: Path) -> None:
+def test_old_runs_are_reported_whenever_they_are_accepted(tmp_path: Path) -> None:
     for number in range(16):
         record_nth_run(tmp_path, number, at=NOW - timedelta(days=400 - number))
     long_ago = NOW - timedelta(days=380)
@@ -193,7 +193,7 @@ def test_old_runs_are_told_whenever_they_are_accepted(tmp_path: Path) -> None:
     assert accepted_from(tmp_path, class_of_nodes)[1][0] == notes[0]
 
 
-def test_a_step_that_no_fact_tells_is_told(tmp_path: Path) -> None:
+def test_a_step_that_no_fact_shows_is_reported(tmp_path: Path) -> None:
     """Software built anew under the same version, another BIOS: the fingerprint is as before."""
     for number in range(12):
         record_nth_run(tmp_path, number)
@@ -318,7 +318,7 @@ def test_recording_and_accepting_at_once_lose_nothing(tmp_path: Path) -> None:
     assert len(list(folder_of(tmp_path, "small").iterdir())) == 20
 
 
-def test_recorded_runs_that_cannot_be_listed_are_not_told_as_none(
+def test_recorded_runs_that_cannot_be_listed_are_not_reported_as_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = record_nth_run(tmp_path, 0).parent

@@ -64,7 +64,7 @@ def test_a_scenario_moves_facts_and_its_last_pattern_that_fits_counts() -> None:
     assert role("library.torch", {"library.torch": True, "library.*": False}) == "fixed"
 
 
-def test_a_pattern_that_moves_nothing_is_told() -> None:
+def test_a_pattern_that_matches_nothing_is_reported() -> None:
     assert unfit({"library.*": False, "gpu.uuids": True}, FACTS) == ()
     for pattern, meant in (("driverr", " (did you mean driver?)"), ("hostname", "")):
         assert unfit({pattern: True}, FACTS) == (
@@ -80,7 +80,7 @@ def test_a_node_is_its_gpus_in_any_order() -> None:
     assert short(NODE) == "gpu-95a932d6"
 
 
-def test_every_difference_is_told() -> None:
+def test_every_difference_is_reported() -> None:
     here: dict[str, FactValue] = {
         **FACTS,
         "gpu.power_limit_w": 500.0,
@@ -99,19 +99,19 @@ def test_every_difference_is_told() -> None:
 
 
 @pytest.mark.parametrize("key", comparability.CLOCKS)
-def test_clocks_are_compared_where_both_sides_tell_them(key: str) -> None:
-    """References of before they were read, and a driver that ceases to tell them, stay comparable."""
+def test_clocks_are_compared_where_both_sides_report_them(key: str) -> None:
+    """Older references without them, and a driver that no longer reports them, stay comparable."""
     there, elsewhere = {**FACTS, key: 1980}, {**FACTS, key: 1500}
     assert differences(there, elsewhere, {}) == [f"{key}: 1980 in the references, 1500 here"]
     assert differences(there, {**FACTS, key: ["1980", "1500"]}, {}) == [
         f"{key}: 1980 in the references, [1980, 1500] here"
     ]
-    for untold in (FACTS, {**FACTS, key: None}):
-        assert differences(untold, there, {}) == differences(there, untold, {}) == []
-        assert changed(untold, there, comparability.EVERYTHING) == []
+    for without in (FACTS, {**FACTS, key: None}):
+        assert differences(without, there, {}) == differences(there, without, {}) == []
+        assert changed(without, there, comparability.EVERYTHING) == []
 
 
-def test_what_changed_is_told() -> None:
+def test_what_changed_is_reported() -> None:
     here: dict[str, FactValue] = {**FACTS, "library.torch": "2.11.0", "container.image": "x", "kernel": "6.9"}
     assert changed(FACTS, here, {}) == ["container.image: none -> x", "library.torch: 2.10.0 -> 2.11.0"]
     assert changed(FACTS, here, {"library.torch": False}) == ["container.image: none -> x"]

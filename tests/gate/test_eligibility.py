@@ -43,7 +43,7 @@ def test_a_metric_that_needs_request_records(tmp_path: Path) -> None:
     assert said(tmp_path, "null", mean, tokens=most + 1) == f"{cannot}{many}{instead}"
     assert said(tmp_path, "null", mean, tokens=most) == ""
     assert said(tmp_path, "true", mean, tokens=most + 1) == ""
-    assert said(tmp_path, "false") == "", "a series tells the output throughput of the first target"
+    assert said(tmp_path, "false") == "", "a series shows the output throughput of the first target"
 
 
 def test_another_software_is_a_first_start_again(starts: Starts, tmp_path: Path) -> None:

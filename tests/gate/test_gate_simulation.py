@@ -32,6 +32,8 @@ from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.steady.run_length import EnoughSeen
 from tests.helpers import reference_store, values
 
+pytestmark = pytest.mark.usefixtures("uncovered")
+
 GATES = 20_000
 PATHS = 100
 """Of windows within a run, for the gates whose runs end early."""
@@ -166,7 +168,7 @@ def test_runs_that_end_early_keep_both_errors() -> None:
 
 
 def test_simulated_runs_end_where_those_of_a_user_do() -> None:
-    """The product is told of one request after the other, of three runs."""
+    """The product gets one request after another, from three runs."""
     limits = [0.15, 0.2, 0.3]
     for windows in Fleet(WORLDS[0.5], 3, 1).windows(np.zeros(3), int(FULL_S)):
         requests = requests_of(windows)

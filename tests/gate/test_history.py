@@ -41,7 +41,7 @@ def test_runs_that_prove_nothing_are_left_out(tmp_path: Path) -> None:
     assert history(tmp_path).runs == ()
 
 
-def test_what_cannot_be_read_is_told_and_hides_nothing(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_reported_and_hides_nothing(tmp_path: Path) -> None:
     good = save(tmp_path, 5)
     broken, foreign, folder = save(tmp_path, 6), save(tmp_path, 7), save(tmp_path, 8)
     deep, edited = save(tmp_path, 9), save(tmp_path, 10)
@@ -78,7 +78,7 @@ def test_what_is_no_result_is_none(tmp_path: Path) -> None:
     assert history(tmp_path) == NO_HISTORY
 
 
-def test_a_folder_that_cannot_be_listed_is_told_and_hides_nothing(
+def test_a_folder_that_cannot_be_listed_is_reported_and_hides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, denied = save(tmp_path, 5), tmp_path / "theirs"

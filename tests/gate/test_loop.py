@@ -52,10 +52,10 @@ def noted(starts: Starts, run: Measurement) -> Callable[[], Measurement]:
 
 
 def test_a_verdict_and_what_is_kept(plan: GatePlan, starts: Starts, tmp_path: Path) -> None:
-    gate, told, saves = GateProgress(plan), list[str](), list[int]()
+    gate, shown, saves = GateProgress(plan), list[str](), list[int]()
     run = started(tmp_path, 1.1, driver="580.95.05")
     verdict = decide(
-        gate, noted(starts, run), counting(starts), told.append, lambda: saves.append(len(gate.runs))
+        gate, noted(starts, run), counting(starts), shown.append, lambda: saves.append(len(gate.runs))
     )
     assert verdict.word is Status.FAIL
     assert verdict.subject == "regression[total_output_throughput]"
@@ -70,7 +70,7 @@ def test_a_verdict_and_what_is_kept(plan: GatePlan, starts: Starts, tmp_path: Pa
         "loss is shown"
     )
     assert changed == "  changed: driver: 575.57.08 -> 580.95.05"
-    assert [text.endswith(": one more run") for text in told] == [True]
+    assert [text.endswith(": one more run") for text in shown] == [True]
     assert saves == [1, 2]
     assert gate.latest is run
     assert (tmp_path / "evidence.json").exists()

@@ -94,7 +94,7 @@ def test_of_one_day(tmp_path: Path) -> None:
     )
 
 
-def test_a_setting_that_moves_nothing_is_told_by_the_gate(tmp_path: Path) -> None:
+def test_a_setting_that_matches_nothing_is_reported_by_the_gate(tmp_path: Path) -> None:
     """It may be set for this run alone, after the references were accepted."""
     plan = planned(tmp_path, some(16), under_test={"driverr": True, "driver": True})
     assert plan.warnings == (

@@ -230,7 +230,7 @@ def test_many_may_write_while_others_read(tmp_path: Path) -> None:
     assert len(list(folder_of(tmp_path, "small").iterdir())) == 40
 
 
-def test_a_folder_that_cannot_be_listed_is_not_told_as_empty(
+def test_a_folder_that_cannot_be_listed_is_not_reported_as_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = record_run(tmp_path).parent

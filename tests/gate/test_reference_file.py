@@ -77,7 +77,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert path == tmp_path / "store" / "small.yaml"
     assert read(tmp_path / "store", "small", NOW) == written
     assert [one.name for one in path.parent.iterdir()] == ["small.yaml"]
-    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))  # as git makes it where it was told to
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))  # as git writes it with core.autocrlf
     assert read(tmp_path / "store", "small", NOW) == written
 
 
@@ -330,7 +330,7 @@ def test_wrong_content_is_refused(tmp_path: Path, wrong: str) -> None:
     assert str(caught.value) == f"{path}: cannot be used:\n  {message}\n{advice.format(path)}"
 
 
-def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+def test_everything_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
     write(tmp_path, references(better="lower", unit="ms", runs=(run(value=-1.0), run(value=-1.0))))
     with pytest.raises(ReferencesError) as caught:
         read(tmp_path, "small", NOW)

@@ -24,7 +24,7 @@ def test_enough_references() -> None:
     assert (found.nodes, found.days) == ({NODE: 16}, 8)
 
 
-def test_few_references_are_told() -> None:
+def test_few_references_are_reported() -> None:
     runs, warnings = usable(references(14), NODE, NOW)
     assert len(runs) == 14
     assert warnings == [
@@ -66,7 +66,7 @@ def test_nodes_of_one_run_each_say_nothing_of_nodes() -> None:
     )
 
 
-def test_old_references_are_told() -> None:
+def test_old_references_are_reported() -> None:
     """By when they ran: who accepts old runs once more makes them no younger."""
     middle = sorted(run.at for run in references().runs)[7]
     found = references(accepted=Acceptance(NOW + timedelta(days=87), "Ann", "again", None))
@@ -84,12 +84,12 @@ def test_the_age_is_that_of_the_runs_that_count_here() -> None:
     young, aged = scattered(16), scattered(24, node=OTHER_NODE, first=NOW - timedelta(days=200))
     found = references(runs=(*young, *aged))
     assert usable(found, NODE, NOW)[1] == []
-    (told,) = usable(found, OTHER_NODE, NOW)[1]
-    assert told.startswith(
+    (warning,) = usable(found, OTHER_NODE, NOW)[1]
+    assert warning.startswith(
         "small: half of the reference runs on node gpu-a71f6e13 are 189 days old or older "
     )
-    (told,) = usable(references(runs=found.runs, under_test={"gpu.uuids": True}), NODE, NOW)[1]
-    assert told.startswith("small: half of the reference runs on 2 nodes are 181 days old or older ")
+    (warning,) = usable(references(runs=found.runs, under_test={"gpu.uuids": True}), NODE, NOW)[1]
+    assert warning.startswith("small: half of the reference runs on 2 nodes are 181 days old or older ")
 
 
 def test_mean_and_noise_within_nodes() -> None:

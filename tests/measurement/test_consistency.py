@@ -19,11 +19,11 @@ MTP3 = scenario(
 
 
 def test_a_report_that_disagrees_with_its_own_requests_is_named() -> None:
-    said, told = {"total_output_throughput": 9.0}, {"total_output_throughput": 8.0}
-    assert suspicions(scenario(), said, told, {}) == (
+    report, recomputed = {"total_output_throughput": 9.0}, {"total_output_throughput": 8.0}
+    assert suspicions(scenario(), report, recomputed, {}) == (
         "total output throughput: the report says 9.0000 tok/s, but its request records give 8.0000",
     )
-    assert suspicions(scenario(), {"total_output_throughput": 8.007}, told, {}) == ()
+    assert suspicions(scenario(), {"total_output_throughput": 8.007}, recomputed, {}) == ()
 
 
 @pytest.mark.parametrize(("length", "doubted"), [(1.0, False), (2.82, False), (3.19, False), (3.3, True)])

@@ -90,7 +90,7 @@ def test_how_long_a_run_should_take() -> None:
     assert expected_s(scenario(targets=[{"metric": "average_ttft", "value": 9.0}])) is None
 
 
-def test_a_start_that_compiled_is_told_from_one_that_did_not(
+def test_a_start_that_compiled_differs_from_one_that_did_not(
     run: Callable[..., Measurement], tmp_path: Path
 ) -> None:
     kernel = tmp_path / "home" / ".triton" / "cache" / "AB" / "kernel.cubin"

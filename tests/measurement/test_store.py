@@ -71,7 +71,7 @@ def test_a_run_on_the_cpu_keeps_an_empty_summary_of_gpus(tmp_path: Path) -> None
     assert load(path).gpu_health is None
 
 
-def test_a_result_from_before_these_were_told_is_loaded(tmp_path: Path) -> None:
+def test_a_result_from_before_these_were_saved_is_loaded(tmp_path: Path) -> None:
     path = saved(tmp_path) / "measurement.json"
     document = json.loads(path.read_text(encoding="utf-8"))
     del document["measurement"]["caches_filled"], document["measurement"]["result"]["stopped"]

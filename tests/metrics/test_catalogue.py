@@ -247,11 +247,11 @@ def test_relations_that_hold_for_any_requests(rows: list[RequestRecord]) -> None
 
 
 def test_the_report_wins_and_each_metric_says_where_it_is_from() -> None:
-    told = from_records(records(), 0)
-    metrics = combine({"total_output_throughput": 8.01}, told)
+    computed = from_records(records(), 0)
+    metrics = combine({"total_output_throughput": 8.01}, computed)
     assert (metrics["total_output_throughput"].value, metrics["total_output_throughput"].origin) == (
         8.01,
         "report",
     )
     assert metrics["average_ttft"].origin == "records"
-    assert list(metrics) == [name for name in METRICS if name in told]
+    assert list(metrics) == [name for name in METRICS if name in computed]

@@ -100,10 +100,8 @@ def test_recording(gated: Gated) -> None:
     result.assert_outcomes(passed=4)
     output = " ".join(result.stdout.str().split())
     assert "dsr1: gated: this run is not recorded: warm-up: the first start of this software" in output
-    told = (
-        r"note recorded ([\d,.]+) tok/s in \S*dsr1-references/candidates/gated/\S*json: 1 of 15 wanted runs"
-    )
-    seen = re.search(told, output)
+    recorded = r"note recorded ([\d,.]+) tok/s in \S*dsr1-references/candidates/gated/\S*json: "
+    seen = re.search(f"{recorded}comparable runs on this node: 1 of 15 wanted", output)
     assert seen, output
     assert len(gated.suites.engine_runs) == 2
     assert len(list((gated.store / "candidates" / "gated").iterdir())) == 1
@@ -124,7 +122,7 @@ def test_a_recorded_run_that_was_damaged_is_told_when_the_next_one_is_recorded(g
     result = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference")
     assert result.ret == 0
     output = " ".join(result.stdout.str().split())
-    assert ": this node has 1 comparable runs of the 15 wanted; " in output
+    assert ": comparable runs on this node: 1 of 15 wanted; " in output
     assert f"note {damaged}: is not JSON (" in output
     assert "or move it out of the folder; until then nothing is accepted" in output
 
@@ -147,7 +145,7 @@ def test_recorded_runs_of_other_software_are_not_among_those_wanted(
 ) -> None:
     def wanted() -> str:
         output = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference").stdout.str()
-        found = re.search(r"this node has (\d+) comparable runs of the 15 wanted", " ".join(output.split()))
+        found = re.search(r"comparable runs on this node: (\d+) of 15 wanted", " ".join(output.split()))
         assert found, output
         return found[1]
 

@@ -175,7 +175,10 @@ def test_nothing_is_left_when_the_run_is_ended(
 
 
 def test_a_saturated_client_is_invalid(served: Served) -> None:
-    """The loop is blocked on purpose, and the shortest time that is judged is cut."""
+    """The loop is blocked on purpose, and the shortest time that is judged is cut.
+
+    Fifty requests last for several ticks; eight could end before the first.
+    """
     served.pytester.makeconftest(
         """
         import time
@@ -192,7 +195,8 @@ def test_a_saturated_client_is_invalid(served: Served) -> None:
         engine._Pass._look = blocking
         """
     )
-    result = served.pytester.runpytest_subprocess("served.yaml", "--junitxml=junit.xml")
+    longer = ("--dsr1-set", "load.num_requests=50")
+    result = served.pytester.runpytest_subprocess("served.yaml", *longer, "--junitxml=junit.xml")
     assert result.ret == 10, result.stdout.str()
     result.assert_outcomes(passed=1, errors=2)
     output = result.stdout.str()

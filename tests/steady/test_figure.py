@@ -206,7 +206,7 @@ def test_a_series_stands_in_for_output_tokens() -> None:
     assert shorter.requests == 50
 
 
-def test_what_a_series_does_not_tell() -> None:
+def test_what_a_series_does_not_show() -> None:
     run = of_series([10.0] * 20, 1, 20)
     for metric in set(gateable()) - {"total_output_throughput", "per_gpu_output_throughput"}:
         streaming = (

@@ -168,7 +168,7 @@ def test_failed_requests_end_too() -> None:
     assert any(may_stop(record) for record in ended(run)[3:])
 
 
-def test_what_cannot_be_told_is_not_enough() -> None:
+def test_what_cannot_be_known_is_not_enough() -> None:
     run = closed_loop(200, 1, lambda _, __: (0.1, 0.9), streaming=False)
     settings = {"concurrency": 1, "gpus": 0, "open_loop": False, "warmup_requests": 1}
     assert stop(run, EnoughSeen("average_ttft", 5.0, **settings)) is None  # type: ignore[arg-type]

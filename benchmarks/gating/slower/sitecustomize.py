@@ -1,7 +1,7 @@
 """A real slow-down of the engine ``transformers`` on a GPU, to see a gate fail.
 
 With this folder on PYTHONPATH each decode step waits ``SLOWER_US`` microseconds on the GPU, as with a slower
-kernel. Nothing of the machine is changed.
+kernel. The machine itself is not changed.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import sys
 from typing import Any
 
 CLOCK_MHZ = 1980
-"""The SM clock of an H200 that is not throttled; the GPU waits for a number of cycles."""
+"""The SM clock of an H200 that is not throttled; it converts the wait into cycles."""
 
 
 def slow_down() -> None:
-    """Put a wait before each captured step."""
+    """Add a wait before each captured step."""
     import torch
 
     from pytest_dsr1.engines.transformers.model import Batch

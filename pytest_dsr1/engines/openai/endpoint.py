@@ -6,19 +6,17 @@ import contextlib
 import http.client
 import json
 import os
-import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-from pytest_dsr1.engines.openai.client.exchange import error_message
+from pytest_dsr1.engines.openai.client.failures import error_message, unreachable
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.errors import EngineError
 
 _TIMEOUT_S = 10.0
 _LARGEST = 1 << 20
-_SCHEME = "check whether engine.url must begin with http or https"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +98,6 @@ class Site:
                 f"{self.url}/v1/models: HTTP {status}: expected a list of models, found "
                 f"{error_message(body)}; {hint}"
             ) from None
-
-
-def unreachable(error: Exception, limit_s: float) -> str:
-    """Return why a server did not answer within ``limit_s`` seconds, and what to do about it."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"the server's certificate is not trusted ({error.verify_message}); set engine.ca_file to its "
-            "authority's certificate, or set engine.verify_tls: false"
-        )
-    if isinstance(error, ssl.SSLError):
-        return f"no TLS connection ({error.reason}); {_SCHEME}"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {limit_s:g} s; check host and port in engine.url"
-    if isinstance(error, socket.gaierror):
-        return f"unknown host ({error.strerror}); correct engine.url"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused: no server listens there; start it, or correct engine.url"
-    if isinstance(error, ConnectionResetError | http.client.HTTPException):
-        return f"the answer is not HTTP ({error}); {_SCHEME}"
-    return f"no connection: {error}"
 
 
 def site(engine: OpenAi, url: str, environ: Mapping[str, str] = os.environ) -> Site:

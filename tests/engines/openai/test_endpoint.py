@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import re
-import socket
 import ssl
 import subprocess
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.engines.openai.endpoint import site, unreachable
+from pytest_dsr1.engines.openai.endpoint import site
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult
@@ -72,29 +70,6 @@ def test_value_that_is_no_key() -> None:
         site(engine(api_key_env="KEY"), "http://host", {"KEY": "sk-\u00e9"})
     with pytest.raises(EngineError, match=r"engine.api_key_env: the variable KEY is not set; export it"):
         site(engine(api_key_env="KEY"), "http://host", {"KEY": " "})
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (TimeoutError(), "no answer within 7 s; check host and port in engine.url"),
-        (
-            socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
-            "unknown host (Name or service not known); correct engine.url",
-        ),
-        (
-            ConnectionRefusedError(111, "Connection refused"),
-            "connection refused: no server listens there; start it, or correct engine.url",
-        ),
-        (
-            http.client.BadStatusLine("SSH-2.0"),
-            "the answer is not HTTP (SSH-2.0); check whether engine.url must begin with http or https",
-        ),
-        (OSError(101, "Network is unreachable"), "no connection: [Errno 101] Network is unreachable"),
-    ],
-)
-def test_unreachable(error: Exception, message: str) -> None:
-    assert unreachable(error, 7.0) == message
 
 
 @pytest.mark.parametrize(

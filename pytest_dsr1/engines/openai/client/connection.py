@@ -14,12 +14,8 @@ from typing import Protocol, cast
 
 import httptools
 
-from pytest_dsr1.engines.openai.client.exchange import (
-    LARGEST_BODY,
-    LARGEST_ERROR,
-    Exchange,
-    error_message,
-)
+from pytest_dsr1.engines.openai.client.exchange import LARGEST_BODY, LARGEST_ERROR, Exchange
+from pytest_dsr1.engines.openai.client.failures import error_message
 
 _monotonic = time.monotonic
 _EVENT_STREAM = "text/event-stream"

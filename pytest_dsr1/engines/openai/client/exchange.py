@@ -12,13 +12,14 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_dsr1.engines.openai.client.failures import beginning, error_message
+
 LARGEST_EVENT = 1 << 20
 """The most bytes of one event of a stream; an event of one token has about 300."""
 LARGEST_BODY = 1 << 28
 """The most bytes of an answer that is not streamed."""
 LARGEST_ERROR = 1 << 16
 """The most bytes that are read of an error's body."""
-_SHOWN = 200
 
 # Text in one of the fields for tokens, or token ids. Quotes inside JSON strings are escaped, so a model's
 # text cannot match. `"prompt_token_ids"`, null, "" and [] do not match either.
@@ -176,10 +177,10 @@ class _AnswerReader:
             data = json.loads(text)
         except (ValueError, RecursionError):
             what = "an event of the stream" if self.exchange.streaming else "the answer"
-            self._fail(f"{what} is not JSON, or incomplete: {_shown(text)}")
+            self._fail(f"{what} is not JSON, or incomplete: {beginning(text)}")
             return
         if not isinstance(data, dict):
-            self._fail(f"the server sent {_shown(text)}, expected a JSON object")
+            self._fail(f"the server sent {beginning(text)}, expected a JSON object")
             return
         if data.get("error") is not None or data.get("object") == "error":
             self._fail(f"the server reports: {error_message(text)}")
@@ -240,25 +241,3 @@ def _data(event: bytes) -> bytes:
     return b"\n".join(line[5:].strip() for line in lines if line.startswith(b"data:")) or (
         b"" if all(not line or line[:1] == b":" or b":" in line[:8] for line in lines) else event
     )
-
-
-def error_message(body: bytes) -> str:
-    """Return the message in the body of an error, shortened.
-
-    Knows the forms of OpenAI, FastAPI and vLLM; otherwise returns the start of the body.
-    """
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        return _shown(body)
-    if isinstance(data, dict):
-        error = data.get("error", data)
-        for value in (error, *(error.get(k) for k in ("message", "detail") if isinstance(error, dict))):
-            if isinstance(value, str) and value:
-                return value[:_SHOWN]
-    return _shown(body)
-
-
-def _shown(text: bytes) -> str:
-    shown = " ".join(text[: 2 * _SHOWN].decode("utf-8", "replace").split())
-    return f"{shown[:_SHOWN]!r}{'...' if len(shown) > _SHOWN or len(text) > 2 * _SHOWN else ''}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pytest_dsr1.engines.openai.client.connection import Connection
 from pytest_dsr1.engines.openai.client.exchange import Exchange
-from pytest_dsr1.engines.openai.endpoint import unreachable
+from pytest_dsr1.engines.openai.client.failures import unreachable
 from pytest_dsr1.errors import EngineError
 
 _OPENED_AT_ONCE = 256
