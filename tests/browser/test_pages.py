@@ -238,7 +238,7 @@ def test_links_lead_to_what_is_folded(folder: Path, look: Look) -> None:
     expect(page.locator(f"#{target} h2")).to_be_in_viewport()
 
 
-def test_an_artefact_opens(folder: Path, look: Look) -> None:
+def test_an_artifact_opens(folder: Path, look: Look) -> None:
     page = look(folder / "one.html").page
     page.get_by_text("Saved files").click()
     page.get_by_role("link", name="measurement.json").click()
