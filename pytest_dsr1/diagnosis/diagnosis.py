@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.diagnosis.clues import Clue
+from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.measurement import Measurement
 
 
@@ -28,17 +29,26 @@ def diagnose(measurement: Measurement) -> tuple[FoundClue, ...]:
     """Return the reasons, found in the measurement, why its figures may be low.
 
     Ours are first: those that spoil the whole comparison, then those that cost a few percent. Those of
-    plugins follow. The sentence of a plugin's clue that fails says so.
-
-    Raises:
-        UserError: a plugin cannot list its clues.
+    plugins follow. A plugin that fails gives a sentence that says so: the run is over and must be reported.
     """
     found = []
-    for plugin, clue in extensions.values("pytest_dsr1_clues", Clue):
-        try:
-            sentence = clue.find(measurement)
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises
-            sentence = extensions.failure(plugin, f"its clue {clue.key}", error)
-        if sentence is not None:
-            found.append(FoundClue(clue.key, sentence, clue.page))
+    try:
+        for plugin, clue in extensions.values("pytest_dsr1_clues", Clue):
+            if (sentence := _find(plugin, clue, measurement)) is not None:
+                found.append(FoundClue(clue.key, sentence, clue.page))
+    except UserError as error:
+        found.append(FoundClue("plugin", str(error)))
     return tuple(found)
+
+
+def _find(plugin: str, clue: Clue, measurement: Measurement) -> str | None:
+    """Return what a clue finds, or what is wrong with a plugin's clue."""
+    try:
+        sentence: object = clue.find(measurement)
+    except Exception as error:  # noqa: BLE001 - whatever a plugin raises
+        return extensions.failure(plugin, f"its clue {clue.key}", error)
+    if sentence is None or isinstance(sentence, str):
+        return sentence
+    return str(
+        extensions.broken(plugin, f"its clue {clue.key} returned {sentence!r}, expected a text or None")
+    )

@@ -59,6 +59,9 @@ def _found() -> dict[str, _Found]:
     return found
 
 
+extensions.on_change(_found.cache_clear)
+
+
 class _Catalogue(Mapping[str, Metric]):
     """Every metric by name; plugins are asked when the first one is looked up."""
 
@@ -73,7 +76,7 @@ class _Catalogue(Mapping[str, Metric]):
 
 
 METRICS: Mapping[str, Metric] = _Catalogue()
-"""Every metric by name, in the order in which they are shown. Plugins must be known at the first look-up."""
+"""Every metric by name, in the order in which they are shown."""
 
 
 def targetable() -> tuple[str, ...]:

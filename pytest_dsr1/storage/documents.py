@@ -105,10 +105,13 @@ def changed(error: ValidationError) -> str:
     """Return the first problem in a document with a correct envelope, and where it is."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "the document"
-    return f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}; {CHANGED}"
+    said = f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    return said if first["type"] in OTHER_REASONS else f"{said}; {CHANGED}"
 
 
 CHANGED = "the file was changed after it was written"
+OTHER_REASONS = frozenset({"unknown_metric"})
+"""Types of errors that an unchanged file can have, because software is missing."""
 
 
 def _not_yaml(text: str) -> str | None:

@@ -201,6 +201,33 @@ def test_a_clue_of_a_plugin_is_one_file(tmp_path: Path) -> None:
     assert diagnose(found) == (first,)
 
 
+@pytest.mark.parametrize(
+    ("hook", "key", "why"),
+    [
+        (
+            "raise RuntimeError('no license')",
+            "plugin",
+            "pytest_dsr1_clues failed: RuntimeError('no license')",
+        ),
+        ("return ['fast']", "plugin", "pytest_dsr1_clues returned 'fast', expected Clue"),
+        (
+            "return [Clue('fast', '', '', lambda _: 7)]",
+            "fast",
+            "its clue fast returned 7, expected a text or None",
+        ),
+    ],
+)
+def test_a_plugin_with_broken_clues_does_not_end_the_report(
+    tmp_path: Path, hook: str, key: str, why: str
+) -> None:
+    found = run(H200, caches_filled=("/cache",))
+    source = f"from pytest_dsr1.diagnosis.clues import Clue\ndef pytest_dsr1_clues():\n    {hook}\n"
+    with plugged_in(tmp_path, "acme", source):
+        first, last = diagnose(found)
+    assert first.key == "compile-cache"
+    assert last == FoundClue(key, f"the pytest-dsr1 plugin acme is broken: {why}")
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_settings_of_a_shipped_scenario_give_no_clue(path: Path) -> None:
     one = load(path).scenario

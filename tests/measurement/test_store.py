@@ -96,6 +96,20 @@ def test_a_metric_of_a_plugin_that_is_gone_is_left_out_with_a_warning(tmp_path: 
     assert found.warnings == ("moon_phase: left out, because no installed plugin defines this metric",)
 
 
+def test_a_target_of_a_plugin_that_is_gone_names_the_metric(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    path = folder / "measurement.json"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(
+        text.replace('"metric": "total_output_throughput"', '"metric": "acme_x"'), encoding="utf-8"
+    )
+    with pytest.raises(UserError) as caught:
+        load(folder)
+    assert str(caught.value) == (
+        f"{path}: targets.0.metric: there is no metric acme_x here: install the plugin that declares it"
+    )
+
+
 def test_two_runs_of_one_second_have_two_folders(tmp_path: Path) -> None:
     with create(tmp_path) as first, create(tmp_path) as second:
         assert (first.path.name, second.path.name) == ("20261123T200512Z", "20261123T200512Z-2")

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_dsr1 import extensions
 from pytest_dsr1.case.case import case_of, judgment_of
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.values import Fingerprint
@@ -71,6 +73,16 @@ def acme() -> Iterator[None]:
 
 
 ENERGY = {"energy_per_output_token": MetricValue(2.0, "records")}
+
+
+def test_each_pytest_run_of_a_process_has_its_own_metrics() -> None:
+    module = ModuleType("conftest")
+    vars(module)["pytest_dsr1_metrics"] = lambda: metrics
+    assert "average_characters" not in METRICS
+    extensions.register(module, "conftest.py")
+    assert "average_characters" in METRICS
+    extensions.unregister(module)
+    assert "average_characters" not in METRICS
 
 
 def test_the_catalogue_lists_it_last_and_only_while_its_plugin_is_there() -> None:

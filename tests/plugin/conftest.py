@@ -15,8 +15,8 @@ from tests.helpers.paths import ROOT
 from tests.helpers.real_run import RealRun
 from tests.helpers.suites import Suites
 
-# A pytest run in this process forgets the modules that it was first to import. If they are imported again, they
-# have classes of their own.
+# A pytest run in this process forgets the modules that it was first to import. When they are imported again,
+# they have classes of their own.
 for name in chain.from_iterable(OURS.values()):
     import_module(name)
 

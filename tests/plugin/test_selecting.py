@@ -147,6 +147,19 @@ def test_two_processes_are_refused(suites: Suites) -> None:
     assert suites.run("--dsr1-profile=alpha", "-n0", "--collect-only").ret == 0
 
 
+def test_collecting_a_scenario_imports_no_numbers(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import sys
+        def pytest_unconfigure():
+            assert "pytest_dsr1.reporting.terminal.plan" in sys.modules
+            assert not {"torch", "numpy", "scipy", "pynvml"} & set(sys.modules)
+        """
+    )
+    result = pytester.runpytest_subprocess("--dsr1-profile=cpu-min-latency", "--collect-only", "-q")
+    assert result.ret == 0, result.stderr.str()
+
+
 def test_without_a_selection_nothing_heavy_is_imported(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         test_light="""

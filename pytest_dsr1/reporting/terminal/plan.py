@@ -18,7 +18,6 @@ from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.registry import create
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.eligibility import compared, refuse_unfit
-from pytest_dsr1.gate.plan import gate_plan
 from pytest_dsr1.gate.reference_file import load
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.nvidia_smi import shell_lines
@@ -149,6 +148,8 @@ def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
 
 def _gate(loaded: LoadedScenario, store: Path) -> Iterable[str]:
     """Yield what the gate will do on the node with the most references, or why there will be none."""
+    from pytest_dsr1.gate.plan import gate_plan
+
     scenario, now = loaded.scenario, datetime.now(timezone.utc)
     try:
         refuse_unfit(loaded, scenario, lambda: _job(scenario).workload)

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from pytest_dsr1.metrics.catalogue import gateable, targetable
+
+UNKNOWN = "unknown_metric"
+"""The type of the error about a metric that no plugin declares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,9 @@ class _OneOf:
 
     def _check(self, name: str) -> str:
         if name not in self.names():
-            raise ValueError(f"there is no such metric here: {name}")
+            raise PydanticCustomError(
+                UNKNOWN, "there is no metric {name} here: install the plugin that declares it", {"name": name}
+            )
         return name
 
 
