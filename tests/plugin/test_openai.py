@@ -201,7 +201,7 @@ def test_a_saturated_client_is_invalid(served: Served) -> None:
     result.assert_outcomes(passed=1, errors=2)
     output = result.stdout.str()
     result.stdout.fnmatch_lines(
-        ["*served: client-bound: the load generator was saturated and these would be*"]
+        ["*served: client-bound: the load generator was saturated, so the figures are*"]
     )
     assert "Traceback" not in output
     assert "INVALID" in output
