@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -60,3 +61,8 @@ def test_such_an_import_is_found(source: str) -> None:
 @pytest.mark.parametrize("source", ["from T.helpers.values import x", "'''As T.gate.test_plan does.'''"])
 def test_another_import_is_not(source: str) -> None:
     assert list(borrowed(source.replace("T.", "tests."))) == []
+
+
+def test_the_tests_for_other_versions_exist(request: pytest.FixtureRequest) -> None:
+    conftest: Any = request.config.pluginmanager.get_plugin(str(ROOT / "tests" / "conftest.py"))
+    assert [place for place in conftest.VERSIONS if not (ROOT / "tests" / place).exists()] == []
