@@ -1,7 +1,7 @@
 """The envelope of saved documents, ``format`` and ``version``, in JSON or YAML.
 
-Every saved document begins with these two. A reader checks them first, to distinguish a file of another kind,
-a damaged file and a file of a newer version.
+Measurements, gates, recorded runs and references begin with these two. A reader checks them first, to
+distinguish a file of another kind, a damaged file and a file of a newer version.
 """
 
 from __future__ import annotations

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pytest_dsr1.arrays import Floats, Indices
+
 FORMAT_VERSION = 1
 """The version of the format; it changes whenever the same inputs give other bytes."""
 
@@ -61,8 +63,8 @@ class Lengths:
         blocks: for a trace, the hash ids of each request (:class:`TraceRequest`); else empty.
     """
 
-    inputs: NDArray[np.int64]
-    outputs: NDArray[np.int64]
+    inputs: Indices
+    outputs: Indices
     blocks: tuple[tuple[int, ...], ...] = ()
 
 
@@ -183,7 +185,7 @@ def _token_texts(dataset: Dataset, table: NDArray[np.bytes_]) -> Iterator[memory
         yield _text(table, _below(len(table), _uint32(generator, _TOKENS_A_BLOCK)))
 
 
-def _block_ids(key: int, blocks: tuple[int, ...], tokens: int, end: int) -> NDArray[np.int64]:
+def _block_ids(key: int, blocks: tuple[int, ...], tokens: int, end: int) -> Indices:
     """Return ``tokens`` numbers below ``end``; each block has the beginning of the sequence of its hash id.
 
     The sequence is SplitMix64 (Steele, Lea and Flood, 2014), which can be computed from any position. The
@@ -216,7 +218,7 @@ def _table(dataset: Dataset) -> NDArray[np.bytes_]:
     return np.array(texts, dtype=f"S{width}")
 
 
-def _text(table: NDArray[np.bytes_], numbers: NDArray[np.int64]) -> memoryview:
+def _text(table: NDArray[np.bytes_], numbers: Indices) -> memoryview:
     import numpy as np
 
     return table.take(numbers, mode="clip").view(np.uint8).data
@@ -227,7 +229,7 @@ def _width(dataset: Dataset) -> int:
     return 4 if dataset.vocab_size <= 1000 else 8
 
 
-def _lengths(key: str, length: Length, count: int, seed: int, stream: int) -> NDArray[np.int64]:
+def _lengths(key: str, length: Length, count: int, seed: int, stream: int) -> Indices:
     import numpy as np
 
     if isinstance(length, int):
@@ -251,7 +253,7 @@ def _refuse_endless(key: str, tokens: float) -> None:
         )
 
 
-def _standard_normal(generator: np.random.PCG64, count: int) -> NDArray[np.float64]:
+def _standard_normal(generator: np.random.PCG64, count: int) -> Floats:
     """Return sums of 48 uniform numbers, centered and scaled to mean 0 and variance 1.
 
     Their distribution function is within 0.0006 of the normal one. They are the same to the last bit on every
@@ -281,7 +283,7 @@ def _uint32(generator: np.random.PCG64, count: int) -> NDArray[np.uint32]:
     return raw.astype("<u8", copy=False).view("<u4")[:count]
 
 
-def _below(end: int, draws: NDArray[np.uint32]) -> NDArray[np.int64]:
+def _below(end: int, draws: NDArray[np.uint32]) -> Indices:
     """Return numbers uniform over range(end), to within end / 2**32, from the upper half of a product."""
     import numpy as np
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest_dsr1
@@ -11,7 +12,7 @@ from pytest_dsr1.engines.protocol import EngineSpec
 from pytest_dsr1.scenario.schema.engine import EngineSettings, engines
 
 PACKAGE = Path(pytest_dsr1.__file__).parent
-OWN = [PACKAGE / "engines" / name for name in ("openai", "tensorrt_llm", "transformers")]
+OWN = sorted(hooks.parent for hooks in (PACKAGE / "engines").glob("*/hooks.py"))
 MODULES = [
     path for path in sorted(PACKAGE.rglob("*.py")) if not any(path.is_relative_to(folder) for folder in OWN)
 ]
@@ -73,5 +74,7 @@ def test_the_check_sees_what_it_should() -> None:
 
 
 def test_ours_are_registered_as_anybody_elses() -> None:
-    assert list(engines()) == ["trtllm-bench", "trtllm", "transformers", "openai"]
+    hooks = [import_module(f"pytest_dsr1.engines.{folder.name}.hooks") for folder in OWN]
+    assert hooks
+    assert sorted(engines()) == sorted(spec.name for each in hooks for spec in each.pytest_dsr1_engines())
     assert all(isinstance(schema, EngineSpec) for schema in engines().values())

@@ -14,9 +14,9 @@ from pytest_dsr1.engines.protocol import EngineSpec
 from pytest_dsr1.engines.registry import create, spec_of
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario import reference_pages
-from pytest_dsr1.scenario.schema.engine import EngineSettings
+from pytest_dsr1.scenario.schema.engine import EngineSettings, engines
 from tests.helpers import third_party_engine
-from tests.helpers.scenario_files import load_text, mistakes
+from tests.helpers.scenario_files import load_text, mistakes, one_of
 
 ECHO = """\
 name: echoed
@@ -84,8 +84,7 @@ def test_its_mistakes_are_found_as_ours_are(register: Callable[[ModuleType], Non
 
 def test_without_it_the_name_is_unknown(tmp_path: Path) -> None:
     assert (
-        "s.yaml:8:9: engine.type: expected one of 'openai', 'transformers', 'trtllm', 'trtllm-bench', found "
-        "the text 'echo'"
+        f"s.yaml:8:9: engine.type: expected {one_of(sorted(engines()))}, found the text 'echo'"
     ) in mistakes(tmp_path, ECHO)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,11 @@ def mistakes(folder: Path, text: str, *overrides: str) -> list[str]:
     count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
     assert header == f"{folder / 's.yaml'}: {count} in this scenario"
     return [line.strip().replace(f"{folder}/", "") for line in lines]
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return the words of a message that lists what is possible."""
+    return f"one of {', '.join(map(repr, names))}"
 
 
 def name_or_message(folder: Path, text: str, *overrides: str) -> str:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jsonschema
 import pytest
 import yaml
+from pydantic import Field
 
-from pytest_dsr1.scenario import reference_pages
+from pytest_dsr1.scenario import reference_pages, validation
 from pytest_dsr1.scenario.profiles import discover, shipped_suites
-from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema import json_schema
+from pytest_dsr1.scenario.schema.scenario import Load, Scenario
 from tests.helpers.paths import DOCS
-from tests.helpers.scenario_files import GOOD
+from tests.helpers.scenario_files import GOOD, changed, load_text, mistakes
 
 REWRITE = "run `python -m pytest_dsr1.scenario.reference_pages`"
 
@@ -92,3 +95,47 @@ def test_the_page_tells_every_key() -> None:
         for key, value in definition["properties"].items():
             assert f"| `{key}` |" in page, (name, key)
             assert value.get("description") or "$ref" in value, f"{name}.{key} has no docstring"
+
+
+class PacedLoad(Load):
+    """How the requests are sent, with one more key."""
+
+    pace: Annotated[float, Field(gt=0)]
+    """The pace of the tests."""
+
+
+class PacedScenario(Scenario):
+    """A scenario with one more key in its load."""
+
+    load: PacedLoad
+
+
+@pytest.fixture
+def one_more_field(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The schema is that of :class:`PacedScenario`."""
+    caches = (json_schema.scenario_schema, json_schema.places)
+    with monkeypatch.context() as patch:
+        for module in (json_schema, validation):
+            patch.setattr(module, "Scenario", PacedScenario)
+        for cache in caches:
+            cache.cache_clear()
+        yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.mark.usefixtures("one_more_field")
+def test_a_new_field_is_described_by_its_declaration_alone(tmp_path: Path) -> None:
+    def with_pace(value: str) -> str:
+        return changed(("  concurrency: 1024\n", f"  concurrency: 1024\n  pace: {value}\n"))
+
+    assert load_text(tmp_path, with_pace("2.5")).scenario.load.model_dump()["pace"] == 2.5
+    assert mistakes(tmp_path, GOOD) == ["s.yaml:14:3: load.pace: missing; expected a number above 0"]
+    assert mistakes(tmp_path, with_pace("0")) == [
+        "s.yaml:15:9: load.pace: expected a number above 0, found the number 0"
+    ]
+    assert "'pace' is a required property" in errors(yaml.safe_load(GOOD))
+    assert errors(yaml.safe_load(with_pace("2.5"))) == []
+    assert "| `pace` | a number above 0 | required | The pace of the tests. |" in (
+        reference_pages.reference_page()
+    )

@@ -1,4 +1,7 @@
-"""A timer that is exact to about 0.1 ms, for sending on schedule."""
+"""A timer that is exact to about 0.1 ms, for sending on schedule.
+
+Remove the calls of the C library when Python 3.13 is the minimum: it has ``os.timerfd_create``.
+"""
 
 from __future__ import annotations
 
