@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-# Pytester forgets the modules that a run in this process imported, and these cannot be imported twice: the
-# classes that plugins list must stay the same ones.
-for _once in ("numpy", "scipy.special", "vl_convert", "pytest_dsr1.engines.registry", "pytest_dsr1.plugin"):
+# Pytester forgets the modules that a run in this process imported, and these cannot be imported twice.
+for _once in ("numpy", "scipy.special", "vl_convert"):
     if find_spec(_once):
         importlib.import_module(_once)
 

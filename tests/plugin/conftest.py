@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
+from itertools import chain
 
 import pytest
 
+from pytest_dsr1.extensions import OURS
 from tests.helpers.paths import ROOT
 from tests.helpers.real_run import RealRun
 from tests.helpers.suites import Suites
+
+# A pytest run in this process forgets the modules that it was first to import. When they are imported again,
+# they have classes of their own.
+for name in chain.from_iterable(OURS.values()):
+    import_module(name)
 
 ELSEWHERE = (
     "CI",
