@@ -11,6 +11,10 @@ class UserError(Dsr1Error):
     """A request cannot be understood: an option, a scenario file, a name."""
 
 
+class BrokenPluginError(UserError):
+    """A plugin of a third party does not work; the message names it."""
+
+
 class InvalidRunError(Dsr1Error):
     """The run does not count (verdict INVALID): wrong or throttled machine, failed engine, broken input."""
 

@@ -8,6 +8,7 @@ Three kinds are found: our own modules below, installed packages with an entry p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -15,7 +16,7 @@ from typing import TypeVar
 
 import pluggy
 
-from pytest_dsr1.errors import UserError
+from pytest_dsr1.errors import BrokenPluginError, Dsr1Error, UserError
 from pytest_dsr1.text import plain
 
 GROUP = "pytest_dsr1"
@@ -163,16 +164,39 @@ def failure(name: str, what: str, error: Exception) -> str:
     Raises:
         Exception: the error itself, if the plugin is one of ours.
     """
+    if isinstance(error, BrokenPluginError):  # ours may have called another plugin
+        return str(error)
     if any(name in modules for modules in OURS.values()):
         raise error
     return str(broken(name, f"{what} failed: {error!r}"))
 
 
-def broken(name: str, why: str) -> UserError:
+@contextmanager
+def named(name: str, what: str, kind: type[Dsr1Error] = BrokenPluginError) -> Iterator[None]:
+    """Turn an unexpected error of the block, which calls a plugin, into a message that names the plugin.
+
+    Args:
+        name: the plugin's name.
+        what: what is called, as a message names it.
+        kind: the class of the new error.
+
+    Raises:
+        Dsr1Error: of ``kind``; or as the block raised it, because its message is complete.
+        Exception: the error itself, if the plugin is one of ours.
+    """
+    try:
+        yield
+    except Dsr1Error:
+        raise
+    except Exception as error:
+        raise kind(failure(name, what, error)) from error
+
+
+def broken(name: str, why: str) -> BrokenPluginError:
     """Return the error of a plugin that does not work: one sentence that names it.
 
     Args:
         name: the plugin's name.
         why: what is wrong; may contain untrusted text.
     """
-    return UserError(f"the pytest-dsr1 plugin {plain(name)} is broken: {plain(why, 500)}")
+    return BrokenPluginError(f"the pytest-dsr1 plugin {plain(name)} is broken: {plain(why, 500)}")

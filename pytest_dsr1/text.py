@@ -79,6 +79,12 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     return known[close[0]] if close else None
 
 
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Return a remark to put after an unknown word; empty if no candidate is near."""
+    near = nearest(word, candidates)
+    return f" (did you mean {near}?)" if near else ""
+
+
 def _folded(word: str) -> str:
     return word.lower().replace("-", "_")
 

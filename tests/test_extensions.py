@@ -119,3 +119,9 @@ def test_an_installed_plugin_that_cannot_be_imported_is_named(monkeypatch: pytes
         "the pytest-dsr1 plugin acme-dsr1 is broken: it cannot be loaded: "
         "ModuleNotFoundError(\"No module named 'acme'\")"
     )
+
+
+def test_our_own_function_passes_on_what_is_said_of_a_plugin() -> None:
+    error = extensions.broken("theirs", "slots of its engine failed")
+    ours = "pytest_dsr1.diagnosis.load"
+    assert extensions.failure(ours, "its clue load", error) == str(error)

@@ -20,7 +20,7 @@ from hashlib import sha256
 from typing import Literal
 
 from pytest_dsr1.machine.values import FactValue
-from pytest_dsr1.text import nearest
+from pytest_dsr1.text import did_you_mean
 
 Role = Literal["fixed", "under test", "shown"]
 Facts = Mapping[str, FactValue]
@@ -125,8 +125,7 @@ def unfit(under_test: UnderTest, facts: Facts) -> tuple[str, ...]:
     warnings = []
     for pattern in under_test:
         if not any(fnmatchcase(key, pattern) for key in compared):
-            near = nearest(pattern, compared)
-            meant = f" (did you mean {near}?)" if near else ""
+            meant = did_you_mean(pattern, compared)
             warnings.append(
                 f"gate.under_test: {pattern!r} matches no compared fact of the references{meant}; "
                 "`fingerprint` in measurement.json lists the facts"

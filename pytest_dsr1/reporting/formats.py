@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,8 +94,22 @@ def known() -> Mapping[str, ReportFormat]:
                 f"the pytest-dsr1 plugins {found[each.suffix][0]} and {plugin} both write {each.suffix} "
                 "reports: remove one of them"
             )
-        found[each.suffix] = plugin, each
+        found[each.suffix] = plugin, _named(plugin, each)
     return {suffix: each for suffix, (_, each) in found.items()}
+
+
+def _named(plugin: str, each: ReportFormat) -> ReportFormat:
+    """Return the format, with functions that name the plugin when they fail."""
+
+    def write(path: Path, report: Report) -> None:
+        with extensions.named(plugin, f"write of its {each.suffix} reports"):
+            each.write(path, report)
+
+    def missing() -> str | None:
+        with extensions.named(plugin, f"missing of its {each.suffix} reports"):
+            return each.missing()
+
+    return replace(each, write=write, missing=missing)
 
 
 def requested(config: pytest.Config) -> dict[Path, ReportFormat]:

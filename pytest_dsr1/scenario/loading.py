@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pytest_dsr1 import extensions
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario import profiles, variables
 from pytest_dsr1.scenario.overrides import apply, parse_override
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem, all_in_one
 from pytest_dsr1.scenario.rules.general import relations_of
+from pytest_dsr1.scenario.rules.registry import RELATIONS
 from pytest_dsr1.scenario.schema import json_schema
+from pytest_dsr1.scenario.schema.engine import plugin_of
+from pytest_dsr1.scenario.schema.rule import Relation
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.validation import ParsedTree, validate
 from pytest_dsr1.scenario.yaml.reader import parse, read
@@ -159,8 +163,16 @@ def _broken_relations(parsed: ParsedTree, marks: Mapping[str, Mark]) -> list[tup
         (Problem(_mark_of(marks, key), key, sentence), relation.impossible)
         for relation in relations_of(parsed.scenario)
         if all(map(parsed.is_certain, relation.keys))
-        for key, sentence in relation.check(parsed.scenario)
+        for key, sentence in _breaches(relation, parsed.scenario)
     ]
+
+
+def _breaches(relation: Relation, scenario: Scenario) -> list[tuple[str, str]]:
+    """Return the breaches of a rule; an engine's rule that fails is the fault of the engine's plugin."""
+    if relation in RELATIONS:
+        return list(relation.check(scenario))
+    with extensions.named(plugin_of(scenario.engine), f'the rule "{relation.rule}" of its engine'):
+        return [(key, sentence) for key, sentence in relation.check(scenario)]
 
 
 def _mark_of(marks: Mapping[str, Mark], key: str) -> Mark:

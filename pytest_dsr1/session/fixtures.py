@@ -145,7 +145,10 @@ def dsr1_engine(dsr1_scenario: Scenario, _dsr1_shared: SharedResources) -> Engin
     """The engine, which runs the inference."""
     from pytest_dsr1.engines.registry import create
 
-    return create(dsr1_scenario.engine, _dsr1_shared.pool(dsr1_scenario))
+    try:
+        return create(dsr1_scenario.engine, _dsr1_shared.pool(dsr1_scenario))
+    except Dsr1Error as error:
+        fail_setup(error)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from pytest_dsr1.engines.protocol import EnginePool
-from pytest_dsr1.engines.registry import spec_of
+from pytest_dsr1.engines.registry import named, spec_of
 from pytest_dsr1.machine.lease import Machine, prepared
 from pytest_dsr1.machine.setup.apply import Notify
 from pytest_dsr1.machine.values import SetupMode
@@ -25,13 +25,16 @@ class SharedResources:
         """Return the pool in which the scenario's engine is kept; None if it is never kept."""
         name, make = scenario.engine.type, spec_of(scenario.engine).pool
         if make is not None and name not in self._pools:
-            self._pools[name] = make()
+            with named(scenario.engine, "pool"):
+                self._pools[name] = make()
         return self._pools.get(name)
 
     def make_way(self, scenario: Scenario) -> bool:
         """Release what this scenario cannot use; return whether a server is kept for it."""
         pool = self.pool(scenario)
-        if pool is None or not pool.fits(scenario):
+        with named(scenario.engine, "fits"):
+            fits = pool is not None and pool.fits(scenario)
+        if not fits:
             self.release()
         return bool(pool)
 

@@ -82,6 +82,11 @@ def test_a_run_is_ended_when_it_is_enough(run: Callable[..., Measurement]) -> No
     assert whole.warnings == ()
 
 
+def test_an_unexpected_error_of_our_own_engine_stays_one(run: Callable[..., Measurement]) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(Engine(lambda: 1 / 0))
+
+
 def test_how_long_a_run_should_take() -> None:
     assert expected_s(scenario()) == 2.0, "4 requests of 4 tokens at 8 tok/s"
     engine = {"type": "openai"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from pytest_dsr1 import extensions
@@ -81,6 +83,152 @@ def test_a_broken_hook_is_one_sentence(suites: Suites, hook: str, message: str) 
     assert line.startswith("ERROR: the pytest-dsr1 plugin")
     assert line.endswith(message)
     assert suites.engine_runs == []
+
+
+ENGINE = '''
+from typing import Literal
+
+from pytest_dsr1.engines.protocol import EngineSpec
+from pytest_dsr1.scenario.rules.registry import EngineRules
+from pytest_dsr1.scenario.schema.engine import EngineSettings
+from tests.standins.scripted_engine import ScriptedEngine
+
+def call(name, value=None):
+    if name == "{failing}":
+        raise ValueError("out of order")
+    return value
+
+class Acme(EngineSettings):
+    """An engine of the tests."""
+    type: Literal["acme"]
+    """Acme."""
+    @property
+    def slots(self):
+        return call("slots")
+    @property
+    def streams(self):
+        return call("streams", True)
+    def software(self, environ):
+        yield from call("software", ())
+    def without_cuda_graph(self, requests):
+        return call("without_cuda_graph")
+
+RULES = EngineRules()
+
+@RULES.must("engine.type")
+def always(engine, scenario):
+    """It works."""
+    yield from call("rule", ())
+
+class Engine(ScriptedEngine):
+    def run(self, job, observer):
+        call("run")
+        return super().run(job, observer)
+    def script(self, job):
+        return call("script", "true")
+
+class Pool:
+    def __bool__(self):
+        return False
+    def fits(self, scenario):
+        return call("fits", False)
+    def end(self):
+        pass
+
+def create(pool=None):
+    return call("create", Engine())
+
+def pool():
+    return call("pool", Pool())
+
+def pytest_dsr1_engines():
+    return [EngineSpec(settings=Acme, create=create, pool=pool, rules=tuple(RULES.relations))]
+'''
+
+
+@pytest.fixture
+def acme(suites: Suites) -> Callable[..., tuple[pytest.RunResult, str]]:
+    """Runs a scenario of an engine that fails in one place; returns the run and all that it prints."""
+    path = suites.write("acme")
+    path.write_text(path.read_text(encoding="utf-8").replace("type: transformers", "type: acme"), "utf-8")
+
+    def run(failing: str, *options: str) -> tuple[pytest.RunResult, str]:
+        suites.pytester.makeconftest(ENGINE.replace("{failing}", failing))
+        result = suites.run("--dsr1-profile=acme", *options)
+        printed = " ".join(" ".join((*result.outlines, *result.errlines)).split())
+        return result, printed.replace(str(suites.pytester.path / "conftest.py"), "CONFTEST")
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("failing", "what", "options", "status"),
+    [
+        ("slots", "slots of its engine acme", (), pytest.ExitCode.USAGE_ERROR),
+        ("streams", "streams of its engine acme", (), pytest.ExitCode.USAGE_ERROR),
+        ("rule", 'the rule "It works." of its engine', (), pytest.ExitCode.USAGE_ERROR),
+        ("software", "software of its engine acme", (), 10),
+        ("create", "create of its engine acme", (), 10),
+        ("pool", "pool of its engine acme", (), 10),
+        ("fits", "fits of its engine acme", (), 10),
+        ("run", "run of its engine acme", (), 10),
+        ("script", "script of its engine acme", ("--dsr1-plan",), pytest.ExitCode.USAGE_ERROR),
+    ],
+)
+def test_an_engine_that_fails_is_one_sentence(
+    acme: Callable[..., tuple[pytest.RunResult, str]],
+    failing: str,
+    what: str,
+    options: tuple[str, ...],
+    status: int,
+) -> None:
+    result, printed = acme(failing, *options)
+    assert f"the pytest-dsr1 plugin CONFTEST is broken: {what} failed: ValueError('out of order')" in printed
+    assert result.ret == status
+    assert "INTERNALERROR" not in printed
+    assert "Traceback" not in printed
+    assert ("INVALID" in printed) == (status == 10)
+
+
+def test_an_engine_of_a_conftest_runs(acme: Callable[..., tuple[pytest.RunResult, str]]) -> None:
+    result, printed = acme("nothing")
+    assert result.ret == 0, printed
+
+
+@pytest.mark.parametrize(
+    ("function", "status", "line"),
+    [
+        (
+            "write",
+            0,
+            "dsr1: report.csv cannot be written: the pytest-dsr1 plugin CONFTEST is broken: write of its "
+            ".csv reports failed: ZeroDivisionError('division by zero'); *",
+        ),
+        (
+            "missing",
+            pytest.ExitCode.USAGE_ERROR,
+            "ERROR: the pytest-dsr1 plugin CONFTEST is broken: missing of its .csv reports failed: "
+            "ZeroDivisionError('division by zero')",
+        ),
+    ],
+)
+def test_a_report_format_that_fails_is_one_sentence(
+    suites: Suites, function: str, status: int, line: str
+) -> None:
+    source = f"""
+from pytest_dsr1.reporting.formats import ReportFormat
+
+def pytest_dsr1_reports():
+    yield ReportFormat(**{{"suffix": ".csv", "what": "a table", "write": print, "{function}": fails}})
+
+def fails(*_):
+    1 / 0
+"""
+    suites.pytester.makeconftest(CONFTEST + source)
+    result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.csv")
+    assert result.ret == status
+    printed = result.stdout if function == "write" else result.stderr
+    printed.fnmatch_lines([line.replace("CONFTEST", str(suites.pytester.path / "conftest.py"))])
 
 
 @pytest.mark.parametrize("option", ["--dsr1-list", "--dsr1-profile=alpha"])

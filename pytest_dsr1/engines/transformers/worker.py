@@ -38,7 +38,7 @@ from pytest_dsr1.process.worker import (
     main,
     warmup_items,
 )
-from pytest_dsr1.text import nearest
+from pytest_dsr1.text import did_you_mean
 from pytest_dsr1.workload.deepseek import config_problems, parameter_count, resolve_config
 
 if TYPE_CHECKING:
@@ -57,10 +57,8 @@ def check_config(job: WorkerJob, config: dict[str, Any], known: frozenset[str]) 
     Raises:
         WorkerError: one sentence with all problems.
     """
-    problems = []
-    for name in sorted(set(job.config) - known):
-        near = nearest(name, known)
-        problems.append(f"unknown field {name}" + (f" (did you mean {near}?)" if near else ""))
+    unknown = sorted(set(job.config) - known)
+    problems = [f"unknown field {name}{did_you_mean(name, known)}" for name in unknown]
     if problems := problems + config_problems(config):
         raise WorkerError(f"model.random_weights.config: {'; '.join(problems)}")
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
+from inspect import isfunction
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Union, get_args
 
 from pydantic import Field, GetCoreSchemaHandler
@@ -82,6 +83,19 @@ class EngineSettings(Part):
     """Whether the engine may get its model from elsewhere, so that a scenario need not name one."""
     former_names: ClassVar[Mapping[str, str]] = {}
     """Keys that scenarios must no longer use, each with its replacement, as the end of a message."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Let what an engine overrides name the engine's plugin when it fails."""
+        super().__pydantic_init_subclass__(**kwargs)
+        for name, asked in vars(EngineSettings).items():
+            own = vars(cls).get(name)
+            if name.startswith("_"):
+                continue
+            if isinstance(asked, property) and isinstance(own, property) and own.fget:
+                setattr(cls, name, property(_named(own.fget)))
+            elif isfunction(asked) and isfunction(own):
+                setattr(cls, name, _named(own))
 
     @classmethod
     def of(cls, scenario: HasEngine) -> Self:
@@ -213,6 +227,19 @@ class EngineSettings(Part):
         yield from ()
 
 
+def _named(call: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(call)
+    def named(engine: EngineSettings, *args: Any, **kwargs: Any) -> Any:
+        try:
+            found = call(engine, *args, **kwargs)
+            return iter(list(found)) if isinstance(found, Iterator) else found  # it may fail later
+        except Exception:
+            with extensions.named(plugin_of(engine), f"{call.__name__} of its engine {engine.type}"):
+                raise
+
+    return named
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineSchema:
     """The part of an engine that the scenario schema needs.
@@ -237,14 +264,23 @@ def type_of(settings: type[EngineSettings]) -> str:
     return str(names[0]) if len(names) == 1 else settings.__name__
 
 
-@cache
 def engines() -> dict[str, EngineSchema]:
     """Return every registered engine by the value of ``engine.type``, ours first.
 
     Raises:
         UserError: a plugin is broken, or two engines have the same name.
     """
-    found: dict[str, EngineSchema] = {}
+    return {name: schema for name, (_, schema) in _registered().items()}
+
+
+def plugin_of(engine: EngineSettings) -> str:
+    """Return the name of the plugin that lists the engine with these settings."""
+    return _registered()[engine.type][0]
+
+
+@cache
+def _registered() -> dict[str, tuple[str, EngineSchema]]:
+    found: dict[str, tuple[str, EngineSchema]] = {}
     for plugin, schema in extensions.values(HOOK, EngineSchema):
         if get_args(schema.settings.model_fields["type"].annotation) != (schema.name,):
             raise extensions.broken(
@@ -252,11 +288,11 @@ def engines() -> dict[str, EngineSchema]:
             )
         if schema.name in found:
             raise extensions.broken(plugin, f"there is already an engine named {schema.name}")
-        found[schema.name] = schema
+        found[schema.name] = plugin, schema
     return found
 
 
-extensions.on_change(engines.cache_clear)
+extensions.on_change(_registered.cache_clear)
 
 
 class _Registered:

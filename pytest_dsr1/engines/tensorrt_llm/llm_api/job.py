@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pytest_dsr1.process.worker import WorkerError, first_line
-from pytest_dsr1.text import nearest
+from pytest_dsr1.text import did_you_mean
 
 _CHOOSES_A_CLASS = {"decoding_type"}
 """Keys that older versions read before pydantic sees them."""
@@ -103,8 +103,7 @@ def _unknown(values: Mapping[str, Any], classes: Sequence[Any], prefix: str = ""
             names.setdefault(spelling, []).extend(_classes(field.annotation))
     for key, value in values.items():
         if key not in names:
-            near = nearest(key, names)
-            yield prefix + key + (f" (did you mean {near}?)" if near else "")
+            yield f"{prefix}{key}{did_you_mean(key, names)}"
         elif isinstance(value, Mapping) and names[key]:
             yield from _unknown(value, names[key], f"{prefix}{key}.")
 
