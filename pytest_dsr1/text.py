@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -73,6 +72,8 @@ def shown_path(path: Path) -> str:
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate that was probably meant; case and dashes do not matter."""
+    import difflib  # takes a millisecond, and every pytest run imports this module
+
     known = {_folded(candidate): candidate for candidate in candidates}
     close = difflib.get_close_matches(_folded(word), known, n=1, cutoff=0.6)
     close = close or [name for name in known if len(word) > 3 and _folded(word) in name]
