@@ -128,8 +128,8 @@ def unfit(under_test: UnderTest, facts: Facts) -> tuple[str, ...]:
             near = nearest(pattern, compared)
             meant = f" (did you mean {near}?)" if near else ""
             warnings.append(
-                f"gate.under_test: {pattern!r} matches no compared fact of the references{meant}; "
-                "`fingerprint` in measurement.json lists the facts"
+                f"gate.under_test: {pattern!r} matches no fact that the gate compares{meant}; see "
+                "`fingerprint` in measurement.json for the list"
             )
     return tuple(warnings)
 
