@@ -62,7 +62,7 @@ _UNKNOWN = {
     Status.INVALID: "Unknown. The run is invalid, so it says nothing about performance.",
     Status.NOT_COMPARABLE: "Unknown. The run differs from the references in a fact that must be equal.",
     Status.NO_REFERENCE: "Unknown. There are no references to compare with.",
-    Status.INCONCLUSIVE: "Undecided. The noise is too large to show or exclude a loss.",
+    Status.INCONCLUSIVE: "Undecided. The noise is too large to prove or rule out a loss.",
 }
 _NEXT = {
     Status.INVALID: "Do what the message says, then run it again. Nothing was judged.",
@@ -73,8 +73,9 @@ _NEXT = {
     "(`pytest-dsr1 docs gate`).",
 }
 _ALWAYS = (
-    "This change is not the cause. The gate excludes a loss of {delta:g}% against the references, so the "
-    "references miss the target too. Compare machine, settings and target (`pytest-dsr1 docs why-low`)."
+    "The change under test is not the cause: the gate ruled out a loss of {delta:g}% compared with the "
+    "references, so the reference runs miss this target too. Compare machine, settings and target "
+    "(`pytest-dsr1 docs why-low`)."
 )
 _AGAIN = "Run it again. If this happens often, let a gate decide (`pytest-dsr1 docs gate`)."
 
@@ -89,7 +90,8 @@ def is_it_real(case: Case, word: Status) -> str:
         runs_compared = f"{runs} engine starts against {gate.references.runs} accepted references"
         warned = "; ".join(warning.removeprefix(f"{gate.profile}: ") for warning in gate.warnings)
         warned = f" The gate warned: {warned}." if warned else ""
-        return f"Yes: {runs_compared}. Without a loss, a gate fails in less than 1 of 100 cases.{warned}"
+        sure = "If there is no real loss, a gate fails in fewer than 1 of 100 cases."
+        return f"Yes: {runs_compared}. {sure}{warned}"
     missed = _missed(case)
     clear = next((verdict for verdict in missed if not verdict.doubt), None)
     if clear is None:
@@ -132,7 +134,7 @@ def _what_changed(case: Case, changed: Sequence[str]) -> str:
     if changed:
         return f"Look at what changed since the references: {comparability.in_brief(changed)}. {_look(case)}."
     return (
-        "No recorded fact of software or options differs from the references. "
+        "All recorded software versions and options are the same as in the references. "
         f"{_look(case)}, then at what is not recorded, such as edited code or a warm room."
     )
 

@@ -62,8 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = _Parser(
         prog="pytest-dsr1",
-        description="Commands next to the tests: restore GPU settings, write datasets, compare results, "
-        "manage references, read the documentation.",
+        description="Commands that complement the tests: restore GPU settings, write datasets, compare "
+        "results, manage references, read the documentation.",
     )
     parser.add_argument("--version", action="version", version=f"pytest-dsr1 {version('pytest-dsr1')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

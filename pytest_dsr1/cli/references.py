@@ -62,9 +62,9 @@ def add(commands: Any) -> None:
 
     accept = actions.add_parser(
         "accept",
-        help="make the recorded runs of a profile its references",
-        description="Make the recorded runs of a profile with the newest software its references. Commit the "
-        "file they are written to, so that references are reviewed.",
+        help="use a profile's recorded runs as its references",
+        description="Use a profile's recorded runs with the newest software as its references. Commit the "
+        "file that this writes, so that the references are reviewed.",
     )
     accept.add_argument("profile", help="the profile's name, or a scenario file")
     accept.add_argument("--reason", required=True, help="why they are accepted, such as 'TensorRT-LLM 1.2.1'")
@@ -101,8 +101,8 @@ def _store(options: argparse.Namespace) -> Path:
         named.stat()
     except OSError as error:
         raise UserError(
-            f"--store {named}: {error.strerror}, from {Path.cwd()}; expected the folder of recorded runs; "
-            f"without --store it is ./{STORE}"
+            f"--store {named}: {error.strerror} (relative to {Path.cwd()}); expected the folder of recorded "
+            f"runs; omit --store to use ./{STORE}"
         ) from None
     return named
 
@@ -147,10 +147,11 @@ def _shared_by(gates: int, store: Path) -> str:
     """Return the error budget left for each gate; files of deleted scenarios waste it."""
     from pytest_dsr1.gate.decision import alpha
 
+    have = "profile has" if gates == 1 else "profiles have"
     return (
-        f"profiles with references that a gate can use: {gates}; they share a suite's error budget, so each "
-        f"gate is planned with a false-alarm rate of {alpha(gates) * 100:.2g}%; `git rm` the references of "
-        f"deleted scenarios in {store}"
+        f"{gates} {have} references that a gate can use. All gates of a suite share one error budget, so "
+        f"each is planned with a false-alarm rate of {alpha(gates) * 100:.2g}%. References of deleted "
+        f"scenarios use up this budget too: `git rm` them in {store}."
     )
 
 
@@ -182,7 +183,7 @@ def _show_one(store: Path, profile: str) -> int:
     say(f"{found.profile}: {found.metric}, {found.better} is better")
     say(f"accepted {accepted.at:%Y-%m-%d %H:%M} UTC by {accepted.by}{commit}: {accepted.reason}")
     say(f"mean {_mean(found)}, noise {_noise(found)}, over the first {found.requests} requests")
-    rows = [("began (UTC)", "node", found.unit, "to mean", "error within", "counted", "start-up")]
+    rows = [("began (UTC)", "node", found.unit, "vs. mean", "standard error", "window", "start-up")]
     rows += [
         (
             f"{run.at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}",

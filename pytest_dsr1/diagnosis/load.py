@@ -51,7 +51,7 @@ def engine_queue(measurement: Measurement) -> str | None:
         return None
     found = f"on average {number(waiting)} requests waited in the server's queue"
     if reason := scenario.engine.waiting_to_be_read(load.concurrency):
-        return f"{found}, though {reason}; start them one after another (load.ramp_s)"
+        return f"{found}, although {reason}; stagger the start with load.ramp_s"
     return (
         f"{found}, with load.concurrency {load.concurrency:,}: let the server take more at once "
         "(engine.max_batch_size), or lower load.concurrency"

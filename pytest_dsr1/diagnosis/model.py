@@ -20,7 +20,7 @@ def number_format(measurement: Measurement) -> str | None:
         if found not in {"AUTO", wanted.upper()}:
             return (
                 f"the engine reports {what} {reported}, but the scenario expects {wanted}: the targets are "
-                "for another checkpoint or another option; correct model.path or the scenario"
+                "for a different checkpoint or option; correct model.path or the scenario"
             )
     return None
 

@@ -60,7 +60,7 @@ def accept(
     """
     reason, by = _on_one_line(reason), _on_one_line(by)
     if not reason:
-        raise UserError("--reason is empty; say why these runs are what the scenario delivers")
+        raise UserError("--reason is empty; say why these runs represent the scenario's normal performance")
     with locked(store, scenario.name, f"pytest-dsr1 references accept {scenario.name}"):
         before = _before(store, scenario.name, now)
         runs, left_out = _newest(_recorded(store, scenario.name, now))
@@ -69,7 +69,7 @@ def accept(
         if (len(runs) if any_node(under_test) else max(counts.values())) < LEAST:
             few = (
                 f"{scenario.name}: too few recorded runs to accept: {by_node(counts)}; at least {LEAST} on "
-                f"one node are needed, {WANTED} wanted; {how_to_get_more(scenario.name)}"
+                f"one node are required, {WANTED} are recommended; {how_to_get_more(scenario.name)}"
             )
             raise NoReferenceError("\n".join([few, *left_out]))
         metric, warmup_requests = METRICS[scenario.gated_metric], warmup_of(scenario)
@@ -203,19 +203,19 @@ def _doubts(accepted: References) -> Iterator[str]:
             if count < WANTED:
                 meaning = "gates there need more runs" if count >= LEAST else "no gate can run there yet"
                 yield (
-                    f"warning: node {short(node)} has only {count} of {WANTED} wanted runs, so {meaning}; "
-                    f"{how_to_get_more(accepted.profile)}"
+                    f"warning: node {short(node)} has only {count} of the {WANTED} recommended runs, so "
+                    f"{meaning}; {how_to_get_more(accepted.profile)}"
                 )
             yield from _ages(accepted, node)
     else:
         if len(accepted.runs) < WANTED:
-            few = f"there are only {len(accepted.runs)} of {WANTED} wanted runs"
+            few = f"there are only {len(accepted.runs)} of the {WANTED} recommended runs"
             yield f"warning: {few}; {how_to_get_more(accepted.profile)}"
         yield from _ages(accepted, accepted.runs[0].node)
     if accepted.days == 1:
         yield (
-            f"warning: all runs are from one day ({accepted.runs[0].day}), so they do not show how much days "
-            "differ; record on other days too"
+            f"warning: all runs are from one day ({accepted.runs[0].day}), so they do not show day-to-day "
+            "variation; record on other days too"
         )
 
 
@@ -232,12 +232,12 @@ def _steps(store: Path, before: References, accepted: References) -> Iterator[st
         if apart(earlier, later):
             old_mean, new_mean = fmean(earlier), fmean(later)
             yield (
-                f"warning: on node {short(node)} the {len(later)} runs since the last acceptance "
-                f"({since:%Y-%m-%d}) give {number(math.exp(new_mean))} {accepted.unit}, the "
-                f"{len(earlier)} earlier runs {number(math.exp(old_mean))} "
-                f"({math.expm1(new_mean - old_mean) * 100:+.2g}%); that is more than chance, but all facts "
-                "are equal: something that is not in the fingerprint has changed, and these references mix "
-                "both levels; if the new level is right, move the earlier runs out of "
+                f"warning: the level on node {short(node)} has changed since the last acceptance "
+                f"({since:%Y-%m-%d}): {len(earlier)} earlier runs averaged {number(math.exp(old_mean))} "
+                f"{accepted.unit}, {len(later)} later runs average {number(math.exp(new_mean))} "
+                f"({math.expm1(new_mean - old_mean) * 100:+.2g}%). This is more than chance, but all "
+                "recorded facts are equal, so something outside the fingerprint changed, and these "
+                "references mix both levels. If the new level is right, move the earlier runs out of "
                 f"{recordings.folder_of(store, accepted.profile)} and accept again"
             )
 

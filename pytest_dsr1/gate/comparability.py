@@ -127,8 +127,8 @@ def unfit(under_test: UnderTest, facts: Facts) -> tuple[str, ...]:
         if not any(fnmatchcase(key, pattern) for key in compared):
             meant = did_you_mean(pattern, compared)
             warnings.append(
-                f"gate.under_test: {pattern!r} matches no compared fact of the references{meant}; "
-                "`fingerprint` in measurement.json lists the facts"
+                f"gate.under_test: {pattern!r} matches no fact that the gate compares{meant}; see "
+                "`fingerprint` in measurement.json for the list"
             )
     return tuple(warnings)
 

@@ -89,10 +89,11 @@ class GatePlan:
         plan, gate = self.design, self.scenario.gate
         innocent, guilty = plan.expected_runs()
         return (
-            f"{self.scenario.name}: a loss of {gate.delta_percent:g}% {'is' if self.sure else 'may be'} "
-            f"decided in at most {plan.max_runs} runs ({self.cost(plan.max_runs)}); expected {innocent:.1f} "
-            f"without a loss ({self.cost(innocent)}), {guilty:.1f} with one; the smallest loss that "
-            f"{gate.max_runs} runs resolve is {_rounded(self.resolved_percent, math.ceil)}%"
+            f"{self.scenario.name}: the gate {'decides' if self.sure else 'may decide'} whether there is a "
+            f"loss of {gate.delta_percent:g}% in at most {plan.max_runs} runs ({self.cost(plan.max_runs)}). "
+            f"It needs {innocent:.1f} runs ({self.cost(innocent)}) on average if there is no loss, "
+            f"{guilty:.1f} if there is one. The smallest loss that gate.max_runs = {gate.max_runs} runs can "
+            f"detect is {_rounded(self.resolved_percent, math.ceil)}%"
         )
 
     def statement(self) -> tuple[str, ...]:
@@ -104,10 +105,10 @@ class GatePlan:
             f"requests, against {len(self.runs)} references {_where(self.references, self.runs)} (noise "
             f"{plan.level.noise_percent:.2g}% between starts)",
             self.runs_and_cost,
-            f"{name}: this includes only runs that count; the first start of software that is new to this "
-            f"node does not count ({self.cost(1)} more), nor does an INVALID run, and each is repeated: at "
-            f"most {starts} starts in all ({self._cost((starts - 1) * self.run_s + whole_s)} if the first "
-            "sends all requests because targets are judged too)",
+            f"{name}: these numbers include only runs that count. Two kinds of run do not count and are "
+            f"repeated: the first start of new software on this node ({self.cost(1)} more), and an INVALID "
+            f"run. At most {starts} starts in all ({self._cost((starts - 1) * self.run_s + whole_s)}, if the "
+            "first start sends all requests because targets are judged too)",
             *self.warnings,
             *([] if self.sure else [_unsure(self.scenario, plan.level, self.resolved_percent)]),
         )
@@ -153,13 +154,17 @@ def gate_plan(
     if any_node(references.under_test):
         found = level([math.log(run.value) for run in runs], [run.node for run in runs], always=True)
         if len({run.node for run in runs}) == 1:
-            warnings.append(f"{scenario.name}: references of one node do not show how much nodes differ")
+            warnings.append(
+                f"{scenario.name}: all references are from one node, so they do not show node-to-node "
+                "variation"
+            )
     else:
         found = level([math.log(run.value) for run in runs], [run.day for run in runs])
         if len({run.day for run in runs}) == 1:
             warnings.append(
-                f"{scenario.name}: references of one day do not show how much days differ: a shift of half "
-                "the noise could raise false alarms to 7%; record on more days"
+                f"{scenario.name}: all references are from one day, so they do not show day-to-day "
+                "variation: a day-to-day shift of half the noise could raise the false-alarm rate to 7%; "
+                "record on more days"
             )
     unfit = comparability.unfit(scenario.gate.under_test, references.facts)
     warnings += (f"{scenario.name}: {each}" for each in unfit)
@@ -181,17 +186,24 @@ def _rounded(percent: float, towards: Callable[[float], int]) -> str:
 def _unsure(scenario: Scenario, found: Level, smallest: float) -> str:
     """Return the warning for noise that may be too large only by chance."""
     low, high = (end * 100 for end in found.interval)
+    helps, useless = how_to_get_more(scenario.name), ""
+    if smallest > LARGEST_DELTA_PERCENT:
+        useless = f"; {_NO_LARGER_DELTA}"
+    else:
+        helps = f"{_larger_delta(smallest)}, or {helps}"
     return (
-        f"{scenario.name}: if the noise is as the references show, gate.max_runs = "
-        f"{scenario.gate.max_runs} runs may not decide, and the gate may end INCONCLUSIVE ({found.runs} "
-        f"references show noise of {found.noise_percent:.2g}%; the real noise is {low:.2g} to {high:.2g}%); "
-        f"to be sure: {_larger_delta(smallest)}, or {how_to_get_more(scenario.name)}"
+        f"{scenario.name}: the gate may end INCONCLUSIVE: gate.max_runs = {scenario.gate.max_runs} runs may "
+        f"not be enough at the noise that the {found.runs} references show ({found.noise_percent:.2g}%; the "
+        f"real noise is {low:.2g} to {high:.2g}%); to be sure that it decides: {helps}{useless}"
     )
 
 
+_NO_LARGER_DELTA = (
+    f"a larger gate.delta_percent does not help, because its maximum is {LARGEST_DELTA_PERCENT}"
+)
+
+
 def _larger_delta(smallest: float) -> str:
-    if smallest > LARGEST_DELTA_PERCENT:
-        return f"not gate.delta_percent, which is at most {LARGEST_DELTA_PERCENT}"
     return f"gate.delta_percent of at least {_rounded(smallest, math.ceil)}"
 
 
@@ -201,27 +213,30 @@ def _undecidable(scenario: Scenario, found: Level, error: float, delta: float, s
     counts = range(found.runs + 1, _MOST_REFERENCES + 1)
     index = bisect_left(counts, -delta, key=lambda count: -resolved(_with(found, count), error, most))
     enough = runs_needed(found, error, delta, _MOST_RUNS)
-    more_runs = (
-        f"or gate.max_runs of at least {enough}"
-        if enough
-        else f"but not gate.max_runs: {_MOST_RUNS} runs are not enough"
-    )
     quieter = delta / resolved(replace(found, sd=1.0), error, most) * 100
-    references = (
-        f"or {counts[index]} references with this noise; {how_to_get_more(scenario.name)}"
-        if index < len(counts)
-        else f"but not more references: {_MOST_REFERENCES} are not enough"
+    helps, useless = [], []
+    if smallest > LARGEST_DELTA_PERCENT:
+        useless.append(_NO_LARGER_DELTA)
+    else:
+        helps.append(_larger_delta(smallest))
+    if enough:
+        helps.append(f"gate.max_runs of at least {enough}")
+    else:
+        useless.append(f"a larger gate.max_runs does not help: even {_MOST_RUNS} runs are not enough")
+    helps.append(
+        f"noise of at most {_rounded(quieter, math.floor)}%: look for other work on the machine, at power "
+        "and clock limits and temperatures, and for runs that stand out in "
+        f"`pytest-dsr1 references show {scenario.name}`"
     )
+    if index < len(counts):
+        helps.append(f"{counts[index]} references with this noise; {how_to_get_more(scenario.name)}")
+    else:
+        useless.append(f"more references do not help: even {_MOST_REFERENCES} are not enough")
+    advice = [f"what would resolve it: {helps[0]}", *(f"or {each}" for each in helps[1:]), *useless]
     return (
         f"{scenario.name}: a loss of {scenario.gate.delta_percent:g}% cannot be separated from the noise "
         f"between starts, {found.noise_percent:.2g}% in {found.runs} references, within gate.max_runs = "
-        f"{most} runs\n"
-        f"  what would resolve it: {_larger_delta(smallest)}\n"
-        f"  {more_runs}\n"
-        f"  or noise of at most {_rounded(quieter, math.floor)}%: look for other work on the machine, at "
-        "power and clock limits and temperatures, and for runs that stand out in "
-        f"`pytest-dsr1 references show {scenario.name}`\n"
-        f"  {references}"
+        f"{most} runs" + "".join(f"\n  {each}" for each in advice)
     )
 
 

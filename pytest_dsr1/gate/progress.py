@@ -117,10 +117,11 @@ class GateProgress:
         change = in_percent(plan.metric, float(seen.loss))
         ends = sorted(in_percent(plan.metric, float(end)) for end in (seen.low, seen.high))
         return (
-            f"{metric.label} {number(self.measured)} {metric.unit}: {change:+.2f}% [{ends[0]:+.2f}, "
-            f"{ends[1]:+.2f}] against the references' {number(self.reference)} after {len(self.counted)} of "
-            f"at most {plan.design.max_runs} runs (delta {plan.scenario.gate.delta_percent:g}%, noise "
-            f"{plan.design.level.noise_percent:.2g}% in {len(plan.runs)} references)"
+            f"{metric.label} {number(self.measured)} {metric.unit}: {change:+.2f}% (interval {ends[0]:+.2f} "
+            f"to {ends[1]:+.2f}%) compared with {number(self.reference)} in the references, after "
+            f"{len(self.counted)} of at most {plan.design.max_runs} runs (gate.delta_percent "
+            f"{plan.scenario.gate.delta_percent:g}, noise {plan.design.level.noise_percent:.2g}% in "
+            f"{len(plan.runs)} references)"
         )
 
     @property
@@ -148,10 +149,11 @@ class GateProgress:
         plan = self.plan
         sign = -1 if METRICS[plan.metric].better == "higher" else 1
         assert self.look is not None
+        delta = f"a loss of {plan.scenario.gate.delta_percent:g}%"
         meaning = {
-            Status.PASS: "a loss of delta is excluded",
-            Status.FAIL: "a loss is shown",
-            Status.INCONCLUSIVE: "a loss is not shown, and a loss of delta is not excluded",
+            Status.PASS: f"{delta} is ruled out",
+            Status.FAIL: "a loss is proven",
+            Status.INCONCLUSIVE: f"undecided: no loss is proven, but {delta} is not ruled out either",
         }[word]
         lines = [f"{self.sentence()}: {meaning}"]
         if self.look.better:

@@ -148,8 +148,8 @@ def read(store: Path, profile: str, now: datetime) -> References:
     except FileNotFoundError:
         waiting = len(recordings.names(store, profile))
         raise NoReferenceError(
-            f"{path}: there is no such file: no references of {profile} are accepted, {waiting} recorded "
-            f"runs wait for that; {how_to_get_more(profile)}"
+            f"{path}: there is no such file, because no references of {profile} have been accepted; "
+            f"{waiting} recorded runs are waiting to be accepted; {how_to_get_more(profile)}"
         ) from None
     except DocumentError as error:
         raise ReferencesError(f"{path}: {error}; {_again(str(path))}") from None
@@ -301,7 +301,7 @@ def _restore(name: str) -> str:
 
 def _renamed(references: References, path: Path) -> str:
     name = references.profile
-    return f"rename the scenario to {name!r} again, or delete {path} and {how_to_get_more(path.stem)}"
+    return f"rename the scenario back to {name!r}, or delete {path} and {how_to_get_more(path.stem)}"
 
 
 def _again(name: str) -> str:

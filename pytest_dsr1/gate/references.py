@@ -155,27 +155,27 @@ def usable(references: References, node: str, now: datetime) -> tuple[tuple[Refe
     if len(runs) < LEAST:
         elsewhere = "" if class_of_nodes else _elsewhere(references, node)
         raise NoReferenceError(
-            f"{references.profile}: found {len(runs)} of {WANTED} wanted reference runs {where} (at least "
-            f"{LEAST} are needed){elsewhere}; {how_to_get_more(references.profile)}"
+            f"{references.profile}: found {len(runs)} reference runs {where}; at least {LEAST} are required, "
+            f"{WANTED} are recommended{elsewhere}; {how_to_get_more(references.profile)}"
         )
     if class_of_nodes and len({run.node for run in runs}) == len(runs):
         raise NoReferenceError(
-            f"{references.profile}: each of the {len(runs)} reference runs is from a node of its own, so "
-            "differences between nodes cannot be separated from those between starts; at least two runs per "
-            f"node are needed; {how_to_get_more(references.profile)}"
+            f"{references.profile}: each of the {len(runs)} reference runs is from a different node, so "
+            "differences between nodes cannot be separated from differences between starts; at least two "
+            f"runs per node are needed; {how_to_get_more(references.profile)}"
         )
     if class_of_nodes and {run.node for run in runs} - {node} == {run.node for run in runs[:1]}:
         raise NoReferenceError(
             f"{references.profile}: all {len(runs)} reference runs are from node "
-            f"{short(runs[0].node)}, but this is node {short(node)}: how much nodes differ is "
+            f"{short(runs[0].node)}, but this is node {short(node)}: node-to-node variation is "
             "unknown; record on at least two nodes, then "
             f"`pytest-dsr1 references accept {references.profile} --reason TEXT`"
         )
     warnings = []
     if len(runs) < WANTED:
         warnings.append(
-            f"{references.profile}: only {len(runs)} of {WANTED} wanted reference runs {where}, so a gate "
-            f"needs more runs; {how_to_get_more(references.profile)}"
+            f"{references.profile}: only {len(runs)} of the {WANTED} recommended reference runs {where}, so "
+            f"a gate needs more runs; {how_to_get_more(references.profile)}"
         )
     return runs, [*warnings, *too_old(references, runs, now)]
 
@@ -185,10 +185,10 @@ def too_old(references: References, runs: Sequence[ReferenceRun], now: datetime)
     age = _age_days(runs, now)
     if age > OLD_DAYS:
         yield (
-            f"{references.profile}: half of the reference runs on {_nodes(runs)} are {age} days old or older "
-            f"(more than {OLD_DAYS}): recorded up to {_middle(runs):%Y-%m-%d}, accepted on "
-            f"{references.accepted.at:%Y-%m-%d}; machines drift: move old runs out of "
-            f"candidates/{references.profile}, {how_to_get_more(references.profile)}"
+            f"{references.profile}: the references on {_nodes(runs)} are old: half of the runs were recorded "
+            f"on or before {_middle(runs):%Y-%m-%d}, {age} or more days ago (limit {OLD_DAYS} days), and "
+            f"accepted on {references.accepted.at:%Y-%m-%d}. Machines drift: move old runs out of "
+            f"candidates/{references.profile}, then {how_to_get_more(references.profile)}"
         )
 
 
@@ -220,7 +220,7 @@ def by_node(counts: Mapping[str, int]) -> str:
 
 def _elsewhere(references: References, node: str) -> str:
     others = {name: count for name, count in references.nodes.items() if name != node}
-    return f", on other nodes {by_node(others)}" if others else ""
+    return f"; on other nodes: {by_node(others)}" if others else ""
 
 
 def noise_by(references: References | None, scenario: Scenario, facts: Facts, metric: str) -> Noise:

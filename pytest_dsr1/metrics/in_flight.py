@@ -45,6 +45,6 @@ def why_none(records: Sequence[RequestRecord], concurrency: int, *, open_loop: b
     if open_loop:
         return "requests come on a schedule, so the number in flight is not constant"
     return (
-        f"at no time were at least {FULL:.0%} of load.concurrency ({concurrency}) requests in flight, "
-        "with tokens coming"
+        f"there was never a time when at least {FULL:.0%} of load.concurrency ({concurrency}) requests were "
+        "in flight and producing tokens"
     )

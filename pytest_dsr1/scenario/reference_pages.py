@@ -47,12 +47,12 @@ relative to the folder in which pytest was started.
 
 **Another scenario's values.** `extends: NAME` or `extends: relative/path.yaml` takes over everything from
 another scenario except its `name`. Mappings are merged, lists and single values are replaced, and `null`
-removes an optional value. Lengths are replaced as a whole, and so is an engine of another `type`. Your own
-scenario may extend the shipped one of the same name.
+removes an optional value. A length is always replaced as a whole. `engine` is replaced as a whole
+if its `type` differs. Your own scenario may extend the shipped one of the same name.
 
 **For one run.** `--dsr1-set KEY=VALUE` sets one value: `--dsr1-set engine.max_batch_size=64`. It can be
-repeated. The value is YAML. The items of a list are numbered from 0, and a metric can name its target:
-`--dsr1-set targets.total_output_throughput.value=36000`.
+repeated. The value is YAML. The items of a list are numbered from 0, and a target can be selected by its
+metric: `--dsr1-set targets.total_output_throughput.value=36000`.
 
 Lengths are in tokens; other units are part of the key's name.
 """
@@ -197,7 +197,7 @@ def reference_page() -> str:
             "",
             *(f"- {relation.rule}" for relation in all_relations() if relation.impossible),
             "",
-            "A scenario that breaks one of these runs with a warning:",
+            "A scenario that breaks one of these rules still runs, but with a warning:",
             "",
             *(f"- {relation.rule}" for relation in all_relations() if not relation.impossible),
             "",

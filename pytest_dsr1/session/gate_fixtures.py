@@ -273,7 +273,7 @@ def _dsr1_recorded(
     alike = recordings.alike(recorded, facts)
     outcome.notes.append(
         f"recorded {number(found.value)} {METRICS[dsr1_scenario.gated_metric].unit} in "
-        f"{shown_path(path)}: comparable runs on this node: {len(alike)} of {WANTED} wanted; "
+        f"{shown_path(path)}: comparable runs on this node: {len(alike)} of the {WANTED} recommended; "
         f"`pytest-dsr1 references accept {name} --reason TEXT` makes them references"
     )
     outcome.notes += problems

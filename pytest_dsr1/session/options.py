@@ -88,7 +88,8 @@ def mode(config: pytest.Config) -> Literal["gate", "record"] | None:
     gate, record = config.getoption("--dsr1-gate"), config.getoption("--dsr1-reference")
     if gate and record:
         raise pytest.UsageError(
-            "--dsr1-gate and --dsr1-reference=record exclude each other: a gate judges runs, it records none"
+            "--dsr1-gate and --dsr1-reference=record cannot be used together: a gate judges runs but does "
+            "not record them; remove one"
         )
     if config.getoption("--dsr1-replay") and (gate or record):
         option = "--dsr1-gate" if gate else "--dsr1-reference=record"

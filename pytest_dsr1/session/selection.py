@@ -56,7 +56,8 @@ class Selection:
                 if other.scenario.name == loaded.scenario.name:
                     raise UserError(
                         f"{path}: has the same name as {other.path}, {loaded.scenario.name}; results are "
-                        "saved by name, so a run takes each name once: rename one, or use two runs"
+                        "saved by name, so names must be unique within a run: rename one scenario, or run "
+                        "them separately"
                     )
             self._loaded[path] = loaded
         return self._loaded[path]

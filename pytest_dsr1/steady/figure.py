@@ -146,9 +146,9 @@ class _Run:
         wrong = (sent.last_token_s <= sent.start_s) | (np.diff(sent.start_s, prepend=sent.start_s[0]) < 0)
         if wrong.any():
             raise NoSteadyFigureError(
-                f"request {int(np.argmax(wrong)) + 1} of the run starts before the one before it, or does "
-                "not end after its start; its times were changed after they were written, or the engine's "
-                "clock is wrong"
+                f"request {int(np.argmax(wrong)) + 1} of the run starts before the previous request, or "
+                "does not end after its own start; either its times were changed after they were written, "
+                "or the engine's clock is wrong"
             )
         output = output_flow(sent.start_s, sent.first_token_s, sent.last_token_s, sent.output_tokens)
         return cls(trace, metric, sent, output)
@@ -294,8 +294,8 @@ class _Run:
         if last - FEWEST_WAVES * wave < warm:
             least = sent - last + warm + FEWEST_WAVES * wave
             raise NoSteadyFigureError(
-                f"{sent} requests are too few for a steady figure: after {warmup} of warm-up and at "
-                f"load.concurrency {self.trace.concurrency} it takes at least {least}; raise "
+                f"{sent} requests are too few for a steady figure: with {warmup} warm-up requests and "
+                f"load.concurrency {self.trace.concurrency}, at least {least} are needed; raise "
                 "load.num_requests or lower gate.warmup_requests"
             )
         waves = max((last - max(warm, steady)) // wave, FEWEST_WAVES)
@@ -307,8 +307,8 @@ class _Run:
         begin_s, end_s = window
         if not ((amounts > 0) & np.isfinite(amounts) & (sizes > 0)).all():
             raise NoSteadyFigureError(
-                f"{self.metric.label} has no steady figure: a part of the window from {begin_s:.1f} to "
-                f"{end_s:.1f} s contains nothing of it; make the run longer (load.num_requests)"
+                f"{self.metric.label} has no steady figure: nothing was measured for it in part of the "
+                f"window from {begin_s:.1f} to {end_s:.1f} s; make the run longer (load.num_requests)"
             )
         value = amounts.sum() / sizes.sum()
         inside = (self.sent.start_s >= begin_s) & (self.sent.start_s < end_s)

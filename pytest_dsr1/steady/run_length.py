@@ -89,8 +89,8 @@ def gated_requests(
     recorded = most // concurrency
     if least > recorded:
         raise NoSteadyFigureError(
-            f"runs of {most} requests are too short for a gate: {LATENCIES} request latencies "
-            f"({latency_s:.1f} s each) after {cut_s:.1f} s of warm-up take {least * concurrency} "
+            f"runs of {most} requests are too short for a gate: it needs {cut_s:.1f} s of warm-up plus "
+            f"{LATENCIES} request latencies ({latency_s:.1f} s each), which takes {least * concurrency} "
             f"requests at load.concurrency {concurrency}; raise load.num_requests and record again"
         )
     within_variance_s = fmean(run.within_variance_s for run in runs)

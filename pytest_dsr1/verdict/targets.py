@@ -54,8 +54,9 @@ def _doubt(value: float, limit: float, noise: Noise) -> str:
     if abs(math.log(value / limit)) * 100 >= _NEAR * noise.percent:
         return ""
     return (
-        f"that is {abs(value / limit - 1):.1%} from the bound, less than twice the standard deviation "
-        f"between engine starts ({noise.percent:.2g}%, {noise.source}): another run may get the other verdict"
+        f"the measured value is {abs(value / limit - 1):.1%} from the bound, which is less than twice the "
+        f"standard deviation between engine starts ({noise.percent:.2g}%, {noise.source}): a repeat run may "
+        "get the opposite verdict"
     )
 
 

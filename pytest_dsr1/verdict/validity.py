@@ -55,8 +55,8 @@ def _impossible(measurement: Measurement) -> Iterator[str]:
         return
     metric, gpus = METRICS[found.metric], measurement.result.gpus
     yield (
-        f"{metric.label} {number(found.measured)} {metric.unit} is more than the {number(found.value)} "
-        f"{metric.unit} that {gpus} x {measurement.fingerprint.facts['gpu.name']} can reach, by the "
-        f"peak of their {found.limit} ({found.arithmetic}): a clock or the count of tokens is wrong, or "
-        "the model or quantization that ran is not the one that the scenario names"
+        f"{metric.label} {number(found.measured)} {metric.unit} exceeds the limit of {number(found.value)} "
+        f"{metric.unit}, which follows from the peak of the {found.limit} of {gpus} x "
+        f"{measurement.fingerprint.facts['gpu.name']} ({found.arithmetic}): either a clock or the token "
+        "count is wrong, or the model or quantization that ran is not the one in the scenario"
     )

@@ -21,13 +21,12 @@ CLUE = "Look at the clues that the run shows (`pytest-dsr1 docs why-low`)"
 
 
 def test_the_warnings_of_a_gate_are_part_of_how_sure_it_is() -> None:
-    warned = replace(FAILED, warnings=("small: references of one day do not show how much days differ",))
+    warned = replace(FAILED, warnings=("small: all references are from one day",))
     assert is_it_real(case(word=Status.FAIL, gate=FAILED), Status.FAIL).endswith(
-        "in less than 1 of 100 cases."
+        "in fewer than 1 of 100 cases."
     )
     assert is_it_real(case(word=Status.FAIL, gate=warned), Status.FAIL).endswith(
-        "in less than 1 of 100 cases. The gate warned: references of one day do not show how much days "
-        "differ."
+        "in fewer than 1 of 100 cases. The gate warned: all references are from one day."
     )
 
 
@@ -55,7 +54,7 @@ def test_what_changed_since_the_references() -> None:
     )
     unchanged = case(word=Status.FAIL, gate=replace(FAILED, changed=()), clues=())
     assert what_to_do(unchanged, Status.FAIL) == (
-        "No recorded fact of software or options differs from the references. "
+        "All recorded software versions and options are the same as in the references. "
         f"{NO_CLUE}, then at what is not recorded, such as edited code or a warm room."
     )
 
@@ -82,5 +81,6 @@ def test_references_that_are_not_comparable_are_named_with_why(tmp_path: Path) -
 def test_a_target_that_the_references_miss_as_well() -> None:
     both = missed(gate=gate(Status.PASS))
     assert what_to_do(both, Status.FAIL).startswith(
-        "This change is not the cause. The gate excludes a loss of 2% against the references, so"
+        "The change under test is not the cause: the gate ruled out a loss of 2% compared with the "
+        "references, so the reference runs miss this target too. Compare"
     )

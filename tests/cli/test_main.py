@@ -71,7 +71,7 @@ def test_restore_puts_a_killed_run_back(library: Path, tmp_path: Path) -> None:
     machine.set("smi.permission", 1)
     done = restore()
     assert done.returncode == 0
-    assert done.stdout.startswith(f"{machine.uuid(0)}: restored as it was before the run of 20")
+    assert done.stdout.startswith(f"{machine.uuid(0)}: restored to its state before the run of 20")
     assert machine.gpu(0, "vboost") == "0"
 
 

@@ -133,7 +133,7 @@ def test_show_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         "dsr1-references: there are no references; record runs with --dsr1-reference=record\n"
     )
     assert main(["references", "show", "small"]) == 1
-    assert "no references of small are accepted, 0 recorded runs wait" in capsys.readouterr().err
+    assert "no references of small have been accepted; 0 recorded runs are waiting" in capsys.readouterr().err
 
 
 def test_show_all(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,9 +153,9 @@ def test_show_all(capsys: pytest.CaptureFixture[str]) -> None:
         *(f"{found.accepted.at:%Y-%m-%d}", "4", "d", "2", "ann:", "TensorRT-LLM", "1.2.1"),
     ]
     assert shared == (
-        "profiles with references that a gate can use: 1; they share a suite's error budget, so each gate is "
-        "planned with a false-alarm rate of 0.5%; `git rm` the references of deleted scenarios in "
-        "dsr1-references"
+        "1 profile has references that a gate can use. All gates of a suite share one error budget, so each "
+        "is planned with a false-alarm rate of 0.5%. References of deleted scenarios use up this budget too: "
+        "`git rm` them in dsr1-references."
     )
 
 
@@ -166,9 +166,9 @@ def test_show_tells_how_many_gates_share_the_errors(capsys: pytest.CaptureFixtur
     assert main(["references", "show"]) == 1
     shared = capsys.readouterr().out.splitlines()[-1]
     assert shared.startswith(
-        "profiles with references that a gate can use: 20; they share a suite's error budget, so"
+        "20 profiles have references that a gate can use. All gates of a suite share one error budget, so"
     )
-    assert "a false-alarm rate of 0.075%; " in shared
+    assert "a false-alarm rate of 0.075%. " in shared
 
 
 def test_show_tells_a_damaged_file_beside_the_others(capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,7 +176,7 @@ def test_show_tells_a_damaged_file_beside_the_others(capsys: pytest.CaptureFixtu
     path_of(STORE, "bad").write_text(to_text(references(profile="bad"))[:-20], encoding="utf-8")
     assert main(["references", "show"]) == 1
     shown = capsys.readouterr()
-    assert [line.split()[0] for line in shown.out.splitlines()] == ["profile", "good", "profiles"]
+    assert [line.split()[0] for line in shown.out.splitlines()] == ["profile", "good", "1"]
     assert shown.err.startswith(
         "dsr1-references/bad.yaml: does not end with its checksum: it is truncated; `git"
     )
@@ -189,9 +189,9 @@ def test_show_one(capsys: pytest.CaptureFixture[str]) -> None:
         "small: total_output_throughput, higher is better\n"
         "accepted 2025-03-24 11:00 UTC by Ann, commit 0123abc: TensorRT-LLM 1.2.1\n"
         "mean 8.005 tok/s, noise 0.09%, over the first 4 requests\n"
-        "began (UTC)          node          tok/s  to mean  error within  counted  start-up\n"
-        "2025-03-14 12:00:00  gpu-95a932d6  8      -0.06%   0.12%         590.1 s  310.2 s\n"
-        "2025-03-14 11:00:00  gpu-95a932d6  8.01   +0.06%   0.12%         590.1 s  310.2 s\n"
+        "began (UTC)          node          tok/s  vs. mean  standard error  window   start-up\n"
+        "2025-03-14 12:00:00  gpu-95a932d6  8      -0.06%    0.12%           590.1 s  310.2 s\n"
+        "2025-03-14 11:00:00  gpu-95a932d6  8.01   +0.06%    0.12%           590.1 s  310.2 s\n"
         "gpu-95a932d6 stands for GPU-a,GPU-b\n"
         "0 other recorded runs are not accepted\n"
     )
@@ -299,8 +299,8 @@ def test_export_before_anything_is_accepted_and_of_what_cannot_be_used(
 
 def test_a_named_store_must_be_there(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     message = (
-        f"--store nowhere: No such file or directory, from {folder}; expected the folder of recorded runs; "
-        "without --store it is ./dsr1-references\n"
+        f"--store nowhere: No such file or directory (relative to {folder}); expected the folder of "
+        "recorded runs; omit --store to use ./dsr1-references\n"
     )
     for words in (
         ["show"],

@@ -106,7 +106,7 @@ def test_too_few_runs_are_refused_with_counts_by_node(tmp_path: Path) -> None:
         accepted_from(tmp_path)
     assert str(caught.value) == (
         "small: too few recorded runs to accept: gpu-95a932d6: 9, gpu-a71f6e13: 6; at least 10 on one node "
-        f"are needed, 15 wanted; {MORE}\n"
+        f"are required, 15 are recommended; {MORE}\n"
         "5 recorded runs up to 2025-03-16 are left out; changed since then: driver: 570 -> 575.57.08"
     )
     assert not path_of(tmp_path, "small").exists()
@@ -121,8 +121,10 @@ def test_few_runs_are_reported_by_node(tmp_path: Path) -> None:
         record_nth_run(tmp_path, number, facts=FACTS if number < 14 else there)
     _, notes = accepted_from(tmp_path)
     assert notes == [
-        "warning: node gpu-95a932d6 has only 14 of 15 wanted runs, so gates there need more runs; " + MORE,
-        "warning: node gpu-a71f6e13 has only 4 of 15 wanted runs, so no gate can run there yet; " + MORE,
+        "warning: node gpu-95a932d6 has only 14 of the 15 recommended runs, so gates there need more runs; "
+        + MORE,
+        "warning: node gpu-a71f6e13 has only 4 of the 15 recommended runs, so no gate can run there yet; "
+        + MORE,
     ]
 
 
@@ -131,9 +133,9 @@ def test_few_runs_of_a_class_of_nodes(tmp_path: Path) -> None:
         record_nth_run(tmp_path, number)
     _, notes = accepted_from(tmp_path, scenario(gate={"under_test": {"gpu.uuids": True, "x.*": True}}))
     assert notes == [
-        f"warning: there are only 12 of 15 wanted runs; {MORE}",
-        "gate.under_test: 'x.*' matches no compared fact of the references; `fingerprint` in "
-        "measurement.json lists the facts",
+        f"warning: there are only 12 of the 15 recommended runs; {MORE}",
+        "gate.under_test: 'x.*' matches no fact that the gate compares; see `fingerprint` in "
+        "measurement.json for the list",
     ]
 
 
@@ -142,7 +144,7 @@ def test_runs_of_one_day_are_reported(tmp_path: Path) -> None:
         record_nth_run(tmp_path, number, at=NOW - timedelta(minutes=30 * (number + 1)))
     _, notes = accepted_from(tmp_path)
     assert notes == [
-        "warning: all runs are from one day (2025-03-24), so they do not show how much days differ; "
+        "warning: all runs are from one day (2025-03-24), so they do not show day-to-day variation; "
         "record on other days too"
     ]
 
@@ -183,9 +185,9 @@ def test_old_runs_are_reported_whenever_they_are_accepted(tmp_path: Path) -> Non
     assert accepted_from(tmp_path, now=long_ago)[1] == []
     accepted, notes = accepted_from(tmp_path)
     old = (
-        "half of the reference runs on node gpu-95a932d6 are 393 days old or older (more than 90): "
-        "recorded up to 2024-02-25, accepted on 2025-03-24; machines drift: move old runs out of "
-        "candidates/small, "
+        "the references on node gpu-95a932d6 are old: half of the runs were recorded on or before "
+        "2024-02-25, 393 or more days ago (limit 90 days), and accepted on 2025-03-24. Machines drift: move "
+        "old runs out of candidates/small, then "
     )
     assert notes[0] == f"warning: small: {old}{MORE}"
     assert accepted.age_days(NOW) == 393
@@ -203,10 +205,11 @@ def test_a_step_that_no_fact_shows_is_reported(tmp_path: Path) -> None:
     accepted, notes = accepted_from(tmp_path)
     assert len(accepted.runs) == 16
     assert notes[-1] == (
-        "warning: on node gpu-95a932d6 the 4 runs since the last acceptance (2025-03-20) give 7.803 tok/s, "
-        "the 12 earlier runs 8.016 (-2.7%); that is more than chance, but all facts are equal: something "
-        "that is not in the fingerprint has changed, and these references mix both levels; if the new level "
-        f"is right, move the earlier runs out of {folder_of(tmp_path, 'small')} and accept again"
+        "warning: the level on node gpu-95a932d6 has changed since the last acceptance (2025-03-20): 12 "
+        "earlier runs averaged 8.016 tok/s, 4 later runs average 7.803 (-2.7%). This is more than chance, "
+        "but all recorded facts are equal, so something outside the fingerprint changed, and these "
+        "references mix both levels. If the new level is right, move the earlier runs out of "
+        f"{folder_of(tmp_path, 'small')} and accept again"
     )
 
 
@@ -222,7 +225,7 @@ def test_more_runs_of_the_same_level_are_no_step(tmp_path: Path) -> None:
 
 
 def test_no_reason_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^--reason is empty; say why these runs are what the"):
+    with pytest.raises(UserError, match=r"^--reason is empty; say why these runs represent the"):
         accepted_from(tmp_path, reason=" \n")
 
 
@@ -281,7 +284,7 @@ def test_runs_that_are_too_short_for_a_gate(tmp_path: Path) -> None:
     for number in range(12):
         record_nth_run(tmp_path, number, trace=run_of(requests=8))
     with pytest.raises(
-        ReferencesError, match="small: runs of 8 requests are too short for a gate: 3 request"
+        ReferencesError, match="small: runs of 8 requests are too short for a gate: it needs "
     ):
         accepted_from(tmp_path)
 

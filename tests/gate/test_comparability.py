@@ -68,8 +68,8 @@ def test_a_pattern_that_matches_nothing_is_reported() -> None:
     assert unfit({"library.*": False, "gpu.uuids": True}, FACTS) == ()
     for pattern, meant in (("driverr", " (did you mean driver?)"), ("hostname", "")):
         assert unfit({pattern: True}, FACTS) == (
-            f"gate.under_test: {pattern!r} matches no compared fact of the references{meant}; `fingerprint` "
-            "in measurement.json lists the facts",
+            f"gate.under_test: {pattern!r} matches no fact that the gate compares{meant}; see "
+            "`fingerprint` in measurement.json for the list",
         )
 
 

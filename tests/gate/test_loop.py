@@ -66,8 +66,8 @@ def test_a_verdict_and_what_is_kept(plan: GatePlan, starts: Starts, tmp_path: Pa
     sentence, changed = verdict.message.splitlines()
     assert sentence.startswith("total output throughput 7.273 tok/s: -9.0")
     assert sentence.endswith(
-        "against the references' 7.992 after 2 of at most 3 runs (delta 2%, noise 0.54% in 16 references): a "
-        "loss is shown"
+        "%) compared with 7.992 in the references, after 2 of at most 3 runs (gate.delta_percent 2, noise "
+        "0.54% in 16 references): a loss is proven"
     )
     assert changed == "  changed: driver: 575.57.08 -> 580.95.05"
     assert [text.endswith(": one more run") for text in shown] == [True]
@@ -96,7 +96,7 @@ def test_undecided_after_the_largest_number_of_runs(plan: GatePlan, starts: Star
     latencies = iter([1.08, 0.92, 1.1, 0.94])
     warm_up(started(tmp_path), starts)
     gate = GateProgress(plan)
-    with pytest.raises(InconclusiveError, match=r"after 3 of at most 3 runs .*a loss is not shown, and"):
+    with pytest.raises(InconclusiveError, match=r"after 3 of at most 3 runs .*no loss is proven, but"):
         decide(gate, lambda: started(tmp_path, next(latencies)), counting(starts), print, lambda: None)
     assert gate.verdict is None
     assert len(gate.counted) == 3
@@ -198,5 +198,6 @@ def test_a_loss_stays_a_loss_day_after_day(starts: Starts, tmp_path: Path) -> No
         assert accepted.read_bytes() == before
     assert [path.name for path in store.glob("*.yaml")] == ["small.yaml"]
     assert plan.warnings[0].startswith(
-        "small: half of the reference runs on node gpu-95a932d6 are 104 days old"
+        "small: the references on node gpu-95a932d6 are old: half of the runs were recorded on or before "
+        "2025-03-15, 104 or more days ago"
     )

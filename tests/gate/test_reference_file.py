@@ -249,8 +249,9 @@ def test_no_file_is_no_reference(tmp_path: Path) -> None:
     with pytest.raises(NoReferenceError) as caught:
         load(tmp_path, scenario(), NOW)
     assert str(caught.value) == (
-        f"{tmp_path}/small.yaml: there is no such file: no references of small are accepted, 0 recorded runs "
-        "wait for that; record more with `pytest --dsr1-profile=small --dsr1-reference=record` "
+        f"{tmp_path}/small.yaml: there is no such file, because no references of small have been accepted; "
+        "0 recorded runs are waiting to be accepted; "
+        "record more with `pytest --dsr1-profile=small --dsr1-reference=record` "
         "(and the same --dsr1-set, if any), then "
         "`pytest-dsr1 references accept small --reason TEXT`"
     )
@@ -313,7 +314,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 RENAMED = (
-    "rename the scenario to 'old' again, or delete {0} and record more with "
+    "rename the scenario back to 'old', or delete {0} and record more with "
     "`pytest --dsr1-profile=small --dsr1-reference=record` (and the same --dsr1-set, if any), then "
     "`pytest-dsr1 references accept small --reason TEXT`"
 )

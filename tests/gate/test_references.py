@@ -28,7 +28,8 @@ def test_few_references_are_reported() -> None:
     runs, warnings = usable(references(14), NODE, NOW)
     assert len(runs) == 14
     assert warnings == [
-        f"small: only 14 of 15 wanted reference runs on node gpu-95a932d6, so a gate needs more runs; {MORE}"
+        "small: only 14 of the 15 recommended reference runs on node gpu-95a932d6, so a gate needs more "
+        f"runs; {MORE}"
     ]
 
 
@@ -36,7 +37,8 @@ def test_too_few_references_are_none() -> None:
     with pytest.raises(NoReferenceError) as caught:
         usable(references(9), NODE, NOW)
     assert str(caught.value) == (
-        "small: found 9 of 15 wanted reference runs on node gpu-95a932d6 (at least 10 are needed); " + MORE
+        "small: found 9 reference runs on node gpu-95a932d6; at least 10 are required, 15 are recommended; "
+        + MORE
     )
 
 
@@ -44,15 +46,15 @@ def test_another_nodes_runs_do_not_count() -> None:
     with pytest.raises(NoReferenceError) as caught:
         usable(references(), OTHER_NODE, NOW)
     assert str(caught.value) == (
-        "small: found 0 of 15 wanted reference runs on node gpu-a71f6e13 (at least 10 are needed), on other "
-        f"nodes gpu-95a932d6: 16; {MORE}"
+        "small: found 0 reference runs on node gpu-a71f6e13; at least 10 are required, 15 are recommended; "
+        f"on other nodes: gpu-95a932d6: 16; {MORE}"
     )
 
 
 def test_they_do_where_the_node_is_under_test() -> None:
     found = references(runs=(*scattered(8), *scattered(8, node=OTHER_NODE)), under_test={"gpu.uuids": True})
     assert usable(found, "GPU-x", NOW) == (found.runs, [])
-    with pytest.raises(NoReferenceError, match="found 9 of 15 wanted reference runs on any node"):
+    with pytest.raises(NoReferenceError, match="found 9 reference runs on any node"):
         usable(references(9, under_test={"gpu.uuids": True}), OTHER_NODE, NOW)
 
 
@@ -61,8 +63,9 @@ def test_nodes_of_one_run_each_say_nothing_of_nodes() -> None:
     with pytest.raises(NoReferenceError) as caught:
         usable(references(runs=runs, under_test={"gpu.uuids": True}), NODE, NOW)
     assert str(caught.value) == (
-        "small: each of the 16 reference runs is from a node of its own, so differences between nodes cannot "
-        f"be separated from those between starts; at least two runs per node are needed; {MORE}"
+        "small: each of the 16 reference runs is from a different node, so differences between nodes cannot "
+        "be separated from differences between starts; at least two runs per node are needed; "
+        f"{MORE}"
     )
 
 
@@ -72,9 +75,9 @@ def test_old_references_are_reported() -> None:
     found = references(accepted=Acceptance(NOW + timedelta(days=87), "Ann", "again", None))
     assert usable(found, NODE, middle + timedelta(days=90, hours=23))[1] == []
     assert usable(found, NODE, middle + timedelta(days=91))[1] == [
-        "small: half of the reference runs on node gpu-95a932d6 are 91 days old or older (more than 90): "
-        "recorded up to 2025-03-17, accepted on 2025-06-19; machines drift: move old runs out of "
-        f"candidates/small, {MORE}"
+        "small: the references on node gpu-95a932d6 are old: half of the runs were recorded on or before "
+        "2025-03-17, 91 or more days ago (limit 90 days), and accepted on 2025-06-19. Machines drift: move "
+        f"old runs out of candidates/small, then {MORE}"
     ]
     assert (found.age_days(middle), found.age_days(middle + timedelta(days=91))) == (0, 91)
 
@@ -85,11 +88,11 @@ def test_the_age_is_that_of_the_runs_that_count_here() -> None:
     found = references(runs=(*young, *aged))
     assert usable(found, NODE, NOW)[1] == []
     (warning,) = usable(found, OTHER_NODE, NOW)[1]
-    assert warning.startswith(
-        "small: half of the reference runs on node gpu-a71f6e13 are 189 days old or older "
-    )
+    assert warning.startswith("small: the references on node gpu-a71f6e13 are old: half of the runs ")
+    assert ", 189 or more days ago (" in warning
     (warning,) = usable(references(runs=found.runs, under_test={"gpu.uuids": True}), NODE, NOW)[1]
-    assert warning.startswith("small: half of the reference runs on 2 nodes are 181 days old or older ")
+    assert warning.startswith("small: the references on 2 nodes are old: half of the runs ")
+    assert ", 181 or more days ago (" in warning
 
 
 def test_mean_and_noise_within_nodes() -> None:

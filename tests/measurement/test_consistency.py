@@ -33,7 +33,7 @@ def test_text_that_is_easy_to_guess_flatters(length: float, doubted: bool) -> No
     if doubted:
         assert doubts[0] == (
             f"acceptance length {length:.2f} is above 3.2, the most that MTP with 3 draft tokens gives on "
-            "real text: the text is easier to guess than real text, which flatters the speed "
+            "real text: the text is easier to predict than real text, so the measured speed is too high "
             "(`pytest-dsr1 docs datasets`)"
         )
 

@@ -101,7 +101,7 @@ def test_recording(gated: Gated) -> None:
     output = " ".join(result.stdout.str().split())
     assert "dsr1: gated: this run is not recorded: warm-up: the first start of this software" in output
     recorded = r"note recorded ([\d,.]+) tok/s in \S*dsr1-references/candidates/gated/\S*json: "
-    seen = re.search(f"{recorded}comparable runs on this node: 1 of 15 wanted", output)
+    seen = re.search(f"{recorded}comparable runs on this node: 1 of the 15 recommended", output)
     assert seen, output
     assert len(gated.suites.engine_runs) == 2
     assert len(list((gated.store / "candidates" / "gated").iterdir())) == 1
@@ -122,7 +122,7 @@ def test_a_recorded_run_that_was_damaged_is_told_when_the_next_one_is_recorded(g
     result = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference")
     assert result.ret == 0
     output = " ".join(result.stdout.str().split())
-    assert ": comparable runs on this node: 1 of 15 wanted; " in output
+    assert ": comparable runs on this node: 1 of the 15 recommended; " in output
     assert f"note {damaged}: is not JSON (" in output
     assert "or move it out of the folder; until then nothing is accepted" in output
 
@@ -145,7 +145,9 @@ def test_recorded_runs_of_other_software_are_not_among_those_wanted(
 ) -> None:
     def wanted() -> str:
         output = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference").stdout.str()
-        found = re.search(r"comparable runs on this node: (\d+) of 15 wanted", " ".join(output.split()))
+        found = re.search(
+            r"comparable runs on this node: (\d+) of the 15 recommended", " ".join(output.split())
+        )
         assert found, output
         return found[1]
 
@@ -163,11 +165,11 @@ def test_an_innocent_change_passes(accepted: Gated, monkeypatch: pytest.MonkeyPa
     output = " ".join(result.stdout.str().split())
     assert "dsr1: gated: gate on total output throughput of the first 10 requests, against 12" in output
     assert "references on node cpu (noise" in output
-    assert "dsr1: gated: a loss of 5% is decided in at most" in output
-    assert "references of one day do not show how much days differ" in output
+    assert "dsr1: gated: the gate decides whether there is a loss of 5% in at most" in output
+    assert "references are from one day, so they do not show day-to-day variation" in output
     assert "run 1 does not count: warm-up: the first start of this software on this node" in output
     assert "PASS regression: total output throughput" in output
-    assert ": a loss of delta is excluded" in output
+    assert ": a loss of 5% is ruled out" in output
     assert "changed: engine.scripted: 1.0 -> 1.1" in output
     saved = accepted.saved()
     assert saved["verdict"]["word"] == saved["word"] == "PASS"
@@ -184,7 +186,7 @@ def test_a_loss_fails_after_two_runs(accepted: Gated, monkeypatch: pytest.Monkey
     output = " ".join(result.stdout.str().split())
     assert "FAIL regression: total output throughput" in output
     assert "after 2 of at most" in output
-    assert "a loss is shown" in output
+    assert "a loss is proven" in output
     assert len(accepted.suites.engine_runs) == 2
     junit = (accepted.suites.pytester.path / "junit.xml").read_text(encoding="utf-8")
     assert 'name="dsr1_verdict" value="FAIL"' in junit
@@ -230,7 +232,7 @@ def test_an_undecided_gate_is_inconclusive(accepted: Gated, monkeypatch: pytest.
     result = accepted.gate("-k", "regression", "--dsr1-set=gate.delta_percent=4")
     assert result.ret == 12, result.stdout.str()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*a loss is not shown, and a loss of delta is not excluded"])
+    result.stdout.fnmatch_lines(["*undecided: no loss is proven, but a loss of *% is not ruled out either"])
     result.stdout.fnmatch_lines(["  INCONCLUSIVE total output throughput *"])
     assert accepted.saved()["verdict"] is None
     assert accepted.saved()["word"] == "INCONCLUSIVE"
@@ -356,7 +358,7 @@ def test_a_delta_that_noise_cannot_resolve_is_refused(accepted: Gated) -> None:
             "*a loss of 0.5% cannot be separated from the noise between starts*within gate.max_runs = 8 runs",
             "*what would resolve it: gate.delta_percent of at least *",
             "*or noise of at most *%: look for other work on the machine*",
-            "*but not more references: 100 are not enough",
+            "*more references do not help: even 100 are not enough",
         ]
     )
     assert accepted.suites.engine_runs == []
@@ -453,8 +455,8 @@ def test_the_plan_says_what_a_gate_costs(accepted: Gated) -> None:
     result.stdout.fnmatch_lines(
         [
             "# gate: gate on total output throughput of the first 10 requests, against 12 references *",
-            "# gate: a loss of 5% is decided in at most * runs (* s); expected * without a loss *",
-            "# gate: this includes only runs that count; *: at most * starts in all (* if the first *",
+            "# gate: the gate decides whether there is a loss of 5% in at most * runs (* s). It needs *",
+            "# gate: these numbers include only runs that count. *At most * starts in all (*if the first *",
             "pytest --dsr1-profile=gated --dsr1-gate*",
         ]
     )
@@ -468,13 +470,13 @@ def test_the_plan_compares_what_the_scenario_tells(accepted: Gated) -> None:
     assert "this run and the references differ in facts that must be equal:" in output
     assert "dataset.content: " in output
     assert "option.load.concurrency: 2 in the references, 1 here" in output
-    assert "is decided in at most" not in output
+    assert "the gate decides whether" not in output
 
 
 def test_the_plan_of_a_gate_that_no_run_can_be_of(accepted: Gated) -> None:
     result = accepted.suites.run(PROFILE, "--dsr1-gate", "--dsr1-plan", "--dsr1-set=load.num_requests=8")
     result.stdout.fnmatch_lines(["# gate: *: 8 requests at load.concurrency 2 are too few for references *"])
-    assert "is decided in at most" not in result.stdout.str()
+    assert "the gate decides whether" not in result.stdout.str()
 
 
 def test_the_plan_without_references(gated: Gated) -> None:
@@ -641,7 +643,7 @@ def test_what_was_skipped_is_not_green(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([PROFILE, "--dsr1-gate", "--dsr1-reference=record"], "*exclude each other*"),
+        ([PROFILE, "--dsr1-gate", "--dsr1-reference=record"], "*cannot be used together*"),
         (["--dsr1-gate"], "*none is selected: add --dsr1-profile=NAME*"),
         (
             ["--dsr1-replay=x", "--dsr1-gate"],

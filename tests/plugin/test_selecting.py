@@ -209,7 +209,7 @@ def test_two_files_of_one_name_are_refused(suites: Suites) -> None:
     result = suites.run("own/alpha.yaml", "other.yaml")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(
-        ["*other.yaml: has the same name as *own/alpha.yaml, alpha; *a run takes each name*"]
+        ["*other.yaml: has the same name as *own/alpha.yaml, alpha; *names must be unique within a run*"]
     )
     mixed = suites.run("--dsr1-profile=alpha", "other.yaml")
     assert mixed.ret == pytest.ExitCode.INTERRUPTED

@@ -109,10 +109,11 @@ def test_a_repeated_dataset_is_warned_of(serving: Suites) -> None:
     result.assert_outcomes(passed=4)
     (warning,) = told(serving, "four")["warnings"]
     assert warning.startswith(
-        "the server was kept from one and had already read the start of 4 of these 4 prompts"
+        "this server was left running from scenario one and had already read the start of 4 of these 4 "
+        "prompts"
     )
     assert warning.endswith("or switch the cache off with the server's own option in engine.arguments")
-    result.stdout.fnmatch_lines(["*the server was kept from one*"])
+    result.stdout.fnmatch_lines(["*this server was left running from scenario one*"])
 
 
 def test_ctrl_c_in_the_second_scenario_leaves_nothing(serving: Suites) -> None:
@@ -228,7 +229,7 @@ def test_a_foreign_process_beside_a_kept_server_is_refused(gpu: FakeMachine, ser
     result = serving.run_apart("--dsr1-profile=one,two")
     result.assert_outcomes(passed=2, errors=2)
     result.stdout.fnmatch_lines(
-        ["*GPU 0 sharing: other compute processes are on it: pid * with 40.0 GiB; end*"]
+        ["*GPU 0 sharing: other compute processes are on this GPU: pid * with 40.0 GiB; end*"]
     )
     server = pid(serving, "one")
     assert server is not None

@@ -70,7 +70,7 @@ MALFORMED = [
     (
         "former name of an option",
         ("    enable_attention_dp: true", "    enable_attention_dp: true\n    cuda_graph_batch_sizes: [128]"),
-        "24:5: engine.llm_api.cuda_graph_batch_sizes: unknown key; in the newest TensorRT-LLM's terms it is "
+        "24:5: engine.llm_api.cuda_graph_batch_sizes: unknown key; in the newest TensorRT-LLM, it is "
         "`cuda_graph_config.batch_sizes`",
     ),
     (
@@ -87,7 +87,7 @@ MALFORMED = [
     (
         "list as key",
         ("  tp: 8", "  tp: 8\n  ? [1]\n  : 2"),
-        "19:5: expected text as key, found a list or mapping",
+        "19:5: expected text as a key, found a list or mapping",
     ),
     # missing
     (

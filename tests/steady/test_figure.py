@@ -181,8 +181,8 @@ def test_arrivals_at_one_moment() -> None:
     assert steady_figure(run, "request_throughput", warmup_requests=20).value == pytest.approx(20)
     few = trace([(i // 20 * 1.0, None, i // 20 + 0.5, 10, 5, None) for i in range(60)], 512, open_loop=True)
     assert refusal(few, "request_throughput", 20) == (
-        "request throughput has no steady figure: a part of the window from 1.0 to 2.0 s contains nothing of "
-        "it; make the run longer (load.num_requests)"
+        "request throughput has no steady figure: nothing was measured for it in part of the window from "
+        "1.0 to 2.0 s; make the run longer (load.num_requests)"
     )
 
 
@@ -253,11 +253,11 @@ def test_what_is_no_sample_of_the_run_is_refused() -> None:
     )
     backward = replace(run, requests=(*run.requests[:2], (5.0, 4.0, 3.0, 1, 1, 1), *run.requests[3:]))
     assert refusal(backward) == (
-        "request 3 of the run starts before the one before it, or does not end after its start; its times "
-        "were changed after they were written, or the engine's clock is wrong"
+        "request 3 of the run starts before the previous request, or does not end after its own start; "
+        "either its times were changed after they were written, or the engine's clock is wrong"
     )
     disordered = replace(run, requests=(run.requests[-1], *run.requests[:-1]))
-    assert refusal(disordered).startswith("request 2 of the run starts before the one before it")
+    assert refusal(disordered).startswith("request 2 of the run starts before the previous request")
 
 
 @pytest.mark.parametrize(
@@ -267,8 +267,8 @@ def test_what_is_no_sample_of_the_run_is_refused() -> None:
 def test_too_few_requests(metric: str, concurrency: int, warmup: int, least: int) -> None:
     few = closed_loop(least - 1, concurrency, lambda i, _: (0.2, 0.8 + 1e-3 * i))
     assert refusal(few, metric, warmup) == (
-        f"{least - 1} requests are too few for a steady figure: after {warmup} of warm-up and at "
-        f"load.concurrency {concurrency} it takes at least {least}; raise load.num_requests or lower "
+        f"{least - 1} requests are too few for a steady figure: with {warmup} warm-up requests and "
+        f"load.concurrency {concurrency}, at least {least} are needed; raise load.num_requests or lower "
         "gate.warmup_requests"
     )
     enough = closed_loop(least, concurrency, lambda i, _: (0.2, 0.8 + 1e-3 * i))
@@ -276,7 +276,7 @@ def test_too_few_requests(metric: str, concurrency: int, warmup: int, least: int
 
 
 def test_more_warm_up_than_requests() -> None:
-    message = "too few for a steady figure: after 30 of warm-up and at load.concurrency 4"
+    message = "too few for a steady figure: with 30 warm-up requests and load.concurrency 4"
     assert message in refusal(closed_loop(20, 4, in_step), warmup=30)
     assert message in refusal(closed_loop(3, 4, in_step), "average_tpot", warmup=30)
 

@@ -85,8 +85,9 @@ def test_runs_that_are_too_short_are_refused() -> None:
     with pytest.raises(NoSteadyFigureError) as error:
         gated_requests([seen(4, 16, 0.1)] * 3, startup_s=60.0, between_variance=1e-4, concurrency=16, most=64)
     assert str(error.value) == (
-        "runs of 64 requests are too short for a gate: 3 request latencies (10.0 s each) after 10.0 s of "
-        "warm-up take 80 requests at load.concurrency 16; raise load.num_requests and record again"
+        "runs of 64 requests are too short for a gate: it needs 10.0 s of warm-up plus 3 request "
+        "latencies (10.0 s each), which takes 80 requests at load.concurrency 16; raise "
+        "load.num_requests and record again"
     )
 
 

@@ -64,8 +64,8 @@ def test_a_figure_within_the_noise_of_its_bound_says_so(value: float, word: str)
     assert verdict.word == word
     away = {"PASS": "5.3%", "FAIL": "0.3%"}[word]
     assert verdict.message.endswith(
-        f"; that is {away} from the bound, less than twice the standard deviation between "
-        "engine starts (3%, from 20 accepted references): another run may get the other verdict"
+        f"; the measured value is {away} from the bound, which is less than twice the standard deviation "
+        "between engine starts (3%, from 20 accepted references): a repeat run may get the opposite verdict"
     )
     clear = judge(target("total_output_throughput", 7.0), measurement(), noise)
     assert "deviation" not in clear.message

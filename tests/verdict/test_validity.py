@@ -72,11 +72,11 @@ def test_warnings_do_not_condemn_but_are_kept() -> None:
 def test_a_figure_that_no_such_gpu_can_show_condemns_the_run() -> None:
     values = {"total_output_throughput": 200_000.0, "per_gpu_output_throughput": 25_001.0}
     assert invalid_reasons(measured(shipped("h200/max-throughput"), values)) == (
-        "per-GPU output throughput 25,001 tok/s/GPU is more than the 13,656 tok/s/GPU that 8 x NVIDIA H200 "
-        "can reach, by the peak of their tensor cores (a step of 1,024 requests computes at least "
+        "per-GPU output throughput 25,001 tok/s/GPU exceeds the limit of 13,656 tok/s/GPU, which follows "
+        "from the peak of the tensor cores of 8 x NVIDIA H200 (a step of 1,024 requests computes at least "
         "72.89 TFLOP at 8 x 1,979 TFLOPS (FP8) and 37.73 TFLOP at 8 x 989 TFLOPS (BF16), in 9.373 ms: 1,024 "
-        "tokens / 9.373 ms / 8 GPUs = 13,656.3 tok/s/GPU): a clock or the count of tokens is wrong, or "
-        "the model or quantization that ran is not the one that the scenario names",
+        "tokens / 9.373 ms / 8 GPUs = 13,656.3 tok/s/GPU): either a clock or the token count is wrong, "
+        "or the model or quantization that ran is not the one in the scenario",
     )
 
 

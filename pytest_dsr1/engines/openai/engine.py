@@ -63,7 +63,8 @@ class OpenAiEngine:
         line = f"pytest --dsr1-profile={job.scenario.name}\n"
         if engine.url is not None:
             return f"# against the server at {engine.url}\n{line}"
-        return f"# the engine starts and stops: {launch_command(job.scenario, 8000).shell()}\n{line}"
+        command = launch_command(job.scenario, 8000).shell()
+        return f"# pytest-dsr1 starts and stops this server: {command}\n{line}"
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
         """Measure.
@@ -176,8 +177,8 @@ class _Pass:
             await asyncio.sleep(_SETTLE_S)
             if client.unexpected_answers:
                 raise self.failure(
-                    f"the server sent {client.unexpected_answers} answers without a request, so it is "
-                    "unknown which answer belongs to which request"
+                    f"the server sent {client.unexpected_answers} responses that no request asked for, "
+                    "so it is unknown which response belongs to which request"
                 )
             facts: dict[str, object] = {"connections": opened, "connections_opened": client.opened - opened}
             return tally, client_load, facts
@@ -198,7 +199,7 @@ class _Pass:
             self.server.check()
         if time.monotonic() > self.deadline_s:
             raise self.failure(
-                f"the requests were not all answered within {self.job.run_timeout_s:g} s; if it was only "
+                f"not all requests were answered within {self.job.run_timeout_s:g} s; if the server was only "
                 "slow, raise engine.run_timeout_s"
             )
 

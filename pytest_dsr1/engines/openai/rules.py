@@ -12,7 +12,7 @@ RULES: EngineRules[OpenAi] = EngineRules()
 
 @RULES.must("engine.url", "engine.command", "engine.server", "model.path", "model.random_weights")
 def _server_origin(engine: OpenAi, scenario: Scenario) -> Findings:
-    """A server (openai) runs already (`engine.url`), or is started with the model or `engine.command`."""
+    """The engine openai needs one of: a running server (`engine.url`), a command that starts one (`engine.command`), or a model for pytest-dsr1 to serve."""  # noqa: E501
     model = scenario.model
     if engine.url is not None:
         if engine.command is not None or engine.arguments:

@@ -116,8 +116,8 @@ class OpenAi(EngineSettings):
             return None
         step = "" if self.max_num_tokens is None else f" of {self.max_num_tokens:,} tokens"
         return (
-            f"it takes {self.max_batch_size:,} at once (engine.max_batch_size): they arrived together and "
-            f"waited for a step{step} to read their prompts (engine.max_num_tokens)"
+            f"the server can run {self.max_batch_size:,} at once (engine.max_batch_size). They arrived "
+            f"together, so each waited for a step{step} (engine.max_num_tokens) to process its prompt"
         )
 
     def without_cuda_graph(self, requests: float) -> str | None:

@@ -136,7 +136,7 @@ OPTIONS: Mapping[str, tuple[Name, ...]] = {
         "inferred",
         "the name in 1.0",
         Name((1, 0), "kv_cache_dtype", "read", f"{_REFERENCE}; V4"),
-        Name((1, 1), "kv_cache_config.dtype", "inferred", "the old key went in 1.0 or 1.1"),
+        Name((1, 1), "kv_cache_config.dtype", "inferred", "the old key was removed in 1.0 or 1.1"),
     ),
     "kv_cache_config.free_gpu_memory_fraction": (
         Name((0, 18), "kv_cache_config.free_gpu_memory_fraction", "inferred", _REFERENCE),
@@ -276,7 +276,8 @@ def cannot_express(scenario: str, dialect: Dialect, problems: Sequence[str]) -> 
     """Return the error for options that ``dialect`` does not have."""
     return UserError(
         f"{scenario}: TensorRT-LLM {dialect} does not have {', '.join(problems)}; remove it from the "
-        "scenario, use a newer TensorRT-LLM, or, if you know better, set engine.dialect to the right version"
+        "scenario or use a newer TensorRT-LLM; if the detected version is wrong, set engine.dialect to the "
+        "right one"
     )
 
 

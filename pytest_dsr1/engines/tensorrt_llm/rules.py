@@ -96,11 +96,11 @@ def _attention_dp_load(engine: TensorRtLlm, scenario: Scenario) -> Findings:
     concurrency = scenario.load.concurrency
     if engine.llm_api.enable_attention_dp and engine.slots not in {None, concurrency}:
         stages = f" in each of {engine.pp} pipeline stages" if engine.pp > 1 else ""
-        per_rank = (
-            f"each of {engine.ranks} ranks takes max_batch_size {engine.max_batch_size} requests{stages}, "
-            f"{engine.slots} in all"
+        message = (
+            f"expected {engine.slots}, because with attention data parallelism each of {engine.ranks} ranks "
+            f"takes {engine.max_batch_size} requests (engine.max_batch_size){stages}; found {concurrency}"
         )
-        yield "load.concurrency", f"with attention data parallelism {per_rank}; {concurrency} is unusual"
+        yield "load.concurrency", message
 
 
 @RULES.should("engine.llm_api.cuda_graph_config", "engine.max_batch_size")
@@ -112,7 +112,10 @@ def _graphs_cover_the_batch(engine: TensorRtLlm, _: Scenario) -> Findings:
     largest = max(graphs.batch_sizes) if graphs.batch_sizes else graphs.max_batch_size
     if largest is not None and largest != engine.max_batch_size:
         key = "batch_sizes" if graphs.batch_sizes else "max_batch_size"
-        message = f"the largest CUDA graph, {largest}, is not engine.max_batch_size, {engine.max_batch_size}"
+        message = (
+            "expected the largest CUDA graph to be for engine.max_batch_size, "
+            f"{engine.max_batch_size} requests; found {largest}"
+        )
         yield f"engine.llm_api.cuda_graph_config.{key}", message
 
 

@@ -102,7 +102,7 @@ class LlmApiOptions(Part):
     moe_config: MoeConfig | None = None
     """The mixture-of-experts layers."""
     kv_cache_config: KvCacheConfig | None = None
-    """The KV cache; with any of its keys also give `free_gpu_memory_fraction` and `enable_block_reuse: false`, because older versions replace the whole block."""  # noqa: E501
+    """The KV cache. If you set any of its keys, also set `free_gpu_memory_fraction` and `enable_block_reuse: false`, because older versions replace the whole block."""  # noqa: E501
     speculative_config: SpeculativeConfig | None = None
     """Multi-token prediction."""
     print_iter_log: bool | None = None
@@ -125,7 +125,7 @@ class TensorRtLlm(EngineSettings):
     """The settings of every engine that runs TensorRT-LLM."""
 
     former_names: ClassVar[Mapping[str, str]] = {
-        old: f"in the newest TensorRT-LLM's terms {now}" for old, now in _FORMER_NAMES.items()
+        old: f"in the newest TensorRT-LLM, {now}" for old, now in _FORMER_NAMES.items()
     }
     """Scenarios use the newest names, and the engine translates them back."""
 
@@ -238,14 +238,14 @@ class TensorRtLlm(EngineSettings):
         if largest is None or (batch <= largest and (not sizes or graphs.enable_padding or batch in sizes)):
             return None
         if batch > largest:
-            which, pad = f"up to {largest}", ""
+            which, pad = f"of up to {largest}", ""
         else:
             which = f"of {', '.join(map(str, sorted(sizes or ())))}, without padding"
-            pad = ", or set enable_padding: true there"
+            pad = ", or set cuda_graph_config.enable_padding: true"
         return (
-            f"a step has {batch:,} requests per rank, but CUDA graphs are captured for batches {which}, so "
-            f"it runs without one: capture one for {batch:,} "
-            f"(engine.llm_api.cuda_graph_config.batch_sizes){pad}"
+            f"a step has {batch:,} requests per rank, but CUDA graphs were captured only for batches "
+            f"{which}, so the step runs without a graph: add {batch} to "
+            f"engine.llm_api.cuda_graph_config.batch_sizes{pad}"
         )
 
 
@@ -259,7 +259,7 @@ class TrtllmBench(TensorRtLlm):
     scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
     """The capacity scheduler."""
     request_records: bool | None = None
-    """Ask for a record of each request (`--request_json`, which decodes every answer); by default on up to 20 million output tokens."""  # noqa: E501
+    """Ask for a record of each request (`--request_json`, which decodes every answer); by default on for runs of up to 20 million output tokens."""  # noqa: E501
 
     script_is_whole: ClassVar[bool] = True
 
@@ -304,7 +304,8 @@ class TrtllmBench(TensorRtLlm):
             yield SoftwareFinding("ok", "TensorRT-LLM", version)
         elif self.dialect is None:
             message = (
-                "its version is unknown, so the newest options are used; set `engine.dialect` for others"
+                "its version is unknown, so the newest option names are used; set `engine.dialect` to use "
+                "the names of an older version"
             )
             yield SoftwareFinding("warning", "TensorRT-LLM", message)
 

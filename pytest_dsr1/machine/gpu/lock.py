@@ -28,7 +28,8 @@ def gpu_lock(gpus: Sequence[GpuReading], environ: Mapping[str, str]) -> Iterator
             except OSError as error:
                 raise InvalidRunError(
                     f"{error.filename}: GPU {gpu.index} cannot be locked: {error.strerror}; another user's "
-                    "run created it: end that run and delete the file, or choose a folder with DSR1_STATE_DIR"
+                    "run created this lock file: end that run and delete the file, or choose a folder with "
+                    "DSR1_STATE_DIR"
                 ) from None
             if file is None:
                 busy.append(f"GPU {gpu.index} ({gpu.uuid}) is in use by {holder(folder, gpu.uuid)}")

@@ -200,7 +200,7 @@ def _sharing(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
     def wrong(gpu: GpuReading) -> str | None:
         if gpu.processes:
             listed = ", ".join(describe_process(process.pid, named) for process in gpu.processes)
-            return f"other compute processes are on it: {listed}; end them or choose other GPUs"
+            return f"other compute processes are on this GPU: {listed}; end them or choose other GPUs"
         if gpu.memory_used_gib is not None and gpu.memory_used_gib > IDLE_MEMORY_GIB:
             return (
                 f"{gpu.memory_used_gib:.1f} GiB of its memory is in use by processes not visible here; "
@@ -217,7 +217,7 @@ def _sharing_with_our_server(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
 
     def wrong(gpu: GpuReading) -> str | None:
         foreign = ", ".join(watch.foreign(gpu.index, gpu.processes or ()))
-        return f"other compute processes are on it: {foreign}; end them" if foreign else None
+        return f"other compute processes are on this GPU: {foreign}; end them" if foreign else None
 
     fine = "no compute process except those of the reused server"
     if not watch.visible:

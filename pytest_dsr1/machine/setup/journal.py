@@ -232,7 +232,7 @@ def restore_from_journal(environ: Mapping[str, str]) -> Restoration:
             if entries:
                 problems = restore_settings(folder, entries, environ)
                 done = [entry for entry in entries if not exists(folder, entry.uuid)]
-                notes += [f"{e.uuid}: restored as it was before the run of {e.written_utc}" for e in done]
+                notes += [f"{e.uuid}: restored to its state before the run of {e.written_utc}" for e in done]
                 notes += problems
                 complete = complete and not problems
     return Restoration(tuple(notes), complete)

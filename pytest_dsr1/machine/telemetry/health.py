@@ -150,7 +150,9 @@ def _events(telemetry: Telemetry, from_s: float, to_s: float) -> Iterator[Findin
         elif event.kind == "foreign process":
             # Processes are checked once per second: one seen just after the end may have started before it.
             severity: Severity = "mismatch" if event.time_s <= to_s + 1 else "warning"
-            message = f"{when}, another process was on it: {event.message}; run again without other processes"
+            message = (
+                f"{when}, another process was on this GPU: {event.message}; run again without other processes"
+            )
             yield Finding(severity, f"{subject} shared", message)
         else:
             yield Finding("warning", f"{subject} telemetry", f"{when}: {event.message}")
@@ -200,8 +202,8 @@ def _throttled(
             when = f"{len(times)} times {when}"
         share, allowed = seconds / covered_s, validity.throttled_share
         message = (
-            f"{', '.join(names(reasons(times)))} {when} of the measured time, {seconds:.1f} s of "
-            f"{covered_s:.1f} s ({share:.1%}, allowed {allowed:.1%}); {advice}"
+            f"{', '.join(names(reasons(times)))}: {when} into the measurement, {seconds:.1f} s of "
+            f"{covered_s:.1f} s in total ({share:.1%}; allowed {allowed:.1%}); {advice}"
         )
         severity: Severity = "mismatch" if share > allowed else "warning"
         yield Finding(severity, f"GPU {gpu} {what}", message)

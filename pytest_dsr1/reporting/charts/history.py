@@ -121,8 +121,8 @@ def _against_references(case: Case) -> Iterator[Picture]:
         f"Steady figures of {metric.label}: {len(runs)} references, accepted "
         f"{references.accepted.at:%Y-%m-%d} ({references.accepted.reason}): {number(math.exp(mean))} "
         f"{metric.unit} on average, from {min(changes):+.2f}% to {max(changes):+.2f}%; "
-        f"{label}: {average:+.2f}%{' on average' if len(own) > 1 else ''}. A gate fails when it shows "
-        f"a loss, and passes when it excludes one of {delta:g}%"
+        f"{label}: {average:+.2f}%{' on average' if len(own) > 1 else ''}. A gate fails when it proves "
+        f"a loss, and passes when it rules out a loss of {delta:g}% or more"
     )
     layers = [
         points,
@@ -196,7 +196,7 @@ def _plane(
         f"{len(others)} other runs of this model on this machine; {published_text}. Up and to the right is "
         "better; both scales are logarithmic"
     )
-    yield Picture("Throughput per GPU over speed per user", f"{caption}.", picture([marks, labels]))
+    yield Picture("Throughput per GPU vs. speed per user", f"{caption}.", picture([marks, labels]))
 
 
 def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) -> Iterator[Picture]:
@@ -264,7 +264,7 @@ def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) 
         )
         if figure is not None:
             caption += f", and that of this run is {number(figure)}"
-    yield Picture("Over the runs", f"{caption}.", picture(layers))
+    yield Picture("Trend across runs", f"{caption}.", picture(layers))
 
 
 def _milliseconds(at: datetime) -> float:

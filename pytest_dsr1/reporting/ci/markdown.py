@@ -17,11 +17,11 @@ from pytest_dsr1.text import number, shown_path
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
 
 STATUS = {
-    0: "every judged target is met, and no loss is shown",
-    1: "a target is missed, or a loss is shown",
+    0: "every judged target is met, and no loss is proven",
+    1: "a target is missed, or a loss is proven",
     2: "the run was interrupted",
     3: "an internal error",
-    4: "pytest was called wrongly",
+    4: "pytest was invoked incorrectly",
     5: "no test was run",
     10: "a run is invalid",
     11: "there is nothing to compare with",

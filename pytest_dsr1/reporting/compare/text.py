@@ -17,7 +17,7 @@ Paint = Callable[[str, Style], str]
 _CODES: dict[Style, str] = {"good": "32", "bad": "31", "caution": "33"}
 _STYLES: dict[str, Style] = {"better": "good", "worse": "bad"}
 _TITLES: dict[Role, str] = {
-    "fixed": "machine and work, which gates hold fixed",
+    "fixed": "machine and workload, which must be equal for a gate",
     "under test": "software, which gates test",
     "shown": "facts that gates ignore",
 }

@@ -23,7 +23,7 @@ def _judged(scenario: Scenario, need: Need) -> Iterator[tuple[str, str]]:
 
 @must("targets", "gate.metric", "slo")
 def _goodput_needs_slo(scenario: Scenario) -> Findings:
-    """Goodput is a target only with an `slo`."""
+    """A target or gate on goodput needs `slo`."""
     for key, metric in _judged(scenario, "slo"):
         if scenario.slo is None:
             yield key, f"{metric} is measured only with `slo`, found none"
@@ -31,7 +31,7 @@ def _goodput_needs_slo(scenario: Scenario) -> Findings:
 
 @must("targets", "gate.metric", "engine.streaming")
 def _streamed_metrics(scenario: Scenario) -> Findings:
-    """TTFT, TPOT, gaps and output speed are targets, or gated, only with `engine.streaming: true`."""
+    """A target or gate on TTFT, TPOT, gaps or output speed needs `engine.streaming: true`."""
     for key, metric in _judged(scenario, "streaming"):
         if not scenario.engine.streams:
             yield key, f"{metric} is measured only with `engine.streaming: true`, found false"
@@ -39,7 +39,7 @@ def _streamed_metrics(scenario: Scenario) -> Findings:
 
 @must("targets", "gate.metric", "engine.llm_api.speculative_config")
 def _acceptance_needs_mtp(scenario: Scenario) -> Findings:
-    """`acceptance_length` is a target, or gated, only with `engine.llm_api.speculative_config`."""
+    """A target or gate on `acceptance_length` needs `engine.llm_api.speculative_config`."""
     for key, metric in _judged(scenario, "mtp"):
         if not scenario.engine.draft_tokens:
             yield key, f"{metric} is measured only with `engine.llm_api.speculative_config`, found none"
@@ -47,7 +47,7 @@ def _acceptance_needs_mtp(scenario: Scenario) -> Findings:
 
 @must("targets", "gate.metric", "hardware.count", "hardware.gpu")
 def _per_gpu_needs_gpu(scenario: Scenario) -> Findings:
-    """`per_gpu_output_throughput` is a target, or gated, only with a GPU."""
+    """A target or gate on `per_gpu_output_throughput` needs a GPU."""
     for key, metric in _judged(scenario, "gpu"):
         if not scenario.hardware.count:
             yield key, f"{metric} needs a GPU, but hardware.count is 0"

@@ -126,14 +126,14 @@ class Dataset(Part):
     seed: int = 420
     """The seed of synthetic tokens and lengths."""
     vocab_size: Annotated[int, Field(ge=2)] = 129280
-    """Synthetic token ids are drawn below this."""
+    """Synthetic token ids are smaller than this."""
 
 
 class Load(Part):
     """How the requests are sent."""
 
     concurrency: PositiveInt
-    """Requests in flight over the whole system. In an open loop, the most in flight: a request that is due then waits, and its waiting counts."""  # noqa: E501
+    """Requests in flight over the whole system. In an open loop this is the maximum: when it is reached, a request that is due waits, and the wait counts toward its latency."""  # noqa: E501
     num_requests: PositiveInt
     """The number of measured requests; with `duration_s`, the largest number."""
     warmup_requests: Annotated[int, Field(ge=0)] = 0
@@ -173,9 +173,9 @@ class GateSettings(Part):
     max_runs: Annotated[int, Field(ge=2, le=100)] = 64
     """The most engine starts of one gate; a gate that is undecided after them is INCONCLUSIVE."""
     warmup_requests: PositiveInt | None = None
-    """Measured requests at the start of a run that never count; by default `load.concurrency`. MSER-5 can find more warm-up after them."""  # noqa: E501
+    """The number of requests at the start of the measurement that a gate always ignores; by default `load.concurrency`. MSER-5 can find more warm-up after these."""  # noqa: E501
     under_test: dict[str, bool] = Field(default_factory=dict)
-    """Exceptions from the default, by fact of the fingerprint: `true` if it may differ from the references, `false` if it must not. `*` stands for any text."""  # noqa: E501
+    """Overrides of which fingerprint facts must equal the references: `true` if the fact may differ, `false` if it must not. `*` matches any text."""  # noqa: E501
 
 
 class Published(Part):

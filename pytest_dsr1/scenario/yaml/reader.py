@@ -203,7 +203,9 @@ class _Builder:
             height = max(height, below + 1)
             key = key_node.text
             if isinstance(key_node.value, dict | list):
-                self._problems.append(Problem(key_mark, "", "expected text as key, found a list or mapping"))
+                self._problems.append(
+                    Problem(key_mark, "", "expected text as a key, found a list or mapping")
+                )
             elif key in values:
                 message = f"the key {key!r} appears a second time; it is already on line {keys[key].line}"
                 self._problems.append(Problem(key_mark, "", message))

@@ -40,8 +40,8 @@ def test_more_requests_than_slots_wait(tmp_path: Path) -> None:
     assert [warning.removeprefix(f"{tmp_path}/") for warning in warnings] == [
         "s.yaml:15: targets.0.metric: per_user_output_throughput says little here: it includes waiting, and "
         "the engine serves 512 of 1024 requests at once",
-        "s.yaml:6: load.concurrency: with attention data parallelism each of 4 ranks takes max_batch_size 64 "
-        "requests in each of 2 pipeline stages, 512 in all; 1024 is unusual",
+        "s.yaml:6: load.concurrency: expected 512, because with attention data parallelism each of 4 ranks "
+        "takes 64 requests (engine.max_batch_size) in each of 2 pipeline stages; found 1024",
     ]
 
 

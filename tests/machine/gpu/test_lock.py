@@ -88,6 +88,7 @@ def test_a_lock_file_that_is_a_link_is_refused(environ: dict[str, str], tmp_path
         pass
     assert str(caught.value) == (
         f"{tmp_path}/GPU-a.lock: GPU 0 cannot be locked: Too many levels of symbolic links; another "
-        "user's run created it: end that run and delete the file, or choose a folder with DSR1_STATE_DIR"
+        "user's run created this lock file: end that run and delete the file, or choose a folder with "
+        "DSR1_STATE_DIR"
     )
     assert (tmp_path / "target").read_text() == "precious"

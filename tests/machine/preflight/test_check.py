@@ -197,7 +197,7 @@ def test_next_to_our_own_server_only_others_count(
         )
         h200.set_gpu(1, processes=f"{ours.pid}:0 {os.getppid()}:0")
         (mismatch,) = told(look(machine_scenario(), reused=True), "mismatch")
-        assert mismatch.startswith("GPU 1 sharing: other compute processes are on it: pid ")
+        assert mismatch.startswith("GPU 1 sharing: other compute processes are on this GPU: pid ")
         assert str(ours.pid) not in mismatch
         monkeypatch.setattr(host, "pids_are_the_hosts", lambda: False)
         (line,) = [
@@ -212,8 +212,8 @@ def test_another_process_is_named(
     h200.set_gpu(1, processes=f"{os.getppid()}:0 4194305:0")
     parent = describe_process(os.getppid(), named=True)
     assert told(look(machine_scenario()), "mismatch") == [
-        f"GPU 1 sharing: other compute processes are on it: {parent}, pid 4194305; end them or choose "
-        "other GPUs"
+        f"GPU 1 sharing: other compute processes are on this GPU: {parent}, pid 4194305; end them or "
+        "choose other GPUs"
     ]
     assert ", user " in parent
     monkeypatch.setattr(host, "pids_are_the_hosts", lambda: False)
@@ -316,8 +316,8 @@ BENCH = {"type": "trtllm-bench"}
         (
             {**BENCH, "command": ["sh"]},
             {},
-            "warning TensorRT-LLM: its version is unknown, so the newest options are used; set "
-            "`engine.dialect` for others",
+            "warning TensorRT-LLM: its version is unknown, so the newest option names are used; set "
+            "`engine.dialect` to use the names of an older version",
         ),
         ({**BENCH, "command": ["sh"], "dialect": "1.0"}, {}, None),
         ({"type": "trtllm"}, {"tensorrt-llm": "1.2.0"}, "ok TensorRT-LLM: 1.2.0"),

@@ -357,7 +357,7 @@ def test_after_a_sigkill_the_next_run_restores(two: FakeMachine, child: subproce
     restoration = restore_from_journal(os.environ)
     assert restoration.complete
     assert restoration.notes == tuple(
-        f"{two.uuid(gpu)}: restored as it was before the run of {written[gpu]}" for gpu in (0, 1)
+        f"{two.uuid(gpu)}: restored to its state before the run of {written[gpu]}" for gpu in (0, 1)
     )
     assert two.settings() == [("1", "700000", "0", "none")] * 2
     assert journals(two) == []

@@ -37,17 +37,17 @@ def test_the_cpu_has_no_findings_and_no_summary() -> None:
 def test_a_throttled_gpu_makes_the_run_invalid() -> None:
     masks: Sequence[int | None] = [0] * 72 + [0x48] * 3 + [0] * 25
     assert judged(watched(masks)) == [
-        "mismatch GPU 0 throttled: hardware slowdown, hardware thermal slowdown from 01:12 to 01:15 of "
-        "the measured time, 3.0 s of 100.0 s (3.0%, allowed 0.5%); check cooling and power supply"
+        "mismatch GPU 0 throttled: hardware slowdown, hardware thermal slowdown: from 01:12 to 01:15 "
+        "into the measurement, 3.0 s of 100.0 s in total (3.0%; allowed 0.5%); check cooling and power supply"
     ]
 
 
 def test_throttling_that_comes_again() -> None:
     masks: Sequence[int | None] = [0] * 10 + [0x40] * 3 + [0] * 40 + [0x20] * 5 + [0] * 42
     assert judged(watched(masks)) == [
-        "mismatch GPU 0 throttled: software thermal slowdown, hardware thermal slowdown 2 times from 10.0 s "
-        "to 58.0 s of the measured time, 8.0 s of 100.0 s (8.0%, allowed 0.5%); check cooling and power "
-        "supply"
+        "mismatch GPU 0 throttled: software thermal slowdown, hardware thermal slowdown: 2 times from 10.0 s "
+        "to 58.0 s into the measurement, 8.0 s of 100.0 s in total (8.0%; allowed 0.5%); check cooling and "
+        "power supply"
     ]
 
 
@@ -57,8 +57,8 @@ def test_a_little_throttling_is_a_warning() -> None:
     some = [*telemetry.samples[:51], brief, *telemetry.samples[51:]]
     telemetry = replace(telemetry, samples=tuple(some))
     assert judged(telemetry) == [
-        "warning GPU 0 throttled: software thermal slowdown from 50.9 s to 51.0 s of the measured time, "
-        "0.1 s of 100.0 s (0.1%, allowed 0.5%); check cooling and power supply"
+        "warning GPU 0 throttled: software thermal slowdown: from 50.9 s to 51.0 s into the measurement, "
+        "0.1 s of 100.0 s in total (0.1%; allowed 0.5%); check cooling and power supply"
     ]
 
 
@@ -84,8 +84,8 @@ def test_the_power_cap_is_recorded_unless_the_scenario_condemns_it() -> None:
         Finding(
             "mismatch",
             "GPU 0 power capped",
-            "software power cap from 00:00 to 01:00 of the measured time, 60.0 s of 100.0 s (60.0%, "
-            "allowed 0.5%); raise the power limit, or set validity.software_power_cap to record",
+            "software power cap: from 00:00 to 01:00 into the measurement, 60.0 s of 100.0 s in total "
+            "(60.0%; allowed 0.5%); raise the power limit, or set validity.software_power_cap to record",
         ),
     )
 
@@ -123,17 +123,17 @@ def test_grown_ecc_errors_make_the_run_invalid() -> None:
         ),
         (
             Event(130.0, 0, "foreign process", "pid 7 (python, user eve)"),
-            "mismatch GPU 0 shared: 00:30 after the measurement began, another process was on it: pid 7 "
-            "(python, user eve); run again without other processes",
+            "mismatch GPU 0 shared: 00:30 after the measurement began, another process was on this GPU: "
+            "pid 7 (python, user eve); run again without other processes",
         ),
         (
             Event(40.0, 0, "foreign process", "pid 7 (python, user eve)"),
-            "mismatch GPU 0 shared: 01:00 before the measurement began, another process was on it: pid 7 "
-            "(python, user eve); run again without other processes",
+            "mismatch GPU 0 shared: 01:00 before the measurement began, another process was on this GPU: "
+            "pid 7 (python, user eve); run again without other processes",
         ),
         (
             Event(230.0, 0, "foreign process", "pid 7"),
-            "warning GPU 0 shared: after the measurement, another process was on it: pid 7; run "
+            "warning GPU 0 shared: after the measurement, another process was on this GPU: pid 7; run "
             "again without other processes",
         ),
         (

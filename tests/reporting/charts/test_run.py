@@ -196,21 +196,21 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
     found = by_title(list(comparison_pictures(case, ReportContext(past, (POINT,), NOW))))
     assert set(found) == {
         "Against the reference runs",
-        "Throughput per GPU over speed per user",
-        "Over the runs",
+        "Throughput per GPU vs. speed per user",
+        "Trend across runs",
     }
     against = found["Against the reference runs"]
     assert against.caption.startswith(
         "Steady figures of total output throughput: 3 references, accepted 2026-11-20 (TensorRT-LLM 1.2.1): "
     )
     assert "from -0.99% to +0.99%; this run: -0.99%." in against.caption
-    plane = found["Throughput per GPU over speed per user"]
+    plane = found["Throughput per GPU vs. speed per user"]
     assert "; 4 other runs of this model on this machine; published for its GPU, " in plane.caption
     assert "from left to right: (1) h200-max-throughput. Up and" in plane.caption
-    assert "of 4 runs of this profile on this machine: " in found["Over the runs"].caption
+    assert "of 4 runs of this profile on this machine: " in found["Trend across runs"].caption
     whole, own = here.metrics["total_output_throughput"].value, steady(here)
     assert own > 1.05 * whole, "what is compared with the references is not the whole run"
-    over = found["Over the runs"].caption
+    over = found["Trend across runs"].caption
     assert "; the steady figures of 3 accepted references are " in over
     assert over.endswith(f" tok/s on average, and that of this run is {number(own)}.")
     assert all("NaN" not in svg(picture.spec) for picture in found.values())
@@ -222,9 +222,9 @@ def test_other_machines_and_profiles_are_no_history(tmp_path: Path) -> None:
     past = history(tmp_path)
     case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
     found = by_title(list(comparison_pictures(case, ReportContext(past, (), NOW))))
-    plane = found["Throughput per GPU over speed per user"]
+    plane = found["Throughput per GPU vs. speed per user"]
     assert "; 0 other runs of this model on this machine; nothing is published for its GPU." in plane.caption
-    assert "Over the runs" not in found
+    assert "Trend across runs" not in found
     assert "Against the reference runs" not in found
 
 
@@ -239,7 +239,7 @@ def test_what_a_gate_would_not_compare_is_not_set_beside_a_run(tmp_path: Path) -
     assert case.background.references is not None
     assert case.background.comparable is None
     found = by_title(list(comparison_pictures(case, ReportContext(past, (), NOW))))
-    assert set(found) == {"Throughput per GPU over speed per user"}, "the model is the same"
+    assert set(found) == {"Throughput per GPU vs. speed per user"}, "the model is the same"
     again = case_of(judged(short, RUN), tmp_path / "store", NOW)
     assert again.background.comparable is not None
 
@@ -272,7 +272,7 @@ def test_the_times_of_runs_are_those_of_a_24_hour_clock(tmp_path: Path, minutes:
     past = history(tmp_path)
     case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
     found = by_title(list(comparison_pictures(case, ReportContext(past, (), NOW))))
-    drawn = svg(found["Over the runs"].spec)
+    drawn = svg(found["Trend across runs"].spec)
     assert f">{label}<" in drawn
     assert " PM<" not in drawn
 

@@ -36,7 +36,7 @@ def test_a_missed_target() -> None:
         == """\
 # DeepSeek-R1 performance: 1 FAIL, 1 PASS
 
-Exit status 1: a target is missed, or a loss is shown.
+Exit status 1: a target is missed, or a loss is proven.
 
 | verdict | scenario | what | measured | target | uncertainty (2 sd) |
 |---|---|---|---:|---:|---:|
@@ -77,7 +77,7 @@ def text(*cases: Case, status: int = 1) -> str:
 
 def test_a_miss_within_the_noise() -> None:
     shown = text(missed(noise=Noise(20.0)))
-    told = "Perhaps not: that is 15.8% from the bound, less than twice the standard deviation between"
+    told = "Perhaps not: the measured value is 15.8% from the bound, which is less than twice the standard"
     assert f"- **Is it real?** {told}" in shown
     again = "Run it again. If this happens often, let a gate decide (&#96;pytest-dsr1 docs gate&#96;)."
     assert f"- **What to do?** {again}" in shown
@@ -87,7 +87,7 @@ def test_a_saved_gate_is_not_in_the_exit_status() -> None:
     """A replay judges targets, which were met."""
     shown = text(case(word=Status.FAIL, gate=gate(Status.FAIL)), status=0)
     assert (
-        "Exit status 0: every judged target is met, and no loss is shown. This covers what was judged now; "
+        "Exit status 0: every judged target is met, and no loss is proven. This covers what was judged now; "
         "the gate of a saved result is not judged again." in shown
     )
     assert "not judged again" not in text(case(word=Status.PASS), status=0)
@@ -100,10 +100,10 @@ def test_a_loss_that_a_gate_shows() -> None:
         "| 1.8% |" in shown
     )
     assert (
-        "- **Is it real?** Yes: 2 engine starts against 20 accepted references. Without a loss, a gate fails "
-        in shown
+        "- **Is it real?** Yes: 2 engine starts against 20 accepted references. If there is no real loss, a "
+        "gate fails " in shown
     )
-    assert "in less than 1 of 100 cases." in shown
+    assert "in fewer than 1 of 100 cases." in shown
     assert "- **Where is it?** `own/small.yaml:20`" in shown
     assert "\nFAIL, gate:\n\n```\ntotal output throughput 8 tok/s: -20.00% against 10" in shown
     assert "- **What to do?** Look at what changed since the references: driver: 1 -&#62; 2. " in shown
@@ -129,7 +129,7 @@ def test_a_loss_that_a_gate_shows() -> None:
         ),
         (
             Status.INCONCLUSIVE,
-            "Undecided. The noise is too large to show",
+            "Undecided. The noise is too large to prove or rule out",
             "Use a larger gate.delta_percent, more",
         ),
     ],

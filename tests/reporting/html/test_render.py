@@ -84,7 +84,7 @@ def test_a_page_of_three_scenarios(tmp_path: Path) -> None:
     assert (
         "% below the target 11,489 (tolerance 5%: at least 10,915 tok/s); 1 more missed; GPUs healthy" in text
     )
-    assert re.search(r"GPU 5 throttled: hardware thermal slowdown from \d\.\d s to \d\d?\.\d s of", text)
+    assert re.search(r"GPU 5 throttled: hardware thermal slowdown: from \d\.\d s to \d\d?\.\d s into", text)
     assert "11,489 (V4 and V5, July to September 2025)" in text
     meaning = "Uncertainty: twice the noise. Noise: the standard deviation between engine starts, "
     assert f"{meaning}total output throughput presumed by " in text
@@ -193,7 +193,7 @@ def test_a_gate_alone_says_the_noise_of_its_references(tmp_path: Path) -> None:
     write_gate(run.folder, replace(GATE, changed=()))
     case = case_of(outcome, tmp_path / "store", NOW)
     text = " ".join(page(tmp_path / "report.html", case).text.split())
-    assert "No recorded fact of software or options differs from the references. " in text
+    assert "All recorded software versions and options are the same as in the references. " in text
 
 
 def test_a_gate_is_judged_by_references_and_run_again_as_one(tmp_path: Path) -> None:

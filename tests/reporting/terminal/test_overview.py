@@ -156,7 +156,8 @@ def test_the_steady_window(loaded: LoadedScenario) -> None:
         ),
         (
             {"scenario": scenario(load={"concurrency": 9, "num_requests": 9})},
-            "at no time were at least 95% of load.concurrency (9) requests in flight, with tokens coming",
+            "there was never a time when at least 95% of load.concurrency (9) requests were in flight and "
+            "producing tokens",
         ),
     ],
     ids=["no records", "open loop", "never full"],

@@ -175,8 +175,8 @@ UNUSUAL = [
     (
         "concurrency",
         [("concurrency: 1024", "concurrency: 512")],
-        "14: load.concurrency: with attention data "
-        "parallelism each of 8 ranks takes max_batch_size 128 requests, 1024 in all; 512 is unusual",
+        "14: load.concurrency: expected 1024, because with attention data parallelism each of 8 ranks takes "
+        "128 requests (engine.max_batch_size); found 512",
     ),
     (
         "rounds",
@@ -202,14 +202,14 @@ UNUSUAL = [
         "graphs",
         [("batch_sizes: [128]", "batch_sizes: [64, 1]")],
         "25: engine.llm_api.cuda_graph_config.batch_sizes: "
-        "the largest CUDA graph, 64, is not engine.max_batch_size, 128",
+        "expected the largest CUDA graph to be for engine.max_batch_size, 128 requests; found 64",
     ),
     (
         "largest graph",
         [("batch_sizes: [128]", "max_batch_size: 256")],
         "25: "
-        "engine.llm_api.cuda_graph_config.max_batch_size: the largest CUDA graph, 256, is not engine.max_batch_size, "
-        "128",
+        "engine.llm_api.cuda_graph_config.max_batch_size: expected the largest CUDA graph to be for "
+        "engine.max_batch_size, 128 requests; found 256",
     ),
     (
         "fraction",

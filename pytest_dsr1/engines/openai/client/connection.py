@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
         self._silent = False
         self._headers.clear()
         if self.exchange is None:
-            self._fault = "the server sent an answer without a request on this connection"
+            self._fault = "the server sent a response on this connection that no request asked for"
         else:
             self._answering = True
 

@@ -210,7 +210,9 @@ class _AnswerReader:
             ended = f", finish reason {self.finish_reason}" if self.finish_reason else ""
             self._fail(f"the server made {tokens} tokens, expected exactly {exchange.wanted}{ended}")
         elif not exchange.exact and not self.ended:
-            self._fail("the stream ended without a last event: no finish reason, and no usage of the whole")
+            self._fail(
+                "the stream ended without a last event: no finish reason, and no `usage` for the whole answer"
+            )
 
     def _output_tokens(self) -> int | None:
         tokens = _tokens(self.usage)

@@ -108,14 +108,14 @@ class ClientLoad:
         if self.seconds < SHORTEST_S:
             return
         found = [
-            f"its event loop was {each.lag_s * 1e3:.1f} ms late when first tokens came, which is "
+            f"the client's event loop was {each.lag_s * 1e3:.1f} ms late when first tokens arrived, "
             f"{each.share:.0%} of the measured {each.measured_s * 1e3:.1f} ms ({each.name}; limit "
             f"{LAG_SHARE_LIMITS[each.name]:.0%})"
             for each in self.first_token_lags(records)
             if each.share > LAG_SHARE_LIMITS[each.name]
         ]
         if self.cpu_share > CPU_LIMIT:
-            found.append(f"its thread used {self.cpu_share:.0%} of a core (limit {CPU_LIMIT:.0%})")
+            found.append(f"the client's thread used {self.cpu_share:.0%} of a core (limit {CPU_LIMIT:.0%})")
         if found:
             raise InvalidRunError(
                 f"{name}: client-bound: the load generator was saturated, so the figures are its own and not "

@@ -54,7 +54,7 @@ def samples(page: bytes, names: Iterable[str]) -> Iterator[Sample]:
         while at >= 0:
             end = page.find(b"\n", at + 1)
             if end < 0:
-                raise ValueError(f"the page ends within a line: {page[at + 1 :][:200]!r}")
+                raise ValueError(f"the page is cut off in the middle of a line: {page[at + 1 :][:200]!r}")
             line = page[at + 1 : end]
             if line[len(head) - 1 : len(head)] in {b"{", b" ", b"\t"}:  # not the start of a longer name
                 yield _sample(line.decode().rstrip("\r"))

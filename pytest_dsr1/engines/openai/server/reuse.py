@@ -76,9 +76,9 @@ def _shared(scenario: Scenario, kept_from: str, shared: int, of: int) -> Iterato
         return
     off = _OFF.get(engine.server, "the server's own option in engine.arguments")
     yield (
-        f"the server was kept from {kept_from} and had already read the start of {shared} of these {of} "
-        "prompts: with a prefix cache it answers them faster than new ones; give each scenario its own "
-        f"dataset.seed or its own prompts, or switch the cache off with {off}"
+        f"this server was left running from scenario {kept_from} and had already read the start of {shared} "
+        f"of these {of} prompts: with a prefix cache it answers them faster than new prompts; give each "
+        f"scenario its own dataset.seed or its own prompts, or switch the cache off with {off}"
     )
 
 

@@ -231,9 +231,9 @@ def _warnings(window: Window, tokens: int | None) -> list[str]:
     if window.whole and tokens and counted is not None and abs(counted - tokens) > _TOLERANCE * tokens:
         found.append(
             f"the server counted {counted:,.0f} generated tokens during the measurement, but its answers "
-            f"contain {tokens:,} ({counted / tokens - 1:+.1%}): either others used the server too, which "
-            "falsifies this measurement, or one of its counts is wrong; give it no other work and measure "
-            "again"
+            f"contain {tokens:,} ({counted / tokens - 1:+.1%}): either the server also had other "
+            "clients, which invalidates this measurement, or one of the server's counts is wrong; stop other "
+            "use of the server and measure again"
         )
     share = window.prefix_cache_hit_share()
     if share is not None and share > _CACHED:

@@ -137,7 +137,10 @@ def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect) -> frozens
     offered = offered_options("\n".join(lines)) | {"--model", "--model_path"}
     if "--dataset" not in offered:
         raise _failure(
-            job, "printed a help without --dataset; check that engine.command is trtllm-bench", lines, text
+            job,
+            "printed help text that does not list --dataset; check that engine.command is trtllm-bench",
+            lines,
+            text,
         )
     return offered
 
@@ -212,7 +215,7 @@ class _Run:
         what = (
             f"did not finish {stopped}, with {done} of {self.job.workload.requests} requests done"
             if stage == "measuring"
-            else f"measured but did not end {stopped}"
+            else f"finished measuring, but did not exit {stopped}"
         )
         return f"{what}; if it was only slow, raise engine.run_timeout_s"
 
@@ -232,7 +235,7 @@ class _Run:
             raise self._fail(explain(self._context(returncode)))
         report, form = self._report()
         if problems := list(differences(report, self.job)):
-            raise self._fail(f"did not measure the scenario: {'; '.join(problems)}")
+            raise self._fail(f"measured something other than the scenario: {'; '.join(problems)}")
         records, warnings = self._records()
         for record in records:
             self.observer.record(record)
@@ -291,17 +294,17 @@ class _Run:
         if abs(off_s) <= CLOCK_TOLERANCE_S:
             return records, ()
         return tuple(_shifted(record, off_s) for record in records), (
-            f"trtllm-bench's clock differs from this process's by {abs(off_s):.0f} s, as on another node or "
-            "in another time namespace; its request times were shifted so that the last one ends when the "
-            "log says so",
+            f"trtllm-bench's clock is {abs(off_s):.0f} s off from pytest's clock (is it on a different node, "
+            "or in a different time namespace?); its request times were shifted so that the last request "
+            "ends at the time in the log",
         )
 
     def _warnings(self, version: str | None) -> Iterator[str]:
         newest = DIALECTS[-1]
         if version and not self.engine.dialect and version_of(version) > newest.version:
             yield (
-                f"TensorRT-LLM {version} is newer than this plugin knows; its options were written in the "
-                f"names of {newest}"
+                f"TensorRT-LLM {version} is newer than the newest version that this plugin knows ({newest}); "
+                f"its options were written with the names of {newest}"
             )
         if self.engine.eos_id >= 0:
             yield "answers end at the end token (engine.eos_id), so output lengths were not checked"

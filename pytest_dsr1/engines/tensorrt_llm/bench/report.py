@@ -341,7 +341,7 @@ def _checked(where: object, report: Report) -> Report:
 
 
 def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "a truth value", type(None): "null"}
+    names = {dict: "an object", list: "a list", str: "text", bool: "a Boolean", type(None): "null"}
     return ("an empty list" if value == [] else names.get(type(value))) or "a number"
 
 

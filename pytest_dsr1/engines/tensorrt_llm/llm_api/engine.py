@@ -151,7 +151,7 @@ class LoadedModel:
         records, wanted = report.records, job.workload.requests
         if failed := [record for record in records if record.error]:
             raise listener.failure(
-                f"TensorRT-LLM failed {len(failed)} of {len(records)} requests; the first, request "
+                f"{len(failed)} of {len(records)} requests failed in TensorRT-LLM; the first, request "
                 f"{failed[0].id} of the dataset: {failed[0].error}"
             )
         stopped = stop_requested and len(records) < wanted
@@ -179,8 +179,8 @@ class LoadedModel:
         newest = DIALECTS[-1]
         if not Trtllm.of(job.scenario).dialect and version_of(self._version) > newest.version:
             yield (
-                f"TensorRT-LLM {self._version} is newer than this plugin knows; its options were written in "
-                f"the names of {newest}"
+                f"TensorRT-LLM {self._version} is newer than the newest version that this plugin knows "
+                f"({newest}); its options were written with the names of {newest}"
             )
 
     def _facts(self, report: WorkerReport) -> EngineFacts:

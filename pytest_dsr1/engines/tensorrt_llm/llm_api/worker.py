@@ -166,7 +166,8 @@ class Server:
         if self._foreign_clock:
             events.send(
                 "warning",
-                message="the engine's request times are from another clock than ours and were left out",
+                message="the engine's request times come from a different clock than pytest-dsr1's, so they "
+                "were left out",
             )
         events.send(
             "result",

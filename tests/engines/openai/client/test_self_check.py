@@ -45,10 +45,10 @@ def at_p99(lag_s: float) -> list[float]:
 LESS, MORE = 1 - 1e-9, 1 + 1e-9
 MEAN_S = LAG_SHARE_LIMITS["mean"] * TTFT_S
 P99_S = LAG_SHARE_LIMITS["P99"] * TTFT_S
-LATE = "its event loop was {} ms late when first tokens came, which is {}% of the measured 125.0 ms "
+LATE = "the client's event loop was {} ms late when first tokens arrived, {}% of the measured 125.0 ms "
 MEAN = LATE.format("12.5", 10) + r"\(mean; limit 5%\)"
 P99 = LATE.format("50.0", 40) + r"\(P99; limit 25%\)"
-BUSY = r"its thread used 99% of a core \(limit 95%\)"
+BUSY = r"the client's thread used 99% of a core \(limit 95%\)"
 
 
 @pytest.mark.parametrize(

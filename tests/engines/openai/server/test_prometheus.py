@@ -87,7 +87,7 @@ def test_odd_but_good_lines(line: str, sample: Sample) -> None:
 
 
 def test_page_that_was_cut() -> None:
-    with pytest.raises(ValueError, match="the page ends within a line: b'a 12'"):
+    with pytest.raises(ValueError, match="the page is cut off in the middle of a line: b'a 12'"):
         list(samples(b"a 1\na 12", ["a"]))
 
 

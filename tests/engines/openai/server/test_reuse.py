@@ -176,7 +176,8 @@ def test_repeated_prompts_are_warned_of(bench: Bench, server: str, advice: str) 
     assert remarks(bench.run(started(server=server)).warnings) == ()
     (warning,) = remarks(bench.run(started("second", server=server, load={"num_requests": 6})).warnings)
     assert warning.startswith(
-        "the server was kept from first and had already read the start of 4 of these 6 prompts: "
+        "this server was left running from scenario first and had already read the start of 4 of these 6 "
+        "prompts: with a prefix cache it answers them faster than new prompts; "
     )
     assert warning.endswith(advice)
 

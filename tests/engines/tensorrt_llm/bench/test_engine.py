@@ -160,7 +160,8 @@ def test_facts_say_what_was_spoken(bench: Bench) -> None:
 
 def test_a_version_newer_than_known_is_a_warning(bench: Bench) -> None:
     assert bench.installed("1.9.0").run().warnings == (
-        "TensorRT-LLM 1.9.0 is newer than this plugin knows; its options were written in the names of 1.4",
+        "TensorRT-LLM 1.9.0 is newer than the newest version that this plugin knows (1.4); its options were "
+        "written with the names of 1.4",
     )
 
 
@@ -175,8 +176,9 @@ def test_times_of_another_clock_are_shifted(bench: Bench, monkeypatch: pytest.Mo
     monkeypatch.setattr(engine, "CLOCK_TOLERANCE_S", -1.0)
     result = bench.installed("1.2.1").run(streaming=True)
     assert re.fullmatch(
-        r"trtllm-bench's clock differs from this process's by \d+ s, as on another node or in another time "
-        "namespace; its request times were shifted so that the last one ends when the log says so",
+        r"trtllm-bench's clock is \d+ s off from pytest's clock \(is it on a different node, or in a "
+        r"different time namespace\?\); its request times were shifted so that the last request "
+        "ends at the time in the log",
         result.warnings[0],
     )
     assert result.measured_to_s == result.records[-1].last_token_s
@@ -225,12 +227,12 @@ FAILURES = {
         "expected a finite number",
         "",
     ),
-    "fewer": ("did not measure the scenario: 3 requests instead of 4", ""),
+    "fewer": ("measured something other than the scenario: 3 requests instead of 4", ""),
     "short-answers": (
-        "did not measure the scenario: average output length (OSL) 8 instead of 16",
+        "measured something other than the scenario: average output length (OSL) 8 instead of 16",
         "",
     ),
-    "ignored-batch": ("did not measure the scenario: max_batch_size 2048 instead of 128", ""),
+    "ignored-batch": ("measured something other than the scenario: max_batch_size 2048 instead of 128", ""),
     "no-requests": (
         "wrote request records that cannot be used: {engine}/requests.json: was not written",
         "",
@@ -356,7 +358,8 @@ def test_a_help_that_hangs_is_stopped(bench: Bench) -> None:
 def test_another_program_is_recognised(bench: Bench) -> None:
     message = error_of(bench, command=["echo"])
     assert message.splitlines()[0] == (
-        "small: trtllm-bench printed a help without --dataset; check that engine.command is trtllm-bench"
+        "small: trtllm-bench printed help text that does not list --dataset; check that engine.command is "
+        "trtllm-bench"
     )
 
 
@@ -409,8 +412,8 @@ def test_missing_options_of_a_version_are_reported_before_it_runs(bench: Bench) 
     assert str(caught.value) == (
         "small: TensorRT-LLM 0.20 does not have engine.llm_api.stream_interval (available since 1.0), "
         "engine.scheduler_policy (--scheduler_policy), engine.request_records (--request_json); remove it "
-        "from the scenario, use a newer TensorRT-LLM, or, if you know better, set engine.dialect to "
-        "the right version"
+        "from the scenario or use a newer TensorRT-LLM; if the detected version is wrong, set "
+        "engine.dialect to the right one"
     )
     assert not (bench.folder / "engine" / "trtllm-bench.log").exists()
 

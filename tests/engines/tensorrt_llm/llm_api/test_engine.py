@@ -192,7 +192,7 @@ def test_request_times_of_another_clock_are_left_out(api: Api) -> None:
     result = api.installed("1.2.1").fails("clock").run(request_timings=True)
     assert [record.engine for record in result.records] == [None] * 6
     assert result.warnings == (
-        "the engine's request times are from another clock than ours and were left out",
+        "the engine's request times come from a different clock than pytest-dsr1's, so they were left out",
     )
 
 
@@ -317,7 +317,8 @@ def test_newer_names_for_a_newer_version(api: Api) -> None:
 
 def test_a_version_newer_than_known_is_a_warning(api: Api) -> None:
     assert api.installed("9.1.0").run().warnings == (
-        "TensorRT-LLM 9.1.0 is newer than this plugin knows; its options were written in the names of 1.4",
+        "TensorRT-LLM 9.1.0 is newer than the newest version that this plugin knows (1.4); its options were "
+        "written with the names of 1.4",
     )
 
 
@@ -353,7 +354,7 @@ def test_values_that_the_version_refuses(api: Api) -> None:
         ("load-exit", "TensorRT-LLM's worker ended with exit status 255 and no result\n"),
         (
             "request",
-            "TensorRT-LLM failed 1 of 1 requests; the first, request 1 of the dataset: "
+            "1 of 1 requests failed in TensorRT-LLM; the first, request 1 of the dataset: "
             "RequestError: the request exceeds max_num_tokens\n",
         ),
         (
@@ -434,8 +435,8 @@ def test_not_installed(api: Api) -> None:
         (
             {"dialect": "1.0", "llm_api": {"attention_dp_config": {"enable_balance": True}}},
             "small: TensorRT-LLM 1.0 does not have engine.llm_api.attention_dp_config.enable_balance (available "
-            "since 1.1); remove it from the scenario, use a newer TensorRT-LLM, or, if you know better, set "
-            "engine.dialect to the right version",
+            "since 1.1); remove it from the scenario or use a newer TensorRT-LLM; if the detected version is "
+            "wrong, set engine.dialect to the right one",
         ),
         (
             {"model": {"random_weights": {"config": {"n_group": 0}}}},
