@@ -2,11 +2,11 @@
 
     python -m benchmarks.doors [--repetitions 5] [--requests 8] [--threads 1]
 
-The tiny DeepSeek-V3 model of `cpu-min-latency` is made twice from one seed: by the embedded engine, and as a
-checkpoint that `transformers serve` serves, on the CPU, one request at a time. The prompts are the same: the
-server takes text, and the embedded engine the ids that the server's tokenizer makes of it. The token counts
-of each request must be equal; the time per output token is not, and the rows between the two say where the
-difference comes from. All are measured by turns, and medians are printed.
+The tiny DeepSeek-V3 model of `cpu-min-latency` is made twice from one seed: by the transformers engine, and
+as a checkpoint that `transformers serve` serves, on the CPU, one request at a time. The prompts are the same:
+the server takes text, and the transformers engine the ids that the server's tokenizer makes of it. The token
+counts of each request must be equal; the time per output token is not, and the rows between the two say where
+the difference comes from. All are measured by turns, and medians are printed.
 """
 
 from __future__ import annotations
@@ -135,12 +135,12 @@ class Bench:
     def job(self, engine: dict[str, Any], sources: Sequence[dict[str, Any]]) -> Job:
         """These requests for this engine."""
         self.jobs += 1
-        artefacts = self.folder / f"job{self.jobs}"
-        artefacts.mkdir()
-        path = artefacts / "dataset.jsonl"
+        artifacts = self.folder / f"job{self.jobs}"
+        artifacts.mkdir()
+        path = artifacts / "dataset.jsonl"
         path.write_text("".join(json.dumps({"task_id": i, **s}) + "\n" for i, s in enumerate(sources)))
         of = self.scenario(engine, len(sources))
-        return Job(of, inspect_dataset(path, len(sources)), artefacts, _LIMIT_S)
+        return Job(of, inspect_dataset(path, len(sources)), artifacts, _LIMIT_S)
 
     # The ways
 
@@ -191,7 +191,7 @@ class Bench:
         return Row(fmean(more_s) * 1e3 / (OUTPUT_TOKENS - 1), cpu_ms), result
 
     def own_loop(self) -> Row:
-        """The embedded engine's loop here, to see how much of a step the model takes."""
+        """The transformers engine's loop here, to see how much of a step the model takes."""
         import torch
 
         from pytest_dsr1.engines.transformers.model import make_batches

@@ -1,7 +1,7 @@
 """Plain English, as docs/style.md describes it: words and phrases that are not written here.
 
-The list holds for ``PARTS``. Add "pytest_dsr1" to hold the package to it as well: its messages, docstrings
-and comments, and the pages that are made of them.
+The list holds for ``PARTS``; of the package for its messages, docstrings and comments, and the pages that are
+made from them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 
 from tests.helpers.paths import DOCS, ROOT
 
-PARTS = ("README.md", "CONTRIBUTING.md", "docs")
+PARTS = ("README.md", "CONTRIBUTING.md", "AGENTS.md", "SECURITY.md", "docs", "pytest_dsr1")
 MADE_OF_THE_PACKAGE = {"scenario.md", "metrics.md", "dialects.md"}
 TELL = re.compile(r"\b(?:tell|tells|told)\b", re.IGNORECASE)
 MOST_TELL = 40

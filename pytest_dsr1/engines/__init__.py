@@ -1,1 +1,1 @@
-"""The engines: what answers the requests of a scenario, one folder for each."""
+"""The engines that answer the requests of a scenario, one folder per engine."""

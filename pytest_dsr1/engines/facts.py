@@ -1,4 +1,4 @@
-"""What an engine says of itself and its run, beside records and metrics."""
+"""The facts that an engine reports about itself and its run, in addition to records and metrics."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _SAVED: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
     "server_started": ("server_started", bool),
     "server_kept_from": ("server_kept_from", str),
 }
-"""The keys of the saved result, each with the field and the kind of its value."""
+"""The keys of the saved result, each with its field and the type of its value."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """What an engine says of itself and its run; None, or empty, where it says nothing.
+    """Facts about an engine and its run; None or empty if the engine does not report them.
 
     Attributes:
-        quantization: of the weights, as the engine reports it.
+        quantization: the quantization of the weights, as the engine reports it.
         kv_cache_dtype: the KV cache's element type, as the engine reports it.
-        kv_cache_used_share_max: the highest share of the KV cache that was in use.
-        scheduled_requests_mean: requests in a step, on average.
-        bandwidth_bound: the arithmetic of the memory-bandwidth bound, or why there is none.
-        share_of_bound: how much of that bound the decode step reached.
-        server_metrics: numbers that a server reported of the measurement, and how they were read.
-        not_measured: by metric, why it was not measured and what to do.
-        server_started: whether a server was started for this run alone; None for an engine that always is.
-        server_kept_from: the scenario that the server was started for, where that is another one.
-        other: what is only kept with the result; JSON values.
+        kv_cache_used_share_max: the largest share of the KV cache in use.
+        scheduled_requests_mean: requests per step, on average.
+        bandwidth_bound: the arithmetic of the memory-bandwidth bound, or the reason why there is none.
+        share_of_bound: the share of that bound that the decode step reached.
+        server_metrics: numbers that a server reported about the measurement, and how they were read.
+        not_measured: by metric, the reason why it was not measured and what to do.
+        server_started: whether the server was started for this run; None for an engine that always is.
+        server_kept_from: the other scenario that a reused server was started for.
+        other: facts that are only saved with the result; JSON values.
     """
 
     quantization: str | None = None
@@ -58,7 +58,7 @@ class EngineFacts:
 
     @classmethod
     def of(cls, saved: Mapping[str, object]) -> EngineFacts:
-        """Return the facts of a saved result; a value of an unexpected kind is kept and not used."""
+        """Return the facts of a saved result; a value of an unexpected type goes to ``other``."""
         known: dict[str, Any] = {}
         other: dict[str, object] = {}
         for key, value in saved.items():

@@ -16,39 +16,41 @@ from pytest_dsr1.workload.workload import Workload
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What an engine is asked to do.
+    """One measurement for an engine.
 
     Attributes:
-        scenario: resolved: no ``${VARIABLE}`` is left in it.
+        scenario: the resolved scenario, without any ``${VARIABLE}``.
         workload: the requests.
-        artefacts: a folder for everything the engine writes; exists and is empty.
-        run_timeout_s: the longest measured time.
-        enough: ends the measurement when it says so: requests in flight are given up, and the result has
-            those that ended. Not asked by an engine that cannot stop. None: all requests are answered.
+        artifacts: the folder for everything the engine writes; exists and is empty.
+        run_timeout_s: the longest measured time, in seconds.
+        enough: called with each record; ends the measurement when it returns true. Requests in flight are
+            then given up, and the result has those that ended. An engine that cannot stop does not call it.
+            If None, all requests are answered.
     """
 
     scenario: Scenario
     workload: Workload
-    artefacts: Path
+    artifacts: Path
     run_timeout_s: float
     enough: Enough | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EngineResult:
-    """What an engine measured.
+    """The result of one measurement.
 
     Attributes:
-        records: a record of each request that ended, in order of completion; empty where the engine has none.
-        report: metrics the engine's own report states, by metric name and in that metric's unit.
-        measured_from_s: monotonic time at which the first measured request was submitted (for an engine
-            without records: at which its log says the measurement began); likewise ``measured_to_s``.
+        records: a record of each request that ended, in order of completion; empty if the engine has none.
+        report: metrics from the engine's own report, by metric name and in that metric's unit.
+        measured_from_s: monotonic time at which the first measured request was submitted; for an engine
+            without records, the time at which its log says the measurement began.
+        measured_to_s: monotonic time at which the last measured request ended, from the same source.
         gpus: tp * pp, the divisor of per-GPU throughput; 0 on the CPU.
-        versions: software the engine ran, such as ``{"torch": "2.9.0"}``.
-        facts: what else the engine says of itself and its run.
-        warnings: sentences a person must see beside the verdict.
-        series: output tokens per second over time as (monotonic time, value), where the engine knows it.
-        stopped: requests are missing, because ``Job.enough`` said so, and for no other reason.
+        versions: versions of the engine's software, such as ``{"torch": "2.9.0"}``.
+        facts: other facts about the engine and its run.
+        warnings: sentences for the user, shown with the verdict.
+        series: output tokens per second over time as (monotonic time, value), if the engine knows it.
+        stopped: whether requests are missing only because ``Job.enough`` ended the measurement.
     """
 
     records: tuple[RequestRecord, ...]
@@ -64,38 +66,38 @@ class EngineResult:
 
 
 class Engine(Protocol):
-    """Runs one job. An instance serves one measurement."""
+    """An engine for one job. Each measurement needs a new instance."""
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
         """Measure.
 
         Raises:
-            EngineError: in one sentence, with the log's last relevant lines; nothing of the engine is left
-                running then, nor after KeyboardInterrupt.
+            EngineError: the measurement failed; the message has one sentence and the last relevant lines of
+                the log. No process of the engine is left running, also after KeyboardInterrupt.
         """
         ...
 
     def script(self, job: Job) -> str:
-        """The shell lines that do by hand what ``run`` does, for ``--dsr1-plan``."""
+        """Return the shell lines that do the same as ``run`` by hand, for ``--dsr1-plan``."""
         ...
 
 
 class EnginePool(Protocol):
-    """What an engine keeps from one scenario to the next, such as a server that has loaded its model.
+    """Resources that an engine keeps for the next scenario, such as a server that has loaded its model.
 
-    It lives as long as a pytest session. What it keeps holds the GPUs, so they stay locked with it.
+    A pool lives as long as a pytest session. Its resources use the GPUs, so the GPUs stay locked.
     """
 
     def __bool__(self) -> bool:
-        """Return whether anything is kept, alive or not."""
+        """Return whether the pool keeps a resource, alive or not."""
         ...
 
     def fits(self, scenario: Scenario) -> bool:
-        """Return whether what is kept can serve the scenario."""
+        """Return whether the kept resource can serve the scenario."""
         ...
 
     def end(self) -> None:
-        """End what is kept, if there is anything.
+        """End the kept resource, if there is one.
 
         Raises:
             EngineError: processes survive even SIGKILL.
@@ -108,11 +110,11 @@ class EngineSpec(EngineSchema):
     """An engine, as the hook ``pytest_dsr1_engines`` lists it.
 
     Attributes:
-        settings: the model of ``engine:``; its ``type`` is a ``Literal`` of the engine's name.
-        rules: what must hold between values of its scenarios.
-        create: makes an engine for one measurement, and imports what is heavy only then. It is called with
-            the pool, if there is one, else without arguments.
-        pool: makes the pool, once a session, of an engine that keeps something for the next scenario.
+        settings: the pydantic model of ``engine:``; its ``type`` is a ``Literal`` of the engine's name.
+        rules: the rules between values of the engine's scenarios.
+        create: makes an engine for one measurement; imports heavy modules only then. It is called with the
+            pool if there is one, else without arguments.
+        pool: makes the pool, once per session; None for an engine that keeps nothing for the next scenario.
     """
 
     create: Callable[..., Engine]

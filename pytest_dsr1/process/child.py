@@ -1,4 +1,4 @@
-"""A command run as a child that leaves nothing behind, whose output is read line by line as it comes."""
+"""A child process that leaves nothing behind; its output is read line by line as it arrives."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from pytest_dsr1.errors import EngineError
 from pytest_dsr1.process import supervisor
 
 EVENTS_FD = "DSR1_EVENTS_FD"
-"""The environment variable that tells a command which descriptor takes its events."""
+"""The environment variable with the descriptor that a command writes its events to."""
 COMMANDS_FD = "DSR1_COMMANDS_FD"
-"""Likewise from which descriptor it reads what it is told; the descriptor's end is the end of its work."""
+"""The environment variable with the descriptor that it reads commands from; at end of file it must finish."""
 MAX_LINE = 1_000_000
-"""Bytes of a line that are kept."""
+"""The most bytes kept of a line."""
 
 _Source = Literal["log", "event", "status"]
 _TERMINATOR = re.compile(rb"\r\n|\n|\r")
@@ -36,7 +36,7 @@ _TERMINATOR = re.compile(rb"\r\n|\n|\r")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line the command wrote, without its end; ``time_s`` is when it came (``time.monotonic``)."""
+    """One line of output, without its line end; ``time_s`` is when it arrived (``time.monotonic``)."""
 
     kind: Literal["log", "event"]
     text: str
@@ -44,22 +44,22 @@ class Line:
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return our environment variables with those of a child, whose Python shall write its output at once."""
+    """Return our environment variables and ``more``; a child's Python does not buffer its output."""
     return {**os.environ, "PYTHONUNBUFFERED": "1", **(more or {})}
 
 
 class LineSplitter:
-    """Cuts a stream of bytes into lines.
+    """A splitter of a stream of bytes into lines.
 
-    A carriage return ends a line too, as progress bars write them. Empty lines are left out, undecodable
-    bytes are replaced, and of a line longer than ``MAX_LINE`` bytes the rest is dropped.
+    A carriage return also ends a line, because progress bars write them. Empty lines are left out.
+    Undecodable bytes are replaced. A line is cut after ``MAX_LINE`` bytes.
     """
 
     def __init__(self) -> None:
         self._pending = bytearray()
 
     def feed(self, data: bytes) -> list[str]:
-        """The lines that ``data`` completes."""
+        """Return the lines that ``data`` completes."""
         *whole, rest = _TERMINATOR.split(data)
         lines = []
         for piece in whole:
@@ -69,7 +69,7 @@ class LineSplitter:
         return [line for line in lines if line]
 
     def end(self) -> list[str]:
-        """The last line, where nothing ended it."""
+        """Return the last line if it has no line end."""
         return [line] if (line := self._take()) else []
 
     def _append(self, piece: bytes) -> None:
@@ -84,17 +84,18 @@ class LineSplitter:
 class Child:
     """A command and everything it starts, as a context manager.
 
-    Standard output and error of the command are merged, appended to ``log`` as they come, and handed out by
-    :meth:`read`. With ``events`` the command finds in the environment variable ``DSR1_EVENTS_FD`` a
-    descriptor whose lines are handed out as kind ``event`` and not logged; with ``commands`` it finds in
-    ``DSR1_COMMANDS_FD`` one from which it reads what :meth:`send` writes. Standard input is empty.
+    Standard output and error of the command are merged, appended to ``log`` as they arrive, and returned by
+    :meth:`read`. With ``events`` the environment variable ``DSR1_EVENTS_FD`` names a descriptor that the
+    command writes to; :meth:`read` returns these lines as kind ``event``, and they are not logged. With
+    ``commands`` the variable ``DSR1_COMMANDS_FD`` names a descriptor where the command reads what
+    :meth:`send` writes. Standard input is empty.
 
-    When the command ends, on :meth:`stop`, on leaving the context in any way, and when this process dies in
-    any way, each process it started is ended too: SIGTERM, ``grace_s`` seconds, SIGKILL.
+    Each process that the command started is ended with SIGTERM, and SIGKILL after ``grace_s`` seconds. This
+    happens when the command ends, on :meth:`stop`, when the context is left, and when this process dies.
 
     Attributes:
         argv: the command; ``argv[0]`` is looked up in the PATH of ``env``.
-        log: where its output is kept.
+        log: the file that keeps its output.
     """
 
     def __init__(
@@ -118,12 +119,12 @@ class Child:
         self._grace_s = grace_s
         self._lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
         self._report: dict[str, str] = {}
-        # Not Thread.join: interrupted by Ctrl-C it takes the thread for ended (Python < 3.13).
+        # Not Thread.join: after Ctrl-C it believes that the thread has ended (Python < 3.13).
         self._ended = threading.Event()
         self._log_error: OSError | None = None
 
     def __enter__(self) -> Child:
-        # `theirs` are the ends only the supervisor keeps; `ours` belong to the reading thread from its start.
+        # Only the supervisor keeps the ends in `theirs`; the reading thread owns those in `ours`.
         with ExitStack() as theirs, ExitStack() as ours, ExitStack() as lifeline_owner:
 
             def pipe() -> tuple[int, int]:
@@ -180,28 +181,28 @@ class Child:
         try:
             self.stop()
         finally:
-            self._cut_lifeline()  # whatever happened above, the supervisor ends everything on this
+            self._cut_lifeline()  # the supervisor then ends everything, even if stop() failed
 
     @property
     def returncode(self) -> int | None:
-        """The command's exit status once it and all it started are gone, else None.
+        """The command's exit status after it and all processes it started have ended, else None.
 
-        The negative number of the signal that ended it; 127 when it was not found and 126 when it could not
-        be executed, as in a shell.
+        A negative number is the signal that ended it. As in a shell, 127 means that the command was not found
+        and 126 that it could not be executed.
         """
         if not self._ended.is_set():
             return None
         ended = self._process.wait()
         if "signal" in self._report:
             return -int(self._report["signal"])
-        # Without a report the supervisor itself was killed, and took the command with it.
+        # Without a report the supervisor itself was killed, and the command with it.
         return int(self._report.get("exit", ended))
 
     def read(self, timeout_s: float) -> list[Line]:
-        """What was written since the last call; waits up to ``timeout_s`` for the first line.
+        """Return the lines written since the last call; wait up to ``timeout_s`` for the first one.
 
-        Returns at once, with what is left, when the command has ended: an empty list then means that all was
-        read.
+        If the command has ended, return the remaining lines at once. An empty list then means that all lines
+        were read.
 
         Raises:
             EngineError: the log cannot be written.
@@ -210,14 +211,16 @@ class Child:
         with contextlib.suppress(queue.Empty):
             while (line := self._lines.get(timeout=0 if lines else timeout_s)) is not None:
                 lines.append(line)
-            self._lines.put(None)  # the end stays, for the next call
+            self._lines.put(None)  # the next call must see the end too
             self._ended.wait()
         if self._log_error:
             raise EngineError(f"{self.log}: cannot write the log: {self._log_error.strerror}")
         return lines
 
     def stop(self, grace_s: float | None = None) -> None:
-        """End the command and all it started: SIGTERM, ``grace_s`` seconds, SIGKILL, all gone on return.
+        """End the command and all it started: SIGTERM, then SIGKILL after ``grace_s`` seconds.
+
+        All these processes have ended on return.
 
         Raises:
             EngineError: processes survive even SIGKILL.
@@ -226,31 +229,34 @@ class Child:
         self._ask(grace_s)
         try:
             self._ended.wait()
-        except KeyboardInterrupt:  # somebody is in a hurry
+        except KeyboardInterrupt:  # the user does not want to wait
             self._ask(0)
             self._ended.wait()
             raise
         self._process.wait()
         if left := self._report.get("left"):
             raise EngineError(
-                f"processes {left} of {self.argv[0]} survive SIGKILL, so they hang in the kernel "
+                f"processes {left} of {self.argv[0]} survived SIGKILL, so they hang in the kernel "
                 "(GPU driver?); look at dmesg, and reset the GPU or reboot before the next run"
             )
 
     def send(self, command: str) -> None:
-        """Write a line to the command, at most a pipe's capacity (64 KiB) ahead of it; needs ``commands``."""
+        """Write a line to the command; needs ``commands``.
+
+        Blocks if the command has not read the last 64 KiB (a pipe's capacity).
+        """
         assert self._commands is not None
-        with contextlib.suppress(BrokenPipeError):  # it ended by itself, which read() tells
+        with contextlib.suppress(BrokenPipeError):  # it ended by itself; read() reports that
             os.write(self._commands, f"{command}\n".encode())
 
     def end_commands(self) -> None:
-        """Nothing more will be sent."""
+        """Close the pipe for commands."""
         if self._commands is not None:
             os.close(self._commands)
             self._commands = None
 
     def descendants(self) -> set[int]:
-        """The ids of all processes that belong to this child now, the supervisor included."""
+        """Return the ids of all processes that belong to this child now, including the supervisor."""
         return {self._process.pid, *supervisor.descendants(self._process.pid)}
 
     def _ask(self, grace_s: float) -> None:
@@ -258,7 +264,7 @@ class Child:
             os.write(self._lifeline, f"{grace_s}\n".encode())
 
     def _read_all(self, sources: Mapping[int, _Source], log: FileIO, owned: ExitStack) -> None:
-        """Until the supervisor has ended: cut what comes into lines, and keep the log."""
+        """Split the output into lines and write the log until the supervisor has ended."""
         splitters = {source: LineSplitter() for source in sources}
 
         def take(source: int, lines: list[str]) -> None:
@@ -275,7 +281,7 @@ class Child:
             if sources[source] == "log" and not self._log_error:
                 try:
                     log.write(data)
-                except OSError as error:  # the disk is full; the command must not block on us for that
+                except OSError as error:  # the disk is full, but the command must not block on us
                     self._log_error = error
             take(source, splitters[source].feed(data))
             return data
@@ -290,8 +296,8 @@ class Child:
                     for key, _ in selector.select():
                         if not chunk(key.fd):
                             selector.unregister(key.fd)
-                            running &= sources[key.fd] != "status"  # held by the supervisor alone
-                for source in sources:  # what the pipes still hold
+                            running &= sources[key.fd] != "status"  # only the supervisor has it open
+                for source in sources:  # the pipes may still contain data
                     with contextlib.suppress(BlockingIOError):
                         while chunk(source):
                             pass
@@ -302,10 +308,13 @@ class Child:
 
 
 def signal_name(number: int) -> str:
-    """``SIGKILL`` for 9; some signals have no name."""
+    """Return ``SIGKILL`` for 9, and ``signal N`` for a signal without a name."""
     return next((known.name for known in signal.Signals if known == number), f"signal {number}")
 
 
 def quoted(lines: Iterable[str]) -> str:
-    """Lines of a log under a message; the bar keeps a CI server from obeying one (``::error::``)."""
+    """Return lines of a log as they stand under a message.
+
+    The bar keeps a CI server from executing a line such as ``::error::``.
+    """
     return "".join(f"\n  | {line}" for line in lines)

@@ -1,6 +1,6 @@
-"""The parent's end of a worker: its events, typed, and how long and in which words we wait for them.
+"""The parent's end of a worker: its events as types, the time limits, and the messages about failures.
 
-The events are written by :mod:`pytest_dsr1.process.worker`, where they are described.
+:mod:`pytest_dsr1.process.worker` writes the events and describes them.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ KEPT_LINES = 400
 SHOWN_LINES = 8
 """Lines of the log that a message repeats."""
 ENDING_S = 20.0
-"""Time that a worker has to leave after its last event; CUDA frees its memory then."""
+"""The time in which a worker must exit after its last event; CUDA frees its memory then."""
 
 
 @dataclass(frozen=True, slots=True)
 class IterationSample:
     """One step of the engine's scheduler; None where the engine's version does not report it.
 
-    All of it is kept with the result for the user, also what nothing here reads: ``context_requests``,
-    ``queued_requests`` and ``rank``.
+    Every field is saved with the result for the user, including ``context_requests``, ``queued_requests`` and
+    ``rank``, which no code here reads.
 
     Attributes:
-        time_s: when we read it (``time.monotonic``); engines hand steps out in groups.
-        iteration: the engine's own number of it.
-        latency_ms: how long it took.
-        scheduled_requests: in the batch; of them ``context_requests`` read their input.
-        queued_requests: waiting in the engine.
-        kv_cache_used_share: used blocks over all blocks.
-        rank: of attention data parallelism.
+        time_s: the time at which we read it (``time.monotonic``); engines report steps in groups.
+        iteration: the engine's own number of the step.
+        latency_ms: the duration of the step.
+        scheduled_requests: requests in the batch.
+        context_requests: requests in the batch that read their input.
+        queued_requests: requests waiting in the engine.
+        kv_cache_used_share: used blocks divided by all blocks.
+        rank: the rank of attention data parallelism.
     """
 
     time_s: float
@@ -58,7 +59,7 @@ class IterationSample:
 
 @dataclass(frozen=True, slots=True)
 class PhaseEvent:
-    """A new phase began."""
+    """The start of a phase."""
 
     event: Literal["phase"]
     time_s: float
@@ -68,7 +69,7 @@ class PhaseEvent:
 
 @dataclass(frozen=True, slots=True)
 class ProgressEvent:
-    """So much is done."""
+    """The progress of the measurement."""
 
     event: Literal["progress"]
     time_s: float
@@ -78,7 +79,7 @@ class ProgressEvent:
 
 @dataclass(frozen=True, slots=True)
 class RecordEvent:
-    """A measured request ended."""
+    """The end of a measured request."""
 
     event: Literal["record"]
     record: RequestRecord
@@ -86,7 +87,7 @@ class RecordEvent:
 
 @dataclass(frozen=True, slots=True)
 class IterationEvent:
-    """The engine took a step."""
+    """A step of the engine."""
 
     event: Literal["iteration"]
     iteration: IterationSample
@@ -94,7 +95,7 @@ class IterationEvent:
 
 @dataclass(frozen=True, slots=True)
 class WarningEvent:
-    """Something a person must know."""
+    """A warning for the user."""
 
     event: Literal["warning"]
     message: str
@@ -102,7 +103,7 @@ class WarningEvent:
 
 @dataclass(frozen=True, slots=True)
 class ResultEvent:
-    """The measurement is over."""
+    """The end of the measurement."""
 
     event: Literal["result"]
     versions: dict[str, str]
@@ -111,7 +112,7 @@ class ResultEvent:
 
 @dataclass(frozen=True, slots=True)
 class ErrorEvent:
-    """The worker gave up."""
+    """The failure of the worker."""
 
     event: Literal["error"]
     message: str
@@ -129,12 +130,12 @@ def _events() -> TypeAdapter[Event]:
 
 @dataclass
 class WorkerReport:
-    """What a worker said about one measurement.
+    """All events of a worker about one measurement.
 
     Attributes:
-        records: in the order in which the requests ended.
+        records: the records, in the order in which the requests ended.
         tokens_at: (time, output tokens so far).
-        phase: the last one that began.
+        phase: the current phase.
         measuring: whether the measurement has begun.
     """
 
@@ -163,40 +164,40 @@ class WorkerReport:
 
 
 class Stopper:
-    """Tells a worker to stop, once: when ``enough`` says so. To be given to :meth:`WorkerListener.listen`.
+    """The callback for :meth:`WorkerListener.listen` that stops a worker once ``enough`` returns true.
 
     Attributes:
-        told: whether it was told.
+        stop_sent: whether the line ``stop`` was sent.
     """
 
     def __init__(self, child: Child, enough: Enough | None) -> None:
-        self.told = False
+        self.stop_sent = False
         self._child, self._enough = child, enough
 
     def __call__(self, record: RequestRecord) -> None:
-        """A request ended."""
-        if not self.told and self._enough is not None and self._enough(record):
-            self.told = True
+        """Check the record of a request that ended."""
+        if not self.stop_sent and self._enough is not None and self._enough(record):
+            self.stop_sent = True
             self._child.send(STOP)
 
 
 class WorkerListener:
-    """Hears a worker out, and puts each way of failing into one sentence.
+    """A reader of a worker's events that describes each failure in one sentence.
 
     Args:
-        name: of the scenario; begins every message.
+        name: the scenario's name; begins every message.
         observer: receives phases, progress and records.
-        log: where the worker's output is kept.
-        startup_timeout_s: the longest time to the measurement.
-        run_timeout_s: the longest measured time.
+        log: the file that keeps the worker's output.
+        startup_timeout_s: the longest time until the measurement begins, in seconds.
+        run_timeout_s: the longest measured time, in seconds.
     """
 
     who = "the engine"
-    """The engine in words."""
+    """The engine's name in messages."""
     less_memory = "lower load.concurrency"
-    """What to do when the host's memory runs out."""
+    """The advice when the host's memory runs out."""
     poll_s = float("inf")
-    """The longest time between two calls of :meth:`check`."""
+    """The longest time between two calls of :meth:`check`, in seconds."""
 
     def __init__(
         self, name: str, observer: Observer, *, log: Path, startup_timeout_s: float, run_timeout_s: float
@@ -212,7 +213,7 @@ class WorkerListener:
 
         Args:
             child: the worker.
-            ended: is told of each request that ended.
+            ended: called with the record of each request that ended.
 
         Raises:
             EngineError: the worker failed, or exceeded a limit.
@@ -233,19 +234,19 @@ class WorkerListener:
             elif time.monotonic() >= began + limit_s:
                 missed = "finish" if measuring else "start to measure"
                 slow = f"{self.who} did not {missed} within {limit_s:g} s and was stopped"
-                said = self.symptom()
+                symptom = self.symptom()
                 raise self.failure(
-                    f"{said}; {slow}" if said else f"{slow}; if it was only slow, raise {what}"
+                    f"{symptom}; {slow}" if symptom else f"{slow}; if it was only slow, raise {what}"
                 )
             self.check(child, report)
         if isinstance(report.last, ErrorEvent):
             message = report.last.message
-            self.hear_out(child)
+            self.read_to_end(child)
             raise self.failure(self.symptom() or message)
         return report
 
-    def hear_out(self, child: Child, limit_s: float = ENDING_S) -> None:
-        """Read until the worker has ended by itself, for ``limit_s`` seconds at most."""
+    def read_to_end(self, child: Child, limit_s: float = ENDING_S) -> None:
+        """Read until the worker has ended by itself, but no longer than ``limit_s`` seconds."""
         rest, until = WorkerReport(), time.monotonic() + limit_s
         while (left_s := until - time.monotonic()) > 0:
             lines = child.read(left_s)
@@ -255,21 +256,21 @@ class WorkerListener:
                 self._take(line, rest, lambda _: None)
 
     def symptom(self) -> str | None:
-        """What the log alone says about a failure, in one sentence; None if nothing."""
+        """Return the cause of a failure that the log shows, in one sentence; None if it shows none."""
         return None
 
     def shown(self) -> Sequence[str]:
-        """The lines of the log that a message repeats."""
+        """Return the lines of the log that a message repeats."""
         return list(self.lines)[-SHOWN_LINES:]
 
     def check(self, child: Child, report: WorkerReport) -> None:
-        """Look at a worker that says nothing. May raise EngineError."""
+        """Check a worker that may be silent. May raise EngineError."""
 
     def logged(self, line: Line, report: WorkerReport) -> None:
-        """A line of the log came."""
+        """Take a line of the log."""
 
     def failure(self, sentence: str) -> EngineError:
-        """The error that says so, with the end of the log."""
+        """Return an error with this sentence and the end of the log."""
         lines = quoted(self.shown())
         where = f"\nThe last lines of {self.log}:{lines}" if lines else f"\nNothing was logged in {self.log}."
         return EngineError(f"{self.name}: {sentence}{where}")
@@ -282,9 +283,7 @@ class WorkerListener:
         try:
             event = _events().validate_json(line.text)
         except ValueError as error:
-            raise self.failure(
-                f"{self.who}'s worker wrote an event that is none: {line.text[:200]!r}"
-            ) from error
+            raise self.failure(f"{self.who}'s worker wrote an invalid event: {line.text[:200]!r}") from error
         match event:
             case PhaseEvent():
                 report.phase = event.phase
@@ -307,7 +306,7 @@ class WorkerListener:
                 report.last = event
 
     def _death(self, returncode: int) -> str:
-        """Why a worker ended without a last event."""
+        """Return the reason why a worker ended without a last event, in one sentence."""
         if returncode < 0:
             name = signal_name(-returncode)
             hint = (

@@ -1,16 +1,16 @@
-"""A small program that runs one command and leaves none of its descendants behind, however it ends.
+"""A small program that runs one command and ends all its descendants, however the command ends.
 
 :mod:`pytest_dsr1.process.child` starts it as ``python -I -S supervisor.py LIFELINE STATUS GRACE -- argv``. It
 uses the standard library only, so that it starts in milliseconds.
 
-* LIFELINE is the read end of a pipe whose only write end is held by the process that started us. A line on it
-  is a request to stop, with the grace period in seconds; its end means that process died.
-* STATUS is a pipe for what happened, as lines ``exit CODE``, ``signal NUMBER`` and ``left PID...``.
+* LIFELINE is the read end of a pipe. Only the process that started us has its write end. A line on it is a
+  request to stop, with the grace period in seconds. End of file means that the process died.
+* STATUS is a pipe for the outcome, as lines ``exit CODE``, ``signal NUMBER`` and ``left PID...``.
 * GRACE is the time in seconds between SIGTERM and SIGKILL for descendants that outlive the command.
 
-On Linux we are a child subreaper: a descendant whose parent ended becomes our child, so that the tree below
-us is complete whatever sessions or process groups its members moved to. Elsewhere the command's process group
-takes that place.
+On Linux we are a child subreaper: a descendant whose parent ended becomes our child. So the tree below us is
+complete, even if its members moved to other sessions or process groups. On other systems we use the command's
+process group instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
 UNKILLABLE_AFTER_S = 30.0
-"""A process that survives SIGKILL this long hangs in the kernel; we name it and leave."""
+"""A process that survives SIGKILL this long hangs in the kernel; we report it and exit."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -35,7 +35,7 @@ _HANDLED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def descendants(root: int) -> set[int]:
-    """The ids of all processes below ``root``, without it; unreaped ones count."""
+    """Return the ids of all processes below ``root``, including zombies, without ``root`` itself."""
     children: dict[int, list[int]] = {}
     for pid, parent in _parents():
         children.setdefault(parent, []).append(pid)
@@ -49,17 +49,17 @@ def descendants(root: int) -> set[int]:
 
 
 def _parents() -> list[tuple[int, int]]:
-    """(process, its parent) of every process of the machine."""
+    """Return (process, its parent) of every process of the machine."""
     if sys.platform != "linux":
-        with os.popen("ps -A -o pid=,ppid=") as output:  # noqa: S605 - no input in it
+        with os.popen("ps -A -o pid=,ppid=") as output:  # noqa: S605 - a constant command
             text = output.read()
         return [(int(pid), int(parent)) for pid, parent in map(str.split, text.splitlines())]
     pairs = []
-    for name in os.listdir("/proc"):  # noqa: PTH208 - strings are what is needed
+    for name in os.listdir("/proc"):  # noqa: PTH208 - we need strings
         if name.isdigit():
             with contextlib.suppress(OSError):  # it ended meanwhile
                 stat = Path(f"/proc/{name}/stat").read_bytes()
-                # The second field is the name in parentheses, which may itself hold spaces and parentheses.
+                # The second field is the name in parentheses; it may itself contain spaces and parentheses.
                 pairs.append((int(name), int(stat[stat.rindex(b")") + 2 :].split()[1])))
     return pairs
 
@@ -73,7 +73,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _start(argv: list[str]) -> int:
-    """Start the command in a session of its own; the id of its process."""
+    """Start the command in its own session and return the id of its process."""
     # Our handlers must not swallow a signal that reaches the new process before it becomes the command.
     signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
     pid = os.fork()
@@ -82,7 +82,7 @@ def _start(argv: list[str]) -> int:
         return pid
     try:
         os.setsid()
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # should somebody SIGKILL the supervisor itself
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # in case the supervisor itself gets SIGKILL
         for number in (*_HANDLED, signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores the last two
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
@@ -103,10 +103,10 @@ class _Supervisor:
         os.set_blocking(write, False)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         for number in _HANDLED:
-            signal.signal(number, lambda *_: None)  # the wake-up descriptor tells which
+            signal.signal(number, lambda *_: None)  # the wake-up descriptor gives its number
 
     def wait(self, timeout_s: float | None) -> None:
-        """Wait until something happens: a child ended, a signal, a request, our starter's death."""
+        """Wait for the end of a child, a signal, a request to stop, or the death of our starter."""
         sources = [self.wake] if self.lifeline is None else [self.wake, self.lifeline]
         for source in select.select(sources, [], [], timeout_s)[0]:
             data = os.read(source, 4096)
@@ -127,7 +127,7 @@ class _Supervisor:
                     self.wait_status = ended[1]
 
     def end_all(self) -> set[int]:
-        """SIGTERM, the grace period, SIGKILL to everything below us; the processes even that left."""
+        """Send SIGTERM, then SIGKILL after the grace period, to all below us; return the survivors."""
         began = time.monotonic()
         asked: set[int] = set()
         while True:
@@ -153,14 +153,14 @@ class _Supervisor:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command to its end, end what it left, and report."""
+    """Run the command to its end, end the processes it left, and report."""
     lifeline, status, grace_s = int(arguments[0]), int(arguments[1]), float(arguments[2])
     for own in (lifeline, status):
         os.set_inheritable(own, False)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     supervisor = _Supervisor(lifeline, grace_s)
     supervisor.command = _start(arguments[4:])
-    for name in ("DSR1_EVENTS_FD", "DSR1_COMMANDS_FD"):  # the command alone holds them
+    for name in ("DSR1_EVENTS_FD", "DSR1_COMMANDS_FD"):  # only the command may have them open
         if descriptor := os.environ.get(name):
             os.close(int(descriptor))
     while supervisor.wait_status is None and not supervisor.stop:
@@ -172,7 +172,7 @@ def main(arguments: list[str]) -> None:
         report.append(f"exit {code}" if code >= 0 else f"signal {-code}")
     if left:
         report.append("left " + " ".join(map(str, sorted(left))))
-    with contextlib.suppress(BrokenPipeError):  # our starter is gone; nobody wants to know
+    with contextlib.suppress(BrokenPipeError):  # our starter is gone, so no process reads the report
         os.write(status, "\n".join(report).encode() + b"\n")
 
 

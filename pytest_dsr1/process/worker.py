@@ -1,17 +1,17 @@
-"""What the worker programs of the engines share: where events go, where orders come from, and the requests.
+"""The shared part of the engines' worker programs: events, commands and requests.
 
-A worker reads a job file and writes events, one JSON object a line, to the descriptor named by the
-environment variable ``DSR1_EVENTS_FD``, or to standard output where that is not set. What it is told comes, a
-line each, from the one named by ``DSR1_COMMANDS_FD``; the line ``stop`` ends a measurement before all its
-requests. Only the standard library is used.
+A worker reads a job file and writes events, one JSON object per line, to the descriptor in the environment
+variable ``DSR1_EVENTS_FD``, or to standard output if it is not set. It reads commands, one per line, from the
+descriptor in ``DSR1_COMMANDS_FD``; the line ``stop`` ends a measurement before all its requests. Only the
+standard library is used.
 
 Events (key ``event``; ``time_s`` is ``time.monotonic``):
 
 * ``phase``: ``phase`` (loading, warm-up, measuring, finishing) and ``detail``;
 * ``progress``: measured ``requests`` and ``output_tokens`` so far;
 * ``record``: ``record``, the fields of a `RequestRecord`;
-* ``iteration``: ``iteration``, the fields of an `IterationSample`, where the engine tells of its steps;
-* ``warning``: a ``message`` for a person;
+* ``iteration``: ``iteration``, the fields of an `IterationSample`, if the engine reports its steps;
+* ``warning``: a ``message`` for the user;
 * ``result``: ``versions`` and ``facts``; the last event of a measurement that succeeded;
 * ``error``: a ``message`` in one sentence; the last event of a worker that failed.
 """
@@ -37,12 +37,12 @@ STOP = "stop"
 
 
 class WorkerError(Exception):
-    """Why there is no measurement, in one sentence."""
+    """The reason why there is no measurement, in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One request: its place in the dataset, its input, and how many tokens to make."""
+    """One request: its position in the dataset, its input, and the number of tokens to make."""
 
     id: int
     input_ids: list[int]
@@ -50,7 +50,7 @@ class Item:
 
 
 class Events:
-    """Where events go."""
+    """The stream that takes events."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -58,7 +58,7 @@ class Events:
 
     @classmethod
     def open(cls) -> Events:
-        """To the descriptor that the engine gave us; the processes we start do not inherit it."""
+        """Open the descriptor that the engine gave us; the processes we start do not inherit it."""
         descriptor = os.environ.pop(EVENTS_FD, None)
         if descriptor is None:
             return cls(sys.stdout)
@@ -80,7 +80,10 @@ class Events:
 
 @contextlib.contextmanager
 def commands() -> Iterator[BinaryIO | None]:
-    """What the engine tells us, or None by hand; the processes we start do not inherit it."""
+    """Yield the stream of the engine's commands; None if a person started the worker.
+
+    The processes we start do not inherit it.
+    """
     descriptor = os.environ.pop(COMMANDS_FD, None)
     if descriptor is None:
         yield None
@@ -91,20 +94,20 @@ def commands() -> Iterator[BinaryIO | None]:
 
 
 class StopLine:
-    """Whether the line ``stop`` has come; the end of the stream says nothing."""
+    """A check whether the line ``stop`` has arrived; the end of the stream does not count."""
 
     def __init__(self, stream: BinaryIO | None) -> None:
         self._stream = stream
-        self._came = b""
+        self._received = b""
 
     def __call__(self) -> bool:
-        """Look, without waiting."""
+        """Return whether it has arrived, without waiting."""
         while self._stream is not None and select.select([self._stream], [], [], 0)[0]:
-            if came := os.read(self._stream.fileno(), 1 << 12):
-                self._came += came
+            if data := os.read(self._stream.fileno(), 1 << 12):
+                self._received += data
             else:
                 self._stream = None
-        return STOP.encode() in self._came.split(b"\n")[:-1]
+        return STOP.encode() in self._received.split(b"\n")[:-1]
 
 
 def main(
@@ -115,9 +118,9 @@ def main(
     """Run a worker program: do the job named on the command line, and report an error as an event.
 
     Args:
-        argv: the arguments, the first of them the job file.
-        work: does the job; it gets the job file, where events go, and the stream of orders (None by hand).
-        explain: puts an error that is not a :class:`WorkerError` into one sentence.
+        argv: the arguments; the first is the job file.
+        work: does the job; called with the job file, the events, and the stream of commands or None.
+        explain: describes an error that is not a :class:`WorkerError` in one sentence.
 
     Returns:
         The exit status: 1 after an error event.
@@ -131,7 +134,7 @@ def main(
     except WorkerError as error:
         events.send("error", message=str(error))
         return 1
-    except Exception as error:  # noqa: BLE001  # the log gets the traceback, the person a sentence
+    except Exception as error:  # noqa: BLE001  # the log gets the traceback, the user one sentence
         traceback.print_exc()
         events.send("error", message=explain(error))
         return 1
@@ -139,15 +142,15 @@ def main(
 
 
 def first_line(error: BaseException) -> str:
-    """The beginning of an error's text; the log has all of it."""
+    """Return the first line of an error's text; the log has all of it."""
     return str(error).strip().partition("\n")[0]
 
 
 def read_requests(path: Path, count: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, request) of the first ``count`` requests of a dataset already checked for form.
+    """Yield (line number, request) for the first ``count`` requests of a dataset with a checked format.
 
     Raises:
-        WorkerError: there are fewer.
+        WorkerError: the dataset has fewer requests.
     """
     found = 0
     with path.open(encoding="utf-8") as lines:
@@ -162,10 +165,10 @@ def read_requests(path: Path, count: int) -> Iterator[tuple[int, dict[str, Any]]
 
 
 def input_ids(request: dict[str, Any]) -> list[int] | None:
-    """The token ids of a request; None where it has text."""
+    """Return the token ids of a request; None if it has text."""
     return request.get("input_ids") or request.get("logits")
 
 
 def warmup_items(items: Sequence[Item], count: int) -> list[Item]:
-    """``count`` requests from the dataset, from its start again where it is shorter."""
+    """Return ``count`` requests from the dataset; a shorter dataset is repeated."""
     return [items[i % len(items)] for i in range(count)]

@@ -43,7 +43,7 @@ OPENAI = {
     "model": "r1",
     "client": {"cpu_share": 0.2},
     "server_metrics": {"path": "/metrics", "readings": 9, "waiting_requests_mean": 1.5},
-    "not_measured": {"acceptance_length": "the server's metrics tell of no drafts"},
+    "not_measured": {"acceptance_length": "the server's metrics report no drafts"},
     "server_started": False,
     "server_kept_from": "other",
     "server_log": "server.log",

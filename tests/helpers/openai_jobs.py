@@ -17,8 +17,8 @@ from tests.standins import started_server
 
 def make_job(folder: Path, of: Scenario, *, prompts: bool = False, output_tokens: int = 4) -> Job:
     """Return a job with requests of eight tokens; the first token is the number of the request."""
-    artefacts = folder / "engine"
-    artefacts.mkdir()
+    artifacts = folder / "engine"
+    artifacts.mkdir()
     path, count = folder / "dataset.jsonl", of.load.num_requests
     lines = []
     for i in range(count):
@@ -26,7 +26,7 @@ def make_job(folder: Path, of: Scenario, *, prompts: bool = False, output_tokens
         lines.append(json.dumps({"task_id": i, **source, "output_tokens": output_tokens}))
     path.write_text("\n".join(lines) + "\n")
     return Job(
-        of, Workload(path, count, "ab", True, 8.0, 8, float(output_tokens), output_tokens), artefacts, 60.0
+        of, Workload(path, count, "ab", True, 8.0, 8, float(output_tokens), output_tokens), artifacts, 60.0
     )
 
 
@@ -41,7 +41,7 @@ def served(port: int, load: dict[str, Any] | None = None, **engine: Any) -> Scen
 
 def remarks(warnings: Iterable[str]) -> tuple[str, ...]:
     """Return all warnings except the one of every short run, about a client that may be saturated."""
-    return tuple(w for w in warnings if "cannot be told whether the client was saturated" not in w)
+    return tuple(w for w in warnings if "it is unknown whether the client was saturated" not in w)
 
 
 def started(name: str = "first", **changes: Any) -> Scenario:

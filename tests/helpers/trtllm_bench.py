@@ -41,10 +41,10 @@ class Bench:
 
     def job(self, *, run_timeout_s: float = 60.0, requests: int = 4, **engine: Any) -> Job:
         """Return a job of four requests, two at a time, 8 tokens in and 16 out."""
-        artefacts = self.folder / "engine"
-        artefacts.mkdir(exist_ok=True)
+        artifacts = self.folder / "engine"
+        artifacts.mkdir(exist_ok=True)
         return Job(
-            bench_scenario(requests=requests, **engine), self.workload(requests), artefacts, run_timeout_s
+            bench_scenario(requests=requests, **engine), self.workload(requests), artifacts, run_timeout_s
         )
 
     def workload(self, requests: int) -> Workload:
@@ -56,7 +56,7 @@ class Bench:
     def run(self, **job: Any) -> EngineResult:
         return TrtllmBenchEngine().run(self.job(**job), self.watcher)
 
-    def artefact(self, name: str) -> str:
+    def artifact(self, name: str) -> str:
         return (self.folder / "engine" / name).read_text()
 
 

@@ -85,7 +85,7 @@ def test_the_wheel_works_in_an_empty_environment_and_folder(wheel: Path, tmp_pat
     program = [str(environment / "bin" / "pytest-dsr1"), "docs", "why-low#sm-clock"]
     done = subprocess.run(program, cwd=empty, env=clean, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("## A clock under its maximum\n"), done.stderr
-    # The embedded engine is an extra: without it the run says what to install.
+    # The transformers engine is an extra: without it the run says what to install.
     done = subprocess.run(
         [python, "-m", "pytest", "--dsr1-profile=cpu-min-latency"],
         cwd=empty,

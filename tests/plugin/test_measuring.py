@@ -130,7 +130,7 @@ def test_what_is_saved(suites: Suites) -> None:
     assert [v["word"] for v in verdicts] == ["PASS", "PASS"]
 
 
-def test_an_interrupted_run_leaves_readable_artefacts(
+def test_an_interrupted_run_leaves_readable_artifacts(
     suites: Suites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SCRIPTED_FAIL", "interrupt")

@@ -111,7 +111,7 @@ def test_a_repeated_dataset_is_warned_of(serving: Suites) -> None:
     result.assert_outcomes(passed=4)
     (warning,) = told(serving, "four")["warnings"]
     assert warning.startswith(
-        "the server was kept from one and had read the beginning of 4 of these 4 prompts"
+        "the server was kept from one and had already read the start of 4 of these 4 prompts"
     )
     assert warning.endswith("or switch the cache off with the server's own option in engine.arguments")
     result.stdout.fnmatch_lines(["*the server was kept from one*"])
@@ -144,7 +144,7 @@ def test_a_server_that_died_in_between_is_replaced(serving: Suites) -> None:
     two = told(serving, "two")
     assert two["server_started"] is True
     assert two["warnings"][0].startswith(
-        "a new server was started, since the kept one is of no use: one: the "
+        "a new server was started because the kept one cannot be used: one: the "
     )
     second = pid(serving, "two")
     assert second is not None

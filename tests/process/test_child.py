@@ -252,7 +252,7 @@ def test_unkillable_processes_are_named(tmp_path: Path) -> None:
             child.stop()
         del child._report["left"]
     assert str(caught.value) == (
-        "processes 17 18 of true survive SIGKILL, so they hang in the kernel (GPU driver?); "
+        "processes 17 18 of true survived SIGKILL, so they hang in the kernel (GPU driver?); "
         "look at dmesg, and reset the GPU or reboot before the next run"
     )
 

@@ -1,4 +1,4 @@
-"""Small requests beside the load: is the server ready, and which model does it serve?"""
+"""Single requests to a server, apart from the load: whether it is ready, and which model it serves."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import contextlib
 import http.client
 import json
 import os
-import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-from pytest_dsr1.engines.openai.client.exchange import error_message
+from pytest_dsr1.engines.openai.client.failures import error_message, unreachable
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.errors import EngineError
 
 _TIMEOUT_S = 10.0
 _LARGEST = 1 << 20
-_SCHEME = "does engine.url begin with the right one of http and https?"
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a server is, and how it is spoken to; the key in ``secret`` is never shown."""
+    """The address and the credentials of a server; the key in ``secret`` is never shown."""
 
     host: str
     port: int
@@ -36,27 +34,29 @@ class Site:
 
     @property
     def url(self) -> str:
-        """The address, without anything secret."""
+        """The address, without secrets."""
         return f"http{'s' if self.tls else ''}://{self.authority}{self.prefix}"
 
     @property
     def authority(self) -> str:
-        """The header ``Host``."""
+        """The value of the header ``Host``."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
     def connection(self, timeout_s: float) -> http.client.HTTPConnection:
-        """A connection that is opened when it is first used; silence for ``timeout_s`` is an error."""
+        """Return a connection that opens on first use; silence for ``timeout_s`` is an error."""
         if self.tls:
             return http.client.HTTPSConnection(self.host, self.port, timeout=timeout_s, context=self.tls)
         return http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
 
     def ask(self, connection: http.client.HTTPConnection, path: str, largest: int) -> tuple[int, bytes]:
-        """Status of a GET and up to ``largest`` bytes of its body, on a connection that may be kept.
+        """Return the status of a GET and up to ``largest`` bytes of its body.
+
+        The caller may use the connection again.
 
         Raises:
             OSError: the server cannot be reached.
-            http.client.HTTPException: what answers does not speak HTTP.
+            http.client.HTTPException: the answer is not HTTP.
         """
         headers = {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
         connection.request("GET", f"{self.prefix}{path}", headers=headers)
@@ -67,7 +67,7 @@ class Site:
         return response.status, body
 
     def get(self, path: str) -> tuple[int, bytes]:
-        """Status and body of a GET; raises as :meth:`ask`."""
+        """Return the status and body of a GET; raises like :meth:`ask`."""
         connection = self.connection(_TIMEOUT_S)
         try:
             return self.ask(connection, path, _LARGEST)
@@ -75,55 +75,36 @@ class Site:
             connection.close()
 
     def served_model(self) -> str:
-        """The first model that the server lists.
+        """Return the first model that the server lists.
 
         Raises:
-            EngineError: it lists none, or cannot be reached.
+            EngineError: the server lists no model, or cannot be reached.
         """
-        hint = "give its name in engine.served_model"
+        hint = "give the model's name in engine.served_model"
         try:
             status, body = self.get("/v1/models")
         except (OSError, http.client.HTTPException) as error:
             raise EngineError(f"{self.url}: {unreachable(error, _TIMEOUT_S)}") from None
         if status == 401:
             raise EngineError(
-                f"{self.url}: HTTP 401: {error_message(body)}; name the variable that holds the API key in "
-                "engine.api_key_env"
+                f"{self.url}: HTTP 401: {error_message(body)}; set engine.api_key_env to the variable with "
+                "the API key"
             )
         try:
             models = json.loads(body)["data"] if status == 200 else []
             return str(models[0]["id"])
         except (ValueError, LookupError, TypeError):
             raise EngineError(
-                f"{self.url}/v1/models: HTTP {status}, and no list of models: {error_message(body)}; {hint}"
+                f"{self.url}/v1/models: HTTP {status}: expected a list of models, found "
+                f"{error_message(body)}; {hint}"
             ) from None
 
 
-def unreachable(error: Exception, limit_s: float) -> str:
-    """Why no server could be asked, and what to do about it; ``limit_s`` is how long it was awaited."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"the server's certificate is not trusted ({error.verify_message}); name its authority in "
-            "engine.ca_file, or set engine.verify_tls: false"
-        )
-    if isinstance(error, ssl.SSLError):
-        return f"no TLS connection ({error.reason}); {_SCHEME}"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {limit_s:g} s; is it the right host and port?"
-    if isinstance(error, socket.gaierror):
-        return f"the host is not known ({error.strerror}); correct engine.url"
-    if isinstance(error, ConnectionRefusedError):
-        return "the connection was refused: no server listens there; start it, or correct engine.url"
-    if isinstance(error, ConnectionResetError | http.client.HTTPException):
-        return f"what listens there does not answer in HTTP ({error}); {_SCHEME}"
-    return f"no connection: {error}"
-
-
 def site(engine: OpenAi, url: str, environ: Mapping[str, str] = os.environ) -> Site:
-    """The server at ``url``.
+    """Return the server at ``url``.
 
     Raises:
-        EngineError: the address, the key's variable or the authority's file is not usable.
+        EngineError: the address, the API key or the authority's file is not usable.
     """
     parts = _parts(url)
     secret = None
@@ -132,12 +113,12 @@ def site(engine: OpenAi, url: str, environ: Mapping[str, str] = os.environ) -> S
         if not secret:
             raise EngineError(
                 f"engine.api_key_env: the variable {engine.api_key_env} is not set; export it with the "
-                "API key"
+                "API key as its value"
             )
         if not secret.isascii() or not secret.isprintable():
             raise EngineError(
-                f"engine.api_key_env: the value of {engine.api_key_env} is no API key: it holds "
-                "characters that no HTTP header takes"
+                f"engine.api_key_env: the value of {engine.api_key_env} is not a valid API key: it contains "
+                "characters that are not allowed in an HTTP header"
             )
     https = parts.scheme == "https"
     return Site(
@@ -150,7 +131,7 @@ def site(engine: OpenAi, url: str, environ: Mapping[str, str] = os.environ) -> S
 
 
 def _parts(url: str) -> SplitResult:
-    with contextlib.suppress(ValueError):  # a port that is no number, half an IPv6 address, no possible host
+    with contextlib.suppress(ValueError):  # the port is not a number, or the host is invalid
         parts = urlsplit(url)
         address = parts.scheme in {"http", "https"} and (parts.hostname or "").encode("idna")
         writable = url.isprintable() and " " not in url and parts.path.isascii()

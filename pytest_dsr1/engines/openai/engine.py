@@ -1,6 +1,6 @@
-"""The engine `openai`: any server that speaks OpenAI's protocol, attached to or started here.
+"""The engine `openai`: any server with OpenAI's API, either running already or started here.
 
-The requests are sent from this process by one event loop (uvloop where it is installed). It watches itself: a
+One event loop in this process sends the requests (uvloop if it is installed). The client checks itself: a
 measurement in which it was saturated is INVALID.
 """
 
@@ -39,37 +39,37 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _DYING_S = 1.0
-"""How long a server that answers nothing any more may take to end."""
+"""The longest time that a server without answers may take to end."""
 _SPARE_FILES = 256
 _SETTLE_S = 0.02
-"""Answers that nobody asked for come now, if they come."""
+"""The time in which answers without a request would arrive."""
 _OPENED_FIRST = 512
-"""Connections that an open loop has from its start; more are opened as they are needed."""
+"""Connections that an open loop opens at its start; more are opened when they are needed."""
 
 
 class OpenAiEngine:
-    """Runs one job against a server.
+    """The engine that sends one job to a server.
 
     Args:
-        pool: where a server that is started stays for the next job; without it, it ends with the job.
+        pool: keeps a started server for the next job; without a pool the server ends with the job.
     """
 
     def __init__(self, pool: ServerPool | None = None) -> None:
         self._pool = pool
 
     def script(self, job: Job) -> str:
-        """The command that starts the server, and the line that measures it."""
+        """Return the command that starts the server, and the pytest command that measures it."""
         engine = OpenAi.of(job.scenario)
         line = f"pytest --dsr1-profile={job.scenario.name}\n"
         if engine.url is not None:
             return f"# against the server at {engine.url}\n{line}"
-        return f"# the engine starts, and stops: {launch_command(job.scenario, 8000).shell()}\n{line}"
+        return f"# the engine starts and stops: {launch_command(job.scenario, 8000).shell()}\n{line}"
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
         """Measure.
 
         Raises:
-            EngineError: in one sentence; a server that was started, or kept, is gone.
+            EngineError: the measurement failed; a server that was started or kept has ended.
             InvalidRunError: the client was saturated.
         """
         engine = OpenAi.of(job.scenario)
@@ -91,7 +91,7 @@ class OpenAiEngine:
             assert url is not None
             where = site(engine, url)
             observer.phase("loading", f"asking {where} for its model")
-            # transformers serve lists what is in its cache, and takes the name it was started with.
+            # transformers serve lists the models in its cache, but only accepts the name it was started with.
             pinned = (
                 job.scenario.model.path if server is not None and engine.server == "transformers" else None
             )
@@ -103,11 +103,11 @@ class OpenAiEngine:
             result = run.result(_run(run.measure()))
             if lease is None:
                 return replace(result, facts=replace(result.facts, server_started=False))
-            return lease.noted(result, requests.openings, job.scenario)
+            return lease.with_server(result, requests.prompt_starts, job.scenario)
 
 
 class _Pass:
-    """Warm-up and measurement against a server that is ready."""
+    """Warm-up and measurement with a server that is ready."""
 
     def __init__(
         self, job: Job, observer: Observer, where: Site, requests: Requests, server: Server | None
@@ -118,10 +118,10 @@ class _Pass:
         self.requests = requests
         self.server = server
         self.deadline_s = 0.0
-        self.metrics = ServerMetrics(where, requests.engine.server, job.artefacts)
+        self.metrics = ServerMetrics(where, requests.engine.server, job.artifacts)
 
     async def measure(self) -> tuple[Tally, ClientLoad, dict[str, object]]:
-        """Warm up and measure."""
+        """Warm up, measure, and return the tally, the client's load, and facts about connections."""
         from pytest_dsr1.engines.openai.client.driver import LoadDriver, Plan
         from pytest_dsr1.engines.openai.client.pool import Address, ConnectionPool
         from pytest_dsr1.engines.openai.client.self_check import LoopWatch
@@ -135,13 +135,13 @@ class _Pass:
         def ended(exchange: Exchange) -> None:
             driver.ended(exchange)
 
-        def filed(record: RequestRecord) -> None:
+        def recorded(record: RequestRecord) -> None:
             self.observer.record(record)
             enough = self.job.enough
             if not driver.tally.stopped and enough is not None and enough(record):
                 driver.stop()
 
-        # The client outlives the warm-up, so that the measurement finds its connections open.
+        # Warm-up and measurement share the client, so that the connections are open already.
         client = ConnectionPool(address, silence_s=engine.silence_timeout_s, ended=ended)
         try:
             self.deadline_s = time.monotonic() + self.job.run_timeout_s
@@ -161,7 +161,7 @@ class _Pass:
                 await client.open(at_once if times is None else min(at_once, _OPENED_FIRST))
             plan = Plan(workload.requests, load.concurrency, load.ramp_s, times, load.duration_s)
             source = self.requests.exchanges(workload, workload.requests)
-            driver = LoadDriver(plan, source, filed, self._progress)
+            driver = LoadDriver(plan, source, recorded, self._progress)
             self.observer.phase("measuring")
             self.deadline_s = time.monotonic() + self.job.run_timeout_s
             opened = client.opened
@@ -172,12 +172,12 @@ class _Pass:
                 tally = await driver.run(client)
                 client_load = watch.stop()
                 if tally.stopped:
-                    await client.close()  # the server sees that nobody waits any longer
+                    await client.close()  # the server then knows that these answers are not needed
             await asyncio.sleep(_SETTLE_S)
-            if client.out_of_step:
+            if client.unexpected_answers:
                 raise self.failure(
-                    f"the server sent {client.out_of_step} answers before it was asked, so that nobody can "
-                    "say which answer belongs to which request"
+                    f"the server sent {client.unexpected_answers} answers without a request, so it is "
+                    "unknown which answer belongs to which request"
                 )
             facts: dict[str, object] = {"connections": opened, "connections_opened": client.opened - opened}
             return tally, client_load, facts
@@ -189,7 +189,7 @@ class _Pass:
         self._look()
 
     def _look(self) -> None:
-        """Whether there is reason to give up.
+        """Check the server and the time limit.
 
         Raises:
             EngineError: the server died, or the time is up.
@@ -203,11 +203,11 @@ class _Pass:
             )
 
     def failure(self, sentence: str) -> EngineError:
-        """With the end of the server's log, where there is one."""
+        """Return an error with this sentence and the end of the server's log, if there is one."""
         return EngineError(f"{self.job.scenario.name}: {sentence}{self.server.tail() if self.server else ''}")
 
     def result(self, measured: tuple[Tally, ClientLoad, dict[str, object]]) -> EngineResult:
-        """The measurement.
+        """Return the result of the measurement.
 
         Raises:
             EngineError: no request succeeded.
@@ -224,8 +224,8 @@ class _Pass:
         self.observer.progress(len(records), tally.tokens)
         client_load.judge(self.job.scenario.name, records)
         to_s = max(record.last_token_s for record in records)
-        # Of requests that failed or were given up the server counts tokens that never reached us.
-        server = self.metrics.told(None if tally.failed or tally.stopped else tally.tokens)
+        # The server also counts tokens of failed or aborted requests, which never reached us.
+        server = self.metrics.summary(None if tally.failed or tally.stopped else tally.tokens)
         return EngineResult(
             records=tuple(sorted(records, key=lambda record: record.last_token_s)),
             report={**(tally.gaps.metrics() if self.requests.engine.streaming else {}), **server.report},
@@ -258,34 +258,34 @@ class _Pass:
             yield f"{tally.failed} of {len(tally.records)} requests failed, the first: {first}"
         if tally.waited:
             yield (
-                f"{tally.waited} requests were due when {self.job.scenario.load.concurrency} were in flight "
-                "already, and waited; their waiting is in their latency: raise load.concurrency, or accept "
-                "that the server does not keep up with this rate"
+                f"{tally.waited} requests had to wait because {self.job.scenario.load.concurrency} were "
+                "already in flight when they were due; their latency includes that wait: raise "
+                "load.concurrency, or accept that the server does not keep up with this rate"
             )
         if tally.unsent:
             yield (
-                f"{tally.unsent} of them still waited after load.duration_s and were never sent: they are in "
-                "no figure of this measurement"
+                f"{tally.unsent} of them still waited after load.duration_s and were never sent; the figures "
+                "of this measurement do not include them"
             )
         for resent in _resent(tally.records).values():
             yield (
-                f"{resent} requests were sent again, since the server closed the kept connection just as "
-                "they were sent; their time counts from the first sending (`resent` in requests.jsonl)"
+                f"{resent} requests were sent again, because the server closed the idle connection just as "
+                "they were sent; their latency starts at the first attempt (`resent` in requests.jsonl)"
             )
         if unjudged := client_load.unjudged():
             yield unjudged
         if importlib.util.find_spec("uvloop") is None:
-            yield "uvloop is not installed: the client is slower than it need be (pip install uvloop)"
+            yield "uvloop is not installed, which makes the client slower (pip install uvloop)"
 
 
 def _resent(records: list[RequestRecord]) -> dict[str, object]:
-    """How many were sent a second time, where any was."""
+    """Return the number of requests that were sent a second time, if there are any."""
     resent = sum(record.resent for record in records)
     return {"resent": resent} if resent else {}
 
 
 def _lateness(records: list[RequestRecord]) -> dict[str, object]:
-    """How much later than scheduled the requests of an open loop were sent."""
+    """Return how much later than scheduled the requests of an open loop were sent, in ms."""
     late = sorted(r.submitted_s - r.scheduled_s for r in records if r.scheduled_s is not None)
     if not late:
         return {}
@@ -306,10 +306,10 @@ def _versions() -> dict[str, str]:
 
 
 def _run(main: Coroutine[Any, Any, T]) -> T:
-    """Run on uvloop where there is one; whatever ends it, nothing of it is left.
+    """Run ``main`` on uvloop if it is installed, and leave nothing running.
 
-    Ctrl-C cancels ``main`` and is raised after it. Raised where it finds the loop, in a method that httptools
-    or the loop calls, it would count as that method's failure, and the run would go on.
+    Ctrl-C cancels ``main`` and is raised afterwards. If it were raised at once, in a callback of httptools or
+    the loop, it would count as the callback's failure and the run would continue.
     """
     try:
         import uvloop
@@ -318,15 +318,15 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
     except ImportError:
         loop = asyncio.new_event_loop()
     task = loop.create_task(main)
-    watched = (
+    handles_sigint = (
         threading.current_thread() is threading.main_thread()
         and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )
-    if watched:
+    if handles_sigint:
         loop.add_signal_handler(signal.SIGINT, task.cancel)
     try:
         return loop.run_until_complete(task)
-    except asyncio.CancelledError:  # nobody else cancels it
+    except asyncio.CancelledError:  # only Ctrl-C cancels it
         raise KeyboardInterrupt from None
     except BaseException:
         task.cancel()
@@ -337,12 +337,12 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
         loop.run_until_complete(_end_others())
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
-        if watched:
+        if handles_sigint:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 async def _end_others() -> None:
-    """End what was begun beside ``main``: a connection made while uvloop closes keeps it from closing."""
+    """Cancel all tasks but ``main``: a connection opened while uvloop closes keeps it from closing."""
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for other in others:
         other.cancel()
@@ -351,9 +351,9 @@ async def _end_others() -> None:
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """No garbage collection meanwhile: a full one stops all streams for tens of milliseconds.
+    """Switch garbage collection off: a full collection stops all streams for tens of milliseconds.
 
-    The client makes no cycles but one a connection, which it breaks itself.
+    The client makes only one reference cycle per connection, and breaks it itself.
     """
     was = gc.isenabled()
     gc.collect()
@@ -369,7 +369,7 @@ def _no_collection() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _open_files(connections: int) -> Iterator[None]:
-    """Be allowed to open so many connections.
+    """Raise the limit of open files for this number of connections.
 
     Raises:
         EngineError: the hard limit is lower.
@@ -381,7 +381,7 @@ def _open_files(connections: int) -> Iterator[None]:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise EngineError(
-            f"load.concurrency: {connections} connections need {needed} open files, and the limit is {hard}; "
+            f"load.concurrency: {connections} connections need {needed} open files, but the limit is {hard}; "
             f"raise it (ulimit -Hn {needed}, or LimitNOFILE), or lower load.concurrency"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

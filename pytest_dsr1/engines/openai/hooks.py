@@ -1,4 +1,4 @@
-"""The engine `openai`, as pytest-dsr1 finds it."""
+"""The hook that registers the engine `openai`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def pytest_dsr1_engines() -> Iterable[EngineSpec]:
-    """List the engine, and the pool that keeps its server for the next scenario."""
+    """List the engine with the pool that keeps its server for the next scenario."""
     return [EngineSpec(settings=OpenAi, create=_create, pool=_pool, rules=tuple(RULES.relations))]
 
 

@@ -1,4 +1,4 @@
-"""The bytes of the requests, in each server's own way to ask for an exact length."""
+"""The bytes of the requests, with each server's own fields for an exact output length."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PATHS = {"completions": "/v1/completions", "chat": "/v1/chat/completions"}
 
 
 def exact_length(server: str, tokens: int) -> dict[str, Any]:
-    """The fields that make a server answer exactly so many tokens, greedily.
+    """Return the fields that make a server generate exactly this number of tokens, greedily.
 
-    TensorRT-LLM, vLLM and SGLang share vLLM's extension ``ignore_eos`` at both endpoints, and all take
-    ``max_tokens`` for chats too; its ``min_tokens`` would say the same again, and costs a look at each token.
-    transformers takes a whole generation configuration as JSON; of any other server nothing is known.
+    TensorRT-LLM, vLLM and SGLang have vLLM's extension ``ignore_eos`` at both endpoints, and accept
+    ``max_tokens`` for chats too. ``min_tokens`` would have the same effect, but costs a check of each token.
+    transformers accepts a whole generation configuration as JSON. Other servers are unknown.
 
     Verified in TensorRT-LLM ``serve/openai_protocol.py`` (autumn 2026, commit 0076e939; it refuses fields
     that it does not know), vLLM 0.33.0 ``entrypoints/openai/{completion,chat_completion}/protocol.py``,
@@ -35,36 +35,36 @@ def exact_length(server: str, tokens: int) -> dict[str, Any]:
     return {"max_tokens": tokens, "ignore_eos": True, "temperature": 0}
 
 
-def opening(request: Request) -> int:
-    """A hash of how the prompt begins, for which a server with a prefix cache looks.
+def prompt_start(request: Request) -> int:
+    """Return a hash of the start of the prompt, to find prompts that share an entry of a prefix cache.
 
-    Of its first 16 tokens, as many as a block of vLLM's cache holds, or of about as much text.
+    It covers the first 16 tokens, which is one block of vLLM's cache, or about the same amount of text.
     """
     if request.input_ids is not None:
         return hash(tuple(request.input_ids[:16]))
     return hash((request.prompt or "")[:64])
 
 
-def warming(request: Request) -> Request:
-    """The request as it warms a server up.
+def for_warm_up(request: Request) -> Request:
+    """Return the request in its form for a warm-up.
 
-    Token ids are reversed: as many and all of the vocabulary, and yet no measured prompt begins like them, so
-    that no prefix cache knows it. Text stays as it is.
+    Token ids are reversed. So the length and the ids stay the same, but no measured prompt begins like it and
+    is found in a prefix cache. Text is not changed.
     """
     return request if request.input_ids is None else replace(request, input_ids=request.input_ids[::-1])
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Makes exchanges from the requests of a dataset.
+    """A factory of exchanges from the requests of a dataset.
 
     Attributes:
-        engine: the scenario's.
+        engine: the scenario's engine settings.
         model: the model's name in requests.
-        host: the header ``Host``.
+        host: the value of the header ``Host``.
         prefix: the path before ``/v1``.
-        secret: the header ``Authorization``; None for none. Never shown.
-        openings: how the prompts of all exchanges that were made begin, but for a warm-up's.
+        secret: the API key for the header ``Authorization``, or None. Never shown.
+        prompt_starts: :func:`prompt_start` of all exchanges made, except those of a warm-up.
     """
 
     engine: OpenAi
@@ -72,22 +72,22 @@ class Requests:
     host: str
     prefix: str = ""
     secret: str | None = None
-    openings: set[int] = field(default_factory=set)
+    prompt_starts: set[int] = field(default_factory=set)
 
     def __repr__(self) -> str:
         return f"Requests({self.engine.server}, {self.model}, {self.host})"
 
     def exchanges(self, workload: Workload, count: int, *, warm_up: bool = False) -> Iterator[Exchange]:
-        """The first ``count`` requests of the workload, made one by one as they are asked for.
+        """Yield exchanges for the first ``count`` requests of the workload.
 
-        Where fewer are in the workload they begin again, as for a warm-up.
+        A workload with fewer requests is repeated, which happens in a warm-up.
         """
         number = 0
         while number < count:
             for request in iter_requests(workload.path, min(workload.requests, count - number)):
                 if not warm_up:
-                    self.openings.add(opening(request))
-                yield self._exchange(number, warming(request) if warm_up else request)
+                    self.prompt_starts.add(prompt_start(request))
+                yield self._exchange(number, for_warm_up(request) if warm_up else request)
                 number += 1
 
     def _exchange(self, number: int, request: Request) -> Exchange:
@@ -102,10 +102,11 @@ class Requests:
         )
 
     def head(self, length: int | None) -> bytes:
-        """The head of a POST of so many bytes, or of a GET of the models."""
+        """Return the head of a POST with a body of ``length`` bytes; None is a GET of the models."""
         path = PATHS[self.engine.endpoint] if length is not None else "/v1/models"
+        method = "GET" if length is None else "POST"
         lines = [
-            f"{'GET' if length is None else 'POST'} {self.prefix}{path} HTTP/1.1",
+            f"{method} {self.prefix}{path} HTTP/1.1",
             f"Host: {self.host}",
             "User-Agent: pytest-dsr1",
             f"Accept: {'text/event-stream, ' if self.engine.streaming else ''}application/json",
@@ -117,17 +118,17 @@ class Requests:
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def body(self, request: Request) -> Mapping[str, Any]:
-        """The fields of one request.
+        """Return the fields of one request.
 
         Raises:
-            EngineError: token ids for the chat endpoint, or for transformers, which take text.
+            EngineError: the request has token ids, but the chat endpoint and transformers accept only text.
         """
         engine = self.engine
         text_only = engine.endpoint == "chat" or engine.server == "transformers"
         if request.prompt is None and text_only:
             who = "the chat endpoint" if engine.endpoint == "chat" else "transformers serve"
             raise EngineError(
-                f"the dataset holds token ids, and {who} takes text only; use a dataset of prompts"
+                f"the dataset contains token ids, but {who} accepts only text; use a dataset of prompts"
             )
         prompt = request.input_ids if request.prompt is None else request.prompt
         fields: dict[str, Any] = {"model": self.model}
@@ -141,7 +142,7 @@ class Requests:
             else {"max_tokens": request.output_tokens}
         )
         fields["stream"] = engine.streaming
-        if engine.streaming and engine.server != "transformers":  # which always says
+        if engine.streaming and engine.server != "transformers":  # transformers always reports usage
             fields["stream_options"] = {"include_usage": True}
         fields |= engine.body
         return {key: value for key, value in fields.items() if value is not None}

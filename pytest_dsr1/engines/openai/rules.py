@@ -1,4 +1,4 @@
-"""What must hold in a scenario of the engine `openai`."""
+"""The rules for scenarios of the engine `openai`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def _server_origin(engine: OpenAi, scenario: Scenario) -> Findings:
     if engine.url is not None:
         if engine.command is not None or engine.arguments:
             key = "command" if engine.command is not None else "arguments"
-            yield f"engine.{key}", "not possible with `engine.url`: that server runs already"
+            yield f"engine.{key}", "not allowed with `engine.url`, because that server runs already"
         if not engine.url.startswith(("http://", "https://", "$")):
             yield "engine.url", f"expected http://HOST:PORT or https://HOST, found {engine.url}"
     elif engine.command is None and engine.server == "other":
         yield (
             "engine",
-            "expected `url` or `command`, as `server: other` has no command of its own; found none",
+            "expected `url` or `command`, because `server: other` has no default command; found neither",
         )
     elif engine.command is None and model.path is None and model.random_weights is None:
-        yield "model", f"expected `path`, the model that {engine.server} is to serve; found none"
+        yield "model", f"expected `path` of the model that {engine.server} must serve; found none"
 
 
 @RULES.must("engine.endpoint", "engine.server", "dataset.path")
@@ -37,6 +37,7 @@ def _text_only(engine: OpenAi, scenario: Scenario) -> Findings:
     if engine.endpoint == "chat" or engine.server == "transformers":
         who = "the chat endpoint" if engine.endpoint == "chat" else "transformers serve"
         message = (
-            f"{who} takes text only, and synthetic requests are token ids; name a JSONL file with prompts"
+            f"{who} accepts only text, but synthetic requests are token ids; set dataset.path to a JSONL "
+            "file with prompts"
         )
         yield "dataset", message

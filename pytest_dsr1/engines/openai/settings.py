@@ -11,17 +11,17 @@ from pytest_dsr1.scenario.schema.base import Place, PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource
 
 _CHANGES_NO_MODEL = ("--no-", "--disable-", "-cc.pass_config.")
-"""How arguments of a server begin that quantize nothing and draft nothing: they switch something off, or say
-which of its operations vLLM fuses when it compiles the model."""
+"""Prefixes of server arguments that do not change the model: they switch something off, or choose which
+operations vLLM fuses when it compiles the model."""
 _WITHOUT_GRAPHS = {"--enforce-eager", "--disable-cuda-graph"}
-"""How vLLM and SGLang are told to use no CUDA graphs."""
+"""The arguments of vLLM and SGLang that switch CUDA graphs off."""
 
 
 class OpenAi(EngineSettings):
     """Any OpenAI-compatible server: a running one (`url`), or one that pytest-dsr1 starts and stops."""
 
     type: Literal["openai"]
-    """A server that speaks OpenAI's protocol."""
+    """A server with OpenAI's API."""
     server: Literal["trtllm-serve", "vllm", "sglang", "transformers", "other"] = "other"
     """The kind of server: decides its command, the names of its options, and how to ask for exact output lengths."""  # noqa: E501
     url: Place | None = None
@@ -49,7 +49,7 @@ class OpenAi(EngineSettings):
     streaming: bool = True
     """Stream the answers; TTFT and TPOT need it."""
     exact_output: bool = True
-    """Ask for exactly `output_tokens` tokens, and count an answer of another length as failed."""
+    """Ask for exactly `output_tokens` tokens, and count an answer with another length as failed."""
     served_model: str | None = None
     """The model's name in requests; by default the first that the server lists."""
     body: dict[str, Any] = Field(default_factory=dict)
@@ -74,32 +74,32 @@ class OpenAi(EngineSettings):
 
     @property
     def streams(self) -> bool:
-        """Unless it is switched off."""
+        """True unless the scenario switches it off."""
         return self.streaming
 
     @property
     def attached_url(self) -> str | None:
-        """As the scenario says."""
+        """The scenario's value."""
         return self.url
 
     @property
     def process_environment(self) -> Mapping[str, str]:
-        """As the scenario says."""
+        """The scenario's value."""
         return self.environment
 
     @property
     def measuring_limit_s(self) -> float | None:
-        """As the scenario says."""
+        """The scenario's value."""
         return self.run_timeout_s
 
     @property
     def model_sources(self) -> tuple[ModelSource, ...]:
-        """Of the servers, vLLM and SGLang can make random weights."""
+        """A checkpoint; random weights only with vLLM and SGLang."""
         return ("path", "random_weights") if self.server in {"vllm", "sglang"} else ("path",)
 
     @property
     def model_doubt(self) -> str | None:
-        """Another command, or further arguments."""
+        """A reason: another command, or more arguments."""
         if self.url is not None or self.command is not None:
             return "the server was started by the user's own command, which chooses the model"
         given = [word for word in self.arguments if not word.startswith(_CHANGES_NO_MODEL)]
@@ -107,11 +107,11 @@ class OpenAi(EngineSettings):
 
     @property
     def quantizes_random_weights(self) -> bool:
-        """Servers make them by the configuration that they are given."""
+        """True: servers make random weights from the configuration file."""
         return True
 
     def waiting_to_be_read(self, requests: int) -> str | None:
-        """Return what they wait for where the server takes so many at once."""
+        """Return what the requests wait for, if the server can run all of them at once."""
         if (self.max_batch_size or 0) < requests:
             return None
         step = "" if self.max_num_tokens is None else f" of {self.max_num_tokens:,} tokens"
@@ -121,7 +121,7 @@ class OpenAi(EngineSettings):
         )
 
     def without_cuda_graph(self, requests: float) -> str | None:
-        """Look for an argument that switches them off."""
+        """Return the argument that switches CUDA graphs off, with advice."""
         del requests
         off = next((word for word in self.arguments if word in _WITHOUT_GRAPHS), None)
         return off and f"engine.arguments has {off}, which switches CUDA graphs off: remove it"

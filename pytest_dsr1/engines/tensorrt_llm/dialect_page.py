@@ -1,7 +1,7 @@
-"""The page of the documentation with every dialect and name, made of the tables of :mod:`.dialects`.
+"""The page of the documentation with every dialect and name, made from the tables of :mod:`.dialects`.
 
-``python -m pytest_dsr1.engines.tensorrt_llm.dialect_page`` in the source tree rewrites it; a test keeps it
-current.
+``python -m pytest_dsr1.engines.tensorrt_llm.dialect_page`` in the source tree rewrites it; a test checks that
+it is current.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What TensorRT-LLM calls things, by version: one table for the options file and the command line.
+"""The names of TensorRT-LLM's options by version, for the options file and the command line.
 
-A scenario is written in the newest terms. Each option below lists its names, each with the version from which
-it holds and how that is known: ``read`` in a declaration or a published command of that version, or
-``inferred`` from a pull request's date or a neighbouring version. Sources are TensorRT-LLM's own: pull
-requests as #number, commits, V1 to V5 the publications of "Best performance practice on DeepSeek-R1".
+Scenarios use the newest names. Each option below lists its names, each with its first version and its
+evidence: ``read`` in a declaration or a published command of that version, or ``inferred`` from a pull
+request's date or an adjacent version. The sources are TensorRT-LLM's own: pull requests as #number, commits,
+and V1 to V5, the publications of "Best performance practice on DeepSeek-R1".
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Version = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The names of one version and those after it, up to the next dialect.
+    """The names of one version and the later ones, up to the next dialect.
 
     Attributes:
         version: major and minor.
-        evidence: whether the names as a whole rest on declarations that were read.
-        source: what they rest on.
+        evidence: whether the names were read in declarations or inferred.
+        source: the source of the names.
     """
 
     version: Version
@@ -50,19 +50,19 @@ DIALECTS = (
 """From old to new."""
 
 NEWEST = next(dialect for dialect in reversed(DIALECTS) if dialect.evidence == "read")
-"""What is assumed where no version is known."""
+"""The dialect for an unknown version."""
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """What an option is called from a version on.
+    """The name of an option from a version on.
 
     Attributes:
         since: the first version.
         name: the name; dots separate the levels of the options file.
-        evidence: how the boundary is known.
-        source: from where.
-        inverted: the old option says the opposite.
+        evidence: whether the first version was read or inferred.
+        source: the source of this.
+        inverted: whether the old option has the opposite meaning.
     """
 
     since: Version
@@ -73,7 +73,7 @@ class Name:
 
 
 def _pytorch(name: str, flat: str, evidence: Evidence, source: str, *later: Name) -> tuple[Name, ...]:
-    """An option that lay in pytorch_backend_config before 0.21."""
+    """Return the names of an option that was in pytorch_backend_config before 0.21."""
     return (
         Name((0, 18), f"pytorch_backend_config.{name}", evidence, source),
         Name((0, 21), flat, "inferred", "#4603, #4890"),
@@ -194,7 +194,7 @@ _NOW_DEFAULT: tuple[tuple[Version, Mapping[str, bool]], ...] = (
     ((0, 21), {"pytorch_backend_config.use_cuda_graph": True}),
     ((1, 0), {"use_cuda_graph": True}),
 )
-"""What has become the default and must be said before that version; published so in V1 to V3."""
+"""Options that are the default from this version on and must be set before it, as V1 to V3 did."""
 
 COMMAND_LINE: Mapping[str, Name] = {
     "--model": Name((0, 18), "--model", "read", "8b13f594"),
@@ -214,14 +214,14 @@ COMMAND_LINE: Mapping[str, Name] = {
     "--scheduler_policy": Name((1, 0), "--scheduler_policy", "read", "000a01de"),
     "--disable_chunked_context": Name((1, 1), "--disable_chunked_context", "read", "56851033"),
 }
-"""The options of ``trtllm-bench`` and its ``throughput`` that we may use."""
+"""The options of ``trtllm-bench`` and its ``throughput`` that the engine may use."""
 
 
 def version_of(text: str) -> Version:
-    """Major and minor of a version such as ``1.2``, ``1.2.1`` or ``1.3.0rc5``.
+    """Return major and minor of a version such as ``1.2``, ``1.2.1`` or ``1.3.0rc5``.
 
     Raises:
-        UserError: it is not a version.
+        UserError: the text is not a version.
     """
     from packaging.version import InvalidVersion
     from packaging.version import Version as Parsed
@@ -229,15 +229,15 @@ def version_of(text: str) -> Version:
     try:
         major, minor, *_ = Parsed(text).release
     except (InvalidVersion, ValueError):
-        raise UserError(f"TensorRT-LLM version {text!r} is not a version; expected one such as 1.2") from None
+        raise UserError(f"{text!r} is not a version of TensorRT-LLM; expected one such as 1.2") from None
     return major, minor
 
 
 def dialect_of(version: str) -> Dialect:
-    """The dialect of a version; the last one for versions newer than it.
+    """Return the dialect of a version; the last dialect for newer versions.
 
     Raises:
-        UserError: not a version, or older than all dialects.
+        UserError: the text is not a version, or it is older than all dialects.
     """
     wanted = version_of(version)
     if wanted < DIALECTS[0].version:
@@ -249,12 +249,13 @@ def dialect_of(version: str) -> Dialect:
 
 
 def translate(options: LlmApiOptions, dialect: Dialect) -> dict[str, Any]:
-    """The content of the options file in the names of ``dialect``.
+    """Return the content of the options file in the names of ``dialect``.
 
-    What it cannot express (:func:`inexpressible`) is left out.
+    Options without a name in it (:func:`inexpressible`) are left out.
     """
     content: dict[str, Any] = {}
-    for path, value in next((said for before, said in _NOW_DEFAULT if dialect.version < before), {}).items():
+    former = next((options for before, options in _NOW_DEFAULT if dialect.version < before), {})
+    for path, value in former.items():
         _put(content, path, value)
     for option, value in _leaves(options.model_dump(exclude_none=True)):
         if name := name_of(option, dialect):
@@ -263,9 +264,9 @@ def translate(options: LlmApiOptions, dialect: Dialect) -> dict[str, Any]:
 
 
 def inexpressible(options: LlmApiOptions, dialect: Dialect) -> list[str]:
-    """The options that ``dialect`` has no name for, each with the version that brought one."""
+    """Return the options without a name in ``dialect``, each with the first version that has one."""
     return [
-        f"engine.llm_api.{option} (known from {_text(OPTIONS[option][0].since)} on)"
+        f"engine.llm_api.{option} (available since {_text(OPTIONS[option][0].since)})"
         for option, _ in _leaves(options.model_dump(exclude_none=True))
         if name_of(option, dialect) is None
     ]
@@ -274,32 +275,31 @@ def inexpressible(options: LlmApiOptions, dialect: Dialect) -> list[str]:
 def cannot_express(scenario: str, dialect: Dialect, problems: Sequence[str]) -> UserError:
     """Return the error for options that ``dialect`` does not have."""
     return UserError(
-        f"{scenario}: TensorRT-LLM {dialect} cannot express {', '.join(problems)}; remove it from the "
-        "scenario, use a newer TensorRT-LLM, or, if you know better, name the version to use in "
-        "engine.dialect"
+        f"{scenario}: TensorRT-LLM {dialect} does not have {', '.join(problems)}; remove it from the "
+        "scenario, use a newer TensorRT-LLM, or, if you know better, set engine.dialect to the right version"
     )
 
 
 def name_of(option: str, dialect: Dialect) -> Name | None:
-    """What an option of the options file is called in ``dialect``; None where it cannot be expressed."""
+    """Return the name of an option of the options file in ``dialect``; None if it has no name."""
     return next((name for name in reversed(OPTIONS[option]) if name.since <= dialect.version), None)
 
 
 def command_line_options(dialect: Dialect) -> frozenset[str]:
-    """The options of the command that we may use in ``dialect``, where ``--help`` cannot be asked."""
+    """Return the command-line options of ``dialect``, for use when ``--help`` is not available."""
     return frozenset(option for option, name in COMMAND_LINE.items() if name.since <= dialect.version)
 
 
 def next_to_try(key: str, dialect: Dialect) -> Dialect | None:
-    """The dialect in which a key of the options file that was rejected is called something else.
+    """Return the dialect to try next after a key of the options file was rejected.
 
     Args:
         key: the last part of the rejected name.
         dialect: the dialect it was written in.
 
     Returns:
-        A newer dialect where the option was renamed later, otherwise the older one before the name came up;
-        for a key without another name a neighbour; None where there is none left.
+        The next newer dialect in which the option was renamed, or the last older one before it had this name.
+        An adjacent dialect for a key without another name. None if there is no dialect left.
     """
     later: list[Version] = []
     earlier: list[Version] = []

@@ -1,4 +1,4 @@
-"""Why trtllm-bench failed, in one sentence, with the lines of its log that say so."""
+"""The reason why trtllm-bench failed, in one sentence, and the lines of its log that show it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EXTRA_KEY = re.compile(r"^([\w.]+)\n\s+Extra inputs are not permitted", re.MULT
 _UNEXPECTED_KEY = re.compile(r"unexpected keyword argument '(\w+)'")
 _EXCEPTION = re.compile(r"^([\w.]*(Error|Exception|Exit|Interrupt)\b.*)$")
 _SIGNALLED = {128 + number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGTERM)}
-"""Exit statuses by which a shell or launcher passes on a signal."""
+"""Exit statuses of a shell or launcher whose command was ended by a signal."""
 _USAGE = re.compile(r"^Error: (.*)$")
 _RELEVANT = re.compile(
     r"[Ee]rror|ERROR|[Ee]xception|out of memory|[Kk]illed|[Ss]ignal|[Aa]bort|interrupt"
@@ -32,18 +32,18 @@ _RELEVANT = re.compile(
 )
 
 _FRAME = re.compile(r"\s+(File \"|raise |return |await |\^)")
-"""A traceback's frames: the exception's own line says it, and the log has them all."""
+"""The frames of a traceback, which messages leave out; the log has them."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailureContext:
-    """What is known about a run that failed.
+    """The facts about a failed run.
 
     Attributes:
-        returncode: exit status; negative: the signal.
+        returncode: the exit status; a negative number is the signal.
         lines: the last lines of the log.
-        engine: the scenario's engine part.
-        dialect: the names the options file was written in.
+        engine: the scenario's engine settings.
+        dialect: the dialect of the options file.
     """
 
     returncode: int
@@ -53,14 +53,14 @@ class FailureContext:
 
 
 def relevant(lines: Iterable[str]) -> list[str]:
-    """At most eight lines: the last that speak of a failure with what follows them, else the last ones."""
+    """Return the last lines about a failure, at most eight; without such lines, the last lines of all."""
     rows = [line.rstrip() for line in lines if line.strip()]
-    telling = [row for row in rows if _RELEVANT.search(row) and not _FRAME.match(row)]
-    return [row[:300] for row in (telling or rows)[-SHOWN_LINES:]]
+    about_failure = [row for row in rows if _RELEVANT.search(row) and not _FRAME.match(row)]
+    return [row[:300] for row in (about_failure or rows)[-SHOWN_LINES:]]
 
 
 def symptom(failure: FailureContext) -> str | None:
-    """What the log alone says about the failure, whatever became of the program; None if nothing."""
+    """Return the cause that the log shows, for any exit status; None if it shows none."""
     text = "\n".join(failure.lines)
     if key := _rejected_key(text):
         return _rejection(key, failure.dialect)
@@ -68,7 +68,7 @@ def symptom(failure: FailureContext) -> str | None:
 
 
 def lost(lines: Sequence[str], engine: TensorRtLlm) -> str | None:
-    """What TensorRT-LLM's log says about memory that ran out or a worker that died; None if nothing."""
+    """Return the message if TensorRT-LLM's log shows that memory ran out or a worker died, else None."""
     text = "\n".join(lines)
     if _MEMORY.search(text):
         return f"ran out of GPU memory: {_less_memory(engine)}"
@@ -81,10 +81,10 @@ def lost(lines: Sequence[str], engine: TensorRtLlm) -> str | None:
 
 
 def explain(failure: FailureContext) -> str:
-    """One sentence, without the program's name: why there is no complete measurement."""
+    """Return why there is no complete measurement, in one sentence without the program's name."""
     code, program = failure.returncode, failure.engine.command[0]
-    if said := symptom(failure):
-        return said
+    if cause := symptom(failure):
+        return cause
     if code == 2 and (usage := _last(_USAGE, failure.lines)):
         return f"refuses its command line: {usage}"
     if code == 127:
@@ -97,14 +97,14 @@ def explain(failure: FailureContext) -> str:
         return _killed(-code if code < 0 else code - 128)
     if code == 0:
         return (
-            "ended with exit status 0 but wrote no report; out of memory it may say nothing at all: "
+            "ended with exit status 0 but wrote no report, which can mean that memory ran out: "
             f"{_less_memory(failure.engine)}"
         )
     if exception := _last(_EXCEPTION, failure.lines):
         return f"failed with exit status {code}: {exception}"
     return (
-        f"died with exit status {code} and without a word, which usually is a worker out of memory: "
-        f"{_less_memory(failure.engine)}"
+        f"died with exit status {code} and logged no reason, which usually means that a worker ran out of "
+        f"memory: {_less_memory(failure.engine)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The engines `trtllm-bench` and `trtllm`, as pytest-dsr1 finds them."""
+"""The hook that registers the engines `trtllm-bench` and `trtllm`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_dsr1.engines.tensorrt_llm.settings import Trtllm, TrtllmBench
 
 
 def pytest_dsr1_engines() -> Iterable[EngineSpec]:
-    """List both: NVIDIA's command, and the LLM API in a process of ours."""
+    """List both engines: NVIDIA's command, and the LLM API in a child process."""
     rules = tuple(RULES.relations)
     return [
         EngineSpec(settings=TrtllmBench, create=_bench, rules=rules),

@@ -1,6 +1,6 @@
-"""What must hold in a scenario of an engine that runs TensorRT-LLM.
+"""The rules for scenarios of the engines that run TensorRT-LLM.
 
-The rules come from TensorRT-LLM's behavior and from what holds in every published DeepSeek-R1 scenario.
+They come from TensorRT-LLM's behavior and from the published DeepSeek-R1 scenarios, which all follow them.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _one_kv_fraction(engine: TensorRtLlm, _: Scenario) -> Findings:
 def _mtp_needs_text(engine: TensorRtLlm, scenario: Scenario) -> Findings:
     """Multi-token prediction (MTP) needs real text: `dataset.path`."""
     if engine.draft_tokens and scenario.dataset.path is None:
-        why = "with multi-token prediction speed depends on the text, and synthetic tokens prove nothing"
+        why = "the speed of multi-token prediction depends on the text, so synthetic tokens do not count"
         yield (
             "dataset",
             f"{why}; expected real text in dataset.path, found none (`pytest-dsr1 docs datasets` shows "
@@ -127,7 +127,8 @@ def _whole_kv_cache_config(engine: TensorRtLlm, _: Scenario) -> Findings:
         yield "engine.llm_api.kv_cache_config", message
     if config.enable_block_reuse is not False:
         message = (
-            "without `enable_block_reuse: false` here equal prefixes are computed once, unlike as published"
+            "without `enable_block_reuse: false` here, equal prefixes are computed only once, unlike in the "
+            "published measurements"
         )
         yield "engine.llm_api.kv_cache_config", message
 

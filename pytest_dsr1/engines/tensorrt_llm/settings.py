@@ -13,12 +13,12 @@ from pytest_dsr1.scenario.schema.base import Part, PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource, SoftwareFinding
 
 MOST_RECORDED_TOKENS = 20_000_000
-"""Output tokens up to which request records are asked for: trtllm-bench decodes every answer for them."""
+"""The most output tokens with request records by default: trtllm-bench decodes every answer for them."""
 DEFAULT_MEMORY_FRACTION = 0.9
 """The share of the memory left after the weights that TensorRT-LLM gives the KV cache by default."""
 
 _FORMER_NAMES = {
-    "pytorch_backend_config": "its keys stand in `engine.llm_api` itself",
+    "pytorch_backend_config": "its keys are in `engine.llm_api` itself",
     "enable_overlap_scheduler": "it is on by default, and `disable_overlap_scheduler: true` switches it off",
     "use_cuda_graph": "CUDA graphs are on by default; see `cuda_graph_config`",
     "cuda_graph_batch_sizes": "it is `cuda_graph_config.batch_sizes`",
@@ -91,7 +91,7 @@ class AttentionDpConfig(Part):
 
 
 class LlmApiOptions(Part):
-    """Options of TensorRT-LLM's LLM API, in the newest version's terms (the file of `--extra_llm_api_options`)."""  # noqa: E501
+    """Options of TensorRT-LLM's LLM API, in the newest version's terms (the file for `--extra_llm_api_options`)."""  # noqa: E501
 
     enable_attention_dp: bool | None = None
     """Attention data parallelism: each rank serves its own requests."""
@@ -162,61 +162,61 @@ class TensorRtLlm(EngineSettings):
 
     @property
     def gpus(self) -> int:
-        """Every rank of every pipeline stage has its own."""
+        """One per rank and pipeline stage."""
         return self.tp * self.pp
 
     @property
     def ranks(self) -> int:
-        """With attention data parallelism each of ``tp``."""
+        """``tp`` with attention data parallelism, else 1."""
         return self.tp if self.llm_api.enable_attention_dp else 1
 
     @property
     def slots(self) -> int | None:
-        """Each rank has its own batch, and pipeline stages work on a batch each."""
+        """The requests of all batches: each rank has its own, and each pipeline stage works on one."""
         return None if self.max_batch_size is None else self.max_batch_size * self.ranks * self.pp
 
     @property
     def slots_reason(self) -> str:
-        """The batch, and what multiplies it."""
+        """The size of the batch, and the ranks and pipeline stages that multiply it."""
         size = f"engine.max_batch_size {self.max_batch_size}"
         size += f" on each of {self.ranks} ranks" if self.ranks > 1 else ""
         return f"{size} in each of {self.pp} pipeline stages" if self.pp > 1 else size
 
     @property
     def streams(self) -> bool:
-        """Only where it is asked for."""
+        """The scenario's value."""
         return self.streaming
 
     @property
     def draft_tokens(self) -> int:
-        """Those of multi-token prediction."""
+        """The draft tokens of multi-token prediction."""
         speculative = self.llm_api.speculative_config
         return 0 if speculative is None else speculative.max_draft_len
 
     @property
     def exact_lengths(self) -> bool:
-        """No token ends an answer."""
+        """True if no token ends an answer."""
         return self.eos_id < 0
 
     @property
     def process_environment(self) -> Mapping[str, str]:
-        """As the scenario says."""
+        """The scenario's value."""
         return self.environment
 
     @property
     def measuring_limit_s(self) -> float | None:
-        """As the scenario says."""
+        """The scenario's value."""
         return self.run_timeout_s
 
     @property
     def kv_cache_format(self) -> Literal["auto", "fp8", "bfloat16"] | None:
-        """That of `kv_cache_config`."""
+        """The dtype of `kv_cache_config`."""
         options = self.llm_api.kv_cache_config
         return None if options is None else options.dtype
 
     @property
     def kv_cache_limits(self) -> KvCacheLimits | None:
-        """With pipeline stages a GPU has the cache of its layers alone."""
+        """The limits; None with pipeline stages, where a GPU only has the cache of its own layers."""
         if self.pp > 1:
             return None
         options = self.llm_api.kv_cache_config or KvCacheConfig()
@@ -225,11 +225,11 @@ class TensorRtLlm(EngineSettings):
 
     @property
     def chunks_prefill(self) -> bool:
-        """As the scenario says."""
+        """The scenario's value."""
         return self.enable_chunked_context
 
     def without_cuda_graph(self, requests: float) -> str | None:
-        """Compare the batch of a rank with those that a graph was captured for."""
+        """Return the reason if no CUDA graph was captured for the batch of a rank."""
         graphs = self.llm_api.cuda_graph_config
         if graphs is None or self.pp > 1:
             return None
@@ -265,20 +265,20 @@ class TrtllmBench(TensorRtLlm):
 
     @property
     def model_sources(self) -> tuple[ModelSource, ...]:
-        """It reads a checkpoint."""
+        """A checkpoint only."""
         return ("path",)
 
     def records_requests(self, output_tokens: Callable[[], float]) -> bool:
-        """Return whether request records are asked for.
+        """Return whether to ask for request records.
 
         Args:
-            output_tokens: returns those of the whole run; called only where the scenario does not say.
+            output_tokens: returns the output tokens of the run; called only if the scenario has no value.
         """
         asked = self.request_records
         return output_tokens() <= MOST_RECORDED_TOKENS if asked is None else asked
 
     def without_records(self, output_tokens: Callable[[], float]) -> str | None:
-        """Return why no records are asked for: by default they are not in long runs."""
+        """Return why there are no records: by default there are none in long runs."""
         if self.records_requests(output_tokens):
             return None
         why = (
@@ -289,14 +289,14 @@ class TrtllmBench(TensorRtLlm):
         return f"{why}; set engine.request_records: true"
 
     def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:
-        """Look for the command, and for the version of TensorRT-LLM in this environment."""
+        """Look for the command and the version of TensorRT-LLM in this environment."""
         import shutil
 
         from pytest_dsr1.machine.host import installed_version
 
         if shutil.which(self.command[0], path=environ.get("PATH")) is None:
             message = (
-                f"`{self.command[0]}` is not on PATH; run in NVIDIA's TensorRT-LLM container, or give "
+                f"`{self.command[0]}` is not on PATH; run in NVIDIA's TensorRT-LLM container, or set "
                 "`engine.command`"
             )
             yield SoftwareFinding("mismatch", "TensorRT-LLM", message)
@@ -304,7 +304,7 @@ class TrtllmBench(TensorRtLlm):
             yield SoftwareFinding("ok", "TensorRT-LLM", version)
         elif self.dialect is None:
             message = (
-                "its version is not known here: the newest options are used unless `engine.dialect` is given"
+                "its version is unknown, so the newest options are used; set `engine.dialect` for others"
             )
             yield SoftwareFinding("warning", "TensorRT-LLM", message)
 
@@ -319,7 +319,7 @@ class Trtllm(TensorRtLlm):
 
     @property
     def quantizes_random_weights(self) -> bool:
-        """The LLM API makes them in the checkpoint's format."""
+        """True: the LLM API makes random weights in the checkpoint's format."""
         return True
 
     def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:

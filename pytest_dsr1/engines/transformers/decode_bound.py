@@ -1,8 +1,8 @@
-"""How fast memory lets a DeepSeek-V3-architecture model decode: the bytes of a step, and the bound they give.
+"""The memory-bandwidth bound of decoding with a DeepSeek-V3-architecture model.
 
-A decode step cannot take less time than reading once each weight that it uses, and the KV cache. For
-DeepSeek-R1's own dimensions the counts are its published 671.03 billion parameters, 36.6 billion of them read
-for a token.
+A decode step must read each weight that it uses and the KV cache once, and cannot be faster than that. With
+DeepSeek-R1's own dimensions the counts equal its published 671.03 billion parameters, of which 36.6 billion
+are read per token.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class DecodeBound:
     """The least time a decode step can take.
 
     Attributes:
-        experts: different routed experts a layer that the step is expected to use.
-        step_s: the time that reading takes at the peak bandwidth.
-        output_tok_s: output tokens per second of the whole batch at that pace.
-        formula: the arithmetic with its numbers, for a person.
+        experts: the expected number of different routed experts per layer in a step.
+        step_s: the time to read the bytes at the peak bandwidth, in seconds.
+        output_tok_s: output tokens per second of the whole batch at that speed.
+        formula: the arithmetic with its numbers, for messages.
     """
 
     experts: float
@@ -34,10 +34,15 @@ class DecodeBound:
 
 
 def expected_experts(experts: int, per_token: int, tokens: int) -> float:
-    """How many of ``experts`` a step of ``tokens`` uses when each picks ``per_token`` of them uniformly.
+    """Return the expected number of different experts in a step in which each token picks uniformly.
 
-    An expert is missed by one token with probability 1 - k/E, and by B independent ones with its B-th power:
-    E * (1 - (1 - k/E)^B).
+    A token misses a given expert with probability 1 - k/E, and B independent tokens miss it with (1 - k/E)^B.
+    So the number is E * (1 - (1 - k/E)^B).
+
+    Args:
+        experts: E, all experts of a layer.
+        per_token: k, the experts that one token picks.
+        tokens: B, the tokens of the step.
     """
     return float(experts * (1 - (1 - per_token / experts) ** tokens))
 
@@ -45,16 +50,16 @@ def expected_experts(experts: int, per_token: int, tokens: int) -> float:
 def decode_bound(
     config: Mapping[str, Any], *, batch: int, context: float, value_bytes: int, bandwidth_tb_s: float
 ) -> DecodeBound:
-    """The bound of a decode step of ``batch`` requests that have ``context`` tokens on average.
+    """Return the bound of a decode step of ``batch`` requests that have ``context`` tokens on average.
 
-    The KV cache counts with the latent that multi-head latent attention must keep, kv_lora_rank +
-    qk_rope_head_dim values a token and layer, read once.
+    The KV cache counts as the latent that multi-head latent attention must keep: kv_lora_rank +
+    qk_rope_head_dim values per token and layer, read once.
 
     Args:
         config: the model's dimensions, as `DeepseekV3Config` names them.
         batch: requests in the step.
-        context: tokens before the new one, mean over requests and steps.
-        value_bytes: bytes of a weight and of a cached value.
+        context: tokens before the new one, averaged over requests and steps.
+        value_bytes: bytes per weight and per cached value.
         bandwidth_tb_s: peak memory bandwidth, in 1e12 bytes/s.
     """
     total, per_token = config["n_routed_experts"], config["num_experts_per_tok"]
@@ -69,7 +74,7 @@ def decode_bound(
         output_tok_s=batch / step_s,
         formula=(
             f"a step of {batch} reads {weights / 1e9:.2f} GB of weights ({experts:.1f} of {total} routed "
-            f"experts a layer expected under uniform routing) and {cache / 1e9:.2f} GB of KV cache, which "
+            f"experts per layer expected under uniform routing) and {cache / 1e9:.2f} GB of KV cache, which "
             f"takes {step_s * 1e3:.3f} ms at {bandwidth_tb_s:g} TB/s: {batch} / {step_s * 1e3:.3f} ms = "
             f"{batch / step_s:.1f} tok/s"
         ),
@@ -77,10 +82,10 @@ def decode_bound(
 
 
 def mean_decode_step_s(records: Iterable[RequestRecord], batch: int) -> float | None:
-    """The mean time of a decode step, over the batches of ``batch`` requests that were submitted together.
+    """Return the mean time of a decode step, over the batches of ``batch`` requests submitted together.
 
-    Time runs from the batch's last first token to its last token. None without such a batch, or where all
-    answers have one token.
+    The time of a batch is from the last of its first tokens to its last token. Return None without such a
+    batch, or if all answers have one token.
     """
     together: dict[float, list[RequestRecord]] = defaultdict(list)
     for record in records:

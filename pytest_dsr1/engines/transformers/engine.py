@@ -1,7 +1,7 @@
 """The engine `transformers`: a DeepSeek-V3-architecture model with random weights, in a child process.
 
-The model and the loop over the requests are in :mod:`pytest_dsr1.engines.transformers.worker`. Here the
-worker is started and report out, and what it says becomes the measurement.
+The model and the loop over the requests are in :mod:`pytest_dsr1.engines.transformers.worker`. This module
+starts the worker, reads its events and makes the result of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOG = "engine.log"
 
 
 class TransformersEngine:
-    """Runs one job in a worker process.
+    """The engine that runs one job in a worker process.
 
     Args:
         worker: the command that takes a job file and writes events.
@@ -37,7 +37,7 @@ class TransformersEngine:
         self._worker = worker
 
     def script(self, job: Job) -> str:
-        """The line that runs the scenario: this engine is part of pytest-dsr1."""
+        """Return the pytest command: this engine has no program of its own."""
         line = f"pytest --dsr1-profile={shlex.quote(job.scenario.name)}"
         return f"# engine transformers, with the PyTorch of this environment\n{line}\n"
 
@@ -45,14 +45,15 @@ class TransformersEngine:
         """Measure.
 
         Raises:
-            EngineError: in one sentence, with the log's last lines; the worker and all it started are gone.
+            EngineError: the measurement failed; the message has one sentence and the log's last lines. The
+                worker and all processes it started have ended.
         """
-        request = job.artefacts / "job.json"
+        request = job.artifacts / "job.json"
         worker_job(job).save(request)
         listener = _Listener(
             job.scenario.name,
             observer,
-            log=job.artefacts / LOG,
+            log=job.artifacts / LOG,
             startup_timeout_s=Transformers.of(job.scenario).startup_timeout_s,
             run_timeout_s=job.run_timeout_s,
         )
@@ -60,15 +61,15 @@ class TransformersEngine:
         with Child(
             [*self._worker, str(request)],
             env=environment(),
-            cwd=job.artefacts,
+            cwd=job.artifacts,
             log=listener.log,
             events=True,
             commands=True,
         ) as child:
             stopper = Stopper(child, job.enough)
             report = listener.listen(child, stopper)
-            listener.hear_out(child)
-        return _result(job, listener, report, told_to_stop=stopper.told)
+            listener.read_to_end(child)
+        return _result(job, listener, report, stop_requested=stopper.stop_sent)
 
 
 class _Listener(WorkerListener):
@@ -77,16 +78,16 @@ class _Listener(WorkerListener):
 
 
 def worker_job(job: Job) -> WorkerJob:
-    """The part of a job that the worker needs.
+    """Return the part of a job that the worker needs.
 
     Raises:
-        EngineError: the scenario names a checkpoint; this engine only makes models.
+        EngineError: the scenario names a checkpoint, which this engine cannot read.
     """
     scenario, engine = job.scenario, Transformers.of(job.scenario)
     if scenario.model.random_weights is None:
         raise EngineError(
-            f"{scenario.name}: the engine transformers makes its model with random weights and reads no "
-            f"checkpoint ({scenario.model.path}); replace model.path by model.random_weights, or choose "
+            f"{scenario.name}: the transformers engine makes its model with random weights and cannot read a "
+            f"checkpoint ({scenario.model.path}); replace model.path with model.random_weights, or choose "
             "another engine"
         )
     return WorkerJob(
@@ -103,14 +104,16 @@ def worker_job(job: Job) -> WorkerJob:
     )
 
 
-def _result(job: Job, listener: WorkerListener, report: WorkerReport, *, told_to_stop: bool) -> EngineResult:
-    """The measurement.
+def _result(
+    job: Job, listener: WorkerListener, report: WorkerReport, *, stop_requested: bool
+) -> EngineResult:
+    """Return the result of the measurement.
 
     Raises:
         EngineError: requests are missing.
     """
     records, result = report.records, report.result
-    stopped = told_to_stop and len(records) < job.workload.requests
+    stopped = stop_requested and len(records) < job.workload.requests
     if len(records) != job.workload.requests and not stopped:
         raise listener.failure(
             f"the transformers engine answered {len(records)} requests, expected {job.workload.requests}"
@@ -137,15 +140,16 @@ def _result(job: Job, listener: WorkerListener, report: WorkerReport, *, told_to
     )
 
 
-def _facts(of: Job, records: Sequence[RequestRecord], said: Mapping[str, object]) -> EngineFacts:
-    """Return what the worker said; on a GPU also the memory-bandwidth bound and the share reached."""
-    job, gpu = worker_job(of), str(said.get("device"))
+def _facts(of: Job, records: Sequence[RequestRecord], reported: Mapping[str, object]) -> EngineFacts:
+    """Return the worker's facts; on a GPU add the memory-bandwidth bound and the share of it reached."""
+    job, gpu = worker_job(of), str(reported.get("device"))
     if job.device == "cpu":
-        return EngineFacts(other=said)
+        return EngineFacts(other=reported)
     peaks = GPU_PEAKS.get(gpu)
     if peaks is None:
         return EngineFacts(
-            bandwidth_bound=f"none: the peak memory bandwidth of {gpu} is not known here", other=said
+            bandwidth_bound=f"none: pytest-dsr1 does not know the peak memory bandwidth of {gpu}",
+            other=reported,
         )
     batch = min(job.concurrency, len(records))
     bound = decode_bound(
@@ -160,7 +164,7 @@ def _facts(of: Job, records: Sequence[RequestRecord], said: Mapping[str, object]
         bandwidth_bound=bound.formula,
         share_of_bound=bound.step_s / step_s if step_s else None,
         other={
-            **said,
+            **reported,
             "bandwidth_bound_tok_s": bound.output_tok_s,
             "distinct_experts_expected": bound.experts,
             **({"decode_tok_s": batch / step_s} if step_s else {}),

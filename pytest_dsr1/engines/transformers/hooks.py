@@ -1,4 +1,4 @@
-"""The engine `transformers`, as pytest-dsr1 finds it."""
+"""The hook that registers the engine `transformers`."""
 
 from __future__ import annotations
 

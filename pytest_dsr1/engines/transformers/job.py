@@ -1,6 +1,6 @@
-"""What the transformers engine's worker is asked to do, and the requests it reads: a job file and a dataset.
+"""The job file of the transformers engine's worker, and the requests that the worker reads from a dataset.
 
-Only the standard library is used: the parent writes job files, the worker reads them without pydantic.
+Only the standard library is used, because the worker reads job files without pydantic.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 from pytest_dsr1.process.worker import Item, WorkerError, input_ids, read_requests
 
 PREFILL_TOKENS = 16384
-"""A larger prefill is split by requests, so that the experts' activations stay small beside the weights."""
+"""The most tokens of one prefill; larger ones are split by request to keep the experts' activations small."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerJob:
-    """What to run; the fields of a scenario's `load`, `engine` and `model.random_weights`.
+    """The job of a worker: fields of a scenario's `load`, `engine` and `model.random_weights`.
 
     Attributes:
-        dataset: JSONL with `input_ids` and `output_tokens`, at least ``num_requests`` lines.
+        dataset: a JSONL file with `input_ids` and `output_tokens`, at least ``num_requests`` lines.
     """
 
     dataset: str
@@ -48,7 +48,7 @@ class WorkerJob:
 
 
 def read_items(path: Path, count: int, vocab_size: int) -> list[Item]:
-    """The first ``count`` requests of a dataset that the workload room has already checked for form.
+    """Return the first ``count`` requests of a dataset; the workload room has checked its format already.
 
     Raises:
         WorkerError: a request has text instead of token ids, or an id the model does not have.
@@ -72,12 +72,12 @@ def read_items(path: Path, count: int, vocab_size: int) -> list[Item]:
 
 
 def batched(items: Sequence[Item], size: int) -> list[Sequence[Item]]:
-    """Consecutive batches of ``size``; the last may be smaller."""
+    """Return consecutive batches of ``size``; the last may be smaller."""
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def prefill_chunks(batch: Sequence[Item]) -> Iterator[tuple[int, list[list[int]]]]:
-    """(first row, inputs) with at most ``PREFILL_TOKENS`` padded tokens, or one request."""
+    """Yield (first row, inputs) of each prefill: at most ``PREFILL_TOKENS`` padded tokens, or one request."""
     longest = max(len(item.input_ids) for item in batch)
     rows = max(1, PREFILL_TOKENS // longest)
     for first in range(0, len(batch), rows):

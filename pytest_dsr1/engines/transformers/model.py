@@ -1,10 +1,10 @@
 """The transformers engine's model on a device: random weights, a static KV cache, prefill and decode.
 
-Imported by the worker alone, after it has found torch and transformers.
+Only the worker imports this module, after it has found torch and transformers.
 
-Requests of a batch stand in rows, padded on the right. Causal attention keeps padding out of every real
-position, so prefill needs no mask; in decode each row has its own position, so rows need not have equal
-lengths. The model's forward is transformers' own; only the cache is ours, since transformers' static cache
+The requests of a batch are rows, padded on the right. Causal attention keeps padding out of every real
+position, so prefill needs no mask. In decode each row has its own position, so rows may have different
+lengths. The model's forward is transformers' own. Only the cache is ours, because transformers' static cache
 has one position for all rows and changes between versions.
 """
 
@@ -21,21 +21,21 @@ from torch import Tensor
 
 _FORWARD = inspect.signature(transformers.DeepseekV3Model.forward).parameters
 _CACHE = "cache" if "cache" in _FORWARD else "past_key_values"
-"""What the model's forward calls its KV cache: transformers 5.24 renamed it."""
+"""The name of the KV cache argument of the model's forward; transformers 5.24 renamed it."""
 
 
 def config_fields() -> frozenset[str]:
-    """Every field name that the installed transformers' `DeepseekV3Config` takes."""
+    """Return every field name that the installed transformers' `DeepseekV3Config` accepts."""
     declared = inspect.signature(transformers.DeepseekV3Config.__init__).parameters
-    # Before and since transformers 5 these two are taken, whether declared or not.
+    # All versions of transformers accept these two, but not all declare them.
     return frozenset(declared) - {"self", "kwargs"} | {"rope_theta", "rope_scaling"}
 
 
 def build_model(config: Mapping[str, Any], *, seed: int, dtype: torch.dtype, device: torch.device) -> Any:
-    """A `DeepseekV3ForCausalLM` with random weights, made where it will run (nothing is copied over).
+    """Return a `DeepseekV3ForCausalLM` with random weights, made on ``device`` (nothing is copied).
 
-    Transformers initialises with a normal distribution of `initializer_range`, 0.02, which keeps activations
-    and logits finite at DeepSeek-R1's own sizes.
+    Transformers draws the weights from a normal distribution with the standard deviation `initializer_range`,
+    0.02, which keeps activations and logits finite at DeepSeek-R1's own sizes.
     """
     torch.manual_seed(seed)
     before = torch.get_default_dtype()
@@ -49,11 +49,13 @@ def build_model(config: Mapping[str, Any], *, seed: int, dtype: torch.dtype, dev
 
 
 class SlotCache:
-    """A static KV cache: one row a request, one slot a position; a step writes each row at its own slot.
+    """A static KV cache with one row per request and one slot per position.
+
+    A step writes each row at its own slot.
 
     Attributes:
-        rows: row numbers, shape [batch].
-        slots: the slot that the next step writes, per row, shape [batch].
+        rows: the row numbers, shape [batch].
+        slots: for each row the slot that the next step writes, shape [batch].
     """
 
     def __init__(self, batch: int, length: int, device: torch.device) -> None:
@@ -63,14 +65,14 @@ class SlotCache:
         self._layers: list[tuple[Tensor, Tensor]] = []
 
     def view(self, batch: int) -> SlotCache:
-        """The first ``batch`` rows, on the same memory."""
+        """Return the first ``batch`` rows, in the same memory."""
         part = SlotCache.__new__(SlotCache)
         part.length, part.rows, part.slots = self.length, self.rows[:batch], self.slots[:batch]
         part._layers = [(keys[:batch], values[:batch]) for keys, values in self._layers]
         return part
 
     def allocate(self, like: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Make room for every layer; ``like`` has each layer's keys and values, [*, heads, *, width]."""
+        """Allocate memory for all layers; ``like`` has each layer's keys and values, [*, heads, *, width]."""
         for pair in like:
             keys, values = (
                 torch.zeros(
@@ -81,7 +83,10 @@ class SlotCache:
             self._layers.append((keys, values))
 
     def load(self, first_row: int, filled: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Copy what a prefill left, [requests, heads, positions, width] a layer, from row ``first_row``."""
+        """Copy the keys and values of a prefill to the rows from ``first_row`` on.
+
+        ``filled`` has a pair per layer, each of shape [requests, heads, positions, width].
+        """
         for own, pair in zip(self._layers, filled, strict=True):
             for buffer, x in zip(own, pair, strict=True):
                 buffer[first_row : first_row + x.shape[0], :, : x.shape[2]] = x
@@ -89,23 +94,23 @@ class SlotCache:
     def update(
         self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
-        """What attention calls: store one position of each row, and return all slots."""
+        """Store one position of each row and return all slots; attention calls this."""
         all_keys, all_values = self._layers[layer_idx]
         all_keys[self.rows, :, self.slots] = keys[:, :, 0]
         all_values[self.rows, :, self.slots] = values[:, :, 0]
         return all_keys, all_values
 
     def get_seq_length(self, *_: Any) -> int:
-        """Asked by transformers 4.57 for positions that we pass ourselves."""
+        """Return 0: transformers 4.57 asks, but we pass the positions ourselves."""
         return 0
 
 
 class Batch:
-    """The state of one batch size: tokens and positions on the device, and the decode step over them.
+    """The state of one batch size: tokens and positions on the device, and the decode step.
 
     Attributes:
         history: the tokens made, by position, shape [batch, length].
-        finite: whether every logit so far was finite, shape [].
+        finite: whether every logit was finite so far, shape [].
     """
 
     def __init__(self, model: Any, cache: SlotCache) -> None:
@@ -120,7 +125,7 @@ class Batch:
 
     @torch.no_grad()
     def prefill(self, first_row: int, inputs: Sequence[Sequence[int]]) -> None:
-        """Read the inputs into rows from ``first_row`` on and choose each one's first token."""
+        """Process the inputs in the rows from ``first_row`` on and choose the first token of each."""
         device = self._cache.rows.device
         lengths = torch.tensor([len(ids) for ids in inputs])
         longest = int(lengths.max())
@@ -155,16 +160,16 @@ class Batch:
         return logits.argmax(-1)
 
     def capture(self, *, fuse: bool) -> None:
-        """Replace ``step`` by one CUDA graph of it, with its kernels fused by torch.compile if asked.
+        """Replace ``step`` with a CUDA graph of it; with ``fuse`` torch.compile fuses its kernels.
 
-        Raises whatever torch raises where the model cannot be compiled or captured; ``step`` is kept then.
+        Raises torch's own error if the model cannot be compiled or captured, and leaves ``step`` as it is.
         """
         step = torch.compile(self._step, fullgraph=True, dynamic=False) if fuse else self._step
         self._cache.slots.zero_()
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
-            for _ in range(3):  # libraries choose kernels and take workspace before a capture, not in it
+            for _ in range(3):  # libraries must choose kernels and allocate workspace before the capture
                 step()
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
@@ -173,7 +178,7 @@ class Batch:
         self.step = graph.replay
 
     def distinct_experts(self) -> float:
-        """How many different experts one more step of this batch uses, as a mean over the MoE layers."""
+        """Take one more step and return how many different experts it used, averaged over the MoE layers."""
         counts: list[int] = []
         with _routers_watched(self._model, counts):
             self._step()
@@ -181,7 +186,7 @@ class Batch:
 
 
 def make_batches(model: Any, sizes: Sequence[int], length: int, device: torch.device) -> dict[int, Batch]:
-    """A `Batch` for each size, all on one cache of ``length`` slots."""
+    """Return a `Batch` for each size; all share one cache of ``length`` slots."""
     cache = SlotCache(max(sizes), length, device)
     with torch.no_grad():
         _, filled = _read(model, torch.zeros(1, 2, dtype=torch.long, device=device))
@@ -190,17 +195,20 @@ def make_batches(model: Any, sizes: Sequence[int], length: int, device: torch.de
 
 
 def _read(model: Any, input_ids: Tensor) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-    """The last hidden states and each layer's keys and values for inputs of shape [requests, positions]."""
+    """Return the last hidden states and each layer's keys and values.
+
+    ``input_ids`` has the shape [requests, positions].
+    """
     output = model.model(input_ids=input_ids, use_cache=True)
     return output.last_hidden_state, [(layer.keys, layer.values) for layer in getattr(output, _CACHE).layers]
 
 
 @contextmanager
 def _routers_watched(model: Any, counts: list[int]) -> Iterator[None]:
-    """Append to ``counts`` how many different experts each router call chose."""
+    """Append the number of different experts of each router call to ``counts``."""
 
     def watch(_module: Any, _inputs: Any, output: tuple[Tensor, ...]) -> None:
-        # Versions order the router's outputs differently; only the expert numbers are integers.
+        # The order of the router's outputs depends on the version; only the expert numbers are integers.
         chosen = next(x for x in output if not x.is_floating_point())
         counts.append(chosen.unique().numel())  # type: ignore[no-untyped-call]
 

@@ -1,4 +1,4 @@
-"""What must hold in a scenario of the engine `transformers`."""
+"""The rules for scenarios of the engine `transformers`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def _gpus_of_transformers(engine: Transformers, scenario: Scenario) -> Findings:
     if engine.device == "cuda" and count != 1:
         yield (
             "engine.device",
-            f"`cuda` uses one GPU: expected hardware.count 1 and its hardware.gpu, found {count}",
+            f"`cuda` uses one GPU: expected hardware.count 1 and a hardware.gpu, found {count}",
         )
     if engine.device == "cpu" and count:
         yield (
             "engine.device",
-            f"`cpu` uses no GPU: expected hardware.count 0, found {count} (or set `device: cuda`)",
+            f"`cpu` uses no GPU: expected hardware.count 0, found {count}; or set `device: cuda`",
         )
 
 
@@ -30,4 +30,4 @@ def _gpus_of_transformers(engine: Transformers, scenario: Scenario) -> Findings:
 def _compile_needs_gpu(engine: Transformers, _: Scenario) -> Findings:
     """`engine.compile` needs `device: cuda`."""
     if engine.compile and engine.device != "cuda":
-        yield "engine.compile", f"expected `engine.device: cuda` with it, found `{engine.device}`"
+        yield "engine.compile", f"needs `engine.device: cuda`, found `{engine.device}`"

@@ -36,17 +36,17 @@ class Transformers(EngineSettings):
 
     @property
     def measuring_limit_s(self) -> float | None:
-        """As the scenario says."""
+        """The scenario's value."""
         return self.run_timeout_s
 
     @property
     def model_sources(self) -> tuple[ModelSource, ...]:
-        """It makes its model."""
+        """Random weights only."""
         return ("random_weights",)
 
     @property
     def number_format(self) -> Literal["float32", "bfloat16"]:
-        """That of everything."""
+        """The format of weights and activations."""
         return self.dtype
 
     def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:

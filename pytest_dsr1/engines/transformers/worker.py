@@ -1,8 +1,8 @@
-r"""The child program of the transformers engine: run a DeepSeek-V3-architecture model, and time it.
+r"""The child program of the transformers engine: runs a DeepSeek-V3-architecture model and times it.
 
 `python -m pytest_dsr1.engines.transformers.worker JOB.json` reads a `WorkerJob` and writes the events of
-:mod:`pytest_dsr1.process.worker`. It needs torch and transformers besides the standard library. By hand, in a
-clone:
+:mod:`pytest_dsr1.process.worker`. Apart from the standard library it needs torch and transformers. To run it
+by hand in a clone:
 
     printf '{"task_id": %d, "input_ids": [5, 6, 7, 8], "output_tokens": 16}\n' $(seq 0 7) > data.jsonl
     echo '{"dataset": "data.jsonl", "concurrency": 4, "num_requests": 8, "warmup_requests": 4,
@@ -10,10 +10,10 @@ clone:
            "config": {"num_hidden_layers": 4, "first_k_dense_replace": 1}}' > job.json
     python -m pytest_dsr1.engines.transformers.worker job.json
 
-Concurrency is closed-loop by batch: ``concurrency`` requests are submitted together, read (prefill), and
-decoded in step; the next batch starts when the longest of them ended. Every answer has exactly the wanted
-length: tokens are chosen greedily and no token ends an answer. On the line ``stop`` the batch under way is
-given up, and the result is that of the batches before it.
+The load is a closed loop of batches: ``concurrency`` requests are submitted together, prefilled, and decoded
+in lockstep. The next batch starts when the longest of these answers has ended. Every answer has exactly the
+requested length: tokens are chosen greedily and no token ends an answer. On the line ``stop`` the current
+batch is given up, and the result has only the batches before it.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from pytest_dsr1.engines.transformers.model import Batch
 
-SYNCHRONISE_STEPS = 16
-"""Decode steps between two looks at the device: rare enough to cost nothing, often enough for progress."""
+SYNCHRONIZE_STEPS = 16
+"""Decode steps between two synchronizations with the device; rare enough to cost nothing."""
 GIB = 1 << 30
 
 
@@ -55,7 +55,7 @@ def check_config(job: WorkerJob, config: dict[str, Any], known: frozenset[str]) 
     """Refuse fields that transformers does not know and values that no model can have.
 
     Raises:
-        WorkerError: all of them, in one sentence.
+        WorkerError: one sentence with all problems.
     """
     problems = []
     for name in sorted(set(job.config) - known):
@@ -71,13 +71,13 @@ def import_libraries() -> dict[str, str]:
     Raises:
         WorkerError: one is missing or broken, with the command that installs it.
     """
-    os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is downloaded, no kernels either
+    os.environ["HF_HUB_OFFLINE"] = "1"  # nothing may be downloaded, including kernels
     os.environ["USE_HUB_KERNELS"] = "0"
     versions = {"python": platform.python_version()}
     for name, install in (
         (
             "torch",
-            "install PyTorch (without a GPU its CPU build, which its Start Locally page tells how to get), "
+            "install PyTorch (without a GPU its CPU build; see its Start Locally page), "
             "then `pip install 'pytest-dsr1[embedded]'`",
         ),
         ("transformers", "install it with `pip install 'pytest-dsr1[embedded]'`"),
@@ -86,13 +86,13 @@ def import_libraries() -> dict[str, str]:
             versions[name] = __import__(name).__version__
         except (ImportError, OSError) as error:
             missing = isinstance(error, ModuleNotFoundError) and error.name == name
-            trouble = "is not installed" if missing else f"cannot be imported ({first_line(error)})"
-            raise WorkerError(f"{name} {trouble} in {sys.executable}: {install}") from error
+            problem = "is not installed" if missing else f"cannot be imported ({first_line(error)})"
+            raise WorkerError(f"{name} {problem} in {sys.executable}: {install}") from error
     return versions
 
 
 def choose_device(job: WorkerJob) -> torch.device:
-    """The device, after a look at whether it is there.
+    """Return the device after checking that it exists.
 
     Raises:
         WorkerError: there is no CUDA device, or `compile` is asked for on the CPU.
@@ -107,17 +107,19 @@ def choose_device(job: WorkerJob) -> torch.device:
         )
     if job.device == "cpu":
         if job.compile:
-            raise WorkerError("engine.compile is a CUDA graph of the decode step: set engine.device=cuda too")
+            raise WorkerError(
+                "engine.compile makes a CUDA graph of the decode step: set engine.device=cuda too"
+            )
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(job.threads or available)
     return torch.device(job.device, 0) if job.device == "cuda" else torch.device("cpu")
 
 
 def check_memory(needed: int, device: torch.device) -> None:
-    """Refuse a model whose weights cannot fit, before the machine is driven out of memory.
+    """Refuse a model whose weights do not fit, before the machine runs out of memory.
 
     Raises:
-        WorkerError: with both sizes.
+        WorkerError: the weights are larger than the free memory; the message has both sizes.
     """
     import torch
 
@@ -139,16 +141,16 @@ def check_memory(needed: int, device: torch.device) -> None:
 class Run:
     """One measurement: the model on its device, and the loop over the batches."""
 
-    def __init__(self, job: WorkerJob, events: Events, told_to_stop: Callable[[], bool]) -> None:
+    def __init__(self, job: WorkerJob, events: Events, stop_requested: Callable[[], bool]) -> None:
         self._job = job
         self._events = events
-        self._told_to_stop = told_to_stop
+        self._stop_requested = stop_requested
         self._requests = 0
         self._tokens = 0
         self._answers = hashlib.sha256()
 
     def run(self) -> None:
-        """Build, warm up, measure, and send the result.
+        """Build the model, warm up, measure, and send the result.
 
         Raises:
             WorkerError: there is no measurement.
@@ -172,12 +174,12 @@ class Run:
             model = build_model(config, seed=job.seed, dtype=dtype, device=self._device)
         except (TypeError, ValueError, KeyError, AttributeError, ZeroDivisionError) as error:
             raise WorkerError(
-                f"model.random_weights.config: transformers refuses it: {first_line(error)}"
+                f"model.random_weights.config: transformers refused it: {first_line(error)}"
             ) from error
 
         warmup = batched(warmup_items(items, job.warmup_requests), job.concurrency)
         measured = batched(items, job.concurrency)
-        # One slot more than the longest answer needs, for the step that counts experts afterwards.
+        # One more slot than the longest answer needs, for the step that counts experts afterwards.
         length = max(len(item.input_ids) for item in items) + max(item.output_tokens for item in items) + 1
         sizes = sorted({len(batch) for batch in [*warmup, *measured]}, reverse=True)
         batches = make_batches(model, sizes, -(-length // 8) * 8, self._device)
@@ -189,14 +191,14 @@ class Run:
                 self._answer(batches[len(group)], group, measured=False)
         events.send("phase", phase="measuring", detail=f"{job.num_requests} requests")
         for group in measured:
-            if self._told_to_stop():
+            if self._stop_requested():
                 break
             self._answer(batches[len(group)], group, measured=True)
         events.send("phase", phase="finishing")
 
         if not all(bool(batch.finite) for batch in batches.values()):
             raise WorkerError(
-                "the model's logits are not finite, so the run proves nothing; use dtype bfloat16 or float32 "
+                "the model's logits are not finite, so the run does not count; use dtype bfloat16 or float32 "
                 "and DeepSeek-R1's own rope and scaling fields"
             )
         if self._device.type == "cuda":
@@ -220,15 +222,15 @@ class Run:
         )
 
     def _prepare(self, size: int, batch: Batch) -> str:
-        """Compile and capture the decode step where asked; say what is used."""
+        """Compile and capture the decode step if the job asks for it; return the name of the step used."""
         if not self._job.compile:
             return "eager"
         for fuse, name in ((True, "torch.compile in a CUDA graph"), (False, "CUDA graph, not compiled")):
             self._events.send("phase", phase="loading", detail=f"decode step of batch {size}: {name}")
             try:
                 batch.capture(fuse=fuse)
-            except Exception as error:  # noqa: BLE001  # torch raises anything here; the warning carries it
-                self._synchronise()
+            except Exception as error:  # noqa: BLE001  # torch raises anything here; the warning reports it
+                self._synchronize()
                 self._events.send(
                     "warning",
                     message=f"decode step of batch {size}: {name} failed ({type(error).__name__}: "
@@ -239,25 +241,25 @@ class Run:
         return "eager"
 
     def _answer(self, batch: Batch, group: Sequence[Item], *, measured: bool) -> None:
-        """Run one batch of requests to their ends; or, told to stop, to the next look at the device."""
+        """Run one batch of requests to the end; on ``stop`` only to the next synchronization."""
         submitted_s = time.monotonic()
         first_s: list[float] = []
         for first_row, inputs in prefill_chunks(group):
             batch.prefill(first_row, inputs)
-            self._synchronise()
+            self._synchronize()
             first_s += [time.monotonic()] * len(inputs)
         last_s = list(first_s)
         ends = {item.output_tokens for item in group}
         for made in range(2, max(ends) + 1):
             batch.step()
-            if made in ends or made % SYNCHRONISE_STEPS == 0:
-                self._synchronise()
+            if made in ends or made % SYNCHRONIZE_STEPS == 0:
+                self._synchronize()
                 now = time.monotonic()
                 for row, item in enumerate(group):
                     if item.output_tokens == made:
                         last_s[row] = now
                 if measured:
-                    if made < max(ends) and self._told_to_stop():
+                    if made < max(ends) and self._stop_requested():
                         return
                     so_far = sum(min(made, item.output_tokens) for item in group)
                     done = sum(item.output_tokens <= made for item in group)
@@ -293,7 +295,7 @@ class Run:
                 },
             )
 
-    def _synchronise(self) -> None:
+    def _synchronize(self) -> None:
         if self._device.type == "cuda":
             import torch
 
@@ -301,7 +303,7 @@ class Run:
 
 
 def explain(error: Exception) -> str:
-    """One sentence for an error that nobody expected; CUDA's out of memory is among them."""
+    """Return one sentence for an unexpected error, for example CUDA's out of memory."""
     text = first_line(error)
     if type(error).__name__ == "OutOfMemoryError":
         return (
@@ -312,7 +314,7 @@ def explain(error: Exception) -> str:
 
 
 def work(job: Path, events: Events, stream: BinaryIO | None) -> None:
-    """Do what the job file says."""
+    """Run the job of the job file."""
     Run(WorkerJob.load(job), events, StopLine(stream)).run()
 
 

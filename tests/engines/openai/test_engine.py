@@ -89,8 +89,8 @@ def test_a_run_too_short_to_judge_the_client_says_so(tmp_path: Path, monkeypatch
     monkeypatch.setattr(self_check, "SHORTEST_S", 60.0)
     (warning,) = measure(tmp_path, lambda _: GOOD).warnings
     assert re.fullmatch(
-        r"all was over in \d+\.\d\d s: in less than 60 s it cannot be told whether the client was saturated, "
-        "so nobody knows whether these figures are the server's; raise load.num_requests",
+        r"the measurement took \d+\.\d\d s; below 60 s it is unknown whether the client was saturated, "
+        "so these figures may not be the server's; raise load.num_requests",
         warning,
     )
 
@@ -174,14 +174,14 @@ def test_odd_but_good_answers(answer: Answer, tmp_path: Path) -> None:
 
 
 FOUR = (text(" a"), text(" b"), text(" c"), text(" d"))
-SILENT = "nothing came from the server for 1 s"
+SILENT = "the server sent nothing for 1 s"
 BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
     "401": (
         plain("401 Unauthorized", b'{"error": {"message": "no key"}}'),
-        "HTTP 401: no key; name the variable",
+        "HTTP 401: no key; set engine.api_key_env",
     ),
     "403": (plain("403 Forbidden", b"{}"), "HTTP 403"),
-    "404": (plain("404 Not Found", b'{"detail": "Not Found"}'), "HTTP 404: Not Found; is engine.url right"),
+    "404": (plain("404 Not Found", b'{"detail": "Not Found"}'), "HTTP 404: Not Found; check engine.url"),
     "429": (
         plain("429 Too Many Requests", b'{"error": "slow down"}', "Retry-After: 7"),
         r"HTTP 429: slow down \(retry after 7 s\); the server limits the rate",
@@ -190,50 +190,50 @@ BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
     "503 without a body": (plain("503 Service Unavailable", b""), "HTTP 503"),
     "HTML": (
         plain("200 OK", b"<html>hello", kind="text/html"),
-        "answered with text/html where a stream .*<html>hello",
+        "expected a stream of events, but the server answered with text/html: .*<html>hello",
     ),
     "JSON for a stream": (
         plain("200 OK", b'{"choices": []}'),
-        "answered with application/json where a stream",
+        "expected a stream of events, but the server answered with application/json",
     ),
     "redirect": (
         plain("307 Temporary Redirect", b"", "Location: http://elsewhere/v1"),
-        "HTTP 307: redirected to http://elsewhere/v1, which is not followed",
+        "HTTP 307: redirected to http://elsewhere/v1; redirects are not followed: set engine.url to it",
     ),
     "half an event": (
         stream(*FOUR, b'data: {"usa'),
-        "an event of the stream is not JSON, or only part of it",
+        "an event of the stream is not JSON, or incomplete",
     ),
-    "event that is no object": (
+    "event that is not an object": (
         stream(*FOUR, b"data: 17\n\n", usage(4)),
         "sent '17', expected a JSON object",
     ),
-    "event that is no JSON": (stream(*FOUR, b"data: {]\n\n", usage(4)), "is not JSON"),
+    "event that is not JSON": (stream(*FOUR, b"data: {]\n\n", usage(4)), "is not JSON"),
     "broken UTF-8": (stream(*FOUR, b'data: {"x": "\xff"}\n\n', usage(4)), "is not JSON"),
     "10 MB event": (stream(b"data: " + b"x" * 10_000_000), "an event of the stream is larger than 1 MiB"),
     "no final event": (stream(*FOUR), "the stream ended without a last event"),
-    "no usage": (stream(*FOUR, FINISH, DONE), "did not say how many tokens"),
+    "no usage": (stream(*FOUR, FINISH, DONE), "did not report how many tokens"),
     "usage null": (
         stream(*FOUR, FINISH, event({"usage": {"completion_tokens": None}})),
-        "did not say how many",
+        "did not report how many",
     ),
     "usage of a wrong kind": (
         stream(*FOUR, FINISH, event({"usage": {"completion_tokens": "4"}})),
-        "did not say how",
+        "did not report how",
     ),
     "too few tokens": (
         stream(*FOUR[:3], FINISH, usage(3)),
-        "made 3 tokens, exactly 4 were asked for, finish reason length",
+        "made 3 tokens, expected exactly 4, finish reason length",
     ),
-    "too many tokens": (stream(*FOUR, FINISH, usage(5)), "made 5 tokens, exactly 4"),
-    "no token": (stream(FINISH, usage(0)), "the server answered no token"),
-    "tokens and no text": (stream(text(""), FINISH, usage(4)), "counts 4 tokens, and no event"),
+    "too many tokens": (stream(*FOUR, FINISH, usage(5)), "made 5 tokens, expected exactly 4"),
+    "no token": (stream(FINISH, usage(0)), "the server's answer has no tokens"),
+    "tokens and no text": (stream(text(""), FINISH, usage(4)), "counts 4 tokens, but no event"),
     "empty stream": (stream(), "the stream ended without a last event"),
     "error in mid-stream": (
         stream(*FOUR[:2], event({"error": {"message": "CUDA out of memory"}}), DONE),
         "the server reports: CUDA out of memory",
     ),
-    "error beside a text in mid-stream": (
+    "error next to a text in mid-stream": (
         stream(
             text(" a"), event({"error": {"message": "boom"}, "choices": [{"text": " b"}]}), *FOUR, usage(4)
         ),
@@ -241,18 +241,18 @@ BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
     ),
     "stops in mid-stream": (
         [STREAM_HEAD + chunk(FOUR[0]), "close"],
-        "in mid-stream, after 1 events with text",
+        "during the stream, after 1 events with text",
     ),
     "closes within its head": (
         [b"HTTP/1.1 200 OK\r\nContent-", "close"],
-        "closed the connection within its answer",
+        "closed the connection during its answer",
     ),
     "closes within a body": (
         [plain("500 Oops", b"0123456789")[:-3], "close"],
-        "closed the connection within its answer",
+        "closed the connection during its answer",
     ),
-    "no HTTP": ([b"SSH-2.0-OpenSSH_9.6\r\n", "hang"], "does not answer in HTTP/1.1"),
-    "broken chunk": ([STREAM_HEAD, b"zz\r\n", "hang"], "does not answer in HTTP/1.1"),
+    "no HTTP": ([b"SSH-2.0-OpenSSH_9.6\r\n", "hang"], "the server's answer is not HTTP/1.1"),
+    "broken chunk": ([STREAM_HEAD, b"zz\r\n", "hang"], "the server's answer is not HTTP/1.1"),
     "never answers": (["hang"], f"{SILENT}; if it is only slow"),
     "hangs in mid-stream": ([STREAM_HEAD + chunk(FOUR[0]), "hang"], SILENT),
 }
@@ -340,12 +340,12 @@ def test_no_server(tmp_path: Path) -> None:
         pass
     with pytest.raises(
         EngineError,
-        match=f"http://127.0.0.1:{port}: the connection was refused: no server listens there; start it, or",
+        match=f"http://127.0.0.1:{port}: connection refused: no server listens there; start it, or",
     ):
         OpenAiEngine().run(make_job(tmp_path, served(port)), Watcher())
     (tmp_path / "more").mkdir()
     job = make_job(tmp_path / "more", served(port, served_model="named"))
-    with pytest.raises(EngineError, match="the connection was refused: no server listens there"):
+    with pytest.raises(EngineError, match="connection refused: no server listens there"):
         OpenAiEngine().run(job, Watcher())
 
 
@@ -356,11 +356,11 @@ def resolving(monkeypatch: pytest.MonkeyPatch, found: list[tuple[str, socket.Add
     """Hosts have these addresses; returns the hosts that are looked up."""
     asked: list[str] = []
 
-    async def places(host: str, port: int) -> list[tuple[str, socket.AddressFamily]]:
+    async def resolve(host: str, port: int) -> list[tuple[str, socket.AddressFamily]]:
         asked.append(host)
         return found
 
-    monkeypatch.setattr(pool, "places", places)
+    monkeypatch.setattr(pool, "resolve", resolve)
     return asked
 
 
@@ -384,14 +384,14 @@ def test_no_server_at_any_address_of_the_host(
         pass
     resolving(monkeypatch, [("255.255.255.255", socket.AF_INET), ("127.0.0.1", socket.AF_INET)][::order])
     job = make_job(tmp_path, served(port, served_model="named"))
-    with pytest.raises(EngineError, match="the connection was refused: no server listens there"):
+    with pytest.raises(EngineError, match="connection refused: no server listens there"):
         OpenAiEngine().run(job, Watcher())
 
 
 def test_addresses_of_this_machine() -> None:
-    assert ("127.0.0.1", socket.AF_INET) in asyncio.run(pool.places("localhost", 80))
+    assert ("127.0.0.1", socket.AF_INET) in asyncio.run(pool.resolve("localhost", 80))
     with pytest.raises(socket.gaierror):
-        asyncio.run(pool.places("no-such-host.invalid", 80))
+        asyncio.run(pool.resolve("no-such-host.invalid", 80))
 
 
 @pytest.mark.parametrize("greeted", [None, 2], ids=["on all connections", "on one of two"])
@@ -402,7 +402,7 @@ def test_answer_before_the_request(greeted: int | None, tmp_path: Path) -> None:
         pytest.raises(EngineError) as caught,
     ):
         OpenAiEngine().run(make_job(tmp_path, served(port, served_model="x")), Watcher())
-    assert re.search(r"the server sent (an answer|\d answers) before it was asked", str(caught.value))
+    assert re.search(r"the server sent (\d answers) without a request", str(caught.value))
 
 
 def test_all_fail(tmp_path: Path) -> None:

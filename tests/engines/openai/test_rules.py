@@ -1,5 +1,5 @@
 # ruff: noqa: E501  (messages stand whole)
-"""What must hold between values about a server: each rule broken alone, with its whole message."""
+"""The rules between values about a server: each rule is broken alone, with its whole message."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def changed(*changes: tuple[str, str]) -> str:
 IMPOSSIBLE = {
     "command of a server that runs": (
         [(URL, f"{URL}\n  command: [serve]")],
-        "12:3: engine.command: not possible with `engine.url`: that server runs already",
+        "12:3: engine.command: not allowed with `engine.url`, because that server runs already",
     ),
     "arguments of a server that runs": (
         [(URL, f"{URL}\n  arguments: [--fast]")],
-        "12:3: engine.arguments: not possible with `engine.url`: that server runs already",
+        "12:3: engine.arguments: not allowed with `engine.url`, because that server runs already",
     ),
     "address without a scheme": (
         [(URL, "  url: host:8000")],
@@ -58,19 +58,19 @@ IMPOSSIBLE = {
     ),
     "no origin": (
         [(f"{URL}\n", "")],
-        "9:1: engine: expected `url` or `command`, as `server: other` has no command of its own; found none",
+        "9:1: engine: expected `url` or `command`, because `server: other` has no default command; found neither",
     ),
     "no model to serve": (
         [(URL, "  server: vllm")],
-        "4:1: model: expected `path`, the model that vllm is to serve; found none",
+        "4:1: model: expected `path` of the model that vllm must serve; found none",
     ),
     "token ids for the chat endpoint": (
         [(URL, f"{URL}\n  endpoint: chat")],
-        "5:1: dataset: the chat endpoint takes text only, and synthetic requests are token ids; name a JSONL file with prompts",
+        "5:1: dataset: the chat endpoint accepts only text, but synthetic requests are token ids; set dataset.path to a JSONL file with prompts",
     ),
     "token ids for transformers serve": (
         [(URL, f"{URL}\n  server: transformers")],
-        "5:1: dataset: transformers serve takes text only, and synthetic requests are token ids; name a JSONL file with prompts",
+        "5:1: dataset: transformers serve accepts only text, but synthetic requests are token ids; set dataset.path to a JSONL file with prompts",
     ),
     "a ramp of an open loop": (
         [(LOAD, f"{CONSTANT}\n  ramp_s: 1")],

@@ -142,8 +142,8 @@ def test_all_that_a_version_cannot_express_is_named() -> None:
         {"attention_dp_config": {"timeout_iters": 60}, "stream_interval": 10, "print_iter_log": True}
     )
     assert dialects.inexpressible(options, dialect_of("0.19")) == [
-        "engine.llm_api.attention_dp_config.timeout_iters (known from 1.1 on)",
-        "engine.llm_api.stream_interval (known from 1.0 on)",
+        "engine.llm_api.attention_dp_config.timeout_iters (available since 1.1)",
+        "engine.llm_api.stream_interval (available since 1.0)",
     ]
     assert dialects.inexpressible(options, dialect_of("1.1")) == []
 
@@ -169,7 +169,7 @@ def test_dialect_of_a_version(version: str, expected: str) -> None:
 def test_what_is_no_version() -> None:
     with pytest.raises(UserError) as caught:
         dialect_of("newest")
-    assert str(caught.value) == "TensorRT-LLM version 'newest' is not a version; expected one such as 1.2"
+    assert str(caught.value) == "'newest' is not a version of TensorRT-LLM; expected one such as 1.2"
 
 
 def test_too_old_a_version() -> None:

@@ -46,7 +46,8 @@ def failed(returncode: int, *lines: str, version: str = "1.2") -> FailureContext
         (
             2,
             ["something else"],
-            f"died with exit status 2 and without a word, which usually is a worker out of memory: {MEMORY}",
+            "died with exit status 2 and logged no reason, which usually means that a worker ran out of "
+            f"memory: {MEMORY}",
         ),
     ],
 )

@@ -49,8 +49,9 @@ def test_the_formula_shows_the_arithmetic() -> None:
     config = resolve_config({"num_hidden_layers": 4, "first_k_dense_replace": 1})
     bound = decode_bound(config, batch=64, context=1536, value_bytes=2, bandwidth_tb_s=4.8)
     assert bound.formula == (
-        "a step of 64 reads 63.20 GB of weights (222.4 of 256 routed experts a layer expected under uniform "
-        "routing) and 0.45 GB of KV cache, which takes 13.260 ms at 4.8 TB/s: 64 / 13.260 ms = 4826.4 tok/s"
+        "a step of 64 reads 63.20 GB of weights (222.4 of 256 routed experts per layer expected under "
+        "uniform routing) and 0.45 GB of KV cache, which takes 13.260 ms at 4.8 TB/s: "
+        "64 / 13.260 ms = 4826.4 tok/s"
     )
     assert bound.step_s == pytest.approx(13.260e-3, abs=0.5e-6)
 

@@ -1,4 +1,4 @@
-"""The parent side of the transformers engine, against small programs in the place of the worker."""
+"""The parent side of the transformers engine, with small programs instead of the worker."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ send("phase", phase="finishing")
 
 def make_job(folder: Path, of: Scenario | None = None, *, run_timeout_s: float = 60.0) -> Job:
     """A job for ``of`` in an empty folder."""
-    artefacts = folder / "engine"
-    artefacts.mkdir()
+    artifacts = folder / "engine"
+    artifacts.mkdir()
     workload = Workload(folder / "dataset.jsonl", 4, "ab12", True, 8.0, 8, 4.0, 4)
-    return Job(of or scenario(), workload, artefacts, run_timeout_s)
+    return Job(of or scenario(), workload, artifacts, run_timeout_s)
 
 
 def engine(program: str) -> TransformersEngine:
@@ -58,7 +58,7 @@ def engine(program: str) -> TransformersEngine:
 
 def gone(job: Job) -> bool:
     """Whether the worker's process has ended."""
-    return not Path(f"/proc/{(job.artefacts / 'pid').read_text()}").exists()
+    return not Path(f"/proc/{(job.artifacts / 'pid').read_text()}").exists()
 
 
 def message_of(program: str, job: Job) -> str:
@@ -69,7 +69,7 @@ def message_of(program: str, job: Job) -> str:
 
 
 def failure(program: str, job: Job) -> str:
-    """Likewise, after which its worker must be gone."""
+    """Return the message of a failure, after which the worker must be gone."""
     message = message_of(program, job)
     assert gone(job)
     return message
@@ -114,7 +114,7 @@ def test_the_worker_is_told_the_scenario(tmp_path: Path) -> None:
     job = make_job(tmp_path, gpu_scenario())
     with pytest.raises(EngineError):
         engine("").run(job, Watcher())
-    assert WorkerJob.load(job.artefacts / "job.json") == WorkerJob(
+    assert WorkerJob.load(job.artifacts / "job.json") == WorkerJob(
         dataset=str(tmp_path / "dataset.jsonl"),
         concurrency=2,
         num_requests=4,
@@ -201,7 +201,7 @@ def test_a_worker_that_talks_all_the_time_is_stopped_too(tmp_path: Path) -> None
 @pytest.mark.parametrize("line", ["no JSON", '{"event": "party"}', '{"event": "progress", "requests": "x"}'])
 def test_an_event_that_is_none(tmp_path: Path, line: str) -> None:
     message = failure(f"events.write({line!r} + chr(10)); events.flush(); signal.pause()", make_job(tmp_path))
-    assert f"small: the transformers engine's worker wrote an event that is none: {line!r}\n" in message
+    assert f"small: the transformers engine's worker wrote an invalid event: {line!r}\n" in message
 
 
 def test_missing_requests(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_missing_requests(tmp_path: Path) -> None:
 
 
 def test_a_run_that_has_shown_enough_is_stopped(tmp_path: Path) -> None:
-    """The worker ends when it is told to, and never by itself."""
+    """The worker ends when it is stopped, and never by itself."""
     program = """
 record(0, 10.0, 12.0)
 record(1, 10.0, 12.5)
@@ -247,7 +247,7 @@ def test_nothing_is_left_after_ctrl_c(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         engine('send("phase", phase="loading"); signal.pause()').run(job, Impatient())
     with pytest.raises(ProcessLookupError):
-        os.kill(int((job.artefacts / "pid").read_text()), 0)
+        os.kill(int((job.artifacts / "pid").read_text()), 0)
 
 
 def test_a_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -255,8 +255,8 @@ def test_a_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         worker_job(make_job(tmp_path, checkpoint))
     assert str(caught.value) == (
-        "small: the engine transformers makes its model with random weights and reads no checkpoint "
-        "(/models/r1); replace model.path by model.random_weights, or choose another engine"
+        "small: the transformers engine makes its model with random weights and cannot read a checkpoint "
+        "(/models/r1); replace model.path with model.random_weights, or choose another engine"
     )
 
 
@@ -292,7 +292,7 @@ def test_no_bound_for_a_gpu_of_unknown_bandwidth(tmp_path: Path) -> None:
     result = engine(program).run(make_job(tmp_path, gpu_scenario()), Watcher())
     assert result.facts.saved() == {
         "device": "NVIDIA T4",
-        "bandwidth_bound": "none: the peak memory bandwidth of NVIDIA T4 is not known here",
+        "bandwidth_bound": "none: pytest-dsr1 does not know the peak memory bandwidth of NVIDIA T4",
     }
 
 

@@ -60,12 +60,12 @@ def dataset(inputs: list[list[int]], tmp_path_factory: pytest.TempPathFactory) -
     return path
 
 
-def make_job(dataset: Path, artefacts: Path, config: dict[str, Any] | None = None) -> Job:
+def make_job(dataset: Path, artifacts: Path, config: dict[str, Any] | None = None) -> Job:
     of = scenario(
         model={"name": "deepseek-ai/DeepSeek-R1", "random_weights": {"seed": 3, "config": config or TINY}},
         load={"concurrency": 4, "num_requests": 10, "warmup_requests": 5},
     )
-    return Job(of, Workload(dataset, 10, "ab12", True, 7.0, 8, 3.7, 6), artefacts, 60.0)
+    return Job(of, Workload(dataset, 10, "ab12", True, 7.0, 8, 3.7, 6), artifacts, 60.0)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def watcher() -> Watcher:
 
 @pytest.fixture(scope="module")
 def result(dataset: Path, watcher: Watcher, tmp_path_factory: pytest.TempPathFactory) -> EngineResult:
-    return TransformersEngine().run(make_job(dataset, tmp_path_factory.mktemp("artefacts")), watcher)
+    return TransformersEngine().run(make_job(dataset, tmp_path_factory.mktemp("artifacts")), watcher)
 
 
 def test_every_request_has_its_exact_lengths(result: EngineResult) -> None:
@@ -180,7 +180,7 @@ def test_events_go_to_standard_output_by_hand(
 
 
 @pytest.mark.parametrize(("looks", "ended"), [(1, 0), (2, 0), (3, 4), (5, 8), (6, 10)])
-def test_told_to_stop_it_gives_the_batch_under_way_up(
+def test_on_stop_it_gives_up_the_current_batch(
     looks: int, ended: int, job: WorkerJob, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It looks before each of three batches, and in the first and the third when some answers have ended."""
@@ -240,7 +240,7 @@ def test_a_field_transformers_refuses(
 ) -> None:
     config = {**TINY, "hidden_act": "swoosh"}
     message = last_event(replace(job, config=config), tmp_path, capsys)["message"]
-    assert message.startswith("model.random_weights.config: transformers refuses it: ")
+    assert message.startswith("model.random_weights.config: transformers refused it: ")
     assert "swoosh" in message
 
 
@@ -257,7 +257,7 @@ def test_logits_that_are_not_finite(
 ) -> None:
     config = {**TINY, "initializer_range": 1e38}
     assert last_event(replace(job, config=config), tmp_path, capsys)["message"] == (
-        "the model's logits are not finite, so the run proves nothing; use dtype bfloat16 or float32 and "
+        "the model's logits are not finite, so the run does not count; use dtype bfloat16 or float32 and "
         "DeepSeek-R1's own rope and scaling fields"
     )
 
@@ -288,7 +288,7 @@ def test_no_cuda_device(
 
 def test_compile_is_for_the_gpu(job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert last_event(replace(job, compile=True), tmp_path, capsys)["message"] == (
-        "engine.compile is a CUDA graph of the decode step: set engine.device=cuda too"
+        "engine.compile makes a CUDA graph of the decode step: set engine.device=cuda too"
     )
 
 
@@ -339,7 +339,7 @@ def test_an_unexpected_error_is_a_sentence_and_a_traceback_in_the_log(
 
 
 INSTALL_TORCH = (
-    "install PyTorch (without a GPU its CPU build, which its Start Locally page tells how to get), then "
+    "install PyTorch (without a GPU its CPU build; see its Start Locally page), then "
     "`pip install 'pytest-dsr1[embedded]'`"
 )
 
@@ -365,9 +365,9 @@ def test_torch_is_missing_or_broken(
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "torch.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "path"), *sys.path]))
-    (tmp_path / "artefacts").mkdir()
+    (tmp_path / "artifacts").mkdir()
     with pytest.raises(EngineError) as caught:
-        TransformersEngine().run(make_job(dataset, tmp_path / "artefacts"), Watcher())
+        TransformersEngine().run(make_job(dataset, tmp_path / "artifacts"), Watcher())
     assert str(caught.value).startswith(f"small: torch {trouble} in {sys.executable}: {INSTALL_TORCH}\n")
 
 

@@ -310,14 +310,14 @@ BENCH = {"type": "trtllm-bench"}
             {**BENCH, "command": ["no-such-program"]},
             {},
             "mismatch TensorRT-LLM: `no-such-program` is not on PATH; run in NVIDIA's TensorRT-LLM "
-            "container, or give `engine.command`",
+            "container, or set `engine.command`",
         ),
         ({**BENCH, "command": ["sh"]}, {"tensorrt-llm": "1.2.0"}, "ok TensorRT-LLM: 1.2.0"),
         (
             {**BENCH, "command": ["sh"]},
             {},
-            "warning TensorRT-LLM: its version is not known here: the newest options are used unless "
-            "`engine.dialect` is given",
+            "warning TensorRT-LLM: its version is unknown, so the newest options are used; set "
+            "`engine.dialect` for others",
         ),
         ({**BENCH, "command": ["sh"], "dialect": "1.0"}, {}, None),
         ({"type": "trtllm"}, {"tensorrt-llm": "1.2.0"}, "ok TensorRT-LLM: 1.2.0"),

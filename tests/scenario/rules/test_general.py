@@ -112,8 +112,8 @@ IMPOSSIBLE = [
     (
         "MTP on random tokens",
         ("    cuda_graph_config:", MTP),
-        "10:1: dataset: with multi-token prediction speed "
-        "depends on the text, and synthetic tokens prove nothing; expected real text in dataset.path, found none "
+        "10:1: dataset: the speed of multi-token prediction "
+        "depends on the text, so synthetic tokens do not count; expected real text in dataset.path, found none "
         "(`pytest-dsr1 docs datasets` shows how to make it)",
     ),
     (
@@ -143,21 +143,19 @@ IMPOSSIBLE_ON_CPU = [
         "GPU beside the CPU",
         "hardware: {}",
         "hardware: {gpu: NVIDIA H200, count: 1}",
-        [
-            "14:1: engine.device: `cpu` uses no GPU: expected hardware.count 0, found 1 (or set `device: cuda`)"
-        ],
+        ["14:1: engine.device: `cpu` uses no GPU: expected hardware.count 0, found 1; or set `device: cuda`"],
     ),
     (
         "cuda without a GPU",
         "  type: transformers",
         "  type: transformers\n  device: cuda",
-        ["16:3: engine.device: `cuda` uses one GPU: expected hardware.count 1 and its hardware.gpu, found 0"],
+        ["16:3: engine.device: `cuda` uses one GPU: expected hardware.count 1 and a hardware.gpu, found 0"],
     ),
     (
         "compile",
         "  type: transformers",
         "  type: transformers\n  compile: true",
-        ["16:3: engine.compile: expected `engine.device: cuda` with it, found `cpu`"],
+        ["16:3: engine.compile: needs `engine.device: cuda`, found `cpu`"],
     ),
     (
         "set-up of no GPU",
@@ -224,8 +222,8 @@ UNUSUAL = [
         "reuse",
         [("  llm_api:\n", "  llm_api:\n    kv_cache_config: {free_gpu_memory_fraction: 0.8}\n")],
         "23: "
-        "engine.llm_api.kv_cache_config: without `enable_block_reuse: false` here equal prefixes are computed once, "
-        "unlike as published",
+        "engine.llm_api.kv_cache_config: without `enable_block_reuse: false` here, equal prefixes are computed only "
+        "once, unlike in the published measurements",
     ),
     (
         "relaxed",

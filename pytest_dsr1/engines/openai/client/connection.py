@@ -1,7 +1,7 @@
-"""One connection to an OpenAI-compatible server: HTTP/1.1, one request at a time, kept alive between them.
+"""One connection to an OpenAI-compatible server: HTTP/1.1, one request at a time, kept alive.
 
-HTTP is read by httptools (llhttp, the parser of Node.js): measured beside a parser of our own in Python that
-knows nothing but whole chunks it is as fast (1.1 against 1.2 us an event), and it knows all of HTTP.
+httptools parses HTTP (llhttp, the parser of Node.js). It takes 1.1 us per event. A Python parser that only
+understood whole chunks took 1.2 us, and httptools understands all of HTTP.
 """
 
 from __future__ import annotations
@@ -14,49 +14,45 @@ from typing import Protocol, cast
 
 import httptools
 
-from pytest_dsr1.engines.openai.client.exchange import (
-    LARGEST_BODY,
-    LARGEST_ERROR,
-    Exchange,
-    error_message,
-)
+from pytest_dsr1.engines.openai.client.exchange import LARGEST_BODY, LARGEST_ERROR, Exchange
+from pytest_dsr1.engines.openai.client.failures import error_message
 
 _monotonic = time.monotonic
 _EVENT_STREAM = "text/event-stream"
 RACE_S = 0.005
-"""A server closes a kept connection that was idle for long enough. When it does so while a request is on its
-way, the client learns of it within a round trip after the sending; later, the server had the request."""
+"""A server closes a connection after some idle time. If it does so while a request is on its way, the client
+sees the end of the connection within a round trip. If the end comes later, the server had the request."""
 
 
 class Owner(Protocol):
-    """Who gives exchanges to connections."""
+    """The owner of connections, which gives them exchanges."""
 
     def ended(self, connection: Connection, exchange: Exchange) -> None:
-        """The exchange has ended, well or not; the connection takes another if it is ``usable``."""
+        """Handle an exchange that has ended, with or without an error; the connection may be ``usable``."""
 
     def stale(self, exchange: Exchange) -> None:
-        """The server closed the kept connection as the request was sent: nobody can have worked on it."""
+        """Handle a request that the server cannot have seen: it closed the connection at the same time."""
 
-    def unasked(self) -> None:
-        """The server sent an answer that nobody asked for."""
+    def unexpected(self) -> None:
+        """Handle an answer without a request."""
 
     def lost(self, connection: Connection) -> None:
-        """The connection is gone."""
+        """Handle the end of a connection."""
 
 
 class Connection(asyncio.Protocol):
-    """Reads answers as they come.
+    """A connection that reads answers as they arrive.
 
     Attributes:
         usable: whether another request can be sent.
-        exchange: the one in flight.
-        heard_s: when something last came.
+        exchange: the exchange in flight.
+        last_active_s: the time of the last data, sent or received.
     """
 
     def __init__(self, owner: Owner) -> None:
         self.usable = False
         self.exchange: Exchange | None = None
-        self.heard_s = 0.0
+        self.last_active_s = 0.0
         self._owner = owner
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
@@ -64,36 +60,36 @@ class Connection(asyncio.Protocol):
         self._done: Exchange | None = None
         self._silent = False
         self._answering = False
-        self._headed = False
-        self._events = False
+        self._headers_complete = False
+        self._is_stream = False
         self._served = 0
         self._limit = LARGEST_BODY
-        self._spoilt: str | None = None
+        self._fault: str | None = None
         self._headers: dict[bytes, bytes] = {}
 
     def send(self, exchange: Exchange) -> None:
-        """Send a request; the connection must be usable and have none in flight."""
+        """Send a request; the connection must be usable and without an exchange in flight."""
         assert self._transport is not None
         self.exchange = exchange
-        self._answering = self._headed = self._events = False
+        self._answering = self._headers_complete = self._is_stream = False
         self._silent = True
-        self.heard_s = _monotonic()
-        exchange.sent_s = exchange.sent_s or self.heard_s
-        if self._spoilt:
-            self._fail(self._spoilt)
+        self.last_active_s = _monotonic()
+        exchange.sent_s = exchange.sent_s or self.last_active_s
+        if self._fault:
+            self._fail(self._fault)
             self._hand_back()
             return
         payload = exchange.payload
         if self._socket is not None:
-            # uvloop writes only after it has read all that is ready, which in a wave of requests is
-            # milliseconds after `sent_s`, and would count as the server's.
-            with contextlib.suppress(OSError):  # the transport meets it again, and tells
+            # uvloop writes only after it has read all data that is ready. In a wave of requests that is
+            # milliseconds after `sent_s`, and would count as the server's time.
+            with contextlib.suppress(OSError):  # the transport meets the same error and reports it
                 payload = payload[os.write(self._socket, payload) :]
         if payload:
             self._transport.write(payload)
 
     def abort(self, why: str) -> None:
-        """Give the exchange in flight up, for this reason, and close."""
+        """Give up the exchange in flight, for this reason, and close the connection."""
         self._fail(why)
         self._hand_back()
 
@@ -106,32 +102,37 @@ class Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The connection is open."""
+        """Start to use the connection."""
         self._transport = cast("asyncio.Transport", transport)
         if transport.get_extra_info("sslcontext") is None:
             self._socket = transport.get_extra_info("socket").fileno()
         self.usable = True
 
     def data_received(self, data: bytes) -> None:
-        """Something came: the time of all that is in it."""
-        self.heard_s = _monotonic()
+        """Parse data; all of it gets the same time."""
+        self.last_active_s = _monotonic()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(f"the server does not answer in HTTP/1.1: {error}")
+            self._fail(f"the server's answer is not HTTP/1.1: {error}")
         if self._done is not None:
             self._hand_back()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone; an answer without a stated length is complete by that."""
+        """End the exchange in flight; an answer without a stated length is complete now."""
         self.usable = False
         self._socket = None
-        before_s, self.heard_s = self.heard_s, _monotonic()
+        before_s, self.last_active_s = self.last_active_s, _monotonic()
         exchange = self.exchange
         if exchange is not None:
-            if self._headed and exc is None and not self._sized():
+            if self._headers_complete and exc is None and not self._sized():
                 self._complete(exchange)
-            elif self._silent and self._served and not exchange.resent and self.heard_s - before_s <= RACE_S:
+            elif (
+                self._silent
+                and self._served
+                and not exchange.resent
+                and self.last_active_s - before_s <= RACE_S
+            ):
                 self.exchange = None
                 exchange.resent = True
                 self._owner.stale(exchange)
@@ -145,58 +146,58 @@ class Connection(asyncio.Protocol):
     # httptools
 
     def on_message_begin(self) -> None:
-        """An answer begins."""
+        """Note the start of an answer."""
         self._silent = False
         self._headers.clear()
         if self.exchange is None:
-            self._spoil()
+            self._fault = "the server sent an answer without a request on this connection"
         else:
             self._answering = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
+        """Keep one header."""
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        """What the body will be."""
+        """Decide how to read the body."""
         exchange, status = self.exchange, self._parser.get_status_code()
         if exchange is None:
             if status == 200:
-                self._owner.unasked()
+                self._owner.unexpected()
             return
         if status < 200:
             return
-        self._headed = True
+        self._headers_complete = True
         kind = self._headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
         self._limit = LARGEST_BODY
         if status != 200:
             self._limit = LARGEST_ERROR
         elif exchange.streaming:
-            self._events = kind == _EVENT_STREAM
-            if not self._events:
+            self._is_stream = kind == _EVENT_STREAM
+            if not self._is_stream:
                 self._limit = LARGEST_ERROR
         assert self._transport is not None
         if status == 200 and self._transport.get_write_buffer_size():
             self._fail("the server answered before the whole request was sent")
 
     def on_body(self, piece: bytes) -> None:
-        """A piece of the body, mostly one event; nothing here may cost a microsecond without need."""
+        """Take a piece of the body, mostly one event; this is the hot path."""
         exchange = self.exchange
         if exchange is None:
             return
-        if self._events:
+        if self._is_stream:
             if not exchange.body:
-                # The usual case, one whole event that is like the one before.
+                # The usual case: one whole event with the same head and tail as the one before.
                 if piece.startswith(exchange.head) and piece.endswith(exchange.tail):
                     text = piece[exchange.begins : exchange.ends]
                     if text and b'"' not in text:
-                        exchange.spoke_s.append(self.heard_s)
+                        exchange.event_times_s.append(self.last_active_s)
                         exchange.last = piece
                         return
                 if piece[-2:] == b"\n\n" and piece.find(b"\n\n") == len(piece) - 2:
-                    exchange.event(piece, self.heard_s)
+                    exchange.event(piece, self.last_active_s)
                     return
-            exchange.piece(piece, self.heard_s)
+            exchange.piece(piece, self.last_active_s)
             if exchange.fault:
                 self._fail(exchange.fault)
             return
@@ -207,7 +208,7 @@ class Connection(asyncio.Protocol):
         exchange.body += piece
 
     def on_message_complete(self) -> None:
-        """The answer is whole."""
+        """End an answer that is complete."""
         exchange = self.exchange
         if exchange is None:
             return
@@ -221,14 +222,14 @@ class Connection(asyncio.Protocol):
     # ends
 
     def _complete(self, exchange: Exchange) -> None:
-        """The answer is whole: what HTTP says of it."""
+        """End an exchange whose answer is complete, with the error that HTTP reports, if any."""
         status = self._parser.get_status_code()
         if status != 200:
             exchange.fault = self._refused(status, bytes(exchange.body))
-        elif exchange.streaming and not self._events:
+        elif exchange.streaming and not self._is_stream:
             kind = self._headers.get(b"content-type", b"no content type").decode("latin-1")
             exchange.fault = (
-                f"the server answered with {kind} where a stream of events was asked for: "
+                f"expected a stream of events, but the server answered with {kind}: "
                 f"{error_message(bytes(exchange.body))}"
             )
         self._end(exchange)
@@ -241,7 +242,7 @@ class Connection(asyncio.Protocol):
             self._end(exchange)
 
     def _end(self, exchange: Exchange) -> None:
-        exchange.ended_s = self.heard_s
+        exchange.ended_s = self.last_active_s
         self.exchange = None
         self._done = exchange
         self._served += 1
@@ -253,9 +254,6 @@ class Connection(asyncio.Protocol):
         if exchange is not None:
             self._owner.ended(self, exchange)
 
-    def _spoil(self) -> None:
-        self._spoilt = "the server sent an answer before it was asked on this connection"
-
     def _sized(self) -> bool:
         return b"content-length" in self._headers or b"transfer-encoding" in self._headers
 
@@ -263,15 +261,15 @@ class Connection(asyncio.Protocol):
         how = f"the connection broke ({error})" if error else "the server closed the connection"
         if not self._answering:
             return f"{how} before it answered"
-        if not self._events:
-            return f"{how} within its answer"
-        return f"{how} in mid-stream, after {len(exchange.spoke_s)} events with text"
+        if not self._is_stream:
+            return f"{how} during its answer"
+        return f"{how} during the stream, after {len(exchange.event_times_s)} events with text"
 
     def _refused(self, status: int, body: bytes) -> str:
         reason = f"HTTP {status}"
         if 300 <= status < 400:
-            place = self._headers.get(b"location", b"nowhere").decode("latin-1")
-            return f"{reason}: redirected to {place[:200]}, which is not followed; give that in engine.url"
+            target = self._headers.get(b"location", b"nowhere").decode("latin-1")[:200]
+            return f"{reason}: redirected to {target}; redirects are not followed: set engine.url to it"
         hint = _HINTS.get(status, "")
         after = self._headers.get(b"retry-after")
         if status == 429 and after:
@@ -280,8 +278,8 @@ class Connection(asyncio.Protocol):
 
 
 _HINTS = {
-    401: "; name the variable that holds the API key in engine.api_key_env",
+    401: "; set engine.api_key_env to the variable with the API key",
     403: "; the API key in engine.api_key_env does not allow this",
-    404: "; is engine.url right, without /v1, and does the server have this endpoint and model?",
+    404: "; check engine.url (without /v1), and whether the server has this endpoint and model",
     429: "; the server limits the rate: lower load.concurrency or the rate of load.arrival",
 }

@@ -1,9 +1,9 @@
-"""Sends the requests of a measurement: in a closed loop or on a schedule, and keeps what came back.
+"""The load driver, which sends requests in a closed loop or on a schedule, and keeps their records.
 
-To read comes first, since that is what times are taken from. A wave of thousands of requests in a closed loop
-is sent over some tenths of a second (20,000 requests/s): sent as fast as possible, it comes back as a wave of
-first tokens that the client cannot read as fast as they come. What can wait, reading usage and making records
-and the next requests' bytes, is done in slices of a few milliseconds.
+Reading has priority, because times are taken when data is read. A wave of thousands of requests in a closed
+loop is sent over some tenths of a second (20,000 requests/s). If it were sent as fast as possible, it would
+return as a wave of first tokens, faster than the client can read. Other work is done in slices of a few
+milliseconds: reading usage, making records, and making the bytes of the next requests.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _SLICE_S = 0.002
 _PAUSE_S = 0.005
 _TICK_S = 0.5
 _AHEAD_BYTES = 1 << 27
-"""Requests made ahead take no more than this."""
+"""The most bytes of requests made ahead."""
 _HOPELESS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is sent.
+    """The plan of one pass.
 
     Attributes:
-        requests: how many at most.
-        concurrency: how many in flight at most.
-        ramp_s: a closed loop starts its first ``concurrency`` requests evenly over so many seconds.
-        schedule: when each request is due, in s from the start; None for a closed loop.
-        duration_s: no request is sent later than this, those that wait neither; None for no limit.
+        requests: the most requests to send.
+        concurrency: the most requests in flight.
+        ramp_s: the seconds over which a closed loop starts its first ``concurrency`` requests evenly.
+        schedule: when each request is due, in seconds from the start; None for a closed loop.
+        duration_s: the time after which no request is sent, not even one that waits; None for no limit.
     """
 
     requests: int
@@ -51,12 +51,13 @@ class Plan:
 
 @dataclass
 class Tally:
-    """What came of it; series and gaps are of requests that did not fail.
+    """The results of one pass; series and gaps do not include failed requests.
 
     Attributes:
-        waited: requests that were due in an open loop with ``concurrency`` in flight.
-        unsent: of those, how many still waited when the duration was over.
-        stopped: it was ended by :meth:`LoadDriver.stop`, with requests in flight or still to come.
+        waited: requests of an open loop that were due while ``concurrency`` requests were in flight.
+        unsent: the part of ``waited`` that was not sent before the end of the duration.
+        stopped: whether :meth:`LoadDriver.stop` ended the pass before all requests had ended.
+        hopeless: the last error, if the pass was given up because its first requests all failed.
     """
 
     began_s: float = 0.0
@@ -72,13 +73,13 @@ class Tally:
 
 
 class LoadDriver:
-    """One pass over requests.
+    """One pass over the requests.
 
     Args:
-        plan: what is sent.
-        source: the exchanges, in order; each is made when it is asked for.
-        on_record: told of every request that ended.
-        on_tick: called twice a second with (requests ended, output tokens so far); raises to end the pass.
+        plan: the plan of the pass.
+        source: the exchanges, in order; each is made when it is needed.
+        on_record: called with the record of every request that ended.
+        on_tick: called twice per second with (requests ended, output tokens so far); raises to end the pass.
     """
 
     def __init__(
@@ -99,8 +100,8 @@ class LoadDriver:
         self._made = 0
         self._ended: deque[Exchange] = deque()
         self._sent = 0
-        self._owed = 0
-        self._flying = 0
+        self._planned_sends = 0
+        self._in_flight = 0
         self._waiting: deque[Exchange] = deque()
         self._stopped = False
         self._finished: asyncio.Future[None] = self._loop.create_future()
@@ -109,32 +110,32 @@ class LoadDriver:
         self._due_s = float("inf")
 
     def ended(self, exchange: Exchange) -> None:
-        """For the client: an exchange has ended; send the next soon, look at this one later."""
-        self._flying -= 1
+        """Take an exchange that has ended: send the next one soon, and make its record later."""
+        self._in_flight -= 1
         self._ended.append(exchange)
         if self._plan.schedule is None:
-            self._owe(1)
+            self._plan_sends(1)
         elif self._waiting and self._in_time():
-            self._fly(self._waiting.popleft())
+            self._send(self._waiting.popleft())
         else:
             self.tally.unsent += len(self._waiting)
             self._waiting.clear()
 
     def stop(self) -> None:
-        """Send nothing more and wait for nothing more; what has ended already is kept."""
-        self.tally.stopped = bool(self._flying or self._waiting) or self._may_send()
+        """Send nothing more and wait for nothing more; keep the requests that have ended."""
+        self.tally.stopped = bool(self._in_flight or self._waiting) or self._may_send()
         self._stopped = True
         self._waiting.clear()
 
     def prepare(self) -> None:
-        """Make the first requests, which takes a while."""
+        """Make the bytes of the first requests, which takes some time."""
         self._make_ahead(float("inf"))
 
     async def run(self, client: ConnectionPool) -> Tally:
-        """Send everything and wait until all has ended.
+        """Send all requests and wait until all have ended.
 
         Raises:
-            EngineError: what ``on_tick`` raised.
+            EngineError: raised by ``on_tick``.
         """
         self._client = client
         tally = self.tally
@@ -146,7 +147,7 @@ class LoadDriver:
             self._alarm = Alarm(self._loop, self._send_due)
             self._send_due()
         try:
-            self._between()
+            self._work_a_slice()
             self._tick()
             await self._finished
         finally:
@@ -159,25 +160,25 @@ class LoadDriver:
     def _start_closed(self) -> None:
         starts = min(self._plan.concurrency, self._plan.requests)
         if not self._plan.ramp_s:
-            self._owe(starts)
+            self._plan_sends(starts)
             return
         for i in range(starts):
-            self._loop.call_later(self._plan.ramp_s * i / starts, self._owe, 1)
+            self._loop.call_later(self._plan.ramp_s * i / starts, self._plan_sends, 1)
 
-    def _owe(self, requests: int) -> None:
-        if not self._owed:
-            self._loop.call_soon(self._send_owed)
-        self._owed += requests
+    def _plan_sends(self, requests: int) -> None:
+        if not self._planned_sends:
+            self._loop.call_soon(self._send_planned)
+        self._planned_sends += requests
 
-    def _send_owed(self) -> None:
-        """Send for a moment, and go on after what came meanwhile was read."""
+    def _send_planned(self) -> None:
+        """Send for a moment, and continue after the data that arrived meanwhile was read."""
         until_s = time.monotonic() + _SENDING_S
-        while self._owed and time.monotonic() < until_s:
-            self._owed -= 1
+        while self._planned_sends and time.monotonic() < until_s:
+            self._planned_sends -= 1
             if self._may_send():
-                self._fly(self._take())
-        if self._owed:
-            self._loop.call_later(_SENDING_AGAIN_S, self._send_owed)
+                self._send(self._take())
+        if self._planned_sends:
+            self._loop.call_later(_SENDING_AGAIN_S, self._send_planned)
 
     def _may_send(self) -> bool:
         return not self._stopped and self._sent < self._plan.requests and self._in_time()
@@ -186,9 +187,9 @@ class LoadDriver:
         duration_s = self._plan.duration_s
         return duration_s is None or time.monotonic() < self.tally.began_s + duration_s
 
-    def _fly(self, exchange: Exchange) -> None:
+    def _send(self, exchange: Exchange) -> None:
         assert self._client is not None
-        self._flying += 1
+        self._in_flight += 1
         self._client.send(exchange)
 
     def _take(self) -> Exchange:
@@ -200,7 +201,7 @@ class LoadDriver:
         return exchange
 
     def _send_due(self) -> None:
-        """Send all that is due, whatever the server does, and come again when the next is."""
+        """Send all requests that are due, and set the alarm for the next one."""
         assert self._plan.schedule is not None
         assert self._alarm is not None
         schedule, began_s = self._plan.schedule, self.tally.began_s
@@ -213,43 +214,43 @@ class LoadDriver:
                 return
             exchange = self._take()
             exchange.scheduled_s = due_s
-            if self._flying < self._plan.concurrency:
-                self._fly(exchange)
+            if self._in_flight < self._plan.concurrency:
+                self._send(exchange)
             else:
                 self.tally.waited += 1
                 self._waiting.append(exchange)
 
-    # What can wait
+    # Work that can wait
 
-    def _between(self) -> None:
-        """Work for a moment on what has ended and what comes, and end the pass when nothing is left."""
+    def _work_a_slice(self) -> None:
+        """Make records and requests for a moment, and end the pass when nothing is left."""
         if self._finished.done():
             return
         try:
             until_s = time.monotonic() + _SLICE_S
             while self._time_is_left(until_s) and self._ended:
-                self._file(self._ended.popleft())
+                self._take_record(self._ended.popleft())
             self._make_ahead(until_s)
-            if not (self._ended or self._awaited()):
+            if not (self._ended or self._more_will_end()):
                 self._finished.set_result(None)
                 return
-        except BaseException as error:  # noqa: BLE001  # to whoever waits for the pass
+        except BaseException as error:  # noqa: BLE001  # run() raises it
             self._finished.set_exception(error)
             return
-        self._loop.call_later(_PAUSE_S, self._between)
+        self._loop.call_later(_PAUSE_S, self._work_a_slice)
 
     def _time_is_left(self, until_s: float) -> bool:
-        """Whether to go on with what can wait; what became due meanwhile is sent first."""
+        """Return whether to continue with work that can wait; first send requests that became due."""
         now = time.monotonic()
         if now >= self._due_s:
             self._send_due()
         return now < until_s
 
-    def _awaited(self) -> bool:
-        """Whether something will still end."""
+    def _more_will_end(self) -> bool:
+        """Return whether another request will end."""
         if self.tally.stopped:
             return False
-        return bool(self._flying or self._owed or self._waiting) or self._more_comes()
+        return bool(self._in_flight or self._planned_sends or self._waiting) or self._more_comes()
 
     def _more_comes(self) -> bool:
         closed_start = self._plan.schedule is None and self._plan.ramp_s > 0
@@ -261,7 +262,7 @@ class LoadDriver:
 
     def _make_ahead(self, until_s: float) -> None:
         ahead = max(self._plan.concurrency, 1024)
-        # To look at the time may send, so all is looked at anew each time.
+        # _time_is_left() may send requests, so each turn must check everything again.
         while self._time_is_left(until_s):
             if self._made == self._plan.requests or len(self._ready) >= ahead:
                 return
@@ -271,14 +272,14 @@ class LoadDriver:
             self._ready_bytes += len(exchange.payload)
             self._ready.append(exchange)
 
-    def _file(self, exchange: Exchange) -> None:
+    def _take_record(self, exchange: Exchange) -> None:
         answer, tally = exchange.answer(), self.tally
         record = record_of(exchange, answer)
         tally.records.append(record)
         if answer.error is None:
             tally.tokens += answer.output_tokens
-            tally.gaps.add(exchange.spoke_s)
-            tally.series.add(exchange.spoke_s, answer.output_tokens)
+            tally.gaps.add(exchange.event_times_s)
+            tally.series.add(exchange.event_times_s, answer.output_tokens)
         else:
             tally.failed += 1
             if tally.failed == len(tally.records) == max(_HOPELESS, min(self._plan.concurrency, 100)):
@@ -292,25 +293,25 @@ class LoadDriver:
         try:
             assert self._client is not None
             self._on_tick(len(self.tally.records), self.tally.tokens + self._client.events())
-        except BaseException as error:  # noqa: BLE001  # to whoever waits for the pass
+        except BaseException as error:  # noqa: BLE001  # run() raises it
             self._finished.set_exception(error)
             return
         self._loop.call_later(_TICK_S, self._tick)
 
 
 def record_of(exchange: Exchange, answer: Answer) -> RequestRecord:
-    """The record of an exchange that has ended."""
-    spoke = exchange.spoke_s
+    """Return the record of an exchange that has ended."""
+    times_s = exchange.event_times_s
     failed = answer.error is not None
     return RequestRecord(
         id=exchange.id,
         submitted_s=exchange.sent_s,
-        first_token_s=spoke[0] if spoke else None,
-        last_token_s=exchange.ended_s if failed or not spoke else spoke[-1],
+        first_token_s=times_s[0] if times_s else None,
+        last_token_s=exchange.ended_s if failed or not times_s else times_s[-1],
         input_tokens=answer.input_tokens,
         output_tokens=answer.output_tokens,
         error=answer.error,
         scheduled_s=exchange.scheduled_s,
-        events=len(spoke) or None,
+        events=len(times_s) or None,
         resent=exchange.resent,
     )

@@ -1,4 +1,4 @@
-"""Gaps between the events of streams, in a histogram of bounded size; and tokens over time."""
+"""The gaps between the events of streams, in a histogram of fixed size, and the tokens over time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BINS = int(math.log(1e9) / _LOG_STEP) + 2
 
 
 class Gaps:
-    """Collects gaps. Percentiles are right to 0.1%, as far as 1 us to 1,000 s go; mean and maximum exact."""
+    """A histogram of gaps. Mean and maximum are exact; percentiles are right to 0.1% from 1 us to 1,000 s."""
 
     def __init__(self) -> None:
         import numpy as np
@@ -25,7 +25,7 @@ class Gaps:
         self.count = 0
 
     def add(self, times_s: array[float]) -> None:
-        """The gaps between these times, which do not decrease."""
+        """Add the gaps between these times, which must not decrease."""
         if len(times_s) < 2:
             return
         np = self._np
@@ -37,14 +37,14 @@ class Gaps:
         self.count += len(gaps)
 
     def metrics(self) -> dict[str, float]:
-        """The metrics ``inter_event_gap_...`` in ms; empty where no gap was seen."""
+        """Return the metrics ``inter_event_gap_...`` in ms; empty if there was no gap."""
         if not self._max_s:
             return {}
         cumulated = self._np.cumsum(self._counts)
 
         def percentile_ms(share: float) -> float:
-            place = int(self._np.searchsorted(cumulated, int(self.count * share), side="right"))
-            middle_s: float = _SMALLEST_S * math.exp((place + 0.5) * _LOG_STEP)
+            index = int(self._np.searchsorted(cumulated, int(self.count * share), side="right"))
+            middle_s: float = _SMALLEST_S * math.exp((index + 0.5) * _LOG_STEP)
             return min(middle_s, self._max_s) * 1e3
 
         return {
@@ -55,7 +55,7 @@ class Gaps:
 
 
 class TokensOverTime:
-    """Output tokens in each second; those of a request are spread evenly over its events."""
+    """The output tokens in each second; the tokens of a request are spread evenly over its events."""
 
     def __init__(self) -> None:
         import numpy as np
@@ -65,11 +65,11 @@ class TokensOverTime:
         self._tokens = np.zeros(0)
 
     def begin(self, from_s: float) -> None:
-        """The measurement begins."""
+        """Set the start of the measurement."""
         self._from_s = from_s
 
     def add(self, times_s: array[float], tokens: int) -> None:
-        """The events of one request, which together carried so many tokens."""
+        """Add the events of one request, which have ``tokens`` tokens together."""
         if not times_s:
             return
         np = self._np
@@ -81,6 +81,6 @@ class TokensOverTime:
         self._tokens[first : first + len(counts)] += counts
 
     def series(self, to_s: float) -> tuple[tuple[float, float], ...]:
-        """(monotonic time, tokens per second) of each whole second of the measurement."""
+        """Return (monotonic time, tokens per second) of each whole second of the measurement."""
         whole = min(len(self._tokens), int(to_s - self._from_s))
         return tuple((self._from_s + i + 1, float(self._tokens[i])) for i in range(whole))

@@ -1,8 +1,7 @@
-"""One request to an OpenAI-compatible server and all that came back.
+"""One request to an OpenAI-compatible server and its answer.
 
-While an answer arrives only times are noted, and whether an event says something; reading JSON would cost
-more than everything else together. Usage, finish reason and errors are read afterwards, by
-:meth:`Exchange.answer`.
+While an answer arrives, only times are noted and whether an event has text, because parsing JSON would cost
+more than everything else together. :meth:`Exchange.answer` reads usage, finish reason and errors afterwards.
 """
 
 from __future__ import annotations
@@ -13,18 +12,19 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
-LARGEST_EVENT = 1 << 20
-"""Bytes of one event of a stream; a token takes about 300."""
-LARGEST_BODY = 1 << 28
-"""Bytes of an answer that is not streamed."""
-LARGEST_ERROR = 1 << 16
-"""Bytes of an error's body that are read."""
-_SHOWN = 200
+from pytest_dsr1.engines.openai.client.failures import beginning, error_message
 
-# Text in one of the fields that carry tokens, or token ids. Within JSON strings quotes are escaped, so a
-# model that writes this very pattern does not match; `"prompt_token_ids"` does not, nor do null, "" and [].
-SPEAKS = re.compile(rb'"(?:content|reasoning(?:_content)?|text)":\s*"[^"]|"token_ids":\s*\[\s*\d').search
-# A list, whatever is in it: vLLM and TensorRT-LLM write null where no token ids were asked for.
+LARGEST_EVENT = 1 << 20
+"""The most bytes of one event of a stream; an event of one token has about 300."""
+LARGEST_BODY = 1 << 28
+"""The most bytes of an answer that is not streamed."""
+LARGEST_ERROR = 1 << 16
+"""The most bytes that are read of an error's body."""
+
+# Text in one of the fields for tokens, or token ids. Quotes inside JSON strings are escaped, so a model's
+# text cannot match. `"prompt_token_ids"`, null, "" and [] do not match either.
+HAS_TEXT = re.compile(rb'"(?:content|reasoning(?:_content)?|text)":\s*"[^"]|"token_ids":\s*\[\s*\d').search
+# A list, even an empty one: vLLM and TensorRT-LLM write null if no token ids were asked for.
 _OFFERS_IDS = re.compile(rb'"token_ids":\s*\[').search
 _TOKEN_IDS = re.compile(rb'"token_ids":\s*\[([\d,\s]+)\]').findall
 _BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r")
@@ -32,18 +32,18 @@ _NAMED_ERROR = re.compile(rb"^event:[ \t]*error\b", re.MULTILINE).search
 _ERROR = re.compile(
     rb'^event:[ \t]*error\b|"error"\s*:(?!\s*null\b)|"object"\s*:\s*"error"', re.MULTILINE
 ).search
-"""Whether an event may report an error; the JSON decides."""
+"""Finds events that may report an error; their JSON decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an exchange came to.
+    """The result of an exchange.
 
     Attributes:
-        input_tokens: as the server counted them, else as sent; 0 where nobody knows.
-        output_tokens: as the server counted them.
-        error: why the request failed; None if it did not.
-        finish_reason: as the server gave it.
+        input_tokens: the server's count, else the number sent; 0 if it is unknown.
+        output_tokens: the server's count.
+        error: the reason why the request failed; None if it did not.
+        finish_reason: the server's finish reason.
     """
 
     input_tokens: int
@@ -54,24 +54,24 @@ class Answer:
 
 @dataclass(slots=True)
 class Exchange:
-    """One request. Times are of ``time.monotonic``, in s.
+    """One request. Times are of ``time.monotonic``, in seconds.
 
     Attributes:
-        id: the request's place in the dataset, from 0.
+        id: the request's index in the dataset, from 0.
         payload: the whole HTTP request.
         wanted: output tokens asked for.
-        exact: whether fewer or more are an error.
-        input_tokens: how many tokens are sent; None for text.
-        scheduled_s: when it is due; None in a closed loop.
+        exact: whether another number of tokens is an error.
+        input_tokens: the number of tokens sent; None for text.
+        scheduled_s: when the request is due; None in a closed loop.
         sent_s: when it was written to the connection; 0 before.
-        spoke_s: when each event that says something arrived.
+        event_times_s: when each event with text arrived.
         ended_s: when the answer was complete, or failed.
-        fault: why it failed, as far as the connection can tell.
-        head: how an event looked before its text; the next mostly looks alike.
-        tail: how it looked after it.
-        begins: the length of ``head``, and
-        ends: of ``tail``, negative: between them is the text.
-        resent: whether it was sent a second time, as the server closed the kept connection at the first.
+        fault: the reason why it failed, if the connection knows it.
+        head: the bytes of an event before its text; mostly the same in the next event.
+        tail: the bytes of an event after its text.
+        begins: the index where the text begins, the length of ``head``.
+        ends: the negative index where the text ends, from the length of ``tail``.
+        resent: whether it was sent a second time, because the server had closed the idle connection.
     """
 
     id: int
@@ -82,7 +82,7 @@ class Exchange:
     input_tokens: int | None
     scheduled_s: float | None = None
     sent_s: float = 0.0
-    spoke_s: array[float] = field(default_factory=lambda: array("d"))
+    event_times_s: array[float] = field(default_factory=lambda: array("d"))
     ended_s: float = 0.0
     fault: str | None = None
     resent: bool = False
@@ -91,33 +91,33 @@ class Exchange:
     tail: bytes = b""
     begins: int = 0
     ends: int = 0
-    quiet: list[bytes] = field(default_factory=list)
+    other_events: list[bytes] = field(default_factory=list)
     body: bytearray = field(default_factory=bytearray)
     offers_ids: bool = False
     ids: int = 0
 
     def event(self, event: bytes, now_s: float) -> None:
         """Take one whole event of the stream."""
-        speaks = SPEAKS(event)
-        if not speaks:
-            self.quiet.append(event)
+        has_text = HAS_TEXT(event)
+        if not has_text:
+            self.other_events.append(event)
             return
-        if not self.spoke_s:
+        if not self.event_times_s:
             self.offers_ids = _OFFERS_IDS(event) is not None
-        self.spoke_s.append(now_s)
+        self.event_times_s.append(now_s)
         self.last = event
         if b"error" in event and _ERROR(event):
-            self.quiet.append(event)  # `last` will be the next that speaks
+            self.other_events.append(event)  # the next event with text replaces `last`
         if self.offers_ids:
             self.ids += sum(ids.count(b",") + 1 for ids in _TOKEN_IDS(event))
         elif not event.startswith(self.head):
-            self._learn(event, speaks.end() - 1)
+            self._learn(event, has_text.end() - 1)
 
     def _learn(self, event: bytes, begins: int) -> None:
-        """How events look whose text begins there.
+        """Keep the head and the tail of an event whose text begins at this index.
 
-        One that is equal to it but for a text without quotes says something too, and nothing that this one
-        did not say; to see that is cheaper than to search.
+        If the next event has the same head and tail and its text has no quotes, it also has text and no other
+        new information. Comparing them is cheaper than searching.
         """
         end = event.find(b'"', begins)
         is_text = event[begins - 1 : begins] == b'"' and event[end - 1 : end] != b"\\"
@@ -126,7 +126,7 @@ class Exchange:
             self.begins, self.ends = begins, -len(self.tail)
 
     def piece(self, piece: bytes, now_s: float) -> None:
-        """Take a piece of the stream that begins or ends within an event, or holds several."""
+        """Take a piece of the stream that is not exactly one event."""
         pending = self.body
         pending += piece
         *events, rest = _BOUNDARY.split(pending)
@@ -136,22 +136,22 @@ class Exchange:
             pending[:] = rest
         if len(pending) > LARGEST_EVENT:
             self.fault = (
-                f"an event of the stream is larger than {LARGEST_EVENT >> 20} MiB; no token is: is this an "
-                "OpenAI-compatible server?"
+                f"an event of the stream is larger than {LARGEST_EVENT >> 20} MiB, which is too large for a "
+                "token; check whether this is an OpenAI-compatible server"
             )
 
     def answer(self) -> Answer:
-        """Read what was kept. The exchange must have ended."""
-        if self.streaming and self.body:  # a last event without an empty line behind it, or half of one
-            self.quiet.append(bytes(self.body))
-        reading = _Reading(self)
+        """Return the answer from the data kept. The exchange must have ended."""
+        if self.streaming and self.body:  # a last event without its empty line, or half an event
+            self.other_events.append(bytes(self.body))
+        reader = _AnswerReader(self)
         if self.fault is None:
-            reading.read()
-        return reading.answer()
+            reader.read()
+        return reader.answer()
 
 
-class _Reading:
-    """Reads the JSON of one exchange."""
+class _AnswerReader:
+    """A reader of the JSON of one exchange."""
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
@@ -164,7 +164,7 @@ class _Reading:
         exchange = self.exchange
         if not exchange.streaming:
             self._document(bytes(exchange.body))
-        for event in (*exchange.quiet, exchange.last):
+        for event in (*exchange.other_events, exchange.last):
             text = _data(event)
             if _NAMED_ERROR(event):
                 self._fail(f"the server reports: {error_message(text)}")
@@ -177,16 +177,16 @@ class _Reading:
             data = json.loads(text)
         except (ValueError, RecursionError):
             what = "an event of the stream" if self.exchange.streaming else "the answer"
-            self._fail(f"{what} is not JSON, or only part of it: {_shown(text)}")
+            self._fail(f"{what} is not JSON, or incomplete: {beginning(text)}")
             return
         if not isinstance(data, dict):
-            self._fail(f"the server sent {_shown(text)}, expected a JSON object")
+            self._fail(f"the server sent {beginning(text)}, expected a JSON object")
             return
         if data.get("error") is not None or data.get("object") == "error":
             self._fail(f"the server reports: {error_message(text)}")
         choices, usage = data.get("choices"), data.get("usage")
         if isinstance(usage, dict) and _tokens(usage) is not None:
-            # Where every event has it (`continuous_usage_stats`) it grows, and events are read out of order.
+            # With `continuous_usage_stats` every event has a growing usage, and events are read out of order.
             self.usage = max(usage, self.usage, key=lambda each: _tokens(each) or 0)
             self.ended |= not choices
         for choice in choices if isinstance(choices, list) else ():
@@ -198,17 +198,17 @@ class _Reading:
         exchange, tokens = self.exchange, self._output_tokens()
         if tokens is None:
             self._fail(
-                "the server did not say how many tokens it made (no `usage`, no token ids)"
+                "the server did not report how many tokens it made (no `usage`, no token ids)"
                 if self.finish_reason or not exchange.streaming
                 else "the stream ended without a last event: no finish reason and no usage"
             )
-        elif exchange.streaming and tokens and not exchange.spoke_s:
-            self._fail(f"the server counts {tokens} tokens, and no event of its stream carried any")
+        elif exchange.streaming and tokens and not exchange.event_times_s:
+            self._fail(f"the server counts {tokens} tokens, but no event of its stream had text")
         elif not tokens:
-            self._fail("the server answered no token")
+            self._fail("the server's answer has no tokens")
         elif exchange.exact and tokens != exchange.wanted:
             ended = f", finish reason {self.finish_reason}" if self.finish_reason else ""
-            self._fail(f"the server made {tokens} tokens, exactly {exchange.wanted} were asked for{ended}")
+            self._fail(f"the server made {tokens} tokens, expected exactly {exchange.wanted}{ended}")
         elif not exchange.exact and not self.ended:
             self._fail("the stream ended without a last event: no finish reason, and no usage of the whole")
 
@@ -230,33 +230,14 @@ class _Reading:
 
 
 def _tokens(usage: dict[str, Any]) -> int | None:
-    """The output tokens that it counts, if it does."""
+    """Return the output tokens of a usage; None if it has no valid count."""
     tokens = usage.get("completion_tokens")
     return tokens if isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0 else None
 
 
 def _data(event: bytes) -> bytes:
-    """The data of an event of a stream, without comments and other fields."""
+    """Return the data of an event of a stream, without comments and other fields."""
     lines = event.splitlines()
     return b"\n".join(line[5:].strip() for line in lines if line.startswith(b"data:")) or (
         b"" if all(not line or line[:1] == b":" or b":" in line[:8] for line in lines) else event
     )
-
-
-def error_message(body: bytes) -> str:
-    """What the body of an error says, shortened: OpenAI's, FastAPI's and vLLM's forms, else its beginning."""
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        return _shown(body)
-    if isinstance(data, dict):
-        error = data.get("error", data)
-        for value in (error, *(error.get(k) for k in ("message", "detail") if isinstance(error, dict))):
-            if isinstance(value, str) and value:
-                return value[:_SHOWN]
-    return _shown(body)
-
-
-def _shown(text: bytes) -> str:
-    shown = " ".join(text[: 2 * _SHOWN].decode("utf-8", "replace").split())
-    return f"{shown[:_SHOWN]!r}{'...' if len(shown) > _SHOWN or len(text) > 2 * _SHOWN else ''}"

@@ -1,4 +1,4 @@
-"""Many connections to one server: opened, kept, given requests, and watched for silence."""
+"""A pool of connections to one server: opens them, gives them requests, and checks them for silence."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dataclasses import dataclass
 
 from pytest_dsr1.engines.openai.client.connection import Connection
 from pytest_dsr1.engines.openai.client.exchange import Exchange
-from pytest_dsr1.engines.openai.endpoint import unreachable
+from pytest_dsr1.engines.openai.client.failures import unreachable
 from pytest_dsr1.errors import EngineError
 
 _OPENED_AT_ONCE = 256
 _CONNECT_S = 30.0
 _LOOK_S = 0.5
-_TELLING = (ConnectionRefusedError, TimeoutError, ssl.SSLError)
-"""What goes wrong where a server should be; another error mostly means that there is no way to an address."""
+_SERVER_ERRORS = (ConnectionRefusedError, TimeoutError, ssl.SSLError)
+"""Errors at the right address; other errors mostly mean that the address cannot be reached."""
 
-Place = tuple[str, socket.AddressFamily]
+Resolved = tuple[str, socket.AddressFamily]
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the server listens; ``tls`` is None for plain HTTP."""
+    """The address of the server; without ``tls`` it uses plain HTTP."""
 
     host: str
     port: int
@@ -36,21 +36,21 @@ class Address:
 
 
 class ConnectionPool:
-    """Sends each exchange on a free connection, or on a new one.
+    """A pool that sends each exchange on a free connection, or on a new one.
 
     Args:
-        address: of the server.
-        silence_s: an exchange in which nothing comes for so long is given up.
+        address: the server's address.
+        silence_s: the time without data after which an exchange is given up, in seconds.
         ended: called with every exchange that has ended.
 
     Attributes:
         opened: connections opened so far.
-        out_of_step: answers that nobody asked for.
+        unexpected_answers: answers without a request.
     """
 
     def __init__(self, address: Address, *, silence_s: float, ended: Callable[[Exchange], None]) -> None:
         self.opened = 0
-        self.out_of_step = 0
+        self.unexpected_answers = 0
         self._address = address
         self._silence_s = silence_s
         self._ended = ended
@@ -59,11 +59,11 @@ class ConnectionPool:
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(_LOOK_S, self._look)
-        self._where: Place | None = None
+        self._where: Resolved | None = None
         self._closed = False
 
     async def open(self, count: int) -> None:
-        """Have so many free connections.
+        """Open connections until ``count`` are free.
 
         Raises:
             EngineError: the server cannot be reached.
@@ -81,7 +81,7 @@ class ConnectionPool:
             missing -= some
 
     def send(self, exchange: Exchange) -> None:
-        """Send now, if a connection is free, else as soon as one is opened; nothing after :meth:`close`."""
+        """Send on a free connection, or open one first. After :meth:`close` nothing is sent."""
         free = self._free
         while free:
             connection = free.pop()
@@ -91,15 +91,15 @@ class ConnectionPool:
         self._send_on_new(exchange)
 
     def _send_on_new(self, exchange: Exchange) -> None:
-        if self._closed:  # a connection that is made while uvloop closes keeps it from ever closing
+        if self._closed:  # a connection opened while uvloop closes keeps it from closing
             return
         task = self._loop.create_task(self._open_and_send(exchange))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def events(self) -> int:
-        """Events with text in the exchanges in flight."""
-        return sum(len(c.exchange.spoke_s) for c in self._all if c.exchange is not None)
+        """Return the number of events with text in the exchanges in flight."""
+        return sum(len(c.exchange.event_times_s) for c in self._all if c.exchange is not None)
 
     async def close(self) -> None:
         """Close all connections; exchanges in flight are dropped."""
@@ -122,12 +122,12 @@ class ConnectionPool:
         self._ended(exchange)
 
     def stale(self, exchange: Exchange) -> None:
-        """Send it again. Its time counts from the first sending."""
+        """Send the request again. Its time starts at the first attempt."""
         self._send_on_new(exchange)
 
-    def unasked(self) -> None:
-        """Count it: from then on it is unknown which answer belongs to which request."""
-        self.out_of_step += 1
+    def unexpected(self) -> None:
+        """Count the answer: from now on it is unknown which answer belongs to which request."""
+        self.unexpected_answers += 1
 
     def lost(self, connection: Connection) -> None:
         """Forget the connection."""
@@ -142,17 +142,17 @@ class ConnectionPool:
             exchange.fault = unreachable(error, _CONNECT_S)
             self._ended(exchange)
             return
-        if self._closed:  # cancelled when the connection was there already
+        if self._closed:  # cancelled after the connection was opened
             connection.close()
         else:
             connection.send(exchange)
 
     async def _connect(self) -> Connection:
-        """To the address that answered the first connection, which tried all of the host's in their order."""
+        """Open a connection; the first one tries all addresses of the host, later ones use the same."""
         if self._where is not None:
             return await self._connect_to(self._where)
         errors: list[OSError] = []
-        for where in await places(self._address.host, self._address.port):
+        for where in await resolve(self._address.host, self._address.port):
             try:
                 connection = await self._connect_to(where)
             except OSError as error:
@@ -160,40 +160,40 @@ class ConnectionPool:
             else:
                 self._where = where
                 return connection
-        raise next((error for error in errors if isinstance(error, _TELLING)), errors[0])
+        raise next((error for error in errors if isinstance(error, _SERVER_ERRORS)), errors[0])
 
-    async def _connect_to(self, place: Place) -> Connection:
+    async def _connect_to(self, resolved: Resolved) -> Connection:
         host, tls = self._address.host, self._address.tls
-        where, family = place
-        opening = self._loop.create_connection(
+        ip, family = resolved
+        connecting = self._loop.create_connection(
             lambda: Connection(self),
-            where,
+            ip,
             self._address.port,
             family=family,
             ssl=tls,
             server_hostname=host if tls else None,
         )
         try:
-            _, connection = await asyncio.wait_for(opening, _CONNECT_S)
-        except asyncio.TimeoutError:  # no OSError before Python 3.11
+            _, connection = await asyncio.wait_for(connecting, _CONNECT_S)
+        except asyncio.TimeoutError:  # not an OSError before Python 3.11
             raise TimeoutError from None
         self.opened += 1
         self._all.add(connection)
         return connection
 
     def _look(self) -> None:
-        """Give up what is silent for too long."""
+        """Give up exchanges without data for too long."""
         limit_s = time.monotonic() - self._silence_s
-        for connection in [c for c in self._all if c.exchange is not None and c.heard_s < limit_s]:
+        for connection in [c for c in self._all if c.exchange is not None and c.last_active_s < limit_s]:
             connection.abort(
-                f"nothing came from the server for {self._silence_s:g} s; if it is only slow, raise "
+                f"the server sent nothing for {self._silence_s:g} s; if it is only slow, raise "
                 "engine.silence_timeout_s"
             )
         self._timer = self._loop.call_later(_LOOK_S, self._look)
 
 
-async def places(host: str, port: int) -> list[Place]:
-    """The host's addresses, the preferred one first.
+async def resolve(host: str, port: int) -> list[Resolved]:
+    """Return the host's addresses, the preferred one first.
 
     Raises:
         OSError: the host is not known.

@@ -1,7 +1,7 @@
-"""Whether the client itself is what is measured: how late its event loop is, and how busy its thread.
+"""The client's check of itself: how late its event loop is and how busy its thread is.
 
-The limits were chosen by measuring saturated clients against a server that knows the truth
-(docs/background/measurements.md).
+A saturated client would measure itself instead of the server. The limits come from measurements of saturated
+clients with a server that knows the true times (docs/background/measurements.md).
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from pytest_dsr1.records import RequestRecord
 
 TICK_S = 0.01
 LAG_SHARE_LIMITS = {"mean": 0.05, "P99": 0.25}
-"""Of the time to first token that may be the client's own lateness. The mean lateness is about the error of
-the mean; the P99 of lateness is mostly two to four times that of the P99, as they fall on other requests."""
+"""The largest share of the time to first token that may be the client's own lateness. The mean lateness is
+about the error of the mean. The P99 of the lateness is mostly two to four times the error of the P99, because
+the two are values of different requests."""
 CPU_LIMIT = 0.95
-"""Share of one core that the client's thread used, over the whole measurement."""
+"""The largest share of one core that the client's thread may use, over the whole measurement."""
 SHORTEST_S = 2.0
-"""Below this there are too few looks to judge, and the result says that nobody did."""
+"""The shortest measurement with enough checks of the loop; the result warns below it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waited:
-    """A time to first token (without streaming: to the answer), and the client's lateness within it, in s."""
+class FirstTokenLag:
+    """A time to first token (or to an answer that is not streamed) and the client's lateness in it."""
 
     name: str
     measured_s: float
@@ -36,19 +37,19 @@ class Waited:
 
     @property
     def share(self) -> float:
-        """Of the lateness in the time."""
+        """The lateness divided by the time."""
         return self.lag_s / self.measured_s if self.measured_s > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ClientLoad:
-    """How the client fared.
+    """The load of the client during a measurement.
 
     Attributes:
-        seconds: that were watched.
-        looked_s: when the loop was looked at, on the monotonic clock.
-        lags_s: how late it was then.
-        cpu_s: of the client's thread.
+        seconds: the duration of the watch.
+        looked_s: the times at which the loop was checked, on the monotonic clock.
+        lags_s: the lateness of the loop at these times, in seconds.
+        cpu_s: the CPU time of the client's thread, in seconds.
     """
 
     seconds: float
@@ -58,15 +59,15 @@ class ClientLoad:
 
     @property
     def cpu_share(self) -> float:
-        """Of one core."""
+        """The share of one core."""
         return self.cpu_s / self.seconds if self.seconds else 0.0
 
-    def waited(self, records: Sequence[RequestRecord]) -> tuple[Waited, ...]:
-        """Mean and P99 of the time to first token, with how late the loop was when it saw these tokens.
+    def first_token_lags(self, records: Sequence[RequestRecord]) -> tuple[FirstTokenLag, ...]:
+        """Return mean and P99 of the time to first token, with the lateness of the loop at these tokens.
 
-        A token is seen late by the lag of the first look after it, at most and roughly: what delayed that
-        look delayed the token too. Bursts of requests are where a client is late, and where most first
-        tokens are, so a mean over time would not show it.
+        The lateness of a token is about, and at most, the lag of the next check of the loop: the same delay
+        hit both. A mean over time would not show that a client is late in bursts of requests, where most
+        first tokens are.
         """
         import numpy as np
 
@@ -79,12 +80,12 @@ class ClientLoad:
         late_s = np.sort(np.array(self.lags_s)[looks])
         p99 = int(len(answered) * 0.99)
         return (
-            Waited("mean", float(took_s.mean()), float(late_s.mean())),
-            Waited("P99", float(took_s[p99]), float(late_s[p99])),
+            FirstTokenLag("mean", float(took_s.mean()), float(late_s.mean())),
+            FirstTokenLag("P99", float(took_s[p99]), float(late_s[p99])),
         )
 
     def facts(self, records: Sequence[RequestRecord]) -> dict[str, object]:
-        """For the result."""
+        """Return the figures for the result."""
         lags_s = sorted(self.lags_s) or [0.0]
         return {
             "loop_lag_mean_ms": round(fmean(lags_s) * 1e3, 3),
@@ -94,12 +95,12 @@ class ClientLoad:
             "cpu_s": round(self.cpu_s, 3),
             **{
                 f"first_token_lag_{each.name.lower()}_ms": round(each.lag_s * 1e3, 3)
-                for each in self.waited(records)
+                for each in self.first_token_lags(records)
             },
         }
 
     def judge(self, name: str, records: Sequence[RequestRecord]) -> None:
-        """Refuse a measurement of the client.
+        """Refuse a measurement in which the client was the limit.
 
         Raises:
             InvalidRunError: the client was saturated.
@@ -110,32 +111,31 @@ class ClientLoad:
             f"its event loop was {each.lag_s * 1e3:.1f} ms late when first tokens came, which is "
             f"{each.share:.0%} of the measured {each.measured_s * 1e3:.1f} ms ({each.name}; limit "
             f"{LAG_SHARE_LIMITS[each.name]:.0%})"
-            for each in self.waited(records)
+            for each in self.first_token_lags(records)
             if each.share > LAG_SHARE_LIMITS[each.name]
         ]
         if self.cpu_share > CPU_LIMIT:
             found.append(f"its thread used {self.cpu_share:.0%} of a core (limit {CPU_LIMIT:.0%})")
         if found:
             raise InvalidRunError(
-                f"{name}: client-bound: the load generator was saturated and these would be its own figures, "
-                f"not the server's: {' and '.join(found)}; lower load.concurrency or the arrival rate, start "
+                f"{name}: client-bound: the load generator was saturated, so the figures are its own and not "
+                f"the server's: {' and '.join(found)}; lower load.concurrency or the arrival rate, start "
                 "with load.ramp_s, keep other work off this machine, install uvloop "
                 "(pytest-dsr1[openai]), or run the client on another machine than the server"
             )
 
     def unjudged(self) -> str | None:
-        """That :meth:`judge` did not, where it did not."""
+        """Return a warning if the measurement was too short for :meth:`judge`."""
         if self.seconds >= SHORTEST_S:
             return None
         return (
-            f"all was over in {self.seconds:.2f} s: in less than {SHORTEST_S:g} s it cannot be told whether "
-            "the client was saturated, so nobody knows whether these figures are the server's; raise "
-            "load.num_requests"
+            f"the measurement took {self.seconds:.2f} s; below {SHORTEST_S:g} s it is unknown whether the "
+            "client was saturated, so these figures may not be the server's; raise load.num_requests"
         )
 
 
 class LoopWatch:
-    """Looks 100 times a second; costs about 0.1% of a core."""
+    """A watch that checks the loop 100 times per second; costs about 0.1% of a core."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -149,13 +149,13 @@ class LoopWatch:
     def _look(self) -> None:
         now = time.monotonic()
         self._looked_s.append(now)
-        # Timers have a resolution of 1 ms, so to be early is not to be late.
+        # Timers have a resolution of 1 ms, so a check may also be early.
         self._lags_s.append(max(0.0, now - self._due_s))
         self._due_s = now + TICK_S
         self._timer = self._loop.call_later(TICK_S, self._look)
 
     def stop(self) -> ClientLoad:
-        """End, and tell."""
+        """End the watch and return the load."""
         self._timer.cancel()
         return ClientLoad(
             seconds=time.monotonic() - self._began_s,

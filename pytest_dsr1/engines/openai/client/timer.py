@@ -24,10 +24,10 @@ class _Setting(ctypes.Structure):
 
 
 class Alarm:
-    """Calls back once at a moment of ``time.monotonic``; may be set again.
+    """A timer that calls back once at a time of ``time.monotonic``; may be set again.
 
-    The timers of uvloop count whole milliseconds (libuv's do), so this is the kernel's, timerfd_create(2);
-    where there is none (macOS) it is a timer of the loop.
+    The timers of uvloop count whole milliseconds, like libuv's. So this is a timer of the kernel,
+    timerfd_create(2), or without one (macOS) a timer of the loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
@@ -38,22 +38,22 @@ class Alarm:
         if PLATFORM == "linux":
             self._library = ctypes.CDLL(None, use_errno=True)
             self._file = _checked(self._library.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCKING))
-            loop.add_reader(self._file, self._ring)
+            loop.add_reader(self._file, self._expired)
 
     def set(self, at_s: float) -> None:
-        """Call back at this moment, or at once if it has passed."""
+        """Call back at this time, or at once if it has passed."""
         if self._file is None:
             self.close()
             self._handle = self._loop.call_later(max(0.0, at_s - time.monotonic()), self._callback)
             return
         seconds = int(at_s)
-        # The setting 0 would mean "never".
+        # A setting of 0 would switch the timer off.
         moment = _Moment(seconds, max(int((at_s - seconds) * 1e9), 1))
         setting = _Setting(_Moment(0, 0), moment)
         _checked(self._library.timerfd_settime(self._file, _TFD_TIMER_ABSTIME, ctypes.byref(setting), None))
 
     def close(self) -> None:
-        """Never call back again."""
+        """Close the timer; it does not call back again."""
         if self._handle is not None:
             self._handle.cancel()
         if self._file is not None:
@@ -61,17 +61,17 @@ class Alarm:
             os.close(self._file)
             self._file = None
 
-    def _ring(self) -> None:
+    def _expired(self) -> None:
         assert self._file is not None
         try:
             os.read(self._file, 8)
-        except BlockingIOError:  # set anew just now
+        except BlockingIOError:  # set() was called again just now
             return
         self._callback()
 
 
 def _checked(result: int) -> int:
-    """The result of a call of the C library.
+    """Return the result of a call of the C library.
 
     Raises:
         OSError: it failed.

@@ -1,4 +1,4 @@
-"""What servers tell of themselves, in one form: vLLM, SGLang and trtllm-serve under their names for it.
+"""The metrics that vLLM, SGLang and trtllm-serve report, in one form.
 
 Verified against the sources of vLLM 0.26.0 and 0.33.0 (``v1/metrics/loggers.py``,
 ``v1/spec_decode/metrics.py``), SGLang 0.5.23 (``srt/observability/metrics_collector.py``) and TensorRT-LLM's
@@ -21,21 +21,23 @@ from pytest_dsr1.engines.openai.server.prometheus import samples
 
 @dataclass(frozen=True, slots=True)
 class ServerSample:
-    """What a server told at one moment; None where it did not. Counters count from the server's start.
+    """A server's metrics at one time; None for a metric that it does not report.
+
+    Counters start at 0 when the server starts.
 
     Attributes:
-        time_s: when its answer was there, monotonic.
-        running_requests: in the batch.
-        waiting_requests: in its queue.
-        kv_cache_used_share: of the KV cache; the mean over several engines.
-        acceptance_length: of late, as the server averages it.
-        generated_tokens: counter.
-        finished_requests: counter.
-        preemptions: counter of requests that lost their place in the batch, and are computed again.
-        prefix_cache_queried: counter of tokens of prompts (trtllm-serve: blocks) looked up in the cache.
-        prefix_cache_hit: counter of those found there.
-        drafts: counter of a request's steps with draft tokens.
-        accepted_draft_tokens: counter.
+        time_s: when the server's answer arrived, monotonic.
+        running_requests: requests in the batch.
+        waiting_requests: requests in the queue.
+        kv_cache_used_share: the share of the KV cache in use; the mean over several engines.
+        acceptance_length: the recent acceptance length, as the server averages it.
+        generated_tokens: counter of output tokens.
+        finished_requests: counter of requests.
+        preemptions: counter of requests that were removed from the batch and are computed again.
+        prefix_cache_queried: counter of prompt tokens (trtllm-serve: blocks) looked up in the cache.
+        prefix_cache_hit: counter of prompt tokens (trtllm-serve: blocks) found in the cache.
+        drafts: counter of steps with draft tokens, per request.
+        accepted_draft_tokens: counter of draft tokens.
     """
 
     time_s: float
@@ -53,9 +55,9 @@ class ServerSample:
 
 
 _DRAFT_TOKENS = "draft_tokens"
-"""trtllm-serve counts draft tokens, not drafts; each draft has as many as its configuration says."""
+"""trtllm-serve counts draft tokens, not drafts; its configuration has the number of tokens per draft."""
 _DRAFT_LENGTH = ("trtllm_speculative_config_info", "spec_num_tokens")
-# A server with several engines tells each of them.
+# A server with several engines reports a value for each of them.
 _SUMS: dict[str, tuple[str, ...]] = {
     "vllm:num_requests_running": ("running_requests",),
     "vllm:num_requests_waiting": ("waiting_requests",),
@@ -82,7 +84,7 @@ _SUMS: dict[str, tuple[str, ...]] = {
     "trtllm_spec_decode_num_accepted_tokens_total": ("accepted_draft_tokens",),
 }
 _MEANS = {
-    "vllm:kv_cache_usage_perc": "kv_cache_used_share",  # of 1, in spite of its name
+    "vllm:kv_cache_usage_perc": "kv_cache_used_share",  # from 0 to 1, in spite of its name
     "sglang:token_usage": "kv_cache_used_share",
     "sglang:spec_accept_length": "acceptance_length",
     "trtllm_kv_cache_utilization": "kv_cache_used_share",
@@ -92,35 +94,35 @@ _NAMES = (*_SUMS, *_MEANS, _DRAFT_LENGTH[0])
 
 
 def read_text(page: bytes, time_s: float) -> ServerSample | None:
-    """What a page in Prometheus' text format tells; None where it has none of the known metrics.
+    """Read a page in Prometheus' text format; return None if it has none of the known metrics.
 
     Raises:
-        ValueError: a line of a known metric is not of the format.
+        ValueError: a line of a known metric does not have this format.
     """
     values: dict[str, list[float]] = {}
     draft_length = 0
     for sample in samples(page, _NAMES):
         if not math.isfinite(sample.value) or sample.labels.get("priority"):
-            continue  # SGLang tells some again by priority
+            continue  # SGLang repeats some metrics by priority
         if sample.name == _DRAFT_LENGTH[0]:
-            told_length = sample.labels.get(_DRAFT_LENGTH[1], "")
-            draft_length = int(told_length) if told_length.isdecimal() else 0
+            length = sample.labels.get(_DRAFT_LENGTH[1], "")
+            draft_length = int(length) if length.isdecimal() else 0
             continue
         for name in _SUMS.get(sample.name) or (_MEANS[sample.name],):
             values.setdefault(name, []).append(sample.value)
     if not values:
         return None
-    told = {name: fmean(v) if name in _MEANS.values() else sum(v) for name, v in values.items()}
-    draft_tokens = told.pop(_DRAFT_TOKENS, None)
+    fields = {name: fmean(v) if name in _MEANS.values() else sum(v) for name, v in values.items()}
+    draft_tokens = fields.pop(_DRAFT_TOKENS, None)
     if draft_tokens is not None and draft_length:
-        told["drafts"] = draft_tokens / draft_length
-    return ServerSample(time_s, **told)
+        fields["drafts"] = draft_tokens / draft_length
+    return ServerSample(time_s, **fields)
 
 
 class IterationStats:
-    """Reads trtllm-serve's ``/metrics``: JSON, the statistics of the iterations since it was last asked.
+    """A reader of trtllm-serve's ``/metrics``: JSON with the statistics of iterations since the last request.
 
-    What it tells first is of the time before, and is not counted.
+    The first answer covers the time before the measurement and is not counted.
     """
 
     def __init__(self) -> None:
@@ -129,10 +131,10 @@ class IterationStats:
         self._began = False
 
     def read(self, body: bytes, time_s: float) -> ServerSample | None:
-        """What these iterations tell; None where there were none.
+        """Return the sample of these iterations; None if there were none.
 
         Raises:
-            ValueError: the body is not such statistics.
+            ValueError: the body does not have the format of these statistics.
         """
         last: dict[str, Any] | None = None
         for item in _items(body.decode()):
@@ -160,18 +162,18 @@ class IterationStats:
 
 
 _GAP = re.compile(r"[\s,]*")
-_BREATH_S = 5e-5
-"""Between two iterations the streams get their turn: a second has hundreds, which take milliseconds."""
+_YIELD_S = 5e-5
+"""The pause after each iteration, for the streams: reading the hundreds per second takes milliseconds."""
 
 
 def _items(text: str) -> Iterator[Any]:
-    """The items of a JSON list, one by one."""
+    """Yield the items of a JSON list, one by one."""
     decode = json.JSONDecoder().raw_decode
     at = text.index("[") + 1
     while (found := _GAP.match(text, at)) and (at := found.end()) < len(text) and text[at] != "]":
         item, at = decode(text, at)
         yield item
-        time.sleep(_BREATH_S)
+        time.sleep(_YIELD_S)
 
 
 def _object(value: object) -> dict[str, Any]:
@@ -187,46 +189,46 @@ def _number(fields: dict[str, Any], name: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The readings of a measurement, in order, at least one.
+    """The samples of a measurement, in order, at least one.
 
     Attributes:
-        readings: from the last before it to the last of all.
-        whole: whether they begin before the measurement and end after it.
+        samples: from the last sample before the measurement to the last one after it.
+        whole: whether the samples begin before the measurement and end after it.
     """
 
-    readings: Sequence[ServerSample]
+    samples: Sequence[ServerSample]
     whole: bool
 
     @classmethod
-    def of(cls, readings: Sequence[ServerSample], from_s: float, to_s: float) -> Window:
-        """Those of a measurement from ``from_s`` to ``to_s``."""
-        before = sum(1 for reading in readings if reading.time_s <= from_s)
-        return cls(readings[max(0, before - 1) :], before > 0 and readings[-1].time_s >= to_s)
+    def of(cls, samples: Sequence[ServerSample], from_s: float, to_s: float) -> Window:
+        """Return the window of a measurement from ``from_s`` to ``to_s``."""
+        before = sum(1 for sample in samples if sample.time_s <= from_s)
+        return cls(samples[max(0, before - 1) :], before > 0 and samples[-1].time_s >= to_s)
 
     def grown(self, counter: str) -> float | None:
-        """How much a counter grew; None where it is not told. One that was missing at first began at 0."""
-        last = getattr(self.readings[-1], counter)
+        """Return the growth of a counter; None if it is not reported. If missing at first, it began at 0."""
+        last = getattr(self.samples[-1], counter)
         if last is None:
             return None
-        grown: float = last - (getattr(self.readings[0], counter) or 0.0)
+        grown: float = last - (getattr(self.samples[0], counter) or 0.0)
         return grown if grown >= 0 else None  # the server was started again
 
     def values(self, gauge: str) -> list[float]:
-        """What a gauge said while measuring; the first reading is older, unless it is the only one."""
-        inside = self.readings[1:] or self.readings
-        return [value for reading in inside if (value := getattr(reading, gauge)) is not None]
+        """Return a gauge's values during the measurement; the first of several samples is older."""
+        inside = self.samples[1:] or self.samples
+        return [value for sample in inside if (value := getattr(sample, gauge)) is not None]
 
     def prefix_cache_hit_share(self) -> float | None:
-        """Of all that was looked up."""
+        """Return the share of looked-up tokens (or blocks) found in the cache; None without a lookup."""
         queried = self.grown("prefix_cache_queried")
         return (self.grown("prefix_cache_hit") or 0.0) / queried if queried else None
 
     def acceptance_length(self) -> float | None:
-        """Tokens a request gets in a step with drafts; None without drafts.
+        """Return the tokens per request in a step with drafts; None without drafts.
 
-        vLLM's definition, 1 + accepted / drafts, and TensorRT-LLM's. SGLang counts no accepted tokens, but
-        all that are not a request's first come from such steps. Where the counters are missing, the mean of
-        what the server calls its acceptance length.
+        The definition of vLLM and TensorRT-LLM is 1 + accepted / drafts. SGLang does not count accepted
+        tokens, but all tokens after a request's first one come from such steps. Without these counters,
+        return the mean of the acceptance length that the server reports.
         """
         drafts, accepted = self.grown("drafts"), self.grown("accepted_draft_tokens")
         if drafts and accepted is not None:
@@ -234,11 +236,11 @@ class Window:
         tokens, requests = self.grown("generated_tokens"), self.grown("finished_requests")
         if drafts and tokens is not None and requests is not None:
             return (tokens - requests) / drafts
-        told = [value for value in self.values("acceptance_length") if value > 0]
-        return fmean(told) if told else None
+        reported = [value for value in self.values("acceptance_length") if value > 0]
+        return fmean(reported) if reported else None
 
     def facts(self) -> dict[str, object]:
-        """For the result; what is not known is left out."""
+        """Return the known facts for the result."""
         found: dict[str, float | None] = {}
         for gauge in ("running_requests", "waiting_requests", "kv_cache_used_share"):
             if values := self.values(gauge):

@@ -1,4 +1,4 @@
-"""A server of our own: started, awaited, and ended with all it started."""
+"""A server that the engine starts: its command, its start, and its end."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _TAIL = 8
 _LOOK_S = 0.25
 _GRACE_S = 20.0
 _HEALTH = "/health"
-"""200 when ready with all of them: vLLM and trtllm-serve listen when the model is loaded (vLLM 0.33.0
-entrypoints/serve/instrumentator/health.py, TensorRT-LLM serve/openai_server.py); SGLang answers 503 until it
-has warmed up and then generates a token for the answer, as /health_generate does, which takes it a second
-(0.5.23, srt/entrypoints/http_server.py); transformers serve 5.23.0 has it too."""
+"""All these servers answer 200 when they are ready. vLLM and trtllm-serve listen once the model is loaded
+(vLLM 0.33.0 entrypoints/serve/instrumentator/health.py, TensorRT-LLM serve/openai_server.py). SGLang
+answers 503 until it has warmed up. Then it generates a token for the answer, like /health_generate, which
+takes a second (0.5.23, srt/entrypoints/http_server.py). transformers serve 5.23.0 has the page too."""
 _MODELS = "/v1/models"
-"""What a server without it is asked: all list their models, mostly as soon as they are loaded."""
+"""The page for servers without /health: all list their models, mostly as soon as they are loaded."""
 
 _COMMANDS = {
     "trtllm-serve": ["trtllm-serve", "{model}", "--host", "127.0.0.1", "--port", "{port}"],
@@ -46,7 +46,7 @@ _COMMANDS = {
     ],
     "transformers": ["transformers", "serve", "{model}", "--host", "127.0.0.1", "--port", "{port}"],
 }
-# Each server's name of an option of the scenario; what it lacks is an error. transformers serve has none.
+# Each server's names of the scenario's options; an option without a name is an error. transformers has none.
 # Verified: trtllm-serve in TensorRT-LLM's commands/serve.py (1.2, commit 00209af1) and the commands of
 # docs/source/commands/trtllm-serve.rst (autumn 2026, commit 0434755f); vllm 0.33.0, engine/arg_utils.py;
 # SGLang 0.5.23, srt/arg_groups/fields/ (an option is its field's name with dashes).
@@ -85,23 +85,23 @@ _OPTION_KEYS = tuple(_OPTIONS["trtllm-serve"])
 
 @dataclass(frozen=True, slots=True)
 class LaunchCommand:
-    """How a server is started."""
+    """The command and the environment that start a server."""
 
     argv: list[str]
     environment: dict[str, str]
 
     def shell(self) -> str:
-        """As a person would type it."""
+        """Return the command as a shell line."""
         return " ".join(
             [*(f"{k}={shlex.quote(v)}" for k, v in self.environment.items()), shlex.join(self.argv)]
         )
 
 
 def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
-    """The command that serves the scenario's model at ``port``.
+    """Return the command that serves the scenario's model at ``port``.
 
     Raises:
-        EngineError: an option that this server does not have.
+        EngineError: the server does not have one of the options.
     """
     engine = OpenAi.of(scenario)
     names = _OPTIONS[engine.server]
@@ -115,8 +115,8 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
             continue
         if key not in names:
             raise EngineError(
-                f"{scenario.name}: engine.{key}: {engine.server} has no such option; remove it, or say the "
-                "same in engine.arguments"
+                f"{scenario.name}: engine.{key}: {engine.server} does not have this option; remove it, or "
+                "set it in engine.arguments"
             )
         options += [names[key], str(value)]
     model = str(scenario.model.path or scenario.model.name)
@@ -133,18 +133,18 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
 
 
 def _vllm_experts(name: str, ep: int, tp: int) -> list[str]:
-    """The flag, which takes no value: vLLM spreads the experts over all ranks or over none."""
+    """Return the flag, which has no value: vLLM spreads the experts over all ranks or over none."""
     if ep not in {1, tp}:
         raise EngineError(
             f"{name}: engine.ep: vllm spreads the experts over all of engine.tp or over none: expected {tp} "
-            f"or 1, found {ep}; with data parallelism say --enable-expert-parallel in engine.arguments"
+            f"or 1, found {ep}; with data parallelism add --enable-expert-parallel to engine.arguments"
         )
     return ["--enable-expert-parallel"] if ep > 1 else []
 
 
 @dataclass
 class Server:
-    """A server that runs.
+    """A running server.
 
     Attributes:
         url: its address.
@@ -157,17 +157,17 @@ class Server:
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
 
     def read(self, timeout_s: float = 0.0) -> None:
-        """Take what it logged since the last time."""
+        """Read the lines logged since the last call."""
         self.lines.extend(line.text for line in self.child.read(timeout_s))
 
     def check(self, grace_s: float = 0.0) -> None:
-        """Whether it still lives.
+        """Check that the server still runs.
 
         Args:
-            grace_s: how long its end is waited for; connections of a dying process are closed before it ends.
+            grace_s: the time to wait for its end, because a dying process closes its connections first.
 
         Raises:
-            EngineError: it does not.
+            EngineError: the server has ended.
         """
         limit_s = time.monotonic() + grace_s
         while self.child.returncode is None and time.monotonic() < limit_s:
@@ -180,14 +180,14 @@ class Server:
             raise EngineError(f"{self.name}: the server {how}: {self.child.argv[0]}{self.tail()}")
 
     def tail(self) -> str:
-        """The last lines of its log, as a message shows them."""
+        """Return the last lines of its log for a message."""
         self.read()
         lines = quoted(self.lines)
         return f"\nThe last lines of {self.log}:{lines}" if lines else f"\nNothing was logged in {self.log}."
 
 
 def free_port() -> int:
-    """A port that nobody listens at now."""
+    """Return a port that no process listens at now."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -196,10 +196,10 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def launched(job: Job, observer: Observer) -> Iterator[Server]:
-    """The scenario's server, ready to be asked; ended, with all it started, at the end.
+    """Start the scenario's server, yield it when it is ready, and end it with all processes it started.
 
     Raises:
-        EngineError: it cannot be started, died, or was not ready in time.
+        EngineError: the server cannot be started, died, or was not ready in time.
     """
     scenario, engine = job.scenario, OpenAi.of(job.scenario)
     port = free_port()
@@ -208,29 +208,31 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
     env = environment(command.environment)
     if shutil.which(command.argv[0], path=env.get("PATH")) is None:
         raise EngineError(
-            f"{scenario.name}: {command.argv[0]} is not installed here (not found in PATH); install it, or "
-            "give the command in engine.command"
+            f"{scenario.name}: {command.argv[0]} is not installed (not found in PATH); install it, or "
+            "set engine.command"
         )
     if scenario.model.random_weights is not None:
         observer.phase("starting", "writing the model's configuration and tokenizer")
         write_model(scenario, model_folder(scenario, os.environ))
-    (job.artefacts / SCRIPT).write_text(f"{command.shell()}\n", encoding="utf-8")
+    (job.artifacts / SCRIPT).write_text(f"{command.shell()}\n", encoding="utf-8")
     observer.phase("starting", command.shell())
-    log = job.artefacts / LOG
-    with Child(command.argv, env=env, cwd=job.artefacts, log=log, grace_s=_GRACE_S) as child:
+    log = job.artifacts / LOG
+    with Child(command.argv, env=env, cwd=job.artifacts, log=log, grace_s=_GRACE_S) as child:
         server = Server(scenario.name, where.url, child, log)
         await_ready(server, where, engine.startup_timeout_s, observer)
         yield server
 
 
 def await_ready(server: Server, where: Site, limit_s: float, observer: Observer) -> None:
-    """Wait until it says that it is healthy, or, without that page, lists its models; show its log meanwhile.
+    """Wait until the server reports that it is healthy, or without that page, lists its models.
+
+    Meanwhile the observer gets the lines of its log.
 
     Raises:
-        EngineError: it died, or was not ready in time.
+        EngineError: the server died, or was not ready in time.
     """
     until_s = time.monotonic() + limit_s
-    shown, said, asked = "", "no answer", _HEALTH
+    shown, answer, asked = "", "no answer", _HEALTH
     while True:
         server.check()
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -240,13 +242,13 @@ def await_ready(server: Server, where: Site, limit_s: float, observer: Observer)
                 status, _ = where.get(asked)
             if status == http.HTTPStatus.OK:
                 return
-            said = f"HTTP {status}"
+            answer = f"HTTP {status}"
         server.read(_LOOK_S)
         if server.lines and server.lines[-1] != shown:
             shown = server.lines[-1]
             observer.phase("loading", shown)
         if time.monotonic() > until_s:
             raise EngineError(
-                f"{server.name}: the server was not ready in {limit_s:g} s (GET {where.url}{asked}: {said}); "
-                f"if it is only slow, raise engine.startup_timeout_s{server.tail()}"
+                f"{server.name}: the server was not ready within {limit_s:g} s (GET {where.url}{asked}: "
+                f"{answer}); if it is only slow, raise engine.startup_timeout_s{server.tail()}"
             )

@@ -1,8 +1,9 @@
-"""A model of random weights for a server: its configuration, and a tokenizer over its whole vocabulary.
+"""The files of a model with random weights for a server: its configuration and a tokenizer.
 
-Nothing is downloaded and no weight is written: the server makes them (``--load-format dummy``). The tokenizer
-is byte-level BPE whose vocabulary fills all ids: 3 special tokens, the 256 bytes, and words of a space and
-letters, one merge each, so that a sequence of word ids decodes to text that is encoded to the same ids again.
+Nothing is downloaded and no weights are written: the server makes them (``--load-format dummy``). The
+tokenizer is byte-level BPE and its vocabulary fills all ids: 3 special tokens, the 256 bytes, and words of a
+space and letters, with one merge each. So a sequence of word ids decodes to a text that encodes to the same
+ids.
 """
 
 from __future__ import annotations
@@ -21,24 +22,24 @@ from pytest_dsr1.workload.deepseek import FP8_BLOCK_SCALES, config_problems, res
 from pytest_dsr1.workload.prepare import cache_folder
 
 DUMMY_WEIGHTS = {"vllm": ["--load-format", "dummy"], "sglang": ["--load-format", "dummy"]}
-"""How a server is told to make the weights itself."""
+"""The arguments with which a server makes random weights itself."""
 _BEGIN, _END, _PAD = _SPECIAL = ("<|begin_of_sentence|>", "<|end_of_sentence|>", "<|pad|>")
 _FORMAT_VERSION = 1
-"""Changes whenever the same scenario gives other files."""
+"""Must change when the same scenario gives other files."""
 
 
 def model_folder(scenario: Scenario, environ: Mapping[str, str]) -> Path:
-    """Where the scenario's model of random weights is, or will be: one folder for equal models."""
+    """Return the folder of the scenario's model with random weights; equal models share a folder."""
     key = json.dumps([_FORMAT_VERSION, _config(scenario)], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()
     return cache_folder(environ) / "models" / f"random-{digest[:16]}"
 
 
 def write_model(scenario: Scenario, folder: Path) -> None:
-    """Write the files of a model of random weights.
+    """Write the files of a model with random weights.
 
     Raises:
-        EngineError: the scenario's configuration is that of no model, or the folder cannot be written.
+        EngineError: no model can have the scenario's configuration, or the folder cannot be written.
     """
     config = _config(scenario)
     if problems := config_problems(config):
@@ -46,7 +47,7 @@ def write_model(scenario: Scenario, folder: Path) -> None:
     if config["vocab_size"] < (least := len(_SPECIAL) + 256):
         raise EngineError(
             f"{scenario.name}: model.random_weights.config: vocab_size is {config['vocab_size']}, expected "
-            f"at least {least}: a server's tokenizer has a token for each byte"
+            f"at least {least}, because a server's tokenizer has a token for each byte"
         )
     ends = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
     files = {
@@ -68,8 +69,8 @@ def write_model(scenario: Scenario, folder: Path) -> None:
             (folder / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     except OSError as error:
         raise EngineError(
-            f"{scenario.name}: the model's configuration cannot be written to {folder}: {error.strerror}; "
-            "set XDG_CACHE_HOME to a folder that you may write to"
+            f"{scenario.name}: cannot write the model's configuration to {folder}: {error.strerror}; "
+            "set XDG_CACHE_HOME to a folder that you can write to"
         ) from None
 
 
@@ -97,7 +98,7 @@ def _config(scenario: Scenario) -> dict[str, Any]:
 
 
 def _tokenizer(vocab_size: int) -> dict[str, Any]:
-    """The content of tokenizer.json, in the format of the library `tokenizers`."""
+    """Return the content of tokenizer.json, in the format of the library `tokenizers`."""
     alphabet = _bytes_as_characters()
     tokens = [*_SPECIAL, *alphabet]
     merges = []
@@ -127,7 +128,7 @@ def _words() -> Iterator[str]:
 
 
 def _bytes_as_characters() -> list[str]:
-    """GPT-2's printable character for each byte, in the order of the bytes, which byte-level BPE works on."""
+    """Return GPT-2's printable character for each byte; byte-level BPE works on these characters."""
     others = (chr(code) for code in itertools.count(256))
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     return [chr(byte) if byte in printable else next(others) for byte in range(256)]

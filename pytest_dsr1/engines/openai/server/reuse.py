@@ -1,4 +1,4 @@
-"""One server for several measurements: kept from one scenario to the next that would start the same one."""
+"""Reuse of one server for several scenarios that would start it in the same way."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from pytest_dsr1.records import Observer
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 _ANSWERS_WITHIN_S = 30.0
-"""A kept server that is idle answers at once; one that does not in this time hangs."""
+"""The longest wait for a kept server; an idle server answers at once, so a slower one hangs."""
 _NOT_THE_SERVERS = "PYTEST_CURRENT_TEST"
-"""The variable that pytest changes for each test."""
+"""A variable that pytest changes for each test, and that does not matter to the server."""
 _NO_PREFIX_CACHE = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
 _OFF = {
     **{server: f"{option} in engine.arguments" for server, option in _NO_PREFIX_CACHE.items()},
@@ -40,21 +40,21 @@ class ServerLease:
     """A server for one measurement.
 
     Attributes:
-        server: it, under the name of the scenario that is measured.
-        kept_from: the scenario it was started for, where that is another one.
-        openings: how the prompts begin that it has read.
+        server: the server, with the name of the scenario that is measured.
+        kept_from: the other scenario that the server was started for; None for a new server.
+        prompt_starts: hashes of the starts of all prompts that the server has read.
         warnings: sentences for the result.
-        unanswered: some requests failed or were given up, and the server may still be busy with them.
+        unanswered: whether requests failed or were given up, so the server may still be busy with them.
     """
 
     server: Server
     kept_from: str | None
-    openings: set[int]
+    prompt_starts: set[int]
     warnings: list[str] = field(default_factory=list)
     unanswered: bool = False
 
-    def noted(self, result: EngineResult, openings: set[int], scenario: Scenario) -> EngineResult:
-        """The result with what is to be known of the server; ``openings`` are of the measured prompts."""
+    def with_server(self, result: EngineResult, prompt_starts: set[int], scenario: Scenario) -> EngineResult:
+        """Return the result with facts about the server; ``prompt_starts`` are of the measured prompts."""
         facts = replace(
             result.facts,
             server_started=self.kept_from is None,
@@ -62,8 +62,10 @@ class ServerLease:
             other={**result.facts.other, "server_log": str(self.server.log)},
         )
         if self.kept_from is not None:
-            self.warnings += _shared(scenario, self.kept_from, len(openings & self.openings), len(openings))
-        self.openings |= openings
+            self.warnings += _shared(
+                scenario, self.kept_from, len(prompt_starts & self.prompt_starts), len(prompt_starts)
+            )
+        self.prompt_starts |= prompt_starts
         self.unanswered = result.stopped or any(record.error is not None for record in result.records)
         return replace(result, facts=facts, warnings=(*result.warnings, *self.warnings))
 
@@ -74,31 +76,31 @@ def _shared(scenario: Scenario, kept_from: str, shared: int, of: int) -> Iterato
         return
     off = _OFF.get(engine.server, "the server's own option in engine.arguments")
     yield (
-        f"the server was kept from {kept_from} and had read the beginning of {shared} of these {of} prompts "
-        "before: with a prefix cache it answers them faster than new ones; give each scenario another "
-        f"dataset.seed, or other prompts, or switch the cache off with {off}"
+        f"the server was kept from {kept_from} and had already read the start of {shared} of these {of} "
+        "prompts: with a prefix cache it answers them faster than new ones; give each scenario its own "
+        f"dataset.seed or its own prompts, or switch the cache off with {off}"
     )
 
 
 class ServerPool:
-    """At most one server of our own, and what it was started with."""
+    """A pool of at most one server, with the settings that it was started with."""
 
     def __init__(self) -> None:
         self._server: Server | None = None
         self._started_with: object = None
-        self._openings: set[int] = set()
+        self._prompt_starts: set[int] = set()
         self._stack = ExitStack()
 
     def __bool__(self) -> bool:
-        """Whether there is one, alive or not."""
+        """Return whether there is a server, alive or not."""
         return self._server is not None
 
     def fits(self, scenario: Scenario) -> bool:
-        """Whether there is one that the scenario would start in the same way."""
+        """Return whether there is a server that the scenario would start in the same way."""
         return bool(self) and _started_with(scenario) == self._started_with
 
     def end(self) -> None:
-        """End it, with all it started, if there is one.
+        """End the server with all processes it started, if there is one.
 
         Raises:
             EngineError: processes survive even SIGKILL.
@@ -108,7 +110,7 @@ class ServerPool:
 
     @contextmanager
     def ended_on_failure(self) -> Iterator[None]:
-        """End it if the block fails: its state is unknown then, and the next measurement needs a new one."""
+        """End the server if the block fails: its state is then unknown, so the next run needs a new one."""
         try:
             yield
         except BaseException:
@@ -117,52 +119,53 @@ class ServerPool:
 
     @contextmanager
     def lease(self, job: Job, observer: Observer) -> Iterator[ServerLease]:
-        """The kept server where it fits and still answers, else a new one; kept if all requests succeeded.
+        """Yield the kept server if it fits and still answers, else a new one.
 
-        A reused server's log stays where it was started; its lines of this measurement are copied.
+        The server is kept if all requests succeed. A reused server's log stays in its first folder; the lines
+        of this measurement are copied.
 
         Raises:
-            EngineError: a new one cannot be started, died, or was not ready in time.
+            EngineError: a new server cannot be started, died, or was not ready in time.
         """
         warnings: list[str] = []
         with self.ended_on_failure(), ExitStack() as at_the_end:
             kept = self._server if self.fits(job.scenario) else None
             if kept is not None:
-                reason = _useless(kept, job.scenario, observer)
+                reason = _why_unusable(kept, job.scenario, observer)
                 if reason is None:
                     logged = kept.log.stat().st_size if kept.log.exists() else 0
                     at_the_end.callback(_copy_log, kept, job, logged)
                 else:
                     kept = None
-                    warnings.append(f"a new server was started, since the kept one is of no use: {reason}")
+                    warnings.append(f"a new server was started because the kept one cannot be used: {reason}")
             server = kept or self._start(job, observer)
             first = None if kept is None else kept.name
-            lease = ServerLease(replace(server, name=job.scenario.name), first, self._openings, warnings)
+            lease = ServerLease(replace(server, name=job.scenario.name), first, self._prompt_starts, warnings)
             yield lease
             if lease.unanswered:
                 self.end()
 
     def _start(self, job: Job, observer: Observer) -> Server:
         self.end()
-        self._openings = set()
+        self._prompt_starts = set()
         self._started_with = _started_with(job.scenario)
         self._server = self._stack.enter_context(launched(job, observer))
         return self._server
 
 
 def _started_with(scenario: Scenario) -> object:
-    """Everything that two scenarios must agree in to be answered by one server; None where it has none."""
+    """Return everything that scenarios must have in common to share a server; None without an own server."""
     engine = scenario.engine
     if not isinstance(engine, OpenAi) or engine.url is not None:
         return None
-    with suppress(EngineError):  # said when it is started
+    with suppress(EngineError):  # reported when the server is started
         environ = {name: value for name, value in os.environ.items() if name != _NOT_THE_SERVERS}
         return launch_command(scenario, 0), environ, scenario.hardware, scenario.gpu_setup
     return None
 
 
-def _useless(server: Server, scenario: Scenario, observer: Observer) -> str | None:
-    """Why a kept server cannot answer, or None."""
+def _why_unusable(server: Server, scenario: Scenario, observer: Observer) -> str | None:
+    """Return why a kept server cannot answer; None if it can."""
     where = site(OpenAi.of(scenario), server.url)
     observer.phase("loading", f"reusing the server of {server.name}, {server.url}")
     try:
@@ -174,9 +177,9 @@ def _useless(server: Server, scenario: Scenario, observer: Observer) -> str | No
 
 
 def _copy_log(server: Server, job: Job, from_byte: int) -> None:
-    """What the server logged for this measurement, and its command, for the result's folder."""
-    with suppress(OSError):  # the whole log is where the facts say
-        shutil.copyfile(server.log.with_name(SCRIPT), job.artefacts / SCRIPT)
-        with server.log.open("rb") as whole, (job.artefacts / LOG).open("wb") as part:
+    """Copy the server's command and its log lines of this measurement to the result's folder."""
+    with suppress(OSError):  # the facts contain the path of the whole log
+        shutil.copyfile(server.log.with_name(SCRIPT), job.artifacts / SCRIPT)
+        with server.log.open("rb") as whole, (job.artifacts / LOG).open("wb") as part:
             whole.seek(from_byte)
             shutil.copyfileobj(whole, part)

@@ -1,8 +1,8 @@
-"""Asks a server for its metrics once a second, in a thread beside the streams.
+"""The sampler, which reads a server's metrics once per second in its own thread.
 
-It writes ``server_metrics.jsonl`` as the run goes: one
+It writes ``server_metrics.jsonl`` during the run: one
 :class:`~pytest_dsr1.engines.openai.server.metrics.ServerSample` per line. A server without metrics is normal.
-Whatever the server answers, the measurement is not affected.
+No answer of the server affects the measurement.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pytest_dsr1.engines.openai.server.prometheus import is_exposition
 
 FILE = "server_metrics.jsonl"
 _PATHS = {"trtllm-serve": ("/prometheus/metrics", "/metrics")}
-"""Newer versions of trtllm-serve tell both; the first costs them less, and asking changes nothing there."""
+"""Newer versions of trtllm-serve have both; the first costs them less, and reading it has no side effects."""
 _INTERVAL_S = 1.0
 _TIMEOUT_S = 5.0
-"""trtllm-serve takes 2 s for its iterations."""
+"""The longest wait for an answer; trtllm-serve takes 2 s to list its iterations."""
 _PATIENCE_S = 0.8
-"""So long a measurement waits for the reading before it, and for the reading after it."""
+"""The longest time that a measurement waits for the sample before it, and for the sample after it."""
 _SETTLE_S = 0.4
-"""So long a counter of tokens may go on growing, with nothing sent."""
+"""The longest time that a counter of tokens may grow after the last request."""
 _AGAIN_S = 0.05
 _CLOSE_S = 0.1
 _LARGEST = 1 << 24
@@ -46,8 +46,8 @@ _NO_CACHE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What came of it, as an engine's result takes it: a metric, facts, and warnings."""
+class ServerSummary:
+    """The part of an engine's result that comes from the server's metrics."""
 
     report: Mapping[str, float]
     server_metrics: Mapping[str, object]
@@ -56,13 +56,13 @@ class Told:
 
 
 class ServerMetrics:
-    """Watches a server inside a ``with`` block, which is the measurement."""
+    """A sampler of a server's metrics during a ``with`` block, which is the measurement."""
 
     def __init__(self, where: Site, server: str, folder: Path) -> None:
         self._where = where
         self._paths = list(_PATHS.get(server, ("/metrics",)))
         self._path = folder / FILE
-        self._readings: list[ServerSample] = []
+        self._samples: list[ServerSample] = []
         self._missed = 0
         self._why: dict[str, str] = {}
         self._iterations = IterationStats()
@@ -87,43 +87,43 @@ class ServerMetrics:
         if self._thread.is_alive():
             self._given_up.set()
             sock = self._connection.sock if self._connection else None
-            with suppress(OSError):  # wakes the thread where it waits for an answer
+            with suppress(OSError):  # wakes the thread if it waits for an answer
                 if sock is not None:
                     sock.shutdown(socket.SHUT_RDWR)
             self._thread.join(_CLOSE_S)
 
-    def told(self, tokens: int | None) -> Told:
-        """What the server told of the measurement.
+    def summary(self, tokens: int | None) -> ServerSummary:
+        """Return the server's metrics of the measurement.
 
         Args:
-            tokens: output tokens of all answers; None where some of the server's never reached us.
+            tokens: output tokens of all answers; None if some of them never reached us.
         """
-        readings = list(self._readings)
-        if not readings:
+        samples = list(self._samples)
+        if not samples:
             why = "; ".join(f"GET {path}: {reason}" for path, reason in self._why.items())
             why = why or _LATE
-            return Told(
+            return ServerSummary(
                 report={},
                 server_metrics={"none": why},
                 not_measured={
-                    "acceptance_length": f"the server tells no metrics ({why}); have it tell them "
+                    "acceptance_length": f"the server reports no metrics ({why}); switch them on "
                     "(`pytest-dsr1 docs openai`), or remove the target"
                 },
                 warnings=(),
             )
-        window = Window.of(readings, self._from_s, self._to_s)
+        window = Window.of(samples, self._from_s, self._to_s)
         length, not_measured = window.acceptance_length(), {}
         if length is None:
             not_measured["acceptance_length"] = (
-                f"the server's metrics ({self._paths[0]}) tell of no drafts, so it does "
-                "not seem to use speculative decoding (MTP); turn it on, or remove the target"
+                f"the server's metrics ({self._paths[0]}) report no drafts, so it seems not to use "
+                "speculative decoding (MTP); switch it on, or remove the target"
             )
-        return Told(
+        return ServerSummary(
             report={} if length is None else {"acceptance_length": length},
             server_metrics={
                 "path": self._paths[0],
                 "file": FILE,
-                "readings": len(readings),
+                "readings": len(samples),
                 "missed": self._missed,
                 "whole": window.whole,
                 **window.facts(),
@@ -141,7 +141,7 @@ class ServerMetrics:
             due_s = time.monotonic() + _INTERVAL_S
             while self._paths and not self._stop.wait(max(0.0, due_s - time.monotonic())):
                 self._read()
-                # A late reading moves those after it: there is no burst to catch up.
+                # A late sample delays the next ones; there must be no burst of requests.
                 due_s = max(due_s + _INTERVAL_S, time.monotonic())
             self._settle()
         finally:
@@ -152,7 +152,7 @@ class ServerMetrics:
                         open_one.close()
 
     def _settle(self) -> None:
-        """Read until the tokens of all that has ended are counted, which may be a moment later."""
+        """Read until the token counter stops growing, because servers may count a moment later."""
         until_s = time.monotonic() + _SETTLE_S
         before = self._read()
         while before is not None and before.generated_tokens is not None and time.monotonic() < until_s:
@@ -163,13 +163,13 @@ class ServerMetrics:
             before = now
 
     def _read(self) -> ServerSample | None:
-        """One reading, kept; None where there was none."""
+        """Read and keep one sample; return None if the server gave none."""
         for path in tuple(self._paths):
-            reading, why = None, "none of the known metrics"
+            sample, why = None, "none of the known metrics"
             if self._given_up.is_set():
                 return None
             try:
-                reading = self._ask(path)
+                sample = self._ask(path)
             except (OSError, http.client.HTTPException) as error:
                 self._drop()
                 self._missed += 1
@@ -177,24 +177,24 @@ class ServerMetrics:
             except (ValueError, RecursionError) as error:
                 self._missed += 1
                 why = str(error)
-                if not self._readings:
+                if not self._samples:
                     self._paths.remove(path)
             if self._given_up.is_set():
                 self._why[path] = _LATE
                 return None
             self._why[path] = why
-            if reading is not None:
+            if sample is not None:
                 self._paths = [path]
-                self._keep(reading)
-                return reading
+                self._keep(sample)
+                return sample
         return None
 
     def _ask(self, path: str) -> ServerSample | None:
-        """What the server tells there; None where that is nothing.
+        """Return the sample at this path; None if it has none of the known metrics.
 
         Raises:
-            OSError, http.client.HTTPException: it does not answer.
-            ValueError: what it answers is no metrics.
+            OSError, http.client.HTTPException: the server does not answer.
+            ValueError: the answer is not a page of metrics.
         """
         if self._connection is None:
             self._connection = self._where.connection(_TIMEOUT_S)
@@ -209,7 +209,7 @@ class ServerMetrics:
         if body.lstrip()[:1] == b"[":
             return self._iterations.read(body, time_s)
         if not is_exposition(body):
-            raise ValueError(f"no metrics: {body[:40]!r}")
+            raise ValueError(f"not a page of metrics: {body[:40]!r}")
         return read_text(body, time_s)
 
     def _drop(self) -> None:
@@ -217,12 +217,12 @@ class ServerMetrics:
         if connection is not None:
             connection.close()
 
-    def _keep(self, reading: ServerSample) -> None:
-        self._readings.append(reading)
-        with suppress(OSError):  # a full disk is told of where the result is written
+    def _keep(self, sample: ServerSample) -> None:
+        self._samples.append(sample)
+        with suppress(OSError):  # writing the result reports a full disk
             if self._file is None:
                 self._file = self._path.open("w", encoding="utf-8", buffering=1)
-            self._file.write(json.dumps(asdict(reading)) + "\n")
+            self._file.write(json.dumps(asdict(sample)) + "\n")
 
 
 def _warnings(window: Window, tokens: int | None) -> list[str]:
@@ -230,16 +230,16 @@ def _warnings(window: Window, tokens: int | None) -> list[str]:
     counted = window.grown("generated_tokens")
     if window.whole and tokens and counted is not None and abs(counted - tokens) > _TOLERANCE * tokens:
         found.append(
-            f"the server counted {counted:,.0f} generated tokens during the measurement, and its answers "
-            f"hold {tokens:,} ({counted / tokens - 1:+.1%}): either others used the server too, which "
-            "falsifies this measurement, or one of its counts is wrong; give it no other work, and measure "
+            f"the server counted {counted:,.0f} generated tokens during the measurement, but its answers "
+            f"contain {tokens:,} ({counted / tokens - 1:+.1%}): either others used the server too, which "
+            "falsifies this measurement, or one of its counts is wrong; give it no other work and measure "
             "again"
         )
     share = window.prefix_cache_hit_share()
     if share is not None and share > _CACHED:
         found.append(
-            f"{share:.0%} of the prompts came from the server's prefix cache and were not computed, so that "
-            "TTFT and throughput are better than for prompts it has not seen; if that is not meant, "
+            f"{share:.0%} of the prompts came from the server's prefix cache and were not computed, so "
+            "TTFT and throughput are better than for new prompts; if you do not want that, "
             f"{_NO_CACHE}"
         )
     return found

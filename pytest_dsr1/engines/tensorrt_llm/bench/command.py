@@ -1,4 +1,4 @@
-"""The command of one scenario: arguments, options file, environment; and a shell script doing the same."""
+"""The command of one scenario: arguments, options file, environment, and an equivalent shell script."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What is run.
+    """The program call of a run.
 
     Attributes:
-        dialect: the names that are used.
-        because: which version that is for and how it is known; the first line of the script.
+        dialect: the dialect of the options.
+        because: the version and how it is known; the first line of the script.
         command: the program with its prefix.
-        arguments: its options, each with its value; file names are relative to the folder it runs in.
-        options: the content of the options file; empty for none.
-        environment: variables set beside those of this process.
+        arguments: the options, each with its value; file names are relative to the folder of the run.
+        options: the content of the options file; empty if there is no file.
+        environment: variables in addition to those of this process.
     """
 
     dialect: Dialect
@@ -57,22 +57,22 @@ class Invocation:
 
     @property
     def options_text(self) -> str:
-        """The options file."""
+        """The text of the options file."""
         import yaml
 
         return yaml.safe_dump(self.options, sort_keys=False)
 
 
 def choose_dialect(engine: TensorRtLlm, version: str | None) -> tuple[Dialect, str]:
-    """The dialect for the installed ``version``, and a comment that says why.
+    """Return the dialect for the installed ``version``, and a comment with the reason.
 
     Raises:
-        UserError: ``engine.dialect`` or the version is none this plugin knows.
+        UserError: this plugin does not know ``engine.dialect`` or the version.
     """
     if engine.dialect:
         dialect = dialect_of(engine.dialect)
         installed = f"TensorRT-LLM {version} is installed" if version else "tensorrt_llm is not installed"
-        return dialect, f"# dialect {dialect}, as engine.dialect asks; {installed}"
+        return dialect, f"# dialect {dialect}, from engine.dialect; {installed}"
     if version:
         dialect = dialect_of(version)
         return dialect, f"# TensorRT-LLM {version} (installed), dialect {dialect} ({dialect.evidence})"
@@ -82,22 +82,22 @@ def choose_dialect(engine: TensorRtLlm, version: str | None) -> tuple[Dialect, s
 def invocation(
     job: Job, dialect: Dialect, because: str, offered: frozenset[str], version: str | None
 ) -> Invocation:
-    """The command for ``job``.
+    """Return the command for ``job``.
 
     Args:
-        job: the scenario, with ``${VARIABLE}`` left in it only to make a script.
-        dialect: the names of the options file.
-        because: why that dialect.
+        job: the job; its scenario may contain ``${VARIABLE}`` only for a script.
+        dialect: the dialect of the options file.
+        because: the reason for the dialect.
         offered: the options that this version of the command has.
-        version: the installed version, where known.
+        version: the installed version, if known.
 
     Raises:
-        UserError: the scenario has no checkpoint, or the version cannot express some of its options.
+        UserError: the scenario has no checkpoint, or the version does not have some of its options.
     """
     engine, scenario = TrtllmBench.of(job.scenario), job.scenario
     if scenario.model.path is None:
         raise UserError(
-            f"{scenario.name}: trtllm-bench reads a checkpoint and makes no random weights; give model.path"
+            f"{scenario.name}: trtllm-bench needs a checkpoint and cannot make random weights; set model.path"
         )
     options = translate(engine.llm_api, dialect)
     arguments, optional = _arguments(job, version_of(version) if version else dialect.version)
@@ -109,9 +109,9 @@ def invocation(
     if options:
         arguments.append(("--extra_llm_api_options", OPTIONS_FILE))
     if not engine.enable_chunked_context and "--disable_chunked_context" in offered:
-        arguments.append(("--disable_chunked_context",))  # on by default where it can be switched off
+        arguments.append(("--disable_chunked_context",))  # versions with this option have it on by default
     if engine.eos_id == -1 and "--eos_id" in offered:
-        arguments.append(("--eos_id", "-1"))  # the default until 1.2, automatic since
+        arguments.append(("--eos_id", "-1"))  # the default until 1.2, automatic since then
     if "--report_json" in offered:
         arguments.append(("--report_json", REPORT))
     if engine.records_requests(lambda: job.workload.total_output) and "--request_json" in offered:
@@ -131,7 +131,7 @@ def invocation(
 
 
 def _arguments(job: Job, version: Version) -> tuple[list[tuple[str, ...]], dict[str, str]]:
-    """Arguments of ``throughput`` that the scenario asks for; and, of those, options by field."""
+    """Return the arguments of ``throughput`` for the scenario, and the fields of optional ones by option."""
     engine, load = TrtllmBench.of(job.scenario), job.scenario.load
     always: list[tuple[str, ...]] = [
         ("--dataset", _path(job, str(job.workload.path))),
@@ -169,8 +169,8 @@ def _arguments(job: Job, version: Version) -> tuple[list[tuple[str, ...]], dict[
 
 
 def _path(job: Job, path: str) -> str:
-    """Absolute, as the command runs in a folder of its own; left alone in a script to be read."""
-    return path if _VARIABLE.search(path) or job.artefacts == Path() else str(Path(path).absolute())
+    """Return an absolute path, because the command has its own folder; a script to read keeps the path."""
+    return path if _VARIABLE.search(path) or job.artifacts == Path() else str(Path(path).absolute())
 
 
 def _command(job: Job, engine: TrtllmBench) -> tuple[str, ...]:
@@ -179,10 +179,10 @@ def _command(job: Job, engine: TrtllmBench) -> tuple[str, ...]:
 
 
 def script(job: Job, call: Invocation) -> str:
-    """The shell script that runs the command; its first line says which dialect was used and why."""
+    """Return the shell script that runs the command; its first line has the dialect and the reason."""
     lines = [call.because, "set -eu"]
-    if job.artefacts != Path():
-        lines.append(f"cd {shlex.quote(str(job.artefacts.absolute()))}")
+    if job.artifacts != Path():
+        lines.append(f"cd {shlex.quote(str(job.artifacts.absolute()))}")
     lines += [f"export {name}={shlex.quote(value)}" for name, value in call.environment.items()]
     if call.options:
         lines += [f"cat > {OPTIONS_FILE} <<'DSR1_OPTIONS'", call.options_text.rstrip("\n"), "DSR1_OPTIONS"]
@@ -192,7 +192,7 @@ def script(job: Job, call: Invocation) -> str:
 
 
 def _quoted(word: str) -> str:
-    """For the shell; ``${VARIABLE}`` stays for it to expand."""
+    """Quote a word for the shell, which still expands ``${VARIABLE}``."""
     if not _VARIABLE.search(word):
         return shlex.quote(word)
     parts = _VARIABLE.split(word)

@@ -1,9 +1,9 @@
 """The engine `trtllm-bench`: NVIDIA's command as a child process, run as in the published procedure.
 
 One run leaves these files in the job's folder: ``command.sh`` (does the same by hand), the options file,
-``environment.txt``, ``help.txt`` (the options this version has), ``trtllm-bench.log`` (all output),
+``environment.txt``, ``help.txt`` (the options of this version), ``trtllm-bench.log`` (all output),
 ``report.json`` and ``requests.json``. A measurement counts only if the command ended with status 0, its
-report was read, and what the report states is what was asked for; everything else is an EngineError.
+report can be read, and the report agrees with the job. Everything else is an EngineError.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ from pytest_dsr1.storage.files import write_atomically
 LOG = "trtllm-bench.log"
 HELP = "help.txt"
 CLOCK_TOLERANCE_S = 30.0
-"""Difference between the log and the request records above which they come from two clocks."""
+"""The largest difference between the log and the request records if both have the same clock."""
 LAST_BYTES = 4_000_000
-"""How much of the log's end is searched for a report."""
+"""The number of bytes at the log's end that may contain a report."""
 
 _SHOWN_VARIABLES = re.compile(r"^(CUDA|NCCL|TRTLLM|TLLM)_")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 
 class TrtllmBenchEngine:
-    """Runs one job with ``trtllm-bench throughput``.
+    """The engine that runs one job with ``trtllm-bench throughput``.
 
-    The command cannot be stopped early and give a report all the same, so ``Job.enough`` is not asked.
+    The command gives no report if it is stopped early, so ``Job.enough`` is not called.
     """
 
     def script(self, job: Job) -> str:
-        """The shell script that does the same by hand; its first line says which dialect was used and why.
+        """Return the shell script that does the same by hand; its first line has the dialect and the reason.
 
         Raises:
-            UserError: the version cannot express the scenario.
+            UserError: the version does not have some of the scenario's options.
         """
         version = _version(TrtllmBench.of(job.scenario))
         dialect, because = choose_dialect(TrtllmBench.of(job.scenario), version)
@@ -71,17 +71,18 @@ class TrtllmBenchEngine:
         """Measure.
 
         Raises:
-            UserError: the version cannot express the scenario.
-            EngineError: in one sentence, with the log's last relevant lines; nothing is left running.
+            UserError: the version does not have some of the scenario's options.
+            EngineError: the measurement failed; the message has one sentence and the log's last relevant
+                lines. Nothing is left running.
         """
         engine = TrtllmBench.of(job.scenario)
-        _check_places(job, engine)
+        _check_paths(job, engine)
         version = _version(engine)
         dialect, because = choose_dialect(engine, version)
         observer.phase("starting", "asking trtllm-bench for its options")
         offered = _ask_for_options(job, engine, dialect)
         call = invocation(job, dialect, because, offered, version)
-        _write_artefacts(job, call)
+        _write_artifacts(job, call)
         run = _Run(job, call, observer, BenchLog(observer, job.workload.mean_output))
         observer.phase("starting", "trtllm-bench")
         returncode = run.watch()
@@ -96,28 +97,28 @@ def _version(engine: TrtllmBench) -> str | None:
     return installed_version(engine.command, _environment(engine).get("PATH", os.defpath))
 
 
-def _check_places(job: Job, engine: TrtllmBench) -> None:
+def _check_paths(job: Job, engine: TrtllmBench) -> None:
     program, name = engine.command[0], job.scenario.model.name
     if shutil.which(program, path=_environment(engine).get("PATH", os.defpath)) is None:
         raise EngineError(
             f"{job.scenario.name}: `{program}` was not found; trtllm-bench comes with TensorRT-LLM: run "
-            "pytest in NVIDIA's container (tensorrt-llm/release) or in the environment it is "
-            "installed in, or give its place in engine.command"
+            "pytest in NVIDIA's container (tensorrt-llm/release) or where TensorRT-LLM is installed, or set "
+            "engine.command to its path"
         )
-    if (job.artefacts / name).exists():
+    if (job.artifacts / name).exists():
         raise EngineError(
-            f"{job.scenario.name}: model.name `{name}` is a file or folder here; trtllm-bench takes a "
-            "Hugging Face name, the checkpoint's folder goes to model.path"
+            f"{job.scenario.name}: model.name `{name}` is a file or folder; trtllm-bench expects a "
+            "Hugging Face name here, and the checkpoint's folder in model.path"
         )
 
 
 def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect) -> frozenset[str]:
-    """The options this trtllm-bench has. It imports TensorRT-LLM for that, which can take a minute."""
+    """Return the options of this trtllm-bench. It imports TensorRT-LLM first, which can take a minute."""
     argv = [*engine.command, "--model", "x", "throughput", "--help"]
-    text = job.artefacts / HELP
+    text = job.artifacts / HELP
     limit = time.monotonic() + engine.startup_timeout_s
     lines: list[str] = []
-    with Child(argv, env=_environment(engine), cwd=job.artefacts, log=text) as child:
+    with Child(argv, env=_environment(engine), cwd=job.artifacts, log=text) as child:
         while more := child.read(max(0.0, limit - time.monotonic())):
             lines += [line.text for line in more]
         returncode = child.returncode
@@ -131,34 +132,36 @@ def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect) -> frozens
         )
     if returncode != 0:
         sentence = explain(FailureContext(returncode, lines, engine, dialect))
-        raise _failure(job, f"cannot be asked for its options: it {sentence}", lines, text)
-    # The group's own options are not in this text.
+        raise _failure(job, f"did not list its options: it {sentence}", lines, text)
+    # This text does not have the options of the command's group.
     offered = offered_options("\n".join(lines)) | {"--model", "--model_path"}
     if "--dataset" not in offered:
-        raise _failure(job, "printed a help without --dataset; is it trtllm-bench?", lines, text)
+        raise _failure(
+            job, "printed a help without --dataset; check that engine.command is trtllm-bench", lines, text
+        )
     return offered
 
 
-def _write_artefacts(job: Job, call: Invocation) -> None:
+def _write_artifacts(job: Job, call: Invocation) -> None:
     if call.options:
-        write_atomically(job.artefacts / command.OPTIONS_FILE, call.options_text)
-    write_atomically(job.artefacts / "command.sh", command.script(job, call))
+        write_atomically(job.artifacts / command.OPTIONS_FILE, call.options_text)
+    write_atomically(job.artifacts / "command.sh", command.script(job, call))
     shown = {name: value for name, value in os.environ.items() if _SHOWN_VARIABLES.match(name)}
     rows = {**shown, **call.environment}
     hidden = {name: "(not shown)" for name in rows if _SECRET.search(name)}
     text = "".join(f"{name}={value}\n" for name, value in sorted({**rows, **hidden}.items()))
-    write_atomically(job.artefacts / "environment.txt", text)
+    write_atomically(job.artifacts / "environment.txt", text)
 
 
 def _failure(job: Job, sentence: str, lines: Sequence[str], log: Path) -> EngineError:
     shown = quoted(relevant(lines))
-    said = f"\nThe last relevant lines of {log}:{shown}" if shown else f"\nNothing was logged in {log}."
-    return EngineError(f"{job.scenario.name}: trtllm-bench {sentence}{said}")
+    end = f"\nThe last relevant lines of {log}:{shown}" if shown else f"\nNothing was logged in {log}."
+    return EngineError(f"{job.scenario.name}: trtllm-bench {sentence}{end}")
 
 
 @dataclass
 class _Run:
-    """One run of the command and what became of it."""
+    """One run of the command and its result."""
 
     job: Job
     call: Invocation
@@ -171,10 +174,10 @@ class _Run:
 
     @property
     def folder(self) -> Path:
-        return self.job.artefacts
+        return self.job.artifacts
 
     def watch(self) -> int:
-        """Read the log until the command has ended; its exit status.
+        """Read the log until the command has ended, and return its exit status.
 
         Raises:
             EngineError: a limit was exceeded; the command is stopped.
@@ -198,11 +201,11 @@ class _Run:
 
     def _too_slow(self, stage: str, limit_s: float) -> str:
         stopped = f"within {limit_s:g} s and was stopped"
-        if said := symptom(self._context(0)):
-            return f"{said}; it did not end {stopped}"
+        if cause := symptom(self._context(0)):
+            return f"{cause}; it did not end {stopped}"
         if not stage:
             return (
-                f"did not begin to measure {stopped}; if it was only slow (loading the weights can take 25 "
+                f"did not start to measure {stopped}; if it was only slow (loading the weights can take 25 "
                 "minutes), raise engine.startup_timeout_s"
             )
         done = self.log.requests[-1][1] if self.log.requests else 0
@@ -220,16 +223,16 @@ class _Run:
         return _failure(self.job, sentence, list(self.log.tail), self.folder / LOG)
 
     def result(self, returncode: int, version: str | None) -> EngineResult:
-        """The measurement.
+        """Return the result of the measurement.
 
         Raises:
-            EngineError: it is not complete, or not what was asked for.
+            EngineError: the measurement is not complete, or does not agree with the job.
         """
         if returncode != 0:
             raise self._fail(explain(self._context(returncode)))
         report, form = self._report()
         if problems := list(differences(report, self.job)):
-            raise self._fail(f"did not measure what was asked for: {'; '.join(problems)}")
+            raise self._fail(f"did not measure the scenario: {'; '.join(problems)}")
         records, warnings = self._records()
         for record in records:
             self.observer.record(record)
@@ -259,37 +262,37 @@ class _Run:
         )
 
     def _report(self) -> tuple[Report, str]:
-        """The report and its form: the JSON file where it says enough, else the log's text."""
+        """Return the report and its form: from the JSON file if it is complete, else from the log's text."""
         path, log = self.folder / command.REPORT, self.folder / LOG
         asked, text = "--report_json" in self.call.argv, _end_of(log)
         if not (path.exists() if asked else "PERFORMANCE OVERVIEW" in text):
             raise self._fail(explain(self._context(0)))
         try:
             if asked:
-                with contextlib.suppress(IncompleteReportError):  # the keys of old versions were not read
+                with contextlib.suppress(IncompleteReportError):  # old versions have other keys
                     return read_report(path), "json"
             return parse_text(text, log), "text"
         except EngineError as error:
-            raise self._fail(f"left a report that cannot be used: {error}") from error
+            raise self._fail(f"wrote a report that cannot be used: {error}") from error
 
     def _records(self) -> tuple[tuple[RequestRecord, ...], tuple[str, ...]]:
-        """The request records where they were asked for, on our clock, and warnings."""
+        """Return the request records on our clock, if there are any, and warnings."""
         if "--request_json" not in self.call.argv:
             return (), ()
         wanted = self.job.workload.requests
         try:
             records = read_requests(self.folder / command.REQUESTS)
         except EngineError as error:
-            raise self._fail(f"left request records that cannot be used: {error}") from error
+            raise self._fail(f"wrote request records that cannot be used: {error}") from error
         if len(records) != wanted:
             raise self._fail(f"recorded {len(records)} requests, expected {wanted}")
         records = tuple(sorted(records, key=lambda record: record.last_token_s))
         off_s = (self.log.measuring_to_s or time.monotonic()) - records[-1].last_token_s
         if abs(off_s) <= CLOCK_TOLERANCE_S:
             return records, ()
-        return tuple(_moved(record, off_s) for record in records), (
-            f"trtllm-bench's clock is {abs(off_s):.0f} s off this process's, as on another node or in "
-            "another time namespace; its request times were moved so that the last one ends when the "
+        return tuple(_shifted(record, off_s) for record in records), (
+            f"trtllm-bench's clock differs from this process's by {abs(off_s):.0f} s, as on another node or "
+            "in another time namespace; its request times were shifted so that the last one ends when the "
             "log says so",
         )
 
@@ -297,14 +300,14 @@ class _Run:
         newest = DIALECTS[-1]
         if version and not self.engine.dialect and version_of(version) > newest.version:
             yield (
-                f"TensorRT-LLM {version} is newer than this plugin knows; it was spoken to in dialect "
-                f"{newest}"
+                f"TensorRT-LLM {version} is newer than this plugin knows; its options were written in the "
+                f"names of {newest}"
             )
         if self.engine.eos_id >= 0:
             yield "answers end at the end token (engine.eos_id), so output lengths were not checked"
 
     def _series(self, from_s: float, to_s: float) -> tuple[tuple[float, float], ...]:
-        """Output tokens per second over time: from iteration lines, else from the progress bar."""
+        """Return output tokens per second over time, from iteration lines or else from the progress bar."""
         log = self.log
         before = [0, *(done for _, done in log.requests)]
         answered = [
@@ -313,7 +316,7 @@ class _Run:
         return series(log.iterations or answered, from_s, to_s, self.job.workload.total_output)
 
 
-def _moved(record: RequestRecord, by_s: float) -> RequestRecord:
+def _shifted(record: RequestRecord, by_s: float) -> RequestRecord:
     first_s = record.first_token_s
     return replace(
         record,

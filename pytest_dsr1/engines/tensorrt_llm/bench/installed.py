@@ -1,4 +1,4 @@
-"""Which TensorRT-LLM is installed, without importing it, and which options its trtllm-bench has."""
+"""The version of the installed TensorRT-LLM, without importing it, and the options of its trtllm-bench."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _OPTION = re.compile(r"--[A-Za-z][\w-]*")
 
 
 def installed_version(command: Sequence[str], search_path: str) -> str | None:
-    """The version of the package beside the command, from its metadata; None where there is none.
+    """Return the version of the package that the command belongs to, from its metadata; None without one.
 
     Args:
-        command: with or without a prefix; the interpreter is taken from the program's first line.
-        search_path: the PATH in which the program is looked up.
+        command: the command, with or without a prefix; the program's first line names the interpreter.
+        search_path: the PATH for the program.
     """
     name = next((word for word in reversed(command) if Path(word).name == "trtllm-bench"), command[-1])
     program = shutil.which(name, path=search_path)
@@ -37,7 +37,7 @@ def installed_version(command: Sequence[str], search_path: str) -> str | None:
 
 
 def _interpreter(program: Path) -> str | None:
-    """The Python that runs a script; None for anything else."""
+    """Return the Python that runs a script; None for other programs."""
     with program.open("rb") as file:
         first = file.readline(4096)
     words = first[2:].decode("utf-8", "replace").split() if first.startswith(b"#!") else []
@@ -61,5 +61,5 @@ def _version_in(interpreter: str) -> str | None:
 
 
 def offered_options(help_text: str) -> frozenset[str]:
-    """The options that a help text declares; options mentioned in descriptions do not count."""
+    """Return the options that a help text declares, without those that descriptions mention."""
     return frozenset(name for term in _TERM.findall(help_text) for name in _OPTION.findall(term))

@@ -1,6 +1,6 @@
-"""What trtllm-bench's log says while it runs: phases, requests done, and iterations.
+"""The log of a running trtllm-bench: phases, requests done, and iterations.
 
-The wording is that of TensorRT-LLM 0.18 to 1.3. Lines that nobody knows are kept for messages and ignored.
+The wording is from TensorRT-LLM 0.18 to 1.3. Unknown lines are kept for messages and otherwise ignored.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pytest_dsr1.process.child import Line
 from pytest_dsr1.records import Observer, Phase
 
 KEPT_LINES = 400
-"""Lines that are kept to explain a failure."""
+"""The number of lines kept to explain a failure."""
 
 _PREFIX = re.compile(r"^(\[[^\]]*\]\s*)+")
 _BAR = re.compile(r"Benchmarking:.*?(\d+)/(\d+)\s*\[")
 _ITERATION = re.compile(r"\biter\s*[:=]\s*\d+")
-# The states read {'num_ctx_requests': 0, ..., 'num_generation_tokens': 8}; newer builds may say = for :.
+# Lines have {'num_ctx_requests': 0, ..., 'num_generation_tokens': 8}; newer builds may have = instead of :.
 _CONTEXT_REQUESTS = re.compile(r"num_ctx_requests'?\s*[:=]\s*(\d+)")
 _GENERATED = re.compile(r"num_generation_tokens'?\s*[:=]\s*(\d+)")
 
@@ -34,16 +34,16 @@ _ORDER: tuple[Phase, ...] = ("starting", "loading", "warm-up", "measuring", "fin
 
 @dataclass
 class BenchLog:
-    """What was said so far.
+    """The content of the log so far.
 
     Attributes:
-        observer: is told of phases and progress.
-        mean_output: output tokens of a request, for progress in tokens.
-        phase: where the run is.
+        observer: receives phases and progress.
+        mean_output: mean output tokens per request, for progress in tokens.
+        phase: the current phase.
         measuring_to_s: when the measurement ended, ``time.monotonic``; None before.
         requests: (time, measured requests done), from the progress bar.
-        iterations: (time, output tokens of the iteration); with MTP they include rejected drafts, with
-            attention data parallelism they may be those of one rank only.
+        iterations: (time, output tokens of the iteration). With MTP the tokens include rejected drafts; with
+            attention data parallelism they may come from only one rank.
         tail: the last lines.
     """
 
@@ -69,7 +69,7 @@ class BenchLog:
             self._warming = False
         else:
             phase = next((phase for pattern, phase in _PHASES if pattern.search(line.text)), None)
-            # The warm-up is a small benchmark and says so, too.
+            # The warm-up is a small benchmark with the same log lines.
             if phase is not None and not (self._warming and phase in {"measuring", "finishing"}):
                 self._warming = phase == "warm-up"
                 self._enter(phase, line)
@@ -77,7 +77,7 @@ class BenchLog:
     def _bar(self, time_s: float, done: int) -> None:
         if self._warming:
             return
-        if self.phase not in {"measuring", "finishing"}:  # a version that does not say it begins
+        if self.phase not in {"measuring", "finishing"}:  # a version that does not log the start
             self._enter("measuring", Line("log", "", time_s))
         if not self.requests or self.requests[-1][1] != done:
             self.requests.append((time_s, done))
@@ -99,14 +99,14 @@ def series(
     total_tokens: float,
     bin_s: float = 1.0,
 ) -> tuple[tuple[float, float], ...]:
-    """Output tokens per second over time, as (end of the interval, rate).
+    """Return output tokens per second over time, as (end of the interval, rate).
 
     Args:
         iterations: (monotonic time, tokens counted).
         from_s: when the measurement began.
-        to_s: when it ended; a line of the log may come a moment later.
-        total_tokens: the output tokens of the whole measurement. Counts are scaled to add up to them, since
-            with MTP they include rejected drafts and with attention data parallelism they may be one rank's.
+        to_s: when it ended; a line of the log may arrive a moment later.
+        total_tokens: the output tokens of the whole measurement. Counts are scaled to this sum, because with
+            MTP they include rejected drafts, and with attention data parallelism they may be from one rank.
         bin_s: the interval in seconds.
     """
     bins = [0.0] * (int((to_s - from_s) / bin_s) + 1)

@@ -1,8 +1,8 @@
 """trtllm-bench's report, from its JSON file or from the text in its log, and its file of request records.
 
-Both forms are read into our metric names and units. Whatever is wrong with a file is one sentence: arbitrary
-content raises EngineError and nothing else. The text knows the labels of all versions since 0.17: the text up
-to the last colon, without what stands in brackets, in lower case.
+Both forms are converted to our metric names and units. Any fault of a file is one sentence: all content
+either parses or raises EngineError. The labels of the text are known for all versions since 0.17. A label is
+the text up to the last colon, without brackets and their content, in lower case.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.records import RequestRecord
 
 LARGEST_REPORT = 16_000_000
-"""Bytes; a real report has 5,000."""
+"""The most bytes of a report; a real one has 5,000."""
 LENGTH_TOLERANCE = 0.001
-"""Relative difference of mean lengths; the text report prints four decimals."""
+"""The largest relative difference of mean lengths; the text report has four decimals."""
 
 
 class IncompleteReportError(EngineError):
-    """A report that can be read but lacks what every report states."""
+    """A readable report without metrics that every report must have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a report states.
+    """The content of a report.
 
     Attributes:
-        metrics: by our names, in our units; those the report does not state are missing.
-        requests: how many requests it counts; None where it does not say.
-        world: ``tp``, ``pp``, ``ep``, ``max_batch_size`` and ``max_num_tokens`` as they took effect, where
-            stated.
-        facts: other statements worth keeping, such as the quantization; JSON values.
+        metrics: the metrics in the report, by our names and in our units.
+        requests: the number of requests; None if the report does not have it.
+        world: the effective ``tp``, ``pp``, ``ep``, ``max_batch_size`` and ``max_num_tokens``, if the report
+            has them.
+        facts: other facts to keep, such as the quantization; JSON values.
     """
 
     metrics: Mapping[str, float]
@@ -131,11 +131,11 @@ _ESSENTIAL = ("request_throughput", "total_output_throughput", "total_latency")
 
 
 def read_report(path: Path) -> Report:
-    """The report of ``--report_json``.
+    """Read the report of ``--report_json``.
 
     Raises:
-        IncompleteReportError: it has none of the keys we know, as that of an old version may.
-        EngineError: it is missing, cut off, or not what trtllm-bench writes.
+        IncompleteReportError: it has none of the known keys; this can happen with an old version.
+        EngineError: it is missing, cut off, or not a report of trtllm-bench.
     """
     data = _read_json(path, LARGEST_REPORT)
     if not isinstance(data, dict):
@@ -166,15 +166,15 @@ def read_report(path: Path) -> Report:
 
 
 def parse_text(text: str, where: object) -> Report:
-    """The last report printed in ``text``, such as the log ``where``.
+    """Read the last report in ``text``, which is the log ``where``.
 
     Raises:
-        EngineError: there is none, or it is cut off or spoilt.
+        EngineError: there is no report, or it is cut off or damaged.
     """
     lines = text.splitlines()
     heads = [i for i, line in enumerate(lines) if _HEADLINE in line]
     if not heads:
-        raise EngineError(f"{where}: holds no report (no block {_HEADLINE[2:]})")
+        raise EngineError(f"{where}: does not contain a report (no block {_HEADLINE[2:]})")
     firsts = [i for i in range(heads[-1]) if _BEFORE_HEADLINE in lines[i]]
     metrics: dict[str, float] = {}
     world: dict[str, int] = {}
@@ -202,13 +202,13 @@ def parse_text(text: str, where: object) -> Report:
 
 
 def read_requests(path: Path) -> tuple[RequestRecord, ...]:
-    """The records of ``--request_json``, in order of completion.
+    """Read the records of ``--request_json``, in order of completion.
 
-    Its times are ns of ``time.perf_counter``, which on Linux is the clock of ``time.monotonic``; a time to
-    first token of -1 means that there was no streaming; decoding iterations are counted from 0 there.
+    Its times are ns of ``time.perf_counter``, which on Linux is the clock of ``time.monotonic``. A time to
+    first token of -1 means that there was no streaming. Its decoding iterations start at 0.
 
     Raises:
-        EngineError: the file is missing, cut off, or not what trtllm-bench writes.
+        EngineError: the file is missing, cut off, or not a file of trtllm-bench.
     """
     data = _read_json(path, None)
     if not isinstance(data, list) or not data:
@@ -219,7 +219,7 @@ def read_requests(path: Path) -> tuple[RequestRecord, ...]:
 
 
 def differences(report: Report, job: Job) -> Iterator[str]:
-    """List how a report differs from the job: requests, lengths, parallelism, limits, odd numbers."""
+    """Yield each difference of a report from the job: requests, lengths, parallelism, limits, odd numbers."""
     engine, workload = TrtllmBench.of(job.scenario), job.workload
     if report.requests is not None and report.requests != workload.requests:
         yield f"{report.requests} requests instead of {workload.requests}"
@@ -277,7 +277,7 @@ def _read_json(path: Path, largest: int | None) -> Any:
     try:
         size = path.stat().st_size
         if largest is not None and size > largest:
-            raise EngineError(f"{path}: has {size:,} bytes, a report has at most {largest:,}")
+            raise EngineError(f"{path}: has {size:,} bytes; a report has at most {largest:,}")
         content = path.read_bytes()
     except FileNotFoundError:
         raise EngineError(f"{path}: was not written") from None
@@ -296,7 +296,7 @@ def _read_json(path: Path, largest: int | None) -> Any:
 
 
 def _at(data: Mapping[str, Any], keys: tuple[str, ...], where: object) -> object:
-    """The value below ``keys``; None where a level is missing or null."""
+    """Return the value at ``keys``; None if a level is missing or null."""
     value: object = data
     for depth, key in enumerate(keys):
         if not isinstance(value, dict):

@@ -1,9 +1,9 @@
-"""Which arguments ``tensorrt_llm.LLM`` takes for a scenario, so that it runs what trtllm-bench would run.
+"""The arguments of ``tensorrt_llm.LLM`` for a scenario, so that it runs the same as trtllm-bench.
 
-trtllm-bench fills in what its user leaves open, and so do we: KV blocks are not reused, CUDA graphs are
-padded and reach up to the batch size, nothing is detokenized (throughput.py 56851033, general.py c0b2ee6e).
-What it chooses by heuristics, ``max_batch_size`` and ``max_num_tokens``, is left to the LLM API where the
-scenario is silent.
+trtllm-bench fills in options that its user leaves open, and so do we: KV blocks are not reused, CUDA graphs
+are padded and captured up to the batch size, and nothing is detokenized (throughput.py 56851033, general.py
+c0b2ee6e). trtllm-bench chooses ``max_batch_size`` and ``max_num_tokens`` by heuristics. Here the LLM API
+chooses them, unless the scenario has them.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.workload.deepseek import FP8_BLOCK_SCALES, config_problems, resolve_config
 
 MODEL_FOLDER = "model"
-"""Where the configuration of random weights is written, in the job's folder."""
+"""The folder for the configuration of random weights, in the job's folder."""
 OLDEST = (1, 0)
-"""The first version whose LLM API is declared stable and runs PyTorch."""
+"""The first version with a stable LLM API that runs PyTorch."""
 
 
 def filled(engine: Trtllm) -> LlmApiOptions:
-    """The scenario's options of the LLM API with those that trtllm-bench would fill in."""
+    """Return the scenario's options of the LLM API, with the ones that trtllm-bench would fill in."""
     options = engine.llm_api
     fraction = engine.kv_cache_free_gpu_mem_fraction or DEFAULT_MEMORY_FRACTION
     cache: dict[str, Any] = {"free_gpu_memory_fraction": fraction, "enable_block_reuse": False}
@@ -45,16 +45,16 @@ def filled(engine: Trtllm) -> LlmApiOptions:
 
 
 def worker_job(job: Job, dialect: Dialect) -> TrtllmJob:
-    """The part of a job that the worker needs.
+    """Return the part of a job that the worker needs.
 
     Raises:
-        UserError: the version is too old, or cannot express some of the scenario's options; the random
-            weights' configuration is that of no model.
+        UserError: the version is too old, or does not have some of the scenario's options, or no model can
+            have the configuration of the random weights.
     """
     scenario, engine = job.scenario, Trtllm.of(job.scenario)
     if dialect.version < OLDEST:
         raise UserError(
-            f"{scenario.name}: the engine trtllm needs TensorRT-LLM 1.0 or newer, this is {dialect}; use "
+            f"{scenario.name}: the engine trtllm needs TensorRT-LLM 1.0 or newer, found {dialect}; use "
             "`engine.type: trtllm-bench`, or a newer TensorRT-LLM"
         )
     if problems := inexpressible(engine.llm_api, dialect):
@@ -62,7 +62,7 @@ def worker_job(job: Job, dialect: Dialect) -> TrtllmJob:
     random, path = scenario.model.random_weights, scenario.model.path
     if random and (wrong := config_problems(resolve_config(random.config))):
         raise UserError(f"{scenario.name}: model.random_weights.config: {'; '.join(wrong)}")
-    folder = str(job.artefacts.absolute() / MODEL_FOLDER) if path is None else _absolute(path)
+    folder = str(job.artifacts.absolute() / MODEL_FOLDER) if path is None else _absolute(path)
     arguments: dict[str, Any] = {
         "model": folder,
         "skip_tokenizer_init": True,
@@ -91,16 +91,16 @@ def worker_job(job: Job, dialect: Dialect) -> TrtllmJob:
 
 
 def _absolute(path: str) -> str:
-    """The worker runs in a folder of its own; ``${VARIABLE}`` stays in what is only shown."""
+    """Return an absolute path, because the worker has its own folder; leave one with ``${VARIABLE}``."""
     return path if path.startswith("${") else str(Path(path).absolute())
 
 
 def write_model(job: Job) -> None:
-    """The config.json that a model with random weights is made from; nothing for a checkpoint."""
+    """Write the config.json of a model with random weights; do nothing for a checkpoint."""
     model = job.scenario.model
     if model.random_weights is None:
         return
-    folder = job.artefacts / MODEL_FOLDER
+    folder = job.artifacts / MODEL_FOLDER
     folder.mkdir()
     config: dict[str, Any] = {
         "architectures": [model.architecture],

@@ -1,9 +1,9 @@
-"""The engine `trtllm`: TensorRT-LLM's LLM API in a child process of ours, which loads the model once.
+"""The engine `trtllm`: TensorRT-LLM's LLM API in a child process, which loads the model once.
 
-The LLM and the loop over the requests are in :mod:`pytest_dsr1.engines.tensorrt_llm.llm_api.worker`. Here
-the worker is started, asked to measure, read to its end, and ended. One run leaves these files in the job's
-folder: ``job.json`` (the arguments of ``tensorrt_llm.LLM``), ``engine.log`` (all output),
-``model/config.json`` for random weights, and ``iterations-N.jsonl`` for measurement N where
+The LLM and the loop over the requests are in :mod:`pytest_dsr1.engines.tensorrt_llm.llm_api.worker`. This
+module starts the worker, orders measurements, reads its events, and ends it. One run leaves these files in
+the job's folder: ``job.json`` (the arguments of ``tensorrt_llm.LLM``), ``engine.log`` (all output),
+``model/config.json`` for random weights, and ``iterations-N.jsonl`` for measurement N if
 ``llm_api.enable_iter_perf_stats`` is on.
 """
 
@@ -37,20 +37,20 @@ WORKER = (sys.executable, "-m", "pytest_dsr1.engines.tensorrt_llm.llm_api.worker
 PACKAGE = "tensorrt-llm"
 LOG = "engine.log"
 ENDING_S = 60.0
-"""Time that TensorRT-LLM has to end its own processes."""
+"""The time in which TensorRT-LLM must end its own processes."""
 PATIENCE_S = 30.0
-"""Time without any news after which the loss of one of TensorRT-LLM's processes is taken for the end."""
+"""The time without events after which the loss of one of TensorRT-LLM's processes counts as a failure."""
 
 _LOADING = re.compile(r"[Ll]oad|\d+%\|")
 _PREFIX = re.compile(r"^(\[[^\]]*\]\s*)+")
 
 
 class TrtllmEngine:
-    """Runs one job with the LLM API.
+    """The engine that runs one job with the LLM API.
 
     Args:
         worker: the command that takes a job file and orders, and writes events.
-        patience_s: how long nothing may be report once a process of TensorRT-LLM is gone.
+        patience_s: the longest time without events after a process of TensorRT-LLM has ended.
     """
 
     def __init__(self, worker: Sequence[str] = WORKER, *, patience_s: float = PATIENCE_S) -> None:
@@ -58,10 +58,10 @@ class TrtllmEngine:
         self._patience_s = patience_s
 
     def script(self, job: Job) -> str:
-        """The pytest line: this engine is part of pytest-dsr1. The arguments of the LLM stand above it.
+        """Return the pytest command after the arguments of the LLM: this engine has no program of its own.
 
         Raises:
-            UserError: the version cannot express the scenario.
+            UserError: the version does not have some of the scenario's options.
         """
         dialect, because = choose_dialect(Trtllm.of(job.scenario), installed_version(PACKAGE))
         asked = worker_job(job, dialect)
@@ -75,8 +75,9 @@ class TrtllmEngine:
         """Measure once.
 
         Raises:
-            UserError: the version cannot express the scenario.
-            EngineError: in one sentence, with the log's last relevant lines; nothing is left running.
+            UserError: the version does not have some of the scenario's options.
+            EngineError: the measurement failed; the message has one sentence and the log's last relevant
+                lines. Nothing is left running.
         """
         with self.open(job, observer) as model:
             return model.measure(job.enough)
@@ -86,8 +87,8 @@ class TrtllmEngine:
         """Load the model once, for any number of measurements; afterwards nothing is left running.
 
         Raises:
-            UserError: the version cannot express the scenario.
-            EngineError: TensorRT-LLM is not installed here.
+            UserError: the version does not have some of the scenario's options.
+            EngineError: TensorRT-LLM is not installed.
         """
         engine, version = Trtllm.of(job.scenario), installed_version(PACKAGE)
         if version is None:
@@ -96,7 +97,7 @@ class TrtllmEngine:
                 "NVIDIA's container (tensorrt-llm/release) or where TensorRT-LLM is installed"
             )
         dialect, _ = choose_dialect(engine, version)
-        request = job.artefacts / "job.json"
+        request = job.artifacts / "job.json"
         worker_job(job, dialect).save(request)
         write_model(job)
         listener = _Listener(job, observer, startup_timeout_s=engine.startup_timeout_s)
@@ -105,18 +106,18 @@ class TrtllmEngine:
         with Child(
             [*self._worker, str(request)],
             env=environment(engine.environment),
-            cwd=job.artefacts,
+            cwd=job.artifacts,
             log=listener.log,
             events=True,
             commands=True,
         ) as child:
             yield LoadedModel(listener, child, version)
             child.end_commands()
-            listener.hear_out(child, ENDING_S)
+            listener.read_to_end(child, ENDING_S)
 
 
 class LoadedModel:
-    """A model that is loaded, or on its way to be."""
+    """A model that is loaded or loading."""
 
     def __init__(self, listener: _Listener, child: Child, version: str) -> None:
         self._listener, self._child, self._version = listener, child, version
@@ -126,26 +127,26 @@ class LoadedModel:
         """Send all requests once; warm up before the first time.
 
         Args:
-            enough: ends the measurement when it says so: requests in flight are given up, and the result has
-                those that had ended.
+            enough: called with each record; ends the measurement when it returns true. Requests in flight are
+                then given up, and the result has those that ended.
 
         Raises:
-            EngineError: TensorRT-LLM failed, or did not answer every request as asked.
+            EngineError: TensorRT-LLM failed, or did not answer every request as expected.
         """
         load = self._listener.job.scenario.load
         warmup_requests = 0 if self._measured else load.warmup_requests
         self._measured += 1
 
         def over(record: RequestRecord) -> bool:
-            # After a failed request there is no measurement, and GPU time is dear.
+            # After a failed request there is no valid measurement, so save GPU time.
             return record.error is not None or (enough is not None and enough(record))
 
         stopper = Stopper(self._child, over)
         self._child.send(Order(load.concurrency, warmup_requests).line())
         report = self._listener.listen(self._child, stopper)
-        return self._result(report, told_to_stop=stopper.told)
+        return self._result(report, stop_requested=stopper.stop_sent)
 
-    def _result(self, report: WorkerReport, *, told_to_stop: bool) -> EngineResult:
+    def _result(self, report: WorkerReport, *, stop_requested: bool) -> EngineResult:
         listener, job = self._listener, self._listener.job
         records, wanted = report.records, job.workload.requests
         if failed := [record for record in records if record.error]:
@@ -153,7 +154,7 @@ class LoadedModel:
                 f"TensorRT-LLM failed {len(failed)} of {len(records)} requests; the first, request "
                 f"{failed[0].id} of the dataset: {failed[0].error}"
             )
-        stopped = told_to_stop and len(records) < wanted
+        stopped = stop_requested and len(records) < wanted
         if len(records) != wanted and not stopped:
             raise listener.failure(f"TensorRT-LLM answered {len(records)} requests, expected {wanted}")
         listener.observer.progress(len(records), sum(record.output_tokens for record in records))
@@ -178,16 +179,16 @@ class LoadedModel:
         newest = DIALECTS[-1]
         if not Trtllm.of(job.scenario).dialect and version_of(self._version) > newest.version:
             yield (
-                f"TensorRT-LLM {self._version} is newer than this plugin knows; it was spoken to in dialect "
-                f"{newest}"
+                f"TensorRT-LLM {self._version} is newer than this plugin knows; its options were written in "
+                f"the names of {newest}"
             )
 
     def _facts(self, report: WorkerReport) -> EngineFacts:
-        """Return what the worker said, and what matters of the iterations, whose time series is kept."""
-        samples, said = report.iterations, report.result.facts
+        """Return the worker's facts with statistics of the iterations, and write their time series."""
+        samples, facts = report.iterations, report.result.facts
         if not samples:
-            return EngineFacts(other=said)
-        path = self._listener.job.artefacts / f"iterations-{self._measured}.jsonl"
+            return EngineFacts(other=facts)
+        path = self._listener.job.artifacts / f"iterations-{self._measured}.jsonl"
         lines = [json.dumps(dataclasses.asdict(sample)) + "\n" for sample in samples]
         write_atomically(path, "".join(lines))
         scheduled = [sample.scheduled_requests for sample in samples if sample.scheduled_requests]
@@ -195,13 +196,13 @@ class LoadedModel:
         return EngineFacts(
             scheduled_requests_mean=sum(scheduled) / len(scheduled) if scheduled else None,
             kv_cache_used_share_max=max(used, default=None),
-            other={**said, "iterations": len(samples), "iterations_file": path.name},
+            other={**facts, "iterations": len(samples), "iterations_file": path.name},
         )
 
 
 class _Listener(WorkerListener):
     who = "TensorRT-LLM"
-    less_memory = "give the machine or the container more"
+    less_memory = "give the machine or the container more memory"
     poll_s = 1.0
     patience_s = PATIENCE_S
     _present: frozenset[int] = frozenset()
@@ -212,28 +213,32 @@ class _Listener(WorkerListener):
         super().__init__(
             job.scenario.name,
             observer,
-            log=job.artefacts / LOG,
+            log=job.artifacts / LOG,
             startup_timeout_s=startup_timeout_s,
             run_timeout_s=job.run_timeout_s,
         )
         self.job = job
 
     def symptom(self) -> str | None:
-        """Memory and workers, from the log."""
-        said = lost(list(self.lines), Trtllm.of(self.job.scenario))
-        return f"TensorRT-LLM {said}" if said else None
+        """Return the message if the log shows that memory ran out or a worker died."""
+        cause = lost(list(self.lines), Trtllm.of(self.job.scenario))
+        return f"TensorRT-LLM {cause}" if cause else None
 
     def shown(self) -> Sequence[str]:
-        """The lines that speak of a failure."""
+        """Return the lines of the log about a failure."""
         return relevant(self.lines)
 
     def logged(self, line: Line, report: WorkerReport) -> None:
-        """While the weights load, the log is all there is to see."""
+        """Report the log while the weights load, because there are no events then."""
         if report.phase == "loading" and _LOADING.search(line.text):
             self.observer.phase("loading", _PREFIX.sub("", line.text).strip()[:100])
 
     def check(self, child: Child, report: WorkerReport) -> None:
-        """TensorRT-LLM may wait for ever for a process of its own that is gone."""
+        """Check TensorRT-LLM's processes: it may wait forever for one that has ended.
+
+        Raises:
+            EngineError: a process has ended, and there was no event for ``patience_s``.
+        """
         if report.phase not in {"warm-up", "measuring", "finishing"}:
             return
         news, now = (len(report.records), len(report.tokens_at), len(report.iterations)), time.monotonic()
@@ -246,13 +251,13 @@ class _Listener(WorkerListener):
             done = f"{len(report.records)} of {self.job.workload.requests} requests done"
             raise self.failure(
                 self.symptom()
-                or f"TensorRT-LLM lost {missing} and said nothing for {self.patience_s:g} s, with {done}; "
+                or f"TensorRT-LLM lost {missing} and was silent for {self.patience_s:g} s, with {done}; "
                 "the kernel's out-of-memory killer does that when the host's memory is short: look at dmesg"
             )
 
 
 def _alive(child: Child) -> frozenset[int]:
-    """The processes of a child that run; one that ended unnoticed by its parent does not."""
+    """Return the running processes of a child, without zombies."""
     import psutil
 
     alive = set()

@@ -1,7 +1,7 @@
-"""The job of the LLM API's worker: a file for the model, an order for each measurement, and what it refuses.
+"""The job of the LLM API's worker: a file for the model, an order per measurement, and checks of options.
 
-Only the standard library is used: the parent writes, the worker reads without pydantic of ours. What the
-installed LLM API takes is read from its own pydantic classes before a weight is loaded.
+Only the standard library is used, because the worker reads these without our pydantic. The options of the
+installed LLM API are checked with its own pydantic classes before any weight is loaded.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from pytest_dsr1.process.worker import WorkerError, first_line
 from pytest_dsr1.text import nearest
 
 _CHOOSES_A_CLASS = {"decoding_type"}
-"""Keys that older versions read before pydantic does."""
+"""Keys that older versions read before pydantic sees them."""
 _TOO_FEW_GPUS = re.compile(r"Only (\d+) GPUs? (?:is|are) available, but (\d+) (?:is|are) required")
 
 
 @dataclass(frozen=True, slots=True)
 class TrtllmJob:
-    """What is loaded and read.
+    """The model to load and the requests to read.
 
     Attributes:
-        arguments: of ``tensorrt_llm.LLM``, in the installed version's names.
-        options: more of them, as the options file of trtllm-bench holds them; they count.
-        dialect: the version those names are of, in words.
-        dataset: JSONL with `input_ids` or `prompt`, and `output_tokens`, at least ``num_requests`` lines.
-        tokenizer: the folder of the tokenizer for `prompt`; None where there is none.
-        end_id: the token that ends an answer; -1 for answers of exactly the wanted length.
-        request_timings: ask for each request's times inside the engine.
-        iteration_stats: read the statistics of iterations.
+        arguments: the arguments of ``tensorrt_llm.LLM``, in the installed version's names.
+        options: more arguments, in the form of trtllm-bench's options file; they take precedence.
+        dialect: the dialect of these names, in words.
+        dataset: a JSONL file of at least ``num_requests`` lines with `input_ids` or `prompt`, and
+            `output_tokens`.
+        tokenizer: the folder of the tokenizer for `prompt`; None without one.
+        end_id: the token that ends an answer; -1 for answers with exactly the requested length.
+        request_timings: whether to ask for each request's times inside the engine.
+        iteration_stats: whether to read the statistics of iterations.
     """
 
     arguments: dict[str, Any]
@@ -60,18 +61,18 @@ class TrtllmJob:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One measurement: a closed loop over all requests, after ``warmup_requests`` that are not counted."""
+    """One measurement: a closed loop over all requests, after ``warmup_requests`` that do not count."""
 
     concurrency: int
     warmup_requests: int = 0
 
     def line(self) -> str:
-        """As it is sent."""
+        """Return the order as a line."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def read(cls, line: bytes) -> Order:
-        """As it was sent."""
+        """Return the order in a line."""
         return cls(**json.loads(line))
 
 
@@ -79,18 +80,18 @@ def nothing_unknown(arguments: Mapping[str, Any], known: Any, version: str, dial
     """Refuse arguments that this version does not have.
 
     Args:
-        arguments: of ``tensorrt_llm.LLM``; mappings in it stand for classes of its own.
+        arguments: the arguments of ``tensorrt_llm.LLM``; its mappings stand for TensorRT-LLM's own classes.
         known: the pydantic class of the arguments, ``TorchLlmArgs``.
-        version: TensorRT-LLM's.
-        dialect: the version whose names the arguments are written in.
+        version: TensorRT-LLM's version.
+        dialect: the dialect of the arguments.
 
     Raises:
-        WorkerError: all that are unknown, each with the nearest known one.
+        WorkerError: arguments are unknown; the message has the nearest known name of each.
     """
     if unknown := list(_unknown(arguments, [known])):
         raise WorkerError(
             f"TensorRT-LLM {version} has no option {', '.join(unknown)}, written in dialect {dialect}; "
-            "remove it from the scenario, or name the version to use in engine.dialect"
+            "remove it from the scenario, or set engine.dialect to the right version"
         )
 
 
@@ -109,21 +110,21 @@ def _unknown(values: Mapping[str, Any], classes: Sequence[Any], prefix: str = ""
 
 
 def _aliases(field: Any) -> list[str]:
-    """Other names of a pydantic field."""
+    """Return the other names of a pydantic field."""
     alias = field.validation_alias or field.alias
     choices = getattr(alias, "choices", [alias])
     return [choice for choice in choices if isinstance(choice, str)]
 
 
 def _classes(annotation: Any) -> list[Any]:
-    """The pydantic classes an annotation names, through unions and optionals."""
+    """Return the pydantic classes in an annotation, also inside unions and optionals."""
     if hasattr(annotation, "model_fields"):
         return [annotation]
     return [kind for inner in get_args(annotation) for kind in _classes(inner)]
 
 
 def refusal(error: Exception) -> str:
-    """One sentence for an error of TensorRT-LLM's own."""
+    """Return one sentence for an error that TensorRT-LLM raised."""
     text = str(error)
     if few := _TOO_FEW_GPUS.search(text):
         return (

@@ -1,16 +1,16 @@
 """The child program of the engine trtllm: ``tensorrt_llm.LLM``, and a closed loop over the requests.
 
-``python -m pytest_dsr1.engines.tensorrt_llm.llm_api.worker JOB.json`` reads a `TrtllmJob`, loads the model
-once, and measures once for each `Order` that it reads, one per line, from the descriptor named by
-``DSR1_COMMANDS_FD`` (or standard input). The line ``stop`` ends a measurement early; the end of the orders
-ends the program. It writes the events of :mod:`pytest_dsr1.process.worker`.
+``python -m pytest_dsr1.engines.tensorrt_llm.llm_api.worker JOB.json`` reads a `TrtllmJob` and loads the model
+once. It reads orders, one `Order` per line, from the descriptor in ``DSR1_COMMANDS_FD`` (or standard input),
+and measures once per order. The line ``stop`` ends a measurement early; the end of the orders ends the
+program. It writes the events of :mod:`pytest_dsr1.process.worker`.
 
-Requests are sent and timed as trtllm-bench does (tensorrt_llm/bench/benchmark/utils/asynchronous.py): all
-wait for a semaphore of ``concurrency`` slots; the clock of a request starts when it has its slot, just before
-``generate_async``; its first token is the first chunk of a stream; ``end_id=-1`` makes every answer as
-long as asked.
+Requests are sent and timed as in trtllm-bench (tensorrt_llm/bench/benchmark/utils/asynchronous.py): all wait
+for a semaphore of ``concurrency`` slots. The time of a request starts when it has its slot, just before
+``generate_async``. Its first token is the first chunk of a stream. ``end_id=-1`` makes every answer exactly
+as long as requested.
 
-TensorRT-LLM starts its own processes, which import this module again: nothing may happen outside ``main``.
+TensorRT-LLM starts its own processes, which import this module again. So nothing may run outside ``main``.
 """
 
 from __future__ import annotations
@@ -39,32 +39,32 @@ from pytest_dsr1.process.worker import (
 )
 
 STATS_WAIT_S = 0.5
-"""How long one reading of iteration statistics waits for the next."""
+"""The time that one read of iteration statistics waits for the next iteration."""
 CLOCK_TOLERANCE_S = 1.0
-"""How far an engine's times may lie outside a request's before they are taken for another clock's."""
+"""The largest distance of an engine's times from a request's times; beyond it the clocks are different."""
 CONTAINER = "run pytest in NVIDIA's container (tensorrt-llm/release) or where TensorRT-LLM is"
 
 
 def import_library() -> Any:
-    """The package tensorrt_llm.
+    """Import and return the package tensorrt_llm.
 
     Raises:
-        WorkerError: it is missing or broken.
+        WorkerError: the package is missing or broken.
     """
     try:
         import tensorrt_llm
     except (ImportError, OSError) as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == "tensorrt_llm"
-        trouble = "is not installed" if missing else f"cannot be imported ({first_line(error)})"
-        raise WorkerError(f"tensorrt_llm {trouble} in {sys.executable}; {CONTAINER} installed") from error
+        problem = "is not installed" if missing else f"cannot be imported ({first_line(error)})"
+        raise WorkerError(f"tensorrt_llm {problem} in {sys.executable}; {CONTAINER} installed") from error
     return tensorrt_llm
 
 
 def read_items(job: TrtllmJob) -> list[Item]:
-    """The requests; text becomes token ids, as trtllm-bench does it.
+    """Return the requests, with text converted to token ids as in trtllm-bench.
 
     Raises:
-        WorkerError: there is text and no tokenizer.
+        WorkerError: there is text but no tokenizer.
     """
     tokenize: Callable[[str], Any] | None = None
     items: list[Item] = []
@@ -92,9 +92,10 @@ def _tokenizer(job: TrtllmJob, line: int) -> Any:
 
 
 class Server:
-    """The loaded model, and measurements with it.
+    """The loaded model and its measurements.
 
-    All measurements share one event loop: TensorRT-LLM binds its queue of iteration statistics to the first.
+    All measurements share one event loop, because TensorRT-LLM ties its queue of iteration statistics to the
+    first one.
     """
 
     def __init__(self, job: TrtllmJob, events: Events) -> None:
@@ -130,16 +131,16 @@ class Server:
         self._stopping.clear()
 
     async def serve(self, lines: asyncio.StreamReader) -> None:
-        """Measure as ordered until the orders end."""
-        coming = asyncio.ensure_future(lines.readline())
-        while line := await coming:
-            coming = asyncio.ensure_future(lines.readline())
-            if line.strip() == STOP.encode():  # what it meant is over by itself
+        """Measure once per order until the orders end."""
+        next_line = asyncio.ensure_future(lines.readline())
+        while line := await next_line:
+            next_line = asyncio.ensure_future(lines.readline())
+            if line.strip() == STOP.encode():  # that measurement has already ended
                 continue
             work = asyncio.ensure_future(self._measure(Order.read(line)))
-            await asyncio.wait({work, coming}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, next_line}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                self._stopping.set()  # `stop`, or nobody is there any more
+                self._stopping.set()  # `stop`, or the parent is gone
             await work
 
     def shutdown(self) -> None:
@@ -165,7 +166,7 @@ class Server:
         if self._foreign_clock:
             events.send(
                 "warning",
-                message="the engine's request times are on another clock than ours and were left out",
+                message="the engine's request times are from another clock than ours and were left out",
             )
         events.send(
             "result",
@@ -176,7 +177,7 @@ class Server:
     async def _answers(
         self, items: Sequence[Item], concurrency: int, *, streaming: bool
     ) -> AsyncIterator[dict[str, Any]]:
-        """Closed loop: the record of each request as it ends, until all ended or we were told to stop."""
+        """Yield the record of each request of a closed loop, until all have ended or on ``stop``."""
         slots = asyncio.Semaphore(concurrency)
         done: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
 
@@ -185,12 +186,12 @@ class Server:
                 record = await self._answer(item, streaming=streaming)
             done.put_nowait(record)
 
-        async def told_to_stop() -> None:
+        async def stop_requested() -> None:
             await self._stopping.wait()
             done.put_nowait(None)
 
         tasks = [asyncio.ensure_future(one(item)) for item in items]
-        tasks.append(asyncio.ensure_future(told_to_stop()))
+        tasks.append(asyncio.ensure_future(stop_requested()))
         try:
             for _ in items:
                 record = await done.get()
@@ -203,7 +204,7 @@ class Server:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _answer(self, item: Item, *, streaming: bool) -> dict[str, Any]:
-        """One request; `RequestRecord` says what the fields mean."""
+        """Send one request and return the fields of its `RequestRecord`."""
         sampling = copy.copy(self._sampling)
         sampling.max_tokens = item.output_tokens
         first_s = error = None
@@ -213,7 +214,7 @@ class Server:
         try:
             output = self._llm.generate_async(item.input_ids, sampling_params=sampling, streaming=streaming)
             if streaming:
-                async for _ in output:  # the same object each time, further on
+                async for _ in output:  # yields the same object each time, with more tokens
                     if made := len(output.outputs[0].token_ids):
                         first_s = first_s or time.monotonic()
                     self._tokens += made - tokens
@@ -246,7 +247,7 @@ class Server:
         }
 
     def _times(self, output: Any, submitted_s: float, last_s: float) -> dict[str, float] | None:
-        """The request's times inside the engine: TensorRT-LLM stamps them with the steady clock, ours."""
+        """Return the request's times inside the engine; TensorRT-LLM uses the steady clock, as we do."""
         metrics = getattr(output.outputs[0], "request_perf_metrics", None)
         if metrics is None:
             return None
@@ -264,7 +265,7 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def _iterations(self) -> AsyncIterator[None]:
-        """Iteration statistics while the block runs, and what is left of them afterwards."""
+        """Send iteration statistics while the block runs, and the rest of them afterwards."""
         over = asyncio.Event()
 
         async def watch() -> None:
@@ -273,7 +274,7 @@ class Server:
                 last = over.is_set()
                 async for stats in self._llm.get_stats_async(STATS_WAIT_S):
                     self._events.send("iteration", iteration=sample(stats))
-                await asyncio.sleep(0)  # with a full queue nothing above lets go of the loop
+                await asyncio.sleep(0)  # with a full queue nothing above yields to the event loop
 
         if not self._job.iteration_stats:
             yield
@@ -288,20 +289,20 @@ class Server:
 
 
 def sample(stats: Any) -> dict[str, Any]:
-    """An iteration's statistics as fields of an `IterationSample`; every key may be missing."""
-    told = json.loads(stats) if isinstance(stats, str) else stats
-    batch = told.get("inflightBatchingStats") or {}
-    cache = told.get("kvCacheStats") or {}
+    """Return an iteration's statistics as fields of an `IterationSample`; every key may be missing."""
+    fields = json.loads(stats) if isinstance(stats, str) else stats
+    batch = fields.get("inflightBatchingStats") or {}
+    cache = fields.get("kvCacheStats") or {}
     blocks = cache.get("maxNumBlocks")
     return {
         "time_s": time.monotonic(),
-        "iteration": told.get("iter"),
-        "latency_ms": told.get("iterLatencyMS"),
+        "iteration": fields.get("iter"),
+        "latency_ms": fields.get("iterLatencyMS"),
         "scheduled_requests": batch.get("numScheduledRequests"),
         "context_requests": batch.get("numContextRequests"),
-        "queued_requests": told.get("numQueuedRequests"),
+        "queued_requests": fields.get("numQueuedRequests"),
         "kv_cache_used_share": cache.get("usedNumBlocks", 0) / blocks if blocks else None,
-        "rank": told.get("attentionDpRank"),
+        "rank": fields.get("attentionDpRank"),
     }
 
 
@@ -317,7 +318,7 @@ async def _serve(server: Server, stream: Any) -> None:
 
 
 def work(job: Path, events: Events, stream: BinaryIO | None) -> None:
-    """Do what the job file says."""
+    """Run the job of the job file."""
     server = Server(TrtllmJob.load(job), events)
     try:
         asyncio.run(_serve(server, stream or sys.stdin))

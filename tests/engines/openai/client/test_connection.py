@@ -35,19 +35,19 @@ class Owner:
     """Notes what becomes of exchanges."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.calls: list[str] = []
 
     def ended(self, connection: Connection, exchange: Exchange) -> None:
-        self.told.append(exchange.fault or "ended")
+        self.calls.append(exchange.fault or "ended")
 
     def stale(self, exchange: Exchange) -> None:
-        self.told.append("stale")
+        self.calls.append("stale")
 
-    def unasked(self) -> None:
-        self.told.append("unasked")
+    def unexpected(self) -> None:
+        self.calls.append("unexpected")
 
     def lost(self, connection: Connection) -> None:
-        self.told.append("lost")
+        self.calls.append("lost")
 
 
 class Bench:
@@ -71,7 +71,7 @@ class Bench:
         """After one good answer."""
         self.send()
         self.connection.data_received(GOOD)
-        self.owner.told.clear()
+        self.owner.calls.clear()
         return self
 
 
@@ -84,28 +84,28 @@ LOST = "the server closed the connection before it answered"
 
 
 @pytest.mark.parametrize(
-    ("after_s", "told"), [(0.0, "stale"), (RACE_S * 0.99, "stale"), (RACE_S * 1.01, LOST), (3.0, LOST)]
+    ("after_s", "call"), [(0.0, "stale"), (RACE_S * 0.99, "stale"), (RACE_S * 1.01, LOST), (3.0, LOST)]
 )
 def test_only_a_close_at_once_is_the_race_of_a_kept_connection(
-    after_s: float, told: str, bench: Bench
+    after_s: float, call: str, bench: Bench
 ) -> None:
     exchange = bench.served().send()
     bench.now_s += after_s
     bench.connection.connection_lost(None)
-    assert bench.owner.told == [told, "lost"]
-    assert exchange.resent == (told == "stale")
+    assert bench.owner.calls == [call, "lost"]
+    assert exchange.resent == (call == "stale")
 
 
 def test_a_new_connection_has_no_such_race(bench: Bench) -> None:
     bench.send()
     bench.connection.connection_lost(None)
-    assert bench.owner.told == [LOST, "lost"]
+    assert bench.owner.calls == [LOST, "lost"]
 
 
 def test_what_was_sent_again_is_not_sent_a_third_time(bench: Bench) -> None:
     bench.served().send(resent=True)
     bench.connection.connection_lost(None)
-    assert bench.owner.told == [LOST, "lost"]
+    assert bench.owner.calls == [LOST, "lost"]
 
 
 @pytest.mark.parametrize("heard", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 2"])
@@ -113,8 +113,8 @@ def test_a_server_that_said_anything_had_read_the_request(heard: bytes, bench: B
     bench.served().send()
     bench.connection.data_received(heard)
     bench.connection.connection_lost(ConnectionResetError("reset"))
-    assert bench.owner.told[0].startswith("the connection broke (reset) ")
-    assert bench.owner.told[1:] == ["lost"]
+    assert bench.owner.calls[0].startswith("the connection broke (reset) ")
+    assert bench.owner.calls[1:] == ["lost"]
 
 
 def said(words: str, key: str, shape: int) -> bytes:
@@ -154,9 +154,9 @@ def test_to_see_that_events_are_alike_changes_nothing(events: list[bytes]) -> No
         bench.connection.data_received(STREAM_HEAD)
         for one in events:
             bench.connection.data_received(chunk(one))
-    assert len(fast.spoke_s) == len(slow.spoke_s)
+    assert len(fast.event_times_s) == len(slow.event_times_s)
     assert (fast.last, fast.ids) == (slow.last, slow.ids)
-    assert set(fast.quiet) == set(slow.quiet), "an error that comes twice is kept once"
+    assert set(fast.other_events) == set(slow.other_events), "an error that comes twice is kept once"
     assert fast.answer() == slow.answer()
 
 
@@ -176,4 +176,4 @@ def test_like_events_are_taken_without_a_search(bench: Bench, monkeypatch: pytes
     for word in words:
         bench.connection.data_received(chunk(said(word, "text", 0)))
     assert searched == [said(word, "text", 0) for word in (" a", '"', "")]
-    assert len(exchange.spoke_s) == 5
+    assert len(exchange.event_times_s) == 5

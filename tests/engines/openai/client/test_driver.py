@@ -136,8 +136,8 @@ def test_what_waits_when_the_duration_is_over_is_never_sent(tmp_path: Path) -> N
     assert list(server.came_s) == [0]
     assert [r.id for r in result.records] == [0]
     assert remarks(result.warnings)[1:] == (
-        "3 of them still waited after load.duration_s and were never sent: they are in no figure of this "
-        "measurement",
+        "3 of them still waited after load.duration_s and were never sent; the figures of this "
+        "measurement do not include them",
     )
 
 
@@ -164,7 +164,7 @@ def test_a_run_that_has_shown_enough_is_stopped(arrival: dict[str, Any] | None, 
         job = replace(make_job(tmp_path, of), enough=lambda record: record.id == 2)
         result = OpenAiEngine().run(job, watcher)
         for _ in asked[3:]:
-            assert left.acquire(timeout=30), "nobody closed the connection"
+            assert left.acquire(timeout=30), "the connection was not closed"
     assert result.stopped
     assert sorted(r.id for r in result.records) == sorted(r.id for r in watcher.records) == [0, 1, 2]
     assert [r.error for r in result.records] == [None] * 3
@@ -203,8 +203,8 @@ def test_what_waits_under_the_cap_of_an_open_loop_is_counted(tmp_path: Path) -> 
     result, _ = measured(tmp_path, server, load)
     assert server.most == 1
     assert remarks(result.warnings) == (
-        "3 requests were due when 1 were in flight already, and waited; their waiting is in their latency: "
-        "raise load.concurrency, or accept that the server does not keep up with this rate",
+        "3 requests had to wait because 1 were already in flight when they were due; their latency includes "
+        "that wait: raise load.concurrency, or accept that the server does not keep up with this rate",
     )
     first, *waited = sorted(result.records, key=lambda r: r.id)
     for i, record in enumerate(waited, 1):
@@ -289,8 +289,8 @@ def test_a_request_on_a_connection_that_the_server_closes_is_sent_again_once(
     assert client["resent"] == 1
     assert client["connections_opened"] == times
     assert remarks(result.warnings)[-1] == (
-        "1 requests were sent again, since the server closed the kept connection just as they were sent; "
-        "their time counts from the first sending (`resent` in requests.jsonl)"
+        "1 requests were sent again, because the server closed the idle connection just as they were sent; "
+        "their latency starts at the first attempt (`resent` in requests.jsonl)"
     )
 
 

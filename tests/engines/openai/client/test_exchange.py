@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.engines.openai.client.exchange import SPEAKS, Answer, Exchange
+from pytest_dsr1.engines.openai.client.exchange import HAS_TEXT, Answer, Exchange
 from tests.standins.openai_server import DONE, FINISH, event, text, usage
 
 
@@ -23,8 +23,8 @@ def test_stream_cut_anywhere_is_the_same(words: list[str], cuts: list[int]) -> N
     it = exchange()
     for number, (begin, end) in enumerate(pairwise(places)):
         it.piece(data[begin:end], float(number))
-    assert len(it.spoke_s) == len(words)
-    assert list(it.spoke_s) == sorted(it.spoke_s)
+    assert len(it.event_times_s) == len(words)
+    assert list(it.event_times_s) == sorted(it.event_times_s)
     assert (it.answer().error, it.answer().output_tokens) == (None, 4)
 
 
@@ -32,13 +32,13 @@ def test_stream_cut_anywhere_is_the_same(words: list[str], cuts: list[int]) -> N
 def test_an_event_speaks_when_it_has_text(words: str, key: str, spaced: bool) -> None:
     data = json.loads(text(words, key)[5:])
     written = json.dumps(data, separators=(", ", ": ") if spaced else (",", ":")).encode()
-    assert bool(SPEAKS(written)) == bool(words)
+    assert bool(HAS_TEXT(written)) == bool(words)
 
 
 @given(st.text(max_size=20))
 def test_what_a_model_writes_about_json_does_not_speak_for_it(words: str) -> None:
     quoted = '"content": "x", "token_ids": [1], ' + words
-    assert not SPEAKS(
+    assert not HAS_TEXT(
         event({"choices": [{"delta": {"role": quoted, "content": None}}], "prompt_token_ids": [1]})
     )
 
@@ -64,7 +64,7 @@ def test_the_greatest_usage_counts() -> None:
     assert whole(*events, end, DONE).answer() == Answer(8, 4, None, "length")
     assert whole(*events, usage(4), DONE).answer() == Answer(8, 4, None, None)
     assert whole(usage(4), *events).answer().output_tokens == 4, "in whatever order"
-    assert whole(counted(0, ""), FINISH).answer().error == "the server answered no token"
+    assert whole(counted(0, ""), FINISH).answer().error == "the server's answer has no tokens"
 
 
 def test_usage_so_far_is_no_end() -> None:
@@ -78,7 +78,7 @@ def test_usage_so_far_is_no_end() -> None:
 
 
 ERRORS = {
-    "an error beside the text": event({"error": {"message": "gone wrong"}, "choices": [{"text": " a"}]}),
+    "an error next to the text": event({"error": {"message": "gone wrong"}, "choices": [{"text": " a"}]}),
     "OpenAI's other form": event({"object": "error", "message": "gone wrong", "text": "a"}),
     "a named event": b"event: error\ndata: gone wrong\n\n",
     "a named event with a text": b'event: error\ndata: {"message": "gone wrong", "text": "a"}\n\n',

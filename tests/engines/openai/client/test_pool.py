@@ -34,7 +34,7 @@ def delta(**fields: Any) -> bytes:
 
 
 STILL = b""
-"""In the place of an event: nothing is written for a while."""
+"""Instead of an event: nothing is written for a while."""
 ROLE = delta(role="assistant", content="")
 ROLE_AND_NULLS = delta(role="assistant", content=None, reasoning_content=None, tool_calls=[])
 THOUGHT = delta(reasoning_content=" hm")
@@ -64,7 +64,7 @@ class Truth:
 
 
 def measured(folder: Path, truth: Truth, tokens: int, **engine: Any) -> tuple[EngineResult, float]:
-    """Four requests at once of so many tokens each; and a time after all."""
+    """Four requests at once with this number of tokens each, and a time after all."""
     chat = engine.get("endpoint") == "chat"
     with serving(truth.answer) as port:
         of = served(port, {"concurrency": 4, "tolerated_failures": 0}, **engine)

@@ -82,7 +82,7 @@ def test_above_a_limit_the_message_says_which_and_what_to_do(load: ClientLoad, w
     with pytest.raises(InvalidRunError) as caught:
         load.judge("mine", RECORDS)
     assert re.fullmatch(
-        "mine: client-bound: the load generator was saturated and these would be its own figures, not the "
+        "mine: client-bound: the load generator was saturated, so the figures are its own and not the "
         f"server's: {why}; lower load.concurrency or the arrival rate, start with load.ramp_s, keep other "
         r"work off this machine, install uvloop \(pytest-dsr1\[openai\]\), or run the client on another "
         "machine than the server",
@@ -106,7 +106,7 @@ def test_the_least_above_a_limit_is_too_much(load: ClientLoad) -> None:
     short = SHORTEST_S * LESS
     short_load = replace(load, seconds=short, cpu_s=short)
     short_load.judge("mine", RECORDS)  # too short to be judged
-    assert re.search(r"^all was over in 2\.00 s: in less than 2 s it ", short_load.unjudged() or "")
+    assert re.search(r"^the measurement took 2\.00 s; below 2 s it ", short_load.unjudged() or "")
 
 
 def test_the_shortest_run_that_is_judged() -> None:
@@ -121,8 +121,8 @@ def test_answers_that_are_not_streamed_are_judged_by_when_they_came() -> None:
         replace(record, first_token_s=None, last_token_s=record.first_token_s or 0) for record in RECORDS
     ]
     load = client(always(0.0125))
-    assert load.waited(whole) == load.waited(RECORDS)
-    assert load.waited([r for r in RECORDS if r.error]) == ()
+    assert load.first_token_lags(whole) == load.first_token_lags(RECORDS)
+    assert load.first_token_lags([r for r in RECORDS if r.error]) == ()
 
 
 def watched(work: str) -> ClientLoad:
@@ -149,7 +149,7 @@ def test_a_blocked_loop_is_late() -> None:
     # A look is due after 10 ms, and the loop runs again after 100.
     assert sum(lag >= 0.089 for lag in load.lags_s) >= 5
     assert all(a < b for a, b in pairwise(load.looked_s))
-    assert load.cpu_share < 0.9, "to sleep is no work"
+    assert load.cpu_share < 0.9, "sleeping is not work"
     facts = load.facts(RECORDS[:1])
     assert facts["loop_lag_max_ms"] == round(1e3 * max(load.lags_s), 3)
     assert facts["loop_lag_p99_ms"] == facts["loop_lag_max_ms"], "of fewer than a hundred looks"
@@ -161,11 +161,11 @@ def test_lateness_counts_where_first_tokens_came() -> None:
     """The first token was seen in a look that was late, the second in one that was not."""
     load = client([0.03, *always(0.0)[1:]])
     first, second = RECORDS[0], RECORDS[1]
-    assert [(each.name, each.measured_s, each.lag_s) for each in load.waited([first])] == [
+    assert [(each.name, each.measured_s, each.lag_s) for each in load.first_token_lags([first])] == [
         ("mean", TTFT_S, 0.03),
         ("P99", TTFT_S, 0.03),
     ]
-    assert [each.share for each in load.waited([second])] == [0.0, 0.0]
+    assert [each.share for each in load.first_token_lags([second])] == [0.0, 0.0]
     assert load.facts([first, second])["first_token_lag_mean_ms"] == 15.0
     assert load.facts([first, second])["first_token_lag_p99_ms"] == 30.0
 

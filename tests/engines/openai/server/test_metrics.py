@@ -1,4 +1,4 @@
-"""What servers tell of themselves, and what is made of it."""
+"""The metrics that servers report, and the figures made from them."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ PAGES: dict[str, Callable[[Truth], Answer]] = {
 }
 
 
-@pytest.mark.parametrize("told", PAGES.values(), ids=list(PAGES))
-def test_page_of_each_server(told: Callable[[Truth], Answer]) -> None:
+@pytest.mark.parametrize("reported", PAGES.values(), ids=list(PAGES))
+def test_page_of_each_server(reported: Callable[[Truth], Answer]) -> None:
     truth = Truth(cached=2)
     for _ in range(3):
         truth.answer({})
-    reading = read_text(body(told(truth)), 7.0)
-    assert reading is not None
-    assert (reading.time_s, reading.running_requests, reading.waiting_requests) == (7.0, 2, 5)
-    assert reading.kv_cache_used_share == pytest.approx(0.25), "the mean of two engines"
-    assert (reading.generated_tokens, reading.drafts) == (12, 6)
-    assert (reading.prefix_cache_hit, reading.prefix_cache_queried) == (6, 24)
+    sample = read_text(body(reported(truth)), 7.0)
+    assert sample is not None
+    assert (sample.time_s, sample.running_requests, sample.waiting_requests) == (7.0, 2, 5)
+    assert sample.kv_cache_used_share == pytest.approx(0.25), "the mean of two engines"
+    assert (sample.generated_tokens, sample.drafts) == (12, 6)
+    assert (sample.prefix_cache_hit, sample.prefix_cache_queried) == (6, 24)
 
 
 def test_preemptions_where_they_are_told() -> None:
     truth = Truth(requests=3)
-    reading = read_text(body(truth.vllm()), 7.0)
-    assert reading is not None
-    assert reading.preemptions == 3
+    sample = read_text(body(truth.vllm()), 7.0)
+    assert sample is not None
+    assert sample.preemptions == 3
 
 
 def test_page_of_another_program_tells_nothing() -> None:
@@ -57,9 +57,9 @@ def test_drafts_of_unknown_length_are_not_counted() -> None:
     families = (("trtllm_spec_decode_num_draft_tokens_total", "counter", {"x": "y"}, 30.0),)
     config = ("trtllm_speculative_config_info", "gauge", {"spec_num_tokens": "None"}, 1.0)
     for of in (families, (*families, config)):
-        reading = read_text(page(*of), 1.0)
-        assert reading is not None
-        assert reading.drafts is None
+        sample = read_text(page(*of), 1.0)
+        assert sample is not None
+        assert sample.drafts is None
 
 
 def test_iterations_before_the_measurement_are_not_counted() -> None:
@@ -100,21 +100,19 @@ JSON = st.recursive(
 @given(st.lists(JSON, max_size=3))
 def test_any_list_is_read_or_refused_in_words(items: list[Any]) -> None:
     try:
-        reading = IterationStats().read(json.dumps(items).encode(), 1.0)
+        sample = IterationStats().read(json.dumps(items).encode(), 1.0)
     except ValueError:
         return
-    assert (reading is None) == (not items)
+    assert (sample is None) == (not items)
 
 
-def window(*readings: ServerSample, from_s: float = 1.0, to_s: float = 3.0) -> Window:
-    return Window.of(readings, from_s, to_s)
+def window(*samples: ServerSample, from_s: float = 1.0, to_s: float = 3.0) -> Window:
+    return Window.of(samples, from_s, to_s)
 
 
 def test_window_begins_with_the_last_reading_before_and_is_whole() -> None:
-    readings = [
-        ServerSample(float(i), running_requests=float(i), generated_tokens=10.0 * i) for i in range(5)
-    ]
-    of = window(*readings, from_s=1.5)
+    samples = [ServerSample(float(i), running_requests=float(i), generated_tokens=10.0 * i) for i in range(5)]
+    of = window(*samples, from_s=1.5)
     assert of.whole
     assert of.grown("generated_tokens") == 30.0, "from 1 s to 4 s"
     assert of.values("running_requests") == [2.0, 3.0, 4.0]
@@ -148,8 +146,12 @@ def test_acceptance_length_by_each_way() -> None:
     of_tokens = {"drafts": 10.0, "generated_tokens": 29.0, "finished_requests": 4.0}
     assert window(ServerSample(0.0), ServerSample(4.0, **counted)).acceptance_length() == 2.5
     assert window(ServerSample(0.0), ServerSample(4.0, **of_tokens)).acceptance_length() == 2.5
-    averaged = [ServerSample(float(i), acceptance_length=told) for i, told in enumerate((9.0, 0.0, 2.0, 3.0))]
-    assert window(*averaged, from_s=0.0).acceptance_length() == 2.5, "0 is none, and the first is older"
+    averaged = [
+        ServerSample(float(i), acceptance_length=reported) for i, reported in enumerate((9.0, 0.0, 2.0, 3.0))
+    ]
+    assert window(*averaged, from_s=0.0).acceptance_length() == 2.5, (
+        "0 does not count, and the first is older"
+    )
     assert (
         window(
             ServerSample(0.0), ServerSample(4.0, drafts=0.0, accepted_draft_tokens=0.0)

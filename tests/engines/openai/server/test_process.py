@@ -72,7 +72,7 @@ def started(*arguments: str, program: str = SERVER, **engine: Any) -> Scenario:
 
 def gone(job: Job) -> bool:
     """Whether the server's process has ended."""
-    return not Path(f"/proc/{(job.artefacts / 'pid').read_text()}").exists()
+    return not Path(f"/proc/{(job.artifacts / 'pid').read_text()}").exists()
 
 
 def test_server_is_started_measured_and_ended(tmp_path: Path) -> None:
@@ -83,8 +83,8 @@ def test_server_is_started_measured_and_ended(tmp_path: Path) -> None:
     assert result.facts.other["model"] == "started"
     assert watcher.phases[0] == "starting"
     assert watcher.phases[-2:] == ["warm-up", "measuring"]
-    assert (job.artefacts / "server.log").read_text() == "loading the weights\n"
-    assert "{port}" not in (job.artefacts / "server.sh").read_text()
+    assert (job.artifacts / "server.log").read_text() == "loading the weights\n"
+    assert "{port}" not in (job.artifacts / "server.sh").read_text()
     assert gone(job)
 
 
@@ -113,7 +113,7 @@ def test_server_that_is_never_ready(tmp_path: Path) -> None:
         with pytest.raises(EngineError) as caught:
             OpenAiEngine().run(job, Watcher())
     assert re.search(
-        rf"not ready in {limit_s:g} s \(GET http://[\d.:]+/health: no answer\); "
+        rf"not ready within {limit_s:g} s \(GET http://[\d.:]+/health: no answer\); "
         ".* raise engine.startup_timeout_s",
         str(caught.value),
     )
@@ -127,7 +127,7 @@ def test_server_without_a_health_page_is_asked_for_its_models(
     job = make_job(tmp_path, started("no-health", api_key_env="SERVERS_KEY"))
     result = OpenAiEngine().run(job, Watcher())
     assert [r.error for r in result.records] == [None] * 4
-    asked = json.loads((job.artefacts / "asked.json").read_text())
+    asked = json.loads((job.artifacts / "asked.json").read_text())
     key = "Bearer sk-1"
     assert asked[:6] == [["/health", key], *[["/v1/models", key]] * 5], "until it is ready, then for the name"
     assert gone(job)
@@ -141,7 +141,8 @@ def test_server_with_neither_page_is_never_ready(tmp_path: Path) -> None:
         with pytest.raises(EngineError) as caught:
             OpenAiEngine().run(job, Watcher())
     assert re.search(
-        rf"was not ready in {limit_s:g} s \(GET http://[\d.:]+/v1/models: HTTP 404\); if", str(caught.value)
+        rf"was not ready within {limit_s:g} s \(GET http://[\d.:]+/v1/models: HTTP 404\); if",
+        str(caught.value),
     )
     assert gone(job)
 
@@ -150,7 +151,7 @@ def test_key_of_a_started_server_is_asked_for_before_it_loads(tmp_path: Path) ->
     job = make_job(tmp_path, started(api_key_env="NO_SUCH_KEY_HERE"))
     with pytest.raises(EngineError, match="the variable NO_SUCH_KEY_HERE is not set"):
         OpenAiEngine().run(job, Watcher())
-    assert not (job.artefacts / "pid").exists()
+    assert not (job.artifacts / "pid").exists()
 
 
 def test_program_that_is_not_installed(tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_program_that_is_not_installed(tmp_path: Path) -> None:
         tmp_path,
         scenario(model={"name": "m"}, engine={"type": "openai", "command": ["no-such-server", "{port}"]}),
     )
-    with pytest.raises(EngineError, match="no-such-server is not installed here"):
+    with pytest.raises(EngineError, match=r"no-such-server is not installed \(not found in PATH\)"):
         OpenAiEngine().run(job, Watcher())
 
 
@@ -191,7 +192,9 @@ def test_options_in_each_servers_terms(server: str, options: dict[str, Any], exp
 
 def test_option_that_a_server_lacks() -> None:
     engine = {"type": "openai", "server": "transformers", "tp": 2}
-    with pytest.raises(EngineError, match=r"engine.tp: transformers has no such option; .*engine.arguments"):
+    with pytest.raises(
+        EngineError, match=r"engine.tp: transformers does not have this option; .*engine.arguments"
+    ):
         launch_command(scenario(model={"name": "m", "path": "/m"}, engine=engine), 1)
 
 
@@ -222,7 +225,7 @@ def test_real_transformers_serve(tmp_path: Path) -> None:
     job = make_job(tmp_path, of, prompts=True, output_tokens=16)
     watcher = Watcher()
     result = OpenAiEngine().run(job, watcher)
-    shell = (job.artefacts / "server.sh").read_text()
+    shell = (job.artifacts / "server.sh").read_text()
     assert f" transformers serve {checkpoint} --host 127.0.0.1 --port " in shell
     assert "measuring" in watcher.phases
     assert not [

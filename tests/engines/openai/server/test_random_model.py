@@ -70,7 +70,10 @@ def test_server_makes_the_weights(server: str, tmp_path: Path, monkeypatch: pyte
     ("config", "message"),
     [
         ({"num_hidden_layers": 0}, "random_weights.config: num_hidden_layers is 0, expected a whole number"),
-        ({"vocab_size": 100}, "vocab_size is 100, expected at least 259: a server's tokenizer has a token"),
+        (
+            {"vocab_size": 100},
+            "vocab_size is 100, expected at least 259, because a server's tokenizer has a token",
+        ),
     ],
 )
 def test_no_model(config: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -80,7 +83,7 @@ def test_no_model(config: dict[str, Any], message: str, tmp_path: Path) -> None:
 
 def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(EngineError, match=r"file: .*; set XDG_CACHE_HOME to a folder that you may write to"):
+    with pytest.raises(EngineError, match=r"file: .*; set XDG_CACHE_HOME to a folder that you can write to"):
         write_model(served(vocab_size=4096), tmp_path / "file")
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
-from pytest_dsr1.engines.openai.requests import opening, warming
+from pytest_dsr1.engines.openai.requests import for_warm_up, prompt_start
 from pytest_dsr1.engines.openai.server.reuse import ServerPool
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import EngineError
@@ -34,18 +34,18 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.kept = ServerPool()
         self.folder = folder
-        self.told = Watcher()
+        self.watcher = Watcher()
 
     def run(self, of: Scenario) -> EngineResult:
-        self.told = Watcher()
+        self.watcher = Watcher()
         (self.folder / of.name).mkdir()
-        return OpenAiEngine(self.kept).run(make_job(self.folder / of.name, of), self.told)
+        return OpenAiEngine(self.kept).run(make_job(self.folder / of.name, of), self.watcher)
 
-    def artefact(self, name: str, of: str = "first") -> str:
+    def artifact(self, name: str, of: str = "first") -> str:
         return (self.folder / of / "engine" / name).read_text()
 
     def pid(self, of: str = "first") -> int:
-        return int(self.artefact("pid", of))
+        return int(self.artifact("pid", of))
 
 
 @pytest.fixture
@@ -66,11 +66,11 @@ def test_server_stays_for_the_next_load_and_is_ended(bench: Bench) -> None:
     assert second.facts.other["url"] == first.facts.other["url"]
     log = str(bench.folder / "first" / "engine" / "server.log")
     assert first.facts.other["server_log"] == second.facts.other["server_log"] == log
-    assert f"reusing the server of first, {first.facts.other['url']}" in bench.told.details
+    assert f"reusing the server of first, {first.facts.other['url']}" in bench.watcher.details
     assert not (bench.folder / "second" / "engine" / "pid").exists()
-    assert len(bench.artefact("server.log").splitlines()) == 13, "one when it starts, and one a request"
-    assert bench.artefact("server.log", "second").count("asked") == 8, "its own part alone"
-    assert bench.artefact("server.sh", "second") == bench.artefact("server.sh")
+    assert len(bench.artifact("server.log").splitlines()) == 13, "one when it starts, and one a request"
+    assert bench.artifact("server.log", "second").count("asked") == 8, "its own part alone"
+    assert bench.artifact("server.sh", "second") == bench.artifact("server.sh")
     bench.kept.end()
     assert not psutil.pid_exists(pid)
     assert not bench.kept
@@ -116,8 +116,8 @@ def test_server_that_died_is_noticed_and_replaced(bench: Bench) -> None:
     (warning,) = remarks(second.warnings)
     log = bench.folder / "first" / "engine" / "server.log"
     assert warning == (
-        "a new server was started, since the kept one is of no use: first: the server was killed by signal "
-        f"9: {sys.executable}; its log: {log}"
+        "a new server was started because the kept one cannot be used: first: the server was killed by "
+        f"signal 9: {sys.executable}; its log: {log}"
     )
     assert psutil.pid_exists(bench.pid("second"))
 
@@ -129,7 +129,7 @@ def test_no_server_stays_after_a_failure(bench: Bench) -> None:
         bench.run(started("second", body={"fail": True}, load={"tolerated_failures": 3}))
     assert not psutil.pid_exists(pid)
     assert not bench.kept
-    assert bench.artefact("server.log", "second").count("asked") == 4
+    assert bench.artifact("server.log", "second").count("asked") == 4
 
 
 def test_no_server_stays_after_a_request_failed(tmp_path: Path, bench: Bench) -> None:
@@ -176,7 +176,7 @@ def test_repeated_prompts_are_warned_of(bench: Bench, server: str, advice: str) 
     assert remarks(bench.run(started(server=server)).warnings) == ()
     (warning,) = remarks(bench.run(started("second", server=server, load={"num_requests": 6})).warnings)
     assert warning.startswith(
-        "the server was kept from first and had read the beginning of 4 of these 6 prompts before: "
+        "the server was kept from first and had already read the start of 4 of these 6 prompts: "
     )
     assert warning.endswith(advice)
 
@@ -207,22 +207,22 @@ def test_warm_up_prompts_are_not_the_measured_ones(tmp_path: Path) -> None:
 
 def test_text_warms_up_as_it_is() -> None:
     text = Request(None, "how many", 4)
-    assert warming(text) is text
+    assert for_warm_up(text) is text
 
 
-def test_openings() -> None:
+def test_prompt_starts() -> None:
     long = Request(list(range(100)), None, 4)
-    assert opening(long) == opening(Request(list(range(16)), None, 9))
-    assert opening(long) != opening(warming(long))
-    assert opening(Request(None, "a" * 64 + "b", 4)) == opening(Request(None, "a" * 64 + "c", 4))
-    assert opening(Request(None, "ab", 4)) != opening(Request(None, "ac", 4))
+    assert prompt_start(long) == prompt_start(Request(list(range(16)), None, 9))
+    assert prompt_start(long) != prompt_start(for_warm_up(long))
+    assert prompt_start(Request(None, "a" * 64 + "b", 4)) == prompt_start(Request(None, "a" * 64 + "c", 4))
+    assert prompt_start(Request(None, "ab", 4)) != prompt_start(Request(None, "ac", 4))
 
 
 def test_an_engine_without_a_keeper_keeps_nothing(tmp_path: Path) -> None:
     job = make_job(tmp_path, started())
     result = OpenAiEngine().run(job, Watcher())
     assert result.facts.server_started is True
-    assert not psutil.pid_exists(int((job.artefacts / "pid").read_text()))
+    assert not psutil.pid_exists(int((job.artifacts / "pid").read_text()))
 
 
 def test_an_interruption_ends_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

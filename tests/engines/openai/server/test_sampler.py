@@ -1,4 +1,4 @@
-"""A server's metrics beside a measurement: what is kept, and that nothing there can harm it."""
+"""A server's metrics during a measurement: what is kept, and that no answer can harm the measurement."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Longer than a busy machine is busy: these are limits, and nothing takes longer for them."""
     for limit in ("_PATIENCE_S", "_SETTLE_S", "_CLOSE_S"):
         monkeypatch.setattr(sampler, limit, 60.0)
-    # Longer than them, so that no thread ends by that which is not woken.
+    # Longer than these limits, so that no thread ends by its timeout instead of being woken.
     monkeypatch.setattr(sampler, "_TIMEOUT_S", 600.0)
 
 
@@ -86,17 +86,20 @@ def test_acceptance_length_and_summary(
     server, pages = kind(truth)
     result = measure(tmp_path, truth, pages, server=server, load={"warmup_requests": 2})
     assert result.report["acceptance_length"] == Truth.ACCEPTANCE_LENGTH
-    told = facts(result)
-    assert told["generated_tokens"] == 16, "the warm-up is not counted"
-    assert (told["path"], told["whole"], told["missed"]) == (next(iter(pages)), True, 0)
-    assert (told["running_requests_mean"], told["waiting_requests_max"]) == (Truth.RUNNING, Truth.WAITING)
-    assert told["kv_cache_used_share_mean"] == Truth.USED
-    assert told["prefix_cache_hit_share"] == 0.0
-    assert told["acceptance_length"] == Truth.ACCEPTANCE_LENGTH
+    reported = facts(result)
+    assert reported["generated_tokens"] == 16, "the warm-up is not counted"
+    assert (reported["path"], reported["whole"], reported["missed"]) == (next(iter(pages)), True, 0)
+    assert (reported["running_requests_mean"], reported["waiting_requests_max"]) == (
+        Truth.RUNNING,
+        Truth.WAITING,
+    )
+    assert reported["kv_cache_used_share_mean"] == Truth.USED
+    assert reported["prefix_cache_hit_share"] == 0.0
+    assert reported["acceptance_length"] == Truth.ACCEPTANCE_LENGTH
     assert not result.facts.not_measured
     assert remarks(result.warnings) == ()
     lines = [json.loads(line) for line in (tmp_path / "engine" / FILE).read_text().splitlines()]
-    assert len(lines) == told["readings"] == truth.asked
+    assert len(lines) == reported["readings"] == truth.asked
     times = [line["time_s"] for line in lines]
     assert times == sorted(times)
     assert times[0] < result.measured_from_s < result.measured_to_s < times[-1], "one clock with the records"
@@ -106,10 +109,10 @@ def test_iterations_of_trtllm_serve_that_has_no_other_metrics(tmp_path: Path) ->
     truth = Truth()
     pages = {"/prometheus/metrics": not_found, "/metrics": truth.trtllm_iterations}
     result = measure(tmp_path, truth, pages, server="trtllm-serve", load={"warmup_requests": 2})
-    told = facts(result)
+    reported = facts(result)
     assert result.report["acceptance_length"] == Truth.ACCEPTANCE_LENGTH
-    assert (told["path"], told["running_requests_mean"]) == ("/metrics", Truth.RUNNING)
-    assert "generated_tokens" not in told, "iterations do not tell them"
+    assert (reported["path"], reported["running_requests_mean"]) == ("/metrics", Truth.RUNNING)
+    assert "generated_tokens" not in reported, "iterations do not report them"
 
 
 def test_series_while_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,9 +130,9 @@ def test_series_while_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert asked_often.wait(60)
             written = (tmp_path / FILE).read_text().splitlines()
     assert len(written) >= 9, "written as the run goes"
-    told = metrics.told(None).server_metrics
-    assert isinstance(told, dict)
-    assert told["readings"] == truth.asked == len((tmp_path / FILE).read_text().splitlines())
+    reported = metrics.summary(None).server_metrics
+    assert isinstance(reported, dict)
+    assert reported["readings"] == truth.asked == len((tmp_path / FILE).read_text().splitlines())
 
 
 def test_one_connection_is_kept(tmp_path: Path) -> None:
@@ -139,7 +142,7 @@ def test_one_connection_is_kept(tmp_path: Path) -> None:
         ServerMetrics(Site("127.0.0.1", port, "", None, "secret"), "vllm", tmp_path),
     ):
         pass
-    assert truth.asked >= 4, "two before, that tell when the counters stand still, and two after"
+    assert truth.asked >= 4, "two before, to see that the counters stand still, and two after"
     assert seen.connections == 1
     assert all(b"Authorization: Bearer secret" in head for head in seen.heads)
 
@@ -150,7 +153,7 @@ def test_count_that_differs_is_a_warning(tmp_path: Path) -> None:
     assert [
         w
         for w in remarks(result.warnings)
-        if "counted 20 generated tokens during the measurement, and its answers hold 16 (+25.0%)" in w
+        if "counted 20 generated tokens during the measurement, but its answers contain 16 (+25.0%)" in w
         and "others used the server too" in w
     ]
 
@@ -197,13 +200,13 @@ def broken_line() -> Answer:
 NONE: dict[str, tuple[Page, str]] = {
     "404": (not_found, "GET /metrics: HTTP 404"),
     "401": (lambda: plain("401 Unauthorized", b"no"), "GET /metrics: HTTP 401"),
-    "HTML": (lambda: plain("200 OK", b"<html>hello</html>"), "no metrics: b'<html>hello</html>'"),
-    "another object": (lambda: plain("200 OK", b'{"data": []}'), "no metrics: b'{\"data\": []}'"),
+    "HTML": (lambda: plain("200 OK", b"<html>hello</html>"), "not a page of metrics: b'<html>hello</html>'"),
+    "another object": (lambda: plain("200 OK", b'{"data": []}'), "not a page of metrics: b'{\"data\": []}'"),
     "a list of other things": (lambda: plain("200 OK", b'["x"]'), "expected the statistics of an iteration"),
     "half a list": (lambda: plain("200 OK", b'[{"iter": '), "Expecting value"),
     "nested too deep": (lambda: plain("200 OK", b'[{"a":' + b"[" * 200_000), "recursion"),
     "broken line": (broken_line, "not a sample in Prometheus' text format"),
-    "binary": (lambda: plain("200 OK", b"\xff\xfe\x00"), "no metrics"),
+    "binary": (lambda: plain("200 OK", b"\xff\xfe\x00"), "not a page of metrics"),
     "redirect": (lambda: plain("307 Moved", b"", "Location: /elsewhere"), "HTTP 307"),
     "metrics of something else": (lambda: plain("200 OK", b"# TYPE x gauge\nx 1\n"), "none of the known"),
     "no iterations": (lambda: plain("200 OK", b"[]"), "none of the known metrics"),
@@ -237,7 +240,7 @@ def test_server_that_hangs_when_it_is_over(tmp_path: Path, monkeypatch: pytest.M
         return ["hang"] if truth.requests else truth.vllm()
 
     def answer(body: dict[str, Any]) -> Answer:
-        monkeypatch.setattr(sampler, "_PATIENCE_S", 0.1)  # the reading before the measurement is there
+        monkeypatch.setattr(sampler, "_PATIENCE_S", 0.1)  # the sample before the measurement is there
         return truth.answer(body)
 
     with serving(answer, pages={"/metrics": page}) as port:
@@ -248,7 +251,7 @@ def test_server_that_hangs_when_it_is_over(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_answer_that_fails_once_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampler, "_INTERVAL_S", 60.0)  # no reading but those before and after
+    monkeypatch.setattr(sampler, "_INTERVAL_S", 60.0)  # no sample but those before and after
     truth = Truth()
 
     def page() -> Answer:
@@ -262,9 +265,9 @@ def test_answer_that_fails_once_is_missed(tmp_path: Path, monkeypatch: pytest.Mo
         metrics = ServerMetrics(Site("127.0.0.1", port, "", None, None), "vllm", tmp_path)
         with metrics:
             truth.answer({})
-    told = metrics.told(4).server_metrics
-    assert isinstance(told, dict)
-    assert told["missed"] == 1
+    reported = metrics.summary(4).server_metrics
+    assert isinstance(reported, dict)
+    assert reported["missed"] == 1
 
 
 def test_disk_that_is_full_costs_the_file_only(tmp_path: Path) -> None:
@@ -275,16 +278,16 @@ def test_disk_that_is_full_costs_the_file_only(tmp_path: Path) -> None:
         metrics = ServerMetrics(Site("127.0.0.1", port, "", None, None), "vllm", tmp_path / "engine")
         with metrics:
             truth.answer({})
-    assert metrics.told(4).report == {"acceptance_length": Truth.ACCEPTANCE_LENGTH}
+    assert metrics.summary(4).report == {"acceptance_length": Truth.ACCEPTANCE_LENGTH}
 
 
 @pytest.mark.parametrize(
     ("page", "why"),
     [
-        (not_found, r"the server tells no metrics \(GET /metrics: HTTP 404\); have it tell them"),
+        (not_found, r"the server reports no metrics \(GET /metrics: HTTP 404\); switch them on"),
         (
             lambda: plain("200 OK", b"# TYPE x y\nvllm:num_requests_running 1\n"),
-            r"the server's metrics \(/metrics\) tell of no drafts, so it does not seem to use speculative",
+            r"the server's metrics \(/metrics\) report no drafts, so it seems not to use speculative",
         ),
     ],
 )

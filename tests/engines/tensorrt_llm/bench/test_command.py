@@ -67,7 +67,7 @@ def test_end_token_is_pinned_where_it_can_be() -> None:
     assert value_of("--eos_id", called("1.3", eos_id=1)) == "1"
     with pytest.raises(UserError) as caught:
         called("0.19", eos_id=1)
-    assert str(caught.value).startswith("small: TensorRT-LLM 0.18 cannot express engine.eos_id (--eos_id); ")
+    assert str(caught.value).startswith("small: TensorRT-LLM 0.18 does not have engine.eos_id (--eos_id); ")
 
 
 def test_everything_of_the_scenario_is_passed_on() -> None:
@@ -155,8 +155,8 @@ def test_shipped_scenarios_make_a_script_the_shell_understands(path: Path) -> No
     [
         (None, "1.2.1", "# TensorRT-LLM 1.2.1 (installed), dialect 1.2 (read)"),
         (None, None, "# newest known dialect 1.3: tensorrt_llm is not installed"),
-        ("1.0", "1.2.1", "# dialect 1.0, as engine.dialect asks; TensorRT-LLM 1.2.1 is installed"),
-        ("1.0", None, "# dialect 1.0, as engine.dialect asks; tensorrt_llm is not installed"),
+        ("1.0", "1.2.1", "# dialect 1.0, from engine.dialect; TensorRT-LLM 1.2.1 is installed"),
+        ("1.0", None, "# dialect 1.0, from engine.dialect; tensorrt_llm is not installed"),
     ],
 )
 def test_the_script_says_which_dialect_and_why(asked: str | None, version: str | None, first: str) -> None:
@@ -168,7 +168,7 @@ def test_a_scenario_without_checkpoint() -> None:
     with pytest.raises(UserError) as caught:
         invocation(job, dialect_of("1.2"), "# why", frozenset(), None)
     assert str(caught.value) == (
-        "small: trtllm-bench reads a checkpoint and makes no random weights; give model.path"
+        "small: trtllm-bench needs a checkpoint and cannot make random weights; set model.path"
     )
 
 

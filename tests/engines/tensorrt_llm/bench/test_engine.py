@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -76,14 +77,14 @@ def test_progress_and_phases_come_from_the_log(bench: Bench) -> None:
 @pytest.mark.parametrize("print_iter_log", [True, False])
 def test_series_adds_up_to_the_output_tokens(bench: Bench, print_iter_log: bool) -> None:
     result = bench.installed("1.2.1").run(llm_api={"print_iter_log": print_iter_log})
-    log = bench.artefact("trtllm-bench.log")
+    log = bench.artifact("trtllm-bench.log")
     assert ("iter = 3" in log) is print_iter_log
     # The stand-in takes no time: one interval, from the log's beginning to its end.
     [(_, rate)] = result.series
     assert rate > 0
 
 
-def test_artefacts_are_kept(bench: Bench) -> None:
+def test_artifacts_are_kept(bench: Bench) -> None:
     bench.monkeypatch.setenv("TLLM_HMAC_KEY", "hidden")
     bench.monkeypatch.setenv("NCCL_DEBUG", "WARN")
     bench.monkeypatch.setenv("HF_TOKEN", "hidden")
@@ -95,17 +96,17 @@ def test_artefacts_are_kept(bench: Bench) -> None:
         *("command.sh", "environment.txt", "extra_llm_api_options.yaml", "help.txt"),
         *("trtllm-bench.log", "report.json", "requests.json"),
     }
-    assert "--iteration_log iterations.log" in bench.artefact("command.sh")
-    assert bench.artefact("extra_llm_api_options.yaml") == "enable_iter_perf_stats: true\n"
-    assert bench.artefact("environment.txt").splitlines() == [
+    assert "--iteration_log iterations.log" in bench.artifact("command.sh")
+    assert bench.artifact("extra_llm_api_options.yaml") == "enable_iter_perf_stats: true\n"
+    assert bench.artifact("environment.txt").splitlines() == [
         "NCCL_DEBUG=WARN",
         "PYTHONUNBUFFERED=1",
         "SOME_TOKEN=(not shown)",
         "TLLM_HMAC_KEY=(not shown)",
         "TRTLLM_ENABLE_PDL=1",
     ]
-    assert "PERFORMANCE OVERVIEW" in bench.artefact("trtllm-bench.log")
-    assert "--request_json" in bench.artefact("help.txt")
+    assert "PERFORMANCE OVERVIEW" in bench.artifact("trtllm-bench.log")
+    assert "--request_json" in bench.artifact("help.txt")
 
 
 def test_the_kept_command_runs_by_itself(bench: Bench) -> None:
@@ -137,8 +138,9 @@ def test_a_text_report_serves_where_there_is_no_json(bench: Bench, monkeypatch: 
     assert result.report["request_throughput"] == pytest.approx(5.8160, abs=1e-4)
     (bench.folder / "engine").rename(bench.folder / "before")
     assert error_of(bench.fails("no-report")).splitlines()[0] == (
-        "small: trtllm-bench ended with exit status 0 but wrote no report; out of memory it may say nothing "
-        "at all: lower engine.kv_cache_free_gpu_mem_fraction (now 0.9), max_batch_size or max_num_tokens"
+        "small: trtllm-bench ended with exit status 0 but wrote no report, which can mean that "
+        "memory ran out: lower engine.kv_cache_free_gpu_mem_fraction (now 0.9), max_batch_size or "
+        "max_num_tokens"
     )
 
 
@@ -158,7 +160,7 @@ def test_facts_say_what_was_spoken(bench: Bench) -> None:
 
 def test_a_version_newer_than_known_is_a_warning(bench: Bench) -> None:
     assert bench.installed("1.9.0").run().warnings == (
-        "TensorRT-LLM 1.9.0 is newer than this plugin knows; it was spoken to in dialect 1.4",
+        "TensorRT-LLM 1.9.0 is newer than this plugin knows; its options were written in the names of 1.4",
     )
 
 
@@ -169,12 +171,13 @@ def test_an_end_token_leaves_output_lengths_unchecked(bench: Bench) -> None:
     )
 
 
-def test_times_of_another_clock_are_moved(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_of_another_clock_are_shifted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "CLOCK_TOLERANCE_S", -1.0)
     result = bench.installed("1.2.1").run(streaming=True)
-    assert result.warnings[0].endswith(
-        "off this process's, as on another node or in another time namespace; its request times were moved "
-        "so that the last one ends when the log says so"
+    assert re.fullmatch(
+        r"trtllm-bench's clock differs from this process's by \d+ s, as on another node or in another time "
+        "namespace; its request times were shifted so that the last one ends when the log says so",
+        result.warnings[0],
     )
     assert result.measured_to_s == result.records[-1].last_token_s
     assert from_records(result.records, 8)["average_ttft"] == pytest.approx(result.report["average_ttft"])
@@ -188,7 +191,8 @@ FAILURES = {
         "Loading weights: 100%",
     ),
     "silent-death": (
-        f"died with exit status 1 and without a word, which usually is a worker out of memory: {MEMORY}",
+        "died with exit status 1 and logged no reason, which usually means that a worker ran out of "
+        f"memory: {MEMORY}",
         "Loading weights: 100%",
     ),
     "worker-death": (
@@ -209,31 +213,31 @@ FAILURES = {
         "ValueError: Requests failed",
     ),
     "no-report": (
-        f"ended with exit status 0 but wrote no report; out of memory it may say nothing at all: {MEMORY}",
+        f"ended with exit status 0 but wrote no report, which can mean that memory ran out: {MEMORY}",
         "Benchmark complete.",
     ),
     "truncated-report": (
-        "left a report that cannot be used: {engine}/report.json: is cut off or not JSON: ",
+        "wrote a report that cannot be used: {engine}/report.json: is cut off or not JSON: ",
         "",
     ),
     "nan-report": (
-        "left a report that cannot be used: {engine}/report.json: performance.total_latency_ms is nan, "
+        "wrote a report that cannot be used: {engine}/report.json: performance.total_latency_ms is nan, "
         "expected a finite number",
         "",
     ),
-    "fewer": ("did not measure what was asked for: 3 requests instead of 4", ""),
+    "fewer": ("did not measure the scenario: 3 requests instead of 4", ""),
     "short-answers": (
-        "did not measure what was asked for: average output length (OSL) 8 instead of 16",
+        "did not measure the scenario: average output length (OSL) 8 instead of 16",
         "",
     ),
-    "ignored-batch": ("did not measure what was asked for: max_batch_size 2048 instead of 128", ""),
+    "ignored-batch": ("did not measure the scenario: max_batch_size 2048 instead of 128", ""),
     "no-requests": (
-        "left request records that cannot be used: {engine}/requests.json: was not written",
+        "wrote request records that cannot be used: {engine}/requests.json: was not written",
         "",
     ),
     "fewer-records": ("recorded 3 requests, expected 4", ""),
     "truncated-requests": (
-        "left request records that cannot be used: {engine}/requests.json: is cut off or not JSON: ",
+        "wrote request records that cannot be used: {engine}/requests.json: is cut off or not JSON: ",
         "",
     ),
 }
@@ -268,7 +272,7 @@ def test_an_uncaught_exception_of_an_old_version(bench: Bench) -> None:
             "startup_timeout_s",
             2.0,
             "Loading weights: 100%",
-            "did not begin to measure within {s:g} s and was stopped; if it was only slow (loading the "
+            "did not start to measure within {s:g} s and was stopped; if it was only slow (loading the "
             "weights can take 25 minutes), raise engine.startup_timeout_s",
         ),
         (
@@ -321,8 +325,8 @@ def test_ctrl_c_leaves_nothing_running(bench: Bench, workers: Callable[[], list[
 def test_command_not_found(bench: Bench) -> None:
     assert error_of(bench, command=["no-such-bench"]) == (
         "small: `no-such-bench` was not found; trtllm-bench comes with TensorRT-LLM: run pytest in NVIDIA's "
-        "container (tensorrt-llm/release) or in the environment it is installed in, or give "
-        "its place in engine.command"
+        "container (tensorrt-llm/release) or where TensorRT-LLM is installed, or set "
+        "engine.command to its path"
     )
 
 
@@ -335,7 +339,7 @@ def test_a_prefix_is_kept(bench: Bench) -> None:
 def test_a_help_that_fails_is_explained(bench: Bench) -> None:
     command = ["sh", "-c", "echo 'ImportError: libcuda.so.1: cannot open shared object file'; exit 1"]
     assert error_of(bench, command=command) == (
-        "small: trtllm-bench cannot be asked for its options: it failed with exit status 1: ImportError: "
+        "small: trtllm-bench did not list its options: it failed with exit status 1: ImportError: "
         "libcuda.so.1: cannot open shared object file\n"
         f"The last relevant lines of {bench.folder}/engine/help.txt:\n"
         "  | ImportError: libcuda.so.1: cannot open shared object file"
@@ -352,16 +356,16 @@ def test_a_help_that_hangs_is_stopped(bench: Bench) -> None:
 def test_another_program_is_recognised(bench: Bench) -> None:
     message = error_of(bench, command=["echo"])
     assert message.splitlines()[0] == (
-        "small: trtllm-bench printed a help without --dataset; is it trtllm-bench?"
+        "small: trtllm-bench printed a help without --dataset; check that engine.command is trtllm-bench"
     )
 
 
 def test_model_name_that_is_a_folder(bench: Bench) -> None:
     bench.installed("1.2.1")
-    (bench.job().artefacts / "deepseek-ai" / "DeepSeek-R1").mkdir(parents=True)
+    (bench.job().artifacts / "deepseek-ai" / "DeepSeek-R1").mkdir(parents=True)
     assert error_of(bench) == (
-        "small: model.name `deepseek-ai/DeepSeek-R1` is a file or folder here; trtllm-bench takes a Hugging "
-        "Face name, the checkpoint's folder goes to model.path"
+        "small: model.name `deepseek-ai/DeepSeek-R1` is a file or folder; trtllm-bench expects a Hugging "
+        "Face name here, and the checkpoint's folder in model.path"
     )
 
 
@@ -397,16 +401,16 @@ def test_a_usage_error_is_repeated(bench: Bench) -> None:
     )
 
 
-def test_what_a_version_cannot_express_is_said_before_it_runs(bench: Bench) -> None:
+def test_missing_options_of_a_version_are_reported_before_it_runs(bench: Bench) -> None:
     with pytest.raises(UserError) as caught:
         bench.installed("0.20.0").run(
             scheduler_policy="max_utilization", request_records=True, llm_api={"stream_interval": 2}
         )
     assert str(caught.value) == (
-        "small: TensorRT-LLM 0.20 cannot express engine.llm_api.stream_interval (known from 1.0 on), "
+        "small: TensorRT-LLM 0.20 does not have engine.llm_api.stream_interval (available since 1.0), "
         "engine.scheduler_policy (--scheduler_policy), engine.request_records (--request_json); remove it "
-        "from the scenario, use a newer TensorRT-LLM, or, if you know better, name the version to use in "
-        "engine.dialect"
+        "from the scenario, use a newer TensorRT-LLM, or, if you know better, set engine.dialect to "
+        "the right version"
     )
     assert not (bench.folder / "engine" / "trtllm-bench.log").exists()
 
@@ -448,7 +452,7 @@ def test_script_without_tensorrt_llm(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_only_the_first_requests_of_a_longer_file_are_sent(bench: Bench) -> None:
-    """trtllm-bench cannot be stopped, so nobody asks whether it is enough."""
+    """trtllm-bench cannot be stopped, so ``enough`` is not called."""
 
     def never_asked(_: object) -> bool:
         raise AssertionError

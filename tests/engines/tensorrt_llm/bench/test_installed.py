@@ -58,7 +58,7 @@ def test_no_version_where_there_is_none(tmp_path: Path) -> None:
 
 
 def interpreter(folder: Path, body: str) -> str:
-    """Another Python: a script that answers as told."""
+    """Another Python: a script with a given answer."""
     path = folder / "python3.99"
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)

@@ -286,15 +286,15 @@ def test_a_huge_report_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path.write_bytes(b" " * 1001)
     with pytest.raises(EngineError) as caught:
         read_report(path)
-    assert str(caught.value) == f"{path}: has 1,001 bytes, a report has at most 1,000"
+    assert str(caught.value) == f"{path}: has 1,001 bytes; a report has at most 1,000"
 
 
 HEADLINE = "= PERFORMANCE OVERVIEW \n"
 MALFORMED_TEXTS = {
-    "empty": ("", "log: holds no report (no block PERFORMANCE OVERVIEW)"),
+    "empty": ("", "log: does not contain a report (no block PERFORMANCE OVERVIEW)"),
     "only the dataset": (
         "= DATASET DETAILS\nNumber of Sequences: 3\n",
-        "log: holds no report (no block PERFORMANCE OVERVIEW)",
+        "log: does not contain a report (no block PERFORMANCE OVERVIEW)",
     ),
     "cut off": (
         f"{HEADLINE}Request Throughput (req/sec): 1.0\n",
@@ -312,7 +312,7 @@ MALFORMED_TEXTS = {
         f"{HEADLINE}Total Latency (sec): 12.0\n",
         "log: expected ms in the report's line 'Total Latency (sec): 12.0'",
     ),
-    "a spoilt percentile": (
+    "a damaged percentile": (
         f"{HEADLINE}[TTFT] P50    : -\n",
         "log: expected a finite number at the end of the report's line '[TTFT] P50    : -'",
     ),

@@ -64,13 +64,13 @@ class Api:
 
     def job(self, *, run_timeout_s: float = 30.0, **changes: Any) -> Job:
         """Six requests, two at a time, 8 tokens in and 16 out."""
-        artefacts = self.folder / "engine"
-        artefacts.mkdir(exist_ok=True)
+        artifacts = self.folder / "engine"
+        artifacts.mkdir(exist_ok=True)
         path = self.folder / "dataset.jsonl"
         rows = [{"task_id": i, "input_ids": list(range(8)), "output_tokens": 16} for i in range(6)]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         workload = Workload(path, 6, "ab12", True, 8.0, 8, 16.0, 16)
-        return Job(llm_api_scenario(**changes), workload, artefacts, run_timeout_s)
+        return Job(llm_api_scenario(**changes), workload, artifacts, run_timeout_s)
 
     def run(self, *, patience_s: float = 30.0, **job: Any) -> EngineResult:
         return TrtllmEngine(patience_s=patience_s).run(self.job(**job), self.watcher)
@@ -80,7 +80,7 @@ class Api:
             self.run(**job)
         return str(caught.value)
 
-    def artefact(self, name: str) -> Any:
+    def artifact(self, name: str) -> Any:
         return json.loads((self.folder / "engine" / name).read_text())
 
     def pids(self) -> list[int]:
@@ -191,7 +191,9 @@ def test_request_times_inside_the_engine(api: Api, version: str) -> None:
 def test_request_times_of_another_clock_are_left_out(api: Api) -> None:
     result = api.installed("1.2.1").fails("clock").run(request_timings=True)
     assert [record.engine for record in result.records] == [None] * 6
-    assert result.warnings == ("the engine's request times are on another clock than ours and were left out",)
+    assert result.warnings == (
+        "the engine's request times are from another clock than ours and were left out",
+    )
 
 
 def test_iterations_are_a_time_series(api: Api) -> None:
@@ -285,7 +287,7 @@ def test_the_model_is_asked_for_as_trtllm_bench_does(api: Api) -> None:
         kv_cache_free_gpu_mem_fraction=0.8,
         llm_api={**MTP, "kv_cache_config": {"dtype": "fp8"}, "moe_config": {"backend": "TRTLLM"}},
     )
-    job = api.artefact("job.json")
+    job = api.artifact("job.json")
     assert job["arguments"] == {
         "model": "/models/DeepSeek-R1",
         "skip_tokenizer_init": True,
@@ -315,15 +317,15 @@ def test_newer_names_for_a_newer_version(api: Api) -> None:
 
 def test_a_version_newer_than_known_is_a_warning(api: Api) -> None:
     assert api.installed("9.1.0").run().warnings == (
-        "TensorRT-LLM 9.1.0 is newer than this plugin knows; it was spoken to in dialect 1.4",
+        "TensorRT-LLM 9.1.0 is newer than this plugin knows; its options were written in the names of 1.4",
     )
 
 
-def test_unknown_options_are_told_before_the_weights_load(api: Api) -> None:
+def test_unknown_options_are_reported_before_the_weights_load(api: Api) -> None:
     message = api.installed("1.2.1").failure(dialect="1.3", llm_api=MTP)
     assert message.startswith(
         "small: TensorRT-LLM 1.2.1 has no option speculative_config.max_draft_len, written in dialect 1.3 (read); "
-        "remove it from the scenario, or name the version to use in engine.dialect\n"
+        "remove it from the scenario, or set engine.dialect to the right version\n"
     )
     assert api.pids() == []
 
@@ -398,8 +400,7 @@ def test_a_process_that_dies_without_a_word(api: Api) -> None:
     message = api.failure(patience_s=1.0)
     (pid,) = api.pids()
     assert (
-        f"small: TensorRT-LLM lost 1 of its processes ({pid}) and said nothing for 1 s, with 2 of 6 "
-        in message
+        f"small: TensorRT-LLM lost 1 of its processes ({pid}) and was silent for 1 s, with 2 of 6 " in message
     )
 
 
@@ -427,14 +428,14 @@ def test_not_installed(api: Api) -> None:
     [
         (
             {"dialect": "0.21"},
-            "small: the engine trtllm needs TensorRT-LLM 1.0 or newer, this is 0.21; use `engine.type: "
+            "small: the engine trtllm needs TensorRT-LLM 1.0 or newer, found 0.21; use `engine.type: "
             "trtllm-bench`, or a newer TensorRT-LLM",
         ),
         (
             {"dialect": "1.0", "llm_api": {"attention_dp_config": {"enable_balance": True}}},
-            "small: TensorRT-LLM 1.0 cannot express engine.llm_api.attention_dp_config.enable_balance (known from "
-            "1.1 on); remove it from the scenario, use a newer TensorRT-LLM, or, if you know better, name the "
-            "version to use in engine.dialect",
+            "small: TensorRT-LLM 1.0 does not have engine.llm_api.attention_dp_config.enable_balance (available "
+            "since 1.1); remove it from the scenario, use a newer TensorRT-LLM, or, if you know better, set "
+            "engine.dialect to the right version",
         ),
         (
             {"model": {"random_weights": {"config": {"n_group": 0}}}},
@@ -452,9 +453,9 @@ def test_a_scenario_that_cannot_run(api: Api, changes: dict[str, Any], message: 
 def test_random_weights_are_a_configuration_to_load_as_dummy(api: Api) -> None:
     random = {"random_weights": {"config": {"num_hidden_layers": 4}}, "quantization": "FP8_BLOCK_SCALES"}
     api.installed("1.2.1").run(model=random)
-    arguments = api.artefact("job.json")["arguments"]
+    arguments = api.artifact("job.json")["arguments"]
     assert (arguments["load_format"], arguments["model"]) == ("dummy", str(api.folder / "engine" / "model"))
-    config = api.artefact("model/config.json")
+    config = api.artifact("model/config.json")
     assert (config["architectures"], config["model_type"]) == (["DeepseekV3ForCausalLM"], "deepseek_v3")
     assert (config["num_hidden_layers"], config["hidden_size"]) == (4, 7168)
     assert config["quantization_config"]["weight_block_size"] == [128, 128]
