@@ -104,6 +104,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert not anchor or anchor in anchors(there), target
 
 
+@pytest.mark.needs("jinja2", "vl_convert")
 @pytest.mark.parametrize("page", [*WRITTEN, ROOT / "README.md"], ids=name)
 def test_every_command_is_understood(pytester: pytest.Pytester, page: Path) -> None:
     for program, *arguments in commands(page):

@@ -27,12 +27,14 @@ def check(path: Path, schema: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.needs("check_jsonschema")
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_the_schema_holds(name: str) -> None:
     done = check(FOLDER / name, SCHEMAS[name])
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.needs("check_jsonschema")
 @pytest.mark.parametrize(
     ("name", "right", "wrong"),
     [("github.yml", "runs-on:", "run-on:"), ("gitlab-ci.yml", "when: always", "when: sometimes")],
@@ -50,6 +52,7 @@ def commands(name: str) -> list[list[str]]:
     return [shlex.split(found) for found in re.findall(r"\bpytest(?:-dsr1)? --.*", text)]
 
 
+@pytest.mark.needs("jinja2", "vl_convert")
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -214,7 +214,8 @@ def _undecidable(scenario: Scenario, found: Level, error: float, delta: float, s
     index = bisect_left(counts, -delta, key=lambda count: -resolved(_with(found, count), error, most))
     enough = runs_needed(found, error, delta, _MOST_RUNS)
     quieter = delta / resolved(replace(found, sd=1.0), error, most) * 100
-    helps, useless = [], []
+    helps: list[str] = []
+    useless: list[str] = []
     if smallest > LARGEST_DELTA_PERCENT:
         useless.append(_NO_LARGER_DELTA)
     else:

@@ -60,6 +60,7 @@ def test_two_folders(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+@pytest.mark.needs("jinja2", "vl_convert")
 def test_as_a_page_too(capsys: pytest.CaptureFixture[str]) -> None:
     first, second = saved(8.0), saved(10.0, 1)
     assert main(["compare", str(first), str(second), "--report", "compare.html"]) == 0

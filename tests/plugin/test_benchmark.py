@@ -107,6 +107,7 @@ def test_a_test_with_a_benchmark_of_its_own(suites: Suites) -> None:
     assert names == {"own/alpha.yaml::measurement", "test_mine.py::test_mine[alpha]"}
 
 
+@pytest.mark.needs("pygal")
 def test_the_histogram(suites: Suites) -> None:
     # Apart: the picture's library changes how this process finds plugins.
     suites.run_apart("--dsr1-profile=alpha,beta", "--benchmark-histogram=picture")

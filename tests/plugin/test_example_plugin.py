@@ -11,6 +11,8 @@ import pytest
 
 from tests.helpers.paths import ROOT
 
+pytestmark = pytest.mark.needs("hatchling")
+
 PLUGIN = ROOT / "tests" / "example_plugin"
 LONGEST = 80
 """Lines of a file that adds one thing."""

@@ -16,6 +16,8 @@ import pytest
 from tests.helpers.paths import ROOT
 from tests.helpers.waiting import wait_until_gone
 
+pytestmark = pytest.mark.needs("httptools")
+
 # Answers four tokens. The request of number HANG is never answered: then a worker that left the session is
 # started, and both processes' ids are told to PORT.
 SERVER = """\

@@ -14,6 +14,8 @@ from pytest_dsr1.reporting.html import render
 from tests.helpers.suites import Suites
 from tests.helpers.unlistable import unlistable
 
+pytestmark = pytest.mark.needs("jinja2", "vl_convert")
+
 STRICT = "--dsr1-set=targets.total_output_throughput.value=20"
 
 

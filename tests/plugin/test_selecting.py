@@ -140,6 +140,7 @@ def test_a_python_test_without_a_profile_is_skipped(suites: Suites) -> None:
     result.assert_outcomes(skipped=1)
 
 
+@pytest.mark.needs("xdist")
 def test_two_processes_are_refused(suites: Suites) -> None:
     result = suites.run("--dsr1-profile=alpha", "-n2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -17,6 +17,8 @@ from tests.helpers.suites import Suites
 from tests.standins import started_server
 from tests.standins.nvml.control import FakeMachine, build
 
+pytestmark = pytest.mark.needs("httptools")
+
 SCENARIO = """\
 name: one
 description: One request at a time

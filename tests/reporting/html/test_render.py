@@ -28,6 +28,8 @@ from tests.helpers.saved_gate import GATE
 from tests.helpers.saved_runs import Made, judged, references, save, steady
 from tests.helpers.values import NOISE, changed, measurement, records
 
+pytestmark = pytest.mark.needs("jinja2", "vl_convert")
+
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
 BACKGROUND = ReportContext(History(), (), NOW)
 RUN = Made(waves=4, concurrency=32)
