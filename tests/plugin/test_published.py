@@ -122,7 +122,10 @@ def test_a_throttled_machine_is_an_error_not_a_failure(node: Node) -> None:
     assert result.ret == 10
     result.assert_outcomes(passed=1, errors=2)
     result.stdout.fnmatch_lines(
-        ["the run does not count:", "  GPU 5 throttled: hardware thermal slowdown: from * into the measurement, *"]
+        [
+            "the run does not count:",
+            "  GPU 5 throttled: hardware thermal slowdown: from * into the measurement, *",
+        ]
     )
 
 
