@@ -147,7 +147,7 @@ def pytest_dsr1_reports() -> Iterable[ReportFormat]:  # type: ignore[empty-body]
 
         def write(path, report: Report):
             lines = [
-                f"{case.scenario.name},{verdict.metric},{verdict.word.value}"
+                f"{case.scenario.name},{verdict.metric},{verdict.status.value}"
                 for case in report.cases
                 for verdict in case.judgment.judged
             ]

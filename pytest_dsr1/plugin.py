@@ -21,7 +21,7 @@ from pytest_dsr1.session.collection import (
     scenario_file,
 )
 from pytest_dsr1.session.selection import SELECTION
-from pytest_dsr1.session.state import STATE, RunState, ScenarioOutcome, note_selected, note_word
+from pytest_dsr1.session.state import STATE, RunState, ScenarioOutcome, note_selected, note_status
 from pytest_dsr1.text import harmless, say
 
 if TYPE_CHECKING:
@@ -158,13 +158,13 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Remember each test's status, and hand verdict and measurement to JUnit."""
     state, loaded = item.config.stash.get(STATE, None), loaded_of(item)
-    word = note_word(state, item, call) if state and loaded else None
-    if state and loaded and word and (outcome := state.outcomes.get(loaded.scenario.name)):
+    status = note_status(state, item, call) if state and loaded else None
+    if state and loaded and status and (outcome := state.outcomes.get(loaded.scenario.name)):
         from pytest_dsr1.case.case import judgment_of
         from pytest_dsr1.reporting.ci.junit import properties
 
         judgment = judgment_of(outcome)
-        item.user_properties.extend(properties(judgment, outcome.measurement, word, item.name))
+        item.user_properties.extend(properties(judgment, outcome.measurement, status, item.name))
     return (yield)
 
 

@@ -47,7 +47,7 @@ def test_an_earlier_run() -> None:
 def test_a_gate() -> None:
     found = read_gate(RESULT)
     assert found is not None
-    assert found.word is Status.FAIL
+    assert found.status is Status.FAIL
     assert found.verdict is not None
     assert found.verdict.margin_percent == -20.0
     assert [run.why for run in found.runs] == ["warm-up", "", ""]

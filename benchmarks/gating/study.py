@@ -31,14 +31,14 @@ class Judged:
     """The verdicts of the gate on many candidates; arrays have one value per gate.
 
     Attributes:
-        word: 1 FAIL, -1 PASS, 0 INCONCLUSIVE or refused.
+        decision: 1 FAIL, -1 PASS, 0 INCONCLUSIVE or refused.
         runs: valid runs that the verdict took; 0 if the gate was refused.
         gpu_s: seconds of all engine starts with start-up, including throttled ones.
         asked: which gates were not refused; gates are refused if references do not resolve delta.
         better: which gates reported an improvement.
     """
 
-    word: Array
+    decision: Array
     runs: Array
     gpu_s: Array
     asked: Flags
@@ -47,17 +47,17 @@ class Judged:
     @property
     def fail(self) -> float:
         """The share of FAIL among the gates that were judged."""
-        return float((self.word[self.asked] == 1).mean())
+        return float((self.decision[self.asked] == 1).mean())
 
     @property
     def fail_of_all(self) -> float:
         """The share of FAIL among all gates; refused gates have shown nothing."""
-        return float((self.word == 1).mean())
+        return float((self.decision == 1).mean())
 
     @property
     def passed(self) -> float:
         """The share of PASS among the gates that were judged."""
-        return float((self.word[self.asked] == -1).mean())
+        return float((self.decision[self.asked] == -1).mean())
 
     @property
     def refused(self) -> float:
@@ -165,17 +165,17 @@ def judge(
     for number, plan in enumerate(plans):
         if plan is not None:
             groups[plan.level.shared, plan.level.freedom, plan.max_runs].append(number)
-    word, used, better = np.zeros(gates), np.zeros(gates), np.zeros(gates, bool)
+    decision, used, better = np.zeros(gates), np.zeros(gates), np.zeros(gates, bool)
     for members in groups.values():
         plan, alive = plans[members[0]], np.array(members)
         assert plan is not None
         for number in range(1, plan.max_runs + 1):
             seen = look(plan, losses[alive, :number], level_sd=sd[alive])
-            word[alive], used[alive], better[alive] = seen.word, number, seen.better
-            alive = alive[seen.word == 0]
+            decision[alive], used[alive], better[alive] = seen.decision, number, seen.better
+            alive = alive[seen.decision == 0]
     made = np.arange(MOST_RUNS) < used[:, None]
     gpu_s = np.where(made, found.starts * (STARTUP_S + found.measured_s), 0.0).sum(axis=1)
-    return Judged(word, used, gpu_s, used > 0, better)
+    return Judged(decision, used, gpu_s, used > 0, better)
 
 
 def fixed_design_gpu_s(world: World, delta_percent: float, alpha: float) -> float:

@@ -16,14 +16,14 @@ class Fault:
     """One missed target, failed gate, or reason for an invalid run.
 
     Attributes:
-        word: the verdict.
+        status: the verdict.
         subject: the test's name, such as ``target[average_ttft]``, or ``scenario`` for the run as a whole.
         label: the metric's label, or ``gate``; empty for the run as a whole.
         message: the full message.
         where: ``file:line`` in the scenario.
     """
 
-    word: Status
+    status: Status
     subject: str
     label: str
     message: str
@@ -37,25 +37,25 @@ def faults(case: Case) -> tuple[Fault, ...]:
     if judgment.problem:
         found.append(Fault(Status.INVALID, "scenario", "", judgment.problem, lines["scenario"]))
     found += [
-        Fault(each.word, each.subject, METRICS[each.metric].label, each.message, lines[each.subject])
+        Fault(each.status, each.subject, METRICS[each.metric].label, each.message, lines[each.subject])
         for each in judgment.verdicts
-        if each.word is not Status.PASS
+        if each.status is not Status.PASS
     ]
     subject = f"regression[{case.scenario.gated_metric}]"
     if gate is not None and gate.verdict is not None:
-        if gate.verdict.word is not Status.PASS:
-            found.append(Fault(gate.verdict.word, subject, "gate", gate.verdict.message, lines[subject]))
+        if gate.verdict.status is not Status.PASS:
+            found.append(Fault(gate.verdict.status, subject, "gate", gate.verdict.message, lines[subject]))
     elif refused is not None and refused[1] != judgment.problem:
         found.append(Fault(refused[0], subject, "gate", refused[1], lines[subject]))
-    elif refused is None and gate is not None and gate.word and gate.error:
-        found.append(Fault(gate.word, subject, "gate", gate.error, lines[subject]))
+    elif refused is None and gate is not None and gate.status and gate.error:
+        found.append(Fault(gate.status, subject, "gate", gate.error, lines[subject]))
     return tuple(found)
 
 
 def worst_first(case: Case) -> int:
     """Return the sort key of a case: those that need a person come first, PASS last."""
     order: list[Status | None] = [*EXIT_STATUS, None, Status.PASS]
-    return order.index(case.judgment.word)
+    return order.index(case.judgment.status)
 
 
 _UNKNOWN = {
@@ -80,12 +80,12 @@ _ALWAYS = (
 _AGAIN = "Run it again. If this happens often, let a gate decide (`pytest-dsr1 docs gate`)."
 
 
-def is_it_real(case: Case, word: Status) -> str:
+def is_it_real(case: Case, status: Status) -> str:
     """Answer whether a verdict other than PASS says something about performance, and how surely."""
-    if word is not Status.FAIL:
-        return _UNKNOWN[word]
+    if status is not Status.FAIL:
+        return _UNKNOWN[status]
     gate = case.judgment.gate
-    if gate is not None and gate.word is Status.FAIL:
+    if gate is not None and gate.status is Status.FAIL:
         runs = sum(run.evidence is not None for run in gate.runs)
         runs_compared = f"{runs} engine starts against {gate.references.runs} accepted references"
         warned = "; ".join(warning.removeprefix(f"{gate.profile}: ") for warning in gate.warnings)
@@ -108,14 +108,14 @@ def where_is_it(locations: Iterable[str], lines: Iterable[str]) -> str:
     return "; ".join([*locations, ", ".join(dict.fromkeys(lines))])
 
 
-def what_to_do(case: Case, word: Status) -> str:
+def what_to_do(case: Case, status: Status) -> str:
     """Return the next step after a verdict other than PASS."""
-    if word is not Status.FAIL:
-        return _NEXT[word]
+    if status is not Status.FAIL:
+        return _NEXT[status]
     gate = case.judgment.gate
-    if gate is not None and gate.word is Status.FAIL:
+    if gate is not None and gate.status is Status.FAIL:
         return _what_changed(case, gate.changed)
-    if gate is not None and gate.word is Status.PASS:
+    if gate is not None and gate.status is Status.PASS:
         return _ALWAYS.format(delta=gate.delta_percent)
     if all(verdict.doubt for verdict in _missed(case)):
         return _AGAIN
@@ -148,4 +148,4 @@ def _look(case: Case) -> str:
 
 
 def _missed(case: Case) -> list[Verdict]:
-    return [verdict for verdict in case.judgment.verdicts if verdict.word is Status.FAIL]
+    return [verdict for verdict in case.judgment.verdicts if verdict.status is Status.FAIL]

@@ -32,7 +32,7 @@ class Judgment:
 
     Attributes:
         profile: the scenario's name.
-        word: the worst of its verdicts; None if nothing was judged.
+        status: the worst of its verdicts; None if nothing was judged.
         problem: why the run is invalid, in full; empty if it is valid.
         verdicts: one per judged target.
         gate: the result of its gate; None without one.
@@ -45,7 +45,7 @@ class Judgment:
     """
 
     profile: str
-    word: Status | None
+    status: Status | None
     problem: str
     verdicts: tuple[Verdict, ...]
     lines: Mapping[str, str]
@@ -116,7 +116,7 @@ class Case:
         scenario: as it ran, or would have run.
         test_id_prefix: its path in test ids.
         machine: hardware and engine, in a few words.
-        headline: the result in a sentence, without the verdict's word.
+        headline: the result in a sentence, without the status.
         judgment: the verdicts.
         findings: the data of its run.
         background: what the run is compared with.
@@ -206,8 +206,8 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
     if outcome.gate is not None:
         from pytest_dsr1.gate.progress import saved
 
-        word, error = outcome.refused or (None, None)
-        gate = saved(outcome.gate, word, error)
+        status, error = outcome.refused or (None, None)
+        gate = saved(outcome.gate, status, error)
         if gate.verdict is None and outcome.gate.look is not None:
             undecided = outcome.gate.sentence()
     elif outcome.measurement is not None:
@@ -216,14 +216,14 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
         except Dsr1Error as error:
             unreadable = str(error)
     problem = outcome.problem or ""
-    words = {verdict.word for verdict in outcome.verdicts} | ({Status.INVALID} if problem else set())
-    if gate is not None and gate.word is not None:
-        words.add(gate.word)
+    statuses = {verdict.status for verdict in outcome.verdicts} | ({Status.INVALID} if problem else set())
+    if gate is not None and gate.status is not None:
+        statuses.add(gate.status)
     if outcome.refused is not None:
-        words.add(outcome.refused[0])
+        statuses.add(outcome.refused[0])
     return Judgment(
         profile=outcome.loaded.scenario.name,
-        word=next((each for each in (*EXIT_STATUS, Status.PASS) if each in words), None),
+        status=next((each for each in (*EXIT_STATUS, Status.PASS) if each in statuses), None),
         problem=problem,
         verdicts=tuple(outcome.verdicts),
         lines=lines_of(outcome.loaded),
@@ -253,7 +253,7 @@ def _findings(
         run_folder=run_folder,
         bounds=bounds(measurement),
         clues=diagnose(measurement),
-        locations=() if judgment.word is Status.PASS else tuple(locations(measurement, others)),
+        locations=() if judgment.status is Status.PASS else tuple(locations(measurement, others)),
     )
 
 
@@ -317,24 +317,24 @@ def lines_of(loaded: LoadedScenario) -> dict[str, str]:
 
 
 def _headline(judgment: Judgment, findings: Findings) -> Iterable[str]:
-    word, measurement, clues = judgment.word, findings.measurement, findings.clues
+    status, measurement, clues = judgment.status, findings.measurement, findings.clues
     yield from _outcome(judgment)
-    if word in {Status.FAIL, Status.PASS} and measurement is not None:
+    if status in {Status.FAIL, Status.PASS} and measurement is not None:
         yield from _gpus(measurement, capped=any(clue.key == "power-cap" for clue in clues))
-    if word is Status.FAIL and clues:
+    if status is Status.FAIL and clues:
         count = "one finding" if len(clues) == 1 else f"{len(clues)} findings"
         yield f"{count}: {', '.join(clue.key.replace('-', ' ') for clue in clues)}"
 
 
 def _outcome(judgment: Judgment) -> Iterable[str]:
-    word, judged, gate = judgment.word, judgment.judged, judgment.gate
-    if word in {Status.FAIL, Status.PASS}:
-        of_word = [verdict for verdict in judged if verdict.word is word]
-        yield _first(of_word[0].message.split("; that is ")[0])
-        if len(of_word) > 1:
-            more = f"{len(of_word) - 1} more"
-            yield f"{more} missed" if word is Status.FAIL else f"{more} met"
-    elif word is Status.INVALID and judgment.problem:
+    status, judged, gate = judgment.status, judgment.judged, judgment.gate
+    if status in {Status.FAIL, Status.PASS}:
+        of_status = [verdict for verdict in judged if verdict.status is status]
+        yield _first(of_status[0].message.split("; that is ")[0])
+        if len(of_status) > 1:
+            more = f"{len(of_status) - 1} more"
+            yield f"{more} missed" if status is Status.FAIL else f"{more} met"
+    elif status is Status.INVALID and judgment.problem:
         yield _first(judgment.problem)
     elif judgment.refused is not None:
         yield _first(judgment.refused[1])

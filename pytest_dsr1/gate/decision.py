@@ -176,7 +176,7 @@ class Look:
     """The evidence after some runs; arrays of one shape if many gates are evaluated together.
 
     Attributes:
-        word: 1 for FAIL, -1 for PASS, 0 for one more run.
+        decision: 1 for FAIL, -1 for PASS, 0 for one more run.
         loss: the estimate, as a difference of logarithms; positive is worse.
         low: the lower limit of ``loss``, at the error of FAIL.
         high: the upper limit of ``loss``, at the error of PASS.
@@ -184,7 +184,7 @@ class Look:
             nothing, and most gates pass before more could be shown.
     """
 
-    word: Any
+    decision: Any
     loss: Any
     low: Any
     high: Any
@@ -211,5 +211,5 @@ def look(gate: Design, losses: Floats, *, level_sd: Floats | float | None = None
     better = mean < float(stdtrit(level.freedom + runs - 1, GATE_ALPHA)) * error
     confirmed = (losses > gate.delta / 2).sum(axis=-1) >= _CONFIRMED
     excluded = high < gate.delta
-    word = np.where(excluded, -1, np.where((low > 0) & confirmed, 1, 0))
-    return Look(word, mean, low, high, better)
+    decision = np.where(excluded, -1, np.where((low > 0) & confirmed, 1, 0))
+    return Look(decision, mean, low, high, better)

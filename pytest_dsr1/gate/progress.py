@@ -103,8 +103,8 @@ class GateProgress:
             InconclusiveError: the largest number of runs does not decide.
         """
         assert self.look is not None
-        if word := int(self.look.word):
-            self.verdict = self.judged(Status.FAIL if word > 0 else Status.PASS)
+        if decision := int(self.look.decision):
+            self.verdict = self.judged(Status.FAIL if decision > 0 else Status.PASS)
         elif len(self.counted) == self.plan.design.max_runs:
             raise InconclusiveError(self.judged(Status.INCONCLUSIVE).message)
         return self.verdict
@@ -144,7 +144,7 @@ class GateProgress:
             f"when the improvement is lost; {how_to_get_more(plan.scenario.name)}"
         )
 
-    def judged(self, word: Status) -> Verdict:
+    def judged(self, status: Status) -> Verdict:
         """Return the verdict in the form that targets have; ``bound`` is a loss of delta."""
         plan = self.plan
         sign = -1 if METRICS[plan.metric].better == "higher" else 1
@@ -154,7 +154,7 @@ class GateProgress:
             Status.PASS: f"{delta} is ruled out",
             Status.FAIL: "a loss is proven",
             Status.INCONCLUSIVE: f"undecided: no loss is proven, but {delta} is not ruled out either",
-        }[word]
+        }[status]
         lines = [f"{self.sentence()}: {meaning}"]
         if self.look.better:
             lines.append(self._improved())
@@ -166,7 +166,7 @@ class GateProgress:
                 "references: check what else ran on the machine"
             )
         return Verdict(
-            word=word,
+            status=status,
             subject=f"regression[{plan.metric}]",
             metric=plan.metric,
             measured=self.measured,
@@ -177,19 +177,19 @@ class GateProgress:
         )
 
 
-def saved(gate: GateProgress, word: Status | None, error: str | None) -> SavedGate:
+def saved(gate: GateProgress, status: Status | None, error: str | None) -> SavedGate:
     """Return what is saved of a gate as it is now.
 
     Args:
         gate: with its runs so far.
-        word: how it ended without a verdict; None if it has a verdict or still runs.
+        status: how it ended without a verdict; None if it has a verdict or still runs.
         error: why it has no verdict.
     """
     plan, accepted = gate.plan, gate.plan.references.accepted
     return SavedGate(
         profile=plan.scenario.name,
         metric=plan.metric,
-        word=gate.verdict.word if gate.verdict else word,
+        status=gate.verdict.status if gate.verdict else status,
         verdict=gate.verdict,
         error=error,
         delta_percent=plan.scenario.gate.delta_percent,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
@@ -14,7 +15,7 @@ from pytest_dsr1.measurement.store import saving
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import write_atomically
-from pytest_dsr1.verdict.verdict import Status, Verdict
+from pytest_dsr1.verdict.verdict import Status, Verdict, saved_key
 
 GATE = DocumentKind("a saved gate", "pytest-dsr1 gate", 1)
 
@@ -59,7 +60,7 @@ class SavedGate:
     Attributes:
         profile: the scenario's name.
         metric: the gated metric.
-        word: how it ended; None while it runs, and after a kill.
+        status: how it ended; None while it runs, and after a kill.
         verdict: PASS or FAIL with the evidence; None otherwise.
         error: why there is no verdict; None otherwise.
         delta_percent: the loss that must not be missed.
@@ -71,9 +72,11 @@ class SavedGate:
         warnings: warnings about the references, known before the first run.
     """
 
+    __pydantic_config__: ClassVar = {"alias_generator": saved_key}
+
     profile: str
     metric: str
-    word: Status | None
+    status: Status | None
     verdict: Verdict | None
     error: str | None
     delta_percent: float
@@ -86,6 +89,7 @@ class SavedGate:
 
 
 _GATE = TypeAdapter(SavedGate)
+_VERDICTS = TypeAdapter(list[Verdict])
 
 
 def write_gate(folder: Path, gate: SavedGate) -> None:
@@ -94,7 +98,7 @@ def write_gate(folder: Path, gate: SavedGate) -> None:
     Raises:
         InvalidRunError: it cannot be written.
     """
-    document = {**GATE.head, **_GATE.dump_python(gate, mode="json")}
+    document = {**GATE.head, **_GATE.dump_python(gate, mode="json", by_alias=True)}
     with saving(folder):
         write_atomically(folder / "gate.json", json.dumps(document, indent=1))
 
@@ -122,5 +126,6 @@ def write_verdicts(folder: Path, verdicts: Sequence[Verdict]) -> None:
     Raises:
         InvalidRunError: they cannot be written.
     """
+    document = _VERDICTS.dump_json([*verdicts], indent=1, by_alias=True).decode()
     with saving(folder):
-        write_atomically(folder / "verdicts.json", json.dumps([asdict(each) for each in verdicts], indent=1))
+        write_atomically(folder / "verdicts.json", document)

@@ -42,7 +42,7 @@ PATH is the path of `suites/`, or of `pytest_dsr1/suites/` in the installed pack
 `pytest --dsr1-list` lists the scenarios that ship.
 
 **Variables.** `${NAME}` is expanded from the environment when the scenario runs, and only in
-PLACES. Listing, collecting and planning keep it as written. A relative path is
+EXPANDED. Listing, collecting and planning keep it as written. A relative path is
 relative to the folder in which pytest was started.
 
 **Another scenario's values.** `extends: NAME` or `extends: relative/path.yaml` takes over everything from
@@ -183,11 +183,11 @@ _WHOLE = {"required", "discriminator"}
 
 def reference_page() -> str:
     """Return the text of docs/reference/scenario.md."""
-    names = [f"`{'.'.join(map(str, path))}`" for path in json_schema.places()]
-    places = f"{', '.join(names[:-1])} and {names[-1]}"
+    names = [f"`{'.'.join(map(str, path))}`" for path in json_schema.expanded_paths()]
+    paths = f"{', '.join(names[:-1])} and {names[-1]}"
     return "\n".join(
         [
-            _INTRODUCTION.replace("PLACES", places),
+            _INTRODUCTION.replace("EXPANDED", paths),
             "## Keys",
             "",
             *_tables(json_schema.scenario_schema(), "", "The top level"),

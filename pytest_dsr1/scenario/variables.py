@@ -18,11 +18,11 @@ _MISWRITTEN = re.compile(r"\$\{|\$[A-Za-z_]")
 
 def misplaced(tree: Node) -> Iterator[Problem]:
     """Yield a problem for every variable with the wrong form, or in a value where none is expanded."""
-    allowed = ", ".join(sorted(join_key(path) for path in json_schema.places()))
+    allowed = ", ".join(sorted(join_key(path) for path in json_schema.expanded_paths()))
     for path, _, node in tree.walk():
         if not isinstance(node.value, str):
             continue
-        if path in json_schema.places():
+        if path in json_schema.expanded_paths():
             rest = _MISWRITTEN.search(_VARIABLE.sub("", node.value))
             if rest:
                 message = f"expected variables of the form ${{NAME}}, found {node.value[:60]!r}"
@@ -74,7 +74,7 @@ def _unset(scenario: Scenario, environ: Mapping[str, str]) -> Iterator[tuple[Pat
 
 def _places(scenario: Scenario) -> Iterator[tuple[Path, str]]:
     """Yield the paths and hosts that have a value, in the order of the schema."""
-    for path in json_schema.places():
+    for path in json_schema.expanded_paths():
         value: object = scenario
         for part in path:
             value = getattr(value, str(part), None)

@@ -75,13 +75,13 @@ def _environment(dsr1_preflight: object) -> None:
 
 def _target(_dsr1_verdict: Any) -> None:
     """Pass if the target is met."""
-    if _dsr1_verdict.word != "PASS":
+    if _dsr1_verdict.status != "PASS":
         pytest.fail(harmless(_dsr1_verdict.message), pytrace=False)
 
 
 def _regression(_dsr1_gated: str, _dsr1_regression: Any) -> None:
     """Pass if a loss of delta against the accepted references is excluded."""
-    if _dsr1_regression.word != "PASS":
+    if _dsr1_regression.status != "PASS":
         pytest.fail(harmless(_dsr1_regression.message), pytrace=False)
 
 

@@ -280,7 +280,7 @@ def _dsr1_verdict(
     facts = dsr1_measurement.fingerprint.facts
     noise = noise_of(store, scenario, facts, target.metric, datetime.now(timezone.utc))
     verdict = judge(target, dsr1_measurement, noise)
-    if verdict.word is not Status.PASS:
+    if verdict.status is not Status.PASS:
         where = outcome.loaded.where(f"targets.{_dsr1_target}")
         verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {dsr1_measurement.folder}")
     outcome.verdicts.append(verdict)
@@ -289,7 +289,7 @@ def _dsr1_verdict(
             write_verdicts(dsr1_measurement.folder, outcome.verdicts)
         except Dsr1Error as error:
             fail_setup(error)
-    if verdict.word is Status.INVALID:
+    if verdict.status is Status.INVALID:
         fail_setup(InvalidRunError(verdict.message))
     return verdict
 

@@ -91,7 +91,7 @@ class RunState:
         whole: the profiles with a selected test that judges a whole run.
         gated: the profiles with a selected gate or recording.
         outcomes: by profile.
-        words: the status of each test, by test id.
+        statuses: the status of each test, by test id.
         compared: the files that pytest-benchmark compares with.
         written: lines for the terminal about the reports, each with its markup.
     """
@@ -109,7 +109,7 @@ class RunState:
     whole: set[str] = field(default_factory=set)
     gated: set[str] = field(default_factory=set)
     outcomes: dict[str, ScenarioOutcome] = field(default_factory=dict)
-    words: dict[str, Status] = field(default_factory=dict)
+    statuses: dict[str, Status] = field(default_factory=dict)
     compared: list[Mapping[str, Any]] = field(default_factory=list)
     written: list[tuple[str, Mapping[str, bool]]] = field(default_factory=list)
 
@@ -121,8 +121,8 @@ class RunState:
         """
         from pytest_dsr1.verdict.verdict import Status, exit_status
 
-        ours = sum(word is not Status.PASS for word in self.words.values())
-        return exit_status(self.words.values()) if failed <= ours else None
+        ours = sum(status is not Status.PASS for status in self.statuses.values())
+        return exit_status(self.statuses.values()) if failed <= ours else None
 
 
 STATE = pytest.StashKey[RunState]()
@@ -133,21 +133,21 @@ class Failed(_PytestFailed):
 
     __module__ = "builtins"  # as pytest's own, else pytest shows the name with its module
 
-    def __init__(self, message: str, word: Status) -> None:
+    def __init__(self, message: str, status: Status) -> None:
         super().__init__(message, pytrace=False)
-        self.word = word
+        self.status = status
 
 
-def fail_setup(error: Dsr1Error, word: Status | None = None) -> NoReturn:
+def fail_setup(error: Dsr1Error, status: Status | None = None) -> NoReturn:
     """End a fixture: pytest shows the message without a traceback, as an error of setup.
 
     Args:
         error: its message is shown.
-        word: the status; INVALID by default.
+        status: the status; INVALID by default.
     """
     from pytest_dsr1.verdict.verdict import Status
 
-    raise Failed(harmless(str(error)), word or Status.INVALID) from None
+    raise Failed(harmless(str(error)), status or Status.INVALID) from None
 
 
 def note_selected(state: RunState, items: Iterable[pytest.Item]) -> None:
@@ -163,24 +163,24 @@ def note_selected(state: RunState, items: Iterable[pytest.Item]) -> None:
             state.gated.add(loaded.scenario.name)
 
 
-def note_word(state: RunState, item: pytest.Item, call: pytest.CallInfo[None]) -> Status | None:
+def note_status(state: RunState, item: pytest.Item, call: pytest.CallInfo[None]) -> Status | None:
     """Remember and return the status of a test that has just been set up or called; None without one."""
     from pytest_dsr1.verdict.verdict import Status
 
     error = call.excinfo.value if call.excinfo else None
-    word = error.word if isinstance(error, Failed) else None
+    status = error.status if isinstance(error, Failed) else None
     given = getattr(item, "funcargs", {})
     verdict: Verdict | None = given.get("_dsr1_verdict") or given.get("_dsr1_regression")
     if call.when == "call":
-        word = verdict.word if verdict else (Status.FAIL if error else Status.PASS)
-    elif call.when == "teardown" or word is None:
+        status = verdict.status if verdict else (Status.FAIL if error else Status.PASS)
+    elif call.when == "teardown" or status is None:
         return None
-    state.words[item.nodeid] = word
+    state.statuses[item.nodeid] = status
     loaded = loaded_of(item)
     outcome = state.outcomes.get(loaded.scenario.name) if loaded else None
     if outcome is not None and call.when == "setup" and gates(item):
-        outcome.refused = word, str(error)
-    return word
+        outcome.refused = status, str(error)
+    return status
 
 
 def listed(head: str, lines: Iterable[str], tail: str = "") -> str:

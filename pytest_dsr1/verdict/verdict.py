@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
 
 
 class Status(str, Enum):
@@ -28,10 +29,15 @@ EXIT_STATUS: dict[Status, int] = {
 """In order of precedence: a missed target comes before a run that does not count."""
 
 
-def exit_status(words: Iterable[Status]) -> int | None:
+def exit_status(statuses: Iterable[Status]) -> int | None:
     """Return the exit status for these verdicts; None if pytest's own applies."""
-    found = set(words)
-    return next((status for word, status in EXIT_STATUS.items() if word in found), None)
+    found = set(statuses)
+    return next((exits for status, exits in EXIT_STATUS.items() if status in found), None)
+
+
+def saved_key(field: str) -> str:
+    """Return a field's key in saved files, where ``status`` has been ``word`` from the start."""
+    return "word" if field == "status" else field
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ class Verdict:
     """The verdict on one target of one measurement.
 
     Attributes:
-        word: the verdict.
+        status: the verdict.
         subject: the test's name, such as ``target[total_output_throughput]``.
         metric: the metric's name.
         measured: in the metric's unit; None if it was not measured.
@@ -50,7 +56,9 @@ class Verdict:
         doubt: a sentence if the value is closer to its bound than the noise; also in the message.
     """
 
-    word: Status
+    __pydantic_config__: ClassVar = {"alias_generator": saved_key}
+
+    status: Status
     subject: str
     metric: str
     measured: float | None

@@ -229,7 +229,7 @@ def test_filters(folder: Path, look: Look) -> None:
 def test_links_lead_to_what_is_folded(folder: Path, look: Look) -> None:
     opened = look(folder / "many.html")
     page = opened.page
-    passed = page.locator("table.summary tr[data-word=PASS] a").first
+    passed = page.locator("table.summary tr[data-status=PASS] a").first
     target = (passed.get_attribute("href") or "")[1:]
     details = page.locator(f"#{target} > details")
     assert details.get_attribute("open") is None

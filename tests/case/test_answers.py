@@ -22,10 +22,10 @@ CLUE = "Look at the clues that the run shows (`pytest-dsr1 docs why-low`)"
 
 def test_the_warnings_of_a_gate_are_part_of_how_sure_it_is() -> None:
     warned = replace(FAILED, warnings=("small: all references are from one day",))
-    assert is_it_real(case(word=Status.FAIL, gate=FAILED), Status.FAIL).endswith(
+    assert is_it_real(case(status=Status.FAIL, gate=FAILED), Status.FAIL).endswith(
         "in fewer than 1 of 100 cases."
     )
-    assert is_it_real(case(word=Status.FAIL, gate=warned), Status.FAIL).endswith(
+    assert is_it_real(case(status=Status.FAIL, gate=warned), Status.FAIL).endswith(
         "in fewer than 1 of 100 cases. The gate warned: all references are from one day."
     )
 
@@ -48,11 +48,11 @@ def test_what_is_known_of_the_reasons_is_part_of_the_answer() -> None:
 
 
 def test_what_changed_since_the_references() -> None:
-    lost = case(word=Status.FAIL, gate=FAILED, clues=())
+    lost = case(status=Status.FAIL, gate=FAILED, clues=())
     assert what_to_do(lost, Status.FAIL) == (
         f"Look at what changed since the references: driver: 1 -> 2. {NO_CLUE}."
     )
-    unchanged = case(word=Status.FAIL, gate=replace(FAILED, changed=()), clues=())
+    unchanged = case(status=Status.FAIL, gate=replace(FAILED, changed=()), clues=())
     assert what_to_do(unchanged, Status.FAIL) == (
         "All recorded software versions and options are the same as in the references. "
         f"{NO_CLUE}, then at what is not recorded, such as edited code or a warm room."

@@ -90,5 +90,5 @@ def test_a_throttled_gpu_and_when(tmp_path: Path) -> None:
 
 def test_where_all_passed_nothing_went_wrong(run: Measurement, tmp_path: Path) -> None:
     case = case_of(judged(run, RUN), tmp_path / "store", NOW, history(tmp_path))
-    assert case.judgment.word == "PASS"
+    assert case.judgment.status == "PASS"
     assert case.findings.locations == ()

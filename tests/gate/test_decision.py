@@ -30,22 +30,22 @@ def test_each_gate_of_a_suite_plans_with_its_part() -> None:
 
 
 def test_one_run_can_pass_but_never_fail() -> None:
-    assert decision.look(DESIGN, np.array([-0.02])).word == -1
-    assert decision.look(DESIGN, np.array([0.2])).word == 0
-    assert decision.look(DESIGN, np.array([0.2, 0.2])).word == 1
+    assert decision.look(DESIGN, np.array([-0.02])).decision == -1
+    assert decision.look(DESIGN, np.array([0.2])).decision == 0
+    assert decision.look(DESIGN, np.array([0.2, 0.2])).decision == 1
 
 
 def test_a_fail_needs_two_runs_each_worse_than_half_of_delta() -> None:
     """One broken run moves the mean as far as it likes."""
-    assert decision.look(DESIGN, np.array([0.3, 0.014, 0.014, 0.014])).word == 0
-    assert decision.look(DESIGN, np.array([0.06, 0.06, 0.014, 0.014])).word == 1
+    assert decision.look(DESIGN, np.array([0.3, 0.014, 0.014, 0.014])).decision == 0
+    assert decision.look(DESIGN, np.array([0.06, 0.06, 0.014, 0.014])).decision == 1
 
 
 def test_a_small_loss_that_is_shown_and_less_than_delta_passes() -> None:
     quiet = decision.design(Level(0.0, 0.001, 19, 1 / 20, 20), 0.005, 0.03, 4)
     seen = decision.look(quiet, np.array([0.016, 0.017]))
     assert seen.low > 0
-    assert seen.word == -1
+    assert seen.decision == -1
 
 
 def test_the_interval_is_the_verdict() -> None:
@@ -61,7 +61,7 @@ def test_the_interval_is_the_verdict() -> None:
 def test_a_worse_candidate_is_never_judged_better(losses: list[float], worse_by: float) -> None:
     here = decision.look(DESIGN, np.array(losses))
     worse = decision.look(DESIGN, np.array(losses) + abs(worse_by))
-    assert worse.word >= here.word
+    assert worse.decision >= here.decision
 
 
 def test_many_gates_are_looked_at_as_one_is() -> None:
@@ -69,7 +69,7 @@ def test_many_gates_are_looked_at_as_one_is() -> None:
     together = decision.look(DESIGN, losses, level_sd=np.full(50, 0.01))
     for number in range(50):
         alone = decision.look(DESIGN, losses[number])
-        assert alone.word == together.word[number]
+        assert alone.decision == together.decision[number]
         assert alone.low == pytest.approx(together.low[number])
 
 
@@ -121,5 +121,5 @@ def test_the_expected_runs_are_those_of_a_simulation() -> None:
         runs = random.normal(loss, 0.01, (20_000, 10)) - level
         used = np.full(20_000, 10)
         for number in range(10, 0, -1):
-            used[decision.look(known, runs[:, :number]).word != 0] = number
+            used[decision.look(known, runs[:, :number]).decision != 0] = number
         assert used.mean() == pytest.approx(expected, rel=0.02)

@@ -84,7 +84,7 @@ def test_a_loss_of_twice_delta_fails_in_at_least_999_permille_of_those_judged(
     found = judged(noise, delta, 2 * delta)
     assert found.fail >= 0.999
     assert found.fail_of_all >= 0.992
-    assert (found.word == -1).mean() <= 0.001
+    assert (found.decision == -1).mean() <= 0.001
 
 
 @pytest.mark.parametrize(("noise", "delta"), CASES)
@@ -97,7 +97,7 @@ def test_an_innocent_change_costs_a_fraction_of_the_fixed_design(noise: float, d
 def test_a_loss_of_10_percent_takes_two_runs(noise: float, delta: float) -> None:
     """Of all gates, the refused ones among them."""
     found = judged(noise, delta, 10.0)
-    assert ((found.word == 1) & (found.runs <= 2)).mean() >= (0.85 if noise == 2.0 else 0.99)
+    assert ((found.decision == 1) & (found.runs <= 2)).mean() >= (0.85 if noise == 2.0 else 0.99)
 
 
 @pytest.mark.parametrize(("noise", "delta"), CASES)
@@ -112,7 +112,7 @@ def test_references_that_do_not_resolve_delta_are_the_exception(
 @pytest.mark.parametrize(("noise", "delta"), CASES)
 def test_a_suite_of_20_innocent_gates_fails_in_at_most_5_percent(noise: float, delta: float) -> None:
     found = judged(noise, delta, 0.0, 20)
-    words = found.word[found.asked]
+    words = found.decision[found.asked]
     suites = (words == 1)[: len(words) // 20 * 20].reshape(-1, 20)
     assert suites.any(axis=1).mean() <= 0.05
 
@@ -229,7 +229,7 @@ def test_simulated_gates_are_those_of_a_user(tmp_path: Path, noise: float, delta
         for rate in found.candidates[number] * (1 - loss / 100):
             gate.add(GateRun("", SteadyFigure(float(rate), 0.1, 5.0, 60.0, 2.0, 24, ())))
             assert gate.look is not None
-            if gate.look.word or len(gate.counted) == gate.plan.design.max_runs:
+            if gate.look.decision or len(gate.counted) == gate.plan.design.max_runs:
                 break
         assert gate.look is not None
-        assert (gate.look.word, len(gate.counted)) == (together.word[number], together.runs[number])
+        assert (gate.look.decision, len(gate.counted)) == (together.decision[number], together.runs[number])

@@ -57,7 +57,7 @@ def test_a_verdict_and_what_is_kept(plan: GatePlan, starts: Starts, tmp_path: Pa
     verdict = decide(
         gate, noted(starts, run), counting(starts), shown.append, lambda: saves.append(len(gate.runs))
     )
-    assert verdict.word is Status.FAIL
+    assert verdict.status is Status.FAIL
     assert verdict.subject == "regression[total_output_throughput]"
     assert verdict.measured == pytest.approx(8 / 1.1)
     assert verdict.target == pytest.approx(7.9924, rel=1e-4)
@@ -145,7 +145,7 @@ def test_runs_that_scatter_more_than_the_references_say_so(
     verdict = decide(
         GateProgress(plan), lambda: started(tmp_path, next(latencies)), counting(starts), print, lambda: None
     )
-    assert verdict.word is Status.FAIL
+    assert verdict.status is Status.FAIL
     assert verdict.message.splitlines()[-1] == (
         "  the runs of this gate vary by 5.7%, more than the references: check what else ran on the machine"
     )
@@ -154,7 +154,7 @@ def test_runs_that_scatter_more_than_the_references_say_so(
 def test_an_improvement_beyond_the_noise_says_so(plan: GatePlan, starts: Starts, tmp_path: Path) -> None:
     better = started(tmp_path, 0.9)
     verdict = decide(GateProgress(plan), noted(starts, better), counting(starts), print, lambda: None)
-    assert verdict.word is Status.PASS
+    assert verdict.status is Status.PASS
     assert verdict.message.splitlines()[1:] == [
         "  better by 11%, more than the noise: accept new references, or a gate will not notice when the "
         "improvement is lost; record more with `pytest --dsr1-profile=small --dsr1-reference=record` "
@@ -170,7 +170,7 @@ def test_an_improvement_within_the_noise_does_not(
     verdict = decide(
         GateProgress(plan), noted(starts, started(tmp_path, latency_s)), counting(starts), print, lambda: None
     )
-    assert verdict.word is Status.PASS
+    assert verdict.status is Status.PASS
     assert "better" not in verdict.message
 
 
@@ -192,7 +192,7 @@ def test_a_loss_stays_a_loss_day_after_day(starts: Starts, tmp_path: Path) -> No
         with locked(store, "small", "a gate of small"):
             plan = gate_plan(store, load(store, scenario, today), scenario, reference_store.NODE, today)
             verdict = decide(GateProgress(plan), slower, counting(starts), lambda _: None, lambda: None)
-        assert verdict.word is Status.FAIL, days
+        assert verdict.status is Status.FAIL, days
         recorded = slower()
         record(store, recorded, trace(recorded))
         assert accepted.read_bytes() == before

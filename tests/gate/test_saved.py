@@ -32,7 +32,9 @@ def test_a_gate_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_verdicts_are_kept_by_their_fields(tmp_path: Path) -> None:
     write_verdicts(tmp_path, [VERDICT])
-    assert json.loads((tmp_path / "verdicts.json").read_text(encoding="utf-8")) == [asdict(VERDICT)]
+    fields = asdict(VERDICT)
+    expected = {"word": fields.pop("status"), **fields}
+    assert json.loads((tmp_path / "verdicts.json").read_text(encoding="utf-8")) == [expected]
 
 
 def test_a_result_without_a_gate_has_none(tmp_path: Path) -> None:
@@ -53,7 +55,9 @@ def test_a_result_without_a_gate_has_none(tmp_path: Path) -> None:
             "profile: field required; the file was changed after it was written",
         ),
         (
-            json.dumps({**json.loads(TypeAdapter(SavedGate).dump_json(GATE)), **HEAD, "word": "GREEN"}),
+            json.dumps(
+                {**json.loads(TypeAdapter(SavedGate).dump_json(GATE, by_alias=True)), **HEAD, "word": "GREEN"}
+            ),
             "word: input should be 'PASS', 'FAIL', 'INVALID', 'NOT COMPARABLE', 'NO REFERENCE' or "
             "'INCONCLUSIVE'; the file was changed after it was written",
         ),

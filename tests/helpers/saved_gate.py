@@ -14,7 +14,7 @@ from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.verdict.verdict import Status, Verdict
 
 VERDICT = Verdict(
-    word=Status.FAIL,
+    status=Status.FAIL,
     subject="regression[total_output_throughput]",
     metric="total_output_throughput",
     measured=95.0,
@@ -28,7 +28,7 @@ VERDICT = Verdict(
 GATE = SavedGate(
     profile="small",
     metric="total_output_throughput",
-    word=Status.FAIL,
+    status=Status.FAIL,
     verdict=VERDICT,
     error=None,
     delta_percent=2.0,

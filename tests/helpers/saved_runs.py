@@ -211,7 +211,7 @@ def judged(measurement: Measurement, made: Made, store: Path | None = None) -> S
         presumed = noise_by(None, scenario, facts, target.metric)
         noise = noise_of(store, scenario, facts, target.metric, BEGAN) if store else presumed
         verdict = judge(target, measurement, noise)
-        if verdict.word is not Status.PASS:
+        if verdict.status is not Status.PASS:
             where = loaded.where(f"targets.{index}")
             verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {measurement.folder}")
         outcome.verdicts.append(verdict)

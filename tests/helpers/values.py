@@ -118,7 +118,7 @@ def missed(name: str = "small", *, noise: Noise = NOISE, **changes: Any) -> Case
     """Return a case that misses its one target: 8 tok/s instead of 10."""
     found = verdict(10.0, noise=noise)
     values: dict[str, Any] = {
-        "word": Status.FAIL,
+        "status": Status.FAIL,
         "verdicts": (found,),
         "headline": found.message.split(";")[0],
         "noise": {found.metric: noise},
@@ -126,19 +126,21 @@ def missed(name: str = "small", *, noise: Noise = NOISE, **changes: Any) -> Case
     return case(name, **{**values, **changes})
 
 
-def gate(word: Status | None, *, error: str | None = None) -> SavedGate:
+def gate(status: Status | None, *, error: str | None = None) -> SavedGate:
     """Return a gate of two runs against twenty references; PASS and FAIL have a verdict."""
     metric = "total_output_throughput"
     message = (
         "total output throughput 8 tok/s: -20.00% against 10: a loss is shown\n  changed: driver: 1 -> 2"
     )
-    judged = Verdict(word, f"regression[{metric}]", metric, 8.0, 10.0, 9.8, -20.0, message) if word else None
+    judged = (
+        Verdict(status, f"regression[{metric}]", metric, 8.0, 10.0, 9.8, -20.0, message) if status else None
+    )
     accepted = SavedAcceptance(datetime(2026, 11, 1, tzinfo=timezone.utc), "me", "TensorRT-LLM 1.2.1")
     return SavedGate(
         profile="small",
         metric=metric,
-        word=word,
-        verdict=judged if word in {Status.PASS, Status.FAIL} else None,
+        status=status,
+        verdict=judged if status in {Status.PASS, Status.FAIL} else None,
         error=error,
         delta_percent=2.0,
         noise_percent=0.9,

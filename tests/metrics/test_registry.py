@@ -142,7 +142,7 @@ def test_it_is_judged_and_reported(tmp_path: Path) -> None:
     )
     run = measurement(scenario=loaded.scenario, metrics=ENERGY)
     verdict = judge(loaded.scenario.targets[1], run, NOISE)
-    assert verdict.word is Status.PASS
+    assert verdict.status is Status.PASS
     assert verdict.message.startswith("energy per output token 2 J/tok is 4.8% below the target 2.1")
     outcome = ScenarioOutcome(loaded, "s.yaml", measurement=run, verdicts=[verdict])
     assert any(
@@ -150,7 +150,7 @@ def test_it_is_judged_and_reported(tmp_path: Path) -> None:
         for line, _ in overview([case_of(outcome, tmp_path / "none", datetime.now(timezone.utc))], 120)
     )
     assert ("dsr1_energy_per_output_token [J/tok]", "2.0") in properties(
-        judgment_of(outcome), run, verdict.word, verdict.subject
+        judgment_of(outcome), run, verdict.status, verdict.subject
     )
     other = replace(run, metrics={"energy_per_output_token": MetricValue(1.0, "records")})
     (row,) = compare([run, other], lambda _: NOISE).rows

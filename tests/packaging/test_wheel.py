@@ -95,7 +95,7 @@ def test_the_wheel_works_in_an_empty_environment_and_folder(wheel: Path, tmp_pat
         check=False,
     )
     assert done.returncode == 10, done.stdout
-    assert "pip install 'pytest-dsr1[embedded]'" in done.stdout
+    assert "pip install 'pytest-dsr1[transformers]'" in done.stdout
 
 
 def test_nvidias_container_is_left_as_it_is(wheel: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pytest_dsr1.reporting.formats import ReportFormat
 
 def write(path, report):
     rows = [
-        f"{case.scenario.name},{verdict.metric},{verdict.measured},{verdict.word.value}"
+        f"{case.scenario.name},{verdict.metric},{verdict.measured},{verdict.status.value}"
         for case in report.cases
         for verdict in case.judgment.judged
     ]

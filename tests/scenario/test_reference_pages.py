@@ -113,7 +113,7 @@ class PacedScenario(Scenario):
 @pytest.fixture
 def one_more_field(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The schema is that of :class:`PacedScenario`."""
-    caches = (json_schema.scenario_schema, json_schema.places)
+    caches = (json_schema.scenario_schema, json_schema.expanded_paths)
     with monkeypatch.context() as patch:
         for module in (json_schema, validation):
             patch.setattr(module, "Scenario", PacedScenario)

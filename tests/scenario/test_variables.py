@@ -52,8 +52,8 @@ def test_a_scenario_without_paths_needs_nothing(tmp_path: Path) -> None:
     assert resolve(scenario, {}) == scenario
 
 
-def test_the_places_are_paths_and_a_host() -> None:
-    assert json_schema.places() == (
+def test_variables_expand_in_paths_and_a_host() -> None:
+    assert json_schema.expanded_paths() == (
         ("model", "path"),
         ("dataset", "path"),
         ("load", "arrival", "path"),

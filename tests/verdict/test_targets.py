@@ -20,7 +20,7 @@ def target(metric: str, value: float, tolerance_percent: float = 5.0) -> Target:
 
 
 @pytest.mark.parametrize(
-    ("metric", "value", "word", "message"),
+    ("metric", "value", "status", "message"),
     [
         (
             "total_output_throughput",
@@ -35,34 +35,34 @@ def target(metric: str, value: float, tolerance_percent: float = 5.0) -> Target:
         ("average_ttft", 500.0, "PASS", "250 ms is 50.0% below the target 500"),
     ],
 )
-def test_the_verdict_and_its_sentence(metric: str, value: float, word: str, message: str) -> None:
+def test_the_verdict_and_its_sentence(metric: str, value: float, status: str, message: str) -> None:
     verdict = judge(target(metric, value), measurement(), NOISE)
-    assert verdict.word == word
+    assert verdict.status == status
     assert message in verdict.message
     assert verdict.subject == f"target[{metric}]"
 
 
 def test_the_bound_itself_passes() -> None:
-    assert judge(target("total_output_throughput", 8.0, 0.0), measurement(), NOISE).word is Status.PASS
-    assert judge(target("average_ttft", 250.0, 0.0), measurement(), NOISE).word is Status.PASS
+    assert judge(target("total_output_throughput", 8.0, 0.0), measurement(), NOISE).status is Status.PASS
+    assert judge(target("average_ttft", 250.0, 0.0), measurement(), NOISE).status is Status.PASS
 
 
 def test_a_run_in_which_no_request_keeps_the_slo_misses_its_goodput() -> None:
     none = measurement(metrics={"goodput": MetricValue(0.0, "records")})
     assert invalid_reasons(none) == ()
     verdict = judge(target("goodput", 2.0), none, NOISE)
-    assert verdict.word is Status.FAIL
+    assert verdict.status is Status.FAIL
     assert verdict.message == (
         "goodput 0 req/s is 100.0% below the target 2 (tolerance 5%: at least 1.9 req/s)"
     )
 
 
-@pytest.mark.parametrize(("value", "word"), [(8.0, "PASS"), (8.45, "FAIL")])
-def test_a_figure_within_the_noise_of_its_bound_says_so(value: float, word: str) -> None:
+@pytest.mark.parametrize(("value", "status"), [(8.0, "PASS"), (8.45, "FAIL")])
+def test_a_figure_within_the_noise_of_its_bound_says_so(value: float, status: str) -> None:
     noise = Noise(3.0, 20)
     verdict = judge(target("total_output_throughput", value), measurement(), noise)
-    assert verdict.word == word
-    away = {"PASS": "5.3%", "FAIL": "0.3%"}[word]
+    assert verdict.status == status
+    away = {"PASS": "5.3%", "FAIL": "0.3%"}[status]
     assert verdict.message.endswith(
         f"; the measured value is {away} from the bound, which is less than twice the standard deviation "
         "between engine starts (3%, from 20 accepted references): a repeat run may get the opposite verdict"
@@ -81,7 +81,7 @@ def test_a_figure_within_the_noise_of_its_bound_says_so(value: float, word: str)
 )
 def test_what_was_not_measured_is_invalid(metric: str, changes: dict[str, Any], hint: str) -> None:
     verdict = judge(target(metric, 1.0), measurement(**changes), NOISE)
-    assert verdict.word is Status.INVALID
+    assert verdict.status is Status.INVALID
     assert verdict.measured is None
     assert f"{METRICS[metric].label} was not measured by engine transformers: {hint}" in verdict.message
 
@@ -91,10 +91,10 @@ def test_the_margin_and_the_bound_agree(metric: str, value: float, tolerance_per
     """PASS is exactly 'not more than the tolerance on the bad side', in either direction."""
     verdict = judge(target(metric, value, tolerance_percent), measurement(scenario=scenario()), NOISE)
     if verdict.margin_percent is None:
-        assert verdict.word is Status.INVALID
+        assert verdict.status is Status.INVALID
         return
     if abs(verdict.margin_percent + tolerance_percent) > 1e-6:
-        assert (verdict.word is Status.PASS) == (verdict.margin_percent > -tolerance_percent)
+        assert (verdict.status is Status.PASS) == (verdict.margin_percent > -tolerance_percent)
 
 
 def test_bounds_lie_on_the_bad_side() -> None:

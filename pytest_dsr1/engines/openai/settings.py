@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pytest_dsr1.scenario.schema.base import Place, PositiveInt, VariableName
+from pytest_dsr1.scenario.schema.base import ExpandedStr, PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource
 
 _CHANGES_NO_MODEL = ("--no-", "--disable-", "-cc.pass_config.")
@@ -24,7 +24,7 @@ class OpenAi(EngineSettings):
     """A server with OpenAI's API."""
     server: Literal["trtllm-serve", "vllm", "sglang", "transformers", "other"] = "other"
     """The kind of server: decides its command, the names of its options, and how to ask for exact output lengths."""  # noqa: E501
-    url: Place | None = None
+    url: ExpandedStr | None = None
     """The address of a running server, such as `http://host:8000`, without `/v1`; it is not started or stopped."""  # noqa: E501
     command: Annotated[list[str], Field(min_length=1)] | None = None
     """The command that starts the server, instead of the usual one; `{port}` and `{model}` in it are replaced."""  # noqa: E501
@@ -58,7 +58,7 @@ class OpenAi(EngineSettings):
     """The environment variable with the API key. The key is never written anywhere."""
     verify_tls: bool = True
     """Refuse a server whose certificate is not trusted."""
-    ca_file: Place | None = None
+    ca_file: ExpandedStr | None = None
     """A PEM file with the certificate of the authority that signed the server's certificate."""
     environment: dict[VariableName, str] = Field(default_factory=dict)
     """Environment variables of the server's command."""

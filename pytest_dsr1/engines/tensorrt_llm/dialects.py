@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pytest_dsr1.engines.tensorrt_llm.settings import LlmApiOptions
 from pytest_dsr1.errors import UserError
 
-Evidence = Literal["read", "inferred"]
+Provenance = Literal["read", "inferred"]
 Version = tuple[int, int]
 
 
@@ -30,7 +30,7 @@ class Dialect:
     """
 
     version: Version
-    evidence: Evidence
+    evidence: Provenance
     source: str
 
     def __str__(self) -> str:
@@ -67,12 +67,12 @@ class Name:
 
     since: Version
     name: str
-    evidence: Evidence
+    evidence: Provenance
     source: str
     inverted: bool = False
 
 
-def _pytorch(name: str, flat: str, evidence: Evidence, source: str, *later: Name) -> tuple[Name, ...]:
+def _pytorch(name: str, flat: str, evidence: Provenance, source: str, *later: Name) -> tuple[Name, ...]:
     """Return the names of an option that was in pytorch_backend_config before 0.21."""
     return (
         Name((0, 18), f"pytorch_backend_config.{name}", evidence, source),

@@ -58,7 +58,7 @@ class Transformers(EngineSettings):
         missing = [package for package, version in versions.items() if version is None]
         torch = versions["torch"] or ""
         if missing:
-            message = f"{' and '.join(missing)} not installed; pip install 'pytest-dsr1[embedded]'"
+            message = f"{' and '.join(missing)} not installed; pip install 'pytest-dsr1[transformers]'"
             yield SoftwareFinding("mismatch", "software", message)
         elif self.device == "cuda" and torch.endswith("+cpu"):
             message = f"torch {torch} is built for the CPU only; install a CUDA build of torch"

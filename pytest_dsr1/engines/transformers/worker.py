@@ -76,9 +76,9 @@ def import_libraries() -> dict[str, str]:
         (
             "torch",
             "install PyTorch (without a GPU its CPU build; see its Start Locally page), "
-            "then `pip install 'pytest-dsr1[embedded]'`",
+            "then `pip install 'pytest-dsr1[transformers]'`",
         ),
-        ("transformers", "install it with `pip install 'pytest-dsr1[embedded]'`"),
+        ("transformers", "install it with `pip install 'pytest-dsr1[transformers]'`"),
     ):
         try:
             versions[name] = __import__(name).__version__

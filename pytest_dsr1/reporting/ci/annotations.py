@@ -36,7 +36,7 @@ def commands(cases: Sequence[Case], workspace: Path | None) -> list[str]:
 
 
 def _command(case: Case, fault: Fault, workspace: Path | None) -> str:
-    title = f"{fault.word.value}: {case.scenario.name}{f', {fault.label}' if fault.label else ''}"
+    title = f"{fault.status.value}: {case.scenario.name}{f', {fault.label}' if fault.label else ''}"
     properties = {"title": title}
     position = workspace and _position(case, fault, workspace)
     if position:
@@ -45,7 +45,7 @@ def _command(case: Case, fault: Fault, workspace: Path | None) -> str:
         line = _line(case, fault)
         properties["title"] = f"{title} ({case.test_id_prefix}{f':{line}' if line else ''})"
     head = ",".join(f"{name}={_property(plain(value))}" for name, value in properties.items())
-    answers = is_it_real(case, fault.word), what_to_do(case, fault.word)
+    answers = is_it_real(case, fault.status), what_to_do(case, fault.status)
     lines = [plain(line, _LINE_LIMIT) for line in fault.message.splitlines()]
     if len(lines) > _LINES:
         lines = [*lines[:_LINES], "..."]
@@ -76,14 +76,14 @@ def code_quality(cases: Sequence[Case], root: Path) -> str:
 def _entry(case: Case, fault: Fault, root: Path) -> dict[str, object]:
     # Only our own repository has the shipped scenarios, so elsewhere the name has to do.
     file, line = _position(case, fault, root) or (case.test_id_prefix, _line(case, fault) or 1)
-    identity = json.dumps([case.scenario.name, fault.subject, fault.word.value])
+    identity = json.dumps([case.scenario.name, fault.subject, fault.status.value])
     label = f", {fault.label}" if fault.label else ""
-    description = f"{fault.word.value}: {case.scenario.name}{label}: {' '.join(fault.message.split())}"
+    description = f"{fault.status.value}: {case.scenario.name}{label}: {' '.join(fault.message.split())}"
     return {
         "description": plain(description, 1000),
         "check_name": f"dsr1 {fault.subject}",
         "fingerprint": hashlib.sha256(identity.encode()).hexdigest(),
-        "severity": "critical" if fault.word is Status.FAIL else "major",
+        "severity": "critical" if fault.status is Status.FAIL else "major",
         "location": {"path": plain(file), "lines": {"begin": line}},
     }
 

@@ -11,19 +11,19 @@ from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
 def properties(
-    judgment: Judgment, measurement: Measurement | None, word: Status | None, subject: str
+    judgment: Judgment, measurement: Measurement | None, status: Status | None, subject: str
 ) -> Iterable[tuple[str, str]]:
     """Yield property names and values; a metric's name carries its unit, as ``dsr1_average_ttft [ms]``.
 
     Args:
         judgment: of the test's scenario, so far.
         measurement: the one that all tests of the scenario judge; None without one.
-        word: the status of the test; None without one.
+        status: the status of the test; None without one.
         subject: the test's name, such as ``target[average_ttft]``.
     """
     yield "dsr1_profile", judgment.profile
-    if word is not None:
-        yield "dsr1_verdict", word.value
+    if status is not None:
+        yield "dsr1_verdict", status.value
     where = judgment.lines.get(subject)
     if where is not None:
         yield "dsr1_where", where

@@ -60,9 +60,9 @@ def joined(pieces: Sequence[str], limit: int | None = None) -> str:
 
 
 def _head(cases: Sequence[Case], not_run: Sequence[str], status: int) -> str:
-    counts = Counter(case.judgment.word.value if case.judgment.word else "not judged" for case in cases)
-    order = [*(word.value for word in (*EXIT_STATUS, Status.PASS)), "not judged"]
-    parts = [f"{counts[word]} {word}" for word in order if counts[word]]
+    counts = Counter(case.judgment.status.value if case.judgment.status else "not judged" for case in cases)
+    order = [*(each.value for each in (*EXIT_STATUS, Status.PASS)), "not judged"]
+    parts = [f"{counts[each]} {each}" for each in order if counts[each]]
     if not_run:
         parts.append(f"{len(not_run)} not run")
     lines = [f"# DeepSeek-R1 performance: {', '.join(parts) or 'no scenario ran'}", ""]
@@ -75,10 +75,10 @@ def _head(cases: Sequence[Case], not_run: Sequence[str], status: int) -> str:
 
 def _not_ours(cases: Sequence[Case], status: int) -> str:
     """Return a sentence about an exit status that the cases do not explain; empty if they do."""
-    if status == 0 and any(case.judgment.word not in {None, Status.PASS} for case in cases):
+    if status == 0 and any(case.judgment.status not in {None, Status.PASS} for case in cases):
         return " This covers what was judged now; the gate of a saved result is not judged again."
-    meant = {word for word, value in EXIT_STATUS.items() if value == status}
-    if not meant or meant & {case.judgment.word for case in cases}:
+    meant = {each for each, value in EXIT_STATUS.items() if value == status}
+    if not meant or meant & {case.judgment.status for case in cases}:
         return ""
     return " No verdict explains it: something else failed, see the log."
 
@@ -93,9 +93,9 @@ def _table(cases: Sequence[Case], *, published: bool) -> Iterator[str]:
         name = escaped(case.scenario.name)
         judged = case.judgment.judged
         # Each case has a row; a verdict that none of its figures shows has a row of its own.
-        if not judged or case.judgment.word not in {verdict.word for verdict in judged}:
-            word = f"**{case.judgment.word.value}**" if case.judgment.word else ""
-            yield f"| {word} | {name} | {escaped(case.headline)} {'| ' * (len(heads) - 3)}|\n"
+        if not judged or case.judgment.status not in {verdict.status for verdict in judged}:
+            status = f"**{case.judgment.status.value}**" if case.judgment.status else ""
+            yield f"| {status} | {name} | {escaped(case.headline)} {'| ' * (len(heads) - 3)}|\n"
         for verdict in judged:
             yield _row(case, name, verdict, published=published)
 
@@ -115,8 +115,8 @@ def _row(case: Case, name: str, verdict: Verdict, *, published: bool) -> str:
         *([_published(case, verdict)] if published else []),
         f"{2 * noise.percent:.2g}%{' presumed' if noise.presumed else ''}" if noise else "",
     ]
-    word = verdict.word.value if verdict.word is Status.PASS else f"**{verdict.word.value}**"
-    return f"| {word} | {name} | {' | '.join(escaped(cell) for cell in cells)} |\n"
+    status = verdict.status.value if verdict.status is Status.PASS else f"**{verdict.status.value}**"
+    return f"| {status} | {name} | {' | '.join(escaped(cell) for cell in cells)} |\n"
 
 
 def _published(case: Case, verdict: Verdict) -> str:
@@ -128,26 +128,26 @@ def _published(case: Case, verdict: Verdict) -> str:
 
 def _section(case: Case) -> str:
     """Return the section of a scenario that did not pass: the answers, then the full messages."""
-    assert case.judgment.word is not None
+    assert case.judgment.status is not None
     found = faults(case)
     lines = [
-        f"\n## {case.judgment.word.value}: {escaped(case.scenario.name)}\n",
+        f"\n## {case.judgment.status.value}: {escaped(case.scenario.name)}\n",
         f"**{escaped(case.headline, 600)}** ({escaped(case.machine)})\n",
         *(f"- **{label}** {answer}" for label, answer in _answers(case)),
     ]
     for fault in found:
-        lines += ["", f"{fault.word.value}{f', {escaped(fault.label)}' if fault.label else ''}:", ""]
+        lines += ["", f"{fault.status.value}{f', {escaped(fault.label)}' if fault.label else ''}:", ""]
         lines.append(block(fault.message))
     return "\n".join([*lines, *_warnings(case), ""])
 
 
 def _answers(case: Case) -> Iterator[tuple[str, str]]:
-    assert case.judgment.word is not None
-    yield "Is it real?", escaped(is_it_real(case, case.judgment.word), 600)
+    assert case.judgment.status is not None
+    yield "Is it real?", escaped(is_it_real(case, case.judgment.status), 600)
     inside = (escaped(each, 600) for each in case.findings.locations)
     yield "Where is it?", where_is_it(inside, (code(fault.where) for fault in faults(case)))
-    yield "What to do?", escaped(what_to_do(case, case.judgment.word), 600)
-    if case.judgment.word is Status.FAIL:
+    yield "What to do?", escaped(what_to_do(case, case.judgment.status), 600)
+    if case.judgment.status is Status.FAIL:
         for clue in case.findings.clues:
             page = f" ({code(clue.page)})" if clue.page else ""
             yield "Look at:", f"{escaped(clue.sentence, 600)}{page}"
@@ -168,5 +168,5 @@ def _warnings(case: Case) -> list[str]:
 
 def _remarks(case: Case) -> str:
     """Return the warnings of a case that passed or was not judged."""
-    word = case.judgment.word.value if case.judgment.word else "not judged"
-    return "\n".join([f"\n## {word}, with warnings: {escaped(case.scenario.name)}", *_warnings(case), ""])
+    status = case.judgment.status.value if case.judgment.status else "not judged"
+    return "\n".join([f"\n## {status}, with warnings: {escaped(case.scenario.name)}", *_warnings(case), ""])

@@ -49,13 +49,13 @@ def write_html(path: Path, cases: Sequence[Case], context: ReportContext) -> Non
     """
     _check_installed(path)
     sections = [section(case, index, context, path) for index, case in enumerate(cases, 1)]
-    counts = Counter(each.word for each in sections)
-    order = [word.value for word in (*EXIT_STATUS, Status.PASS)]
+    counts = Counter(each.status for each in sections)
+    order = [status.value for status in (*EXIT_STATUS, Status.PASS)]
     text = render(
         "report.html",
         title="DeepSeek-R1 performance",
         sections=sections,
-        counts=[(word, counts[word]) for word in (*order, "") if counts[word]],
+        counts=[(status, counts[status]) for status in (*order, "") if counts[status]],
         context=context,
     )
     _write(path, text)

@@ -42,7 +42,7 @@ _ROLES: tuple[tuple[comparability.Role, str], ...] = (
 class Judged:
     """A row in the table of verdicts; every cell is text."""
 
-    word: str
+    status: str
     subject: str
     measured: str
     uncertainty: str
@@ -92,7 +92,7 @@ class Section:
     Attributes:
         id: of the section, for links.
         case: the case.
-        word: its verdict as text; empty if nothing was judged.
+        status: its verdict as text; empty if nothing was judged.
         judged: the rows of the table of verdicts.
         bounds: the rows of the table of bounds.
         no_bounds: why there are no bounds; empty otherwise.
@@ -109,7 +109,7 @@ class Section:
 
     id: str
     case: Case
-    word: str
+    status: str
     judged: tuple[Judged, ...]
     bounds: tuple[Bounded, ...]
     no_bounds: str
@@ -138,7 +138,7 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
     return Section(
         id=f"scenario-{index}",
         case=case,
-        word=case.judgment.word.value if case.judgment.word else "",
+        status=case.judgment.status.value if case.judgment.status else "",
         judged=tuple(_judged(case, verdict) for verdict in case.judgment.judged),
         bounds=tuple(map(_bounded, case.findings.bounds)),
         no_bounds=(why_none(measurement) or "") if measurement else "",
@@ -155,11 +155,11 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
 
 
 def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
-    if case.judgment.word is None or case.judgment.word is Status.PASS:
+    if case.judgment.status is None or case.judgment.status is Status.PASS:
         return
-    yield "Is it real?", is_it_real(case, case.judgment.word)
+    yield "Is it real?", is_it_real(case, case.judgment.status)
     yield "Where is it?", where_is_it(case.findings.locations, (fault.where for fault in found))
-    yield "What do I do?", what_to_do(case, case.judgment.word)
+    yield "What do I do?", what_to_do(case, case.judgment.status)
 
 
 def _judged(case: Case, verdict: Verdict) -> Judged:
@@ -172,7 +172,7 @@ def _judged(case: Case, verdict: Verdict) -> Judged:
         else None
     )
     return Judged(
-        word=verdict.word.value,
+        status=verdict.status.value,
         subject=f"{metric.label}{' (gate, steady figure)' if gate else ''}",
         measured="not measured" if verdict.measured is None else f"{number(verdict.measured)} {metric.unit}",
         uncertainty=f"\N{PLUS-MINUS SIGN}{2 * noise.percent:.2g}%" if noise else "",

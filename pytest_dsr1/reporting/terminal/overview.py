@@ -89,7 +89,7 @@ def _gate_folder(judgment: Judgment) -> Path | None:
 def _targets(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
     """Yield a row per target; if the rows are too long for the terminal, each bound gets its own line."""
     labels = max(len(METRICS[v.metric].label) for v in verdicts)
-    rows = [(_row(verdict, labels), _bound(verdict), COLORS.get(verdict.word, {})) for verdict in verdicts]
+    rows = [(_row(verdict, labels), _bound(verdict), COLORS.get(verdict.status, {})) for verdict in verdicts]
     fit = max(len(row) + 2 + len(bound) for row, bound, _ in rows) <= width
     for row, bound, markup in rows:
         if fit:
@@ -115,9 +115,9 @@ def _gate(case: Case, width: int) -> Iterable[Line]:
         if why != judgment.problem:
             yield from _wrapped(refusal.value, why, width, COLORS[Status.INVALID])
     elif gate is not None and gate.verdict is not None:
-        word = gate.verdict.word
+        status = gate.verdict.status
         sentence, *changed = gate.verdict.message.splitlines()
-        yield from _wrapped(word.value, f"regression: {sentence}", width, COLORS[word])
+        yield from _wrapped(status.value, f"regression: {sentence}", width, COLORS[status])
         for line in changed:
             yield from _wrapped("", line.strip(), width)
     elif judgment.undecided:
@@ -137,16 +137,16 @@ def _saved_gate(judgment: Judgment, width: int) -> Iterable[Line]:
     gate = judgment.gate if judgment.gate_is_saved else None
     if judgment.gate_unreadable:
         yield from _wrapped("warning", judgment.gate_unreadable, width, {"yellow": True})
-    elif gate is not None and gate.word is not None:
+    elif gate is not None and gate.status is not None:
         message = gate.verdict.message.splitlines()[0] if gate.verdict else gate.error or ""
-        yield from _wrapped("gate", f"{gate.word.value} when it ran, not judged again: {message}", width)
+        yield from _wrapped("gate", f"{gate.status.value} when it ran, not judged again: {message}", width)
 
 
 def _clues(case: Case, width: int) -> Iterable[Line]:
     """Yield where to look after a missed target or a loss."""
     judgment = case.judgment
     now = judgment.verdicts if judgment.gate_is_saved else judgment.judged
-    if not any(verdict.word is Status.FAIL for verdict in now):
+    if not any(verdict.status is Status.FAIL for verdict in now):
         return
     for clue in case.findings.clues:
         page = f" ({clue.page})" if clue.page else ""
@@ -157,7 +157,7 @@ def _row(verdict: Verdict, labels: int) -> str:
     metric = METRICS[verdict.metric]
     measured = "not measured" if verdict.measured is None else f"{number(verdict.measured)} {metric.unit}"
     margin = "" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%"
-    return f"  {verdict.word.value:<8}{metric.label:<{labels}}  {measured:>18}  {margin:>8}"
+    return f"  {verdict.status.value:<8}{metric.label:<{labels}}  {measured:>18}  {margin:>8}"
 
 
 def _bound(verdict: Verdict) -> str:

@@ -7,10 +7,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 PositiveInt = Annotated[int, Field(ge=1)]
-Place = Annotated[
+ExpandedStr = Annotated[
     str,
     StringConstraints(min_length=1),
-    Field(json_schema_extra={"x-dsr1-place": True}),
+    Field(json_schema_extra={"x-dsr1-expanded": True}),
 ]
 """A path or a host: the only fields in which ``${VARIABLE}`` is expanded."""
 

@@ -110,13 +110,13 @@ def fields(schema: Schema | None = None, path: Path = ()) -> Iterator[tuple[Path
 
 
 @cache
-def places() -> tuple[Path, ...]:
+def expanded_paths() -> tuple[Path, ...]:
     """Return the paths of the values in which ``${VARIABLE}`` is expanded."""
-    return tuple(path for path, schema in fields() if resolve(schema).get("x-dsr1-place"))
+    return tuple(path for path, schema in fields() if resolve(schema).get("x-dsr1-expanded"))
 
 
 extensions.on_change(scenario_schema.cache_clear)
-extensions.on_change(places.cache_clear)
+extensions.on_change(expanded_paths.cache_clear)
 
 
 def describe(schema: Schema) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pytest_dsr1.scenario.schema.base import Part, Place
+from pytest_dsr1.scenario.schema.base import ExpandedStr, Part
 
 Rate = Annotated[float, Field(gt=0)]
 
@@ -49,7 +49,7 @@ class TraceArrival(Part):
 
     type: Literal["trace"]
     """Requests come at the times in a trace."""
-    path: Place
+    path: ExpandedStr
     """A JSONL file in the Mooncake format: `timestamp` in ms, `input_length`, `output_length`, `hash_ids`."""
     speedup: Rate = 1.0
     """Speed of the replay; 2 is twice as fast as recorded."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from pytest_dsr1 import extensions
-from pytest_dsr1.scenario.schema.base import Part, Place, PositiveInt
+from pytest_dsr1.scenario.schema.base import ExpandedStr, Part, PositiveInt
 from pytest_dsr1.scenario.schema.engine import Engine
 from pytest_dsr1.scenario.schema.load import Arrival, Slo
 from pytest_dsr1.scenario.schema.metric_name import GatedMetricName, MetricName
@@ -68,7 +68,7 @@ class Model(Part):
 
     name: str
     """The Hugging Face name, such as `deepseek-ai/DeepSeek-R1`."""
-    path: Place | None = None
+    path: ExpandedStr | None = None
     """The local folder of the checkpoint; checked before any GPU time is spent."""
     architecture: str = "DeepseekV3ForCausalLM"
     """The architecture that `architectures` in the checkpoint's config.json must name."""
@@ -117,7 +117,7 @@ Length = Annotated[
 class Dataset(Part):
     """The requests: a JSONL file in trtllm-bench's format, or synthetic tokens."""
 
-    path: Place | None = None
+    path: ExpandedStr | None = None
     """A JSONL file with one request per line (`task_id`, `input_ids` or `prompt`, `output_tokens`); without it, synthetic tokens are made."""  # noqa: E501
     input_tokens: Length
     """Input length (ISL) in tokens: exact, or `{mean, stdev}`, or `{minimum, maximum}`. For a file: its expected mean."""  # noqa: E501

@@ -35,7 +35,7 @@ from tests.helpers.watcher import Watcher
 pytestmark = [
     pytest.mark.cpu_engine,
     pytest.mark.skipif(
-        not (find_spec("torch") and find_spec("transformers")), reason="needs the extra `embedded`"
+        not (find_spec("torch") and find_spec("transformers")), reason="needs the extra `transformers`"
     ),
 ]
 
@@ -340,7 +340,7 @@ def test_an_unexpected_error_is_a_sentence_and_a_traceback_in_the_log(
 
 INSTALL_TORCH = (
     "install PyTorch (without a GPU its CPU build; see its Start Locally page), then "
-    "`pip install 'pytest-dsr1[embedded]'`"
+    "`pip install 'pytest-dsr1[transformers]'`"
 )
 
 
@@ -379,7 +379,7 @@ def test_transformers_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         worker.import_libraries()
     assert str(caught.value) == (
         f"transformers is not installed in {sys.executable}: install it with "
-        "`pip install 'pytest-dsr1[embedded]'`"
+        "`pip install 'pytest-dsr1[transformers]'`"
     )
 
 

@@ -330,7 +330,8 @@ BENCH = {"type": "trtllm-bench"}
         (
             {"type": "transformers"},
             {},
-            "mismatch software: torch and transformers not installed; pip install 'pytest-dsr1[embedded]'",
+            "mismatch software: torch and transformers not installed; "
+            "pip install 'pytest-dsr1[transformers]'",
         ),
         (
             {"type": "transformers", "device": "cuda"},

@@ -61,10 +61,10 @@ def test_a_missed_target_at_its_line(here: Path) -> None:
 
 def test_a_gate_and_an_invalid_run(here: Path) -> None:
     cases = [
-        case(word=Status.FAIL, gate=gate(Status.FAIL)),
-        case(word=Status.NO_REFERENCE, refused=(Status.NO_REFERENCE, "no references")),
-        case(word=Status.INCONCLUSIVE, gate=gate(Status.INCONCLUSIVE, error="12 runs did not decide")),
-        case(word=Status.INVALID, problem="GPU 5 hot", refused=(Status.INVALID, "GPU 5 hot"), verdicts=()),
+        case(status=Status.FAIL, gate=gate(Status.FAIL)),
+        case(status=Status.NO_REFERENCE, refused=(Status.NO_REFERENCE, "no references")),
+        case(status=Status.INCONCLUSIVE, gate=gate(Status.INCONCLUSIVE, error="12 runs did not decide")),
+        case(status=Status.INVALID, problem="GPU 5 hot", refused=(Status.INVALID, "GPU 5 hot"), verdicts=()),
     ]
     found = [told(line) for line in commands(cases, here)]
     assert [(line, title) for _, line, title, _ in found] == [
@@ -107,7 +107,7 @@ def test_the_line_of_a_saved_copy_is_none_of_the_scenarios_file(here: Path) -> N
 def test_nothing_that_an_annotation_says_drives_a_terminal(here: Path) -> None:
     """What changed since the references is facts, which are text from outside."""
     changed = ("driver: 1 -> \x1b]0;title\x07\x1b[31m" + "x" * 10_000,)
-    (line,) = commands([case(word=Status.FAIL, gate=replace(gate(Status.FAIL), changed=changed))], here)
+    (line,) = commands([case(status=Status.FAIL, gate=replace(gate(Status.FAIL), changed=changed))], here)
     assert not {"\x1b", "\x07"} & set(line)
     assert len(line) < 3000
 
@@ -135,7 +135,7 @@ def test_more_than_github_shows_are_counted(here: Path) -> None:
 
 
 def test_code_quality(here: Path) -> None:
-    cases = [case(), missed(), case("hot", word=Status.INVALID, problem="too\n  hot", verdicts=())]
+    cases = [case(), missed(), case("hot", status=Status.INVALID, problem="too\n  hot", verdicts=())]
     first, second = json.loads(code_quality(cases, here))
     assert first == {
         "description": "FAIL: small, total output throughput: total output throughput 8 tok/s is 20.0% below "
@@ -162,7 +162,7 @@ def test_a_fingerprint_is_of_what_failed_not_of_the_figure_or_the_line(here: Pat
     moved = {**missed().judgment.lines, "target[total_output_throughput]": "own/small.yaml:99"}
     assert fingerprint(missed(lines=moved, machine="another"), here) == of_small
     assert fingerprint(missed("other"), here) != of_small
-    assert fingerprint(case(word=Status.INVALID, problem="hot", verdicts=()), here) != of_small
+    assert fingerprint(case(status=Status.INVALID, problem="hot", verdicts=()), here) != of_small
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -170,7 +170,7 @@ def test_a_fingerprint_is_of_what_failed_not_of_the_figure_or_the_line(here: Pat
 def test_hostile_text_is_one_command_and_valid_json(here: Path, text: str) -> None:
     lines = f"{text}\n::warning::{text}"
     own = case().scenario.model_copy(update={"name": text})
-    bad = case(scenario=own, test_id_prefix=text, word=Status.INVALID, problem=lines, verdicts=())
+    bad = case(scenario=own, test_id_prefix=text, status=Status.INVALID, problem=lines, verdicts=())
     for workspace in (here, None):
         (line,) = commands([bad], workspace)
         title, message = told(line)[2:]
@@ -181,6 +181,6 @@ def test_hostile_text_is_one_command_and_valid_json(here: Path, text: str) -> No
 
 
 def test_ten_thousand_characters_are_cut(here: Path) -> None:
-    long = missed(word=Status.INVALID, problem="x" * 10_000 + "\ny" * 10_000)
+    long = missed(status=Status.INVALID, problem="x" * 10_000 + "\ny" * 10_000)
     assert len(commands([long], here)[0]) < 5_000
     assert len(code_quality([long], here)) < 5_000

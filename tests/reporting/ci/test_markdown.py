@@ -85,16 +85,16 @@ def test_a_miss_within_the_noise() -> None:
 
 def test_a_saved_gate_is_not_in_the_exit_status() -> None:
     """A replay judges targets, which were met."""
-    shown = text(case(word=Status.FAIL, gate=gate(Status.FAIL)), status=0)
+    shown = text(case(status=Status.FAIL, gate=gate(Status.FAIL)), status=0)
     assert (
         "Exit status 0: every judged target is met, and no loss is proven. This covers what was judged now; "
         "the gate of a saved result is not judged again." in shown
     )
-    assert "not judged again" not in text(case(word=Status.PASS), status=0)
+    assert "not judged again" not in text(case(status=Status.PASS), status=0)
 
 
 def test_a_loss_that_a_gate_shows() -> None:
-    shown = text(case(word=Status.FAIL, gate=gate(Status.FAIL)))
+    shown = text(case(status=Status.FAIL, gate=gate(Status.FAIL)))
     assert (
         "| **FAIL** | small | gate: total output throughput | 8 tok/s (-20.0%) | &#62;= 9.8 (references 10) "
         "| 1.8% |" in shown
@@ -110,7 +110,7 @@ def test_a_loss_that_a_gate_shows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "real", "action"),
+    ("status", "real", "action"),
     [
         (
             Status.INVALID,
@@ -134,21 +134,21 @@ def test_a_loss_that_a_gate_shows() -> None:
         ),
     ],
 )
-def test_what_was_not_decided(word: Status, real: str, action: str) -> None:
-    refused = case(word=word, refused=(word, f"why: it is {word.value}"), headline="why it is")
-    shown = text(refused, status=EXIT_STATUS[word])
-    assert f"# DeepSeek-R1 performance: 1 {word.value}\n" in shown
-    assert f"Exit status {EXIT_STATUS[word]}: {STATUS[EXIT_STATUS[word]]}.\n" in shown
-    assert f"| **{word.value}** | small | why it is | | | |\n" in shown
+def test_what_was_not_decided(status: Status, real: str, action: str) -> None:
+    refused = case(status=status, refused=(status, f"why: it is {status.value}"), headline="why it is")
+    shown = text(refused, status=EXIT_STATUS[status])
+    assert f"# DeepSeek-R1 performance: 1 {status.value}\n" in shown
+    assert f"Exit status {EXIT_STATUS[status]}: {STATUS[EXIT_STATUS[status]]}.\n" in shown
+    assert f"| **{status.value}** | small | why it is | | | |\n" in shown
     assert f"- **Is it real?** {real}" in shown
     assert f"- **What to do?** {action}" in shown
-    assert f"{word.value}, gate:\n\n```\nwhy: it is {word.value}\n```" in shown
+    assert f"{status.value}, gate:\n\n```\nwhy: it is {status.value}\n```" in shown
 
 
 def test_a_run_that_proves_nothing() -> None:
     problem = "the run does not count:\n  GPU 5 hot"
     shown = text(
-        case(word=Status.INVALID, problem=problem, headline="GPU 5 hot", verdicts=(), measurement=None)
+        case(status=Status.INVALID, problem=problem, headline="GPU 5 hot", verdicts=(), measurement=None)
     )
     assert "| **INVALID** | small | GPU 5 hot | | | |\n" in shown
     assert "- **Where is it?** `own/small.yaml:1`" in shown
@@ -158,7 +158,7 @@ def test_a_run_that_proves_nothing() -> None:
 
 def test_what_was_not_measured() -> None:
     silent = verdict(measured=measurement(records=(), report={}))
-    shown = text(case(word=Status.INVALID, verdicts=(silent,)))
+    shown = text(case(status=Status.INVALID, verdicts=(silent,)))
     assert (
         "| **INVALID** | small | total output throughput | not measured | &#62;= 7.6 (target 8) "
         "| 0.02% presumed |" in shown
@@ -172,7 +172,7 @@ def test_the_newest_published_value_has_a_column() -> None:
             Published(version="V2", values={"total_output_throughput": 10_637.7}).model_dump(),
         ]
     )
-    shown = text(case(scenario=known), case("other", word=None, verdicts=(), headline="not judged"))
+    shown = text(case(scenario=known), case("other", status=None, verdicts=(), headline="not judged"))
     assert "| verdict | scenario | what | measured | target | published | uncertainty (2 sd) |" in shown
     assert (
         "| PASS | small | total output throughput | 8 tok/s (+0.0%) | &#62;= 7.6 (target 8) | 11,489 "
@@ -190,7 +190,7 @@ def test_warnings_beside_a_pass() -> None:
 
 def test_thirty_scenarios_the_worst_first() -> None:
     cases = [case(f"good-{number}") for number in range(28)]
-    cases += [case("hot", word=Status.INVALID, problem="hot", verdicts=()), missed("slow")]
+    cases += [case("hot", status=Status.INVALID, problem="hot", verdicts=()), missed("slow")]
     shown = text(*sorted(cases, key=worst_first))
     rows = [line for line in shown.splitlines() if line.startswith("| ")][1:]
     assert len(rows) == 30
@@ -285,12 +285,12 @@ def test_hostile_text_does_no_harm(hostile: str) -> None:
     cases = [
         case(
             **common,
-            word=Status.FAIL,
+            status=Status.FAIL,
             verdicts=(judged,),
             measurement=run,
             folder=Path(bad.replace("\0", "")),
         ),
-        case(**common, word=Status.INVALID, problem=bad, verdicts=()),
+        case(**common, status=Status.INVALID, problem=bad, verdicts=()),
         case(**common, verdicts=()),
     ]
     shown = joined(summary(cases, [bad], 1))

@@ -151,7 +151,7 @@ def test_a_scenario_that_was_not_measured(tmp_path: Path) -> None:
         case,
         measurement=None,
         verdicts=(),
-        word=Status.INVALID,
+        status=Status.INVALID,
         headline="no GPU",
         problem="no GPU",
         folder=None,

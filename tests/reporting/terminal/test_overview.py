@@ -98,7 +98,7 @@ def test_a_replay_tells_what_the_saved_gate_said(loaded: LoadedScenario, tmp_pat
     run.measurement = replace(run.measurement, folder=tmp_path)
     write_gate(tmp_path, GATE)
     assert "  gate    FAIL when it ran, not judged again: a loss is shown" in text([run], 100)
-    refused = replace(GATE, word=Status.INCONCLUSIVE, verdict=None, error="12 runs did not decide")
+    refused = replace(GATE, status=Status.INCONCLUSIVE, verdict=None, error="12 runs did not decide")
     write_gate(tmp_path, refused)
     assert "  gate    INCONCLUSIVE when it ran, not judged again: 12 runs did not decide" in text([run], 100)
     (tmp_path / "gate.json").write_text("{", encoding="utf-8")
@@ -243,13 +243,24 @@ def test_where_all_is_well_there_is_nothing_to_look_at(loaded: LoadedScenario) -
     assert not any(line.startswith("  look at") for line in text([fine], 250))
 
 
-@pytest.mark.parametrize(("word", "shown"), [(Status.FAIL, True), (Status.PASS, False)])
-def test_a_gate_without_targets_says_where_to_look(loaded: LoadedScenario, word: Status, shown: bool) -> None:
+@pytest.mark.parametrize(("kind", "shown"), [(Status.FAIL, True), (Status.PASS, False)])
+def test_a_gate_without_targets_says_where_to_look(loaded: LoadedScenario, kind: Status, shown: bool) -> None:
     verdict = Verdict(
-        word, "regression[total_output_throughput]", "total_output_throughput", 7.0, 8.0, 7.8, -9.0, "a loss"
+        kind,
+        "regression[total_output_throughput]",
+        "total_output_throughput",
+        7.0,
+        8.0,
+        7.8,
+        -9.0,
+        "a loss",
     )
     gated = case(
-        word=word, verdicts=(), gate=replace(GATE, word=word, verdict=verdict), of_gate=True, clues=(CLUE,)
+        status=kind,
+        verdicts=(),
+        gate=replace(GATE, status=kind, verdict=verdict),
+        of_gate=True,
+        clues=(CLUE,),
     )
     shown_lines = [line for line, _ in overview([gated], 250)]
     assert ("  look at GPU 0 is hot (docs/why-low.md#throttled)" in shown_lines) == shown

@@ -4,19 +4,19 @@ const sections = [...document.querySelectorAll("[data-scenario]")];
 const buttons = [...document.querySelectorAll("[data-filter]")];
 const search = document.querySelector("#search");
 const count = document.querySelector("#shown");
-let word = null;
+let chosen = null;
 
 function apply() {
   const text = search.value.trim().toLowerCase();
   let shown = 0;
   for (const element of sections) {
-    const fits = (word === null || element.dataset.word === word) &&
+    const fits = (chosen === null || element.dataset.status === chosen) &&
       element.dataset.scenario.toLowerCase().includes(text);
     element.hidden = !fits;
     shown += fits && element.tagName === "ARTICLE";
   }
   for (const button of buttons) {
-    button.setAttribute("aria-pressed", String((button.dataset.filter || null) === word));
+    button.setAttribute("aria-pressed", String((button.dataset.filter || null) === chosen));
   }
   count.textContent = `${shown} shown`;
 }
@@ -32,7 +32,7 @@ function open() {
 
 for (const button of buttons) {
   button.addEventListener("click", () => {
-    word = button.dataset.filter || null;
+    chosen = button.dataset.filter || null;
     apply();
   });
 }

@@ -300,5 +300,5 @@ def test_target_that_the_server_does_not_tell(page: Page, why: str, tmp_path: Pa
     metrics = combine(result.report, {})
     measurement = values.measurement(scenario=of, result=result, metrics=metrics)
     verdict = judge(Target(metric="acceptance_length", value=2.0), measurement, values.NOISE)
-    assert verdict.word is Status.INVALID
+    assert verdict.status is Status.INVALID
     assert re.search(f"acceptance length was not measured by engine openai: {why}", verdict.message)
