@@ -248,6 +248,7 @@ FORMS = (
             "writable folder",
         ),
         (["own/alpha.yaml/a.md"], "--dsr1-report=own/alpha.yaml/a.md: cannot be written: Not a directory; *"),
+        ([f"{'x' * 237}.md"], "--dsr1-report=x*.md: cannot be written: File name too long; *"),
         ([f"{'x' * 300}.md"], "--dsr1-report=x*.md: cannot be written: File name too long; *"),
     ],
 )
