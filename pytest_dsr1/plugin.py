@@ -160,7 +160,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     state, loaded = item.config.stash.get(STATE, None), loaded_of(item)
     status = note_status(state, item, call) if state and loaded else None
     if state and loaded and status and (outcome := state.outcomes.get(loaded.scenario.name)):
-        from pytest_dsr1.case.case import judgment_of
+        from pytest_dsr1.case.judgment import judgment_of
         from pytest_dsr1.reporting.ci.junit import properties
 
         judgment = judgment_of(outcome)
@@ -183,7 +183,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     from pytest_dsr1.reporting.ci import files
 
     status, wanted = int(session.exitstatus), files.is_wanted(config.stash[FILES], os.environ)
-    report = config.stash[REPORT] = files.report_of(state, status, config.rootpath, with_history=wanted)
+    report = config.stash[REPORT] = files.report_of(state, status, config.rootpath, is_wanted=wanted)
     state.written = files.write(report, config.stash[FILES], os.environ) if wanted else []
     silent = config.getoption("no_summary", False)
     if silent or not config.pluginmanager.hasplugin("terminalreporter"):

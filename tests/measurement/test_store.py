@@ -241,16 +241,14 @@ def test_damage_is_one_sentence(tmp_path: Path, damage: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["engine", "scenario.yaml", "measurement.json", "requests.jsonl"])
-def test_a_disk_that_is_full_at_the_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    def full(path: Path, *_: object, **__: object) -> None:
+def test_a_disk_that_is_full_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def full(path: Path, *_: object, **__: object) -> object:
         if name in path.name:
             raise OSError(28, "No space left on device")
         return write(path, *_, **__)
 
     method = {"engine": "mkdir", "requests.jsonl": "open"}.get(name, "write_text")
-    write = getattr(Path, method)
+    write: Callable[..., object] = getattr(Path, method)
     monkeypatch.setattr(Path, method, full)
     with pytest.raises(InvalidRunError) as caught:
         create(tmp_path)

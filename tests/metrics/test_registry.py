@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_dsr1 import extensions
-from pytest_dsr1.case.case import case_of, judgment_of
+from pytest_dsr1.case.case import case_of
+from pytest_dsr1.case.judgment import judgment_of
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, combine, computed, gateable, targetable

@@ -77,7 +77,7 @@ class ReportContext:
 
 def comparison_pictures(case: Case, context: ReportContext) -> Iterator[Picture]:
     """Yield the pictures that compare a case with others; a picture with nothing to compare is left out."""
-    measurement = case.findings.measurement
+    measurement = case.run.measurement
     if measurement is None:
         return
     here = comparability.node(measurement.fingerprint.facts)

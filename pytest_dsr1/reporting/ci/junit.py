@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_dsr1.case.case import Judgment
+from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.verdict.verdict import Status, Verdict

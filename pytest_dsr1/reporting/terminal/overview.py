@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pytest_dsr1.case.case import Case, Judgment
+from pytest_dsr1.case.case import Case
+from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.metrics.in_flight import FULL, why_none
@@ -45,8 +46,8 @@ def overview(cases: Sequence[Case], width: int) -> Iterable[Line]:
 
 
 def _scenario(case: Case, width: int) -> Iterable[Line]:
-    judgment, findings = case.judgment, case.findings
-    measurement = None if findings.of_gate else findings.measurement
+    judgment, run = case.judgment, case.run
+    measurement = None if run.of_gate else run.measurement
     yield harmless(f"{case.scenario.name}  ({case.machine})"), {"bold": True}
     if judgment.problem:
         yield from _wrapped("INVALID", judgment.problem, width, COLORS[Status.INVALID])
@@ -57,7 +58,7 @@ def _scenario(case: Case, width: int) -> Iterable[Line]:
     yield from _clues(case, width)
     if measurement is not None:
         yield from _measured(case, measurement, width)
-    folder = findings.run_folder or _gate_folder(judgment)
+    folder = run.run_folder or _gate_folder(judgment)
     if folder:
         yield from _wrapped("results", shown_path(folder), width)
 
@@ -130,6 +131,7 @@ def _gate(case: Case, width: int) -> Iterable[Line]:
             yield from _wrapped("warning", warning, width, {"yellow": True})
     for note in case.notes:
         yield from _wrapped("note", note, width)
+    yield from _wrapped("warning", case.incomplete, width, {"yellow": True})
 
 
 def _saved_gate(judgment: Judgment, width: int) -> Iterable[Line]:
@@ -148,7 +150,7 @@ def _clues(case: Case, width: int) -> Iterable[Line]:
     now = judgment.verdicts if judgment.gate_is_saved else judgment.judged
     if not any(verdict.status is Status.FAIL for verdict in now):
         return
-    for clue in case.findings.clues:
+    for clue in case.run.clues:
         page = f" ({clue.page})" if clue.page else ""
         yield from _wrapped("look at", f"{clue.sentence}{page}", width)
 
@@ -183,7 +185,7 @@ def _steady(measurement: Measurement) -> str:
 def _health(case: Case, measurement: Measurement) -> Iterable[tuple[str, str]]:
     if measurement.gpu_health:
         yield "GPUs", measurement.gpu_health.text
-    if bound := _bound_reached(case.findings.bounds, measurement):
+    if bound := _bound_reached(case.run.bounds, measurement):
         yield "bound", bound
 
 

@@ -28,8 +28,8 @@ def test_a_missed_target() -> None:
     )
     warnings = ("GPU 0 persistence mode: is off",)
     one = missed(noise=Noise(1.0), scenario_warnings=warnings, clues=(few,))
-    assert one.findings.measurement is not None
-    healthy = replace(one.findings.measurement, gpu_health=GpuSummary("8 GPUs, 612 W"))
+    assert one.run.measurement is not None
+    healthy = replace(one.run.measurement, gpu_health=GpuSummary("8 GPUs, 612 W"))
     one = changed(one, measurement=healthy)
     assert (
         joined(summary([one, case("other")], [], 1))

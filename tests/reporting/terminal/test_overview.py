@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.case.case import Case, case_of, judgment_of
+from pytest_dsr1.case.case import Case, case_of
+from pytest_dsr1.case.judgment import judgment_of
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import InvalidRunError
