@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict, subject_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def faults(case: Case) -> tuple[Fault, ...]:
         for each in judgment.verdicts
         if each.status is not Status.PASS
     ]
-    subject = f"regression[{case.scenario.gated_metric}]"
+    subject = subject_of("regression", case.scenario.gated_metric)
     if gate is not None and gate.verdict is not None:
         if gate.verdict.status is not Status.PASS:
             found.append(Fault(gate.verdict.status, subject, "gate", gate.verdict.message, lines[subject]))

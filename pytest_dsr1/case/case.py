@@ -273,7 +273,7 @@ def _headline(judgment: Judgment, run: RunData) -> Iterable[str]:
     status, measurement, clues = judgment.status, run.measurement, run.clues
     yield from _outcome(judgment)
     if status in {Status.FAIL, Status.PASS} and measurement is not None:
-        yield from _gpus(measurement, capped=any(clue.key == "power-cap" for clue in clues))
+        yield from _gpus(measurement, (clue.gpu_state for clue in clues if clue.gpu_state))
     if status is Status.FAIL and clues:
         count = "one finding" if len(clues) == 1 else f"{len(clues)} findings"
         yield f"{count}: {', '.join(clue.key.replace('-', ' ') for clue in clues)}"
@@ -299,10 +299,10 @@ def _outcome(judgment: Judgment) -> Iterable[str]:
         yield "not judged"
 
 
-def _gpus(measurement: Measurement, *, capped: bool) -> Iterable[str]:
+def _gpus(measurement: Measurement, states: Iterable[str]) -> Iterable[str]:
     if not measurement.telemetry.gpus:
         return
-    healthy = f"GPUs healthy{', at their power cap' if capped else ''}"
+    healthy = ", ".join(["GPUs healthy", *dict.fromkeys(states)])
     doubts = [f for f in measurement.findings if f.severity != "ok" and f.subject.startswith("GPU")]
     more = f" (and {len(doubts) - 1} more about GPUs)" if len(doubts) > 1 else ""
     yield f"{doubts[0].subject}: {doubts[0].message}{more}" if doubts else healthy

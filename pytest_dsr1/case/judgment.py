@@ -10,7 +10,7 @@ from pytest_dsr1.gate.saved import SavedGate, read_gate
 from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.session.collection import GATES
 from pytest_dsr1.session.state import ScenarioOutcome
-from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict, subject_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +89,10 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
 
 def lines_of(loaded: LoadedScenario) -> dict[str, str]:
     """Return ``file:line`` of each test's subject and of ``scenario``, as in :class:`Judgment`."""
-    scenario = loaded.scenario
+    targets, gated = [each.metric for each in loaded.scenario.targets], loaded.scenario.gated_metric
     return {
         "scenario": loaded.where("name"),
         "environment": loaded.where("hardware"),
-        **{f"target[{each.metric}]": loaded.where(f"targets.{i}") for i, each in enumerate(scenario.targets)},
-        **{f"{gate}[{scenario.gated_metric}]": loaded.where("gate") for gate in GATES},
+        **{subject_of("target", metric): loaded.where(f"targets.{i}") for i, metric in enumerate(targets)},
+        **{subject_of(gate, gated): loaded.where("gate") for gate in GATES},
     }

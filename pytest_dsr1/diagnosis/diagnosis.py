@@ -18,11 +18,13 @@ class FoundClue:
         key: the clue's name.
         sentence: what was seen, with its numbers, and what to do next.
         page: where to read more; empty if there is no page.
+        gpu_state: what it says about GPUs that are otherwise healthy, for a headline; may be empty.
     """
 
     key: str
     sentence: str
     page: str = ""
+    gpu_state: str = ""
 
 
 def diagnose(measurement: Measurement) -> tuple[FoundClue, ...]:
@@ -35,7 +37,7 @@ def diagnose(measurement: Measurement) -> tuple[FoundClue, ...]:
     try:
         for plugin, clue in extensions.values("pytest_dsr1_clues", Clue):
             if (sentence := _find(plugin, clue, measurement)) is not None:
-                found.append(FoundClue(clue.key, sentence, clue.page))
+                found.append(FoundClue(clue.key, sentence, clue.page, clue.gpu_state))
     except UserError as error:
         found.append(FoundClue("plugin", str(error)))
     return tuple(found)

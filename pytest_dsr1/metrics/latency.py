@@ -32,7 +32,8 @@ def _total_ms(inputs: MetricInputs) -> float | None:
     "lower",
     formula="mean over i of e2e",
 )
-def _latency_ms(requests: Requests) -> Floats:
+def latency_ms(requests: Requests) -> Floats:
+    """Return the latency of each request."""
     return requests.latency_s * 1e3
 
 
@@ -41,5 +42,5 @@ metrics.spread(
     "request latency",
     of="e2e",
     source="trtllm-bench report, Request Latency Breakdown",
-    of_request=_latency_ms,
+    of_request=latency_ms,
 )

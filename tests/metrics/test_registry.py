@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,6 +18,7 @@ from pytest_dsr1.case.case import case_of
 from pytest_dsr1.case.judgment import judgment_of
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.values import Fingerprint
+from pytest_dsr1.metrics import catalogue
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, combine, computed, gateable, targetable
 from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Requests
 from pytest_dsr1.metrics.registry import Metrics
@@ -24,13 +26,13 @@ from pytest_dsr1.reporting.ci.junit import properties
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.terminal.overview import overview
 from pytest_dsr1.scenario import reference_pages
+from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.steady.figure import steady_figure
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.validity import invalid_reasons
 from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.loops import closed_loop
-from tests.helpers.metric_plugins import plugin
 from tests.helpers.metrics import from_records
 from tests.helpers.scenario_files import changed, load_text, mistakes
 from tests.helpers.values import NOISE, measurement, records
@@ -39,6 +41,25 @@ if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats
 
 metrics = Metrics("acme-dsr1")
+
+
+@contextmanager
+def plugin(name: str, **hooks: Callable[..., object]) -> Iterator[None]:
+    """Register a plugin with these hooks, in addition to our own plugins and the installed ones."""
+    module = ModuleType(name)
+    vars(module).update(hooks)
+    _forget()
+    extensions.register(module, name)
+    try:
+        yield
+    finally:
+        _forget()
+
+
+def _forget() -> None:
+    extensions._manager.cache_clear()
+    catalogue._found.cache_clear()
+    json_schema.scenario_schema.cache_clear()
 
 
 @metrics.metric(

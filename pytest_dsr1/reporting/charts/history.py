@@ -9,7 +9,6 @@ from datetime import datetime, timezone
 
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.gate import comparability
-from pytest_dsr1.gate.decision import in_percent, worse
 from pytest_dsr1.gate.history import History, PastRun
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
@@ -102,7 +101,7 @@ def _against_references(case: Case) -> Iterator[Picture]:
     changes = [100 * math.expm1(math.log(run.value) - mean) for run in runs]
     own = [100 * math.expm1(math.log(value) - mean) for value in here]
     delta = case.scenario.gate.delta_percent
-    bound = in_percent(metric.name, worse(metric.name, delta))
+    bound = -delta if metric.better == "higher" else delta
     points: Spec = {
         "data": rows(x=[*changes, *own], y=["references"] * len(changes) + [label] * len(own)),
         "mark": {"type": "point", "filled": True, "size": 70, "opacity": 0.7},

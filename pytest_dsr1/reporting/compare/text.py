@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_dsr1.gate.comparability import Role
-from pytest_dsr1.reporting.compare.comparison import Comparison, Difference, Row, figure
+from pytest_dsr1.reporting.compare.comparison import Comparison, Difference, Row, short_number
 from pytest_dsr1.text import columns, harmless, plain
 
 Style = Literal["", "good", "bad", "caution"]
@@ -133,7 +133,7 @@ def _labels(rows: Sequence[Row], room: int) -> _Column:
 
 def _column(comparison: Comparison, index: int) -> _Column:
     heading = tuple(_wrapped(comparison.results[index].name, _NAME, hyphens=True))
-    values = ["-" if (value := row.values[index]) is None else figure(value) for row in comparison.rows]
+    values = ["-" if (value := row.values[index]) is None else short_number(value) for row in comparison.rows]
     values_width = max(map(len, values))
     if index == 0:  # its heading can extend over the labels
         return _Column(heading, tuple((value.rjust(values_width), "") for value in values), values_width)

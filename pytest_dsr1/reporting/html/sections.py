@@ -19,7 +19,7 @@ from pytest_dsr1.metrics.in_flight import FULL
 from pytest_dsr1.reporting.charts.history import ReportContext, comparison_pictures
 from pytest_dsr1.reporting.charts.run import Picture, of_measurement
 from pytest_dsr1.reporting.terminal.overview import engine_bound
-from pytest_dsr1.roofline.bounds import Bound, why_none
+from pytest_dsr1.roofline.bounds import Bound, why_no_bounds
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import number, plain
 from pytest_dsr1.verdict.verdict import Status, Verdict
@@ -141,7 +141,7 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
         status=case.judgment.status.value if case.judgment.status else "",
         judged=tuple(_judged(case, verdict) for verdict in case.judgment.judged),
         bounds=tuple(map(_bounded, case.run.bounds)),
-        no_bounds=(why_none(measurement) or "") if measurement else "",
+        no_bounds=(why_no_bounds(measurement) or "") if measurement else "",
         engine_bound=engine_bound(measurement) or "" if measurement else "",
         answers=tuple(_answers(case, found)),
         messages=tuple(dict.fromkeys(fault.message for fault in found)),

@@ -10,9 +10,8 @@ from pytest_dsr1.case.case import Case
 from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.metrics.in_flight import FULL, why_none
-from pytest_dsr1.roofline.bounds import Bound
-from pytest_dsr1.roofline.bounds import why_none as why_unbounded
+from pytest_dsr1.metrics.in_flight import FULL, why_no_window
+from pytest_dsr1.roofline.bounds import Bound, why_no_bounds
 from pytest_dsr1.text import harmless, number, shown_path
 from pytest_dsr1.verdict.verdict import Status, Verdict
 
@@ -174,7 +173,7 @@ def _steady(measurement: Measurement) -> str:
     window = measurement.metrics.get("steady_window")
     load = measurement.scenario.load
     if found is None or window is None:
-        why = why_none(measurement.result.records, load.concurrency, open_loop=load.arrival is not None)
+        why = why_no_window(measurement.result.records, load.concurrency, open_loop=load.arrival is not None)
         return f"no steady window: {why}"
     return (
         f"{number(found.value)} tok/s over the {window.value / 1e3:.1f} s in which at least {FULL:.0%} of "
@@ -205,7 +204,7 @@ def _bound_reached(bounds: Sequence[Bound], measurement: Measurement) -> str | N
     if nearest is not None and nearest.share is not None:
         label = METRICS[nearest.metric].label
         return f"{label} is {nearest.share:.1%} of what {nearest.limit} would allow: {nearest.arithmetic}"
-    why = why_unbounded(measurement)
+    why = why_no_bounds(measurement)
     return f"unknown: {why}" if why and measurement.result.gpus else None
 
 
