@@ -187,7 +187,7 @@ def _case(outcome: ScenarioOutcome, judgment: Judgment, run: RunData, background
     return Case(
         scenario=scenario,
         test_id_prefix=outcome.test_id_prefix,
-        machine=machine(scenario),
+        machine=scenario.machine,
         headline="; ".join(_headline(judgment, run)),
         judgment=judgment,
         run=run,
@@ -312,10 +312,3 @@ def _first(text: str) -> str:
     """Return the first line of a message; if that is the heading of a list, the list's first entry."""
     head, *rest = text.strip().splitlines() or [""]
     return rest[0].strip() if head.endswith(":") and rest else head
-
-
-def machine(scenario: Scenario) -> str:
-    """Return hardware and engine in a few words."""
-    hardware = scenario.hardware
-    gpus = f"{hardware.count} x {hardware.gpu}" if hardware.gpu else "CPU"
-    return f"{gpus}, engine {scenario.engine.type}"
