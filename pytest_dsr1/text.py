@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 _CUT = "..."
@@ -62,6 +63,17 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
+def json_value(value: object) -> str:
+    """Return a JSON value for a message: a list or object by its kind, other values as JSON, cut short."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}" if abs(value) < 10**20 else "a number of more than 20 digits"
+    return plain(json.dumps(value), 40)
+
+
 def shown_path(path: Path) -> str:
     """Return the path as a user would type it: relative if it is below the working directory."""
     try:
@@ -70,20 +82,34 @@ def shown_path(path: Path) -> str:
         return str(path)
 
 
-def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate that was probably meant; case and dashes do not matter."""
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that was probably meant; case and dashes do not matter."""
+    return next(iter(_near(word, known, 1)), None)
+
+
+def did_you_mean(word: str, known: Iterable[str], *, present: Container[object] = (), most: int = 1) -> str:
+    """Return a remark to put after an unknown word; empty if no known word is near.
+
+    Args:
+        word: the unknown word.
+        known: the words that are possible there.
+        present: the words that are already there; the remark says so if it suggests one of them.
+        most: the largest number of suggestions.
+    """
+    near = _near(word, known, most)
+    if not near:
+        return ""
+    words = (f"'{one}'" + ", which is already there" * (one in present) for one in near)
+    return f" (did you mean {' or '.join(words)}?)"
+
+
+def _near(word: str, known: Iterable[str], most: int) -> list[str]:
     import difflib  # takes a millisecond, and every pytest run imports this module
 
-    known = {_folded(candidate): candidate for candidate in candidates}
-    close = difflib.get_close_matches(_folded(word), known, n=1, cutoff=0.6)
-    close = close or [name for name in known if len(word) > 3 and _folded(word) in name]
-    return known[close[0]] if close else None
-
-
-def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """Return a remark to put after an unknown word; empty if no candidate is near."""
-    near = nearest(word, candidates)
-    return f" (did you mean {near}?)" if near else ""
+    names = {_folded(name): name for name in known}
+    close = difflib.get_close_matches(_folded(word), names, n=most, cutoff=0.6)
+    close = close or [name for name in names if len(word) > 3 and _folded(word) in name][:most]
+    return [names[name] for name in close]
 
 
 def _folded(word: str) -> str:

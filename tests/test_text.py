@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.text import clock, columns, harmless, plain, say
+from pytest_dsr1.text import clock, columns, did_you_mean, harmless, json_value, plain, say
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,46 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
         "x           10",
         "longer one",
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (-1234, "-1,234"),
+        (10**400, "a number of more than 20 digits"),
+        (1.5, "1.5"),
+        (float("nan"), "NaN"),
+        ("8", '"8"'),
+        ("\u202e" * 3, r'"\u202e\u202e\u202e"'),
+        ("x" * 50, f'"{"x" * 36}...'),
+        ([], "an empty list"),
+        ([1], "a list"),
+        ({}, "an object"),
+    ],
+)
+def test_a_json_value_takes_a_few_words(value: object, text: str) -> None:
+    assert json_value(value) == text
+
+
+@pytest.mark.parametrize(
+    ("word", "remark"),
+    [
+        ("max-batchsize", " (did you mean 'max_batch_size'?)"),
+        ("batch", " (did you mean 'max_batch_size'?)"),
+        ("ttp", " (did you mean 'tp', which is already there?)"),
+        ("zzz", ""),
+    ],
+)
+def test_the_nearest_known_word_is_suggested(word: str, remark: str) -> None:
+    assert did_you_mean(word, ["max_batch_size", "tp"], present={"tp"}) == remark
+
+
+def test_several_words_can_be_suggested() -> None:
+    known = ["h200-max", "b200-max", "cpu"]
+    assert did_you_mean("h20-max", known, most=3) == " (did you mean 'h200-max' or 'b200-max'?)"
+    assert did_you_mean("h20-max", known) == " (did you mean 'h200-max'?)"
 
 
 @pytest.mark.parametrize(
