@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 _CUT = "..."
@@ -116,11 +118,60 @@ def _folded(word: str) -> str:
     return word.lower().replace("-", "_")
 
 
-def columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Yield a line per row; each column is as wide as its widest cell, two spaces apart."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+def padded(
+    rows: Sequence[Sequence[str]], right: Container[int] = (), least: Sequence[int] = ()
+) -> Iterator[list[str]]:
+    """Yield each row with its cells padded, so that each column is as wide as its widest cell.
+
+    Args:
+        rows: the cells.
+        right: the indexes of the columns that are aligned to the right.
+        least: the least width of the first columns.
+    """
+    needed = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(both) for both in zip_longest(needed, least, fillvalue=0)]
     for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield [
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+
+
+def columns(
+    rows: Sequence[Sequence[str]], right: Container[int] = (), least: Sequence[int] = ()
+) -> Iterator[str]:
+    """Yield a line per row, made of its :func:`padded` cells, two spaces apart."""
+    for cells in padded(rows, right, least):
+        yield "  ".join(cells).rstrip()
+
+
+def wrapped(
+    text: str, width: int, *, first: str = "", rest: str = "", long_words: bool = True, hyphens: bool = False
+) -> list[str]:
+    """Return the text in harmless lines of at most ``width`` columns.
+
+    Args:
+        text: its line breaks are kept, and lines that are indented by two spaces continue so.
+        width: in columns.
+        first: the start of the first line.
+        rest: the start of the other lines.
+        long_words: break words that are longer than a line anywhere; else they extend beyond it.
+        hyphens: also break at hyphens, for names that do not fit.
+    """
+    lines: list[str] = []
+    for paragraph in harmless(text).splitlines():
+        start = rest if lines else first
+        # Of a broken word, the rest may start a line like a command: making it harmless takes one column.
+        found = textwrap.wrap(
+            paragraph,
+            width - 1 if long_words else width,
+            initial_indent=start,
+            subsequent_indent=rest + ("  " if paragraph.startswith("  ") else ""),
+            break_long_words=long_words,
+            break_on_hyphens=hyphens,
+        )
+        lines += map(harmless, found or [start])
+    return lines
 
 
 def _escape(code: int) -> str:

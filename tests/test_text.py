@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.text import clock, columns, did_you_mean, harmless, json_value, plain, say
+from pytest_dsr1.text import clock, columns, did_you_mean, harmless, json_value, plain, say, wrapped
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,37 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
         "x           10",
         "longer one",
     ]
+
+
+def test_columns_can_be_aligned_right_and_have_a_least_width() -> None:
+    assert list(columns([("a", "10", "x"), ("b", "9", "")], right={1}, least=(3, 4))) == [
+        "a      10  x",
+        "b       9",
+    ]
+
+
+def test_wrapped_text_keeps_its_line_breaks_and_indentation() -> None:
+    text = "one two three\n  four five six\n\nseven"
+    assert wrapped(text, 14, first="label ", rest="      ", long_words=False) == [
+        "label one two",
+        "      three",
+        "        four",
+        "        five",
+        "        six",
+        "      ",
+        "      seven",
+    ]
+
+
+def test_long_words_are_broken_or_left_whole() -> None:
+    path = "/data/a-long-name"
+    assert wrapped(path, 11) == ["/data/a-lo", "ng-name"]
+    assert wrapped(path, 11, hyphens=True) == ["/data/a-", "long-name"]
+    assert wrapped(path, 11, long_words=False) == [path]
+
+
+def test_no_wrapped_line_is_a_command() -> None:
+    assert wrapped("12345678901::error::x", 12) == ["12345678901", ": :error::x"]
 
 
 @pytest.mark.parametrize(

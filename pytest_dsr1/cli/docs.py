@@ -88,17 +88,21 @@ def _docs(options: argparse.Namespace) -> int:
 
 
 def _list() -> Iterator[str]:
+    from pytest_dsr1.text import columns
+
     known = pages()
-    width = max(map(len, known))
+    lines = columns([(f"  {topic}", _title(path)) for topic, path in known.items()])
+    by_path = dict(zip(known.values(), lines, strict=True))
     for group in GROUPS:
         yield group
-        for topic, path in known.items():
-            if path.is_relative_to(folder() / group):
-                with path.open(encoding="utf-8") as page:
-                    title = page.readline().lstrip("# ").rstrip().replace("`", "")
-                yield f"  {topic.ljust(width)}  {title}"
+        yield from (line for path, line in by_path.items() if path.is_relative_to(folder() / group))
     yield ""
     yield "pytest-dsr1 docs TOPIC shows a page, pytest-dsr1 docs TOPIC#SECTION one section."
+
+
+def _title(path: Path) -> str:
+    with path.open(encoding="utf-8") as page:
+        return page.readline().lstrip("# ").rstrip().replace("`", "")
 
 
 def _section(text: str, topic: str, section: str) -> str:
