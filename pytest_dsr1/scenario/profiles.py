@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest_dsr1
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario import SUFFIXES
-from pytest_dsr1.text import shown_path
+from pytest_dsr1.text import did_you_mean, shown_path
 
 _HEAD_BYTES = 65_536
 _NAME = re.compile(rb"^name:[ \t]*([\"']?)([A-Za-z0-9][A-Za-z0-9._-]*)\1[ \t]*(?:#.*)?\r?$", re.MULTILINE)
@@ -79,9 +78,8 @@ class Catalogue:
 
     def unknown(self, name: str) -> str:
         """Return the message that there is no such scenario, with the nearest names."""
-        close = difflib.get_close_matches(name, self.names, n=3, cutoff=0.5)
         what = "no scenario matches" if any(char in name for char in "*?[") else "no scenario is named"
-        return f"{what} '{name}'" + (f"; did you mean {' or '.join(close)}?" if close else "")
+        return f"{what} '{name}'{did_you_mean(name, self.names, most=3)}"
 
 
 def discover(folders: Sequence[Path]) -> Catalogue:
