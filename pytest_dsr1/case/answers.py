@@ -62,7 +62,7 @@ _UNKNOWN = {
     Status.INVALID: "Unknown. The run is invalid, so it says nothing about performance.",
     Status.NOT_COMPARABLE: "Unknown. The run differs from the references in a fact that must be equal.",
     Status.NO_REFERENCE: "Unknown. There are no references to compare with.",
-    Status.INCONCLUSIVE: "Undecided. The noise is too large to prove or rule out a loss.",
+    Status.INCONCLUSIVE: "Undecided. The noise is too large to show or rule out a loss.",
 }
 _NEXT = {
     Status.INVALID: "Do what the message says, then run it again. Nothing was judged.",

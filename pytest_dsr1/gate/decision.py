@@ -1,7 +1,7 @@
 """The decision of a gate: runs of a candidate against accepted references, until the verdict is certain.
 
 Losses are differences of natural logarithms of the steady figure, positive if the candidate is worse. After
-each run, two one-sided t statistics are tested: a loss is shown (FAIL), or a loss of delta is excluded
+each run, two one-sided t statistics are tested: a loss is shown (FAIL), or a loss of delta is ruled out
 (PASS). Both spend their error over the looks (Hwang, Shih and DeCani). Boundaries of Z become boundaries of t
 by equal tail areas (Jennison and Turnbull 2000, chapter 3). docs/background/gate-statistics.md has the
 derivation and the simulations.
@@ -75,7 +75,7 @@ class Design:
         delta: the loss that must not be missed, as a difference of logarithms.
         level: of the references.
         fail: t at or above which a loss is shown, after each number of runs up to the largest.
-        passed: the same for excluding a loss of delta.
+        passed: the same for ruling out a loss of delta.
     """
 
     delta: float
@@ -210,6 +210,6 @@ def look(gate: Design, losses: Floats, *, level_sd: Floats | float | None = None
     low, high = mean - gate.fail[runs - 1] * error, mean + gate.passed[runs - 1] * error
     better = mean < float(stdtrit(level.freedom + runs - 1, GATE_ALPHA)) * error
     confirmed = (losses > gate.delta / 2).sum(axis=-1) >= _CONFIRMED
-    excluded = high < gate.delta
-    decision = np.where(excluded, -1, np.where((low > 0) & confirmed, 1, 0))
+    ruled_out = high < gate.delta
+    decision = np.where(ruled_out, -1, np.where((low > 0) & confirmed, 1, 0))
     return Look(decision, mean, low, high, better)

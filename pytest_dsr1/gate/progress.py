@@ -152,8 +152,8 @@ class GateProgress:
         delta = f"a loss of {plan.scenario.gate.delta_percent:g}%"
         meaning = {
             Status.PASS: f"{delta} is ruled out",
-            Status.FAIL: "a loss is proven",
-            Status.INCONCLUSIVE: f"undecided: no loss is proven, but {delta} is not ruled out either",
+            Status.FAIL: "a loss is shown",
+            Status.INCONCLUSIVE: f"undecided: no loss is shown, but {delta} is not ruled out either",
         }[status]
         lines = [f"{self.sentence()}: {meaning}"]
         if self.look.better:

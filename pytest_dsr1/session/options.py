@@ -61,7 +61,7 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--dsr1-gate",
         action="store_true",
-        help="compare with the accepted references: run until a loss is shown or excluded",
+        help="compare with the accepted references: run until a loss is shown or ruled out",
     )
     group.addoption(
         "--dsr1-reference",

@@ -120,7 +120,7 @@ def _against_references(case: Case) -> Iterator[Picture]:
         f"Steady figures of {metric.label}: {len(runs)} references, accepted "
         f"{references.accepted.at:%Y-%m-%d} ({references.accepted.reason}): {number(math.exp(mean))} "
         f"{metric.unit} on average, from {min(changes):+.2f}% to {max(changes):+.2f}%; "
-        f"{label}: {average:+.2f}%{' on average' if len(own) > 1 else ''}. A gate fails when it proves "
+        f"{label}: {average:+.2f}%{' on average' if len(own) > 1 else ''}. A gate fails when it shows "
         f"a loss, and passes when it rules out a loss of {delta:g}% or more"
     )
     layers = [

@@ -17,8 +17,8 @@ from pytest_dsr1.text import number, shown_path
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
 
 STATUS = {
-    0: "every judged target is met, and no loss is proven",
-    1: "a target is missed, or a loss is proven",
+    0: "every judged target is met, and no loss is shown",
+    1: "a target is missed, or a loss is shown",
     2: "the run was interrupted",
     3: "an internal error",
     4: "pytest was invoked incorrectly",
