@@ -41,7 +41,11 @@ class EngineFacts:
         not_measured: by metric, the reason why it was not measured and what to do.
         server_started: whether the server was started for this run; None for an engine that always is.
         server_kept_from: the other scenario that a reused server was started for.
-        other: facts that are only saved with the result; JSON values.
+        other: facts that are only saved with the result; JSON values. A key that a field is saved under is
+            refused: a saved result would be read into that field.
+
+    Raises:
+        ValueError: ``other`` has such a key.
     """
 
     quantization: str | None = None
@@ -55,6 +59,12 @@ class EngineFacts:
     server_started: bool | None = None
     server_kept_from: str | None = None
     other: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key, value in self.other.items():
+            name, kind = _SAVED.get(key, ("", ()))
+            if name and isinstance(value, kind):
+                raise ValueError(f"EngineFacts.other has the key `{key}`; set the field `{name}` instead")
 
     @classmethod
     def of(cls, saved: Mapping[str, object]) -> EngineFacts:

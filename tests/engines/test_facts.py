@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -87,3 +88,10 @@ def test_a_value_of_another_kind_is_kept_and_not_used() -> None:
     facts = EngineFacts.of(odd)
     assert (facts.share_of_bound, facts.server_metrics, facts.quantization) == (None, {}, None)
     assert facts.saved() == odd
+
+
+def test_a_fact_with_a_field_is_not_among_the_others() -> None:
+    """Otherwise a fresh result and the same one read from its file would differ."""
+    message = "EngineFacts.other has the key `engine.quantization`; set the field `quantization` instead"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        EngineFacts(other={"command": "echo", "engine.quantization": "FP8"})
