@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_dsr1.metrics.inputs import MetricInputs, SloLimits, span_s
-from pytest_dsr1.metrics.registry import CLIENT, Metrics
+from pytest_dsr1.metrics.registry import Metrics
 from pytest_dsr1.records import RequestRecord
 
-metrics = Metrics(CLIENT)
+metrics = Metrics("none in trtllm-bench; request records")
 
 PRESETS = {
     "mlperf-server": SloLimits(ttft_ms=2000.0, tpot_ms=80.0),

@@ -122,9 +122,14 @@ class MetricInputs:
         return tuple(record for record in self.records if record.error is None)
 
     @cached_property
+    def columns(self) -> Requests:
+        """The requests that succeeded, as columns."""
+        return Requests.of(list(map(row, self.done)))
+
+    @cached_property
     def requests(self) -> Requests | None:
         """The requests that succeeded, as columns; None if there are none, or if their times are wrong."""
-        found = Requests.of(list(map(row, self.done)))
+        found = self.columns
         return found if self.done and self.total_s > 0 and (found.latency_s > 0).all() else None
 
     @cached_property
@@ -135,7 +140,7 @@ class MetricInputs:
     @cached_property
     def steady_window(self) -> tuple[float, float] | None:
         """The start and end of the steady window, in s; None if there is none, and in an open loop."""
-        if self.concurrency is None or self.requests is None:
+        if self.concurrency is None or not self.done:
             return None
         found = steady_window(self.records, self.concurrency)
         return found if found is not None and found[1] > found[0] else None

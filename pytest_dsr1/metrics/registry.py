@@ -21,7 +21,6 @@ Compute = Callable[[MetricInputs], "float | None"]
 PerRequest = Callable[[Requests], "Floats"]
 
 REPORT = "trtllm-bench report, PERFORMANCE OVERVIEW"
-CLIENT = "none in trtllm-bench; engine openai"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -38,15 +37,19 @@ class Metric:
         formula: the definition in words.
         source: where TensorRT-LLM prints or defines it, or who else does.
         kind: ``rate`` over time, ``mean`` over requests, ``tail`` (percentiles and extremes), ``total`` (it
-            grows with the length of the run) or ``description`` of the run.
+            grows with the length of the run) or ``description`` of the run (if ``better`` is ``neither``).
         compute: returns the value from a run; None if the run does not show it.
         needs: what a run must have to show it: ``streaming``, ``mtp`` (speculative decoding), ``gpu`` or
             ``slo``.
         may_be_zero: whether 0 is a measurement; by default a run with a 0 is INVALID.
-        of_request: returns the value of each request, for a gate to average; None if the metric is not such
-            a mean.
-        counts: the amounts that a gate counts over time; empty if the metric is not such a rate. The rate is
-            per GPU if ``needs`` has ``gpu``.
+        of_request: returns the value of each request, for a gate to average; only for a ``mean``, and None if
+            the metric is not such a mean.
+        counts: the amounts that a gate counts over time; only for a ``rate``, and empty if the metric is not
+            such a rate.
+        per_gpu: whether the rate is divided by the number of GPUs; then ``needs`` has ``gpu``.
+
+    Raises:
+        ValueError: the name is not possible, or two attributes contradict each other.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Metric:
     may_be_zero: bool = False
     of_request: PerRequest | None = None
     counts: tuple[Counted, ...] = ()
+    per_gpu: bool = False
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -68,11 +72,26 @@ class Metric:
                 f"{self.name!r} is not a metric name: use lower-case letters, digits and underscores, "
                 "and begin with a letter"
             )
+        if contradiction := self._contradiction():
+            raise ValueError(f"metric {self.name}: {contradiction}")
+        if self.per_gpu:
+            object.__setattr__(self, "needs", self.needs | {"gpu"})
+
+    def _contradiction(self) -> str | None:
+        if self.kind == "description" and self.better != "neither":
+            return f"`better` is {self.better}, but kind `description` needs neither"
+        if self.better == "neither" and self.kind != "description":
+            return f"`better` is neither, which needs kind `description`, not `{self.kind}`"
+        if self.counts and self.kind != "rate":
+            return f"`counts` needs kind `rate`, not `{self.kind}`"
+        if self.of_request is not None and self.kind != "mean":
+            return f"`of_request` needs kind `mean`, not `{self.kind}`"
+        return "`per_gpu` needs `counts`" if self.per_gpu and not self.counts else None
 
     @property
     def targetable(self) -> bool:
         """True if a scenario may set a target for it."""
-        return self.better != "neither"
+        return self.kind != "description"
 
     @property
     def gateable(self) -> bool:
@@ -149,6 +168,7 @@ class Metrics(Iterable[Metric]):
         may_be_zero: bool = False,
         of_request: PerRequest | None = None,
         counts: tuple[Counted, ...] = (),
+        per_gpu: bool = False,
     ) -> Callable[[Compute], Compute]:
         """Declare a metric; decorates the function that computes it."""
 
@@ -167,6 +187,7 @@ class Metrics(Iterable[Metric]):
                     may_be_zero=may_be_zero,
                     of_request=of_request,
                     counts=counts,
+                    per_gpu=per_gpu,
                 )
             )
             return compute
@@ -215,24 +236,33 @@ class Metrics(Iterable[Metric]):
         formula: str,
         counts: tuple[Counted, ...],
         needs: Collection[Need] = (),
+        per_gpu: bool = False,
     ) -> None:
-        """Declare a rate: counted amounts over the total latency; per GPU if it needs a GPU."""
+        """Declare a rate: counted amounts over the total latency, and over the GPUs if it is per GPU."""
 
         def compute(inputs: MetricInputs) -> float | None:
             requests = inputs.requests
-            divisor = inputs.gpus if "gpu" in needs else 1
-            if requests is None or not divisor:
+            if requests is None or (not inputs.gpus and (per_gpu or "gpu" in needs)):
                 return None
             amounts = {
                 "requests": len(requests.start_s),
                 "input tokens": requests.input_tokens.sum(),
                 "output tokens": requests.output_tokens.sum(),
             }
+            divisor = inputs.gpus if per_gpu else 1
             return float(sum(amounts[each] for each in counts) / inputs.total_s / divisor)
 
-        self.metric(name, label, unit, "higher", formula=formula, kind="rate", needs=needs, counts=counts)(
-            compute
-        )
+        self.metric(
+            name,
+            label,
+            unit,
+            "higher",
+            formula=formula,
+            kind="rate",
+            needs=needs,
+            counts=counts,
+            per_gpu=per_gpu,
+        )(compute)
 
     def spread(
         self,

@@ -52,5 +52,5 @@ metrics.rate(
     "tok/s/GPU",
     formula="total output throughput / (tp * pp)",
     counts=("output tokens",),
-    needs={"gpu"},
+    per_gpu=True,
 )

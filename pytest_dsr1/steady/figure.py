@@ -237,7 +237,7 @@ class _Run:
         ended_s = np.sort(self.sent.last_token_s)
         warm = int(np.searchsorted(borders_s, ended_s[warmup - 1])) if 0 < warmup <= len(ended_s) else warmup
         edges = self._window(len(borders_s) - 1, warmup, warm, self._steady_rate_from(borders_s, flow))
-        per = self.trace.gpus if "gpu" in self.metric.needs else 1
+        per = self.trace.gpus if self.metric.per_gpu else 1
         amounts = np.diff(flowed(borders_s[edges], *flow)) / per
         return self._evidence(amounts, np.diff(borders_s[edges]), (borders_s[edges[0]], borders_s[edges[-1]]))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -176,7 +177,7 @@ def test_a_zero_makes_the_run_invalid_unless_it_is_declared_possible() -> None:
 def test_one_that_fails_is_not_measured_and_warns() -> None:
     broken = Metrics("acme-dsr1")
 
-    @broken.metric("broken", "broken", "s", "lower", formula="none", kind="description")
+    @broken.metric("broken", "broken", "s", "lower", formula="none", kind="total")
     def _(_: MetricInputs) -> float:
         raise ZeroDivisionError("no\ntokens")
 
@@ -207,3 +208,44 @@ def test_one_that_is_there_already_names_both_plugins() -> None:
 def test_its_name_must_fit_a_scenario_and_a_test_id() -> None:
     with pytest.raises(ValueError, match="'Energy per token' is not a metric name: use lower-case letters"):
         replace(METRICS["total_latency"], name="Energy per token")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("total_latency", {"kind": "description"}, "`better` is lower, but kind `description` needs neither"),
+        (
+            "average_concurrency",
+            {"kind": "mean"},
+            "`better` is neither, which needs kind `description`, not `mean`",
+        ),
+        ("request_throughput", {"kind": "tail"}, "`counts` needs kind `rate`, not `tail`"),
+        ("average_tpot", {"kind": "total"}, "`of_request` needs kind `mean`, not `total`"),
+        ("total_latency", {"per_gpu": True}, "`per_gpu` needs `counts`"),
+    ],
+)
+def test_its_declarations_must_not_contradict_each_other(
+    name: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(f'metric {name}: {message}')}$"):
+        replace(METRICS[name], **changes)
+
+
+def test_a_rate_is_divided_by_the_gpus_only_if_it_says_so() -> None:
+    rates = Metrics("acme-dsr1")
+    rates.rate("draws", "draws", "req/s", formula="N / s", counts=("requests",), needs={"gpu"})
+    rates.rate("share", "share", "req/s", formula="N / s / GPU", counts=("requests",), per_gpu=True)
+    draws, share = rates
+    assert (draws.needs, share.needs) == ({"gpu"}, {"gpu"})
+    assert (draws.compute(MetricInputs(records(), 8)), share.compute(MetricInputs(records(), 8))) == (
+        2.0,
+        0.25,
+    )
+    assert (draws.compute(MetricInputs(records(), 0)), share.compute(MetricInputs(records(), 0))) == (
+        None,
+        None,
+    )
+    with plugin("acme-dsr1", pytest_dsr1_metrics=lambda: rates):
+        run = replace(closed_loop(80, 16, lambda _, __: (0.2, 0.8)), gpus=8)
+        figures = [steady_figure(run, name, warmup_requests=16).value for name in ("draws", "share")]
+    assert figures[0] == pytest.approx(8 * figures[1])
