@@ -44,9 +44,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.machine.setup.apply import Notify
 from pytest_dsr1.machine.state_dir import state_dir
-from pytest_dsr1.machine.values import FactValue
+from pytest_dsr1.machine.values import FactValue, Notify
 
 FOLDER = "starts"
 _KEY_PREFIXES = ("library.", "engine.", "option.engine.")

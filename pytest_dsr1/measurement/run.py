@@ -28,9 +28,10 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.dataset import mean_tokens
 
 if TYPE_CHECKING:
+    from pytest_dsr1.findings import Finding
     from pytest_dsr1.machine.lease import Machine
     from pytest_dsr1.machine.telemetry.health import GpuSummary
-    from pytest_dsr1.machine.values import FactValue, Finding
+    from pytest_dsr1.machine.values import FactValue
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
     from pytest_dsr1.workload.workload import Workload
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.eligibility import own_start, refuse_unfit, warm_up, why_not
-from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.machine.warm_start import Starts
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.gate_runs import started

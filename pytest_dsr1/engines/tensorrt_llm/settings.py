@@ -9,8 +9,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.scenario.schema.base import Part, PositiveInt, VariableName
-from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource, SoftwareFinding
+from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource
 
 MOST_RECORDED_TOKENS = 20_000_000
 """The most output tokens with request records by default: trtllm-bench decodes every answer for them."""
@@ -288,7 +289,7 @@ class TrtllmBench(TensorRtLlm):
         )
         return f"{why}; set engine.request_records: true"
 
-    def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:
+    def software(self, environ: Mapping[str, str]) -> Iterator[Finding]:
         """Look for the command and the version of TensorRT-LLM in this environment."""
         import shutil
 
@@ -299,15 +300,15 @@ class TrtllmBench(TensorRtLlm):
                 f"`{self.command[0]}` is not on PATH; run in NVIDIA's TensorRT-LLM container, or set "
                 "`engine.command`"
             )
-            yield SoftwareFinding("mismatch", "TensorRT-LLM", message)
+            yield Finding("mismatch", "TensorRT-LLM", message)
         elif version := installed_version("tensorrt-llm"):
-            yield SoftwareFinding("ok", "TensorRT-LLM", version)
+            yield Finding("ok", "TensorRT-LLM", version)
         elif self.dialect is None:
             message = (
                 "its version is unknown, so the newest option names are used; set `engine.dialect` to use "
                 "the names of an older version"
             )
-            yield SoftwareFinding("warning", "TensorRT-LLM", message)
+            yield Finding("warning", "TensorRT-LLM", message)
 
 
 class Trtllm(TensorRtLlm):
@@ -323,16 +324,16 @@ class Trtllm(TensorRtLlm):
         """True: the LLM API makes random weights in the checkpoint's format."""
         return True
 
-    def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:
+    def software(self, environ: Mapping[str, str]) -> Iterator[Finding]:
         """Look for the package in this Python environment."""
         del environ
         from pytest_dsr1.machine.host import installed_version
 
         if version := installed_version("tensorrt-llm"):
-            yield SoftwareFinding("ok", "TensorRT-LLM", version)
+            yield Finding("ok", "TensorRT-LLM", version)
         else:
             message = (
                 f"tensorrt_llm is not installed in {sys.executable}; run pytest in NVIDIA's TensorRT-LLM "
                 "container"
             )
-            yield SoftwareFinding("mismatch", "TensorRT-LLM", message)
+            yield Finding("mismatch", "TensorRT-LLM", message)

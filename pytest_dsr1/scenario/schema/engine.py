@@ -17,6 +17,7 @@ from pydantic_core import CoreSchema
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.scenario.schema.base import Part
 
 if TYPE_CHECKING:
@@ -28,15 +29,6 @@ HOOK = "pytest_dsr1_engines"
 
 ModelSource = Literal["path", "random_weights"]
 """The keys of ``model`` that say where the weights come from."""
-
-
-@dataclass(frozen=True, slots=True)
-class SoftwareFinding:
-    """A finding about the software that an engine needs; a ``mismatch`` makes the run INVALID."""
-
-    severity: Literal["mismatch", "warning", "ok"]
-    subject: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +209,7 @@ class EngineSettings(Part):
         del output_tokens
         return None
 
-    def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:
+    def software(self, environ: Mapping[str, str]) -> Iterator[Finding]:
         """Yield findings about the software that it needs.
 
         Args:

@@ -13,9 +13,10 @@ from pytest_dsr1.case.case import Case, case_of, judgment_of
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.saved import write_gate
 from pytest_dsr1.machine.telemetry.health import GpuSummary
-from pytest_dsr1.machine.values import Finding, Fingerprint
+from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.reporting.ci.junit import properties
 from pytest_dsr1.reporting.compare.differences import differences
