@@ -236,7 +236,7 @@ def test_a_rate_is_divided_by_the_gpus_only_if_it_says_so() -> None:
     rates.rate("draws", "draws", "req/s", formula="N / s", counts=("requests",), needs={"gpu"})
     rates.rate("share", "share", "req/s", formula="N / s / GPU", counts=("requests",), per_gpu=True)
     draws, share = rates
-    assert (draws.needs, share.needs) == ({"gpu"}, {"gpu"})
+    assert draws.needs == share.needs == {"gpu"}
     assert (draws.compute(MetricInputs(records(), 8)), share.compute(MetricInputs(records(), 8))) == (
         2.0,
         0.25,
