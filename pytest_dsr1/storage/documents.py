@@ -106,12 +106,12 @@ def changed(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "the document"
     said = f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-    return said if first["type"] in OTHER_REASONS else f"{said}; {CHANGED}"
+    return said if first["type"] == UNKNOWN_METRIC else f"{said}; {CHANGED}"
 
 
 CHANGED = "the file was changed after it was written"
-OTHER_REASONS = frozenset({"unknown_metric"})
-"""Types of errors that an unchanged file can have, because software is missing."""
+UNKNOWN_METRIC = "unknown_metric"
+"""The type of the error about a metric that no plugin declares; an unchanged file can have it."""
 
 
 def _not_yaml(text: str) -> str | None:
