@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from pytest_dsr1.scenario.rules import metrics
 from pytest_dsr1.scenario.rules.registry import RELATIONS, must, should
+from pytest_dsr1.scenario.schema.deepseek_r1 import VOCAB_SIZE
 from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.scenario.schema.load import TraceArrival
 from pytest_dsr1.scenario.schema.rule import Findings, Relation
 from pytest_dsr1.scenario.schema.scenario import Length, Normal, Scenario, Uniform
 
 __all__ = ["all_relations", "longest", "metrics", "relations_of"]
-
-MODEL_VOCAB_SIZE = 129280
-"""The vocabulary of DeepSeek-R1. Random weights have the same unless their `config` sets another."""
 
 
 def longest(length: Length) -> int:
@@ -98,7 +96,7 @@ def _tokens_are_known(scenario: Scenario) -> Findings:
     weights, wanted = scenario.model.random_weights, scenario.dataset.vocab_size
     if weights is None or scenario.dataset.path is not None:
         return
-    known = weights.config.get("vocab_size", MODEL_VOCAB_SIZE)
+    known = weights.config.get("vocab_size", VOCAB_SIZE)
     if isinstance(known, int) and wanted > known:
         yield "dataset.vocab_size", f"expected at most the model's vocab_size ({known}), found {wanted}"
 

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.scenario.schema.base import ExpandedStr, Part, PositiveInt
+from pytest_dsr1.scenario.schema.deepseek_r1 import VOCAB_SIZE
 from pytest_dsr1.scenario.schema.engine import Engine
 from pytest_dsr1.scenario.schema.load import Arrival, Slo
 from pytest_dsr1.scenario.schema.metric_name import GatedMetricName, MetricName
@@ -125,7 +126,7 @@ class Dataset(Part):
     """Output length (OSL) in tokens, in the same forms."""
     seed: int = 420
     """The seed of synthetic tokens and lengths."""
-    vocab_size: Annotated[int, Field(ge=2)] = 129280
+    vocab_size: Annotated[int, Field(ge=2)] = VOCAB_SIZE
     """Synthetic token ids are smaller than this."""
 
 
