@@ -183,6 +183,10 @@ def _limits(slo: Slo) -> SloLimits:
     )
 
 
+def _compiled(scenario: Scenario) -> warm_start.Snapshot:
+    return warm_start.snapshot(_environ(scenario), scenario.engine)
+
+
 def _environ(scenario: Scenario) -> dict[str, str]:
     """Return the environment of the engine."""
     return {**os.environ, **scenario.engine.process_environment}
@@ -230,10 +234,10 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 run.machine.watched(folder.path / "telemetry.jsonl") as watched,
                 watch(run.scenario, run.expected_s, run.machine.now) as watcher,
             ):
-                before = warm_start.snapshot(_environ(run.scenario))
+                before = _compiled(run.scenario)
                 with named(run.scenario.engine, "run"):
                     result = run.engine.run(_job(run, folder), _Recorder(watcher, folder, run.machine))
-                after = warm_start.snapshot(_environ(run.scenario))
+                after = _compiled(run.scenario)
             made = Measurement(
                 scenario=run.scenario,
                 test_id_prefix=run.test_id_prefix,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -109,6 +110,23 @@ class OpenAi(EngineSettings):
     def quantizes_random_weights(self) -> bool:
         """True: servers make random weights from the configuration file."""
         return True
+
+    def compile_caches(self, environ: Mapping[str, str]) -> Iterator[Path]:
+        """Yield the caches of every kind of server, because any command may start any of them.
+
+        They are those of vLLM and its DeepGEMM (vllm/envs.py, vllm/utils/deep_gemm.py), of TensorRT-LLM's
+        DeepGEMM (deep_gemm/compiler.cuh), of DeepGEMM in older versions of SGLang, and of SGLang
+        (sglang/srt/environ.py).
+        """
+        from pytest_dsr1.machine.warm_start import folder_named, home_folder, user_caches
+
+        home = home_folder(environ)
+        yield folder_named(environ, "VLLM_CACHE_ROOT", user_caches(environ) / "vllm")
+        yield folder_named(environ, "TRTLLM_DG_CACHE_DIR", home / ".tensorrt_llm")
+        yield folder_named(environ, "SGLANG_DG_CACHE_DIR", home / ".cache" / "deep_gemm")
+        sglang = folder_named(environ, "SGLANG_CACHE_DIR", home / ".cache" / "sglang")
+        yield sglang
+        yield folder_named(environ, "SGLANG_JIT_CACHE_DIR", sglang)
 
     def waiting_to_be_read(self, requests: int) -> str | None:
         """Return what the requests wait for, if the server can run all of them at once."""

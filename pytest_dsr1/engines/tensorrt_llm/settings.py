@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from math import ceil
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -203,6 +204,12 @@ class TensorRtLlm(EngineSettings):
     def process_environment(self) -> Mapping[str, str]:
         """The scenario's value."""
         return self.environment
+
+    def compile_caches(self, environ: Mapping[str, str]) -> Iterator[Path]:
+        """Yield the cache of its DeepGEMM (TensorRT-LLM's deep_gemm/compiler.cuh)."""
+        from pytest_dsr1.machine.warm_start import folder_named, home_folder
+
+        yield folder_named(environ, "TRTLLM_DG_CACHE_DIR", home_folder(environ) / ".tensorrt_llm")
 
     @property
     def measuring_limit_s(self) -> float | None:

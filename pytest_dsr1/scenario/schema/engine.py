@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, wraps
 from inspect import isfunction
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Union, get_args
 
 from pydantic import Field, GetCoreSchemaHandler
@@ -208,6 +209,17 @@ class EngineSettings(Part):
         """
         del output_tokens
         return None
+
+    def compile_caches(self, environ: Mapping[str, str]) -> Iterator[Path]:
+        """Yield the folders of its own compile caches; a start that adds compiled code there is a warm-up.
+
+        Those of common libraries (torch, Triton, FlashInfer, DeepGEMM and others) are always watched.
+
+        Args:
+            environ: the environment of its processes.
+        """
+        del environ
+        yield from ()
 
     def software(self, environ: Mapping[str, str]) -> Iterator[Finding]:
         """Yield findings about the software that it needs.
