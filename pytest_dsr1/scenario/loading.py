@@ -11,8 +11,7 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario import profiles, variables
 from pytest_dsr1.scenario.overrides import apply, parse_override
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem, all_in_one
-from pytest_dsr1.scenario.rules.general import relations_of
-from pytest_dsr1.scenario.rules.registry import RELATIONS
+from pytest_dsr1.scenario.rules.general import general_relations, relations_of
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.engine import plugin_of
 from pytest_dsr1.scenario.schema.rule import Relation
@@ -169,7 +168,7 @@ def _broken_relations(parsed: ParsedTree, marks: Mapping[str, Mark]) -> list[tup
 
 def _breaches(relation: Relation, scenario: Scenario) -> list[tuple[str, str]]:
     """Return the breaches of a rule; an engine's rule that fails is the fault of the engine's plugin."""
-    if relation in RELATIONS:
+    if relation in general_relations():
         return list(relation.check(scenario))
     with extensions.named(plugin_of(scenario.engine), f'the rule "{relation.rule}" of its engine'):
         return [(key, sentence) for key, sentence in relation.check(scenario)]

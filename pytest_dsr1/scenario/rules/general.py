@@ -7,14 +7,15 @@ engine's own settings are in that engine's folder.
 from __future__ import annotations
 
 from pytest_dsr1.scenario.rules import metrics
-from pytest_dsr1.scenario.rules.registry import RELATIONS, must, should
+from pytest_dsr1.scenario.rules.registry import Rules
 from pytest_dsr1.scenario.schema.deepseek_r1 import VOCAB_SIZE
 from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.scenario.schema.load import TraceArrival
 from pytest_dsr1.scenario.schema.rule import Findings, Relation
 from pytest_dsr1.scenario.schema.scenario import Length, Normal, Scenario, Uniform
 
-__all__ = ["all_relations", "longest", "metrics", "relations_of"]
+_rules = Rules()
+must, should = _rules.must, _rules.should
 
 
 def longest(length: Length) -> int:
@@ -169,12 +170,17 @@ def _per_user_without_queue(scenario: Scenario) -> Findings:
             yield f"targets.{index}.metric", f"{target.metric} says little here: {queue}"
 
 
+def general_relations() -> tuple[Relation, ...]:
+    """Return the rules for any engine, in the order of the reference page."""
+    return (*metrics.rules.relations, *_rules.relations)
+
+
 def all_relations() -> tuple[Relation, ...]:
     """Return every rule once: those for any engine, then those of each engine."""
     own = (relation for schema in engines().values() for relation in schema.rules)
-    return tuple(dict.fromkeys((*RELATIONS, *own)))
+    return tuple(dict.fromkeys((*general_relations(), *own)))
 
 
 def relations_of(scenario: Scenario) -> tuple[Relation, ...]:
     """Return the rules that hold for a scenario: those for any engine, and those of its own."""
-    return (*RELATIONS, *engines()[scenario.engine.type].rules)
+    return (*general_relations(), *engines()[scenario.engine.type].rules)

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.metrics.registry import Need
-from pytest_dsr1.scenario.rules.registry import must
+from pytest_dsr1.scenario.rules.registry import Rules
 from pytest_dsr1.scenario.schema.rule import Findings
 from pytest_dsr1.scenario.schema.scenario import Scenario
+
+rules = Rules()
+must = rules.must
 
 
 def _judged(scenario: Scenario, need: Need) -> Iterator[tuple[str, str]]:
