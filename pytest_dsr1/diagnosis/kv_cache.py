@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pytest_dsr1.diagnosis.capacity import at_once, server_metrics
+from pytest_dsr1.diagnosis.capacity import at_once
 from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.roofline.bounds import roofline
@@ -31,7 +31,7 @@ def _remedies(engine: EngineSettings) -> str:
 
 def cache_is_full(measurement: Measurement) -> bool:
     """Return whether the server reported a full cache at any time."""
-    return server_metrics(measurement).get("kv_cache_used_share_max", 0.0) >= FULL_CACHE
+    return (measurement.result.facts.server_metrics.kv_cache_used_share_max or 0.0) >= FULL_CACHE
 
 
 @clue("kv-cache")
@@ -41,17 +41,17 @@ def kv_cache(measurement: Measurement) -> str | None:
 
 
 def _reported(measurement: Measurement) -> str | None:
-    metrics, remedies = server_metrics(measurement), _remedies(measurement.scenario.engine)
-    if preemptions := metrics.get("preemptions"):
+    metrics, remedies = measurement.result.facts.server_metrics, _remedies(measurement.scenario.engine)
+    if metrics.preemptions:
         return (
-            f"the server preempted {preemptions:,.0f} requests to make room in the KV cache, "
+            f"the server preempted {metrics.preemptions:,.0f} requests to make room in the KV cache, "
             f"and computed them again: {remedies}"
         )
-    waiting = metrics.get("waiting_requests_mean", 0.0)
+    waiting = metrics.waiting_requests_mean or 0.0
     if not cache_is_full(measurement) or waiting < 1:
         return None
     return (
-        f"the server's KV cache was up to {metrics['kv_cache_used_share_max']:.0%} full, and on average "
+        f"the server's KV cache was up to {metrics.kv_cache_used_share_max:.0%} full, and on average "
         f"{waiting:,.1f} requests waited: {remedies}"
     )
 

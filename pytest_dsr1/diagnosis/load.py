@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_dsr1.diagnosis.capacity import at_once, server_metrics
+from pytest_dsr1.diagnosis.capacity import at_once
 from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.diagnosis.kv_cache import cache_is_full
 from pytest_dsr1.measurement.measurement import Measurement
@@ -47,7 +47,7 @@ def engine_queue(measurement: Measurement) -> str | None:
             f"load.concurrency is {load.concurrency:,}, but the engine takes {most:,} at once{limit}, so "
             f"the others wait in its queue: {raise_it}lower load.concurrency"
         )
-    waiting = server_metrics(measurement).get("waiting_requests_mean")
+    waiting = measurement.result.facts.server_metrics.waiting_requests_mean
     if waiting is None or waiting < QUEUED * load.concurrency or cache_is_full(measurement):
         return None
     found = f"on average {number(waiting)} requests waited in the server's queue"
