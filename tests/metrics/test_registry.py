@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_dsr1 import extensions
-from pytest_dsr1.case.case import case_of, judgment_of
+from pytest_dsr1.case.case import case_of
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, combine, computed, gateable, targetable
@@ -150,7 +150,7 @@ def test_it_is_judged_and_reported(tmp_path: Path) -> None:
         for line, _ in overview([case_of(outcome, tmp_path / "none", datetime.now(timezone.utc))], 120)
     )
     assert ("dsr1_energy_per_output_token [J/tok]", "2.0") in properties(
-        judgment_of(outcome), run, verdict.status, verdict.subject
+        outcome, verdict.status, verdict.subject
     )
     other = replace(run, metrics={"energy_per_output_token": MetricValue(1.0, "records")})
     (row,) = compare([run, other], lambda _: NOISE).rows
