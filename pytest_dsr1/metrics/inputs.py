@@ -82,6 +82,25 @@ class SloLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """What a scenario sends.
+
+    Attributes:
+        requests: the number of requests.
+        concurrency: the most of them in flight.
+        input_tokens: of all requests.
+        output_tokens: of all requests.
+        gpus: 1 on the CPU.
+    """
+
+    requests: int
+    concurrency: int
+    input_tokens: float
+    output_tokens: float
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
 class GpuTotals:
     """The total of all GPUs over the measured time; None if NVML does not report it.
 

@@ -31,6 +31,7 @@ def _total_ms(inputs: MetricInputs) -> float | None:
     "ms",
     "lower",
     formula="mean over i of e2e",
+    headline=True,
 )
 def _latency_ms(requests: Requests) -> Floats:
     return requests.latency_s * 1e3

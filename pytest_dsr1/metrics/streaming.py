@@ -20,6 +20,7 @@ metrics = Metrics(REPORT)
     "lower",
     formula="mean over i of first token - start",
     needs={"streaming"},
+    headline=True,
 )
 def ttft_ms(requests: Requests) -> Floats:
     """Return the time to first token of each request; NaN where it is unknown."""
@@ -43,6 +44,7 @@ metrics.spread(
     "lower",
     formula="mean over i of (end - first token) / (output tokens - 1)",
     needs={"streaming"},
+    headline=True,
 )
 def tpot_ms(requests: Requests) -> Floats:
     """Return the time per output token of each request; NaN for one without."""

@@ -237,7 +237,7 @@ def test_what_is_no_sample_of_the_run_is_refused() -> None:
     run = closed_loop(80, 16, in_step)
     assert refusal(run, "ttft_p99").startswith(
         "ttft_p99 has no steady figure: it is neither a rate over time nor a mean over requests; gate one of "
-        "request_throughput, total_output_throughput, "
+        "total_output_throughput, total_token_throughput, "
     )
     assert refusal(replace(run, gpus=0), "per_gpu_output_throughput") == (
         "per_gpu_output_throughput has no steady figure: the run used no GPU; "
