@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from pytest_dsr1.metrics.inputs import MetricInputs, Requests
+from pytest_dsr1.metrics.inputs import MetricInputs, Plan, Requests
 
 if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats
@@ -19,6 +19,8 @@ Need = Literal["streaming", "mtp", "gpu", "slo"]
 Counted = Literal["requests", "input tokens", "output tokens"]
 Compute = Callable[[MetricInputs], "float | None"]
 PerRequest = Callable[[Requests], "Floats"]
+Duration = Callable[[float, Plan], float]
+"""Returns how long a run takes, in s, whose metric has this value."""
 
 REPORT = "trtllm-bench report, PERFORMANCE OVERVIEW"
 CLIENT = "none in trtllm-bench; engine openai"
@@ -47,6 +49,10 @@ class Metric:
             a mean.
         counts: the amounts that a gate counts over time; empty if the metric is not such a rate. The rate is
             per GPU if ``needs`` has ``gpu``.
+        duration_s: returns how long a run takes that reaches a value; None if a value does not say. A metric
+            with ``counts`` needs none.
+        headline: whether the overview shows it even without a target.
+        neutral: a value that the overview leaves out because it says nothing; None if each says something.
     """
 
     name: str
@@ -61,6 +67,9 @@ class Metric:
     may_be_zero: bool = False
     of_request: PerRequest | None = None
     counts: tuple[Counted, ...] = ()
+    duration_s: Duration | None = None
+    headline: bool = False
+    neutral: float | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -78,6 +87,18 @@ class Metric:
     def gateable(self) -> bool:
         """True if a gate can judge it: a part of a run is a sample of it."""
         return self.of_request is not None or bool(self.counts)
+
+    def expected_s(self, value: float, plan: Plan) -> float | None:
+        """Return how long a run takes that reaches this value, in s; None if the value does not say."""
+        if not self.counts:
+            return None if self.duration_s is None else self.duration_s(value, plan)
+        amounts = {
+            "requests": plan.requests,
+            "input tokens": plan.input_tokens,
+            "output tokens": plan.output_tokens,
+        }
+        per_s = value * (plan.gpus if "gpu" in self.needs else 1)
+        return sum(amounts[each] for each in self.counts) / per_s
 
     def per_request(self, requests: Requests) -> Floats | None:
         """Return the value of each request, NaN for one without; None if the run does not show them."""
@@ -149,6 +170,9 @@ class Metrics(Iterable[Metric]):
         may_be_zero: bool = False,
         of_request: PerRequest | None = None,
         counts: tuple[Counted, ...] = (),
+        duration_s: Duration | None = None,
+        headline: bool = False,
+        neutral: float | None = None,
     ) -> Callable[[Compute], Compute]:
         """Declare a metric; decorates the function that computes it."""
 
@@ -167,6 +191,9 @@ class Metrics(Iterable[Metric]):
                     may_be_zero=may_be_zero,
                     of_request=of_request,
                     counts=counts,
+                    duration_s=duration_s,
+                    headline=headline,
+                    neutral=neutral,
                 )
             )
             return compute
@@ -183,6 +210,9 @@ class Metrics(Iterable[Metric]):
         formula: str,
         source: str | None = None,
         needs: Collection[Need] = (),
+        duration_s: Duration | None = None,
+        headline: bool = False,
+        neutral: float | None = None,
     ) -> Callable[[PerRequest], PerRequest]:
         """Declare a mean over requests; decorates the function that returns the value of each."""
 
@@ -201,6 +231,9 @@ class Metrics(Iterable[Metric]):
                 source=source,
                 needs=needs,
                 of_request=of_request,
+                duration_s=duration_s,
+                headline=headline,
+                neutral=neutral,
             )(compute)
             return of_request
 
@@ -215,6 +248,7 @@ class Metrics(Iterable[Metric]):
         formula: str,
         counts: tuple[Counted, ...],
         needs: Collection[Need] = (),
+        headline: bool = False,
     ) -> None:
         """Declare a rate: counted amounts over the total latency; per GPU if it needs a GPU."""
 
@@ -230,9 +264,17 @@ class Metrics(Iterable[Metric]):
             }
             return float(sum(amounts[each] for each in counts) / inputs.total_s / divisor)
 
-        self.metric(name, label, unit, "higher", formula=formula, kind="rate", needs=needs, counts=counts)(
-            compute
-        )
+        self.metric(
+            name,
+            label,
+            unit,
+            "higher",
+            formula=formula,
+            kind="rate",
+            needs=needs,
+            counts=counts,
+            headline=headline,
+        )(compute)
 
     def mean_and_spread(
         self,
@@ -244,7 +286,7 @@ class Metrics(Iterable[Metric]):
         source: str,
         needs: Collection[Need] = (),
     ) -> Callable[[PerRequest], PerRequest]:
-        """Declare a time in ms: its mean over requests, and minimum, maximum and percentiles.
+        """Declare a time in ms: its mean over requests, a headline, and minimum, maximum and percentiles.
 
         Decorates the function that returns the time of each request.
 
@@ -258,7 +300,8 @@ class Metrics(Iterable[Metric]):
         """
 
         def register(of_request: PerRequest) -> PerRequest:
-            self.mean(*mean, "ms", "lower", formula=f"mean over i of {of}", needs=needs)(of_request)
+            formula = f"mean over i of {of}"
+            self.mean(*mean, "ms", "lower", formula=formula, needs=needs, headline=True)(of_request)
             for key, text, rule, share in SPREAD:
 
                 def compute(inputs: MetricInputs, share: float = share) -> float | None:

@@ -6,6 +6,8 @@ engine's own settings are in that engine's folder.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pytest_dsr1.scenario.rules import metrics
 from pytest_dsr1.scenario.rules.registry import RELATIONS, must, should
 from pytest_dsr1.scenario.schema.engine import engines
@@ -13,7 +15,7 @@ from pytest_dsr1.scenario.schema.load import TraceArrival
 from pytest_dsr1.scenario.schema.rule import Findings, Relation
 from pytest_dsr1.scenario.schema.scenario import Length, Normal, Scenario, Uniform
 
-__all__ = ["all_relations", "longest", "metrics", "relations_of"]
+__all__ = ["all_relations", "decided_by", "longest", "metrics", "relations_of"]
 
 MODEL_VOCAB_SIZE = 129280
 """The vocabulary of DeepSeek-R1. Random weights have the same unless their `config` sets another."""
@@ -28,7 +30,7 @@ def longest(length: Length) -> int:
 
 @must("model.path", "model.random_weights", "engine.type")
 def _one_origin(scenario: Scenario) -> Findings:
-    """A model has either `path` (trtllm-bench, trtllm, openai) or `random_weights` (transformers, trtllm, openai with vLLM or SGLang)."""  # noqa: E501
+    """A model has either `path` or `random_weights`, whichever the engine takes."""
     model, engine = scenario.model, scenario.engine
     if engine.may_bring_model and model.random_weights is None:
         return
@@ -47,7 +49,7 @@ def _one_origin(scenario: Scenario) -> Findings:
 
 @must("model.quantization", "model.random_weights", "engine.type")
 def _random_weights_as_stored(scenario: Scenario) -> Findings:
-    """With the engines trtllm and openai `random_weights` are stored as `FP8_BLOCK_SCALES` or as BF16."""
+    """`random_weights` that the engine stores in `model.quantization` are `FP8_BLOCK_SCALES` or BF16."""
     model, makes_weights = scenario.model, scenario.engine.quantizes_random_weights
     if makes_weights and model.random_weights and model.quantization == "NVFP4":
         message = "expected `FP8_BLOCK_SCALES` or `none` for random weights; found `NVFP4`"
@@ -105,7 +107,7 @@ def _tokens_are_known(scenario: Scenario) -> Findings:
 
 @must("load.arrival", "load.ramp_s", "load.duration_s", "engine.type")
 def _load_of_engine(scenario: Scenario) -> Findings:
-    """`load.arrival`, `load.ramp_s` and `load.duration_s` need the engine `openai`."""
+    """`load.arrival`, `load.ramp_s` and `load.duration_s` need an engine that keeps a schedule."""
     load = scenario.load
     if scenario.engine.keeps_schedules:
         if load.arrival is not None and load.ramp_s:
@@ -156,10 +158,7 @@ def _short_warmup(scenario: Scenario) -> Findings:
         yield "load.warmup_requests", message
 
 
-@should(
-    *("targets", "load.concurrency", "engine.max_batch_size", "engine.tp", "engine.pp"),
-    "engine.llm_api.enable_attention_dp",
-)
+@should("targets", "load.concurrency", answers=("slots",))
 def _per_user_without_queue(scenario: Scenario) -> Findings:
     """With a target on `per_user_output_throughput` the engine serves `load.concurrency` requests at once."""
     slots, concurrency = scenario.engine.slots, scenario.load.concurrency
@@ -175,6 +174,12 @@ def all_relations() -> tuple[Relation, ...]:
     """Return every rule once: those for any engine, then those of each engine."""
     own = (relation for schema in engines().values() for relation in schema.rules)
     return tuple(dict.fromkeys((*RELATIONS, *own)))
+
+
+def decided_by(relation: Relation, scenario: Scenario) -> Iterator[str]:
+    """Yield the keys that decide what a rule asks the engine of a scenario."""
+    for answer in relation.answers:
+        yield from scenario.engine.decided_by.get(answer, ())
 
 
 def relations_of(scenario: Scenario) -> tuple[Relation, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from pytest_dsr1.scenario.schema.engine import EngineSettings
-from pytest_dsr1.scenario.schema.rule import Findings, Relation
+from pytest_dsr1.scenario.schema.rule import Answer, Findings, Relation
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 _Settings = TypeVar("_Settings", bound=EngineSettings)
@@ -20,27 +20,34 @@ _EngineCheck = Callable[[_Settings, Scenario], Findings]
 
 
 def _relation(
-    keys: tuple[str, ...], documented: Callable[..., Findings], check: _Check, *, impossible: bool
+    keys: tuple[str, ...],
+    documented: Callable[..., Findings],
+    check: _Check,
+    *,
+    impossible: bool,
+    answers: tuple[Answer, ...] = (),
 ) -> Relation:
-    return Relation(keys, impossible, " ".join((documented.__doc__ or "").split()), check)
+    return Relation(keys, impossible, " ".join((documented.__doc__ or "").split()), check, answers)
 
 
-def _general(keys: tuple[str, ...], *, impossible: bool) -> Callable[[_Check], _Check]:
+def _general(
+    keys: tuple[str, ...], answers: tuple[Answer, ...], *, impossible: bool
+) -> Callable[[_Check], _Check]:
     def register(check: _Check) -> _Check:
-        RELATIONS.append(_relation(keys, check, check, impossible=impossible))
+        RELATIONS.append(_relation(keys, check, check, impossible=impossible, answers=answers))
         return check
 
     return register
 
 
-def must(*keys: str) -> Callable[[_Check], _Check]:
+def must(*keys: str, answers: tuple[Answer, ...] = ()) -> Callable[[_Check], _Check]:
     """Declare a rule; breaking it is a mistake."""
-    return _general(keys, impossible=True)
+    return _general(keys, answers, impossible=True)
 
 
-def should(*keys: str) -> Callable[[_Check], _Check]:
+def should(*keys: str, answers: tuple[Answer, ...] = ()) -> Callable[[_Check], _Check]:
     """Declare a rule; breaking it is a warning."""
-    return _general(keys, impossible=False)
+    return _general(keys, answers, impossible=False)
 
 
 class EngineRules(Generic[_Settings]):
