@@ -19,9 +19,9 @@ from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.measurement.store import ResultFolder
-from pytest_dsr1.metrics.catalogue import combine, computed
+from pytest_dsr1.metrics.catalogue import METRICS, combine, computed
 from pytest_dsr1.metrics.goodput import PRESETS
-from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, SloLimits
+from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Plan, SloLimits
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
 from pytest_dsr1.scenario.schema.load import Slo
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -39,21 +39,21 @@ if TYPE_CHECKING:
 def expected_s(scenario: Scenario) -> float | None:
     """Return how long the measured part takes if the targets are met exactly, in s.
 
-    This comes from the first target that is a rate of tokens or requests, and is at most
-    ``load.duration_s``. None if no target is such a rate.
+    This comes from the first target whose value says it, such as a rate of tokens or requests, and is at most
+    ``load.duration_s``. None if no target does.
     """
-    requests, concurrency = scenario.load.num_requests, scenario.load.concurrency
-    tokens = requests * mean_tokens(scenario.dataset.output_tokens)
-    gpus = max(scenario.hardware.count, 1)
+    load, dataset = scenario.load, scenario.dataset
+    plan = Plan(
+        requests=load.num_requests,
+        concurrency=load.concurrency,
+        input_tokens=load.num_requests * mean_tokens(dataset.input_tokens),
+        output_tokens=load.num_requests * mean_tokens(dataset.output_tokens),
+        gpus=max(scenario.hardware.count, 1),
+    )
     for target in scenario.targets:
-        rate_tok_s = {
-            "total_output_throughput": target.value,
-            "per_gpu_output_throughput": target.value * gpus,
-            "per_user_output_throughput": target.value * min(concurrency, requests),
-            "request_throughput": target.value * tokens / requests,
-        }.get(target.metric)
-        if rate_tok_s:
-            return min(tokens / rate_tok_s, scenario.load.duration_s or float("inf"))
+        seconds = METRICS[target.metric].expected_s(target.value, plan)
+        if seconds is not None:
+            return min(seconds, load.duration_s or float("inf"))
     return None
 
 

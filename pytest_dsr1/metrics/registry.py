@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from pytest_dsr1.metrics.inputs import MetricInputs, Requests
+from pytest_dsr1.metrics.inputs import MetricInputs, Plan, Requests
 
 if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats
@@ -19,6 +19,8 @@ Need = Literal["streaming", "mtp", "gpu", "slo"]
 Counted = Literal["requests", "input tokens", "output tokens"]
 Compute = Callable[[MetricInputs], "float | None"]
 PerRequest = Callable[[Requests], "Floats"]
+Duration = Callable[[float, Plan], float]
+"""Returns how long a run takes, in s, whose metric has this value."""
 
 REPORT = "trtllm-bench report, PERFORMANCE OVERVIEW"
 
@@ -47,6 +49,10 @@ class Metric:
         counts: the amounts that a gate counts over time; only for a ``rate``, and empty if the metric is not
             such a rate.
         per_gpu: whether the rate is divided by the number of GPUs; then ``needs`` has ``gpu``.
+        duration_s: returns how long a run takes that reaches a value; None if a value does not say. A metric
+            with ``counts`` needs none.
+        headline: whether the overview shows it even without a target.
+        neutral: a value that the overview leaves out because it says nothing; None if each says something.
 
     Raises:
         ValueError: the name is not possible, or two attributes contradict each other.
@@ -65,6 +71,9 @@ class Metric:
     of_request: PerRequest | None = None
     counts: tuple[Counted, ...] = ()
     per_gpu: bool = False
+    duration_s: Duration | None = None
+    headline: bool = False
+    neutral: float | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -97,6 +106,18 @@ class Metric:
     def gateable(self) -> bool:
         """True if a gate can judge it: a part of a run is a sample of it."""
         return self.of_request is not None or bool(self.counts)
+
+    def expected_s(self, value: float, plan: Plan) -> float | None:
+        """Return how long a run takes that reaches this value, in s; None if the value does not say."""
+        if not self.counts:
+            return None if self.duration_s is None else self.duration_s(value, plan)
+        amounts = {
+            "requests": plan.requests,
+            "input tokens": plan.input_tokens,
+            "output tokens": plan.output_tokens,
+        }
+        per_s = value * (plan.gpus if "gpu" in self.needs else 1)
+        return sum(amounts[each] for each in self.counts) / per_s
 
     def per_request(self, requests: Requests) -> Floats | None:
         """Return the value of each request, NaN for one without; None if the run does not show them."""
@@ -169,6 +190,9 @@ class Metrics(Iterable[Metric]):
         of_request: PerRequest | None = None,
         counts: tuple[Counted, ...] = (),
         per_gpu: bool = False,
+        duration_s: Duration | None = None,
+        headline: bool = False,
+        neutral: float | None = None,
     ) -> Callable[[Compute], Compute]:
         """Declare a metric; decorates the function that computes it."""
 
@@ -188,6 +212,9 @@ class Metrics(Iterable[Metric]):
                     of_request=of_request,
                     counts=counts,
                     per_gpu=per_gpu,
+                    duration_s=duration_s,
+                    headline=headline,
+                    neutral=neutral,
                 )
             )
             return compute
@@ -204,6 +231,9 @@ class Metrics(Iterable[Metric]):
         formula: str,
         source: str | None = None,
         needs: Collection[Need] = (),
+        duration_s: Duration | None = None,
+        headline: bool = False,
+        neutral: float | None = None,
     ) -> Callable[[PerRequest], PerRequest]:
         """Declare a mean over requests; decorates the function that returns the value of each."""
 
@@ -222,6 +252,9 @@ class Metrics(Iterable[Metric]):
                 source=source,
                 needs=needs,
                 of_request=of_request,
+                duration_s=duration_s,
+                headline=headline,
+                neutral=neutral,
             )(compute)
             return of_request
 
@@ -237,6 +270,7 @@ class Metrics(Iterable[Metric]):
         counts: tuple[Counted, ...],
         needs: Collection[Need] = (),
         per_gpu: bool = False,
+        headline: bool = False,
     ) -> None:
         """Declare a rate: counted amounts over the total latency, and over the GPUs if it is per GPU."""
 
@@ -262,6 +296,7 @@ class Metrics(Iterable[Metric]):
             needs=needs,
             counts=counts,
             per_gpu=per_gpu,
+            headline=headline,
         )(compute)
 
     def mean_and_spread(
@@ -274,7 +309,7 @@ class Metrics(Iterable[Metric]):
         source: str,
         needs: Collection[Need] = (),
     ) -> Callable[[PerRequest], PerRequest]:
-        """Declare a time in ms: its mean over requests, and minimum, maximum and percentiles.
+        """Declare a time in ms: its mean over requests, a headline, and minimum, maximum and percentiles.
 
         Decorates the function that returns the time of each request.
 
@@ -288,7 +323,8 @@ class Metrics(Iterable[Metric]):
         """
 
         def register(of_request: PerRequest) -> PerRequest:
-            self.mean(*mean, "ms", "lower", formula=f"mean over i of {of}", needs=needs)(of_request)
+            formula = f"mean over i of {of}"
+            self.mean(*mean, "ms", "lower", formula=formula, needs=needs, headline=True)(of_request)
             for key, text, rule, share in SPREAD:
 
                 def compute(inputs: MetricInputs, share: float = share) -> float | None:

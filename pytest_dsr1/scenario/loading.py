@@ -11,7 +11,7 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario import profiles, variables
 from pytest_dsr1.scenario.overrides import apply, parse_override
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem, all_in_one
-from pytest_dsr1.scenario.rules.general import general_relations, relations_of
+from pytest_dsr1.scenario.rules.general import decided_by, general_relations, relations_of
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.engine import plugin_of
 from pytest_dsr1.scenario.schema.rule import Relation
@@ -161,7 +161,7 @@ def _broken_relations(parsed: ParsedTree, marks: Mapping[str, Mark]) -> list[tup
     return [
         (Problem(_mark_of(marks, key), key, sentence), relation.impossible)
         for relation in relations_of(parsed.scenario)
-        if all(map(parsed.is_certain, relation.keys))
+        if all(map(parsed.is_certain, (*relation.keys, *decided_by(relation, parsed.scenario))))
         for key, sentence in _breaches(relation, parsed.scenario)
     ]
 

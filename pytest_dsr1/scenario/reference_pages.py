@@ -16,6 +16,7 @@ from pytest_dsr1.metrics.registry import Metric
 from pytest_dsr1.scenario.profiles import shipped_suites
 from pytest_dsr1.scenario.rules.general import all_relations
 from pytest_dsr1.scenario.schema import json_schema
+from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.scenario.schema.json_schema import Schema
 from pytest_dsr1.storage.files import write_atomically
 
@@ -51,7 +52,7 @@ another scenario except its `name`. Mappings are merged, lists and single values
 removes an optional value. A length is always replaced as a whole. `engine` is replaced as a whole
 if its `type` differs. Your own scenario may extend the shipped one of the same name.
 
-**For one run.** `--dsr1-set KEY=VALUE` sets one value: `--dsr1-set engine.max_batch_size=64`. It can be
+**For one run.** `--dsr1-set KEY=VALUE` sets one value: `--dsr1-set load.concurrency=64`. It can be
 repeated. The value is YAML. The items of a list are numbered from 0, and a target can be selected by its
 metric: `--dsr1-set targets.total_output_throughput.value=36000`.
 
@@ -74,7 +75,7 @@ request records (`origin: records`).
 
 - `per_user_output_throughput` includes prefill and queueing in the engine. It is a mean of ratios, not
   1/TPOT. It says little if the concurrency is not limited.
-- TTFT, TPOT and output speed need streaming (trtllm-bench: `engine.streaming: true`).
+- TTFT, TPOT and output speed need streaming (STREAMING).
 - `acceptance_length` is 1 without speculation.
 - The metrics `steady_...` need request records of a closed loop. If a run has no steady window, the overview
   says why.
@@ -114,8 +115,9 @@ than ten waves; at least two are needed. It is the standard error of a ratio, be
 For equal waves it is the standard deviation of the batches divided by the square root of their number. It
 shows how certain the figure of this run is, not how much engine starts differ.
 
-**Without request records** the figure comes from a series of output tokens over time, if the engine has one.
-Then only output rates have a steady figure, and a request counts as an equal share of the output tokens.
+**Without request records** the figure comes from a series of output tokens over time, if the engine reports
+one ([trtllm-bench](engines/tensorrt-llm.md) does). Then only output rates have a steady figure, and a request
+counts as an equal share of the output tokens.
 
 Other metrics (percentiles, goodput, total latency) have no steady figure and cannot be gated.
 
@@ -216,7 +218,7 @@ def metrics_page() -> str:
     )
     return "\n".join(
         [
-            _METRICS_INTRODUCTION,
+            _METRICS_INTRODUCTION.replace("STREAMING", _streaming()),
             "| metric | unit | better | formula | source |",
             "|---|---|---|---|---|",
             *rows,
@@ -230,6 +232,15 @@ def metrics_page() -> str:
 
 def _names(metrics: Iterable[Metric]) -> str:
     return ", ".join(f"`{metric.name}`" for metric in metrics)
+
+
+def _streaming() -> str:
+    """Return the setting with which an engine streams, and the names of the engines that have it."""
+    names: dict[str, list[str]] = {}
+    for name, schema in engines().items():
+        if setting := schema.settings.settings_for.get("streaming"):
+            names.setdefault(setting, []).append(name)
+    return "; ".join(f"{', '.join(each)}: `{setting}`" for setting, each in names.items())
 
 
 def _tables(schema: Schema, key: str, title: str) -> Iterator[str]:

@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import ValidationError
+
+NUMBER = (int, float)
 
 
 class DocumentError(Exception):
@@ -127,3 +131,23 @@ def _not_yaml(text: str) -> str | None:
         where = f" (line {mark.line + 1})" if mark else ""
         return f"is not YAML{where}; it was damaged after it was written"
     return None
+
+
+def attributes_of(
+    saved: Mapping[str, object], fields: Mapping[str, tuple[str, type | tuple[type, ...]]]
+) -> tuple[dict[str, Any], dict[str, object]]:
+    """Return the attributes of a saved mapping, and what is not one: other keys, and values of another type.
+
+    Args:
+        saved: the mapping.
+        fields: its keys, each with its attribute and the type of its value.
+    """
+    known: dict[str, Any] = {}
+    other: dict[str, object] = {}
+    for key, value in saved.items():
+        name, kind = fields.get(key, ("", ()))
+        if name and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+            known[name] = value
+        else:
+            other[key] = value
+    return known, other

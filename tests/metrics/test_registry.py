@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_dsr1 import extensions
-from pytest_dsr1.case.case import case_of, judgment_of
+from pytest_dsr1.case.case import case_of
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.values import Fingerprint
+from pytest_dsr1.measurement.run import expected_s
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, combine, computed, gateable, targetable
 from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Requests
 from pytest_dsr1.metrics.registry import Metrics
@@ -33,7 +34,7 @@ from tests.helpers.loops import closed_loop
 from tests.helpers.metric_plugins import plugin
 from tests.helpers.metrics import from_records
 from tests.helpers.scenario_files import changed, load_text, mistakes
-from tests.helpers.values import NOISE, measurement, records
+from tests.helpers.values import NOISE, measurement, records, scenario
 
 if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats
@@ -62,6 +63,9 @@ def _energy(inputs: MetricInputs) -> float | None:
     "characters",
     "lower",
     formula="mean over i of 4 * output tokens",
+    duration_s=lambda characters, plan: characters * plan.requests,
+    headline=True,
+    neutral=4.0,
 )
 def _characters(requests: Requests) -> Floats:
     return requests.output_tokens * 4
@@ -151,13 +155,34 @@ def test_it_is_judged_and_reported(tmp_path: Path) -> None:
         for line, _ in overview([case_of(outcome, tmp_path / "none", datetime.now(timezone.utc))], 120)
     )
     assert ("dsr1_energy_per_output_token [J/tok]", "2.0") in properties(
-        judgment_of(outcome), run, verdict.status, verdict.subject
+        outcome, verdict.status, verdict.subject
     )
     other = replace(run, metrics={"energy_per_output_token": MetricValue(1.0, "records")})
     (row,) = compare([run, other], lambda _: NOISE).rows
     assert (row.metric.label, row.values) == ("energy per output token", (2.0, 1.0))
     assert row.changes[1] is not None
     assert row.changes[1].sense == "better"
+
+
+@pytest.mark.usefixtures("acme")
+@pytest.mark.parametrize(
+    ("characters", "shown"),
+    [(16.0, "  also    average length in characters 16 characters"), (4.0, None)],
+)
+def test_the_overview_shows_a_headline_without_a_target(
+    tmp_path: Path, characters: float, shown: str | None
+) -> None:
+    found = {"average_characters": MetricValue(characters, "records"), **ENERGY}
+    run = measurement(metrics=found)
+    outcome = ScenarioOutcome(load_text(tmp_path, changed()), "s.yaml", measurement=run)
+    lines = overview([case_of(outcome, tmp_path / "none", datetime.now(timezone.utc))], 120)
+    assert next((line for line, _ in lines if line.startswith("  also")), None) == shown
+
+
+@pytest.mark.usefixtures("acme")
+def test_it_says_how_long_a_run_takes() -> None:
+    target = {"metric": "average_characters", "value": 0.5}
+    assert expected_s(scenario(targets=[target])) == 2.0
 
 
 @pytest.mark.usefixtures("acme")

@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from pytest_dsr1.scenario.schema.base import ExpandedStr, PositiveInt, VariableName
-from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource
+from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource, Purpose
+from pytest_dsr1.scenario.schema.rule import Answer
 
 _CHANGES_NO_MODEL = ("--no-", "--disable-", "-cc.pass_config.")
 """Prefixes of server arguments that do not change the model: they switch something off, or choose which
@@ -19,7 +20,7 @@ _WITHOUT_GRAPHS = {"--enforce-eager", "--disable-cuda-graph"}
 
 
 class OpenAi(EngineSettings):
-    """Any OpenAI-compatible server: a running one (`url`), or one that pytest-dsr1 starts and stops."""
+    """Any OpenAI-compatible server: a running one (`url`), or one that pytest-dsr1 starts and stops. Takes `model.path`, or with vLLM and SGLang `model.random_weights`. Keeps a schedule (`load.arrival`, `load.ramp_s`, `load.duration_s`)."""  # noqa: E501
 
     type: Literal["openai"]
     """A server with OpenAI's API."""
@@ -72,11 +73,26 @@ class OpenAi(EngineSettings):
 
     keeps_schedules: ClassVar[bool] = True
     may_bring_model: ClassVar[bool] = True
+    decided_by: ClassVar[Mapping[Answer, tuple[str, ...]]] = {
+        "attached_url": ("engine.url",),
+        "streams": ("engine.streaming",),
+    }
+    settings_for: ClassVar[Mapping[Purpose, str]] = {
+        "kv_cache_memory": "engine.gpu_memory_fraction",
+        "own_start": "engine.command or engine.server instead of engine.url",
+        "slots": "engine.max_batch_size",
+        "streaming": "engine.streaming: true",
+    }
 
     @property
     def streams(self) -> bool:
         """True unless the scenario switches it off."""
         return self.streaming
+
+    @property
+    def draft_tokens(self) -> None:
+        """Unknown: the server's own options decide, and its metrics show the acceptance length."""
+        return
 
     @property
     def attached_url(self) -> str | None:

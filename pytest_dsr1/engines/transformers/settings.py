@@ -13,7 +13,7 @@ from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource
 
 
 class Transformers(EngineSettings):
-    """The transformers engine: a small DeepSeek-V3-architecture model on Hugging Face transformers."""
+    """The transformers engine: a small DeepSeek-V3-architecture model on Hugging Face transformers. Takes `model.random_weights`."""  # noqa: E501
 
     type: Literal["transformers"]
     """Hugging Face transformers, in a child process."""

@@ -6,6 +6,8 @@ engine's own settings are in that engine's folder.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pytest_dsr1.scenario.rules import metrics
 from pytest_dsr1.scenario.rules.registry import Rules
 from pytest_dsr1.scenario.schema.deepseek_r1 import VOCAB_SIZE
@@ -27,7 +29,7 @@ def longest(length: Length) -> int:
 
 @must("model.path", "model.random_weights", "engine.type")
 def _one_origin(scenario: Scenario) -> Findings:
-    """A model has either `path` (trtllm-bench, trtllm, openai) or `random_weights` (transformers, trtllm, openai with vLLM or SGLang)."""  # noqa: E501
+    """A model has either `path` or `random_weights`, whichever the engine takes."""
     model, engine = scenario.model, scenario.engine
     if engine.may_bring_model and model.random_weights is None:
         return
@@ -46,7 +48,7 @@ def _one_origin(scenario: Scenario) -> Findings:
 
 @must("model.quantization", "model.random_weights", "engine.type")
 def _random_weights_as_stored(scenario: Scenario) -> Findings:
-    """With the engines trtllm and openai `random_weights` are stored as `FP8_BLOCK_SCALES` or as BF16."""
+    """`random_weights` that the engine stores in `model.quantization` are `FP8_BLOCK_SCALES` or BF16."""
     model, makes_weights = scenario.model, scenario.engine.quantizes_random_weights
     if makes_weights and model.random_weights and model.quantization == "NVFP4":
         message = "expected `FP8_BLOCK_SCALES` or `none` for random weights; found `NVFP4`"
@@ -104,7 +106,7 @@ def _tokens_are_known(scenario: Scenario) -> Findings:
 
 @must("load.arrival", "load.ramp_s", "load.duration_s", "engine.type")
 def _load_of_engine(scenario: Scenario) -> Findings:
-    """`load.arrival`, `load.ramp_s` and `load.duration_s` need the engine `openai`."""
+    """`load.arrival`, `load.ramp_s` and `load.duration_s` need an engine that keeps a schedule."""
     load = scenario.load
     if scenario.engine.keeps_schedules:
         if load.arrival is not None and load.ramp_s:
@@ -155,10 +157,7 @@ def _short_warmup(scenario: Scenario) -> Findings:
         yield "load.warmup_requests", message
 
 
-@should(
-    *("targets", "load.concurrency", "engine.max_batch_size", "engine.tp", "engine.pp"),
-    "engine.llm_api.enable_attention_dp",
-)
+@should("targets", "load.concurrency", answers=("slots",))
 def _per_user_without_queue(scenario: Scenario) -> Findings:
     """With a target on `per_user_output_throughput` the engine serves `load.concurrency` requests at once."""
     slots, concurrency = scenario.engine.slots, scenario.load.concurrency
@@ -179,6 +178,12 @@ def all_relations() -> tuple[Relation, ...]:
     """Return every rule once: those for any engine, then those of each engine."""
     own = (relation for schema in engines().values() for relation in schema.rules)
     return tuple(dict.fromkeys((*general_relations(), *own)))
+
+
+def decided_by(relation: Relation, scenario: Scenario) -> Iterator[str]:
+    """Yield the keys that decide what a rule asks the engine of a scenario."""
+    for answer in relation.answers:
+        yield from scenario.engine.decided_by.get(answer, ())
 
 
 def relations_of(scenario: Scenario) -> tuple[Relation, ...]:

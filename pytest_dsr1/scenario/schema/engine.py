@@ -20,11 +20,10 @@ from pytest_dsr1 import extensions
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.scenario.schema.base import Part
+from pytest_dsr1.scenario.schema.rule import Answer, Relation
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from pytest_dsr1.scenario.schema.rule import Relation
 
 HOOK = "pytest_dsr1_engines"
 
@@ -39,10 +38,26 @@ class KvCacheLimits:
     Attributes:
         max_tokens: the most tokens in it; None if no option limits them.
         memory_fraction: the largest share of the memory left after the weights.
+        max_tokens_setting: the setting with ``max_tokens``, for messages.
     """
 
     max_tokens: int | None
     memory_fraction: float
+    max_tokens_setting: str = ""
+
+
+Purpose = Literal[
+    "attention_dp",
+    "kv_cache_in_fp8",
+    "kv_cache_memory",
+    "output_over_time",
+    "own_start",
+    "request_records",
+    "slots",
+    "speculation",
+    "streaming",
+]
+"""What a person may want of an engine, by the advice in a message."""
 
 
 class HasEngine(Protocol):
@@ -76,6 +91,10 @@ class EngineSettings(Part):
     """Whether the engine may get its model from elsewhere, so that a scenario need not name one."""
     former_names: ClassVar[Mapping[str, str]] = {}
     """Keys that scenarios must no longer use, each with its replacement, as the end of a message."""
+    decided_by: ClassVar[Mapping[Answer, tuple[str, ...]]] = {}
+    """The keys that decide an answer below: ``{"slots": ("engine.max_batch_size",)}``."""
+    settings_for: ClassVar[Mapping[Purpose, str]] = {}
+    """The setting that serves a purpose, for messages: ``{"streaming": "engine.streaming: true"}``."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -128,8 +147,8 @@ class EngineSettings(Part):
         return True
 
     @property
-    def draft_tokens(self) -> int:
-        """Draft tokens per request and step; 0 without speculation."""
+    def draft_tokens(self) -> int | None:
+        """Draft tokens per request and step; 0 without speculation, None if only a run shows it."""
         return 0
 
     @property
@@ -182,14 +201,18 @@ class EngineSettings(Part):
         """Limits of the KV cache of each GPU; None if unknown."""
         return None
 
-    @property
-    def chunks_prefill(self) -> bool:
-        """Whether long inputs are split over steps (chunked context)."""
-        return False
-
     def waiting_to_be_read(self, requests: int) -> str | None:
         """Return why requests can wait although there are slots for this many; None if unknown."""
         del requests
+        return None
+
+    def chunked_context(self, longest_input: int | None) -> str | None:
+        """Return how to switch off chunked context, which splits inputs over steps; None if it is off.
+
+        Args:
+            longest_input: of the workload, in tokens; None if unknown.
+        """
+        del longest_input
         return None
 
     def without_cuda_graph(self, requests: float) -> str | None:

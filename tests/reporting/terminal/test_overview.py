@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.case.case import Case, case_of, judgment_of
+from pytest_dsr1.case.case import Case, case_of
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import InvalidRunError
@@ -191,10 +191,7 @@ def test_fail_is_red_and_pass_green(loaded: LoadedScenario) -> None:
 
 
 def test_junit_properties(loaded: LoadedScenario) -> None:
-    done = outcome(loaded)
-    found = dict(
-        properties(judgment_of(done), done.measurement, Status.PASS, "target[total_output_throughput]")
-    )
+    found = dict(properties(outcome(loaded), Status.PASS, "target[total_output_throughput]"))
     assert found["dsr1_profile"] == "small"
     assert found["dsr1_verdict"] == "PASS"
     assert found["dsr1_total_output_throughput [tok/s]"] == "8.0"
