@@ -103,7 +103,7 @@ def pytest_dsr1_checks() -> Iterable[Check]:  # type: ignore[empty-body]
     docstring is the rule::
 
         from pytest_dsr1.machine.preflight.check import check
-        from pytest_dsr1.machine.values import Finding
+        from pytest_dsr1.findings import Finding
 
         @check(needs="gpus")
         def idle(look):

@@ -172,11 +172,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     state, loaded = item.config.stash.get(STATE, None), loaded_of(item)
     status = note_status(state, item, call) if state and loaded else None
     if state and loaded and status and (outcome := state.outcomes.get(loaded.scenario.name)):
-        from pytest_dsr1.case.judgment import judgment_of
         from pytest_dsr1.reporting.ci.junit import properties
 
-        judgment = judgment_of(outcome)
-        item.user_properties.extend(properties(judgment, outcome.measurement, status, item.name))
+        item.user_properties.extend(properties(outcome, status, item.name))
     return (yield)
 
 

@@ -51,6 +51,14 @@ def say(text: object, *, error: bool = False) -> None:
     print(harmless(str(text)), file=sys.stderr if error else sys.stdout)
 
 
+def quoted(lines: Iterable[str]) -> str:
+    """Return lines of a log as they stand under a message.
+
+    The bar keeps a CI server from executing a line such as ``::error::``.
+    """
+    return "".join(f"\n  | {line}" for line in lines)
+
+
 def number(value: float) -> str:
     """Format a value for people: four significant digits or whole thousands, never an exponent."""
     if abs(value) >= 1000:

@@ -5,26 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pytest_dsr1.diagnosis.capacity import at_once, server_metrics
+from pytest_dsr1.diagnosis.capacity import at_once
 from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.roofline.bounds import roofline
 from pytest_dsr1.roofline.model import NotKnownError
+from pytest_dsr1.scenario.schema.engine import EngineSettings, Purpose
 
 FULL_CACHE = 0.95
 """A cache that is this full has no room for another request of usual length."""
+_WAYS: tuple[Purpose, Purpose] = ("kv_cache_memory", "kv_cache_in_fp8")
 SCHEDULED = 0.9
 """With less than this share of the expected requests in a step, requests were kept out of it."""
 
-_DO = (
-    "lower load.concurrency, give the cache more memory (engine.kv_cache_free_gpu_mem_fraction), or store "
-    "it in FP8 (kv_cache_config.dtype)"
-)
+
+def _remedies(engine: EngineSettings) -> str:
+    """Return what to do about a cache that is too small; each setting as the engine names it."""
+    memory, fp8 = (engine.settings_for.get(each) for each in _WAYS)
+    ways = ["lower load.concurrency", "give the cache more memory" + (f" ({memory})" if memory else "")]
+    if fp8:
+        ways.append(f"store it in FP8 ({fp8})")
+    *first, last = ways
+    return f"{', '.join(first)}, or {last}"
 
 
 def cache_is_full(measurement: Measurement) -> bool:
     """Return whether the server reported a full cache at any time."""
-    return server_metrics(measurement).get("kv_cache_used_share_max", 0.0) >= FULL_CACHE
+    return (measurement.result.facts.server_metrics.kv_cache_used_share_max or 0.0) >= FULL_CACHE
 
 
 @clue("kv-cache")
@@ -34,25 +41,23 @@ def kv_cache(measurement: Measurement) -> str | None:
 
 
 def _reported(measurement: Measurement) -> str | None:
-    metrics = server_metrics(measurement)
-    if preemptions := metrics.get("preemptions"):
+    metrics, remedies = measurement.result.facts.server_metrics, _remedies(measurement.scenario.engine)
+    if metrics.preemptions:
         return (
-            f"the server preempted {preemptions:,.0f} requests to make room in the KV cache, "
-            "and computed them again: lower load.concurrency, or give the cache more memory "
-            "(engine.gpu_memory_fraction)"
+            f"the server preempted {metrics.preemptions:,.0f} requests to make room in the KV cache, "
+            f"and computed them again: {remedies}"
         )
-    waiting = metrics.get("waiting_requests_mean", 0.0)
+    waiting = metrics.waiting_requests_mean or 0.0
     if not cache_is_full(measurement) or waiting < 1:
         return None
     return (
-        f"the server's KV cache was up to {metrics['kv_cache_used_share_max']:.0%} full, and on average "
-        f"{waiting:,.1f} requests waited: lower load.concurrency, or give the cache more memory "
-        "(engine.gpu_memory_fraction)"
+        f"the server's KV cache was up to {metrics.kv_cache_used_share_max:.0%} full, and on average "
+        f"{waiting:,.1f} requests waited: {remedies}"
     )
 
 
 def _iterations(measurement: Measurement) -> str | None:
-    """Judge by the iteration statistics of the engine trtllm, which are per rank."""
+    """Judge by the iteration statistics of the engine, which are per rank."""
     facts, engine = measurement.result.facts, measurement.scenario.engine
     used, scheduled = facts.kv_cache_used_share_max, facts.scheduled_requests_mean
     if used is None or scheduled is None:
@@ -62,7 +67,7 @@ def _iterations(measurement: Measurement) -> str | None:
         return None
     return (
         f"the KV cache was up to {used:.0%} full, and on average a step had {scheduled:,.1f} requests "
-        f"instead of {wanted:,.0f}: {_DO}"
+        f"instead of {wanted:,.0f}: {_remedies(engine)}"
     )
 
 
@@ -75,9 +80,10 @@ def _estimate(measurement: Measurement) -> str | None:
     requests, each = at_once(measurement) / engine.ranks, workload.mean_input + workload.mean_output
     demand = f"{requests:,.0f} requests of {each:,.0f} tokens"
     if limits.max_tokens is not None and requests * each > limits.max_tokens:
+        limit = f"{limits.max_tokens_setting or 'its limit'} is {limits.max_tokens:,}"
         return (
-            f"{demand} need a KV cache of {requests * each:,.0f} tokens, but kv_cache_config.max_tokens is "
-            f"{limits.max_tokens:,}, so requests wait for room: raise it, or lower load.concurrency"
+            f"{demand} need a KV cache of {requests * each:,.0f} tokens, but {limit}, so requests wait for "
+            "room: raise it, or lower load.concurrency"
         )
     fraction, room = limits.memory_fraction, _memory(measurement)
     if room is None or requests * each * room.token_bytes <= fraction * room.left_bytes:
@@ -85,7 +91,7 @@ def _estimate(measurement: Measurement) -> str | None:
     return (
         f"{demand} need {requests * each * room.token_bytes / 1e9:.1f} GB of KV cache on each GPU, but it "
         f"has at most {fraction * room.left_bytes / 1e9:.1f} GB ({fraction:g} of what the weights leave), "
-        f"so requests wait for room: {_DO}"
+        f"so requests wait for room: {_remedies(engine)}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_dsr1.diagnosis.capacity import at_once, server_metrics
+from pytest_dsr1.diagnosis.capacity import at_once
 from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.diagnosis.kv_cache import cache_is_full
 from pytest_dsr1.measurement.measurement import Measurement
@@ -38,23 +38,25 @@ def low_concurrency(measurement: Measurement) -> str | None:
 def engine_queue(measurement: Measurement) -> str | None:
     """Requests that wait in the engine because it takes fewer at once than are sent."""
     scenario, load = measurement.scenario, measurement.scenario.load
-    most = scenario.engine.slots
+    most, slots = scenario.engine.slots, scenario.engine.settings_for.get("slots", "")
     # If all requests are sent at once, the scenario asks for a queue.
     if load.arrival is None and most is not None and most < load.concurrency < load.num_requests:
+        limit = f" ({scenario.engine.slots_reason})" if scenario.engine.slots_reason else ""
+        raise_it = f"raise {slots} or " if slots else ""
         return (
-            f"load.concurrency is {load.concurrency:,}, but the engine takes {most:,} at once "
-            f"({scenario.engine.slots_reason}), so the others wait in its queue: raise engine.max_batch_size "
-            "or lower load.concurrency"
+            f"load.concurrency is {load.concurrency:,}, but the engine takes {most:,} at once{limit}, so "
+            f"the others wait in its queue: {raise_it}lower load.concurrency"
         )
-    waiting = server_metrics(measurement).get("waiting_requests_mean")
+    waiting = measurement.result.facts.server_metrics.waiting_requests_mean
     if waiting is None or waiting < QUEUED * load.concurrency or cache_is_full(measurement):
         return None
     found = f"on average {number(waiting)} requests waited in the server's queue"
     if reason := scenario.engine.waiting_to_be_read(load.concurrency):
         return f"{found}, although {reason}; stagger the start with load.ramp_s"
+    more = f"take more at once ({slots})" if slots else "take more at once"
     return (
-        f"{found}, with load.concurrency {load.concurrency:,}: let the server take more at once "
-        "(engine.max_batch_size), or lower load.concurrency"
+        f"{found}, with load.concurrency {load.concurrency:,}: let the server {more}, or "
+        "lower load.concurrency"
     )
 
 

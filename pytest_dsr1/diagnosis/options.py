@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pytest_dsr1.diagnosis.capacity import at_once
 from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.scenario.schema.engine import EngineSettings
 
 
 @clue("attention-dp")
@@ -19,22 +20,20 @@ def attention_dp(measurement: Measurement) -> str | None:
     return (
         f"attention data parallelism is on with load.concurrency {concurrency}, so {idle} of "
         f"{engine.ranks} ranks have no request of their own: it is for throughput (one such run made 40 "
-        "tok/s instead of 253); remove engine.llm_api.enable_attention_dp"
+        f"tok/s instead of 253); {_without_attention_dp(engine)}"
     )
+
+
+def _without_attention_dp(engine: EngineSettings) -> str:
+    setting = engine.settings_for.get("attention_dp")
+    return f"remove {setting}" if setting else "switch it off"
 
 
 @clue("chunked-context")
 def chunked_context(measurement: Measurement) -> str | None:
     """Chunked context, which was off in every published measurement."""
-    engine, longest = measurement.scenario.engine, measurement.workload.max_input
-    if not engine.chunks_prefill:
-        return None
-    least = "" if longest is None else f"{longest:,}, "
-    return (
-        "chunked context is on, but was off in every published measurement: set "
-        f"engine.enable_chunked_context: false, and engine.max_num_tokens to at least {least}the longest "
-        "input"
-    )
+    remedy = measurement.scenario.engine.chunked_context(measurement.workload.max_input)
+    return remedy and f"chunked context is on, but was off in every published measurement: {remedy}"
 
 
 @clue("cuda-graphs")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pytest_dsr1.metrics.inputs import NO_SERVER, ServerStatistics
+from pytest_dsr1.storage.documents import NUMBER, attributes_of
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
-_NUMBER = (int, float)
 _SAVED: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
     "engine.quantization": ("quantization", str),
     "engine.kv_cache_dtype": ("kv_cache_dtype", str),
-    "kv_cache_used_share_max": ("kv_cache_used_share_max", _NUMBER),
-    "scheduled_requests_mean": ("scheduled_requests_mean", _NUMBER),
+    "kv_cache_used_share_max": ("kv_cache_used_share_max", NUMBER),
+    "scheduled_requests_mean": ("scheduled_requests_mean", NUMBER),
     "bandwidth_bound": ("bandwidth_bound", str),
-    "share_of_bound": ("share_of_bound", _NUMBER),
+    "share_of_bound": ("share_of_bound", NUMBER),
     "server_metrics": ("server_metrics", dict),
     "not_measured": ("not_measured", dict),
     "server_started": ("server_started", bool),
@@ -37,11 +39,15 @@ class EngineFacts:
         scheduled_requests_mean: requests per step, on average.
         bandwidth_bound: the arithmetic of the memory-bandwidth bound, or the reason why there is none.
         share_of_bound: the share of that bound that the decode step reached.
-        server_metrics: numbers that a server reported about the measurement, and how they were read.
+        server_metrics: what a server reported about the measurement.
         not_measured: by metric, the reason why it was not measured and what to do.
         server_started: whether the server was started for this run; None for an engine that always is.
         server_kept_from: the other scenario that a reused server was started for.
-        other: facts that are only saved with the result; JSON values.
+        other: facts that are only saved with the result; JSON values. A key that a field is saved under is
+            refused: a saved result would be read into that field.
+
+    Raises:
+        ValueError: ``other`` has such a key.
     """
 
     quantization: str | None = None
@@ -50,28 +56,30 @@ class EngineFacts:
     scheduled_requests_mean: float | None = None
     bandwidth_bound: str | None = None
     share_of_bound: float | None = None
-    server_metrics: Mapping[str, object] = field(default_factory=dict)
+    server_metrics: ServerStatistics = NO_SERVER
     not_measured: Mapping[str, str] = field(default_factory=dict)
     server_started: bool | None = None
     server_kept_from: str | None = None
     other: Mapping[str, object] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        taken, _ = attributes_of(self.other, _SAVED)
+        for name in taken:
+            key = next(key for key, (field, _) in _SAVED.items() if field == name)
+            raise ValueError(f"EngineFacts.other has the key `{key}`; set the field `{name}` instead")
+
     @classmethod
     def of(cls, saved: Mapping[str, object]) -> EngineFacts:
         """Return the facts of a saved result; a value of an unexpected type goes to ``other``."""
-        known: dict[str, Any] = {}
-        other: dict[str, object] = {}
-        for key, value in saved.items():
-            name, kind = _SAVED.get(key, ("", ()))
-            if name and isinstance(value, kind):
-                known[name] = value
-            else:
-                other[key] = value
+        known, other = attributes_of(saved, _SAVED)
+        if "server_metrics" in known:
+            known["server_metrics"] = ServerStatistics.of(known["server_metrics"])
         return cls(**known, other=other)
 
     def saved(self) -> dict[str, object]:
         """Return the facts as they are saved: one mapping."""
         own = {key: getattr(self, name) for key, (name, _) in _SAVED.items()}
+        own["server_metrics"] = self.server_metrics.saved()
         return {**{key: value for key, value in own.items() if value not in (None, {})}, **self.other}
 
     @classmethod

@@ -46,9 +46,11 @@ def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[
     """
     name, load, engine = scenario.gated_metric, scenario.load, scenario.engine
     if engine.attached_url is not None:
+        key, advice = next(iter(engine.decided_by.get("attached_url", ())), "engine"), engine.settings_for
+        remedy = f"set {advice['own_start']}" if "own_start" in advice else "use an engine that it starts"
         raise UserError(
-            f"{loaded.where('engine.url')}: gates compare engine starts, and pytest-dsr1 does not start "
-            f"the server at {engine.attached_url}; set engine.command or engine.server instead of engine.url"
+            f"{loaded.where(key)}: gates compare engine starts, and pytest-dsr1 does not start the server "
+            f"at {engine.attached_url}; {remedy}"
         )
     least = (1 + LATENCIES + 1) * load.concurrency
     if load.arrival is None and load.concurrency > 1 and load.num_requests < least:

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.fingerprint import fingerprint
 from pytest_dsr1.machine.gpu.inventory import MachineInventory, read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.preflight.check import Preflight, preflight
-from pytest_dsr1.machine.preflight.gpus import attached_to
-from pytest_dsr1.machine.setup.apply import Applied, Notify, applied
+from pytest_dsr1.machine.setup.apply import Applied, applied
 from pytest_dsr1.machine.setup.journal import restore_from_journal
 from pytest_dsr1.machine.telemetry.health import GpuSummary, assess, summary
 from pytest_dsr1.machine.telemetry.recorder import TelemetryRecorder
-from pytest_dsr1.machine.values import FactValue, Finding, Fingerprint, SetupMode
+from pytest_dsr1.machine.values import FactValue, Fingerprint, Notify, SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import say
 
@@ -78,8 +78,9 @@ class Machine:
     def watched(self, path: Path) -> Iterator[TelemetryRecorder]:
         """Record telemetry to the file while the block runs; ``telemetry`` is complete after it."""
         gpus = self.inventory.used(self._scenario.hardware.count) if self.inventory else ()
-        served = gpus if attached_to(self._scenario) else ()
-        expected = [process.pid for gpu in served for process in gpu.processes or ()]
+        # A server that was running before may be on these GPUs.
+        shared = gpus if self._scenario.engine.attached_url else ()
+        expected = [process.pid for gpu in shared for process in gpu.processes or ()]
         with TelemetryRecorder(gpus, path, expected=expected) as self._recorder:
             yield self._recorder
 

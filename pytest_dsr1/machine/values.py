@@ -1,8 +1,8 @@
-"""Values about the machine: findings of the preflight, telemetry, and the fingerprint."""
+"""Values about the machine: telemetry, conditions, and the fingerprint."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,24 +11,8 @@ SetupMode = Literal["check", "apply", "off"]
 
 FactValue = str | int | float | bool | None | list[str]
 
-
-Severity = Literal["mismatch", "warning", "ok"]
-"""``mismatch`` makes the run INVALID, ``warning`` is kept with the result, ``ok`` is shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One finding of the preflight or the telemetry.
-
-    Attributes:
-        severity: the effect on the run.
-        subject: what was checked, such as ``GPU 3 persistence mode``.
-        message: expected, found, and what to do next, in one sentence.
-    """
-
-    severity: Severity
-    subject: str
-    message: str
+Notify = Callable[[str], None]
+"""Shows a sentence to the user at once."""
 
 
 @dataclass(frozen=True, slots=True)

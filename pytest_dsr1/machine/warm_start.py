@@ -15,17 +15,15 @@ torch inductor             TORCHINDUCTOR_CACHE_DIR                  torch 2.13 _
                                                                     cache_dir_utils.py
 torch extensions           TORCH_EXTENSIONS_DIR                     torch 2.13 utils/cpp_extension.py
 Triton                     TRITON_CACHE_DIR, TRITON_HOME            triton python/triton/knobs.py
-vLLM, its DeepGEMM too     VLLM_CACHE_ROOT                          vllm/envs.py, vllm/utils/deep_gemm.py
 FlashInfer                 FLASHINFER_WORKSPACE_BASE                flashinfer/jit/env.py
 DeepGEMM                   DG_JIT_CACHE_DIR                         DeepGEMM csrc/jit/compiler.hpp
-... of TensorRT-LLM        TRTLLM_DG_CACHE_DIR                      TensorRT-LLM's deep_gemm/compiler.cuh
 ... one per rank           DG_JIT_CACHE_DIR, else in TMPDIR         TensorRT-LLM's main branch of 2026
-... of SGLang              SGLANG_DG_CACHE_DIR                      sglang/srt/environ.py, older versions
-SGLang                     SGLANG_CACHE_DIR, SGLANG_JIT_CACHE_DIR   sglang/srt/environ.py
 TileLang                   TILELANG_CACHE_DIR                       tilelang/env.py
 TVM FFI                    TVM_FFI_CACHE_DIR                        tvm_ffi's loader of C++ extensions
 CuTe DSL                   CUTE_DSL_CACHE_DIR                       CUTLASS' jit cache helpers
 ========================== ======================================== =========================================
+
+An engine's own compilers are in its settings (``EngineSettings.compile_caches``).
 
 The CUDA driver's own cache (``~/.nv/ComputeCache``) is not included: on an H200 with driver 580.159.04 each
 of six starts of the same software put files there, the sixth like the first.
@@ -42,11 +40,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_dsr1.errors import InvalidRunError
-from pytest_dsr1.machine.setup.apply import Notify
 from pytest_dsr1.machine.state_dir import state_dir
-from pytest_dsr1.machine.values import FactValue
+from pytest_dsr1.machine.values import FactValue, Notify
+
+if TYPE_CHECKING:
+    from pytest_dsr1.scenario.schema.engine import EngineSettings
 
 FOLDER = "starts"
 _KEY_PREFIXES = ("library.", "engine.", "option.engine.")
@@ -141,15 +142,16 @@ class Snapshot:
     too_large: tuple[str, ...] = ()
 
 
-def snapshot(environ: Mapping[str, str]) -> Snapshot:
+def snapshot(environ: Mapping[str, str], engine: EngineSettings) -> Snapshot:
     """Return the compiled code in the caches now.
 
     Args:
         environ: the engine's environment variables.
+        engine: the engine's settings, which know its own caches.
     """
     sizes: dict[str, Mapping[str, int]] = {}
     too_large: list[str] = []
-    for folder in {str(folder): None for folder in _folders(environ)}:
+    for folder in {str(folder): None for folder in (*_folders(environ), *engine.compile_caches(environ))}:
         found = _files(folder)
         if found is None:
             too_large.append(folder)
@@ -174,37 +176,37 @@ def filled(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
 
 def _folders(environ: Mapping[str, str]) -> Iterator[Path]:
     """Yield the folders where compilers put their output."""
-    home = _home(environ)
-    caches = _at(environ, "XDG_CACHE_HOME", home / ".cache")
+    home, caches = home_folder(environ), user_caches(environ)
     temporary = Path(next(filter(None, map(environ.get, ("TMPDIR", "TEMP", "TMP"))), "/tmp"))  # noqa: S108
     user = _user(environ)
-    yield _at(
-        environ, "TORCHINDUCTOR_CACHE_DIR", temporary / f"torchinductor_{re.sub(_NOT_IN_A_NAME, '_', user)}"
-    )
-    yield _at(environ, "TORCH_EXTENSIONS_DIR", caches / "torch_extensions")
-    yield _at(environ, "TRITON_CACHE_DIR", _at(environ, "TRITON_HOME", home) / ".triton" / "cache")
-    yield _at(environ, "VLLM_CACHE_ROOT", caches / "vllm")
-    yield _at(environ, "FLASHINFER_WORKSPACE_BASE", home) / ".cache" / "flashinfer"
-    yield _at(environ, "DG_JIT_CACHE_DIR", home / ".deep_gemm")
-    yield _at(environ, "TRTLLM_DG_CACHE_DIR", home / ".tensorrt_llm")
+    inductor = temporary / f"torchinductor_{re.sub(_NOT_IN_A_NAME, '_', user)}"
+    yield folder_named(environ, "TORCHINDUCTOR_CACHE_DIR", inductor)
+    yield folder_named(environ, "TORCH_EXTENSIONS_DIR", caches / "torch_extensions")
+    triton = folder_named(environ, "TRITON_HOME", home) / ".triton" / "cache"
+    yield folder_named(environ, "TRITON_CACHE_DIR", triton)
+    yield folder_named(environ, "FLASHINFER_WORKSPACE_BASE", home) / ".cache" / "flashinfer"
+    yield folder_named(environ, "DG_JIT_CACHE_DIR", home / ".deep_gemm")
     with suppress(OSError):
         yield from sorted(temporary.glob("deep_gemm_rank*_gpu*"))
-    yield _at(environ, "SGLANG_DG_CACHE_DIR", home / ".cache" / "deep_gemm")
-    sglang = _at(environ, "SGLANG_CACHE_DIR", home / ".cache" / "sglang")
-    yield sglang
-    yield _at(environ, "SGLANG_JIT_CACHE_DIR", sglang)
-    yield _at(environ, "TILELANG_CACHE_DIR", home / ".tilelang" / "cache")
-    yield _at(environ, "TVM_FFI_CACHE_DIR", home / ".cache" / "tvm-ffi")
-    yield _at(environ, "CUTE_DSL_CACHE_DIR", temporary / user / "cutlass_python_cache")
+    yield folder_named(environ, "TILELANG_CACHE_DIR", home / ".tilelang" / "cache")
+    yield folder_named(environ, "TVM_FFI_CACHE_DIR", home / ".cache" / "tvm-ffi")
+    yield folder_named(environ, "CUTE_DSL_CACHE_DIR", temporary / user / "cutlass_python_cache")
 
 
-def _at(environ: Mapping[str, str], variable: str, otherwise: Path) -> Path:
+def folder_named(environ: Mapping[str, str], variable: str, otherwise: Path) -> Path:
+    """Return the folder that an environment variable names, else another one."""
     named = environ.get(variable)
     return Path(named).expanduser() if named else otherwise
 
 
-def _home(environ: Mapping[str, str]) -> Path:
+def home_folder(environ: Mapping[str, str]) -> Path:
+    """Return the home folder of a process with this environment."""
     return Path(environ.get("HOME") or Path.home())
+
+
+def user_caches(environ: Mapping[str, str]) -> Path:
+    """Return the folder of the user's caches."""
+    return folder_named(environ, "XDG_CACHE_HOME", home_folder(environ) / ".cache")
 
 
 def _user(environ: Mapping[str, str]) -> str:

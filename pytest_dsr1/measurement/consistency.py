@@ -17,9 +17,9 @@ _LEAST, _MOST = 0.85, 1.135
 draft tokens the range is 2.4 to 3.2."""
 
 
-def real_text_acceptance(draft_tokens: int) -> tuple[float, float] | None:
+def real_text_acceptance(draft_tokens: int | None) -> tuple[float, float] | None:
     """Return the least and most tokens per step on real text; None if nothing was published."""
-    published = REAL_TEXT_ACCEPTANCE.get(draft_tokens)
+    published = REAL_TEXT_ACCEPTANCE.get(draft_tokens or 0)
     return None if published is None else (_LEAST * published, _MOST * published)
 
 

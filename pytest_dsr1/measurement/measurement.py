@@ -10,8 +10,9 @@ from typing import Annotated
 from pydantic import Field
 
 from pytest_dsr1.engines.protocol import EngineResult
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.telemetry.health import GpuSummary
-from pytest_dsr1.machine.values import Finding, Fingerprint, Telemetry
+from pytest_dsr1.machine.values import Fingerprint, Telemetry
 from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload

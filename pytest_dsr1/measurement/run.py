@@ -19,18 +19,19 @@ from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.measurement.store import ResultFolder
-from pytest_dsr1.metrics.catalogue import combine, computed
+from pytest_dsr1.metrics.catalogue import METRICS, combine, computed
 from pytest_dsr1.metrics.goodput import PRESETS
-from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, SloLimits
+from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Plan, SloLimits
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
 from pytest_dsr1.scenario.schema.load import Slo
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.dataset import mean_tokens
 
 if TYPE_CHECKING:
+    from pytest_dsr1.findings import Finding
     from pytest_dsr1.machine.lease import Machine
     from pytest_dsr1.machine.telemetry.health import GpuSummary
-    from pytest_dsr1.machine.values import FactValue, Finding
+    from pytest_dsr1.machine.values import FactValue
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
     from pytest_dsr1.workload.workload import Workload
 
@@ -38,21 +39,21 @@ if TYPE_CHECKING:
 def expected_s(scenario: Scenario) -> float | None:
     """Return how long the measured part takes if the targets are met exactly, in s.
 
-    This comes from the first target that is a rate of tokens or requests, and is at most
-    ``load.duration_s``. None if no target is such a rate.
+    This comes from the first target whose value says it, such as a rate of tokens or requests, and is at most
+    ``load.duration_s``. None if no target does.
     """
-    requests, concurrency = scenario.load.num_requests, scenario.load.concurrency
-    tokens = requests * mean_tokens(scenario.dataset.output_tokens)
-    gpus = max(scenario.hardware.count, 1)
+    load, dataset = scenario.load, scenario.dataset
+    plan = Plan(
+        requests=load.num_requests,
+        concurrency=load.concurrency,
+        input_tokens=load.num_requests * mean_tokens(dataset.input_tokens),
+        output_tokens=load.num_requests * mean_tokens(dataset.output_tokens),
+        gpus=max(scenario.hardware.count, 1),
+    )
     for target in scenario.targets:
-        rate_tok_s = {
-            "total_output_throughput": target.value,
-            "per_gpu_output_throughput": target.value * gpus,
-            "per_user_output_throughput": target.value * min(concurrency, requests),
-            "request_throughput": target.value * tokens / requests,
-        }.get(target.metric)
-        if rate_tok_s:
-            return min(tokens / rate_tok_s, scenario.load.duration_s or float("inf"))
+        seconds = METRICS[target.metric].expected_s(target.value, plan)
+        if seconds is not None:
+            return min(seconds, load.duration_s or float("inf"))
     return None
 
 
@@ -182,6 +183,10 @@ def _limits(slo: Slo) -> SloLimits:
     )
 
 
+def _compiled(scenario: Scenario) -> warm_start.Snapshot:
+    return warm_start.snapshot(_environ(scenario), scenario.engine)
+
+
 def _environ(scenario: Scenario) -> dict[str, str]:
     """Return the environment of the engine."""
     return {**os.environ, **scenario.engine.process_environment}
@@ -229,10 +234,10 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 run.machine.watched(folder.path / "telemetry.jsonl") as watched,
                 watch(run.scenario, run.expected_s, run.machine.now) as watcher,
             ):
-                before = warm_start.snapshot(_environ(run.scenario))
+                before = _compiled(run.scenario)
                 with named(run.scenario.engine, "run"):
                     result = run.engine.run(_job(run, folder), _Recorder(watcher, folder, run.machine))
-                after = warm_start.snapshot(_environ(run.scenario))
+                after = _compiled(run.scenario)
             made = Measurement(
                 scenario=run.scenario,
                 test_id_prefix=run.test_id_prefix,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pytest_dsr1.metrics.inputs import MetricInputs, Requests, SloLimits, row, span_s
 from pytest_dsr1.metrics.latency import latency_ms
-from pytest_dsr1.metrics.registry import CLIENT, Metrics
+from pytest_dsr1.metrics.registry import Metrics
 from pytest_dsr1.metrics.streaming import tpot_ms, ttft_ms
 
-metrics = Metrics(CLIENT)
+metrics = Metrics("none in trtllm-bench; request records")
 
 PRESETS = {
     "mlperf-server": SloLimits(ttft_ms=2000.0, tpot_ms=80.0),

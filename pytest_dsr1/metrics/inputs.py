@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_dsr1.metrics.in_flight import steady_window
 from pytest_dsr1.records import RequestRecord
+from pytest_dsr1.storage.documents import NUMBER, attributes_of
 
 if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats
@@ -81,6 +82,25 @@ class SloLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Plan:
+    """What a scenario sends.
+
+    Attributes:
+        requests: the number of requests.
+        concurrency: the most of them in flight.
+        input_tokens: of all requests.
+        output_tokens: of all requests.
+        gpus: 1 on the CPU.
+    """
+
+    requests: int
+    concurrency: int
+    input_tokens: float
+    output_tokens: float
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
 class GpuTotals:
     """The total of all GPUs over the measured time; None if NVML does not report it.
 
@@ -91,6 +111,90 @@ class GpuTotals:
 
     power_w: float | None
     energy_j: float | None
+
+
+_SERVER: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
+    "none": ("why_none", str),
+    "path": ("path", str),
+    "file": ("file", str),
+    "readings": ("samples", int),
+    "missed": ("missed_samples", int),
+    "whole": ("complete", bool),
+    **{
+        name: (name, NUMBER)
+        for name in (
+            "running_requests_mean",
+            "running_requests_max",
+            "waiting_requests_mean",
+            "waiting_requests_max",
+            "kv_cache_used_share_mean",
+            "kv_cache_used_share_max",
+            "generated_tokens",
+            "preemptions",
+            "prefix_cache_hit_share",
+            "acceptance_length",
+        )
+    },
+}
+"""The keys of the saved statistics, each with its field and the type of its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatistics:
+    """What a server's own metrics say about the measured time; None if it does not report it.
+
+    Attributes:
+        why_none: why there are no metrics.
+        path: where the server has them.
+        file: the file in the result's ``engine/`` folder with every sample.
+        samples: the number of samples.
+        missed_samples: the number of times that the server gave none.
+        complete: whether the samples begin before the measured time and end after it.
+        running_requests_mean: requests that the engine works on, on average.
+        running_requests_max: the most of them.
+        waiting_requests_mean: requests in its queue, on average.
+        waiting_requests_max: the most of them.
+        kv_cache_used_share_mean: the share of the KV cache in use, on average.
+        kv_cache_used_share_max: the largest share.
+        generated_tokens: output tokens that it counted.
+        preemptions: requests that it stopped to make room, and computed again.
+        prefix_cache_hit_share: the share of the prompts that its prefix cache had.
+        acceptance_length: tokens per request in a step with drafts.
+        other: what is only saved.
+    """
+
+    why_none: str | None = None
+    path: str | None = None
+    file: str | None = None
+    samples: int | None = None
+    missed_samples: int | None = None
+    complete: bool | None = None
+    running_requests_mean: float | None = None
+    running_requests_max: float | None = None
+    waiting_requests_mean: float | None = None
+    waiting_requests_max: float | None = None
+    kv_cache_used_share_mean: float | None = None
+    kv_cache_used_share_max: float | None = None
+    generated_tokens: float | None = None
+    preemptions: float | None = None
+    prefix_cache_hit_share: float | None = None
+    acceptance_length: float | None = None
+    other: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, saved: Mapping[str, object]) -> ServerStatistics:
+        """Return the statistics of a saved result."""
+        known, other = attributes_of(saved, _SERVER)
+        return cls(**known, other=other)
+
+    def saved(self) -> dict[str, object]:
+        """Return the statistics as they are saved: one mapping, empty if no server was measured."""
+        own = {key: getattr(self, name) for key, (name, _) in _SERVER.items()}
+        return {**{key: value for key, value in own.items() if value is not None}, **self.other}
+
+
+NO_SERVER = ServerStatistics()
+"""The statistics of a run without a server that reports its own metrics."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +208,7 @@ class MetricInputs:
         slo: the limits of ``slo``; None without one.
         measured_s: the measured time, in s.
         gpu: totals of the GPUs over it; None on the CPU.
-        server: a server's own metrics over it, as ``engine.server_metrics`` of a saved result; empty if no
-            server was measured.
+        server: a server's own metrics over it.
     """
 
     records: Sequence[RequestRecord]
@@ -114,7 +217,7 @@ class MetricInputs:
     slo: SloLimits | None = None
     measured_s: float = 0.0
     gpu: GpuTotals | None = None
-    server: Mapping[str, object] = field(default_factory=dict)
+    server: ServerStatistics = NO_SERVER
 
     @cached_property
     def done(self) -> tuple[RequestRecord, ...]:
@@ -122,9 +225,14 @@ class MetricInputs:
         return tuple(record for record in self.records if record.error is None)
 
     @cached_property
+    def columns(self) -> Requests:
+        """The requests that succeeded, as columns."""
+        return Requests.of(list(map(row, self.done)))
+
+    @cached_property
     def requests(self) -> Requests | None:
         """The requests that succeeded, as columns; None if there are none, or if their times are wrong."""
-        found = Requests.of(list(map(row, self.done)))
+        found = self.columns
         return found if self.done and self.total_s > 0 and (found.latency_s > 0).all() else None
 
     @cached_property
@@ -135,7 +243,7 @@ class MetricInputs:
     @cached_property
     def steady_window(self) -> tuple[float, float] | None:
         """The start and end of the steady window, in s; None if there is none, and in an open loop."""
-        if self.concurrency is None or self.requests is None:
+        if self.concurrency is None or not self.done:
             return None
         found = steady_window(self.records, self.concurrency)
         return found if found is not None and found[1] > found[0] else None

@@ -15,6 +15,7 @@ metrics = Metrics("trtllm-bench report, REQUEST DETAILS")
     "neither",
     formula="sum of e2e / total latency",
     kind="description",
+    headline=True,
 )
 def _concurrency(inputs: MetricInputs) -> float | None:
     return None if inputs.requests is None else float(inputs.requests.latency_s.sum()) / inputs.total_s

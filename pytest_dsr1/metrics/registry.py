@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from pytest_dsr1.metrics.inputs import MetricInputs, Requests
+from pytest_dsr1.metrics.inputs import MetricInputs, Plan, Requests
 
 if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats
@@ -19,9 +19,10 @@ Need = Literal["streaming", "mtp", "gpu", "slo"]
 Counted = Literal["requests", "input tokens", "output tokens"]
 Compute = Callable[[MetricInputs], "float | None"]
 PerRequest = Callable[[Requests], "Floats"]
+Duration = Callable[[float, Plan], float]
+"""Returns how long a run takes, in s, whose metric has this value."""
 
 REPORT = "trtllm-bench report, PERFORMANCE OVERVIEW"
-CLIENT = "none in trtllm-bench; engine openai"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -38,15 +39,23 @@ class Metric:
         formula: the definition in words.
         source: where TensorRT-LLM prints or defines it, or who else does.
         kind: ``rate`` over time, ``mean`` over requests, ``tail`` (percentiles and extremes), ``total`` (it
-            grows with the length of the run) or ``description`` of the run.
+            grows with the length of the run) or ``description`` of the run (if ``better`` is ``neither``).
         compute: returns the value from a run; None if the run does not show it.
         needs: what a run must have to show it: ``streaming``, ``mtp`` (speculative decoding), ``gpu`` or
             ``slo``.
         may_be_zero: whether 0 is a measurement; by default a run with a 0 is INVALID.
-        of_request: returns the value of each request, for a gate to average; None if the metric is not such
-            a mean.
-        counts: the amounts that a gate counts over time; empty if the metric is not such a rate. The rate is
-            per GPU if ``needs`` has ``gpu``.
+        of_request: returns the value of each request, for a gate to average; only for a ``mean``, and None if
+            the metric is not such a mean.
+        counts: the amounts that a gate counts over time; only for a ``rate``, and empty if the metric is not
+            such a rate.
+        per_gpu: whether the rate is divided by the number of GPUs; then ``needs`` has ``gpu``.
+        duration_s: returns how long a run takes that reaches a value; None if a value does not say. A metric
+            with ``counts`` needs none.
+        headline: whether the overview shows it even without a target.
+        neutral: a value that the overview leaves out because it says nothing; None if each says something.
+
+    Raises:
+        ValueError: the name is not possible, or two attributes contradict each other.
     """
 
     name: str
@@ -61,6 +70,10 @@ class Metric:
     may_be_zero: bool = False
     of_request: PerRequest | None = None
     counts: tuple[Counted, ...] = ()
+    per_gpu: bool = False
+    duration_s: Duration | None = None
+    headline: bool = False
+    neutral: float | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -68,16 +81,43 @@ class Metric:
                 f"{self.name!r} is not a metric name: use lower-case letters, digits and underscores, "
                 "and begin with a letter"
             )
+        if contradiction := self._contradiction():
+            raise ValueError(f"metric {self.name}: {contradiction}")
+        if self.per_gpu:
+            object.__setattr__(self, "needs", self.needs | {"gpu"})
+
+    def _contradiction(self) -> str | None:
+        if self.kind == "description" and self.better != "neither":
+            return f"kind `description` needs better `neither`, not `{self.better}`"
+        if self.better == "neither" and self.kind != "description":
+            return f"better `neither` needs kind `description`, not `{self.kind}`"
+        if self.counts and self.kind != "rate":
+            return f"`counts` needs kind `rate`, not `{self.kind}`"
+        if self.of_request is not None and self.kind != "mean":
+            return f"`of_request` needs kind `mean`, not `{self.kind}`"
+        return "`per_gpu` needs `counts`" if self.per_gpu and not self.counts else None
 
     @property
     def targetable(self) -> bool:
         """True if a scenario may set a target for it."""
-        return self.better != "neither"
+        return self.kind != "description"
 
     @property
     def gateable(self) -> bool:
         """True if a gate can judge it: a part of a run is a sample of it."""
         return self.of_request is not None or bool(self.counts)
+
+    def expected_s(self, value: float, plan: Plan) -> float | None:
+        """Return how long a run takes that reaches this value, in s; None if the value does not say."""
+        if not self.counts:
+            return None if self.duration_s is None else self.duration_s(value, plan)
+        amounts = {
+            "requests": plan.requests,
+            "input tokens": plan.input_tokens,
+            "output tokens": plan.output_tokens,
+        }
+        per_s = value * (plan.gpus if "gpu" in self.needs else 1)
+        return sum(amounts[each] for each in self.counts) / per_s
 
     def per_request(self, requests: Requests) -> Floats | None:
         """Return the value of each request, NaN for one without; None if the run does not show them."""
@@ -149,6 +189,10 @@ class Metrics(Iterable[Metric]):
         may_be_zero: bool = False,
         of_request: PerRequest | None = None,
         counts: tuple[Counted, ...] = (),
+        per_gpu: bool = False,
+        duration_s: Duration | None = None,
+        headline: bool = False,
+        neutral: float | None = None,
     ) -> Callable[[Compute], Compute]:
         """Declare a metric; decorates the function that computes it."""
 
@@ -167,6 +211,10 @@ class Metrics(Iterable[Metric]):
                     may_be_zero=may_be_zero,
                     of_request=of_request,
                     counts=counts,
+                    per_gpu=per_gpu,
+                    duration_s=duration_s,
+                    headline=headline,
+                    neutral=neutral,
                 )
             )
             return compute
@@ -183,6 +231,9 @@ class Metrics(Iterable[Metric]):
         formula: str,
         source: str | None = None,
         needs: Collection[Need] = (),
+        duration_s: Duration | None = None,
+        headline: bool = False,
+        neutral: float | None = None,
     ) -> Callable[[PerRequest], PerRequest]:
         """Declare a mean over requests; decorates the function that returns the value of each."""
 
@@ -201,6 +252,9 @@ class Metrics(Iterable[Metric]):
                 source=source,
                 needs=needs,
                 of_request=of_request,
+                duration_s=duration_s,
+                headline=headline,
+                neutral=neutral,
             )(compute)
             return of_request
 
@@ -215,24 +269,35 @@ class Metrics(Iterable[Metric]):
         formula: str,
         counts: tuple[Counted, ...],
         needs: Collection[Need] = (),
+        per_gpu: bool = False,
+        headline: bool = False,
     ) -> None:
-        """Declare a rate: counted amounts over the total latency; per GPU if it needs a GPU."""
+        """Declare a rate: counted amounts over the total latency, and over the GPUs if it is per GPU."""
 
         def compute(inputs: MetricInputs) -> float | None:
             requests = inputs.requests
-            divisor = inputs.gpus if "gpu" in needs else 1
-            if requests is None or not divisor:
+            if requests is None or (not inputs.gpus and (per_gpu or "gpu" in needs)):
                 return None
             amounts = {
                 "requests": len(requests.start_s),
                 "input tokens": requests.input_tokens.sum(),
                 "output tokens": requests.output_tokens.sum(),
             }
+            divisor = inputs.gpus if per_gpu else 1
             return float(sum(amounts[each] for each in counts) / inputs.total_s / divisor)
 
-        self.metric(name, label, unit, "higher", formula=formula, kind="rate", needs=needs, counts=counts)(
-            compute
-        )
+        self.metric(
+            name,
+            label,
+            unit,
+            "higher",
+            formula=formula,
+            kind="rate",
+            needs=needs,
+            counts=counts,
+            per_gpu=per_gpu,
+            headline=headline,
+        )(compute)
 
     def mean_and_spread(
         self,
@@ -244,7 +309,7 @@ class Metrics(Iterable[Metric]):
         source: str,
         needs: Collection[Need] = (),
     ) -> Callable[[PerRequest], PerRequest]:
-        """Declare a time in ms: its mean over requests, and minimum, maximum and percentiles.
+        """Declare a time in ms: its mean over requests, a headline, and minimum, maximum and percentiles.
 
         Decorates the function that returns the time of each request.
 
@@ -258,7 +323,8 @@ class Metrics(Iterable[Metric]):
         """
 
         def register(of_request: PerRequest) -> PerRequest:
-            self.mean(*mean, "ms", "lower", formula=f"mean over i of {of}", needs=needs)(of_request)
+            formula = f"mean over i of {of}"
+            self.mean(*mean, "ms", "lower", formula=formula, needs=needs, headline=True)(of_request)
             for key, text, rule, share in SPREAD:
 
                 def compute(inputs: MetricInputs, share: float = share) -> float | None:

@@ -21,6 +21,8 @@ metrics = Metrics("trtllm-bench report, DECODING STATISTICS")
     formula="mean over i of output tokens / decoding iterations; engine openai: 1 + accepted draft tokens / "
     "drafts, by the server's counters",
     needs={"mtp"},
+    headline=True,
+    neutral=1.0,  # no speculation
 )
 def _tokens_per_step(requests: Requests) -> Floats:
     return requests.output_tokens / requests.decoding_iterations

@@ -24,8 +24,8 @@ metrics = Metrics("none in trtllm-bench; request records of a closed loop")
 def _output_tok_s(inputs: MetricInputs) -> float | None:
     import numpy as np
 
-    window, requests = inputs.steady_window, inputs.requests
-    if window is None or requests is None:
+    window, requests = inputs.steady_window, inputs.columns
+    if window is None:
         return None
     # Without streaming the tokens of a request come at its end.
     first_s = np.where(np.isnan(requests.first_token_s), requests.last_token_s, requests.first_token_s)
@@ -76,8 +76,8 @@ def _length_ms(inputs: MetricInputs) -> float | None:
 def _mean_inside(inputs: MetricInputs, of_request: PerRequest) -> float | None:
     import numpy as np
 
-    window, requests = inputs.steady_window, inputs.requests
-    if window is None or requests is None:
+    window, requests = inputs.steady_window, inputs.columns
+    if window is None:
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
         values = of_request(requests)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_dsr1.metrics.inputs import Requests
+from pytest_dsr1.metrics.inputs import Plan, Requests
 from pytest_dsr1.metrics.registry import REPORT, Metrics
 
 if TYPE_CHECKING:
@@ -13,18 +13,12 @@ if TYPE_CHECKING:
 metrics = Metrics(REPORT)
 
 metrics.rate(
-    "request_throughput",
-    "request throughput",
-    "req/s",
-    formula="N / total latency",
-    counts=("requests",),
-)
-metrics.rate(
     "total_output_throughput",
     "total output throughput",
     "tok/s",
     formula="sum of output tokens / total latency",
     counts=("output tokens",),
+    headline=True,
 )
 metrics.rate(
     "total_token_throughput",
@@ -35,12 +29,18 @@ metrics.rate(
 )
 
 
+def _duration_s(user_tok_s: float, plan: Plan) -> float:
+    return plan.output_tokens / (user_tok_s * min(plan.concurrency, plan.requests))
+
+
 @metrics.mean(
     "per_user_output_throughput",
     "per-user output throughput",
     "tok/s/user",
     "higher",
     formula="mean over i of output tokens / e2e; includes queueing in the engine and prefill",
+    duration_s=_duration_s,
+    headline=True,
 )
 def _per_user_tok_s(requests: Requests) -> Floats:
     return requests.output_tokens / requests.latency_s
@@ -52,5 +52,14 @@ metrics.rate(
     "tok/s/GPU",
     formula="total output throughput / (tp * pp)",
     counts=("output tokens",),
-    needs={"gpu"},
+    per_gpu=True,
+    headline=True,
+)
+metrics.rate(
+    "request_throughput",
+    "request throughput",
+    "req/s",
+    formula="N / total latency",
+    counts=("requests",),
+    headline=True,
 )

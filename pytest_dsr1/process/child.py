@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import FileIO
@@ -310,11 +310,3 @@ class Child:
 def signal_name(number: int) -> str:
     """Return ``SIGKILL`` for 9, and ``signal N`` for a signal without a name."""
     return next((known.name for known in signal.Signals if known == number), f"signal {number}")
-
-
-def quoted(lines: Iterable[str]) -> str:
-    """Return lines of a log as they stand under a message.
-
-    The bar keeps a CI server from executing a line such as ``::error::``.
-    """
-    return "".join(f"\n  | {line}" for line in lines)

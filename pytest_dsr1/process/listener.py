@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.process.child import Child, Line, quoted, signal_name
+from pytest_dsr1.process.child import Child, Line, signal_name
 from pytest_dsr1.process.worker import STOP
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
+from pytest_dsr1.text import quoted
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

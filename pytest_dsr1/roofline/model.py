@@ -11,8 +11,9 @@ from typing import Any
 
 from pytest_dsr1.machine.gpu.peaks import TensorCoreFormat
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.scenario.schema.deepseek_r1 import DEEPSEEK_R1
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.workload.deepseek import DEEPSEEK_R1, config_problems, read_parts, resolve_config
+from pytest_dsr1.workload.deepseek import config_problems, read_parts, resolve_config
 
 
 class NotKnownError(Exception):

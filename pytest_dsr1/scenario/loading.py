@@ -11,8 +11,7 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario import SUFFIXES, profiles, variables
 from pytest_dsr1.scenario.overrides import apply, parse_override
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem, all_in_one
-from pytest_dsr1.scenario.rules.general import relations_of
-from pytest_dsr1.scenario.rules.registry import RELATIONS
+from pytest_dsr1.scenario.rules.general import decided_by, general_relations, relations_of
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.engine import plugin_of
 from pytest_dsr1.scenario.schema.rule import Relation
@@ -162,14 +161,14 @@ def _broken_relations(parsed: ParsedTree, marks: Mapping[str, Mark]) -> list[tup
     return [
         (Problem(_mark_of(marks, key), key, sentence), relation.impossible)
         for relation in relations_of(parsed.scenario)
-        if all(map(parsed.is_certain, relation.keys))
+        if all(map(parsed.is_certain, (*relation.keys, *decided_by(relation, parsed.scenario))))
         for key, sentence in _breaches(relation, parsed.scenario)
     ]
 
 
 def _breaches(relation: Relation, scenario: Scenario) -> list[tuple[str, str]]:
     """Return the breaches of a rule; an engine's rule that fails is the fault of the engine's plugin."""
-    if relation in RELATIONS:
+    if relation in general_relations():
         return list(relation.check(scenario))
     with extensions.named(plugin_of(scenario.engine), f'the rule "{relation.rule}" of its engine'):
         return [(key, sentence) for key, sentence in relation.check(scenario)]

@@ -24,7 +24,7 @@ class Override:
 
 
 def parse_override(text: str) -> Override:
-    """Parse a text such as ``engine.max_batch_size=64``; the value is YAML.
+    """Parse a text such as ``load.concurrency=64``; the value is YAML.
 
     Raises:
         MistakeError: there is no ``=``, the key is empty or may not be set, or the value is not YAML.
@@ -33,7 +33,7 @@ def parse_override(text: str) -> Override:
     key, equals, value = text.partition("=")
     path = split_key(key.strip())
     if not equals or "" in path:
-        message = "expected KEY=VALUE with a dotted key, such as engine.max_batch_size=64"
+        message = "expected KEY=VALUE with a dotted key, such as load.concurrency=64"
         raise MistakeError(Problem(mark, "", message))
     if path[0] in _FIXED:
         raise MistakeError(Problem(mark, key, f"cannot be set for a run: {_FIXED[str(path[0])]}"))

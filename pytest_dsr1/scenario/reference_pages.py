@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pytest_dsr1.metrics.catalogue import METRICS, targetable
+from pytest_dsr1.metrics.registry import Metric
 from pytest_dsr1.scenario.profiles import shipped_suites
 from pytest_dsr1.scenario.rules.general import all_relations
 from pytest_dsr1.scenario.schema import json_schema
+from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.scenario.schema.json_schema import Schema
 from pytest_dsr1.storage.files import write_atomically
 
@@ -50,7 +52,7 @@ another scenario except its `name`. Mappings are merged, lists and single values
 removes an optional value. A length is always replaced as a whole. `engine` is replaced as a whole
 if its `type` differs. Your own scenario may extend the shipped one of the same name.
 
-**For one run.** `--dsr1-set KEY=VALUE` sets one value: `--dsr1-set engine.max_batch_size=64`. It can be
+**For one run.** `--dsr1-set KEY=VALUE` sets one value: `--dsr1-set load.concurrency=64`. It can be
 repeated. The value is YAML. The items of a list are numbered from 0, and a target can be selected by its
 metric: `--dsr1-set targets.total_output_throughput.value=36000`.
 
@@ -73,7 +75,7 @@ request records (`origin: records`).
 
 - `per_user_output_throughput` includes prefill and queueing in the engine. It is a mean of ratios, not
   1/TPOT. It says little if the concurrency is not limited.
-- TTFT, TPOT and output speed need streaming (trtllm-bench: `engine.streaming: true`).
+- TTFT, TPOT and output speed need streaming (STREAMING).
 - `acceptance_length` is 1 without speculation.
 - The metrics `steady_...` need request records of a closed loop. If a run has no steady window, the overview
   says why.
@@ -86,8 +88,7 @@ A target judges the whole run. A gate judges the steady figure of a run: the sam
 drain. The metrics `steady_...` are different: their steady window begins as soon as enough requests are in
 flight, so it includes warm-up, and it can end in the middle of a wave.
 
-**Rates** (`request_throughput`, `total_output_throughput`, `total_token_throughput`,
-`per_gpu_output_throughput`): the amount in a window of time, divided by the window's length. A request and
+**Rates** (RATES): the amount in a window of time, divided by the window's length. A request and
 its input tokens count at the end of the request, so each request is inside or outside the window as a whole.
 Output tokens are spread over time: with streaming, those after the first evenly from first token to end;
 without streaming, all of them evenly from start to end.
@@ -98,8 +99,7 @@ without streaming, all of them evenly from start to end.
 - It begins and ends at submissions. In a closed loop their distance is a whole multiple of `load.concurrency`
   submissions: requests of equal length move in waves, and part of a wave would bias the figure.
 
-**Means over requests** (`per_user_output_throughput`, `average_request_latency`, `average_ttft`,
-`average_tpot`, `per_user_output_speed`, `acceptance_length`): the mean over the requests in order of
+**Means over requests** (MEANS): the mean over the requests in order of
 submission, without the first `gate.warmup_requests` (more if MSER-5 cuts more). A closed loop with several
 users also omits the last `load.concurrency` requests. In a closed loop the mean is over a whole multiple of
 `load.concurrency` requests.
@@ -115,10 +115,9 @@ than ten waves; at least two are needed. It is the standard error of a ratio, be
 For equal waves it is the standard deviation of the batches divided by the square root of their number. It
 shows how certain the figure of this run is, not how much engine starts differ.
 
-**Without request records** (trtllm-bench above 20 million output tokens) the figure comes from a series of
-output tokens over time: from the iteration log if `engine.llm_api.print_iter_log` is on, else from the
-progress bar. Then only output rates have a steady figure, and a request counts as an equal share of the
-output tokens.
+**Without request records** the figure comes from a series of output tokens over time, if the engine reports
+one ([trtllm-bench](engines/tensorrt-llm.md) does). Then only output rates have a steady figure, and a request
+counts as an equal share of the output tokens.
 
 Other metrics (percentiles, goodput, total latency) have no steady figure and cannot be gated.
 
@@ -219,14 +218,29 @@ def metrics_page() -> str:
     )
     return "\n".join(
         [
-            _METRICS_INTRODUCTION,
+            _METRICS_INTRODUCTION.replace("STREAMING", _streaming()),
             "| metric | unit | better | formula | source |",
             "|---|---|---|---|---|",
             *rows,
             "",
-            _STEADY_FIGURE,
+            _STEADY_FIGURE.replace("RATES", _names(m for m in METRICS.values() if m.counts)).replace(
+                "MEANS", _names(m for m in METRICS.values() if m.of_request)
+            ),
         ]
     )
+
+
+def _names(metrics: Iterable[Metric]) -> str:
+    return ", ".join(f"`{metric.name}`" for metric in metrics)
+
+
+def _streaming() -> str:
+    """Return the setting with which an engine streams, and the names of the engines that have it."""
+    names: dict[str, list[str]] = {}
+    for name, schema in engines().items():
+        if setting := schema.settings.settings_for.get("streaming"):
+            names.setdefault(setting, []).append(name)
+    return "; ".join(f"{', '.join(each)}: `{setting}`" for setting, each in names.items())
 
 
 def _tables(schema: Schema, key: str, title: str) -> Iterator[str]:

@@ -22,8 +22,8 @@ from pytest_dsr1.session.state import STATE, ScenarioOutcome, fail_setup, listed
 
 if TYPE_CHECKING:
     from pytest_dsr1.engines.protocol import Engine
+    from pytest_dsr1.findings import Finding
     from pytest_dsr1.machine.lease import Machine
-    from pytest_dsr1.machine.values import Finding
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.records import Enough
     from pytest_dsr1.scenario.loading import LoadedScenario

@@ -30,7 +30,7 @@ def add(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change one value in the scenarios for this run, such as engine.max_batch_size=64",
+        help="change one value in the scenarios for this run, such as load.concurrency=64",
     )
     group.addoption(
         "--dsr1-suites",

@@ -8,8 +8,7 @@ from contextlib import ExitStack
 from pytest_dsr1.engines.protocol import EnginePool
 from pytest_dsr1.engines.registry import named, spec_of
 from pytest_dsr1.machine.lease import Machine, prepared
-from pytest_dsr1.machine.setup.apply import Notify
-from pytest_dsr1.machine.values import SetupMode
+from pytest_dsr1.machine.values import Notify, SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 

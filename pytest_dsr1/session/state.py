@@ -17,8 +17,9 @@ from pytest_dsr1.text import harmless
 if TYPE_CHECKING:
     from _pytest.outcomes import Failed as _PytestFailed
 
+    from pytest_dsr1.findings import Finding
     from pytest_dsr1.gate.progress import GateProgress
-    from pytest_dsr1.machine.values import Finding, SetupMode
+    from pytest_dsr1.machine.values import SetupMode
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.measurement.run import Watch
     from pytest_dsr1.scenario.loading import LoadedScenario

@@ -17,6 +17,7 @@ from pytest_dsr1.metrics.catalogue import METRICS, gateable
 from pytest_dsr1.metrics.inputs import Requests
 from pytest_dsr1.metrics.registry import Counted, Metric
 from pytest_dsr1.metrics.token_flow import flowed, output_flow
+from pytest_dsr1.scenario.schema.engine import Purpose
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.steady.mser5 import BATCH, batch_edges, mser5, standard_error
 from pytest_dsr1.steady.trace import Trace
@@ -122,6 +123,16 @@ def _steady_from(begin: Indices, looks: Floats, wave: int) -> int:
     return int(begin[cut]) - min(int(begin[BATCH] - begin[0]) - 1, wave // 2) if cut else 0
 
 
+def _advice(trace: Trace, *purposes: Purpose) -> str:
+    """Return what to set for these purposes, as the engine of the run names it."""
+    found = [trace.settings_for[each] for each in purposes if each in trace.settings_for]
+    if len(found) < len(purposes):
+        return "measure with an engine and settings that show it"
+    over_time = trace.settings_for.get("output_over_time")
+    instead = f" (or, for output throughput alone, {over_time})" if over_time and not trace.series else ""
+    return f"set {' and '.join(found)}{instead}"
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
     """A run that shows a metric.
@@ -165,14 +176,14 @@ class _Run:
         if not trace.series:
             raise NoSteadyFigureError(
                 f"{metric.label} has no steady figure: the run has neither request records nor a series over "
-                "time; set engine.request_records: true (or, for output throughput alone, "
-                "engine.llm_api.print_iter_log: true)"
+                f"time; {_advice(trace, 'request_records')}"
             )
         if metric.name not in output_rates():
-            streaming = " and engine.streaming: true" if "streaming" in metric.needs else ""
+            wanted: list[Purpose] = ["request_records"]
+            wanted += ["streaming"] if "streaming" in metric.needs else []
             raise NoSteadyFigureError(
-                f"{metric.label} has no steady figure: the run has no request records; set "
-                f"engine.request_records: true{streaming}"
+                f"{metric.label} has no steady figure: the run has no request records; "
+                f"{_advice(trace, *wanted)}"
             )
         ends_s, rates = np.array(trace.series, dtype=float).T
         edges_s = np.concatenate(([0.0], ends_s))
@@ -197,7 +208,7 @@ class _Run:
         if "streaming" in self.metric.needs:
             raise NoSteadyFigureError(
                 f"{self.metric.label} has no steady figure: not every request has the time of its first "
-                "token; set engine.streaming: true"
+                f"token; {_advice(self.trace, 'streaming')}"
             )
         raise NoSteadyFigureError(
             f"{self.metric.label} has no steady figure: this engine does not report each request's "
@@ -237,7 +248,7 @@ class _Run:
         ended_s = np.sort(self.sent.last_token_s)
         warm = int(np.searchsorted(borders_s, ended_s[warmup - 1])) if 0 < warmup <= len(ended_s) else warmup
         edges = self._window(len(borders_s) - 1, warmup, warm, self._steady_rate_from(borders_s, flow))
-        per = self.trace.gpus if "gpu" in self.metric.needs else 1
+        per = self.trace.gpus if self.metric.per_gpu else 1
         amounts = np.diff(flowed(borders_s[edges], *flow)) / per
         return self._figure(amounts, np.diff(borders_s[edges]), (borders_s[edges[0]], borders_s[edges[-1]]))
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import takewhile
+from typing import Annotated
+
+from pydantic import Field
 
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.records import RequestRecord
+from pytest_dsr1.scenario.schema.engine import Purpose
 
 TracedRequest = tuple[float, float | None, float, int, int, int | None]
 """Start in s, first token in s (None without streaming), last token in s, input tokens, output tokens,
@@ -28,6 +32,7 @@ class Trace:
         open_loop: requests came on a schedule.
         startup_s: the time of the run outside the measured time.
         series_requests: the number of requests in the series.
+        settings_for: the engine's, for messages; not saved.
     """
 
     requests: tuple[TracedRequest, ...]
@@ -37,6 +42,9 @@ class Trace:
     open_loop: bool
     startup_s: float
     series_requests: int = 0
+    settings_for: Annotated[Mapping[Purpose, str], Field(exclude=True)] = field(
+        default_factory=dict, compare=False
+    )
 
     @property
     def wave(self) -> int:
@@ -63,6 +71,7 @@ def trace(measurement: Measurement) -> Trace:
         open_loop=load.arrival is not None,
         startup_s=max(0.0, ended_s - began_s - measurement.measured_s),
         series_requests=measurement.workload.requests if series else 0,
+        settings_for=measurement.scenario.engine.settings_for,
     )
 
 

@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic import ValidationError
+
+NUMBER = (int, float)
 
 
 class DocumentError(Exception):
@@ -106,12 +110,12 @@ def changed(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "the document"
     said = f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-    return said if first["type"] in OTHER_REASONS else f"{said}; {CHANGED}"
+    return said if first["type"] == UNKNOWN_METRIC else f"{said}; {CHANGED}"
 
 
 CHANGED = "the file was changed after it was written"
-OTHER_REASONS = frozenset({"unknown_metric"})
-"""Types of errors that an unchanged file can have, because software is missing."""
+UNKNOWN_METRIC = "unknown_metric"
+"""The type of the error about a metric that no plugin declares; an unchanged file can have it."""
 
 
 def _not_yaml(text: str) -> str | None:
@@ -127,3 +131,23 @@ def _not_yaml(text: str) -> str | None:
         where = f" (line {mark.line + 1})" if mark else ""
         return f"is not YAML{where}; it was damaged after it was written"
     return None
+
+
+def attributes_of(
+    saved: Mapping[str, object], fields: Mapping[str, tuple[str, type | tuple[type, ...]]]
+) -> tuple[dict[str, Any], dict[str, object]]:
+    """Return the attributes of a saved mapping, and what is not one: other keys, and values of another type.
+
+    Args:
+        saved: the mapping.
+        fields: its keys, each with its attribute and the type of its value.
+    """
+    known: dict[str, Any] = {}
+    other: dict[str, object] = {}
+    for key, value in saved.items():
+        name, kind = fields.get(key, ("", ()))
+        if name and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+            known[name] = value
+        else:
+            other[key] = value
+    return known, other

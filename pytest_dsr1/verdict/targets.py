@@ -72,10 +72,11 @@ def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
     subject = subject_of("target", target.metric)
     measured = measurement.metrics.get(target.metric)
     if measured is None:
+        streaming = measurement.scenario.engine.settings_for.get("streaming")
         # An engine that knows why says so in its facts.
         hint = measurement.result.facts.not_measured.get(target.metric) or (
-            "set engine.streaming: true"
-            if "streaming" in metric.needs and not _streamed(measurement)
+            f"set {streaming}"
+            if streaming and "streaming" in metric.needs and not _streamed(measurement)
             else "this engine does not report it; remove the target or use another engine"
         )
         return Verdict(

@@ -68,7 +68,7 @@ class CheckpointFacts:
         shards: the number of files with weights; 0 for random weights.
         total_bytes: their size together, headers included.
         content_key: SHA-256, in hex, of the configuration, the index and the shards' names and sizes (for
-            random weights, of the architecture, seed and configuration). Never of the weights.
+            random weights, of the architecture, seed, configuration and quantization). Never of the weights.
     """
 
     path: Path | None
@@ -95,6 +95,8 @@ def _without_folder(model: Model) -> CheckpointFacts:
     description = {"architecture": model.architecture, **model.model_dump(include={"random_weights"})}
     if model.random_weights is None:
         description["name"] = model.name
+    elif model.quantization != "none":  # without this condition, recorded keys of BF16 weights would change
+        description["quantization"] = model.quantization
     key = hashlib.sha256(json.dumps(description, sort_keys=True, default=str).encode()).hexdigest()
     return CheckpointFacts(
         None, model.architecture, model.quantization, model.kv_cache_quantization, 0, 0, key

@@ -3,7 +3,7 @@
 A cached dataset is the file ``datasets/synthetic-KEY.jsonl`` below the user's cache folder. KEY is a hash of
 everything that determines the bytes, and a file gets its name only when it is whole. Processes that make the
 same file at once write the same bytes, and the last one stays. So only the size is checked before a file is
-used again: a loss of power can cut a file short.
+used again: older versions could leave a file that a loss of power cut short.
 """
 
 from __future__ import annotations

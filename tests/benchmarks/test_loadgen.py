@@ -49,9 +49,9 @@ def test_server_forgets_the_warm_up_and_tells_as_vllm_does(
     assert (truth.requests, truth.completed, truth.aborted, truth.tokens) == (8, 8, 0, 32)
     sent_s = sorted(r.submitted_s for r in result.records)
     assert all(sent <= read for sent, read in zip(sent_s, arrivals_s, strict=True))
-    told: Any = result.facts.server_metrics
-    assert (told["generated_tokens"], told["prefix_cache_hit_share"]) == (32, 0.0)
-    assert told["whole"]
+    told = result.facts.server_metrics
+    assert (told.generated_tokens, told.prefix_cache_hit_share) == (32, 0.0)
+    assert told.complete
 
 
 def test_metrics_are_of_prometheus_format(program: Path) -> None:

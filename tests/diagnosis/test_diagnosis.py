@@ -321,6 +321,34 @@ def test_what_only_looks_like_it_gives_no_clue(key: str, measurement: Measuremen
     assert key not in clues(measurement)
 
 
+@pytest.mark.parametrize(
+    ("key", "measurement", "advice"),
+    [
+        (
+            "engine-queue",
+            run(H200, {"engine.max_batch_size": 64}),
+            "so the others wait in its queue: lower load.concurrency",
+        ),
+        (
+            "engine-queue",
+            served({"engine.max_batch_size": 128}, waiting_requests_mean=31.2),
+            "let the server take more at once, or lower load.concurrency",
+        ),
+        (
+            "kv-cache",
+            served(preemptions=17),
+            ": lower load.concurrency, or give the cache more memory",
+        ),
+        ("attention-dp", run(H200, {"load.concurrency": 1, "load.num_requests": 10}), "; switch it off"),
+    ],
+)
+def test_the_advice_for_an_engine_that_names_no_setting(
+    monkeypatch: pytest.MonkeyPatch, key: str, measurement: Measurement, advice: str
+) -> None:
+    monkeypatch.setattr(type(measurement.scenario.engine), "settings_for", {})
+    assert clues(measurement)[key].endswith(advice)
+
+
 def test_a_run_that_was_ended_early_has_no_ramp_to_blame() -> None:
     short = run(H200, {"load.num_requests": 2048})
     assert clues(replace(short, result=replace(short.result, stopped=True))) == {}

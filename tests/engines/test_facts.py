@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.measurement.store import ResultFolder, load
+from pytest_dsr1.metrics.inputs import NO_SERVER, ServerStatistics
 from tests.helpers.values import measurement, scenario
 
 # As saved by versions whose facts were a mapping, one engine after the other.
@@ -42,7 +44,16 @@ OPENAI = {
     "url": "http://127.0.0.1:8000",
     "model": "r1",
     "client": {"cpu_share": 0.2},
-    "server_metrics": {"path": "/metrics", "readings": 9, "waiting_requests_mean": 1.5},
+    "server_metrics": {
+        "path": "/metrics",
+        "file": "server_metrics.jsonl",
+        "readings": 9,
+        "missed": 0,
+        "whole": True,
+        "waiting_requests_mean": 1.5,
+        "waiting_requests_max": 4,
+        "of_a_later_version": [1],
+    },
     "not_measured": {"acceptance_length": "the server's metrics report no drafts"},
     "server_started": False,
     "server_kept_from": "other",
@@ -77,7 +88,7 @@ def test_what_is_read_elsewhere_has_a_type() -> None:
     ours, served = EngineFacts.of(TRANSFORMERS), EngineFacts.of(OPENAI)
     assert (ours.share_of_bound, ours.bandwidth_bound) == (0.26, "a step reads 63 GB")
     assert (served.server_started, served.server_kept_from) == (False, "other")
-    assert served.server_metrics["waiting_requests_mean"] == 1.5
+    assert (served.server_metrics.waiting_requests_mean, served.server_metrics.samples) == (1.5, 9)
     assert list(served.not_measured) == ["acceptance_length"]
     assert EngineFacts().server_started is None
 
@@ -85,5 +96,18 @@ def test_what_is_read_elsewhere_has_a_type() -> None:
 def test_a_value_of_another_kind_is_kept_and_not_used() -> None:
     odd = {"share_of_bound": "most", "server_metrics": [1], "engine.quantization": 8}
     facts = EngineFacts.of(odd)
-    assert (facts.share_of_bound, facts.server_metrics, facts.quantization) == (None, {}, None)
+    assert (facts.share_of_bound, facts.server_metrics, facts.quantization) == (None, NO_SERVER, None)
     assert facts.saved() == odd
+    server = {"readings": "many", "whole": 1, "preemptions": True, "queue": 3, "generated_tokens": 7}
+    statistics = EngineFacts.of({"server_metrics": server}).server_metrics
+    assert statistics == ServerStatistics(
+        generated_tokens=7, other={"readings": "many", "whole": 1, "preemptions": True, "queue": 3}
+    )
+    assert statistics.saved() == server
+
+
+def test_a_fact_with_a_field_is_not_among_the_others() -> None:
+    """Otherwise a fresh result and the same one read from its file would differ."""
+    message = "EngineFacts.other has the key `engine.quantization`; set the field `quantization` instead"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        EngineFacts(other={"command": "echo", "engine.quantization": "FP8"})

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from pytest_dsr1.engines.facts import EngineFacts
+from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.eligibility import own_start, refuse_unfit, warm_up, why_not
-from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.machine.warm_start import Starts
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.gate_runs import started
@@ -44,6 +47,26 @@ def test_a_metric_that_needs_request_records(tmp_path: Path) -> None:
     assert said(tmp_path, "null", mean, tokens=most) == ""
     assert said(tmp_path, "true", mean, tokens=most + 1) == ""
     assert said(tmp_path, "false") == "", "a series shows the output throughput of the first target"
+
+
+def test_a_server_that_runs_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = changed(
+        ("  type: trtllm-bench\n", "  type: openai\n  url: http://h:1\n"),
+        ("  llm_api:\n    enable_attention_dp: true\n    cuda_graph_config:\n      batch_sizes: [128]\n", ""),
+        ('  environment:\n    TRTLLM_DG_JIT_USE_NVCC: "1"\n', ""),
+    )
+    loaded = load_text(tmp_path, text)
+    why = "gates compare engine starts, and pytest-dsr1 does not start the server at http://h:1"
+
+    def refused() -> str:
+        with pytest.raises(UserError) as error:
+            refuse_unfit(loaded, loaded.scenario, lambda: pytest.fail("not needed"))
+        return str(error.value).replace(f"{tmp_path}/", "")
+
+    assert refused() == f"s.yaml:18: {why}; set engine.command or engine.server instead of engine.url"
+    monkeypatch.setattr(OpenAi, "settings_for", {})
+    monkeypatch.setattr(OpenAi, "decided_by", {})
+    assert refused() == f"s.yaml:16: {why}; use an engine that it starts"
 
 
 def test_another_software_is_a_first_start_again(starts: Starts, tmp_path: Path) -> None:

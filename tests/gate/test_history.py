@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.history import NO_HISTORY, history
-from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.measurement.store import ResultFolder
 from tests.helpers.unlistable import unlistable
 from tests.helpers.values import measurement, scenario

@@ -21,6 +21,9 @@ def plugged_in(folder: Path, name: str, text: str) -> Iterator[None]:
     extensions._manager.cache_clear()
     try:
         extensions.register(plugin, name)
-        yield
+        try:
+            yield
+        finally:
+            extensions.unregister(plugin)
     finally:
         extensions._manager.cache_clear()

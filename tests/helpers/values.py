@@ -10,8 +10,9 @@ from typing import Any
 from pytest_dsr1.case.case import Background, Case, RunData
 from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.engines.protocol import EngineResult
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.saved import GateRun, SavedAcceptance, SavedGate, SavedReferences
-from pytest_dsr1.machine.values import Finding, Fingerprint, Telemetry
+from pytest_dsr1.machine.values import Fingerprint, Telemetry
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import combine
 from pytest_dsr1.records import RequestRecord

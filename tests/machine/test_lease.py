@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine.gpu.inventory import read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.lease import look, prepared
 from pytest_dsr1.machine.setup.journal import Entry, Settings, write
-from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.storage.filelock import is_held
 from tests.standins.nvml.control import GIB, FakeMachine

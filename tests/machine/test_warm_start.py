@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.engines.openai.settings import OpenAi
+from pytest_dsr1.engines.transformers.settings import Transformers
 from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.values import FactValue
-from pytest_dsr1.machine.warm_start import Starts, filled, snapshot, start_key
+from pytest_dsr1.machine.warm_start import Snapshot, Starts, filled, start_key
 from tests.helpers.compile_caches import VARIABLES
 
 FACTS: dict[str, FactValue] = {
@@ -125,6 +127,11 @@ def environ(tmp_path: Path) -> dict[str, str]:
     return {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp"), "USER": "a:b"}
 
 
+def snapshot(environ: dict[str, str]) -> Snapshot:
+    """The compiled code in the caches of an engine that may run any server."""
+    return warm_start.snapshot(environ, OpenAi(type="openai"))
+
+
 def put(path: Path, size: int = 8) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x" * size)
@@ -154,6 +161,17 @@ def test_code_that_a_compiler_added(compiler: str, tmp_path: Path, environ: dict
     empty = snapshot(environ)
     put(tmp_path / folder / file)
     assert filled(empty, snapshot(environ)) == (str(tmp_path / folder),)
+
+
+def test_caches_of_servers_do_not_count_for_an_engine_without_one(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    engine = Transformers(type="transformers")
+    empty = warm_start.snapshot(environ, engine)
+    put(tmp_path / "home" / ".cache" / "vllm" / "a.so")
+    put(tmp_path / "home" / ".triton" / "cache" / "a.so")
+    after = warm_start.snapshot(environ, engine)
+    assert filled(empty, after) == (str(tmp_path / "home" / ".triton" / "cache"),)
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
@@ -227,7 +245,7 @@ def test_a_loop_of_links_is_not_followed(tmp_path: Path, environ: dict[str, str]
     folder = tmp_path / "home" / ".triton" / "cache"
     folder.mkdir(parents=True)
     (folder / "loop").symlink_to(folder)
-    assert snapshot(environ) == warm_start.Snapshot({})
+    assert snapshot(environ) == Snapshot({})
 
 
 def test_of_a_folder_that_is_too_large_nothing_is_said(

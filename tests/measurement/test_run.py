@@ -95,6 +95,25 @@ def test_how_long_a_run_should_take() -> None:
     assert expected_s(scenario(targets=[{"metric": "average_ttft", "value": 9.0}])) is None
 
 
+@pytest.mark.parametrize(
+    ("metric", "value", "seconds"),
+    [
+        ("request_throughput", 2.0, 2.0),
+        ("total_output_throughput", 8.0, 2.0),
+        ("total_token_throughput", 24.0, 2.0),
+        ("per_user_output_throughput", 4.0, 2.0),
+        ("per_gpu_output_throughput", 1.0, 8.0),
+        ("per_user_output_speed", 4.0, None),
+        ("steady_output_throughput", 8.0, None),
+    ],
+)
+def test_a_metric_says_how_long_a_run_takes(metric: str, value: float, seconds: float | None) -> None:
+    """4 requests of 8 tokens in and 4 out, two at a time."""
+    targets = [{"metric": "ttft_p99", "value": 9.0}, {"metric": metric, "value": value}]
+    gpus = {"gpu": "NVIDIA H200", "count": 2}
+    assert expected_s(scenario(targets=targets, hardware=gpus)) == seconds
+
+
 def test_a_start_that_compiled_differs_from_one_that_did_not(
     run: Callable[..., Measurement], tmp_path: Path
 ) -> None:

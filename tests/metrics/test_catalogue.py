@@ -116,6 +116,11 @@ def test_gaps_need_streaming_too() -> None:
     assert all(metric.needs == {"streaming"} for name, metric in METRICS.items() if "_gap" in name)
 
 
+def test_service_levels_come_from_the_records_of_any_engine() -> None:
+    names = ("goodput", "slo_attainment")
+    assert [METRICS[name].source for name in names] == ["none in trtllm-bench; request records"] * 2
+
+
 def test_what_cannot_be_gated_is_not_a_sample_of_the_run() -> None:
     """A gate judges rates over time and means over requests."""
     assert all(metric.kind in {"rate", "mean"} for metric in METRICS.values() if metric.gateable)
@@ -191,6 +196,15 @@ def test_a_request_whose_tokens_came_at_one_moment_has_no_time_per_token() -> No
     assert from_records([at_once, *others], 0)["average_tpot"] == pytest.approx(250.0)
     assert of_run([at_once, *others], scenario(load=LOAD))["steady_average_tpot"] == pytest.approx(250.0)
     assert "average_tpot" not in from_records([at_once], 0)
+
+
+def test_a_request_without_latency_does_not_hide_the_steady_window() -> None:
+    instant = replace(records()[0], last_token_s=records()[0].start_s, first_token_s=None)
+    found = of_run([*records(), instant], scenario(load=LOAD))
+    assert found["steady_window"] == pytest.approx(2000.0)
+    assert found["steady_average_tpot"] == pytest.approx(250.0)
+    assert "steady_output_throughput" in found
+    assert "average_request_latency" not in found
 
 
 def test_failed_requests_are_left_out_and_none_is_no_metric() -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.case.case import case_of
-from pytest_dsr1.case.judgment import judgment_of
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.values import Fingerprint
+from pytest_dsr1.measurement.run import expected_s
 from pytest_dsr1.metrics import catalogue
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, combine, computed, gateable, targetable
 from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Requests
@@ -35,7 +36,7 @@ from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.loops import closed_loop
 from tests.helpers.metrics import from_records
 from tests.helpers.scenario_files import changed, load_text, mistakes
-from tests.helpers.values import NOISE, measurement, records
+from tests.helpers.values import NOISE, measurement, records, scenario
 
 if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats
@@ -83,6 +84,9 @@ def _energy(inputs: MetricInputs) -> float | None:
     "characters",
     "lower",
     formula="mean over i of 4 * output tokens",
+    duration_s=lambda characters, plan: characters * plan.requests,
+    headline=True,
+    neutral=4.0,
 )
 def _characters(requests: Requests) -> Floats:
     return requests.output_tokens * 4
@@ -172,13 +176,34 @@ def test_it_is_judged_and_reported(tmp_path: Path) -> None:
         for line, _ in overview([case_of(outcome, tmp_path / "none", datetime.now(timezone.utc))], 120)
     )
     assert ("dsr1_energy_per_output_token [J/tok]", "2.0") in properties(
-        judgment_of(outcome), run, verdict.status, verdict.subject
+        outcome, verdict.status, verdict.subject
     )
     other = replace(run, metrics={"energy_per_output_token": MetricValue(1.0, "records")})
     (row,) = compare([run, other], lambda _: NOISE).rows
     assert (row.metric.label, row.values) == ("energy per output token", (2.0, 1.0))
     assert row.changes[1] is not None
     assert row.changes[1].sense == "better"
+
+
+@pytest.mark.usefixtures("acme")
+@pytest.mark.parametrize(
+    ("characters", "shown"),
+    [(16.0, "  also    average length in characters 16 characters"), (4.0, None)],
+)
+def test_the_overview_shows_a_headline_without_a_target(
+    tmp_path: Path, characters: float, shown: str | None
+) -> None:
+    found = {"average_characters": MetricValue(characters, "records"), **ENERGY}
+    run = measurement(metrics=found)
+    outcome = ScenarioOutcome(load_text(tmp_path, changed()), "s.yaml", measurement=run)
+    lines = overview([case_of(outcome, tmp_path / "none", datetime.now(timezone.utc))], 120)
+    assert next((line for line, _ in lines if line.startswith("  also")), None) == shown
+
+
+@pytest.mark.usefixtures("acme")
+def test_it_says_how_long_a_run_takes() -> None:
+    target = {"metric": "average_characters", "value": 0.5}
+    assert expected_s(scenario(targets=[target])) == 2.0
 
 
 @pytest.mark.usefixtures("acme")
@@ -198,7 +223,7 @@ def test_a_zero_makes_the_run_invalid_unless_it_is_declared_possible() -> None:
 def test_one_that_fails_is_not_measured_and_warns() -> None:
     broken = Metrics("acme-dsr1")
 
-    @broken.metric("broken", "broken", "s", "lower", formula="none", kind="description")
+    @broken.metric("broken", "broken", "s", "lower", formula="none", kind="total")
     def _(_: MetricInputs) -> float:
         raise ZeroDivisionError("no\ntokens")
 
@@ -229,3 +254,44 @@ def test_one_that_is_there_already_names_both_plugins() -> None:
 def test_its_name_must_fit_a_scenario_and_a_test_id() -> None:
     with pytest.raises(ValueError, match="'Energy per token' is not a metric name: use lower-case letters"):
         replace(METRICS["total_latency"], name="Energy per token")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("total_latency", {"kind": "description"}, "kind `description` needs better `neither`, not `lower`"),
+        (
+            "average_concurrency",
+            {"kind": "mean"},
+            "better `neither` needs kind `description`, not `mean`",
+        ),
+        ("request_throughput", {"kind": "tail"}, "`counts` needs kind `rate`, not `tail`"),
+        ("average_tpot", {"kind": "total"}, "`of_request` needs kind `mean`, not `total`"),
+        ("total_latency", {"per_gpu": True}, "`per_gpu` needs `counts`"),
+    ],
+)
+def test_its_declarations_must_not_contradict_each_other(
+    name: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(f'metric {name}: {message}')}$"):
+        replace(METRICS[name], **changes)
+
+
+def test_a_rate_is_divided_by_the_gpus_only_if_it_says_so() -> None:
+    rates = Metrics("acme-dsr1")
+    rates.rate("draws", "draws", "req/s", formula="N / s", counts=("requests",), needs={"gpu"})
+    rates.rate("share", "share", "req/s", formula="N / s / GPU", counts=("requests",), per_gpu=True)
+    draws, share = rates
+    assert draws.needs == share.needs == {"gpu"}
+    assert (draws.compute(MetricInputs(records(), 8)), share.compute(MetricInputs(records(), 8))) == (
+        2.0,
+        0.25,
+    )
+    assert (draws.compute(MetricInputs(records(), 0)), share.compute(MetricInputs(records(), 0))) == (
+        None,
+        None,
+    )
+    with plugin("acme-dsr1", pytest_dsr1_metrics=lambda: rates):
+        run = replace(closed_loop(80, 16, lambda _, __: (0.2, 0.8)), gpus=8)
+        figures = [steady_figure(run, name, warmup_requests=16).value for name in ("draws", "share")]
+    assert figures[0] == pytest.approx(8 * figures[1])

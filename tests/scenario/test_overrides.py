@@ -128,7 +128,7 @@ def test_what_cannot_be_set(tmp_path: Path, option: str, message: str) -> None:
 @pytest.mark.parametrize("option", ["", "engine", "=5", "engine.=5", ".tp=5"])
 def test_what_is_no_override(tmp_path: Path, option: str) -> None:
     assert mistakes(tmp_path, GOOD, option) == [
-        f"--dsr1-set {option}: expected KEY=VALUE with a dotted key, such as engine.max_batch_size=64"
+        f"--dsr1-set {option}: expected KEY=VALUE with a dotted key, such as load.concurrency=64"
     ]
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import jsonschema
 import pytest
 import yaml
 from pydantic import Field
 
+from pytest_dsr1.metrics.goodput import PRESETS
 from pytest_dsr1.scenario import reference_pages, validation
 from pytest_dsr1.scenario.profiles import discover, shipped_suites
 from pytest_dsr1.scenario.schema import json_schema
+from pytest_dsr1.scenario.schema.load import Slo
 from pytest_dsr1.scenario.schema.scenario import Load, Scenario
 from tests.helpers.paths import DOCS
 from tests.helpers.scenario_files import GOOD, changed, load_text, mistakes
@@ -139,3 +141,14 @@ def test_a_new_field_is_described_by_its_declaration_alone(tmp_path: Path) -> No
     assert "| `pace` | a number above 0 | required | The pace of the tests. |" in (
         reference_pages.reference_page()
     )
+
+
+def test_the_schema_names_the_presets_and_their_limits() -> None:
+    described = Slo.model_fields["preset"]
+    assert set(get_args(get_args(described.annotation)[0])) == set(PRESETS)
+    server, interactive = PRESETS["mlperf-server"], PRESETS["mlperf-interactive"]
+    limits = (
+        f"TTFT {server.ttft_ms:,.0f} ms and TPOT {server.tpot_ms:g} ms for `mlperf-server`, "
+        f"{interactive.ttft_ms:,.0f} ms and {interactive.tpot_ms:g} ms for `mlperf-interactive`"
+    )
+    assert limits in (described.description or "")

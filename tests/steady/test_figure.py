@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_dsr1.engines.openai.settings import OpenAi
+from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.metrics.catalogue import METRICS, gateable
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.steady.figure import NoSteadyFigureError, SteadyFigure, steady_figure
@@ -207,7 +209,7 @@ def test_a_series_stands_in_for_output_tokens() -> None:
 
 
 def test_what_a_series_does_not_show() -> None:
-    run = of_series([10.0] * 20, 1, 20)
+    run = replace(of_series([10.0] * 20, 1, 20), settings_for=TrtllmBench.settings_for)
     for metric in set(gateable()) - {"total_output_throughput", "per_gpu_output_throughput"}:
         streaming = (
             " and engine.streaming: true"
@@ -235,16 +237,32 @@ def test_what_is_no_sample_of_the_run_is_refused() -> None:
     run = closed_loop(80, 16, in_step)
     assert refusal(run, "ttft_p99").startswith(
         "ttft_p99 has no steady figure: it is neither a rate over time nor a mean over requests; gate one of "
-        "request_throughput, total_output_throughput, "
+        "total_output_throughput, total_token_throughput, "
     )
     assert refusal(replace(run, gpus=0), "per_gpu_output_throughput") == (
         "per_gpu_output_throughput has no steady figure: the run used no GPU; "
         "set gate.metric: total_output_throughput"
     )
-    assert refusal(replace(run, requests=())) == (
+    empty = replace(run, requests=(), settings_for=TrtllmBench.settings_for)
+    nothing = (
         "total output throughput has no steady figure: the run has neither request records nor a series over "
-        "time; set engine.request_records: true (or, for output throughput alone, "
+        "time; "
+    )
+    assert refusal(empty) == (
+        f"{nothing}set engine.request_records: true (or, for output throughput alone, "
         "engine.llm_api.print_iter_log: true)"
+    )
+    assert refusal(replace(empty, settings_for={})) == (
+        f"{nothing}measure with an engine and settings that show it"
+    )
+    unseen = replace(
+        run,
+        requests=tuple((r[0], None, *r[2:]) for r in run.requests),
+        settings_for=OpenAi.settings_for,
+    )
+    assert refusal(unseen, "average_ttft") == (
+        "average time to first token (TTFT) has no steady figure: not every request has the time of its "
+        "first token; set engine.streaming: true"
     )
     unknown = replace(run, requests=tuple((*r[:5], None) for r in run.requests))
     assert refusal(unknown, "acceptance_length") == (

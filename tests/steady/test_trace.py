@@ -95,6 +95,8 @@ def test_json_gives_it_back(requests: list[object], series: list[object], open_l
     adapter = TypeAdapter(Trace)
     kept = Trace(tuple(requests), tuple(series), 4, 8, open_loop, 61.5, 7)  # type: ignore[arg-type]
     assert adapter.validate_json(adapter.dump_json(kept)) == kept
+    named = replace(kept, settings_for={"streaming": "engine.streaming: true"})
+    assert adapter.dump_json(named) == adapter.dump_json(kept), "what the engine calls it is not saved"
 
 
 def test_a_file_that_was_changed_is_refused() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.machine.values import Finding
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.roofline.bounds import bounds
 from pytest_dsr1.verdict.validity import invalid_reasons

@@ -205,6 +205,15 @@ def test_random_weights_need_no_check() -> None:
     assert facts == check_checkpoint(model)
 
 
+def test_content_key_of_random_weights_has_their_quantization() -> None:
+    """References of weights in BF16 were recorded with this key and must keep it."""
+    weights = RandomWeights(seed=3, config={"hidden_size": 64})
+    plain = check_checkpoint(Model(name="small", random_weights=weights))
+    assert plain.content_key == "eea8e07156fe874cb372c7d3543885c8e6e414900c5ad7a9d8a434a384c0aa88"
+    blocks = Model(name="small", random_weights=weights, quantization="FP8_BLOCK_SCALES")
+    assert check_checkpoint(blocks).content_key != plain.content_key
+
+
 def test_163_shards_of_real_size_are_checked_without_reading_them(folder: Path) -> None:
     """Sparse files of 4 GiB: reading even one of them would show in the count of bytes read."""
     names = [f"model-{i:05}-of-000163.safetensors" for i in range(1, 164)]

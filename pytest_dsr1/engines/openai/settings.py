@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from pytest_dsr1.scenario.schema.base import ExpandedStr, PositiveInt, VariableName
-from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource
+from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource, Purpose
+from pytest_dsr1.scenario.schema.rule import Answer
 
 _CHANGES_NO_MODEL = ("--no-", "--disable-", "-cc.pass_config.")
 """Prefixes of server arguments that do not change the model: they switch something off, or choose which
@@ -18,7 +20,7 @@ _WITHOUT_GRAPHS = {"--enforce-eager", "--disable-cuda-graph"}
 
 
 class OpenAi(EngineSettings):
-    """Any OpenAI-compatible server: a running one (`url`), or one that pytest-dsr1 starts and stops."""
+    """Any OpenAI-compatible server: a running one (`url`), or one that pytest-dsr1 starts and stops. Takes `model.path`, or with vLLM and SGLang `model.random_weights`. Keeps a schedule (`load.arrival`, `load.ramp_s`, `load.duration_s`)."""  # noqa: E501
 
     type: Literal["openai"]
     """A server with OpenAI's API."""
@@ -71,11 +73,26 @@ class OpenAi(EngineSettings):
 
     keeps_schedules: ClassVar[bool] = True
     may_bring_model: ClassVar[bool] = True
+    decided_by: ClassVar[Mapping[Answer, tuple[str, ...]]] = {
+        "attached_url": ("engine.url",),
+        "streams": ("engine.streaming",),
+    }
+    settings_for: ClassVar[Mapping[Purpose, str]] = {
+        "kv_cache_memory": "engine.gpu_memory_fraction",
+        "own_start": "engine.command or engine.server instead of engine.url",
+        "slots": "engine.max_batch_size",
+        "streaming": "engine.streaming: true",
+    }
 
     @property
     def streams(self) -> bool:
         """True unless the scenario switches it off."""
         return self.streaming
+
+    @property
+    def draft_tokens(self) -> None:
+        """Unknown: the server's own options decide, and its metrics show the acceptance length."""
+        return
 
     @property
     def attached_url(self) -> str | None:
@@ -109,6 +126,23 @@ class OpenAi(EngineSettings):
     def quantizes_random_weights(self) -> bool:
         """True: servers make random weights from the configuration file."""
         return True
+
+    def compile_caches(self, environ: Mapping[str, str]) -> Iterator[Path]:
+        """Yield the caches of every kind of server, because any command may start any of them.
+
+        They are those of vLLM and its DeepGEMM (vllm/envs.py, vllm/utils/deep_gemm.py), of TensorRT-LLM's
+        DeepGEMM (deep_gemm/compiler.cuh), of DeepGEMM in older versions of SGLang, and of SGLang
+        (sglang/srt/environ.py).
+        """
+        from pytest_dsr1.machine.warm_start import folder_named, home_folder, user_caches
+
+        home = home_folder(environ)
+        yield folder_named(environ, "VLLM_CACHE_ROOT", user_caches(environ) / "vllm")
+        yield folder_named(environ, "TRTLLM_DG_CACHE_DIR", home / ".tensorrt_llm")
+        yield folder_named(environ, "SGLANG_DG_CACHE_DIR", home / ".cache" / "deep_gemm")
+        sglang = folder_named(environ, "SGLANG_CACHE_DIR", home / ".cache" / "sglang")
+        yield sglang
+        yield folder_named(environ, "SGLANG_JIT_CACHE_DIR", sglang)
 
     def waiting_to_be_read(self, requests: int) -> str | None:
         """Return what the requests wait for, if the server can run all of them at once."""

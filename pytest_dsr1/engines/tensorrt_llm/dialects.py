@@ -8,6 +8,7 @@ and V1 to V5, the publications of "Best performance practice on DeepSeek-R1".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -217,20 +218,20 @@ COMMAND_LINE: Mapping[str, Name] = {
 """The options of ``trtllm-bench`` and its ``throughput`` that the engine may use."""
 
 
+_RELEASE = re.compile(r"\s*v?(\d{1,4})\.(\d{1,4})(?!\d)", re.IGNORECASE | re.ASCII)
+"""The begin of a version. What follows may be any text of a vendor's own build, which PEP 440 refuses."""
+
+
 def version_of(text: str) -> Version:
-    """Return major and minor of a version such as ``1.2``, ``1.2.1`` or ``1.3.0rc5``.
+    """Return major and minor of a version such as ``1.2``, ``1.2.1``, ``1.3.0rc5`` or ``1.2-custom``.
 
     Raises:
         UserError: the text is not a version.
     """
-    from packaging.version import InvalidVersion
-    from packaging.version import Version as Parsed
-
-    try:
-        major, minor, *_ = Parsed(text).release
-    except (InvalidVersion, ValueError):
-        raise UserError(f"{text!r} is not a version of TensorRT-LLM; expected one such as 1.2") from None
-    return major, minor
+    found = _RELEASE.match(text)
+    if found is None:
+        raise UserError(f"{text!r} is not a version of TensorRT-LLM; expected one such as 1.2")
+    return int(found[1]), int(found[2])
 
 
 def dialect_of(version: str) -> Dialect:

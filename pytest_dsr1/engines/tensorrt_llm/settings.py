@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from math import ceil
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.scenario.schema.base import Part, PositiveInt, VariableName
-from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource, SoftwareFinding
+from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource, Purpose
+from pytest_dsr1.scenario.schema.rule import Answer
 
 MOST_RECORDED_TOKENS = 20_000_000
 """The most output tokens with request records by default: trtllm-bench decodes every answer for them."""
@@ -128,6 +131,24 @@ class TensorRtLlm(EngineSettings):
         old: f"in the newest TensorRT-LLM, {now}" for old, now in _FORMER_NAMES.items()
     }
     """Scenarios use the newest names, and the engine translates them back."""
+    decided_by: ClassVar[Mapping[Answer, tuple[str, ...]]] = {
+        "draft_tokens": ("engine.llm_api.speculative_config",),
+        "slots": (
+            "engine.max_batch_size",
+            "engine.tp",
+            "engine.pp",
+            "engine.llm_api.enable_attention_dp",
+        ),
+        "streams": ("engine.streaming",),
+    }
+    settings_for: ClassVar[Mapping[Purpose, str]] = {
+        "attention_dp": "engine.llm_api.enable_attention_dp",
+        "kv_cache_in_fp8": "kv_cache_config.dtype",
+        "kv_cache_memory": "engine.kv_cache_free_gpu_mem_fraction",
+        "slots": "engine.max_batch_size",
+        "speculation": "engine.llm_api.speculative_config",
+        "streaming": "engine.streaming: true",
+    }
 
     dialect: str | None = None
     """The TensorRT-LLM version whose option names are used, such as `1.2`; by default the installed one."""
@@ -203,6 +224,12 @@ class TensorRtLlm(EngineSettings):
         """The scenario's value."""
         return self.environment
 
+    def compile_caches(self, environ: Mapping[str, str]) -> Iterator[Path]:
+        """Yield the cache of its DeepGEMM (TensorRT-LLM's deep_gemm/compiler.cuh)."""
+        from pytest_dsr1.machine.warm_start import folder_named, home_folder
+
+        yield folder_named(environ, "TRTLLM_DG_CACHE_DIR", home_folder(environ) / ".tensorrt_llm")
+
     @property
     def measuring_limit_s(self) -> float | None:
         """The scenario's value."""
@@ -221,12 +248,18 @@ class TensorRtLlm(EngineSettings):
             return None
         options = self.llm_api.kv_cache_config or KvCacheConfig()
         fraction = self.kv_cache_free_gpu_mem_fraction or options.free_gpu_memory_fraction
-        return KvCacheLimits(options.max_tokens, fraction or DEFAULT_MEMORY_FRACTION)
+        share = fraction or DEFAULT_MEMORY_FRACTION
+        return KvCacheLimits(options.max_tokens, share, max_tokens_setting="kv_cache_config.max_tokens")
 
-    @property
-    def chunks_prefill(self) -> bool:
-        """The scenario's value."""
-        return self.enable_chunked_context
+    def chunked_context(self, longest_input: int | None) -> str | None:
+        """Return the options that process each input in one step."""
+        if not self.enable_chunked_context:
+            return None
+        least = "" if longest_input is None else f"{longest_input:,}, "
+        return (
+            f"set engine.enable_chunked_context: false, and engine.max_num_tokens to at least {least}the "
+            "longest input"
+        )
 
     def without_cuda_graph(self, requests: float) -> str | None:
         """Return the reason if no CUDA graph was captured for the batch of a rank."""
@@ -250,7 +283,7 @@ class TensorRtLlm(EngineSettings):
 
 
 class TrtllmBench(TensorRtLlm):
-    """NVIDIA's `trtllm-bench throughput`, run as a child process with the published options."""
+    """NVIDIA's `trtllm-bench throughput`, run as a child process with the published options. Takes `model.path`."""  # noqa: E501
 
     type: Literal["trtllm-bench"]
     """NVIDIA's benchmark command."""
@@ -262,6 +295,11 @@ class TrtllmBench(TensorRtLlm):
     """Ask for a record of each request (`--request_json`, which decodes every answer); by default on for runs of up to 20 million output tokens."""  # noqa: E501
 
     script_is_whole: ClassVar[bool] = True
+    settings_for: ClassVar[Mapping[Purpose, str]] = {
+        **TensorRtLlm.settings_for,
+        "output_over_time": "engine.llm_api.print_iter_log: true",
+        "request_records": "engine.request_records: true",
+    }
 
     @property
     def model_sources(self) -> tuple[ModelSource, ...]:
@@ -288,7 +326,7 @@ class TrtllmBench(TensorRtLlm):
         )
         return f"{why}; set engine.request_records: true"
 
-    def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:
+    def software(self, environ: Mapping[str, str]) -> Iterator[Finding]:
         """Look for the command and the version of TensorRT-LLM in this environment."""
         import shutil
 
@@ -299,19 +337,19 @@ class TrtllmBench(TensorRtLlm):
                 f"`{self.command[0]}` is not on PATH; run in NVIDIA's TensorRT-LLM container, or set "
                 "`engine.command`"
             )
-            yield SoftwareFinding("mismatch", "TensorRT-LLM", message)
+            yield Finding("mismatch", "TensorRT-LLM", message)
         elif version := installed_version("tensorrt-llm"):
-            yield SoftwareFinding("ok", "TensorRT-LLM", version)
+            yield Finding("ok", "TensorRT-LLM", version)
         elif self.dialect is None:
             message = (
                 "its version is unknown, so the newest option names are used; set `engine.dialect` to use "
                 "the names of an older version"
             )
-            yield SoftwareFinding("warning", "TensorRT-LLM", message)
+            yield Finding("warning", "TensorRT-LLM", message)
 
 
 class Trtllm(TensorRtLlm):
-    """TensorRT-LLM's LLM API in a child process, with records of every request and early verdicts."""
+    """TensorRT-LLM's LLM API in a child process, with records of every request and early verdicts. Takes `model.path` or `model.random_weights`."""  # noqa: E501
 
     type: Literal["trtllm"]
     """`tensorrt_llm.LLM` of this Python environment (1.0 or newer)."""
@@ -323,16 +361,16 @@ class Trtllm(TensorRtLlm):
         """True: the LLM API makes random weights in the checkpoint's format."""
         return True
 
-    def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:
+    def software(self, environ: Mapping[str, str]) -> Iterator[Finding]:
         """Look for the package in this Python environment."""
         del environ
         from pytest_dsr1.machine.host import installed_version
 
         if version := installed_version("tensorrt-llm"):
-            yield SoftwareFinding("ok", "TensorRT-LLM", version)
+            yield Finding("ok", "TensorRT-LLM", version)
         else:
             message = (
                 f"tensorrt_llm is not installed in {sys.executable}; run pytest in NVIDIA's TensorRT-LLM "
                 "container"
             )
-            yield SoftwareFinding("mismatch", "TensorRT-LLM", message)
+            yield Finding("mismatch", "TensorRT-LLM", message)

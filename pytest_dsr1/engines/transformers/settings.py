@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.scenario.schema.base import PositiveInt
-from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource, SoftwareFinding
+from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource
 
 
 class Transformers(EngineSettings):
-    """The transformers engine: a small DeepSeek-V3-architecture model on Hugging Face transformers."""
+    """The transformers engine: a small DeepSeek-V3-architecture model on Hugging Face transformers. Takes `model.random_weights`."""  # noqa: E501
 
     type: Literal["transformers"]
     """Hugging Face transformers, in a child process."""
@@ -49,7 +50,7 @@ class Transformers(EngineSettings):
         """The format of weights and activations."""
         return self.dtype
 
-    def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:
+    def software(self, environ: Mapping[str, str]) -> Iterator[Finding]:
         """Look for PyTorch and transformers."""
         del environ
         from pytest_dsr1.machine.host import installed_version
@@ -59,10 +60,10 @@ class Transformers(EngineSettings):
         torch = versions["torch"] or ""
         if missing:
             message = f"{' and '.join(missing)} not installed; pip install 'pytest-dsr1[transformers]'"
-            yield SoftwareFinding("mismatch", "software", message)
+            yield Finding("mismatch", "software", message)
         elif self.device == "cuda" and torch.endswith("+cpu"):
             message = f"torch {torch} is built for the CPU only; install a CUDA build of torch"
-            yield SoftwareFinding("mismatch", "software", message)
+            yield Finding("mismatch", "software", message)
         else:
             listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-            yield SoftwareFinding("ok", "software", listed)
+            yield Finding("ok", "software", listed)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from pytest_dsr1 import extensions
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory
-from pytest_dsr1.machine.values import Finding, SetupMode
+from pytest_dsr1.machine.values import SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 Needs = Literal["nothing", "driver", "gpus"]

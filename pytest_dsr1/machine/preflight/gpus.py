@@ -10,22 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from packaging.version import InvalidVersion, Version
 
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list
 from pytest_dsr1.machine.gpu.processes import ProcessWatch, describe_process
 from pytest_dsr1.machine.preflight.check import Check, Preflight, check
 from pytest_dsr1.machine.setup.check import tuning
 from pytest_dsr1.machine.setup.journal import pending
-from pytest_dsr1.machine.values import Finding
-from pytest_dsr1.scenario.schema.scenario import Hardware, Scenario
+from pytest_dsr1.scenario.schema.scenario import Hardware
 
 IDLE_MEMORY_GIB = 2.0
 """More used memory than this before the run means another process: an idle H200 shows about 0.5 GiB."""
-
-
-def attached_to(scenario: Scenario) -> str | None:
-    """Return the address of the running server that the scenario measures; it may be on these GPUs."""
-    return scenario.engine.attached_url
 
 
 @check()
@@ -187,7 +182,7 @@ def ecc(look: Preflight) -> Iterator[Finding]:
 @check(needs="gpus")
 def sharing(look: Preflight) -> Iterator[Finding]:
     """No other process computes on the GPUs."""
-    if url := attached_to(look.scenario):
+    if url := look.scenario.engine.attached_url:
         message = f"processes already on the GPUs are taken to be the server at {url}"
         yield Finding("ok", "GPU sharing", message)
     else:

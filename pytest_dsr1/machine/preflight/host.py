@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine.preflight.check import Check, Preflight, check
-from pytest_dsr1.machine.values import Finding
 
 NCCL_SHM_GIB = 1.0
 """The shared memory that NVIDIA's container documentation asks for (--shm-size=1g)."""
@@ -37,8 +37,7 @@ def limits(look: Preflight) -> Iterator[Finding]:
 @check()
 def software(look: Preflight) -> Iterator[Finding]:
     """The engine's software is installed."""
-    for found in look.scenario.engine.software(look.environ):
-        yield Finding(found.severity, found.subject, found.message)
+    yield from look.scenario.engine.software(look.environ)
 
 
 @check()

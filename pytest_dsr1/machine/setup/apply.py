@@ -17,16 +17,14 @@ from pathlib import Path
 from types import FrameType
 
 from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host, nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list, read_machine
 from pytest_dsr1.machine.setup import journal
 from pytest_dsr1.machine.setup.check import tuning
 from pytest_dsr1.machine.state_dir import MACHINE_FOLDER, lost_with_container, state_dir
-from pytest_dsr1.machine.values import FactValue, Finding
+from pytest_dsr1.machine.values import FactValue, Notify
 from pytest_dsr1.scenario.schema.scenario import GpuSetup
-
-Notify = Callable[[str], None]
-"""Shows a sentence to the user at once, not at the end."""
 
 
 @dataclass(frozen=True, slots=True)

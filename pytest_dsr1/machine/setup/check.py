@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list
-from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.scenario.schema.scenario import GpuSetup
 
 

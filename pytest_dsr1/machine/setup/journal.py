@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host, nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import read_machine
 from pytest_dsr1.machine.state_dir import state_dirs
-from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.storage.filelock import is_held, lock_file
 from pytest_dsr1.storage.files import sync_folder, write_atomically
 

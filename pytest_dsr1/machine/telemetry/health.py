@@ -8,6 +8,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import TypeVar
 
+from pytest_dsr1.findings import Finding, Severity
 from pytest_dsr1.machine.telemetry.throttling import (
     IDLE,
     REASONS,
@@ -20,7 +21,7 @@ from pytest_dsr1.machine.telemetry.throttling import (
     seconds_of,
     spans_of,
 )
-from pytest_dsr1.machine.values import Conditions, Finding, GpuSample, Severity, Telemetry
+from pytest_dsr1.machine.values import Conditions, GpuSample, Telemetry
 from pytest_dsr1.scenario.schema.scenario import Validity
 from pytest_dsr1.text import clock
 

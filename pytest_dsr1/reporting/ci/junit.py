@@ -1,29 +1,30 @@
-"""The properties of each test in a JUnit file: its verdict and every metric."""
+"""The properties of each test in a JUnit file: its verdict and every metric.
+
+pytest writes a test's properties when the test ends, so they come from the judgment so far. The whole case is
+known at the end of the session.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_dsr1.case.judgment import Judgment
-from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.case.judgment import judgment_of
 from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
-def properties(
-    judgment: Judgment, measurement: Measurement | None, status: Status | None, subject: str
-) -> Iterable[tuple[str, str]]:
+def properties(outcome: ScenarioOutcome, status: Status, subject: str) -> Iterable[tuple[str, str]]:
     """Yield property names and values; a metric's name carries its unit, as ``dsr1_average_ttft [ms]``.
 
     Args:
-        judgment: of the test's scenario, so far.
-        measurement: the one that all tests of the scenario judge; None without one.
-        status: the status of the test; None without one.
+        outcome: of the test's scenario, so far.
+        status: the status of the test.
         subject: the test's name, such as ``target[average_ttft]``.
     """
+    judgment, measurement = judgment_of(outcome), outcome.measurement
     yield "dsr1_profile", judgment.profile
-    if status is not None:
-        yield "dsr1_verdict", status.value
+    yield "dsr1_verdict", status.value
     where = judgment.lines.get(subject)
     if where is not None:
         yield "dsr1_where", where

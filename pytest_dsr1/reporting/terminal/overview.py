@@ -17,17 +17,6 @@ from pytest_dsr1.verdict.verdict import Status, Verdict
 Line = tuple[str, Mapping[str, bool]]
 """Text and pytest's markup for it."""
 
-_SHOWN = (
-    "total_output_throughput",
-    "per_user_output_throughput",
-    "per_gpu_output_throughput",
-    "request_throughput",
-    "average_request_latency",
-    "average_ttft",
-    "average_tpot",
-    "acceptance_length",
-    "average_concurrency",
-)
 _ALIGNMENT = ({2, 3}, (8, 0, 18, 8))
 """Which columns of the targets are aligned to the right, and the least widths, for all scenarios alike."""
 
@@ -68,11 +57,12 @@ def _measured(case: Case, measurement: Measurement, width: int) -> Iterable[Line
     """Yield what the run shows in addition to its targets."""
     judged = {v.metric for v in case.judgment.verdicts}
     rest = [
-        f"{METRICS[name].label} {number(measurement.metrics[name].value)} {METRICS[name].unit}"
-        for name in _SHOWN
-        if name in measurement.metrics
+        f"{metric.label} {number(measurement.metrics[name].value)} {metric.unit}"
+        for name, metric in METRICS.items()
+        if metric.headline
+        and name in measurement.metrics
         and name not in judged
-        and (name, measurement.metrics[name].value) != ("acceptance_length", 1.0)  # no speculation
+        and measurement.metrics[name].value != metric.neutral
     ]
     yield from _labeled("also", "; ".join(rest), width)
     yield from _labeled("steady", _steady(measurement), width)

@@ -6,17 +6,18 @@ engine's own settings are in that engine's folder.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pytest_dsr1.scenario.rules import metrics
-from pytest_dsr1.scenario.rules.registry import RELATIONS, must, should
+from pytest_dsr1.scenario.rules.registry import Rules
+from pytest_dsr1.scenario.schema.deepseek_r1 import VOCAB_SIZE
 from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.scenario.schema.load import TraceArrival
 from pytest_dsr1.scenario.schema.rule import Findings, Relation
 from pytest_dsr1.scenario.schema.scenario import Length, Normal, Scenario, Uniform
 
-__all__ = ["all_relations", "longest", "metrics", "relations_of"]
-
-MODEL_VOCAB_SIZE = 129280
-"""The vocabulary of DeepSeek-R1. Random weights have the same unless their `config` sets another."""
+_rules = Rules()
+must, should = _rules.must, _rules.should
 
 
 def longest(length: Length) -> int:
@@ -28,7 +29,7 @@ def longest(length: Length) -> int:
 
 @must("model.path", "model.random_weights", "engine.type")
 def _one_origin(scenario: Scenario) -> Findings:
-    """A model has either `path` (trtllm-bench, trtllm, openai) or `random_weights` (transformers, trtllm, openai with vLLM or SGLang)."""  # noqa: E501
+    """A model has either `path` or `random_weights`, whichever the engine takes."""
     model, engine = scenario.model, scenario.engine
     if engine.may_bring_model and model.random_weights is None:
         return
@@ -47,7 +48,7 @@ def _one_origin(scenario: Scenario) -> Findings:
 
 @must("model.quantization", "model.random_weights", "engine.type")
 def _random_weights_as_stored(scenario: Scenario) -> Findings:
-    """With the engines trtllm and openai `random_weights` are stored as `FP8_BLOCK_SCALES` or as BF16."""
+    """`random_weights` that the engine stores in `model.quantization` are `FP8_BLOCK_SCALES` or BF16."""
     model, makes_weights = scenario.model, scenario.engine.quantizes_random_weights
     if makes_weights and model.random_weights and model.quantization == "NVFP4":
         message = "expected `FP8_BLOCK_SCALES` or `none` for random weights; found `NVFP4`"
@@ -98,14 +99,14 @@ def _tokens_are_known(scenario: Scenario) -> Findings:
     weights, wanted = scenario.model.random_weights, scenario.dataset.vocab_size
     if weights is None or scenario.dataset.path is not None:
         return
-    known = weights.config.get("vocab_size", MODEL_VOCAB_SIZE)
+    known = weights.config.get("vocab_size", VOCAB_SIZE)
     if isinstance(known, int) and wanted > known:
         yield "dataset.vocab_size", f"expected at most the model's vocab_size ({known}), found {wanted}"
 
 
 @must("load.arrival", "load.ramp_s", "load.duration_s", "engine.type")
 def _load_of_engine(scenario: Scenario) -> Findings:
-    """`load.arrival`, `load.ramp_s` and `load.duration_s` need the engine `openai`."""
+    """`load.arrival`, `load.ramp_s` and `load.duration_s` need an engine that keeps a schedule."""
     load = scenario.load
     if scenario.engine.keeps_schedules:
         if load.arrival is not None and load.ramp_s:
@@ -156,10 +157,7 @@ def _short_warmup(scenario: Scenario) -> Findings:
         yield "load.warmup_requests", message
 
 
-@should(
-    *("targets", "load.concurrency", "engine.max_batch_size", "engine.tp", "engine.pp"),
-    "engine.llm_api.enable_attention_dp",
-)
+@should("targets", "load.concurrency", answers=("slots",))
 def _per_user_without_queue(scenario: Scenario) -> Findings:
     """With a target on `per_user_output_throughput` the engine serves `load.concurrency` requests at once."""
     slots, concurrency = scenario.engine.slots, scenario.load.concurrency
@@ -171,12 +169,23 @@ def _per_user_without_queue(scenario: Scenario) -> Findings:
             yield f"targets.{index}.metric", f"{target.metric} says little here: {queue}"
 
 
+def general_relations() -> tuple[Relation, ...]:
+    """Return the rules for any engine, in the order of the reference page."""
+    return (*metrics.rules.relations, *_rules.relations)
+
+
 def all_relations() -> tuple[Relation, ...]:
     """Return every rule once: those for any engine, then those of each engine."""
     own = (relation for schema in engines().values() for relation in schema.rules)
-    return tuple(dict.fromkeys((*RELATIONS, *own)))
+    return tuple(dict.fromkeys((*general_relations(), *own)))
+
+
+def decided_by(relation: Relation, scenario: Scenario) -> Iterator[str]:
+    """Yield the keys that decide what a rule asks the engine of a scenario."""
+    for answer in relation.answers:
+        yield from scenario.engine.decided_by.get(answer, ())
 
 
 def relations_of(scenario: Scenario) -> tuple[Relation, ...]:
     """Return the rules that hold for a scenario: those for any engine, and those of its own."""
-    return (*RELATIONS, *engines()[scenario.engine.type].rules)
+    return (*general_relations(), *engines()[scenario.engine.type].rules)

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.metrics.registry import Need
-from pytest_dsr1.scenario.rules.registry import must
+from pytest_dsr1.scenario.rules.registry import Rules
 from pytest_dsr1.scenario.schema.rule import Findings
 from pytest_dsr1.scenario.schema.scenario import Scenario
+
+rules = Rules()
+must = rules.must
 
 
 def _judged(scenario: Scenario, need: Need) -> Iterator[tuple[str, str]]:
@@ -29,20 +32,26 @@ def _goodput_needs_slo(scenario: Scenario) -> Findings:
             yield key, f"{metric} is measured only with `slo`, found none"
 
 
-@must("targets", "gate.metric", "engine.streaming")
+@must("targets", "gate.metric", answers=("streams",))
 def _streamed_metrics(scenario: Scenario) -> Findings:
-    """A target or gate on TTFT, TPOT, gaps or output speed needs `engine.streaming: true`."""
+    """A target or gate on TTFT, TPOT, gaps or output speed needs streaming."""
+    engine = scenario.engine
+    setting = engine.settings_for.get("streaming")
+    wanted = f"`{setting}`, found false" if setting else f"streaming, which the engine `{engine.type}` lacks"
     for key, metric in _judged(scenario, "streaming"):
-        if not scenario.engine.streams:
-            yield key, f"{metric} is measured only with `engine.streaming: true`, found false"
+        if not engine.streams:
+            yield key, f"{metric} is measured only with {wanted}"
 
 
-@must("targets", "gate.metric", "engine.llm_api.speculative_config")
-def _acceptance_needs_mtp(scenario: Scenario) -> Findings:
-    """A target or gate on `acceptance_length` needs `engine.llm_api.speculative_config`."""
+@must("targets", "gate.metric", answers=("draft_tokens",))
+def _acceptance_needs_drafts(scenario: Scenario) -> Findings:
+    """A target or gate on `acceptance_length` needs draft tokens."""
+    engine = scenario.engine
+    setting = engine.settings_for.get("speculation")
+    wanted = f"`{setting}`, found none" if setting else f"drafts, which the engine `{engine.type}` lacks"
     for key, metric in _judged(scenario, "mtp"):
-        if not scenario.engine.draft_tokens:
-            yield key, f"{metric} is measured only with `engine.llm_api.speculative_config`, found none"
+        if engine.draft_tokens == 0:
+            yield key, f"{metric} is measured only with {wanted}"
 
 
 @must("targets", "gate.metric", "hardware.count", "hardware.gpu")

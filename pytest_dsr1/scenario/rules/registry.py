@@ -6,41 +6,53 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from pytest_dsr1.scenario.schema.engine import EngineSettings
-from pytest_dsr1.scenario.schema.rule import Findings, Relation
+from pytest_dsr1.scenario.schema.rule import Answer, Findings, Relation
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 _Settings = TypeVar("_Settings", bound=EngineSettings)
 
-
-RELATIONS: list[Relation] = []
-"""Every rule for all engines, in the order of the reference page."""
 
 _Check = Callable[[Scenario], Findings]
 _EngineCheck = Callable[[_Settings, Scenario], Findings]
 
 
 def _relation(
-    keys: tuple[str, ...], documented: Callable[..., Findings], check: _Check, *, impossible: bool
+    keys: tuple[str, ...],
+    documented: Callable[..., Findings],
+    check: _Check,
+    *,
+    impossible: bool,
+    answers: tuple[Answer, ...] = (),
 ) -> Relation:
-    return Relation(keys, impossible, " ".join((documented.__doc__ or "").split()), check)
+    return Relation(keys, impossible, " ".join((documented.__doc__ or "").split()), check, answers)
 
 
-def _general(keys: tuple[str, ...], *, impossible: bool) -> Callable[[_Check], _Check]:
-    def register(check: _Check) -> _Check:
-        RELATIONS.append(_relation(keys, check, check, impossible=impossible))
-        return check
+class Rules:
+    """The rules of one module, for all engines.
 
-    return register
+    Attributes:
+        relations: the rules, in the order of the reference page.
+    """
 
+    def __init__(self) -> None:
+        self.relations: list[Relation] = []
 
-def must(*keys: str) -> Callable[[_Check], _Check]:
-    """Declare a rule; breaking it is a mistake."""
-    return _general(keys, impossible=True)
+    def must(self, *keys: str, answers: tuple[Answer, ...] = ()) -> Callable[[_Check], _Check]:
+        """Declare a rule; breaking it is a mistake."""
+        return self._declared(keys, answers, impossible=True)
 
+    def should(self, *keys: str, answers: tuple[Answer, ...] = ()) -> Callable[[_Check], _Check]:
+        """Declare a rule; breaking it is a warning."""
+        return self._declared(keys, answers, impossible=False)
 
-def should(*keys: str) -> Callable[[_Check], _Check]:
-    """Declare a rule; breaking it is a warning."""
-    return _general(keys, impossible=False)
+    def _declared(
+        self, keys: tuple[str, ...], answers: tuple[Answer, ...], *, impossible: bool
+    ) -> Callable[[_Check], _Check]:
+        def register(check: _Check) -> _Check:
+            self.relations.append(_relation(keys, check, check, impossible=impossible, answers=answers))
+            return check
+
+        return register
 
 
 class EngineRules(Generic[_Settings]):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, wraps
 from inspect import isfunction
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Union, get_args
 
 from pydantic import Field, GetCoreSchemaHandler
@@ -17,26 +18,17 @@ from pydantic_core import CoreSchema
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.scenario.schema.base import Part
+from pytest_dsr1.scenario.schema.rule import Answer, Relation
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-    from pytest_dsr1.scenario.schema.rule import Relation
 
 HOOK = "pytest_dsr1_engines"
 
 ModelSource = Literal["path", "random_weights"]
 """The keys of ``model`` that say where the weights come from."""
-
-
-@dataclass(frozen=True, slots=True)
-class SoftwareFinding:
-    """A finding about the software that an engine needs; a ``mismatch`` makes the run INVALID."""
-
-    severity: Literal["mismatch", "warning", "ok"]
-    subject: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +38,26 @@ class KvCacheLimits:
     Attributes:
         max_tokens: the most tokens in it; None if no option limits them.
         memory_fraction: the largest share of the memory left after the weights.
+        max_tokens_setting: the setting with ``max_tokens``, for messages.
     """
 
     max_tokens: int | None
     memory_fraction: float
+    max_tokens_setting: str = ""
+
+
+Purpose = Literal[
+    "attention_dp",
+    "kv_cache_in_fp8",
+    "kv_cache_memory",
+    "output_over_time",
+    "own_start",
+    "request_records",
+    "slots",
+    "speculation",
+    "streaming",
+]
+"""What a person may want of an engine, by the advice in a message."""
 
 
 class HasEngine(Protocol):
@@ -83,6 +91,10 @@ class EngineSettings(Part):
     """Whether the engine may get its model from elsewhere, so that a scenario need not name one."""
     former_names: ClassVar[Mapping[str, str]] = {}
     """Keys that scenarios must no longer use, each with its replacement, as the end of a message."""
+    decided_by: ClassVar[Mapping[Answer, tuple[str, ...]]] = {}
+    """The keys that decide an answer below: ``{"slots": ("engine.max_batch_size",)}``."""
+    settings_for: ClassVar[Mapping[Purpose, str]] = {}
+    """The setting that serves a purpose, for messages: ``{"streaming": "engine.streaming: true"}``."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -135,8 +147,8 @@ class EngineSettings(Part):
         return True
 
     @property
-    def draft_tokens(self) -> int:
-        """Draft tokens per request and step; 0 without speculation."""
+    def draft_tokens(self) -> int | None:
+        """Draft tokens per request and step; 0 without speculation, None if only a run shows it."""
         return 0
 
     @property
@@ -189,14 +201,18 @@ class EngineSettings(Part):
         """Limits of the KV cache of each GPU; None if unknown."""
         return None
 
-    @property
-    def chunks_prefill(self) -> bool:
-        """Whether long inputs are split over steps (chunked context)."""
-        return False
-
     def waiting_to_be_read(self, requests: int) -> str | None:
         """Return why requests can wait although there are slots for this many; None if unknown."""
         del requests
+        return None
+
+    def chunked_context(self, longest_input: int | None) -> str | None:
+        """Return how to switch off chunked context, which splits inputs over steps; None if it is off.
+
+        Args:
+            longest_input: of the workload, in tokens; None if unknown.
+        """
+        del longest_input
         return None
 
     def without_cuda_graph(self, requests: float) -> str | None:
@@ -217,7 +233,18 @@ class EngineSettings(Part):
         del output_tokens
         return None
 
-    def software(self, environ: Mapping[str, str]) -> Iterator[SoftwareFinding]:
+    def compile_caches(self, environ: Mapping[str, str]) -> Iterator[Path]:
+        """Yield the folders of its own compile caches; a start that adds compiled code there is a warm-up.
+
+        Those of common libraries (torch, Triton, FlashInfer, DeepGEMM and others) are always watched.
+
+        Args:
+            environ: the environment of its processes.
+        """
+        del environ
+        yield from ()
+
+    def software(self, environ: Mapping[str, str]) -> Iterator[Finding]:
         """Yield findings about the software that it needs.
 
         Args:

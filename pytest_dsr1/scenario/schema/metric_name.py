@@ -10,9 +10,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from pytest_dsr1.metrics.catalogue import gateable, targetable
-
-UNKNOWN = "unknown_metric"
-"""The type of the error about a metric that no plugin declares."""
+from pytest_dsr1.storage.documents import UNKNOWN_METRIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,9 @@ class _OneOf:
     def _check(self, name: str) -> str:
         if name not in self.names():
             raise PydanticCustomError(
-                UNKNOWN, "there is no metric {name} here: install the plugin that declares it", {"name": name}
+                UNKNOWN_METRIC,
+                "there is no metric {name} here: install the plugin that declares it",
+                {"name": name},
             )
         return name
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+Answer = Literal["attached_url", "draft_tokens", "slots", "streams"]
+"""What a rule or a refusal asks of an engine's settings: the name of the attribute."""
 
 Findings = Iterator[tuple[str, str]]
 """Pairs of a dotted key and a sentence about the fault of its value."""
@@ -16,6 +19,8 @@ class Relation:
 
     Attributes:
         keys: the dotted keys it reads; the rule is skipped if one of them is a mistake itself.
+        answers: what it asks the engine's settings; the rule is also skipped if a key that decides one of
+            these answers is a mistake.
         impossible: whether breaking it is a mistake; otherwise it is a warning.
         rule: the rule as a sentence.
         check: yields the key and a sentence for each breach in a scenario.
@@ -25,3 +30,4 @@ class Relation:
     impossible: bool
     rule: str
     check: Callable[[Any], Findings]
+    answers: tuple[Answer, ...] = ()

@@ -1,9 +1,8 @@
 """The scenario schema: the one source of validation, of the JSON Schema and of docs/reference/scenario.md.
 
-Users read the docstring of each field in the reference page and in an editor. Options are written in the
-terms of the newest TensorRT-LLM; the engine translates them into the dialect of the installed version. Rules
-between several values are in :mod:`pytest_dsr1.scenario.rules.general`. The settings and rules of one engine
-are in that engine's folder.
+Users read the docstring of each field in the reference page and in an editor. Rules between several values
+are in :mod:`pytest_dsr1.scenario.rules.general`. The settings and rules of one engine are in that engine's
+folder.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.scenario.schema.base import ExpandedStr, Part, PositiveInt
+from pytest_dsr1.scenario.schema.deepseek_r1 import VOCAB_SIZE
 from pytest_dsr1.scenario.schema.engine import Engine
 from pytest_dsr1.scenario.schema.load import Arrival, Slo
 from pytest_dsr1.scenario.schema.metric_name import GatedMetricName, MetricName
@@ -125,7 +125,7 @@ class Dataset(Part):
     """Output length (OSL) in tokens, in the same forms."""
     seed: int = 420
     """The seed of synthetic tokens and lengths."""
-    vocab_size: Annotated[int, Field(ge=2)] = 129280
+    vocab_size: Annotated[int, Field(ge=2)] = VOCAB_SIZE
     """Synthetic token ids are smaller than this."""
 
 
@@ -139,11 +139,11 @@ class Load(Part):
     warmup_requests: Annotated[int, Field(ge=0)] = 0
     """Requests sent before the measurement and not counted."""
     arrival: Arrival | None = None
-    """An open loop: requests come on a schedule, even if the server is slow (`openai`). Without it the loop is closed: a request is sent when another one ends."""  # noqa: E501
+    """An open loop: requests come on a schedule, even if the server is slow. Without it the loop is closed: a request is sent when another one ends."""  # noqa: E501
     ramp_s: Annotated[float, Field(ge=0)] = 0.0
-    """The first `concurrency` requests of a closed loop start evenly over this many seconds (`openai`)."""
+    """The first `concurrency` requests of a closed loop start evenly over this many seconds."""
     duration_s: Annotated[float, Field(gt=0)] | None = None
-    """After this many seconds no request is sent; the run waits for those in flight (`openai`)."""
+    """After this many seconds no request is sent; the run waits for those in flight."""
     tolerated_failures: Annotated[int, Field(ge=0)] = 0
     """The number of requests that may fail without making the run INVALID; they count in no metric except goodput."""  # noqa: E501
 

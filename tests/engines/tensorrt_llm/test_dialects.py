@@ -160,16 +160,23 @@ def test_all_that_a_version_cannot_express_is_named() -> None:
         ("1.4", "1.4"),
         ("1.12.0", "1.4"),
         ("2.0", "1.4"),
+        ("v1.2", "1.2"),
+        (" 1.2 ", "1.2"),
+        ("1.2-custom", "1.2"),
+        ("1.2.x", "1.2"),
+        ("1.2 (container)", "1.2"),
+        ("1.1.0rc2-abc", "1.1"),
     ],
 )
 def test_dialect_of_a_version(version: str, expected: str) -> None:
     assert str(dialect_of(version)) == expected
 
 
-def test_what_is_no_version() -> None:
+@pytest.mark.parametrize("text", ["newest", "1", "1.x", "1.20250401123"])
+def test_what_is_no_version(text: str) -> None:
     with pytest.raises(UserError) as caught:
-        dialect_of("newest")
-    assert str(caught.value) == "'newest' is not a version of TensorRT-LLM; expected one such as 1.2"
+        dialect_of(text)
+    assert str(caught.value) == f"{text!r} is not a version of TensorRT-LLM; expected one such as 1.2"
 
 
 def test_too_old_a_version() -> None:

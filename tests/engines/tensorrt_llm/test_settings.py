@@ -90,3 +90,10 @@ def test_the_length_of_the_run_is_not_asked_for_where_it_does_not_matter() -> No
     engine = TrtllmBench.model_validate({"type": "trtllm-bench", "request_records": True})
     assert engine.without_records(refuse) is None
     assert Trtllm.model_validate({"type": "trtllm"}).without_records(refuse) is None
+
+
+@pytest.mark.parametrize("settings", [Trtllm(type="trtllm"), TrtllmBench(type="trtllm-bench")])
+def test_its_compile_cache(settings: Trtllm | TrtllmBench) -> None:
+    assert list(settings.compile_caches({"HOME": "/home/a"})) == [Path("/home/a/.tensorrt_llm")]
+    own = {"HOME": "/home/a", "TRTLLM_DG_CACHE_DIR": "/own"}
+    assert list(settings.compile_caches(own)) == [Path("/own")]

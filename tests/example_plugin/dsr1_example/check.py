@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.preflight.check import Check, Preflight, check
-from pytest_dsr1.machine.values import Finding
 
 
 @check()

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from pytest_dsr1 import extensions
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine.gpu.inventory import MachineInventory, read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.gpu.processes import describe_process
 from pytest_dsr1.machine.preflight.check import Check, Preflight, preflight
 from pytest_dsr1.machine.setup.journal import Entry, Settings, write
-from pytest_dsr1.machine.values import Finding
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from tests.helpers.fabric import COMPLETED, needs_fabric
 from tests.helpers.plugins import plugged_in
@@ -378,7 +378,7 @@ def test_preflight_imports_nothing_heavy() -> None:
 
 PLUGIN = """
 from pytest_dsr1.machine.preflight.check import check
-from pytest_dsr1.machine.values import Finding
+from pytest_dsr1.findings import Finding
 
 @check(needs="gpus")
 def cool(look):

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.telemetry.health import GpuStatistics, GpuSummary, assess, conditions, summary
 from pytest_dsr1.machine.telemetry.throttling import REASONS, THROTTLED
-from pytest_dsr1.machine.values import Conditions, Event, Finding, Telemetry
+from pytest_dsr1.machine.values import Conditions, Event, Telemetry
 from pytest_dsr1.scenario.schema.scenario import Validity
 from tests.helpers.gpu_samples import FROM_S, TO_S, watched
 

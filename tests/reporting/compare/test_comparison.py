@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.machine.values import Finding
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import MetricValue, combine
 from pytest_dsr1.reporting.compare.comparison import Change, Comparison, Difference, Row, compare
@@ -99,7 +99,8 @@ def test_values_and_changes_against_the_first() -> None:
     assert ttft.values == (250.0, 500.0, None)
     assert ttft.changes == (None, Change(100.0, "worse"), None)
     assert row(comparison, "average_concurrency").changes == (None, None, Change(100.0, ""))
-    assert compared(slow, measurement()).rows[0].metric.name == "request_throughput"
+    first, second, *_ = compared(slow, measurement()).rows
+    assert (first.metric.name, second.metric.name) == ("total_output_throughput", "total_token_throughput")
     assert row(compared(slow, measurement()), "average_ttft").changes[1] == Change(-50.0, "better")
 
 

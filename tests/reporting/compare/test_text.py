@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.machine.values import Finding, Fingerprint
+from pytest_dsr1.findings import Finding
+from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import MetricValue, combine
 from pytest_dsr1.reporting.compare.comparison import compare

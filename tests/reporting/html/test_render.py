@@ -14,9 +14,10 @@ import pytest
 from pytest_dsr1.case.case import Case, case_of
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.history import History
 from pytest_dsr1.gate.saved import GateRun, write_gate
-from pytest_dsr1.machine.values import Finding, Fingerprint
+from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
 from pytest_dsr1.reporting.charts.history import ReportContext
 from pytest_dsr1.reporting.compare.comparison import compare

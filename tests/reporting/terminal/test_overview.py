@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.case.case import Case, case_of
-from pytest_dsr1.case.judgment import judgment_of
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.saved import write_gate
 from pytest_dsr1.machine.telemetry.health import GpuSummary
-from pytest_dsr1.machine.values import Finding, Fingerprint
+from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.reporting.ci.junit import properties
 from pytest_dsr1.reporting.compare.differences import differences
@@ -191,10 +191,7 @@ def test_fail_is_red_and_pass_green(loaded: LoadedScenario) -> None:
 
 
 def test_junit_properties(loaded: LoadedScenario) -> None:
-    done = outcome(loaded)
-    found = dict(
-        properties(judgment_of(done), done.measurement, Status.PASS, "target[total_output_throughput]")
-    )
+    found = dict(properties(outcome(loaded), Status.PASS, "target[total_output_throughput]"))
     assert found["dsr1_profile"] == "small"
     assert found["dsr1_verdict"] == "PASS"
     assert found["dsr1_total_output_throughput [tok/s]"] == "8.0"

@@ -326,18 +326,31 @@ def test_nothing_is_said_about_what_rests_on_a_mistake(tmp_path: Path) -> None:
     assert len(mistakes(tmp_path, text)) == 1
 
 
+def test_no_queue_is_feared_while_a_key_that_decides_the_slots_is_a_mistake(tmp_path: Path) -> None:
+    few = [("concurrency: 1024", "concurrency: 8192"), ("num_requests: 5120", "num_requests: 8192")]
+    wrong = ("    enable_attention_dp: true\n", "    enable_attention_dp: 3\n")
+    text = changed(*few, wrong, ("metric: request_throughput", "metric: per_user_output_throughput"))
+    (found,) = mistakes(tmp_path, text)
+    assert "enable_attention_dp: expected true or false" in found
+
+
 def test_with_chunked_context_inputs_may_be_longer(tmp_path: Path) -> None:
     text = changed(("max_num_tokens: 1151", "max_num_tokens: 512\n  enable_chunked_context: true"))
     assert load_text(tmp_path, text).warnings == ()
 
 
 def test_every_rule_is_a_sentence_and_reads_known_keys() -> None:
+    from itertools import chain
+
     from pytest_dsr1.scenario.schema import json_schema
+    from pytest_dsr1.scenario.schema.engine import engines
 
     known = {".".join(map(str, path)) for path, _ in json_schema.fields()}
     for relation in all_relations():
         assert relation.rule.endswith("."), relation.check
         assert set(relation.keys) <= known, relation.rule
+    for schema in engines().values():
+        assert known.issuperset(chain.from_iterable(schema.settings.decided_by.values())), schema.name
 
 
 @pytest.mark.parametrize("server", ["vllm", "sglang"])

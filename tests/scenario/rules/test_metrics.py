@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.plugins import plugged_in
 from tests.helpers.scenario_files import changed, load_text, mistakes
 
 STREAMING = "is measured only with `engine.streaming: true`, found false"
@@ -51,6 +52,51 @@ targets:
   - metric: total_output_throughput
     value: 1.0
 """
+
+
+MUTE = """
+from typing import Literal
+from pytest_dsr1.engines.protocol import EngineSpec
+from pytest_dsr1.scenario.schema.engine import EngineSettings
+
+class Mute(EngineSettings):
+    \"\"\"An engine without streaming.\"\"\"
+
+    type: Literal["mute"]
+    \"\"\"Mute.\"\"\"
+
+    @property
+    def streams(self):
+        return False
+
+def pytest_dsr1_engines():
+    return [EngineSpec(settings=Mute, create=object)]
+"""
+
+
+@pytest.mark.parametrize(("metric", "wanted"), [("ttft_p99", "streaming"), ("acceptance_length", "drafts")])
+def test_an_engine_without_a_setting_for_it(tmp_path: Path, metric: str, wanted: str) -> None:
+    text = CPU.replace("type: transformers", "type: mute").replace("total_output_throughput", metric)
+    with plugged_in(tmp_path, "mute", MUTE):
+        assert mistakes(tmp_path, text) == [
+            f"s.yaml:9:5: targets.0.metric: {metric} is measured only with {wanted}, which the engine "
+            "`mute` lacks"
+        ]
+
+
+def test_only_a_run_shows_whether_a_server_speculates(tmp_path: Path) -> None:
+    text = CPU.replace("type: transformers", "type: openai, server: vllm")
+    text = text.replace("total_output_throughput", "acceptance_length")
+    assert load_text(tmp_path, text).scenario.targets[0].metric == "acceptance_length"
+
+
+@pytest.mark.parametrize("key", ["engine.streaming", "engine.llm_api.speculative_config"])
+def test_nothing_is_said_about_a_setting_that_is_a_mistake(tmp_path: Path, key: str) -> None:
+    metric = "ttft_p99" if key == "engine.streaming" else "acceptance_length"
+    wrong = {"engine.streaming": "  streaming: maybe\n  ep: 8\n"}.get(key)
+    change = ("  ep: 8\n", wrong) if wrong else ("  llm_api:\n", "  llm_api:\n    speculative_config: 3\n")
+    (found,) = mistakes(tmp_path, changed(target(metric), change))
+    assert f" {key}: expected" in found
 
 
 @pytest.mark.parametrize(

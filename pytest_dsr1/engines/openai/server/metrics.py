@@ -239,8 +239,8 @@ class Window:
         reported = [value for value in self.values("acceptance_length") if value > 0]
         return fmean(reported) if reported else None
 
-    def facts(self) -> dict[str, object]:
-        """Return the known facts for the result."""
+    def figures(self) -> dict[str, Any]:
+        """Return the known figures by the names that ``ServerStatistics`` gives them."""
         found: dict[str, float | None] = {}
         for gauge in ("running_requests", "waiting_requests", "kv_cache_used_share"):
             if values := self.values(gauge):

@@ -20,9 +20,10 @@ from pytest_dsr1.engines.openai.server.random_model import DUMMY_WEIGHTS, model_
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.process.child import Child, environment, quoted
+from pytest_dsr1.process.child import Child, environment
 from pytest_dsr1.records import Observer
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.text import quoted
 
 LOG = "server.log"
 SCRIPT = "server.sh"

@@ -13,11 +13,13 @@ import itertools
 import json
 import string
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.storage.files import write_atomically
 from pytest_dsr1.workload.deepseek import FP8_BLOCK_SCALES, config_problems, resolve_config
 from pytest_dsr1.workload.prepare import cache_folder
 
@@ -66,12 +68,20 @@ def write_model(scenario: Scenario, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            (folder / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+            _keep(folder / name, json.dumps(content, ensure_ascii=False))
     except OSError as error:
         raise EngineError(
             f"{scenario.name}: cannot write the model's configuration to {folder}: {error.strerror}; "
             "set XDG_CACHE_HOME to a folder that you can write to"
         ) from None
+
+
+def _keep(path: Path, text: str) -> None:
+    """Make the text of a file this one; another server may read the file meanwhile."""
+    with suppress(OSError, UnicodeDecodeError):
+        if path.read_text(encoding="utf-8") == text:
+            return
+    write_atomically(path, text)
 
 
 def _config(scenario: Scenario) -> dict[str, Any]:

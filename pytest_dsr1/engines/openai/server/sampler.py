@@ -21,6 +21,7 @@ from typing import IO
 from pytest_dsr1.engines.openai.endpoint import Site
 from pytest_dsr1.engines.openai.server.metrics import IterationStats, ServerSample, Window, read_text
 from pytest_dsr1.engines.openai.server.prometheus import is_exposition
+from pytest_dsr1.metrics.inputs import ServerStatistics
 
 FILE = "server_metrics.jsonl"
 _PATHS = {"trtllm-serve": ("/prometheus/metrics", "/metrics")}
@@ -50,7 +51,7 @@ class ServerSummary:
     """The part of an engine's result that comes from the server's metrics."""
 
     report: Mapping[str, float]
-    server_metrics: Mapping[str, object]
+    server_metrics: ServerStatistics
     not_measured: Mapping[str, str]
     warnings: tuple[str, ...]
 
@@ -104,7 +105,7 @@ class ServerMetrics:
             why = why or _LATE
             return ServerSummary(
                 report={},
-                server_metrics={"none": why},
+                server_metrics=ServerStatistics(why_none=why),
                 not_measured={
                     "acceptance_length": f"the server reports no metrics ({why}); switch them on "
                     "(`pytest-dsr1 docs openai`), or remove the target"
@@ -120,14 +121,14 @@ class ServerMetrics:
             )
         return ServerSummary(
             report={} if length is None else {"acceptance_length": length},
-            server_metrics={
-                "path": self._paths[0],
-                "file": FILE,
-                "readings": len(samples),
-                "missed": self._missed,
-                "whole": window.whole,
-                **window.facts(),
-            },
+            server_metrics=ServerStatistics(
+                path=self._paths[0],
+                file=FILE,
+                samples=len(samples),
+                missed_samples=self._missed,
+                complete=window.whole,
+                **window.figures(),
+            ),
             not_measured=not_measured,
             warnings=tuple(_warnings(window, tokens)),
         )

@@ -35,9 +35,10 @@ from pytest_dsr1.engines.tensorrt_llm.dialects import DIALECTS, Dialect, command
 from pytest_dsr1.engines.tensorrt_llm.failures import FailureContext, explain, relevant, symptom
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.process.child import Child, environment, quoted
+from pytest_dsr1.process.child import Child, environment
 from pytest_dsr1.records import Observer, RequestRecord
 from pytest_dsr1.storage.files import write_atomically
+from pytest_dsr1.text import quoted
 
 LOG = "trtllm-bench.log"
 HELP = "help.txt"

@@ -116,7 +116,7 @@ def test_window_begins_with_the_last_reading_before_and_is_whole() -> None:
     assert of.whole
     assert of.grown("generated_tokens") == 30.0, "from 1 s to 4 s"
     assert of.values("running_requests") == [2.0, 3.0, 4.0]
-    assert of.facts() == {
+    assert of.figures() == {
         "running_requests_mean": 3.0,
         "running_requests_max": 4.0,
         "generated_tokens": 30.0,

@@ -57,6 +57,22 @@ def test_equal_models_share_a_folder(tmp_path: Path) -> None:
     assert folder != model_folder(served(num_hidden_layers=5), environ)
 
 
+def test_files_that_another_server_reads_are_never_cut(tmp_path: Path) -> None:
+    of = served(vocab_size=4096)
+    write_model(of, tmp_path)
+    files = {path: (path.stat().st_ino, path.read_bytes()) for path in sorted(tmp_path.iterdir())}
+    write_model(of, tmp_path)
+    assert {path: (path.stat().st_ino, path.read_bytes()) for path in sorted(tmp_path.iterdir())} == files
+    changed = tmp_path / "config.json"
+    changed.write_bytes(b"\xff")
+    with changed.open("rb") as reader:
+        write_model(of, tmp_path)
+        assert reader.read() == b"\xff"
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == {
+        path: content for path, (_, content) in files.items()
+    }
+
+
 @pytest.mark.parametrize("server", ["vllm", "sglang"])
 def test_server_makes_the_weights(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
