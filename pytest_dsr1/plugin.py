@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Mapping
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,11 +34,6 @@ REPORT: pytest.StashKey[Report] = pytest.StashKey()
 """The content of the terminal's overview and of every report, once the run has ended."""
 
 
-def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Let pytest accept conftest.py files and plugins that have our hooks."""
-    pluginmanager.add_hookspecs(import_module("pytest_dsr1.hookspecs"))
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options; every name begins with ``--dsr1-``."""
     options.add(parser)
@@ -49,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Select the scenarios. If none are selected, no more of the plugin is loaded."""
     config.addinivalue_line("markers", "dsr1: a test made from a scenario file")
+    plugins.accept(config)
     if not selection.is_asked_for(config):
         options.refuse_without_selection(config)
         return
