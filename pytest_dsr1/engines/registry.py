@@ -86,17 +86,18 @@ def _refuse_wrong_values(settings: EngineSettings, result: EngineResult) -> None
 
 
 def _refuse_wrong_types(settings: EngineSettings, of: str, value: EngineResult | RequestRecord) -> None:
-    for name, adapter in _adapters(type(value)).items():
+    kind: Any = type(value)
+    for name, adapter in _adapters(kind).items():
         found = getattr(value, name)
         try:
             adapter.validate_python(found, strict=True)
         except ValidationError:
-            expected = type(value).__annotations__[name]
+            expected = kind.__annotations__[name]
             raise _wrong(settings, "run", f"the {name}{of} {extensions.shown(found)}", expected) from None
 
 
 @cache
-def _adapters(kind: type[Any]) -> dict[str, TypeAdapter[Any]]:
+def _adapters(kind: type) -> dict[str, TypeAdapter[Any]]:
     return {name: TypeAdapter(hint) for name, hint in get_type_hints(kind).items()}
 
 

@@ -336,6 +336,32 @@ def test_a_hook_that_does_not_exist_is_one_sentence(suites: Suites, option: str)
     assert "the hook pytest_dsr1_metric, which does not exist; hooks are pytest_dsr1_checks, " in line
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--dsr1-profile=alpha", "--dsr1-report=report.csv"),
+        ("-p", "no:dsr1", "test_other.py"),
+        ("test_other.py",),
+    ],
+)
+def test_an_optional_hook_also_works_where_the_plugin_is_off(
+    suites: Suites, options: tuple[str, ...]
+) -> None:
+    """As the page says: the hook is optional, and imports only inside."""
+    suites.pytester.makepyfile(test_other="def test_other(): pass")
+    suites.pytester.makeconftest(
+        CONFTEST
+        + """
+@pytest.hookimpl(optionalhook=True)
+def pytest_dsr1_reports():
+    from pytest_dsr1.reporting.formats import ReportFormat
+    yield ReportFormat(".csv", "a table", lambda path, report: path.write_text("written"))
+"""
+    )
+    assert suites.run_apart(*options).ret == 0
+    assert (suites.pytester.path / "report.csv").exists() == ("--dsr1-report=report.csv" in options)
+
+
 @pytest.mark.parametrize("option", ["--dsr1-list", "--dsr1-plan", "--dsr1-profile=alpha"])
 def test_plugins_are_taken_before_scenarios_are_read(
     table: Suites, monkeypatch: pytest.MonkeyPatch, option: str
