@@ -26,7 +26,7 @@ from pytest_dsr1.text import harmless, say
 if TYPE_CHECKING:
     from pytest_dsr1.reporting.formats import Report, ReportFormat
 
-pytest_plugins = ["pytest_dsr1.session.fixtures", "pytest_dsr1.session.gate_fixtures"]
+pytest_plugins = ["pytest_dsr1.session.fixtures"]
 
 FILES: pytest.StashKey[Mapping[Path, ReportFormat]] = pytest.StashKey()
 """The reports to write."""
@@ -51,6 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
     mode = options.mode(config)
     plugins.register(config)
     config.stash[SELECTION] = selection.select(config)
+    config.pluginmanager.import_plugin("pytest_dsr1.session.gate_fixtures")
     from pytest_dsr1.reporting import formats
     from pytest_dsr1.reporting.terminal import progress
 
