@@ -26,8 +26,6 @@ from pytest_dsr1.text import harmless, say
 if TYPE_CHECKING:
     from pytest_dsr1.reporting.formats import Report, ReportFormat
 
-pytest_plugins = ["pytest_dsr1.session.fixtures"]
-
 FILES: pytest.StashKey[Mapping[Path, ReportFormat]] = pytest.StashKey()
 """The reports to write."""
 REPORT: pytest.StashKey[Report] = pytest.StashKey()
@@ -43,6 +41,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Select the scenarios. If none are selected, no more of the plugin is loaded."""
     config.addinivalue_line("markers", "dsr1: a test made from a scenario file")
+    # Not by `pytest_plugins`, for which pytest searches the entry points of all packages: that takes 2 ms.
+    config.pluginmanager.import_plugin("pytest_dsr1.session.fixtures")
     plugins.accept(config)
     if not selection.is_asked_for(config):
         options.refuse_without_selection(config)
