@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 
 from pytest_dsr1.engines.protocol import EnginePool
 from pytest_dsr1.engines.registry import named, new_pool
@@ -84,15 +84,6 @@ class SharedResources:
         with ExitStack() as ending:
             for name in self._pools:
                 ending.callback(self._end, name)
-
-    @contextmanager
-    def ended_on_failure(self) -> Iterator[None]:
-        """End everything that is kept if the block fails: its state is unknown then."""
-        try:
-            yield
-        except BaseException:
-            self.end_engines()
-            raise
 
     def release(self) -> None:
         """End everything that is kept, then restore and unlock the machine.
