@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Mapping
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,17 +26,10 @@ from pytest_dsr1.text import harmless, say
 if TYPE_CHECKING:
     from pytest_dsr1.reporting.formats import Report, ReportFormat
 
-pytest_plugins = ["pytest_dsr1.session.fixtures", "pytest_dsr1.session.gate_fixtures"]
-
 FILES: pytest.StashKey[Mapping[Path, ReportFormat]] = pytest.StashKey()
 """The reports to write."""
 REPORT: pytest.StashKey[Report] = pytest.StashKey()
 """The content of the terminal's overview and of every report, once the run has ended."""
-
-
-def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Let pytest accept conftest.py files and plugins that have our hooks."""
-    pluginmanager.add_hookspecs(import_module("pytest_dsr1.hookspecs"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,6 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Select the scenarios. If none are selected, no more of the plugin is loaded."""
     config.addinivalue_line("markers", "dsr1: a test made from a scenario file")
+    # Not by `pytest_plugins`, for which pytest searches the entry points of all packages: that takes 2 ms.
+    config.pluginmanager.import_plugin("pytest_dsr1.session.fixtures")
+    plugins.accept(config)
     if not selection.is_asked_for(config):
         options.refuse_without_selection(config)
         return
@@ -56,6 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
     mode = options.mode(config)
     plugins.register(config)
     config.stash[SELECTION] = selection.select(config)
+    config.pluginmanager.import_plugin("pytest_dsr1.session.gate_fixtures")
     from pytest_dsr1.reporting import formats
     from pytest_dsr1.reporting.terminal import progress
 

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from types import ModuleType
 
 from pytest_dsr1 import extensions
-from pytest_dsr1.metrics import catalogue
-from pytest_dsr1.scenario.schema import json_schema
+from tests.helpers.plugins import forget
 
 
 @contextmanager
@@ -16,15 +15,9 @@ def plugin(name: str, **hooks: Callable[..., object]) -> Iterator[None]:
     """Register a plugin with these hooks, in addition to our own plugins and the installed ones."""
     module = ModuleType(name)
     vars(module).update(hooks)
-    _forget()
+    forget()
     extensions.register(module, name)
     try:
         yield
     finally:
-        _forget()
-
-
-def _forget() -> None:
-    extensions._manager.cache_clear()
-    catalogue._found.cache_clear()
-    json_schema.scenario_schema.cache_clear()
+        forget()

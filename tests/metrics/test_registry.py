@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from pytest_dsr1 import extensions
@@ -217,6 +219,28 @@ def test_one_that_fails_is_not_measured_and_warns() -> None:
     ]
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, 0.0, "12", True, [1.0], np.float64("nan")])
+def test_one_that_is_not_a_measurement_names_the_plugin(value: object) -> None:
+    said: list[str] = []
+    odd = replace(METRICS["total_latency"], name="odd", compute=lambda _: value)  # type: ignore[arg-type, return-value]
+    with plugin("acme-dsr1", pytest_dsr1_metrics=lambda: [odd]):
+        assert "odd" not in computed(MetricInputs(records()), said.append)
+    assert said == [
+        f"the pytest-dsr1 plugin acme-dsr1 is broken: its metric odd returned {value!r}, expected a finite "
+        "number above 0 or None"
+    ]
+
+
+@pytest.mark.parametrize("value", [0, np.float32(0.0), 3])
+def test_one_may_be_any_number_and_zero_if_it_is_declared_possible(value: float) -> None:
+    said: list[str] = []
+    odd = replace(METRICS["total_latency"], name="odd", compute=lambda _: value, may_be_zero=True)
+    with plugin("acme-dsr1", pytest_dsr1_metrics=lambda: [odd]):
+        assert computed(MetricInputs(records()), said.append)["odd"] == float(value)
+    assert said == []
+    assert odd.allowed == "a finite number of at least 0"
+
+
 def test_one_that_is_there_already_names_both_plugins() -> None:
     ours = METRICS["total_latency"]
     with (
@@ -225,8 +249,8 @@ def test_one_that_is_there_already_names_both_plugins() -> None:
     ):
         list(METRICS)
     assert str(caught.value) == (
-        "the pytest-dsr1 plugin acme-dsr1 is broken: its metric total_latency is already one of "
-        "pytest_dsr1.metrics.catalogue"
+        "the metric total_latency is declared twice, by pytest-dsr1 and by the plugin acme-dsr1: rename or "
+        "remove one of them"
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pytest_dsr1.case.case import machine
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.registry import create, named
+from pytest_dsr1.engines.registry import create, script
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.eligibility import compared, refuse_unfit
 from pytest_dsr1.gate.reference_file import load
@@ -118,8 +118,7 @@ def plan(scenarios: Sequence[LoadedScenario], options: PlanOptions) -> Iterable[
 
 def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     scenario = loaded.scenario
-    with named(scenario.engine, "script"):
-        first, *rest = create(scenario.engine).script(_job(scenario)).splitlines()
+    first, *rest = script(scenario.engine, create(scenario.engine), _job(scenario)).splitlines() or [""]
     yield first
     yield f"# scenario: {scenario.name} ({loaded.path})"
     yield f"# machine: {needed(scenario.hardware)}"
