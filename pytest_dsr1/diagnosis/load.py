@@ -29,7 +29,7 @@ def low_concurrency(measurement: Measurement) -> str | None:
         return None
     return (
         f"on average {number(found.value)} requests were in flight, but load.concurrency "
-        f"{load.concurrency:,} should keep {wanted:,}: look for a few long answers at the end, for "
+        f"{load.concurrency:,} calls for {wanted:,}: look for a few long answers at the end, for "
         "failed requests, and for a client that sends too slowly"
     )
 

@@ -45,7 +45,7 @@ def acceptance_length(measurement: Measurement) -> str | None:
     if measurement.workload.synthetic and (drafts or accepted.value > SPECULATES):
         return (
             "the requests are random tokens, and the engine speculates (acceptance length "
-            f"{accepted.value:.2f}): with multi-token prediction the speed depends on the text, so give "
+            f"{accepted.value:.2f}): with multi-token prediction the speed depends on the text, so use "
             "real text in dataset.path (`pytest-dsr1 docs datasets`)"
         )
     expected = real_text_acceptance(drafts)

@@ -53,7 +53,7 @@ def _found() -> dict[str, _Found]:
     for plugin, metric in extensions.values("pytest_dsr1_metrics", Metric):
         if metric.name in found:
             raise extensions.broken(
-                plugin, f"its metric {metric.name} is already one of {found[metric.name].plugin}"
+                plugin, f"its metric {metric.name} is already defined by {found[metric.name].plugin}"
             )
         found[metric.name] = _Found(metric, plugin)
     return found

@@ -102,11 +102,11 @@ def _named(plugin: str, each: ReportFormat) -> ReportFormat:
     """Return the format, with functions that name the plugin when they fail."""
 
     def write(path: Path, report: Report) -> None:
-        with extensions.named(plugin, f"write of its {each.suffix} reports"):
+        with extensions.named(plugin, f"write() for {each.suffix} reports"):
             each.write(path, report)
 
     def missing() -> str | None:
-        with extensions.named(plugin, f"missing of its {each.suffix} reports"):
+        with extensions.named(plugin, f"missing() for {each.suffix} reports"):
             return each.missing()
 
     return replace(each, write=write, missing=missing)

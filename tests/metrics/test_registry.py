@@ -199,7 +199,7 @@ def test_one_that_is_there_already_names_both_plugins() -> None:
     ):
         list(METRICS)
     assert str(caught.value) == (
-        "the pytest-dsr1 plugin acme-dsr1 is broken: its metric total_latency is already one of "
+        "the pytest-dsr1 plugin acme-dsr1 is broken: its metric total_latency is already defined by "
         "pytest_dsr1.metrics.catalogue"
     )
 

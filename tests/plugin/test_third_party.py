@@ -201,13 +201,13 @@ def test_an_engine_of_a_conftest_runs(acme: Callable[..., tuple[pytest.RunResult
         (
             "write",
             0,
-            "dsr1: report.csv cannot be written: the pytest-dsr1 plugin CONFTEST is broken: write of its "
+            "dsr1: report.csv cannot be written: the pytest-dsr1 plugin CONFTEST is broken: write() for "
             ".csv reports failed: ZeroDivisionError('division by zero'); *",
         ),
         (
             "missing",
             pytest.ExitCode.USAGE_ERROR,
-            "ERROR: the pytest-dsr1 plugin CONFTEST is broken: missing of its .csv reports failed: "
+            "ERROR: the pytest-dsr1 plugin CONFTEST is broken: missing() for .csv reports failed: "
             "ZeroDivisionError('division by zero')",
         ),
     ],

@@ -175,7 +175,7 @@ class GateSettings(Part):
     warmup_requests: PositiveInt | None = None
     """The number of requests at the start of the measurement that a gate always ignores; by default `load.concurrency`. MSER-5 can find more warm-up after these."""  # noqa: E501
     under_test: dict[str, bool] = Field(default_factory=dict)
-    """Overrides of which fingerprint facts must equal the references: `true` if the fact may differ, `false` if it must not. `*` matches any text."""  # noqa: E501
+    """Overrides which fingerprint facts must equal the references: `true` if the fact may differ, `false` if it must not. `*` matches any text."""  # noqa: E501
 
 
 class Published(Part):

@@ -200,7 +200,7 @@ class _AnswerReader:
             self._fail(
                 "the server did not report how many tokens it made (no `usage`, no token ids)"
                 if self.finish_reason or not exchange.streaming
-                else "the stream ended without a last event: no finish reason and no usage"
+                else "the stream ended too early: no finish reason and no usage"
             )
         elif exchange.streaming and tokens and not exchange.event_times_s:
             self._fail(f"the server counts {tokens} tokens, but no event of its stream had text")
@@ -210,9 +210,7 @@ class _AnswerReader:
             ended = f", finish reason {self.finish_reason}" if self.finish_reason else ""
             self._fail(f"the server made {tokens} tokens, expected exactly {exchange.wanted}{ended}")
         elif not exchange.exact and not self.ended:
-            self._fail(
-                "the stream ended without a last event: no finish reason, and no `usage` for the whole answer"
-            )
+            self._fail("the stream ended too early: no finish reason, and no `usage` for the whole answer")
 
     def _output_tokens(self) -> int | None:
         tokens = _tokens(self.usage)
