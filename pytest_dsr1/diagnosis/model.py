@@ -14,7 +14,7 @@ _SAME = {"BFLOAT16": "BF16", "": "NONE"}
 
 @clue("number-format")
 def number_format(measurement: Measurement) -> str | None:
-    """Weights or a KV cache that the engine reports in another number format than the scenario's."""
+    """Weights or a KV cache that the engine reports in a number format other than the scenario's."""
     for what, reported, wanted in _formats(measurement):
         found = _SAME.get(reported.upper(), reported.upper())
         if found not in {"AUTO", wanted.upper()}:

@@ -18,7 +18,7 @@ def attention_dp(measurement: Measurement) -> str | None:
         return None
     return (
         f"attention data parallelism is on with load.concurrency {concurrency}, so {idle} of "
-        f"{engine.ranks} ranks have no request of their own: it is for throughput (one such run made 40 "
+        f"{engine.ranks} ranks have no request of their own: it is for throughput (one such run reached 40 "
         "tok/s instead of 253); remove engine.llm_api.enable_attention_dp"
     )
 

@@ -213,7 +213,7 @@ def test_a_clue_of_a_plugin_is_one_file(tmp_path: Path) -> None:
         (
             "return [Clue('fast', '', '', lambda _: 7)]",
             "fast",
-            "its clue fast returned 7, expected a text or None",
+            "its clue fast returned 7, expected text or None",
         ),
     ],
 )

@@ -145,7 +145,7 @@ def test_a_server_that_died_in_between_is_replaced(serving: Suites) -> None:
     two = told(serving, "two")
     assert two["server_started"] is True
     assert two["warnings"][0].startswith(
-        "a new server was started because the kept one cannot be used: one: the "
+        "a new server was started because the old one cannot be used: one: the "
     )
     second = pid(serving, "two")
     assert second is not None

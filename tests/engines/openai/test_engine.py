@@ -223,9 +223,9 @@ BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
     ),
     "too few tokens": (
         stream(*FOUR[:3], FINISH, usage(3)),
-        "made 3 tokens, expected exactly 4, finish reason length",
+        "generated 3 tokens, expected exactly 4, finish reason length",
     ),
-    "too many tokens": (stream(*FOUR, FINISH, usage(5)), "made 5 tokens, expected exactly 4"),
+    "too many tokens": (stream(*FOUR, FINISH, usage(5)), "generated 5 tokens, expected exactly 4"),
     "no token": (stream(FINISH, usage(0)), "the server's answer has no tokens"),
     "tokens and no text": (stream(text(""), FINISH, usage(4)), "counts 4 tokens, but no event"),
     "empty stream": (stream(), "the stream ended too early"),

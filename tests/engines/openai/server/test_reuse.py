@@ -116,7 +116,7 @@ def test_server_that_died_is_noticed_and_replaced(bench: Bench) -> None:
     (warning,) = remarks(second.warnings)
     log = bench.folder / "first" / "engine" / "server.log"
     assert warning == (
-        "a new server was started because the kept one cannot be used: first: the server was killed by "
+        "a new server was started because the old one cannot be used: first: the server was killed by "
         f"signal 9: {sys.executable}; its log: {log}"
     )
     assert psutil.pid_exists(bench.pid("second"))

@@ -359,7 +359,7 @@ def test_values_that_the_version_refuses(api: Api) -> None:
         ),
         (
             "short",
-            "; the first, request 1 of the dataset: made 15 tokens, expected 16\n",
+            "; the first, request 1 of the dataset: generated 15 tokens, expected 16\n",
         ),
     ],
 )
