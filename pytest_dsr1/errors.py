@@ -1,6 +1,12 @@
-"""Exceptions whose text is the whole message: they are shown to the user without a traceback."""
+"""Exceptions whose text is the whole message: they are shown to the user without a traceback.
+
+Also what to do when a block fails for any reason.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class Dsr1Error(Exception):
@@ -29,3 +35,13 @@ class ReferencesError(Dsr1Error):
 
 class NoReferenceError(Dsr1Error):
     """There is nothing to compare with (verdict NO REFERENCE): no accepted references, or too few."""
+
+
+@contextmanager
+def on_failure(end: Callable[[], object]) -> Iterator[None]:
+    """Call ``end`` if the block fails: the state of what the block used is then unknown."""
+    try:
+        yield
+    except BaseException:
+        end()
+        raise

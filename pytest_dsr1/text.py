@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import textwrap
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 _CUT = "..."
@@ -62,6 +65,17 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
+def json_value(value: object) -> str:
+    """Return a JSON value for a message: a list or object by its kind, other values as JSON, cut short."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}" if abs(value) < 10**20 else "a number of more than 20 digits"
+    return plain(json.dumps(value), 40)
+
+
 def shown_path(path: Path) -> str:
     """Return the path as a user would type it: relative if it is below the working directory."""
     try:
@@ -70,31 +84,94 @@ def shown_path(path: Path) -> str:
         return str(path)
 
 
-def nearest(word: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate that was probably meant; case and dashes do not matter."""
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that was probably meant; case and dashes do not matter."""
+    return next(iter(_near(word, known, 1)), None)
+
+
+def did_you_mean(word: str, known: Iterable[str], *, present: Container[object] = (), most: int = 1) -> str:
+    """Return a remark to put after an unknown word; empty if no known word is near.
+
+    Args:
+        word: the unknown word.
+        known: the words that are possible there.
+        present: the words that are already there; the remark says so if it suggests one of them.
+        most: the largest number of suggestions.
+    """
+    near = _near(word, known, most)
+    if not near:
+        return ""
+    words = (f"'{one}'" + ", which is already there" * (one in present) for one in near)
+    return f" (did you mean {' or '.join(words)}?)"
+
+
+def _near(word: str, known: Iterable[str], most: int) -> list[str]:
     import difflib  # takes a millisecond, and every pytest run imports this module
 
-    known = {_folded(candidate): candidate for candidate in candidates}
-    close = difflib.get_close_matches(_folded(word), known, n=1, cutoff=0.6)
-    close = close or [name for name in known if len(word) > 3 and _folded(word) in name]
-    return known[close[0]] if close else None
-
-
-def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """Return a remark to put after an unknown word; empty if no candidate is near."""
-    near = nearest(word, candidates)
-    return f" (did you mean {near}?)" if near else ""
+    names = {_folded(name): name for name in known}
+    close = difflib.get_close_matches(_folded(word), names, n=most, cutoff=0.6)
+    close = close or [name for name in names if len(word) > 3 and _folded(word) in name][:most]
+    return [names[name] for name in close]
 
 
 def _folded(word: str) -> str:
     return word.lower().replace("-", "_")
 
 
-def columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Yield a line per row; each column is as wide as its widest cell, two spaces apart."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+def padded(
+    rows: Sequence[Sequence[str]], right: Container[int] = (), least: Sequence[int] = ()
+) -> Iterator[list[str]]:
+    """Yield each row with its cells padded, so that each column is as wide as its widest cell.
+
+    Args:
+        rows: the cells.
+        right: the indexes of the columns that are aligned to the right.
+        least: the least width of the first columns.
+    """
+    needed = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(both) for both in zip_longest(needed, least, fillvalue=0)]
     for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield [
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+
+
+def columns(
+    rows: Sequence[Sequence[str]], right: Container[int] = (), least: Sequence[int] = ()
+) -> Iterator[str]:
+    """Yield a line per row, made of its :func:`padded` cells, two spaces apart."""
+    for cells in padded(rows, right, least):
+        yield "  ".join(cells).rstrip()
+
+
+def wrapped(
+    text: str, width: int, *, first: str = "", rest: str = "", long_words: bool = True, hyphens: bool = False
+) -> list[str]:
+    """Return the text in harmless lines of at most ``width`` columns.
+
+    Args:
+        text: its line breaks are kept, and lines that are indented by two spaces continue so.
+        width: in columns.
+        first: the start of the first line.
+        rest: the start of the other lines.
+        long_words: break words that are longer than a line anywhere; else they extend beyond it.
+        hyphens: also break at hyphens, for names that do not fit.
+    """
+    lines: list[str] = []
+    for paragraph in harmless(text).splitlines():
+        start = rest if lines else first
+        # Of a broken word, the rest may start a line like a command: making it harmless takes one column.
+        found = textwrap.wrap(
+            paragraph,
+            width - 1 if long_words else width,
+            initial_indent=start,
+            subsequent_indent=rest + ("  " if paragraph.startswith("  ") else ""),
+            break_long_words=long_words,
+            break_on_hyphens=hyphens,
+        )
+        lines += map(harmless, found or [start])
+    return lines
 
 
 def _escape(code: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.text import clock, columns, harmless, plain, say
+from pytest_dsr1.text import clock, columns, did_you_mean, harmless, json_value, plain, say, wrapped
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,77 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
         "x           10",
         "longer one",
     ]
+
+
+def test_columns_can_be_aligned_right_and_have_a_least_width() -> None:
+    assert list(columns([("a", "10", "x"), ("b", "9", "")], right={1}, least=(3, 4))) == [
+        "a      10  x",
+        "b       9",
+    ]
+
+
+def test_wrapped_text_keeps_its_line_breaks_and_indentation() -> None:
+    text = "one two three\n  four five six\n\nseven"
+    assert wrapped(text, 14, first="label ", rest="      ", long_words=False) == [
+        "label one two",
+        "      three",
+        "        four",
+        "        five",
+        "        six",
+        "      ",
+        "      seven",
+    ]
+
+
+def test_long_words_are_broken_or_left_whole() -> None:
+    path = "/data/a-long-name"
+    assert wrapped(path, 11) == ["/data/a-lo", "ng-name"]
+    assert wrapped(path, 11, hyphens=True) == ["/data/a-", "long-name"]
+    assert wrapped(path, 11, long_words=False) == [path]
+
+
+def test_no_wrapped_line_is_a_command() -> None:
+    assert wrapped("12345678901::error::x", 12) == ["12345678901", ": :error::x"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (-1234, "-1,234"),
+        (10**400, "a number of more than 20 digits"),
+        (1.5, "1.5"),
+        (float("nan"), "NaN"),
+        ("8", '"8"'),
+        ("\u202e" * 3, r'"\u202e\u202e\u202e"'),
+        ("x" * 50, f'"{"x" * 36}...'),
+        ([], "an empty list"),
+        ([1], "a list"),
+        ({}, "an object"),
+    ],
+)
+def test_a_json_value_takes_a_few_words(value: object, text: str) -> None:
+    assert json_value(value) == text
+
+
+@pytest.mark.parametrize(
+    ("word", "remark"),
+    [
+        ("max-batchsize", " (did you mean 'max_batch_size'?)"),
+        ("batch", " (did you mean 'max_batch_size'?)"),
+        ("ttp", " (did you mean 'tp', which is already there?)"),
+        ("zzz", ""),
+    ],
+)
+def test_the_nearest_known_word_is_suggested(word: str, remark: str) -> None:
+    assert did_you_mean(word, ["max_batch_size", "tp"], present={"tp"}) == remark
+
+
+def test_several_words_can_be_suggested() -> None:
+    known = ["h200-max", "b200-max", "cpu"]
+    assert did_you_mean("h20-max", known, most=3) == " (did you mean 'h200-max' or 'b200-max'?)"
+    assert did_you_mean("h20-max", known) == " (did you mean 'h200-max'?)"
 
 
 @pytest.mark.parametrize(

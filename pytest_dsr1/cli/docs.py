@@ -51,7 +51,7 @@ def show(topic: str) -> str:
     Raises:
         LookupError: it does not exist; the message has the nearest name.
     """
-    from pytest_dsr1.text import harmless
+    from pytest_dsr1.text import did_you_mean, harmless
 
     name, _, section = topic.partition("#")
     known = pages()
@@ -59,8 +59,8 @@ def show(topic: str) -> str:
     if name in examples and not section:
         return examples[name].read_text(encoding="utf-8")
     if name not in known:
-        near = _meant(name, [*known, *examples])
-        raise LookupError(f"there is no page {name!r}{near} `pytest-dsr1 docs` lists all pages")
+        meant = did_you_mean(name, [*known, *examples])
+        raise LookupError(f"there is no page {name!r}{meant}; `pytest-dsr1 docs` lists all pages")
     text = known[name].read_text(encoding="utf-8")
     if section:
         text = _section(text, name, section)
@@ -88,30 +88,36 @@ def _docs(options: argparse.Namespace) -> int:
 
 
 def _list() -> Iterator[str]:
+    from pytest_dsr1.text import columns
+
     known = pages()
-    width = max(map(len, known))
+    lines = columns([(f"  {topic}", _title(path)) for topic, path in known.items()])
+    by_path = dict(zip(known.values(), lines, strict=True))
     for group in GROUPS:
         yield group
-        for topic, path in known.items():
-            if path.is_relative_to(folder() / group):
-                with path.open(encoding="utf-8") as page:
-                    title = page.readline().lstrip("# ").rstrip().replace("`", "")
-                yield f"  {topic.ljust(width)}  {title}"
+        yield from (line for path, line in by_path.items() if path.is_relative_to(folder() / group))
     yield ""
     yield "pytest-dsr1 docs TOPIC shows a page, pytest-dsr1 docs TOPIC#SECTION one section."
 
 
+def _title(path: Path) -> str:
+    with path.open(encoding="utf-8") as page:
+        return page.readline().lstrip("# ").rstrip().replace("`", "")
+
+
 def _section(text: str, topic: str, section: str) -> str:
     """Return a section with its heading and the sections below it."""
+    from pytest_dsr1.text import did_you_mean
+
     headings = list(_headings(text))
     names = [name for _, _, found in headings for name in found]
     for number, (start, level, found) in enumerate(headings):
         if section in found:
             later = (other for other, depth, _ in headings[number + 1 :] if depth <= level)
             return text[start : next(later, len(text))]
-    near = _meant(section, names)
+    meant = did_you_mean(section, names)
     raise LookupError(
-        f"the page {topic} has no section {section!r}{near} `pytest-dsr1 docs {topic}` shows the whole page"
+        f"the page {topic} has no section {section!r}{meant}; `pytest-dsr1 docs {topic}` shows the whole page"
     )
 
 
@@ -144,10 +150,3 @@ def _readable(text: str, topic: str) -> str:
 
     text = _PICTURE.sub(r"(picture: \1)", _ANCHOR.sub("", text))
     return _LINK.sub(link, text)
-
-
-def _meant(word: str, known: list[str]) -> str:
-    from pytest_dsr1.text import nearest
-
-    near = nearest(word, known)
-    return f"; did you mean {near}?" if near else ";"

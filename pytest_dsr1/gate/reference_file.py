@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -23,7 +23,6 @@ from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesErro
 from pytest_dsr1.gate import comparability, recordings
 from pytest_dsr1.gate.comparability import short
 from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_more, noise_by
-from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed, read_text
@@ -42,6 +41,7 @@ _HEAD = """\
 _CONFLICT = re.compile(r"^(<<<<<<<|>>>>>>>)( .*)?$", re.MULTILINE)
 _CHECKSUM = re.compile(r'^sha256: "([0-9a-f]{64})"\n\Z', re.MULTILINE)
 _PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_FIRST_KEYS = ("profile", "metric", "unit", "better", "requests", "warmup_requests")
 _REFERENCES = TypeAdapter(References)
 
 
@@ -55,28 +55,17 @@ def to_text(references: References) -> str:
     accepted = references.accepted
     nodes = {short(node): node for node in sorted(references.nodes)}
     facts, under_test = references.facts, references.under_test
-    lines = [
-        *(f"{key}: {_shown(value)}" for key, value in REFERENCES.head.items()),
-        *(f"{key}: {_shown(getattr(references, key))}" for key in ("profile", "metric", "unit", "better")),
-        f"requests: {references.requests}",
-        f"warmup_requests: {references.warmup_requests}",
-        *_section(
-            "accepted",
-            {
-                "at": _time(accepted.at),
-                "by": accepted.by,
-                "reason": accepted.reason,
-                "commit": accepted.commit,
-            },
-        ),
-        f"moved: {_flow(under_test)}",
-        *_section("fixed", comparability.with_role("fixed", facts, under_test)),
-        *_section("under_test", comparability.with_role("under test", facts, under_test)),
-        *_section("nodes", nodes),
-        "runs:",
-        *(f"  - {_flow(_run(run))}" for run in references.runs),
-    ]
-    body = _HEAD + "\n".join(lines) + "\n"
+    document = {
+        **REFERENCES.head,
+        **{key: getattr(references, key) for key in _FIRST_KEYS},
+        "accepted": {**asdict(accepted), "at": _time(accepted.at)},
+        "moved": _Line(under_test),
+        "fixed": comparability.with_role("fixed", facts, under_test),
+        "under_test": comparability.with_role("under test", facts, under_test),
+        "nodes": nodes,
+        "runs": tuple(map(_run, references.runs)),
+    }
+    body = _HEAD + yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
     return f'{body}sha256: "{sha256(body.encode()).hexdigest()}"\n'
 
 
@@ -154,7 +143,7 @@ def read(store: Path, profile: str, now: datetime) -> References:
     except DocumentError as error:
         raise ReferencesError(f"{path}: {error}; {_again(str(path))}") from None
     references = from_text(text, str(path), profile)
-    problems = _problems(references, profile, now, text.split("\n").index("runs:") + 2)
+    problems = _problems(references, profile, now, _first_run(text))
     _refuse(
         path, problems, _restore(str(path)) if references.profile == profile else _renamed(references, path)
     )
@@ -243,6 +232,11 @@ def locked(store: Path, profile: str, what: str) -> Iterator[None]:
         yield
 
 
+def _first_run(text: str) -> int:
+    """Return the line of the first run."""
+    return next(line for line, content in enumerate(text.split("\n"), 2) if content.startswith("runs:"))
+
+
 def _problems(references: References, profile: str, now: datetime, first_run: int) -> Iterator[str]:
     """Yield what is wrong with references in an intact file; ``first_run`` is the line of the first run."""
     if references.profile != profile:
@@ -323,46 +317,50 @@ def _from_document(document: dict[str, Any]) -> References:
     )
 
 
-_Shown = FactValue | Mapping[str, FactValue]
-
-
-def _run(run: ReferenceRun) -> dict[str, _Shown]:
-    return {
-        "at": _time(run.at),
-        "node": short(run.node),
-        "value": run.value,
-        "se_percent": run.se_percent,
-        "window_s": run.window_s,
-        "startup_s": run.startup_s,
-        "candidate": run.recording,
+def _run(run: ReferenceRun) -> _Line:
+    return _Line(
+        at=_time(run.at),
+        node=short(run.node),
+        value=run.value,
+        se_percent=run.se_percent,
+        window_s=run.window_s,
+        startup_s=run.startup_s,
+        candidate=run.recording,
         **({"gpus": asdict(run.gpus)} if run.gpus else {}),
-    }
+    )
 
 
 def _time(at: datetime) -> str:
     return at.isoformat()
 
 
-def _section(name: str, values: Mapping[str, FactValue]) -> list[str]:
-    lines = [f"  {_key(key)}: {_shown(value)}" for key, value in values.items()]
-    return [f"{name}:", *lines] if lines else [f"{name}: {{}}"]
+class _Line(dict[str, Any]):
+    """A mapping on one line."""
 
 
-def _flow(values: Mapping[str, _Shown]) -> str:
-    return "{" + ", ".join(f"{_key(key)}: {_shown(value)}" for key, value in values.items()) + "}"
+class _Dumper(yaml.SafeDumper):
+    """A dumper that puts text in quotes, keys only where they need them, and each list on one line."""
+
+    def ignore_aliases(self, _: object) -> bool:
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
+        super().increase_indent(flow, indentless=False)
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        node = super().represent_mapping(tag, mapping, flow_style)
+        for key, _ in node.value:
+            if _PLAIN_KEY.fullmatch(key.value):
+                key.style = None
+        return node
 
 
-def _key(key: str) -> str:
-    plain = _PLAIN_KEY.fullmatch(key) and yaml.safe_load(key) == key
-    return key if plain else _shown(key)
-
-
-def _shown(value: _Shown) -> str:
-    """Return a value as YAML on one line; text is always in quotes."""
-    if isinstance(value, Mapping):
-        return _flow(value)
-    if isinstance(value, list):
-        return f"[{', '.join(map(_shown, value))}]"
-    style = '"' if isinstance(value, str) else None
-    text = yaml.safe_dump(value, default_style=style, width=math.inf, allow_unicode=True)
-    return text.removesuffix("...\n").strip()
+_Dumper.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+)
+_Dumper.add_representer(
+    list, lambda dumper, items: dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=True)
+)
+_Dumper.add_representer(
+    _Line, lambda dumper, line: dumper.represent_mapping("tag:yaml.org,2002:map", line, flow_style=True)
+)

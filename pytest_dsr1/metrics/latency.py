@@ -25,21 +25,12 @@ def _total_ms(inputs: MetricInputs) -> float | None:
     return None if inputs.requests is None else inputs.total_s * 1e3
 
 
-@metrics.mean(
-    "average_request_latency",
-    "average request latency",
-    "ms",
-    "lower",
-    formula="mean over i of e2e",
+@metrics.mean_and_spread(
+    "request_latency",
+    "request latency",
+    mean=("average_request_latency", "average request latency"),
+    of="e2e",
+    source="trtllm-bench report, Request Latency Breakdown",
 )
 def _latency_ms(requests: Requests) -> Floats:
     return requests.latency_s * 1e3
-
-
-metrics.spread(
-    "request_latency",
-    "request latency",
-    of="e2e",
-    source="trtllm-bench report, Request Latency Breakdown",
-    of_request=_latency_ms,
-)

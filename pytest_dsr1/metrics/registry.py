@@ -234,30 +234,47 @@ class Metrics(Iterable[Metric]):
             compute
         )
 
-    def spread(
+    def mean_and_spread(
         self,
         prefix: str,
         label: str,
         *,
+        mean: tuple[str, str],
         of: str,
-        source: str | None = None,
-        of_request: PerRequest,
+        source: str,
         needs: Collection[Need] = (),
-    ) -> None:
-        """Declare the minimum, maximum and percentiles of a time in ms, as TensorRT-LLM prints them."""
-        for key, text, rule, share in SPREAD:
+    ) -> Callable[[PerRequest], PerRequest]:
+        """Declare a time in ms: its mean over requests, and minimum, maximum and percentiles.
 
-            def compute(inputs: MetricInputs, share: float = share) -> float | None:
-                values = sorted(known(of_request, needs, inputs))
-                return percentile(values, share) if values else None
+        Decorates the function that returns the time of each request.
 
-            self.metric(
-                f"{prefix}_{key}",
-                f"{label} {text}",
-                "ms",
-                "lower",
-                formula=f"{rule} of {of}",
-                kind="tail",
-                source=source,
-                needs=needs,
-            )(compute)
+        Args:
+            prefix: the start of the names of the spread.
+            label: the start of their labels.
+            mean: name and label of the mean.
+            of: the formula of one request's time.
+            source: the source of the spread.
+            needs: what the run must show.
+        """
+
+        def register(of_request: PerRequest) -> PerRequest:
+            self.mean(*mean, "ms", "lower", formula=f"mean over i of {of}", needs=needs)(of_request)
+            for key, text, rule, share in SPREAD:
+
+                def compute(inputs: MetricInputs, share: float = share) -> float | None:
+                    values = sorted(known(of_request, needs, inputs))
+                    return percentile(values, share) if values else None
+
+                self.metric(
+                    f"{prefix}_{key}",
+                    f"{label} {text}",
+                    "ms",
+                    "lower",
+                    formula=f"{rule} of {of}",
+                    kind="tail",
+                    source=source,
+                    needs=needs,
+                )(compute)
+            return of_request
+
+        return register

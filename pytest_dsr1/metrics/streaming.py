@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 metrics = Metrics(REPORT)
 
 
-@metrics.mean(
-    "average_ttft",
-    "average time to first token (TTFT)",
-    "ms",
-    "lower",
-    formula="mean over i of first token - start",
+@metrics.mean_and_spread(
+    "ttft",
+    "TTFT",
+    mean=("average_ttft", "average time to first token (TTFT)"),
+    of="first token - start",
+    source="trtllm-bench report, Time-to-First-Token Breakdown",
     needs={"streaming"},
 )
 def ttft_ms(requests: Requests) -> Floats:
@@ -26,37 +26,17 @@ def ttft_ms(requests: Requests) -> Floats:
     return (requests.first_token_s - requests.start_s) * 1e3
 
 
-metrics.spread(
-    "ttft",
-    "TTFT",
-    of="first token - start",
-    source="trtllm-bench report, Time-to-First-Token Breakdown",
-    of_request=ttft_ms,
-    needs={"streaming"},
-)
-
-
-@metrics.mean(
-    "average_tpot",
-    "average time per output token (TPOT)",
-    "ms",
-    "lower",
-    formula="mean over i of (end - first token) / (output tokens - 1)",
+@metrics.mean_and_spread(
+    "tpot",
+    "TPOT",
+    mean=("average_tpot", "average time per output token (TPOT)"),
+    of="(end - first token) / (output tokens - 1)",
+    source="trtllm-bench report, Time-per-Output-Token Breakdown",
     needs={"streaming"},
 )
 def tpot_ms(requests: Requests) -> Floats:
     """Return the time per output token of each request; NaN for one without."""
     return requests.decode_s * 1e3 / (requests.output_tokens - 1)
-
-
-metrics.spread(
-    "tpot",
-    "TPOT",
-    of="(end - first token) / (output tokens - 1)",
-    source="trtllm-bench report, Time-per-Output-Token Breakdown",
-    of_request=tpot_ms,
-    needs={"streaming"},
-)
 
 
 @metrics.mean(

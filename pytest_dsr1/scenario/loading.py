@@ -20,7 +20,7 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.validation import ParsedTree, validate
 from pytest_dsr1.scenario.yaml.reader import parse, read
 from pytest_dsr1.scenario.yaml.tree import Node, join_key, merged, split_key, without
-from pytest_dsr1.text import nearest, shown_path
+from pytest_dsr1.text import did_you_mean, nearest, shown_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def _refuse_misspelled_extends(tree: Node) -> None:
     known = json_schema.keys_of(json_schema.scenario_schema())
     for key, mark in tree.keys.items():
         if key not in known and nearest(key, [*known, "extends"]) == "extends":
-            raise MistakeError(Problem(mark, key, "unknown key; did you mean 'extends'?"))
+            raise MistakeError(Problem(mark, key, f"unknown key{did_you_mean(key, ['extends'])}"))
 
 
 def _base(path: Path, extends: Node, catalogue: profiles.Catalogue | None) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem
 from pytest_dsr1.scenario.yaml.reader import parse
 from pytest_dsr1.scenario.yaml.tree import Node, Path, join_key, split_key, with_value
-from pytest_dsr1.text import nearest
+from pytest_dsr1.text import did_you_mean
 
 _FIXED = {
     "name": "a scenario keeps its name; copy the file to give it another",
@@ -89,7 +89,6 @@ def _no_such_key(holder: Node, key: str, part: str | int) -> str:
     if not isinstance(holder.value, list):
         return f"`{key}` is a single value and has no key '{part}'"
     metrics = [metric.text for _, item in holder.children() if (metric := item.child("metric"))]
-    close = nearest(str(part), metrics)
-    hint = f"; did you mean '{close}'?" if close else ""
     known = f"one of {', '.join(metrics)} or an" if metrics else "an"
-    return f"expected {known} index from 0 to {len(holder.value) - 1}, found '{part}'{hint}"
+    meant = did_you_mean(str(part), metrics)
+    return f"expected {known} index from 0 to {len(holder.value) - 1}, found '{part}'{meant}"

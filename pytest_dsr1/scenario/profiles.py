@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest_dsr1
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.text import shown_path
+from pytest_dsr1.text import did_you_mean, shown_path
 
 SUFFIXES = (".yaml", ".yml")
 """The endings of a scenario file's name."""
@@ -81,9 +80,8 @@ class Catalogue:
 
     def unknown(self, name: str) -> str:
         """Return the message that there is no such scenario, with the nearest names."""
-        close = difflib.get_close_matches(name, self.names, n=3, cutoff=0.5)
         what = "no scenario matches" if any(char in name for char in "*?[") else "no scenario is named"
-        return f"{what} '{name}'" + (f"; did you mean {' or '.join(close)}?" if close else "")
+        return f"{what} '{name}'{did_you_mean(name, self.names, most=3)}"
 
 
 def discover(folders: Sequence[Path]) -> Catalogue:

@@ -29,7 +29,7 @@ from pytest_dsr1.scenario.yaml.tree import (
     with_value,
     without,
 )
-from pytest_dsr1.text import nearest
+from pytest_dsr1.text import did_you_mean, nearest
 
 _ROUNDS = 6
 """The most passes over a tree; each pass reaches at least one level of nesting deeper."""
@@ -132,10 +132,8 @@ class _Fault:
             return (
                 "unknown key; YAML merge keys are not supported: use `extends: NAME` to build on a scenario"
             )
-        close = nearest(key, siblings)
-        if close:
-            present = ", which is already there" if close in (holder.value or ()) else ""  # type: ignore[operator]
-            return f"unknown key; did you mean '{close}'{present}?"
+        if meant := did_you_mean(key, siblings, present=dict(holder.children())):
+            return f"unknown key{meant}"
         homes = sorted(
             {join_key(path[:-1]) or "the top level" for path, _ in json_schema.fields() if path[-1] == key}
         )
@@ -152,10 +150,9 @@ class _Fault:
     def _hint(self, node: Node) -> str:
         kind, value, text = self.schema.get("type"), node.value, node.text
         if isinstance(value, str) and "enum" in self.schema:
-            close = nearest(value, self.schema["enum"])
-            return f"; did you mean '{close}'?" if close else ""
+            return did_you_mean(value, self.schema["enum"])
         if isinstance(value, str) and "const" in self.schema:
-            return f"; did you mean '{self.schema['const']}'?"
+            return did_you_mean(value, [str(self.schema["const"])])
         if kind == "boolean" and isinstance(value, str) and value.lower() in _BOOLEANS:
             return f"; write {_BOOLEANS[value.lower()]}"
         if kind in {"integer", "number"} and isinstance(value, str):

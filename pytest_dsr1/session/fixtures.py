@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError
+from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError, on_failure
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import STATE, ScenarioOutcome, fail_setup, listed
 
@@ -159,7 +159,7 @@ def dsr1_measurement(
     outcome = outcome_of(request, dsr1_scenario)
     if outcome.measurement is None and outcome.error is None:
         try:
-            with _dsr1_shared.ended_on_failure():
+            with on_failure(_dsr1_shared.end_engines):
                 _measure(request, dsr1_scenario, outcome)
         except Dsr1Error as error:
             outcome.error = error

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from pytest_dsr1.errors import Dsr1Error, InvalidRunError, NoReferenceError, ReferencesError, UserError
+from pytest_dsr1.errors import (
+    Dsr1Error,
+    InvalidRunError,
+    NoReferenceError,
+    ReferencesError,
+    UserError,
+    on_failure,
+)
 from pytest_dsr1.session.fixtures import outcome_of, ready, run
 from pytest_dsr1.session.state import STATE, ScenarioOutcome, fail_setup
 
@@ -156,7 +163,7 @@ def _takes(
                     raise InvalidRunError(str(failure.msg)) from None
                 return outcome.measurement
             return first
-        with shared.ended_on_failure():
+        with on_failure(shared.end_engines):
             return another(ScenarioOutcome(outcome.loaded, outcome.test_id_prefix))
 
     return take

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 
 from pytest_dsr1.engines.protocol import EnginePool
 from pytest_dsr1.engines.registry import named, spec_of
@@ -71,15 +71,6 @@ class SharedResources:
         with ExitStack() as ending:
             for pool in self._pools.values():
                 ending.callback(pool.end)
-
-    @contextmanager
-    def ended_on_failure(self) -> Iterator[None]:
-        """End everything that is kept if the block fails: its state is unknown then."""
-        try:
-            yield
-        except BaseException:
-            self.end_engines()
-            raise
 
     def release(self) -> None:
         """End everything that is kept, then restore and unlock the machine.

@@ -14,6 +14,7 @@ from pathlib import Path
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.scenario.schema.load import ConstantArrival, GammaArrival, PoissonArrival, TraceArrival
 from pytest_dsr1.scenario.schema.scenario import Load
+from pytest_dsr1.text import json_value
 from pytest_dsr1.workload.workload import LONGEST_SEQUENCE
 
 BLOCK_TOKENS = 512
@@ -131,20 +132,20 @@ def _trace_line(line: bytes) -> tuple[float, TraceRequest] | list[str]:
     problems: list[str] = []
     time_ms = data.get("timestamp")
     if isinstance(time_ms, bool) or not isinstance(time_ms, int | float) or not 0 <= time_ms < math.inf:
-        problems.append(f"timestamp must be milliseconds, 0 or more, found {_shown(time_ms)}")
+        problems.append(f"timestamp must be milliseconds, 0 or more, found {json_value(time_ms)}")
     for key in ("input_length", "output_length"):
         length = data.get(key)
         if type(length) is not int or not 1 <= length <= LONGEST_SEQUENCE:
             problems.append(
-                f"{key} must be a whole number from 1 to {LONGEST_SEQUENCE:,}, found {_shown(length)}"
+                f"{key} must be a whole number from 1 to {LONGEST_SEQUENCE:,}, found {json_value(length)}"
             )
     blocks = data.get("hash_ids", [])
     if not isinstance(blocks, list):
-        problems.append(f"hash_ids must be a list of whole numbers, found {_shown(blocks)}")
+        problems.append(f"hash_ids must be a list of whole numbers, found {json_value(blocks)}")
     else:
         bad = [block for block in blocks if type(block) is not int or not 0 <= block < _IDS]
         if bad:
-            problems.append(f"hash_ids must be whole numbers from 0 to 2^64 - 1, found {_shown(bad[0])}")
+            problems.append(f"hash_ids must be whole numbers from 0 to 2^64 - 1, found {json_value(bad[0])}")
     if problems:
         return problems
     inputs, expected = data["input_length"], -(-data["input_length"] // BLOCK_TOKENS)
@@ -154,7 +155,3 @@ def _trace_line(line: bytes) -> tuple[float, TraceRequest] | list[str]:
             f"input_length ({inputs:,}), and one for the rest"
         ]
     return float(data["timestamp"]), TraceRequest(0.0, inputs, data["output_length"], tuple(blocks))
-
-
-def _shown(value: object) -> str:
-    return json.dumps(value)[:40]

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.scenario.schema.scenario import Dataset, Length, Normal
+from pytest_dsr1.text import json_value
 from pytest_dsr1.workload.workload import LONGEST_SEQUENCE, Request, Workload
 
 FAR_SHARE = 0.10
@@ -168,7 +169,7 @@ def _request(line: bytes) -> Request | list[str]:
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; endless nesting
         return [f"not usable JSON: {error}"]
     if not isinstance(data, dict):
-        return [f"expected a JSON object, found {_kind(data)}"]
+        return [f"expected a JSON object, found {json_value(data)}"]
     return _checked(data)
 
 
@@ -186,7 +187,7 @@ def _checked(data: dict[str, object]) -> Request | list[str]:
     if type(output) is not int:
         problems.append(f"output_tokens must be a whole number, {_found(output)}")
     elif not 1 <= output <= LONGEST_SEQUENCE:
-        problems.append(f"output_tokens must be from 1 to {LONGEST_SEQUENCE:,}, found {_kind(output)}")
+        problems.append(f"output_tokens must be from 1 to {LONGEST_SEQUENCE:,}, found {json_value(output)}")
 
     inputs = [key for key in ("input_ids", "logits", "prompt") if data.get(key) is not None]
     if not inputs:
@@ -207,20 +208,20 @@ def _checked(data: dict[str, object]) -> Request | list[str]:
 
 def _ids(key: str, ids: object) -> list[str]:
     if not isinstance(ids, list):
-        return [f"{key} must be a list of token ids, found {_kind(ids)}"]
+        return [f"{key} must be a list of token ids, found {json_value(ids)}"]
     if not ids:
         return [f"{key} is empty; a request has at least one token"]
     if set(map(type, ids)) != {int}:
         index, token = next((index, token) for index, token in enumerate(ids) if type(token) is not int)
-        return [f"{key}[{index}] must be a whole number, found {_kind(token)}"]
+        return [f"{key}[{index}] must be a whole number, found {json_value(token)}"]
     if min(ids) < 0:
-        return [f"{key} contains the negative token id {_kind(min(ids))}"]
+        return [f"{key} contains the negative token id {json_value(min(ids))}"]
     return []
 
 
 def _prompt(text: object) -> list[str]:
     if not isinstance(text, str):
-        return [f"prompt must be a string, found {_kind(text)}"]
+        return [f"prompt must be a string, found {json_value(text)}"]
     if not text:
         return ["prompt is empty; a request has at least one token"]
     try:
@@ -234,24 +235,13 @@ def _outside(request: Request, vocab_size: int | None) -> list[str]:
     if vocab_size is None or request.input_ids is None or (largest := max(request.input_ids)) < vocab_size:
         return []
     return [
-        f"token id {_kind(largest)} is not below dataset.vocab_size ({vocab_size}); was the file made with "
-        "another model's tokenizer?"
+        f"token id {json_value(largest)} is not below dataset.vocab_size ({vocab_size}); was the file made "
+        "with another model's tokenizer?"
     ]
 
 
 def _found(value: object) -> str:
-    return "but it is missing" if value is None else f"found {_kind(value)}"
-
-
-def _kind(value: object) -> str:
-    """Return a description of a JSON value in a few words."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) < 10**20 else "a number of more than 20 digits"
-    if isinstance(value, float):
-        return f"the fraction {value}"
-    return "a string" if isinstance(value, str) else "a list" if isinstance(value, list) else "an object"
+    return "but it is missing" if value is None else f"found {json_value(value)}"
 
 
 def _too_few(found: int, requests: int) -> str:

@@ -98,16 +98,16 @@ def test_no_page_gives_a_terminal_commands(tree: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("topic", "message"),
     [
-        ("pag", "there is no page 'pag'; did you mean page? `pytest-dsr1 docs` lists all pages\n"),
+        ("pag", "there is no page 'pag' (did you mean 'page'?); `pytest-dsr1 docs` lists all pages\n"),
         (
             "exmple.yml",
-            "there is no page 'exmple.yml'; did you mean example.yml? `pytest-dsr1 docs` lists all",
+            "there is no page 'exmple.yml' (did you mean 'example.yml'?); `pytest-dsr1 docs` lists all",
         ),
         ("xyz", "there is no page 'xyz'; `pytest-dsr1 docs` lists all pages\n"),
         (
             "page#tow-words",
-            "the page page has no section 'tow-words'; did you mean two-words? `pytest-dsr1 docs page` shows "
-            "the whole page\n",
+            "the page page has no section 'tow-words' (did you mean 'two-words'?); `pytest-dsr1 docs page` "
+            "shows the whole page\n",
         ),
     ],
 )

@@ -93,7 +93,11 @@ def test_dataset_writes_the_requests_of_a_profile(tmp_path: Path) -> None:
             "h200-min-latency: nothing to write; its requests are in ${DSR1_DATASET}",
         ),
         ("cpu-min-latency", "missing/x.jsonl", "x.jsonl: cannot be written: No such file or directory"),
-        ("cpu-min-latncy", "x.jsonl", "no scenario is named 'cpu-min-latncy'; did you mean cpu-min-latency"),
+        (
+            "cpu-min-latncy",
+            "x.jsonl",
+            "no scenario is named 'cpu-min-latncy' (did you mean 'cpu-min-latency'",
+        ),
     ],
 )
 def test_a_dataset_that_cannot_be_written_is_one_sentence(

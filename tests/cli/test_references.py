@@ -122,7 +122,7 @@ def test_a_refusal_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
         "dsr1-references/candidates/small: there are no recorded runs of small; record more with `pytest"
     )
     assert main(["references", "accept", "smal", "--suites", ".", "--reason", "x"]) == 1
-    assert "no scenario is named 'smal'; did you mean small?" in capsys.readouterr().err
+    assert "no scenario is named 'smal' (did you mean 'small'?)" in capsys.readouterr().err
     assert main(["references", "accept", "cpu-*", "--reason", "x"]) == 1
     assert capsys.readouterr().err == "cpu-*: matches 2 scenarios; name one of them\n"
 

@@ -70,7 +70,7 @@ def test_an_engine_of_others_is_one_file(register: Callable[[ModuleType], None],
 def test_its_mistakes_are_found_as_ours_are(register: Callable[[ModuleType], None], tmp_path: Path) -> None:
     register(third_party_engine)
     assert mistakes(tmp_path, ECHO.replace("mouths: 2", "mouth: 2")) == [
-        "s.yaml:9:3: engine.mouth: unknown key; did you mean 'mouths'?"
+        "s.yaml:9:3: engine.mouth: unknown key (did you mean 'mouths'?)"
     ]
     assert mistakes(tmp_path, ECHO.replace("mouths: 2", "mouths: 5")) == [
         "s.yaml:9:3: engine.mouths: expected at most load.num_requests, 4"

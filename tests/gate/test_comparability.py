@@ -66,7 +66,7 @@ def test_a_scenario_moves_facts_and_its_last_pattern_that_fits_counts() -> None:
 
 def test_a_pattern_that_matches_nothing_is_reported() -> None:
     assert unfit({"library.*": False, "gpu.uuids": True}, FACTS) == ()
-    for pattern, meant in (("driverr", " (did you mean driver?)"), ("hostname", "")):
+    for pattern, meant in (("driverr", " (did you mean 'driver'?)"), ("hostname", "")):
         assert unfit({pattern: True}, FACTS) == (
             f"gate.under_test: {pattern!r} matches no fact that the gate compares{meant}; see "
             "`fingerprint` in measurement.json for the list",

@@ -100,7 +100,7 @@ def test_a_setting_that_matches_nothing_is_reported_by_the_gate(tmp_path: Path) 
     plan = planned(tmp_path, some(16), under_test={"driverr": True, "driver": True})
     assert plan.warnings == (
         "small: gate.under_test: 'driverr' matches no fact that the gate compares (did you mean "
-        "driver?); see `fingerprint` in measurement.json for the list",
+        "'driver'?); see `fingerprint` in measurement.json for the list",
     )
 
 

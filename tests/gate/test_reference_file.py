@@ -71,6 +71,20 @@ def test_what_the_gpus_did_is_in_the_line_of_the_run() -> None:
     assert from_text(text, "file", "small") == found
 
 
+def test_only_keys_of_letters_and_digits_have_no_quotes() -> None:
+    facts = {"option.engine.arguments": ["--a", "b: c"], "option.a b": None, "yes": 1.5}
+    text = to_text(references(1, facts=facts))
+    assert '  option.engine.arguments: ["--a", "b: c"]\n' in text
+    assert '  "option.a b": null\n' in text
+    assert from_text(text, "file", "small").facts == facts
+
+
+def test_a_file_without_runs_is_read(tmp_path: Path) -> None:
+    written = references(1, runs=())
+    write(tmp_path, written)
+    assert read(tmp_path, "small", NOW) == written
+
+
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     written = references(16, accepted=Acceptance(NOW, "Ann", "nightly", None))
     path = write(tmp_path / "store", written)

@@ -66,7 +66,7 @@ def test_a_mistake_stands_in_the_file_that_makes_it(tmp_path: Path) -> None:
     assert mistakes(tmp_path, "extends: base.yaml\nname: child\nload:\n  num_requests: x\n") == [
         "s.yaml:4:17: load.num_requests: expected a whole number of at least 1, found the text 'x'",
         "base.yaml:19:3: the key 'tp' appears a second time; it is already on line 18",
-        "base.yaml:22:3: engine.max_num_tokns: unknown key; did you mean 'max_num_tokens'?",
+        "base.yaml:22:3: engine.max_num_tokns: unknown key (did you mean 'max_num_tokens'?)",
     ]
 
 
@@ -101,8 +101,8 @@ def test_where_finds_a_value_through_bases_and_options(
     [
         (
             "extends: b200-min-latncy\nname: x\n",
-            "s.yaml:1:10: extends: no scenario is named 'b200-min-latncy'; did you mean "
-            "b200-min-latency or h200-min-latency or slice-h200-min-latency?",
+            "s.yaml:1:10: extends: no scenario is named 'b200-min-latncy' (did you mean "
+            "'b200-min-latency' or 'h200-min-latency' or 'slice-h200-min-latency'?)",
         ),
         (
             "extends: other.yaml\n",
@@ -121,7 +121,7 @@ def test_where_finds_a_value_through_bases_and_options(
             "extends: ./link.yaml\n",
             "link.yaml:1:10: extends: goes in a circle: s.yaml extends link.yaml extends s.yaml",
         ),
-        ("extend: h200-min-latency\nname: x\n", "s.yaml:1:1: extend: unknown key; did you mean 'extends'?"),
+        ("extend: h200-min-latency\nname: x\n", "s.yaml:1:1: extend: unknown key (did you mean 'extends'?)"),
         (
             "extends: h200-min-latency\n",
             "s.yaml:1:1: name: missing; expected text of the form `^[A-Za-z0-9][A-Za-z0-9._-]*$`",

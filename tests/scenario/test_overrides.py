@@ -64,10 +64,10 @@ def test_a_key_may_hold_an_equals_sign_after_the_first() -> None:
     [
         (
             "engine.max_batchsize=64",
-            "engine.max_batchsize: unknown key; did you mean 'max_batch_size', which is already there?",
+            "engine.max_batchsize: unknown key (did you mean 'max_batch_size', which is already there?)",
         ),
-        ("engine.max_seqlen=4096", "engine.max_seqlen: unknown key; did you mean 'max_seq_len'?"),
-        ("engin.tp=8", "engin: unknown key; did you mean 'engine', which is already there?"),
+        ("engine.max_seqlen=4096", "engine.max_seqlen: unknown key (did you mean 'max_seq_len'?)"),
+        ("engin.tp=8", "engin: unknown key (did you mean 'engine', which is already there?)"),
         ("engine.tp=eight", "engine.tp: expected a whole number of at least 1, found the text 'eight'"),
         ("load.concurrency=[1]", "load.concurrency: expected a whole number of at least 1, found a list"),
         ("engine.ep=3", "engine.ep: expected a divisor of engine.tp, 8; found 3"),
@@ -83,7 +83,7 @@ def test_a_key_may_hold_an_equals_sign_after_the_first() -> None:
         ),
         (
             "engine.llm_api={moe_confg: {}}",
-            "engine.llm_api.moe_confg: unknown key; did you mean 'moe_config'?",
+            "engine.llm_api.moe_confg: unknown key (did you mean 'moe_config'?)",
         ),
         (
             "engine.llm_api={a: 1, a: 2}",
@@ -96,8 +96,8 @@ def test_a_key_may_hold_an_equals_sign_after_the_first() -> None:
         (
             "targets.total_output_thrughput.value=5",
             "targets.total_output_thrughput.value: expected one of "
-            "total_output_throughput, request_throughput or an index from 0 to 1, found 'total_output_thrughput'; did "
-            "you mean 'total_output_throughput'?",
+            "total_output_throughput, request_throughput or an index from 0 to 1, found 'total_output_thrughput' "
+            "(did you mean 'total_output_throughput'?)",
         ),
         (
             "targets.2.value=5",

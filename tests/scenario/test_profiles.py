@@ -42,8 +42,8 @@ def test_names_and_globs_choose_in_the_order_asked(tmp_path: Path) -> None:
     [
         (
             "h200-max-troughput",
-            "no scenario is named 'h200-max-troughput'; did you mean h200-max-throughput or "
-            "b200-max-throughput or slice-h200-max-throughput?",
+            "no scenario is named 'h200-max-troughput' (did you mean 'h200-max-throughput' or "
+            "'b200-max-throughput' or 'slice-h200-max-throughput'?)",
         ),
         ("z?z-*", "no scenario matches 'z?z-*'"),
         ("qwertz", "no scenario is named 'qwertz'"),

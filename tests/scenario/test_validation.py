@@ -25,27 +25,27 @@ MALFORMED = [
     (
         "descr",
         ("description: A", "descripton: A"),
-        "2:1: descripton: unknown key; did you mean 'description'?",
+        "2:1: descripton: unknown key (did you mean 'description'?)",
     ),
     (
         "key of the engine",
         ("  max_batch_size:", "  max_batchsize:"),
-        "20:3: engine.max_batchsize: unknown key; did you mean 'max_batch_size'?",
+        "20:3: engine.max_batchsize: unknown key (did you mean 'max_batch_size'?)",
     ),
     (
         "dashes for underscores",
         ("  max_num_tokens:", "  max-num-tokens:"),
-        "21:3: engine.max-num-tokens: unknown key; did you mean 'max_num_tokens'?",
+        "21:3: engine.max-num-tokens: unknown key (did you mean 'max_num_tokens'?)",
     ),
     (
         "deep key",
         ("      batch_sizes:", "      batchsizes:"),
-        "25:7: engine.llm_api.cuda_graph_config.batchsizes: unknown key; did you mean 'batch_sizes'?",
+        "25:7: engine.llm_api.cuda_graph_config.batchsizes: unknown key (did you mean 'batch_sizes'?)",
     ),
     (
         "key beside the right one",
         ("  tp: 8", "  tp: 8\n  tp_: 8"),
-        "19:3: engine.tp_: unknown key; did you mean 'tp', which is already there?",
+        "19:3: engine.tp_: unknown key (did you mean 'tp', which is already there?)",
     ),
     (
         "key in the wrong mapping",
@@ -119,19 +119,19 @@ MALFORMED = [
     (
         "engine type",
         ("type: trtllm-bench", "type: trtlm-bench"),
-        f"17:9: engine.type: expected {ENGINES}, found the text 'trtlm-bench'; did you mean 'trtllm-bench'?",
+        f"17:9: engine.type: expected {ENGINES}, found the text 'trtlm-bench' (did you mean 'trtllm-bench'?)",
     ),
     (
         "metric",
         ("metric: request_throughput", "metric: request_thruput"),
         "31:13: targets.1.metric: expected "
-        f"{METRICS_PAGE}, found the text 'request_thruput'; did you mean 'request_throughput'?",
+        f"{METRICS_PAGE}, found the text 'request_thruput' (did you mean 'request_throughput'?)",
     ),
     (
         "part of a metric",
         ("metric: request_throughput", "metric: per_user"),
         "31:13: targets.1.metric: expected "
-        f"{METRICS_PAGE}, found the text 'per_user'; did you mean 'per_user_output_throughput'?",
+        f"{METRICS_PAGE}, found the text 'per_user' (did you mean 'per_user_output_throughput'?)",
     ),
     (
         "metric that describes",
@@ -142,7 +142,7 @@ MALFORMED = [
         "case of a literal",
         ("    cuda_graph_config:", "    moe_config: {backend: trtllm}\n    cuda_graph_config:"),
         "24:27: engine.llm_api.moe_config.backend: expected one of 'CUTLASS', 'TRTLLM', 'DEEPGEMM', 'WIDEEP', "
-        "'CUTEDSL', 'TRITON', 'VANILLA', found the text 'trtllm'; did you mean 'TRTLLM'?",
+        "'CUTEDSL', 'TRITON', 'VANILLA', found the text 'trtllm' (did you mean 'TRTLLM'?)",
     ),
     (
         "only value of a literal",
@@ -151,7 +151,7 @@ MALFORMED = [
             "    speculative_config: {decoding_type: MPT, max_draft_len: 3}\n    cuda_graph_config:",
         ),
         "24:41: engine.llm_api.speculative_config.decoding_type: "
-        "expected 'MTP', found the text 'MPT'; did you mean 'MTP'?",
+        "expected 'MTP', found the text 'MPT' (did you mean 'MTP'?)",
     ),
     (
         "text for a number",
@@ -281,8 +281,8 @@ MALFORMED = [
     (
         "published metric",
         ("targets:", "published:\n  - version: V1\n    values: {total_latencies: 5}\ntargets:"),
-        f"30:14: published.0.values.total_latencies: expected {METRICS_PAGE}, found the text 'total_latencies'; did "
-        "you mean 'total_latency'?",
+        f"30:14: published.0.values.total_latencies: expected {METRICS_PAGE}, found the text 'total_latencies' "
+        "(did you mean 'total_latency'?)",
     ),
     (
         "empty path",
@@ -371,19 +371,19 @@ def test_all_mistakes_are_told_at_once_though_one_hides_others(tmp_path: Path) -
         ("  - metric: request_throughput", "  - metric: request_thruput"),
     )
     assert mistakes(tmp_path, text, "engine.max_batchsize=64") == [
-        "s.yaml:2:1: descripton: unknown key; did you mean 'description'?",
-        f"s.yaml:17:9: engine.type: expected {ENGINES}, found the text 'trtlm-bench'; "
-        "did you mean 'trtllm-bench'?",
+        "s.yaml:2:1: descripton: unknown key (did you mean 'description'?)",
+        f"s.yaml:17:9: engine.type: expected {ENGINES}, found the text 'trtlm-bench' "
+        "(did you mean 'trtllm-bench'?)",
         "s.yaml:19:3: engine.ep: expected a divisor of engine.tp, 8; found 3",
         "s.yaml:21:3: engine.max_num_tokens: expected at least the longest input, 1024 tokens, as "
         "enable_chunked_context is false; found 1000",
-        "s.yaml:25:7: engine.llm_api.cuda_graph_config.batchsizes: unknown key; did you mean 'batch_sizes'?",
+        "s.yaml:25:7: engine.llm_api.cuda_graph_config.batchsizes: unknown key (did you mean 'batch_sizes'?)",
         "s.yaml:25:20: engine.llm_api.cuda_graph_config.batch_sizes.0: expected a whole number of at least 1, found "
         "the number 0",
         f"s.yaml:31:13: targets.1.metric: expected {METRICS_PAGE}, found the text "
-        "'request_thruput'; did you mean 'request_throughput'?",
-        "--dsr1-set engine.max_batchsize=64: engine.max_batchsize: unknown key; did you mean 'max_batch_size', which "
-        "is already there?",
+        "'request_thruput' (did you mean 'request_throughput'?)",
+        "--dsr1-set engine.max_batchsize=64: engine.max_batchsize: unknown key (did you mean 'max_batch_size', "
+        "which is already there?)",
     ]
 
 

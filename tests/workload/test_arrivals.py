@@ -113,7 +113,12 @@ def test_trace(tmp_path: Path) -> None:
                 line(2, hash_ids=[0, bad]),
                 f"hash_ids must be whole numbers from 0 to 2^64 - 1, found {shown}",
             )
-            for bad, shown in ((-1, "-1"), (2**64, "18446744073709551616"), (None, "null"), (True, "true"))
+            for bad, shown in (
+                (-1, "-1"),
+                (2**64, "18,446,744,073,709,551,616"),
+                (None, "null"),
+                (True, "true"),
+            )
         ),
         *(
             (

@@ -76,6 +76,7 @@ def _read(path: Path) -> Entry:
         ValueError: the file is not a journal.
     """
     try:
+        # Not a document with an envelope: older versions, which refuse unknown keys, restore from it too.
         raw = json.loads(path.read_text(encoding="utf-8"))
         entry = Entry(**{**raw, "before": Settings(**raw["before"])})
     except (ValueError, TypeError, KeyError):

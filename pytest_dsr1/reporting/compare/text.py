@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pytest_dsr1.gate.comparability import Role
 from pytest_dsr1.reporting.compare.comparison import Comparison, Difference, Row, figure
-from pytest_dsr1.text import columns, harmless, plain
+from pytest_dsr1.text import columns, harmless, padded, plain, wrapped
 
 Style = Literal["", "good", "bad", "caution"]
 Paint = Callable[[str, Style], str]
@@ -27,6 +26,9 @@ _NAME = 24
 _LABEL = 30
 """The least width of a label with its unit, on any terminal; wider than a heading."""
 
+_SENSE = len("better")
+"""The width of the word behind a change."""
+
 _GAP = "  "
 
 
@@ -42,7 +44,7 @@ def to_text(comparison: Comparison, width: int, *, color: bool) -> str:
         _warnings(comparison, width, paint),
         _results(comparison, width, paint),
         *_blocks(comparison, width, paint),
-        (line for sentence in comparison.notes for line in _wrapped(sentence, width)),
+        (line for sentence in comparison.notes for line in wrapped(sentence, width)),
         _differences("the scenario's options", comparison.options, names, width),
         *(
             _differences(title, [one for one in comparison.facts if one.role == role], names, width)
@@ -50,23 +52,6 @@ def to_text(comparison: Comparison, width: int, *, color: bool) -> str:
         ),
     ]
     return "\n\n".join(text for part in parts if (text := "\n".join(part))) + "\n"
-
-
-def _wrapped(text: str, width: int, *, first: str = "", rest: str = "", hyphens: bool = False) -> list[str]:
-    """Return the text in harmless lines of at most ``width`` columns; longer words are broken anywhere.
-
-    Args:
-        text: one line.
-        width: in columns.
-        first: the start of the first line.
-        rest: the start of the other lines.
-        hyphens: also break at hyphens, for names that do not fit.
-    """
-    # One column is left for the space that makes a command harmless, if a broken word starts a line with one.
-    lines = textwrap.wrap(
-        harmless(text), width - 1, initial_indent=first, subsequent_indent=rest, break_on_hyphens=hyphens
-    )
-    return [harmless(line) for line in lines]
 
 
 def _painted(text: str, style: Style) -> str:
@@ -79,17 +64,17 @@ def _unpainted(text: str, _: Style) -> str:
 
 def _warnings(comparison: Comparison, width: int, paint: Paint) -> Iterator[str]:
     for warning in comparison.warnings:
-        for line in _wrapped(f"not comparable: {warning}", width, rest=_GAP):
+        for line in wrapped(f"not comparable: {warning}", width, rest=_GAP):
             yield paint(line, "caution")
 
 
 def _results(comparison: Comparison, width: int, paint: Paint) -> Iterator[str]:
     for result in comparison.results:
         about = f"{result.name}: {result.profile}, {result.started_utc} UTC, engine {result.engine}"
-        yield from _wrapped(about, width, rest=_GAP)
+        yield from wrapped(about, width, rest=_GAP)
         yield harmless(f"{_GAP}{plain(str(result.folder), 4096)}")
         if result.invalid:
-            for line in _wrapped(f"INVALID: {result.invalid}", width, first=_GAP, rest=_GAP):
+            for line in wrapped(f"INVALID: {result.invalid}", width, first=_GAP, rest=_GAP):
                 yield paint(line, "caution")
 
 
@@ -132,18 +117,17 @@ def _labels(rows: Sequence[Row], room: int) -> _Column:
 
 
 def _column(comparison: Comparison, index: int) -> _Column:
-    heading = tuple(_wrapped(comparison.results[index].name, _NAME, hyphens=True))
+    heading = tuple(wrapped(comparison.results[index].name, _NAME, hyphens=True))
     values = ["-" if (value := row.values[index]) is None else figure(value) for row in comparison.rows]
-    values_width = max(map(len, values))
     if index == 0:  # its heading can extend over the labels
-        return _Column(heading, tuple((value.rjust(values_width), "") for value in values), values_width)
+        right = [cell for (cell,) in padded([(value,) for value in values], right={0})]
+        return _Column(heading, tuple((cell, "") for cell in right), len(right[0]))
     changes = [row.changes[index] for row in comparison.rows]
-    texts = [change.text if change else "" for change in changes]
-    changes_width = max(map(len, texts))
-    cells = [
-        f"{value:>{values_width}} {text:>{changes_width}} {change.sense if change else '':<6}"
-        for value, text, change in zip(values, texts, changes, strict=True)
+    parts = [
+        (value, change.text if change else "", change.sense if change else "")
+        for value, change in zip(values, changes, strict=True)
     ]
+    cells = [" ".join(row) for row in padded(parts, right={0, 1}, least=(0, 0, _SENSE))]
     width = max(map(len, [*heading, *cells]))
     return _Column(
         heading,
@@ -180,6 +164,6 @@ def _differences(
         return
     yield title
     for one in differences:
-        yield from _wrapped(one.key, width, first=_GAP, rest=_GAP)
+        yield from wrapped(one.key, width, first=_GAP, rest=_GAP)
         for text in columns(list(zip(names, one.values, strict=True))):
-            yield from _wrapped(text, width, first=_GAP * 2, rest=_GAP * 3)
+            yield from wrapped(text, width, first=_GAP * 2, rest=_GAP * 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.metrics.in_flight import FULL, why_none
 from pytest_dsr1.roofline.bounds import Bound
 from pytest_dsr1.roofline.bounds import why_none as why_unbounded
-from pytest_dsr1.text import harmless, number, shown_path
+from pytest_dsr1.text import columns, harmless, number, shown_path, wrapped
 from pytest_dsr1.verdict.verdict import Status, Verdict
 
 Line = tuple[str, Mapping[str, bool]]
@@ -29,6 +28,9 @@ _SHOWN = (
     "acceptance_length",
     "average_concurrency",
 )
+_ALIGNMENT = ({2, 3}, (8, 0, 18, 8))
+"""Which columns of the targets are aligned to the right, and the least widths, for all scenarios alike."""
+
 COLORS: Mapping[Status, Mapping[str, bool]] = {
     Status.PASS: {"green": True, "bold": True},
     Status.FAIL: {"red": True, "bold": True},
@@ -49,7 +51,7 @@ def _scenario(case: Case, width: int) -> Iterable[Line]:
     measurement = None if findings.of_gate else findings.measurement
     yield harmless(f"{case.scenario.name}  ({case.machine})"), {"bold": True}
     if judgment.problem:
-        yield from _wrapped("INVALID", judgment.problem, width, COLORS[Status.INVALID])
+        yield from _labeled("INVALID", judgment.problem, width, COLORS[Status.INVALID])
     if measurement is not None and judgment.verdicts:
         yield from _targets(judgment.verdicts, width)
         yield from _doubts(judgment.verdicts, width)
@@ -59,7 +61,7 @@ def _scenario(case: Case, width: int) -> Iterable[Line]:
         yield from _measured(case, measurement, width)
     folder = findings.run_folder or _gate_folder(judgment)
     if folder:
-        yield from _wrapped("results", shown_path(folder), width)
+        yield from _labeled("results", shown_path(folder), width)
 
 
 def _measured(case: Case, measurement: Measurement, width: int) -> Iterable[Line]:
@@ -72,12 +74,12 @@ def _measured(case: Case, measurement: Measurement, width: int) -> Iterable[Line
         and name not in judged
         and (name, measurement.metrics[name].value) != ("acceptance_length", 1.0)  # no speculation
     ]
-    yield from _wrapped("also", "; ".join(rest), width)
-    yield from _wrapped("steady", _steady(measurement), width)
+    yield from _labeled("also", "; ".join(rest), width)
+    yield from _labeled("steady", _steady(measurement), width)
     for label, text in _health(case, measurement):
-        yield from _wrapped(label, text, width)
+        yield from _labeled(label, text, width)
     for warning in (*case.scenario_warnings, *measurement.warnings):
-        yield from _wrapped("warning", warning, width, {"yellow": True})
+        yield from _labeled("warning", warning, width, {"yellow": True})
 
 
 def _gate_folder(judgment: Judgment) -> Path | None:
@@ -88,21 +90,22 @@ def _gate_folder(judgment: Judgment) -> Path | None:
 
 def _targets(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
     """Yield a row per target; if the rows are too long for the terminal, each bound gets its own line."""
-    labels = max(len(METRICS[v.metric].label) for v in verdicts)
-    rows = [(_row(verdict, labels), _bound(verdict), COLORS.get(verdict.status, {})) for verdict in verdicts]
-    fit = max(len(row) + 2 + len(bound) for row, bound, _ in rows) <= width
-    for row, bound, markup in rows:
-        if fit:
-            yield f"{row}  {bound}", markup
-        else:
-            yield row, markup
+    rows = [_row(verdict) for verdict in verdicts]
+    bounds = [_bound(verdict) for verdict in verdicts]
+    lines = list(columns([(*row, bound) for row, bound in zip(rows, bounds, strict=True)], *_ALIGNMENT))
+    fit = max(map(len, lines)) <= width
+    if not fit:
+        lines = list(columns(rows, *_ALIGNMENT))
+    for line, bound, verdict in zip(lines, bounds, verdicts, strict=True):
+        yield line, COLORS.get(verdict.status, {})
+        if not fit:
             yield f"          {bound}", {}
 
 
 def _doubts(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
     for verdict in verdicts:
         if verdict.doubt:
-            yield from _wrapped("noise", f"{METRICS[verdict.metric].label}: {verdict.doubt}", width)
+            yield from _labeled("noise", f"{METRICS[verdict.metric].label}: {verdict.doubt}", width)
 
 
 def _gate(case: Case, width: int) -> Iterable[Line]:
@@ -113,33 +116,33 @@ def _gate(case: Case, width: int) -> Iterable[Line]:
     if judgment.refused is not None:
         refusal, why = judgment.refused
         if why != judgment.problem:
-            yield from _wrapped(refusal.value, why, width, COLORS[Status.INVALID])
+            yield from _labeled(refusal.value, why, width, COLORS[Status.INVALID])
     elif gate is not None and gate.verdict is not None:
         status = gate.verdict.status
         sentence, *changed = gate.verdict.message.splitlines()
-        yield from _wrapped(status.value, f"regression: {sentence}", width, COLORS[status])
+        yield from _labeled(status.value, f"regression: {sentence}", width, COLORS[status])
         for line in changed:
-            yield from _wrapped("", line.strip(), width)
+            yield from _labeled("", line.strip(), width)
     elif judgment.undecided:
-        yield from _wrapped("gate", judgment.undecided, width, COLORS[Status.INVALID])
+        yield from _labeled("gate", judgment.undecided, width, COLORS[Status.INVALID])
     if gate is not None:
         for run in gate.runs:
             if run.why:
-                yield from _wrapped("", f"not counted: {run.why.splitlines()[0]}", width)
+                yield from _labeled("", f"not counted: {run.why.splitlines()[0]}", width)
         for warning in gate.warnings:
-            yield from _wrapped("warning", warning, width, {"yellow": True})
+            yield from _labeled("warning", warning, width, {"yellow": True})
     for note in case.notes:
-        yield from _wrapped("note", note, width)
+        yield from _labeled("note", note, width)
 
 
 def _saved_gate(judgment: Judgment, width: int) -> Iterable[Line]:
     """Yield the verdict of a saved result's own gate, if the result is judged again."""
     gate = judgment.gate if judgment.gate_is_saved else None
     if judgment.gate_unreadable:
-        yield from _wrapped("warning", judgment.gate_unreadable, width, {"yellow": True})
+        yield from _labeled("warning", judgment.gate_unreadable, width, {"yellow": True})
     elif gate is not None and gate.status is not None:
         message = gate.verdict.message.splitlines()[0] if gate.verdict else gate.error or ""
-        yield from _wrapped("gate", f"{gate.status.value} when it ran, not judged again: {message}", width)
+        yield from _labeled("gate", f"{gate.status.value} when it ran, not judged again: {message}", width)
 
 
 def _clues(case: Case, width: int) -> Iterable[Line]:
@@ -150,14 +153,14 @@ def _clues(case: Case, width: int) -> Iterable[Line]:
         return
     for clue in case.findings.clues:
         page = f" ({clue.page})" if clue.page else ""
-        yield from _wrapped("look at", f"{clue.sentence}{page}", width)
+        yield from _labeled("look at", f"{clue.sentence}{page}", width)
 
 
-def _row(verdict: Verdict, labels: int) -> str:
+def _row(verdict: Verdict) -> tuple[str, ...]:
     metric = METRICS[verdict.metric]
     measured = "not measured" if verdict.measured is None else f"{number(verdict.measured)} {metric.unit}"
     margin = "" if verdict.margin_percent is None else f"{verdict.margin_percent:+.1f}%"
-    return f"  {verdict.status.value:<8}{metric.label:<{labels}}  {measured:>18}  {margin:>8}"
+    return f"  {verdict.status.value}", metric.label, measured, margin
 
 
 def _bound(verdict: Verdict) -> str:
@@ -207,18 +210,9 @@ def _bound_reached(bounds: Sequence[Bound], measurement: Measurement) -> str | N
     return f"unknown: {why}" if why and measurement.result.gpus else None
 
 
-def _wrapped(label: str, text: str, width: int, markup: Mapping[str, bool] | None = None) -> Iterable[Line]:
+def _labeled(label: str, text: str, width: int, markup: Mapping[str, bool] | None = None) -> Iterable[Line]:
     """Yield a labeled paragraph, indented under its label; the text keeps its line breaks."""
-    if not text:
-        return
     first = f"  {label:<7} "
-    for paragraph in harmless(text).splitlines():
-        for line in textwrap.wrap(
-            paragraph,
-            max(width - len(first), 30),
-            break_long_words=False,
-            break_on_hyphens=False,
-            subsequent_indent="  " if paragraph.startswith("  ") else "",
-        ) or [""]:
-            yield f"{first}{line}", markup or {}
-            first = " " * len(first)
+    rest = " " * len(first)
+    for line in wrapped(text, max(width, len(first) + 30), first=first, rest=rest, long_words=False):
+        yield line, markup or {}

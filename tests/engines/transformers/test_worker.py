@@ -230,8 +230,8 @@ def test_only_the_first_requests_of_a_longer_file_are_sent(
 def test_bad_fields_are_all_named(job: WorkerJob, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = {**TINY, "hiden_size": 64, "topk_group": 2, "qk_rope_head_dim": 7}
     assert last_event(replace(job, config=config), tmp_path, capsys)["message"] == (
-        "model.random_weights.config: unknown field hiden_size (did you mean hidden_size?); qk_rope_head_dim "
-        "is 7, expected an even number; topk_group is 2, expected at most n_group (1)"
+        "model.random_weights.config: unknown field hiden_size (did you mean 'hidden_size'?); "
+        "qk_rope_head_dim is 7, expected an even number; topk_group is 2, expected at most n_group (1)"
     )
 
 

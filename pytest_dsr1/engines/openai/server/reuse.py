@@ -20,7 +20,7 @@ from pytest_dsr1.engines.openai.server.process import (
 )
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult, Job
-from pytest_dsr1.errors import EngineError
+from pytest_dsr1.errors import EngineError, on_failure
 from pytest_dsr1.records import Observer
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
@@ -109,15 +109,6 @@ class ServerPool:
         self._stack.close()
 
     @contextmanager
-    def ended_on_failure(self) -> Iterator[None]:
-        """End the server if the block fails: its state is then unknown, so the next run needs a new one."""
-        try:
-            yield
-        except BaseException:
-            self.end()
-            raise
-
-    @contextmanager
     def lease(self, job: Job, observer: Observer) -> Iterator[ServerLease]:
         """Yield the kept server if it fits and still answers, else a new one.
 
@@ -128,7 +119,7 @@ class ServerPool:
             EngineError: a new server cannot be started, died, or was not ready in time.
         """
         warnings: list[str] = []
-        with self.ended_on_failure(), ExitStack() as at_the_end:
+        with on_failure(self.end), ExitStack() as at_the_end:
             kept = self._server if self.fits(job.scenario) else None
             if kept is not None:
                 reason = _why_unusable(kept, job.scenario, observer)

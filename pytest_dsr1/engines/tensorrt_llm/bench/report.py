@@ -20,6 +20,7 @@ from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.records import RequestRecord
+from pytest_dsr1.text import json_value
 
 LARGEST_REPORT = 16_000_000
 """The most bytes of a report; a real one has 5,000."""
@@ -139,7 +140,9 @@ def read_report(path: Path) -> Report:
     """
     data = _read_json(path, LARGEST_REPORT)
     if not isinstance(data, dict):
-        raise EngineError(f"{path}: is not a trtllm-bench report: expected an object, found {_kind(data)}")
+        raise EngineError(
+            f"{path}: is not a trtllm-bench report: expected an object, found {json_value(data)}"
+        )
     metrics = {
         name: value
         for name, keys in _JSON_METRICS.items()
@@ -213,7 +216,7 @@ def read_requests(path: Path) -> tuple[RequestRecord, ...]:
     data = _read_json(path, None)
     if not isinstance(data, list) or not data:
         raise EngineError(
-            f"{path}: is not trtllm-bench's list of requests: expected a list, found {_kind(data)}"
+            f"{path}: is not trtllm-bench's list of requests: expected a list, found {json_value(data)}"
         )
     return tuple(_record(entry, index, path) for index, entry in enumerate(data))
 
@@ -248,12 +251,13 @@ def differences(report: Report, job: Job) -> Iterator[str]:
 def _record(entry: object, index: int, path: Path) -> RequestRecord:
     where = f"{path}: request {index + 1}"
     if not isinstance(entry, dict):
-        raise EngineError(f"{where} is {_kind(entry)}, expected an object")
+        raise EngineError(f"{where} is {json_value(entry)}, expected an object")
 
     def whole(key: str) -> int:
         value = entry.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 1 << 63:
-            raise EngineError(f"{where}: {key} is {_shown(value)}, expected a whole number")
+            found = "missing" if value is None else json_value(value)
+            raise EngineError(f"{where}: {key} is {found}, expected a whole number")
         return value
 
     start, first, end = (whole(f"{event}_timestamp") for event in ("start", "first_token", "end"))
@@ -300,7 +304,7 @@ def _at(data: Mapping[str, Any], keys: tuple[str, ...], where: object) -> object
     value: object = data
     for depth, key in enumerate(keys):
         if not isinstance(value, dict):
-            raise EngineError(f"{where}: {'.'.join(keys[:depth])} is {_kind(value)}, expected an object")
+            raise EngineError(f"{where}: {'.'.join(keys[:depth])} is {json_value(value)}, expected an object")
         value = value.get(key)
         if value is None:
             return None
@@ -316,7 +320,7 @@ def _number(data: Mapping[str, Any], keys: tuple[str, ...], where: object) -> fl
             return float(value)
     except OverflowError:
         pass
-    raise EngineError(f"{where}: {'.'.join(keys)} is {_shown(value)}, expected a finite number")
+    raise EngineError(f"{where}: {'.'.join(keys)} is {json_value(value)}, expected a finite number")
 
 
 def _float(value: str, line: str, where: object) -> float:
@@ -338,15 +342,3 @@ def _checked(where: object, report: Report) -> Report:
             f"{where}: the report does not state {', '.join(missing)}; it is incomplete"
         )
     return report
-
-
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "a Boolean", type(None): "null"}
-    return ("an empty list" if value == [] else names.get(type(value))) or "a number"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, dict | list) or value is None:
-        return "missing" if value is None else _kind(value)
-    text = str(value) if not isinstance(value, int) or abs(value) < 10**30 else "a huge number"
-    return text if len(text) <= 40 else f"{text[:40]}..."

@@ -223,7 +223,7 @@ FAILURES = {
         "",
     ),
     "nan-report": (
-        "wrote a report that cannot be used: {engine}/report.json: performance.total_latency_ms is nan, "
+        "wrote a report that cannot be used: {engine}/report.json: performance.total_latency_ms is NaN, "
         "expected a finite number",
         "",
     ),
