@@ -45,6 +45,4 @@ def _find(plugin: str, clue: Clue, measurement: Measurement) -> str | None:
         return extensions.failure(plugin, f"its clue {clue.key}", error)
     if sentence is None or isinstance(sentence, str):
         return sentence
-    return str(
-        extensions.broken(plugin, f"its clue {clue.key} returned {sentence!r}, expected a text or None")
-    )
+    return str(extensions.broken(plugin, f"its clue {clue.key} returned {sentence!r}, expected text or None"))

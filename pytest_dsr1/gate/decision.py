@@ -1,7 +1,7 @@
 """The decision of a gate: runs of a candidate against accepted references, until the verdict is certain.
 
 Losses are differences of natural logarithms of the steady figure, positive if the candidate is worse. After
-each run, two one-sided t statistics are tested: a loss is shown (FAIL), or a loss of delta is excluded
+each run, two one-sided t statistics are tested: a loss is shown (FAIL), or a loss of delta is ruled out
 (PASS). Both spend their error over the looks (Hwang, Shih and DeCani). Boundaries of Z become boundaries of t
 by equal tail areas (Jennison and Turnbull 2000, chapter 3). docs/background/gate-statistics.md has the
 derivation and the simulations.

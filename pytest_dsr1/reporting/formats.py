@@ -94,18 +94,16 @@ def _named(plugin: str, each: ReportFormat) -> ReportFormat:
     """Return the format, with functions that name the plugin when they fail."""
 
     def write(path: Path, report: Report) -> None:
-        with extensions.named(plugin, f"write of its {each.suffix} reports"):
+        with extensions.named(plugin, f"write() for {each.suffix} reports"):
             each.write(path, report)
 
     def missing() -> str | None:
-        with extensions.named(plugin, f"missing of its {each.suffix} reports"):
+        what = f"missing() for {each.suffix} reports"
+        with extensions.named(plugin, what):
             lacking: object = each.missing()
         if lacking is None or isinstance(lacking, str):
             return lacking
-        what = f"missing of its {each.suffix} reports"
-        raise extensions.broken(
-            plugin, f"{what} returned {extensions.shown(lacking)}, expected a text or None"
-        )
+        raise extensions.broken(plugin, f"{what} returned {extensions.shown(lacking)}, expected text or None")
 
     return replace(each, write=write, missing=missing)
 

@@ -80,7 +80,7 @@ def _target(_dsr1_verdict: Any) -> None:
 
 
 def _regression(_dsr1_gated: str, _dsr1_regression: Any) -> None:
-    """Pass if a loss of delta against the accepted references is excluded."""
+    """Pass if a loss of delta against the accepted references is ruled out."""
     if _dsr1_regression.status != "PASS":
         pytest.fail(harmless(_dsr1_regression.message), pytrace=False)
 

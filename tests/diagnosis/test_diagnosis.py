@@ -212,7 +212,7 @@ def pytest_dsr1_clues():
     with plugged_in(tmp_path, "acme", source):
         first, last = diagnose(found)
     assert first.key == "compile-cache"
-    why = "its clue fast returned 7, expected a text or None"
+    why = "its clue fast returned 7, expected text or None"
     assert last == FoundClue("fast", f"the pytest-dsr1 plugin acme is broken: {why}")
 
 

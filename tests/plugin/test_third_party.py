@@ -292,13 +292,13 @@ def test_an_engine_of_a_conftest_runs(acme: Callable[..., tuple[pytest.RunResult
         (
             "write",
             0,
-            "dsr1: report.csv cannot be written: the pytest-dsr1 plugin CONFTEST is broken: write of its "
+            "dsr1: report.csv cannot be written: the pytest-dsr1 plugin CONFTEST is broken: write() for "
             ".csv reports failed: ZeroDivisionError('division by zero'); *",
         ),
         (
             "missing",
             pytest.ExitCode.USAGE_ERROR,
-            "ERROR: the pytest-dsr1 plugin CONFTEST is broken: missing of its .csv reports failed: "
+            "ERROR: the pytest-dsr1 plugin CONFTEST is broken: missing() for .csv reports failed: "
             "ZeroDivisionError('division by zero')",
         ),
     ],
@@ -589,8 +589,8 @@ def test_a_check_that_finds_something_else_is_one_sentence(suites: Suites, body:
     ("body", "what"),
     [
         ("raise ValueError('no license')", "failed: ValueError('no license')"),
-        ("return 7", "returned 7, expected a text or None"),
-        ("return ['slow']", "returned ['slow'], expected a text or None"),
+        ("return 7", "returned 7, expected text or None"),
+        ("return ['slow']", "returned ['slow'], expected text or None"),
         ("yield 'slow'", "returned <generator object"),
     ],
 )
@@ -640,6 +640,6 @@ def pytest_dsr1_reports():
     return [ReportFormat(".csv", "a table", print, lambda: 7)]
 """
     assert refused(suites, source, "--dsr1-profile=alpha", "--dsr1-report=a.csv") == (
-        "ERROR: the pytest-dsr1 plugin conftest.py is broken: missing of its .csv reports returned 7, "
-        "expected a text or None"
+        "ERROR: the pytest-dsr1 plugin conftest.py is broken: missing() for .csv reports returned 7, "
+        "expected text or None"
     )

@@ -207,7 +207,7 @@ def needed(hardware: Hardware) -> str:
 
 
 def duration(scenario: Scenario) -> str:
-    """Return the measured time if the targets are just met, and its cost."""
+    """Return the measured time at the target rates, and its cost."""
     seconds = expected_s(scenario)
     if seconds is None:
         return "unknown, because no target gives a token rate"
@@ -215,4 +215,4 @@ def duration(scenario: Scenario) -> str:
     if not scenario.hardware.count:
         return f"at most {time} measured, if the targets are met"
     hours = seconds * scenario.hardware.count / 3600
-    return f"{time} measured if the targets are just met, {hours:.2f} GPU-hours, plus loading the weights"
+    return f"{time} measured at the target rates, {hours:.2f} GPU-hours, plus loading the weights"
