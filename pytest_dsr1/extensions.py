@@ -7,12 +7,15 @@ Three kinds are found: our own modules below, installed packages with an entry p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TypeVar
+from pkgutil import resolve_name
+from typing import Literal, NamedTuple, TypeVar, cast, get_args, get_origin
 
 import pluggy
 
@@ -22,26 +25,67 @@ from pytest_dsr1.text import plain
 GROUP = "pytest_dsr1"
 """The group of entry points."""
 _PREFIX = "pytest_dsr1_"
-_SPECS = "pytest_dsr1.hookspecs"
-OURS: Mapping[str, tuple[str, ...]] = {
-    "pytest_dsr1_engines": (
-        "pytest_dsr1.engines.tensorrt_llm.hooks",
-        "pytest_dsr1.engines.transformers.hooks",
-        "pytest_dsr1.engines.openai.hooks",
+
+
+class Hook(NamedTuple):
+    """A hook, with which plugins declare values of one class.
+
+    Modules and classes are named, not imported: they are above this module, and take time to import.
+
+    Attributes:
+        what: one of the values, in messages.
+        kind: their class.
+        name: the attribute with a value's name, which no other value may have.
+        ours: our own modules that implement the hook.
+    """
+
+    what: str
+    kind: str
+    name: str
+    ours: tuple[str, ...]
+
+
+HOOKS: Mapping[str, Hook] = {
+    "pytest_dsr1_checks": Hook(
+        "check",
+        "pytest_dsr1.machine.preflight.check:Check",
+        "name",
+        ("pytest_dsr1.machine.preflight.gpus", "pytest_dsr1.machine.preflight.host"),
     ),
-    "pytest_dsr1_checks": ("pytest_dsr1.machine.preflight.gpus", "pytest_dsr1.machine.preflight.host"),
-    "pytest_dsr1_reports": ("pytest_dsr1.reporting.hooks",),
-    "pytest_dsr1_clues": (
-        "pytest_dsr1.diagnosis.start",
-        "pytest_dsr1.diagnosis.model",
-        "pytest_dsr1.diagnosis.load",
-        "pytest_dsr1.diagnosis.kv_cache",
-        "pytest_dsr1.diagnosis.options",
-        "pytest_dsr1.diagnosis.gpus",
+    "pytest_dsr1_clues": Hook(
+        "clue",
+        "pytest_dsr1.diagnosis.clues:Clue",
+        "key",
+        (
+            "pytest_dsr1.diagnosis.start",
+            "pytest_dsr1.diagnosis.model",
+            "pytest_dsr1.diagnosis.load",
+            "pytest_dsr1.diagnosis.kv_cache",
+            "pytest_dsr1.diagnosis.options",
+            "pytest_dsr1.diagnosis.gpus",
+        ),
     ),
-    "pytest_dsr1_metrics": ("pytest_dsr1.metrics.catalogue",),
+    "pytest_dsr1_engines": Hook(
+        "engine",
+        "pytest_dsr1.engines.protocol:EngineSpec",
+        "name",
+        (
+            "pytest_dsr1.engines.tensorrt_llm.hooks",
+            "pytest_dsr1.engines.transformers.hooks",
+            "pytest_dsr1.engines.openai.hooks",
+        ),
+    ),
+    "pytest_dsr1_metrics": Hook(
+        "metric", "pytest_dsr1.metrics.registry:Metric", "name", ("pytest_dsr1.metrics.catalogue",)
+    ),
+    "pytest_dsr1_reports": Hook(
+        "report format",
+        "pytest_dsr1.reporting.formats:ReportFormat",
+        "suffix",
+        ("pytest_dsr1.reporting.hooks",),
+    ),
 }
-"""Our own modules by hook; they are imported only when the hook is called."""
+"""Every hook. Our own modules are imported only when the hook is called."""
 _CHANGED: list[Callable[[], object]] = []
 
 _T = TypeVar("_T")
@@ -66,14 +110,13 @@ class _Manager(pluggy.PluginManager):
 @cache
 def _manager() -> _Manager:
     manager = _Manager(GROUP)
-    manager.add_hookspecs(import_module(_SPECS))
     for entry_point in entry_points(group=GROUP):
         try:
             _register(manager, entry_point.load(), entry_point.name)
         except UserError:
             raise
         except Exception as error:
-            raise broken(entry_point.name, f"it cannot be loaded: {error!r}") from error
+            raise broken(entry_point.name, f"it cannot be loaded: {shown(error)}") from error
     return manager
 
 
@@ -88,7 +131,7 @@ def register(plugin: object, name: str) -> bool:
         Whether it was added; False if it was there already.
 
     Raises:
-        UserError: it has a hook, or a hook has an argument, that does not exist.
+        UserError: it has a hook that does not exist, or a hook with an argument.
     """
     is_new = any(hook.startswith(_PREFIX) for hook in dir(plugin)) and not _manager().is_registered(plugin)
     if is_new:
@@ -113,44 +156,158 @@ def on_change(act: Callable[[], object]) -> None:
 
 
 def _changed() -> None:
+    _declared.cache_clear()
     for act in _CHANGED:
         act()
 
 
-def values(hook: str, kind: type[_T]) -> Iterator[tuple[str, _T]]:
-    """Yield (plugin name, value) for the values that plugins list with a hook; ours come first.
+def _register(manager: _Manager, plugin: object, name: str) -> None:
+    try:
+        manager.register(plugin, name)
+    except ValueError as error:
+        raise broken(name, f"it is registered twice: {error}") from error
+    try:
+        refuse_faulty_hooks(manager)
+    except UserError:
+        manager.unregister(plugin)
+        raise
+
+
+def refuse_faulty_hooks(manager: pluggy.PluginManager) -> None:
+    """Refuse functions that are named like a hook but cannot be called as one.
 
     Args:
-        hook: the name of the hook.
+        manager: of our own, or pytest's.
+
+    Raises:
+        UserError: such a hook does not exist, or a function has an argument; the message names the plugin.
+    """
+    for hook, caller in vars(manager.hook).items():
+        for one in caller.get_hookimpls() if hook.startswith(_PREFIX) else ():
+            if hook not in HOOKS:
+                known = ", ".join(HOOKS)
+                raise broken(
+                    one.plugin_name, f"it has the hook {hook}, which does not exist; hooks are {known}"
+                )
+            if one.argnames:
+                arguments = ", ".join(one.argnames)
+                raise broken(one.plugin_name, f"{hook} has the argument {arguments}, expected no argument")
+
+
+def declared(hook: str, kind: type[_T]) -> Mapping[str, tuple[str, _T]]:
+    """Return (plugin name, value) by the value's name, for all that plugins list with a hook; ours first.
+
+    Args:
+        hook: the name of the hook; it is called once.
+        kind: the class of each value, or a base of it.
+
+    Raises:
+        UserError: a plugin fails, or returns another kind of value, or two values have the same name; the
+            message names the plugins.
+    """
+    del kind  # it is for the type checker; `_declared` checks the values
+    return cast("Mapping[str, tuple[str, _T]]", _declared(hook))
+
+
+@cache
+def _declared(hook: str) -> dict[str, tuple[str, object]]:
+    what, kind, attribute, ours = HOOKS[hook]
+    calls = [(module, getattr(import_module(module), hook)) for module in ours]
+    if theirs := getattr(_manager().hook, hook, None):
+        calls += [(one.plugin_name, one.function) for one in theirs.get_hookimpls()]
+    found: dict[str, tuple[str, object]] = {}
+    for plugin, call in calls:
+        try:
+            returned = call()
+            values = list(returned) if _is_list(returned) else returned  # a generator may fail half-way
+        except Exception as error:
+            raise broken(plugin, f"{hook} failed: {shown(error)}") from error
+        for value in listed(plugin, hook, values, resolve_name(kind)):
+            try:
+                name = getattr(value, attribute)
+            except ValueError as error:
+                raise broken(plugin, str(error)) from error
+            if plugin not in ours:
+                refuse_wrong_fields(plugin, f"its {what} {name}", value)
+            if name in found:
+                raise _declared_twice(f"{what} {name}", found[name][0], plugin)
+            found[name] = plugin, value
+    return found
+
+
+def refuse_broken() -> None:
+    """Call every hook, if there are plugins, so that a broken one is refused before anything runs.
+
+    Raises:
+        UserError: as :func:`declared`.
+    """
+    if _manager().get_plugins():
+        for hook in HOOKS:
+            _declared(hook)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
+
+
+def listed(plugin: str, what: str, returned: object, kind: type[_T]) -> list[_T]:
+    """Return what a plugin's function returned, if it is a list of the right values.
+
+    Args:
+        plugin: its name.
+        what: the function, as a message names it.
+        returned: by the function.
         kind: the class of each value.
 
     Raises:
-        UserError: a plugin fails, or returns another kind of value; the message names the plugin.
+        BrokenPluginError: it is not a list, or has another kind of value.
     """
-    calls = [(module, getattr(import_module(module), hook)) for module in OURS.get(hook, ())]
-    calls += [(one.plugin_name, one.function) for one in getattr(_manager().hook, hook).get_hookimpls()]
-    for name, call in calls:
-        try:
-            listed = list(call())
-        except Exception as error:
-            raise broken(name, f"{hook} failed: {error!r}") from error
-        for value in listed:
-            if not isinstance(value, kind):
-                raise broken(name, f"{hook} returned {value!r}, expected {kind.__name__}")
-            yield name, value
+    if not _is_list(returned):
+        raise broken(plugin, f"{what} returned {shown(returned)}, expected a list of {kind.__name__}")
+    values = list(cast("Iterable[object]", returned))
+    for value in values:
+        if not isinstance(value, kind):
+            raise broken(plugin, f"{what} returned {shown(value)}, expected {kind.__name__}")
+    return cast("list[_T]", values)
 
 
-def _register(manager: _Manager, plugin: object, name: str) -> None:
-    for hook in dir(plugin):
-        if hook.startswith(_PREFIX) and not hasattr(manager.hook, hook):
-            known = ", ".join(sorted(each for each in dir(manager.hook) if each.startswith(_PREFIX)))
-            raise broken(name, f"it has the hook {hook}, which does not exist; hooks are {known}")
+def refuse_wrong_fields(plugin: str, what: str, value: object) -> None:
+    """Refuse a plugin's value with a text that is not a text, or not one of the allowed words.
+
+    Args:
+        plugin: its name.
+        what: the value, as a message names it.
+        value: a dataclass.
+
+    Raises:
+        BrokenPluginError: a field is wrong.
+    """
+    for field in fields(value):  # type: ignore[arg-type]
+        found = getattr(value, field.name)
+        alias = vars(sys.modules[type(value).__module__]).get(str(field.type))
+        words = get_args(alias) if get_origin(alias) is Literal else ()
+        if (field.type == "str" and not isinstance(found, str)) or (words and found not in words):
+            expected = " or ".join(map(repr, words)) or "a text"
+            raise broken(plugin, f"{what} has the {field.name} {shown(found)}, expected {expected}")
+
+
+def _declared_twice(what: str, *plugins: str) -> BrokenPluginError:
+    owners = ["pytest-dsr1" if is_ours(plugin) else f"the plugin {plain(plugin)}" for plugin in plugins]
+    by = f", by {' and by '.join(owners)}" if owners[0] != owners[1] else f" by {owners[0]}"
+    return BrokenPluginError(f"the {plain(what)} is declared twice{by}: rename or remove one of them")
+
+
+def is_ours(plugin: str) -> bool:
+    """Return whether this is the name of one of our own modules with hooks."""
+    return any(plugin in hook.ours for hook in HOOKS.values())
+
+
+def shown(value: object) -> str:
+    """Return a value of a plugin as a message shows it; its own ``__repr__`` may fail."""
     try:
-        manager.register(plugin, name)
-    except pluggy.PluginValidationError as error:
-        raise broken(name, str(error)) from error
-    except ValueError as error:
-        raise broken(name, f"it is registered twice: {error}") from error
+        return repr(value)
+    except Exception:  # noqa: BLE001 - of any plugin
+        return f"an object of the class {type(value).__name__}"
 
 
 def failure(name: str, what: str, error: Exception) -> str:
@@ -166,9 +323,9 @@ def failure(name: str, what: str, error: Exception) -> str:
     """
     if isinstance(error, BrokenPluginError):  # ours may have called another plugin
         return str(error)
-    if any(name in modules for modules in OURS.values()):
+    if is_ours(name):
         raise error
-    return str(broken(name, f"{what} failed: {error!r}"))
+    return str(broken(name, f"{what} failed: {shown(error)}"))
 
 
 @contextmanager

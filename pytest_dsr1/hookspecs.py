@@ -1,7 +1,7 @@
 """The hooks of pytest-dsr1. A plugin implements one to add something; ``pytest-dsr1 docs extend`` shows how.
 
-Each hook is called once, when it is first needed, and lists what the plugin adds. Our own engines, metrics,
-checks, clues and report formats are added the same way.
+Each hook is called once, before anything runs, and lists what the plugin adds. Our own engines, metrics,
+checks, clues and report formats are added the same way. A name that is already taken is refused.
 """
 
 from __future__ import annotations
@@ -89,8 +89,9 @@ def pytest_dsr1_metrics() -> Iterable[Metric]:  # type: ignore[empty-body]
         def pytest_dsr1_metrics():
             return metrics
 
-    A metric that returns None was not measured. One that raises was not measured either, and the run gets a
-    warning that names the plugin. ``metrics.mean`` declares a mean over requests, which a gate can judge too.
+    A metric that returns None was not measured. One that raises was not measured either, nor one that returns
+    anything but a finite number above 0 (0 too with ``may_be_zero=True``): the run then gets a warning that
+    names the plugin. ``metrics.mean`` declares a mean over requests, which a gate can judge too.
     """
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,17 +28,10 @@ if TYPE_CHECKING:
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.profiles import Catalogue
 
-pytest_plugins = ["pytest_dsr1.session.fixtures", "pytest_dsr1.session.gate_fixtures"]
-
 FILES: pytest.StashKey[Mapping[Path, ReportFormat]] = pytest.StashKey()
 """The reports to write."""
 REPORT: pytest.StashKey[Report] = pytest.StashKey()
 """The content of the terminal's overview and of every report, once the run has ended."""
-
-
-def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Let pytest accept conftest.py files and plugins that have our hooks."""
-    pluginmanager.add_hookspecs(import_module("pytest_dsr1.hookspecs"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,6 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Select the scenarios. If none are selected, no more of the plugin is loaded."""
     config.addinivalue_line("markers", "dsr1: a test made from a scenario file")
+    # Not by `pytest_plugins`, for which pytest searches the entry points of all packages: that takes 2 ms.
+    config.pluginmanager.import_plugin("pytest_dsr1.session.fixtures")
+    plugins.accept(config)
     if not selection.is_asked_for(config):
         options.refuse_without_selection(config)
         return
@@ -58,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     mode = options.mode(config)
     plugins.register(config)
     config.stash[SELECTION] = selection.select(config)
+    config.pluginmanager.import_plugin("pytest_dsr1.session.gate_fixtures")
     from pytest_dsr1.reporting import formats
     from pytest_dsr1.reporting.terminal import progress
 

@@ -42,7 +42,7 @@ class RequestRecord:
         scheduled_s: when it was due in an open loop; its latency counts from here. None in a closed loop.
         events: number of stream events with tokens; None if the engine has no such events.
         engine: its times inside the engine, if the engine reports them.
-        resent: whether it was sent twice, because the server closed the kept connection while it was sent.
+        resent: whether it was sent twice, because the server closed the idle connection while it was sent.
     """
 
     id: int

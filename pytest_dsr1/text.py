@@ -12,7 +12,7 @@ from pathlib import Path
 
 _CUT = "..."
 _LINE_LIMIT = 2_000
-_COMMAND = re.compile(r"(?<!\S)::(?=[A-Za-z-]+(?: |::))|##(?=\[)")
+_COMMAND = r"(?<!\S)::(?=[A-Za-z-]+(?: |::))|##(?=\[)"
 """The start of a command of GitHub's runner: ``::`` after any indentation; its older form, anywhere."""
 
 
@@ -37,7 +37,9 @@ def harmless(text: str) -> str:
     No line begins like a command of GitHub's runner (``::`` and ``##[``, actions/runner ActionCommand.cs),
     even if lines are wrapped later.
     """
-    lines = (_COMMAND.sub(lambda found: " ".join(found[0]), line.expandtabs(4)) for line in text.splitlines())
+    lines = (
+        re.sub(_COMMAND, lambda found: " ".join(found[0]), line.expandtabs(4)) for line in text.splitlines()
+    )
     return "\n".join(plain(line, _LINE_LIMIT) for line in lines)
 
 

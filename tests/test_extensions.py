@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
 import pytest
 
-from pytest_dsr1 import extensions
+from pytest_dsr1 import extensions, hookspecs
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.extensions import HOOKS
+from pytest_dsr1.metrics import catalogue
+from tests.helpers.paths import ROOT
+from tests.helpers.plugins import forget
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A manager without our own plugins and without those of other tests."""
-    monkeypatch.setattr(extensions, "OURS", {})
+    own = {name: hook._replace(ours=(), kind="builtins:int", name="real") for name, hook in HOOKS.items()}
+    monkeypatch.setattr(extensions, "HOOKS", own)
     monkeypatch.setattr(extensions, "_CHANGED", [])
-    extensions._manager.cache_clear()
+    monkeypatch.setattr(extensions, "refuse_wrong_fields", lambda *_: None)  # numbers have none
+    forget()
     yield
-    extensions._manager.cache_clear()
+    forget()
 
 
 def module(name: str, **hooks: Callable[..., object]) -> ModuleType:
@@ -41,19 +48,19 @@ def installed(monkeypatch: pytest.MonkeyPatch, *entries: Entry) -> None:
 def test_entry_points_and_registered_plugins_list_values(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, Entry("theirs", lambda: module("theirs", pytest_dsr1_metrics=lambda: [1, 2])))
     extensions.register(module("conftest", pytest_dsr1_metrics=lambda: [3]), "conftest.py")
-    assert list(extensions.values("pytest_dsr1_metrics", int)) == [
+    assert list(extensions.declared("pytest_dsr1_metrics", int).values()) == [
         ("theirs", 1),
         ("theirs", 2),
         ("conftest.py", 3),
     ]
-    assert list(extensions.values("pytest_dsr1_engines", int)) == []
+    assert extensions.declared("pytest_dsr1_engines", int) == {}
 
 
 def test_a_plugin_is_registered_once() -> None:
     plugin = module("conftest", pytest_dsr1_metrics=lambda: [3])
     extensions.register(plugin, "conftest.py")
     extensions.register(plugin, "conftest.py")
-    assert len(list(extensions.values("pytest_dsr1_metrics", int))) == 1
+    assert len(extensions.declared("pytest_dsr1_metrics", int)) == 1
 
 
 def test_a_plugin_of_pytest_without_our_hooks_is_passed_over() -> None:
@@ -63,6 +70,16 @@ def test_a_plugin_of_pytest_without_our_hooks_is_passed_over() -> None:
 
 def failing() -> object:
     raise RuntimeError("no license\nserver")
+
+
+def half_way() -> Iterator[int]:
+    yield 1
+    raise RuntimeError("no license\nserver")
+
+
+class Shy:
+    def __repr__(self) -> str:
+        raise ValueError("not ready")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +98,27 @@ def failing() -> object:
         (
             "pytest_dsr1_metrics",
             module("m", pytest_dsr1_metrics=lambda: None),
-            "pytest_dsr1_metrics failed: TypeError(\"'NoneType' object is not iterable\")",
+            "pytest_dsr1_metrics returned None, expected a list of int",
+        ),
+        (
+            "pytest_dsr1_metrics",
+            module("m", pytest_dsr1_metrics=lambda: "12"),
+            "pytest_dsr1_metrics returned '12', expected a list of int",
+        ),
+        (
+            "pytest_dsr1_metrics",
+            module("m", pytest_dsr1_metrics=half_way),
+            "pytest_dsr1_metrics failed: RuntimeError('no license\\nserver')",
+        ),
+        (
+            "pytest_dsr1_metrics",
+            module("m", pytest_dsr1_metrics=lambda: [Shy()]),
+            "pytest_dsr1_metrics returned an object of the class Shy, expected int",
+        ),
+        (
+            "pytest_dsr1_metrics",
+            module("m", pytest_dsr1_metrics=lambda moon, sun: [moon, sun]),
+            "pytest_dsr1_metrics has the argument moon, sun, expected no argument",
         ),
         (
             "pytest_dsr1_metrics",
@@ -94,18 +131,87 @@ def failing() -> object:
 def test_a_broken_plugin_is_named_in_one_sentence(hook: str, plugin: ModuleType, message: str) -> None:
     def use() -> None:
         extensions.register(plugin, "acme-dsr1")
-        list(extensions.values(hook, int))
+        extensions.declared(hook, int)
 
     with pytest.raises(UserError) as caught:
         use()
     assert str(caught.value) == f"the pytest-dsr1 plugin acme-dsr1 is broken: {message}"
 
 
-def test_a_hook_with_an_unknown_argument_names_the_plugin() -> None:
-    with pytest.raises(
-        UserError, match=r"^the pytest-dsr1 plugin acme-dsr1 is broken: Plugin 'acme-dsr1' .*moon"
-    ):
-        extensions.register(module("m", pytest_dsr1_metrics=lambda moon: [moon]), "acme-dsr1")
+def test_a_plugin_that_is_refused_is_forgotten() -> None:
+    plugin = module("m", pytest_dsr1_metric=lambda: [1])
+    with pytest.raises(UserError):
+        extensions.register(plugin, "acme-dsr1")
+    assert not extensions._manager().is_registered(plugin)
+    assert extensions.register(module("m", pytest_dsr1_metrics=lambda: [1]), "acme-dsr1")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "owners"),
+    [
+        ([1], [1], ", by the plugin acme and by the plugin other"),
+        ([1, 1], [], " by the plugin acme"),
+    ],
+)
+def test_two_values_of_one_name_name_their_owners(first: list[int], second: list[int], owners: str) -> None:
+    extensions.register(module("a", pytest_dsr1_clues=lambda: first), "acme")
+    extensions.register(module("b", pytest_dsr1_clues=lambda: second), "other")
+    with pytest.raises(UserError) as caught:
+        extensions.refuse_broken()
+    assert str(caught.value) == f"the clue 1 is declared twice{owners}: rename or remove one of them"
+
+
+def test_a_hook_is_called_once() -> None:
+    calls: list[int] = []
+
+    def metrics() -> list[int]:
+        calls.append(1)
+        return [1]
+
+    extensions.register(module("m", pytest_dsr1_metrics=metrics), "acme-dsr1")
+    for _ in range(2):
+        assert list(extensions.declared("pytest_dsr1_metrics", int).values()) == [("acme-dsr1", 1)]
+    assert calls == [1]
+
+
+def test_the_table_has_every_hook_and_every_module_of_ours_that_implements_one() -> None:
+    """A module that is missing there would be ignored silently."""
+    assert {name for name in vars(hookspecs) if name.startswith("pytest_dsr1_")} == set(HOOKS)
+    implemented = {
+        (node.name, ".".join(path.relative_to(ROOT).with_suffix("").parts))
+        for path in (ROOT / "pytest_dsr1").rglob("*.py")
+        if path.name != "hookspecs.py"
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("pytest_dsr1_")
+    }
+    assert implemented == {(name, module) for name, hook in HOOKS.items() for module in hook.ours}
+
+
+@pytest.mark.parametrize(
+    ("place", "declares", "listed"),
+    [
+        ("pytest_dsr1.diagnosis.clues", "clue", HOOKS["pytest_dsr1_clues"].ours),
+        ("pytest_dsr1.machine.preflight.check", "check", HOOKS["pytest_dsr1_checks"].ours),
+        (
+            "pytest_dsr1.metrics.registry",
+            "Metrics",
+            tuple(f"pytest_dsr1.metrics.{subject}" for subject in catalogue._SUBJECTS),
+        ),
+        ("pytest_dsr1.engines.protocol", "EngineSpec", HOOKS["pytest_dsr1_engines"].ours),
+        ("pytest_dsr1.reporting.formats", "ReportFormat", HOOKS["pytest_dsr1_reports"].ours),
+    ],
+)
+def test_every_module_of_ours_that_declares_something_is_listed(
+    place: str, declares: str, listed: tuple[str, ...]
+) -> None:
+    declaring = set()
+    for path in (ROOT / "pytest_dsr1").rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        imported = {(n.module, a.name) for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names}
+        called = {n.func.id for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+        if (place, declares) in imported and declares in called:
+            declaring.add(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    assert declaring == set(listed)
 
 
 def test_an_installed_plugin_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,14 +220,15 @@ def test_an_installed_plugin_that_cannot_be_imported_is_named(monkeypatch: pytes
 
     installed(monkeypatch, Entry("acme-dsr1", missing))
     with pytest.raises(UserError) as caught:
-        list(extensions.values("pytest_dsr1_metrics", int))
+        extensions.declared("pytest_dsr1_metrics", int)
     assert str(caught.value) == (
         "the pytest-dsr1 plugin acme-dsr1 is broken: it cannot be loaded: "
         "ModuleNotFoundError(\"No module named 'acme'\")"
     )
 
 
-def test_our_own_function_passes_on_what_is_said_of_a_plugin() -> None:
+def test_our_own_function_passes_on_what_is_said_of_a_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     error = extensions.broken("theirs", "slots of its engine failed")
+    monkeypatch.setattr(extensions, "HOOKS", HOOKS)
     ours = "pytest_dsr1.diagnosis.load"
     assert extensions.failure(ours, "its clue load", error) == str(error)

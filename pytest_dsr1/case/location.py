@@ -76,7 +76,7 @@ def _slower_part(measurement: Measurement, others: Sequence[PastRun]) -> Iterato
         for name in sorted(names, key=lambda name: -added_ms[name])
         if usual[name] > 0
     ]
-    part = "reading requests" if added_ms["average_ttft"] > added_ms["average_tpot"] else "decode"
+    part = "queue/prefill" if added_ms["average_ttft"] > added_ms["average_tpot"] else "decode"
     yield f"{part}: {', '.join(parts)}, compared with the median of {len(known)} other runs on this machine"
 
 

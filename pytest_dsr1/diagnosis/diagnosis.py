@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.diagnosis.clues import Clue
-from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.measurement import Measurement
 
 
@@ -31,16 +30,13 @@ def diagnose(measurement: Measurement) -> tuple[FoundClue, ...]:
     """Return the reasons, found in the measurement, why its figures may be low.
 
     Ours are first: those that spoil the whole comparison, then those that cost a few percent. Those of
-    plugins follow. A plugin that fails gives a sentence that says so: the run is over and must be reported.
+    plugins follow. A clue that fails gives a sentence that says so: the run is over and must be reported.
     """
-    found = []
-    try:
-        for plugin, clue in extensions.values("pytest_dsr1_clues", Clue):
-            if (sentence := _find(plugin, clue, measurement)) is not None:
-                found.append(FoundClue(clue.key, sentence, clue.page, clue.gpu_state))
-    except UserError as error:
-        found.append(FoundClue("plugin", str(error)))
-    return tuple(found)
+    return tuple(
+        FoundClue(clue.key, sentence, clue.page, clue.gpu_state)
+        for plugin, clue in extensions.declared("pytest_dsr1_clues", Clue).values()
+        if (sentence := _find(plugin, clue, measurement)) is not None
+    )
 
 
 def _find(plugin: str, clue: Clue, measurement: Measurement) -> str | None:
@@ -51,6 +47,4 @@ def _find(plugin: str, clue: Clue, measurement: Measurement) -> str | None:
         return extensions.failure(plugin, f"its clue {clue.key}", error)
     if sentence is None or isinstance(sentence, str):
         return sentence
-    return str(
-        extensions.broken(plugin, f"its clue {clue.key} returned {sentence!r}, expected a text or None")
-    )
+    return str(extensions.broken(plugin, f"its clue {clue.key} returned {sentence!r}, expected text or None"))

@@ -29,7 +29,7 @@ def low_concurrency(measurement: Measurement) -> str | None:
         return None
     return (
         f"on average {number(found.value)} requests were in flight, but load.concurrency "
-        f"{load.concurrency:,} should keep {wanted:,}: look for a few long answers at the end, for "
+        f"{load.concurrency:,} calls for {wanted:,}: look for a few long answers at the end, for "
         "failed requests, and for a client that sends too slowly"
     )
 
@@ -73,7 +73,7 @@ def ramp_and_drain(measurement: Measurement) -> str | None:
     requests = len(result.records) or measurement.workload.requests
     if whole is not None and steady is not None and whole.value < STEADY * steady.value:
         return (
-            f"the whole run made {number(whole.value)} tok/s, its steady window {number(steady.value)} "
+            f"the whole run reached {number(whole.value)} tok/s, its steady window {number(steady.value)} "
             f"tok/s: ramp-up and drain cost {1 - whole.value / steady.value:.0%}; raise load.num_requests, "
             f"now {requests:,} with {together:,} at once"
         )

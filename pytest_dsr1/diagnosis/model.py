@@ -14,7 +14,7 @@ _SAME = {"BFLOAT16": "BF16", "": "NONE"}
 
 @clue("number-format")
 def number_format(measurement: Measurement) -> str | None:
-    """Weights or a KV cache that the engine reports in another number format than the scenario's."""
+    """Weights or a KV cache that the engine reports in a number format other than the scenario's."""
     for what, reported, wanted in _formats(measurement):
         found = _SAME.get(reported.upper(), reported.upper())
         if found not in {"AUTO", wanted.upper()}:
@@ -45,7 +45,7 @@ def acceptance_length(measurement: Measurement) -> str | None:
     if measurement.workload.synthetic and (drafts or accepted.value > SPECULATES):
         return (
             "the requests are random tokens, and the engine speculates (acceptance length "
-            f"{accepted.value:.2f}): with multi-token prediction the speed depends on the text, so give "
+            f"{accepted.value:.2f}): with multi-token prediction the speed depends on the text, so use "
             "real text in dataset.path (`pytest-dsr1 docs datasets`)"
         )
     expected = real_text_acceptance(drafts)

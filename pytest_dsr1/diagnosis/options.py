@@ -19,7 +19,7 @@ def attention_dp(measurement: Measurement) -> str | None:
         return None
     return (
         f"attention data parallelism is on with load.concurrency {concurrency}, so {idle} of "
-        f"{engine.ranks} ranks have no request of their own: it is for throughput (one such run made 40 "
+        f"{engine.ranks} ranks have no request of their own: it is for throughput (one such run reached 40 "
         f"tok/s instead of 253); {_without_attention_dp(engine)}"
     )
 

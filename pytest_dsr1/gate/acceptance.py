@@ -201,7 +201,7 @@ def _doubts(accepted: References) -> Iterator[str]:
     if not any_node(accepted.under_test):
         for node, count in sorted(accepted.nodes.items()):
             if count < WANTED:
-                meaning = "gates there need more runs" if count >= LEAST else "no gate can run there yet"
+                meaning = "gates there take more runs" if count >= LEAST else "no gate can run there yet"
                 yield (
                     f"warning: node {short(node)} has only {count} of the {WANTED} recommended runs, so "
                     f"{meaning}; {how_to_get_more(accepted.profile)}"

@@ -89,8 +89,9 @@ class GatePlan:
         plan, gate = self.design, self.scenario.gate
         innocent, guilty = plan.expected_runs()
         return (
-            f"{self.scenario.name}: the gate {'decides' if self.sure else 'may decide'} whether there is a "
-            f"loss of {gate.delta_percent:g}% in at most {plan.max_runs} runs ({self.cost(plan.max_runs)}). "
+            f"{self.scenario.name}: the gate {'decides' if self.sure else 'may decide'} in at most "
+            f"{plan.max_runs} runs ({self.cost(plan.max_runs)}) whether there is a loss of "
+            f"{gate.delta_percent:g}%. "
             f"It needs {innocent:.1f} runs ({self.cost(innocent)}) on average if there is no loss, "
             f"{guilty:.1f} if there is one. The smallest loss that gate.max_runs = {gate.max_runs} runs can "
             f"detect is {_rounded(self.resolved_percent, math.ceil)}%"
@@ -225,8 +226,8 @@ def _undecidable(scenario: Scenario, found: Level, error: float, delta: float, s
     else:
         useless.append(f"a larger gate.max_runs does not help: even {_MOST_RUNS} runs are not enough")
     helps.append(
-        f"noise of at most {_rounded(quieter, math.floor)}%: look for other work on the machine, at power "
-        "and clock limits and temperatures, and for runs that stand out in "
+        f"noise of at most {_rounded(quieter, math.floor)}%: check other work on the machine, power and "
+        "clock limits, temperatures, and runs that stand out in "
         f"`pytest-dsr1 references show {scenario.name}`"
     )
     if index < len(counts):

@@ -98,7 +98,7 @@ def listed(folder: Path) -> list[os.DirEntry[str]]:
     except OSError as error:
         raise ReferencesError(
             f"{folder}: cannot be listed: {error.strerror}; `ls -ld {folder}` shows what it is "
-            "and who owns it; make it a folder that you may list"
+            "and who owns it; make it a folder that you can list"
         ) from None
 
 

@@ -21,7 +21,7 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.verdict.targets import Noise
 
 WANTED = 15
-"""Reference runs on a node; with fewer, a gate needs more runs."""
+"""Reference runs on a node; with fewer, a gate takes more runs."""
 LEAST = 10
 """Fewer show too little of the noise between runs for a gate."""
 OLD_DAYS = 90
@@ -175,7 +175,7 @@ def usable(references: References, node: str, now: datetime) -> tuple[tuple[Refe
     if len(runs) < WANTED:
         warnings.append(
             f"{references.profile}: only {len(runs)} of the {WANTED} recommended reference runs {where}, so "
-            f"a gate needs more runs; {how_to_get_more(references.profile)}"
+            f"a gate takes more runs; {how_to_get_more(references.profile)}"
         )
     return runs, [*warnings, *too_old(references, runs, now)]
 
@@ -185,9 +185,10 @@ def too_old(references: References, runs: Sequence[ReferenceRun], now: datetime)
     age = _age_days(runs, now)
     if age > OLD_DAYS:
         yield (
-            f"{references.profile}: the references on {_nodes(runs)} are old: half of the runs were recorded "
-            f"on or before {_middle(runs):%Y-%m-%d}, {age} or more days ago (limit {OLD_DAYS} days), and "
-            f"accepted on {references.accepted.at:%Y-%m-%d}. Machines drift: move old runs out of "
+            f"{references.profile}: the references on {_nodes(runs)}, accepted on "
+            f"{references.accepted.at:%Y-%m-%d}, are old: half of the runs were recorded on or before "
+            f"{_middle(runs):%Y-%m-%d}, {age} or more days ago (limit {OLD_DAYS} days). "
+            "Machines drift: move old runs out of "
             f"candidates/{references.profile}, then {how_to_get_more(references.profile)}"
         )
 

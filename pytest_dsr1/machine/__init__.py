@@ -1,1 +1,1 @@
-"""The machine: its GPUs, preflight, set-up, telemetry, fingerprint."""
+"""The machine: its GPUs, preflight, setup, telemetry, fingerprint."""

@@ -50,8 +50,8 @@ class Machine:
     """The GPUs of one scenario, locked and set up; made by :func:`prepared`.
 
     Attributes:
-        inventory: the GPUs after set-up; None for a run on the CPU.
-        findings: those of restoring and set-up, to save with the result.
+        inventory: the GPUs after setup; None for a run on the CPU.
+        findings: those of restoring and setup, to save with the result.
     """
 
     def __init__(

@@ -147,7 +147,7 @@ def in_shell(commands: list[Command]) -> str:
 
 
 def shell_lines(wanted: GpuSetup, count: int) -> Iterator[str]:
-    """Yield the published set-up of the first ``count`` GPUs as shell lines, to run as root.
+    """Yield the published setup of the first ``count`` GPUs as shell lines, to run as root.
 
     They do not restore anything.
     """
@@ -160,5 +160,5 @@ def shell_lines(wanted: GpuSetup, count: int) -> Iterator[str]:
     if wanted.lock_sm_clock_mhz is not None:
         changes.append([lock_clocks(gpu, wanted.lock_sm_clock_mhz) for gpu in gpus])
     if changes:
-        yield "# GPU set-up, as root; note the settings before: nvidia-smi -q, nvidia-smi boost-slider -l"
+        yield "# GPU setup, as root; first note the settings: nvidia-smi -q, nvidia-smi boost-slider -l"
         yield from map(in_shell, changes)

@@ -11,8 +11,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pytest_dsr1.engines import registry
 from pytest_dsr1.engines.protocol import Engine, EngineResult, Job
-from pytest_dsr1.engines.registry import named
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.values import Fingerprint
@@ -235,8 +235,8 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 watch(run.scenario, run.expected_s, run.machine.now) as watcher,
             ):
                 before = _compiled(run.scenario)
-                with named(run.scenario.engine, "run"):
-                    result = run.engine.run(_job(run, folder), _Recorder(watcher, folder, run.machine))
+                recorder = _Recorder(watcher, folder, run.machine)
+                result = registry.run(run.scenario.engine, run.engine, _job(run, folder), recorder)
                 after = _compiled(run.scenario)
             made = Measurement(
                 scenario=run.scenario,

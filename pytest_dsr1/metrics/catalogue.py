@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from typing import Literal
 
@@ -41,32 +40,15 @@ def pytest_dsr1_metrics() -> Iterable[Metric]:
         yield from import_module(f"pytest_dsr1.metrics.{subject}").metrics
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    metric: Metric
-    plugin: str
-
-
-@cache
-def _found() -> dict[str, _Found]:
-    found: dict[str, _Found] = {}
-    for plugin, metric in extensions.values("pytest_dsr1_metrics", Metric):
-        if metric.name in found:
-            raise extensions.broken(
-                plugin, f"its metric {metric.name} is already one of {found[metric.name].plugin}"
-            )
-        found[metric.name] = _Found(metric, plugin)
-    return found
-
-
-extensions.on_change(_found.cache_clear)
+def _found() -> Mapping[str, tuple[str, Metric]]:
+    return extensions.declared("pytest_dsr1_metrics", Metric)
 
 
 class _Catalogue(Mapping[str, Metric]):
     """Every metric by name; plugins are asked when the first one is looked up."""
 
     def __getitem__(self, name: str) -> Metric:
-        return _found()[name].metric
+        return _found()[name][1]
 
     def __iter__(self) -> Iterator[str]:
         return iter(_found())
@@ -108,13 +90,19 @@ def computed(inputs: MetricInputs, warn: Callable[[str], None]) -> dict[str, flo
         warn: called with a sentence for each metric of a plugin that fails; it then counts as not measured.
     """
     values: dict[str, float] = {}
-    for name, found in _found().items():
+    for name, (plugin, metric) in _found().items():
         try:
-            value = found.metric.compute(inputs)
-            if value is not None:
-                values[name] = float(value)
+            value: object = metric.compute(inputs)
         except Exception as error:  # noqa: BLE001 - of any plugin
-            warn(extensions.failure(found.plugin, f"its metric {name}", error))
+            warn(extensions.failure(plugin, f"its metric {name}", error))
+            continue
+        if value is None:
+            continue
+        if extensions.is_ours(plugin) or metric.allows(value):
+            values[name] = float(value)  # type: ignore[arg-type]
+        else:
+            why = f"its metric {name} returned {extensions.shown(value)}, expected {metric.allowed} or None"
+            warn(str(extensions.broken(plugin, why)))
     return values
 
 

@@ -17,7 +17,7 @@ def _declare(name: str, label: str, formula: str, kind: Kind) -> None:
 _declare(
     "average_inter_event_gap",
     "average gap between events",
-    "mean over all gaps between two events of one stream that carry tokens; not per token",
+    "mean over all gaps between two token-carrying events of one stream; not per token",
     "mean",
 )
 for _key, _text, _rule, _ in SPREAD[1:]:  # without the minimum

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
@@ -116,8 +117,20 @@ class Metric:
             "input tokens": plan.input_tokens,
             "output tokens": plan.output_tokens,
         }
-        per_s = value * (plan.gpus if "gpu" in self.needs else 1)
+        per_s = value * (plan.gpus if self.per_gpu else 1)
         return sum(amounts[each] for each in self.counts) / per_s
+
+    @property
+    def allowed(self) -> str:
+        """The values that can be a measurement, in words."""
+        return f"a finite number {'of at least' if self.may_be_zero else 'above'} 0"
+
+    def allows(self, value: object) -> bool:
+        """Return whether a value can be a measurement: a finite number above 0, or 0 if that is declared."""
+        if isinstance(value, bool) or not isinstance(value, Real):
+            return False
+        found = float(value)
+        return 0 < found < float("inf") or (found == 0 and self.may_be_zero)
 
     def per_request(self, requests: Requests) -> Floats | None:
         """Return the value of each request, NaN for one without; None if the run does not show them."""

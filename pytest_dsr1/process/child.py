@@ -90,7 +90,7 @@ class Child:
     ``commands`` the variable ``DSR1_COMMANDS_FD`` names a descriptor where the command reads what
     :meth:`send` writes. Standard input is empty.
 
-    Each process that the command started is ended with SIGTERM, and SIGKILL after ``grace_s`` seconds. This
+    Each process that the command started is stopped with SIGTERM, and SIGKILL after ``grace_s`` seconds. This
     happens when the command ends, on :meth:`stop`, when the context is left, and when this process dies.
 
     Attributes:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_dsr1 import extensions
-from pytest_dsr1.errors import UserError
 from pytest_dsr1.storage.files import temporary_of
 
 if TYPE_CHECKING:
@@ -88,27 +87,24 @@ def known() -> Mapping[str, ReportFormat]:
     Raises:
         UserError: a plugin is broken, or two plugins declare the same suffix.
     """
-    found: dict[str, tuple[str, ReportFormat]] = {}
-    for plugin, each in extensions.values("pytest_dsr1_reports", ReportFormat):
-        if each.suffix in found:
-            raise UserError(
-                f"the pytest-dsr1 plugins {found[each.suffix][0]} and {plugin} both write {each.suffix} "
-                "reports: remove one of them"
-            )
-        found[each.suffix] = plugin, _named(plugin, each)
-    return {suffix: each for suffix, (_, each) in found.items()}
+    found = extensions.declared("pytest_dsr1_reports", ReportFormat)
+    return {suffix: _named(plugin, each) for suffix, (plugin, each) in found.items()}
 
 
 def _named(plugin: str, each: ReportFormat) -> ReportFormat:
     """Return the format, with functions that name the plugin when they fail."""
 
     def write(path: Path, report: Report) -> None:
-        with extensions.named(plugin, f"write of its {each.suffix} reports"):
+        with extensions.named(plugin, f"write() for {each.suffix} reports"):
             each.write(path, report)
 
     def missing() -> str | None:
-        with extensions.named(plugin, f"missing of its {each.suffix} reports"):
-            return each.missing()
+        what = f"missing() for {each.suffix} reports"
+        with extensions.named(plugin, what):
+            lacking: object = each.missing()
+        if lacking is None or isinstance(lacking, str):
+            return lacking
+        raise extensions.broken(plugin, f"{what} returned {extensions.shown(lacking)}, expected text or None")
 
     return replace(each, write=write, missing=missing)
 

@@ -2,7 +2,7 @@
 
 A decode step takes at least the time in which all GPUs together read its weights and KV cache from memory
 once, at their peak bandwidth. It also takes at least the time of its operations at the tensor cores' peak for
-the format each weight is stored in. Everything left out (reading prompts, reading copies on several GPUs,
+the format each weight is stored in. Everything left out (prefill, reading copies on several GPUs,
 communication, launches, draft modules) only adds time, so no correct measurement can exceed the bound.
 
 The bound counts the routed experts of one token per step. A batch usually uses more, but need not: similar

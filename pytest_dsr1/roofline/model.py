@@ -186,6 +186,6 @@ def _draft_tokens(measurement: Measurement) -> int:
     accepted = measurement.metrics.get("acceptance_length")
     if accepted is not None and accepted.value > SPECULATES:
         raise NotKnownError(
-            f"the engine made {accepted.value:.2f} tokens per step, but the scenario has no draft tokens"
+            f"the engine generated {accepted.value:.2f} tokens per step, but the scenario has no draft tokens"
         )
     return 0

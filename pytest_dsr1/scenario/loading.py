@@ -170,8 +170,14 @@ def _breaches(relation: Relation, scenario: Scenario) -> list[tuple[str, str]]:
     """Return the breaches of a rule; an engine's rule that fails is the fault of the engine's plugin."""
     if relation in general_relations():
         return list(relation.check(scenario))
-    with extensions.named(plugin_of(scenario.engine), f'the rule "{relation.rule}" of its engine'):
-        return [(key, sentence) for key, sentence in relation.check(scenario)]
+    plugin, what = plugin_of(scenario.engine), f'the rule "{relation.rule}" of its engine'
+    with extensions.named(plugin, what):
+        found = extensions.listed(plugin, what, relation.check(scenario), tuple)
+    for breach in found:
+        if len(breach) != 2 or not all(isinstance(part, str) for part in breach):
+            why = f"{what} returned {extensions.shown(breach)}, expected a key and a sentence"
+            raise extensions.broken(plugin, why)
+    return found
 
 
 def _mark_of(marks: Mapping[str, Mark], key: str) -> Mark:

@@ -47,7 +47,7 @@ PATH is the path of `suites/`, or of `pytest_dsr1/suites/` in the installed pack
 EXPANDED. Listing, collecting and planning keep it as written. A relative path is
 relative to the folder in which pytest was started.
 
-**Another scenario's values.** `extends: NAME` or `extends: relative/path.yaml` takes over everything from
+**Another scenario's values.** `extends: NAME` or `extends: relative/path.yaml` inherits everything from
 another scenario except its `name`. Mappings are merged, lists and single values are replaced, and `null`
 removes an optional value. A length is always replaced as a whole. `engine` is replaced as a whole
 if its `type` differs. Your own scenario may extend the shipped one of the same name.
@@ -96,7 +96,7 @@ without streaming, all of them evenly from start to end.
 - The window begins when the first `gate.warmup_requests` requests have ended, or later if MSER-5 cuts more.
 - It ends with the last submission, because the drain begins then. In a closed loop with one user it ends
   when the last request ends.
-- It begins and ends at submissions. In a closed loop their distance is a whole multiple of `load.concurrency`
+- It begins and ends at submissions. In a closed loop it spans a whole multiple of `load.concurrency`
   submissions: requests of equal length move in waves, and part of a wave would bias the figure.
 
 **Means over requests** (MEANS): the mean over the requests in order of

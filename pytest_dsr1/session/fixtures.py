@@ -74,7 +74,7 @@ def dsr1_scenario(request: pytest.FixtureRequest) -> Scenario:
 def dsr1_preflight(
     request: pytest.FixtureRequest, dsr1_scenario: Scenario, _dsr1_shared: SharedResources
 ) -> tuple[Finding, ...]:
-    """The findings on the machine; raises if it does not fit the scenario. Changes nothing."""
+    """The findings on the machine; raises if it does not match the scenario. Changes nothing."""
     state, outcome = request.config.stash[STATE], outcome_of(request, dsr1_scenario)
     if state.replay:
         measurement: Measurement = request.getfixturevalue("dsr1_measurement")

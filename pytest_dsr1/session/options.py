@@ -50,7 +50,7 @@ def add(parser: pytest.Parser) -> None:
         "--dsr1-gpu-setup",
         choices=("check", "apply", "off"),
         default="check",
-        help="check: compare the GPUs' settings with the published setup; apply: change them to it, and "
+        help="check: compare the GPUs' settings with the published setup; apply: make them match, and "
         "restore them afterwards; off: do neither (default: check)",
     )
     group.addoption(
@@ -61,12 +61,12 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--dsr1-gate",
         action="store_true",
-        help="compare with the accepted references: run until a loss is shown or ruled out",
+        help="compare with accepted references: run until a loss is shown or ruled out",
     )
     group.addoption(
         "--dsr1-reference",
         choices=("record",),
-        help="record: keep this run; `pytest-dsr1 references accept` makes references of recorded runs",
+        help="record: keep this run; `pytest-dsr1 references accept` turns such runs into references",
     )
     group.addoption(
         "--dsr1-report",

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from pytest_dsr1.engines.protocol import EnginePool
-from pytest_dsr1.engines.registry import named, spec_of
+from pytest_dsr1.engines.registry import named, new_pool
 from pytest_dsr1.machine.lease import Machine, prepared
 from pytest_dsr1.machine.values import Notify, SetupMode
+from pytest_dsr1.scenario.schema.engine import EngineSettings
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 
@@ -17,15 +18,16 @@ class SharedResources:
 
     def __init__(self) -> None:
         self._pools: dict[str, EnginePool] = {}
+        self._engines: dict[str, EngineSettings] = {}
         self._machine: Machine | None = None
         self._stack = ExitStack()
 
     def pool(self, scenario: Scenario) -> EnginePool | None:
         """Return the pool in which the scenario's engine is kept; None if it is never kept."""
-        name, make = scenario.engine.type, spec_of(scenario.engine).pool
-        if make is not None and name not in self._pools:
-            with named(scenario.engine, "pool"):
-                self._pools[name] = make()
+        name = scenario.engine.type
+        if name not in self._pools and (made := new_pool(scenario.engine)) is not None:
+            self._pools[name] = made
+            self._engines[name] = scenario.engine
         return self._pools.get(name)
 
     def make_way(self, scenario: Scenario) -> bool:
@@ -35,7 +37,18 @@ class SharedResources:
             fits = pool is not None and pool.fits(scenario)
         if not fits:
             self.release()
-        return bool(pool)
+        return self._keeps(scenario.engine.type)
+
+    def _keeps(self, name: str) -> bool:
+        """Return whether the pool of this engine keeps anything."""
+        if name not in self._pools:
+            return False
+        with named(self._engines[name], "__bool__ of the pool"):
+            return bool(self._pools[name])
+
+    def _end(self, name: str) -> None:
+        with named(self._engines[name], "end of the pool"):
+            self._pools[name].end()
 
     def machine(
         self, scenario: Scenario, setup: SetupMode, environ: Mapping[str, str], notify: Notify
@@ -58,7 +71,7 @@ class SharedResources:
         Raises:
             EngineError: as :meth:`release`.
         """
-        if not any(self._pools.values()):
+        if not any(map(self._keeps, self._pools)):
             self.release()
 
     def end_engines(self) -> None:
@@ -68,8 +81,8 @@ class SharedResources:
             EngineError: processes of a server survive even SIGKILL.
         """
         with ExitStack() as ending:
-            for pool in self._pools.values():
-                ending.callback(pool.end)
+            for name in self._pools:
+                ending.callback(self._end, name)
 
     def release(self) -> None:
         """End everything that is kept, then restore and unlock the machine.

@@ -32,7 +32,7 @@ _OF_THE_MACHINE = ("GPU", "NVIDIA driver", "CUDA_VISIBLE_DEVICES")
 _ALLOW = "--dsr1-allow-mismatch runs anyway and keeps this as a warning"
 
 
-@dataclass
+@dataclass(eq=False, repr=False)  # every pytest run imports this module
 class ScenarioOutcome:
     """The outcome of one scenario in this session.
 
@@ -74,7 +74,7 @@ class ScenarioOutcome:
         return listed("this machine cannot run the scenario", mismatches, _ALLOW if hardware else "")
 
 
-@dataclass
+@dataclass(eq=False, repr=False)  # every pytest run imports this module
 class RunState:
     """The state of this session: options, outcomes, and the status of each test.
 

@@ -42,7 +42,7 @@ class SteadyFigure:
 
     Attributes:
         value: in the metric's unit.
-        se_percent: the standard error of the value within the run, in percent of the value.
+        se_percent: the standard error of the value within the run, as a percentage of the value.
         cut_s: the time from the first submission to the start of the window, in s.
         window_s: the length of the window, in s.
         latency_s: the mean latency of the requests that were submitted in the window.

@@ -120,7 +120,7 @@ def may_end(seen: SteadyFigure, se_percent: float) -> bool:
 
     Args:
         seen: the steady figure so far.
-        se_percent: the limit, in percent of the value.
+        se_percent: the limit, as a percentage of the value.
     """
     return (
         seen.se_percent * SURE < se_percent
@@ -136,7 +136,7 @@ class EnoughSeen:
 
     Args:
         metric: the gated metric.
-        se_percent: the limit, in percent of the value.
+        se_percent: the limit, as a percentage of the value.
         concurrency: ``load.concurrency``.
         gpus: tp * pp.
         open_loop: requests come on a schedule.

@@ -34,7 +34,7 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
     ):
         asked = measurement.workload.requests
         reasons.append(f"{len(result.records)} requests ended; expected {asked}")
-    broken = [name for name, m in measurement.metrics.items() if not _possible(name, m.value)]
+    broken = [name for name, m in measurement.metrics.items() if not METRICS[name].allows(m.value)]
     if broken:
         reasons.append(f"not finite positive numbers: {', '.join(broken)}")
     else:
@@ -42,10 +42,6 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
     if not measurement.metrics:
         reasons.append("the engine reported no metric")
     return tuple(reasons)
-
-
-def _possible(name: str, value: float) -> bool:
-    return 0 < value < float("inf") or (value == 0 and METRICS[name].may_be_zero)
 
 
 def _impossible(measurement: Measurement) -> Iterator[str]:

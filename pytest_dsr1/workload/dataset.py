@@ -151,7 +151,7 @@ def _request(line: bytes) -> Request | list[str]:
     if len(line) == _LONGEST_LINE:
         return [f"the line is longer than {_LONGEST_LINE >> 20} MiB; is this a JSONL file?"]
     if not body.strip():
-        return ["the line is blank, which stops trtllm-bench before 1.3; delete it"]
+        return ["the line is blank, which stops trtllm-bench < 1.3; delete it"]
     if b"\0" in body:
         return ["the line contains a NUL byte; is this a UTF-8 text file?"]
     if b"\r" in body:

@@ -48,7 +48,7 @@ def others(run: Measurement, tmp_path: Path) -> list[PastRun]:
     ("ttft", "tpot", "told"),
     [
         (1.0, 1.05, "decode: average time per output token (TPOT) {tpot} ms (+5.0%), "),
-        (1.5, 1.0, "reading requests: average time to first token (TTFT) {ttft} ms (+50.0%), "),
+        (1.5, 1.0, "queue/prefill: average time to first token (TTFT) {ttft} ms (+50.0%), "),
         (1.1, 1.1, "decode: average time per output token (TPOT) {tpot} ms (+10.0%), "),
     ],
 )

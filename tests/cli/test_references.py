@@ -322,7 +322,7 @@ def test_a_store_that_is_a_file(capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr() == (
             "",
             "dsr1-references: cannot be listed: Not a directory; `ls -ld dsr1-references` shows what it is "
-            "and who owns it; make it a folder that you may list\n",
+            "and who owns it; make it a folder that you can list\n",
         )
 
 

@@ -148,14 +148,15 @@ class Second(EngineSettings):
     ("given", "why"),
     [
         (
-            EngineSpec(settings=Second, create=EchoEngine),
-            "there is already an engine named trtllm",
-        ),
-        (
             EngineSpec(settings=Nameless, create=EchoEngine),
             "Nameless has no field `type: Literal[...]` with the name of the engine",
         ),
-        (5, "pytest_dsr1_engines returned 5, expected EngineSchema"),
+        (
+            EngineSpec(settings=EngineSpec, create=EchoEngine),  # type: ignore[arg-type]
+            "settings of an engine: expected a class of EngineSettings, found "
+            "<class 'pytest_dsr1.engines.protocol.EngineSpec'>",
+        ),
+        (5, "pytest_dsr1_engines returned 5, expected EngineSpec"),
     ],
 )
 def test_a_broken_engine_is_one_sentence(
@@ -164,3 +165,12 @@ def test_a_broken_engine_is_one_sentence(
     with pytest.raises(UserError) as caught:
         register(plugin(given))
     assert str(caught.value) == f"the pytest-dsr1 plugin theirs is broken: {why}"
+
+
+def test_an_engine_of_our_name_is_refused(register: Callable[[ModuleType], None]) -> None:
+    with pytest.raises(UserError) as caught:
+        register(plugin(EngineSpec(settings=Second, create=EchoEngine)))
+    assert str(caught.value) == (
+        "the engine trtllm is declared twice, by pytest-dsr1 and by the plugin theirs: rename or remove one "
+        "of them"
+    )

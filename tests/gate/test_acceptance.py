@@ -121,7 +121,7 @@ def test_few_runs_are_reported_by_node(tmp_path: Path) -> None:
         record_nth_run(tmp_path, number, facts=FACTS if number < 14 else there)
     _, notes = accepted_from(tmp_path)
     assert notes == [
-        "warning: node gpu-95a932d6 has only 14 of the 15 recommended runs, so gates there need more runs; "
+        "warning: node gpu-95a932d6 has only 14 of the 15 recommended runs, so gates there take more runs; "
         + MORE,
         "warning: node gpu-a71f6e13 has only 4 of the 15 recommended runs, so no gate can run there yet; "
         + MORE,
@@ -185,8 +185,8 @@ def test_old_runs_are_reported_whenever_they_are_accepted(tmp_path: Path) -> Non
     assert accepted_from(tmp_path, now=long_ago)[1] == []
     accepted, notes = accepted_from(tmp_path)
     old = (
-        "the references on node gpu-95a932d6 are old: half of the runs were recorded on or before "
-        "2024-02-25, 393 or more days ago (limit 90 days), and accepted on 2025-03-24. Machines drift: move "
+        "the references on node gpu-95a932d6, accepted on 2025-03-24, are old: half of the runs were "
+        "recorded on or before 2024-02-25, 393 or more days ago (limit 90 days). Machines drift: move "
         "old runs out of candidates/small, then "
     )
     assert notes[0] == f"warning: small: {old}{MORE}"

@@ -198,6 +198,6 @@ def test_a_loss_stays_a_loss_day_after_day(starts: Starts, tmp_path: Path) -> No
         assert accepted.read_bytes() == before
     assert [path.name for path in store.glob("*.yaml")] == ["small.yaml"]
     assert plan.warnings[0].startswith(
-        "small: the references on node gpu-95a932d6 are old: half of the runs were recorded on or before "
-        "2025-03-15, 104 or more days ago"
+        "small: the references on node gpu-95a932d6, accepted on 2025-03-24, are old: half of the runs were "
+        "recorded on or before 2025-03-15, 104 or more days ago"
     )

@@ -41,10 +41,11 @@ def test_what_is_said_before_gpu_time_is_spent(tmp_path: Path) -> None:
     )
     assert about.endswith("(noise 0.54% between starts)")
     assert cost == (
-        f"small: the gate decides whether there is a loss of 2% in at most {plan.design.max_runs} runs "
-        f"({plan.cost(plan.design.max_runs)}). It needs {innocent:.1f} runs ({plan.cost(innocent)}) on "
-        f"average if there is no loss, {guilty:.1f} if there is one. The smallest loss that "
-        f"gate.max_runs = 64 runs can detect is {math.ceil(plan.resolved_percent * 100) / 100}%"
+        f"small: the gate decides in at most {plan.design.max_runs} runs "
+        f"({plan.cost(plan.design.max_runs)}) whether there is a loss of 2%. "
+        f"It needs {innocent:.1f} runs ({plan.cost(innocent)}) on average if there is no loss, {guilty:.1f} "
+        f"if there is one. The smallest loss that gate.max_runs = 64 runs can detect is "
+        f"{math.ceil(plan.resolved_percent * 100) / 100}%"
     )
     starts = 3 * plan.design.max_runs
     assert most == (
@@ -133,7 +134,10 @@ def test_a_delta_that_noise_cannot_resolve(tmp_path: Path) -> None:
     )
     assert lines[1].startswith("  what would resolve it: gate.delta_percent of at least 1.")
     assert lines[2].startswith("  or noise of at most 0.")
-    assert lines[2].endswith("and for runs that stand out in `pytest-dsr1 references show small`")
+    assert lines[2].endswith(
+        "%: check other work on the machine, power and clock limits, temperatures, and runs that stand out "
+        "in `pytest-dsr1 references show small`"
+    )
     assert lines[3:] == [
         "  a larger gate.max_runs does not help: even 100 runs are not enough",
         "  more references do not help: even 100 are not enough",
@@ -182,7 +186,8 @@ def test_noise_that_may_by_chance_be_too_much_is_no_refusal(tmp_path: Path) -> N
         "(and the same --dsr1-set, if any), then `pytest-dsr1 references "
         "accept small --reason TEXT`"
     )
-    assert plan.statement()[1].startswith("small: the gate may decide whether there is a loss of 1% in ")
+    assert plan.statement()[1].startswith("small: the gate may decide in at most 12 runs ")
+    assert " whether there is a loss of 1%. It needs " in plan.statement()[1]
     sure = planned(tmp_path, some(16), delta_percent=1.5, max_runs=12)
     assert sure.warnings == ()
     assert sure.design.max_runs < 12

@@ -240,5 +240,5 @@ def test_a_folder_that_cannot_be_listed_is_not_reported_as_empty(
             look(tmp_path, "small")
         assert str(caught.value) == (
             f"{folder}: cannot be listed: Permission denied; `ls -ld {folder}` shows what it is and who "
-            "owns it; make it a folder that you may list"
+            "owns it; make it a folder that you can list"
         )

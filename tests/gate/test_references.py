@@ -28,7 +28,7 @@ def test_few_references_are_reported() -> None:
     runs, warnings = usable(references(14), NODE, NOW)
     assert len(runs) == 14
     assert warnings == [
-        "small: only 14 of the 15 recommended reference runs on node gpu-95a932d6, so a gate needs more "
+        "small: only 14 of the 15 recommended reference runs on node gpu-95a932d6, so a gate takes more "
         f"runs; {MORE}"
     ]
 
@@ -75,8 +75,8 @@ def test_old_references_are_reported() -> None:
     found = references(accepted=Acceptance(NOW + timedelta(days=87), "Ann", "again", None))
     assert usable(found, NODE, middle + timedelta(days=90, hours=23))[1] == []
     assert usable(found, NODE, middle + timedelta(days=91))[1] == [
-        "small: the references on node gpu-95a932d6 are old: half of the runs were recorded on or before "
-        "2025-03-17, 91 or more days ago (limit 90 days), and accepted on 2025-06-19. Machines drift: move "
+        "small: the references on node gpu-95a932d6, accepted on 2025-06-19, are old: half of the runs were "
+        "recorded on or before 2025-03-17, 91 or more days ago (limit 90 days). Machines drift: move "
         f"old runs out of candidates/small, then {MORE}"
     ]
     assert (found.age_days(middle), found.age_days(middle + timedelta(days=91))) == (0, 91)
@@ -88,10 +88,15 @@ def test_the_age_is_that_of_the_runs_that_count_here() -> None:
     found = references(runs=(*young, *aged))
     assert usable(found, NODE, NOW)[1] == []
     (warning,) = usable(found, OTHER_NODE, NOW)[1]
-    assert warning.startswith("small: the references on node gpu-a71f6e13 are old: half of the runs ")
+    assert warning.startswith(
+        "small: the references on node gpu-a71f6e13, accepted on 2025-03-24, are old: half of the "
+        "runs were recorded on or before "
+    )
     assert ", 189 or more days ago (" in warning
     (warning,) = usable(references(runs=found.runs, under_test={"gpu.uuids": True}), NODE, NOW)[1]
-    assert warning.startswith("small: the references on 2 nodes are old: half of the runs ")
+    assert warning.startswith(
+        "small: the references on 2 nodes, accepted on 2025-03-24, are old: half of the runs "
+    )
     assert ", 181 or more days ago (" in warning
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from pytest_dsr1 import extensions
+from pytest_dsr1.scenario.schema import json_schema
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def plugged_in(folder: Path, name: str, text: str) -> Iterator[None]:
     path.write_text(text, encoding="utf-8")
     plugin = ModuleType(name)
     vars(plugin).update(runpy.run_path(str(path), run_name=name))
-    extensions._manager.cache_clear()
+    forget()
     try:
         extensions.register(plugin, name)
         try:
@@ -26,4 +27,11 @@ def plugged_in(folder: Path, name: str, text: str) -> Iterator[None]:
         finally:
             extensions.unregister(plugin)
     finally:
-        extensions._manager.cache_clear()
+        forget()
+
+
+def forget() -> None:
+    """Forget every registered plugin, and what was made with it."""
+    extensions._manager.cache_clear()
+    extensions._declared.cache_clear()
+    json_schema.scenario_schema.cache_clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from pytest_dsr1 import extensions
@@ -19,7 +21,6 @@ from pytest_dsr1.case.case import case_of
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.run import expected_s
-from pytest_dsr1.metrics import catalogue
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, combine, computed, gateable, targetable
 from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Requests
 from pytest_dsr1.metrics.registry import Metrics
@@ -27,7 +28,6 @@ from pytest_dsr1.reporting.ci.junit import properties
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.terminal.overview import overview
 from pytest_dsr1.scenario import reference_pages
-from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.steady.figure import steady_figure
 from pytest_dsr1.verdict.targets import judge
@@ -35,6 +35,7 @@ from pytest_dsr1.verdict.validity import invalid_reasons
 from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.loops import closed_loop
 from tests.helpers.metrics import from_records
+from tests.helpers.plugins import forget
 from tests.helpers.scenario_files import changed, load_text, mistakes
 from tests.helpers.values import NOISE, measurement, records, scenario
 
@@ -49,18 +50,12 @@ def plugin(name: str, **hooks: Callable[..., object]) -> Iterator[None]:
     """Register a plugin with these hooks, in addition to our own plugins and the installed ones."""
     module = ModuleType(name)
     vars(module).update(hooks)
-    _forget()
+    forget()
     extensions.register(module, name)
     try:
         yield
     finally:
-        _forget()
-
-
-def _forget() -> None:
-    extensions._manager.cache_clear()
-    catalogue._found.cache_clear()
-    json_schema.scenario_schema.cache_clear()
+        forget()
 
 
 @metrics.metric(
@@ -238,6 +233,28 @@ def test_one_that_fails_is_not_measured_and_warns() -> None:
     ]
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0, 0.0, "12", True, [1.0], np.float64("nan")])
+def test_one_that_is_not_a_measurement_names_the_plugin(value: object) -> None:
+    said: list[str] = []
+    odd = replace(METRICS["total_latency"], name="odd", compute=lambda _: value)  # type: ignore[arg-type, return-value]
+    with plugin("acme-dsr1", pytest_dsr1_metrics=lambda: [odd]):
+        assert "odd" not in computed(MetricInputs(records()), said.append)
+    assert said == [
+        f"the pytest-dsr1 plugin acme-dsr1 is broken: its metric odd returned {value!r}, expected a finite "
+        "number above 0 or None"
+    ]
+
+
+@pytest.mark.parametrize("value", [0, np.float32(0.0), 3])
+def test_one_may_be_any_number_and_zero_if_it_is_declared_possible(value: float) -> None:
+    said: list[str] = []
+    odd = replace(METRICS["total_latency"], name="odd", compute=lambda _: value, may_be_zero=True)
+    with plugin("acme-dsr1", pytest_dsr1_metrics=lambda: [odd]):
+        assert computed(MetricInputs(records()), said.append)["odd"] == float(value)
+    assert said == []
+    assert odd.allowed == "a finite number of at least 0"
+
+
 def test_one_that_is_there_already_names_both_plugins() -> None:
     ours = METRICS["total_latency"]
     with (
@@ -246,8 +263,8 @@ def test_one_that_is_there_already_names_both_plugins() -> None:
     ):
         list(METRICS)
     assert str(caught.value) == (
-        "the pytest-dsr1 plugin acme-dsr1 is broken: its metric total_latency is already one of "
-        "pytest_dsr1.metrics.catalogue"
+        "the metric total_latency is declared twice, by pytest-dsr1 and by the plugin acme-dsr1: rename or "
+        "remove one of them"
     )
 
 

@@ -10,14 +10,14 @@ from itertools import chain
 
 import pytest
 
-from pytest_dsr1.extensions import OURS
+from pytest_dsr1.extensions import HOOKS
 from tests.helpers.paths import ROOT
 from tests.helpers.real_run import RealRun
 from tests.helpers.suites import Suites
 
 # A pytest run in this process forgets the modules that it was first to import. When they are imported again,
 # they have classes of their own.
-for name in chain.from_iterable(OURS.values()):
+for name in chain.from_iterable(hook.ours for hook in HOOKS.values()):
     import_module(name)
 
 ELSEWHERE = (

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.diagnosis import start
-from pytest_dsr1.diagnosis.clues import Clue
+from pytest_dsr1.case import case
+from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.reporting.ci import annotations as ci_annotations
 from pytest_dsr1.reporting.ci import files
@@ -216,17 +216,17 @@ def test_a_mistake_of_ours_in_a_report_changes_no_verdict(
     )
 
 
-def _fail_in_alpha(measurement: Measurement) -> str | None:
+def _fail_in_alpha(measurement: Measurement) -> tuple[FoundClue, ...]:
     if measurement.scenario.name == "alpha":
         raise KeyError("missing")
-    return "beta has a clue"
+    return (FoundClue("clue", "beta has a clue"),)
 
 
 @pytest.mark.parametrize("strict", [(), (STRICT,)], ids=["pass", "fail"])
 def test_a_mistake_of_ours_in_one_scenario_leaves_the_others_alone(
     suites: Suites, monkeypatch: pytest.MonkeyPatch, strict: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(start, "pytest_dsr1_clues", lambda: [Clue("wrong", "", "", _fail_in_alpha)])
+    monkeypatch.setattr(case, "diagnose", _fail_in_alpha)
     result = suites.run("--dsr1-profile=alpha,beta", *strict, "--dsr1-report=report.md")
     assert result.ret == len(strict)
     why = (
@@ -250,10 +250,11 @@ def test_clues_are_sought_only_for_a_missed_target_or_a_report(
 ) -> None:
     sought: list[str] = []
 
-    def find(measurement: Measurement) -> None:
+    def diagnose(measurement: Measurement) -> tuple[()]:
         sought.append(measurement.scenario.name)
+        return ()
 
-    monkeypatch.setattr(start, "pytest_dsr1_clues", lambda: [Clue("key", "", "", find)])
+    monkeypatch.setattr(case, "diagnose", diagnose)
     suites.run("--dsr1-profile=alpha")
     assert sought == []
     suites.run("--dsr1-profile=alpha", "--dsr1-report=report.md")

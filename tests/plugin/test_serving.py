@@ -145,7 +145,7 @@ def test_a_server_that_died_in_between_is_replaced(serving: Suites) -> None:
     two = told(serving, "two")
     assert two["server_started"] is True
     assert two["warnings"][0].startswith(
-        "a new server was started because the kept one cannot be used: one: the "
+        "a new server was started because the old one cannot be used: one: the "
     )
     second = pid(serving, "two")
     assert second is not None
@@ -157,7 +157,7 @@ def test_no_server_stays_after_a_measurement_that_proves_nothing(serving: Suites
     (serving.folder / "two.yaml").write_text(FOUR + "engine: {body: {fail: true}}\n")
     result = serving.run("--dsr1-profile=one,two,four")
     result.assert_outcomes(passed=5, errors=1)
-    result.stdout.fnmatch_lines(["*two: all of the first * requests failed, the first: HTTP 500: no*"])
+    result.stdout.fnmatch_lines(["*two: all * requests so far failed, the first: HTTP 500: no*"])
     assert told(serving, "four")["server_started"] is True
 
 

@@ -69,8 +69,8 @@ def test_the_example_of_the_hook_works(suites: Suites) -> None:
             "expected one such as '.csv', found 'csv'\")",
         ),
         (
-            "yield ReportFormat('.md', 'a table', print)",
-            "conftest.py both write .md reports: remove one of them",
+            "yield ReportFormat('.csv', 7, print)",
+            "conftest.py is broken: its report format .csv has the what 7, expected a text",
         ),
     ],
 )
@@ -95,7 +95,7 @@ from tests.standins.scripted_engine import ScriptedEngine
 
 def call(name, value=None):
     if name == "{failing}":
-        raise ValueError("out of order")
+        {act}
     return value
 
 class Acme(EngineSettings):
@@ -122,18 +122,18 @@ def always(engine, scenario):
 
 class Engine(ScriptedEngine):
     def run(self, job, observer):
-        call("run")
-        return super().run(job, observer)
+        result = super().run(job, observer)
+        return call("run", result)
     def script(self, job):
         return call("script", "true")
 
 class Pool:
     def __bool__(self):
-        return False
+        return call("bool", False)
     def fits(self, scenario):
         return call("fits", False)
     def end(self):
-        pass
+        call("end")
 
 def create(pool=None):
     return call("create", Engine())
@@ -152,8 +152,10 @@ def acme(suites: Suites) -> Callable[..., tuple[pytest.RunResult, str]]:
     path = suites.write("acme")
     path.write_text(path.read_text(encoding="utf-8").replace("type: transformers", "type: acme"), "utf-8")
 
-    def run(failing: str, *options: str) -> tuple[pytest.RunResult, str]:
-        suites.pytester.makeconftest(ENGINE.replace("{failing}", failing))
+    def run(
+        failing: str, *options: str, act: str = 'raise ValueError("out of order")'
+    ) -> tuple[pytest.RunResult, str]:
+        suites.pytester.makeconftest(ENGINE.replace("{failing}", failing).replace("{act}", act))
         result = suites.run("--dsr1-profile=acme", *options)
         printed = " ".join(" ".join((*result.outlines, *result.errlines)).split())
         return result, printed.replace(str(suites.pytester.path / "conftest.py"), "CONFTEST")
@@ -171,6 +173,7 @@ def acme(suites: Suites) -> Callable[..., tuple[pytest.RunResult, str]]:
         ("create", "create of its engine acme", (), 10),
         ("pool", "pool of its engine acme", (), 10),
         ("fits", "fits of its engine acme", (), 10),
+        ("bool", "__bool__ of the pool of its engine acme", (), 10),
         ("run", "run of its engine acme", (), 10),
         ("script", "script of its engine acme", ("--dsr1-plan",), pytest.ExitCode.USAGE_ERROR),
     ],
@@ -190,6 +193,94 @@ def test_an_engine_that_fails_is_one_sentence(
     assert ("INVALID" in printed) == (status == 10)
 
 
+def test_a_pool_that_cannot_end_is_one_sentence(
+    acme: Callable[..., tuple[pytest.RunResult, str]],
+) -> None:
+    result, printed = acme("end")
+    assert (
+        "the pytest-dsr1 plugin CONFTEST is broken: end of the pool of its engine acme failed: "
+        "ValueError('out of order')"
+    ) in printed
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    ("failing", "act", "what", "options", "status"),
+    [
+        ("slots", "return '8'", "slots of its engine acme returned '8', expected int | None", (), 4),
+        ("streams", "return None", "streams of its engine acme returned None, expected bool", (), 4),
+        ("rule", "return 7", 'the rule "It works." of its engine failed: TypeError(', (), 4),
+        ("rule", "return 'ab'", "the rule \"It works.\" of its engine returned 'a', expected tuple", (), 4),
+        (
+            "rule",
+            "return [('a', 1)]",
+            "the rule \"It works.\" of its engine returned ('a', 1), expected a key and a sentence",
+            (),
+            4,
+        ),
+        (
+            "software",
+            "return ['old']",
+            "software of its engine acme returned 'old', expected Finding",
+            (),
+            10,
+        ),
+        (
+            "create",
+            "return None",
+            "create of its engine acme returned None, expected an object with the method run",
+            (),
+            10,
+        ),
+        (
+            "pool",
+            "return 'x'",
+            "pool of its engine acme returned 'x', expected an object with the method fits",
+            (),
+            10,
+        ),
+        ("run", "return None", "run of its engine acme returned None, expected EngineResult", (), 10),
+        (
+            "run",
+            "return __import__('dataclasses').replace(value, records=['x'])",
+            "run of its engine acme returned the records ['x'], expected tuple[RequestRecord, ...]",
+            (),
+            10,
+        ),
+        (
+            "run",
+            "return __import__('dataclasses').replace(value, report={'average_ttft': float('nan')})",
+            "run of its engine acme returned the average_ttft nan, expected a finite number above 0",
+            (),
+            10,
+        ),
+        (
+            "run",
+            "return __import__('dataclasses').replace(value, records=tuple("
+            "__import__('dataclasses').replace(one, last_token_s=None) for one in value.records))",
+            "run of its engine acme returned the last_token_s of a record None, expected float",
+            (),
+            10,
+        ),
+        ("script", "return 7", "script of its engine acme returned 7, expected a text", ("--dsr1-plan",), 4),
+    ],
+)
+def test_an_engine_that_returns_something_else_is_one_sentence(
+    acme: Callable[..., tuple[pytest.RunResult, str]],
+    failing: str,
+    act: str,
+    what: str,
+    options: tuple[str, ...],
+    status: int,
+) -> None:
+    result, printed = acme(failing, *options, act=act)
+    assert f"the pytest-dsr1 plugin CONFTEST is broken: {what}" in printed
+    assert result.ret == status
+    assert "INTERNALERROR" not in printed
+    assert "Traceback" not in printed
+
+
 def test_an_engine_of_a_conftest_runs(acme: Callable[..., tuple[pytest.RunResult, str]]) -> None:
     result, printed = acme("nothing")
     assert result.ret == 0, printed
@@ -201,13 +292,13 @@ def test_an_engine_of_a_conftest_runs(acme: Callable[..., tuple[pytest.RunResult
         (
             "write",
             0,
-            "dsr1: report.csv cannot be written: the pytest-dsr1 plugin CONFTEST is broken: write of its "
+            "dsr1: report.csv cannot be written: the pytest-dsr1 plugin CONFTEST is broken: write() for "
             ".csv reports failed: ZeroDivisionError('division by zero'); *",
         ),
         (
             "missing",
             pytest.ExitCode.USAGE_ERROR,
-            "ERROR: the pytest-dsr1 plugin CONFTEST is broken: missing of its .csv reports failed: "
+            "ERROR: the pytest-dsr1 plugin CONFTEST is broken: missing() for .csv reports failed: "
             "ZeroDivisionError('division by zero')",
         ),
     ],
@@ -245,6 +336,32 @@ def test_a_hook_that_does_not_exist_is_one_sentence(suites: Suites, option: str)
     assert "the hook pytest_dsr1_metric, which does not exist; hooks are pytest_dsr1_checks, " in line
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--dsr1-profile=alpha", "--dsr1-report=report.csv"),
+        ("-p", "no:dsr1", "test_other.py"),
+        ("test_other.py",),
+    ],
+)
+def test_an_optional_hook_also_works_where_the_plugin_is_off(
+    suites: Suites, options: tuple[str, ...]
+) -> None:
+    """As the page says: the hook is optional, and imports only inside."""
+    suites.pytester.makepyfile(test_other="def test_other(): pass")
+    suites.pytester.makeconftest(
+        CONFTEST
+        + """
+@pytest.hookimpl(optionalhook=True)
+def pytest_dsr1_reports():
+    from pytest_dsr1.reporting.formats import ReportFormat
+    yield ReportFormat(".csv", "a table", lambda path, report: path.write_text("written"))
+"""
+    )
+    assert suites.run_apart(*options).ret == 0
+    assert (suites.pytester.path / "report.csv").exists() == ("--dsr1-report=report.csv" in options)
+
+
 @pytest.mark.parametrize("option", ["--dsr1-list", "--dsr1-plan", "--dsr1-profile=alpha"])
 def test_plugins_are_taken_before_scenarios_are_read(
     table: Suites, monkeypatch: pytest.MonkeyPatch, option: str
@@ -274,3 +391,255 @@ def test_the_fixtures_are_known_without_a_scenario(suites: Suites) -> None:
     assert result.ret == 0
     for name in ("measurement", "engine", "gpu", "scenario", "preflight", "model", "dataset"):
         result.stdout.fnmatch_lines([f"dsr1_{name} [[]session scope[]] -- *session/fixtures.py:*"])
+
+
+IMPORTS = """
+from dataclasses import replace
+from typing import Literal
+from pytest_dsr1.diagnosis.clues import Clue, clue
+from pytest_dsr1.engines.protocol import EngineSpec
+from pytest_dsr1.machine.preflight.check import Check, check
+from pytest_dsr1.machine.values import Finding
+from pytest_dsr1.metrics.registry import Metric, Metrics
+from pytest_dsr1.reporting.formats import ReportFormat
+from pytest_dsr1.scenario.schema.engine import EngineSettings
+
+class Other(EngineSettings):
+    '''An engine that never runs.'''
+    type: Literal["other"]
+    '''Other.'''
+
+class Ours(EngineSettings):
+    '''An engine with a name of ours.'''
+    type: Literal["transformers"]
+    '''Ours.'''
+
+def metric(name):
+    return Metric(name, name, "s", "lower", "none", "here", "mean", lambda inputs: 1.0)
+"""
+
+OTHERS = {
+    "metrics": ("metric other", "metric('other')"),
+    "engines": ("engine other", "EngineSpec(settings=Other, create=print)"),
+    "checks": ("check other", "Check('other', '', 'nothing', lambda look: [])"),
+    "clues": ("clue other", "Clue('other', '', '', lambda measurement: None)"),
+    "reports": ("report format .other", "ReportFormat('.other', 'a table', print)"),
+}
+"""By hook, a value and its name."""
+
+OURS = {
+    "metrics": ("metric average_ttft", "metric('average_ttft')"),
+    "engines": ("engine transformers", "EngineSpec(settings=Ours, create=print)"),
+    "checks": ("check disk", "Check('disk', '', 'nothing', lambda look: [])"),
+    "clues": ("clue engine-queue", "Clue('engine-queue', '', '', lambda measurement: None)"),
+    "reports": ("report format .md", "ReportFormat('.md', 'a table', print)"),
+}
+"""By hook, a value with the name of one of ours, and that name."""
+
+KINDS = {
+    "metrics": "Metric",
+    "engines": "EngineSpec",
+    "checks": "Check",
+    "clues": "Clue",
+    "reports": "ReportFormat",
+}
+
+RUNS = ["--dsr1-list", "--dsr1-profile=alpha"]
+
+
+def refused(suites: Suites, source: str, *options: str) -> str:
+    """Run with this conftest.py; returns the one line that pytest prints, without paths."""
+    suites.pytester.makeconftest(CONFTEST + IMPORTS + source)
+    result = suites.run(*(options or ("--dsr1-profile=alpha",)))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert suites.engine_runs == []
+    (line,) = [line for line in result.errlines if line]
+    return line.replace(f"{suites.pytester.path}/", "")
+
+
+@pytest.mark.parametrize("option", RUNS)
+@pytest.mark.parametrize("hook", OURS)
+def test_a_name_of_ours_is_refused(suites: Suites, hook: str, option: str) -> None:
+    name, value = OURS[hook]
+    assert refused(suites, f"def pytest_dsr1_{hook}():\n    return [{value}]\n", option) == (
+        f"ERROR: the {name} is declared twice, by pytest-dsr1 and by the plugin conftest.py: rename or "
+        "remove one of them"
+    )
+
+
+@pytest.mark.parametrize("option", RUNS)
+@pytest.mark.parametrize("hook", OTHERS)
+def test_a_name_of_another_plugin_is_refused(suites: Suites, hook: str, option: str) -> None:
+    name, value = OTHERS[hook]
+    source = f"def pytest_dsr1_{hook}():\n    return [{value}]\n"
+    suites.pytester.makepyfile(acme=IMPORTS + source)
+    suites.pytester.syspathinsert()
+    assert refused(suites, source, "-p", "acme", option) == (
+        f"ERROR: the {name} is declared twice, by the plugin acme and by the plugin conftest.py: rename or "
+        "remove one of them"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("raise ValueError('no license')", " failed: ValueError('no license')"),
+        ("return None", " returned None, expected a list of KIND"),
+        ("return 'fast'", " returned 'fast', expected a list of KIND"),
+        ("return [1]", " returned 1, expected KIND"),
+        ("yield VALUE\n    raise ValueError('half-way')", " failed: ValueError('half-way')"),
+        ("return VALUE", " returned "),
+    ],
+)
+@pytest.mark.parametrize("hook", OTHERS)
+def test_a_hook_that_lists_nothing_useful_is_refused(suites: Suites, hook: str, body: str, what: str) -> None:
+    body = body.replace("VALUE", OTHERS[hook][1])
+    line = refused(suites, f"def pytest_dsr1_{hook}():\n    {body}\n")
+    start = f"ERROR: the pytest-dsr1 plugin conftest.py is broken: pytest_dsr1_{hook}{what}"
+    assert line.startswith(start.replace("KIND", KINDS[hook]))
+
+
+@pytest.mark.parametrize("option", [*RUNS, "--collect-only"])
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [
+        ("def pytest_dsr1_clues(moon)", "pytest_dsr1_clues has the argument moon, expected no argument"),
+        (
+            "def pytest_dsr1_clue()",
+            "it has the hook pytest_dsr1_clue, which does not exist; hooks are pytest_dsr1_checks, "
+            "pytest_dsr1_clues, pytest_dsr1_engines, pytest_dsr1_metrics, pytest_dsr1_reports",
+        ),
+    ],
+)
+def test_a_hook_that_cannot_be_called_is_refused(suites: Suites, head: str, why: str, option: str) -> None:
+    line = refused(suites, f"{head}:\n    return []\n", option)
+    assert line == f"ERROR: the pytest-dsr1 plugin conftest.py is broken: {why}"
+
+
+@pytest.mark.parametrize(
+    ("hook", "value", "why"),
+    [
+        (
+            "metrics",
+            "replace(metric('odd'), better='up')",
+            "its metric odd has the better 'up', expected 'higher' or 'lower' or 'neither'",
+        ),
+        ("metrics", "replace(metric('odd'), unit=None)", "its metric odd has the unit None, expected a text"),
+        ("checks", "Check(7, '', 'nothing', print)", "its check 7 has the name 7, expected a text"),
+        (
+            "checks",
+            "Check('odd', '', 'moon', print)",
+            "its check odd has the needs 'moon', expected 'nothing' or 'driver' or 'gpus'",
+        ),
+        ("clues", "Clue('odd', '', None, print)", "its clue odd has the page None, expected a text"),
+        (
+            "engines",
+            "EngineSpec(settings=7, create=print)",
+            "settings of an engine: expected a class of EngineSettings, found 7",
+        ),
+    ],
+)
+def test_a_value_with_a_wrong_part_is_refused(suites: Suites, hook: str, value: str, why: str) -> None:
+    line = refused(suites, f"def pytest_dsr1_{hook}():\n    return [{value}]\n")
+    assert line == f"ERROR: the pytest-dsr1 plugin conftest.py is broken: {why}"
+
+
+def ran(suites: Suites, source: str) -> tuple[pytest.RunResult, str]:
+    """Run with this conftest.py; returns also all that is printed, without line breaks and paths."""
+    suites.write("beta", target=1000.0)
+    suites.pytester.makeconftest(CONFTEST + IMPORTS + source)
+    result = suites.run("--dsr1-profile=beta")
+    printed = " ".join(" ".join((*result.outlines, *result.errlines)).split())
+    assert "INTERNALERROR" not in printed
+    assert "Traceback" not in printed
+    return result, printed.replace(f"{suites.pytester.path}/", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("raise ValueError('no license')", " failed: ValueError('no license')"),
+        ("return 7", " returned 7, expected a list of Finding"),
+        ("return None", " returned None, expected a list of Finding"),
+        ("return 'fast'", " returned 'fast', expected a list of Finding"),
+        ("yield 'hot'", " returned 'hot', expected Finding"),
+        (
+            "yield Finding('ok', 'a', 'b')\n    raise ValueError('half-way')",
+            " failed: ValueError('half-way')",
+        ),
+        (
+            "yield Finding('bad', 'a', 'b')",
+            " has the severity 'bad', expected 'mismatch' or 'warning' or 'ok'",
+        ),
+        ("yield Finding('ok', None, 'b')", " has the subject None, expected a text"),
+        ("return [].moon", " failed: AttributeError("),
+    ],
+)
+def test_a_check_that_finds_something_else_is_one_sentence(suites: Suites, body: str, what: str) -> None:
+    result, printed = ran(
+        suites,
+        f"@check()\ndef odd(look):\n    {body}\n\ndef pytest_dsr1_checks():\n    return [odd]\n",
+    )
+    assert result.ret == 10
+    of = "a finding of its" if " has the " in what else "its"
+    assert f"the pytest-dsr1 plugin conftest.py is broken: {of} check odd{what}" in printed
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("raise ValueError('no license')", "failed: ValueError('no license')"),
+        ("return 7", "returned 7, expected text or None"),
+        ("return ['slow']", "returned ['slow'], expected text or None"),
+        ("yield 'slow'", "returned <generator object"),
+    ],
+)
+def test_a_clue_that_finds_something_else_is_one_sentence(suites: Suites, body: str, what: str) -> None:
+    source = (
+        f"@clue('odd')\ndef odd(measurement):\n    {body}\n\ndef pytest_dsr1_clues():\n    return [odd]\n"
+    )
+    result, printed = ran(suites, source)
+    assert result.ret == 1
+    assert f"the pytest-dsr1 plugin conftest.py is broken: its clue odd {what}" in printed
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        ("raise ValueError('no license')", "failed: ValueError('no license')"),
+        ("return float('nan')", "returned nan, expected a finite number above 0 or None"),
+        ("return float('inf')", "returned inf, expected a finite number above 0 or None"),
+        ("return -1", "returned -1, expected a finite number above 0 or None"),
+        ("return '12'", "returned '12', expected a finite number above 0 or None"),
+        ("yield 1", "returned <generator object"),
+    ],
+)
+@pytest.mark.parametrize("targeted", [False, True])
+def test_a_metric_that_is_not_a_measurement_is_one_sentence(
+    suites: Suites, body: str, what: str, targeted: bool
+) -> None:
+    suites.write("alpha", extra="  - metric: odd\n    value: 1\n" if targeted else "")
+    source = f"""
+def odd(inputs):
+    {body}
+
+def pytest_dsr1_metrics():
+    return [replace(metric("odd"), compute=odd)]
+"""
+    suites.pytester.makeconftest(CONFTEST + IMPORTS + source)
+    result = suites.run("--dsr1-profile=alpha")
+    printed = " ".join(" ".join(result.outlines).split()).replace(f"{suites.pytester.path}/", "")
+    assert result.ret == (10 if targeted else 0)
+    assert f"the pytest-dsr1 plugin conftest.py is broken: its metric odd {what}" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_report_format_that_lacks_something_else_is_one_sentence(suites: Suites) -> None:
+    source = """
+def pytest_dsr1_reports():
+    return [ReportFormat(".csv", "a table", print, lambda: 7)]
+"""
+    assert refused(suites, source, "--dsr1-profile=alpha", "--dsr1-report=a.csv") == (
+        "ERROR: the pytest-dsr1 plugin conftest.py is broken: missing() for .csv reports returned 7, "
+        "expected text or None"
+    )

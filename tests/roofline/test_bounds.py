@@ -104,7 +104,7 @@ def test_a_slice_in_bf16_is_bound_by_its_weights() -> None:
 
 
 def test_random_weights_may_beat_uniform_routing() -> None:
-    # vLLM made more than the 4,826 tok/s that reading 222 experts a layer would allow.
+    # vLLM generated more than the 4,826 tok/s that reading 222 experts a layer would allow.
     found = bound(measured(shipped("slice-h200/vllm-c64"), {"total_output_throughput": 10_600.0}))
     assert found.value == pytest.approx(47_028, abs=1)
 
@@ -250,7 +250,7 @@ SERVER = {"type": "openai", "server": "vllm"}
         ({"model": {"name": "x"}, "engine": SERVER}, "the scenario names no checkpoint"),
         (
             {"metrics": {"acceptance_length": 2.1}},
-            "the engine made 2.10 tokens per step, but the scenario has no draft tokens",
+            "the engine generated 2.10 tokens per step, but the scenario has no draft tokens",
         ),
     ],
 )

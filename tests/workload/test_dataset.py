@@ -40,7 +40,7 @@ MALFORMED = {
     "a list": (b"[1,2]\n", "expected a JSON object, found a list"),
     "a number": (b"17\n", "expected a JSON object, found 17"),
     "null": (b"null\n", "expected a JSON object, found null"),
-    "blank line": (b"\n", "the line is blank, which stops trtllm-bench before 1.3; delete it"),
+    "blank line": (b"\n", "the line is blank, which stops trtllm-bench < 1.3; delete it"),
     "white line": (b"  \t\r\n", "the line is blank"),
     "NUL": (b'{"task_id":0,"prompt":"\0"}\n', "the line contains a NUL byte; is this a UTF-8 text file?"),
     "carriage return": (
@@ -138,7 +138,7 @@ def test_all_problems_of_a_line_and_of_a_file_come_at_once(tmp_path: Path) -> No
         f"  {path}:1: task_id must be a whole number, but it is missing",
         f"  {path}:1: output_tokens must be a whole number, but it is missing",
         f"  {path}:1: input_ids is empty; a request has at least one token",
-        f"  {path}:2: the line is blank, which stops trtllm-bench before 1.3; delete it",
+        f"  {path}:2: the line is blank, which stops trtllm-bench < 1.3; delete it",
         f"  {path}: the file has 3 lines, but the scenario needs 4 requests (trtllm-bench would silently run "
         "fewer); make a longer file, or use --dsr1-set load.num_requests=3",
         FORMAT,

@@ -221,7 +221,7 @@ class _Pass:
             self.server.check(_DYING_S if hopeless else 0.0)
         if hopeless:
             first = next((r.error for r in records if r.error), "no request was sent")
-            raise self.failure(f"all of the first {len(records)} requests failed, the first: {first}")
+            raise self.failure(f"all {len(records)} requests so far failed, the first: {first}")
         self.observer.progress(len(records), tally.tokens)
         client_load.judge(self.job.scenario.name, records)
         to_s = max(record.last_token_s for record in records)
@@ -265,8 +265,8 @@ class _Pass:
             )
         if tally.unsent:
             yield (
-                f"{tally.unsent} of them still waited after load.duration_s and were never sent; the figures "
-                "of this measurement do not include them"
+                f"{tally.unsent} requests still waited after load.duration_s and were never sent; the "
+                "measurement's figures omit them"
             )
         for resent in _resent(tally.records).values():
             yield (

@@ -17,7 +17,7 @@ def _server_origin(engine: OpenAi, scenario: Scenario) -> Findings:
     if engine.url is not None:
         if engine.command is not None or engine.arguments:
             key = "command" if engine.command is not None else "arguments"
-            yield f"engine.{key}", "not allowed with `engine.url`, because that server runs already"
+            yield f"engine.{key}", "not allowed with `engine.url`, because that server is running"
         if not engine.url.startswith(("http://", "https://", "$")):
             yield "engine.url", f"expected http://HOST:PORT or https://HOST, found {engine.url}"
     elif engine.command is None and engine.server == "other":

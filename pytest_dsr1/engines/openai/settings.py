@@ -67,7 +67,7 @@ class OpenAi(EngineSettings):
     startup_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
     """The longest time until the server is ready, in seconds."""
     silence_timeout_s: Annotated[float, Field(gt=0)] = 600.0
-    """A request has failed if the server sends nothing for this time, in seconds."""
+    """A request fails if the server sends nothing for this many seconds."""
     run_timeout_s: Annotated[float, Field(gt=0)] | None = None
     """The longest measured time in seconds; by default three times the planned time plus 10 minutes."""
 

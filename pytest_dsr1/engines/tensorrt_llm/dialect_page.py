@@ -21,7 +21,7 @@ Made by `python -m pytest_dsr1.engines.tensorrt_llm.dialect_page`; change
 date or a neighboring version. Nothing here was run against TensorRT-LLM itself. #N are pull requests of
 TensorRT-LLM, V1 to V5 the publications of "Best performance practice on DeepSeek-R1".
 
-| dialect | known by | source |
+| dialect | evidence | source |
 |---|---|---|
 """
 
@@ -29,7 +29,7 @@ TensorRT-LLM, V1 to V5 the publications of "Best performance practice on DeepSee
 def page() -> str:
     """Return the text of docs/reference/engines/dialects.md."""
     lines = [f"| {dialect} | {dialect.evidence} | {dialect.source} |" for dialect in DIALECTS]
-    lines += ["", "## Names in the options file", "", "| option | from | is called | known by | source |"]
+    lines += ["", "## Names in the options file", "", "| option | from | is called | evidence | source |"]
     lines += ["|---|---|---|---|---|"]
     lines += [
         f"| `{option}` | {name.since[0]}.{name.since[1]} | `{'not ' * name.inverted}{name.name}` "
@@ -37,7 +37,7 @@ def page() -> str:
         for option, names in OPTIONS.items()
         for name in names
     ]
-    lines += ["", "## Options of the command line", "", "| option | from | known by | source |"]
+    lines += ["", "## Options of the command line", "", "| option | from | evidence | source |"]
     lines += ["|---|---|---|---|"]
     lines += [
         f"| `{option}` | {name.since[0]}.{name.since[1]} | {name.evidence} | {name.source} |"

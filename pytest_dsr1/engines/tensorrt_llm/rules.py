@@ -76,11 +76,11 @@ def _one_kv_fraction(engine: TensorRtLlm, _: Scenario) -> Findings:
 def _mtp_needs_text(engine: TensorRtLlm, scenario: Scenario) -> Findings:
     """Multi-token prediction (MTP) needs real text: `dataset.path`."""
     if engine.draft_tokens and scenario.dataset.path is None:
-        why = "the speed of multi-token prediction depends on the text, so synthetic tokens do not count"
+        why = "the speed of multi-token prediction depends on the text, so synthetic tokens mislead"
         yield (
             "dataset",
             f"{why}; expected real text in dataset.path, found none (`pytest-dsr1 docs datasets` shows "
-            "how to make it)",
+            "how to get it)",
         )
 
 

@@ -167,7 +167,7 @@ class TensorRtLlm(EngineSettings):
     kv_cache_free_gpu_mem_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     """The share of free memory for the KV cache (0.9 by default)."""
     enable_chunked_context: bool = False
-    """Split long inputs over steps. Off in every published measurement, on by default since 1.1."""
+    """Split long inputs over steps. Off in all published runs; on by default in TensorRT-LLM 1.1+."""
     eos_id: Annotated[int, Field(ge=-1)] = -1
     """The end token; -1 forces exact output lengths, as every published measurement did."""
     streaming: bool = False

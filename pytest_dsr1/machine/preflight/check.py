@@ -102,12 +102,25 @@ def preflight(look: Preflight) -> tuple[Finding, ...]:
         UserError: a plugin cannot list its checks.
     """
     findings: list[Finding] = []
-    for plugin, each in extensions.values("pytest_dsr1_checks", Check):
+    for plugin, each in extensions.declared("pytest_dsr1_checks", Check).values():
         if not look.has(each.needs):
             continue
         try:
-            findings += each.run(look)
+            findings += _findings(plugin, each, look)
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises
             message = extensions.failure(plugin, f"its check {each.name}", error)
             findings.append(Finding("mismatch", f"check {each.name}", message))
     return tuple(findings)
+
+
+def _findings(plugin: str, each: Check, look: Preflight) -> list[Finding]:
+    """Return the findings of a check.
+
+    Raises:
+        BrokenPluginError: they are not findings, or are not complete.
+    """
+    what = f"its check {each.name}"
+    found = extensions.listed(plugin, what, each.run(look), Finding)
+    for finding in found:
+        extensions.refuse_wrong_fields(plugin, f"a finding of {what}", finding)
+    return found

@@ -29,7 +29,7 @@ from pytest_dsr1.scenario.schema.scenario import GpuSetup
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The effect of set-up: findings for the result, facts for the fingerprint."""
+    """The effect of setup: findings for the result, facts for the fingerprint."""
 
     findings: tuple[Finding, ...] = ()
     facts: Mapping[str, FactValue] = field(default_factory=dict)
@@ -171,7 +171,7 @@ def _refused(refusals: Sequence[nvidia_smi.Refusal]) -> Iterator[Finding]:
         advice = (
             f"run as root: {nvidia_smi.in_shell(commands)}" if permission else "the run continues without it"
         )
-        yield Finding("warning", f"{where} set-up", f"{what} could not be set: {reason}; {advice}")
+        yield Finding("warning", f"{where} setup", f"{what} could not be set: {reason}; {advice}")
 
 
 def _read_again(gpus: Sequence[GpuReading], environ: Mapping[str, str]) -> list[GpuReading]:

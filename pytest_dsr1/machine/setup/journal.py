@@ -26,7 +26,7 @@ POWER_STEP_W = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings of one GPU that set-up may change and can read; None if the driver does not report one."""
+    """Settings of one GPU that setup may change and can read; None if the driver does not report one."""
 
     persistence: bool | None
     power_limit_w: float | None

@@ -190,7 +190,7 @@ def _throttled(
 ) -> Iterator[Finding]:
     judged = [("throttled", THROTTLED, "check cooling and power supply")]
     if validity.software_power_cap == "invalid":
-        advice = "raise the power limit, or set validity.software_power_cap to record"
+        advice = "raise the power limit, or set validity.software_power_cap: record"
         judged.append(("power capped", SOFTWARE_POWER_CAP, advice))
     for what, mask, advice in judged:
         seconds = seconds_of(spans, mask)

@@ -30,7 +30,7 @@ def commands(cases: Sequence[Case], workspace: Path | None) -> list[str]:
     shown = found if len(found) <= SHOWN else found[: SHOWN - 1]
     lines = [_command(case, fault, workspace) for case, fault in shown]
     if len(found) > len(shown):
-        more = f"{len(found) - len(shown)} more did not pass: the job summary has all"
+        more = f"{len(found) - len(shown)} more did not pass: see the job summary"
         lines.append(f"::error title={_property('DeepSeek-R1 performance')}::{_data(more)}")
     return lines
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.registry import create, named
+from pytest_dsr1.engines.registry import create, script
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.eligibility import compared, refuse_unfit
 from pytest_dsr1.gate.reference_file import load
@@ -81,8 +81,7 @@ def plan(scenarios: Sequence[LoadedScenario], options: PlanOptions) -> Iterable[
 
 def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     scenario = loaded.scenario
-    with named(scenario.engine, "script"):
-        first, *rest = create(scenario.engine).script(_job(scenario)).splitlines()
+    first, *rest = script(scenario.engine, create(scenario.engine), _job(scenario)).splitlines() or [""]
     yield first
     yield f"# scenario: {scenario.name} ({loaded.path})"
     yield f"# machine: {needed(scenario.hardware)}"
@@ -171,7 +170,7 @@ def needed(hardware: Hardware) -> str:
 
 
 def duration(scenario: Scenario) -> str:
-    """Return the measured time if the targets are just met, and its cost."""
+    """Return the measured time at the target rates, and its cost."""
     seconds = expected_s(scenario)
     if seconds is None:
         return "unknown, because no target gives a token rate"
@@ -179,4 +178,4 @@ def duration(scenario: Scenario) -> str:
     if not scenario.hardware.count:
         return f"at most {time} measured, if the targets are met"
     hours = seconds * scenario.hardware.count / 3600
-    return f"{time} measured if the targets are just met, {hours:.2f} GPU-hours, plus loading the weights"
+    return f"{time} measured at the target rates, {hours:.2f} GPU-hours, plus loading the weights"

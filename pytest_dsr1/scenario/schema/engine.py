@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cache, wraps
 from inspect import isfunction
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Union, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Union, get_args, get_type_hints
 
-from pydantic import Field, GetCoreSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler, TypeAdapter, ValidationError
 from pydantic_core import CoreSchema
 
 from pytest_dsr1 import extensions
@@ -98,8 +98,10 @@ class EngineSettings(Part):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Let what an engine overrides name the engine's plugin when it fails."""
+        """Let what another plugin's engine overrides name that plugin when it fails or returns nonsense."""
         super().__pydantic_init_subclass__(**kwargs)
+        if cls.__module__.startswith("pytest_dsr1."):
+            return
         for name, asked in vars(EngineSettings).items():
             own = vars(cls).get(name)
             if name.startswith("_"):
@@ -257,14 +259,39 @@ class EngineSettings(Part):
 def _named(call: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(call)
     def named(engine: EngineSettings, *args: Any, **kwargs: Any) -> Any:
+        what = f"{call.__name__} of its engine {engine.type}"
         try:
             found = call(engine, *args, **kwargs)
-            return iter(list(found)) if isinstance(found, Iterator) else found  # it may fail later
+            found = list(found) if isinstance(found, Iterator) else found  # it may fail later
         except Exception:
-            with extensions.named(plugin_of(engine), f"{call.__name__} of its engine {engine.type}"):
+            with extensions.named(plugin_of(engine), what):
                 raise
+        if call.__name__ == "software":
+            return _software(plugin_of(engine), what, found)
+        text, adapter = _expected(call.__name__)
+        try:
+            adapter.validate_python(found, strict=True)
+        except ValidationError:
+            why = f"{what} returned {extensions.shown(found)}, expected {text}"
+            raise extensions.broken(plugin_of(engine), why) from None
+        return found
 
     return named
+
+
+@cache
+def _expected(name: str) -> tuple[str, TypeAdapter[Any]]:
+    """Return the type of what an engine's property or method returns, also in words."""
+    asked = vars(EngineSettings)[name]
+    function = asked.fget if isinstance(asked, property) else asked
+    return function.__annotations__["return"], TypeAdapter(get_type_hints(function)["return"])
+
+
+def _software(plugin: str, what: str, returned: object) -> Iterator[Finding]:
+    found = extensions.listed(plugin, what, returned, Finding)
+    for finding in found:
+        extensions.refuse_wrong_fields(plugin, f"a finding of {what}", finding)
+    return iter(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,9 +313,19 @@ class EngineSchema:
 
 
 def type_of(settings: type[EngineSettings]) -> str:
-    """Return the value of ``engine.type`` that selects these settings."""
+    """Return the value of ``engine.type`` that selects these settings.
+
+    Raises:
+        ValueError: they are not settings of an engine, or have no type.
+    """
+    if not (isinstance(settings, type) and issubclass(settings, EngineSettings)):
+        raise ValueError(  # noqa: TRY004 - the plugin's value is wrong
+            f"settings of an engine: expected a class of EngineSettings, found {extensions.shown(settings)}"
+        )
     names = get_args(settings.model_fields["type"].annotation)
-    return str(names[0]) if len(names) == 1 else settings.__name__
+    if len(names) != 1:
+        raise ValueError(f"{settings.__name__} has no field `type: Literal[...]` with the name of the engine")
+    return str(names[0])
 
 
 def engines() -> dict[str, EngineSchema]:
@@ -297,29 +334,12 @@ def engines() -> dict[str, EngineSchema]:
     Raises:
         UserError: a plugin is broken, or two engines have the same name.
     """
-    return {name: schema for name, (_, schema) in _registered().items()}
+    return {name: schema for name, (_, schema) in extensions.declared(HOOK, EngineSchema).items()}
 
 
 def plugin_of(engine: EngineSettings) -> str:
     """Return the name of the plugin that lists the engine with these settings."""
-    return _registered()[engine.type][0]
-
-
-@cache
-def _registered() -> dict[str, tuple[str, EngineSchema]]:
-    found: dict[str, tuple[str, EngineSchema]] = {}
-    for plugin, schema in extensions.values(HOOK, EngineSchema):
-        if get_args(schema.settings.model_fields["type"].annotation) != (schema.name,):
-            raise extensions.broken(
-                plugin, f"{schema.name} has no field `type: Literal[...]` with the name of the engine"
-            )
-        if schema.name in found:
-            raise extensions.broken(plugin, f"there is already an engine named {schema.name}")
-        found[schema.name] = plugin, schema
-    return found
-
-
-extensions.on_change(_registered.cache_clear)
+    return extensions.declared(HOOK, EngineSchema)[engine.type][0]
 
 
 class _Registered:

@@ -167,7 +167,7 @@ class GateSettings(Part):
     metric: GatedMetricName | None = None
     """The gated metric; by default that of the first target."""
     delta_percent: Annotated[float, Field(gt=0, le=LARGEST_DELTA_PERCENT)] = 2.0
-    """The loss that the gate must detect, in percent of the references' mean."""
+    """The loss that the gate must detect, as a percentage of the references' mean."""
     presumed_noise_percent: Annotated[float, Field(gt=0, le=50)] = 1.0
     """The assumed standard deviation between engine starts while there are no references, in percent."""
     max_runs: Annotated[int, Field(ge=2, le=100)] = 64
@@ -175,7 +175,7 @@ class GateSettings(Part):
     warmup_requests: PositiveInt | None = None
     """The number of requests at the start of the measurement that a gate always ignores; by default `load.concurrency`. MSER-5 can find more warm-up after these."""  # noqa: E501
     under_test: dict[str, bool] = Field(default_factory=dict)
-    """Overrides of which fingerprint facts must equal the references: `true` if the fact may differ, `false` if it must not. `*` matches any text."""  # noqa: E501
+    """Overrides which fingerprint facts must equal the references: `true` if the fact may differ, `false` if it must not. `*` matches any text."""  # noqa: E501
 
 
 class Published(Part):

@@ -211,7 +211,7 @@ BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
     "event that is not JSON": (stream(*FOUR, b"data: {]\n\n", usage(4)), "is not JSON"),
     "broken UTF-8": (stream(*FOUR, b'data: {"x": "\xff"}\n\n', usage(4)), "is not JSON"),
     "10 MB event": (stream(b"data: " + b"x" * 10_000_000), "an event of the stream is larger than 1 MiB"),
-    "no final event": (stream(*FOUR), "the stream ended without a last event"),
+    "no final event": (stream(*FOUR), "the stream ended too early"),
     "no usage": (stream(*FOUR, FINISH, DONE), "did not report how many tokens"),
     "usage null": (
         stream(*FOUR, FINISH, event({"usage": {"completion_tokens": None}})),
@@ -223,12 +223,12 @@ BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
     ),
     "too few tokens": (
         stream(*FOUR[:3], FINISH, usage(3)),
-        "made 3 tokens, expected exactly 4, finish reason length",
+        "generated 3 tokens, expected exactly 4, finish reason length",
     ),
-    "too many tokens": (stream(*FOUR, FINISH, usage(5)), "made 5 tokens, expected exactly 4"),
+    "too many tokens": (stream(*FOUR, FINISH, usage(5)), "generated 5 tokens, expected exactly 4"),
     "no token": (stream(FINISH, usage(0)), "the server's answer has no tokens"),
     "tokens and no text": (stream(text(""), FINISH, usage(4)), "counts 4 tokens, but no event"),
-    "empty stream": (stream(), "the stream ended without a last event"),
+    "empty stream": (stream(), "the stream ended too early"),
     "error in mid-stream": (
         stream(*FOUR[:2], event({"error": {"message": "CUDA out of memory"}}), DONE),
         "the server reports: CUDA out of memory",
@@ -411,7 +411,7 @@ def test_all_fail(tmp_path: Path) -> None:
         pytest.raises(EngineError) as caught,
     ):
         OpenAiEngine().run(make_job(tmp_path, served(port)), Watcher())
-    assert "all of the first 4 requests failed, the first: HTTP 401: no" in str(caught.value)
+    assert "all 4 requests so far failed, the first: HTTP 401: no" in str(caught.value)
 
 
 def test_failed_warm_up(tmp_path: Path) -> None:

@@ -46,11 +46,11 @@ def changed(*changes: tuple[str, str]) -> str:
 IMPOSSIBLE = {
     "command of a server that runs": (
         [(URL, f"{URL}\n  command: [serve]")],
-        "12:3: engine.command: not allowed with `engine.url`, because that server runs already",
+        "12:3: engine.command: not allowed with `engine.url`, because that server is running",
     ),
     "arguments of a server that runs": (
         [(URL, f"{URL}\n  arguments: [--fast]")],
-        "12:3: engine.arguments: not allowed with `engine.url`, because that server runs already",
+        "12:3: engine.arguments: not allowed with `engine.url`, because that server is running",
     ),
     "address without a scheme": (
         [(URL, "  url: host:8000")],

@@ -420,8 +420,9 @@ def test_an_error_in_a_check_of_our_own_is_not_hidden(
 
 
 def test_every_declared_check_is_listed_and_says_what_it_looks_at() -> None:
-    names = extensions.OURS["pytest_dsr1_checks"]
+    names = extensions.HOOKS["pytest_dsr1_checks"].ours
     declared = [one for name in names for one in vars(import_module(name)).values() if isinstance(one, Check)]
-    listed = [check for plugin, check in extensions.values("pytest_dsr1_checks", Check) if plugin in names]
+    checks = extensions.declared("pytest_dsr1_checks", Check).values()
+    listed = [check for plugin, check in checks if plugin in names]
     assert {one.name for one in declared} == {one.name for one in listed}
     assert all(one.rule.endswith(".") for one in listed)

@@ -86,7 +86,7 @@ def test_the_power_cap_is_recorded_unless_the_scenario_condemns_it() -> None:
             "mismatch",
             "GPU 0 power capped",
             "software power cap: from 00:00 to 01:00 into the measurement, 60.0 s of 100.0 s in total "
-            "(60.0%; allowed 0.5%); raise the power limit, or set validity.software_power_cap to record",
+            "(60.0%; allowed 0.5%); raise the power limit, or set validity.software_power_cap: record",
         ),
     )
 

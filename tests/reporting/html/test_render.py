@@ -331,7 +331,7 @@ def test_a_comparison_page(tmp_path: Path) -> None:
     found = Page(path.read_text(encoding="utf-8"))
     text = " ".join(found.text.split())
     assert "Side by side: 2026-11-20, 2026-11-21" in text
-    assert "Changes are from 2026-11-20; changes within 0.028% may be noise" in text
+    assert "Changes are vs. 2026-11-20; changes within 0.028% may be noise" in text
     assert re.search(r"total output throughput tok/s [\d,]+ [\d,]+ -\d+\.\d% worse", text)
     assert "driver 575.57.08 </script></style><script>alert(1)" in text
     assert found.count("script") == 1

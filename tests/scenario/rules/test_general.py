@@ -113,8 +113,8 @@ IMPOSSIBLE = [
         "MTP on random tokens",
         ("    cuda_graph_config:", MTP),
         "10:1: dataset: the speed of multi-token prediction "
-        "depends on the text, so synthetic tokens do not count; expected real text in dataset.path, found none "
-        "(`pytest-dsr1 docs datasets` shows how to make it)",
+        "depends on the text, so synthetic tokens mislead; expected real text in dataset.path, found none "
+        "(`pytest-dsr1 docs datasets` shows how to get it)",
     ),
     (
         "same metric twice",
@@ -158,7 +158,7 @@ IMPOSSIBLE_ON_CPU = [
         ["16:3: engine.compile: needs `engine.device: cuda`, found `cpu`"],
     ),
     (
-        "set-up of no GPU",
+        "setup of no GPU",
         "hardware: {}",
         "hardware: {}\ngpu_setup: {vboost: 4}",
         ["4:1: gpu_setup: not possible without a GPU; expected its name in `hardware.gpu`, found none"],

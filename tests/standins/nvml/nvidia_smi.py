@@ -1,4 +1,4 @@
-"""A stand-in for nvidia-smi: the options of the GPU set-up, on the stand-in machine's state file.
+"""A stand-in for nvidia-smi: the options of the GPU setup, on the stand-in machine's state file.
 
 It runs with -S -E, with the standard library only. ``smi.permission 0`` denies every change.
 ``gpu.N.smi.deny WORD`` denies one kind of change (pm, pl, lgc, rgc, vboost) on one GPU, and

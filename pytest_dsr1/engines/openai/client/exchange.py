@@ -198,9 +198,9 @@ class _AnswerReader:
         exchange, tokens = self.exchange, self._output_tokens()
         if tokens is None:
             self._fail(
-                "the server did not report how many tokens it made (no `usage`, no token ids)"
+                "the server did not report how many tokens it generated (no `usage`, no token ids)"
                 if self.finish_reason or not exchange.streaming
-                else "the stream ended without a last event: no finish reason and no usage"
+                else "the stream ended too early: no finish reason and no usage"
             )
         elif exchange.streaming and tokens and not exchange.event_times_s:
             self._fail(f"the server counts {tokens} tokens, but no event of its stream had text")
@@ -208,11 +208,9 @@ class _AnswerReader:
             self._fail("the server's answer has no tokens")
         elif exchange.exact and tokens != exchange.wanted:
             ended = f", finish reason {self.finish_reason}" if self.finish_reason else ""
-            self._fail(f"the server made {tokens} tokens, expected exactly {exchange.wanted}{ended}")
+            self._fail(f"the server generated {tokens} tokens, expected exactly {exchange.wanted}{ended}")
         elif not exchange.exact and not self.ended:
-            self._fail(
-                "the stream ended without a last event: no finish reason, and no `usage` for the whole answer"
-            )
+            self._fail("the stream ended too early: no finish reason, and no `usage` for the whole answer")
 
     def _output_tokens(self) -> int | None:
         tokens = _tokens(self.usage)

@@ -121,7 +121,7 @@ class ClientLoad:
                 f"{name}: client-bound: the load generator was saturated, so the figures are its own and not "
                 f"the server's: {' and '.join(found)}; lower load.concurrency or the arrival rate, start "
                 "with load.ramp_s, keep other work off this machine, install uvloop "
-                "(pytest-dsr1[openai]), or run the client on another machine than the server"
+                "(pytest-dsr1[openai]), or run client and server on different machines"
             )
 
     def unjudged(self) -> str | None:

@@ -137,7 +137,7 @@ def _vllm_experts(name: str, ep: int, tp: int) -> list[str]:
     """Return the flag, which has no value: vLLM spreads the experts over all ranks or over none."""
     if ep not in {1, tp}:
         raise EngineError(
-            f"{name}: engine.ep: vllm spreads the experts over all of engine.tp or over none: expected {tp} "
+            f"{name}: engine.ep: vllm spreads the experts over all engine.tp ranks or none: expected {tp} "
             f"or 1, found {ep}; with data parallelism add --enable-expert-parallel to engine.arguments"
         )
     return ["--enable-expert-parallel"] if ep > 1 else []

@@ -128,7 +128,7 @@ class ServerPool:
                     at_the_end.callback(_copy_log, kept, job, logged)
                 else:
                     kept = None
-                    warnings.append(f"a new server was started because the kept one cannot be used: {reason}")
+                    warnings.append(f"a new server was started because the old one cannot be used: {reason}")
             server = kept or self._start(job, observer)
             first = None if kept is None else kept.name
             lease = ServerLease(replace(server, name=job.scenario.name), first, self._prompt_starts, warnings)

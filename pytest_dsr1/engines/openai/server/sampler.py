@@ -41,8 +41,7 @@ _TOLERANCE = 0.01
 _CACHED = 0.05
 _NO_CACHE = (
     "turn the cache off (vLLM: --no-enable-prefix-caching, SGLang: --disable-radix-cache, trtllm-serve: "
-    "kv_cache_config.enable_block_reuse: false), or do not send the same requests as warm-up or in an "
-    "earlier run"
+    "kv_cache_config.enable_block_reuse: false), or send requests that no warm-up or earlier run has sent"
 )
 
 

@@ -305,7 +305,7 @@ class _Run:
         if version and not self.engine.dialect and version_of(version) > newest.version:
             yield (
                 f"TensorRT-LLM {version} is newer than the newest version that this plugin knows ({newest}); "
-                f"its options were written with the names of {newest}"
+                f"the option names of {newest} were used"
             )
         if self.engine.eos_id >= 0:
             yield "answers end at the end token (engine.eos_id), so output lengths were not checked"

@@ -180,7 +180,7 @@ class LoadedModel:
         if not Trtllm.of(job.scenario).dialect and version_of(self._version) > newest.version:
             yield (
                 f"TensorRT-LLM {self._version} is newer than the newest version that this plugin knows "
-                f"({newest}); its options were written with the names of {newest}"
+                f"({newest}); the option names of {newest} were used"
             )
 
     def _facts(self, report: WorkerReport) -> EngineFacts:

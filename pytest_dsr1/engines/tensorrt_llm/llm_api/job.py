@@ -90,7 +90,7 @@ def nothing_unknown(arguments: Mapping[str, Any], known: Any, version: str, dial
     """
     if unknown := list(_unknown(arguments, [known])):
         raise WorkerError(
-            f"TensorRT-LLM {version} has no option {', '.join(unknown)}, written in dialect {dialect}; "
+            f"TensorRT-LLM {version} has no option {', '.join(unknown)} of dialect {dialect}; "
             "remove it from the scenario, or set engine.dialect to the right version"
         )
 

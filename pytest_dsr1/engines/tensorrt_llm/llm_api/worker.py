@@ -232,7 +232,7 @@ class Server:
         last_s = time.monotonic()
         made = len(output.outputs[0].token_ids) if output is not None else 0
         if error is None and made != item.output_tokens and self._job.end_id == -1:
-            error = f"made {made} tokens, expected {item.output_tokens}"
+            error = f"generated {made} tokens, expected {item.output_tokens}"
         self._requests += 1
         self._tokens += made - tokens
         return {

@@ -136,8 +136,8 @@ def test_what_waits_when_the_duration_is_over_is_never_sent(tmp_path: Path) -> N
     assert list(server.came_s) == [0]
     assert [r.id for r in result.records] == [0]
     assert remarks(result.warnings)[1:] == (
-        "3 of them still waited after load.duration_s and were never sent; the figures of this "
-        "measurement do not include them",
+        "3 requests still waited after load.duration_s and were never sent; the measurement's "
+        "figures omit them",
     )
 
 

@@ -69,7 +69,7 @@ def test_the_greatest_usage_counts() -> None:
 
 def test_usage_so_far_is_no_end() -> None:
     """Where any length will do, a stream that was cut must not pass for a short answer."""
-    cut = "the stream ended without a last event: no finish reason, and no `usage` for the whole answer"
+    cut = "the stream ended too early: no finish reason, and no `usage` for the whole answer"
     assert whole(counted(1), counted(2), exact=False).answer().error == cut
     ids = event({"choices": [{"text": " a", "token_ids": [5, 6]}]})
     assert whole(ids, exact=False).answer().error == cut

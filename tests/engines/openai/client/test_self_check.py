@@ -84,8 +84,8 @@ def test_above_a_limit_the_message_says_which_and_what_to_do(load: ClientLoad, w
     assert re.fullmatch(
         "mine: client-bound: the load generator was saturated, so the figures are its own and not the "
         f"server's: {why}; lower load.concurrency or the arrival rate, start with load.ramp_s, keep other "
-        r"work off this machine, install uvloop \(pytest-dsr1\[openai\]\), or run the client on another "
-        "machine than the server",
+        r"work off this machine, install uvloop \(pytest-dsr1\[openai\]\), or run client and server on "
+        "different machines",
         str(caught.value),
     )
 

@@ -160,8 +160,8 @@ def test_facts_say_what_was_spoken(bench: Bench) -> None:
 
 def test_a_version_newer_than_known_is_a_warning(bench: Bench) -> None:
     assert bench.installed("1.9.0").run().warnings == (
-        "TensorRT-LLM 1.9.0 is newer than the newest version that this plugin knows (1.4); its options were "
-        "written with the names of 1.4",
+        "TensorRT-LLM 1.9.0 is newer than the newest version that this plugin knows (1.4); the "
+        "option names of 1.4 were used",
     )
 
 

@@ -317,15 +317,15 @@ def test_newer_names_for_a_newer_version(api: Api) -> None:
 
 def test_a_version_newer_than_known_is_a_warning(api: Api) -> None:
     assert api.installed("9.1.0").run().warnings == (
-        "TensorRT-LLM 9.1.0 is newer than the newest version that this plugin knows (1.4); its options were "
-        "written with the names of 1.4",
+        "TensorRT-LLM 9.1.0 is newer than the newest version that this plugin knows (1.4); the "
+        "option names of 1.4 were used",
     )
 
 
 def test_unknown_options_are_reported_before_the_weights_load(api: Api) -> None:
     message = api.installed("1.2.1").failure(dialect="1.3", llm_api=MTP)
     assert message.startswith(
-        "small: TensorRT-LLM 1.2.1 has no option speculative_config.max_draft_len, written in dialect 1.3 (read); "
+        "small: TensorRT-LLM 1.2.1 has no option speculative_config.max_draft_len of dialect 1.3 (read); "
         "remove it from the scenario, or set engine.dialect to the right version\n"
     )
     assert api.pids() == []
@@ -359,7 +359,7 @@ def test_values_that_the_version_refuses(api: Api) -> None:
         ),
         (
             "short",
-            "; the first, request 1 of the dataset: made 15 tokens, expected 16\n",
+            "; the first, request 1 of the dataset: generated 15 tokens, expected 16\n",
         ),
     ],
 )

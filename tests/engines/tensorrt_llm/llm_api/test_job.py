@@ -49,7 +49,7 @@ def test_what_the_classes_declare_is_known(arguments: dict[str, Any]) -> None:
 def test_all_that_is_unknown_is_told_with_the_nearest_name() -> None:
     assert told(max_batchsize=1, speculative={"max_draft_length": 3}, zzz=1) == (
         "TensorRT-LLM 1.2.1 has no option max_batchsize (did you mean 'max_batch_size'?), "
-        "speculative.max_draft_length (did you mean 'max_draft_len'?), zzz, written in dialect 1.2 (read); "
+        "speculative.max_draft_length (did you mean 'max_draft_len'?), zzz of dialect 1.2 (read); "
         "remove it from the scenario, or set engine.dialect to the right version"
     )
 
