@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import re
 import signal
@@ -162,6 +163,8 @@ GOOD_BUT_ODD: dict[str, Answer] = {
         text(" a") + FINISH + usage(4),
         "close",
     ],
+    "open after [DONE]": [STREAM_HEAD + chunk(text(" a") + FINISH + usage(4) + DONE), "hang"],
+    "closed after [DONE]": [STREAM_HEAD + chunk(text(" a") + FINISH + usage(4) + DONE), "close"],
     "100 Continue first": b"HTTP/1.1 100 Continue\r\n\r\n" + GOOD,
     "keep-alive closed after the answer": [GOOD, "close"],
 }
@@ -175,6 +178,11 @@ def test_odd_but_good_answers(answer: Answer, tmp_path: Path) -> None:
 
 FOUR = (text(" a"), text(" b"), text(" c"), text(" d"))
 SILENT = "the server sent nothing for 1 s"
+COMPRESSED = r"the answer is compressed \(Content-Encoding: "
+ASK_FOR_PLAIN = (
+    r"\), which was not asked for \(Accept-Encoding: identity\); switch compression off for these paths in "
+    r"the proxy or server, such as `gzip off` in nginx"
+)
 BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
     "401": (
         plain("401 Unauthorized", b'{"error": {"message": "no key"}}'),
@@ -186,11 +194,33 @@ BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
         plain("429 Too Many Requests", b'{"error": "slow down"}', "Retry-After: 7"),
         r"HTTP 429: slow down \(retry after 7 s\); the server limits the rate",
     ),
+    "422": (
+        plain("422 Unprocessable", b'{"detail": [{"loc": ["body", "ignore_eos"], "msg": "Extra inputs"}]}'),
+        "HTTP 422: body.ignore_eos: Extra inputs$",
+    ),
+    "502 of a proxy": (
+        plain("502 Bad Gateway", b"<html><title>502 Bad Gateway</title></html>", kind="text/html"),
+        "HTTP 502: an HTML page: 502 Bad Gateway$",
+    ),
     "500": (plain("500 Internal Server Error", b"boom", kind="text/plain"), "HTTP 500: 'boom'"),
-    "503 without a body": (plain("503 Service Unavailable", b""), "HTTP 503"),
+    "503 without a body": (plain("503 Service Unavailable", b""), "HTTP 503: the answer is empty"),
+    "error without an object `error` in mid-stream": (
+        stream(*FOUR[:2], event({"detail": "the engine is dead"}), DONE),
+        "^the server reports: the engine is dead$",
+    ),
+    "compressed stream": (
+        STREAM_HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
+        + chunk(gzip.compress(text(" a") + FINISH + usage(4) + DONE))
+        + chunk(b""),
+        f"^{COMPRESSED}gzip{ASK_FOR_PLAIN}$",
+    ),
+    "compressed error": (
+        plain("500 Oops", gzip.compress(b'{"error": "boom"}'), "content-encoding: BR"),
+        f"^HTTP 500: {COMPRESSED}br{ASK_FOR_PLAIN}$",
+    ),
     "HTML": (
         plain("200 OK", b"<html>hello", kind="text/html"),
-        "expected a stream of events, but the server answered with text/html: .*<html>hello",
+        "expected a stream of events, but the server answered with text/html: an HTML page: hello",
     ),
     "JSON for a stream": (
         plain("200 OK", b'{"choices": []}'),
