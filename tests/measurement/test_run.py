@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.lease import Machine
@@ -85,6 +87,16 @@ def test_a_run_is_ended_when_it_is_enough(run: Callable[..., Measurement]) -> No
 def test_an_unexpected_error_of_our_own_engine_stays_one(run: Callable[..., Measurement]) -> None:
     with pytest.raises(ZeroDivisionError):
         run(Engine(lambda: 1 / 0))
+
+
+def test_what_the_engine_did_not_measure_has_no_value(run: Callable[..., Measurement]) -> None:
+    class Doubtful(Engine):
+        def run(self, job: Job, observer: Observer) -> EngineResult:
+            facts = EngineFacts(not_measured={"average_ttft": "why", "average_tpot": "why"})
+            return replace(super().run(job, observer), report={"average_tpot": 1.0}, facts=facts)
+
+    missing = set(run(Engine()).metrics) - set(run(Doubtful()).metrics)
+    assert missing == {"average_ttft", "average_tpot"}
 
 
 def test_how_long_a_run_should_take() -> None:

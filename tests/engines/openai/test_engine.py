@@ -24,6 +24,7 @@ from pytest_dsr1.engines.openai.client.pool import Address, ConnectionPool
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.scenario.schema.load import Slo
 from tests.helpers.openai_jobs import make_job, served
 from tests.helpers.watcher import Watcher
 from tests.standins.openai_server import (
@@ -52,9 +53,12 @@ def measure(folder: Path, answer: Callable[[dict[str, Any]], Answer], **options:
     """Run four requests against a server with this way to answer."""
     prompts, seen = options.pop("prompts", False), options.pop("seen", None)
     greeting, load = options.pop("greeting", b""), options.pop("load", None)
-    tokens = options.pop("output_tokens", 4)
+    tokens, slo = options.pop("output_tokens", 4), options.pop("slo", None)
     with serving(answer, seen=seen, greeting=greeting) as port:
-        job = make_job(folder, served(port, load, **options), prompts=prompts, output_tokens=tokens)
+        of = served(port, load, **options)
+        if slo is not None:
+            of = of.model_copy(update={"slo": Slo(**slo)})
+        job = make_job(folder, of, prompts=prompts, output_tokens=tokens)
         watcher = Watcher()
         result = OpenAiEngine().run(job, watcher)
     assert sorted(r.id for r in watcher.records) == [0, 1, 2, 3]
@@ -174,6 +178,43 @@ GOOD_BUT_ODD: dict[str, Answer] = {
 def test_odd_but_good_answers(answer: Answer, tmp_path: Path) -> None:
     result = measure(tmp_path, lambda _: answer)
     assert [(r.error, r.output_tokens) for r in result.records] == [(None, 4)] * 4
+
+
+def measure_bursts(folder: Path, tokens: int, **options: Any) -> EngineResult:
+    """Answer through a proxy that buffers: first nothing, then all events at once."""
+    burst = b"".join(map(chunk, (*[text(" a")] * tokens, FINISH, usage(tokens), DONE)))
+
+    def answer(_: dict[str, Any]) -> Iterator[bytes]:
+        yield STREAM_HEAD
+        time.sleep(max(0.02, tokens * 0.001))
+        yield burst + chunk(b"")
+
+    return measure(folder, answer, output_tokens=tokens, **options)
+
+
+def test_behind_a_proxy_that_buffers_nothing_that_rests_on_events_is_measured(tmp_path: Path) -> None:
+    result = measure_bursts(tmp_path, 64)
+    assert all(record.error is None for record in result.records)
+    why = result.facts.not_measured["average_tpot"]
+    assert why.startswith(
+        "100% of the events came in clumps (limit 25%; on average 64 tokens at once, after "
+    )
+    assert why.endswith("(nginx: `proxy_buffering off`)")
+    assert f"TTFT, TPOT and what follows from them are INVALID: {why}" in result.warnings
+    assert "total_output_throughput" not in result.facts.not_measured
+    client: Any = result.facts.other["client"]
+    assert client["events_in_clumps_share"] == 1.0
+
+
+def test_a_burst_does_not_blame_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(self_check, "SHORTEST_S", 0.0)
+    monkeypatch.setattr(self_check, "LAG_SHARE_LIMITS", {"mean": -1.0, "P99": -1.0})
+    assert "average_tpot" in measure_bursts(tmp_path, 64).facts.not_measured
+
+
+def test_a_service_level_of_times_needs_times_of_tokens(tmp_path: Path) -> None:
+    missing = measure_bursts(tmp_path, 32, slo={"preset": "mlperf-server"}).facts.not_measured
+    assert {"goodput", "slo_attainment", "average_ttft"} <= missing.keys()
 
 
 FOUR = (text(" a"), text(" b"), text(" c"), text(" d"))

@@ -13,6 +13,7 @@ from pytest_dsr1.engines.openai.client import self_check
 from pytest_dsr1.engines.openai.client.self_check import (
     CPU_LIMIT,
     LAG_SHARE_LIMITS,
+    READ_LATE_LIMIT,
     SHORTEST_S,
     TICK_S,
     ClientLoad,
@@ -110,6 +111,15 @@ def test_the_least_above_a_limit_is_too_much(load: ClientLoad) -> None:
     short_load = replace(load, seconds=short, cpu_s=short)
     short_load.judge("mine", RECORDS)  # too short to be judged
     assert re.search(r"^the measurement took 2\.00 s; below 2 s it ", short_load.unjudged() or "")
+
+
+def test_events_that_the_client_read_late() -> None:
+    client(always(0.0)).judge("mine", RECORDS, READ_LATE_LIMIT)
+    with pytest.raises(
+        InvalidRunError, match=r": 60% of the events were read late and together \(limit 50%\); "
+    ):
+        client(always(0.0)).judge("mine", RECORDS, 0.6)
+    replace(client(always(0.0)), seconds=SHORTEST_S * LESS).judge("mine", RECORDS, 0.6)
 
 
 def test_the_shortest_run_that_is_judged() -> None:
