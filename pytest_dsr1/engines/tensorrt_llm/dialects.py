@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pytest_dsr1.engines.tensorrt_llm.settings import LlmApiOptions
+from pytest_dsr1.engines.tensorrt_llm.options import LlmApiOptions
 from pytest_dsr1.errors import UserError
 
 Provenance = Literal["read", "inferred"]

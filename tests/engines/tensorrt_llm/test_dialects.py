@@ -17,7 +17,7 @@ from pytest_dsr1.engines.tensorrt_llm.dialects import (
     next_to_try,
     translate,
 )
-from pytest_dsr1.engines.tensorrt_llm.settings import LlmApiOptions
+from pytest_dsr1.engines.tensorrt_llm.options import LlmApiOptions
 from pytest_dsr1.errors import UserError
 from tests.helpers.paths import DOCS
 
