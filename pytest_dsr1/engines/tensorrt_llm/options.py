@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,8 @@ FORMER_NAMES = {
 class CudaGraphConfig(Part):
     """CUDA graphs of the decode step."""
 
+    enabled: bool | None = None
+    """`false`: no CUDA graphs. `cuda_graph_config: null` means the same."""
     batch_sizes: list[PositiveInt] | None = None
     """The batch sizes to capture."""
     max_batch_size: PositiveInt | None = None
@@ -110,3 +112,5 @@ class LlmApiOptions(Part):
     """Tune kernels at start."""
     enable_min_latency: bool | None = None
     """The engine's minimum-latency mode."""
+    unchecked: dict[str, Any] = Field(default_factory=dict)
+    """Any other options, or values that the keys above do not take; written into the options file as they are."""  # noqa: E501

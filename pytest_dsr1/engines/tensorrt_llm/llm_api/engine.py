@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.bench.command import choose_dialect
-from pytest_dsr1.engines.tensorrt_llm.dialects import DIALECTS, version_of
+from pytest_dsr1.engines.tensorrt_llm.dialects import newer_than_known
 from pytest_dsr1.engines.tensorrt_llm.failures import lost, relevant
 from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import worker_job, write_model
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order
@@ -176,12 +176,8 @@ class LoadedModel:
         job = self._listener.job
         if Trtllm.of(job.scenario).eos_id >= 0:
             yield "answers end at the end token (engine.eos_id), so output lengths were not checked"
-        newest = DIALECTS[-1]
-        if not Trtllm.of(job.scenario).dialect and version_of(self._version) > newest.version:
-            yield (
-                f"TensorRT-LLM {self._version} is newer than the newest version that this plugin knows "
-                f"({newest}); the option names of {newest} were used"
-            )
+        if not Trtllm.of(job.scenario).dialect and (warning := newer_than_known(self._version)):
+            yield warning
 
     def _facts(self, report: WorkerReport) -> EngineFacts:
         """Return the worker's facts with statistics of the iterations, and write their time series."""
