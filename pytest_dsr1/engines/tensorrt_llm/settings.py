@@ -107,10 +107,12 @@ class TensorRtLlm(EngineSettings):
         return self.streaming
 
     @property
-    def draft_tokens(self) -> int:
-        """The draft tokens of multi-token prediction."""
+    def draft_tokens(self) -> int | None:
+        """The draft tokens of multi-token prediction; None with another kind of speculation."""
         speculative = self.llm_api.speculative_config
-        return 0 if speculative is None else speculative.max_draft_len
+        if speculative is None:
+            return None if "speculative_config" in self.llm_api.unchecked else 0
+        return speculative.max_draft_len
 
     @property
     def exact_lengths(self) -> bool:
