@@ -20,6 +20,8 @@ MOST_RECORDED_TOKENS = 20_000_000
 """The most output tokens with request records by default: trtllm-bench decodes every answer for them."""
 DEFAULT_MEMORY_FRACTION = 0.9
 """The share of the memory left after the weights that TensorRT-LLM gives the KV cache by default."""
+COUNTING_TOLERANCE = 1.05
+"""More tokens per step than the drafts allow times this are not due to how an engine counts its steps."""
 
 
 class TensorRtLlm(EngineSettings):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
+from pytest_dsr1.engines.tensorrt_llm.settings import COUNTING_TOLERANCE, TrtllmBench
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.records import RequestRecord
@@ -28,8 +28,6 @@ LENGTH_TOLERANCE = 0.001
 """The largest relative difference of mean lengths; the text report has four decimals."""
 DRAFT_TOLERANCE = 0.25
 """The largest difference of draft tokens per step, which are whole; the text report has two decimals."""
-COUNTING_TOLERANCE = 1.05
-"""More tokens per step than the drafts allow times this are not due to how an engine counts its steps."""
 
 
 class IncompleteReportError(EngineError):
