@@ -145,7 +145,7 @@ def translate(options: LlmApiOptions, dialect: Dialect) -> dict[str, Any]:
         if name := name_of(option, dialect):
             for path, written in name.written(value):
                 _put(content, path, written)
-    return _merged(content, options.unchecked)
+    return _merged(content, options.unchecked or {})
 
 
 def inexpressible(options: LlmApiOptions, dialect: Dialect) -> list[str]:

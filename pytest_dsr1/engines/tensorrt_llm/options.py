@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError, field_serializer
 
 from pytest_dsr1.scenario.schema.base import Part, PositiveInt
 
@@ -20,6 +21,17 @@ FORMER_NAMES = {
     "kv_cache_dtype": "it is `kv_cache_config.dtype`",
     "num_nextn_predict_layers": "it is `max_draft_len`",
 }
+
+KEYS_OF_THE_ENGINE = {
+    "tensor_parallel_size": "engine.tp",
+    "pipeline_parallel_size": "engine.pp",
+    "moe_expert_parallel_size": "engine.ep",
+    "max_batch_size": "engine.max_batch_size",
+    "max_num_tokens": "engine.max_num_tokens",
+    "max_seq_len": "engine.max_seq_len",
+    "enable_chunked_prefill": "engine.enable_chunked_context",
+}
+"""Options of the LLM API that are not in `engine.llm_api`, with their keys in a scenario."""
 
 
 class CudaGraphConfig(Part):
@@ -47,7 +59,7 @@ class MoeConfig(Part):
 class KvCacheConfig(Part):
     """The KV cache."""
 
-    dtype: Literal["auto", "fp8", "bfloat16"] | None = None
+    dtype: Literal["auto", "fp8", "bfloat16", "nvfp4"] | None = None
     """The element type of the cache."""
     free_gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     """The cache's share of the memory left after the weights."""
@@ -90,8 +102,10 @@ class LlmApiOptions(Part):
     """Attention data parallelism: each rank serves its own requests."""
     attention_dp_config: AttentionDpConfig | None = None
     """Scheduling of attention data parallelism."""
-    cuda_graph_config: CudaGraphConfig | None = None
-    """CUDA graphs of the decode step."""
+    cuda_graph_config: Annotated[
+        CudaGraphConfig | None, Field(json_schema_extra={"x-dsr1-null": {"enabled": False}})
+    ] = None
+    """CUDA graphs of the decode step. In a scenario file `null` switches them off."""
     moe_config: MoeConfig | None = None
     """The mixture-of-experts layers."""
     kv_cache_config: KvCacheConfig | None = None
@@ -112,5 +126,65 @@ class LlmApiOptions(Part):
     """Tune kernels at start."""
     enable_min_latency: bool | None = None
     """The engine's minimum-latency mode."""
-    unchecked: dict[str, Any] = Field(default_factory=dict)
+    unchecked: dict[str, Any] | None = None
     """Any other options, or values that the keys above do not take; written into the options file as they are."""  # noqa: E501
+
+    @field_serializer("unchecked", when_used="json")
+    def _with_words_for_nothing(self, unchecked: dict[str, Any] | None) -> Any:
+        """Return the mapping with `null` and `{}` as text: the fingerprint leaves out what has no value."""
+        return unchecked and _worded(unchecked)
+
+
+def with_own_key(options: LlmApiOptions) -> Iterator[tuple[str, str, bool]]:
+    """Yield each unchecked option that has a key in a scenario, that key, and whether the key has a value.
+
+    An option whose value its key does not take may be given unchecked, unless the key has a value.
+    """
+    given = options.model_dump(exclude_none=True)
+    for name, value in (options.unchecked or {}).items():
+        if name in KEYS_OF_THE_ENGINE:
+            yield name, KEYS_OF_THE_ENGINE[name], False
+            continue
+        found = False
+        for path in _paths(name, value):
+            if _at(given, path) is not None:
+                found = True
+                yield ".".join(path), f"engine.llm_api.{'.'.join(path)}", True
+            elif _is_taken(path, _at(options.unchecked, path)):
+                found = True
+                yield ".".join(path), f"engine.llm_api.{'.'.join(path)}", False
+        if not found and _is_taken((name,), value):  # only as a whole, such as a mapping with required keys
+            yield name, f"engine.llm_api.{name}", False
+
+
+def _paths(*start: Any) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of the single values in a mapping; the last argument is the mapping."""
+    *path, value = start
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _paths(*path, key, inner)
+    else:
+        yield tuple(path)
+
+
+def _at(tree: Any, path: Sequence[str]) -> Any:
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
+
+
+def _is_taken(path: Sequence[str], value: Any) -> bool:
+    """Return whether the checked key at this path exists and takes the value."""
+    for key in reversed(path):
+        value = {key: value}
+    try:
+        LlmApiOptions.model_validate(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def _worded(value: Any) -> Any:
+    if isinstance(value, dict) and value:
+        return {key: _worded(inner) for key, inner in value.items()}
+    return "null" if value is None else "{}" if value == {} else value

@@ -10,7 +10,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pytest_dsr1.engines.tensorrt_llm.options import FORMER_NAMES, KvCacheConfig, LlmApiOptions
+from pytest_dsr1.engines.tensorrt_llm.options import (
+    FORMER_NAMES,
+    KEYS_OF_THE_ENGINE,
+    KvCacheConfig,
+    LlmApiOptions,
+)
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.scenario.schema.base import PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource, Purpose
@@ -28,9 +33,11 @@ class TensorRtLlm(EngineSettings):
     """The settings of every engine that runs TensorRT-LLM."""
 
     former_names: ClassVar[Mapping[str, str]] = {
-        old: f"in the newest TensorRT-LLM, {now}" for old, now in FORMER_NAMES.items()
+        **{old: f"in the newest TensorRT-LLM, {now}" for old, now in FORMER_NAMES.items()},
+        **{name: f"it is `{key}`" for name, key in KEYS_OF_THE_ENGINE.items() if key != f"engine.{name}"},
     }
     """Scenarios use the newest names, and the engine translates them back."""
+    unchecked_in: ClassVar[Mapping[str, str]] = {"engine.llm_api": "engine.llm_api.unchecked"}
     decided_by: ClassVar[Mapping[Answer, tuple[str, ...]]] = {
         "draft_tokens": ("engine.llm_api.speculative_config",),
         "slots": (
@@ -113,8 +120,14 @@ class TensorRtLlm(EngineSettings):
         """The draft tokens of multi-token prediction; None with another kind of speculation."""
         speculative = self.llm_api.speculative_config
         if speculative is None:
-            return None if "speculative_config" in self.llm_api.unchecked else 0
+            return None if "speculative_config" in (self.llm_api.unchecked or {}) else 0
         return speculative.max_draft_len
+
+    @property
+    def model_doubt(self) -> str | None:
+        """A reason: unchecked options, which may change the model or its number formats."""
+        given = ", ".join(self.llm_api.unchecked or {})
+        return f"engine.llm_api.unchecked ({given}) may change the model" if given else None
 
     @property
     def exact_lengths(self) -> bool:
@@ -138,7 +151,7 @@ class TensorRtLlm(EngineSettings):
         return self.run_timeout_s
 
     @property
-    def kv_cache_format(self) -> Literal["auto", "fp8", "bfloat16"] | None:
+    def kv_cache_format(self) -> Literal["auto", "fp8", "bfloat16", "nvfp4"] | None:
         """The dtype of `kv_cache_config`."""
         options = self.llm_api.kv_cache_config
         return None if options is None else options.dtype
@@ -166,6 +179,8 @@ class TensorRtLlm(EngineSettings):
     def without_cuda_graph(self, requests: float) -> str | None:
         """Return the reason if no CUDA graph was captured for the batch of a rank."""
         graphs = self.llm_api.cuda_graph_config
+        if graphs is not None and graphs.enabled is False:
+            return "engine.llm_api.cuda_graph_config switches CUDA graphs off: remove it"
         if graphs is None or self.pp > 1:
             return None
         batch, sizes = ceil(requests / self.ranks), graphs.batch_sizes

@@ -99,10 +99,7 @@ _JSON_FACTS = (
     ("world_info", "kv_cache_percentage"),
 )
 
-_JSON_DRAFTS = (
-    ("decoding_stats", "num_draft_tokens_percentiles", "average"),
-    ("decoding_stats", "num_accepted_draft_tokens_percentiles", "average"),
-)
+_JSON_DRAFTS = ("num_draft_tokens_percentiles", "num_accepted_draft_tokens_percentiles")
 
 _TEXT_METRICS = {
     "request throughput": "request_throughput",
@@ -158,6 +155,7 @@ def read_report(path: Path) -> Report:
         if (value := _number(data, keys, path)) is not None
     }
     requests = _number(data, ("request_info", "num_requests"), path)
+    drafted, accepted = (_number(data, ("decoding_stats", key, "average"), path) for key in _JSON_DRAFTS)
     return _checked(
         path,
         Report(
@@ -173,9 +171,7 @@ def read_report(path: Path) -> Report:
                 for keys in _JSON_FACTS
                 if isinstance(fact := _at(data, keys, path), str | float | int)
             },
-            _draft_tokens(
-                *(_number(data, keys, path) for keys in _JSON_DRAFTS), metrics.get("average_output_length")
-            ),
+            _draft_tokens(drafted, accepted, metrics.get("average_output_length")),
         ),
     )
 

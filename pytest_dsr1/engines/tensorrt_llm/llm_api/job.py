@@ -113,7 +113,8 @@ def draft_length_kept(asked: int | None, arguments: Mapping[str, Any], version: 
     if asked and isinstance(kept, int) and kept != asked:
         raise WorkerError(
             f"TensorRT-LLM {version} accepts the options of dialect {dialect}, but would run {kept} draft "
-            f'tokens per step instead of {asked}; set engine.dialect: "1.3", which writes both names of this option'
+            f'tokens per step instead of {asked}; set engine.dialect: "1.3", which writes both names of this '
+            "option"
         )
 
 
