@@ -219,6 +219,25 @@ SERVER = {"type": "openai", "server": "vllm"}
             "the engine reports the quantization NVFP4, but the scenario says FP8_BLOCK_SCALES",
         ),
         (
+            {"model": {**R1, "kv_cache_quantization": "INT8"}},
+            "the scenario asks for a KV cache of INT8, whose size is unknown",
+        ),
+        (
+            {"engine": {"type": "trtllm", "tp": 8, "llm_api": {"kv_cache_config": {"dtype": "nvfp4"}}}},
+            "the scenario asks for a KV cache of NVFP4, whose size is unknown",
+        ),
+        (
+            {"engine": {"type": "trtllm", "tp": 8, "llm_api": {"unchecked": {"quant_config": None}}}},
+            "engine.llm_api.unchecked (quant_config) may change the model",
+        ),
+        (
+            {
+                "model": {"name": "x", "random_weights": {}, "quantization": "W4A8_AWQ"},
+                "engine": {"type": "trtllm", "tp": 8},
+            },
+            "the number formats of the quantization W4A8_AWQ are unknown",
+        ),
+        (
             {"facts": {"engine.kv_cache_dtype": "NVFP4"}},
             "the engine reports a KV cache of NVFP4, whose size is unknown",
         ),
