@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given as given_values
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.tensorrt_llm.bench.command import (
@@ -151,6 +154,22 @@ def test_variables_are_left_to_the_shell_and_all_else_is_quoted(tmp_path: Path) 
     assert lines[3] == '/m o/my "best" $1 `model`'
     assert lines[lines.index("--dataset") + 1] == "/d"
     assert lines[-1] == "it's $B"
+
+
+NASTY = st.text(max_size=20) | st.sampled_from(
+    ["x\nDSR1_OPTIONS\nexit 9\n", "DSR1_OPTIONS", "$(exit 9)", "`exit 9`", "'", "\t- x: [", "1e5", "null", ""]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given_values(
+    st.recursive(NASTY | st.none() | st.integers(), lambda inner: st.dictionaries(NASTY, inner, max_size=3))
+)
+def test_no_unchecked_option_leaves_the_options_file(value: Any) -> None:
+    call = called("1.2", llm_api={"unchecked": {"some_option": value}})
+    lines = call.options_text.split("\n")
+    assert not {"DSR1_OPTIONS"}.intersection(lines)
+    assert yaml.safe_load(call.options_text) == {"some_option": value}
 
 
 @pytest.mark.parametrize("path", sorted(SUITES.glob("[bh]200/*.yaml")), ids=lambda path: path.stem)
