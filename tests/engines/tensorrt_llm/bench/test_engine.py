@@ -173,7 +173,7 @@ def test_request_records_of_a_large_run_are_not_asked_for(
 
 def test_a_text_report_serves_where_there_is_no_json(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "offered_options", lambda text: offered_options(text) - {"--report_json"})
-    result = bench.installed("1.2.1").run()
+    result = bench.installed("1.2.1").run(ep=8)
     assert result.facts.other["report"] == "text"
     assert result.report["request_throughput"] == pytest.approx(5.8160, abs=1e-4)
     (bench.folder / "engine").rename(bench.folder / "before")
@@ -188,7 +188,7 @@ def test_a_json_report_of_unknown_keys_gives_way_to_the_text(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pytest_dsr1.engines.tensorrt_llm.bench.report._JSON_METRICS", {})
-    assert bench.installed("0.19.0").run().facts.other["report"] == "text"
+    assert bench.installed("0.19.0").run(ep=8).facts.other["report"] == "text"
 
 
 def test_facts_say_what_was_spoken(bench: Bench) -> None:
