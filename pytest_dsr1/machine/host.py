@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import pwd
 import resource
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -48,6 +50,17 @@ def pids_are_the_hosts() -> bool:
         return (ROOT / "proc/self/ns/pid").stat().st_ino == INITIAL_PID_NAMESPACE
     except OSError:
         return False
+
+
+def homes_in_use() -> Iterator[Path]:
+    """Yield the home folder of each user who has a process here."""
+    users = set()
+    for folder in (ROOT / "proc").glob("[0-9]*"):
+        with suppress(OSError):  # the process has just ended
+            users.add(folder.stat().st_uid)
+    for user in sorted(users):
+        with suppress(KeyError):  # a container's user may have no name
+            yield Path(pwd.getpwuid(user).pw_dir)
 
 
 def shm_gib() -> float | None:

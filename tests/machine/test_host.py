@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import pwd
 import resource
 from pathlib import Path
 
@@ -104,3 +106,17 @@ def test_the_containers_image(environ: dict[str, str], image: str | None) -> Non
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:
     assert host.installed_version("no-such-package-anywhere") is None
+
+
+def test_the_homes_of_users_with_a_process(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    mine = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    assert list(host.homes_in_use()) == []
+    put(root, "proc/17/status", "")
+    put(root, "proc/meminfo", "")
+    assert list(host.homes_in_use()) == [mine]
+
+    def nameless(_: int) -> object:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nameless)
+    assert list(host.homes_in_use()) == []

@@ -160,8 +160,8 @@ def read_machine(environ: Mapping[str, str]) -> MachineInventory:
         problem = f"the NVIDIA driver {driver} shows no GPU (in a container: start it with --gpus all)"
         if count:
             problem = (
-                f"the NVIDIA driver {driver} shows {count} GPUs, but this job or container may not use any of "
-                "them; ask for them with --gpus"
+                f"the NVIDIA driver {driver} shows {count} GPUs, but this job or container may not use any "
+                "of them; ask for them with --gpus"
             )
         return MachineInventory(problem=problem, driver=driver, cuda=cuda, refused=count)
     seen, wrong = visible(gpus, environ.get("CUDA_VISIBLE_DEVICES"))

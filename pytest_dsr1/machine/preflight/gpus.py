@@ -257,7 +257,7 @@ def nvlink(look: Preflight) -> Iterator[Finding]:
 @check(needs="driver")
 def left_changed(look: Preflight) -> Iterable[Finding]:
     """No earlier run left GPU settings changed."""
-    return pending(look.environ)
+    return pending(look.environ, look.inventory.uuids)
 
 
 @check(needs="driver")

@@ -318,7 +318,8 @@ def test_tuning_is_a_warning_with_the_command_to_run(h200: FakeMachine, machine_
 def test_what_an_earlier_run_left_is_reported(h200: FakeMachine, machine_scenario: Make) -> None:
     h200.state_dir.mkdir()
     uuid = h200.uuid(5)
-    write(h200.state_dir, Entry(uuid, "boot", 1, "2025-01-01", Settings(True, 700.0, 0), False))
+    entry = Entry(uuid, host.boot_id(), 1, "2025-01-01", Settings(True, 700.0, 0), False)
+    write(h200.state_dir, entry)
     assert told(look(machine_scenario()), "warning") == [
         f"GPU settings: an earlier run ended without restoring {uuid}; `pytest-dsr1 restore` restores it now"
     ]
