@@ -35,6 +35,18 @@ def limits(look: Preflight) -> Iterator[Finding]:
 
 
 @check()
+def slurm(look: Preflight) -> Iterator[Finding]:
+    """The end of a Slurm job reaches pytest, which then restores the GPUs."""
+    changes = look.machine is not None and look.setup == "apply"
+    if changes and host.only_a_slurm_script_is_told(look.environ):
+        message = (
+            "scancel and the time limit send SIGTERM only to the script's shell, and then kill pytest before "
+            "it can restore the GPUs; start it with `exec pytest ...` (see: pytest-dsr1 docs gpus)"
+        )
+        yield Finding("warning", "Slurm job", message)
+
+
+@check()
 def software(look: Preflight) -> Iterator[Finding]:
     """The engine's software is installed."""
     yield from look.scenario.engine.software(look.environ)
@@ -57,4 +69,4 @@ def disk(look: Preflight) -> Iterator[Finding]:
 
 def pytest_dsr1_checks() -> Iterable[Check]:
     """List the checks of the host and the software, in the order in which their findings are shown."""
-    return limits, software, disk
+    return limits, slurm, software, disk

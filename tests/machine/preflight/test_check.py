@@ -292,6 +292,21 @@ def test_limits_of_a_container(
     assert "/dev/shm, found none;" in told(look(machine_scenario()), "warning")[0]
 
 
+def test_a_slurm_script_without_exec_is_a_warning(
+    two: FakeMachine, machine_scenario: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = machine_scenario({"gpu": "NVIDIA H200", "count": 2})
+    assert told(look(pair, setup="apply"), "warning") == []
+    monkeypatch.setattr(host, "only_a_slurm_script_is_told", lambda _: True)
+    assert told(look(pair, setup="apply"), "warning") == [
+        "Slurm job: scancel and the time limit send SIGTERM only to the script's shell, and then kill pytest "
+        "before it can restore the GPUs; start it with `exec pytest ...` (see: pytest-dsr1 docs gpus)"
+    ]
+    assert told(look(pair, setup="check"), "warning") == [], "nothing would stay changed"
+    on_cpu = preflight(seen(machine_scenario({}), setup="apply"))
+    assert told(list(on_cpu), "warning") == []
+
+
 def test_tuning_is_a_warning_with_the_command_to_run(h200: FakeMachine, machine_scenario: Make) -> None:
     h200.set_all(persistence=0)
     h200.set_gpu(2, power_limit_mw=500_000)
