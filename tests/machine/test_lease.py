@@ -17,6 +17,7 @@ from pytest_dsr1.machine.lease import look, prepared
 from pytest_dsr1.machine.setup.journal import Entry, Settings, write
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.storage.filelock import is_held
+from tests.helpers.full_disk import disk
 from tests.standins.nvml.control import GIB, FakeMachine
 
 Make = Callable[..., Scenario]
@@ -191,3 +192,29 @@ def test_a_server_that_runs_already_may_be_on_the_gpus(
             with machine.watched(tmp_path / "joined.jsonl") as watched:
                 machine.measuring()
             assert [one.message.split()[1] for one in watched.telemetry.events] == ["1"]
+
+
+@pytest.mark.parametrize("name", [".lock", "1-0000-4000-8000-00000000d5e1.journal.json"])
+def test_a_full_state_folder_ends_the_run_before_anything_is_set(
+    two: FakeMachine, pair: Scenario, name: str
+) -> None:
+    """Also if there is space for the journal of the first GPU only."""
+    two.state_dir.mkdir()
+    before = two.settings()
+    full = r"No space left on device; free space there, or choose another folder with DSR1_STATE_DIR$"
+    with disk(two.state_dir) as watched:
+        watched.full = name
+        with pytest.raises(InvalidRunError, match=full), prepared(pair, "apply", os.environ):
+            pass
+    assert watched.refused
+    assert two.settings() == before
+    assert two.commands() == []
+    assert list(two.state_dir.glob("*.json")) == []
+    assert not is_held(two.state_dir, two.uuid(0))
+
+
+def test_every_file_in_the_state_folder_is_filled_above(two: FakeMachine, pair: Scenario) -> None:
+    with disk(two.state_dir) as watched, prepared(pair, "apply", os.environ, notify=print):
+        pass
+    uuids = (two.uuid(0), two.uuid(1))
+    assert watched.written == {f"{uuid}.{kind}" for uuid in uuids for kind in ("lock", "journal.json")}
