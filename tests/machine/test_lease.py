@@ -15,6 +15,7 @@ from pytest_dsr1.machine.gpu.inventory import read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.lease import look, prepared
 from pytest_dsr1.machine.setup.journal import Entry, Settings, write
+from pytest_dsr1.machine.values import SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.storage.filelock import is_held
 from tests.helpers.full_disk import disk
@@ -192,6 +193,17 @@ def test_a_server_that_runs_already_may_be_on_the_gpus(
             with machine.watched(tmp_path / "joined.jsonl") as watched:
                 machine.measuring()
             assert [one.message.split()[1] for one in watched.telemetry.events] == ["1"]
+
+
+@pytest.mark.parametrize(("mode", "warned"), [("apply", True), ("check", False)])
+def test_a_slurm_script_without_exec_is_reported_before_the_run(
+    two: FakeMachine, pair: Scenario, monkeypatch: pytest.MonkeyPatch, mode: SetupMode, warned: bool
+) -> None:
+    """A run that is killed never shows its findings."""
+    monkeypatch.setattr(host, "only_a_slurm_script_is_told", lambda _: True)
+    said: list[str] = []
+    with prepared(pair, mode, os.environ, said.append):
+        assert [line for line in said if line.startswith("scancel and the time limit ")] == said[:warned]
 
 
 @pytest.mark.parametrize("name", [".lock", "1-0000-4000-8000-00000000d5e1.journal.json"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host
@@ -37,13 +37,18 @@ def limits(look: Preflight) -> Iterator[Finding]:
 @check()
 def slurm(look: Preflight) -> Iterator[Finding]:
     """The end of a Slurm job reaches pytest, which then restores the GPUs."""
-    changes = look.machine is not None and look.setup == "apply"
-    if changes and host.only_a_slurm_script_is_told(look.environ):
-        message = (
-            "scancel and the time limit send SIGTERM only to the script's shell, and then kill pytest before "
-            "it can restore the GPUs; start it with `exec pytest ...` (see: pytest-dsr1 docs gpus)"
-        )
+    if look.machine is not None and look.setup == "apply" and (message := slurm_warning(look.environ)):
         yield Finding("warning", "Slurm job", message)
+
+
+def slurm_warning(environ: Mapping[str, str]) -> str | None:
+    """Return a warning if the end of the Slurm job would not let this process restore GPUs; else None."""
+    if not host.only_a_slurm_script_is_told(environ):
+        return None
+    return (
+        "scancel and the time limit send SIGTERM only to the script's shell, and then kill pytest before it "
+        "can restore the GPUs; start it with `exec pytest ...` (see: pytest-dsr1 docs gpus)"
+    )
 
 
 @check()
