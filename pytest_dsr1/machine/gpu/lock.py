@@ -13,7 +13,7 @@ from pytest_dsr1.machine.gpu.inventory import GpuReading
 from pytest_dsr1.machine.state_dir import lock_folders, state_dir
 from pytest_dsr1.storage.filelock import holder, is_held, lock_file, sign
 
-_ANOTHERS = (errno.EACCES, errno.EPERM, errno.ELOOP)
+_FOREIGN = (errno.EACCES, errno.EPERM, errno.ELOOP)
 
 
 def holder_elsewhere(folder: Path, uuid: str, environ: Mapping[str, str]) -> str | None:
@@ -52,7 +52,7 @@ def gpu_lock(gpus: Sequence[GpuReading], environ: Mapping[str, str]) -> Iterator
 
 def _not_lockable(gpu: GpuReading, error: OSError) -> InvalidRunError:
     why = f"{error.filename}: GPU {gpu.index} cannot be locked: {error.strerror}"
-    if error.errno in _ANOTHERS:
+    if error.errno in _FOREIGN:
         advice = (
             "another user's run created this lock file: end that run and delete the file, or choose a folder"
         )

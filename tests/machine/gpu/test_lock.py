@@ -95,14 +95,14 @@ def test_a_lock_file_that_is_a_link_is_refused(environ: dict[str, str], tmp_path
     assert (tmp_path / "target").read_text() == "precious"
 
 
-@pytest.mark.parametrize("whose", ["roots", "anothers"])
+@pytest.mark.parametrize("whose", ["of root", "of another user"])
 def test_a_lock_in_another_users_folder_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
     """Both ways: root's run finds that of a user, and a user's run that of root."""
     home = tmp_path / "ada"
-    folders = {"roots": tmp_path / "roots", "anothers": home / ".local" / "state" / "pytest-dsr1"}
-    monkeypatch.setattr(state_dir, "MACHINE_FOLDER", folders["roots"])
+    folders = {"of root": tmp_path / "of root", "of another user": home / ".local" / "state" / "pytest-dsr1"}
+    monkeypatch.setattr(state_dir, "MACHINE_FOLDER", folders["of root"])
     monkeypatch.setattr(host, "homes_in_use", lambda: iter([home]))
     mine, theirs = ({"DSR1_STATE_DIR": str(tmp_path / name)} for name in ("mine", "theirs"))
     theirs["DSR1_STATE_DIR"] = str(folders[whose])
