@@ -91,16 +91,6 @@ def test_an_unexpected_error_of_our_own_engine_stays_one(run: Callable[..., Meas
         run(Engine(lambda: 1 / 0))
 
 
-def test_what_the_engine_did_not_measure_has_no_value(run: Callable[..., Measurement]) -> None:
-    class Doubtful(Engine):
-        def run(self, job: Job, observer: Observer) -> EngineResult:
-            facts = EngineFacts(not_measured={"average_ttft": "why", "average_tpot": "why"})
-            return replace(super().run(job, observer), report={"average_tpot": 1.0}, facts=facts)
-
-    missing = set(run(Engine()).metrics) - set(run(Doubtful()).metrics)
-    assert missing == {"average_ttft", "average_tpot"}
-
-
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_disk_that_an_engine_fills_is_a_sentence(
     run: Callable[..., Measurement], tmp_path: Path, number: int
@@ -126,6 +116,16 @@ def test_another_error_of_the_disk_is_not_taken_for_a_full_one(run: Callable[...
 
     with pytest.raises(FileNotFoundError, match=r"mistake\.json"):
         run(Engine(lacks))
+
+
+def test_what_the_engine_did_not_measure_has_no_value(run: Callable[..., Measurement]) -> None:
+    class Doubtful(Engine):
+        def run(self, job: Job, observer: Observer) -> EngineResult:
+            facts = EngineFacts(not_measured={"average_ttft": "why", "average_tpot": "why"})
+            return replace(super().run(job, observer), report={"average_tpot": 1.0}, facts=facts)
+
+    missing = set(run(Engine()).metrics) - set(run(Doubtful()).metrics)
+    assert missing == {"average_ttft", "average_tpot"}
 
 
 def test_how_long_a_run_should_take() -> None:
