@@ -12,15 +12,9 @@ import pytest
 
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.session import options, plugins, selection
-from pytest_dsr1.session.collection import (
-    ScenarioFile,
-    gates,
-    loaded_of,
-    parametrize,
-    scenario_file,
-)
+from pytest_dsr1.session.collection import ScenarioFile, parametrize, scenario_file
 from pytest_dsr1.session.selection import SELECTION
-from pytest_dsr1.session.state import STATE, RunState, ScenarioOutcome, note_selected, note_status
+from pytest_dsr1.session.state import STATE, RunState
 from pytest_dsr1.text import harmless, say
 
 if TYPE_CHECKING:
@@ -70,6 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
         allow_mismatch=config.getoption("--dsr1-allow-mismatch"),
         store=config.rootpath / options.STORE,
+        may_go_unjudged=options.may_go_unjudged(config),
         mode=mode,
     )
 
@@ -140,43 +135,39 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Remember which tests are selected."""
-    state = session.config.stash.get(STATE, None)
-    if state is not None:
-        note_selected(state, session.items)
+    """Remember which tests are selected, and how they must run."""
+    config = session.config
+    state = config.stash.get(STATE, None)
+    if state is None:
+        return
+    from pytest_dsr1.session.endings import note_selected
+    from pytest_dsr1.session.running import Running
+
+    note_selected(state, session.items)
+    config.pluginmanager.register(Running(state), "dsr1-running")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
-    """Fail a requested gate or recording if something else skips its test."""
-    try:
-        return (yield)
-    except pytest.skip.Exception as skipped:
-        state, loaded = item.config.stash.get(STATE, None), loaded_of(item)
-        if state is None or loaded is None or not gates(item):
-            raise
-        from pytest_dsr1.session.gate_fixtures import refuse_skip
-
-        prefix = item.config.stash[SELECTION].test_id_prefix(loaded.path)
-        state.outcomes.setdefault(loaded.scenario.name, ScenarioOutcome(loaded, prefix))
-        refuse_skip(f"{loaded.scenario.name}: {item.name}", str(skipped))
-
-
-@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Remember each test's status, and hand verdict and measurement to JUnit."""
-    state, loaded = item.config.stash.get(STATE, None), loaded_of(item)
-    status = note_status(state, item, call) if state and loaded else None
-    if state and loaded and status and (outcome := state.outcomes.get(loaded.scenario.name)):
+    state = item.config.stash.get(STATE, None)
+    if state is None or item.nodeid not in state.tests:
+        return (yield)
+    from pytest_dsr1.session.endings import note_skipped, note_status
+
+    status, loaded = note_status(state, item, call), state.tests[item.nodeid].loaded
+    if status and (outcome := state.outcomes.get(loaded.scenario.name)):
         from pytest_dsr1.reporting.ci.junit import properties
 
         item.user_properties.extend(properties(outcome, status, item.name))
-    return (yield)
+    report: pytest.TestReport = yield
+    note_skipped(state, item, report)
+    return report
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Turn 'some test failed' into the exit status of the verdicts: 1 before 10 before 11 before 12.
+    """Give the exit status of the verdicts: 1 before 10 before 11 before 12.
 
     Then write the reports. This hook also runs without a terminal, and after Ctrl-C.
     """
@@ -184,7 +175,12 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     state = config.stash.get(STATE, None)
     if state is None or config.option.collectonly:
         return
-    if exitstatus == pytest.ExitCode.TESTS_FAILED:
+    if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        if not (session.shouldfail or session.shouldstop):
+            from pytest_dsr1.session.endings import note_unjudged
+
+            why = "--setup-only runs no test" if config.option.setuponly else "its test did not run"
+            note_unjudged(state, why)
         session.exitstatus = state.exit_status(session.testsfailed) or exitstatus
     from pytest_dsr1.reporting.ci import files
 

@@ -100,7 +100,7 @@ class Case:
     def is_empty(self) -> bool:
         """Whether there is nothing to report: its tests were skipped, or ended without a result."""
         judgment, seen = self.judgment, (self.run.measurement, self.notes, self.incomplete)
-        return not any((*seen, judgment.problem, judgment.gate, judgment.refused))
+        return not any((*seen, judgment.problem, judgment.gate, judgment.refused, judgment.unjudged))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -295,6 +295,8 @@ def _outcome(judgment: Judgment) -> Iterable[str]:
         yield _first(gate.error)
     elif judged:
         yield _first(judged[0].message)
+    elif judgment.unjudged:
+        yield _first(next(iter(judgment.unjudged.values()))[1])
     else:
         yield "not judged"
 

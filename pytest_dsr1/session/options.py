@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Literal
 
 import pytest
+
+from pytest_dsr1.text import harmless
 
 STORE = "dsr1-references"
 """The folder of references, in rootdir."""
@@ -76,6 +80,12 @@ def add(parser: pytest.Parser) -> None:
         help="write a report; the suffix of FILE chooses the format, such as .html for a page; an unknown "
         "suffix lists all formats (can be given more than once)",
     )
+    parser.addini(
+        "dsr1_unjudged",
+        "selected targets and gates that may be skipped or marked xfail: PROFILE::TEST, * for anything",
+        type="linelist",
+        default=[],
+    )
     parser.addini("dsr1_suites", "folders with your own scenarios", type="paths", default=[])
 
 
@@ -95,6 +105,25 @@ def mode(config: pytest.Config) -> Literal["gate", "record"] | None:
         option = "--dsr1-gate" if gate else "--dsr1-reference=record"
         raise pytest.UsageError(f"{option} needs new engine starts, but --dsr1-replay makes none: remove one")
     return "gate" if gate else record
+
+
+def may_go_unjudged(config: pytest.Config) -> Callable[[str], bool]:
+    """Return the rule of ``dsr1_unjudged``: whether it names a test, such as ``alpha::target[average_ttft]``.
+
+    Only ``*`` is a wildcard, because the names of tests have brackets.
+
+    Raises:
+        UsageError: an entry has no profile or no test.
+    """
+    patterns: list[str] = config.getini("dsr1_unjudged")
+    for pattern in patterns:
+        if not all(pattern.partition("::")):
+            raise pytest.UsageError(
+                "ini option dsr1_unjudged: expected PROFILE::TEST, such as 'alpha::target[average_ttft]' or "
+                f"'alpha::*', found '{harmless(pattern)}'"
+            )
+    rules = [re.compile(".*".join(map(re.escape, pattern.split("*")))) for pattern in patterns]
+    return lambda name: any(rule.fullmatch(name) for rule in rules)
 
 
 def refuse_without_selection(config: pytest.Config) -> None:

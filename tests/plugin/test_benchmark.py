@@ -78,11 +78,14 @@ def test_what_differs_from_the_compared_run_is_said(suites: Suites) -> None:
     assert "dsr1: alpha was measured differently: driver was 575.1, is not recorded" in said
 
 
-@pytest.mark.parametrize(("option", "passed"), [("--benchmark-only", 2), ("--benchmark-skip", 1)])
-def test_measurements_count_as_benchmarks(suites: Suites, option: str, passed: int) -> None:
+@pytest.mark.parametrize(
+    ("option", "outcomes"),
+    [("--benchmark-only", {"passed": 2, "skipped": 2}), ("--benchmark-skip", {"passed": 2, "errors": 2})],
+)
+def test_measurements_count_as_benchmarks(suites: Suites, option: str, outcomes: dict[str, int]) -> None:
     suites.pytester.makepyfile(test_other="def test_other(): pass")
-    result = suites.run("--dsr1-profile=alpha", option)
-    result.assert_outcomes(passed=passed, skipped=3 - passed)
+    result = suites.run("--dsr1-profile=alpha", "test_other.py", option)
+    result.assert_outcomes(**outcomes)
     assert "was not used at all" not in result.stdout.str()
 
 

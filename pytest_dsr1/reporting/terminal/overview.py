@@ -44,6 +44,7 @@ def _scenario(case: Case, width: int) -> Iterable[Line]:
     if measurement is not None and judgment.verdicts:
         yield from _targets(judgment.verdicts, width)
         yield from _doubts(judgment.verdicts, width)
+    yield from _unjudged(judgment, width)
     yield from _gate(case, width)
     yield from _clues(case, width)
     if measurement is not None:
@@ -96,6 +97,13 @@ def _doubts(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
     for verdict in verdicts:
         if verdict.doubt:
             yield from _labeled("noise", f"{METRICS[verdict.metric].label}: {verdict.doubt}", width)
+
+
+def _unjudged(judgment: Judgment, width: int) -> Iterable[Line]:
+    """Yield why tests ended without a verdict of their own."""
+    for status, why in judgment.unjudged.values():
+        label, markup = (status.value, COLORS[Status.INVALID]) if status else ("note", {})
+        yield from _labeled(label, why, width, markup)
 
 
 def _gate(case: Case, width: int) -> Iterable[Line]:
