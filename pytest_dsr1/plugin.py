@@ -14,7 +14,7 @@ from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.session import options, plugins, selection
 from pytest_dsr1.session.collection import ScenarioFile, parametrize, scenario_file
 from pytest_dsr1.session.selection import SELECTION
-from pytest_dsr1.session.state import STATE, RunState
+from pytest_dsr1.session.state import NOT_WRITTEN, STATE, RunState
 from pytest_dsr1.text import harmless, say
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FILES: pytest.StashKey[Mapping[Path, ReportFormat]] = pytest.StashKey()
 """The reports to write."""
+REPORT_MISSING = 10
+"""The exit status if all passed and a report cannot be written, as of results that cannot be written."""
 REPORT: pytest.StashKey[Report] = pytest.StashKey()
 """The content of the terminal's overview and of every report, once the run has ended."""
 
@@ -40,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Not by `pytest_plugins`, for which pytest searches the entry points of all packages: that takes 2 ms.
     config.pluginmanager.import_plugin("pytest_dsr1.session.fixtures")
     plugins.accept(config)
+    options.refuse_empty(config)
     if not selection.is_asked_for(config):
         options.refuse_without_selection(config)
         return
@@ -59,8 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
         watch=partial(progress.progress, config),
         count=partial(progress.counter, config),
         notify=lambda text: progress.write_line(config, f"dsr1: {text}"),
-        results=config.invocation_params.dir / config.getoption("--dsr1-results"),
-        replay=selection.replayed(config),
+        results=selection.results(config),
+        replay=config.stash[SELECTION].replay,
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
         allow_mismatch=config.getoption("--dsr1-allow-mismatch"),
         store=config.rootpath / options.STORE,
@@ -74,6 +77,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Print for ``--dsr1-list`` and ``--dsr1-plan``, then end; nothing is collected."""
     if not (config.getoption("--dsr1-list") or config.getoption("--dsr1-plan")):
         return None
+    options.refuse_empty(config)
     plugins.register(config)
     problems: list[str] = []
     try:
@@ -140,11 +144,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     state = config.stash.get(STATE, None)
     if state is None:
         return
+    from pytest_dsr1.session.benchmark import saved_or_noted
     from pytest_dsr1.session.endings import note_selected
     from pytest_dsr1.session.running import Running
 
     note_selected(state, session.items)
     config.pluginmanager.register(Running(state), "dsr1-running")
+    saved_or_noted(config, lambda text: state.written.append((f"dsr1: {harmless(text)}", NOT_WRITTEN)))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -186,16 +192,28 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
     status, wanted = int(session.exitstatus), files.is_wanted(config.stash[FILES], os.environ)
     report = config.stash[REPORT] = files.report_of(state, status, config.rootpath, is_wanted=wanted)
-    state.written = files.write(report, config.stash[FILES], os.environ) if wanted else []
+    state.written += files.write(report, config.stash[FILES], os.environ) if wanted else []
+    failed = [text for text, markup in state.written if markup == NOT_WRITTEN]
+    if failed and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = REPORT_MISSING
     silent = config.getoption("no_summary", False)
     if silent or not config.pluginmanager.hasplugin("terminalreporter"):
-        for text, markup in state.written:
-            if markup:  # failures to write are shown even then
-                say(text, error=True)
+        for text in failed:  # these are shown even then
+            say(text, error=True)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the PERFORMANCE OVERVIEW, and which reports were written."""
+@pytest.hookimpl(wrapper=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Generator[None]:
+    """Print the PERFORMANCE OVERVIEW, and which reports were written, even if another summary fails."""
+    try:
+        return (yield)
+    finally:
+        _overview(terminalreporter, config)
+
+
+def _overview(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     state, report = config.stash.get(STATE, None), config.stash.get(REPORT, None)
     if state is None or report is None:
         return

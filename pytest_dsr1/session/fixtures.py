@@ -193,12 +193,11 @@ def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Scenar
     if state.replay:
         from pytest_dsr1.measurement.store import load
 
-        saved = load(state.replay)
-        if saved.scenario.name != scenario.name:
+        if scenario.name not in state.replay:
             raise UserError(
-                f"{state.replay}: expected a result of {scenario.name}, found one of {saved.scenario.name}"
+                f"--dsr1-replay: expected a result of {scenario.name}, found one of {', '.join(state.replay)}"
             )
-        measurement = replace(saved, scenario=scenario)
+        measurement = replace(load(state.replay[scenario.name]), scenario=scenario)
     else:
         if scenario.name in state.gated:
             ready(request, "_dsr1_store")

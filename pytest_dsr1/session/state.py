@@ -114,7 +114,7 @@ class RunState:
         count: shows the progress of a long task.
         notify: prints a sentence at once.
         results: the folder of results.
-        replay: a saved result to judge instead of a new run.
+        replay: the saved results to judge instead of new runs, by profile.
         gpu_setup: what to do with the GPUs' settings.
         allow_mismatch: whether a machine that differs from the scenario's hardware is only a warning.
         store: the folder of references.
@@ -135,7 +135,7 @@ class RunState:
     count: Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
     notify: Callable[[str], None]
     results: Path
-    replay: Path | None
+    replay: Mapping[str, Path]
     gpu_setup: SetupMode
     allow_mismatch: bool
     store: Path
@@ -169,6 +169,8 @@ class RunState:
         return exit_status([*self.statuses.values(), *filter(None, unjudged)])
 
 
+NOT_WRITTEN: Mapping[str, bool] = {"red": True, "bold": True}
+"""The markup of a line that a report cannot be written."""
 INTERRUPTIONS = (KeyboardInterrupt, pytest.exit.Exception)
 """What ends the whole session."""
 STATE = pytest.StashKey[RunState]()

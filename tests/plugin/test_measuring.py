@@ -164,10 +164,37 @@ def test_replay_with_the_profile_uses_todays_targets(suites: Suites) -> None:
     other.stdout.fnmatch_lines(["*expected a result of beta, found one of alpha"])
 
 
-def test_replay_of_nothing_is_a_usage_error(suites: Suites) -> None:
-    result = suites.run("--dsr1-replay=nowhere")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "nowhere: is neither a folder nor a profile with results in .dsr1"),
+        ("own/*", "own/[*]: is neither a folder nor a profile with results in .dsr1"),
+        ("own", "*own: no measurement.json; a saved result is a folder*"),
+    ],
+)
+def test_replay_of_nothing_is_a_usage_error(suites: Suites, name: str, message: str) -> None:
+    result = suites.run(f"--dsr1-replay={name}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *nowhere: no measurement.json; a saved result is a folder*"])
+    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+
+
+def test_replay_takes_several_results_by_folder_profile_and_glob(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha,beta")
+    first, strict = folder(suites), "--dsr1-set=targets.0.value=99"
+    for given in (["alpha", "beta"], ["*"], [".dsr1/*/*"], [str(first), "b*", "beta"]):
+        result = suites.run(*(f"--dsr1-replay={each}" for each in given), strict)
+        assert result.ret == 1
+        result.assert_outcomes(passed=4, failed=2)
+    assert suites.engine_runs == ["alpha", "beta"]
+    suites.run("--dsr1-profile=alpha")
+    result = suites.run("--dsr1-replay=alpha", "--benchmark-json=b.json")
+    (newest,) = set((suites.pytester.path / ".dsr1" / "alpha").iterdir()) - {first}
+    result.stdout.fnmatch_lines([f"  results .dsr1/alpha/{newest.name}"])
+    both = suites.run("--dsr1-replay=.dsr1/alpha/*")
+    assert both.ret == pytest.ExitCode.USAGE_ERROR
+    both.stderr.fnmatch_lines(
+        ["ERROR: --dsr1-replay: .dsr1/alpha/* and .dsr1/alpha/* are both results of alpha; a run judges one*"]
+    )
 
 
 def test_the_machine_alone_can_be_looked_at(suites: Suites) -> None:
