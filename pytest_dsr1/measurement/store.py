@@ -41,7 +41,7 @@ from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.writer import dump
 from pytest_dsr1.storage.documents import CHANGED, DocumentError, DocumentKind, changed
-from pytest_dsr1.storage.files import write_atomically
+from pytest_dsr1.storage.files import open_regular, write_atomically
 from pytest_dsr1.text import shown_path
 
 MEASUREMENT = DocumentKind("a saved measurement", "pytest-dsr1 measurement", 1)
@@ -223,6 +223,8 @@ def load(folder: Path) -> Measurement:
         raise UserError(f"{path}: {changed(error)}") from None
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: {error} is missing; {CHANGED}") from None
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply; {CHANGED}") from None
     records = tuple(_lines(folder / "requests.jsonl", RequestRecord))
     if len(records) != document.get("records"):
         raise UserError(
@@ -278,7 +280,7 @@ def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:
         return
     adapter = TypeAdapter(kind)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for number, line in enumerate(file, 1):
                 try:
                     yield adapter.validate_json(line)
