@@ -159,7 +159,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     state = item.config.stash.get(STATE, None)
     if state is None or item.nodeid not in state.tests:
         return (yield)
-    from pytest_dsr1.session.endings import note_skipped, note_status
+    from pytest_dsr1.session.endings import note_skipped, note_status, shorten
 
     status, loaded = note_status(state, item, call), state.tests[item.nodeid].loaded
     if status and (outcome := state.outcomes.get(loaded.scenario.name)):
@@ -168,6 +168,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         item.user_properties.extend(properties(outcome, status, item.name))
     report: pytest.TestReport = yield
     note_skipped(state, item, report)
+    shorten(state, call, report)
     return report
 
 
@@ -221,8 +222,9 @@ def _overview(terminalreporter: pytest.TerminalReporter, config: pytest.Config) 
     if shown:
         from pytest_dsr1.reporting.terminal.overview import overview
 
+        above = {} if config.option.tbstyle in {"no", "line"} else state.shown
         terminalreporter.section("PERFORMANCE OVERVIEW")
-        for text, markup in overview(shown, config.get_terminal_writer().fullwidth):
+        for text, markup in overview(shown, config.get_terminal_writer().fullwidth, above):
             terminalreporter.write_line(text, **markup)
         for compared in state.compared:
             from pytest_dsr1.reporting.compare.differences import differences

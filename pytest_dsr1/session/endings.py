@@ -10,7 +10,7 @@ import pytest
 from pytest_dsr1.session.collection import gates, judges, loaded_of, made, measured
 from pytest_dsr1.session.selection import SELECTION
 from pytest_dsr1.session.state import Failed, RunState, ScenarioOutcome, SelectedTest, ended_by
-from pytest_dsr1.text import harmless
+from pytest_dsr1.text import brief, harmless
 
 if TYPE_CHECKING:
     from pytest_dsr1.verdict.verdict import Status, Verdict
@@ -115,6 +115,17 @@ def note_skipped(state: RunState, item: pytest.Item, report: pytest.TestReport) 
         why = place[2] if isinstance(place, tuple) else ""
         expected = getattr(report, "wasxfail", None)
         _note_unjudged(state, test, skipped(why) if expected is None else expected_to_fail(expected))
+
+
+def shorten(state: RunState, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """Report a message of several lines in full once: each test that needs what failed fails with it."""
+    error = call.excinfo.value if call.excinfo else None
+    if not (report.failed and isinstance(error, Failed)):
+        return
+    message = str(error)
+    first = state.shown.setdefault(message, report.nodeid)
+    if first != report.nodeid and "\n" in message:
+        report.longrepr = f"as above, at {first}: {brief(message)}"
 
 
 def _note_unjudged(state: RunState, test: SelectedTest, why: str) -> None:

@@ -72,9 +72,12 @@ class ScenarioOutcome:
         """Why the scenario cannot be judged: a failed measurement, or findings of the preflight."""
         if self.error is not None:
             return str(self.error)
-        mismatches = [f"{f.subject}: {f.message}" for f in self.findings if f.severity == "mismatch"]
-        if not mismatches or self.measurement is not None:
+        found = [finding for finding in self.findings if finding.severity == "mismatch"]
+        if not found or self.measurement is not None:
             return None
+        from pytest_dsr1.machine.gpu.inventory import sentences
+
+        mismatches = sentences(found)
         hardware = any(line.startswith(_OF_THE_MACHINE) for line in mismatches)
         return listed("this machine cannot run the scenario", mismatches, _ALLOW if hardware else "")
 
@@ -122,6 +125,7 @@ class RunState:
         mode: whether runs are compared with references, or recorded; None for neither.
         tests: the selected tests of scenarios, by test id.
         failures: how many reports of these tests are failures.
+        shown: by message, the id of the first test that failed with it: there it is shown in full.
         selected: the profiles of all selected tests, in order.
         whole: the profiles with a selected test that judges a whole run.
         gated: the profiles with a selected gate or recording.
@@ -143,6 +147,7 @@ class RunState:
     mode: Literal["gate", "record"] | None = None
     tests: dict[str, SelectedTest] = field(default_factory=dict)
     failures: int = 0
+    shown: dict[str, str] = field(default_factory=dict)
     selected: dict[str, None] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
     gated: set[str] = field(default_factory=set)

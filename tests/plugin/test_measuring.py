@@ -225,6 +225,27 @@ def test_an_unset_variable_is_an_error_when_the_scenario_runs(
     result.stdout.fnmatch_lines(["*DSR1_MODELS*"])
 
 
+@pytest.mark.parametrize("style", ["auto", "no"])
+def test_a_cause_of_several_lines_is_told_in_full_once(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch, style: str
+) -> None:
+    monkeypatch.setenv("SCRIPTED_FAIL", "engine")
+    result = suites.run("--dsr1-profile=alpha", f"--tb={style}")
+    text = result.stdout.str()
+    assert text.count("out of memory") == (3 if style == "auto" else 1)
+    assert "  out of memory" in text
+    if style == "auto":
+        result.stdout.fnmatch_lines(
+            [
+                "  out of memory",
+                "as above, at own/alpha.yaml::target[[]total_output_throughput]: the scripted engine failed; last "
+                "lines of its log: out of memory",
+                "  INVALID the scripted engine failed; last lines of its log: out of memory (in",
+                "          full above, at own/alpha.yaml::target[[]total_output_throughput])",
+            ]
+        )
+
+
 def test_quiet_verbose_and_first_failure(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
     assert suites.run("--dsr1-profile=alpha", "-q").ret == 0
     verbose = suites.run("--dsr1-profile=alpha", "-v")
