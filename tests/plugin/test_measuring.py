@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -238,8 +239,8 @@ def test_a_cause_of_several_lines_is_told_in_full_once(
         result.stdout.fnmatch_lines(
             [
                 "  out of memory",
-                "as above, at own/alpha.yaml::target[[]total_output_throughput]: the scripted engine failed; last "
-                "lines of its log: out of memory",
+                "as above, at own/alpha.yaml::target[[]total_output_throughput]: the scripted engine failed; "
+                "last lines of its log: out of memory",
                 "  INVALID the scripted engine failed; last lines of its log: out of memory (in",
                 "          full above, at own/alpha.yaml::target[[]total_output_throughput])",
             ]
@@ -271,7 +272,8 @@ def test_piped_output_has_a_line_for_each_phase(suites: Suites) -> None:
 
 
 def test_a_full_disk_is_an_error_in_one_sentence(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytest_dsr1.measurement import store
+    # By import: its package forgets it when a pytest run in this process ends.
+    store = importlib.import_module("pytest_dsr1.measurement.store")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
