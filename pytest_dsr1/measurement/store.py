@@ -100,9 +100,9 @@ class ResultFolder:
             path = root / scenario.name / name
             try:
                 path.mkdir(parents=True)
-            except FileExistsError:
-                continue
             except OSError as error:
+                if isinstance(error, FileExistsError) and os.path.lexists(path):
+                    continue
                 raise UserError(
                     f"{path}: results cannot be written: {error.strerror}; choose another folder with "
                     "--dsr1-results=DIR"
@@ -184,7 +184,7 @@ def find(name: str, results: Path, base: Path = Path()) -> list[Path]:
     if _is_result(named):
         return [named]
     profiles = [each for each in _folders(results) if fnmatchcase(each.name, name)]
-    latest = [found for profile in profiles if (found := newest(profile)) is not None]
+    latest = [run for profile in profiles if (run := newest(profile)) is not None]
     matching = glob(str(named))  # noqa: PTH207 - the name may be absolute
     found = [*latest, *(Path(each) for each in sorted(matching) if _is_result(Path(each)))]
     if found:

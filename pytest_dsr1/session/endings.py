@@ -132,6 +132,7 @@ def _note_unjudged(state: RunState, test: SelectedTest, why: str) -> None:
     """Keep why a test was not judged: as an error, unless ``dsr1_unjudged`` allows it."""
     from pytest_dsr1.verdict.verdict import Status
 
+    ended: tuple[Status | None, str]
     if state.may_go_unjudged(test.full_name):
         ended = None, f"not judged: {test.full_name}: {why} (dsr1_unjudged allows it)"
     else:

@@ -294,3 +294,7 @@ def test_results_that_cannot_be_written(tmp_path: Path) -> None:
         UserError, match="results cannot be written: Not a directory; choose another folder with"
     ):
         create(blocked)
+    dangling = tmp_path / "link"
+    dangling.symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"link/small/\w+: results cannot be written: "):
+        create(dangling)

@@ -299,6 +299,7 @@ FORMS = (
             "--dsr1-report=no/a.md: cannot be written: No such file or directory; expected a file in a "
             "writable folder",
         ),
+        (["link.md"], "--dsr1-report=link.md: cannot be written: No such file or directory; *"),
         (["own/alpha.yaml/a.md"], "--dsr1-report=own/alpha.yaml/a.md: cannot be written: Not a directory; *"),
         ([f"{'x' * 237}.md"], "--dsr1-report=x*.md: cannot be written: File name too long; *"),
         ([f"{'x' * 300}.md"], "--dsr1-report=x*.md: cannot be written: File name too long; *"),
@@ -308,6 +309,7 @@ def test_a_report_that_cannot_be_written_is_refused_at_the_start(
     suites: Suites, reports: list[str], message: str
 ) -> None:
     suites.pytester.mkdir("folder.md")
+    (suites.pytester.path / "link.md").symlink_to("nowhere/a.md")
     result = suites.run("--dsr1-profile=alpha", *(f"--dsr1-report={report}" for report in reports))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {message}"])
