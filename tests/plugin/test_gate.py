@@ -282,8 +282,10 @@ def dsr1_engine():
 """
 
 
-@pytest.mark.parametrize("selected", ["regression", ""])
-@pytest.mark.parametrize("call", ["pytest.fail('Timeout (>1.0s)')", "raise ValueError('no license')"])
+@pytest.mark.parametrize(
+    ("call", "selected"),
+    [("pytest.fail('Timeout (>1.0s)')", ""), ("raise ValueError('no license')", "regression")],
+)
 def test_a_gate_that_is_ended_from_outside_is_not_repeated(accepted: Gated, call: str, selected: str) -> None:
     accepted.suites.pytester.makeconftest(CONFTEST + ENDED.format(call=call))
     result = accepted.gate("-k", selected)

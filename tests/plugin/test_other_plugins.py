@@ -226,14 +226,6 @@ def test_what_others_raise_in_a_users_test_is_that_tests_failure(suites: Suites)
     assert suites.run("--dsr1-profile=alpha", "test_mine.py").ret == 1
 
 
-@pytest.mark.needs("pytest_forked")
-def test_a_process_of_its_own_is_not_taken(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCRIPTED_FAIL", "engine")
-    result = suites.run_apart("--dsr1-profile=alpha", "--forked")
-    assert result.ret == 10
-    assert suites.engine_runs == ["alpha"]
-
-
 FORKED = """
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item, nextitem):

@@ -301,6 +301,7 @@ def test_disk_space_is_that_of_the_nearest_folder(
 
 
 BENCH = {"type": "trtllm-bench"}
+SERVED = {"type": "openai"}
 
 
 @pytest.mark.parametrize(
@@ -342,6 +343,39 @@ BENCH = {"type": "trtllm-bench"}
             {"type": "transformers", "device": "cuda"},
             {"torch": "2.13.0", "transformers": "5"},
             "ok software: torch 2.13.0, transformers 5",
+        ),
+        (
+            {**SERVED, "url": "http://host"},
+            {},
+            "mismatch software: the engine openai needs httptools, which is not installed in "
+            f"{sys.executable}: pip install httptools uvloop",
+        ),
+        ({**SERVED, "url": "http://host"}, {"httptools": "0.6.4"}, None),
+        ({**SERVED, "command": ["sh", "{port}"]}, {"httptools": "0.6.4"}, None),
+        (
+            {**SERVED, "command": ["no-such-server", "{port}"]},
+            {"httptools": "0.6.4"},
+            "mismatch software: `no-such-server`, which starts the server, is not on PATH; install it, or "
+            "set engine.command",
+        ),
+        (
+            {**SERVED, "server": "trtllm-serve"},
+            {"httptools": "0.6.4"},
+            "mismatch software: `trtllm-serve`, which starts the server, is not on PATH; install it, or set "
+            "engine.command",
+        ),
+        (
+            {**SERVED, "server": "sglang"},
+            {"httptools": "0.6.4"},
+            f"mismatch software: sglang is not installed in {sys.executable}; install it, or set "
+            "engine.command",
+        ),
+        ({**SERVED, "server": "sglang"}, {"httptools": "0.6.4", "sglang": "0.5"}, None),
+        (
+            {**SERVED, "url": "http://host", "api_key_env": "NO_SUCH_KEY_HERE"},
+            {"httptools": "0.6.4"},
+            "mismatch software: engine.api_key_env: the variable NO_SUCH_KEY_HERE is not set; export it with "
+            "the server's API key",
         ),
     ],
 )
