@@ -50,7 +50,7 @@ def harmless(text: str) -> str:
 def shell_word(text: str) -> str:
     r"""Return the text as one word of a POSIX shell, without a raw control character.
 
-    What a terminal or the log of a CI server would obey is written as octal escapes, from which printf(1) makes
+    What a terminal or the log of a CI server obeys is written as octal escapes, from which printf(1) makes
     the characters again: ``"$(printf 'a\033b')"``. Only line breaks at the end stay, in quotes, because the
     shell removes them from ``$(...)``.
     """
@@ -213,7 +213,7 @@ def wrapped(
 
 
 def _octal(char: str) -> str:
-    """Return the bytes of a character as escapes of printf(1); half of a surrogate pair is a byte of a path."""
+    """Return the bytes of a character as escapes of printf(1), also of what stands for bytes in a path."""
     try:
         encoded = os.fsencode(char)
     except UnicodeEncodeError:

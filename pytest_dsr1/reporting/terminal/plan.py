@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,6 +19,7 @@ from pytest_dsr1.measurement.run import expected_s, options_of, run_timeout_s
 from pytest_dsr1.reporting.terminal.listing import to_set
 from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario
 from pytest_dsr1.session.options import STORE
+from pytest_dsr1.text import harmless, shell_command, shell_comment
 from pytest_dsr1.workload.dataset import mean_tokens
 from pytest_dsr1.workload.synthetic import content_key
 from pytest_dsr1.workload.workload import Workload
@@ -72,26 +72,24 @@ def planned(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: C
 
 
 def plan(scenarios: Sequence[LoadedScenario], options: PlanOptions) -> Iterable[str]:
-    """Yield the lines to print: a script per scenario, with its dialect in the first line."""
+    """Yield the lines to print: a script per scenario, with its dialect in the first line.
+
+    Print them as they are: :func:`harmless` would cut long ones.
+    """
     for index, loaded in enumerate(scenarios):
         if index:
             yield ""
-        yield from _script(loaded, options)
+        for line in _script(loaded, options):
+            # No command of our own engines has a character that must be shown, but one of a plugin's may.
+            yield harmless(line) if line.startswith("#") or not line.isprintable() else line
 
 
 def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     scenario = loaded.scenario
-    first, *rest = script(scenario.engine, create(scenario.engine), _job(scenario)).splitlines() or [""]
+    made = script(scenario.engine, create(scenario.engine), _job(scenario)).rstrip("\n")
+    first, *rest = made.split("\n")
     yield first
-    yield f"# scenario: {scenario.name} ({loaded.path})"
-    yield f"# machine: {needed(scenario.hardware)}"
-    yield f"# expected: {duration(scenario)}"
-    for line in _gate(loaded, options.store) if options.store else ():
-        yield f"# gate: {line}"
-    for line in to_set(scenario):
-        yield f"# set first: {line}"
-    for warning in loaded.warnings:
-        yield f"# warning: {warning}"
+    yield from shell_comment("\n".join(_facts_first(loaded, options))).split("\n")
     if rest[:1] == ["set -eu"]:
         yield rest.pop(0)
     if options.gpu_setup != "off":
@@ -101,12 +99,28 @@ def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
         yield from (line for line in rest if line.startswith("#"))
         selected = [f"--dsr1-profile={scenario.name}"] if known else [str(loaded.path)]
         gate = ["--dsr1-gate"] if options.store else []
-        yield shlex.join(["pytest", *selected, *gate, *_options(options, "--dsr1-")])
+        words = ["pytest", *selected, *gate, *_options(options, "--dsr1-")]
+        yield from shell_command(words).split("\n")
         return
     if scenario.dataset.path is None:
         selected = [scenario.name if known else str(loaded.path)]
-        yield shlex.join(["pytest-dsr1", "dataset", *selected, DATASET, *_options(options, "--")])
+        words = ["pytest-dsr1", "dataset", *selected, DATASET, *_options(options, "--")]
+        yield from shell_command(words).split("\n")
     yield from rest
+
+
+def _facts_first(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
+    """Yield what a person reads before the commands."""
+    scenario = loaded.scenario
+    yield f"scenario: {scenario.name} ({loaded.path})"
+    yield f"machine: {needed(scenario.hardware)}"
+    yield f"expected: {duration(scenario)}"
+    for line in _gate(loaded, options.store) if options.store else ():
+        yield f"gate: {line}"
+    for line in to_set(scenario):
+        yield f"set first: {line}"
+    for warning in loaded.warnings:
+        yield f"warning: {warning}"
 
 
 def _gate(loaded: LoadedScenario, store: Path) -> Iterable[str]:
