@@ -68,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
         replay=selection.replayed(config),
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
         allow_mismatch=config.getoption("--dsr1-allow-mismatch"),
-        store=config.rootpath / options.STORE,
+        store=options.store(config),
         mode=mode,
     )
 

@@ -18,7 +18,7 @@ from pytest_dsr1.machine.nvidia_smi import shell_lines
 from pytest_dsr1.measurement.run import expected_s, options_of, run_timeout_s
 from pytest_dsr1.reporting.terminal.listing import to_set
 from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario
-from pytest_dsr1.session.options import STORE
+from pytest_dsr1.session.options import store
 from pytest_dsr1.text import harmless, shell_command, shell_comment
 from pytest_dsr1.workload.dataset import mean_tokens
 from pytest_dsr1.workload.synthetic import content_key
@@ -44,6 +44,7 @@ class PlanOptions:
         suites: the values of ``--dsr1-suites``.
         profiles: the names that can be selected; other scenarios are named by their file.
         store: the folder of references, if a gate is planned.
+        own_store: the value of ``--dsr1-store``.
     """
 
     gpu_setup: str
@@ -51,6 +52,7 @@ class PlanOptions:
     suites: tuple[str, ...] = ()
     profiles: frozenset[str] = frozenset()
     store: Path | None = None
+    own_store: str | None = None
 
 
 def planned(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: Catalogue) -> Iterable[str]:
@@ -66,7 +68,8 @@ def planned(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: C
         overrides=tuple(config.getoption("--dsr1-set")),
         suites=tuple(config.getoption("--dsr1-suites")),
         profiles=frozenset(known.names),
-        store=config.rootpath / STORE if config.getoption("--dsr1-gate") else None,
+        store=store(config) if config.getoption("--dsr1-gate") else None,
+        own_store=config.getoption("--dsr1-store"),
     )
     return plan(scenarios, options)
 
@@ -99,6 +102,7 @@ def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
         yield from (line for line in rest if line.startswith("#"))
         selected = [f"--dsr1-profile={scenario.name}"] if known else [str(loaded.path)]
         gate = ["--dsr1-gate"] if options.store else []
+        gate += [f"--dsr1-store={options.own_store}"] if gate and options.own_store else []
         words = ["pytest", *selected, *gate, *_options(options, "--dsr1-")]
         yield from shell_command(words).split("\n")
         return
