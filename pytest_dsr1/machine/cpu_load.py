@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -160,7 +160,7 @@ class CpuWatch:
         busy_s = sum(share * one.busy_s for one, share in parts)
         stolen_s = sum(share * one.stolen_s for one, share in parts)
         waited = [share * one.waited_s for one, share in parts if one.waited_s is not None]
-        work: Counter[tuple[int, str]] = Counter()
+        work: defaultdict[tuple[int, str], float] = defaultdict(float)
         for one, share in parts:
             for process, work_s in one.others_s.items():
                 work[process] += share * work_s
@@ -209,16 +209,20 @@ def _described(work: OtherWork) -> str:
     return f"{plain(work.name, 40)} (pid {pids}{more}: {work.cpus:.2f} CPUs)"
 
 
-def _by_name(work: Counter[tuple[int, str]], seconds: float) -> Iterator[OtherWork]:
+def _by_name(work: Mapping[tuple[int, str], float], seconds: float) -> Iterator[OtherWork]:
     """Yield the names with the most work; what took less than a hundredth of a processor does not matter."""
     pids: dict[str, list[int]] = defaultdict(list)
-    total_s: Counter[str] = Counter()
-    for (pid, name), work_s in work.most_common():
+    total_s: defaultdict[str, float] = defaultdict(float)
+    for (pid, name), work_s in sorted(work.items(), key=_most_first):
         pids[name].append(pid)
         total_s[name] += work_s
-    for name, work_s in total_s.most_common(_SHOWN):
+    for name, work_s in sorted(total_s.items(), key=_most_first)[:_SHOWN]:
         if work_s >= seconds / 100:
             yield OtherWork(name, tuple(pids[name]), work_s / seconds)
+
+
+def _most_first(item: tuple[object, float]) -> float:
+    return -item[1]
 
 
 def _between(before: _Counters, after: _Counters) -> _Slice:
@@ -247,9 +251,9 @@ def _read(cpus: Iterable[int]) -> _Counters:
     with suppress(OSError):
         lines = (PROC / "stat").read_text(encoding="ascii").splitlines()
     tick_s = 1 / os.sysconf("SC_CLK_TCK")
-    names = {f"cpu{index}" for index in cpus}
+    wanted = {f"cpu{index}" for index in cpus}
     # user, nice, system, idle, iowait, irq, softirq, steal: proc_stat(5).
-    times = [[int(word) for word in line.split()[1:9]] for line in lines if line.split(" ")[0] in names]
+    times = [[int(word) for word in line.split()[1:9]] for line in lines if line.split(" ")[0] in wanted]
     parents: dict[int, int] = {}
     work_s: dict[_Process, float] = {}
     names: dict[_Process, str] = {}
