@@ -11,6 +11,7 @@ from pydantic import Field
 
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.findings import Finding
+from pytest_dsr1.machine.cpu_load import CpuLoad
 from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.machine.values import Fingerprint, Telemetry
 from pytest_dsr1.metrics.catalogue import MetricValue
@@ -37,6 +38,8 @@ class Measurement:
         gpu_health: what the GPUs did over the measured time; None on the CPU.
         caches_filled: folders of compile caches to which this start added compiled code. Such a start is not
             like the starts after it.
+        cpu_load: what the CPUs did over the measured time; None if the engine does not compute on them, and
+            in results of earlier versions.
     """
 
     scenario: Scenario
@@ -52,6 +55,7 @@ class Measurement:
     folder: Path
     gpu_health: GpuSummary | None = None
     caches_filled: tuple[str, ...] = ()
+    cpu_load: CpuLoad | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -253,6 +253,7 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 folder=folder.path,
                 gpu_health=run.machine.summary(result.measured_from_s, result.measured_to_s),
                 caches_filled=warm_start.filled(before, after),
+                cpu_load=run.machine.cpu_load(result.measured_from_s, result.measured_to_s),
             )
             measurement = _with_metrics(made, _of_the_run(result, run.workload, before, after))
             folder.complete(measurement)

@@ -171,7 +171,8 @@ _MEASUREMENT = TypeAdapter(Measurement)
 
 def _saved(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a measurement in the form of version 1 of the file."""
-    saved = {name: value for name, value in body.items() if name != "folder"}
+    left_out = {"folder"} if body["cpu_load"] else {"folder", "cpu_load"}
+    saved = {name: value for name, value in body.items() if name not in left_out}
     return {**saved, "gpu_health": saved["gpu_health"] or {}}
 
 

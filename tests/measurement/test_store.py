@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.errors import InvalidRunError, UserError
+from pytest_dsr1.machine.cpu_load import CpuLoad, OtherWork
 from pytest_dsr1.machine.values import Telemetry
 from pytest_dsr1.measurement.store import ResultFolder, load, newest
 from pytest_dsr1.metrics.catalogue import MetricValue
@@ -70,6 +71,14 @@ def test_a_run_on_the_cpu_keeps_an_empty_summary_of_gpus(tmp_path: Path) -> None
     path = saved(tmp_path)
     assert json.loads((path / "measurement.json").read_bytes())["measurement"]["gpu_health"] == {}
     assert load(path).gpu_health is None
+
+
+def test_what_the_cpus_did_is_saved(tmp_path: Path) -> None:
+    load_of_cpus = CpuLoad(2, 1.5, 0.25, 0.0, (OtherWork("yes", (31, 32), 1.5),))
+    with create(tmp_path) as folder:
+        written = measurement(folder.path, cpu_load=load_of_cpus)
+        folder.complete(written)
+    assert load(folder.path) == written
 
 
 def test_a_result_from_before_these_were_saved_is_loaded(tmp_path: Path) -> None:

@@ -194,6 +194,8 @@ def _steady(measurement: Measurement) -> str:
 def _health(case: Case, measurement: Measurement) -> Iterable[tuple[str, str]]:
     if measurement.gpu_health:
         yield "GPUs", measurement.gpu_health.text
+    if measurement.cpu_load:
+        yield "CPUs", measurement.cpu_load.text
     if bound := _bound_reached(case.run.bounds, measurement):
         yield "bound", bound
 

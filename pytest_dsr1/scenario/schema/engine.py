@@ -161,6 +161,11 @@ class EngineSettings(Part):
         return False
 
     @property
+    def computes_on_cpus(self) -> bool:
+        """Whether the model runs on this machine's CPUs, so that other work on them makes it slower."""
+        return False
+
+    @property
     def attached_url(self) -> str | None:
         """The address of a server that is already running; None if pytest-dsr1 starts the engine."""
         return None

@@ -51,7 +51,7 @@ Exit status 1: a target is missed, or a loss is shown.
 - **Is it real?** Yes: the run is valid, and total output throughput misses its bound by more than twice \
 the standard deviation between engine starts (1%, presumed by gate.presumed_noise_percent).
 - **Where is it?** `own/small.yaml:16`
-- **What to do?** Look at the clues that the run shows (&#96;pytest-dsr1 docs why-low&#96;), then at what \
+- **What to do?** Look at the clues that the run shows (`pytest-dsr1 docs why-low`), then at what \
 changed since the last passing run: driver, container, options.
 - **Look at:** 4 requests are 2.0 waves: raise load.num_requests (`pytest-dsr1 docs why-low#ramp-and-drain`)
 - **GPUs:** 8 GPUs, 612 W
@@ -79,7 +79,7 @@ def test_a_miss_within_the_noise() -> None:
     shown = text(missed(noise=Noise(20.0)))
     told = "Perhaps not: the measured value is 15.8% from the bound, which is less than twice the standard"
     assert f"- **Is it real?** {told}" in shown
-    again = "Run it again. If this happens often, let a gate decide (&#96;pytest-dsr1 docs gate&#96;)."
+    again = "Run it again. If this happens often, let a gate decide (`pytest-dsr1 docs gate`)."
     assert f"- **What to do?** {again}" in shown
 
 

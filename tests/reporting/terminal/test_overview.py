@@ -15,6 +15,7 @@ from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.saved import write_gate
+from pytest_dsr1.machine.cpu_load import CpuLoad
 from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.metrics.catalogue import MetricValue
@@ -111,10 +112,12 @@ def test_what_is_said_beside_the_targets(loaded: LoadedScenario) -> None:
         loaded,
         findings=(Finding("warning", "GPU 0 persistence mode", "is off"),),
         gpu_health=GpuSummary("8 GPUs, 1,755 to 1,980 MHz, 612 W"),
+        cpu_load=CpuLoad(2, 0.05, 0.004, 0.0),
     )
     lines = text([run], 200)
     assert "  warning GPU 0 persistence mode: is off" in lines
     assert "  GPUs    8 GPUs, 1,755 to 1,980 MHz, 612 W" in lines
+    assert "  CPUs    other work kept 0.05 of 2 busy; the run waited for one 0.4% of the time" in lines
     assert any(line.startswith("  also    per-user output throughput 4 tok/s/user; ") for line in lines)
 
 

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import os
 import re
-import shlex
 import shutil
 import socket
 import sys
@@ -25,7 +24,7 @@ from pytest_dsr1.machine.host import installed_version
 from pytest_dsr1.process.child import Child, environment
 from pytest_dsr1.records import Observer
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.text import quoted
+from pytest_dsr1.text import quoted, shell_command, shell_word
 
 LOG = "server.log"
 SCRIPT = "server.sh"
@@ -95,9 +94,8 @@ class LaunchCommand:
 
     def shell(self) -> str:
         """Return the command as a shell line."""
-        return " ".join(
-            [*(f"{k}={shlex.quote(v)}" for k, v in self.environment.items()), shlex.join(self.argv)]
-        )
+        variables = (f"{name}={shell_word(value)}" for name, value in self.environment.items())
+        return " ".join([*variables, shell_command(self.argv)])
 
 
 def launch_command(scenario: Scenario, port: int) -> LaunchCommand:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from pytest_dsr1.engines.tensorrt_llm.dialects import (
 from pytest_dsr1.engines.tensorrt_llm.names import Version
 from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm, TrtllmBench
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.text import harmless, shell_word
 
 OPTIONS_FILE = "extra_llm_api_options.yaml"
 REPORT = "report.json"
@@ -182,8 +182,8 @@ def script(job: Job, call: Invocation) -> str:
     """Return the shell script that runs the command; its first line has the dialect and the reason."""
     lines = [call.because, "set -eu"]
     if job.artifacts != Path():
-        lines.append(f"cd {shlex.quote(str(job.artifacts.absolute()))}")
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in call.environment.items()]
+        lines.append(f"cd {shell_word(str(job.artifacts.absolute()))}")
+    lines += [f"export {name}={shell_word(value)}" for name, value in call.environment.items()]
     if call.options:
         lines += [f"cat > {OPTIONS_FILE} <<'DSR1_OPTIONS'", call.options_text.rstrip("\n"), "DSR1_OPTIONS"]
     rows = [call.command, *call.arguments]
@@ -194,8 +194,10 @@ def script(job: Job, call: Invocation) -> str:
 def _quoted(word: str) -> str:
     """Quote a word for the shell, which still expands ``${VARIABLE}``."""
     if not _VARIABLE.search(word):
-        return shlex.quote(word)
-    parts = _VARIABLE.split(word)
-    names = _VARIABLE.findall(word)
-    safe = [re.sub(r'([\\"$`])', r"\\\1", part) for part in parts]
-    return '"' + "".join(text + name for text, name in zip(safe, [*names, ""], strict=True)) + '"'
+        return shell_word(word)
+    parts, names = _VARIABLE.split(word), [*_VARIABLE.findall(word), ""]
+    if harmless(word) == word:
+        safe = [re.sub(r'([\\"$`])', r"\\\1", part) for part in parts]
+        return '"' + "".join(text + name for text, name in zip(safe, names, strict=True)) + '"'
+    quoted = (shell_word(part) if part else "" for part in parts)
+    return "".join(text + (name and f'"{name}"') for text, name in zip(quoted, names, strict=True))
