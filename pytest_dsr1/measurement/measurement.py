@@ -18,6 +18,14 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
 
 
+DEFINITIONS = 2
+"""The version of the definitions of our metrics, saved with each result.
+
+1, in results without the key: without streaming `steady_output_throughput` counted all tokens of a request at
+its end. 2: it spreads them over the request, like the steady figure.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """One run of one scenario.
@@ -37,6 +45,7 @@ class Measurement:
         gpu_health: what the GPUs did over the measured time; None on the CPU.
         caches_filled: folders of compile caches to which this start added compiled code. Such a start is not
             like the starts after it.
+        definitions: the version of the metrics' definitions (:data:`DEFINITIONS`).
     """
 
     scenario: Scenario
@@ -52,6 +61,7 @@ class Measurement:
     folder: Path
     gpu_health: GpuSummary | None = None
     caches_filled: tuple[str, ...] = ()
+    definitions: int = 1
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions
-from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
 from pytest_dsr1.measurement.store import ResultFolder
 from pytest_dsr1.metrics.catalogue import METRICS, combine, computed
 from pytest_dsr1.metrics.goodput import PRESETS
@@ -252,6 +252,7 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 folder=folder.path,
                 gpu_health=run.machine.summary(result.measured_from_s, result.measured_to_s),
                 caches_filled=warm_start.filled(before, after),
+                definitions=DEFINITIONS,
             )
             measurement = _with_metrics(made, _of_the_run(result, run.workload, before, after))
             folder.complete(measurement)

@@ -32,14 +32,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.machine.values import GpuSample
-from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
+from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
+from pytest_dsr1.metrics.inputs import MetricInputs
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.writer import dump
 from pytest_dsr1.storage.documents import CHANGED, DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import write_atomically
 
+SPREAD = "steady_output_throughput"
+"""The metric that :data:`~pytest_dsr1.measurement.measurement.DEFINITIONS` is about."""
 MEASUREMENT = DocumentKind("a saved measurement", "pytest-dsr1 measurement", 1)
 
 
@@ -147,7 +150,8 @@ _MEASUREMENT = TypeAdapter(Measurement)
 
 def _saved(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a measurement in the form of version 1 of the file."""
-    saved = {name: value for name, value in body.items() if name != "folder"}
+    left_out = {"folder"} | ({"definitions"} if body["definitions"] == 1 else set())
+    saved = {name: value for name, value in body.items() if name not in left_out}
     return {**saved, "gpu_health": saved["gpu_health"] or {}}
 
 
@@ -191,10 +195,36 @@ def load(folder: Path) -> Measurement:
             f"{document.get('records')}; the folder was changed after it was written"
         )
     slim = _without_unknown_metrics(slim)
-    return replace(
+    whole = replace(
         slim,
         result=replace(slim.result, records=records),
         telemetry=replace(slim.telemetry, samples=tuple(_lines(folder / "telemetry.jsonl", GpuSample))),
+    )
+    return _redefined(whole) if counted_at_the_end(whole.definitions, whole.metrics) else whole
+
+
+def counted_at_the_end(definitions: int, metrics: Iterable[str]) -> bool:
+    """Return whether a result has the old value of `steady_output_throughput` (see :data:`DEFINITIONS`).
+
+    Args:
+        definitions: of the result.
+        metrics: the names of its metrics.
+    """
+    names = set(metrics)
+    return definitions < DEFINITIONS and SPREAD in names and "average_ttft" not in names
+
+
+def _redefined(measurement: Measurement) -> Measurement:
+    """Return a measurement with `steady_output_throughput` as it is defined now, from the saved requests."""
+    inputs = MetricInputs(measurement.result.records, concurrency=measurement.scenario.load.concurrency)
+    value = METRICS[SPREAD].compute(inputs)
+    others = {name: metric for name, metric in measurement.metrics.items() if name != SPREAD}
+    now = {} if value is None else {SPREAD: MetricValue(value, "records")}
+    found = {**others, **now}
+    return replace(
+        measurement,
+        metrics={name: found[name] for name in measurement.metrics if name in found},
+        definitions=DEFINITIONS,
     )
 
 

@@ -77,8 +77,7 @@ request records (`origin: records`).
   1/TPOT. It says little if the concurrency is not limited.
 - TTFT, TPOT and output speed need streaming (STREAMING).
 - `acceptance_length` is 1 without speculation.
-- The metrics `steady_...` need request records of a closed loop. If a run has no steady window, the overview
-  says why.
+- The metrics `steady_...` need request records of a closed loop.
 """
 
 _STEADY_FIGURE = """\

@@ -11,6 +11,7 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.charts.gpu_data import Extreme, GpuSeries, gpu_series
 from pytest_dsr1.reporting.charts.request_data import (
+    RATE,
     Point,
     Spread,
     Steady,
@@ -40,7 +41,6 @@ from pytest_dsr1.reporting.charts.vega import (
 )
 from pytest_dsr1.text import clock, number
 
-RATE = "total_output_throughput"
 TIMES: Mapping[str, tuple[str, str]] = {
     "latency": ("Request latency", "request latency in ms"),
     "ttft": ("Time to first token (TTFT)", "time to first token in ms"),
