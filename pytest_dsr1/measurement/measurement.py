@@ -17,7 +17,6 @@ from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
 
-
 DEFINITIONS = 2
 """The version of the definitions of our metrics, saved with each result.
 
