@@ -181,7 +181,7 @@ _WHOLE = {"required", "discriminator"}
 
 def reference_page() -> str:
     """Return the text of docs/reference/scenario.md."""
-    names = [f"`{'.'.join(map(str, path))}`" for path in json_schema.expanded_paths()]
+    names = [f"`{key}`" for key in json_schema.expanded_keys()]
     paths = f"{', '.join(names[:-1])} and {names[-1]}"
     return "\n".join(
         [

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from pytest_dsr1.scenario.schema.base import ExpandedStr, PositiveInt, VariableName
+from pytest_dsr1.scenario.schema.base import ExpandedStr, ExpandedText, PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource, Purpose
 from pytest_dsr1.scenario.schema.rule import Answer
 
@@ -28,9 +28,9 @@ class OpenAi(EngineSettings):
     """The kind of server: decides its command, the names of its options, and how to ask for exact output lengths."""  # noqa: E501
     url: ExpandedStr | None = None
     """The address of a running server, such as `http://host:8000`, without `/v1`; it is not started or stopped."""  # noqa: E501
-    command: Annotated[list[str], Field(min_length=1)] | None = None
+    command: Annotated[list[ExpandedText], Field(min_length=1)] | None = None
     """The command that starts the server, instead of the usual one; `{port}` and `{model}` in it are replaced."""  # noqa: E501
-    arguments: list[str] = Field(default_factory=list)
+    arguments: list[ExpandedText] = Field(default_factory=list)
     """More arguments for the server's command."""
     tp: PositiveInt | None = None
     """Tensor parallelism."""
@@ -62,7 +62,7 @@ class OpenAi(EngineSettings):
     """Refuse a server whose certificate is not trusted."""
     ca_file: ExpandedStr | None = None
     """A PEM file with the certificate of the authority that signed the server's certificate."""
-    environment: dict[VariableName, str] = Field(default_factory=dict)
+    environment: dict[VariableName, ExpandedText] = Field(default_factory=dict)
     """Environment variables of the server's command."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
     """The longest time until the server is ready, in seconds."""

@@ -139,7 +139,7 @@ def _plane(
 ) -> Iterator[Picture]:
     """Plot tok/s/GPU over tok/s/user: this machine's runs of this model, and published results.
 
-    Published results are of the model with this name itself, so random weights have none, whatever their size.
+    Published results are of the model with this name itself, so random weights have none.
     A run that was stopped early is left out: its ramp-up is a larger share of it.
     """
     own = {name: metric.value for name, metric in measurement.metrics.items()}
