@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from pytest_dsr1.text import VARIABLE
+
 NOT_SHOWN = "(not shown)"
 
 _NAME = re.compile(
@@ -22,7 +24,6 @@ _NAME = re.compile(
 )
 _NO_SECRETS = frozenset({"", "0", "1", "true", "false", "on", "off", "yes", "no", "none", "auto"})
 """Values of switches, such as HF_HUB_DISABLE_IMPLICIT_TOKEN=1."""
-_REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 _USER = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 _VALUE = re.compile(
     r"\b(?:hf_|sk-|nvapi-|gh[opsu]_|github_pat_|glpat-|xox[abp]-)[A-Za-z0-9_-]{16,}"
@@ -41,7 +42,7 @@ def is_secret(name: str, value: str) -> bool:
 
     The value of a switch is not one, nor is the name of another variable (``${NAME}``).
     """
-    if value.lower() in _NO_SECRETS or _REFERENCE.fullmatch(value):
+    if value.lower() in _NO_SECRETS or VARIABLE.fullmatch(value):
         return False
     if re.fullmatch(r"[\d.]{1,8}", value) and not re.search("SECRET|PASS|PWD", name, re.IGNORECASE):
         return False  # a number of tokens or keys

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+"""A variable that a scenario names, and that a shell expands too."""
 _CUT = "..."
 _LINE_LIMIT = 2_000
 _COMMAND = r"(?<!\S)::(?=[A-Za-z-]+(?: |::))|##(?=\[)"
@@ -51,6 +54,16 @@ def say(text: object, *, error: bool = False) -> None:
         error: print on stderr.
     """
     print(harmless(str(text)), file=sys.stderr if error else sys.stdout)
+
+
+def shell_word(word: str) -> str:
+    """Quote a word for the shell, which still expands ``${VARIABLE}``."""
+    if not VARIABLE.search(word):
+        return shlex.quote(word)
+    parts = VARIABLE.split(word)
+    names = VARIABLE.findall(word)
+    safe = [re.sub(r'([\\"$`])', r"\\\1", part) for part in parts]
+    return '"' + "".join(text + name for text, name in zip(safe, [*names, ""], strict=True)) + '"'
 
 
 def quoted(lines: Iterable[str]) -> str:

@@ -30,7 +30,7 @@ class Measurement:
     """One run of one scenario.
 
     Attributes:
-        scenario: as it ran: bases merged, overrides applied, variables expanded.
+        scenario: as it ran: bases merged, overrides applied, variables expanded, except for secrets.
         test_id_prefix: the scenario file's path as test ids show it; ``place`` in the saved file.
         started_utc: when the run began, ISO 8601.
         unix_minus_monotonic_s: added to a monotonic time of the measurement, gives seconds since the epoch.

@@ -32,11 +32,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.machine.values import GpuSample
+from pytest_dsr1.masking import is_secret, masked_words, variable
 from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
 from pytest_dsr1.metrics.inputs import MetricInputs
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.variables import without_secrets
 from pytest_dsr1.scenario.writer import dump
 from pytest_dsr1.storage.documents import CHANGED, DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import write_atomically
@@ -260,8 +262,19 @@ def _read(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Undo :func:`_saved`."""
     body = dict(document["measurement"])
     # The scenario's schema is strict; only validation from JSON accepts JSON's types.
-    body["scenario"] = Scenario.model_validate_json(json.dumps(body["scenario"]))
+    body["scenario"] = without_secrets(Scenario.model_validate_json(json.dumps(body["scenario"])))
+    body["fingerprint"] = {"facts": _without_secrets(body["fingerprint"]["facts"])}
     return {**body, "folder": folder, "gpu_health": body.get("gpu_health") or None}
+
+
+def _without_secrets(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts without the secrets that earlier versions saved."""
+    shown = {key: masked_words(value) if isinstance(value, list) else value for key, value in facts.items()}
+    for key, value in facts.items():
+        name = key.removeprefix("option.engine.environment.")
+        if name != key and is_secret(name, str(value)):
+            shown[key] = variable(name)
+    return shown
 
 
 def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.gate.history import history
-from pytest_dsr1.machine.values import Telemetry
+from pytest_dsr1.machine.values import FactValue, Fingerprint, Telemetry
 from pytest_dsr1.measurement.measurement import DEFINITIONS
 from pytest_dsr1.measurement.store import ResultFolder, load, newest
 from pytest_dsr1.metrics.catalogue import MetricValue
@@ -84,6 +84,21 @@ def test_an_old_result_without_streaming_is_read_with_the_definition_of_now(tmp_
         folder.complete(replace(run, metrics=old, definitions=DEFINITIONS))
     assert load(folder.path).metrics["steady_output_throughput"].value == 4.0
     assert history(tmp_path).runs[1].metrics["steady_output_throughput"] == 4.0
+
+
+def test_a_secret_that_an_earlier_version_saved_is_not_read(tmp_path: Path) -> None:
+    engine = {"type": "openai", "server": "vllm", "environment": {"HF_TOKEN": "planted"}}
+    of = scenario(engine=engine, model={"name": "m", "path": "/m"})
+    facts: dict[str, FactValue] = {
+        "option.engine.environment.HF_TOKEN": "planted",
+        "option.engine.arguments": ["--api-key", "planted"],
+    }
+    with create(tmp_path) as folder:
+        folder.complete(measurement(folder.path, scenario=of, fingerprint=Fingerprint(facts)))
+    assert "planted" in (folder.path / "measurement.json").read_text(encoding="utf-8")
+    read = load(folder.path)
+    assert "planted" not in str(read)
+    assert read.fingerprint.facts["option.engine.environment.HF_TOKEN"] == "${HF_TOKEN}"
 
 
 def test_a_run_on_the_cpu_keeps_an_empty_summary_of_gpus(tmp_path: Path) -> None:

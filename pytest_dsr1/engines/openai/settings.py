@@ -31,7 +31,7 @@ class OpenAi(EngineSettings):
     command: Annotated[list[ExpandedText], Field(min_length=1)] | None = None
     """The command that starts the server, instead of the usual one; `{port}` and `{model}` in it are replaced."""  # noqa: E501
     arguments: list[ExpandedText] = Field(default_factory=list)
-    """More arguments for the server's command."""
+    """More arguments for the server's command. A relative path of a file is relative to the folder in which pytest was started; the file's content is part of the fingerprint."""  # noqa: E501
     tp: PositiveInt | None = None
     """Tensor parallelism."""
     pp: PositiveInt | None = None
@@ -103,6 +103,11 @@ class OpenAi(EngineSettings):
     def process_environment(self) -> Mapping[str, str]:
         """The scenario's value."""
         return self.environment
+
+    @property
+    def command_words(self) -> tuple[str, ...]:
+        """The scenario's command and arguments, for a server that is started."""
+        return () if self.url is not None else (*(self.command or ()), *self.arguments)
 
     @property
     def measuring_limit_s(self) -> float | None:

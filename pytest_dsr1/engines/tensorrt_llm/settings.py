@@ -304,6 +304,11 @@ class TrtllmBench(TensorRtLlm):
     }
 
     @property
+    def command_words(self) -> tuple[str, ...]:
+        """The scenario's command."""
+        return tuple(self.command)
+
+    @property
     def model_sources(self) -> tuple[ModelSource, ...]:
         """A checkpoint only."""
         return ("path",)

@@ -105,6 +105,12 @@ def test_artifacts_are_kept(bench: Bench) -> None:
         "TLLM_HMAC_KEY=(not shown)",
         "TRTLLM_ENABLE_PDL=1",
     ]
+    assert 'export SOME_TOKEN="${SOME_TOKEN:?export it first}"\n' in bench.artifact("command.sh")
+    assert "export TRTLLM_ENABLE_PDL=1\n" in bench.artifact("command.sh")
+    for path in (bench.folder / "engine").iterdir():
+        assert b"hidden" not in path.read_bytes()
+        private = path.name in {"command.sh", "environment.txt"}
+        assert path.stat().st_mode & 0o077 == 0 or not private
     assert "PERFORMANCE OVERVIEW" in bench.artifact("trtllm-bench.log")
     assert "--request_json" in bench.artifact("help.txt")
 
