@@ -17,7 +17,7 @@ from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.named_files import file_facts, rewritten
 from pytest_dsr1.machine.values import Fingerprint
-from pytest_dsr1.measurement.consistency import suspicions
+from pytest_dsr1.measurement.consistency import suspicions, without_zeros
 from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
 from pytest_dsr1.measurement.store import ResultFolder
 from pytest_dsr1.metrics.catalogue import METRICS, combine, computed
@@ -297,12 +297,13 @@ def _with_metrics(made: Measurement, of_the_run: Iterable[str]) -> Measurement:
     scenario, result = made.scenario, made.result
     failed: list[str] = []
     from_records = computed(metric_inputs(scenario, result, made.gpu_health), failed.append)
-    metrics = combine(result.report, from_records)
+    metrics, zeros = without_zeros(combine(result.report, from_records))
     warnings = (
         *made.workload.warnings,
         *result.warnings,
         *of_the_run,
         *suspicions(scenario, result.report, from_records, metrics),
+        *zeros,
         *failed,
     )
     return replace(made, metrics=metrics, result=replace(result, warnings=warnings))

@@ -341,6 +341,17 @@ def test_time_at_the_power_cap_is_a_share_of_the_run(tmp_path: Path) -> None:
     assert found["GPU power"].caption.endswith("; not throttled; at the software power cap 25% of the time.")
 
 
+def test_pictures_of_some_of_the_gpus_do_not_call_the_others_healthy(tmp_path: Path) -> None:
+    run = save(tmp_path, replace(RUN, throttled=None))
+    hardware = run.scenario.hardware.model_copy(update={"count": 16})
+    more = replace(run, scenario=run.scenario.model_copy(update={"hardware": hardware}))
+    half = changed(more, lambda one: one)
+    found = by_title(list(of_measurement(half)))
+    assert found["GPU temperature"].caption.endswith(
+        "; not throttled as far as seen; nothing is known of 8 of its 16 GPUs: they were not watched."
+    )
+
+
 def test_a_run_on_the_cpu_has_no_plane(tmp_path: Path) -> None:
     case = case_of(judged(save(tmp_path, Made("cpu/max-throughput", concurrency=4)), RUN), tmp_path, NOW)
     assert list(comparison_pictures(case, ReportContext(History(), (POINT,), NOW))) == []

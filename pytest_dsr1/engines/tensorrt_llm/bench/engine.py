@@ -256,6 +256,7 @@ class _Run:
             facts=EngineFacts.of(
                 {
                     **report.facts,
+                    "not_measured": dict(report.not_measured),
                     "report": form,
                     "dialect": f"{self.call.dialect} ({self.call.dialect.evidence})",
                     "command": " ".join(masked_words(self.call.argv)),

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,14 @@ class Report:
         world: the effective ``tp``, ``pp``, ``ep``, ``max_batch_size`` and ``max_num_tokens``, if the report
             has them.
         facts: other facts to keep, such as the quantization; JSON values.
+        not_measured: by metric, why a statistic of the report is not a measurement.
     """
 
     metrics: Mapping[str, float]
     requests: int | None = None
     world: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
+    not_measured: Mapping[str, str] = field(default_factory=dict)
 
 
 _STATISTICS = ("minimum", "maximum", "p50", "p90", "p95", "p99")
@@ -244,7 +246,7 @@ def differences(report: Report, job: Job) -> Iterator[str]:
         if value is not None and report.world.get(name, value) != value:
             yield f"{name} {report.world[name]} instead of {value}"
     for name, number in report.metrics.items():
-        if number <= 0:
+        if number < 0 or (not number and METRICS[name].kind in {"rate", "total"}):
             yield f"{METRICS[name].label} is {number:g}"
 
 
@@ -341,4 +343,29 @@ def _checked(where: object, report: Report) -> Report:
         raise IncompleteReportError(
             f"{where}: the report does not state {', '.join(missing)}; it is incomplete"
         )
-    return report
+    return _without_zeros(report)
+
+
+_ZERO_WHY = (
+    "trtllm-bench counts 0 for a request with one output token, which has no such time, so its statistics "
+    "are not a measurement; request more output tokens, or remove the target"
+)
+
+
+def _without_zeros(report: Report) -> Report:
+    """Return a report without the statistics of a time that is 0 for a request with one output token.
+
+    TPOT is 0.0 for such a request, and so is TTFT if the only event is the last one. A mean over such zeros
+    is too low, so all statistics of that time are left out; request records give them without such requests.
+    """
+    families = {
+        "tpot": ("average_tpot", "per_user_output_speed"),
+        "ttft": ("average_ttft",),
+    }
+    dropped: set[str] = set()
+    for prefix, others in families.items():
+        names = {*(f"{prefix}_{each}" for each in _STATISTICS), *others} & report.metrics.keys()
+        if any(report.metrics[name] == 0 for name in names):
+            dropped |= names
+    kept = {name: value for name, value in report.metrics.items() if name not in dropped}
+    return replace(report, metrics=kept, not_measured=dict.fromkeys(sorted(dropped), _ZERO_WHY))
