@@ -256,8 +256,8 @@ def _problems(references: References, profile: str, now: datetime, first_run: in
                 yield f"{key} of {references.metric}: expected {expected!r}, found {found!r}"
     if not (references.requests > 0 and references.warmup_requests >= 0):
         yield (
-            f"requests: {references.requests}, warmup_requests: {references.warmup_requests}; expected at "
-            "least 1 and at least 0"
+            f"expected requests >= 1 and warmup_requests >= 0; found {references.requests} and "
+            f"{references.warmup_requests}"
         )
     if references.accepted.at > now + SKEW:
         yield f"accepted at {_time(references.accepted.at)}, but it is {_time(now)} now: a clock was wrong"

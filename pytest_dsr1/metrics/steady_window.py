@@ -17,8 +17,8 @@ metrics = Metrics("none in trtllm-bench; request records of a closed loop")
     "output throughput in the steady window",
     "tok/s",
     "higher",
-    formula="output tokens in the steady window / its length; the tokens of a request after its first are "
-    "spread evenly from first token to end, without streaming all tokens from start to end",
+    formula="output tokens in the steady window / its length; a request's tokens after the first are "
+    "spread evenly from first token to end; without streaming, all of them from start to end",
     kind="rate",
 )
 def _output_tok_s(inputs: MetricInputs) -> float | None:

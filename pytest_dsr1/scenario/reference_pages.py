@@ -89,8 +89,8 @@ flight, so it includes warm-up, and it can end in the middle of a wave.
 
 **Rates** (RATES): the amount in a window of time, divided by the window's length. A request and
 its input tokens count at the end of the request, so each request is inside or outside the window as a whole.
-Output tokens are spread over time: with streaming, those after the first evenly from first token to end;
-without streaming, all of them evenly from start to end.
+Output tokens are spread evenly over time: with streaming, all but the first, from first token to end;
+without streaming, all of them, from start to end.
 
 - The window begins when the first `gate.warmup_requests` requests have ended, or later if MSER-5 cuts more.
 - It ends with the last submission, because the drain begins then. In a closed loop with one user it ends

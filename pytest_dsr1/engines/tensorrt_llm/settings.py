@@ -327,7 +327,7 @@ class TrtllmBench(TensorRtLlm):
         if self.records_requests(output_tokens):
             return None
         why = (
-            f"by default there are none for more than {MOST_RECORDED_TOKENS:,} output tokens"
+            f"by default runs of over {MOST_RECORDED_TOKENS:,} output tokens have none"
             if self.request_records is None
             else "engine.request_records is false"
         )

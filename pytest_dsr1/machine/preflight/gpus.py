@@ -216,7 +216,7 @@ def _sharing_with_our_server(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
 
     fine = "no compute process except those of the reused server"
     if not watch.visible:
-        fine = "unknown: the reused server is on it, and process ids here are not the host's"
+        fine = "unknown: the reused server is on the GPU, and process ids are not the host's"
     yield from _judge(gpus, "sharing", wrong, fine)
 
 

@@ -171,7 +171,7 @@ def _refused(refusals: Sequence[nvidia_smi.Refusal]) -> Iterator[Finding]:
         advice = (
             f"run as root: {nvidia_smi.in_shell(commands)}" if permission else "the run continues without it"
         )
-        yield Finding("warning", f"{where} setup", f"{what} could not be set: {reason}; {advice}")
+        yield Finding("warning", f"{where} setup", f"could not set {what}: {reason}; {advice}")
 
 
 def _read_again(gpus: Sequence[GpuReading], environ: Mapping[str, str]) -> list[GpuReading]:

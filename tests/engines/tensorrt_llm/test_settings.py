@@ -72,7 +72,7 @@ def test_slots(values: dict[str, object], slots: int | None, reason: str | None)
     ("asked", "tokens", "why"),
     [
         (None, 20_000_000, None),
-        (None, 20_000_001, "by default there are none for more than 20,000,000 output tokens"),
+        (None, 20_000_001, "by default runs of over 20,000,000 output tokens have none"),
         (True, 20_000_001, None),
         (False, 1, "engine.request_records is false"),
     ],

@@ -203,7 +203,7 @@ def test_next_to_our_own_server_only_others_count(
         (line,) = [
             line for line in told(look(machine_scenario(), reused=True), "ok") if "GPU sharing" in line
         ]
-        assert line.endswith("unknown: the reused server is on it, and process ids here are not the host's")
+        assert line.endswith("unknown: the reused server is on the GPU, and process ids are not the host's")
 
 
 def test_another_process_is_named(
