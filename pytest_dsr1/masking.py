@@ -1,6 +1,6 @@
 """Secrets among the settings of a run: how they are recognized, and what is written instead of them.
 
-A secret never reaches a saved file, a page or the terminal. The name of a variable stands in its place, to
+A secret never reaches a saved file, a page or the terminal. The name of a variable is written instead, to
 be exported before the saved script or scenario is used again.
 """
 
@@ -60,7 +60,7 @@ def variable(name: str) -> str:
 
 
 def masked_words(words: Iterable[str]) -> list[str]:
-    """Return the words of a command with a variable in the place of each secret.
+    """Return the words of a command with a variable instead of each secret.
 
     A secret is the word after an option that names one, the value in ``--name=value`` or ``NAME=value``, or a
     part of any word that has the form of one.

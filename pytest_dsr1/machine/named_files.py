@@ -26,7 +26,7 @@ READ_BYTES = 256 * 1024
 HASHED_BYTES = 64 * 1024**2
 """A larger file is known by its path, size and time: reading weights would take minutes."""
 MOST_VALUES = 500
-"""A file with more values is known by the checksum of them all: nobody reads so many facts."""
+"""A file with more values has one fact, its checksum: a person cannot read that many."""
 MOST_ENTRIES = 10_000
 """Entries of a folder that are looked at for its size and time."""
 
@@ -67,7 +67,7 @@ def rewritten(before: Mapping[str, FactValue], after: Mapping[str, FactValue]) -
 
 
 def absolute_words(words: Sequence[str], folder: Path) -> list[str]:
-    """Return the words with an absolute path in the place of each relative one that exists in ``folder``."""
+    """Return the words with an absolute path instead of each relative one that exists in ``folder``."""
     found = {named.index: f"{named.before}{folder / named.text}" for named in _named(words, folder)}
     return [found.get(index, word) for index, word in enumerate(words)]
 

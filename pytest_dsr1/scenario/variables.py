@@ -96,7 +96,7 @@ def _places(scenario: Scenario) -> Iterator[tuple[Path, str]]:
 
 
 def without_secrets(scenario: Scenario) -> Scenario:
-    """Return the scenario with ``${NAME}`` in the place of each secret of its engine.
+    """Return the scenario with ``${NAME}`` instead of each secret of its engine.
 
     Secrets are looked for in words of commands, in mappings with free keys, and in other texts by their form.
     """
