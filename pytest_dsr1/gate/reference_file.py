@@ -217,10 +217,12 @@ def locked(store: Path, profile: str, what: str) -> Iterator[None]:
     try:
         store.mkdir(parents=True, exist_ok=True)
         file = lock_file(store, f".{profile}")
+        if file is not None:
+            sign(file, what)
     except OSError as error:
         raise InvalidRunError(
             f"{error.filename or store}: the references of {profile} cannot be locked: {error.strerror}; "
-            "make the folder and this file writable"
+            "make the folder and this file writable, or free space there"
         ) from None
     if file is None:
         raise InvalidRunError(
@@ -228,7 +230,6 @@ def locked(store: Path, profile: str, what: str) -> Iterator[None]:
             "to end"
         )
     with file:
-        sign(file, what)
         yield
 
 

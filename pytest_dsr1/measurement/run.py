@@ -19,7 +19,7 @@ from pytest_dsr1.machine.named_files import file_facts, rewritten
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions, without_zeros
 from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
-from pytest_dsr1.measurement.store import ResultFolder
+from pytest_dsr1.measurement.store import ResultFolder, not_full
 from pytest_dsr1.metrics.catalogue import METRICS, combine, computed
 from pytest_dsr1.metrics.goodput import PRESETS
 from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Plan, SloLimits
@@ -252,7 +252,8 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 facts = facts_before(run.machine, run.checkpoint, run.workload, run.scenario)
                 before = _compiled(run.scenario)
                 recorder = _Recorder(watcher, folder, run.machine)
-                result = registry.run(run.scenario.engine, run.engine, _job(run, folder), recorder)
+                with not_full(folder.engine):
+                    result = registry.run(run.scenario.engine, run.engine, _job(run, folder), recorder)
                 after = _compiled(run.scenario)
             written = rewritten(facts.facts, file_facts(run.scenario.engine.command_words, Path.cwd()))
             stable = {key: fact for key, fact in facts.facts.items() if key not in written}

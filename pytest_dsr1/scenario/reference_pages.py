@@ -49,8 +49,9 @@ relative to the folder in which pytest was started.
 
 **Another scenario's values.** `extends: NAME` or `extends: relative/path.yaml` inherits everything from
 another scenario except its `name`. Mappings are merged, lists and single values are replaced, and `null`
-removes an optional value. A length is always replaced as a whole. `engine` is replaced as a whole
-if its `type` differs. Your own scenario may extend the shipped one of the same name.
+removes an optional value, unless its key below gives `null` a meaning. A length is always replaced as a
+whole. `engine` is replaced as a whole if its `type` differs. Your own scenario may extend the shipped one of
+the same name.
 
 **For one run.** `--dsr1-set KEY=VALUE` sets one value: `--dsr1-set load.concurrency=64`. It can be
 repeated. The value is YAML. The items of a list are numbered from 0, and a target can be selected by its

@@ -459,5 +459,5 @@ def test_references_that_cannot_be_locked(tmp_path: Path) -> None:
         pass
     assert str(caught.value) == (
         f"{tmp_path}/.small.lock: the references of small cannot be locked: Too many levels of symbolic "
-        "links; make the folder and this file writable"
+        "links; make the folder and this file writable, or free space there"
     )
