@@ -298,7 +298,10 @@ def _with_metrics(made: Measurement, of_the_run: Iterable[str]) -> Measurement:
     scenario, result = made.scenario, made.result
     failed: list[str] = []
     from_records = computed(metric_inputs(scenario, result, made.gpu_health), failed.append)
-    metrics, zeros = without_zeros(combine(result.report, from_records))
+    not_measured = result.facts.not_measured
+    found = combine(result.report, from_records)
+    measured = {name: value for name, value in found.items() if name not in not_measured}
+    metrics, zeros = without_zeros(measured)
     warnings = (
         *made.workload.warnings,
         *result.warnings,

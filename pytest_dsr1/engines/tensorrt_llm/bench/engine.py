@@ -241,6 +241,8 @@ class _Run:
         for record in records:
             self.observer.record(record)
         self.observer.progress(self.job.workload.requests, self.job.workload.total_output)
+        # Request records then have the times that the report lacks.
+        timed = any(one.first_token_s is not None and one.output_tokens > 1 for one in records)
         if records:
             from_s, to_s = min(record.submitted_s for record in records), records[-1].last_token_s
         else:
@@ -256,7 +258,7 @@ class _Run:
             facts=EngineFacts.of(
                 {
                     **report.facts,
-                    "not_measured": dict(report.not_measured),
+                    "not_measured": {} if timed else dict(report.not_measured),
                     "report": form,
                     "dialect": f"{self.call.dialect} ({self.call.dialect.evidence})",
                     "command": " ".join(masked_words(self.call.argv)),
