@@ -12,6 +12,8 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+"""A variable that a scenario names, and that a shell expands too."""
 _CUT = "..."
 _LINE_LIMIT = 2_000
 _COMMAND = r"(?<!\S)::(?=[A-Za-z-]+(?: |::))|##(?=\[)"
@@ -59,6 +61,18 @@ def shell_word(text: str) -> str:
     kept = text.rstrip("\n")
     made = (char if char.isprintable() and char not in "'\\%#:-" else _octal(char) for char in kept)
     return f"\"$(printf '{''.join(made)}'){text[len(kept) :]}\""
+
+
+def expanding_word(text: str) -> str:
+    """Return the text as one :func:`shell_word` in which the shell still expands ``${VARIABLE}``."""
+    if not VARIABLE.search(text):
+        return shell_word(text)
+    parts, names = VARIABLE.split(text), [*VARIABLE.findall(text), ""]
+    if harmless(text) == text:
+        safe = [re.sub(r'([\\"$`])', r"\\\1", part) for part in parts]
+        return '"' + "".join(part + name for part, name in zip(safe, names, strict=True)) + '"'
+    words = (shell_word(part) if part else "" for part in parts)
+    return "".join(word + (name and f'"{name}"') for word, name in zip(words, names, strict=True))
 
 
 def shell_command(words: Iterable[str]) -> str:

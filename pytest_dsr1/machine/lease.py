@@ -113,10 +113,14 @@ class Machine:
         """Return findings on the measured time, between two times of the monotonic clock."""
         if self._recorder is None:
             return ()
-        lock_mhz = self._scenario.gpu_setup.lock_sm_clock_mhz
-        validity = self._scenario.validity
-        telemetry = self._recorder.telemetry
-        of_gpus = assess(telemetry, validity, from_s, to_s, sm_clock_lock_mhz=lock_mhz)
+        of_gpus = assess(
+            self._recorder.telemetry,
+            self._scenario.validity,
+            from_s,
+            to_s,
+            sm_clock_lock_mhz=self._scenario.gpu_setup.lock_sm_clock_mhz,
+            used=self._used,
+        )
         of_cpus = cpu_load.assess(self.cpu_load(from_s, to_s)) if self._cpus else ()
         return (*of_gpus, *of_cpus)
 
@@ -126,7 +130,14 @@ class Machine:
 
     def summary(self, from_s: float, to_s: float) -> GpuSummary | None:
         """Sum up the GPUs over the measured time; None for the CPU."""
-        return None if self._recorder is None else summary(self._recorder.telemetry, from_s, to_s)
+        if self._recorder is None:
+            return None
+        return summary(self._recorder.telemetry, from_s, to_s, used=self._used)
+
+    @property
+    def _used(self) -> int:
+        """The number of GPUs that the run uses; more than are here with ``--dsr1-allow-mismatch``."""
+        return self._scenario.hardware.count if self._scenario.hardware.gpu is not None else 0
 
     def fingerprint(self, more: Mapping[str, FactValue]) -> Fingerprint:
         """Return what the run ran on; ``more`` adds other facts, such as the dataset's hash."""

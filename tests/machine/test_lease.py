@@ -53,6 +53,20 @@ def test_a_gpu_that_draws_less_shows(two: FakeMachine, pair: Scenario, tmp_path:
     assert told.text == "1980 MHz SM clock, 548 to 569 W each, at most 60 C, not throttled"
 
 
+def test_gpus_of_another_node_are_not_called_healthy(
+    two: FakeMachine, machine_scenario: Make, tmp_path: Path
+) -> None:
+    four = machine_scenario({"gpu": "NVIDIA H200", "count": 4})
+    with prepared(four, "check", os.environ) as machine, machine.watched(tmp_path / "t.jsonl") as watched:
+        machine.measuring()
+    seen = watched.telemetry.samples
+    from_s, to_s = seen[0].time_s, seen[-1].time_s + 0.1
+    told = machine.summary(from_s, to_s)
+    assert told is not None
+    assert told.text.endswith("(nothing is known of 2 of its 4 GPUs: they were not watched)")
+    assert [found.subject for found in machine.assess(from_s, to_s)] == ["GPUs not watched"]
+
+
 def test_a_run_with_set_up(two: FakeMachine, pair: Scenario, tmp_path: Path) -> None:
     before = two.settings()
     with prepared(pair, "apply", os.environ, notify=print) as machine:

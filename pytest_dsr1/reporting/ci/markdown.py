@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pytest_dsr1.case.answers import faults, is_it_real, what_to_do, where_is_it
-from pytest_dsr1.case.case import Case
+from pytest_dsr1.case.case import Case, title_of
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.ci.markdown_escape import block, code, escaped, prose
 from pytest_dsr1.text import number, shown_path
@@ -65,7 +65,7 @@ def _head(cases: Sequence[Case], not_run: Sequence[str], status: int) -> str:
     parts = [f"{counts[each]} {each}" for each in order if counts[each]]
     if not_run:
         parts.append(f"{len(not_run)} not run")
-    lines = [f"# DeepSeek-R1 performance: {', '.join(parts) or 'no scenario ran'}", ""]
+    lines = [f"# {escaped(title_of(cases))}: {', '.join(parts) or 'no scenario ran'}", ""]
     lines.append(f"Exit status {status}: {STATUS.get(status, 'see the log')}.{_not_ours(cases, status)}")
     if not_run:
         names = ", ".join(escaped(name) for name in not_run)

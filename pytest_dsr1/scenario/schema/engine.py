@@ -176,6 +176,11 @@ class EngineSettings(Part):
         return {}
 
     @property
+    def command_words(self) -> tuple[str, ...]:
+        """The words of its command that the scenario gives; the content of files that they name is a fact."""
+        return ()
+
+    @property
     def measuring_limit_s(self) -> float | None:
         """The longest measured time in seconds; None for the default."""
         return None

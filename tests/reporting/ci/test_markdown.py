@@ -13,7 +13,7 @@ from pytest_dsr1.case.case import Case
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.reporting.ci.markdown import STATUS, joined, summary
-from pytest_dsr1.scenario.schema.scenario import Published
+from pytest_dsr1.scenario.schema.scenario import Published, Scenario
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
 from tests.helpers.markdown import HOSTILE, RENDERER, types
@@ -203,18 +203,30 @@ def test_thirty_scenarios_the_worst_first() -> None:
     ]
 
 
+def test_the_title_has_the_models_of_the_scenarios() -> None:
+    def title(*models: str) -> str:
+        shown = summary([case(scenario=of(name)) for name in models], [], 0)[0]
+        return shown.splitlines()[0]
+
+    def of(name: str) -> Scenario:
+        return scenario(model={"name": name, "random_weights": {}})
+
+    assert title("Qwen/Qwen3-8B") == "# Qwen3-8B performance: 1 PASS"
+    assert (
+        title("Qwen/Qwen3-8B", "x/DeepSeek-R1", "y/Qwen3-8B") == "# Qwen3-8B, DeepSeek-R1 performance: 3 PASS"
+    )
+    assert title("a", "b", "c", "d") == "# Performance of 4 models: 4 PASS"
+    assert title("a/*b*") == "# &#42;b&#42; performance: 1 PASS"
+
+
 def test_what_was_selected_and_did_not_run() -> None:
     shown = joined(summary([case()], ["late", "later"], 2))
     assert shown.startswith(
         "# DeepSeek-R1 performance: 1 PASS, 2 not run\n\nExit status 2: the run was interrupted."
     )
     assert "**Not run**, so without a result: late, later\n" in shown
-    assert joined(summary([], ["late"], 5)).startswith(
-        "# DeepSeek-R1 performance: 1 not run\n\nExit status 5: no test"
-    )
-    assert joined(summary([], [], 3)).startswith(
-        "# DeepSeek-R1 performance: no scenario ran\n\nExit status 3: an int"
-    )
+    assert joined(summary([], ["late"], 5)).startswith("# Performance: 1 not run\n\nExit status 5: no test")
+    assert joined(summary([], [], 3)).startswith("# Performance: no scenario ran\n\nExit status 3: an int")
 
 
 def test_an_exit_status_that_no_scenario_explains() -> None:

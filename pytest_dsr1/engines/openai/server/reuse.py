@@ -20,7 +20,7 @@ from pytest_dsr1.engines.openai.server.process import (
 )
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult, Job
-from pytest_dsr1.errors import EngineError, on_failure
+from pytest_dsr1.errors import EngineError, UserError, on_failure
 from pytest_dsr1.records import Observer
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
@@ -149,7 +149,7 @@ def _started_with(scenario: Scenario) -> object:
     engine = scenario.engine
     if not isinstance(engine, OpenAi) or engine.url is not None:
         return None
-    with suppress(EngineError):  # reported when the server is started
+    with suppress(EngineError, UserError):  # reported when the server is started
         environ = {name: value for name, value in os.environ.items() if name != _NOT_THE_SERVERS}
         return launch_command(scenario, 0), environ, scenario.hardware, scenario.gpu_setup
     return None
@@ -170,7 +170,7 @@ def _why_unusable(server: Server, scenario: Scenario, observer: Observer) -> str
 def _copy_log(server: Server, job: Job, from_byte: int) -> None:
     """Copy the server's command and its log lines of this measurement to the result's folder."""
     with suppress(OSError):  # the facts contain the path of the whole log
-        shutil.copyfile(server.log.with_name(SCRIPT), job.artifacts / SCRIPT)
+        shutil.copy(server.log.with_name(SCRIPT), job.artifacts / SCRIPT)  # with its mode
         with server.log.open("rb") as whole, (job.artifacts / LOG).open("wb") as part:
             whole.seek(from_byte)
             shutil.copyfileobj(whole, part)
