@@ -20,7 +20,7 @@ def window(requests: list[RequestRecord], concurrency: int) -> tuple[float, floa
 
 @pytest.mark.parametrize(
     ("gap_s", "expected"),
-    [(0.0, (0, 1000)), (0.5, (0, 1000)), (1.0, (0, 1000)), (1.0625, (0, 600)), (300.0, (0, 600))],
+    [(0.0, (0, 1000)), (0.5, (0, 1000)), (1.0, (0, 1000)), (1 + 2**-10, (0, 600)), (300.0, (0, 600))],
 )
 def test_gaps_of_up_to_a_thousandth_of_the_run_are_bridged(
     gap_s: float, expected: tuple[float, float]
