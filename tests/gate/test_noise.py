@@ -109,7 +109,8 @@ def test_days_of_unequal_numbers_of_runs() -> None:
     within = (2 * 0.1**2 + 2 * 0.2**2 + 2 * 0.1**2) / 5
     between = sum(len(day) * (np.mean(day) - x.mean()) ** 2 for day in days) / 2
     found = level(list(x), [number for number, day in enumerate(days) for _ in day])
-    assert (found.freedom, found.sd) == (5, pytest.approx(within**0.5))
+    assert found.freedom == 5
+    assert found.sd == pytest.approx(within**0.5)
     assert found.shared == pytest.approx(1 / 8 + (between / within - 1) / 2.125 * (1 + 30 / 64))
 
 
