@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.scenario.schema.base import ExpandedStr, PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource, Purpose
 from pytest_dsr1.scenario.schema.rule import Answer
@@ -153,6 +155,38 @@ class OpenAi(EngineSettings):
             f"the server can run {self.max_batch_size:,} at once (engine.max_batch_size). They arrived "
             f"together, so each waited for a step{step} (engine.max_num_tokens) to process its prompt"
         )
+
+    def software(self, environ: Mapping[str, str]) -> Iterator[Finding]:
+        """Look for what no run could do without: the client's parser, the server's program, the API key."""
+        import shutil
+
+        from pytest_dsr1.machine import host
+
+        if host.installed_version("httptools") is None:
+            message = (
+                f"the engine openai needs httptools, which is not installed in {sys.executable}: pip install "
+                "httptools uvloop"
+            )
+            yield Finding("mismatch", "software", message)
+        if self.api_key_env is not None and not environ.get(self.api_key_env):
+            message = (
+                f"engine.api_key_env: the variable {self.api_key_env} is not set; export it with the "
+                "server's API key"
+            )
+            yield Finding("mismatch", "software", message)
+        if self.url is not None:
+            return
+        program = self.command[0] if self.command else self.server
+        path = {**environ, **self.environment}.get("PATH")
+        if self.command is None and self.server == "sglang":
+            if host.installed_version("sglang") is None:
+                message = f"sglang is not installed in {sys.executable}; install it, or set engine.command"
+                yield Finding("mismatch", "software", message)
+        elif shutil.which(program, path=path) is None:
+            message = (
+                f"`{program}`, which starts the server, is not on PATH; install it, or set engine.command"
+            )
+            yield Finding("mismatch", "software", message)
 
     def without_cuda_graph(self, requests: float) -> str | None:
         """Return the argument that switches CUDA graphs off, with advice."""
