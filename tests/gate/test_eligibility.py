@@ -14,6 +14,7 @@ from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.eligibility import figure, own_start, refuse_unfit, save_figure, warm_up, why_not
 from pytest_dsr1.machine.warm_start import Starts
+from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.steady.figure import steady_figure
 from pytest_dsr1.steady.trace import trace
 from pytest_dsr1.workload.workload import Workload
@@ -24,9 +25,8 @@ from tests.helpers.scenario_files import changed, load_text
 def said(tmp_path: Path, records: str, metric: str = "", *, tokens: int = 1000) -> str:
     """What is said of a scenario of trtllm-bench that makes so many output tokens; empty where it is fit."""
     gate = f"gate: {{metric: {metric}}}\n" if metric else ""
-    text = changed(
-        ("  ep: 8\n", f"  ep: 8\n  request_records: {records}\n"), ("targets:\n", f"{gate}targets:\n")
-    )
+    setting = f"  request_records: {records}\n" if records else ""
+    text = changed(("  ep: 8\n", f"  ep: 8\n{setting}"), ("targets:\n", f"{gate}targets:\n"))
     loaded = load_text(tmp_path, text)
     workload = Workload(Path("dataset.jsonl"), 1, "ab12", True, 8.0, 8, tokens, tokens)
     try:
@@ -39,15 +39,15 @@ def said(tmp_path: Path, records: str, metric: str = "", *, tokens: int = 1000) 
 def test_a_metric_that_needs_request_records(tmp_path: Path) -> None:
     """Known before the run: asked for or not, and left out by default where there are many tokens."""
     mean, most = "per_user_output_throughput", 20_000_000
-    cannot = "s.yaml:29: per_user_output_throughput cannot be gated without request records, and "
+    cannot = "per_user_output_throughput cannot be gated without request records, and "
     instead = (
         "; set engine.request_records: true, or gate.metric to one of: total_output_throughput, "
         "per_gpu_output_throughput"
     )
-    assert said(tmp_path, "false", mean) == f"{cannot}engine.request_records is false{instead}"
+    assert said(tmp_path, "false", mean) == f"s.yaml:29: {cannot}engine.request_records is false{instead}"
     many = "by default runs of over 20,000,000 output tokens have none"
-    assert said(tmp_path, "null", mean, tokens=most + 1) == f"{cannot}{many}{instead}"
-    assert said(tmp_path, "null", mean, tokens=most) == ""
+    assert said(tmp_path, "", mean, tokens=most + 1) == f"s.yaml:28: {cannot}{many}{instead}"
+    assert said(tmp_path, "", mean, tokens=most) == ""
     assert said(tmp_path, "true", mean, tokens=most + 1) == ""
     assert said(tmp_path, "false") == "", "a series shows the output throughput of the first target"
 
@@ -169,3 +169,17 @@ def test_all_reasons_of_an_invalid_run_are_said_and_it_is_not_a_known_start(
     good = started(tmp_path)
     assert why_not(good, starts).startswith("warm-up: the first start of this software")
     assert why_not(good, starts) == ""
+
+
+def test_a_metric_that_the_engine_says_it_did_not_measure_has_no_figure(tmp_path: Path) -> None:
+    run = started(tmp_path)
+    metric = run.scenario.gated_metric
+    doubtful = replace(
+        run, result=replace(run.result, facts=EngineFacts(not_measured={metric: "all at once"}))
+    )
+    assert figure(run).value == pytest.approx(8.0)
+    with pytest.raises(InvalidRunError) as error:
+        figure(doubtful)
+    assert str(error.value) == (
+        f"{run.scenario.name}: {METRICS[metric].label} has no steady figure: all at once"
+    )
