@@ -12,13 +12,23 @@ from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.findings import Finding
-from pytest_dsr1.gate.eligibility import figure, own_start, refuse_unfit, save_figure, warm_up, why_not
+from pytest_dsr1.gate.eligibility import (
+    NotComparableError,
+    compared,
+    figure,
+    own_start,
+    refuse_unfit,
+    save_figure,
+    warm_up,
+    why_not,
+)
 from pytest_dsr1.machine.warm_start import Starts
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.steady.figure import steady_figure
 from pytest_dsr1.steady.trace import trace
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.gate_runs import started
+from tests.helpers.reference_store import FACTS, references
 from tests.helpers.scenario_files import changed, load_text
 
 
@@ -148,6 +158,14 @@ def test_the_figure_of_a_run_is_that_of_its_first_requests(tmp_path: Path) -> No
     assert figure(run) == steady_figure(trace(run), "total_output_throughput", warmup_requests=2)
     with pytest.raises(InvalidRunError, match=r"^small: 5 requests are too few for a steady figure: with 2 "):
         figure(run, requests=5)
+
+
+def test_facts_that_must_be_equal_end_a_gate_and_others_are_listed() -> None:
+    found = references()
+    assert compared(found, FACTS) == ()
+    assert compared(found, {**FACTS, "driver": "580"}) == ("driver: 575.57.08 -> 580",)
+    with pytest.raises(NotComparableError, match=r"\n  gpu.power_limit_w: 700 in the references, 500 here\n"):
+        compared(found, {**FACTS, "gpu.power_limit_w": 500.0})
 
 
 def test_the_figure_is_saved_next_to_the_measurement(tmp_path: Path) -> None:
