@@ -78,7 +78,7 @@ def test_crossing_agrees_with_simulated_paths() -> None:
 
 def test_boundaries_of_much_and_of_no_error() -> None:
     """An error of 40% is spent at Z = 0.253, and none at the last Z with a tail area above 0."""
-    assert boundaries(lambda share: 0.4 * share, [1.0]) == (pytest.approx(-ndtri(0.4)),)
+    assert boundaries(lambda share: 0.4 * share, [1.0]) == pytest.approx((-ndtri(0.4),))
     assert boundaries(lambda share: 0.0 if share < 1 else 0.05, [0.5, 1.0])[0] == pytest.approx(
         37.677, abs=1e-3
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_dsr1.metrics.in_flight import steady_window, why_no_window
+from pytest_dsr1.metrics.in_flight import steady_window
 from pytest_dsr1.records import RequestRecord
 
 
@@ -51,15 +51,3 @@ def test_the_longest_time_counts_and_of_equal_ones_the_first() -> None:
 
 def test_without_requests_there_is_none() -> None:
     assert steady_window([], 4) is None
-
-
-def test_why_there_is_none() -> None:
-    one = sent((0, 1))
-    assert why_no_window([], 4, open_loop=True) == "the engine does not give a record of each request"
-    assert why_no_window(one, 4, open_loop=True) == (
-        "requests come on a schedule, so the number in flight is not constant"
-    )
-    assert why_no_window(one, 4, open_loop=False) == (
-        "there was never a time when at least 95% of load.concurrency (4) requests were in flight and "
-        "producing tokens"
-    )
