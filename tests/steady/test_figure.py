@@ -179,6 +179,31 @@ def test_a_cut_is_moved_forward_by_what_it_does_not_resolve(
     )
 
 
+def test_requests_in_flight_when_the_warm_up_ends_are_warm_up_too() -> None:
+    """Four users in step: the first request ends with its wave, so one whole wave does not count."""
+    run = closed_loop(44, 4, in_step)
+    assert steady_figure(run, "total_output_throughput", warmup_requests=1).window_s == pytest.approx(9)
+    assert steady_figure(run, "total_output_throughput", warmup_requests=0).window_s == pytest.approx(10)
+
+
+def test_a_mean_leaves_out_the_drain_of_two_users_and_none_of_one() -> None:
+    run = closed_loop(20, 2, lambda i, _: (0.2, 0.8 if i < 18 else 9.8))
+    assert steady_figure(run, "average_request_latency", warmup_requests=2).value == pytest.approx(1000)
+    alone = steady_figure(closed_loop(20, 1, in_step), "average_ttft", warmup_requests=2)
+    assert (alone.cut_s, alone.window_s) == pytest.approx((2, 18))
+
+
+def test_the_error_of_a_mean_is_that_of_ten_batches_of_equal_size() -> None:
+    run = closed_loop(20, 1, lambda i, _: (0.2, 0.8 + 0.01 * (i % 7)))
+    seen = steady_figure(run, "average_request_latency", warmup_requests=0)
+    assert seen.se_percent == pytest.approx(100 * np.std(seen.batches, ddof=1) / 10**0.5 / seen.value)
+
+
+def test_one_request_of_one_user_is_enough_for_a_batch() -> None:
+    seen = steady_figure(closed_loop(3, 1, in_step), "request_throughput", warmup_requests=1)
+    assert seen.batches == (1.0, 1.0)
+
+
 def test_the_variance_of_a_second_of_window() -> None:
     assert SteadyFigure(8.0, 2.0, 1.0, 50.0, 1.0, 61, (8.0,)).within_variance_s == pytest.approx(0.02)
 
@@ -212,6 +237,14 @@ def test_an_open_loop_ends_with_its_last_arrival() -> None:
     assert steady_figure(run, "average_request_latency", warmup_requests=10).value == pytest.approx(2000)
 
 
+def test_warm_up_of_an_open_loop_is_found_in_intervals_of_time() -> None:
+    """A tenth of a second apart, of 0.05 s each; the first 100 have a tenth of the tokens."""
+    rows = [(i / 10, i / 10 + 0.049, i / 10 + 0.05, 8, 10 if i < 100 else 100, None) for i in range(401)]
+    run = trace(rows, 512, open_loop=True)
+    seen = steady_figure(run, "total_output_throughput", warmup_requests=1)
+    assert (seen.cut_s, seen.value) == pytest.approx((10.0, 1000.0))
+
+
 def test_arrivals_at_one_moment() -> None:
     """Recorded traffic often has whole seconds."""
     run = trace([(i // 20 * 1.0, None, i // 20 + 0.5, 10, 5, None) for i in range(600)], 512, open_loop=True)
@@ -241,6 +274,24 @@ def test_a_series_stands_in_for_output_tokens() -> None:
     shorter = steady_figure(run, "total_output_throughput", warmup_requests=10, requests=50)
     assert (shorter.value, shorter.window_s) == pytest.approx((100, 3))
     assert shorter.requests == 50
+
+
+def test_a_series_is_divided_by_its_tokens() -> None:
+    """One token per second, half of one per request: the first request ends after 0.5 s."""
+    seen = steady_figure(of_series([1.0] * 10, 1, 20), "total_output_throughput", warmup_requests=1)
+    assert (seen.cut_s, seen.window_s, seen.value) == pytest.approx((0.5, 9.5, 1))
+    unequal = replace(of_series([], 1, 20), series=((2.0, 1.0), (2.5, 1.0), (10.0, 1.0)))
+    assert steady_figure(unequal, "total_output_throughput", warmup_requests=1).batches == pytest.approx(
+        seen.batches
+    )
+
+
+def test_a_batch_without_tokens_has_no_rate() -> None:
+    run = closed_loop(11, 1, in_step, tokens=lambda i: 0 if i == 6 else 101)
+    assert refusal(run, warmup=1) == (
+        "total output throughput has no steady figure: nothing was measured for it in part of the window "
+        "from 1.0 to 11.0 s; make the run longer (load.num_requests)"
+    )
 
 
 def test_what_a_series_does_not_show() -> None:
