@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.scenario.schema.base import ExpandedStr, PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource, Purpose
 from pytest_dsr1.scenario.schema.rule import Answer
@@ -143,6 +144,13 @@ class OpenAi(EngineSettings):
         sglang = folder_named(environ, "SGLANG_CACHE_DIR", home / ".cache" / "sglang")
         yield sglang
         yield folder_named(environ, "SGLANG_JIT_CACHE_DIR", sglang)
+
+    def software(self, environ: Mapping[str, str]) -> Iterator[Finding]:
+        """Look for a step of Slurm inside which the server's own step would wait for ever."""
+        from pytest_dsr1.process.slurm import step_in_a_step
+
+        if nested := step_in_a_step(self.command or (), environ):
+            yield Finding("mismatch", "Slurm", nested)
 
     def waiting_to_be_read(self, requests: int) -> str | None:
         """Return what the requests wait for, if the server can run all of them at once."""

@@ -189,7 +189,9 @@ MEMORY = "lower engine.kv_cache_free_gpu_mem_fraction (now 0.9), max_batch_size 
 FAILURES = {
     "oom": (f"ran out of GPU memory: {MEMORY}", "CUDA out of memory. Tried to allocate 5.25 GiB"),
     "killed": (
-        "was killed by SIGKILL; the kernel's out-of-memory killer does that: look at dmesg",
+        "was killed by SIGKILL; the kernel's out-of-memory killer does that when the host's memory runs "
+        "short: "
+        "look at dmesg",
         "Loading weights: 100%",
     ),
     "silent-death": (
@@ -198,8 +200,9 @@ FAILURES = {
         "Loading weights: 100%",
     ),
     "worker-death": (
-        "lost a worker process; the kernel's out-of-memory killer does that when the host's memory runs "
-        "short: look at dmesg",
+        "lost a process, killed by SIGKILL; the kernel's out-of-memory killer does that when the host's "
+        "memory "
+        "runs short: look at dmesg",
         "mpirun noticed that process rank 3",
     ),
     "sigint": (
@@ -207,7 +210,9 @@ FAILURES = {
         "Keyboard interrupt, exiting benchmark...",
     ),
     "weights": (
-        "failed with exit status 1: ValueError: Unsupported quantization in hf_quant_config.json",
+        "cannot use the checkpoint's quantization: ValueError: Unsupported quantization in "
+        "hf_quant_config.json; "
+        "choose a checkpoint or a backend that fits this GPU and version",
         "ValueError: Unsupported",
     ),
     "requests-failed": (
@@ -253,7 +258,7 @@ def test_each_failure_is_one_sentence_and_leaves_nothing_running(
     message = error_of(bench.installed("1.2.1").fails(failure), max_batch_size=128)
     first, head, *shown = message.splitlines()
     assert first.startswith(f"small: trtllm-bench {sentence.format(engine=bench.folder / 'engine')}")
-    assert head == f"The last relevant lines of {bench.folder}/engine/trtllm-bench.log:"
+    assert head == f"The relevant lines of {bench.folder}/engine/trtllm-bench.log:"
     assert 1 <= len(shown) <= 8
     assert any(telling in line for line in shown)
     assert all(map(gone, workers()))
@@ -262,7 +267,7 @@ def test_each_failure_is_one_sentence_and_leaves_nothing_running(
 def test_an_uncaught_exception_of_an_old_version(bench: Bench) -> None:
     message = error_of(bench.installed("1.0.0").fails("weights"))
     assert message.startswith(
-        "small: trtllm-bench failed with exit status 1: ValueError: Unsupported quantization"
+        "small: trtllm-bench cannot use the checkpoint's quantization: ValueError: Unsupported quantization"
     )
 
 
@@ -282,8 +287,9 @@ def test_an_uncaught_exception_of_an_old_version(bench: Bench) -> None:
             "startup_timeout_s",
             2.0,
             "mpirun noticed that process rank 3",
-            "lost a worker process; the kernel's out-of-memory killer does that when the host's memory runs "
-            "short: look at dmesg; it did not end within {s:g} s and was stopped",
+            "lost a process, killed by SIGKILL; the kernel's out-of-memory killer does that when the "
+            "host's memory "
+            "runs short: look at dmesg; it did not end within {s:g} s and was stopped",
         ),
         (
             "hang-run",
@@ -341,9 +347,10 @@ def test_a_prefix_is_kept(bench: Bench) -> None:
 def test_a_help_that_fails_is_explained(bench: Bench) -> None:
     command = ["sh", "-c", "echo 'ImportError: libcuda.so.1: cannot open shared object file'; exit 1"]
     assert error_of(bench, command=command) == (
-        "small: trtllm-bench did not list its options: it failed with exit status 1: ImportError: "
-        "libcuda.so.1: cannot open shared object file\n"
-        f"The last relevant lines of {bench.folder}/engine/help.txt:\n"
+        "small: trtllm-bench did not list its options: it sees no GPU: ImportError: libcuda.so.1: "
+        "cannot open shared object file; look at `nvidia-smi` and CUDA_VISIBLE_DEVICES, and in Docker at "
+        "--gpus\n"
+        f"The relevant lines of {bench.folder}/engine/help.txt:\n"
         "  | ImportError: libcuda.so.1: cannot open shared object file"
     )
 
