@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,8 @@ from pytest_dsr1.text import harmless, say
 
 if TYPE_CHECKING:
     from pytest_dsr1.reporting.formats import Report, ReportFormat
+    from pytest_dsr1.scenario.loading import LoadedScenario
+    from pytest_dsr1.scenario.profiles import Catalogue
 
 FILES: pytest.StashKey[Mapping[Path, ReportFormat]] = pytest.StashKey()
 """The reports to write."""
@@ -81,15 +83,25 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     problems: list[str] = []
     try:
         loaded, known, problems = selection.to_show(config)
-        from pytest_dsr1.reporting.terminal.plan import printed
-
-        for line in printed(config, loaded, known):
+        for line in _listed_or_planned(config, loaded, known):
             say(line)
     except Dsr1Error as error:
         problems.append(str(error))
     if problems:
         raise pytest.UsageError(harmless("\n".join(problems)))
     return 0
+
+
+def _listed_or_planned(
+    config: pytest.Config, loaded: Sequence[LoadedScenario], known: Catalogue
+) -> Iterable[str]:
+    if config.getoption("--dsr1-list"):
+        from pytest_dsr1.reporting.terminal.listing import listing
+
+        return listing(loaded)
+    from pytest_dsr1.reporting.terminal.plan import planned
+
+    return planned(config, loaded, known)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFile | None:
@@ -105,7 +117,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     chosen = config.stash.get(SELECTION, None)
     if chosen is None or not config.option.collectonly:
         return []
-    from pytest_dsr1.reporting.terminal.plan import to_set
+    from pytest_dsr1.reporting.terminal.listing import to_set
 
     lines = (line for loaded in chosen.usable() for line in to_set(loaded.scenario))
     return [f"dsr1: set first: {line}" for line in dict.fromkeys(lines)]
@@ -177,7 +189,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     from pytest_dsr1.reporting.ci import files
 
     status, wanted = int(session.exitstatus), files.is_wanted(config.stash[FILES], os.environ)
-    report = config.stash[REPORT] = files.report_of(state, status, config.rootpath, with_history=wanted)
+    report = config.stash[REPORT] = files.report_of(state, status, config.rootpath, is_wanted=wanted)
     state.written = files.write(report, config.stash[FILES], os.environ) if wanted else []
     silent = config.getoption("no_summary", False)
     if silent or not config.pluginmanager.hasplugin("terminalreporter"):

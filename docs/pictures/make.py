@@ -122,7 +122,7 @@ def main(arguments: Sequence[str]) -> None:
         page.screenshot(path=HERE / "report-top.png")
         shoot(page, folder / "report.html", [("report-pictures.png", "#scenario-1 .pictures")])
         new, old = (
-            cases[0].findings.measurement,
+            cases[0].run.measurement,
             load(sorted((folder / "results" / "h200-max-throughput").iterdir())[0]),
         )
         assert new is not None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict, subject_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def faults(case: Case) -> tuple[Fault, ...]:
         for each in judgment.verdicts
         if each.status is not Status.PASS
     ]
-    subject = f"regression[{case.scenario.gated_metric}]"
+    subject = subject_of("regression", case.scenario.gated_metric)
     if gate is not None and gate.verdict is not None:
         if gate.verdict.status is not Status.PASS:
             found.append(Fault(gate.verdict.status, subject, "gate", gate.verdict.message, lines[subject]))
@@ -62,7 +62,7 @@ _UNKNOWN = {
     Status.INVALID: "Unknown. The run is invalid, so it says nothing about performance.",
     Status.NOT_COMPARABLE: "Unknown. The run differs from the references in a fact that must be equal.",
     Status.NO_REFERENCE: "Unknown. There are no references to compare with.",
-    Status.INCONCLUSIVE: "Undecided. The noise is too large to prove or rule out a loss.",
+    Status.INCONCLUSIVE: "Undecided. The noise is too large to show or rule out a loss.",
 }
 _NEXT = {
     Status.INVALID: "Do what the message says, then run it again. Nothing was judged.",
@@ -96,10 +96,11 @@ def is_it_real(case: Case, status: Status) -> str:
     clear = next((verdict for verdict in missed if not verdict.doubt), None)
     if clear is None:
         return f"Perhaps not: {missed[0].doubt}."
-    noise = case.background.noise[clear.metric]
+    noise = case.noise_of(clear)
+    how_much = f" ({noise.percent:.2g}%, {noise.source})" if noise else ""
     return (
         f"Yes: the run is valid, and {METRICS[clear.metric].label} misses its bound by more than twice the "
-        f"standard deviation between engine starts ({noise.percent:.2g}%, {noise.source})."
+        f"standard deviation between engine starts{how_much}."
     )
 
 
@@ -119,7 +120,7 @@ def what_to_do(case: Case, status: Status) -> str:
         return _ALWAYS.format(delta=gate.delta_percent)
     if all(verdict.doubt for verdict in _missed(case)):
         return _AGAIN
-    references, measurement = case.background.references, case.findings.measurement
+    references, measurement = case.background.references, case.run.measurement
     if references is None or measurement is None:
         return f"{_look(case)}, then at what changed since the last passing run: driver, container, options."
     facts = measurement.fingerprint.facts
@@ -140,7 +141,9 @@ def _what_changed(case: Case, changed: Sequence[str]) -> str:
 
 
 def _look(case: Case) -> str:
-    if case.findings.clues:
+    if case.incomplete:
+        return "Look at the warnings of this report and at the log of the run"
+    if case.run.clues:
         return "Look at the clues that the run shows (`pytest-dsr1 docs why-low`)"
     return (
         "The run shows none of the causes in `pytest-dsr1 docs why-low`: look at what else ran on the machine"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from pytest_dsr1.case.judgment import Judgment, judgment_of
 from pytest_dsr1.case.location import locations
 from pytest_dsr1.diagnosis.diagnosis import FoundClue, diagnose
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError
@@ -15,58 +16,17 @@ from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.history import NO_HISTORY, History, PastRun, comparable_runs
 from pytest_dsr1.gate.reference_file import load as load_references
 from pytest_dsr1.gate.references import References, noise_by
-from pytest_dsr1.gate.saved import SavedGate, read_gate
+from pytest_dsr1.gate.saved import SavedGate
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.roofline.bounds import Bound, bounds
-from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.session.collection import GATES
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.targets import Noise
-from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Judgment:
-    """The verdicts on a scenario.
-
-    Attributes:
-        profile: the scenario's name.
-        status: the worst of its verdicts; None if nothing was judged.
-        problem: why the run is invalid, in full; empty if it is valid.
-        verdicts: one per judged target.
-        gate: the result of its gate; None without one.
-        gate_is_saved: the gate is that of a saved result, judged again; it did not run in this session.
-        gate_unreadable: why the gate of a saved result cannot be read; empty if it can.
-        undecided: what an interrupted gate saw so far; empty otherwise.
-        refused: the status of a gate or recording that ended without a verdict, and why.
-        lines: ``file:line`` in the scenario of each test's subject, such as ``target[average_ttft]``; for
-            ``scenario`` the line of its name, which is always in its own file.
-    """
-
-    profile: str
-    status: Status | None
-    problem: str
-    verdicts: tuple[Verdict, ...]
-    lines: Mapping[str, str]
-    gate: SavedGate | None = None
-    gate_is_saved: bool = False
-    gate_unreadable: str = ""
-    undecided: str = ""
-    refused: tuple[Status, str] | None = None
-
-    @property
-    def judged(self) -> tuple[Verdict, ...]:
-        """The verdicts on its targets, then the verdict of its gate."""
-        return (*self.verdicts, *([self.gate.verdict] if self.gate and self.gate.verdict else []))
-
-    def gate_of(self, verdict: Verdict) -> SavedGate | None:
-        """Return the gate that gave this verdict; None if it is a verdict on a target."""
-        return self.gate if self.gate is not None and verdict is self.gate.verdict else None
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
+class RunData:
     """The data of a scenario's run.
 
     Attributes:
@@ -118,10 +78,11 @@ class Case:
         machine: hardware and engine, in a few words.
         headline: the result in a sentence, without the status.
         judgment: the verdicts.
-        findings: the data of its run.
+        run: the data of its run.
         background: what the run is compared with.
         scenario_warnings: warnings about the scenario, from before it ran.
         notes: remarks about references.
+        incomplete: why the data of its run is missing; empty if nothing is.
     """
 
     scenario: Scenario
@@ -129,33 +90,34 @@ class Case:
     machine: str
     headline: str
     judgment: Judgment
-    findings: Findings
+    run: RunData
     background: Background
     scenario_warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    incomplete: str = ""
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to report: its tests were skipped, or ended without a result."""
-        judgment = self.judgment
-        known = self.findings.measurement, judgment.problem, judgment.gate, judgment.refused, self.notes
-        return not any(known)
+        judgment, seen = self.judgment, (self.run.measurement, self.notes, self.incomplete)
+        return not any((*seen, judgment.problem, judgment.gate, judgment.refused))
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Every sentence that a person must see with the verdict."""
-        measurement, gate = self.findings.measurement, self.judgment.gate
+        measurement, gate = self.run.measurement, self.judgment.gate
         return (
             *self.scenario_warnings,
             *(measurement.warnings if measurement else ()),
             *(gate.warnings if gate else ()),
             *self.notes,
+            *([self.incomplete] if self.incomplete else []),
         )
 
     @property
     def unlike(self) -> str:
         """Why the accepted references are not comparable with the run; empty if they are, or without any."""
-        references, measurement = self.background.references, self.findings.measurement
+        references, measurement = self.background.references, self.run.measurement
         if references is None or measurement is None or self.background.comparable is not None:
             return ""
         facts = measurement.fingerprint.facts
@@ -173,7 +135,14 @@ class Case:
         return self.background.noise.get(verdict.metric)
 
 
-def case_of(outcome: ScenarioOutcome, store: Path, now: datetime, past: History = NO_HISTORY) -> Case:
+def case_of(
+    outcome: ScenarioOutcome,
+    store: Path,
+    now: datetime,
+    past: History = NO_HISTORY,
+    *,
+    with_clues: bool = True,
+) -> Case:
     """Return the case of a scenario of this session.
 
     Args:
@@ -181,78 +150,73 @@ def case_of(outcome: ScenarioOutcome, store: Path, now: datetime, past: History 
         store: the folder of references.
         now: the time from which the age of references counts.
         past: earlier runs to compare with.
+        with_clues: look for clues even if nothing failed.
     """
-    judgment = judgment_of(outcome)
-    measurement = outcome.measurement or (outcome.gate.latest if outcome.gate else None)
+    judgment, measurement = judgment_of(outcome), _measurement(outcome)
     scenario = measurement.scenario if measurement else outcome.loaded.scenario
     background = _background(judgment, scenario, measurement, store, now, past)
-    findings = _findings(outcome, judgment, measurement, background.past)
+    run = _run_data(outcome, judgment, measurement, background.past, with_clues=with_clues)
+    return _case(outcome, judgment, run, background)
+
+
+def case_without_data(outcome: ScenarioOutcome, error: Exception) -> Case:
+    """Return the case of a scenario whose data cannot be computed, because of a mistake of ours.
+
+    Args:
+        outcome: of the scenario in this session.
+        error: the mistake.
+    """
+    own = outcome.measurement
+    folder = own.folder if own else outcome.folder
+    run = RunData(_measurement(outcome), of_gate=own is None, folder=folder, run_folder=folder)
+    case = _case(outcome, judgment_of(outcome), run, Background())
+    why = (
+        f"{case.scenario.name}: the report is incomplete, because pytest-dsr1 itself failed: {error!r}; the "
+        "verdicts are not affected; please report this as a bug"
+    )
+    return replace(case, incomplete=why)
+
+
+def _measurement(outcome: ScenarioOutcome) -> Measurement | None:
+    """Return the run that all tests judge, else the gate's latest."""
+    return outcome.measurement or (outcome.gate.latest if outcome.gate else None)
+
+
+def _case(outcome: ScenarioOutcome, judgment: Judgment, run: RunData, background: Background) -> Case:
+    scenario = run.measurement.scenario if run.measurement else outcome.loaded.scenario
     return Case(
         scenario=scenario,
         test_id_prefix=outcome.test_id_prefix,
-        machine=machine(scenario),
-        headline="; ".join(_headline(judgment, findings)),
+        machine=scenario.machine,
+        headline="; ".join(_headline(judgment, run)),
         judgment=judgment,
-        findings=findings,
+        run=run,
         background=background,
         scenario_warnings=outcome.loaded.warnings,
         notes=tuple(outcome.notes),
     )
 
 
-def judgment_of(outcome: ScenarioOutcome) -> Judgment:
-    """Return the verdicts on a scenario of this session, so far."""
-    gate, gate_is_saved, unreadable, undecided = None, False, "", ""
-    if outcome.gate is not None:
-        from pytest_dsr1.gate.progress import saved
-
-        status, error = outcome.refused or (None, None)
-        gate = saved(outcome.gate, status, error)
-        if gate.verdict is None and outcome.gate.look is not None:
-            undecided = outcome.gate.sentence()
-    elif outcome.measurement is not None:
-        try:
-            gate, gate_is_saved = read_gate(outcome.measurement.folder), True
-        except Dsr1Error as error:
-            unreadable = str(error)
-    problem = outcome.problem or ""
-    statuses = {verdict.status for verdict in outcome.verdicts} | ({Status.INVALID} if problem else set())
-    if gate is not None and gate.status is not None:
-        statuses.add(gate.status)
-    if outcome.refused is not None:
-        statuses.add(outcome.refused[0])
-    return Judgment(
-        profile=outcome.loaded.scenario.name,
-        status=next((each for each in (*EXIT_STATUS, Status.PASS) if each in statuses), None),
-        problem=problem,
-        verdicts=tuple(outcome.verdicts),
-        lines=lines_of(outcome.loaded),
-        gate=gate,
-        gate_is_saved=gate_is_saved,
-        gate_unreadable=unreadable,
-        undecided=undecided,
-        refused=outcome.refused,
-    )
-
-
-def _findings(
+def _run_data(
     outcome: ScenarioOutcome,
     judgment: Judgment,
     measurement: Measurement | None,
     past: Iterable[PastRun],
-) -> Findings:
+    *,
+    with_clues: bool,
+) -> RunData:
     own = outcome.measurement
     run_folder = own.folder if own else outcome.folder
     if measurement is None:
-        return Findings(folder=run_folder, run_folder=run_folder)
+        return RunData(folder=run_folder, run_folder=run_folder)
     others = _without_gate_runs(judgment.gate, past)
-    return Findings(
+    return RunData(
         measurement=measurement,
         of_gate=own is None,
         folder=measurement.folder,
         run_folder=run_folder,
         bounds=bounds(measurement),
-        clues=diagnose(measurement),
+        clues=diagnose(measurement) if with_clues or judgment.status is Status.FAIL else (),
         locations=() if judgment.status is Status.PASS else tuple(locations(measurement, others)),
     )
 
@@ -305,22 +269,11 @@ def _without_gate_runs(gate: SavedGate | None, runs: Iterable[PastRun]) -> list[
     return [run for run in runs if run.folder.name not in own]
 
 
-def lines_of(loaded: LoadedScenario) -> dict[str, str]:
-    """Return ``file:line`` of each test's subject and of ``scenario``, as in :class:`Judgment`."""
-    scenario = loaded.scenario
-    return {
-        "scenario": loaded.where("name"),
-        "environment": loaded.where("hardware"),
-        **{f"target[{each.metric}]": loaded.where(f"targets.{i}") for i, each in enumerate(scenario.targets)},
-        **{f"{gate}[{scenario.gated_metric}]": loaded.where("gate") for gate in GATES},
-    }
-
-
-def _headline(judgment: Judgment, findings: Findings) -> Iterable[str]:
-    status, measurement, clues = judgment.status, findings.measurement, findings.clues
+def _headline(judgment: Judgment, run: RunData) -> Iterable[str]:
+    status, measurement, clues = judgment.status, run.measurement, run.clues
     yield from _outcome(judgment)
     if status in {Status.FAIL, Status.PASS} and measurement is not None:
-        yield from _gpus(measurement, capped=any(clue.key == "power-cap" for clue in clues))
+        yield from _gpus(measurement, (clue.gpu_state for clue in clues if clue.gpu_state))
     if status is Status.FAIL and clues:
         count = "one finding" if len(clues) == 1 else f"{len(clues)} findings"
         yield f"{count}: {', '.join(clue.key.replace('-', ' ') for clue in clues)}"
@@ -346,10 +299,10 @@ def _outcome(judgment: Judgment) -> Iterable[str]:
         yield "not judged"
 
 
-def _gpus(measurement: Measurement, *, capped: bool) -> Iterable[str]:
+def _gpus(measurement: Measurement, states: Iterable[str]) -> Iterable[str]:
     if not measurement.telemetry.gpus:
         return
-    healthy = f"GPUs healthy{', at their power cap' if capped else ''}"
+    healthy = ", ".join(["GPUs healthy", *dict.fromkeys(states)])
     doubts = [f for f in measurement.findings if f.severity != "ok" and f.subject.startswith("GPU")]
     more = f" (and {len(doubts) - 1} more about GPUs)" if len(doubts) > 1 else ""
     yield f"{doubts[0].subject}: {doubts[0].message}{more}" if doubts else healthy
@@ -359,10 +312,3 @@ def _first(text: str) -> str:
     """Return the first line of a message; if that is the heading of a list, the list's first entry."""
     head, *rest = text.strip().splitlines() or [""]
     return rest[0].strip() if head.endswith(":") and rest else head
-
-
-def machine(scenario: Scenario) -> str:
-    """Return hardware and engine in a few words."""
-    hardware = scenario.hardware
-    gpus = f"{hardware.count} x {hardware.gpu}" if hardware.gpu else "CPU"
-    return f"{gpus}, engine {scenario.engine.type}"

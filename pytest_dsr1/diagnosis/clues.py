@@ -22,15 +22,17 @@ class Clue:
         pattern: what the clue looks for, as a sentence.
         page: where to read more; empty if there is no page.
         find: looks for the pattern.
+        gpu_state: what the pattern says about GPUs that are otherwise healthy, for a headline; may be empty.
     """
 
     key: str
     pattern: str
     page: str
     find: Find
+    gpu_state: str = ""
 
 
-def clue(key: str, *, page: str | None = None) -> Callable[[Find], Clue]:
+def clue(key: str, *, page: str | None = None, gpu_state: str = "") -> Callable[[Find], Clue]:
     """Declare a function as a clue; its docstring is the pattern. A plugin lists it in ``pytest_dsr1_clues``.
 
     It reads only saved values, so it also works on a replay. It returns a sentence only if its pattern is
@@ -39,10 +41,11 @@ def clue(key: str, *, page: str | None = None) -> Callable[[Find], Clue]:
     Args:
         key: its name, in lower case with dashes.
         page: where to read more; by default the section ``key`` of our own page.
+        gpu_state: what the pattern says about GPUs that are otherwise healthy, such as "at their power cap".
     """
 
     def declare(find: Find) -> Clue:
         where = f"{PAGE}#{key}" if page is None else page
-        return Clue(key, " ".join((find.__doc__ or "").split()), where, find)
+        return Clue(key, " ".join((find.__doc__ or "").split()), where, find, gpu_state)
 
     return declare

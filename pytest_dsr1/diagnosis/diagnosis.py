@@ -17,11 +17,13 @@ class FoundClue:
         key: the clue's name.
         sentence: what was seen, with its numbers, and what to do next.
         page: where to read more; empty if there is no page.
+        gpu_state: what it says about GPUs that are otherwise healthy, for a headline; may be empty.
     """
 
     key: str
     sentence: str
     page: str = ""
+    gpu_state: str = ""
 
 
 def diagnose(measurement: Measurement) -> tuple[FoundClue, ...]:
@@ -31,7 +33,7 @@ def diagnose(measurement: Measurement) -> tuple[FoundClue, ...]:
     plugins follow. A clue that fails gives a sentence that says so: the run is over and must be reported.
     """
     return tuple(
-        FoundClue(clue.key, sentence, clue.page)
+        FoundClue(clue.key, sentence, clue.page, clue.gpu_state)
         for plugin, clue in extensions.declared("pytest_dsr1_clues", Clue).values()
         if (sentence := _find(plugin, clue, measurement)) is not None
     )

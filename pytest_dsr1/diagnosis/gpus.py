@@ -54,7 +54,7 @@ def throttled(measurement: Measurement) -> str | None:
     )
 
 
-@clue("power-cap")
+@clue("power-cap", gpu_state="at their power cap")
 def power_cap(measurement: Measurement) -> str | None:
     """GPUs at the software power cap for a notable share of the time, with a lower clock because of it."""
     most_mhz = _most_mhz(measurement)

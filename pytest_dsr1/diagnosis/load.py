@@ -10,13 +10,13 @@ from pytest_dsr1.diagnosis.kv_cache import cache_is_full
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.text import number
 
-FULL = 0.9
+FULL_CONCURRENCY = 0.9
 """Published runs kept 97.8% or more of their concurrency in flight, ramp-up and drain included."""
 QUEUED = 0.05
 """The share of the concurrency above which a queue counts: each new request waits for a moment."""
 STEADY = 0.9
 """Below this share of its steady window, ramp-up and drain alone miss a target with 5% tolerance."""
-FEWEST_WAVES = 5
+FEWEST_PUBLISHED_WAVES = 5
 """No published run has fewer (5,120 requests, 1,024 in flight)."""
 
 
@@ -25,7 +25,7 @@ def low_concurrency(measurement: Measurement) -> str | None:
     """A closed loop that kept fewer requests in flight than it should."""
     found, load = measurement.metrics.get("average_concurrency"), measurement.scenario.load
     wanted = min(at_once(measurement), measurement.workload.requests)
-    if load.arrival is not None or found is None or found.value >= FULL * wanted:
+    if load.arrival is not None or found is None or found.value >= FULL_CONCURRENCY * wanted:
         return None
     return (
         f"on average {number(found.value)} requests were in flight, but load.concurrency "
@@ -77,12 +77,12 @@ def ramp_and_drain(measurement: Measurement) -> str | None:
             f"tok/s: ramp-up and drain cost {1 - whole.value / steady.value:.0%}; raise load.num_requests, "
             f"now {requests:,} with {together:,} at once"
         )
-    if requests >= FEWEST_WAVES * together:
+    if requests >= FEWEST_PUBLISHED_WAVES * together:
         return None
     return (
         f"{requests:,} requests are only {requests / together:.1f} waves of {together:,} at once, so ramp-up "
         "and drain lower the figures of the whole run: raise load.num_requests to "
-        f"{FEWEST_WAVES * together:,} or more, as in every published run"
+        f"{FEWEST_PUBLISHED_WAVES * together:,} or more, as in every published run"
     )
 
 

@@ -75,7 +75,7 @@ class Design:
         delta: the loss that must not be missed, as a difference of logarithms.
         level: of the references.
         fail: t at or above which a loss is shown, after each number of runs up to the largest.
-        passed: the same for excluding a loss of delta.
+        passed: the same for ruling out a loss of delta.
     """
 
     delta: float
@@ -210,6 +210,6 @@ def look(gate: Design, losses: Floats, *, level_sd: Floats | float | None = None
     low, high = mean - gate.fail[runs - 1] * error, mean + gate.passed[runs - 1] * error
     better = mean < float(stdtrit(level.freedom + runs - 1, GATE_ALPHA)) * error
     confirmed = (losses > gate.delta / 2).sum(axis=-1) >= _CONFIRMED
-    excluded = high < gate.delta
-    decision = np.where(excluded, -1, np.where((low > 0) & confirmed, 1, 0))
+    ruled_out = high < gate.delta
+    decision = np.where(ruled_out, -1, np.where((low > 0) & confirmed, 1, 0))
     return Look(decision, mean, low, high, better)

@@ -131,12 +131,12 @@ def figure(
         raise InvalidRunError(f"{scenario.name}: {error}") from None
 
 
-def save_evidence(measurement: Measurement, evidence: SteadyFigure) -> None:
+def save_figure(measurement: Measurement, found: SteadyFigure) -> None:
     """Write ``evidence.json`` next to the measurement: the steady figure, its cut and its batches.
 
     Raises:
         InvalidRunError: the file cannot be written.
     """
-    document = {"metric": measurement.scenario.gated_metric, **asdict(evidence)}
+    document = {"metric": measurement.scenario.gated_metric, **asdict(found)}
     with saving(measurement.folder):
         write_atomically(measurement.folder / "evidence.json", json.dumps(document, indent=1))

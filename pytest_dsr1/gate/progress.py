@@ -10,7 +10,7 @@ import numpy as np
 
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.decision import Look, in_percent, look
-from pytest_dsr1.gate.eligibility import compared, figure, save_evidence
+from pytest_dsr1.gate.eligibility import compared, figure, save_figure
 from pytest_dsr1.gate.noise import scatters
 from pytest_dsr1.gate.plan import GatePlan
 from pytest_dsr1.gate.references import how_to_get_more
@@ -19,7 +19,7 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.text import number
-from pytest_dsr1.verdict.verdict import Status, Verdict
+from pytest_dsr1.verdict.verdict import Status, Verdict, subject_of
 
 
 class InconclusiveError(Dsr1Error):
@@ -82,7 +82,7 @@ class GateProgress:
         try:
             self.changed = compared(refs, measurement.fingerprint.facts)
             found = figure(measurement, requests=refs.requests, warmup_requests=refs.warmup_requests)
-            save_evidence(measurement, found)
+            save_figure(measurement, found)
         except Dsr1Error as error:
             self.leave_out(measurement, str(error))
             raise
@@ -152,8 +152,8 @@ class GateProgress:
         delta = f"a loss of {plan.scenario.gate.delta_percent:g}%"
         meaning = {
             Status.PASS: f"{delta} is ruled out",
-            Status.FAIL: "a loss is proven",
-            Status.INCONCLUSIVE: f"undecided: no loss is proven, but {delta} is not ruled out either",
+            Status.FAIL: "a loss is shown",
+            Status.INCONCLUSIVE: f"undecided: no loss is shown, but {delta} is not ruled out either",
         }[status]
         lines = [f"{self.sentence()}: {meaning}"]
         if self.look.better:
@@ -167,7 +167,7 @@ class GateProgress:
             )
         return Verdict(
             status=status,
-            subject=f"regression[{plan.metric}]",
+            subject=subject_of("regression", plan.metric),
             metric=plan.metric,
             measured=self.measured,
             target=self.reference,

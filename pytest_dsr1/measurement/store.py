@@ -63,23 +63,34 @@ class ResultFolder:
     """The folder of one run's results, written during the run. As a context manager, closes the records."""
 
     def __init__(self, path: Path, scenario: Scenario, test_id_prefix: str, started: datetime) -> None:
-        """Create the folder and state that a run is in progress."""
+        """Create the folder and state that a run is in progress.
+
+        Raises:
+            InvalidRunError: results cannot be written.
+        """
         self.path = path
         self.engine = path / "engine"
-        self.engine.mkdir(parents=True)
         self._head = {
             **MEASUREMENT.head,
             "profile": scenario.name,
             "place": test_id_prefix,
             "started_utc": started.isoformat(timespec="seconds"),
         }
-        write_atomically(path / "scenario.yaml", f"# As it ran, from {test_id_prefix}.\n{dump(scenario)}")
-        self._write({"state": "running"})
-        self._records = (path / "requests.jsonl").open("w", encoding="utf-8", buffering=1)
+        with saving(path):
+            self.engine.mkdir(parents=True)
+            text = f"# As it ran, from {test_id_prefix}.\n{dump(scenario)}"
+            write_atomically(path / "scenario.yaml", text)
+            self._write({"state": "running"})
+            self._records = (path / "requests.jsonl").open("w", encoding="utf-8", buffering=1)
 
     @classmethod
     def create(cls, root: Path, scenario: Scenario, test_id_prefix: str, started: datetime) -> ResultFolder:
-        """Create the folder ``root/<profile>/<UTC time>``; later runs of one second get a number after it."""
+        """Create the folder ``root/<profile>/<UTC time>``; later runs of one second get a number after it.
+
+        Raises:
+            UserError: the folder cannot be created.
+            InvalidRunError: results cannot be written in it.
+        """
         stem = started.strftime("%Y%m%dT%H%M%SZ")
         for name in (stem, *(f"{stem}-{n}" for n in range(2, 1000))):
             path = root / scenario.name / name

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from pytest_dsr1.metrics.inputs import MetricInputs, SloLimits, span_s
+from pytest_dsr1.metrics.inputs import MetricInputs, Requests, SloLimits, row, span_s
+from pytest_dsr1.metrics.latency import latency_ms
 from pytest_dsr1.metrics.registry import Metrics
-from pytest_dsr1.records import RequestRecord
+from pytest_dsr1.metrics.streaming import tpot_ms, ttft_ms
 
 metrics = Metrics("none in trtllm-bench; request records")
 
@@ -29,7 +28,7 @@ PRESETS = {
 )
 def _goodput_req_s(inputs: MetricInputs) -> float | None:
     total_s = span_s(inputs.records)
-    return _good(inputs.records, inputs.slo) / total_s if inputs.slo is not None and total_s > 0 else None
+    return _good(inputs, inputs.slo) / total_s if inputs.slo is not None and total_s > 0 else None
 
 
 @metrics.metric(
@@ -45,26 +44,24 @@ def _goodput_req_s(inputs: MetricInputs) -> float | None:
 def _attainment_percent(inputs: MetricInputs) -> float | None:
     if inputs.slo is None or span_s(inputs.records) <= 0:
         return None
-    return 100 * _good(inputs.records, inputs.slo) / len(inputs.records)
+    return 100 * _good(inputs, inputs.slo) / len(inputs.records)
 
 
-def _good(records: Sequence[RequestRecord], limits: SloLimits) -> int:
-    return sum(_within(record, limits) for record in records)
+def _good(inputs: MetricInputs, limits: SloLimits) -> int:
+    """Return how many requests are within all limits; one whose limited time is unknown is not."""
+    import numpy as np
 
-
-def _within(record: RequestRecord, limits: SloLimits) -> bool:
-    """Return whether a request is within all limits; False if a limited TTFT or TPOT is unknown."""
-    if record.error is not None:
-        return False
-    latency_ms = limits.request_latency_ms
-    if latency_ms is not None and (record.last_token_s - record.start_s) * 1e3 > latency_ms:
-        return False
-    if limits.ttft_ms is None and limits.tpot_ms is None:
-        return True
-    first_s = record.first_token_s
-    if first_s is None:
-        return False
-    if limits.ttft_ms is not None and (first_s - record.start_s) * 1e3 > limits.ttft_ms:
-        return False
-    steps = max(record.output_tokens - 1, 1)
-    return limits.tpot_ms is None or (record.last_token_s - first_s) * 1e3 / steps <= limits.tpot_ms
+    requests = Requests.of(list(map(row, inputs.done)))
+    # A request without a time per output token, such as one with a single token, is within the limit if it
+    # ends that soon after its first token.
+    tpot = tpot_ms(requests)
+    tpot = np.where(np.isnan(tpot), (requests.last_token_s - requests.first_token_s) * 1e3, tpot)
+    within = np.full(len(inputs.done), fill_value=True)
+    for times_ms, limit_ms in (
+        (ttft_ms(requests), limits.ttft_ms),
+        (tpot, limits.tpot_ms),
+        (latency_ms(requests), limits.request_latency_ms),
+    ):
+        if limit_ms is not None:
+            within &= times_ms <= limit_ms
+    return int(within.sum())

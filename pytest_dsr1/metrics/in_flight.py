@@ -38,7 +38,7 @@ def steady_window(records: Sequence[RequestRecord], concurrency: int) -> tuple[f
     return best
 
 
-def why_none(records: Sequence[RequestRecord], concurrency: int, *, open_loop: bool) -> str:
+def why_no_window(records: Sequence[RequestRecord], concurrency: int, *, open_loop: bool) -> str:
     """Return why a run has no steady window."""
     if not records:
         return "the engine does not give a record of each request"

@@ -32,5 +32,6 @@ def _total_ms(inputs: MetricInputs) -> float | None:
     of="e2e",
     source="trtllm-bench report, Request Latency Breakdown",
 )
-def _latency_ms(requests: Requests) -> Floats:
+def latency_ms(requests: Requests) -> Floats:
+    """Return the latency of each request."""
     return requests.latency_s * 1e3

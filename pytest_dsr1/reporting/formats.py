@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_dsr1 import extensions
+from pytest_dsr1.storage.files import temporary_of
 
 if TYPE_CHECKING:
     from pytest_dsr1.case.case import Case
@@ -128,7 +129,7 @@ def requested(config: pytest.Config) -> dict[Path, ReportFormat]:
         if os.path.isdir(path):  # noqa: PTH112 - a name that is too long is reported below
             raise pytest.UsageError(f"--dsr1-report={given}: is a folder; expected a file name")
         try:
-            probe = path.with_name(f".{path.name}.{os.getpid()}")  # written in the way of the report itself
+            probe = temporary_of(path)  # as long as the name that the report is written under
             probe.touch()
             probe.unlink()
         except OSError as error:

@@ -19,7 +19,7 @@ from typing import Literal
 from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS, GpuPeaks, TensorCoreFormat
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.roofline.model import NotKnownError, ServedModel, served_model
+from pytest_dsr1.roofline.model import NotKnownError, RunModel, run_model
 from pytest_dsr1.workload.deepseek import read_parts
 
 Limit = Literal["memory bandwidth", "tensor cores"]
@@ -65,7 +65,7 @@ class Roofline:
         gpus: number of GPUs.
     """
 
-    model: ServedModel
+    model: RunModel
     peaks: GpuPeaks
     gpus: int
 
@@ -141,7 +141,7 @@ def roofline(measurement: Measurement) -> Roofline:
         raise NotKnownError("the fingerprint does not name a single kind of GPU")
     if name not in GPU_PEAKS:
         raise NotKnownError(f"the peak performance of {name} is unknown")
-    model, peaks = served_model(measurement), GPU_PEAKS[name]
+    model, peaks = run_model(measurement), GPU_PEAKS[name]
     for stored in (model.attention, model.feed_forward, model.cache):
         if stored.tensor_core not in peaks.tflops:
             raise NotKnownError(
@@ -150,7 +150,7 @@ def roofline(measurement: Measurement) -> Roofline:
     return Roofline(model, peaks, gpus)
 
 
-def why_none(measurement: Measurement) -> str | None:
+def why_no_bounds(measurement: Measurement) -> str | None:
     """Return why a measurement has no bounds, as a clause; None if it has bounds."""
     try:
         roofline(measurement)
@@ -160,7 +160,7 @@ def why_none(measurement: Measurement) -> str | None:
 
 
 def bounds(measurement: Measurement) -> tuple[Bound, ...]:
-    """Return the bounds of the measured metrics that have one; empty without certainty (:func:`why_none`).
+    """Return the bounds of the measured metrics that have one; empty without certainty.
 
     Throughput is bounded with ``load.concurrency`` requests per step, because larger steps make more tokens
     per second. A user's rate is bounded with one request per step: at the ends of a run, or when requests
@@ -199,14 +199,14 @@ def _bound(measurement: Measurement, metric: str, step: Step, tokens: float, per
     )
 
 
-def _accepted(measurement: Measurement, model: ServedModel) -> float:
+def _accepted(measurement: Measurement, model: RunModel) -> float:
     """Return the tokens that a request gets per step: as measured, else the most possible."""
     measured = measurement.metrics.get("acceptance_length")
     most = 1 + model.draft_tokens
     return float(most) if measured is None or not model.draft_tokens else max(measured.value, 1.0)
 
 
-def _least_context(measurement: Measurement, model: ServedModel) -> float:
+def _least_context(measurement: Measurement, model: RunModel) -> float:
     """Return the tokens that the shortest request has in the KV cache, on average over its steps.
 
     The step that reads the prompt counts as a step, without cache. Return 0 if lengths differ and are not

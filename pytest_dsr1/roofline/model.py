@@ -70,7 +70,7 @@ SPECULATES = 1.05
 
 
 @dataclass(frozen=True, slots=True)
-class ServedModel:
+class RunModel:
     """The model of a measurement.
 
     Attributes:
@@ -112,7 +112,7 @@ class ServedModel:
         return float(latent * self.config["num_hidden_layers"] * self.cache.value_bytes)
 
 
-def served_model(measurement: Measurement) -> ServedModel:
+def run_model(measurement: Measurement) -> RunModel:
     """Return the model that a measurement ran.
 
     Raises:
@@ -130,9 +130,9 @@ def served_model(measurement: Measurement) -> ServedModel:
     attention, feed_forward = _WEIGHTS[quantization]
     if engine.number_format is not None:
         value = FP32 if engine.number_format == "float32" else BF16
-        return ServedModel(config, value, value, value, value, 0)
+        return RunModel(config, value, value, value, value, 0)
     cache = _cache(measurement)
-    return ServedModel(config, attention, feed_forward, BF16, cache, _draft_tokens(measurement))
+    return RunModel(config, attention, feed_forward, BF16, cache, _draft_tokens(measurement))
 
 
 def _weights(scenario: Scenario) -> tuple[Mapping[str, Any], str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario import profiles, variables
+from pytest_dsr1.scenario import SUFFIXES, profiles, variables
 from pytest_dsr1.scenario.overrides import apply, parse_override
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem, all_in_one
 from pytest_dsr1.scenario.rules.general import decided_by, general_relations, relations_of
@@ -141,7 +141,7 @@ def _base(path: Path, extends: Node, catalogue: profiles.Catalogue | None) -> Pa
     if not isinstance(wanted, str) or not wanted:
         message = "expected the name of a scenario or a path relative to this file"
         raise MistakeError(Problem(extends.mark, "extends", message))
-    if "/" in wanted or wanted.endswith(profiles.SUFFIXES):
+    if "/" in wanted or wanted.endswith(SUFFIXES):
         base = path.parent / wanted
         if not base.exists():
             message = f"there is no file '{wanted}' relative to this file ({shown_path(base)})"

@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pytest_dsr1
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.scenario import SUFFIXES
 from pytest_dsr1.text import did_you_mean, shown_path
-
-SUFFIXES = (".yaml", ".yml")
-"""The endings of a scenario file's name."""
 
 _HEAD_BYTES = 65_536
 _NAME = re.compile(rb"^name:[ \t]*([\"']?)([A-Za-z0-9][A-Za-z0-9._-]*)\1[ \t]*(?:#.*)?\r?$", re.MULTILINE)

@@ -245,7 +245,11 @@ def run(
 
 
 def ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:
-    """Return the values of these fixtures; one error has the problems of all of them."""
+    """Return the values of these fixtures; one error has the problems of all of them.
+
+    Raises:
+        InvalidRunError: a fixture failed.
+    """
     found, problems = [], []
     for name in names:
         try:

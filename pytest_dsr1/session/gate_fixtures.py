@@ -33,26 +33,26 @@ if TYPE_CHECKING:
     from pytest_dsr1.verdict.verdict import Status, Verdict
 
 
-def _word(error: Dsr1Error) -> Status:
+def _status_of(error: Dsr1Error) -> Status:
     """Return the status that an error means for a verdict."""
     from pytest_dsr1.gate.eligibility import NotComparableError
     from pytest_dsr1.gate.plan import UndecidableError
     from pytest_dsr1.gate.progress import InconclusiveError
     from pytest_dsr1.verdict.verdict import Status
 
-    words = {
+    statuses = {
         NoReferenceError: Status.NO_REFERENCE,
         ReferencesError: Status.NO_REFERENCE,
         NotComparableError: Status.NOT_COMPARABLE,
         InconclusiveError: Status.INCONCLUSIVE,
         UndecidableError: Status.INCONCLUSIVE,
     }
-    return words.get(type(error), Status.INVALID)
+    return statuses.get(type(error), Status.INVALID)
 
 
 def _refuse(error: Dsr1Error) -> NoReturn:
     """End a fixture with the status of the error."""
-    fail_setup(error, _word(error))
+    fail_setup(error, _status_of(error))
 
 
 def refuse_skip(test: str, why: str) -> NoReturn:
@@ -221,8 +221,8 @@ def _save(gate: GateProgress, error: Dsr1Error | None = None) -> None:
     from pytest_dsr1.gate.saved import write_gate
 
     if gate.folder:
-        word, why = (None, None) if error is None else (_word(error), str(error))
-        write_gate(Path(gate.folder), saved(gate, word, why))
+        status, why = (None, None) if error is None else (_status_of(error), str(error))
+        write_gate(Path(gate.folder), saved(gate, status, why))
 
 
 def _try_to_record(folder: Path) -> None:
@@ -252,7 +252,7 @@ def _dsr1_recorded(
 ) -> Path:
     """The file of a new recorded run, which may become a reference."""
     from pytest_dsr1.gate import recordings
-    from pytest_dsr1.gate.eligibility import figure, save_evidence, why_not
+    from pytest_dsr1.gate.eligibility import figure, save_figure, why_not
     from pytest_dsr1.gate.loop import next_that_counts
     from pytest_dsr1.gate.references import WANTED
     from pytest_dsr1.metrics.catalogue import METRICS
@@ -271,7 +271,7 @@ def _dsr1_recorded(
         again = f"pytest --dsr1-profile={dsr1_scenario.name} --dsr1-reference=record"
         measurement = next_that_counts(take, lambda measured: why_not(measured, _dsr1_starts), note, again)
         found = figure(measurement)
-        save_evidence(measurement, found)
+        save_figure(measurement, found)
         path = recordings.record(_dsr1_store, measurement, trace(measurement))
         recorded, problems = recordings.read(_dsr1_store, dsr1_scenario.name)
     except Dsr1Error as error:

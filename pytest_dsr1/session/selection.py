@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_dsr1.errors import Dsr1Error, UserError
+from pytest_dsr1.scenario import SUFFIXES
 from pytest_dsr1.text import harmless
 
 if TYPE_CHECKING:
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.profiles import Catalogue
-
-SUFFIXES = (".yaml", ".yml")
 
 
 class Selection:

@@ -145,6 +145,9 @@ def fail_setup(error: Dsr1Error, status: Status | None = None) -> NoReturn:
     Args:
         error: its message is shown.
         status: the status; INVALID by default.
+
+    Raises:
+        Failed: always.
     """
     from pytest_dsr1.verdict.verdict import Status
 

@@ -235,7 +235,7 @@ class _Run:
         edges = self._window(last, warmup, warmup, steady)
         borders_s = self._borders()
         window = borders_s[edges[0]], borders_s[min(edges[-1], len(borders_s) - 1)]
-        return self._evidence(np.diff(sums[edges]), np.diff(counts[edges]), window)
+        return self._figure(np.diff(sums[edges]), np.diff(counts[edges]), window)
 
     # Rates over time
 
@@ -250,7 +250,7 @@ class _Run:
         edges = self._window(len(borders_s) - 1, warmup, warm, self._steady_rate_from(borders_s, flow))
         per = self.trace.gpus if self.metric.per_gpu else 1
         amounts = np.diff(flowed(borders_s[edges], *flow)) / per
-        return self._evidence(amounts, np.diff(borders_s[edges]), (borders_s[edges[0]], borders_s[edges[-1]]))
+        return self._figure(amounts, np.diff(borders_s[edges]), (borders_s[edges[0]], borders_s[edges[-1]]))
 
     def _steady_rate_from(self, borders_s: Floats, flow: Flow) -> int:
         """Return the border at which the rate becomes steady, by MSER-5."""
@@ -312,7 +312,7 @@ class _Run:
         waves = max((last - max(warm, steady)) // wave, FEWEST_WAVES)
         return last - waves * wave + wave * batch_edges(waves)
 
-    def _evidence(self, amounts: Floats, sizes: Floats, window: tuple[float, float]) -> SteadyFigure:
+    def _figure(self, amounts: Floats, sizes: Floats, window: tuple[float, float]) -> SteadyFigure:
         import numpy as np
 
         begin_s, end_s = window

@@ -13,19 +13,24 @@ PART = ".part"
 """The suffix of a file that is still being written."""
 
 
+def temporary_of(path: Path) -> Path:
+    """Return a new name for the temporary file that will replace ``path``: ``.NAME.PID-DIGITS.part``."""
+    # Processes in different containers may have the same id and share the folder.
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield the path of a temporary file, which replaces ``path`` atomically when the block ends.
 
     A reader sees the old file or the new one, never a part of it, and the new one is on the disk after the
-    block. If the block raises, the old file stays. A kill may leave a temporary file
-    ``.NAME.PID-DIGITS.part`` in the folder; nothing reads it.
+    block. If the block raises, the old file stays. A kill may leave the temporary file of
+    :func:`temporary_of` in the folder; nothing reads it.
 
     Raises:
         OSError: the file cannot be written; the old one stays.
     """
-    # Processes in different containers may have the same id and share the folder.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
+    temporary = temporary_of(path)
     try:
         yield temporary
         _sync(temporary, os.O_RDONLY)

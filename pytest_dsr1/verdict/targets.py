@@ -9,7 +9,7 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.text import number
-from pytest_dsr1.verdict.verdict import Status, Verdict
+from pytest_dsr1.verdict.verdict import Status, Verdict, subject_of
 
 
 def bound(target: Target) -> float:
@@ -69,7 +69,7 @@ def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
     """Return the verdict on a target of a valid measurement: INVALID if the metric was not measured."""
     metric = METRICS[target.metric]
     limit = bound(target)
-    subject = f"target[{target.metric}]"
+    subject = subject_of("target", target.metric)
     measured = measurement.metrics.get(target.metric)
     if measured is None:
         streaming = measurement.scenario.engine.settings_for.get("streaming")

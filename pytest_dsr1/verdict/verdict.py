@@ -35,6 +35,11 @@ def exit_status(statuses: Iterable[Status]) -> int | None:
     return next((exits for status, exits in EXIT_STATUS.items() if status in found), None)
 
 
+def subject_of(test: str, metric: str) -> str:
+    """Return the subject of a test of a metric, as in test ids: ``target[average_ttft]``."""
+    return f"{test}[{metric}]"
+
+
 def saved_key(field: str) -> str:
     """Return a field's key in saved files, where ``status`` has been ``word`` from the start."""
     return "word" if field == "status" else field

@@ -59,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_html(folder / "report.html", cases, background)
     write_html(folder / "many.html", cases * 6, background)
     write_html(folder / "one.html", cases[:1], background)
-    measured = cases[0].findings.measurement
+    measured = cases[0].run.measurement
     assert measured is not None
     facts = Fingerprint({**measured.fingerprint.facts, "gpu.name": HOSTILE, HOSTILE: HOSTILE})
     hostile = changed(

@@ -32,12 +32,9 @@ def test_the_warnings_of_a_gate_are_part_of_how_sure_it_is() -> None:
 
 def test_the_place_in_the_run_comes_before_the_one_in_the_scenario() -> None:
     lines = ["own/small.yaml:16", "own/small.yaml:16", "own/small.yaml:20"]
-    assert where_is_it(missed().findings.locations, lines) == "own/small.yaml:16, own/small.yaml:20"
+    assert where_is_it(missed().run.locations, lines) == "own/small.yaml:16, own/small.yaml:20"
     hot = missed(locations=("GPU 5 from 01:55 to 03:10 (heat)",))
-    assert (
-        where_is_it(hot.findings.locations, lines[:1])
-        == "GPU 5 from 01:55 to 03:10 (heat); own/small.yaml:16"
-    )
+    assert where_is_it(hot.run.locations, lines[:1]) == "GPU 5 from 01:55 to 03:10 (heat); own/small.yaml:16"
 
 
 def test_what_is_known_of_the_reasons_is_part_of_the_answer() -> None:

@@ -70,7 +70,7 @@ def test_the_runs_of_its_own_gate_are_no_measure(run: Measurement, tmp_path: Pat
     for own, told in (([run.folder], 1), ([run.folder, folders[0]], 0)):
         write_gate(run.folder, replace(gate(Status.FAIL), runs=tuple(GateRun(str(each)) for each in own)))
         case = case_of(judged(slow, RUN), tmp_path / "store", NOW, past)
-        assert len(case.findings.locations) == told
+        assert len(case.run.locations) == told
 
 
 def test_no_part_is_to_blame_where_none_is_slower(run: Measurement, others: list[PastRun]) -> None:
@@ -85,10 +85,10 @@ def test_a_throttled_gpu_and_when(tmp_path: Path) -> None:
     (place,) = locations(hot, [])
     assert place == "GPU 5 from 3.0 s to 5.0 s (hardware thermal slowdown)"
     case = case_of(judged(hot, made), tmp_path / "store", NOW)
-    assert case.findings.locations == (place,)
+    assert case.run.locations == (place,)
 
 
 def test_where_all_passed_nothing_went_wrong(run: Measurement, tmp_path: Path) -> None:
     case = case_of(judged(run, RUN), tmp_path / "store", NOW, history(tmp_path))
     assert case.judgment.status == "PASS"
-    assert case.findings.locations == ()
+    assert case.run.locations == ()

@@ -67,7 +67,7 @@ def test_a_verdict_and_what_is_kept(plan: GatePlan, starts: Starts, tmp_path: Pa
     assert sentence.startswith("total output throughput 7.273 tok/s: -9.0")
     assert sentence.endswith(
         "%) compared with 7.992 in the references, after 2 of at most 3 runs (gate.delta_percent 2, noise "
-        "0.54% in 16 references): a loss is proven"
+        "0.54% in 16 references): a loss is shown"
     )
     assert changed == "  changed: driver: 575.57.08 -> 580.95.05"
     assert [text.endswith(": one more run") for text in shown] == [True]
@@ -96,7 +96,7 @@ def test_undecided_after_the_largest_number_of_runs(plan: GatePlan, starts: Star
     latencies = iter([1.08, 0.92, 1.1, 0.94])
     warm_up(started(tmp_path), starts)
     gate = GateProgress(plan)
-    with pytest.raises(InconclusiveError, match=r"after 3 of at most 3 runs .*no loss is proven, but"):
+    with pytest.raises(InconclusiveError, match=r"after 3 of at most 3 runs .*no loss is shown, but"):
         decide(gate, lambda: started(tmp_path, next(latencies)), counting(starts), print, lambda: None)
     assert gate.verdict is None
     assert len(gate.counted) == 3

@@ -18,12 +18,12 @@ def at(
     started: str, profile: str = "small", *, ended: tuple[RequestRecord, ...] = records(), **facts: Any
 ) -> Measurement:
     """Return a measurement at this time, with these facts and those of a GPU (``__`` stands for a dot)."""
-    told = {key.replace("__", "."): value for key, value in facts.items()}
+    named = {key.replace("__", "."): value for key, value in facts.items()}
     machine: dict[str, Any] = {"gpu.count": 1, "gpu.name": "NVIDIA H200"}
     return measurement(
         Path(profile) / started,
         started_utc=f"{started}.123+00:00",
         scenario=scenario(name=profile),
-        fingerprint=Fingerprint({**machine, **told}),
+        fingerprint=Fingerprint({**machine, **named}),
         records=ended,
     )

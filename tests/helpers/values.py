@@ -7,7 +7,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from pytest_dsr1.case.case import Background, Case, Findings, Judgment
+from pytest_dsr1.case.case import Background, Case, RunData
+from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.saved import GateRun, SavedAcceptance, SavedGate, SavedReferences
@@ -100,7 +101,7 @@ def case(name: str = "small", **changes: Any) -> Case:
         machine="CPU, engine transformers",
         headline="total output throughput 8 tok/s is 0.0% above the target 8",
         judgment=Judgment(name, Status.PASS, "", (verdict(),), lines),
-        findings=Findings(measurement=run, folder=run.folder, run_folder=run.folder),
+        run=RunData(measurement=run, folder=run.folder, run_folder=run.folder),
         background=Background(noise={"total_output_throughput": NOISE}),
     )
     return changed(one, **changes)
@@ -108,7 +109,7 @@ def case(name: str = "small", **changes: Any) -> Case:
 
 def changed(one: Case, **changes: Any) -> Case:
     """Return the case with fields replaced, each in the part that has the field."""
-    for part in ("judgment", "findings", "background"):
+    for part in ("judgment", "run", "background"):
         value = getattr(one, part)
         names = {each.name for each in fields(value)} & changes.keys()
         one = replace(one, **{part: replace(value, **{name: changes.pop(name) for name in names})})

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.errors import UserError
+from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.machine.values import Telemetry
 from pytest_dsr1.measurement.store import ResultFolder, load, newest
 from pytest_dsr1.metrics.catalogue import MetricValue
@@ -238,6 +238,25 @@ def test_damage_is_one_sentence(tmp_path: Path, damage: str) -> None:
         load(folder)
     assert message in str(caught.value)
     assert str(folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["engine", "scenario.yaml", "measurement.json", "requests.jsonl"])
+def test_a_disk_that_is_full_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def full(path: Path, *_: object, **__: object) -> object:
+        if name in path.name:
+            raise OSError(28, "No space left on device")
+        return write(path, *_, **__)
+
+    method = {"engine": "mkdir", "requests.jsonl": "open"}.get(name, "write_text")
+    write: Callable[..., object] = getattr(Path, method)
+    monkeypatch.setattr(Path, method, full)
+    with pytest.raises(InvalidRunError) as caught:
+        create(tmp_path)
+    (folder,) = (tmp_path / "small").iterdir()
+    assert str(caught.value) == (
+        f"{folder}: results cannot be written: No space left on device; free space there, or choose another "
+        "folder with --dsr1-results=DIR"
+    )
 
 
 def test_results_that_cannot_be_written(tmp_path: Path) -> None:

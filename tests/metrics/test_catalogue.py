@@ -158,6 +158,26 @@ def test_goodput_and_steady_window() -> None:
     assert (interactive["goodput"], interactive["slo_attainment"]) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("first_s", "last_s", "tokens", "good"),
+    [
+        (0.1, 0.1, 1, True),  # one token
+        (0.1, 0.3, 1, False),  # one token, and the end long after it
+        (0.1, 0.1, 4, True),  # all tokens at one moment
+        (0.1, 0.4, 4, True),  # 100 ms per token
+        (0.1, 0.5, 4, False),
+        (None, 0.4, 4, False),  # the first token is unknown
+    ],
+)
+def test_a_limit_of_tpot_for_each_kind_of_request(
+    first_s: float | None, last_s: float, tokens: int, good: bool
+) -> None:
+    one = RequestRecord(0, 0.0, first_s, last_s, 8, tokens)
+    other = RequestRecord(1, 0.0, 0.0, 1.0, 8, 20)
+    found = from_records([one, other], slo=SloLimits(tpot_ms=100.1))
+    assert found["slo_attainment"] == (100.0 if good else 50.0)
+
+
 def test_latency_counts_from_the_schedule() -> None:
     late = [replace(r, scheduled_s=r.submitted_s - 0.5) for r in records()]
     assert from_records(late, 0)["average_ttft"] == pytest.approx(750.0)

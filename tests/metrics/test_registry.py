@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -33,8 +34,8 @@ from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.validity import invalid_reasons
 from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.loops import closed_loop
-from tests.helpers.metric_plugins import plugin
 from tests.helpers.metrics import from_records
+from tests.helpers.plugins import forget
 from tests.helpers.scenario_files import changed, load_text, mistakes
 from tests.helpers.values import NOISE, measurement, records, scenario
 
@@ -42,6 +43,19 @@ if TYPE_CHECKING:
     from pytest_dsr1.arrays import Floats
 
 metrics = Metrics("acme-dsr1")
+
+
+@contextmanager
+def plugin(name: str, **hooks: Callable[..., object]) -> Iterator[None]:
+    """Register a plugin with these hooks, in addition to our own plugins and the installed ones."""
+    module = ModuleType(name)
+    vars(module).update(hooks)
+    forget()
+    extensions.register(module, name)
+    try:
+        yield
+    finally:
+        forget()
 
 
 @metrics.metric(

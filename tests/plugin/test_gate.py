@@ -187,7 +187,7 @@ def test_a_loss_fails_after_two_runs(accepted: Gated, monkeypatch: pytest.Monkey
     output = " ".join(result.stdout.str().split())
     assert "FAIL regression: total output throughput" in output
     assert "after 2 of at most" in output
-    assert "a loss is proven" in output
+    assert "a loss is shown" in output
     assert len(accepted.suites.engine_runs) == 2
     junit = (accepted.suites.pytester.path / "junit.xml").read_text(encoding="utf-8")
     assert 'name="dsr1_verdict" value="FAIL"' in junit
@@ -233,7 +233,7 @@ def test_an_undecided_gate_is_inconclusive(accepted: Gated, monkeypatch: pytest.
     result = accepted.gate("-k", "regression", "--dsr1-set=gate.delta_percent=4")
     assert result.ret == 12, result.stdout.str()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*undecided: no loss is proven, but a loss of *% is not ruled out either"])
+    result.stdout.fnmatch_lines(["*undecided: no loss is shown, but a loss of *% is not ruled out either"])
     result.stdout.fnmatch_lines(["  INCONCLUSIVE total output throughput *"])
     assert accepted.saved()["verdict"] is None
     assert accepted.saved()["word"] == "INCONCLUSIVE"

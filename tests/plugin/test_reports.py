@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.case import case
+from pytest_dsr1.diagnosis.diagnosis import FoundClue
+from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.reporting.ci import annotations as ci_annotations
 from pytest_dsr1.reporting.ci import files
 from pytest_dsr1.reporting.html import render
@@ -213,6 +216,53 @@ def test_a_mistake_of_ours_in_a_report_changes_no_verdict(
     )
 
 
+def _fail_in_alpha(measurement: Measurement) -> tuple[FoundClue, ...]:
+    if measurement.scenario.name == "alpha":
+        raise KeyError("missing")
+    return (FoundClue("clue", "beta has a clue"),)
+
+
+@pytest.mark.parametrize("strict", [(), (STRICT,)], ids=["pass", "fail"])
+def test_a_mistake_of_ours_in_one_scenario_leaves_the_others_alone(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch, strict: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(case, "diagnose", _fail_in_alpha)
+    result = suites.run("--dsr1-profile=alpha,beta", *strict, "--dsr1-report=report.md")
+    assert result.ret == len(strict)
+    why = (
+        "alpha: the report is incomplete, because pytest-dsr1 itself failed: KeyError('missing'); the "
+        "verdicts are not affected; please report this as a bug"
+    )
+    text = " ".join(result.stdout.str().split())
+    assert text.count(f"warning {why}") == 1
+    assert ("look at beta has a clue" in text) is bool(strict)
+    result.stdout.fnmatch_lines(["dsr1: wrote report.md"])
+    summary = read(suites, "report.md").replace("\\", "")
+    assert summary.startswith(f"# DeepSeek-R1 performance: 2 {'FAIL' if strict else 'PASS'}")
+    assert summary.count(f"- {why}") == 1
+    told = "Look at the warnings of this report and at the log of the run, then at what changed"
+    assert (told in summary) is bool(strict)
+    assert "none of the causes" not in summary
+
+
+def test_clues_are_sought_only_for_a_missed_target_or_a_report(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sought: list[str] = []
+
+    def diagnose(measurement: Measurement) -> tuple[()]:
+        sought.append(measurement.scenario.name)
+        return ()
+
+    monkeypatch.setattr(case, "diagnose", diagnose)
+    suites.run("--dsr1-profile=alpha")
+    assert sought == []
+    suites.run("--dsr1-profile=alpha", "--dsr1-report=report.md")
+    assert sought == ["alpha"]
+    suites.run("--dsr1-profile=beta", STRICT)
+    assert sought == ["alpha", "beta"]
+
+
 def test_a_long_job_summary_is_cut(suites: Suites, step: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "STEP_LIMIT", 1_000)
     step.write_text("x" * 100, encoding="utf-8")
@@ -248,6 +298,7 @@ FORMS = (
             "writable folder",
         ),
         (["own/alpha.yaml/a.md"], "--dsr1-report=own/alpha.yaml/a.md: cannot be written: Not a directory; *"),
+        ([f"{'x' * 237}.md"], "--dsr1-report=x*.md: cannot be written: File name too long; *"),
         ([f"{'x' * 300}.md"], "--dsr1-report=x*.md: cannot be written: File name too long; *"),
     ],
 )

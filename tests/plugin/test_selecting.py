@@ -153,7 +153,7 @@ def test_collecting_a_scenario_imports_no_numbers(pytester: pytest.Pytester) -> 
         """
         import sys
         def pytest_unconfigure():
-            assert "pytest_dsr1.reporting.terminal.plan" in sys.modules
+            assert "pytest_dsr1.reporting.terminal.listing" in sys.modules
             assert not {"torch", "numpy", "scipy", "pynvml"} & set(sys.modules)
         """
     )
@@ -172,6 +172,22 @@ def test_without_a_selection_nothing_heavy_is_imported(pytester: pytest.Pytester
         """
     )
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_listing_imports_nothing_of_runs(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import sys, pytest
+        @pytest.hookimpl(wrapper=True)
+        def pytest_cmdline_main():
+            status = yield
+            rooms = ("case", "gate", "diagnosis", "measurement", "reporting.terminal.plan")
+            print("imported:", [room for room in rooms if f"pytest_dsr1.{room}" in sys.modules])
+            return status
+        """
+    )
+    result = pytester.runpytest_subprocess("--dsr1-list")
+    result.stdout.fnmatch_lines(["cpu-min-latency", "imported: []"])
 
 
 def test_the_plugin_can_be_switched_off(pytester: pytest.Pytester) -> None:

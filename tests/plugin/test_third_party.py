@@ -399,7 +399,7 @@ from typing import Literal
 from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.engines.protocol import EngineSpec
 from pytest_dsr1.machine.preflight.check import Check, check
-from pytest_dsr1.machine.values import Finding
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.metrics.registry import Metric, Metrics
 from pytest_dsr1.reporting.formats import ReportFormat
 from pytest_dsr1.scenario.schema.engine import EngineSettings

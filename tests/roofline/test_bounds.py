@@ -16,7 +16,7 @@ from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.records import RequestRecord
-from pytest_dsr1.roofline.bounds import Bound, bounds, roofline, why_none
+from pytest_dsr1.roofline.bounds import Bound, bounds, roofline, why_no_bounds
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from tests.helpers.published import SHIPPED, figures, measured, shipped
@@ -43,11 +43,11 @@ def bound(run: Measurement, metric: str = "total_output_throughput") -> Bound:
 def test_every_published_figure_lies_well_below_its_bound(path: Path) -> None:
     one = load(path).scenario
     if one.hardware.gpu is None:
-        assert why_none(measured(one, {"total_output_throughput": 75.0})) == "the run used no GPU"
+        assert why_no_bounds(measured(one, {"total_output_throughput": 75.0})) == "the run used no GPU"
         return
     for values in figures(one):
         run = measured(one, values)
-        assert why_none(run) is None
+        assert why_no_bounds(run) is None
         found = bounds(run)
         expected = [m for m in ("per_user", "total", "per_gpu") if f"{m}_output_throughput" in values]
         assert [one.metric.removesuffix("_output_throughput") for one in found] == expected
@@ -266,7 +266,7 @@ def test_what_is_not_known_for_sure_has_no_bound(changes: dict[str, Any], reason
         facts=changes.get("facts", {}),
         fingerprint=Fingerprint({"gpu.name": changes.get("gpu", "NVIDIA H200")}),
     )
-    assert why_none(run) == reason
+    assert why_no_bounds(run) == reason
     assert bounds(run) == ()
 
 
@@ -291,7 +291,7 @@ def test_random_weights_of_tensorrt_llm_are_quantized_as_asked() -> None:
 
 
 def test_a_run_on_the_cpu_has_none() -> None:
-    assert why_none(measurement()) == "the run used no GPU"
+    assert why_no_bounds(measurement()) == "the run used no GPU"
 
 
 def test_the_table_holds_the_gpus_of_all_shipped_scenarios() -> None:

@@ -9,7 +9,6 @@ from datetime import datetime, timezone
 
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.gate import comparability
-from pytest_dsr1.gate.decision import in_percent, worse
 from pytest_dsr1.gate.history import History, PastRun
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
@@ -77,7 +76,7 @@ class ReportContext:
 
 def comparison_pictures(case: Case, context: ReportContext) -> Iterator[Picture]:
     """Yield the pictures that compare a case with others; a picture with nothing to compare is left out."""
-    measurement = case.findings.measurement
+    measurement = case.run.measurement
     if measurement is None:
         return
     here = comparability.node(measurement.fingerprint.facts)
@@ -102,7 +101,7 @@ def _against_references(case: Case) -> Iterator[Picture]:
     changes = [100 * math.expm1(math.log(run.value) - mean) for run in runs]
     own = [100 * math.expm1(math.log(value) - mean) for value in here]
     delta = case.scenario.gate.delta_percent
-    bound = in_percent(metric.name, worse(metric.name, delta))
+    bound = -delta if metric.better == "higher" else delta
     points: Spec = {
         "data": rows(x=[*changes, *own], y=["references"] * len(changes) + [label] * len(own)),
         "mark": {"type": "point", "filled": True, "size": 70, "opacity": 0.7},
@@ -121,7 +120,7 @@ def _against_references(case: Case) -> Iterator[Picture]:
         f"Steady figures of {metric.label}: {len(runs)} references, accepted "
         f"{references.accepted.at:%Y-%m-%d} ({references.accepted.reason}): {number(math.exp(mean))} "
         f"{metric.unit} on average, from {min(changes):+.2f}% to {max(changes):+.2f}%; "
-        f"{label}: {average:+.2f}%{' on average' if len(own) > 1 else ''}. A gate fails when it proves "
+        f"{label}: {average:+.2f}%{' on average' if len(own) > 1 else ''}. A gate fails when it shows "
         f"a loss, and passes when it rules out a loss of {delta:g}% or more"
     )
     layers = [

@@ -105,10 +105,10 @@ def _line(case: Case, fault: Fault) -> int | None:
 
 def _saved(case: Case) -> bool:
     """Return whether the scenario is a copy in a saved result, whose lines differ from its file's."""
-    if case.findings.folder is None:
+    if case.run.folder is None:
         return False
     path = Path(os.path.realpath(_split(case.judgment.lines["scenario"])[0]))
-    return path.is_relative_to(os.path.realpath(case.findings.folder))
+    return path.is_relative_to(os.path.realpath(case.run.folder))
 
 
 def _below(root: Path, positions: Sequence[str]) -> Iterator[tuple[str, int]]:

@@ -7,13 +7,13 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
-from pytest_dsr1.case.case import case_of
+from pytest_dsr1.case.case import Case, case_of, case_without_data
 from pytest_dsr1.gate.history import NO_HISTORY, history
 from pytest_dsr1.reporting.ci.annotations import commands
 from pytest_dsr1.reporting.ci.markdown import joined, summary
 from pytest_dsr1.reporting.formats import Report, ReportFormat
 from pytest_dsr1.reporting.terminal.overview import Line
-from pytest_dsr1.session.state import RunState
+from pytest_dsr1.session.state import RunState, ScenarioOutcome
 from pytest_dsr1.text import shown_path
 
 STEP_LIMIT = 1024 * 1024
@@ -22,18 +22,26 @@ _BAD = {"red": True, "bold": True}
 _AGAIN = "`pytest --dsr1-replay=RESULTS` with the same --dsr1-report writes it without a GPU"
 
 
-def report_of(state: RunState, status: int, root: Path, *, with_history: bool) -> Report:
+def report_of(state: RunState, status: int, root: Path, *, is_wanted: bool) -> Report:
     """Return the content of all reports of a run: on the terminal, in files, and for CI servers.
 
     Args:
         state: of the run.
         status: pytest's exit status.
         root: pytest's rootdir.
-        with_history: also read earlier results, to compare with.
+        is_wanted: whether any report is written: also read earlier results, to compare with, and look for
+            clues even if nothing failed.
     """
-    now, past = datetime.now(timezone.utc), history(state.results) if with_history else NO_HISTORY
+    now, past = datetime.now(timezone.utc), history(state.results) if is_wanted else NO_HISTORY
+
+    def case(outcome: ScenarioOutcome) -> Case:
+        try:
+            return case_of(outcome, state.store, now, past, with_clues=is_wanted)
+        except Exception as error:  # noqa: BLE001 - the other scenarios must still be reported
+            return case_without_data(outcome, error)
+
     return Report(
-        cases=tuple(case_of(each, state.store, now, past) for each in state.outcomes.values()),
+        cases=tuple(case(outcome) for outcome in state.outcomes.values()),
         not_run=tuple(name for name in state.selected if name not in state.outcomes),
         status=status,
         root=root,

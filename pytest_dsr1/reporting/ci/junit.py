@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_dsr1.case.case import judgment_of
+from pytest_dsr1.case.judgment import judgment_of
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.verdict import Status, Verdict

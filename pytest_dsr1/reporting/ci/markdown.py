@@ -17,8 +17,8 @@ from pytest_dsr1.text import number, shown_path
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
 
 STATUS = {
-    0: "every judged target is met, and no loss is proven",
-    1: "a target is missed, or a loss is proven",
+    0: "every judged target is met, and no loss is shown",
+    1: "a target is missed, or a loss is shown",
     2: "the run was interrupted",
     3: "an internal error",
     4: "pytest was invoked incorrectly",
@@ -144,20 +144,20 @@ def _section(case: Case) -> str:
 def _answers(case: Case) -> Iterator[tuple[str, str]]:
     assert case.judgment.status is not None
     yield "Is it real?", escaped(is_it_real(case, case.judgment.status), 600)
-    inside = (escaped(each, 600) for each in case.findings.locations)
+    inside = (escaped(each, 600) for each in case.run.locations)
     yield "Where is it?", where_is_it(inside, (code(fault.where) for fault in faults(case)))
     yield "What to do?", escaped(what_to_do(case, case.judgment.status), 600)
     if case.judgment.status is Status.FAIL:
-        for clue in case.findings.clues:
+        for clue in case.run.clues:
             page = f" ({code(clue.page)})" if clue.page else ""
             yield "Look at:", f"{escaped(clue.sentence, 600)}{page}"
-    health = case.findings.measurement.gpu_health if case.findings.measurement else None
+    health = case.run.measurement.gpu_health if case.run.measurement else None
     if health:
         yield "GPUs:", escaped(health.text)
-    if case.findings.folder:
-        again = code(f"pytest --dsr1-replay={shown_path(case.findings.folder)}")
-        replay = f"; {again} judges them again without a GPU" if case.findings.measurement else ""
-        yield "Results:", f"{code(shown_path(case.findings.folder))}{replay}"
+    if case.run.folder:
+        again = code(f"pytest --dsr1-replay={shown_path(case.run.folder)}")
+        replay = f"; {again} judges them again without a GPU" if case.run.measurement else ""
+        yield "Results:", f"{code(shown_path(case.run.folder))}{replay}"
 
 
 def _warnings(case: Case) -> list[str]:

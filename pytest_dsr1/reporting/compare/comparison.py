@@ -59,7 +59,7 @@ class Change:
     @property
     def text(self) -> str:
         """The change such as ``+25.0%``, or from eleven times on as a factor such as ``x 4,028``."""
-        return f"{self.percent:+.1f}%" if self.percent < 1000 else f"x {figure(self.percent / 100 + 1)}"
+        return f"{self.percent:+.1f}%" if self.percent < 1000 else f"x {short_number(self.percent / 100 + 1)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def compare(measurements: Sequence[Measurement], noise_of: Callable[[str], Noise
     )
 
 
-def figure(value: float) -> str:
+def short_number(value: float) -> str:
     """Return a value of any size, short, for a person."""
     return number(value) if abs(value) < 1e9 else f"{value:.4g}"
 

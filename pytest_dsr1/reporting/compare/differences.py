@@ -84,8 +84,8 @@ def differences(cases: Iterable[Case], compared: Mapping[str, Any]) -> Iterable[
     """Yield a sentence for each benchmark whose fingerprint differs from the one in the compared file."""
     before = {bench.get("fullname"): bench for bench in compared.get("benchmarks", ())}
     for case in cases:
-        bench, measurement = before.get(f"{case.test_id_prefix}::measurement"), case.findings.measurement
-        if measurement is None or case.findings.of_gate or bench is None:
+        bench, measurement = before.get(f"{case.test_id_prefix}::measurement"), case.run.measurement
+        if measurement is None or case.run.of_gate or bench is None:
             continue
         old = bench.get("extra_info", {}).get("fingerprint", {})
         new = measurement.fingerprint.facts

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pytest_dsr1.gate.comparability import Role
-from pytest_dsr1.reporting.compare.comparison import Comparison, Difference, Row, figure
+from pytest_dsr1.reporting.compare.comparison import Comparison, Difference, Row, short_number
 from pytest_dsr1.text import columns, harmless, padded, plain, wrapped
 
 Style = Literal["", "good", "bad", "caution"]
@@ -118,7 +118,7 @@ def _labels(rows: Sequence[Row], room: int) -> _Column:
 
 def _column(comparison: Comparison, index: int) -> _Column:
     heading = tuple(wrapped(comparison.results[index].name, _NAME, hyphens=True))
-    values = ["-" if (value := row.values[index]) is None else figure(value) for row in comparison.rows]
+    values = ["-" if (value := row.values[index]) is None else short_number(value) for row in comparison.rows]
     if index == 0:  # its heading can extend over the labels
         right = [cell for (cell,) in padded([(value,) for value in values], right={0})]
         return _Column(heading, tuple((cell, "") for cell in right), len(right[0]))

@@ -17,7 +17,7 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.reporting.charts.history import ReportContext
 from pytest_dsr1.reporting.charts.run import overlaid
-from pytest_dsr1.reporting.compare.comparison import Comparison, figure
+from pytest_dsr1.reporting.compare.comparison import Comparison, short_number
 from pytest_dsr1.reporting.html.sections import section
 from pytest_dsr1.storage.files import write_atomically
 from pytest_dsr1.text import plain
@@ -78,7 +78,7 @@ def write_comparison(path: Path, comparison: Comparison, measurements: Sequence[
         "compare.html",
         title=f"Side by side: {', '.join(names)}",
         comparison=comparison,
-        figure=figure,
+        short_number=short_number,
         pictures=tuple(overlaid(measurements, names)),
     )
     _write(path, text)

@@ -19,7 +19,7 @@ from pytest_dsr1.metrics.in_flight import FULL
 from pytest_dsr1.reporting.charts.history import ReportContext, comparison_pictures
 from pytest_dsr1.reporting.charts.run import Picture, of_measurement
 from pytest_dsr1.reporting.terminal.overview import engine_bound
-from pytest_dsr1.roofline.bounds import Bound, why_none
+from pytest_dsr1.roofline.bounds import Bound, why_no_bounds
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import number, plain
 from pytest_dsr1.verdict.verdict import Status, Verdict
@@ -133,15 +133,15 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
         context: what the case is compared with.
         page: the file of the page, which links to artifacts.
     """
-    measurement = case.findings.measurement
+    measurement = case.run.measurement
     found = faults(case)
     return Section(
         id=f"scenario-{index}",
         case=case,
         status=case.judgment.status.value if case.judgment.status else "",
         judged=tuple(_judged(case, verdict) for verdict in case.judgment.judged),
-        bounds=tuple(map(_bounded, case.findings.bounds)),
-        no_bounds=(why_none(measurement) or "") if measurement else "",
+        bounds=tuple(map(_bounded, case.run.bounds)),
+        no_bounds=(why_no_bounds(measurement) or "") if measurement else "",
         engine_bound=engine_bound(measurement) or "" if measurement else "",
         answers=tuple(_answers(case, found)),
         messages=tuple(dict.fromkeys(fault.message for fault in found)),
@@ -149,8 +149,8 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
         metrics=tuple(_metrics(measurement)) if measurement else (),
         steady_window=_STEADY_WINDOW if measurement and "steady_window" in measurement.metrics else "",
         facts=tuple(_facts(case, measurement)) if measurement else (),
-        script=_script(case, case.findings.folder) if case.findings.folder else "",
-        artifacts=tuple(_artifacts(case.findings.folder, page.parent)) if case.findings.folder else (),
+        script=_script(case, case.run.folder) if case.run.folder else "",
+        artifacts=tuple(_artifacts(case.run.folder, page.parent)) if case.run.folder else (),
     )
 
 
@@ -158,7 +158,7 @@ def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
     if case.judgment.status is None or case.judgment.status is Status.PASS:
         return
     yield "Is it real?", is_it_real(case, case.judgment.status)
-    yield "Where is it?", where_is_it(case.findings.locations, (fault.where for fault in found))
+    yield "Where is it?", where_is_it(case.run.locations, (fault.where for fault in found))
     yield "What do I do?", what_to_do(case, case.judgment.status)
 
 
@@ -242,7 +242,7 @@ def _facts(case: Case, measurement: Measurement) -> Iterator[tuple[str, tuple[Fa
 
 def _script(case: Case, folder: Path) -> str:
     """Return how to run it again, and the commands that started the engine."""
-    facts = case.findings.measurement.fingerprint.facts if case.findings.measurement else {}
+    facts = case.run.measurement.fingerprint.facts if case.run.measurement else {}
     command = f"pytest {shlex.quote(str(folder / 'scenario.yaml'))}"
     if facts.get("setup.mode") == "apply":
         command += " --dsr1-gpu-setup=apply"

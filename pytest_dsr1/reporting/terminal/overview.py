@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pytest_dsr1.case.case import Case, Judgment
+from pytest_dsr1.case.case import Case
+from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.metrics.in_flight import FULL, why_none
-from pytest_dsr1.roofline.bounds import Bound
-from pytest_dsr1.roofline.bounds import why_none as why_unbounded
+from pytest_dsr1.metrics.in_flight import FULL, why_no_window
+from pytest_dsr1.roofline.bounds import Bound, why_no_bounds
 from pytest_dsr1.text import columns, harmless, number, shown_path, wrapped
 from pytest_dsr1.verdict.verdict import Status, Verdict
 
@@ -36,8 +36,8 @@ def overview(cases: Sequence[Case], width: int) -> Iterable[Line]:
 
 
 def _scenario(case: Case, width: int) -> Iterable[Line]:
-    judgment, findings = case.judgment, case.findings
-    measurement = None if findings.of_gate else findings.measurement
+    judgment, run = case.judgment, case.run
+    measurement = None if run.of_gate else run.measurement
     yield harmless(f"{case.scenario.name}  ({case.machine})"), {"bold": True}
     if judgment.problem:
         yield from _labeled("INVALID", judgment.problem, width, COLORS[Status.INVALID])
@@ -48,7 +48,7 @@ def _scenario(case: Case, width: int) -> Iterable[Line]:
     yield from _clues(case, width)
     if measurement is not None:
         yield from _measured(case, measurement, width)
-    folder = findings.run_folder or _gate_folder(judgment)
+    folder = run.run_folder or _gate_folder(judgment)
     if folder:
         yield from _labeled("results", shown_path(folder), width)
 
@@ -123,6 +123,7 @@ def _gate(case: Case, width: int) -> Iterable[Line]:
             yield from _labeled("warning", warning, width, {"yellow": True})
     for note in case.notes:
         yield from _labeled("note", note, width)
+    yield from _labeled("warning", case.incomplete, width, {"yellow": True})
 
 
 def _saved_gate(judgment: Judgment, width: int) -> Iterable[Line]:
@@ -141,7 +142,7 @@ def _clues(case: Case, width: int) -> Iterable[Line]:
     now = judgment.verdicts if judgment.gate_is_saved else judgment.judged
     if not any(verdict.status is Status.FAIL for verdict in now):
         return
-    for clue in case.findings.clues:
+    for clue in case.run.clues:
         page = f" ({clue.page})" if clue.page else ""
         yield from _labeled("look at", f"{clue.sentence}{page}", width)
 
@@ -165,7 +166,7 @@ def _steady(measurement: Measurement) -> str:
     window = measurement.metrics.get("steady_window")
     load = measurement.scenario.load
     if found is None or window is None:
-        why = why_none(measurement.result.records, load.concurrency, open_loop=load.arrival is not None)
+        why = why_no_window(measurement.result.records, load.concurrency, open_loop=load.arrival is not None)
         return f"no steady window: {why}"
     return (
         f"{number(found.value)} tok/s over the {window.value / 1e3:.1f} s in which at least {FULL:.0%} of "
@@ -176,7 +177,7 @@ def _steady(measurement: Measurement) -> str:
 def _health(case: Case, measurement: Measurement) -> Iterable[tuple[str, str]]:
     if measurement.gpu_health:
         yield "GPUs", measurement.gpu_health.text
-    if bound := _bound_reached(case.findings.bounds, measurement):
+    if bound := _bound_reached(case.run.bounds, measurement):
         yield "bound", bound
 
 
@@ -196,7 +197,7 @@ def _bound_reached(bounds: Sequence[Bound], measurement: Measurement) -> str | N
     if nearest is not None and nearest.share is not None:
         label = METRICS[nearest.metric].label
         return f"{label} is {nearest.share:.1%} of what {nearest.limit} would allow: {nearest.arithmetic}"
-    why = why_unbounded(measurement)
+    why = why_no_bounds(measurement)
     return f"unknown: {why}" if why and measurement.result.gpus else None
 
 

@@ -1,11 +1,7 @@
-"""Output of ``--dsr1-list`` (all scenarios) and ``--dsr1-plan`` (a shell script of what would run).
-
-Only the version probe runs.
-"""
+"""Output of ``--dsr1-plan``: a shell script of what would run. Only the version probe runs."""
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +9,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_dsr1.case.case import machine
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.registry import create, script
 from pytest_dsr1.errors import Dsr1Error
@@ -22,11 +17,9 @@ from pytest_dsr1.gate.reference_file import load
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.nvidia_smi import shell_lines
 from pytest_dsr1.measurement.run import expected_s, options_of, run_timeout_s
-from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario, Target
-from pytest_dsr1.scenario.variables import unset_variables
+from pytest_dsr1.reporting.terminal.listing import to_set
+from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario
 from pytest_dsr1.session.options import STORE
-from pytest_dsr1.text import number
 from pytest_dsr1.workload.dataset import mean_tokens
 from pytest_dsr1.workload.synthetic import content_key
 from pytest_dsr1.workload.workload import Workload
@@ -39,34 +32,6 @@ if TYPE_CHECKING:
     from pytest_dsr1.scenario.profiles import Catalogue
 
 DATASET = "dataset.jsonl"
-
-
-def _target(target: Target) -> str:
-    metric = METRICS[target.metric]
-    sign = ">=" if metric.better == "higher" else "<="
-    bound = f"{sign} {number(target.value)} {metric.unit}"
-    return f"{metric.label} {bound} (tolerance {target.tolerance_percent:g}%)"
-
-
-def to_set(scenario: Scenario) -> Iterable[str]:
-    """Return the shell lines that set the variables a scenario needs."""
-    return (f"export {name}=..." for name in unset_variables(scenario, os.environ))
-
-
-def _lines(scenario: Scenario) -> Iterable[str]:
-    yield scenario.name
-    yield f"    {scenario.description}"
-    yield f"    {machine(scenario)}"
-    for target in scenario.targets:
-        yield f"    {_target(target)}"
-    for line in to_set(scenario):
-        yield f"    set first: {line}"
-
-
-def listing(scenarios: Sequence[LoadedScenario]) -> Iterable[str]:
-    """Yield the lines to print; each profile's name starts in the first column."""
-    for loaded in scenarios:
-        yield from _lines(loaded.scenario)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +53,14 @@ class PlanOptions:
     store: Path | None = None
 
 
-def printed(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: Catalogue) -> Iterable[str]:
-    """Return what ``--dsr1-list`` or ``--dsr1-plan`` prints.
+def planned(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: Catalogue) -> Iterable[str]:
+    """Return what ``--dsr1-plan`` prints.
 
     Args:
-        config: of pytest, with one of the two options.
+        config: of pytest.
         scenarios: the scenarios to show.
         known: all profiles.
     """
-    if config.getoption("--dsr1-list"):
-        return listing(scenarios)
     options = PlanOptions(
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
         overrides=tuple(config.getoption("--dsr1-set")),

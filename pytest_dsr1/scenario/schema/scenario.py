@@ -235,6 +235,13 @@ class Scenario(Part):
     """Published results."""
 
     @property
+    def machine(self) -> str:
+        """Hardware and engine in a few words."""
+        hardware = self.hardware
+        gpus = f"{hardware.count} x {hardware.gpu}" if hardware.gpu else "CPU"
+        return f"{gpus}, engine {self.engine.type}"
+
+    @property
     def gated_metric(self) -> str:
         """The name of the metric that `--dsr1-gate` judges."""
         name: str = self.gate.metric or self.targets[0].metric

@@ -28,15 +28,15 @@ def test_a_missed_target() -> None:
     )
     warnings = ("GPU 0 persistence mode: is off",)
     one = missed(noise=Noise(1.0), scenario_warnings=warnings, clues=(few,))
-    assert one.findings.measurement is not None
-    healthy = replace(one.findings.measurement, gpu_health=GpuSummary("8 GPUs, 612 W"))
+    assert one.run.measurement is not None
+    healthy = replace(one.run.measurement, gpu_health=GpuSummary("8 GPUs, 612 W"))
     one = changed(one, measurement=healthy)
     assert (
         joined(summary([one, case("other")], [], 1))
         == """\
 # DeepSeek-R1 performance: 1 FAIL, 1 PASS
 
-Exit status 1: a target is missed, or a loss is proven.
+Exit status 1: a target is missed, or a loss is shown.
 
 | verdict | scenario | what | measured | target | uncertainty (2 sd) |
 |---|---|---|---:|---:|---:|
@@ -87,7 +87,7 @@ def test_a_saved_gate_is_not_in_the_exit_status() -> None:
     """A replay judges targets, which were met."""
     shown = text(case(status=Status.FAIL, gate=gate(Status.FAIL)), status=0)
     assert (
-        "Exit status 0: every judged target is met, and no loss is proven. This covers what was judged now; "
+        "Exit status 0: every judged target is met, and no loss is shown. This covers what was judged now; "
         "the gate of a saved result is not judged again." in shown
     )
     assert "not judged again" not in text(case(status=Status.PASS), status=0)
@@ -129,7 +129,7 @@ def test_a_loss_that_a_gate_shows() -> None:
         ),
         (
             Status.INCONCLUSIVE,
-            "Undecided. The noise is too large to prove or rule out",
+            "Undecided. The noise is too large to show or rule out",
             "Use a larger gate.delta_percent, more",
         ),
     ],

@@ -284,7 +284,7 @@ def test_earlier_results_that_cannot_be_read_are_told(tmp_path: Path) -> None:
 
 def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
     (case, *_) = cases(tmp_path)
-    run = case.findings.measurement
+    run = case.run.measurement
     assert run is not None
     harmless = page(tmp_path / "harmless.html", case, case)
     facts = {

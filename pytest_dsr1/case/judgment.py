@@ -1,0 +1,98 @@
+"""The verdicts on one scenario, from this session or from a saved result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pytest_dsr1.errors import Dsr1Error
+from pytest_dsr1.gate.saved import SavedGate, read_gate
+from pytest_dsr1.scenario.loading import LoadedScenario
+from pytest_dsr1.session.collection import GATES
+from pytest_dsr1.session.state import ScenarioOutcome
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict, subject_of
+
+
+@dataclass(frozen=True, slots=True)
+class Judgment:
+    """The verdicts on a scenario.
+
+    Attributes:
+        profile: the scenario's name.
+        status: the worst of its verdicts; None if nothing was judged.
+        problem: why the run is invalid, in full; empty if it is valid.
+        verdicts: one per judged target.
+        gate: the result of its gate; None without one.
+        gate_is_saved: the gate is that of a saved result, judged again; it did not run in this session.
+        gate_unreadable: why the gate of a saved result cannot be read; empty if it can.
+        undecided: what an interrupted gate saw so far; empty otherwise.
+        refused: the status of a gate or recording that ended without a verdict, and why.
+        lines: ``file:line`` in the scenario of each test's subject, such as ``target[average_ttft]``; for
+            ``scenario`` the line of its name, which is always in its own file.
+    """
+
+    profile: str
+    status: Status | None
+    problem: str
+    verdicts: tuple[Verdict, ...]
+    lines: Mapping[str, str]
+    gate: SavedGate | None = None
+    gate_is_saved: bool = False
+    gate_unreadable: str = ""
+    undecided: str = ""
+    refused: tuple[Status, str] | None = None
+
+    @property
+    def judged(self) -> tuple[Verdict, ...]:
+        """The verdicts on its targets, then the verdict of its gate."""
+        return (*self.verdicts, *([self.gate.verdict] if self.gate and self.gate.verdict else []))
+
+    def gate_of(self, verdict: Verdict) -> SavedGate | None:
+        """Return the gate that gave this verdict; None if it is a verdict on a target."""
+        return self.gate if self.gate is not None and verdict is self.gate.verdict else None
+
+
+def judgment_of(outcome: ScenarioOutcome) -> Judgment:
+    """Return the verdicts on a scenario of this session, so far."""
+    gate, gate_is_saved, unreadable, undecided = None, False, "", ""
+    if outcome.gate is not None:
+        from pytest_dsr1.gate.progress import saved
+
+        status, error = outcome.refused or (None, None)
+        gate = saved(outcome.gate, status, error)
+        if gate.verdict is None and outcome.gate.look is not None:
+            undecided = outcome.gate.sentence()
+    elif outcome.measurement is not None:
+        try:
+            gate, gate_is_saved = read_gate(outcome.measurement.folder), True
+        except Dsr1Error as error:
+            unreadable = str(error)
+    problem = outcome.problem or ""
+    statuses = {verdict.status for verdict in outcome.verdicts} | ({Status.INVALID} if problem else set())
+    if gate is not None and gate.status is not None:
+        statuses.add(gate.status)
+    if outcome.refused is not None:
+        statuses.add(outcome.refused[0])
+    return Judgment(
+        profile=outcome.loaded.scenario.name,
+        status=next((each for each in (*EXIT_STATUS, Status.PASS) if each in statuses), None),
+        problem=problem,
+        verdicts=tuple(outcome.verdicts),
+        lines=lines_of(outcome.loaded),
+        gate=gate,
+        gate_is_saved=gate_is_saved,
+        gate_unreadable=unreadable,
+        undecided=undecided,
+        refused=outcome.refused,
+    )
+
+
+def lines_of(loaded: LoadedScenario) -> dict[str, str]:
+    """Return ``file:line`` of each test's subject and of ``scenario``, as in :class:`Judgment`."""
+    targets, gated = [each.metric for each in loaded.scenario.targets], loaded.scenario.gated_metric
+    return {
+        "scenario": loaded.where("name"),
+        "environment": loaded.where("hardware"),
+        **{subject_of("target", metric): loaded.where(f"targets.{i}") for i, metric in enumerate(targets)},
+        **{subject_of(gate, gated): loaded.where("gate") for gate in GATES},
+    }

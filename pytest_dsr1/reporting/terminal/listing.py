@@ -1,0 +1,43 @@
+"""Output of ``--dsr1-list``: all scenarios. Little is imported, because a person waits for the list."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.scenario.schema.scenario import Scenario, Target
+from pytest_dsr1.scenario.variables import unset_variables
+from pytest_dsr1.text import number
+
+if TYPE_CHECKING:
+    from pytest_dsr1.scenario.loading import LoadedScenario
+
+
+def _target(target: Target) -> str:
+    metric = METRICS[target.metric]
+    sign = ">=" if metric.better == "higher" else "<="
+    bound = f"{sign} {number(target.value)} {metric.unit}"
+    return f"{metric.label} {bound} (tolerance {target.tolerance_percent:g}%)"
+
+
+def to_set(scenario: Scenario) -> Iterable[str]:
+    """Return the shell lines that set the variables a scenario needs."""
+    return (f"export {name}=..." for name in unset_variables(scenario, os.environ))
+
+
+def _lines(scenario: Scenario) -> Iterable[str]:
+    yield scenario.name
+    yield f"    {scenario.description}"
+    yield f"    {scenario.machine}"
+    for target in scenario.targets:
+        yield f"    {_target(target)}"
+    for line in to_set(scenario):
+        yield f"    set first: {line}"
+
+
+def listing(scenarios: Sequence[LoadedScenario]) -> Iterable[str]:
+    """Yield the lines to print; each profile's name starts in the first column."""
+    for loaded in scenarios:
+        yield from _lines(loaded.scenario)
