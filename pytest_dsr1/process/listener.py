@@ -311,7 +311,7 @@ class WorkerListener:
 
         It is the worker's own sentence, unless this only repeats an exception and the log shows more.
         """
-        cause = self.reader.specific or self.reader.signalled
+        cause = self.reader.cause
         known = cause is not None and (cause.family is not None or cause.number is not None)
         repeats = message.startswith(f"{self.who} failed: ")
         return (self.symptom() if known and repeats else None) or message

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pytest_dsr1.engines.tensorrt_llm.dialects import Dialect, next_to_try
 from pytest_dsr1.engines.tensorrt_llm.settings import DEFAULT_MEMORY_FRACTION, TensorRtLlm, TrtllmBench
 from pytest_dsr1.process.log import memory, software, why
-from pytest_dsr1.process.log.reader import Cause, LogReader
+from pytest_dsr1.process.log.cause import Cause
+from pytest_dsr1.process.log.reader import LogReader
 
 
 @dataclass(frozen=True, slots=True)

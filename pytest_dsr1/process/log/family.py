@@ -6,12 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["stated", "cause", "early", "consequence"]
+Kind = Literal["stated", "cause", "early", "consequence", "aftermath"]
 """How much a line of a family says.
 
 ``stated``: a launcher states why it ended the run, so nothing else matters. ``cause``: the first one wins.
 ``early``: a cause only if the program got no further: many programs try an import and go on without it.
-``consequence``: what other processes say when one has failed; it counts only if there is no cause.
+``consequence``: it may follow from another fault, such as a wait that ended; it counts only without a cause.
+``aftermath``: what is always said after a failure, and says nothing else.
 """
 
 

@@ -41,7 +41,7 @@ FAMILIES = (
         "no gpu",
         one_of(
             r"no CUDA-capable device|No CUDA GPUs are available|Found no NVIDIA driver",
-            r"libcuda\.so(?:\.1)?: cannot open shared object|Failed to infer device type",
+            r"^\w*Error: .*libcuda\.so(?:\.1)?: cannot open shared object|Failed to infer device type",
             r"(?:NVML|nvml).*(?:Driver Not Loaded|Unknown Error|initialize NVML)",
             r"cudaErrorNoDevice\b|CUDA_ERROR_NO_DEVICE\b",
             r"could not select device driver .* with capabilities: \[\[gpu\]\]",

@@ -18,6 +18,8 @@ EXCEPTION = re.compile(
 INSIDE = re.compile(r"\b(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception): .+$")
 ASSERTION = re.compile(r"Assertion failed: .|\[TensorRT-LLM\]\[ERROR\] .")
 """The text of an exception of TensorRT-LLM's C++ code."""
+COMPLAINT = re.compile(r"(?:PMIX|UCX|ORTE|PRTE|OPAL) +ERROR:?|(?:srun|slurmstepd|sbatch|salloc): error: ")
+"""The start of an error that launchers also log in good runs."""
 WHAT = re.compile(r"\s*what\(\): +(.+)$")
 PASSED_ON = re.compile(
     r"CancelledError|BrokenPipeError|Connection(?:Reset|Refused|Aborted)Error|EOFError|SystemExit|KeyboardInterrupt"
@@ -29,12 +31,21 @@ PASSED_ON = re.compile(
 HARMLESS = re.compile(
     r"fall(?:ing|s|en)?[ -]?back|\bretrying\b|will retry|try again in|\bretry \d|attempt \d+ ?(?:of|/)"
     r"|[Ii]gnor(?:ed|ing)\b|\b[Ss]kipp(?:ed|ing)\b|not critical|harmless|continuing without"
-    r"|will (?:not )?be (?:used|disabled|ignored|skipped)|is optional|optional dependency"
+    r"|will (?:not )?be (?:used|disabled|ignored|skipped)|\boptional(?:ly)?\b|^\s*#(?!\d)"
+    r"|[Gg]enerated text: |\b(?:if|when|in case|avoids?|prevents?) .{0,60}(?:out of memory|OOM)"
     r"|[A-Za-z]*Warning: |resource_tracker|destroy_process_group|Unable to register cu\w+ factory"
     r"|computation placer already registered|\berrors?[=: ]+(?:0|none|None|false|False)\b"
     r"|\b(?:no|0|without) errors?\b|unset the MCA|help-\w+\.txt|more processe?s? ha(?:s|ve) sent"
 )
 """A line that says itself that it does no harm."""
+FENCE = re.compile(
+    r"[-=*#]{2,} ?(?:begin\w* (?:of )?)?(?:the )?(?:generated|model|prompt|answer|completion|response)"
+)
+"""The line before text that a model has written, which may be about anything."""
+FENCE_END = re.compile(r"[-=*#]{2,} ?end\b", re.IGNORECASE)
+REFUSED = re.compile(r'HTTP/\d(?:\.\d)?" 4\d\d')
+"""A server's line about one request that it refused, and goes on."""
+ANSWERED = re.compile(r'HTTP/\d(?:\.\d)?" 2\d\d')
 RECOVERED = re.compile(
     r"fall(?:ing|s|en)?[ -]?back|\bretrying\b|will retry|try again in|continuing without|\b[Ss]kipping\b"
     r"|[Ii]gnoring\b|using .{0,60}instead|using (?:the )?default"

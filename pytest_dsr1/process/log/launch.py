@@ -60,8 +60,7 @@ FAMILIES = (
         one_of(
             r"appears to have been direct launched using \"?srun",
             r"OMPI was not built with SLURM|not built with SLURM's PMI",
-            r"An error occurred in MPI_Init|(?:PMI2?|PMIX|pmix)\w*_Init failed|PMIX ERROR: (?!.*(?:ERROR "
-            r"in file gds|NOT-SUPPORTED))",
+            r"An error occurred in MPI_Init|(?:PMI2?|PMIX|pmix)\w*_Init failed",
             r"(?:orte|ompi|opal|prte)_\w*init\w* failed|It looks like \w+_INIT failed",
             r"Invalid MPI type|can not load PMIx library|mpi/pmix: .*error",
         ),
@@ -106,7 +105,7 @@ FAMILIES = (
         "lost node",
         one_of(
             r"ORTE (?:has lost communication|was unable to reliably start)|PRTE has lost communication",
-            r"UCX\s+ERROR|PML add procs failed|Unable to reach a (?:remote )?peer",
+            r"PML add procs failed|Unable to reach a (?:remote )?peer",
             r"ssh: connect to host .*(?:refused|timed out|No route)|Host key verification failed",
         ),
         "could not reach one of its nodes",
@@ -121,7 +120,7 @@ FAMILIES = (
         "was cancelled in Slurm",
         "ask `scontrol show job` whether scancel, preemption or another task's end did it",
         "slurmstepd 22.05: also a preemption with a grace time, and --kill-on-bad-exit",
-        kind="consequence",
+        kind="aftermath",
     ),
     Family(
         "first task",
@@ -129,7 +128,7 @@ FAMILIES = (
         "was ended by its launcher, because one of its processes failed",
         "look for that process's first error in the whole log",
         "Slurm's srun --wait, Open MPI's help-mpi-api.txt, nccl-tests#322",
-        kind="consequence",
+        kind="aftermath",
         quotes=False,
     ),
     Family(
@@ -149,7 +148,7 @@ FAMILIES = (
         "lost one of its processes, and the log does not say why",
         "look at the process's own log, and run it by hand with the command that was kept",
         "TensorRT-LLM#7818, #7706, vllm#21882, #44411, sglang's scheduler",
-        kind="consequence",
+        kind="aftermath",
         quotes=False,
         calm=True,
     ),

@@ -11,11 +11,12 @@ import re
 import signal
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from pytest_dsr1.process.log import gpus, kinds, launch, memory, software
+from pytest_dsr1.process.log.cause import Cause
 from pytest_dsr1.process.log.family import Family
 from pytest_dsr1.process.log.lines import LogLine, plain_line, without_escapes
 from pytest_dsr1.process.log.signals import stated_signal
@@ -28,6 +29,10 @@ SHOWN_LINES = 8
 _SHOWN_CHARACTERS = 300
 _NEAR = 3
 """Telling lines within which a program says that it goes on without what just failed."""
+_ANSWERED = 3
+"""Answers of a server after which an error was one request's own."""
+_LONGEST_FENCE = 1_000
+"""Lines after which text that a model has written is over in any case."""
 
 FAMILIES = (*launch.FAMILIES, *memory.FAMILIES, *gpus.FAMILIES, *software.FAMILIES)
 
@@ -35,7 +40,7 @@ Phase = Literal["starting", "loading", "preparing", "running"]
 
 _TELLING = re.compile(
     r"\[[ef]\]|err|exce|fail|memory|oom|kill|signal|abort|cannot|can't|couldn't|could not|cancel|load"
-    r"|nccl|-----"
+    r"|nccl|---|http/|generated"
     r"|not |invalid"
     r"|unable|died|dead|refus|denied|exit|limit|mpi|slots|assert|mismatch|xid|cuda|sig[a-z]|fault|divisible|cache"
     r"|capturing|fired up|startup complete|benchmark|warm|resource|found|no (?:model|safet|modu)"
@@ -68,40 +73,6 @@ _BEFORE_CAUSE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """What a line of the log shows.
-
-    Attributes:
-        text: the line without prefixes.
-        raw: the line.
-        family: its family; None for an exception or error that no family knows.
-        number: the signal, if it states one.
-        loading: whether the weights were being loaded.
-        option: the option that it refuses, if it names one.
-        unknown_option: whether that option does not exist.
-        at: the number of the line.
-    """
-
-    text: str
-    raw: str
-    family: Family | None = None
-    number: int | None = None
-    loading: bool = False
-    option: str | None = None
-    unknown_option: bool = False
-    at: int = 0
-
-    @property
-    def name(self) -> str:
-        """The name of the family, also by the phase; empty without one."""
-        if self.family is None:
-            return ""
-        if self.family.name == memory.GPU_MEMORY and self.loading:
-            return memory.GPU_MEMORY_LOADING
-        return self.family.name
-
-
 class LogReader:
     """A reader of one log.
 
@@ -120,6 +91,8 @@ class LogReader:
         self._loading_code = False
         self._detail_of: Cause | None = None
         self._location = ""
+        self._fenced = 0
+        self._answered = 0
         self._in_block = False
         self._block_begins = False
         self._since = 0
@@ -133,6 +106,7 @@ class LogReader:
         self._first: Cause | None = None
         self._early: Cause | None = None
         self._consequence: Cause | None = None
+        self._aftermath: Cause | None = None
         self._signal: Cause | None = None
         self._complaint: Cause | None = None
         self._newest: Cause | None = None
@@ -141,7 +115,9 @@ class LogReader:
         """Read one line."""
         self.count += 1
         self.last.append(text)
-        if self._detail_of is not None or self._block_begins or _TELLING.search(text.lower()):
+        if self._fenced:
+            self._fenced = 0 if kinds.FENCE_END.search(text) else self._fenced - 1
+        elif self._detail_of is not None or self._block_begins or _TELLING.search(text.lower()):
             self._read(text)
 
     def enter(self, phase: Phase) -> None:
@@ -154,17 +130,18 @@ class LogReader:
     @property
     def cause(self) -> Cause | None:
         """The first specific cause, else the first consequence that it knows; None if the log shows none."""
-        return self._stated or self._first or self._early or self._signal or self._consequence
+        number = None if self._signal is None else self._signal.number
+        ends = (
+            (self._consequence, self._signal)
+            if number == signal.SIGABRT
+            else (self._signal, self._consequence)
+        )
+        return self.specific or ends[0] or ends[1] or self._aftermath
 
     @property
     def specific(self) -> Cause | None:
         """The first specific cause; None without one."""
         return self._stated or self._first or self._early
-
-    @property
-    def signalled(self) -> Cause | None:
-        """The first process that a signal has ended; None without one."""
-        return self._signal
 
     @property
     def complaint(self) -> str | None:
@@ -205,6 +182,11 @@ class LogReader:
         if kinds.FRAME.match(line.text) and not kinds.WHAT.match(line.text) and not software_line(line.text):
             self._loading_code = self._loading_code or bool(_LOADING_CODE.search(line.text))
             return
+        if kinds.FENCE.match(line.text):
+            self._fenced = _LONGEST_FENCE
+            return
+        if self._served(line.text):
+            return
         if line.text.startswith("Exception ignored in"):
             self._skip_exception = True
             return
@@ -230,18 +212,20 @@ class LogReader:
         )
         text = _BEFORE_CAUSE.sub("", line.text).strip()
         loading = self.phase == "loading" or self._loading_code or bool(_LOADING_CODE.search(line.text))
-        cause = Cause(text, raw, family, loading=loading, at=self.count)
+        cause = Cause(text, raw, family, loading=loading)
         if family is not None and family.kind == "stated":
             self._stated = self._stated or cause
             return
         number = None if line.calm else stated_signal(line.text)
-        if number is not None and (family is None or family.kind == "consequence"):
+        if number is not None and (family is None or family.kind in {"consequence", "aftermath"}):
             # SIGTERM and SIGINT are what launchers send to the rest.
             if self._signal is None and number not in {signal.SIGTERM, signal.SIGINT}:
                 self._signal = replace(cause, family=None, number=number)
             return
         if family is not None and family.kind == "consequence":
             self._consequence = self._consequence or cause
+        elif family is not None and family.kind == "aftermath":
+            self._aftermath = self._aftermath or cause
         elif family is not None:
             self._known(family, cause, line)
         elif not line.calm:
@@ -253,7 +237,7 @@ class LogReader:
             return
         if family.name == software.OPTION:
             cause = self._option(cause)
-        self._newest, self._since = cause, 0
+        self._newest, self._since, self._answered = cause, 0, 0
         if family.kind == "early":
             self._early = self._early or cause
         elif self._first is None:
@@ -270,11 +254,11 @@ class LogReader:
         elif what or exception or inside or kinds.ASSERTION.match(cause.text):
             cause = replace(cause, text=what[1] if what else inside[0] if inside else cause.text)
             if kinds.PASSED_ON.search(line.text):
-                self._consequence = self._consequence or cause
+                self._complaint = self._complaint or cause
                 return
-            self._newest, self._since = cause, 0
+            self._newest, self._since, self._answered = cause, 0, 0
             self._first = self._first or cause
-        elif line.level == "error" and line.text.strip():
+        elif (line.level == "error" and line.text.strip()) or kinds.COMPLAINT.search(line.text):
             self._complaint = self._complaint or cause
 
     def _option(self, cause: Cause) -> Cause:
@@ -327,7 +311,7 @@ class LogReader:
         if self._block_begins and line.text.strip():
             self._block_begins = False
             if self._complaint is None and not re.match(r"WARNING|By default|MIN:|\s", line.text):
-                self._complaint = Cause(line.text, self.last[-1], at=self.count)
+                self._complaint = Cause(line.text, self.last[-1])
         return False
 
     def _follow_phase(self, text: str) -> None:
@@ -339,6 +323,18 @@ class LogReader:
         elif self.phase == "starting" and _LOADING.search(text):
             self.phase = "loading"
             self._early = None
+
+    def _served(self, text: str) -> bool:
+        """Forget an unknown error if a server refuses that request, or goes on to answer others."""
+        if kinds.REFUSED.search(text):
+            self._give_up(generic_only=True)
+            return True
+        if kinds.ANSWERED.search(text):
+            self._answered += 1
+            if self._answered >= _ANSWERED:
+                self._give_up(generic_only=True)
+            return True
+        return False
 
     def _give_up(self, *, generic_only: bool) -> None:
         """Forget the newest cause: the program went on, or says more in the next exception."""

@@ -185,9 +185,10 @@ FAMILIES = (
     Family(
         "import",
         one_of(
-            r"ModuleNotFoundError|No module named '|ImportError|cannot import name",
-            r"undefined symbol|cannot open shared object file|version `?GLIBC",
-            r"PackageNotFoundError|DistributionNotFound|is required but not installed",
+            r"^[\w.]*(?:ModuleNotFound|Import|PackageNotFound)Error\b|^[\w.]*DistributionNotFound\b",
+            r"^OSError: .*(?:cannot open shared object file|undefined symbol)",
+            r": (?:error while loading shared libraries|symbol lookup error): |: version "
+            r"`GLIBC\w*_[\d.]+' not found",
         ),
         "is not completely installed",
         "install the package that the log names, or use the engine's container",

@@ -6,7 +6,8 @@ import signal
 from collections.abc import Mapping
 
 from pytest_dsr1.process.log import memory, software
-from pytest_dsr1.process.log.reader import Cause, LogReader
+from pytest_dsr1.process.log.cause import Cause
+from pytest_dsr1.process.log.reader import LogReader
 from pytest_dsr1.process.log.signals import killed_by
 
 _LONGEST = 300
@@ -41,8 +42,8 @@ def explained(log: LogReader, code: int, steps: NextSteps, program: str) -> str 
         steps: the engine's own next steps.
         program: the command that was started.
     """
-    cause = log.specific or log.signalled
-    if cause is not None:
+    cause = log.cause
+    if cause is not None and not cause.aftermath:
         return described(cause, steps, code)
     if code == 127:
         return f"could not be started: `{program}` was not found"
@@ -50,7 +51,7 @@ def explained(log: LogReader, code: int, steps: NextSteps, program: str) -> str 
         return f"could not be started: `{program}` is not executable"
     if code < 0 or code in _SIGNALLED:
         return f"was killed by {_killer(-code if code < 0 else code - 128, steps)}"
-    if (cause := log.cause) is not None:
+    if cause is not None:
         return described(cause, steps, code)
     if code and (complaint := log.complaint) is not None:
         return f"failed with exit status {code}; the first error in its log: {_short(complaint)}"
