@@ -69,4 +69,5 @@ def stated_signal(text: str) -> int | None:
 
 def killed_by(number: int) -> str:
     """Return the name of a signal with its usual cause, to put after ``killed by``."""
-    return f"{signal_name(number)}{_MEANING.get(number, '')}"
+    meaning = next((words for known, words in _MEANING.items() if known == number), "")
+    return f"{signal_name(number)}{meaning}"

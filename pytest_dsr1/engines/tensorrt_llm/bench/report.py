@@ -1,8 +1,8 @@
 """trtllm-bench's report, from its JSON file or from the text in its log, and its file of request records.
 
 Both forms are converted to our metric names and units. Any fault of a file is one sentence: all content
-either parses or raises EngineError. The labels of the text are known for all versions since 0.17. A label is
-the text up to the last colon, without brackets and their content, in lower case.
+either parses or raises EngineError. The labels of the text are known for all versions since 0.17. A label may
+stand anywhere in a line, because launchers and other processes write to the same log.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.process.log.lines import without_escapes
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.text import json_value
 
@@ -122,9 +123,17 @@ _TEXT_WORLD = {
 
 _IN_MS = {"total_latency", "average_request_latency", "average_ttft", "average_tpot"}
 _SPREADS = {"TPOT": "tpot", "TTFT": "ttft", "LATENCY": "request_latency"}
-_SPREAD = re.compile(r"\[(\w+)\] (MINIMUM|MAXIMUM|AVERAGE|P50|P90|P95|P99) *: *(\S+)\s*$", re.IGNORECASE)
-_LABEL = re.compile(r"([A-Z][^:]{0,80}):\s+(\S+)\s*$")
-_BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+# Other processes write to the same log: their prefix may stand before a label, and their line after a value.
+_VALUE = r"([^\s\[]+)"
+_SPREAD = re.compile(rf"\[(\w+)\] (MINIMUM|MAXIMUM|AVERAGE|P50|P90|P95|P99) *: *{_VALUE}", re.IGNORECASE)
+_REQUESTS = "number of requests"
+_LABEL = re.compile(
+    rf"({'|'.join(map(re.escape, [*_TEXT_METRICS, *_TEXT_WORLD, _REQUESTS]))})"
+    rf"((?:\s*(?:\([^()]*\)|\[[^\[\]]*\]))*)\s*:\s+{_VALUE}",
+    re.IGNORECASE,
+)
+_THOUSANDS = re.compile(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?$")
+_NOT_STATED = {"None", "N/A", "null"}
 _HEADLINE = "= PERFORMANCE OVERVIEW"
 _BEFORE_HEADLINE = "= REQUEST DETAILS"
 
@@ -174,7 +183,7 @@ def parse_text(text: str, where: object) -> Report:
     Raises:
         EngineError: there is no report, or it is cut off or damaged.
     """
-    lines = text.splitlines()
+    lines = without_escapes(text).splitlines()
     heads = [i for i, line in enumerate(lines) if _HEADLINE in line]
     if not heads:
         raise EngineError(f"{where}: does not contain a report (no block {_HEADLINE[2:]})")
@@ -187,20 +196,19 @@ def parse_text(text: str, where: object) -> Report:
             kind, statistic, value = spread.groups()
             if prefix := _SPREADS.get(kind.upper()):
                 if statistic.upper() != "AVERAGE":
-                    metrics[f"{prefix}_{statistic.lower()}"] = _float(value, line, where)
+                    metrics[f"{prefix}_{statistic.lower()}"] = _float(value, spread[0], where)
             elif (kind.upper(), statistic.upper()) == ("AL", "AVERAGE"):
-                metrics["acceptance_length"] = _float(value, line, where)
-        elif match := _LABEL.match(line.strip()):
-            label, value = match.groups()
-            key = " ".join(_BRACKETS.sub(" ", label).lower().split())
+                metrics["acceptance_length"] = _float(value, spread[0], where)
+        elif (match := _LABEL.search(line)) and match[3] not in _NOT_STATED:
+            key, units, value = match[1].lower(), match[2], match[3]
             if name := _TEXT_METRICS.get(key):
-                if name in _IN_MS and "(ms)" not in label:
-                    raise EngineError(f"{where}: expected ms in the report's line {line.strip()!r}")
-                metrics[name] = _float(value, line, where)
+                if name in _IN_MS and "(ms)" not in units:
+                    raise EngineError(f"{where}: expected ms in the report's line {match[0]!r}")
+                metrics[name] = _float(value, match[0], where)
             elif key in _TEXT_WORLD:
-                world[_TEXT_WORLD[key]] = round(_float(value, line, where))
-            elif key == "number of requests":
-                requests = round(_float(value, line, where))
+                world[_TEXT_WORLD[key]] = round(_float(value, match[0], where))
+            else:
+                requests = round(_float(value, match[0], where))
     return _checked(where, Report(metrics, requests, world))
 
 
@@ -325,7 +333,7 @@ def _number(data: Mapping[str, Any], keys: tuple[str, ...], where: object) -> fl
 
 def _float(value: str, line: str, where: object) -> float:
     try:
-        number = float(value)
+        number = float(value.replace(",", "") if _THOUSANDS.match(value) else value)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
