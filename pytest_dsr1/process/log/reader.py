@@ -117,8 +117,13 @@ class LogReader:
         self.last.append(text)
         if self._fenced:
             self._fenced = 0 if kinds.FENCE_END.search(text) else self._fenced - 1
-        elif self._detail_of is not None or self._block_begins or _TELLING.search(text.lower()):
+        elif self._awaits_more() or _TELLING.search(text.lower()):
             self._read(text)
+
+    def _awaits_more(self) -> bool:
+        """Return whether the next line may belong to what was read last, whatever it says."""
+        new = self._newest is not None and self._since < _NEAR
+        return new or self._detail_of is not None or self._block_begins
 
     def enter(self, phase: Phase) -> None:
         """Begin a phase that every process has reached; what the log complained about before did no harm."""

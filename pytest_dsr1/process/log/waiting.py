@@ -23,12 +23,10 @@ class Waiting:
     Args:
         log: of the program.
         limit_s: the longest time, without the time in Slurm's queue.
-        patience_s: the silence after a hopeless line.
     """
 
-    def __init__(self, log: LogReader, limit_s: float, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, log: LogReader, limit_s: float) -> None:
         self._log = log
-        self._patience_s = patience_s
         self._heard_s = time.monotonic()
         self._queued_from_s: float | None = None
         self.restart(limit_s)
@@ -73,9 +71,9 @@ class Waiting:
     @property
     def given_up(self) -> str:
         """The end of a sentence about a program that was stopped because it is hopeless."""
-        return f"nothing can come after that, so it was stopped after {self._patience_s:g} s of silence"
+        return f"nothing can come after that, so it was stopped after {PATIENCE_S:g} s of silence"
 
     @property
     def hopeless(self) -> bool:
         """Whether nothing can come any more, and nothing came for a while."""
-        return self._log.hopeless and time.monotonic() - self._heard_s >= self._patience_s
+        return self._log.hopeless and time.monotonic() - self._heard_s >= PATIENCE_S

@@ -472,3 +472,39 @@ def test_only_the_first_requests_of_a_longer_file_are_sent(bench: Bench) -> None
     assert len(job.workload.path.read_text().splitlines()) == 4
     assert len(result.records) == 2
     assert not result.stopped
+
+
+SPAWN = "mpi4py.MPI.Exception: MPI_ERR_SPAWN: could not spawn processes"
+
+
+def test_a_command_after_which_nothing_can_come_is_stopped_early(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_dsr1.process.log.waiting.PATIENCE_S", 0.2)
+    bench.installed("1.2.1")
+    helps = 'case "$*" in *--help*) exec trtllm-bench "$@";; esac'
+    command = ["sh", "-c", f"{helps}; echo '{SPAWN}'; sleep 600", "sh"]
+    first = error_of(bench, command=command).splitlines()[0]
+    assert first.startswith(
+        "small: trtllm-bench could not start its worker processes through MPI: "
+        f"{SPAWN}; below Slurm, unset SLURM_* for a plain command"
+    )
+    assert first.endswith("; nothing can come after that, so it was stopped after 0.2 s of silence")
+
+
+def test_a_job_in_slurms_queue_has_not_started(bench: Bench) -> None:
+    queued = "echo 'srun: job 4711 queued and waiting for resources'; sleep 1.2"
+    script = f"{queued}; echo 'srun: job 4711 has been allocated resources'; echo --dataset; sleep 600"
+    message = error_of(bench, command=["sh", "-c", script], startup_timeout_s=0.5)
+    assert message.splitlines()[0] == (
+        "small: trtllm-bench did not print its help within 0.5 s and was stopped (engine.startup_timeout_s)"
+    )
+    assert "has been allocated resources" in bench.artifact("help.txt")
+    assert ("starting", "job 4711 waits in Slurm's queue") in bench.watcher.steps
+
+
+def test_srun_inside_a_step_is_a_mismatch(bench: Bench) -> None:
+    settings = bench.installed("1.2.1").job(command=["srun", "trtllm-bench"]).scenario.engine
+    findings = list(settings.software({**os.environ, "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}))
+    assert ("mismatch", "Slurm") in {(finding.severity, finding.subject) for finding in findings}
+    assert "Slurm" not in {finding.subject for finding in settings.software(os.environ)}
