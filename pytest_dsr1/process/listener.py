@@ -208,6 +208,7 @@ class WorkerListener:
         self.observer = observer
         self.log = log
         self.reader = LogReader()
+        self._unsearched: str | None = None
         self._next_steps = next_steps
         self._startup_timeout_s, self._run_timeout_s = startup_timeout_s, run_timeout_s
 
@@ -225,6 +226,7 @@ class WorkerListener:
         waiting, what = Waiting(self.reader, self._startup_timeout_s), "engine.startup_timeout_s"
         while not report.last:
             lines = child.read(waiting.poll_s)
+            self._unsearched = child.unsearched
             for line in lines:
                 waiting.heard(line.text)
                 self._take(line, report, ended)
@@ -248,6 +250,7 @@ class WorkerListener:
         if isinstance(report.last, ErrorEvent):
             self.read_to_end(child)
             raise self.failure(self._of_error(report.last.message))
+        report.warnings += [self._unsearched] if self._unsearched else []
         return report
 
     def read_to_end(self, child: Child, limit_s: float = ENDING_S) -> None:
@@ -273,7 +276,8 @@ class WorkerListener:
 
     def failure(self, sentence: str) -> EngineError:
         """Return an error with this sentence and the relevant lines of the log."""
-        return EngineError(f"{self.name}: {sentence}{self.reader.quoted(self.log)}")
+        unsearched = f"; {self._unsearched}" if self._unsearched else ""
+        return EngineError(f"{self.name}: {sentence}{unsearched}{self.reader.quoted(self.log)}")
 
     def _take(self, line: Line, report: WorkerReport, ended: Callable[[RequestRecord], None]) -> None:
         if line.kind == "log":

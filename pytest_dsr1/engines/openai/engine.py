@@ -279,6 +279,8 @@ class _Pass:
             )
         if unjudged := client_load.unjudged():
             yield unjudged
+        if self.server is not None and (unsearched := self.server.child.unsearched):
+            yield unsearched
         if importlib.util.find_spec("uvloop") is None:
             yield "uvloop is not installed, which makes the client slower (pip install uvloop)"
 

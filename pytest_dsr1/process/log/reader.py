@@ -20,6 +20,7 @@ from pytest_dsr1.process.log.cause import Cause
 from pytest_dsr1.process.log.family import Family
 from pytest_dsr1.process.log.lines import LogLine, plain_line, without_escapes
 from pytest_dsr1.process.log.signals import stated_signal
+from pytest_dsr1.process.log.telling import DullLines, tells
 from pytest_dsr1.text import quoted
 
 KEPT_LINES = 400
@@ -38,15 +39,6 @@ FAMILIES = (*launch.FAMILIES, *memory.FAMILIES, *gpus.FAMILIES, *software.FAMILI
 
 Phase = Literal["starting", "loading", "preparing", "running"]
 
-_TELLING = re.compile(
-    r"\[[ef]\]|err|exce|fail|memory|oom|kill|signal|abort|cannot|can't|couldn't|could not|cancel|load"
-    r"|nccl|---|http/|generated"
-    r"|not |invalid"
-    r"|unable|died|dead|refus|denied|exit|limit|mpi|slots|assert|mismatch|xid|cuda|sig[a-z]|fault|divisible|cache"
-    r"|capturing|fired up|startup complete|benchmark|warm|resource|found|no (?:model|safet|modu)"
-    r"|what\(\)|traceback"
-    r"|terminat|timeout|timed out|core dumped|fall|retry|libgomp|trust_remote|requires|busy|lost"
-)
 _RELEVANT = re.compile(
     r"[Ee]rror|ERROR|[Ee]xception|out of memory|[Kk]illed|[Ss]ignal|[Aa]bort|interrupt|not permitted"
     r"|CANCELLED|NCCL WARN|direct launched|slots available|already filled"
@@ -87,6 +79,7 @@ class LogReader:
         self.phase: Phase = "starting"
         self.count = 0
         self._relevant: deque[str] = deque(maxlen=SHOWN_LINES)
+        self._dull = DullLines()
         self._skip_exception = False
         self._loading_code = False
         self._detail_of: Cause | None = None
@@ -117,8 +110,14 @@ class LogReader:
         self.last.append(text)
         if self._fenced:
             self._fenced = 0 if kinds.FENCE_END.search(text) else self._fenced - 1
-        elif self._awaits_more() or _TELLING.search(text.lower()):
+        elif self._awaits_more():
             self._read(text)
+        else:
+            known = self._first is not None or self._stated is not None
+            if tells(text, known=known):
+                self._read(text)
+            elif known and _RELEVANT.search(text) and 'File "' not in text:
+                self._relevant.append(text)
 
     def _awaits_more(self) -> bool:
         """Return whether the next line may belong to what was read last, whatever it says."""
@@ -178,39 +177,43 @@ class LogReader:
         return f"\nThe relevant lines of {path}:{lines}" if lines else f"\nNothing was logged in {path}."
 
     def _read(self, raw: str) -> None:
+        if (raw not in self._dull or self._awaits_more()) and self._shows_nothing(raw):
+            self._dull.add(raw)
+
+    def _shows_nothing(self, raw: str) -> bool:
+        """Take a line; return whether every line like it can be left out from now on."""
         line = plain_line(raw)
         if self._detail_of is not None and self._took_detail(line):
-            return
+            return False
         if self._took_block(line):
-            return
+            return False
         self._follow_phase(line.text)
         if kinds.FRAME.match(line.text) and not kinds.WHAT.match(line.text) and not software_line(line.text):
             self._loading_code = self._loading_code or bool(_LOADING_CODE.search(line.text))
-            return
+            return False
         if kinds.FENCE.match(line.text):
             self._fenced = _LONGEST_FENCE
-            return
+            return False
         if self._served(line.text):
-            return
+            return False
         if line.text.startswith("Exception ignored in"):
             self._skip_exception = True
-            return
+            return False
         if kinds.HEADER.match(line.text):
             if line.text.startswith("Traceback"):
                 self._loading_code = False
             if line.text.startswith("During handling"):
                 self._give_up(generic_only=True)
-            return
+            return False
         self._since += 1
         if kinds.RECOVERED.search(line.text) and self._since <= _NEAR:
             self._give_up(generic_only=False)
         if _RELEVANT.search(raw) and not line.calm:
             self._relevant.append(raw)
-        if not kinds.HARMLESS.search(line.text):
-            self._look(line, raw)
+        return bool(kinds.HARMLESS.search(line.text)) or self._look(line, raw)
 
-    def _look(self, line: LogLine, raw: str) -> None:
-        """Take a line that may show a cause."""
+    def _look(self, line: LogLine, raw: str) -> bool:
+        """Take a line that may show a cause; return whether it shows nothing."""
         family = next(
             (each for each in FAMILIES if (each.calm or not line.calm) and each.pattern.search(line.text)),
             None,
@@ -220,21 +223,22 @@ class LogReader:
         cause = Cause(text, raw, family, loading=loading)
         if family is not None and family.kind == "stated":
             self._stated = self._stated or cause
-            return
+            return False
         number = None if line.calm else stated_signal(line.text)
         if number is not None and (family is None or family.kind in {"consequence", "aftermath"}):
             # SIGTERM and SIGINT are what launchers send to the rest.
             if self._signal is None and number not in {signal.SIGTERM, signal.SIGINT}:
                 self._signal = replace(cause, family=None, number=number)
-            return
+            return False
         if family is not None and family.kind == "consequence":
             self._consequence = self._consequence or cause
         elif family is not None and family.kind == "aftermath":
             self._aftermath = self._aftermath or cause
         elif family is not None:
             self._known(family, cause, line)
-        elif not line.calm:
-            self._unknown(line, cause)
+        else:
+            return line.calm or not self._unknown(line, cause)
+        return False
 
     def _known(self, family: Family, cause: Cause, line: LogLine) -> None:
         if self._skip_exception and kinds.EXCEPTION.match(line.text):
@@ -250,7 +254,8 @@ class LogReader:
             if family.name == software.OPTION and cause.option is None:
                 self._detail_of, self._location = cause, ""
 
-    def _unknown(self, line: LogLine, cause: Cause) -> None:
+    def _unknown(self, line: LogLine, cause: Cause) -> bool:
+        """Take a line that no family knows; return whether it is an exception or calls itself an error."""
         what = kinds.WHAT.match(line.text)
         exception = kinds.EXCEPTION.match(line.text)
         inside = None if exception or line.level != "error" else kinds.INSIDE.search(line.text)
@@ -260,11 +265,14 @@ class LogReader:
             cause = replace(cause, text=what[1] if what else inside[0] if inside else cause.text)
             if kinds.PASSED_ON.search(line.text):
                 self._complaint = self._complaint or cause
-                return
-            self._newest, self._since, self._answered = cause, 0, 0
-            self._first = self._first or cause
+            else:
+                self._newest, self._since, self._answered = cause, 0, 0
+                self._first = self._first or cause
         elif (line.level == "error" and line.text.strip()) or kinds.COMPLAINT.search(line.text):
             self._complaint = self._complaint or cause
+        else:
+            return False
+        return True
 
     def _option(self, cause: Cause) -> Cause:
         """Return the cause with the option that it refuses, if this line or the one before names it."""

@@ -186,13 +186,17 @@ class Server:
                 pass
             how = f"was killed by {signal_name(-code)}" if code < 0 else f"ended with exit status {code}"
             reason = why.explained(self.reader, code, self.steps, self.child.argv[0])
-            because = f"it {reason}" if reason else self.child.argv[0]
+            if self.reader.cause is None and code < 0:
+                how, because = str(reason), self.child.argv[0]
+            else:
+                because = f"it {reason}" if reason else self.child.argv[0]
             raise EngineError(f"{self.name}: the server {how}: {because}{self.tail()}")
 
     def tail(self) -> str:
         """Return the relevant lines of its log for a message."""
         self.read()
-        return self.reader.quoted(self.log)
+        unsearched = self.child.unsearched
+        return (f"; {unsearched}" if unsearched else "") + self.reader.quoted(self.log)
 
     @property
     def symptom(self) -> str | None:

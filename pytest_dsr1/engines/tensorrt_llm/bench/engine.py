@@ -183,6 +183,8 @@ class _Run:
     call: Invocation
     observer: Observer
     log: BenchLog
+    unsearched: str | None = None
+    """What of the log was not searched, in words."""
 
     @property
     def engine(self) -> TrtllmBench:
@@ -205,6 +207,7 @@ class _Run:
         ) as child:
             while True:
                 lines = child.read(waiting.poll_s)
+                self.unsearched = child.unsearched
                 for line in lines:
                     log.take(line)
                     if queued := waiting.heard(line.text):
@@ -241,7 +244,8 @@ class _Run:
         return FailureContext(returncode, self.log.reader, self.engine, self.call.dialect)
 
     def _fail(self, sentence: str) -> EngineError:
-        return _failure(self.job, sentence, self.log.reader, self.folder / LOG)
+        unsearched = f"; {self.unsearched}" if self.unsearched else ""
+        return _failure(self.job, f"{sentence}{unsearched}", self.log.reader, self.folder / LOG)
 
     def result(self, returncode: int, version: str | None) -> EngineResult:
         """Return the result of the measurement.
@@ -318,6 +322,8 @@ class _Run:
         )
 
     def _warnings(self, version: str | None) -> Iterator[str]:
+        if self.unsearched:
+            yield self.unsearched
         newest = DIALECTS[-1]
         if version and not self.engine.dialect and version_of(version) > newest.version:
             yield (

@@ -26,6 +26,8 @@ _PHASES: tuple[tuple[re.Pattern[str], Phase], ...] = (
     (re.compile(r"Setting up for warmup|Running warmup\."), "warm-up"),
     (re.compile(r"Setting up throughput benchmark|[Ll]oading (weights|safetensors|checkpoint)"), "loading"),
 )
+_WORDS = ("ench", "iter", "arm", "oad")
+"""Parts of words in every line that is looked at; most lines of a flood have none."""
 _ORDER: tuple[Phase, ...] = ("starting", "loading", "warm-up", "measuring", "finishing")
 
 
@@ -56,6 +58,8 @@ class BenchLog:
     def take(self, line: Line) -> None:
         """Read one line of the log."""
         self.reader.take(line.text)
+        if not any(word in line.text for word in _WORDS):
+            return
         if bar := _BAR.search(line.text):
             self._bar(line.time_s, int(bar[1]))
         elif _ITERATION.search(line.text):
