@@ -16,10 +16,10 @@ def _restore(_: argparse.Namespace) -> int:
     from pytest_dsr1.machine.setup.journal import restore_from_journal
 
     restoration = restore_from_journal(os.environ)
-    for note in restoration.notes:
+    for note in (*restoration.notes, *restoration.elsewhere):
         say(note)
     if not restoration.notes:
-        say("nothing to restore: no run left a GPU changed")
+        say("nothing to restore: no run left a GPU of this machine changed")
     return 0 if restoration.complete else 1
 
 

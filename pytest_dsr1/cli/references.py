@@ -63,7 +63,7 @@ def add(commands: Any) -> None:
     accept = actions.add_parser(
         "accept",
         help="use a profile's recorded runs as its references",
-        description="Use a profile's runs recorded with the newest software as its references. Commit the "
+        description="Turn a profile's runs recorded with the newest software into references. Commit the "
         "file that this writes, so that the references are reviewed.",
     )
     accept.add_argument("profile", help="the profile's name, or a scenario file")

@@ -84,7 +84,7 @@ def _of_power(capped: Sequence[int], measurement: Measurement) -> str:
         of = "" if len(below) == len(measurement.telemetry.gpus) else f" of {gpu_list(lowered)}"
         indices = f"-i {','.join(map(str, lowered))} " if of else ""
         return (
-            f"the power limit{of} is {limit_w:g} W, the default {default_w:g} W; as root: nvidia-smi "
+            f"the power limit{of} is {limit_w:g} W (default {default_w:g} W); as root: nvidia-smi "
             f"{indices}-pl {default_w:g}"
         )
     at_default = known.issuperset(capped)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pytest_dsr1.diagnosis.clues import Clue, clue
 from pytest_dsr1.measurement.consistency import real_text_acceptance
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.roofline.model import FP8, SPECULATES, asked_cache
+from pytest_dsr1.roofline.model import SPECULATES, asked_cache
 
 _SAME = {"BFLOAT16": "BF16", "": "NONE"}
 
@@ -32,7 +32,7 @@ def _formats(measurement: Measurement) -> Iterator[tuple[str, str, str]]:
     if facts.quantization is not None:
         yield "the quantization", facts.quantization, scenario.model.quantization
     if cache is not None and cache.upper() != "NONE":  # "NONE": the engine does not say
-        yield "a KV cache of", cache, "FP8" if asked_cache(scenario) == FP8 else "BF16"
+        yield "a KV cache of", cache, asked_cache(scenario)
 
 
 @clue("acceptance-length")

@@ -18,9 +18,9 @@ def attention_dp(measurement: Measurement) -> str | None:
     if idle <= 0:
         return None
     return (
-        f"attention data parallelism is on with load.concurrency {concurrency}, so {idle} of "
-        f"{engine.ranks} ranks have no request of their own: it is for throughput (one such run reached 40 "
-        f"tok/s instead of 253); {_without_attention_dp(engine)}"
+        f"attention data parallelism, made for throughput, is on with load.concurrency {concurrency}, so "
+        f"{idle} of {engine.ranks} ranks have no request of their own (one such run reached 40 tok/s "
+        f"instead of 253); {_without_attention_dp(engine)}"
     )
 
 

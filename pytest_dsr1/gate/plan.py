@@ -109,7 +109,7 @@ class GatePlan:
             f"{name}: these numbers include only runs that count. Two kinds of run do not count and are "
             f"repeated: the first start of new software on this node ({self.cost(1)} more), and an INVALID "
             f"run. At most {starts} starts in all ({self._cost((starts - 1) * self.run_s + whole_s)}, if the "
-            "first start sends all requests because targets are judged too)",
+            "first start sends all requests to judge targets too)",
             *self.warnings,
             *([] if self.sure else [_unsure(self.scenario, plan.level, self.resolved_percent)]),
         )

@@ -217,10 +217,12 @@ def locked(store: Path, profile: str, what: str) -> Iterator[None]:
     try:
         store.mkdir(parents=True, exist_ok=True)
         file = lock_file(store, f".{profile}")
+        if file is not None:
+            sign(file, what)
     except OSError as error:
         raise InvalidRunError(
             f"{error.filename or store}: the references of {profile} cannot be locked: {error.strerror}; "
-            "make the folder and this file writable"
+            "make the folder and this file writable, or free space there"
         ) from None
     if file is None:
         raise InvalidRunError(
@@ -228,7 +230,6 @@ def locked(store: Path, profile: str, what: str) -> Iterator[None]:
             "to end"
         )
     with file:
-        sign(file, what)
         yield
 
 
@@ -256,8 +257,8 @@ def _problems(references: References, profile: str, now: datetime, first_run: in
                 yield f"{key} of {references.metric}: expected {expected!r}, found {found!r}"
     if not (references.requests > 0 and references.warmup_requests >= 0):
         yield (
-            f"requests: {references.requests}, warmup_requests: {references.warmup_requests}; expected at "
-            "least 1 and at least 0"
+            f"expected requests >= 1 and warmup_requests >= 0; found {references.requests} and "
+            f"{references.warmup_requests}"
         )
     if references.accepted.at > now + SKEW:
         yield f"accepted at {_time(references.accepted.at)}, but it is {_time(now)} now: a clock was wrong"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import pwd
 import resource
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -48,6 +51,42 @@ def pids_are_the_hosts() -> bool:
         return (ROOT / "proc/self/ns/pid").stat().st_ino == INITIAL_PID_NAMESPACE
     except OSError:
         return False
+
+
+def homes_in_use() -> Iterator[Path]:
+    """Yield the home folder of each user who has a process here."""
+    users = set()
+    for folder in (ROOT / "proc").glob("[0-9]*"):
+        with suppress(OSError):  # the process has just ended
+            users.add(folder.stat().st_uid)
+    for user in sorted(users):
+        with suppress(KeyError):  # a container's user may have no name
+            yield Path(pwd.getpwuid(user).pw_dir)
+
+
+def only_a_slurm_script_is_told(environ: Mapping[str, str]) -> bool:
+    """Return whether the end of the Slurm job would kill this process without a SIGTERM before.
+
+    scancel and the time limit send SIGTERM to the first process of the job's script or step only. If that is
+    a shell, it ends, and Slurm kills the rest. It is this process after ``exec``, and a shell with a ``trap``
+    may pass the signal on. Tried with Slurm 22.05: a process after ``exec``, or in the background of a shell
+    with a ``trap``, got the signal; one in a plain script or in ``srun bash -c`` did not.
+    """
+    if "SLURM_JOB_ID" not in environ:
+        return False
+    first = pid = os.getpid()
+    while status := _status(pid):
+        parent = int(status.get("PPid", 0))
+        if _status(parent).get("Name") == "slurmstepd":
+            return first != pid and not int(status.get("SigCgt", "0"), 16) >> (signal.SIGTERM - 1) & 1
+        pid = parent
+    return False
+
+
+def _status(pid: int) -> dict[str, str]:
+    """Return the fields of /proc/PID/status; empty if there is no such process."""
+    pairs = (line.partition(":") for line in _text(f"proc/{pid}/status").splitlines())
+    return {key: value.strip() for key, _, value in pairs}
 
 
 def shm_gib() -> float | None:

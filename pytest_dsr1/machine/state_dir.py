@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,18 +33,31 @@ def state_dir(environ: Mapping[str, str]) -> Path:
     Raises:
         InvalidRunError: none of them is writable.
     """
-    folders = state_dirs(environ)
-    for folder in folders:
+    tried = []
+    for folder in state_dirs(environ):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
+        except OSError as error:
+            tried.append(f"{folder} ({error.strerror})")
             continue
         if os.access(folder, os.W_OK):
             return folder
+        tried.append(f"{folder} ({os.strerror(errno.EACCES)})")
     raise InvalidRunError(
-        f"no folder for the GPU journal and locks is writable: tried {', '.join(map(str, folders))}; "
-        f"choose one with {VARIABLE}"
+        f"no folder for the GPU journal and locks is writable: tried {', '.join(tried)}; choose one with "
+        f"{VARIABLE}"
     )
+
+
+def lock_folders(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the folders in which a run of any user on this machine may hold a lock.
+
+    Runs of root and of another user write to different folders. Only users with a process can hold a lock, so
+    no other home folder is looked at: it might have to be mounted.
+    """
+    own = (*state_dirs(environ), MACHINE_FOLDER)
+    others = (home / ".local" / "state" / "pytest-dsr1" for home in host.homes_in_use())
+    return tuple(dict.fromkeys((*own, *others)))
 
 
 def lost_with_container(folder: Path) -> bool:

@@ -43,6 +43,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.machine import host
 from pytest_dsr1.machine.state_dir import state_dir
 from pytest_dsr1.machine.values import FactValue, Notify
 
@@ -63,8 +64,9 @@ _NOT_IN_A_NAME = r'[\\/:*?"<>|]'
 def start_key(facts: Mapping[str, FactValue]) -> str:
     """Return a hash of everything that decides what a start compiles, as 64 hexadecimal digits.
 
-    This is the node (the set of its GPUs), the driver, the container, the libraries, the engine with its
-    options, and the model. Two profiles that differ only in load or dataset share a key.
+    This is the node, the driver, the container, the libraries, the engine with its options, and the model.
+    Two profiles that differ only in load or dataset share a key. The node is the set of its GPUs. Without a
+    GPU it is the boot: other machines may share the folder, and a container has a new host name each time.
 
     Args:
         facts: a measurement's fingerprint, after the start: only then the engine's versions are known.
@@ -73,7 +75,7 @@ def start_key(facts: Mapping[str, FactValue]) -> str:
         key: value for key, value in facts.items() if key.startswith(_KEY_PREFIXES) or key in _KEY_FACTS
     }
     gpus = facts.get(_NODE)
-    chosen[_NODE] = sorted(gpus) if isinstance(gpus, list) else gpus
+    chosen[_NODE] = sorted(gpus) if isinstance(gpus, list) else host.boot_id()
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 

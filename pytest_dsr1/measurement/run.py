@@ -18,7 +18,7 @@ from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.store import ResultFolder
+from pytest_dsr1.measurement.store import ResultFolder, not_full
 from pytest_dsr1.metrics.catalogue import METRICS, combine, computed
 from pytest_dsr1.metrics.goodput import PRESETS
 from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Plan, SloLimits
@@ -236,7 +236,8 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
             ):
                 before = _compiled(run.scenario)
                 recorder = _Recorder(watcher, folder, run.machine)
-                result = registry.run(run.scenario.engine, run.engine, _job(run, folder), recorder)
+                with not_full(folder.engine):
+                    result = registry.run(run.scenario.engine, run.engine, _job(run, folder), recorder)
                 after = _compiled(run.scenario)
             made = Measurement(
                 scenario=run.scenario,

@@ -20,6 +20,7 @@ docs/reference/results.md describes each field.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -56,6 +57,25 @@ def saving(folder: Path) -> Iterator[None]:
         raise InvalidRunError(
             f"{folder}: results cannot be written: {error.strerror}; free space there, or choose another "
             "folder with --dsr1-results=DIR"
+        ) from None
+
+
+@contextmanager
+def not_full(folder: Path) -> Iterator[None]:
+    """Turn a full disk, under whatever an engine writes, into an error with one sentence.
+
+    Raises:
+        InvalidRunError: there is no space left.
+        OSError: another error, which may be a mistake of ours.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise InvalidRunError(
+            f"{error.filename or folder}: the engine's files cannot be written: {error.strerror}; free space "
+            "there, or choose another folder with --dsr1-results=DIR"
         ) from None
 
 

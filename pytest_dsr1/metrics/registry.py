@@ -89,9 +89,9 @@ class Metric:
 
     def _contradiction(self) -> str | None:
         if self.kind == "description" and self.better != "neither":
-            return f"kind `description` needs better `neither`, not `{self.better}`"
+            return f"kind=description needs better=neither, not `{self.better}`"
         if self.better == "neither" and self.kind != "description":
-            return f"better `neither` needs kind `description`, not `{self.kind}`"
+            return f"better=neither needs kind=description, not `{self.kind}`"
         if self.counts and self.kind != "rate":
             return f"`counts` needs kind `rate`, not `{self.kind}`"
         if self.of_request is not None and self.kind != "mean":

@@ -17,7 +17,7 @@ metrics = Metrics("none in trtllm-bench; request records of a closed loop")
     "output throughput in the steady window",
     "tok/s",
     "higher",
-    formula="output tokens in the steady window / its length; the tokens of a request after its first are "
+    formula="output tokens in the steady window / its length; a request's tokens after the first are "
     "spread evenly from first token to end",
     kind="rate",
 )

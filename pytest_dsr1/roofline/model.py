@@ -63,7 +63,7 @@ _WEIGHTS: Mapping[str, tuple[NumberFormat, NumberFormat]] = {
 }
 """Number formats of attention and feed-forward layers; routers, norms and the output head stay BF16."""
 
-_REPORTED_CACHE = {"FP8": FP8, "BF16": BF16, "BFLOAT16": BF16}
+_CACHES = {"FP8": FP8, "BF16": BF16, "BFLOAT16": BF16}
 
 SPECULATES = 1.05
 """More tokens per step than this come from speculation, not from how an engine counts its steps."""
@@ -127,6 +127,8 @@ def run_model(measurement: Measurement) -> RunModel:
         raise NotKnownError(
             f"the engine reports the quantization {reported}, but the scenario says {quantization}"
         )
+    if quantization not in _WEIGHTS:
+        raise NotKnownError(f"the number formats of the quantization {quantization} are unknown")
     attention, feed_forward = _WEIGHTS[quantization]
     if engine.number_format is not None:
         value = FP32 if engine.number_format == "float32" else BF16
@@ -162,22 +164,24 @@ def _weights(scenario: Scenario) -> tuple[Mapping[str, Any], str]:
     return DEEPSEEK_R1, model.quantization
 
 
-def asked_cache(scenario: Scenario) -> NumberFormat:
-    """Return the format of the KV cache that the scenario sets, else the one that the checkpoint sets."""
-    asked = scenario.engine.kv_cache_format
-    if asked in {None, "auto"}:
-        return FP8 if scenario.model.kv_cache_quantization == "FP8" else BF16
-    return FP8 if asked == "fp8" else BF16
+def asked_cache(scenario: Scenario) -> str:
+    """Return the name of the KV cache's format: the one the scenario sets, else the checkpoint's."""
+    asked, stored = scenario.engine.kv_cache_format, scenario.model.kv_cache_quantization
+    if asked is None or asked == "auto":
+        return "BF16" if stored == "none" else stored
+    return "BF16" if asked == "bfloat16" else asked.upper()
 
 
 def _cache(measurement: Measurement) -> NumberFormat:
     """Return the format of the KV cache: the one the engine reports, else the one the scenario sets."""
     reported = measurement.result.facts.kv_cache_dtype
     if reported is None or reported.upper() in {"AUTO", "NONE"}:
-        return asked_cache(measurement.scenario)
-    if reported.upper() not in _REPORTED_CACHE:
-        raise NotKnownError(f"the engine reports a KV cache of {reported}, whose size is unknown")
-    return _REPORTED_CACHE[reported.upper()]
+        what, name = "the scenario asks for", asked_cache(measurement.scenario)
+    else:
+        what, name = "the engine reports", reported
+    if name.upper() not in _CACHES:
+        raise NotKnownError(f"{what} a KV cache of {name}, whose size is unknown")
+    return _CACHES[name.upper()]
 
 
 def _draft_tokens(measurement: Measurement) -> int:

@@ -16,7 +16,7 @@ from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.engine import plugin_of
 from pytest_dsr1.scenario.schema.rule import Relation
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.scenario.validation import ParsedTree, validate
+from pytest_dsr1.scenario.validation import ParsedTree, idle_nulls, validate
 from pytest_dsr1.scenario.yaml.reader import parse, read
 from pytest_dsr1.scenario.yaml.tree import Node, join_key, merged, split_key, without
 from pytest_dsr1.text import did_you_mean, nearest, shown_path
@@ -117,6 +117,7 @@ def _assembled(
     extends = tree.child("extends")
     if extends is None:
         _refuse_misspelled_extends(tree)
+        problems += idle_nulls(tree)
         return tree
     chain = (*chain, path.resolve())
     base_path = _base(path, extends, catalogue)

@@ -49,8 +49,9 @@ relative to the folder in which pytest was started.
 
 **Another scenario's values.** `extends: NAME` or `extends: relative/path.yaml` inherits everything from
 another scenario except its `name`. Mappings are merged, lists and single values are replaced, and `null`
-removes an optional value. A length is always replaced as a whole. `engine` is replaced as a whole
-if its `type` differs. Your own scenario may extend the shipped one of the same name.
+removes an optional value, unless its key below gives `null` a meaning. A length is always replaced as a
+whole. `engine` is replaced as a whole if its `type` differs. Your own scenario may extend the shipped one of
+the same name.
 
 **For one run.** `--dsr1-set KEY=VALUE` sets one value: `--dsr1-set load.concurrency=64`. It can be
 repeated. The value is YAML. The items of a list are numbered from 0, and a target can be selected by its
@@ -90,8 +91,8 @@ flight, so it includes warm-up, and it can end in the middle of a wave.
 
 **Rates** (RATES): the amount in a window of time, divided by the window's length. A request and
 its input tokens count at the end of the request, so each request is inside or outside the window as a whole.
-Output tokens are spread over time: with streaming, those after the first evenly from first token to end;
-without streaming, all of them evenly from start to end.
+Output tokens are spread evenly over time: with streaming, all but the first, from first token to end;
+without streaming, all of them, from start to end.
 
 - The window begins when the first `gate.warmup_requests` requests have ended, or later if MSER-5 cuts more.
 - It ends with the last submission, because the drain begins then. In a closed loop with one user it ends

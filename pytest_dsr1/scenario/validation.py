@@ -9,7 +9,9 @@ further.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 from pydantic import ValidationError
@@ -63,6 +65,7 @@ def validate(tree: Node) -> ParsedTree:
     """Check the tree and find all mistakes that the schema can show."""
     problems: list[Problem] = []
     doubtful: set[Path] = set()
+    tree = _with_meaning_of_null(tree)
     for _ in range(_ROUNDS):
         try:
             scenario = Scenario.model_validate(tree.plain())
@@ -71,7 +74,7 @@ def validate(tree: Node) -> ParsedTree:
         else:
             return ParsedTree(scenario, tree, tuple(problems), frozenset(doubtful))
         before = tree
-        meant = {fault.meant() for fault in faults if fault.kind == "unknown"}
+        meant = {fault.meant(before) for fault in faults if fault.kind == "unknown"}
         faults = [fault for fault in faults if fault.kind != "missing" or fault.path not in meant]
         for fault in faults:
             guessed = any(fault.path[: len(path)] == path for path in doubtful)
@@ -79,8 +82,50 @@ def validate(tree: Node) -> ParsedTree:
                 problems.append(fault.problem(before))
         for fault in faults:
             tree = fault.corrected(tree)
-            doubtful.add(fault.meant() or fault.path if fault.kind == "unknown" else fault.path)
+            doubtful.add(fault.meant(before) or fault.path if fault.kind == "unknown" else fault.path)
     return ParsedTree(None, tree, tuple(problems), frozenset(doubtful))
+
+
+def idle_nulls(tree: Node) -> Iterator[Problem]:
+    """Yield a mistake for each key whose null says the same as no key; ``extends`` gives it a meaning.
+
+    Args:
+        tree: a file that extends no other.
+    """
+    for path, _, node in tree.walk():
+        if node.value is None:
+            schema = _schema_at(tree, path)
+            optional = any(option.get("type") == "null" for option in schema.get("anyOf", ()))
+            if optional and _NULL not in schema:
+                expected = json_schema.describe(schema)
+                message = f"expected {expected}, found nothing; remove the key, which does the same"
+                yield Problem(node.mark, join_key(path), message)
+
+
+_NULL = "x-dsr1-null"
+"""In the schema of a key: the value for which null stands."""
+
+
+def _with_meaning_of_null(tree: Node) -> Node:
+    """Return the tree with every null that means something replaced by what it stands for."""
+    for path, _, node in tree.walk():
+        if node.value is None and _NULL in (schema := _schema_at(tree, path)):
+            tree = with_value(tree, path, node_of(schema[_NULL], node.mark))
+    return tree
+
+
+def _schema_at(tree: Node, path: Path) -> Schema:
+    """Return the schema of a value in the tree; empty in a free mapping and below an unknown key."""
+    schema = json_schema.scenario_schema()
+    for depth, part in enumerate(path):
+        holder = json_schema.resolve(schema)
+        if "discriminator" in holder:
+            tag = tree.find((*path[:depth], "type"))
+            options = json_schema.options_of(holder)
+            holder = json_schema.resolve(options.get(str(tag.value), {}) if tag else {})
+        known = holder.get("properties", {})
+        schema = holder.get("items", {}) if isinstance(part, int) else known.get(part, {})
+    return schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +148,9 @@ class _Fault:
         known = {"missing": "missing", "extra_forbidden": "unknown"}
         return cls(known.get(kind, "value"), spot.path, spot.schema, spot.holder)
 
-    def meant(self) -> Path | None:
+    def meant(self, tree: Node) -> Path | None:
         """Return the path that was probably meant by an unknown key."""
-        close = nearest(str(self.path[-1]), self._siblings())
+        close = nearest(str(self.path[-1]), self._fitting(tree))
         return (*self.path[:-1], close) if close else None
 
     def problem(self, tree: Node) -> Problem:
@@ -115,16 +160,16 @@ class _Fault:
         key = str(self.path[-1])
         mark = holder.mark if node is None else node.mark
         if self.kind == "unknown":
-            mark, message = holder.keys.get(key, mark), self._unknown_key(holder)
+            mark, message = holder.keys.get(key, mark), self._unknown_key(tree, holder)
         elif self.kind == "key":
             mark, message = holder.keys.get(key, mark), self._wrong(Node(key, mark, text=key, quoted=True))
         elif node is None:
             message = f"missing; expected {json_schema.describe(self.schema)}"
         else:
-            message = self._wrong(node)
+            message = self._wrong(node) + self._unchecked_value(tree, node)
         return Problem(mark, join_key(self.path), message)
 
-    def _unknown_key(self, holder: Node) -> str:
+    def _unknown_key(self, tree: Node, holder: Node) -> str:
         key, siblings = str(self.path[-1]), self._siblings()
         if now := _former_names().get(key):
             return f"unknown key; {now}"
@@ -132,17 +177,40 @@ class _Fault:
             return (
                 "unknown key; YAML merge keys are not supported: use `extends: NAME` to build on a scenario"
             )
-        if meant := did_you_mean(key, siblings, present=dict(holder.children())):
-            return f"unknown key{meant}"
+        fitting = self._fitting(tree)
+        elsewhere = "" if _is_misspelling(key, fitting) else _elsewhere(self.path, tree)
+        if meant := did_you_mean(key, fitting, present=dict(holder.children())):
+            return f"unknown key{meant}{elsewhere}"
         homes = sorted(
             {join_key(path[:-1]) or "the top level" for path, _ in json_schema.fields() if path[-1] == key}
         )
         if homes:
             return f"unknown key here; it belongs in {' or '.join(f'`{home}`' for home in homes)}"
-        return f"unknown key; expected one of {', '.join(repr(name) for name in siblings)}"
+        return f"unknown key; expected one of {', '.join(repr(name) for name in siblings)}{elsewhere}"
 
     def _siblings(self) -> tuple[str, ...]:
         return json_schema.keys_of(self.holder)
+
+    def _unchecked_value(self, tree: Node, node: Node) -> str:
+        """Return where a value can be given that is not in the schema's list, as the end of a message."""
+        listed = self.schema.get("enum") or [self.schema[key] for key in ("const",) if key in self.schema]
+        if not listed or not isinstance(node.value, str) or _is_misspelling(node.value, listed):
+            return ""
+        return _elsewhere(self.path, tree)
+
+    def _fitting(self, tree: Node) -> list[str]:
+        """Return the known keys that may be meant: for a mapping, those that have one of its keys."""
+        node = tree.find(self.path)
+        if node is None or not isinstance(node.value, dict) or not node.value:
+            return list(self._siblings())
+        holder = json_schema.resolve(self.holder)
+        forms = [json_schema.resolve(form) for form in json_schema.options_of(holder).values()] or [holder]
+        return [
+            key
+            for form in forms
+            for key, schema in form.get("properties", {}).items()
+            if not set(node.value).isdisjoint(json_schema.keys_of(schema))
+        ]
 
     def _wrong(self, node: Node) -> str:
         return f"expected {json_schema.describe(self.schema)}, found {_found(node)}{self._hint(node)}"
@@ -167,7 +235,7 @@ class _Fault:
         """Return the tree as it was probably meant, or with a placeholder for the faulty value."""
         node, key = tree.find(self.path), self.path[-1]
         if self.kind == "unknown":
-            meant = self.meant()
+            meant = self.meant(tree)
             if meant is None or tree.find(meant):
                 return without(tree, self.path)
             return renamed(tree, self.path, str(meant[-1]))
@@ -193,6 +261,31 @@ class _Fault:
         options = json_schema.options_of(self.holder)
         likely = max(options, key=lambda tag: len(given.intersection(json_schema.keys_of(options[tag]))))
         return self._with(tree, close or likely)
+
+
+def _is_misspelling(word: str, known: Sequence[str]) -> bool:
+    """Return whether an unknown word is surely a known one: the same letters, or nine tenths alike."""
+    near = nearest(word, known)
+    if near is None:
+        return False
+    ours, theirs = word.lower().replace("-", "_"), near.lower()
+    return sorted(ours) == sorted(theirs) or SequenceMatcher(None, ours, theirs).ratio() >= _SURE
+
+
+_SURE = 0.9
+"""The similarity from which a word is a misspelling: of the options of public configurations that are unknown
+here, DENSEGEMM is most like a known word, with 0.82 for DEEPGEMM."""
+
+
+def _elsewhere(path: Path, tree: Node) -> str:
+    """Return where an unknown option of the engine can be given unchecked, as the end of a message."""
+    kind = tree.find(("engine", "type"))
+    schema = engines().get(str(kind.value)) if kind else None
+    for holder, place in (schema.settings.unchecked_in if schema else {}).items():
+        around = split_key(holder)
+        if path[: len(around)] == around:
+            return f"; if your version has it, put it into `{place}`"
+    return ""
 
 
 def _former_names() -> dict[str, str]:

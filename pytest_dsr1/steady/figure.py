@@ -127,7 +127,7 @@ def _advice(trace: Trace, *purposes: Purpose) -> str:
     """Return what to set for these purposes, as the engine of the run names it."""
     found = [trace.settings_for[each] for each in purposes if each in trace.settings_for]
     if len(found) < len(purposes):
-        return "measure with an engine and settings that show it"
+        return "use an engine and settings that report this"
     over_time = trace.settings_for.get("output_over_time")
     instead = f" (or, for output throughput alone, {over_time})" if over_time and not trace.series else ""
     return f"set {' and '.join(found)}{instead}"

@@ -9,6 +9,7 @@ import fcntl
 import getpass
 import json
 import os
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
@@ -22,55 +23,87 @@ def user() -> str:
         return str(os.getuid())
 
 
+_ASKED_S = 0.02
+"""A process that asks whether a lock is held has it for microseconds; a new try after this time gets it."""
+
+_NOTE_BYTES = 65536
+
+
 def lock_file(folder: Path, name: str) -> IO[str] | None:
     """Lock the file ``NAME.lock`` and return it; None if another process holds it. Closing it unlocks it.
 
     Raises:
         OSError: the file cannot be opened; links and read-only files are refused.
     """
-    descriptor = os.open(
-        folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
-    )
-    file = os.fdopen(descriptor, "r+", encoding="utf-8")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file
+        # In a folder such as /tmp, Linux may refuse O_CREAT for a file of another user, even to root.
+        file = _open(folder, name, "r+", os.O_RDWR)
+    except FileNotFoundError:
+        file = _open(folder, name, "r+", os.O_RDWR | os.O_CREAT)
+    for wait_s in (_ASKED_S, 0):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(wait_s)
+        else:
+            return file
+    file.close()
+    return None
+
+
+def _open(folder: Path, name: str, mode: str, flags: int) -> IO[str]:
+    """Open a lock file that may be another user's: a link is refused, and a pipe does not block.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return open(
+        folder / f"{name}.lock", mode, encoding="utf-8", opener=lambda path, _: os.open(path, flags, 0o644)
+    )
 
 
 def is_held(folder: Path, name: str) -> bool:
     """Return whether a process holds the lock, without write permission."""
     try:
-        file = (folder / f"{name}.lock").open(encoding="utf-8")
+        with _open(folder, name, "r", os.O_RDONLY) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     except OSError:
         return False
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
     return False
 
 
 def holder(folder: Path, name: str) -> str:
     """Return who holds a lock, from the note in it."""
     try:
-        note = json.loads((folder / f"{name}.lock").read_text(encoding="utf-8"))
+        with _open(folder, name, "r", os.O_RDONLY) as file:
+            note = json.loads(file.read(_NOTE_BYTES))
         return f"pid {note['pid']} of user {note['user']} since {note['since']}: {note['command']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "a run that is just starting"
 
 
 def sign(file: IO[str], command: str) -> None:
-    """Write the note of a lock: this process holds it from now on, for ``command``."""
+    """Write the note of a lock: this process holds it from now on, for ``command``.
+
+    Raises:
+        OSError: the disk is full; ``filename`` is the lock file, which is closed.
+    """
     note = {
         "pid": os.getpid(),
         "user": user(),
         "command": command,
         "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    file.truncate()
-    json.dump(note, file)
-    file.flush()
+    text = json.dumps(note).encode()
+    # Not through the file object: it would keep what a full disk refused, and fail again when it is closed.
+    try:
+        os.ftruncate(file.fileno(), 0)
+        written = 0
+        while written < len(text):  # of a disk that is almost full, the first write takes what is left
+            written += os.pwrite(file.fileno(), text[written:], written)
+    except OSError as error:
+        file.close()
+        raise OSError(error.errno, error.strerror, file.name) from None

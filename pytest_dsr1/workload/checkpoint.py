@@ -38,6 +38,8 @@ _LARGEST_HEADER = 100_000_000
 _LARGEST_POINTER = 1024
 """Bytes; by git-lfs's specification."""
 _POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?size (\d+)\n")
+_CACHED = re.compile(r"models--(.+)")
+"""A model's folder in Hugging Face's cache; its name has `--` for the slash."""
 _KV_CACHE_SCHEMES = {"float of 8 bits": "FP8", "float of 4 bits": "NVFP4", "int of 8 bits": "INT8"}
 
 
@@ -219,10 +221,10 @@ class _Check:
                 self.model.kv_cache_quantization,
             ),
         ):
-            if actual != expected:
+            if actual.upper() != expected.upper():
                 self.problems.append(
                     f"{place} says {what} {actual}, the scenario expects {expected}; name the right "
-                    f"checkpoint in model.path, or correct model.{key}"
+                    f"checkpoint in model.path, or correct model.{key} to {actual}"
                 )
         return found
 
@@ -305,8 +307,14 @@ class _Check:
         )
 
     def _download(self, *files: str) -> str:
-        words = ["hf", "download", self.model.name, *files, "--local-dir", str(self.path)]
-        return shlex.join(words)
+        """Return the command that downloads what is missing, or again the files that are broken."""
+        cached = _CACHED.fullmatch(self.path.parent.parent.name)
+        if cached and self.path.parent.name == "snapshots":
+            # A snapshot holds links into the cache, which keeps a broken file unless told otherwise.
+            place = ["--revision", self.path.name, "--cache-dir", str(self.path.parents[2])]
+            place += ["--force-download"] if files else []
+            return shlex.join(["hf", "download", cached[1].replace("--", "/"), *files, *place])
+        return shlex.join(["hf", "download", self.model.name, *files, "--local-dir", str(self.path)])
 
     def _error(self, problems: Sequence[str]) -> InvalidRunError:
         head = f"{self.path} is not a usable checkpoint of {self.model.name}:"

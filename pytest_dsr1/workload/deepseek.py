@@ -66,8 +66,8 @@ def config_problems(config: Mapping[str, Any]) -> list[str]:
         )
     elif config["num_experts_per_tok"] > (reachable := experts // groups * config["topk_group"]):
         problems.append(
-            f"num_experts_per_tok is {config['num_experts_per_tok']}, expected at most the {reachable} "
-            f"experts of topk_group ({config['topk_group']}) groups"
+            f"num_experts_per_tok is {config['num_experts_per_tok']}, expected at most {reachable}, the "
+            f"experts in topk_group={config['topk_group']} groups"
         )
     return problems
 

@@ -38,7 +38,7 @@ def test_nothing_to_restore(
 ) -> None:
     monkeypatch.setenv("DSR1_STATE_DIR", str(tmp_path))
     assert main(["restore"]) == 0
-    assert capsys.readouterr().out == "nothing to restore: no run left a GPU changed\n"
+    assert capsys.readouterr().out == "nothing to restore: no run left a GPU of this machine changed\n"
 
 
 def test_restore_puts_a_killed_run_back(library: Path, tmp_path: Path) -> None:

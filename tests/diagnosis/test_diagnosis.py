@@ -303,6 +303,14 @@ def test_a_healthy_published_run_gives_no_clue(name: str, in_flight: float, acce
             run(B200, facts={"engine.quantization": "NVFP4", "engine.kv_cache_dtype": "bfloat16"}),
         ),
         ("number-format", run(B200, facts={"engine.kv_cache_dtype": "auto"})),
+        (
+            "number-format",
+            run(
+                B200,
+                {"model.quantization": "MIXED_PRECISION", "model.kv_cache_quantization": "NVFP4"},
+                facts={"engine.quantization": "MIXED_PRECISION", "engine.kv_cache_dtype": "NVFP4"},
+            ),
+        ),
     ],
 )
 def test_what_only_looks_like_it_gives_no_clue(key: str, measurement: Measurement) -> None:

@@ -42,7 +42,7 @@ def test_a_metric_that_needs_request_records(tmp_path: Path) -> None:
         "per_gpu_output_throughput"
     )
     assert said(tmp_path, "false", mean) == f"{cannot}engine.request_records is false{instead}"
-    many = "by default there are none for more than 20,000,000 output tokens"
+    many = "by default runs of over 20,000,000 output tokens have none"
     assert said(tmp_path, "null", mean, tokens=most + 1) == f"{cannot}{many}{instead}"
     assert said(tmp_path, "null", mean, tokens=most) == ""
     assert said(tmp_path, "true", mean, tokens=most + 1) == ""

@@ -51,8 +51,8 @@ def test_what_is_said_before_gpu_time_is_spent(tmp_path: Path) -> None:
     assert most == (
         "small: these numbers include only runs that count. Two kinds of run do not count and are "
         f"repeated: the first start of new software on this node ({plan.cost(1)} more), and an INVALID run. "
-        f"At most {starts} starts in all ({plan.cost(starts)}, if the first start sends all requests because "
-        "targets are judged too)"
+        f"At most {starts} starts in all ({plan.cost(starts)}, if the first start sends all requests to "
+        "judge targets too)"
     )
     assert 1 < innocent < guilty < plan.design.max_runs
     assert plan.resolved_percent < 2.0

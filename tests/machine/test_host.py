@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import pwd
 import resource
 from pathlib import Path
 
@@ -104,3 +106,53 @@ def test_the_containers_image(environ: dict[str, str], image: str | None) -> Non
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:
     assert host.installed_version("no-such-package-anywhere") is None
+
+
+def test_the_homes_of_users_with_a_process(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    mine = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    assert list(host.homes_in_use()) == []
+    put(root, "proc/17/status", "")
+    put(root, "proc/meminfo", "")
+    assert list(host.homes_in_use()) == [mine]
+
+    def nameless(_: int) -> object:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", nameless)
+    assert list(host.homes_in_use()) == []
+
+
+IN_A_JOB = {"SLURM_JOB_ID": "7"}
+PLAIN, TRAP = 0x10002, 0x14002
+"""The signals that Debian's bash catches in a batch script, without and with `trap ... TERM`."""
+
+
+def tree(root: Path, *names: str, caught: int = PLAIN) -> None:
+    """This process below others, the outermost first; each catches these signals."""
+    pids = [*range(101, 101 + len(names) - 1), os.getpid()]
+    for pid, parent, name in zip(pids, [1, *pids], names, strict=False):
+        put(root, f"proc/{pid}/status", f"Name:\t{name}\nPPid:\t{parent}\nSigCgt:\t{caught:016x}\n")
+
+
+@pytest.mark.parametrize(
+    ("names", "caught", "expected"),
+    [
+        (["slurmstepd", "slurm_script", "pytest"], PLAIN, True),
+        (["slurmstepd", "slurm_script", "uv", "pytest"], PLAIN, True),
+        (["slurmstepd", "bash", "pytest"], PLAIN, True),
+        (["slurmstepd", "slurm_script", "pytest"], TRAP, False),
+        (["slurmstepd", "pytest"], PLAIN, False),
+        (["slurmstepd", "pytest"], TRAP, False),
+        (["salloc", "bash", "pytest"], PLAIN, False),
+        (["bash", "pytest"], PLAIN, False),
+        (["pytest"], PLAIN, False),
+        ([], PLAIN, False),
+    ],
+)
+def test_whether_the_end_of_a_slurm_job_reaches_this_process(
+    root: Path, names: list[str], caught: int, expected: bool
+) -> None:
+    if names:
+        tree(root, *names, caught=caught)
+    assert host.only_a_slurm_script_is_told(IN_A_JOB) == expected
+    assert not host.only_a_slurm_script_is_told({})

@@ -15,8 +15,10 @@ from pytest_dsr1.machine.gpu.inventory import read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.lease import look, prepared
 from pytest_dsr1.machine.setup.journal import Entry, Settings, write
+from pytest_dsr1.machine.values import SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.storage.filelock import is_held
+from tests.helpers.full_disk import disk
 from tests.standins.nvml.control import GIB, FakeMachine
 
 Make = Callable[..., Scenario]
@@ -191,3 +193,40 @@ def test_a_server_that_runs_already_may_be_on_the_gpus(
             with machine.watched(tmp_path / "joined.jsonl") as watched:
                 machine.measuring()
             assert [one.message.split()[1] for one in watched.telemetry.events] == ["1"]
+
+
+@pytest.mark.parametrize(("mode", "warned"), [("apply", True), ("check", False)])
+def test_a_slurm_script_without_exec_is_reported_before_the_run(
+    two: FakeMachine, pair: Scenario, monkeypatch: pytest.MonkeyPatch, mode: SetupMode, warned: bool
+) -> None:
+    """A run that is killed never shows its findings."""
+    monkeypatch.setattr(host, "only_a_slurm_script_is_told", lambda _: True)
+    said: list[str] = []
+    with prepared(pair, mode, os.environ, said.append):
+        assert [line for line in said if line.startswith("scancel and the time limit ")] == said[:warned]
+
+
+@pytest.mark.parametrize("name", [".lock", "1-0000-4000-8000-00000000d5e1.journal.json"])
+def test_a_full_state_folder_ends_the_run_before_anything_is_set(
+    two: FakeMachine, pair: Scenario, name: str
+) -> None:
+    """Also if there is space for the journal of the first GPU only."""
+    two.state_dir.mkdir()
+    before = two.settings()
+    full = r"No space left on device; free space there, or choose another folder with DSR1_STATE_DIR$"
+    with disk(two.state_dir) as watched:
+        watched.full = name
+        with pytest.raises(InvalidRunError, match=full), prepared(pair, "apply", os.environ):
+            pass
+    assert watched.refused
+    assert two.settings() == before
+    assert two.commands() == []
+    assert list(two.state_dir.glob("*.json")) == []
+    assert not is_held(two.state_dir, two.uuid(0))
+
+
+def test_every_file_in_the_state_folder_is_filled_above(two: FakeMachine, pair: Scenario) -> None:
+    with disk(two.state_dir) as watched, prepared(pair, "apply", os.environ, notify=print):
+        pass
+    uuids = (two.uuid(0), two.uuid(1))
+    assert watched.written == {f"{uuid}.{kind}" for uuid in uuids for kind in ("lock", "journal.json")}

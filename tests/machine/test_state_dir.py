@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine import state_dir as module
-from pytest_dsr1.machine.state_dir import lost_with_container, state_dir, state_dirs
+from pytest_dsr1.machine.state_dir import lock_folders, lost_with_container, state_dir, state_dirs
 
 
 def test_the_variable_names_the_folder(tmp_path: Path) -> None:
@@ -37,8 +38,32 @@ def test_no_folder_at_all(tmp_path: Path) -> None:
     with pytest.raises(InvalidRunError) as caught:
         state_dir({"DSR1_STATE_DIR": str(tmp_path / "file" / "state")})
     assert str(caught.value) == (
-        f"no folder for the GPU journal and locks is writable: tried {tmp_path}/file/state; choose one with "
-        "DSR1_STATE_DIR"
+        f"no folder for the GPU journal and locks is writable: tried {tmp_path}/file/state (Not a "
+        "directory); choose one with DSR1_STATE_DIR"
+    )
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(InvalidRunError, match=r"tried .*/state \(No space left on device\); choose one with"):
+        state_dir({"DSR1_STATE_DIR": str(tmp_path / "state")})
+
+
+def test_the_locks_of_every_user_with_a_process_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MACHINE_FOLDER", tmp_path / "machine")
+    monkeypatch.setattr(host, "homes_in_use", lambda: iter([Path("/root"), Path("/home/ada")]))
+    assert lock_folders({"DSR1_STATE_DIR": "/state"}) == (
+        Path("/state"),
+        tmp_path / "machine",
+        Path("/root/.local/state/pytest-dsr1"),
+        Path("/home/ada/.local/state/pytest-dsr1"),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.transformers.settings import Transformers
-from pytest_dsr1.machine import warm_start
+from pytest_dsr1.machine import host, warm_start
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.machine.warm_start import Snapshot, Starts, filled, start_key
 from tests.helpers.compile_caches import VARIABLES
@@ -60,7 +60,15 @@ def test_a_node_is_a_set_of_gpus() -> None:
     assert start_key({**FACTS, "gpu.uuids": ["GPU-a", "GPU-b"]}) == KEY
     assert start_key(dict(reversed(FACTS.items()))) == KEY
     assert len(KEY) == 64
-    assert start_key({"library.torch": "2.13.0"}), "on the CPU"
+
+
+def test_machines_without_gpus_do_not_share_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_cpu = {"library.torch": "2.13.0"}
+    key = start_key(on_cpu)
+    assert start_key({**on_cpu, "hostname": "another container"}) == key
+    monkeypatch.setattr(host, "boot_id", lambda: "that of another machine")
+    assert start_key(on_cpu) != key
+    assert start_key(FACTS) == KEY
 
 
 def test_a_start_is_seen_once_it_was_noted(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_dsr1.measurement.consistency import suspicions
+from pytest_dsr1.measurement.consistency import real_text_acceptance, suspicions
 from pytest_dsr1.metrics.catalogue import combine
 from tests.helpers.values import scenario
 
@@ -36,6 +36,28 @@ def test_text_that_is_easy_to_guess_flatters(length: float, doubted: bool) -> No
             "real text: the text is easier to predict than real text, so the measured speed is too high "
             "(`pytest-dsr1 docs datasets`)"
         )
+
+
+@pytest.mark.parametrize(
+    ("drafts", "least", "most"),
+    [(1, 1.632, 2.179), (2, 2.193, 2.928), (3, 2.397, 3.201), (4, 2.5415, 3.394), (5, 2.5585, 3.416)],
+)
+def test_real_text_at_each_depth(drafts: int, least: float, most: float) -> None:
+    """85 to 113.5% of 1.92, 2.58, 2.82, 2.99 and 3.01 tokens per step (TensorRT-LLM tech blog 1)."""
+    assert real_text_acceptance(drafts) == pytest.approx((least, most), abs=1e-3)
+    settings = MTP3.engine.model_dump()
+    settings["llm_api"]["speculative_config"]["max_draft_len"] = drafts
+    one = MTP3.model_copy(update={"engine": type(MTP3.engine).model_validate(settings)})
+    for length, doubted in ((most - 0.01, False), (most + 0.01, True)):
+        doubts = suspicions(one, {}, {}, combine({"acceptance_length": length}, {}))
+        assert [f"the most that MTP with {drafts} draft tokens gives" in doubt for doubt in doubts] == [
+            True
+        ] * doubted
+
+
+@pytest.mark.parametrize("drafts", [None, 0, 6])
+def test_a_depth_without_published_numbers(drafts: int | None) -> None:
+    assert real_text_acceptance(drafts) is None
 
 
 def test_without_mtp_nothing_is_said_of_acceptance() -> None:

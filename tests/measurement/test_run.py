@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.lease import Machine
 from pytest_dsr1.measurement.measurement import Measurement
@@ -85,6 +87,33 @@ def test_a_run_is_ended_when_it_is_enough(run: Callable[..., Measurement]) -> No
 def test_an_unexpected_error_of_our_own_engine_stays_one(run: Callable[..., Measurement]) -> None:
     with pytest.raises(ZeroDivisionError):
         run(Engine(lambda: 1 / 0))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_an_engine_fills_is_a_sentence(
+    run: Callable[..., Measurement], tmp_path: Path, number: int
+) -> None:
+    def fills(name: str | None = None) -> None:
+        raise OSError(number, "No space left on device", name)
+
+    with pytest.raises(InvalidRunError) as caught:
+        run(Engine(fills))
+    (folder,) = (tmp_path / "results" / scenario().name).iterdir()
+    rest = (
+        "the engine's files cannot be written: No space left on device; free space there, or choose another "
+        "folder with --dsr1-results=DIR"
+    )
+    assert str(caught.value) == f"{folder}/engine: {rest}"
+    with pytest.raises(InvalidRunError, match=rf"^/elsewhere/options\.yml: {rest}$"):
+        run(Engine(lambda: fills("/elsewhere/options.yml")))
+
+
+def test_another_error_of_the_disk_is_not_taken_for_a_full_one(run: Callable[..., Measurement]) -> None:
+    def lacks() -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "mistake.json")
+
+    with pytest.raises(FileNotFoundError, match=r"mistake\.json"):
+        run(Engine(lacks))
 
 
 def test_how_long_a_run_should_take() -> None:

@@ -276,11 +276,11 @@ def test_its_name_must_fit_a_scenario_and_a_test_id() -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("total_latency", {"kind": "description"}, "kind `description` needs better `neither`, not `lower`"),
+        ("total_latency", {"kind": "description"}, "kind=description needs better=neither, not `lower`"),
         (
             "average_concurrency",
             {"kind": "mean"},
-            "better `neither` needs kind `description`, not `mean`",
+            "better=neither needs kind=description, not `mean`",
         ),
         ("request_throughput", {"kind": "tail"}, "`counts` needs kind `rate`, not `tail`"),
         ("average_tpot", {"kind": "total"}, "`of_request` needs kind `mean`, not `total`"),

@@ -204,7 +204,7 @@ def test_plan_prints_a_script_and_runs_nothing(suites: Suites) -> None:
             "# engine transformers, *",
             "# scenario: alpha (*own/alpha.yaml)",
             "# machine: any CPU",
-            "# expected: at most 2 s measured, *",
+            "# expected: at most 2 s measuring if the targets are met",
             "pytest --dsr1-profile=alpha",
         ]
     )

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.engines.tensorrt_llm.settings import KvCacheConfig, TensorRtLlm
+from pytest_dsr1.engines.tensorrt_llm.options import KvCacheConfig
+from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm
 from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
@@ -216,6 +217,25 @@ SERVER = {"type": "openai", "server": "vllm"}
         (
             {"facts": {"engine.quantization": "NVFP4"}},
             "the engine reports the quantization NVFP4, but the scenario says FP8_BLOCK_SCALES",
+        ),
+        (
+            {"model": {**R1, "kv_cache_quantization": "INT8"}},
+            "the scenario asks for a KV cache of INT8, whose size is unknown",
+        ),
+        (
+            {"engine": {"type": "trtllm", "tp": 8, "llm_api": {"kv_cache_config": {"dtype": "nvfp4"}}}},
+            "the scenario asks for a KV cache of NVFP4, whose size is unknown",
+        ),
+        (
+            {"engine": {"type": "trtllm", "tp": 8, "llm_api": {"unchecked": {"quant_config": None}}}},
+            "engine.llm_api.unchecked (quant_config) may change the model",
+        ),
+        (
+            {
+                "model": {"name": "x", "random_weights": {}, "quantization": "W4A8_AWQ"},
+                "engine": {"type": "trtllm", "tp": 8},
+            },
+            "the number formats of the quantization W4A8_AWQ are unknown",
         ),
         (
             {"facts": {"engine.kv_cache_dtype": "NVFP4"}},

@@ -9,7 +9,7 @@ import pytest
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import discover
-from tests.helpers.scenario_files import GOOD, load_text, mistakes
+from tests.helpers.scenario_files import GOOD, changed, load_text, mistakes
 
 
 def write(folder: Path, **files: str) -> None:
@@ -18,7 +18,7 @@ def write(folder: Path, **files: str) -> None:
 
 
 def test_a_child_takes_over_all_but_the_name_and_replaces_lists(tmp_path: Path) -> None:
-    write(tmp_path, base=GOOD)
+    write(tmp_path, base=changed(("    cuda_graph_config:", "    moe_config: {}\n    cuda_graph_config:")))
     loaded = load_text(
         tmp_path,
         "extends: base.yaml\n"
@@ -26,7 +26,7 @@ def test_a_child_takes_over_all_but_the_name_and_replaces_lists(tmp_path: Path) 
         "engine:\n"
         "  ep: 4\n"
         "  environment: {A: b}\n"
-        "  llm_api: {cuda_graph_config: null}\n"
+        "  llm_api: {moe_config: null}\n"
         "targets:\n"
         "  - metric: total_latency\n"
         "    value: 5\n",
@@ -36,7 +36,8 @@ def test_a_child_takes_over_all_but_the_name_and_replaces_lists(tmp_path: Path) 
     engine = base.engine.model_dump()
     engine["ep"] = 4
     engine["environment"]["A"] = "b"
-    engine["llm_api"]["cuda_graph_config"] = None
+    assert engine["llm_api"]["moe_config"] is not None
+    engine["llm_api"]["moe_config"] = None
     assert scenario.engine.model_dump() == engine
     assert [target.metric for target in scenario.targets] == ["total_latency"]
     assert (

@@ -10,14 +10,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pytest_dsr1.engines.tensorrt_llm.options import CudaGraphConfig, LlmApiOptions
+from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.measurement.run import options_of
 from pytest_dsr1.metrics.catalogue import targetable
 from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.scenario.schema.scenario import Load
+from pytest_dsr1.scenario.variables import resolve
+from pytest_dsr1.scenario.writer import dump
 from tests.helpers.scenario_files import GOOD, changed, load_text, mistakes, name_or_message, one_of
 from tests.helpers.suites import Suites
 
 ENGINES = one_of(sorted(engines()))
+UNCHECKED = "if your version has it, put it into `engine.llm_api.unchecked`"
 METRICS_PAGE = f"one of the {len(targetable())} names in `pytest-dsr1 docs scenario`"
 
 MALFORMED = [
@@ -72,6 +78,57 @@ MALFORMED = [
         ("    enable_attention_dp: true", "    enable_attention_dp: true\n    cuda_graph_batch_sizes: [128]"),
         "24:5: engine.llm_api.cuda_graph_batch_sizes: unknown key; in the newest TensorRT-LLM, it is "
         "`cuda_graph_config.batch_sizes`",
+    ),
+    (
+        "key of the engine itself, by TensorRT-LLM's name",
+        ("    enable_attention_dp: true", "    enable_attention_dp: true\n    enable_chunked_prefill: true"),
+        "24:5: engine.llm_api.enable_chunked_prefill: unknown key; it is `engine.enable_chunked_context`",
+    ),
+    (
+        "option that the plugin does not know",
+        ("    enable_attention_dp: true", "    enable_attention_dp: true\n    num_postprocess_workers: 4"),
+        "24:5: engine.llm_api.num_postprocess_workers: unknown key; expected "
+        f"{one_of(LlmApiOptions.model_fields)}; {UNCHECKED}",
+    ),
+    (
+        "unknown option in a mapping of options",
+        ("      batch_sizes:", "      log2_of_tokens: 1\n      batch_sizes:"),
+        "25:7: engine.llm_api.cuda_graph_config.log2_of_tokens: unknown key; expected "
+        f"{one_of(CudaGraphConfig.model_fields)}; {UNCHECKED}",
+    ),
+    (
+        "unknown mapping whose keys are not those of the nearest name",
+        (
+            "    enable_attention_dp: true",
+            "    torch_compile_config: {enable_fullgraph: true}\n    enable_attention_dp: true",
+        ),
+        "23:5: engine.llm_api.torch_compile_config: unknown key; expected "
+        f"{one_of(LlmApiOptions.model_fields)}; {UNCHECKED}",
+    ),
+    (
+        "misspelled mapping with one of its keys",
+        ("    enable_attention_dp: true", "    moe_cfg: {backend: TRTLLM}\n    enable_attention_dp: true"),
+        f"23:5: engine.llm_api.moe_cfg: unknown key (did you mean 'moe_config'?); {UNCHECKED}",
+    ),
+    (
+        "mapping for a key with one value",
+        ("  tp: 8", "  tp: 8\n  epp: {size: 3}"),
+        f"19:3: engine.epp: unknown key; expected {one_of(TrtllmBench.model_fields)}",
+    ),
+    (
+        "null without a meaning",
+        ("  ep: 8", "  ep: null"),
+        "19:7: engine.ep: expected a whole number of at least 1, found nothing; remove the key, which does the same",
+    ),
+    (
+        "null of a mapping",
+        ("    cuda_graph_config:\n      batch_sizes: [128]\n", "    moe_config: null\n"),
+        "24:17: engine.llm_api.moe_config: expected a mapping, found nothing; remove the key, which does the same",
+    ),
+    (
+        "null of an optional part",
+        ("targets:", "slo:\ntargets:"),
+        "28:5: slo: expected a mapping, found nothing; remove the key, which does the same",
     ),
     (
         "merge key",
@@ -143,6 +200,19 @@ MALFORMED = [
         ("    cuda_graph_config:", "    moe_config: {backend: trtllm}\n    cuda_graph_config:"),
         "24:27: engine.llm_api.moe_config.backend: expected one of 'CUTLASS', 'TRTLLM', 'DEEPGEMM', 'WIDEEP', "
         "'CUTEDSL', 'TRITON', 'VANILLA', found the text 'trtllm' (did you mean 'TRTLLM'?)",
+    ),
+    (
+        "value that the plugin does not know",
+        ("    cuda_graph_config:", "    moe_config: {backend: AUTO}\n    cuda_graph_config:"),
+        "24:27: engine.llm_api.moe_config.backend: expected one of 'CUTLASS', 'TRTLLM', 'DEEPGEMM', 'WIDEEP', "
+        f"'CUTEDSL', 'TRITON', 'VANILLA', found the text 'AUTO'; {UNCHECKED}",
+    ),
+    (
+        "unknown value that is like a known one",
+        ("    cuda_graph_config:", "    moe_config: {backend: DENSEGEMM}\n    cuda_graph_config:"),
+        "24:27: engine.llm_api.moe_config.backend: expected one of 'CUTLASS', 'TRTLLM', 'DEEPGEMM', 'WIDEEP', "
+        "'CUTEDSL', 'TRITON', 'VANILLA', found the text 'DENSEGEMM' (did you mean 'DEEPGEMM'?); "
+        f"{UNCHECKED}",
     ),
     (
         "only value of a literal",
@@ -385,6 +455,73 @@ def test_all_mistakes_are_told_at_once_though_one_hides_others(tmp_path: Path) -
         "--dsr1-set engine.max_batchsize=64: engine.max_batchsize: unknown key (did you mean 'max_batch_size', "
         "which is already there?)",
     ]
+
+
+def test_null_removes_what_another_scenario_sets(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(GOOD, encoding="utf-8")
+    text = "extends: ./base.yaml\nname: mine\nengine: {ep: null, llm_api: {moe_config: null}}\n"
+    engine = load_text(tmp_path, text, "engine.max_seq_len=null").scenario.engine
+    assert isinstance(engine, TrtllmBench)
+    assert (engine.ep, engine.max_seq_len) == (None, None)
+
+
+def test_null_is_kept_in_a_free_mapping(tmp_path: Path) -> None:
+    text = changed(("    enable_attention_dp: true", "    unchecked: {torch_compile_config: null}"))
+    engine = load_text(tmp_path, text).scenario.engine
+    assert isinstance(engine, TrtllmBench)
+    assert engine.llm_api.unchecked == {"torch_compile_config": None}
+
+
+@pytest.mark.parametrize("overridden", [False, True])
+@pytest.mark.parametrize("extending", [False, True])
+def test_null_that_means_something_is_kept(tmp_path: Path, overridden: bool, extending: bool) -> None:
+    """In TensorRT-LLM `cuda_graph_config: null` switches CUDA graphs off, which are on by default."""
+    text = changed(("    cuda_graph_config:\n      batch_sizes: [128]\n", "    cuda_graph_config: null\n"))
+    if overridden:
+        text = GOOD
+    if extending:
+        (tmp_path / "base.yaml").write_text(GOOD, encoding="utf-8")
+        text = "extends: ./base.yaml\nname: mine\nengine: {llm_api: {cuda_graph_config: null}}\n"
+    options = ["engine.llm_api.cuda_graph_config=null"] if overridden else []
+    scenario = load_text(tmp_path, text, *options).scenario
+    assert isinstance(scenario.engine, TrtllmBench)
+    graphs = scenario.engine.llm_api.cuda_graph_config
+    assert graphs == CudaGraphConfig(enabled=False)
+    assert resolve(scenario, {"DSR1_MODELS": "/m"}).engine == scenario.engine
+    again = load_text(tmp_path, dump(scenario)).scenario
+    assert again == scenario
+    assert options_of(scenario)["option.engine.llm_api.cuda_graph_config.enabled"] is False
+
+
+def test_saved_results_that_say_null_ran_with_cuda_graphs() -> None:
+    """Results have a key for every option, with null for the ones that were not given."""
+    saved = TrtllmBench.model_validate_json(
+        '{"type": "trtllm-bench", "llm_api": {"cuda_graph_config": null}}'
+    )
+    assert saved.llm_api.cuda_graph_config is None
+
+
+def test_unchecked_options_are_facts(tmp_path: Path) -> None:
+    text = changed(
+        (
+            "    enable_attention_dp: true",
+            "    unchecked:\n      attn_backend: TRTLLM\n      kv_cache_config: {tokens_per_block: 64}\n"
+            "      torch_compile_config: {}\n      sparse_attention_config: null\n      some: [1, {a: null}]",
+        )
+    )
+    prefix = "option.engine.llm_api.unchecked."
+    facts = {
+        key.removeprefix(prefix): value
+        for key, value in options_of(load_text(tmp_path, text).scenario).items()
+        if key.startswith(prefix)
+    }
+    assert facts == {
+        "attn_backend": "TRTLLM",
+        "kv_cache_config.tokens_per_block": 64,
+        "torch_compile_config": "{}",
+        "sparse_attention_config": "null",
+        "some": ["1", "{'a': None}"],
+    }
 
 
 def test_an_empty_mapping_lacks_each_required_key_once(tmp_path: Path) -> None:

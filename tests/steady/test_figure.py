@@ -253,7 +253,7 @@ def test_what_is_no_sample_of_the_run_is_refused() -> None:
         "engine.llm_api.print_iter_log: true)"
     )
     assert refusal(replace(empty, settings_for={})) == (
-        f"{nothing}measure with an engine and settings that show it"
+        f"{nothing}use an engine and settings that report this"
     )
     unseen = replace(
         run,

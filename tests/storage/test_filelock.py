@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -38,6 +40,52 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.lock").symlink_to(tmp_path / "target")
     with pytest.raises(OSError, match="Too many levels of symbolic links"):
         lock_file(tmp_path, "a")
+
+
+def test_asking_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that only asks has the lock for a moment, and then a new try gets it."""
+    real, tries = fcntl.flock, []
+
+    def asked(file: IO[str], operation: int) -> None:
+        tries.append(operation)
+        if len(tries) == 1:
+            raise BlockingIOError
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", asked)
+    file = lock_file(tmp_path, "a")
+    assert file is not None
+    file.close()
+    assert len(tries) == 2
+
+
+def test_a_pipe_or_a_link_in_a_shared_folder_does_not_hang_or_lead_away(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.lock")
+    (tmp_path / "b.lock").symlink_to(tmp_path / "secret")
+    (tmp_path / "secret").write_text('{"pid": 1, "user": "x", "since": "y", "command": "secret"}')
+    for name in ("a", "b"):
+        assert not is_held(tmp_path, name)
+        assert holder(tmp_path, name) == "a run that is just starting"
+
+
+def test_a_note_on_a_disk_that_takes_half_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, full = os.pwrite, False
+
+    def half(descriptor: int, text: bytes, offset: int) -> int:
+        if full and offset:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, text[:40], offset)
+
+    monkeypatch.setattr(os, "pwrite", half)
+    file = lock_file(tmp_path, "a")
+    assert file is not None
+    sign(file, "pytest")
+    assert holder(tmp_path, "a").endswith(": pytest")
+    full = True
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        sign(file, "pytest")
+    assert caught.value.filename == str(tmp_path / "a.lock")
+    assert not is_held(tmp_path, "a")
 
 
 def test_a_user_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

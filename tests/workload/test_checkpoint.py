@@ -115,6 +115,78 @@ def test_nvidias_file_stands_above_config_json(folder: Path) -> None:
     assert check_checkpoint(_model(folder)).quantization == "NVFP4"
 
 
+@pytest.mark.parametrize(
+    ("content", "weights"),
+    [
+        ({"quantization": {"quant_algo": "MIXED_PRECISION"}}, "MIXED_PRECISION"),
+        ({"quantization": {"quant_algo": "W4A8_AWQ"}}, "w4a8_awq"),
+        ({"quantization": {"quant_algo": "FP8"}}, "FP8"),
+        ({"quant_method": "awq"}, "AWQ"),
+        ({"quant_method": "compressed-tensors"}, "COMPRESSED-TENSORS"),
+        ({"quant_method": "fp8", "weight_block_size": [64, 64]}, "fp8 with weight_block_size [64, 64]"),
+    ],
+)
+def test_any_quantization_can_be_named(folder: Path, content: dict[str, object], weights: str) -> None:
+    _write(folder / "hf_quant_config.json", content)
+    (problem,) = _problems(_model(folder, quantization="NVFP4", kv_cache_quantization="none"))
+    advice = problem.rpartition("model.quantization to ")[2]
+    assert advice.upper() == weights.upper()
+    facts = check_checkpoint(_model(folder, quantization=advice, kv_cache_quantization="none"))
+    assert check_checkpoint(_model(folder, quantization=weights, kv_cache_quantization="None")) == facts
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("None", "none"), ("nvfp4", "NVFP4"), ("fp8_block_scales", "FP8_BLOCK_SCALES")]
+)
+def test_the_case_of_a_quantization_does_not_matter(written: str, read: str) -> None:
+    model = Model(name="x", quantization=written, kv_cache_quantization=written)
+    assert (model.quantization, model.kv_cache_quantization) == (read, read)
+
+
+def test_the_quantization_of_a_cache_can_be_named(folder: Path) -> None:
+    _write(
+        folder / "hf_quant_config.json",
+        {"quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": "NVFP4"}},
+    )
+    (problem,) = _problems(_model(folder))
+    assert problem.endswith("or correct model.kv_cache_quantization to NVFP4")
+    assert check_checkpoint(_model(folder, kv_cache_quantization="NVFP4")).kv_cache_quantization == "NVFP4"
+
+
+@pytest.fixture
+def snapshot(folder: Path, tmp_path: Path) -> Path:
+    """A checkpoint in Hugging Face's cache."""
+    place = tmp_path / "the hub" / "models--nvidia--DeepSeek-R1-FP4" / "snapshots" / "0123abcd"
+    place.parent.mkdir(parents=True)
+    return folder.rename(place)
+
+
+def test_a_dangling_link_of_a_snapshot_is_mended_in_the_cache(snapshot: Path) -> None:
+    _put_dangling_link(snapshot / SECOND)
+    hub = snapshot.parents[2]
+    assert _problems(_model(snapshot)) == [
+        f"1 of 5 shards is missing: {SECOND}; download the rest: hf download nvidia/DeepSeek-R1-FP4 "
+        f"--revision 0123abcd --cache-dir '{hub}'"
+    ]
+
+
+def test_a_broken_file_of_a_snapshot_is_downloaded_once_more(snapshot: Path) -> None:
+    (snapshot / SECOND).write_bytes(b"")
+    hub = snapshot.parents[2]
+    assert _problems(_model(snapshot)) == [
+        f"{SECOND} is empty; download it again: hf download nvidia/DeepSeek-R1-FP4 {SECOND} --revision "
+        f"0123abcd --cache-dir '{hub}' --force-download"
+    ]
+
+
+def test_a_snapshot_that_is_not_there(snapshot: Path) -> None:
+    missing = snapshot.with_name("9999")
+    assert _problems(_model(missing)) == [
+        "there is no such folder; correct model.path, or download it: hf download nvidia/DeepSeek-R1-FP4 "
+        f"--revision 9999 --cache-dir '{snapshot.parents[2]}'"
+    ]
+
+
 def test_unquantized_single_file(folder: Path) -> None:
     for name in ("hf_quant_config.json", "model.safetensors.index.json", *SHARDS):
         (folder / name).unlink()

@@ -61,7 +61,7 @@ def test_key_value_heads_follow_the_heads_unless_given() -> None:
         ),
         (
             {"n_routed_experts": 16, "num_experts_per_tok": 9},
-            ["num_experts_per_tok is 9, expected at most the 8 experts of topk_group (4) groups"],
+            ["num_experts_per_tok is 9, expected at most 8, the experts in topk_group=4 groups"],
         ),
         ({"n_shared_experts": 0, "num_hidden_layers": 3}, []),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -145,13 +146,6 @@ class OpenAi(EngineSettings):
         yield sglang
         yield folder_named(environ, "SGLANG_JIT_CACHE_DIR", sglang)
 
-    def software(self, environ: Mapping[str, str]) -> Iterator[Finding]:
-        """Look for a step of Slurm inside which the server's own step would wait for ever."""
-        from pytest_dsr1.process.slurm import step_in_a_step
-
-        if nested := step_in_a_step(self.command or (), environ):
-            yield Finding("mismatch", "Slurm", nested)
-
     def waiting_to_be_read(self, requests: int) -> str | None:
         """Return what the requests wait for, if the server can run all of them at once."""
         if (self.max_batch_size or 0) < requests:
@@ -161,6 +155,42 @@ class OpenAi(EngineSettings):
             f"the server can run {self.max_batch_size:,} at once (engine.max_batch_size). They arrived "
             f"together, so each waited for a step{step} (engine.max_num_tokens) to process its prompt"
         )
+
+    def software(self, environ: Mapping[str, str]) -> Iterator[Finding]:
+        """Look for what no run could do without, and for a step of Slurm that would wait for itself."""
+        import shutil
+
+        from pytest_dsr1.machine import host
+        from pytest_dsr1.process.slurm import step_in_a_step
+
+        if nested := step_in_a_step(self.command or (), environ):
+            yield Finding("mismatch", "Slurm", nested)
+
+        if host.installed_version("httptools") is None:
+            message = (
+                f"the engine openai needs httptools, which is not installed in {sys.executable}: pip install "
+                "httptools uvloop"
+            )
+            yield Finding("mismatch", "software", message)
+        if self.api_key_env is not None and not environ.get(self.api_key_env):
+            message = (
+                f"engine.api_key_env: the variable {self.api_key_env} is not set; export it with the "
+                "server's API key"
+            )
+            yield Finding("mismatch", "software", message)
+        if self.url is not None:
+            return
+        program = self.command[0] if self.command else self.server
+        path = {**environ, **self.environment}.get("PATH")
+        if self.command is None and self.server == "sglang":
+            if host.installed_version("sglang") is None:
+                message = f"sglang is not installed in {sys.executable}; install it, or set engine.command"
+                yield Finding("mismatch", "software", message)
+        elif shutil.which(program, path=path) is None:
+            message = (
+                f"`{program}`, which starts the server, is not on PATH; install it, or set engine.command"
+            )
+            yield Finding("mismatch", "software", message)
 
     def without_cuda_graph(self, requests: float) -> str | None:
         """Return the argument that switches CUDA graphs off, with advice."""

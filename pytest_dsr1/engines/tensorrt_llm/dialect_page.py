@@ -1,4 +1,5 @@
-"""The page of the documentation with every dialect and name, made from the tables of :mod:`.dialects`.
+"""The page of the documentation with every dialect and name, made from the tables of :mod:`.dialects` and
+:mod:`.names`.
 
 ``python -m pytest_dsr1.engines.tensorrt_llm.dialect_page`` in the source tree rewrites it; a test checks that
 it is current.
@@ -8,18 +9,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_dsr1.engines.tensorrt_llm.dialects import COMMAND_LINE, DIALECTS, OPTIONS
+from pytest_dsr1.engines.tensorrt_llm.dialects import DIALECTS
+from pytest_dsr1.engines.tensorrt_llm.names import COMMAND_LINE, OPTIONS, Name, version_text
 from pytest_dsr1.storage.files import write_atomically
 
 _INTRODUCTION = """\
 # Dialects of TensorRT-LLM: names of options by version
 
 Made by `python -m pytest_dsr1.engines.tensorrt_llm.dialect_page`; change
-`pytest_dsr1/engines/tensorrt_llm/dialects.py`, not this page.
+`dialects.py` and `names.py` in `pytest_dsr1/engines/tensorrt_llm/`, not this page.
 
 *Read* means: in a declaration or a published command of that version. *Inferred* means: from a pull request's
 date or a neighboring version. Nothing here was run against TensorRT-LLM itself. #N are pull requests of
 TensorRT-LLM, V1 to V5 the publications of "Best performance practice on DeepSeek-R1".
+
+`1.0` and `1.3` are for an unknown build of that version, and for all builds that no other row names.
 
 | dialect | evidence | source |
 |---|---|---|
@@ -32,18 +36,25 @@ def page() -> str:
     lines += ["", "## Names in the options file", "", "| option | from | is called | evidence | source |"]
     lines += ["|---|---|---|---|---|"]
     lines += [
-        f"| `{option}` | {name.since[0]}.{name.since[1]} | `{'not ' * name.inverted}{name.name}` "
-        f"| {name.evidence} | {name.source} |"
+        f"| `{option}` | {version_text(name.since)} | {_called(name)} | {name.evidence} | {name.source} |"
         for option, names in OPTIONS.items()
         for name in names
     ]
     lines += ["", "## Options of the command line", "", "| option | from | evidence | source |"]
     lines += ["|---|---|---|---|"]
     lines += [
-        f"| `{option}` | {name.since[0]}.{name.since[1]} | {name.evidence} | {name.source} |"
+        f"| `{option}` | {version_text(name.since)} | {name.evidence} | {name.source} |"
         for option, name in COMMAND_LINE.items()
     ]
     return _INTRODUCTION + "\n".join(lines) + "\n"
+
+
+def _called(name: Name) -> str:
+    if name.null:
+        return f"`{name.name}: null` instead of `false`"
+    if name.also:
+        return f"`{name.name}` and `{name.also}`"
+    return f"`{'not ' * name.inverted}{name.name}`"
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ They come from TensorRT-LLM's behavior and from the published DeepSeek-R1 scenar
 
 from __future__ import annotations
 
+from pytest_dsr1.engines.tensorrt_llm.options import with_own_key
 from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm
 from pytest_dsr1.scenario.rules.general import longest
 from pytest_dsr1.scenario.rules.registry import EngineRules
@@ -60,6 +61,28 @@ def _graph_sizes_agree(engine: TensorRtLlm, _: Scenario) -> Findings:
     if graphs and graphs.batch_sizes and graphs.max_batch_size not in {None, max(graphs.batch_sizes)}:
         wanted = f"expected the largest of batch_sizes, {max(graphs.batch_sizes)}, or no value"
         yield "engine.llm_api.cuda_graph_config.max_batch_size", f"{wanted}; found {graphs.max_batch_size}"
+
+
+@RULES.must("engine.llm_api.cuda_graph_config")
+def _no_sizes_without_graphs(engine: TensorRtLlm, _: Scenario) -> Findings:
+    """`cuda_graph_config.enabled: false` is the only key of `cuda_graph_config`."""
+    graphs = engine.llm_api.cuda_graph_config
+    if graphs and graphs.enabled is False:
+        others = graphs.model_dump(exclude_none=True, exclude={"enabled"})
+        if others:
+            message = f"expected no other key of cuda_graph_config next to `false`, found {', '.join(others)}"
+            yield "engine.llm_api.cuda_graph_config.enabled", message
+
+
+@RULES.must("engine.llm_api")
+def _unchecked_has_no_key(engine: TensorRtLlm, _: Scenario) -> Findings:
+    """An option in `engine.llm_api.unchecked` has no key of its own, or one that does not take the value."""
+    for option, key, taken in with_own_key(engine.llm_api):
+        if taken:
+            what = f"is also set by `{key}`; remove one of them"
+        else:
+            what = f"has a key that is checked: `{key}`; write it there"
+        yield "engine.llm_api.unchecked", f"{option} {what}"
 
 
 @RULES.must("engine.kv_cache_free_gpu_mem_fraction", "engine.llm_api.kv_cache_config")

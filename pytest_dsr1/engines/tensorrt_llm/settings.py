@@ -10,8 +10,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from pytest_dsr1.engines.tensorrt_llm.options import (
+    FORMER_NAMES,
+    KEYS_OF_THE_ENGINE,
+    KvCacheConfig,
+    LlmApiOptions,
+)
 from pytest_dsr1.findings import Finding
-from pytest_dsr1.scenario.schema.base import Part, PositiveInt, VariableName
+from pytest_dsr1.scenario.schema.base import PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource, Purpose
 from pytest_dsr1.scenario.schema.rule import Answer
 
@@ -19,118 +25,19 @@ MOST_RECORDED_TOKENS = 20_000_000
 """The most output tokens with request records by default: trtllm-bench decodes every answer for them."""
 DEFAULT_MEMORY_FRACTION = 0.9
 """The share of the memory left after the weights that TensorRT-LLM gives the KV cache by default."""
-
-_FORMER_NAMES = {
-    "pytorch_backend_config": "its keys are in `engine.llm_api` itself",
-    "enable_overlap_scheduler": "it is on by default, and `disable_overlap_scheduler: true` switches it off",
-    "use_cuda_graph": "CUDA graphs are on by default; see `cuda_graph_config`",
-    "cuda_graph_batch_sizes": "it is `cuda_graph_config.batch_sizes`",
-    "cuda_graph_padding_enabled": "it is `cuda_graph_config.enable_padding`",
-    "cuda_graph_max_batch_size": "it is `cuda_graph_config.max_batch_size`",
-    "moe_backend": "it is `moe_config.backend`",
-    "moe_max_num_tokens": "it is `moe_config.max_num_tokens`",
-    "kv_cache_dtype": "it is `kv_cache_config.dtype`",
-    "num_nextn_predict_layers": "it is `max_draft_len`",
-}
-
-
-class CudaGraphConfig(Part):
-    """CUDA graphs of the decode step."""
-
-    batch_sizes: list[PositiveInt] | None = None
-    """The batch sizes to capture."""
-    max_batch_size: PositiveInt | None = None
-    """The largest batch size to capture; must agree with `batch_sizes`."""
-    enable_padding: bool | None = None
-    """Pad a batch up to the next captured size."""
-
-
-class MoeConfig(Part):
-    """The mixture-of-experts layers."""
-
-    backend: Literal["CUTLASS", "TRTLLM", "DEEPGEMM", "WIDEEP", "CUTEDSL", "TRITON", "VANILLA"] | None = None
-    """The kernel library of the experts."""
-    max_num_tokens: PositiveInt | None = None
-    """The most tokens in one MoE call."""
-
-
-class KvCacheConfig(Part):
-    """The KV cache."""
-
-    dtype: Literal["auto", "fp8", "bfloat16"] | None = None
-    """The element type of the cache."""
-    free_gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    """The cache's share of the memory left after the weights."""
-    enable_block_reuse: bool | None = None
-    """Reuse blocks of equal prefixes; off in every published measurement."""
-    max_tokens: PositiveInt | None = None
-    """The most tokens in the cache."""
-
-
-class SpeculativeConfig(Part):
-    """Multi-token prediction."""
-
-    decoding_type: Literal["MTP"]
-    """The kind of speculative decoding."""
-    max_draft_len: PositiveInt
-    """Draft tokens per step (`num_nextn_predict_layers` before 1.3)."""
-    use_relaxed_acceptance_for_thinking: bool | None = None
-    """Accept a draft token among the most likely ones while the model thinks."""
-    relaxed_topk: PositiveInt | None = None
-    """The number of candidates for relaxed acceptance."""
-    relaxed_delta: Annotated[float, Field(ge=0)] | None = None
-    """The largest distance to the most likely candidate."""
-
-
-class AttentionDpConfig(Part):
-    """Scheduling across attention data-parallel ranks."""
-
-    enable_balance: bool | None = None
-    """Balance requests over the ranks."""
-    batching_wait_iters: Annotated[int, Field(ge=0)] | None = None
-    """Iterations to wait for a fuller batch."""
-    timeout_iters: Annotated[int, Field(ge=0)] | None = None
-    """Iterations after which a rank stops waiting."""
-
-
-class LlmApiOptions(Part):
-    """Options of TensorRT-LLM's LLM API, in the newest version's terms (the file for `--extra_llm_api_options`)."""  # noqa: E501
-
-    enable_attention_dp: bool | None = None
-    """Attention data parallelism: each rank serves its own requests."""
-    attention_dp_config: AttentionDpConfig | None = None
-    """Scheduling of attention data parallelism."""
-    cuda_graph_config: CudaGraphConfig | None = None
-    """CUDA graphs of the decode step."""
-    moe_config: MoeConfig | None = None
-    """The mixture-of-experts layers."""
-    kv_cache_config: KvCacheConfig | None = None
-    """The KV cache. If you set any of its keys, also set `free_gpu_memory_fraction` and `enable_block_reuse: false`, because older versions replace the whole block."""  # noqa: E501
-    speculative_config: SpeculativeConfig | None = None
-    """Multi-token prediction."""
-    print_iter_log: bool | None = None
-    """Log a line for every iteration, which gives throughput over time."""
-    stream_interval: PositiveInt | None = None
-    """Iterations between two streamed chunks."""
-    disable_overlap_scheduler: bool | None = None
-    """Switch the overlap scheduler off (on by default)."""
-    enable_iter_perf_stats: bool | None = None
-    """Collect iteration statistics, which costs time."""
-    allreduce_strategy: str | None = None
-    """The way to sum partial results over GPUs."""
-    enable_autotuner: bool | None = None
-    """Tune kernels at start."""
-    enable_min_latency: bool | None = None
-    """The engine's minimum-latency mode."""
+COUNTING_TOLERANCE = 1.05
+"""More tokens per step than the drafts allow times this are not due to how an engine counts its steps."""
 
 
 class TensorRtLlm(EngineSettings):
     """The settings of every engine that runs TensorRT-LLM."""
 
     former_names: ClassVar[Mapping[str, str]] = {
-        old: f"in the newest TensorRT-LLM, {now}" for old, now in _FORMER_NAMES.items()
+        **{old: f"in the newest TensorRT-LLM, {now}" for old, now in FORMER_NAMES.items()},
+        **{name: f"it is `{key}`" for name, key in KEYS_OF_THE_ENGINE.items() if key != f"engine.{name}"},
     }
     """Scenarios use the newest names, and the engine translates them back."""
+    unchecked_in: ClassVar[Mapping[str, str]] = {"engine.llm_api": "engine.llm_api.unchecked"}
     decided_by: ClassVar[Mapping[Answer, tuple[str, ...]]] = {
         "draft_tokens": ("engine.llm_api.speculative_config",),
         "slots": (
@@ -209,10 +116,18 @@ class TensorRtLlm(EngineSettings):
         return self.streaming
 
     @property
-    def draft_tokens(self) -> int:
-        """The draft tokens of multi-token prediction."""
+    def draft_tokens(self) -> int | None:
+        """The draft tokens of multi-token prediction; None with another kind of speculation."""
         speculative = self.llm_api.speculative_config
-        return 0 if speculative is None else speculative.max_draft_len
+        if speculative is None:
+            return None if "speculative_config" in (self.llm_api.unchecked or {}) else 0
+        return speculative.max_draft_len
+
+    @property
+    def model_doubt(self) -> str | None:
+        """A reason: unchecked options, which may change the model or its number formats."""
+        given = ", ".join(self.llm_api.unchecked or {})
+        return f"engine.llm_api.unchecked ({given}) may change the model" if given else None
 
     @property
     def exact_lengths(self) -> bool:
@@ -236,7 +151,7 @@ class TensorRtLlm(EngineSettings):
         return self.run_timeout_s
 
     @property
-    def kv_cache_format(self) -> Literal["auto", "fp8", "bfloat16"] | None:
+    def kv_cache_format(self) -> Literal["auto", "fp8", "bfloat16", "nvfp4"] | None:
         """The dtype of `kv_cache_config`."""
         options = self.llm_api.kv_cache_config
         return None if options is None else options.dtype
@@ -264,6 +179,8 @@ class TensorRtLlm(EngineSettings):
     def without_cuda_graph(self, requests: float) -> str | None:
         """Return the reason if no CUDA graph was captured for the batch of a rank."""
         graphs = self.llm_api.cuda_graph_config
+        if graphs is not None and graphs.enabled is False:
+            return "engine.llm_api.cuda_graph_config switches CUDA graphs off: remove it"
         if graphs is None or self.pp > 1:
             return None
         batch, sizes = ceil(requests / self.ranks), graphs.batch_sizes
@@ -320,7 +237,7 @@ class TrtllmBench(TensorRtLlm):
         if self.records_requests(output_tokens):
             return None
         why = (
-            f"by default there are none for more than {MOST_RECORDED_TOKENS:,} output tokens"
+            f"by default runs of over {MOST_RECORDED_TOKENS:,} output tokens have none"
             if self.request_records is None
             else "engine.request_records is false"
         )

@@ -15,7 +15,10 @@ from pytest_dsr1.machine.gpu import nvml
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """One GPU. None: the driver does not report the value. ``problem``: why the GPU cannot be read at all."""
+    """One GPU. None: the driver does not report the value.
+
+    ``problem``: why the GPU cannot be read at all, and what to do.
+    """
 
     index: int
     uuid: str = ""
@@ -49,7 +52,9 @@ class MachineInventory:
         problem: why there is nothing to read, such as no driver; else None.
         driver: the driver's version.
         cuda: the newest CUDA version the driver supports.
-        installed: number of GPUs that the driver shows.
+        installed: number of GPUs that this job or container may use.
+        refused: number of GPUs that the driver shows but does not let this process use.
+        uuids: the installed GPUs that can be read.
         gpus: the GPUs that a CUDA program sees, in its order (NVML's, filtered by CUDA_VISIBLE_DEVICES).
         visibility: what is wrong with CUDA_VISIBLE_DEVICES; else None.
     """
@@ -58,6 +63,8 @@ class MachineInventory:
     driver: str | None = None
     cuda: str | None = None
     installed: int = 0
+    refused: int = 0
+    uuids: tuple[str, ...] = ()
     gpus: tuple[GpuReading, ...] = ()
     visibility: str | None = None
 
@@ -69,14 +76,15 @@ class MachineInventory:
 def visible(installed: Sequence[GpuReading], setting: str | None) -> tuple[list[GpuReading], str | None]:
     """Return the GPUs that CUDA_VISIBLE_DEVICES selects, in its order, and what is wrong with it.
 
-    CUDA reads indices or UUIDs (or their first characters), up to the first entry that names no GPU.
+    CUDA reads indices or UUIDs (or their first characters), up to the first entry that names no GPU. It
+    counts only the GPUs that the process may use, so its indices may differ from NVML's.
     """
     if setting is None:
         return list(installed), None
     chosen: list[GpuReading] = []
     for word in (part.strip() for part in setting.split(",")):
         if word.isascii() and word.isdigit():
-            found = [gpu for gpu in installed if gpu.index == int(word)]
+            found = list(installed[int(word) : int(word) + 1])
         elif word.startswith("GPU-"):
             found = [gpu for gpu in installed if gpu.uuid.startswith(word)]
         else:
@@ -101,7 +109,8 @@ def _tolerant(read: Callable[[], _Value | None]) -> _Value | None:
         return None
 
 
-def _read_gpu(library: nvml.Nvml, index: int, vboost: int | None) -> GpuReading:
+def _read_gpu(library: nvml.Nvml, index: int, vboost: int | None) -> GpuReading | None:
+    """Return one GPU; None if this process may not use it."""
     try:
         gpu = library.gpu(index)
         memory = _tolerant(gpu.memory_gib) or (None, None)
@@ -130,8 +139,10 @@ def _read_gpu(library: nvml.Nvml, index: int, vboost: int | None) -> GpuReading:
             application_memory_clock_mhz=_tolerant(gpu.application_memory_clock_mhz),
             vboost=vboost,
         )
+    except nvml.NotPermittedError:
+        return None
     except nvml.NvmlError as error:
-        return GpuReading(index=index, problem=str(error))
+        return GpuReading(index=index, problem=f"{error}; {error.advice}")
 
 
 def read_machine(environ: Mapping[str, str]) -> MachineInventory:
@@ -140,15 +151,22 @@ def read_machine(environ: Mapping[str, str]) -> MachineInventory:
         with nvml.opened() as library:
             count = library.count()
             vboost = nvidia_smi.read_vboost(environ) if count else {}
-            gpus = [_read_gpu(library, index, vboost.get(index)) for index in range(count)]
+            read = [_read_gpu(library, index, vboost.get(index)) for index in range(count)]
             driver, cuda = library.driver(), library.cuda()
     except nvml.NvmlError as error:
         return MachineInventory(problem=str(error))
+    gpus = [gpu for gpu in read if gpu is not None]
     if not gpus:
         problem = f"the NVIDIA driver {driver} shows no GPU (in a container: start it with --gpus all)"
-        return MachineInventory(problem=problem, driver=driver, cuda=cuda)
+        if count:
+            problem = (
+                f"the NVIDIA driver {driver} shows {count} GPUs, but this job or container may not use any "
+                "of them; ask for them with --gpus"
+            )
+        return MachineInventory(problem=problem, driver=driver, cuda=cuda, refused=count)
     seen, wrong = visible(gpus, environ.get("CUDA_VISIBLE_DEVICES"))
-    return MachineInventory(None, driver, cuda, count, tuple(seen), wrong)
+    uuids = tuple(gpu.uuid for gpu in gpus if gpu.uuid)
+    return MachineInventory(None, driver, cuda, len(gpus), count - len(gpus), uuids, tuple(seen), wrong)
 
 
 def gpu_list(indices: Sequence[int]) -> str:

@@ -7,7 +7,7 @@ return None for a value that the driver or the GPU does not offer.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,12 +20,38 @@ FABRIC_STATES = {0: "not supported", 1: "not started", 2: "in progress", 3: "com
 """nvmlGpuFabricState_t in nvml.h."""
 
 
+class _FabricInfo(ctypes.Structure):
+    """nvmlGpuFabricInfo_v2_t in nvml.h; bindings before 13.580 do not declare it."""
+
+    VERSION = 0x02000024
+    _fields_ = (
+        ("version", ctypes.c_uint),
+        ("cluster_uuid", ctypes.c_ubyte * 16),
+        ("status", ctypes.c_uint),
+        ("clique_id", ctypes.c_uint32),
+        ("state", ctypes.c_ubyte),
+        ("health_mask", ctypes.c_uint32),
+    )
+
+
 class NvmlError(InvalidRunError):
-    """The driver did not answer; the message says why."""
+    """The driver did not answer; the message says why, and ``advice`` what to do next."""
+
+    advice = "see `nvidia-smi` and `dmesg | grep -i nvrm` on the host"
 
 
 class GpuLostError(NvmlError):
     """The GPU fell off the bus or needs a reset: NVML_ERROR_GPU_IS_LOST, NVML_ERROR_RESET_REQUIRED."""
+
+    advice = "reset it or reboot"
+
+
+class NotPermittedError(NvmlError):
+    """This process may not ask: NVML_ERROR_NO_PERMISSION, such as for a GPU of another job or container."""
+
+
+class _NotOfferedError(NvmlError):
+    """The driver or the GPU does not have the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +62,44 @@ class GpuProcess:
     memory_gib: float | None
 
 
+def _call(name: str, function: Callable[..., Any], *arguments: object) -> Any:
+    """Return the answer of a pynvml function.
+
+    Raises:
+        GpuLostError: the GPU is gone.
+        NotPermittedError: this process may not ask.
+        NvmlError: the driver failed otherwise, or does not have the value.
+    """
+    import pynvml
+
+    try:
+        return function(*arguments)
+    except pynvml.NVMLError as error:
+        kinds = {
+            pynvml.NVML_ERROR_GPU_IS_LOST: GpuLostError,
+            pynvml.NVML_ERROR_RESET_REQUIRED: GpuLostError,
+            pynvml.NVML_ERROR_NO_PERMISSION: NotPermittedError,
+            pynvml.NVML_ERROR_NOT_SUPPORTED: _NotOfferedError,
+            pynvml.NVML_ERROR_FUNCTION_NOT_FOUND: _NotOfferedError,
+            pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH: _NotOfferedError,
+            getattr(pynvml, "NVML_ERROR_DEPRECATED", 26): _NotOfferedError,  # older bindings do not name it
+        }
+        raise kinds.get(error.value, NvmlError)(f"{name}: {error}") from None
+
+
+def _need(name: str, *arguments: object) -> Any:
+    """Call a pynvml function whose answer nothing works without, such as a handle.
+
+    Raises:
+        NvmlError: the driver did not give it, for whatever reason.
+    """
+    import pynvml
+
+    return _call(name, getattr(pynvml, name), *arguments)
+
+
 def _ask(names: str | Sequence[str], *arguments: object) -> Any:
-    """Call the first of these pynvml functions that both the binding and the driver have.
+    """Call the first of these pynvml functions that both the binding and the driver have; None without one.
 
     Raises:
         GpuLostError: the GPU is gone.
@@ -45,27 +107,31 @@ def _ask(names: str | Sequence[str], *arguments: object) -> Any:
     """
     import pynvml
 
-    absent = {
-        pynvml.NVML_ERROR_NOT_SUPPORTED,
-        pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
-        pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
-        pynvml.NVML_ERROR_NO_PERMISSION,
-        getattr(pynvml, "NVML_ERROR_DEPRECATED", 26),  # older bindings do not name it
-    }
     for name in [names] if isinstance(names, str) else names:
         function = getattr(pynvml, name, None)
         if function is None:
             continue
-        try:
-            return function(*arguments)
-        except pynvml.NVMLError as error:
-            if error.value in absent:
-                continue
-            message = f"{name}: {error}"
-            if error.value in {pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED}:
-                raise GpuLostError(message) from None
-            raise NvmlError(message) from None
+        with suppress(_NotOfferedError, NotPermittedError):
+            return _call(name, function, *arguments)
     return None
+
+
+def _fabric_info(handle: object) -> _FabricInfo:
+    """Read the fabric with a structure of our own, as pynvml reads it with its own.
+
+    Raises:
+        pynvml.NVMLError: the driver does not have the function, or it failed.
+    """
+    import pynvml
+
+    library = ctypes.CDLL("libnvidia-ml.so.1")  # pynvml has loaded it, so this is the same one
+    read = getattr(library, "nvmlDeviceGetGpuFabricInfoV", None)
+    if read is None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+    info = _FabricInfo(version=_FabricInfo.VERSION)
+    if code := read(handle, ctypes.byref(info)):
+        raise pynvml.NVMLError(code)
+    return info
 
 
 _Number = TypeVar("_Number", int, float)
@@ -76,12 +142,12 @@ def _times(value: int | None, factor: _Number) -> _Number | None:
 
 
 class Gpu:
-    """One GPU while NVML is open. Every method may raise GpuLostError or NvmlError."""
+    """One GPU while NVML is open. Every method, and making it, may raise GpuLostError or NvmlError."""
 
     def __init__(self, index: int, handle: object):
         self.index = index
         self._handle = handle
-        self.uuid: str = _ask("nvmlDeviceGetUUID", handle) or ""
+        self.uuid: str = _need("nvmlDeviceGetUUID", handle)
         self.name: str = _ask("nvmlDeviceGetName", handle) or ""
 
     def _read(self, names: str | Sequence[str], *arguments: object) -> Any:
@@ -140,13 +206,9 @@ class Gpu:
 
     def fabric(self) -> str | None:
         """Return the state of the NVLink fabric, one of FABRIC_STATES, and its error, if any."""
-        import pynvml
-
-        kind = getattr(pynvml, "c_nvmlGpuFabricInfo_v2_t", None)
-        if kind is None:
-            return None
-        info = kind()
-        if self._read("nvmlDeviceGetGpuFabricInfoV", ctypes.byref(info)) is None:
+        try:
+            info = _call("nvmlDeviceGetGpuFabricInfoV", _fabric_info, self._handle)
+        except (_NotOfferedError, NotPermittedError):
             return None
         state = FABRIC_STATES.get(info.state, f"state {info.state}")
         return state if info.status == 0 else f"{state}, error {info.status}"
@@ -244,11 +306,17 @@ class Nvml:
 
     def count(self) -> int:
         """Return the number of GPUs that the driver shows."""
-        return _ask("nvmlDeviceGetCount") or 0
+        count: int = _need("nvmlDeviceGetCount")
+        return count
 
     def gpu(self, index: int) -> Gpu:
-        """Return one GPU by its index."""
-        return Gpu(index, _ask("nvmlDeviceGetHandleByIndex", index))
+        """Return one GPU by its index.
+
+        Raises:
+            NotPermittedError: the GPU belongs to another job or container.
+            NvmlError: the driver did not give it otherwise.
+        """
+        return Gpu(index, _need("nvmlDeviceGetHandleByIndex", index))
 
 
 @contextmanager
@@ -267,8 +335,14 @@ def opened() -> Iterator[Nvml]:
             message = "this machine has no NVIDIA driver (libnvidia-ml.so.1 is not found)"
         elif error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
             message = "the NVIDIA driver is installed but not loaded (see: dmesg | grep -i nvrm)"
+        elif error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:
+            message = (
+                "the NVIDIA driver was updated while its old kernel module stayed loaded; reboot, or end "
+                "every program that uses a GPU and reload the kernel modules; in a container: restart the "
+                "container"
+            )
         else:
-            message = f"the NVIDIA driver does not answer ({error})"
+            message = f"the NVIDIA driver does not answer ({error}); {NvmlError.advice}"
         raise NvmlError(message) from None
     try:
         yield Nvml()

@@ -72,7 +72,10 @@ def count(look: Preflight) -> Iterator[Finding]:
     found, needed = len(machine.gpus), hardware.count
     if found < needed:
         hidden = machine.installed - found
-        unhide = f" ({hidden} more are hidden by CUDA_VISIBLE_DEVICES: unset it)" if hidden else ""
+        more = [f"{hidden} more are hidden by CUDA_VISIBLE_DEVICES: unset it"] if hidden else []
+        if machine.refused:
+            more.append(f"this job or container may not use {machine.refused} more: ask for them with --gpus")
+        unhide = f" ({'; '.join(more)})" if more else ""
         message = f"expected {needed} x {hardware.gpu}, found {found}{unhide}"
         yield Finding("mismatch", "GPU count", message)
     else:
@@ -130,8 +133,7 @@ def readable(look: Preflight) -> Iterator[Finding]:
     """Every GPU that the run uses can be read."""
     for gpu in look.used:
         if gpu.problem is not None:
-            message = f"cannot be read: {gpu.problem}; reset it or reboot"
-            yield Finding("mismatch", f"GPU {gpu.index}", message)
+            yield Finding("mismatch", f"GPU {gpu.index}", f"cannot be read: {gpu.problem}")
 
 
 @check(needs="gpus")
@@ -216,7 +218,7 @@ def _sharing_with_our_server(gpus: Sequence[GpuReading]) -> Iterator[Finding]:
 
     fine = "no compute process except those of the reused server"
     if not watch.visible:
-        fine = "unknown: the reused server is on it, and process ids here are not the host's"
+        fine = "unknown: the reused server is on the GPU, and process ids are not the host's"
     yield from _judge(gpus, "sharing", wrong, fine)
 
 
@@ -235,19 +237,27 @@ def nvlink(look: Preflight) -> Iterator[Finding]:
         return None
 
     def fabric(gpu: GpuReading) -> str | None:
-        if gpu.fabric in {None, "not supported", "completed"}:
+        if gpu.fabric in {"not supported", "completed"}:
             return None
         return f"{gpu.fabric}; start it on the host: systemctl start nvidia-fabricmanager"
 
     yield from _judge(gpus, "NVLink", links, f"{gpus[0].nvlinks} active on each GPU")
-    states = sorted({gpu.fabric or "unknown" for gpu in gpus})
-    yield from _judge(gpus, "NVLink fabric", fabric, ", ".join(states))
+    looked_at = [gpu for gpu in gpus if gpu.fabric is not None]
+    if unknown := [gpu.index for gpu in gpus if gpu.fabric is None]:
+        message = (
+            f"not looked at: driver {look.inventory.driver} does not report it; see, on the host: systemctl "
+            "status nvidia-fabricmanager"
+        )
+        yield Finding("warning", f"{gpu_list(unknown)} NVLink fabric", message)
+    if looked_at:
+        states = sorted({gpu.fabric for gpu in looked_at if gpu.fabric})
+        yield from _judge(looked_at, "NVLink fabric", fabric, ", ".join(states))
 
 
 @check(needs="driver")
 def left_changed(look: Preflight) -> Iterable[Finding]:
     """No earlier run left GPU settings changed."""
-    return pending(look.environ)
+    return pending(look.environ, look.inventory.uuids)
 
 
 @check(needs="driver")

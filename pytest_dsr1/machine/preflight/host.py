@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host
@@ -35,6 +35,23 @@ def limits(look: Preflight) -> Iterator[Finding]:
 
 
 @check()
+def slurm(look: Preflight) -> Iterator[Finding]:
+    """The end of a Slurm job reaches pytest, which then restores the GPUs."""
+    if look.machine is not None and look.setup == "apply" and (message := slurm_warning(look.environ)):
+        yield Finding("warning", "Slurm job", message)
+
+
+def slurm_warning(environ: Mapping[str, str]) -> str | None:
+    """Return a warning if the end of the Slurm job would not let this process restore GPUs; else None."""
+    if not host.only_a_slurm_script_is_told(environ):
+        return None
+    return (
+        "scancel and the time limit send SIGTERM only to the script's shell, and then kill pytest before it "
+        "can restore the GPUs; start it with `exec pytest ...` (see: pytest-dsr1 docs gpus)"
+    )
+
+
+@check()
 def software(look: Preflight) -> Iterator[Finding]:
     """The engine's software is installed."""
     yield from look.scenario.engine.software(look.environ)
@@ -57,4 +74,4 @@ def disk(look: Preflight) -> Iterator[Finding]:
 
 def pytest_dsr1_checks() -> Iterable[Check]:
     """List the checks of the host and the software, in the order in which their findings are shown."""
-    return limits, software, disk
+    return limits, slurm, software, disk

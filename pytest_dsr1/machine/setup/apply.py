@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -54,8 +54,7 @@ def applied(
             notify(problem)
 
     with _restoring(restore):
-        for entry in entries:
-            journal.write(folder, entry)
+        _note_before(folder, entries)
         refusals = _make(wanted, gpus, environ, notify)
         _note_unlocked(wanted, gpus, refusals, entries, folder)
         findings += _refused(refusals)
@@ -101,6 +100,22 @@ def _entries(
         )
         for gpu in gpus
     ]
+
+
+def _note_before(folder: Path, entries: Sequence[journal.Entry]) -> None:
+    """Write the journals; if one cannot be written, leave none, because nothing was changed.
+
+    Raises:
+        InvalidRunError: a journal cannot be written.
+    """
+    try:
+        for entry in entries:
+            journal.write(folder, entry)
+    except InvalidRunError:
+        with suppress(OSError):
+            for entry in entries:
+                journal.remove(folder, entry.uuid)
+        raise
 
 
 def _volatile(folder: Path) -> Iterator[Finding]:
@@ -171,7 +186,7 @@ def _refused(refusals: Sequence[nvidia_smi.Refusal]) -> Iterator[Finding]:
         advice = (
             f"run as root: {nvidia_smi.in_shell(commands)}" if permission else "the run continues without it"
         )
-        yield Finding("warning", f"{where} setup", f"{what} could not be set: {reason}; {advice}")
+        yield Finding("warning", f"{where} setup", f"could not set {what}: {reason}; {advice}")
 
 
 def _read_again(gpus: Sequence[GpuReading], environ: Mapping[str, str]) -> list[GpuReading]:

@@ -2,20 +2,25 @@
 
 It is one small file per GPU, next to its lock. Settings are restored when the run ends; after a SIGKILL or a
 power loss, by the next run or by ``pytest-dsr1 restore``. A reboot, seen by the boot id, resets them.
+
+Several machines may share the folder, such as a home folder on a file server. A journal belongs to the
+machine that has its GPU, by UUID. The host's name says nothing, because each container has a new one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host, nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import read_machine
-from pytest_dsr1.machine.state_dir import state_dirs
+from pytest_dsr1.machine.gpu.lock import holder_elsewhere
+from pytest_dsr1.machine.state_dir import VARIABLE, state_dirs
 from pytest_dsr1.storage.filelock import is_held, lock_file
 from pytest_dsr1.storage.files import sync_folder, write_atomically
 
@@ -59,12 +64,27 @@ def _path(folder: Path, uuid: str) -> Path:
 
 
 def write(folder: Path, entry: Entry) -> None:
-    """Write an entry so that it survives a power loss: when this returns, it is on the disk."""
-    write_atomically(_path(folder, entry.uuid), json.dumps(asdict(entry), indent=1))
+    """Write an entry so that it survives a power loss: when this returns, it is on the disk.
+
+    Raises:
+        InvalidRunError: it cannot be written, such as to a full disk.
+    """
+    path = _path(folder, entry.uuid)
+    try:
+        write_atomically(path, json.dumps(asdict(entry), indent=1))
+    except OSError as error:
+        raise InvalidRunError(
+            f"{path}: the GPU journal cannot be written: {error.strerror}; free space there, or choose "
+            f"another folder with {VARIABLE}"
+        ) from None
 
 
 def remove(folder: Path, uuid: str) -> None:
-    """Remove the journal of a restored GPU."""
+    """Remove the journal of a restored GPU.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
     _path(folder, uuid).unlink(missing_ok=True)
     sync_folder(folder)
 
@@ -91,17 +111,41 @@ def exists(folder: Path, uuid: str) -> bool:
     return _path(folder, uuid).exists()
 
 
-def _files(environ: Mapping[str, str]) -> list[Path]:
-    return [path for folder in state_dirs(environ) for path in sorted(folder.glob("*.journal.json"))]
+def _uuid(path: Path) -> str:
+    return path.name.removesuffix(".journal.json")
 
 
-def pending(environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield a warning for each GPU that an earlier run left changed; GPUs in use are skipped."""
-    for path in _files(environ):
-        uuid = path.name.removesuffix(".journal.json")
-        if not is_held(path.parent, uuid):
-            message = f"an earlier run ended without restoring {uuid}; `{RESTORE}` restores it now"
-            yield Finding("warning", "GPU settings", message)
+def _of_this_boot(path: Path) -> bool:
+    """Return whether this machine wrote the journal since it was started; True for a damaged one."""
+    try:
+        return _read(path).boot_id == host.boot_id() != ""
+    except ValueError:
+        return True
+    except OSError:
+        return False
+
+
+def _rebooted(entry: Entry) -> bool:
+    """Return whether the machine that has the GPU was started again since."""
+    return host.boot_id() not in {entry.boot_id, ""}
+
+
+def pending(environ: Mapping[str, str], uuids: Collection[str]) -> Iterator[Finding]:
+    """Yield a warning for each GPU that an earlier run left changed; GPUs in use are skipped.
+
+    Args:
+        environ: the environment variables that name the folder.
+        uuids: the GPUs of this machine that can be read.
+    """
+    for folder in state_dirs(environ):
+        for path in sorted(folder.glob("*.journal.json")):
+            uuid = _uuid(path)
+            with suppress(OSError, ValueError):  # restoring reports what it cannot read
+                if uuid in uuids and _rebooted(_read(path)):
+                    continue
+            if (uuid in uuids or _of_this_boot(path)) and not is_held(folder, uuid):
+                message = f"an earlier run ended without restoring {uuid}; `{RESTORE}` restores it now"
+                yield Finding("warning", "GPU settings", message)
 
 
 def restore_settings(folder: Path, entries: Sequence[Entry], environ: Mapping[str, str]) -> list[str]:
@@ -137,10 +181,20 @@ def restore_settings(folder: Path, entries: Sequence[Entry], environ: Mapping[st
     for entry in entries:
         problem = _not_restored(entry, now, refused[entry.uuid])
         if problem is None:
-            remove(folder, entry.uuid)
-        else:
+            problem = _not_removed(folder, entry.uuid)
+        if problem is not None:
             problems.append(problem)
     return problems
+
+
+def _not_removed(folder: Path, uuid: str) -> str | None:
+    """Remove the journal of a restored GPU; return a sentence if that fails."""
+    try:
+        remove(folder, uuid)
+    except OSError as error:
+        path = _path(folder, uuid)
+        return f"{path}: {uuid} is restored, but this file cannot be deleted: {error.strerror}; delete it"
+    return None
 
 
 def settings_now(environ: Mapping[str, str]) -> dict[str, tuple[int, Settings]]:
@@ -190,50 +244,91 @@ def _not_restored(
 
 @dataclass(frozen=True, slots=True)
 class Restoration:
-    """The result of restoring: sentences for the user, and whether every GPU is restored."""
+    """The result of restoring.
+
+    Attributes:
+        notes: sentences for the user about GPUs of this machine.
+        complete: whether every GPU of this machine is restored.
+        elsewhere: sentences about GPUs of other machines, whose journals were left alone.
+    """
 
     notes: tuple[str, ...]
     complete: bool
+    elsewhere: tuple[str, ...] = ()
 
 
 def restore_from_journal(environ: Mapping[str, str]) -> Restoration:
-    """Restore GPUs that killed runs left changed; skip GPUs that a run is still using."""
+    """Restore GPUs that killed runs left changed; skip GPUs of other machines and those in use."""
     notes: list[str] = []
+    elsewhere: list[str] = []
     complete = True
+    present: Collection[str] | None = None
     for folder in state_dirs(environ):
         with ExitStack() as stack:
             entries = []
             for path in sorted(folder.glob("*.journal.json")):
-                uuid = path.name.removesuffix(".journal.json")
-                try:
-                    lock = lock_file(folder, uuid)
-                    if lock is not None:
-                        stack.enter_context(lock)
-                    entry = _read(path)
-                except FileNotFoundError:
-                    continue  # another run has just restored it
-                except PermissionError:
-                    notes.append(f"{uuid}: another user's run left it changed; run as root: {RESTORE}")
-                    complete = False
-                    continue
-                except (OSError, ValueError) as error:
-                    notes.append(f"{path}: cannot be used: {error}; if it is damaged, delete it")
-                    complete = False
-                    continue
-                if lock is None:
-                    notes.append(
-                        f"{uuid}: its run (pid {entry.pid}) is in progress and will restore it at the end"
+                if present is None:
+                    present = settings_now(environ)
+                if _uuid(path) not in present and not _of_this_boot(path):
+                    elsewhere.append(
+                        f"{path}: this machine does not have this GPU; the machine that has it restores it"
                     )
                     continue
-                if entry.boot_id != host.boot_id():
-                    remove(folder, uuid)
-                    notes.append(f"{uuid}: a reboot has reset it since; its journal was deleted")
-                    continue
-                entries.append(entry)
+                taken = _take(path, environ, stack)
+                if isinstance(taken, Entry):
+                    entries.append(taken)
+                elif taken is not None:
+                    notes.append(taken.note)
+                    complete = complete and taken.complete
             if entries:
                 problems = restore_settings(folder, entries, environ)
                 done = [entry for entry in entries if not exists(folder, entry.uuid)]
                 notes += [f"{e.uuid}: restored to its state before the run of {e.written_utc}" for e in done]
                 notes += problems
                 complete = complete and not problems
-    return Restoration(tuple(notes), complete)
+    return Restoration(tuple(notes), complete, tuple(elsewhere))
+
+
+@dataclass(frozen=True, slots=True)
+class _LeftAlone:
+    """A journal that is not restored now: why, and whether this is complete without it."""
+
+    note: str
+    complete: bool
+
+
+def _take(path: Path, environ: Mapping[str, str], stack: ExitStack) -> Entry | _LeftAlone | None:
+    """Lock the GPU of a journal of this machine and read it; None if another run has just restored it.
+
+    Args:
+        path: the journal.
+        environ: the environment variables of this process.
+        stack: releases the lock.
+    """
+    folder, uuid = path.parent, _uuid(path)
+    try:
+        lock = lock_file(folder, uuid)
+        if lock is not None:
+            stack.enter_context(lock)
+        entry = _read(path)
+        if lock is None:
+            note = f"{uuid}: its run (pid {entry.pid}) is in progress and will restore it at the end"
+            return _LeftAlone(note, complete=True)
+        if by := holder_elsewhere(folder, uuid, environ):
+            return _LeftAlone(f"{uuid}: in use by {by}; when that has ended, run: {RESTORE}", complete=False)
+        if _rebooted(entry):
+            remove(folder, uuid)
+            note = f"{uuid}: a reboot has reset it since; its journal was deleted"
+            return _LeftAlone(note, complete=True)
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        note = f"{uuid}: another user's run left it changed; run as root: {RESTORE}"
+        return _LeftAlone(note, complete=False)
+    except ValueError as error:
+        note = f"{path}: cannot be used: {error}; if it is damaged, delete it"
+        return _LeftAlone(note, complete=False)
+    except OSError as error:
+        note = f"{error.filename or path}: {error.strerror}; correct that, then run: {RESTORE}"
+        return _LeftAlone(note, complete=False)
+    return entry

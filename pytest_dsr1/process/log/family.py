@@ -28,7 +28,7 @@ class Family:
         source: where such lines were reported or declared.
         kind: how much it says.
         quotes: whether the message repeats the line.
-        final: whether nothing can come any more, so that a silent program may be stopped.
+        final: whether nothing more can come, so that a silent program may be stopped.
         calm: whether a line counts that its writer calls a warning.
     """
 

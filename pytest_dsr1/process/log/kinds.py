@@ -24,7 +24,8 @@ WHAT = re.compile(r"\s*what\(\): +(.+)$")
 PASSED_ON = re.compile(
     r"CancelledError|BrokenPipeError|Connection(?:Reset|Refused|Aborted)Error|EOFError|SystemExit|KeyboardInterrupt"
     r"|ChildFailedError|CalledProcessError|BrokenExecutor|BrokenProcessPool|RayTaskError|RayActorError|zmq\.error"
-    r"|ActorDiedError|DistBackendError|DistNetworkError|TCPStore|[Cc]onnection closed|Exception: Call to \w+"
+    r"|ActorDiedError|DistBackendError|DistNetworkError|TCPStore|connection closed|Connection closed"
+    r"|Exception: Call to \w+"
     r"|failed\. See|[Ss]ee (?:the )?(?:stack trace|root cause|logs?|above|error)"
 )
 """What a process says when another one has failed."""
@@ -35,7 +36,7 @@ HARMLESS = re.compile(
     r"|[Gg]enerated text: |\b(?:if|when|in case|avoids?|prevents?) .{0,60}(?:out of memory|OOM)"
     r"|[A-Za-z]*Warning: |resource_tracker|destroy_process_group|Unable to register cu\w+ factory"
     r"|computation placer already registered|\berrors?[=: ]+(?:0|none|None|false|False)\b"
-    r"|\b(?:no|0|without) errors?\b|unset the MCA|help-\w+\.txt|more processe?s? ha(?:s|ve) sent"
+    r"|\b(?:no|0|without) errors?\b|unset the MCA|help-\w+\.txt|more process(?:es)? ha(?:s|ve) sent"
 )
 """A line that says itself that it does no harm."""
 FENCE = re.compile(

@@ -46,7 +46,7 @@ _RELEVANT = re.compile(
 _RUNNING = re.compile(r"Starting benchmark\.\.\.|Application startup complete|fired up and ready")
 _PREPARING = re.compile(
     r"[Ll]oad.*\b100%|(?:[Mm]odel|[Ww]eights?) load(?:ing|ed)?.* (?:took|done)|Loading weights took"
-    r"|KV [Cc]ache (?:size|pages|is allocated)|[Cc]apturing|CUDA [Gg]raph|\[?[Aa]uto[Tt]uner"
+    r"|KV [Cc]ache (?:size|pages|is allocated)|[Cc]apturing|CUDA [Gg]raph|\[?(?:Autotun|AutoTun|autotun)"
     r"|[Ww]arm(?:ing|-?up)"
 )
 _LOADING = re.compile(
@@ -154,7 +154,7 @@ class LogReader:
 
     @property
     def hopeless(self) -> bool:
-        """Whether nothing can come any more after what the log shows."""
+        """Whether nothing more can come after what the log shows."""
         cause = self.specific
         return cause is not None and cause.family is not None and cause.family.final
 

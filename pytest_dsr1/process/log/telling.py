@@ -20,7 +20,7 @@ _PHASE_WORDS = (
 _WORDS = (
     *_PHASE_WORDS,
     *("err", "exce", "fail", "memory", "oom", "kill", "signal", "abort", "n't", "cancel", "unable", "valid"),
-    *("exit", "fault", "died", "dead", "refus", "mpi", "slot", "asser", "match", "xid", "cuda", "divisible"),
+    *("exit", "fault", "died", "dead", "refus", "mpi", "slot", "assert", "match", "xid", "cuda", "divisible"),
     *("traceback", "termin", "time", "dump", "libgomp", "trust_", "lost", "generated", "larger", "greater"),
     *(
         "quota",

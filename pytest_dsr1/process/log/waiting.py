@@ -9,7 +9,7 @@ from pytest_dsr1.process.log.lines import plain_line
 from pytest_dsr1.process.log.reader import LogReader
 
 PATIENCE_S = 30.0
-"""The silence after which a program is stopped whose log shows that nothing can come any more."""
+"""The silence after which a program is stopped whose log shows that nothing more can come."""
 _POLL_S = 1.0
 _QUEUED = re.compile(
     r"(?:srun|salloc): (?:job|Pending job allocation) (\d+)(?: queued and waiting for resources)?$"
@@ -75,5 +75,5 @@ class Waiting:
 
     @property
     def hopeless(self) -> bool:
-        """Whether nothing can come any more, and nothing came for a while."""
+        """Whether nothing more can come, and nothing came for a while."""
         return self._log.hopeless and time.monotonic() - self._heard_s >= PATIENCE_S

@@ -220,7 +220,7 @@ def _unjudged(
         ended = [f"{len(measurements[n].result.records)}" for n in fit]
         if len({*ended}) > 1:
             yield (
-                f"{metric.label} is not called better or worse because the number of requests differs: "
+                f"{metric.label} is not called better or worse: the number of requests differs: "
                 f"{by_value(ended, [names[n] for n in fit])}"
             )
 

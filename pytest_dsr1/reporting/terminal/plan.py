@@ -176,6 +176,6 @@ def duration(scenario: Scenario) -> str:
         return "unknown, because no target gives a token rate"
     time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
     if not scenario.hardware.count:
-        return f"at most {time} measured, if the targets are met"
+        return f"at most {time} measuring if the targets are met"
     hours = seconds * scenario.hardware.count / 3600
-    return f"{time} measured at the target rates, {hours:.2f} GPU-hours, plus loading the weights"
+    return f"{time} measuring at target rates, {hours:.2f} GPU-hours, plus loading the weights"

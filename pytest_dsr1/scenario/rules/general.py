@@ -50,8 +50,9 @@ def _one_origin(scenario: Scenario) -> Findings:
 def _random_weights_as_stored(scenario: Scenario) -> Findings:
     """`random_weights` that the engine stores in `model.quantization` are `FP8_BLOCK_SCALES` or BF16."""
     model, makes_weights = scenario.model, scenario.engine.quantizes_random_weights
-    if makes_weights and model.random_weights and model.quantization == "NVFP4":
-        message = "expected `FP8_BLOCK_SCALES` or `none` for random weights; found `NVFP4`"
+    known = {"FP8_BLOCK_SCALES", "none"}
+    if makes_weights and model.random_weights and model.quantization not in known:
+        message = f"expected `FP8_BLOCK_SCALES` or `none` for random weights; found `{model.quantization}`"
         yield "model.quantization", message
 
 

@@ -91,6 +91,8 @@ class EngineSettings(Part):
     """Whether the engine may get its model from elsewhere, so that a scenario need not name one."""
     former_names: ClassVar[Mapping[str, str]] = {}
     """Keys that scenarios must no longer use, each with its replacement, as the end of a message."""
+    unchecked_in: ClassVar[Mapping[str, str]] = {}
+    """Mappings of the software's options, each with the key that takes further ones as they are."""
     decided_by: ClassVar[Mapping[Answer, tuple[str, ...]]] = {}
     """The keys that decide an answer below: ``{"slots": ("engine.max_batch_size",)}``."""
     settings_for: ClassVar[Mapping[Purpose, str]] = {}
@@ -194,7 +196,7 @@ class EngineSettings(Part):
         return None
 
     @property
-    def kv_cache_format(self) -> Literal["auto", "fp8", "bfloat16"] | None:
+    def kv_cache_format(self) -> Literal["auto", "fp8", "bfloat16", "nvfp4"] | None:
         """The requested format of the KV cache; None if no option sets it."""
         return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.scenario.schema.base import ExpandedStr, Part, PositiveInt
@@ -63,6 +63,15 @@ class RandomWeights(Part):
     """Fields of Hugging Face's `DeepseekV3Config` that differ from DeepSeek-R1's own values."""
 
 
+def _in_capitals(name: str) -> str:
+    """Return the name as checkpoints write it; ours for none is in small letters."""
+    return "none" if name.lower() == "none" else name.upper()
+
+
+Quantization = Annotated[str, StringConstraints(min_length=1), AfterValidator(_in_capitals)]
+"""A name that is compared with the checkpoint's. Only bounds need to know what it means."""
+
+
 class Model(Part):
     """The checkpoint, or random weights instead."""
 
@@ -72,10 +81,10 @@ class Model(Part):
     """The local folder of the checkpoint; checked before any GPU time is spent."""
     architecture: str = "DeepseekV3ForCausalLM"
     """The architecture that `architectures` in the checkpoint's config.json must name."""
-    quantization: Literal["FP8_BLOCK_SCALES", "NVFP4", "none"] = "none"
-    """The quantization of the weights: `FP8_BLOCK_SCALES` (deepseek-ai/DeepSeek-R1), `NVFP4` (nvidia/DeepSeek-R1-FP4), or `none` (BF16 or FP32)."""  # noqa: E501
-    kv_cache_quantization: Literal["FP8", "none"] = "none"
-    """The quantization of the KV cache that the checkpoint specifies."""
+    quantization: Quantization = "none"
+    """The quantization of the weights that the checkpoint names, such as `FP8_BLOCK_SCALES` (deepseek-ai/DeepSeek-R1), `NVFP4` (nvidia/DeepSeek-R1-FP4) or `MIXED_PRECISION`; `none` for BF16 or FP32."""  # noqa: E501
+    kv_cache_quantization: Quantization = "none"
+    """The quantization of the KV cache that the checkpoint names, such as `FP8` or `none`."""
     random_weights: RandomWeights | None = None
     """Make a model with random weights instead of reading `path`."""
 

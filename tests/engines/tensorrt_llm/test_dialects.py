@@ -12,12 +12,12 @@ from pytest_dsr1.engines.tensorrt_llm import dialect_page, dialects
 from pytest_dsr1.engines.tensorrt_llm.dialects import (
     DIALECTS,
     NEWEST,
-    OPTIONS,
     dialect_of,
     next_to_try,
     translate,
 )
-from pytest_dsr1.engines.tensorrt_llm.settings import LlmApiOptions
+from pytest_dsr1.engines.tensorrt_llm.names import COMMAND_LINE, OPTIONS
+from pytest_dsr1.engines.tensorrt_llm.options import LlmApiOptions
 from pytest_dsr1.errors import UserError
 from tests.helpers.paths import DOCS
 
@@ -42,6 +42,8 @@ def said(options: dict[str, Any], version: str) -> dict[str, Any]:
 def leaves(model: type[BaseModel], prefix: str = "") -> set[str]:
     found = set()
     for name, field in model.model_fields.items():
+        if name == "unchecked":  # written as it is
+            continue
         parts = [kind for kind in get_args(field.annotation) if isinstance(kind, type)]
         nested = next((kind for kind in parts if issubclass(kind, BaseModel)), None)
         found |= leaves(nested, f"{prefix}{name}.") if nested else {prefix + name}
@@ -56,12 +58,13 @@ def test_names_are_in_order_of_versions() -> None:
     for names in OPTIONS.values():
         versions = [name.since for name in names]
         assert versions == sorted(versions)
-        assert names[-1].name in OPTIONS  # the newest name is the schema's own
+        assert names[-1].name in OPTIONS or names[-1].null  # the newest name is the schema's own
 
 
 def test_newest_dialect_says_what_the_schema_says() -> None:
     for options in (MAX_THROUGHPUT, MIN_LATENCY, FP8_KV):
-        assert said(options, "1.3") == said(options, "1.4") == options
+        for version in ("1.3.0rc27", "1.3.0", "1.3.1rc1", "1.4.0rc1", "1.4"):
+            assert said(options, version) == options
 
 
 # The published options files (V2, V3, V4): what each publication printed for the same scenario.
@@ -106,6 +109,13 @@ def test_newest_dialect_says_what_the_schema_says() -> None:
                 "enable_attention_dp": True,
                 "cuda_graph_config": {"enable_padding": True, "batch_sizes": [1, 384]},
                 "print_iter_log": True,
+                **FP8_KV,
+            },
+        ),
+        (
+            "1.0.0rc4",
+            FP8_KV,
+            {
                 "kv_cache_dtype": "fp8",
                 "kv_cache_config": {"free_gpu_memory_fraction": 0.93, "enable_block_reuse": False},
             },
@@ -133,6 +143,72 @@ def test_overlap_scheduler_is_inverted_before_0_20(disable: bool) -> None:
     assert said(options, "0.21")["disable_overlap_scheduler"] is disable
 
 
+@pytest.mark.parametrize(
+    "version",
+    ["1.3.0rc1", "1.3.0rc5", "v1.3.0rc26+cu13", "1.3rc5", "1.3.0.dev20260301", "1.3.0a0", "1.3", "1.3-own"],
+)
+def test_draft_length_is_right_for_builds_before_and_after_the_change(version: str) -> None:
+    """Before #12341 max_draft_len alone is accepted and lost; both names give 3 on both classes."""
+    assert said(MIN_LATENCY, version)["speculative_config"] == {
+        "decoding_type": "MTP",
+        "num_nextn_predict_layers": 3,
+        "max_draft_len": 3,
+    }
+
+
+def test_without_an_installed_version_the_file_is_right_for_every_build_of_the_newest() -> None:
+    options = translate(LlmApiOptions.model_validate(MIN_LATENCY), NEWEST)
+    assert options["speculative_config"] == said(MIN_LATENCY, "1.3.0rc5")["speculative_config"]
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("0.19", {"pytorch_backend_config": {"use_cuda_graph": False, "enable_overlap_scheduler": True}}),
+        ("0.20", {"pytorch_backend_config": {"use_cuda_graph": False}}),
+        ("0.21", {"use_cuda_graph": False}),
+        ("1.0.0rc4", {"cuda_graph_config": None}),
+        ("1.3", {"cuda_graph_config": None}),
+    ],
+)
+def test_no_cuda_graphs(version: str, expected: dict[str, Any]) -> None:
+    assert said({"cuda_graph_config": {"enabled": False}}, version) == expected
+
+
+def test_cuda_graphs_as_by_default() -> None:
+    assert said({"cuda_graph_config": {"enabled": True}}, "1.0") == {}
+    assert said({"cuda_graph_config": {"enabled": True}}, "0.21") == {"use_cuda_graph": True}
+
+
+def test_unchecked_options_are_written_as_they_are_beside_the_others() -> None:
+    options = {
+        "moe_config": {"backend": "TRTLLM"},
+        "print_iter_log": True,
+        "unchecked": {
+            "attn_backend": "TRTLLM",
+            "moe_config": {"load_balancer": {"num_slots": 288, "layer_updates_per_iter": 1}},
+            "env_overrides": {"TRTLLM_ENABLE_PDL": "1"},
+            "nvfp4_gemm_config": {"allowed_backends": ["cutlass"]},
+            "torch_compile_config": None,
+        },
+    }
+    assert said(options, "1.4") == {
+        "moe_config": {
+            "backend": "TRTLLM",
+            "load_balancer": {"num_slots": 288, "layer_updates_per_iter": 1},
+        },
+        "print_iter_log": True,
+        "attn_backend": "TRTLLM",
+        "env_overrides": {"TRTLLM_ENABLE_PDL": "1"},
+        "nvfp4_gemm_config": {"allowed_backends": ["cutlass"]},
+        "torch_compile_config": None,
+    }
+    assert options["unchecked"]["moe_config"] == {  # type: ignore[index]
+        "load_balancer": {"num_slots": 288, "layer_updates_per_iter": 1}
+    }
+    assert dialects.inexpressible(LlmApiOptions.model_validate(options), dialect_of("1.4")) == []
+
+
 def test_nothing_asked_is_nothing_said() -> None:
     assert said({}, "1.0") == {}
 
@@ -152,11 +228,26 @@ def test_all_that_a_version_cannot_express_is_named() -> None:
     ("version", "expected"),
     [
         ("0.18.2", "0.18"),
-        ("0.19.0", "0.18"),
+        ("0.19.0", "0.19"),
         ("0.21.0rc3", "0.21"),
-        ("1.0.0rc4", "1.0"),
+        ("1.0.0rc1", "1.0.0rc4"),
+        ("1.0.0rc4", "1.0.0rc4"),
+        ("1.0.0rc4.post1", "1.0.0rc4"),
+        ("1.0.0rc5", "1.0"),
+        ("1.0.0", "1.0"),
+        ("1.0.1rc1", "1.0"),
+        ("1.0", "1.0"),
+        ("1.0.0.dev2025", "1.0"),
         ("1.2.1", "1.2"),
         ("v1.3.0rc26+cu13", "1.3"),
+        ("1.3", "1.3"),
+        ("1.3.0rc27", "1.3.0rc27"),
+        ("1.3.0-rc.27", "1.3.0rc27"),
+        ("1.3.0RC100", "1.3.0rc27"),
+        ("1.3.0", "1.3.0rc27"),
+        ("1.3.0.post1", "1.3.0rc27"),
+        ("1.3.0+cu13", "1.3.0rc27"),
+        ("1.3.2rc1", "1.3.0rc27"),
         ("1.4", "1.4"),
         ("1.12.0", "1.4"),
         ("2.0", "1.4"),
@@ -170,6 +261,32 @@ def test_all_that_a_version_cannot_express_is_named() -> None:
 )
 def test_dialect_of_a_version(version: str, expected: str) -> None:
     assert str(dialect_of(version)) == expected
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=str)
+def test_the_name_of_a_dialect_selects_it(dialect: dialects.Dialect) -> None:
+    assert dialect_of(str(dialect)) is dialect
+
+
+@pytest.mark.parametrize(
+    ("version", "newer"),
+    [
+        ("1.3.0", False),
+        ("1.4", False),
+        ("1.4.0rc1", False),
+        ("1.4.0", False),
+        ("1.4.9", False),
+        ("1.5.0rc1", True),
+    ],
+)
+def test_what_is_newer_than_known(version: str, newer: bool) -> None:
+    warning = dialects.newer_than_known(version)
+    assert warning == (
+        f"TensorRT-LLM {version} is newer than the newest version that this plugin knows (1.4); the option "
+        "names of 1.4 were used"
+        if newer
+        else None
+    )
 
 
 @pytest.mark.parametrize("text", ["newest", "1", "1.x", "1.20250401123"])
@@ -196,14 +313,30 @@ def test_the_newest_rests_on_declarations_that_were_read() -> None:
 @pytest.mark.parametrize(
     ("key", "version", "expected"),
     [
-        ("max_draft_len", "1.3", "1.2"),  # the new name, in a release candidate before the change
-        ("num_nextn_predict_layers", "1.2", "1.3"),
-        ("kv_cache_dtype", "1.0", "1.1"),
-        ("dtype", "1.1", "1.0"),
+        ("max_draft_len", "1.3.0rc27", "1.3"),  # both names
+        ("max_draft_len", "1.4", "1.3"),
+        ("max_draft_len", "1.3", "1.2"),
+        ("num_nextn_predict_layers", "1.3", "1.3.0rc27"),
+        ("num_nextn_predict_layers", "1.2", "1.3.0rc27"),
+        ("kv_cache_dtype", "1.0.0rc4", "1.0"),
+        ("kv_cache_dtype", "0.21", "1.0"),
+        ("dtype", "1.1", "1.0.0rc4"),
+        ("dtype", "1.0", "1.0.0rc4"),
         ("pytorch_backend_config", "0.20", "0.21"),
+        ("pytorch_backend_config", "0.18", "0.21"),
+        ("enable_overlap_scheduler", "0.19", "0.20"),
+        ("disable_overlap_scheduler", "0.20", "0.19"),
+        ("disable_overlap_scheduler", "0.21", "0.20"),
+        ("use_cuda_graph", "0.21", "1.0.0rc4"),
+        ("moe_backend", "0.21", "1.0.0rc4"),
+        ("backend", "1.2", "0.21"),
         ("cuda_graph_config", "1.0", "0.21"),
+        ("cuda_graph_config", "1.0.0rc4", "0.21"),
+        ("stream_interval", "1.2", "1.3"),
+        ("unheard_of", "0.18", "0.19"),
         ("unheard_of", "1.2", "1.3"),
-        ("unheard_of", "1.4", "1.3"),
+        ("unheard_of", "1.3", "1.3.0rc27"),
+        ("unheard_of", "1.4", "1.3.0rc27"),
     ],
 )
 def test_next_dialect_to_try(key: str, version: str, expected: str) -> None:
@@ -213,7 +346,8 @@ def test_next_dialect_to_try(key: str, version: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("version", "offered", "missing"),
     [
-        ("0.19", {"--report_json", "--backend"}, {"--eos_id", "--request_json"}),
+        ("0.18.2", {"--report_json", "--tp"}, {"--ep", "--eos_id"}),
+        ("0.19", {"--report_json", "--backend", "--ep"}, {"--eos_id", "--request_json"}),
         ("0.21", {"--eos_id"}, {"--request_json", "--scheduler_policy"}),
         ("1.0", {"--enable_chunked_context", "--request_json"}, {"--disable_chunked_context"}),
         ("1.1", {"--disable_chunked_context"}, set()),
@@ -240,9 +374,18 @@ def test_the_documented_tables_are_these() -> None:
             f"| `{option}` | {name.since[0]}.{name.since[1]} | `{'not ' * name.inverted}{name.name}` "
             f"| {name.evidence} | {name.source} |"
             for name in names
+            if not (name.also or name.null or name.since[2:])
         ]
     rows += [
         f"| `{option}` | {name.since[0]}.{name.since[1]} | {name.evidence} | {name.source} |"
-        for option, name in dialects.COMMAND_LINE.items()
+        for option, name in COMMAND_LINE.items()
+    ]
+    rows += [
+        "| `kv_cache_config.dtype` | 1.0.0rc5 | `kv_cache_config.dtype` | inferred | "
+        "argument classes of August 2025; #5752 |",
+        "| `speculative_config.max_draft_len` | 1.3 | `speculative_config.num_nextn_predict_layers` and "
+        "`speculative_config.max_draft_len` | read | #12341; argument classes before and after it |",
+        "| `cuda_graph_config.enabled` | 1.0 | `cuda_graph_config: null` instead of `false` | read | "
+        "LLM API reference of 1.0.0rc4 |",
     ]
     assert [row for row in rows if row not in text] == []

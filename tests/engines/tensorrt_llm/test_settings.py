@@ -68,11 +68,49 @@ def test_slots(values: dict[str, object], slots: int | None, reason: str | None)
     assert reason is None or engine.slots_reason == reason
 
 
+@pytest.mark.parametrize(("eos_id", "exact"), [(-1, True), (0, False), (1, False)])
+def test_only_without_an_end_token_lengths_are_exact(eos_id: int, exact: bool) -> None:
+    assert Trtllm.model_validate({"type": "trtllm", "eos_id": eos_id}).exact_lengths is exact
+
+
+def test_cuda_graphs_that_are_switched_off_explain_a_slow_step() -> None:
+    off = {"type": "trtllm", "pp": 2, "llm_api": {"cuda_graph_config": {"enabled": False}}}
+    assert Trtllm.model_validate(off).without_cuda_graph(1) == (
+        "engine.llm_api.cuda_graph_config switches CUDA graphs off: remove it"
+    )
+    on = {"type": "trtllm", "llm_api": {"cuda_graph_config": {"enabled": True}}}
+    assert Trtllm.model_validate(on).without_cuda_graph(1) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "drafts", "doubt"),
+    [
+        ({}, 0, None),
+        ({"speculative_config": {"decoding_type": "MTP", "max_draft_len": 3}}, 3, None),
+        (
+            {"unchecked": {"speculative_config": {"decoding_type": "NGram"}, "attn_backend": "TRTLLM"}},
+            None,
+            "engine.llm_api.unchecked (speculative_config, attn_backend) may change the model",
+        ),
+    ],
+)
+def test_what_unchecked_options_leave_open(
+    options: dict[str, object], drafts: int | None, doubt: str | None
+) -> None:
+    engine = Trtllm.model_validate({"type": "trtllm", "llm_api": options})
+    assert (engine.draft_tokens, engine.model_doubt) == (drafts, doubt)
+
+
+def test_the_kv_cache_of_a_newer_version() -> None:
+    options = {"kv_cache_config": {"dtype": "nvfp4"}}
+    assert Trtllm.model_validate({"type": "trtllm", "llm_api": options}).kv_cache_format == "nvfp4"
+
+
 @pytest.mark.parametrize(
     ("asked", "tokens", "why"),
     [
         (None, 20_000_000, None),
-        (None, 20_000_001, "by default there are none for more than 20,000,000 output tokens"),
+        (None, 20_000_001, "by default runs of over 20,000,000 output tokens have none"),
         (True, 20_000_001, None),
         (False, 1, "engine.request_records is false"),
     ],

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from pytest_dsr1.machine.gpu import nvml
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list, read_machine, visible
-from tests.helpers.fabric import COMPLETED
 from tests.standins.nvml.control import FakeMachine
 
 GPUS = [GpuReading(index, f"GPU-{index:04x}-{index}") for index in range(4)]
@@ -77,7 +76,7 @@ def test_the_whole_machine_in_one_reading(b200: FakeMachine) -> None:
         remap_failed=False,
         nvlinks_active=18,
         nvlinks=18,
-        fabric=COMPLETED,
+        fabric="completed",
         processes=(),
         persistence=True,
         power_limit_w=1000.0,
@@ -94,13 +93,51 @@ def test_the_whole_machine_in_one_reading(b200: FakeMachine) -> None:
 def test_one_lost_gpu_leaves_the_others_readable(h200: FakeMachine) -> None:
     h200.set_gpu(2, error=15)
     machine = read_machine(os.environ)
-    assert machine.gpus[2].problem == "nvmlDeviceGetHandleByIndex: GPU is lost"
+    assert machine.gpus[2].problem == ("nvmlDeviceGetHandleByIndex: GPU is lost; reset it or reboot")
     assert [gpu.problem for gpu in machine.gpus if gpu.index != 2] == [None] * 7
 
 
 def test_a_gpu_lost_while_it_is_read(h200: FakeMachine) -> None:
     h200.set_gpu(2, **{"error.nvmlDeviceGetMigMode": 15})
-    assert read_machine(os.environ).gpus[2].problem == "nvmlDeviceGetMigMode: GPU is lost"
+    assert read_machine(os.environ).gpus[2].problem == (
+        "nvmlDeviceGetMigMode: GPU is lost; reset it or reboot"
+    )
+
+
+@pytest.mark.parametrize("code", [2, 11, 14, 999], ids=["argument", "interrupt", "infoROM", "unknown"])
+def test_a_gpu_that_is_not_known_to_be_broken_is_not_to_be_reset(h200: FakeMachine, code: int) -> None:
+    h200.set_gpu(2, error=code)
+    problem = read_machine(os.environ).gpus[2].problem
+    assert problem is not None
+    assert problem.endswith("; see `nvidia-smi` and `dmesg | grep -i nvrm` on the host")
+
+
+@pytest.mark.parametrize("function", ["HandleByIndex_v2", "UUID"])
+def test_gpus_of_other_jobs_are_left_out_as_cuda_does(
+    h200: FakeMachine, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    for gpu in (0, 1, 4, 5, 6, 7):
+        h200.set_gpu(gpu, **{f"error.nvmlDeviceGet{function}": 4})
+    machine = read_machine(os.environ)
+    assert [(gpu.index, gpu.problem) for gpu in machine.gpus] == [(2, None), (3, None)]
+    assert (machine.problem, machine.installed, machine.refused) == (None, 2, 6)
+    assert machine.uuids == (h200.uuid(2), h200.uuid(3))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    assert [gpu.index for gpu in read_machine(os.environ).gpus] == [3, 2]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert read_machine(os.environ).visibility == (
+        "CUDA_VISIBLE_DEVICES=2,3: 2 does not name exactly one whole GPU"
+    )
+
+
+def test_no_gpu_is_permitted(h200: FakeMachine) -> None:
+    h200.set_all(**{"error.nvmlDeviceGetHandleByIndex_v2": 4})
+    machine = read_machine(os.environ)
+    assert machine.problem == (
+        "the NVIDIA driver 580.95.05 shows 8 GPUs, but this job or container may not use any of them; ask "
+        "for them with --gpus"
+    )
+    assert (machine.gpus, machine.refused) == ((), 8)
 
 
 def test_one_failing_reading_is_unknown(h200: FakeMachine) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.machine import host, state_dir
 from pytest_dsr1.machine.gpu.inventory import GpuReading
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.storage.filelock import is_held, lock_file
@@ -92,3 +93,54 @@ def test_a_lock_file_that_is_a_link_is_refused(environ: dict[str, str], tmp_path
         "DSR1_STATE_DIR"
     )
     assert (tmp_path / "target").read_text() == "precious"
+
+
+@pytest.mark.parametrize("whose", ["of root", "of another user"])
+def test_a_lock_in_another_users_folder_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    """Both ways: root's run finds that of a user, and a user's run that of root."""
+    home = tmp_path / "ada"
+    folders = {"of root": tmp_path / "of root", "of another user": home / ".local" / "state" / "pytest-dsr1"}
+    monkeypatch.setattr(state_dir, "MACHINE_FOLDER", folders["of root"])
+    monkeypatch.setattr(host, "homes_in_use", lambda: iter([home]))
+    mine, theirs = ({"DSR1_STATE_DIR": str(tmp_path / name)} for name in ("mine", "theirs"))
+    theirs["DSR1_STATE_DIR"] = str(folders[whose])
+    with (
+        gpu_lock(GPUS[:1], theirs),
+        pytest.raises(InvalidRunError, match=rf"^GPU 0 \(GPU-a\) is in use by pid {os.getpid()} of user "),
+        gpu_lock(GPUS, mine),
+    ):
+        pass
+    with gpu_lock(GPUS, mine):
+        pass
+
+
+FULL = "free space there, or choose another folder with DSR1_STATE_DIR"
+
+
+def test_a_full_state_folder_is_a_sentence(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as writing:
+        writing.setattr(os, "pwrite", full)
+        with pytest.raises(InvalidRunError) as caught, gpu_lock(GPUS, environ):
+            pass
+    message = f"{tmp_path}/GPU-a.lock: GPU 0 cannot be locked: No space left on device; {FULL}"
+    assert str(caught.value) == message
+    assert not is_held(tmp_path, "GPU-a")
+    (tmp_path / "GPU-a.lock").unlink()
+    real = os.open
+
+    def no_inode(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(28, "No space left on device", str(path))
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", no_inode)
+    with pytest.raises(InvalidRunError) as caught, gpu_lock(GPUS, environ):
+        pass
+    assert str(caught.value) == message

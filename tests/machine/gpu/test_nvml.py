@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.machine.gpu import nvml
-from tests.helpers import fabric
 from tests.standins.nvml import control
 from tests.standins.nvml.control import FakeMachine
 
@@ -53,7 +52,16 @@ def test_the_real_binding_finds_the_stand_in_by_the_loaders_own_search(library: 
     ("code", "message"),
     [
         (9, "the NVIDIA driver is installed but not loaded (see: dmesg | grep -i nvrm)"),
-        (18, "the NVIDIA driver does not answer (RM has detected an NVML/RM version mismatch.)"),
+        (
+            18,
+            "the NVIDIA driver was updated while its old kernel module stayed loaded; reboot, or end every "
+            "program that uses a GPU and reload the kernel modules; in a container: restart the container",
+        ),
+        (
+            999,
+            "the NVIDIA driver does not answer (Unknown Error); see `nvidia-smi` and `dmesg | grep -i nvrm` "
+            "on the host",
+        ),
     ],
 )
 def test_a_driver_that_does_not_answer(h200: FakeMachine, code: int, message: str) -> None:
@@ -70,7 +78,7 @@ def test_every_reading_of_a_healthy_gpu(h200: FakeMachine) -> None:
         assert (gpu.index, gpu.name, gpu.uuid) == (3, "NVIDIA H200", h200.uuid(3))
         assert gpu.memory_gib() == pytest.approx((143771 / 1024, 500 / 1024))
         assert (gpu.mig(), gpu.ecc(), gpu.ecc_uncorrected(), gpu.remap()) == (False, True, 0, (False, False))
-        assert (gpu.nvlinks(), gpu.fabric(), gpu.processes()) == ((18, 18), fabric.COMPLETED, ())
+        assert (gpu.nvlinks(), gpu.fabric(), gpu.processes()) == ((18, 18), "completed", ())
         assert (gpu.persistence(), gpu.power_limit_w(), gpu.power_default_w()) == (True, 700.0, 700.0)
         assert (gpu.power_w(), gpu.energy_j(), gpu.temperature_c()) == (100.0, 5000.0, 40)
         assert (gpu.sm_clock_mhz(), gpu.memory_clock_mhz(), gpu.max_sm_clock_mhz()) == (1980, 3201, 1980)
@@ -82,6 +90,51 @@ def test_processes_carry_their_memory(h200: FakeMachine) -> None:
     h200.set_gpu(0, processes=f"4242:{3 * control.GIB} 77:0")
     with nvml.opened() as library:
         assert library.gpu(0).processes() == (nvml.GpuProcess(4242, 3.0), nvml.GpuProcess(77, 0.0))
+
+
+@pytest.mark.parametrize("code", [3, 4, 13, 999], ids=["unsupported", "permission", "no function", "unknown"])
+@pytest.mark.parametrize("function", ["nvmlDeviceGetHandleByIndex_v2", "nvmlDeviceGetUUID"])
+def test_a_gpu_without_a_handle_or_uuid_is_not_read_further(
+    h200: FakeMachine, function: str, code: int
+) -> None:
+    h200.set_gpu(1, **{f"error.{function}": code})
+    kind = nvml.NotPermittedError if code == 4 else nvml.NvmlError
+    with nvml.opened() as library, pytest.raises(kind, match=r"^nvmlDeviceGet(HandleByIndex|UUID): "):
+        library.gpu(1)
+    assert h200.calls()[-2:] == [f"{function} 1", "nvmlShutdown -"]
+
+
+def test_the_stand_in_refuses_a_handle_that_was_never_given(h200: FakeMachine) -> None:
+    import pynvml
+
+    with nvml.opened(), pytest.raises(pynvml.NVMLError, match="Invalid Argument"):
+        pynvml.nvmlDeviceGetName(None)
+
+
+def test_a_count_that_is_refused_is_not_zero(h200: FakeMachine) -> None:
+    h200.set("error.nvmlDeviceGetCount_v2", 4)
+    with nvml.opened() as library, pytest.raises(nvml.NvmlError) as caught:
+        library.count()
+    assert str(caught.value) == "nvmlDeviceGetCount: Insufficient Permissions"
+
+
+@pytest.mark.parametrize(
+    "missing", ["c_nvmlGpuFabricInfo_v2_t", "nvmlDeviceGetGpuFabricInfoV", "nvmlGpuFabricInfo_v2"]
+)
+def test_the_fabric_is_read_with_a_binding_that_does_not_declare_it(
+    h200: FakeMachine, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    import pynvml
+
+    monkeypatch.delattr(pynvml, missing, raising=False)
+    h200.set_gpu(0, fabric_state=2)
+    h200.set_gpu(1, fabric_state=9, fabric_status=999)
+    with nvml.opened() as library:
+        assert [library.gpu(gpu).fabric() for gpu in (0, 1, 2)] == [
+            "in progress",
+            "state 9, error 999",
+            "completed",
+        ]
 
 
 READINGS = [name for name in vars(nvml.Gpu) if not name.startswith("_")]
@@ -99,7 +152,7 @@ def test_what_the_driver_does_not_offer_is_none(h200: FakeMachine, reading: str,
 
 
 @pytest.mark.parametrize("code", [15, 16], ids=["lost", "reset required"])
-@pytest.mark.parametrize("reading", [name for name in READINGS if name != "fabric" or fabric.KNOWN])
+@pytest.mark.parametrize("reading", READINGS)
 def test_a_lost_gpu_is_lost_for_every_reading(h200: FakeMachine, reading: str, code: int) -> None:
     with nvml.opened() as library:
         gpu = library.gpu(1)

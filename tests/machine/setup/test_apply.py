@@ -153,11 +153,11 @@ def test_missing_permission_is_reported_with_the_commands(two: FakeMachine) -> N
     told: list[str] = []
     with applying(LOCKED, told) as done:
         assert messages(done)[:3] == [
-            "GPUs 0-1 setup: persistence mode off could not be set: no permission; run as root: "
+            "GPUs 0-1 setup: could not set persistence mode off: no permission; run as root: "
             "for i in 0 1; do nvidia-smi -i $i -pm 0; done",
-            "GPUs 0-1 setup: vboost 4 could not be set: no permission; run as root: "
+            "GPUs 0-1 setup: could not set vboost 4: no permission; run as root: "
             "for i in 0 1; do nvidia-smi boost-slider -i $i --vboost 4; done",
-            "GPUs 0-1 setup: SM clock 1500 MHz could not be set: no permission; run as root: "
+            "GPUs 0-1 setup: could not set SM clock 1500 MHz: no permission; run as root: "
             "for i in 0 1; do nvidia-smi -i $i -lgc 1500,1500; done",
         ]
         assert done.facts == {
@@ -181,9 +181,9 @@ def test_a_partial_set_up_does_not_look_like_a_whole_one(two: FakeMachine) -> No
     two.set_gpu(1, **{"smi.deny": "vboost", "smi.fail": "lgc"})
     with applying(LOCKED) as done:
         assert messages(done) == [
-            "GPU 1 setup: vboost 4 could not be set: no permission; run as root: "
+            "GPU 1 setup: could not set vboost 4: no permission; run as root: "
             "nvidia-smi boost-slider -i 1 --vboost 4",
-            "GPU 1 setup: SM clock 1500 MHz could not be set: Unable to change clocks for GPU "
+            "GPU 1 setup: could not set SM clock 1500 MHz: Unable to change clocks for GPU "
             "00000001:00:00.0: Invalid Argument; the run continues without it",
             "GPU 1 vboost: the published value is 4, found 0; as root: "
             "nvidia-smi boost-slider -i 1 --vboost 4",
@@ -208,7 +208,7 @@ def test_without_sliders_the_rest_is_set_and_restored(two: FakeMachine) -> None:
     two.set_all(**{"smi.fail": "vboost"})
     with applying(PUBLISHED) as done:
         assert messages(done)[0] == (
-            "GPU 0 setup: vboost 4 could not be set: Unable to set vboost slider for GPU 00000000:00:00.0: "
+            "GPU 0 setup: could not set vboost 4: Unable to set vboost slider for GPU 00000000:00:00.0: "
             "Invalid Argument; the run continues without it"
         )
     assert journals(two) == []

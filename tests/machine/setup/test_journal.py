@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import socket
 from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.machine import host
+from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.machine import host, state_dir
 from pytest_dsr1.machine.setup import journal
 from pytest_dsr1.machine.setup.journal import (
     Entry,
@@ -50,7 +53,7 @@ def test_a_reboot_drops_the_journal_with_a_note(two: FakeMachine, folder: Path) 
     assert restore_from_journal(os.environ) == journal.Restoration(
         (f"{two.uuid(0)}: a reboot has reset it since; its journal was deleted",), complete=True
     )
-    assert two.calls() == []
+    assert two.commands() == []
     assert list(folder.glob("*.json")) == []
 
 
@@ -155,12 +158,160 @@ def test_a_failed_write_leaves_the_old_journal(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InvalidRunError) as caught:
         write(folder, entry(two.uuid(0), pid=2))
+    assert str(caught.value) == (
+        f"{folder}/{two.uuid(0)}.journal.json: the GPU journal cannot be written: No space left on device; "
+        "free space there, or choose another folder with DSR1_STATE_DIR"
+    )
     assert json.loads((folder / f"{two.uuid(0)}.journal.json").read_text())["pid"] == 1
 
 
 def test_pending_journals_are_findings(two: FakeMachine, folder: Path) -> None:
-    assert list(pending(os.environ)) == []
+    uuids = (two.uuid(0), two.uuid(1))
+    assert list(pending(os.environ, uuids)) == []
     write(folder, entry(two.uuid(0)))
-    assert [one.severity for one in pending(os.environ)] == ["warning"]
+    assert [one.severity for one in pending(os.environ, uuids)] == ["warning"]
+    write(folder, entry(two.uuid(1), boot_id="an-earlier-boot"))
+    assert len(list(pending(os.environ, uuids))) == 1, "a reboot has reset the other"
+
+
+def test_pending_journals_of_another_machine_are_its_own(two: FakeMachine, folder: Path) -> None:
+    write(folder, entry("GPU-of-another", boot_id="the boot of another machine"))
+    assert list(pending(os.environ, (two.uuid(0),))) == []
+    write(folder, entry("GPU-lost-since"))
+    assert [one.message for one in pending(os.environ, (two.uuid(0),))] == [
+        "an earlier run ended without restoring GPU-lost-since; `pytest-dsr1 restore` restores it now"
+    ]
+
+
+@pytest.fixture
+def another(library: Path, tmp_path_factory: pytest.TempPathFactory, two: FakeMachine) -> FakeMachine:
+    """A second machine with other GPUs, which has the same state folder."""
+    machine = FakeMachine(library, tmp_path_factory.mktemp("another"), 2)
+    machine.state_dir = two.state_dir
+    for gpu in (0, 1):
+        machine.set_gpu(gpu, uuid=f"GPU-{gpu}-of-another-machine")
+    return machine
+
+
+def moved_to(machine: FakeMachine, boot_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process be on another machine, or in another boot of it."""
+    for name, value in machine.environ({}).items():
+        if name.startswith("DSR1_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setattr(host, "boot_id", lambda: boot_id)
+
+
+def test_two_machines_on_one_folder(
+    two: FakeMachine, another: FakeMachine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved_to(two, "boot of the first", monkeypatch)
+    two.set_all(vboost=4)
+    for gpu in (0, 1):
+        write(folder, entry(two.uuid(gpu)))
+    with monkeypatch.context() as on_second:
+        moved_to(another, "boot of the second", on_second)
+        assert restore_from_journal(os.environ) == journal.Restoration(
+            (),
+            complete=True,
+            elsewhere=tuple(
+                f"{folder}/{two.uuid(gpu)}.journal.json: this machine does not have this GPU; the machine "
+                "that has it restores it"
+                for gpu in (0, 1)
+            ),
+        )
+        assert another.commands() == []
+        assert list(folder.glob("*.lock")) == [], "a run that starts on the first is not locked out"
+    assert [journal.exists(folder, two.uuid(gpu)) for gpu in (0, 1)] == [True, True]
+    assert restore_from_journal(os.environ).complete
+    assert [setting[2] for setting in two.settings()] == ["0", "0"]
+    assert list(folder.glob("*.json")) == []
+
+
+def test_a_reboot_of_one_machine_drops_only_its_own(
+    two: FakeMachine, another: FakeMachine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, entry(two.uuid(0), boot_id="boot of the first"))
+    write(folder, entry("GPU-0-of-another-machine", boot_id="boot of the second"))
+    moved_to(another, "next boot of the second", monkeypatch)
+    done = restore_from_journal(os.environ)
+    assert done.notes == ("GPU-0-of-another-machine: a reboot has reset it since; its journal was deleted",)
+    assert [path.name for path in folder.glob("*.json")] == [f"{two.uuid(0)}.journal.json"]
+
+
+def test_the_second_container_restores_what_the_first_left(
+    two: FakeMachine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostname = "unset"
+    monkeypatch.setattr(socket, "gethostname", lambda: hostname)
+    monkeypatch.setattr(platform, "node", lambda: hostname)
+    hostname = "0a1b2c"
+    two.set_all(vboost=4)
+    for gpu in (0, 1):
+        write(folder, entry(two.uuid(gpu)))
+    hostname = "3d4e5f"
+    assert [len(restore_from_journal(os.environ).notes), two.settings()[1][2]] == [2, "0"]
+    assert list(folder.glob("*.json")) == []
+
+
+@pytest.mark.parametrize("boot_id", ["", "an-earlier-boot"])
+def test_a_gpu_is_restored_if_it_is_unknown_whether_the_machine_rebooted(
+    two: FakeMachine, folder: Path, monkeypatch: pytest.MonkeyPatch, boot_id: str
+) -> None:
+    monkeypatch.setattr(host, "boot_id", lambda: "")
+    two.set_gpu(0, vboost=4)
+    write(folder, entry(two.uuid(0), boot_id=boot_id))
+    assert restore_from_journal(os.environ).complete
+    assert two.settings()[0][2] == "0"
+
+
+def test_a_gpu_that_was_lost_in_this_boot_is_not_another_machines(two: FakeMachine, folder: Path) -> None:
+    write(folder, entry(two.uuid(0)))
+    two.set_gpu(0, error=15)
+    assert restore_from_journal(os.environ) == journal.Restoration(
+        (f"{two.uuid(0)}: it cannot be read, so it is not restored; `pytest-dsr1 restore` tries again",),
+        complete=False,
+    )
+
+
+def test_a_gpu_that_another_user_measures_on_is_not_changed(
+    two: FakeMachine, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "roots").mkdir()
+    monkeypatch.setattr(state_dir, "MACHINE_FOLDER", tmp_path / "roots")
+    two.set_gpu(0, vboost=4)
+    write(folder, entry(two.uuid(0)))
+    file = lock_file(tmp_path / "roots", two.uuid(0))
+    assert file is not None
+    with file:
+        assert restore_from_journal(os.environ) == journal.Restoration(
+            (
+                f"{two.uuid(0)}: in use by a run that is just starting; when that has ended, run: "
+                "pytest-dsr1 restore",
+            ),
+            complete=False,
+        )
+    assert two.commands() == []
+    assert restore_from_journal(os.environ).complete
+
+
+def test_a_journal_that_cannot_be_locked_or_deleted_is_named(
+    two: FakeMachine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / f"{two.uuid(0)}.journal.json"
+    write(folder, entry(two.uuid(0)))
+
+    def broken(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as locking:
+        locking.setattr(journal, "lock_file", broken)
+        assert restore_from_journal(os.environ) == journal.Restoration(
+            (f"{path}: No space left on device; correct that, then run: pytest-dsr1 restore",), complete=False
+        )
+    monkeypatch.setattr(journal, "sync_folder", broken)
+    assert restore_settings(folder, [entry(two.uuid(0))], os.environ) == [
+        f"{path}: {two.uuid(0)} is restored, but this file cannot be deleted: No space left on device; "
+        "delete it"
+    ]

@@ -193,6 +193,38 @@ def test_a_locked_clock_is_judged_under_load() -> None:
     ]
 
 
+@pytest.mark.parametrize("position", [0, 3, 7])
+@pytest.mark.parametrize(
+    ("mask", "said", "subject"),
+    [
+        (0x4, "not throttled, at the software power cap 30% of the time", "power capped"),
+        (0x40, "throttled 30.0% of the time", "throttled"),
+    ],
+)
+def test_one_slowed_gpu_of_eight_shows(mask: int, said: str, subject: str, position: int) -> None:
+    one, slowed = watched([0] * 100), watched([mask] * 30 + [0] * 70)
+    telemetry = replace(
+        one,
+        gpus=tuple(range(8)),
+        max_sm_clock_mhz=(1980,) * 8,
+        samples=tuple(
+            replace(sample, gpu=gpu)
+            for gpu in range(8)
+            for sample in (slowed if gpu == position else one).samples
+        ),
+        ecc_uncorrected_before=(0,) * 8,
+        ecc_uncorrected_after=(0,) * 8,
+    )
+    told = summary(telemetry, FROM_S, TO_S)
+    assert told is not None
+    assert told.text == f"1980 MHz SM clock, 600 W each, at most 60 C, {said}"
+    (found,) = assess(telemetry, Validity(software_power_cap="invalid"), FROM_S, TO_S)
+    assert (found.severity, found.subject) == ("mismatch", f"GPU {position} {subject}")
+    numbers = conditions(telemetry, FROM_S, TO_S)
+    assert numbers is not None
+    assert numbers.throttled_s == (30.0 if mask == 0x40 else 0.0)
+
+
 def test_the_summary_is_json_with_units_in_its_names() -> None:
     telemetry = watched([0x4] * 50 + [0x40] * 50)
     slower = [replace(one, sm_clock_mhz=1000, temperature_c=85) for one in telemetry.samples[50:]]

@@ -186,7 +186,7 @@ def test_total_latency_is_better_or_worse_only_of_as_many_requests() -> None:
     assert sense(comparison, "total_latency", 2) == ""
     assert sense(comparison, "average_request_latency", 2) == "worse"
     assert comparison.notes[0] == (
-        "total latency is not called better or worse because the number of requests differs: "
+        "total latency is not called better or worse: the number of requests differs: "
         "4 in 20:05, 20:06; 8 in 20:07"
     )
     assert compared(few, as_few).notes == compared(few, few).notes

@@ -89,7 +89,7 @@ def test_a_page_of_three_scenarios(tmp_path: Path) -> None:
     )
     assert re.search(r"GPU 5 throttled: hardware thermal slowdown: from \d\.\d s to \d\d?\.\d s into", text)
     assert "11,489 (V4 and V5, July to September 2025)" in text
-    meaning = "Uncertainty: twice the noise. Noise: the standard deviation between engine starts, "
+    meaning = "Uncertainty: twice the noise. Noise: standard deviation between engine starts ("
     assert f"{meaning}total output throughput presumed by " in text
     assert f"results: {tmp_path}/results/h200-max-throughput/" in text
     assert "# Run the scenario again, as it ran" in text
@@ -190,8 +190,8 @@ def test_a_gate_alone_says_the_noise_of_its_references(tmp_path: Path) -> None:
     assert GATE.verdict is not None
     label = METRICS[GATE.verdict.metric].label
     assert f" \N{PLUS-MINUS SIGN}{2 * GATE.noise_percent:.2g}% " in text
-    told = f"standard deviation between engine starts, {label} from {GATE.references.runs} accepted"
-    assert f"{told} references." in text
+    told = f"standard deviation between engine starts ({label} from {GATE.references.runs} accepted"
+    assert f"{told} references)." in text
     assert "What do I do? Look at what changed since the references: driver: 575 -> 580. " in text
     write_gate(run.folder, replace(GATE, changed=()))
     case = case_of(outcome, tmp_path / "store", NOW)

@@ -32,7 +32,7 @@ def test_the_published_procedure_of_h200_max_throughput() -> None:
     text = "\n".join(lines)
     for expected in (
         "# machine: 8 x NVIDIA H200, at least 139 GiB each",
-        "# expected: 15 min measured at the target rates, 2.03 GPU-hours, plus loading the weights",
+        "# expected: 15 min measuring at target rates, 2.03 GPU-hours, plus loading the weights",
         "# set first: export DSR1_MODELS=...",
         "nvidia-smi -i $i -pm 0",
         "nvidia-smi boost-slider -i $i --vboost 4",

@@ -9,6 +9,7 @@
  *     gpu.3.power_mw 650000       a fact of GPU 3, which overrides that of every GPU
  *     gpu.3.error 15              every call about GPU 3 returns this nvmlReturn_t
  *     gpus.error.nvmlDeviceGetMigMode 4    one function returns it; error.FUNCTION does the same
+ * A handle that was never given is an invalid argument, as the documentation of NVML says.
  * For a missing fact the answer is NVML_ERROR_NOT_SUPPORTED. If throttle_reasons has several numbers, each call
  * since NVML was opened gets the next one; after the last number it is repeated.
  * DSR1_NVML_LOG names a file to which every call is appended as "PID FUNCTION GPU" (GPU is - for none).
@@ -22,7 +23,7 @@
 
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3,
        INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, VERSION_MISMATCH = 25 };
-enum { MAX_GPUS = 64, VALUE = 512 };
+enum { MAX_GPUS = 64, VALUE = 512, NOT_A_GPU = -2 };
 typedef unsigned long long u64;
 typedef int *device;
 
@@ -70,10 +71,14 @@ static void record(const char *function, int gpu) {
     close(log);
 }
 
+/* The index of a handle; NOT_A_GPU for one that was never given, such as after a refusal. */
+static int of(device gpu) { return gpu ? *gpu : NOT_A_GPU; }
+
 /* Records a call and returns the error for its answer, or SUCCESS. gpu is -1 for the machine. */
 static int begin(const char *function, int gpu) {
     char key[256], value[VALUE];
     record(function, gpu);
+    if (gpu == NOT_A_GPU) return INVALID_ARGUMENT;
     if (!getenv("DSR1_NVML_STATE")) return DRIVER_NOT_LOADED;
     if (!open_count && strcmp(function, "nvmlInitWithFlags") != 0) return UNINITIALIZED;
     snprintf(key, sizeof key, "error.%s", function);
@@ -153,19 +158,19 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, device *out) {
 }
 
 int nvmlDeviceGetName(device gpu, char *out, unsigned size) {
-    return text("nvmlDeviceGetName", *gpu, "name", out, size);
+    return text("nvmlDeviceGetName", of(gpu), "name", out, size);
 }
 
 int nvmlDeviceGetUUID(device gpu, char *out, unsigned size) {
-    return text("nvmlDeviceGetUUID", *gpu, "uuid", out, size);
+    return text("nvmlDeviceGetUUID", of(gpu), "uuid", out, size);
 }
 
 struct memory_v1 { u64 total, free, used; };
 struct memory_v2 { unsigned version; u64 total, reserved, free, used; };
 
 int nvmlDeviceGetMemoryInfo(device gpu, struct memory_v1 *out) {
-    int error = number("nvmlDeviceGetMemoryInfo", *gpu, "memory_total", &out->total);
-    if (!error) error = number("nvmlDeviceGetMemoryInfo", *gpu, "memory_used", &out->used);
+    int error = number("nvmlDeviceGetMemoryInfo", of(gpu), "memory_total", &out->total);
+    if (!error) error = number("nvmlDeviceGetMemoryInfo", of(gpu), "memory_used", &out->used);
     out->free = error ? 0 : out->total - out->used;
     return error;
 }
@@ -173,8 +178,8 @@ int nvmlDeviceGetMemoryInfo(device gpu, struct memory_v1 *out) {
 #ifndef OLD_DRIVER
 int nvmlDeviceGetMemoryInfo_v2(device gpu, struct memory_v2 *out) {
     if (out->version != 0x02000028) return VERSION_MISMATCH;
-    int error = number("nvmlDeviceGetMemoryInfo_v2", *gpu, "memory_total", &out->total);
-    if (!error) error = number("nvmlDeviceGetMemoryInfo_v2", *gpu, "memory_used", &out->used);
+    int error = number("nvmlDeviceGetMemoryInfo_v2", of(gpu), "memory_total", &out->total);
+    if (!error) error = number("nvmlDeviceGetMemoryInfo_v2", of(gpu), "memory_used", &out->used);
     out->reserved = 0;
     out->free = error ? 0 : out->total - out->used;
     return error;
@@ -182,26 +187,26 @@ int nvmlDeviceGetMemoryInfo_v2(device gpu, struct memory_v2 *out) {
 #endif
 
 int nvmlDeviceGetMigMode(device gpu, unsigned *current, unsigned *pending) {
-    int error = small("nvmlDeviceGetMigMode", *gpu, "mig", current);
+    int error = small("nvmlDeviceGetMigMode", of(gpu), "mig", current);
     if (!error) *pending = *current;
     return error;
 }
 
 int nvmlDeviceGetEccMode(device gpu, unsigned *current, unsigned *pending) {
-    int error = small("nvmlDeviceGetEccMode", *gpu, "ecc", current);
+    int error = small("nvmlDeviceGetEccMode", of(gpu), "ecc", current);
     if (!error) *pending = *current;
     return error;
 }
 
 int nvmlDeviceGetTotalEccErrors(device gpu, unsigned type, unsigned counter, u64 *out) {
     if (type != 1 || counter != 0) return INVALID_ARGUMENT; /* uncorrected, since the driver loaded */
-    return number("nvmlDeviceGetTotalEccErrors", *gpu, "ecc_uncorrected", out);
+    return number("nvmlDeviceGetTotalEccErrors", of(gpu), "ecc_uncorrected", out);
 }
 
 int nvmlDeviceGetRemappedRows(device gpu, unsigned *correctable, unsigned *uncorrectable, unsigned *pending,
                               unsigned *failure) {
-    int error = small("nvmlDeviceGetRemappedRows", *gpu, "remap_pending", pending);
-    if (!error) error = small("nvmlDeviceGetRemappedRows", *gpu, "remap_failure", failure);
+    int error = small("nvmlDeviceGetRemappedRows", of(gpu), "remap_pending", pending);
+    if (!error) error = small("nvmlDeviceGetRemappedRows", of(gpu), "remap_failure", failure);
     *correctable = *uncorrectable = 0;
     return error;
 }
@@ -209,21 +214,23 @@ int nvmlDeviceGetRemappedRows(device gpu, unsigned *correctable, unsigned *uncor
 /* nvlinks is the number of links; the last nvlinks_down of them are inactive. */
 int nvmlDeviceGetNvLinkState(device gpu, unsigned link, unsigned *active) {
     unsigned links, down = 0;
-    int error = small("nvmlDeviceGetNvLinkState", *gpu, "nvlinks", &links);
+    int error = small("nvmlDeviceGetNvLinkState", of(gpu), "nvlinks", &links);
     if (error) return error;
     if (link >= links) return INVALID_ARGUMENT;
-    error = small("nvmlDeviceGetNvLinkState", *gpu, "nvlinks_down", &down);
+    error = small("nvmlDeviceGetNvLinkState", of(gpu), "nvlinks_down", &down);
     *active = link < links - down;
     return error;
 }
 
 #ifndef OLD_DRIVER
-struct fabric { unsigned version; unsigned char cluster[16]; unsigned status, clique, state, health; };
+struct fabric { unsigned version; unsigned char cluster[16]; unsigned status, clique; unsigned char state; unsigned health; };
 
 int nvmlDeviceGetGpuFabricInfoV(device gpu, struct fabric *out) {
     if (out->version != 0x02000024) return VERSION_MISMATCH;
-    int error = small("nvmlDeviceGetGpuFabricInfoV", *gpu, "fabric_state", &out->state);
-    if (!error) error = small("nvmlDeviceGetGpuFabricInfoV", *gpu, "fabric_status", &out->status);
+    unsigned state;
+    int error = small("nvmlDeviceGetGpuFabricInfoV", of(gpu), "fabric_state", &state);
+    if (!error) out->state = (unsigned char)state;
+    if (!error) error = small("nvmlDeviceGetGpuFabricInfoV", of(gpu), "fabric_status", &out->status);
     return error;
 }
 #endif
@@ -233,7 +240,7 @@ struct process { unsigned pid; u64 used; unsigned instance, compute; };
 /* processes is a list of PID:BYTES. */
 int nvmlDeviceGetComputeRunningProcesses_v3(device gpu, unsigned *count, struct process *out) {
     char value[VALUE];
-    int error = text("nvmlDeviceGetComputeRunningProcesses_v3", *gpu, "processes", value, sizeof value);
+    int error = text("nvmlDeviceGetComputeRunningProcesses_v3", of(gpu), "processes", value, sizeof value);
     if (error) return error;
     unsigned found = 0;
     for (char *word = strtok(value, " "); word; word = strtok(NULL, " ")) {
@@ -250,48 +257,48 @@ int nvmlDeviceGetComputeRunningProcesses_v3(device gpu, unsigned *count, struct 
 }
 
 int nvmlDeviceGetPersistenceMode(device gpu, unsigned *out) {
-    return small("nvmlDeviceGetPersistenceMode", *gpu, "persistence", out);
+    return small("nvmlDeviceGetPersistenceMode", of(gpu), "persistence", out);
 }
 
 int nvmlDeviceGetPowerManagementLimit(device gpu, unsigned *out) {
-    return small("nvmlDeviceGetPowerManagementLimit", *gpu, "power_limit_mw", out);
+    return small("nvmlDeviceGetPowerManagementLimit", of(gpu), "power_limit_mw", out);
 }
 
 int nvmlDeviceGetPowerManagementDefaultLimit(device gpu, unsigned *out) {
-    return small("nvmlDeviceGetPowerManagementDefaultLimit", *gpu, "power_default_mw", out);
+    return small("nvmlDeviceGetPowerManagementDefaultLimit", of(gpu), "power_default_mw", out);
 }
 
 int nvmlDeviceGetPowerUsage(device gpu, unsigned *out) {
-    return small("nvmlDeviceGetPowerUsage", *gpu, "power_mw", out);
+    return small("nvmlDeviceGetPowerUsage", of(gpu), "power_mw", out);
 }
 
 /* energy_mj grows by energy_step_mj per call. */
 int nvmlDeviceGetTotalEnergyConsumption(device gpu, u64 *out) {
     u64 step = 0;
-    int error = number("nvmlDeviceGetTotalEnergyConsumption", *gpu, "energy_mj", out);
-    if (!error && number("nvmlDeviceGetTotalEnergyConsumption", *gpu, "energy_step_mj", &step) == SUCCESS)
-        *out += step * energy_calls[*gpu]++;
+    int error = number("nvmlDeviceGetTotalEnergyConsumption", of(gpu), "energy_mj", out);
+    if (!error && number("nvmlDeviceGetTotalEnergyConsumption", of(gpu), "energy_step_mj", &step) == SUCCESS)
+        *out += step * energy_calls[of(gpu)]++;
     return error;
 }
 
 int nvmlDeviceGetTemperature(device gpu, unsigned sensor, unsigned *out) {
     if (sensor != 0) return INVALID_ARGUMENT;
-    return small("nvmlDeviceGetTemperature", *gpu, "temperature", out);
+    return small("nvmlDeviceGetTemperature", of(gpu), "temperature", out);
 }
 
 int nvmlDeviceGetClockInfo(device gpu, unsigned clock, unsigned *out) {
     if (clock != 1 && clock != 2) return INVALID_ARGUMENT;
-    return small("nvmlDeviceGetClockInfo", *gpu, clock == 1 ? "sm_clock" : "memory_clock", out);
+    return small("nvmlDeviceGetClockInfo", of(gpu), clock == 1 ? "sm_clock" : "memory_clock", out);
 }
 
 int nvmlDeviceGetMaxClockInfo(device gpu, unsigned clock, unsigned *out) {
     if (clock != 1) return INVALID_ARGUMENT;
-    return small("nvmlDeviceGetMaxClockInfo", *gpu, "sm_clock_max", out);
+    return small("nvmlDeviceGetMaxClockInfo", of(gpu), "sm_clock_max", out);
 }
 
 int nvmlDeviceGetApplicationsClock(device gpu, unsigned clock, unsigned *out) {
     if (clock != 0 && clock != 2) return INVALID_ARGUMENT; /* graphics, memory */
-    return small("nvmlDeviceGetApplicationsClock", *gpu, clock ? "application_memory_clock" : "application_clock",
+    return small("nvmlDeviceGetApplicationsClock", of(gpu), clock ? "application_memory_clock" : "application_clock",
                  out);
 }
 
@@ -299,14 +306,14 @@ struct utilization { unsigned gpu, memory; };
 
 int nvmlDeviceGetUtilizationRates(device gpu, struct utilization *out) {
     out->memory = 0;
-    return small("nvmlDeviceGetUtilizationRates", *gpu, "utilization", &out->gpu);
+    return small("nvmlDeviceGetUtilizationRates", of(gpu), "utilization", &out->gpu);
 }
 
 static int throttle(const char *function, device gpu, u64 *out) {
     char value[VALUE];
-    int error = text(function, *gpu, "throttle_reasons", value, sizeof value);
+    int error = text(function, of(gpu), "throttle_reasons", value, sizeof value);
     if (error) return error;
-    unsigned wanted = throttle_calls[*gpu]++;
+    unsigned wanted = throttle_calls[of(gpu)]++;
     char *word = strtok(value, " ");
     for (char *next; wanted && (next = strtok(NULL, " ")); wanted--) word = next;
     *out = strtoull(word, NULL, 0);

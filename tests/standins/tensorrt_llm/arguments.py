@@ -10,13 +10,16 @@ import os
 from importlib.metadata import version
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
-_INSTALLED = tuple(int(part) for part in version("tensorrt_llm").split(".")[:2])
+from tests.standins import release
+
+_INSTALLED = version("tensorrt_llm")
+_TOP_DTYPE = release.has_cache_dtype_at_the_top(_INSTALLED)
 
 
 def newer(*since: int) -> bool:
-    return since <= _INSTALLED
+    return release.newer(_INSTALLED, *since)
 
 
 class _Strict(BaseModel):
@@ -33,14 +36,32 @@ def _make(name: str, kinds: dict[str, Any], **others: Any) -> Any:
 
 KvCacheConfig = _make(
     "KvCacheConfig",
-    {"max_tokens": int, **({"dtype": str} if newer(1, 1) else {})},
+    {"max_tokens": int, **({} if _TOP_DTYPE else {"dtype": Literal[release.CACHE_DTYPES]})},
     free_gpu_memory_fraction=(float, Field(default=0.9, gt=0, le=1)),
     enable_block_reuse=(bool, True),
 )
-CudaGraphConfig = _make(
-    "CudaGraphConfig", {"batch_sizes": list[int], "max_batch_size": int, "enable_padding": bool}
+
+
+class CudaGraphConfig(_Strict):
+    batch_sizes: list[int] | None = None
+    max_batch_size: int | None = None
+    enable_padding: bool = False
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> CudaGraphConfig:
+        if release.disagreeing_sizes(self.batch_sizes, self.max_batch_size):
+            raise ValueError("CudaGraphConfig.batch_sizes and max_batch_size do not fit")
+        return self
+
+
+MoeConfig = _make(
+    "MoeConfig",
+    {
+        "backend": Literal[release.moe_backends(_INSTALLED)],
+        "max_num_tokens": int,
+        "load_balancer": dict[str, Any],
+    },
 )
-MoeConfig = _make("MoeConfig", {"backend": str, "max_num_tokens": int})
 AttentionDpConfig = _make(
     "AttentionDpConfig", {"enable_balance": bool, "batching_wait_iters": int, "timeout_iters": int}
 )
@@ -48,17 +69,27 @@ AttentionDpConfig = _make(
 
 class MTPDecodingConfig(_Strict):
     decoding_type: ClassVar[str] = "MTP"
-    if newer(1, 3):
+    if release.keeps_max_draft_len(_INSTALLED):
         max_draft_len: int = 1
+        num_nextn_predict_layers: int | None = None
     else:
-        num_nextn_predict_layers: int = 1
+        num_nextn_predict_layers: int = 1  # type: ignore[no-redef]
+        if newer(1, 3):
+            max_draft_len: int | None = None  # type: ignore[no-redef]
     use_relaxed_acceptance_for_thinking: bool = False
     relaxed_topk: int = 1
     relaxed_delta: float = 0.0
 
+    @model_validator(mode="after")
+    def _one_length(self) -> MTPDecodingConfig:
+        """Let the layers decide, as before #12341 and, if they are given, after it."""
+        if self.num_nextn_predict_layers is not None and newer(1, 3):
+            self.max_draft_len = self.num_nextn_predict_layers
+        return self
+
     @property
     def drafts(self) -> int:
-        return int(getattr(self, "max_draft_len", getattr(self, "num_nextn_predict_layers", 0)))
+        return getattr(self, "max_draft_len", None) or self.num_nextn_predict_layers or 1
 
 
 class NGramDecodingConfig(_Strict):
@@ -71,7 +102,8 @@ _CONFIGS: dict[str, Any] = {
     "cuda_graph_config": CudaGraphConfig,
     "moe_config": MoeConfig,
     "speculative_config": MTPDecodingConfig | NGramDecodingConfig,
-    **({"attention_dp_config": AttentionDpConfig} if newer(1, 1) else {"kv_cache_dtype": str}),
+    **({"attention_dp_config": AttentionDpConfig} if newer(1, 1) else {}),
+    **({"kv_cache_dtype": str} if _TOP_DTYPE else {}),
 }
 _FLAT: dict[str, Any] = {
     "tokenizer": str,
@@ -83,7 +115,8 @@ _FLAT: dict[str, Any] = {
     "print_iter_log": bool,
     "stream_interval": int,
     "disable_overlap_scheduler": bool,
-    "allreduce_strategy": str,
+    "allreduce_strategy": Literal[release.ALLREDUCE_STRATEGIES],
+    "attn_backend": str,
     "enable_autotuner": bool,
     "enable_min_latency": bool,
     "load_format": Literal["auto", "dummy"],

@@ -19,6 +19,7 @@ from typing import Any
 from tests.standins.tensorrt_llm.arguments import TorchLlmArgs
 
 _FAIL = os.environ.get("DSR1_STANDIN_FAIL", "")
+_UNASKED_DRAFTS = int(os.environ.get("DSR1_STANDIN_DRAFTS", "0"))
 _FOREIGN_CLOCK = timedelta(days=3650)
 
 if _FAIL == "import":
@@ -117,7 +118,7 @@ class LLM:
             "model": model,
             "dummy": args.load_format == "dummy",
             "max_batch_size": args.max_batch_size or 2048,
-            "drafts": args.speculative_config.drafts if args.speculative_config else 0,
+            "drafts": args.speculative_config.drafts if args.speculative_config else _UNASKED_DRAFTS,
             "stats": args.enable_iter_perf_stats,
         }
         # It has its own session: it leaves the process group, like MPI's workers.

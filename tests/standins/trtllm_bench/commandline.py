@@ -7,13 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests.standins.release import number
+
 Options = dict[str, dict[str, Any]]
 
 
 def declared(version: str) -> tuple[Options, Options]:
     """Return the options of the group and of ``throughput`` in the newest known version up to ``version``."""
     data = json.loads(Path(__file__).with_name("options.json").read_text(encoding="utf-8"))
-    numbers = tuple(map(int, version.split(".")[:2]))
+    numbers = number(version)[:2]
     known = [key for key in data if not key.startswith("_") and tuple(map(int, key.split("."))) <= numbers]
     return data[known[-1]]["group"], data[known[-1]]["throughput"]
 

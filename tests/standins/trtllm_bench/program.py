@@ -21,9 +21,9 @@ from typing import Any, NoReturn
 
 import yaml
 
+from tests.standins.release import newer
 from tests.standins.trtllm_bench import commandline, rendering
-from tests.standins.trtllm_bench.options_file import check
-from tests.standins.trtllm_bench.rendering import newer
+from tests.standins.trtllm_bench.options_file import check, draft_length
 from tests.standins.trtllm_bench.timing import Served, Speed, serve
 
 FAILURES = (
@@ -139,7 +139,7 @@ class Program:
         speed = Speed(
             float(setting["TTFT_MS"] or 240),
             float(setting["TPOT_MS"] or 4.9),
-            float(setting["ACCEPTANCE"] or 2.8) if "speculative_config" in extra else 1.0,
+            min(float(setting["ACCEPTANCE"] or 2.8), 1.0 + draft_length(extra, self.version)),
             int(setting["SEED"] or 0),
             Path(times) if times else None,
         )
@@ -176,7 +176,6 @@ class Program:
         options = self.options
         batch = 2048 if self.failure == "ignored-batch" else options.get("max_batch_size") or 2048
         cache = extra.get("kv_cache_config", {})
-        speculative = extra.get("speculative_config", {})
         content = rendering.report(
             served,
             version=self.version,
@@ -193,7 +192,7 @@ class Program:
             world={
                 "tp_size": options["tp"],
                 "pp_size": options["pp"],
-                "ep_size": options.get("ep") or options["tp"],
+                "ep_size": options.get("ep"),
                 "world_size": options["tp"] * options["pp"],
                 "max_batch_size": batch,
                 "max_num_tokens": options.get("max_num_tokens") or 8192,
@@ -203,7 +202,7 @@ class Program:
                 ),
             },
             streaming=options["streaming"],
-            draft=speculative.get("max_draft_len", speculative.get("num_nextn_predict_layers", 0)),
+            draft=draft_length(extra, self.version),
             dataset=options["dataset"],
         )
         if self.failure == "nan-report":

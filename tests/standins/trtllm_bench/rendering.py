@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.standins.release import newer
 from tests.standins.trtllm_bench.timing import Served
 
 RULE = "=" * 59
@@ -91,10 +92,6 @@ def report(
     content["dataset"] = {name: spread(values) for name, values in lengths.items()}
     content["dataset"] |= {"num_requests": count, "dataset_path": dataset}
     return content
-
-
-def newer(version: str, major: int, minor: int) -> bool:
-    return tuple(map(int, version.split(".")[:2])) >= (major, minor)
 
 
 def text(content: dict[str, Any], version: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -18,7 +19,8 @@ from pytest_dsr1.engines.openai.endpoint import Site, site
 from pytest_dsr1.engines.openai.server.random_model import DUMMY_WEIGHTS, model_folder, write_model
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.errors import EngineError
+from pytest_dsr1.errors import EngineError, UserError
+from pytest_dsr1.machine.host import installed_version
 from pytest_dsr1.process.child import Child, environment, signal_name
 from pytest_dsr1.process.log import memory, why
 from pytest_dsr1.process.log.reader import LogReader
@@ -102,7 +104,7 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
     """Return the command that serves the scenario's model at ``port``.
 
     Raises:
-        EngineError: the server does not have one of the options.
+        UserError: the server does not have one of the options.
     """
     engine = OpenAi.of(scenario)
     names = _OPTIONS[engine.server]
@@ -115,11 +117,12 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
             options += _vllm_experts(scenario.name, value, engine.tp or 1)
             continue
         if key not in names:
-            raise EngineError(
+            raise UserError(
                 f"{scenario.name}: engine.{key}: {engine.server} does not have this option; remove it, or "
                 "set it in engine.arguments"
             )
         options += [names[key], str(value)]
+    options += _backend(engine)
     model = str(scenario.model.path or scenario.model.name)
     if scenario.model.random_weights is not None:
         model = str(model_folder(scenario, os.environ))
@@ -133,10 +136,22 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
     return LaunchCommand([*argv, *options, *engine.arguments], dict(engine.environment))
 
 
+def _backend(engine: OpenAi) -> list[str]:
+    """Return the option with which old versions of trtllm-serve run PyTorch instead of a TensorRT engine.
+
+    1.0.0rc4 needs it (#7752). In 1.2 it is the default and the option is accepted; newer ones were not read.
+    """
+    given = any(word.partition("=")[0] == "--backend" for word in engine.arguments)
+    if engine.server != "trtllm-serve" or engine.command is not None or given:
+        return []
+    found = re.match(r"(\d+)\.(\d+)", installed_version("tensorrt-llm") or "")
+    return ["--backend", "pytorch"] if found and (int(found[1]), int(found[2])) < (1, 2) else []
+
+
 def _vllm_experts(name: str, ep: int, tp: int) -> list[str]:
     """Return the flag, which has no value: vLLM spreads the experts over all ranks or over none."""
     if ep not in {1, tp}:
-        raise EngineError(
+        raise UserError(
             f"{name}: engine.ep: vllm spreads the experts over all engine.tp ranks or none: expected {tp} "
             f"or 1, found {ep}; with data parallelism add --enable-expert-parallel to engine.arguments"
         )

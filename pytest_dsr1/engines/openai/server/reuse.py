@@ -20,7 +20,7 @@ from pytest_dsr1.engines.openai.server.process import (
 )
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult, Job
-from pytest_dsr1.errors import EngineError, on_failure
+from pytest_dsr1.errors import EngineError, UserError, on_failure
 from pytest_dsr1.records import Observer
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
@@ -148,7 +148,7 @@ def _started_with(scenario: Scenario) -> object:
     engine = scenario.engine
     if not isinstance(engine, OpenAi) or engine.url is not None:
         return None
-    with suppress(EngineError):  # reported when the server is started
+    with suppress(EngineError, UserError):  # reported when the server is started
         environ = {name: value for name, value in os.environ.items() if name != _NOT_THE_SERVERS}
         return launch_command(scenario, 0), environ, scenario.hardware, scenario.gpu_setup
     return None

@@ -12,13 +12,13 @@ from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.tensorrt_llm.dialects import (
     NEWEST,
     Dialect,
-    Version,
     cannot_express,
     dialect_of,
     inexpressible,
     translate,
     version_of,
 )
+from pytest_dsr1.engines.tensorrt_llm.names import Version
 from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm, TrtllmBench
 from pytest_dsr1.errors import UserError
 

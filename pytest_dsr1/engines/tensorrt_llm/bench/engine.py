@@ -31,7 +31,7 @@ from pytest_dsr1.engines.tensorrt_llm.bench.report import (
     read_report,
     read_requests,
 )
-from pytest_dsr1.engines.tensorrt_llm.dialects import DIALECTS, Dialect, command_line_options, version_of
+from pytest_dsr1.engines.tensorrt_llm.dialects import Dialect, command_line_options, newer_than_known
 from pytest_dsr1.engines.tensorrt_llm.failures import FailureContext, explain, symptom
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.errors import EngineError
@@ -324,12 +324,8 @@ class _Run:
     def _warnings(self, version: str | None) -> Iterator[str]:
         if self.unsearched:
             yield self.unsearched
-        newest = DIALECTS[-1]
-        if version and not self.engine.dialect and version_of(version) > newest.version:
-            yield (
-                f"TensorRT-LLM {version} is newer than the newest version that this plugin knows ({newest}); "
-                f"the option names of {newest} were used"
-            )
+        if version and not self.engine.dialect and (warning := newer_than_known(version)):
+            yield warning
         if self.engine.eos_id >= 0:
             yield "answers end at the end token (engine.eos_id), so output lengths were not checked"
 

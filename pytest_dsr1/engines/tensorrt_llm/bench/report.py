@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
+from pytest_dsr1.engines.tensorrt_llm.settings import COUNTING_TOLERANCE, TrtllmBench
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.process.log.lines import without_escapes
@@ -27,6 +27,8 @@ LARGEST_REPORT = 16_000_000
 """The most bytes of a report; a real one has 5,000."""
 LENGTH_TOLERANCE = 0.001
 """The largest relative difference of mean lengths; the text report has four decimals."""
+DRAFT_TOLERANCE = 0.25
+"""The largest difference of draft tokens per step, which are whole; the text report has two decimals."""
 
 
 class IncompleteReportError(EngineError):
@@ -43,12 +45,14 @@ class Report:
         world: the effective ``tp``, ``pp``, ``ep``, ``max_batch_size`` and ``max_num_tokens``, if the report
             has them.
         facts: other facts to keep, such as the quantization; JSON values.
+        draft_tokens: per step; None if the report does not show them.
     """
 
     metrics: Mapping[str, float]
     requests: int | None = None
     world: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
+    draft_tokens: float | None = None
 
 
 _STATISTICS = ("minimum", "maximum", "p50", "p90", "p95", "p99")
@@ -95,6 +99,8 @@ _JSON_FACTS = (
     ("world_info", "scheduling_policy"),
     ("world_info", "kv_cache_percentage"),
 )
+
+_JSON_DRAFTS = ("num_draft_tokens_percentiles", "num_accepted_draft_tokens_percentiles")
 
 _TEXT_METRICS = {
     "request throughput": "request_throughput",
@@ -158,6 +164,7 @@ def read_report(path: Path) -> Report:
         if (value := _number(data, keys, path)) is not None
     }
     requests = _number(data, ("request_info", "num_requests"), path)
+    drafted, accepted = (_number(data, ("decoding_stats", key, "average"), path) for key in _JSON_DRAFTS)
     return _checked(
         path,
         Report(
@@ -173,6 +180,7 @@ def read_report(path: Path) -> Report:
                 for keys in _JSON_FACTS
                 if isinstance(fact := _at(data, keys, path), str | float | int)
             },
+            _draft_tokens(drafted, accepted, metrics.get("average_output_length")),
         ),
     )
 
@@ -190,6 +198,7 @@ def parse_text(text: str, where: object) -> Report:
     firsts = [i for i in range(heads[-1]) if _BEFORE_HEADLINE in lines[i]]
     metrics: dict[str, float] = {}
     world: dict[str, int] = {}
+    drafts: dict[str, float] = {}
     requests = None
     for line in lines[firsts[-1] if firsts else heads[-1] :]:
         if spread := _SPREAD.search(line):
@@ -199,6 +208,8 @@ def parse_text(text: str, where: object) -> Report:
                     metrics[f"{prefix}_{statistic.lower()}"] = _float(value, spread[0], where)
             elif (kind.upper(), statistic.upper()) == ("AL", "AVERAGE"):
                 metrics["acceptance_length"] = _float(value, spread[0], where)
+            elif (kind.upper(), statistic.upper()) in {("DT", "AVERAGE"), ("ADT", "AVERAGE")}:
+                drafts[kind.upper()] = _float(value, spread[0], where)
         elif (match := _LABEL.search(line)) and match[3] not in _NOT_STATED:
             key, units, value = match[1].lower(), match[2], match[3]
             if name := _TEXT_METRICS.get(key):
@@ -209,7 +220,18 @@ def parse_text(text: str, where: object) -> Report:
                 world[_TEXT_WORLD[key]] = round(_float(value, match[0], where))
             else:
                 requests = round(_float(value, match[0], where))
-    return _checked(where, Report(metrics, requests, world))
+    shown = _draft_tokens(drafts.get("DT"), drafts.get("ADT"), metrics.get("average_output_length"))
+    return _checked(where, Report(metrics, requests, world, draft_tokens=shown))
+
+
+def _draft_tokens(drafted: float | None, accepted: float | None, output: float | None) -> float | None:
+    """Return the draft tokens per step from a request's means: drafted, accepted and output tokens.
+
+    TensorRT-LLM's report counts drafted = length x steps and accepted = output - steps.
+    """
+    if drafted is None or accepted is None or output is None or output <= accepted:
+        return None
+    return drafted / (output - accepted)
 
 
 def read_requests(path: Path) -> tuple[RequestRecord, ...]:
@@ -251,9 +273,22 @@ def differences(report: Report, job: Job) -> Iterator[str]:
     for name, value in asked.items():
         if value is not None and report.world.get(name, value) != value:
             yield f"{name} {report.world[name]} instead of {value}"
+    yield from _draft_differences(report, engine.draft_tokens)
     for name, number in report.metrics.items():
         if number <= 0:
             yield f"{METRICS[name].label} is {number:g}"
+
+
+def _draft_differences(report: Report, asked: int | None) -> Iterator[str]:
+    if asked is None:
+        return
+    shown, accepted = report.draft_tokens, report.metrics.get("acceptance_length")
+    if shown is not None and abs(shown - asked) > DRAFT_TOLERANCE:
+        # Builds of 1.3 before #12341 accept the newer name and use 1.
+        hint = ' (engine.dialect: "1.3" writes both names of this option)' if asked else ""
+        yield f"draft tokens per step {shown:.3g} instead of {asked}{hint}"
+    elif accepted is not None and accepted > (1 + asked) * COUNTING_TOLERANCE:
+        yield f"acceptance length {accepted:g}, which {asked} draft tokens per step cannot give"
 
 
 def _record(entry: object, index: int, path: Path) -> RequestRecord:

@@ -15,13 +15,8 @@ from typing import Any
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.tensorrt_llm.dialects import Dialect, cannot_express, inexpressible, translate
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import TrtllmJob
-from pytest_dsr1.engines.tensorrt_llm.settings import (
-    DEFAULT_MEMORY_FRACTION,
-    CudaGraphConfig,
-    KvCacheConfig,
-    LlmApiOptions,
-    Trtllm,
-)
+from pytest_dsr1.engines.tensorrt_llm.options import CudaGraphConfig, KvCacheConfig, LlmApiOptions
+from pytest_dsr1.engines.tensorrt_llm.settings import DEFAULT_MEMORY_FRACTION, Trtllm
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.workload.deepseek import FP8_BLOCK_SCALES, config_problems, resolve_config
 
@@ -38,10 +33,16 @@ def filled(engine: Trtllm) -> LlmApiOptions:
     cache: dict[str, Any] = {"free_gpu_memory_fraction": fraction, "enable_block_reuse": False}
     if options.kv_cache_config:
         cache |= options.kv_cache_config.model_dump(exclude_none=True)
-    graphs = options.cuda_graph_config or CudaGraphConfig(
-        enable_padding=True, max_batch_size=engine.max_batch_size
-    )
+    graphs = _graphs(options.cuda_graph_config, engine.max_batch_size)
     return options.model_copy(update={"kv_cache_config": KvCacheConfig(**cache), "cuda_graph_config": graphs})
+
+
+def _graphs(asked: CudaGraphConfig | None, max_batch_size: int | None) -> CudaGraphConfig:
+    """Return the CUDA graphs of trtllm-bench, which captures up to its batch size unless sizes are given."""
+    if asked and (asked.enabled is False or asked.batch_sizes or asked.max_batch_size):
+        return asked
+    padding = True if asked is None or asked.enable_padding is None else asked.enable_padding
+    return CudaGraphConfig(enable_padding=padding, max_batch_size=max_batch_size)
 
 
 def worker_job(job: Job, dialect: Dialect) -> TrtllmJob:
@@ -82,6 +83,7 @@ def worker_job(job: Job, dialect: Dialect) -> TrtllmJob:
         dialect=f"{dialect} ({dialect.evidence})",
         dataset=str(job.workload.path.absolute()),
         num_requests=job.workload.requests,
+        draft_tokens=engine.draft_tokens,
         tokenizer=None if random else folder,
         end_id=engine.eos_id,
         streaming=engine.streaming,

@@ -21,11 +21,11 @@ from collections.abc import Iterator, Sequence
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.bench.command import choose_dialect
-from pytest_dsr1.engines.tensorrt_llm.dialects import DIALECTS, version_of
+from pytest_dsr1.engines.tensorrt_llm.dialects import newer_than_known
 from pytest_dsr1.engines.tensorrt_llm.failures import next_steps
 from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import worker_job, write_model
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order
-from pytest_dsr1.engines.tensorrt_llm.settings import Trtllm
+from pytest_dsr1.engines.tensorrt_llm.settings import COUNTING_TOLERANCE, Trtllm
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.machine.host import installed_version
 from pytest_dsr1.process.child import Child, Line, environment
@@ -157,6 +157,7 @@ class LoadedModel:
         stopped = stop_requested and len(records) < wanted
         if len(records) != wanted and not stopped:
             raise listener.failure(f"TensorRT-LLM answered {len(records)} requests, expected {wanted}")
+        self._check_drafts(records)
         listener.observer.progress(len(records), sum(record.output_tokens for record in records))
         engine = Trtllm.of(job.scenario)
         return EngineResult(
@@ -172,16 +173,27 @@ class LoadedModel:
             stopped=stopped,
         )
 
+    def _check_drafts(self, records: Sequence[RequestRecord]) -> None:
+        """Hold the decoding steps against the scenario's draft tokens.
+
+        Raises:
+            EngineError: the steps gave more tokens than the drafts allow.
+        """
+        asked = Trtllm.of(self._listener.job.scenario).draft_tokens
+        steps = sum(record.decoding_iterations or 0 for record in records)
+        accepted = sum(record.output_tokens for record in records) / max(steps, 1)
+        if steps and asked is not None and accepted > (1 + asked) * COUNTING_TOLERANCE:
+            raise self._listener.failure(
+                f"TensorRT-LLM generated {accepted:.3g} tokens per step, which {asked} draft tokens per step "
+                "cannot give: it ran other options than the scenario's"
+            )
+
     def _warnings(self) -> Iterator[str]:
         job = self._listener.job
         if Trtllm.of(job.scenario).eos_id >= 0:
             yield "answers end at the end token (engine.eos_id), so output lengths were not checked"
-        newest = DIALECTS[-1]
-        if not Trtllm.of(job.scenario).dialect and version_of(self._version) > newest.version:
-            yield (
-                f"TensorRT-LLM {self._version} is newer than the newest version that this plugin knows "
-                f"({newest}); the option names of {newest} were used"
-            )
+        if not Trtllm.of(job.scenario).dialect and (warning := newer_than_known(self._version)):
+            yield warning
 
     def _facts(self, report: WorkerReport) -> EngineFacts:
         """Return the worker's facts with statistics of the iterations, and write their time series."""

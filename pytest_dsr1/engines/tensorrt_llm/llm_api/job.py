@@ -34,6 +34,7 @@ class TrtllmJob:
             `output_tokens`.
         tokenizer: the folder of the tokenizer for `prompt`; None without one.
         end_id: the token that ends an answer; -1 for answers with exactly the requested length.
+        draft_tokens: per step, as the scenario asks; None if it is not known.
         request_timings: whether to ask for each request's times inside the engine.
         iteration_stats: whether to read the statistics of iterations.
     """
@@ -45,6 +46,7 @@ class TrtllmJob:
     num_requests: int
     tokenizer: str | None = None
     end_id: int = -1
+    draft_tokens: int | None = None
     streaming: bool = False
     request_timings: bool = False
     iteration_stats: bool = False
@@ -92,6 +94,27 @@ def nothing_unknown(arguments: Mapping[str, Any], known: Any, version: str, dial
         raise WorkerError(
             f"TensorRT-LLM {version} has no option {', '.join(unknown)} of dialect {dialect}; "
             "remove it from the scenario, or set engine.dialect to the right version"
+        )
+
+
+def draft_length_kept(asked: int | None, arguments: Mapping[str, Any], version: str, dialect: str) -> None:
+    """Refuse a draft length that this version accepts and loses, as builds of 1.3 before #12341 do.
+
+    Args:
+        asked: the draft tokens per step that the scenario asks for.
+        arguments: the arguments of ``tensorrt_llm.LLM``, with ``speculative_config`` as the library's class.
+        version: TensorRT-LLM's version.
+        dialect: the dialect of the arguments.
+
+    Raises:
+        WorkerError: another number would run.
+    """
+    kept = getattr(arguments.get("speculative_config"), "max_draft_len", None)
+    if asked and isinstance(kept, int) and kept != asked:
+        raise WorkerError(
+            f"TensorRT-LLM {version} accepts the options of dialect {dialect}, but would run {kept} draft "
+            f'tokens per step instead of {asked}; set engine.dialect: "1.3", which writes both names of this '
+            "option"
         )
 
 

@@ -25,7 +25,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order, TrtllmJob, nothing_unknown, refusal
+from pytest_dsr1.engines.tensorrt_llm.llm_api.job import (
+    Order,
+    TrtllmJob,
+    draft_length_kept,
+    nothing_unknown,
+    refusal,
+)
 from pytest_dsr1.process.worker import (
     STOP,
     Events,
@@ -119,9 +125,9 @@ class Server:
         self._sampling = library.SamplingParams(**sampling)
         gpus = arguments["tensor_parallel_size"] * arguments["pipeline_parallel_size"]
         events.send("phase", phase="loading", detail=f"TensorRT-LLM {self._version} on {gpus} GPUs")
-        self._llm = library.LLM(
-            **llm_utils.update_llm_args_with_extra_dict(arguments, copy.deepcopy(job.options))
-        )
+        whole = llm_utils.update_llm_args_with_extra_dict(arguments, copy.deepcopy(job.options))
+        draft_length_kept(job.draft_tokens, whole, self._version, job.dialect)
+        self._llm = library.LLM(**whole)
         self._stopping = asyncio.Event()
         self._reset()
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given as given_values
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.tensorrt_llm.bench.command import (
@@ -15,7 +18,7 @@ from pytest_dsr1.engines.tensorrt_llm.bench.command import (
     invocation,
     script,
 )
-from pytest_dsr1.engines.tensorrt_llm.dialects import command_line_options, dialect_of
+from pytest_dsr1.engines.tensorrt_llm.dialects import DIALECTS, command_line_options, dialect_of
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.loading import load
@@ -67,7 +70,21 @@ def test_end_token_is_pinned_where_it_can_be() -> None:
     assert value_of("--eos_id", called("1.3", eos_id=1)) == "1"
     with pytest.raises(UserError) as caught:
         called("0.19", eos_id=1)
-    assert str(caught.value).startswith("small: TensorRT-LLM 0.18 does not have engine.eos_id (--eos_id); ")
+    assert str(caught.value).startswith("small: TensorRT-LLM 0.19 does not have engine.eos_id (--eos_id); ")
+
+
+def test_an_end_token_of_0_is_an_end_token() -> None:
+    assert value_of("--eos_id", called("1.3", eos_id=0)) == "0"
+
+
+def test_0_18_has_no_expert_parallelism() -> None:
+    with pytest.raises(UserError) as caught:
+        called("0.18.2", ep=4)
+    assert str(caught.value) == (
+        "small: TensorRT-LLM 0.18 does not have engine.ep (--ep); remove it from the scenario or use a newer "
+        "TensorRT-LLM; if the detected version is wrong, set engine.dialect to the right one"
+    )
+    assert value_of("--ep", called("0.19", ep=4)) == "4"
 
 
 def test_everything_of_the_scenario_is_passed_on() -> None:
@@ -139,12 +156,28 @@ def test_variables_are_left_to_the_shell_and_all_else_is_quoted(tmp_path: Path) 
     assert lines[-1] == "it's $B"
 
 
+NASTY = st.text(max_size=20) | st.sampled_from(
+    ["x\nDSR1_OPTIONS\nexit 9\n", "DSR1_OPTIONS", "$(exit 9)", "`exit 9`", "'", "\t- x: [", "1e5", "null", ""]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given_values(
+    st.recursive(NASTY | st.none() | st.integers(), lambda inner: st.dictionaries(NASTY, inner, max_size=3))
+)
+def test_no_unchecked_option_leaves_the_options_file(value: Any) -> None:
+    call = called("1.2", llm_api={"unchecked": {"some_option": value}})
+    lines = call.options_text.split("\n")
+    assert not {"DSR1_OPTIONS"}.intersection(lines)
+    assert yaml.safe_load(call.options_text) == {"some_option": value}
+
+
 @pytest.mark.parametrize("path", sorted(SUITES.glob("[bh]200/*.yaml")), ids=lambda path: path.stem)
 def test_shipped_scenarios_make_a_script_the_shell_understands(path: Path) -> None:
     loaded = load(path).scenario
     job = Job(loaded, replace(WORKLOAD, requests=loaded.load.num_requests), Path(), 60.0)
-    for version in ("0.18", "0.20", "0.21", "1.0", "1.1", "1.2", "1.3", "1.4"):
-        dialect = dialect_of(version)
+    for dialect in DIALECTS[1:]:
+        version = str(dialect)
         call = invocation(job, dialect, "# why", command_line_options(dialect), version)
         assert yaml.safe_load(call.options_text) == call.options
         subprocess.run(["sh", "-n"], input=script(job, call), text=True, check=True)

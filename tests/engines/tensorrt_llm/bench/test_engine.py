@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pytest_dsr1.engines.registry import create
 from pytest_dsr1.engines.tensorrt_llm.bench import engine
@@ -21,7 +23,10 @@ from tests.helpers.metrics import from_records
 from tests.helpers.trtllm_bench import Bench
 from tests.helpers.waiting import ever_longer, gone, written
 
-VERSIONS = ("0.18.2", "0.19.0", "0.20.0", "0.21.0", "1.0.0rc4", "1.1.0", "1.2.1", "1.3.0rc26", "1.4.0rc1")
+VERSIONS = (
+    *("0.19.0", "0.20.0", "0.21.0", "1.0.0rc4", "1.0.0", "1.1.0", "1.2.1"),
+    *("1.3.0rc5", "1.3.0rc27", "1.4.0rc1"),
+)
 MTP = {"speculative_config": {"decoding_type": "MTP", "max_draft_len": 3}}
 
 
@@ -53,6 +58,41 @@ def test_a_scenario_runs_on_every_version(
     assert result.measured_from_s < result.measured_to_s <= time.monotonic()
     assert len(workers()) == 1
     assert all(map(gone, workers()))
+
+
+def test_the_oldest_version_has_no_expert_parallelism(bench: Bench) -> None:
+    with pytest.raises(UserError, match=r"TensorRT-LLM 0\.18 does not have engine\.ep \(--ep\)"):
+        bench.installed("0.18.1").run(ep=8)
+    assert bench.run().report["average_output_length"] == 16
+
+
+def test_a_draft_length_that_was_accepted_and_lost(bench: Bench) -> None:
+    assert error_of(bench.installed("1.3.0rc5"), dialect="1.3.0rc27", llm_api=MTP).splitlines()[0] == (
+        "small: trtllm-bench measured something other than the scenario: draft tokens per step 1 instead of "
+        '3 (engine.dialect: "1.3" writes both names of this option)'
+    )
+
+
+def test_an_option_without_a_key_reaches_the_command(bench: Bench) -> None:
+    more = {"attn_backend": "TRTLLM", "kv_cache_config": {"tokens_per_block": 128}}
+    cache = {"free_gpu_memory_fraction": 0.8, "enable_block_reuse": False}
+    bench.installed("1.2.1").run(llm_api={"kv_cache_config": cache, "unchecked": more})
+    assert yaml.safe_load(bench.artifact("extra_llm_api_options.yaml")) == {
+        "attn_backend": "TRTLLM",
+        "kv_cache_config": {**cache, "tokens_per_block": 128},
+    }
+    message = error_of(bench, llm_api={"unchecked": {"attn_backnd": "TRTLLM"}})
+    assert message.startswith("small: trtllm-bench rejects the option `attn_backnd`")
+
+
+def test_without_cuda_graphs(bench: Bench) -> None:
+    bench.installed("1.2.1").run(llm_api={"cuda_graph_config": {"enabled": False}})
+    assert bench.artifact("extra_llm_api_options.yaml") == "cuda_graph_config: null\n"
+
+
+def test_without_ep_the_report_has_none(bench: Bench) -> None:
+    bench.installed("1.2.1").run()
+    assert json.loads(bench.artifact("report.json"))["world_info"]["ep_size"] is None
 
 
 def test_report_and_records_of_a_streaming_run_agree(bench: Bench) -> None:
@@ -133,7 +173,7 @@ def test_request_records_of_a_large_run_are_not_asked_for(
 
 def test_a_text_report_serves_where_there_is_no_json(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "offered_options", lambda text: offered_options(text) - {"--report_json"})
-    result = bench.installed("1.2.1").run()
+    result = bench.installed("1.2.1").run(ep=8)
     assert result.facts.other["report"] == "text"
     assert result.report["request_throughput"] == pytest.approx(5.8160, abs=1e-4)
     (bench.folder / "engine").rename(bench.folder / "before")
@@ -148,7 +188,7 @@ def test_a_json_report_of_unknown_keys_gives_way_to_the_text(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pytest_dsr1.engines.tensorrt_llm.bench.report._JSON_METRICS", {})
-    assert bench.installed("0.19.0").run().facts.other["report"] == "text"
+    assert bench.installed("0.19.0").run(ep=8).facts.other["report"] == "text"
 
 
 def test_facts_say_what_was_spoken(bench: Bench) -> None:
@@ -393,7 +433,7 @@ def test_a_rejected_key_of_a_version_before_pydantic(bench: Bench) -> None:
     )
     assert message.splitlines()[0] == (
         "small: trtllm-bench rejects the option `moe_config` of extra_llm_api_options.yaml, written in "
-        'dialect 1.0 (read); try engine.dialect: "0.21"'
+        'dialect 1.0 (inferred); try engine.dialect: "0.21"'
     )
 
 

@@ -451,5 +451,71 @@ def test_all_differences_at_once() -> None:
     ]
 
 
-def test_output_lengths_are_free_with_an_end_token() -> None:
-    assert found(Report({**AVERAGES, "average_output_length": 3.0}, 4, WORLD), eos_id=1) == []
+@pytest.mark.parametrize("eos_id", [0, 1])
+def test_output_lengths_are_free_with_an_end_token(eos_id: int) -> None:
+    assert found(Report({**AVERAGES, "average_output_length": 3.0}, 4, WORLD), eos_id=eos_id) == []
+
+
+@pytest.mark.parametrize("name", ["average_input_length", "average_output_length"])
+@pytest.mark.parametrize(
+    ("share", "differs"), [(1.0009, False), (0.9991, False), (1.0011, True), (0.9989, True), (1.006, True)]
+)
+def test_lengths_agree_within_a_thousandth_on_both_sides(name: str, share: float, differs: bool) -> None:
+    wanted = {"average_input_length": 8.0, "average_output_length": 16.0}[name]
+    problems = found(Report({**AVERAGES, name: wanted * share}, 4, WORLD))
+    assert problems == [f"{METRICS[name].label} {wanted * share:g} instead of {wanted:g}"] * differs
+
+
+MTP: dict[str, Any] = {"llm_api": {"speculative_config": {"decoding_type": "MTP", "max_draft_len": 3}}}
+OTHER: dict[str, Any] = {"llm_api": {"unchecked": {"speculative_config": {"decoding_type": "NGram"}}}}
+
+
+@pytest.mark.parametrize(
+    ("engine", "shown", "problem"),
+    [
+        (MTP, 3.0, None),
+        (MTP, 3.004, None),  # the text has two decimals
+        (MTP, None, None),
+        (MTP, 1.0, "draft tokens per step 1 instead of 3"),
+        (MTP, 4.0, "draft tokens per step 4 instead of 3"),
+        ({}, None, None),
+        ({}, 3.0, "draft tokens per step 3 instead of 0"),
+        (OTHER, 3.0, None),
+    ],
+)
+def test_the_draft_length_is_the_one_asked_for(
+    engine: dict[str, Any], shown: float | None, problem: str | None
+) -> None:
+    hint = ' (engine.dialect: "1.3" writes both names of this option)' if engine == MTP else ""
+    expected = [] if problem is None else [problem + hint]
+    assert found(Report(AVERAGES, 4, WORLD, draft_tokens=shown), **engine) == expected
+
+
+@pytest.mark.parametrize(
+    ("engine", "length", "differs"),
+    [(MTP, 4.0, False), (MTP, 4.3, True), ({}, 1.04, False), ({}, 1.1, True), (OTHER, 9.0, False)],
+)
+def test_no_step_gives_more_tokens_than_its_drafts_allow(
+    engine: dict[str, Any], length: float, differs: bool
+) -> None:
+    asked = 3 if engine else 0
+    assert (
+        found(Report({**AVERAGES, "acceptance_length": length}, 4, WORLD), **engine)
+        == [f"acceptance length {length:g}, which {asked} draft tokens per step cannot give"] * differs
+    )
+
+
+@pytest.mark.parametrize("length", range(1, 6))
+def test_the_draft_length_that_a_report_shows(length: int, tmp_path: Path) -> None:
+    content = json.loads(STREAM.read_text())
+    drafted = content["decoding_stats"]["num_draft_tokens_percentiles"]
+    drafted |= {name: value / 3 * length for name, value in drafted.items()}
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(content))
+    assert read_report(path).draft_tokens == pytest.approx(length)
+    assert parse_text(rendering.text(content, "1.2"), "log").draft_tokens == pytest.approx(length)
+
+
+def test_a_report_without_speculation_shows_no_draft_length() -> None:
+    assert read_report(PLAIN).draft_tokens is None
+    assert parse_text(PLAIN.with_suffix(".txt").read_text(), "log").draft_tokens is None

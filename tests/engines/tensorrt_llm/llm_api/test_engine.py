@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Mapping
@@ -315,6 +316,51 @@ def test_newer_names_for_a_newer_version(api: Api) -> None:
     assert llm["speculative_config"] == {"decoding_type": "MTP", "max_draft_len": 3}
 
 
+@pytest.mark.parametrize("version", ["1.3.0rc5", "1.3.0rc27"])
+def test_release_candidates_run_the_draft_length_that_was_asked_for(api: Api, version: str) -> None:
+    result = api.installed(version).run(llm_api=MTP)
+    steps = [record.decoding_iterations for record in result.records]
+    assert min(step for step in steps if step) < 8  # with one draft token, 16 tokens take at least 8
+
+
+def test_a_draft_length_that_is_accepted_and_lost_ends_before_the_weights_load(api: Api) -> None:
+    message = api.installed("1.3.0rc5").failure(dialect="1.3.0rc27", llm_api=MTP)
+    assert message.startswith(
+        "small: TensorRT-LLM 1.3.0rc5 accepts the options of dialect 1.3.0rc27 (read), but would run 1 draft tokens per step instead of 3; "
+        'set engine.dialect: "1.3", which writes both names of this option\n'
+    )
+    assert api.pids() == []
+
+
+def test_more_tokens_per_step_than_the_drafts_allow(api: Api) -> None:
+    api.monkeypatch.setenv("DSR1_STANDIN_DRAFTS", "3")
+    assert re.fullmatch(
+        r"small: TensorRT-LLM generated [1-4][.\d]* tokens per step, which 0 draft tokens per step cannot give: "
+        "it ran other options than the scenario's",
+        api.installed("1.2.1").failure().splitlines()[0],
+    )
+
+
+def test_sizes_of_cuda_graphs_that_do_not_fit_are_refused_by_the_library(api: Api) -> None:
+    graphs = {"batch_sizes": [1, 2], "max_batch_size": 8}  # the scenario's own rule refuses this in a file
+    assert "batch_sizes and max_batch_size do not fit" in api.installed("1.2.1").failure(
+        llm_api={"cuda_graph_config": graphs}
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"allreduce_strategy": "auto"}, "allreduce_strategy"),
+        ({"kv_cache_config": {"dtype": "bfloat16"}}, "dtype"),
+    ],
+)
+def test_a_value_that_the_library_does_not_take_is_named(api: Api, options: dict[str, Any], key: str) -> None:
+    message = api.installed("1.2.1").failure(llm_api=options)
+    assert message.startswith("small: TensorRT-LLM refuses its options: ")
+    assert f"{key}: Input should be 'A" in message.replace("'auto'", "'A")
+
+
 def test_a_version_newer_than_known_is_a_warning(api: Api) -> None:
     assert api.installed("9.1.0").run().warnings == (
         "TensorRT-LLM 9.1.0 is newer than the newest version that this plugin knows (1.4); the "
@@ -323,9 +369,9 @@ def test_a_version_newer_than_known_is_a_warning(api: Api) -> None:
 
 
 def test_unknown_options_are_reported_before_the_weights_load(api: Api) -> None:
-    message = api.installed("1.2.1").failure(dialect="1.3", llm_api=MTP)
+    message = api.installed("1.2.1").failure(dialect="1.3.0rc27", llm_api=MTP)
     assert message.startswith(
-        "small: TensorRT-LLM 1.2.1 has no option speculative_config.max_draft_len of dialect 1.3 (read); "
+        "small: TensorRT-LLM 1.2.1 has no option speculative_config.max_draft_len of dialect 1.3.0rc27 (read); "
         "remove it from the scenario, or set engine.dialect to the right version\n"
     )
     assert api.pids() == []

@@ -1,0 +1,227 @@
+"""The tables of names: every option of the options file and of the command line, with its names by version.
+
+Scenarios use the newest names. Each option lists its names, each with its first version and its evidence:
+``read`` in a declaration or a published command of that version, or ``inferred`` from a pull request's date
+or an adjacent version. The sources are TensorRT-LLM's own: pull requests as #number, commits, and V1 to V5,
+the publications of "Best performance practice on DeepSeek-R1".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Provenance = Literal["read", "inferred"]
+Version = tuple[int, ...]
+"""Major and minor, and if the build is known its release candidate or ``RELEASED``; they compare in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """The name of an option from a version on.
+
+    Attributes:
+        since: the first version.
+        name: the name; dots separate the levels of the options file.
+        evidence: whether the first version was read or inferred.
+        source: the source of this.
+        inverted: whether the old option has the opposite meaning.
+        also: a second name to write with the same value, where either may be the one that counts.
+        null: whether null is written instead of false, and nothing instead of true.
+    """
+
+    since: Version
+    name: str
+    evidence: Provenance
+    source: str
+    inverted: bool = False
+    also: str = ""
+    null: bool = False
+
+    @property
+    def words(self) -> frozenset[str]:
+        """Every key of the options file in the name."""
+        return frozenset(f"{self.name}.{self.also}".split("."))
+
+    def written(self, value: object) -> Iterator[tuple[str, object]]:
+        """Yield the names to write in the options file, each with its value."""
+        if self.null:
+            yield from () if value else ((self.name, None),)
+            return
+        for name in filter(None, (self.name, self.also)):
+            yield name, not value if self.inverted else value
+
+
+_CLASSES = "argument classes of"
+
+
+def _pytorch(name: str, flat: str, evidence: Provenance, source: str, *later: Name) -> tuple[Name, ...]:
+    """Return the names of an option that was in pytorch_backend_config before 0.21."""
+    nested = f"pytorch_backend_config.{name}"
+    read_later = (Name((0, 20), nested, "read", f"{_CLASSES} 0.20"),) if evidence == "inferred" else ()
+    return (
+        Name((0, 18), nested, evidence, source),
+        *read_later,
+        Name((0, 21), flat, "read", f"{_CLASSES} 0.21; #4603, #4890"),
+        *later,
+    )
+
+
+_REFERENCE = "LLM API reference of 1.0.0rc4"
+_CUDA_GRAPH = f"{_REFERENCE}; #5014, #5585"
+
+OPTIONS: Mapping[str, tuple[Name, ...]] = {
+    "enable_attention_dp": (Name((0, 18), "enable_attention_dp", "read", "V2"),),
+    "attention_dp_config.enable_balance": (
+        Name((1, 1), "attention_dp_config.enable_balance", "inferred", "perf-overview 03e27c7d"),
+    ),
+    "attention_dp_config.batching_wait_iters": (
+        Name((1, 1), "attention_dp_config.batching_wait_iters", "inferred", "perf-overview 03e27c7d"),
+    ),
+    "attention_dp_config.timeout_iters": (
+        Name((1, 1), "attention_dp_config.timeout_iters", "inferred", "perf-overview 03e27c7d"),
+    ),
+    "cuda_graph_config.enabled": _pytorch(
+        "use_cuda_graph",
+        "use_cuda_graph",
+        "read",
+        "V2",
+        Name((1, 0), "cuda_graph_config", "read", _REFERENCE, null=True),
+    ),
+    "cuda_graph_config.batch_sizes": _pytorch(
+        "cuda_graph_batch_sizes",
+        "cuda_graph_batch_sizes",
+        "read",
+        "V2",
+        Name((1, 0), "cuda_graph_config.batch_sizes", "read", _CUDA_GRAPH),
+    ),
+    "cuda_graph_config.max_batch_size": _pytorch(
+        "cuda_graph_max_batch_size",
+        "cuda_graph_max_batch_size",
+        "inferred",
+        "the name before #5014",
+        Name((1, 0), "cuda_graph_config.max_batch_size", "read", _CUDA_GRAPH),
+    ),
+    "cuda_graph_config.enable_padding": _pytorch(
+        "cuda_graph_padding_enabled",
+        "cuda_graph_padding_enabled",
+        "read",
+        "V2",
+        Name((1, 0), "cuda_graph_config.enable_padding", "read", _CUDA_GRAPH),
+    ),
+    "moe_config.backend": _pytorch(
+        "moe_backend",
+        "moe_backend",
+        "inferred",
+        "V3",
+        Name((1, 0), "moe_config.backend", "read", f"{_REFERENCE}; #6003"),
+    ),
+    "moe_config.max_num_tokens": _pytorch(
+        "moe_max_num_tokens",
+        "moe_max_num_tokens",
+        "inferred",
+        "the name before #6003",
+        Name((1, 0), "moe_config.max_num_tokens", "read", f"{_REFERENCE}; #6003"),
+    ),
+    "kv_cache_config.dtype": _pytorch(
+        "kv_cache_dtype",
+        "kv_cache_dtype",
+        "inferred",
+        "the name in 1.0",
+        Name((1, 0), "kv_cache_dtype", "read", f"{_REFERENCE}; V4"),
+        Name((1, 0, 5), "kv_cache_config.dtype", "inferred", f"{_CLASSES} August 2025; #5752"),
+    ),
+    "kv_cache_config.free_gpu_memory_fraction": (
+        Name((0, 18), "kv_cache_config.free_gpu_memory_fraction", "inferred", _REFERENCE),
+        Name((1, 0), "kv_cache_config.free_gpu_memory_fraction", "read", _REFERENCE),
+    ),
+    "kv_cache_config.enable_block_reuse": (
+        Name((0, 18), "kv_cache_config.enable_block_reuse", "inferred", _REFERENCE),
+        Name((1, 0), "kv_cache_config.enable_block_reuse", "read", _REFERENCE),
+    ),
+    "kv_cache_config.max_tokens": (
+        Name((0, 18), "kv_cache_config.max_tokens", "inferred", _REFERENCE),
+        Name((1, 0), "kv_cache_config.max_tokens", "read", _REFERENCE),
+    ),
+    "speculative_config.decoding_type": (Name((0, 18), "speculative_config.decoding_type", "read", "V1"),),
+    "speculative_config.max_draft_len": (
+        Name((0, 18), "speculative_config.num_nextn_predict_layers", "read", "V1 to V5"),
+        Name(
+            (1, 3),
+            "speculative_config.num_nextn_predict_layers",
+            "read",
+            "#12341; argument classes before and after it",
+            also="speculative_config.max_draft_len",
+        ),
+        Name((1, 3, 27), "speculative_config.max_draft_len", "read", "reference page of 1.3.0rc27; #12341"),
+    ),
+    "speculative_config.use_relaxed_acceptance_for_thinking": (
+        Name((0, 20), "speculative_config.use_relaxed_acceptance_for_thinking", "inferred", "blog 2, MTP"),
+        Name((1, 0), "speculative_config.use_relaxed_acceptance_for_thinking", "read", _REFERENCE),
+    ),
+    "speculative_config.relaxed_topk": (
+        Name((0, 20), "speculative_config.relaxed_topk", "inferred", "blog 2, MTP"),
+        Name((1, 0), "speculative_config.relaxed_topk", "read", _REFERENCE),
+    ),
+    "speculative_config.relaxed_delta": (
+        Name((0, 20), "speculative_config.relaxed_delta", "inferred", "blog 2, MTP"),
+        Name((1, 0), "speculative_config.relaxed_delta", "read", _REFERENCE),
+    ),
+    "print_iter_log": _pytorch("print_iter_log", "print_iter_log", "read", "V2"),
+    "stream_interval": (Name((1, 0), "stream_interval", "read", _REFERENCE),),
+    "disable_overlap_scheduler": (
+        Name((0, 18), "pytorch_backend_config.enable_overlap_scheduler", "read", "V1", inverted=True),
+        Name(
+            (0, 20), "pytorch_backend_config.disable_overlap_scheduler", "read", f"{_CLASSES} 0.20; b4e5df0e"
+        ),
+        Name((0, 21), "disable_overlap_scheduler", "read", f"{_CLASSES} 0.21; #4603, #4890"),
+    ),
+    "enable_iter_perf_stats": _pytorch(
+        "enable_iter_perf_stats", "enable_iter_perf_stats", "inferred", "the name in 1.0"
+    ),
+    "allreduce_strategy": (Name((1, 0), "allreduce_strategy", "read", _REFERENCE),),
+    "enable_autotuner": (Name((1, 0), "enable_autotuner", "read", _REFERENCE),),
+    "enable_min_latency": (Name((1, 0), "enable_min_latency", "read", _REFERENCE),),
+}
+"""Every option of the options file by its newest name, with its names from old to new."""
+
+NOW_DEFAULT: tuple[tuple[Version, Mapping[str, bool]], ...] = (
+    (
+        (0, 20),
+        {
+            "pytorch_backend_config.use_cuda_graph": True,
+            "pytorch_backend_config.enable_overlap_scheduler": True,
+        },
+    ),
+    ((0, 21), {"pytorch_backend_config.use_cuda_graph": True}),
+    ((1, 0), {"use_cuda_graph": True}),
+)
+"""Options that are the default from this version on and must be set before it, as V1 to V3 did."""
+
+COMMAND_LINE: Mapping[str, Name] = {
+    "--model": Name((0, 18), "--model", "read", "8b13f594"),
+    "--model_path": Name((0, 18), "--model_path", "read", "8b13f594"),
+    **{
+        name: Name((0, 18), name, "read", "throughput.py of April 2025")
+        for name in (
+            *("--backend", "--dataset", "--num_requests", "--concurrency", "--warmup", "--streaming"),
+            *("--tp", "--pp", "--max_batch_size", "--max_num_tokens", "--max_seq_len"),
+            *("--kv_cache_free_gpu_mem_fraction", "--extra_llm_api_options", "--report_json"),
+            "--iteration_log",
+        )
+    },
+    "--ep": Name((0, 19), "--ep", "read", "throughput.py of April 2025; #3583: 0.18.1 has none"),
+    "--eos_id": Name((0, 20), "--eos_id", "inferred", "#3776"),
+    "--request_json": Name((1, 0), "--request_json", "read", "000a01de"),
+    "--enable_chunked_context": Name((1, 0), "--enable_chunked_context", "read", "000a01de"),
+    "--scheduler_policy": Name((1, 0), "--scheduler_policy", "read", "000a01de"),
+    "--disable_chunked_context": Name((1, 1), "--disable_chunked_context", "read", "56851033"),
+}
+"""The options of ``trtllm-bench`` and its ``throughput`` that the engine may use."""
+
+
+def version_text(version: Version) -> str:
+    """Return a version as a person writes it: ``1.3`` or ``1.3.0rc27``."""
+    major, minor, *candidate = version
+    return f"{major}.{minor}" + "".join(f".0rc{number}" for number in candidate)
