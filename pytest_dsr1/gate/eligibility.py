@@ -123,6 +123,10 @@ def figure(
     """
     scenario = measurement.scenario
     warm = warmup_requests or warmup_of(scenario)
+    why = measurement.result.facts.not_measured.get(scenario.gated_metric)
+    if why is not None:
+        label = METRICS[scenario.gated_metric].label
+        raise InvalidRunError(f"{scenario.name}: {label} has no steady figure: {why}")
     try:
         return steady_figure(
             trace(measurement), scenario.gated_metric, warmup_requests=warm, requests=requests

@@ -284,7 +284,9 @@ def _with_metrics(made: Measurement, of_the_run: Iterable[str]) -> Measurement:
     scenario, result = made.scenario, made.result
     failed: list[str] = []
     from_records = computed(metric_inputs(scenario, result, made.gpu_health), failed.append)
-    metrics = combine(result.report, from_records)
+    not_measured = result.facts.not_measured
+    found = combine(result.report, from_records)
+    metrics = {name: value for name, value in found.items() if name not in not_measured}
     warnings = (
         *made.workload.warnings,
         *result.warnings,

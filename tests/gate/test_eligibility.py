@@ -9,10 +9,11 @@ import pytest
 
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.openai.settings import OpenAi
-from pytest_dsr1.errors import UserError
+from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.findings import Finding
-from pytest_dsr1.gate.eligibility import own_start, refuse_unfit, warm_up, why_not
+from pytest_dsr1.gate.eligibility import figure, own_start, refuse_unfit, warm_up, why_not
 from pytest_dsr1.machine.warm_start import Starts
+from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.gate_runs import started
 from tests.helpers.scenario_files import changed, load_text
@@ -95,3 +96,17 @@ def test_all_reasons_of_an_invalid_run_are_said_and_it_is_not_a_known_start(
     good = started(tmp_path)
     assert why_not(good, starts).startswith("warm-up: the first start of this software")
     assert why_not(good, starts) == ""
+
+
+def test_a_metric_that_the_engine_says_it_did_not_measure_has_no_figure(tmp_path: Path) -> None:
+    run = started(tmp_path)
+    metric = run.scenario.gated_metric
+    doubtful = replace(
+        run, result=replace(run.result, facts=EngineFacts(not_measured={metric: "all at once"}))
+    )
+    assert figure(run).value == pytest.approx(8.0)
+    with pytest.raises(InvalidRunError) as error:
+        figure(doubtful)
+    assert str(error.value) == (
+        f"{run.scenario.name}: {METRICS[metric].label} has no steady figure: all at once"
+    )

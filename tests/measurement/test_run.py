@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine import warm_start
@@ -114,6 +116,16 @@ def test_another_error_of_the_disk_is_not_taken_for_a_full_one(run: Callable[...
 
     with pytest.raises(FileNotFoundError, match=r"mistake\.json"):
         run(Engine(lacks))
+
+
+def test_what_the_engine_did_not_measure_has_no_value(run: Callable[..., Measurement]) -> None:
+    class Doubtful(Engine):
+        def run(self, job: Job, observer: Observer) -> EngineResult:
+            facts = EngineFacts(not_measured={"average_ttft": "why", "average_tpot": "why"})
+            return replace(super().run(job, observer), report={"average_tpot": 1.0}, facts=facts)
+
+    missing = set(run(Engine()).metrics) - set(run(Doubtful()).metrics)
+    assert missing == {"average_ttft", "average_tpot"}
 
 
 def test_how_long_a_run_should_take() -> None:

@@ -178,6 +178,36 @@ def test_a_limit_of_tpot_for_each_kind_of_request(
     assert found["slo_attainment"] == (100.0 if good else 50.0)
 
 
+SLO_REQUEST = RequestRecord(0, 0.0, 0.5, 2.5, 8, 5)
+"""TTFT 500 ms, TPOT (2500 - 500) / 4 = 500 ms, latency 2500 ms."""
+
+
+@pytest.mark.parametrize(
+    ("name", "exact_ms"), [("ttft_ms", 500.0), ("tpot_ms", 500.0), ("request_latency_ms", 2500.0)]
+)
+def test_each_limit_of_a_service_level_refuses_what_is_just_above_it(name: str, exact_ms: float) -> None:
+    wide = {"ttft_ms": 600.0, "tpot_ms": 600.0, "request_latency_ms": 3000.0}
+    for limit_ms, share in ((exact_ms, 100.0), (exact_ms * 0.999, 0.0)):
+        for limits in ({name: limit_ms}, {**wide, name: limit_ms}):
+            found = from_records([SLO_REQUEST], slo=SloLimits(**limits))
+            assert (found["slo_attainment"], found["goodput"]) == (share, share / 100 / 2.5)
+
+
+@pytest.mark.parametrize(
+    ("preset", "ttft_ms", "tpot_ms"), [("mlperf-server", 2000, 80), ("mlperf-interactive", 1500, 15)]
+)
+def test_a_preset_has_the_limits_of_mlperf(preset: str, ttft_ms: int, tpot_ms: int) -> None:
+    """MLPerf Inference's rules for DeepSeek-R1: Server 2000 and 80 ms, Interactive 1500 and 15 ms."""
+
+    def attained(ttft: float, tpot: float) -> float:
+        one = RequestRecord(0, 0.0, ttft / 1e3, (ttft + 100 * tpot) / 1e3, 8, 101)
+        return of_run([one], scenario(load=LOAD, slo={"preset": preset}))["slo_attainment"]
+
+    assert attained(ttft_ms * 0.999, tpot_ms * 0.999) == 100.0
+    assert attained(ttft_ms * 1.001, tpot_ms * 0.999) == 0.0
+    assert attained(ttft_ms * 0.999, tpot_ms * 1.001) == 0.0
+
+
 def test_latency_counts_from_the_schedule() -> None:
     late = [replace(r, scheduled_s=r.submitted_s - 0.5) for r in records()]
     assert from_records(late, 0)["average_ttft"] == pytest.approx(750.0)

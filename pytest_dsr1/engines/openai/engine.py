@@ -227,7 +227,10 @@ class _Pass:
             first = next((r.error for r in records if r.error), "no request was sent")
             raise self.failure(f"all {len(records)} requests so far failed, the first: {first}")
         self.observer.progress(len(records), tally.tokens)
-        client_load.judge(self.job.scenario.name, records)
+        clumped = tally.clumps.judged(client_load)
+        # A burst also keeps the client busy when first tokens come, but their times are INVALID without that.
+        timed = () if clumped.why_not else records
+        client_load.judge(self.job.scenario.name, timed, clumped.read_late)
         to_s = max(record.last_token_s for record in records)
         # The server also counts tokens of failed or aborted requests, which never reached us.
         server = self.metrics.summary(None if tally.failed or tally.stopped else tally.tokens)
@@ -240,7 +243,7 @@ class _Pass:
             versions=_versions(),
             facts=EngineFacts(
                 server_metrics=server.server_metrics,
-                not_measured=server.not_measured,
+                not_measured={**server.not_measured, **clumped.not_measured(self.job.scenario.slo)},
                 other={
                     "url": self.where.url,
                     "model": self.requests.model,
@@ -249,10 +252,11 @@ class _Pass:
                         **facts,
                         **_resent(records),
                         **_lateness(records),
+                        **clumped.facts(),
                     },
                 },
             ),
-            warnings=(*self._warnings(tally, client_load), *server.warnings),
+            warnings=(*self._warnings(tally, client_load), *clumped.warnings(), *server.warnings),
             series=tally.series.series(to_s),
             stopped=tally.stopped,
         )

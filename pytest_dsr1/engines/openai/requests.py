@@ -110,6 +110,7 @@ class Requests:
             f"Host: {self.host}",
             "User-Agent: pytest-dsr1",
             f"Accept: {'text/event-stream, ' if self.engine.streaming else ''}application/json",
+            "Accept-Encoding: identity",  # some proxies compress unless told otherwise
         ]
         if length is not None:
             lines += ["Content-Type: application/json", f"Content-Length: {length}"]

@@ -81,7 +81,8 @@ def test_value_that_is_no_key() -> None:
         ),
         (
             plain("200 OK", b"<html>"),
-            "expected a list of models, found '<html>'; give the model's name in engine.served_model",
+            "expected a list of models, found an HTML page: '<html>'; "
+            "give the model's name in engine.served_model",
         ),
         (
             plain("404 Not Found", b'{"detail": "Not Found"}'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import re
 import signal
@@ -23,6 +24,7 @@ from pytest_dsr1.engines.openai.client.pool import Address, ConnectionPool
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.scenario.schema.load import Slo
 from tests.helpers.openai_jobs import make_job, served
 from tests.helpers.watcher import Watcher
 from tests.standins.openai_server import (
@@ -51,9 +53,12 @@ def measure(folder: Path, answer: Callable[[dict[str, Any]], Answer], **options:
     """Run four requests against a server with this way to answer."""
     prompts, seen = options.pop("prompts", False), options.pop("seen", None)
     greeting, load = options.pop("greeting", b""), options.pop("load", None)
-    tokens = options.pop("output_tokens", 4)
+    tokens, slo = options.pop("output_tokens", 4), options.pop("slo", None)
     with serving(answer, seen=seen, greeting=greeting) as port:
-        job = make_job(folder, served(port, load, **options), prompts=prompts, output_tokens=tokens)
+        of = served(port, load, **options)
+        if slo is not None:
+            of = of.model_copy(update={"slo": Slo(**slo)})
+        job = make_job(folder, of, prompts=prompts, output_tokens=tokens)
         watcher = Watcher()
         result = OpenAiEngine().run(job, watcher)
     assert sorted(r.id for r in watcher.records) == [0, 1, 2, 3]
@@ -162,6 +167,8 @@ GOOD_BUT_ODD: dict[str, Answer] = {
         text(" a") + FINISH + usage(4),
         "close",
     ],
+    "open after [DONE]": [STREAM_HEAD + chunk(text(" a") + FINISH + usage(4) + DONE), "hang"],
+    "closed after [DONE]": [STREAM_HEAD + chunk(text(" a") + FINISH + usage(4) + DONE), "close"],
     "100 Continue first": b"HTTP/1.1 100 Continue\r\n\r\n" + GOOD,
     "keep-alive closed after the answer": [GOOD, "close"],
 }
@@ -173,8 +180,50 @@ def test_odd_but_good_answers(answer: Answer, tmp_path: Path) -> None:
     assert [(r.error, r.output_tokens) for r in result.records] == [(None, 4)] * 4
 
 
+def measure_bursts(folder: Path, tokens: int, **options: Any) -> EngineResult:
+    """Answer through a proxy that buffers: first nothing, then all events at once."""
+    burst = b"".join(map(chunk, (*[text(" a")] * tokens, FINISH, usage(tokens), DONE)))
+
+    def answer(_: dict[str, Any]) -> Iterator[bytes]:
+        yield STREAM_HEAD
+        time.sleep(max(0.02, tokens * 0.001))
+        yield burst + chunk(b"")
+
+    return measure(folder, answer, output_tokens=tokens, **options)
+
+
+def test_behind_a_proxy_that_buffers_nothing_that_rests_on_events_is_measured(tmp_path: Path) -> None:
+    result = measure_bursts(tmp_path, 64)
+    assert all(record.error is None for record in result.records)
+    why = result.facts.not_measured["average_tpot"]
+    assert why.startswith(
+        "100% of the events came in clumps (limit 25%; on average 64 tokens at once, after "
+    )
+    assert why.endswith("(nginx: `proxy_buffering off`)")
+    assert f"TTFT, TPOT and what follows from them are INVALID: {why}" in result.warnings
+    assert "total_output_throughput" not in result.facts.not_measured
+    client: Any = result.facts.other["client"]
+    assert client["events_in_clumps_share"] == 1.0
+
+
+def test_a_burst_does_not_blame_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(self_check, "SHORTEST_S", 0.0)
+    monkeypatch.setattr(self_check, "LAG_SHARE_LIMITS", {"mean": -1.0, "P99": -1.0})
+    assert "average_tpot" in measure_bursts(tmp_path, 64).facts.not_measured
+
+
+def test_a_service_level_of_times_needs_times_of_tokens(tmp_path: Path) -> None:
+    missing = measure_bursts(tmp_path, 32, slo={"preset": "mlperf-server"}).facts.not_measured
+    assert {"goodput", "slo_attainment", "average_ttft"} <= missing.keys()
+
+
 FOUR = (text(" a"), text(" b"), text(" c"), text(" d"))
 SILENT = "the server sent nothing for 1 s"
+COMPRESSED = r"the answer is compressed \(Content-Encoding: "
+ASK_FOR_PLAIN = (
+    r"\), which was not asked for \(Accept-Encoding: identity\); switch compression off for these paths in "
+    r"the proxy or server, such as `gzip off` in nginx"
+)
 BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
     "401": (
         plain("401 Unauthorized", b'{"error": {"message": "no key"}}'),
@@ -186,11 +235,33 @@ BAD_ANSWERS: dict[str, tuple[Answer, str]] = {
         plain("429 Too Many Requests", b'{"error": "slow down"}', "Retry-After: 7"),
         r"HTTP 429: slow down \(retry after 7 s\); the server limits the rate",
     ),
+    "422": (
+        plain("422 Unprocessable", b'{"detail": [{"loc": ["body", "ignore_eos"], "msg": "Extra inputs"}]}'),
+        "HTTP 422: body.ignore_eos: Extra inputs$",
+    ),
+    "502 of a proxy": (
+        plain("502 Bad Gateway", b"<html><title>502 Bad Gateway</title></html>", kind="text/html"),
+        "HTTP 502: an HTML page: 502 Bad Gateway$",
+    ),
     "500": (plain("500 Internal Server Error", b"boom", kind="text/plain"), "HTTP 500: 'boom'"),
-    "503 without a body": (plain("503 Service Unavailable", b""), "HTTP 503"),
+    "503 without a body": (plain("503 Service Unavailable", b""), "HTTP 503: the answer is empty"),
+    "error without an object `error` in mid-stream": (
+        stream(*FOUR[:2], event({"detail": "the engine is dead"}), DONE),
+        "^the server reports: the engine is dead$",
+    ),
+    "compressed stream": (
+        STREAM_HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
+        + chunk(gzip.compress(text(" a") + FINISH + usage(4) + DONE))
+        + chunk(b""),
+        f"^{COMPRESSED}gzip{ASK_FOR_PLAIN}$",
+    ),
+    "compressed error": (
+        plain("500 Oops", gzip.compress(b'{"error": "boom"}'), "content-encoding: BR"),
+        f"^HTTP 500: {COMPRESSED}br{ASK_FOR_PLAIN}$",
+    ),
     "HTML": (
         plain("200 OK", b"<html>hello", kind="text/html"),
-        "expected a stream of events, but the server answered with text/html: .*<html>hello",
+        "expected a stream of events, but the server answered with text/html: an HTML page: hello",
     ),
     "JSON for a stream": (
         plain("200 OK", b'{"choices": []}'),

@@ -30,6 +30,9 @@ class Owner(Protocol):
     def ended(self, connection: Connection, exchange: Exchange) -> None:
         """Handle an exchange that has ended, with or without an error; the connection may be ``usable``."""
 
+    def done(self, connection: Connection, exchange: Exchange) -> None:
+        """Handle a stream that said ``[DONE]``; if HTTP's end does not follow, ``finish`` it."""
+
     def stale(self, exchange: Exchange) -> None:
         """Handle a request that the server cannot have seen: it closed the connection at the same time."""
 
@@ -93,6 +96,13 @@ class Connection(asyncio.Protocol):
         self._fail(why)
         self._hand_back()
 
+    def finish(self, exchange: Exchange) -> None:
+        """End this exchange at its ``[DONE]`` if it is still in flight, and close the connection."""
+        if self.exchange is exchange:
+            self.usable = False
+            self._end_at_done(exchange)
+            self._hand_back()
+
     def close(self) -> None:
         """Close the connection."""
         self.usable = False
@@ -115,8 +125,11 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self._fail(f"the server's answer is not HTTP/1.1: {error}")
+        exchange = self.exchange
         if self._done is not None:
             self._hand_back()
+        elif exchange is not None and exchange.done_s is not None and exchange.finished:
+            self._owner.done(self, exchange)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the exchange in flight; an answer without a stated length is complete now."""
@@ -127,6 +140,8 @@ class Connection(asyncio.Protocol):
         if exchange is not None:
             if self._headers_complete and exc is None and not self._sized():
                 self._complete(exchange)
+            elif exchange.finished:
+                self._end_at_done(exchange)
             elif (
                 self._silent
                 and self._served
@@ -168,6 +183,14 @@ class Connection(asyncio.Protocol):
         if status < 200:
             return
         self._headers_complete = True
+        if compression := self._compression():
+            status_text = "" if status == 200 else f"HTTP {status}: "
+            self._fail(
+                f"{status_text}the answer is compressed ({compression}), which was not asked for "
+                "(Accept-Encoding: identity); switch compression off for these paths in the proxy or server, "
+                "such as `gzip off` in nginx"
+            )
+            return
         kind = self._headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
         self._limit = LARGEST_BODY
         if status != 200:
@@ -247,12 +270,24 @@ class Connection(asyncio.Protocol):
         self._done = exchange
         self._served += 1
 
+    def _end_at_done(self, exchange: Exchange) -> None:
+        self._end(exchange)
+        exchange.ended_s = exchange.done_s or exchange.ended_s
+
     def _hand_back(self) -> None:
         exchange, self._done = self._done, None
         if not self.usable:
             self.close()
         if exchange is not None:
             self._owner.ended(self, exchange)
+
+    def _compression(self) -> str:
+        """Return the header that says how the answer is compressed; empty if it is not."""
+        for name, harmless in _CODINGS.items():
+            value = self._headers.get(name.lower().encode(), b"").decode("latin-1").lower()
+            if any(coding.strip() not in harmless for coding in value.split(",")):
+                return f"{name}: {value[:40]}"
+        return ""
 
     def _sized(self) -> bool:
         return b"content-length" in self._headers or b"transfer-encoding" in self._headers
@@ -277,6 +312,8 @@ class Connection(asyncio.Protocol):
         return f"{reason}: {error_message(body)}{hint}"
 
 
+_CODINGS = {"Content-Encoding": {"", "identity"}, "Transfer-Encoding": {"", "identity", "chunked"}}
+"""The headers with codings of the body, and the codings that leave it readable."""
 _HINTS = {
     401: "; set engine.api_key_env to the variable with the API key",
     403: "; the API key in engine.api_key_env does not allow this",

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from pytest_dsr1.engines.openai.client.clumps import Clumps
 from pytest_dsr1.engines.openai.client.event_gaps import Gaps, TokensOverTime
 from pytest_dsr1.engines.openai.client.exchange import Answer, Exchange
 from pytest_dsr1.engines.openai.client.pool import ConnectionPool
@@ -51,7 +52,7 @@ class Plan:
 
 @dataclass
 class Tally:
-    """The results of one pass; series and gaps do not include failed requests.
+    """The results of one pass; series, gaps and clumps do not include failed requests.
 
     Attributes:
         waited: requests of an open loop that were due while ``concurrency`` requests were in flight.
@@ -68,6 +69,7 @@ class Tally:
     unsent: int = 0
     stopped: bool = False
     gaps: Gaps = field(default_factory=Gaps)
+    clumps: Clumps = field(default_factory=Clumps)
     series: TokensOverTime = field(default_factory=TokensOverTime)
     hopeless: str | None = None
 
@@ -279,6 +281,7 @@ class LoadDriver:
         if answer.error is None:
             tally.tokens += answer.output_tokens
             tally.gaps.add(exchange.event_times_s)
+            tally.clumps.add(exchange.sent_s, exchange.event_times_s, answer.output_tokens)
             tally.series.add(exchange.event_times_s, answer.output_tokens)
         else:
             tally.failed += 1

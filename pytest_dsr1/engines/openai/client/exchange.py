@@ -12,7 +12,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_dsr1.engines.openai.client.failures import beginning, error_message
+from pytest_dsr1.engines.openai.client.failures import beginning, error_message, stated_error
 
 LARGEST_EVENT = 1 << 20
 """The most bytes of one event of a stream; an event of one token has about 300."""
@@ -33,6 +33,7 @@ _ERROR = re.compile(
     rb'^event:[ \t]*error\b|"error"\s*:(?!\s*null\b)|"object"\s*:\s*"error"', re.MULTILINE
 ).search
 """Finds events that may report an error; their JSON decides."""
+_STATES_END = re.compile(rb'"finish_reason":\s*"|"completion_tokens":\s*\d').search
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Exchange:
         scheduled_s: when the request is due; None in a closed loop.
         sent_s: when it was written to the connection; 0 before.
         event_times_s: when each event with text arrived.
+        done_s: when ``[DONE]`` arrived, with which OpenAI's protocol ends a stream; None before.
         ended_s: when the answer was complete, or failed.
         fault: the reason why it failed, if the connection knows it.
         head: the bytes of an event before its text; mostly the same in the next event.
@@ -83,6 +85,7 @@ class Exchange:
     scheduled_s: float | None = None
     sent_s: float = 0.0
     event_times_s: array[float] = field(default_factory=lambda: array("d"))
+    done_s: float | None = None
     ended_s: float = 0.0
     fault: str | None = None
     resent: bool = False
@@ -101,6 +104,8 @@ class Exchange:
         has_text = HAS_TEXT(event)
         if not has_text:
             self.other_events.append(event)
+            if b"[DONE]" in event and _data(event) == b"[DONE]":
+                self.done_s = now_s
             return
         if not self.event_times_s:
             self.offers_ids = _OFFERS_IDS(event) is not None
@@ -140,6 +145,11 @@ class Exchange:
                 "token; check whether this is an OpenAI-compatible server"
             )
 
+    @property
+    def finished(self) -> bool:
+        """True if the stream is complete by its own words: ``[DONE]``, and usage or a finish reason."""
+        return self.done_s is not None and any(map(_STATES_END, (*self.other_events, self.last)))
+
     def answer(self) -> Answer:
         """Return the answer from the data kept. The exchange must have ended."""
         if self.streaming and self.body:  # a last event without its empty line, or half an event
@@ -159,6 +169,7 @@ class _AnswerReader:
         self.usage: dict[str, Any] = {}
         self.finish_reason: str | None = None
         self.ended = not exchange.streaming
+        self.remark = ""
 
     def read(self) -> None:
         exchange = self.exchange
@@ -184,6 +195,7 @@ class _AnswerReader:
             return
         if data.get("error") is not None or data.get("object") == "error":
             self._fail(f"the server reports: {error_message(text)}")
+        self.remark = self.remark or stated_error(data)
         choices, usage = data.get("choices"), data.get("usage")
         if isinstance(usage, dict) and _tokens(usage) is not None:
             # With `continuous_usage_stats` every event has a growing usage, and events are read out of order.
@@ -196,7 +208,9 @@ class _AnswerReader:
 
     def _judge(self) -> None:
         exchange, tokens = self.exchange, self._output_tokens()
-        if tokens is None:
+        if tokens is None and self.remark:
+            self._fail(f"the server reports: {self.remark}")
+        elif tokens is None:
             self._fail(
                 "the server did not report how many tokens it generated (no `usage`, no token ids)"
                 if self.finish_reason or not exchange.streaming

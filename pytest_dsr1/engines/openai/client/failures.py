@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import ssl
+from html.parser import HTMLParser
 
 _SCHEME = "check whether engine.url must begin with http or https"
 _SHOWN = 200
 """Characters of an answer that a message repeats."""
+_SAID_IN = ("error", "errors", "message", "detail", "Message", "msg", "error_description", "title")
+"""The keys under which servers and proxies state an error, the most telling first."""
+_DEEPEST = 6
+_LISTED = 5
+"""The most messages of a list that are shown."""
+_IS_PAGE = re.compile(
+    rb"(?:<\?xml[^>]*>|<!--.*?-->|\s)*<(?:!doctype html|html|head|body)\b", re.I | re.S
+).match
+_PAGE_BYTES = 1 << 13
+"""The bytes of a page that are read; its words come early."""
+_HIDDEN = {"script", "style"}
 
 
 def unreachable(error: Exception, limit_s: float) -> str:
@@ -33,20 +46,75 @@ def unreachable(error: Exception, limit_s: float) -> str:
 
 
 def error_message(body: bytes) -> str:
-    """Return the message in the body of an error, shortened.
+    """Return the message in the body of an error, on one line and shortened.
 
-    Knows the forms of OpenAI, FastAPI and vLLM; otherwise returns the start of the body.
+    Knows the forms of OpenAI, FastAPI and vLLM, problem details (RFC 9457), and pages in HTML; otherwise
+    returns the start of the body.
     """
+    if not body.strip():
+        return "the answer is empty"
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
-        return beginning(body)
-    if isinstance(data, dict):
-        error = data.get("error", data)
-        for value in (error, *(error.get(k) for k in ("message", "detail") if isinstance(error, dict))):
-            if isinstance(value, str) and value:
-                return value[:_SHOWN]
-    return beginning(body)
+        return _of_page(body[:_PAGE_BYTES]) if _IS_PAGE(body[:_PAGE_BYTES]) else beginning(body)
+    return _cut(_stated(data)) or beginning(body)
+
+
+def stated_error(data: object) -> str:
+    """Return the message of an error that is not marked as one; empty if this JSON is not such an error."""
+    if not isinstance(data, dict) or not data.keys().isdisjoint({"choices", "usage"}):
+        return ""
+    return _cut(_stated(data))
+
+
+def _stated(data: object, depth: int = 0) -> str:
+    """Return the message in an error's JSON; empty if there is none."""
+    if isinstance(data, str):
+        return data
+    if depth == _DEEPEST:
+        return ""
+    if isinstance(data, list):
+        return "; ".join(filter(None, (_stated(each, depth + 1) for each in data[:_LISTED])))
+    if not isinstance(data, dict):
+        return ""
+    said = next(filter(None, (_stated(data.get(key), depth + 1) for key in _SAID_IN)), "")
+    place = data.get("loc")  # FastAPI: where the request is wrong
+    return f"{'.'.join(map(str, place))}: {said}" if said and isinstance(place, list) else said
+
+
+class _Page(HTMLParser):
+    """The words of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        del attrs
+        self._hidden += tag in _HIDDEN
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden -= tag in _HIDDEN
+
+    def handle_data(self, data: str) -> None:
+        if (
+            not self._hidden and data.strip() and data.strip() not in self.words
+        ):  # title and heading are alike
+            self.words.append(data.strip())
+
+
+def _of_page(body: bytes) -> str:
+    page = _Page()
+    page.feed(body.decode("utf-8", "replace"))
+    page.close()
+    return f"an HTML page: {_cut(' '.join(page.words)) or beginning(body)}"
+
+
+def _cut(text: str) -> str:
+    """Return the text on one line, without control characters, and shortened."""
+    shown = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * _SHOWN]).split())
+    return f"{shown[:_SHOWN]}{'...' if len(shown) > _SHOWN else ''}"
 
 
 def beginning(text: bytes) -> str:

@@ -17,6 +17,8 @@ from pytest_dsr1.errors import EngineError
 _OPENED_AT_ONCE = 256
 _CONNECT_S = 30.0
 _LOOK_S = 0.5
+_TAIL_S = 0.02
+"""The time after ``[DONE]`` in which servers end the answer: usually within 1 ms, in the next packet."""
 _SERVER_ERRORS = (ConnectionRefusedError, TimeoutError, ssl.SSLError)
 """Errors at the right address; other errors mostly mean that the address cannot be reached."""
 
@@ -120,6 +122,10 @@ class ConnectionPool:
         if connection.usable:
             self._free.append(connection)
         self._ended(exchange)
+
+    def done(self, connection: Connection, exchange: Exchange) -> None:
+        """Wait a moment for HTTP's end, with which the connection can be kept."""
+        self._loop.call_later(_TAIL_S, connection.finish, exchange)
 
     def stale(self, exchange: Exchange) -> None:
         """Send the request again. Its time starts at the first attempt."""

@@ -12,9 +12,13 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.records import RequestRecord
+
+if TYPE_CHECKING:
+    from pytest_dsr1.arrays import Floats
 
 TICK_S = 0.01
 LAG_SHARE_LIMITS = {"mean": 0.05, "P99": 0.25}
@@ -23,6 +27,9 @@ about the error of the mean. The P99 of the lateness is mostly two to four times
 the two are values of different requests."""
 CPU_LIMIT = 0.95
 """The largest share of one core that the client's thread may use, over the whole measurement."""
+READ_LATE_LIMIT = 0.5
+"""The largest share of events that may be close together only because the client read them late. It was up to
+0.4 where a server sent as fast as the client read."""
 SHORTEST_S = 2.0
 """The shortest measurement with enough checks of the loop; the result warns below it."""
 
@@ -62,12 +69,24 @@ class ClientLoad:
         """The share of one core."""
         return self.cpu_s / self.seconds if self.seconds else 0.0
 
+    def lags_at(self, times_s: Floats) -> Floats:
+        """Return how late the client may have been at these times, in s: the lag of the next look.
+
+        The same delay hit both. 0 if the loop was never looked at.
+        """
+        import numpy as np
+
+        if not self.lags_s:
+            return np.zeros(len(times_s))
+        looks = np.searchsorted(np.array(self.looked_s), times_s).clip(max=len(self.lags_s) - 1)
+        lags_s: Floats = np.array(self.lags_s)[looks]
+        return lags_s
+
     def first_token_lags(self, records: Sequence[RequestRecord]) -> tuple[FirstTokenLag, ...]:
         """Return mean and P99 of the time to first token, with the lateness of the loop at these tokens.
 
-        The lateness of a token is about, and at most, the lag of the next check of the loop: the same delay
-        hit both. A mean over time would not show that a client is late in bursts of requests, where most
-        first tokens are.
+        The lateness of a token is about, and at most, the lag of the next check of the loop. A mean over time
+        would not show that a client is late in bursts of requests, where most first tokens are.
         """
         import numpy as np
 
@@ -76,8 +95,7 @@ class ClientLoad:
             return ()
         seen_s = np.array([r.last_token_s if r.first_token_s is None else r.first_token_s for r in answered])
         took_s = np.sort(seen_s - np.array([record.start_s for record in answered]))
-        looks = np.searchsorted(np.array(self.looked_s), seen_s).clip(max=len(self.lags_s) - 1)
-        late_s = np.sort(np.array(self.lags_s)[looks])
+        late_s = np.sort(self.lags_at(seen_s))
         p99 = int(len(answered) * 0.99)
         return (
             FirstTokenLag("mean", float(took_s.mean()), float(late_s.mean())),
@@ -99,8 +117,13 @@ class ClientLoad:
             },
         }
 
-    def judge(self, name: str, records: Sequence[RequestRecord]) -> None:
+    def judge(self, name: str, records: Sequence[RequestRecord], read_late: float = 0.0) -> None:
         """Refuse a measurement in which the client was the limit.
+
+        Args:
+            name: the scenario.
+            records: its requests.
+            read_late: the share of events that may be close together only because the client read them late.
 
         Raises:
             InvalidRunError: the client was saturated.
@@ -114,6 +137,10 @@ class ClientLoad:
             for each in self.first_token_lags(records)
             if each.share > LAG_SHARE_LIMITS[each.name]
         ]
+        if read_late > READ_LATE_LIMIT:
+            found.append(
+                f"{read_late:.0%} of the events were read late and together (limit {READ_LATE_LIMIT:.0%})"
+            )
         if self.cpu_share > CPU_LIMIT:
             found.append(f"the client's thread used {self.cpu_share:.0%} of a core (limit {CPU_LIMIT:.0%})")
         if found:

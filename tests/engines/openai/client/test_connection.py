@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_dsr1.engines.openai.client import connection
 from pytest_dsr1.engines.openai.client.connection import RACE_S, Connection
 from pytest_dsr1.engines.openai.client.exchange import Exchange
-from tests.standins.openai_server import FINISH, GOOD, STREAM_HEAD, chunk, event, usage
+from tests.standins.openai_server import DONE, FINISH, GOOD, STREAM_HEAD, chunk, event, usage
 
 
 class Transport(asyncio.Transport):
@@ -39,6 +39,9 @@ class Owner:
 
     def ended(self, connection: Connection, exchange: Exchange) -> None:
         self.calls.append(exchange.fault or "ended")
+
+    def done(self, connection: Connection, exchange: Exchange) -> None:
+        self.calls.append("done")
 
     def stale(self, exchange: Exchange) -> None:
         self.calls.append("stale")
@@ -177,3 +180,75 @@ def test_like_events_are_taken_without_a_search(bench: Bench, monkeypatch: pytes
         bench.connection.data_received(chunk(said(word, "text", 0)))
     assert searched == [said(word, "text", 0) for word in (" a", '"', "")]
     assert len(exchange.event_times_s) == 5
+
+
+DONE_TEXT = [said(" a", "text", 0), FINISH, usage(4)]
+
+
+def streamed(bench: Bench, *events: bytes) -> Exchange:
+    """Send a request, and receive these events of its answer without the end of the answer."""
+    exchange = bench.send()
+    bench.connection.data_received(STREAM_HEAD)
+    for each in events:
+        bench.connection.data_received(chunk(each))
+    return exchange
+
+
+def test_an_answer_ends_at_done_even_if_the_connection_stays_open(bench: Bench) -> None:
+    exchange = streamed(bench, *DONE_TEXT)
+    ended_s = bench.now_s = 103.0
+    bench.connection.data_received(chunk(DONE))
+    bench.now_s += 1.0
+    bench.connection.data_received(chunk(b": ping\n\n"))
+    assert set(bench.owner.calls) == {"done"}, "the end of the answer may still come"
+    bench.connection.finish(exchange)
+    assert bench.owner.calls[-1] == "ended"
+    assert (exchange.ended_s, exchange.answer().error) == (ended_s, None)
+    assert not bench.connection.usable, "the rest of this answer would be taken for the next one"
+
+
+def test_the_usual_end_just_after_done_keeps_the_connection(bench: Bench) -> None:
+    exchange = streamed(bench, *DONE_TEXT, DONE)
+    bench.connection.data_received(chunk(b""))
+    assert bench.owner.calls == ["done", "ended"]
+    assert exchange.answer().error is None
+    assert bench.connection.usable
+    following = bench.send()
+    bench.connection.finish(exchange)
+    assert bench.connection.exchange is following, "the next exchange is not ended"
+    assert bench.owner.calls == ["done", "ended"]
+
+
+def test_done_and_the_end_together_need_no_wait(bench: Bench) -> None:
+    bench.send()
+    bench.connection.data_received(GOOD)
+    assert bench.owner.calls == ["ended"]
+
+
+@pytest.mark.parametrize(
+    ("events", "done"),
+    [
+        ([FINISH, DONE], True),
+        ([usage(4), DONE], True),
+        ([usage(4) + DONE], True),
+        ([usage(4), b": bye\r\ndata:[DONE]\r\n\r\n"], True),
+        ([DONE, usage(4)], True),
+        ([DONE], False),
+        ([usage(4), said("[DONE]", "text", 0)], False),
+        ([usage(4)], False),
+    ],
+)
+def test_done_ends_an_answer_that_has_its_usage_or_finish_reason(
+    events: list[bytes], done: bool, bench: Bench
+) -> None:
+    streamed(bench, DONE_TEXT[0], *events)
+    assert bench.owner.calls == ["done"] * done
+
+
+def test_a_server_that_closes_after_done_has_answered(bench: Bench) -> None:
+    exchange = streamed(bench, *DONE_TEXT, DONE)
+    bench.connection.connection_lost(None)
+    assert bench.owner.calls == ["done", "ended", "lost"]
+    assert exchange.answer().error is None
+    bench.connection.finish(exchange)
+    assert bench.owner.calls == ["done", "ended", "lost"]

@@ -5,13 +5,17 @@ import re
 import time
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
+from pytest_dsr1.engines.openai.client import self_check
 from pytest_dsr1.engines.openai.client.self_check import (
     CPU_LIMIT,
     LAG_SHARE_LIMITS,
+    READ_LATE_LIMIT,
     SHORTEST_S,
+    TICK_S,
     ClientLoad,
     LoopWatch,
 )
@@ -109,6 +113,15 @@ def test_the_least_above_a_limit_is_too_much(load: ClientLoad) -> None:
     assert re.search(r"^the measurement took 2\.00 s; below 2 s it ", short_load.unjudged() or "")
 
 
+def test_events_that_the_client_read_late() -> None:
+    client(always(0.0)).judge("mine", RECORDS, READ_LATE_LIMIT)
+    with pytest.raises(
+        InvalidRunError, match=r": 60% of the events were read late and together \(limit 50%\); "
+    ):
+        client(always(0.0)).judge("mine", RECORDS, 0.6)
+    replace(client(always(0.0)), seconds=SHORTEST_S * LESS).judge("mine", RECORDS, 0.6)
+
+
 def test_the_shortest_run_that_is_judged() -> None:
     load = client(always(0.0), seconds=SHORTEST_S)
     assert load.unjudged() is None
@@ -155,6 +168,24 @@ def test_a_blocked_loop_is_late() -> None:
     assert facts["loop_lag_p99_ms"] == facts["loop_lag_max_ms"], "of fewer than a hundred looks"
     assert facts["loop_lag_mean_ms"] == pytest.approx(1e3 * sum(load.lags_s) / len(load.lags_s), abs=0.001)
     assert facts["cpu_share"] == round(load.cpu_share, 4)
+
+
+def test_the_first_look_counts_from_its_due_time() -> None:
+    """It is due 10 ms after the start. The clock says 13 ms, so it is 3 ms late."""
+
+    async def main() -> ClientLoad:
+        now_s = 50.0
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            clock = SimpleNamespace(monotonic=lambda: now_s, thread_time=time.thread_time)
+            monkeypatch.setattr(self_check, "time", clock)
+            watch = LoopWatch()
+            now_s += TICK_S + 0.003
+            await asyncio.sleep(0.05)
+            return watch.stop()
+
+    load = asyncio.run(main())
+    assert load.lags_s[0] == pytest.approx(0.003)
+    assert set(load.lags_s[1:]) <= {0.0}, "the clock stood still"
 
 
 def test_lateness_counts_where_first_tokens_came() -> None:

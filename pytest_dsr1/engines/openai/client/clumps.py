@@ -1,0 +1,181 @@
+"""The check for clumps: events of a stream that were held back, and then sent together.
+
+The time of an event is the time of its tokens only if it is sent when they are made. A proxy that buffers, or
+a server that does not stream, sends many events at once after a wait. Then TPOT is far too short (0.0007 ms
+for 1,024 tokens in one burst after 1 s), and TTFT is too long.
+
+A clump is several events, close together, after a wait. It counts only if nothing else explains it. A server
+may put many tokens into one event. Events that the client reads late look close together; the client knows
+how late it was. A server that sends faster than any GPU makes tokens does not wait for them.
+docs/background/measurements.md has the runs from which the limits come.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from pytest_dsr1.engines.openai.client.self_check import ClientLoad
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.scenario.schema.load import Slo
+
+if TYPE_CHECKING:
+    from pytest_dsr1.arrays import Floats
+
+HELD_LIMIT = 0.25
+"""The largest share of all events that may be held back. Servers that stream reached 0.09, or 0.30 where the
+client was so late that it read more events late. With 1 to 8 clumps per answer it was at least 0.80."""
+FASTEST_S = 0.0008
+"""Events of one stream that are closer together on average were not sent as their tokens were made: these are
+over 1,250 events per second. DeepSeek-R1 makes less than 400 tokens per second for one user."""
+_LATE_FASTEST_S = 2 * FASTEST_S
+"""The same if the client was late: events may have come evenly over the time in which it did not look. The
+fastest stream that was measured on an H200 had 2.0 ms between tokens."""
+LEAST_MAKING_S = 0.0004
+"""A wait explains a clump only if it has this time for each token: at most 2,500 tokens per second."""
+_SHORTEST_WAIT_S = 0.005
+"""Shorter waits can be those of the operating system."""
+_WAIT_FACTOR = 4
+"""The wait before a clump is at least this many times as long as the clump, and as the client was late."""
+_WITHIN = 1 / 8
+"""A gap below this share of the longest wait may be inside a clump: a large one is read in several pieces."""
+_FEW = 8
+_SHARE = 0.1
+_MANY = 18
+"""A clump has at least ``_FEW`` events and ``_SHARE`` of its answer, so TPOT is at least 10% too short, or it
+has ``_MANY`` events. A step with drafts makes fewer tokens (mostly up to 6, at most 17), and some servers
+send an event for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clumped:
+    """The events of a run that came in clumps.
+
+    Attributes:
+        held_share: the share of all events that server or proxy held back.
+        late_share: the share of all events that may look like this only because the client read them late.
+        tokens: the tokens of a clump that was held back, on average; 0 without any.
+        wait_s: the wait before it, on average, in s.
+    """
+
+    held_share: float = 0.0
+    late_share: float = 0.0
+    tokens: float = 0.0
+    wait_s: float = 0.0
+
+    @property
+    def why_not(self) -> str | None:
+        """The reason why times of events are not times of tokens, and what to change; None if they are."""
+        if self.held_share <= max(HELD_LIMIT, self.late_share):
+            return None
+        return (
+            f"{self.held_share:.0%} of the events came in clumps (limit {HELD_LIMIT:.0%}; on average "
+            f"{self.tokens:,.0f} tokens at once, after {self.wait_s * 1e3:,.0f} ms without any), so the time "
+            "of an event is not the time of its tokens: a proxy collects events before it sends them on, or "
+            "the server does not stream; measure without the proxy, or make it pass on each event at once "
+            "(nginx: `proxy_buffering off`)"
+        )
+
+    @property
+    def read_late(self) -> float:
+        """The share of events that the client may have read late and together; 0 if others held them back."""
+        return 0.0 if self.why_not else self.held_share + self.late_share
+
+    def not_measured(self, slo: Slo | None) -> dict[str, str]:
+        """Return the metrics that rest on the times of events, with the reason why they are not measured."""
+        if self.why_not is None:
+            return {}
+        needs = {"streaming"}
+        if slo is not None and (slo.preset or slo.ttft_ms or slo.tpot_ms):
+            needs.add("slo")
+        return {name: self.why_not for name, metric in METRICS.items() if metric.needs & needs}
+
+    def warnings(self) -> Iterator[str]:
+        """Yield the sentence about a run that has no times of tokens."""
+        if self.why_not is not None:
+            yield f"TTFT, TPOT and what follows from them are INVALID: {self.why_not}"
+
+    def facts(self) -> dict[str, object]:
+        """Return the figures for the result."""
+        return {
+            "events_in_clumps_share": round(self.held_share, 4),
+            "events_read_late_share": round(self.late_share, 4),
+        }
+
+
+class Clumps:
+    """The search for clumps in the streams of a run. Costs about 5 us for an answer without any."""
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        self._np = np
+        self._events = 0
+        self._found = array("d")
+        """Of each clump: time of its first event, wait before it, its length, its events, its tokens."""
+
+    def add(self, sent_s: float, times_s: array[float], tokens: int) -> None:
+        """Add the events of an answer of ``tokens`` tokens; its request was sent at ``sent_s``."""
+        if not times_s:
+            return
+        self._events += len(times_s)
+        if len(times_s) == 1:
+            wait_s = times_s[0] - sent_s
+            if tokens >= _MANY and wait_s >= max(_SHORTEST_WAIT_S, LEAST_MAKING_S * tokens):
+                self._found.extend((times_s[0], wait_s, 0.0, 1, tokens))
+            return
+        np = self._np
+        at_s = np.frombuffer(times_s)
+        gaps_s = np.diff(at_s, prepend=sent_s)
+        if np.count_nonzero(gaps_s[1:] < FASTEST_S) * 2 >= len(gaps_s) - 1:
+            self._search(at_s, gaps_s, tokens / len(times_s))
+
+    def _search(self, at_s: Floats, gaps_s: Floats, tokens: float) -> None:
+        """Keep the clumps of an answer: all of it, else the parts between its longest waits, and so on.
+
+        Args:
+            at_s: the times of its events.
+            gaps_s: the wait before each.
+            tokens: the tokens of an event, on average.
+        """
+        np = self._np
+        parts = [(0, len(at_s))]
+        while parts:
+            begin, end = parts.pop()
+            count = end - begin
+            if count < _MANY and count < max(_FEW, _SHARE * len(at_s)):
+                continue
+            wait_s, length_s = float(gaps_s[begin]), float(at_s[end - 1] - at_s[begin])
+            if (
+                length_s < FASTEST_S * (count - 1)
+                and wait_s >= max(_SHORTEST_WAIT_S, LEAST_MAKING_S * count * tokens)
+                and wait_s >= _WAIT_FACTOR * length_s
+            ):
+                self._found.extend((at_s[begin], wait_s, length_s, count, count * tokens))
+                continue
+            inner_s = gaps_s[begin + 1 : end]
+            splits = np.flatnonzero(inner_s >= max(_SHORTEST_WAIT_S, inner_s.max() * _WITHIN))
+            edges = [begin, *(splits + begin + 1).tolist(), end]
+            if len(edges) > 2:
+                parts += pairwise(edges)
+
+    def judged(self, load: ClientLoad) -> Clumped:
+        """Return the clumps that lateness of the client does not explain, and those that it may explain."""
+        np = self._np
+        if not self._found:
+            return Clumped()
+        at_s, waits_s, lengths_s, counts, tokens = np.frombuffer(self._found).reshape(-1, 5).T
+        lags_s = load.lags_at(at_s)
+        # Spread over the time in which the client did not look, the events are still too close together.
+        made = np.where(counts > 1, counts, tokens)
+        held = (lengths_s + lags_s < _LATE_FASTEST_S * (made - 1)) & (waits_s >= _WAIT_FACTOR * lags_s)
+        some = bool(held.any())
+        return Clumped(
+            held_share=float(counts[held].sum()) / self._events,
+            late_share=float(counts[~held].sum()) / self._events,
+            tokens=float(tokens[held].mean()) if some else 0.0,
+            wait_s=float(waits_s[held].mean()) if some else 0.0,
+        )
