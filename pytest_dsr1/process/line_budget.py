@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 
 RATE = 1_000_000
-"""Bytes of a log per second that are always searched; 8 ranks that log each iteration write a quarter of this.
+"""Bytes of a log per second that are always searched; 8 ranks that log each iteration write less.
 
-Measured with ``python -m benchmarks.logs`` on 2 busy cores (2026-11-29): 0.5 MB/s, all of it searched, took 4% of
-a core, 5 MB/s 11%, and 2 GB at once 3.3 s of CPU in 10 s.
+Measured with ``python -m benchmarks.logs`` on 2 busy cores (2026-11-29): 0.5 MB/s, all of it searched, took
+4% of a core, 5 MB/s took 11%, and 2 GB at once took 3.3 s of CPU in 10 s.
 """
 BURST = 8_000_000
 """Bytes that are searched at once, after a quieter time."""
