@@ -25,6 +25,10 @@ class InvalidRunError(Dsr1Error):
     """The run does not count (verdict INVALID): wrong or throttled machine, failed engine, broken input."""
 
 
+class EndedError(Dsr1Error):
+    """Something that is not ours ended the run, such as a plugin's time limit (INVALID; never repeated)."""
+
+
 class EngineError(InvalidRunError):
     """The engine did not deliver a complete measurement."""
 

@@ -12,15 +12,9 @@ import pytest
 
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.session import options, plugins, selection
-from pytest_dsr1.session.collection import (
-    ScenarioFile,
-    gates,
-    loaded_of,
-    parametrize,
-    scenario_file,
-)
+from pytest_dsr1.session.collection import ScenarioFile, parametrize, scenario_file
 from pytest_dsr1.session.selection import SELECTION
-from pytest_dsr1.session.state import STATE, RunState, ScenarioOutcome, note_selected, note_status
+from pytest_dsr1.session.state import NOT_WRITTEN, STATE, RunState
 from pytest_dsr1.text import harmless, say
 
 if TYPE_CHECKING:
@@ -30,6 +24,8 @@ if TYPE_CHECKING:
 
 FILES: pytest.StashKey[Mapping[Path, ReportFormat]] = pytest.StashKey()
 """The reports to write."""
+REPORT_MISSING = 10
+"""The exit status if all passed and a report cannot be written, as of results that cannot be written."""
 REPORT: pytest.StashKey[Report] = pytest.StashKey()
 """The content of the terminal's overview and of every report, once the run has ended."""
 
@@ -46,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Not by `pytest_plugins`, for which pytest searches the entry points of all packages: that takes 2 ms.
     config.pluginmanager.import_plugin("pytest_dsr1.session.fixtures")
     plugins.accept(config)
+    options.refuse_empty(config)
     if not selection.is_asked_for(config):
         options.refuse_without_selection(config)
         return
@@ -65,11 +62,12 @@ def pytest_configure(config: pytest.Config) -> None:
         watch=partial(progress.progress, config),
         count=partial(progress.counter, config),
         notify=lambda text: progress.write_line(config, f"dsr1: {text}"),
-        results=config.invocation_params.dir / config.getoption("--dsr1-results"),
-        replay=selection.replayed(config),
+        results=selection.results(config),
+        replay=config.stash[SELECTION].replay,
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
         allow_mismatch=config.getoption("--dsr1-allow-mismatch"),
         store=config.rootpath / options.STORE,
+        may_go_unjudged=options.may_go_unjudged(config),
         mode=mode,
     )
 
@@ -79,6 +77,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Print for ``--dsr1-list`` and ``--dsr1-plan``, then end; nothing is collected."""
     if not (config.getoption("--dsr1-list") or config.getoption("--dsr1-plan")):
         return None
+    options.refuse_empty(config)
     plugins.register(config)
     problems: list[str] = []
     try:
@@ -140,43 +139,42 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Remember which tests are selected."""
-    state = session.config.stash.get(STATE, None)
-    if state is not None:
-        note_selected(state, session.items)
+    """Remember which tests are selected, and how they must run."""
+    config = session.config
+    state = config.stash.get(STATE, None)
+    if state is None:
+        return
+    from pytest_dsr1.session.benchmark import saved_or_noted
+    from pytest_dsr1.session.endings import note_selected
+    from pytest_dsr1.session.running import Running
+
+    note_selected(state, session.items)
+    config.pluginmanager.register(Running(state), "dsr1-running")
+    saved_or_noted(config, lambda text: state.written.append((f"dsr1: {harmless(text)}", NOT_WRITTEN)))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
-    """Fail a requested gate or recording if something else skips its test."""
-    try:
-        return (yield)
-    except pytest.skip.Exception as skipped:
-        state, loaded = item.config.stash.get(STATE, None), loaded_of(item)
-        if state is None or loaded is None or not gates(item):
-            raise
-        from pytest_dsr1.session.gate_fixtures import refuse_skip
-
-        prefix = item.config.stash[SELECTION].test_id_prefix(loaded.path)
-        state.outcomes.setdefault(loaded.scenario.name, ScenarioOutcome(loaded, prefix))
-        refuse_skip(f"{loaded.scenario.name}: {item.name}", str(skipped))
-
-
-@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Remember each test's status, and hand verdict and measurement to JUnit."""
-    state, loaded = item.config.stash.get(STATE, None), loaded_of(item)
-    status = note_status(state, item, call) if state and loaded else None
-    if state and loaded and status and (outcome := state.outcomes.get(loaded.scenario.name)):
+    state = item.config.stash.get(STATE, None)
+    if state is None or item.nodeid not in state.tests:
+        return (yield)
+    from pytest_dsr1.session.endings import note_skipped, note_status, shorten
+
+    status, loaded = note_status(state, item, call), state.tests[item.nodeid].loaded
+    if status and (outcome := state.outcomes.get(loaded.scenario.name)):
         from pytest_dsr1.reporting.ci.junit import properties
 
         item.user_properties.extend(properties(outcome, status, item.name))
-    return (yield)
+    report: pytest.TestReport = yield
+    note_skipped(state, item, report)
+    shorten(state, call, report)
+    return report
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Turn 'some test failed' into the exit status of the verdicts: 1 before 10 before 11 before 12.
+    """Give the exit status of the verdicts: 1 before 10 before 11 before 12.
 
     Then write the reports. This hook also runs without a terminal, and after Ctrl-C.
     """
@@ -184,22 +182,39 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     state = config.stash.get(STATE, None)
     if state is None or config.option.collectonly:
         return
-    if exitstatus == pytest.ExitCode.TESTS_FAILED:
+    if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        if not (session.shouldfail or session.shouldstop):
+            from pytest_dsr1.session.endings import note_unjudged
+
+            why = "--setup-only runs no test" if config.option.setuponly else "its test did not run"
+            note_unjudged(state, why)
         session.exitstatus = state.exit_status(session.testsfailed) or exitstatus
     from pytest_dsr1.reporting.ci import files
 
     status, wanted = int(session.exitstatus), files.is_wanted(config.stash[FILES], os.environ)
     report = config.stash[REPORT] = files.report_of(state, status, config.rootpath, is_wanted=wanted)
-    state.written = files.write(report, config.stash[FILES], os.environ) if wanted else []
+    state.written += files.write(report, config.stash[FILES], os.environ) if wanted else []
+    failed = [text for text, markup in state.written if markup == NOT_WRITTEN]
+    if failed and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = REPORT_MISSING
     silent = config.getoption("no_summary", False)
     if silent or not config.pluginmanager.hasplugin("terminalreporter"):
-        for text, markup in state.written:
-            if markup:  # failures to write are shown even then
-                say(text, error=True)
+        for text in failed:  # these are shown even then
+            say(text, error=True)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the PERFORMANCE OVERVIEW, and which reports were written."""
+@pytest.hookimpl(wrapper=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Generator[None]:
+    """Print the PERFORMANCE OVERVIEW, and which reports were written, even if another summary fails."""
+    try:
+        return (yield)
+    finally:
+        _overview(terminalreporter, config)
+
+
+def _overview(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     state, report = config.stash.get(STATE, None), config.stash.get(REPORT, None)
     if state is None or report is None:
         return
@@ -207,8 +222,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if shown:
         from pytest_dsr1.reporting.terminal.overview import overview
 
+        above = {} if config.option.tbstyle in {"no", "line"} else state.shown
         terminalreporter.section("PERFORMANCE OVERVIEW")
-        for text, markup in overview(shown, config.get_terminal_writer().fullwidth):
+        for text, markup in overview(shown, config.get_terminal_writer().fullwidth, above):
             terminalreporter.write_line(text, **markup)
         for compared in state.compared:
             from pytest_dsr1.reporting.compare.differences import differences

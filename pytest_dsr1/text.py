@@ -53,6 +53,18 @@ def say(text: object, *, error: bool = False) -> None:
     print(harmless(str(text)), file=sys.stderr if error else sys.stdout)
 
 
+def head(text: str) -> str:
+    """Return the first line of a message; if that is the heading of a list, the list's first entry."""
+    first, *rest = text.strip().splitlines() or [""]
+    return rest[0].strip() if first.endswith(":") and rest else first
+
+
+def brief(text: str) -> str:
+    """Return the first line of a message; if that is the heading of a list, with the list's first entry."""
+    first, entry = text.strip().splitlines()[0], head(text)
+    return first if first == entry else f"{first} {entry}"
+
+
 def quoted(lines: Iterable[str]) -> str:
     """Return lines of a log as they stand under a message.
 

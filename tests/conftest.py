@@ -130,8 +130,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark the tests that also run with the oldest and newest versions."""
+    """Make warnings errors in our own tests alone, and mark those for the oldest and newest versions."""
     if item.path.is_relative_to(TESTS):
+        item.add_marker(pytest.mark.filterwarnings("error"))
         place = item.path.relative_to(TESTS).as_posix()
         if any(place == one or place.startswith(f"{one}/") for one in VERSIONS):
             item.add_marker(pytest.mark.versions)

@@ -41,6 +41,11 @@ def faults(case: Case) -> tuple[Fault, ...]:
         for each in judgment.verdicts
         if each.status is not Status.PASS
     ]
+    found += [
+        Fault(status, test, "", message, lines.get(test, lines["scenario"]))
+        for test, (status, message) in judgment.unjudged.items()
+        if status is not None
+    ]
     subject = subject_of("regression", case.scenario.gated_metric)
     if gate is not None and gate.verdict is not None:
         if gate.verdict.status is not Status.PASS:

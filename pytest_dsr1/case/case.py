@@ -21,6 +21,7 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.roofline.bounds import Bound, bounds
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.session.state import ScenarioOutcome
+from pytest_dsr1.text import head
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.verdict import Status, Verdict
 
@@ -100,7 +101,7 @@ class Case:
     def is_empty(self) -> bool:
         """Whether there is nothing to report: its tests were skipped, or ended without a result."""
         judgment, seen = self.judgment, (self.run.measurement, self.notes, self.incomplete)
-        return not any((*seen, judgment.problem, judgment.gate, judgment.refused))
+        return not any((*seen, judgment.problem, judgment.gate, judgment.refused, judgment.unjudged))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -283,18 +284,20 @@ def _outcome(judgment: Judgment) -> Iterable[str]:
     status, judged, gate = judgment.status, judgment.judged, judgment.gate
     if status in {Status.FAIL, Status.PASS}:
         of_status = [verdict for verdict in judged if verdict.status is status]
-        yield _first(of_status[0].message.split("; that is ")[0])
+        yield head(of_status[0].message.split("; that is ")[0])
         if len(of_status) > 1:
             more = f"{len(of_status) - 1} more"
             yield f"{more} missed" if status is Status.FAIL else f"{more} met"
     elif status is Status.INVALID and judgment.problem:
-        yield _first(judgment.problem)
+        yield head(judgment.problem)
     elif judgment.refused is not None:
-        yield _first(judgment.refused[1])
+        yield head(judgment.refused[1])
     elif gate is not None and gate.error:
-        yield _first(gate.error)
+        yield head(gate.error)
     elif judged:
-        yield _first(judged[0].message)
+        yield head(judged[0].message)
+    elif judgment.unjudged:
+        yield head(next(iter(judgment.unjudged.values()))[1])
     else:
         yield "not judged"
 
@@ -306,9 +309,3 @@ def _gpus(measurement: Measurement, states: Iterable[str]) -> Iterable[str]:
     doubts = [f for f in measurement.findings if f.severity != "ok" and f.subject.startswith("GPU")]
     more = f" (and {len(doubts) - 1} more about GPUs)" if len(doubts) > 1 else ""
     yield f"{doubts[0].subject}: {doubts[0].message}{more}" if doubts else healthy
-
-
-def _first(text: str) -> str:
-    """Return the first line of a message; if that is the heading of a list, the list's first entry."""
-    head, *rest = text.strip().splitlines() or [""]
-    return rest[0].strip() if head.endswith(":") and rest else head

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.saved import SavedGate, read_gate
@@ -27,6 +27,8 @@ class Judgment:
         gate_unreadable: why the gate of a saved result cannot be read; empty if it can.
         undecided: what an interrupted gate saw so far; empty otherwise.
         refused: the status of a gate or recording that ended without a verdict, and why.
+        unjudged: by test, the status of other tests that ended without a verdict, and why; no status if this
+            is allowed.
         lines: ``file:line`` in the scenario of each test's subject, such as ``target[average_ttft]``; for
             ``scenario`` the line of its name, which is always in its own file.
     """
@@ -41,6 +43,7 @@ class Judgment:
     gate_unreadable: str = ""
     undecided: str = ""
     refused: tuple[Status, str] | None = None
+    unjudged: Mapping[str, tuple[Status | None, str]] = field(default_factory=dict)
 
     @property
     def judged(self) -> tuple[Verdict, ...]:
@@ -73,6 +76,7 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
         statuses.add(gate.status)
     if outcome.refused is not None:
         statuses.add(outcome.refused[0])
+    statuses |= {status for status, _ in outcome.unjudged.values() if status is not None}
     return Judgment(
         profile=outcome.loaded.scenario.name,
         status=next((each for each in (*EXIT_STATUS, Status.PASS) if each in statuses), None),
@@ -84,6 +88,7 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
         gate_unreadable=unreadable,
         undecided=undecided,
         refused=outcome.refused,
+        unjudged=dict(outcome.unjudged),
     )
 
 

@@ -67,13 +67,13 @@ def _load(names: Sequence[str], results: Path) -> list[Measurement]:
         UserError: some are not results; the message lists them all.
     """
     from pytest_dsr1.errors import UserError
-    from pytest_dsr1.measurement.store import load
+    from pytest_dsr1.measurement.store import find, load
 
     loaded: list[Measurement] = []
     problems: dict[str, None] = {}
     for name in names:
         try:
-            loaded.append(load(_folder(name, results)))
+            loaded += [load(folder) for folder in find(name, results)]
         except UserError as error:
             problems[str(error)] = None
         except OSError as error:
@@ -81,24 +81,6 @@ def _load(names: Sequence[str], results: Path) -> list[Measurement]:
     if problems:
         raise UserError("\n".join(problems))
     return loaded
-
-
-def _folder(name: str, results: Path) -> Path:
-    """Return the result's folder: the path itself, else the newest result of a profile of that name."""
-    from pytest_dsr1.errors import UserError
-    from pytest_dsr1.measurement.store import newest
-
-    if (Path(name) / "measurement.json").exists():
-        return Path(name)
-    profile = results / name
-    if profile.is_dir():
-        found = newest(profile)
-        if found is None:
-            raise UserError(f"{profile}: contains no complete result")
-        return found
-    if Path(name).exists():
-        return Path(name)  # loading reports what is missing in it
-    raise UserError(f"{name}: is neither a folder nor a profile with results in {results}")
 
 
 def _wants_color() -> bool:

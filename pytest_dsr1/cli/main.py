@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from pytest_dsr1.cli import compare, docs, references
+from pytest_dsr1.cli.references import SUITES_HELP
 from pytest_dsr1.text import harmless, say
 
 
@@ -26,13 +28,14 @@ def _restore(_: argparse.Namespace) -> int:
 def _dataset(options: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from pytest_dsr1.cli.suites import folders
     from pytest_dsr1.errors import UserError
     from pytest_dsr1.reporting.terminal.progress import Counter
     from pytest_dsr1.scenario.loading import load_named
     from pytest_dsr1.storage.files import replacing
     from pytest_dsr1.workload.synthetic import write_synthetic
 
-    scenario = load_named(options.profile, options.suites, options.set)
+    scenario = load_named(options.profile, folders(options.suites), options.set)
     if scenario.dataset.path is not None:
         raise UserError(f"{scenario.name}: nothing to write; its requests are in {scenario.dataset.path}")
     terminal, target = sys.stderr.isatty(), Path(options.file)
@@ -82,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     dataset.add_argument("profile", help="the profile's name, or a scenario file")
     dataset.add_argument("file", help="the file to write")
-    dataset.add_argument("--suites", action="append", default=[], help="a folder with your own scenarios")
+    dataset.add_argument("--suites", action="append", default=[], help=SUITES_HELP)
     dataset.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
     dataset.set_defaults(run=_dataset)
     compare.add(commands)
@@ -95,7 +98,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     from pytest_dsr1.errors import Dsr1Error
 
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(given)
+    for argument in given:
+        # Of an unset variable in a pipeline. `--set=KEY=` is null.
+        if not argument.strip() or re.fullmatch(r"--[a-z-]+=\s*", argument):
+            what = argument.strip().rstrip("=") or "an argument"
+            parser.error(f"{what} is empty: give it a value, or remove it")
     try:
         status: int = options.run(options)
         sys.stdout.flush()

@@ -16,6 +16,7 @@ from pytest_dsr1.text import columns, say
 if TYPE_CHECKING:
     from pytest_dsr1.gate.references import ReferenceRun, References
 
+SUITES_HELP = "a folder with your own scenarios, in addition to those of pytest's ini option dsr1_suites"
 _HEADS = (
     "profile",
     "metric",
@@ -80,7 +81,7 @@ def add(commands: Any) -> None:
     export.set_defaults(run=_export)
 
     for parser in (accept, export):
-        parser.add_argument("--suites", action="append", default=[], help="a folder with your own scenarios")
+        parser.add_argument("--suites", action="append", default=[], help=SUITES_HELP)
         parser.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
     for parser in (show, accept, export):
         parser.add_argument("--store", type=Path, help=f"the folder of references (./{STORE})")
@@ -205,6 +206,7 @@ def _show_one(store: Path, profile: str) -> int:
 
 
 def _accept(options: argparse.Namespace) -> int:
+    from pytest_dsr1.cli.suites import folders
     from pytest_dsr1.errors import Dsr1Error
     from pytest_dsr1.gate.acceptance import accept
     from pytest_dsr1.gate.plan import gate_plan
@@ -213,7 +215,7 @@ def _accept(options: argparse.Namespace) -> int:
     from pytest_dsr1.scenario.loading import load_named
     from pytest_dsr1.storage.filelock import user
 
-    scenario = load_named(options.profile, options.suites, options.set)
+    scenario = load_named(options.profile, folders(options.suites), options.set)
     store = _store(options)
     folder = store if store.is_dir() else Path.cwd()
     by = options.by or _git(folder, "config", "user.name") or user()
@@ -235,6 +237,7 @@ def _accept(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from pytest_dsr1.cli.suites import folders
     from pytest_dsr1.errors import NoReferenceError
     from pytest_dsr1.gate import recordings
     from pytest_dsr1.gate.acceptance import reference_run
@@ -242,7 +245,7 @@ def _export(options: argparse.Namespace) -> int:
     from pytest_dsr1.scenario.loading import load_named
     from pytest_dsr1.steady.figure import NoSteadyFigureError, steady_figure, warmup_of
 
-    scenario, store = load_named(options.profile, options.suites, options.set), _store(options)
+    scenario, store = load_named(options.profile, folders(options.suites), options.set), _store(options)
     metric, warmup_requests, requests = scenario.gated_metric, warmup_of(scenario), None
     rows: list[tuple[ReferenceRun, str]] = []
     try:

@@ -22,10 +22,13 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime
+from fnmatch import fnmatchcase
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +42,8 @@ from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.writer import dump
 from pytest_dsr1.storage.documents import CHANGED, DocumentError, DocumentKind, changed
-from pytest_dsr1.storage.files import write_atomically
+from pytest_dsr1.storage.files import open_regular, write_atomically
+from pytest_dsr1.text import shown_path
 
 MEASUREMENT = DocumentKind("a saved measurement", "pytest-dsr1 measurement", 1)
 
@@ -116,9 +120,9 @@ class ResultFolder:
             path = root / scenario.name / name
             try:
                 path.mkdir(parents=True)
-            except FileExistsError:
-                continue
             except OSError as error:
+                if isinstance(error, FileExistsError) and os.path.lexists(path):
+                    continue
                 raise UserError(
                     f"{path}: results cannot be written: {error.strerror}; choose another folder with "
                     "--dsr1-results=DIR"
@@ -185,6 +189,41 @@ def newest(folder: Path) -> Path | None:
     return None
 
 
+def find(name: str, results: Path, base: Path = Path()) -> list[Path]:
+    """Return the folders of the saved results that a person names.
+
+    Args:
+        name: a result's folder, a profile for its newest result, or a glob of either.
+        results: the folder of the profiles' results.
+        base: the folder that a relative path starts from.
+
+    Raises:
+        UserError: there is no such result, or a newer one of the profile cannot be read.
+    """
+    named = base / name
+    if _is_result(named):
+        return [named]
+    profiles = [each for each in _folders(results) if fnmatchcase(each.name, name)]
+    latest = [run for profile in profiles if (run := newest(profile)) is not None]
+    matching = glob(str(named))  # noqa: PTH207 - the name may be absolute
+    found = [*latest, *(Path(each) for each in sorted(matching) if _is_result(Path(each)))]
+    if found:
+        return found
+    if profiles:
+        raise UserError(f"{profiles[0]}: contains no complete result")
+    if named.exists():
+        return [named]  # loading reports what is missing in it
+    raise UserError(f"{name}: is neither a folder nor a profile with results in {shown_path(results)}")
+
+
+def _is_result(folder: Path) -> bool:
+    return os.path.lexists(folder / "measurement.json")
+
+
+def _folders(results: Path) -> list[Path]:
+    return sorted(each for each in results.glob("*") if each.is_dir())
+
+
 def load(folder: Path) -> Measurement:
     """Return a saved measurement.
 
@@ -204,6 +243,8 @@ def load(folder: Path) -> Measurement:
         raise UserError(f"{path}: {changed(error)}") from None
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: {error} is missing; {CHANGED}") from None
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply; {CHANGED}") from None
     records = tuple(_lines(folder / "requests.jsonl", RequestRecord))
     if len(records) != document.get("records"):
         raise UserError(
@@ -259,7 +300,7 @@ def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:
         return
     adapter = TypeAdapter(kind)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for number, line in enumerate(file, 1):
                 try:
                     yield adapter.validate_json(line)

@@ -129,7 +129,7 @@ def requested(config: pytest.Config) -> dict[Path, ReportFormat]:
         if os.path.isdir(path):  # noqa: PTH112 - a name that is too long is reported below
             raise pytest.UsageError(f"--dsr1-report={given}: is a folder; expected a file name")
         try:
-            probe = temporary_of(path)  # as long as the name that the report is written under
+            probe = temporary_of(whole)  # as long as the name that the report is written under
             probe.touch()
             probe.unlink()
         except OSError as error:

@@ -179,7 +179,9 @@ class _Fault:
             )
         fitting = self._fitting(tree)
         elsewhere = "" if _is_misspelling(key, fitting) else _elsewhere(self.path, tree)
-        if meant := did_you_mean(key, fitting, present=dict(holder.children())):
+        of_option = not holder.keys.get(key, holder.mark).line  # which means to change what is there
+        present = () if of_option else dict(holder.children())
+        if meant := did_you_mean(key, fitting, present=present):
             return f"unknown key{meant}{elsewhere}"
         homes = sorted(
             {join_key(path[:-1]) or "the top level" for path, _ in json_schema.fields() if path[-1] == key}
@@ -224,7 +226,7 @@ class _Fault:
         if kind == "boolean" and isinstance(value, str) and value.lower() in _BOOLEANS:
             return f"; write {_BOOLEANS[value.lower()]}"
         if kind in {"integer", "number"} and isinstance(value, str):
-            return _number_hint(node)
+            return _number_hint(node, whole=kind == "integer")
         if kind == "integer" and isinstance(value, float) and value.is_integer():
             return f"; write {int(value)}"
         if kind == "string" and isinstance(value, bool | int | float):
@@ -292,10 +294,14 @@ def _former_names() -> dict[str, str]:
     return {old: now for schema in engines().values() for old, now in schema.settings.former_names.items()}
 
 
-def _number_hint(node: Node) -> str:
+def _number_hint(node: Node, *, whole: bool) -> str:
     text = str(node.value)
-    if re.fullmatch(r"[-+]?[0-9][0-9_, ']*", text) and not text.isdecimal():
+    if re.fullmatch(r"[-+]?[0-9]{1,3}([_, '][0-9]{3})+", text):
         return f"; write {re.sub('[^-+0-9]', '', text)}"
+    if re.fullmatch(r"[-+]?[0-9]+,[0-9]+", text) and not whole:
+        return f"; write {text.replace(',', '.')}"
+    if re.fullmatch(r"[-+]?[0-9.]+([, ]+[-+]?[0-9.]+)+", text):
+        return "; it takes one number: for several, start a run with each"
     if node.quoted and re.fullmatch(r"[-+]?[0-9.]+", text):
         return "; remove the quotes"
     return ""

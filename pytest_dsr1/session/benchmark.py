@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -104,13 +104,37 @@ def counted(items: Iterable[pytest.Item]) -> Iterator[None]:
                 names.append(FIXTURE)
 
 
+def saved_or_noted(config: pytest.Config, note: Callable[[str], None]) -> None:
+    """Let pytest-benchmark note a file that it cannot write: its exception would end all reporting."""
+    session = getattr(config, "_benchmarksession", None)
+    if session is None:
+        return
+    save = session.handle_saving
+
+    def handle_saving() -> None:
+        try:
+            save()
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            note(
+                f"{where}the benchmark file cannot be written: {error.strerror}; free space there, or choose "
+                "another folder with --benchmark-storage"
+            )
+
+    session.handle_saving = handle_saving
+
+
 def gpus_of(state: RunState, selection: Selection) -> dict[str, object]:
     """Return the GPUs, for pytest-benchmark's data of the machine; empty on the CPU."""
     if state.replay:
         from pytest_dsr1.measurement.store import load
 
-        facts = load(state.replay).fingerprint.facts
-        return {key: facts[key] for key in ("gpu.name", "gpu.count", "driver") if key in facts}
+        saved = [load(folder).fingerprint.facts for folder in state.replay.values()]
+        return {
+            key: values[0] if len(values) == 1 else ", ".join(map(str, values))
+            for key in ("gpu.name", "gpu.count", "driver")
+            if (values := list(dict.fromkeys(facts[key] for facts in saved if key in facts)))
+        }
     if not any(loaded.scenario.hardware.gpu for loaded in selection.all()):
         return {}
     from pytest_dsr1.machine.gpu.inventory import read_machine

@@ -112,9 +112,19 @@ def measured(item: pytest.Item) -> bool:
     return "dsr1_measurement" in getattr(item, "fixturenames", ())
 
 
+def made(item: pytest.Item) -> bool:
+    """Return whether a test is made from a scenario file; a user's own test of a scenario is not."""
+    return item.getparent(ScenarioFile) is not None
+
+
+def judges(item: pytest.Item) -> bool:
+    """Return whether a test judges a target, a gate or a recording."""
+    return made(item) and getattr(item, "originalname", None) in {"target", *GATES}
+
+
 def gates(item: pytest.Item) -> bool:
     """Return whether a test is a scenario's gate or the recording of a reference."""
-    return item.getparent(ScenarioFile) is not None and getattr(item, "originalname", None) in GATES
+    return made(item) and getattr(item, "originalname", None) in GATES
 
 
 def loaded_of(item: pytest.Item) -> LoadedScenario | None:

@@ -18,7 +18,15 @@ import pytest
 
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError, UserError, on_failure
 from pytest_dsr1.session.selection import SELECTION
-from pytest_dsr1.session.state import STATE, ScenarioOutcome, fail_setup, listed
+from pytest_dsr1.session.state import (
+    INTERRUPTIONS,
+    STATE,
+    Failed,
+    ScenarioOutcome,
+    ended_by,
+    fail_setup,
+    listed,
+)
 
 if TYPE_CHECKING:
     from pytest_dsr1.engines.protocol import Engine
@@ -58,7 +66,7 @@ def dsr1_scenario(request: pytest.FixtureRequest) -> Scenario:
     loaded: LoadedScenario = request.param
     state = request.config.stash[STATE]
     prefix = request.config.stash[SELECTION].test_id_prefix(loaded.path)
-    state.outcomes.setdefault(loaded.scenario.name, ScenarioOutcome(loaded, prefix))
+    state.outcome_of(loaded, prefix)
     if state.replay:
         return loaded.scenario
     from pytest_dsr1.scenario.variables import resolve
@@ -163,9 +171,15 @@ def dsr1_measurement(
                 _measure(request, dsr1_scenario, outcome)
         except Dsr1Error as error:
             outcome.error = error
-        except KeyboardInterrupt:
+        except INTERRUPTIONS:
             outcome.error = InvalidRunError("interrupted")
             raise
+        except pytest.skip.Exception:
+            raise
+        except BaseException as error:
+            outcome.error = ended_by(error, "the run")
+            if not isinstance(error, pytest.fail.Exception):
+                raise  # with its traceback
     if outcome.error is not None:
         fail_setup(outcome.error)
     assert outcome.measurement is not None
@@ -179,12 +193,11 @@ def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Scenar
     if state.replay:
         from pytest_dsr1.measurement.store import load
 
-        saved = load(state.replay)
-        if saved.scenario.name != scenario.name:
+        if scenario.name not in state.replay:
             raise UserError(
-                f"{state.replay}: expected a result of {scenario.name}, found one of {saved.scenario.name}"
+                f"--dsr1-replay: expected a result of {scenario.name}, found one of {', '.join(state.replay)}"
             )
-        measurement = replace(saved, scenario=scenario)
+        measurement = replace(load(state.replay[scenario.name]), scenario=scenario)
     else:
         if scenario.name in state.gated:
             ready(request, "_dsr1_store")
@@ -254,7 +267,7 @@ def ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:
     for name in names:
         try:
             found.append(request.getfixturevalue(name))
-        except pytest.fail.Exception as failure:
+        except Failed as failure:
             problems.append(str(failure.msg))
     if problems:
         raise InvalidRunError("\n".join(problems))
@@ -287,7 +300,8 @@ def _dsr1_verdict(
     if verdict.status is not Status.PASS:
         where = outcome.loaded.where(f"targets.{_dsr1_target}")
         verdict = replace(verdict, message=f"{verdict.message}\n{where}; results: {dsr1_measurement.folder}")
-    outcome.verdicts.append(verdict)
+    # A plugin may run the test again.
+    outcome.verdicts[:] = [*(each for each in outcome.verdicts if each.subject != verdict.subject), verdict]
     if not request.config.stash[STATE].replay:  # a replay leaves the saved verdict alone
         try:
             write_verdicts(dsr1_measurement.folder, outcome.verdicts)

@@ -13,14 +13,14 @@ import pytest
 
 from pytest_dsr1.errors import (
     Dsr1Error,
+    EndedError,
     InvalidRunError,
     NoReferenceError,
     ReferencesError,
-    UserError,
     on_failure,
 )
 from pytest_dsr1.session.fixtures import outcome_of, ready, run
-from pytest_dsr1.session.state import STATE, ScenarioOutcome, fail_setup
+from pytest_dsr1.session.state import INTERRUPTIONS, STATE, Failed, ScenarioOutcome, ended_by, fail_setup
 
 if TYPE_CHECKING:
     from pytest_dsr1.gate.loop import Take
@@ -53,17 +53,6 @@ def _status_of(error: Dsr1Error) -> Status:
 def _refuse(error: Dsr1Error) -> NoReturn:
     """End a fixture with the status of the error."""
     fail_setup(error, _status_of(error))
-
-
-def refuse_skip(test: str, why: str) -> NoReturn:
-    """Fail a selected gate or recording that something else skips, as INCONCLUSIVE."""
-    from pytest_dsr1.verdict.verdict import Status
-
-    error = UserError(
-        f"{test} was requested but skipped: {why.rstrip('.')}; remove what skips it, or deselect the test "
-        "with -k"
-    )
-    fail_setup(error, Status.INCONCLUSIVE)
 
 
 @pytest.fixture(scope="session")
@@ -158,7 +147,9 @@ def _takes(
             pending.clear()
             try:
                 first: Measurement = request.getfixturevalue("dsr1_measurement")
-            except pytest.fail.Exception as failure:
+            except Failed as failure:
+                if isinstance(outcome.error, EndedError):
+                    raise outcome.error from None
                 if outcome.measurement is None:
                     raise InvalidRunError(str(failure.msg)) from None
                 return outcome.measurement
@@ -179,13 +170,29 @@ def _dsr1_regression(
     _dsr1_starts: Starts,
 ) -> Verdict:
     """The verdict of the scenario's gate, after as many runs as it needs."""
+    outcome = outcome_of(request, dsr1_scenario)
+    if outcome.word is None:
+        _decide(request, dsr1_scenario, _dsr1_shared, _dsr1_gate_plan, _dsr1_starts)
+    assert outcome.word is not None
+    if isinstance(outcome.word, Dsr1Error):
+        _refuse(outcome.word)
+    return outcome.word
+
+
+def _decide(
+    request: pytest.FixtureRequest,
+    scenario: Scenario,
+    shared: SharedResources,
+    plan: GatePlan,
+    starts: Starts,
+) -> None:
+    """Run the gate; keep and save its verdict, or why there is none."""
     from pytest_dsr1.gate.eligibility import why_not
     from pytest_dsr1.gate.loop import decide
     from pytest_dsr1.gate.progress import GateProgress
     from pytest_dsr1.steady.run_length import EnoughSeen
 
-    state, outcome = request.config.stash[STATE], outcome_of(request, dsr1_scenario)
-    plan, load = _dsr1_gate_plan, dsr1_scenario.load
+    state, outcome, load = request.config.stash[STATE], outcome_of(request, scenario), scenario.load
     gate = outcome.gate = GateProgress(plan)
 
     def another(unseen: ScenarioOutcome) -> Measurement:
@@ -193,26 +200,30 @@ def _dsr1_regression(
             plan.metric,
             plan.design.level.small_percent,
             concurrency=load.concurrency,
-            gpus=max(dsr1_scenario.hardware.count, 1),
+            gpus=max(scenario.hardware.count, 1),
             open_loop=load.arrival is not None,
             warmup_requests=plan.references.warmup_requests,
         )
-        return run(request, dsr1_scenario, unseen, requests=plan.references.requests, enough=enough)
+        return run(request, scenario, unseen, requests=plan.references.requests, enough=enough)
 
     try:
-        verdict = decide(
+        outcome.word = decide(
             gate,
-            _takes(request, dsr1_scenario, _dsr1_shared, another),
-            lambda measurement: why_not(measurement, _dsr1_starts),
+            _takes(request, scenario, shared, another),
+            lambda measurement: why_not(measurement, starts),
             state.notify,
             lambda: _save(gate),
         )
         _save(gate)
-    except Dsr1Error as error:
+    except (*INTERRUPTIONS, pytest.skip.Exception):
+        raise
+    except BaseException as error:
+        ours = error if isinstance(error, Dsr1Error) else ended_by(error, f"the gate of {scenario.name}")
+        outcome.word = ours
         with suppress(Dsr1Error):  # a failure to save may be the error itself
-            _save(gate, error)
-        _refuse(error)
-    return verdict
+            _save(gate, ours)
+        if not isinstance(error, (Dsr1Error, pytest.fail.Exception)):
+            raise  # with its traceback
 
 
 def _save(gate: GateProgress, error: Dsr1Error | None = None) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Literal
 
 import pytest
+
+from pytest_dsr1.text import harmless
 
 STORE = "dsr1-references"
 """The folder of references, in rootdir."""
@@ -45,7 +49,14 @@ def add(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="where results are saved, as DIR/<profile>/<UTC time>/ (default: .dsr1)",
     )
-    group.addoption("--dsr1-replay", metavar="DIR", help="judge a saved result again, without GPU or engine")
+    group.addoption(
+        "--dsr1-replay",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="judge saved results again, without GPU or engine: a result's folder, a profile for its newest "
+        "result, or a glob of either (can be given more than once)",
+    )
     group.addoption(
         "--dsr1-gpu-setup",
         choices=("check", "apply", "off"),
@@ -76,6 +87,12 @@ def add(parser: pytest.Parser) -> None:
         help="write a report; the suffix of FILE chooses the format, such as .html for a page; an unknown "
         "suffix lists all formats (can be given more than once)",
     )
+    parser.addini(
+        "dsr1_unjudged",
+        "selected targets and gates that may be skipped or marked xfail: PROFILE::TEST, * for anything",
+        type="linelist",
+        default=[],
+    )
     parser.addini("dsr1_suites", "folders with your own scenarios", type="paths", default=[])
 
 
@@ -97,6 +114,25 @@ def mode(config: pytest.Config) -> Literal["gate", "record"] | None:
     return "gate" if gate else record
 
 
+def may_go_unjudged(config: pytest.Config) -> Callable[[str], bool]:
+    """Return the rule of ``dsr1_unjudged``: whether it names a test, such as ``alpha::target[average_ttft]``.
+
+    Only ``*`` is a wildcard, because the names of tests have brackets.
+
+    Raises:
+        UsageError: an entry has no profile or no test.
+    """
+    patterns: list[str] = config.getini("dsr1_unjudged")
+    for pattern in patterns:
+        if not all(pattern.partition("::")):
+            raise pytest.UsageError(
+                "ini option dsr1_unjudged: expected PROFILE::TEST, such as 'alpha::target[average_ttft]' or "
+                f"'alpha::*', found '{harmless(pattern)}'"
+            )
+    rules = [re.compile(".*".join(map(re.escape, pattern.split("*")))) for pattern in patterns]
+    return lambda name: any(rule.fullmatch(name) for rule in rules)
+
+
 def refuse_without_selection(config: pytest.Config) -> None:
     """Refuse options that need a scenario, if none is selected.
 
@@ -116,14 +152,29 @@ def refuse_without_selection(config: pytest.Config) -> None:
         raise pytest.UsageError("--dsr1-set needs a scenario, but none is selected: add --dsr1-profile=NAME")
 
 
+def refuse_empty(config: pytest.Config) -> None:
+    """Refuse an option without a value: in a pipeline, its variable is not set.
+
+    Raises:
+        UsageError: the value of such an option is empty.
+    """
+    for option in ("--dsr1-replay", "--dsr1-results", "--dsr1-suites", "--dsr1-report"):
+        given = config.getoption(option)
+        if not all(map(str.strip, [given] if isinstance(given, str) else given)):
+            raise pytest.UsageError(f"{option} is empty: give it a value, or remove it")
+
+
 def refuse_xdist(config: pytest.Config) -> None:
-    """Refuse pytest-xdist: one process measures.
+    """Refuse pytest-xdist, before it starts a process: one process measures.
 
     Raises:
         UsageError: pytest-xdist would spread the tests.
     """
-    if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+    asked = {name: config.getoption(name, None) for name in ("numprocesses", "tx", "dist")}
+    if asked["dist"] == "no":
+        asked["dist"] = None
+    if any(asked.values()) or hasattr(config, "workerinput"):
         raise pytest.UsageError(
             "dsr1: one process measures all scenarios, because measurements on one machine disturb each "
-            "other; run them separately from other tests, without -n (or with -n0)"
+            "other; run them separately from other tests, with `-n0` and without --tx and --dist"
         )

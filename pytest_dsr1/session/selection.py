@@ -11,7 +11,7 @@ import pytest
 
 from pytest_dsr1.errors import Dsr1Error, UserError
 from pytest_dsr1.scenario import SUFFIXES
-from pytest_dsr1.text import harmless
+from pytest_dsr1.text import harmless, shown_path
 
 if TYPE_CHECKING:
     from pytest_dsr1.scenario.loading import LoadedScenario
@@ -23,6 +23,7 @@ class Selection:
 
     Attributes:
         paths: the scenario files to collect, in order.
+        replay: the folders of the saved results to judge again, by profile.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Selection:
         prefixes: dict[Path, str],
     ) -> None:
         self.paths = tuple(dict.fromkeys((*profiles, *arguments)))
+        self.replay: dict[str, Path] = {}
         self._catalogue = catalogue
         self._overrides = overrides
         self._rootdir = rootdir
@@ -114,11 +116,33 @@ def catalogue(config: pytest.Config) -> Catalogue:
     return discover([*folders, *config.getini("dsr1_suites")])
 
 
-def replayed(config: pytest.Config) -> Path | None:
-    """Return the folder of the saved result to judge again, written as pytest writes collected paths."""
-    saved = config.getoption("--dsr1-replay")
-    # Without "..", but links are not followed.
-    return Path(os.path.abspath(config.invocation_params.dir / saved)) if saved else None  # noqa: PTH100
+def results(config: pytest.Config) -> Path:
+    """Return the folder of results."""
+    return config.invocation_params.dir / str(config.getoption("--dsr1-results"))
+
+
+def _replayed(config: pytest.Config) -> dict[str, tuple[Path, str]]:
+    """Return the saved results to judge again, by profile: folder, and path in test ids.
+
+    Raises:
+        UserError: a name means no saved result, or two results have the same profile.
+    """
+    from pytest_dsr1.measurement.store import find, load
+
+    found: dict[str, tuple[Path, str]] = {}
+    for name in config.getoption("--dsr1-replay"):
+        for each in find(name, results(config), config.invocation_params.dir):
+            folder = Path(os.path.abspath(each))  # noqa: PTH100 - not through links
+            saved = load(folder)
+            profile = saved.scenario.name
+            known, _ = found.setdefault(profile, (folder, saved.test_id_prefix))
+            if known != folder:
+                both = f"{shown_path(known)} and {shown_path(folder)}"
+                raise UserError(
+                    f"--dsr1-replay: {both} are both results of {profile}; a run judges one result of a "
+                    "profile: give one of them, or the profile's name for its newest result"
+                )
+    return found
 
 
 def is_asked_for(config: pytest.Config) -> bool:
@@ -131,7 +155,7 @@ def is_asked_for(config: pytest.Config) -> bool:
     if given is not None and not _profiles(config).strip(", "):
         raise pytest.UsageError("--dsr1-profile is empty; `pytest --dsr1-list` lists the profiles")
     try:
-        return bool(given or replayed(config) or named_files(config))
+        return bool(given or config.getoption("--dsr1-replay") or named_files(config))
     except Dsr1Error as error:
         raise pytest.UsageError(harmless(str(error))) from None
 
@@ -163,15 +187,12 @@ def _select(config: pytest.Config, arguments: list[Path]) -> Selection:
     known, profiles = catalogue(config), _profiles(config)
     chosen = known.select(profiles) if profiles else []
     prefixes: dict[Path, str] = {}
-    replay = replayed(config)
-    if replay:
-        from pytest_dsr1.measurement.store import load
-
-        saved = load(replay)
-        if not profiles:
-            chosen = [saved.folder / "scenario.yaml"]
-            prefixes = {chosen[0]: saved.test_id_prefix}
+    replay = _replayed(config)
+    if replay and not profiles:
+        prefixes = {folder / "scenario.yaml": prefix for folder, prefix in replay.values()}
+        chosen = list(prefixes)
     selection = Selection(chosen, arguments, known, config.getoption("--dsr1-set"), config.rootpath, prefixes)
+    selection.replay = {profile: folder for profile, (folder, _) in replay.items()}
     for path in chosen:
         selection.load(path)
     return selection

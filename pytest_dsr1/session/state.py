@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import pytest
 
-from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.session.collection import gates, loaded_of, measured
+from pytest_dsr1.errors import Dsr1Error, EndedError
 from pytest_dsr1.text import harmless
 
 if TYPE_CHECKING:
@@ -46,7 +45,11 @@ class ScenarioOutcome:
         verdicts: one per judged target.
         benchmarked: whether its measurement was given to pytest-benchmark.
         gate: the progress of its gate; None without one.
+        word: how its gate ended: the verdict, or why there is none. Kept for the session, so that no plugin
+            can run the gate again until it passes.
         refused: the status of a gate or recording that ended without a verdict, and why.
+        unjudged: by test, the status of other tests that ended without a verdict, and why; no status if
+            ``dsr1_unjudged`` allows it.
         notes: remarks about references.
     """
 
@@ -59,7 +62,9 @@ class ScenarioOutcome:
     verdicts: list[Verdict] = field(default_factory=list)
     benchmarked: bool = False
     gate: GateProgress | None = None
+    word: Verdict | Dsr1Error | None = None
     refused: tuple[Status, str] | None = None
+    unjudged: dict[str, tuple[Status | None, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -67,11 +72,40 @@ class ScenarioOutcome:
         """Why the scenario cannot be judged: a failed measurement, or findings of the preflight."""
         if self.error is not None:
             return str(self.error)
-        mismatches = [f"{f.subject}: {f.message}" for f in self.findings if f.severity == "mismatch"]
-        if not mismatches or self.measurement is not None:
+        found = [finding for finding in self.findings if finding.severity == "mismatch"]
+        if not found or self.measurement is not None:
             return None
+        from pytest_dsr1.machine.gpu.inventory import sentences
+
+        mismatches = sentences(found)
         hardware = any(line.startswith(_OF_THE_MACHINE) for line in mismatches)
         return listed("this machine cannot run the scenario", mismatches, _ALLOW if hardware else "")
+
+
+@dataclass(eq=False, repr=False)  # every pytest run imports this module
+class SelectedTest:
+    """A selected test of a scenario.
+
+    Attributes:
+        loaded: the scenario.
+        test_id_prefix: the scenario's path in test ids.
+        name: the test's name, such as ``target[average_ttft]``.
+        made: whether it is made from the scenario file, and not a user's own test.
+        judges: whether it judges a target, a gate or a recording, so it must not go unjudged.
+        gates: whether it judges a gate or a recording.
+    """
+
+    loaded: LoadedScenario
+    test_id_prefix: str
+    name: str
+    made: bool
+    judges: bool
+    gates: bool
+
+    @property
+    def full_name(self) -> str:
+        """The name as in ``dsr1_unjudged``: ``PROFILE::TEST``."""
+        return f"{self.loaded.scenario.name}::{self.name}"
 
 
 @dataclass(eq=False, repr=False)  # every pytest run imports this module
@@ -83,11 +117,15 @@ class RunState:
         count: shows the progress of a long task.
         notify: prints a sentence at once.
         results: the folder of results.
-        replay: a saved result to judge instead of a new run.
+        replay: the saved results to judge instead of new runs, by profile.
         gpu_setup: what to do with the GPUs' settings.
         allow_mismatch: whether a machine that differs from the scenario's hardware is only a warning.
         store: the folder of references.
+        may_go_unjudged: returns whether ``dsr1_unjudged`` names a test: ``PROFILE::TEST``.
         mode: whether runs are compared with references, or recorded; None for neither.
+        tests: the selected tests of scenarios, by test id.
+        failures: how many reports of these tests are failures.
+        shown: by message, the id of the first test that failed with it: there it is shown in full.
         selected: the profiles of all selected tests, in order.
         whole: the profiles with a selected test that judges a whole run.
         gated: the profiles with a selected gate or recording.
@@ -101,11 +139,15 @@ class RunState:
     count: Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
     notify: Callable[[str], None]
     results: Path
-    replay: Path | None
+    replay: Mapping[str, Path]
     gpu_setup: SetupMode
     allow_mismatch: bool
     store: Path
+    may_go_unjudged: Callable[[str], bool]
     mode: Literal["gate", "record"] | None = None
+    tests: dict[str, SelectedTest] = field(default_factory=dict)
+    failures: int = 0
+    shown: dict[str, str] = field(default_factory=dict)
     selected: dict[str, None] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
     gated: set[str] = field(default_factory=set)
@@ -114,18 +156,28 @@ class RunState:
     compared: list[Mapping[str, Any]] = field(default_factory=list)
     written: list[tuple[str, Mapping[str, bool]]] = field(default_factory=list)
 
+    def outcome_of(self, loaded: LoadedScenario, test_id_prefix: str) -> ScenarioOutcome:
+        """Return the outcome of a scenario so far."""
+        return self.outcomes.setdefault(loaded.scenario.name, ScenarioOutcome(loaded, test_id_prefix))
+
     def exit_status(self, failed: int) -> int | None:
         """Return the exit status of the verdicts; None if pytest's own applies.
 
         Args:
-            failed: how many tests failed; if some are not ours, pytest's own status applies.
+            failed: how many failures pytest counted; if some are not ours, pytest's own status applies.
         """
-        from pytest_dsr1.verdict.verdict import Status, exit_status
+        from pytest_dsr1.verdict.verdict import exit_status
 
-        ours = sum(status is not Status.PASS for status in self.statuses.values())
-        return exit_status(self.statuses.values()) if failed <= ours else None
+        if failed > self.failures:
+            return None
+        unjudged = (status for outcome in self.outcomes.values() for status, _ in outcome.unjudged.values())
+        return exit_status([*self.statuses.values(), *filter(None, unjudged)])
 
 
+NOT_WRITTEN: Mapping[str, bool] = {"red": True, "bold": True}
+"""The markup of a line that a report cannot be written."""
+INTERRUPTIONS = (KeyboardInterrupt, pytest.exit.Exception)
+"""What ends the whole session."""
 STATE = pytest.StashKey[RunState]()
 
 
@@ -154,37 +206,13 @@ def fail_setup(error: Dsr1Error, status: Status | None = None) -> NoReturn:
     raise Failed(harmless(str(error)), status or Status.INVALID) from None
 
 
-def note_selected(state: RunState, items: Iterable[pytest.Item]) -> None:
-    """Remember what is selected, and which whole runs are judged: a gate alone may send fewer requests."""
-    for item in items:
-        loaded = loaded_of(item)
-        if loaded is None:
-            continue
-        state.selected[loaded.scenario.name] = None
-        if measured(item):
-            state.whole.add(loaded.scenario.name)
-        if gates(item):
-            state.gated.add(loaded.scenario.name)
-
-
-def note_status(state: RunState, item: pytest.Item, call: pytest.CallInfo[None]) -> Status | None:
-    """Remember and return the status of a test that has just been set up or called; None without one."""
-    from pytest_dsr1.verdict.verdict import Status
-
-    error = call.excinfo.value if call.excinfo else None
-    status = error.status if isinstance(error, Failed) else None
-    given = getattr(item, "funcargs", {})
-    verdict: Verdict | None = given.get("_dsr1_verdict") or given.get("_dsr1_regression")
-    if call.when == "call":
-        status = verdict.status if verdict else (Status.FAIL if error else Status.PASS)
-    elif call.when == "teardown" or status is None:
-        return None
-    state.statuses[item.nodeid] = status
-    loaded = loaded_of(item)
-    outcome = state.outcomes.get(loaded.scenario.name) if loaded else None
-    if outcome is not None and call.when == "setup" and gates(item):
-        outcome.refused = status, str(error)
-    return status
+def ended_by(error: BaseException, what: str) -> EndedError:
+    """Return the error that an exception which is not ours ended something, such as a plugin's time limit."""
+    if isinstance(error, pytest.fail.Exception):
+        why = str(error.msg).strip().rstrip(".")
+    else:
+        why = ": ".join(filter(None, (type(error).__name__, str(error).strip())))
+    return EndedError(f"{what} was ended: {why}; it does not count: remove the cause, then run it again")
 
 
 def listed(head: str, lines: Iterable[str], tail: str = "") -> str:

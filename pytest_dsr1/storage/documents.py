@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_dsr1.storage.files import open_regular
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -94,7 +96,8 @@ def read_text(path: Path) -> str:
         DocumentError: it cannot be read, or is not text.
     """
     try:
-        return path.read_bytes().decode().replace("\r\n", "\n")
+        with open_regular(path) as file:
+            return file.read().decode().replace("\r\n", "\n")
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import BinaryIO
 
 PART = ".part"
 """The suffix of a file that is still being written."""
@@ -17,6 +20,21 @@ def temporary_of(path: Path) -> Path:
     """Return a new name for the temporary file that will replace ``path``: ``.NAME.PID-DIGITS.part``."""
     # Processes in different containers may have the same id and share the folder.
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read it. Anything else is refused: reading a pipe would wait for ever.
+
+    Raises:
+        OSError: there is no such file, or it is not a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        why = os.strerror(errno.EISDIR) if stat.S_ISDIR(mode) else "it is a device or pipe"
+        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, why, str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pytest_dsr1.machine.gpu.inventory import sentences
 from pytest_dsr1.machine.gpu.peaks import UNCERTAINTY
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
@@ -18,7 +19,7 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
     allowed it; what happened during the run always counts.
     """
     scenario, result = measurement.scenario, measurement.result
-    reasons = [f"{f.subject}: {f.message}" for f in measurement.findings if f.severity == "mismatch"]
+    reasons = sentences(f for f in measurement.findings if f.severity == "mismatch")
     failed = [r for r in result.records if r.error is not None]
     tolerated = scenario.load.tolerated_failures
     if len(failed) > tolerated:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.cli.main import main
+from pytest_dsr1.scenario.writer import dump
 from tests.helpers.runner_commands import commands
+from tests.helpers.values import scenario
 from tests.standins.nvml.control import FakeMachine, build
 
 
@@ -82,6 +84,56 @@ def test_dataset_writes_the_requests_of_a_profile(tmp_path: Path) -> None:
     assert len(rows) == 10
     assert {(len(row["input_ids"]), row["output_tokens"]) for row in rows} == {(64, 64)}
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose pytest.ini names a folder with the scenario `mine`; its conftest.py prints."""
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "mine.yaml").write_text(dump(scenario(name="mine")), encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\ndsr1_suites = own\n", encoding="utf-8")
+    (tmp_path / "conftest.py").write_text("print('hello')\n", encoding="utf-8")
+    return tmp_path
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    program = str(Path(sys.executable).with_name("pytest-dsr1"))
+    return subprocess.run([program, *command], capture_output=True, text=True, check=False)
+
+
+def test_commands_know_the_suites_of_pytests_configuration(configured: Path) -> None:
+    done = run("references", "export", "mine")
+    assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
+    assert done.stdout.startswith("run,at,")
+    (configured / "pytest.ini").write_text("[pytest]\naddopts = --nonsense\n", encoding="utf-8")
+    done = run("dataset", "mine", "out.jsonl")
+    assert done.returncode == 1
+    assert "unrecognized arguments: --nonsense" in done.stderr
+    assert done.stderr.endswith(
+        "pytest cannot read its configuration here, so the ini option dsr1_suites is unknown: correct what "
+        "pytest reports above\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        (["references", "show", "--store="], "--store"),
+        (["references", "show", "--store", ""], "an argument"),
+        (["references", "accept", "mine", "--reason", " "], "an argument"),
+        (["dataset", "mine", ""], "an argument"),
+        (["compare", "a", "b", "--results="], "--results"),
+    ],
+)
+def test_an_empty_value_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str], command: list[str], what: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(f"error: {what} is empty: give it a value, or remove it\n")
 
 
 @pytest.mark.parametrize(

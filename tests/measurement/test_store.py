@@ -1,6 +1,7 @@
 """Saved results: what is written when, and what a damaged folder says."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -173,6 +174,23 @@ def _folder_of_records(folder: Path) -> None:
     (folder / "requests.jsonl").mkdir()
 
 
+def _pipe(name: str) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return apply
+
+
+def _nested(depth: int) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        path = folder / "measurement.json"
+        deep = f'"scenario": {{"deep": {"[" * depth}{"]" * depth}, '
+        path.write_text(path.read_text(encoding="utf-8").replace('"scenario": {', deep, 1), encoding="utf-8")
+
+    return apply
+
+
 def _write(name: str, text: str) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
@@ -214,6 +232,16 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
         _folder_of_records,
         "requests.jsonl: cannot be read: Is a directory",
     ),
+    "a pipe": (_pipe("measurement.json"), "measurement.json: cannot be read: it is a device or pipe"),
+    "records that are a pipe": (
+        _pipe("requests.jsonl"),
+        "requests.jsonl: cannot be read: it is a device or pipe",
+    ),
+    **{
+        f"nested {depth} deep": (_nested(depth), "; the file was changed after it was written")
+        for depth in (250, 900)
+    },
+    "nested 100,000 deep": (_nested(100_000), "measurement.json: is nested too deeply"),
     "a broken record": (
         _write("requests.jsonl", '{"id": 0}\n'),
         "requests.jsonl:1: submitted_s: field required",
@@ -266,3 +294,7 @@ def test_results_that_cannot_be_written(tmp_path: Path) -> None:
         UserError, match="results cannot be written: Not a directory; choose another folder with"
     ):
         create(blocked)
+    dangling = tmp_path / "link"
+    dangling.symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"link/small/\w+: results cannot be written: "):
+        create(dangling)

@@ -168,7 +168,7 @@ def test_it_is_judged_and_reported(tmp_path: Path) -> None:
     outcome = ScenarioOutcome(loaded, "s.yaml", measurement=run, verdicts=[verdict])
     assert any(
         "energy per output token" in line
-        for line, _ in overview([case_of(outcome, tmp_path / "none", datetime.now(timezone.utc))], 120)
+        for line, _ in overview([case_of(outcome, tmp_path / "none", datetime.now(timezone.utc))], 120, {})
     )
     assert ("dsr1_energy_per_output_token [J/tok]", "2.0") in properties(
         outcome, verdict.status, verdict.subject
@@ -191,7 +191,7 @@ def test_the_overview_shows_a_headline_without_a_target(
     found = {"average_characters": MetricValue(characters, "records"), **ENERGY}
     run = measurement(metrics=found)
     outcome = ScenarioOutcome(load_text(tmp_path, changed()), "s.yaml", measurement=run)
-    lines = overview([case_of(outcome, tmp_path / "none", datetime.now(timezone.utc))], 120)
+    lines = overview([case_of(outcome, tmp_path / "none", datetime.now(timezone.utc))], 120, {})
     assert next((line for line, _ in lines if line.startswith("  also")), None) == shown
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.suites import Suites
+from tests.helpers.paths import ROOT
+from tests.helpers.suites import CONFTEST, Suites
 
 
 def saved(suites: Suites, pattern: str = "*.json") -> dict[str, Any]:
@@ -78,11 +79,14 @@ def test_what_differs_from_the_compared_run_is_said(suites: Suites) -> None:
     assert "dsr1: alpha was measured differently: driver was 575.1, is not recorded" in said
 
 
-@pytest.mark.parametrize(("option", "passed"), [("--benchmark-only", 2), ("--benchmark-skip", 1)])
-def test_measurements_count_as_benchmarks(suites: Suites, option: str, passed: int) -> None:
+@pytest.mark.parametrize(
+    ("option", "outcomes"),
+    [("--benchmark-only", {"passed": 2, "skipped": 2}), ("--benchmark-skip", {"passed": 2, "errors": 2})],
+)
+def test_measurements_count_as_benchmarks(suites: Suites, option: str, outcomes: dict[str, int]) -> None:
     suites.pytester.makepyfile(test_other="def test_other(): pass")
-    result = suites.run("--dsr1-profile=alpha", option)
-    result.assert_outcomes(passed=passed, skipped=3 - passed)
+    result = suites.run("--dsr1-profile=alpha", "test_other.py", option)
+    result.assert_outcomes(**outcomes)
     assert "was not used at all" not in result.stdout.str()
 
 
@@ -105,6 +109,46 @@ def test_a_test_with_a_benchmark_of_its_own(suites: Suites) -> None:
     document = json.loads((suites.pytester.path / "out.json").read_text(encoding="utf-8"))
     names = {bench["fullname"] for bench in document["benchmarks"]}
     assert names == {"own/alpha.yaml::measurement", "test_mine.py::test_mine[alpha]"}
+
+
+@pytest.mark.parametrize("strict", [0, 1])
+def test_a_benchmark_file_that_cannot_be_written_loses_no_overview(suites: Suites, strict: int) -> None:
+    suites.pytester.makefile(".txt", place="")
+    options = ("--benchmark-autosave", "--benchmark-storage=file://place.txt/x", "--junitxml=junit.xml")
+    result = suites.run("--dsr1-profile=alpha", *options, *["--dsr1-set=targets.0.value=99"] * strict)
+    assert result.ret == (1 if strict else 10)
+    result.stdout.fnmatch_lines(
+        [
+            "*PERFORMANCE OVERVIEW*",
+            "dsr1: *place.txt/x*: the benchmark file cannot be written: Not a directory; free space there, "
+            "or choose another folder with --benchmark-storage",
+        ]
+    )
+    assert (suites.pytester.path / "junit.xml").exists()
+
+
+def test_a_summary_that_fails_loses_no_overview(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha", "--benchmark-autosave")
+    options = ("--benchmark-compare", "--benchmark-compare-fail=max:1%", "--dsr1-set=targets.0.value=1")
+    result = suites.run_apart("--dsr1-profile=alpha", *options)
+    assert "PERFORMANCE OVERVIEW" in result.stdout.str()
+    suites.pytester.makeconftest(CONFTEST + "def pytest_terminal_summary(): raise ValueError('no disk')\n")
+    assert "PERFORMANCE OVERVIEW" in suites.run_apart("--dsr1-profile=alpha").stdout.str()
+
+
+def test_the_first_comparison_in_a_clone_has_nothing_to_compare_with(suites: Suites) -> None:
+    """A warning of another plugin is an error in our own tests only."""
+    options = ("-c", str(ROOT / "pyproject.toml"), "--rootdir=.", "--dsr1-suites=own")
+    result = suites.run_apart(
+        *options,
+        "--dsr1-profile=alpha",
+        "--benchmark-autosave",
+        "--benchmark-compare",
+        "-p",
+        "no:cacheprovider",
+    )
+    assert result.ret == 0
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
 
 
 @pytest.mark.needs("pygal")

@@ -20,7 +20,7 @@ from pytest_dsr1.gate import saved as saved_gates
 from pytest_dsr1.gate.reference_file import read, write
 from pytest_dsr1.storage.files import write_atomically
 from pytest_dsr1.text import number
-from tests.helpers.suites import Suites
+from tests.helpers.suites import CONFTEST, Suites
 from tests.helpers.unlistable import unlistable
 
 PROFILE = "--dsr1-profile=gated"
@@ -213,6 +213,87 @@ def test_a_gate_ends_a_run_whose_own_error_is_small(accepted: Gated) -> None:
     (document,) = accepted.suites.pytester.path.glob(".dsr1/gated/*/measurement.json")
     assert json.loads(document.read_text(encoding="utf-8"))["measurement"]["result"]["stopped"]
     assert json.loads(document.read_text(encoding="utf-8"))["records"] < 40
+
+
+SLOW_AT_FIRST = """
+class SlowAtFirst(ScriptedEngine):
+    runs = 0
+
+    def run(self, job, observer):
+        SlowAtFirst.runs += 1
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SCRIPTED_LATENCY_S", "0.6" if SlowAtFirst.runs <= 2 else "0.5")
+            return super().run(job, observer)
+
+@pytest.fixture(scope="session")
+def dsr1_engine():
+    return SlowAtFirst()
+"""
+REPEATED = """
+@pytest.fixture
+def step(request):
+    return request.param
+
+def pytest_generate_tests(metafunc):
+    metafunc.fixturenames.append("step")
+    metafunc.parametrize("step", range(3), indirect=True, scope="function")
+"""
+AGAIN = """
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.when == "call" and report.failed:
+        item.session._setupstate.teardown_exact(item.getparent(pytest.Session))
+        item._initrequest()
+        pytest.CallInfo.from_call(lambda: item.ihook.pytest_runtest_setup(item=item), when="setup")
+        again = pytest.CallInfo.from_call(lambda: item.ihook.pytest_runtest_call(item=item), when="call")
+        report.outcome = "failed" if again.excinfo else "passed"
+    return report
+"""
+
+
+@pytest.mark.parametrize(
+    ("conftest", "options", "failed"),
+    [
+        pytest.param("", ("--reruns=2",), 1, marks=pytest.mark.needs("pytest_rerunfailures"), id="reruns"),
+        pytest.param(REPEATED, (), 3, id="repeat"),
+        pytest.param(AGAIN, (), 1, id="retry"),
+    ],
+)
+def test_no_plugin_runs_a_gate_until_it_is_green(
+    accepted: Gated, conftest: str, options: tuple[str, ...], failed: int
+) -> None:
+    accepted.suites.pytester.makeconftest(CONFTEST + SLOW_AT_FIRST + conftest)
+    result = accepted.gate("-k", "regression", *options)
+    assert result.ret == 1
+    result.assert_outcomes(failed=failed)
+    assert len(accepted.suites.engine_runs) == 2
+
+
+ENDED = """
+class Ended(ScriptedEngine):
+    def run(self, job, observer):
+        super().run(job, observer)
+        {call}
+
+@pytest.fixture(scope="session")
+def dsr1_engine():
+    return Ended()
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "selected"),
+    [("pytest.fail('Timeout (>1.0s)')", ""), ("raise ValueError('no license')", "regression")],
+)
+def test_a_gate_that_is_ended_from_outside_is_not_repeated(accepted: Gated, call: str, selected: str) -> None:
+    accepted.suites.pytester.makeconftest(CONFTEST + ENDED.format(call=call))
+    result = accepted.gate("-k", selected)
+    assert result.ret == 10
+    assert len(accepted.suites.engine_runs) == 1
+    overview = " ".join(result.stdout.str().partition("PERFORMANCE OVERVIEW")[2].split())
+    assert " was ended: " in overview
+    assert "it does not count: remove the cause, then run it again" in overview
 
 
 def test_an_improvement_passes(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -617,8 +698,8 @@ def pytest_collection_modifyitems(items):
 @pytest.mark.parametrize(
     ("option", "reason", "others"),
     [
-        ("--benchmark-skip", "Skipping benchmark (--benchmark-skip active)", {"passed": 1, "skipped": 2}),
-        ("-v", "not on Sundays", {"passed": 3}),
+        ("--benchmark-skip", "Skipping benchmark (--benchmark-skip active)", {"passed": 1, "errors": 3}),
+        ("-v", "not on Sundays", {"passed": 3, "errors": 1}),
     ],
 )
 def test_what_was_skipped_is_not_green(
@@ -630,11 +711,11 @@ def test_what_was_skipped_is_not_green(
         conftest.write_text(conftest.read_text(encoding="utf-8") + SKIPPING, encoding="utf-8")
     result = gated.suites.run(PROFILE, MODES[test], option, "--dsr1-report=report.md")
     assert result.ret == 12
-    result.assert_outcomes(**others, errors=1)
+    result.assert_outcomes(**others)
     result.stdout.fnmatch_lines(
         [
-            f"gated: {test}[[]total_output_throughput] was requested but skipped: {reason}; remove what "
-            "skips it, or deselect the test with -k"
+            f"not judged: gated::{test}[[]total_output_throughput]: skipped: {reason}; remove the cause, "
+            "deselect the test with -k, or allow it with the ini option dsr1_unjudged"
         ]
     )
     report = (gated.suites.pytester.path / "report.md").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -164,10 +165,37 @@ def test_replay_with_the_profile_uses_todays_targets(suites: Suites) -> None:
     other.stdout.fnmatch_lines(["*expected a result of beta, found one of alpha"])
 
 
-def test_replay_of_nothing_is_a_usage_error(suites: Suites) -> None:
-    result = suites.run("--dsr1-replay=nowhere")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "nowhere: is neither a folder nor a profile with results in .dsr1"),
+        ("own/*", "own/[*]: is neither a folder nor a profile with results in .dsr1"),
+        ("own", "*own: no measurement.json; a saved result is a folder*"),
+    ],
+)
+def test_replay_of_nothing_is_a_usage_error(suites: Suites, name: str, message: str) -> None:
+    result = suites.run(f"--dsr1-replay={name}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: *nowhere: no measurement.json; a saved result is a folder*"])
+    result.stderr.fnmatch_lines([f"ERROR: {message}"])
+
+
+def test_replay_takes_several_results_by_folder_profile_and_glob(suites: Suites) -> None:
+    suites.run("--dsr1-profile=alpha,beta")
+    first, strict = folder(suites), "--dsr1-set=targets.0.value=99"
+    for given in (["alpha", "beta"], ["*"], [".dsr1/*/*"], [str(first), "b*", "beta"]):
+        result = suites.run(*(f"--dsr1-replay={each}" for each in given), strict)
+        assert result.ret == 1
+        result.assert_outcomes(passed=4, failed=2)
+    assert suites.engine_runs == ["alpha", "beta"]
+    suites.run("--dsr1-profile=alpha")
+    result = suites.run("--dsr1-replay=alpha", "--benchmark-json=b.json")
+    (newest,) = set((suites.pytester.path / ".dsr1" / "alpha").iterdir()) - {first}
+    result.stdout.fnmatch_lines([f"  results .dsr1/alpha/{newest.name}"])
+    both = suites.run("--dsr1-replay=.dsr1/alpha/*")
+    assert both.ret == pytest.ExitCode.USAGE_ERROR
+    both.stderr.fnmatch_lines(
+        ["ERROR: --dsr1-replay: .dsr1/alpha/* and .dsr1/alpha/* are both results of alpha; a run judges one*"]
+    )
 
 
 def test_the_machine_alone_can_be_looked_at(suites: Suites) -> None:
@@ -198,6 +226,27 @@ def test_an_unset_variable_is_an_error_when_the_scenario_runs(
     result.stdout.fnmatch_lines(["*DSR1_MODELS*"])
 
 
+@pytest.mark.parametrize("style", ["auto", "no"])
+def test_a_cause_of_several_lines_is_told_in_full_once(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch, style: str
+) -> None:
+    monkeypatch.setenv("SCRIPTED_FAIL", "engine")
+    result = suites.run("--dsr1-profile=alpha", f"--tb={style}")
+    text = result.stdout.str()
+    assert text.count("out of memory") == (3 if style == "auto" else 1)
+    assert "  out of memory" in text
+    if style == "auto":
+        result.stdout.fnmatch_lines(
+            [
+                "  out of memory",
+                "as above, at own/alpha.yaml::target[[]total_output_throughput]: the scripted engine failed; "
+                "last lines of its log: out of memory",
+                "  INVALID the scripted engine failed; last lines of its log: out of memory (in",
+                "          full above, at own/alpha.yaml::target[[]total_output_throughput])",
+            ]
+        )
+
+
 def test_quiet_verbose_and_first_failure(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
     assert suites.run("--dsr1-profile=alpha", "-q").ret == 0
     verbose = suites.run("--dsr1-profile=alpha", "-v")
@@ -223,7 +272,8 @@ def test_piped_output_has_a_line_for_each_phase(suites: Suites) -> None:
 
 
 def test_a_full_disk_is_an_error_in_one_sentence(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytest_dsr1.measurement import store
+    # By import: its package forgets it when a pytest run in this process ends.
+    store = importlib.import_module("pytest_dsr1.measurement.store")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -182,7 +182,7 @@ def test_a_replay_writes_the_report_again(suites: Suites) -> None:
 
 
 @pytest.mark.parametrize("quietly", [(), ("--no-summary",), ("-p", "no:terminal")])
-def test_what_cannot_be_written_is_told_and_changes_no_verdict(
+def test_what_cannot_be_written_is_told_and_is_not_green(
     suites: Suites, step: Path, monkeypatch: pytest.MonkeyPatch, quietly: tuple[str, ...]
 ) -> None:
     def full(*_: object) -> None:
@@ -191,7 +191,7 @@ def test_what_cannot_be_written_is_told_and_changes_no_verdict(
     monkeypatch.setattr("pytest_dsr1.storage.files.write_atomically", full)
     step.mkdir()
     result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.md", *quietly)
-    assert result.ret == 0
+    assert result.ret == 10
     told = result.stderr if quietly else result.stdout
     told.fnmatch_lines(
         [
@@ -200,6 +200,7 @@ def test_what_cannot_be_written_is_told_and_changes_no_verdict(
             "dsr1: the job summary cannot be written: Is a directory; the log has all of it",
         ]
     )
+    assert suites.run("--dsr1-profile=alpha", STRICT, "--dsr1-report=report.md").ret == 1
 
 
 def test_a_mistake_of_ours_in_a_report_changes_no_verdict(
@@ -210,7 +211,8 @@ def test_a_mistake_of_ours_in_a_report_changes_no_verdict(
 
     monkeypatch.setattr(ci_annotations, "code_quality", wrong)
     result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.json", "--dsr1-report=report.md")
-    assert result.ret == 0
+    assert result.ret == 10
+    assert "# DeepSeek-R1 performance: 1 PASS" in read(suites, "report.md")
     result.stdout.fnmatch_lines(
         ["dsr1: report.json cannot be written: 'missing'; *", "dsr1: wrote report.md"]
     )
@@ -297,6 +299,7 @@ FORMS = (
             "--dsr1-report=no/a.md: cannot be written: No such file or directory; expected a file in a "
             "writable folder",
         ),
+        (["link.md"], "--dsr1-report=link.md: cannot be written: No such file or directory; *"),
         (["own/alpha.yaml/a.md"], "--dsr1-report=own/alpha.yaml/a.md: cannot be written: Not a directory; *"),
         ([f"{'x' * 237}.md"], "--dsr1-report=x*.md: cannot be written: File name too long; *"),
         ([f"{'x' * 300}.md"], "--dsr1-report=x*.md: cannot be written: File name too long; *"),
@@ -306,6 +309,7 @@ def test_a_report_that_cannot_be_written_is_refused_at_the_start(
     suites: Suites, reports: list[str], message: str
 ) -> None:
     suites.pytester.mkdir("folder.md")
+    (suites.pytester.path / "link.md").symlink_to("nowhere/a.md")
     result = suites.run("--dsr1-profile=alpha", *(f"--dsr1-report={report}" for report in reports))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {message}"])

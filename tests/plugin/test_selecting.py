@@ -141,10 +141,23 @@ def test_a_python_test_without_a_profile_is_skipped(suites: Suites) -> None:
 
 
 @pytest.mark.needs("xdist")
-def test_two_processes_are_refused(suites: Suites) -> None:
-    result = suites.run("--dsr1-profile=alpha", "-n2")
+@pytest.mark.parametrize(
+    "options", [("-n2",), ("--tx", "2*popen", "--dist", "load"), ("--tx=popen",), ("-d",)]
+)
+def test_more_processes_are_refused(suites: Suites, options: tuple[str, ...]) -> None:
+    """By the process that would start them: xdist replaces each one that ends, for ever."""
+    result = suites.run("--dsr1-profile=alpha", *options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: dsr1: one process measures all scenarios, *"])
+    assert result.stdout.str() == ""
+    (line,) = [line for line in result.errlines if line]
+    assert line == (
+        "ERROR: dsr1: one process measures all scenarios, because measurements on one machine disturb each "
+        "other; run them separately from other tests, with `-n0` and without --tx and --dist"
+    )
+
+
+@pytest.mark.needs("xdist")
+def test_no_more_processes_are_fine(suites: Suites) -> None:
     assert suites.run("--dsr1-profile=alpha", "-n0", "--collect-only").ret == 0
 
 
@@ -239,6 +252,16 @@ def test_a_profile_of_nothing_is_a_usage_error(suites: Suites, value: str) -> No
     result = suites.run(f"--dsr1-profile={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --dsr1-profile is empty; *"])
+
+
+@pytest.mark.parametrize("option", ["--dsr1-replay", "--dsr1-results", "--dsr1-suites", "--dsr1-report"])
+@pytest.mark.parametrize("selected", ["--dsr1-profile=alpha", "--dsr1-list", "test_other.py"])
+def test_an_option_without_a_value_is_a_usage_error(suites: Suites, option: str, selected: str) -> None:
+    suites.pytester.makepyfile(test_other="def test_other(): pass")
+    result = suites.run(selected, f"{option}= ")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {option} is empty: give it a value, or remove it"])
+    assert suites.engine_runs == []
 
 
 def test_setting_a_value_of_no_scenario_is_a_usage_error(suites: Suites) -> None:

@@ -64,11 +64,25 @@ def test_a_key_may_hold_an_equals_sign_after_the_first() -> None:
     [
         (
             "engine.max_batchsize=64",
-            "engine.max_batchsize: unknown key (did you mean 'max_batch_size', which is already there?)",
+            "engine.max_batchsize: unknown key (did you mean 'max_batch_size'?)",
         ),
         ("engine.max_seqlen=4096", "engine.max_seqlen: unknown key (did you mean 'max_seq_len'?)"),
-        ("engin.tp=8", "engin: unknown key (did you mean 'engine', which is already there?)"),
+        ("engin.tp=8", "engin: unknown key (did you mean 'engine'?)"),
         ("engine.tp=eight", "engine.tp: expected a whole number of at least 1, found the text 'eight'"),
+        ("load.concurency=3", "load.concurency: unknown key (did you mean 'concurrency'?)"),
+        (
+            "load.concurrency=1,4",
+            "load.concurrency: expected a whole number of at least 1, found the text '1,4'; it takes one "
+            "number: for several, start a run with each",
+        ),
+        (
+            "load.concurrency=1,400",
+            "load.concurrency: expected a whole number of at least 1, found the text '1,400'; write 1400",
+        ),
+        (
+            "targets.0.tolerance_percent=2,5",
+            "targets.0.tolerance_percent: expected a number of at least 0 and below 100, found the text '2,5'; write 2.5",
+        ),
         ("load.concurrency=[1]", "load.concurrency: expected a whole number of at least 1, found a list"),
         ("engine.ep=3", "engine.ep: expected a divisor of engine.tp, 8; found 3"),
         (

@@ -452,8 +452,7 @@ def test_all_mistakes_are_told_at_once_though_one_hides_others(tmp_path: Path) -
         "the number 0",
         f"s.yaml:31:13: targets.1.metric: expected {METRICS_PAGE}, found the text "
         "'request_thruput' (did you mean 'request_throughput'?)",
-        "--dsr1-set engine.max_batchsize=64: engine.max_batchsize: unknown key (did you mean 'max_batch_size', "
-        "which is already there?)",
+        "--dsr1-set engine.max_batchsize=64: engine.max_batchsize: unknown key (did you mean 'max_batch_size'?)",
     ]
 
 

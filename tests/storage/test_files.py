@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.storage.files import entries, replacing, write_atomically
+from pytest_dsr1.storage.files import entries, open_regular, replacing, write_atomically
 
 
 def test_what_is_in_a_folder_in_order(tmp_path: Path) -> None:
@@ -55,3 +56,15 @@ def test_text_that_cannot_be_written_leaves_the_file_as_it_was(tmp_path: Path) -
         write_atomically(path, "\udc00")
     assert path.read_text(encoding="utf-8") == "old"
     assert [one.name for one in entries(tmp_path)] == ["data"]
+
+
+def test_only_a_regular_file_is_opened_to_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"text")
+    with open_regular(tmp_path / "file") as file:
+        assert file.read() == b"text"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    pipe = "it is a device or pipe"
+    for name, why in (("pipe", pipe), ("link", pipe), (".", "Is a directory")):
+        with pytest.raises(OSError, match=why):
+            open_regular(tmp_path / name)

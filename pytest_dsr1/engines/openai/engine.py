@@ -205,11 +205,8 @@ class _Pass:
 
     def failure(self, sentence: str) -> EngineError:
         """Return an error with this sentence and what the log of a server that we started shows."""
-        if self.server is None:
-            return EngineError(f"{self.job.scenario.name}: {sentence}")
-        tail = self.server.tail()
-        symptom = f"; the server {self.server.symptom}" if self.server.symptom else ""
-        return EngineError(f"{self.job.scenario.name}: {sentence}{symptom}{tail}")
+        shown = self.server.tail() if self.server else ""
+        return EngineError(f"{self.job.scenario.name}: {sentence}{shown}")
 
     def result(self, measured: tuple[Tally, ClientLoad, dict[str, object]]) -> EngineResult:
         """Return the result of the measurement.

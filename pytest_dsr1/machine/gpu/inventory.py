@@ -5,10 +5,12 @@ NVML is open only while it is read; everything that judges a machine works on th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import nvidia_smi
 from pytest_dsr1.machine.gpu import nvml
 
@@ -179,3 +181,22 @@ def gpu_list(indices: Sequence[int]) -> str:
             runs.append([index])
     words = [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
     return f"GPU{'s' if len(indices) > 1 else ''} {', '.join(words)}"
+
+
+def sentences(findings: Iterable[Finding]) -> list[str]:
+    """Return a sentence per finding; those that differ only in the GPU and in figures are joined to one."""
+    alike: dict[tuple[str, str], list[tuple[int, Finding]]] = {}
+    for number, finding in enumerate(findings):
+        found = re.fullmatch(r"GPU (\d+)\b(.*)", finding.subject)
+        key = (found[2], re.sub(r"\d[\d.,:]*", "0", finding.message)) if found else (f"{number}", "")
+        alike.setdefault(key, []).append((int(found[1]) if found else -1, finding))
+    said = []
+    for (rest, _), members in alike.items():
+        (index, first), others = members[0], members[1:]
+        if not others:
+            said.append(f"{first.subject}: {first.message}")
+            continue
+        same = {finding.message for _, finding in members} == {first.message}
+        of_one = "" if same else f" (figures of GPU {index})"
+        said.append(f"{gpu_list([gpu for gpu, _ in members])}{rest}: {first.message}{of_one}")
+    return said

@@ -13,12 +13,11 @@ from pytest_dsr1.reporting.ci.annotations import commands
 from pytest_dsr1.reporting.ci.markdown import joined, summary
 from pytest_dsr1.reporting.formats import Report, ReportFormat
 from pytest_dsr1.reporting.terminal.overview import Line
-from pytest_dsr1.session.state import RunState, ScenarioOutcome
+from pytest_dsr1.session.state import NOT_WRITTEN, RunState, ScenarioOutcome
 from pytest_dsr1.text import shown_path
 
 STEP_LIMIT = 1024 * 1024
 """The most bytes of a step's summary; GitHub shows nothing of a longer one."""
-_BAD = {"red": True, "bold": True}
 _AGAIN = "`pytest --dsr1-replay=RESULTS` with the same --dsr1-report writes it without a GPU"
 
 
@@ -88,7 +87,7 @@ def _try_to_write(what: str, write: Callable[[], None], otherwise: str) -> Line:
         write()
     except Exception as error:  # noqa: BLE001
         why = error.strerror if isinstance(error, OSError) else error
-        return f"dsr1: {what} cannot be written: {why}; {otherwise}", _BAD
+        return f"dsr1: {what} cannot be written: {why}; {otherwise}", NOT_WRITTEN
     return f"dsr1: wrote {what}", {}
 
 

@@ -11,7 +11,7 @@ from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.metrics.in_flight import FULL, why_no_window
 from pytest_dsr1.roofline.bounds import Bound, why_no_bounds
-from pytest_dsr1.text import columns, harmless, number, shown_path, wrapped
+from pytest_dsr1.text import brief, columns, harmless, number, shown_path, wrapped
 from pytest_dsr1.verdict.verdict import Status, Verdict
 
 Line = tuple[str, Mapping[str, bool]]
@@ -27,23 +27,33 @@ COLORS: Mapping[Status, Mapping[str, bool]] = {
 }
 
 
-def overview(cases: Sequence[Case], width: int) -> Iterable[Line]:
-    """Yield the lines to print, for a terminal of ``width`` columns."""
+def overview(cases: Sequence[Case], width: int, above: Mapping[str, str]) -> Iterable[Line]:
+    """Yield the lines to print.
+
+    Args:
+        cases: the scenarios.
+        width: the columns of the terminal.
+        above: the messages that are already on the terminal, each with the test where it is.
+    """
     for index, case in enumerate(cases):
         if index:
             yield "", {}
-        yield from _scenario(case, width)
+        yield from _scenario(case, width, above)
 
 
-def _scenario(case: Case, width: int) -> Iterable[Line]:
+def _scenario(case: Case, width: int, above: Mapping[str, str]) -> Iterable[Line]:
     judgment, run = case.judgment, case.run
     measurement = None if run.of_gate else run.measurement
     yield harmless(f"{case.scenario.name}  ({case.machine})"), {"bold": True}
     if judgment.problem:
-        yield from _labeled("INVALID", judgment.problem, width, COLORS[Status.INVALID])
+        problem = harmless(judgment.problem)
+        if problem in above and "\n" in problem:
+            problem = f"{brief(problem)} (in full above, at {above[problem]})"
+        yield from _labeled("INVALID", problem, width, COLORS[Status.INVALID])
     if measurement is not None and judgment.verdicts:
         yield from _targets(judgment.verdicts, width)
         yield from _doubts(judgment.verdicts, width)
+    yield from _unjudged(judgment, width)
     yield from _gate(case, width)
     yield from _clues(case, width)
     if measurement is not None:
@@ -96,6 +106,13 @@ def _doubts(verdicts: Sequence[Verdict], width: int) -> Iterable[Line]:
     for verdict in verdicts:
         if verdict.doubt:
             yield from _labeled("noise", f"{METRICS[verdict.metric].label}: {verdict.doubt}", width)
+
+
+def _unjudged(judgment: Judgment, width: int) -> Iterable[Line]:
+    """Yield why tests ended without a verdict of their own."""
+    for status, why in judgment.unjudged.values():
+        label, markup = (status.value, COLORS[Status.INVALID]) if status else ("note", {})
+        yield from _labeled(label, why, width, markup)
 
 
 def _gate(case: Case, width: int) -> Iterable[Line]:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.gpu import nvml
-from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list, read_machine, visible
+from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list, read_machine, sentences, visible
 from tests.standins.nvml.control import FakeMachine
 
 GPUS = [GpuReading(index, f"GPU-{index:04x}-{index}") for index in range(4)]
@@ -167,3 +168,32 @@ def test_no_links(h200: FakeMachine) -> None:
     h200.set_all(nvlinks=0)
     with nvml.opened() as library:
         assert library.gpu(0).nvlinks() is None
+
+
+def test_what_differs_only_in_the_gpu_and_in_figures_is_one_sentence() -> None:
+    def found(subject: str, message: str) -> Finding:
+        return Finding("mismatch", subject, message)
+
+    assert sentences(
+        [
+            found("GPU 0 throttled", "hot: 1.5 s of 20.0 s (7.5%); check cooling"),
+            found("GPU 0 ECC", "errors grew from 0 to 1"),
+            found("GPU 1 throttled", "hot: 12 s of 20.0 s (60%); check cooling"),
+            found("GPU 2 throttled", "power: 1.5 s of 20.0 s (7.5%); check cooling"),
+            found("GPU 3 lost", "see dmesg"),
+            found("GPU 4 lost", "see dmesg"),
+            found("GPU count", "expected 8, found 5"),
+            found("GPUs 0, 1 power limit", "500 W"),
+            found("disk space", "full"),
+            found("disk space", "full"),
+        ]
+    ) == [
+        "GPUs 0-1 throttled: hot: 1.5 s of 20.0 s (7.5%); check cooling (figures of GPU 0)",
+        "GPU 0 ECC: errors grew from 0 to 1",
+        "GPU 2 throttled: power: 1.5 s of 20.0 s (7.5%); check cooling",
+        "GPUs 3-4 lost: see dmesg",
+        "GPU count: expected 8, found 5",
+        "GPUs 0, 1 power limit: 500 W",
+        "disk space: full",
+        "disk space: full",
+    ]

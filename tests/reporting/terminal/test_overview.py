@@ -60,7 +60,7 @@ def cases(*outcomes: ScenarioOutcome) -> list[Case]:
 
 
 def text(outcomes: list[ScenarioOutcome], width: int) -> list[str]:
-    return [line for line, _ in overview(cases(*outcomes), width)]
+    return [line for line, _ in overview(cases(*outcomes), width, {})]
 
 
 def test_at_120_columns_a_target_is_one_line(loaded: LoadedScenario) -> None:
@@ -185,7 +185,9 @@ def test_two_scenarios_are_set_apart(loaded: LoadedScenario) -> None:
 
 def test_fail_is_red_and_pass_green(loaded: LoadedScenario) -> None:
     markup = [
-        dict(m) for line, m in overview(cases(outcome(loaded)), 140) if line.startswith(("  PASS", "  FAIL"))
+        dict(m)
+        for line, m in overview(cases(outcome(loaded)), 140, {})
+        if line.startswith(("  PASS", "  FAIL"))
     ]
     assert markup == [{"green": True, "bold": True}, {"red": True, "bold": True}]
 
@@ -260,7 +262,7 @@ def test_a_gate_without_targets_says_where_to_look(loaded: LoadedScenario, kind:
         of_gate=True,
         clues=(CLUE,),
     )
-    shown_lines = [line for line, _ in overview([gated], 250)]
+    shown_lines = [line for line, _ in overview([gated], 250, {})]
     assert ("  look at GPU 0 is hot (docs/why-low.md#throttled)" in shown_lines) == shown
 
 

@@ -107,7 +107,7 @@ class Clumped:
 
 
 class Clumps:
-    """The search for clumps in the streams of a run. Costs about 5 us for an answer without any."""
+    """The search for clumps in the streams of a run. Costs about 10 us for an answer without any."""
 
     def __init__(self) -> None:
         import numpy as np

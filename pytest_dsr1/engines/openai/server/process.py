@@ -205,11 +205,15 @@ class Server:
                 how, because = str(reason), self.child.argv[0]
             else:
                 because = f"it {reason}" if reason else self.child.argv[0]
-            raise EngineError(f"{self.name}: the server {how}: {because}{self.tail()}")
+            raise EngineError(f"{self.name}: the server {how}: {because}{self.quoted()}")
 
     def tail(self) -> str:
-        """Return the relevant lines of its log for a message."""
+        """Return the cause that its log shows, and its relevant lines, for the end of a message."""
         self.read()
+        return (f"; the server {self.symptom}" if self.symptom else "") + self.quoted()
+
+    def quoted(self) -> str:
+        """Return what a message says about the log itself, with its relevant lines."""
         unsearched = self.child.unsearched
         return (f"; {unsearched}" if unsearched else "") + self.reader.quoted(self.log)
 
@@ -297,11 +301,11 @@ def await_ready(server: Server, where: Site, limit_s: float, observer: Observer)
             observer.phase("loading", lines[-1])
         if waiting.hopeless:
             raise EngineError(
-                f"{server.name}: the server {server.symptom}; {waiting.given_up}{server.tail()}"
+                f"{server.name}: the server {server.symptom}; {waiting.given_up}{server.quoted()}"
             )
         if waiting.over:
             advice = "if it is only slow, raise engine.startup_timeout_s"
             raise EngineError(
                 f"{server.name}: the server was not ready within {limit_s:g} s (GET {where.url}{asked}: "
-                f"{answer}); {f'it {server.symptom}' if server.symptom else advice}{server.tail()}"
+                f"{answer}); {f'it {server.symptom}' if server.symptom else advice}{server.quoted()}"
             )

@@ -155,6 +155,15 @@ def test_a_server_after_which_nothing_can_come_is_stopped_early(
         OpenAiEngine().run(make_job(tmp_path, started(program=program)), Watcher())
 
 
+def test_a_server_that_fails_every_request_but_lives_is_explained_by_its_log(tmp_path: Path) -> None:
+    program = SERVER.replace("os._exit(3)", "self.answer(b'{}', 500); return")
+    with pytest.raises(EngineError) as caught:
+        OpenAiEngine().run(make_job(tmp_path, started("die", program=program)), Watcher())
+    first = str(caught.value).splitlines()[0]
+    assert "warm-up requests failed" in first or "requests so far failed" in first
+    assert "; the server met an error of CUDA: CUDA error: an illegal memory access; run again with" in first
+
+
 def test_srun_inside_a_step_of_srun_is_a_mismatch() -> None:
     engine = scenario(
         model={"name": "m"}, engine={"type": "openai", "command": ["srun", "s", "{port}"]}
