@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Generator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,6 @@ from pytest_dsr1.text import harmless, say
 
 if TYPE_CHECKING:
     from pytest_dsr1.reporting.formats import Report, ReportFormat
-    from pytest_dsr1.scenario.loading import LoadedScenario
-    from pytest_dsr1.scenario.profiles import Catalogue
 
 FILES: pytest.StashKey[Mapping[Path, ReportFormat]] = pytest.StashKey()
 """The reports to write."""
@@ -66,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
         replay=config.stash[SELECTION].replay,
         gpu_setup=config.getoption("--dsr1-gpu-setup"),
         allow_mismatch=config.getoption("--dsr1-allow-mismatch"),
-        store=config.rootpath / options.STORE,
+        store=options.store(config),
         may_go_unjudged=options.may_go_unjudged(config),
         mode=mode,
     )
@@ -82,25 +81,20 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     problems: list[str] = []
     try:
         loaded, known, problems = selection.to_show(config)
-        for line in _listed_or_planned(config, loaded, known):
-            say(line)
+        if config.getoption("--dsr1-list"):
+            from pytest_dsr1.reporting.terminal.listing import listing
+
+            for line in listing(loaded):
+                say(line)
+        else:
+            from pytest_dsr1.reporting.terminal.plan import planned
+
+            sys.stdout.writelines(f"{line}\n" for line in planned(config, loaded, known))
     except Dsr1Error as error:
         problems.append(str(error))
     if problems:
         raise pytest.UsageError(harmless("\n".join(problems)))
     return 0
-
-
-def _listed_or_planned(
-    config: pytest.Config, loaded: Sequence[LoadedScenario], known: Catalogue
-) -> Iterable[str]:
-    if config.getoption("--dsr1-list"):
-        from pytest_dsr1.reporting.terminal.listing import listing
-
-        return listing(loaded)
-    from pytest_dsr1.reporting.terminal.plan import planned
-
-    return planned(config, loaded, known)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFile | None:

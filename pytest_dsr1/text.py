@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+"""A variable that a scenario names, and that a shell expands too."""
 _CUT = "..."
 _LINE_LIMIT = 2_000
 _COMMAND = r"(?<!\S)::(?=[A-Za-z-]+(?: |::))|##(?=\[)"
 """The start of a command of GitHub's runner: ``::`` after any indentation; its older form, anywhere."""
+_LIKE_A_COMMAND = r"(?<!\S)::(?=[A-Za-z-])|##(?=\[)"
+"""The same within a word, whatever follows the word."""
 
 
 def plain(text: str, limit: int = 300) -> str:
@@ -41,6 +47,42 @@ def harmless(text: str) -> str:
         re.sub(_COMMAND, lambda found: " ".join(found[0]), line.expandtabs(4)) for line in text.splitlines()
     )
     return "\n".join(plain(line, _LINE_LIMIT) for line in lines)
+
+
+def shell_word(text: str) -> str:
+    r"""Return the text as one word of a POSIX shell, without a raw control character.
+
+    What a terminal or the log of a CI server obeys is written as octal escapes, from which printf(1) makes
+    the characters again: ``"$(printf 'a\033b')"``. Only line breaks at the end stay, in quotes, because the
+    shell removes them from ``$(...)``.
+    """
+    if text.isprintable() and not re.search(_LIKE_A_COMMAND, text):
+        return shlex.quote(text)
+    kept = text.rstrip("\n")
+    made = (char if char.isprintable() and char not in "'\\%#:-" else _octal(char) for char in kept)
+    return f"\"$(printf '{''.join(made)}'){text[len(kept) :]}\""
+
+
+def expanding_word(text: str) -> str:
+    """Return the text as one :func:`shell_word` in which the shell still expands ``${VARIABLE}``."""
+    if not VARIABLE.search(text):
+        return shell_word(text)
+    parts, names = VARIABLE.split(text), [*VARIABLE.findall(text), ""]
+    if harmless(text) == text:
+        safe = [re.sub(r'([\\"$`])', r"\\\1", part) for part in parts]
+        return '"' + "".join(part + name for part, name in zip(safe, names, strict=True)) + '"'
+    words = (shell_word(part) if part else "" for part in parts)
+    return "".join(word + (name and f'"{name}"') for word, name in zip(words, names, strict=True))
+
+
+def shell_command(words: Iterable[str]) -> str:
+    """Return a command of a POSIX shell; each word is a :func:`shell_word`."""
+    return " ".join(map(shell_word, words))
+
+
+def shell_comment(text: str) -> str:
+    """Return the text as a comment of a shell script; each of its lines is one."""
+    return "\n".join(f"# {line}" for line in harmless(text).splitlines())
 
 
 def say(text: object, *, error: bool = False) -> None:
@@ -194,6 +236,15 @@ def wrapped(
         )
         lines += map(harmless, found or [start])
     return lines
+
+
+def _octal(char: str) -> str:
+    """Return the bytes of a character as escapes of printf(1), also of what stands for bytes in a path."""
+    try:
+        encoded = os.fsencode(char)
+    except UnicodeEncodeError:
+        encoded = char.encode("utf-8", "surrogatepass")
+    return "".join(f"\\{byte:03o}" for byte in encoded)
 
 
 def _escape(code: int) -> str:

@@ -12,10 +12,15 @@ import numpy  # noqa: F401, ICN001 - cannot be imported once more when pytester 
 import pytest
 import scipy.special  # noqa: F401 - for the same reason
 
+from pytest_dsr1.session import options
 from tests.helpers.commands import assert_understood
-from tests.helpers.paths import DOCS
+from tests.helpers.paths import DOCS, ROOT
 
 FOLDER = DOCS / "how-to" / "ci"
+KEPT = Path("/srv/pytest-dsr1")
+"""A folder of the host in which files outlive a job."""
+ALL = {"github.yml": "  schedule:", "gitlab-ci.yml": '== "schedule"', "Jenkinsfile": "'TimerTrigger'"}
+"""The pipelines, each with what starts it by a clock."""
 SCHEMAS = {"github.yml": "vendor.github-workflows", "gitlab-ci.yml": "vendor.gitlab-ci"}
 
 
@@ -56,9 +61,9 @@ def commands(name: str) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("github.yml", ["pytest"]),
-        ("gitlab-ci.yml", ["pytest"]),
-        ("Jenkinsfile", ["pytest"]),
+        ("github.yml", ["pytest", "pytest"]),
+        ("gitlab-ci.yml", ["pytest", "pytest"]),
+        ("Jenkinsfile", ["pytest", "pytest"]),
     ],
 )
 def test_every_command_is_understood(pytester: pytest.Pytester, name: str, expected: list[str]) -> None:
@@ -66,6 +71,33 @@ def test_every_command_is_understood(pytester: pytest.Pytester, name: str, expec
     assert [program for program, *_ in found] == expected
     for program, *arguments in found:
         assert_understood(pytester, program, arguments, set())
+
+
+@pytest.mark.parametrize(("name", "schedule"), ALL.items())
+def test_a_schedule_records_outside_the_workspace(
+    pytester: pytest.Pytester, name: str, schedule: str
+) -> None:
+    """A checkout empties the workspace, and with it the history of a job that keeps it there."""
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    assert schedule in text
+    modes = []
+    for _, *arguments in commands(name):
+        config = pytester.parseconfig(*arguments)
+        modes.append(options.mode(config))
+        assert Path(config.getoption("--dsr1-results")) == KEPT / "results"
+        if modes[-1] == "record":
+            assert options.store(config) == KEPT / "references"
+    assert sorted(map(str, modes)) == ["gate", "record"]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_wheel_is_of_this_version(name: str) -> None:
+    """No index has the package: a name without a place would be somebody else's."""
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (version,) = re.findall(r'^version = "(.*)"$', project, re.MULTILINE)
+    wheel = f"{KEPT}/pytest_dsr1-{version}-py3-none-any.whl[report]"
+    assert re.findall(r"pip install (.*)", text) == [f"'{wheel}'"]
 
 
 def test_what_is_written_is_kept() -> None:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_dsr1.text import clock, columns, did_you_mean, harmless, json_value, plain, say, wrapped
+from pytest_dsr1.text import (
+    clock,
+    columns,
+    did_you_mean,
+    harmless,
+    json_value,
+    plain,
+    say,
+    shell_command,
+    shell_comment,
+    shell_word,
+    wrapped,
+)
 
 
 @pytest.mark.parametrize(
@@ -166,3 +179,45 @@ def test_several_words_can_be_suggested() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tp8", "tp8"),
+        ("my models", "'my models'"),
+        ("http://[::1]:8000", "'http://[::1]:8000'"),
+        ("Zürich", "'Zürich'"),
+        ("a\x1bb'%\\", "\"$(printf 'a\\033b\\047\\045\\134')\""),
+        ("-n\x07", "\"$(printf '\\055n\\007')\""),
+        ("\udcff", "\"$(printf '\\377')\""),
+        ("\ud800", "\"$(printf '\\355\\240\\200')\""),
+        ("::error::x", "\"$(printf '\\072\\072error\\072\\072x')\""),
+        ("a\nb\n", "\"$(printf 'a\\012b')\n\""),
+    ],
+)
+def test_a_word_of_a_shell(text: str, expected: str) -> None:
+    assert shell_word(text) == expected
+
+
+@given(st.lists(ANY.filter(lambda text: "\0" not in text), max_size=4))
+@settings(max_examples=60)
+def test_a_shell_gets_the_words_and_a_terminal_nothing_else(words: list[str]) -> None:
+    line = shell_command(["printf", "%s\\0", "first", *words])
+    assert harmless(line).replace("\n", "") == line.replace("\n", "") or len(line) > 2_000
+    done = subprocess.run(["sh", "-c", line], capture_output=True, env={}, check=True)
+    expected = ("first", *words)
+    assert done.stdout == b"".join(_bytes(word) + b"\0" for word in expected)
+
+
+def _bytes(word: str) -> bytes:
+    """Return what a program gets of a word: of a path its bytes, also those that are not UTF-8."""
+    return b"".join(
+        char.encode("utf-8", "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass")
+        for char in word
+    )
+
+
+def test_every_line_of_a_comment_is_one() -> None:
+    text = "tp8\nrm -rf ~\x85rm -rf ~\u2028rm\x1b[31m"
+    assert shell_comment(text) == "# tp8\n# rm -rf ~\n# rm -rf ~\n# rm\\x1b[31m"

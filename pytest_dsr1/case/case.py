@@ -136,6 +136,20 @@ class Case:
         return self.background.noise.get(verdict.metric)
 
 
+MOST_MODELS = 3
+"""The most models that a title names."""
+
+
+def title_of(cases: Iterable[Case]) -> str:
+    """Return the title of a report: the models of its cases, without their owners."""
+    models = dict.fromkeys(case.scenario.model.name.rpartition("/")[2] for case in cases)
+    if not models:
+        return "Performance"
+    if len(models) > MOST_MODELS:
+        return f"Performance of {len(models)} models"
+    return f"{', '.join(models)} performance"
+
+
 def case_of(
     outcome: ScenarioOutcome,
     store: Path,

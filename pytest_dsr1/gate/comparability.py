@@ -20,6 +20,7 @@ from hashlib import sha256
 from typing import Literal
 
 from pytest_dsr1.machine.values import FactValue
+from pytest_dsr1.masking import masked_words, names_secret
 from pytest_dsr1.text import did_you_mean
 
 Role = Literal["fixed", "under test", "shown"]
@@ -78,6 +79,9 @@ SHOWN: Mapping[str, str] = {
 }
 """Patterns of the facts that are not compared, each with the reason."""
 
+ENVIRONMENT = "option.engine.environment."
+"""The start of the facts about variables of an engine's environment; secrets among them are only shown."""
+
 _STEPS: Mapping[str, float] = {"gpu.power_limit_w": 0.5, "gpu.memory_gib": 2.0}
 """Values closer than this are equal: NVML rounds power limits, and drivers differ in reserved memory."""
 
@@ -87,13 +91,18 @@ _MANY = 3
 
 def role(key: str, under_test: UnderTest) -> Role:
     """Return the role of a fact; if several patterns of ``under_test`` match it, the last one counts."""
-    if any(fnmatchcase(key, pattern) for pattern in SHOWN):
+    if any(fnmatchcase(key, pattern) for pattern in SHOWN) or _names_secret(key):
         return "shown"
     fixed = any(fnmatchcase(key, pattern) for pattern in FIXED)
     for pattern, tested in under_test.items():
         if fnmatchcase(key, pattern):
             fixed = not tested
     return "fixed" if fixed else "under test"
+
+
+def _names_secret(key: str) -> bool:
+    """Return whether a fact is a variable with a secret: it has no value, or in old files its own."""
+    return key.startswith(ENVIRONMENT) and names_secret(key.removeprefix(ENVIRONMENT))
 
 
 def with_role(wanted: Role, facts: Facts, under_test: UnderTest) -> dict[str, FactValue]:
@@ -162,7 +171,7 @@ def unlike(facts: Sequence[Facts]) -> list[str]:
 def shown(value: FactValue) -> str:
     """Return a value as text; only the beginning of a hash."""
     if isinstance(value, list):
-        return f"[{', '.join(map(str, value))}]"
+        return f"[{', '.join(masked_words(map(str, value)))}]"
     if value is None:
         return "none"
     text = f"{value:.10g}" if isinstance(value, float) else str(value)
@@ -189,7 +198,9 @@ def unequal(
 
 def _same(key: str, old: FactValue, new: FactValue) -> bool:
     if not key.startswith("gpu."):
-        return old == new
+        return old == new or (
+            isinstance(old, list) and isinstance(new, list) and masked_words(old) == masked_words(new)
+        )
     # One value per GPU, in an order that depends on how GPUs are counted; one value stands for all GPUs.
     olds, news = _values(old), _values(new)
     length = max(len(olds), len(news))

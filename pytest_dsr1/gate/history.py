@@ -11,7 +11,7 @@ from typing import Any
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.store import MEASUREMENT
+from pytest_dsr1.measurement.store import MEASUREMENT, SPREAD, counted_at_the_end
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.storage.documents import CHANGED, DocumentError
 from pytest_dsr1.storage.files import entries
@@ -27,6 +27,7 @@ class PastRun:
         facts: the fingerprint.
         metrics: by name, in the metric's unit.
         folder: where it is saved.
+        stopped: whether it was stopped before all of its requests were sent.
     """
 
     profile: str
@@ -34,6 +35,7 @@ class PastRun:
     facts: Mapping[str, FactValue]
     metrics: Mapping[str, float]
     folder: Path
+    stopped: bool = False
 
     @property
     def node(self) -> str:
@@ -102,12 +104,14 @@ def _run(document: Any, folder: Path) -> PastRun | None:
     saved = document["measurement"]
     if any(finding["severity"] == "mismatch" for finding in saved["findings"]):
         return None
+    metrics = {name: float(metric["value"]) for name, metric in saved["metrics"].items() if name in METRICS}
+    if counted_at_the_end(saved.get("definitions", 1), metrics):
+        del metrics[SPREAD]  # its requests are not read here, so its value is unknown
     return PastRun(
         profile=str(document["profile"]),
         at=datetime.fromisoformat(saved["started_utc"]),
         facts=dict(saved["fingerprint"]["facts"]),
-        metrics={
-            name: float(metric["value"]) for name, metric in saved["metrics"].items() if name in METRICS
-        },
+        metrics=metrics,
         folder=folder,
+        stopped=bool(saved["result"].get("stopped", False)),
     )

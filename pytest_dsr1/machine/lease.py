@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from pytest_dsr1.findings import Finding
+from pytest_dsr1.machine import cpu_load
 from pytest_dsr1.machine.fingerprint import fingerprint
 from pytest_dsr1.machine.gpu.inventory import MachineInventory, read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
@@ -69,6 +70,7 @@ class Machine:
         self._setup_facts = setup_facts
         self._environ = environ
         self._recorder: TelemetryRecorder | None = None
+        self._cpus: cpu_load.CpuWatch | None = None
 
     def of(self, scenario: Scenario) -> Machine:
         """Return the same GPUs, locked and set up, for another scenario that needs the same."""
@@ -77,18 +79,26 @@ class Machine:
 
     @contextmanager
     def watched(self, path: Path) -> Iterator[TelemetryRecorder]:
-        """Record telemetry to the file while the block runs; ``telemetry`` is complete after it."""
+        """Record telemetry to the file while the block runs; ``telemetry`` is complete after it.
+
+        The processors are watched too if the engine computes on them.
+        """
         gpus = self.inventory.used(self._scenario.hardware.count) if self.inventory else ()
         # A server that was running before may be on these GPUs.
         shared = gpus if self._scenario.engine.attached_url else ()
         expected = [process.pid for gpu in shared for process in gpu.processes or ()]
-        with TelemetryRecorder(gpus, path, expected=expected) as self._recorder:
+        on_cpus = self._scenario.hardware.gpu is None and self._scenario.engine.computes_on_cpus
+        self._cpus = cpu_load.CpuWatch() if on_cpus else None
+        recorder = TelemetryRecorder(gpus, path, expected=expected)
+        with self._cpus or nullcontext(), recorder as self._recorder:
             yield self._recorder
 
     def measuring(self) -> None:
         """Note that the measured time begins: all of the engine's processes are running."""
         if self._recorder is not None:
             self._recorder.warmed_up()
+        if self._cpus is not None:
+            self._cpus.look()
 
     def now(self) -> str:
         """Return what the GPUs do now, such as ``612 W 1980 MHz`` on average; empty on the CPU."""
@@ -103,13 +113,31 @@ class Machine:
         """Return findings on the measured time, between two times of the monotonic clock."""
         if self._recorder is None:
             return ()
-        lock_mhz = self._scenario.gpu_setup.lock_sm_clock_mhz
-        validity = self._scenario.validity
-        return assess(self._recorder.telemetry, validity, from_s, to_s, sm_clock_lock_mhz=lock_mhz)
+        of_gpus = assess(
+            self._recorder.telemetry,
+            self._scenario.validity,
+            from_s,
+            to_s,
+            sm_clock_lock_mhz=self._scenario.gpu_setup.lock_sm_clock_mhz,
+            used=self._used,
+        )
+        of_cpus = cpu_load.assess(self.cpu_load(from_s, to_s)) if self._cpus else ()
+        return (*of_gpus, *of_cpus)
+
+    def cpu_load(self, from_s: float, to_s: float) -> cpu_load.CpuLoad | None:
+        """Return what the processors did over the measured time; None if the engine uses GPUs."""
+        return None if self._cpus is None else self._cpus.load(from_s, to_s)
 
     def summary(self, from_s: float, to_s: float) -> GpuSummary | None:
         """Sum up the GPUs over the measured time; None for the CPU."""
-        return None if self._recorder is None else summary(self._recorder.telemetry, from_s, to_s)
+        if self._recorder is None:
+            return None
+        return summary(self._recorder.telemetry, from_s, to_s, used=self._used)
+
+    @property
+    def _used(self) -> int:
+        """The number of GPUs that the run uses; more than are here with ``--dsr1-allow-mismatch``."""
+        return self._scenario.hardware.count if self._scenario.hardware.gpu is not None else 0
 
     def fingerprint(self, more: Mapping[str, FactValue]) -> Fingerprint:
         """Return what the run ran on; ``more`` adds other facts, such as the dataset's hash."""

@@ -40,6 +40,26 @@ def suspicions(
     return (*_disagreements(report, records), *_acceptance(scenario, metrics))
 
 
+def without_zeros(
+    metrics: Mapping[str, MetricValue],
+) -> tuple[dict[str, MetricValue], tuple[str, ...]]:
+    """Return the metrics without zeros that are not a measurement, and a warning about each.
+
+    A zero of a mean, a percentile or a description says that there was nothing to measure, such as the time
+    between tokens of answers with one token. A target of it is INVALID; other targets are judged. A zero of a
+    rate or of a total is wrong: it makes the run INVALID.
+    """
+    zeros = [
+        name
+        for name, metric in metrics.items()
+        if metric.value == 0
+        and not METRICS[name].may_be_zero
+        and METRICS[name].kind in {"mean", "tail", "description"}
+    ]
+    kept = {name: metric for name, metric in metrics.items() if name not in zeros}
+    return kept, tuple(f"{METRICS[name].label} is 0, so it was not measured" for name in zeros)
+
+
 def _disagreements(report: Mapping[str, float], records: Mapping[str, float]) -> Iterable[str]:
     for name, metric in METRICS.items():
         if name not in report or name not in records:

@@ -11,11 +11,19 @@ from pydantic import Field
 
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.findings import Finding
+from pytest_dsr1.machine.cpu_load import CpuLoad
 from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.machine.values import Fingerprint, Telemetry
 from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
+
+DEFINITIONS = 2
+"""The version of the definitions of our metrics, saved with each result.
+
+1, in results without the key: without streaming `steady_output_throughput` counted all tokens of a request at
+its end. 2: it spreads them over the request, like the steady figure.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +31,7 @@ class Measurement:
     """One run of one scenario.
 
     Attributes:
-        scenario: as it ran: bases merged, overrides applied, variables expanded.
+        scenario: as it ran: bases merged, overrides applied, variables expanded, except for secrets.
         test_id_prefix: the scenario file's path as test ids show it; ``place`` in the saved file.
         started_utc: when the run began, ISO 8601.
         unix_minus_monotonic_s: added to a monotonic time of the measurement, gives seconds since the epoch.
@@ -37,6 +45,9 @@ class Measurement:
         gpu_health: what the GPUs did over the measured time; None on the CPU.
         caches_filled: folders of compile caches to which this start added compiled code. Such a start is not
             like the starts after it.
+        cpu_load: what the CPUs did over the measured time; None if the engine does not compute on them, and
+            in results of earlier versions.
+        definitions: the version of the metrics' definitions (:data:`DEFINITIONS`).
     """
 
     scenario: Scenario
@@ -52,6 +63,8 @@ class Measurement:
     folder: Path
     gpu_health: GpuSummary | None = None
     caches_filled: tuple[str, ...] = ()
+    cpu_load: CpuLoad | None = None
+    definitions: int = 1
 
     @property
     def warnings(self) -> tuple[str, ...]:

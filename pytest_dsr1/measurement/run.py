@@ -15,9 +15,10 @@ from pytest_dsr1.engines import registry
 from pytest_dsr1.engines.protocol import Engine, EngineResult, Job
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.machine import warm_start
+from pytest_dsr1.machine.named_files import file_facts, rewritten
 from pytest_dsr1.machine.values import Fingerprint
-from pytest_dsr1.measurement.consistency import suspicions
-from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.measurement.consistency import suspicions, without_zeros
+from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
 from pytest_dsr1.measurement.store import ResultFolder, not_full
 from pytest_dsr1.metrics.catalogue import METRICS, combine, computed
 from pytest_dsr1.metrics.goodput import PRESETS
@@ -25,6 +26,7 @@ from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Plan, SloLimits
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
 from pytest_dsr1.scenario.schema.load import Slo
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.variables import without_secrets
 from pytest_dsr1.workload.dataset import mean_tokens
 
 if TYPE_CHECKING:
@@ -155,7 +157,7 @@ def options_of(scenario: Scenario) -> dict[str, FactValue]:
         elif value is not None:
             flat[key] = [str(item) for item in value] if isinstance(value, list) else value
 
-    asked = scenario.model_dump(mode="json")
+    asked = without_secrets(scenario).model_dump(mode="json")
     for part in ("engine", "load", "gpu_setup"):
         add(f"option.{part}", asked[part])
     return flat
@@ -193,12 +195,22 @@ def _environ(scenario: Scenario) -> dict[str, str]:
 
 
 def _of_the_run(
-    result: EngineResult, workload: Workload, before: warm_start.Snapshot, after: warm_start.Snapshot
+    result: EngineResult,
+    workload: Workload,
+    before: warm_start.Snapshot,
+    after: warm_start.Snapshot,
+    written: list[str],
 ) -> Iterator[str]:
     """Yield the warnings about the run as a whole."""
     if result.stopped:
         yield (
             f"the measurement was stopped early, after {len(result.records)} of {workload.requests} requests"
+        )
+    if written:
+        more = f" and {len(written) - 3} more" if len(written) > 3 else ""
+        yield (
+            f"{', '.join(written[:3])}{more}: changed during the run, so not compared with other runs; if "
+            "the engine reads this file, do not change it during a run"
         )
     for folder in dict.fromkeys((*before.too_large, *after.too_large)):
         yield (
@@ -211,7 +223,8 @@ def facts_before(
     machine: Machine, checkpoint: CheckpointFacts, workload: Workload, scenario: Scenario
 ) -> Fingerprint:
     """Return the fingerprint before a run: everything except the software that the engine reports."""
-    return machine.fingerprint({**_content(checkpoint, workload), **options_of(scenario)})
+    named = file_facts(scenario.engine.command_words, Path.cwd())
+    return machine.fingerprint({**_content(checkpoint, workload), **options_of(scenario), **named})
 
 
 def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> Measurement:
@@ -227,25 +240,30 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
     """
     started = datetime.now(timezone.utc)
     unix_minus_monotonic_s = time.time() - time.monotonic()
-    with ResultFolder.create(run.results, run.scenario, run.test_id_prefix, started) as folder:
+    shown = without_secrets(run.scenario)
+    with ResultFolder.create(run.results, shown, run.test_id_prefix, started) as folder:
         saved_in(folder.path)
         try:
             with (
                 run.machine.watched(folder.path / "telemetry.jsonl") as watched,
                 watch(run.scenario, run.expected_s, run.machine.now) as watcher,
             ):
+                # Before the engine reads the files that its command names.
+                facts = facts_before(run.machine, run.checkpoint, run.workload, run.scenario)
                 before = _compiled(run.scenario)
                 recorder = _Recorder(watcher, folder, run.machine)
                 with not_full(folder.engine):
                     result = registry.run(run.scenario.engine, run.engine, _job(run, folder), recorder)
                 after = _compiled(run.scenario)
+            written = rewritten(facts.facts, file_facts(run.scenario.engine.command_words, Path.cwd()))
+            stable = {key: fact for key, fact in facts.facts.items() if key not in written}
             made = Measurement(
-                scenario=run.scenario,
+                scenario=shown,
                 test_id_prefix=run.test_id_prefix,
                 started_utc=started.isoformat(timespec="milliseconds"),
                 unix_minus_monotonic_s=unix_minus_monotonic_s,
                 workload=run.workload,
-                fingerprint=_fingerprint(run, result),
+                fingerprint=Fingerprint({**stable, **_versions(result)}),
                 findings=_findings(run, result),
                 result=result,
                 telemetry=watched.telemetry,
@@ -253,8 +271,10 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 folder=folder.path,
                 gpu_health=run.machine.summary(result.measured_from_s, result.measured_to_s),
                 caches_filled=warm_start.filled(before, after),
+                cpu_load=run.machine.cpu_load(result.measured_from_s, result.measured_to_s),
+                definitions=DEFINITIONS,
             )
-            measurement = _with_metrics(made, _of_the_run(result, run.workload, before, after))
+            measurement = _with_metrics(made, _of_the_run(result, run.workload, before, after, written))
             folder.complete(measurement)
         except Dsr1Error as error:
             folder.fail(str(error))
@@ -269,11 +289,6 @@ def _job(run: RunRequest, folder: ResultFolder) -> Job:
     return Job(run.scenario, run.workload, folder.engine, run_timeout_s(run.scenario), run.enough)
 
 
-def _fingerprint(run: RunRequest, result: EngineResult) -> Fingerprint:
-    before = facts_before(run.machine, run.checkpoint, run.workload, run.scenario)
-    return Fingerprint({**before.facts, **_versions(result)})
-
-
 def _findings(run: RunRequest, result: EngineResult) -> tuple[Finding, ...]:
     of_telemetry = run.machine.assess(result.measured_from_s, result.measured_to_s)
     return (*run.findings, *run.machine.findings, *of_telemetry)
@@ -286,12 +301,14 @@ def _with_metrics(made: Measurement, of_the_run: Iterable[str]) -> Measurement:
     from_records = computed(metric_inputs(scenario, result, made.gpu_health), failed.append)
     not_measured = result.facts.not_measured
     found = combine(result.report, from_records)
-    metrics = {name: value for name, value in found.items() if name not in not_measured}
+    measured = {name: value for name, value in found.items() if name not in not_measured}
+    metrics, zeros = without_zeros(measured)
     warnings = (
         *made.workload.warnings,
         *result.warnings,
         *of_the_run,
         *suspicions(scenario, result.report, from_records, metrics),
+        *zeros,
         *failed,
     )
     return replace(made, metrics=metrics, result=replace(result, warnings=warnings))

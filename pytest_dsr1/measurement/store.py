@@ -36,15 +36,20 @@ from pydantic import TypeAdapter, ValidationError
 
 from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.machine.values import GpuSample
-from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.masking import is_secret, masked_words, variable
+from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
+from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
+from pytest_dsr1.metrics.inputs import MetricInputs
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.variables import without_secrets
 from pytest_dsr1.scenario.writer import dump
 from pytest_dsr1.storage.documents import CHANGED, DocumentError, DocumentKind, changed
 from pytest_dsr1.storage.files import open_regular, write_atomically
 from pytest_dsr1.text import shown_path
 
+SPREAD = "steady_output_throughput"
+"""The metric that :data:`~pytest_dsr1.measurement.measurement.DEFINITIONS` is about."""
 MEASUREMENT = DocumentKind("a saved measurement", "pytest-dsr1 measurement", 1)
 
 
@@ -171,7 +176,10 @@ _MEASUREMENT = TypeAdapter(Measurement)
 
 def _saved(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a measurement in the form of version 1 of the file."""
-    saved = {name: value for name, value in body.items() if name != "folder"}
+    left_out = {"folder"}
+    left_out |= set() if body["cpu_load"] else {"cpu_load"}
+    left_out |= {"definitions"} if body["definitions"] == 1 else set()
+    saved = {name: value for name, value in body.items() if name not in left_out}
     return {**saved, "gpu_health": saved["gpu_health"] or {}}
 
 
@@ -252,10 +260,36 @@ def load(folder: Path) -> Measurement:
             f"{document.get('records')}; the folder was changed after it was written"
         )
     slim = _without_unknown_metrics(slim)
-    return replace(
+    whole = replace(
         slim,
         result=replace(slim.result, records=records),
         telemetry=replace(slim.telemetry, samples=tuple(_lines(folder / "telemetry.jsonl", GpuSample))),
+    )
+    return _redefined(whole) if counted_at_the_end(whole.definitions, whole.metrics) else whole
+
+
+def counted_at_the_end(definitions: int, metrics: Iterable[str]) -> bool:
+    """Return whether a result has the old value of `steady_output_throughput` (see :data:`DEFINITIONS`).
+
+    Args:
+        definitions: of the result.
+        metrics: the names of its metrics.
+    """
+    names = set(metrics)
+    return definitions < DEFINITIONS and SPREAD in names and "average_ttft" not in names
+
+
+def _redefined(measurement: Measurement) -> Measurement:
+    """Return a measurement with `steady_output_throughput` as it is defined now, from the saved requests."""
+    inputs = MetricInputs(measurement.result.records, concurrency=measurement.scenario.load.concurrency)
+    value = METRICS[SPREAD].compute(inputs)
+    others = {name: metric for name, metric in measurement.metrics.items() if name != SPREAD}
+    now = {} if value is None else {SPREAD: MetricValue(value, "records")}
+    found = {**others, **now}
+    return replace(
+        measurement,
+        metrics={name: found[name] for name in measurement.metrics if name in found},
+        definitions=DEFINITIONS,
     )
 
 
@@ -291,8 +325,19 @@ def _read(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Undo :func:`_saved`."""
     body = dict(document["measurement"])
     # The scenario's schema is strict; only validation from JSON accepts JSON's types.
-    body["scenario"] = Scenario.model_validate_json(json.dumps(body["scenario"]))
+    body["scenario"] = without_secrets(Scenario.model_validate_json(json.dumps(body["scenario"])))
+    body["fingerprint"] = {"facts": _without_secrets(body["fingerprint"]["facts"])}
     return {**body, "folder": folder, "gpu_health": body.get("gpu_health") or None}
+
+
+def _without_secrets(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts without the secrets that earlier versions saved."""
+    shown = {key: masked_words(value) if isinstance(value, list) else value for key, value in facts.items()}
+    for key, value in facts.items():
+        name = key.removeprefix("option.engine.environment.")
+        if name != key and is_secret(name, str(value)):
+            shown[key] = variable(name)
+    return shown
 
 
 def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:

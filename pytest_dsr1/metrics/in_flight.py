@@ -36,15 +36,3 @@ def steady_window(records: Sequence[RequestRecord], concurrency: int) -> tuple[f
             if begin is not None and (best is None or left_s - begin > best[1] - best[0]):
                 best = begin, left_s
     return best
-
-
-def why_no_window(records: Sequence[RequestRecord], concurrency: int, *, open_loop: bool) -> str:
-    """Return why a run has no steady window."""
-    if not records:
-        return "the engine does not give a record of each request"
-    if open_loop:
-        return "requests come on a schedule, so the number in flight is not constant"
-    return (
-        f"there was never a time when at least {FULL:.0%} of load.concurrency ({concurrency}) requests were "
-        "in flight and producing tokens"
-    )

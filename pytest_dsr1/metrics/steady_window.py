@@ -18,7 +18,7 @@ metrics = Metrics("none in trtllm-bench; request records of a closed loop")
     "tok/s",
     "higher",
     formula="output tokens in the steady window / its length; a request's tokens after the first are "
-    "spread evenly from first token to end",
+    "spread evenly from first token to end; without streaming, all of them from start to end",
     kind="rate",
 )
 def _output_tok_s(inputs: MetricInputs) -> float | None:
@@ -27,9 +27,9 @@ def _output_tok_s(inputs: MetricInputs) -> float | None:
     window, requests = inputs.steady_window, inputs.columns
     if window is None:
         return None
-    # Without streaming the tokens of a request come at its end.
-    first_s = np.where(np.isnan(requests.first_token_s), requests.last_token_s, requests.first_token_s)
-    flow = output_flow(first_s, first_s, requests.last_token_s, requests.output_tokens)
+    flow = output_flow(
+        requests.start_s, requests.first_token_s, requests.last_token_s, requests.output_tokens
+    )
     before, after = flowed(np.array(window), *flow)
     return float(after - before) / (window[1] - window[0]) or None
 

@@ -78,8 +78,7 @@ request records (`origin: records`).
   1/TPOT. It says little if the concurrency is not limited.
 - TTFT, TPOT and output speed need streaming (STREAMING).
 - `acceptance_length` is 1 without speculation.
-- The metrics `steady_...` need request records of a closed loop. If a run has no steady window, the overview
-  says why.
+- The metrics `steady_...` need request records of a closed loop.
 """
 
 _STEADY_FIGURE = """\
@@ -183,7 +182,7 @@ _WHOLE = {"required", "discriminator"}
 
 def reference_page() -> str:
     """Return the text of docs/reference/scenario.md."""
-    names = [f"`{'.'.join(map(str, path))}`" for path in json_schema.expanded_paths()]
+    names = [f"`{key}`" for key in json_schema.expanded_keys()]
     paths = f"{', '.join(names[:-1])} and {names[-1]}"
     return "\n".join(
         [

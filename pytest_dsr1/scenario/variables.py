@@ -1,4 +1,4 @@
-"""Variables such as ``${NAME}`` in paths: kept while a scenario is only shown, expanded when it runs."""
+"""Variables such as ``${NAME}``: kept while a scenario is only shown, expanded when it runs, never secret."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pytest_dsr1 import masking
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.problems import Problem
 from pytest_dsr1.scenario.schema import json_schema
+from pytest_dsr1.scenario.schema.base import Part
+from pytest_dsr1.scenario.schema.engine import EngineSettings
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.yaml.tree import Node, Path, join_key
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MISWRITTEN = re.compile(r"\$\{|\$[A-Za-z_]")
+_UNCLOSED = "${"
+"""In words and environment variables a ``$`` may mean something to the program, as in ``$ORIGIN/lib``."""
 
 
 def misplaced(tree: Node) -> Iterator[Problem]:
     """Yield a problem for every variable with the wrong form, or in a value where none is expanded."""
-    allowed = ", ".join(sorted(join_key(path) for path in json_schema.expanded_paths()))
+    allowed = ", ".join(sorted(json_schema.expanded_keys()))
     for path, _, node in tree.walk():
         if not isinstance(node.value, str):
             continue
-        if path in json_schema.expanded_paths():
-            rest = _MISWRITTEN.search(_VARIABLE.sub("", node.value))
-            if rest:
+        if json_schema.is_expanded(path):
+            rest = _VARIABLE.sub("", node.value)
+            if _MISWRITTEN.search(rest) if path in json_schema.expanded_paths() else _UNCLOSED in rest:
                 message = f"expected variables of the form ${{NAME}}, found {node.value[:60]!r}"
                 yield Problem(node.mark, join_key(path), message)
         elif "${" in node.value:
@@ -52,16 +57,20 @@ def resolve(scenario: Scenario, environ: Mapping[str, str]) -> Scenario:
             name: "dataset.jsonl" if path[0] == "dataset" and value == f"${{{name}}}" else "folder"
             for path, value, name in missing
         }
-        exports = [f"  export {name}=/path/to/{end}" for name, end in example.items()]
+        words = {name for path, _, name in missing if path not in json_schema.expanded_paths()}
+        exports = [
+            f"  export {name}=" + ("VALUE" if name in words else f"/path/to/{end}")
+            for name, end in example.items()
+        ]
         raise UserError(
             "\n".join([f"scenario {scenario.name}: {what} not set", *needs, "Set with:", *exports])
         )
     data: dict[str, Any] = scenario.model_dump()
     for path, value in _places(scenario):
-        holder = data
+        holder: Any = data
         for part in path[:-1]:
-            holder = holder[str(part)]
-        holder[str(path[-1])] = _VARIABLE.sub(lambda match: environ[match[1]], value)
+            holder = holder[part]
+        holder[path[-1]] = _VARIABLE.sub(lambda match: environ[match[1]], value)
     return Scenario.model_validate(data)
 
 
@@ -73,10 +82,39 @@ def _unset(scenario: Scenario, environ: Mapping[str, str]) -> Iterator[tuple[Pat
 
 
 def _places(scenario: Scenario) -> Iterator[tuple[Path, str]]:
-    """Yield the paths and hosts that have a value, in the order of the schema."""
+    """Yield the values in which variables are expanded, in the order of the schema."""
     for path in json_schema.expanded_paths():
+        whole = path[-1] != json_schema.ANY
         value: object = scenario
-        for part in path:
+        for part in path if whole else path[:-1]:
             value = getattr(value, str(part), None)
-        if isinstance(value, str):
+        if whole and isinstance(value, str):
             yield path, value
+        elif not whole and isinstance(value, list | dict):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            yield from (((*path[:-1], key), item) for key, item in items)
+
+
+def without_secrets(scenario: Scenario) -> Scenario:
+    """Return the scenario with ``${NAME}`` instead of each secret of its engine.
+
+    Secrets are looked for in words of commands, in mappings with free keys, and in other texts by their form.
+    """
+    engine: EngineSettings = _masked(scenario.engine)
+    return scenario if engine == scenario.engine else scenario.model_copy(update={"engine": engine})
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, Part):
+        return value.model_copy(update={name: _masked(inner) for name, inner in value})
+    if isinstance(value, dict):
+        return {
+            key: masking.variable(key)
+            if isinstance(inner, str) and masking.is_secret(key, inner)
+            else _masked(inner)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        words = all(isinstance(item, str) for item in value)
+        return masking.masked_words(value) if words else [_masked(item) for item in value]
+    return masking.without_secrets(value) if isinstance(value, str) else value

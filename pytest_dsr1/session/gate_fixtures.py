@@ -267,8 +267,9 @@ def _dsr1_recorded(
     from pytest_dsr1.gate.loop import next_that_counts
     from pytest_dsr1.gate.references import WANTED
     from pytest_dsr1.metrics.catalogue import METRICS
+    from pytest_dsr1.session.options import STORE
     from pytest_dsr1.steady.trace import trace
-    from pytest_dsr1.text import number, shown_path
+    from pytest_dsr1.text import number, shell_word, shown_path
 
     state, outcome = request.config.stash[STATE], outcome_of(request, dsr1_scenario)
 
@@ -280,6 +281,8 @@ def _dsr1_recorded(
         # Another run would not change a failure of these.
         ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")
         again = f"pytest --dsr1-profile={dsr1_scenario.name} --dsr1-reference=record"
+        if named := request.config.getoption("--dsr1-store"):
+            again += f" --dsr1-store={shell_word(named)}"
         measurement = next_that_counts(take, lambda measured: why_not(measured, _dsr1_starts), note, again)
         found = figure(measurement)
         save_figure(measurement, found)
@@ -289,10 +292,12 @@ def _dsr1_recorded(
         _refuse(error)
     name, facts = dsr1_scenario.name, measurement.fingerprint.facts
     alike = recordings.alike(recorded, facts)
+    usual = _dsr1_store == Path.cwd() / STORE
+    where = "" if usual else f" --store {shell_word(shown_path(_dsr1_store))}"
     outcome.notes.append(
         f"recorded {number(found.value)} {METRICS[dsr1_scenario.gated_metric].unit} in "
         f"{shown_path(path)}: comparable runs on this node: {len(alike)} of the {WANTED} recommended; "
-        f"`pytest-dsr1 references accept {name} --reason TEXT` makes them references"
+        f"`pytest-dsr1 references accept {name} --reason TEXT{where}` makes them references"
     )
     outcome.notes += problems
     return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from pytest_dsr1.text import harmless
 
 STORE = "dsr1-references"
-"""The folder of references, in rootdir."""
+"""The folder of references, in rootdir, unless another is named."""
 
 
 def add(parser: pytest.Parser) -> None:
@@ -80,6 +81,11 @@ def add(parser: pytest.Parser) -> None:
         help="record: keep this run; `pytest-dsr1 references accept` turns such runs into references",
     )
     group.addoption(
+        "--dsr1-store",
+        metavar="DIR",
+        help=f"the folder of references and recorded runs (also ini: dsr1_store; default: ROOTDIR/{STORE})",
+    )
+    group.addoption(
         "--dsr1-report",
         action="append",
         default=[],
@@ -94,6 +100,26 @@ def add(parser: pytest.Parser) -> None:
         default=[],
     )
     parser.addini("dsr1_suites", "folders with your own scenarios", type="paths", default=[])
+    parser.addini("dsr1_store", "the folder of references and recorded runs", type="paths", default=[])
+
+
+def store(config: pytest.Config) -> Path:
+    """Return the folder of references: of the option, else of the ini file, else in rootdir.
+
+    Raises:
+        UsageError: there is no name, or more than one.
+    """
+    named: str | None = config.getoption("--dsr1-store")
+    if named == "":
+        raise pytest.UsageError("--dsr1-store is empty: expected the folder of references")
+    if named is not None:
+        return config.invocation_params.dir / named
+    found: list[Path] = config.getini("dsr1_store")
+    if len(found) > 1:
+        raise pytest.UsageError(
+            f"dsr1_store in {config.inipath}: expected one folder without spaces, found {len(found)} folders"
+        )
+    return found[0] if found else config.rootpath / STORE
 
 
 def mode(config: pytest.Config) -> Literal["gate", "record"] | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO
 
+PRIVATE = 0o600
 PART = ".part"
 """The suffix of a file that is still being written."""
 
@@ -60,13 +61,20 @@ def replacing(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str, *, private: bool = False) -> None:
     """Replace the text of a file, as :func:`replacing` does.
+
+    Args:
+        path: the file.
+        text: its new text.
+        private: only its owner may read it.
 
     Raises:
         OSError: the file cannot be written; the old one stays.
     """
     with replacing(path) as temporary:
+        if private:
+            temporary.touch(PRIVATE)
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.comparability import (
+    EVERYTHING,
+    Facts,
     changed,
     differences,
     in_brief,
@@ -198,3 +200,32 @@ def test_facts_of_any_ring_that_are_unlike_in_one_of_several() -> None:
 )
 def test_a_value_as_a_person_reads_it(value: FactValue, expected: str) -> None:
     assert shown(value) == expected
+
+
+def test_secrets_are_not_compared_and_never_shown() -> None:
+    """Old references have them in the clear, and what is saved now has the name of a variable."""
+    old: Facts = {
+        "option.engine.environment.HF_TOKEN": "planted",
+        "option.engine.environment.MODE": "a",
+        "option.engine.arguments": ["--api-key", "planted"],
+    }
+    new: Facts = {
+        "option.engine.environment.HF_TOKEN": "${HF_TOKEN}",
+        "option.engine.environment.MODE": "b",
+        "option.engine.arguments": ["--api-key", "${API_KEY}"],
+    }
+    assert changed(old, new, {}) == ["option.engine.environment.MODE: a -> b"]
+    assert changed(old, {**new, "option.engine.arguments": ["--x"]}, {})[0] == (
+        "option.engine.arguments: [--api-key, ${API_KEY}] -> [--x]"
+    )
+
+
+def test_the_content_of_a_named_file_is_under_test() -> None:
+    """Two contents are never one set of references, and a gate names what changed."""
+    old: Facts = {"file.opts.yml.moe_config.backend": "CUTLASS"}
+    new: Facts = {"file.opts.yml.moe_config.backend": "TRTLLM"}
+    assert changed(old, new, {}) == ["file.opts.yml.moe_config.backend: CUTLASS -> TRTLLM"]
+    assert changed(old, new, EVERYTHING)
+    assert differences(old, new, {"file.*": False}) == [
+        "file.opts.yml.moe_config.backend: CUTLASS in the references, TRTLLM here"
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pytest
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host
+from pytest_dsr1.machine.cpu_load import CpuLoad, CpuWatch
 from pytest_dsr1.machine.gpu.inventory import read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
-from pytest_dsr1.machine.lease import look, prepared
+from pytest_dsr1.machine.lease import Machine, look, prepared
 from pytest_dsr1.machine.setup.journal import Entry, Settings, write
 from pytest_dsr1.machine.values import SetupMode
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -49,6 +51,20 @@ def test_a_gpu_that_draws_less_shows(two: FakeMachine, pair: Scenario, tmp_path:
         told = machine.summary(seen[0].time_s, seen[-1].time_s + 0.1)
     assert told is not None
     assert told.text == "1980 MHz SM clock, 548 to 569 W each, at most 60 C, not throttled"
+
+
+def test_gpus_of_another_node_are_not_called_healthy(
+    two: FakeMachine, machine_scenario: Make, tmp_path: Path
+) -> None:
+    four = machine_scenario({"gpu": "NVIDIA H200", "count": 4})
+    with prepared(four, "check", os.environ) as machine, machine.watched(tmp_path / "t.jsonl") as watched:
+        machine.measuring()
+    seen = watched.telemetry.samples
+    from_s, to_s = seen[0].time_s, seen[-1].time_s + 0.1
+    told = machine.summary(from_s, to_s)
+    assert told is not None
+    assert told.text.endswith("(nothing is known of 2 of its 4 GPUs: they were not watched)")
+    assert [found.subject for found in machine.assess(from_s, to_s)] == ["GPUs not watched"]
 
 
 def test_a_run_with_set_up(two: FakeMachine, pair: Scenario, tmp_path: Path) -> None:
@@ -193,6 +209,35 @@ def test_a_server_that_runs_already_may_be_on_the_gpus(
             with machine.watched(tmp_path / "joined.jsonl") as watched:
                 machine.measuring()
             assert [one.message.split()[1] for one in watched.telemetry.events] == ["1"]
+
+
+def test_the_cpus_are_watched_if_the_engine_computes_on_them(
+    two: FakeMachine, pair: Scenario, machine_scenario: Make, tmp_path: Path
+) -> None:
+    """The engine is a process that sleeps, so it waits for no processor, however busy this machine is."""
+    on_cpu, with_gpus, cuda = machine_scenario({}), pair, {"type": "transformers", "device": "cuda"}
+    found = []
+    with subprocess.Popen(["sleep", "60"]) as engine:
+        for scenario in (on_cpu, with_gpus, machine_scenario({}, engine=cuda)):
+            machine = Machine(scenario, None, (), {}, os.environ)
+            with machine.watched(tmp_path / "telemetry.jsonl"):
+                machine.measuring()
+            found.append(machine.cpu_load(0, 1e12))
+        engine.kill()
+    assert [load is not None for load in found] == [True, False, False]
+
+
+def test_a_run_that_other_work_slowed_does_not_count(
+    machine_scenario: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slow = CpuLoad(2, 2.0, 0.5, 0.0)
+    monkeypatch.setattr(CpuWatch, "load", lambda *_: slow)
+    machine = Machine(machine_scenario({}), None, (), {}, os.environ)
+    with machine.watched(tmp_path / "telemetry.jsonl"):
+        pass
+    (finding,) = machine.assess(0, 1)
+    assert (finding.severity, finding.subject) == ("mismatch", "CPUs shared")
+    assert machine.cpu_load(0, 1) == slow
 
 
 @pytest.mark.parametrize(("mode", "warned"), [("apply", True), ("check", False)])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_dsr1.measurement.consistency import real_text_acceptance, suspicions
+from pytest_dsr1.measurement.consistency import real_text_acceptance, suspicions, without_zeros
 from pytest_dsr1.metrics.catalogue import combine
 from tests.helpers.values import scenario
 
@@ -62,3 +62,21 @@ def test_a_depth_without_published_numbers(drafts: int | None) -> None:
 
 def test_without_mtp_nothing_is_said_of_acceptance() -> None:
     assert suspicions(scenario(), {}, {}, combine({"acceptance_length": 1.0}, {})) == ()
+
+
+def test_a_zero_that_nobody_judges_is_not_measured() -> None:
+    values = {
+        "total_output_throughput": 0.0,
+        "average_tpot": 0.0,
+        "tpot_p99": 0.0,
+        "goodput": 0.0,
+        "ttft_p50": 2.0,
+    }
+    kept, warnings = without_zeros(combine(values, {}))
+    assert set(kept) == {"total_output_throughput", "goodput", "ttft_p50"}
+    assert warnings == (
+        "average time per output token (TPOT) is 0, so it was not measured",
+        "TPOT P99 is 0, so it was not measured",
+    )
+    wrong = combine({"average_tpot": float("nan"), "tpot_p99": -1.0}, {})
+    assert set(without_zeros(wrong)[0]) == {"average_tpot", "tpot_p99"}, "the run is INVALID"

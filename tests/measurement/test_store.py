@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.errors import InvalidRunError, UserError
-from pytest_dsr1.machine.values import Telemetry
+from pytest_dsr1.gate.history import history
+from pytest_dsr1.machine.cpu_load import CpuLoad, OtherWork
+from pytest_dsr1.machine.values import FactValue, Fingerprint, Telemetry
+from pytest_dsr1.measurement.measurement import DEFINITIONS
 from pytest_dsr1.measurement.store import ResultFolder, load, newest
 from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.records import EngineTimes
@@ -66,10 +69,52 @@ def test_a_result_of_version_1_is_read_and_written_as_it_was(tmp_path: Path) -> 
     assert read[0] == read[1]
 
 
+def test_an_old_result_without_streaming_is_read_with_the_definition_of_now(tmp_path: Path) -> None:
+    with create(tmp_path) as folder:
+        rows = records(streaming=False)
+        run = measurement(
+            folder.path, records=rows, scenario=scenario(load={"concurrency": 2, "num_requests": 4})
+        )
+        old = {**run.metrics, "steady_output_throughput": MetricValue(4.0, "records")}
+        folder.complete(replace(run, metrics=old))
+    assert "definitions" not in json.loads((folder.path / "measurement.json").read_bytes())["measurement"]
+    assert load(folder.path).metrics["steady_output_throughput"].value == pytest.approx(8.0)
+    (past,) = history(tmp_path).runs
+    assert "steady_output_throughput" not in past.metrics
+    assert past.metrics["total_output_throughput"] == 8.0
+    with create(tmp_path) as folder:
+        folder.complete(replace(run, metrics=old, definitions=DEFINITIONS))
+    assert load(folder.path).metrics["steady_output_throughput"].value == 4.0
+    assert history(tmp_path).runs[1].metrics["steady_output_throughput"] == 4.0
+
+
+def test_a_secret_that_an_earlier_version_saved_is_not_read(tmp_path: Path) -> None:
+    engine = {"type": "openai", "server": "vllm", "environment": {"HF_TOKEN": "planted"}}
+    of = scenario(engine=engine, model={"name": "m", "path": "/m"})
+    facts: dict[str, FactValue] = {
+        "option.engine.environment.HF_TOKEN": "planted",
+        "option.engine.arguments": ["--api-key", "planted"],
+    }
+    with create(tmp_path) as folder:
+        folder.complete(measurement(folder.path, scenario=of, fingerprint=Fingerprint(facts)))
+    assert "planted" in (folder.path / "measurement.json").read_text(encoding="utf-8")
+    read = load(folder.path)
+    assert "planted" not in str(read)
+    assert read.fingerprint.facts["option.engine.environment.HF_TOKEN"] == "${HF_TOKEN}"
+
+
 def test_a_run_on_the_cpu_keeps_an_empty_summary_of_gpus(tmp_path: Path) -> None:
     path = saved(tmp_path)
     assert json.loads((path / "measurement.json").read_bytes())["measurement"]["gpu_health"] == {}
     assert load(path).gpu_health is None
+
+
+def test_what_the_cpus_did_is_saved(tmp_path: Path) -> None:
+    load_of_cpus = CpuLoad(2, 1.5, 0.25, 0.0, (OtherWork("yes", (31, 32), 1.5),))
+    with create(tmp_path) as folder:
+        written = measurement(folder.path, cpu_load=load_of_cpus)
+        folder.complete(written)
+    assert load(folder.path) == written
 
 
 def test_a_result_from_before_these_were_saved_is_loaded(tmp_path: Path) -> None:

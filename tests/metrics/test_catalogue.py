@@ -220,6 +220,17 @@ def test_without_streaming_there_is_no_time_to_first_token() -> None:
     assert "per_gpu_output_throughput" not in metrics
 
 
+def test_without_streaming_a_steady_window_has_the_tokens_of_the_requests_it_cuts() -> None:
+    """The window, 0.5 to 3.0 s, has half of the first request and half of the last."""
+    rows = [
+        RequestRecord(number, start_s, None, start_s + 1.0, 8, 4 if number else 8)
+        for number, start_s in enumerate([0.0, 0.5, 1.0, 1.5, 2.0, 2.5])
+    ]
+    found = of_run(rows, scenario(load={"concurrency": 2, "num_requests": 6}))
+    assert found["steady_window"] == pytest.approx(2500.0)
+    assert found["steady_output_throughput"] == pytest.approx(22 / 2.5)
+
+
 def test_a_request_whose_tokens_came_at_one_moment_has_no_time_per_token() -> None:
     burst, *others = records()
     at_once = replace(burst, first_token_s=burst.last_token_s)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from importlib import import_module
 from itertools import chain
@@ -12,7 +11,7 @@ import pytest
 
 from pytest_dsr1.extensions import HOOKS
 from tests.helpers.paths import ROOT
-from tests.helpers.real_run import RealRun
+from tests.helpers.real_run import RealRun, undisturbed
 from tests.helpers.suites import Suites
 
 # A pytest run in this process forgets the modules that it was first to import. When they are imported again,
@@ -53,7 +52,7 @@ def real_run(tmp_path_factory: pytest.TempPathFactory) -> RealRun:
     ]
     environment = {key: value for key, value in os.environ.items() if key not in ELSEWHERE}
     environment |= {"COLUMNS": "80", "XDG_CACHE_HOME": str(place / "cache"), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    done = undisturbed(command, place, environment)
     return RealRun(place, done.returncode, done.stdout.splitlines())
 
 

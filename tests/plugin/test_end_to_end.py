@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from pytest_dsr1.machine.cpu_load import LOST_LIMIT
 from tests.helpers.real_run import RealRun
 
 pytestmark = pytest.mark.cpu_engine
@@ -21,6 +22,7 @@ def test_real_inference_from_scenario_to_verdict(pytester: pytest.Pytester, real
             "cpu-min-latency  (CPU, engine transformers)",
             "  FAIL    per-user output throughput *",
             "  PASS    total output throughput *",
+            "  CPUs    other work kept * busy; the run waited for one *",
             "  results *.dsr1/cpu-min-latency/*",
         ]
     )
@@ -32,6 +34,7 @@ def test_real_inference_from_scenario_to_verdict(pytester: pytest.Pytester, real
     lines = (folder / "requests.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     assert [r["output_tokens"] for r in records] == [64] * 10
+    assert document["measurement"]["cpu_load"]["waited_share"] <= LOST_LIMIT
     (bench,) = json.loads((real_run.place / "bench.json").read_text(encoding="utf-8"))["benchmarks"]
     assert bench["fullname"] == "suites/cpu/min-latency.yaml::measurement"
     assert bench["stats"]["rounds"] == 10

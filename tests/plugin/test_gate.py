@@ -743,3 +743,21 @@ def test_without_the_options_there_are_no_such_tests(gated: Gated) -> None:
     result = gated.suites.run(PROFILE, "--collect-only", "-q")
     assert "regression" not in result.stdout.str()
     assert "reference[" not in result.stdout.str()
+
+
+def test_runs_are_recorded_and_gated_in_a_store_outside_the_workspace(gated: Gated, tmp_path: Path) -> None:
+    """CI servers clean the workspace before each job."""
+    store, option = tmp_path / "my references", f"--dsr1-store={tmp_path / 'my references'}"
+    result = gated.suites.run(PROFILE, "--dsr1-reference=record", "-k", "reference", option)
+    assert result.ret == 0, result.stdout.str()
+    assert len(list(store.glob("candidates/gated/*.json"))) == 1
+    assert not gated.store.exists()
+    text = " ".join(result.stdout.str().split())
+    assert f"`pytest-dsr1 references accept gated --reason TEXT --store '{store}'` makes them" in text
+    result = gated.gate(option)
+    assert result.ret == 11
+    assert f"{store / 'gated.yaml'}: there is no such file" in result.stdout.str().replace(
+        "\n            ", ""
+    )
+    planned = gated.suites.run(PROFILE, "--dsr1-gate", "--dsr1-plan", option)
+    assert planned.stdout.str().splitlines()[-1] == f"pytest {PROFILE} --dsr1-gate '{option}'"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any, cast
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -139,6 +140,58 @@ def test_started_measured_judged_and_ended(served: Served) -> None:
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(["*PASS * average time to first token (TTFT) *"])
     assert served.document()["state"] == "complete"
+
+
+def with_options(served: Served) -> None:
+    """The server first reads a file that is named relative to the folder in which pytest was started."""
+    folder = served.pytester.path
+    reader = f"import runpy, sys\nopen(sys.argv.pop())\nrunpy.run_path({str(folder / 'server.py')!r})\n"
+    (folder / "reader.py").write_text(reader, encoding="utf-8")
+    (folder / "opts.yml").write_text("api_key: planted-file\nmoe_backend: CUTLASS\n", encoding="utf-8")
+    text = (folder / "served.yaml").read_text(encoding="utf-8")
+    text = text.replace("command: [", "command: [env, DB_PASSWD=planted-word, ")
+    text = text.replace(str(folder / "server.py"), str(folder / "reader.py"))
+    more = "  arguments: [./opts.yml]\n  environment: {HF_TOKEN: planted-token, MODE: plain}\n"
+    (folder / "served.yaml").write_text(text.replace("targets:", f"{more}targets:"), encoding="utf-8")
+
+
+def test_a_secret_reaches_no_artifact_and_the_content_of_a_named_file_is_a_fact(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_options(served)
+    summary = served.pytester.path / "summary"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    result = served.pytester.runpytest_subprocess(
+        *("served.yaml", "-v", "--benchmark-autosave", "--junit-xml=junit.xml"),
+        *("--dsr1-report=report.html", "--dsr1-report=report.md"),
+    )
+    assert result.ret == 0, result.stdout.str()
+    facts = cast("Any", served.document())["measurement"]["fingerprint"]["facts"]
+    assert {key: facts[key] for key in facts if "HF_TOKEN" in key or "MODE" in key or "opts.yml" in key} == {
+        "option.engine.environment.HF_TOKEN": "${HF_TOKEN}",
+        "option.engine.environment.MODE": "plain",
+        "file../opts.yml.api_key": "(not shown)",
+        "file../opts.yml.moe_backend": "CUTLASS",
+    }
+    inputs = {"served.yaml", "opts.yml"}
+    written = [path for path in served.pytester.path.rglob("*") if path.is_file() and path.name not in inputs]
+    assert {"server.sh", "scenario.yaml", "measurement.json", "report.html", "report.md", "junit.xml"} <= {
+        path.name for path in written
+    }
+    assert [path for path in written if ".benchmarks" in path.parts]
+    assert [str(path) for path in written if b"planted" in path.read_bytes()] == []
+    assert "planted" not in result.stdout.str() + result.stderr.str()
+    (script,) = (path for path in written if path.name == "server.sh")
+    assert script.stat().st_mode & 0o777 == 0o600
+    shell = script.read_text(encoding="utf-8")
+    assert shell.startswith(
+        'HF_TOKEN="${HF_TOKEN:?export it first}" MODE=plain env "DB_PASSWD=${DB_PASSWD}" '
+    )
+    assert shell.endswith(f" {served.pytester.path}/opts.yml\n")
+    (scenario,) = (path for path in written if path.name == "scenario.yaml")
+    again = served.pytester.runpytest_subprocess(str(scenario), "--dsr1-plan")
+    assert "planted" not in again.stdout.str()
+    again.stdout.fnmatch_lines(["# set first: export DB_PASSWD=*", "# set first: export HF_TOKEN=*"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

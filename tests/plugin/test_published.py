@@ -90,7 +90,10 @@ def test_set_up_measured_judged_and_put_back(node: Node) -> None:
             "h200-max-throughput  (8 x NVIDIA H200, engine trtllm-bench)",
             "  PASS    total output throughput *",
             "  PASS    per-GPU output throughput *",
-            "  GPUs    1980 MHz SM clock, * not throttled",
+            # The stand-in reports a run of minutes and takes none of this time.
+            "  steady  total output throughput 11,??? tok/s from *",
+            "  GPUs    1980 MHz SM clock, * not throttled as far as",
+            "          seen (samples cover 0% of the measured time)",
         ]
     )
     commands = node.gpus.commands()

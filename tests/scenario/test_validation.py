@@ -366,11 +366,11 @@ MALFORMED = [
     ),
     # variables
     (
-        "variable in the environment",
-        ('NVCC: "1"', "NVCC: ${X}"),
-        "27:29: engine.environment."
-        "TRTLLM_DG_JIT_USE_NVCC: variables (${...}) are expanded only in dataset.path, engine.ca_file, engine.url, load.arrival.path, model.path; write the value "
-        "itself",
+        "variable in a description",
+        ("A scenario of the tests", "A ${X}"),
+        "2:14: description: variables (${...}) are expanded only in dataset.path, engine.arguments, "
+        "engine.ca_file, engine.command, engine.environment, engine.url, load.arrival.path, model.path; write "
+        "the value itself",
     ),
     (
         "variable without braces",

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.schema import json_schema
-from pytest_dsr1.scenario.variables import resolve, unset_variables
+from pytest_dsr1.scenario.variables import resolve, unset_variables, without_secrets
+from pytest_dsr1.scenario.writer import dump
 from tests.helpers.scenario_files import GOOD, changed, load_text
 
 
@@ -52,11 +54,63 @@ def test_a_scenario_without_paths_needs_nothing(tmp_path: Path) -> None:
     assert resolve(scenario, {}) == scenario
 
 
-def test_variables_expand_in_paths_and_a_host() -> None:
+def test_variables_expand_in_paths_a_host_words_and_the_environment() -> None:
     assert json_schema.expanded_paths() == (
         ("model", "path"),
         ("dataset", "path"),
         ("load", "arrival", "path"),
         ("engine", "url"),
+        ("engine", "command", "*"),
+        ("engine", "arguments", "*"),
         ("engine", "ca_file"),
+        ("engine", "environment", "*"),
     )
+
+
+SERVED = """\
+name: served
+description: A server with a secret.
+hardware: {}
+model: {name: m, path: /m}
+dataset: {input_tokens: 8, output_tokens: 4}
+load: {concurrency: 2, num_requests: 4}
+engine:
+  type: openai
+  server: vllm
+  arguments: [--api-key, "${MY_KEY}", --x]
+  environment: {HF_TOKEN: "${MY_TOKEN}", LD_LIBRARY_PATH: "$ORIGIN/lib", EMPTY: ""}
+targets: [{metric: total_output_throughput, value: 8}]
+"""
+
+
+def test_variables_in_words_and_in_the_environment_of_an_engine(tmp_path: Path) -> None:
+    """A secret need not stand in the scenario."""
+    served = load_text(tmp_path, SERVED).scenario
+    engine = OpenAi.of(resolve(served, {"MY_KEY": "sk", "MY_TOKEN": "hf"}))
+    assert engine.arguments == ["--api-key", "sk", "--x"]
+    assert engine.environment == {"HF_TOKEN": "hf", "LD_LIBRARY_PATH": "$ORIGIN/lib", "EMPTY": ""}
+    with pytest.raises(UserError) as caught:
+        resolve(served, {"MY_KEY": "sk"})
+    assert str(caught.value) == (
+        "scenario served: the variable MY_TOKEN is not set\n"
+        "  engine.environment.HF_TOKEN: ${MY_TOKEN} needs MY_TOKEN\n"
+        "Set with:\n"
+        "  export MY_TOKEN=VALUE"
+    )
+    with pytest.raises(
+        UserError, match=r"engine.arguments.1: expected variables of the form \$\{NAME\}, found"
+    ):
+        load_text(tmp_path, SERVED.replace("${MY_KEY}", "${MY KEY}"))
+
+
+def test_a_saved_scenario_has_variables_in_the_place_of_secrets(tmp_path: Path) -> None:
+    served = load_text(tmp_path, SERVED).scenario
+    values = {"MY_KEY": "sk-planted", "MY_TOKEN": "hf-planted"}
+    text = dump(without_secrets(resolve(served, values)))
+    assert "planted" not in text
+    again = load_text(tmp_path, text).scenario
+    assert unset_variables(again, {}) == ("API_KEY", "HF_TOKEN")
+    exported = resolve(again, {"API_KEY": "sk-planted", "HF_TOKEN": "hf-planted"})
+    assert exported == resolve(served, values)
+    plain = load_text(tmp_path, GOOD).scenario
+    assert without_secrets(plain) is plain

@@ -29,6 +29,7 @@ from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.records import Observer, RequestRecord
+from pytest_dsr1.text import shell_comment
 from pytest_dsr1.workload.arrivals import schedule
 
 if TYPE_CHECKING:
@@ -62,9 +63,9 @@ class OpenAiEngine:
         engine = OpenAi.of(job.scenario)
         line = f"pytest --dsr1-profile={job.scenario.name}\n"
         if engine.url is not None:
-            return f"# against the server at {engine.url}\n{line}"
+            return f"{shell_comment(f'against the server at {engine.url}')}\n{line}"
         command = launch_command(job.scenario, 8000).shell()
-        return f"# pytest-dsr1 starts and stops this server: {command}\n{line}"
+        return f"{shell_comment(f'pytest-dsr1 starts and stops this server: {command}')}\n{line}"
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
         """Measure.

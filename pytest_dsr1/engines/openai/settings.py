@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from pytest_dsr1.findings import Finding
-from pytest_dsr1.scenario.schema.base import ExpandedStr, PositiveInt, VariableName
+from pytest_dsr1.scenario.schema.base import ExpandedStr, ExpandedText, PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource, Purpose
 from pytest_dsr1.scenario.schema.rule import Answer
 
@@ -30,10 +30,10 @@ class OpenAi(EngineSettings):
     """The kind of server: decides its command, the names of its options, and how to ask for exact output lengths."""  # noqa: E501
     url: ExpandedStr | None = None
     """The address of a running server, such as `http://host:8000`, without `/v1`; it is not started or stopped."""  # noqa: E501
-    command: Annotated[list[str], Field(min_length=1)] | None = None
+    command: Annotated[list[ExpandedText], Field(min_length=1)] | None = None
     """The command that starts the server, instead of the usual one; `{port}` and `{model}` in it are replaced."""  # noqa: E501
-    arguments: list[str] = Field(default_factory=list)
-    """More arguments for the server's command."""
+    arguments: list[ExpandedText] = Field(default_factory=list)
+    """More arguments for the server's command. A relative path of a file is relative to the folder in which pytest was started; the file's content is part of the fingerprint."""  # noqa: E501
     tp: PositiveInt | None = None
     """Tensor parallelism."""
     pp: PositiveInt | None = None
@@ -64,7 +64,7 @@ class OpenAi(EngineSettings):
     """Refuse a server whose certificate is not trusted."""
     ca_file: ExpandedStr | None = None
     """A PEM file with the certificate of the authority that signed the server's certificate."""
-    environment: dict[VariableName, str] = Field(default_factory=dict)
+    environment: dict[VariableName, ExpandedText] = Field(default_factory=dict)
     """Environment variables of the server's command."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
     """The longest time until the server is ready, in seconds."""
@@ -105,6 +105,11 @@ class OpenAi(EngineSettings):
     def process_environment(self) -> Mapping[str, str]:
         """The scenario's value."""
         return self.environment
+
+    @property
+    def command_words(self) -> tuple[str, ...]:
+        """The scenario's command and arguments, for a server that is started."""
+        return () if self.url is not None else (*(self.command or ()), *self.arguments)
 
     @property
     def measuring_limit_s(self) -> float | None:

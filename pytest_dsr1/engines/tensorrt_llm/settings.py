@@ -17,7 +17,7 @@ from pytest_dsr1.engines.tensorrt_llm.options import (
     LlmApiOptions,
 )
 from pytest_dsr1.findings import Finding
-from pytest_dsr1.scenario.schema.base import PositiveInt, VariableName
+from pytest_dsr1.scenario.schema.base import ExpandedText, PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource, Purpose
 from pytest_dsr1.scenario.schema.rule import Answer
 
@@ -81,7 +81,7 @@ class TensorRtLlm(EngineSettings):
     """Stream the answers; TTFT and TPOT need it. Off in every published measurement."""
     llm_api: LlmApiOptions = Field(default_factory=LlmApiOptions)
     """Options of the LLM API."""
-    environment: dict[VariableName, str] = Field(default_factory=dict)
+    environment: dict[VariableName, ExpandedText] = Field(default_factory=dict)
     """Environment variables of the engine's process."""
     startup_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
     """The longest time until the first measured request, in seconds; weights can load for 25 minutes without output."""  # noqa: E501
@@ -204,7 +204,9 @@ class TrtllmBench(TensorRtLlm):
 
     type: Literal["trtllm-bench"]
     """NVIDIA's benchmark command."""
-    command: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: ["trtllm-bench"])
+    command: Annotated[list[ExpandedText], Field(min_length=1)] = Field(
+        default_factory=lambda: ["trtllm-bench"]
+    )
     """The program, with an optional prefix such as `[srun, --mpi=pmix, trtllm-llmapi-launch, trtllm-bench]`."""  # noqa: E501
     scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
     """The capacity scheduler."""
@@ -217,6 +219,11 @@ class TrtllmBench(TensorRtLlm):
         "output_over_time": "engine.llm_api.print_iter_log: true",
         "request_records": "engine.request_records: true",
     }
+
+    @property
+    def command_words(self) -> tuple[str, ...]:
+        """The scenario's command."""
+        return tuple(self.command)
 
     @property
     def model_sources(self) -> tuple[ModelSource, ...]:

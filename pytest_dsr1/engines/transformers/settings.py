@@ -36,6 +36,11 @@ class Transformers(EngineSettings):
         return int(self.device == "cuda")
 
     @property
+    def computes_on_cpus(self) -> bool:
+        """With `device: cpu`."""
+        return self.device == "cpu"
+
+    @property
     def measuring_limit_s(self) -> float | None:
         """The scenario's value."""
         return self.run_timeout_s

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pytest_dsr1.findings import Finding, Severity
 from pytest_dsr1.machine.telemetry.throttling import (
+    COVERED_SHARE,
     IDLE,
     REASONS,
     SOFTWARE_POWER_CAP,
@@ -18,8 +19,10 @@ from pytest_dsr1.machine.telemetry.throttling import (
     names,
     periods,
     reasons,
+    reported,
     seconds_of,
     spans_of,
+    unknown,
 )
 from pytest_dsr1.machine.values import Conditions, GpuSample, Telemetry
 from pytest_dsr1.scenario.schema.scenario import Validity
@@ -30,9 +33,6 @@ CLOCK_CEILING_SHARE = 0.95
 
 LOCK_TOLERANCE_MHZ = 30
 """Two steps of the SM clock, which moves in steps of 15 MHz."""
-
-COVERED_SHARE = 0.9
-"""The share of the measured time that samples must cover at least."""
 
 GPU_BUSY_PERCENT = 50
 
@@ -54,9 +54,9 @@ class GpuStatistics:
     Attributes:
         gpu: NVML's index.
         samples: number of samples in the measured time; without any, the other values are missing.
-        energy_j: from the GPU's counter if it has one, else from its power.
-        power_capped_share: share of time at the software power cap.
-        throttled_share: share of time in which heat or the hardware slowed the GPU down.
+        energy_j: from the GPU's counter if it has one, else from its power if samples cover the time.
+        power_capped_share: share of the seen time at the software power cap.
+        throttled_share: share of the seen time in which heat or the hardware slowed the GPU down.
         reason_share: share of time by reason, for every reason that NVML gave.
     """
 
@@ -110,6 +110,7 @@ def assess(
     to_s: float,
     *,
     sm_clock_lock_mhz: int | None = None,
+    used: int = 0,
 ) -> tuple[Finding, ...]:
     """Return what is wrong by the telemetry: ``mismatch`` makes a measurement INVALID. Empty for the CPU.
 
@@ -119,8 +120,9 @@ def assess(
         from_s: monotonic time at which the measured time began.
         to_s: monotonic time at which it ended.
         sm_clock_lock_mhz: the SM clock that the scenario locks; None without a lock.
+        used: the number of GPUs that the run used; those that were not watched are a warning.
     """
-    findings = list(_events(telemetry, from_s, to_s))
+    findings = [*_unseen(len(telemetry.gpus), used), *_events(telemetry, from_s, to_s)]
     findings += _ecc(telemetry)
     for position, gpu in enumerate(telemetry.gpus):
         spans = spans_of(telemetry, gpu, from_s, to_s)
@@ -132,6 +134,16 @@ def assess(
         most_mhz = telemetry.max_sm_clock_mhz[position] if telemetry.max_sm_clock_mhz else None
         findings += _clocks(gpu, spans, most_mhz, sm_clock_lock_mhz)
     return tuple(findings)
+
+
+def _unseen(watched: int, used: int) -> Iterator[Finding]:
+    if used > watched:
+        message = (
+            f"the run used {used} GPUs, and {watched} of them were watched: whether the others were "
+            f"throttled or shared is unknown. Figures per GPU divide by all {used}; power and energy have no "
+            "total"
+        )
+        yield Finding("warning", "GPUs not watched", message)
 
 
 def _when(time_s: float, from_s: float, to_s: float) -> str:
@@ -180,7 +192,7 @@ def _coverage(gpu: int, spans: Sequence[Span], covered_s: float, measured_s: flo
     if covered_s < COVERED_SHARE * measured_s:
         message = f"samples cover {covered_s / measured_s:.0%} of the measured time"
         yield Finding("warning", f"GPU {gpu} telemetry", message)
-    if all(span.sample.throttle_reasons is None for span in spans):
+    if not reported(spans):
         message = "the driver does not report throttling, so it is not judged"
         yield Finding("warning", f"GPU {gpu} throttling", message)
 
@@ -236,22 +248,28 @@ def _clocks(gpu: int, spans: Sequence[Span], most_mhz: int | None, lock_mhz: int
         yield Finding("warning", subject, message)
 
 
-def summary(telemetry: Telemetry, from_s: float, to_s: float) -> GpuSummary | None:
-    """Sum up the GPUs over the measured time; None for the CPU."""
-    if not telemetry.gpus:
+def summary(telemetry: Telemetry, from_s: float, to_s: float, *, used: int = 0) -> GpuSummary | None:
+    """Sum up the GPUs over the measured time; None for the CPU.
+
+    Args:
+        telemetry: of the GPUs that were watched.
+        from_s: monotonic time at which the measured time began.
+        to_s: monotonic time at which it ended.
+        used: the number of GPUs that the run used, if more than those.
+    """
+    used = max(used, len(telemetry.gpus))
+    if not used:
         return None
+    spans = {gpu: spans_of(telemetry, gpu, from_s, to_s) for gpu in telemetry.gpus}
     gpus = tuple(
-        _statistics(
-            gpu,
-            spans_of(telemetry, gpu, from_s, to_s),
-            _counted_energy_j(telemetry, gpu, from_s, to_s),
-        )
-        for gpu in telemetry.gpus
+        _statistics(gpu, each, _counted_energy_j(telemetry, gpu, from_s, to_s), to_s - from_s)
+        for gpu, each in spans.items()
     )
+    whole = len(gpus) == used
     return GpuSummary(
-        text=_one_line(gpus),
-        power_w_total=_total(gpu.power_w_mean for gpu in gpus),
-        energy_j_total=_total(gpu.energy_j for gpu in gpus),
+        text=_one_line(gpus, unknown(spans, to_s - from_s, used)),
+        power_w_total=_total(gpu.power_w_mean for gpu in gpus) if whole else None,
+        energy_j_total=_total(gpu.energy_j for gpu in gpus) if whole else None,
         overhead_share=telemetry.overhead_share,
         processes_visible=telemetry.processes_visible,
         gpus=gpus,
@@ -263,12 +281,10 @@ def conditions(telemetry: Telemetry, from_s: float, to_s: float) -> Conditions |
     if not telemetry.gpus:
         return None
     spans = [spans_of(telemetry, gpu, from_s, to_s) for gpu in telemetry.gpus]
-    gpus = [_statistics(gpu, each, None) for gpu, each in zip(telemetry.gpus, spans, strict=True)]
-    slowed_s = [
-        seconds_of(each, THROTTLED)
-        for each in spans
-        if any(span.sample.throttle_reasons is not None for span in each)
+    gpus = [
+        _statistics(gpu, each, None, to_s - from_s) for gpu, each in zip(telemetry.gpus, spans, strict=True)
     ]
+    slowed_s = [seconds_of(each, THROTTLED) for each in spans if reported(each)]
 
     def rounded(values: Sequence[float], combine: Callable[[Sequence[float]], float]) -> float | None:
         return round(combine(values), 1) if values else None
@@ -291,9 +307,9 @@ def _total(values: Iterable[float | None]) -> float | None:
     return sum(known) if len(known) == len(found) else None
 
 
-def _one_line(gpus: Sequence[GpuStatistics]) -> str:
+def _one_line(gpus: Sequence[GpuStatistics], doubts: Sequence[str]) -> str:
     if not any(gpu.samples for gpu in gpus):
-        return "no samples"
+        return "; ".join(doubts)
     parts = []
     if clocks := _known(gpu.sm_clock_mhz_mean for gpu in gpus):
         parts.append(f"{_mean_or_range(clocks)} MHz SM clock")
@@ -301,12 +317,27 @@ def _one_line(gpus: Sequence[GpuStatistics]) -> str:
         parts.append(f"{_mean_or_range(powers)} W each")
     if hottest := _known(gpu.temperature_c_max for gpu in gpus):
         parts.append(f"at most {max(hottest):.0f} C")
-    worst = max(_known(gpu.throttled_share for gpu in gpus), default=0.0)
-    parts.append(f"throttled {worst:.1%} of the time" if worst else "not throttled")
+    parts.append(throttling(_known(gpu.throttled_share for gpu in gpus), doubts))
     capped = max(_known(gpu.power_capped_share for gpu in gpus), default=0.0)
     if capped >= NOTABLE_CAP_SHARE:
         parts.append(f"at the software power cap {capped:.0%} of the time")
     return ", ".join(parts)
+
+
+def throttling(shares: Sequence[float], doubts: Sequence[str]) -> str:
+    """Return how long GPUs were throttled, in words, with what is unknown in brackets.
+
+    Args:
+        shares: the share of the time of each GPU of which it is known.
+        doubts: of :func:`~pytest_dsr1.machine.telemetry.throttling.unknown`.
+    """
+    if worst := max(shares, default=0.0):
+        text = f"throttled {worst:.1%} of the time"
+    elif not shares:
+        text = "throttling unknown"
+    else:
+        text = "not throttled as far as seen" if doubts else "not throttled"
+    return f"{text} ({'; '.join(doubts)})" if doubts else text
 
 
 def _mean_or_range(values: Sequence[float]) -> str:
@@ -331,7 +362,7 @@ def _counted_energy_j(telemetry: Telemetry, gpu: int, from_s: float, to_s: float
     return None if begin_j is None or end_j is None else end_j - begin_j
 
 
-def _statistics(gpu: int, spans: Sequence[Span], counted_j: float | None) -> GpuStatistics:
+def _statistics(gpu: int, spans: Sequence[Span], counted_j: float | None, measured_s: float) -> GpuStatistics:
     def values(read: Callable[[GpuSample], _Number | None]) -> list[tuple[_Number, float]]:
         pairs = ((read(span.sample), span.seconds) for span in spans)
         return [(value, seconds) for value, seconds in pairs if value is not None]
@@ -342,7 +373,8 @@ def _statistics(gpu: int, spans: Sequence[Span], counted_j: float | None) -> Gpu
     clocks = values(lambda one: one.sm_clock_mhz)
     powers = values(lambda one: one.power_w)
     covered_s = sum(span.seconds for span in spans)
-    summed_j = sum(watts * seconds for watts, seconds in powers) if powers else None
+    is_whole = covered_s >= COVERED_SHARE * measured_s
+    summed_j = sum(watts * seconds for watts, seconds in powers) if powers and is_whole else None
     shares = {name: seconds_of(spans, bit) / covered_s for bit, name in REASONS.items()} if spans else {}
     return GpuStatistics(
         gpu=gpu,
@@ -355,7 +387,7 @@ def _statistics(gpu: int, spans: Sequence[Span], counted_j: float | None) -> Gpu
         memory_used_gib_max=max((v for v, _ in values(lambda one: one.memory_used_gib)), default=None),
         utilization_percent_mean=mean(values(lambda one: one.utilization_percent)),
         energy_j=summed_j if counted_j is None else counted_j,
-        power_capped_share=seconds_of(spans, SOFTWARE_POWER_CAP) / covered_s if spans else None,
-        throttled_share=seconds_of(spans, THROTTLED) / covered_s if spans else None,
+        power_capped_share=seconds_of(spans, SOFTWARE_POWER_CAP) / covered_s if reported(spans) else None,
+        throttled_share=seconds_of(spans, THROTTLED) / covered_s if reported(spans) else None,
         reason_share={name: share for name, share in shares.items() if share},
     )

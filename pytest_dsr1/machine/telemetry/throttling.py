@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pytest_dsr1.machine.gpu.inventory import gpu_list
 from pytest_dsr1.machine.values import GpuSample, Telemetry
 
 REASONS: dict[int, str] = {
@@ -26,6 +27,9 @@ THROTTLED = 0x008 | 0x020 | 0x040 | 0x080
 """Slowed down by heat or by the hardware. Hardware slowdown comes with its cause (thermal or power brake),
 or alone for other causes. The software power cap is normal at full load and is judged only if a scenario asks
 for it. The other reasons are settings, or do not slow the GPU down."""
+
+COVERED_SHARE = 0.9
+"""The share of the measured time that samples must cover at least."""
 
 BRIDGE_S = 1.0
 """Periods of throttling that are at most this far apart count as one."""
@@ -89,6 +93,35 @@ def periods(spans: Iterable[Span], mask: int) -> list[Period]:
             last = found.pop()
             begin_s, given = last.from_s, last.reasons | given
         found.append(Period(begin_s, end_s, given))
+    return found
+
+
+def reported(spans: Iterable[Span]) -> bool:
+    """Return whether the driver reported reasons, or that there were none, in any sample."""
+    return any(span.sample.throttle_reasons is not None for span in spans)
+
+
+def unknown(gpus: Mapping[int, Sequence[Span]], measured_s: float, used: int) -> list[str]:
+    """Return of which GPUs and of what time it is unknown whether they were slowed down, in words.
+
+    Args:
+        gpus: the samples of each watched GPU.
+        measured_s: the measured time.
+        used: the number of GPUs that the run used.
+    """
+    seen = {gpu: spans for gpu, spans in gpus.items() if spans}
+    blind = [gpu for gpu in gpus if gpu not in seen]
+    silent = [gpu for gpu, spans in seen.items() if not reported(spans)]
+    covered = min((sum(span.seconds for span in spans) for spans in seen.values()), default=measured_s)
+    found = []
+    if used > len(gpus):
+        found.append(f"nothing is known of {used - len(gpus)} of its {used} GPUs: they were not watched")
+    if blind:
+        found.append(f"{gpu_list(blind)}: no sample")
+    if silent:
+        found.append(f"{gpu_list(silent)}: the driver does not report throttling")
+    if covered < COVERED_SHARE * measured_s:
+        found.append(f"samples cover {covered / measured_s:.0%} of the measured time")
     return found
 
 

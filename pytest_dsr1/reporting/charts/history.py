@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -19,7 +19,6 @@ from pytest_dsr1.reporting.charts.vega import (
     DIM,
     GOOD,
     INK,
-    SERIES,
     Spec,
     kinds,
     level,
@@ -32,7 +31,7 @@ from pytest_dsr1.text import number
 
 CLOCK_FORMAT = {"hours": "%H:%M", "minutes": "%H:%M"}
 """Vega's own formats use a 12-hour clock."""
-MODEL = "model.content"
+MODEL, REQUESTS = "model.content", "dataset.requests"
 USER, GPU = "per_user_output_throughput", "per_gpu_output_throughput"
 
 
@@ -42,6 +41,7 @@ class PublishedPoint:
 
     profile: str
     version: str
+    model: str
     gpu: str
     per_user: float
     per_gpu: float
@@ -53,8 +53,8 @@ def published_points(scenarios: Iterable[Scenario]) -> tuple[PublishedPoint, ...
     for scenario in scenarios:
         for each in scenario.published:
             if USER in each.values and GPU in each.values and scenario.hardware.gpu:
-                values = each.values[USER], each.values[GPU]
-                found.append(PublishedPoint(scenario.name, each.version, scenario.hardware.gpu, *values))
+                of = scenario.name, each.version, scenario.model.name, scenario.hardware.gpu
+                found.append(PublishedPoint(*of, each.values[USER], each.values[GPU]))
                 break
     return tuple(found)
 
@@ -84,6 +84,7 @@ def comparison_pictures(case: Case, context: ReportContext) -> Iterator[Picture]
     yield from _against_references(case)
     yield from _plane(measurement, runs, context.published)
     yield from _over_runs(case, measurement, case.background.past)
+    yield from _steady_over_runs(case, measurement)
 
 
 def _against_references(case: Case) -> Iterator[Picture]:
@@ -138,7 +139,8 @@ def _plane(
 ) -> Iterator[Picture]:
     """Plot tok/s/GPU over tok/s/user: this machine's runs of this model, and published results.
 
-    Published results are of DeepSeek-R1 itself, so a model with random weights has none, whatever its size.
+    Published results are of the model with this name itself, so random weights have none.
+    A run that was stopped early is left out: its ramp-up is a larger share of it.
     """
     own = {name: metric.value for name, metric in measurement.metrics.items()}
     if USER not in own or GPU not in own:
@@ -148,13 +150,14 @@ def _plane(
         for run in runs
         if USER in run.metrics
         and GPU in run.metrics
+        and not run.stopped
         and run.facts.get(MODEL) == measurement.fingerprint.facts.get(MODEL)
     ]
     scenario = measurement.scenario
-    is_published = scenario.model.random_weights is None
+    random_weights, model = scenario.model.random_weights is not None, scenario.model.name
+    of_model = [each for each in published if each.model == model and not random_weights]
     of_gpu = sorted(
-        (each for each in published if is_published and each.gpu == scenario.hardware.gpu),
-        key=lambda each: each.per_user,
+        (each for each in of_model if each.gpu == scenario.hardware.gpu), key=lambda each: each.per_user
     )
     published_of_gpu = [(each.profile, each.per_user, each.per_gpu) for each in of_gpu]
     this = [(scenario.name, own[USER], own[GPU])]
@@ -183,13 +186,13 @@ def _plane(
         "mark": {"type": "text", "fill": INK, "align": "center", "dy": -12},
         "encoding": {**encoding, "text": {"field": "text"}},
     }
-    if not is_published:
-        published_text = "published results are of DeepSeek-R1 itself, so none are shown"
+    if random_weights:
+        published_text = "published results are not of random weights, so none are shown"
     elif of_gpu:
         named = ", ".join(f"({n}) {each.profile}" for n, each in enumerate(of_gpu, 1))
-        published_text = f"published for its GPU, from left to right: {named}"
+        published_text = f"published for {model} on its GPU, from left to right: {named}"
     else:
-        published_text = "nothing is published for its GPU"
+        published_text = f"no published result of {model} on its GPU is known"
     caption = (
         f"This run: {number(own[USER])} {METRICS[USER].unit} at {number(own[GPU])} {METRICS[GPU].unit}; "
         f"{len(others)} other runs of this model on this machine; {published_text}. Up and to the right is "
@@ -199,71 +202,72 @@ def _plane(
 
 
 def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) -> Iterator[Picture]:
-    """Plot the gated metric of this run, comparable runs and accepted references by date."""
+    """Plot the gated metric over whole runs by date: this run, and comparable runs that sent as much."""
     metric = METRICS[case.scenario.gated_metric]
     own = measurement.metrics.get(metric.name)
-    references, figure = case.background.comparable, case.background.figure
-    accepted = [(run.at, run.value) for run in references.runs] if references else []
-    drawn = {at.replace(microsecond=0) for at, _ in accepted}
+    sent = measurement.fingerprint.facts.get(REQUESTS)
     runs = [
         (run.at, run.metrics[metric.name])
         for run in others
-        if metric.name in run.metrics and run.at.replace(microsecond=0) not in drawn
+        if metric.name in run.metrics and run.facts.get(REQUESTS) == sent and not run.stopped
     ]
-    if own is None or not (runs or accepted):
+    if own is None or measurement.result.stopped or not runs:
         return
-    at = datetime.fromisoformat(measurement.started_utc)
-    this = [(at, own.value)]
-    groups = {
-        "references, steady figure": accepted,
-        "this run, steady figure": [(at, case.background.figure)]
-        if case.background.figure is not None
-        else [],
-        "other runs": runs,
-        "this run": this,
-    }
-    colors = {
-        "references, steady figure": DIM,
-        "this run, steady figure": SERIES[1],
-        "other runs": GOOD,
-        "this run": ACCENT,
-    }
-    points = [(kind, _milliseconds(at), value) for kind, group in groups.items() for at, value in group]
-    layers: list[Spec] = [
-        {
-            "data": rows(kind=(p[0] for p in points), x=(p[1] for p in points), y=(p[2] for p in points)),
-            "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0.8},
-            "encoding": {
-                "x": {
-                    "field": "x",
-                    "type": "temporal",
-                    "scale": {"type": "utc"},
-                    "title": "start of the run (UTC)",
-                    "axis": {"grid": False, "labelOverlap": True, "format": CLOCK_FORMAT},
-                },
-                "y": value_axis(metric.unit, zero=False),
-                "color": kinds(
-                    "kind", {kind: colors[kind] for kind, group in groups.items() if group}, columns=2
-                ),
-            },
-        }
-    ]
+    this = [(_began(measurement), own.value)]
+    groups = {"other runs": (GOOD, runs), "this run": (ACCENT, this)}
+    layers = [_by_date(groups, metric.unit)]
     target = next((t for t in case.scenario.targets if t.metric == metric.name), None)
     if target:
         layers += level(target.value, "target")
     values = [value for _, value in [*runs, *this]]
     caption = (
-        f"{metric.label} of {len(values)} runs of this profile on this machine: {number(min(values))} to "
-        f"{number(max(values))} {metric.unit}, this one {number(own.value)}"
+        f"{metric.label} of {len(values)} whole runs of this profile on this machine, of as many requests: "
+        f"{number(min(values))} to {number(max(values))} {metric.unit}, this one {number(own.value)}."
     )
-    if references:
-        caption += (
-            f"; the steady figures of {len(accepted)} accepted references are {number(references.mean)} "
-            f"{metric.unit} on average"
-        )
-        if figure is not None:
-            caption += f", and that of this run is {number(figure)}"
-    yield Picture("Trend across runs", f"{caption}.", picture(layers))
+    yield Picture("Trend across runs", caption, picture(layers))
+
+
+def _steady_over_runs(case: Case, measurement: Measurement) -> Iterator[Picture]:
+    """Plot the steady figures of the accepted references and of this run by date."""
+    references, figure = case.background.comparable, case.background.figure
+    if references is None or figure is None:
+        return
+    metric = METRICS[references.metric]
+    accepted = [(run.at, run.value) for run in references.runs]
+    groups = {"references": (DIM, accepted), "this run": (ACCENT, [(_began(measurement), figure)])}
+    caption = (
+        f"Steady figures of {metric.label} over the first {references.requests:,} requests: "
+        f"{len(accepted)} accepted references, {number(references.mean)} {metric.unit} on average; "
+        f"this run {number(figure)}."
+    )
+    yield Picture("Trend of steady figures", caption, picture([_by_date(groups, metric.unit)]))
+
+
+_Dated = Sequence[tuple[datetime, float]]
+
+
+def _by_date(groups: Mapping[str, tuple[str, _Dated]], unit: str) -> Spec:
+    """Return values by date; each group has a name, a color and its values, all of one definition."""
+    points = [(kind, _milliseconds(at), value) for kind, (_, group) in groups.items() for at, value in group]
+    return {
+        "data": rows(kind=(p[0] for p in points), x=(p[1] for p in points), y=(p[2] for p in points)),
+        "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0.8},
+        "encoding": {
+            "x": {
+                "field": "x",
+                "type": "temporal",
+                "scale": {"type": "utc"},
+                "title": "start of the run (UTC)",
+                "axis": {"grid": False, "labelOverlap": True, "format": CLOCK_FORMAT},
+            },
+            "y": value_axis(unit, zero=False),
+            "color": kinds("kind", {kind: color for kind, (color, _) in groups.items()}),
+        },
+    }
+
+
+def _began(measurement: Measurement) -> datetime:
+    return datetime.fromisoformat(measurement.started_utc)
 
 
 def _milliseconds(at: datetime) -> float:

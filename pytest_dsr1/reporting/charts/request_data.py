@@ -26,6 +26,9 @@ COLUMNS = 40
 SHOWN = 0.99
 """A histogram's right edge, as a share of a run's requests: one slow request would squeeze all others."""
 
+RATE = "total_output_throughput"
+"""The metric that is drawn over time, and whose steady figure every report shows."""
+
 Point = tuple[float, float]
 """Seconds since the measurement began, and a value."""
 
@@ -66,11 +69,11 @@ class Spread:
 
 
 def steady(measurement: Measurement) -> Steady | str:
-    """Return the steady figure, or why there is none."""
+    """Return the steady figure of the output throughput, as a gate computes it, or why there is none."""
     try:
         kept = trace(measurement)
         warmup = warmup_of(measurement.scenario)
-        found = steady_figure(kept, "total_output_throughput", warmup_requests=warmup)
+        found = steady_figure(kept, RATE, warmup_requests=warmup)
     except NoSteadyFigureError as error:
         return str(error)
     begin_s = (kept.requests[0][0] if kept.requests else 0.0) + found.cut_s

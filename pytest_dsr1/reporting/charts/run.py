@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from pytest_dsr1.case.location import Slow, gpu_spans, slow_times
 from pytest_dsr1.machine.telemetry.health import from_to
+from pytest_dsr1.machine.telemetry.throttling import unknown
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.charts.gpu_data import Extreme, GpuSeries, gpu_series
 from pytest_dsr1.reporting.charts.request_data import (
+    RATE,
     Point,
     Spread,
     Steady,
@@ -40,7 +42,6 @@ from pytest_dsr1.reporting.charts.vega import (
 )
 from pytest_dsr1.text import clock, number
 
-RATE = "total_output_throughput"
 TIMES: Mapping[str, tuple[str, str]] = {
     "latency": ("Request latency", "request latency in ms"),
     "ttft": ("Time to first token (TTFT)", "time to first token in ms"),
@@ -107,8 +108,9 @@ def of_measurement(measurement: Measurement) -> Iterator[Picture]:
         yield Picture(title, f"{caption}{beyond}.", picture([columns, *marks]))
     gpus, from_s = gpu_spans(measurement), measurement.result.measured_from_s
     slow = slow_times(gpus, from_s)
+    doubts = unknown(gpus, measurement.measured_s, max(measurement.scenario.hardware.count, len(gpus)))
     for name, series in gpu_series(gpus, from_s, measurement.measured_s).items():
-        yield _gpus(name, series, slow, measurement.measured_s)
+        yield _gpus(name, series, slow, measurement.measured_s, doubts)
 
 
 def _width(edges: tuple[float, ...]) -> float:
@@ -160,7 +162,9 @@ def _in_flight(measurement: Measurement, flying: list[Point], window: Steady | s
     return Picture("Requests in flight", caption, picture(layers))
 
 
-def _gpus(name: str, series: GpuSeries, slow: Iterable[Slow], until_s: float) -> Picture:
+def _gpus(
+    name: str, series: GpuSeries, slow: Iterable[Slow], until_s: float, doubts: Sequence[str]
+) -> Picture:
     title, unit = _GPU[name]
     lines = series.lines
     several = len(lines) > 1
@@ -179,7 +183,8 @@ def _gpus(name: str, series: GpuSeries, slow: Iterable[Slow], until_s: float) ->
     if len(throttled) > 3:
         caption.append(f"and {len(throttled) - 3} more times")
     if not throttled:
-        caption.append("not throttled")
+        caption.append("not throttled as far as seen" if doubts else "not throttled")
+    caption += doubts
     if capped and name == "power_w":
         share = sum(each.to_s - each.from_s for each in capped) / (len(lines) * until_s)
         caption.append(f"at the software power cap {share:.0%} of the time")

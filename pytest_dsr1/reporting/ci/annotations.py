@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_dsr1.case.answers import Fault, faults, is_it_real, what_to_do
-from pytest_dsr1.case.case import Case
+from pytest_dsr1.case.case import Case, title_of
 from pytest_dsr1.text import plain
 from pytest_dsr1.verdict.verdict import Status
 
@@ -31,7 +31,7 @@ def commands(cases: Sequence[Case], workspace: Path | None) -> list[str]:
     lines = [_command(case, fault, workspace) for case, fault in shown]
     if len(found) > len(shown):
         more = f"{len(found) - len(shown)} more did not pass: see the job summary"
-        lines.append(f"::error title={_property('DeepSeek-R1 performance')}::{_data(more)}")
+        lines.append(f"::error title={_property(title_of(cases))}::{_data(more)}")
     return lines
 
 

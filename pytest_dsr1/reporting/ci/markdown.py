@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pytest_dsr1.case.answers import faults, is_it_real, what_to_do, where_is_it
-from pytest_dsr1.case.case import Case
+from pytest_dsr1.case.case import Case, title_of
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.reporting.ci.markdown_escape import block, code, escaped
+from pytest_dsr1.reporting.ci.markdown_escape import block, code, escaped, prose
 from pytest_dsr1.text import number, shown_path
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
 
@@ -65,7 +65,7 @@ def _head(cases: Sequence[Case], not_run: Sequence[str], status: int) -> str:
     parts = [f"{counts[each]} {each}" for each in order if counts[each]]
     if not_run:
         parts.append(f"{len(not_run)} not run")
-    lines = [f"# DeepSeek-R1 performance: {', '.join(parts) or 'no scenario ran'}", ""]
+    lines = [f"# {escaped(title_of(cases))}: {', '.join(parts) or 'no scenario ran'}", ""]
     lines.append(f"Exit status {status}: {STATUS.get(status, 'see the log')}.{_not_ours(cases, status)}")
     if not_run:
         names = ", ".join(escaped(name) for name in not_run)
@@ -95,7 +95,7 @@ def _table(cases: Sequence[Case], *, published: bool) -> Iterator[str]:
         # Each case has a row; a verdict that none of its figures shows has a row of its own.
         if not judged or case.judgment.status not in {verdict.status for verdict in judged}:
             status = f"**{case.judgment.status.value}**" if case.judgment.status else ""
-            yield f"| {status} | {name} | {escaped(case.headline)} {'| ' * (len(heads) - 3)}|\n"
+            yield f"| {status} | {name} | {prose(case.headline, 300)} {'| ' * (len(heads) - 3)}|\n"
         for verdict in judged:
             yield _row(case, name, verdict, published=published)
 
@@ -132,7 +132,7 @@ def _section(case: Case) -> str:
     found = faults(case)
     lines = [
         f"\n## {case.judgment.status.value}: {escaped(case.scenario.name)}\n",
-        f"**{escaped(case.headline, 600)}** ({escaped(case.machine)})\n",
+        f"**{prose(case.headline)}** ({escaped(case.machine)})\n",
         *(f"- **{label}** {answer}" for label, answer in _answers(case)),
     ]
     for fault in found:
@@ -143,14 +143,14 @@ def _section(case: Case) -> str:
 
 def _answers(case: Case) -> Iterator[tuple[str, str]]:
     assert case.judgment.status is not None
-    yield "Is it real?", escaped(is_it_real(case, case.judgment.status), 600)
-    inside = (escaped(each, 600) for each in case.run.locations)
+    yield "Is it real?", prose(is_it_real(case, case.judgment.status))
+    inside = (prose(each) for each in case.run.locations)
     yield "Where is it?", where_is_it(inside, (code(fault.where) for fault in faults(case)))
-    yield "What to do?", escaped(what_to_do(case, case.judgment.status), 600)
+    yield "What to do?", prose(what_to_do(case, case.judgment.status))
     if case.judgment.status is Status.FAIL:
         for clue in case.run.clues:
             page = f" ({code(clue.page)})" if clue.page else ""
-            yield "Look at:", f"{escaped(clue.sentence, 600)}{page}"
+            yield "Look at:", f"{prose(clue.sentence)}{page}"
     health = case.run.measurement.gpu_health if case.run.measurement else None
     if health:
         yield "GPUs:", escaped(health.text)
@@ -161,9 +161,7 @@ def _answers(case: Case) -> Iterator[tuple[str, str]]:
 
 
 def _warnings(case: Case) -> list[str]:
-    return (
-        ["", "Warnings:", "", *(f"- {escaped(each, 600)}" for each in case.warnings)] if case.warnings else []
-    )
+    return ["", "Warnings:", "", *(f"- {prose(each)}" for each in case.warnings)] if case.warnings else []
 
 
 def _remarks(case: Case) -> str:

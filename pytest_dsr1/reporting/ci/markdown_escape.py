@@ -32,6 +32,25 @@ def escaped(text: str, limit: int = 300) -> str:
     return _MARKUP.sub(lambda found: f"&#{ord(found.group())};", apart)
 
 
+def prose(text: str, limit: int = 600) -> str:
+    """Return sentences on one line: what they have between backticks as code, to be copied, the rest escaped.
+
+    A command must not have the invisible spaces of :func:`escaped`: no shell understands them. Code with a
+    bar is escaped like the rest, because it would end the cell of a table.
+    """
+    shown = plain(text, limit)
+    found = [*re.finditer(r"`([^`|]+)`", shown)]
+    ends = [0, *(each.end() for each in found)]
+    starts = [*(each.start() for each in found), len(shown)]
+    # Only the first piece begins the line, where more characters have a meaning.
+    texts = [
+        escaped(f"x{shown[end:start]}", limit + 1)[1:] if end else escaped(shown[end:start], limit)
+        for end, start in zip(ends, starts, strict=True)
+    ]
+    spans = [*(code(each[1]) for each in found), ""]
+    return "".join(text + span for text, span in zip(texts, spans, strict=True))
+
+
 def code(text: str) -> str:
     """Return the text on one line as a code span, to be copied; not for tables."""
     shown = plain(text, LINE_LIMIT)

@@ -12,7 +12,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
-from pytest_dsr1.case.case import Case
+from pytest_dsr1.case.case import Case, title_of
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.reporting.charts.history import ReportContext
@@ -53,7 +53,7 @@ def write_html(path: Path, cases: Sequence[Case], context: ReportContext) -> Non
     order = [status.value for status in (*EXIT_STATUS, Status.PASS)]
     text = render(
         "report.html",
-        title="DeepSeek-R1 performance",
+        title=title_of(cases),
         sections=sections,
         counts=[(status, counts[status]) for status in (*order, "") if counts[status]],
         context=context,

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.case.judgment import Judgment
+from pytest_dsr1.machine.telemetry.health import from_to
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.metrics.in_flight import FULL, why_no_window
+from pytest_dsr1.reporting.charts.request_data import RATE, steady
 from pytest_dsr1.roofline.bounds import Bound, why_no_bounds
 from pytest_dsr1.text import brief, columns, harmless, number, shown_path, wrapped
 from pytest_dsr1.verdict.verdict import Status, Verdict
@@ -178,22 +179,22 @@ def _bound(verdict: Verdict) -> str:
 
 
 def _steady(measurement: Measurement) -> str:
-    """Return the output throughput without ramp-up and drain, or why there is none."""
-    found = measurement.metrics.get("steady_output_throughput")
-    window = measurement.metrics.get("steady_window")
-    load = measurement.scenario.load
-    if found is None or window is None:
-        why = why_no_window(measurement.result.records, load.concurrency, open_loop=load.arrival is not None)
-        return f"no steady window: {why}"
+    """Return the steady figure of the output throughput, as pages and recordings show it, or why not."""
+    found = steady(measurement)
+    if isinstance(found, str):
+        return f"none: {found}"
+    metric = METRICS[RATE]
     return (
-        f"{number(found.value)} tok/s over the {window.value / 1e3:.1f} s in which at least {FULL:.0%} of "
-        f"load.concurrency ({load.concurrency}) requests were in flight"
+        f"{metric.label} {number(found.found.value)} {metric.unit} {from_to(found.from_s, found.to_s)}, "
+        f"without warm-up and drain (standard error {found.found.se_percent:.2g}%)"
     )
 
 
 def _health(case: Case, measurement: Measurement) -> Iterable[tuple[str, str]]:
     if measurement.gpu_health:
         yield "GPUs", measurement.gpu_health.text
+    if measurement.cpu_load:
+        yield "CPUs", measurement.cpu_load.text
     if bound := _bound_reached(case.run.bounds, measurement):
         yield "bound", bound
 

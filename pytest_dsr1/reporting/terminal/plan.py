@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,7 +18,8 @@ from pytest_dsr1.machine.nvidia_smi import shell_lines
 from pytest_dsr1.measurement.run import expected_s, options_of, run_timeout_s
 from pytest_dsr1.reporting.terminal.listing import to_set
 from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario
-from pytest_dsr1.session.options import STORE
+from pytest_dsr1.session.options import store
+from pytest_dsr1.text import harmless, shell_command, shell_comment
 from pytest_dsr1.workload.dataset import mean_tokens
 from pytest_dsr1.workload.synthetic import content_key
 from pytest_dsr1.workload.workload import Workload
@@ -44,6 +44,7 @@ class PlanOptions:
         suites: the values of ``--dsr1-suites``.
         profiles: the names that can be selected; other scenarios are named by their file.
         store: the folder of references, if a gate is planned.
+        own_store: the value of ``--dsr1-store``.
     """
 
     gpu_setup: str
@@ -51,6 +52,7 @@ class PlanOptions:
     suites: tuple[str, ...] = ()
     profiles: frozenset[str] = frozenset()
     store: Path | None = None
+    own_store: str | None = None
 
 
 def planned(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: Catalogue) -> Iterable[str]:
@@ -66,32 +68,31 @@ def planned(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: C
         overrides=tuple(config.getoption("--dsr1-set")),
         suites=tuple(config.getoption("--dsr1-suites")),
         profiles=frozenset(known.names),
-        store=config.rootpath / STORE if config.getoption("--dsr1-gate") else None,
+        store=store(config) if config.getoption("--dsr1-gate") else None,
+        own_store=config.getoption("--dsr1-store"),
     )
     return plan(scenarios, options)
 
 
 def plan(scenarios: Sequence[LoadedScenario], options: PlanOptions) -> Iterable[str]:
-    """Yield the lines to print: a script per scenario, with its dialect in the first line."""
+    """Yield the lines to print: a script per scenario, with its dialect in the first line.
+
+    Print them as they are: :func:`harmless` would cut long ones.
+    """
     for index, loaded in enumerate(scenarios):
         if index:
             yield ""
-        yield from _script(loaded, options)
+        for line in _script(loaded, options):
+            # No command of our own engines has a character that must be shown, but one of a plugin's may.
+            yield harmless(line) if line.startswith("#") or not line.isprintable() else line
 
 
 def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     scenario = loaded.scenario
-    first, *rest = script(scenario.engine, create(scenario.engine), _job(scenario)).splitlines() or [""]
+    made = script(scenario.engine, create(scenario.engine), _job(scenario)).rstrip("\n")
+    first, *rest = made.split("\n")
     yield first
-    yield f"# scenario: {scenario.name} ({loaded.path})"
-    yield f"# machine: {needed(scenario.hardware)}"
-    yield f"# expected: {duration(scenario)}"
-    for line in _gate(loaded, options.store) if options.store else ():
-        yield f"# gate: {line}"
-    for line in to_set(scenario):
-        yield f"# set first: {line}"
-    for warning in loaded.warnings:
-        yield f"# warning: {warning}"
+    yield from shell_comment("\n".join(_facts_first(loaded, options))).split("\n")
     if rest[:1] == ["set -eu"]:
         yield rest.pop(0)
     if options.gpu_setup != "off":
@@ -101,12 +102,29 @@ def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
         yield from (line for line in rest if line.startswith("#"))
         selected = [f"--dsr1-profile={scenario.name}"] if known else [str(loaded.path)]
         gate = ["--dsr1-gate"] if options.store else []
-        yield shlex.join(["pytest", *selected, *gate, *_options(options, "--dsr1-")])
+        gate += [f"--dsr1-store={options.own_store}"] if gate and options.own_store else []
+        words = ["pytest", *selected, *gate, *_options(options, "--dsr1-")]
+        yield from shell_command(words).split("\n")
         return
     if scenario.dataset.path is None:
         selected = [scenario.name if known else str(loaded.path)]
-        yield shlex.join(["pytest-dsr1", "dataset", *selected, DATASET, *_options(options, "--")])
+        words = ["pytest-dsr1", "dataset", *selected, DATASET, *_options(options, "--")]
+        yield from shell_command(words).split("\n")
     yield from rest
+
+
+def _facts_first(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
+    """Yield what a person reads before the commands."""
+    scenario = loaded.scenario
+    yield f"scenario: {scenario.name} ({loaded.path})"
+    yield f"machine: {needed(scenario.hardware)}"
+    yield f"expected: {duration(scenario)}"
+    for line in _gate(loaded, options.store) if options.store else ():
+        yield f"gate: {line}"
+    for line in to_set(scenario):
+        yield f"set first: {line}"
+    for warning in loaded.warnings:
+        yield f"warning: {warning}"
 
 
 def _gate(loaded: LoadedScenario, store: Path) -> Iterable[str]:

@@ -12,7 +12,9 @@ ExpandedStr = Annotated[
     StringConstraints(min_length=1),
     Field(json_schema_extra={"x-dsr1-expanded": True}),
 ]
-"""A path or a host: the only fields in which ``${VARIABLE}`` is expanded."""
+"""A path or a host, in which ``${VARIABLE}`` is expanded."""
+ExpandedText = Annotated[str, Field(json_schema_extra={"x-dsr1-expanded": True})]
+"""A word of a command, or an environment variable, in which ``${VARIABLE}`` is expanded."""
 
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 

@@ -161,6 +161,11 @@ class EngineSettings(Part):
         return False
 
     @property
+    def computes_on_cpus(self) -> bool:
+        """Whether the model runs on this machine's CPUs, so that other work on them makes it slower."""
+        return False
+
+    @property
     def attached_url(self) -> str | None:
         """The address of a server that is already running; None if pytest-dsr1 starts the engine."""
         return None
@@ -169,6 +174,11 @@ class EngineSettings(Part):
     def process_environment(self) -> Mapping[str, str]:
         """Environment variables of its processes, in addition to those of pytest."""
         return {}
+
+    @property
+    def command_words(self) -> tuple[str, ...]:
+        """The words of its command that the scenario gives; the content of files that they name is a fact."""
+        return ()
 
     @property
     def measuring_limit_s(self) -> float | None:

@@ -9,9 +9,12 @@ from typing import Any, cast
 
 from pytest_dsr1 import extensions
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.scenario.yaml.tree import Path
+from pytest_dsr1.scenario.yaml.tree import Path, join_key
 
 Schema = dict[str, Any]
+
+ANY = "*"
+"""Stands for each item of a list, and for each key of a mapping with free keys."""
 
 
 @cache
@@ -111,8 +114,28 @@ def fields(schema: Schema | None = None, path: Path = ()) -> Iterator[tuple[Path
 
 @cache
 def expanded_paths() -> tuple[Path, ...]:
-    """Return the paths of the values in which ``${VARIABLE}`` is expanded."""
-    return tuple(path for path, schema in fields() if resolve(schema).get("x-dsr1-expanded"))
+    """Return the paths of the values in which ``${VARIABLE}`` is expanded.
+
+    The path of a list or of a mapping with free keys ends with :data:`ANY`.
+    """
+    found: list[Path] = []
+    for path, schema in fields():
+        inner = resolve(schema)
+        if inner.get("x-dsr1-expanded"):
+            found.append(path)
+        elif (inner.get("items") or _other_values(inner)).get("x-dsr1-expanded"):
+            found.append((*path, ANY))
+    return tuple(dict.fromkeys(found))
+
+
+def expanded_keys() -> list[str]:
+    """Return the dotted keys of these values, without :data:`ANY`."""
+    return [join_key(path).removesuffix(f".{ANY}") for path in expanded_paths()]
+
+
+def is_expanded(path: Path) -> bool:
+    """Return whether ``${VARIABLE}`` is expanded in the value at this path."""
+    return path in expanded_paths() or (*path[:-1], ANY) in expanded_paths()
 
 
 extensions.on_change(scenario_schema.cache_clear)

@@ -125,6 +125,7 @@ def test_the_facts_describe_the_model(result: EngineResult) -> None:
     assert facts["weight_bytes"] == 4 * parameter_count(resolve_config(TINY))
     assert facts["weights"] == "random, seed 3; every logit was finite"
     assert (facts["device"], facts["decode_step"], facts["batch_size"]) == ("cpu", "eager", 4)
+    assert facts["openmp_wait_policy"] == os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
     assert 2 <= float(str(facts["distinct_experts_observed"])) <= 4
     assert "bandwidth_bound" not in facts
     assert result.warnings == ()
@@ -392,3 +393,14 @@ def test_the_worker_needs_the_standard_library_alone_until_it_runs() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_openmp_sleeps_unless_the_user_decided_otherwise(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", before or "")
+    if before is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    worker.wait_passively()
+    assert os.environ["OMP_WAIT_POLICY"] == after

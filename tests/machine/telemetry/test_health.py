@@ -290,8 +290,56 @@ def test_energy_without_a_counter_is_power_over_time() -> None:
 def test_a_summary_without_readings() -> None:
     told = summary(replace(watched([0]), samples=()), FROM_S, TO_S)
     assert told is not None
-    assert told.text == "no samples"
+    assert told.text == "GPU 0: no sample"
     assert (told.power_w_total, told.energy_j_total) == (None, None)
+
+
+def text_of(telemetry: Telemetry, used: int = 0) -> str:
+    told = summary(telemetry, FROM_S, TO_S, used=used)
+    assert told is not None
+    return told.text
+
+
+def test_gpus_that_were_not_watched_are_not_called_healthy() -> None:
+    """Half of the GPUs are on another node; what they drew is in no total."""
+    telemetry = watched([0] * 100)
+    told = summary(telemetry, FROM_S, TO_S, used=2)
+    assert told is not None
+    assert told.text.endswith(
+        "not throttled as far as seen (nothing is known of 1 of its 2 GPUs: they were not watched)"
+    )
+    assert (told.power_w_total, told.energy_j_total) == (None, None)
+    assert judged(telemetry, used=2) == [
+        "warning GPUs not watched: the run used 2 GPUs, and 1 of them were watched: whether the others were "
+        "throttled or shared is unknown. Figures per GPU divide by all 2; power and energy have no total"
+    ]
+    assert text_of(Telemetry(), used=8) == "nothing is known of 8 of its 8 GPUs: they were not watched"
+    hot = text_of(watched([0x40] * 50 + [0] * 50), used=2)
+    assert hot.endswith(
+        "throttled 50.0% of the time (nothing is known of 1 of its 2 GPUs: they were not watched)"
+    )
+
+
+def test_time_without_samples_is_not_called_healthy() -> None:
+    assert text_of(watched([0] * 50)).endswith(
+        ", not throttled as far as seen (samples cover 52% of the measured time)"
+    )
+    without = tuple(replace(one, energy_j=None) for one in watched([0] * 50).samples)
+    seen_half = first_gpu(summary(replace(watched([]), samples=without), FROM_S, TO_S))
+    assert seen_half.energy_j is None, "power over half of the time is not the energy of the run"
+
+
+def test_a_driver_that_reports_no_throttling_is_not_called_healthy() -> None:
+    assert text_of(watched([None] * 100)).endswith(
+        ", throttling unknown (GPU 0: the driver does not report throttling)"
+    )
+    one = watched([0] * 100)
+    samples = (*one.samples, *(replace(each, gpu=1, throttle_reasons=None) for each in one.samples))
+    both = replace(one, gpus=(0, 1), max_sm_clock_mhz=(1980, 1980), samples=samples)
+    assert text_of(both).endswith(
+        ", not throttled as far as seen (GPU 1: the driver does not report throttling)"
+    )
+    assert text_of(replace(both, gpus=(0, 2))).endswith(", not throttled as far as seen (GPU 2: no sample)")
 
 
 def test_every_bit_is_named_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,7 +34,7 @@ from tests.helpers.values import measurement, records, scenario
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
 RUN = Made(waves=4, concurrency=32)
-POINT = PublishedPoint("h200-max-throughput", "V5", "NVIDIA H200", 11.3, 1436.0)
+POINT = PublishedPoint("h200-max-throughput", "V5", "deepseek-ai/DeepSeek-R1", "NVIDIA H200", 11.3, 1436.0)
 
 
 def by_title(pictures: list[Picture]) -> dict[str, Picture]:
@@ -198,6 +199,7 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
         "Against the reference runs",
         "Throughput per GPU vs. speed per user",
         "Trend across runs",
+        "Trend of steady figures",
     }
     against = found["Against the reference runs"]
     assert against.caption.startswith(
@@ -205,15 +207,65 @@ def test_beside_references_earlier_runs_and_published_results(tmp_path: Path) ->
     )
     assert "from -0.99% to +0.99%; this run: -0.99%." in against.caption
     plane = found["Throughput per GPU vs. speed per user"]
-    assert "; 4 other runs of this model on this machine; published for its GPU, " in plane.caption
+    assert (
+        "; 4 other runs of this model on this machine; published for deepseek-ai/DeepSeek-R1 on its GPU, "
+        in plane.caption
+    )
     assert "from left to right: (1) h200-max-throughput. Up and" in plane.caption
-    assert "of 4 runs of this profile on this machine: " in found["Trend across runs"].caption
     whole, own = here.metrics["total_output_throughput"].value, steady(here)
     assert own > 1.05 * whole, "what is compared with the references is not the whole run"
-    over = found["Trend across runs"].caption
-    assert "; the steady figures of 3 accepted references are " in over
-    assert over.endswith(f" tok/s on average, and that of this run is {number(own)}.")
+    over = found["Trend across runs"]
+    assert over.caption.startswith(
+        "total output throughput of 5 whole runs of this profile on this machine, of as many requests: "
+    )
+    assert over.caption.endswith(f" tok/s, this one {number(whole)}.")
+    assert values_of(over) == {
+        "other runs": [run.metrics["total_output_throughput"] for run in past.runs[:4]],
+        "this run": [whole],
+    }
+    like = found["Trend of steady figures"]
+    assert like.caption == (
+        f"Steady figures of total output throughput over the first 128 requests: 3 accepted references, "
+        f"{number(own * (1.02 * 1.01) ** (1 / 3))} tok/s on average; this run {number(own)}."
+    )
+    assert values_of(like) == {"references": values, "this run": [own]}
     assert all("NaN" not in svg(picture.spec) for picture in found.values())
+
+
+def values_of(picture: Picture) -> dict[str, list[float]]:
+    """The values of each group of a picture over dates."""
+    found: dict[str, list[float]] = {}
+    for row in picture.spec["layer"][0]["data"]["values"]:
+        found.setdefault(row["kind"], []).append(row["y"])
+    return found
+
+
+def test_a_run_of_fewer_requests_or_stopped_early_is_no_point_of_the_trend(tmp_path: Path) -> None:
+    """A gate sends fewer requests and stops early, so ramp-up and drain are a larger share of its runs."""
+    sent = (("dataset.requests", "1280"),)
+    like = save(tmp_path, replace(RUN, day=1, facts=sent))
+    save(tmp_path, replace(RUN, day=2, facts=(("dataset.requests", "512"),)))
+    stopped = save(tmp_path, replace(RUN, day=3, facts=sent))
+    path = stopped.folder / "measurement.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["measurement"]["result"]["stopped"] = True
+    path.write_text(json.dumps(document), encoding="utf-8")
+    here = save(tmp_path, replace(RUN, day=4, facts=sent))
+    past = history(tmp_path)
+    case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
+    assert len(case.background.past) == 3
+    found = by_title(list(comparison_pictures(case, ReportContext(past, (), NOW))))
+    shown = values_of(found["Trend across runs"])
+    assert shown["other runs"] == [like.metrics["total_output_throughput"].value]
+    assert "; 2 other runs of this model " in found["Throughput per GPU vs. speed per user"].caption
+
+
+def test_published_results_are_of_the_model_with_the_same_name(tmp_path: Path) -> None:
+    made = replace(RUN, overrides=("model.name=Qwen/Qwen3-235B-A22B",))
+    case = case_of(judged(save(tmp_path, made), made), tmp_path / "store", NOW)
+    (plane,) = comparison_pictures(case, ReportContext(History(), (POINT,), NOW))
+    assert "; no published result of Qwen/Qwen3-235B-A22B on its GPU is known. Up" in plane.caption
+    assert ">published<" not in svg(plane.spec)
 
 
 def test_other_machines_and_profiles_are_no_history(tmp_path: Path) -> None:
@@ -223,7 +275,8 @@ def test_other_machines_and_profiles_are_no_history(tmp_path: Path) -> None:
     case = case_of(judged(here, RUN), tmp_path / "store", NOW, past)
     found = by_title(list(comparison_pictures(case, ReportContext(past, (), NOW))))
     plane = found["Throughput per GPU vs. speed per user"]
-    assert "; 0 other runs of this model on this machine; nothing is published for its GPU." in plane.caption
+    assert "; 0 other runs of this model on this machine; no published result of deepseek-" in plane.caption
+    assert "-ai/DeepSeek-R1 on its GPU is known." in plane.caption
     assert "Trend across runs" not in found
     assert "Against the reference runs" not in found
 
@@ -248,7 +301,7 @@ def test_published_results_are_of_no_model_with_random_weights(tmp_path: Path) -
     slice_of_r1 = Made("slice-h200/min-latency", concurrency=1)
     case = case_of(judged(save(tmp_path, slice_of_r1), slice_of_r1), tmp_path / "store", NOW)
     (plane,) = comparison_pictures(case, ReportContext(History(), (POINT,), NOW))
-    assert "; published results are of DeepSeek-R1 itself, so none are shown. Up" in plane.caption
+    assert "; published results are not of random weights, so none are shown. Up" in plane.caption
     assert ">published<" not in svg(plane.spec)
 
 
@@ -258,9 +311,12 @@ def test_published_results_are_numbered_and_named_below(tmp_path: Path) -> None:
     of_b200 = replace(RUN, suite="b200/max-throughput")
     case = case_of(judged(save(tmp_path, of_b200), of_b200), tmp_path / "store", NOW)
     (plane,) = comparison_pictures(case, ReportContext(History(), published, NOW))
-    assert "(1) b200-max-throughput-0528-fp8kv, (2) b200-max-throughput, (3) b200-min-" in plane.caption
+    assert (
+        "(1) b200-max-throughput, (2) b200-min-latency-first-published, (3) b200-min-latency."
+        in plane.caption
+    )
     drawn = svg(plane.spec)
-    assert all(f">{n}</text>" in drawn for n in (1, 2, 3, 4))
+    assert all(f">{n}</text>" in drawn for n in (1, 2, 3))
     assert "b200-" not in drawn
 
 
@@ -283,6 +339,17 @@ def test_time_at_the_power_cap_is_a_share_of_the_run(tmp_path: Path) -> None:
     capped = changed(short, lambda one: replace(one, throttle_reasons=cap if one.gpu < 2 else 0))
     found = by_title(list(of_measurement(capped)))
     assert found["GPU power"].caption.endswith("; not throttled; at the software power cap 25% of the time.")
+
+
+def test_pictures_of_some_of_the_gpus_do_not_call_the_others_healthy(tmp_path: Path) -> None:
+    run = save(tmp_path, replace(RUN, throttled=None))
+    hardware = run.scenario.hardware.model_copy(update={"count": 16})
+    more = replace(run, scenario=run.scenario.model_copy(update={"hardware": hardware}))
+    half = changed(more, lambda one: one)
+    found = by_title(list(of_measurement(half)))
+    assert found["GPU temperature"].caption.endswith(
+        "; not throttled as far as seen; nothing is known of 8 of its 16 GPUs: they were not watched."
+    )
 
 
 def test_a_run_on_the_cpu_has_no_plane(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pytest_dsr1.case.case import Case
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.reporting.ci.markdown import STATUS, joined, summary
-from pytest_dsr1.scenario.schema.scenario import Published
+from pytest_dsr1.scenario.schema.scenario import Published, Scenario
 from pytest_dsr1.verdict.targets import Noise
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
 from tests.helpers.markdown import HOSTILE, RENDERER, types
@@ -51,7 +51,7 @@ Exit status 1: a target is missed, or a loss is shown.
 - **Is it real?** Yes: the run is valid, and total output throughput misses its bound by more than twice \
 the standard deviation between engine starts (1%, presumed by gate.presumed_noise_percent).
 - **Where is it?** `own/small.yaml:16`
-- **What to do?** Look at the clues that the run shows (&#96;pytest-dsr1 docs why-low&#96;), then at what \
+- **What to do?** Look at the clues that the run shows (`pytest-dsr1 docs why-low`), then at what \
 changed since the last passing run: driver, container, options.
 - **Look at:** 4 requests are 2.0 waves: raise load.num_requests (`pytest-dsr1 docs why-low#ramp-and-drain`)
 - **GPUs:** 8 GPUs, 612 W
@@ -79,7 +79,7 @@ def test_a_miss_within_the_noise() -> None:
     shown = text(missed(noise=Noise(20.0)))
     told = "Perhaps not: the measured value is 15.8% from the bound, which is less than twice the standard"
     assert f"- **Is it real?** {told}" in shown
-    again = "Run it again. If this happens often, let a gate decide (&#96;pytest-dsr1 docs gate&#96;)."
+    again = "Run it again. If this happens often, let a gate decide (`pytest-dsr1 docs gate`)."
     assert f"- **What to do?** {again}" in shown
 
 
@@ -203,18 +203,30 @@ def test_thirty_scenarios_the_worst_first() -> None:
     ]
 
 
+def test_the_title_has_the_models_of_the_scenarios() -> None:
+    def title(*models: str) -> str:
+        shown = summary([case(scenario=of(name)) for name in models], [], 0)[0]
+        return shown.splitlines()[0]
+
+    def of(name: str) -> Scenario:
+        return scenario(model={"name": name, "random_weights": {}})
+
+    assert title("Qwen/Qwen3-8B") == "# Qwen3-8B performance: 1 PASS"
+    assert (
+        title("Qwen/Qwen3-8B", "x/DeepSeek-R1", "y/Qwen3-8B") == "# Qwen3-8B, DeepSeek-R1 performance: 3 PASS"
+    )
+    assert title("a", "b", "c", "d") == "# Performance of 4 models: 4 PASS"
+    assert title("a/*b*") == "# &#42;b&#42; performance: 1 PASS"
+
+
 def test_what_was_selected_and_did_not_run() -> None:
     shown = joined(summary([case()], ["late", "later"], 2))
     assert shown.startswith(
         "# DeepSeek-R1 performance: 1 PASS, 2 not run\n\nExit status 2: the run was interrupted."
     )
     assert "**Not run**, so without a result: late, later\n" in shown
-    assert joined(summary([], ["late"], 5)).startswith(
-        "# DeepSeek-R1 performance: 1 not run\n\nExit status 5: no test"
-    )
-    assert joined(summary([], [], 3)).startswith(
-        "# DeepSeek-R1 performance: no scenario ran\n\nExit status 3: an int"
-    )
+    assert joined(summary([], ["late"], 5)).startswith("# Performance: 1 not run\n\nExit status 5: no test")
+    assert joined(summary([], [], 3)).startswith("# Performance: no scenario ran\n\nExit status 3: an int")
 
 
 def test_an_exit_status_that_no_scenario_explains() -> None:

@@ -8,7 +8,7 @@ from html import unescape
 import pytest
 from hypothesis import given
 
-from pytest_dsr1.reporting.ci.markdown_escape import LINE_LIMIT, block, code, escaped
+from pytest_dsr1.reporting.ci.markdown_escape import LINE_LIMIT, block, code, escaped, prose
 from pytest_dsr1.text import plain
 from tests.helpers.markdown import RENDERER, TEXT, tokens, types
 
@@ -87,3 +87,33 @@ def test_ten_thousand_characters_are_cut(show: type) -> None:
 )
 def test_what_is_harmless_stays_readable(text: str, expected: str) -> None:
     assert escaped(text) == expected
+
+
+def letters(text: str) -> str:
+    """A text without what shows where code begins, and without spaces."""
+    return "".join(text.replace("\u200b", "").replace("`", "").split())
+
+
+@given(TEXT)
+def test_prose_is_text_and_code_and_nothing_else_wherever_it_stands(text: str) -> None:
+    for around in (text, f"do `{text}` now", f"`a` {text}"):
+        shown = prose(around)
+        assert types(shown) <= {*PARAGRAPH, "code_inline"}
+        parts = (t.content for t in tokens(shown) if t.type in {"text", "text_special", "code_inline"})
+        assert letters("".join(parts)) == letters(plain(around, 600))
+        row = RENDERER.render(f"|a|b|\n|---|---|\n|{shown}|c|\n")
+        assert len(re.findall("<td>", row)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("See `pytest-dsr1 docs gate#references`.", "See `pytest-dsr1 docs gate#references`."),
+        ("`a` and `~/b@c $HOME`", "`a` and `~/b@c $HOME`"),
+        ("`a|b`", "&#96;a&#124;b&#96;"),
+        ("a ` b", "a &#96; b"),
+        ("me@x `me@x`", "me&#64;&#8203;x `me@x`"),
+    ],
+)
+def test_a_command_in_prose_can_be_pasted(text: str, expected: str) -> None:
+    assert prose(text) == expected

@@ -14,21 +14,25 @@ from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.findings import Finding
+from pytest_dsr1.gate.eligibility import figure
 from pytest_dsr1.gate.saved import write_gate
+from pytest_dsr1.machine.cpu_load import CpuLoad
 from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.machine.values import Fingerprint
-from pytest_dsr1.metrics.catalogue import MetricValue
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.reporting.charts.request_data import Steady, steady
 from pytest_dsr1.reporting.ci.junit import properties
 from pytest_dsr1.reporting.compare.differences import differences
 from pytest_dsr1.reporting.terminal.overview import overview
 from pytest_dsr1.scenario.loading import LoadedScenario
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.session.state import ScenarioOutcome
+from pytest_dsr1.text import number
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.verdict import Status, Verdict
 from tests.helpers.published import measured, shipped
 from tests.helpers.saved_gate import GATE
-from tests.helpers.values import NOISE, case, measurement, scenario
+from tests.helpers.values import NOISE, case, measurement, records, scenario
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
 CLUE = FoundClue("throttled", "GPU 0 is hot", "docs/why-low.md#throttled")
@@ -111,10 +115,12 @@ def test_what_is_said_beside_the_targets(loaded: LoadedScenario) -> None:
         loaded,
         findings=(Finding("warning", "GPU 0 persistence mode", "is off"),),
         gpu_health=GpuSummary("8 GPUs, 1,755 to 1,980 MHz, 612 W"),
+        cpu_load=CpuLoad(2, 0.05, 0.004, 0.0),
     )
     lines = text([run], 200)
     assert "  warning GPU 0 persistence mode: is off" in lines
     assert "  GPUs    8 GPUs, 1,755 to 1,980 MHz, 612 W" in lines
+    assert "  CPUs    other work kept 0.05 of 2 busy; the run waited for one 0.4% of the time" in lines
     assert any(line.startswith("  also    per-user output throughput 4 tok/s/user; ") for line in lines)
 
 
@@ -123,17 +129,25 @@ def steady_line(run: ScenarioOutcome) -> str:
     return line
 
 
-def test_the_steady_window(loaded: LoadedScenario) -> None:
-    metrics = {
-        "steady_output_throughput": MetricValue(7.5, "records"),
-        "steady_window": MetricValue(1500.0, "records"),
-    }
-    plain = measurement()
-    run = outcome(loaded, metrics={**plain.metrics, **metrics})
-    assert steady_line(run) == (
-        "  steady  7.5 tok/s over the 1.5 s in which at least 95% of load.concurrency "
-        f"({plain.scenario.load.concurrency}) requests were in flight"
+def loop(*, streaming: bool, waves: int = 12) -> Measurement:
+    """Two users whose requests of 4 tokens take a second each."""
+    rows = records(2 * waves, streaming=streaming)
+    run = measurement(records=rows)
+    return replace(run, result=replace(run.result, measured_to_s=100.0 + waves))
+
+
+@pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "whole answers"])
+def test_the_steady_figure_is_that_of_pages_and_recordings(loaded: LoadedScenario, streaming: bool) -> None:
+    run = loop(streaming=streaming)
+    line = steady_line(ScenarioOutcome(loaded, "suites/small.yaml", measurement=run))
+    assert line == (
+        "  steady  total output throughput 8 tok/s from 1.0 s to 11.0 s, without warm-up and drain (standard "
+        "error 0%)"
     )
+    recorded, page = figure(run), steady(run)
+    assert isinstance(page, Steady)
+    assert page.found == recorded
+    assert f" {number(recorded.value)} tok/s " in line
 
 
 @pytest.mark.parametrize(
@@ -141,31 +155,16 @@ def test_the_steady_window(loaded: LoadedScenario) -> None:
     [
         (
             {"records": (), "report": {"total_output_throughput": 8.0}},
-            "the engine does not give a record of each request",
+            "total output throughput has no steady figure: the run has neither request records nor a series "
+            "over time; ",
         ),
-        (
-            {
-                "scenario": scenario(
-                    load={
-                        "concurrency": 9,
-                        "num_requests": 9,
-                        "arrival": {"type": "constant", "rate_req_s": 1.0},
-                    }
-                )
-            },
-            "requests come on a schedule, so the number in flight is not constant",
-        ),
-        (
-            {"scenario": scenario(load={"concurrency": 9, "num_requests": 9})},
-            "there was never a time when at least 95% of load.concurrency (9) requests were in flight and "
-            "producing tokens",
-        ),
+        ({}, "4 requests are too few for a steady figure: with 2 warm-up requests "),
     ],
-    ids=["no records", "open loop", "never full"],
+    ids=["no records", "too short"],
 )
-def test_why_there_is_no_steady_window(loaded: LoadedScenario, changes: dict[str, Any], why: str) -> None:
+def test_why_there_is_no_steady_figure(loaded: LoadedScenario, changes: dict[str, Any], why: str) -> None:
     run = ScenarioOutcome(loaded, "suites/small.yaml", measurement=measurement(**changes))
-    assert steady_line(run) == f"  steady  no steady window: {why}"
+    assert steady_line(run).startswith(f"  steady  none: {why}")
 
 
 def test_an_invalid_run_shows_its_reasons_and_no_number(loaded: LoadedScenario) -> None:

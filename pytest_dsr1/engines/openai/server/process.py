@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import os
 import re
-import shlex
 import shutil
 import socket
 import sys
@@ -21,12 +20,16 @@ from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.errors import EngineError, UserError
 from pytest_dsr1.machine.host import installed_version
+from pytest_dsr1.machine.named_files import absolute_words
+from pytest_dsr1.masking import is_secret, masked_words
 from pytest_dsr1.process.child import Child, environment, signal_name
 from pytest_dsr1.process.log import memory, why
 from pytest_dsr1.process.log.reader import LogReader
 from pytest_dsr1.process.log.waiting import Waiting
 from pytest_dsr1.records import Observer
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.storage.files import write_atomically
+from pytest_dsr1.text import expanding_word
 
 LOG = "server.log"
 SCRIPT = "server.sh"
@@ -94,10 +97,14 @@ class LaunchCommand:
     environment: dict[str, str]
 
     def shell(self) -> str:
-        """Return the command as a shell line."""
-        return " ".join(
-            [*(f"{k}={shlex.quote(v)}" for k, v in self.environment.items()), shlex.join(self.argv)]
+        """Return the command as a shell line; secrets are variables, to be exported first."""
+        values = (
+            f'{name}="${{{name}:?export it first}}"'
+            if is_secret(name, value)
+            else f"{name}={expanding_word(value)}"
+            for name, value in self.environment.items()
         )
+        return " ".join([*values, *map(expanding_word, masked_words(self.argv))])
 
 
 def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
@@ -133,7 +140,8 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
         for name, value in values.items():
             argument = argument.replace(name, value)  # noqa: PLW2901
         argv.append(argument)
-    return LaunchCommand([*argv, *options, *engine.arguments], dict(engine.environment))
+    words = [*argv, *options, *engine.arguments]
+    return LaunchCommand(absolute_words(words, Path.cwd()), dict(engine.environment))
 
 
 def _backend(engine: OpenAi) -> list[str]:
@@ -264,7 +272,7 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
     if scenario.model.random_weights is not None:
         observer.phase("starting", "writing the model's configuration and tokenizer")
         write_model(scenario, model_folder(scenario, os.environ))
-    (job.artifacts / SCRIPT).write_text(f"{command.shell()}\n", encoding="utf-8")
+    write_atomically(job.artifacts / SCRIPT, f"{command.shell()}\n", private=True)
     observer.phase("starting", command.shell())
     log = job.artifacts / LOG
     with Child(command.argv, env=env, cwd=job.artifacts, log=log, grace_s=_GRACE_S) as child:

@@ -169,5 +169,5 @@ def _why_unusable(server: Server, scenario: Scenario, observer: Observer) -> str
 def _copy_log(server: Server, job: Job, from_byte: int) -> None:
     """Copy the server's command and its log lines of this measurement to the result's folder."""
     with suppress(OSError):  # the facts contain the path of the whole log
-        shutil.copyfile(server.log.with_name(SCRIPT), job.artifacts / SCRIPT)
+        shutil.copy(server.log.with_name(SCRIPT), job.artifacts / SCRIPT)  # with its mode
         server.child.copy_log(from_byte, job.artifacts / LOG)

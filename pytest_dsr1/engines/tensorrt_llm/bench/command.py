@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +19,14 @@ from pytest_dsr1.engines.tensorrt_llm.dialects import (
 from pytest_dsr1.engines.tensorrt_llm.names import Version
 from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm, TrtllmBench
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.machine.named_files import absolute_words
+from pytest_dsr1.masking import is_secret, masked_words
+from pytest_dsr1.text import VARIABLE, expanding_word, shell_word
 
 OPTIONS_FILE = "extra_llm_api_options.yaml"
 REPORT = "report.json"
 REQUESTS = "requests.json"
 ITERATIONS = "iterations.log"
-
-_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,32 +169,28 @@ def _arguments(job: Job, version: Version) -> tuple[list[tuple[str, ...]], dict[
 
 def _path(job: Job, path: str) -> str:
     """Return an absolute path, because the command has its own folder; a script to read keeps the path."""
-    return path if _VARIABLE.search(path) or job.artifacts == Path() else str(Path(path).absolute())
+    return path if VARIABLE.search(path) or job.artifacts == Path() else str(Path(path).absolute())
 
 
 def _command(job: Job, engine: TrtllmBench) -> tuple[str, ...]:
     first, *rest = engine.command
-    return (_path(job, first) if "/" in first else first, *rest)
+    words = rest if job.artifacts == Path() else absolute_words(rest, Path.cwd())
+    return (_path(job, first) if "/" in first else first, *words)
 
 
 def script(job: Job, call: Invocation) -> str:
     """Return the shell script that runs the command; its first line has the dialect and the reason."""
     lines = [call.because, "set -eu"]
     if job.artifacts != Path():
-        lines.append(f"cd {shlex.quote(str(job.artifacts.absolute()))}")
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in call.environment.items()]
+        lines.append(f"cd {shell_word(str(job.artifacts.absolute()))}")
+    lines += [f"export {name}={_value(name, value)}" for name, value in call.environment.items()]
     if call.options:
         lines += [f"cat > {OPTIONS_FILE} <<'DSR1_OPTIONS'", call.options_text.rstrip("\n"), "DSR1_OPTIONS"]
-    rows = [call.command, *call.arguments]
-    lines.append(" \\\n  ".join(" ".join(map(_quoted, row)) for row in rows))
+    rows = [masked_words(call.command), *call.arguments]
+    lines.append(" \\\n  ".join(" ".join(map(expanding_word, row)) for row in rows))
     return "\n".join(lines) + "\n"
 
 
-def _quoted(word: str) -> str:
-    """Quote a word for the shell, which still expands ``${VARIABLE}``."""
-    if not _VARIABLE.search(word):
-        return shlex.quote(word)
-    parts = _VARIABLE.split(word)
-    names = _VARIABLE.findall(word)
-    safe = [re.sub(r'([\\"$`])', r"\\\1", part) for part in parts]
-    return '"' + "".join(text + name for text, name in zip(safe, [*names, ""], strict=True)) + '"'
+def _value(name: str, value: str) -> str:
+    """Return the value of an environment variable for the shell; a secret has to be exported first."""
+    return f'"${{{name}:?export it first}}"' if is_secret(name, value) else expanding_word(value)

@@ -35,6 +35,7 @@ from pytest_dsr1.engines.tensorrt_llm.dialects import Dialect, command_line_opti
 from pytest_dsr1.engines.tensorrt_llm.failures import FailureContext, explain, symptom
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.masking import NOT_SHOWN, is_secret, masked_words
 from pytest_dsr1.process.child import Child, Line, environment
 from pytest_dsr1.process.log.reader import LogReader
 from pytest_dsr1.process.log.waiting import Waiting
@@ -49,7 +50,6 @@ LAST_BYTES = 4_000_000
 """The number of bytes at the log's end that may contain a report."""
 
 _SHOWN_VARIABLES = re.compile(r"^(CUDA|NCCL|TRTLLM|TLLM)_")
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 
 class TrtllmBenchEngine:
@@ -156,12 +156,12 @@ def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect, observer: 
 def _write_artifacts(job: Job, call: Invocation) -> None:
     if call.options:
         write_atomically(job.artifacts / command.OPTIONS_FILE, call.options_text)
-    write_atomically(job.artifacts / "command.sh", command.script(job, call))
+    write_atomically(job.artifacts / "command.sh", command.script(job, call), private=True)
     shown = {name: value for name, value in os.environ.items() if _SHOWN_VARIABLES.match(name)}
     rows = {**shown, **call.environment}
-    hidden = {name: "(not shown)" for name in rows if _SECRET.search(name)}
+    hidden = {name: NOT_SHOWN for name, value in rows.items() if is_secret(name, value)}
     text = "".join(f"{name}={value}\n" for name, value in sorted({**rows, **hidden}.items()))
-    write_atomically(job.artifacts / "environment.txt", text)
+    write_atomically(job.artifacts / "environment.txt", text, private=True)
 
 
 def _heard(line: Line, log: LogReader, waiting: Waiting, observer: Observer) -> None:
@@ -262,6 +262,8 @@ class _Run:
         for record in records:
             self.observer.record(record)
         self.observer.progress(self.job.workload.requests, self.job.workload.total_output)
+        # Request records then have the times that the report lacks.
+        timed = any(one.first_token_s is not None and one.output_tokens > 1 for one in records)
         if records:
             from_s, to_s = min(record.submitted_s for record in records), records[-1].last_token_s
         else:
@@ -277,9 +279,10 @@ class _Run:
             facts=EngineFacts.of(
                 {
                     **report.facts,
+                    "not_measured": {} if timed else dict(report.not_measured),
                     "report": form,
                     "dialect": f"{self.call.dialect} ({self.call.dialect.evidence})",
-                    "command": " ".join(self.call.argv),
+                    "command": " ".join(masked_words(self.call.argv)),
                 }
             ),
             warnings=(*warnings, *self._warnings(version)),

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class Report:
             has them.
         facts: other facts to keep, such as the quantization; JSON values.
         draft_tokens: per step; None if the report does not show them.
+        not_measured: by metric, why a statistic of the report is not a measurement.
     """
 
     metrics: Mapping[str, float]
@@ -53,6 +54,7 @@ class Report:
     world: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
     draft_tokens: float | None = None
+    not_measured: Mapping[str, str] = field(default_factory=dict)
 
 
 _STATISTICS = ("minimum", "maximum", "p50", "p90", "p95", "p99")
@@ -275,7 +277,7 @@ def differences(report: Report, job: Job) -> Iterator[str]:
             yield f"{name} {report.world[name]} instead of {value}"
     yield from _draft_differences(report, engine.draft_tokens)
     for name, number in report.metrics.items():
-        if number <= 0:
+        if number < 0 or (not number and METRICS[name].kind in {"rate", "total"}):
             yield f"{METRICS[name].label} is {number:g}"
 
 
@@ -384,4 +386,23 @@ def _checked(where: object, report: Report) -> Report:
         raise IncompleteReportError(
             f"{where}: the report does not state {', '.join(missing)}; it is incomplete"
         )
-    return report
+    return _without_zeros(report)
+
+
+_SHORT_ANSWER = (
+    "trtllm-bench counts 0 for a request with one output token, which has no such time, so its statistics "
+    "are not a measurement; request more output tokens, or remove the target"
+)
+
+
+def _without_zeros(report: Report) -> Report:
+    """Return a report without TPOT or TTFT if it counts 0 for requests with one output token, which lack it.
+
+    A mean over such zeros is too low; request records give the statistics without these requests.
+    """
+    times = {"tpot": {"average_tpot", "per_user_output_speed"}, "ttft": {"average_ttft"}}
+    groups = [names | {f"{prefix}_{each}" for each in _STATISTICS} for prefix, names in times.items()]
+    zeros = {name for name, value in report.metrics.items() if value == 0}
+    dropped = {name: _SHORT_ANSWER for names in groups if names & zeros for name in sorted(names)}
+    kept = {name: value for name, value in report.metrics.items() if name not in dropped}
+    return replace(report, metrics=kept, not_measured=dropped)

@@ -105,6 +105,31 @@ def test_report_and_records_of_a_streaming_run_agree(bench: Bench) -> None:
         assert recomputed[name] == pytest.approx(value, rel=1e-6), name
 
 
+ZEROS = """\
+#!/usr/bin/env python3
+import json, os, subprocess, sys
+code = subprocess.call(["trtllm-bench", *sys.argv[1:]])
+if os.path.exists("report.json"):
+    report = json.load(open("report.json"))
+    report["streaming_metrics"]["tpot_percentiles"]["minimum"] = 0.0
+    json.dump(report, open("report.json", "w"))
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("records", [True, False])
+def test_a_short_answer_costs_the_time_per_token_of_the_report_alone(bench: Bench, records: bool) -> None:
+    program = bench.folder / "trtllm-bench-with-zeros"
+    program.write_text(ZEROS, encoding="utf-8")
+    program.chmod(0o755)
+    installed = bench.installed("1.2.1")
+    result = installed.run(streaming=True, command=[str(program)], request_records=records)
+    assert not [name for name in result.report if "tpot" in name]
+    assert "average_ttft" in result.report
+    assert ("average_tpot" in from_records(result.records, result.gpus)) is records
+    assert ("average_tpot" in result.facts.not_measured) is not records
+
+
 def test_progress_and_phases_come_from_the_log(bench: Bench) -> None:
     bench.installed("1.2.1").run()
     phases = bench.watcher.phases
@@ -145,6 +170,12 @@ def test_artifacts_are_kept(bench: Bench) -> None:
         "TLLM_HMAC_KEY=(not shown)",
         "TRTLLM_ENABLE_PDL=1",
     ]
+    assert 'export SOME_TOKEN="${SOME_TOKEN:?export it first}"\n' in bench.artifact("command.sh")
+    assert "export TRTLLM_ENABLE_PDL=1\n" in bench.artifact("command.sh")
+    for path in (bench.folder / "engine").iterdir():
+        assert b"hidden" not in path.read_bytes()
+        private = path.name in {"command.sh", "environment.txt"}
+        assert path.stat().st_mode & 0o077 == 0 or not private
     assert "PERFORMANCE OVERVIEW" in bench.artifact("trtllm-bench.log")
     assert "--request_json" in bench.artifact("help.txt")
 

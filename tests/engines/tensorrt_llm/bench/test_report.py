@@ -75,6 +75,29 @@ def test_sample_report_json() -> None:
     }
 
 
+@pytest.mark.parametrize("zeros", ["every answer", "one answer"])
+def test_zeros_of_answers_with_one_token_are_not_measurements(tmp_path: Path, zeros: str) -> None:
+    """A prefill benchmark has no time per output token, and one short answer makes a mean too low."""
+    content = json.loads(STREAM.read_text(encoding="utf-8"))
+    streaming = content["streaming_metrics"]
+    if zeros == "every answer":
+        streaming["avg_tpot_ms"] = streaming["token_output_speed_tok_s"] = 0.0
+        for name in ("tpot_percentiles", "gen_tps_percentiles"):
+            streaming[name] = dict.fromkeys(streaming[name], 0.0)
+    else:
+        streaming["tpot_percentiles"]["minimum"] = 0.0
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    report, whole = read_report(path), read_report(STREAM)
+    left_out = {name for name in whole.metrics if "tpot" in name} | {"per_user_output_speed"}
+    assert report.metrics == {name: value for name, value in whole.metrics.items() if name not in left_out}
+    assert set(report.not_measured) == left_out
+    assert report.not_measured["average_tpot"].startswith(
+        "trtllm-bench counts 0 for a request with one output token, which has no such time, "
+    )
+    assert not [line for line in found(report) if " is 0" in line]
+
+
 def test_report_without_streaming_states_no_time_to_first_token() -> None:
     metrics = read_report(PLAIN).metrics
     assert "average_ttft" not in metrics
@@ -449,6 +472,11 @@ def test_all_differences_at_once() -> None:
         "tp 1 instead of 8",
         "request throughput is 0",
     ]
+
+
+def test_only_a_zero_of_a_rate_or_a_total_is_another_measurement() -> None:
+    zeros = {"total_latency": 0.0, "average_ttft": 0.0, "average_concurrency": 0.0, "tpot_p50": -1.0}
+    assert found(Report(zeros)) == ["total latency is 0", "TPOT P50 is -1"]
 
 
 @pytest.mark.parametrize("eos_id", [0, 1])

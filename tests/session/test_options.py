@@ -1,0 +1,32 @@
+"""The folder of references that a person names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_dsr1.session.options import store
+
+
+def test_the_option_comes_before_the_ini_file(pytester: pytest.Pytester) -> None:
+    root = pytester.path
+    assert store(pytester.parseconfig()) == root / "dsr1-references"
+    pytester.makeini("[pytest]\ndsr1_store = shared/references\n")
+    assert store(pytester.parseconfig()) == root / "shared" / "references"
+    assert store(pytester.parseconfig("--dsr1-store=here")) == root / "here"
+    assert store(pytester.parseconfig("--dsr1-store=/srv/here")) == Path("/srv/here")
+
+
+def test_an_empty_name_is_refused(pytester: pytest.Pytester) -> None:
+    with pytest.raises(pytest.UsageError) as caught:
+        store(pytester.parseconfig("--dsr1-store="))
+    assert str(caught.value) == "--dsr1-store is empty: expected the folder of references"
+
+
+def test_two_folders_are_refused(pytester: pytest.Pytester) -> None:
+    path = pytester.makeini("[pytest]\ndsr1_store = my references\n")
+    with pytest.raises(pytest.UsageError) as caught:
+        store(pytester.parseconfig())
+    expected = f"dsr1_store in {path}: expected one folder without spaces, found 2 folders"
+    assert str(caught.value) == expected
