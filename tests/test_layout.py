@@ -115,6 +115,7 @@ ACROSS = (
     "browser",
     "engines/test_independence.py",
     "gate/test_gate_simulation.py",
+    "mutation",
     "packaging",
     "plugin",
     "scenario/test_suites.py",

@@ -158,13 +158,14 @@ def usable(references: References, node: str, now: datetime) -> tuple[tuple[Refe
             f"{references.profile}: found {len(runs)} reference runs {where}; at least {LEAST} are required, "
             f"{WANTED} are recommended{elsewhere}; {how_to_get_more(references.profile)}"
         )
-    if class_of_nodes and len({run.node for run in runs}) == len(runs):
+    nodes = {run.node for run in runs}
+    if class_of_nodes and len(nodes) == len(runs):
         raise NoReferenceError(
             f"{references.profile}: each of the {len(runs)} reference runs is from a different node, so "
             "differences between nodes cannot be separated from differences between starts; at least two "
             f"runs per node are needed; {how_to_get_more(references.profile)}"
         )
-    if class_of_nodes and {run.node for run in runs} - {node} == {run.node for run in runs[:1]}:
+    if class_of_nodes and len(nodes) == 1 and node not in nodes:
         raise NoReferenceError(
             f"{references.profile}: all {len(runs)} reference runs are from node "
             f"{short(runs[0].node)}, but this is node {short(node)}: node-to-node variation is "

@@ -93,6 +93,10 @@ def add(parser: pytest.Parser) -> None:
         help="write a report; the suffix of FILE chooses the format, such as .html for a page; an unknown "
         "suffix lists all formats (can be given more than once)",
     )
+    _add_ini(parser)
+
+
+def _add_ini(parser: pytest.Parser) -> None:
     parser.addini(
         "dsr1_unjudged",
         "selected targets and gates that may be skipped or marked xfail: PROFILE::TEST, * for anything",

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError, UserError
@@ -21,6 +22,8 @@ from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.steady.figure import steady_figure
+from pytest_dsr1.steady.trace import Trace
+from tests.helpers.loops import closed_loop
 from tests.helpers.paths import ROOT
 from tests.helpers.recorded_runs import record_nth_run, run_of
 from tests.helpers.reference_store import COMPARED, FACTS, NODE, NOW, OTHER_NODE, references, scattered
@@ -73,6 +76,47 @@ def test_the_gated_number_of_requests_is_what_the_variances_ask_for(tmp_path: Pa
     assert short.requests % 2 == 0
     assert long.requests == 60
     assert max(run.window_s for run in short.runs) < min(run.window_s for run in long.runs)
+
+
+def test_recorded_runs_of_unequal_length_are_judged_over_what_all_of_them_sent(tmp_path: Path) -> None:
+    """A long start-up asks for the longest runs that there are; one of these is shorter than the others."""
+    for number in range(10):
+        shorter = run_of(1 + 0.01 * math.sin(number), requests=40 if number == 4 else 60, startup_s=3000.0)
+        record_nth_run(tmp_path, number, trace=shorter)
+    accepted, _ = accepted_from(tmp_path)
+    assert accepted.requests == 40
+    candidates, _ = read(tmp_path, "small")
+    for run, candidate in zip(accepted.runs, candidates, strict=True):
+        over = steady_figure(candidate.trace, accepted.metric, warmup_requests=2, requests=40)
+        assert run.value == pytest.approx(over.value, rel=1e-7)
+
+
+def uneven(number: int, sd: float, between: float) -> Trace:
+    """Return requests of one user, of about 1 s, which differ by ``sd``; all of a run by ``between``."""
+    factors = 1 + sd * np.random.default_rng(7).normal(size=60)
+    speed = 1 + between * (-1) ** number
+    run = closed_loop(60, 1, lambda i, _: (0.0, factors[i] / speed), tokens=lambda _: 4, streaming=False)
+    return replace(run, gpus=0, startup_s=0.0)
+
+
+@pytest.mark.parametrize(("between", "whole"), [(0.003, True), (0.03, False)])
+def test_what_differs_within_runs_makes_them_no_shorter(tmp_path: Path, between: float, whole: bool) -> None:
+    """Requests that differ by 8% give figures an error of 1%; starts that differ by less are not noisy."""
+    for number in range(10):
+        record_nth_run(tmp_path, number, trace=uneven(number, 0.08, between))
+    accepted, _ = accepted_from(tmp_path)
+    assert (accepted.requests == 60) == whole
+
+
+def test_runs_of_a_node_each_say_nothing_of_starts(tmp_path: Path) -> None:
+    """No two runs are from one node, so nothing is known against the longest runs."""
+    for number in range(10):
+        there: dict[str, FactValue] = {**FACTS, "gpu.uuids": [f"GPU-{number}"]}
+        record_nth_run(
+            tmp_path, number, facts=there, trace=run_of(1 + 0.05 * math.sin(number), startup_s=1.0)
+        )
+    accepted, _ = accepted_from(tmp_path, scenario(gate={"under_test": {"gpu.uuids": True}}))
+    assert (accepted.noise_percent, accepted.requests) == (None, 60)
 
 
 def test_a_scenario_says_metric_and_warm_up(tmp_path: Path) -> None:

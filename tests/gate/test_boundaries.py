@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.integrate import quad
 from scipy.special import ndtr, ndtri
+from scipy.stats import norm
 
 from pytest_dsr1.gate.boundaries import boundaries, crossing, hwang_shih_decani
 
@@ -72,3 +74,18 @@ def test_crossing_agrees_with_simulated_paths() -> None:
     assert below == pytest.approx(left, abs=0.004)
     assert above == pytest.approx(right, abs=0.004)
     assert below.sum() + above.sum() == pytest.approx(1.0)
+
+
+def test_boundaries_of_much_and_of_no_error() -> None:
+    """An error of 40% is spent at Z = 0.253, and none at the last Z with a tail area above 0."""
+    assert boundaries(lambda share: 0.4 * share, [1.0]) == pytest.approx((-ndtri(0.4),))
+    assert boundaries(lambda share: 0.0 if share < 1 else 0.05, [0.5, 1.0])[0] == pytest.approx(
+        37.677, abs=1e-3
+    )
+
+
+def test_few_paths_go_on_between_limits_that_are_close() -> None:
+    """Of paths with abs(Z) below 0.1 at half of the information, some exceed 1 at all of it."""
+    _, above = crossing([0.5, 1.0], [-0.1, -9.0], [0.1, 1.0], 0.0)
+    found = quad(lambda z: norm.pdf(z) * norm.sf((1 - z * 0.5**0.5) / 0.5**0.5), -0.1, 0.1)[0]
+    assert above[1] == pytest.approx(found)

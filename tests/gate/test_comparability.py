@@ -122,6 +122,14 @@ def test_what_changed_is_reported() -> None:
     ]
 
 
+def test_everything_that_is_compared_can_be_listed_as_changed() -> None:
+    here: dict[str, FactValue] = {**FACTS, "driver": "580", "gpu.power_limit_w": 500.0, "kernel": "6.9"}
+    assert changed(FACTS, here, comparability.EVERYTHING) == [
+        "driver: 575.57.08 -> 580",
+        "gpu.power_limit_w: 700 -> 500",
+    ]
+
+
 def test_a_moved_node_is_compared_by_itself_only() -> None:
     under_test = {"gpu.*": True}
     assert comparability.any_node(under_test)
@@ -143,6 +151,8 @@ def test_a_moved_node_is_compared_by_itself_only() -> None:
         ("gpu.power_limit_w", ["700.0", "500.0"], ["500.0", "None"], False),
         ("gpu.power_limit_w", ["700.0", "500.0"], ["500.0", "700.0", "700.0"], False),
         ("gpu.power_limit_w", 700.0, None, False),
+        ("gpu.power_limit_w", 700.0, 699.5, True),
+        ("gpu.power_limit_w", 700.0, 699.4, False),
         ("gpu.memory_gib", 140.4, 139.8, True),
         ("gpu.memory_gib", 140.4, 138.9, True),
         ("gpu.memory_gib", 140.4, 138.4, True),
@@ -182,7 +192,7 @@ def test_facts_of_any_ring_that_are_unlike_in_one_of_several() -> None:
         "a.new": 1,
         "driver": None,
     }
-    assert unlike([FACTS, near]) == []
+    assert unlike([FACTS]) == unlike([FACTS, near]) == []
     assert unlike([FACTS, near, other]) == ["a.new", "driver", "gpu.uuids", "hostname"]
     assert unlike([near, near, FACTS, other]) == ["a.new", "driver", "gpu.uuids", "hostname"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,20 +12,31 @@ from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.findings import Finding
-from pytest_dsr1.gate.eligibility import figure, own_start, refuse_unfit, warm_up, why_not
+from pytest_dsr1.gate.eligibility import (
+    NotComparableError,
+    compared,
+    figure,
+    own_start,
+    refuse_unfit,
+    save_figure,
+    warm_up,
+    why_not,
+)
 from pytest_dsr1.machine.warm_start import Starts
 from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.steady.figure import steady_figure
+from pytest_dsr1.steady.trace import trace
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.gate_runs import started
+from tests.helpers.reference_store import FACTS, references
 from tests.helpers.scenario_files import changed, load_text
 
 
 def said(tmp_path: Path, records: str, metric: str = "", *, tokens: int = 1000) -> str:
     """What is said of a scenario of trtllm-bench that makes so many output tokens; empty where it is fit."""
     gate = f"gate: {{metric: {metric}}}\n" if metric else ""
-    text = changed(
-        ("  ep: 8\n", f"  ep: 8\n  request_records: {records}\n"), ("targets:\n", f"{gate}targets:\n")
-    )
+    setting = f"  request_records: {records}\n" if records else ""
+    text = changed(("  ep: 8\n", f"  ep: 8\n{setting}"), ("targets:\n", f"{gate}targets:\n"))
     loaded = load_text(tmp_path, text)
     workload = Workload(Path("dataset.jsonl"), 1, "ab12", True, 8.0, 8, tokens, tokens)
     try:
@@ -37,17 +49,53 @@ def said(tmp_path: Path, records: str, metric: str = "", *, tokens: int = 1000) 
 def test_a_metric_that_needs_request_records(tmp_path: Path) -> None:
     """Known before the run: asked for or not, and left out by default where there are many tokens."""
     mean, most = "per_user_output_throughput", 20_000_000
-    cannot = "s.yaml:29: per_user_output_throughput cannot be gated without request records, and "
+    cannot = "per_user_output_throughput cannot be gated without request records, and "
     instead = (
         "; set engine.request_records: true, or gate.metric to one of: total_output_throughput, "
         "per_gpu_output_throughput"
     )
-    assert said(tmp_path, "false", mean) == f"{cannot}engine.request_records is false{instead}"
+    assert said(tmp_path, "false", mean) == f"s.yaml:29: {cannot}engine.request_records is false{instead}"
     many = "by default runs of over 20,000,000 output tokens have none"
-    assert said(tmp_path, "null", mean, tokens=most + 1) == f"{cannot}{many}{instead}"
-    assert said(tmp_path, "null", mean, tokens=most) == ""
+    assert said(tmp_path, "", mean, tokens=most + 1) == f"s.yaml:28: {cannot}{many}{instead}"
+    assert said(tmp_path, "", mean, tokens=most) == ""
     assert said(tmp_path, "true", mean, tokens=most + 1) == ""
     assert said(tmp_path, "false") == "", "a series shows the output throughput of the first target"
+
+
+def fit(tmp_path: Path, load: str, *, metric: str = "total_output_throughput") -> str:
+    """What is said of a scenario with this load; empty where it is fit."""
+    text = changed(
+        ("load:\n  concurrency: 1024\n  num_requests: 5120\n", f"load: {load}\n"),
+        ("- metric: total_output_throughput", f"- metric: {metric}"),
+        ("  type: trtllm-bench\n", "  type: openai\n  command: [vllm, serve]\n"),
+        ("  llm_api:\n    enable_attention_dp: true\n    cuda_graph_config:\n      batch_sizes: [128]\n", ""),
+        ('  environment:\n    TRTLLM_DG_JIT_USE_NVCC: "1"\n', ""),
+    )
+    loaded = load_text(tmp_path, text)
+    try:
+        refuse_unfit(loaded, loaded.scenario, lambda: pytest.fail("not needed"))
+    except UserError as error:
+        return str(error).replace(f"{tmp_path}/", "")
+    return ""
+
+
+def test_a_closed_loop_needs_five_waves(tmp_path: Path) -> None:
+    assert fit(tmp_path, "{concurrency: 2, num_requests: 10}") == ""
+    assert fit(tmp_path, "{concurrency: 2, num_requests: 9}") == (
+        "s.yaml:13: 9 requests at load.concurrency 2 are too few for references and gates: one wave warms "
+        "up, three count, one drains; set load.num_requests to at least 10"
+    )
+    assert fit(tmp_path, "{concurrency: 1, num_requests: 4}") == "", "one user has no drain"
+    poisson = "{concurrency: 2, num_requests: 9, arrival: {type: poisson, rate_req_s: 2.0}}"
+    assert fit(tmp_path, poisson) == "", "an open loop has no waves"
+
+
+def test_a_target_that_is_no_sample_of_the_run(tmp_path: Path) -> None:
+    said = fit(tmp_path, "{concurrency: 2, num_requests: 10}", metric="total_latency")
+    assert said.startswith(
+        "s.yaml:22: total_latency, the metric of the first target, cannot be gated; set gate.metric to one "
+        "of: total_output_throughput, total_token_throughput, "
+    )
 
 
 def test_a_server_that_runs_already(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +133,49 @@ def test_a_server_must_be_started_for_the_run(tmp_path: Path) -> None:
         own, result=replace(run.result, facts=EngineFacts(server_started=False, server_kept_from="other"))
     )
     assert own_start(kept) == "its server was started for other"
+    unnamed = replace(own, result=replace(run.result, facts=EngineFacts(server_started=False)))
+    assert own_start(unnamed) == "its server was started for another scenario"
+
+
+def test_a_start_that_filled_a_cache_is_a_warm_up_each_time(starts: Starts, tmp_path: Path) -> None:
+    filled = replace(started(tmp_path), caches_filled=("/a", "/b"))
+    for _ in range(2):
+        assert warm_up(filled, starts) == "warm-up: this start filled /a, /b"
+    assert warm_up(started(tmp_path), starts) == ""
+
+
+def test_the_figure_of_a_run_is_that_of_its_first_requests(tmp_path: Path) -> None:
+    """The references' number of requests and warm-up count, not those of the run and the scenario."""
+    run = started(tmp_path)
+    rows = tuple(replace(r, last_token_s=r.last_token_s + r.id / 1000) for r in run.result.records)
+    run = replace(run, result=replace(run.result, records=rows))
+    found = figure(run, requests=16, warmup_requests=4)
+    same = steady_figure(
+        replace(trace(run), requests=trace(run).requests[:16]), "total_output_throughput", warmup_requests=4
+    )
+    assert found == same
+    assert found.requests == 16
+    assert figure(run) == steady_figure(trace(run), "total_output_throughput", warmup_requests=2)
+    with pytest.raises(InvalidRunError, match=r"^small: 5 requests are too few for a steady figure: with 2 "):
+        figure(run, requests=5)
+
+
+def test_facts_that_must_be_equal_end_a_gate_and_others_are_listed() -> None:
+    found = references()
+    assert compared(found, FACTS) == ()
+    assert compared(found, {**FACTS, "driver": "580"}) == ("driver: 575.57.08 -> 580",)
+    with pytest.raises(NotComparableError, match=r"\n  gpu.power_limit_w: 700 in the references, 500 here\n"):
+        compared(found, {**FACTS, "gpu.power_limit_w": 500.0})
+
+
+def test_the_figure_is_saved_next_to_the_measurement(tmp_path: Path) -> None:
+    run = started(tmp_path)
+    found = figure(run)
+    save_figure(run, found)
+    saved = json.loads((tmp_path / "evidence.json").read_text(encoding="utf-8"))
+    assert (saved.pop("metric"), saved.pop("batches")) == ("total_output_throughput", list(found.batches))
+    assert saved == {name: getattr(found, name) for name in saved}
+    assert {*saved} == {"value", "se_percent", "cut_s", "window_s", "latency_s", "requests"}
 
 
 def test_all_reasons_of_an_invalid_run_are_said_and_it_is_not_a_known_start(

@@ -8,8 +8,10 @@ from datetime import timedelta
 import pytest
 
 from pytest_dsr1.errors import NoReferenceError
-from pytest_dsr1.gate.references import Acceptance, usable
-from tests.helpers.reference_store import NODE, NOW, OTHER_NODE, references, run, scattered
+from pytest_dsr1.gate.references import Acceptance, noise_by, too_old, usable, within_node_variance
+from pytest_dsr1.verdict.targets import Noise
+from tests.helpers.reference_store import FACTS, NODE, NOW, OTHER_NODE, references, run, scattered
+from tests.helpers.values import scenario
 
 MORE = (
     "record more with `pytest --dsr1-profile=small --dsr1-reference=record` "
@@ -22,6 +24,11 @@ def test_enough_references() -> None:
     found = references()
     assert usable(found, NODE, NOW) == (found.runs, [])
     assert (found.nodes, found.days) == ({NODE: 16}, 8)
+
+
+def test_the_limits_themselves_are_enough() -> None:
+    assert usable(references(15), NODE, NOW)[1] == []
+    assert len(usable(references(10), NODE, NOW)[0]) == 10
 
 
 def test_few_references_are_reported() -> None:
@@ -58,6 +65,26 @@ def test_they_do_where_the_node_is_under_test() -> None:
         usable(references(9, under_test={"gpu.uuids": True}), OTHER_NODE, NOW)
 
 
+@pytest.mark.parametrize("node", [NODE, OTHER_NODE, "GPU-x"])
+@pytest.mark.parametrize("counts", [(8, 8), (1, 15), (15, 1)])
+def test_two_nodes_of_a_class_serve_a_gate_on_each_node(node: str, counts: tuple[int, int]) -> None:
+    runs = (*scattered(counts[0]), *scattered(counts[1], node=OTHER_NODE))
+    found = references(runs=runs, under_test={"gpu.uuids": True})
+    assert usable(found, node, NOW) == (runs, [])
+
+
+def test_one_node_of_a_class_serves_only_a_gate_on_that_node() -> None:
+    found = references(under_test={"gpu.uuids": True})
+    assert usable(found, NODE, NOW) == (found.runs, [])
+    with pytest.raises(NoReferenceError) as caught:
+        usable(found, OTHER_NODE, NOW)
+    assert str(caught.value) == (
+        "small: all 16 reference runs are from node gpu-95a932d6, but this is node gpu-a71f6e13: "
+        "node-to-node variation is unknown; record on at least two nodes, then "
+        "`pytest-dsr1 references accept small --reason TEXT`"
+    )
+
+
 def test_nodes_of_one_run_each_say_nothing_of_nodes() -> None:
     runs = tuple(run(number, node=f"GPU-{number}") for number in range(16))
     with pytest.raises(NoReferenceError) as caught:
@@ -80,6 +107,13 @@ def test_old_references_are_reported() -> None:
         f"old runs out of candidates/small, then {MORE}"
     ]
     assert (found.age_days(middle), found.age_days(middle + timedelta(days=91))) == (0, 91)
+    assert found.age_days(middle - timedelta(days=2)) == 0, "a clock that was set back makes no run younger"
+
+
+def test_a_single_old_run_is_reported() -> None:
+    found = references(1)
+    (warning,) = too_old(found, found.runs, NOW + timedelta(days=91))
+    assert warning.startswith("small: the references on node gpu-95a932d6, accepted on 2025-03-24, are old: ")
 
 
 def test_the_age_is_that_of_the_runs_that_count_here() -> None:
@@ -108,3 +142,31 @@ def test_mean_and_noise_within_nodes() -> None:
     assert found.mean == pytest.approx(math.exp(0.51))
     assert found.noise_percent == pytest.approx(2 / math.sqrt(2))
     assert references(1).noise_percent is None
+
+
+def test_a_node_with_a_single_run_says_nothing_of_the_noise_of_the_others() -> None:
+    """Variances of 2e-4 and 4e-4, of one and two degrees of freedom; a single run has neither."""
+    values = {NODE: [5.0], OTHER_NODE: [0.0, 0.02], "GPU-x": [1.0, 1.02, 1.04]}
+    assert within_node_variance(values) == pytest.approx((2e-4 + 2 * 4e-4) / 3)
+    assert within_node_variance({NODE: [5.0], OTHER_NODE: [0.0]}) is None
+    runs = (
+        run(0),
+        run(1, node=OTHER_NODE, value=math.exp(1.0)),
+        run(2, node=OTHER_NODE, value=math.exp(1.02)),
+    )
+    assert references(runs=runs).noise_percent == pytest.approx(2 / math.sqrt(2))
+
+
+def test_the_noise_of_a_metric_is_that_of_like_references_or_presumed() -> None:
+    presumed = Noise(scenario().gate.presumed_noise_percent)
+    found, metric = references(), "total_output_throughput"
+
+    def noise(of: object, facts: object = FACTS, name: str = metric) -> Noise:
+        return noise_by(of, scenario(), facts, name)  # type: ignore[arg-type]
+
+    assert found.noise_percent is not None
+    assert noise(found) == Noise(found.noise_percent, 16)
+    assert noise(found, {**FACTS, "driver": "580"}) == Noise(found.noise_percent, 16), "a gate judges it"
+    assert noise(None) == noise(found, name="average_ttft") == presumed
+    assert noise(found, {**FACTS, "gpu.power_limit_w": 500.0}) == presumed
+    assert noise(references(1)) == presumed

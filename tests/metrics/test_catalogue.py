@@ -112,6 +112,20 @@ def test_what_is_missing_is_what_needs_it(
     }
 
 
+def test_the_overview_shows_these_without_a_target() -> None:
+    assert [name for name, metric in METRICS.items() if metric.headline] == [
+        "total_output_throughput",
+        "per_user_output_throughput",
+        "per_gpu_output_throughput",
+        "request_throughput",
+        "average_request_latency",
+        "average_ttft",
+        "average_tpot",
+        "acceptance_length",
+        "average_concurrency",
+    ]
+
+
 def test_gaps_need_streaming_too() -> None:
     assert all(metric.needs == {"streaming"} for name, metric in METRICS.items() if "_gap" in name)
 

@@ -137,6 +137,15 @@ def test_one_user() -> None:
     assert steady_figure(run, "average_ttft", warmup_requests=0).value == pytest.approx((500 + 10 * 200) / 11)
 
 
+@pytest.mark.parametrize("metric", ["total_output_throughput", "average_request_latency"])
+@pytest.mark.parametrize("requests", [10, 11])
+def test_a_run_is_judged_as_if_only_its_first_requests_had_been_sent(metric: str, requests: int) -> None:
+    run = closed_loop(20, 1, lambda i, _: (0.2, 0.8 + 0.1 * i))
+    whole = steady_figure(replace(run, requests=run.requests[:requests]), metric, warmup_requests=2)
+    assert steady_figure(run, metric, warmup_requests=2, requests=requests) == whole
+    assert whole.requests == requests
+
+
 def test_warm_up_is_found() -> None:
     """The first 60 of 600 requests are a third slower."""
     random = np.random.default_rng(4)

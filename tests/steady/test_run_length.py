@@ -65,6 +65,26 @@ def test_the_optimum_is_rounded_up_to_whole_waves() -> None:
     assert gated_requests(runs, between_variance=1e-9, most=327, **length) == 320  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("best_s", "more"), [(100.45, 0), (100.55, 1)])
+@pytest.mark.parametrize(("concurrency", "not_counted_s"), [(1, 10.0), (2, 20.0), (16, 20.0)])
+def test_one_user_does_not_drain(concurrency: int, not_counted_s: float, best_s: float, more: int) -> None:
+    """T = sqrt(S * v / b), where S has the warm-up of 10 s and several users' drain, and v = 1e-4 * W."""
+    runs = [seen(40, concurrency, 1.0)] * 3
+    start_s = best_s**2 * 10 / runs[0].window_s - not_counted_s
+    length = {"startup_s": start_s, "concurrency": concurrency, "most": 40 * concurrency}
+    requests = gated_requests(runs, between_variance=1e-3, **length)  # type: ignore[arg-type]
+    assert requests == concurrency * (not_counted_s + 100) / 10 + more * concurrency
+
+
+def test_no_window_is_shorter_than_three_latencies_of_the_median_run() -> None:
+    """50 requests of 50 s, twice, and of 410 s: 10 s of warm-up and 30 s are 40 of the median run."""
+    runs = [
+        replace(seen(50, 1, 0.01), cut_s=10.0, window_s=window_s, latency_s=latency_s)
+        for window_s, latency_s in ((40.0, 5.0), (400.0, 20.0), (40.0, 10.0))
+    ]
+    assert gated_requests(runs, startup_s=0.0, between_variance=1.0, concurrency=1, most=50) == 40
+
+
 def test_an_odd_warm_up_does_not_decide() -> None:
     runs = [*[seen(5, 16, 0.01)] * 2, replace(seen(5, 16, 0.01), cut_s=20.0, window_s=20.0)]
     assert gated_requests(runs, startup_s=0.0, between_variance=1e-4, concurrency=16, most=80) == 80
@@ -139,6 +159,11 @@ def test_the_error_is_surely_small() -> None:
     seen = SteadyFigure(1.0, 0.2 / SURE, 1.0, 60.0, 1.0, 61, (1.0,) * 10)
     assert not may_end(seen, 0.2)
     assert may_end(seen, 0.2001)
+
+
+@pytest.mark.parametrize(("latency_s", "ends"), [(1.0, True), (20.0, True), (20.1, False), (40.0, False)])
+def test_three_latencies_are_the_shortest_window(latency_s: float, ends: bool) -> None:
+    assert may_end(SteadyFigure(1.0, 0.01, 1.0, 60.0, latency_s, 61, (1.0,) * 10), 0.2) == ends
 
 
 def test_it_goes_on_when_the_error_is_not_small() -> None:

@@ -46,6 +46,14 @@ def test_times_count_from_the_begin_of_the_measurement() -> None:
     )
 
 
+def test_times_are_kept_to_the_microsecond() -> None:
+    """Rows of a file are compared as they are read: the seventh digit is noise, the sixth is not."""
+    late = replace(records()[0], submitted_s=100.0000064, first_token_s=100.2500064, last_token_s=101.0000064)
+    assert traced([late], 100.0)[0][:3] == (0.000006, 0.250006, 1.000006)
+    result = EngineResult((), {}, 100.0, 102.0, 8, series=((101.0000064, 5.0),))
+    assert trace(measurement(result=result)).series == ((1.000006, 5.0),)
+
+
 def test_what_is_not_measured_counts_to_the_end_of_the_watch() -> None:
     sample = GpuSample(105.0, 0, None, None, None, None, None, None, None, None)
     assert trace(measurement(telemetry=Telemetry(samples=(sample,)), **STARTED)).startup_s == 33.0
@@ -62,6 +70,9 @@ def test_a_run_that_was_ended_early_ends_before_the_first_request_that_was_given
     rows = records(6)
     ended = measurement(records=(*rows[:3], rows[4]), workload=workload(100))
     assert trace(ended).requests == traced(rows[:3], 100.0)
+    numbered_from_one = tuple(replace(row, id=row.id + 1) for row in rows)
+    whole = measurement(records=numbered_from_one, workload=workload(6))
+    assert len(trace(whole).requests) == 6, "a run that was not ended early is not cut"
 
 
 def test_an_open_loop_counts_from_the_schedule() -> None:
@@ -97,6 +108,7 @@ def test_json_gives_it_back(requests: list[object], series: list[object], open_l
     assert adapter.validate_json(adapter.dump_json(kept)) == kept
     named = replace(kept, settings_for={"streaming": "engine.streaming: true"})
     assert adapter.dump_json(named) == adapter.dump_json(kept), "what the engine calls it is not saved"
+    assert named == kept
 
 
 def test_a_file_that_was_changed_is_refused() -> None:

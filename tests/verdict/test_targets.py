@@ -29,6 +29,7 @@ def target(metric: str, value: float, tolerance_percent: float = 5.0) -> Target:
             "total output throughput 8 tok/s is 0.0% above the target 8 (tolerance 5%: at least 7.6 tok/s)",
         ),
         ("total_output_throughput", 8.42, "PASS", "8 tok/s is 5.0% below the target 8.42"),
+        ("total_output_throughput", 8.05, "PASS", "8 tok/s is 0.6% below the target 8.05"),
         ("total_output_throughput", 8.43, "FAIL", "8 tok/s is 5.1% below the target 8.43"),
         ("average_ttft", 240.0, "PASS", "250 ms is 4.2% above the target 240 (tolerance 5%: at most 252 ms)"),
         ("average_ttft", 235.0, "FAIL", "250 ms is 6.4% above the target 235"),
@@ -69,6 +70,13 @@ def test_a_figure_within_the_noise_of_its_bound_says_so(value: float, status: st
     )
     clear = judge(target("total_output_throughput", 7.0), measurement(), noise)
     assert "deviation" not in clear.message
+
+
+@pytest.mark.parametrize(("percent", "near"), [(2.0, False), (2.56, False), (2.57, True)])
+def test_within_the_noise_is_within_two_standard_deviations(percent: float, near: bool) -> None:
+    """8 is ln(8 / 7.6) = 5.129% from its bound, 7.6."""
+    found = judge(target("total_output_throughput", 8.0), measurement(), Noise(percent, 20))
+    assert bool(found.doubt) == near
 
 
 WITHOUT_TOKEN_TIMES = {"records": records(streaming=False), "scenario": scenario(engine={"type": "openai"})}

@@ -28,6 +28,10 @@ def test_a_good_run_has_no_reason() -> None:
             {"records": (replace(records()[0], error="server said 500"), *records()[1:])},
             "1 of 4 requests failed, the first: server said 500",
         ),
+        (
+            {"records": (*records()[:2], *(replace(one, error=f"lost {one.id}") for one in records()[2:]))},
+            "2 of 4 requests failed, the first: lost 2",
+        ),
         ({"records": records(3)}, "3 requests ended; expected 4"),
         (
             {"metrics": {"average_ttft": MetricValue(float("nan"), "report")}},

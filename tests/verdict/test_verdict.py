@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_dsr1.verdict.verdict import Status, exit_status
+from pytest_dsr1.verdict.verdict import Status, exit_status, saved_key
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,7 @@ from pytest_dsr1.verdict.verdict import Status, exit_status
 )
 def test_the_most_important_word_decides(words: list[Status], status: int | None) -> None:
     assert exit_status(words) == status
+
+
+def test_a_saved_verdict_keeps_the_key_that_it_has_had_from_the_start() -> None:
+    assert [saved_key(field) for field in ("status", "subject")] == ["word", "subject"]

@@ -1,0 +1,191 @@
+"""The search for mutants: small faults in the modules that decide, which the tests must notice.
+
+    tox run -e mutation -- pytest_dsr1/gate/noise.py pytest_dsr1/steady/
+
+Cosmic Ray makes the faults, one at a time, in a copy of the tree. ``modules.yaml`` names the modules, the
+tests of each, and the faults that change nothing, with the reason. A survivor is a fault that no test
+notices: write a test of the behavior that it breaks, or list it as equivalent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from tests.helpers.paths import ROOT
+
+LIST = Path(__file__).parent / "modules.yaml"
+LEAST = 0.97
+"""The share of the faults that must be noticed, without the equivalent ones."""
+SECONDS = 120
+"""A fault that keeps its tests busy for longer is noticed: the slowest of them take 15 s."""
+
+EXCLUDED = (
+    r"core/RemoveDecorator",
+    # `X | None` is a type, and no module here computes with bits or shifts.
+    r"core/ReplaceBinaryOperator_(BitOr|BitAnd|BitXor|LShift|RShift)_\w+",
+    r"core/ReplaceBinaryOperator_\w+_(Pow|Mod|FloorDiv|LShift|RShift|BitOr|BitAnd|BitXor)",
+    r"core/ReplaceBinaryOperator_(Add|Sub)_(Mul|Div)",
+    r"core/ReplaceUnaryOperator_(USub|UAdd|Invert)_(Invert|Not|UAdd)",
+    r"core/ReplaceUnaryOperator_Not_(USub|UAdd|Invert)",
+    # Of a comparison, the next limit and the opposite: `<` becomes `<=` and `>=`.
+    r"core/ReplaceComparisonOperator_Lt_(?!LtE$|GtE$)\w+",
+    r"core/ReplaceComparisonOperator_LtE_(?!Lt$|Gt$)\w+",
+    r"core/ReplaceComparisonOperator_Gt_(?!GtE$|LtE$)\w+",
+    r"core/ReplaceComparisonOperator_GtE_(?!Gt$|Lt$)\w+",
+    r"core/ReplaceComparisonOperator_Eq_(?!NotEq$)\w+",
+    r"core/ReplaceComparisonOperator_NotEq_(?!Eq$)\w+",
+    r"core/ReplaceComparisonOperator_Is_(?!IsNot$)\w+",
+    r"core/ReplaceComparisonOperator_IsNot_(?!Is$)\w+",
+)
+"""Operators of Cosmic Ray that only repeat what another one of the same line shows."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One changed line: the code before and after the change, without indentation."""
+
+    was: str
+    becomes: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The result of one module.
+
+    Attributes:
+        noticed: the number of faults that a test noticed.
+        survivors: the others, with the line of each, without the equivalent ones.
+    """
+
+    noticed: int
+    survivors: Sequence[tuple[int, Fault]]
+
+    @property
+    def tried(self) -> int:
+        """The number of faults that are not equivalent."""
+        return self.noticed + len(self.survivors)
+
+
+@dataclass(frozen=True, slots=True)
+class Harmless:
+    """The faults that change nothing: those listed for a module, and those of a kind."""
+
+    listed: frozenset[Fault]
+    kinds: tuple[str, ...] = ()
+
+    def covers(self, fault: Fault) -> bool:
+        """Return whether a fault is one of them."""
+        return fault in self.listed or any(re.search(kind, fault.becomes) for kind in self.kinds)
+
+
+def read() -> Mapping[str, Any]:
+    """Return what ``modules.yaml`` says about each module or folder, and about all of them."""
+    found: Mapping[str, Any] = yaml.safe_load(LIST.read_text(encoding="utf-8"))
+    return found
+
+
+def modules_of(place: str) -> list[str]:
+    """Return the modules of a place in the list: itself, or those of a folder."""
+    found = (ROOT / place).glob("*.py") if (ROOT / place).is_dir() else [ROOT / place]
+    return sorted(path.relative_to(ROOT).as_posix() for path in found if path.name != "__init__.py")
+
+
+def equivalent(module: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield the faults of a module that change nothing."""
+    for entry in module.get("equivalent", ()):
+        yield from (Fault(entry["was"], each) for each in entry["becomes"])
+
+
+def found(dump: Iterable[str], harmless: Harmless) -> Found:
+    """Return the result of a module from the lines of ``cosmic-ray dump``."""
+    noticed, survivors = 0, []
+    for line in dump:
+        item, result = json.loads(line)
+        if result is None or result["worker_outcome"] == "skipped":
+            continue
+        fault = fault_of(result["diff"])
+        if harmless.covers(fault):
+            continue
+        if result["test_outcome"] == "survived":
+            survivors.append((item["mutations"][0]["start_pos"][0], fault))
+        else:
+            noticed += 1
+    return Found(noticed, sorted(survivors))
+
+
+def fault_of(diff: str) -> Fault:
+    """Return the change that a diff shows."""
+    lines = [line for line in diff.splitlines() if not line.startswith(("---", "+++"))]
+    was, becomes = (" ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+")
+    return Fault(was, becomes)
+
+
+def search(tree: Path, path: str, module: Mapping[str, Any], kinds: tuple[str, ...]) -> Found:
+    """Return the result of one module, by running its tests once per fault in a copy of the tree."""
+    config, session = tree / "mutation.toml", tree / "mutation.sqlite"
+    session.unlink(missing_ok=True)
+    tests = shlex.join(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *module["tests"]]
+    )
+    config.write_text(
+        f"[cosmic-ray]\nmodule-path = {json.dumps(path)}\ntimeout = {SECONDS}\nexcluded-modules = []\n"
+        f"test-command = {json.dumps(tests)}\n[cosmic-ray.distributor]\nname = 'local'\n"
+        f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(EXCLUDED)}\n",
+        encoding="utf-8",
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+
+    def run(*command: str | Path) -> str:
+        return subprocess.run(
+            command, cwd=tree, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+
+    run("cosmic-ray", "baseline", config)
+    run("cosmic-ray", "init", config, session)
+    run("cr-filter-operators", session, config)
+    run("cosmic-ray", "exec", config, session)
+    return found(
+        run("cosmic-ray", "dump", session).splitlines(), Harmless(frozenset(equivalent(module)), kinds)
+    )
+
+
+def main(places: Sequence[str]) -> int:
+    """Search the modules below these paths, or all; return 1 if too many faults survive."""
+    listed = read()
+    kinds = tuple(kind["becomes"] for kind in listed["everywhere"])
+    chosen = {
+        path: module
+        for place, module in listed["modules"].items()
+        for path in modules_of(place)
+        if not places or any(Path(path).is_relative_to(place) for place in places)
+    }
+    tried = noticed = 0
+    with TemporaryDirectory(prefix="mutation-") as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+        for path, module in chosen.items():
+            result = search(tree, path, module, kinds)
+            tried, noticed = tried + result.tried, noticed + result.noticed
+            print(f"{path}: {result.noticed} of {result.tried} noticed", flush=True)
+            for line, fault in result.survivors:
+                print(f"  {path}:{line}\n    - {fault.was}\n    + {fault.becomes}", flush=True)
+    share = noticed / tried if tried else 0.0
+    print(f"{noticed} of {tried} faults noticed, {share:.1%}; at least {LEAST:.0%} are required")
+    return int(share < LEAST)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
