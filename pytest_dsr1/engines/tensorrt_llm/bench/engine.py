@@ -27,10 +27,10 @@ from pytest_dsr1.engines.tensorrt_llm.bench.report import (
     IncompleteReportError,
     Report,
     differences,
-    parse_text,
     read_report,
     read_requests,
 )
+from pytest_dsr1.engines.tensorrt_llm.bench.report_text import parse_text
 from pytest_dsr1.engines.tensorrt_llm.dialects import Dialect, command_line_options, newer_than_known
 from pytest_dsr1.engines.tensorrt_llm.failures import FailureContext, explain, symptom
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench

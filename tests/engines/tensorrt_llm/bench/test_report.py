@@ -15,10 +15,10 @@ from pytest_dsr1.engines.tensorrt_llm.bench import report as report_module
 from pytest_dsr1.engines.tensorrt_llm.bench.report import (
     Report,
     differences,
-    parse_text,
     read_report,
     read_requests,
 )
+from pytest_dsr1.engines.tensorrt_llm.bench.report_text import parse_text
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.workload.workload import Workload
