@@ -157,6 +157,32 @@ def test_warm_up_is_found() -> None:
         assert len(seen.batches) == 10
 
 
+@pytest.mark.parametrize(("requests", "slow"), [(100, 25), (50, 10)])
+def test_warm_up_of_one_user_is_found_to_five_requests(requests: int, slow: int) -> None:
+    """Fifty observations are the fewest in which a warm-up is looked for: one per request."""
+    run = closed_loop(requests, 1, lambda i, _: (0.5, 1.5 if i < slow else 0.5))
+    seen = steady_figure(run, "total_output_throughput", warmup_requests=1)
+    assert (seen.cut_s, seen.value) == pytest.approx((2.0 * slow, 101.0))
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "slow", "requests", "window_s"),
+    [(16, 32, 191, 9.0), (16, 32, 193, 10.0), (4, 12, 93, 19.0), (4, 12, 94, 20.0)],
+)
+def test_a_cut_is_moved_forward_by_what_it_does_not_resolve(
+    concurrency: int, slow: int, requests: int, window_s: float
+) -> None:
+    """MSER-5 cuts to five requests, here at 35 and 15: up to four less, or half a wave, are taken."""
+    run = closed_loop(requests, concurrency, lambda i, _: (0.5, 1.5 if i < slow else 0.5))
+    assert steady_figure(run, "total_output_throughput", warmup_requests=1).window_s == pytest.approx(
+        window_s
+    )
+
+
+def test_the_variance_of_a_second_of_window() -> None:
+    assert SteadyFigure(8.0, 2.0, 1.0, 50.0, 1.0, 61, (8.0,)).within_variance_s == pytest.approx(0.02)
+
+
 def test_declared_warm_up_is_kept() -> None:
     run = closed_loop(96, 16, in_step)
     assert steady_figure(run, "total_output_throughput", warmup_requests=32).cut_s == pytest.approx(2)
@@ -285,6 +311,8 @@ def test_what_is_no_sample_of_the_run_is_refused() -> None:
     )
     disordered = replace(run, requests=(run.requests[-1], *run.requests[:-1]))
     assert refusal(disordered).startswith("request 2 of the run starts before the previous request")
+    late = replace(run, requests=((0.5, *run.requests[0][1:]), *run.requests[1:]))
+    assert refusal(late).startswith("request 2 of the run starts before the previous request")
 
 
 @pytest.mark.parametrize(
