@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import queue
 import re
@@ -15,13 +16,14 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.process import supervisor
+from pytest_dsr1.process.kept_log import KeptLog
+from pytest_dsr1.process.line_budget import RATE, LineBudget
 
 EVENTS_FD = "DSR1_EVENTS_FD"
 """The environment variable with the descriptor that a command writes its events to."""
@@ -29,6 +31,11 @@ COMMANDS_FD = "DSR1_COMMANDS_FD"
 """The environment variable with the descriptor that it reads commands from; at end of file it must finish."""
 MAX_LINE = 1_000_000
 """The most bytes kept of a line."""
+_READ = 1 << 20
+"""The most bytes of one read, and the size of the pipe, so that the command need not wait for us."""
+_FULL = 1 << 16
+_PAUSE_S = 0.005
+"""The pause after a small read when reads follow each other fast: many lines then cost one read."""
 
 _Source = Literal["log", "event", "status"]
 _TERMINATOR = re.compile(rb"\r\n|\n|\r")
@@ -121,7 +128,7 @@ class Child:
         self._report: dict[str, str] = {}
         # Not Thread.join: after Ctrl-C it believes that the thread has ended (Python < 3.13).
         self._ended = threading.Event()
-        self._log_error: OSError | None = None
+        self._budget = LineBudget(time.monotonic())
 
     def __enter__(self) -> Child:
         # Only the supervisor keeps the ends in `theirs`; the reading thread owns those in `ours`.
@@ -133,8 +140,12 @@ class Child:
                 theirs.callback(os.close, write)
                 return read, write
 
-            log = ours.enter_context(self.log.open("ab", buffering=0))
+            log = KeptLog(self.log)
+            ours.callback(log.close)
+            self._kept_log = log
             output, output_write = pipe()
+            with contextlib.suppress(OSError, AttributeError):  # a lower limit of the system, or not Linux
+                fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, _READ)
             status, status_write = pipe()
             passed = [status_write]
             sources: dict[int, _Source] = {output: "log", status: "status"}
@@ -213,9 +224,29 @@ class Child:
                 lines.append(line)
             self._lines.put(None)  # the next call must see the end too
             self._ended.wait()
-        if self._log_error:
-            raise EngineError(f"{self.log}: cannot write the log: {self._log_error.strerror}")
+        if error := self._kept_log.error:
+            raise EngineError(f"{self.log}: cannot write the log: {error.strerror}")
         return lines
+
+    @property
+    def unsearched(self) -> str | None:
+        """What of the log :meth:`read` did not return, in words; None if it returned every line."""
+        if not self._budget.skipped:
+            return None
+        return (
+            f"the log grew faster than {RATE / 1e6:g} MB/s, so {self._budget.skipped / 1e6:,.1f} MB in "
+            f"its middle "
+            "were not searched for progress or causes"
+        )
+
+    @property
+    def logged(self) -> int:
+        """The position in the log, for :meth:`copy_log`."""
+        return self._kept_log.position
+
+    def copy_log(self, position: int, path: Path) -> None:
+        """Copy the log from a position on to another file; may raise OSError."""
+        self._kept_log.copy_from(position, path)
 
     def stop(self, grace_s: float | None = None) -> None:
         """End the command and all it started: SIGTERM, then SIGKILL after ``grace_s`` seconds.
@@ -263,7 +294,7 @@ class Child:
         with contextlib.suppress(BrokenPipeError):  # it ended by itself
             os.write(self._lifeline, f"{grace_s}\n".encode())
 
-    def _read_all(self, sources: Mapping[int, _Source], log: FileIO, owned: ExitStack) -> None:
+    def _read_all(self, sources: Mapping[int, _Source], log: KeptLog, owned: ExitStack) -> None:
         """Split the output into lines and write the log until the supervisor has ended."""
         splitters = {source: LineSplitter() for source in sources}
 
@@ -277,13 +308,12 @@ class Child:
                     self._lines.put(Line(kind, text, now_s))
 
         def chunk(source: int) -> bytes:
-            data = os.read(source, 1 << 16)
-            if sources[source] == "log" and not self._log_error:
-                try:
-                    log.write(data)
-                except OSError as error:  # the disk is full, but the command must not block on us
-                    self._log_error = error
-            take(source, splitters[source].feed(data))
+            data = os.read(source, _READ)
+            if sources[source] == "log":
+                log.write(data)
+                take(source, splitters[source].feed(self._budget.take(data, time.monotonic())))
+            else:
+                take(source, splitters[source].feed(data))
             return data
 
         try:
@@ -291,17 +321,26 @@ class Child:
                 for source in sources:
                     os.set_blocking(source, False)
                     selector.register(source, selectors.EVENT_READ)
-                running = True
+                running, before_s = True, 0.0
                 while running:
+                    small = True
                     for key, _ in selector.select():
-                        if not chunk(key.fd):
+                        if not (data := chunk(key.fd)):
                             selector.unregister(key.fd)
                             running &= sources[key.fd] != "status"  # only the supervisor has it open
+                        small &= len(data) < _FULL
+                    now_s = time.monotonic()
+                    if small and now_s - before_s < _PAUSE_S:
+                        time.sleep(_PAUSE_S)
+                    before_s = now_s
                 for source in sources:  # the pipes may still contain data
                     with contextlib.suppress(BlockingIOError):
                         while chunk(source):
                             pass
+                    if sources[source] == "log":
+                        take(source, splitters[source].feed(self._budget.rest()))
                     take(source, splitters[source].end())
+                log.finish()
         finally:
             self._lines.put(None)
             self._ended.set()

@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import functools
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.process.child import Child, Line, signal_name
+from pytest_dsr1.process.child import Child, Line
+from pytest_dsr1.process.log import why
+from pytest_dsr1.process.log.reader import LogReader
+from pytest_dsr1.process.log.waiting import Waiting
 from pytest_dsr1.process.worker import STOP
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
-from pytest_dsr1.text import quoted
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-KEPT_LINES = 400
-"""Lines of the log that are kept to explain a failure."""
-SHOWN_LINES = 8
-"""Lines of the log that a message repeats."""
 ENDING_S = 20.0
 """The time in which a worker must exit after its last event; CUDA frees its memory then."""
 
@@ -191,22 +188,28 @@ class WorkerListener:
         log: the file that keeps the worker's output.
         startup_timeout_s: the longest time until the measurement begins, in seconds.
         run_timeout_s: the longest measured time, in seconds.
+        next_steps: the engine's own next steps, by the name of the family of causes.
     """
 
     who = "the engine"
     """The engine's name in messages."""
-    less_memory = "lower load.concurrency"
-    """The advice when the host's memory runs out."""
-    poll_s = float("inf")
-    """The longest time between two calls of :meth:`check`, in seconds."""
 
     def __init__(
-        self, name: str, observer: Observer, *, log: Path, startup_timeout_s: float, run_timeout_s: float
+        self,
+        name: str,
+        observer: Observer,
+        *,
+        log: Path,
+        startup_timeout_s: float,
+        run_timeout_s: float,
+        next_steps: why.NextSteps,
     ) -> None:
         self.name = name
         self.observer = observer
         self.log = log
-        self.lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self.reader = LogReader()
+        self._unsearched: str | None = None
+        self._next_steps = next_steps
         self._startup_timeout_s, self._run_timeout_s = startup_timeout_s, run_timeout_s
 
     def listen(self, child: Child, ended: Callable[[RequestRecord], None] = lambda _: None) -> WorkerReport:
@@ -220,30 +223,34 @@ class WorkerListener:
             EngineError: the worker failed, or exceeded a limit.
         """
         report, measuring = WorkerReport(), False
-        began, limit_s, what = time.monotonic(), self._startup_timeout_s, "engine.startup_timeout_s"
+        waiting, what = Waiting(self.reader, self._startup_timeout_s), "engine.startup_timeout_s"
         while not report.last:
-            lines = child.read(max(0.0, min(began + limit_s - time.monotonic(), self.poll_s)))
+            lines = child.read(waiting.poll_s)
+            self._unsearched = child.unsearched
             for line in lines:
+                waiting.heard(line.text)
                 self._take(line, report, ended)
             if report.last:
                 break
             if report.measuring and not measuring:
-                measuring, began = True, time.monotonic()
-                limit_s, what = self._run_timeout_s, "engine.run_timeout_s"
+                measuring, what = True, "engine.run_timeout_s"
+                waiting.restart(self._run_timeout_s)
             elif not lines and child.returncode is not None:
-                raise self.failure(self.symptom() or self._death(child.returncode))
-            elif time.monotonic() >= began + limit_s:
+                raise self.failure(self._death(child.returncode))
+            elif waiting.hopeless:
+                raise self.failure(f"{self.symptom()}; {waiting.given_up}")
+            elif waiting.over:
                 missed = "finish" if measuring else "start to measure"
-                slow = f"{self.who} did not {missed} within {limit_s:g} s and was stopped"
+                slow = f"{self.who} did not {missed} within {waiting.limit_s:g} s and was stopped"
                 symptom = self.symptom()
                 raise self.failure(
                     f"{symptom}; {slow}" if symptom else f"{slow}; if it was only slow, raise {what}"
                 )
             self.check(child, report)
         if isinstance(report.last, ErrorEvent):
-            message = report.last.message
             self.read_to_end(child)
-            raise self.failure(self.symptom() or message)
+            raise self.failure(self._of_error(report.last.message))
+        report.warnings += [self._unsearched] if self._unsearched else []
         return report
 
     def read_to_end(self, child: Child, limit_s: float = ENDING_S) -> None:
@@ -258,11 +265,8 @@ class WorkerListener:
 
     def symptom(self) -> str | None:
         """Return the cause of a failure that the log shows, in one sentence; None if it shows none."""
-        return None
-
-    def shown(self) -> Sequence[str]:
-        """Return the lines of the log that a message repeats."""
-        return list(self.lines)[-SHOWN_LINES:]
+        cause = why.symptom(self.reader, self._next_steps)
+        return cause and f"{self.who} {cause}"
 
     def check(self, child: Child, report: WorkerReport) -> None:
         """Check a worker that may be silent. May raise EngineError."""
@@ -271,14 +275,13 @@ class WorkerListener:
         """Take a line of the log."""
 
     def failure(self, sentence: str) -> EngineError:
-        """Return an error with this sentence and the end of the log."""
-        lines = quoted(self.shown())
-        where = f"\nThe last lines of {self.log}:{lines}" if lines else f"\nNothing was logged in {self.log}."
-        return EngineError(f"{self.name}: {sentence}{where}")
+        """Return an error with this sentence and the relevant lines of the log."""
+        unsearched = f"; {self._unsearched}" if self._unsearched else ""
+        return EngineError(f"{self.name}: {sentence}{unsearched}{self.reader.quoted(self.log)}")
 
     def _take(self, line: Line, report: WorkerReport, ended: Callable[[RequestRecord], None]) -> None:
         if line.kind == "log":
-            self.lines.append(line.text)
+            self.reader.take(line.text)
             self.logged(line, report)
             return
         try:
@@ -289,6 +292,7 @@ class WorkerListener:
             case PhaseEvent():
                 report.phase = event.phase
                 if event.phase == "measuring":
+                    self.reader.enter("running")
                     report.measuring = True
                     report.tokens_at.append((event.time_s, 0))
                 self.observer.phase(event.phase, event.detail)
@@ -306,14 +310,19 @@ class WorkerListener:
             case ResultEvent() | ErrorEvent():
                 report.last = event
 
+    def _of_error(self, message: str) -> str:
+        """Return the reason of a worker that reported an error.
+
+        It is the worker's own sentence, unless this only repeats an exception and the log shows more.
+        """
+        cause = self.reader.cause
+        known = cause is not None and (cause.family is not None or cause.number is not None)
+        repeats = message.startswith(f"{self.who} failed: ")
+        return (self.symptom() if known and repeats else None) or message
+
     def _death(self, returncode: int) -> str:
         """Return the reason why a worker ended without a last event, in one sentence."""
-        if returncode < 0:
-            name = signal_name(-returncode)
-            hint = (
-                "; the kernel's out-of-memory killer does that (look at `dmesg`): " + self.less_memory
-                if name == "SIGKILL"
-                else ""
-            )
-            return f"{self.who}'s worker was killed by {name}{hint}"
+        reason = why.explained(self.reader, returncode, self._next_steps, self.who)
+        if reason:
+            return f"{self.who} {reason}"
         return f"{self.who}'s worker ended with exit status {returncode} and no result"

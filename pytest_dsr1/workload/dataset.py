@@ -18,6 +18,7 @@ from typing import BinaryIO
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.scenario.schema.scenario import Dataset, Length, Normal
 from pytest_dsr1.text import json_value
+from pytest_dsr1.workload.other_formats import other_format
 from pytest_dsr1.workload.workload import LONGEST_SEQUENCE, Request, Workload
 
 FAR_SHARE = 0.10
@@ -274,6 +275,8 @@ class _Problems:
             raise self.error()
 
     def error(self) -> InvalidRunError:
+        if kind := other_format(self.path):
+            return InvalidRunError(f"{self.path} is not a usable dataset: it {kind}\n{_FORMAT}")
         head = f"{self.path} is not a usable dataset ({self.count:,} problem{'s' if self.count > 1 else ''}):"
         more = [f"  and {self.count - len(self.shown):,} more"] if self.count > len(self.shown) else []
         return InvalidRunError("\n".join([head, *self.shown, *more, _FORMAT]))

@@ -69,7 +69,7 @@ def test_a_failed_engine_is_an_error_in_one_sentence(
     monkeypatch.setenv("DSR1_STANDIN_FAIL", "load-memory")
     result = pytester.runpytest_subprocess("llm-api.yaml")
     assert result.ret == 10
-    result.stdout.fnmatch_lines(["*llm-api: TensorRT-LLM ran out of GPU memory: lower engine.kv_cache*"])
+    result.stdout.fnmatch_lines(["*llm-api: TensorRT-LLM ran out of GPU memory while loading the weights: *"])
     assert "Traceback (most recent" not in result.stdout.str().split("The last lines")[0]
 
 

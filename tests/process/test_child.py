@@ -308,3 +308,36 @@ def test_a_command_to_a_child_that_has_ended_is_lost(tmp_path: Path) -> None:
         assert finish(child) == []
         child.send("measure")
         assert child.returncode == 0
+
+
+def test_of_a_flood_the_start_and_the_end_are_read_and_the_rest_is_stated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_dsr1.process.line_budget.BURST", 100_000)
+    monkeypatch.setattr("pytest_dsr1.process.line_budget.TAIL", 10_000)
+    code = "print('first'); [print('x' * 99) for _ in range(100_000)]; print('last')"
+    with started(tmp_path, python(code)) as child:
+        assert child.unsearched is None
+        texts = [line.text for line in finish(child)]
+        assert child.unsearched is not None
+        assert re.fullmatch(
+            r"the log grew faster than 1 MB/s, so \d\.\d MB in its middle were not searched for progress "
+            r"or causes",
+            child.unsearched,
+        )
+    assert (texts[0], texts[-1]) == ("first", "last")
+    assert len(texts) < 50_000
+    assert set(texts[1:-1]) == {"x" * 99}
+    assert (tmp_path / "log").stat().st_size == len("first\nlast\n") + 100 * 100_000
+
+
+def test_a_part_of_the_log_is_copied(tmp_path: Path) -> None:
+    code = "print('one', flush=True); open('go').read(); print('two', flush=True)"
+    os.mkfifo(tmp_path / "go")
+    with started(tmp_path, python(code)) as child:
+        assert child.read(30)[0].text == "one"
+        position = child.logged
+        (tmp_path / "go").write_text("")
+        finish(child)
+        child.copy_log(position, tmp_path / "part")
+    assert (tmp_path / "part").read_text() == "two\n"

@@ -329,7 +329,7 @@ def test_any_bytes_are_read_or_refused_in_words(tmp_path: Path, content: bytes) 
     try:
         workload = inspect_dataset(path, 2)
     except InvalidRunError:
-        with pytest.raises(InvalidRunError, match=f"^{path} is not a usable dataset "):
+        with pytest.raises(InvalidRunError, match=f"^{path} is not a usable dataset[ :]"):
             list(iter_requests(path, 2))
     else:
         outputs = [json.loads(line)["output_tokens"] for line in content.splitlines()[:2]]

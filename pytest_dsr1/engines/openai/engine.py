@@ -205,8 +205,9 @@ class _Pass:
             )
 
     def failure(self, sentence: str) -> EngineError:
-        """Return an error with this sentence and the end of the server's log, if there is one."""
-        return EngineError(f"{self.job.scenario.name}: {sentence}{self.server.tail() if self.server else ''}")
+        """Return an error with this sentence and what the log of a server that we started shows."""
+        shown = self.server.tail() if self.server else ""
+        return EngineError(f"{self.job.scenario.name}: {sentence}{shown}")
 
     def result(self, measured: tuple[Tally, ClientLoad, dict[str, object]]) -> EngineResult:
         """Return the result of the measurement.
@@ -280,6 +281,8 @@ class _Pass:
             )
         if unjudged := client_load.unjudged():
             yield unjudged
+        if self.server is not None and (unsearched := self.server.child.unsearched):
+            yield unsearched
         if importlib.util.find_spec("uvloop") is None:
             yield "uvloop is not installed, which makes the client slower (pip install uvloop)"
 

@@ -162,10 +162,14 @@ class OpenAi(EngineSettings):
         )
 
     def software(self, environ: Mapping[str, str]) -> Iterator[Finding]:
-        """Look for what no run could do without: the client's parser, the server's program, the API key."""
+        """Look for what no run could do without, and for a step of Slurm that would wait for itself."""
         import shutil
 
         from pytest_dsr1.machine import host
+        from pytest_dsr1.process.slurm import step_in_a_step
+
+        if nested := step_in_a_step(self.command or (), environ):
+            yield Finding("mismatch", "Slurm", nested)
 
         if host.installed_version("httptools") is None:
             message = (

@@ -251,11 +251,14 @@ class TrtllmBench(TensorRtLlm):
         return f"{why}; set engine.request_records: true"
 
     def software(self, environ: Mapping[str, str]) -> Iterator[Finding]:
-        """Look for the command and the version of TensorRT-LLM in this environment."""
+        """Look for the command and the version of TensorRT-LLM in this environment, and for Slurm's steps."""
         import shutil
 
         from pytest_dsr1.machine.host import installed_version
+        from pytest_dsr1.process.slurm import step_in_a_step
 
+        if nested := step_in_a_step(self.command, environ):
+            yield Finding("mismatch", "Slurm", nested)
         if shutil.which(self.command[0], path=environ.get("PATH")) is None:
             message = (
                 f"`{self.command[0]}` is not on PATH; run in NVIDIA's TensorRT-LLM container, or set "

@@ -19,11 +19,17 @@ from pytest_dsr1.errors import EngineError
 from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS
 from pytest_dsr1.process.child import Child, environment
 from pytest_dsr1.process.listener import Stopper, WorkerListener, WorkerReport
+from pytest_dsr1.process.log import memory
 from pytest_dsr1.records import Observer, RequestRecord
 from pytest_dsr1.workload.deepseek import resolve_config
 
 WORKER = (sys.executable, "-m", "pytest_dsr1.engines.transformers.worker")
 LOG = "engine.log"
+_SMALLER = (
+    "lower load.concurrency, the lengths, or num_hidden_layers or n_routed_experts in "
+    "model.random_weights.config"
+)
+_NEXT_STEPS = dict.fromkeys((memory.GPU_MEMORY, memory.GPU_MEMORY_LOADING, memory.HOST_MEMORY), _SMALLER)
 
 
 class TransformersEngine:
@@ -56,6 +62,7 @@ class TransformersEngine:
             log=job.artifacts / LOG,
             startup_timeout_s=Transformers.of(job.scenario).startup_timeout_s,
             run_timeout_s=job.run_timeout_s,
+            next_steps=_NEXT_STEPS,
         )
         observer.phase("starting", "the transformers engine")
         with Child(
@@ -74,7 +81,6 @@ class TransformersEngine:
 
 class _Listener(WorkerListener):
     who = "the transformers engine"
-    less_memory = "lower load.concurrency or the model's size"
 
 
 def worker_job(job: Job) -> WorkerJob:

@@ -5,15 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_dsr1.engines.tensorrt_llm.dialects import dialect_of
-from pytest_dsr1.engines.tensorrt_llm.failures import SHOWN_LINES, FailureContext, explain, relevant, symptom
+from pytest_dsr1.engines.tensorrt_llm.failures import FailureContext, explain, next_steps, symptom
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
+from pytest_dsr1.process.log.reader import LogReader
 
 ENGINE = TrtllmBench(type="trtllm-bench", kv_cache_free_gpu_mem_fraction=0.85)
 MEMORY = "lower engine.kv_cache_free_gpu_mem_fraction (now 0.85), max_batch_size or max_num_tokens"
 
 
 def failed(returncode: int, *lines: str, version: str = "1.2") -> FailureContext:
-    return FailureContext(returncode, lines, ENGINE, dialect_of(version))
+    return FailureContext(returncode, LogReader(lines), ENGINE, dialect_of(version))
 
 
 # Most ways of failing are shown by the stand-in in test_trtllm_bench.py; here are those it cannot have.
@@ -28,15 +29,49 @@ def failed(returncode: int, *lines: str, version: str = "1.2") -> FailureContext
         ),
         (127, [], "could not be started: `trtllm-bench` was not found"),
         (126, [], "could not be started: `trtllm-bench` is not executable"),
-        (-11, [], "was killed by SIGSEGV"),
+        (
+            -11,
+            [],
+            "was killed by SIGSEGV (segmentation fault), a bug or software that does not fit together: "
+            "look for "
+            "its stack in the log, and try another version",
+        ),
         (-33, [], "was killed by signal 33"),
-        (134, [], "was killed by SIGABRT"),
-        (137, [], "was killed by SIGKILL; the kernel's out-of-memory killer does that: look at dmesg"),
+        (134, [], "was killed by SIGABRT (abort): look for its last words in the log"),
+        (
+            137,
+            [],
+            "was killed by SIGKILL; the kernel's out-of-memory killer does that when the host's memory "
+            "runs short: "
+            "look at dmesg",
+        ),
         (
             1,
             ["RuntimeError: Executor worker returned error"],
-            "lost a worker process; the kernel's out-of-memory killer does that when the host's memory runs "
-            "short: look at dmesg",
+            "lost one of its processes, and the log does not say why: look at the process's own log, and "
+            "run it by "
+            "hand with the command that was kept",
+        ),
+        (
+            1,
+            ["mpirun noticed that process rank 2 with PID 0 on node node1 exited on signal 7 (Bus error)."],
+            "lost a process, killed by SIGBUS (bus error), usually because shared memory ran out: make "
+            "/dev/shm "
+            "larger; in Docker: --shm-size=16g or --ipc=host",
+        ),
+        (
+            1,
+            ["Loading weights:  3%", "RuntimeError: CUDA error: out of memory"],
+            "ran out of GPU memory while loading the weights: the model is too large for this number of "
+            "GPUs, or "
+            "other processes hold their memory (`nvidia-smi` lists them); a smaller KV cache does not "
+            "help, because "
+            "it is made later",
+        ),
+        (
+            1,
+            ["[TRT-LLM] [E] something is odd"],
+            "failed with exit status 1; the first error in its log: something is odd",
         ),
         (
             130,
@@ -64,19 +99,20 @@ def test_an_unknown_key_without_another_name() -> None:
 
 
 def test_a_log_that_says_nothing_has_no_symptom() -> None:
-    assert symptom(failed(1, "Loading weights", "ValueError: x")) is None
+    assert symptom(failed(1, "Loading weights", "a line")) is None
 
 
-def test_relevant_lines_are_the_telling_ones() -> None:
-    lines = ["a", "Error: b", "", "c", "x" * 1000 + " error"]
-    assert relevant(lines) == ["Error: b", "x" * 300]
-
-
-def test_without_telling_lines_the_last_are_shown() -> None:
-    assert relevant(map(str, range(20))) == [str(n) for n in range(12, 20)]
+def test_the_next_step_for_the_kv_cache_names_the_keys() -> None:
+    line = "ValueError: No available memory for the cache blocks."
+    assert explain(failed(1, line)) == (
+        "has no room for the KV cache that this scenario needs: ValueError: No available memory for the "
+        "cache "
+        "blocks; raise engine.kv_cache_free_gpu_mem_fraction (now 0.85), shorten the longest sequence "
+        "(engine.max_seq_len), or use more GPUs"
+    )
+    assert "(now 0.9)" in next_steps(TrtllmBench(type="trtllm-bench"))["kv cache"]
 
 
 @given(st.integers(-64, 255), st.lists(st.text(max_size=40), max_size=20))
 def test_anything_is_explained_in_one_sentence(returncode: int, lines: list[str]) -> None:
     assert explain(failed(returncode, *lines))
-    assert len(relevant(lines)) <= SHOWN_LINES

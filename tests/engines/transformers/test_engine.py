@@ -135,7 +135,7 @@ def test_an_error_event_is_the_message_with_the_end_of_the_log(tmp_path: Path) -
     )
     log = tmp_path / "engine" / "engine.log"
     assert message == (
-        f"small: the GPU is on fire\nThe last lines of {log}:\n"
+        f"small: the GPU is on fire\nThe relevant lines of {log}:\n"
         "  | 12\n  | 13\n  | 14\n  | 15\n  | 16\n  | 17\n  | 18\n  | 19"
     )
 
@@ -150,17 +150,19 @@ def test_an_exit_without_a_result(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("SIGSEGV", ""),
+        ("SIGSEGV", " (segmentation fault), a bug or software that does not fit together"),
         (
             "SIGKILL",
-            "; the kernel's out-of-memory killer does that (look at `dmesg`): lower load.concurrency or the "
-            "model's size",
+            "; the kernel's out-of-memory killer does that when the host's memory runs short: look at "
+            "dmesg, and "
+            "lower load.concurrency, the lengths, or num_hidden_layers or n_routed_experts in "
+            "model.random_weights.config\n",
         ),
     ],
 )
 def test_a_killed_worker(tmp_path: Path, name: str, hint: str) -> None:
     message = failure(f"os.kill(os.getpid(), signal.{name})", make_job(tmp_path))
-    assert f"small: the transformers engine's worker was killed by {name}{hint}\n" in message
+    assert f"small: the transformers engine was killed by {name}{hint}" in message
 
 
 def test_a_worker_that_does_not_start_to_measure(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import shutil
 import socket
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,15 +22,17 @@ from pytest_dsr1.errors import EngineError, UserError
 from pytest_dsr1.machine.host import installed_version
 from pytest_dsr1.machine.named_files import absolute_words
 from pytest_dsr1.masking import is_secret, masked_words
-from pytest_dsr1.process.child import Child, environment
+from pytest_dsr1.process.child import Child, environment, signal_name
+from pytest_dsr1.process.log import memory, why
+from pytest_dsr1.process.log.reader import LogReader
+from pytest_dsr1.process.log.waiting import Waiting
 from pytest_dsr1.records import Observer
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.storage.files import write_atomically
-from pytest_dsr1.text import expanding_word, quoted
+from pytest_dsr1.text import expanding_word
 
 LOG = "server.log"
 SCRIPT = "server.sh"
-_TAIL = 8
 _LOOK_S = 0.25
 _GRACE_S = 20.0
 _HEALTH = "/health"
@@ -171,17 +172,23 @@ class Server:
 
     Attributes:
         url: its address.
+        steps: the next steps that only its kind of server knows, by the name of the family of causes.
+        reader: remembers the cause of a failure.
     """
 
     name: str
     url: str
     child: Child
     log: Path
-    lines: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
+    steps: why.NextSteps
+    reader: LogReader = field(default_factory=LogReader)
 
-    def read(self, timeout_s: float = 0.0) -> None:
-        """Read the lines logged since the last call."""
-        self.lines.extend(line.text for line in self.child.read(timeout_s))
+    def read(self, timeout_s: float = 0.0) -> list[str]:
+        """Read and return the lines logged since the last call."""
+        lines = [line.text for line in self.child.read(timeout_s)]
+        for line in lines:
+            self.reader.take(line)
+        return lines
 
     def check(self, grace_s: float = 0.0) -> None:
         """Check that the server still runs.
@@ -198,15 +205,43 @@ class Server:
         self.read()
         code = self.child.returncode
         if code is not None:
-            self.read()
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
-            raise EngineError(f"{self.name}: the server {how}: {self.child.argv[0]}{self.tail()}")
+            while self.read():
+                pass
+            how = f"was killed by {signal_name(-code)}" if code < 0 else f"ended with exit status {code}"
+            reason = why.explained(self.reader, code, self.steps, self.child.argv[0])
+            if self.reader.cause is None and code < 0:
+                how, because = str(reason), self.child.argv[0]
+            else:
+                because = f"it {reason}" if reason else self.child.argv[0]
+            raise EngineError(f"{self.name}: the server {how}: {because}{self.quoted()}")
 
     def tail(self) -> str:
-        """Return the last lines of its log for a message."""
+        """Return the cause that its log shows, and its relevant lines, for the end of a message."""
         self.read()
-        lines = quoted(self.lines)
-        return f"\nThe last lines of {self.log}:{lines}" if lines else f"\nNothing was logged in {self.log}."
+        return (f"; the server {self.symptom}" if self.symptom else "") + self.quoted()
+
+    def quoted(self) -> str:
+        """Return what a message says about the log itself, with its relevant lines."""
+        unsearched = self.child.unsearched
+        return (f"; {unsearched}" if unsearched else "") + self.reader.quoted(self.log)
+
+    @property
+    def symptom(self) -> str | None:
+        """The cause that its log shows, a phrase after ``the server``; None if it shows none."""
+        return why.symptom(self.reader, self.steps)
+
+
+def next_steps(engine: OpenAi) -> why.NextSteps:
+    """Return the next steps that the scenario's options allow, by the name of the family of causes."""
+    share = engine.gpu_memory_fraction
+    fraction = f"engine.gpu_memory_fraction{f' (now {share:g})' if share else ''}"
+    return {
+        memory.GPU_MEMORY: f"lower {fraction}, engine.max_batch_size or engine.max_num_tokens",
+        memory.KV_CACHE: f"raise {fraction}, lower engine.max_seq_len, or use more GPUs (engine.tp)",
+        memory.GPU_IN_USE: (
+            f"end the other processes on the GPUs (`nvidia-smi` lists them), or lower {fraction}"
+        ),
+    }
 
 
 def free_port() -> int:
@@ -241,7 +276,7 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
     observer.phase("starting", command.shell())
     log = job.artifacts / LOG
     with Child(command.argv, env=env, cwd=job.artifacts, log=log, grace_s=_GRACE_S) as child:
-        server = Server(scenario.name, where.url, child, log)
+        server = Server(scenario.name, where.url, child, log, next_steps(engine))
         await_ready(server, where, engine.startup_timeout_s, observer)
         yield server
 
@@ -254,8 +289,8 @@ def await_ready(server: Server, where: Site, limit_s: float, observer: Observer)
     Raises:
         EngineError: the server died, or was not ready in time.
     """
-    until_s = time.monotonic() + limit_s
-    shown, answer, asked = "", "no answer", _HEALTH
+    waiting = Waiting(server.reader, limit_s)
+    answer, asked = "no answer", _HEALTH
     while True:
         server.check()
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -264,14 +299,21 @@ def await_ready(server: Server, where: Site, limit_s: float, observer: Observer)
                 asked = _MODELS
                 status, _ = where.get(asked)
             if status == http.HTTPStatus.OK:
+                server.read()
+                server.reader.enter("running")
                 return
             answer = f"HTTP {status}"
-        server.read(_LOOK_S)
-        if server.lines and server.lines[-1] != shown:
-            shown = server.lines[-1]
-            observer.phase("loading", shown)
-        if time.monotonic() > until_s:
+        for line in (lines := server.read(_LOOK_S)):
+            waiting.heard(line)
+        if lines:
+            observer.phase("loading", lines[-1])
+        if waiting.hopeless:
+            raise EngineError(
+                f"{server.name}: the server {server.symptom}; {waiting.given_up}{server.quoted()}"
+            )
+        if waiting.over:
+            advice = "if it is only slow, raise engine.startup_timeout_s"
             raise EngineError(
                 f"{server.name}: the server was not ready within {limit_s:g} s (GET {where.url}{asked}: "
-                f"{answer}); if it is only slow, raise engine.startup_timeout_s{server.tail()}"
+                f"{answer}); {f'it {server.symptom}' if server.symptom else advice}{server.quoted()}"
             )

@@ -124,8 +124,7 @@ class ServerPool:
             if kept is not None:
                 reason = _why_unusable(kept, job.scenario, observer)
                 if reason is None:
-                    logged = kept.log.stat().st_size if kept.log.exists() else 0
-                    at_the_end.callback(_copy_log, kept, job, logged)
+                    at_the_end.callback(_copy_log, kept, job, kept.child.logged)
                 else:
                     kept = None
                     warnings.append(f"a new server was started because the old one cannot be used: {reason}")
@@ -171,6 +170,4 @@ def _copy_log(server: Server, job: Job, from_byte: int) -> None:
     """Copy the server's command and its log lines of this measurement to the result's folder."""
     with suppress(OSError):  # the facts contain the path of the whole log
         shutil.copy(server.log.with_name(SCRIPT), job.artifacts / SCRIPT)  # with its mode
-        with server.log.open("rb") as whole, (job.artifacts / LOG).open("wb") as part:
-            whole.seek(from_byte)
-            shutil.copyfileobj(whole, part)
+        server.child.copy_log(from_byte, job.artifacts / LOG)

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,19 +27,20 @@ from pytest_dsr1.engines.tensorrt_llm.bench.report import (
     IncompleteReportError,
     Report,
     differences,
-    parse_text,
     read_report,
     read_requests,
 )
+from pytest_dsr1.engines.tensorrt_llm.bench.report_text import parse_text
 from pytest_dsr1.engines.tensorrt_llm.dialects import Dialect, command_line_options, newer_than_known
-from pytest_dsr1.engines.tensorrt_llm.failures import FailureContext, explain, relevant, symptom
+from pytest_dsr1.engines.tensorrt_llm.failures import FailureContext, explain, symptom
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.masking import NOT_SHOWN, is_secret, masked_words
-from pytest_dsr1.process.child import Child, environment
+from pytest_dsr1.process.child import Child, Line, environment
+from pytest_dsr1.process.log.reader import LogReader
+from pytest_dsr1.process.log.waiting import Waiting
 from pytest_dsr1.records import Observer, RequestRecord
 from pytest_dsr1.storage.files import write_atomically
-from pytest_dsr1.text import quoted
 
 LOG = "trtllm-bench.log"
 HELP = "help.txt"
@@ -81,7 +82,7 @@ class TrtllmBenchEngine:
         version = _version(engine)
         dialect, because = choose_dialect(engine, version)
         observer.phase("starting", "asking trtllm-bench for its options")
-        offered = _ask_for_options(job, engine, dialect)
+        offered = _ask_for_options(job, engine, dialect, observer)
         call = invocation(job, dialect, because, offered, version)
         _write_artifacts(job, call)
         run = _Run(job, call, observer, BenchLog(observer, job.workload.mean_output))
@@ -113,34 +114,40 @@ def _check_paths(job: Job, engine: TrtllmBench) -> None:
         )
 
 
-def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect) -> frozenset[str]:
+def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect, observer: Observer) -> frozenset[str]:
     """Return the options of this trtllm-bench. It imports TensorRT-LLM first, which can take a minute."""
     argv = [*engine.command, "--model", "x", "throughput", "--help"]
     text = job.artifacts / HELP
-    limit = time.monotonic() + engine.startup_timeout_s
     lines: list[str] = []
+    log = LogReader()
+    waiting = Waiting(log, engine.startup_timeout_s)
     with Child(argv, env=_environment(engine), cwd=job.artifacts, log=text) as child:
-        while more := child.read(max(0.0, limit - time.monotonic())):
-            lines += [line.text for line in more]
+        while not waiting.over:
+            more = child.read(waiting.poll_s)
+            for line in more:
+                lines.append(line.text)
+                _heard(line, log, waiting, observer)
+            if not more and child.returncode is not None:
+                break
         returncode = child.returncode
     if returncode is None:
         raise _failure(
             job,
             f"did not print its help within {engine.startup_timeout_s:g} s and was stopped "
             "(engine.startup_timeout_s)",
-            lines,
+            log,
             text,
         )
     if returncode != 0:
-        sentence = explain(FailureContext(returncode, lines, engine, dialect))
-        raise _failure(job, f"did not list its options: it {sentence}", lines, text)
+        sentence = explain(FailureContext(returncode, log, engine, dialect))
+        raise _failure(job, f"did not list its options: it {sentence}", log, text)
     # This text does not have the options of the command's group.
     offered = offered_options("\n".join(lines)) | {"--model", "--model_path"}
     if "--dataset" not in offered:
         raise _failure(
             job,
             "printed help text that does not list --dataset; check that engine.command is trtllm-bench",
-            lines,
+            log,
             text,
         )
     return offered
@@ -157,10 +164,15 @@ def _write_artifacts(job: Job, call: Invocation) -> None:
     write_atomically(job.artifacts / "environment.txt", text, private=True)
 
 
-def _failure(job: Job, sentence: str, lines: Sequence[str], log: Path) -> EngineError:
-    shown = quoted(relevant(lines))
-    end = f"\nThe last relevant lines of {log}:{shown}" if shown else f"\nNothing was logged in {log}."
-    return EngineError(f"{job.scenario.name}: trtllm-bench {sentence}{end}")
+def _heard(line: Line, log: LogReader, waiting: Waiting, observer: Observer) -> None:
+    """Take a line of the log, and say it if the command waits in Slurm's queue."""
+    log.take(line.text)
+    if queued := waiting.heard(line.text):
+        observer.phase("starting", f"job {queued} waits in Slurm's queue")
+
+
+def _failure(job: Job, sentence: str, log: LogReader, path: Path) -> EngineError:
+    return EngineError(f"{job.scenario.name}: trtllm-bench {sentence}{log.quoted(path)}")
 
 
 @dataclass
@@ -171,6 +183,8 @@ class _Run:
     call: Invocation
     observer: Observer
     log: BenchLog
+    unsearched: str | None = None
+    """What of the log was not searched, in words."""
 
     @property
     def engine(self) -> TrtllmBench:
@@ -186,22 +200,28 @@ class _Run:
         Raises:
             EngineError: a limit was exceeded; the command is stopped.
         """
-        log, began = self.log, time.monotonic()
-        stage, limit_s = "", self.engine.startup_timeout_s
+        log, stage = self.log, ""
+        waiting = Waiting(log.reader, self.engine.startup_timeout_s)
         with Child(
             self.call.argv, env=_environment(self.engine), cwd=self.folder, log=self.folder / LOG
         ) as child:
             while True:
-                lines = child.read(max(0.0, began + limit_s - time.monotonic()))
+                lines = child.read(waiting.poll_s)
+                self.unsearched = child.unsearched
                 for line in lines:
                     log.take(line)
+                    if queued := waiting.heard(line.text):
+                        self.observer.phase("starting", f"job {queued} waits in Slurm's queue")
                 if log.phase in {"measuring", "finishing"} and log.phase != stage:
-                    stage, limit_s, began = log.phase, self.job.run_timeout_s, time.monotonic()
+                    stage = log.phase
+                    waiting.restart(self.job.run_timeout_s)
                 elif not lines and child.returncode is not None:
                     log.measuring_to_s = log.measuring_to_s or time.monotonic()
                     return child.returncode
-                elif time.monotonic() >= began + limit_s:
-                    raise self._fail(self._too_slow(stage, limit_s))
+                elif waiting.hopeless:
+                    raise self._fail(f"{symptom(self._context(0))}; {waiting.given_up}")
+                elif waiting.over:
+                    raise self._fail(self._too_slow(stage, waiting.limit_s))
 
     def _too_slow(self, stage: str, limit_s: float) -> str:
         stopped = f"within {limit_s:g} s and was stopped"
@@ -221,10 +241,11 @@ class _Run:
         return f"{what}; if it was only slow, raise engine.run_timeout_s"
 
     def _context(self, returncode: int) -> FailureContext:
-        return FailureContext(returncode, list(self.log.tail), self.engine, self.call.dialect)
+        return FailureContext(returncode, self.log.reader, self.engine, self.call.dialect)
 
     def _fail(self, sentence: str) -> EngineError:
-        return _failure(self.job, sentence, list(self.log.tail), self.folder / LOG)
+        unsearched = f"; {self.unsearched}" if self.unsearched else ""
+        return _failure(self.job, f"{sentence}{unsearched}", self.log.reader, self.folder / LOG)
 
     def result(self, returncode: int, version: str | None) -> EngineResult:
         """Return the result of the measurement.
@@ -304,6 +325,8 @@ class _Run:
         )
 
     def _warnings(self, version: str | None) -> Iterator[str]:
+        if self.unsearched:
+            yield self.unsearched
         if version and not self.engine.dialect and (warning := newer_than_known(version)):
             yield warning
         if self.engine.eos_id >= 0:

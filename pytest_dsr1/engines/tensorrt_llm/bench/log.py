@@ -6,17 +6,14 @@ The wording is from TensorRT-LLM 0.18 to 1.3. Unknown lines are kept for message
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pytest_dsr1.process.child import Line
+from pytest_dsr1.process.log.lines import plain_line
+from pytest_dsr1.process.log.reader import LogReader
 from pytest_dsr1.records import Observer, Phase
 
-KEPT_LINES = 400
-"""The number of lines kept to explain a failure."""
-
-_PREFIX = re.compile(r"^(\[[^\]]*\]\s*)+")
 _BAR = re.compile(r"Benchmarking:.*?(\d+)/(\d+)\s*\[")
 _ITERATION = re.compile(r"\biter\s*[:=]\s*\d+")
 # Lines have {'num_ctx_requests': 0, ..., 'num_generation_tokens': 8}; newer builds may have = instead of :.
@@ -29,6 +26,8 @@ _PHASES: tuple[tuple[re.Pattern[str], Phase], ...] = (
     (re.compile(r"Setting up for warmup|Running warmup\."), "warm-up"),
     (re.compile(r"Setting up throughput benchmark|[Ll]oading (weights|safetensors|checkpoint)"), "loading"),
 )
+_WORDS = ("ench", "iter", "arm", "oad")
+"""Parts of words in every line that is looked at; most lines of a flood have none."""
 _ORDER: tuple[Phase, ...] = ("starting", "loading", "warm-up", "measuring", "finishing")
 
 
@@ -44,7 +43,7 @@ class BenchLog:
         requests: (time, measured requests done), from the progress bar.
         iterations: (time, output tokens of the iteration). With MTP the tokens include rejected drafts; with
             attention data parallelism they may come from only one rank.
-        tail: the last lines.
+        reader: remembers the cause of a failure.
     """
 
     observer: Observer
@@ -53,12 +52,14 @@ class BenchLog:
     measuring_to_s: float | None = None
     requests: list[tuple[float, int]] = field(default_factory=list)
     iterations: list[tuple[float, int]] = field(default_factory=list)
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+    reader: LogReader = field(default_factory=LogReader)
     _warming: bool = False
 
     def take(self, line: Line) -> None:
         """Read one line of the log."""
-        self.tail.append(line.text)
+        self.reader.take(line.text)
+        if not any(word in line.text for word in _WORDS):
+            return
         if bar := _BAR.search(line.text):
             self._bar(line.time_s, int(bar[1]))
         elif _ITERATION.search(line.text):
@@ -89,7 +90,7 @@ class BenchLog:
         if phase == "finishing" and self.phase != phase:
             self.measuring_to_s = line.time_s
         self.phase = phase
-        self.observer.phase(phase, _PREFIX.sub("", line.text).strip()[:100])
+        self.observer.phase(phase, plain_line(line.text).text.strip()[:100])
 
 
 def series(

@@ -1,15 +1,13 @@
-"""trtllm-bench's report, from its JSON file or from the text in its log, and its file of request records.
+"""trtllm-bench's report and its file of request records.
 
-Both forms are converted to our metric names and units. Any fault of a file is one sentence: all content
-either parses or raises EngineError. The labels of the text are known for all versions since 0.17. A label is
-the text up to the last colon, without brackets and their content, in lower case.
+They are converted to our metric names and units. Any fault of a file is one sentence: all content either
+parses or raises EngineError.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -103,39 +101,6 @@ _JSON_FACTS = (
 
 _JSON_DRAFTS = ("num_draft_tokens_percentiles", "num_accepted_draft_tokens_percentiles")
 
-_TEXT_METRICS = {
-    "request throughput": "request_throughput",
-    "token throughput": "total_output_throughput",  # its name in 0.17
-    "total output throughput": "total_output_throughput",
-    "total token throughput": "total_token_throughput",
-    "per user output throughput": "per_user_output_throughput",
-    "per gpu output throughput": "per_gpu_output_throughput",
-    "total latency": "total_latency",
-    "average request latency": "average_request_latency",
-    "average time-to-first-token": "average_ttft",
-    "average time-per-output-token": "average_tpot",
-    "per user output speed": "per_user_output_speed",
-    "number of concurrent requests": "average_concurrency",
-    "average input length": "average_input_length",
-    "average output length": "average_output_length",
-}
-
-_TEXT_WORLD = {
-    "tp size": "tp",
-    "pp size": "pp",
-    "ep size": "ep",
-    "max runtime batch size": "max_batch_size",
-    "max runtime tokens": "max_num_tokens",
-}
-
-_IN_MS = {"total_latency", "average_request_latency", "average_ttft", "average_tpot"}
-_SPREADS = {"TPOT": "tpot", "TTFT": "ttft", "LATENCY": "request_latency"}
-_SPREAD = re.compile(r"\[(\w+)\] (MINIMUM|MAXIMUM|AVERAGE|P50|P90|P95|P99) *: *(\S+)\s*$", re.IGNORECASE)
-_LABEL = re.compile(r"([A-Z][^:]{0,80}):\s+(\S+)\s*$")
-_BRACKETS = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
-_HEADLINE = "= PERFORMANCE OVERVIEW"
-_BEFORE_HEADLINE = "= REQUEST DETAILS"
-
 _ESSENTIAL = ("request_throughput", "total_output_throughput", "total_latency")
 
 
@@ -158,7 +123,7 @@ def read_report(path: Path) -> Report:
     }
     requests = _number(data, ("request_info", "num_requests"), path)
     drafted, accepted = (_number(data, ("decoding_stats", key, "average"), path) for key in _JSON_DRAFTS)
-    return _checked(
+    return checked(
         path,
         Report(
             metrics,
@@ -173,52 +138,12 @@ def read_report(path: Path) -> Report:
                 for keys in _JSON_FACTS
                 if isinstance(fact := _at(data, keys, path), str | float | int)
             },
-            _draft_tokens(drafted, accepted, metrics.get("average_output_length")),
+            draft_tokens(drafted, accepted, metrics.get("average_output_length")),
         ),
     )
 
 
-def parse_text(text: str, where: object) -> Report:
-    """Read the last report in ``text``, which is the log ``where``.
-
-    Raises:
-        EngineError: there is no report, or it is cut off or damaged.
-    """
-    lines = text.splitlines()
-    heads = [i for i, line in enumerate(lines) if _HEADLINE in line]
-    if not heads:
-        raise EngineError(f"{where}: does not contain a report (no block {_HEADLINE[2:]})")
-    firsts = [i for i in range(heads[-1]) if _BEFORE_HEADLINE in lines[i]]
-    metrics: dict[str, float] = {}
-    world: dict[str, int] = {}
-    drafts: dict[str, float] = {}
-    requests = None
-    for line in lines[firsts[-1] if firsts else heads[-1] :]:
-        if spread := _SPREAD.search(line):
-            kind, statistic, value = spread.groups()
-            if prefix := _SPREADS.get(kind.upper()):
-                if statistic.upper() != "AVERAGE":
-                    metrics[f"{prefix}_{statistic.lower()}"] = _float(value, line, where)
-            elif (kind.upper(), statistic.upper()) == ("AL", "AVERAGE"):
-                metrics["acceptance_length"] = _float(value, line, where)
-            elif (kind.upper(), statistic.upper()) in {("DT", "AVERAGE"), ("ADT", "AVERAGE")}:
-                drafts[kind.upper()] = _float(value, line, where)
-        elif match := _LABEL.match(line.strip()):
-            label, value = match.groups()
-            key = " ".join(_BRACKETS.sub(" ", label).lower().split())
-            if name := _TEXT_METRICS.get(key):
-                if name in _IN_MS and "(ms)" not in label:
-                    raise EngineError(f"{where}: expected ms in the report's line {line.strip()!r}")
-                metrics[name] = _float(value, line, where)
-            elif key in _TEXT_WORLD:
-                world[_TEXT_WORLD[key]] = round(_float(value, line, where))
-            elif key == "number of requests":
-                requests = round(_float(value, line, where))
-    shown = _draft_tokens(drafts.get("DT"), drafts.get("ADT"), metrics.get("average_output_length"))
-    return _checked(where, Report(metrics, requests, world, draft_tokens=shown))
-
-
-def _draft_tokens(drafted: float | None, accepted: float | None, output: float | None) -> float | None:
+def draft_tokens(drafted: float | None, accepted: float | None, output: float | None) -> float | None:
     """Return the draft tokens per step from a request's means: drafted, accepted and output tokens.
 
     TensorRT-LLM's report counts drafted = length x steps and accepted = output - steps.
@@ -360,19 +285,12 @@ def _number(data: Mapping[str, Any], keys: tuple[str, ...], where: object) -> fl
     raise EngineError(f"{where}: {'.'.join(keys)} is {json_value(value)}, expected a finite number")
 
 
-def _float(value: str, line: str, where: object) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise EngineError(
-            f"{where}: expected a finite number at the end of the report's line {line.strip()!r}"
-        )
-    return number
+def checked(where: object, report: Report) -> Report:
+    """Return a report that has everything that every report must have.
 
-
-def _checked(where: object, report: Report) -> Report:
+    Raises:
+        IncompleteReportError: it lacks some of that.
+    """
     missing = [name for name in _ESSENTIAL if name not in report.metrics]
     if missing:
         raise IncompleteReportError(

@@ -105,6 +105,74 @@ def test_server_that_does_not_start(tmp_path: Path) -> None:
     assert "unrecognized arguments: --tp" in str(caught.value)
 
 
+CAUSE = (
+    "ValueError: 10.72 GiB KV cache is needed, which is larger than the available KV cache memory (3.10 GiB)."
+)
+FAR_ABOVE = f"""
+print("(EngineCore_DP0 pid=2) ERROR 12-29 15:21:50 [core.py:866] {CAUSE}")
+for i in range(500):
+    print(f'(APIServer pid=1)   File "/opt/a.py", line {{i}}, in f')
+print("(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above.", flush=True)
+"""
+
+
+def test_the_cause_of_a_death_may_be_far_above_the_end(tmp_path: Path) -> None:
+    job = make_job(
+        tmp_path, started(server="vllm", program=f"{FAR_ABOVE}raise SystemExit(1)", gpu_memory_fraction=0.8)
+    )
+    with pytest.raises(EngineError) as caught:
+        OpenAiEngine().run(job, Watcher())
+    first, head, telling, last = str(caught.value).splitlines()
+    assert "the server ended with exit status 1: it has no room for the KV cache that this scenario" in first
+    assert "raise engine.gpu_memory_fraction (now 0.8), lower engine.max_seq_len" in first
+    assert head == f"The relevant lines of {job.artifacts / 'server.log'}:"
+    assert CAUSE in telling
+    assert "See root cause above" in last
+
+
+def test_a_server_that_is_not_ready_and_shows_a_cause_needs_no_longer_limit(tmp_path: Path) -> None:
+    for limit_s in ever_longer(1.0, lambda: written(tmp_path, "*/engine/server.log", "See root cause")):
+        folder = tmp_path / f"{limit_s:g}"
+        folder.mkdir()
+        job = make_job(
+            folder, started(program=f"{FAR_ABOVE}import time; time.sleep(600)", startup_timeout_s=limit_s)
+        )
+        with pytest.raises(EngineError) as caught:
+            OpenAiEngine().run(job, Watcher())
+    assert "not ready within" in str(caught.value)
+    assert "it has no room for the KV cache" in str(caught.value)
+    assert "raise engine.startup_timeout_s" not in str(caught.value)
+
+
+def test_a_server_after_which_nothing_can_come_is_stopped_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_dsr1.process.log.waiting.PATIENCE_S", 0.1)
+    program = "print('MPI_ERR_SPAWN: could not spawn processes', flush=True); import time; time.sleep(600)"
+    with pytest.raises(
+        EngineError, match=r"the server could not start its worker processes through MPI: .*silence"
+    ):
+        OpenAiEngine().run(make_job(tmp_path, started(program=program)), Watcher())
+
+
+def test_a_server_that_fails_every_request_but_lives_is_explained_by_its_log(tmp_path: Path) -> None:
+    program = SERVER.replace("os._exit(3)", "self.answer(b'{}', 500); return")
+    with pytest.raises(EngineError) as caught:
+        OpenAiEngine().run(make_job(tmp_path, started("die", program=program)), Watcher())
+    first = str(caught.value).splitlines()[0]
+    assert "warm-up requests failed" in first or "requests so far failed" in first
+    assert "; the server met an error of CUDA: CUDA error: an illegal memory access; run again with" in first
+
+
+def test_srun_inside_a_step_of_srun_is_a_mismatch() -> None:
+    engine = scenario(
+        model={"name": "m"}, engine={"type": "openai", "command": ["srun", "s", "{port}"]}
+    ).engine
+    inside = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
+    assert ("mismatch", "Slurm") in {(f.severity, f.subject) for f in engine.software(inside)}
+    assert "Slurm" not in {finding.subject for finding in engine.software({})}
+
+
 def test_server_that_is_never_ready(tmp_path: Path) -> None:
     program = "open('pid', 'w').write(str(__import__('os').getpid())); __import__('time').sleep(600)"
     for limit_s in ever_longer(1.0, lambda: written(tmp_path, "*/engine/pid")):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -117,7 +116,7 @@ def test_server_that_died_is_noticed_and_replaced(bench: Bench) -> None:
     log = bench.folder / "first" / "engine" / "server.log"
     assert warning == (
         "a new server was started because the old one cannot be used: first: the server was killed by "
-        f"signal 9: {sys.executable}; its log: {log}"
+        f"SIGKILL; its log: {log}"
     )
     assert psutil.pid_exists(bench.pid("second"))
 
@@ -125,7 +124,7 @@ def test_server_that_died_is_noticed_and_replaced(bench: Bench) -> None:
 def test_no_server_stays_after_a_failure(bench: Bench) -> None:
     bench.run(started())
     pid = bench.pid()
-    failed = r"(?s)^second: all 4 requests so far failed, .*\nThe last lines of .*first/"
+    failed = r"(?s)^second: all 4 requests so far failed, .*\nThe relevant lines of .*first/"
     with pytest.raises(EngineError, match=failed):
         bench.run(started("second", body={"fail": True}, load={"tolerated_failures": 3}))
     assert not psutil.pid_exists(pid)

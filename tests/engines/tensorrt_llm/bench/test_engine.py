@@ -260,7 +260,9 @@ MEMORY = "lower engine.kv_cache_free_gpu_mem_fraction (now 0.9), max_batch_size 
 FAILURES = {
     "oom": (f"ran out of GPU memory: {MEMORY}", "CUDA out of memory. Tried to allocate 5.25 GiB"),
     "killed": (
-        "was killed by SIGKILL; the kernel's out-of-memory killer does that: look at dmesg",
+        "was killed by SIGKILL; the kernel's out-of-memory killer does that when the host's memory runs "
+        "short: "
+        "look at dmesg",
         "Loading weights: 100%",
     ),
     "silent-death": (
@@ -269,8 +271,9 @@ FAILURES = {
         "Loading weights: 100%",
     ),
     "worker-death": (
-        "lost a worker process; the kernel's out-of-memory killer does that when the host's memory runs "
-        "short: look at dmesg",
+        "lost a process, killed by SIGKILL; the kernel's out-of-memory killer does that when the host's "
+        "memory "
+        "runs short: look at dmesg",
         "mpirun noticed that process rank 3",
     ),
     "sigint": (
@@ -278,7 +281,9 @@ FAILURES = {
         "Keyboard interrupt, exiting benchmark...",
     ),
     "weights": (
-        "failed with exit status 1: ValueError: Unsupported quantization in hf_quant_config.json",
+        "cannot use the checkpoint's quantization: ValueError: Unsupported quantization in "
+        "hf_quant_config.json; "
+        "choose a checkpoint or a backend that fits this GPU and version",
         "ValueError: Unsupported",
     ),
     "requests-failed": (
@@ -324,7 +329,7 @@ def test_each_failure_is_one_sentence_and_leaves_nothing_running(
     message = error_of(bench.installed("1.2.1").fails(failure), max_batch_size=128)
     first, head, *shown = message.splitlines()
     assert first.startswith(f"small: trtllm-bench {sentence.format(engine=bench.folder / 'engine')}")
-    assert head == f"The last relevant lines of {bench.folder}/engine/trtllm-bench.log:"
+    assert head == f"The relevant lines of {bench.folder}/engine/trtllm-bench.log:"
     assert 1 <= len(shown) <= 8
     assert any(telling in line for line in shown)
     assert all(map(gone, workers()))
@@ -333,7 +338,7 @@ def test_each_failure_is_one_sentence_and_leaves_nothing_running(
 def test_an_uncaught_exception_of_an_old_version(bench: Bench) -> None:
     message = error_of(bench.installed("1.0.0").fails("weights"))
     assert message.startswith(
-        "small: trtllm-bench failed with exit status 1: ValueError: Unsupported quantization"
+        "small: trtllm-bench cannot use the checkpoint's quantization: ValueError: Unsupported quantization"
     )
 
 
@@ -353,8 +358,9 @@ def test_an_uncaught_exception_of_an_old_version(bench: Bench) -> None:
             "startup_timeout_s",
             2.0,
             "mpirun noticed that process rank 3",
-            "lost a worker process; the kernel's out-of-memory killer does that when the host's memory runs "
-            "short: look at dmesg; it did not end within {s:g} s and was stopped",
+            "lost a process, killed by SIGKILL; the kernel's out-of-memory killer does that when the "
+            "host's memory "
+            "runs short: look at dmesg; it did not end within {s:g} s and was stopped",
         ),
         (
             "hang-run",
@@ -412,9 +418,10 @@ def test_a_prefix_is_kept(bench: Bench) -> None:
 def test_a_help_that_fails_is_explained(bench: Bench) -> None:
     command = ["sh", "-c", "echo 'ImportError: libcuda.so.1: cannot open shared object file'; exit 1"]
     assert error_of(bench, command=command) == (
-        "small: trtllm-bench did not list its options: it failed with exit status 1: ImportError: "
-        "libcuda.so.1: cannot open shared object file\n"
-        f"The last relevant lines of {bench.folder}/engine/help.txt:\n"
+        "small: trtllm-bench did not list its options: it sees no GPU: ImportError: libcuda.so.1: "
+        "cannot open shared object file; look at `nvidia-smi` and CUDA_VISIBLE_DEVICES, and in Docker at "
+        "--gpus\n"
+        f"The relevant lines of {bench.folder}/engine/help.txt:\n"
         "  | ImportError: libcuda.so.1: cannot open shared object file"
     )
 
@@ -536,3 +543,39 @@ def test_only_the_first_requests_of_a_longer_file_are_sent(bench: Bench) -> None
     assert len(job.workload.path.read_text().splitlines()) == 4
     assert len(result.records) == 2
     assert not result.stopped
+
+
+SPAWN = "mpi4py.MPI.Exception: MPI_ERR_SPAWN: could not spawn processes"
+
+
+def test_a_command_after_which_nothing_can_come_is_stopped_early(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_dsr1.process.log.waiting.PATIENCE_S", 0.2)
+    bench.installed("1.2.1")
+    helps = 'case "$*" in *--help*) exec trtllm-bench "$@";; esac'
+    command = ["sh", "-c", f"{helps}; echo '{SPAWN}'; sleep 600", "sh"]
+    first = error_of(bench, command=command).splitlines()[0]
+    assert first.startswith(
+        "small: trtllm-bench could not start its worker processes through MPI: "
+        f"{SPAWN}; below Slurm, unset SLURM_* for a plain command"
+    )
+    assert first.endswith("; nothing can come after that, so it was stopped after 0.2 s of silence")
+
+
+def test_a_job_in_slurms_queue_has_not_started(bench: Bench) -> None:
+    queued = "echo 'srun: job 4711 queued and waiting for resources'; sleep 1.2"
+    script = f"{queued}; echo 'srun: job 4711 has been allocated resources'; echo --dataset; sleep 600"
+    message = error_of(bench, command=["sh", "-c", script], startup_timeout_s=0.5)
+    assert message.splitlines()[0] == (
+        "small: trtllm-bench did not print its help within 0.5 s and was stopped (engine.startup_timeout_s)"
+    )
+    assert "has been allocated resources" in bench.artifact("help.txt")
+    assert ("starting", "job 4711 waits in Slurm's queue") in bench.watcher.steps
+
+
+def test_srun_inside_a_step_is_a_mismatch(bench: Bench) -> None:
+    settings = bench.installed("1.2.1").job(command=["srun", "trtllm-bench"]).scenario.engine
+    findings = list(settings.software({**os.environ, "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}))
+    assert ("mismatch", "Slurm") in {(finding.severity, finding.subject) for finding in findings}
+    assert "Slurm" not in {finding.subject for finding in settings.software(os.environ)}

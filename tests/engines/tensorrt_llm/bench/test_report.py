@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from pytest_dsr1.engines.tensorrt_llm.bench import report as report_module
 from pytest_dsr1.engines.tensorrt_llm.bench.report import (
     Report,
     differences,
-    parse_text,
     read_report,
     read_requests,
 )
+from pytest_dsr1.engines.tensorrt_llm.bench.report_text import parse_text
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.workload.workload import Workload
@@ -143,6 +144,42 @@ def test_the_last_report_of_a_log_counts() -> None:
     content["request_info"]["num_requests"] = 99
     log = f"{rendering.text(content, '1.2')}\nnoise: 3\n{PLAIN.with_suffix('.txt').read_text()}later: 7\n"
     assert parse_text(log, "log").requests == 16
+
+
+def changed(how: str) -> str:
+    """The text of a sample as one wrapper or writer changes it."""
+    text = PLAIN.with_suffix(".txt").read_text()
+    rows = text.splitlines()
+    if how == "thousands":
+        return text.replace("2990.9520", "2,990.9520").replace("10955.7089", "10,955.7089")
+    if how == "warnings":
+        late = "[11/28/2026-09:14:02] [TRT-LLM] [W] a line of another process"
+        rows = [row + late if "Throughput" in row else row for row in rows]
+        return "\n".join(f"{late}{row}" if "Latency (ms)" in row else row for row in rows)
+    before, after = {
+        "srun": ("0: ", ""),
+        "mpirun": ("[1,0]<stdout>:", ""),
+        "docker compose": ("bench-1  | ", ""),
+        "logger": ("[11/28/2026-09:14:02] [TRT-LLM] [I] ", ""),
+        "time": ("2026-11-28T09:14:02.123Z ", ""),
+        "colors": ("\x1b[32m", "\x1b[0m"),
+    }[how]
+    return "\n".join(f"{before}{row}{after}" for row in rows)
+
+
+@pytest.mark.parametrize(
+    "how", ["thousands", "warnings", "srun", "mpirun", "docker compose", "logger", "time", "colors"]
+)
+def test_a_report_is_read_through_what_a_log_adds(how: str) -> None:
+    plain = parse_text(PLAIN.with_suffix(".txt").read_text(), "log")
+    assert parse_text(changed(how), "log") == plain
+
+
+@pytest.mark.parametrize("nothing", ["None", "N/A", "null"])
+def test_a_size_of_none_is_not_stated(nothing: str) -> None:
+    text = PLAIN.with_suffix(".txt").read_text()
+    found = parse_text(re.sub(r"EP Size: +8", f"EP Size:                {nothing}", text), "log")
+    assert found.world == {"tp": 8, "pp": 1, "max_batch_size": 128, "max_num_tokens": 1151}
 
 
 def test_labels_of_0_17() -> None:

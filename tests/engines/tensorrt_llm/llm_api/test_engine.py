@@ -394,8 +394,7 @@ def test_values_that_the_version_refuses(api: Api) -> None:
         ),
         (
             "load-memory",
-            "TensorRT-LLM ran out of GPU memory: lower engine.kv_cache_free_gpu_mem_fraction (now 0.9), "
-            "max_batch_size or max_num_tokens\n",
+            "TensorRT-LLM ran out of GPU memory while loading the weights: the model is too large for this ",
         ),
         ("load-exit", "TensorRT-LLM's worker ended with exit status 255 and no result\n"),
         (

@@ -1,0 +1,155 @@
+"""The families about launchers: Slurm, MPI, and processes that are missing."""
+
+from __future__ import annotations
+
+from pytest_dsr1.process.log.family import Family, one_of
+
+_NO_SLURM = (
+    "unset SLURM_* for a plain command, or start it with `srun --mpi=pmix` and trtllm-llmapi-launch in "
+    "engine.command"
+)
+
+FAMILIES = (
+    Family(
+        "slurm time limit",
+        one_of(r"CANCELLED AT .* DUE TO TIME LIMIT", r"error: .*\bDUE TO TIME LIMIT\b"),
+        "was ended by Slurm: the job's time limit",
+        "ask for more time (sbatch --time), or measure less",
+        "slurmstepd 22.05",
+        kind="stated",
+    ),
+    Family(
+        "slurm preemption",
+        one_of(r"CANCELLED AT .* DUE TO PREEMPTION"),
+        "was ended by Slurm: another job has preempted this one",
+        "run it again, in a partition or QOS that is not preempted",
+        "slurmstepd 22.05",
+        kind="stated",
+    ),
+    Family(
+        "slurm node failure",
+        one_of(r"CANCELLED AT .* DUE TO NODE FAILURE", r"srun: error: Node failure on", r"\bNODE_FAIL\b"),
+        "was ended by Slurm: a node of the job has failed",
+        "ask `scontrol show job` which node, and leave it out (--exclude)",
+        "slurmstepd 22.05, srun",
+        kind="stated",
+    ),
+    Family(
+        "mpi spawn",
+        one_of(r"MPI_ERR_SPAWN|could not spawn processes"),
+        "could not start its worker processes through MPI",
+        "below Slurm, " + _NO_SLURM,
+        "dynamo#808, TensorRT-LLM#2476, #5495, unidist#298",
+        final=True,
+    ),
+    Family(
+        "mpi slots",
+        one_of(
+            r"All nodes which are allocated for this job are already filled",
+            r"not enough slots available in the system",
+        ),
+        "was not given enough slots by MPI",
+        "give the job as many tasks as engine.tp x engine.pp, or set "
+        "OMPI_MCA_rmaps_base_oversubscribe=1; below "
+        "Slurm, " + _NO_SLURM,
+        "TensorRT-LLM#5854, #5495, open-mpi/ompi#10641",
+        final=True,
+    ),
+    Family(
+        "mpi start",
+        one_of(
+            r"appears to have been direct launched using \"?srun",
+            r"OMPI was not built with SLURM|not built with SLURM's PMI",
+            r"An error occurred in MPI_Init|(?:PMI2?|PMIX|pmix)\w*_Init failed",
+            r"(?:orte|ompi|opal|prte)_\w*init\w* failed|It looks like \w+_INIT failed",
+            r"Invalid MPI type|can not load PMIx library|mpi/pmix: .*error",
+        ),
+        "could not start MPI",
+        "start it with `srun --mpi=pmix` (`srun --mpi=list` shows what there is), or unset SLURM_* for a "
+        "plain "
+        "command without srun",
+        "TensorRT-LLM#2316, dynamo#992, tensorrtllm_backend#712, Slurm 22.05",
+        final=True,
+    ),
+    Family(
+        "mpi root",
+        one_of(r"mpirun (?:has detected an attempt to run|.*) as root|--allow-run-as-root"),
+        "was refused by mpirun, because it runs as root",
+        "add --allow-run-as-root to mpirun in engine.command",
+        "Open MPI's help-orterun.txt",
+    ),
+    Family(
+        "slurm launch",
+        one_of(
+            r"srun: error: Unable to (?:create step|allocate|confirm)|Job credential expired",
+            r"Requested nodes are busy|Requested node configuration is not available",
+            r"can't run \d+ processes on \d+ nodes|More processors requested than permitted",
+            r"srun: error: (?:Invalid|Unable|Job|Memory specification|invalid|Required|Batch job)",
+            r"Step creation (?:temporarily disabled|still disabled)|Job/step already completing",
+        ),
+        "was not started by Slurm",
+        "correct the options of srun in engine.command; `scontrol show job` shows what the job has",
+        "Slurm 22.05's srun",
+    ),
+    Family(
+        "mpi program",
+        one_of(
+            r"mpirun was unable to (?:find|launch|start) the specified",
+            r"execvp?\(?.*: No such file or directory|srun: error: .*execve\(\)",
+        ),
+        "was not found by its launcher",
+        "correct the program's path in engine.command, for every node",
+        "Open MPI's help-orterun.txt, slurmstepd",
+    ),
+    Family(
+        "lost node",
+        one_of(
+            r"ORTE (?:has lost communication|was unable to reliably start)|PRTE has lost communication",
+            r"PML add procs failed|Unable to reach a (?:remote )?peer",
+            r"ssh: connect to host .*(?:refused|timed out|No route)|Host key verification failed",
+        ),
+        "could not reach one of its nodes",
+        "check that the nodes reach each other, and the interface that MPI or UCX uses (UCX_NET_DEVICES)",
+        "Open MPI's help-errmgr-base.txt, openucx/ucx",
+    ),
+    Family(
+        "slurm cancelled",
+        one_of(
+            r"\*\*\* (?:STEP|JOB) \S+ ON \S+ CANCELLED AT", r"srun: Force Terminated", r"Job step aborted"
+        ),
+        "was cancelled in Slurm",
+        "ask `scontrol show job` whether scancel, preemption or another task's end did it",
+        "slurmstepd 22.05: also a preemption with a grace time, and --kill-on-bad-exit",
+        kind="aftermath",
+    ),
+    Family(
+        "first task",
+        one_of(r"First task exited|MPI_ABORT was invoked|exited with non-zero status"),
+        "was ended by its launcher, because one of its processes failed",
+        "look for that process's first error in the whole log",
+        "Slurm's srun --wait, Open MPI's help-mpi-api.txt, nccl-tests#322",
+        kind="aftermath",
+        quotes=False,
+    ),
+    Family(
+        "worker",
+        one_of(
+            r"Executor worker returned error|Engine core initialization failed|initialization failed due "
+            r"to an exception",
+            r"[Ww]orker\w*( proc\w*)?( \S+)? (?:has |was )?(?:died|dead|terminated|was killed|exited"
+            r"|failed)\b",
+            r"EngineDeadError|EngineCore (?:encountered an issue|failed to start|died)|Engine core proc "
+            r".* died",
+            r"(?:Scheduler|Detokenizer|Subprocess|Child).*(?:died|hit an exception|unexpectedly)",
+            r"Received sigquit from a child process|ChildFailedError|A process in the process pool was "
+            r"terminated",
+            r"Process \S+ (?:died|terminated|exited)",
+        ),
+        "lost one of its processes, and the log does not say why",
+        "look at the process's own log, and run it by hand with the command that was kept",
+        "TensorRT-LLM#7818, #7706, vllm#21882, #44411, sglang's scheduler",
+        kind="aftermath",
+        quotes=False,
+        calm=True,
+    ),
+)
