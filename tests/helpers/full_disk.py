@@ -27,6 +27,8 @@ class Disk:
         """Note a file that is about to be written; return whether there is no space for it."""
         if isinstance(path, int) or self.folder not in (place := Path(os.fsdecode(path)).absolute()).parents:  # type: ignore[arg-type]
             return False
+        if place.parent.name == "__pycache__":  # compiled code, which Python and pytest may leave unwritten
+            return False
         # `.NAME.PID-DIGITS.part` becomes NAME.
         name = place.name.removeprefix(".").rsplit(".", 2)[0] if place.name.endswith(".part") else place.name
         self.written.add(name)
