@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
@@ -72,7 +72,7 @@ class SavedGate:
         warnings: warnings about the references, known before the first run.
     """
 
-    __pydantic_config__: ClassVar = {"alias_generator": saved_key}
+    __pydantic_config__: ClassVar[Any] = {"alias_generator": saved_key}
 
     profile: str
     metric: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class Status(str, Enum):
@@ -61,7 +61,7 @@ class Verdict:
         doubt: a sentence if the value is closer to its bound than the noise; also in the message.
     """
 
-    __pydantic_config__: ClassVar = {"alias_generator": saved_key}
+    __pydantic_config__: ClassVar[Any] = {"alias_generator": saved_key}
 
     status: Status
     subject: str
