@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.engines.tensorrt_llm.options import KvCacheConfig
 from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm
+from pytest_dsr1.engines.trtllm_options.options import KvCacheConfig
 from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement

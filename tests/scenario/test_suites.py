@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.engines.tensorrt_llm.options import KvCacheConfig
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
+from pytest_dsr1.engines.trtllm_options.options import KvCacheConfig
 from pytest_dsr1.metrics.catalogue import targetable
 from pytest_dsr1.scenario.loading import LoadedScenario, load
 from pytest_dsr1.scenario.profiles import discover, shipped_suites

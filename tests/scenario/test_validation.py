@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_dsr1.engines.tensorrt_llm.options import CudaGraphConfig, LlmApiOptions
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
+from pytest_dsr1.engines.trtllm_options.options import CudaGraphConfig, LlmApiOptions
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.run import options_of
 from pytest_dsr1.metrics.catalogue import targetable

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_dsr1.engines.tensorrt_llm.dialects import Dialect, next_to_try
 from pytest_dsr1.engines.tensorrt_llm.settings import DEFAULT_MEMORY_FRACTION, TensorRtLlm, TrtllmBench
+from pytest_dsr1.engines.trtllm_options.dialects import Dialect, next_to_try
 from pytest_dsr1.process.log import memory, software, why
 from pytest_dsr1.process.log.cause import Cause
 from pytest_dsr1.process.log.reader import LogReader

@@ -5,8 +5,8 @@ They come from TensorRT-LLM's behavior and from the published DeepSeek-R1 scenar
 
 from __future__ import annotations
 
-from pytest_dsr1.engines.tensorrt_llm.options import with_own_key
 from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm
+from pytest_dsr1.engines.trtllm_options.options import with_own_key
 from pytest_dsr1.scenario.rules.general import longest
 from pytest_dsr1.scenario.rules.registry import EngineRules
 from pytest_dsr1.scenario.schema.rule import Findings

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pytest_dsr1.engines.tensorrt_llm.options import (
+from pytest_dsr1.engines.trtllm_options.options import (
     FORMER_NAMES,
     KEYS_OF_THE_ENGINE,
     KvCacheConfig,

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.engines.tensorrt_llm.dialects import dialect_of
 from pytest_dsr1.engines.tensorrt_llm.failures import FailureContext, explain, next_steps, symptom
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
+from pytest_dsr1.engines.trtllm_options.dialects import dialect_of
 from pytest_dsr1.process.log.reader import LogReader
 
 ENGINE = TrtllmBench(type="trtllm-bench", kv_cache_free_gpu_mem_fraction=0.85)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -224,3 +226,20 @@ def run_unharmed(lines: list[str], programs: Path, work: Path) -> None:
     calls = (work / "calls").read_text(encoding="utf-8") if (work / "calls").exists() else ""
     assert "PWNED" not in calls.split(), script
     assert "yntax" not in done.stderr, script
+
+
+PLANS = sorted((Path(__file__).parents[2] / "data" / "plans").glob("*.sh"))
+
+
+@pytest.mark.parametrize("kept", PLANS, ids=lambda path: path.stem)
+def test_the_plan_of_a_shipped_scenario_stays_as_it_was(kept: Path) -> None:
+    """A plan that must change, because a fact in it was wrong, changes its file in the same commit."""
+    path = discover([]).select(kept.stem)[0]
+    root = f"{path.parents[1]}{os.sep}"
+    shown = script(kept.stem, "apply").replace(root, "suites/").replace(sys.executable, "python")
+    shown = re.sub(r"\S*/models/random-", "CACHE/models/random-", shown)
+    assert shown == kept.read_text(encoding="utf-8")
+
+
+def test_the_plans_are_those_of_every_scenario_of_the_first_suites() -> None:
+    assert len(PLANS) >= 19

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.tensorrt_llm.dialects import (
+from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm, TrtllmBench
+from pytest_dsr1.engines.trtllm_options.dialects import (
     NEWEST,
     Dialect,
     cannot_express,
@@ -16,8 +17,7 @@ from pytest_dsr1.engines.tensorrt_llm.dialects import (
     translate,
     version_of,
 )
-from pytest_dsr1.engines.tensorrt_llm.names import Version
-from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm, TrtllmBench
+from pytest_dsr1.engines.trtllm_options.names import Version
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.named_files import absolute_words
 from pytest_dsr1.masking import is_secret, masked_words

@@ -31,9 +31,9 @@ from pytest_dsr1.engines.tensorrt_llm.bench.report import (
     read_requests,
 )
 from pytest_dsr1.engines.tensorrt_llm.bench.report_text import parse_text
-from pytest_dsr1.engines.tensorrt_llm.dialects import Dialect, command_line_options, newer_than_known
 from pytest_dsr1.engines.tensorrt_llm.failures import FailureContext, explain, symptom
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
+from pytest_dsr1.engines.trtllm_options.dialects import Dialect, command_line_options, newer_than_known
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.masking import NOT_SHOWN, is_secret, masked_words
 from pytest_dsr1.process.child import Child, Line, environment

@@ -18,8 +18,8 @@ from pytest_dsr1.engines.tensorrt_llm.bench.command import (
     invocation,
     script,
 )
-from pytest_dsr1.engines.tensorrt_llm.dialects import DIALECTS, command_line_options, dialect_of
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
+from pytest_dsr1.engines.trtllm_options.dialects import DIALECTS, command_line_options, dialect_of
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.workload.workload import Workload

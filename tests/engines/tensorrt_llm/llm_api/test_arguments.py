@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.engines.tensorrt_llm.dialects import dialect_of, translate
 from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import filled
 from pytest_dsr1.engines.tensorrt_llm.settings import Trtllm
+from pytest_dsr1.engines.trtllm_options.dialects import dialect_of, translate
 
 
 def written(version: str = "1.2", **engine: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The dialects: which of TensorRT-LLM's versions use the same names, and a scenario's options in those names.
 
-The names are in :mod:`pytest_dsr1.engines.tensorrt_llm.names`.
+The names are in :mod:`pytest_dsr1.engines.trtllm_options.names`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_dsr1.engines.tensorrt_llm.names import (
+from pytest_dsr1.engines.trtllm_options.names import (
     COMMAND_LINE,
     NOW_DEFAULT,
     OPTIONS,
@@ -19,7 +19,7 @@ from pytest_dsr1.engines.tensorrt_llm.names import (
     Version,
     version_text,
 )
-from pytest_dsr1.engines.tensorrt_llm.options import LlmApiOptions
+from pytest_dsr1.engines.trtllm_options.options import LlmApiOptions
 from pytest_dsr1.errors import UserError
 
 RELEASED = 10_000

@@ -1,23 +1,23 @@
 """The page of the documentation with every dialect and name, made from the tables of :mod:`.dialects` and
 :mod:`.names`.
 
-``python -m pytest_dsr1.engines.tensorrt_llm.dialect_page`` in the source tree rewrites it; a test checks that
-it is current.
+``python -m pytest_dsr1.engines.trtllm_options.dialect_page`` in the source tree rewrites it; a test checks
+that it is current.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_dsr1.engines.tensorrt_llm.dialects import DIALECTS
-from pytest_dsr1.engines.tensorrt_llm.names import COMMAND_LINE, OPTIONS, Name, version_text
+from pytest_dsr1.engines.trtllm_options.dialects import DIALECTS
+from pytest_dsr1.engines.trtllm_options.names import COMMAND_LINE, OPTIONS, Name, version_text
 from pytest_dsr1.storage.files import write_atomically
 
 _INTRODUCTION = """\
 # Dialects of TensorRT-LLM: names of options by version
 
-Made by `python -m pytest_dsr1.engines.tensorrt_llm.dialect_page`; change
-`dialects.py` and `names.py` in `pytest_dsr1/engines/tensorrt_llm/`, not this page.
+Made by `python -m pytest_dsr1.engines.trtllm_options.dialect_page`; change
+`dialects.py` and `names.py` in `pytest_dsr1/engines/trtllm_options/`, not this page.
 
 *Read* means: in a declaration or a published command of that version. *Inferred* means: from a pull request's
 date or a neighboring version. Nothing here was run against TensorRT-LLM itself. #N are pull requests of

@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from pytest_dsr1.engines.tensorrt_llm import dialect_page, dialects
-from pytest_dsr1.engines.tensorrt_llm.dialects import (
+from pytest_dsr1.engines.trtllm_options import dialect_page, dialects
+from pytest_dsr1.engines.trtllm_options.dialects import (
     DIALECTS,
     NEWEST,
     dialect_of,
     next_to_try,
     translate,
 )
-from pytest_dsr1.engines.tensorrt_llm.names import COMMAND_LINE, OPTIONS
-from pytest_dsr1.engines.tensorrt_llm.options import LlmApiOptions
+from pytest_dsr1.engines.trtllm_options.names import COMMAND_LINE, OPTIONS
+from pytest_dsr1.engines.trtllm_options.options import LlmApiOptions
 from pytest_dsr1.errors import UserError
 from tests.helpers.paths import DOCS
 
@@ -367,7 +367,7 @@ def test_any_version_text_is_a_dialect_or_a_message(text: str) -> None:
 
 def test_the_documented_tables_are_these() -> None:
     text = (DOCS / "reference" / "engines" / "dialects.md").read_text(encoding="utf-8")
-    assert text == dialect_page.page(), "run `python -m pytest_dsr1.engines.tensorrt_llm.dialect_page`"
+    assert text == dialect_page.page(), "run `python -m pytest_dsr1.engines.trtllm_options.dialect_page`"
     rows = [f"| {dialect} | {dialect.evidence} | {dialect.source} |" for dialect in DIALECTS]
     for option, names in OPTIONS.items():
         rows += [
