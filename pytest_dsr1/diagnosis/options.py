@@ -13,7 +13,7 @@ from pytest_dsr1.scenario.schema.engine import EngineSettings
 @clue("attention-dp")
 def attention_dp(measurement: Measurement) -> str | None:
     """Attention data parallelism with fewer requests than ranks."""
-    engine, concurrency = measurement.scenario.engine, measurement.scenario.load.concurrency
+    engine, concurrency = measurement.scenario.engine, measurement.scenario.load.at_once
     idle = engine.ranks - concurrency
     if idle <= 0:
         return None

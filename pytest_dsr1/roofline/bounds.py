@@ -162,16 +162,16 @@ def why_no_bounds(measurement: Measurement) -> str | None:
 def bounds(measurement: Measurement) -> tuple[Bound, ...]:
     """Return the bounds of the measured metrics that have one; empty without certainty.
 
-    Throughput is bounded with ``load.concurrency`` requests per step, because larger steps make more tokens
-    per second. A user's rate is bounded with one request per step: at the ends of a run, or when requests
-    wait in a queue, a step has fewer requests than the concurrency.
+    Throughput is bounded with every request that may be in flight in each step, because larger steps make
+    more tokens per second. A user's rate is bounded with one request per step: at the ends of a run, or when
+    requests wait in a queue, a step has fewer requests than the concurrency.
     """
     try:
         least = roofline(measurement)
     except NotKnownError:
         return ()
     accepted, context = _accepted(measurement, least.model), _least_context(measurement, least.model)
-    batch = min(measurement.scenario.load.concurrency, measurement.workload.requests)
+    batch = min(measurement.scenario.load.at_once, measurement.workload.requests)
     return tuple(
         _bound(measurement, metric, least.step(size, context), size * accepted, per)
         for metric, size, per in (

@@ -259,6 +259,12 @@ def test_a_healthy_published_run_gives_no_clue(name: str, in_flight: float, acce
         ),
         # All at once: on average 5.54 of 10, one of them in the engine.
         ("low-concurrency", run("b200/min-latency-first-published", values={"average_concurrency": 5.54})),
+        ("low-concurrency", run(H200, {"load.concurrency": "all"}, {"average_concurrency": 612.3})),
+        ("ramp-and-drain", run(SERVED, {"load.concurrency": "all"})),
+        (
+            "engine-queue",
+            served({"load.concurrency": "all"}, waiting_requests_mean=31.2),
+        ),
         ("engine-queue", run(SERVED, {"engine.max_batch_size": 64})),  # the server itself reports its queue
         ("engine-queue", run(H200, {"engine.max_batch_size": None})),
         ("engine-queue", served(waiting_requests_mean=4.0)),

@@ -107,7 +107,7 @@ def test_published_rows_agree_with_themselves(name: str, row: Published) -> None
     if "V1" in row.version:  # ten requests at once, one at a time: (10 + 1) / 2 on average
         assert concurrency == pytest.approx(5.5, rel=0.01)
     else:
-        assert 0.97 * load.concurrency <= concurrency <= load.concurrency
+        assert 0.97 * load.at_once <= concurrency <= load.at_once
     if "total_token_throughput" in values:
         input_tok_s = values["total_token_throughput"] - values["total_output_throughput"]
         assert 999 <= input_tok_s * total_s / load.num_requests <= 1043

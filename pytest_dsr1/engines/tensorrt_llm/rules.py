@@ -116,8 +116,8 @@ def _mtp_needs_text(engine: TensorRtLlm, scenario: Scenario) -> Findings:
 )
 def _attention_dp_load(engine: TensorRtLlm, scenario: Scenario) -> Findings:
     """With attention data parallelism `load.concurrency` is `engine.max_batch_size` times `engine.tp` times `engine.pp`."""  # noqa: E501
-    concurrency = scenario.load.concurrency
-    if engine.llm_api.enable_attention_dp and engine.slots not in {None, concurrency}:
+    concurrency, limited = scenario.load.concurrency, scenario.load.limited
+    if engine.llm_api.enable_attention_dp and limited and engine.slots not in {None, concurrency}:
         stages = f" in each of {engine.pp} pipeline stages" if engine.pp > 1 else ""
         message = (
             f"expected {engine.slots}, because with attention data parallelism each of {engine.ranks} ranks "

@@ -98,7 +98,7 @@ def worker_job(job: Job) -> WorkerJob:
         )
     return WorkerJob(
         dataset=str(job.workload.path.absolute()),
-        concurrency=scenario.load.concurrency,
+        concurrency=scenario.load.at_once,
         num_requests=job.workload.requests,
         warmup_requests=scenario.load.warmup_requests,
         device=engine.device,
