@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS, GpuPeaks, TensorCoreFormat
+from pytest_dsr1.machine.gpu.known import KNOWN_GPUS, KnownGpu, TensorCoreFormat
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.roofline.model import NotKnownError, RunModel, run_model
@@ -66,7 +66,7 @@ class Roofline:
     """
 
     model: RunModel
-    peaks: GpuPeaks
+    peaks: KnownGpu
     gpus: int
 
     def step(self, batch: int, context: float) -> Step:
@@ -139,9 +139,9 @@ def roofline(measurement: Measurement) -> Roofline:
         raise NotKnownError("the run used no GPU")
     if not isinstance(name, str):
         raise NotKnownError("the fingerprint does not name a single kind of GPU")
-    if name not in GPU_PEAKS:
+    if name not in KNOWN_GPUS:
         raise NotKnownError(f"the peak performance of {name} is unknown")
-    model, peaks = run_model(measurement), GPU_PEAKS[name]
+    model, peaks = run_model(measurement), KNOWN_GPUS[name]
     for stored in (model.attention, model.feed_forward, model.cache):
         if stored.tensor_core not in peaks.tflops:
             raise NotKnownError(

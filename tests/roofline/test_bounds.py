@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm
 from pytest_dsr1.engines.trtllm_options.options import KvCacheConfig
-from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS
+from pytest_dsr1.machine.gpu.known import KNOWN_GPUS
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.records import RequestRecord
@@ -316,4 +316,4 @@ def test_a_run_on_the_cpu_has_none() -> None:
 
 def test_the_table_holds_the_gpus_of_all_shipped_scenarios() -> None:
     names = {load(path).scenario.hardware.gpu for path in SHIPPED}
-    assert names - {None} <= set(GPU_PEAKS)
+    assert names - {None} <= set(KNOWN_GPUS)
