@@ -25,7 +25,7 @@ def low_concurrency(measurement: Measurement) -> str | None:
     """A closed loop that kept fewer requests in flight than it should."""
     found, load = measurement.metrics.get("average_concurrency"), measurement.scenario.load
     wanted = min(at_once(measurement), measurement.workload.requests)
-    if load.arrival is not None or not load.limited:  # nothing takes the place of a request that ends
+    if load.arrival is not None or load.floods:  # nothing takes the place of a request that ends
         return None
     if found is None or found.value >= FULL_CONCURRENCY * wanted:
         return None
@@ -50,7 +50,7 @@ def engine_queue(measurement: Measurement) -> str | None:
             f"the others wait in its queue: {raise_it}lower load.concurrency"
         )
     waiting = measurement.result.facts.server_metrics.waiting_requests_mean
-    if waiting is None or not load.limited or waiting < QUEUED * load.at_once or cache_is_full(measurement):
+    if waiting is None or load.floods or waiting < QUEUED * load.at_once or cache_is_full(measurement):
         return None
     found = f"on average {number(waiting)} requests waited in the server's queue"
     if reason := scenario.engine.waiting_to_be_read(load.at_once):
@@ -67,7 +67,7 @@ def ramp_and_drain(measurement: Measurement) -> str | None:
     load, result = measurement.scenario.load, measurement.result
     if load.arrival is not None or result.stopped:
         return None
-    if not load.limited and measurement.scenario.engine.slots is None:  # how many waves there are is unknown
+    if load.floods and measurement.scenario.engine.slots is None:  # how many waves there are is unknown
         return None
     whole, steady = (
         measurement.metrics.get(name) for name in ("total_output_throughput", "steady_output_throughput")

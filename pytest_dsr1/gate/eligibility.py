@@ -57,7 +57,7 @@ def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[
             f"at {engine.attached_url}; {remedy}"
         )
     waves = 1 + LATENCIES + 1
-    if load.arrival is None and not load.limited:
+    if load.floods:
         raise UserError(
             f"{loaded.where('load.concurrency')}: `all` sends every request at once, so no part of a run is "
             "steady; references and gates need a number: set load.concurrency to at most "

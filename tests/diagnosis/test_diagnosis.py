@@ -111,6 +111,7 @@ EXAMPLES: list[tuple[str, Measurement]] = [
         run(H200, values={"total_output_throughput": 8000.0, "steady_output_throughput": 10500.0}),
     ),
     ("kv-cache", served(preemptions=17)),
+    ("kv-cache", served({"load.concurrency": "all"}, preemptions=17)),
     ("kv-cache", served(kv_cache_used_share_max=0.993, waiting_requests_mean=31.2)),
     ("kv-cache", run(H200, facts={"kv_cache_used_share_max": 0.993, "scheduled_requests_mean": 96.4})),
     ("kv-cache", run(H200, {"engine.llm_api.enable_attention_dp": False, "engine.max_batch_size": 1024})),
@@ -259,8 +260,28 @@ def test_a_healthy_published_run_gives_no_clue(name: str, in_flight: float, acce
         ),
         # All at once: on average 5.54 of 10, one of them in the engine.
         ("low-concurrency", run("b200/min-latency-first-published", values={"average_concurrency": 5.54})),
+        # Without a limit, an input fits into a step.
+        (
+            "chunked-context",
+            run(H200, {"engine.enable_chunked_context": True, "engine.max_num_tokens": None}),
+        ),
         ("low-concurrency", run(H200, {"load.concurrency": "all"}, {"average_concurrency": 612.3})),
         ("ramp-and-drain", run(SERVED, {"load.concurrency": "all"})),
+        (
+            "kv-cache",
+            served({"load.concurrency": "all"}, kv_cache_used_share_max=0.993, waiting_requests_mean=31.2),
+        ),
+        (
+            "kv-cache",
+            run(
+                H200,
+                {
+                    "load.concurrency": "all",
+                    "engine.llm_api.enable_attention_dp": False,
+                    "engine.max_batch_size": 1024,
+                },
+            ),
+        ),
         (
             "engine-queue",
             served({"load.concurrency": "all"}, waiting_requests_mean=31.2),

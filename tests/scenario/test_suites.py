@@ -17,7 +17,13 @@ NAMES = (
     "b200-max-throughput-0528-fp8kv",
     "b200-max-throughput",
     "b200-min-latency-first-published",
+    "b200-min-latency-relaxed",
     "b200-min-latency",
+    "b200-perf-overview-1000-1000",
+    "b200-perf-overview-1024-1024",
+    "b200-perf-overview-1024-32768",
+    "b200-perf-overview-1024-8192",
+    "b200-perf-overview-8192-1024",
     "cpu-max-throughput",
     "cpu-min-latency",
     "full-h200-vllm-2gpus-max-throughput",
@@ -26,8 +32,17 @@ NAMES = (
     "full-h200-vllm-4gpus-min-latency",
     "full-h200-vllm-max-throughput",
     "full-h200-vllm-min-latency",
+    "gb200-perf-overview-1000-1000",
+    "gb200-perf-overview-1024-1024",
+    "gb200-perf-overview-1024-32768",
+    "gb200-perf-overview-1024-8192",
+    "gb200-perf-overview-8192-1024",
     "h200-max-throughput",
     "h200-min-latency",
+    "h200-perf-overview-1000-1000",
+    "h200-perf-overview-1024-1024",
+    "h200-perf-overview-1024-32768",
+    "h200-perf-overview-1024-8192",
     "slice-h200-max-throughput",
     "slice-h200-min-latency",
     "slice-h200-vllm-c1",
@@ -36,8 +51,12 @@ NAMES = (
 )
 PATHS = {profile.name: profile.path for profile in discover([]).shipped}
 LOADED: dict[str, LoadedScenario] = {name: load(path) for name, path in PATHS.items()}
-PUBLISHED = [name for name, loaded in LOADED.items() if loaded.scenario.published]
-ROWS = [(name, row) for name in PUBLISHED for row in LOADED[name].scenario.published]
+MLPERF = [name for name in NAMES if "mlperf" in name]
+OVERVIEW = [name for name in NAMES if "perf-overview" in name]
+PUBLISHED = [name for name, loaded in LOADED.items() if loaded.scenario.published and name not in MLPERF]
+PRACTICE = [name for name in PUBLISHED if name not in {*OVERVIEW, "b200-min-latency-relaxed"}]
+"""The scenarios of NVIDIA's best-practice article, which prints whole reports."""
+ROWS = [(name, row) for name in PRACTICE for row in LOADED[name].scenario.published]
 
 
 def test_all_ship() -> None:
@@ -85,7 +104,7 @@ def test_defaults_that_changed_are_pinned_in_the_file(name: str) -> None:
     engine = LOADED[name].scenario.engine
     assert isinstance(engine, TrtllmBench)
     assert {"enable_chunked_context", "eos_id"} <= engine.model_fields_set
-    assert (engine.enable_chunked_context, engine.eos_id) == (False, -1)
+    assert (engine.enable_chunked_context, engine.eos_id) == (name in OVERVIEW, -1)
     assert isinstance(engine.llm_api.kv_cache_config, KvCacheConfig)
     assert engine.llm_api.kv_cache_config.enable_block_reuse is False
     fraction = engine.kv_cache_free_gpu_mem_fraction
@@ -141,7 +160,7 @@ def test_the_published_values() -> None:
 
 def test_the_published_settings() -> None:
     found = {}
-    for name in PUBLISHED:
+    for name in PRACTICE:
         scenario = LOADED[name].scenario
         engine = scenario.engine
         assert isinstance(engine, TrtllmBench)
@@ -166,6 +185,57 @@ def test_the_published_settings() -> None:
         "h200-min-latency": (1, 10, 2, 4, 1, None, 0.9, False, True, {}),
         "h200-max-throughput": (1024, 5120, 0, 8, 128, 1151, 0.8, True, False, nvcc),
     }
+
+
+def test_the_performance_overview() -> None:
+    """The tables, as tok/s/GPU: the newest, then the older one; and the requests per pair of lengths."""
+    tables = {
+        "h200": {"1000-1000": [1627], "1024-1024": [1620], "1024-8192": [1218], "1024-32768": [438]},
+        "b200": {
+            "1000-1000": [6463, 5715],
+            "1024-1024": [6430, 5610],
+            "1024-8192": [3862, 3841],
+            "1024-32768": [1451, 1409],
+            "8192-1024": [1168, 1100],
+        },
+        "gb200": {
+            "1000-1000": [6939, 5884],
+            "1024-1024": [6924, 6169],
+            "1024-8192": [4379, 4201],
+            "1024-32768": [1465, 1465],
+            "8192-1024": [1192, 1182],
+        },
+    }
+    requests = {"1000-1000": 3000, "1024-1024": 3000, "1024-8192": 1500, "1024-32768": 1000}
+    for gpu, table in tables.items():
+        assert {name for name in OVERVIEW if name.startswith(f"{gpu}-")} == {
+            f"{gpu}-perf-overview-{lengths}" for lengths in table
+        }
+        for lengths, values in table.items():
+            one = LOADED[f"{gpu}-perf-overview-{lengths}"].scenario
+            assert [row.values for row in one.published] == [
+                {"per_gpu_output_throughput": value} for value in values
+            ]
+            assert f"{one.dataset.input_tokens}-{one.dataset.output_tokens}" == lengths
+            assert (one.load.concurrency, one.load.num_requests) == ("all", requests.get(lengths, 1500))
+            engine, count = one.engine, 8 if gpu == "h200" else 4
+            assert isinstance(engine, TrtllmBench)
+            assert (engine.tp, engine.ep, one.hardware.count) == (count, count, count)
+            assert engine.max_batch_size is engine.max_num_tokens is None
+
+
+def test_relaxed_acceptance() -> None:
+    one, strict = LOADED["b200-min-latency-relaxed"].scenario, LOADED["b200-min-latency"].scenario
+    assert [row.values for row in one.published] == [{"per_user_output_throughput": 368}]
+    assert isinstance(one.engine, TrtllmBench)
+    speculation = one.engine.llm_api.speculative_config
+    assert speculation is not None
+    assert (speculation.max_draft_len, speculation.relaxed_topk, speculation.relaxed_delta) == (3, 10, 0.6)
+    assert speculation.use_relaxed_acceptance_for_thinking
+    options = one.engine.llm_api.model_copy(update={"speculative_config": None})
+    assert isinstance(strict.engine, TrtllmBench)
+    assert options == strict.engine.llm_api.model_copy(update={"speculative_config": None})
+    assert (one.load, one.model, one.hardware) == (strict.load, strict.model, strict.hardware)
 
 
 def test_random_weights_name_fields_that_transformers_has() -> None:

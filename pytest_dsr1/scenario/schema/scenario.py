@@ -173,6 +173,11 @@ class Load(Part):
         return self.concurrency != "all"
 
     @property
+    def floods(self) -> bool:
+        """Whether every request is sent at once, so that a queue is wanted."""
+        return self.arrival is None and not self.limited
+
+    @property
     def at_once(self) -> int:
         """The most requests in flight at the same time."""
         return self.num_requests if self.concurrency == "all" else self.concurrency
