@@ -256,12 +256,16 @@ class _Fault:
         return with_value(tree, self.path, node_of(value, mark))
 
     def _with_tag(self, tree: Node, node: Node | None) -> Node:
-        """Return the tree with the nearest engine type, or the type that shares most keys with the file."""
+        """Return the tree with the nearest engine type, or the type that shares most keys with the file.
+
+        Of equal ones, the type with fewer keys of its own is nearer.
+        """
         close = nearest(node.text, self.schema["enum"]) if node else None
         holder = tree.find(self.path[:-1])
         given = set(holder.value) if holder and isinstance(holder.value, dict) else set()
         options = json_schema.options_of(self.holder)
-        likely = max(options, key=lambda tag: len(given.intersection(json_schema.keys_of(options[tag]))))
+        keys = {tag: json_schema.keys_of(schema) for tag, schema in options.items()}
+        likely = max(options, key=lambda tag: (len(given.intersection(keys[tag])), -len(keys[tag])))
         return self._with(tree, close or likely)
 
 
