@@ -149,7 +149,9 @@ class _Fault:
         return cls(known.get(kind, "value"), spot.path, spot.schema, spot.holder)
 
     def meant(self, tree: Node) -> Path | None:
-        """Return the path that was probably meant by an unknown key."""
+        """Return the path that was probably meant by an unknown key; None for one that has a replacement."""
+        if str(self.path[-1]) in _former_names():
+            return None
         close = nearest(str(self.path[-1]), self._fitting(tree))
         return (*self.path[:-1], close) if close else None
 

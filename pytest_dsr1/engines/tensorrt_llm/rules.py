@@ -19,7 +19,9 @@ def _ranks(engine: TensorRtLlm, scenario: Scenario) -> Findings:
     """`engine.tp` times `engine.pp` is `hardware.count`."""
     count = scenario.hardware.count
     if engine.gpus != count:
-        ranks = f"tp {engine.tp} x pp {engine.pp} = {engine.gpus} GPUs"
+        contexts = engine.llm_api.context_parallel_size
+        more = f" x context_parallel_size {contexts}" if contexts else ""
+        ranks = f"tp {engine.tp} x pp {engine.pp}{more} = {engine.gpus} GPUs"
         yield "engine.tp", f"expected tp x pp to be hardware.count, {count}; found {ranks}"
 
 
@@ -30,11 +32,16 @@ def _ep_divides_tp(engine: TensorRtLlm, _: Scenario) -> Findings:
         yield "engine.ep", f"expected a divisor of engine.tp, {engine.tp}; found {engine.ep}"
 
 
-@RULES.must("engine.max_num_tokens", "engine.enable_chunked_context", "dataset.input_tokens")
+@RULES.must(
+    "engine.max_num_tokens",
+    "engine.enable_chunked_context",
+    "engine.llm_api.enable_chunked_prefill",
+    "dataset.input_tokens",
+)
 def _inputs_fit(engine: TensorRtLlm, scenario: Scenario) -> Findings:
     """Without chunked context `engine.max_num_tokens` is at least the longest input."""
     longest_input = longest(scenario.dataset.input_tokens)
-    if engine.enable_chunked_context or engine.max_num_tokens is None:
+    if engine.chunks or engine.max_num_tokens is None:
         return
     if engine.max_num_tokens < longest_input:
         wanted = (
@@ -51,3 +58,11 @@ def _sequences_fit(engine: TensorRtLlm, scenario: Scenario) -> Findings:
     if engine.max_seq_len is not None and engine.max_seq_len < together:
         wanted = f"expected at least the longest input and output together, {together} tokens"
         yield "engine.max_seq_len", f"{wanted}; found {engine.max_seq_len}"
+
+
+@RULES.must("engine.enable_chunked_context", "engine.llm_api.enable_chunked_prefill")
+def _one_chunking(engine: TensorRtLlm, _: Scenario) -> Findings:
+    """`engine.enable_chunked_context: true` and `engine.llm_api.enable_chunked_prefill: false` exclude each other."""  # noqa: E501
+    if engine.enable_chunked_context and not engine.chunks:
+        message = "expected true or no value next to `engine.enable_chunked_context: true`; found false"
+        yield "engine.llm_api.enable_chunked_prefill", message

@@ -87,8 +87,14 @@ class TensorRtLlm(EngineSettings):
 
     @property
     def gpus(self) -> int:
-        """One per rank and pipeline stage."""
-        return self.tp * self.pp
+        """One per rank and pipeline stage, and with context parallelism several."""
+        return self.tp * self.pp * (self.llm_api.context_parallel_size or 1)
+
+    @property
+    def chunks(self) -> bool:
+        """Whether long inputs are split over steps; the LLM API's own key takes precedence."""
+        asked = self.llm_api.enable_chunked_prefill
+        return self.enable_chunked_context if asked is None else asked
 
     @property
     def ranks(self) -> int:
@@ -153,7 +159,7 @@ class TensorRtLlm(EngineSettings):
 
     def chunked_context(self, longest_input: int | None) -> str | None:
         """Return the options that process each input in one step."""
-        if not self.enable_chunked_context:
+        if not self.chunks:
             return None
         least = "" if longest_input is None else f"{longest_input:,}, "
         return (

@@ -92,7 +92,9 @@ class Answers:
 
     @property
     def model_doubt(self) -> str | None:
-        """A reason: unchecked options, which may change the model or its number formats."""
+        """A reason: unchecked options may change the model or its number formats, and dummy weights do."""
+        if self.options.load_format == "dummy":
+            return "engine.llm_api.load_format: dummy replaces the checkpoint's weights"
         given = ", ".join(self.options.unchecked or {})
         return f"engine.llm_api.unchecked ({given}) may change the model" if given else None
 

@@ -241,7 +241,7 @@ def _merged(content: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, An
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and any(name.startswith(f"{prefix}{key}.") for name in OPTIONS):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from pytest_dsr1.engines.trtllm_options.answers import Answers
-from pytest_dsr1.engines.trtllm_options.unchecked import with_own_key
+from pytest_dsr1.engines.trtllm_options.names import OPTIONS
+from pytest_dsr1.engines.trtllm_options.unchecked import reported, with_own_key
 from pytest_dsr1.scenario.rules.registry import EngineRules
 from pytest_dsr1.scenario.schema.rule import Findings
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -54,6 +55,13 @@ def _unchecked_has_no_key(engine: TakesOptions, _: Scenario) -> Findings:
         else:
             what = f"has a key that is checked: `{key}`; write it there"
         yield "engine.llm_api.unchecked", f"{option} {what}"
+
+
+@RULES.should("engine.llm_api")
+def _unchecked_is_reported(engine: TakesOptions, _: Scenario) -> Findings:
+    """Options in `engine.llm_api.unchecked` are not checked: a warning names each, and the nearest known name."""  # noqa: E501
+    for sentence in reported(engine.trtllm.options, OPTIONS):
+        yield "engine.llm_api.unchecked", sentence
 
 
 @RULES.must(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from pytest_dsr1.engines.trtllm_options.options import KEYS_OF_THE_ENGINE, LlmApiOptions
+from pytest_dsr1.text import nearest
 
 
 def with_own_key(options: LlmApiOptions) -> Iterator[tuple[str, str, bool]]:
@@ -57,3 +58,36 @@ def _is_taken(path: Sequence[str], value: Any) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def reported(options: LlmApiOptions, known: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence about each unchecked option, with the nearest known name.
+
+    Args:
+        options: the block.
+        known: the dotted names of all options.
+    """
+    names = {name[:end] for name in known for end in (*_dots(name), len(name))}
+    for name, value in _unknown(options.unchecked or {}, names, ""):
+        if name in names:
+            yield f"{name}: the value {value!r} is not known here"
+            continue
+        level, _, last = name.rpartition(".")
+        beside = {one.rpartition(".")[2]: one for one in names if one.rpartition(".")[0] == level}
+        anywhere = {one.rpartition(".")[2]: one for one in sorted(names)} | beside
+        near = nearest(last, beside) or (last if last in anywhere else None)
+        yield f"{name} is not checked" + (f" (did you mean `{anywhere[near]}`?)" if near else "")
+
+
+def _dots(name: str) -> list[int]:
+    return [index for index, char in enumerate(name) if char == "."]
+
+
+def _unknown(tree: Mapping[str, Any], names: Container[str], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield the unchecked options, each by the shortest name that is unknown or has the value."""
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if name in names and isinstance(value, dict) and value:
+            yield from _unknown(value, names, f"{name}.")
+        else:
+            yield name, value

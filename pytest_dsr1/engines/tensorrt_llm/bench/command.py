@@ -82,7 +82,7 @@ def invocation(
         raise cannot_express(scenario.name, dialect, problems)
     if options:
         arguments.append((file_option(dialect, offered), OPTIONS_FILE))
-    if not engine.enable_chunked_context and "--disable_chunked_context" in offered:
+    if not engine.chunks and "--disable_chunked_context" in offered:
         arguments.append(("--disable_chunked_context",))  # versions with this option have it on by default
     if engine.eos_id == -1 and "--eos_id" in offered:
         arguments.append(("--eos_id", "-1"))  # the default until 1.2, automatic since then
@@ -131,7 +131,7 @@ def _arguments(job: Job, version: Version) -> tuple[list[tuple[str, ...]], dict[
     }
     switches = {
         "--streaming": ("engine.streaming", engine.streaming),
-        "--enable_chunked_context": ("engine.enable_chunked_context", engine.enable_chunked_context),
+        "--enable_chunked_context": ("engine.enable_chunked_context", engine.chunks),
     }
     words = [(option, str(value)) for option, (_, value) in valued.items() if value is not None]
     flags = [(option,) for option, (_, on) in switches.items() if on]

@@ -75,7 +75,7 @@ def worker_job(job: Job, dialect: Dialect) -> TrtllmJob:
         "max_batch_size": engine.max_batch_size,
         "max_num_tokens": engine.max_num_tokens,
         "max_seq_len": engine.max_seq_len,
-        "enable_chunked_prefill": engine.enable_chunked_context,
+        "enable_chunked_prefill": engine.chunks,
         "load_format": "dummy" if random else None,
     }
     return TrtllmJob(
