@@ -25,6 +25,7 @@ from pytest_dsr1.metrics.goodput import PRESETS
 from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Plan, SloLimits
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
 from pytest_dsr1.scenario.schema.load import Slo
+from pytest_dsr1.scenario.schema.load import TraceArrival
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.variables import without_secrets
 from pytest_dsr1.workload.dataset import mean_tokens
@@ -41,14 +42,17 @@ if TYPE_CHECKING:
 def expected_s(scenario: Scenario) -> float | None:
     """Return how long the measured part takes if the targets are met exactly, in s.
 
-    This comes from the first target whose value says it, such as a rate of tokens or requests, and is at most
-    ``load.duration_s``. None if no target does.
+    This comes from the first target whose value says it, such as a rate of tokens or requests, else from the
+    rate of arrivals, and is at most ``load.duration_s``. None if neither does.
     """
+    load, longest_s = scenario.load, scenario.load.duration_s or float("inf")
     for target in scenario.targets:
         seconds = METRICS[target.metric].expected_s(target.value, _sent(scenario))
         if seconds is not None:
-            return min(seconds, scenario.load.duration_s or float("inf"))
-    return None
+            return min(seconds, longest_s)
+    if load.arrival is None or isinstance(load.arrival, TraceArrival):
+        return None
+    return min(load.num_requests / load.arrival.rate_req_s, longest_s)
 
 
 def _sent(scenario: Scenario) -> Plan:

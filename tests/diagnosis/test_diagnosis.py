@@ -220,8 +220,10 @@ def pytest_dsr1_clues():
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_settings_of_a_shipped_scenario_give_no_clue(path: Path) -> None:
     one = load(path).scenario
+    # NVIDIA's own settings: the cache of a GPU has room for about 160 of these requests.
+    expected = ["kv-cache"] if one.name == "h200-perf-sanity-8192-1024-c256" else []
     for values in figures(one):
-        assert diagnose(measured(one, values)) == ()
+        assert [clue.key for clue in diagnose(measured(one, values))] == expected
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,11 @@ def test_how_long_a_run_should_take() -> None:
     timed = scenario(engine=engine, load={"concurrency": 2, "num_requests": 4, "duration_s": 1.5})
     assert expected_s(timed) == 1.5
     assert expected_s(scenario(targets=[{"metric": "average_ttft", "value": 9.0}])) is None
+    due = {"concurrency": "all", "num_requests": 4, "arrival": {"type": "poisson", "rate_req_s": 0.5}}
+    assert expected_s(scenario(engine=engine, load=due, targets=[])) == 8.0
+    assert expected_s(scenario(engine=engine, load=due | {"duration_s": 3.0}, targets=[])) == 3.0
+    trace = due | {"arrival": {"type": "trace", "path": "t.jsonl"}}
+    assert expected_s(scenario(engine=engine, load=trace, targets=[])) is None
 
 
 def test_a_run_without_an_expected_time_may_be_slow() -> None:
