@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.helpers.imports import harvested, imported, written_options
 
-# deepseek-ai/DeepSeek-R1-0528/H200/1k1k_tp8_conc64.yaml, NVIDIA/TensorRT-LLM 6b32f284, examples/configs/database
+# NVIDIA/TensorRT-LLM 6b32f284, in examples/configs/database: deepseek-ai/.../H200/1k1k_tp8_conc64.yaml
 DATABASE = """\
 max_batch_size: 64
 cuda_graph_config:
