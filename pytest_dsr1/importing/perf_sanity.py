@@ -192,8 +192,10 @@ class _ServerReader:
         concurrency, rounds = client.whole("concurrency", 1), client.whole("iterations", 1)
         parts = [self._path.stem, self.name]
         parts += [gpu.lower()] if several[0] else []
-        parts += [client.text("name") or f"con{concurrency}"] if several[1] else []
-        lengths = _lengths(client)
+        name = client.text("name") or f"con{concurrency}"
+        parts += [name] if several[1] else []
+        lengths, streaming = _lengths(client), client.flag("streaming", default=True)
+        warmup_requests = 1 if client.flag("warmup") else 0
         if concurrency is None or rounds is None or lengths is None:
             return
         yield ServedRun(
@@ -203,8 +205,8 @@ class _ServerReader:
             lengths=lengths,
             concurrency=concurrency,
             rounds=rounds,
-            warmup_requests=1 if client.flag("warmup") else 0,
-            streaming=client.flag("streaming", default=True),
+            warmup_requests=warmup_requests,
+            streaming=streaming,
             dataset_file=client.text("dataset_file"),
             **(common | {"notes": notes}),
         )

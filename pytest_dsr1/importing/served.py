@@ -14,8 +14,6 @@ from pytest_dsr1.importing.server_options import server_options
 
 LONGEST_NAME = 100
 """The longest name of a scenario, in characters."""
-FORCED_ACCEPTANCE = "TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS"
-"""The variable that makes TensorRT-LLM accept this many draft tokens per step, whatever the text is."""
 _GATED = "total_output_throughput"
 """The metric that NVIDIA's own gate judges too (d_token_throughput)."""
 
@@ -151,7 +149,7 @@ class ServedRun:
         if self.dataset_file:
             return path, f"{self.dataset_file} is not public: {yours}"
         sent = "The client of the source sends random starts of neighboring ids"
-        if self.options.get("speculative_config") and FORCED_ACCEPTANCE not in self.environment:
+        if self.options.get("speculative_config"):
             return path, f"{sent}; the speed of multi-token prediction depends on the text: {yours}"
         return {}, f"{sent}; here all ids are random."
 

@@ -134,7 +134,9 @@ def _taken(options: dict[str, Any], path: Path) -> Any:
 
 
 def _put(options: dict[str, Any], path: Path, value: Any) -> None:
+    """Set the value at a path; a mapping is added to the one that is there."""
     *above, last = path
     for key in above:
         options = options.setdefault(key, {})
-    options[last] = value
+    there = options.get(last)
+    options[last] = there | value if isinstance(there, dict) and isinstance(value, dict) else value
