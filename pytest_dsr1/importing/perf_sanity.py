@@ -234,16 +234,14 @@ def _lengths(client: Fields) -> Lengths | None:
     """
     inputs, outputs = client.whole("isl", 1024), client.whole("osl", 1024)
     ratio = client.number("random_range_ratio", 0.0)
+    semi_analysis = client.flag("use_nv_sa_benchmark")
+    if ratio > 1 or (ratio == 1 and not semi_analysis):
+        most = "at most 1" if semi_analysis else "less than 1"
+        client.mistake("random_range_ratio", f"expected {most}, found {ratio:g}")
     if inputs is None or outputs is None:
         return None
-    if client.flag("use_nv_sa_benchmark"):
-        if ratio <= 1:
-            return Lengths(inputs, outputs, ratio)
-        client.mistake("random_range_ratio", f"expected at most 1, found {ratio:g}")
-        return None
-    if ratio >= 1:
-        client.mistake("random_range_ratio", f"expected less than 1, found {ratio:g}")
-        return None
+    if semi_analysis:
+        return Lengths(inputs, outputs, ratio)
     return Lengths(inputs, outputs, 1 - ratio, 1 + ratio) if ratio else Lengths(inputs, outputs)
 
 

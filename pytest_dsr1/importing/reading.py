@@ -39,6 +39,7 @@ def harvest(path: Path, origin_of: OriginOf) -> Harvest:
     for file in files:
         _read(file, origin_of, found)
     _refuse_equal_names(found)
+    found.problems.sort(key=lambda problem: (problem.mark.source, problem.mark.line, problem.mark.column))
     return found
 
 

@@ -51,7 +51,7 @@ def test_the_path_says_the_load(tmp_path: Path) -> None:
     told = written_options(loaded)
     assert told["kv_cache_config"] == {"dtype": "fp8", "free_gpu_memory_fraction": 0.75}
     assert told["trust_remote_code"] is True
-    assert len(told) == 14
+    assert len(told) == 12
 
 
 def test_a_file_without_a_load_in_its_name_is_refused(tmp_path: Path) -> None:

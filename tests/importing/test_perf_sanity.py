@@ -24,6 +24,9 @@ EXCLUDED = {
 }
 """exclude_keys of ServerConfig (TensorRT-LLM 0452cf0c, tests/integration/defs/perf/test_perf_sanity.py)."""
 
+LEAST_1 = "expected a whole number of at least 1"
+YOURS = "DSR1_DATASET names text of yours with about these lengths (`pytest-dsr1 docs datasets`)."
+
 # File, case, tp, ep, requests in flight, rounds, input, output, GPUs.
 CASES = [
     ("deepseek_r1_fp4_v2_blackwell", "r1_fp4_v2_tp4_mtp3_1k1k", 4, 1, 2, 10, 1024, 1024, 4),
@@ -125,11 +128,12 @@ def test_an_imported_scenario_says_where_it_comes_from_and_what_is_missing() -> 
         "deepseek_ai_DeepSeek_R1_0528_1024_1024_conc1_gpu8",
         "commit": "1f1d64f0",
         "notes": [
-            "The client of the source sends random starts of neighboring ids; here all ids are random.",
+            "The client of the source sends random starts of neighboring ids; the speed of multi-token "
+            f"prediction depends on the text: {YOURS}",
             "match_mode says how NVIDIA's database finds earlier results; it changes no run.",
         ],
     }
-    assert "path" not in forced["dataset"]
+    assert forced["engine"]["environment"] == {"TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS": "3"}
     assert natural["model"] == {
         "name": "nvidia/DeepSeek-R1-0528-FP4-v2",
         "path": "${DSR1_MODELS}/DeepSeek-R1-0528-FP4-v2",
@@ -144,18 +148,17 @@ def test_an_imported_scenario_says_where_it_comes_from_and_what_is_missing() -> 
 
 
 def test_multi_token_prediction_needs_text() -> None:
-    yours = "DSR1_DATASET names text of yours with about these lengths (`pytest-dsr1 docs datasets`)."
     given = harvested(PERF_SANITY / "deepseek_r1_fp8_blackwell.yaml").cases[0].tree
     assert given["dataset"] == {"path": "${DSR1_DATASET}", "input_tokens": 1024, "output_tokens": 1024}
     assert given["source"]["notes"] == [
-        f"datasets/perf-ci/deepseek_r1-1k1k-20480-ratio-1_for_serve.json is not public: {yours}"
+        f"datasets/perf-ci/deepseek_r1-1k1k-20480-ratio-1_for_serve.json is not public: {YOURS}"
     ]
     random = harvested(PERF_SANITY / "config_database_h200_sxm.yaml").cases[0].tree
     assert random["dataset"]["path"] == "${DSR1_DATASET}"
     assert random["source"]["notes"][0] == (
         "The client of the source sends random starts of neighboring ids; the speed of multi-token "
         "prediction "
-        f"depends on the text: {yours}"
+        f"depends on the text: {YOURS}"
     )
 
 
@@ -282,24 +285,19 @@ server_configs:
         "1:28: metadata.supported_gpus: expected a list of texts, found the text 'B200'",
         "2:27: hardware.gpus_per_node: expected a whole number of at least 0, found the text 'many'",
         "4:5: server_configs.0.name: missing; expected the name of the case",
+        f"5:27: server_configs.0.tensor_parallel_size: {LEAST_1}, found the text '8'",
+        f"6:21: server_configs.0.max_batch_size: {LEAST_1}, found the number 0",
         "7:26: server_configs.0.enable_attention_dp: TensorRT-LLM reads yes as True, pytest-dsr1 as 'yes': "
-        "write it "
-        "in another form",
+        "write it in another form",
         "8:14: server_configs.0.backend: expected pytorch or _autodeploy, found trt",
-        "5:27: server_configs.0.tensor_parallel_size: expected a whole number of at least 1, found the text "
-        "'8'",
-        "6:21: server_configs.0.max_batch_size: expected a whole number of at least 1, found the number 0",
         "9:21: server_configs.0.server_env_var: expected NAME=VALUE, found 'A'",
-        "12:9: server_configs.0.client_configs.1: expected a mapping, found the text 'text'",
-        "11:23: server_configs.0.client_configs.0.concurrency: expected a whole number of at least 1, found "
-        "the "
-        "number 1.5",
-        "11:33: server_configs.0.client_configs.0.isl: expected a whole number of at least 1, found the "
-        "number -1",
+        f"11:23: server_configs.0.client_configs.0.concurrency: {LEAST_1}, found the number 1.5",
+        f"11:33: server_configs.0.client_configs.0.isl: {LEAST_1}, found the number -1",
         "11:57: server_configs.0.client_configs.0.random_range_ratio: expected less than 1, found 2",
         "11:71: server_configs.0.client_configs.0.streaming: expected true or false, found the number 1",
         "11:80: server_configs.0.client_configs.0.name: expected a text, found the number 7",
-        "13:66: server_configs.1.client_configs: expected a list of mappings, found an empty list",
+        "12:9: server_configs.0.client_configs.1: expected a mapping, found the text 'text'",
+        "13:65: server_configs.1.client_configs: expected a list of mappings, found an empty list",
         "14:5: server_configs.2.client_configs: missing; expected a list of mappings",
         "14:5: server_configs.2.model_name: missing, also in metadata; expected the name of a model",
         "15:5: server_configs.3: expected a mapping, found the number 5",
