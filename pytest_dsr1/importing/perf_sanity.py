@@ -69,12 +69,7 @@ def read(top: Fields, path: Path, origin: Origin, harvest: Harvest) -> None:
                 server.mistake("model_name", "missing, also in metadata; expected the name of a model")
             others.append(model)
             continue
-        reader = _ServerReader(server, model, node, path, origin)
-        if not gpus:
-            reason = "the file has no metadata.supported_gpus, and its name names no GPU"
-            harvest.refusals.append(Refusal(server.node.mark, reader.name, reason))
-            continue
-        reader.add(gpus, harvest)
+        _ServerReader(server, model, node, path, origin).add(gpus, harvest)
     harvest.refuse_others(top.node.mark, "case", "cases", [name for name in others if name])
 
 
@@ -103,9 +98,11 @@ class _ServerReader:
             runs = [
                 run
                 for client in clients
-                for gpu in gpus
+                for gpu in gpus or ("",)
                 for run in self._run(client, gpu, common, several=(len(gpus) > 1, len(clients) > 1))
             ]
+            if not gpus:
+                raise RefusedError("the file has no metadata.supported_gpus, and its name names no GPU")
             trees = [run.tree(self._origin) for run in runs if len(server.problems) == before]
         except RefusedError as error:
             harvest.refusals.append(Refusal(mark, self.name, str(error)))
