@@ -93,21 +93,30 @@ class _ServerReader:
         server.refuse_other_words()
         mark = server.mark_of("name")
         try:
-            common = self._common()
-            clients = list(server.items("client_configs"))
-            runs = [
-                run
-                for client in clients
-                for gpu in gpus or ("",)
-                for run in self._run(client, gpu, common, several=(len(gpus) > 1, len(clients) > 1))
-            ]
-            if not gpus:
-                raise RefusedError("the file has no metadata.supported_gpus, and its name names no GPU")
+            runs = self._runs(gpus)
             trees = [run.tree(self._origin) for run in runs if len(server.problems) == before]
         except RefusedError as error:
             harvest.refusals.append(Refusal(mark, self.name, str(error)))
             return
         harvest.cases += [Case(tree["name"], mark, tree) for tree in trees]
+
+    def _runs(self, gpus: tuple[str, ...]) -> list[ServedRun]:
+        """Return a run for each client and GPU.
+
+        Raises:
+            RefusedError: the server cannot be imported.
+        """
+        common = self._common()
+        clients = list(self._server.items("client_configs"))
+        runs = [
+            run
+            for client in clients
+            for gpu in gpus or ("",)
+            for run in self._run(client, gpu, common, several=(len(gpus) > 1, len(clients) > 1))
+        ]
+        if not gpus:
+            raise RefusedError("the file has no metadata.supported_gpus, and its name names no GPU")
+        return runs
 
     def _common(self) -> dict[str, Any]:
         """Return what all clients of the server share.

@@ -14,6 +14,8 @@ from pytest_dsr1.importing.server_options import server_options
 
 LONGEST_NAME = 100
 """The longest name of a scenario, in characters."""
+_FORCED_BY = "TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS"
+_FORCED = f"{_FORCED_BY} forces the acceptance: compare no figure with one of natural acceptance."
 _GATED = "total_output_throughput"
 """The metric that NVIDIA's own gate judges too (d_token_throughput)."""
 
@@ -115,7 +117,8 @@ class ServedRun:
             )
         options = server_options(self.options)
         text, about_text = self._text()
-        notes = [about_text, *self.notes, *options.notes, *filter(None, [self.checkpoint.doubt])]
+        forced = _FORCED if _FORCED_BY in self.environment else ""
+        notes = [about_text, *self.notes, *options.notes, *filter(None, [forced, self.checkpoint.doubt])]
         source = {"document": f"{origin.document}: {self.what}", "commit": origin.commit, "notes": notes}
         engine: dict[str, Any] = {
             "type": "openai",

@@ -131,6 +131,8 @@ def test_an_imported_scenario_says_where_it_comes_from_and_what_is_missing() -> 
             "The client of the source sends random starts of neighboring ids; the speed of multi-token "
             f"prediction depends on the text: {YOURS}",
             "match_mode says how NVIDIA's database finds earlier results; it changes no run.",
+            "TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS forces the acceptance: compare no figure with one of "
+            "natural acceptance.",
         ],
     }
     assert forced["engine"]["environment"] == {"TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS": "3"}
