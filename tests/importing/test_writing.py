@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.importing import writing
 from pytest_dsr1.importing.harvest import Case
 from pytest_dsr1.importing.served import LONGEST_NAME, safe_name
 from pytest_dsr1.importing.writing import refuse_impossible, write_all
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.problems import Mark
+from pytest_dsr1.storage.files import write_atomically
 from tests.helpers.imports import harvested, harvested_text
 from tests.helpers.values import scenario
 
@@ -76,14 +76,13 @@ def test_only_files_are_overwritten(tmp_path: Path, kind: str) -> None:
 
 def test_after_a_failure_the_folder_is_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "b.yaml").write_text("own\n")
-    write = writing.write_atomically
 
     def fails_at_last(path: Path, text: str) -> None:
         if path.name == "c.yaml":
             raise OSError(28, "No space left on device", str(path))
-        write(path, text)
+        write_atomically(path, text)
 
-    monkeypatch.setattr(writing, "write_atomically", fails_at_last)
+    monkeypatch.setattr("pytest_dsr1.importing.writing.write_atomically", fails_at_last)
     with pytest.raises(UserError) as failed:
         write_all(cases("a", "b", "c"), tmp_path, force=True)
     assert str(failed.value) == (
