@@ -44,6 +44,17 @@ def given(call: Invocation) -> set[str]:
     return {words[0] for words in call.arguments}
 
 
+@pytest.mark.parametrize("version", ["0.19", "1.2", "1.4"])
+def test_a_load_without_a_limit_has_no_concurrency(version: str) -> None:
+    scenario = bench_scenario()
+    load = scenario.load.model_copy(update={"concurrency": "all"})
+    job = Job(scenario.model_copy(update={"load": load}), WORKLOAD, Path(), 60.0)
+    dialect = dialect_of(version)
+    call = invocation(job, dialect, "# why", command_line_options(dialect), version)
+    assert value_of("--concurrency", called(version)) == str(scenario.load.concurrency)
+    assert given(called(version)) - given(call) == {"--concurrency"}
+
+
 @pytest.mark.parametrize(
     ("version", "enabled", "expected"),
     [
