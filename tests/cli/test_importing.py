@@ -112,3 +112,23 @@ def test_the_commit_of_a_checkout_is_that_of_the_unchanged_file(folder: Path) ->
     )
     (folder / "in" / "b200.yaml").write_text(SMALL + "# changed\n", encoding="utf-8")
     assert "commit" not in source()
+
+
+def test_the_plan_of_an_imported_scenario_has_the_server_and_its_options(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSR1_MODELS", "/models")
+    text = SMALL.replace("    client_configs: [{c", "    attn_backend: TRTLLM\n    client_configs: [{c")
+    pytester.path.joinpath("b200.yaml").write_text(text, encoding="utf-8")
+    assert main(["import", "b200.yaml"]) == 0
+    result = pytester.runpytest("--dsr1-suites=imported", "--dsr1-profile=b200-a", "--dsr1-plan")
+    result.stdout.fnmatch_lines(
+        [
+            "# machine: 8 x NVIDIA B200",
+            '# pytest-dsr1 starts and stops this server: trtllm-serve "${DSR1_MODELS}/DeepSeek-R1-0528" * '
+            "--tp_size 8 "
+            "--extra_llm_api_options extra_llm_api_options.yaml",
+            "# attn_backend: TRTLLM",
+            "pytest --dsr1-profile=b200-a --dsr1-suites=imported",
+        ]
+    )

@@ -71,7 +71,7 @@ def test_another_model_and_another_gpu_are_refused(tmp_path: Path) -> None:
     ]
     gpu = harvested(saved(tmp_path, "nvidia/DeepSeek-R1-0528-FP4-v2/L40/1k1k_tp8_conc16.yaml"))
     assert [refusal.reason for refusal in gpu.refusals] == [
-        "the GPU L40 is unknown (known: H100, H200, B200, GB200, GB300)"
+        "the GPU L40 is unknown (known: H100, H200, B200, B300, GB200, GB300)"
     ]
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from pytest_dsr1.scenario.loading import LoadedScenario
+from pytest_dsr1.scenario.loading import LoadedScenario, load
 from tests.helpers.imports import (
     DATA,
+    NEWEST,
     PERF_SANITY,
     harvested,
     harvested_text,
     imported,
     written_options,
 )
+from tests.helpers.paths import SUITES
 
 EXCLUDED = {
     *("mode", "concurrency", "name", "model_name", "disagg_run_type", "gpus", "gpus_per_node"),
@@ -118,6 +121,21 @@ def test_the_options_of_the_other_files_are_nvidias_too(scenarios: dict[str, Loa
                     assert written_options(scenario) == theirs(server)
                     compared += 1
     assert compared == 5 + 4 + 1
+
+
+def test_the_shipped_scenarios_of_the_h200_run_the_same(scenarios: dict[str, LoadedScenario]) -> None:
+    """They were written by hand."""
+    compared = 0
+    for file, name, *_ in CASES:
+        if file == "config_database_h200_sxm":
+            isl, osl, concurrency = re.findall(r"_(\d+)_(\d+)_conc(\d+)_", name)[0]
+            path = SUITES / "h200" / f"perf-sanity-{isl}-{osl}-c{concurrency}.yaml"
+            shipped, made = load(path, overrides=[NEWEST]), scenarios[f"{file}-{name}"]
+            assert written_options(shipped) == written_options(made)
+            assert shipped.scenario.load == made.scenario.load
+            assert shipped.scenario.dataset == made.scenario.dataset
+            compared += 1
+    assert compared == 9
 
 
 def test_an_imported_scenario_says_where_it_comes_from_and_what_is_missing() -> None:
@@ -228,7 +246,7 @@ REFUSED = [
         ),
         "its client g tests the accuracy only",
     ),
-    (("B200", "B300"), "the GPU B300 is unknown (known: H100, H200, B200, GB200, GB300)"),
+    (("B200", "L40"), "the GPU L40 is unknown (known: H100, H200, B200, B300, GB200, GB300)"),
     (
         ("tensor_parallel_size", 'server_env_var: "A=${HOME}"\n    tensor_parallel_size'),
         "server_env_var: A contains ${...}, which a scenario would expand",
