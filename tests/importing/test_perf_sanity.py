@@ -357,3 +357,45 @@ def test_each_client_of_a_server_and_each_gpu_is_a_scenario(tmp_path: Path) -> N
         "token ids have the same length without it.",
         "The client's keys odd are unknown and have no effect.",
     ]
+
+
+def test_what_concerns_nvidias_client_alone_is_noted(tmp_path: Path) -> None:
+    client = "accuracy_config: {enable_accuracy_test: true}, client_env_var: A=1, trust_remote_code: true"
+    (case,) = harvested_text(tmp_path, changed(("isl: 1024", f"isl: 1, {client}"))).cases
+    assert case.tree["source"]["notes"][1:] == [
+        "accuracy_config: the accuracy is not tested.",
+        "client_env_var (A=1) is for NVIDIA's client, which is not used.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("- 1", "x.yaml:1:1: expected a mapping of options, found a list"),
+        ("a: 2026-13-45\nb: [", "x.yaml:2:5: not valid YAML: "),
+        (
+            "a: 2026-13-45\nb: 1_000",
+            "x.yaml:2:4: b: TensorRT-LLM reads 1_000 as 1000, pytest-dsr1 as '1_000': write it in another "
+            "form",
+        ),
+    ],
+)
+def test_mistakes_in_the_file_of_further_options(tmp_path: Path, text: str, mistake: str) -> None:
+    (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
+    extra = "backend: _autodeploy\n    extra_llm_api_config_path: x.yaml\n    tensor_parallel_size"
+    found = harvested_text(tmp_path, changed(("tensor_parallel_size", extra)))
+    assert found.cases == []
+    assert [str(problem) for problem in found.problems if str(problem).startswith(f"{tmp_path}/{mistake}")]
+    assert len(found.problems) == 1
+
+
+def test_other_kinds_of_values_are_mistakes(tmp_path: Path) -> None:
+    found = harvested_text(
+        tmp_path, changed(("{gpus_per_node: 8}", "[8]"), ("isl: 1024", "isl: 1, random_range_ratio: much"))
+    )
+    assert [str(problem).partition(": ")[2] for problem in found.problems] == [
+        "hardware: expected a mapping, found a list",
+        "server_configs.0.client_configs.0.random_range_ratio: expected a number of at least 0, found the "
+        "text "
+        "'much'",
+    ]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.imports import harvested, harvested_text
+from tests.helpers.unlistable import unlistable
 
 SMALL = """\
 server_configs:
@@ -83,4 +84,13 @@ def test_two_runs_of_one_name_are_a_mistake(tmp_path: Path) -> None:
         f"{tmp_path}/q/b200.yaml:2:5: the scenario b200-A is also made of {tmp_path}/p/b200.yaml:2; import "
         "one of them "
         "alone"
+    ]
+
+
+def test_a_folder_that_cannot_be_listed_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "b200.yaml").write_text(SMALL.format(name="a"), encoding="utf-8")
+    (tmp_path / "in").mkdir()
+    unlistable(monkeypatch, tmp_path / "in")
+    assert [str(problem) for problem in harvested(tmp_path).problems] == [
+        f"{tmp_path}/in: cannot be read: Permission denied"
     ]
