@@ -49,7 +49,7 @@ def write_all(cases: Sequence[Case], folder: Path, *, force: bool) -> list[Path]
     if blocked := [path for path in taken if not path.is_file() or path.is_symlink()]:
         lines = [f"  {shown_path(path)}: is not a file" for path in blocked]
         raise UserError("\n".join(["nothing was written:", *lines]))
-    before = {path: path.read_bytes() for path in taken}
+    before: dict[Path, bytes] = {}
     made: list[Path] = []
 
     def undo() -> None:
@@ -61,6 +61,7 @@ def write_all(cases: Sequence[Case], folder: Path, *, force: bool) -> list[Path]
                     path.unlink()
 
     try:
+        before |= {path: path.read_bytes() for path in taken}
         folder.mkdir(parents=True, exist_ok=True)
         with on_failure(undo):
             for path, case in zip(paths, cases, strict=True):
