@@ -24,8 +24,7 @@ from pytest_dsr1.metrics.catalogue import METRICS, combine, computed
 from pytest_dsr1.metrics.goodput import PRESETS
 from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Plan, SloLimits
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
-from pytest_dsr1.scenario.schema.load import Slo
-from pytest_dsr1.scenario.schema.load import TraceArrival
+from pytest_dsr1.scenario.schema.load import Slo, TraceArrival
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.variables import without_secrets
 from pytest_dsr1.workload.dataset import mean_tokens
