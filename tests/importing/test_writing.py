@@ -14,7 +14,7 @@ from pytest_dsr1.importing.writing import refuse_impossible, write_all
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.problems import Mark
 from pytest_dsr1.storage.files import write_atomically
-from tests.helpers.imports import harvested, harvested_text
+from tests.helpers.imports import NEWEST, harvested, harvested_text, written_options
 from tests.helpers.values import scenario
 
 HOSTILE = st.text() | st.sampled_from(
@@ -156,7 +156,8 @@ def test_no_name_leads_out_of_the_folder(
         refuse_impossible(found)
         for path in write_all(found.cases, folder / "out", force=False):
             assert path.parent == folder / "out"
-            assert load(path).scenario.name == path.stem
-    inside = {"in", "out"} if found.cases and not found.problems else {"in"}
-    assert {entry.name for entry in folder.iterdir()} <= inside | {"out"}
+            loaded = load(path, overrides=[NEWEST])
+            assert loaded.scenario.name == path.stem
+            assert written_options(loaded) == options
+    assert {entry.name for entry in folder.iterdir()} <= {"in", "out"}
     assert [entry.name for entry in (folder / "in").iterdir()] == ["b200.yaml"]
