@@ -32,7 +32,8 @@ class Family:
         calm: whether a line counts that its writer calls a warning.
         passing: whether a program can survive it, and has if it gets to its next phase; a cause that is not
             so replaces it.
-        follows: whether it may follow from an unknown exception before it.
+        follows: whether it may follow from an unknown exception before it in the same phase; a certain cause
+            of a later phase replaces it.
         ends: whether the launcher or engine that says so then ends the other processes with a signal.
     """
 

@@ -20,7 +20,7 @@ class Findings:
         ended: the line that says that a launcher or engine ends its other processes.
         error: the first line that calls itself an error, which may or may not be the cause.
         newest: the newest cause.
-        warned: whether a warning reads like a complaint.
+        warned: whether there was a complaint that its writer calls a warning, or went on without.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,13 @@ class Findings:
     @property
     def settled(self) -> bool:
         """Whether nothing but a new phase or a launcher's word can change the cause."""
-        return self.stated is not None or (self.first is not None and self.first.certain)
+        family = None if self.first is None else self.first.family
+        return self.stated is not None or (family is not None and not family.passing and not family.follows)
+
+    @property
+    def before(self) -> Cause | None:
+        """What the log showed before a launcher stated its reason; None without either."""
+        return None if self.stated is None else self.first or self._consequence
 
     @property
     def told(self) -> Cause | None:
@@ -90,7 +96,7 @@ class Findings:
         if family.kind == "stated":
             self.stated = self.stated or cause
         elif family.kind == "consequence":
-            if self.ended is None:
+            if self.ended is None and self.stated is None:
                 self._consequence = self._consequence or cause
         elif family.kind == "aftermath":
             self.aftermath = self.aftermath or cause
@@ -110,7 +116,8 @@ class Findings:
             return True
         if first.family is None:
             return family is not None and not (family.follows and first.phase == cause.phase)
-        return first.family.passing and cause.certain
+        later = first.phase != cause.phase and family is not None and not family.follows
+        return cause.certain and (first.family.passing or (first.family.follows and later))
 
     def unknown(self, cause: Cause) -> None:
         """Take an exception that no family knows; after a job was canceled it says nothing."""
@@ -167,6 +174,7 @@ class Findings:
         newest, self.newest = self.newest, None
         if newest is None:
             return
+        self.warned = True
         known = newest.family is not None and newest.family.kind == "cause"
         if generic_only and known:
             return

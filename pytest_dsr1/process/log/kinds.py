@@ -20,7 +20,7 @@ _ENDINGS = (
 )
 """The ends of the names of exceptions; other names count after a traceback, or in a module of errors."""
 EXCEPTION = re.compile(
-    rf"(?:(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:{_ENDINGS})"
+    rf"(?:(?:[A-Za-z_][\w.]*\.)?_*[A-Z]\w*(?:{_ENDINGS})"
     r"|(?:[a-z_]\w*\.)+(?:exc|errors?|exceptions?|_exceptions)\.[A-Z]\w*)(?:\(\w+\))?(?:: .*)?$"
 )
 RAISED = re.compile(

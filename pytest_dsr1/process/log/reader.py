@@ -180,8 +180,10 @@ class LogReader:
             self._found.joined()
         if _RELEVANT.search(raw) and not line.calm:
             self._relevant.append(raw)
-        waits = launch.WAITS.search(line.text)
-        return bool(kinds.HARMLESS.search(line.text) and not waits) or self._look(line, raw)
+        if kinds.HARMLESS.search(line.text) and not launch.WAITS.search(line.text):
+            self._found.warned = self._found.warned or _complains(line.text)
+            return True
+        return self._look(line, raw)
 
     def _begin(self, header: str) -> None:
         """Take the heading of a traceback, or of another part of one."""
@@ -213,7 +215,7 @@ class LogReader:
             self._found.known(cause)
         else:
             if calm:
-                self._found.warned = self._found.warned or bool(kinds.SUSPECT.search(line.text))
+                self._found.warned = self._found.warned or _complains(line.text)
             return calm or not self._unknown(line, cause, raised=raised)
         return False
 
@@ -322,6 +324,10 @@ class LogReader:
                 self._found.give_up(generic_only=True)
             return True
         return False
+
+
+def _complains(text: str) -> bool:
+    return bool(kinds.SUSPECT.search(text) or kinds.EXCEPTION.match(text))
 
 
 def _family(said: str, text: str, *, calm: bool) -> Family | None:

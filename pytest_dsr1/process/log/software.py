@@ -117,7 +117,7 @@ FAMILIES = (
     ),
     Family(
         "port",
-        one_of(r"address already in use|EADDRINUSE|\[Errno 98\]"),
+        one_of(r"address already in use|port is already allocated|EADDRINUSE|\[Errno 98\]"),
         "could not listen at its port, which another process uses",
         "run again, or end the process (`ss -ltnp` lists them)",
         "vllm#7514, #9763, #11617",

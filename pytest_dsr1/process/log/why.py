@@ -79,7 +79,7 @@ def described(log: LogReader, steps: NextSteps, code: int | None = None) -> str:
     if cause.number is not None:
         return f"lost a process, killed by {_killer(cause.number, steps)}"
     if cause.family is None:
-        return f"failed with exit status {code}: {text}" if code else f"failed: {text}"
+        return f"failed with exit status {code}: {text}" if code and code > 0 else f"failed: {text}"
     what, step = cause.family.what, cause.family.step
     if cause.name == memory.GPU_MEMORY_LOADING:
         what, step = _LOADING_WHAT, _LOADING_STEP
@@ -90,8 +90,8 @@ def described(log: LogReader, steps: NextSteps, code: int | None = None) -> str:
         return f"{what.removesuffix(launch.UNSAID)}; the first error in its log: {short(told.text)}"
     said = [what, *([text] if cause.family.quotes else [])]
     sentence = ": ".join(said) + (f"{'; ' if len(said) > 1 else ': '}{step}" if step else "")
-    if cause.family.kind == "stated" and (first := log.found.first) is not None:
-        return f"{sentence}; before that its log has an error: {short(first.text)}"
+    if (before := log.found.before) is not None and before is not cause:
+        return f"{sentence}; before that its log has an error: {short(before.text)}"
     return sentence
 
 

@@ -95,6 +95,11 @@ def failed(returncode: int, *lines: str, version: str = "1.2") -> FailureContext
             "died with exit status 2, and no line of its log says why: look at its last lines",
         ),
         (
+            2,
+            ["RuntimeError: the library is missing. Falling back to NCCL."],
+            "died with exit status 2, and no line of its log says why: look at its last lines",
+        ),
+        (
             0,
             ["[TRT-LLM] [E] the plan is empty"],
             "ended with exit status 0 but wrote no report; its log has an error: the plan is empty",
