@@ -72,13 +72,6 @@ class Findings:
         return None if self.stated is None else self.first or self._consequence
 
     @property
-    def told(self) -> Cause | None:
-        """The error that was logged in the phase in which a process was lost; None without one."""
-        ends, error = self.aftermath, self.error
-        same = ends is not None and error is not None and ends.phase == error.phase
-        return error if same else None
-
-    @property
     def complaint(self) -> str | None:
         """The first line that calls itself an error, else what other processes or launchers say of one."""
         found = self.error or self._passed_on or self._launcher

@@ -57,7 +57,7 @@ _GUESSES = re.compile(
 )
 """The start of a list of what may have happened, as Ray writes it after every end of a worker."""
 _GUESS = re.compile(
-    r"[^.;]*\b(?:may|might|could|can|would|usually|probably|possibly|perhaps|likely|if|when)\b[^.;]*",
+    r"[^.;,]*\b(?:may|might|could|can|would|usually|probably|possibly|perhaps|likely|if|when)\b[^.;,]*",
     re.IGNORECASE,
 )
 

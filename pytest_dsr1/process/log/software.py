@@ -161,7 +161,10 @@ FAMILIES = (
     ),
     Family(
         "trust",
-        one_of(r"trust_remote_code|contains custom code which must be executed"),
+        one_of(
+            r"(?:pass|set|allow|argument|option|requires?|need|use|with)\b.{0,60}trust[_-]remote[_-]code",
+            r"contains custom code which must be executed|trust_remote_code\W* (?:must|needs|has|is required)",
+        ),
         "wants permission to run the model's own code",
         "if you trust it, add --trust-remote-code to engine.arguments",
         "transformers' dynamic_module_utils.py",

@@ -86,7 +86,7 @@ def described(log: LogReader, steps: NextSteps, code: int | None = None) -> str:
     step = steps.get(cause.name, step)
     if cause.name == software.USAGE:
         return f"{what}: {usage(text)}"
-    if cause.aftermath and not cause.family.quotes and (told := log.found.told) is not None:
+    if cause.aftermath and not cause.family.quotes and (told := log.found.error) is not None:
         return f"{what.removesuffix(launch.UNSAID)}; the first error in its log: {short(told.text)}"
     said = [what, *([text] if cause.family.quotes else [])]
     sentence = ": ".join(said) + (f"{'; ' if len(said) > 1 else ': '}{step}" if step else "")
