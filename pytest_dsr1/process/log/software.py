@@ -163,7 +163,7 @@ FAMILIES = (
         "trust",
         one_of(
             r"(?:pass|set|allow|argument|option|requires?|need|use|with)\b.{0,60}trust[_-]remote[_-]code",
-            r"contains custom code which must be executed|trust_remote_code\W* (?:must|needs|has|is required)",
+            r"contains custom code which must be executed|trust_remote_code\W* (?:must|needs|is required)",
         ),
         "wants permission to run the model's own code",
         "if you trust it, add --trust-remote-code to engine.arguments",
