@@ -174,7 +174,7 @@ def options_of(scenario: Scenario) -> dict[str, FactValue]:
             flat[key] = [str(item) for item in value] if isinstance(value, list) else value
 
     asked = without_secrets(scenario).model_dump(mode="json")
-    for part in ("engine", "load", "gpu_setup"):
+    for part in ("engine", "load", "gpu_setup", "speculation"):
         add(f"option.{part}", asked[part])
     return flat
 

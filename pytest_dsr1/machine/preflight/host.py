@@ -58,6 +58,19 @@ def software(look: Preflight) -> Iterator[Finding]:
 
 
 @check()
+def speculation(look: Preflight) -> Iterator[Finding]:
+    """No inherited variable forces the acceptance length of a scenario without `speculation`."""
+    if look.scenario.speculation is not None:
+        return  # the engine sets its own value
+    for variable, length in look.scenario.engine.forced_by_hand(look.environ):
+        message = (
+            f"{variable} in the environment forces the acceptance length {length}: unset it, or set "
+            f"speculation.acceptance_length: {length} in the scenario"
+        )
+        yield Finding("mismatch", "speculation", message)
+
+
+@check()
 def disk(look: Preflight) -> Iterator[Finding]:
     """The disk has room for the results."""
     writes_to, bytes_needed = look.writes_to, look.bytes_needed
@@ -74,4 +87,4 @@ def disk(look: Preflight) -> Iterator[Finding]:
 
 def pytest_dsr1_checks() -> Iterable[Check]:
     """List the checks of the host and the software, in the order in which their findings are shown."""
-    return limits, slurm, software, disk
+    return limits, slurm, software, speculation, disk

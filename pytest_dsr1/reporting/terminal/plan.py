@@ -119,6 +119,8 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     yield f"scenario: {scenario.name} ({loaded.path})"
     yield f"machine: {needed(scenario.hardware)}"
     yield f"expected: {duration(scenario)}"
+    if scenario.forced:
+        yield f"{scenario.forced}: compare no figure with one of natural acceptance"
     for line in _gate(loaded, options.store) if options.store else ():
         yield f"gate: {line}"
     for line in to_set(scenario):

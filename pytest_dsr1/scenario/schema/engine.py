@@ -215,6 +215,24 @@ class EngineSettings(Part):
         """Limits of the KV cache of each GPU; None if unknown."""
         return None
 
+    def cannot_force(self, acceptance_length: float) -> str | None:
+        """Return why it cannot force this acceptance length of its speculation; None if it can.
+
+        Args:
+            acceptance_length: tokens per request in a decoding step, at least 1.
+        """
+        del acceptance_length
+        return f"the engine `{self.type}` cannot force it"
+
+    def forced_by_hand(self, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        """Yield what forces the acceptance length past `speculation.acceptance_length`, and the length.
+
+        Args:
+            environ: the environment that its processes inherit; empty to look at the scenario's keys alone.
+        """
+        del environ
+        yield from ()
+
     def waiting_to_be_read(self, requests: int) -> str | None:
         """Return why requests can wait although there are slots for this many; None if unknown."""
         del requests

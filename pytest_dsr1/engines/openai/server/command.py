@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_dsr1.engines.openai.acceptance import sglang_variables, with_vllm_forced
 from pytest_dsr1.engines.openai.server.random_model import DUMMY_WEIGHTS, model_folder
 from pytest_dsr1.engines.openai.settings import OpenAi
+from pytest_dsr1.engines.trtllm_options.acceptance import forcing_variables
 from pytest_dsr1.engines.trtllm_options.dialects import (
     Dialect,
     cannot_express,
@@ -125,6 +127,9 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
     version = trtllm_version(engine) if engine.server == "trtllm-serve" else None
     before = [*_words(scenario, engine, port), *_backend(engine, version)]
     words, environment = absolute_words([*before, *engine.arguments], Path.cwd()), dict(engine.environment)
+    if scenario.speculation is not None and engine.server == "vllm":
+        words = with_vllm_forced(words, scenario.speculation.acceptance_length)
+    environment |= _forcing_variables(scenario, engine, version)
     if not engine.llm_api.given:
         return LaunchCommand(words, environment)
     dialect, because = choose_dialect(engine.dialect, version)
@@ -141,6 +146,16 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
         because=because,
         warnings=(newer,) if newer else (),
     )
+
+
+def _forcing_variables(scenario: Scenario, engine: OpenAi, version: str | None) -> dict[str, str]:
+    """Return the variables that force the scenario's acceptance length; vLLM has an option instead."""
+    if scenario.speculation is None or engine.server == "vllm":
+        return {}
+    if engine.server == "sglang":
+        return sglang_variables(scenario.speculation.acceptance_length)
+    dialect, _ = choose_dialect(engine.dialect, version)
+    return forcing_variables(scenario, version_of(version) if version else dialect.version)
 
 
 def trtllm_version(engine: OpenAi) -> str | None:

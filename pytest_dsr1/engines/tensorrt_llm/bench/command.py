@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
+from pytest_dsr1.engines.trtllm_options.acceptance import forcing_variables
 from pytest_dsr1.engines.trtllm_options.dialects import (
     Dialect,
     cannot_express,
@@ -74,7 +75,8 @@ def invocation(
             f"{scenario.name}: trtllm-bench needs a checkpoint and cannot make random weights; set model.path"
         )
     options = translate(engine.llm_api, dialect)
-    arguments, optional = _arguments(job, version_of(version) if version else dialect.version)
+    numbers = version_of(version) if version else dialect.version
+    arguments, optional = _arguments(job, numbers)
     problems = inexpressible(engine.llm_api, dialect)
     problems += [f"{field} ({option})" for option, field in optional.items() if option not in offered]
     problems += [option for option, *_ in arguments if option not in offered and option not in optional]
@@ -100,7 +102,11 @@ def invocation(
         command=_command(job, engine),
         arguments=(*group, ("throughput",), *arguments),
         options=options,
-        environment={"PYTHONUNBUFFERED": "1", **engine.environment},
+        environment={
+            "PYTHONUNBUFFERED": "1",
+            **engine.environment,
+            **forcing_variables(scenario, numbers),
+        },
     )
 
 

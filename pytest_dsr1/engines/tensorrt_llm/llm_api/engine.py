@@ -24,7 +24,8 @@ from pytest_dsr1.engines.tensorrt_llm.failures import next_steps
 from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import worker_job, write_model
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order
 from pytest_dsr1.engines.tensorrt_llm.settings import COUNTING_TOLERANCE, Trtllm
-from pytest_dsr1.engines.trtllm_options.dialects import choose_dialect, newer_than_known
+from pytest_dsr1.engines.trtllm_options.acceptance import forcing_variables
+from pytest_dsr1.engines.trtllm_options.dialects import choose_dialect, newer_than_known, version_of
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.machine.host import installed_version
 from pytest_dsr1.process.child import Child, Line, environment
@@ -62,13 +63,19 @@ class TrtllmEngine:
         Raises:
             UserError: the version does not have some of the scenario's options.
         """
-        dialect, because = choose_dialect(Trtllm.of(job.scenario).dialect, installed_version(PACKAGE))
+        version = installed_version(PACKAGE)
+        dialect, because = choose_dialect(Trtllm.of(job.scenario).dialect, version)
         asked = worker_job(job, dialect)
+        forced = forcing_variables(job.scenario, version_of(version) if version else dialect.version)
+        variables = [f"#   with {name}={value}" for name, value in forced.items()]
         arguments = [
             f"#   {name}: {json.dumps(value)}" for name, value in (asked.arguments | asked.options).items()
         ]
         line = f"pytest --dsr1-profile={shlex.quote(job.scenario.name)}"
-        return "\n".join([because, "# engine trtllm: tensorrt_llm.LLM with", *arguments, line]) + "\n"
+        return (
+            "\n".join([because, "# engine trtllm: tensorrt_llm.LLM with", *arguments, *variables, line])
+            + "\n"
+        )
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
         """Measure once.
@@ -98,13 +105,14 @@ class TrtllmEngine:
         dialect, _ = choose_dialect(engine.dialect, version)
         request = job.artifacts / "job.json"
         worker_job(job, dialect).save(request)
+        forced = forcing_variables(job.scenario, version_of(version))
         write_model(job)
         listener = _Listener(job, observer, startup_timeout_s=engine.startup_timeout_s)
         listener.patience_s = self._patience_s
         observer.phase("starting", f"TensorRT-LLM {version}")
         with Child(
             [*self._worker, str(request)],
-            env=environment(engine.environment),
+            env=environment({**engine.environment, **forced}),
             cwd=job.artifacts,
             log=listener.log,
             events=True,
