@@ -140,7 +140,7 @@ def test_the_shipped_scenarios_of_the_h200_run_the_same(scenarios: dict[str, Loa
 
 def test_an_imported_scenario_says_where_it_comes_from_and_what_is_missing() -> None:
     found = harvested(PERF_SANITY / "config_database_b200_nvl.yaml", "1f1d64f0")
-    forced, natural, _, by_one, _ = (case.tree for case in found.cases)
+    forced, _, natural, by_one, _ = (case.tree for case in found.cases)
     assert forced["source"] == {
         "document": "config_database_b200_nvl.yaml: perf-sanity case "
         "deepseek_ai_DeepSeek_R1_0528_1024_1024_conc1_gpu8",

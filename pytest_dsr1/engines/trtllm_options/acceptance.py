@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pytest_dsr1.engines.trtllm_options.names import Version, version_text
+from pytest_dsr1.engines.trtllm_options.dialects import Dialect, version_of
+from pytest_dsr1.engines.trtllm_options.names import Version
 from pytest_dsr1.engines.trtllm_options.options import LlmApiOptions
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -64,12 +65,13 @@ def forced_by_hand(
             )
 
 
-def forcing_variables(scenario: Scenario, version: Version) -> dict[str, str]:
+def forcing_variables(scenario: Scenario, installed: str | None, dialect: Dialect) -> dict[str, str]:
     """Return the variable that forces the scenario's acceptance length; empty if it forces none.
 
     Args:
         scenario: the scenario.
-        version: of TensorRT-LLM.
+        installed: the version of TensorRT-LLM; None if it is unknown.
+        dialect: counts for an unknown version.
 
     Raises:
         UserError: this version would ignore the variable.
@@ -78,10 +80,11 @@ def forcing_variables(scenario: Scenario, version: Version) -> dict[str, str]:
         return {}
     accepted = scenario.speculation.acceptance_length - 1
     since = _WHOLE if accepted.is_integer() else _FRACTION
+    version = version_of(installed) if installed else dialect.version
     if version < since[: len(version)]:  # a version without its build may be any build
         fraction = "" if accepted.is_integer() else ", and only whole numbers before 1.3.0rc15"
         raise UserError(
-            f"{scenario.name}: speculation.acceptance_length: TensorRT-LLM {version_text(version)} does not "
+            f"{scenario.name}: speculation.acceptance_length: TensorRT-LLM {installed or dialect} does not "
             f"force {accepted + 1:.10g} tokens per step: it forces none before 1.2{fraction}; use a newer "
             "TensorRT-LLM, or remove the key"
         )

@@ -155,7 +155,7 @@ def _forcing_variables(scenario: Scenario, engine: OpenAi, version: str | None) 
     if engine.server == "sglang":
         return sglang_variables(scenario.speculation.acceptance_length)
     dialect, _ = choose_dialect(engine.dialect, version)
-    return forcing_variables(scenario, version_of(version) if version else dialect.version)
+    return forcing_variables(scenario, version, dialect)
 
 
 def trtllm_version(engine: OpenAi) -> str | None:

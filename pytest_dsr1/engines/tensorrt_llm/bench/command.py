@@ -75,8 +75,7 @@ def invocation(
             f"{scenario.name}: trtllm-bench needs a checkpoint and cannot make random weights; set model.path"
         )
     options = translate(engine.llm_api, dialect)
-    numbers = version_of(version) if version else dialect.version
-    arguments, optional = _arguments(job, numbers)
+    arguments, optional = _arguments(job, version_of(version) if version else dialect.version)
     problems = inexpressible(engine.llm_api, dialect)
     problems += [f"{field} ({option})" for option, field in optional.items() if option not in offered]
     problems += [option for option, *_ in arguments if option not in offered and option not in optional]
@@ -105,7 +104,7 @@ def invocation(
         environment={
             "PYTHONUNBUFFERED": "1",
             **engine.environment,
-            **forcing_variables(scenario, numbers),
+            **forcing_variables(scenario, version, dialect),
         },
     )
 

@@ -25,7 +25,7 @@ from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import worker_job, write
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order
 from pytest_dsr1.engines.tensorrt_llm.settings import COUNTING_TOLERANCE, Trtllm
 from pytest_dsr1.engines.trtllm_options.acceptance import forcing_variables
-from pytest_dsr1.engines.trtllm_options.dialects import choose_dialect, newer_than_known, version_of
+from pytest_dsr1.engines.trtllm_options.dialects import choose_dialect, newer_than_known
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.machine.host import installed_version
 from pytest_dsr1.process.child import Child, Line, environment
@@ -66,7 +66,7 @@ class TrtllmEngine:
         version = installed_version(PACKAGE)
         dialect, because = choose_dialect(Trtllm.of(job.scenario).dialect, version)
         asked = worker_job(job, dialect)
-        forced = forcing_variables(job.scenario, version_of(version) if version else dialect.version)
+        forced = forcing_variables(job.scenario, version, dialect)
         variables = [f"#   with {name}={value}" for name, value in forced.items()]
         arguments = [
             f"#   {name}: {json.dumps(value)}" for name, value in (asked.arguments | asked.options).items()
@@ -105,7 +105,7 @@ class TrtllmEngine:
         dialect, _ = choose_dialect(engine.dialect, version)
         request = job.artifacts / "job.json"
         worker_job(job, dialect).save(request)
-        forced = forcing_variables(job.scenario, version_of(version))
+        forced = forcing_variables(job.scenario, version, dialect)
         write_model(job)
         listener = _Listener(job, observer, startup_timeout_s=engine.startup_timeout_s)
         listener.patience_s = self._patience_s
