@@ -326,7 +326,8 @@ def test_a_forced_acceptance_length_stands_with_each_figure_and_hides_published_
         line for line in joined(summary([natural, forced], [], 0)).splitlines() if line.startswith("| PASS")
     ]
     assert rows == [
-        "| PASS | natural | total output throughput | 8 tok/s (+0.0%) | &#62;= 7.6 (target 8) | 7 | 0.02% presumed |",
+        "| PASS | natural | total output throughput | 8 tok/s (+0.0%) | "
+        "&#62;= 7.6 (target 8) | 7 | 0.02% presumed |",
         "| PASS | forced | total output throughput (acceptance length 2.4 forced) | 8 tok/s (+0.0%) | "
         "&#62;= 7.6 (target 8) |  | 0.02% presumed |",
     ]
