@@ -35,11 +35,14 @@ over 800 events per second. DeepSeek-R1 makes less than 400 tokens per second fo
 stream that was measured on an H200 had 2.0 ms between tokens."""
 _LATE_FASTEST_S = 0.0016
 """The same if the client was late: events may have come evenly over the time in which it did not look."""
-LEAST_MAKING_S = 0.0004
-"""Making a token takes at least this long: 2,500 tokens per second. A wait explains a clump only if it has
-this time for each token, and events of many tokens that are further apart are not a clump."""
+LEAST_MAKING_S = 0.0009
+"""A wait explains a clump only if it has this time for each token: at most 1,111 tokens per second. A server
+without a model makes them faster: 128 tokens at once after 100 ms."""
+_APART_S = 0.0004
+"""Events of many tokens that have this time for each token were not sent together: 2,500 tokens per second,
+which leaves room for drafts."""
 _SHORTEST_WAIT_S = 0.005
-"""Shorter waits can be those of the operating system."""
+"""Shorter waits can be those of the operating system, so they do not part clumps."""
 _WAIT_FACTOR = 4
 """The wait before a clump is at least this many times as long as the clump, and as the client was late."""
 _WITHIN = 1 / 8
@@ -51,8 +54,9 @@ _MANY = 18
 10% too short. A step with drafts makes fewer tokens (mostly up to 6, at most 17), and some servers send an
 event for each."""
 _WHOLE = 4
-"""The least tokens of an answer that came as one clump of several events: no step makes all of an answer,
-because its first token comes from the prefill."""
+_WHOLE_WAIT_S = 0.1
+"""An answer that came whole, in several events, is a clump from ``_WHOLE`` tokens on after this wait: no step
+makes all of an answer, because its first token comes from the prefill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +133,14 @@ class Clumps:
         self._tokens += tokens
         if len(times_s) == 1:
             wait_s = times_s[0] - sent_s
-            if tokens >= _MANY and wait_s >= max(_SHORTEST_WAIT_S, LEAST_MAKING_S * tokens):
+            if tokens >= _MANY and wait_s >= LEAST_MAKING_S * tokens:
                 self._found.extend((times_s[0], wait_s, 0.0, 1, tokens))
             return
         np = self._np
         at_s = np.frombuffer(times_s)
         gaps_s = np.diff(at_s, prepend=sent_s)
         each = tokens / len(times_s)
-        if np.count_nonzero(gaps_s[1:] < max(FASTEST_S, LEAST_MAKING_S * each)) * 2 >= len(gaps_s) - 1:
+        if np.count_nonzero(gaps_s[1:] < max(FASTEST_S, _APART_S * each)) * 2 >= len(gaps_s) - 1:
             self._search(at_s, gaps_s, each)
 
     def _search(self, at_s: Floats, gaps_s: Floats, each: float) -> None:
@@ -153,17 +157,17 @@ class Clumps:
             begin, end = parts.pop()
             count = end - begin
             whole = count == len(at_s)
-            enough = count * each >= (_WHOLE if whole else _MANY)
+            wait_s, length_s = float(gaps_s[begin]), float(at_s[end - 1] - at_s[begin])
+            enough = count * each >= (_WHOLE if whole and wait_s >= _WHOLE_WAIT_S else _MANY)
             # An event of many tokens after a wait may be meant so: `stream_interval`.
             if count == 1 or not (enough or count >= max(_FEW, _SHARE * len(at_s))):
                 continue
             # Then the last event has the tokens that are left over, maybe one.
             full = count - 1 if whole or end < len(at_s) else count - 2
-            shortest_s = max(FASTEST_S * (count - 1), LEAST_MAKING_S * each * full)
-            wait_s, length_s = float(gaps_s[begin]), float(at_s[end - 1] - at_s[begin])
+            shortest_s = max(FASTEST_S * (count - 1), _APART_S * each * full)
             if (
                 length_s < shortest_s
-                and wait_s >= max(_SHORTEST_WAIT_S, LEAST_MAKING_S * count * each)
+                and wait_s >= LEAST_MAKING_S * count * each
                 and wait_s >= _WAIT_FACTOR * length_s
             ):
                 self._found.extend((at_s[begin], wait_s, length_s, count, count * each))
@@ -183,7 +187,7 @@ class Clumps:
         lags_s = load.lags_at(at_s)
         # Spread over the time in which the client did not look, the events are still too close together.
         after = np.where(counts > 1, tokens - tokens / counts, tokens - 1)
-        shortest_s = np.maximum(_LATE_FASTEST_S * (counts - 1), 2 * LEAST_MAKING_S * after)
+        shortest_s = np.maximum(_LATE_FASTEST_S * (counts - 1), 2 * _APART_S * after)
         held = (lengths_s + lags_s < shortest_s) & (waits_s >= _WAIT_FACTOR * lags_s)
         some = bool(held.any())
         return Clumped(

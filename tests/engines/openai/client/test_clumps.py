@@ -92,6 +92,8 @@ ON_PURPOSE: dict[str, tuple[list[float], int | None]] = {
     "two tokens, a step apart": (steady(2, 0.002), None),
     "unpaced: as fast as the client reads": (steady(256, 2e-6, first_s=0.001), None),
     "faster than any GPU, after 90 ms": (steady(256, 2e-6, first_s=0.09), None),
+    "128 tokens at once, after 100 ms": (steady(128, 2e-6, first_s=0.105), None),
+    "four tokens at once, after 50 ms": (steady(4, 2e-6, first_s=0.055), None),
     "prefill of others every 50 tokens": ([0.1, *[0.005] * 49, *[0.4, *[0.005] * 49] * 4], None),
     "a server that stalled for 80 ms once": (
         [0.1, *[0.01] * 50, 0.08, *[1e-6] * 8, *[0.01] * 100],
@@ -116,7 +118,7 @@ def test_the_least_that_counts_as_a_clump() -> None:
     assert (held(20, inner_s=FASTEST_S * 0.99), held(20, inner_s=FASTEST_S * 1.01)) == (True, False)
     least_s = LEAST_MAKING_S * 50
     assert (held(50, least_s * 1.01), held(50, least_s * 0.99)) == (True, False)
-    assert (held(8, 0.0051), held(8, 0.0049)) == (True, False)
+    assert (held(8, LEAST_MAKING_S * 8.08), held(8, LEAST_MAKING_S * 7.92)) == (True, False)
 
 
 def test_the_wait_is_four_times_as_long_as_the_clump() -> None:
@@ -241,7 +243,8 @@ def test_several_tokens_per_event_are_not_condemned(gaps_s: list[float], tokens:
 
 
 def test_the_least_of_a_whole_answer() -> None:
-    assert [judged(bursts(1, events, 0.1)).held_share for events in (3, 4)] == [0.0, 1.0]
+    assert [judged(bursts(1, events, 0.101)).held_share for events in (3, 4)] == [0.0, 1.0]
+    assert [judged(bursts(1, 7, wait_s)).held_share for wait_s in (0.101, 0.099)] == [1.0, 0.0]
     assert [judged([1.0, gap_s], 101).held_share for gap_s in (0.0201, 0.0203)] == pytest.approx([1.0, 0.0])
 
 
