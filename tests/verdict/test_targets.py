@@ -96,7 +96,8 @@ UNKNOWN = "this engine does not report it; remove the target or use another"
             "average_tpot",
             AT_ONCE,
             "transformers: the tokens of each answer came at one moment, or it has one token, so there is no "
-            "time between tokens; ask for more output tokens, and measure without a proxy that collects events",
+            "time between tokens; ask for more output tokens, and measure without a proxy that collects "
+            "events",
         ),
     ],
 )

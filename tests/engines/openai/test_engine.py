@@ -187,7 +187,7 @@ def measure_bursts(folder: Path, tokens: int, **options: Any) -> EngineResult:
 
     def answer(_: dict[str, Any]) -> Iterator[bytes]:
         yield STREAM_HEAD
-        time.sleep(max(0.02, tokens * 0.001))
+        time.sleep(max(0.02, tokens * 0.004))
         yield burst + chunk(b"")
 
     return measure(folder, answer, output_tokens=tokens, **options)
