@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_serializer
+from pydantic import Field, ValidationError
 
 from pytest_dsr1.scenario.schema.base import Part, PositiveInt
 
@@ -129,11 +129,6 @@ class LlmApiOptions(Part):
     unchecked: dict[str, Any] | None = None
     """Any other options, or values that the keys above do not take; written into the options file as they are."""  # noqa: E501
 
-    @field_serializer("unchecked", when_used="json")
-    def _with_words_for_nothing(self, unchecked: dict[str, Any] | None) -> Any:
-        """Return the mapping with `null` and `{}` as text: the fingerprint leaves out what has no value."""
-        return unchecked and _worded(unchecked)
-
 
 def with_own_key(options: LlmApiOptions) -> Iterator[tuple[str, str, bool]]:
     """Yield each unchecked option that has a key in a scenario, that key, and whether the key has a value.
@@ -182,9 +177,3 @@ def _is_taken(path: Sequence[str], value: Any) -> bool:
     except ValidationError:
         return False
     return True
-
-
-def _worded(value: Any) -> Any:
-    if isinstance(value, dict) and value:
-        return {key: _worded(inner) for key, inner in value.items()}
-    return "null" if value is None else "{}" if value == {} else value
