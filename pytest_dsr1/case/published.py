@@ -1,4 +1,4 @@
-"""Which published results may stand beside a run: those of its model, on the GPUs that ran."""
+"""Which published results may stand next to a run: those of its model, on the GPUs that ran."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which published results stand beside a run, in every report."""
+"""Which published results stand next to a run, in every report."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ def test_what_is_said_beside_the_targets(loaded: LoadedScenario) -> None:
 def test_of_a_server_that_somebody_else_started_nothing_is_said_about_the_cpus(tmp_path: Path) -> None:
     name = load_text(tmp_path, ATTACHED)
     run = ScenarioOutcome(name, "suites/small.yaml", measurement=measurement(scenario=name.scenario))
-    line = "  CPUs    nothing is known of other work beside the server, which pytest-dsr1 did not start"
+    line = "  CPUs    nothing is known of other work next to the server, which pytest-dsr1 did not start"
     assert line in text([run], 200)
     started = load_text(tmp_path, ATTACHED.replace("url: http://x:1", "command: [serve, '{port}']"))
     run = ScenarioOutcome(started, "suites/small.yaml", measurement=measurement(scenario=started.scenario))
