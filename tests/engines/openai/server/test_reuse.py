@@ -185,7 +185,7 @@ def test_a_server_that_runs_already_was_not_started(tmp_path: Path) -> None:
         ("sglang", "switch the cache off with --disable-radix-cache in engine.arguments"),
         (
             "trtllm-serve",
-            "with enable_block_reuse: false under kv_cache_config in the file of --extra_llm_api_options",
+            "with engine.llm_api.kv_cache_config.enable_block_reuse: false",
         ),
         ("other", "switch the cache off with the server's own option in engine.arguments"),
     ],
