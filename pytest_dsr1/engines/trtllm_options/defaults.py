@@ -6,7 +6,7 @@ A default that changed makes two versions measure different things with the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,15 +27,19 @@ class Asked:
         environment: variables of TensorRT-LLM's processes.
         max_batch_size: the most requests in one step of a rank; None if TensorRT-LLM chooses.
         serves: whether trtllm-serve runs them.
+        arguments: the arguments of its command; one with the name of an option pins it.
     """
 
     options: LlmApiOptions
     environment: Mapping[str, str] = field(default_factory=dict)
     max_batch_size: int | None = None
     serves: bool = False
+    arguments: Sequence[str] = ()
 
     def has(self, option: str) -> bool:
-        """Return whether the scenario sets this option, checked or unchecked."""
+        """Return whether the scenario sets this option: checked, unchecked or as an argument."""
+        if any(word.partition("=")[0] == f"--{option}" for word in self.arguments):
+            return True
         tree: Any = merged(self.options.model_dump(exclude_none=True), self.options.unchecked or {})
         for key in option.split("."):
             if not isinstance(tree, Mapping) or key not in tree:

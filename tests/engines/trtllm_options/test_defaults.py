@@ -92,6 +92,8 @@ def test_the_reuse_of_blocks_is_open_only_with_the_block_in_a_benchmark() -> Non
 def test_processes_of_a_server_matter_only_for_a_server() -> None:
     assert left_open("1.4", PINNED, serves=True) == ["num_serve_frontends"]
     assert left_open("1.4", {**PINNED, "num_serve_frontends": 4}, serves=True) == []
+    for words in (["--num_serve_frontends", "4"], ["--num_serve_frontends=4"]):
+        assert left_open("1.4", PINNED, serves=True, arguments=words) == []
 
 
 @pytest.mark.parametrize(

@@ -117,8 +117,13 @@ class LaunchCommand:
         return " ".join([*values, *map(expanding_word, masked_words(self.argv))])
 
 
-def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
+def launch_command(scenario: Scenario, port: int, *, report: str | None = None) -> LaunchCommand:
     """Return the command that serves the scenario's model at ``port``.
+
+    Args:
+        scenario: the scenario.
+        port: the port; 0 for one that the server chooses.
+        report: the file for the address that the server chooses, in the folder of the job.
 
     Raises:
         UserError: the server does not have one of the options.
@@ -127,13 +132,14 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
     version = trtllm_version(engine) if engine.server == "trtllm-serve" else None
     before = [*_words(scenario, engine, port), *_backend(engine, version)]
     words, environment = absolute_words([*before, *engine.arguments], Path.cwd()), dict(engine.environment)
+    # The names of these two files stay as they are: pytest's folder may have files of the same names.
+    words[len(before) : len(before)] = [] if report is None else ["--report_addr", report]
     open_defaults = () if version is None else _remarks(engine, version)
     if not engine.llm_api.given:
         return LaunchCommand(words, environment, warnings=open_defaults)
     dialect, because = choose_dialect(engine.dialect, version)
     if problems := inexpressible(engine.llm_api, dialect):
         raise cannot_express(scenario.name, dialect, problems)
-    # This name stays as it is: pytest's folder may have a file of the same name.
     words[len(before) : len(before)] = [file_option(dialect), OPTIONS_FILE]
     newer = newer_than_known(version) if version and not engine.dialect else None
     return LaunchCommand(
@@ -150,7 +156,13 @@ def _remarks(engine: OpenAi, version: str) -> tuple[str, ...]:
     """Return what the scenario leaves open in this version; nothing for a name that is not a version."""
     if any(word.partition("=")[0] in OTHER_OPTIONS for word in engine.arguments):
         return ()
-    asked = Asked(engine.llm_api, engine.environment, engine.max_batch_size, serves=True)
+    asked = Asked(
+        engine.llm_api,
+        engine.environment,
+        engine.max_batch_size,
+        serves=True,
+        arguments=engine.arguments,
+    )
     with contextlib.suppress(UserError):
         return tuple(remarks(asked, version))
     return ()
