@@ -67,7 +67,7 @@ class MoeConfig(Part):
     """The mixture-of-experts layers."""
 
     backend: MoeBackend | None = None
-    """The kernel library of the experts. Each version has some of them ([by version](engines/dialects.md))."""  # noqa: E501
+    """The kernel library of the experts. Each version has some of them ([values](engines/dialects.md#values))."""  # noqa: E501
     max_num_tokens: PositiveInt | None = None
     """The most tokens in one MoE call."""
     load_balancer: dict[str, Any] | str | None = None

@@ -47,7 +47,7 @@ def _streamed_metrics(scenario: Scenario) -> Findings:
 def _acceptance_needs_drafts(scenario: Scenario) -> Findings:
     """A target or gate on `acceptance_length` needs draft tokens."""
     engine = scenario.engine
-    setting = engine.settings_for.get("speculation")
+    setting = engine.setting_for("speculation")
     wanted = f"`{setting}`, found none" if setting else f"drafts, which the engine `{engine.type}` lacks"
     for key, metric in _judged(scenario, "mtp"):
         if engine.draft_tokens == 0:

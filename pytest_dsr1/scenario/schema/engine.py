@@ -218,6 +218,10 @@ class EngineSettings(Part):
         """Limits of the KV cache of each GPU; None if unknown."""
         return None
 
+    def setting_for(self, purpose: Purpose) -> str | None:
+        """Return the setting of this scenario's engine that serves a purpose; None if there is none."""
+        return self.settings_for.get(purpose)
+
     def waiting_to_be_read(self, requests: int) -> str | None:
         """Return why requests can wait although there are slots for this many; None if unknown."""
         del requests

@@ -334,6 +334,7 @@ class _Run:
     def _warnings(self, version: str | None) -> Iterator[str]:
         if self.unsearched:
             yield self.unsearched
+        yield from self.call.remarks
         if version and not self.engine.dialect and (warning := newer_than_known(version)):
             yield warning
         if self.engine.eos_id >= 0:

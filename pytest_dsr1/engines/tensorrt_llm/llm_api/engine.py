@@ -21,9 +21,10 @@ from collections.abc import Iterator, Sequence
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.failures import next_steps
-from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import worker_job, write_model
+from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import asked, worker_job, write_model
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order
 from pytest_dsr1.engines.tensorrt_llm.settings import COUNTING_TOLERANCE, Trtllm
+from pytest_dsr1.engines.trtllm_options.defaults import remarks
 from pytest_dsr1.engines.trtllm_options.dialects import choose_dialect, newer_than_known
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.machine.host import installed_version
@@ -62,10 +63,14 @@ class TrtllmEngine:
         Raises:
             UserError: the version does not have some of the scenario's options.
         """
-        dialect, because = choose_dialect(Trtllm.of(job.scenario).dialect, installed_version(PACKAGE))
-        asked = worker_job(job, dialect)
+        engine, version = Trtllm.of(job.scenario), installed_version(PACKAGE)
+        dialect, because = choose_dialect(engine.dialect, version)
+        made = worker_job(job, dialect)
         arguments = [
-            f"#   {name}: {json.dumps(value)}" for name, value in (asked.arguments | asked.options).items()
+            f"#   {name}: {json.dumps(value)}" for name, value in (made.arguments | made.options).items()
+        ]
+        arguments += [
+            f"# warning: {remark}" for remark in (remarks(asked(engine), version) if version else ())
         ]
         line = f"pytest --dsr1-profile={shlex.quote(job.scenario.name)}"
         return "\n".join([because, "# engine trtllm: tensorrt_llm.LLM with", *arguments, line]) + "\n"
@@ -188,10 +193,11 @@ class LoadedModel:
             )
 
     def _warnings(self) -> Iterator[str]:
-        job = self._listener.job
-        if Trtllm.of(job.scenario).eos_id >= 0:
+        engine = Trtllm.of(self._listener.job.scenario)
+        if engine.eos_id >= 0:
             yield "answers end at the end token (engine.eos_id), so output lengths were not checked"
-        if not Trtllm.of(job.scenario).dialect and (warning := newer_than_known(self._version)):
+        yield from remarks(asked(engine), self._version)
+        if not engine.dialect and (warning := newer_than_known(self._version)):
             yield warning
 
     def _facts(self, report: WorkerReport) -> EngineFacts:
