@@ -125,6 +125,7 @@ class RunState:
         mode: whether runs are compared with references, or recorded; None for neither.
         tests: the selected tests of scenarios, by test id.
         failures: how many reports of these tests are failures.
+        ended_by_exit: the reason that ``pytest.exit`` gave; empty if it did not end the session.
         shown: by message, the id of the first test that failed with it: there it is shown in full.
         selected: the profiles of all selected tests, in order.
         whole: the profiles with a selected test that judges a whole run.
@@ -147,6 +148,7 @@ class RunState:
     mode: Literal["gate", "record"] | None = None
     tests: dict[str, SelectedTest] = field(default_factory=dict)
     failures: int = 0
+    ended_by_exit: str = ""
     shown: dict[str, str] = field(default_factory=dict)
     selected: dict[str, None] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
@@ -160,18 +162,21 @@ class RunState:
         """Return the outcome of a scenario so far."""
         return self.outcomes.setdefault(loaded.scenario.name, ScenarioOutcome(loaded, test_id_prefix))
 
-    def exit_status(self, failed: int) -> int | None:
+    def exit_status(self, failed: int, *, ended_early: bool) -> int | None:
         """Return the exit status of the verdicts; None if pytest's own applies.
 
         Args:
-            failed: how many failures pytest counted; if some are not ours, pytest's own status applies.
+            failed: how many failures pytest counted. If some are not ours, pytest's own status applies, unless
+                they kept a test from being judged.
+            ended_early: whether the session ended before its last test.
         """
         from pytest_dsr1.verdict.verdict import exit_status
 
-        if failed > self.failures:
+        every = (status for outcome in self.outcomes.values() for status, _ in outcome.unjudged.values())
+        unjudged = [status for status in every if status is not None]
+        if failed > self.failures and not (ended_early and unjudged):
             return None
-        unjudged = (status for outcome in self.outcomes.values() for status, _ in outcome.unjudged.values())
-        return exit_status([*self.statuses.values(), *filter(None, unjudged)])
+        return exit_status([*self.statuses.values(), *unjudged])
 
 
 NOT_WRITTEN: Mapping[str, bool] = {"red": True, "bold": True}
