@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 else:
     _PytestFailed = pytest.fail.Exception
 
-_OF_THE_MACHINE = ("GPU", "NVIDIA driver", "CUDA_VISIBLE_DEVICES")
-"""Starts of the findings that ``--dsr1-allow-mismatch`` overrides; it does not help with missing software."""
+_OF_THE_HARDWARE = ("GPU", "NVIDIA driver", "CUDA_VISIBLE_DEVICES")
+"""Starts of the findings that ``--dsr1-allow-mismatch`` overrides; no run can do without missing software."""
 _ALLOW = "--dsr1-allow-mismatch runs anyway and keeps this as a warning"
 
 
@@ -78,8 +78,18 @@ class ScenarioOutcome:
         from pytest_dsr1.machine.gpu.inventory import sentences
 
         mismatches = sentences(found)
-        hardware = any(line.startswith(_OF_THE_MACHINE) for line in mismatches)
-        return listed("this machine cannot run the scenario", mismatches, _ALLOW if hardware else "")
+        helps = all(finding.subject.startswith(_OF_THE_HARDWARE) for finding in found)
+        return listed("this machine cannot run the scenario", mismatches, _ALLOW if helps else "")
+
+
+def allowed(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the findings with a warning instead of each mismatch of the hardware: --dsr1-allow-mismatch."""
+    return tuple(
+        replace(each, severity="warning", message=f"{each.message} (allowed by --dsr1-allow-mismatch)")
+        if each.severity == "mismatch" and each.subject.startswith(_OF_THE_HARDWARE)
+        else each
+        for each in findings
+    )
 
 
 @dataclass(eq=False, repr=False)  # every pytest run imports this module
