@@ -253,8 +253,7 @@ EARLY = {
         "session-timeout: 2.5 sec exceeded",
     ),
     "a stop": (
-        "def pytest_runtest_teardown(item):\n"
-        "    if 'total' in item.name: item.session.shouldstop = True\n",
+        "def pytest_runtest_teardown(item):\n    if 'total' in item.name: item.session.shouldstop = True\n",
         "no reason is given",
     ),
     "pytest.exit": (
@@ -282,9 +281,7 @@ def test_a_session_that_ends_early_names_what_it_did_not_judge(suites: Suites, w
 
 
 @pytest.mark.parametrize("option", ["-x", "--maxfail=1", "--stepwise"])
-def test_another_tests_failure_that_ends_the_session_is_no_missed_target(
-    suites: Suites, option: str
-) -> None:
+def test_another_tests_failure_that_ends_the_session_is_no_missed_target(suites: Suites, option: str) -> None:
     suites.pytester.makepyfile(test_a="def test_a(): assert False")
     suites.pytester.makepyfile(test_b="def test_b(): pass")
     cache = ("-p", "cacheprovider", "-o", "addopts=")
@@ -337,7 +334,9 @@ def test_a_failure_that_a_plugin_reports_as_skipped_is_a_failure(suites: Suites)
     result.assert_outcomes(passed=2, failed=1)
     output = said(result)
     assert "INTERNALERROR" not in output
-    assert "is 83.8% below the target 99" in output.partition("FAILURES")[2].partition("PERFORMANCE OVERVIEW")[0]
+    assert (
+        "is 83.8% below the target 99" in output.partition("FAILURES")[2].partition("PERFORMANCE OVERVIEW")[0]
+    )
 
 
 @pytest.mark.parametrize("phase", ["setup", "call", "teardown"])
