@@ -98,8 +98,8 @@ def absolute_words(words: Sequence[str], folder: Path) -> list[str]:
 def left_relative(words: Sequence[str], environment: Mapping[str, str], folder: Path) -> list[str]:
     """Return the relative paths that the engine takes for paths in its own folder, each with its place.
 
-    They exist in ``folder``, so that one is probably meant: a path in a shell's script after ``cd``, in a file
-    of options, or in the value of a variable.
+    They exist in ``folder``, which is probably meant: a path in a shell's script after ``cd``, in a file of
+    options, or in the value of a variable.
     """
     left = []
     for named in _named(words, folder):

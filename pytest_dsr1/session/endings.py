@@ -163,7 +163,7 @@ def note_unjudged(state: RunState, why: str) -> None:
 def why_ended_early(session: pytest.Session, state: RunState) -> str | None:
     """Return why a session ended before its last test; None if it ran to its end, or Ctrl-C ended it.
 
-    It ends early by a plugin's time limit for the whole session, ``--stepwise``, ``pytest.exit``, or by ``-x``
+    It ends early by a plugin's time limit for the whole session, ``--stepwise``, ``pytest.exit``, or ``-x``
     after the failure of another test. After a failure of ours, ``-x`` leaves the other scenarios not run.
     """
     most, failed = session.config.getoption("maxfail"), session.testsfailed

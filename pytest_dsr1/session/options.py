@@ -206,5 +206,6 @@ def refuse_xdist(config: pytest.Config) -> None:
     if any(asked.values()) or hasattr(config, "workerinput"):
         raise pytest.UsageError(
             "dsr1: one process measures all scenarios, because measurements on one machine disturb each "
-            "other; run them separately from other tests, with `-n0` and without --tx, --dist and --looponfail"
+            "other; run them separately from other tests, with `-n0` and without --tx, --dist and "
+            "--looponfail"
         )

@@ -176,8 +176,8 @@ class RunState:
         """Return the exit status of the verdicts; None if pytest's own applies.
 
         Args:
-            failed: how many failures pytest counted. If some are not ours, pytest's own status applies, unless
-                they kept a test from being judged.
+            failed: how many failures pytest counted. If some are not ours, pytest's own status applies,
+                unless they kept a test from being judged.
             ended_early: whether the session ended before its last test.
         """
         from pytest_dsr1.verdict.verdict import exit_status
