@@ -83,7 +83,7 @@ def test_a_users_folder_that_links_to_another_users_is_not_restored_from(
     (tmp_path / "etc").mkdir()
     state.symlink_to(tmp_path / "etc")
     monkeypatch.delenv("SLURM_JOB_USER", raising=False)
-    monkeypatch.setattr(module.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(host, "homes_in_use", lambda: iter([home]))
 
     def stat(path: Path, **options: bool) -> object:
@@ -101,7 +101,7 @@ def test_a_users_folder_that_links_to_another_users_is_not_restored_from(
     monkeypatch.setattr(Path, "stat", refuse)
     assert state in restore_folders({})  # it is said that it cannot be searched
     assert restore_folders({"DSR1_STATE_DIR": "/state"}) == (Path("/state"),)
-    monkeypatch.setattr(module.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert restore_folders({}) == state_dirs({})
 
 
