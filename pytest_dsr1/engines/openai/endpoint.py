@@ -9,11 +9,13 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from pytest_dsr1.engines.openai.client.failures import error_message, unreachable
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.storage.files import open_regular
 
 _TIMEOUT_S = 10.0
 _LARGEST = 1 << 20
@@ -93,7 +95,7 @@ class Site:
         try:
             models = json.loads(body)["data"] if status == 200 else []
             return str(models[0]["id"])
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             raise EngineError(
                 f"{self.url}/v1/models: HTTP {status}: expected a list of models, found "
                 f"{error_message(body)}; {hint}"
@@ -143,6 +145,8 @@ def _parts(url: str) -> SplitResult:
 
 def _tls(engine: OpenAi) -> ssl.SSLContext:
     try:
+        if engine.ca_file is not None:
+            open_regular(Path(engine.ca_file)).close()  # reading a pipe would wait for ever
         context = ssl.create_default_context(cafile=engine.ca_file)
     except OSError as error:  # ssl.SSLError is one
         raise EngineError(

@@ -45,7 +45,7 @@ class OpenAi(EngineSettings):
     command: Annotated[list[ExpandedText], Field(min_length=1)] | None = None
     """The command that starts the server, instead of the usual one; `{port}` and `{model}` in it are replaced."""  # noqa: E501
     arguments: list[ExpandedText] = Field(default_factory=list)
-    """More arguments for the server's command. A relative path of a file is relative to the folder in which pytest was started; the file's content is part of the fingerprint."""  # noqa: E501
+    """More arguments for the server's command. A relative path of a file, or of a folder with a slash, is relative to the folder in which pytest was started; the file's content is part of the fingerprint. A path in such a file is relative to the engine's own folder."""  # noqa: E501
     tp: PositiveInt | None = None
     """Tensor parallelism."""
     pp: PositiveInt | None = None

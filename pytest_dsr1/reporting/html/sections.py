@@ -21,6 +21,7 @@ from pytest_dsr1.reporting.charts.history import ReportContext, comparison_pictu
 from pytest_dsr1.reporting.charts.run import Picture, of_measurement
 from pytest_dsr1.reporting.terminal.overview import engine_bound
 from pytest_dsr1.roofline.bounds import Bound, why_no_bounds
+from pytest_dsr1.storage.files import open_regular
 from pytest_dsr1.text import number, plain
 from pytest_dsr1.verdict.verdict import GOOD, Verdict
 
@@ -251,7 +252,8 @@ def _script(case: Case, folder: Path) -> str:
     lines = ["# Run the scenario again, as it ran", *inside, command]
     for path in sorted((folder / "engine").glob("*.sh")):
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
+            with open_regular(path) as file:
+                text = file.read(_SCRIPT_LIMIT).decode("utf-8", "replace")
         except OSError:
             continue
         lines += ["", f"# {path.name}: to start the engine by hand, as in the run", text.strip()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 import subprocess
@@ -84,6 +85,7 @@ def test_value_that_is_no_key() -> None:
             "expected a list of models, found an HTML page: '<html>'; "
             "give the model's name in engine.served_model",
         ),
+        (plain("200 OK", b"[" * 200_000), "HTTP 200: expected a list of models, found "),
         (
             plain("404 Not Found", b'{"detail": "Not Found"}'),
             "HTTP 404: expected a list of models, found Not Found; g",
@@ -190,6 +192,7 @@ def test_http_to_a_server_with_tls(certificate: Certificate, tmp_path: Path) -> 
 
 def test_file_of_no_certificates(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").touch()
-    for name in ("empty.pem", "none.pem"):
+    os.mkfifo(tmp_path / "pipe.pem")
+    for name in ("empty.pem", "none.pem", "pipe.pem"):
         with pytest.raises(EngineError, match=rf"engine.ca_file: .*/{name}: no certificates in PEM format: "):
             site(engine(ca_file=str(tmp_path / name)), "https://host")

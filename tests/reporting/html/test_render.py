@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -380,3 +381,16 @@ def test_what_makes_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no/report\.html: the report cannot be written: No such file"):
         write_html(tmp_path / "no" / "report.html", [], BACKGROUND)
+
+
+def test_a_pipe_among_the_scripts_of_a_result_is_not_waited_for(tmp_path: Path) -> None:
+    (case, *_) = cases(tmp_path)
+    assert case.run.measurement is not None
+    engine = case.run.measurement.folder / "engine"
+    os.mkfifo(engine / "z.sh")
+    (engine / "y.sh").write_text("echo of-the-engine\n", encoding="utf-8")
+    path = tmp_path / "report.html"
+    page(path, case)
+    text = path.read_text(encoding="utf-8")
+    assert "echo of-the-engine" in text
+    assert "# z.sh" not in text
