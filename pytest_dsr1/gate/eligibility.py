@@ -123,7 +123,7 @@ def figure(
     """
     scenario = measurement.scenario
     warm = warmup_requests or warmup_of(scenario)
-    why = measurement.result.facts.not_measured.get(scenario.gated_metric)
+    why = measurement.why_not_measured(scenario.gated_metric)
     if why is not None:
         label = METRICS[scenario.gated_metric].label
         raise InvalidRunError(f"{scenario.name}: {label} has no steady figure: {why}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.registry import Metric
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.verdict import Status, Verdict, subject_of
@@ -65,6 +66,20 @@ def _streamed(measurement: Measurement) -> bool:
     return any("streaming" in METRICS[name].needs for name in measurement.metrics)
 
 
+def _not_measured(metric: Metric, measurement: Measurement) -> str:
+    engine = measurement.scenario.engine
+    why = measurement.why_not_measured(metric.name)
+    if why is not None and "energy" in metric.needs:
+        return f"{metric.label} was not measured: {why}; remove the target, or run on GPUs that report it"
+    streaming = engine.settings_for.get("streaming")
+    hint = why or (
+        f"set {streaming}"
+        if streaming and "streaming" in metric.needs and not _streamed(measurement)
+        else "this engine does not report it; remove the target or use another engine"
+    )
+    return f"{metric.label} was not measured by engine {engine.type}: {hint}"
+
+
 def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
     """Return the verdict on a target of a valid measurement: INVALID if the metric was not measured."""
     metric = METRICS[target.metric]
@@ -72,13 +87,6 @@ def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
     subject = subject_of("target", target.metric)
     measured = measurement.metrics.get(target.metric)
     if measured is None:
-        streaming = measurement.scenario.engine.settings_for.get("streaming")
-        # An engine that knows why says so in its facts.
-        hint = measurement.result.facts.not_measured.get(target.metric) or (
-            f"set {streaming}"
-            if streaming and "streaming" in metric.needs and not _streamed(measurement)
-            else "this engine does not report it; remove the target or use another engine"
-        )
         return Verdict(
             Status.INVALID,
             subject,
@@ -87,7 +95,7 @@ def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
             target.value,
             limit,
             None,
-            f"{metric.label} was not measured by engine {measurement.scenario.engine.type}: {hint}",
+            _not_measured(metric, measurement),
         )
     higher = metric.better == "higher"
     good = measured.value >= limit if higher else measured.value <= limit

@@ -193,6 +193,8 @@ def _steady(measurement: Measurement) -> str:
 def _health(case: Case, measurement: Measurement) -> Iterable[tuple[str, str]]:
     if measurement.gpu_health:
         yield "GPUs", measurement.gpu_health.text
+        if why := measurement.gpu_health.why_no_energy:
+            yield "energy", f"not measured: {why}"
     if measurement.cpu_load:
         yield "CPUs", measurement.cpu_load.text
     if bound := _bound_reached(case.run.bounds, measurement):
