@@ -33,6 +33,8 @@ tokens of a request are spread evenly, so nothing is visible within one."""
 
 FEWEST_READINGS = 10
 """The least number of readings of the energy counters in a window: energy is interpolated between two."""
+READINGS_S = 12.0
+"""A window in s that certainly has that many, at one per second."""
 
 
 class NoSteadyFigureError(Dsr1Error):
