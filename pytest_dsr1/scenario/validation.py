@@ -149,7 +149,9 @@ class _Fault:
         return cls(known.get(kind, "value"), spot.path, spot.schema, spot.holder)
 
     def meant(self, tree: Node) -> Path | None:
-        """Return the path that was probably meant by an unknown key."""
+        """Return the path that was probably meant by an unknown key; None for one that has a replacement."""
+        if str(self.path[-1]) in _former_names():
+            return None
         close = nearest(str(self.path[-1]), self._fitting(tree))
         return (*self.path[:-1], close) if close else None
 
@@ -218,20 +220,8 @@ class _Fault:
         return f"expected {json_schema.describe(self.schema)}, found {_found(node)}{self._hint(node)}"
 
     def _hint(self, node: Node) -> str:
-        kind, value, text = self.schema.get("type"), node.value, node.text
-        if isinstance(value, str) and "enum" in self.schema:
-            return did_you_mean(value, self.schema["enum"])
-        if isinstance(value, str) and "const" in self.schema:
-            return did_you_mean(value, [str(self.schema["const"])])
-        if kind == "boolean" and isinstance(value, str) and value.lower() in _BOOLEANS:
-            return f"; write {_BOOLEANS[value.lower()]}"
-        if kind in {"integer", "number"} and isinstance(value, str):
-            return _number_hint(node, whole=kind == "integer")
-        if kind == "integer" and isinstance(value, float) and value.is_integer():
-            return f"; write {int(value)}"
-        if kind == "string" and isinstance(value, bool | int | float):
-            return f'; put it in quotes: "{text}"'
-        return ""
+        forms = json_schema.options_of(self.schema).values() or [self.schema]
+        return next(filter(None, (_hint_of(form, node) for form in forms)), "")
 
     def corrected(self, tree: Node) -> Node:
         """Return the tree as it was probably meant, or with a placeholder for the faulty value."""
@@ -256,13 +246,35 @@ class _Fault:
         return with_value(tree, self.path, node_of(value, mark))
 
     def _with_tag(self, tree: Node, node: Node | None) -> Node:
-        """Return the tree with the nearest engine type, or the type that shares most keys with the file."""
+        """Return the tree with the nearest engine type, or the type that shares most keys with the file.
+
+        Of equal ones, the type with fewer keys of its own is nearer.
+        """
         close = nearest(node.text, self.schema["enum"]) if node else None
         holder = tree.find(self.path[:-1])
         given = set(holder.value) if holder and isinstance(holder.value, dict) else set()
         options = json_schema.options_of(self.holder)
-        likely = max(options, key=lambda tag: len(given.intersection(json_schema.keys_of(options[tag]))))
+        keys = {tag: json_schema.keys_of(schema) for tag, schema in options.items()}
+        likely = max(options, key=lambda tag: (len(given.intersection(keys[tag])), -len(keys[tag])))
         return self._with(tree, close or likely)
+
+
+def _hint_of(schema: Schema, node: Node) -> str:
+    """Return what was probably meant by a wrong value, as the end of a message; empty if nothing is near."""
+    kind, value, text = schema.get("type"), node.value, node.text
+    if isinstance(value, str) and "enum" in schema:
+        return did_you_mean(value, schema["enum"])
+    if isinstance(value, str) and "const" in schema:
+        return did_you_mean(value, [str(schema["const"])])
+    if kind == "boolean" and isinstance(value, str) and value.lower() in _BOOLEANS:
+        return f"; write {_BOOLEANS[value.lower()]}"
+    if kind in {"integer", "number"} and isinstance(value, str):
+        return _number_hint(node, whole=kind == "integer")
+    if kind == "integer" and isinstance(value, float) and value.is_integer():
+        return f"; write {int(value)}"
+    if kind == "string" and "const" not in schema and isinstance(value, bool | int | float):
+        return f'; put it in quotes: "{text}"'
+    return ""
 
 
 def _is_misspelling(word: str, known: Sequence[str]) -> bool:

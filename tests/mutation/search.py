@@ -2,9 +2,9 @@
 
     tox run -e mutation -- pytest_dsr1/gate/noise.py pytest_dsr1/steady/
 
-Cosmic Ray makes the faults, one at a time, in a copy of the tree. ``modules.yaml`` names the modules, the
-tests of each, and the faults that change nothing, with the reason. A survivor is a fault that no test
-notices: write a test of the behavior that it breaks, or list it as equivalent.
+Cosmic Ray makes the faults, one at a time, in copies of the tree, one per CPU. ``modules.yaml`` names the
+modules, the tests of each, and the faults that change nothing, with the reason. A survivor is a fault that no
+test notices: write a test of the behavior that it breaks, or list it as equivalent.
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ import os
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from compileall import compile_dir
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from py_compile import PycInvalidationMode
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -31,6 +37,8 @@ LEAST = 0.97
 """The share of the faults that must be noticed, without the equivalent ones."""
 SECONDS = 120
 """A fault that keeps its tests busy for longer is noticed: the slowest of them take 15 s."""
+PART = 20
+"""The most faults that a worker tries before it takes those of another module."""
 
 EXCLUDED = (
     r"core/RemoveDecorator",
@@ -133,10 +141,43 @@ def fault_of(diff: str) -> Fault:
     return Fault(was, becomes)
 
 
-def search(tree: Path, path: str, module: Mapping[str, Any], kinds: tuple[str, ...]) -> Found:
-    """Return the result of one module, by running its tests once per fault in a copy of the tree."""
-    config, session = tree / "mutation.toml", tree / "mutation.sqlite"
-    session.unlink(missing_ok=True)
+class Trees:
+    """Copies of the tree, one per worker: a worker changes a file of its own copy."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._free: SimpleQueue[Path] = SimpleQueue()
+        for number in range(count):
+            tree = folder / str(number)
+            shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+            # By default Python compares times in seconds, and misses the second of two faults in one second.
+            compile_dir(tree / "pytest_dsr1", quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
+            self._free.put(tree)
+
+    @contextmanager
+    def one(self) -> Iterator[Path]:
+        """Yield a copy that no other worker uses."""
+        tree = self._free.get()
+        try:
+            yield tree
+        finally:
+            self._free.put(tree)
+
+
+def run(tree: Path, *command: str | Path) -> str:
+    """Return what a program of Cosmic Ray prints in a copy of the tree."""
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    return subprocess.run(
+        command, cwd=tree, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+def parts(trees: Trees, folder: Path, path: str, module: Mapping[str, Any]) -> list[Path] | None:
+    """Return the faults of a module as sessions of Cosmic Ray, each with at most ``PART`` to try.
+
+    None if a test of the module fails without any fault.
+    """
+    folder.mkdir()
+    config, session = folder / "mutation.toml", folder / "session.sqlite"
     tests = shlex.join(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *module["tests"]]
     )
@@ -146,20 +187,63 @@ def search(tree: Path, path: str, module: Mapping[str, Any], kinds: tuple[str, .
         f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(EXCLUDED)}\n",
         encoding="utf-8",
     )
-    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    with trees.one() as tree:
+        try:
+            run(tree, "cosmic-ray", "baseline", config)
+        except subprocess.CalledProcessError:
+            return None
+        run(tree, "cosmic-ray", "init", config, session)
+        run(tree, "cr-filter-operators", session, config)
+    with closing(sqlite3.connect(session)) as database:
+        left = "SELECT job_id FROM work_items WHERE job_id NOT IN (SELECT job_id FROM work_results)"
+        jobs = [job for (job,) in database.execute(left)]
+    split = [frozenset(jobs[begin : begin + PART]) for begin in range(0, len(jobs), PART)]
+    return [part_of(session, number, part) for number, part in enumerate(split)]
 
-    def run(*command: str | Path) -> str:
-        return subprocess.run(
-            command, cwd=tree, env=environment, check=True, stdout=subprocess.PIPE, text=True
-        ).stdout
 
-    run("cosmic-ray", "baseline", config)
-    run("cosmic-ray", "init", config, session)
-    run("cr-filter-operators", session, config)
-    run("cosmic-ray", "exec", config, session)
-    return found(
-        run("cosmic-ray", "dump", session).splitlines(), Harmless(frozenset(equivalent(module)), kinds)
-    )
+def part_of(session: Path, number: int, jobs: frozenset[str]) -> Path:
+    """Return a copy of a session that has only these jobs."""
+    part = session.with_name(f"part-{number}.sqlite")
+    shutil.copyfile(session, part)
+    with closing(sqlite3.connect(part)) as database:
+        for table in ("work_results", "mutation_specs", "work_items"):
+            for (job,) in database.execute(f"SELECT DISTINCT job_id FROM {table}").fetchall():
+                if job not in jobs:
+                    database.execute(f"DELETE FROM {table} WHERE job_id = ?", (job,))
+        database.commit()
+    return part
+
+
+def tried(trees: Trees, part: Path) -> list[str]:
+    """Return the lines of ``cosmic-ray dump``, after the tests ran once per fault of this part."""
+    with trees.one() as tree:
+        run(tree, "cosmic-ray", "exec", part.with_name("mutation.toml"), part)
+        return run(tree, "cosmic-ray", "dump", part).splitlines()
+
+
+def searched(
+    chosen: Mapping[str, Mapping[str, Any]], kinds: tuple[str, ...]
+) -> Iterator[tuple[str, Found | None]]:
+    """Yield each module with its result, or None if a test of it fails without a fault.
+
+    As many workers as there are CPUs share the faults of all modules.
+    """
+    workers = os.cpu_count() or 1
+    with TemporaryDirectory(prefix="mutation-") as temporary, ThreadPoolExecutor(workers) as pool:
+        folder = Path(temporary)
+        trees = Trees(folder, workers)
+        split = {
+            path: pool.submit(parts, trees, folder / path.replace("/", "-"), path, module)
+            for path, module in chosen.items()
+        }
+        dumps = {
+            path: None if those is None else [pool.submit(tried, trees, part) for part in those]
+            for path, those in ((path, future.result()) for path, future in split.items())
+        }
+        for path, module in chosen.items():
+            lines = [line for dump in dumps[path] or () for line in dump.result()]
+            harmless = Harmless(frozenset(equivalent(module)), kinds)
+            yield path, None if dumps[path] is None else found(lines, harmless)
 
 
 def main(places: Sequence[str]) -> int:
@@ -172,19 +256,20 @@ def main(places: Sequence[str]) -> int:
         for path in modules_of(place)
         if not places or any(Path(path).is_relative_to(place) for place in places)
     }
-    tried = noticed = 0
-    with TemporaryDirectory(prefix="mutation-") as folder:
-        tree = Path(folder) / "tree"
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-        for path, module in chosen.items():
-            result = search(tree, path, module, kinds)
-            tried, noticed = tried + result.tried, noticed + result.noticed
-            print(f"{path}: {result.noticed} of {result.tried} noticed", flush=True)
-            for line, fault in result.survivors:
-                print(f"  {path}:{line}\n    - {fault.was}\n    + {fault.becomes}", flush=True)
-    share = noticed / tried if tried else 0.0
-    print(f"{noticed} of {tried} faults noticed, {share:.1%}; at least {LEAST:.0%} are required")
-    return int(share < LEAST)
+    total = noticed = 0
+    failing = False
+    for path, result in searched(chosen, kinds):
+        if result is None:
+            failing = True
+            print(f"{path}: a test fails without any fault; mend it first", flush=True)
+            continue
+        total, noticed = total + result.tried, noticed + result.noticed
+        print(f"{path}: {result.noticed} of {result.tried} noticed", flush=True)
+        for line, fault in result.survivors:
+            print(f"  {path}:{line}\n    - {fault.was}\n    + {fault.becomes}", flush=True)
+    share = noticed / total if total else 0.0
+    print(f"{noticed} of {total} faults noticed, {share:.1%}; at least {LEAST:.0%} are required")
+    return int(failing or share < LEAST)
 
 
 if __name__ == "__main__":

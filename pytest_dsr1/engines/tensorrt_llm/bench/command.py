@@ -7,23 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm, TrtllmBench
+from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.engines.trtllm_options.dialects import (
-    NEWEST,
     Dialect,
     cannot_express,
-    dialect_of,
     inexpressible,
     translate,
     version_of,
 )
+from pytest_dsr1.engines.trtllm_options.file import OPTIONS_FILE, file_lines, file_option
 from pytest_dsr1.engines.trtllm_options.names import Version
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.named_files import absolute_words
 from pytest_dsr1.masking import is_secret, masked_words
 from pytest_dsr1.text import VARIABLE, expanding_word, shell_word
 
-OPTIONS_FILE = "extra_llm_api_options.yaml"
 REPORT = "report.json"
 REQUESTS = "requests.json"
 ITERATIONS = "iterations.log"
@@ -54,29 +52,6 @@ class Invocation:
         """The whole command line."""
         return [*self.command, *(word for words in self.arguments for word in words)]
 
-    @property
-    def options_text(self) -> str:
-        """The text of the options file."""
-        import yaml
-
-        return yaml.safe_dump(self.options, sort_keys=False)
-
-
-def choose_dialect(engine: TensorRtLlm, version: str | None) -> tuple[Dialect, str]:
-    """Return the dialect for the installed ``version``, and a comment with the reason.
-
-    Raises:
-        UserError: this plugin does not know ``engine.dialect`` or the version.
-    """
-    if engine.dialect:
-        dialect = dialect_of(engine.dialect)
-        installed = f"TensorRT-LLM {version} is installed" if version else "tensorrt_llm is not installed"
-        return dialect, f"# dialect {dialect}, from engine.dialect; {installed}"
-    if version:
-        dialect = dialect_of(version)
-        return dialect, f"# TensorRT-LLM {version} (installed), dialect {dialect} ({dialect.evidence})"
-    return NEWEST, f"# newest known dialect {NEWEST}: tensorrt_llm is not installed"
-
 
 def invocation(
     job: Job, dialect: Dialect, because: str, offered: frozenset[str], version: str | None
@@ -106,8 +81,8 @@ def invocation(
     if problems:
         raise cannot_express(scenario.name, dialect, problems)
     if options:
-        arguments.append(("--extra_llm_api_options", OPTIONS_FILE))
-    if not engine.enable_chunked_context and "--disable_chunked_context" in offered:
+        arguments.append((file_option(dialect, offered), OPTIONS_FILE))
+    if not engine.chunks and "--disable_chunked_context" in offered:
         arguments.append(("--disable_chunked_context",))  # versions with this option have it on by default
     if engine.eos_id == -1 and "--eos_id" in offered:
         arguments.append(("--eos_id", "-1"))  # the default until 1.2, automatic since then
@@ -136,7 +111,7 @@ def _arguments(job: Job, version: Version) -> tuple[list[tuple[str, ...]], dict[
         ("--dataset", _path(job, str(job.workload.path))),
         ("--tp", str(engine.tp)),
         ("--num_requests", str(job.workload.requests)),
-        ("--concurrency", str(load.concurrency)),
+        *([("--concurrency", str(load.concurrency))] if load.limited else []),
         ("--warmup", str(load.warmup_requests)),
     ]
     if version < (1, 0):
@@ -156,7 +131,7 @@ def _arguments(job: Job, version: Version) -> tuple[list[tuple[str, ...]], dict[
     }
     switches = {
         "--streaming": ("engine.streaming", engine.streaming),
-        "--enable_chunked_context": ("engine.enable_chunked_context", engine.enable_chunked_context),
+        "--enable_chunked_context": ("engine.enable_chunked_context", engine.chunks),
     }
     words = [(option, str(value)) for option, (_, value) in valued.items() if value is not None]
     flags = [(option,) for option, (_, on) in switches.items() if on]
@@ -184,8 +159,7 @@ def script(job: Job, call: Invocation) -> str:
     if job.artifacts != Path():
         lines.append(f"cd {shell_word(str(job.artifacts.absolute()))}")
     lines += [f"export {name}={_value(name, value)}" for name, value in call.environment.items()]
-    if call.options:
-        lines += [f"cat > {OPTIONS_FILE} <<'DSR1_OPTIONS'", call.options_text.rstrip("\n"), "DSR1_OPTIONS"]
+    lines += file_lines(call.options)
     rows = [masked_words(call.command), *call.arguments]
     lines.append(" \\\n  ".join(" ".join(map(expanding_word, row)) for row in rows))
     return "\n".join(lines) + "\n"

@@ -17,7 +17,7 @@ import yaml
 from pytest_dsr1.engines.registry import create
 from pytest_dsr1.engines.tensorrt_llm.bench import engine
 from pytest_dsr1.engines.tensorrt_llm.bench.engine import TrtllmBenchEngine
-from pytest_dsr1.engines.tensorrt_llm.bench.installed import offered_options
+from pytest_dsr1.engines.trtllm_options.installed import offered_options
 from pytest_dsr1.errors import EngineError, UserError
 from tests.helpers.metrics import from_records
 from tests.helpers.trtllm_bench import Bench
@@ -93,6 +93,16 @@ def test_without_cuda_graphs(bench: Bench) -> None:
 def test_without_ep_the_report_has_none(bench: Bench) -> None:
     bench.installed("1.2.1").run()
     assert json.loads(bench.artifact("report.json"))["world_info"]["ep_size"] is None
+
+
+def test_without_a_limit_all_requests_run_at_once(bench: Bench) -> None:
+    job = bench.installed("1.2").job()
+    load = job.scenario.load.model_copy(update={"concurrency": "all"})
+    unlimited = replace(job, scenario=job.scenario.model_copy(update={"load": load}))
+    result = TrtllmBenchEngine().run(unlimited, bench.watcher)
+    starts = [record.start_s for record in result.records]
+    assert max(starts) < min(record.last_token_s for record in result.records)
+    assert "--concurrency" not in bench.artifact("command.sh")
 
 
 def test_report_and_records_of_a_streaming_run_agree(bench: Bench) -> None:
