@@ -290,7 +290,10 @@ def _value(schema: Schema) -> str:
         return "a list of mappings"
     if "properties" in form or "discriminator" in form:
         return "a mapping"
-    return _cell(json_schema.describe(schema).replace("in `pytest-dsr1 docs scenario`", "under Metrics"))
+    names = form.get("enum", ())
+    if tuple(names) == targetable():
+        return f"one of the {len(names)} names under Metrics"
+    return _cell(f"one of {', '.join(map(repr, names))}" if names else json_schema.describe(schema))
 
 
 def _default(schema: Schema) -> str:

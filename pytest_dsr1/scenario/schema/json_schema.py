@@ -169,7 +169,7 @@ def describe(schema: Schema) -> str:
 
 def _one_of(values: Sequence[str]) -> str:
     names = [f"'{value}'" for value in values]
-    if len(names) > 20:
+    if len(names) > 10:
         return f"one of the {len(names)} names in `pytest-dsr1 docs scenario`"
     return f"one of {', '.join(names)}"
 

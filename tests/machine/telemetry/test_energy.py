@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.energy import COUNTER as SHOWN
+from benchmarks.energy import RECORDED, watch
 from pytest_dsr1.machine.gpu.inventory import read_machine
 from pytest_dsr1.machine.telemetry import energy, recorder
 from pytest_dsr1.machine.telemetry.energy import Energy
@@ -204,3 +207,37 @@ def test_a_counter_that_is_not_read_for_a_while(
         r"from 00:0\d into the measurement",
         found.why_no_total,
     )
+
+
+# The benchmark that compares a counter with the power, without a load
+
+
+def compared(capsys: pytest.CaptureFixture[str]) -> str:
+    watch(read_machine(os.environ).gpus[0], nullcontext, seconds=0.4, idle_s=0.2, watched_s=0.02)
+    return capsys.readouterr().out
+
+
+def test_what_the_benchmark_prints(two: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    """The counter grows by 10 J per reading; the powers stay at 101, 99 and 100 W."""
+    before = two.settings()
+    said = compared(capsys)
+    assert re.search(r"^the load, 0\.\d s$", said, re.MULTILINE)
+    assert re.search(rf"^  {SHOWN} +[\d.,]+ J +[\d.]+ W$", said, re.MULTILINE)
+    assert re.search(rf"^  {RECORDED} +4\d\.\d J +-\d\d\.\d\d% of the counter$", said, re.MULTILINE)
+    assert "power, instant: " in said
+    assert re.search(
+        r"^a run would report [\d.,]+ J \([+-][\d.]+% of the counter at 10 Hz\)$", said, re.MULTILINE
+    )
+    assert re.search(rf"^{SHOWN}: \d+ readings, changes every \d+\.\d ms$", said, re.MULTILINE)
+    assert re.search(
+        r"average: \d+ readings, changes every unknown, 99\.0 / 99\.0 / 99\.0 W$", said, re.MULTILINE
+    )
+    assert two.settings() == before
+    assert two.commands() == []
+
+
+def test_it_has_nothing_to_compare_without_a_counter(
+    two: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two.set_gpu(0, **{"error.nvmlDeviceGetTotalEnergyConsumption": 3})
+    assert compared(capsys) == "NVML reports no energy counter\n"
