@@ -66,18 +66,29 @@ def _streamed(measurement: Measurement) -> bool:
     return any("streaming" in METRICS[name].needs for name in measurement.metrics)
 
 
+def _why_not(metric: str, measurement: Measurement) -> str:
+    """Return why a metric was not measured, and what to do. An engine that knows why says so in its facts."""
+    result = measurement.result
+    if (why := measurement.why_not_measured(metric)) is not None:
+        return why
+    if "streaming" in METRICS[metric].needs:
+        streaming = measurement.scenario.engine.settings_for.get("streaming")
+        if streaming and not _streamed(measurement):
+            return f"set {streaming}"
+        done = [record for record in result.records if record.error is None]
+        if done and all(record.first_token_s == record.last_token_s for record in done):
+            return (
+                "the tokens of each answer came at one moment, or it has one token, so there is no time "
+                "between tokens; ask for more output tokens, and measure without a proxy that collects events"
+            )
+    return "this engine does not report it; remove the target or use another engine"
+
+
 def _not_measured(metric: Metric, measurement: Measurement) -> str:
-    engine = measurement.scenario.engine
-    why = measurement.why_not_measured(metric.name)
-    if why is not None and "energy" in metric.needs:
+    why = _why_not(metric.name, measurement)
+    if "energy" in metric.needs and measurement.why_not_measured(metric.name) is not None:
         return f"{metric.label} was not measured: {why}; remove the target, or run on GPUs that report it"
-    streaming = engine.settings_for.get("streaming")
-    hint = why or (
-        f"set {streaming}"
-        if streaming and "streaming" in metric.needs and not _streamed(measurement)
-        else "this engine does not report it; remove the target or use another engine"
-    )
-    return f"{metric.label} was not measured by engine {engine.type}: {hint}"
+    return f"{metric.label} was not measured by engine {measurement.scenario.engine.type}: {why}"
 
 
 def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
