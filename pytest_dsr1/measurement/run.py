@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -24,7 +24,7 @@ from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
 from pytest_dsr1.measurement.store import ResultFolder, not_full
 from pytest_dsr1.metrics.catalogue import METRICS, combine, computed
 from pytest_dsr1.metrics.goodput import PRESETS
-from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Plan, SloLimits
+from pytest_dsr1.metrics.inputs import Answered, GpuTotals, MetricInputs, Plan, SloLimits
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
 from pytest_dsr1.scenario.schema.load import Slo, TraceArrival
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -213,7 +213,19 @@ def metric_inputs(scenario: Scenario, result: EngineResult, gpu_health: GpuSumma
         measured_s=result.measured_to_s - result.measured_from_s,
         gpu=GpuTotals(gpu_health.power_w_total, gpu_health.energy_j_total) if gpu_health else None,
         server=result.facts.server_metrics,
+        reported=None if result.records else _reported(result.report),
+        gpu_hour_price=scenario.hardware.gpu_hour_price,
     )
+
+
+def _reported(report: Mapping[str, float]) -> Answered | None:
+    """Return what was answered, by the rates of an engine's report; None if it has not all of them."""
+    names = ("request_throughput", "total_output_throughput", "total_latency")
+    if any(name not in report for name in names):
+        return None
+    request_rate, token_rate, latency_ms = (report[name] for name in names)
+    seconds = latency_ms / 1e3
+    return Answered(request_rate * seconds, token_rate * seconds, seconds)
 
 
 def _limits(slo: Slo) -> SloLimits:

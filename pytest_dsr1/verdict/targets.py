@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.registry import Metric
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.verdict import Status, Verdict, subject_of
@@ -68,8 +69,8 @@ def _streamed(measurement: Measurement) -> bool:
 def _why_not(metric: str, measurement: Measurement) -> str:
     """Return why a metric was not measured, and what to do. An engine that knows why says so in its facts."""
     result = measurement.result
-    if metric in result.facts.not_measured:
-        return result.facts.not_measured[metric]
+    if (why := measurement.why_not_measured(metric)) is not None:
+        return why
     if "streaming" in METRICS[metric].needs:
         streaming = measurement.scenario.engine.settings_for.get("streaming")
         if streaming and not _streamed(measurement):
@@ -81,6 +82,13 @@ def _why_not(metric: str, measurement: Measurement) -> str:
                 "between tokens; ask for more output tokens, and measure without a proxy that collects events"
             )
     return "this engine does not report it; remove the target or use another engine"
+
+
+def _not_measured(metric: Metric, measurement: Measurement) -> str:
+    why = _why_not(metric.name, measurement)
+    if "energy" in metric.needs and measurement.why_not_measured(metric.name) is not None:
+        return f"{metric.label} was not measured: {why}; remove the target, or run on GPUs that report it"
+    return f"{metric.label} was not measured by engine {measurement.scenario.engine.type}: {why}"
 
 
 def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
@@ -98,8 +106,7 @@ def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
             target.value,
             limit,
             None,
-            f"{metric.label} was not measured by engine {measurement.scenario.engine.type}: "
-            f"{_why_not(metric.name, measurement)}",
+            _not_measured(metric, measurement),
         )
     higher = metric.better == "higher"
     good = measured.value >= limit if higher else measured.value <= limit

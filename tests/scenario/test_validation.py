@@ -194,8 +194,8 @@ MALFORMED = [
     ),
     (
         "metric that describes",
-        ("metric: request_throughput", "metric: cost"),
-        f"31:13: targets.1.metric: expected {METRICS_PAGE}, found the text 'cost'",
+        ("metric: request_throughput", "metric: beauty"),
+        f"31:13: targets.1.metric: expected {METRICS_PAGE}, found the text 'beauty'",
     ),
     (
         "case of a literal",

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, targetable
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.text import number
@@ -106,6 +107,24 @@ def test_what_was_not_measured_is_invalid(metric: str, changes: dict[str, Any], 
     assert verdict.status is Status.INVALID
     assert verdict.measured is None
     assert f"{METRICS[metric].label} was not measured by engine {hint}" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("health", "why"),
+    [
+        (GpuSummary("", why_no_energy="GPU 1: the energy counter fell"), "GPU 1: the energy counter fell"),
+        (GpuSummary("", energy_j_total=5.0), "results of earlier versions do not have it"),
+    ],
+)
+def test_energy_that_was_not_measured_says_which_gpu_lacks_it(health: GpuSummary, why: str) -> None:
+    verdict = judge(target("energy_per_request", 1.0), measurement(gpu_health=health), NOISE)
+    assert verdict.status is Status.INVALID
+    assert verdict.message == (
+        f"energy per request was not measured: {why}; remove the target, or run on GPUs that report it"
+    )
+    changes: dict[str, Any] = {**WITHOUT_TOKEN_TIMES, "gpu_health": health}
+    other = judge(target("average_ttft", 1.0), measurement(**changes), NOISE)
+    assert other.message.endswith("was not measured by engine openai: set engine.streaming: true")
 
 
 @given(st.sampled_from(targetable()), st.floats(1e-3, 1e6), st.floats(0, 99))

@@ -102,6 +102,7 @@ class Section:
         messages: the full messages of what did not pass.
         pictures: of the measurement, then of comparisons.
         metrics: label, value with unit, origin.
+        no_energy: why the energy was not measured; empty if it was, and on the CPU.
         steady_window: an explanation of the steady window; empty without one.
         facts: the fingerprint by role.
         script: how to repeat the run.
@@ -119,6 +120,7 @@ class Section:
     messages: tuple[str, ...]
     pictures: tuple[Picture, ...]
     metrics: tuple[tuple[str, str, str], ...]
+    no_energy: str
     steady_window: str
     facts: tuple[tuple[str, tuple[Fact, ...]], ...]
     script: str
@@ -135,6 +137,7 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
         page: the file of the page, which links to artifacts.
     """
     measurement = case.run.measurement
+    health = measurement.gpu_health if measurement else None
     found = faults(case)
     return Section(
         id=f"scenario-{index}",
@@ -148,6 +151,7 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
         messages=tuple(dict.fromkeys(fault.message for fault in found)),
         pictures=(*of_measurement(measurement), *comparison_pictures(case, context)) if measurement else (),
         metrics=tuple(_metrics(measurement)) if measurement else (),
+        no_energy=(health.why_no_energy or "") if health else "",
         steady_window=_STEADY_WINDOW if measurement and "steady_window" in measurement.metrics else "",
         facts=tuple(_facts(case, measurement)) if measurement else (),
         script=_script(case, case.run.folder) if case.run.folder else "",

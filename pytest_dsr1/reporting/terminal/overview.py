@@ -196,6 +196,8 @@ def _steady(measurement: Measurement) -> str:
 def _health(case: Case, measurement: Measurement) -> Iterable[tuple[str, str]]:
     if measurement.gpu_health:
         yield "GPUs", measurement.gpu_health.text
+        if why := measurement.gpu_health.why_no_energy:
+            yield "energy", f"not measured: {why}"
     if measurement.cpu_load:
         yield "CPUs", measurement.cpu_load.text
     elif measurement.scenario.hardware.gpu is None and measurement.scenario.engine.attached_url:

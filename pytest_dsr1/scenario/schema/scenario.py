@@ -32,6 +32,8 @@ class Hardware(Part):
     """The minimum memory of each GPU, in GiB."""
     min_driver: Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)*$")] | None = None
     """The oldest NVIDIA driver that can run the scenario, such as `575`."""
+    gpu_hour_price: Annotated[float, Field(gt=0)] | None = None
+    """The price of one GPU for one hour, in any currency, for `cost_per_million_output_tokens`. For all scenarios of a run: `--dsr1-set hardware.gpu_hour_price=2.5`."""  # noqa: E501
 
 
 class GpuSetup(Part):

@@ -226,7 +226,7 @@ def test_one_slowed_gpu_of_eight_shows(mask: int, said: str, subject: str, posit
 
 
 def test_the_summary_is_json_with_units_in_its_names() -> None:
-    telemetry = watched([0x4] * 50 + [0x40] * 50)
+    telemetry = watched([0x4] * 50 + [0x40] * 51)
     slower = [replace(one, sm_clock_mhz=1000, temperature_c=85) for one in telemetry.samples[50:]]
     telemetry = replace(
         telemetry, samples=(*telemetry.samples[:50], *slower), overhead_share=0.01, processes_visible=False
@@ -257,6 +257,7 @@ def test_the_summary_is_json_with_units_in_its_names() -> None:
                 "reason_share": {"software power cap": 0.5, "hardware thermal slowdown": 0.5},
             }
         ],
+        "why_no_energy": None,
     }
 
 
@@ -277,14 +278,16 @@ def test_gpus_that_differ_are_shown_as_a_range(other: dict[str, float], text: st
     assert told.text.startswith(f"{text}, at most ")
 
 
-def test_energy_without_a_counter_is_power_over_time() -> None:
-    gpu = first_gpu(summary(watched([0] * 102, power_w=500.0), FROM_S, TO_S))
-    assert gpu.energy_j == 60000.0
-    gpu = first_gpu(summary(watched([0] * 102, power_w=500.0), FROM_S + 0.5, TO_S - 0.25))
-    assert gpu.energy_j == 59550.0
-    samples = tuple(replace(one, energy_j=None) for one in watched([0] * 100).samples)
-    gpu = first_gpu(summary(replace(watched([]), samples=samples), FROM_S, TO_S))
-    assert gpu.energy_j == 60000.0
+def test_energy_comes_from_the_counter_alone() -> None:
+    """The counter says 600 W, the samples 500 W."""
+    told = summary(watched([0] * 102, power_w=500.0), FROM_S + 0.5, TO_S - 0.25)
+    assert told is not None
+    assert (first_gpu(told).energy_j, told.energy_j_total, told.power_w_total) == (59550.0, 59550.0, 500.0)
+    samples = tuple(replace(one, energy_j=None) for one in watched([0] * 102).samples)
+    told = summary(replace(watched([]), samples=samples), FROM_S, TO_S)
+    assert told is not None
+    assert (first_gpu(told).energy_j, told.energy_j_total, told.power_w_total) == (None, None, 600.0)
+    assert told.why_no_energy == "GPU 0: no energy counter, or NVML cannot read it"
 
 
 def test_a_summary_without_readings() -> None:
@@ -324,9 +327,10 @@ def test_time_without_samples_is_not_called_healthy() -> None:
     assert text_of(watched([0] * 50)).endswith(
         ", not throttled as far as seen (samples cover 52% of the measured time)"
     )
-    without = tuple(replace(one, energy_j=None) for one in watched([0] * 50).samples)
-    seen_half = first_gpu(summary(replace(watched([]), samples=without), FROM_S, TO_S))
-    assert seen_half.energy_j is None, "power over half of the time is not the energy of the run"
+    seen_half = summary(watched([0] * 50), FROM_S, TO_S)
+    assert seen_half is not None
+    assert first_gpu(seen_half).energy_j is None, "the energy of half of the time is not that of the run"
+    assert seen_half.why_no_energy == "GPU 0: the energy counter was not read after the measurement ended"
 
 
 ALL = watched([0] * 100)

@@ -290,6 +290,21 @@ def test_a_clock_that_the_power_cap_lowers_is_in_the_headline(tmp_path: Path) ->
     assert "; GPUs healthy, at their power cap" in case_of(judged(slow, RUN), tmp_path, NOW).headline
 
 
+def test_energy_is_among_the_metrics_or_the_page_says_why_not(tmp_path: Path) -> None:
+    run = save(tmp_path / "results", RUN)
+    assert run.gpu_health is not None
+    known = replace(run, metrics={**run.metrics, "energy_per_request": MetricValue(350.0, "records")})
+    lacking = replace(run, gpu_health=replace(run.gpu_health, why_no_energy="GPU 3: its counter <fell>"))
+    for one, shown, not_shown in (
+        (known, "energy per request 350 J/req records", "Energy was not measured"),
+        (lacking, "Energy was not measured: GPU 3: its counter <fell>.", "350 J/req"),
+    ):
+        case = case_of(judged(one, RUN), tmp_path / "s", NOW)
+        said = " ".join(page(tmp_path / "r.html", case).text.split())
+        assert shown in said
+        assert not_shown not in said
+
+
 def test_earlier_results_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     background = replace(BACKGROUND, history=History(unreadable=("a/measurement.json: is damaged",)))
     text = page(tmp_path / "report.html", cases(tmp_path)[0], background=background).text
