@@ -47,7 +47,11 @@ class LoadedScenario:
 
 
 def load(
-    path: Path, *, overrides: Sequence[str] = (), catalogue: profiles.Catalogue | None = None
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    catalogue: profiles.Catalogue | None = None,
+    saved: bool = False,
 ) -> LoadedScenario:
     """Load one scenario file.
 
@@ -55,6 +59,8 @@ def load(
         path: the file.
         overrides: ``KEY=VALUE`` texts of ``--dsr1-set``, applied in order.
         catalogue: the profiles in which ``extends: NAME`` is looked up; by default those that ship.
+        saved: whether the file is that of a result, which never runs: ``${NAME}`` is accepted anywhere,
+            because earlier versions wrote it instead of secrets.
 
     Raises:
         UserError: the file cannot be used; the message lists every mistake with its position.
@@ -69,7 +75,7 @@ def load(
                 problems.append(error.problem)
     except MistakeError as error:
         raise all_in_one(path, [*problems, error.problem]) from None
-    problems += variables.misplaced(tree)
+    problems += () if saved else variables.misplaced(tree)
     parsed = validate(tree)
     marks = {join_key(key): mark for key, mark, _ in parsed.tree.walk()}
     marks[""] = tree.mark
@@ -83,7 +89,8 @@ def load(
         for problem, impossible in findings
         if not impossible
     )
-    return LoadedScenario(parsed.scenario, path, warnings, marks)
+    scenario = variables.without_secrets(parsed.scenario) if saved else parsed.scenario
+    return LoadedScenario(scenario, path, warnings, marks)
 
 
 def load_named(profile: str, suites: Sequence[str], overrides: Sequence[str]) -> Scenario:

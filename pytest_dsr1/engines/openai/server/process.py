@@ -21,7 +21,7 @@ from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.errors import EngineError, UserError
 from pytest_dsr1.machine.host import installed_version
 from pytest_dsr1.machine.named_files import absolute_words
-from pytest_dsr1.masking import is_secret, masked_words
+from pytest_dsr1.masking import exported, hides, masked_words, without_secrets
 from pytest_dsr1.process.child import Child, environment, signal_name
 from pytest_dsr1.process.log import memory, why
 from pytest_dsr1.process.log.reader import LogReader
@@ -100,8 +100,8 @@ class LaunchCommand:
         """Return the command as a shell line; secrets are variables, to be exported first."""
         values = (
             f'{name}="${{{name}:?export it first}}"'
-            if is_secret(name, value)
-            else f"{name}={expanding_word(value)}"
+            if hides(name, value)
+            else f"{name}={expanding_word(without_secrets(value, exported))}"
             for name, value in self.environment.items()
         )
         return " ".join([*values, *map(expanding_word, masked_words(self.argv))])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,8 @@ from pytest_dsr1.engines.trtllm_options.dialects import (
 from pytest_dsr1.engines.trtllm_options.names import Version
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.named_files import absolute_words
-from pytest_dsr1.masking import is_secret, masked_words
-from pytest_dsr1.text import VARIABLE, expanding_word, shell_word
+from pytest_dsr1.masking import NOT_SHOWN, exported, hides, masked_tree, masked_words, without_secrets
+from pytest_dsr1.text import LIKE_A_COMMAND, VARIABLE, expanding_word, shell_word
 
 OPTIONS_FILE = "extra_llm_api_options.yaml"
 REPORT = "report.json"
@@ -56,10 +58,27 @@ class Invocation:
 
     @property
     def options_text(self) -> str:
-        """The text of the options file."""
-        import yaml
+        """The text of the options file; it may have secrets."""
+        return options_text(self.options)
 
-        return yaml.safe_dump(self.options, sort_keys=False)
+
+def options_text(options: dict[str, Any]) -> str:
+    """Return options as YAML in which no line begins like a command of a CI server.
+
+    Lines are not folded, and a text that could make such a line is in double quotes with escapes.
+    """
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """A dumper with its own form of texts."""
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        style = None if value.isprintable() and not re.search(LIKE_A_COMMAND, value) else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    made = yaml.dump(options, Dumper=Dumper, sort_keys=False, width=math.inf)
+    return re.sub(LIKE_A_COMMAND, lambda found: f"\\x{ord(found[0][0]):02x}{found[0][1]}", made)
 
 
 def choose_dialect(engine: TensorRtLlm, version: str | None) -> tuple[Dialect, str]:
@@ -185,7 +204,10 @@ def script(job: Job, call: Invocation) -> str:
         lines.append(f"cd {shell_word(str(job.artifacts.absolute()))}")
     lines += [f"export {name}={_value(name, value)}" for name, value in call.environment.items()]
     if call.options:
-        lines += [f"cat > {OPTIONS_FILE} <<'DSR1_OPTIONS'", call.options_text.rstrip("\n"), "DSR1_OPTIONS"]
+        shown = masked_tree(call.options)
+        if shown != call.options:
+            lines.append(f"# Secrets are {NOT_SHOWN}: write them into the options before you run this")
+        lines += [f"cat > {OPTIONS_FILE} <<'DSR1_OPTIONS'", options_text(shown).rstrip("\n"), "DSR1_OPTIONS"]
     rows = [masked_words(call.command), *call.arguments]
     lines.append(" \\\n  ".join(" ".join(map(expanding_word, row)) for row in rows))
     return "\n".join(lines) + "\n"
@@ -193,4 +215,6 @@ def script(job: Job, call: Invocation) -> str:
 
 def _value(name: str, value: str) -> str:
     """Return the value of an environment variable for the shell; a secret has to be exported first."""
-    return f'"${{{name}:?export it first}}"' if is_secret(name, value) else expanding_word(value)
+    if hides(name, value):
+        return f'"${{{name}:?export it first}}"'
+    return expanding_word(without_secrets(value, exported))

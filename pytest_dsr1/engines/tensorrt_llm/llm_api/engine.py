@@ -28,6 +28,7 @@ from pytest_dsr1.engines.tensorrt_llm.settings import COUNTING_TOLERANCE, Trtllm
 from pytest_dsr1.engines.trtllm_options.dialects import newer_than_known
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.machine.host import installed_version
+from pytest_dsr1.masking import masked_tree
 from pytest_dsr1.process.child import Child, Line, environment
 from pytest_dsr1.process.listener import Stopper, WorkerListener, WorkerReport
 from pytest_dsr1.process.log.lines import plain_line
@@ -65,9 +66,9 @@ class TrtllmEngine:
         """
         dialect, because = choose_dialect(Trtllm.of(job.scenario), installed_version(PACKAGE))
         asked = worker_job(job, dialect)
-        arguments = [
-            f"#   {name}: {json.dumps(value)}" for name, value in (asked.arguments | asked.options).items()
-        ]
+        shown = {**asked.arguments, **masked_tree(asked.options)}
+        # As JSON, a name has no line break either.
+        arguments = [f"#   {json.dumps(name)[1:-1]}: {json.dumps(value)}" for name, value in shown.items()]
         line = f"pytest --dsr1-profile={shlex.quote(job.scenario.name)}"
         return "\n".join([because, "# engine trtllm: tensorrt_llm.LLM with", *arguments, line]) + "\n"
 
