@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pytest_dsr1.text import expanding_word
+
 NOT_SHOWN = "(not shown)"
 Mark = Callable[[str], str]
 """Returns what is written instead of the secret with a name."""
@@ -154,6 +156,13 @@ def exported(name: str) -> str:
     return variable(name if name != name.lower() else name.upper())
 
 
+def shell_value(name: str, value: str) -> str:
+    """Return the value of a variable as a word of a shell; a secret has to be exported first."""
+    if hides(name, value):
+        return f'"${{{name}:?export it first}}"'
+    return expanding_word(without_secrets(value, exported))
+
+
 def without_secrets(text: str, mark: Mark = not_shown) -> str:
     """Return a text without the secrets in it: known by a name before them, or by their form.
 
@@ -197,7 +206,12 @@ def masked_tree(value: Any, mark: Mark = not_shown, name: str = "") -> Any:
     if isinstance(value, list | tuple):
         words = not name and all(isinstance(item, str) for item in value)
         return masked_words(value, mark) if words else [masked_tree(item, mark, name) for item in value]
-    if name and value is not None and not isinstance(value, bool):
+    if (
+        name
+        and value is not None
+        and not isinstance(value, bool)
+        and (isinstance(value, str) or _certain(name))
+    ):
         return mark(name) if hides(name, str(value)) else value
     return without_secrets(value, mark) if isinstance(value, str) else value
 

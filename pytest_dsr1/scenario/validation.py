@@ -149,7 +149,9 @@ class _Fault:
         return cls(known.get(kind, "value"), spot.path, spot.schema, spot.holder)
 
     def meant(self, tree: Node) -> Path | None:
-        """Return the path that was probably meant by an unknown key."""
+        """Return the path that was probably meant by an unknown key; None for one that has a replacement."""
+        if str(self.path[-1]) in _former_names():
+            return None
         close = nearest(str(self.path[-1]), self._fitting(tree))
         return (*self.path[:-1], close) if close else None
 
@@ -256,12 +258,16 @@ class _Fault:
         return with_value(tree, self.path, node_of(value, mark))
 
     def _with_tag(self, tree: Node, node: Node | None) -> Node:
-        """Return the tree with the nearest engine type, or the type that shares most keys with the file."""
+        """Return the tree with the nearest engine type, or the type that shares most keys with the file.
+
+        Of equal ones, the type with fewer keys of its own is nearer.
+        """
         close = nearest(node.text, self.schema["enum"]) if node else None
         holder = tree.find(self.path[:-1])
         given = set(holder.value) if holder and isinstance(holder.value, dict) else set()
         options = json_schema.options_of(self.holder)
-        likely = max(options, key=lambda tag: len(given.intersection(json_schema.keys_of(options[tag]))))
+        keys = {tag: json_schema.keys_of(schema) for tag, schema in options.items()}
+        likely = max(options, key=lambda tag: (len(given.intersection(keys[tag])), -len(keys[tag])))
         return self._with(tree, close or likely)
 
 

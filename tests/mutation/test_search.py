@@ -84,3 +84,13 @@ def test_too_many_survivors_end_with_status_1(
         "196 of 200 faults noticed, 98.0%; at least 97% are required"
     )
     assert search.main(["pytest_dsr1/nothing.py"]) == 1
+
+
+def test_a_module_whose_tests_fail_by_themselves_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(search, "searched", lambda chosen, _: [(path, None) for path in chosen])
+    assert search.main(["pytest_dsr1/gate/noise.py"]) == 1
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "pytest_dsr1/gate/noise.py: a test fails without any fault; mend it first"
+    )

@@ -188,7 +188,7 @@ WHERE = ["run", "run", "run", "setup", "call", "teardown"]
 
 
 @pytest.mark.parametrize(
-    ("where", "fault"), zip(WHERE, ["fail", "error", "exit", "error", "error", "fail"], strict=True)
+    ("where", "fault"), list(zip(WHERE, ["fail", "error", "exit", "error", "error", "fail"], strict=True))
 )
 def test_what_others_raise_is_no_missed_target(suites: Suites, where: str, fault: str) -> None:
     call, why = FAULTS[fault]

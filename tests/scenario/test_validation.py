@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
-from pytest_dsr1.engines.trtllm_options.options import CudaGraphConfig, LlmApiOptions
+from pytest_dsr1.engines.trtllm_options.options import CudaGraphConfig, LlmApiOptions, MoeBackend
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.measurement.run import options_of
 from pytest_dsr1.metrics.catalogue import targetable
@@ -23,6 +24,7 @@ from tests.helpers.scenario_files import GOOD, changed, load_text, mistakes, nam
 from tests.helpers.suites import Suites
 
 ENGINES = one_of(sorted(engines()))
+BACKENDS = f"the {len(get_args(MoeBackend))} names in `pytest-dsr1 docs scenario`"
 UNCHECKED = "if your version has it, put it into `engine.llm_api.unchecked`"
 METRICS_PAGE = f"one of the {len(targetable())} names in `pytest-dsr1 docs scenario`"
 
@@ -81,13 +83,13 @@ MALFORMED = [
     ),
     (
         "key of the engine itself, by TensorRT-LLM's name",
-        ("    enable_attention_dp: true", "    enable_attention_dp: true\n    enable_chunked_prefill: true"),
-        "24:5: engine.llm_api.enable_chunked_prefill: unknown key; it is `engine.enable_chunked_context`",
+        ("    enable_attention_dp: true", "    enable_attention_dp: true\n    tensor_parallel_size: 8"),
+        "24:5: engine.llm_api.tensor_parallel_size: unknown key; it is `engine.tp`",
     ),
     (
         "option that the plugin does not know",
-        ("    enable_attention_dp: true", "    enable_attention_dp: true\n    num_postprocess_workers: 4"),
-        "24:5: engine.llm_api.num_postprocess_workers: unknown key; expected "
+        ("    enable_attention_dp: true", "    enable_attention_dp: true\n    zzz_workers: 4"),
+        "24:5: engine.llm_api.zzz_workers: unknown key; expected "
         f"{one_of(LlmApiOptions.model_fields)}; {UNCHECKED}",
     ),
     (
@@ -100,9 +102,9 @@ MALFORMED = [
         "unknown mapping whose keys are not those of the nearest name",
         (
             "    enable_attention_dp: true",
-            "    torch_compile_config: {enable_fullgraph: true}\n    enable_attention_dp: true",
+            "    zzz_compile_config: {all: true}\n    enable_attention_dp: true",
         ),
-        "23:5: engine.llm_api.torch_compile_config: unknown key; expected "
+        "23:5: engine.llm_api.zzz_compile_config: unknown key; expected "
         f"{one_of(LlmApiOptions.model_fields)}; {UNCHECKED}",
     ),
     (
@@ -198,21 +200,20 @@ MALFORMED = [
     (
         "case of a literal",
         ("    cuda_graph_config:", "    moe_config: {backend: trtllm}\n    cuda_graph_config:"),
-        "24:27: engine.llm_api.moe_config.backend: expected one of 'CUTLASS', 'TRTLLM', 'DEEPGEMM', 'WIDEEP', "
-        "'CUTEDSL', 'TRITON', 'VANILLA', found the text 'trtllm' (did you mean 'TRTLLM'?)",
+        "24:27: engine.llm_api.moe_config.backend: expected one of "
+        f"{BACKENDS}, found the text 'trtllm' (did you mean 'TRTLLM'?)",
     ),
     (
         "value that the plugin does not know",
-        ("    cuda_graph_config:", "    moe_config: {backend: AUTO}\n    cuda_graph_config:"),
-        "24:27: engine.llm_api.moe_config.backend: expected one of 'CUTLASS', 'TRTLLM', 'DEEPGEMM', 'WIDEEP', "
-        f"'CUTEDSL', 'TRITON', 'VANILLA', found the text 'AUTO'; {UNCHECKED}",
+        ("    cuda_graph_config:", "    moe_config: {backend: ZZZ}\n    cuda_graph_config:"),
+        "24:27: engine.llm_api.moe_config.backend: expected one of "
+        f"{BACKENDS}, found the text 'ZZZ'; {UNCHECKED}",
     ),
     (
         "unknown value that is like a known one",
-        ("    cuda_graph_config:", "    moe_config: {backend: DENSEGEMM}\n    cuda_graph_config:"),
-        "24:27: engine.llm_api.moe_config.backend: expected one of 'CUTLASS', 'TRTLLM', 'DEEPGEMM', 'WIDEEP', "
-        "'CUTEDSL', 'TRITON', 'VANILLA', found the text 'DENSEGEMM' (did you mean 'DEEPGEMM'?); "
-        f"{UNCHECKED}",
+        ("    cuda_graph_config:", "    moe_config: {backend: MEGAGEMM}\n    cuda_graph_config:"),
+        "24:27: engine.llm_api.moe_config.backend: expected one of "
+        f"{BACKENDS}, found the text 'MEGAGEMM' (did you mean 'MEGAMOE_DEEPGEMM'?); {UNCHECKED}",
     ),
     (
         "only value of a literal",
@@ -465,10 +466,10 @@ def test_null_removes_what_another_scenario_sets(tmp_path: Path) -> None:
 
 
 def test_null_is_kept_in_a_free_mapping(tmp_path: Path) -> None:
-    text = changed(("    enable_attention_dp: true", "    unchecked: {torch_compile_config: null}"))
+    text = changed(("    enable_attention_dp: true", "    unchecked: {zzz_compile_config: null}"))
     engine = load_text(tmp_path, text).scenario.engine
     assert isinstance(engine, TrtllmBench)
-    assert engine.llm_api.unchecked == {"torch_compile_config": None}
+    assert engine.llm_api.unchecked == {"zzz_compile_config": None}
 
 
 @pytest.mark.parametrize("overridden", [False, True])
@@ -504,8 +505,8 @@ def test_unchecked_options_are_facts(tmp_path: Path) -> None:
     text = changed(
         (
             "    enable_attention_dp: true",
-            "    unchecked:\n      attn_backend: TRTLLM\n      kv_cache_config: {tokens_per_block: 64}\n"
-            "      torch_compile_config: {}\n      sparse_attention_config: null\n      some: [1, {a: null}]",
+            "    unchecked:\n      zzz_backend: TRTLLM\n      kv_cache_config: {zzz_per_block: 64}\n"
+            "      zzz_config: {}\n      zzz_null: null\n      some: [1, {a: null}]",
         )
     )
     prefix = "option.engine.llm_api.unchecked."
@@ -515,10 +516,10 @@ def test_unchecked_options_are_facts(tmp_path: Path) -> None:
         if key.startswith(prefix)
     }
     assert facts == {
-        "attn_backend": "TRTLLM",
-        "kv_cache_config.tokens_per_block": 64,
-        "torch_compile_config": "{}",
-        "sparse_attention_config": "null",
+        "zzz_backend": "TRTLLM",
+        "kv_cache_config.zzz_per_block": 64,
+        "zzz_config": "{}",
+        "zzz_null": "null",
         "some": ["1", "{'a': None}"],
     }
 

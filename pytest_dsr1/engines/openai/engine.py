@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import importlib.util
-import resource
-import signal
-import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from pytest_dsr1.engines.facts import EngineFacts
+from pytest_dsr1.engines.openai.client import loop
 from pytest_dsr1.engines.openai.endpoint import Site, site
 from pytest_dsr1.engines.openai.requests import Requests
-from pytest_dsr1.engines.openai.server.process import launch_command
+from pytest_dsr1.engines.openai.server.command import launch_command
 from pytest_dsr1.engines.openai.server.reuse import ServerLease, ServerPool
 from pytest_dsr1.engines.openai.server.sampler import ServerMetrics
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.masking import without_secrets
 from pytest_dsr1.records import Observer, RequestRecord
 from pytest_dsr1.text import shell_comment
 from pytest_dsr1.workload.arrivals import schedule
@@ -38,10 +36,8 @@ if TYPE_CHECKING:
     from pytest_dsr1.engines.openai.client.self_check import ClientLoad
     from pytest_dsr1.engines.openai.server.process import Server
 
-T = TypeVar("T")
 _DYING_S = 1.0
 """The longest time that a server without answers may take to end."""
-_SPARE_FILES = 256
 _SETTLE_S = 0.02
 """The time in which answers without a request would arrive."""
 _OPENED_FIRST = 512
@@ -59,18 +55,22 @@ class OpenAiEngine:
         self._pool = pool
 
     def script(self, job: Job) -> str:
-        """Return the command that starts the server, and the pytest command that measures it."""
+        """Return the command that starts the server, and the pytest command that measures it.
+
+        Raises:
+            UserError: the server does not have some of the scenario's options.
+        """
         engine = OpenAi.of(job.scenario)
         line = f"pytest --dsr1-profile={job.scenario.name}\n"
         if engine.url is not None:
-            return f"{shell_comment(f'against the server at {engine.url}')}\n{line}"
-        command = launch_command(job.scenario, 8000).shell()
-        return f"{shell_comment(f'pytest-dsr1 starts and stops this server: {command}')}\n{line}"
+            return f"{shell_comment(f'against the server at {without_secrets(engine.url)}')}\n{line}"
+        return f"{launch_command(job.scenario, 8000).comment()}\n{line}"
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
         """Measure.
 
         Raises:
+            UserError: the server does not have some of the scenario's options.
             EngineError: the measurement failed; a server that was started or kept has ended.
             InvalidRunError: the client was saturated.
         """
@@ -99,10 +99,10 @@ class OpenAiEngine:
             )
             model = engine.served_model or pinned or where.served_model()
             requests = Requests(engine, model, where.authority, where.prefix, where.secret)
-            stack.enter_context(_open_files(job.scenario.load.concurrency))
-            stack.enter_context(_no_collection())
+            stack.enter_context(loop.open_files(job.scenario.load.concurrency))
+            stack.enter_context(loop.no_collection())
             run = _Pass(job, observer, where, requests, server)
-            result = run.result(_run(run.measure()))
+            result = run.result(loop.run(run.measure()))
             if lease is None:
                 return replace(result, facts=replace(result.facts, server_started=False))
             return lease.with_server(result, requests.prompt_starts, job.scenario)
@@ -281,8 +281,10 @@ class _Pass:
             )
         if unjudged := client_load.unjudged():
             yield unjudged
-        if self.server is not None and (unsearched := self.server.child.unsearched):
-            yield unsearched
+        if self.server is not None:
+            yield from launch_command(self.job.scenario, 0).warnings
+            if unsearched := self.server.child.unsearched:
+                yield unsearched
         if importlib.util.find_spec("uvloop") is None:
             yield "uvloop is not installed, which makes the client slower (pip install uvloop)"
 
@@ -312,89 +314,3 @@ def _versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             versions[name] = version(name)
     return versions
-
-
-def _run(main: Coroutine[Any, Any, T]) -> T:
-    """Run ``main`` on uvloop if it is installed, and leave nothing running.
-
-    Ctrl-C cancels ``main`` and is raised afterwards. If it were raised at once, in a callback of httptools or
-    the loop, it would count as the callback's failure and the run would continue.
-    """
-    try:
-        import uvloop
-
-        loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    except ImportError:
-        loop = asyncio.new_event_loop()
-    task = loop.create_task(main)
-    handles_sigint = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if handles_sigint:
-        loop.add_signal_handler(signal.SIGINT, task.cancel)
-    try:
-        return loop.run_until_complete(task)
-    except asyncio.CancelledError:  # only Ctrl-C cancels it
-        raise KeyboardInterrupt from None
-    except BaseException:
-        task.cancel()
-        with contextlib.suppress(BaseException):
-            loop.run_until_complete(task)
-        raise
-    finally:
-        loop.run_until_complete(_end_others())
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
-        if handles_sigint:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-async def _end_others() -> None:
-    """Cancel all tasks but ``main``: a connection opened while uvloop closes keeps it from closing."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for other in others:
-        other.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Switch garbage collection off: a full collection stops all streams for tens of milliseconds.
-
-    The client makes only one reference cycle per connection, and breaks it itself.
-    """
-    was = gc.isenabled()
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        if was:
-            gc.enable()
-
-
-@contextlib.contextmanager
-def _open_files(connections: int) -> Iterator[None]:
-    """Raise the limit of open files for this number of connections.
-
-    Raises:
-        EngineError: the hard limit is lower.
-    """
-    needed = connections + _SPARE_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        yield
-        return
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise EngineError(
-            f"load.concurrency: {connections} connections need {needed} open files, but the limit is {hard}; "
-            f"raise it (ulimit -Hn {needed}, or LimitNOFILE), or lower load.concurrency"
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_dsr1.engines.openai.rules import RULES
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Engine, EnginePool, EngineSpec
+from pytest_dsr1.engines.trtllm_options import rules as of_options
 
 if TYPE_CHECKING:
     from pytest_dsr1.engines.openai.server.reuse import ServerPool
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 def pytest_dsr1_engines() -> Iterable[EngineSpec]:
     """List the engine with the pool that keeps its server for the next scenario."""
-    return [EngineSpec(settings=OpenAi, create=_create, pool=_pool, rules=tuple(RULES.relations))]
+    rules = (*RULES.relations, *of_options.RULES.relations)
+    return [EngineSpec(settings=OpenAi, create=_create, pool=_pool, rules=rules)]
 
 
 def _create(pool: ServerPool | None = None) -> Engine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_dsr1.engines.openai.settings import OpenAi
+from pytest_dsr1.engines.openai.settings import OTHER_OPTIONS, OpenAi
 from pytest_dsr1.scenario.rules.registry import EngineRules
 from pytest_dsr1.scenario.schema.rule import Findings
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -41,3 +41,21 @@ def _text_only(engine: OpenAi, scenario: Scenario) -> Findings:
             "file with prompts"
         )
         yield "dataset", message
+
+
+@RULES.must("engine.llm_api", "engine.server", "engine.url", "engine.arguments")
+def _options_of_trtllm_serve(engine: OpenAi, _: Scenario) -> Findings:
+    """`engine.llm_api` needs `engine.server: trtllm-serve`, started by pytest-dsr1 and without another options file."""  # noqa: E501
+    if not engine.llm_api.given:
+        return
+    if engine.server != "trtllm-serve":
+        yield (
+            "engine.llm_api",
+            f"expected `engine.server: trtllm-serve` with these options; found {engine.server}",
+        )
+    elif engine.url is not None:
+        yield "engine.llm_api", "not allowed with `engine.url`, because that server is running"
+    for word in engine.arguments:
+        if word.partition("=")[0] in OTHER_OPTIONS:
+            message = f"{word} gives the server other options than `engine.llm_api`; write all of them there"
+            yield "engine.arguments", message

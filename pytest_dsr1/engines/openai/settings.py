@@ -9,9 +9,16 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from pytest_dsr1.engines.trtllm_options.answers import (
+    DECIDED_BY,
+    NAMES_BEFORE,
+    UNCHECKED_IN,
+    Answers,
+)
+from pytest_dsr1.engines.trtllm_options.options import LlmApiOptions
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.scenario.schema.base import ExpandedStr, ExpandedText, PositiveInt, VariableName
-from pytest_dsr1.scenario.schema.engine import EngineSettings, ModelSource, Purpose
+from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource, Purpose
 from pytest_dsr1.scenario.schema.rule import Answer
 
 _CHANGES_NO_MODEL = ("--no-", "--disable-", "-cc.pass_config.")
@@ -19,6 +26,10 @@ _CHANGES_NO_MODEL = ("--no-", "--disable-", "-cc.pass_config.")
 operations vLLM fuses when it compiles the model."""
 _WITHOUT_GRAPHS = {"--enforce-eager", "--disable-cuda-graph"}
 """The arguments of vLLM and SGLang that switch CUDA graphs off."""
+
+
+OTHER_OPTIONS = ("--config", "--extra_llm_api_options", "--set")
+"""The arguments of trtllm-serve that give it further options of the LLM API."""
 
 
 class OpenAi(EngineSettings):
@@ -48,6 +59,10 @@ class OpenAi(EngineSettings):
     """The longest sequence."""
     gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     """The share of GPU memory for the KV cache (TensorRT-LLM: of the memory left after the weights; vLLM and SGLang: for weights and cache together)."""  # noqa: E501
+    llm_api: LlmApiOptions = Field(default_factory=LlmApiOptions)
+    """Options of TensorRT-LLM's LLM API, only with `server: trtllm-serve`, which gets them in a file."""
+    dialect: str | None = None
+    """The TensorRT-LLM version whose names `llm_api` is written in, such as `1.2`; by default the installed one."""  # noqa: E501
     endpoint: Literal["completions", "chat"] = "completions"
     """`completions` sends text, or token ids with an exact input length; `chat` sends text through the chat template."""  # noqa: E501
     streaming: bool = True
@@ -75,9 +90,11 @@ class OpenAi(EngineSettings):
 
     keeps_schedules: ClassVar[bool] = True
     may_bring_model: ClassVar[bool] = True
+    former_names: ClassVar[Mapping[str, str]] = NAMES_BEFORE
+    unchecked_in: ClassVar[Mapping[str, str]] = UNCHECKED_IN
     decided_by: ClassVar[Mapping[Answer, tuple[str, ...]]] = {
+        **DECIDED_BY,
         "attached_url": ("engine.url",),
-        "streams": ("engine.streaming",),
     }
     settings_for: ClassVar[Mapping[Purpose, str]] = {
         "kv_cache_memory": "engine.gpu_memory_fraction",
@@ -87,14 +104,59 @@ class OpenAi(EngineSettings):
     }
 
     @property
+    def trtllm(self) -> Answers:
+        """What TensorRT-LLM's options say, if the server is one of TensorRT-LLM."""
+        return Answers(
+            options=self.llm_api,
+            tp=self.tp or 1,
+            pp=self.pp or 1,
+            max_batch_size=self.max_batch_size,
+            memory_fraction=self.gpu_memory_fraction,
+            memory_setting="engine.gpu_memory_fraction",
+        )
+
+    @property
+    def _answers(self) -> Answers | None:
+        """What TensorRT-LLM's options say; None for another server, or one that has other options too."""
+        if self.server != "trtllm-serve" or self.url is not None:
+            return None
+        other = any(word.partition("=")[0] in OTHER_OPTIONS for word in self.arguments)
+        return None if other else self.trtllm
+
+    @property
+    def ranks(self) -> int:
+        """The answer of TensorRT-LLM's options; 1 for other servers."""
+        return 1 if self._answers is None else self._answers.ranks
+
+    @property
+    def slots(self) -> int | None:
+        """The answer of TensorRT-LLM's options; unknown for other servers."""
+        return None if self._answers is None else self._answers.slots
+
+    @property
+    def slots_reason(self) -> str:
+        """The answer of TensorRT-LLM's options."""
+        return "" if self._answers is None else self._answers.slots_reason
+
+    @property
+    def kv_cache_format(self) -> Literal["auto", "fp8", "bfloat16", "nvfp4"] | None:
+        """The answer of TensorRT-LLM's options; unknown for other servers."""
+        return None if self._answers is None else self._answers.kv_cache_format
+
+    @property
+    def kv_cache_limits(self) -> KvCacheLimits | None:
+        """The answer of TensorRT-LLM's options; unknown for other servers."""
+        return None if self._answers is None else self._answers.kv_cache_limits
+
+    @property
     def streams(self) -> bool:
         """True unless the scenario switches it off."""
         return self.streaming
 
     @property
-    def draft_tokens(self) -> None:
-        """Unknown: the server's own options decide, and its metrics show the acceptance length."""
-        return
+    def draft_tokens(self) -> int | None:
+        """The answer of TensorRT-LLM's options; for other servers only the run shows it, in their metrics."""
+        return None if self._answers is None else self._answers.draft_tokens
 
     @property
     def attached_url(self) -> str | None:
@@ -127,7 +189,9 @@ class OpenAi(EngineSettings):
         if self.url is not None or self.command is not None:
             return "the server was started by the user's own command, which chooses the model"
         given = [word for word in self.arguments if not word.startswith(_CHANGES_NO_MODEL)]
-        return f"engine.arguments ({' '.join(given)}) may change the model" if given else None
+        if given:
+            return f"engine.arguments ({' '.join(given)}) may change the model"
+        return None if self._answers is None else self._answers.model_doubt
 
     @property
     def quantizes_random_weights(self) -> bool:
@@ -153,11 +217,12 @@ class OpenAi(EngineSettings):
 
     def waiting_to_be_read(self, requests: int) -> str | None:
         """Return what the requests wait for, if the server can run all of them at once."""
-        if (self.max_batch_size or 0) < requests:
+        slots = self.slots or self.max_batch_size or 0
+        if slots < requests:
             return None
         step = "" if self.max_num_tokens is None else f" of {self.max_num_tokens:,} tokens"
         return (
-            f"the server can run {self.max_batch_size:,} at once (engine.max_batch_size). They arrived "
+            f"the server can run {slots:,} at once (engine.max_batch_size). They arrived "
             f"together, so each waited for a step{step} (engine.max_num_tokens) to process its prompt"
         )
 
@@ -199,6 +264,7 @@ class OpenAi(EngineSettings):
 
     def without_cuda_graph(self, requests: float) -> str | None:
         """Return the argument that switches CUDA graphs off, with advice."""
-        del requests
+        if self._answers is not None and (reason := self._answers.without_cuda_graph(requests)):
+            return reason
         off = next((word for word in self.arguments if word in _WITHOUT_GRAPHS), None)
         return off and f"engine.arguments has {off}, which switches CUDA graphs off: remove it"

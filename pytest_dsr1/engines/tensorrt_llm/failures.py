@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_dsr1.engines.tensorrt_llm.settings import DEFAULT_MEMORY_FRACTION, TensorRtLlm, TrtllmBench
-from pytest_dsr1.engines.trtllm_options.dialects import Dialect, next_to_try
+from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm, TrtllmBench
+from pytest_dsr1.engines.trtllm_options.answers import DEFAULT_MEMORY_FRACTION
+from pytest_dsr1.engines.trtllm_options.dialects import Dialect
+from pytest_dsr1.engines.trtllm_options.file import rejection
 from pytest_dsr1.process.log import memory, software, why
-from pytest_dsr1.process.log.cause import Cause
 from pytest_dsr1.process.log.reader import LogReader
 
 
@@ -43,7 +44,7 @@ def symptom(failure: FailureContext) -> str | None:
     cause = failure.log.cause
     if cause is None:
         return None
-    return _rejection(cause, failure.dialect) or why.described(cause, next_steps(failure.engine))
+    return rejection(cause, failure.dialect) or why.described(cause, next_steps(failure.engine))
 
 
 def explain(failure: FailureContext) -> str:
@@ -51,7 +52,7 @@ def explain(failure: FailureContext) -> str:
     code, log, engine = failure.returncode, failure.log, failure.engine
     cause, steps = log.cause, next_steps(engine)
     if cause is not None:
-        if rejected := _rejection(cause, failure.dialect):
+        if rejected := rejection(cause, failure.dialect):
             return rejected
         if cause.name == software.INTERRUPTED:
             return f"was interrupted (SIGINT) and ended with exit status {code} without a report"
@@ -63,16 +64,4 @@ def explain(failure: FailureContext) -> str:
     return (
         f"died with exit status {code} and logged no reason, which usually means that a worker ran out of "
         f"memory: {less}"
-    )
-
-
-def _rejection(cause: Cause, dialect: Dialect) -> str | None:
-    """Return the message if TensorRT-LLM does not have an option of the options file, else None."""
-    if not cause.unknown_option or cause.option is None:
-        return None
-    other = next_to_try(cause.option.rpartition(".")[2], dialect)
-    hint = f'; try engine.dialect: "{other}"' if other else ""
-    return (
-        f"rejects the option `{cause.option}` of extra_llm_api_options.yaml, written in dialect {dialect} "
-        f"({dialect.evidence}){hint}"
     )

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from pytest_dsr1.engines.protocol import Engine, EngineSpec
 from pytest_dsr1.engines.tensorrt_llm.rules import RULES
 from pytest_dsr1.engines.tensorrt_llm.settings import Trtllm, TrtllmBench
+from pytest_dsr1.engines.trtllm_options import rules as of_options
 
 
 def pytest_dsr1_engines() -> Iterable[EngineSpec]:
     """List both engines: NVIDIA's command, and the LLM API in a child process."""
-    rules = tuple(RULES.relations)
+    rules = (*RULES.relations, *of_options.RULES.relations)
     return [
         EngineSpec(settings=TrtllmBench, create=_bench, rules=rules),
         EngineSpec(settings=Trtllm, create=_llm_api, rules=rules),

@@ -6,7 +6,6 @@ They come from TensorRT-LLM's behavior and from the published DeepSeek-R1 scenar
 from __future__ import annotations
 
 from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm
-from pytest_dsr1.engines.trtllm_options.options import with_own_key
 from pytest_dsr1.scenario.rules.general import longest
 from pytest_dsr1.scenario.rules.registry import EngineRules
 from pytest_dsr1.scenario.schema.rule import Findings
@@ -20,7 +19,9 @@ def _ranks(engine: TensorRtLlm, scenario: Scenario) -> Findings:
     """`engine.tp` times `engine.pp` is `hardware.count`."""
     count = scenario.hardware.count
     if engine.gpus != count:
-        ranks = f"tp {engine.tp} x pp {engine.pp} = {engine.gpus} GPUs"
+        contexts = engine.llm_api.context_parallel_size
+        more = f" x context_parallel_size {contexts}" if contexts else ""
+        ranks = f"tp {engine.tp} x pp {engine.pp}{more} = {engine.gpus} GPUs"
         yield "engine.tp", f"expected tp x pp to be hardware.count, {count}; found {ranks}"
 
 
@@ -31,11 +32,16 @@ def _ep_divides_tp(engine: TensorRtLlm, _: Scenario) -> Findings:
         yield "engine.ep", f"expected a divisor of engine.tp, {engine.tp}; found {engine.ep}"
 
 
-@RULES.must("engine.max_num_tokens", "engine.enable_chunked_context", "dataset.input_tokens")
+@RULES.must(
+    "engine.max_num_tokens",
+    "engine.enable_chunked_context",
+    "engine.llm_api.enable_chunked_prefill",
+    "dataset.input_tokens",
+)
 def _inputs_fit(engine: TensorRtLlm, scenario: Scenario) -> Findings:
     """Without chunked context `engine.max_num_tokens` is at least the longest input."""
     longest_input = longest(scenario.dataset.input_tokens)
-    if engine.enable_chunked_context or engine.max_num_tokens is None:
+    if engine.chunks or engine.max_num_tokens is None:
         return
     if engine.max_num_tokens < longest_input:
         wanted = (
@@ -54,118 +60,9 @@ def _sequences_fit(engine: TensorRtLlm, scenario: Scenario) -> Findings:
         yield "engine.max_seq_len", f"{wanted}; found {engine.max_seq_len}"
 
 
-@RULES.must("engine.llm_api.cuda_graph_config")
-def _graph_sizes_agree(engine: TensorRtLlm, _: Scenario) -> Findings:
-    """`cuda_graph_config.max_batch_size` is the largest of `cuda_graph_config.batch_sizes`."""
-    graphs = engine.llm_api.cuda_graph_config
-    if graphs and graphs.batch_sizes and graphs.max_batch_size not in {None, max(graphs.batch_sizes)}:
-        wanted = f"expected the largest of batch_sizes, {max(graphs.batch_sizes)}, or no value"
-        yield "engine.llm_api.cuda_graph_config.max_batch_size", f"{wanted}; found {graphs.max_batch_size}"
-
-
-@RULES.must("engine.llm_api.cuda_graph_config")
-def _no_sizes_without_graphs(engine: TensorRtLlm, _: Scenario) -> Findings:
-    """`cuda_graph_config.enabled: false` is the only key of `cuda_graph_config`."""
-    graphs = engine.llm_api.cuda_graph_config
-    if graphs and graphs.enabled is False:
-        others = graphs.model_dump(exclude_none=True, exclude={"enabled"})
-        if others:
-            message = f"expected no other key of cuda_graph_config next to `false`, found {', '.join(others)}"
-            yield "engine.llm_api.cuda_graph_config.enabled", message
-
-
-@RULES.must("engine.llm_api")
-def _unchecked_has_no_key(engine: TensorRtLlm, _: Scenario) -> Findings:
-    """An option in `engine.llm_api.unchecked` has no key of its own, or one that does not take the value."""
-    for option, key, taken in with_own_key(engine.llm_api):
-        if taken:
-            what = f"is also set by `{key}`; remove one of them"
-        else:
-            what = f"has a key that is checked: `{key}`; write it there"
-        yield "engine.llm_api.unchecked", f"{option} {what}"
-
-
-@RULES.must("engine.kv_cache_free_gpu_mem_fraction", "engine.llm_api.kv_cache_config")
-def _one_kv_fraction(engine: TensorRtLlm, _: Scenario) -> Findings:
-    """`engine.kv_cache_free_gpu_mem_fraction` and `kv_cache_config.free_gpu_memory_fraction` are equal."""
-    config, option = engine.llm_api.kv_cache_config, engine.kv_cache_free_gpu_mem_fraction
-    inner = None if config is None else config.free_gpu_memory_fraction
-    if option is not None and inner is not None and option != inner:
-        wanted = f"expected the same as engine.kv_cache_free_gpu_mem_fraction, {option}"
-        yield "engine.llm_api.kv_cache_config.free_gpu_memory_fraction", f"{wanted}; found {inner}"
-
-
-@RULES.must("dataset.path", "engine.llm_api.speculative_config")
-def _mtp_needs_text(engine: TensorRtLlm, scenario: Scenario) -> Findings:
-    """Multi-token prediction (MTP) needs real text: `dataset.path`."""
-    if engine.draft_tokens and scenario.dataset.path is None:
-        why = "the speed of multi-token prediction depends on the text, so synthetic tokens mislead"
-        yield (
-            "dataset",
-            f"{why}; expected real text in dataset.path, found none (`pytest-dsr1 docs datasets` shows "
-            "how to get it)",
-        )
-
-
-@RULES.should(
-    "load.concurrency",
-    "engine.max_batch_size",
-    "engine.tp",
-    "engine.pp",
-    "engine.llm_api.enable_attention_dp",
-)
-def _attention_dp_load(engine: TensorRtLlm, scenario: Scenario) -> Findings:
-    """With attention data parallelism `load.concurrency` is `engine.max_batch_size` times `engine.tp` times `engine.pp`."""  # noqa: E501
-    concurrency = scenario.load.concurrency
-    if engine.llm_api.enable_attention_dp and engine.slots not in {None, concurrency}:
-        stages = f" in each of {engine.pp} pipeline stages" if engine.pp > 1 else ""
-        message = (
-            f"expected {engine.slots}, because with attention data parallelism each of {engine.ranks} ranks "
-            f"takes {engine.max_batch_size} requests (engine.max_batch_size){stages}; found {concurrency}"
-        )
-        yield "load.concurrency", message
-
-
-@RULES.should("engine.llm_api.cuda_graph_config", "engine.max_batch_size")
-def _graphs_cover_the_batch(engine: TensorRtLlm, _: Scenario) -> Findings:
-    """The largest CUDA graph is for `engine.max_batch_size` requests."""
-    graphs = engine.llm_api.cuda_graph_config
-    if engine.max_batch_size is None or graphs is None:
-        return
-    largest = max(graphs.batch_sizes) if graphs.batch_sizes else graphs.max_batch_size
-    if largest is not None and largest != engine.max_batch_size:
-        key = "batch_sizes" if graphs.batch_sizes else "max_batch_size"
-        message = (
-            "expected the largest CUDA graph to be for engine.max_batch_size, "
-            f"{engine.max_batch_size} requests; found {largest}"
-        )
-        yield f"engine.llm_api.cuda_graph_config.{key}", message
-
-
-@RULES.should("engine.llm_api.kv_cache_config")
-def _whole_kv_cache_config(engine: TensorRtLlm, _: Scenario) -> Findings:
-    """`kv_cache_config` has `free_gpu_memory_fraction` and `enable_block_reuse: false`."""
-    config = engine.llm_api.kv_cache_config
-    if config is None:
-        return
-    if config.free_gpu_memory_fraction is None:
-        message = "older versions of TensorRT-LLM fall back to 0.9 without `free_gpu_memory_fraction` here"
-        yield "engine.llm_api.kv_cache_config", message
-    if config.enable_block_reuse is not False:
-        message = (
-            "without `enable_block_reuse: false` here, equal prefixes are computed only once, unlike in the "
-            "published measurements"
-        )
-        yield "engine.llm_api.kv_cache_config", message
-
-
-@RULES.should("engine.llm_api.speculative_config")
-def _relaxed_options_work(engine: TensorRtLlm, _: Scenario) -> Findings:
-    """`relaxed_topk` and `relaxed_delta` are only used with `use_relaxed_acceptance_for_thinking: true`."""
-    config = engine.llm_api.speculative_config
-    if config is None or config.use_relaxed_acceptance_for_thinking:
-        return
-    for key in ("relaxed_topk", "relaxed_delta"):
-        if getattr(config, key) is not None:
-            message = "has no effect without `use_relaxed_acceptance_for_thinking: true`"
-            yield f"engine.llm_api.speculative_config.{key}", message
+@RULES.must("engine.enable_chunked_context", "engine.llm_api.enable_chunked_prefill")
+def _one_chunking(engine: TensorRtLlm, _: Scenario) -> Findings:
+    """`engine.enable_chunked_context: true` and `engine.llm_api.enable_chunked_prefill: false` exclude each other."""  # noqa: E501
+    if engine.enable_chunked_context and not engine.chunks:
+        message = "expected true or no value next to `engine.enable_chunked_context: true`; found false"
+        yield "engine.llm_api.enable_chunked_prefill", message

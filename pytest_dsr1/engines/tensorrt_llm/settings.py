@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from math import ceil
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pytest_dsr1.engines.trtllm_options.options import (
-    FORMER_NAMES,
-    KEYS_OF_THE_ENGINE,
-    KvCacheConfig,
-    LlmApiOptions,
+from pytest_dsr1.engines.trtllm_options.answers import (
+    DECIDED_BY,
+    NAMES_BEFORE,
+    SETTINGS_FOR,
+    UNCHECKED_IN,
+    Answers,
 )
+from pytest_dsr1.engines.trtllm_options.options import KEYS_OF_THE_ENGINE, LlmApiOptions
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.scenario.schema.base import ExpandedText, PositiveInt, VariableName
 from pytest_dsr1.scenario.schema.engine import EngineSettings, KvCacheLimits, ModelSource, Purpose
@@ -23,8 +24,6 @@ from pytest_dsr1.scenario.schema.rule import Answer
 
 MOST_RECORDED_TOKENS = 20_000_000
 """The most output tokens with request records by default: trtllm-bench decodes every answer for them."""
-DEFAULT_MEMORY_FRACTION = 0.9
-"""The share of the memory left after the weights that TensorRT-LLM gives the KV cache by default."""
 COUNTING_TOLERANCE = 1.05
 """More tokens per step than the drafts allow times this are not due to how an engine counts its steps."""
 
@@ -33,28 +32,14 @@ class TensorRtLlm(EngineSettings):
     """The settings of every engine that runs TensorRT-LLM."""
 
     former_names: ClassVar[Mapping[str, str]] = {
-        **{old: f"in the newest TensorRT-LLM, {now}" for old, now in FORMER_NAMES.items()},
+        **NAMES_BEFORE,
         **{name: f"it is `{key}`" for name, key in KEYS_OF_THE_ENGINE.items() if key != f"engine.{name}"},
     }
-    """Scenarios use the newest names, and the engine translates them back."""
-    unchecked_in: ClassVar[Mapping[str, str]] = {"engine.llm_api": "engine.llm_api.unchecked"}
-    decided_by: ClassVar[Mapping[Answer, tuple[str, ...]]] = {
-        "draft_tokens": ("engine.llm_api.speculative_config",),
-        "slots": (
-            "engine.max_batch_size",
-            "engine.tp",
-            "engine.pp",
-            "engine.llm_api.enable_attention_dp",
-        ),
-        "streams": ("engine.streaming",),
-    }
+    unchecked_in: ClassVar[Mapping[str, str]] = UNCHECKED_IN
+    decided_by: ClassVar[Mapping[Answer, tuple[str, ...]]] = DECIDED_BY
     settings_for: ClassVar[Mapping[Purpose, str]] = {
-        "attention_dp": "engine.llm_api.enable_attention_dp",
-        "kv_cache_in_fp8": "kv_cache_config.dtype",
+        **SETTINGS_FOR,
         "kv_cache_memory": "engine.kv_cache_free_gpu_mem_fraction",
-        "slots": "engine.max_batch_size",
-        "speculation": "engine.llm_api.speculative_config",
-        "streaming": "engine.streaming: true",
     }
 
     dialect: str | None = None
@@ -89,26 +74,42 @@ class TensorRtLlm(EngineSettings):
     """The longest measured time in seconds; by default three times the planned time plus 10 minutes."""
 
     @property
+    def trtllm(self) -> Answers:
+        """What TensorRT-LLM's options say."""
+        return Answers(
+            options=self.llm_api,
+            tp=self.tp,
+            pp=self.pp,
+            max_batch_size=self.max_batch_size,
+            memory_fraction=self.kv_cache_free_gpu_mem_fraction,
+            memory_setting="engine.kv_cache_free_gpu_mem_fraction",
+        )
+
+    @property
     def gpus(self) -> int:
-        """One per rank and pipeline stage."""
-        return self.tp * self.pp
+        """One per rank and pipeline stage, and with context parallelism several."""
+        return self.tp * self.pp * (self.llm_api.context_parallel_size or 1)
+
+    @property
+    def chunks(self) -> bool:
+        """Whether long inputs are split over steps; the LLM API's own key takes precedence."""
+        asked = self.llm_api.enable_chunked_prefill
+        return self.enable_chunked_context if asked is None else asked
 
     @property
     def ranks(self) -> int:
-        """``tp`` with attention data parallelism, else 1."""
-        return self.tp if self.llm_api.enable_attention_dp else 1
+        """The answer of TensorRT-LLM's options."""
+        return self.trtllm.ranks
 
     @property
     def slots(self) -> int | None:
-        """The requests of all batches: each rank has its own, and each pipeline stage works on one."""
-        return None if self.max_batch_size is None else self.max_batch_size * self.ranks * self.pp
+        """The answer of TensorRT-LLM's options."""
+        return self.trtllm.slots
 
     @property
     def slots_reason(self) -> str:
-        """The size of the batch, and the ranks and pipeline stages that multiply it."""
-        size = f"engine.max_batch_size {self.max_batch_size}"
-        size += f" on each of {self.ranks} ranks" if self.ranks > 1 else ""
-        return f"{size} in each of {self.pp} pipeline stages" if self.pp > 1 else size
+        """The answer of TensorRT-LLM's options."""
+        return self.trtllm.slots_reason
 
     @property
     def streams(self) -> bool:
@@ -117,17 +118,13 @@ class TensorRtLlm(EngineSettings):
 
     @property
     def draft_tokens(self) -> int | None:
-        """The draft tokens of multi-token prediction; None with another kind of speculation."""
-        speculative = self.llm_api.speculative_config
-        if speculative is None:
-            return None if "speculative_config" in (self.llm_api.unchecked or {}) else 0
-        return speculative.max_draft_len
+        """The answer of TensorRT-LLM's options."""
+        return self.trtllm.draft_tokens
 
     @property
     def model_doubt(self) -> str | None:
-        """A reason: unchecked options, which may change the model or its number formats."""
-        given = ", ".join(self.llm_api.unchecked or {})
-        return f"engine.llm_api.unchecked ({given}) may change the model" if given else None
+        """The answer of TensorRT-LLM's options."""
+        return self.trtllm.model_doubt
 
     @property
     def exact_lengths(self) -> bool:
@@ -152,23 +149,17 @@ class TensorRtLlm(EngineSettings):
 
     @property
     def kv_cache_format(self) -> Literal["auto", "fp8", "bfloat16", "nvfp4"] | None:
-        """The dtype of `kv_cache_config`."""
-        options = self.llm_api.kv_cache_config
-        return None if options is None else options.dtype
+        """The answer of TensorRT-LLM's options."""
+        return self.trtllm.kv_cache_format
 
     @property
     def kv_cache_limits(self) -> KvCacheLimits | None:
-        """The limits; None with pipeline stages, where a GPU only has the cache of its own layers."""
-        if self.pp > 1:
-            return None
-        options = self.llm_api.kv_cache_config or KvCacheConfig()
-        fraction = self.kv_cache_free_gpu_mem_fraction or options.free_gpu_memory_fraction
-        share = fraction or DEFAULT_MEMORY_FRACTION
-        return KvCacheLimits(options.max_tokens, share, max_tokens_setting="kv_cache_config.max_tokens")
+        """The answer of TensorRT-LLM's options."""
+        return self.trtllm.kv_cache_limits
 
     def chunked_context(self, longest_input: int | None) -> str | None:
         """Return the options that process each input in one step."""
-        if not self.enable_chunked_context:
+        if not self.chunks:
             return None
         least = "" if longest_input is None else f"{longest_input:,}, "
         return (
@@ -177,26 +168,8 @@ class TensorRtLlm(EngineSettings):
         )
 
     def without_cuda_graph(self, requests: float) -> str | None:
-        """Return the reason if no CUDA graph was captured for the batch of a rank."""
-        graphs = self.llm_api.cuda_graph_config
-        if graphs is not None and graphs.enabled is False:
-            return "engine.llm_api.cuda_graph_config switches CUDA graphs off: remove it"
-        if graphs is None or self.pp > 1:
-            return None
-        batch, sizes = ceil(requests / self.ranks), graphs.batch_sizes
-        largest = max(sizes) if sizes else graphs.max_batch_size
-        if largest is None or (batch <= largest and (not sizes or graphs.enable_padding or batch in sizes)):
-            return None
-        if batch > largest:
-            which, pad = f"of up to {largest}", ""
-        else:
-            which = f"of {', '.join(map(str, sorted(sizes or ())))}, without padding"
-            pad = ", or set cuda_graph_config.enable_padding: true"
-        return (
-            f"a step has {batch:,} requests per rank, but CUDA graphs were captured only for batches "
-            f"{which}, so the step runs without a graph: add {batch} to "
-            f"engine.llm_api.cuda_graph_config.batch_sizes{pad}"
-        )
+        """Return the answer of TensorRT-LLM's options."""
+        return self.trtllm.without_cuda_graph(requests)
 
 
 class TrtllmBench(TensorRtLlm):

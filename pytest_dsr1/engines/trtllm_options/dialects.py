@@ -121,6 +121,26 @@ def dialect_of(version: str) -> Dialect:
     return next(dialect for dialect in reversed(DIALECTS) if dialect.version <= wanted)
 
 
+def choose_dialect(asked: str | None, version: str | None) -> tuple[Dialect, str]:
+    """Return the dialect for the installed ``version``, and a comment with the reason.
+
+    Args:
+        asked: the scenario's ``engine.dialect``, which takes precedence.
+        version: the installed version; None if it is unknown.
+
+    Raises:
+        UserError: this plugin does not know ``asked`` or the version.
+    """
+    if asked:
+        dialect = dialect_of(asked)
+        installed = f"TensorRT-LLM {version} is installed" if version else "tensorrt_llm is not installed"
+        return dialect, f"# dialect {dialect}, from engine.dialect; {installed}"
+    if version:
+        dialect = dialect_of(version)
+        return dialect, f"# TensorRT-LLM {version} (installed), dialect {dialect} ({dialect.evidence})"
+    return NEWEST, f"# newest known dialect {NEWEST}: tensorrt_llm is not installed"
+
+
 def newer_than_known(version: str) -> str | None:
     """Return a warning for an installed version that is newer than all dialects, else None."""
     newest = DIALECTS[-1]
@@ -221,7 +241,7 @@ def _merged(content: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, An
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and any(name.startswith(f"{prefix}{key}.") for name in OPTIONS):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

@@ -68,7 +68,18 @@ def _pytorch(name: str, flat: str, evidence: Provenance, source: str, *later: Na
     )
 
 
+def _same(name: str, *since: tuple[Version, Provenance, str]) -> tuple[Name, ...]:
+    """Return the entries of an option that never changed its name."""
+    return tuple(Name(version, name, evidence, source) for version, evidence, source in since)
+
+
 _REFERENCE = "LLM API reference of 1.0.0rc4"
+_AUGUST = "argument classes of August 2025"
+_LATE_2025 = "argument classes of late 2025, but not in those of August"
+_EARLY_2026 = "argument classes of early 2026, but not in those of late 2025"
+_MID_2026 = "argument classes of mid 2026, but not in those of late 2025"
+_SINCE_1_0: tuple[Version, Provenance, str] = ((1, 0), "read", _REFERENCE)
+_BEFORE_1_0: tuple[Version, Provenance, str] = ((0, 18), "inferred", _REFERENCE)
 _CUDA_GRAPH = f"{_REFERENCE}; #5014, #5585"
 
 OPTIONS: Mapping[str, tuple[Name, ...]] = {
@@ -183,6 +194,72 @@ OPTIONS: Mapping[str, tuple[Name, ...]] = {
     "allreduce_strategy": (Name((1, 0), "allreduce_strategy", "read", _REFERENCE),),
     "enable_autotuner": (Name((1, 0), "enable_autotuner", "read", _REFERENCE),),
     "enable_min_latency": (Name((1, 0), "enable_min_latency", "read", _REFERENCE),),
+    "moe_config.load_balancer": _same("moe_config.load_balancer", ((1, 0), "inferred", _AUGUST)),
+    "moe_config.use_low_precision_moe_combine": _same(
+        "moe_config.use_low_precision_moe_combine", ((1, 1), "inferred", _LATE_2025)
+    ),
+    "moe_config.disable_finalize_fusion": _same(
+        "moe_config.disable_finalize_fusion", ((1, 1), "inferred", _LATE_2025)
+    ),
+    "kv_cache_config.tokens_per_block": _same(
+        "kv_cache_config.tokens_per_block", ((1, 1), "inferred", _LATE_2025)
+    ),
+    "kv_cache_config.host_cache_size": _same("kv_cache_config.host_cache_size", _BEFORE_1_0, _SINCE_1_0),
+    "kv_cache_config.use_kv_cache_manager_v2": _same(
+        "kv_cache_config.use_kv_cache_manager_v2", ((1, 2), "inferred", _EARLY_2026)
+    ),
+    "speculative_config.use_mtp_vanilla": _same(
+        "speculative_config.use_mtp_vanilla", ((1, 0), "inferred", _AUGUST)
+    ),
+    "speculative_config.mtp_eagle_one_model": _same(
+        "speculative_config.mtp_eagle_one_model", ((1, 1), "inferred", _LATE_2025)
+    ),
+    "attn_backend": _same("attn_backend", _SINCE_1_0),
+    "enable_chunked_prefill": _same("enable_chunked_prefill", _BEFORE_1_0, _SINCE_1_0),
+    "enable_lm_head_tp_in_adp": _same("enable_lm_head_tp_in_adp", ((1, 1), "inferred", _LATE_2025)),
+    "context_parallel_size": _same("context_parallel_size", _SINCE_1_0),
+    "batch_wait_timeout_ms": _same("batch_wait_timeout_ms", ((1, 1), "inferred", _LATE_2025)),
+    "batch_wait_timeout_iters": _same("batch_wait_timeout_iters", ((1, 1), "inferred", _LATE_2025)),
+    "batch_wait_max_tokens_ratio": _same("batch_wait_max_tokens_ratio", ((1, 1), "inferred", _LATE_2025)),
+    "num_postprocess_workers": _same("num_postprocess_workers", _SINCE_1_0),
+    "num_serve_frontends": _same(
+        "num_serve_frontends",
+        ((1, 4), "inferred", "tests of trtllm-serve of late 2026; version by their date"),
+    ),
+    "torch_compile_config.enable_fullgraph": _same(
+        "torch_compile_config.enable_fullgraph", ((1, 0), "inferred", _AUGUST)
+    ),
+    "torch_compile_config.enable_inductor": _same(
+        "torch_compile_config.enable_inductor", ((1, 0), "inferred", _AUGUST)
+    ),
+    "torch_compile_config.enable_piecewise_cuda_graph": _same(
+        "torch_compile_config.enable_piecewise_cuda_graph", ((1, 0), "inferred", _AUGUST)
+    ),
+    "torch_compile_config.enable_userbuffers": _same(
+        "torch_compile_config.enable_userbuffers", ((1, 0), "inferred", _AUGUST)
+    ),
+    "torch_compile_config.max_num_streams": _same(
+        "torch_compile_config.max_num_streams", ((1, 0), "inferred", _AUGUST)
+    ),
+    "torch_compile_config.capture_num_tokens": _same(
+        "torch_compile_config.capture_num_tokens", ((1, 1), "inferred", _LATE_2025)
+    ),
+    "nvfp4_gemm_config.allowed_backends": _same(
+        "nvfp4_gemm_config.allowed_backends", ((1, 2), "inferred", _MID_2026)
+    ),
+    "sparse_attention_config": _same("sparse_attention_config", ((1, 1), "inferred", _LATE_2025)),
+    "cache_transceiver_config.backend": _same(
+        "cache_transceiver_config.backend", ((1, 0), "inferred", _AUGUST)
+    ),
+    "cache_transceiver_config.max_tokens_in_buffer": _same(
+        "cache_transceiver_config.max_tokens_in_buffer", ((1, 0), "inferred", _AUGUST)
+    ),
+    "load_format": _same("load_format", _BEFORE_1_0, _SINCE_1_0),
+    "trust_remote_code": _same("trust_remote_code", _BEFORE_1_0, _SINCE_1_0),
+    "env_overrides": _same(
+        "env_overrides",
+        ((1, 2), "inferred", "#9104; in the classes of early 2026, not in those of late 2025"),
+    ),
 }
 """Every option of the options file by its newest name, with its names from old to new."""
 

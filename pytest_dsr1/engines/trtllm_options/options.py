@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_serializer
+from pydantic import Field, field_serializer
 
-from pytest_dsr1.scenario.schema.base import Part, PositiveInt
+from pytest_dsr1.scenario.schema.base import Part, PositiveInt, VariableName
 
 FORMER_NAMES = {
     "pytorch_backend_config": "its keys are in `engine.llm_api` itself",
@@ -29,7 +28,6 @@ KEYS_OF_THE_ENGINE = {
     "max_batch_size": "engine.max_batch_size",
     "max_num_tokens": "engine.max_num_tokens",
     "max_seq_len": "engine.max_seq_len",
-    "enable_chunked_prefill": "engine.enable_chunked_context",
 }
 """Options of the LLM API that are not in `engine.llm_api`, with their keys in a scenario."""
 
@@ -47,13 +45,37 @@ class CudaGraphConfig(Part):
     """Pad a batch up to the next captured size."""
 
 
+MoeBackend = Literal[
+    "AUTO",
+    "CUTLASS",
+    "TRTLLM",
+    "DEEPGEMM",
+    "WIDEEP",
+    "CUTEDSL",
+    "TRITON",
+    "VANILLA",
+    "DENSEGEMM",
+    "MARLIN",
+    "MEGAMOE_DEEPGEMM",
+    "MEGAMOE_CUTEDSL",
+    "CUTEDSL_FC12",
+]
+"""The kernel libraries of every version that was read."""
+
+
 class MoeConfig(Part):
     """The mixture-of-experts layers."""
 
-    backend: Literal["CUTLASS", "TRTLLM", "DEEPGEMM", "WIDEEP", "CUTEDSL", "TRITON", "VANILLA"] | None = None
-    """The kernel library of the experts."""
+    backend: MoeBackend | None = None
+    """The kernel library of the experts. Each version has some of them ([by version](engines/dialects.md))."""  # noqa: E501
     max_num_tokens: PositiveInt | None = None
     """The most tokens in one MoE call."""
+    load_balancer: dict[str, Any] | str | None = None
+    """Load balancing over the experts' GPUs (EPLB): a mapping such as `{num_slots: 288, layer_updates_per_iter: 1}`, as it is, or the path of a YAML file."""  # noqa: E501
+    use_low_precision_moe_combine: bool | None = None
+    """Combine the experts' outputs in lower precision; only with NVFP4."""
+    disable_finalize_fusion: bool | None = None
+    """Do not fuse the last step of the CUTLASS kernels, which makes results repeatable with more than 2 experts."""  # noqa: E501
 
 
 class KvCacheConfig(Part):
@@ -67,6 +89,12 @@ class KvCacheConfig(Part):
     """Reuse blocks of equal prefixes; off in every published measurement."""
     max_tokens: PositiveInt | None = None
     """The most tokens in the cache."""
+    tokens_per_block: PositiveInt | None = None
+    """Tokens in one block of the cache."""
+    host_cache_size: Annotated[int, Field(ge=0)] | None = None
+    """Bytes of host memory for blocks that leave the GPU."""
+    use_kv_cache_manager_v2: bool | Literal["auto"] | None = None
+    """The newer manager of the cache."""
 
 
 class SpeculativeConfig(Part):
@@ -82,6 +110,10 @@ class SpeculativeConfig(Part):
     """The number of candidates for relaxed acceptance."""
     relaxed_delta: Annotated[float, Field(ge=0)] | None = None
     """The largest distance to the most likely candidate."""
+    use_mtp_vanilla: bool | None = None
+    """Run each layer of multi-token prediction once, instead of one layer several times."""
+    mtp_eagle_one_model: bool | None = None
+    """Run the draft layers as part of the model."""
 
 
 class AttentionDpConfig(Part):
@@ -93,6 +125,39 @@ class AttentionDpConfig(Part):
     """Iterations to wait for a fuller batch."""
     timeout_iters: Annotated[int, Field(ge=0)] | None = None
     """Iterations after which a rank stops waiting."""
+
+
+class TorchCompileConfig(Part):
+    """Compilation with `torch.compile`."""
+
+    enable_fullgraph: bool | None = None
+    """Compile the whole model as one graph."""
+    enable_inductor: bool | None = None
+    """Use the Inductor backend."""
+    enable_piecewise_cuda_graph: bool | None = None
+    """CUDA graphs of the pieces between attention, for context steps too."""
+    capture_num_tokens: list[PositiveInt] | None = None
+    """The numbers of tokens to capture them for."""
+    enable_userbuffers: bool | None = None
+    """Use buffers that all GPUs have registered."""
+    max_num_streams: PositiveInt | None = None
+    """The most CUDA streams."""
+
+
+class CacheTransceiverConfig(Part):
+    """Transfer of the KV cache between servers that split context and generation."""
+
+    backend: Literal["DEFAULT", "UCX", "NIXL", "MOONCAKE", "MPI"] | None = None
+    """The transport."""
+    max_tokens_in_buffer: PositiveInt | None = None
+    """The most tokens in its buffer."""
+
+
+class Nvfp4GemmConfig(Part):
+    """Matrix products in NVFP4."""
+
+    allowed_backends: list[Literal["cutlass", "cublaslt", "cutedsl", "cuda_core", "marlin"]] | None = None
+    """The kernel libraries that the autotuner may choose."""
 
 
 class LlmApiOptions(Part):
@@ -126,62 +191,50 @@ class LlmApiOptions(Part):
     """Tune kernels at start."""
     enable_min_latency: bool | None = None
     """The engine's minimum-latency mode."""
+    attn_backend: str | None = None
+    """The kernel library of attention, such as `TRTLLM`."""
+    enable_chunked_prefill: bool | None = None
+    """Split long inputs over steps. For `trtllm-bench` and `trtllm` the same as `engine.enable_chunked_context`."""  # noqa: E501
+    enable_lm_head_tp_in_adp: bool | None = None
+    """Split the output layer over the GPUs although attention is data-parallel."""
+    context_parallel_size: PositiveInt | None = None
+    """Context parallelism; multiplies the GPUs."""
+    batch_wait_timeout_ms: Annotated[float, Field(ge=0)] | None = None
+    """Milliseconds to wait for a fuller batch of inputs."""
+    batch_wait_timeout_iters: Annotated[int, Field(ge=0)] | None = None
+    """Iterations to wait for a fuller batch of inputs."""
+    batch_wait_max_tokens_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The share of `max_num_tokens` from which a batch of inputs no longer waits."""
+    num_postprocess_workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that turn tokens into answers."""
+    num_serve_frontends: PositiveInt | None = None
+    """HTTP processes of trtllm-serve; with more than one it cannot choose its port."""
+    torch_compile_config: TorchCompileConfig | None = None
+    """Compilation with `torch.compile`."""
+    nvfp4_gemm_config: Nvfp4GemmConfig | None = None
+    """Matrix products in NVFP4."""
+    sparse_attention_config: dict[str, Any] | None = None
+    """Sparse attention: `algorithm`, and the keys of that algorithm as they are."""
+    cache_transceiver_config: CacheTransceiverConfig | None = None
+    """Transfer of the KV cache between servers."""
+    load_format: Literal["auto", "dummy"] | None = None
+    """`dummy`: random weights instead of the checkpoint's."""
+    trust_remote_code: bool | None = None
+    """Run code that comes with the checkpoint."""
+    env_overrides: dict[VariableName, str] | None = None
+    """Environment variables that TensorRT-LLM sets in its own processes; earlier versions take `engine.environment`."""  # noqa: E501
     unchecked: dict[str, Any] | None = None
     """Any other options, or values that the keys above do not take; written into the options file as they are."""  # noqa: E501
 
-    @field_serializer("unchecked", when_used="json")
-    def _with_words_for_nothing(self, unchecked: dict[str, Any] | None) -> Any:
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The keys that have a value."""
+        return tuple(self.model_dump(exclude_none=True))
+
+    @field_serializer("unchecked", "sparse_attention_config", when_used="json")
+    def _with_words_for_nothing(self, free: dict[str, Any] | None) -> Any:
         """Return the mapping with `null` and `{}` as text: the fingerprint leaves out what has no value."""
-        return unchecked and _worded(unchecked)
-
-
-def with_own_key(options: LlmApiOptions) -> Iterator[tuple[str, str, bool]]:
-    """Yield each unchecked option that has a key in a scenario, that key, and whether the key has a value.
-
-    An option whose value its key does not take may be given unchecked, unless the key has a value.
-    """
-    given = options.model_dump(exclude_none=True)
-    for name, value in (options.unchecked or {}).items():
-        if name in KEYS_OF_THE_ENGINE:
-            yield name, KEYS_OF_THE_ENGINE[name], False
-            continue
-        found = False
-        for path in _paths(name, value):
-            if _at(given, path) is not None:
-                found = True
-                yield ".".join(path), f"engine.llm_api.{'.'.join(path)}", True
-            elif _is_taken(path, _at(options.unchecked, path)):
-                found = True
-                yield ".".join(path), f"engine.llm_api.{'.'.join(path)}", False
-        if not found and _is_taken((name,), value):  # only as a whole, such as a mapping with required keys
-            yield name, f"engine.llm_api.{name}", False
-
-
-def _paths(*start: Any) -> Iterator[tuple[str, ...]]:
-    """Yield the paths of the single values in a mapping; the last argument is the mapping."""
-    *path, value = start
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _paths(*path, key, inner)
-    else:
-        yield tuple(path)
-
-
-def _at(tree: Any, path: Sequence[str]) -> Any:
-    for key in path:
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree
-
-
-def _is_taken(path: Sequence[str], value: Any) -> bool:
-    """Return whether the checked key at this path exists and takes the value."""
-    for key in reversed(path):
-        value = {key: value}
-    try:
-        LlmApiOptions.model_validate(value)
-    except ValidationError:
-        return False
-    return True
+        return free and _worded(free)
 
 
 def _worded(value: Any) -> Any:

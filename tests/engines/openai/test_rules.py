@@ -32,6 +32,7 @@ CONSTANT = f"{LOAD}\n  arrival: {{type: constant, rate_req_s: 1}}"
 TRACE = f"{LOAD}\n  arrival: {{type: trace, path: t.jsonl}}"
 IN_PROCESS = ("  type: openai\n  url: http://host:8000", "  type: transformers")
 WEIGHTS = ("DeepSeek-R1}", "DeepSeek-R1, random_weights: {}}")
+SERVABLE = ("R1}", "R1, path: /models/r1}")
 FILE = ("{input_tokens", "{path: x.jsonl, input_tokens")
 
 
@@ -59,6 +60,38 @@ IMPOSSIBLE = {
     "no origin": (
         [(f"{URL}\n", "")],
         "9:1: engine: expected `url` or `command`, because `server: other` has no default command; found neither",
+    ),
+    "TensorRT-LLM's options for another server": (
+        [(URL, "  command: [serve]\n  server: vllm\n  llm_api: {print_iter_log: true}")],
+        "13:3: engine.llm_api: expected `engine.server: trtllm-serve` with these options; found vllm",
+    ),
+    "TensorRT-LLM's options for a server that runs": (
+        [(URL, f"{URL}\n  server: trtllm-serve\n  llm_api: {{print_iter_log: true}}")],
+        "13:3: engine.llm_api: not allowed with `engine.url`, because that server is running",
+    ),
+    "two options files": (
+        [
+            (
+                URL,
+                "  server: trtllm-serve\n  llm_api: {print_iter_log: true}\n  arguments: [--config=a.yaml]",
+            ),
+            SERVABLE,
+        ],
+        "13:3: engine.arguments: --config=a.yaml gives the server other options than `engine.llm_api`; write all of them there",
+    ),
+    "two shares of memory": (
+        [
+            (
+                URL,
+                "  server: trtllm-serve\n  gpu_memory_fraction: 0.8\n  llm_api: {kv_cache_config: {free_gpu_memory_fraction: 0.9, enable_block_reuse: false}}",
+            ),
+            SERVABLE,
+        ],
+        "13:31: engine.llm_api.kv_cache_config.free_gpu_memory_fraction: expected the same as engine.gpu_memory_fraction, 0.8; found 0.9",
+    ),
+    "an unknown option of TensorRT-LLM": (
+        [(URL, "  server: trtllm-serve\n  llm_api: {print_iter_lg: true}"), SERVABLE],
+        "12:13: engine.llm_api.print_iter_lg: unknown key (did you mean 'print_iter_log'?)",
     ),
     "no model to serve": (
         [(URL, "  server: vllm")],
@@ -105,6 +138,13 @@ POSSIBLE = {
     "an address from a variable": [(URL, "  url: ${SERVER}")],
     "started by its own command": [(URL, "  command: [serve, '{port}']")],
     "started by the usual command": [(URL, "  server: vllm"), ("R1}", "R1, path: /models/r1}")],
+    "trtllm-serve with its options": [
+        (
+            URL,
+            "  server: trtllm-serve\n  llm_api: {moe_config: {backend: TRTLLM}, unchecked: {a_new_one: 1}}",
+        ),
+        SERVABLE,
+    ],
     "chat of text": [(URL, f"{URL}\n  endpoint: chat"), FILE],
     "a ramp and a duration": [(LOAD, f"{LOAD}\n  ramp_s: 1\n  duration_s: 9")],
     "an open loop of a duration": [(LOAD, f"{CONSTANT}\n  duration_s: 9")],

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (options and messages stand whole)
 """Rules about options that are written unchecked, and about CUDA graphs that are switched off."""
 
 from __future__ import annotations
@@ -18,26 +19,70 @@ def unchecked(options: str, beside: str = "") -> str:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "reports"),
     [
-        "{attn_backend: TRTLLM}",
-        "{kv_cache_config: {tokens_per_block: 128, host_cache_size: 1000000000}}",
-        "{moe_config: {use_low_precision_moe_combine: true, load_balancer: {num_slots: 288}}}",
-        "{moe_config: {backend: AUTO}}",
-        "{moe_config: {backend: DENSEGEMM}}",
-        "{allreduce_strategy: {fallback: NCCL}}",
-        "{enable_lm_head_tp_in_adp: true, num_postprocess_workers: 4, trust_remote_code: true}",
-        "{torch_compile_config: {enable_fullgraph: true}, nvfp4_gemm_config: {allowed_backends: [cutlass]}}",
-        "{env_overrides: {TRTLLM_ENABLE_PDL: '1'}, load_format: dummy}",
-        "{speculative_config: {use_mtp_vanilla: true}}",
-        "{speculative_config: {decoding_type: NGram, max_matching_ngram_size: 4}}",
-        "{batch_wait_timeout_iters: 50, batch_wait_max_tokens_ratio: 0.75}",
-        "{sparse_attention_config: {algorithm: dsa}}",
-        "{}",
+        ("{attn_backnd: TRTLLM}", ["attn_backnd is not checked (did you mean `attn_backend`?)"]),
+        (
+            "{kv_cache_config: {tokens_per_blok: 128, zzz: 1}}",
+            [
+                "kv_cache_config.tokens_per_blok is not checked (did you mean `kv_cache_config.tokens_per_block`?)",
+                "kv_cache_config.zzz is not checked",
+            ],
+        ),
+        (
+            "{tokens_per_block: 64}",
+            ["tokens_per_block is not checked (did you mean `kv_cache_config.tokens_per_block`?)"],
+        ),
+        ("{moe_config: {backend: NEWGEMM}}", ["moe_config.backend: the value 'NEWGEMM' is not known here"]),
+        (
+            "{allreduce_strategy: {fallback: NCCL}}",
+            ["allreduce_strategy.fallback is not checked"],
+        ),
+        (
+            "{a_new_one: {of: {any: depth}}, kv_connector: null}",
+            ["a_new_one is not checked", "kv_connector is not checked"],
+        ),
+        (
+            "{speculative_config: {decoding_type: NGram, max_matching_ngram_size: 4}}",
+            [
+                "speculative_config.decoding_type: the value 'NGram' is not known here",
+                "speculative_config.max_matching_ngram_size is not checked",
+            ],
+        ),
+        ("{}", []),
     ],
 )
-def test_options_without_a_key_are_accepted(tmp_path: Path, options: str) -> None:
-    assert load_text(tmp_path, unchecked(options)).warnings == ()
+def test_options_without_a_key_are_accepted_and_reported(
+    tmp_path: Path, options: str, reports: list[str]
+) -> None:
+    warnings = load_text(tmp_path, unchecked(options)).warnings
+    place = "s.yaml:24: engine.llm_api.unchecked: "
+    assert [warning.removeprefix(f"{tmp_path}/") for warning in warnings] == [
+        place + each for each in reports
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "attn_backend: TRTLLM",
+        "kv_cache_config: {tokens_per_block: 128, host_cache_size: 1000000000, free_gpu_memory_fraction: 0.8, enable_block_reuse: false}",
+        "moe_config: {use_low_precision_moe_combine: true, load_balancer: {num_slots: 288, layer_updates_per_iter: 1}}",
+        "moe_config: {load_balancer: eplb.yaml}",
+        "moe_config: {backend: AUTO}",
+        "moe_config: {backend: DENSEGEMM}",
+        "enable_lm_head_tp_in_adp: true\n    num_postprocess_workers: 4\n    trust_remote_code: true",
+        "torch_compile_config: {enable_fullgraph: true}\n    nvfp4_gemm_config: {allowed_backends: [cutlass]}",
+        "env_overrides: {TRTLLM_ENABLE_PDL: '1'}\n    load_format: dummy",
+        "batch_wait_timeout_iters: 50\n    batch_wait_max_tokens_ratio: 0.75",
+        "sparse_attention_config: {algorithm: dsa, index_topk: 2048}",
+        "cache_transceiver_config: {backend: NIXL, max_tokens_in_buffer: 16384}",
+        "enable_chunked_prefill: true",
+    ],
+)
+def test_the_keys_of_published_configurations_are_known(tmp_path: Path, options: str) -> None:
+    old = "    enable_attention_dp: true"
+    assert load_text(tmp_path, changed((old, f"{old}\n    {options}"))).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -53,7 +98,8 @@ def test_options_without_a_key_are_accepted(tmp_path: Path, options: str) -> Non
         ),
         ("{tensor_parallel_size: 4}", "tensor_parallel_size", "engine.tp"),
         ("{max_batch_size: 4}", "max_batch_size", "engine.max_batch_size"),
-        ("{enable_chunked_prefill: true}", "enable_chunked_prefill", "engine.enable_chunked_context"),
+        ("{enable_chunked_prefill: true}", "enable_chunked_prefill", "engine.llm_api.enable_chunked_prefill"),
+        ("{attn_backend: TRTLLM}", "attn_backend", "engine.llm_api.attn_backend"),
     ],
 )
 def test_an_option_with_a_key_is_refused(tmp_path: Path, options: str, option: str, key: str) -> None:
@@ -71,7 +117,7 @@ def test_null_for_an_option_with_a_key_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_option_that_is_given_twice_is_refused(tmp_path: Path) -> None:
-    text = unchecked("{moe_config: {backend: AUTO}}", "    moe_config: {backend: TRTLLM}")
+    text = unchecked("{moe_config: {backend: NEWGEMM}}", "    moe_config: {backend: TRTLLM}")
     assert mistakes(tmp_path, text) == [
         f"{PLACE}moe_config.backend is also set by `engine.llm_api.moe_config.backend`; remove one of them"
     ]
@@ -82,4 +128,33 @@ def test_sizes_of_graphs_that_are_switched_off(tmp_path: Path) -> None:
     assert mistakes(tmp_path, text) == [
         "s.yaml:26:7: engine.llm_api.cuda_graph_config.enabled: expected no other key of cuda_graph_config "
         "next to `false`, found batch_sizes"
+    ]
+
+
+def test_two_values_for_chunked_context(tmp_path: Path) -> None:
+    text = changed(
+        ("  max_num_tokens: 1151", "  max_num_tokens: 1151\n  enable_chunked_context: true"),
+        ("    enable_attention_dp: true", "    enable_attention_dp: true\n    enable_chunked_prefill: false"),
+    )
+    assert mistakes(tmp_path, text) == [
+        "s.yaml:25:5: engine.llm_api.enable_chunked_prefill: expected true or no value next to "
+        "`engine.enable_chunked_context: true`; found false"
+    ]
+
+
+def test_chunked_prefill_needs_no_room_for_the_longest_input(tmp_path: Path) -> None:
+    text = changed(
+        ("  max_num_tokens: 1151", "  max_num_tokens: 512"),
+        ("    enable_attention_dp: true", "    enable_attention_dp: true\n    enable_chunked_prefill: true"),
+    )
+    assert load_text(tmp_path, text).scenario.engine.chunked_context(1024) == (
+        "set engine.enable_chunked_context: false, and engine.max_num_tokens to at least 1,024, the longest input"
+    )
+
+
+def test_context_parallelism_takes_gpus(tmp_path: Path) -> None:
+    old = "    enable_attention_dp: true"
+    assert mistakes(tmp_path, changed((old, f"{old}\n    context_parallel_size: 2"))) == [
+        "s.yaml:18:3: engine.tp: expected tp x pp to be hardware.count, 8; found tp 8 x pp 1 x "
+        "context_parallel_size 2 = 16 GPUs"
     ]

@@ -12,6 +12,7 @@ from pytest_dsr1.engines.trtllm_options import dialect_page, dialects
 from pytest_dsr1.engines.trtllm_options.dialects import (
     DIALECTS,
     NEWEST,
+    choose_dialect,
     dialect_of,
     next_to_try,
     translate,
@@ -389,3 +390,16 @@ def test_the_documented_tables_are_these() -> None:
         "LLM API reference of 1.0.0rc4 |",
     ]
     assert [row for row in rows if row not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "version", "first"),
+    [
+        (None, "1.2.1", "# TensorRT-LLM 1.2.1 (installed), dialect 1.2 (read)"),
+        (None, None, "# newest known dialect 1.3: tensorrt_llm is not installed"),
+        ("1.0", "1.2.1", "# dialect 1.0, from engine.dialect; TensorRT-LLM 1.2.1 is installed"),
+        ("1.0", None, "# dialect 1.0, from engine.dialect; tensorrt_llm is not installed"),
+    ],
+)
+def test_the_script_says_which_dialect_and_why(asked: str | None, version: str | None, first: str) -> None:
+    assert choose_dialect(asked, version)[1] == first

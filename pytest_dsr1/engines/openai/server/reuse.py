@@ -10,14 +10,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from pytest_dsr1.engines.openai.endpoint import site
-from pytest_dsr1.engines.openai.server.process import (
-    LOG,
-    SCRIPT,
-    Server,
-    await_ready,
-    launch_command,
-    launched,
-)
+from pytest_dsr1.engines.openai.server.command import launch_command
+from pytest_dsr1.engines.openai.server.process import LOG, SCRIPT, Server, await_ready, launched
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import EngineError, UserError, on_failure
@@ -31,7 +25,7 @@ _NOT_THE_SERVERS = "PYTEST_CURRENT_TEST"
 _NO_PREFIX_CACHE = {"vllm": "--no-enable-prefix-caching", "sglang": "--disable-radix-cache"}
 _OFF = {
     **{server: f"{option} in engine.arguments" for server, option in _NO_PREFIX_CACHE.items()},
-    "trtllm-serve": "enable_block_reuse: false under kv_cache_config in the file of --extra_llm_api_options",
+    "trtllm-serve": "engine.llm_api.kv_cache_config.enable_block_reuse: false",
 }
 
 
@@ -72,6 +66,9 @@ class ServerLease:
 
 def _shared(scenario: Scenario, kept_from: str, shared: int, of: int) -> Iterator[str]:
     engine = OpenAi.of(scenario)
+    cache = engine.llm_api.kv_cache_config
+    if cache is not None and cache.enable_block_reuse is False:
+        return
     if not shared or _NO_PREFIX_CACHE.get(engine.server) in launch_command(scenario, 0).argv:
         return
     off = _OFF.get(engine.server, "the server's own option in engine.arguments")

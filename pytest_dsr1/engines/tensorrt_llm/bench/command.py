@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm, TrtllmBench
+from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.engines.trtllm_options.dialects import (
-    NEWEST,
     Dialect,
     cannot_express,
-    dialect_of,
     inexpressible,
     translate,
     version_of,
 )
+from pytest_dsr1.engines.trtllm_options.file import OPTIONS_FILE, file_lines, file_option
 from pytest_dsr1.engines.trtllm_options.names import Version
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.named_files import absolute_words
-from pytest_dsr1.masking import NOT_SHOWN, exported, hides, masked_tree, masked_words, without_secrets
-from pytest_dsr1.text import LIKE_A_COMMAND, VARIABLE, expanding_word, shell_word
+from pytest_dsr1.masking import masked_words, shell_value
+from pytest_dsr1.text import VARIABLE, expanding_word, shell_word
 
-OPTIONS_FILE = "extra_llm_api_options.yaml"
 REPORT = "report.json"
 REQUESTS = "requests.json"
 ITERATIONS = "iterations.log"
@@ -56,46 +52,6 @@ class Invocation:
         """The whole command line."""
         return [*self.command, *(word for words in self.arguments for word in words)]
 
-    @property
-    def options_text(self) -> str:
-        """The text of the options file; it may have secrets."""
-        return options_text(self.options)
-
-
-def options_text(options: dict[str, Any]) -> str:
-    """Return options as YAML in which no line begins like a command of a CI server.
-
-    Lines are not folded, and a text that could make such a line is in double quotes with escapes.
-    """
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        """A dumper with its own form of texts."""
-
-    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        style = None if value.isprintable() and not re.search(LIKE_A_COMMAND, value) else '"'
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-    Dumper.add_representer(str, text)
-    made = yaml.dump(options, Dumper=Dumper, sort_keys=False, width=math.inf)
-    return re.sub(LIKE_A_COMMAND, lambda found: f"\\x{ord(found[0][0]):02x}{found[0][1]}", made)
-
-
-def choose_dialect(engine: TensorRtLlm, version: str | None) -> tuple[Dialect, str]:
-    """Return the dialect for the installed ``version``, and a comment with the reason.
-
-    Raises:
-        UserError: this plugin does not know ``engine.dialect`` or the version.
-    """
-    if engine.dialect:
-        dialect = dialect_of(engine.dialect)
-        installed = f"TensorRT-LLM {version} is installed" if version else "tensorrt_llm is not installed"
-        return dialect, f"# dialect {dialect}, from engine.dialect; {installed}"
-    if version:
-        dialect = dialect_of(version)
-        return dialect, f"# TensorRT-LLM {version} (installed), dialect {dialect} ({dialect.evidence})"
-    return NEWEST, f"# newest known dialect {NEWEST}: tensorrt_llm is not installed"
-
 
 def invocation(
     job: Job, dialect: Dialect, because: str, offered: frozenset[str], version: str | None
@@ -125,8 +81,8 @@ def invocation(
     if problems:
         raise cannot_express(scenario.name, dialect, problems)
     if options:
-        arguments.append(("--extra_llm_api_options", OPTIONS_FILE))
-    if not engine.enable_chunked_context and "--disable_chunked_context" in offered:
+        arguments.append((file_option(dialect, offered), OPTIONS_FILE))
+    if not engine.chunks and "--disable_chunked_context" in offered:
         arguments.append(("--disable_chunked_context",))  # versions with this option have it on by default
     if engine.eos_id == -1 and "--eos_id" in offered:
         arguments.append(("--eos_id", "-1"))  # the default until 1.2, automatic since then
@@ -175,7 +131,7 @@ def _arguments(job: Job, version: Version) -> tuple[list[tuple[str, ...]], dict[
     }
     switches = {
         "--streaming": ("engine.streaming", engine.streaming),
-        "--enable_chunked_context": ("engine.enable_chunked_context", engine.enable_chunked_context),
+        "--enable_chunked_context": ("engine.enable_chunked_context", engine.chunks),
     }
     words = [(option, str(value)) for option, (_, value) in valued.items() if value is not None]
     flags = [(option,) for option, (_, on) in switches.items() if on]
@@ -202,19 +158,8 @@ def script(job: Job, call: Invocation) -> str:
     lines = [call.because, "set -eu"]
     if job.artifacts != Path():
         lines.append(f"cd {shell_word(str(job.artifacts.absolute()))}")
-    lines += [f"export {name}={_value(name, value)}" for name, value in call.environment.items()]
-    if call.options:
-        shown = masked_tree(call.options)
-        if shown != call.options:
-            lines.append(f"# Secrets are {NOT_SHOWN}: write them into the options before you run this")
-        lines += [f"cat > {OPTIONS_FILE} <<'DSR1_OPTIONS'", options_text(shown).rstrip("\n"), "DSR1_OPTIONS"]
+    lines += [f"export {name}={shell_value(name, value)}" for name, value in call.environment.items()]
+    lines += file_lines(call.options)
     rows = [masked_words(call.command), *call.arguments]
     lines.append(" \\\n  ".join(" ".join(map(expanding_word, row)) for row in rows))
     return "\n".join(lines) + "\n"
-
-
-def _value(name: str, value: str) -> str:
-    """Return the value of an environment variable for the shell; a secret has to be exported first."""
-    if hides(name, value):
-        return f'"${{{name}:?export it first}}"'
-    return expanding_word(without_secrets(value, exported))

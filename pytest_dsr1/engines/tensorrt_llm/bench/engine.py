@@ -20,8 +20,7 @@ from pathlib import Path
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.bench import command
-from pytest_dsr1.engines.tensorrt_llm.bench.command import Invocation, choose_dialect, invocation
-from pytest_dsr1.engines.tensorrt_llm.bench.installed import installed_version, offered_options
+from pytest_dsr1.engines.tensorrt_llm.bench.command import Invocation, invocation
 from pytest_dsr1.engines.tensorrt_llm.bench.log import BenchLog, series
 from pytest_dsr1.engines.tensorrt_llm.bench.report import (
     IncompleteReportError,
@@ -33,7 +32,14 @@ from pytest_dsr1.engines.tensorrt_llm.bench.report import (
 from pytest_dsr1.engines.tensorrt_llm.bench.report_text import parse_text
 from pytest_dsr1.engines.tensorrt_llm.failures import FailureContext, explain, symptom
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
-from pytest_dsr1.engines.trtllm_options.dialects import Dialect, command_line_options, newer_than_known
+from pytest_dsr1.engines.trtllm_options.dialects import (
+    Dialect,
+    choose_dialect,
+    command_line_options,
+    newer_than_known,
+)
+from pytest_dsr1.engines.trtllm_options.file import OPTIONS_FILE, file_text
+from pytest_dsr1.engines.trtllm_options.installed import installed_version, offered_options
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.masking import NOT_SHOWN, is_secret, masked_words
 from pytest_dsr1.process.child import Child, Line, environment
@@ -64,8 +70,9 @@ class TrtllmBenchEngine:
         Raises:
             UserError: the version does not have some of the scenario's options.
         """
-        version = _version(TrtllmBench.of(job.scenario))
-        dialect, because = choose_dialect(TrtllmBench.of(job.scenario), version)
+        engine = TrtllmBench.of(job.scenario)
+        version = _version(engine)
+        dialect, because = choose_dialect(engine.dialect, version)
         call = invocation(job, dialect, because, command_line_options(dialect), version)
         return command.script(job, call)
 
@@ -80,7 +87,7 @@ class TrtllmBenchEngine:
         engine = TrtllmBench.of(job.scenario)
         _check_paths(job, engine)
         version = _version(engine)
-        dialect, because = choose_dialect(engine, version)
+        dialect, because = choose_dialect(engine.dialect, version)
         observer.phase("starting", "asking trtllm-bench for its options")
         offered = _ask_for_options(job, engine, dialect, observer)
         call = invocation(job, dialect, because, offered, version)
@@ -96,7 +103,7 @@ def _environment(engine: TrtllmBench) -> dict[str, str]:
 
 
 def _version(engine: TrtllmBench) -> str | None:
-    return installed_version(engine.command, _environment(engine).get("PATH", os.defpath))
+    return installed_version(engine.command, _environment(engine).get("PATH", os.defpath), "trtllm-bench")
 
 
 def _check_paths(job: Job, engine: TrtllmBench) -> None:
@@ -155,7 +162,7 @@ def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect, observer: 
 
 def _write_artifacts(job: Job, call: Invocation) -> None:
     if call.options:
-        write_atomically(job.artifacts / command.OPTIONS_FILE, call.options_text, private=True)
+        write_atomically(job.artifacts / OPTIONS_FILE, file_text(call.options), private=True)
     write_atomically(job.artifacts / "command.sh", command.script(job, call), private=True)
     shown = {name: value for name, value in os.environ.items() if _SHOWN_VARIABLES.match(name)}
     rows = {**shown, **call.environment}

@@ -14,7 +14,8 @@ from typing import Any
 
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import TrtllmJob
-from pytest_dsr1.engines.tensorrt_llm.settings import DEFAULT_MEMORY_FRACTION, Trtllm
+from pytest_dsr1.engines.tensorrt_llm.settings import Trtllm
+from pytest_dsr1.engines.trtllm_options.answers import DEFAULT_MEMORY_FRACTION
 from pytest_dsr1.engines.trtllm_options.dialects import Dialect, cannot_express, inexpressible, translate
 from pytest_dsr1.engines.trtllm_options.options import CudaGraphConfig, KvCacheConfig, LlmApiOptions
 from pytest_dsr1.errors import UserError
@@ -74,7 +75,7 @@ def worker_job(job: Job, dialect: Dialect) -> TrtllmJob:
         "max_batch_size": engine.max_batch_size,
         "max_num_tokens": engine.max_num_tokens,
         "max_seq_len": engine.max_seq_len,
-        "enable_chunked_prefill": engine.enable_chunked_context,
+        "enable_chunked_prefill": engine.chunks,
         "load_format": "dummy" if random else None,
     }
     return TrtllmJob(

@@ -20,12 +20,11 @@ from collections.abc import Iterator, Sequence
 
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult, Job
-from pytest_dsr1.engines.tensorrt_llm.bench.command import choose_dialect
 from pytest_dsr1.engines.tensorrt_llm.failures import next_steps
 from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import worker_job, write_model
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order
 from pytest_dsr1.engines.tensorrt_llm.settings import COUNTING_TOLERANCE, Trtllm
-from pytest_dsr1.engines.trtllm_options.dialects import newer_than_known
+from pytest_dsr1.engines.trtllm_options.dialects import choose_dialect, newer_than_known
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.machine.host import installed_version
 from pytest_dsr1.masking import masked_tree
@@ -64,7 +63,7 @@ class TrtllmEngine:
         Raises:
             UserError: the version does not have some of the scenario's options.
         """
-        dialect, because = choose_dialect(Trtllm.of(job.scenario), installed_version(PACKAGE))
+        dialect, because = choose_dialect(Trtllm.of(job.scenario).dialect, installed_version(PACKAGE))
         asked = worker_job(job, dialect)
         shown = {**asked.arguments, **masked_tree(asked.options)}
         # As JSON, a name has no line break either.
@@ -97,7 +96,7 @@ class TrtllmEngine:
                 f"{job.scenario.name}: tensorrt_llm is not installed in {sys.executable}; run pytest in "
                 "NVIDIA's container (tensorrt-llm/release) or where TensorRT-LLM is installed"
             )
-        dialect, _ = choose_dialect(engine, version)
+        dialect, _ = choose_dialect(engine.dialect, version)
         request = job.artifacts / "job.json"
         worker_job(job, dialect).save(request)
         write_model(job)

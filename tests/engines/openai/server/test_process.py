@@ -13,10 +13,8 @@ import psutil
 import pytest
 
 from pytest_dsr1.engines.openai.engine import OpenAiEngine
-from pytest_dsr1.engines.openai.server import process
-from pytest_dsr1.engines.openai.server.process import launch_command
 from pytest_dsr1.engines.protocol import Job
-from pytest_dsr1.errors import EngineError, UserError
+from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from tests.helpers.metrics import from_records
 from tests.helpers.openai_jobs import make_job
@@ -231,83 +229,6 @@ def test_program_that_is_not_installed(tmp_path: Path) -> None:
     )
     with pytest.raises(EngineError, match=r"no-such-server is not installed \(not found in PATH\)"):
         OpenAiEngine().run(job, Watcher())
-
-
-@pytest.mark.parametrize(
-    ("server", "options", "expected"),
-    [
-        (
-            "trtllm-serve",
-            {"tp": 8, "ep": 2, "gpu_memory_fraction": 0.8},
-            "--tp_size 8 --ep_size 2 --kv_cache_free_gpu_memory_fraction 0.8",
-        ),
-        (
-            "vllm",
-            {"tp": 8, "max_batch_size": 4, "max_seq_len": 99},
-            "--tensor-parallel-size 8 --max-num-seqs 4 --max-model-len 99",
-        ),
-        ("vllm", {"tp": 8, "ep": 8}, "--tensor-parallel-size 8 --enable-expert-parallel"),
-        ("vllm", {"tp": 8, "ep": 1}, "--tensor-parallel-size 8"),
-        ("sglang", {"tp": 8, "ep": 2, "max_seq_len": 99}, "--tp-size 8 --ep-size 2 --context-length 99"),
-    ],
-)
-def test_options_in_each_servers_terms(server: str, options: dict[str, Any], expected: str) -> None:
-    engine = {"type": "openai", "server": server, "arguments": ["--extra"], **options}
-    command = launch_command(scenario(model={"name": "m", "path": "/models/r1"}, engine=engine), 8123)
-    line = command.shell()
-    assert line.endswith(f" {expected} --extra")
-    assert "/models/r1" in line
-    assert "--port 8123" in line
-
-
-@pytest.mark.parametrize(
-    ("version", "arguments", "command", "said"),
-    [
-        ("1.0.0rc4", [], None, ["--backend", "pytorch"]),
-        ("1.1.0", [], None, ["--backend", "pytorch"]),
-        ("1.2.0", [], None, []),
-        ("1.10.0", [], None, []),
-        ("a build of our own", [], None, []),
-        (None, [], None, []),
-        ("1.0.0", ["--backend", "tensorrt"], None, ["--backend", "tensorrt"]),
-        ("1.0.0", ["--backend=tensorrt"], None, ["--backend=tensorrt"]),
-        ("1.0.0", [], ["my-serve"], []),
-    ],
-)
-def test_old_versions_of_trtllm_serve_are_told_to_use_pytorch(
-    monkeypatch: pytest.MonkeyPatch,
-    version: str | None,
-    arguments: list[str],
-    command: list[str] | None,
-    said: list[str],
-) -> None:
-    """1.0.0rc4 starts TensorRT engines otherwise; in 1.2 pytorch is the default."""
-    monkeypatch.setattr(process, "installed_version", {"tensorrt-llm": version}.get)
-    engine = {"type": "openai", "server": "trtllm-serve", "arguments": arguments, "command": command}
-    argv = launch_command(scenario(model={"name": "m", "path": "/m"}, engine=engine), 1).argv
-    assert [word for word in argv if "backend" in word or word in {"pytorch", "tensorrt"}] == said
-
-
-def test_other_servers_are_not_told_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "installed_version", lambda _: "1.0.0")
-    engine = {"type": "openai", "server": "vllm"}
-    assert (
-        "--backend" not in launch_command(scenario(model={"name": "m", "path": "/m"}, engine=engine), 1).argv
-    )
-
-
-def test_option_that_a_server_lacks() -> None:
-    engine = {"type": "openai", "server": "transformers", "tp": 2}
-    with pytest.raises(
-        UserError, match=r"engine.tp: transformers does not have this option; .*engine.arguments"
-    ):
-        launch_command(scenario(model={"name": "m", "path": "/m"}, engine=engine), 1)
-
-
-def test_vllm_has_no_width_of_expert_parallelism() -> None:
-    engine = {"type": "openai", "server": "vllm", "tp": 8, "ep": 2}
-    with pytest.raises(UserError, match=r"engine.ep: vllm .* expected 8 or 1, found 2; with data parallel"):
-        launch_command(scenario(model={"name": "m", "path": "/m"}, engine=engine), 1)
 
 
 @pytest.mark.cpu_engine

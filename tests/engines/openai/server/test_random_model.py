@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.engines.openai.server.process import launch_command
+from pytest_dsr1.engines.openai.server.command import launch_command
 from pytest_dsr1.engines.openai.server.random_model import model_folder, write_model
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.schema.scenario import Scenario

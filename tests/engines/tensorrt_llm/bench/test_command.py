@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.tensorrt_llm.bench.command import (
     Invocation,
-    choose_dialect,
     invocation,
     script,
 )
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.engines.trtllm_options.dialects import DIALECTS, command_line_options, dialect_of
+from pytest_dsr1.engines.trtllm_options.file import file_text
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.workload.workload import Workload
@@ -167,9 +167,9 @@ NASTY = st.text(max_size=20) | st.sampled_from(
 )
 def test_no_unchecked_option_leaves_the_options_file(value: Any) -> None:
     call = called("1.2", llm_api={"unchecked": {"some_option": value}})
-    lines = call.options_text.split("\n")
+    lines = file_text(call.options).split("\n")
     assert not {"DSR1_OPTIONS"}.intersection(lines)
-    assert yaml.safe_load(call.options_text) == {"some_option": value}
+    assert yaml.safe_load(file_text(call.options)) == {"some_option": value}
 
 
 @pytest.mark.parametrize("path", sorted(SUITES.glob("[bh]200/*.yaml")), ids=lambda path: path.stem)
@@ -179,21 +179,8 @@ def test_shipped_scenarios_make_a_script_the_shell_understands(path: Path) -> No
     for dialect in DIALECTS[1:]:
         version = str(dialect)
         call = invocation(job, dialect, "# why", command_line_options(dialect), version)
-        assert yaml.safe_load(call.options_text) == call.options
+        assert yaml.safe_load(file_text(call.options)) == call.options
         subprocess.run(["sh", "-n"], input=script(job, call), text=True, check=True)
-
-
-@pytest.mark.parametrize(
-    ("asked", "version", "first"),
-    [
-        (None, "1.2.1", "# TensorRT-LLM 1.2.1 (installed), dialect 1.2 (read)"),
-        (None, None, "# newest known dialect 1.3: tensorrt_llm is not installed"),
-        ("1.0", "1.2.1", "# dialect 1.0, from engine.dialect; TensorRT-LLM 1.2.1 is installed"),
-        ("1.0", None, "# dialect 1.0, from engine.dialect; tensorrt_llm is not installed"),
-    ],
-)
-def test_the_script_says_which_dialect_and_why(asked: str | None, version: str | None, first: str) -> None:
-    assert choose_dialect(TrtllmBench.of(bench_scenario(dialect=asked)), version)[1] == first
 
 
 def test_a_scenario_without_checkpoint() -> None:

@@ -17,7 +17,7 @@ import yaml
 from pytest_dsr1.engines.registry import create
 from pytest_dsr1.engines.tensorrt_llm.bench import engine
 from pytest_dsr1.engines.tensorrt_llm.bench.engine import TrtllmBenchEngine
-from pytest_dsr1.engines.tensorrt_llm.bench.installed import offered_options
+from pytest_dsr1.engines.trtllm_options.installed import offered_options
 from pytest_dsr1.errors import EngineError, UserError
 from tests.helpers.metrics import from_records
 from tests.helpers.trtllm_bench import Bench

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_dsr1.engines.tensorrt_llm.bench import installed
-from pytest_dsr1.engines.tensorrt_llm.bench.installed import installed_version, offered_options
+from pytest_dsr1.engines.trtllm_options import installed
+from pytest_dsr1.engines.trtllm_options.installed import installed_version, offered_options
 from tests.standins.trtllm_bench.install import install
 
 HELP = """Usage: trtllm-bench throughput [OPTIONS]
@@ -50,11 +50,11 @@ def test_declared_options_are_found_and_mentioned_ones_are_not() -> None:
 def test_version_of_this_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "1.2.1")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    assert installed_version(["srun", "trtllm-bench"], str(tmp_path / "bin")) == "1.2.1"
+    assert installed_version(["srun", "trtllm-bench"], str(tmp_path / "bin"), "trtllm-bench") == "1.2.1"
 
 
 def test_no_version_where_there_is_none(tmp_path: Path) -> None:
-    assert installed_version(["trtllm-bench"], str(tmp_path)) is None
+    assert installed_version(["trtllm-bench"], str(tmp_path), "trtllm-bench") is None
 
 
 def interpreter(folder: Path, body: str) -> str:
@@ -67,22 +67,27 @@ def interpreter(folder: Path, body: str) -> str:
 
 def test_version_of_the_environment_beside_the_program(tmp_path: Path) -> None:
     python = interpreter(tmp_path, "echo 1.3.0rc5")
-    assert installed_version(["trtllm-bench"], program(tmp_path, f"#!{python} -s")) == "1.3.0rc5"
+    assert (
+        installed_version(["trtllm-bench"], program(tmp_path, f"#!{python} -s"), "trtllm-bench") == "1.3.0rc5"
+    )
 
 
 def test_an_environment_without_the_package(tmp_path: Path) -> None:
     python = interpreter(tmp_path, "exit 1")
-    assert installed_version(["trtllm-bench"], program(tmp_path, f"#!{python}")) is None
+    assert installed_version(["trtllm-bench"], program(tmp_path, f"#!{python}"), "trtllm-bench") is None
 
 
 def test_env_finds_the_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interpreter(tmp_path, "echo 1.1.0")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert installed_version(["trtllm-bench"], program(tmp_path, "#!/usr/bin/env python3.99")) == "1.1.0"
+    assert (
+        installed_version(["trtllm-bench"], program(tmp_path, "#!/usr/bin/env python3.99"), "trtllm-bench")
+        == "1.1.0"
+    )
 
 
 @pytest.mark.parametrize(
     "first", ["#!/bin/sh", "\x7fELF", "", "#!/no/such/python", f"#!{sys.executable}", '#!"']
 )
 def test_other_programs_say_nothing_of_another_environment(tmp_path: Path, first: str) -> None:
-    assert installed_version(["trtllm-bench"], program(tmp_path, first)) is None
+    assert installed_version(["trtllm-bench"], program(tmp_path, first), "trtllm-bench") is None

@@ -1,4 +1,4 @@
-"""The version of the installed TensorRT-LLM, without importing it, and the options of its trtllm-bench."""
+"""The version of the installed TensorRT-LLM, without importing it, and the options of its programs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ _TERM = re.compile(r"^ {1,8}(-\S.*?)(?: {2,}|$)", re.MULTILINE)
 _OPTION = re.compile(r"--[A-Za-z][\w-]*")
 
 
-def installed_version(command: Sequence[str], search_path: str) -> str | None:
+def installed_version(command: Sequence[str], search_path: str, program: str) -> str | None:
     """Return the version of the package that the command belongs to, from its metadata; None without one.
 
     Args:
         command: the command, with or without a prefix; the program's first line names the interpreter.
         search_path: the PATH for the program.
+        program: the program's name; the last word is the program if no word has this name.
     """
-    name = next((word for word in reversed(command) if Path(word).name == "trtllm-bench"), command[-1])
-    program = shutil.which(name, path=search_path)
-    interpreter = _interpreter(Path(program)) if program else None
+    name = next((word for word in reversed(command) if Path(word).name == program), command[-1])
+    found = shutil.which(name, path=search_path)
+    interpreter = _interpreter(Path(found)) if found else None
     if interpreter is None or interpreter == sys.executable:
         try:
             return importlib.metadata.version(PACKAGE)

@@ -1,0 +1,197 @@
+"""The command that starts a server, in the server's own terms."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pytest_dsr1.engines.openai.server.random_model import DUMMY_WEIGHTS, model_folder
+from pytest_dsr1.engines.openai.settings import OpenAi
+from pytest_dsr1.engines.trtllm_options.dialects import (
+    Dialect,
+    cannot_express,
+    choose_dialect,
+    inexpressible,
+    newer_than_known,
+    translate,
+    version_of,
+)
+from pytest_dsr1.engines.trtllm_options.file import OPTIONS_FILE, file_lines, file_option
+from pytest_dsr1.engines.trtllm_options.installed import installed_version
+from pytest_dsr1.errors import UserError
+from pytest_dsr1.machine.named_files import absolute_words
+from pytest_dsr1.masking import masked_words, shell_value
+from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.text import expanding_word, shell_comment
+
+_COMMANDS = {
+    "trtllm-serve": ["trtllm-serve", "{model}", "--host", "127.0.0.1", "--port", "{port}"],
+    "vllm": ["vllm", "serve", "{model}", "--host", "127.0.0.1", "--port", "{port}"],
+    "sglang": [
+        *(sys.executable, "-m", "sglang.launch_server"),
+        *("--model-path", "{model}", "--host", "127.0.0.1", "--port", "{port}"),
+    ],
+    "transformers": ["transformers", "serve", "{model}", "--host", "127.0.0.1", "--port", "{port}"],
+}
+# Each server's names of the scenario's options; an option without a name is an error. transformers has none.
+# Verified: trtllm-serve in TensorRT-LLM's commands/serve.py (1.2, commit 00209af1) and the commands of
+# docs/source/commands/trtllm-serve.rst (autumn 2026, commit 0434755f); vllm 0.33.0, engine/arg_utils.py;
+# SGLang 0.5.23, srt/arg_groups/fields/ (an option is its field's name with dashes).
+_OPTIONS: dict[str, dict[str, str]] = {
+    "trtllm-serve": {
+        "tp": "--tp_size",
+        "pp": "--pp_size",
+        "ep": "--ep_size",
+        "max_batch_size": "--max_batch_size",
+        "max_num_tokens": "--max_num_tokens",
+        "max_seq_len": "--max_seq_len",
+        "gpu_memory_fraction": "--kv_cache_free_gpu_memory_fraction",
+    },
+    "vllm": {
+        "tp": "--tensor-parallel-size",
+        "pp": "--pipeline-parallel-size",
+        "max_batch_size": "--max-num-seqs",
+        "max_num_tokens": "--max-num-batched-tokens",
+        "max_seq_len": "--max-model-len",
+        "gpu_memory_fraction": "--gpu-memory-utilization",
+    },
+    "sglang": {
+        "tp": "--tp-size",
+        "pp": "--pp-size",
+        "ep": "--ep-size",
+        "max_batch_size": "--max-running-requests",
+        "max_num_tokens": "--chunked-prefill-size",
+        "max_seq_len": "--context-length",
+        "gpu_memory_fraction": "--mem-fraction-static",
+    },
+    "transformers": {},
+    "other": {},
+}
+_OPTION_KEYS = tuple(_OPTIONS["trtllm-serve"])
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchCommand:
+    """What starts a server.
+
+    Attributes:
+        argv: the command, run in the folder of the job.
+        environment: variables in addition to those of pytest.
+        options: the content of the options file in that folder; empty without one.
+        dialect: the names in the file; None without one.
+        because: the version and how it is known, as a comment; empty without a file.
+        warnings: sentences for the result.
+    """
+
+    argv: list[str]
+    environment: dict[str, str]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    dialect: Dialect | None = None
+    because: str = ""
+    warnings: tuple[str, ...] = ()
+
+    def script(self) -> str:
+        """Return a shell script that does the same by hand."""
+        return "\n".join([*file_lines(self.options), self.shell(), ""])
+
+    def comment(self) -> str:
+        """Return what a plan says about the server, as comments."""
+        rows = [f"pytest-dsr1 starts and stops this server: {self.shell()}", *file_lines(self.options)]
+        return "\n".join([*filter(None, [self.because]), *map(shell_comment, rows)])
+
+    def shell(self) -> str:
+        """Return the command as a shell line; secrets are variables, to be exported first."""
+        values = (f"{name}={shell_value(name, value)}" for name, value in self.environment.items())
+        return " ".join([*values, *map(expanding_word, masked_words(self.argv))])
+
+
+def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
+    """Return the command that serves the scenario's model at ``port``.
+
+    Raises:
+        UserError: the server does not have one of the options.
+    """
+    engine = OpenAi.of(scenario)
+    version = trtllm_version(engine) if engine.server == "trtllm-serve" else None
+    before = [*_words(scenario, engine, port), *_backend(engine, version)]
+    words, environment = absolute_words([*before, *engine.arguments], Path.cwd()), dict(engine.environment)
+    if not engine.llm_api.given:
+        return LaunchCommand(words, environment)
+    dialect, because = choose_dialect(engine.dialect, version)
+    if problems := inexpressible(engine.llm_api, dialect):
+        raise cannot_express(scenario.name, dialect, problems)
+    # This name stays as it is: pytest's folder may have a file of the same name.
+    words[len(before) : len(before)] = [file_option(dialect), OPTIONS_FILE]
+    newer = newer_than_known(version) if version and not engine.dialect else None
+    return LaunchCommand(
+        words,
+        environment,
+        options=translate(engine.llm_api, dialect),
+        dialect=dialect,
+        because=because,
+        warnings=(newer,) if newer else (),
+    )
+
+
+def trtllm_version(engine: OpenAi) -> str | None:
+    """Return the version of the trtllm-serve that the scenario starts; None if it is unknown."""
+    search_path = {**os.environ, **engine.environment}.get("PATH", os.defpath)
+    return installed_version(engine.command or ["trtllm-serve"], search_path, "trtllm-serve")
+
+
+def _words(scenario: Scenario, engine: OpenAi, port: int) -> list[str]:
+    """Return the server's command with the scenario's options, but without its own arguments."""
+    names = _OPTIONS[engine.server]
+    options: list[str] = []
+    for key in _OPTION_KEYS:
+        value = getattr(engine, key)
+        if value is None:
+            continue
+        if key == "ep" and engine.server == "vllm":
+            options += _vllm_experts(scenario.name, value, engine.tp or 1)
+            continue
+        if key not in names:
+            raise UserError(
+                f"{scenario.name}: engine.{key}: {engine.server} does not have this option; remove it, or "
+                "set it in engine.arguments"
+            )
+        options += [names[key], str(value)]
+    model = str(scenario.model.path or scenario.model.name)
+    if scenario.model.random_weights is not None:
+        model = str(model_folder(scenario, os.environ))
+        options += DUMMY_WEIGHTS[engine.server]
+    values = {"{port}": str(port), "{model}": model}
+    argv = []
+    for argument in engine.command or _COMMANDS[engine.server]:
+        for name, value in values.items():
+            argument = argument.replace(name, value)  # noqa: PLW2901
+        argv.append(argument)
+    return [*argv, *options]
+
+
+def _backend(engine: OpenAi, version: str | None) -> list[str]:
+    """Return the option with which old versions of trtllm-serve run PyTorch instead of a TensorRT engine.
+
+    1.0.0rc4 needs it (#7752). In 1.2 it is the default and the option is accepted; newer ones were not read.
+    """
+    given = any(word.partition("=")[0] == "--backend" for word in engine.arguments)
+    if engine.command is not None or given or version is None:
+        return []
+    with contextlib.suppress(UserError):  # a build of one's own, whose name is not a version
+        return ["--backend", "pytorch"] if version_of(version)[:2] < (1, 2) else []
+    return []
+
+
+def _vllm_experts(name: str, ep: int, tp: int) -> list[str]:
+    """Return the flag, which has no value: vLLM spreads the experts over all ranks or over none."""
+    if ep not in {1, tp}:
+        raise UserError(
+            f"{name}: engine.ep: vllm spreads the experts over all engine.tp ranks or none: expected {tp} "
+            f"or 1, found {ep}; with data parallelism add --enable-expert-parallel to engine.arguments"
+        )
+    return ["--enable-expert-parallel"] if ep > 1 else []
