@@ -76,6 +76,11 @@ _BEARER = re.compile(
 _SIGNED = re.compile(
     r"""((?<=[?&])(?:sig|signature|X-Amz-Signature)=)(?!\(not shown)([^&#\s"']+)""", re.IGNORECASE
 )
+_BLOCK = re.compile(
+    r"^(([ \t]*)(?:- )?([A-Za-z_][\w.-]*):)[ \t]*(?:[|>][+-]?[ \t]*)?\n(?:(?:\2[ \t]+\S.*|\2- .*)(?:\n|\Z))+",
+    re.MULTILINE,
+)
+"""A key of YAML with a list, a mapping or a text below it."""
 _LINE = re.compile(r"^([ \t]*(?:- )?([A-Za-z_][\w.-]*):[ \t]+)([^\s{\[].*)$", re.MULTILINE)
 """A line of YAML or a header, as a whole."""
 _NAMED = re.compile(
@@ -171,6 +176,9 @@ def without_secrets(text: str, mark: Mark = not_shown) -> str:
         mark: returns what is written instead of a secret with a name.
     """
     shown = _without_json(_PRIVATE_KEY.sub(NOT_SHOWN, text), mark)
+    shown = _BLOCK.sub(
+        lambda block: f"{block[1]} {mark(block[3])}\n" if names_secret(block[3]) else block[0], shown
+    )
     shown = _LINE.sub(lambda line: line[1] + _masked(line[2], line[3], mark), shown)
     shown = _without_named(shown, mark)
     shown = _SIGNED.sub(lambda one: one[1] + _masked("signing_key", one[2], mark), shown)
@@ -272,6 +280,11 @@ def _free_keys(fact: str) -> list[str]:
         return fact.split(".")[2:]
     path, *content = re.split(r"(?<=\.yaml)\.|(?<=\.yml)\.|(?<=\.json)\.", fact, maxsplit=1)
     return content[0].split(".") if path.startswith("file.") and content else []
+
+
+def masked_at(path: Iterable[object], value: str) -> str:
+    """Return the text at a path of a scenario without secrets, for a message."""
+    return str(masked_tree(value, name=next(filter(names_secret, map(str, path)), "")))
 
 
 def masked_setting(text: str) -> str:

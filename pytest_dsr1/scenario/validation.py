@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pytest_dsr1.masking import NOT_SHOWN, names_secret, without_secrets
 from pytest_dsr1.scenario.problems import Problem
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.engine import engines
@@ -217,7 +218,11 @@ class _Fault:
         ]
 
     def _wrong(self, node: Node) -> str:
-        return f"expected {json_schema.describe(self.schema)}, found {_found(node)}{self._hint(node)}"
+        expected = f"expected {json_schema.describe(self.schema)}, found"
+        if any(map(names_secret, map(str, self.path))) and isinstance(node.value, str | int | float):
+            quotes = "; put it in quotes" if self.schema.get("type") == "string" else ""
+            return f"{expected} a value that is {NOT_SHOWN}{quotes}"
+        return f"{expected} {_found(node)}{self._hint(node)}"
 
     def _hint(self, node: Node) -> str:
         kind, value, text = self.schema.get("type"), node.value, node.text
@@ -320,6 +325,7 @@ def _found(node: Node) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
+        value = without_secrets(value)
         return f"the text {value if len(value) <= 60 else value[:57] + '...'!r}"
     if isinstance(value, int | float):
         return f"the number {node.text or value}"

@@ -30,7 +30,8 @@ def misplaced(tree: Node) -> Iterator[Problem]:
         if json_schema.is_expanded(path):
             rest = _VARIABLE.sub("", node.value)
             if _MISWRITTEN.search(rest) if path in json_schema.expanded_paths() else _UNCLOSED in rest:
-                message = f"expected variables of the form ${{NAME}}, found {node.value[:60]!r}"
+                shown = masking.masked_at(path, node.value)[:60]
+                message = f"expected variables of the form ${{NAME}}, found {shown!r}"
                 yield Problem(node.mark, join_key(path), message)
         elif "${" in node.value:
             message = f"variables (${{...}}) are expanded only in {allowed}; write the value itself"

@@ -13,6 +13,7 @@ from pytest_dsr1.case.answers import Fault, faults, is_it_real, what_to_do, wher
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
+from pytest_dsr1.masking import exported, without_secrets
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.metrics.in_flight import FULL
@@ -256,7 +257,8 @@ def _script(case: Case, folder: Path) -> str:
             text = path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             continue
-        lines += ["", f"# {path.name}: to start the engine by hand, as in the run", text.strip()]
+        shown = without_secrets(text.strip(), exported)  # earlier versions wrote secrets into it
+        lines += ["", f"# {path.name}: to start the engine by hand, as in the run", shown]
     return "\n".join(lines)[:_SCRIPT_LIMIT]
 
 
