@@ -339,8 +339,10 @@ def _separates(found: re.Match[str]) -> bool:
 def _value(text: str, found: re.Match[str]) -> tuple[int, int]:
     """Return where a value begins and ends, without its quotes: as a shell, a header or JSON has it."""
     begins, sep, outer = found.end(), found["sep"], _quote_at(text, found.start())
-    if text.startswith(NOT_SHOWN, begins):
-        return begins, begins + len(NOT_SHOWN)
+    scheme = _SCHEME.match(text, begins)
+    after = scheme.end() if scheme else begins
+    if text.startswith(NOT_SHOWN, after):
+        return begins, after + len(NOT_SHOWN)
     opened = re.compile(r"\\?[\"']").match(text, begins)
     if opened and (opened[0] != outer or sep[0] in "\\\"'"):
         closed = text.find(opened[0], opened.end())
@@ -350,10 +352,7 @@ def _value(text: str, found: re.Match[str]) -> tuple[int, int]:
         return begins, len(text) if closed < 0 else closed
     if "ookie" in found["name"] and sep[0] == ":":
         return begins, begins + len(re.split(r"[\"'\n]", text[begins:], maxsplit=1)[0])
-    scheme = _SCHEME.match(text, begins)
-    value = (_WORD_IN_QUOTES if outer else _MEMBER if ":" in sep else _WORD).match(
-        text, scheme.end() if scheme else begins
-    )
+    value = (_WORD_IN_QUOTES if outer else _MEMBER if ":" in sep else _WORD).match(text, after)
     ends = value.end() if value else begins
     others = _OTHERS.search(text[begins:ends])
     return begins, begins + others.start() if others and sep == "=" else ends

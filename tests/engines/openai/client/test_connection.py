@@ -291,8 +291,8 @@ def error(status: str, body: str, *headers: str) -> bytes:
         (
             error("200 OK", "", f"Content-Encoding: {KEY}"),
             "the answer is compressed (Content-Encoding: (not shown)), which was not asked for "
-            "(Accept-Encoding: identity); switch compression off for these paths in the proxy or server, such as `gzip off` in "
-            "nginx",
+            "(Accept-Encoding: identity); switch compression off for these paths in the proxy or server, "
+            "such as `gzip off` in nginx",
         ),
     ],
 )
