@@ -196,7 +196,8 @@ url: https://h/x?token=planted
 def with_options(served: Served) -> None:
     """The server first reads a file that is named relative to the folder in which pytest was started."""
     folder = served.pytester.path
-    reader = f"import runpy, sys\nopen(sys.argv.pop())\ndel sys.argv[4:]\nrunpy.run_path({str(folder / 'server.py')!r})\n"
+    server = f"runpy.run_path({str(folder / 'server.py')!r})\n"
+    reader = f"import runpy, sys\nopen(sys.argv.pop())\ndel sys.argv[4:]\n{server}"
     (folder / "reader.py").write_text(reader, encoding="utf-8")
     (folder / "opts.yml").write_text(FILE, encoding="utf-8")
     text = (folder / "served.yaml").read_text(encoding="utf-8")

@@ -262,3 +262,32 @@ def test_the_plan_of_a_shipped_scenario_stays_as_it_was(kept: Path) -> None:
 
 def test_the_plans_are_those_of_every_scenario_of_the_first_suites() -> None:
     assert len(PLANS) >= 19
+
+
+def test_the_command_of_a_plan_has_no_secret_of_an_override(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    given = (
+        "engine.environment.WANDB_API_KEY=planted",
+        "engine.environment={HF_TOKEN: planted, MODE: plain}",
+    )
+    text = "\n".join(plan([load(path, overrides=given)], PlanOptions("check", overrides=given)))
+    assert "planted" not in text
+    assert "'--set=engine.environment.WANDB_API_KEY=${WANDB_API_KEY}'" in text
+    assert "'--set=engine.environment={HF_TOKEN: ${HF_TOKEN}, MODE: plain}'" in text
+
+
+def test_secrets_among_options_are_in_no_plan(tmp_path: Path) -> None:
+    secret = {
+        "env_overrides": {"HF_TOKEN": "planted", "MODE": "plain"},
+        "unchecked": {"hf_token": "planted", "more": {"auth": ["planted"]}},
+    }
+    for engine in ("trtllm-bench", "trtllm"):
+        made = yaml.safe_load(GOOD)
+        made["engine"] = {"type": engine, **ENGINES[engine], "llm_api": secret}
+        path = tmp_path / "s.yaml"
+        path.write_text(yaml.safe_dump(made), encoding="utf-8")
+        text = "\n".join(plan([load(path)], PlanOptions("check")))
+        assert "planted" not in text
+        assert "plain" in text
+        assert "(not shown)" in text
