@@ -19,6 +19,7 @@ from statistics import median
 import numpy as np
 
 from benchmarks.gating.components import components
+from pytest_dsr1.gate.eligibility import gated_metric
 from pytest_dsr1.gate.recordings import RecordedRun, alike, read
 from pytest_dsr1.scenario.loading import load_named
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -39,7 +40,7 @@ def record(profile: str, more: list[str]) -> None:
 def figures(scenario: Scenario, found: tuple[RecordedRun, ...]) -> list[SteadyFigure]:
     """Return the steady figure of each recorded start, at full length."""
     warm = warmup_of(scenario)
-    return [steady_figure(one.trace, scenario.gated_metric, warmup_requests=warm) for one in found]
+    return [steady_figure(one.trace, gated_metric(scenario), warmup_requests=warm) for one in found]
 
 
 def newest(store: Path, scenario: Scenario) -> tuple[tuple[RecordedRun, ...], tuple[str, ...]]:
@@ -56,7 +57,7 @@ def summary(scenario: Scenario, found: tuple[RecordedRun, ...]) -> str:
     slope = float(np.polyfit(np.arange(len(logs)), logs, 1)[0]) * 100
     return "\n".join(
         [
-            f"{scenario.name}: {scenario.gated_metric} of {len(runs)} starts, geometric mean "
+            f"{scenario.name}: {gated_metric(scenario)} of {len(runs)} starts, geometric mean "
             f"{math.exp(float(logs.mean())):.5g}, from {min(r.value for r in runs):.5g} to "
             f"{max(r.value for r in runs):.5g}",
             f"  between figures   {parts.between}: the noise of a gate",

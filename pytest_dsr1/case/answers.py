@@ -59,7 +59,7 @@ def faults(case: Case) -> tuple[Fault, ...]:
 
 def worst_first(case: Case) -> int:
     """Return the sort key of a case: those that need a person come first, PASS last."""
-    order: list[Status | None] = [*EXIT_STATUS, None, Status.PASS]
+    order: list[Status | None] = [*EXIT_STATUS, None, Status.PASS, Status.MEASURED]
     return order.index(case.judgment.status)
 
 

@@ -18,12 +18,13 @@ from pytest_dsr1.gate.reference_file import load as load_references
 from pytest_dsr1.gate.references import References, noise_by
 from pytest_dsr1.gate.saved import SavedGate
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.roofline.bounds import Bound, bounds
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.session.state import ScenarioOutcome
-from pytest_dsr1.text import head
+from pytest_dsr1.text import head, number
 from pytest_dsr1.verdict.targets import Noise
-from pytest_dsr1.verdict.verdict import Status, Verdict
+from pytest_dsr1.verdict.verdict import GOOD, NOTHING_TO_JUDGE, Status, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +233,7 @@ def _run_data(
         run_folder=run_folder,
         bounds=bounds(measurement),
         clues=diagnose(measurement) if with_clues or judgment.status is Status.FAIL else (),
-        locations=() if judgment.status is Status.PASS else tuple(locations(measurement, others)),
+        locations=() if judgment.status in GOOD else tuple(locations(measurement, others)),
     )
 
 
@@ -286,15 +287,15 @@ def _without_gate_runs(gate: SavedGate | None, runs: Iterable[PastRun]) -> list[
 
 def _headline(judgment: Judgment, run: RunData) -> Iterable[str]:
     status, measurement, clues = judgment.status, run.measurement, run.clues
-    yield from _outcome(judgment)
-    if status in {Status.FAIL, Status.PASS} and measurement is not None:
+    yield from _outcome(judgment, measurement)
+    if status in {Status.FAIL, *GOOD} and measurement is not None:
         yield from _gpus(measurement, (clue.gpu_state for clue in clues if clue.gpu_state))
     if status is Status.FAIL and clues:
         count = "one finding" if len(clues) == 1 else f"{len(clues)} findings"
         yield f"{count}: {', '.join(clue.key.replace('-', ' ') for clue in clues)}"
 
 
-def _outcome(judgment: Judgment) -> Iterable[str]:
+def _outcome(judgment: Judgment, measurement: Measurement | None) -> Iterable[str]:
     status, judged, gate = judgment.status, judgment.judged, judgment.gate
     if status in {Status.FAIL, Status.PASS}:
         of_status = [verdict for verdict in judged if verdict.status is status]
@@ -302,6 +303,8 @@ def _outcome(judgment: Judgment) -> Iterable[str]:
         if len(of_status) > 1:
             more = f"{len(of_status) - 1} more"
             yield f"{more} missed" if status is Status.FAIL else f"{more} met"
+    elif status is Status.MEASURED:
+        yield NOTHING_TO_JUDGE + _main_figure(measurement)
     elif status is Status.INVALID and judgment.problem:
         yield head(judgment.problem)
     elif judgment.refused is not None:
@@ -314,6 +317,13 @@ def _outcome(judgment: Judgment) -> Iterable[str]:
         yield head(next(iter(judgment.unjudged.values()))[1])
     else:
         yield "not judged"
+
+
+def _main_figure(measurement: Measurement | None) -> str:
+    """Return the output throughput as the end of a sentence; empty if it was not measured."""
+    name = "total_output_throughput"
+    found, metric = measurement and measurement.metrics.get(name), METRICS[name]
+    return f": {metric.label} {number(found.value)} {metric.unit}" if found else ""
 
 
 def _gpus(measurement: Measurement, states: Iterable[str]) -> Iterable[str]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.gate.saved import SavedGate, read_gate
 from pytest_dsr1.scenario.loading import LoadedScenario
-from pytest_dsr1.session.collection import GATES
+from pytest_dsr1.session.collection import GATES, MEASURED
 from pytest_dsr1.session.state import ScenarioOutcome
-from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict, subject_of
+from pytest_dsr1.verdict.verdict import WORST_FIRST, Status, Verdict, subject_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Judgment:
     Attributes:
         profile: the scenario's name.
         status: the worst of its verdicts; None if nothing was judged.
+        measured: the run is valid, and its scenario has no targets.
         problem: why the run is invalid, in full; empty if it is valid.
         verdicts: one per judged target.
         gate: the result of its gate; None without one.
@@ -38,6 +39,7 @@ class Judgment:
     problem: str
     verdicts: tuple[Verdict, ...]
     lines: Mapping[str, str]
+    measured: bool = False
     gate: SavedGate | None = None
     gate_is_saved: bool = False
     gate_unreadable: str = ""
@@ -71,18 +73,21 @@ def judgment_of(outcome: ScenarioOutcome) -> Judgment:
         except Dsr1Error as error:
             unreadable = str(error)
     problem = outcome.problem or ""
+    measured = outcome.measurement is not None and not problem and not outcome.loaded.scenario.targets
     statuses = {verdict.status for verdict in outcome.verdicts} | ({Status.INVALID} if problem else set())
     if gate is not None and gate.status is not None:
         statuses.add(gate.status)
     if outcome.refused is not None:
         statuses.add(outcome.refused[0])
     statuses |= {status for status, _ in outcome.unjudged.values() if status is not None}
+    statuses |= {Status.MEASURED} if measured else set()
     return Judgment(
         profile=outcome.loaded.scenario.name,
-        status=next((each for each in (*EXIT_STATUS, Status.PASS) if each in statuses), None),
+        status=next((each for each in WORST_FIRST if each in statuses), None),
         problem=problem,
         verdicts=tuple(outcome.verdicts),
         lines=lines_of(outcome.loaded),
+        measured=measured,
         gate=gate,
         gate_is_saved=gate_is_saved,
         gate_unreadable=unreadable,
@@ -98,6 +103,7 @@ def lines_of(loaded: LoadedScenario) -> dict[str, str]:
     return {
         "scenario": loaded.where("name"),
         "environment": loaded.where("hardware"),
+        MEASURED: loaded.where("targets"),
         **{subject_of("target", metric): loaded.where(f"targets.{i}") for i, metric in enumerate(targets)},
         **{subject_of(gate, gated): loaded.where("gate") for gate in GATES},
     }

@@ -241,12 +241,13 @@ def _export(options: argparse.Namespace) -> int:
     from pytest_dsr1.errors import NoReferenceError
     from pytest_dsr1.gate import recordings
     from pytest_dsr1.gate.acceptance import reference_run
+    from pytest_dsr1.gate.eligibility import gated_metric
     from pytest_dsr1.gate.reference_file import load
     from pytest_dsr1.scenario.loading import load_named
     from pytest_dsr1.steady.figure import NoSteadyFigureError, steady_figure, warmup_of
 
     scenario, store = load_named(options.profile, folders(options.suites), options.set), _store(options)
-    metric, warmup_requests, requests = scenario.gated_metric, warmup_of(scenario), None
+    metric, warmup_requests, requests = gated_metric(scenario), warmup_of(scenario), None
     rows: list[tuple[ReferenceRun, str]] = []
     try:
         accepted = load(store, scenario, _now())

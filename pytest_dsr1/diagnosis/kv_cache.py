@@ -37,7 +37,10 @@ def cache_is_full(measurement: Measurement) -> bool:
 @clue("kv-cache")
 def kv_cache(measurement: Measurement) -> str | None:
     """A KV cache that is too small: reported by the server, shown by iterations, or estimated by memory."""
-    return _reported(measurement) or _iterations(measurement) or _estimate(measurement)
+    found = _reported(measurement)
+    if found or measurement.scenario.load.floods:  # who sends everything at once wants a full cache
+        return found
+    return _iterations(measurement) or _estimate(measurement)
 
 
 def _reported(measurement: Measurement) -> str | None:
@@ -48,7 +51,7 @@ def _reported(measurement: Measurement) -> str | None:
             f"and computed them again: {remedies}"
         )
     waiting = metrics.waiting_requests_mean or 0.0
-    if not cache_is_full(measurement) or waiting < 1:
+    if not cache_is_full(measurement) or waiting < 1 or measurement.scenario.load.floods:
         return None
     return (
         f"the server's KV cache was up to {metrics.kv_cache_used_share_max:.0%} full, and on average "

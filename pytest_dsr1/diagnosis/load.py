@@ -25,11 +25,13 @@ def low_concurrency(measurement: Measurement) -> str | None:
     """A closed loop that kept fewer requests in flight than it should."""
     found, load = measurement.metrics.get("average_concurrency"), measurement.scenario.load
     wanted = min(at_once(measurement), measurement.workload.requests)
-    if load.arrival is not None or found is None or found.value >= FULL_CONCURRENCY * wanted:
+    if load.arrival is not None or load.floods:  # nothing takes the place of a request that ends
+        return None
+    if found is None or found.value >= FULL_CONCURRENCY * wanted:
         return None
     return (
         f"on average {number(found.value)} requests were in flight, but load.concurrency "
-        f"{load.concurrency:,} calls for {wanted:,}: look for a few long answers at the end, for "
+        f"{load.at_once:,} calls for {wanted:,}: look for a few long answers at the end, for "
         "failed requests, and for a client that sends too slowly"
     )
 
@@ -40,23 +42,22 @@ def engine_queue(measurement: Measurement) -> str | None:
     scenario, load = measurement.scenario, measurement.scenario.load
     most, slots = scenario.engine.slots, scenario.engine.settings_for.get("slots", "")
     # If all requests are sent at once, the scenario asks for a queue.
-    if load.arrival is None and most is not None and most < load.concurrency < load.num_requests:
+    if load.arrival is None and most is not None and most < load.at_once < load.num_requests:
         limit = f" ({scenario.engine.slots_reason})" if scenario.engine.slots_reason else ""
         raise_it = f"raise {slots} or " if slots else ""
         return (
-            f"load.concurrency is {load.concurrency:,}, but the engine takes {most:,} at once{limit}, so "
+            f"load.concurrency is {load.at_once:,}, but the engine takes {most:,} at once{limit}, so "
             f"the others wait in its queue: {raise_it}lower load.concurrency"
         )
     waiting = measurement.result.facts.server_metrics.waiting_requests_mean
-    if waiting is None or waiting < QUEUED * load.concurrency or cache_is_full(measurement):
+    if waiting is None or load.floods or waiting < QUEUED * load.at_once or cache_is_full(measurement):
         return None
     found = f"on average {number(waiting)} requests waited in the server's queue"
-    if reason := scenario.engine.waiting_to_be_read(load.concurrency):
+    if reason := scenario.engine.waiting_to_be_read(load.at_once):
         return f"{found}, although {reason}; stagger the start with load.ramp_s"
     more = f"take more at once ({slots})" if slots else "take more at once"
     return (
-        f"{found}, with load.concurrency {load.concurrency:,}: let the server {more}, or "
-        "lower load.concurrency"
+        f"{found}, with load.concurrency {load.at_once:,}: let the server {more}, or lower load.concurrency"
     )
 
 
@@ -65,6 +66,8 @@ def ramp_and_drain(measurement: Measurement) -> str | None:
     """A run so short that its ends, with fewer requests on the machine, lower its figures."""
     load, result = measurement.scenario.load, measurement.result
     if load.arrival is not None or result.stopped:
+        return None
+    if load.floods and measurement.scenario.engine.slots is None:  # how many waves there are is unknown
         return None
     whole, steady = (
         measurement.metrics.get(name) for name in ("total_output_throughput", "steady_output_throughput")

@@ -13,7 +13,7 @@ from pytest_dsr1.scenario.schema.engine import EngineSettings
 @clue("attention-dp")
 def attention_dp(measurement: Measurement) -> str | None:
     """Attention data parallelism with fewer requests than ranks."""
-    engine, concurrency = measurement.scenario.engine, measurement.scenario.load.concurrency
+    engine, concurrency = measurement.scenario.engine, measurement.scenario.load.at_once
     idle = engine.ranks - concurrency
     if idle <= 0:
         return None
@@ -31,9 +31,10 @@ def _without_attention_dp(engine: EngineSettings) -> str:
 
 @clue("chunked-context")
 def chunked_context(measurement: Measurement) -> str | None:
-    """Chunked context, which was off in every published measurement."""
+    """Chunked context, which was off in every published measurement with a limit of tokens per step."""
     remedy = measurement.scenario.engine.chunked_context(measurement.workload.max_input)
-    return remedy and f"chunked context is on, but was off in every published measurement: {remedy}"
+    where = "every published measurement with engine.max_num_tokens"
+    return remedy and f"chunked context is on, but was off in {where}: {remedy}"
 
 
 @clue("cuda-graphs")

@@ -12,6 +12,7 @@ from statistics import fmean, median
 from pytest_dsr1.errors import NoReferenceError, ReferencesError, UserError
 from pytest_dsr1.gate import comparability, recordings
 from pytest_dsr1.gate.comparability import any_node, short
+from pytest_dsr1.gate.eligibility import gated_metric
 from pytest_dsr1.gate.noise import apart
 from pytest_dsr1.gate.recordings import RecordedRun
 from pytest_dsr1.gate.reference_file import SKEW, locked, read, write
@@ -72,7 +73,7 @@ def accept(
                 f"one node are required, {WANTED} are recommended; {how_to_get_more(scenario.name)}"
             )
             raise NoReferenceError("\n".join([few, *left_out]))
-        metric, warmup_requests = METRICS[scenario.gated_metric], warmup_of(scenario)
+        metric, warmup_requests = METRICS[gated_metric(scenario)], warmup_of(scenario)
         requests = _requests(store, runs, metric.name, warmup_requests)
         found = _figures(store, runs, metric.name, warmup_requests, requests)
         accepted = References(

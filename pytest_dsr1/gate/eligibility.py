@@ -42,9 +42,13 @@ def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[
         workload: returns its requests; this may take a while.
 
     Raises:
-        UserError: we do not start the server, the runs are too short, or they do not report the metric.
+        UserError: no metric is named, we do not start the server, the runs are too short, or they do not
+            report the metric.
     """
-    name, load, engine = scenario.gated_metric, scenario.load, scenario.engine
+    load, engine = scenario.load, scenario.engine
+    if scenario.gated_metric is None:
+        raise UserError(f"{loaded.where('gate')}: {_no_metric()}")
+    name = scenario.gated_metric
     if engine.attached_url is not None:
         key, advice = next(iter(engine.decided_by.get("attached_url", ())), "engine"), engine.settings_for
         remedy = f"set {advice['own_start']}" if "own_start" in advice else "use an engine that it starts"
@@ -52,11 +56,18 @@ def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[
             f"{loaded.where(key)}: gates compare engine starts, and pytest-dsr1 does not start the server "
             f"at {engine.attached_url}; {remedy}"
         )
-    least = (1 + LATENCIES + 1) * load.concurrency
-    if load.arrival is None and load.concurrency > 1 and load.num_requests < least:
+    waves = 1 + LATENCIES + 1
+    if load.floods:
+        raise UserError(
+            f"{loaded.where('load.concurrency')}: `all` sends every request at once, so no part of a run is "
+            "steady; references and gates need a number: set load.concurrency to at most "
+            f"{max(load.num_requests // waves, 1):,} for these {load.num_requests:,} requests"
+        )
+    least = waves * load.at_once
+    if load.arrival is None and load.at_once > 1 and load.num_requests < least:
         raise UserError(
             f"{loaded.where('load.num_requests')}: {load.num_requests:,} requests at load.concurrency "
-            f"{load.concurrency:,} are too few for references and gates: one wave warms up, three count, "
+            f"{load.at_once:,} are too few for references and gates: one wave warms up, three count, "
             f"one drains; set load.num_requests to at least {least:,}"
         )
     if not METRICS[name].gateable:
@@ -71,6 +82,24 @@ def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[
             f"{loaded.where(key)}: {name} cannot be gated without request records, and {without}, or "
             f"gate.metric to one of: {', '.join(output_rates())}"
         )
+
+
+def gated_metric(scenario: Scenario) -> str:
+    """Return the metric that the gate of a scenario judges.
+
+    Raises:
+        UserError: neither ``gate.metric`` nor a target names one.
+    """
+    if scenario.gated_metric is None:
+        raise UserError(f"{scenario.name}: {_no_metric()}")
+    return scenario.gated_metric
+
+
+def _no_metric() -> str:
+    return (
+        "gate.metric: expected a metric, found none; a scenario without targets names the metric of its gate "
+        f"and references there, one of: {', '.join(gateable())}"
+    )
 
 
 def why_not(measurement: Measurement, starts: Starts) -> str:
@@ -122,15 +151,12 @@ def figure(
         InvalidRunError: the run has none.
     """
     scenario = measurement.scenario
-    warm = warmup_requests or warmup_of(scenario)
-    why = measurement.result.facts.not_measured.get(scenario.gated_metric)
+    metric, warm = gated_metric(scenario), warmup_requests or warmup_of(scenario)
+    why = measurement.result.facts.not_measured.get(metric)
     if why is not None:
-        label = METRICS[scenario.gated_metric].label
-        raise InvalidRunError(f"{scenario.name}: {label} has no steady figure: {why}")
+        raise InvalidRunError(f"{scenario.name}: {METRICS[metric].label} has no steady figure: {why}")
     try:
-        return steady_figure(
-            trace(measurement), scenario.gated_metric, warmup_requests=warm, requests=requests
-        )
+        return steady_figure(trace(measurement), metric, warmup_requests=warm, requests=requests)
     except NoSteadyFigureError as error:
         raise InvalidRunError(f"{scenario.name}: {error}") from None
 

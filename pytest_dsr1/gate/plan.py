@@ -69,7 +69,9 @@ class GatePlan:
 
     def _run_s(self, sent: int) -> float:
         requests = self.references.requests
-        outside = min(self.references.warmup_requests + self.scenario.load.concurrency, requests - 1)
+        load = self.scenario.load
+        drained = load.at_once if load.limited else 0
+        outside = min(self.references.warmup_requests + drained, requests - 1)
         measured_s = median(run.window_s for run in self.runs) / (1 - outside / requests)
         return median(run.startup_s for run in self.runs) + measured_s * sent / requests
 

@@ -161,7 +161,7 @@ def load(store: Path, scenario: Scenario, now: datetime) -> References:
     if references.metric != scenario.gated_metric:
         raise ReferencesError(
             f"{path_of(store, scenario.name)}: contains references of {references.metric}, but the scenario "
-            f"gates {scenario.gated_metric}; set gate.metric, or accept again with "
+            f"gates {scenario.gated_metric or 'no metric'}; set gate.metric, or accept again with "
             f"`pytest-dsr1 references accept {scenario.name} --reason TEXT`"
         )
     return replace(references, under_test=scenario.gate.under_test)

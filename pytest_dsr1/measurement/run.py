@@ -24,7 +24,7 @@ from pytest_dsr1.metrics.catalogue import METRICS, combine, computed
 from pytest_dsr1.metrics.goodput import PRESETS
 from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Plan, SloLimits
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
-from pytest_dsr1.scenario.schema.load import Slo
+from pytest_dsr1.scenario.schema.load import Slo, TraceArrival
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.variables import without_secrets
 from pytest_dsr1.workload.dataset import mean_tokens
@@ -41,27 +41,43 @@ if TYPE_CHECKING:
 def expected_s(scenario: Scenario) -> float | None:
     """Return how long the measured part takes if the targets are met exactly, in s.
 
-    This comes from the first target whose value says it, such as a rate of tokens or requests, and is at most
-    ``load.duration_s``. None if no target does.
+    This comes from the first target whose value says it, such as a rate of tokens or requests, else from the
+    rate of arrivals, and is at most ``load.duration_s``. None if neither does.
     """
+    load, longest_s = scenario.load, scenario.load.duration_s or float("inf")
+    for target in scenario.targets:
+        seconds = METRICS[target.metric].expected_s(target.value, _sent(scenario))
+        if seconds is not None:
+            return min(seconds, longest_s)
+    if load.arrival is None or isinstance(load.arrival, TraceArrival):
+        return None
+    return min(load.num_requests / load.arrival.rate_req_s, longest_s)
+
+
+def _sent(scenario: Scenario) -> Plan:
     load, dataset = scenario.load, scenario.dataset
-    plan = Plan(
+    return Plan(
         requests=load.num_requests,
-        concurrency=load.concurrency,
+        concurrency=load.at_once,
         input_tokens=load.num_requests * mean_tokens(dataset.input_tokens),
         output_tokens=load.num_requests * mean_tokens(dataset.output_tokens),
         gpus=max(scenario.hardware.count, 1),
     )
-    for target in scenario.targets:
-        seconds = METRICS[target.metric].expected_s(target.value, plan)
-        if seconds is not None:
-            return min(seconds, load.duration_s or float("inf"))
-    return None
+
+
+SLOWEST_TOK_S_USER = 5.0
+"""The output rate of a user that a run without an expected time must reach; published runs exceed 6."""
 
 
 def run_timeout_s(scenario: Scenario) -> float:
-    """Return the limit of the measured time, in s: the scenario's, or 3 times the expected time + 600 s."""
-    return scenario.engine.measuring_limit_s or 3 * (expected_s(scenario) or 0.0) + 600
+    """Return the limit of the measured time, in s: the scenario's, or 3 times the expected time + 600 s.
+
+    If no target gives a time, it is that of the slowest users.
+    """
+    limit_s, seconds = scenario.engine.measuring_limit_s, expected_s(scenario)
+    if seconds is None:
+        seconds = METRICS["per_user_output_throughput"].expected_s(SLOWEST_TOK_S_USER, _sent(scenario)) or 0.0
+    return limit_s or 3 * seconds + 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +181,11 @@ def options_of(scenario: Scenario) -> dict[str, FactValue]:
 
 def metric_inputs(scenario: Scenario, result: EngineResult, gpu_health: GpuSummary | None) -> MetricInputs:
     """Return the input of the metrics."""
+    load = scenario.load
     return MetricInputs(
         records=result.records,
         gpus=result.gpus,
-        concurrency=scenario.load.concurrency if scenario.load.arrival is None else None,
+        concurrency=load.at_once if load.arrival is None and load.limited else None,
         slo=None if scenario.slo is None else _limits(scenario.slo),
         measured_s=result.measured_to_s - result.measured_from_s,
         gpu=GpuTotals(gpu_health.power_w_total, gpu_health.energy_j_total) if gpu_health else None,

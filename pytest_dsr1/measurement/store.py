@@ -281,7 +281,7 @@ def counted_at_the_end(definitions: int, metrics: Iterable[str]) -> bool:
 
 def _redefined(measurement: Measurement) -> Measurement:
     """Return a measurement with `steady_output_throughput` as it is defined now, from the saved requests."""
-    inputs = MetricInputs(measurement.result.records, concurrency=measurement.scenario.load.concurrency)
+    inputs = MetricInputs(measurement.result.records, concurrency=measurement.scenario.load.at_once)
     value = METRICS[SPREAD].compute(inputs)
     others = {name: metric for name, metric in measurement.metrics.items() if name != SPREAD}
     now = {} if value is None else {SPREAD: MetricValue(value, "records")}

@@ -204,7 +204,7 @@ class MetricInputs:
     Attributes:
         records: every request that ended, including failed ones; empty if the engine has no records.
         gpus: tp * pp; 0 on the CPU.
-        concurrency: ``load.concurrency``; None in an open loop.
+        concurrency: ``load.concurrency``; None if it is ``all``, and in an open loop.
         slo: the limits of ``slo``; None without one.
         measured_s: the measured time, in s.
         gpu: totals of the GPUs over it; None on the CPU.
@@ -242,7 +242,7 @@ class MetricInputs:
 
     @cached_property
     def steady_window(self) -> tuple[float, float] | None:
-        """The start and end of the steady window, in s; None if there is none, and in an open loop."""
+        """The start and end of the steady window, in s; None if there is none, or without a concurrency."""
         if self.concurrency is None or not self.done:
             return None
         found = steady_window(self.records, self.concurrency)

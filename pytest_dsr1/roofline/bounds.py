@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS, GpuPeaks, TensorCoreFormat
+from pytest_dsr1.machine.gpu.known import KNOWN_GPUS, KnownGpu, TensorCoreFormat
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.roofline.model import NotKnownError, RunModel, run_model
@@ -66,7 +66,7 @@ class Roofline:
     """
 
     model: RunModel
-    peaks: GpuPeaks
+    peaks: KnownGpu
     gpus: int
 
     def step(self, batch: int, context: float) -> Step:
@@ -139,9 +139,9 @@ def roofline(measurement: Measurement) -> Roofline:
         raise NotKnownError("the run used no GPU")
     if not isinstance(name, str):
         raise NotKnownError("the fingerprint does not name a single kind of GPU")
-    if name not in GPU_PEAKS:
+    if name not in KNOWN_GPUS:
         raise NotKnownError(f"the peak performance of {name} is unknown")
-    model, peaks = run_model(measurement), GPU_PEAKS[name]
+    model, peaks = run_model(measurement), KNOWN_GPUS[name]
     for stored in (model.attention, model.feed_forward, model.cache):
         if stored.tensor_core not in peaks.tflops:
             raise NotKnownError(
@@ -162,16 +162,16 @@ def why_no_bounds(measurement: Measurement) -> str | None:
 def bounds(measurement: Measurement) -> tuple[Bound, ...]:
     """Return the bounds of the measured metrics that have one; empty without certainty.
 
-    Throughput is bounded with ``load.concurrency`` requests per step, because larger steps make more tokens
-    per second. A user's rate is bounded with one request per step: at the ends of a run, or when requests
-    wait in a queue, a step has fewer requests than the concurrency.
+    Throughput is bounded with every request that may be in flight in each step, because larger steps make
+    more tokens per second. A user's rate is bounded with one request per step: at the ends of a run, or when
+    requests wait in a queue, a step has fewer requests than the concurrency.
     """
     try:
         least = roofline(measurement)
     except NotKnownError:
         return ()
     accepted, context = _accepted(measurement, least.model), _least_context(measurement, least.model)
-    batch = min(measurement.scenario.load.concurrency, measurement.workload.requests)
+    batch = min(measurement.scenario.load.at_once, measurement.workload.requests)
     return tuple(
         _bound(measurement, metric, least.step(size, context), size * accepted, per)
         for metric, size, per in (

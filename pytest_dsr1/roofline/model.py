@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_dsr1.machine.gpu.peaks import TensorCoreFormat
+from pytest_dsr1.machine.gpu.known import TensorCoreFormat
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.scenario.schema.deepseek_r1 import DEEPSEEK_R1
 from pytest_dsr1.scenario.schema.scenario import Scenario

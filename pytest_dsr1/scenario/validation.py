@@ -225,20 +225,8 @@ class _Fault:
         return f"{expected} {_found(node)}{self._hint(node)}"
 
     def _hint(self, node: Node) -> str:
-        kind, value, text = self.schema.get("type"), node.value, node.text
-        if isinstance(value, str) and "enum" in self.schema:
-            return did_you_mean(value, self.schema["enum"])
-        if isinstance(value, str) and "const" in self.schema:
-            return did_you_mean(value, [str(self.schema["const"])])
-        if kind == "boolean" and isinstance(value, str) and value.lower() in _BOOLEANS:
-            return f"; write {_BOOLEANS[value.lower()]}"
-        if kind in {"integer", "number"} and isinstance(value, str):
-            return _number_hint(node, whole=kind == "integer")
-        if kind == "integer" and isinstance(value, float) and value.is_integer():
-            return f"; write {int(value)}"
-        if kind == "string" and isinstance(value, bool | int | float):
-            return f'; put it in quotes: "{text}"'
-        return ""
+        forms = json_schema.options_of(self.schema).values() or [self.schema]
+        return next(filter(None, (_hint_of(form, node) for form in forms)), "")
 
     def corrected(self, tree: Node) -> Node:
         """Return the tree as it was probably meant, or with a placeholder for the faulty value."""
@@ -274,6 +262,24 @@ class _Fault:
         keys = {tag: json_schema.keys_of(schema) for tag, schema in options.items()}
         likely = max(options, key=lambda tag: (len(given.intersection(keys[tag])), -len(keys[tag])))
         return self._with(tree, close or likely)
+
+
+def _hint_of(schema: Schema, node: Node) -> str:
+    """Return what was probably meant by a wrong value, as the end of a message; empty if nothing is near."""
+    kind, value, text = schema.get("type"), node.value, node.text
+    if isinstance(value, str) and "enum" in schema:
+        return did_you_mean(value, schema["enum"])
+    if isinstance(value, str) and "const" in schema:
+        return did_you_mean(value, [str(schema["const"])])
+    if kind == "boolean" and isinstance(value, str) and value.lower() in _BOOLEANS:
+        return f"; write {_BOOLEANS[value.lower()]}"
+    if kind in {"integer", "number"} and isinstance(value, str):
+        return _number_hint(node, whole=kind == "integer")
+    if kind == "integer" and isinstance(value, float) and value.is_integer():
+        return f"; write {int(value)}"
+    if kind == "string" and "const" not in schema and isinstance(value, bool | int | float):
+        return f'; put it in quotes: "{text}"'
+    return ""
 
 
 def _is_misspelling(word: str, known: Sequence[str]) -> bool:

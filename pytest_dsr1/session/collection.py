@@ -40,7 +40,8 @@ class ScenarioFile(pytest.Module):
             raise self.CollectError(str(error)) from None
         module = _Tests("")
         module.__file__ = str(self.path)
-        bodies = [("environment", _environment, "hardware"), ("target", _target, "targets")]
+        judged = ("target", _target) if loaded.scenario.targets else (MEASURED, _measured)
+        bodies = [("environment", _environment, "hardware"), (*judged, "targets")]
         bodies += [
             (name, body, "gate") for name, (option, body) in GATES.items() if self.config.getoption(option)
         ]
@@ -79,15 +80,22 @@ def _target(_dsr1_verdict: Any) -> None:
         pytest.fail(harmless(_dsr1_verdict.message), pytrace=False)
 
 
-def _regression(_dsr1_gated: str, _dsr1_regression: Any) -> None:
+def _measured(_dsr1_measured: None) -> None:
+    """Pass if a scenario without targets has a valid run: it is measured, and there is nothing to judge."""
+
+
+def _regression(_dsr1_gated: str | None, _dsr1_regression: Any) -> None:
     """Pass if a loss of delta against the accepted references is ruled out."""
     if _dsr1_regression.status != "PASS":
         pytest.fail(harmless(_dsr1_regression.message), pytrace=False)
 
 
-def _reference(_dsr1_gated: str, _dsr1_recorded: Path) -> None:
+def _reference(_dsr1_gated: str | None, _dsr1_recorded: Path) -> None:
     """Pass if the run is recorded, so that it may become a reference."""
 
+
+MEASURED = "measured"
+"""The test of a scenario without targets."""
 
 GATES: dict[str, tuple[str, Callable[..., None]]] = {
     "regression": ("--dsr1-gate", _regression),
@@ -118,8 +126,8 @@ def made(item: pytest.Item) -> bool:
 
 
 def judges(item: pytest.Item) -> bool:
-    """Return whether a test judges a target, a gate or a recording."""
-    return made(item) and getattr(item, "originalname", None) in {"target", *GATES}
+    """Return whether a test judges a target, a gate or a recording, or is all that a scenario has of them."""
+    return made(item) and getattr(item, "originalname", None) in {"target", MEASURED, *GATES}
 
 
 def gates(item: pytest.Item) -> bool:
@@ -146,8 +154,8 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     ids = [pytest.HIDDEN_PARAM] if file else [each.scenario.name for each in loaded]
     metafunc.parametrize("dsr1_scenario", loaded, ids=ids, indirect=True, scope="session")
     if file and metafunc.function.__name__ in GATES:
-        gated = [loaded[0].scenario.gated_metric]
-        metafunc.parametrize("_dsr1_gated", gated, ids=gated, indirect=True)
+        gated = loaded[0].scenario.gated_metric
+        metafunc.parametrize("_dsr1_gated", [gated], ids=[gated or pytest.HIDDEN_PARAM], indirect=True)
     if file and "_dsr1_target" in metafunc.fixturenames:
         metrics = [target.metric for target in loaded[0].scenario.targets]
         metafunc.parametrize("_dsr1_target", range(len(metrics)), ids=metrics, indirect=True)

@@ -313,6 +313,18 @@ def _dsr1_verdict(
 
 
 @pytest.fixture
+def _dsr1_measured(request: pytest.FixtureRequest, dsr1_measurement: Measurement) -> None:
+    """The valid run of a scenario without targets, saved with no verdicts."""
+    from pytest_dsr1.gate.saved import write_verdicts
+
+    if not request.config.stash[STATE].replay:
+        try:
+            write_verdicts(dsr1_measurement.folder, ())
+        except Dsr1Error as error:
+            fail_setup(error)
+
+
+@pytest.fixture
 def _dsr1_benchmark(request: pytest.FixtureRequest, dsr1_measurement: Measurement) -> None:
     """Give each valid measurement to pytest-benchmark once, for any selection of tests."""
     outcome = outcome_of(request, dsr1_measurement.scenario)

@@ -82,9 +82,9 @@ def _dsr1_store(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Iter
 
 
 @pytest.fixture
-def _dsr1_gated(request: pytest.FixtureRequest) -> str:
-    """The metric that the scenario's gate judges, as in the test's name."""
-    name: str = request.param
+def _dsr1_gated(request: pytest.FixtureRequest) -> str | None:
+    """The metric that the scenario's gate judges, as in the test's name; None if the scenario names none."""
+    name: str | None = request.param
     return name
 
 
@@ -199,7 +199,7 @@ def _decide(
         enough = EnoughSeen(
             plan.metric,
             plan.design.level.small_percent,
-            concurrency=load.concurrency,
+            concurrency=load.at_once,
             gpus=max(scenario.hardware.count, 1),
             open_loop=load.arrival is not None,
             warmup_requests=plan.references.warmup_requests,
@@ -263,7 +263,7 @@ def _dsr1_recorded(
 ) -> Path:
     """The file of a new recorded run, which may become a reference."""
     from pytest_dsr1.gate import recordings
-    from pytest_dsr1.gate.eligibility import figure, save_figure, why_not
+    from pytest_dsr1.gate.eligibility import figure, gated_metric, save_figure, why_not
     from pytest_dsr1.gate.loop import next_that_counts
     from pytest_dsr1.gate.references import WANTED
     from pytest_dsr1.metrics.catalogue import METRICS
@@ -295,7 +295,7 @@ def _dsr1_recorded(
     usual = _dsr1_store == Path.cwd() / STORE
     where = "" if usual else f" --store {shell_word(shown_path(_dsr1_store))}"
     outcome.notes.append(
-        f"recorded {number(found.value)} {METRICS[dsr1_scenario.gated_metric].unit} in "
+        f"recorded {number(found.value)} {METRICS[gated_metric(dsr1_scenario)].unit} in "
         f"{shown_path(path)}: comparable runs on this node: {len(alike)} of the {WANTED} recommended; "
         f"`pytest-dsr1 references accept {name} --reason TEXT{where}` makes them references"
     )

@@ -95,7 +95,8 @@ def steady_figure(
 
 def warmup_of(scenario: Scenario) -> int:
     """Return the least number of requests at the start of a run that do not count."""
-    return scenario.gate.warmup_requests or scenario.load.concurrency
+    load = scenario.load
+    return scenario.gate.warmup_requests or (load.at_once if load.limited else -(-load.num_requests // 10))
 
 
 def output_rates() -> tuple[str, ...]:
@@ -302,6 +303,11 @@ class _Run:
             steady: the index at which MSER-5 cuts; ignored if fewer than ``FEWEST_WAVES`` are left after it.
         """
         wave, sent = self.trace.wave, len(self.sent.start_s)
+        if wave >= sent > 1:
+            raise NoSteadyFigureError(
+                f"no part of the run is steady, because all {sent} requests were sent at once; set "
+                "load.concurrency to a lower number"
+            )
         if last - FEWEST_WAVES * wave < warm:
             least = sent - last + warm + FEWEST_WAVES * wave
             raise NoSteadyFigureError(

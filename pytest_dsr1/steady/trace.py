@@ -66,7 +66,7 @@ def trace(measurement: Measurement) -> Trace:
     return Trace(
         requests=traced(records, result.measured_from_s),
         series=tuple((round(end_s - result.measured_from_s, 6), rate) for end_s, rate in series),
-        concurrency=load.concurrency,
+        concurrency=load.at_once,
         gpus=result.gpus,
         open_loop=load.arrival is not None,
         startup_s=max(0.0, ended_s - began_s - measurement.measured_s),

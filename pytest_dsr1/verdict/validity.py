@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_dsr1.machine.gpu.inventory import sentences
-from pytest_dsr1.machine.gpu.peaks import UNCERTAINTY
+from pytest_dsr1.machine.gpu.known import UNCERTAINTY
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.roofline.bounds import bounds

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 
 class Status(str, Enum):
-    """The status of a target or gate. PASS and FAIL are outcomes of a test, the others are errors."""
+    """The status of a target or gate. PASS, MEASURED and FAIL are outcomes of a test, others are errors."""
 
     PASS = "PASS"  # noqa: S105 - a verdict
+    MEASURED = "MEASURED"  # a valid run of a scenario without targets
     FAIL = "FAIL"
     INVALID = "INVALID"
     NOT_COMPARABLE = "NOT COMPARABLE"
@@ -27,6 +28,12 @@ EXIT_STATUS: dict[Status, int] = {
     Status.INCONCLUSIVE: 12,
 }
 """In order of precedence: a missed target comes before a run that does not count."""
+GOOD = frozenset({Status.PASS, Status.MEASURED})
+"""The statuses with which nothing is wrong."""
+NOTHING_TO_JUDGE = "measured, nothing to judge"
+"""What is said of a valid run of a scenario without targets."""
+WORST_FIRST = (*EXIT_STATUS, Status.PASS, Status.MEASURED)
+"""The order of the statuses: of several, the first is that of the scenario."""
 
 
 def exit_status(statuses: Iterable[Status]) -> int | None:
@@ -35,9 +42,9 @@ def exit_status(statuses: Iterable[Status]) -> int | None:
     return next((exits for status, exits in EXIT_STATUS.items() if status in found), None)
 
 
-def subject_of(test: str, metric: str) -> str:
-    """Return the subject of a test of a metric, as in test ids: ``target[average_ttft]``."""
-    return f"{test}[{metric}]"
+def subject_of(test: str, metric: str | None) -> str:
+    """Return the subject of a test as in its id: ``target[average_ttft]``, or ``regression`` alone."""
+    return test if metric is None else f"{test}[{metric}]"
 
 
 def saved_key(field: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pytest_dsr1.gate.eligibility import (
     NotComparableError,
     compared,
     figure,
+    gated_metric,
     own_start,
     refuse_unfit,
     save_figure,
@@ -23,13 +25,13 @@ from pytest_dsr1.gate.eligibility import (
     why_not,
 )
 from pytest_dsr1.machine.warm_start import Starts
-from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.catalogue import METRICS, gateable
 from pytest_dsr1.steady.figure import steady_figure
 from pytest_dsr1.steady.trace import trace
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.gate_runs import started
 from tests.helpers.reference_store import FACTS, references
-from tests.helpers.scenario_files import changed, load_text
+from tests.helpers.scenario_files import GOOD, changed, load_text
 
 
 def said(tmp_path: Path, records: str, metric: str = "", *, tokens: int = 1000) -> str:
@@ -88,6 +90,32 @@ def test_a_closed_loop_needs_five_waves(tmp_path: Path) -> None:
     assert fit(tmp_path, "{concurrency: 1, num_requests: 4}") == "", "one user has no drain"
     poisson = "{concurrency: 2, num_requests: 9, arrival: {type: poisson, rate_req_s: 2.0}}"
     assert fit(tmp_path, poisson) == "", "an open loop has no waves"
+
+
+def test_a_closed_loop_without_a_limit_is_refused(tmp_path: Path) -> None:
+    assert fit(tmp_path, "{concurrency: all, num_requests: 3000}") == (
+        "s.yaml:13: `all` sends every request at once, so no part of a run is steady; references and gates "
+        "need a number: set load.concurrency to at most 600 for these 3,000 requests"
+    )
+    poisson = "{concurrency: all, num_requests: 9, arrival: {type: poisson, rate_req_s: 2.0}}"
+    assert fit(tmp_path, poisson) == ""
+
+
+def test_a_scenario_without_targets_names_the_metric_of_its_gate(tmp_path: Path) -> None:
+    free = GOOD.partition("targets:")[0]
+    none = load_text(tmp_path, free)
+    with pytest.raises(UserError) as caught:
+        refuse_unfit(none, none.scenario, lambda: pytest.fail("not needed"))
+    expected = (
+        "gate.metric: expected a metric, found none; a scenario without targets names the metric of its gate "
+        f"and references there, one of: {', '.join(gateable())}"
+    )
+    assert str(caught.value) == f"{tmp_path}/s.yaml:1: {expected}"
+    with pytest.raises(UserError, match=f"^mine: {re.escape(expected)}$"):
+        gated_metric(none.scenario)
+    named = load_text(tmp_path, free + "gate: {metric: per_gpu_output_throughput}\n")
+    refuse_unfit(named, named.scenario, lambda: pytest.fail("not needed"))
+    assert gated_metric(named.scenario) == "per_gpu_output_throughput"
 
 
 def test_a_target_that_is_no_sample_of_the_run(tmp_path: Path) -> None:
@@ -191,7 +219,7 @@ def test_all_reasons_of_an_invalid_run_are_said_and_it_is_not_a_known_start(
 
 def test_a_metric_that_the_engine_says_it_did_not_measure_has_no_figure(tmp_path: Path) -> None:
     run = started(tmp_path)
-    metric = run.scenario.gated_metric
+    metric = gated_metric(run.scenario)
     doubtful = replace(
         run, result=replace(run.result, facts=EngineFacts(not_measured={metric: "all at once"}))
     )

@@ -57,6 +57,9 @@ def test_what_is_said_before_gpu_time_is_spent(tmp_path: Path) -> None:
     assert 1 < innocent < guilty < plan.design.max_runs
     assert plan.resolved_percent < 2.0
     assert plan.run_s == pytest.approx(310.2 + 590.1 / (1 - 4 / 24))
+    load = plan.scenario.load.model_copy(update={"concurrency": "all"})
+    unlimited = replace(plan, scenario=plan.scenario.model_copy(update={"load": load}))
+    assert unlimited.run_s == pytest.approx(310.2 + 590.1 / (1 - 2 / 24)), "how many drain is unknown"
 
 
 def test_the_cost_on_gpus(tmp_path: Path) -> None:

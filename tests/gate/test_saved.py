@@ -58,8 +58,8 @@ def test_a_result_without_a_gate_has_none(tmp_path: Path) -> None:
             json.dumps(
                 {**json.loads(TypeAdapter(SavedGate).dump_json(GATE, by_alias=True)), **HEAD, "word": "GREEN"}
             ),
-            "word: input should be 'PASS', 'FAIL', 'INVALID', 'NOT COMPARABLE', 'NO REFERENCE' or "
-            "'INCONCLUSIVE'; the file was changed after it was written",
+            "word: input should be 'PASS', 'MEASURED', 'FAIL', 'INVALID', 'NOT COMPARABLE', 'NO REFERENCE' "
+            "or 'INCONCLUSIVE'; the file was changed after it was written",
         ),
     ],
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.gate import comparability
+from pytest_dsr1.gate.eligibility import gated_metric
 from pytest_dsr1.gate.reference_file import noise_of, write
 from pytest_dsr1.gate.references import Acceptance, ReferenceRun, References, noise_by
 from pytest_dsr1.machine.telemetry.health import assess, summary
@@ -232,7 +233,7 @@ def references(store: Path, scenario: Scenario, facts: Fingerprint, values: Sequ
         for key, fact in facts.facts.items()
         if comparability.role(key, {}) != "shown" and key != comparability.NODE
     }
-    metric = METRICS[scenario.gated_metric]
+    metric = METRICS[gated_metric(scenario)]
     runs = tuple(
         ReferenceRun(BEGAN - timedelta(days=index + 1), node, value, 0.1, 120.0, 300.0, f"run-{index}")
         for index, value in enumerate(values)

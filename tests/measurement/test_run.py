@@ -16,7 +16,7 @@ from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.lease import Machine
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.run import RunRequest, expected_s, measure
+from pytest_dsr1.measurement.run import RunRequest, expected_s, measure, metric_inputs, run_timeout_s
 from pytest_dsr1.measurement.store import load
 from pytest_dsr1.records import Enough, Observer
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -134,6 +134,30 @@ def test_how_long_a_run_should_take() -> None:
     timed = scenario(engine=engine, load={"concurrency": 2, "num_requests": 4, "duration_s": 1.5})
     assert expected_s(timed) == 1.5
     assert expected_s(scenario(targets=[{"metric": "average_ttft", "value": 9.0}])) is None
+    due = {"concurrency": "all", "num_requests": 4, "arrival": {"type": "poisson", "rate_req_s": 0.5}}
+    assert expected_s(scenario(engine=engine, load=due, targets=[])) == 8.0
+    assert expected_s(scenario(engine=engine, load=due | {"duration_s": 3.0}, targets=[])) == 3.0
+    trace = due | {"arrival": {"type": "trace", "path": "t.jsonl"}}
+    assert expected_s(scenario(engine=engine, load=trace, targets=[])) is None
+
+
+def test_a_run_without_an_expected_time_may_be_slow() -> None:
+    """At 5 tok/s/user: 4 requests of 4 tokens of 2 users take 1.6 s, and of 4 users 0.8 s."""
+    assert run_timeout_s(scenario()) == pytest.approx(3 * 2.0 + 600)
+    free = scenario(targets=[])
+    assert expected_s(free) is None
+    assert run_timeout_s(free) == pytest.approx(3 * 1.6 + 600)
+    at_once = scenario(targets=[], load={"concurrency": "all", "num_requests": 4})
+    assert run_timeout_s(at_once) == pytest.approx(3 * 0.8 + 600)
+    ttft = scenario(targets=[{"metric": "average_ttft", "value": 9.0}])
+    assert run_timeout_s(ttft) == pytest.approx(3 * 1.6 + 600)
+
+
+def test_a_load_without_a_limit_has_no_steady_window() -> None:
+    result = measurement().result
+    inputs = metric_inputs(scenario(load={"concurrency": "all", "num_requests": 4}), result, None)
+    assert inputs.concurrency is None
+    assert metric_inputs(scenario(), result, None).concurrency == 2
 
 
 @pytest.mark.parametrize(

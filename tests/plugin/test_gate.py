@@ -179,6 +179,24 @@ def test_an_innocent_change_passes(accepted: Gated, monkeypatch: pytest.MonkeyPa
     assert accepted.references.read_bytes() == before
 
 
+def test_a_gate_judges_a_scenario_without_targets(accepted: Gated) -> None:
+    path = accepted.suites.folder / "gated.yaml"
+    text, _, gate = path.read_text(encoding="utf-8").partition("targets:")
+    gate = gate[gate.index("gate:") :]
+    path.write_text(f"{text}{gate}  metric: total_output_throughput\n", encoding="utf-8")
+    result = accepted.gate("-v")
+    assert result.ret == 0, result.stdout.str()
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "own/gated.yaml::measured PASSED*",
+            "own/gated.yaml::regression[[]total_output_throughput[]] PASSED*",
+            "  MEASURED measured, nothing to judge",
+            "  PASS    regression: total output throughput *",
+        ]
+    )
+
+
 def test_a_loss_fails_after_two_runs(accepted: Gated, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRIPTED_LATENCY_S", "0.6")
     result = accepted.gate("-k", "regression", f"--junitxml={accepted.suites.pytester.path}/junit.xml")

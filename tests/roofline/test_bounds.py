@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_dsr1.engines.tensorrt_llm.settings import TensorRtLlm
 from pytest_dsr1.engines.trtllm_options.options import KvCacheConfig
-from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS
+from pytest_dsr1.machine.gpu.known import KNOWN_GPUS
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.records import RequestRecord
@@ -48,6 +48,10 @@ def test_every_published_figure_lies_well_below_its_bound(path: Path) -> None:
         return
     for values in figures(one):
         run = measured(one, values)
+        if one.model.name.endswith("-NVFP4-v2"):  # which part of its attention is stored in FP4 is not known
+            unknown = f"the dimensions and number formats of {one.model.name} are unknown"
+            assert why_no_bounds(run) == unknown
+            continue
         assert why_no_bounds(run) is None
         found = bounds(run)
         expected = [m for m in ("per_user", "total", "per_gpu") if f"{m}_output_throughput" in values]
@@ -316,4 +320,4 @@ def test_a_run_on_the_cpu_has_none() -> None:
 
 def test_the_table_holds_the_gpus_of_all_shipped_scenarios() -> None:
     names = {load(path).scenario.hardware.gpu for path in SHIPPED}
-    assert names - {None} <= set(GPU_PEAKS)
+    assert names - {None} <= set(KNOWN_GPUS)

@@ -72,18 +72,31 @@ def test_a_key_may_hold_an_equals_sign_after_the_first() -> None:
         ("load.concurency=3", "load.concurency: unknown key (did you mean 'concurrency'?)"),
         (
             "load.concurrency=1,4",
-            "load.concurrency: expected a whole number of at least 1, found the text '1,4'; it takes one "
-            "number: for several, start a run with each",
+            "load.concurrency: expected a whole number of at least 1, or 'all', found the text '1,4'; it "
+            "takes one number: for several, start a run with each",
         ),
         (
             "load.concurrency=1,400",
-            "load.concurrency: expected a whole number of at least 1, found the text '1,400'; write 1400",
+            "load.concurrency: expected a whole number of at least 1, or 'all', found the text '1,400'; write "
+            "1400",
         ),
         (
             "targets.0.tolerance_percent=2,5",
             "targets.0.tolerance_percent: expected a number of at least 0 and below 100, found the text '2,5'; write 2.5",
         ),
-        ("load.concurrency=[1]", "load.concurrency: expected a whole number of at least 1, found a list"),
+        (
+            "load.concurrency=[1]",
+            "load.concurrency: expected a whole number of at least 1, or 'all', found a list",
+        ),
+        (
+            "load.concurrency=al",
+            "load.concurrency: expected a whole number of at least 1, or 'all', found the text 'al' (did you "
+            "mean 'all'?)",
+        ),
+        (
+            "load.concurrency=true",
+            "load.concurrency: expected a whole number of at least 1, or 'all', found true",
+        ),
         ("engine.ep=3", "engine.ep: expected a divisor of engine.tp, 8; found 3"),
         (
             "engine.command=[${X}]",

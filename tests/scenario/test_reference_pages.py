@@ -66,7 +66,7 @@ def test_the_schema_accepts_a_shipped_scenario(path: Path) -> None:
     [
         ({"nme": "x"}, "Additional properties are not allowed ('nme' was unexpected)"),
         ({"hardware": {"count": -1}}, "-1 is less than the minimum of 0"),
-        ({"targets": []}, "[] should be non-empty"),
+        ({"targets": [{}]}, "'metric' is a required property"),
         ({"extends": 5}, "5 is not of type 'string'"),
     ],
 )

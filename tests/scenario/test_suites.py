@@ -6,18 +6,29 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.engines.trtllm_options.options import KvCacheConfig
 from pytest_dsr1.metrics.catalogue import targetable
 from pytest_dsr1.scenario.loading import LoadedScenario, load
 from pytest_dsr1.scenario.profiles import discover, shipped_suites
+from pytest_dsr1.scenario.schema.load import PoissonArrival
 from pytest_dsr1.scenario.schema.scenario import Published
 
 NAMES = (
     "b200-max-throughput-0528-fp8kv",
     "b200-max-throughput",
     "b200-min-latency-first-published",
+    "b200-min-latency-relaxed",
     "b200-min-latency",
+    "b200-mlperf-interactive",
+    "b200-mlperf-offline",
+    "b200-mlperf-server",
+    "b200-perf-overview-1000-1000",
+    "b200-perf-overview-1024-1024",
+    "b200-perf-overview-1024-32768",
+    "b200-perf-overview-1024-8192",
+    "b200-perf-overview-8192-1024",
     "cpu-max-throughput",
     "cpu-min-latency",
     "full-h200-vllm-2gpus-max-throughput",
@@ -26,8 +37,31 @@ NAMES = (
     "full-h200-vllm-4gpus-min-latency",
     "full-h200-vllm-max-throughput",
     "full-h200-vllm-min-latency",
+    "gb200-perf-overview-1000-1000",
+    "gb200-perf-overview-1024-1024",
+    "gb200-perf-overview-1024-32768",
+    "gb200-perf-overview-1024-8192",
+    "gb200-perf-overview-8192-1024",
+    "gb300-mlperf-offline",
+    "gb300-mlperf-server",
     "h200-max-throughput",
     "h200-min-latency",
+    "h200-mlperf-offline",
+    "h200-pair-trtllm-serve",
+    "h200-pair-vllm",
+    "h200-perf-overview-1000-1000",
+    "h200-perf-overview-1024-1024",
+    "h200-perf-overview-1024-32768",
+    "h200-perf-overview-1024-8192",
+    "h200-perf-sanity-1024-1024-c1",
+    "h200-perf-sanity-1024-1024-c2048",
+    "h200-perf-sanity-1024-1024-c32",
+    "h200-perf-sanity-1024-8192-c1",
+    "h200-perf-sanity-1024-8192-c16",
+    "h200-perf-sanity-1024-8192-c512",
+    "h200-perf-sanity-8192-1024-c1",
+    "h200-perf-sanity-8192-1024-c16",
+    "h200-perf-sanity-8192-1024-c256",
     "slice-h200-max-throughput",
     "slice-h200-min-latency",
     "slice-h200-vllm-c1",
@@ -36,8 +70,12 @@ NAMES = (
 )
 PATHS = {profile.name: profile.path for profile in discover([]).shipped}
 LOADED: dict[str, LoadedScenario] = {name: load(path) for name, path in PATHS.items()}
-PUBLISHED = [name for name, loaded in LOADED.items() if loaded.scenario.published]
-ROWS = [(name, row) for name in PUBLISHED for row in LOADED[name].scenario.published]
+MLPERF = [name for name in NAMES if "mlperf" in name]
+OVERVIEW = [name for name in NAMES if "perf-overview" in name]
+PUBLISHED = [name for name, loaded in LOADED.items() if loaded.scenario.published and name not in MLPERF]
+PRACTICE = [name for name in PUBLISHED if name not in {*OVERVIEW, "b200-min-latency-relaxed"}]
+"""The scenarios of NVIDIA's best-practice article, which prints whole reports."""
+ROWS = [(name, row) for name in PRACTICE for row in LOADED[name].scenario.published]
 
 
 def test_all_ship() -> None:
@@ -61,14 +99,38 @@ def test_a_shipped_file_begins_with_its_schema_and_explains_itself(name: str) ->
     assert (PATHS[name].parent / "../scenario.schema.json").is_file()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_only_the_first_published_scenario_is_unusual(name: str) -> None:
-    warnings = [warning.partition(": ")[2] for warning in LOADED[name].warnings]
-    expected = [
+GRAPHS = "engine.llm_api.cuda_graph_config.max_batch_size: expected the largest CUDA graph to be for "
+RANKS = "because with attention data parallelism each of 8 ranks takes"
+UNUSUAL = {
+    "b200-min-latency-first-published": (
         "targets.0.metric: per_user_output_throughput says little here: it includes waiting, and the engine "
         "serves 1 of 10 requests at once"
-    ]
-    assert warnings == (expected if name == "b200-min-latency-first-published" else [])
+    ),
+    **{
+        f"h200-perf-sanity-{load}": f"{GRAPHS}engine.max_batch_size, 512 requests; found {found}"
+        for load, found in {
+            "1024-1024-c1": 1,
+            "1024-8192-c1": 1,
+            "1024-8192-c16": 16,
+            "8192-1024-c1": 1,
+            "8192-1024-c16": 16,
+            "8192-1024-c256": 256,
+        }.items()
+    },
+    "h200-perf-sanity-1024-1024-c2048": (
+        f"load.concurrency: expected 4096, {RANKS} 512 requests (engine.max_batch_size); found 2048"
+    ),
+    "h200-perf-sanity-1024-8192-c512": (
+        f"load.concurrency: expected 1024, {RANKS} 128 requests (engine.max_batch_size); found 512"
+    ),
+}
+"""What is unusual in publications."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_only_what_was_published_so_is_unusual(name: str) -> None:
+    warnings = [warning.partition(": ")[2] for warning in LOADED[name].warnings]
+    assert warnings == ([UNUSUAL[name]] if name in UNUSUAL else [])
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -85,7 +147,7 @@ def test_defaults_that_changed_are_pinned_in_the_file(name: str) -> None:
     engine = LOADED[name].scenario.engine
     assert isinstance(engine, TrtllmBench)
     assert {"enable_chunked_context", "eos_id"} <= engine.model_fields_set
-    assert (engine.enable_chunked_context, engine.eos_id) == (False, -1)
+    assert (engine.enable_chunked_context, engine.eos_id) == (name in OVERVIEW, -1)
     assert isinstance(engine.llm_api.kv_cache_config, KvCacheConfig)
     assert engine.llm_api.kv_cache_config.enable_block_reuse is False
     fraction = engine.kv_cache_free_gpu_mem_fraction
@@ -107,7 +169,7 @@ def test_published_rows_agree_with_themselves(name: str, row: Published) -> None
     if "V1" in row.version:  # ten requests at once, one at a time: (10 + 1) / 2 on average
         assert concurrency == pytest.approx(5.5, rel=0.01)
     else:
-        assert 0.97 * load.concurrency <= concurrency <= load.concurrency
+        assert 0.97 * load.at_once <= concurrency <= load.at_once
     if "total_token_throughput" in values:
         input_tok_s = values["total_token_throughput"] - values["total_output_throughput"]
         assert 999 <= input_tok_s * total_s / load.num_requests <= 1043
@@ -141,7 +203,7 @@ def test_the_published_values() -> None:
 
 def test_the_published_settings() -> None:
     found = {}
-    for name in PUBLISHED:
+    for name in PRACTICE:
         scenario = LOADED[name].scenario
         engine = scenario.engine
         assert isinstance(engine, TrtllmBench)
@@ -166,6 +228,148 @@ def test_the_published_settings() -> None:
         "h200-min-latency": (1, 10, 2, 4, 1, None, 0.9, False, True, {}),
         "h200-max-throughput": (1024, 5120, 0, 8, 128, 1151, 0.8, True, False, nvcc),
     }
+
+
+def test_the_performance_overview() -> None:
+    """The tables, as tok/s/GPU: the newest, then the older one; and the requests per pair of lengths."""
+    tables = {
+        "h200": {"1000-1000": [1627], "1024-1024": [1620], "1024-8192": [1218], "1024-32768": [438]},
+        "b200": {
+            "1000-1000": [6463, 5715],
+            "1024-1024": [6430, 5610],
+            "1024-8192": [3862, 3841],
+            "1024-32768": [1451, 1409],
+            "8192-1024": [1168, 1100],
+        },
+        "gb200": {
+            "1000-1000": [6939, 5884],
+            "1024-1024": [6924, 6169],
+            "1024-8192": [4379, 4201],
+            "1024-32768": [1465, 1465],
+            "8192-1024": [1192, 1182],
+        },
+    }
+    requests = {"1000-1000": 3000, "1024-1024": 3000, "1024-8192": 1500, "1024-32768": 1000}
+    for gpu, table in tables.items():
+        assert {name for name in OVERVIEW if name.startswith(f"{gpu}-")} == {
+            f"{gpu}-perf-overview-{lengths}" for lengths in table
+        }
+        for lengths, values in table.items():
+            one = LOADED[f"{gpu}-perf-overview-{lengths}"].scenario
+            assert [row.values for row in one.published] == [
+                {"per_gpu_output_throughput": value} for value in values
+            ]
+            assert f"{one.dataset.input_tokens}-{one.dataset.output_tokens}" == lengths
+            assert (one.load.concurrency, one.load.num_requests) == ("all", requests.get(lengths, 1500))
+            engine, count = one.engine, 8 if gpu == "h200" else 4
+            assert isinstance(engine, TrtllmBench)
+            assert (engine.tp, engine.ep, one.hardware.count) == (count, count, count)
+            assert engine.max_batch_size is engine.max_num_tokens is None
+
+
+def test_relaxed_acceptance() -> None:
+    one, strict = LOADED["b200-min-latency-relaxed"].scenario, LOADED["b200-min-latency"].scenario
+    assert [row.values for row in one.published] == [{"per_user_output_throughput": 368}]
+    assert isinstance(one.engine, TrtllmBench)
+    speculation = one.engine.llm_api.speculative_config
+    assert speculation is not None
+    assert (speculation.max_draft_len, speculation.relaxed_topk, speculation.relaxed_delta) == (3, 10, 0.6)
+    assert speculation.use_relaxed_acceptance_for_thinking
+    options = one.engine.llm_api.model_copy(update={"speculative_config": None})
+    assert isinstance(strict.engine, TrtllmBench)
+    assert options == strict.engine.llm_api.model_copy(update={"speculative_config": None})
+    assert (one.load, one.model, one.hardware) == (strict.load, strict.model, strict.hardware)
+
+
+def test_the_nine_cases_of_perf_sanity() -> None:
+    """As in config_database_h200_sxm.yaml.
+
+    Batch, tokens, longest sequence, largest CUDA graph, ranks, draft tokens, share of memory for the cache.
+    """
+    cases = {
+        "1024-1024-c1": (512, 3136, 2068, 1, 1, 3, 0.8),
+        "1024-1024-c32": (1024, 5248, 2068, 1024, 1, 3, 0.8),
+        "1024-1024-c2048": (512, 2112, 2068, 512, 8, 1, 0.75),
+        "1024-8192-c1": (512, 3136, 9416, 1, 1, 3, 0.8),
+        "1024-8192-c16": (512, 3136, 9416, 16, 1, 3, 0.8),
+        "1024-8192-c512": (128, 1344, 9416, None, 8, 1, 0.75),
+        "8192-1024-c1": (512, 10304, 9416, 1, 1, 3, 0.8),
+        "8192-1024-c16": (512, 10304, 9416, 16, 1, 3, 0.8),
+        "8192-1024-c256": (512, 10304, 9416, 256, 1, 3, 0.8),
+    }
+    assert {name for name in NAMES if "perf-sanity" in name} == {f"h200-perf-sanity-{case}" for case in cases}
+    for case, expected in cases.items():
+        one = LOADED[f"h200-perf-sanity-{case}"].scenario
+        engine, load = one.engine, one.load
+        assert isinstance(engine, OpenAi)
+        assert (engine.server, engine.tp, engine.ep, engine.llm_api.stream_interval) == (
+            "trtllm-serve",
+            8,
+            8,
+            10,
+        )
+        options = engine.llm_api
+        graphs, cache, drafts = options.cuda_graph_config, options.kv_cache_config, options.speculative_config
+        assert graphs is not None
+        assert isinstance(cache, KvCacheConfig)
+        assert drafts is not None
+        assert (
+            engine.max_batch_size,
+            engine.max_num_tokens,
+            engine.max_seq_len,
+            graphs.max_batch_size,
+            engine.ranks,
+            drafts.max_draft_len,
+            cache.free_gpu_memory_fraction,
+        ) == expected
+        assert (cache.dtype, cache.enable_block_reuse, graphs.enable_padding) == ("fp8", False, True)
+        assert f"{one.dataset.input_tokens}-{one.dataset.output_tokens}-c{load.concurrency}" == case
+        assert isinstance(load.concurrency, int)
+        assert (load.num_requests, load.warmup_requests) == (10 * load.concurrency, 0)
+        assert one.targets == one.published == []
+        assert one.gated_metric == "total_output_throughput"
+
+
+def test_mlperf() -> None:
+    """The results of v5.1 in tok/s, and the limits at P99 in ms. No target is a result of another harness."""
+    results = {name: [row.values for row in LOADED[name].scenario.published] for name in MLPERF}
+    assert {
+        name: [value for values in rows for value in values.values()] for name, rows in results.items()
+    } == {
+        "b200-mlperf-interactive": [],
+        "b200-mlperf-offline": [33379, 31920, 30874, 30766, 30493],
+        "b200-mlperf-server": [18592, 15978, 14631, 13963, 13913],
+        "gb300-mlperf-offline": [48047],
+        "gb300-mlperf-server": [22545],
+        "h200-mlperf-offline": [8904.83],
+    }
+    limits = {"server": {"ttft_p99": 2000, "tpot_p99": 80}, "interactive": {"ttft_p99": 1500, "tpot_p99": 15}}
+    for name in MLPERF:
+        one, kind = LOADED[name].scenario, name.rpartition("-")[2]
+        assert {target.metric: target.value for target in one.targets} == limits.get(kind, {})
+        assert all(target.tolerance_percent == 0 for target in one.targets)
+        assert all("MLPerf's own harness" in (row.note or "") for row in one.published)
+        assert one.load.concurrency == "all"
+        arrival = one.load.arrival
+        assert (kind == "offline") == (arrival is None)
+        if arrival is not None:
+            assert isinstance(arrival, PoissonArrival)
+            assert one.load.num_requests / arrival.rate_req_s >= 600
+            result = next((row.values["total_output_throughput"] for row in one.published), None)
+            if result is not None:
+                assert arrival.rate_req_s * 3886.2274 == pytest.approx(result, rel=2e-3)
+
+
+def test_the_pair_of_servers_gets_the_same_load() -> None:
+    ours, theirs = (LOADED[f"h200-pair-{server}"].scenario for server in ("trtllm-serve", "vllm"))
+    for part in ("hardware", "model", "dataset", "load", "gpu_setup", "gate", "targets"):
+        assert getattr(ours, part) == getattr(theirs, part)
+    assert ours.targets == []
+    one, other = ours.engine, theirs.engine
+    assert isinstance(one, OpenAi)
+    assert isinstance(other, OpenAi)
+    assert (one.server, other.server) == ("trtllm-serve", "vllm")
+    assert (one.tp, one.ep, one.max_batch_size) == (other.tp, other.ep, other.max_batch_size)
 
 
 def test_random_weights_name_fields_that_transformers_has() -> None:

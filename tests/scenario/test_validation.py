@@ -157,7 +157,7 @@ MALFORMED = [
     (
         "no load key",
         ("  concurrency: 1024\n", ""),
-        "14:3: load.concurrency: missing; expected a whole number of at least 1",
+        "14:3: load.concurrency: missing; expected a whole number of at least 1, or 'all'",
     ),
     (
         "no metric",
@@ -243,7 +243,7 @@ MALFORMED = [
     (
         "sexagesimal",
         ("concurrency: 1024", "concurrency: 17:04"),
-        "14:16: load.concurrency: expected a whole number of at least 1, found the text '17:04'",
+        "14:16: load.concurrency: expected a whole number of at least 1, or 'all', found the text '17:04'",
     ),
     (
         "too small",
@@ -526,7 +526,7 @@ def test_unchecked_options_are_facts(tmp_path: Path) -> None:
 
 def test_an_empty_mapping_lacks_each_required_key_once(tmp_path: Path) -> None:
     keys = [line.split(": ")[1] for line in mistakes(tmp_path, "{}")]
-    assert keys == ["name", "description", "hardware", "model", "dataset", "load", "engine", "targets"]
+    assert keys == ["name", "description", "hardware", "model", "dataset", "load", "engine"]
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

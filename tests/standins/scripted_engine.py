@@ -45,7 +45,7 @@ class ScriptedEngine:
         start_s, rows = time.monotonic(), []
         wanted = job.workload.requests
         for i in range(wanted - (failure == "fewer")):
-            begin_s = start_s + i // load.concurrency * latency_s
+            begin_s = start_s + i // load.at_once * latency_s
             tokens = round(job.workload.mean_output)
             error = "the server said no" if failure == "request" and i == 0 else None
             first_s = None if failure == "streaming" else begin_s + latency_s / 4

@@ -13,8 +13,9 @@ from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.metrics.catalogue import METRICS, gateable
 from pytest_dsr1.records import RequestRecord
-from pytest_dsr1.steady.figure import NoSteadyFigureError, SteadyFigure, steady_figure
+from pytest_dsr1.steady.figure import NoSteadyFigureError, SteadyFigure, steady_figure, warmup_of
 from pytest_dsr1.steady.trace import Trace
+from tests.helpers import values
 from tests.helpers.loops import closed_loop, trace
 from tests.helpers.metrics import from_records
 
@@ -384,7 +385,24 @@ def test_too_few_requests(metric: str, concurrency: int, warmup: int, least: int
 def test_more_warm_up_than_requests() -> None:
     message = "too few for a steady figure: with 30 warm-up requests and load.concurrency 4"
     assert message in refusal(closed_loop(20, 4, in_step), warmup=30)
-    assert message in refusal(closed_loop(3, 4, in_step), "average_tpot", warmup=30)
+    assert message in refusal(closed_loop(5, 4, in_step), "average_tpot", warmup=30)
+
+
+@pytest.mark.parametrize("metric", ["total_output_throughput", "average_tpot"])
+def test_a_run_that_sends_everything_at_once_has_no_steady_part(metric: str) -> None:
+    assert refusal(closed_loop(30, 30, in_step), metric, warmup=3) == (
+        "no part of the run is steady, because all 30 requests were sent at once; set load.concurrency to a "
+        "lower number"
+    )
+
+
+def test_the_warm_up_of_a_load_without_a_limit_is_a_tenth_of_the_requests() -> None:
+    arrival = {"type": "poisson", "rate_req_s": 2.0}
+    load = {"concurrency": "all", "num_requests": 4388, "arrival": arrival}
+    served = values.scenario(engine={"type": "openai"}, load=load)
+    assert warmup_of(served) == 439
+    assert warmup_of(values.scenario(load={"concurrency": 2, "num_requests": 40})) == 2
+    assert warmup_of(values.scenario(load=load | {"arrival": None}, gate={"warmup_requests": 7})) == 7
 
 
 # Properties

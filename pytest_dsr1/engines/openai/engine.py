@@ -99,7 +99,7 @@ class OpenAiEngine:
             )
             model = engine.served_model or pinned or where.served_model()
             requests = Requests(engine, model, where.authority, where.prefix, where.secret)
-            stack.enter_context(loop.open_files(job.scenario.load.concurrency))
+            stack.enter_context(loop.open_files(job.scenario.load.at_once))
             stack.enter_context(loop.no_collection())
             run = _Pass(job, observer, where, requests, server)
             result = run.result(loop.run(run.measure()))
@@ -147,10 +147,10 @@ class _Pass:
         client = ConnectionPool(address, silence_s=engine.silence_timeout_s, ended=ended)
         try:
             self.deadline_s = time.monotonic() + self.job.run_timeout_s
-            at_once = min(load.concurrency, workload.requests)
+            at_once = min(load.at_once, workload.requests)
             await client.open(at_once if times is None else min(at_once, _OPENED_FIRST))
             if load.warmup_requests:
-                plan = Plan(load.warmup_requests, load.concurrency)
+                plan = Plan(load.warmup_requests, load.at_once)
                 source = self.requests.exchanges(workload, load.warmup_requests, warm_up=True)
                 driver = LoadDriver(plan, source, lambda _: None, lambda _n, _t: self._look())
                 warm = await driver.run(client)
@@ -161,7 +161,7 @@ class _Pass:
                         f"the first: {failed[0]}"
                     )
                 await client.open(at_once if times is None else min(at_once, _OPENED_FIRST))
-            plan = Plan(workload.requests, load.concurrency, load.ramp_s, times, load.duration_s)
+            plan = Plan(workload.requests, load.at_once, load.ramp_s, times, load.duration_s)
             source = self.requests.exchanges(workload, workload.requests)
             driver = LoadDriver(plan, source, recorded, self._progress)
             self.observer.phase("measuring")

@@ -59,7 +59,7 @@ class TensorRtLlm(EngineSettings):
     kv_cache_free_gpu_mem_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     """The share of free memory for the KV cache (0.9 by default)."""
     enable_chunked_context: bool = False
-    """Split long inputs over steps. Off in all published runs; on by default in TensorRT-LLM 1.1+."""
+    """Split long inputs over steps. Off in most published runs; on by default in TensorRT-LLM 1.1+."""
     eos_id: Annotated[int, Field(ge=-1)] = -1
     """The end token; -1 forces exact output lengths, as every published measurement did."""
     streaming: bool = False
@@ -158,8 +158,11 @@ class TensorRtLlm(EngineSettings):
         return self.trtllm.kv_cache_limits
 
     def chunked_context(self, longest_input: int | None) -> str | None:
-        """Return the options that process each input in one step."""
-        if not self.chunks:
+        """Return the options that process each input in one step.
+
+        Without ``max_num_tokens`` the engine chooses it, above the longest input.
+        """
+        if not self.chunks or self.max_num_tokens is None:
             return None
         least = "" if longest_input is None else f"{longest_input:,}, "
         return (

@@ -16,7 +16,7 @@ from pytest_dsr1.engines.transformers.decode_bound import decode_bound, mean_dec
 from pytest_dsr1.engines.transformers.job import WorkerJob
 from pytest_dsr1.engines.transformers.settings import Transformers
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.machine.gpu.peaks import GPU_PEAKS
+from pytest_dsr1.machine.gpu.known import KNOWN_GPUS
 from pytest_dsr1.process.child import Child, environment
 from pytest_dsr1.process.listener import Stopper, WorkerListener, WorkerReport
 from pytest_dsr1.process.log import memory
@@ -98,7 +98,7 @@ def worker_job(job: Job) -> WorkerJob:
         )
     return WorkerJob(
         dataset=str(job.workload.path.absolute()),
-        concurrency=scenario.load.concurrency,
+        concurrency=scenario.load.at_once,
         num_requests=job.workload.requests,
         warmup_requests=scenario.load.warmup_requests,
         device=engine.device,
@@ -151,8 +151,8 @@ def _facts(of: Job, records: Sequence[RequestRecord], reported: Mapping[str, obj
     job, gpu = worker_job(of), str(reported.get("device"))
     if job.device == "cpu":
         return EngineFacts(other=reported)
-    peaks = GPU_PEAKS.get(gpu)
-    if peaks is None:
+    known = KNOWN_GPUS.get(gpu)
+    if known is None:
         return EngineFacts(
             bandwidth_bound=f"none: pytest-dsr1 does not know the peak memory bandwidth of {gpu}",
             other=reported,
@@ -163,7 +163,7 @@ def _facts(of: Job, records: Sequence[RequestRecord], reported: Mapping[str, obj
         batch=batch,
         context=sum(r.input_tokens + r.output_tokens / 2 for r in records) / len(records),
         value_bytes=4 if job.dtype == "float32" else 2,
-        bandwidth_tb_s=peaks.hbm_tb_s,
+        bandwidth_tb_s=known.hbm_tb_s,
     )
     step_s = mean_decode_step_s(records, batch)
     return EngineFacts(

@@ -98,8 +98,9 @@ def _mtp_needs_text(engine: TakesOptions, scenario: Scenario) -> Findings:
 )
 def _attention_dp_load(engine: TakesOptions, scenario: Scenario) -> Findings:
     """With attention data parallelism `load.concurrency` is `engine.max_batch_size` times `engine.tp` times `engine.pp`."""  # noqa: E501
-    answers, concurrency = engine.trtllm, scenario.load.concurrency
-    if answers.options.enable_attention_dp and answers.slots not in {None, concurrency}:
+    answers, load = engine.trtllm, scenario.load
+    concurrency = load.concurrency
+    if answers.options.enable_attention_dp and load.limited and answers.slots not in {None, concurrency}:
         stages = f" in each of {answers.pp} pipeline stages" if answers.pp > 1 else ""
         message = (
             f"expected {answers.slots}, because with attention data parallelism each of {answers.ranks} "

@@ -13,6 +13,7 @@ from packaging.version import InvalidVersion, Version
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list
+from pytest_dsr1.machine.gpu.known import KNOWN_GPUS, LEAST_MEMORY
 from pytest_dsr1.machine.gpu.processes import ProcessWatch, describe_process
 from pytest_dsr1.machine.preflight.check import Check, Preflight, check
 from pytest_dsr1.machine.setup.check import tuning
@@ -96,14 +97,20 @@ def name(look: Preflight) -> Iterator[Finding]:
 
 @check(needs="gpus")
 def memory(look: Preflight) -> Iterator[Finding]:
-    """The GPUs have enough memory."""
-    least, gpus = look.scenario.hardware.min_memory_gib, look.gpus
+    """The GPUs have enough memory, and as much as their model has."""
+    asked, gpus = look.scenario.hardware.min_memory_gib, look.gpus
 
     def wrong(gpu: GpuReading) -> str | None:
-        if least is None or (gpu.memory_gib is not None and gpu.memory_gib >= least):
-            return None
         found = "an unknown amount" if gpu.memory_gib is None else f"{gpu.memory_gib:.1f} GiB"
-        return f"expected at least {least:g} GiB, found {found}"
+        if asked is not None and (gpu.memory_gib is None or gpu.memory_gib < asked):
+            return f"expected at least {asked:g} GiB, found {found}"
+        known = KNOWN_GPUS.get(gpu.name)
+        if known and gpu.memory_gib is not None and gpu.memory_gib < LEAST_MEMORY * known.memory_gib:
+            return (
+                f"expected about {known.memory_gib:g} GiB, as an {gpu.name} has, found {found}; is the GPU "
+                "divided, or its memory faulty? See `nvidia-smi -q -d MEMORY,ROW_REMAPPER`"
+            )
+        return None
 
     sizes = sorted({f"{gpu.memory_gib:.1f} GiB" for gpu in gpus if gpu.memory_gib is not None})
     yield from _judge(gpus, "memory", wrong, ", ".join(sizes) or "unknown")
@@ -232,8 +239,10 @@ def nvlink(look: Preflight) -> Iterator[Finding]:
     def links(gpu: GpuReading) -> str | None:
         if gpu.nvlinks is None:
             return "no NVLink was found; see `nvidia-smi nvlink -s`"
-        if gpu.nvlinks_active != gpu.nvlinks:
-            return f"{gpu.nvlinks_active} of {gpu.nvlinks} links are active; see `nvidia-smi nvlink -s`"
+        known = KNOWN_GPUS.get(gpu.name)
+        every = max(gpu.nvlinks, (known and known.nvlinks) or 0)
+        if gpu.nvlinks_active != every:
+            return f"{gpu.nvlinks_active} of {every} links are active; see `nvidia-smi nvlink -s`"
         return None
 
     def fabric(gpu: GpuReading) -> str | None:

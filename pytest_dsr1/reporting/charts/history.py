@@ -12,6 +12,7 @@ from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.history import History, PastRun
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.reporting.charts.request_data import RATE
 from pytest_dsr1.reporting.charts.run import Picture
 from pytest_dsr1.reporting.charts.vega import (
     ACCENT,
@@ -202,8 +203,11 @@ def _plane(
 
 
 def _over_runs(case: Case, measurement: Measurement, others: Sequence[PastRun]) -> Iterator[Picture]:
-    """Plot the gated metric over whole runs by date: this run, and comparable runs that sent as much."""
-    metric = METRICS[case.scenario.gated_metric]
+    """Plot the gated metric over whole runs by date: this run, and comparable runs that sent as much.
+
+    If the scenario gates none, it is the output throughput.
+    """
+    metric = METRICS[case.scenario.gated_metric or RATE]
     own = measurement.metrics.get(metric.name)
     sent = measurement.fingerprint.facts.get(REQUESTS)
     runs = [

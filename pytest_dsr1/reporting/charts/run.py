@@ -152,13 +152,14 @@ def _in_flight(measurement: Measurement, flying: list[Point], window: Steady | s
     load = measurement.scenario.load
     mean = measurement.metrics.get("average_concurrency")
     measured = f"{number(mean.value)} requests in flight on average" if mean else "Requests in flight"
-    limit = "allows at most" if load.arrival is not None else "asks for"
+    verb = "allows at most" if load.arrival is not None else "asks for"
+    limit = f"{verb} {load.at_once:,}" if load.limited else "sets no limit"
     layers = [
         *_cut(window, measurement.measured_s),
         line(flying, seconds_axis(measurement.measured_s), value_axis("requests")),
-        *level(load.concurrency, "load.concurrency"),
+        *(level(load.at_once, "load.concurrency") if load.limited else []),
     ]
-    caption = f"{measured}; load.concurrency {limit} {load.concurrency:,}."
+    caption = f"{measured}; load.concurrency {limit}."
     return Picture("Requests in flight", caption, picture(layers))
 
 

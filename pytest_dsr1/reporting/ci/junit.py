@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pytest_dsr1.case.judgment import judgment_of
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.session.state import ScenarioOutcome
-from pytest_dsr1.verdict.verdict import Status, Verdict
+from pytest_dsr1.verdict.verdict import NOTHING_TO_JUDGE, Status, Verdict
 
 
 def properties(outcome: ScenarioOutcome, status: Status, subject: str) -> Iterable[tuple[str, str]]:
@@ -31,6 +31,8 @@ def properties(outcome: ScenarioOutcome, status: Status, subject: str) -> Iterab
     for verdict in judgment.judged:
         if verdict.subject == subject:
             yield from _judged(verdict)
+    if status is Status.MEASURED:
+        yield "dsr1_message", NOTHING_TO_JUDGE
     if measurement is not None:
         for name, metric in measurement.metrics.items():
             yield f"dsr1_{name} [{METRICS[name].unit}]", repr(metric.value)

@@ -13,8 +13,13 @@ from pytest_dsr1.case.answers import faults, is_it_real, what_to_do, where_is_it
 from pytest_dsr1.case.case import Case, title_of
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.ci.markdown_escape import block, code, escaped, prose
+<<<<<<< HEAD
 from pytest_dsr1.text import number, shell_command, shown_path
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
+=======
+from pytest_dsr1.text import number, shown_path
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, GOOD, WORST_FIRST, Status, Verdict
+>>>>>>> main
 
 STATUS = {
     0: "every judged target is met, and no loss is shown",
@@ -61,7 +66,7 @@ def joined(pieces: Sequence[str], limit: int | None = None) -> str:
 
 def _head(cases: Sequence[Case], not_run: Sequence[str], status: int) -> str:
     counts = Counter(case.judgment.status.value if case.judgment.status else "not judged" for case in cases)
-    order = [*(each.value for each in (*EXIT_STATUS, Status.PASS)), "not judged"]
+    order = [*(each.value for each in WORST_FIRST), "not judged"]
     parts = [f"{counts[each]} {each}" for each in order if counts[each]]
     if not_run:
         parts.append(f"{len(not_run)} not run")
@@ -75,7 +80,7 @@ def _head(cases: Sequence[Case], not_run: Sequence[str], status: int) -> str:
 
 def _not_ours(cases: Sequence[Case], status: int) -> str:
     """Return a sentence about an exit status that the cases do not explain; empty if they do."""
-    if status == 0 and any(case.judgment.status not in {None, Status.PASS} for case in cases):
+    if status == 0 and any(case.judgment.status not in {None, *GOOD} for case in cases):
         return " This covers what was judged now; the gate of a saved result is not judged again."
     meant = {each for each, value in EXIT_STATUS.items() if value == status}
     if not meant or meant & {case.judgment.status for case in cases}:
@@ -94,10 +99,17 @@ def _table(cases: Sequence[Case], *, published: bool) -> Iterator[str]:
         judged = case.judgment.judged
         # Each case has a row; a verdict that none of its figures shows has a row of its own.
         if not judged or case.judgment.status not in {verdict.status for verdict in judged}:
-            status = f"**{case.judgment.status.value}**" if case.judgment.status else ""
+            status = _status(case.judgment.status)
             yield f"| {status} | {name} | {prose(case.headline, 300)} {'| ' * (len(heads) - 3)}|\n"
         for verdict in judged:
             yield _row(case, name, verdict, published=published)
+
+
+def _status(status: Status | None) -> str:
+    """Return a status; one with which something is wrong is bold."""
+    if status is None:
+        return ""
+    return status.value if status in GOOD else f"**{status.value}**"
 
 
 def _row(case: Case, name: str, verdict: Verdict, *, published: bool) -> str:
@@ -115,8 +127,7 @@ def _row(case: Case, name: str, verdict: Verdict, *, published: bool) -> str:
         *([_published(case, verdict)] if published else []),
         f"{2 * noise.percent:.2g}%{' presumed' if noise.presumed else ''}" if noise else "",
     ]
-    status = verdict.status.value if verdict.status is Status.PASS else f"**{verdict.status.value}**"
-    return f"| {status} | {name} | {' | '.join(escaped(cell) for cell in cells)} |\n"
+    return f"| {_status(verdict.status)} | {name} | {' | '.join(escaped(cell) for cell in cells)} |\n"
 
 
 def _published(case: Case, verdict: Verdict) -> str:

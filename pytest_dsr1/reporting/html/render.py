@@ -21,7 +21,7 @@ from pytest_dsr1.reporting.compare.comparison import Comparison, short_number
 from pytest_dsr1.reporting.html.sections import section
 from pytest_dsr1.storage.files import write_atomically
 from pytest_dsr1.text import plain
-from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status
+from pytest_dsr1.verdict.verdict import WORST_FIRST
 
 _LINE_LIMIT = 2_000
 _TEXT_LIMIT = 600
@@ -50,7 +50,7 @@ def write_html(path: Path, cases: Sequence[Case], context: ReportContext) -> Non
     _check_installed(path)
     sections = [section(case, index, context, path) for index, case in enumerate(cases, 1)]
     counts = Counter(each.status for each in sections)
-    order = [status.value for status in (*EXIT_STATUS, Status.PASS)]
+    order = [status.value for status in WORST_FIRST]
     text = render(
         "report.html",
         title=title_of(cases),

@@ -23,7 +23,7 @@ from pytest_dsr1.reporting.terminal.overview import engine_bound
 from pytest_dsr1.roofline.bounds import Bound, why_no_bounds
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import number, plain
-from pytest_dsr1.verdict.verdict import Status, Verdict
+from pytest_dsr1.verdict.verdict import GOOD, Verdict
 
 _STEADY_WINDOW = (
     f"The steady window is the longest time in which at least {FULL:.0%} of load.concurrency requests were "
@@ -156,7 +156,7 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
 
 
 def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
-    if case.judgment.status is None or case.judgment.status is Status.PASS:
+    if case.judgment.status is None or case.judgment.status in GOOD:
         return
     yield "Is it real?", is_it_real(case, case.judgment.status)
     yield "Where is it?", where_is_it(case.run.locations, (fault.where for fault in found))

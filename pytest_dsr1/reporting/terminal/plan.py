@@ -197,7 +197,8 @@ def duration(scenario: Scenario) -> str:
     """Return the measured time at the target rates, and its cost."""
     seconds = expected_s(scenario)
     if seconds is None:
-        return "unknown, because no target gives a token rate"
+        why = "no target gives a token rate" if scenario.targets else "the scenario has no targets"
+        return f"unknown, because {why}"
     time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
     if not scenario.hardware.count:
         return f"at most {time} measuring if the targets are met"

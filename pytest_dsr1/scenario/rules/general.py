@@ -144,8 +144,8 @@ def _targets_differ(scenario: Scenario) -> Findings:
 def _whole_rounds(scenario: Scenario) -> Findings:
     """`load.num_requests` is a multiple of `load.concurrency`."""
     load = scenario.load
-    if load.num_requests % load.concurrency:
-        message = f"{load.num_requests} is not a multiple of load.concurrency ({load.concurrency})"
+    if load.num_requests % load.at_once:
+        message = f"{load.num_requests} is not a multiple of load.concurrency ({load.at_once})"
         yield "load.num_requests", f"{message}: the last requests run at a lower load"
 
 
@@ -161,7 +161,7 @@ def _short_warmup(scenario: Scenario) -> Findings:
 @should("targets", "load.concurrency", answers=("slots",))
 def _per_user_without_queue(scenario: Scenario) -> Findings:
     """With a target on `per_user_output_throughput` the engine serves `load.concurrency` requests at once."""
-    slots, concurrency = scenario.engine.slots, scenario.load.concurrency
+    slots, concurrency = scenario.engine.slots, scenario.load.at_once
     if slots is None or concurrency <= slots:
         return
     for index, target in enumerate(scenario.targets):

@@ -67,7 +67,9 @@ def locate(location: Sequence[str | int]) -> Spot:
         schema = resolve(schema)
         options = options_of(schema)
         if part in options:
-            schema = options[part]
+            # If no form is a mapping, each is an answer to any wrong value.
+            mappings = any("properties" in resolve(option) for option in options.values())
+            schema = options[part] if mappings else schema
         elif part == "[key]":
             schema = _schema_of_keys(holder)
         else:

@@ -138,11 +138,22 @@ class Dataset(Part):
     """Synthetic token ids are smaller than this."""
 
 
+def _kind_of_concurrency(value: object) -> str:
+    """Return the form of a concurrency that was meant."""
+    return "string" if value == "all" else "integer"
+
+
+Concurrency = Annotated[
+    Annotated[PositiveInt, Tag("integer")] | Annotated[Literal["all"], Tag("string")],
+    Discriminator(_kind_of_concurrency),
+]
+
+
 class Load(Part):
     """How the requests are sent."""
 
-    concurrency: PositiveInt
-    """Requests in flight over the whole system. In an open loop this is the maximum: when it is reached, a request that is due waits, and the wait counts toward its latency."""  # noqa: E501
+    concurrency: Concurrency
+    """Requests in flight over the whole system; `all` sends every request at once, as `trtllm-bench` does without `--concurrency`. In an open loop this is the maximum: when it is reached, a request that is due waits, and the wait counts toward its latency; `all` sets no maximum."""  # noqa: E501
     num_requests: PositiveInt
     """The number of measured requests; with `duration_s`, the largest number."""
     warmup_requests: Annotated[int, Field(ge=0)] = 0
@@ -155,6 +166,21 @@ class Load(Part):
     """After this many seconds no request is sent; the run waits for those in flight."""
     tolerated_failures: Annotated[int, Field(ge=0)] = 0
     """The number of requests that may fail without making the run INVALID; they count in no metric except goodput."""  # noqa: E501
+
+    @property
+    def limited(self) -> bool:
+        """Whether anything limits the requests in flight."""
+        return self.concurrency != "all"
+
+    @property
+    def floods(self) -> bool:
+        """Whether every request is sent at once, so that a queue is wanted."""
+        return self.arrival is None and not self.limited
+
+    @property
+    def at_once(self) -> int:
+        """The most requests in flight at the same time."""
+        return self.num_requests if self.concurrency == "all" else self.concurrency
 
 
 class Target(Part):
@@ -174,7 +200,7 @@ class GateSettings(Part):
     """The comparison with accepted references, by `--dsr1-gate`."""
 
     metric: GatedMetricName | None = None
-    """The gated metric; by default that of the first target."""
+    """The gated metric; by default that of the first target. Without targets it is needed."""
     delta_percent: Annotated[float, Field(gt=0, le=LARGEST_DELTA_PERCENT)] = 2.0
     """The loss that the gate must detect, as a percentage of the references' mean."""
     presumed_noise_percent: Annotated[float, Field(gt=0, le=50)] = 1.0
@@ -182,7 +208,7 @@ class GateSettings(Part):
     max_runs: Annotated[int, Field(ge=2, le=100)] = 64
     """The most engine starts of one gate; a gate that is undecided after them is INCONCLUSIVE."""
     warmup_requests: PositiveInt | None = None
-    """The number of requests at the start of the measurement that a gate always ignores; by default `load.concurrency`. MSER-5 can find more warm-up after these."""  # noqa: E501
+    """The number of requests at the start of the measurement that a gate always ignores; by default `load.concurrency`, or a tenth of the requests if that is `all`. MSER-5 can find more warm-up after these."""  # noqa: E501
     under_test: dict[str, bool] = Field(default_factory=dict)
     """Overrides which fingerprint facts must equal the references: `true` if the fact may differ, `false` if it must not. `*` matches any text."""  # noqa: E501
 
@@ -236,8 +262,8 @@ class Scenario(Part):
     """The software that runs the inference."""
     slo: Slo | None = None
     """The service level of `goodput`."""
-    targets: Annotated[list[Target], Field(min_length=1)]
-    """The performance that must be reached; each target becomes a test `target[metric]`."""
+    targets: list[Target] = Field(default_factory=list)
+    """The performance that must be reached; each target becomes a test `target[metric]`. Without targets one test, `measured`, passes if the run is valid, and the verdict is MEASURED."""  # noqa: E501
     gate: GateSettings = Field(default_factory=GateSettings)
     """The comparison with accepted references."""
     published: list[Published] = Field(default_factory=list)
@@ -251,10 +277,10 @@ class Scenario(Part):
         return f"{gpus}, engine {self.engine.type}"
 
     @property
-    def gated_metric(self) -> str:
-        """The name of the metric that `--dsr1-gate` judges."""
-        name: str = self.gate.metric or self.targets[0].metric
-        return name
+    def gated_metric(self) -> str | None:
+        """The name of the metric that `--dsr1-gate` judges; None if the scenario names none."""
+        first = self.targets[0].metric if self.targets else None
+        return self.gate.metric or first
 
 
 def _with_all_engines() -> None:

@@ -566,6 +566,15 @@ def test_nothing_is_sent_when_the_client_is_closed() -> None:
         assert asyncio.run(close_and_send(port)) == set()
 
 
+@pytest.mark.parametrize("arrival", [None, {"type": "constant", "rate_req_s": 1000.0}])
+def test_a_load_without_a_limit_makes_no_request_wait(
+    tmp_path: Path, arrival: dict[str, object] | None
+) -> None:
+    result = measure(tmp_path, lambda _: GOOD, load={"concurrency": "all", "arrival": arrival})
+    assert [record.error for record in result.records] == [None] * 4
+    assert not [warning for warning in result.warnings if "had to wait" in warning]
+
+
 def test_open_loop_counts_from_the_schedule(tmp_path: Path) -> None:
     load = {"concurrency": 1, "arrival": {"type": "constant", "rate_req_s": 1000.0}}
     result = measure(tmp_path, lambda _: GOOD, load=load)

@@ -44,7 +44,7 @@ RULES: EngineRules[Echo] = EngineRules()
 @RULES.should("engine.slots_per_echo", "load.concurrency")
 def _enough_slots(engine: Echo, scenario: Scenario) -> Findings:
     """`engine.slots_per_echo` is at least `load.concurrency`."""
-    if engine.slots_per_echo < scenario.load.concurrency:
+    if engine.slots_per_echo < scenario.load.at_once:
         yield "engine.slots_per_echo", f"less than load.concurrency ({scenario.load.concurrency})"
 
 

@@ -86,6 +86,7 @@ MISMATCHES: list[tuple[dict[str, object], str]] = [
         "nvidia-smi on the host to see them",
     ),
     ({"nvlinks_down": 2}, "GPU 3 NVLink: 16 of 18 links are active; see `nvidia-smi nvlink -s`"),
+    ({"nvlinks": 12}, "GPU 3 NVLink: 12 of 18 links are active; see `nvidia-smi nvlink -s`"),
     ({"nvlinks": 0}, "GPU 3 NVLink: no NVLink was found; see `nvidia-smi nvlink -s`"),
     (
         {"fabric_state": 2},
@@ -132,6 +133,25 @@ def test_an_nvlink_fabric_that_cannot_be_read_is_said_once(h200: FakeMachine, ma
     assert told(look(machine_scenario()), "mismatch") == [
         "GPU 3 NVLink fabric: in progress; start it on the host: systemctl start nvidia-fabricmanager"
     ]
+
+
+def test_a_gpu_has_the_memory_of_its_model(h200: FakeMachine, machine_scenario: Make) -> None:
+    h200.set_gpu(3, memory_total=137 * GIB)
+    assert told(look(machine_scenario()), "mismatch") == []
+    h200.set_gpu(3, memory_total=136 * GIB)
+    assert told(look(machine_scenario()), "mismatch") == [
+        "GPU 3 memory: expected about 140.4 GiB, as an NVIDIA H200 has, found 136.0 GiB; is the GPU divided, "
+        "or its memory faulty? See `nvidia-smi -q -d MEMORY,ROW_REMAPPER`"
+    ]
+    h200.set_all(name="NVIDIA X1", memory_total=1 * GIB)
+    other = machine_scenario({"gpu": "NVIDIA X1", "count": 8})
+    assert told(look(other), "mismatch") == [], "an unknown model may have any memory"
+
+
+def test_a_card_has_as_many_links_as_its_bridges(h200: FakeMachine, machine_scenario: Make) -> None:
+    h200.set_all(name="NVIDIA H200 NVL", nvlinks=6)
+    cards = machine_scenario({"gpu": "NVIDIA H200 NVL", "count": 8})
+    assert told(look(cards), "mismatch") == []
 
 
 @pytest.mark.parametrize("facts", [{"nvlinks_down": 1}, {"nvlinks": 0}, {"fabric_state": 2}])

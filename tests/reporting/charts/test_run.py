@@ -74,6 +74,11 @@ def test_what_the_captions_say(run: Measurement) -> None:
     assert found["Requests in flight"].caption.endswith(
         "requests in flight on average; load.concurrency asks for 32."
     )
+    scenario = run.scenario
+    load = scenario.load.model_copy(update={"concurrency": "all"})
+    unlimited = replace(run, scenario=scenario.model_copy(update={"load": load}))
+    caption = by_title(list(of_measurement(unlimited)))["Requests in flight"].caption
+    assert caption.endswith("requests in flight on average; load.concurrency sets no limit.")
     assert found["Request latency"].caption.startswith("128 requests: median ")
     assert " ms, 90% within " in found["Request latency"].caption
     assert found["Request latency"].caption.endswith("(beyond the right edge).")

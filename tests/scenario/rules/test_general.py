@@ -270,6 +270,10 @@ def test_the_unusual_is_a_warning(tmp_path: Path, changes: list[tuple[str, str]]
     assert [warning.replace(f"{tmp_path}/", "") for warning in loaded.warnings] == [f"s.yaml:{message}"]
 
 
+def test_every_request_at_once_is_usual_with_attention_data_parallelism(tmp_path: Path) -> None:
+    assert load_text(tmp_path, changed(("concurrency: 1024", "concurrency: all"))).warnings == ()
+
+
 def test_a_gpu_slice_is_possible(tmp_path: Path) -> None:
     text = CPU.replace("hardware: {}", "hardware: {gpu: NVIDIA H200, count: 1}")
     text = text.replace("  type: transformers", "  type: transformers\n  device: cuda\n  compile: true")

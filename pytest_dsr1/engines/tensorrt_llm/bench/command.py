@@ -111,7 +111,7 @@ def _arguments(job: Job, version: Version) -> tuple[list[tuple[str, ...]], dict[
         ("--dataset", _path(job, str(job.workload.path))),
         ("--tp", str(engine.tp)),
         ("--num_requests", str(job.workload.requests)),
-        ("--concurrency", str(load.concurrency)),
+        *([("--concurrency", str(load.concurrency))] if load.limited else []),
         ("--warmup", str(load.warmup_requests)),
     ]
     if version < (1, 0):

@@ -142,7 +142,7 @@ class LoadedModel:
             return record.error is not None or (enough is not None and enough(record))
 
         stopper = Stopper(self._child, over)
-        self._child.send(Order(load.concurrency, warmup_requests).line())
+        self._child.send(Order(load.at_once, warmup_requests).line())
         report = self._listener.listen(self._child, stopper)
         return self._result(report, stop_requested=stopper.stop_sent)
 

@@ -18,10 +18,17 @@ from pytest_dsr1.engines.tensorrt_llm.bench.command import (
     script,
 )
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
-from pytest_dsr1.engines.trtllm_options.dialects import DIALECTS, command_line_options, dialect_of
+from pytest_dsr1.engines.trtllm_options.dialects import (
+    DIALECTS,
+    NEWEST,
+    command_line_options,
+    dialect_of,
+    inexpressible,
+)
 from pytest_dsr1.engines.trtllm_options.file import file_text
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.loading import load
+from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers import values
 from tests.helpers.paths import SUITES
@@ -42,6 +49,17 @@ def value_of(option: str, call: Invocation) -> str | None:
 
 def given(call: Invocation) -> set[str]:
     return {words[0] for words in call.arguments}
+
+
+@pytest.mark.parametrize("version", ["0.19", "1.2", "1.4"])
+def test_a_load_without_a_limit_has_no_concurrency(version: str) -> None:
+    scenario = bench_scenario()
+    load = scenario.load.model_copy(update={"concurrency": "all"})
+    job = Job(scenario.model_copy(update={"load": load}), WORKLOAD, Path(), 60.0)
+    dialect = dialect_of(version)
+    call = invocation(job, dialect, "# why", command_line_options(dialect), version)
+    assert value_of("--concurrency", called(version)) == str(scenario.load.concurrency)
+    assert given(called(version)) - given(call) == {"--concurrency"}
 
 
 @pytest.mark.parametrize(
@@ -172,11 +190,19 @@ def test_no_unchecked_option_leaves_the_options_file(value: Any) -> None:
     assert yaml.safe_load(file_text(call.options)) == {"some_option": value}
 
 
-@pytest.mark.parametrize("path", sorted(SUITES.glob("[bh]200/*.yaml")), ids=lambda path: path.stem)
-def test_shipped_scenarios_make_a_script_the_shell_understands(path: Path) -> None:
-    loaded = load(path).scenario
+SHIPPED = [load(path).scenario for path in sorted(SUITES.glob("*/*.yaml"))]
+PUBLISHED = [scenario for scenario in SHIPPED if scenario.engine.type == "trtllm-bench"]
+
+
+@pytest.mark.parametrize("loaded", PUBLISHED, ids=lambda scenario: scenario.name)
+def test_shipped_scenarios_make_a_script_the_shell_understands(loaded: Scenario) -> None:
     job = Job(loaded, replace(WORKLOAD, requests=loaded.load.num_requests), Path(), 60.0)
-    for dialect in DIALECTS[1:]:
+    options = TrtllmBench.of(loaded).llm_api
+    able = [dialect for dialect in DIALECTS[1:] if not inexpressible(options, dialect)]
+    if TrtllmBench.of(loaded).enable_chunked_context:
+        able = [dialect for dialect in able if "--enable_chunked_context" in command_line_options(dialect)]
+    assert NEWEST in able
+    for dialect in able:
         version = str(dialect)
         call = invocation(job, dialect, "# why", command_line_options(dialect), version)
         assert yaml.safe_load(file_text(call.options)) == call.options

@@ -95,6 +95,16 @@ def test_without_ep_the_report_has_none(bench: Bench) -> None:
     assert json.loads(bench.artifact("report.json"))["world_info"]["ep_size"] is None
 
 
+def test_without_a_limit_all_requests_run_at_once(bench: Bench) -> None:
+    job = bench.installed("1.2").job()
+    load = job.scenario.load.model_copy(update={"concurrency": "all"})
+    unlimited = replace(job, scenario=job.scenario.model_copy(update={"load": load}))
+    result = TrtllmBenchEngine().run(unlimited, bench.watcher)
+    starts = [record.start_s for record in result.records]
+    assert max(starts) < min(record.last_token_s for record in result.records)
+    assert "--concurrency" not in bench.artifact("command.sh")
+
+
 def test_report_and_records_of_a_streaming_run_agree(bench: Bench) -> None:
     result = bench.installed("1.2.1").run(streaming=True, llm_api=MTP)
     assert len(result.records) == 4
