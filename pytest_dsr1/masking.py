@@ -44,7 +44,7 @@ _LOOKED_UP = re.compile(
 """Words before KEY and KEYS that make it a key of a table, of attention or of a keyboard: cache_key."""
 _NO_PASS = re.compile(
     r"backward|by|com|compile|custom|each|first|forward|fuse|fusion|grad|graph|inductor|multi|no|num|one|opt"
-    r"|optimization|over|per|post|pre|second|single|sur|tres|two|under"
+    r"|optimization|over|per|post|pre|second|single|tres|two|under"
 )
 """Words, or starts of words, before PASS that is not short for password: forward_pass, compass."""
 _UNLIKE = {"token": _COUNTED, "tokens": _COUNTED, "pass": _NO_PASS, "pwd": re.compile(r"|old")}

@@ -13,13 +13,8 @@ from pytest_dsr1.case.answers import faults, is_it_real, what_to_do, where_is_it
 from pytest_dsr1.case.case import Case, title_of
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.ci.markdown_escape import block, code, escaped, prose
-<<<<<<< HEAD
 from pytest_dsr1.text import number, shell_command, shown_path
-from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict
-=======
-from pytest_dsr1.text import number, shown_path
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, GOOD, WORST_FIRST, Status, Verdict
->>>>>>> main
 
 STATUS = {
     0: "every judged target is met, and no loss is shown",
