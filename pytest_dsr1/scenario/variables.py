@@ -124,7 +124,7 @@ def without_secrets(scenario: Scenario) -> Scenario:
 def _masked(value: Any, path: Path) -> Any:
     if isinstance(value, Part):
         return value.model_copy(update={name: _masked(inner, (*path, name)) for name, inner in value})
-    mark = masking.not_shown
+    mark: masking.Mark = masking.not_shown
     if json_schema.is_expanded(path) or json_schema.is_expanded((*path, json_schema.ANY)):
         if isinstance(value, dict):
             return {key: _masked_variable(key, inner) for key, inner in value.items()}
