@@ -8,52 +8,26 @@ variable is written instead, to be exported before the saved script or scenario 
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_dsr1.secret_names import names_secret, surely_secret
 from pytest_dsr1.text import expanding_word
 
 NOT_SHOWN = "(not shown)"
+LEAST = 8
+"""The fewest characters of a secret that is looked for in other text, where shorter ones stand by chance."""
 Mark = Callable[[str], str]
 """Returns what is written instead of the secret with a name."""
 
-_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-_SECRET = re.compile(
-    r"secret|password|passwd|passphrase|passcode|credential|bearer|authorization"
-    r"|(?:api|access|private|signing|encryption|deploy|auth|ssh)key"
-)
-"""Parts of names of secrets, without separators."""
-_LAST = re.compile(r".*auth|authentication|.*cookies?|creds?|.*creds|jwts?|pats?")
-"""Last words of names of secrets, unlike AUTHOR and PATH."""
-_NO_VALUE = re.compile(r"dir|env|file|folder|mode|names?|paths?|required|ttl|type|uri|url")
-"""Last words of names of settings that only say where or what a secret is: ``--auth-token-file``."""
-_FOLLOWS = re.compile(r"b|base|bytes|ci|dev|header|new|old|prod|read|ro|rw|value|write|\d+")
-"""Words that may follow the last one: GITHUB_TOKEN_RO, authHeader, SSH_KEY_2."""
-_COUNTED = re.compile(
-    r"accepted|added|attention|audio|bad|batched|bos|cached|chunked|cls|completion|context|decode|draft|end|eos"
-    r"|extra|first|generated|ignore|image|input|kv|last|logit|long|mask|max|min|mm|n|new|next|num|output|pad"
-    r"|per|prefill|prev|previous|prompt|reasoning|rejected|reserved|sampled|sep|short|single|spec|special"
-    r"|speculative|start|step|stop|target|text|think|thinking|top|total|unk|video|vocab|warmup"
-)
-"""Words before TOKEN and TOKENS in the settings of models: eos_token, max_num_tokens."""
-_LOOKED_UP = re.compile(
-    r"block|cache|column|config|dataset|dict|foreign|group|hash|hot|image|index|k|label|lookup|map|metric"
-    r"|partition|primary|prompt|public|q|query|rng|routing|row|sample|shard|sort|state|text|v|value"
-)
-"""Words before KEY and KEYS that make it a key of a table, of attention or of a keyboard: cache_key."""
-_NO_PASS = re.compile(
-    r"backward|by|com|compile|custom|each|first|forward|fuse|fusion|grad|graph|inductor|multi|no|num|one|opt"
-    r"|optimization|over|per|post|pre|second|single|tres|two|under"
-)
-"""Words, or starts of words, before PASS that is not short for password: forward_pass, compass."""
-_UNLIKE = {"token": _COUNTED, "tokens": _COUNTED, "pass": _NO_PASS, "pwd": re.compile(r"|old")}
-"""Ends of names of secrets, and what before them makes them other names."""
 _SWITCHES = frozenset({"", "0", "1", "true", "false", "on", "off", "yes", "no", "none", "null", "auto"})
 """Values of switches, such as HF_HUB_DISABLE_IMPLICIT_TOKEN=1."""
 _REFERENCE = re.compile(r"\$\{[^}]*\}|\$\w+")
 ENVIRONMENT = "option.engine.environment."
 """The start of the names of facts about the variables of an engine's environment."""
+_MARK = re.compile(r"\$\{\w+\}|\(not shown\)")
 _NAMES = ("name", "key", "header")
 """The keys of a mapping whose text names what its key ``value`` has."""
 
@@ -104,24 +78,6 @@ _SEVERAL = re.compile(r"(?:api[_-]?key|keys|tokens|secrets|passwords|cookies|cre
 """Options with any number of values: vLLM's ``--api-key``."""
 
 
-def names_secret(name: str) -> bool:
-    """Return whether a variable, key or option with this name holds a secret."""
-    words = [part.lower() for part in _PARTS.findall(name)]
-    while len(words) > 1 and _FOLLOWS.fullmatch(words[-1]):
-        words.pop()
-    if not words or _NO_VALUE.fullmatch(words[-1]):
-        return False
-    if _SECRET.search("".join(words)):
-        return True
-    last, before = words[-1], words[-2] if len(words) > 1 else ""
-    for kind, unlike in _UNLIKE.items():
-        if last.endswith(kind):
-            return not unlike.fullmatch(last.removesuffix(kind) or before)
-    if last in {"key", "keys"}:
-        return not _LOOKED_UP.fullmatch(before)
-    return _LAST.fullmatch(last) is not None
-
-
 def hides(name: str, value: str) -> bool:
     """Return whether the name says that the whole value is a secret.
 
@@ -131,13 +87,7 @@ def hides(name: str, value: str) -> bool:
     switch = value.strip("\"'").lower() in _SWITCHES
     if switch or value.startswith(NOT_SHOWN) or not _REFERENCE.sub("", value):
         return False
-    return names_secret(name) and (_certain(name) or not re.fullmatch(r"[\d.]{1,8}", value))
-
-
-def _certain(name: str) -> bool:
-    """Return whether even a number is a secret under this name, which is known to be one of a secret."""
-    bare = re.sub(r"[\W_]", "", name).lower()
-    return bool(_SECRET.search(bare) or re.search(r"(?:pass|pwd)\d*$", bare))
+    return names_secret(name) and (surely_secret(name) or not re.fullmatch(r"[\d.]{1,8}", value))
 
 
 def is_secret(name: str, value: str) -> bool:
@@ -218,7 +168,7 @@ def masked_tree(value: Any, mark: Mark = not_shown, name: str = "") -> Any:
         name
         and value is not None
         and not isinstance(value, bool)
-        and (isinstance(value, str) or _certain(name))
+        and (isinstance(value, str) or surely_secret(name))
     ):
         return mark(name) if hides(name, str(value)) else value
     return without_secrets(value, mark) if isinstance(value, str) else value
@@ -244,7 +194,7 @@ def masked_words(words: Iterable[str], mark: Mark = exported) -> list[str]:
         )
         # The value ends with the word, unless the word is a script: bash -c "HF_TOKEN=x exec vllm".
         whole = is_option or in_env or _SETS.fullmatch(previous) or not re.search(r"\s", value)
-        if option and not is_option and (not values or _SEVERAL.search(option)):
+        if option and not is_option and (not values or (_SEVERAL.search(option) and "://" not in word)):
             values += 1
             masked.append(_masked(option if values == 1 else f"{option}_{values}", word, mark))
         elif assigns and whole and names_secret(name) and not _RUNS_SCRIPT.fullmatch(previous):
@@ -257,6 +207,41 @@ def masked_words(words: Iterable[str], mark: Mark = exported) -> list[str]:
             option, values = word if _OPTION.fullmatch(word) and names_secret(word) else "", 0
         previous = word
     return masked
+
+
+def secrets_of(variables: Mapping[str, str], words: Sequence[str]) -> dict[str, str]:
+    """Return what a process must not be quoted with: each secret, and what to write instead.
+
+    Paths that exist and values of fewer than ``LEAST`` characters are left out.
+
+    Args:
+        variables: its environment.
+        words: its command.
+    """
+    found: dict[str, str] = {}
+    for name, value in variables.items():
+        if hides(name, value):
+            found[value] = variable(name)
+        else:
+            parts = _replaced(value, without_secrets(value))
+            found |= {part: variable(name) for part, _ in parts}
+    for word, shown in zip(words, masked_words(words), strict=True):
+        found |= dict(_replaced(word, shown))
+    return {
+        value: shown
+        for value, shown in found.items()
+        if len(value) >= LEAST and not os.access(value, os.F_OK)
+    }
+
+
+def _replaced(text: str, shown: str) -> Iterator[tuple[str, str]]:
+    """Yield each part of a text that was masked, and what was written instead."""
+    around, marks = _MARK.split(shown), _MARK.findall(shown)
+    found = re.fullmatch("(.+?)".join(map(re.escape, around)), text, re.DOTALL) if text != shown else None
+    for value, mark in zip(found.groups() if found else (), marks, strict=False):
+        yield value, mark
+        if mark == NOT_SHOWN and ":" in value:  # the password of a user
+            yield value.partition(":")[2], mark
 
 
 def masked_fact(key: str, value: Any) -> Any:
@@ -333,7 +318,7 @@ def _separates(found: re.Match[str]) -> bool:
     name, sep = found["name"], found["sep"]
     if not names_secret(name) or (sep.isspace() and not name.startswith("-")):
         return False
-    return sep[0] != ":" or _certain(name) or bool(re.search(r"[_.-]|[a-z][A-Z]|ookie", name))
+    return sep[0] != ":" or surely_secret(name) or bool(re.search(r"[_.-]|[a-z][A-Z]|ookie", name))
 
 
 def _value(text: str, found: re.Match[str]) -> tuple[int, int]:

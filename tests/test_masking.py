@@ -12,11 +12,12 @@ from pytest_dsr1.masking import (
     masked_setting,
     masked_tree,
     masked_words,
-    names_secret,
+    secrets_of,
     variable,
     without_secrets,
 )
 from pytest_dsr1.scenario.schema import json_schema
+from pytest_dsr1.secret_names import names_secret
 
 SECRET = [
     "HF_TOKEN",
@@ -307,3 +308,26 @@ def test_facts_and_overrides() -> None:
         "engine.environment={HF_TOKEN: ${HF_TOKEN}, A: b}"
     )
     assert masked_setting("load.concurrency=4") == "load.concurrency=4"
+
+
+def test_the_secrets_of_a_process() -> None:
+    variables = {
+        "HF_TOKEN": "planted-token",
+        "PROXY": "http://me:planted-pass@proxy:8080",
+        "NOTE": "see sk-planted0123456789abc for more",
+        "SHORT_TOKEN": "default",
+        "SSH_AUTH_SOCK": "/tmp",
+        "MODE": "throughput",
+        "MAX_NUM_TOKENS": "123456789",
+    }
+    words = ["env", "DB_PASSWD=planted-word", "serve", "--api-key", "planted-key", "http://u:planted-user@h"]
+    assert secrets_of(variables, words) == {
+        "planted-token": "${HF_TOKEN}",
+        "me:planted-pass": "${PROXY}",
+        "planted-pass": "${PROXY}",
+        "sk-planted0123456789abc": "${NOTE}",
+        "planted-word": "${DB_PASSWD}",
+        "planted-key": "${API_KEY}",
+        "u:planted-user": "(not shown)",
+        "planted-user": "(not shown)",
+    }

@@ -75,22 +75,42 @@ def load(
                 problems.append(error.problem)
     except MistakeError as error:
         raise all_in_one(path, [*problems, error.problem]) from None
-    problems += () if saved else variables.misplaced(tree)
+    checked = _check(tree, saved=saved)
+    problems += checked.problems
+    if problems or checked.scenario is None:
+        raise all_in_one(path, problems)
+    warnings = tuple(
+        f"{problem.mark.file_line}: {problem.key}: {problem.message}" for problem in checked.unusual
+    )
+    scenario = variables.without_secrets(checked.scenario) if saved else checked.scenario
+    return LoadedScenario(scenario, path, warnings, checked.marks)
+
+
+def mistakes_in(tree: Node) -> tuple[Problem, ...]:
+    """Return every mistake in a scenario that is in no file yet."""
+    return _check(tree).problems
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A tree as a scenario: its mistakes, its unusual values, and the positions of its keys."""
+
+    scenario: Scenario | None
+    problems: tuple[Problem, ...]
+    unusual: tuple[Problem, ...]
+    marks: Mapping[str, Mark]
+
+
+def _check(tree: Node, *, saved: bool = False) -> _Checked:
     parsed = validate(tree)
     marks = {join_key(key): mark for key, mark, _ in parsed.tree.walk()}
     marks[""] = tree.mark
-    problems += parsed.problems
     findings = _broken_relations(parsed, marks)
-    problems += [problem for problem, impossible in findings if impossible]
-    if problems or parsed.scenario is None:
-        raise all_in_one(path, problems)
-    warnings = tuple(
-        f"{problem.mark.file_line}: {problem.key}: {problem.message}"
-        for problem, impossible in findings
-        if not impossible
-    )
-    scenario = variables.without_secrets(parsed.scenario) if saved else parsed.scenario
-    return LoadedScenario(scenario, path, warnings, marks)
+    broken = [problem for problem, impossible in findings if impossible]
+    unusual = tuple(problem for problem, impossible in findings if not impossible)
+    misplaced = () if saved else variables.misplaced(tree)
+    problems = (*misplaced, *parsed.problems, *broken)
+    return _Checked(parsed.scenario, problems, unusual, marks)
 
 
 def load_named(profile: str, suites: Sequence[str], overrides: Sequence[str]) -> Scenario:

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pytest_dsr1.masking import NOT_SHOWN, names_secret, without_secrets
+from pytest_dsr1.masking import NOT_SHOWN, without_secrets
 from pytest_dsr1.scenario.problems import Problem
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.engine import engines
@@ -32,6 +32,7 @@ from pytest_dsr1.scenario.yaml.tree import (
     with_value,
     without,
 )
+from pytest_dsr1.secret_names import names_secret
 from pytest_dsr1.text import did_you_mean, nearest
 
 _ROUNDS = 6
@@ -222,7 +223,7 @@ class _Fault:
         if any(map(names_secret, map(str, self.path))) and isinstance(node.value, str | int | float):
             quotes = "; put it in quotes" if self.schema.get("type") == "string" else ""
             return f"{expected} a value that is {NOT_SHOWN}{quotes}"
-        return f"{expected} {_found(node)}{self._hint(node)}"
+        return f"{expected} {without_secrets(node.in_words())}{self._hint(node)}"
 
     def _hint(self, node: Node) -> str:
         forms = json_schema.options_of(self.schema).values() or [self.schema]
@@ -322,21 +323,6 @@ def _number_hint(node: Node, *, whole: bool) -> str:
     if node.quoted and re.fullmatch(r"[-+]?[0-9.]+", text):
         return "; remove the quotes"
     return ""
-
-
-def _found(node: Node) -> str:
-    value = node.value
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        value = without_secrets(value)
-        return f"the text {value if len(value) <= 60 else value[:57] + '...'!r}"
-    if isinstance(value, int | float):
-        return f"the number {node.text or value}"
-    kind = "list" if isinstance(value, list) else "mapping"
-    return f"a {kind}" if value else f"an empty {kind}"
 
 
 def _placeholder(schema: Schema) -> Any:

@@ -14,6 +14,7 @@ from pytest_dsr1.scenario.schema.base import Part
 from pytest_dsr1.scenario.schema.engine import EngineSettings
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.yaml.tree import Node, Path, join_key, node_of
+from pytest_dsr1.secret_names import names_secret
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MISWRITTEN = re.compile(r"\$\{|\$[A-Za-z_]")
@@ -131,7 +132,7 @@ def _masked(value: Any, path: Path) -> Any:
         mark = masking.exported
     if isinstance(value, tuple):
         return tuple(_masked(list(value), path))
-    name = str(path[-1]) if masking.names_secret(str(path[-1])) else ""
+    name = str(path[-1]) if names_secret(str(path[-1])) else ""
     return masking.masked_tree(value, mark, name)
 
 

@@ -162,7 +162,7 @@ PLANTED = """\
     - "-----BEGIN PRIVATE KEY-----\\nplanted\\n-----END PRIVATE KEY-----"
     - ./opts.yml
   environment:
-    HF_TOKEN: planted
+    HF_TOKEN: planted-token
     MODE: plain
     HF_TOKENS: planted
     TS_AUTHKEY: planted
@@ -196,8 +196,12 @@ url: https://h/x?token=planted
 def with_options(served: Served) -> None:
     """The server first reads a file that is named relative to the folder in which pytest was started."""
     folder = served.pytester.path
-    server = f"runpy.run_path({str(folder / 'server.py')!r})\n"
-    reader = f"import runpy, sys\nopen(sys.argv.pop())\ndel sys.argv[4:]\n{server}"
+    reader = (
+        "import os, runpy, sys\nopen(sys.argv.pop())\ndel sys.argv[4:]\n"
+        "print('ERROR: token', os.environ['HF_TOKEN'], os.environ['DB_PASSWD'], flush=True)\n"
+        "if os.environ['MODE'] == 'broken':\n    sys.exit(1)\n"
+        f"runpy.run_path({str(folder / 'server.py')!r})\n"
+    )
     (folder / "reader.py").write_text(reader, encoding="utf-8")
     (folder / "opts.yml").write_text(FILE, encoding="utf-8")
     text = (folder / "served.yaml").read_text(encoding="utf-8")
@@ -267,6 +271,23 @@ def test_a_secret_reaches_no_artifact_and_the_content_of_a_named_file_is_a_fact(
             "*Write each value into the file, or set it with --dsr1-set KEY=VALUE",
         ]
     )
+
+
+def test_a_secret_that_a_server_prints_reaches_no_artifact(served: Served) -> None:
+    with_options(served)
+    path = served.pytester.path / "served.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("MODE: plain", "MODE: broken"), encoding="utf-8")
+    result = served.pytester.runpytest_subprocess(
+        "served.yaml", "-v", "--junit-xml=junit.xml", "--dsr1-report=report.html", "--dsr1-report=report.md"
+    )
+    result.stdout.fnmatch_lines(
+        ["*failed with exit status 1; the first error in its log: token ${HF_TOKEN} ${DB_PASSWD}*"]
+    )
+    inputs = {"served.yaml", "opts.yml"}
+    written = [path for path in served.pytester.path.rglob("*") if path.is_file() and path.name not in inputs]
+    assert [path.name for path in written if b"token ${HF_TOKEN}" in path.read_bytes()]
+    assert [str(path) for path in written if b"planted" in path.read_bytes()] == []
+    assert "planted" not in result.stdout.str() + result.stderr.str()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
