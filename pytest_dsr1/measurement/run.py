@@ -11,6 +11,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pydantic import BaseModel
+
 from pytest_dsr1.engines import registry
 from pytest_dsr1.engines.protocol import Engine, EngineResult, Job
 from pytest_dsr1.errors import Dsr1Error
@@ -173,10 +175,31 @@ def options_of(scenario: Scenario) -> dict[str, FactValue]:
         elif value is not None:
             flat[key] = [str(item) for item in value] if isinstance(value, list) else value
 
-    asked = without_secrets(scenario).model_dump(mode="json")
+    shown = without_secrets(scenario)
     for part in ("engine", "load", "gpu_setup"):
-        add(f"option.{part}", asked[part])
+        add(f"option.{part}", _worded(getattr(shown, part)))
     return flat
+
+
+def _worded(part: BaseModel) -> dict[str, Any]:
+    """Return a part of a scenario as plain data, with words for what its free mappings give no value.
+
+    In our own keys null says "not given". In a mapping of the user's, such as fields of a request or options
+    of a server, null and `{}` say something.
+    """
+    plain = part.model_dump(mode="json")
+    for name, value in part:
+        if isinstance(value, BaseModel):
+            plain[name] = _worded(value)
+        elif isinstance(value, dict):
+            plain[name] = {key: _word(inner) for key, inner in plain[name].items()}
+    return plain
+
+
+def _word(value: Any) -> Any:
+    if isinstance(value, dict) and value:
+        return {key: _word(inner) for key, inner in value.items()}
+    return "null" if value is None else "{}" if value == {} else value
 
 
 def metric_inputs(scenario: Scenario, result: EngineResult, gpu_health: GpuSummary | None) -> MetricInputs:

@@ -1,5 +1,6 @@
 """Targets: direction, tolerance, words and sentences."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,6 +81,7 @@ def test_within_the_noise_is_within_two_standard_deviations(percent: float, near
 
 
 WITHOUT_TOKEN_TIMES = {"records": records(streaming=False), "scenario": scenario(engine={"type": "openai"})}
+AT_ONCE = {"records": tuple(replace(one, first_token_s=one.last_token_s) for one in records())}
 UNKNOWN = "this engine does not report it; remove the target or use another"
 
 
@@ -90,6 +92,13 @@ UNKNOWN = "this engine does not report it; remove the target or use another"
         ("tpot_p99", WITHOUT_TOKEN_TIMES, "openai: set engine.streaming: true"),
         ("tpot_p99", {"records": records(streaming=False)}, f"transformers: {UNKNOWN}"),
         ("per_gpu_output_throughput", {}, f"transformers: {UNKNOWN}"),
+        (
+            "average_tpot",
+            AT_ONCE,
+            "transformers: the tokens of each answer came at one moment, or it has one token, so there is no "
+            "time between tokens; ask for more output tokens, and measure without a proxy that collects "
+            "events",
+        ),
     ],
 )
 def test_what_was_not_measured_is_invalid(metric: str, changes: dict[str, Any], hint: str) -> None:

@@ -230,6 +230,8 @@ class _Pass:
         timed = () if clumped.why_not else records
         client_load.judge(self.job.scenario.name, timed, clumped.read_late)
         to_s = max(record.last_token_s for record in records)
+        if clumped.why_not:  # without a time of the first token, tokens count from start to end
+            records = [replace(record, first_token_s=None) for record in records]
         # The server also counts tokens of failed or aborted requests, which never reached us.
         server = self.metrics.summary(None if tally.failed or tally.stopped else tally.tokens)
         return EngineResult(

@@ -16,6 +16,8 @@ from pytest_dsr1.machine.telemetry.throttling import (
     SOFTWARE_POWER_CAP,
     THROTTLED,
     Span,
+    covered,
+    missing,
     names,
     periods,
     reasons,
@@ -23,6 +25,7 @@ from pytest_dsr1.machine.telemetry.throttling import (
     seconds_of,
     spans_of,
     unknown,
+    untold,
 )
 from pytest_dsr1.machine.values import Conditions, GpuSample, Telemetry
 from pytest_dsr1.scenario.schema.scenario import Validity
@@ -55,9 +58,9 @@ class GpuStatistics:
         gpu: NVML's index.
         samples: number of samples in the measured time; without any, the other values are missing.
         energy_j: from the GPU's counter if it has one, else from its power if samples cover the time.
-        power_capped_share: share of the seen time at the software power cap.
-        throttled_share: share of the seen time in which heat or the hardware slowed the GPU down.
-        reason_share: share of time by reason, for every reason that NVML gave.
+        power_capped_share: share of the time with reasons at the software power cap.
+        throttled_share: share of the time with reasons in which heat or the hardware slowed the GPU down.
+        reason_share: share of that time by reason, for every reason that NVML gave.
     """
 
     gpu: int
@@ -126,11 +129,10 @@ def assess(
     findings += _ecc(telemetry)
     for position, gpu in enumerate(telemetry.gpus):
         spans = spans_of(telemetry, gpu, from_s, to_s)
-        covered_s = sum(span.seconds for span in spans)
-        findings += _coverage(gpu, spans, covered_s, to_s - from_s)
+        findings += _coverage(gpu, spans, to_s - from_s)
         if not spans:
             continue
-        findings += _throttled(gpu, spans, covered_s, validity, from_s)
+        findings += _throttled(gpu, reported(spans), validity, from_s)
         most_mhz = telemetry.max_sm_clock_mhz[position] if telemetry.max_sm_clock_mhz else None
         findings += _clocks(gpu, spans, most_mhz, sm_clock_lock_mhz)
     return tuple(findings)
@@ -184,22 +186,22 @@ def _ecc(telemetry: Telemetry) -> Iterator[Finding]:
             yield Finding("mismatch", f"GPU {gpu} ECC", message)
 
 
-def _coverage(gpu: int, spans: Sequence[Span], covered_s: float, measured_s: float) -> Iterator[Finding]:
+def _coverage(gpu: int, spans: Sequence[Span], measured_s: float) -> Iterator[Finding]:
     if not spans:
         message = "there is no sample of the measured time, so it is unknown whether the GPU was throttled"
         yield Finding("mismatch", f"GPU {gpu} telemetry", message)
         return
-    if covered_s < COVERED_SHARE * measured_s:
-        message = f"samples cover {covered_s / measured_s:.0%} of the measured time"
+    if message := missing(spans, measured_s):
         yield Finding("warning", f"GPU {gpu} telemetry", message)
     if not reported(spans):
         message = "the driver does not report throttling, so it is not judged"
         yield Finding("warning", f"GPU {gpu} throttling", message)
+    if message := untold(spans, measured_s):
+        yield Finding("warning", f"GPU {gpu} throttling", message)
 
 
-def _throttled(
-    gpu: int, spans: Sequence[Span], covered_s: float, validity: Validity, from_s: float
-) -> Iterator[Finding]:
+def _throttled(gpu: int, spans: Sequence[Span], validity: Validity, from_s: float) -> Iterator[Finding]:
+    told_s = covered(spans)
     judged = [("throttled", THROTTLED, "check cooling and power supply")]
     if validity.software_power_cap == "invalid":
         advice = "raise the power limit, or set validity.software_power_cap: record"
@@ -213,10 +215,10 @@ def _throttled(
         when = from_to(first.from_s - from_s, last.to_s - from_s)
         if len(times) > 1:
             when = f"{len(times)} times {when}"
-        share, allowed = seconds / covered_s, validity.throttled_share
+        share, allowed = seconds / told_s, validity.throttled_share
         message = (
             f"{', '.join(names(reasons(times)))}: {when} into the measurement, {seconds:.1f} s of "
-            f"{covered_s:.1f} s in total ({share:.1%}; allowed {allowed:.1%}); {advice}"
+            f"{told_s:.1f} s in total ({share:.1%}; allowed {allowed:.1%}); {advice}"
         )
         severity: Severity = "mismatch" if share > allowed else "warning"
         yield Finding(severity, f"GPU {gpu} {what}", message)
@@ -284,7 +286,10 @@ def conditions(telemetry: Telemetry, from_s: float, to_s: float) -> Conditions |
     gpus = [
         _statistics(gpu, each, None, to_s - from_s) for gpu, each in zip(telemetry.gpus, spans, strict=True)
     ]
-    slowed_s = [seconds_of(each, THROTTLED) for each in spans if reported(each)]
+    # No throttling in a part of the time does not say that there was none.
+    whole_s = COVERED_SHARE * (to_s - from_s)
+    found_s = [(seconds_of(each, THROTTLED), covered(reported(each))) for each in spans]
+    slowed_s = [seconds for seconds, told_s in found_s if seconds or (told_s and told_s >= whole_s)]
 
     def rounded(values: Sequence[float], combine: Callable[[Sequence[float]], float]) -> float | None:
         return round(combine(values), 1) if values else None
@@ -372,10 +377,11 @@ def _statistics(gpu: int, spans: Sequence[Span], counted_j: float | None, measur
 
     clocks = values(lambda one: one.sm_clock_mhz)
     powers = values(lambda one: one.power_w)
-    covered_s = sum(span.seconds for span in spans)
-    is_whole = covered_s >= COVERED_SHARE * measured_s
+    is_whole = not missing(spans, measured_s)
     summed_j = sum(watts * seconds for watts, seconds in powers) if powers and is_whole else None
-    shares = {name: seconds_of(spans, bit) / covered_s for bit, name in REASONS.items()} if spans else {}
+    told = reported(spans)
+    told_s = covered(told)
+    shares = {name: seconds_of(told, bit) / told_s for bit, name in REASONS.items()} if told else {}
     return GpuStatistics(
         gpu=gpu,
         samples=len(spans),
@@ -387,7 +393,7 @@ def _statistics(gpu: int, spans: Sequence[Span], counted_j: float | None, measur
         memory_used_gib_max=max((v for v, _ in values(lambda one: one.memory_used_gib)), default=None),
         utilization_percent_mean=mean(values(lambda one: one.utilization_percent)),
         energy_j=summed_j if counted_j is None else counted_j,
-        power_capped_share=seconds_of(spans, SOFTWARE_POWER_CAP) / covered_s if reported(spans) else None,
-        throttled_share=seconds_of(spans, THROTTLED) / covered_s if reported(spans) else None,
+        power_capped_share=seconds_of(told, SOFTWARE_POWER_CAP) / told_s if told else None,
+        throttled_share=seconds_of(told, THROTTLED) / told_s if told else None,
         reason_share={name: share for name, share in shares.items() if share},
     )

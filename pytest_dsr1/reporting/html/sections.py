@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from pytest_dsr1.case.answers import Fault, faults, is_it_real, what_to_do, where_is_it
 from pytest_dsr1.case.case import Case
+from pytest_dsr1.case.published import published_value
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.masking import exported, without_secrets
@@ -21,7 +22,6 @@ from pytest_dsr1.reporting.charts.history import ReportContext, comparison_pictu
 from pytest_dsr1.reporting.charts.run import Picture, of_measurement
 from pytest_dsr1.reporting.terminal.overview import engine_bound
 from pytest_dsr1.roofline.bounds import Bound, why_no_bounds
-from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import number, plain
 from pytest_dsr1.verdict.verdict import GOOD, Verdict
 
@@ -182,7 +182,7 @@ def _judged(case: Case, verdict: Verdict) -> Judged:
         target=f"{'references ' if gate else ''}{number(verdict.target)}",
         bound=f"({f'{gate.delta_percent:g}% worse:' if gate else f'bound {sign}'} {number(verdict.bound)})",
         reference=_reference(references, case.background.figure) if references else "",
-        published=_published(case.scenario, metric.name),
+        published=_published(case, metric.name),
     )
 
 
@@ -203,11 +203,9 @@ def _bounded(bound: Bound) -> Bounded:
     )
 
 
-def _published(scenario: Scenario, metric: str) -> str:
-    for each in scenario.published:
-        if metric in each.values:
-            return f"{number(each.values[metric])} ({each.version})"
-    return ""
+def _published(case: Case, metric: str) -> str:
+    known = published_value(case.scenario, case.run.measurement, metric)
+    return "" if known is None else f"{number(known[0])} ({known[1]})"
 
 
 def _metrics(measurement: Measurement) -> Iterator[tuple[str, str, str]]:

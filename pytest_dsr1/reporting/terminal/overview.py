@@ -198,6 +198,8 @@ def _health(case: Case, measurement: Measurement) -> Iterable[tuple[str, str]]:
         yield "GPUs", measurement.gpu_health.text
     if measurement.cpu_load:
         yield "CPUs", measurement.cpu_load.text
+    elif measurement.scenario.hardware.gpu is None and measurement.scenario.engine.attached_url:
+        yield "CPUs", "nothing is known of other work next to the server, which pytest-dsr1 did not start"
     if bound := _bound_reached(case.run.bounds, measurement):
         yield "bound", bound
 

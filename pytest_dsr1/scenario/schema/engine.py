@@ -162,8 +162,11 @@ class EngineSettings(Part):
 
     @property
     def computes_on_cpus(self) -> bool:
-        """Whether the model runs on this machine's CPUs, so that other work on them makes it slower."""
-        return False
+        """Whether the model of a scenario without a GPU runs on this machine's CPUs.
+
+        Other work on them then makes it slower. It does if pytest-dsr1 starts the engine.
+        """
+        return self.attached_url is None
 
     @property
     def attached_url(self) -> str | None:

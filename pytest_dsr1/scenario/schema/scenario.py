@@ -218,6 +218,12 @@ class Published(Part):
 
     version: str
     """The publication and its date."""
+    model: str | None = None
+    """The model that was measured; by default the `model.name` of the file with these results, or of what it extends."""  # noqa: E501
+    gpu: str | None = None
+    """Its GPU; by default `hardware.gpu` of the same file."""
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    """How many; by default `hardware.count` of the same file."""
     note: str | None = None
     """What was different, or what the numbers mean."""
     values: dict[MetricName, Annotated[float, Field(gt=0)]]

@@ -329,6 +329,62 @@ def test_time_without_samples_is_not_called_healthy() -> None:
     assert seen_half.energy_j is None, "power over half of the time is not the energy of the run"
 
 
+ALL = watched([0] * 100)
+UNSEEN = {
+    "a gap in the middle": (
+        replace(ALL, samples=(*ALL.samples[:2], *ALL.samples[-2:])),
+        "samples cover 6% of the measured time",
+    ),
+    "a sample long before, and one at the end": (
+        replace(ALL, samples=(replace(ALL.samples[0], time_s=FROM_S - 50), ALL.samples[-1])),
+        "samples cover 1% of the measured time",
+    ),
+    "every tenth second": (
+        replace(ALL, samples=ALL.samples[::10]),
+        "samples cover 30% of the measured time",
+    ),
+    "reasons in few samples": (
+        watched([0] * 2 + [None] * 98),
+        "the driver reports throttling for 2% of the measured time",
+    ),
+    "both": (
+        replace(watched([0] * 40 + [None] * 60), samples=watched([0] * 40 + [None] * 60).samples[:80]),
+        "samples cover 82% of the measured time; the driver reports throttling for 40% of the measured time",
+    ),
+}
+
+
+@pytest.mark.parametrize(("telemetry", "unknown"), UNSEEN.values(), ids=list(UNSEEN))
+def test_time_of_which_nothing_is_known_is_not_called_healthy(telemetry: Telemetry, unknown: str) -> None:
+    assert text_of(telemetry).endswith(f", not throttled as far as seen ({unknown})")
+    subjects = {"samples": "warning GPU 0 telemetry", "the driver": "warning GPU 0 throttling"}
+    lines = [
+        f"{subject}: {part}"
+        for part in unknown.split("; ")
+        for start, subject in subjects.items()
+        if part.startswith(start)
+    ]
+    assert judged(telemetry) == lines
+    known = conditions(telemetry, FROM_S, TO_S)
+    assert known is not None
+    assert known.throttled_s is None
+
+
+def test_throttling_is_a_share_of_the_time_of_which_it_is_known() -> None:
+    half = watched([0x40] * 10 + [0] * 10 + [None] * 80)
+    assert first_gpu(summary(half, FROM_S, TO_S)).throttled_share == pytest.approx(0.5)
+    assert "10.0 s of 20.0 s in total (50.0%; allowed 0.5%)" in judged(half)[-1]
+    known = conditions(half, FROM_S, TO_S)
+    assert known is not None
+    assert known.throttled_s == 10.0, "at least"
+
+
+def test_samples_that_come_late_still_cover_the_time() -> None:
+    late = replace(ALL, samples=ALL.samples[::3])
+    assert judged(late) == []
+    assert text_of(late).endswith(", not throttled")
+
+
 def test_a_driver_that_reports_no_throttling_is_not_called_healthy() -> None:
     assert text_of(watched([None] * 100)).endswith(
         ", throttling unknown (GPU 0: the driver does not report throttling)"
@@ -365,4 +421,5 @@ def test_an_unmeasured_value_is_in_no_number() -> None:
     silent = watched([None] * 9, sm_clock_mhz=None, power_w=None, temperature_c=None)
     assert conditions(silent, FROM_S, TO_S) == unknown
     assert conditions(watched([0]), FROM_S + 50, TO_S) == unknown
-    assert conditions(watched([0] * 9), FROM_S, TO_S) == Conditions(1980.0, 600.0, 60, 0.0)
+    assert conditions(watched([0] * 9), FROM_S, TO_S) == Conditions(1980.0, 600.0, 60, None)
+    assert conditions(watched([0] * 100), FROM_S, TO_S) == Conditions(1980.0, 600.0, 60, 0.0)

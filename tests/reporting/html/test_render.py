@@ -308,7 +308,9 @@ def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
         "list": [HOSTILE],
     }
     verdict = replace(case.judgment.verdicts[0], message=HOSTILE)
-    published = [each.model_copy(update={"version": HOSTILE}) for each in case.scenario.published]
+    published = [
+        each.model_copy(update={"version": HOSTILE, "gpu": HOSTILE}) for each in case.scenario.published
+    ]
     script = run.folder / "engine" / "<img src=x>'\".sh"
     script.write_text(HOSTILE.replace("\x00", ""), encoding="utf-8")
     hostile = changed(

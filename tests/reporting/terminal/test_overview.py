@@ -32,6 +32,7 @@ from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.verdict import Status, Verdict
 from tests.helpers.published import measured, shipped
 from tests.helpers.saved_gate import GATE
+from tests.helpers.scenario_files import load_text
 from tests.helpers.values import NOISE, case, measurement, records, scenario
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
@@ -122,6 +123,30 @@ def test_what_is_said_beside_the_targets(loaded: LoadedScenario) -> None:
     assert "  GPUs    8 GPUs, 1,755 to 1,980 MHz, 612 W" in lines
     assert "  CPUs    other work kept 0.05 of 2 busy; the run waited for one 0.4% of the time" in lines
     assert any(line.startswith("  also    per-user output throughput 4 tok/s/user; ") for line in lines)
+
+
+def test_of_a_server_that_somebody_else_started_nothing_is_said_about_the_cpus(tmp_path: Path) -> None:
+    name = load_text(tmp_path, ATTACHED)
+    run = ScenarioOutcome(name, "suites/small.yaml", measurement=measurement(scenario=name.scenario))
+    line = "  CPUs    nothing is known of other work next to the server, which pytest-dsr1 did not start"
+    assert line in text([run], 200)
+    started = load_text(tmp_path, ATTACHED.replace("url: http://x:1", "command: [serve, '{port}']"))
+    run = ScenarioOutcome(started, "suites/small.yaml", measurement=measurement(scenario=started.scenario))
+    assert not any(one.startswith("  CPUs") for one in text([run], 200))
+
+
+ATTACHED = """\
+name: served
+description: A server that runs already
+hardware: {}
+model: {name: deepseek-ai/DeepSeek-R1}
+dataset: {input_tokens: 8, output_tokens: 4, vocab_size: 100}
+load: {concurrency: 2, num_requests: 4}
+engine:
+  type: openai
+  url: http://x:1
+targets: [{metric: total_output_throughput, value: 1}]
+"""
 
 
 def steady_line(run: ScenarioOutcome) -> str:
