@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.machine.values import FactValue
-from pytest_dsr1.masking import NOT_SHOWN, is_secret, without_secrets
+from pytest_dsr1.masking import masked_tree
 from pytest_dsr1.storage.files import open_regular
 
 READ_BYTES = 256 * 1024
@@ -238,9 +238,8 @@ def _values(content: bytes, suffix: str) -> dict[str, FactValue] | None:
         leaves = list(islice(_leaves("", data), MOST_VALUES + 1))
     except (ValueError, yaml.YAMLError, RecursionError):
         return None
-    if len(leaves) <= MOST_VALUES:
-        return dict(leaves)
-    return None
+    # Only now: masking would first build a tree that is larger than its file, as aliases make it.
+    return dict(_leaves("", masked_tree(data))) if len(leaves) <= MOST_VALUES else None
 
 
 def _leaves(key: str, value: Any) -> Iterable[tuple[str, FactValue]]:
@@ -251,17 +250,15 @@ def _leaves(key: str, value: Any) -> Iterable[tuple[str, FactValue]]:
         for index, inner in enumerate(value):
             yield from _leaves(f"{key}.{index}" if key else str(index), inner)
     elif isinstance(value, list):
-        yield key, [str(_plain(key, item)) for item in value]
+        yield key, [str(_plain(item)) for item in value]
     else:
-        yield key, _plain(key, value)
+        yield key, _plain(value)
 
 
-def _plain(key: str, value: Any) -> str | int | float | bool:
+def _plain(value: Any) -> str | int | float | bool:
     """Return a value that is equal to itself and can be saved; null and an empty mapping are text."""
     if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if value is None or isinstance(value, dict):
         return "null" if value is None else "{}"
-    text = str(value)
-    name = key.rpartition(".")[2]
-    return NOT_SHOWN if is_secret(name, text) and without_secrets(text) == text else without_secrets(text)
+    return str(value)

@@ -47,7 +47,11 @@ class LoadedScenario:
 
 
 def load(
-    path: Path, *, overrides: Sequence[str] = (), catalogue: profiles.Catalogue | None = None
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    catalogue: profiles.Catalogue | None = None,
+    saved: bool = False,
 ) -> LoadedScenario:
     """Load one scenario file.
 
@@ -55,6 +59,8 @@ def load(
         path: the file.
         overrides: ``KEY=VALUE`` texts of ``--dsr1-set``, applied in order.
         catalogue: the profiles in which ``extends: NAME`` is looked up; by default those that ship.
+        saved: whether the file is that of a result, which never runs: ``${NAME}`` is accepted anywhere,
+            because earlier versions wrote it instead of secrets.
 
     Raises:
         UserError: the file cannot be used; the message lists every mistake with its position.
@@ -69,14 +75,15 @@ def load(
                 problems.append(error.problem)
     except MistakeError as error:
         raise all_in_one(path, [*problems, error.problem]) from None
-    checked = _check(tree)
+    checked = _check(tree, saved=saved)
     problems += checked.problems
     if problems or checked.scenario is None:
         raise all_in_one(path, problems)
     warnings = tuple(
         f"{problem.mark.file_line}: {problem.key}: {problem.message}" for problem in checked.unusual
     )
-    return LoadedScenario(checked.scenario, path, warnings, checked.marks)
+    scenario = variables.without_secrets(checked.scenario) if saved else checked.scenario
+    return LoadedScenario(scenario, path, warnings, checked.marks)
 
 
 def mistakes_in(tree: Node) -> tuple[Problem, ...]:
@@ -94,14 +101,15 @@ class _Checked:
     marks: Mapping[str, Mark]
 
 
-def _check(tree: Node) -> _Checked:
+def _check(tree: Node, *, saved: bool = False) -> _Checked:
     parsed = validate(tree)
     marks = {join_key(key): mark for key, mark, _ in parsed.tree.walk()}
     marks[""] = tree.mark
     findings = _broken_relations(parsed, marks)
     broken = [problem for problem, impossible in findings if impossible]
     unusual = tuple(problem for problem, impossible in findings if not impossible)
-    problems = (*variables.misplaced(tree), *parsed.problems, *broken)
+    misplaced = () if saved else variables.misplaced(tree)
+    problems = (*misplaced, *parsed.problems, *broken)
     return _Checked(parsed.scenario, problems, unusual, marks)
 
 

@@ -25,6 +25,7 @@ from pytest_dsr1.engines.openai.server.sampler import ServerMetrics
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.masking import without_secrets
 from pytest_dsr1.records import Observer, RequestRecord
 from pytest_dsr1.text import shell_comment
 from pytest_dsr1.workload.arrivals import schedule
@@ -62,7 +63,7 @@ class OpenAiEngine:
         engine = OpenAi.of(job.scenario)
         line = f"pytest --dsr1-profile={job.scenario.name}\n"
         if engine.url is not None:
-            return f"{shell_comment(f'against the server at {engine.url}')}\n{line}"
+            return f"{shell_comment(f'against the server at {without_secrets(engine.url)}')}\n{line}"
         return f"{launch_command(job.scenario, 8000).comment()}\n{line}"
 
     def run(self, job: Job, observer: Observer) -> EngineResult:

@@ -14,7 +14,7 @@ from pytest_dsr1.case.case import Case, title_of
 from pytest_dsr1.case.published import published_value
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.ci.markdown_escape import block, code, escaped, prose
-from pytest_dsr1.text import number, shown_path
+from pytest_dsr1.text import number, shell_command, shown_path
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, GOOD, WORST_FIRST, Status, Verdict
 
 STATUS = {
@@ -161,7 +161,7 @@ def _answers(case: Case) -> Iterator[tuple[str, str]]:
     if health:
         yield "GPUs:", escaped(health.text)
     if case.run.folder:
-        again = code(f"pytest --dsr1-replay={shown_path(case.run.folder)}")
+        again = code(shell_command(["pytest", f"--dsr1-replay={shown_path(case.run.folder)}"]))
         replay = f"; {again} judges them again without a GPU" if case.run.measurement else ""
         yield "Results:", f"{code(shown_path(case.run.folder))}{replay}"
 

@@ -14,6 +14,7 @@ from pytest_dsr1.case.case import Case
 from pytest_dsr1.case.published import published_value
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
+from pytest_dsr1.masking import exported, without_secrets
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.metrics.in_flight import FULL
@@ -260,7 +261,8 @@ def _script(case: Case, folder: Path) -> str:
                 text = file.read(_SCRIPT_LIMIT).decode("utf-8", "replace")
         except OSError:
             continue
-        lines += ["", f"# {path.name}: to start the engine by hand, as in the run", text.strip()]
+        shown = without_secrets(text.strip(), exported)  # earlier versions wrote secrets into it
+        lines += ["", f"# {path.name}: to start the engine by hand, as in the run", shown]
     return "\n".join(lines)[:_SCRIPT_LIMIT]
 
 

@@ -15,11 +15,12 @@ from pytest_dsr1.gate.eligibility import compared, refuse_unfit
 from pytest_dsr1.gate.reference_file import load
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.nvidia_smi import shell_lines
+from pytest_dsr1.masking import masked_setting
 from pytest_dsr1.measurement.run import expected_s, options_of, run_timeout_s
 from pytest_dsr1.reporting.terminal.listing import to_set
 from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario
 from pytest_dsr1.session.options import store
-from pytest_dsr1.text import harmless, shell_command, shell_comment
+from pytest_dsr1.text import plain, shell_command, shell_comment
 from pytest_dsr1.workload.dataset import mean_tokens
 from pytest_dsr1.workload.synthetic import content_key
 from pytest_dsr1.workload.workload import Workload
@@ -77,14 +78,18 @@ def planned(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: C
 def plan(scenarios: Sequence[LoadedScenario], options: PlanOptions) -> Iterable[str]:
     """Yield the lines to print: a script per scenario, with its dialect in the first line.
 
-    Print them as they are: :func:`harmless` would cut long ones.
+    Print them as they are: :func:`harmless` would cut long ones. Whatever an engine returns, a comment stays
+    one, and a line stays one line.
     """
     for index, loaded in enumerate(scenarios):
         if index:
             yield ""
         for line in _script(loaded, options):
-            # No command of our own engines has a character that must be shown, but one of a plugin's may.
-            yield harmless(line) if line.startswith("#") or not line.isprintable() else line
+            if line.startswith("#"):
+                yield from shell_comment(line[1:].removeprefix(" ")).split("\n")
+            else:
+                # No command of our own engines has a character that must be shown, but one of a plugin's may.
+                yield line if line.isprintable() else plain(line, 10 * len(line))
 
 
 def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
@@ -152,7 +157,8 @@ def _facts(scenario: Scenario, references: References) -> dict[str, FactValue]:
 
 
 def _options(options: PlanOptions, prefix: str) -> Iterable[str]:
-    for name, values in (("suites", options.suites), ("set", options.overrides)):
+    overrides = tuple(map(masked_setting, options.overrides))
+    for name, values in (("suites", options.suites), ("set", overrides)):
         yield from (f"{prefix}{name}={value}" for value in values)
 
 

@@ -196,3 +196,19 @@ def test_file_of_no_certificates(tmp_path: Path) -> None:
     for name in ("empty.pem", "none.pem", "pipe.pem"):
         with pytest.raises(EngineError, match=rf"engine.ca_file: .*/{name}: no certificates in PEM format: "):
             site(engine(ca_file=str(tmp_path / name)), "https://host")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        plain("401 Unauthorized", b'{"error": "Incorrect API key provided: key-planted/1"}'),
+        plain("403 Forbidden", b"key-planted/1"),
+        b"key-planted/1 is not the key\r\n",
+    ],
+)
+def test_a_server_that_repeats_the_key_does_not_make_it_known(answer: bytes) -> None:
+    environ = {"MY_KEY": "key-planted/1"}
+    with serving(lambda _: GOOD, greeting=answer) as port, pytest.raises(EngineError) as caught:
+        site(engine(api_key_env="MY_KEY"), f"http://127.0.0.1:{port}", environ).served_model()
+    assert "planted" not in str(caught.value)
+    assert "(not shown)" in str(caught.value)

@@ -409,3 +409,22 @@ def test_a_pipe_among_the_scripts_of_a_result_is_not_waited_for(tmp_path: Path) 
     text = path.read_text(encoding="utf-8")
     assert "echo of-the-engine" in text
     assert "# z.sh" not in text
+
+
+def test_a_script_of_an_earlier_version_keeps_its_secrets_to_itself(tmp_path: Path) -> None:
+    case = cases(tmp_path)[0]
+    assert case.run.folder is not None
+    old = (
+        "export HF_TOKEN=planted\nexport MODE=plain\ncat > o.yaml <<'DSR1_OPTIONS'\nhf_token: planted\n"
+        "api_keys:\n- planted\nbackend: X\nDSR1_OPTIONS\nserve --api-key planted --n 8\n"
+    )
+    (case.run.folder / "engine" / "command.sh").write_text(old, encoding="utf-8")
+    text = page(tmp_path / "report.html", case).text
+    assert "planted" not in text
+    for shown in (
+        "export HF_TOKEN=${HF_TOKEN}",
+        "export MODE=plain",
+        "backend: X",
+        "--api-key ${API_KEY} --n 8",
+    ):
+        assert shown in text

@@ -26,7 +26,7 @@ from pytest_dsr1.engines.trtllm_options.file import OPTIONS_FILE, file_lines, fi
 from pytest_dsr1.engines.trtllm_options.installed import installed_version
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.named_files import absolute_words
-from pytest_dsr1.masking import is_secret, masked_words
+from pytest_dsr1.masking import masked_words, shell_value
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import expanding_word, shell_comment
 
@@ -108,12 +108,7 @@ class LaunchCommand:
 
     def shell(self) -> str:
         """Return the command as a shell line; secrets are variables, to be exported first."""
-        values = (
-            f'{name}="${{{name}:?export it first}}"'
-            if is_secret(name, value)
-            else f"{name}={expanding_word(value)}"
-            for name, value in self.environment.items()
-        )
+        values = (f"{name}={shell_value(name, value)}" for name, value in self.environment.items())
         return " ".join([*values, *map(expanding_word, masked_words(self.argv))])
 
 

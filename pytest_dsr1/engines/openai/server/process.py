@@ -147,7 +147,7 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
         observer.phase("starting", "writing the model's configuration and tokenizer")
         write_model(scenario, model_folder(scenario, os.environ))
     if command.options:
-        write_atomically(job.artifacts / OPTIONS_FILE, file_text(command.options))
+        write_atomically(job.artifacts / OPTIONS_FILE, file_text(command.options), private=True)
     write_atomically(job.artifacts / SCRIPT, command.script(), private=True)
     observer.phase("starting", command.shell())
     log = job.artifacts / LOG

@@ -21,7 +21,7 @@ from pytest_dsr1.engines.trtllm_options.names import Version
 from pytest_dsr1.engines.trtllm_options.options import CudaGraphConfig
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.named_files import absolute_words
-from pytest_dsr1.masking import is_secret, masked_words
+from pytest_dsr1.masking import masked_words, shell_value
 from pytest_dsr1.text import VARIABLE, expanding_word, shell_comment, shell_word
 
 REPORT = "report.json"
@@ -170,13 +170,8 @@ def script(job: Job, call: Invocation) -> str:
     lines = [call.because, "set -eu", *(shell_comment(f"warning: {remark}") for remark in call.remarks)]
     if job.artifacts != Path():
         lines.append(f"cd {shell_word(str(job.artifacts.absolute()))}")
-    lines += [f"export {name}={_value(name, value)}" for name, value in call.environment.items()]
+    lines += [f"export {name}={shell_value(name, value)}" for name, value in call.environment.items()]
     lines += file_lines(call.options)
     rows = [masked_words(call.command), *call.arguments]
     lines.append(" \\\n  ".join(" ".join(map(expanding_word, row)) for row in rows))
     return "\n".join(lines) + "\n"
-
-
-def _value(name: str, value: str) -> str:
-    """Return the value of an environment variable for the shell; a secret has to be exported first."""
-    return f'"${{{name}:?export it first}}"' if is_secret(name, value) else expanding_word(value)

@@ -28,6 +28,7 @@ from pytest_dsr1.engines.trtllm_options.defaults import remarks
 from pytest_dsr1.engines.trtllm_options.dialects import choose_dialect, newer_than_known
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.machine.host import installed_version
+from pytest_dsr1.masking import masked_tree
 from pytest_dsr1.process.child import Child, Line, environment
 from pytest_dsr1.process.listener import Stopper, WorkerListener, WorkerReport
 from pytest_dsr1.process.log.lines import plain_line
@@ -66,9 +67,9 @@ class TrtllmEngine:
         engine, version = Trtllm.of(job.scenario), installed_version(PACKAGE)
         dialect, because = choose_dialect(engine.dialect, version)
         made = worker_job(job, dialect)
-        arguments = [
-            f"#   {name}: {json.dumps(value)}" for name, value in (made.arguments | made.options).items()
-        ]
+        shown = {**made.arguments, **masked_tree(made.options)}
+        # As JSON, a name has no line break either.
+        arguments = [f"#   {json.dumps(name)[1:-1]}: {json.dumps(value)}" for name, value in shown.items()]
         arguments += [
             f"# warning: {remark}" for remark in (remarks(asked(engine), version) if version else ())
         ]

@@ -179,6 +179,7 @@ def test_artifacts_are_kept(bench: Bench) -> None:
     }
     assert "--iteration_log iterations.log" in bench.artifact("command.sh")
     assert bench.artifact("extra_llm_api_options.yaml") == "enable_iter_perf_stats: true\n"
+    assert (bench.folder / "engine" / "extra_llm_api_options.yaml").stat().st_mode & 0o777 == 0o600
     assert bench.artifact("environment.txt").splitlines() == [
         "NCCL_DEBUG=WARN",
         "PYTHONUNBUFFERED=1",

@@ -18,7 +18,9 @@ import psutil
 import pytest
 
 from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import worker_job
 from pytest_dsr1.engines.tensorrt_llm.llm_api.engine import TrtllmEngine
+from pytest_dsr1.engines.trtllm_options.dialects import dialect_of
 from pytest_dsr1.errors import Dsr1Error, EngineError
 from pytest_dsr1.records import Enough, Phase, RequestRecord
 from pytest_dsr1.scenario.loading import load
@@ -601,3 +603,12 @@ def test_the_options_of_published_configurations_reach_the_library(api: Api) -> 
         key: value for key, value in options.items() if key != "kv_cache_config"
     }
     assert written["kv_cache_config"]["tokens_per_block"] == 64
+
+
+def test_secrets_are_only_in_the_file_that_the_worker_reads(api: Api) -> None:
+    secret = {"env_overrides": {"HF_TOKEN": "planted"}}
+    job = api.job(llm_api={"unchecked": secret})
+    worker_job(job, dialect_of("1.2")).save(job.artifacts / "job.json")
+    assert api.artifact("job.json")["options"]["env_overrides"] == {"HF_TOKEN": "planted"}
+    assert (job.artifacts / "job.json").stat().st_mode & 0o777 == 0o600
+    assert "planted" not in TrtllmEngine().script(job)
