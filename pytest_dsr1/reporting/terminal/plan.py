@@ -123,6 +123,8 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     scenario = loaded.scenario
     yield f"scenario: {scenario.name} ({loaded.path})"
     yield f"machine: {needed(scenario.hardware)}"
+    if not scenario.targets:  # then neither a target nor a published figure says how much is asked
+        yield f"load: {load_in_words(scenario)}"
     yield f"expected: {duration(scenario)}"
     for line in _gate(loaded, options.store) if options.store else ():
         yield f"gate: {line}"
@@ -204,3 +206,25 @@ def duration(scenario: Scenario) -> str:
         return f"at most {time} measuring if the targets are met"
     hours = seconds * scenario.hardware.count / 3600
     return f"{time} measuring at target rates, {hours:.2f} GPU-hours, plus loading the weights"
+
+
+def load_in_words(scenario: Scenario) -> str:
+    """Return the requests of a scenario, their lengths, and how they are sent."""
+    load, dataset = scenario.load, scenario.dataset
+    what = "random tokens" if dataset.path is None else "the dataset"
+    lengths = f"{_length(dataset.input_tokens)} tokens in and {_length(dataset.output_tokens)} out"
+    if load.arrival is not None:
+        limit = f", at most {load.concurrency:,} in flight" if load.concurrency != "all" else ""
+        sent = f"{load.arrival.type} arrivals{limit}"
+    else:
+        sent = "all at once" if load.concurrency == "all" else f"{load.concurrency:,} in flight"
+    warm = f", after {load.warmup_requests:,} for warm-up" if load.warmup_requests else ""
+    return f"{load.num_requests:,} requests of {what}, {lengths}, {sent}{warm}"
+
+
+def _length(length: Length) -> str:
+    if isinstance(length, int):
+        return f"{length:,}"
+    if isinstance(length, Normal):
+        return f"{length.mean:,.0f} (standard deviation {length.stdev:,.0f})"
+    return f"{length.minimum:,} to {length.maximum:,}"

@@ -304,3 +304,39 @@ def test_secrets_among_options_are_in_no_plan(tmp_path: Path) -> None:
         assert "planted" not in text
         assert "plain" in text
         assert "(not shown)" in text
+
+
+RANDOM = "5,120 requests of random tokens, 1,024 tokens in and 2,048 out,"
+POISSON = "load={concurrency: %s, num_requests: 5120, arrival: {type: poisson, rate_req_s: 4}}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sent"),
+    [
+        ([], f"{RANDOM} 1,024 in flight"),
+        (["load.concurrency=all"], f"{RANDOM} all at once"),
+        (["engine={type: openai, server: vllm}", POISSON % "all"], f"{RANDOM} poisson arrivals"),
+        (
+            ["engine={type: openai, server: vllm}", POISSON % 64],
+            f"{RANDOM} poisson arrivals, at most 64 in flight",
+        ),
+        (
+            [
+                "dataset.path=d.jsonl",
+                "dataset.input_tokens={minimum: 819, maximum: 1100}",
+                "dataset.output_tokens={mean: 9, stdev: 3}",
+                "load.warmup_requests=8",
+            ],
+            "5,120 requests of the dataset, 819 to 1,100 tokens in and 9 (standard deviation 3) out, "
+            "1,024 in flight, after 8 for warm-up",
+        ),
+    ],
+)
+def test_a_plan_without_targets_says_what_is_sent(changes: list[str], sent: str, tmp_path: Path) -> None:
+    loaded = load_text(tmp_path, GOOD.partition("targets:")[0], *changes)
+    assert f"# load: {sent}" in list(plan([loaded], PlanOptions("off")))
+
+
+def test_a_plan_with_targets_needs_no_line_for_the_load(tmp_path: Path) -> None:
+    lines = plan([load_text(tmp_path, GOOD)], PlanOptions("off"))
+    assert [line for line in lines if line.startswith("# load:")] == []
