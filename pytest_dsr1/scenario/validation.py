@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pytest_dsr1.masking import NOT_SHOWN, without_secrets
 from pytest_dsr1.scenario.problems import Problem
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.engine import engines
@@ -31,6 +32,7 @@ from pytest_dsr1.scenario.yaml.tree import (
     with_value,
     without,
 )
+from pytest_dsr1.secret_names import names_secret
 from pytest_dsr1.text import did_you_mean, nearest
 
 _ROUNDS = 6
@@ -217,7 +219,11 @@ class _Fault:
         ]
 
     def _wrong(self, node: Node) -> str:
-        return f"expected {json_schema.describe(self.schema)}, found {node.in_words()}{self._hint(node)}"
+        expected = f"expected {json_schema.describe(self.schema)}, found"
+        if any(map(names_secret, map(str, self.path))) and isinstance(node.value, str | int | float):
+            quotes = "; put it in quotes" if self.schema.get("type") == "string" else ""
+            return f"{expected} a value that is {NOT_SHOWN}{quotes}"
+        return f"{expected} {without_secrets(node.in_words())}{self._hint(node)}"
 
     def _hint(self, node: Node) -> str:
         forms = json_schema.options_of(self.schema).values() or [self.schema]

@@ -194,8 +194,8 @@ MALFORMED = [
     ),
     (
         "metric that describes",
-        ("metric: request_throughput", "metric: cost"),
-        f"31:13: targets.1.metric: expected {METRICS_PAGE}, found the text 'cost'",
+        ("metric: request_throughput", "metric: beauty"),
+        f"31:13: targets.1.metric: expected {METRICS_PAGE}, found the text 'beauty'",
     ),
     (
         "case of a literal",
@@ -522,6 +522,31 @@ def test_unchecked_options_are_facts(tmp_path: Path) -> None:
         "zzz_null": "null",
         "some": ["1", "{'a': None}"],
     }
+
+
+def test_fields_of_a_request_are_facts(tmp_path: Path) -> None:
+    """Null removes a field that we would send, such as `ignore_eos`, so it changes the load."""
+    body = "{ignore_eos: null, min_tokens: 1, chat_template_kwargs: {}, x: {y: null, z: {}}, some: [null]}"
+    engine = f"engine:\n  type: openai\n  server: vllm\n  body: {body}\n"
+    text = GOOD[: GOOD.index("engine:")] + engine + GOOD[GOOD.index("targets:") :]
+    scenario = load_text(tmp_path, text).scenario
+    prefix = "option.engine.body."
+    facts = {
+        key.removeprefix(prefix): value
+        for key, value in options_of(scenario).items()
+        if key.startswith(prefix)
+    }
+    assert facts == {
+        "ignore_eos": "null",
+        "min_tokens": 1,
+        "chat_template_kwargs": "{}",
+        "x.y": "null",
+        "x.z": "{}",
+        "some": ["None"],
+    }
+    assert not any("null" in str(value) for value in options_of(load_text(tmp_path, GOOD).scenario).values())
+    saved = type(scenario).model_validate_json(scenario.model_dump_json())
+    assert saved == scenario, "the words are facts, not the saved scenario"
 
 
 def test_an_empty_mapping_lacks_each_required_key_once(tmp_path: Path) -> None:

@@ -50,16 +50,18 @@ def with_vllm_forced(words: Sequence[str], acceptance_length: float) -> list[str
     return [*words[:index], *new, *words[after:]]
 
 
-def vllm_forced_by_hand(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the option of vLLM's command that forces the acceptance, and the length if it says so."""
+def vllm_forced_by_hand(words: Sequence[str]) -> Iterator[tuple[str, float | None]]:
+    """Yield the option of vLLM's command that forces the acceptance, and the length if it is a number."""
     _, config = _vllm_config(words)
     dotted = dict(_dotted(words))
     found = {**(config or {}), **dotted}
     if found.get("rejection_sample_method") != "synthetic":
         return
-    rates = found.get("synthetic_acceptance_rates")
-    by_rates = f"{1 + sum(rates):.10g}" if isinstance(rates, list) else "LENGTH"
-    yield "engine.arguments", str(found.get(_LENGTH, by_rates))
+    rates, length = found.get("synthetic_acceptance_rates"), found.get(_LENGTH)
+    try:
+        yield "engine.arguments", 1 + sum(rates) if length is None and rates else float(length)
+    except (TypeError, ValueError):
+        yield "engine.arguments", None
 
 
 def sglang_cannot_force(words: Sequence[str], acceptance_length: float) -> str | None:
@@ -82,7 +84,7 @@ def sglang_variables(acceptance_length: float) -> dict[str, str]:
 
 def sglang_forced_by_hand(
     environ: Mapping[str, str], environment: Mapping[str, str]
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[str, float]]:
     """Yield each variable that forces the acceptance length, and the length.
 
     Args:
@@ -98,7 +100,7 @@ def sglang_forced_by_hand(
             except ValueError:
                 continue
             if length > 0:
-                yield f"{prefix}{name}", f"{max(length, 1):.10g}"
+                yield f"{prefix}{name}", max(length, 1.0)
 
 
 def _too_long(acceptance_length: float, drafts: int, setting: str) -> str | None:

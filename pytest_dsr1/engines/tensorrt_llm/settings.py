@@ -141,7 +141,7 @@ class TensorRtLlm(EngineSettings):
         """Return the answer of TensorRT-LLM's variable."""
         return cannot_force(acceptance_length)
 
-    def forced_by_hand(self, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    def forced_by_hand(self, environ: Mapping[str, str]) -> Iterator[tuple[str, float | None]]:
         """Look for TensorRT-LLM's variable."""
         yield from forced_by_hand(environ, self.environment, self.llm_api)
 

@@ -41,7 +41,7 @@ def forced_length(accepted_drafts: str) -> float | None:
 
 def forced_by_hand(
     environ: Mapping[str, str], environment: Mapping[str, str], options: LlmApiOptions
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[str, float]]:
     """Yield each place that sets the variable, and the acceptance length that it forces.
 
     Args:
@@ -59,10 +59,7 @@ def forced_by_hand(
     for place, variables in places.items():
         length = forced_length(str(variables.get(VARIABLE, "")))
         if length is not None:
-            yield (
-                f"{place}.{VARIABLE}" if place == "engine.environment" else place or VARIABLE,
-                f"{length:.10g}",
-            )
+            yield f"{place}.{VARIABLE}" if place == "engine.environment" else place or VARIABLE, length
 
 
 def forcing_variables(scenario: Scenario, installed: str | None, dialect: Dialect) -> dict[str, str]:

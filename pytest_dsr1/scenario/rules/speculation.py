@@ -44,4 +44,5 @@ def _not_for_mlperf(scenario: Scenario) -> Findings:
 def _only_by_the_key(scenario: Scenario) -> Findings:
     """Only `speculation.acceptance_length` forces the acceptance length, not a variable or an argument."""
     for key, length in scenario.engine.forced_by_hand({}):
-        yield key, f"forces the acceptance length: remove it, and set {_KEY}: {length}"
+        value = "" if length is None else f": {length:.10g}"
+        yield key, f"forces the acceptance length: remove it, and set {_KEY}{value}"

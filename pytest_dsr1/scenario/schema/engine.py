@@ -162,8 +162,11 @@ class EngineSettings(Part):
 
     @property
     def computes_on_cpus(self) -> bool:
-        """Whether the model runs on this machine's CPUs, so that other work on them makes it slower."""
-        return False
+        """Whether the model of a scenario without a GPU runs on this machine's CPUs.
+
+        Other work on them then makes it slower. It does if pytest-dsr1 starts the engine.
+        """
+        return self.attached_url is None
 
     @property
     def attached_url(self) -> str | None:
@@ -215,6 +218,10 @@ class EngineSettings(Part):
         """Limits of the KV cache of each GPU; None if unknown."""
         return None
 
+    def setting_for(self, purpose: Purpose) -> str | None:
+        """Return the setting of this scenario's engine that serves a purpose; None if there is none."""
+        return self.settings_for.get(purpose)
+
     def cannot_force(self, acceptance_length: float) -> str | None:
         """Return why it cannot force this acceptance length of its speculation; None if it can.
 
@@ -224,8 +231,8 @@ class EngineSettings(Part):
         del acceptance_length
         return f"the engine `{self.type}` cannot force it"
 
-    def forced_by_hand(self, environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-        """Yield what forces the acceptance length past `speculation.acceptance_length`, and the length.
+    def forced_by_hand(self, environ: Mapping[str, str]) -> Iterator[tuple[str, float | None]]:
+        """Yield what forces the acceptance length without `speculation`, and the length if it is known.
 
         Args:
             environ: the environment that its processes inherit; empty to look at the scenario's keys alone.

@@ -551,7 +551,7 @@ def test_an_inherited_variable_that_forces_the_acceptance_length(
     natural = machine_scenario(engine=engine)
     assert told(look(natural), "mismatch") == [
         "speculation: TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS in the environment forces the acceptance "
-        "length 2.4: unset it, or set speculation.acceptance_length: 2.4 in the scenario"
+        "length; unset it, or set speculation.acceptance_length: 2.4 in the scenario"
     ]
     forced = machine_scenario(engine=engine, speculation={"acceptance_length": 2.4})
     assert told(look(forced), "mismatch") == []

@@ -332,3 +332,9 @@ def test_a_forced_acceptance_length_stands_with_each_figure_and_hides_published_
         "&#62;= 7.6 (target 8) |  | 0.02% presumed |",
     ]
     assert "published" not in joined(summary([forced], [], 0))
+
+
+def test_a_command_to_copy_is_quoted_for_the_shell() -> None:
+    one = missed()
+    spaced = replace(one, run=replace(one.run, folder=Path("my res/small/1")))
+    assert "`pytest '--dsr1-replay=my res/small/1'` judges them again" in text(spaced)
