@@ -59,9 +59,12 @@ def vllm_forced_by_hand(words: Sequence[str]) -> Iterator[tuple[str, float | Non
         return
     rates, length = found.get("synthetic_acceptance_rates"), found.get(_LENGTH)
     try:
-        yield "engine.arguments", 1 + sum(rates) if length is None and rates else float(length)
+        known = None if length is None else float(length)
+        if known is None and isinstance(rates, list):
+            known = 1.0 + sum(rates)
     except (TypeError, ValueError):
-        yield "engine.arguments", None
+        known = None
+    yield "engine.arguments", known
 
 
 def sglang_cannot_force(words: Sequence[str], acceptance_length: float) -> str | None:
