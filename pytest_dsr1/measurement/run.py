@@ -74,12 +74,10 @@ SLOWEST_TOK_S_USER = 5.0
 def run_timeout_s(scenario: Scenario) -> float:
     """Return the limit of the measured time, in s: the scenario's, or 3 times the expected time + 600 s.
 
-    If no target gives a time, it is that of the slowest users. It is never less than a published run took.
+    If no target gives a time, it is that of the slowest users or of the slowest published run.
     """
-    if limit_s := scenario.engine.measuring_limit_s:
-        return limit_s
-    published_s, seconds = _longest_published_s(scenario), expected_s(scenario)
-    return 3 * max(_slowest_s(scenario, published_s) if seconds is None else seconds, published_s) + 600
+    limit_s, seconds = scenario.engine.measuring_limit_s, expected_s(scenario)
+    return limit_s or 3 * (_slowest_s(scenario) if seconds is None else seconds) + 600
 
 
 def _longest_published_s(scenario: Scenario) -> float:
@@ -88,17 +86,18 @@ def _longest_published_s(scenario: Scenario) -> float:
     return max(filter(None, (METRICS[metric].expected_s(value, sent) for metric, value in rates)), default=0)
 
 
-def _slowest_s(scenario: Scenario, published_s: float) -> float:
-    """Return how long the run takes if each user gets the slowest rate, in s.
+def _slowest_s(scenario: Scenario) -> float:
+    """Return how long the run takes at the slowest rate of each user, or the slowest published rate, in s.
 
     A request that waits in the engine is no user. Without a limit: the slowest published rate, or 1 user/GPU.
     """
-    load, sent = scenario.load, _sent(scenario)
+    load, sent, published_s = scenario.load, _sent(scenario), _longest_published_s(scenario)
     limits = [most for most in (load.at_once if load.limited else None, scenario.engine.slots) if most]
     if published_s and not limits:
         return published_s
     users = replace(sent, concurrency=min(limits, default=sent.gpus))
-    return METRICS["per_user_output_throughput"].expected_s(SLOWEST_TOK_S_USER, users) or 0.0
+    seconds = METRICS["per_user_output_throughput"].expected_s(SLOWEST_TOK_S_USER, users) or 0.0
+    return max(seconds, published_s)
 
 
 @dataclass(frozen=True, slots=True)
