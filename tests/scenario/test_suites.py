@@ -341,7 +341,7 @@ def test_the_nine_cases_of_perf_sanity() -> None:
 
 
 def test_mlperf() -> None:
-    """The results of v5.1 in tok/s, those of v6.0, and the limits at P99 in ms. No target is a result of another harness."""
+    """Results in tok/s, and the limits at P99 in ms. No target is a result of another harness."""
     results = {name: [row.values for row in LOADED[name].scenario.published] for name in MLPERF}
     assert {
         name: [value for values in rows for value in values.values()] for name, rows in results.items()
