@@ -172,7 +172,8 @@ class _ServerReader:
         problems = self._server.problems
         try:
             text = yaml_reader.read(found[0], wanted="options")
-            tree = yaml_reader.parse(text, shown_path(found[0]), problems, wanted="options")
+            name = shown_path(found[0])
+            tree = yaml_reader.parse(text, name, problems, wanted="options", merge_keys=True)
         except MistakeError as error:
             problems.append(error.problem)
             return {}

@@ -399,3 +399,31 @@ def test_other_kinds_of_values_are_mistakes(tmp_path: Path) -> None:
         "text "
         "'much'",
     ]
+
+
+def test_merge_keys_are_resolved_as_pyyaml_does(tmp_path: Path) -> None:
+    text = """\
+metadata: {model_name: deepseek_r1_0528_fp8, supported_gpus: [B200]}
+hardware: {gpus_per_node: 8}
+server_configs:
+  - &A
+    name: a
+    tensor_parallel_size: 8
+    moe_config: &M {backend: CUTLASS, max_num_tokens: 1024}
+    kv_cache_config: {<<: {dtype: fp8, tokens_per_block: 32}, own: {"<<": 1}}
+    client_configs: [{concurrency: 4}]
+  - {<<: *A, name: b, moe_config: {max_num_tokens: 4096, <<: *M}}
+"""
+    (tmp_path / "own_b200.yaml").write_text(text, encoding="utf-8")
+    scenarios = imported(tmp_path / "own_b200.yaml", tmp_path / "out")
+    for server in yaml.safe_load(text)["server_configs"]:
+        assert written_options(scenarios[f"own_b200-{server['name']}"]) == theirs(server)
+
+
+def test_only_a_mapping_can_be_merged(tmp_path: Path) -> None:
+    found = harvested_text(
+        tmp_path, changed(("tensor_parallel_size", "<<: [1, {}]\n    tensor_parallel_size"))
+    )
+    assert [str(problem).removeprefix(f"{tmp_path}/own_b200.yaml:") for problem in found.problems] == [
+        "5:9: <<: expected a mapping to merge, found a list"
+    ]
