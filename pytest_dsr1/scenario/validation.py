@@ -152,7 +152,7 @@ class _Fault:
 
     def meant(self, tree: Node) -> Path | None:
         """Return the path that was probably meant by an unknown key; None for one that has a replacement."""
-        if str(self.path[-1]) in _former_names():
+        if str(self.path[-1]) in _former_names() or self._is_misplaced():
             return None
         close = nearest(str(self.path[-1]), self._fitting(tree))
         return (*self.path[:-1], close) if close else None
@@ -185,14 +185,24 @@ class _Fault:
         elsewhere = "" if _is_misspelling(key, fitting) else _elsewhere(self.path, tree)
         of_option = not holder.keys.get(key, holder.mark).line  # which means to change what is there
         present = () if of_option else dict(holder.children())
+        homes = self._homes()
+        if self._is_misplaced():
+            return f"unknown key here; it belongs in `{homes[0]}`"
         if meant := did_you_mean(key, fitting, present=present):
             return f"unknown key{meant}{elsewhere}"
-        homes = sorted(
-            {join_key(path[:-1]) or "the top level" for path, _ in json_schema.fields() if path[-1] == key}
-        )
         if homes:
             return f"unknown key here; it belongs in {' or '.join(f'`{home}`' for home in homes)}"
         return f"unknown key; expected one of {', '.join(repr(name) for name in siblings)}{elsewhere}"
+
+    def _homes(self) -> list[str]:
+        """Return the blocks that have this key."""
+        fields = (path for path, _ in json_schema.fields() if path[-1] == self.path[-1])
+        return sorted({join_key(path[:-1]) or "the top level" for path in fields})
+
+    def _is_misplaced(self) -> bool:
+        """Return whether one block alone has this key, and is in the same part of the scenario."""
+        homes = self._homes()
+        return len(homes) == 1 and split_key(homes[0])[0] == self.path[0]
 
     def _siblings(self) -> tuple[str, ...]:
         return json_schema.keys_of(self.holder)
