@@ -7,6 +7,7 @@ tensorrt_llm/serve/scripts/benchmark_dataset.py (0bf6dbc8).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -133,11 +134,15 @@ class _ServerReader:
         backend = server.text("backend", "pytorch")
         if backend not in {"pytorch", "_autodeploy"}:
             server.mistake("backend", f"expected pytorch or _autodeploy, found {backend}")
-        sizes = [server.whole(f"{kind}_parallel_size", 1) or 1 for kind in ("tensor", "pipeline", "context")]
+        kinds = ("tensor", "pipeline", "context")
+        sizes = [server.whole_or_null(f"{kind}_parallel_size", 1) or 1 for kind in kinds]
         for key in ("moe_expert_parallel_size", "max_batch_size", "max_num_tokens", "max_seq_len"):
-            server.whole(key)
-        ranks = server.whole("world_size", sizes[0] * sizes[1] * sizes[2])
-        gpus = server.whole("gpus", ranks) or 1
+            server.whole_or_null(key)
+        ranks = server.whole_or_null("world_size", math.prod(sizes)) or 1
+        gpus = server.whole_or_null("gpus", ranks) or 1
+        if gpus != ranks:
+            shown = f"{' x '.join(kinds)} parallelism is {' x '.join(map(str, sizes))}"
+            raise RefusedError(f"its gpus is {gpus}, but its {shown}")
         options = {key: value for key, value in server.node.plain().items() if key not in NOT_OPTIONS}
         options = self._more_options() | options
         notes = []

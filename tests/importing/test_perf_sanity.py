@@ -252,6 +252,23 @@ REFUSED = [
         "server_env_var: A contains ${...}, which a scenario would expand",
     ),
     (
+        ("tensor_parallel_size", "gpus: 4\n    tensor_parallel_size"),
+        "its gpus is 4, but its tensor x pipeline x context parallelism is 8 x 1 x 1",
+    ),
+    (
+        ("tensor_parallel_size: 8", "gpus: 8\n    tensor_parallel_size: 2\n    context_parallel_size: 2"),
+        "its gpus is 8, but its tensor x pipeline x context parallelism is 2 x 1 x 2",
+    ),
+    (
+        (
+            "tensor_parallel_size",
+            "speculative_config: {decoding_type: MTP, num_nextn_predict_layers: 1, max_draft_len: 3}\n"
+            "    tensor_parallel_size",
+        ),
+        "its speculative_config has two draft lengths, num_nextn_predict_layers: 1 and max_draft_len: 3; "
+        "which one counts depends on the version of TensorRT-LLM",
+    ),
+    (
         (
             "metadata: {model_name: deepseek_r1_0528_fp8, supported_gpus: [B200]}\n",
             "metadata: {model_name: x}\n",
@@ -387,6 +404,13 @@ def test_mistakes_in_the_file_of_further_options(tmp_path: Path, text: str, mist
     assert found.cases == []
     assert [str(problem) for problem in found.problems if str(problem).startswith(f"{tmp_path}/{mistake}")]
     assert len(found.problems) == 1
+
+
+def test_null_is_as_if_there_were_no_key(tmp_path: Path) -> None:
+    nulls = "max_batch_size: null\n    gpus: null\n    pipeline_parallel_size:\n    tensor_parallel_size"
+    (case,) = harvested_text(tmp_path, changed(("tensor_parallel_size", nulls))).cases
+    assert case.tree["engine"] == {"type": "openai", "server": "trtllm-serve", "tp": 8}
+    assert case.tree["hardware"]["count"] == 8
 
 
 def test_other_kinds_of_values_are_mistakes(tmp_path: Path) -> None:
