@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pytest_dsr1.importing.served import safe_name
 from pytest_dsr1.scenario.loading import LoadedScenario, load
 from tests.helpers.imports import (
     DATA,
@@ -321,7 +322,6 @@ server_configs:
     assert [str(problem).removeprefix(f"{tmp_path}/own_b200.yaml:") for problem in found.problems] == [
         "1:28: metadata.supported_gpus: expected a list of texts, found the text 'B200'",
         "2:27: hardware.gpus_per_node: expected a whole number of at least 0, found the text 'many'",
-        "4:5: server_configs.0.name: missing; expected the name of the case",
         f"5:27: server_configs.0.tensor_parallel_size: {LEAST_1}, found the text '8'",
         f"6:21: server_configs.0.max_batch_size: {LEAST_1}, found the number 0",
         "7:26: server_configs.0.enable_attention_dp: TensorRT-LLM reads yes as True, pytest-dsr1 as 'yes': "
@@ -344,13 +344,78 @@ server_configs:
 def test_the_client_of_semianalysis_draws_other_lengths(tmp_path: Path) -> None:
     (case,) = harvested_text(
         tmp_path,
-        changed(("isl: 1024", "isl: 1000, random_range_ratio: 0.8, use_nv_sa_benchmark: true, warmup: true")),
+        changed(("isl: 1024", "isl: 1000, random_range_ratio: 0.8, use_nv_sa_benchmark: true")),
     ).cases
     assert case.tree["dataset"] == {
         "input_tokens": {"minimum": 800, "maximum": 1000},
         "output_tokens": {"minimum": 819, "maximum": 1024},
     }
+    assert len(case.tree["source"]["notes"]) == 1
+
+
+def test_the_client_of_semianalysis_ignores_keys_of_nvidias(tmp_path: Path) -> None:
+    keys = "use_nv_sa_benchmark: true, dataset_file: d/x.json, streaming: false, warmup: true"
+    (case,) = harvested_text(tmp_path, changed(("isl: 1024", f"isl: 1024, {keys}"))).cases
+    assert case.tree["load"]["warmup_requests"] == 0
+    assert "path" not in case.tree["dataset"]
+    assert "streaming" not in case.tree["engine"]
+    assert case.tree["source"]["notes"][1:] == [
+        "NVIDIA ignores dataset_file, streaming, warmup with use_nv_sa_benchmark: random tokens, streamed, "
+        "without a warm-up."
+    ]
+
+
+def test_nvidias_client_warms_up_and_takes_the_lengths_of_a_dataset(tmp_path: Path) -> None:
+    keys = "dataset_file: d/x.json, random_range_ratio: 0.8, streaming: false, warmup: true"
+    (case,) = harvested_text(tmp_path, changed(("isl: 1024", f"isl: 1024, {keys}"))).cases
     assert case.tree["load"]["warmup_requests"] == 1
+    assert case.tree["engine"]["streaming"] is False
+    assert case.tree["dataset"] == {"path": "${DSR1_DATASET}", "input_tokens": 1024, "output_tokens": 1024}
+    assert case.tree["source"]["notes"] == [
+        f"d/x.json is not public: {YOURS}",
+        "NVIDIA ignores random_range_ratio with a dataset_file, which has its own lengths.",
+    ]
+
+
+def test_the_placeholder_of_a_dataset_is_none(tmp_path: Path) -> None:
+    keys = "dataset_file: <dataset_file>, random_range_ratio: 0.5"
+    (case,) = harvested_text(tmp_path, changed(("isl: 1024", f"isl: 1024, {keys}"))).cases
+    drawn = {"minimum": 512, "maximum": 1536}
+    assert case.tree["dataset"] == {"input_tokens": drawn, "output_tokens": drawn}
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ("", "deepseek_r1_0528_fp8_tp8_ep1_pp1_cp1_bs512_attnTRTLLM_moe"),
+        (
+            "moe_config: {backend: CUTLASS}\n    cache_transceiver_config: {backend: UCX}\n"
+            "    max_batch_size: 4",
+            "deepseek_r1_0528_fp8_tp8_ep1_pp1_cp1_bs4_attnTRTLLM_moeCUTLASS_specUCX",
+        ),
+    ],
+)
+def test_what_has_no_name_gets_nvidias(tmp_path: Path, options: str, name: str) -> None:
+    clients = "osl: 1024}\n      - {concurrency: 4, isl: 8192, osl: 1024, iterations: 2}"
+    text = changed(("name: a\n", f"{options}\n"), ("osl: 1024}", clients))
+    assert [case.name for case in harvested_text(tmp_path, text).cases] == [
+        safe_name("own_b200", name, "con4_iter1_isl1024_osl1024"),
+        safe_name("own_b200", name, "con4_iter2_isl8192_osl1024"),
+    ]
+
+
+def test_relative_paths_of_nvidias_are_noted(tmp_path: Path) -> None:
+    options = (
+        "moe_config: {load_balancer: tests/eplb.yaml}\n    speculative_config: {decoding_type: Eagle3, "
+        "speculative_model: eagle/x, max_draft_len: 3}\n    tensor_parallel_size"
+    )
+    (case,) = harvested_text(tmp_path, changed(("tensor_parallel_size", options))).cases
+    assert case.tree["source"]["notes"][1:] == [
+        "moe_config.load_balancer: tests/eplb.yaml is relative to the root of a checkout of TensorRT-LLM; "
+        "write its whole path before a run.",
+        "speculative_config.speculative_model: eagle/x is relative to NVIDIA's folder of models; write its "
+        "whole path before a run.",
+    ]
 
 
 def test_each_client_of_a_server_and_each_gpu_is_a_scenario(tmp_path: Path) -> None:
@@ -364,8 +429,8 @@ def test_each_client_of_a_server_and_each_gpu_is_a_scenario(tmp_path: Path) -> N
     assert [case.name for case in found.cases] == [
         "own_b200-a-b200-x",
         "own_b200-a-h200-x",
-        "own_b200-a-b200-con8",
-        "own_b200-a-h200-con8",
+        "own_b200-a-b200-con8_iter1_isl1024_osl1024",
+        "own_b200-a-h200-con8_iter1_isl1024_osl1024",
     ]
     assert found.cases[-1].tree["source"]["notes"] == [
         "The client of the source sends random starts of neighboring ids; here all ids are random.",
