@@ -135,6 +135,7 @@ def test_the_plan_of_an_imported_scenario_has_the_server_and_its_options(
     result.stdout.fnmatch_lines(
         [
             "# machine: 8 x NVIDIA B200",
+            "# load: 20 requests of random tokens, 1,024 tokens in and 1,024 out, 4 in flight, streamed",
             '# pytest-dsr1 starts and stops this server: trtllm-serve "${DSR1_MODELS}/DeepSeek-R1-0528" * '
             "--tp_size 8 "
             "--extra_llm_api_options extra_llm_api_options.yaml",

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from pytest_dsr1.engines.trtllm_options.answers import Answers
-from pytest_dsr1.engines.trtllm_options.names import OPTIONS
 from pytest_dsr1.engines.trtllm_options.unchecked import reported, with_own_key
 from pytest_dsr1.scenario.rules.registry import EngineRules
 from pytest_dsr1.scenario.schema.rule import Findings
@@ -56,7 +55,7 @@ def _unchecked_has_no_key(engine: TakesOptions, _: Scenario) -> Findings:
 @RULES.should("engine.llm_api")
 def _unchecked_is_reported(engine: TakesOptions, _: Scenario) -> Findings:
     """Options in `engine.llm_api.unchecked` are not checked: a warning names each, and the nearest known name."""  # noqa: E501
-    for option, sentence in reported(engine.trtllm.options, OPTIONS):
+    for option, sentence in reported(engine.trtllm.options):
         yield f"engine.llm_api.unchecked.{option}", sentence
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -105,17 +105,12 @@ def _is_taken(path: Sequence[str], value: Any) -> bool:
     return True
 
 
-def reported(options: LlmApiOptions, known: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield each unchecked option, and a sentence about it, with the nearest known name.
-
-    Args:
-        options: the block.
-        known: the dotted names of all options.
-    """
-    names = {name[:end] for name in known for end in (*_dots(name), len(name))}
+def reported(options: LlmApiOptions) -> Iterator[tuple[str, str]]:
+    """Yield each unchecked option, and a sentence about it, with the nearest known name."""
+    names = {name[:end] for name in OPTIONS for end in (*_dots(name), len(name))}
     for name, value in _unknown(options.unchecked or {}, names, ""):
         if name in names:
-            missing = " and ".join(_missing_beside(name.split("."), value))
+            missing = " and ".join(_missing(name.split("."), value))
             needs = f"is not checked, because {missing} is missing in `{_BLOCK}`"
             yield name, needs if missing else f"the value {value!r} is not known here"
             continue
@@ -126,8 +121,8 @@ def reported(options: LlmApiOptions, known: Iterable[str]) -> Iterator[tuple[str
         yield name, "is not checked" + (f" (did you mean `{anywhere[near]}`?)" if near else "")
 
 
-def _missing_beside(path: Sequence[str], value: Any) -> list[str]:
-    """Return the required keys beside a value that its key takes; none if it does not take the value."""
+def _missing(path: Sequence[str], value: Any) -> list[str]:
+    """Return the required keys that are missing; none if the key does not take the value anyway."""
     for key in reversed(path):
         value = {key: value}
     try:
