@@ -6,12 +6,15 @@ be exported before the saved script or scenario is used again.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_dsr1.text import VARIABLE
 
 NOT_SHOWN = "(not shown)"
+LEAST = 8
+"""The fewest characters of a secret that is looked for in other text, where shorter ones stand by chance."""
 
 _NAME = re.compile(
     r"SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|BEARER|AUTHORIZATION|(?:API|ACCESS|PRIVATE)[_.-]?KEY"
@@ -77,6 +80,41 @@ def masked_words(words: Iterable[str]) -> list[str]:
             masked.append(without_secrets(word))
         option = word if re.fullmatch(r"--?[A-Za-z][\w.-]*", word) and names_secret(word) else ""
     return masked
+
+
+def secrets_of(variables: Mapping[str, str], words: Sequence[str]) -> dict[str, str]:
+    """Return what a process must not be quoted with: each secret, and what to write instead.
+
+    Paths that exist and values of fewer than ``LEAST`` characters are left out.
+
+    Args:
+        variables: its environment.
+        words: its command.
+    """
+    found: dict[str, str] = {}
+    for name, value in variables.items():
+        if is_secret(name, value):
+            found |= dict.fromkeys([value] if names_secret(name) else _parts(value), variable(name))
+    for word, shown in zip(words, masked_words(words), strict=True):
+        begin = shown.rfind("${")
+        if word == shown:
+            continue
+        if begin >= 0 and word.startswith(shown[:begin]):
+            found[word[begin:]] = shown[begin:]
+        else:
+            found |= dict.fromkeys(_parts(word), NOT_SHOWN)
+    return {
+        value: shown
+        for value, shown in found.items()
+        if len(value) >= LEAST and not os.access(value, os.F_OK)
+    }
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Yield what has the form of a secret in a text."""
+    yield from _VALUE.findall(text)
+    for user in _USER.findall(text):
+        yield from (user, user.partition(":")[2])
 
 
 def _masked(option: str, value: str) -> str:

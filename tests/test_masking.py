@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_dsr1.masking import is_secret, masked_words, names_secret, variable, without_secrets
+from pytest_dsr1.masking import is_secret, masked_words, names_secret, secrets_of, variable, without_secrets
 
 SECRET = [
     "HF_TOKEN",
@@ -125,3 +125,26 @@ def test_words_of_a_command() -> None:
         "1",
     ]
     assert variable("--hf.token") == "${hf_token}"
+
+
+def test_the_secrets_of_a_process() -> None:
+    variables = {
+        "HF_TOKEN": "planted-token",
+        "PROXY": "http://me:planted-pass@proxy:8080",
+        "NOTE": "see sk-planted0123456789abc for more",
+        "SHORT_TOKEN": "default",
+        "SSH_AUTH_SOCK": "/tmp",
+        "MODE": "throughput",
+        "MAX_NUM_TOKENS": "123456789",
+    }
+    words = ["env", "DB_PASSWD=planted-word", "serve", "--api-key", "planted-key", "http://u:planted-user@h"]
+    assert secrets_of(variables, words) == {
+        "planted-token": "${HF_TOKEN}",
+        "me:planted-pass": "${PROXY}",
+        "planted-pass": "${PROXY}",
+        "sk-planted0123456789abc": "${NOTE}",
+        "planted-word": "${DB_PASSWD}",
+        "planted-key": "${API_KEY}",
+        "u:planted-user": "(not shown)",
+        "planted-user": "(not shown)",
+    }

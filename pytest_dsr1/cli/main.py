@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pytest_dsr1.cli import compare, docs, references
+from pytest_dsr1.cli import compare, docs, importing, references
 from pytest_dsr1.cli.references import SUITES_HELP
 from pytest_dsr1.text import harmless, say
 
@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     dataset.set_defaults(run=_dataset)
     compare.add(commands)
     docs.add(commands)
+    importing.add(commands)
     references.add(commands)
     return parser
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_dsr1.cli.git import git
 from pytest_dsr1.session.options import STORE
 from pytest_dsr1.text import columns, say
 
@@ -218,9 +218,9 @@ def _accept(options: argparse.Namespace) -> int:
     scenario = load_named(options.profile, folders(options.suites), options.set)
     store = _store(options)
     folder = store if store.is_dir() else Path.cwd()
-    by = options.by or _git(folder, "config", "user.name") or user()
+    by = options.by or git(folder, "config", "user.name") or user()
     accepted, notes = accept(
-        store, scenario, reason=options.reason, by=by, now=_now(), commit=_git(folder, "rev-parse", "HEAD")
+        store, scenario, reason=options.reason, by=by, now=_now(), commit=git(folder, "rev-parse", "HEAD")
     )
     say(
         f"{path_of(store, scenario.name)}: {len(accepted.runs)} runs accepted ({by_node(accepted.nodes)}), "
@@ -300,20 +300,3 @@ def _mean(found: References) -> str:
 
 def _noise(found: References) -> str:
     return "unknown" if found.noise_percent is None else f"{found.noise_percent:.2f}%"
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    """Return what git prints in a folder; None without git or a repository."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None

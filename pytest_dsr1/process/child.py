@@ -21,9 +21,11 @@ from types import TracebackType
 from typing import Literal
 
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.masking import secrets_of
 from pytest_dsr1.process import supervisor
 from pytest_dsr1.process.kept_log import KeptLog
 from pytest_dsr1.process.line_budget import RATE, LineBudget
+from pytest_dsr1.process.secret_filter import SecretFilter
 
 EVENTS_FD = "DSR1_EVENTS_FD"
 """The environment variable with the descriptor that a command writes its events to."""
@@ -96,6 +98,8 @@ class Child:
     command writes to; :meth:`read` returns these lines as kind ``event``, and they are not logged. With
     ``commands`` the variable ``DSR1_COMMANDS_FD`` names a descriptor where the command reads what
     :meth:`send` writes. Standard input is empty.
+
+    The secrets in its environment and its command are replaced in all of this output, also in the log.
 
     Each process that the command started is stopped with SIGTERM, and SIGKILL after ``grace_s`` seconds. This
     happens when the command ends, on :meth:`stop`, when the context is left, and when this process dies.
@@ -297,6 +301,8 @@ class Child:
     def _read_all(self, sources: Mapping[int, _Source], log: KeptLog, owned: ExitStack) -> None:
         """Split the output into lines and write the log until the supervisor has ended."""
         splitters = {source: LineSplitter() for source in sources}
+        secrets = secrets_of(self._env, self.argv)
+        filters = {source: SecretFilter(secrets) for source in sources}
 
         def take(source: int, lines: list[str]) -> None:
             kind, now_s = sources[source], time.monotonic()
@@ -307,13 +313,15 @@ class Child:
                 else:
                     self._lines.put(Line(kind, text, now_s))
 
-        def chunk(source: int) -> bytes:
-            data = os.read(source, _READ)
+        def pass_on(source: int, data: bytes) -> None:
             if sources[source] == "log":
                 log.write(data)
-                take(source, splitters[source].feed(self._budget.take(data, time.monotonic())))
-            else:
-                take(source, splitters[source].feed(data))
+                data = self._budget.take(data, time.monotonic())
+            take(source, splitters[source].feed(data))
+
+        def chunk(source: int) -> bytes:
+            data = os.read(source, _READ)
+            pass_on(source, filters[source].feed(data))
             return data
 
         try:
@@ -337,6 +345,7 @@ class Child:
                     with contextlib.suppress(BlockingIOError):
                         while chunk(source):
                             pass
+                    pass_on(source, filters[source].end())
                     if sources[source] == "log":
                         take(source, splitters[source].feed(self._budget.rest()))
                     take(source, splitters[source].end())

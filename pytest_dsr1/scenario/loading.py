@@ -69,21 +69,40 @@ def load(
                 problems.append(error.problem)
     except MistakeError as error:
         raise all_in_one(path, [*problems, error.problem]) from None
-    problems += variables.misplaced(tree)
+    checked = _check(tree)
+    problems += checked.problems
+    if problems or checked.scenario is None:
+        raise all_in_one(path, problems)
+    warnings = tuple(
+        f"{problem.mark.file_line}: {problem.key}: {problem.message}" for problem in checked.unusual
+    )
+    return LoadedScenario(checked.scenario, path, warnings, checked.marks)
+
+
+def mistakes_in(tree: Node) -> tuple[Problem, ...]:
+    """Return every mistake in a scenario that is in no file yet."""
+    return _check(tree).problems
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """A tree as a scenario: its mistakes, its unusual values, and the positions of its keys."""
+
+    scenario: Scenario | None
+    problems: tuple[Problem, ...]
+    unusual: tuple[Problem, ...]
+    marks: Mapping[str, Mark]
+
+
+def _check(tree: Node) -> _Checked:
     parsed = validate(tree)
     marks = {join_key(key): mark for key, mark, _ in parsed.tree.walk()}
     marks[""] = tree.mark
-    problems += parsed.problems
     findings = _broken_relations(parsed, marks)
-    problems += [problem for problem, impossible in findings if impossible]
-    if problems or parsed.scenario is None:
-        raise all_in_one(path, problems)
-    warnings = tuple(
-        f"{problem.mark.file_line}: {problem.key}: {problem.message}"
-        for problem, impossible in findings
-        if not impossible
-    )
-    return LoadedScenario(parsed.scenario, path, warnings, marks)
+    broken = [problem for problem, impossible in findings if impossible]
+    unusual = tuple(problem for problem, impossible in findings if not impossible)
+    problems = (*variables.misplaced(tree), *parsed.problems, *broken)
+    return _Checked(parsed.scenario, problems, unusual, marks)
 
 
 def load_named(profile: str, suites: Sequence[str], overrides: Sequence[str]) -> Scenario:

@@ -217,7 +217,7 @@ class _Fault:
         ]
 
     def _wrong(self, node: Node) -> str:
-        return f"expected {json_schema.describe(self.schema)}, found {_found(node)}{self._hint(node)}"
+        return f"expected {json_schema.describe(self.schema)}, found {node.in_words()}{self._hint(node)}"
 
     def _hint(self, node: Node) -> str:
         forms = json_schema.options_of(self.schema).values() or [self.schema]
@@ -317,20 +317,6 @@ def _number_hint(node: Node, *, whole: bool) -> str:
     if node.quoted and re.fullmatch(r"[-+]?[0-9.]+", text):
         return "; remove the quotes"
     return ""
-
-
-def _found(node: Node) -> str:
-    value = node.value
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f"the text {value if len(value) <= 60 else value[:57] + '...'!r}"
-    if isinstance(value, int | float):
-        return f"the number {node.text or value}"
-    kind = "list" if isinstance(value, list) else "mapping"
-    return f"a {kind}" if value else f"an empty {kind}"
 
 
 def _placeholder(schema: Schema) -> Any:

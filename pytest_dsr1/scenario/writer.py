@@ -26,7 +26,12 @@ _Dumper.add_representer(str, _text)
 
 def dump(scenario: Scenario) -> str:
     """Return the scenario as a YAML file, without the keys that have no value."""
-    return yaml.dump(_plain(scenario), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return dump_tree(_plain(scenario))
+
+
+def dump_tree(tree: dict[str, Any]) -> str:
+    """Return a scenario's plain values as a YAML file."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def _plain(value: Any) -> Any:

@@ -23,7 +23,7 @@ def free(suites: Suites) -> Suites:
 
 
 def test_a_valid_run_passes_one_test_and_every_report_says_measured(free: Suites) -> None:
-    more = ("--junitxml=junit.xml", "--dsr1-report=r.md", "--dsr1-report=r.html", "--dsr1-report=r.json")
+    more = ("--junitxml=junit.xml", "--dsr1-report=r.md", "--dsr1-report=r.json")
     result = free.run(PROFILE, "-v", "--benchmark-save=x", *more)
     assert result.ret == 0
     result.assert_outcomes(passed=2)
@@ -45,10 +45,6 @@ def test_a_valid_run_passes_one_test_and_every_report_says_measured(free: Suites
     summary = (free.pytester.path / "r.md").read_text(encoding="utf-8")
     assert "# DeepSeek-R1 performance: 1 MEASURED\n" in summary
     assert f"\n| MEASURED | free | {SENTENCE}: total output throughput 16 tok/s | | | |\n" in summary
-    page = (free.pytester.path / "r.html").read_text(encoding="utf-8")
-    assert '<span class="status" data-status="MEASURED">MEASURED</span>' in page
-    assert f'<p class="headline">{SENTENCE}: total output throughput 16 tok/s</p>' in page
-    assert "Is it real?" not in page
     assert json.loads((free.pytester.path / "r.json").read_text(encoding="utf-8")) == []
     (verdicts,) = free.pytester.path.glob(".dsr1/free/*/verdicts.json")
     assert json.loads(verdicts.read_text(encoding="utf-8")) == []
@@ -74,8 +70,6 @@ def test_a_replay_says_measured_and_leaves_the_result_alone(free: Suites) -> Non
     assert again.ret == 0
     again.stdout.fnmatch_lines([f"  MEASURED {SENTENCE}"])
     assert not (folder / "verdicts.json").exists()
-    judged = free.run(f"--dsr1-replay={folder}", "--dsr1-profile=free", "--dsr1-set=targets=[]")
-    judged.stdout.fnmatch_lines([f"  MEASURED {SENTENCE}"])
     assert free.engine_runs == ["free"]
 
 
@@ -104,13 +98,6 @@ def test_the_test_must_not_be_skipped(free: Suites) -> None:
     )
 
 
-def test_list_and_plan_say_that_there_are_no_targets(free: Suites) -> None:
-    listed = free.run("--dsr1-list", PROFILE).stdout.str()
-    assert "    CPU, engine transformers\n    no targets: measured, not judged" in listed
-    planned = free.run("--dsr1-plan", PROFILE).stdout.str()
-    assert "# expected: unknown, because the scenario has no targets\n" in planned
-
-
 def test_a_gate_needs_a_metric(free: Suites) -> None:
     result = free.run(PROFILE, "--dsr1-gate", "-v")
     assert result.ret == 10
@@ -122,9 +109,6 @@ def test_a_gate_needs_a_metric(free: Suites) -> None:
             "own/free.yaml:1: gate.metric: expected a metric, found none; a scenario without "
             "targets names the metric of its gate and references there, one of: *",
         ]
-    )
-    free.run(PROFILE, "--dsr1-gate", "--dsr1-plan").stdout.fnmatch_lines(
-        ["# gate: *gate.metric: expected a metric, found none; *"]
     )
 
 

@@ -145,7 +145,12 @@ def test_started_measured_judged_and_ended(served: Served) -> None:
 def with_options(served: Served) -> None:
     """The server first reads a file that is named relative to the folder in which pytest was started."""
     folder = served.pytester.path
-    reader = f"import runpy, sys\nopen(sys.argv.pop())\nrunpy.run_path({str(folder / 'server.py')!r})\n"
+    reader = (
+        "import os, runpy, sys\nopen(sys.argv.pop())\n"
+        "print('ERROR: token', os.environ['HF_TOKEN'], os.environ['DB_PASSWD'], flush=True)\n"
+        "if os.environ['MODE'] == 'broken':\n    sys.exit(1)\n"
+        f"runpy.run_path({str(folder / 'server.py')!r})\n"
+    )
     (folder / "reader.py").write_text(reader, encoding="utf-8")
     (folder / "opts.yml").write_text("api_key: planted-file\nmoe_backend: CUTLASS\n", encoding="utf-8")
     text = (folder / "served.yaml").read_text(encoding="utf-8")
@@ -192,6 +197,23 @@ def test_a_secret_reaches_no_artifact_and_the_content_of_a_named_file_is_a_fact(
     again = served.pytester.runpytest_subprocess(str(scenario), "--dsr1-plan")
     assert "planted" not in again.stdout.str()
     again.stdout.fnmatch_lines(["# set first: export DB_PASSWD=*", "# set first: export HF_TOKEN=*"])
+
+
+def test_a_secret_that_a_server_prints_reaches_no_artifact(served: Served) -> None:
+    with_options(served)
+    path = served.pytester.path / "served.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("MODE: plain", "MODE: broken"), encoding="utf-8")
+    result = served.pytester.runpytest_subprocess(
+        "served.yaml", "-v", "--junit-xml=junit.xml", "--dsr1-report=report.html", "--dsr1-report=report.md"
+    )
+    result.stdout.fnmatch_lines(
+        ["*failed with exit status 1; the first error in its log: token ${HF_TOKEN} ${DB_PASSWD}*"]
+    )
+    inputs = {"served.yaml", "opts.yml"}
+    written = [path for path in served.pytester.path.rglob("*") if path.is_file() and path.name not in inputs]
+    assert [path.name for path in written if b"token ${HF_TOKEN}" in path.read_bytes()]
+    assert [str(path) for path in written if b"planted" in path.read_bytes()] == []
+    assert "planted" not in result.stdout.str() + result.stderr.str()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

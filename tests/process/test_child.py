@@ -341,3 +341,24 @@ def test_a_part_of_the_log_is_copied(tmp_path: Path) -> None:
         finish(child)
         child.copy_log(position, tmp_path / "part")
     assert (tmp_path / "part").read_text() == "two\n"
+
+
+def test_the_secrets_of_a_command_are_not_in_its_output(tmp_path: Path) -> None:
+    program = """
+    import os, sys
+    print("token", os.environ["MY_TOKEN"][:5], end="", flush=True)
+    print(os.environ["MY_TOKEN"][5:], sys.argv[2], os.environ["PROXY"], os.environ["MODE"])
+    os.write(int(os.environ["DSR1_EVENTS_FD"]), (os.environ["MY_TOKEN"] + chr(10)).encode())
+    """
+    env = {
+        **os.environ,
+        "MY_TOKEN": "planted-token",
+        "PROXY": "http://me:planted-pass@proxy:80",
+        "MODE": "throughput",
+    }
+    argv = python(program, "--api-key", "planted-word")
+    with Child(argv, env=env, cwd=tmp_path, log=tmp_path / "log", events=True) as child:
+        lines = finish(child)
+    log = "token ${MY_TOKEN} ${API_KEY} http://${PROXY}@proxy:80 throughput"
+    assert {line.kind: line.text for line in lines} == {"log": log, "event": "${MY_TOKEN}"}
+    assert (tmp_path / "log").read_text() == f"{log}\n"

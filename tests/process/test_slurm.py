@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pytest_dsr1.process.slurm import step_in_a_step
@@ -16,6 +18,33 @@ def test_srun_inside_a_step_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        ["bash", "-c", "srun -n8 trtllm-bench"],
+        ["bash", "-lc", "cd /work && exec /usr/bin/srun --mpi=pmix trtllm-bench"],
+        ["env", "A=1", "mpirun", "-n", "8", "srun", "trtllm-bench"],
+        ["mpirun", "--mca", "plm", "slurm", "trtllm-bench"],
+        ["mpiexec", "-launcher", "slurm", "trtllm-bench"],
+    ],
+)
+def test_srun_in_the_words_of_a_command_is_refused(command: list[str]) -> None:
+    assert step_in_a_step(command, STEP)
+    assert not step_in_a_step(command, {})
+
+
+def test_srun_in_a_script_is_refused(tmp_path: Path) -> None:
+    script = tmp_path / "run"
+    script.write_text('#!/bin/bash\nexport A=1\nsrun --mpi=pmix \\\n  trtllm-bench "$@"\n', encoding="utf-8")
+    assert step_in_a_step([str(script)], STEP)
+    assert step_in_a_step(["bash", str(script)], STEP)
+    script.write_text("#!/bin/bash\n# srun is not used\nsrun \\\n --overlap trtllm-bench\n", encoding="utf-8")
+    assert step_in_a_step([str(script)], STEP) is None
+    script.write_text("#!/usr/bin/python3\nsrun = 1\n srun \n", encoding="utf-8")
+    assert step_in_a_step([str(script)], STEP) is None
+    assert step_in_a_step([str(tmp_path), "a\0/b"], STEP) is None
+
+
+@pytest.mark.parametrize(
     ("command", "environ"),
     [
         (["trtllm-bench"], STEP),
@@ -23,6 +52,9 @@ def test_srun_inside_a_step_is_refused() -> None:
         (["srun", "trtllm-bench"], {**STEP, "SLURM_STEP_ID": "4294967290"}),  # salloc's own shell
         (["srun", "--overlap", "trtllm-bench"], STEP),
         (["srun", "trtllm-bench"], {**STEP, "SLURM_OVERLAP": "1"}),
+        (["bash", "-c", "srun --overlap -n8 trtllm-bench"], STEP),
+        (["bash", "-c", "echo not-srun; ./srun_notes.sh"], STEP),
+        (["mpirun", "-n", "8", "trtllm-bench"], STEP),
     ],
 )
 def test_what_does_not_wait_for_itself_is_accepted(command: list[str], environ: dict[str, str]) -> None:

@@ -326,7 +326,8 @@ def test_the_nine_cases_of_perf_sanity() -> None:
         assert f"{one.dataset.input_tokens}-{one.dataset.output_tokens}-c{load.concurrency}" == case
         assert isinstance(load.concurrency, int)
         assert (load.num_requests, load.warmup_requests) == (10 * load.concurrency, 0)
-        assert one.targets == one.published == []
+        assert not one.targets
+        assert not one.published
         assert one.gated_metric == "total_output_throughput"
 
 

@@ -44,7 +44,7 @@ def symptom(failure: FailureContext) -> str | None:
     cause = failure.log.cause
     if cause is None:
         return None
-    return rejection(cause, failure.dialect) or why.described(cause, next_steps(failure.engine))
+    return rejection(cause, failure.dialect) or why.described(failure.log, next_steps(failure.engine))
 
 
 def explain(failure: FailureContext) -> str:
@@ -58,9 +58,13 @@ def explain(failure: FailureContext) -> str:
             return f"was interrupted (SIGINT) and ended with exit status {code} without a report"
     if reason := why.explained(log, code, steps, engine.command[0]):
         return reason
-    less = steps[memory.GPU_MEMORY]
+    less, complaint = steps[memory.GPU_MEMORY], log.found.complaint or log.found.suspect
+    if code == 0 and complaint:
+        return f"ended with exit status 0 but wrote no report; its log has an error: {why.short(complaint)}"
     if code == 0:
         return f"ended with exit status 0 but wrote no report, which can mean that memory ran out: {less}"
+    if log.found.warned:
+        return f"died with exit status {code}, and no line of its log says why: look at its last lines"
     return (
         f"died with exit status {code} and logged no reason, which usually means that a worker ran out of "
         f"memory: {less}"

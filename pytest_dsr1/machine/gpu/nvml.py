@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.process.log.gpus import DRIVER_RELOAD, DRIVER_REPLACED
 
 GIB = 1024**3
 
@@ -336,11 +337,7 @@ def opened() -> Iterator[Nvml]:
         elif error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
             message = "the NVIDIA driver is installed but not loaded (see: dmesg | grep -i nvrm)"
         elif error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:
-            message = (
-                "the NVIDIA driver was updated while its old kernel module stayed loaded; reboot, or end "
-                "every program that uses a GPU and reload the kernel modules; in a container: restart the "
-                "container"
-            )
+            message = f"{DRIVER_REPLACED}; {DRIVER_RELOAD}"
         else:
             message = f"the NVIDIA driver does not answer ({error}); {NvmlError.advice}"
         raise NvmlError(message) from None

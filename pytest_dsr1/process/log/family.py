@@ -30,6 +30,11 @@ class Family:
         quotes: whether the message repeats the line.
         final: whether nothing more can come, so that a silent program may be stopped.
         calm: whether a line counts that its writer calls a warning.
+        passing: whether a program can survive it, and has if it gets to its next phase; a cause that is not
+            so replaces it.
+        follows: whether it may follow from an unknown exception before it in the same phase; a certain cause
+            of a later phase replaces it.
+        ends: whether the launcher or engine that says so then ends the other processes with a signal.
     """
 
     name: str
@@ -41,6 +46,9 @@ class Family:
     quotes: bool = True
     final: bool = False
     calm: bool = False
+    passing: bool = False
+    follows: bool = False
+    ends: bool = False
 
 
 def one_of(*patterns: str) -> re.Pattern[str]:

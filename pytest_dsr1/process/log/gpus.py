@@ -6,13 +6,23 @@ from pytest_dsr1.process.log.family import Family, one_of
 
 _LOOK = "look at `nvidia-smi` and CUDA_VISIBLE_DEVICES, and in Docker at --gpus"
 
+NCCL = "nccl"
+NCCL_NETWORK = "nccl network"
+DRIVER_REPLACED = "the NVIDIA driver was updated while its old kernel module stayed loaded"
+DRIVER_RELOAD = (
+    "reboot, or end every program that uses a GPU and reload the kernel modules; in a container: restart the "
+    "container"
+)
+"""What to do then; what reads the driver itself says the same."""
+
 FAMILIES = (
     Family(
         "fewer gpus",
         one_of(
             r"invalid device ordinal|CUDA_ERROR_INVALID_DEVICE\b|cudaErrorInvalidDevice\b",
             r"Only (\d+) GPUs? (?:is|are) available, but (\d+) (?:is|are) required",
-            r"World size .* is larger than the number of available GPUs",
+            r"(?:world|parallel|tp)[ _]?size\b.{0,60}(?:larger|greater|more) than (?:the )?"
+            r"(?:number of |total )*(?:available )?GPUs",
             r"(?:number of|#) (?:available )?(?:GPUs|devices) .*(?:less|fewer|smaller) than",
             r"requires? \d+ GPUs?,? but (?:only )?\d+",
             r"Duplicate GPU detected",
@@ -24,13 +34,20 @@ FAMILIES = (
         calm=True,
     ),
     Family(
+        "driver reload",
+        one_of(r"Driver/library version mismatch"),
+        f"cannot use the GPUs, because {DRIVER_REPLACED}",
+        DRIVER_RELOAD,
+        "NVML (error 18), libnvidia-container",
+    ),
+    Family(
         "driver",
         one_of(
             r"CUDA driver version is insufficient|NVIDIA driver on your system is too old",
             r"cudaErrorInsufficientDriver|cudaErrorUnsupportedPtxVersion|unsupported toolchain",
             r"cudaErrorSystemDriverMismatch|forward compatibility was attempted on non supported HW",
             r"system has unsupported display driver|unsupported display driver / cuda driver combination",
-            r"Driver/library version mismatch|driver/library version mismatch",
+            r"unsatisfied condition: (?:cuda|driver)",
         ),
         "needs another NVIDIA driver",
         "compare `nvidia-smi` with the CUDA version of the software; update the driver, or use an older "
@@ -44,11 +61,12 @@ FAMILIES = (
             r"^\w*Error: .*libcuda\.so(?:\.1)?: cannot open shared object|Failed to infer device type",
             r"(?:NVML|nvml).*(?:Driver Not Loaded|Unknown Error|initialize NVML)",
             r"cudaErrorNoDevice\b|CUDA_ERROR_NO_DEVICE\b",
-            r"could not select device driver .* with capabilities: \[\[gpu\]\]",
+            r"nvidia-container-cli: (?:device|initialization|ldcache|mount|detection) error",
         ),
         "sees no GPU",
         _LOOK,
-        "vllm#11617 (libcuda), CUDA runtime API (error 100), torch.cuda",
+        "vllm#11617 (libcuda), CUDA runtime API (error 100), torch.cuda, libnvidia-container",
+        passing=True,
     ),
     Family(
         "fabric",
@@ -62,17 +80,27 @@ FAMILIES = (
         "switches multicast off",
         "CUDA runtime API (error 802), nccl's transport/nvls.cc",
         calm=True,
+        passing=True,
     ),
     Family(
         "broken gpu",
         one_of(
-            r"uncorrectable (?:ECC|NVLink) error|cudaErrorECCUncorrectable|hardware stack error",
+            r"uncorrectable (?:ECC|NVLink) error|cudaErrorECCUncorrectable",
             r"fallen off the bus|GPU is lost|Unable to determine the device handle",
-            r"NVRM: Xid|\bXid \(PCI:",
+            r"\bXid \(PCI:[^)]*\): (?:48|62|64|74|79|95|119|120|136|140|14[3-5]|149|15[0-6])\b",
         ),
         "met a fault of a GPU",
         "look at `dmesg` for the Xid; reset the GPU or leave it out before the next run",
-        "CUDA runtime API (errors 214, 220, 714), NVIDIA's list of Xid errors",
+        "CUDA runtime API (errors 214, 220), NVIDIA's list of Xid errors",
+    ),
+    Family(
+        "xid",
+        one_of(r"\bXid \(PCI:"),
+        "met an error that the driver logged as an Xid",
+        "look the Xid up in NVIDIA's list (13, 31, 43 and 45 are faults of the program); run again with "
+        "CUDA_LAUNCH_BLOCKING=1 in engine.environment to see the operation",
+        "NVIDIA's list of Xid errors: 13, 31, 43 and 45 are of applications",
+        follows=True,
     ),
     Family(
         "gpu busy",
@@ -83,12 +111,21 @@ FAMILIES = (
         "CUDA runtime API (error 46)",
     ),
     Family(
+        "kernel resources",
+        one_of(r"^[\w.]*OutOfResources\b"),
+        "has a kernel that needs more shared memory of the GPU than this one has",
+        "use another backend or version, or a GPU that the kernel was made for",
+        "Triton's runtime/errors.py",
+        passing=True,
+    ),
+    Family(
         "no kernel",
         one_of(
             r"no kernel image is available|cudaErrorNoKernelImageForDevice|device kernel image is invalid",
             r"(?:requires|only supported on|not supported on) .*(?:compute capability|sm_?\d\d|SM ?\d\d"
             r"|GPU arch)",
             r"Unsupported (?:GPU )?arch(?:itecture)?.*(?:sm_?\d|compute)|not compiled .*for .*sm_?\d",
+            r"Value 'sm_\w+' is not defined",
         ),
         "has no code for this GPU",
         "use a build for this GPU's compute capability, or another backend",
@@ -102,13 +139,14 @@ FAMILIES = (
             r"memory)",
             r"CUDA_ERROR_(?!OUT_OF_MEMORY)[A-Z_]+|cudaError(?!MemoryAllocation)[A-Z]\w+",
             r"(?:CUBLAS|CUDNN)_STATUS_(?!SUCCESS|ALLOC_FAILED)[A-Z_]+",
-            r"Cuda failure \d* ?'(?!out of memory)|error (?:occurred )?when running GEMM",
+            r"error (?:occurred )?when running GEMM",
         ),
         "met an error of CUDA",
         "run again with CUDA_LAUNCH_BLOCKING=1 in engine.environment to see the operation, and look for "
         "the text "
         "among the known bugs of this version",
         "TensorRT-LLM#4708, #5242, #5389, #2393, vllm's and torch's CUDA errors",
+        follows=True,
     ),
     Family(
         "nccl timeout",
@@ -125,7 +163,7 @@ FAMILIES = (
         calm=True,
     ),
     Family(
-        "nccl network",
+        NCCL_NETWORK,
         one_of(
             r"NCCL WARN .*(?:Call to connect|connect to|Connect to|socketStartConnect"
             r"|socketPollConnect).*(?:fail|refused|timed out)",
@@ -138,7 +176,7 @@ FAMILIES = (
         calm=True,
     ),
     Family(
-        "nccl",
+        NCCL,
         one_of(
             r"NCCL WARN (?!.*(?:INFO|Using|deprecated|not set|will be|disabled))",
             r"NCCL error .*'invalid usage|ncclInvalidUsage|ncclInvalidArgument",

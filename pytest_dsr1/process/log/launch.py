@@ -2,14 +2,92 @@
 
 from __future__ import annotations
 
+import re
+
 from pytest_dsr1.process.log.family import Family, one_of
+
+CANCELLED = "slurm cancelled"
+STEP_BUSY = "step busy"
+WAITS = re.compile(r"step creation (?:temporarily|still) disabled")
+"""What srun says while another step holds what its own step needs."""
+UNSAID = ", and the log does not say why"
+"""The end of a phrase that is left out where the log does."""
+
+_LOST = f"lost one of its processes{UNSAID}"
+_LOST_STEP = "look at the process's own log, and run it by hand with the command that was kept"
 
 _NO_SLURM = (
     "unset SLURM_* for a plain command, or start it with `srun --mpi=pmix` and trtllm-llmapi-launch in "
     "engine.command"
 )
+_MPI_STEP = (
+    "start it with `srun --mpi=pmix` (`srun --mpi=list` shows what there is), or unset SLURM_* for a plain "
+    "command without srun"
+)
 
 FAMILIES = (
+    Family(
+        "container toolkit",
+        one_of(
+            r"could not select device driver",
+            r"unknown or invalid runtime name: nvidia|unresolvable CDI devices",
+            r"nvidia-container-(?:cli|runtime)\S* .*(?:not found|no such file)",
+        ),
+        "got no GPUs from the container runtime",
+        "install the NVIDIA Container Toolkit on the host, then run `nvidia-ctk runtime configure "
+        "--runtime=docker` and restart Docker",
+        "moby's daemon, the NVIDIA Container Toolkit's troubleshooting",
+    ),
+    Family(
+        "docker",
+        one_of(
+            r"permission denied while trying to connect to the Docker",
+            r"docker\.sock.*(?:denied|refused|no such)",
+            r"Cannot connect to the Docker daemon|Is the docker daemon running",
+        ),
+        "could not reach Docker",
+        "start Docker (`systemctl status docker`), or put the user in the group docker and log in again",
+        "docker's client",
+    ),
+    Family(
+        "image",
+        one_of(
+            r"manifest unknown|manifest for .* not found|pull access denied|repository does not exist",
+            r"No such image|invalid reference format|failed to import docker image|\.sqsh\b.*[Nn]o such file",
+            r"No such file or directory: \S+\.sqsh|unauthorized: authentication required"
+            r"|returned error code: 40[134]",
+            r"no matching manifest for",
+        ),
+        "could not get its container image",
+        "correct the image's name and tag in engine.command, and log in to its registry (`docker login`; for "
+        "enroot: ~/.config/enroot/.credentials)",
+        "docker's client, NVIDIA/pyxis, NVIDIA/enroot",
+    ),
+    Family(
+        "cpu",
+        one_of(r"exec format error|cannot execute binary file"),
+        "could not be started, because it was built for another kind of CPU",
+        "use an image or a program for this CPU (`uname -m`)",
+        "errno 8",
+    ),
+    Family(
+        "container program",
+        one_of(
+            r"exec: \"[^\"]+\": |executable file \S+ not found|exec:? \S+: (?:no such file|permission denied)"
+        ),
+        "could not start the program in its container",
+        "correct the program in engine.command, or use an image that has it",
+        "runc",
+    ),
+    Family(
+        STEP_BUSY,
+        WAITS,
+        "waited for another step of its Slurm job",
+        "end that step (`squeue --steps` lists them), or add --overlap to srun in engine.command",
+        "Slurm 22.05's srun",
+        kind="consequence",
+        calm=True,
+    ),
     Family(
         "slurm time limit",
         one_of(r"CANCELLED AT .* DUE TO TIME LIMIT", r"error: .*\bDUE TO TIME LIMIT\b"),
@@ -60,16 +138,22 @@ FAMILIES = (
         one_of(
             r"appears to have been direct launched using \"?srun",
             r"OMPI was not built with SLURM|not built with SLURM's PMI",
-            r"An error occurred in MPI_Init|(?:PMI2?|PMIX|pmix)\w*_Init failed",
-            r"(?:orte|ompi|opal|prte)_\w*init\w* failed|It looks like \w+_INIT failed",
+            r"(?:PMI2?|PMIX|pmix)\w*_Init failed|(?:orte|ompi|opal|prte)_\w*init\w* failed",
             r"Invalid MPI type|can not load PMIx library|mpi/pmix: .*error",
         ),
         "could not start MPI",
-        "start it with `srun --mpi=pmix` (`srun --mpi=list` shows what there is), or unset SLURM_* for a "
-        "plain "
-        "command without srun",
+        _MPI_STEP,
         "TensorRT-LLM#2316, dynamo#992, tensorrtllm_backend#712, Slurm 22.05",
         final=True,
+    ),
+    Family(
+        "mpi init",
+        one_of(r"An error occurred in MPI_Init|It looks like \w+_INIT failed"),
+        "could not start MPI",
+        _MPI_STEP,
+        "Open MPI's help-mpi-runtime.txt, where the reason comes some lines later",
+        final=True,
+        passing=True,
     ),
     Family(
         "mpi root",
@@ -85,7 +169,7 @@ FAMILIES = (
             r"Requested nodes are busy|Requested node configuration is not available",
             r"can't run \d+ processes on \d+ nodes|More processors requested than permitted",
             r"srun: error: (?:Invalid|Unable|Job|Memory specification|invalid|Required|Batch job)",
-            r"Step creation (?:temporarily disabled|still disabled)|Job/step already completing",
+            r"Job/step already completing",
         ),
         "was not started by Slurm",
         "correct the options of srun in engine.command; `scontrol show job` shows what the job has",
@@ -111,16 +195,20 @@ FAMILIES = (
         "could not reach one of its nodes",
         "check that the nodes reach each other, and the interface that MPI or UCX uses (UCX_NET_DEVICES)",
         "Open MPI's help-errmgr-base.txt, openucx/ucx",
+        follows=True,
     ),
     Family(
-        "slurm cancelled",
+        CANCELLED,
         one_of(
-            r"\*\*\* (?:STEP|JOB) \S+ ON \S+ CANCELLED AT", r"srun: Force Terminated", r"Job step aborted"
+            r"\*\*\* (?:STEP|JOB) \S+ ON \S+ CANCELLED AT",
+            r"srun: (?:Force Terminated|forcing job termination)|Job step aborted|Cancelled pending job step",
+            r"Job allocation \d+ has been revoked",
         ),
         "was cancelled in Slurm",
         "ask `scontrol show job` whether scancel, preemption or another task's end did it",
         "slurmstepd 22.05: also a preemption with a grace time, and --kill-on-bad-exit",
         kind="aftermath",
+        ends=True,
     ),
     Family(
         "first task",
@@ -130,6 +218,18 @@ FAMILIES = (
         "Slurm's srun --wait, Open MPI's help-mpi-api.txt, nccl-tests#322",
         kind="aftermath",
         quotes=False,
+        ends=True,
+    ),
+    Family(
+        "own end",
+        one_of(r"Received sigquit from a child process"),
+        _LOST,
+        _LOST_STEP,
+        "sglang's engine, which then ends its own processes with SIGKILL",
+        kind="aftermath",
+        quotes=False,
+        calm=True,
+        ends=True,
     ),
     Family(
         "worker",
@@ -141,12 +241,11 @@ FAMILIES = (
             r"EngineDeadError|EngineCore (?:encountered an issue|failed to start|died)|Engine core proc "
             r".* died",
             r"(?:Scheduler|Detokenizer|Subprocess|Child).*(?:died|hit an exception|unexpectedly)",
-            r"Received sigquit from a child process|ChildFailedError|A process in the process pool was "
-            r"terminated",
+            r"ChildFailedError|A process in the process pool was terminated",
             r"Process \S+ (?:died|terminated|exited)",
         ),
-        "lost one of its processes, and the log does not say why",
-        "look at the process's own log, and run it by hand with the command that was kept",
+        _LOST,
+        _LOST_STEP,
         "TensorRT-LLM#7818, #7706, vllm#21882, #44411, sglang's scheduler",
         kind="aftermath",
         quotes=False,

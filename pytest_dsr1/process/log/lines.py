@@ -26,14 +26,13 @@ _PREFIXES = tuple(
         r" *\d{1,5}: ?(?=\S|  |$)",
         r"(?:\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4})?(?:\[[\w@,.:-]*\d+,\d+\])?<(?:stdout|stderr"
         r"|stddiag)>: ?",
-        r"\[(?:rank|default)\d+\]:? ?",
+        r"\[(?:[Rr]ank ?|RANK |default)\d+\]:? ?",
         r"\([\w. :-]+? pid=\d+(?:, ip=[\w.:]+)?\) ?",
         r"\[pod/[^\]\s]+\] ?",
         r"[a-z][\w.-]*\d: ?(?=\S|  )",
         # TensorRT-LLM: [11/29/2025-10:26:10] [TRT-LLM] [RANK 7] [E] and [TensorRT-LLM][ERROR].
         rf"\[\d\d/\d\d/\d{{4}}-{_CLOCK}\] ?",
         r"\[(?:TRT-LLM|TensorRT-LLM|TRT|AutoDeploy)\] ?",
-        r"\[RANK \d+\] ?",
         rf"\[{_LEVEL}\] ?",
         # vLLM: ERROR 12-29 15:21:50 [core.py:866], before 0.9 without the first bracket.
         rf"{_LEVEL} \d\d-\d\d {_CLOCK} \[?[\w./-]+:\d+\] ?",

@@ -66,7 +66,7 @@ FAMILIES = (
             r"Out of memory: Killed process|cgroup out[- ]of[- ]memory",
             r"srun: error: .*: tasks? [\d,-]+: Out Of Memory",
             r"mmap.*(?:failed|error).*ENOMEM|\bENOMEM\b",
-            r"(?:process|worker|actor).*killed due to (?:memory pressure|.*running low on memory)",
+            r"(?:process|worker|actor|task|Task).*killed due to (?:memory pressure|.*running low on memory)",
         ),
         "ran out of host memory",
         "give the job or the container more memory, or load fewer files at once; `free -g` and `dmesg` "

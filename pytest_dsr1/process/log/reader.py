@@ -8,18 +8,17 @@ another, and takes none of these for a cause.
 from __future__ import annotations
 
 import re
-import signal
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from pytest_dsr1.process.log import gpus, kinds, launch, memory, software
-from pytest_dsr1.process.log.cause import Cause
+from pytest_dsr1.process.log.cause import Cause, Phase
 from pytest_dsr1.process.log.family import Family
+from pytest_dsr1.process.log.findings import Findings
 from pytest_dsr1.process.log.lines import LogLine, plain_line, without_escapes
-from pytest_dsr1.process.log.signals import stated_signal
+from pytest_dsr1.process.log.signals import stated_signal, without_guesses
 from pytest_dsr1.process.log.telling import DullLines, tells
 from pytest_dsr1.text import quoted
 
@@ -34,35 +33,21 @@ _ANSWERED = 3
 """Answers of a server after which an error was one request's own."""
 _LONGEST_FENCE = 1_000
 """Lines after which text that a model has written is over in any case."""
+_LONGEST_TRACEBACK = 300
+"""Lines after which a traceback is over in any case."""
 
 FAMILIES = (*launch.FAMILIES, *memory.FAMILIES, *gpus.FAMILIES, *software.FAMILIES)
 
-Phase = Literal["starting", "loading", "preparing", "running"]
-
+_PHASES: tuple[Phase, ...] = ("starting", "loading", "preparing", "running")
 _RELEVANT = re.compile(
     r"[Ee]rror|ERROR|[Ee]xception|out of memory|[Kk]illed|[Ss]ignal|[Aa]bort|interrupt|not permitted"
     r"|CANCELLED|NCCL WARN|direct launched|slots available|already filled"
 )
-_RUNNING = re.compile(r"Starting benchmark\.\.\.|Application startup complete|fired up and ready")
-_PREPARING = re.compile(
-    r"[Ll]oad.*\b100%|(?:[Mm]odel|[Ww]eights?) load(?:ing|ed)?.* (?:took|done)|Loading weights took"
-    r"|KV [Cc]ache (?:size|pages|is allocated)|[Cc]apturing|CUDA [Gg]raph|\[?(?:Autotun|AutoTun|autotun)"
-    r"|[Ww]arm(?:ing|-?up)"
-)
-_LOADING = re.compile(
-    r"[Ll]oading (?:weights|safetensors|checkpoint|model|pt )|load(?:ing)? (?:the )?model|[Pp]refetching"
-)
-_LOADING_CODE = re.compile(
-    r"load_single_module|load_weights|create_weights|initialize_model\b|in load_model\b"
-)
 _LOCATION = re.compile(r"[\w.\[\]<>-]+$")
-_DETAIL = re.compile(r"\s+(.+?)(?: \[type=(\w+).*)?$")
+_DETAIL = re.compile(r"\s+(?:Value error, (?=\S))?(.+?)(?: \[type=(\w+).*)?$")
 _KEYWORD = re.compile(r"unexpected keyword argument '(\w+)'")
+_KEPT = re.compile(f"{kinds.WHAT.pattern}|{kinds.INDENTED.pattern}")
 _DASHES = re.compile(r"-{20,}$")
-_BEFORE_CAUSE = re.compile(
-    r"^.*?(?:Failed to initialize executor on rank \d+|Error executing \w+(?: with args \([^)]*\))?"
-    r"|hit an exception|failed with (?:error|exception)): (?:\[TensorRT-LLM\]\[ERROR\] )?"
-)
 
 
 class LogReader:
@@ -88,21 +73,15 @@ class LogReader:
         self._answered = 0
         self._in_block = False
         self._block_begins = False
+        self._traceback = 0
+        """Lines of a traceback that may still come before its exception; 0 outside of one."""
+        self._warned = False
+        """Whether this traceback belongs to a warning."""
         self._since = 0
         """Telling lines since the last cause."""
-        self._reset()
+        self._found = Findings()
         for line in lines:
             self.take(line)
-
-    def _reset(self) -> None:
-        self._stated: Cause | None = None
-        self._first: Cause | None = None
-        self._early: Cause | None = None
-        self._consequence: Cause | None = None
-        self._aftermath: Cause | None = None
-        self._signal: Cause | None = None
-        self._complaint: Cause | None = None
-        self._newest: Cause | None = None
 
     def take(self, text: str) -> None:
         """Read one line."""
@@ -113,7 +92,7 @@ class LogReader:
         elif self._awaits_more():
             self._read(text)
         else:
-            known = self._first is not None or self._stated is not None
+            known = self._found.settled
             if tells(text, known=known):
                 self._read(text)
             elif known and _RELEVANT.search(text) and 'File "' not in text:
@@ -121,41 +100,30 @@ class LogReader:
 
     def _awaits_more(self) -> bool:
         """Return whether the next line may belong to what was read last, whatever it says."""
-        new = self._newest is not None and self._since < _NEAR
-        return new or self._detail_of is not None or self._block_begins
+        new = self._found.newest is not None and self._since < _NEAR
+        return new or self._detail_of is not None or self._block_begins or self._traceback > 0
 
     def enter(self, phase: Phase) -> None:
         """Begin a phase that every process has reached; what the log complained about before did no harm."""
         self.phase = phase
         if phase == "running":
-            self._reset()
+            self._found = Findings()
             self._relevant.clear()
+
+    @property
+    def found(self) -> Findings:
+        """What the log has shown so far."""
+        return self._found
 
     @property
     def cause(self) -> Cause | None:
         """The first specific cause, else the first consequence that it knows; None if the log shows none."""
-        number = None if self._signal is None else self._signal.number
-        ends = (
-            (self._consequence, self._signal)
-            if number == signal.SIGABRT
-            else (self._signal, self._consequence)
-        )
-        return self.specific or ends[0] or ends[1] or self._aftermath
-
-    @property
-    def specific(self) -> Cause | None:
-        """The first specific cause; None without one."""
-        return self._stated or self._first or self._early
-
-    @property
-    def complaint(self) -> str | None:
-        """The first line that calls itself an error, which may or may not be the cause."""
-        return None if self._complaint is None else self._complaint.text
+        return self._found.cause
 
     @property
     def hopeless(self) -> bool:
         """Whether nothing more can come after what the log shows."""
-        cause = self.specific
+        cause = self._found.specific
         return cause is not None and cause.family is not None and cause.family.final
 
     def shown(self) -> list[str]:
@@ -187,10 +155,11 @@ class LogReader:
             return False
         if self._took_block(line):
             return False
-        self._follow_phase(line.text)
-        if kinds.FRAME.match(line.text) and not kinds.WHAT.match(line.text) and not software_line(line.text):
-            self._loading_code = self._loading_code or bool(_LOADING_CODE.search(line.text))
+        if kinds.FRAME.match(line.text) and not _KEPT.match(line.text):
+            self._loading_code = self._loading_code or bool(kinds.LOADING_CODE.search(line.text))
+            self._traceback = max(0, self._traceback - 1)
             return False
+        self._follow_phase(line)
         if kinds.FENCE.match(line.text):
             self._fenced = _LONGEST_FENCE
             return False
@@ -200,44 +169,54 @@ class LogReader:
             self._skip_exception = True
             return False
         if kinds.HEADER.match(line.text):
-            if line.text.startswith("Traceback"):
-                self._loading_code = False
-            if line.text.startswith("During handling"):
-                self._give_up(generic_only=True)
+            self._begin(line.text)
             return False
+        if line.text.endswith(kinds.TRACEBACK):
+            self._begin(kinds.TRACEBACK)
         self._since += 1
         if kinds.RECOVERED.search(line.text) and self._since <= _NEAR:
-            self._give_up(generic_only=False)
+            self._found.give_up(generic_only=False)
+        if kinds.JOINED.search(line.text):
+            self._found.joined()
         if _RELEVANT.search(raw) and not line.calm:
             self._relevant.append(raw)
-        return bool(kinds.HARMLESS.search(line.text)) or self._look(line, raw)
+        if kinds.HARMLESS.search(line.text) and not launch.WAITS.search(line.text):
+            self._found.warned = self._found.warned or _complains(line.text)
+            return True
+        return self._look(line, raw)
+
+    def _begin(self, header: str) -> None:
+        """Take the heading of a traceback, or of another part of one."""
+        if header.startswith("Traceback"):
+            self._loading_code = False
+            self._traceback = _LONGEST_TRACEBACK
+            before = plain_line(self.last[-2]) if len(self.last) > 1 else LogLine("")
+            self._warned = before.calm and before.text.endswith(":")
+        if header.startswith("During handling"):
+            self._found.give_up(generic_only=True)
 
     def _look(self, line: LogLine, raw: str) -> bool:
         """Take a line that may show a cause; return whether it shows nothing."""
-        family = next(
-            (each for each in FAMILIES if (each.calm or not line.calm) and each.pattern.search(line.text)),
-            None,
-        )
-        text = _BEFORE_CAUSE.sub("", line.text).strip()
-        loading = self.phase == "loading" or self._loading_code or bool(_LOADING_CODE.search(line.text))
-        cause = Cause(text, raw, family, loading=loading)
-        if family is not None and family.kind == "stated":
-            self._stated = self._stated or cause
-            return False
-        number = None if line.calm else stated_signal(line.text)
+        text = kinds.BEFORE_CAUSE.sub("", line.text).strip()
+        raised = bool(self._traceback and line.text.strip() and kinds.RAISED.match(text))
+        calm = line.calm or (raised and self._warned)
+        said = without_guesses(line.text)
+        family = _family(said, text if len(said) == len(line.text) else said, calm=calm)
+        loading = self.phase == "loading" or self._loading_code or bool(kinds.LOADING_CODE.search(line.text))
+        cause = Cause(text, raw, family, phase=self.phase, loading=loading)
+        if raised:
+            self._traceback = 0
+        number = None if calm else stated_signal(line.text)
         if number is not None and (family is None or family.kind in {"consequence", "aftermath"}):
-            # SIGTERM and SIGINT are what launchers send to the rest.
-            if self._signal is None and number not in {signal.SIGTERM, signal.SIGINT}:
-                self._signal = replace(cause, family=None, number=number)
-            return False
-        if family is not None and family.kind == "consequence":
-            self._consequence = self._consequence or cause
-        elif family is not None and family.kind == "aftermath":
-            self._aftermath = self._aftermath or cause
-        elif family is not None:
+            self._found.killed(replace(cause, family=None, number=number))
+        elif family is not None and family.kind in {"cause", "early"}:
             self._known(family, cause, line)
+        elif family is not None:
+            self._found.known(cause)
         else:
-            return line.calm or not self._unknown(line, cause)
+            if calm:
+                self._found.warned = self._found.warned or _complains(line.text)
+            return calm or not self._unknown(line, cause, raised=raised)
         return False
 
     def _known(self, family: Family, cause: Cause, line: LogLine) -> None:
@@ -246,30 +225,31 @@ class LogReader:
             return
         if family.name == software.OPTION:
             cause = self._option(cause)
-        self._newest, self._since, self._answered = cause, 0, 0
-        if family.kind == "early":
-            self._early = self._early or cause
-        elif self._first is None:
-            self._first = cause
-            if family.name == software.OPTION and cause.option is None:
-                self._detail_of, self._location = cause, ""
+        self._since, self._answered = 0, 0
+        self._found.known(cause)
+        if family.name == software.OPTION and cause.option is None and self._found.first is cause:
+            self._detail_of, self._location = cause, ""
 
-    def _unknown(self, line: LogLine, cause: Cause) -> bool:
-        """Take a line that no family knows; return whether it is an exception or calls itself an error."""
+    def _unknown(self, line: LogLine, cause: Cause, *, raised: bool) -> bool:
+        """Take a line that no family knows; return whether it is an exception or reads like an error."""
         what = kinds.WHAT.match(line.text)
-        exception = kinds.EXCEPTION.match(line.text)
+        exception = raised or kinds.EXCEPTION.match(cause.text)
         inside = None if exception or line.level != "error" else kinds.INSIDE.search(line.text)
         if exception and self._skip_exception:
             self._skip_exception = False
         elif what or exception or inside or kinds.ASSERTION.match(cause.text):
             cause = replace(cause, text=what[1] if what else inside[0] if inside else cause.text)
-            if kinds.PASSED_ON.search(line.text):
-                self._complaint = self._complaint or cause
+            if kinds.PASSED_ON_CLASS.match(cause.text) or kinds.PASSED_ON.search(line.text):
+                self._found.complained(cause, by="passed on")
             else:
-                self._newest, self._since, self._answered = cause, 0, 0
-                self._first = self._first or cause
-        elif (line.level == "error" and line.text.strip()) or kinds.COMPLAINT.search(line.text):
-            self._complaint = self._complaint or cause
+                self._since, self._answered = 0, 0
+                self._found.unknown(cause)
+        elif line.level == "error" and line.text.strip():
+            self._found.complained(cause, by="error")
+        elif kinds.COMPLAINT.search(line.text):
+            self._found.complained(cause, by="launcher")
+        elif kinds.SUSPECT.search(line.text):
+            self._found.complained(cause, by="suspect")
         else:
             return False
         return True
@@ -279,7 +259,7 @@ class LogReader:
         if found := _KEYWORD.search(cause.text):
             return replace(cause, option=found[1], unknown_option=True)
         before = plain_line(self.last[-2]).text if len(self.last) > 1 else ""
-        detail = _DETAIL.match(self._indented(cause.raw))
+        detail = _DETAIL.match(plain_line(cause.raw).text)
         if detail and _LOCATION.match(before) and "validation error" not in cause.text:
             return replace(
                 cause,
@@ -288,10 +268,6 @@ class LogReader:
                 unknown_option="Extra inputs" in detail[1],
             )
         return cause
-
-    @staticmethod
-    def _indented(raw: str) -> str:
-        return plain_line(raw).text
 
     def _took_detail(self, line: LogLine) -> bool:
         """Take a line below pydantic's ``validation error for``; return whether it belongs there."""
@@ -303,11 +279,11 @@ class LogReader:
                 better = replace(
                     asked,
                     text=f"{where}{detail[1]}",
+                    family=_family(detail[1], detail[1], calm=False) or asked.family,
                     option=self._location or None,
                     unknown_option=detail[2] == "extra_forbidden" or "Extra inputs" in detail[1],
                 )
-                self._first = better if self._first is asked else self._first
-                self._newest = better if self._newest is asked else self._newest
+                self._found.improve(asked, better)
                 self._detail_of = None
             return True
         if _LOCATION.match(line.text):
@@ -323,48 +299,42 @@ class LogReader:
             return True
         if self._block_begins and line.text.strip():
             self._block_begins = False
-            if self._complaint is None and not re.match(r"WARNING|By default|MIN:|\s", line.text):
-                self._complaint = Cause(line.text, self.last[-1])
+            if not line.calm and not re.match(r"WARNING|By default|MIN:|\s", line.text):
+                self._found.complained(Cause(line.text, self.last[-1], phase=self.phase), by="launcher")
         return False
 
-    def _follow_phase(self, text: str) -> None:
-        if _RUNNING.search(text):
+    def _follow_phase(self, line: LogLine) -> None:
+        if line.level == "error" or kinds.EXCEPTION.match(line.text) or kinds.SUSPECT.search(line.text):
+            return
+        phase = kinds.phase_of(line.text)
+        if phase == "running":
             self.enter("running")
-        elif self.phase in {"starting", "loading"} and _PREPARING.search(text):
-            self.phase = "preparing"
-            self._early = None
-        elif self.phase == "starting" and _LOADING.search(text):
-            self.phase = "loading"
-            self._early = None
+        elif phase is not None and _PHASES.index(phase) > _PHASES.index(self.phase):
+            self.phase = phase
+            self._found.advance()
 
     def _served(self, text: str) -> bool:
         """Forget an unknown error if a server refuses that request, or goes on to answer others."""
         if kinds.REFUSED.search(text):
-            self._give_up(generic_only=True)
+            self._found.give_up(generic_only=True)
             return True
         if kinds.ANSWERED.search(text):
             self._answered += 1
             if self._answered >= _ANSWERED:
-                self._give_up(generic_only=True)
+                self._found.give_up(generic_only=True)
             return True
         return False
 
-    def _give_up(self, *, generic_only: bool) -> None:
-        """Forget the newest cause: the program went on, or says more in the next exception."""
-        newest, self._newest = self._newest, None
-        if newest is None:
-            return
-        known = newest.family is not None and newest.family.kind == "cause"
-        if generic_only and known:
-            return
-        if self._first is newest:
-            self._first = None
-        if self._early is newest:
-            self._early = None
+
+def _complains(text: str) -> bool:
+    return bool(kinds.SUSPECT.search(text) or kinds.EXCEPTION.match(text))
 
 
-def software_line(text: str) -> bool:
-    """Return whether an indented line is pydantic's word about an option."""
-    return bool(
-        re.match(r"\s+(?:Extra inputs are not permitted|Input should be |Field required|Value error, )", text)
-    )
+def _family(said: str, text: str, *, calm: bool) -> Family | None:
+    """Return the family of a line, with or without what stands before its cause."""
+    for each in FAMILIES:
+        if (each.calm or not calm) and (
+            each.pattern.search(said) or (text != said and each.pattern.search(text))
+        ):
+            return each
+    return None

@@ -18,7 +18,7 @@ _NUMBER = re.compile(
 _STATUS = re.compile(
     r"(?:exit(?:ed)?(?: with)?(?: exit)?[ _-]?(?:code|status)?|status|code):? ?(1[2-5]\d)\b", re.IGNORECASE
 )
-_NAME = re.compile(r"(?:killed|terminated|died|exited)\b.{0,40}?\b(SIG[A-Z]+)\b")
+_NAME = re.compile(r"(?:(?:killed|terminated|died|exited)\b.{0,40}?\b|\*\*\* )(SIG[A-Z]+)\b")
 _WORDS = {
     "Killed": signal.SIGKILL,
     "Segmentation fault": signal.SIGSEGV,
@@ -52,9 +52,24 @@ _MEANING = {
     signal.SIGILL: " (illegal instruction): the software was built for another CPU",
 }
 
+_GUESSES = re.compile(
+    r"\b(?:potential|possible|likely|common|probable) (?:root )?(?:causes?|reasons?)\b.*", re.IGNORECASE
+)
+"""The start of a list of what may have happened, as Ray writes it after every end of a worker."""
+_GUESS = re.compile(
+    r"[^.;,]*\b(?:may|might|could|can|would|usually|probably|possibly|perhaps|likely|if|when)\b[^.;,]*",
+    re.IGNORECASE,
+)
+
+
+def without_guesses(text: str) -> str:
+    """Return a line without its list of what may have happened."""
+    return _GUESSES.sub("", text)
+
 
 def stated_signal(text: str) -> int | None:
-    """Return the signal that a line says has ended a process; None if it says none."""
+    """Return the signal that a line says has ended a process; None if it says none, or guesses."""
+    text = _GUESS.sub("", without_guesses(text))
     if found := _NUMBER.search(text):
         return int(next(group for group in found.groups() if group))
     if found := _NAME.search(text):

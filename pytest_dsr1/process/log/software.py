@@ -25,21 +25,9 @@ FAMILIES = (
         "click's and argparse's own messages, TensorRT-LLM#5656, #3583",
     ),
     Family(
-        OPTION,
-        one_of(
-            r"unexpected keyword argument '\w+'",
-            r"validation errors? for \w+",
-            r"(?:Extra inputs are not permitted|Input should be |Field required|Value error, )",
-            r"Unrecognized configuration class|unknown (?:field|key|config) .*(?:config|args)",
-        ),
-        "refuses an option",
-        "correct it in the scenario",
-        "pydantic 2, TensorRT-LLM's TorchLlmArgs, vLLM's ModelConfig",
-    ),
-    Family(
         "architecture",
         one_of(
-            r"Transformers does not recognize this architecture",
+            r"Transformers does not recognize this architecture|Unrecognized model in ",
             r"Model architectures? .* (?:is|are) not (?:supported|registered)|failed to be inspected",
             r"Unsupported (?:model )?architecture|Unknown (?:architecture|model type)|has no "
             r"TransformersForCausalLM",
@@ -68,6 +56,7 @@ FAMILIES = (
         "may not download the model",
         "set HF_TOKEN and accept the model's terms, or set model.path to a local folder",
         "huggingface_hub's errors",
+        passing=True,
     ),
     Family(
         "no model",
@@ -85,6 +74,7 @@ FAMILIES = (
         "cannot find the model",
         "set model.path to a folder with config.json, tokenizer and all weights, which every node sees",
         "transformers' utils/hub.py, huggingface_hub's errors",
+        passing=True,
     ),
     Family(
         "weights",
@@ -127,10 +117,11 @@ FAMILIES = (
     ),
     Family(
         "port",
-        one_of(r"address already in use|EADDRINUSE|\[Errno 98\]"),
+        one_of(r"address already in use|port is already allocated|EADDRINUSE|\[Errno 98\]"),
         "could not listen at its port, which another process uses",
         "run again, or end the process (`ss -ltnp` lists them)",
         "vllm#7514, #9763, #11617",
+        passing=True,
     ),
     Family(
         "files",
@@ -138,6 +129,7 @@ FAMILIES = (
         "ran out of open files",
         "raise the limit: ulimit -n 65536",
         "errno 24",
+        passing=True,
     ),
     Family(
         "threads",
@@ -149,6 +141,7 @@ FAMILIES = (
         "may start no more processes or threads",
         "raise the limit: ulimit -u, or in Docker: --pids-limit",
         "errno 11, OpenBLAS's and libgomp's messages",
+        passing=True,
     ),
     Family(
         "disk",
@@ -156,6 +149,7 @@ FAMILIES = (
         "ran out of disk space",
         "free space where it writes: its caches (HF_HOME, TRITON_CACHE_DIR, ~/.cache), /tmp and the results",
         "errno 28 and 122",
+        passing=True,
     ),
     Family(
         "permission",
@@ -163,13 +157,27 @@ FAMILIES = (
         "may not read or write a file",
         "correct its permissions; caches can go elsewhere with HF_HOME and TRITON_CACHE_DIR",
         "errno 13 and 30",
+        passing=True,
     ),
     Family(
         "trust",
-        one_of(r"trust_remote_code"),
+        one_of(
+            r"(?:pass|set|allow|argument|option|requires?|need|use|with)\b.{0,60}trust[_-]remote[_-]code",
+            r"contains custom code which must be executed|trust_remote_code\W* (?:must|needs|is required)",
+        ),
         "wants permission to run the model's own code",
         "if you trust it, add --trust-remote-code to engine.arguments",
         "transformers' dynamic_module_utils.py",
+        passing=True,
+    ),
+    Family(
+        "headers",
+        one_of(r"fatal error: \S+\.(?:h|hpp|hh|cuh|inc): No such file|cannot find -l\w+"),
+        "could not compile a kernel, because a file to compile with is missing",
+        "install what has this file (Python.h: python3-dev or python3-devel; CUDA's: the CUDA toolkit), or "
+        "use the engine's container",
+        "gcc, nvcc and ld, called by Triton's build.py and torch.utils.cpp_extension",
+        passing=True,
     ),
     Family(
         "compiler",
@@ -181,6 +189,7 @@ FAMILIES = (
         "could not compile a kernel",
         "install a compiler and the CUDA toolkit (nvcc) of the software's version, or use its container",
         "Triton's build.py, torch.utils.cpp_extension, FlashInfer's jit",
+        passing=True,
     ),
     Family(
         "import",
@@ -194,6 +203,18 @@ FAMILIES = (
         "install the package that the log names, or use the engine's container",
         "Python's import system, the dynamic linker",
         kind="early",
+    ),
+    Family(
+        OPTION,
+        one_of(
+            r"unexpected keyword argument '\w+'",
+            r"validation errors? for \w+",
+            r"(?:Extra inputs are not permitted|Input should be |Field required|Value error, )",
+            r"Unrecognized configuration class|unknown (?:field|key|config) .*(?:config|args)",
+        ),
+        "refuses an option",
+        "correct it in the scenario",
+        "pydantic 2, TensorRT-LLM's TorchLlmArgs, vLLM's ModelConfig",
     ),
     Family(
         INTERRUPTED,

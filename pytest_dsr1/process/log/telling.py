@@ -15,6 +15,11 @@ _PHASE_WORDS = (
     "fired up",
     "http/",
     "interrupt",
+    "using network",
+    "init complete",
+    "model init",
+    "memory pool",
+    "capture",
 )
 """A line of information without any of these words, in lower case, shows nothing."""
 _WORDS = (
@@ -36,7 +41,8 @@ _WORDS = (
         "host key",
         "ssh:",
     ),
-    *("must be", "[e]", "nvls", "multicast", "too many", "limit", "supported", "smaller", "unrec", "ninja"),
+    *("must be", "[e]", "denied", "notfound", "expired", "unauth", "fatal", "manifest", "panic", "exec"),
+    *("alloc", "nvls", "multicast", "too many", "limit", "supported", "smaller", "unrec", "ninja"),
 )
 """A line without any of these cannot show anything. A loop over words is ten times as fast as a pattern."""
 _MARKS = (
@@ -51,6 +57,11 @@ _MARKS = (
     ),
 )
 """The words that still matter once there is a cause."""
+_INFORMS = (" INFO ", "[I]", "[INFO]", " INFO:")
+_INFORMS_FIRST = ("INFO ", "INFO:", "info ", "info:")
+_LONGEST_PREFIX = 160
+_PROSE = re.compile(r"[a-z] [a-z]|: [A-Za-z]|rror|xception|ailed")
+"""What stands in a sentence, but not in what wrappers and loggers put before one."""
 _NUMBERS = re.compile(r"\d{3,}(?:\.\d+)?|\d\d[:/-]\d\d(?:[:/-]\d\d)?")
 _MOST_DULL = 10_000
 
@@ -63,10 +74,20 @@ def tells(text: str, *, known: bool) -> bool:
         known: whether a cause is known already, so that only a new phase or a launcher's word matters.
     """
     lower = text.lower()
-    informs = " info " in lower or "[i]" in lower or lower.startswith("info")
-    for word in _MARKS if known else _PHASE_WORDS if informs else _WORDS:  # noqa: SIM110 - any() takes longer
+    for word in _MARKS if known else _PHASE_WORDS if _informs(text) else _WORDS:  # noqa: SIM110 - any() takes longer
         if word in lower:
             return True
+    return False
+
+
+def _informs(text: str) -> bool:
+    """Return whether the level before a line's text calls it information."""
+    if text.startswith(_INFORMS_FIRST):
+        return True
+    for mark in _INFORMS:
+        at = text.find(mark, 0, _LONGEST_PREFIX)
+        if at >= 0:
+            return _PROSE.search(text, 0, at) is None
     return False
 
 

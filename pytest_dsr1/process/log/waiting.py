@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 
+from pytest_dsr1.process.log.launch import WAITS
 from pytest_dsr1.process.log.lines import plain_line
 from pytest_dsr1.process.log.reader import LogReader
 
@@ -14,7 +15,10 @@ _POLL_S = 1.0
 _QUEUED = re.compile(
     r"(?:srun|salloc): (?:job|Pending job allocation) (\d+)(?: queued and waiting for resources)?$"
 )
-_ALLOCATED = re.compile(r"(?:srun|salloc): (?:job \d+ has been allocated resources|Granted job allocation)")
+_STEP_QUEUED = re.compile(rf"srun: Job (\d+) {WAITS.pattern}", re.IGNORECASE)
+_ALLOCATED = re.compile(
+    r"(?:srun|salloc): (?:job \d+ has been allocated resources|Granted job allocation|Step created for )"
+)
 
 
 class Waiting:
@@ -38,14 +42,20 @@ class Waiting:
         self._queued_s = 0.0
 
     def heard(self, text: str) -> str | None:
-        """Take a line of the log; return the number of a job that waits in Slurm's queue from now on."""
+        """Take a line of the log; return what Slurm lets the program wait for from now on, in words."""
         self._heard_s = time.monotonic()
-        if "job" not in text:
+        if "srun: " not in text and "salloc: " not in text:
             return None
         line = plain_line(text).text
         if found := _QUEUED.match(line):
             self._queued_from_s = self._queued_from_s or self._heard_s
-            return found[1]
+            return f"job {found[1]} waits in Slurm's queue"
+        if found := _STEP_QUEUED.match(line):
+            self._queued_from_s = self._queued_from_s or self._heard_s
+            return (
+                f"srun waits for another step of job {found[1]}: end that step (`squeue --steps` lists "
+                "them), or add --overlap to srun in engine.command"
+            )
         if _ALLOCATED.match(line) and self._queued_from_s is not None:
             self._queued_s += self._heard_s - self._queued_from_s
             self._queued_from_s = None

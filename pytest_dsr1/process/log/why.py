@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Mapping
 
-from pytest_dsr1.process.log import memory, software
-from pytest_dsr1.process.log.cause import Cause
+from pytest_dsr1.process.log import launch, memory, software
 from pytest_dsr1.process.log.reader import LogReader
 from pytest_dsr1.process.log.signals import killed_by
 
@@ -16,6 +16,11 @@ _SIGNALLED = {
     128 + number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGTERM)
 }
 """Exit statuses of a shell or launcher whose command was ended by a signal."""
+_SENT = {signal.SIGKILL, signal.SIGTERM}
+"""What a launcher sends to end a program."""
+_NOT_STARTED = {127: "was not found", 126: "is not executable"}
+"""A shell's exit statuses for a command that cannot be started."""
+_NAMES_PROGRAM = re.compile(r"not found|No such file|[Pp]ermission denied|cannot execute|is a directory")
 _LOADING_STEP = (
     "the model is too large for this number of GPUs, or other processes hold their memory (`nvidia-smi` "
     "lists "
@@ -29,8 +34,7 @@ NextSteps = Mapping[str, str]
 
 def symptom(log: LogReader, steps: NextSteps) -> str | None:
     """Return the cause that the log shows, a phrase after the program's name; None if it shows none."""
-    cause = log.cause
-    return None if cause is None else described(cause, steps)
+    return None if log.cause is None else described(log, steps)
 
 
 def explained(log: LogReader, code: int, steps: NextSteps, program: str) -> str | None:
@@ -42,43 +46,53 @@ def explained(log: LogReader, code: int, steps: NextSteps, program: str) -> str 
         steps: the engine's own next steps.
         program: the command that was started.
     """
-    cause = log.cause
+    cause, found = log.cause, log.found
     if cause is not None and not cause.aftermath:
-        return described(cause, steps, code)
-    if code == 127:
-        return f"could not be started: `{program}` was not found"
-    if code == 126:
-        return f"could not be started: `{program}` is not executable"
-    if code < 0 or code in _SIGNALLED:
-        return f"was killed by {_killer(-code if code < 0 else code - 128, steps)}"
+        return described(log, steps, code)
+    if code in _NOT_STARTED:
+        said = found.complaint or found.suspect or ""
+        named = short(said) if _NAMES_PROGRAM.search(said) else f"`{program}` {_NOT_STARTED[code]}"
+        return f"could not be started: {named}"
+    number = -code if code < 0 else code - 128 if code in _SIGNALLED else 0
+    if number and not (found.ended is not None and number in _SENT):
+        return f"was killed by {_killer(number, steps)}"
     if cause is not None:
-        return described(cause, steps, code)
-    if code and (complaint := log.complaint) is not None:
-        return f"failed with exit status {code}; the first error in its log: {_short(complaint)}"
+        return described(log, steps, code)
+    if code and found.complaint is not None:
+        return f"failed with exit status {code}; the first error in its log: {short(found.complaint)}"
+    if code and found.suspect is not None:
+        return f"failed with exit status {code}; the last complaint in its log: {short(found.suspect)}"
     return None
 
 
-def described(cause: Cause, steps: NextSteps, code: int | None = None) -> str:
+def described(log: LogReader, steps: NextSteps, code: int | None = None) -> str:
     """Return what a cause means, a phrase after the name of the program, with what to do next.
 
     Args:
-        cause: what the log shows.
+        log: of the program; it shows a cause.
         steps: the engine's own next steps.
         code: the exit status, if it has ended.
     """
-    text = _short(cause.text)
+    cause = log.cause
+    assert cause is not None
+    text = short(cause.text)
     if cause.number is not None:
         return f"lost a process, killed by {_killer(cause.number, steps)}"
     if cause.family is None:
-        return f"failed with exit status {code}: {text}" if code else f"failed: {text}"
+        return f"failed with exit status {code}: {text}" if code and code > 0 else f"failed: {text}"
     what, step = cause.family.what, cause.family.step
     if cause.name == memory.GPU_MEMORY_LOADING:
         what, step = _LOADING_WHAT, _LOADING_STEP
     step = steps.get(cause.name, step)
     if cause.name == software.USAGE:
         return f"{what}: {usage(text)}"
+    if cause.aftermath and not cause.family.quotes and (told := log.found.error) is not None:
+        return f"{what.removesuffix(launch.UNSAID)}; the first error in its log: {short(told.text)}"
     said = [what, *([text] if cause.family.quotes else [])]
-    return ": ".join(said) + (f"{'; ' if len(said) > 1 else ': '}{step}" if step else "")
+    sentence = ": ".join(said) + (f"{'; ' if len(said) > 1 else ': '}{step}" if step else "")
+    if (before := log.found.before) is not None and before is not cause:
+        return f"{sentence}; before that its log has an error: {short(before.text)}"
+    return sentence
 
 
 def _killer(number: int, steps: NextSteps) -> str:
@@ -86,7 +100,7 @@ def _killer(number: int, steps: NextSteps) -> str:
     return killed_by(number) + (f", and {more}" if more else "")
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     """Return the start of a log's line, as the middle of a sentence."""
     return text[:_LONGEST].strip().rstrip(".,;:")
 

@@ -45,8 +45,8 @@ _WORDS: Mapping[str, bool | None] = {
 }
 
 
-def read(path: Path) -> str:
-    """Return the text of a scenario file.
+def read(path: Path, *, wanted: str = "scenario") -> str:
+    """Return the text of a scenario file, or of another YAML file that messages call ``wanted``.
 
     Raises:
         MistakeError: the file is missing, not regular, unreadable, larger than 1 MB, empty or not UTF-8.
@@ -55,12 +55,12 @@ def read(path: Path) -> str:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise _mistake(name, "is a folder; expected a scenario file (choose one of the files in it)")
+            raise _mistake(name, f"is a folder; expected a {wanted} file (choose one of the files in it)")
         if not stat.S_ISREG(status.st_mode):
-            raise _mistake(name, "is a device or pipe; expected a scenario file")
+            raise _mistake(name, f"is a device or pipe; expected a {wanted} file")
         if status.st_size > MAX_BYTES:
             size_mb = status.st_size / 1e6
-            raise _mistake(name, f"is {size_mb:.1f} MB; expected a scenario file of at most 1 MB (not read)")
+            raise _mistake(name, f"is {size_mb:.1f} MB; expected a {wanted} file of at most 1 MB (not read)")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES)
     except FileNotFoundError:
@@ -69,7 +69,7 @@ def read(path: Path) -> str:
         reason = getattr(error, "strerror", None) or str(error)
         raise _mistake(name, f"cannot be read: {reason}") from None
     if not data.strip():
-        raise _mistake(name, "is empty; expected a scenario")
+        raise _mistake(name, f"is empty; expected a {wanted}")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -82,13 +82,27 @@ def read(path: Path) -> str:
         ) from None
 
 
-def parse(text: str, source: str, problems: list[Problem]) -> Node:
+def parse(
+    text: str,
+    source: str,
+    problems: list[Problem],
+    *,
+    wanted: str = "scenario",
+    max_values: int = MAX_VALUES,
+) -> Node:
     """Return the tree of a YAML text; mistakes that leave the rest readable are added to ``problems``.
+
+    Args:
+        text: the YAML text.
+        source: its name in messages.
+        problems: where the mistakes go.
+        wanted: the kind of file, for messages.
+        max_values: the most values after aliases are expanded.
 
     Raises:
         MistakeError: the text is not YAML, contains several documents, or is too large once expanded.
     """
-    builder = _Builder(text, source, problems)
+    builder = _Builder(text, source, problems, wanted, max_values)
     try:
         return builder.document()
     except yaml.MarkedYAMLError as error:
@@ -107,10 +121,12 @@ def parse(text: str, source: str, problems: list[Problem]) -> Node:
 class _Builder:
     """The builder of the tree. It takes the parser's events one by one, so deep and large texts are safe."""
 
-    def __init__(self, text: str, source: str, problems: list[Problem]) -> None:
+    def __init__(self, text: str, source: str, problems: list[Problem], wanted: str, max_values: int) -> None:
         self._events: Iterator[Event] = iter(yaml.parse(text, Loader=yaml.SafeLoader))
         self._source = source
         self._problems = problems
+        self._wanted = wanted
+        self._max_values = max_values
         self._anchors: dict[str, tuple[Node, int, int]] = {}
         self._values = 0
 
@@ -118,12 +134,12 @@ class _Builder:
         """Return the top value of the only document."""
         next(self._events)  # the stream's start
         if isinstance(next(self._events), StreamEndEvent):
-            raise _mistake(self._source, "contains no value; expected a scenario")
+            raise _mistake(self._source, f"contains no value; expected a {self._wanted}")
         node = self._node(next(self._events), 0)[0]
         next(self._events)  # the document's end
         following = next(self._events)
         if isinstance(following, DocumentStartEvent):
-            message = "a second document begins here; expected one scenario per file"
+            message = f"a second document begins here; expected one {self._wanted} per file"
             raise MistakeError(Problem(self._mark(following), "", message))
         return node
 
@@ -160,8 +176,10 @@ class _Builder:
 
     def _count(self, values: int, depth: int, mark: Mark) -> None:
         self._values += values
-        if self._values > MAX_VALUES:
-            message = f"the file expands to more than {MAX_VALUES} values (are its aliases an alias bomb?)"
+        if self._values > self._max_values:
+            message = (
+                f"the file expands to more than {self._max_values} values (are its aliases an alias bomb?)"
+            )
             raise MistakeError(Problem(mark, "", message))
         if depth > MAX_DEPTH:
             raise MistakeError(Problem(mark, "", f"values are nested more than {MAX_DEPTH} levels deep"))

@@ -48,6 +48,20 @@ class Node:
             return [node.plain() for node in self.value]
         return self.value
 
+    def in_words(self) -> str:
+        """Return what the value is, as the end of ``found ...``."""
+        value = self.value
+        if value is None:
+            return "nothing"
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, str):
+            return f"the text {value if len(value) <= 60 else value[:57] + '...'!r}"
+        if isinstance(value, int | float):
+            return f"the number {self.text or value}"
+        kind = "list" if isinstance(value, list) else "mapping"
+        return f"a {kind}" if value else f"an empty {kind}"
+
     def child(self, part: str | int) -> Node | None:
         """Return the value of a key or at an index; None if there is none."""
         if isinstance(self.value, dict) and isinstance(part, str):

@@ -84,6 +84,31 @@ def failed(returncode: int, *lines: str, version: str = "1.2") -> FailureContext
             "died with exit status 2 and logged no reason, which usually means that a worker ran out of "
             f"memory: {MEMORY}",
         ),
+        (
+            2,
+            ["trtllm-bench: cannot open its plan"],
+            "failed with exit status 2; the last complaint in its log: trtllm-bench: cannot open its plan",
+        ),
+        (
+            2,
+            ["[TRT-LLM] [W] Failed to read the plan"],
+            "died with exit status 2, and no line of its log says why: look at its last lines",
+        ),
+        (
+            2,
+            ["RuntimeError: the library is missing. Falling back to NCCL."],
+            "died with exit status 2, and no line of its log says why: look at its last lines",
+        ),
+        (
+            0,
+            ["[TRT-LLM] [E] the plan is empty"],
+            "ended with exit status 0 but wrote no report; its log has an error: the plan is empty",
+        ),
+        (
+            0,
+            ["something else"],
+            "ended with exit status 0 but wrote no report, which can mean that memory ran out: " + MEMORY,
+        ),
     ],
 )
 def test_explanations(returncode: int, lines: list[str], sentence: str) -> None:

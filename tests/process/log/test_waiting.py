@@ -8,6 +8,8 @@ from pytest_dsr1.process.log.waiting import Waiting
 
 QUEUED = "srun: job 4711 queued and waiting for resources"
 ALLOCATED = "srun: job 4711 has been allocated resources"
+BUSY = "srun: Job 4711 step creation temporarily disabled, retrying (Requested nodes are busy)"
+CREATED = "srun: Step created for StepId=4711.3"
 SPAWN = "mpi4py.MPI.Exception: MPI_ERR_SPAWN: could not spawn processes"
 
 
@@ -31,7 +33,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_time_in_the_queue_is_not_start_up(clock: Clock) -> None:
     wait = Waiting(LogReader(), 60.0)
     clock.now_s += 10
-    assert wait.heard(QUEUED) == "4711"
+    assert wait.heard(QUEUED) == "job 4711 waits in Slurm's queue"
     clock.now_s += 7200
     assert not wait.over
     assert wait.left_s == 50.0
@@ -39,6 +41,19 @@ def test_time_in_the_queue_is_not_start_up(clock: Clock) -> None:
     clock.now_s += 49
     assert wait.left_s == 1.0
     clock.now_s += 2
+    assert wait.over
+
+
+def test_time_behind_another_step_is_not_start_up(clock: Clock) -> None:
+    wait = Waiting(LogReader(), 60.0)
+    assert wait.heard(f" 0: {BUSY}") == (
+        "srun waits for another step of job 4711: end that step (`squeue --steps` lists them), or add "
+        "--overlap to srun in engine.command"
+    )
+    clock.now_s += 7200
+    assert not wait.over
+    assert wait.heard(CREATED) is None
+    clock.now_s += 61
     assert wait.over
 
 

@@ -38,3 +38,12 @@ def test_the_explanation_names_the_cause(name: str) -> None:
 def test_a_harmless_log_has_no_cause(name: str) -> None:
     cause = read(BLIND / "harmless" / name).cause
     assert cause is None, cause
+
+
+SENTENCES: list[dict[str, Any]] = yaml.safe_load((DATA / "logs" / "sentences.yaml").read_text())
+
+
+@pytest.mark.parametrize("sample", SENTENCES, ids=lambda sample: sample["name"])
+def test_the_whole_sentence_about_an_end(sample: dict[str, Any]) -> None:
+    log = LogReader(line for line in sample["log"].splitlines() if line)
+    assert explained(log, sample["status"], {}, "program") == sample["says"]

@@ -22,9 +22,11 @@ from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
 from pytest_dsr1.reporting.charts.history import ReportContext
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.html.render import write_comparison, write_html
+from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.verdict import Status
+from tests.helpers.paths import SUITES
 from tests.helpers.saved_gate import GATE
 from tests.helpers.saved_runs import Made, judged, references, save, steady
 from tests.helpers.values import NOISE, changed, measurement, records
@@ -144,6 +146,18 @@ def test_of_many_scenarios_what_passed_is_folded(tmp_path: Path) -> None:
     articles = [i for i, (tag, _) in enumerate(found.elements) if tag == "article"]
     opened = ["open" in found.elements[i + 1][1] for i in articles]
     assert opened == [True, False, True, *[False] * 7]
+
+
+def test_a_scenario_without_targets_is_measured(tmp_path: Path) -> None:
+    made = Made("h200/min-latency", waves=10, concurrency=1)
+    outcome = judged(save(tmp_path / "results", made), made)
+    outcome.loaded = load(SUITES / "h200" / "min-latency.yaml", overrides=("targets=[]",))
+    outcome.verdicts.clear()
+    found = page(tmp_path / "report.html", case_of(outcome, tmp_path, NOW))
+    text = " ".join(found.text.split())
+    assert "1 scenario: 1 MEASURED." in text
+    assert "MEASURED h200-min-latency measured, nothing to judge: total output throughput " in text
+    assert "Is it real?" not in text
 
 
 def test_a_scenario_that_was_not_measured(tmp_path: Path) -> None:

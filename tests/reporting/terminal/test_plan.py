@@ -15,11 +15,12 @@ import yaml
 
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.measurement.run import expected_s, run_timeout_s
+from pytest_dsr1.reporting.terminal.listing import listing
 from pytest_dsr1.reporting.terminal.plan import PlanOptions, plan
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import discover
 from pytest_dsr1.text import harmless
-from tests.helpers.scenario_files import GOOD
+from tests.helpers.scenario_files import GOOD, load_text
 
 
 def script(profile: str, gpu_setup: str = "check") -> str:
@@ -226,6 +227,18 @@ def run_unharmed(lines: list[str], programs: Path, work: Path) -> None:
     calls = (work / "calls").read_text(encoding="utf-8") if (work / "calls").exists() else ""
     assert "PWNED" not in calls.split(), script
     assert "yntax" not in done.stderr, script
+
+
+def test_list_and_plan_say_that_there_are_no_targets(tmp_path: Path) -> None:
+    loaded = load_text(tmp_path, GOOD.partition("targets:")[0])
+    assert list(listing([loaded]))[2:4] == [
+        "    8 x NVIDIA H200, engine trtllm-bench",
+        "    no targets: measured, not judged",
+    ]
+    planned = list(plan([loaded], PlanOptions("off", store=tmp_path)))
+    assert "# expected: unknown, because the scenario has no targets" in planned
+    (refusal,) = [line for line in planned if line.startswith("# gate: ")]
+    assert refusal.startswith(f"# gate: {tmp_path}/s.yaml:1: gate.metric: expected a metric, found none; ")
 
 
 PLANS = sorted((Path(__file__).parents[2] / "data" / "plans").glob("*.sh"))

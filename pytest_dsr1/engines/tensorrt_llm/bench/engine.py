@@ -175,7 +175,7 @@ def _heard(line: Line, log: LogReader, waiting: Waiting, observer: Observer) -> 
     """Take a line of the log, and say it if the command waits in Slurm's queue."""
     log.take(line.text)
     if queued := waiting.heard(line.text):
-        observer.phase("starting", f"job {queued} waits in Slurm's queue")
+        observer.phase("starting", queued)
 
 
 def _failure(job: Job, sentence: str, log: LogReader, path: Path) -> EngineError:
@@ -218,7 +218,7 @@ class _Run:
                 for line in lines:
                     log.take(line)
                     if queued := waiting.heard(line.text):
-                        self.observer.phase("starting", f"job {queued} waits in Slurm's queue")
+                        self.observer.phase("starting", queued)
                 if log.phase in {"measuring", "finishing"} and log.phase != stage:
                     stage = log.phase
                     waiting.restart(self.job.run_timeout_s)

@@ -1,0 +1,1 @@
+"""Importing: other projects' descriptions of a run become scenario files."""

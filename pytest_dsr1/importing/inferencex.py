@@ -1,0 +1,148 @@
+"""InferenceX's master configurations: every point of a search space is a run.
+
+The keys are those of configs/CONFIGS.md (SemiAnalysisAI/InferenceX, 843c6254). Its client sends 10 requests
+per request in flight after a warm-up of 2, and draws lengths from ``int(X * 0.8)`` to ``X``
+(benchmarks/benchmark_lib.sh, utils/bench_serving; RANDOM_RANGE_RATIO is in
+.github/workflows/benchmark-tmpl.yml).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_dsr1.importing.fields import Fields
+from pytest_dsr1.importing.harvest import Case, Harvest, Refusal, RefusedError
+from pytest_dsr1.importing.inferencex_options import SCRIPTS, Point
+from pytest_dsr1.importing.models import checkpoint_on_hugging_face
+from pytest_dsr1.importing.served import Lengths, Origin, ServedRun, safe_name
+
+_ROUNDS, _WARMUP_ROUNDS = 10, 2
+_SHORTEST = 0.8
+_LARGEST_CONCURRENCY = 1 << 20
+_OURS = "dsr1"
+_MARKS_AN_ENTRY = {"framework", "model-prefix"}
+_NOTES = (
+    "The entry says only the parallelism; the other options are those of InferenceX's script for this "
+    "precision and GPU at commit 843c6254.",
+)
+_WITH_TEMPLATE = (
+    "InferenceX's client puts each prompt into the chat template and counts the template as input; token ids "
+    "have the same length without it."
+)
+
+
+def is_master(values: Mapping[str, Any]) -> bool:
+    """Return whether a file's top level is a master configuration: a mapping per entry."""
+    return any(
+        isinstance(node.value, dict) and node.value.keys() >= _MARKS_AN_ENTRY for node in values.values()
+    )
+
+
+def read(top: Fields, origin: Origin, harvest: Harvest) -> None:
+    """Add the runs of the DeepSeek-R1 entries to the harvest."""
+    others = []
+    for name in top.names:
+        entry = top.fields(name)
+        prefix = entry.text("model-prefix")
+        if prefix != _OURS:
+            others.append(prefix or "not named")
+            continue
+        before = len(entry.problems)
+        try:
+            runs = list(_runs(name, entry))
+            cases = [Case(run.name, top.mark_of(name), run.tree(origin)) for run in runs]
+        except RefusedError as error:
+            harvest.refusals.append(Refusal(top.mark_of(name), name, str(error)))
+            continue
+        if len(entry.problems) == before:
+            harvest.cases += cases
+    harvest.refuse_others(top.node.mark, "entry", "entries", others)
+
+
+def _runs(name: str, entry: Fields) -> Iterator[ServedRun]:
+    """Yield a run per point.
+
+    Raises:
+        RefusedError: the entry cannot be imported.
+    """
+    framework, runner, precision = (entry.text(key) for key in ("framework", "runner", "precision"))
+    if entry.flag("multinode"):
+        raise RefusedError("it needs several nodes; scenarios of several nodes cannot be run yet")
+    if framework != "trt":
+        raise RefusedError(
+            f"its framework is {framework}; only entries of TensorRT-LLM (trt) are imported, because the "
+            "options of the others are in scripts of their own"
+        )
+    checkpoint = checkpoint_on_hugging_face(entry.text("model"))
+    if checkpoint is None:
+        raise RefusedError(f"the checkpoint {entry.text('model') or 'without a name'} is unknown")
+    for load in entry.fields("scenarios").items("fixed-seq-len"):
+        isl, osl = load.needed("isl"), load.needed("osl")
+        for row in load.items("search-space"):
+            mtp = _with_mtp(row)
+            script_of = SCRIPTS.get((precision, runner, mtp))
+            if script_of is None:
+                raise RefusedError(f"the options of its script for {precision} on {runner} are unknown")
+            for point in _points(row, isl or 1, osl or 1):
+                script = script_of(point)
+                yield ServedRun(
+                    name=safe_name(name, _words(point)),
+                    what=f"entry {name}, {_words(point)}",
+                    checkpoint=checkpoint,
+                    gpu=runner.upper(),
+                    gpus=point.tp,
+                    options=script.options(point),
+                    lengths=Lengths(point.isl, point.osl, _SHORTEST),
+                    concurrency=point.concurrency,
+                    rounds=_ROUNDS,
+                    warmup_requests=_WARMUP_ROUNDS * point.concurrency,
+                    environment=script.environment,
+                    notes=(*_NOTES, _WITH_TEMPLATE) if mtp else _NOTES,
+                )
+
+
+def _with_mtp(row: Fields) -> bool:
+    """Return whether a row of the search space has MTP.
+
+    Raises:
+        RefusedError: the row has another kind of speculation, or of parallelism.
+    """
+    speculation = row.text("spec-decoding", "none")
+    if speculation not in {"none", "mtp"}:
+        raise RefusedError(f"its speculation {speculation} is unknown")
+    for key in ("pp", "dcp-size", "pcp-size"):
+        if (row.whole(key, 1) or 1) > 1:
+            raise RefusedError(f"its scripts for one node do not use {key}")
+    return speculation == "mtp"
+
+
+def _points(row: Fields, isl: int, osl: int) -> Iterator[Point]:
+    """Yield the points of a row: each concurrency of a list, or from a start to an end by doubling."""
+    tp, ep = row.needed("tp") or 1, row.whole("ep", 1) or 1
+    for concurrency in _concurrencies(row):
+        yield Point(isl, osl, tp, ep, row.flag("dp-attn"), concurrency)
+
+
+def _concurrencies(row: Fields) -> list[int]:
+    if "conc-list" in row:
+        listed = row.node.plain()["conc-list"]
+        if isinstance(listed, list) and listed and all(type(one) is int and one > 0 for one in listed):
+            return listed
+        row.mistake("conc-list", "expected a list of whole numbers of at least 1")
+        return []
+    start, end = row.needed("conc-start"), row.needed("conc-end")
+    if start is None or end is None:
+        return []
+    if not start <= end <= _LARGEST_CONCURRENCY:
+        row.mistake("conc-end", f"expected {start} to {_LARGEST_CONCURRENCY}, found {end}")
+        return []
+    steps = [start]
+    while steps[-1] * 2 <= end:
+        steps.append(steps[-1] * 2)
+    return steps
+
+
+def _words(point: Point) -> str:
+    attention = "-dpa" if point.dp_attention else ""
+    return f"{point.isl}x{point.osl}-tp{point.tp}-ep{point.ep}{attention}-c{point.concurrency}"

@@ -1,0 +1,283 @@
+"""NVIDIA's perf-sanity files: one server and its clients per case.
+
+The keys and their defaults are those of ``ServerConfig`` and ``ClientConfig`` in TensorRT-LLM's
+tests/integration/defs/perf/test_perf_sanity.py (0452cf0c). The client's lengths are those of
+tensorrt_llm/serve/scripts/benchmark_dataset.py (0bf6dbc8).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_dsr1.importing.fields import Fields
+from pytest_dsr1.importing.harvest import Case, Harvest, Refusal, RefusedError
+from pytest_dsr1.importing.models import PERF_SANITY
+from pytest_dsr1.importing.served import Lengths, Origin, ServedRun, safe_name
+from pytest_dsr1.scenario.problems import MistakeError, Problem
+from pytest_dsr1.scenario.yaml import reader as yaml_reader
+from pytest_dsr1.text import shown_path
+
+NOT_OPTIONS = frozenset(
+    {
+        *("mode", "concurrency", "name", "model_name", "disagg_run_type", "gpus", "gpus_per_node"),
+        *("match_mode", "client_configs", "backend", "extra_llm_api_config_path", "server_env_var"),
+    }
+)
+"""The keys of a server that are not in its options file; every other one is."""
+_OLDER = {"tp", "ep", "pp"}
+_GPU_IN_NAME = re.compile(r"(?:^|_)(h100|h200|b200|b300|gb200|gb300)(?:_|$)")
+
+
+def is_aggregated(keys: Mapping[str, Any]) -> bool:
+    """Return whether a file with these keys has cases of one server each."""
+    return "server_configs" in keys
+
+
+def why_not(keys: Mapping[str, Any]) -> str | None:
+    """Return why a perf-sanity file with these keys cannot be imported; None if it is none of those."""
+    if "worker_config" in keys:
+        return (
+            "it is disaggregated (context and generation servers on several nodes); pytest-dsr1 runs one "
+            "server on one node"
+        )
+    if "test_cases" in keys:
+        return (
+            "it is of the older style with `test_cases`, which says only a part of the server's options; "
+            "import a file of perf-sanity/aggregated/ instead"
+        )
+    return None
+
+
+def read(top: Fields, path: Path, origin: Origin, harvest: Harvest) -> None:
+    """Add the cases of an aggregated file to the harvest."""
+    metadata, hardware = top.fields("metadata"), top.fields("hardware")
+    default_model = metadata.text("model_name")
+    gpus = metadata.texts("supported_gpus")
+    if not gpus and (found := _GPU_IN_NAME.search(path.stem.lower())):
+        gpus = (found[1].upper(),)
+    node = hardware.whole("gpus_per_node", 0, least=0) or 0
+    others = []
+    for server in top.items("server_configs"):
+        model = server.text("model_name", default_model)
+        if "client_configs" not in server and not _OLDER & set(server.names):
+            server.mistake("client_configs", "missing; expected a list of mappings")
+        if model not in PERF_SANITY:
+            if not model:
+                server.mistake("model_name", "missing, also in metadata; expected the name of a model")
+            others.append(model)
+            continue
+        _ServerReader(server, model, node, path, origin).add(gpus, harvest)
+    harvest.refuse_others(top.node.mark, "case", "cases", [name for name in others if name])
+
+
+class _ServerReader:
+    """The reader of one server and its clients."""
+
+    def __init__(self, server: Fields, model: str, node: int, path: Path, origin: Origin) -> None:
+        self._server = server
+        self._model = model
+        self._node = node
+        self._path = path
+        self._origin = origin
+        self.name = server.text("name")
+
+    def add(self, gpus: tuple[str, ...], harvest: Harvest) -> None:
+        """Add a case for each client and GPU, or the reason why there is none."""
+        server = self._server
+        before = len(server.problems)
+        if not self.name:
+            server.mistake("name", "missing; expected the name of the case")
+        server.refuse_other_words()
+        mark = server.mark_of("name")
+        try:
+            runs = self._runs(gpus)
+            trees = [run.tree(self._origin) for run in runs if len(server.problems) == before]
+        except RefusedError as error:
+            harvest.refusals.append(Refusal(mark, self.name, str(error)))
+            return
+        harvest.cases += [Case(tree["name"], mark, tree) for tree in trees]
+
+    def _runs(self, gpus: tuple[str, ...]) -> list[ServedRun]:
+        """Return a run for each client and GPU.
+
+        Raises:
+            RefusedError: the server cannot be imported.
+        """
+        common = self._common()
+        clients = list(self._server.items("client_configs"))
+        runs = [
+            run
+            for client in clients
+            for gpu in gpus or ("",)
+            for run in self._run(client, gpu, common, several=(len(gpus) > 1, len(clients) > 1))
+        ]
+        if not gpus:
+            raise RefusedError("the file has no metadata.supported_gpus, and its name names no GPU")
+        return runs
+
+    def _common(self) -> dict[str, Any]:
+        """Return what all clients of the server share.
+
+        Raises:
+            RefusedError: the server is of a kind that cannot be imported.
+        """
+        server = self._server
+        if older := sorted(_OLDER & set(server.names)):
+            raise RefusedError(
+                f"it is of the older style with the keys {', '.join(older)}; import a file of "
+                "perf-sanity/aggregated/ instead"
+            )
+        backend = server.text("backend", "pytorch")
+        if backend not in {"pytorch", "_autodeploy"}:
+            server.mistake("backend", f"expected pytorch or _autodeploy, found {backend}")
+        sizes = [server.whole(f"{kind}_parallel_size", 1) or 1 for kind in ("tensor", "pipeline", "context")]
+        for key in ("moe_expert_parallel_size", "max_batch_size", "max_num_tokens", "max_seq_len"):
+            server.whole(key)
+        ranks = server.whole("world_size", sizes[0] * sizes[1] * sizes[2])
+        gpus = server.whole("gpus", ranks) or 1
+        options = {key: value for key, value in server.node.plain().items() if key not in NOT_OPTIONS}
+        options = self._more_options() | options
+        notes = []
+        if "match_mode" in server:
+            notes.append("match_mode says how NVIDIA's database finds earlier results; it changes no run.")
+        return {
+            "checkpoint": PERF_SANITY[self._model],
+            "gpus": gpus,
+            "node": self._node,
+            "options": options,
+            "environment": _environment(server),
+            "arguments": [] if backend == "pytorch" else ["--backend", backend],
+            "notes": notes,
+        }
+
+    def _more_options(self) -> dict[str, Any]:
+        """Return the options in the file that ``extra_llm_api_config_path`` names, in the same checkout.
+
+        Raises:
+            RefusedError: there is no such file.
+        """
+        named = self._server.text("extra_llm_api_config_path")
+        if not named:
+            return {}
+        inside = not Path(named).is_absolute() and ".." not in Path(named).parts
+        found = [folder / named for folder in self._path.resolve().parents if (folder / named).is_file()]
+        if not inside or not found:
+            raise RefusedError(
+                f"the rest of its options is in {named}, which is not in a folder above this file; "
+                "import the file where it is in a checkout of TensorRT-LLM"
+            )
+        problems = self._server.problems
+        try:
+            text = yaml_reader.read(found[0], wanted="options")
+            tree = yaml_reader.parse(text, shown_path(found[0]), problems, wanted="options")
+        except MistakeError as error:
+            problems.append(error.problem)
+            return {}
+        more = Fields(tree, "", problems)
+        if not isinstance(tree.value, dict):
+            problems.append(Problem(tree.mark, "", f"expected a mapping of options, found {tree.in_words()}"))
+            return {}
+        more.refuse_other_words()
+        return dict(tree.plain())
+
+    def _run(
+        self, client: Fields, gpu: str, common: dict[str, Any], *, several: tuple[bool, bool]
+    ) -> Iterator[ServedRun]:
+        """Yield the run of a client on a GPU, unless a value of the client is wrong.
+
+        Args:
+            client: the client.
+            gpu: the GPU's name in the file.
+            common: what all clients share.
+            several: whether the file has more GPUs, and the server more clients.
+        """
+        notes = [*common["notes"], *_of_client(client)]
+        concurrency, rounds = client.whole("concurrency", 1), client.whole("iterations", 1)
+        parts = [self._path.stem, self.name]
+        parts += [gpu.lower()] if several[0] else []
+        name = client.text("name") or f"con{concurrency}"
+        parts += [name] if several[1] else []
+        lengths, streaming = _lengths(client), client.flag("streaming", default=True)
+        warmup_requests = 1 if client.flag("warmup") else 0
+        if concurrency is None or rounds is None or lengths is None:
+            return
+        yield ServedRun(
+            name=safe_name(*parts),
+            what=f"perf-sanity case {self.name}",
+            gpu=gpu,
+            lengths=lengths,
+            concurrency=concurrency,
+            rounds=rounds,
+            warmup_requests=warmup_requests,
+            streaming=streaming,
+            dataset_file=client.text("dataset_file"),
+            **(common | {"notes": notes}),
+        )
+
+
+def _environment(server: Fields) -> dict[str, str]:
+    """Return the server's variables: ``K=V K=V`` in the file."""
+    variables = {}
+    for word in server.text("server_env_var").split():
+        name, equals, value = word.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            server.mistake("server_env_var", f"expected NAME=VALUE, found {word!r}")
+        elif "${" in value:
+            raise RefusedError(f"server_env_var: {name} contains ${{...}}, which a scenario would expand")
+        else:
+            variables[name] = value
+    return variables
+
+
+def _lengths(client: Fields) -> Lengths | None:
+    """Return the lengths that the client draws; None if they are wrong.
+
+    benchmark_serving draws from ``int(X * (1 - R))`` to ``int(X * (1 + R))`` and takes ``R`` below 1;
+    SemiAnalysis's client (bench_serving f3ea022a) from ``int(X * R)`` to ``X``. Both ends are included.
+    """
+    inputs, outputs = client.whole("isl", 1024), client.whole("osl", 1024)
+    ratio = client.number("random_range_ratio", 0.0)
+    semi_analysis = client.flag("use_nv_sa_benchmark")
+    if ratio > 1 or (ratio == 1 and not semi_analysis):
+        most = "at most 1" if semi_analysis else "less than 1"
+        client.mistake("random_range_ratio", f"expected {most}, found {ratio:g}")
+    if inputs is None or outputs is None:
+        return None
+    if semi_analysis:
+        return Lengths(inputs, outputs, ratio)
+    return Lengths(inputs, outputs, 1 - ratio, 1 + ratio) if ratio else Lengths(inputs, outputs)
+
+
+_KNOWN_OF_CLIENT = {
+    *("name", "concurrency", "iterations", "isl", "osl", "random_range_ratio", "backend", "dataset_file"),
+    *("use_chat_template", "streaming", "trust_remote_code", "use_nv_sa_benchmark", "client_env_var"),
+    *("accuracy_config", "only_run_accuracy", "warmup"),
+}
+
+
+def _of_client(client: Fields) -> Iterator[str]:
+    """Yield what a scenario does not take over from a client, a sentence each.
+
+    Raises:
+        RefusedError: the client measures no speed, or sends to another API.
+    """
+    accuracy = client.fields("accuracy_config")
+    if accuracy.flag("enable_accuracy_test"):
+        if client.flag("only_run_accuracy"):
+            raise RefusedError(f"its client {client.text('name')} tests the accuracy only")
+        yield "accuracy_config: the accuracy is not tested."
+    backend = client.text("backend", "openai")
+    if backend != "openai":
+        raise RefusedError(f"its client sends to the API {backend}; only openai (completions) is imported")
+    if client.flag("use_chat_template"):
+        yield (
+            "use_chat_template: NVIDIA's client puts each prompt into the chat template and counts the "
+            "template as input; token ids have the same length without it."
+        )
+    if client.text("client_env_var"):
+        yield f"client_env_var ({client.text('client_env_var')}) is for NVIDIA's client, which is not used."
+    if unknown := sorted(set(client.names) - _KNOWN_OF_CLIENT):
+        yield f"The client's keys {', '.join(unknown)} are unknown and have no effect."

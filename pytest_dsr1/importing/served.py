@@ -1,0 +1,179 @@
+"""The scenario of a run that trtllm-serve serves and a client measures."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_dsr1.importing.harvest import RefusedError
+from pytest_dsr1.importing.models import GPUS, Checkpoint, gpus_per_node
+from pytest_dsr1.importing.server_options import server_options
+
+LONGEST_NAME = 100
+"""The longest name of a scenario, in characters."""
+_FORCED_BY = "TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS"
+_FORCED = f"{_FORCED_BY} forces the acceptance: compare no figure with one of natural acceptance."
+_GATED = "total_output_throughput"
+"""The metric that NVIDIA's own gate judges too (d_token_throughput)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The source of an imported run.
+
+    Attributes:
+        document: the path of its file.
+        commit: of the file, if known.
+    """
+
+    document: str
+    commit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Tokens per request.
+
+    Attributes:
+        inputs: the nominal input length.
+        outputs: the nominal output length.
+        least: the shortest length, as a share of the nominal one; None if all are equal.
+        most: the longest length, as a share of the nominal one.
+    """
+
+    inputs: int
+    outputs: int
+    least: float | None = None
+    most: float = 1.0
+
+    def dataset(self) -> dict[str, Any]:
+        """Return the scenario's ``dataset:`` for synthetic tokens."""
+        return {"input_tokens": self._drawn(self.inputs), "output_tokens": self._drawn(self.outputs)}
+
+    def _drawn(self, tokens: int) -> int | dict[str, int]:
+        if self.least is None:
+            return tokens
+        minimum, maximum = max(int(tokens * self.least), 1), int(tokens * self.most)
+        return tokens if minimum == maximum == tokens else {"minimum": minimum, "maximum": maximum}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedRun:
+    """One run, in the terms of its file.
+
+    Attributes:
+        name: of the scenario.
+        what: the run's name in its source.
+        checkpoint: the model.
+        gpu: the GPU's name in files, such as ``B200``.
+        gpus: the number of GPUs.
+        node: GPUs per node; 0 if the file does not say so.
+        options: the server's options file.
+        lengths: of the requests.
+        concurrency: requests in flight.
+        rounds: requests per request in flight.
+        warmup_requests: requests before the measurement.
+        environment: of the server.
+        arguments: more of the server's command line.
+        streaming: whether answers are streamed.
+        dataset_file: the text that its client sends, which is not published; empty for random tokens.
+        notes: what could not be carried over, and what was unknown, a sentence each.
+    """
+
+    name: str
+    what: str
+    checkpoint: Checkpoint
+    gpu: str
+    gpus: int
+    options: Mapping[str, Any]
+    lengths: Lengths
+    concurrency: int
+    rounds: int
+    node: int = 0
+    warmup_requests: int = 0
+    environment: Mapping[str, str] = field(default_factory=dict)
+    arguments: Sequence[str] = ()
+    streaming: bool = True
+    dataset_file: str = ""
+    notes: Sequence[str] = ()
+
+    def tree(self, origin: Origin) -> dict[str, Any]:
+        """Return the scenario.
+
+        Raises:
+            RefusedError: it needs several nodes, or an unknown GPU.
+        """
+        if self.gpu not in GPUS:
+            raise RefusedError(f"the GPU {self.gpu} is unknown (known: {', '.join(GPUS)})")
+        node = self.node or gpus_per_node(self.gpu)
+        if self.gpus > node:
+            nodes = -(-self.gpus // node)
+            raise RefusedError(
+                f"it needs {self.gpus} GPUs, which are {nodes} nodes of {node}; scenarios of several nodes "
+                "cannot be run yet"
+            )
+        options = server_options(self.options)
+        text, about_text = self._text()
+        forced = _FORCED if _FORCED_BY in self.environment else ""
+        notes = [about_text, *self.notes, *options.notes, *filter(None, [forced, self.checkpoint.doubt])]
+        source = {"document": f"{origin.document}: {self.what}", "commit": origin.commit, "notes": notes}
+        engine: dict[str, Any] = {
+            "type": "openai",
+            "server": "trtllm-serve",
+            **options.engine,
+            **({} if self.streaming else {"streaming": False}),
+            "arguments": list(self.arguments),
+            "environment": dict(self.environment),
+            "llm_api": options.llm_api,
+        }
+        return {
+            "name": self.name,
+            "description": self._description(),
+            "source": {key: value for key, value in source.items() if value},
+            "hardware": {"gpu": GPUS[self.gpu], "count": self.gpus},
+            "model": self.checkpoint.model(),
+            "dataset": text | self.lengths.dataset(),
+            "load": {
+                "concurrency": self.concurrency,
+                "num_requests": self.concurrency * self.rounds,
+                "warmup_requests": self.warmup_requests,
+            },
+            "engine": {key: value for key, value in engine.items() if value not in ([], {})},
+            "gate": {"metric": _GATED},
+        }
+
+    def _text(self) -> tuple[dict[str, str], str]:
+        """Return the key of the text that the scenario needs, and a sentence about the tokens."""
+        path = {"path": "${DSR1_DATASET}"}
+        yours = "DSR1_DATASET names text of yours with about these lengths (`pytest-dsr1 docs datasets`)."
+        if self.dataset_file:
+            return path, f"{self.dataset_file} is not public: {yours}"
+        sent = "The client of the source sends random starts of neighboring ids"
+        if self.options.get("speculative_config"):
+            return path, f"{sent}; the speed of multi-token prediction depends on the text: {yours}"
+        return {}, f"{sent}; here all ids are random."
+
+    def _description(self) -> str:
+        model = self.checkpoint.name.split("/")[1]
+        lengths = f"{self.lengths.inputs} tokens in and {self.lengths.outputs} out"
+        return (
+            f"{model} on {self.gpus} {self.gpu} with trtllm-serve, {lengths}, {self.concurrency} in flight "
+            f"({self.what})"
+        )
+
+
+def safe_name(*parts: str) -> str:
+    """Return a name that a scenario and a file in any folder may have, the same for the same parts.
+
+    Other characters become dashes. A name that is too long, or that became another one, ends in a hash of the
+    parts.
+    """
+    given = "-".join(parts)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", given).strip(".-_") or "run"
+    if name == given and len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{name[: LONGEST_NAME - len(digest) - 1]}-{digest}"

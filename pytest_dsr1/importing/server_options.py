@@ -1,0 +1,142 @@
+"""The options file of trtllm-serve as settings of the engine: checked keys where there are any."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from pytest_dsr1.engines.openai.settings import OpenAi
+from pytest_dsr1.engines.trtllm_options.options import KEYS_OF_THE_ENGINE, LlmApiOptions
+
+Path = tuple[str, ...]
+
+_OF_THE_ENGINE = {
+    option: key
+    for option, key in ((option, key.rpartition(".")[2]) for option, key in KEYS_OF_THE_ENGINE.items())
+    if key in OpenAi.model_fields
+}
+_UNCHECKED = "unchecked"
+_GRAPHS = "cuda_graph_config"
+
+
+@dataclass(slots=True)
+class ServerOptions:
+    """An options file in the scenario's terms.
+
+    Attributes:
+        engine: keys of ``engine:`` itself.
+        llm_api: ``engine.llm_api``.
+        notes: what is said in other words, or not at all.
+    """
+
+    engine: dict[str, Any] = field(default_factory=dict)
+    llm_api: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def server_options(file: Mapping[str, Any]) -> ServerOptions:
+    """Return the settings that make the engine write this options file.
+
+    An option that ``engine.llm_api`` does not know, or whose value it does not take, goes into
+    ``engine.llm_api.unchecked`` as it is.
+    """
+    found = ServerOptions()
+    options = copy.deepcopy(dict(file))
+    for option, key in _OF_THE_ENGINE.items():
+        if isinstance(options.get(option), int):
+            found.engine[key] = options.pop(option)
+    _rename_draft_length(options, found.notes)
+    if _GRAPHS in options and options[_GRAPHS] is None:
+        options[_GRAPHS] = {"enabled": False}
+    unchecked: dict[str, Any] = {_UNCHECKED: options.pop(_UNCHECKED)} if _UNCHECKED in options else {}
+    for path in list(_empty(options)):
+        taken = _is_known(path)
+        if taken:
+            found.notes.append(f"{'.'.join(path)}: the file gives it no value, which is the default.")
+        value = _taken(options, path)
+        if not taken:
+            _put(unchecked, path, value)
+    while wrong := _first_wrong(options):
+        _put(unchecked, wrong, _taken(options, wrong))
+    found.llm_api = options | ({_UNCHECKED: unchecked} if unchecked else {})
+    return found
+
+
+def _rename_draft_length(options: dict[str, Any], notes: list[str]) -> None:
+    """Give the draft length of MTP the name that it has since 1.3."""
+    former, now = "num_nextn_predict_layers", "max_draft_len"
+    config = options.get("speculative_config")
+    if isinstance(config, dict) and former in config and config.get(now, config[former]) == config[former]:
+        config[now] = config.pop(former)
+        notes.append(f"speculative_config.{former} has the name {now} since TensorRT-LLM 1.3.")
+
+
+def _first_wrong(options: Mapping[str, Any]) -> Path | None:
+    """Return the path of the first option that is not a checked key with a value that it takes."""
+    try:
+        LlmApiOptions.model_validate(options)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        location = first["loc"][:-1] if first["type"] == "missing" else first["loc"]
+        return _existing(options, location)
+    return None
+
+
+def _existing(options: Mapping[str, Any], location: tuple[int | str, ...]) -> Path:
+    """Return the keys in an error's location, which can also name types and list indexes."""
+    path: list[str] = []
+    inner: Any = options
+    for part in location:
+        if isinstance(inner, dict) and part in inner:
+            path.append(str(part))
+            inner = inner[part]
+    return tuple(path)
+
+
+def _empty(tree: Mapping[str, Any], above: Path = ()) -> Iterator[Path]:
+    """Yield the paths of nulls and of empty mappings."""
+    for key, value in tree.items():
+        if value is None or value == {}:
+            yield (*above, key)
+        elif isinstance(value, dict):
+            yield from _empty(value, (*above, key))
+
+
+def _is_known(path: Path) -> bool:
+    """Return whether ``engine.llm_api`` has this key."""
+    tree: Any = None
+    for key in reversed(path):
+        tree = {key: tree}
+    try:
+        LlmApiOptions.model_validate(tree)
+    except ValidationError as error:
+        return not any(one["type"] == "extra_forbidden" for one in error.errors(include_url=False))
+    return True
+
+
+def _taken(options: dict[str, Any], path: Path) -> Any:
+    """Remove the value at a path, with the mappings that are empty without it, and return it."""
+    holders: list[tuple[dict[str, Any], str]] = []
+    inner = options
+    for key in path:
+        holders.append((inner, key))
+        inner = inner[key]
+    holder, key = holders.pop()
+    value = holder.pop(key)
+    while holders and not holder:
+        holder, key = holders.pop()
+        del holder[key]
+    return value
+
+
+def _put(options: dict[str, Any], path: Path, value: Any) -> None:
+    """Set the value at a path; a mapping is added to the one that is there."""
+    *above, last = path
+    for key in above:
+        options = options.setdefault(key, {})
+    there = options.get(last)
+    options[last] = there | value if isinstance(there, dict) and isinstance(value, dict) else value

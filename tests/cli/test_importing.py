@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pytest_dsr1.cli.main import main
+from tests.helpers.imports import PERF_SANITY
+
+SMALL = """\
+server_configs:
+  - name: a
+    model_name: deepseek_r1_0528_fp8
+    tensor_parallel_size: 8
+    client_configs: [{concurrency: 4, iterations: 5}]
+  - {name: b, model_name: gpt_oss_120b_fp4, client_configs: [{}]}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b200.yaml").write_text(SMALL, encoding="utf-8")
+    return tmp_path
+
+
+def test_a_file_is_imported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", "b200.yaml", "--commit", "0123abc"]) == 0
+    assert capsys.readouterr().out == (
+        "b200.yaml: 1 case: not imported: other models (gpt_oss_120b_fp4)\n"
+        "b200.yaml:2: imported as b200-a\n"
+        "1 scenario in imported: pytest --dsr1-suites=imported --dsr1-list\n"
+    )
+    written = yaml.safe_load((folder / "imported" / "b200-a.yaml").read_text())
+    assert written["source"]["document"] == "b200.yaml: perf-sanity case a"
+    assert written["source"]["commit"] == "0123abc"
+
+
+def test_a_folder_is_imported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", str(PERF_SANITY), "--out", "own"]) == 0
+    assert capsys.readouterr().out.endswith("28 scenarios in own: pytest --dsr1-suites=own --dsr1-list\n")
+    assert len(list((folder / "own").iterdir())) == 28
+
+
+def test_a_second_import_needs_force(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", "b200.yaml"]) == 0
+    (folder / "b200.yaml").write_text(SMALL.replace("concurrency: 4", "concurrency: 9"), encoding="utf-8")
+    capsys.readouterr()
+    assert main(["import", "b200.yaml"]) == 1
+    assert capsys.readouterr().err == (
+        "nothing was written (--force overwrites):\n  imported/b200-a.yaml: exists already\n"
+    )
+    written = folder / "imported" / "b200-a.yaml"
+    assert yaml.safe_load(written.read_text())["load"]["concurrency"] == 4
+    assert main(["import", "b200.yaml", "--force"]) == 0
+    assert yaml.safe_load(written.read_text())["load"]["concurrency"] == 9
+
+
+def test_after_a_mistake_nothing_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "z.yaml").write_text("a: [", encoding="utf-8")
+    (folder / "y.yaml").write_text(
+        SMALL.replace("tensor_parallel_size: 8", "max_seq_len: x"), encoding="utf-8"
+    )
+    assert main(["import", "."]) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    first, second, third = output.err.splitlines()
+    assert first == ".: 2 mistakes; nothing was written"
+    assert second == (
+        "  y.yaml:4:18: server_configs.0.max_seq_len: expected a whole number of at least 1, found the text "
+        "'x'"
+    )
+    assert third.startswith("  z.yaml:1:5: not valid YAML: ")
+    assert not (folder / "imported").exists()
+
+
+def test_an_import_without_a_run_is_an_error(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "b200.yaml").write_text("worker_config: {}", encoding="utf-8")
+    assert main(["import", "b200.yaml"]) == 1
+    output = capsys.readouterr()
+    assert output.out == (
+        "b200.yaml: not imported: it is disaggregated (context and generation servers on several nodes); "
+        "pytest-dsr1 "
+        "runs one server on one node\n"
+    )
+    assert output.err == "b200.yaml: there is no run to import; nothing was written\n"
+
+
+def test_the_commit_of_a_checkout_is_that_of_the_unchanged_file(folder: Path) -> None:
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=me", "-c", "user.email=me@example.com")
+        done = subprocess.run(["git", *identity, *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    (folder / "in").mkdir()
+    (folder / "b200.yaml").rename(folder / "in" / "b200.yaml")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "x")
+
+    def source() -> dict[str, str]:
+        assert main(["import", "in", "--force"]) == 0
+        scenario = yaml.safe_load((folder / "imported" / "b200-a.yaml").read_text())
+        return dict(scenario["source"])
+
+    found = source()
+    assert (found["document"], found["commit"]) == (
+        "in/b200.yaml: perf-sanity case a",
+        git("rev-parse", "HEAD"),
+    )
+    (folder / "in" / "b200.yaml").write_text(SMALL + "# changed\n", encoding="utf-8")
+    assert "commit" not in source()
+
+
+def test_the_plan_of_an_imported_scenario_has_the_server_and_its_options(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSR1_MODELS", "/models")
+    text = SMALL.replace("    client_configs: [{c", "    attn_backend: TRTLLM\n    client_configs: [{c")
+    pytester.path.joinpath("b200.yaml").write_text(text, encoding="utf-8")
+    assert main(["import", "b200.yaml"]) == 0
+    result = pytester.runpytest("--dsr1-suites=imported", "--dsr1-profile=b200-a", "--dsr1-plan")
+    result.stdout.fnmatch_lines(
+        [
+            "# machine: 8 x NVIDIA B200",
+            '# pytest-dsr1 starts and stops this server: trtllm-serve "${DSR1_MODELS}/DeepSeek-R1-0528" * '
+            "--tp_size 8 "
+            "--extra_llm_api_options extra_llm_api_options.yaml",
+            "# attn_backend: TRTLLM",
+            "pytest --dsr1-profile=b200-a --dsr1-suites=imported",
+        ]
+    )

@@ -1,0 +1,401 @@
+"""The options files of imported cases are held against NVIDIA's own rule, which is written anew here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pytest_dsr1.scenario.loading import LoadedScenario, load
+from tests.helpers.imports import (
+    DATA,
+    NEWEST,
+    PERF_SANITY,
+    harvested,
+    harvested_text,
+    imported,
+    written_options,
+)
+from tests.helpers.paths import SUITES
+
+EXCLUDED = {
+    *("mode", "concurrency", "name", "model_name", "disagg_run_type", "gpus", "gpus_per_node"),
+    *("match_mode", "client_configs", "backend", "extra_llm_api_config_path", "server_env_var"),
+}
+"""exclude_keys of ServerConfig (TensorRT-LLM 0452cf0c, tests/integration/defs/perf/test_perf_sanity.py)."""
+
+LEAST_1 = "expected a whole number of at least 1"
+YOURS = "DSR1_DATASET names text of yours with about these lengths (`pytest-dsr1 docs datasets`)."
+
+# File, case, tp, ep, requests in flight, rounds, input, output, GPUs.
+CASES = [
+    ("deepseek_r1_fp4_v2_blackwell", "r1_fp4_v2_tp4_mtp3_1k1k", 4, 1, 2, 10, 1024, 1024, 4),
+    ("deepseek_r1_fp4_v2_blackwell", "r1_fp4_v2_dep8_mtp1_1k1k", 8, 8, 1024, 10, 1024, 1024, 8),
+    ("deepseek_r1_fp4_v2_blackwell", "r1_fp4_v2_tp4_mtp3_8k1k", 4, 1, 4, 10, 8192, 1024, 4),
+    ("deepseek_r1_fp4_v2_blackwell", "r1_fp4_v2_dep8_mtp1_8k1k", 8, 8, 256, 10, 8192, 1024, 8),
+    ("deepseek_r1_fp8_blackwell", "r1_fp8_tp8_mtp3_1k1k", 8, 1, 4, 10, 1024, 1024, 8),
+    ("deepseek_r1_fp8_blackwell", "r1_fp8_dep8_mtp1_1k1k", 8, 8, 1024, 10, 1024, 1024, 8),
+    ("deepseek_r1_fp8_blackwell", "r1_fp8_tp8_mtp3_8k1k", 8, 1, 4, 10, 8192, 1024, 8),
+    ("deepseek_r1_fp8_blackwell", "r1_fp8_dep8_mtp1_8k1k", 8, 8, 256, 10, 8192, 1024, 8),
+    ("deepseek_r1_fp8_blackwell", "r1_fp8_tp8_6k1k", 8, 1, 64, 10, (4915, 7372), (819, 1228), 8),
+    *(
+        ("config_database_h200_sxm", f"deepseek_ai_DeepSeek_R1_0528_{load}_gpu8", 8, 8, conc, 10, isl, osl, 8)
+        for isl, osl, concs in [
+            (1024, 1024, (1, 32, 2048)),
+            (1024, 8192, (1, 16, 512)),
+            (8192, 1024, (1, 16, 256)),
+        ]
+        for conc in concs
+        for load in [f"{isl}_{osl}_conc{conc}"]
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def scenarios(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LoadedScenario]:
+    folder = tmp_path_factory.mktemp("imported")
+    return {
+        name: scenario
+        for file in sorted(PERF_SANITY.glob("*.yaml"))
+        for name, scenario in imported(file, folder).items()
+    }
+
+
+def servers(file: str) -> dict[str, dict[str, Any]]:
+    content = yaml.safe_load((PERF_SANITY / f"{file}.yaml").read_text())
+    return {server["name"]: server for server in content["server_configs"]}
+
+
+def theirs(server: dict[str, Any]) -> dict[str, Any]:
+    """NVIDIA's options file: the external file, if any, below every key that is not excluded."""
+    external = server.get("extra_llm_api_config_path")
+    below = yaml.safe_load((DATA / "perf_sanity" / external).read_text()) if external else {}
+    return below | {key: value for key, value in server.items() if key not in EXCLUDED}
+
+
+def test_the_cases_are_those_of_the_three_files() -> None:
+    assert len(CASES) == 18
+    for file in {case[0] for case in CASES}:
+        ours = {case[1] for case in CASES if case[0] == file}
+        assert ours == {name for name in servers(file) if "gpt_oss" not in name}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}")
+def test_the_options_file_is_nvidias(scenarios: dict[str, LoadedScenario], case: tuple[Any, ...]) -> None:
+    file, name, *_ = case
+    assert written_options(scenarios[f"{file}-{name}"]) == theirs(servers(file)[name])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}")
+def test_the_load_is_nvidias(scenarios: dict[str, LoadedScenario], case: tuple[Any, ...]) -> None:
+    file, name, tp, ep, concurrency, rounds, inputs, outputs, gpus = case
+    scenario = scenarios[f"{file}-{name}"].scenario
+    assert (scenario.engine.tp, scenario.engine.ep) == (tp, ep)  # type: ignore[attr-defined]
+    load = scenario.load
+    assert (load.concurrency, load.num_requests, load.warmup_requests) == (
+        concurrency,
+        concurrency * rounds,
+        0,
+    )
+    assert scenario.hardware.count == gpus
+    lengths = [
+        length if isinstance(length, int) else (length.minimum, length.maximum)  # type: ignore[union-attr]
+        for length in (scenario.dataset.input_tokens, scenario.dataset.output_tokens)
+    ]
+    assert lengths == [inputs, outputs]
+    assert scenario.gate.metric == "total_output_throughput"
+    assert scenario.targets == []
+
+
+def test_the_options_of_the_other_files_are_nvidias_too(scenarios: dict[str, LoadedScenario]) -> None:
+    shown = {case[0] for case in CASES}
+    others = [file.stem for file in PERF_SANITY.glob("*.yaml") if file.stem not in shown]
+    compared = 0
+    for file in others:
+        for name, server in servers(file).items():
+            for suffix in ("", "-gb200", "-gb300"):
+                if scenario := scenarios.get(f"{file}-{name}{suffix}"):
+                    assert written_options(scenario) == theirs(server)
+                    compared += 1
+    assert compared == 5 + 4 + 1
+
+
+def test_the_shipped_scenarios_of_the_h200_run_the_same(scenarios: dict[str, LoadedScenario]) -> None:
+    """They were written by hand."""
+    compared = 0
+    for file, name, *_ in CASES:
+        if file == "config_database_h200_sxm":
+            isl, osl, concurrency = re.findall(r"_(\d+)_(\d+)_conc(\d+)_", name)[0]
+            path = SUITES / "h200" / f"perf-sanity-{isl}-{osl}-c{concurrency}.yaml"
+            shipped, made = load(path, overrides=[NEWEST]), scenarios[f"{file}-{name}"]
+            assert written_options(shipped) == written_options(made)
+            assert shipped.scenario.load == made.scenario.load
+            assert shipped.scenario.dataset == made.scenario.dataset
+            compared += 1
+    assert compared == 9
+
+
+def test_an_imported_scenario_says_where_it_comes_from_and_what_is_missing() -> None:
+    found = harvested(PERF_SANITY / "config_database_b200_nvl.yaml", "1f1d64f0")
+    forced, _, _, natural, _ = (case.tree for case in found.cases)
+    assert forced["source"] == {
+        "document": "config_database_b200_nvl.yaml: perf-sanity case "
+        "deepseek_ai_DeepSeek_R1_0528_1024_1024_conc1_gpu8",
+        "commit": "1f1d64f0",
+        "notes": [
+            "The client of the source sends random starts of neighboring ids; the speed of multi-token "
+            f"prediction depends on the text: {YOURS}",
+            "match_mode says how NVIDIA's database finds earlier results; it changes no run.",
+            "TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS forces the acceptance: compare no figure with one of "
+            "natural acceptance.",
+        ],
+    }
+    assert forced["engine"]["environment"] == {"TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS": "3"}
+    assert natural["model"] == {
+        "name": "nvidia/DeepSeek-R1-0528-FP4-v2",
+        "path": "${DSR1_MODELS}/DeepSeek-R1-0528-FP4-v2",
+        "quantization": "NVFP4",
+        "kv_cache_quantization": "FP8",
+    }
+    assert natural["source"]["notes"][-1] == (
+        "The formats of this checkpoint's weights and KV cache are those of nvidia/DeepSeek-R1-0528-FP4; its "
+        "own "
+        "hf_quant_config.json was not read."
+    )
+
+
+def test_multi_token_prediction_needs_text() -> None:
+    given = harvested(PERF_SANITY / "deepseek_r1_fp8_blackwell.yaml").cases[0].tree
+    assert given["dataset"] == {"path": "${DSR1_DATASET}", "input_tokens": 1024, "output_tokens": 1024}
+    assert given["source"]["notes"] == [
+        f"datasets/perf-ci/deepseek_r1-1k1k-20480-ratio-1_for_serve.json is not public: {YOURS}"
+    ]
+    random = harvested(PERF_SANITY / "config_database_h200_sxm.yaml").cases[0].tree
+    assert random["dataset"]["path"] == "${DSR1_DATASET}"
+    assert random["source"]["notes"][0] == (
+        "The client of the source sends random starts of neighboring ids; the speed of multi-token "
+        "prediction "
+        f"depends on the text: {YOURS}"
+    )
+
+
+def test_what_needs_several_nodes_or_servers_is_refused_by_name() -> None:
+    found = harvested(DATA / "perf_sanity")
+    where = "tests/data/perf_sanity"
+    assert [str(refusal) for refusal in found.refusals] == [
+        f"{where}/aggregated/config_database_h200_sxm.yaml: 1 case: not imported: other models "
+        "(gpt_oss_120b_fp4)",
+        f"{where}/aggregated/deepseek_r1_fp4_v2_2_nodes_blackwell.yaml:9: r1_fp4_v2_dep16_mtp1_1k1k: not "
+        "imported: "
+        "it needs 16 GPUs, which are 2 nodes of 8; scenarios of several nodes cannot be run yet",
+        f"{where}/disaggregated/"
+        "b200_deepseek-r1-fp4_1k1k_con256_ctx1_dep4_gen1_dep8_eplb0_mtp3_ccb-NIXL.yaml: not "
+        "imported: it is disaggregated (context and generation servers on several nodes); pytest-dsr1 runs "
+        "one server "
+        "on one node",
+        f"{where}/examples/auto_deploy/model_registry/configs/deepseek-r1.yaml:2: not imported: it is an "
+        "options file "
+        "without a load; a name such as B200/1k1k_tp8_conc64.yaml would say it. Write a scenario with your "
+        "load, and "
+        "put the options into engine.llm_api",
+    ]
+    assert len(found.cases) == 28
+
+
+SMALL = """\
+metadata: {model_name: deepseek_r1_0528_fp8, supported_gpus: [B200]}
+hardware: {gpus_per_node: 8}
+server_configs:
+  - name: a
+    tensor_parallel_size: 8
+    client_configs:
+      - {concurrency: 4, isl: 1024, osl: 1024}
+"""
+
+
+def changed(*changes: tuple[str, str]) -> str:
+    text = SMALL
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text
+
+
+REFUSED = [
+    (
+        ("tensor_parallel_size", "tp: 8\n    tensor_parallel_size"),
+        "it is of the older style with the keys tp; import a file of perf-sanity/aggregated/ instead",
+    ),
+    (
+        ("tensor_parallel_size: 8", "backend: _autodeploy\n    extra_llm_api_config_path: ../x.yaml"),
+        "the rest of its options is in ../x.yaml, which is not in a folder above this file; import the file "
+        "where it "
+        "is in a checkout of TensorRT-LLM",
+    ),
+    (
+        ("isl: 1024", "isl: 1024, backend: openai-chat"),
+        "its client sends to the API openai-chat; only openai (completions) is imported",
+    ),
+    (
+        (
+            "isl: 1024",
+            "name: g, isl: 1, only_run_accuracy: true, accuracy_config: {enable_accuracy_test: true}",
+        ),
+        "its client g tests the accuracy only",
+    ),
+    (("B200", "L40"), "the GPU L40 is unknown (known: H100, H200, B200, B300, GB200, GB300)"),
+    (
+        ("tensor_parallel_size", 'server_env_var: "A=${HOME}"\n    tensor_parallel_size'),
+        "server_env_var: A contains ${...}, which a scenario would expand",
+    ),
+    (
+        (
+            "metadata: {model_name: deepseek_r1_0528_fp8, supported_gpus: [B200]}\n",
+            "metadata: {model_name: x}\n",
+        ),
+        "other models (x)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), REFUSED, ids=lambda value: str(value)[:30])
+def test_what_cannot_be_said_is_refused_with_the_reason(
+    tmp_path: Path, change: tuple[str, str], reason: str
+) -> None:
+    found = harvested_text(tmp_path, changed(change))
+    assert (found.cases, found.problems) == ([], [])
+    assert [refusal.reason for refusal in found.refusals] == [reason]
+
+
+def test_a_file_whose_name_and_metadata_name_no_gpu_is_refused(tmp_path: Path) -> None:
+    found = harvested_text(tmp_path, changed((", supported_gpus: [B200]", "")), "own.yaml")
+    assert [refusal.reason for refusal in found.refusals] == [
+        "the file has no metadata.supported_gpus, and its name names no GPU"
+    ]
+    (case,) = harvested_text(tmp_path, changed((", supported_gpus: [B200]", "")), "own_h200_sxm.yaml").cases
+    assert case.tree["hardware"] == {"gpu": "NVIDIA H200", "count": 8}
+
+
+def test_all_mistakes_are_found_at_once_with_their_lines(tmp_path: Path) -> None:
+    found = harvested_text(
+        tmp_path,
+        """\
+metadata: {supported_gpus: B200}
+hardware: {gpus_per_node: many}
+server_configs:
+  - model_name: deepseek_r1_0528_fp8
+    tensor_parallel_size: "8"
+    max_batch_size: 0
+    enable_attention_dp: yes
+    backend: trt
+    server_env_var: A
+    client_configs:
+      - {concurrency: 1.5, isl: -1, random_range_ratio: 2, streaming: 1, name: 7}
+      - text
+  - {name: b, model_name: deepseek_r1_0528_fp8, client_configs: []}
+  - name: c
+  - 5
+""",
+    )
+    assert found.cases == []
+    assert [str(problem).removeprefix(f"{tmp_path}/own_b200.yaml:") for problem in found.problems] == [
+        "1:28: metadata.supported_gpus: expected a list of texts, found the text 'B200'",
+        "2:27: hardware.gpus_per_node: expected a whole number of at least 0, found the text 'many'",
+        "4:5: server_configs.0.name: missing; expected the name of the case",
+        f"5:27: server_configs.0.tensor_parallel_size: {LEAST_1}, found the text '8'",
+        f"6:21: server_configs.0.max_batch_size: {LEAST_1}, found the number 0",
+        "7:26: server_configs.0.enable_attention_dp: TensorRT-LLM reads yes as True, pytest-dsr1 as 'yes': "
+        "write it in another form",
+        "8:14: server_configs.0.backend: expected pytorch or _autodeploy, found trt",
+        "9:21: server_configs.0.server_env_var: expected NAME=VALUE, found 'A'",
+        f"11:23: server_configs.0.client_configs.0.concurrency: {LEAST_1}, found the number 1.5",
+        f"11:33: server_configs.0.client_configs.0.isl: {LEAST_1}, found the number -1",
+        "11:57: server_configs.0.client_configs.0.random_range_ratio: expected less than 1, found 2",
+        "11:71: server_configs.0.client_configs.0.streaming: expected true or false, found the number 1",
+        "11:80: server_configs.0.client_configs.0.name: expected a text, found the number 7",
+        "12:9: server_configs.0.client_configs.1: expected a mapping, found the text 'text'",
+        "13:65: server_configs.1.client_configs: expected a list of mappings, found an empty list",
+        "14:5: server_configs.2.client_configs: missing; expected a list of mappings",
+        "14:5: server_configs.2.model_name: missing, also in metadata; expected the name of a model",
+        "15:5: server_configs.3: expected a mapping, found the number 5",
+    ]
+
+
+def test_the_client_of_semianalysis_draws_other_lengths(tmp_path: Path) -> None:
+    (case,) = harvested_text(
+        tmp_path,
+        changed(("isl: 1024", "isl: 1000, random_range_ratio: 0.8, use_nv_sa_benchmark: true, warmup: true")),
+    ).cases
+    assert case.tree["dataset"] == {
+        "input_tokens": {"minimum": 800, "maximum": 1000},
+        "output_tokens": {"minimum": 819, "maximum": 1024},
+    }
+    assert case.tree["load"]["warmup_requests"] == 1
+
+
+def test_each_client_of_a_server_and_each_gpu_is_a_scenario(tmp_path: Path) -> None:
+    found = harvested_text(
+        tmp_path,
+        changed(
+            ("[B200]", "[B200, H200]"),
+            ("osl: 1024}", "osl: 1024, name: x}\n      - {concurrency: 8, use_chat_template: true, odd: 1}"),
+        ),
+    )
+    assert [case.name for case in found.cases] == [
+        "own_b200-a-b200-x",
+        "own_b200-a-h200-x",
+        "own_b200-a-b200-con8",
+        "own_b200-a-h200-con8",
+    ]
+    assert found.cases[-1].tree["source"]["notes"] == [
+        "The client of the source sends random starts of neighboring ids; here all ids are random.",
+        "use_chat_template: NVIDIA's client puts each prompt into the chat template and counts the template "
+        "as input; "
+        "token ids have the same length without it.",
+        "The client's keys odd are unknown and have no effect.",
+    ]
+
+
+def test_what_concerns_nvidias_client_alone_is_noted(tmp_path: Path) -> None:
+    client = "accuracy_config: {enable_accuracy_test: true}, client_env_var: A=1, trust_remote_code: true"
+    (case,) = harvested_text(tmp_path, changed(("isl: 1024", f"isl: 1, {client}"))).cases
+    assert case.tree["source"]["notes"][1:] == [
+        "accuracy_config: the accuracy is not tested.",
+        "client_env_var (A=1) is for NVIDIA's client, which is not used.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("- 1", "x.yaml:1:1: expected a mapping of options, found a list"),
+        ("a: 2026-13-45\nb: [", "x.yaml:2:5: not valid YAML: "),
+        (
+            "a: 2026-13-45\nb: 1_000",
+            "x.yaml:2:4: b: TensorRT-LLM reads 1_000 as 1000, pytest-dsr1 as '1_000': write it in another "
+            "form",
+        ),
+    ],
+)
+def test_mistakes_in_the_file_of_further_options(tmp_path: Path, text: str, mistake: str) -> None:
+    (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
+    extra = "backend: _autodeploy\n    extra_llm_api_config_path: x.yaml\n    tensor_parallel_size"
+    found = harvested_text(tmp_path, changed(("tensor_parallel_size", extra)))
+    assert found.cases == []
+    assert [str(problem) for problem in found.problems if str(problem).startswith(f"{tmp_path}/{mistake}")]
+    assert len(found.problems) == 1
+
+
+def test_other_kinds_of_values_are_mistakes(tmp_path: Path) -> None:
+    found = harvested_text(
+        tmp_path, changed(("{gpus_per_node: 8}", "[8]"), ("isl: 1024", "isl: 1, random_range_ratio: much"))
+    )
+    assert [str(problem).partition(": ")[2] for problem in found.problems] == [
+        "hardware: expected a mapping, found a list",
+        "server_configs.0.client_configs.0.random_range_ratio: expected a number of at least 0, found the "
+        "text "
+        "'much'",
+    ]
