@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.engines.openai.server.command import launch_command
-
 from pytest_dsr1.engines.trtllm_options.dialects import DIALECTS
 from pytest_dsr1.importing.harvest import Harvest
 from pytest_dsr1.importing.reading import harvest

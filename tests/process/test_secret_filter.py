@@ -32,5 +32,5 @@ def test_nothing_is_held_back_that_cannot_be_a_secret() -> None:
     secrets = SecretFilter(SECRETS)
     assert secrets.feed(b"50% done, p") == b"50% done, "
     assert secrets.feed(b"lease\n") == b"please\n"
-    assert SecretFilter({"caf\udce9-token": "${X}"}).feed(b"caf\xe9-token") == b"${X}"
+    assert SecretFilter({"k\udce9y-token": "${X}"}).feed(b"k\xe9y-token") == b"${X}"
     assert SecretFilter({}).feed(b"planted-token") == b"planted-token"

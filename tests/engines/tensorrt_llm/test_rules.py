@@ -23,9 +23,9 @@ def unchecked(options: str, beside: str = "") -> str:
     [
         ("{attn_backnd: TRTLLM}", ["attn_backnd is not checked (did you mean `attn_backend`?)"]),
         (
-            "{kv_cache_config: {tokens_per_blok: 128, zzz: 1}}",
+            "{kv_cache_config: {tokens_per_blocks: 128, zzz: 1}}",
             [
-                "kv_cache_config.tokens_per_blok is not checked (did you mean `kv_cache_config.tokens_per_block`?)",
+                "kv_cache_config.tokens_per_blocks is not checked (did you mean `kv_cache_config.tokens_per_block`?)",
                 "kv_cache_config.zzz is not checked",
             ],
         ),
