@@ -20,7 +20,7 @@ from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions, without_zeros
 from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
 from pytest_dsr1.measurement.store import ResultFolder, not_full
-from pytest_dsr1.metrics.catalogue import METRICS, combine, computed
+from pytest_dsr1.metrics.catalogue import combine, computed, duration_s
 from pytest_dsr1.metrics.goodput import PRESETS
 from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Plan, SloLimits
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
@@ -46,7 +46,7 @@ def expected_s(scenario: Scenario) -> float | None:
     """
     load, longest_s = scenario.load, scenario.load.duration_s or float("inf")
     for target in scenario.targets:
-        seconds = METRICS[target.metric].expected_s(target.value, _sent(scenario))
+        seconds = duration_s(target.metric, target.value, _sent(scenario))
         if seconds is not None:
             return min(seconds, longest_s)
     if load.arrival is None or isinstance(load.arrival, TraceArrival):
@@ -76,7 +76,8 @@ def run_timeout_s(scenario: Scenario) -> float:
     """
     limit_s, seconds = scenario.engine.measuring_limit_s, expected_s(scenario)
     if seconds is None:
-        seconds = METRICS["per_user_output_throughput"].expected_s(SLOWEST_TOK_S_USER, _sent(scenario)) or 0.0
+        slowest = duration_s("per_user_output_throughput", SLOWEST_TOK_S_USER, _sent(scenario))
+        seconds = slowest or 0.0
     return limit_s or 3 * seconds + 600
 
 

@@ -276,7 +276,7 @@ def _named(call: Callable[..., Any]) -> Callable[..., Any]:
         try:
             found = call(engine, *args, **kwargs)
             found = list(found) if isinstance(found, Iterator) else found  # it may fail later
-        except Exception:
+        except extensions.FAULTS:
             with extensions.named(plugin_of(engine), what):
                 raise
         if call.__name__ == "software":
