@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from pytest_dsr1 import masking
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.problems import Problem
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.base import Part
-from pytest_dsr1.scenario.schema.engine import EngineSettings
+from pytest_dsr1.scenario.schema.engine import EngineSettings, validating
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.yaml.tree import Node, Path, join_key
 
@@ -46,7 +48,8 @@ def resolve(scenario: Scenario, environ: Mapping[str, str]) -> Scenario:
     """Return the scenario with every variable expanded.
 
     Raises:
-        UserError: variables are not set; the message names all of them and shows how to set each.
+        UserError: variables are not set, with all of them and how to set each; or a value that they stand for
+            is refused.
     """
     missing = list(_unset(scenario, environ))
     if missing:
@@ -71,7 +74,15 @@ def resolve(scenario: Scenario, environ: Mapping[str, str]) -> Scenario:
         for part in path[:-1]:
             holder = holder[part]
         holder[path[-1]] = _VARIABLE.sub(lambda match: environ[match[1]], value)
-    return Scenario.model_validate(data)
+    try:
+        with validating(scenario.engine.type):
+            return Scenario.model_validate(data)
+    except ValidationError as error:  # a plugin's validator may refuse what a variable stands for
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"scenario {scenario.name}: with the variables expanded, {key}: {first['msg']}"
+        ) from None
 
 
 def _unset(scenario: Scenario, environ: Mapping[str, str]) -> Iterator[tuple[Path, str, str]]:

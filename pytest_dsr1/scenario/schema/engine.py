@@ -7,6 +7,7 @@ scenario's schema is made from that list, so this package imports no engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, wraps
 from inspect import isfunction
@@ -357,6 +358,29 @@ def engines() -> dict[str, EngineSchema]:
 def plugin_of(engine: EngineSettings) -> str:
     """Return the name of the plugin that lists the engine with these settings."""
     return extensions.declared(HOOK, EngineSchema)[engine.type][0]
+
+
+@contextmanager
+def validating(kind: object) -> Iterator[None]:
+    """Name the plugin of an engine if one of its validators crashes in the block.
+
+    Args:
+        kind: the value of ``engine.type``.
+
+    Raises:
+        BrokenPluginError: a validator raised something else than ValueError or AssertionError.
+    """
+    try:
+        yield
+    except ValidationError:
+        raise
+    except extensions.FAULTS:
+        if kind not in engines():
+            raise
+        with extensions.named(
+            extensions.declared(HOOK, EngineSchema)[str(kind)][0], f"a validator of its engine {kind}"
+        ):
+            raise
 
 
 class _Registered:
