@@ -178,8 +178,9 @@ class _Fault:
 
     def _is_foreign_engine(self, node: Node | None) -> bool:
         """Return whether the value is an engine's type, and none of those that are known."""
-        known = self.kind != "tag" or self.path != ("engine", "type") or node is None
-        return not known and nearest(node.text, self.schema["enum"]) is None
+        if node is None or self.kind != "tag" or self.path != ("engine", "type"):
+            return False
+        return nearest(node.text, self.schema["enum"]) is None
 
     def meant(self, tree: Node) -> Path | None:
         """Return the path that was probably meant by an unknown key; None for one that has a replacement."""

@@ -151,6 +151,12 @@ def test_a_metric_of_a_plugin_that_is_gone_is_left_out_with_a_warning(tmp_path: 
     assert found.warnings == ("moon_phase: left out, because no installed plugin defines this metric",)
 
 
+FIND_PLUGIN = (
+    "is its plugin installed? The command pytest-dsr1 finds plugins by their entry points only; pytest also "
+    "finds them in the conftest.py of the folders it starts with (see: pytest-dsr1 docs extend)"
+)
+
+
 def test_a_target_of_a_plugin_that_is_gone_names_the_metric(tmp_path: Path) -> None:
     folder = saved(tmp_path)
     path = folder / "measurement.json"
@@ -160,11 +166,7 @@ def test_a_target_of_a_plugin_that_is_gone_names_the_metric(tmp_path: Path) -> N
     )
     with pytest.raises(UserError) as caught:
         load(folder)
-    assert str(caught.value) == (
-        f"{path}: targets.0.metric: there is no metric acme_x here; is its plugin installed? The command "
-        "pytest-dsr1 finds plugins by their entry points only; pytest also finds them in the conftest.py of the "
-        "folders it starts with (see: pytest-dsr1 docs extend)"
-    )
+    assert str(caught.value) == (f"{path}: targets.0.metric: there is no metric acme_x here; {FIND_PLUGIN}")
 
 
 def test_an_engine_of_a_plugin_that_is_gone_is_named(tmp_path: Path) -> None:
@@ -174,11 +176,7 @@ def test_an_engine_of_a_plugin_that_is_gone_is_named(tmp_path: Path) -> None:
     path.write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(UserError) as caught:
         load(path.parent)
-    assert str(caught.value) == (
-        f"{path}: engine.type: there is no engine echo here; is its plugin installed? The command pytest-dsr1 "
-        "finds plugins by their entry points only; pytest also finds them in the conftest.py of the folders it "
-        "starts with (see: pytest-dsr1 docs extend)"
-    )
+    assert str(caught.value) == (f"{path}: engine.type: there is no engine echo here; {FIND_PLUGIN}")
 
 
 CRASHING = """
