@@ -72,17 +72,17 @@ def pytest_dsr1_metrics() -> Iterable[Metric]:  # type: ignore[empty-body]
 
 
         @metrics.metric(
-            "energy_per_output_token",
-            "energy per output token",
+            "energy_per_input_token",
+            "energy per input token",
             "J/tok",
             "lower",
-            formula="energy of all GPUs / sum of output tokens",
+            formula="energy of all GPUs / sum of input tokens",
             kind="mean",
             needs={"gpu"},
         )
         def energy(inputs: MetricInputs) -> float | None:
             if inputs.gpu and inputs.gpu.energy_j:
-                return inputs.gpu.energy_j / sum(record.output_tokens for record in inputs.done)
+                return inputs.gpu.energy_j / sum(record.input_tokens for record in inputs.done)
             return None
 
 

@@ -74,6 +74,9 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Print for ``--dsr1-list`` and ``--dsr1-plan``, then end; nothing is collected."""
+    # pytest-xdist starts a process for it before it configures anything.
+    if config.getoption("looponfail", False) and selection.is_asked_for(config):
+        options.refuse_xdist(config)
     if not (config.getoption("--dsr1-list") or config.getoption("--dsr1-plan")):
         return None
     options.refuse_empty(config)
@@ -161,7 +164,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
         item.user_properties.extend(properties(outcome, status, item.name))
     report: pytest.TestReport = yield
-    note_skipped(state, item, report)
+    note_skipped(state, item, call, report)
     shorten(state, call, report)
     return report
 
@@ -176,13 +179,15 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     state = config.stash.get(STATE, None)
     if state is None or config.option.collectonly:
         return
-    if exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
-        if not (session.shouldfail or session.shouldstop):
-            from pytest_dsr1.session.endings import note_unjudged
+    from pytest_dsr1.session.endings import note_unjudged, why_ended_early
 
-            why = "--setup-only runs no test" if config.option.setuponly else "its test did not run"
-            note_unjudged(state, why)
-        session.exitstatus = state.exit_status(session.testsfailed) or exitstatus
+    early = why_ended_early(session, state)
+    if early or exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        why = "--setup-only runs no test" if config.option.setuponly else "its test did not run"
+        if early or not (session.shouldfail or session.shouldstop):
+            note_unjudged(state, early or why)
+        status = state.exit_status(session.testsfailed, ended_early=early is not None)
+        session.exitstatus = status or exitstatus
     from pytest_dsr1.reporting.ci import files
 
     status, wanted = int(session.exitstatus), files.is_wanted(config.stash[FILES], os.environ)

@@ -18,7 +18,7 @@ _CUT = "..."
 _LINE_LIMIT = 2_000
 _COMMAND = r"(?<!\S)::(?=[A-Za-z-]+(?: |::))|##(?=\[)"
 """The start of a command of GitHub's runner: ``::`` after any indentation; its older form, anywhere."""
-_LIKE_A_COMMAND = r"(?<!\S)::(?=[A-Za-z-])|##(?=\[)"
+LIKE_A_COMMAND = r"(?<!\S)::(?=[A-Za-z-])|##(?=\[)"
 """The same within a word, whatever follows the word."""
 
 
@@ -56,7 +56,7 @@ def shell_word(text: str) -> str:
     the characters again: ``"$(printf 'a\033b')"``. Only line breaks at the end stay, in quotes, because the
     shell removes them from ``$(...)``.
     """
-    if text.isprintable() and not re.search(_LIKE_A_COMMAND, text):
+    if text.isprintable() and not re.search(LIKE_A_COMMAND, text):
         return shlex.quote(text)
     kept = text.rstrip("\n")
     made = (char if char.isprintable() and char not in "'\\%#:-" else _octal(char) for char in kept)

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pytest_dsr1.masking import is_secret, masked_words, names_secret, secrets_of, variable, without_secrets
+from pytest_dsr1.masking import (
+    is_secret,
+    masked_fact,
+    masked_setting,
+    masked_tree,
+    masked_words,
+    secrets_of,
+    variable,
+    without_secrets,
+)
+from pytest_dsr1.scenario.schema import json_schema
+from pytest_dsr1.secret_names import names_secret
 
 SECRET = [
     "HF_TOKEN",
@@ -33,6 +46,28 @@ SECRET = [
     "MY_PASS",
     "DB_PWD",
     "credentials",
+    "HF_TOKENS",
+    "API_TOKENS",
+    "hf_tokens",
+    "TS_AUTHKEY",
+    "GITHUB_PAT",
+    "AWS_CREDS",
+    "AWS_ACCESS_KEY_ID",
+    "PGPASS",
+    "USERPASS",
+    "DB_PASS_2",
+    "BASICAUTH",
+    "COOKIE",
+    "Set-Cookie",
+    "session_cookies",
+    "signingKey",
+    "encryptionKey",
+    "ENCRYPTION_KEY_B64",
+    "authHeader",
+    "httpAuth",
+    "dbPwd",
+    "SESSION_JWT",
+    "x-api-key",
 ]
 PLAIN = [
     "TOKENIZERS_PARALLELISM",
@@ -46,6 +81,29 @@ PLAIN = [
     "KEY_CACHE_DTYPE",
     "HOTKEY",
     "AUTHOR",
+    "MAX_TOKENS",
+    "max_num_tokens",
+    "min_tokens",
+    "stop_token_ids",
+    "special_tokens",
+    "PASSES",
+    "passes",
+    "compass",
+    "bypass",
+    "forward_pass",
+    "author",
+    "PATH",
+    "pattern",
+    "api_key_env",
+    "--auth-token-file",
+    "--ssl-keyfile",
+    "--token-scheduler",
+    "--first-token-policy",
+    "--next-token-prediction",
+    "--draft-token-sampler",
+    "--hf-token-dtype",
+    "--kv-cache-key",
+    "VLLM_TOKEN_SCHED",
     "PWD",
     "OLDPWD",
     "COMPASS",
@@ -125,6 +183,131 @@ def test_words_of_a_command() -> None:
         "1",
     ]
     assert variable("--hf.token") == "${hf_token}"
+
+
+@given(
+    st.sampled_from([n for n in SECRET if n.replace("_", "").isalnum()]), st.sampled_from(["", "MY_", "x-"])
+)
+def test_a_prefix_does_not_hide_the_name_of_a_secret(name: str, prefix: str) -> None:
+    assert names_secret(prefix + name)
+    assert "planted" not in str(masked_tree({prefix + name: ["planted", {"a": "planted"}]}))
+
+
+@given(st.sampled_from(PLAIN), st.text(max_size=8))
+def test_the_value_of_another_setting_stays(name: str, value: str) -> None:
+    plain = {name: f"x{value}".replace(":", "").replace("@", "")}
+    assert masked_tree(plain) == plain
+
+
+def test_no_key_of_the_schema_is_the_name_of_a_secret() -> None:
+    """Its value would be missing in the fingerprint."""
+    assert [path for path, _ in json_schema.fields() if names_secret(str(path[-1]))] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "masked"),
+    [
+        (
+            "bash|-c|HF_TOKEN=x exec vllm serve m --n 8",
+            "bash|-c|HF_TOKEN=${HF_TOKEN} exec vllm serve m --n 8",
+        ),
+        ("ssh|h|HF_TOKEN=x vllm serve m", "ssh|h|HF_TOKEN=${HF_TOKEN} vllm serve m"),
+        ("sh|-c|HF_TOKEN=x;exec vllm", "sh|-c|HF_TOKEN=${HF_TOKEN};exec vllm"),
+        ("sh|-c|export HF_TOKEN='x y' && vllm --n 8", "sh|-c|export HF_TOKEN='${HF_TOKEN}' && vllm --n 8"),
+        ('sh|-c|env "HF_TOKEN=x y" vllm "--n" 8', 'sh|-c|env "HF_TOKEN=${HF_TOKEN}" vllm "--n" 8'),
+        ("sh|-c|vllm --api-key x --n 8", "sh|-c|vllm --api-key ${API_KEY} --n 8"),
+        ("sh|-c|curl -H 'x-api-key: x' u --n 8", "sh|-c|curl -H 'x-api-key: ${X_API_KEY}' u --n 8"),
+        ("sbatch|--wrap=HF_TOKEN=x vllm --n 8", "sbatch|--wrap=HF_TOKEN=${HF_TOKEN} vllm --n 8"),
+        (
+            "env|-i|A=1|DB_PASSWORD=x y|serve|DB_MODE=a b",
+            "env|-i|A=1|DB_PASSWORD=${DB_PASSWORD}|serve|DB_MODE=a b",
+        ),
+        ("--api-key|x|y|--n|8", "--api-key|${API_KEY}|${API_KEY_2}|--n|8"),
+        ("--hf-token|x|model", "--hf-token|${HF_TOKEN}|model"),
+        ("--password=x y", "--password=${PASSWORD}"),
+        ("--env=HF_TOKEN=x", "--env=HF_TOKEN=${HF_TOKEN}"),
+        ("-e|HF_TOKEN=x y", "-e|HF_TOKEN=${HF_TOKEN}"),
+        ("srun|--export=ALL,HF_TOKEN=x,PATH|m", "srun|--export=ALL,HF_TOKEN=${HF_TOKEN},PATH|m"),
+        ("--header|Authorization: Bearer x", "--header|Authorization: Bearer ${Authorization}"),
+        ("--header=Cookie: a=x; b=y", "--header=Cookie: ${Cookie}"),
+        ('--cfg|{"api_key": "x", "n": 8}', '--cfg|{"api_key": "${API_KEY}", "n": 8}'),
+        ('--cfg={"auth":{"v":"x"},"n":8}', '--cfg={"auth": {"v": "${AUTH}"}, "n": 8}'),
+        ("{api_key: x, n: 8}", "{api_key: ${API_KEY}, n: 8}"),
+        ("https://h/x?token=x&n=8", "https://h/x?token=${TOKEN}&n=8"),
+        ("http://u:p@x@h/y", "http://(not shown)@h/y"),
+        ("http://u:a/x@h/y", "http://(not shown)@h/y"),
+        ("http://h:80/@scope/y", "http://h:80/@scope/y"),
+        ("a -----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY----- b", "a (not shown) b"),
+        ("--auth-token-file|/x|--token-scheduler|fcfs", "--auth-token-file|/x|--token-scheduler|fcfs"),
+        ("HF_TOKEN=$OTHER|--api-key|${X}", "HF_TOKEN=$OTHER|--api-key|${X}"),
+    ],
+)
+def test_only_the_secret_in_a_word_is_replaced(words: str, masked: str) -> None:
+    """What is left decides whether two commands are the same for a gate."""
+    found = masked_words(words.split("|"))
+    assert "|".join(found) == masked
+    assert masked_words(found) == found  # what was saved is compared with what is masked now
+
+
+def test_what_a_secret_contains_does_not_show() -> None:
+    assert masked_tree({"api_key": "sk-aaaaaaaaaaaaaaaaaaaaaa/REST"}) == {"api_key": "(not shown)"}
+    assert masked_tree({"password": 123454321, "max_tokens": 12, "auth": {"user": "me", "on": True}}) == {
+        "password": "(not shown)",
+        "max_tokens": 12,
+        "auth": {"user": "(not shown)", "on": True},
+    }
+    assert masked_tree([{"name": "HF_TOKEN", "value": "x"}, {"name": "A", "value": "y"}]) == [
+        {"name": "HF_TOKEN", "value": "(not shown)"},
+        {"name": "A", "value": "y"},
+    ]
+    assert masked_tree({"env": ["HF_TOKEN=x"], "args": ["--api-key", "x", "--n", "8"]}) == {
+        "env": ["HF_TOKEN=(not shown)"],
+        "args": ["--api-key", "(not shown)", "--n", "8"],
+    }
+
+
+_PIECES = [
+    "HF_TOKEN=",
+    "--api-key ",
+    "planted",
+    " ",
+    '"',
+    "'",
+    ": ",
+    "token",
+    "(not shown)",
+    "${A}",
+    "{",
+    "}",
+    "://",
+]
+
+
+@given(
+    st.lists(
+        st.sampled_from([*_PIECES, "Authorization: ", "\n  ", "@", "?key=", "Bearer ", "\n", ",", "\\"]),
+        max_size=12,
+    ).map("".join)
+)
+def test_what_is_masked_stays_as_it_is(text: str) -> None:
+    once = without_secrets(text)
+    assert without_secrets(once) == once
+
+
+def test_facts_and_overrides() -> None:
+    assert masked_fact("option.engine.environment.HF_TOKEN", "x") == "${HF_TOKEN}"
+    assert masked_fact("option.engine.environment.MODE", None) is None
+    assert masked_fact("option.engine.body.auth.value", "x") == "(not shown)"
+    assert masked_fact("file.my-tokens.yaml.a", "x") == "x"
+    assert masked_fact("file.o.yaml.api_keys.alice", "x") == "(not shown)"
+    assert masked_fact("gpu.name", "a") == "a"
+    assert masked_setting("engine.environment.WANDB_API_KEY=x") == (
+        "engine.environment.WANDB_API_KEY=${WANDB_API_KEY}"
+    )
+    assert masked_setting("engine.environment={HF_TOKEN: x, A: b}") == (
+        "engine.environment={HF_TOKEN: ${HF_TOKEN}, A: b}"
+    )
+    assert masked_setting("load.concurrency=4") == "load.concurrency=4"
 
 
 def test_the_secrets_of_a_process() -> None:

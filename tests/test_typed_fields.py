@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -12,7 +12,7 @@ from pytest_dsr1.engines.protocol import EngineSpec
 from pytest_dsr1.engines.transformers.hooks import pytest_dsr1_engines
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.preflight.check import Check
-from pytest_dsr1.metrics.registry import Metric
+from pytest_dsr1.metrics.registry import Counted, Metric, Need
 from pytest_dsr1.reporting.formats import ReportFormat
 from pytest_dsr1.scenario.rules.registry import EngineRules
 from pytest_dsr1.scenario.schema.rule import Relation
@@ -49,8 +49,8 @@ def test_a_right_value_has_no_wrong_field(value: object) -> None:
     assert list(wrong_fields(value)) == []
 
 
-NEEDS = "a set of 'streaming' or 'mtp' or 'gpu' or 'slo'"
-COUNTS = "a tuple of 'requests' or 'input tokens' or 'output tokens'"
+NEEDS = f"a set of {' or '.join(map(repr, get_args(Need)))}"
+COUNTS = f"a tuple of {' or '.join(map(repr, get_args(Counted)))}"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,11 @@ def _restore(_: argparse.Namespace) -> int:
     for note in (*restoration.notes, *restoration.elsewhere):
         say(note)
     if not restoration.notes:
-        say("nothing to restore: no run left a GPU of this machine changed")
+        places = ", ".join(map(str, restoration.searched)) or "no folder"
+        say(
+            f"nothing to restore: no journal of a GPU of this machine in {places}; if a run had another "
+            "DSR1_STATE_DIR or XDG_STATE_HOME, set DSR1_STATE_DIR to that folder"
+        )
     return 0 if restoration.complete else 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.gate.references import ReferenceRun, References
 
 SUITES_HELP = "a folder with your own scenarios, in addition to those of pytest's ini option dsr1_suites"
+STORE_HELP = f"default: as pytest in this folder: its ini option dsr1_store, else ROOTDIR/{STORE}"
 _HEADS = (
     "profile",
     "metric",
@@ -84,7 +86,28 @@ def add(commands: Any) -> None:
         parser.add_argument("--suites", action="append", default=[], help=SUITES_HELP)
         parser.add_argument("--set", action="append", default=[], help="change a value: KEY=VALUE")
     for parser in (show, accept, export):
-        parser.add_argument("--store", type=Path, help=f"the folder of references (./{STORE})")
+        parser.set_defaults(run=_naming_the_store(parser.get_default("run")))
+        parser.add_argument("--store", type=Path, help=f"the folder of references ({STORE_HELP})")
+
+
+def _naming_the_store(run: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Return the command, with the store of ``--store`` in each command that its errors advise."""
+
+    def named(options: argparse.Namespace) -> int:
+        from pytest_dsr1.errors import Dsr1Error, UserError
+
+        try:
+            return run(options)
+        except Dsr1Error as error:
+            raise UserError(_advice(options, str(error))) from None
+
+    return named
+
+
+def _advice(options: argparse.Namespace, text: str) -> str:
+    from pytest_dsr1.gate.references import with_store
+
+    return with_store(text, None if options.store is None else str(options.store))
 
 
 def _store(options: argparse.Namespace) -> Path:
@@ -97,13 +120,15 @@ def _store(options: argparse.Namespace) -> Path:
 
     named: Path | None = options.store
     if named is None:
-        return Path(STORE)
+        from pytest_dsr1.cli.suites import store
+
+        return store()
     try:
         named.stat()
     except OSError as error:
         raise UserError(
             f"--store {named}: {error.strerror} (relative to {Path.cwd()}); expected the folder of recorded "
-            f"runs; omit --store to use ./{STORE}"
+            "runs; omit --store to use that of pytest here"
         ) from None
     return named
 
@@ -227,11 +252,11 @@ def _accept(options: argparse.Namespace) -> int:
         f"mean {_mean(accepted)}, noise {_noise(accepted)}, over the first {accepted.requests} requests"
     )
     for note in notes:
-        say(note)
+        say(_advice(options, note))
     try:
         say(gate_plan(store, accepted, scenario, None, _now()).runs_and_cost)
     except Dsr1Error as error:
-        say(f"warning: there will be no gate: {error}")
+        say(_advice(options, f"warning: there will be no gate: {error}"))
     say("commit this file, so that the references are reviewed")
     return 0
 

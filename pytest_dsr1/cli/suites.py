@@ -1,26 +1,46 @@
-"""The folders of scenarios that a command searches: those of ``--suites``, and pytest's ``dsr1_suites``."""
+"""What commands take from pytest's configuration: the folders of scenarios, and that of references."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from pathlib import Path
 
 import pytest
 
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.session import options
+from pytest_dsr1.text import shown_path
 
 
 class _Reader:
-    """A plugin that reads the option from pytest's configuration, and ends before anything is collected."""
+    """A plugin that keeps pytest's configuration, and ends before anything is collected."""
 
     def __init__(self) -> None:
-        self.found: list[str] | None = None
+        self.config: pytest.Config | None = None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_cmdline_main(self, config: pytest.Config) -> int:
-        self.found = [str(folder) for folder in config.getini("dsr1_suites")]
+        self.config = config
         return 0
+
+
+def _config(option: str) -> pytest.Config:
+    """Return the configuration that pytest would have when started in the current folder.
+
+    Raises:
+        UserError: pytest cannot read it, so the ini option is unknown; pytest has printed why.
+    """
+    reader = _Reader()
+    with redirect_stdout(sys.stderr):  # a conftest.py may print, and our output may be data
+        pytest.main(["-s"], plugins=[reader])
+    if reader.config is None:
+        raise UserError(
+            f"pytest cannot read its configuration here, so the ini option {option} is unknown: correct "
+            "what pytest reports above"
+        )
+    return reader.config
 
 
 def folders(given: Sequence[str]) -> list[str]:
@@ -29,12 +49,19 @@ def folders(given: Sequence[str]) -> list[str]:
     Raises:
         UserError: pytest cannot read its configuration; it has printed why.
     """
-    reader = _Reader()
-    with redirect_stdout(sys.stderr):  # a conftest.py may print, and our output may be data
-        pytest.main(["-s"], plugins=[reader])
-    if reader.found is None:
-        raise UserError(
-            "pytest cannot read its configuration here, so the ini option dsr1_suites is unknown: correct "
-            "what pytest reports above"
-        )
-    return [*given, *reader.found]
+    found: list[Path] = _config("dsr1_suites").getini("dsr1_suites")
+    return [*given, *map(str, found)]
+
+
+def store() -> Path:
+    """Return the folder of references that pytest would use when started in the current folder.
+
+    Raises:
+        UserError: as :func:`folders`; or the ini option names more than one folder.
+    """
+    config = _config("dsr1_store")
+    try:
+        found = options.store(config)
+    except pytest.UsageError as error:
+        raise UserError(str(error)) from None
+    return Path(shown_path(found))

@@ -21,7 +21,7 @@ SCHEDULED = 0.9
 
 def _remedies(engine: EngineSettings) -> str:
     """Return what to do about a cache that is too small; each setting as the engine names it."""
-    memory, fp8 = (engine.settings_for.get(each) for each in _WAYS)
+    memory, fp8 = (engine.setting_for(each) for each in _WAYS)
     ways = ["lower load.concurrency", "give the cache more memory" + (f" ({memory})" if memory else "")]
     if fp8:
         ways.append(f"store it in FP8 ({fp8})")

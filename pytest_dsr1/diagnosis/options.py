@@ -25,7 +25,7 @@ def attention_dp(measurement: Measurement) -> str | None:
 
 
 def _without_attention_dp(engine: EngineSettings) -> str:
-    setting = engine.settings_for.get("attention_dp")
+    setting = engine.setting_for("attention_dp")
     return f"remove {setting}" if setting else "switch it off"
 
 

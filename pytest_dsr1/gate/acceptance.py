@@ -29,7 +29,13 @@ from pytest_dsr1.gate.references import (
 )
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.steady.figure import NoSteadyFigureError, SteadyFigure, steady_figure, warmup_of
+from pytest_dsr1.steady.figure import (
+    READINGS_S,
+    NoSteadyFigureError,
+    SteadyFigure,
+    steady_figure,
+    warmup_of,
+)
 from pytest_dsr1.steady.run_length import gated_requests
 from pytest_dsr1.text import number
 
@@ -175,6 +181,7 @@ def _requests(store: Path, runs: Sequence[RecordedRun], metric: str, warmup_requ
             between_variance=(within_node_variance(by_nodes) or 0.0) - within,
             concurrency=runs[-1].trace.wave,
             most=min(figure.requests for figure in figures),
+            readings_s=READINGS_S if "energy" in METRICS[metric].needs else 0.0,
         )
     except NoSteadyFigureError as error:
         raise ReferencesError(f"{runs[-1].profile}: {error}") from None

@@ -20,7 +20,7 @@ from hashlib import sha256
 from typing import Literal
 
 from pytest_dsr1.machine.values import FactValue
-from pytest_dsr1.masking import masked_words, names_secret
+from pytest_dsr1.masking import fact_is_secret, masked_fact, masked_words, without_secrets
 from pytest_dsr1.text import did_you_mean
 
 Role = Literal["fixed", "under test", "shown"]
@@ -79,9 +79,6 @@ SHOWN: Mapping[str, str] = {
 }
 """Patterns of the facts that are not compared, each with the reason."""
 
-ENVIRONMENT = "option.engine.environment."
-"""The start of the facts about variables of an engine's environment; secrets among them are only shown."""
-
 _STEPS: Mapping[str, float] = {"gpu.power_limit_w": 0.5, "gpu.memory_gib": 2.0}
 """Values closer than this are equal: NVML rounds power limits, and drivers differ in reserved memory."""
 
@@ -91,18 +88,13 @@ _MANY = 3
 
 def role(key: str, under_test: UnderTest) -> Role:
     """Return the role of a fact; if several patterns of ``under_test`` match it, the last one counts."""
-    if any(fnmatchcase(key, pattern) for pattern in SHOWN) or _names_secret(key):
+    if any(fnmatchcase(key, pattern) for pattern in SHOWN) or fact_is_secret(key):
         return "shown"
     fixed = any(fnmatchcase(key, pattern) for pattern in FIXED)
     for pattern, tested in under_test.items():
         if fnmatchcase(key, pattern):
             fixed = not tested
     return "fixed" if fixed else "under test"
-
-
-def _names_secret(key: str) -> bool:
-    """Return whether a fact is a variable with a secret: it has no value, or in old files its own."""
-    return key.startswith(ENVIRONMENT) and names_secret(key.removeprefix(ENVIRONMENT))
 
 
 def with_role(wanted: Role, facts: Facts, under_test: UnderTest) -> dict[str, FactValue]:
@@ -174,7 +166,7 @@ def shown(value: FactValue) -> str:
         return f"[{', '.join(masked_words(map(str, value)))}]"
     if value is None:
         return "none"
-    text = f"{value:.10g}" if isinstance(value, float) else str(value)
+    text = f"{value:.10g}" if isinstance(value, float) else without_secrets(str(value))
     return f"{text[:12]}..." if _LONG_HEX.fullmatch(text) else text
 
 
@@ -198,9 +190,8 @@ def unequal(
 
 def _same(key: str, old: FactValue, new: FactValue) -> bool:
     if not key.startswith("gpu."):
-        return old == new or (
-            isinstance(old, list) and isinstance(new, list) and masked_words(old) == masked_words(new)
-        )
+        # References from before secrets were masked have them in the clear.
+        return old == new or bool(masked_fact(key, old) == masked_fact(key, new))
     # One value per GPU, in an order that depends on how GPUs are counted; one value stands for all GPUs.
     olds, news = _values(old), _values(new)
     length = max(len(olds), len(news))

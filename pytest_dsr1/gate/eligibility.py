@@ -152,7 +152,7 @@ def figure(
     """
     scenario = measurement.scenario
     metric, warm = gated_metric(scenario), warmup_requests or warmup_of(scenario)
-    why = measurement.result.facts.not_measured.get(metric)
+    why = measurement.why_not_measured(metric)
     if why is not None:
         raise InvalidRunError(f"{scenario.name}: {METRICS[metric].label} has no steady figure: {why}")
     try:

@@ -26,7 +26,7 @@ from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_mor
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed, read_text
-from pytest_dsr1.storage.filelock import holder, lock_file, sign
+from pytest_dsr1.storage.filelock import NO_LOCKS, holder, lock_file, sign
 from pytest_dsr1.storage.files import write_atomically
 from pytest_dsr1.verdict.targets import Noise
 
@@ -220,9 +220,12 @@ def locked(store: Path, profile: str, what: str) -> Iterator[None]:
         if file is not None:
             sign(file, what)
     except OSError as error:
+        advice = "make the folder and this file writable, or free space there"
+        if error.errno in NO_LOCKS:
+            advice = "mount it with locks (Lustre: -o flock), or choose a store elsewhere"
         raise InvalidRunError(
             f"{error.filename or store}: the references of {profile} cannot be locked: {error.strerror}; "
-            "make the folder and this file writable, or free space there"
+            f"{advice}"
         ) from None
     if file is None:
         raise InvalidRunError(

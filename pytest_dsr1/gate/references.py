@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pytest_dsr1.errors import NoReferenceError
 from pytest_dsr1.gate.comparability import Facts, any_node, differences, short
 from pytest_dsr1.machine.values import Conditions, FactValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.text import shell_word
 from pytest_dsr1.verdict.targets import Noise
 
 WANTED = 15
@@ -213,6 +215,20 @@ def how_to_get_more(profile: str) -> str:
         f"record more with `pytest --dsr1-profile={profile} --dsr1-reference=record` (and the same "
         f"--dsr1-set, if any), then `pytest-dsr1 references accept {profile} --reason TEXT`"
     )
+
+
+def with_store(text: str, store: str | None) -> str:
+    """Return a message in which each command names the store that an option named; None: no option did."""
+    if store is None:
+        return text
+    named = f" --store {shell_word(store)}"
+    text = re.sub(
+        r"`(pytest-dsr1 references (?:accept|show|export) (?:(?! --store )[^`])+)`",
+        lambda found: f"`{found[1]}{named}`",
+        text,
+    )
+    recorded = f" --dsr1-store={shell_word(store)}"
+    return re.sub(r"`(pytest [^`]*--dsr1-reference=record)`", lambda found: f"`{found[1]}{recorded}`", text)
 
 
 def by_node(counts: Mapping[str, int]) -> str:

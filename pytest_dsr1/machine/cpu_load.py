@@ -1,4 +1,4 @@
-"""Other work on the processors during a run on the CPU: how long it made the run wait, and what it was.
+"""Other work on the processors during a run on the CPU: how long the run waited, and what it waited for.
 
 A thread that is ready to run but has no processor waits in a queue of the kernel, which counts that time for
 each thread. This also shows work in other containers, and a limit on this one. Other work that leaves the run
@@ -56,6 +56,8 @@ class CpuLoad:
             had no processor; None if the kernel does not count it.
         stolen_share: the share of the processors' time that a hypervisor gave to other machines.
         others: the other processes with the most work.
+        own_cpus: how many of them the run's own processes kept busy, on average; None if that of others is
+            unknown, and in results of earlier versions.
     """
 
     cpus: int
@@ -63,11 +65,17 @@ class CpuLoad:
     waited_share: float | None
     stolen_share: float
     others: tuple[OtherWork, ...] = ()
+    own_cpus: float | None = None
 
     @property
     def lost_share(self) -> float:
         """The share of the measured time that other work took from the run."""
         return (self.waited_share or 0.0) + self.stolen_share
+
+    @property
+    def waited_for_itself(self) -> bool:
+        """Whether other work had less than half of the time that a thread of the run waited."""
+        return self.own_cpus is not None and self.others_cpus < (self.waited_share or 0.0) / 2
 
     @property
     def text(self) -> str:
@@ -164,12 +172,14 @@ class CpuWatch:
         for one, share in parts:
             for process, work_s in one.others_s.items():
                 work[process] += share * work_s
+        own_s = sum(share * one.ours_s for one, share in parts)
         return CpuLoad(
             cpus=len(self._cpus),
-            others_cpus=max(busy_s - sum(share * one.ours_s for one, share in parts), 0.0) / seconds,
+            others_cpus=max(busy_s - own_s, 0.0) / seconds,
             waited_share=min(sum(waited) / seconds, 1.0) if waited else None,
             stolen_share=stolen_s / (busy_s + stolen_s) if stolen_s else 0.0,
             others=tuple(_by_name(work, seconds)),
+            own_cpus=own_s / seconds if busy_s else None,
         )
 
 
@@ -191,7 +201,14 @@ def assess(load: CpuLoad | None) -> Iterator[Finding]:
     if load.stolen_share >= NOTABLE_SHARE:
         reasons.append(f"the hypervisor gave {load.stolen_share:.1%} of the CPU time to other machines")
     seen = ", ".join(_described(each) for each in load.others)
-    if seen:
+    if load.waited_for_itself:
+        seen = f"{seen or 'no process that can be seen here'}, too little for that wait"
+        next_step = (
+            f"the run's own processes kept {load.own_cpus:.2f} busy, and wait for each other if they have "
+            "more threads than there are CPUs: lower engine.threads, or the threads and processes of your "
+            "server; else look for a limit on the CPUs of this container"
+        )
+    elif seen:
         next_step = "end that work, or wait until it has ended, then run again"
     else:
         seen = "no process that can be seen here"

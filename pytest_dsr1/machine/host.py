@@ -64,6 +64,14 @@ def homes_in_use() -> Iterator[Path]:
             yield Path(pwd.getpwuid(user).pw_dir)
 
 
+def home_of(user: str) -> Path | None:
+    """Return the home folder of a user; None if no user has this name."""
+    try:
+        return Path(pwd.getpwnam(user).pw_dir)
+    except (KeyError, ValueError):
+        return None
+
+
 def slurm_signals_only_the_script(environ: Mapping[str, str]) -> bool:
     """Return whether the end of the Slurm job would kill this process without a SIGTERM before.
 

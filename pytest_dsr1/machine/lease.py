@@ -125,7 +125,7 @@ class Machine:
         return (*of_gpus, *of_cpus)
 
     def cpu_load(self, from_s: float, to_s: float) -> cpu_load.CpuLoad | None:
-        """Return what the processors did over the measured time; None if the engine uses GPUs."""
+        """Return what the processors did over the measured time; None if the engine does not run on them."""
         return None if self._cpus is None else self._cpus.load(from_s, to_s)
 
     def summary(self, from_s: float, to_s: float) -> GpuSummary | None:

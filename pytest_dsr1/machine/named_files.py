@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.machine.values import FactValue
-from pytest_dsr1.masking import NOT_SHOWN, is_secret, without_secrets
+from pytest_dsr1.masking import masked_tree
+from pytest_dsr1.storage.files import open_regular
 
 READ_BYTES = 256 * 1024
 """A YAML or JSON file below this size is read, so comments and the order of its keys do not count."""
@@ -33,16 +34,31 @@ MOST_ENTRIES = 10_000
 _READ = {".yaml", ".yml", ".json"}
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".onnx", ".engine", ".npz"}
 _OPTION = re.compile(r"--?[A-Za-z][\w.-]*")
+_PART = re.compile(r"""[^\s"'`\\=,:;|&<>(){}\[\]]+""")
+"""What can be a path in a word of a shell's script, of JSON or YAML, in a list or after a name."""
+_MOVES = re.compile(r"(?<![\w./-])(?:cd\s|pushd\s|(?:os\.)?chdir\()")
+_PLAIN_PATH = re.compile(r"[\w./@%+-]+")
+"""A path that means the same in a shell, in JSON and in a list."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A word that names a file or a folder: its position, the text before the path, and the path."""
+    """A file or folder that a word names, as a whole or in a part.
+
+    Attributes:
+        index: the word's position.
+        start: where the path begins in the word.
+        text: the path as it is written.
+        path: the path, from the folder in which pytest was started.
+        movable: whether an absolute path in its place certainly means the same file; None for the name of a
+            folder without a separator, which may be a word of another meaning.
+    """
 
     index: int
-    before: str
+    start: int
     text: str
     path: Path
+    movable: bool | None
 
 
 def file_facts(words: Sequence[str], folder: Path) -> dict[str, FactValue]:
@@ -67,15 +83,40 @@ def rewritten(before: Mapping[str, FactValue], after: Mapping[str, FactValue]) -
 
 
 def absolute_words(words: Sequence[str], folder: Path) -> list[str]:
-    """Return the words with an absolute path instead of each relative one that exists in ``folder``."""
-    found = {named.index: f"{named.before}{folder / named.text}" for named in _named(words, folder)}
-    return [found.get(index, word) for index, word in enumerate(words)]
+    """Return the words with an absolute path instead of each relative one that exists in ``folder``.
+
+    A name alone, such as ``pytorch``, is not a path if a folder has it: it may be the value of an option.
+    """
+    found = list(words)
+    for named in reversed(list(_named(words, folder))):  # from the end, so that positions stay
+        if named.movable:
+            word, end = found[named.index], named.start + len(named.text)
+            found[named.index] = f"{word[: named.start]}{folder / named.text}{word[end:]}"
+    return found
+
+
+def left_relative(words: Sequence[str], environment: Mapping[str, str], folder: Path) -> list[str]:
+    """Return the relative paths that the engine takes for paths in its own folder, each with its place.
+
+    They exist in ``folder``, which is probably meant: a path in a shell's script after ``cd``, in a file of
+    options, or in the value of a variable.
+    """
+    left = []
+    for named in _named(words, folder):
+        if named.movable is False:
+            left.append(f"{named.text} in word {named.index + 1} of the command")
+        for key, value in _texts_of(named.path):
+            left += [f"{text} in {named.text} ({key})" for _, text, _ in _whole_or_parts(value, folder)]
+    for name, value in environment.items():
+        left += [f"{text} in the variable {name}" for _, text, _ in _whole_or_parts(value, folder)]
+    return list(dict.fromkeys(left))
 
 
 def _named(words: Sequence[str], folder: Path) -> Iterator[_Named]:
-    """Yield the words that name something which exists.
+    """Yield what the words name and what exists.
 
-    A bare name, such as ``serve``, counts only after an option or if it is a file with a suffix.
+    A bare name, such as ``serve``, counts only after an option or if it is a file with a suffix. After ``-m``
+    it is a module of Python.
     """
     previous = ""
     for index, word in enumerate(words):
@@ -83,17 +124,72 @@ def _named(words: Sequence[str], folder: Path) -> Iterator[_Named]:
         before, text = (f"{option}=", value) if equals and _OPTION.fullmatch(option) else ("", word)
         if text.startswith("@"):
             before, text = f"{before}@", text[1:]
-        plain = before or "/" in text or _OPTION.fullmatch(previous)
+        after_option = _OPTION.fullmatch(previous) is not None and previous != "-m"
         previous = word
-        if not text or (text.startswith("-") and not before):
-            continue
-        path = folder / text
-        try:
-            mode = path.stat().st_mode
-        except (OSError, ValueError):  # there is none, or the word cannot be a path
-            continue
-        if plain or (stat.S_ISREG(mode) and path.suffix):
-            yield _Named(index, before, text, path)
+        mode = None if text.startswith("-") and not before else _mode(text, folder)
+        if mode is None:
+            yield from _in_parts(index, word, folder)
+        elif before or after_option or _is_path(text, mode):
+            alone = stat.S_ISDIR(mode) and not _is_path(text, mode)
+            yield _Named(index, len(before), text, folder / text, None if alone else True)
+
+
+def _in_parts(index: int, word: str, folder: Path) -> Iterator[_Named]:
+    """Yield the paths in parts of a word: of a shell's script, of JSON, after a name, in a list."""
+    moved = _MOVES.search(word)
+    for start, text, path in _parts(word, folder):
+        # The argument of the first `cd` is still relative to the folder where the engine starts.
+        elsewhere = (
+            moved is not None and start >= moved.end() and word[moved.end() : start].strip(" \"'") != ""
+        )
+        safe = not elsewhere and _PLAIN_PATH.fullmatch(str(path)) is not None
+        yield _Named(index, start, text, path, safe)
+
+
+def _parts(text: str, folder: Path) -> Iterator[tuple[int, str, Path]]:
+    """Yield the relative paths in a text that exist in the folder: position, path as written, path."""
+    for found in _PART.finditer(text):
+        start, part = found.start(), found[0]
+        attached = re.match(r"@|-[A-Za-z](?=[\w.])", part)  # as in -copts.yml
+        if attached:
+            start, part = start + attached.end(), part[attached.end() :]
+        around = text[: found.start()][-1:], text[found.end() :][:1]
+        if part.startswith(("-", "/", "~")) or around[0] in {"}", ")"} or around[1] in {"{", "("}:
+            continue  # an option, absolute, or the rest of what a shell expands
+        mode = _mode(part, folder) if "/" in part or "." in part.strip(".") else None
+        if mode is not None and _is_path(part, mode):
+            yield start, part, folder / part
+
+
+def _whole_or_parts(text: str, folder: Path) -> Iterator[tuple[int, str, Path]]:
+    mode = None if text.startswith(("/", "~")) else _mode(text, folder)
+    if mode is None:
+        yield from _parts(text, folder)
+    elif _is_path(text, mode):
+        yield 0, text, folder / text
+
+
+def _mode(text: str, folder: Path) -> int | None:
+    """Return the mode of a file; None if there is none, or the text cannot be a path."""
+    try:
+        return (folder / text).stat().st_mode if text else None
+    except (OSError, ValueError):
+        return None
+
+
+def _is_path(text: str, mode: int) -> bool:
+    """Return whether a text is a path by its form: a separator, or the suffix of a regular file."""
+    return "/" in text or text in {".", ".."} or (stat.S_ISREG(mode) and Path(text).suffix != "")
+
+
+def _texts_of(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the texts in a YAML or JSON file, each with its dotted key; nothing of another file."""
+    if path.suffix.lower() not in _READ:
+        return
+    for key, value in _facts_of("", path).items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                yield key.removeprefix("."), text
 
 
 def _facts_of(key: str, path: Path) -> dict[str, FactValue]:
@@ -105,7 +201,8 @@ def _facts_of(key: str, path: Path) -> dict[str, FactValue]:
             return {key: "not a regular file"}
         if found.st_size > HASHED_BYTES or path.suffix.lower() in _WEIGHTS:
             return {key: _known_by(path, found.st_size, found.st_mtime)}
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read()
     except OSError as error:
         return {key: f"cannot be read: {error.strerror}"}
     if len(content) < READ_BYTES and path.suffix.lower() in _READ:
@@ -141,9 +238,8 @@ def _values(content: bytes, suffix: str) -> dict[str, FactValue] | None:
         leaves = list(islice(_leaves("", data), MOST_VALUES + 1))
     except (ValueError, yaml.YAMLError, RecursionError):
         return None
-    if len(leaves) <= MOST_VALUES:
-        return dict(leaves)
-    return None
+    # Only now: masking would first build a tree that is larger than its file, as aliases make it.
+    return dict(_leaves("", masked_tree(data))) if len(leaves) <= MOST_VALUES else None
 
 
 def _leaves(key: str, value: Any) -> Iterable[tuple[str, FactValue]]:
@@ -154,17 +250,15 @@ def _leaves(key: str, value: Any) -> Iterable[tuple[str, FactValue]]:
         for index, inner in enumerate(value):
             yield from _leaves(f"{key}.{index}" if key else str(index), inner)
     elif isinstance(value, list):
-        yield key, [str(_plain(key, item)) for item in value]
+        yield key, [str(_plain(item)) for item in value]
     else:
-        yield key, _plain(key, value)
+        yield key, _plain(value)
 
 
-def _plain(key: str, value: Any) -> str | int | float | bool:
+def _plain(value: Any) -> str | int | float | bool:
     """Return a value that is equal to itself and can be saved; null and an empty mapping are text."""
     if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if value is None or isinstance(value, dict):
         return "null" if value is None else "{}"
-    text = str(value)
-    name = key.rpartition(".")[2]
-    return NOT_SHOWN if is_secret(name, text) and without_secrets(text) == text else without_secrets(text)
+    return str(value)

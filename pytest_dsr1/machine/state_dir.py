@@ -56,8 +56,35 @@ def lock_folders(environ: Mapping[str, str]) -> tuple[Path, ...]:
     no other home folder is looked at: it might have to be mounted.
     """
     own = (*state_dirs(environ), MACHINE_FOLDER)
-    others = (home / ".local" / "state" / "pytest-dsr1" for home in host.homes_in_use())
-    return tuple(dict.fromkeys((*own, *others)))
+    return tuple(dict.fromkeys((*own, *map(_in_home, host.homes_in_use()))))
+
+
+def restore_folders(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the folders whose journals this process restores: its own, and for root those of other users.
+
+    These are the users with a process, and the one whose job Slurm's Epilog ends. $DSR1_STATE_DIR is searched
+    alone. A folder of a user must belong to the user: a link to another place is not followed.
+    """
+    own = state_dirs(environ)
+    if environ.get(VARIABLE) or os.geteuid() != 0:
+        return own
+    of_job = host.home_of(environ.get("SLURM_JOB_USER", ""))
+    homes = [*host.homes_in_use(), *([of_job] if of_job else [])]
+    return tuple(dict.fromkeys((*own, *(_in_home(home) for home in homes if _is_of_user(home)))))
+
+
+def _in_home(home: Path) -> Path:
+    return home / ".local" / "state" / "pytest-dsr1"
+
+
+def _is_of_user(home: Path) -> bool:
+    """Return whether a user has a state folder; also True if that cannot be known."""
+    try:
+        return _in_home(home).stat().st_uid == home.stat().st_uid
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
 
 
 def lost_with_container(folder: Path) -> bool:

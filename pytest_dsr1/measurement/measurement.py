@@ -14,7 +14,7 @@ from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.cpu_load import CpuLoad
 from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.machine.values import Fingerprint, Telemetry
-from pytest_dsr1.metrics.catalogue import MetricValue
+from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.workload import Workload
 
@@ -78,3 +78,12 @@ class Measurement:
     def measured_s(self) -> float:
         """The measured time in seconds."""
         return self.result.measured_to_s - self.result.measured_from_s
+
+    def why_not_measured(self, metric: str) -> str | None:
+        """Return why a metric was not measured; None if it was, or if no reason is known."""
+        why = self.result.facts.not_measured.get(metric)
+        if why is not None or metric in self.metrics or self.gpu_health is None:
+            return why
+        if "energy" not in METRICS[metric].needs:
+            return None
+        return self.gpu_health.why_no_energy or "results of earlier versions do not have it"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import BaseModel
 
 from pytest_dsr1.engines import registry
 from pytest_dsr1.engines.protocol import Engine, EngineResult, Job
@@ -22,7 +24,7 @@ from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
 from pytest_dsr1.measurement.store import ResultFolder, not_full
 from pytest_dsr1.metrics.catalogue import combine, computed, duration_s
 from pytest_dsr1.metrics.goodput import PRESETS
-from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Plan, SloLimits
+from pytest_dsr1.metrics.inputs import Answered, GpuTotals, MetricInputs, Plan, SloLimits
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
 from pytest_dsr1.scenario.schema.load import Slo, TraceArrival
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -174,10 +176,31 @@ def options_of(scenario: Scenario) -> dict[str, FactValue]:
         elif value is not None:
             flat[key] = [str(item) for item in value] if isinstance(value, list) else value
 
-    asked = without_secrets(scenario).model_dump(mode="json")
+    shown = without_secrets(scenario)
     for part in ("engine", "load", "gpu_setup"):
-        add(f"option.{part}", asked[part])
+        add(f"option.{part}", _worded(getattr(shown, part)))
     return flat
+
+
+def _worded(part: BaseModel) -> dict[str, Any]:
+    """Return a part of a scenario as plain data, with words for what its free mappings give no value.
+
+    In our own keys null says "not given". In a mapping of the user's, such as fields of a request or options
+    of a server, null and `{}` say something.
+    """
+    plain = part.model_dump(mode="json")
+    for name, value in part:
+        if isinstance(value, BaseModel):
+            plain[name] = _worded(value)
+        elif isinstance(value, dict):
+            plain[name] = {key: _word(inner) for key, inner in plain[name].items()}
+    return plain
+
+
+def _word(value: Any) -> Any:
+    if isinstance(value, dict) and value:
+        return {key: _word(inner) for key, inner in value.items()}
+    return "null" if value is None else "{}" if value == {} else value
 
 
 def metric_inputs(scenario: Scenario, result: EngineResult, gpu_health: GpuSummary | None) -> MetricInputs:
@@ -191,7 +214,19 @@ def metric_inputs(scenario: Scenario, result: EngineResult, gpu_health: GpuSumma
         measured_s=result.measured_to_s - result.measured_from_s,
         gpu=GpuTotals(gpu_health.power_w_total, gpu_health.energy_j_total) if gpu_health else None,
         server=result.facts.server_metrics,
+        reported=None if result.records else _reported(result.report),
+        gpu_hour_price=scenario.hardware.gpu_hour_price,
     )
+
+
+def _reported(report: Mapping[str, float]) -> Answered | None:
+    """Return what was answered, by the rates of an engine's report; None if it has not all of them."""
+    names = ("request_throughput", "total_output_throughput", "total_latency")
+    if any(name not in report for name in names):
+        return None
+    request_rate, token_rate, latency_ms = (report[name] for name in names)
+    seconds = latency_ms / 1e3
+    return Answered(request_rate * seconds, token_rate * seconds, seconds)
 
 
 def _limits(slo: Slo) -> SloLimits:

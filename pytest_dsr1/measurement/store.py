@@ -36,7 +36,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.machine.values import GpuSample
-from pytest_dsr1.masking import is_secret, masked_words, variable
+from pytest_dsr1.masking import masked_fact, masked_tree
 from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
 from pytest_dsr1.metrics.inputs import MetricInputs
@@ -329,18 +329,10 @@ def _read(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     with validating(body["scenario"]["engine"].get("type")):
         scenario = Scenario.model_validate_json(json.dumps(body["scenario"]))
     body["scenario"] = without_secrets(scenario)
-    body["fingerprint"] = {"facts": _without_secrets(body["fingerprint"]["facts"])}
+    body["result"] = {**body["result"], "facts": masked_tree(body["result"]["facts"])}
+    facts = body["fingerprint"]["facts"]
+    body["fingerprint"] = {"facts": {key: masked_fact(key, fact) for key, fact in facts.items()}}
     return {**body, "folder": folder, "gpu_health": body.get("gpu_health") or None}
-
-
-def _without_secrets(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts without the secrets that earlier versions saved."""
-    shown = {key: masked_words(value) if isinstance(value, list) else value for key, value in facts.items()}
-    for key, value in facts.items():
-        name = key.removeprefix("option.engine.environment.")
-        if name != key and is_secret(name, str(value)):
-            shown[key] = variable(name)
-    return shown
 
 
 def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:

@@ -28,6 +28,7 @@ _SUBJECTS = (
     "event_gaps",
     "goodput",
     "steady_window",
+    "energy",
     "load",
 )
 """The modules that declare our metrics, in the order in which they are shown."""

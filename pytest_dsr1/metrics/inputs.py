@@ -101,12 +101,27 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class GpuTotals:
-    """The total of all GPUs over the measured time; None if NVML does not report it.
+class Answered:
+    """What a run answered.
 
     Attributes:
-        power_w: on average.
-        energy_j: in all.
+        requests: the number of requests that succeeded.
+        output_tokens: of all of them.
+        seconds: the total latency.
+    """
+
+    requests: float
+    output_tokens: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class GpuTotals:
+    """The total of all GPUs over the measured time; None if it is unknown for any of them.
+
+    Attributes:
+        power_w: on average, by the samples.
+        energy_j: in all, by NVML's counters.
     """
 
     power_w: float | None
@@ -209,6 +224,8 @@ class MetricInputs:
         measured_s: the measured time, in s.
         gpu: totals of the GPUs over it; None on the CPU.
         server: a server's own metrics over it.
+        reported: what was answered by the engine's report, for a run without records; None if unknown.
+        gpu_hour_price: ``hardware.gpu_hour_price``; None without one.
     """
 
     records: Sequence[RequestRecord]
@@ -218,6 +235,8 @@ class MetricInputs:
     measured_s: float = 0.0
     gpu: GpuTotals | None = None
     server: ServerStatistics = NO_SERVER
+    reported: Answered | None = None
+    gpu_hour_price: float | None = None
 
     @cached_property
     def done(self) -> tuple[RequestRecord, ...]:
@@ -239,6 +258,20 @@ class MetricInputs:
     def total_s(self) -> float:
         """The time from the first start to the last end of successful requests, in s; 0 without any."""
         return span_s(self.done)
+
+    @cached_property
+    def answered(self) -> Answered | None:
+        """What the run answered, by its records or else by the engine's report; None if that is nothing."""
+        found = self.reported
+        if self.requests is not None:
+            tokens = float(self.requests.output_tokens.sum())
+            found = Answered(len(self.done), tokens, self.total_s)
+        return found if found is not None and found.output_tokens > 0 else None
+
+    @property
+    def energy_j(self) -> float | None:
+        """The energy of all GPUs over the measured time, in J; None if it is unknown."""
+        return None if self.gpu is None else self.gpu.energy_j
 
     @cached_property
     def steady_window(self) -> tuple[float, float] | None:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 Better = Literal["higher", "lower", "neither"]
 Kind = Literal["rate", "mean", "tail", "total", "description"]
-Need = Literal["streaming", "mtp", "gpu", "slo"]
-Counted = Literal["requests", "input tokens", "output tokens"]
+Need = Literal["streaming", "mtp", "gpu", "slo", "energy", "price"]
+Counted = Literal["requests", "input tokens", "output tokens", "energy"]
+Divisor = Literal["time", "requests", "output tokens", "energy"]
 Compute = Callable[[MetricInputs], "float | None"]
 PerRequest = Callable[[Requests], "Floats"]
 Duration = Callable[[float, Plan], float]
@@ -39,16 +40,18 @@ class Metric:
         better: the direction of improvement; ``neither`` describes the run and cannot be a target.
         formula: the definition in words.
         source: where TensorRT-LLM prints or defines it, or who else does.
-        kind: ``rate`` over time, ``mean`` over requests, ``tail`` (percentiles and extremes), ``total`` (it
-            grows with the length of the run) or ``description`` of the run (if ``better`` is ``neither``).
+        kind: ``rate`` (an amount per time or per other amount), ``mean`` over requests, ``tail`` (percentiles
+            and extremes), ``total`` (it grows with the length of the run) or ``description`` of the run (if
+            ``better`` is ``neither``).
         compute: returns the value from a run; None if the run does not show it.
-        needs: what a run must have to show it: ``streaming``, ``mtp`` (speculative decoding), ``gpu`` or
-            ``slo``.
+        needs: what a run must have to show it: ``streaming``, ``mtp`` (speculative decoding), ``gpu``,
+            ``slo``, ``energy`` (the counter of every GPU) or ``price`` (of a GPU-hour).
         may_be_zero: whether 0 is a measurement; by default a run with a 0 is INVALID.
         of_request: returns the value of each request, for a gate to average; only for a ``mean``, and None if
             the metric is not such a mean.
-        counts: the amounts that a gate counts over time; only for a ``rate``, and empty if the metric is not
-            such a rate.
+        counts: the amounts that a gate counts; only for a ``rate``, and empty if the metric is not such a
+            rate.
+        per: what a gate divides them by.
         per_gpu: whether the rate is divided by the number of GPUs; then ``needs`` has ``gpu``.
         duration_s: returns how long a run takes that reaches a value; None if a value does not say. A metric
             with ``counts`` needs none.
@@ -71,6 +74,7 @@ class Metric:
     may_be_zero: bool = False
     of_request: PerRequest | None = None
     counts: tuple[Counted, ...] = ()
+    per: Divisor = "time"
     per_gpu: bool = False
     duration_s: Duration | None = None
     headline: bool = False
@@ -94,6 +98,8 @@ class Metric:
             return f"better=neither needs kind=description, not `{self.kind}`"
         if self.counts and self.kind != "rate":
             return f"`counts` needs kind `rate`, not `{self.kind}`"
+        if self.per != "time" and not self.counts:
+            return "`per` needs `counts`"
         if self.of_request is not None and self.kind != "mean":
             return f"`of_request` needs kind `mean`, not `{self.kind}`"
         return "`per_gpu` needs `counts`" if self.per_gpu and not self.counts else None
@@ -108,9 +114,14 @@ class Metric:
         """True if a gate can judge it: a part of a run is a sample of it."""
         return self.of_request is not None or bool(self.counts)
 
+    @property
+    def amounts(self) -> frozenset[Counted | Divisor]:
+        """The amounts that a gate counts and divides by; empty if it does neither."""
+        return frozenset((*self.counts, self.per)) if self.counts else frozenset()
+
     def expected_s(self, value: float, plan: Plan) -> float | None:
         """Return how long a run takes that reaches this value, in s; None if the value does not say."""
-        if not self.counts:
+        if "time" not in self.amounts or "energy" in self.amounts:
             return None if self.duration_s is None else self.duration_s(value, plan)
         amounts = {
             "requests": plan.requests,
@@ -202,6 +213,7 @@ class Metrics(Iterable[Metric]):
         may_be_zero: bool = False,
         of_request: PerRequest | None = None,
         counts: tuple[Counted, ...] = (),
+        per: Divisor = "time",
         per_gpu: bool = False,
         duration_s: Duration | None = None,
         headline: bool = False,
@@ -224,6 +236,7 @@ class Metrics(Iterable[Metric]):
                     may_be_zero=may_be_zero,
                     of_request=of_request,
                     counts=counts,
+                    per=per,
                     per_gpu=per_gpu,
                     duration_s=duration_s,
                     headline=headline,

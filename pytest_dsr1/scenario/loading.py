@@ -18,7 +18,7 @@ from pytest_dsr1.scenario.schema.rule import Relation
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.validation import ParsedTree, idle_nulls, validate
 from pytest_dsr1.scenario.yaml.reader import parse, read
-from pytest_dsr1.scenario.yaml.tree import Node, join_key, merged, split_key, without
+from pytest_dsr1.scenario.yaml.tree import Node, join_key, merged, split_key, with_value, without
 from pytest_dsr1.text import did_you_mean, nearest, shown_path
 
 
@@ -47,7 +47,11 @@ class LoadedScenario:
 
 
 def load(
-    path: Path, *, overrides: Sequence[str] = (), catalogue: profiles.Catalogue | None = None
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    catalogue: profiles.Catalogue | None = None,
+    saved: bool = False,
 ) -> LoadedScenario:
     """Load one scenario file.
 
@@ -55,6 +59,8 @@ def load(
         path: the file.
         overrides: ``KEY=VALUE`` texts of ``--dsr1-set``, applied in order.
         catalogue: the profiles in which ``extends: NAME`` is looked up; by default those that ship.
+        saved: whether the file is that of a result, which never runs: ``${NAME}`` is accepted anywhere,
+            because earlier versions wrote it instead of secrets.
 
     Raises:
         UserError: the file cannot be used; the message lists every mistake with its position.
@@ -69,14 +75,15 @@ def load(
                 problems.append(error.problem)
     except MistakeError as error:
         raise all_in_one(path, [*problems, error.problem]) from None
-    checked = _check(tree)
+    checked = _check(tree, saved=saved)
     problems += checked.problems
     if problems or checked.scenario is None:
         raise all_in_one(path, problems)
     warnings = tuple(
         f"{problem.mark.file_line}: {problem.key}: {problem.message}" for problem in checked.unusual
     )
-    return LoadedScenario(checked.scenario, path, warnings, checked.marks)
+    scenario = variables.without_secrets(checked.scenario) if saved else checked.scenario
+    return LoadedScenario(scenario, path, warnings, checked.marks)
 
 
 def mistakes_in(tree: Node) -> tuple[Problem, ...]:
@@ -94,14 +101,15 @@ class _Checked:
     marks: Mapping[str, Mark]
 
 
-def _check(tree: Node) -> _Checked:
+def _check(tree: Node, *, saved: bool = False) -> _Checked:
     parsed = validate(tree)
     marks = {join_key(key): mark for key, mark, _ in parsed.tree.walk()}
     marks[""] = tree.mark
     findings = _broken_relations(parsed, marks)
     broken = [problem for problem, impossible in findings if impossible]
     unusual = tuple(problem for problem, impossible in findings if not impossible)
-    problems = (*variables.misplaced(tree), *parsed.problems, *broken)
+    misplaced = () if saved else variables.misplaced(tree)
+    problems = (*misplaced, *parsed.problems, *broken)
     return _Checked(parsed.scenario, problems, unusual, marks)
 
 
@@ -137,14 +145,38 @@ def _assembled(
     if extends is None:
         _refuse_misspelled_extends(tree)
         problems += idle_nulls(tree)
-        return tree
+        return _with_origin(tree)
     chain = (*chain, path.resolve())
     base_path = _base(path, extends, catalogue)
     if base_path.resolve() in chain:
         circle = " extends ".join(shown_path(link) for link in (*chain, base_path.resolve()))
         raise MistakeError(Problem(extends.mark, "extends", f"goes in a circle: {circle}"))
     base = _assembled(base_path, catalogue, problems, chain)
-    return merged(without(base, ("name",)), without(tree, ("extends",)))
+    whole = merged(without(base, ("name",)), without(tree, ("extends",)))
+    return whole if tree.child("published") is None else _with_origin(whole)
+
+
+_ORIGIN: Mapping[str, tuple[str, str]] = {
+    "model": ("model", "name"),
+    "gpu": ("hardware", "gpu"),
+    "gpus": ("hardware", "count"),
+}
+"""The keys of a published result that say of what it is, and where the same file says it."""
+
+
+def _with_origin(tree: Node) -> Node:
+    """Return a copy whose published results say of what they are: a file that extends it may change that.
+
+    Random weights have no name.
+    """
+    published, random = tree.child("published"), tree.find(("model", "random_weights"))
+    is_random = random is not None and random.value is not None
+    for index, each in published.children() if published else ():
+        for key, path in _ORIGIN.items():
+            known = None if key == "model" and is_random else tree.find(path)
+            if isinstance(each.value, dict) and each.child(key) is None and known is not None:
+                tree = with_value(tree, ("published", index, key), known)
+    return tree
 
 
 def _refuse_misspelled_extends(tree: Node) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pytest_dsr1.masking import masked_setting
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem
 from pytest_dsr1.scenario.yaml.reader import parse
 from pytest_dsr1.scenario.yaml.tree import Node, Path, join_key, split_key, with_value
@@ -29,7 +30,7 @@ def parse_override(text: str) -> Override:
     Raises:
         MistakeError: there is no ``=``, the key is empty or may not be set, or the value is not YAML.
     """
-    mark = Mark(f"--dsr1-set {' '.join(text.split())}")
+    mark = Mark(f"--dsr1-set {' '.join(masked_setting(text).split())}")
     key, equals, value = text.partition("=")
     path = split_key(key.strip())
     if not equals or "" in path:

@@ -72,13 +72,19 @@ request was handed to the engine, after it got its concurrency slot. In an open 
 the time in the schedule, even if the request was sent later, so TTFT, request latency and e2e include all
 waiting. End is the moment the last token arrived; e2e = end - start. Percentiles are not interpolated. If an
 engine's report states a metric, that value counts (`origin: report`); otherwise it is recomputed from the
-request records (`origin: records`).
+request records, and for energy from NVML's counters (`origin: records`).
 
 - `per_user_output_throughput` includes prefill and queueing in the engine. It is a mean of ratios, not
   1/TPOT. It says little if the concurrency is not limited.
 - TTFT, TPOT and output speed need streaming (STREAMING).
 - `acceptance_length` is 1 without speculation.
 - The metrics `steady_...` need request records of a closed loop.
+- Energy is the growth of the GPUs' energy counters from the first submission to the last token. They are
+  read once per second and interpolated at both ends. If the power of a GPU jumps by P watts at an end, this
+  is wrong by at most P / 4 joules there: 0.7% of a run of 60 s at 600 W, between idle times at 100 W. Energy
+  is not measured if a used GPU has no counter, a counter fell, or it was not read for over 3 s. Power samples
+  never replace a counter.
+- Failed requests take energy but add no tokens. The cost counts only GPU-hours of the measured time.
 """
 
 _STEADY_FIGURE = """\
@@ -88,14 +94,17 @@ A target judges the whole run. A gate judges the steady figure of a run: the sam
 drain. The metrics `steady_...` are different: their steady window begins as soon as enough requests are in
 flight, so it includes warm-up, and it can end in the middle of a wave.
 
-**Rates** (RATES): the amount in a window of time, divided by the window's length. A request and
-its input tokens count at the end of the request, so each request is inside or outside the window as a whole.
+**Rates** (RATES): the amount in a window of time, divided by the window's length, or by another
+amount in it. A request and its input tokens count at the end of the request, so each request is inside or
+outside the window as a whole.
 Output tokens are spread evenly over time: with streaming, all but the first, from first token to end;
 without streaming, all of them, from start to end.
 
 - The window begins when the first `gate.warmup_requests` requests have ended, or later if MSER-5 cuts more.
 - It ends with the last submission, because the drain begins then. In a closed loop with one user it ends
   when the last request ends.
+- Energy is interpolated between readings, so its window needs at least 10 of them, one per second. A gate
+  of an energy metric does not end a run early.
 - It begins and ends at submissions. In a closed loop it spans a whole multiple of `load.concurrency`
   submissions: requests of equal length move in waves, and part of a wave would bias the figure.
 
@@ -281,7 +290,10 @@ def _value(schema: Schema) -> str:
         return "a list of mappings"
     if "properties" in form or "discriminator" in form:
         return "a mapping"
-    return _cell(json_schema.describe(schema).replace("in `pytest-dsr1 docs scenario`", "under Metrics"))
+    names = form.get("enum", ())
+    if tuple(names) == targetable():
+        return f"one of the {len(names)} names under Metrics"
+    return _cell(f"one of {', '.join(map(repr, names))}" if names else json_schema.describe(schema))
 
 
 def _default(schema: Schema) -> str:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
+from pytest_dsr1.masking import NOT_SHOWN, without_secrets
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.problems import Problem
 from pytest_dsr1.scenario.schema import json_schema
@@ -34,6 +35,7 @@ from pytest_dsr1.scenario.yaml.tree import (
     with_value,
     without,
 )
+from pytest_dsr1.secret_names import names_secret
 from pytest_dsr1.storage.documents import FIND_PLUGIN, UNKNOWN_METRIC
 from pytest_dsr1.text import did_you_mean, nearest
 
@@ -165,10 +167,9 @@ class _Fault:
             return cls("tag", (*spot.path, "type"), tags, spot.schema)
         if location[-1] == "[key]":
             return cls("key", spot.path, spot.schema, spot.holder)
-        known = {"missing": "missing", "extra_forbidden": "unknown"}
-        if kind == UNKNOWN_METRIC:
-            return cls("metric", spot.path, spot.schema, spot.holder)
-        return cls(known.get(kind, "value"), spot.path, spot.schema, spot.holder, _own_message(detail))
+        known = {"missing": "missing", "extra_forbidden": "unknown", UNKNOWN_METRIC: "metric"}
+        own = "" if kind in known else _own_message(detail)
+        return cls(known.get(kind, "value"), spot.path, spot.schema, spot.holder, own)
 
     def guessed(self, tree: Node) -> Path:
         """Return the path whose value is a guess in the corrected tree."""
@@ -200,7 +201,8 @@ class _Fault:
         elif self.kind == "key":
             mark, message = holder.keys.get(key, mark), self._wrong(Node(key, mark, text=key, quoted=True))
         elif self.own:
-            message = self.own + (f"; found {node.in_words()}" if node else "")
+            own = "refused by a validator of the engine's plugin" if self._is_secret(node) else self.own
+            message = without_secrets(own) + (f"; found {self._found(node)}" if node else "")
         elif node is None:
             message = f"missing; expected {json_schema.describe(self.schema)}"
         else:
@@ -253,7 +255,16 @@ class _Fault:
         ]
 
     def _wrong(self, node: Node) -> str:
-        return f"expected {json_schema.describe(self.schema)}, found {node.in_words()}{self._hint(node)}"
+        quotes = "; put it in quotes" if self.schema.get("type") == "string" else ""
+        hint = quotes if self._is_secret(node) else self._hint(node)
+        return f"expected {json_schema.describe(self.schema)}, found {self._found(node)}{hint}"
+
+    def _found(self, node: Node) -> str:
+        return f"a value that is {NOT_SHOWN}" if self._is_secret(node) else without_secrets(node.in_words())
+
+    def _is_secret(self, node: Node | None) -> bool:
+        is_value = node is not None and isinstance(node.value, str | int | float)
+        return is_value and any(map(names_secret, map(str, self.path)))
 
     def _hint(self, node: Node) -> str:
         forms = json_schema.options_of(self.schema).values() or [self.schema]
@@ -290,8 +301,8 @@ class _Fault:
         as a whole: its keys say nothing about another engine.
         """
         if self._is_foreign_engine(node):
-            around = tree.find(self.path[:-1]) or tree
-            return with_value(tree, self.path[:-1], node_of(_placeholder(self.holder), around.mark))
+            mark = (tree.find(self.path[:-1]) or tree).mark
+            return with_value(tree, self.path[:-1], node_of(_placeholder(self.holder), mark))
         close = nearest(node.text, self.schema["enum"]) if node else None
         holder = tree.find(self.path[:-1])
         given = set(holder.value) if holder and isinstance(holder.value, dict) else set()

@@ -10,12 +10,13 @@ from pydantic import ValidationError
 
 from pytest_dsr1 import masking
 from pytest_dsr1.errors import UserError
-from pytest_dsr1.scenario.problems import Problem
+from pytest_dsr1.scenario.problems import Mark, Problem
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.base import Part
 from pytest_dsr1.scenario.schema.engine import EngineSettings, validating
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.scenario.yaml.tree import Node, Path, join_key
+from pytest_dsr1.scenario.yaml.tree import Node, Path, join_key, node_of
+from pytest_dsr1.secret_names import names_secret
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MISWRITTEN = re.compile(r"\$\{|\$[A-Za-z_]")
@@ -32,7 +33,8 @@ def misplaced(tree: Node) -> Iterator[Problem]:
         if json_schema.is_expanded(path):
             rest = _VARIABLE.sub("", node.value)
             if _MISWRITTEN.search(rest) if path in json_schema.expanded_paths() else _UNCLOSED in rest:
-                message = f"expected variables of the form ${{NAME}}, found {node.value[:60]!r}"
+                shown = masking.masked_at(path, node.value)[:60]
+                message = f"expected variables of the form ${{NAME}}, found {shown!r}"
                 yield Problem(node.mark, join_key(path), message)
         elif "${" in node.value:
             message = f"variables (${{...}}) are expanded only in {allowed}; write the value itself"
@@ -48,9 +50,10 @@ def resolve(scenario: Scenario, environ: Mapping[str, str]) -> Scenario:
     """Return the scenario with every variable expanded.
 
     Raises:
-        UserError: variables are not set, with all of them and how to set each; or a value that they stand for
-            is refused.
+        UserError: variables are not set, or the values of secrets are missing because the scenario comes from
+            a result; the message names all of them and shows how to set each. Or a plugin refuses a value.
     """
+    _refuse_marks(scenario)
     missing = list(_unset(scenario, environ))
     if missing:
         names = unset_variables(scenario, environ)
@@ -79,10 +82,21 @@ def resolve(scenario: Scenario, environ: Mapping[str, str]) -> Scenario:
             return Scenario.model_validate(data)
     except ValidationError as error:  # a plugin's validator may refuse what a variable stands for
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"scenario {scenario.name}: with the variables expanded, {key}: {first['msg']}"
-        ) from None
+        key, said = ".".join(map(str, first["loc"])), masking.without_secrets(first["msg"])
+        raise UserError(f"scenario {scenario.name}: with the variables expanded, {key}: {said}") from None
+
+
+def _refuse_marks(scenario: Scenario) -> None:
+    """Raise for what stands for secrets in a saved scenario: a run would send it to the server."""
+    marked = [
+        f"  {join_key(path)}"
+        for path, _, node in node_of(scenario.engine.model_dump(), Mark("")).walk(("engine",))
+        if isinstance(node.value, str) and masking.NOT_SHOWN in node.value
+    ]
+    if marked:
+        what = f"scenario {scenario.name}: {masking.NOT_SHOWN} stands for a secret, which is never saved"
+        advice = "Write each value into the file, or set it with --dsr1-set KEY=VALUE"
+        raise UserError("\n".join([what, *marked, advice]))
 
 
 def _unset(scenario: Scenario, environ: Mapping[str, str]) -> Iterator[tuple[Path, str, str]]:
@@ -107,25 +121,30 @@ def _places(scenario: Scenario) -> Iterator[tuple[Path, str]]:
 
 
 def without_secrets(scenario: Scenario) -> Scenario:
-    """Return the scenario with ``${NAME}`` instead of each secret of its engine.
+    """Return the scenario without the secrets of its engine, so that it can still be read.
 
-    Secrets are looked for in words of commands, in mappings with free keys, and in other texts by their form.
+    ``${NAME}`` stands for a secret where variables are expanded, :data:`~pytest_dsr1.masking.NOT_SHOWN`
+    elsewhere.
     """
-    engine: EngineSettings = _masked(scenario.engine)
+    engine: EngineSettings = _masked(scenario.engine, ("engine",))
     return scenario if engine == scenario.engine else scenario.model_copy(update={"engine": engine})
 
 
-def _masked(value: Any) -> Any:
+def _masked(value: Any, path: Path) -> Any:
     if isinstance(value, Part):
-        return value.model_copy(update={name: _masked(inner) for name, inner in value})
-    if isinstance(value, dict):
-        return {
-            key: masking.variable(key)
-            if isinstance(inner, str) and masking.is_secret(key, inner)
-            else _masked(inner)
-            for key, inner in value.items()
-        }
-    if isinstance(value, list):
-        words = all(isinstance(item, str) for item in value)
-        return masking.masked_words(value) if words else [_masked(item) for item in value]
-    return masking.without_secrets(value) if isinstance(value, str) else value
+        return value.model_copy(update={name: _masked(inner, (*path, name)) for name, inner in value})
+    mark: masking.Mark = masking.not_shown
+    if json_schema.is_expanded(path) or json_schema.is_expanded((*path, json_schema.ANY)):
+        if isinstance(value, dict):
+            return {key: _masked_variable(key, inner) for key, inner in value.items()}
+        mark = masking.exported
+    if isinstance(value, tuple):
+        return tuple(_masked(list(value), path))
+    name = str(path[-1]) if names_secret(str(path[-1])) else ""
+    return masking.masked_tree(value, mark, name)
+
+
+def _masked_variable(name: str, value: str) -> str:
+    if masking.hides(name, value):
+        return masking.variable(name)
+    return masking.without_secrets(value, masking.exported)

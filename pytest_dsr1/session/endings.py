@@ -96,18 +96,26 @@ def _note_error(
         outcome.unjudged[test.name] = status, said
 
 
-def note_skipped(state: RunState, item: pytest.Item, report: pytest.TestReport) -> None:
-    """Take back the status of a test that pytest reports as skipped, or as failed and expected to fail.
+def note_skipped(
+    state: RunState, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport
+) -> None:
+    """Take back the status of a test that is reported as skipped, or as failed and expected to fail.
 
-    A test that must be judged has failed instead: it was marked while it ran.
+    A test that must be judged has failed instead: it was marked while it ran, or a plugin changed its report.
     """
     test, status = state.tests[item.nodeid], state.statuses.get(item.nodeid)
     if not report.skipped:
         return
+    error = call.excinfo.value if call.excinfo else None
+    if status is not None and (error is None or isinstance(error, pytest.skip.Exception)):
+        return  # it is judged: only its teardown was skipped, or nothing failed
     allowed = state.may_go_unjudged(test.full_name)
     if test.judges and status is not None and not allowed:
         report.outcome = "failed"
-        del report.wasxfail
+        if hasattr(report, "wasxfail"):
+            del report.wasxfail
+        elif call.excinfo is not None:
+            report.longrepr = item.repr_failure(call.excinfo)
         return
     state.statuses.pop(item.nodeid, None)
     if test.judges:
@@ -141,7 +149,7 @@ def _note_unjudged(state: RunState, test: SelectedTest, why: str) -> None:
 
 
 def note_unjudged(state: RunState, why: str) -> None:
-    """Note each test that must be judged and was not, after a session that ran to its end.
+    """Note each test that must be judged and was not, after the session.
 
     Args:
         state: of the session.
@@ -150,6 +158,22 @@ def note_unjudged(state: RunState, why: str) -> None:
     for test_id, test in state.tests.items():
         if test.judges and test_id not in state.statuses and test.name not in _outcome(state, test).unjudged:
             _note_unjudged(state, test, why)
+
+
+def why_ended_early(session: pytest.Session, state: RunState) -> str | None:
+    """Return why a session ended before its last test; None if it ran to its end, or Ctrl-C ended it.
+
+    It ends early by a plugin's time limit for the whole session, ``--stepwise``, ``pytest.exit``, or ``-x``
+    after the failure of another test. After a failure of ours, ``-x`` leaves the other scenarios not run.
+    """
+    most, failed = session.config.getoption("maxfail"), session.testsfailed
+    if most and most <= failed <= state.failures and not state.ended_by_exit:
+        return None
+    why = state.ended_by_exit or session.shouldfail or session.shouldstop
+    if not why:
+        return None
+    said = str(why).strip().rstrip(".") if isinstance(why, str) else ""
+    return f"the session ended early: {harmless(said) or 'no reason is given'}"
 
 
 def _outcome(state: RunState, test: SelectedTest) -> ScenarioOutcome:

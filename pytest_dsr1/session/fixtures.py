@@ -23,6 +23,7 @@ from pytest_dsr1.session.state import (
     STATE,
     Failed,
     ScenarioOutcome,
+    allowed,
     ended_by,
     fail_setup,
     listed,
@@ -98,12 +99,7 @@ def dsr1_preflight(
         fail_setup(error)
     findings = look(dsr1_scenario, state.gpu_setup, os.environ, state.results, written, reused=reused)
     if state.allow_mismatch:
-        findings = tuple(
-            replace(f, severity="warning", message=f"{f.message} (allowed by --dsr1-allow-mismatch)")
-            if f.severity == "mismatch"
-            else f
-            for f in findings
-        )
+        findings = allowed(findings)
     outcome.findings = findings
     if outcome.problem is not None:
         fail_setup(InvalidRunError(outcome.problem))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -17,6 +18,7 @@ from pytest_dsr1.errors import (
     InvalidRunError,
     NoReferenceError,
     ReferencesError,
+    UserError,
     on_failure,
 )
 from pytest_dsr1.session.fixtures import outcome_of, ready, run
@@ -50,9 +52,16 @@ def _status_of(error: Dsr1Error) -> Status:
     return statuses.get(type(error), Status.INVALID)
 
 
-def _refuse(error: Dsr1Error) -> NoReturn:
+def _named(request: pytest.FixtureRequest, text: str) -> str:
+    """Return a message whose commands name the store that ``--dsr1-store`` names."""
+    from pytest_dsr1.gate.references import with_store
+
+    return with_store(text, request.config.getoption("--dsr1-store"))
+
+
+def _refuse(request: pytest.FixtureRequest, error: Dsr1Error) -> NoReturn:
     """End a fixture with the status of the error."""
-    fail_setup(error, _status_of(error))
+    fail_setup(UserError(_named(request, str(error))), _status_of(error))
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +86,7 @@ def _dsr1_store(request: pytest.FixtureRequest, dsr1_scenario: Scenario) -> Iter
             elif os.path.exists(path_of(store, name)):  # noqa: PTH110 - never raises
                 stack.enter_context(locked(store, name, f"a gate of {name}"))
         except Dsr1Error as error:
-            _refuse(error)
+            _refuse(request, error)
         yield store
 
 
@@ -107,7 +116,7 @@ def _dsr1_gate_plan(request: pytest.FixtureRequest, dsr1_scenario: Scenario, _ds
         compared(references, {**assumed, **facts})
         plan = gate_plan(_dsr1_store, references, dsr1_scenario, node(facts), now)
     except Dsr1Error as error:
-        _refuse(error)
+        _refuse(request, error)
     return plan
 
 
@@ -121,7 +130,7 @@ def _dsr1_gate_announced(request: pytest.FixtureRequest, dsr1_scenario: Scenario
         notify(f"{dsr1_scenario.name}: there will be no gate: {failure.msg}")
     else:
         for line in plan.statement():
-            notify(line)
+            notify(_named(request, line))
 
 
 @pytest.fixture(scope="session")
@@ -175,7 +184,7 @@ def _dsr1_regression(
         _decide(request, dsr1_scenario, _dsr1_shared, _dsr1_gate_plan, _dsr1_starts)
     assert outcome.word is not None
     if isinstance(outcome.word, Dsr1Error):
-        _refuse(outcome.word)
+        _refuse(request, outcome.word)
     return outcome.word
 
 
@@ -215,6 +224,8 @@ def _decide(
             lambda: _save(gate),
         )
         _save(gate)
+        if not isinstance(outcome.word, Dsr1Error):
+            outcome.word = replace(outcome.word, message=_named(request, outcome.word.message))
     except (*INTERRUPTIONS, pytest.skip.Exception):
         raise
     except BaseException as error:
@@ -267,7 +278,6 @@ def _dsr1_recorded(
     from pytest_dsr1.gate.loop import next_that_counts
     from pytest_dsr1.gate.references import WANTED
     from pytest_dsr1.metrics.catalogue import METRICS
-    from pytest_dsr1.session.options import STORE
     from pytest_dsr1.steady.trace import trace
     from pytest_dsr1.text import number, shell_word, shown_path
 
@@ -289,15 +299,14 @@ def _dsr1_recorded(
         path = recordings.record(_dsr1_store, measurement, trace(measurement))
         recorded, problems = recordings.read(_dsr1_store, dsr1_scenario.name)
     except Dsr1Error as error:
-        _refuse(error)
+        _refuse(request, error)
     name, facts = dsr1_scenario.name, measurement.fingerprint.facts
     alike = recordings.alike(recorded, facts)
-    usual = _dsr1_store == Path.cwd() / STORE
-    where = "" if usual else f" --store {shell_word(shown_path(_dsr1_store))}"
+    made = _named(request, f"`pytest-dsr1 references accept {name} --reason TEXT` makes them references")
     outcome.notes.append(
         f"recorded {number(found.value)} {METRICS[gated_metric(dsr1_scenario)].unit} in "
         f"{shown_path(path)}: comparable runs on this node: {len(alike)} of the {WANTED} recommended; "
-        f"`pytest-dsr1 references accept {name} --reason TEXT{where}` makes them references"
+        f"{made}"
     )
     outcome.notes += problems
     return path

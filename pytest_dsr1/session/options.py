@@ -114,7 +114,7 @@ def store(config: pytest.Config) -> Path:
         UsageError: there is no name, or more than one.
     """
     named: str | None = config.getoption("--dsr1-store")
-    if named == "":
+    if named is not None and not named.strip():
         raise pytest.UsageError("--dsr1-store is empty: expected the folder of references")
     if named is not None:
         return config.invocation_params.dir / named
@@ -200,11 +200,12 @@ def refuse_xdist(config: pytest.Config) -> None:
     Raises:
         UsageError: pytest-xdist would spread the tests.
     """
-    asked = {name: config.getoption(name, None) for name in ("numprocesses", "tx", "dist")}
+    asked = {name: config.getoption(name, None) for name in ("numprocesses", "tx", "dist", "looponfail")}
     if asked["dist"] == "no":
         asked["dist"] = None
     if any(asked.values()) or hasattr(config, "workerinput"):
         raise pytest.UsageError(
             "dsr1: one process measures all scenarios, because measurements on one machine disturb each "
-            "other; run them separately from other tests, with `-n0` and without --tx and --dist"
+            "other; run them separately from other tests, with `-n0` and without --tx, --dist and "
+            "--looponfail"
         )

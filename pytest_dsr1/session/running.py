@@ -80,6 +80,11 @@ class Running:
         by_signal = settings._replace(method="signal")
         return item.config.hook.pytest_timeout_set_timer(item=item, settings=by_signal)
 
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Remember that ``pytest.exit`` ends the session, and not Ctrl-C."""
+        if isinstance(excinfo.value, pytest.exit.Exception):
+            self._state.ended_by_exit = str(excinfo.value) or "pytest.exit"
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count the failures of scenarios' tests as pytest does, to know whether others failed too."""
         if report.nodeid in self._state.tests and report.failed and not hasattr(report, "wasxfail"):

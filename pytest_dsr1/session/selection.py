@@ -52,7 +52,8 @@ class Selection:
         if path not in self._loaded:
             from pytest_dsr1.scenario.loading import load
 
-            loaded = load(path, overrides=self._overrides, catalogue=self._catalogue)
+            saved = path in self._prefixes
+            loaded = load(path, overrides=self._overrides, catalogue=self._catalogue, saved=saved)
             for other in self._loaded.values():
                 if other.scenario.name == loaded.scenario.name:
                     raise UserError(

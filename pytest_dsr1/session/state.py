@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 else:
     _PytestFailed = pytest.fail.Exception
 
-_OF_THE_MACHINE = ("GPU", "NVIDIA driver", "CUDA_VISIBLE_DEVICES")
-"""Starts of the findings that ``--dsr1-allow-mismatch`` overrides; it does not help with missing software."""
+_OF_THE_HARDWARE = ("GPU", "NVIDIA driver", "CUDA_VISIBLE_DEVICES")
+"""Starts of the findings that ``--dsr1-allow-mismatch`` overrides; no run can do without missing software."""
 _ALLOW = "--dsr1-allow-mismatch runs anyway and keeps this as a warning"
 
 
@@ -78,8 +78,18 @@ class ScenarioOutcome:
         from pytest_dsr1.machine.gpu.inventory import sentences
 
         mismatches = sentences(found)
-        hardware = any(line.startswith(_OF_THE_MACHINE) for line in mismatches)
-        return listed("this machine cannot run the scenario", mismatches, _ALLOW if hardware else "")
+        helps = all(finding.subject.startswith(_OF_THE_HARDWARE) for finding in found)
+        return listed("this machine cannot run the scenario", mismatches, _ALLOW if helps else "")
+
+
+def allowed(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the findings with a warning instead of each mismatch of the hardware: --dsr1-allow-mismatch."""
+    return tuple(
+        replace(each, severity="warning", message=f"{each.message} (allowed by --dsr1-allow-mismatch)")
+        if each.severity == "mismatch" and each.subject.startswith(_OF_THE_HARDWARE)
+        else each
+        for each in findings
+    )
 
 
 @dataclass(eq=False, repr=False)  # every pytest run imports this module
@@ -125,6 +135,7 @@ class RunState:
         mode: whether runs are compared with references, or recorded; None for neither.
         tests: the selected tests of scenarios, by test id.
         failures: how many reports of these tests are failures.
+        ended_by_exit: the reason that ``pytest.exit`` gave; empty if it did not end the session.
         shown: by message, the id of the first test that failed with it: there it is shown in full.
         selected: the profiles of all selected tests, in order.
         whole: the profiles with a selected test that judges a whole run.
@@ -147,6 +158,7 @@ class RunState:
     mode: Literal["gate", "record"] | None = None
     tests: dict[str, SelectedTest] = field(default_factory=dict)
     failures: int = 0
+    ended_by_exit: str = ""
     shown: dict[str, str] = field(default_factory=dict)
     selected: dict[str, None] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
@@ -160,18 +172,21 @@ class RunState:
         """Return the outcome of a scenario so far."""
         return self.outcomes.setdefault(loaded.scenario.name, ScenarioOutcome(loaded, test_id_prefix))
 
-    def exit_status(self, failed: int) -> int | None:
+    def exit_status(self, failed: int, *, ended_early: bool) -> int | None:
         """Return the exit status of the verdicts; None if pytest's own applies.
 
         Args:
-            failed: how many failures pytest counted; if some are not ours, pytest's own status applies.
+            failed: how many failures pytest counted. If some are not ours, pytest's own status applies,
+                unless they kept a test from being judged.
+            ended_early: whether the session ended before its last test.
         """
         from pytest_dsr1.verdict.verdict import exit_status
 
-        if failed > self.failures:
+        every = (status for outcome in self.outcomes.values() for status, _ in outcome.unjudged.values())
+        unjudged = [status for status in every if status is not None]
+        if failed > self.failures and not (ended_early and unjudged):
             return None
-        unjudged = (status for outcome in self.outcomes.values() for status, _ in outcome.unjudged.values())
-        return exit_status([*self.statuses.values(), *filter(None, unjudged)])
+        return exit_status([*self.statuses.values(), *unjudged])
 
 
 NOT_WRITTEN: Mapping[str, bool] = {"red": True, "bold": True}

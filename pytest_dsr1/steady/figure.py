@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.metrics.catalogue import METRICS, gateable
 from pytest_dsr1.metrics.inputs import Requests
-from pytest_dsr1.metrics.registry import Counted, Metric
+from pytest_dsr1.metrics.registry import Counted, Divisor, Metric
 from pytest_dsr1.metrics.token_flow import flowed, output_flow
 from pytest_dsr1.scenario.schema.engine import Purpose
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -30,6 +30,11 @@ FEWEST_WAVES = 2
 LOOKS = 200
 """The approximate number of observations of a rate for MSER-5. It is at most the number of requests: the
 tokens of a request are spread evenly, so nothing is visible within one."""
+
+FEWEST_READINGS = 10
+"""The least number of readings of the energy counters in a window: energy is interpolated between two."""
+READINGS_S = 12.0
+"""A window in s that certainly has that many, at one per second."""
 
 
 class NoSteadyFigureError(Dsr1Error):
@@ -89,6 +94,8 @@ def steady_figure(
         raise NoSteadyFigureError(
             f"{metric} has no steady figure: the run used no GPU; set gate.metric: total_output_throughput"
         )
+    if "energy" in gated.needs and not trace.energy:
+        raise NoSteadyFigureError(f"{metric} has no steady figure: the energy of the GPUs was not measured")
     run = _Run.of(trace, gated, requests)
     return run.rate(warmup_requests) if gated.counts else run.mean(warmup_requests)
 
@@ -101,7 +108,8 @@ def warmup_of(scenario: Scenario) -> int:
 
 def output_rates() -> tuple[str, ...]:
     """Return the metrics that a series of output tokens over time shows, without request records."""
-    return tuple(metric.name for metric in METRICS.values() if metric.counts == ("output tokens",))
+    known = {"output tokens", "energy", "time"}
+    return tuple(metric.name for metric in METRICS.values() if metric.counts and metric.amounts <= known)
 
 
 def _looks(last: int, wave: int) -> tuple[Indices, Indices]:
@@ -244,41 +252,66 @@ class _Run:
         """Return the steady figure of a rate."""
         import numpy as np
 
-        borders_s, flow = self._borders(), self._flow()
+        borders_s = self._borders()
         # The first request that was sent after the warm-up had ended.
         ended_s = np.sort(self.sent.last_token_s)
         warm = int(np.searchsorted(borders_s, ended_s[warmup - 1])) if 0 < warmup <= len(ended_s) else warmup
-        edges = self._window(len(borders_s) - 1, warmup, warm, self._steady_rate_from(borders_s, flow))
-        per = self.trace.gpus if self.metric.per_gpu else 1
-        amounts = np.diff(flowed(borders_s[edges], *flow)) / per
-        return self._figure(amounts, np.diff(borders_s[edges]), (borders_s[edges[0]], borders_s[edges[-1]]))
+        edges = self._window(len(borders_s) - 1, warmup, warm, self._steady_rate_from(borders_s))
+        window = borders_s[edges[0]], borders_s[edges[-1]]
+        if "energy" in self.metric.amounts:
+            self._check_readings(*window)
+        amounts, sizes = (np.diff(came) for came in self._came(borders_s[edges]))
+        return self._figure(amounts / (self.trace.gpus if self.metric.per_gpu else 1), sizes, window)
 
-    def _steady_rate_from(self, borders_s: Floats, flow: Flow) -> int:
+    def _check_readings(self, begin_s: float, end_s: float) -> None:
+        readings = sum(begin_s <= time_s <= end_s for time_s, _ in self.trace.energy)
+        if readings < FEWEST_READINGS:
+            raise NoSteadyFigureError(
+                f"{self.metric.label} has no steady figure: the energy counters were read {readings} times "
+                f"in the window from {begin_s:.1f} to {end_s:.1f} s, expected at least {FEWEST_READINGS}; "
+                "make the run longer (load.num_requests)"
+            )
+
+    def _steady_rate_from(self, borders_s: Floats) -> int:
         """Return the border at which the rate becomes steady, by MSER-5."""
         import numpy as np
 
         if self.trace.open_loop:  # many may be sent at once, so only intervals of time are comparable
             bins = min(LOOKS, int(np.count_nonzero(self.sent.last_token_s <= borders_s[-1])))
             edges_s = np.linspace(borders_s[0], borders_s[-1], bins + 1)
-            return int(np.searchsorted(borders_s, edges_s[mser5(np.diff(flowed(edges_s, *flow)))]))
+            amounts, sizes = (np.diff(came) for came in self._came(edges_s))
+            cut = mser5(amounts[sizes > 0] / sizes[sizes > 0])
+            return int(np.searchsorted(borders_s, edges_s[:-1][sizes > 0][cut])) if cut else 0
         begin, end = _looks(len(borders_s) - 1, self.trace.wave)
-        seconds = borders_s[end] - borders_s[begin]
-        begin, end, seconds = begin[seconds > 0], end[seconds > 0], seconds[seconds > 0]
-        amounts = flowed(borders_s[end], *flow) - flowed(borders_s[begin], *flow)
-        return _steady_from(begin, amounts / seconds, self.trace.wave)
+        first, last = self._came(borders_s[begin]), self._came(borders_s[end])
+        amounts, sizes = last[0] - first[0], last[1] - first[1]
+        rates = amounts[sizes > 0] / sizes[sizes > 0]
+        return _steady_from(begin[sizes > 0], rates, self.trace.wave)
 
-    def _flow(self) -> Flow:
-        """Return when the counted amounts came: requests and their input tokens come at their end."""
+    def _came(self, times_s: Floats) -> tuple[Floats, Floats]:
+        """Return how much had come at each time: of the counted amounts, and of what divides them."""
         import numpy as np
 
+        counted: Floats = np.sum([self._came_of(each, times_s) for each in self.metric.counts], axis=0)
+        return counted, self._came_of(self.metric.per, times_s)
+
+    def _came_of(self, amount: Counted | Divisor, times_s: Floats) -> Floats:
+        """Return how much had come at each time; requests and their input tokens come at their end."""
+        import numpy as np
+
+        if amount == "time":
+            return times_s
+        if amount == "energy":
+            read_s, joules = np.array(self.trace.energy).T
+            energy_j: Floats = np.interp(times_s, read_s, joules)
+            return energy_j
         last_s = self.sent.last_token_s
-        flows: dict[Counted, Flow] = {
+        flows: dict[Counted | Divisor, Flow] = {
             "requests": (last_s, last_s, np.ones(len(last_s))),
             "input tokens": (last_s, last_s, self.sent.input_tokens),
             "output tokens": self.output,
         }
-        begin_s, end_s, amount = zip(*(flows[each] for each in self.metric.counts), strict=True)
-        return np.concatenate(begin_s), np.concatenate(end_s), np.concatenate(amount)
+        return flowed(times_s, *flows[amount])
 
     # Both
 

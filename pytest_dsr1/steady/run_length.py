@@ -60,7 +60,13 @@ def run_length_s(
 
 
 def gated_requests(
-    runs: Sequence[SteadyFigure], *, startup_s: float, between_variance: float, concurrency: int, most: int
+    runs: Sequence[SteadyFigure],
+    *,
+    startup_s: float,
+    between_variance: float,
+    concurrency: int,
+    most: int,
+    readings_s: float = 0.0,
 ) -> int:
     """Return how many requests a gated run sends: whole waves, by :func:`run_length_s`.
 
@@ -70,6 +76,7 @@ def gated_requests(
         between_variance: relative variance between runs, without the one within them.
         concurrency: ``load.concurrency`` of a closed loop; 1 for an open loop.
         most: requests of the recorded runs.
+        readings_s: the shortest window with enough readings of the metric, in s.
 
     Raises:
         NoSteadyFigureError: ``most`` requests are shorter than three request latencies after the warm-up.
@@ -95,7 +102,7 @@ def gated_requests(
         )
     within_variance_s = fmean(run.within_variance_s for run in runs)
     not_counted_s = startup_s + cut_s + (latency_s if drain else 0.0)
-    least_s = LATENCIES * latency_s
+    least_s = max(LATENCIES * latency_s, readings_s)
     length_s = float(run_length_s(not_counted_s, within_variance_s, between_variance, least_s))
     return concurrency * (
         recorded if math.isinf(length_s) else min(recorded, max(least, waves(lambda _: length_s)))

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pytest_dsr1.machine.telemetry.energy import Energy
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.engine import Purpose
@@ -32,6 +33,8 @@ class Trace:
         open_loop: requests came on a schedule.
         startup_s: the time of the run outside the measured time.
         series_requests: the number of requests in the series.
+        energy: (time, J of all GPUs since the measurement began), once per second; empty if it was not
+            measured, and in files of earlier versions.
         settings_for: the engine's, for messages; not saved.
     """
 
@@ -42,6 +45,7 @@ class Trace:
     open_loop: bool
     startup_s: float
     series_requests: int = 0
+    energy: tuple[tuple[float, float], ...] = ()
     settings_for: Annotated[Mapping[Purpose, str], Field(exclude=True)] = field(
         default_factory=dict, compare=False
     )
@@ -71,8 +75,16 @@ def trace(measurement: Measurement) -> Trace:
         open_loop=load.arrival is not None,
         startup_s=max(0.0, ended_s - began_s - measurement.measured_s),
         series_requests=measurement.workload.requests if series else 0,
+        energy=_energy(measurement),
         settings_for=measurement.scenario.engine.settings_for,
     )
+
+
+def _energy(measurement: Measurement) -> tuple[tuple[float, float], ...]:
+    result, telemetry = measurement.result, measurement.telemetry
+    used = max(measurement.scenario.hardware.count, len(telemetry.gpus))
+    found = Energy.of(telemetry, result.measured_from_s, result.measured_to_s, used)
+    return tuple((round(s - result.measured_from_s, 6), round(joules, 3)) for s, joules in found.over_time)
 
 
 def traced(records: Iterable[RequestRecord], from_s: float) -> tuple[TracedRequest, ...]:

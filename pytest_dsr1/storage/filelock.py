@@ -5,6 +5,7 @@ The kernel releases the lock when the holder ends, in whatever way.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import getpass
 import json
@@ -28,12 +29,16 @@ _ASKED_S = 0.02
 
 _NOTE_BYTES = 65536
 
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What flock raises on a file system without locks: Lustre without -o flock, NFS without lockd."""
+
 
 def lock_file(folder: Path, name: str) -> IO[str] | None:
     """Lock the file ``NAME.lock`` and return it; None if another process holds it. Closing it unlocks it.
 
     Raises:
-        OSError: the file cannot be opened; links and read-only files are refused.
+        OSError: the file cannot be opened; links and read-only files are refused. Or the file system has no
+            locks: ``errno`` is one of ``NO_LOCKS``.
     """
     try:
         # In a folder such as /tmp, Linux may refuse O_CREAT for a file of another user, even to root.
@@ -45,6 +50,10 @@ def lock_file(folder: Path, name: str) -> IO[str] | None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             time.sleep(wait_s)
+        except OSError as error:
+            file.close()
+            why = "this file system has no locks" if error.errno in NO_LOCKS else error.strerror
+            raise OSError(error.errno, why, file.name) from None
         else:
             return file
     file.close()

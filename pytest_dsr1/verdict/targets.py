@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.metrics.registry import Metric
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.verdict import Status, Verdict, subject_of
@@ -65,6 +66,31 @@ def _streamed(measurement: Measurement) -> bool:
     return any("streaming" in METRICS[name].needs for name in measurement.metrics)
 
 
+def _why_not(metric: str, measurement: Measurement) -> str:
+    """Return why a metric was not measured, and what to do. An engine that knows why says so in its facts."""
+    result = measurement.result
+    if (why := measurement.why_not_measured(metric)) is not None:
+        return why
+    if "streaming" in METRICS[metric].needs:
+        streaming = measurement.scenario.engine.settings_for.get("streaming")
+        if streaming and not _streamed(measurement):
+            return f"set {streaming}"
+        done = [record for record in result.records if record.error is None]
+        if done and all(record.first_token_s == record.last_token_s for record in done):
+            return (
+                "the tokens of each answer came at one moment, or it has one token, so there is no time "
+                "between tokens; ask for more output tokens, and measure without a proxy that collects events"
+            )
+    return "this engine does not report it; remove the target or use another engine"
+
+
+def _not_measured(metric: Metric, measurement: Measurement) -> str:
+    why = _why_not(metric.name, measurement)
+    if "energy" in metric.needs and measurement.why_not_measured(metric.name) is not None:
+        return f"{metric.label} was not measured: {why}; remove the target, or run on GPUs that report it"
+    return f"{metric.label} was not measured by engine {measurement.scenario.engine.type}: {why}"
+
+
 def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
     """Return the verdict on a target of a valid measurement: INVALID if the metric was not measured."""
     metric = METRICS[target.metric]
@@ -72,13 +98,6 @@ def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
     subject = subject_of("target", target.metric)
     measured = measurement.metrics.get(target.metric)
     if measured is None:
-        streaming = measurement.scenario.engine.settings_for.get("streaming")
-        # An engine that knows why says so in its facts.
-        hint = measurement.result.facts.not_measured.get(target.metric) or (
-            f"set {streaming}"
-            if streaming and "streaming" in metric.needs and not _streamed(measurement)
-            else "this engine does not report it; remove the target or use another engine"
-        )
         return Verdict(
             Status.INVALID,
             subject,
@@ -87,7 +106,7 @@ def judge(target: Target, measurement: Measurement, noise: Noise) -> Verdict:
             target.value,
             limit,
             None,
-            f"{metric.label} was not measured by engine {measurement.scenario.engine.type}: {hint}",
+            _not_measured(metric, measurement),
         )
     higher = metric.better == "higher"
     good = measured.value >= limit if higher else measured.value <= limit

@@ -14,6 +14,7 @@ from pathlib import Path
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.scenario.schema.load import ConstantArrival, GammaArrival, PoissonArrival, TraceArrival
 from pytest_dsr1.scenario.schema.scenario import Load
+from pytest_dsr1.storage.files import open_regular
 from pytest_dsr1.text import json_value
 from pytest_dsr1.workload.workload import LONGEST_SEQUENCE
 
@@ -88,7 +89,7 @@ def read_trace(path: Path, count: int) -> list[TraceRequest]:
     first_ms = last_ms = 0.0
     number = 0
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while number < count and (line := file.readline(_LONGEST_LINE)):
                 number += 1
                 found = _trace_line(line)

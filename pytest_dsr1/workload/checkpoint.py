@@ -26,6 +26,7 @@ from pathlib import Path
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.scenario.schema.scenario import Model
+from pytest_dsr1.storage.files import open_regular
 
 _CONFIG = "config.json"
 _QUANTIZATION = "hf_quant_config.json"
@@ -175,7 +176,8 @@ class _Check:
         if name in self.pointers:
             return None  # reported with the other pointers
         try:
-            content = (self.path / name).read_bytes()
+            with open_regular(self.path / name) as file:
+                content = file.read()
             data = json.loads(content)
         except FileNotFoundError:
             self.problems.append(f"{name} is missing; is this the folder of a checkpoint?")
@@ -274,7 +276,7 @@ class _Check:
         return sizes
 
     def _shard_size(self, shard: str) -> int:
-        with (self.path / shard).open("rb") as file:
+        with open_regular(self.path / shard) as file:
             size = os.fstat(file.fileno()).st_size
             if not size:
                 raise _WrongShardError("is empty")

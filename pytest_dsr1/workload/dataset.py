@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.scenario.schema.scenario import Dataset, Length, Normal
+from pytest_dsr1.storage.files import open_regular
 from pytest_dsr1.text import json_value
 from pytest_dsr1.workload.other_formats import other_format
 from pytest_dsr1.workload.workload import LONGEST_SEQUENCE, Request, Workload
@@ -123,7 +124,7 @@ def _lines(path: Path, requests: int) -> Iterator[tuple[int, bytes]]:
         if path.exists() and not path.is_file():
             kind = "a directory" if path.is_dir() else "not a regular file"
             raise InvalidRunError(f"{path} is {kind}; expected a JSONL file in dataset.path")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for number in range(1, requests + 1):
                 line = file.readline(_LONGEST_LINE)
                 if not line:

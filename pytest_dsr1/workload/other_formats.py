@@ -7,6 +7,8 @@ import re
 import shlex
 from pathlib import Path
 
+from pytest_dsr1.storage.files import open_regular
+
 _LOOK = 1 << 16
 """The bytes at the start of a file that are looked at."""
 _BANNER = re.compile(r"\s*\[(?:TensorRT-LLM|TRT-LLM|\d\d/\d\d/\d{4}-)[^\]]*\]")
@@ -20,7 +22,7 @@ def other_format(path: Path) -> str | None:
     datasets of trtllm-serve's and vLLM's benchmark_serving, of OpenAI's batches, and of traces.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             text = file.read(_LOOK).decode("utf-8", "replace").lstrip("\ufeff \n\r\t")
     except OSError:
         return None

@@ -40,7 +40,10 @@ def test_nothing_to_restore(
 ) -> None:
     monkeypatch.setenv("DSR1_STATE_DIR", str(tmp_path))
     assert main(["restore"]) == 0
-    assert capsys.readouterr().out == "nothing to restore: no run left a GPU of this machine changed\n"
+    assert capsys.readouterr().out == (
+        f"nothing to restore: no journal of a GPU of this machine in {tmp_path}; if a run had another "
+        "DSR1_STATE_DIR or XDG_STATE_HOME, set DSR1_STATE_DIR to that folder\n"
+    )
 
 
 def test_restore_puts_a_killed_run_back(library: Path, tmp_path: Path) -> None:

@@ -300,7 +300,7 @@ def test_export_before_anything_is_accepted_and_of_what_cannot_be_used(
 def test_a_named_store_must_be_there(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     message = (
         f"--store nowhere: No such file or directory (relative to {folder}); expected the folder of "
-        "recorded runs; omit --store to use ./dsr1-references\n"
+        "recorded runs; omit --store to use that of pytest here\n"
     )
     for words in (
         ["show"],
@@ -334,3 +334,56 @@ def test_show_of_what_cannot_be_listed(
     unlistable(monkeypatch, closed)
     assert main(["references", "show"]) == 1
     assert capsys.readouterr().err.startswith(f"{closed}: cannot be listed: Permission denied; ")
+
+
+@pytest.fixture
+def elsewhere(folder: Path) -> Path:
+    """A store that pytest's ini option names, with recorded runs."""
+    (folder / "pytest.ini").write_text("[pytest]\ndsr1_store = refs/here\n", encoding="utf-8")
+    fill(folder / "refs" / "here")
+    return folder / "refs" / "here"
+
+
+def test_the_store_of_pytests_ini_option(
+    elsewhere: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert accept() == 0
+    assert path_of(elsewhere, "small").is_file()
+    assert capsys.readouterr().out.startswith("refs/here/small.yaml: 16 runs accepted")
+    assert main(["references", "export", "small.yaml"]) == 0
+    assert capsys.readouterr().out.count(",accepted,") == 16
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below")
+    assert main(["references", "show", "small"]) == 0
+    assert "small: total_output_throughput" in capsys.readouterr().out
+    assert main(["references", "show", "--store", "."]) == 0
+    assert "there are no references" in capsys.readouterr().out
+
+
+def test_below_the_rootdir_its_store_is_used(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    fill(STORE, 1)
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below")
+    assert main(["references", "show"]) == 0
+    assert "small" in capsys.readouterr().out
+
+
+def test_an_ini_option_with_two_stores_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "pytest.ini").write_text("[pytest]\ndsr1_store = my references\n", encoding="utf-8")
+    assert main(["references", "show"]) == 1
+    expected = f"dsr1_store in {folder}/pytest.ini: expected one folder without spaces, found 2 folders\n"
+    assert capsys.readouterr().err.endswith(expected)
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = --nonsense\n", encoding="utf-8")
+    assert main(["references", "show"]) == 1
+    assert "so the ini option dsr1_store is unknown: correct" in capsys.readouterr().err
+
+
+def test_advice_names_the_store_that_was_given(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    fill(folder / "my refs", 2)
+    assert accept("--store", "my refs") == 1
+    said = capsys.readouterr().err
+    assert "--reason TEXT --store 'my refs'`" in said
+    assert "--dsr1-reference=record --dsr1-store='my refs'`" in said

@@ -1,4 +1,4 @@
-"""No room but an engine's own folder knows which engine runs."""
+"""No room but an engine's own folder, and the importer, knows which engine runs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from pytest_dsr1.scenario.schema.engine import EngineSettings, engines
 
 PACKAGE = Path(pytest_dsr1.__file__).parent
 OWN = sorted(hooks.parent for hooks in (PACKAGE / "engines").glob("*/hooks.py"))
+WRITES_SCENARIOS = PACKAGE / "importing"
+"""It turns NVIDIA's files into scenarios of the engine that NVIDIA runs, as a person would write them."""
 MODULES = [
-    path for path in sorted(PACKAGE.rglob("*.py")) if not any(path.is_relative_to(folder) for folder in OWN)
+    path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if not any(path.is_relative_to(folder) for folder in (*OWN, WRITES_SCENARIOS))
 ]
 
 

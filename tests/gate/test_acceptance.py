@@ -23,7 +23,7 @@ from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.steady.figure import steady_figure
 from pytest_dsr1.steady.trace import Trace
-from tests.helpers.loops import closed_loop
+from tests.helpers.loops import closed_loop, powered
 from tests.helpers.paths import ROOT
 from tests.helpers.recorded_runs import record_nth_run, run_of
 from tests.helpers.reference_store import COMPARED, FACTS, NODE, NOW, OTHER_NODE, references, scattered
@@ -106,6 +106,19 @@ def test_what_differs_within_runs_makes_them_no_shorter(tmp_path: Path, between:
         record_nth_run(tmp_path, number, trace=uneven(number, 0.08, between))
     accepted, _ = accepted_from(tmp_path)
     assert (accepted.requests == 60) == whole
+
+
+def test_a_gate_on_energy_is_long_enough_for_its_readings(tmp_path: Path) -> None:
+    """Runs of half a minute, of which the variances ask for a few seconds; energy is read once per second."""
+    for number in range(10):
+        run = replace(run_of(1 + 0.05 * math.sin(number), startup_s=1.0), gpus=2)
+        record_nth_run(tmp_path, number, trace=powered(run, 1200.0, every_s=1.0, to_s=40.0))
+    short, _ = accepted_from(tmp_path)
+    gate = {"metric": "energy_per_output_token"}
+    accepted, _ = accepted_from(tmp_path, scenario(gate=gate))
+    assert accepted.mean == pytest.approx(150, rel=0.02)
+    assert min(run.window_s for run in accepted.runs) >= 10
+    assert short.requests < accepted.requests < 60
 
 
 def test_runs_of_a_node_each_say_nothing_of_starts(tmp_path: Path) -> None:

@@ -24,8 +24,10 @@ from pytest_dsr1.gate.eligibility import (
     warm_up,
     why_not,
 )
+from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.machine.warm_start import Starts
 from pytest_dsr1.metrics.catalogue import METRICS, gateable
+from pytest_dsr1.scenario.schema.scenario import GateSettings
 from pytest_dsr1.steady.figure import steady_figure
 from pytest_dsr1.steady.trace import trace
 from pytest_dsr1.workload.workload import Workload
@@ -54,7 +56,8 @@ def test_a_metric_that_needs_request_records(tmp_path: Path) -> None:
     cannot = "per_user_output_throughput cannot be gated without request records, and "
     instead = (
         "; set engine.request_records: true, or gate.metric to one of: total_output_throughput, "
-        "per_gpu_output_throughput"
+        "per_gpu_output_throughput, energy_per_output_token, output_throughput_per_watt, mean_power, "
+        "mean_power_per_gpu"
     )
     assert said(tmp_path, "false", mean) == f"s.yaml:29: {cannot}engine.request_records is false{instead}"
     many = "by default runs of over 20,000,000 output tokens have none"
@@ -228,4 +231,15 @@ def test_a_metric_that_the_engine_says_it_did_not_measure_has_no_figure(tmp_path
         figure(doubtful)
     assert str(error.value) == (
         f"{run.scenario.name}: {METRICS[metric].label} has no steady figure: all at once"
+    )
+
+
+def test_a_gate_on_energy_says_which_gpu_lacks_it(tmp_path: Path) -> None:
+    run = started(tmp_path)
+    gated = run.scenario.model_copy(update={"gate": GateSettings(metric="mean_power")})
+    health = GpuSummary("", why_no_energy="GPU 1: the energy counter fell")
+    with pytest.raises(InvalidRunError) as error:
+        figure(replace(run, scenario=gated, gpu_health=health))
+    assert str(error.value) == (
+        f"{run.scenario.name}: mean power of all GPUs has no steady figure: GPU 1: the energy counter fell"
     )

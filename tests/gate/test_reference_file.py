@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import signal
 import subprocess
 import sys
@@ -460,4 +462,17 @@ def test_references_that_cannot_be_locked(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{tmp_path}/.small.lock: the references of small cannot be locked: Too many levels of symbolic "
         "links; make the folder and this file writable, or free space there"
+    )
+
+
+def test_a_store_without_locks_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(InvalidRunError) as caught, locked(tmp_path, "small", "pytest"):
+        pass
+    assert str(caught.value) == (
+        f"{tmp_path}/.small.lock: the references of small cannot be locked: this file system has no locks; "
+        "mount it with locks (Lustre: -o flock), or choose a store elsewhere"
     )

@@ -8,7 +8,15 @@ from datetime import timedelta
 import pytest
 
 from pytest_dsr1.errors import NoReferenceError
-from pytest_dsr1.gate.references import Acceptance, noise_by, too_old, usable, within_node_variance
+from pytest_dsr1.gate.references import (
+    Acceptance,
+    how_to_get_more,
+    noise_by,
+    too_old,
+    usable,
+    with_store,
+    within_node_variance,
+)
 from pytest_dsr1.verdict.targets import Noise
 from tests.helpers.reference_store import FACTS, NODE, NOW, OTHER_NODE, references, run, scattered
 from tests.helpers.values import scenario
@@ -170,3 +178,16 @@ def test_the_noise_of_a_metric_is_that_of_like_references_or_presumed() -> None:
     assert noise(None) == noise(found, name="average_ttft") == presumed
     assert noise(found, {**FACTS, "gpu.power_limit_w": 500.0}) == presumed
     assert noise(references(1)) == presumed
+
+
+def test_commands_in_a_message_name_the_store_of_an_option() -> None:
+    text = f"too few; {how_to_get_more('small')}; see `pytest-dsr1 references show small` and `git log`"
+    assert with_store(text, None) == text
+    assert with_store(text, "/srv/my refs") == (
+        "too few; record more with `pytest --dsr1-profile=small --dsr1-reference=record "
+        "--dsr1-store='/srv/my refs'` (and the same --dsr1-set, if any), then `pytest-dsr1 references accept "
+        "small --reason TEXT --store '/srv/my refs'`; see `pytest-dsr1 references show small --store "
+        "'/srv/my refs'` and `git log`"
+    )
+    once = with_store(text, "s")
+    assert with_store(once, "s") == once

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from pytest_dsr1.steady.trace import Trace, TracedRequest
 
@@ -13,6 +14,12 @@ Times = Callable[[int, float], tuple[float, float]]
 
 def trace(requests: Sequence[TracedRequest], concurrency: int, *, open_loop: bool = False) -> Trace:
     return Trace(tuple(sorted(requests)), (), concurrency, gpus=8, open_loop=open_loop, startup_s=60.0)
+
+
+def powered(run: Trace, watts: float = 5600.0, every_s: float = 0.25, to_s: float = 100.0) -> Trace:
+    """Return the run with energy counters that are read regularly, at constant power of all its GPUs."""
+    times_s = [i * every_s for i in range(int(to_s / every_s) + 1)]
+    return replace(run, energy=tuple((time_s, watts * time_s) for time_s in times_s))
 
 
 def closed_loop(

@@ -15,7 +15,7 @@ from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.eligibility import gated_metric
 from pytest_dsr1.gate.reference_file import noise_of, write
 from pytest_dsr1.gate.references import Acceptance, ReferenceRun, References, noise_by
-from pytest_dsr1.machine.telemetry.health import assess, summary
+from pytest_dsr1.machine.telemetry.health import GpuSummary, assess, summary
 from pytest_dsr1.machine.values import Fingerprint, GpuSample, Telemetry
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.measurement.store import ResultFolder
@@ -95,10 +95,15 @@ def save(results: Path, made: Made = Made()) -> Measurement:
             telemetry=telemetry,
             metrics=combine({}, metrics),
             folder=folder.path,
-            gpu_health=summary(telemetry, 1000.0, to_s),
+            gpu_health=_without_energy(summary(telemetry, 1000.0, to_s)),
         )
         folder.complete(measurement)
     return measurement
+
+
+def _without_energy(health: GpuSummary | None) -> GpuSummary | None:
+    """Return the summary as a version without energy metrics saved it: the samples are too far apart."""
+    return health and replace(health, why_no_energy=None)
 
 
 def _records(scenario: Scenario, made: Made) -> tuple[RequestRecord, ...]:

@@ -26,6 +26,14 @@ def written(folder: Path, pattern: str, sought: str = "") -> bool:
     return any(text and sought in text for text in (path.read_text() for path in folder.glob(pattern)))
 
 
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait until the condition holds, asking every millisecond."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "what the test waits for did not happen within 20 s"
+        time.sleep(0.001)
+
+
 def gone(pid: int) -> bool:
     """Return whether a process has ended, even if its parent has not noticed."""
     try:

@@ -249,6 +249,52 @@ def test_what_is_said(load: CpuLoad, severity: str, message: str) -> None:
     assert finding.message == message
 
 
+OWN = (
+    "; the run's own processes kept 1.99 busy, and wait for each other if they have more threads than "
+    "there are CPUs: lower engine.threads, or the threads and processes of your server; else look for a "
+    "limit on the CPUs of this container"
+)
+
+
+@pytest.mark.parametrize(
+    ("load", "message"),
+    [
+        (
+            CpuLoad(2, 0.0, 0.5, 0.0, own_cpus=1.99),
+            f"0.00 of 2 CPUs busy: no process that can be seen here, too little for that wait{OWN}",
+        ),
+        (
+            CpuLoad(2, 0.21, 0.5, 0.0, (MAKE,), own_cpus=1.99),
+            f"0.21 of 2 CPUs busy: make (pid 30: 0.21 CPUs), too little for that wait{OWN}",
+        ),
+        (
+            CpuLoad(2, 0.25, 0.5, 0.0, (MAKE,), own_cpus=1.75),
+            f"0.25 of 2 CPUs busy: make (pid 30: 0.21 CPUs){AGAIN}",
+        ),
+    ],
+)
+def test_a_run_that_waits_for_itself_is_told_so(load: CpuLoad, message: str) -> None:
+    (finding,) = assess(load)
+    assert finding.severity == "mismatch"
+    assert finding.message == f"for 50.0% {READY}{ALLOWED} {message}"
+
+
+def test_threads_of_the_engine_that_wait_for_each_other(proc: Proc) -> None:
+    """Four threads on two CPUs, and nothing else."""
+    for thread in range(4):
+        proc.waited(ENGINE, 0.0, thread=7100 + thread)
+    watch = CpuWatch()
+    proc.pass_time(10, busy_s=20.0)
+    proc.begin(ENGINE, parent=US, name="engine", work_s=20.0)
+    for thread in range(4):
+        proc.waited(ENGINE, 5.0, thread=7100 + thread)
+    watch.look()
+    load = watch.load(100, 110)
+    assert load is not None
+    assert (load.waited_share, load.others_cpus, load.own_cpus) == pytest.approx((0.5, 0.0, 2.0))
+    assert load.waited_for_itself
+
+
 def test_a_quiet_machine_needs_no_word() -> None:
     quiet = CpuLoad(2, 0.02, 0.004, 0.0, (MAKE,))
     assert list(assess(quiet)) == []

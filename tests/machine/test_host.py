@@ -156,3 +156,9 @@ def test_whether_the_end_of_a_slurm_job_reaches_this_process(
         tree(root, *names, caught=caught)
     assert host.slurm_signals_only_the_script(IN_A_JOB) == expected
     assert not host.slurm_signals_only_the_script({})
+
+
+def test_the_home_of_a_user() -> None:
+    assert host.home_of("root") == Path("/root")
+    for unknown in ("", "no-such-user", "a\0b"):
+        assert host.home_of(unknown) is None

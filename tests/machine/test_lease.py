@@ -216,15 +216,18 @@ def test_the_cpus_are_watched_if_the_engine_computes_on_them(
 ) -> None:
     """The engine is a process that sleeps, so it waits for no processor, however busy this machine is."""
     on_cpu, with_gpus, cuda = machine_scenario({}), pair, {"type": "transformers", "device": "cuda"}
+    started = {"type": "openai", "command": ["serve", "{port}"]}
+    attached = {"type": "openai", "url": "http://127.0.0.1:8000"}
+    others = [machine_scenario({}, engine=engine) for engine in (cuda, started, attached)]
     found = []
     with subprocess.Popen(["sleep", "60"]) as engine:
-        for scenario in (on_cpu, with_gpus, machine_scenario({}, engine=cuda)):
+        for scenario in (on_cpu, with_gpus, *others):
             machine = Machine(scenario, None, (), {}, os.environ)
             with machine.watched(tmp_path / "telemetry.jsonl"):
                 machine.measuring()
             found.append(machine.cpu_load(0, 1e12))
         engine.kill()
-    assert [load is not None for load in found] == [True, False, False]
+    assert [load is not None for load in found] == [True, False, False, True, False]
 
 
 def test_a_run_that_other_work_slowed_does_not_count(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.machine import named_files
-from pytest_dsr1.machine.named_files import absolute_words, file_facts, rewritten
+from pytest_dsr1.machine.named_files import absolute_words, file_facts, left_relative, rewritten
 from pytest_dsr1.machine.values import FactValue
 
 
@@ -60,6 +60,7 @@ def test_a_yaml_file_is_its_values(tmp_path: Path) -> None:
         (("bare",), False),
         (("--config", "missing.json"), False),
         (("--flag", "--config"), False),
+        (("--config", "--flag"), False),
         (("a" * 5000, "x\0y", ""), False),
     ],
 )
@@ -81,6 +82,102 @@ def test_absolute_words_keep_what_stands_before_the_path(tmp_path: Path) -> None
         f"@{tmp_path}/o.yml",
         *words[2:],
     ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("python", "-m", "pytorch", "8000"),
+        ("python3.11", "-u", "-m", "pytorch"),
+        ("vllm", "--backend", "pytorch"),
+        ("vllm", "--backend=pytorch"),
+        ("vllm", "pytorch"),
+        ("python", "-m", "bare"),
+        ("bash", "-c", "exec python -m pytorch --backend pytorch bare"),
+        ("--config", '{"backend": "pytorch", "x": "bare"}'),
+        ("--x=$pytorch/o.yml", "${pytorch}/o.yml", "${x}pytorch/o.yml", "pytorch/{o,p}.yml", "~/pytorch"),
+    ],
+)
+def test_a_word_that_is_no_path_stays(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Beside a folder or file of the same name: Python's modules, backends and other values of options."""
+    write(tmp_path, "pytorch/o.yml", "a: 1")
+    write(tmp_path, "bare", "x")
+    assert absolute_words(words, tmp_path) == list(words)
+    assert left_relative(words, {}, tmp_path) == []
+
+
+def test_a_path_of_a_folder_is_absolute(tmp_path: Path) -> None:
+    write(tmp_path, "lora/a.json", "1")
+    words = ["--lora", "./lora", "--lora=lora/", "--dir", ".", "-m", "./lora", "-m", "lora/a.json"]
+    assert absolute_words(words, tmp_path) == [
+        *("--lora", f"{tmp_path}/lora", f"--lora={tmp_path}/lora", "--dir", f"{tmp_path}"),
+        *("-m", f"{tmp_path}/lora", "-m", f"{tmp_path}/lora/a.json"),
+    ]
+
+
+PARTS = {
+    "exec vllm serve --config ./opts.yml": "exec vllm serve --config {}/opts.yml",
+    "exec vllm serve --config=opts.yml 2>./log": "exec vllm serve --config={}/opts.yml 2>./log",
+    "cat 'opts.yml'; echo \"lora/a.json\"": "cat '{}/opts.yml'; echo \"{}/lora/a.json\"",
+    "cd ./lora && exec ./missing": "cd {}/lora && exec ./missing",
+    "sql=./lora": "sql={}/lora",
+    "sql=./lora,other=lora/": "sql={}/lora,other={}/lora",
+    '{"name": "sql", "path": "./lora"}': '{"name": "sql", "path": "{}/lora"}',
+    "{model: ./lora, n: 3}": "{model: {}/lora, n: 3}",
+    "--config=a,./opts.yml": "--config=a,{}/opts.yml",
+    "-copts.yml": "-c{}/opts.yml",
+    "-c./opts.yml": "-c{}/opts.yml",
+    "-v=./lora:/lora": "-v={}/lora:/lora",
+    "file:./opts.yml": "file:{}/opts.yml",
+}
+
+
+@pytest.mark.parametrize("word", PARTS)
+def test_a_path_in_a_part_of_a_word(tmp_path: Path, word: str) -> None:
+    write(tmp_path, "opts.yml", "a: 1")
+    write(tmp_path, "lora/a.json", "1")
+    assert absolute_words(["bash", word], tmp_path) == ["bash", PARTS[word].replace("{}", str(tmp_path))]
+    assert facts(tmp_path, "bash", word)
+    assert left_relative(["bash", word], {}, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "cd /opt && exec vllm --config ./opts.yml",
+        "pushd x; . ./opts.yml",
+        "import os; os.chdir('/'); './opts.yml'",
+    ],
+)
+def test_a_path_that_may_be_relative_to_another_folder_is_left_and_named(tmp_path: Path, word: str) -> None:
+    write(tmp_path, "opts.yml", "a: 1")
+    assert absolute_words(["bash", "-c", word], tmp_path) == ["bash", "-c", word]
+    assert facts(tmp_path, "bash", "-c", word) == {"file../opts.yml.a": 1}
+    assert left_relative(["bash", "-c", word], {}, tmp_path) == ["./opts.yml in word 3 of the command"]
+
+
+def test_a_path_that_would_have_to_be_quoted_is_left_and_named(tmp_path: Path) -> None:
+    folder = tmp_path / "my $folder"
+    write(folder, "opts.yml", "a: 1")
+    words = ["bash", "-c", "exec vllm --config ./opts.yml"]
+    assert absolute_words(words, folder) == words
+    assert left_relative(words, {}, folder) == ["./opts.yml in word 3 of the command"]
+    assert absolute_words(["--config", "./opts.yml"], folder) == ["--config", f"{folder}/opts.yml"]
+
+
+def test_relative_paths_in_files_and_variables_are_named(tmp_path: Path) -> None:
+    """The engine runs in a folder of its own; nothing rewrites what it reads there."""
+    write(tmp_path, "lora/a.json", '{"next": "opts.yml"}')
+    text = f"draft: {{path: ./lora}}\nlist: [lora/a.json, other]\nname: lora\nabs: {tmp_path}/lora\n"
+    write(tmp_path, "opts.yml", text)
+    variables = {"CFG": "opts.yml", "PATH": f"./lora:{tmp_path}", "MODE": "lora", "HOME": str(tmp_path)}
+    assert left_relative(["--config", "opts.yml", "--port", "1"], variables, tmp_path) == [
+        "./lora in opts.yml (draft.path)",
+        "lora/a.json in opts.yml (list)",
+        "opts.yml in the variable CFG",
+        "./lora in the variable PATH",
+    ]
+    assert left_relative(["vllm", "serve"], {}, tmp_path) == []
 
 
 def test_secrets_in_a_file_are_no_facts(tmp_path: Path) -> None:
@@ -139,7 +236,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise PermissionError(13, "Permission denied")
 
     write(tmp_path, "o.yml", "a: 1")
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(named_files, "open_regular", refuse)
     assert facts(tmp_path, "o.yml") == {"file.o.yml": "cannot be read: Permission denied"}
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,13 @@ import pytest
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine import host
 from pytest_dsr1.machine import state_dir as module
-from pytest_dsr1.machine.state_dir import lock_folders, lost_with_container, state_dir, state_dirs
+from pytest_dsr1.machine.state_dir import (
+    lock_folders,
+    lost_with_container,
+    restore_folders,
+    state_dir,
+    state_dirs,
+)
 
 
 def test_the_variable_names_the_folder(tmp_path: Path) -> None:
@@ -65,6 +72,37 @@ def test_the_locks_of_every_user_with_a_process_are_found(
         Path("/root/.local/state/pytest-dsr1"),
         Path("/home/ada/.local/state/pytest-dsr1"),
     )
+
+
+def test_a_users_folder_that_links_to_another_users_is_not_restored_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, real = tmp_path / "ada", Path.stat
+    (home / ".local" / "state").mkdir(parents=True)
+    state = home / ".local" / "state" / "pytest-dsr1"
+    (tmp_path / "etc").mkdir()
+    state.symlink_to(tmp_path / "etc")
+    monkeypatch.delenv("SLURM_JOB_USER", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(host, "homes_in_use", lambda: iter([home]))
+
+    def stat(path: Path, **options: bool) -> object:
+        found = list(real(path, **options))
+        found[4] = 1000 if path == home else 0
+        return os.stat_result(found)
+
+    assert state in restore_folders({})  # of one owner
+    monkeypatch.setattr(Path, "stat", stat)
+    assert state not in restore_folders({})
+
+    def refuse(path: Path, **_: bool) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert state in restore_folders({})  # it is said that it cannot be searched
+    assert restore_folders({"DSR1_STATE_DIR": "/state"}) == (Path("/state"),)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert restore_folders({}) == state_dirs({})
 
 
 @pytest.mark.parametrize(

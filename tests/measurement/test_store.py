@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.errors import InvalidRunError, UserError
 from pytest_dsr1.gate.history import history
 from pytest_dsr1.machine.cpu_load import CpuLoad, OtherWork
@@ -400,3 +401,23 @@ def test_results_that_cannot_be_written(tmp_path: Path) -> None:
     dangling.symlink_to("nowhere")
     with pytest.raises(UserError, match=r"link/small/\w+: results cannot be written: "):
         create(dangling)
+
+
+def test_what_earlier_versions_saved_of_secrets_is_not_read(tmp_path: Path) -> None:
+    facts: dict[str, FactValue] = {
+        "option.engine.body.auth.value": "planted",
+        "option.engine.body.api_keys": ["planted", "x"],
+        "option.engine.environment.HF_ENDPOINT": "https://h?token=planted",
+        "file.o.yml.hf_tokens": ["planted"],
+        "option.engine.tp": 8,
+    }
+    made = measurement(tmp_path, fingerprint=Fingerprint(facts))
+    other = EngineFacts(
+        other={"command": "vllm serve --api-key planted --n 8", "llm": {"hf_token": "planted"}}
+    )
+    with create(tmp_path) as folder:
+        folder.complete(replace(made, result=replace(made.result, facts=other)))
+    read = load(folder.path)
+    assert "planted" not in str(read)
+    assert read.fingerprint.facts["option.engine.tp"] == 8
+    assert read.result.facts.other["command"] == "vllm serve --api-key (not shown) --n 8"

@@ -86,6 +86,7 @@ FULL: dict[str, Any] = {
     "slo": SloLimits(ttft_ms=300.0),
     "measured_s": 2.0,
     "gpu": GpuTotals(power_w=700.0, energy_j=1400.0),
+    "gpu_hour_price": 3.6,
 }
 
 
@@ -101,6 +102,8 @@ def test_every_metric_can_be_computed_but_those_that_an_engine_states() -> None:
         ("mtp", [replace(r, decoding_iterations=None) for r in records()], {}),
         ("gpu", records(), {"gpus": 0, "gpu": None}),
         ("slo", records(), {"slo": None}),
+        ("energy", records(), {"gpu": GpuTotals(power_w=700.0, energy_j=None)}),
+        ("price", records(), {"gpu_hour_price": None}),
     ],
 )
 def test_what_is_missing_is_what_needs_it(
@@ -122,6 +125,11 @@ def test_the_overview_shows_these_without_a_target() -> None:
         "average_ttft",
         "average_tpot",
         "acceptance_length",
+        "energy_per_output_token",
+        "energy_per_request",
+        "output_throughput_per_watt",
+        "mean_power",
+        "cost_per_million_output_tokens",
         "average_concurrency",
     ]
 

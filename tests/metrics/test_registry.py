@@ -67,18 +67,18 @@ def plugin(name: str, **hooks: Callable[..., object]) -> Iterator[None]:
 
 
 @metrics.metric(
-    "energy_per_output_token",
-    "energy per output token",
+    "energy_per_input_token",
+    "energy per input token",
     "J/tok",
     "lower",
-    formula="energy of all GPUs / sum of output tokens",
+    formula="energy of all GPUs / sum of input tokens",
     kind="mean",
     needs={"gpu"},
 )
 def _energy(inputs: MetricInputs) -> float | None:
     if inputs.gpu is None or inputs.gpu.energy_j is None:
         return None
-    return inputs.gpu.energy_j / sum(record.output_tokens for record in inputs.done)
+    return inputs.gpu.energy_j / sum(record.input_tokens for record in inputs.done)
 
 
 @metrics.mean(
@@ -101,7 +101,7 @@ def acme() -> Iterator[None]:
         yield
 
 
-ENERGY = {"energy_per_output_token": MetricValue(2.0, "records")}
+ENERGY = {"energy_per_input_token": MetricValue(2.0, "records")}
 
 
 def test_each_pytest_run_of_a_process_has_its_own_metrics() -> None:
@@ -117,36 +117,36 @@ def test_each_pytest_run_of_a_process_has_its_own_metrics() -> None:
 def test_the_catalogue_lists_it_last_and_only_while_its_plugin_is_there() -> None:
     ours = list(METRICS)
     with plugin("acme-dsr1", pytest_dsr1_metrics=lambda: metrics):
-        assert list(METRICS) == [*ours, "energy_per_output_token", "average_characters"]
-        assert targetable()[-2:] == ("energy_per_output_token", "average_characters")
+        assert list(METRICS) == [*ours, "energy_per_input_token", "average_characters"]
+        assert targetable()[-2:] == ("energy_per_input_token", "average_characters")
         assert gateable()[-1] == "average_characters"
-        assert "| `energy_per_output_token` | J/tok | lower |" in reference_pages.metrics_page()
+        assert "| `energy_per_input_token` | J/tok | lower |" in reference_pages.metrics_page()
     assert list(METRICS) == ours
 
 
 @pytest.mark.usefixtures("acme")
 def test_it_is_computed_from_the_run() -> None:
-    found = from_records(records(), gpu=GpuTotals(power_w=16.0, energy_j=32.0))
-    assert (found["energy_per_output_token"], found["average_characters"]) == (2.0, 16.0)
-    assert "energy_per_output_token" not in from_records(records())
-    values = combine({"energy_per_output_token": 1.5}, found)
-    assert values["energy_per_output_token"] == MetricValue(1.5, "report")
+    found = from_records(records(), gpu=GpuTotals(power_w=16.0, energy_j=64.0))
+    assert (found["energy_per_input_token"], found["average_characters"]) == (2.0, 16.0)
+    assert "energy_per_input_token" not in from_records(records())
+    values = combine({"energy_per_input_token": 1.5}, found)
+    assert values["energy_per_input_token"] == MetricValue(1.5, "report")
 
 
 @pytest.mark.usefixtures("acme")
 def test_a_scenario_may_target_and_gate_it(tmp_path: Path) -> None:
     text = changed(
-        ("metric: request_throughput", "metric: energy_per_output_token"),
+        ("metric: request_throughput", "metric: energy_per_input_token"),
         ("targets:\n", "gate: {metric: average_characters}\ntargets:\n"),
     )
     scenario = load_text(tmp_path, text).scenario
-    assert scenario.targets[1].metric == "energy_per_output_token"
+    assert scenario.targets[1].metric == "energy_per_input_token"
     assert scenario.gated_metric == "average_characters"
-    assert "energy_per_output_token" in json.dumps(reference_pages.file_schema())
+    assert "energy_per_input_token" in json.dumps(reference_pages.file_schema())
 
 
 def test_without_its_plugin_it_is_a_mistake(tmp_path: Path) -> None:
-    text = changed(("metric: request_throughput", "metric: energy_per_output_token"))
+    text = changed(("metric: request_throughput", "metric: energy_per_input_token"))
     (line,) = mistakes(tmp_path, text)
     assert line.startswith(f"s.yaml:31:13: targets.1.metric: expected one of the {len(targetable())} names")
 
@@ -156,34 +156,34 @@ def test_what_it_needs_is_asked_of_the_scenario(tmp_path: Path) -> None:
     text = changed(
         ("  gpu: NVIDIA H200\n  count: 8\n", "  count: 0\n"),
         ("  path: ${DSR1_MODELS}/DeepSeek-R1\n  quantization: FP8_BLOCK_SCALES\n", "  random_weights: {}\n"),
-        ("metric: request_throughput", "metric: energy_per_output_token"),
+        ("metric: request_throughput", "metric: energy_per_input_token"),
     )
     engine = text.index("engine:\n"), text.index("targets:\n")
     text = f"{text[: engine[0]]}engine: {{type: transformers}}\n{text[engine[1] :]}"
     (line,) = mistakes(tmp_path, text)
-    assert line.endswith("targets.1.metric: energy_per_output_token needs a GPU, but hardware.count is 0")
+    assert line.endswith("targets.1.metric: energy_per_input_token needs a GPU, but hardware.count is 0")
 
 
 @pytest.mark.usefixtures("acme")
 def test_it_is_judged_and_reported(tmp_path: Path) -> None:
     loaded = load_text(
-        tmp_path, changed(("metric: request_throughput", "metric: energy_per_output_token"), ("5.61", "2.1"))
+        tmp_path, changed(("metric: request_throughput", "metric: energy_per_input_token"), ("5.61", "2.1"))
     )
     run = measurement(scenario=loaded.scenario, metrics=ENERGY)
     verdict = judge(loaded.scenario.targets[1], run, NOISE)
     assert verdict.status is Status.PASS
-    assert verdict.message.startswith("energy per output token 2 J/tok is 4.8% below the target 2.1")
+    assert verdict.message.startswith("energy per input token 2 J/tok is 4.8% below the target 2.1")
     outcome = ScenarioOutcome(loaded, "s.yaml", measurement=run, verdicts=[verdict])
     assert any(
-        "energy per output token" in line
+        "energy per input token" in line
         for line, _ in overview([case_of(outcome, tmp_path / "none", datetime.now(timezone.utc))], 120, {})
     )
-    assert ("dsr1_energy_per_output_token [J/tok]", "2.0") in properties(
+    assert ("dsr1_energy_per_input_token [J/tok]", "2.0") in properties(
         outcome, verdict.status, verdict.subject
     )
-    other = replace(run, metrics={"energy_per_output_token": MetricValue(1.0, "records")})
+    other = replace(run, metrics={"energy_per_input_token": MetricValue(1.0, "records")})
     (row,) = compare([run, other], lambda _: NOISE).rows
-    assert (row.metric.label, row.values) == ("energy per output token", (2.0, 1.0))
+    assert (row.metric.label, row.values) == ("energy per input token", (2.0, 1.0))
     assert row.changes[1] is not None
     assert row.changes[1].sense == "better"
 
@@ -217,9 +217,9 @@ def test_a_mean_over_requests_has_a_steady_figure() -> None:
 
 @pytest.mark.usefixtures("acme")
 def test_a_zero_makes_the_run_invalid_unless_it_is_declared_possible() -> None:
-    zero = {"energy_per_output_token": MetricValue(0.0, "records")}
+    zero = {"energy_per_input_token": MetricValue(0.0, "records")}
     assert invalid_reasons(measurement(metrics=zero, fingerprint=Fingerprint({"gpu.count": 0}))) == (
-        "not finite positive numbers: energy_per_output_token",
+        "not finite positive numbers: energy_per_input_token",
     )
 
 
@@ -337,6 +337,7 @@ def test_its_name_must_fit_a_scenario_and_a_test_id() -> None:
         ("request_throughput", {"kind": "tail"}, "`counts` needs kind `rate`, not `tail`"),
         ("average_tpot", {"kind": "total"}, "`of_request` needs kind `mean`, not `total`"),
         ("total_latency", {"per_gpu": True}, "`per_gpu` needs `counts`"),
+        ("total_latency", {"per": "energy"}, "`per` needs `counts`"),
     ],
 )
 def test_its_declarations_must_not_contradict_each_other(

@@ -191,7 +191,7 @@ def test_a_gate_judges_a_scenario_without_targets(accepted: Gated) -> None:
         [
             "own/gated.yaml::measured PASSED*",
             "own/gated.yaml::regression[[]total_output_throughput[]] PASSED*",
-            "  MEASURED measured, nothing to judge",
+            "  MEASURED nothing to judge",
             "  PASS    regression: total output throughput *",
         ]
     )
@@ -777,5 +777,8 @@ def test_runs_are_recorded_and_gated_in_a_store_outside_the_workspace(gated: Gat
     assert f"{store / 'gated.yaml'}: there is no such file" in result.stdout.str().replace(
         "\n            ", ""
     )
+    text = " ".join(result.stdout.str().split())
+    assert f"`pytest-dsr1 references accept gated --reason TEXT --store '{store}'`" in text
+    assert f"`pytest --dsr1-profile=gated --dsr1-reference=record --dsr1-store='{store}'`" in text
     planned = gated.suites.run(PROFILE, "--dsr1-gate", "--dsr1-plan", option)
     assert planned.stdout.str().splitlines()[-1] == f"pytest {PROFILE} --dsr1-gate '{option}'"

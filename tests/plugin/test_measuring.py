@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.suites import Suites
+from tests.helpers.suites import CONFTEST, Suites
 
 
 def folder(suites: Suites, profile: str = "alpha") -> Path:
@@ -316,3 +316,27 @@ def test_the_fingerprint_holds_what_was_asked_of_the_engine(suites: Suites) -> N
     facts = document["measurement"]["fingerprint"]["facts"]
     assert facts["option.engine.type"] == "transformers"
     assert facts["option.load.concurrency"] == 2
+
+
+CHECKS = """
+from pytest_dsr1.findings import Finding
+from pytest_dsr1.machine.preflight.check import check
+
+@check()
+def broken(look):
+    \"\"\"Nothing is wrong.\"\"\"
+    yield Finding("mismatch", "GPU count", "expected 8, found 1")
+    yield Finding("{severity}", "software", "vllm: not found; install it")
+
+def pytest_dsr1_checks():
+    return [broken]
+"""
+
+
+@pytest.mark.parametrize(("severity", "status"), [("mismatch", 10), ("ok", 0)])
+def test_missing_software_is_not_allowed_as_a_mismatch(suites: Suites, severity: str, status: int) -> None:
+    suites.pytester.makeconftest(CONFTEST + CHECKS.format(severity=severity))
+    result = suites.run("--dsr1-profile=alpha", "--dsr1-allow-mismatch")
+    assert result.ret == status
+    assert ("vllm: not found; install it" in result.stdout.str()) is (status == 10)
+    assert suites.run("--dsr1-profile=alpha").ret == 10

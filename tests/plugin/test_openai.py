@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -142,22 +143,71 @@ def test_started_measured_judged_and_ended(served: Served) -> None:
     assert served.document()["state"] == "complete"
 
 
+PLANTED = """\
+  arguments:
+    - --api-key
+    - planted
+    - planted-too
+    - --header
+    - "Authorization: Bearer planted"
+    - --env=HF_TOKEN=planted
+    - --export=ALL,HF_TOKEN=planted
+    - '--hf-overrides={"api_key": "planted", "n": 8}'
+    - --cfg
+    - '{"auth": {"value": "planted"}}'
+    - export HF_TOKEN=planted; HF_TOKEN=planted exec x --n 8
+    - https://h/x?token=planted&n=8
+    - http://u:p@planted@h/
+    - --hub=http://u:planted@h
+    - "-----BEGIN PRIVATE KEY-----\\nplanted\\n-----END PRIVATE KEY-----"
+    - ./opts.yml
+  environment:
+    HF_TOKEN: planted-token
+    MODE: plain
+    HF_TOKENS: planted
+    TS_AUTHKEY: planted
+    GITHUB_PAT: planted
+    AWS_CREDS: planted
+    HF_ENDPOINT: "https://h/x?token=planted"
+    PROXY: "http://u:planted@h"
+    EXTRA_HEADERS: "Authorization: Bearer planted"
+  body:
+    api_key: planted
+    extra_headers: {Authorization: Bearer planted, Cookie: sid=planted}
+    api_keys: [planted, x]
+    headers: ["Authorization: Bearer planted"]
+    password: 123454321
+    metadata: [{name: HF_TOKEN, value: planted}]
+"""
+"""Secrets in all ordinary places of an engine."""
+FILE = """\
+api_key: sk-aaaaaaaaaaaaaaaaaaaaaa/planted
+moe_backend: CUTLASS
+api_keys: {alice: planted}
+auth: {value: planted}
+env: [{name: HF_TOKEN, value: planted}]
+words: ["Authorization: Bearer planted", HF_TOKEN=planted, --api-key, planted]
+password: 123454321
+pem: "-----BEGIN PRIVATE KEY-----\\nplanted"
+url: https://h/x?token=planted
+"""
+
+
 def with_options(served: Served) -> None:
     """The server first reads a file that is named relative to the folder in which pytest was started."""
     folder = served.pytester.path
     reader = (
-        "import os, runpy, sys\nopen(sys.argv.pop())\n"
+        "import os, runpy, sys\nopen(sys.argv.pop())\ndel sys.argv[4:]\n"
         "print('ERROR: token', os.environ['HF_TOKEN'], os.environ['DB_PASSWD'], flush=True)\n"
         "if os.environ['MODE'] == 'broken':\n    sys.exit(1)\n"
         f"runpy.run_path({str(folder / 'server.py')!r})\n"
     )
     (folder / "reader.py").write_text(reader, encoding="utf-8")
-    (folder / "opts.yml").write_text("api_key: planted-file\nmoe_backend: CUTLASS\n", encoding="utf-8")
+    (folder / "opts.yml").write_text(FILE, encoding="utf-8")
     text = (folder / "served.yaml").read_text(encoding="utf-8")
     text = text.replace("command: [", "command: [env, DB_PASSWD=planted-word, ")
     text = text.replace(str(folder / "server.py"), str(folder / "reader.py"))
-    more = "  arguments: [./opts.yml]\n  environment: {HF_TOKEN: planted-token, MODE: plain}\n"
-    (folder / "served.yaml").write_text(text.replace("targets:", f"{more}targets:"), encoding="utf-8")
+    (folder / "served.yaml").write_text(text.replace("targets:", f"{PLANTED}targets:"), encoding="utf-8")
 
 
 def test_a_secret_reaches_no_artifact_and_the_content_of_a_named_file_is_a_fact(
@@ -168,15 +218,27 @@ def test_a_secret_reaches_no_artifact_and_the_content_of_a_named_file_is_a_fact(
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     result = served.pytester.runpytest_subprocess(
         *("served.yaml", "-v", "--benchmark-autosave", "--junit-xml=junit.xml"),
-        *("--dsr1-report=report.html", "--dsr1-report=report.md"),
+        *("--dsr1-report=report.html", "--dsr1-report=report.md", "--dsr1-report=report.json"),
+        "--dsr1-set=engine.environment.WANDB_API_KEY=planted",
     )
     assert result.ret == 0, result.stdout.str()
     facts = cast("Any", served.document())["measurement"]["fingerprint"]["facts"]
-    assert {key: facts[key] for key in facts if "HF_TOKEN" in key or "MODE" in key or "opts.yml" in key} == {
-        "option.engine.environment.HF_TOKEN": "${HF_TOKEN}",
-        "option.engine.environment.MODE": "plain",
+    names = ("option.engine.environment.HF_TOKEN", "option.engine.environment.MODE")
+    assert [facts[name] for name in names] == ["${HF_TOKEN}", "plain"]
+    assert facts["option.engine.body.password"] == "(not shown)"
+    assert {key: facts[key] for key in facts if "opts.yml" in key} == {
         "file../opts.yml.api_key": "(not shown)",
+        "file../opts.yml.api_keys.alice": "(not shown)",
+        "file../opts.yml.auth.value": "(not shown)",
+        "file../opts.yml.env.0.name": "HF_TOKEN",
+        "file../opts.yml.env.0.value": "(not shown)",
         "file../opts.yml.moe_backend": "CUTLASS",
+        "file../opts.yml.password": "(not shown)",
+        "file../opts.yml.pem": "(not shown)",
+        "file../opts.yml.url": "https://h/x?token=(not shown)",
+        "file../opts.yml.words": [
+            *("Authorization: Bearer (not shown)", "HF_TOKEN=(not shown)", "--api-key", "(not shown)")
+        ],
     }
     inputs = {"served.yaml", "opts.yml"}
     written = [path for path in served.pytester.path.rglob("*") if path.is_file() and path.name not in inputs]
@@ -184,19 +246,31 @@ def test_a_secret_reaches_no_artifact_and_the_content_of_a_named_file_is_a_fact(
         path.name for path in written
     }
     assert [path for path in written if ".benchmarks" in path.parts]
-    assert [str(path) for path in written if b"planted" in path.read_bytes()] == []
+    secret = re.compile(b"planted|123454321")
+    assert [str(path) for path in written if secret.search(path.read_bytes())] == []
     assert "planted" not in result.stdout.str() + result.stderr.str()
     (script,) = (path for path in written if path.name == "server.sh")
     assert script.stat().st_mode & 0o777 == 0o600
     shell = script.read_text(encoding="utf-8")
-    assert shell.startswith(
-        'HF_TOKEN="${HF_TOKEN:?export it first}" MODE=plain env "DB_PASSWD=${DB_PASSWD}" '
-    )
+    assert shell.startswith('HF_TOKEN="${HF_TOKEN:?export it first}" MODE=plain ')
+    assert ' env "DB_PASSWD=${DB_PASSWD}" ' in shell
+    assert ' "export HF_TOKEN=${HF_TOKEN}; HF_TOKEN=${HF_TOKEN} exec x --n 8" ' in shell
     assert shell.endswith(f" {served.pytester.path}/opts.yml\n")
     (scenario,) = (path for path in written if path.name == "scenario.yaml")
     again = served.pytester.runpytest_subprocess(str(scenario), "--dsr1-plan")
     assert "planted" not in again.stdout.str()
     again.stdout.fnmatch_lines(["# set first: export DB_PASSWD=*", "# set first: export HF_TOKEN=*"])
+    assert served.pytester.runpytest_subprocess("--dsr1-replay=served").ret == 0
+    for name in re.findall(r"# set first: export (\w+)=", again.stdout.str()):
+        monkeypatch.setenv(name, "x")
+    refused = served.pytester.runpytest_subprocess(str(scenario))
+    refused.stdout.fnmatch_lines(
+        [
+            "*scenario served: (not shown) stands for a secret, which is never saved*",
+            "*  engine.body.api_key",
+            "*Write each value into the file, or set it with --dsr1-set KEY=VALUE",
+        ]
+    )
 
 
 def test_a_secret_that_a_server_prints_reaches_no_artifact(served: Served) -> None:

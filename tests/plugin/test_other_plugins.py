@@ -240,3 +240,118 @@ def test_the_tests_run_by_pytests_own_protocol(suites: Suites) -> None:
     result = suites.run("-p", "forks", "--dsr1-profile=alpha")
     assert result.ret == 0
     result.assert_outcomes(passed=3)
+
+
+EARLY = {
+    "a time limit": (
+        "import time\ndef pytest_runtest_logfinish(nodeid, location): pass\n"
+        "class Limit:\n"
+        "    def __init__(self, session): self.session = session\n"
+        "    def pytest_runtest_teardown(self, item):\n"
+        "        if 'total' in item.name: self.session.shouldfail = 'session-timeout: 2.5 sec exceeded'\n"
+        "def pytest_sessionstart(session): session.config.pluginmanager.register(Limit(session))\n",
+        "session-timeout: 2.5 sec exceeded",
+    ),
+    "a stop": (
+        "def pytest_runtest_teardown(item):\n    if 'total' in item.name: item.session.shouldstop = True\n",
+        "no reason is given",
+    ),
+    "pytest.exit": (
+        "def pytest_runtest_setup(item):\n    if 'ttft' in item.name: pytest.exit('enough.')\n",
+        "enough",
+    ),
+    "pytest.exit with a status": (
+        "def pytest_runtest_setup(item):\n    if 'ttft' in item.name: pytest.exit('', returncode=1)\n",
+        "pytest.exit",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", EARLY)
+def test_a_session_that_ends_early_names_what_it_did_not_judge(suites: Suites, way: str) -> None:
+    text, why = EARLY[way]
+    conftest(suites, text)
+    result = suites.run("--dsr1-profile=alpha,beta")
+    assert result.ret == 12
+    output = said(result)
+    assert "INTERNALERROR" not in output
+    assert "not judged: alpha::target[total_output_throughput]" not in output
+    for name in ("alpha::target[average_ttft]", *(f"beta::{target}" for target in TARGETS)):
+        assert f"INCONCLUSIVE not judged: {name}: the session ended early: {why}; remove the" in output
+
+
+@pytest.mark.parametrize("option", ["-x", "--maxfail=1", "--stepwise"])
+def test_another_tests_failure_that_ends_the_session_is_no_missed_target(suites: Suites, option: str) -> None:
+    suites.pytester.makepyfile(test_a="def test_a(): assert False")
+    suites.pytester.makepyfile(test_b="def test_b(): pass")
+    cache = ("-p", "cacheprovider", "-o", "addopts=")
+    result = suites.run("test_a.py", "own/alpha.yaml", option, *cache)
+    assert result.ret == 12
+    assert "not judged: alpha::target[average_ttft]: the session ended early: " in said(result)
+    # What was judged stays so, and pytest's own status applies.
+    assert suites.run("own/alpha.yaml", "test_a.py", option, *cache).ret in {1, 2}
+    assert suites.run("own/alpha.yaml", "test_a.py", "test_b.py", *cache).ret == 1
+
+
+def test_a_missed_target_before_an_early_end_is_missed(suites: Suites) -> None:
+    conftest(suites, EARLY["pytest.exit"][0])
+    result = suites.run("--dsr1-profile=alpha", "--dsr1-set=targets.0.value=99")
+    assert result.ret == 1
+    assert "not judged: alpha::target[average_ttft]: the session ended early: enough" in said(result)
+
+
+LATE = """
+@pytest.fixture(autouse=True)
+def late(request):
+    yield
+    if request.node.name.startswith("target"): pytest.skip("late")
+"""
+RECOLORED = """
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if {when} and item.name.startswith("target"):
+        report.outcome, report.longrepr = "skipped", ("f", 1, "Skipped: known")
+    return report
+"""
+MISSED = "--dsr1-set=targets.0.value=99"
+
+
+def test_a_skip_of_the_teardown_leaves_the_verdict(suites: Suites) -> None:
+    conftest(suites, LATE)
+    result = suites.run("--dsr1-profile=alpha")
+    assert result.ret == 0
+    assert "not judged" not in said(result)
+    missed = suites.run("--dsr1-profile=alpha", MISSED)
+    assert missed.ret == 1
+    assert "INTERNALERROR" not in said(missed)
+
+
+def test_a_failure_that_a_plugin_reports_as_skipped_is_a_failure(suites: Suites) -> None:
+    conftest(suites, RECOLORED.format(when="report.failed"))
+    result = suites.run("--dsr1-profile=alpha", MISSED)
+    assert result.ret == 1
+    result.assert_outcomes(passed=2, failed=1)
+    output = said(result)
+    assert "INTERNALERROR" not in output
+    assert (
+        "is 83.8% below the target 99" in output.partition("FAILURES")[2].partition("PERFORMANCE OVERVIEW")[0]
+    )
+
+
+@pytest.mark.parametrize("phase", ["setup", "call", "teardown"])
+def test_a_report_that_a_plugin_changes_loses_no_verdict(suites: Suites, phase: str) -> None:
+    conftest(suites, RECOLORED.format(when=f"call.when == {phase!r}"))
+    result = suites.run("--dsr1-profile=alpha")
+    assert result.ret == (12 if phase == "setup" else 0)  # without its setup, pytest leaves out the call
+    assert ("INCONCLUSIVE not judged: alpha::target[average_ttft]: skipped: known" in said(result)) is (
+        phase == "setup"
+    )
+
+
+def test_a_failing_teardown_that_is_reported_as_skipped_does_not_count(suites: Suites) -> None:
+    fault = LATE.replace('pytest.skip("late")', 'raise ValueError("no license")')
+    conftest(suites, fault + RECOLORED.format(when="report.failed"))
+    result = suites.run("--dsr1-profile=alpha")
+    assert result.ret == 10
+    assert "no license" in said(result)

@@ -142,7 +142,8 @@ def test_a_python_test_without_a_profile_is_skipped(suites: Suites) -> None:
 
 @pytest.mark.needs("xdist")
 @pytest.mark.parametrize(
-    "options", [("-n2",), ("--tx", "2*popen", "--dist", "load"), ("--tx=popen",), ("-d",)]
+    "options",
+    [("-n2",), ("--tx", "2*popen", "--dist", "load"), ("--tx=popen",), ("-d",), ("-f",), ("--looponfail",)],
 )
 def test_more_processes_are_refused(suites: Suites, options: tuple[str, ...]) -> None:
     """By the process that would start them: xdist replaces each one that ends, for ever."""
@@ -152,7 +153,7 @@ def test_more_processes_are_refused(suites: Suites, options: tuple[str, ...]) ->
     (line,) = [line for line in result.errlines if line]
     assert line == (
         "ERROR: dsr1: one process measures all scenarios, because measurements on one machine disturb each "
-        "other; run them separately from other tests, with `-n0` and without --tx and --dist"
+        "other; run them separately from other tests, with `-n0` and without --tx, --dist and --looponfail"
     )
 
 

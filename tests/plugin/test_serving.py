@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,10 @@ name: four
 
 
 @pytest.fixture
-def serving(suites: Suites) -> Suites:
+def serving(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> Suites:
     """Profiles that start the stand-in: ``one`` and ``two`` the same, ``three`` another, ``four`` as one."""
+    # The stand-in may wait for a CPU; its runs last too short for a share of the time.
+    monkeypatch.setattr(import_module("pytest_dsr1.machine.cpu_load"), "LOST_LIMIT", 2.0)
     suites.pytester.makeconftest("import os\nos.environ['STANDIN_INTERRUPTS'] = str(os.getpid())\n")
     for name, text in (
         ("one", SCENARIO.format(python=sys.executable, program=started_server.__file__)),
@@ -86,6 +89,12 @@ def told(suites: Suites, profile: str) -> dict[str, Any]:
     return {"warnings": list(remarks(result["warnings"])), **result["facts"]}
 
 
+def cpus_of(suites: Suites, profile: str) -> dict[str, Any]:
+    document = json.loads((folder(suites, profile) / "measurement.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = document["measurement"]["cpu_load"]
+    return found
+
+
 def pid(suites: Suites, profile: str) -> int | None:
     path = folder(suites, profile) / "engine" / "pid"
     return int(path.read_text()) if path.exists() else None
@@ -99,6 +108,7 @@ def test_one_server_serves_scenarios_that_differ_in_load(serving: Suites) -> Non
     assert (two["url"], two["server_kept_from"]) == (one["url"], "one")
     assert two["server_log"] == one["server_log"] == str(folder(serving, "one") / "engine" / "server.log")
     assert two["warnings"] == one["warnings"] == []
+    assert all(cpus_of(serving, name)["own_cpus"] >= 0 for name in ("one", "two")), "started or kept: ours"
     result.stdout.fnmatch_lines([f"two: loading*reusing the server of one, {one['url']}"])
     servers = [pid(serving, name) for name in ("one", "two", "three", "four")]
     assert servers[1] is None, "it started none"

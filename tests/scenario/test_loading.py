@@ -45,6 +45,43 @@ def test_a_child_takes_over_all_but_the_name_and_replaces_lists(tmp_path: Path) 
     )
 
 
+PUBLISHED = "published: [{version: V1, values: {total_output_throughput: 1}}]\n"
+
+
+def published(
+    folder: Path, text: str, *overrides: str
+) -> list[tuple[str, str | None, str | None, int | None]]:
+    found = load_text(folder, text, *overrides).scenario.published
+    return [(each.version, each.model, each.gpu, each.gpus) for each in found]
+
+
+def test_published_results_keep_of_what_they_are(tmp_path: Path) -> None:
+    here = ("V1", "deepseek-ai/DeepSeek-R1", "NVIDIA H200", 8)
+    write(tmp_path, base=GOOD + PUBLISHED)
+    assert published(tmp_path, GOOD + PUBLISHED, "model.name=other/model", "hardware.gpu=NVIDIA B200") == [
+        here
+    ]
+    child = "extends: base.yaml\nname: child\nmodel: {name: other/model}\nhardware: {count: 4}\n"
+    child += "engine: {tp: 4, ep: 4}\n"
+    assert published(tmp_path, child) == [here]
+    own = PUBLISHED.replace("V1", "V2")
+    assert published(tmp_path, child + own) == [("V2", "other/model", "NVIDIA H200", 4)]
+    said = own.replace("version: V2", "version: V2, model: its/own, gpu: NVIDIA B200, gpus: 2")
+    assert published(tmp_path, child + said) == [("V2", "its/own", "NVIDIA B200", 2)]
+    random = (
+        "extends: base.yaml\nname: child\nhardware: {gpu: null, count: 0}\n"
+        "model: {path: null, random_weights: {}}\nengine: {type: transformers}\n"
+    )
+    assert published(tmp_path, random) == [here]
+    assert published(tmp_path, random + PUBLISHED) == [("V1", None, None, 0)]
+
+
+@pytest.mark.parametrize("wrong", ["published: 1", "published: [1]", "published: [{model: [1]}]"])
+def test_published_results_of_another_shape_are_a_mistake(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(UserError, match=r"s\.yaml:\d+:\d+: published"):
+        load_text(tmp_path, f"{GOOD}{wrong}\n")
+
+
 def test_lengths_and_an_engine_of_another_type_are_replaced_whole(tmp_path: Path) -> None:
     write(tmp_path, base=GOOD.replace("input_tokens: 1024", "input_tokens: {mean: 900, stdev: 0}"))
     scenario = load_text(

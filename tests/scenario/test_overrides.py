@@ -169,3 +169,23 @@ def test_what_is_no_override(tmp_path: Path, option: str) -> None:
 def test_any_override_is_read_or_a_user_error(tmp_path: Path, key: list[str], value: str) -> None:
     found = name_or_message(tmp_path, GOOD, f"{'.'.join(key)}={value}")
     assert found == "mine" or "--dsr1-set" in found
+
+
+def test_no_mistake_repeats_a_secret(tmp_path: Path) -> None:
+    served = GOOD.replace("  type: trtllm-bench\n", "  type: trtllm-bench\n  environment: {A_TOKEN: 12345}\n")
+    assert served != GOOD
+    options = (
+        "engine.environment.WANDB_API_KEY=planted${X",
+        "engine.environment.HF_TOKEN=[planted]",
+        "engine.environment.DB_PWD=12345",
+        "engine.nothing.api_key=planted",
+        "engine.environment.PROXY=http://u:planted@h${",
+    )
+    for option in options:
+        found = "\n".join(mistakes(tmp_path, served, option))
+        assert "planted" not in found
+        assert "12345" not in found
+    assert mistakes(tmp_path, GOOD, options[2]) == [
+        "--dsr1-set engine.environment.DB_PWD=${DB_PWD}: engine.environment.DB_PWD: expected text, found a value "
+        "that is (not shown); put it in quotes"
+    ]

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from pydantic import Field
 
+from pytest_dsr1.metrics.catalogue import targetable
 from pytest_dsr1.metrics.goodput import PRESETS
 from pytest_dsr1.scenario import reference_pages, validation
 from pytest_dsr1.scenario.profiles import discover, shipped_suites
@@ -152,3 +153,11 @@ def test_the_schema_names_the_presets_and_their_limits() -> None:
         f"{interactive.ttft_ms:,.0f} ms and {interactive.tpot_ms:g} ms for `mlperf-interactive`"
     )
     assert limits in (described.description or "")
+
+
+def test_only_the_names_below_metrics_are_looked_up_there() -> None:
+    """The metrics that a gate can judge, and kernel libraries, are named in their rows."""
+    page = reference_pages.reference_page()
+    (row,) = {line.split(" |")[1] for line in page.splitlines() if "names under Metrics" in line}
+    assert row == f" one of the {len(targetable())} names under Metrics"
+    assert "'mean_power_per_gpu' |  | The gated metric" in page

@@ -204,8 +204,8 @@ MALFORMED = [
     ),
     (
         "metric of a plugin that is not there",
-        ("metric: request_throughput", "metric: cost"),
-        f"31:13: targets.1.metric: expected {METRICS_PAGE}, found the text 'cost'; {FIND_PLUGIN}",
+        ("metric: request_throughput", "metric: beauty"),
+        f"31:13: targets.1.metric: expected {METRICS_PAGE}, found the text 'beauty'; {FIND_PLUGIN}",
     ),
     (
         "case of a literal",
@@ -496,6 +496,7 @@ class Echo(EngineSettings):
     delay_s: float = 0.01
     tick: int
     where: ExpandedStr = "/tmp"
+    api_key: str = ""
     mode: Literal["a1", "b2", "c3", "d4", "e5", "f6", "g7", "h8", "i9", "j10", "k11"] = "a1"
 
     @field_validator("delay_s")
@@ -508,6 +509,11 @@ class Echo(EngineSettings):
             raise ValueError("must be a multiple of the tick")
         1 / value
         return value
+
+    @field_validator("api_key")
+    @classmethod
+    def long(cls, value):
+        raise ValueError(f"{value} is short")
 
     @field_validator("tick")
     @classmethod
@@ -542,6 +548,10 @@ ECHO = GOOD.partition("engine:")[0] + "engine: {type: echo, delay_s: 0.01, tick:
         (("0.01", "0.5"), "31: engine.delay_s: must not be a half; found the number 0.5"),
         (("0.01", "0.25"), "31: engine.delay_s: must not be a quarter; found the number 0.25"),
         (("tick: 3", "tick: 4"), "43: engine.tick: must be odd; found the number 4"),
+        (
+            ("tick: 3", "tick: 3, api_key: hush"),
+            "55: engine.api_key: refused by a validator of the engine's plugin; found a value that is (not shown)",
+        ),
         (("tick: 3", "tick: 9"), "9: engine: tick and delay_s contradict each other; found a mapping"),
         (
             ("tick: 3", "tick: 3, mode: zz"),
@@ -643,6 +653,31 @@ def test_unchecked_options_are_facts(tmp_path: Path) -> None:
         "zzz_null": "null",
         "some": ["1", "{'a': None}"],
     }
+
+
+def test_fields_of_a_request_are_facts(tmp_path: Path) -> None:
+    """Null removes a field that we would send, such as `ignore_eos`, so it changes the load."""
+    body = "{ignore_eos: null, min_tokens: 1, chat_template_kwargs: {}, x: {y: null, z: {}}, some: [null]}"
+    engine = f"engine:\n  type: openai\n  server: vllm\n  body: {body}\n"
+    text = GOOD[: GOOD.index("engine:")] + engine + GOOD[GOOD.index("targets:") :]
+    scenario = load_text(tmp_path, text).scenario
+    prefix = "option.engine.body."
+    facts = {
+        key.removeprefix(prefix): value
+        for key, value in options_of(scenario).items()
+        if key.startswith(prefix)
+    }
+    assert facts == {
+        "ignore_eos": "null",
+        "min_tokens": 1,
+        "chat_template_kwargs": "{}",
+        "x.y": "null",
+        "x.z": "{}",
+        "some": ["None"],
+    }
+    assert not any("null" in str(value) for value in options_of(load_text(tmp_path, GOOD).scenario).values())
+    saved = type(scenario).model_validate_json(scenario.model_dump_json())
+    assert saved == scenario, "the words are facts, not the saved scenario"
 
 
 def test_an_empty_mapping_lacks_each_required_key_once(tmp_path: Path) -> None:

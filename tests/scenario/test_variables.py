@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.variables import resolve, unset_variables, without_secrets
 from pytest_dsr1.scenario.writer import dump
@@ -114,3 +116,53 @@ def test_a_saved_scenario_has_variables_in_the_place_of_secrets(tmp_path: Path) 
     assert exported == resolve(served, values)
     plain = load_text(tmp_path, GOOD).scenario
     assert without_secrets(plain) is plain
+
+
+BODY = """  body: {api_key: planted, auth: {value: planted}, n: 8}
+targets:"""
+
+
+def test_a_secret_where_no_variable_is_expanded_is_a_mark_and_a_run_refuses_it(tmp_path: Path) -> None:
+    served = load_text(tmp_path, SERVED.replace("targets:", BODY)).scenario
+    saved = dump(without_secrets(served))
+    assert "planted" not in saved
+    again = load_text(tmp_path, saved).scenario  # as a replay reads it
+    assert OpenAi.of(again).body == {"api_key": "(not shown)", "auth": {"value": "(not shown)"}, "n": 8}
+    assert without_secrets(again) is again
+    with pytest.raises(UserError) as caught:
+        resolve(again, {"MY_KEY": "x", "MY_TOKEN": "x"})
+    assert str(caught.value) == (
+        "scenario served: (not shown) stands for a secret, which is never saved\n"
+        "  engine.body.api_key\n"
+        "  engine.body.auth.value\n"
+        "Write each value into the file, or set it with --dsr1-set KEY=VALUE"
+    )
+
+
+def test_an_earlier_version_wrote_variables_where_none_is_expanded(tmp_path: Path) -> None:
+    """One such result must not end a replay of several."""
+    path = tmp_path / "s.yaml"
+    old = "  body: {api_key: '${api_key}'}\n  environment: {DB_PWD: planted}\ntargets:"
+    text = re.sub(r"  environment:.*\n", "", SERVED).replace("targets:", old)
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"variables .* are expanded only in"):
+        load(path)
+    engine = OpenAi.of(load(path, saved=True).scenario)
+    assert engine.body == {"api_key": "${api_key}"}
+    assert engine.environment == {"DB_PWD": "${DB_PWD}"}  # earlier versions wrote that in the clear
+
+
+def test_a_text_around_a_secret_stays(tmp_path: Path) -> None:
+    text = SERVED.replace('EMPTY: ""', 'A: "https://h/x?token=planted&n=8"').replace(
+        "--x]", '--x, "https://h?sig=planted"]'
+    )
+    engine = OpenAi.of(without_secrets(load_text(tmp_path, text).scenario))
+    assert engine.environment["A"] == "https://h/x?token=${TOKEN}&n=8"
+    assert engine.arguments[3] == "https://h?sig=${SIGNING_KEY}"
+    url = re.sub(
+        r"  server:.*\n  arguments:.*\n  environment:.*",
+        "  url: https://u:p@planted@h/x?api_key=planted",
+        SERVED,
+    )
+    masked = OpenAi.of(without_secrets(load_text(tmp_path, url).scenario))
+    assert masked.url == "https://(not shown)@h/x?api_key=${API_KEY}"

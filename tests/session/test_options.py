@@ -18,9 +18,10 @@ def test_the_option_comes_before_the_ini_file(pytester: pytest.Pytester) -> None
     assert store(pytester.parseconfig("--dsr1-store=/srv/here")) == Path("/srv/here")
 
 
-def test_an_empty_name_is_refused(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("name", ["", " ", "\t "])
+def test_an_empty_name_is_refused(pytester: pytest.Pytester, name: str) -> None:
     with pytest.raises(pytest.UsageError) as caught:
-        store(pytester.parseconfig("--dsr1-store="))
+        store(pytester.parseconfig(f"--dsr1-store={name}"))
     assert str(caught.value) == "--dsr1-store is empty: expected the folder of references"
 
 

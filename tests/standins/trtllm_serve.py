@@ -100,6 +100,8 @@ def main() -> None:
         except (RejectedError, TypeError) as error:
             raise SystemExit(f"pydantic_core._pydantic_core.ValidationError: {error}") from None
     port, report = int(values.get("--port", 8000)), values.get("--report_addr")
+    if report and int(values.get("--num_serve_frontends", 1)) > 1:
+        _usage_error("Invalid value for --report_addr: it needs a single serving frontend")
     if not port and not report:
         raise SystemExit("AssertionError: Port must be specified")
     Path("pid").write_text(str(os.getpid()))

@@ -13,10 +13,16 @@ from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
 from pytest_dsr1.metrics.catalogue import METRICS, gateable
 from pytest_dsr1.records import RequestRecord
-from pytest_dsr1.steady.figure import NoSteadyFigureError, SteadyFigure, steady_figure, warmup_of
+from pytest_dsr1.steady.figure import (
+    NoSteadyFigureError,
+    SteadyFigure,
+    output_rates,
+    steady_figure,
+    warmup_of,
+)
 from pytest_dsr1.steady.trace import Trace
 from tests.helpers import values
-from tests.helpers.loops import closed_loop, trace
+from tests.helpers.loops import closed_loop, powered, trace
 from tests.helpers.metrics import from_records
 
 RATES = {
@@ -24,6 +30,11 @@ RATES = {
     "total_output_throughput": 16 * 101.0,
     "total_token_throughput": 16 * 1101.0,
     "per_gpu_output_throughput": 2 * 101.0,
+    "energy_per_output_token": 5600 / (16 * 101.0),
+    "energy_per_request": 5600 / 16,
+    "output_throughput_per_watt": 16 * 101.0 / 5600,
+    "mean_power": 5600.0,
+    "mean_power_per_gpu": 700.0,
 }
 MEANS = {
     "per_user_output_throughput": 101.0,
@@ -45,9 +56,10 @@ def noisy(seed: int, sd: float = 0.05) -> Trace:
     random = np.random.default_rng(seed)
     lengths = random.integers(50, 200, 400)
     factors = 1 + sd * random.normal(size=400)
-    return closed_loop(
+    run = closed_loop(
         400, 8, lambda i, _: (0.1, lengths[i] * 0.01 * factors[i]), tokens=lambda i: int(lengths[i])
     )
+    return powered(run)
 
 
 def read_in_turn(count: int, sd: float, seed: int = 3) -> Trace:
@@ -72,7 +84,7 @@ def test_every_gateable_metric_is_known() -> None:
 @pytest.mark.parametrize("waves", [5.0, 5.3, 5.7, 6.0])
 def test_waves_in_step_are_counted_whole(metric: str, streaming: bool, waves: float) -> None:
     """16 requests a second, whatever part of a wave the run ends in; ramp-up and drain are left out."""
-    run = closed_loop(int(16 * waves), 16, in_step, streaming=streaming)
+    run = powered(closed_loop(int(16 * waves), 16, in_step, streaming=streaming))
     if not streaming and metric in {"average_ttft", "average_tpot", "per_user_output_speed"}:
         with pytest.raises(NoSteadyFigureError, match=r"has no steady figure: not every request has"):
             steady_figure(run, metric, warmup_requests=16)
@@ -296,8 +308,11 @@ def test_a_batch_without_tokens_has_no_rate() -> None:
 
 
 def test_what_a_series_does_not_show() -> None:
-    run = replace(of_series([10.0] * 20, 1, 20), settings_for=TrtllmBench.settings_for)
-    for metric in set(gateable()) - {"total_output_throughput", "per_gpu_output_throughput"}:
+    run = replace(powered(of_series([10.0] * 20, 1, 20)), settings_for=TrtllmBench.settings_for)
+    shown = {"total_output_throughput", "per_gpu_output_throughput", "mean_power", "mean_power_per_gpu"}
+    shown |= {"energy_per_output_token", "output_throughput_per_watt"}
+    assert shown == set(output_rates())
+    for metric in set(gateable()) - shown:
         streaming = (
             " and engine.streaming: true"
             if metric in {"average_ttft", "average_tpot", "per_user_output_speed"}
@@ -309,6 +324,52 @@ def test_what_a_series_does_not_show() -> None:
             f"{METRICS[metric].label} has no steady figure: the run has no request records; "
             f"set engine.request_records: true{streaming}"
         )
+
+
+# Energy
+
+
+def test_the_energy_in_the_window_is_divided_by_what_came_in_it() -> None:
+    """One user, 101 tokens per second; 300 W for 20 s of warm-up, then 600 W, with a reading per second."""
+    run = closed_loop(100, 1, in_step)
+    energy = tuple((float(s), 300.0 * min(s, 20) + 600.0 * max(s - 20, 0)) for s in range(101))
+    run = replace(run, energy=energy)
+    truths = {"energy_per_output_token": 600 / 101, "energy_per_request": 600.0, "mean_power": 600.0}
+    for metric, truth in {**truths, "output_throughput_per_watt": 101 / 600}.items():
+        seen = steady_figure(run, metric, warmup_requests=1)
+        assert (seen.cut_s, seen.value) == pytest.approx((20.0, truth)), "MSER-5 cuts where power is steady"
+
+
+def test_a_reading_per_second_is_enough_for_a_window_of_a_minute() -> None:
+    """Requests of 0.7 s out of step with the readings, at a power that swings by a third within each."""
+    run = closed_loop(100, 1, lambda _, __: (0.1, 0.6))
+    times_s, turns_per_s = np.arange(72.0), 2 * np.pi / 0.7
+    joules = 600 * times_s + 200 / turns_per_s * (1 - np.cos(turns_per_s * times_s))
+    run = replace(run, energy=tuple(zip(times_s.tolist(), joules.tolist(), strict=True)))
+    seen = steady_figure(run, "energy_per_output_token", warmup_requests=1)
+    assert seen.value == pytest.approx(600 * 0.7 / 101, rel=0.002)
+
+
+def test_energy_over_an_open_loop() -> None:
+    rows = [(i / 10, i / 10 + 0.049, i / 10 + 0.05, 8, 100, None) for i in range(401)]
+    run = powered(trace(rows, 512, open_loop=True))
+    assert steady_figure(run, "energy_per_output_token", warmup_requests=1).value == pytest.approx(5.6)
+
+
+def test_energy_over_a_series() -> None:
+    run = powered(of_series([50.0, 50.0, *[100.0] * 16, 50.0, 50.0], 10, 100))
+    assert steady_figure(run, "energy_per_output_token", warmup_requests=10).value == pytest.approx(56)
+
+
+def test_few_readings_are_refused() -> None:
+    run = powered(closed_loop(96, 16, in_step), every_s=1.0)
+    assert refusal(run, "mean_power") == (
+        "mean power of all GPUs has no steady figure: the energy counters were read 5 times in the window "
+        "from 1.0 to 5.0 s, expected at least 10; make the run longer (load.num_requests)"
+    )
+    assert refusal(replace(run, energy=()), "mean_power") == (
+        "mean_power has no steady figure: the energy of the GPUs was not measured"
+    )
 
 
 # Refusals
@@ -420,7 +481,9 @@ def figures(seen: SteadyFigure) -> list[float]:
 def test_the_time_of_day_does_not_matter(seed: int, metric: str, by_s: float) -> None:
     run = noisy(seed)
     moved = replace(
-        run, requests=tuple((r[0] + by_s, (r[1] or 0) + by_s, r[2] + by_s, *r[3:]) for r in run.requests)
+        run,
+        requests=tuple((r[0] + by_s, (r[1] or 0) + by_s, r[2] + by_s, *r[3:]) for r in run.requests),
+        energy=tuple((time_s + by_s, joules) for time_s, joules in run.energy),
     )
     here, there = (steady_figure(one, metric, warmup_requests=8) for one in (run, moved))
     assert figures(there) == pytest.approx(figures(here), rel=1e-6, abs=1e-6)
@@ -433,9 +496,11 @@ def test_a_slower_clock_scales_everything(seed: int, metric: str, factor: float)
     slower = replace(
         run,
         requests=tuple((r[0] * factor, (r[1] or 0) * factor, r[2] * factor, *r[3:]) for r in run.requests),
+        energy=tuple((time_s * factor, joules * factor) for time_s, joules in run.energy),
     )
     here, there = (steady_figure(one, metric, warmup_requests=8) for one in (run, slower))
-    power = {"ms": 1, "tokens/step": 0}.get(METRICS[metric].unit, -1)
+    powers = {"ms": 1, "tokens/step": 0, "J/tok": 1, "J/req": 1, "W": 0, "W/GPU": 0}
+    power = powers.get(METRICS[metric].unit, -1)
     assert there.value == pytest.approx(here.value * factor**power)
     assert there.se_percent == pytest.approx(here.se_percent, abs=1e-9)
     assert there.window_s == pytest.approx(here.window_s * factor)

@@ -85,6 +85,13 @@ def test_no_window_is_shorter_than_three_latencies_of_the_median_run() -> None:
     assert gated_requests(runs, startup_s=0.0, between_variance=1.0, concurrency=1, most=50) == 40
 
 
+@pytest.mark.parametrize(("readings_s", "requests"), [(0.0, 64), (29.9, 80), (41.0, 112), (1e3, 320)])
+def test_a_window_has_enough_readings_if_the_runs_have(readings_s: float, requests: int) -> None:
+    runs = [replace(seen(20, 16, 0.01), latency_s=4.0)] * 3
+    length = {"startup_s": 0.0, "between_variance": 1.0, "concurrency": 16, "most": 320}
+    assert gated_requests(runs, readings_s=readings_s, **length) == requests  # type: ignore[arg-type]
+
+
 def test_an_odd_warm_up_does_not_decide() -> None:
     runs = [*[seen(5, 16, 0.01)] * 2, replace(seen(5, 16, 0.01), cut_s=20.0, window_s=20.0)]
     assert gated_requests(runs, startup_s=0.0, between_variance=1e-4, concurrency=16, most=80) == 80
@@ -197,7 +204,8 @@ def test_failed_requests_end_too() -> None:
 def test_what_cannot_be_known_is_not_enough() -> None:
     run = closed_loop(200, 1, lambda _, __: (0.1, 0.9), streaming=False)
     settings = {"concurrency": 1, "gpus": 0, "open_loop": False, "warmup_requests": 1}
-    assert stop(run, EnoughSeen("average_ttft", 5.0, **settings)) is None  # type: ignore[arg-type]
+    for metric in ("average_ttft", "energy_per_output_token"):  # energy is known only after the run
+        assert stop(run, EnoughSeen(metric, 5.0, **settings)) is None  # type: ignore[arg-type]
 
 
 def test_looks_are_rare(monkeypatch: pytest.MonkeyPatch) -> None:

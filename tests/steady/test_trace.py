@@ -100,11 +100,14 @@ counts = st.integers(0, 1 << 40)
 @given(
     st.lists(st.tuples(numbers, st.none() | numbers, numbers, counts, counts, st.none() | counts)),
     st.lists(st.tuples(numbers, numbers)),
+    st.lists(st.tuples(numbers, numbers)),
     st.booleans(),
 )
-def test_json_gives_it_back(requests: list[object], series: list[object], open_loop: bool) -> None:
+def test_json_gives_it_back(
+    requests: list[object], series: list[object], energy: list[object], open_loop: bool
+) -> None:
     adapter = TypeAdapter(Trace)
-    kept = Trace(tuple(requests), tuple(series), 4, 8, open_loop, 61.5, 7)  # type: ignore[arg-type]
+    kept = Trace(tuple(requests), tuple(series), 4, 8, open_loop, 61.5, 7, tuple(energy))  # type: ignore[arg-type]
     assert adapter.validate_json(adapter.dump_json(kept)) == kept
     named = replace(kept, settings_for={"streaming": "engine.streaming: true"})
     assert adapter.dump_json(named) == adapter.dump_json(kept), "what the engine calls it is not saved"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -34,6 +35,22 @@ def test_the_holder_is_named_by_its_note(tmp_path: Path) -> None:
         assert re.fullmatch(
             rf"pid {os.getpid()} of user \S+ since 20\S+\+00:00: pytest --dsr1-gate", holder(tmp_path, "a")
         )
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """As Lustre without -o flock, and NFS without lockd."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="no locks" if code != errno.EIO else "Input/output error") as caught:
+        lock_file(tmp_path, "a")
+    assert (caught.value.errno, str(caught.value.filename)) == (code, f"{tmp_path}/a.lock")
+    assert not is_held(tmp_path, "a")
 
 
 def test_a_link_is_refused(tmp_path: Path) -> None:

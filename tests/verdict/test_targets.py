@@ -1,11 +1,13 @@
 """Targets: direction, tolerance, words and sentences."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, targetable
 from pytest_dsr1.scenario.schema.scenario import Target
 from pytest_dsr1.text import number
@@ -80,6 +82,7 @@ def test_within_the_noise_is_within_two_standard_deviations(percent: float, near
 
 
 WITHOUT_TOKEN_TIMES = {"records": records(streaming=False), "scenario": scenario(engine={"type": "openai"})}
+AT_ONCE = {"records": tuple(replace(one, first_token_s=one.last_token_s) for one in records())}
 UNKNOWN = "this engine does not report it; remove the target or use another"
 
 
@@ -90,6 +93,13 @@ UNKNOWN = "this engine does not report it; remove the target or use another"
         ("tpot_p99", WITHOUT_TOKEN_TIMES, "openai: set engine.streaming: true"),
         ("tpot_p99", {"records": records(streaming=False)}, f"transformers: {UNKNOWN}"),
         ("per_gpu_output_throughput", {}, f"transformers: {UNKNOWN}"),
+        (
+            "average_tpot",
+            AT_ONCE,
+            "transformers: the tokens of each answer came at one moment, or it has one token, so there is no "
+            "time between tokens; ask for more output tokens, and measure without a proxy that collects "
+            "events",
+        ),
     ],
 )
 def test_what_was_not_measured_is_invalid(metric: str, changes: dict[str, Any], hint: str) -> None:
@@ -97,6 +107,24 @@ def test_what_was_not_measured_is_invalid(metric: str, changes: dict[str, Any], 
     assert verdict.status is Status.INVALID
     assert verdict.measured is None
     assert f"{METRICS[metric].label} was not measured by engine {hint}" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("health", "why"),
+    [
+        (GpuSummary("", why_no_energy="GPU 1: the energy counter fell"), "GPU 1: the energy counter fell"),
+        (GpuSummary("", energy_j_total=5.0), "results of earlier versions do not have it"),
+    ],
+)
+def test_energy_that_was_not_measured_says_which_gpu_lacks_it(health: GpuSummary, why: str) -> None:
+    verdict = judge(target("energy_per_request", 1.0), measurement(gpu_health=health), NOISE)
+    assert verdict.status is Status.INVALID
+    assert verdict.message == (
+        f"energy per request was not measured: {why}; remove the target, or run on GPUs that report it"
+    )
+    changes: dict[str, Any] = {**WITHOUT_TOKEN_TIMES, "gpu_health": health}
+    other = judge(target("average_ttft", 1.0), measurement(**changes), NOISE)
+    assert other.message.endswith("was not measured by engine openai: set engine.streaming: true")
 
 
 @given(st.sampled_from(targetable()), st.floats(1e-3, 1e6), st.floats(0, 99))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -158,3 +159,9 @@ def test_trace_that_is_too_short_or_missing(tmp_path: Path) -> None:
         read_trace(write(tmp_path / "t.jsonl", line(1)), 2)
     with pytest.raises(InvalidRunError, match="cannot be read: No such file"):
         read_trace(tmp_path / "none", 1)
+
+
+def test_a_trace_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t.jsonl")
+    with pytest.raises(InvalidRunError, match=r"the trace cannot be read: it is a device or pipe; correct"):
+        read_trace(tmp_path / "t.jsonl", 1)

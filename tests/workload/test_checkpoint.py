@@ -582,3 +582,11 @@ def test_any_header_is_taken_or_refused_in_words(folder: Path, header: bytes) ->
     except InvalidRunError:
         (problem,) = _problems(_model(folder))
         assert problem.startswith(SECOND)
+
+
+@pytest.mark.parametrize("name", ["config.json", SHARDS[0]])
+def test_a_pipe_in_a_checkpoint_is_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    problems = _problems(_model(folder))
+    assert f"{name} cannot be read: it is a device or pipe" in problems

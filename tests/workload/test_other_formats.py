@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -84,3 +85,8 @@ def test_anything_else_stays_unnamed(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     assert other_format(path) is None
     assert other_format(tmp_path / "missing") is None
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert other_format(tmp_path / "pipe") is None

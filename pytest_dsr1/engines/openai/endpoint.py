@@ -9,11 +9,14 @@ import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from pytest_dsr1.engines.openai.client.failures import error_message, unreachable
+from pytest_dsr1.engines.openai.client.failures import error_message, hidden, unreachable
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.masking import NOT_SHOWN
+from pytest_dsr1.storage.files import open_regular
 
 _TIMEOUT_S = 10.0
 _LARGEST = 1 << 20
@@ -50,7 +53,7 @@ class Site:
         return http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
 
     def ask(self, connection: http.client.HTTPConnection, path: str, largest: int) -> tuple[int, bytes]:
-        """Return the status of a GET and up to ``largest`` bytes of its body.
+        """Return the status of a GET and up to ``largest`` bytes of its body, in which the key is not shown.
 
         The caller may use the connection again.
 
@@ -64,6 +67,8 @@ class Site:
         body = response.read(largest)
         if len(body) < largest and response.length:
             raise http.client.IncompleteRead(body, response.length)
+        if self.secret:
+            body = body.replace(self.secret.encode(), NOT_SHOWN.encode())
         return response.status, body
 
     def get(self, path: str) -> tuple[int, bytes]:
@@ -84,19 +89,19 @@ class Site:
         try:
             status, body = self.get("/v1/models")
         except (OSError, http.client.HTTPException) as error:
-            raise EngineError(f"{self.url}: {unreachable(error, _TIMEOUT_S)}") from None
+            why = hidden(unreachable(error, _TIMEOUT_S), self.secret or "")
+            raise EngineError(f"{self.url}: {why}") from None
+        said = error_message(body, self.secret or "")
         if status == 401:
             raise EngineError(
-                f"{self.url}: HTTP 401: {error_message(body)}; set engine.api_key_env to the variable with "
-                "the API key"
+                f"{self.url}: HTTP 401: {said}; set engine.api_key_env to the variable with the API key"
             )
         try:
             models = json.loads(body)["data"] if status == 200 else []
             return str(models[0]["id"])
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             raise EngineError(
-                f"{self.url}/v1/models: HTTP {status}: expected a list of models, found "
-                f"{error_message(body)}; {hint}"
+                f"{self.url}/v1/models: HTTP {status}: expected a list of models, found {said}; {hint}"
             ) from None
 
 
@@ -143,6 +148,8 @@ def _parts(url: str) -> SplitResult:
 
 def _tls(engine: OpenAi) -> ssl.SSLContext:
     try:
+        if engine.ca_file is not None:
+            open_regular(Path(engine.ca_file)).close()  # reading a pipe would wait for ever
         context = ssl.create_default_context(cafile=engine.ca_file)
     except OSError as error:  # ssl.SSLError is one
         raise EngineError(

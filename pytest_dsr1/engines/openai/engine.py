@@ -25,6 +25,7 @@ from pytest_dsr1.engines.openai.server.sampler import ServerMetrics
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import EngineError
+from pytest_dsr1.masking import without_secrets
 from pytest_dsr1.records import Observer, RequestRecord
 from pytest_dsr1.text import shell_comment
 from pytest_dsr1.workload.arrivals import schedule
@@ -62,7 +63,7 @@ class OpenAiEngine:
         engine = OpenAi.of(job.scenario)
         line = f"pytest --dsr1-profile={job.scenario.name}\n"
         if engine.url is not None:
-            return f"{shell_comment(f'against the server at {engine.url}')}\n{line}"
+            return f"{shell_comment(f'against the server at {without_secrets(engine.url)}')}\n{line}"
         return f"{launch_command(job.scenario, 8000).comment()}\n{line}"
 
     def run(self, job: Job, observer: Observer) -> EngineResult:
@@ -229,6 +230,8 @@ class _Pass:
         timed = () if clumped.why_not else records
         client_load.judge(self.job.scenario.name, timed, clumped.read_late)
         to_s = max(record.last_token_s for record in records)
+        if clumped.why_not:  # without a time of the first token, tokens count from start to end
+            records = [replace(record, first_token_s=None) for record in records]
         # The server also counts tokens of failed or aborted requests, which never reached us.
         server = self.metrics.summary(None if tally.failed or tally.stopped else tally.tokens)
         return EngineResult(

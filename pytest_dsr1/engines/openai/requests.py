@@ -99,6 +99,7 @@ class Requests:
             exact=self.engine.exact_output,
             streaming=self.engine.streaming,
             input_tokens=None if request.input_ids is None else len(request.input_ids),
+            secret=self.secret or "",
         )
 
     def head(self, length: int | None) -> bytes:

@@ -12,6 +12,7 @@ from pydantic import Field
 from pytest_dsr1.engines.trtllm_options.answers import (
     DECIDED_BY,
     NAMES_BEFORE,
+    SETTINGS_FOR,
     UNCHECKED_IN,
     Answers,
 )
@@ -44,7 +45,7 @@ class OpenAi(EngineSettings):
     command: Annotated[list[ExpandedText], Field(min_length=1)] | None = None
     """The command that starts the server, instead of the usual one; `{port}` and `{model}` in it are replaced."""  # noqa: E501
     arguments: list[ExpandedText] = Field(default_factory=list)
-    """More arguments for the server's command. A relative path of a file is relative to the folder in which pytest was started; the file's content is part of the fingerprint."""  # noqa: E501
+    """More arguments for the server's command. A relative path of a file, or of a folder with a slash, is relative to the folder in which pytest was started; the file's content is part of the fingerprint. A path in such a file is relative to the engine's own folder."""  # noqa: E501
     tp: PositiveInt | None = None
     """Tensor parallelism."""
     pp: PositiveInt | None = None
@@ -214,6 +215,21 @@ class OpenAi(EngineSettings):
         sglang = folder_named(environ, "SGLANG_CACHE_DIR", home / ".cache" / "sglang")
         yield sglang
         yield folder_named(environ, "SGLANG_JIT_CACHE_DIR", sglang)
+
+    def setting_for(self, purpose: Purpose) -> str | None:
+        """Return the setting; with TensorRT-LLM's options also one of them."""
+        found = super().setting_for(purpose)
+        return SETTINGS_FOR.get(purpose) if found is None and self._answers is not None else found
+
+    def chunked_context(self, longest_input: int | None) -> str | None:
+        """Return the options that process each input in one step; None for other servers."""
+        if self._answers is None or not self.llm_api.enable_chunked_prefill:
+            return None
+        least = "" if longest_input is None else f"{longest_input:,}, "
+        return (
+            f"set engine.llm_api.enable_chunked_prefill: false, and engine.max_num_tokens to at least {least}"
+            "the longest input"
+        )
 
     def waiting_to_be_read(self, requests: int) -> str | None:
         """Return what the requests wait for, if the server can run all of them at once."""

@@ -1,5 +1,5 @@
-"""The page of the documentation with every dialect and name, made from the tables of :mod:`.dialects` and
-:mod:`.names`.
+"""The page of the documentation with every dialect and name, made from the tables of :mod:`.dialects`,
+:mod:`.names` and :mod:`.defaults`.
 
 ``python -m pytest_dsr1.engines.trtllm_options.dialect_page`` in the source tree rewrites it; a test checks
 that it is current.
@@ -9,8 +9,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pytest_dsr1.engines.trtllm_options.defaults import DEFAULTS
 from pytest_dsr1.engines.trtllm_options.dialects import DIALECTS
-from pytest_dsr1.engines.trtllm_options.names import COMMAND_LINE, OPTIONS, Name, version_text
+from pytest_dsr1.engines.trtllm_options.names import (
+    COMMAND_LINE,
+    OPTIONS,
+    VALUES,
+    Name,
+    Version,
+    version_text,
+)
 from pytest_dsr1.storage.files import write_atomically
 
 _INTRODUCTION = """\
@@ -30,6 +38,12 @@ TensorRT-LLM, V1 to V5 the publications of "Best performance practice on DeepSee
 """
 
 
+_VALUES = "A value that a version is not known to have is a warning. Each version here is inferred."
+_DEFAULTS = (
+    "A plan and a result name each that the scenario leaves open, if 1.2 and the installed version differ."
+)
+
+
 def page() -> str:
     """Return the text of docs/reference/engines/dialects.md."""
     lines = [f"| {dialect} | {dialect.evidence} | {dialect.source} |" for dialect in DIALECTS]
@@ -46,7 +60,32 @@ def page() -> str:
         f"| `{option}` | {version_text(name.since)} | {name.evidence} | {name.source} |"
         for option, name in COMMAND_LINE.items()
     ]
+    lines += [
+        "",
+        "## Values",
+        "",
+        "A value that a version is not known to have is a warning; each is inferred.",
+    ]
+    lines += ["", "| option | values |", "|---|---|"]
+    lines += [
+        f"| `{option}` | {', '.join(f'`{name}` {_span(*span)}' for name, span in values.items())} |"
+        for option, values in VALUES.items()
+    ]
+    lines += ["", "## Defaults that changed", "", _DEFAULTS, ""]
+    lines += [
+        "| not pinned | from | before | since | effect | evidence | source |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{one.option}` | {version_text(one.since)} | {one.before} | {one.now} | {one.effect} "
+        f"| {one.evidence} | {one.source} |"
+        for one in DEFAULTS
+    ]
     return _INTRODUCTION + "\n".join(lines) + "\n"
+
+
+def _span(since: Version, until: Version | None) -> str:
+    return f"from {version_text(since)}" + (f" to before {version_text(until)}" if until else "")
 
 
 def _called(name: Name) -> str:

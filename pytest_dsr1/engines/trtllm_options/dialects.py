@@ -161,18 +161,18 @@ def translate(options: LlmApiOptions, dialect: Dialect) -> dict[str, Any]:
     former = next((options for before, options in NOW_DEFAULT if dialect.version < before), {})
     for path, value in former.items():
         _put(content, path, value)
-    for option, value in _asked(options):
+    for option, value in leaves_of(options):
         if name := name_of(option, dialect):
             for path, written in name.written(value):
                 _put(content, path, written)
-    return _merged(content, options.unchecked or {})
+    return merged(content, options.unchecked or {})
 
 
 def inexpressible(options: LlmApiOptions, dialect: Dialect) -> list[str]:
     """Return the options without a name in ``dialect``, each with the first version that has one."""
     return [
         f"engine.llm_api.{option} (available since {version_text(OPTIONS[option][0].since)})"
-        for option, _ in _asked(options)
+        for option, _ in leaves_of(options)
         if name_of(option, dialect) is None
     ]
 
@@ -224,18 +224,18 @@ def next_to_try(key: str, dialect: Dialect) -> Dialect | None:
     return newer[0]
 
 
-def _asked(options: LlmApiOptions) -> Iterator[tuple[str, Any]]:
+def leaves_of(options: LlmApiOptions) -> Iterator[tuple[str, Any]]:
     """Yield the checked options that have a value, by their newest names."""
     yield from _leaves(options.model_dump(exclude_none=True, exclude={"unchecked"}))
 
 
-def _merged(content: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def merged(content: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """Return both; mappings that both have are merged, and other values of ``more`` count."""
     result = dict(content)
     for key, value in more.items():
         inner = result.get(key)
         both = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        result[key] = _merged(dict(inner or {}), value) if both else value
+        result[key] = merged(dict(inner or {}), value) if both else value
     return result
 
 

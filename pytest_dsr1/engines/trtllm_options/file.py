@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Container, Mapping
 from typing import Any
 
 from pytest_dsr1.engines.trtllm_options.dialects import Dialect, next_to_try
+from pytest_dsr1.masking import NOT_SHOWN, masked_tree
 from pytest_dsr1.process.log.cause import Cause
+from pytest_dsr1.text import LIKE_A_COMMAND
 
 OPTIONS_FILE = "extra_llm_api_options.yaml"
 """Its name, in the folder of the run."""
@@ -28,17 +32,32 @@ def file_option(dialect: Dialect, offered: Container[str] = (_OLD, _NEW)) -> str
 
 
 def file_text(options: Mapping[str, Any]) -> str:
-    """Return the text of the file."""
+    """Return the text of the file; it may have secrets.
+
+    No line begins like a command of a CI server, even in a script that is printed: lines are not folded, and
+    a text that could make such a line is in double quotes, with escapes.
+    """
     import yaml
 
-    return yaml.safe_dump(dict(options), sort_keys=False)
+    class Dumper(yaml.SafeDumper):
+        """A dumper with its own form of texts."""
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        style = None if value.isprintable() and not re.search(LIKE_A_COMMAND, value) else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    made: str = yaml.dump(dict(options), Dumper=Dumper, sort_keys=False, width=math.inf)
+    return re.sub(LIKE_A_COMMAND, lambda found: f"\\x{ord(found[0][0]):02x}{found[0][1]}", made)
 
 
 def file_lines(options: Mapping[str, Any]) -> list[str]:
-    """Return the lines of a shell script that write the file; none without options."""
+    """Return the lines of a shell script that write the file, without secrets; none without options."""
     if not options:
         return []
-    return [f"cat > {OPTIONS_FILE} <<'DSR1_OPTIONS'", file_text(options).rstrip("\n"), "DSR1_OPTIONS"]
+    shown = masked_tree(options)
+    first = [f"# {NOT_SHOWN} stands for a secret: write it there before you run this"] * (shown != options)
+    return [*first, f"cat > {OPTIONS_FILE} <<'DSR1_OPTIONS'", file_text(shown).rstrip("\n"), "DSR1_OPTIONS"]
 
 
 def rejection(cause: Cause, dialect: Dialect) -> str | None:

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pytest_dsr1.storage.files import open_regular
+
 PACKAGE = "tensorrt_llm"
 PROBE_LIMIT_S = 60.0
 
@@ -39,8 +41,11 @@ def installed_version(command: Sequence[str], search_path: str, program: str) ->
 
 def _interpreter(program: Path) -> str | None:
     """Return the Python that runs a script; None for other programs."""
-    with program.open("rb") as file:
-        first = file.readline(4096)
+    try:
+        with open_regular(program) as file:
+            first = file.readline(4096)
+    except OSError:
+        return None
     words = first[2:].decode("utf-8", "replace").split() if first.startswith(b"#!") else []
     if words and Path(words[0]).name == "env":
         words = words[1:]

@@ -263,6 +263,35 @@ OPTIONS: Mapping[str, tuple[Name, ...]] = {
 }
 """Every option of the options file by its newest name, with its names from old to new."""
 
+VALUES: Mapping[str, Mapping[str, tuple[Version, Version | None]]] = {
+    "moe_config.backend": {
+        "AUTO": ((1, 2), None),
+        "CUTLASS": ((0, 18), None),
+        "TRTLLM": ((0, 18), None),
+        "DEEPGEMM": ((1, 0), None),
+        "WIDEEP": ((1, 0), (1, 3, 27)),
+        "CUTEDSL": ((1, 0), None),
+        "TRITON": ((1, 1), None),
+        "VANILLA": ((0, 18), None),
+        "DENSEGEMM": ((1, 3), None),
+        "MARLIN": ((1, 3), None),
+        "MEGAMOE_DEEPGEMM": ((1, 3), None),
+        "MEGAMOE_CUTEDSL": ((1, 3, 27), None),
+        "CUTEDSL_FC12": ((1, 4), None),
+    },
+    "kv_cache_config.dtype": {
+        "auto": ((0, 18), None),
+        "fp8": ((0, 18), None),
+        "bfloat16": ((0, 18), (1, 3, 27)),
+        "nvfp4": ((1, 1), None),
+    },
+}
+"""Values of options with the first version that has them and the first that no longer does.
+
+Read in argument classes of August and late 2025, of early and mid 2026 and of the autumn of 2026 (1.3.0rc27
+by date), so each version is inferred; before 1.0 nothing was read. A value outside its versions is a warning.
+"""
+
 NOW_DEFAULT: tuple[tuple[Version, Mapping[str, bool]], ...] = (
     (
         (0, 20),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_serializer
+from pydantic import Field
 
 from pytest_dsr1.scenario.schema.base import Part, PositiveInt, VariableName
 
@@ -67,7 +67,7 @@ class MoeConfig(Part):
     """The mixture-of-experts layers."""
 
     backend: MoeBackend | None = None
-    """The kernel library of the experts. Each version has some of them ([by version](engines/dialects.md))."""  # noqa: E501
+    """The kernel library of the experts. Each version has some of them ([values](engines/dialects.md#values))."""  # noqa: E501
     max_num_tokens: PositiveInt | None = None
     """The most tokens in one MoE call."""
     load_balancer: dict[str, Any] | str | None = None
@@ -230,14 +230,3 @@ class LlmApiOptions(Part):
     def given(self) -> tuple[str, ...]:
         """The keys that have a value."""
         return tuple(self.model_dump(exclude_none=True))
-
-    @field_serializer("unchecked", "sparse_attention_config", when_used="json")
-    def _with_words_for_nothing(self, free: dict[str, Any] | None) -> Any:
-        """Return the mapping with `null` and `{}` as text: the fingerprint leaves out what has no value."""
-        return free and _worded(free)
-
-
-def _worded(value: Any) -> Any:
-    if isinstance(value, dict) and value:
-        return {key: _worded(inner) for key, inner in value.items()}
-    return "null" if value is None else "{}" if value == {} else value

@@ -11,7 +11,7 @@ from pathlib import Path
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine.gpu.inventory import GpuReading
 from pytest_dsr1.machine.state_dir import lock_folders, state_dir
-from pytest_dsr1.storage.filelock import holder, is_held, lock_file, sign
+from pytest_dsr1.storage.filelock import NO_LOCKS, holder, is_held, lock_file, sign
 
 _FOREIGN = (errno.EACCES, errno.EPERM, errno.ELOOP)
 
@@ -56,6 +56,8 @@ def _not_lockable(gpu: GpuReading, error: OSError) -> InvalidRunError:
         advice = (
             "another user's run created this lock file: end that run and delete the file, or choose a folder"
         )
+    elif error.errno in NO_LOCKS:
+        advice = "choose a local folder"
     else:
         advice = "free space there, or choose another folder"
     return InvalidRunError(f"{why}; {advice} with DSR1_STATE_DIR")

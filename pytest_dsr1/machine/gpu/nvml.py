@@ -21,6 +21,10 @@ FABRIC_STATES = {0: "not supported", 1: "not started", 2: "in progress", 3: "com
 """nvmlGpuFabricState_t in nvml.h."""
 
 
+_POWER_INSTANT, _POWER_AVERAGE = 186, 185
+"""NVML_FI_DEV_POWER_INSTANT and NVML_FI_DEV_POWER_AVERAGE in nvml.h, in mW."""
+
+
 class _FabricInfo(ctypes.Structure):
     """nvmlGpuFabricInfo_v2_t in nvml.h; bindings before 13.580 do not declare it."""
 
@@ -238,8 +242,20 @@ class Gpu:
         return _times(self._read("nvmlDeviceGetPowerManagementDefaultLimit"), 0.001)
 
     def power_w(self) -> float | None:
-        """Return the power drawn now, in W."""
+        """Return the power drawn, in W; since Ampere (except GA100) a mean over the last second."""
         return _times(self._read("nvmlDeviceGetPowerUsage"), 0.001)
+
+    def power_instant_w(self) -> float | None:
+        """Return the power drawn at this moment, in W."""
+        return self._field_w(_POWER_INSTANT)
+
+    def power_average_w(self) -> float | None:
+        """Return the mean power of the last second, in W."""
+        return self._field_w(_POWER_AVERAGE)
+
+    def _field_w(self, field: int) -> float | None:
+        values = self._read("nvmlDeviceGetFieldValues", [field])
+        return None if values is None or values[0].nvmlReturn else float(values[0].value.uiVal * 0.001)
 
     def energy_j(self) -> float | None:
         """Return the energy since the driver loaded, in J."""

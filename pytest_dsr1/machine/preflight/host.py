@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host
+from pytest_dsr1.machine.named_files import left_relative
 from pytest_dsr1.machine.preflight.check import Check, Preflight, check
 
 NCCL_SHM_GIB = 1.0
 """The shared memory that NVIDIA's container documentation asks for (--shm-size=1g)."""
+
+_MOST_PATHS = 5
+"""Paths that one warning names."""
 
 
 @check()
@@ -58,6 +63,19 @@ def software(look: Preflight) -> Iterator[Finding]:
 
 
 @check()
+def files(look: Preflight) -> Iterator[Finding]:
+    """The relative paths that the engine is given mean files in the folder in which pytest was started."""
+    engine, folder = look.scenario.engine, Path.cwd()
+    if left := left_relative(engine.command_words, engine.process_environment, folder):
+        more = f" and {len(left) - _MOST_PATHS} more" if len(left) > _MOST_PATHS else ""
+        message = (
+            f"the engine looks for these relative paths in a folder of its own, but {folder} has them: "
+            f"{'; '.join(left[:_MOST_PATHS])}{more}; write absolute paths"
+        )
+        yield Finding("warning", "files", message)
+
+
+@check()
 def disk(look: Preflight) -> Iterator[Finding]:
     """The disk has room for the results."""
     writes_to, bytes_needed = look.writes_to, look.bytes_needed
@@ -74,4 +92,4 @@ def disk(look: Preflight) -> Iterator[Finding]:
 
 def pytest_dsr1_checks() -> Iterable[Check]:
     """List the checks of the host and the software, in the order in which their findings are shown."""
-    return limits, slurm, software, disk
+    return limits, slurm, software, files, disk

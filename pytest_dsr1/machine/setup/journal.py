@@ -10,9 +10,11 @@ machine that has its GPU, by UUID. The host's name says nothing, because each co
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pytest_dsr1.errors import InvalidRunError
@@ -20,11 +22,14 @@ from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import host, nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import read_machine
 from pytest_dsr1.machine.gpu.lock import holder_elsewhere
-from pytest_dsr1.machine.state_dir import VARIABLE, state_dirs
+from pytest_dsr1.machine.state_dir import VARIABLE, restore_folders
 from pytest_dsr1.storage.filelock import is_held, lock_file
-from pytest_dsr1.storage.files import sync_folder, write_atomically
+from pytest_dsr1.storage.files import entries as list_entries
+from pytest_dsr1.storage.files import open_regular, sync_folder, write_atomically
 
 RESTORE = "pytest-dsr1 restore"
+_MOST_BYTES = 65536
+"""A journal takes 300 bytes."""
 POWER_STEP_W = 0.5
 """Power limits closer than this are equal: nvidia-smi sets hundredths of a W, NVML reports mW."""
 
@@ -93,17 +98,44 @@ def _read(path: Path) -> Entry:
     """Read a journal.
 
     Raises:
-        ValueError: the file is not a journal.
+        OSError: the file cannot be read, or is a device or pipe.
+        ValueError: it is not a journal.
     """
     try:
         # Not a document with an envelope: older versions, which refuse unknown keys, restore from it too.
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            raw = json.loads(file.read(_MOST_BYTES))
         entry = Entry(**{**raw, "before": Settings(**raw["before"])})
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise ValueError("it is not a journal") from None
+    if not _has_types(entry):
+        raise ValueError("it is not a journal")
     if entry.uuid != path.name.removesuffix(".journal.json"):
         raise ValueError("it names another GPU")
     return entry
+
+
+def _has_types(entry: Entry) -> bool:
+    """Return whether each value has its type: another user may have written the file."""
+    before = entry.before
+    power_w, vboost = before.power_limit_w, before.vboost
+    return (
+        all(isinstance(each, str) for each in (entry.uuid, entry.boot_id, entry.written_utc))
+        and type(entry.pid) is int
+        and isinstance(entry.clocks_locked, bool)
+        and isinstance(before.persistence, bool | None)
+        and (power_w is None or (type(power_w) in {int, float} and math.isfinite(power_w)))
+        and (vboost is None or type(vboost) is int)
+    )
+
+
+def _journals(folder: Path) -> list[Path]:
+    """Return the journals in a folder.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    return [folder / one.name for one in list_entries(folder) if one.name.endswith(".journal.json")]
 
 
 def exists(folder: Path, uuid: str) -> bool:
@@ -137,14 +169,27 @@ def pending(environ: Mapping[str, str], uuids: Collection[str]) -> Iterator[Find
         environ: the environment variables that name the folder.
         uuids: the GPUs of this machine that can be read.
     """
-    for folder in state_dirs(environ):
-        for path in sorted(folder.glob("*.journal.json")):
+    for folder in restore_folders(environ):
+        paths: list[Path] = []
+        with suppress(OSError):  # restoring reports what it cannot read
+            paths = _journals(folder)
+        for path in paths:
             uuid = _uuid(path)
-            with suppress(OSError, ValueError):  # restoring reports what it cannot read
+            message = f"an earlier run ended without restoring {uuid}"
+            try:
                 if uuid in uuids and _rebooted(_read(path)):
                     continue
+                message += f"; `{RESTORE}` restores it now"
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError):
+                message += f", and {path} cannot be read; `{RESTORE}` says why"
+            if uuid not in uuids:
+                message = (
+                    f"an earlier run ended without restoring {uuid}, which cannot be read here now; run "
+                    f"`{RESTORE}` where it can be read, such as on the host"
+                )
             if (uuid in uuids or _of_this_boot(path)) and not is_held(folder, uuid):
-                message = f"an earlier run ended without restoring {uuid}; `{RESTORE}` restores it now"
                 yield Finding("warning", "GPU settings", message)
 
 
@@ -249,24 +294,37 @@ class Restoration:
     Attributes:
         notes: sentences for the user about GPUs of this machine.
         complete: whether every GPU of this machine is restored.
-        elsewhere: sentences about GPUs of other machines, whose journals were left alone.
+        elsewhere: sentences about GPUs of other machines, whose journals were left alone, and about folders
+            that cannot be searched.
+        searched: the folders that were searched for journals.
     """
 
     notes: tuple[str, ...]
     complete: bool
     elsewhere: tuple[str, ...] = ()
+    searched: tuple[Path, ...] = field(default=(), compare=False)
 
 
 def restore_from_journal(environ: Mapping[str, str]) -> Restoration:
-    """Restore GPUs that killed runs left changed; skip GPUs of other machines and those in use."""
+    """Restore GPUs that killed runs left changed; skip GPUs of other machines and those in use.
+
+    Root also restores what runs of other users left changed.
+    """
     notes: list[str] = []
+    searched: list[Path] = []
     elsewhere: list[str] = []
     complete = True
     present: Collection[str] | None = None
-    for folder in state_dirs(environ):
+    for folder in restore_folders(environ):
+        try:
+            paths = _journals(folder)
+        except OSError as error:
+            elsewhere.append(f"{folder}: cannot be searched for journals: {error.strerror}")
+            continue
+        searched.append(folder)
         with ExitStack() as stack:
             entries = []
-            for path in sorted(folder.glob("*.journal.json")):
+            for path in paths:
                 if present is None:
                     present = settings_now(environ)
                 if _uuid(path) not in present and not _of_this_boot(path):
@@ -286,7 +344,7 @@ def restore_from_journal(environ: Mapping[str, str]) -> Restoration:
                 notes += [f"{e.uuid}: restored to its state before the run of {e.written_utc}" for e in done]
                 notes += problems
                 complete = complete and not problems
-    return Restoration(tuple(notes), complete, tuple(elsewhere))
+    return Restoration(tuple(notes), complete, tuple(elsewhere), tuple(searched))
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,8 +380,10 @@ def _take(path: Path, environ: Mapping[str, str], stack: ExitStack) -> Entry | _
             return _LeftAlone(note, complete=True)
     except FileNotFoundError:
         return None
-    except PermissionError:
+    except PermissionError as error:
         note = f"{uuid}: another user's run left it changed; run as root: {RESTORE}"
+        if os.geteuid() == 0:  # a file server may give root no rights
+            note = f"{uuid}: not restored; {path} refuses root: {error.strerror}; run as its owner: {RESTORE}"
         return _LeftAlone(note, complete=False)
     except ValueError as error:
         note = f"{path}: cannot be used: {error}; if it is damaged, delete it"

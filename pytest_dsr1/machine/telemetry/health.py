@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from statistics import fmean
 from typing import TypeVar
 
 from pytest_dsr1.findings import Finding, Severity
+from pytest_dsr1.machine.telemetry.energy import Energy
 from pytest_dsr1.machine.telemetry.throttling import (
     COVERED_SHARE,
     IDLE,
@@ -16,6 +16,8 @@ from pytest_dsr1.machine.telemetry.throttling import (
     SOFTWARE_POWER_CAP,
     THROTTLED,
     Span,
+    covered,
+    missing,
     names,
     periods,
     reasons,
@@ -23,6 +25,7 @@ from pytest_dsr1.machine.telemetry.throttling import (
     seconds_of,
     spans_of,
     unknown,
+    untold,
 )
 from pytest_dsr1.machine.values import Conditions, GpuSample, Telemetry
 from pytest_dsr1.scenario.schema.scenario import Validity
@@ -54,10 +57,10 @@ class GpuStatistics:
     Attributes:
         gpu: NVML's index.
         samples: number of samples in the measured time; without any, the other values are missing.
-        energy_j: from the GPU's counter if it has one, else from its power if samples cover the time.
-        power_capped_share: share of the seen time at the software power cap.
-        throttled_share: share of the seen time in which heat or the hardware slowed the GPU down.
-        reason_share: share of time by reason, for every reason that NVML gave.
+        energy_j: from the GPU's energy counter; from the power samples in results of earlier versions.
+        power_capped_share: share of the time with reasons at the software power cap.
+        throttled_share: share of the time with reasons in which heat or the hardware slowed the GPU down.
+        reason_share: share of that time by reason, for every reason that NVML gave.
     """
 
     gpu: int
@@ -81,11 +84,12 @@ class GpuSummary:
 
     Attributes:
         text: the summary in one line.
-        power_w_total: power of all GPUs; None if NVML does not report it for each of them.
-        energy_j_total: energy of all GPUs, under the same condition.
+        power_w_total: power of all GPUs by its samples; None if NVML does not report it for each of them.
+        energy_j_total: energy of all GPUs by their counters; None if that of any is unknown.
         overhead_share: measured share of one CPU core that sampling took.
         processes_visible: whether process ids could be matched (not in most containers).
         gpus: each GPU.
+        why_no_energy: why there is no total energy; None if there is, and in results of earlier versions.
     """
 
     text: str
@@ -94,6 +98,7 @@ class GpuSummary:
     overhead_share: float = 0.0
     processes_visible: bool = True
     gpus: tuple[GpuStatistics, ...] = ()
+    why_no_energy: str | None = None
 
 
 def from_to(from_s: float, to_s: float) -> str:
@@ -126,11 +131,10 @@ def assess(
     findings += _ecc(telemetry)
     for position, gpu in enumerate(telemetry.gpus):
         spans = spans_of(telemetry, gpu, from_s, to_s)
-        covered_s = sum(span.seconds for span in spans)
-        findings += _coverage(gpu, spans, covered_s, to_s - from_s)
+        findings += _coverage(gpu, spans, to_s - from_s)
         if not spans:
             continue
-        findings += _throttled(gpu, spans, covered_s, validity, from_s)
+        findings += _throttled(gpu, reported(spans), validity, from_s)
         most_mhz = telemetry.max_sm_clock_mhz[position] if telemetry.max_sm_clock_mhz else None
         findings += _clocks(gpu, spans, most_mhz, sm_clock_lock_mhz)
     return tuple(findings)
@@ -184,22 +188,22 @@ def _ecc(telemetry: Telemetry) -> Iterator[Finding]:
             yield Finding("mismatch", f"GPU {gpu} ECC", message)
 
 
-def _coverage(gpu: int, spans: Sequence[Span], covered_s: float, measured_s: float) -> Iterator[Finding]:
+def _coverage(gpu: int, spans: Sequence[Span], measured_s: float) -> Iterator[Finding]:
     if not spans:
         message = "there is no sample of the measured time, so it is unknown whether the GPU was throttled"
         yield Finding("mismatch", f"GPU {gpu} telemetry", message)
         return
-    if covered_s < COVERED_SHARE * measured_s:
-        message = f"samples cover {covered_s / measured_s:.0%} of the measured time"
+    if message := missing(spans, measured_s):
         yield Finding("warning", f"GPU {gpu} telemetry", message)
     if not reported(spans):
         message = "the driver does not report throttling, so it is not judged"
         yield Finding("warning", f"GPU {gpu} throttling", message)
+    if message := untold(spans, measured_s):
+        yield Finding("warning", f"GPU {gpu} throttling", message)
 
 
-def _throttled(
-    gpu: int, spans: Sequence[Span], covered_s: float, validity: Validity, from_s: float
-) -> Iterator[Finding]:
+def _throttled(gpu: int, spans: Sequence[Span], validity: Validity, from_s: float) -> Iterator[Finding]:
+    told_s = covered(spans)
     judged = [("throttled", THROTTLED, "check cooling and power supply")]
     if validity.software_power_cap == "invalid":
         advice = "raise the power limit, or set validity.software_power_cap: record"
@@ -213,10 +217,10 @@ def _throttled(
         when = from_to(first.from_s - from_s, last.to_s - from_s)
         if len(times) > 1:
             when = f"{len(times)} times {when}"
-        share, allowed = seconds / covered_s, validity.throttled_share
+        share, allowed = seconds / told_s, validity.throttled_share
         message = (
             f"{', '.join(names(reasons(times)))}: {when} into the measurement, {seconds:.1f} s of "
-            f"{covered_s:.1f} s in total ({share:.1%}; allowed {allowed:.1%}); {advice}"
+            f"{told_s:.1f} s in total ({share:.1%}; allowed {allowed:.1%}); {advice}"
         )
         severity: Severity = "mismatch" if share > allowed else "warning"
         yield Finding(severity, f"GPU {gpu} {what}", message)
@@ -261,18 +265,17 @@ def summary(telemetry: Telemetry, from_s: float, to_s: float, *, used: int = 0) 
     if not used:
         return None
     spans = {gpu: spans_of(telemetry, gpu, from_s, to_s) for gpu in telemetry.gpus}
-    gpus = tuple(
-        _statistics(gpu, each, _counted_energy_j(telemetry, gpu, from_s, to_s), to_s - from_s)
-        for gpu, each in spans.items()
-    )
+    energy = Energy.of(telemetry, from_s, to_s, used)
+    gpus = tuple(_statistics(gpu, each, energy.gpu_j(gpu)) for gpu, each in spans.items())
     whole = len(gpus) == used
     return GpuSummary(
         text=_one_line(gpus, unknown(spans, to_s - from_s, used)),
         power_w_total=_total(gpu.power_w_mean for gpu in gpus) if whole else None,
-        energy_j_total=_total(gpu.energy_j for gpu in gpus) if whole else None,
+        energy_j_total=energy.total_j,
         overhead_share=telemetry.overhead_share,
         processes_visible=telemetry.processes_visible,
         gpus=gpus,
+        why_no_energy=energy.why_no_total or None,
     )
 
 
@@ -281,10 +284,11 @@ def conditions(telemetry: Telemetry, from_s: float, to_s: float) -> Conditions |
     if not telemetry.gpus:
         return None
     spans = [spans_of(telemetry, gpu, from_s, to_s) for gpu in telemetry.gpus]
-    gpus = [
-        _statistics(gpu, each, None, to_s - from_s) for gpu, each in zip(telemetry.gpus, spans, strict=True)
-    ]
-    slowed_s = [seconds_of(each, THROTTLED) for each in spans if reported(each)]
+    gpus = [_statistics(gpu, each, None) for gpu, each in zip(telemetry.gpus, spans, strict=True)]
+    # No throttling in a part of the time does not say that there was none.
+    whole_s = COVERED_SHARE * (to_s - from_s)
+    found_s = [(seconds_of(each, THROTTLED), covered(reported(each))) for each in spans]
+    slowed_s = [seconds for seconds, told_s in found_s if seconds or (told_s and told_s >= whole_s)]
 
     def rounded(values: Sequence[float], combine: Callable[[Sequence[float]], float]) -> float | None:
         return round(combine(values), 1) if values else None
@@ -348,21 +352,7 @@ def _mean_or_range(values: Sequence[float]) -> str:
     return f"{mean:.0f}"
 
 
-def _counted_energy_j(telemetry: Telemetry, gpu: int, from_s: float, to_s: float) -> float | None:
-    """Return the growth of the energy counter, interpolated between two readings."""
-    readings = [(s.time_s, s.energy_j) for s in telemetry.samples if s.gpu == gpu and s.energy_j is not None]
-
-    def at(time_s: float) -> float | None:
-        for (before_s, before_j), (after_s, after_j) in pairwise(readings):
-            if before_s <= time_s <= after_s:
-                return before_j + (after_j - before_j) * (time_s - before_s) / (after_s - before_s)
-        return None
-
-    begin_j, end_j = at(from_s), at(to_s)
-    return None if begin_j is None or end_j is None else end_j - begin_j
-
-
-def _statistics(gpu: int, spans: Sequence[Span], counted_j: float | None, measured_s: float) -> GpuStatistics:
+def _statistics(gpu: int, spans: Sequence[Span], energy_j: float | None) -> GpuStatistics:
     def values(read: Callable[[GpuSample], _Number | None]) -> list[tuple[_Number, float]]:
         pairs = ((read(span.sample), span.seconds) for span in spans)
         return [(value, seconds) for value, seconds in pairs if value is not None]
@@ -372,10 +362,9 @@ def _statistics(gpu: int, spans: Sequence[Span], counted_j: float | None, measur
 
     clocks = values(lambda one: one.sm_clock_mhz)
     powers = values(lambda one: one.power_w)
-    covered_s = sum(span.seconds for span in spans)
-    is_whole = covered_s >= COVERED_SHARE * measured_s
-    summed_j = sum(watts * seconds for watts, seconds in powers) if powers and is_whole else None
-    shares = {name: seconds_of(spans, bit) / covered_s for bit, name in REASONS.items()} if spans else {}
+    told = reported(spans)
+    told_s = covered(told)
+    shares = {name: seconds_of(told, bit) / told_s for bit, name in REASONS.items()} if told else {}
     return GpuStatistics(
         gpu=gpu,
         samples=len(spans),
@@ -386,8 +375,8 @@ def _statistics(gpu: int, spans: Sequence[Span], counted_j: float | None, measur
         temperature_c_max=max((v for v, _ in values(lambda one: one.temperature_c)), default=None),
         memory_used_gib_max=max((v for v, _ in values(lambda one: one.memory_used_gib)), default=None),
         utilization_percent_mean=mean(values(lambda one: one.utilization_percent)),
-        energy_j=summed_j if counted_j is None else counted_j,
-        power_capped_share=seconds_of(spans, SOFTWARE_POWER_CAP) / covered_s if reported(spans) else None,
-        throttled_share=seconds_of(spans, THROTTLED) / covered_s if reported(spans) else None,
+        energy_j=energy_j,
+        power_capped_share=seconds_of(told, SOFTWARE_POWER_CAP) / told_s if told else None,
+        throttled_share=seconds_of(told, THROTTLED) / told_s if told else None,
         reason_share={name: share for name, share in shares.items() if share},
     )

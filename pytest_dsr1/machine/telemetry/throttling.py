@@ -31,13 +31,20 @@ for it. The other reasons are settings, or do not slow the GPU down."""
 COVERED_SHARE = 0.9
 """The share of the measured time that samples must cover at least."""
 
+LONGEST = 3
+"""The most intervals of sampling that one sample covers: one may be late, or lost."""
+
 BRIDGE_S = 1.0
 """Periods of throttling that are at most this far apart count as one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A sample, and the seconds of the measured time that it covers: until the next sample."""
+    """A sample, and the seconds of the measured time that it covers.
+
+    It covers the time until the next sample, but at most ``LONGEST`` intervals: nothing is known of a longer
+    gap, such as that after the last sample of a lost GPU.
+    """
 
     sample: GpuSample
     from_s: float
@@ -64,8 +71,8 @@ def spans_of(telemetry: Telemetry, gpu: int, from_s: float, to_s: float) -> list
     samples = [sample for sample in telemetry.samples if sample.gpu == gpu]
     spans = []
     for sample, following in zip(samples, [*samples[1:], None], strict=False):
-        # The last sample covers a few intervals only: after it, nothing is known of a lost GPU.
-        until_s = following.time_s if following else sample.time_s + 3 * telemetry.interval_s
+        until_s = sample.time_s + LONGEST * telemetry.interval_s
+        until_s = min(until_s, following.time_s) if following else until_s
         start_s, end_s = max(sample.time_s, from_s), min(until_s, to_s)
         if end_s > start_s:
             spans.append(Span(sample, start_s, end_s - start_s))
@@ -96,9 +103,30 @@ def periods(spans: Iterable[Span], mask: int) -> list[Period]:
     return found
 
 
-def reported(spans: Iterable[Span]) -> bool:
-    """Return whether the driver reported reasons, or that there were none, in any sample."""
-    return any(span.sample.throttle_reasons is not None for span in spans)
+def reported(spans: Iterable[Span]) -> list[Span]:
+    """Return the samples in which the driver reported reasons, or that there were none."""
+    return [span for span in spans if span.sample.throttle_reasons is not None]
+
+
+def covered(spans: Iterable[Span]) -> float:
+    """Return the time that samples cover, in s."""
+    return sum(span.seconds for span in spans)
+
+
+def missing(spans: Sequence[Span], measured_s: float) -> str:
+    """Return in words that samples cover too little of the measured time; empty if they do not."""
+    seen_s = covered(spans)
+    if seen_s >= COVERED_SHARE * measured_s:
+        return ""
+    return f"samples cover {seen_s / measured_s:.0%} of the measured time"
+
+
+def untold(spans: Sequence[Span], measured_s: float) -> str:
+    """Return in words that too few of the samples have reasons; empty if that is not so, or none has any."""
+    told_s = covered(reported(spans))
+    if not told_s or told_s >= min(covered(spans), COVERED_SHARE * measured_s):
+        return ""
+    return f"the driver reports throttling for {told_s / measured_s:.0%} of the measured time"
 
 
 def unknown(gpus: Mapping[int, Sequence[Span]], measured_s: float, used: int) -> list[str]:
@@ -112,7 +140,6 @@ def unknown(gpus: Mapping[int, Sequence[Span]], measured_s: float, used: int) ->
     seen = {gpu: spans for gpu, spans in gpus.items() if spans}
     blind = [gpu for gpu in gpus if gpu not in seen]
     silent = [gpu for gpu, spans in seen.items() if not reported(spans)]
-    covered = min((sum(span.seconds for span in spans) for spans in seen.values()), default=measured_s)
     found = []
     if used > len(gpus):
         found.append(f"nothing is known of {used - len(gpus)} of its {used} GPUs: they were not watched")
@@ -120,8 +147,13 @@ def unknown(gpus: Mapping[int, Sequence[Span]], measured_s: float, used: int) ->
         found.append(f"{gpu_list(blind)}: no sample")
     if silent:
         found.append(f"{gpu_list(silent)}: the driver does not report throttling")
-    if covered < COVERED_SHARE * measured_s:
-        found.append(f"samples cover {covered / measured_s:.0%} of the measured time")
+    for doubt, time_s in (
+        (missing, covered),
+        (untold, lambda spans: covered(reported(spans)) or measured_s),
+    ):
+        worst = min(seen.values(), key=time_s, default=None)
+        if worst is not None and (text := doubt(worst, measured_s)):
+            found.append(text)
     return found
 
 

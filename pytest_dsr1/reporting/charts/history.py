@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from pytest_dsr1.case.case import Case
+from pytest_dsr1.case.published import is_like
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.history import History, PastRun
 from pytest_dsr1.measurement.measurement import Measurement
@@ -53,8 +54,9 @@ def published_points(scenarios: Iterable[Scenario]) -> tuple[PublishedPoint, ...
     found = []
     for scenario in scenarios:
         for each in scenario.published:
-            if USER in each.values and GPU in each.values and scenario.hardware.gpu:
-                of = scenario.name, each.version, scenario.model.name, scenario.hardware.gpu
+            model, gpu = each.model or scenario.model.name, each.gpu or scenario.hardware.gpu
+            if USER in each.values and GPU in each.values and gpu:
+                of = scenario.name, each.version, model, gpu
                 found.append(PublishedPoint(*of, each.values[USER], each.values[GPU]))
                 break
     return tuple(found)
@@ -156,9 +158,9 @@ def _plane(
     ]
     scenario = measurement.scenario
     random_weights, model = scenario.model.random_weights is not None, scenario.model.name
-    of_model = [each for each in published if each.model == model and not random_weights]
     of_gpu = sorted(
-        (each for each in of_model if each.gpu == scenario.hardware.gpu), key=lambda each: each.per_user
+        (each for each in published if is_like(each.model, each.gpu, scenario, measurement)),
+        key=lambda each: each.per_user,
     )
     published_of_gpu = [(each.profile, each.per_user, each.per_gpu) for each in of_gpu]
     this = [(scenario.name, own[USER], own[GPU])]

@@ -77,7 +77,8 @@ def of_measurement(measurement: Measurement) -> Iterator[Picture]:
         yield _throughput(measurement, rate, window)
     if flying:
         yield _in_flight(measurement, flying, window)
-    for name, values in request_times(measurement).items():
+    times, untimed = request_times(measurement), _untimed(measurement)
+    for name, values in times.items():
         title, axis = TIMES[name]
         seen = spread(values)
         caption = (
@@ -105,12 +106,18 @@ def of_measurement(measurement: Measurement) -> Iterator[Picture]:
             ]
         )
         marks = [layer for value, text in shown for layer in level(value, text, vertical=True)]
-        yield Picture(title, f"{caption}{beyond}.", picture([columns, *marks]))
+        missing = f"; TTFT and TPOT are not drawn: {untimed}" if untimed and "ttft" not in times else ""
+        yield Picture(title, f"{caption}{beyond}{missing}.", picture([columns, *marks]))
     gpus, from_s = gpu_spans(measurement), measurement.result.measured_from_s
     slow = slow_times(gpus, from_s)
     doubts = unknown(gpus, measurement.measured_s, max(measurement.scenario.hardware.count, len(gpus)))
     for name, series in gpu_series(gpus, from_s, measurement.measured_s).items():
         yield _gpus(name, series, slow, measurement.measured_s, doubts)
+
+
+def _untimed(measurement: Measurement) -> str:
+    """Return why the engine did not measure when tokens came; empty if it did, or does not know why."""
+    return measurement.result.facts.not_measured.get("average_ttft", "")
 
 
 def _width(edges: tuple[float, ...]) -> float:
@@ -138,7 +145,8 @@ def _throughput(measurement: Measurement, rate: list[Point], window: Steady | st
             "are shaded"
         )
     if measurement.result.records and any(r.first_token_s is None for r in measurement.result.records):
-        caption.append("the engine did not stream, so tokens are spread evenly over each request")
+        why = "the times of tokens are unknown" if _untimed(measurement) else "the engine did not stream"
+        caption.append(f"{why}, so tokens are spread evenly over each request")
     targets = [t for t in measurement.scenario.targets if t.metric == RATE]
     layers = [
         *_cut(window, measurement.measured_s),

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 
 from pytest_dsr1.case.answers import faults, is_it_real, what_to_do, where_is_it
 from pytest_dsr1.case.case import Case, title_of
+from pytest_dsr1.case.published import published_value
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.ci.markdown_escape import block, code, escaped, prose
-from pytest_dsr1.text import number, shown_path
+from pytest_dsr1.text import number, shell_command, shown_path
 from pytest_dsr1.verdict.verdict import EXIT_STATUS, GOOD, WORST_FIRST, Status, Verdict
 
 STATUS = {
@@ -127,9 +128,8 @@ def _row(case: Case, name: str, verdict: Verdict, *, published: bool) -> str:
 
 def _published(case: Case, verdict: Verdict) -> str:
     """Return the newest published value; empty if there is none."""
-    known = (each.values[verdict.metric] for each in case.scenario.published if verdict.metric in each.values)
-    value = next(known, None)
-    return "" if value is None else number(value)
+    known = published_value(case.scenario, case.run.measurement, verdict.metric)
+    return "" if known is None else number(known[0])
 
 
 def _section(case: Case) -> str:
@@ -161,7 +161,7 @@ def _answers(case: Case) -> Iterator[tuple[str, str]]:
     if health:
         yield "GPUs:", escaped(health.text)
     if case.run.folder:
-        again = code(f"pytest --dsr1-replay={shown_path(case.run.folder)}")
+        again = code(shell_command(["pytest", f"--dsr1-replay={shown_path(case.run.folder)}"]))
         replay = f"; {again} judges them again without a GPU" if case.run.measurement else ""
         yield "Results:", f"{code(shown_path(case.run.folder))}{replay}"
 

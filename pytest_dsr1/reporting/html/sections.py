@@ -11,8 +11,10 @@ from urllib.parse import quote
 
 from pytest_dsr1.case.answers import Fault, faults, is_it_real, what_to_do, where_is_it
 from pytest_dsr1.case.case import Case
+from pytest_dsr1.case.published import published_value
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
+from pytest_dsr1.masking import exported, without_secrets
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.metrics.in_flight import FULL
@@ -20,7 +22,7 @@ from pytest_dsr1.reporting.charts.history import ReportContext, comparison_pictu
 from pytest_dsr1.reporting.charts.run import Picture, of_measurement
 from pytest_dsr1.reporting.terminal.overview import engine_bound
 from pytest_dsr1.roofline.bounds import Bound, why_no_bounds
-from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.storage.files import open_regular
 from pytest_dsr1.text import number, plain
 from pytest_dsr1.verdict.verdict import GOOD, Verdict
 
@@ -101,6 +103,7 @@ class Section:
         messages: the full messages of what did not pass.
         pictures: of the measurement, then of comparisons.
         metrics: label, value with unit, origin.
+        no_energy: why the energy was not measured; empty if it was, and on the CPU.
         steady_window: an explanation of the steady window; empty without one.
         facts: the fingerprint by role.
         script: how to repeat the run.
@@ -118,6 +121,7 @@ class Section:
     messages: tuple[str, ...]
     pictures: tuple[Picture, ...]
     metrics: tuple[tuple[str, str, str], ...]
+    no_energy: str
     steady_window: str
     facts: tuple[tuple[str, tuple[Fact, ...]], ...]
     script: str
@@ -134,6 +138,7 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
         page: the file of the page, which links to artifacts.
     """
     measurement = case.run.measurement
+    health = measurement.gpu_health if measurement else None
     found = faults(case)
     return Section(
         id=f"scenario-{index}",
@@ -147,6 +152,7 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
         messages=tuple(dict.fromkeys(fault.message for fault in found)),
         pictures=(*of_measurement(measurement), *comparison_pictures(case, context)) if measurement else (),
         metrics=tuple(_metrics(measurement)) if measurement else (),
+        no_energy=(health.why_no_energy or "") if health else "",
         steady_window=_STEADY_WINDOW if measurement and "steady_window" in measurement.metrics else "",
         facts=tuple(_facts(case, measurement)) if measurement else (),
         script=_script(case, case.run.folder) if case.run.folder else "",
@@ -181,7 +187,7 @@ def _judged(case: Case, verdict: Verdict) -> Judged:
         target=f"{'references ' if gate else ''}{number(verdict.target)}",
         bound=f"({f'{gate.delta_percent:g}% worse:' if gate else f'bound {sign}'} {number(verdict.bound)})",
         reference=_reference(references, case.background.figure) if references else "",
-        published=_published(case.scenario, metric.name),
+        published=_published(case, metric.name),
     )
 
 
@@ -202,11 +208,9 @@ def _bounded(bound: Bound) -> Bounded:
     )
 
 
-def _published(scenario: Scenario, metric: str) -> str:
-    for each in scenario.published:
-        if metric in each.values:
-            return f"{number(each.values[metric])} ({each.version})"
-    return ""
+def _published(case: Case, metric: str) -> str:
+    known = published_value(case.scenario, case.run.measurement, metric)
+    return "" if known is None else f"{number(known[0])} ({known[1]})"
 
 
 def _metrics(measurement: Measurement) -> Iterator[tuple[str, str, str]]:
@@ -253,10 +257,12 @@ def _script(case: Case, folder: Path) -> str:
     lines = ["# Run the scenario again, as it ran", *inside, command]
     for path in sorted((folder / "engine").glob("*.sh")):
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
+            with open_regular(path) as file:
+                text = file.read(_SCRIPT_LIMIT).decode("utf-8", "replace")
         except OSError:
             continue
-        lines += ["", f"# {path.name}: to start the engine by hand, as in the run", text.strip()]
+        shown = without_secrets(text.strip(), exported)  # earlier versions wrote secrets into it
+        lines += ["", f"# {path.name}: to start the engine by hand, as in the run", shown]
     return "\n".join(lines)[:_SCRIPT_LIMIT]
 
 

@@ -13,7 +13,7 @@ from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.charts.request_data import RATE, steady
 from pytest_dsr1.roofline.bounds import Bound, why_no_bounds
 from pytest_dsr1.text import brief, columns, harmless, number, shown_path, wrapped
-from pytest_dsr1.verdict.verdict import NOTHING_TO_JUDGE, Status, Verdict
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
 Line = tuple[str, Mapping[str, bool]]
 """Text and pytest's markup for it."""
@@ -56,7 +56,7 @@ def _scenario(case: Case, width: int, above: Mapping[str, str]) -> Iterable[Line
         yield from _targets(judgment.verdicts, width)
         yield from _doubts(judgment.verdicts, width)
     if judgment.measured:
-        yield from _labeled(Status.MEASURED.value, NOTHING_TO_JUDGE, width, COLORS[Status.MEASURED])
+        yield from _labeled(Status.MEASURED.value, "nothing to judge", width, COLORS[Status.MEASURED])
     yield from _unjudged(judgment, width)
     yield from _gate(case, width)
     yield from _clues(case, width)
@@ -196,8 +196,12 @@ def _steady(measurement: Measurement) -> str:
 def _health(case: Case, measurement: Measurement) -> Iterable[tuple[str, str]]:
     if measurement.gpu_health:
         yield "GPUs", measurement.gpu_health.text
+        if why := measurement.gpu_health.why_no_energy:
+            yield "energy", f"not measured: {why}"
     if measurement.cpu_load:
         yield "CPUs", measurement.cpu_load.text
+    elif measurement.scenario.hardware.gpu is None and measurement.scenario.engine.attached_url:
+        yield "CPUs", "nothing is known of other work next to the server, which pytest-dsr1 did not start"
     if bound := _bound_reached(case.run.bounds, measurement):
         yield "bound", bound
 

@@ -15,11 +15,12 @@ from pytest_dsr1.gate.eligibility import compared, refuse_unfit
 from pytest_dsr1.gate.reference_file import load
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.nvidia_smi import shell_lines
+from pytest_dsr1.masking import masked_setting
 from pytest_dsr1.measurement.run import expected_s, options_of, run_timeout_s
 from pytest_dsr1.reporting.terminal.listing import to_set
 from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario
 from pytest_dsr1.session.options import store
-from pytest_dsr1.text import harmless, shell_command, shell_comment
+from pytest_dsr1.text import plain, shell_command, shell_comment
 from pytest_dsr1.workload.dataset import mean_tokens
 from pytest_dsr1.workload.synthetic import content_key
 from pytest_dsr1.workload.workload import Workload
@@ -77,14 +78,18 @@ def planned(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: C
 def plan(scenarios: Sequence[LoadedScenario], options: PlanOptions) -> Iterable[str]:
     """Yield the lines to print: a script per scenario, with its dialect in the first line.
 
-    Print them as they are: :func:`harmless` would cut long ones.
+    Print them as they are: :func:`harmless` would cut long ones. Whatever an engine returns, a comment stays
+    one, and a line stays one line.
     """
     for index, loaded in enumerate(scenarios):
         if index:
             yield ""
         for line in _script(loaded, options):
-            # No command of our own engines has a character that must be shown, but one of a plugin's may.
-            yield harmless(line) if line.startswith("#") or not line.isprintable() else line
+            if line.startswith("#"):
+                yield from shell_comment(line[1:].removeprefix(" ")).split("\n")
+            else:
+                # No command of our own engines has a character that must be shown, but one of a plugin's may.
+                yield line if line.isprintable() else plain(line, 10 * len(line))
 
 
 def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
@@ -118,6 +123,8 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     scenario = loaded.scenario
     yield f"scenario: {scenario.name} ({loaded.path})"
     yield f"machine: {needed(scenario.hardware)}"
+    if not scenario.targets:  # then neither a target nor a published figure says how much is asked
+        yield f"load: {load_in_words(scenario)}"
     yield f"expected: {duration(scenario)}"
     for line in _gate(loaded, options.store) if options.store else ():
         yield f"gate: {line}"
@@ -152,7 +159,8 @@ def _facts(scenario: Scenario, references: References) -> dict[str, FactValue]:
 
 
 def _options(options: PlanOptions, prefix: str) -> Iterable[str]:
-    for name, values in (("suites", options.suites), ("set", options.overrides)):
+    overrides = tuple(map(masked_setting, options.overrides))
+    for name, values in (("suites", options.suites), ("set", overrides)):
         yield from (f"{prefix}{name}={value}" for value in values)
 
 
@@ -198,3 +206,25 @@ def duration(scenario: Scenario) -> str:
         return f"at most {time} measuring if the targets are met"
     hours = seconds * scenario.hardware.count / 3600
     return f"{time} measuring at target rates, {hours:.2f} GPU-hours, plus loading the weights"
+
+
+def load_in_words(scenario: Scenario) -> str:
+    """Return the requests of a scenario, their lengths, and how they are sent."""
+    load, dataset = scenario.load, scenario.dataset
+    what = "random tokens" if dataset.path is None else "the dataset"
+    lengths = f"{_length(dataset.input_tokens)} tokens in and {_length(dataset.output_tokens)} out"
+    if load.arrival is not None:
+        limit = f", at most {load.concurrency:,} in flight" if load.concurrency != "all" else ""
+        sent = f"{load.arrival.type} arrivals{limit}"
+    else:
+        sent = "all at once" if load.concurrency == "all" else f"{load.concurrency:,} in flight"
+    warm = f", after {load.warmup_requests:,} for warm-up" if load.warmup_requests else ""
+    return f"{load.num_requests:,} requests of {what}, {lengths}, {sent}{warm}"
+
+
+def _length(length: Length) -> str:
+    if isinstance(length, int):
+        return f"{length:,}"
+    if isinstance(length, Normal):
+        return f"{length.mean:,.0f} (standard deviation {length.stdev:,.0f})"
+    return f"{length.minimum:,} to {length.maximum:,}"

@@ -47,7 +47,7 @@ def _streamed_metrics(scenario: Scenario) -> Findings:
 def _acceptance_needs_drafts(scenario: Scenario) -> Findings:
     """A target or gate on `acceptance_length` needs draft tokens."""
     engine = scenario.engine
-    setting = engine.settings_for.get("speculation")
+    setting = engine.setting_for("speculation")
     wanted = f"`{setting}`, found none" if setting else f"drafts, which the engine `{engine.type}` lacks"
     for key, metric in _judged(scenario, "mtp"):
         if engine.draft_tokens == 0:
@@ -56,7 +56,15 @@ def _acceptance_needs_drafts(scenario: Scenario) -> Findings:
 
 @must("targets", "gate.metric", "hardware.count", "hardware.gpu")
 def _per_gpu_needs_gpu(scenario: Scenario) -> Findings:
-    """A target or gate on `per_gpu_output_throughput` needs a GPU."""
+    """A target or gate on `per_gpu_output_throughput`, energy, power or cost needs a GPU."""
     for key, metric in _judged(scenario, "gpu"):
         if not scenario.hardware.count:
             yield key, f"{metric} needs a GPU, but hardware.count is 0"
+
+
+@must("targets", "hardware.gpu_hour_price")
+def _cost_needs_price(scenario: Scenario) -> Findings:
+    """A target on `cost_per_million_output_tokens` needs `hardware.gpu_hour_price`."""
+    for key, metric in _judged(scenario, "price"):
+        if scenario.hardware.gpu_hour_price is None:
+            yield key, f"{metric} is measured only with `hardware.gpu_hour_price`, found none"

@@ -164,8 +164,11 @@ class EngineSettings(Part):
 
     @property
     def computes_on_cpus(self) -> bool:
-        """Whether the model runs on this machine's CPUs, so that other work on them makes it slower."""
-        return False
+        """Whether the model of a scenario without a GPU runs on this machine's CPUs.
+
+        Other work on them then makes it slower. It does if pytest-dsr1 starts the engine.
+        """
+        return self.attached_url is None
 
     @property
     def attached_url(self) -> str | None:
@@ -216,6 +219,10 @@ class EngineSettings(Part):
     def kv_cache_limits(self) -> KvCacheLimits | None:
         """Limits of the KV cache of each GPU; None if unknown."""
         return None
+
+    def setting_for(self, purpose: Purpose) -> str | None:
+        """Return the setting of this scenario's engine that serves a purpose; None if there is none."""
+        return self.settings_for.get(purpose)
 
     def waiting_to_be_read(self, requests: int) -> str | None:
         """Return why requests can wait although there are slots for this many; None if unknown."""
@@ -375,11 +382,10 @@ def validating(kind: object) -> Iterator[None]:
     except ValidationError:
         raise
     except extensions.FAULTS:
-        if kind not in engines():
+        if str(kind) not in engines():
             raise
-        with extensions.named(
-            extensions.declared(HOOK, EngineSchema)[str(kind)][0], f"a validator of its engine {kind}"
-        ):
+        plugin, _ = extensions.declared(HOOK, EngineSchema)[str(kind)]
+        with extensions.named(plugin, f"a validator of its engine {kind}"):
             raise
 
 

@@ -32,6 +32,8 @@ class Hardware(Part):
     """The minimum memory of each GPU, in GiB."""
     min_driver: Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)*$")] | None = None
     """The oldest NVIDIA driver that can run the scenario, such as `575`."""
+    gpu_hour_price: Annotated[float, Field(gt=0)] | None = None
+    """The price of one GPU for one hour, in any currency, for `cost_per_million_output_tokens`. For all scenarios of a run: `--dsr1-set hardware.gpu_hour_price=2.5`."""  # noqa: E501
 
 
 class GpuSetup(Part):
@@ -218,6 +220,12 @@ class Published(Part):
 
     version: str
     """The publication and its date."""
+    model: str | None = None
+    """The model that was measured; by default the `model.name` of the file with these results, or of what it extends."""  # noqa: E501
+    gpu: str | None = None
+    """Its GPU; by default `hardware.gpu` of the same file."""
+    gpus: Annotated[int, Field(ge=0)] | None = None
+    """How many; by default `hardware.count` of the same file."""
     note: str | None = None
     """What was different, or what the numbers mean."""
     values: dict[MetricName, Annotated[float, Field(gt=0)]]

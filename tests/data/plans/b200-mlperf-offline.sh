@@ -1,6 +1,7 @@
 # newest known dialect 1.3: tensorrt_llm is not installed
 # scenario: b200-mlperf-offline (suites/b200/mlperf-offline.yaml)
 # machine: 8 x NVIDIA B200, at least 178 GiB each, driver 570.148 or newer
+# load: 24,576 requests of the dataset, 800 tokens in and 3,886 out, all at once, after 2 for warm-up
 # expected: unknown, because the scenario has no targets
 # set first: export DSR1_MODELS=...
 # set first: export DSR1_DATASET=...

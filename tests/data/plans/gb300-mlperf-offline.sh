@@ -1,6 +1,7 @@
 # newest known dialect 1.3: tensorrt_llm is not installed
 # scenario: gb300-mlperf-offline (suites/gb300/mlperf-offline.yaml)
 # machine: 4 x NVIDIA GB300, at least 270 GiB each
+# load: 24,576 requests of the dataset, 800 tokens in and 3,886 out, all at once, after 2 for warm-up
 # expected: unknown, because the scenario has no targets
 # set first: export DSR1_MODELS=...
 # set first: export DSR1_DATASET=...

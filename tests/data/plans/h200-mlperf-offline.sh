@@ -1,6 +1,7 @@
 # newest known dialect 1.3: tensorrt_llm is not installed
 # scenario: h200-mlperf-offline (suites/h200/mlperf-offline.yaml)
 # machine: 8 x NVIDIA H200, at least 139 GiB each
+# load: 24,576 requests of the dataset, 800 tokens in and 3,886 out, all at once, after 2 for warm-up
 # expected: unknown, because the scenario has no targets
 # set first: export DSR1_MODELS=...
 # set first: export DSR1_DATASET=...

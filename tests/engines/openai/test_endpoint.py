@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 import subprocess
@@ -84,6 +85,7 @@ def test_value_that_is_no_key() -> None:
             "expected a list of models, found an HTML page: '<html>'; "
             "give the model's name in engine.served_model",
         ),
+        (plain("200 OK", b"[" * 200_000), "HTTP 200: expected a list of models, found "),
         (
             plain("404 Not Found", b'{"detail": "Not Found"}'),
             "HTTP 404: expected a list of models, found Not Found; g",
@@ -190,6 +192,23 @@ def test_http_to_a_server_with_tls(certificate: Certificate, tmp_path: Path) -> 
 
 def test_file_of_no_certificates(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").touch()
-    for name in ("empty.pem", "none.pem"):
+    os.mkfifo(tmp_path / "pipe.pem")
+    for name in ("empty.pem", "none.pem", "pipe.pem"):
         with pytest.raises(EngineError, match=rf"engine.ca_file: .*/{name}: no certificates in PEM format: "):
             site(engine(ca_file=str(tmp_path / name)), "https://host")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        plain("401 Unauthorized", b'{"error": "Incorrect API key provided: key-planted/1"}'),
+        plain("403 Forbidden", b"key-planted/1"),
+        b"key-planted/1 is not the key\r\n",
+    ],
+)
+def test_a_server_that_repeats_the_key_does_not_make_it_known(answer: bytes) -> None:
+    environ = {"MY_KEY": "key-planted/1"}
+    with serving(lambda _: GOOD, greeting=answer) as port, pytest.raises(EngineError) as caught:
+        site(engine(api_key_env="MY_KEY"), f"http://127.0.0.1:{port}", environ).served_model()
+    assert "planted" not in str(caught.value)
+    assert "(not shown)" in str(caught.value)

@@ -187,7 +187,7 @@ def measure_bursts(folder: Path, tokens: int, **options: Any) -> EngineResult:
 
     def answer(_: dict[str, Any]) -> Iterator[bytes]:
         yield STREAM_HEAD
-        time.sleep(max(0.02, tokens * 0.001))
+        time.sleep(max(0.02, tokens * 0.004))
         yield burst + chunk(b"")
 
     return measure(folder, answer, output_tokens=tokens, **options)
@@ -198,13 +198,14 @@ def test_behind_a_proxy_that_buffers_nothing_that_rests_on_events_is_measured(tm
     assert all(record.error is None for record in result.records)
     why = result.facts.not_measured["average_tpot"]
     assert why.startswith(
-        "100% of the events came in clumps (limit 25%; on average 64 tokens at once, after "
+        "100% of the tokens came in clumps (limit 25%; on average 64 tokens at once, after "
     )
     assert why.endswith("(nginx: `proxy_buffering off`)")
     assert f"TTFT, TPOT and what follows from them are INVALID: {why}" in result.warnings
     assert "total_output_throughput" not in result.facts.not_measured
     client: Any = result.facts.other["client"]
     assert client["events_in_clumps_share"] == 1.0
+    assert {record.first_token_s for record in result.records} == {None}, "so tokens count from start to end"
 
 
 def test_a_burst_does_not_blame_the_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

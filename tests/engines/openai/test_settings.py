@@ -55,3 +55,24 @@ def test_of_a_server_with_other_options_nothing_is_known(changes: dict[str, Any]
     engine = OpenAi.model_validate({**SERVE, **changes})
     assert (engine.slots, engine.draft_tokens, engine.ranks, engine.slots_reason) == (None, None, 1, "")
     assert (engine.kv_cache_format, engine.kv_cache_limits) == (None, None)
+
+
+def test_the_settings_that_messages_name_are_those_of_the_options() -> None:
+    serve, other = OpenAi.model_validate(SERVE), OpenAi.model_validate({**SERVE, "server": "vllm"})
+    assert serve.setting_for("attention_dp") == "engine.llm_api.enable_attention_dp"
+    assert serve.setting_for("kv_cache_memory") == "engine.gpu_memory_fraction"
+    assert (serve.setting_for("output_over_time"), other.setting_for("attention_dp")) == (None, None)
+
+
+def test_chunked_prefill_is_seen() -> None:
+    chunked = OpenAi.model_validate({**SERVE, "llm_api": {"enable_chunked_prefill": True}})
+    assert chunked.chunked_context(1024) == (
+        "set engine.llm_api.enable_chunked_prefill: false, and engine.max_num_tokens to at least 1,024, the "
+        "longest input"
+    )
+    assert OpenAi.model_validate(SERVE).chunked_context(1024) is None
+
+
+def test_dummy_weights_are_not_the_model() -> None:
+    dummy = OpenAi.model_validate({**SERVE, "llm_api": {"load_format": "dummy"}})
+    assert dummy.model_doubt == "engine.llm_api.load_format: dummy replaces the checkpoint's weights"

@@ -21,6 +21,7 @@ from pytest_dsr1.engines.trtllm_options.names import COMMAND_LINE, OPTIONS
 from pytest_dsr1.engines.trtllm_options.options import LlmApiOptions
 from pytest_dsr1.errors import UserError
 from tests.helpers.paths import DOCS
+from tests.standins.trtllm_bench.options_file import check
 
 MAX_THROUGHPUT: dict[str, Any] = {
     "enable_attention_dp": True,
@@ -403,3 +404,76 @@ def test_the_documented_tables_are_these() -> None:
 )
 def test_the_script_says_which_dialect_and_why(asked: str | None, version: str | None, first: str) -> None:
     assert choose_dialect(asked, version)[1] == first
+
+
+EVERYTHING: dict[str, Any] = {
+    "enable_attention_dp": True,
+    "attention_dp_config": {"enable_balance": True, "batching_wait_iters": 0, "timeout_iters": 60},
+    "cuda_graph_config": {"enable_padding": True, "batch_sizes": [1, 8], "max_batch_size": 8},
+    "moe_config": {
+        "backend": "CUTLASS",
+        "max_num_tokens": 1024,
+        "load_balancer": {"num_slots": 288, "layer_updates_per_iter": 1},
+        "use_low_precision_moe_combine": True,
+        "disable_finalize_fusion": True,
+    },
+    "kv_cache_config": {
+        "dtype": "fp8",
+        "free_gpu_memory_fraction": 0.8,
+        "enable_block_reuse": False,
+        "max_tokens": 5000,
+        "tokens_per_block": 64,
+        "host_cache_size": 1000,
+        "use_kv_cache_manager_v2": "auto",
+    },
+    "speculative_config": {
+        "decoding_type": "MTP",
+        "max_draft_len": 3,
+        "use_relaxed_acceptance_for_thinking": True,
+        "relaxed_topk": 10,
+        "relaxed_delta": 0.6,
+        "use_mtp_vanilla": True,
+        "mtp_eagle_one_model": True,
+    },
+    "print_iter_log": True,
+    "stream_interval": 10,
+    "disable_overlap_scheduler": True,
+    "enable_iter_perf_stats": True,
+    "allreduce_strategy": "MNNVL",
+    "enable_autotuner": True,
+    "enable_min_latency": False,
+    "attn_backend": "TRTLLM",
+    "enable_chunked_prefill": True,
+    "enable_lm_head_tp_in_adp": True,
+    "context_parallel_size": 1,
+    "batch_wait_timeout_ms": 1.5,
+    "batch_wait_timeout_iters": 50,
+    "batch_wait_max_tokens_ratio": 0.75,
+    "num_postprocess_workers": 4,
+    "num_serve_frontends": 1,
+    "torch_compile_config": {
+        "enable_fullgraph": True,
+        "enable_inductor": False,
+        "enable_piecewise_cuda_graph": True,
+        "capture_num_tokens": [64],
+        "enable_userbuffers": True,
+        "max_num_streams": 3,
+    },
+    "nvfp4_gemm_config": {"allowed_backends": ["cutlass"]},
+    "sparse_attention_config": {"algorithm": "dsa", "index_topk": 2048},
+    "cache_transceiver_config": {"backend": "NIXL", "max_tokens_in_buffer": 16384},
+    "load_format": "dummy",
+    "trust_remote_code": True,
+    "env_overrides": {"TRTLLM_ENABLE_PDL": "1"},
+}
+
+
+@pytest.mark.parametrize("version", ["1.0.0rc4", "1.0.0", "1.1.0", "1.2.1", "1.3.0rc5", "1.3.0rc27", "1.4.0"])
+def test_each_version_takes_every_option_that_it_is_said_to_have(version: str) -> None:
+    """The stand-in's keys were written from the argument classes, not from the tables."""
+    options, dialect = LlmApiOptions.model_validate(EVERYTHING), dialect_of(version)
+    assert {name for name, _ in dialects.leaves_of(options)} == set(OPTIONS) - {"cuda_graph_config.enabled"}
+    check(translate(options, dialect), version)
+    if version == "1.4.0":
+        assert dialects.inexpressible(options, dialect) == []
+        assert translate(options, dialect) == EVERYTHING

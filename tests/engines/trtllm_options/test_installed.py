@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -91,3 +92,10 @@ def test_env_finds_the_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 )
 def test_other_programs_say_nothing_of_another_environment(tmp_path: Path, first: str) -> None:
     assert installed_version(["trtllm-bench"], program(tmp_path, first), "trtllm-bench") is None
+
+
+def test_a_pipe_with_the_programs_name_is_not_waited_for(tmp_path: Path) -> None:
+    path = Path(program(tmp_path, "#!/bin/sh")) / "trtllm-bench"
+    path.unlink()
+    os.mkfifo(path, 0o755)
+    assert installed_version(["trtllm-bench"], str(path.parent), "trtllm-bench") is None

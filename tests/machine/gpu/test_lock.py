@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import re
 import signal
@@ -144,3 +146,19 @@ def test_a_full_state_folder_is_a_sentence(
     with pytest.raises(InvalidRunError) as caught, gpu_lock(GPUS, environ):
         pass
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_state_folder_without_locks_is_a_sentence(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(InvalidRunError) as caught, gpu_lock(GPUS, environ):
+        pass
+    assert str(caught.value) == (
+        f"{tmp_path}/GPU-a.lock: GPU 0 cannot be locked: this file system has no locks; choose a local "
+        "folder with DSR1_STATE_DIR"
+    )

@@ -81,9 +81,19 @@ def test_every_reading_of_a_healthy_gpu(h200: FakeMachine) -> None:
         assert (gpu.nvlinks(), gpu.fabric(), gpu.processes()) == ((18, 18), "completed", ())
         assert (gpu.persistence(), gpu.power_limit_w(), gpu.power_default_w()) == (True, 700.0, 700.0)
         assert (gpu.power_w(), gpu.energy_j(), gpu.temperature_c()) == (100.0, 5000.0, 40)
+        assert (gpu.power_instant_w(), gpu.power_average_w()) == (101.0, 99.0)
         assert (gpu.sm_clock_mhz(), gpu.memory_clock_mhz(), gpu.max_sm_clock_mhz()) == (1980, 3201, 1980)
         assert (gpu.application_clock_mhz(), gpu.application_memory_clock_mhz()) == (1980, 3201)
         assert (gpu.utilization_percent(), gpu.throttle_reasons()) == (0, 0)
+
+
+def test_a_power_that_the_gpu_or_the_driver_lacks(h200: FakeMachine) -> None:
+    h200.forget("gpus.power_instant_mw")
+    with nvml.opened() as library:
+        gpu = library.gpu(0)
+        assert (gpu.power_instant_w(), gpu.power_average_w()) == (None, 99.0)
+        h200.set_gpu(0, **{"error.nvmlDeviceGetFieldValues": 13})
+        assert gpu.power_average_w() is None
 
 
 def test_processes_carry_their_memory(h200: FakeMachine) -> None:

@@ -4,12 +4,15 @@ import json
 import os
 import platform
 import socket
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine import host, state_dir
+from pytest_dsr1.machine.gpu.inventory import read_machine
 from pytest_dsr1.machine.setup import journal
 from pytest_dsr1.machine.setup.journal import (
     Entry,
@@ -104,15 +107,134 @@ def test_a_setting_that_does_not_stick_is_reported(two: FakeMachine, folder: Pat
     assert journal.exists(folder, two.uuid(0))
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"uuid": "x"}', '{"before": {}}', "\ufeff{}"])
+def changed(key: str, value: object) -> str:
+    """A journal of GPU 0, with one value of another type."""
+    made = asdict(entry("GPU-0"))
+    (made["before"] if key in made["before"] else made)[key] = value
+    return json.dumps(made)
+
+
+DAMAGED = [
+    *("", "[]", '{"uuid": "x"}', '{"before": {}}', "\ufeff{}", "[" * 200_000, '{"a":' * 200_000, "\ud800"),
+    *(changed("before", value) for value in ("", [1], None, "lots")),
+    *(changed("power_limit_w", value) for value in ("lots", True, float("nan"), float("inf"), [1])),
+    *(changed("vboost", value) for value in ("4", 4.5, True)),
+    *(changed("persistence", value) for value in ("on", 1)),
+    *(changed(key, None) for key in ("uuid", "boot_id", "pid", "written_utc", "clocks_locked")),
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED, ids=range(len(DAMAGED)))
 def test_a_damaged_journal_is_reported_and_kept(two: FakeMachine, folder: Path, text: str) -> None:
+    two.set_gpu(0, vboost=4)
+    text = text.replace("GPU-0", two.uuid(0))
     path = folder / f"{two.uuid(0)}.journal.json"
-    path.write_text(text)
+    path.write_text(text, errors="surrogatepass")
     assert restore_from_journal(os.environ) == journal.Restoration(
         (f"{path}: cannot be used: it is not a journal; if it is damaged, delete it",), complete=False
     )
+    assert [one.message for one in pending(os.environ, (two.uuid(0),))] == [
+        f"an earlier run ended without restoring {two.uuid(0)}, and {path} cannot be read; `pytest-dsr1 "
+        "restore` says why"
+    ]
     assert path.exists()
     assert two.commands() == []
+
+
+def test_a_journal_that_is_a_pipe_is_not_waited_for(two: FakeMachine, folder: Path) -> None:
+    path = folder / f"{two.uuid(0)}.journal.json"
+    os.mkfifo(path)
+    os.mkfifo(folder / "GPU-x.journal.json")
+    assert restore_from_journal(os.environ) == journal.Restoration(
+        (f"{path}: it is a device or pipe; correct that, then run: pytest-dsr1 restore",),
+        complete=False,
+        elsewhere=(
+            f"{folder}/GPU-x.journal.json: this machine does not have this GPU; the machine that has it "
+            "restores it",
+        ),
+    )
+    assert [one.message for one in pending(os.environ, (two.uuid(0),))] == [
+        f"an earlier run ended without restoring {two.uuid(0)}, and {path} cannot be read; `pytest-dsr1 "
+        "restore` says why"
+    ]
+
+
+def test_a_link_to_nothing_is_no_journal(two: FakeMachine, folder: Path) -> None:
+    (folder / f"{two.uuid(0)}.journal.json").symlink_to("/nonexistent")
+    assert list(pending(os.environ, (two.uuid(0),))) == []
+
+
+def test_a_gpu_that_a_container_may_not_use_is_restored_elsewhere(two: FakeMachine, folder: Path) -> None:
+    write(folder, entry(two.uuid(0)))
+    two.set_gpu(0, **{"error.nvmlDeviceGetHandleByIndex_v2": 4})
+    assert [one.message for one in pending(os.environ, read_machine(os.environ).uuids)] == [
+        f"an earlier run ended without restoring {two.uuid(0)}, which cannot be read here now; run "
+        "`pytest-dsr1 restore` where it can be read, such as on the host"
+    ]
+
+
+@pytest.fixture
+def ada(two: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The state folder of a user, whose killed run left GPU 0 changed, for root without DSR1_STATE_DIR."""
+    monkeypatch.delenv("DSR1_STATE_DIR")
+    monkeypatch.delenv("SLURM_JOB_USER", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "root"))
+    monkeypatch.setattr(state_dir, "MACHINE_FOLDER", tmp_path / "machine")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(host, "homes_in_use", lambda: iter(()))
+    monkeypatch.setattr(host, "home_of", {"ada": tmp_path / "ada"}.get)
+    folder = tmp_path / "ada" / ".local" / "state" / "pytest-dsr1"
+    folder.mkdir(parents=True)
+    write(folder, entry(two.uuid(0)))
+    two.set_gpu(0, vboost=4)
+    return folder
+
+
+@pytest.mark.parametrize("known", ["by a process", "by Slurm"])
+def test_root_restores_what_the_run_of_a_user_left(
+    two: FakeMachine, ada: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: str
+) -> None:
+    """In an Epilog the user's processes have ended, and Slurm names the user."""
+    assert restore_from_journal(os.environ).notes == ()
+    assert two.settings()[0][2] == "4"
+    if known == "by Slurm":
+        monkeypatch.setenv("SLURM_JOB_USER", "ada")
+    else:
+        monkeypatch.setattr(host, "homes_in_use", lambda: iter((tmp_path / "ada",)))
+    assert len(list(pending(os.environ, (two.uuid(0),)))) == 1
+    done = restore_from_journal(os.environ)
+    assert done.notes == (
+        f"{two.uuid(0)}: restored to its state before the run of 2025-11-23T20:00:00+00:00",
+    )
+    assert done.searched == (tmp_path / "machine", tmp_path / "root" / "pytest-dsr1", ada)
+    assert two.settings()[0][2] == "0"
+    assert not journal.exists(ada, two.uuid(0))
+
+
+def test_a_user_restores_only_what_is_of_the_user(
+    two: FakeMachine, ada: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_USER", "ada")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert restore_from_journal(os.environ).notes == ()
+    assert journal.exists(ada, two.uuid(0))
+
+
+def test_a_folder_that_root_may_not_search_is_named(
+    two: FakeMachine, ada: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_USER", "ada")
+
+    def refuse(folder: Path) -> list[Any]:
+        if folder == ada:
+            raise PermissionError(13, "Permission denied")
+        return []
+
+    monkeypatch.setattr(journal, "list_entries", refuse)
+    done = restore_from_journal(os.environ)
+    assert done.elsewhere == (f"{ada}: cannot be searched for journals: Permission denied",)
+    assert ada not in done.searched
+    assert list(pending(os.environ, (two.uuid(0),))) == []
 
 
 def test_a_journal_under_another_gpus_name_is_not_used(two: FakeMachine, folder: Path) -> None:
@@ -130,8 +252,18 @@ def test_another_users_journal_asks_for_root(
 
     write(folder, entry(two.uuid(0)))
     monkeypatch.setattr(journal, "lock_file", denied)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert restore_from_journal(os.environ) == journal.Restoration(
         (f"{two.uuid(0)}: another user's run left it changed; run as root: pytest-dsr1 restore",),
+        complete=False,
+    )
+    monkeypatch.setattr(os, "geteuid", lambda: 0)  # on a file server that gives root no rights
+    path = folder / f"{two.uuid(0)}.journal.json"
+    assert restore_from_journal(os.environ) == journal.Restoration(
+        (
+            f"{two.uuid(0)}: not restored; {path} refuses root: Permission denied; run as its owner: "
+            "pytest-dsr1 restore",
+        ),
         complete=False,
     )
 
@@ -181,7 +313,8 @@ def test_pending_journals_of_another_machine_are_its_own(two: FakeMachine, folde
     assert list(pending(os.environ, (two.uuid(0),))) == []
     write(folder, entry("GPU-lost-since"))
     assert [one.message for one in pending(os.environ, (two.uuid(0),))] == [
-        "an earlier run ended without restoring GPU-lost-since; `pytest-dsr1 restore` restores it now"
+        "an earlier run ended without restoring GPU-lost-since, which cannot be read here now; run "
+        "`pytest-dsr1 restore` where it can be read, such as on the host"
     ]
 
 

@@ -226,7 +226,7 @@ def test_one_slowed_gpu_of_eight_shows(mask: int, said: str, subject: str, posit
 
 
 def test_the_summary_is_json_with_units_in_its_names() -> None:
-    telemetry = watched([0x4] * 50 + [0x40] * 50)
+    telemetry = watched([0x4] * 50 + [0x40] * 51)
     slower = [replace(one, sm_clock_mhz=1000, temperature_c=85) for one in telemetry.samples[50:]]
     telemetry = replace(
         telemetry, samples=(*telemetry.samples[:50], *slower), overhead_share=0.01, processes_visible=False
@@ -257,6 +257,7 @@ def test_the_summary_is_json_with_units_in_its_names() -> None:
                 "reason_share": {"software power cap": 0.5, "hardware thermal slowdown": 0.5},
             }
         ],
+        "why_no_energy": None,
     }
 
 
@@ -277,14 +278,16 @@ def test_gpus_that_differ_are_shown_as_a_range(other: dict[str, float], text: st
     assert told.text.startswith(f"{text}, at most ")
 
 
-def test_energy_without_a_counter_is_power_over_time() -> None:
-    gpu = first_gpu(summary(watched([0] * 102, power_w=500.0), FROM_S, TO_S))
-    assert gpu.energy_j == 60000.0
-    gpu = first_gpu(summary(watched([0] * 102, power_w=500.0), FROM_S + 0.5, TO_S - 0.25))
-    assert gpu.energy_j == 59550.0
-    samples = tuple(replace(one, energy_j=None) for one in watched([0] * 100).samples)
-    gpu = first_gpu(summary(replace(watched([]), samples=samples), FROM_S, TO_S))
-    assert gpu.energy_j == 60000.0
+def test_energy_comes_from_the_counter_alone() -> None:
+    """The counter says 600 W, the samples 500 W."""
+    told = summary(watched([0] * 102, power_w=500.0), FROM_S + 0.5, TO_S - 0.25)
+    assert told is not None
+    assert (first_gpu(told).energy_j, told.energy_j_total, told.power_w_total) == (59550.0, 59550.0, 500.0)
+    samples = tuple(replace(one, energy_j=None) for one in watched([0] * 102).samples)
+    told = summary(replace(watched([]), samples=samples), FROM_S, TO_S)
+    assert told is not None
+    assert (first_gpu(told).energy_j, told.energy_j_total, told.power_w_total) == (None, None, 600.0)
+    assert told.why_no_energy == "GPU 0: no energy counter, or NVML cannot read it"
 
 
 def test_a_summary_without_readings() -> None:
@@ -324,9 +327,66 @@ def test_time_without_samples_is_not_called_healthy() -> None:
     assert text_of(watched([0] * 50)).endswith(
         ", not throttled as far as seen (samples cover 52% of the measured time)"
     )
-    without = tuple(replace(one, energy_j=None) for one in watched([0] * 50).samples)
-    seen_half = first_gpu(summary(replace(watched([]), samples=without), FROM_S, TO_S))
-    assert seen_half.energy_j is None, "power over half of the time is not the energy of the run"
+    seen_half = summary(watched([0] * 50), FROM_S, TO_S)
+    assert seen_half is not None
+    assert first_gpu(seen_half).energy_j is None, "the energy of half of the time is not that of the run"
+    assert seen_half.why_no_energy == "GPU 0: the energy counter was not read after the measurement ended"
+
+
+ALL = watched([0] * 100)
+UNSEEN = {
+    "a gap in the middle": (
+        replace(ALL, samples=(*ALL.samples[:2], *ALL.samples[-2:])),
+        "samples cover 6% of the measured time",
+    ),
+    "a sample long before, and one at the end": (
+        replace(ALL, samples=(replace(ALL.samples[0], time_s=FROM_S - 50), ALL.samples[-1])),
+        "samples cover 1% of the measured time",
+    ),
+    "every tenth second": (
+        replace(ALL, samples=ALL.samples[::10]),
+        "samples cover 30% of the measured time",
+    ),
+    "reasons in few samples": (
+        watched([0] * 2 + [None] * 98),
+        "the driver reports throttling for 2% of the measured time",
+    ),
+    "both": (
+        replace(watched([0] * 40 + [None] * 60), samples=watched([0] * 40 + [None] * 60).samples[:80]),
+        "samples cover 82% of the measured time; the driver reports throttling for 40% of the measured time",
+    ),
+}
+
+
+@pytest.mark.parametrize(("telemetry", "unknown"), UNSEEN.values(), ids=list(UNSEEN))
+def test_time_of_which_nothing_is_known_is_not_called_healthy(telemetry: Telemetry, unknown: str) -> None:
+    assert text_of(telemetry).endswith(f", not throttled as far as seen ({unknown})")
+    subjects = {"samples": "warning GPU 0 telemetry", "the driver": "warning GPU 0 throttling"}
+    lines = [
+        f"{subject}: {part}"
+        for part in unknown.split("; ")
+        for start, subject in subjects.items()
+        if part.startswith(start)
+    ]
+    assert judged(telemetry) == lines
+    known = conditions(telemetry, FROM_S, TO_S)
+    assert known is not None
+    assert known.throttled_s is None
+
+
+def test_throttling_is_a_share_of_the_time_of_which_it_is_known() -> None:
+    half = watched([0x40] * 10 + [0] * 10 + [None] * 80)
+    assert first_gpu(summary(half, FROM_S, TO_S)).throttled_share == pytest.approx(0.5)
+    assert "10.0 s of 20.0 s in total (50.0%; allowed 0.5%)" in judged(half)[-1]
+    known = conditions(half, FROM_S, TO_S)
+    assert known is not None
+    assert known.throttled_s == 10.0, "at least"
+
+
+def test_samples_that_come_late_still_cover_the_time() -> None:
+    late = replace(ALL, samples=ALL.samples[::3])
+    assert judged(late) == []
+    assert text_of(late).endswith(", not throttled")
 
 
 def test_a_driver_that_reports_no_throttling_is_not_called_healthy() -> None:
@@ -365,4 +425,5 @@ def test_an_unmeasured_value_is_in_no_number() -> None:
     silent = watched([None] * 9, sm_clock_mhz=None, power_w=None, temperature_c=None)
     assert conditions(silent, FROM_S, TO_S) == unknown
     assert conditions(watched([0]), FROM_S + 50, TO_S) == unknown
-    assert conditions(watched([0] * 9), FROM_S, TO_S) == Conditions(1980.0, 600.0, 60, 0.0)
+    assert conditions(watched([0] * 9), FROM_S, TO_S) == Conditions(1980.0, 600.0, 60, None)
+    assert conditions(watched([0] * 100), FROM_S, TO_S) == Conditions(1980.0, 600.0, 60, 0.0)

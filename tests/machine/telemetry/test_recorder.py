@@ -5,8 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from pytest_dsr1.machine.gpu.inventory import read_machine
 from pytest_dsr1.machine.telemetry import recorder as module
 from pytest_dsr1.machine.telemetry.recorder import Now, TelemetryRecorder
 from pytest_dsr1.machine.values import Event, GpuSample
+from tests.helpers.waiting import wait_until
 from tests.standins.nvml.control import GIB, FakeMachine
 
 
@@ -34,13 +33,6 @@ def record(path: Path) -> TelemetryRecorder:
     return TelemetryRecorder(read_machine(os.environ).gpus, path, interval_s=0.001)
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "what the test waits for did not happen within 20 s"
-        time.sleep(0.001)
-
-
 def rounds(machine: FakeMachine) -> int:
     """How often the processes of GPU 0 were asked for, which ends a round of samples.
 
@@ -52,7 +44,7 @@ def rounds(machine: FakeMachine) -> int:
 def wait_a_round(machine: FakeMachine) -> None:
     """Until a round has begun and ended after now: the rest of this one, a whole one, and the next begun."""
     now = rounds(machine)
-    wait_for(lambda: rounds(machine) >= now + 4)
+    wait_until(lambda: rounds(machine) >= now + 4)
 
 
 def test_every_reading_of_every_gpu_is_kept(two: FakeMachine, path: Path) -> None:
@@ -99,7 +91,7 @@ def test_the_file_holds_every_sample_and_can_be_read_again(two: FakeMachine, pat
 
 def test_samples_reach_the_file_while_the_run_goes_on(two: FakeMachine, path: Path) -> None:
     with record(path):
-        wait_for(lambda: path.exists() and path.read_text().endswith("}\n"))
+        wait_until(lambda: path.exists() and path.read_text().endswith("}\n"))
         assert json.loads(path.read_text().splitlines()[0])["gpu"] == 0
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pytest_dsr1.case.case import case_of
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.gate.history import History, history
 from pytest_dsr1.machine.telemetry.throttling import SOFTWARE_POWER_CAP
@@ -179,6 +180,20 @@ def test_a_small_run_on_the_cpu() -> None:
     silent = by_title(list(of_measurement(measurement(records=records(4, streaming=False)))))
     assert "the engine did not stream" in silent["Output throughput over time"].caption
     assert all(svg(picture.spec) for picture in (*found.values(), *silent.values()))
+
+
+def test_times_of_tokens_that_are_not_known_are_not_drawn() -> None:
+    """As behind a proxy that collects events; the reason stands where the pictures would be."""
+    run = measurement(records=records(4, streaming=False))
+    facts = EngineFacts(not_measured={"average_ttft": "100% of the tokens came in clumps"})
+    found = by_title(list(of_measurement(replace(run, result=replace(run.result, facts=facts)))))
+    assert set(found) == {"Output throughput over time", "Requests in flight", "Request latency"}
+    assert found["Request latency"].caption.endswith(
+        " ms; TTFT and TPOT are not drawn: 100% of the tokens came in clumps."
+    )
+    assert found["Output throughput over time"].caption.endswith(
+        "; the times of tokens are unknown, so tokens are spread evenly over each request."
+    )
 
 
 def test_published_points_are_the_newest_that_say_both() -> None:

@@ -315,3 +315,9 @@ def test_hostile_text_does_no_harm(hostile: str) -> None:
         "h2",
     ]
     assert len(shown) < 50_000
+
+
+def test_a_command_to_copy_is_quoted_for_the_shell() -> None:
+    one = missed()
+    spaced = replace(one, run=replace(one.run, folder=Path("my res/small/1")))
+    assert "`pytest '--dsr1-replay=my res/small/1'` judges them again" in text(spaced)

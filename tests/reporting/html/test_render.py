@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -289,6 +290,21 @@ def test_a_clock_that_the_power_cap_lowers_is_in_the_headline(tmp_path: Path) ->
     assert "; GPUs healthy, at their power cap" in case_of(judged(slow, RUN), tmp_path, NOW).headline
 
 
+def test_energy_is_among_the_metrics_or_the_page_says_why_not(tmp_path: Path) -> None:
+    run = save(tmp_path / "results", RUN)
+    assert run.gpu_health is not None
+    known = replace(run, metrics={**run.metrics, "energy_per_request": MetricValue(350.0, "records")})
+    lacking = replace(run, gpu_health=replace(run.gpu_health, why_no_energy="GPU 3: its counter <fell>"))
+    for one, shown, not_shown in (
+        (known, "energy per request 350 J/req records", "Energy was not measured"),
+        (lacking, "Energy was not measured: GPU 3: its counter <fell>.", "350 J/req"),
+    ):
+        case = case_of(judged(one, RUN), tmp_path / "s", NOW)
+        said = " ".join(page(tmp_path / "r.html", case).text.split())
+        assert shown in said
+        assert not_shown not in said
+
+
 def test_earlier_results_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     background = replace(BACKGROUND, history=History(unreadable=("a/measurement.json: is damaged",)))
     text = page(tmp_path / "report.html", cases(tmp_path)[0], background=background).text
@@ -308,7 +324,9 @@ def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
         "list": [HOSTILE],
     }
     verdict = replace(case.judgment.verdicts[0], message=HOSTILE)
-    published = [each.model_copy(update={"version": HOSTILE}) for each in case.scenario.published]
+    published = [
+        each.model_copy(update={"version": HOSTILE, "gpu": HOSTILE}) for each in case.scenario.published
+    ]
     script = run.folder / "engine" / "<img src=x>'\".sh"
     script.write_text(HOSTILE.replace("\x00", ""), encoding="utf-8")
     hostile = changed(
@@ -378,3 +396,35 @@ def test_what_makes_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no/report\.html: the report cannot be written: No such file"):
         write_html(tmp_path / "no" / "report.html", [], BACKGROUND)
+
+
+def test_a_pipe_among_the_scripts_of_a_result_is_not_waited_for(tmp_path: Path) -> None:
+    (case, *_) = cases(tmp_path)
+    assert case.run.measurement is not None
+    engine = case.run.measurement.folder / "engine"
+    os.mkfifo(engine / "z.sh")
+    (engine / "y.sh").write_text("echo of-the-engine\n", encoding="utf-8")
+    path = tmp_path / "report.html"
+    page(path, case)
+    text = path.read_text(encoding="utf-8")
+    assert "echo of-the-engine" in text
+    assert "# z.sh" not in text
+
+
+def test_a_script_of_an_earlier_version_keeps_its_secrets_to_itself(tmp_path: Path) -> None:
+    case = cases(tmp_path)[0]
+    assert case.run.folder is not None
+    old = (
+        "export HF_TOKEN=planted\nexport MODE=plain\ncat > o.yaml <<'DSR1_OPTIONS'\nhf_token: planted\n"
+        "api_keys:\n- planted\nbackend: X\nDSR1_OPTIONS\nserve --api-key planted --n 8\n"
+    )
+    (case.run.folder / "engine" / "command.sh").write_text(old, encoding="utf-8")
+    text = page(tmp_path / "report.html", case).text
+    assert "planted" not in text
+    for shown in (
+        "export HF_TOKEN=${HF_TOKEN}",
+        "export MODE=plain",
+        "backend: X",
+        "--api-key ${API_KEY} --n 8",
+    ):
+        assert shown in text

@@ -20,6 +20,8 @@ from pytest_dsr1.machine.cpu_load import CpuLoad
 from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import combine
+from pytest_dsr1.metrics.inputs import GpuTotals
 from pytest_dsr1.reporting.charts.request_data import Steady, steady
 from pytest_dsr1.reporting.ci.junit import properties
 from pytest_dsr1.reporting.compare.differences import differences
@@ -30,8 +32,10 @@ from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.targets import judge
 from pytest_dsr1.verdict.verdict import Status, Verdict
+from tests.helpers.metrics import from_records
 from tests.helpers.published import measured, shipped
 from tests.helpers.saved_gate import GATE
+from tests.helpers.scenario_files import load_text
 from tests.helpers.values import NOISE, case, measurement, records, scenario
 
 NOW = datetime(2026, 11, 30, tzinfo=timezone.utc)
@@ -122,6 +126,43 @@ def test_what_is_said_beside_the_targets(loaded: LoadedScenario) -> None:
     assert "  GPUs    8 GPUs, 1,755 to 1,980 MHz, 612 W" in lines
     assert "  CPUs    other work kept 0.05 of 2 busy; the run waited for one 0.4% of the time" in lines
     assert any(line.startswith("  also    per-user output throughput 4 tok/s/user; ") for line in lines)
+    assert not any(line.startswith("  energy") for line in lines)
+
+
+def test_energy_is_shown_or_why_it_is_not(loaded: LoadedScenario) -> None:
+    energy = GpuTotals(None, 1400.0)
+    found = from_records(records(), 2, gpu=energy, gpu_hour_price=3.6, measured_s=2.0)
+    lines = " ".join(text([outcome(loaded, metrics=combine({}, found))], 200))
+    for part in ("output token 87.5 J/tok", "request 350 J/req", "watt 0.01143 tok/s/W", "all GPUs 700 W"):
+        assert part in lines
+    assert "cost per million output tokens 250 currency/Mtok" in lines
+    unknown = GpuSummary("8 GPUs, 612 W", why_no_energy="GPU 3: the energy counter stayed at 7 J")
+    shown = text([outcome(loaded, gpu_health=unknown)], 200)
+    assert "  energy  not measured: GPU 3: the energy counter stayed at 7 J" in shown
+
+
+def test_of_a_server_that_somebody_else_started_nothing_is_said_about_the_cpus(tmp_path: Path) -> None:
+    name = load_text(tmp_path, ATTACHED)
+    run = ScenarioOutcome(name, "suites/small.yaml", measurement=measurement(scenario=name.scenario))
+    line = "  CPUs    nothing is known of other work next to the server, which pytest-dsr1 did not start"
+    assert line in text([run], 200)
+    started = load_text(tmp_path, ATTACHED.replace("url: http://x:1", "command: [serve, '{port}']"))
+    run = ScenarioOutcome(started, "suites/small.yaml", measurement=measurement(scenario=started.scenario))
+    assert not any(one.startswith("  CPUs") for one in text([run], 200))
+
+
+ATTACHED = """\
+name: served
+description: A server that runs already
+hardware: {}
+model: {name: deepseek-ai/DeepSeek-R1}
+dataset: {input_tokens: 8, output_tokens: 4, vocab_size: 100}
+load: {concurrency: 2, num_requests: 4}
+engine:
+  type: openai
+  url: http://x:1
+targets: [{metric: total_output_throughput, value: 1}]
+"""
 
 
 def steady_line(run: ScenarioOutcome) -> str:

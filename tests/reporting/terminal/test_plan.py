@@ -19,6 +19,8 @@ from pytest_dsr1.reporting.terminal.listing import listing
 from pytest_dsr1.reporting.terminal.plan import PlanOptions, plan
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.profiles import discover
+from pytest_dsr1.scenario.schema import json_schema
+from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.text import harmless
 from tests.helpers.scenario_files import GOOD, load_text
 
@@ -113,24 +115,30 @@ def test_durations_come_from_the_targets() -> None:
     assert run_timeout_s(loaded["h200-max-throughput"]) == pytest.approx(3 * 5120 * 2048 / 11489.2671 + 600)
 
 
+def kinds(schema: dict[str, Any]) -> list[str]:
+    """The forms of free text that a value may have."""
+    kind, items = schema.get("type"), json_schema.resolve(schema.get("items", {}))
+    if kind == "object" and not schema.get("properties"):
+        return ["value", "key"] + ["deep value", "deep key"] * (schema.get("additionalProperties") is True)
+    if kind == "array" and items.get("type") == "string":
+        return ["words"]
+    return ["text"] if kind == "string" and not {"enum", "const"} & schema.keys() else []
+
+
+SEPARATORS = [chr(code) for code in range(0x3000) if len(f"a{chr(code)}b".splitlines()) == 2]
+"""What ends a line for str.splitlines, and so for what makes comments."""
 PAYLOADS = (
     "a\nPWNED\nb",
-    "a\rPWNED\r",
-    "a\x0bPWNED",
-    "a\x0cPWNED",
-    "a\x1cPWNED",
-    "a\x85PWNED",
-    "a\u2028PWNED",
-    "a\u2029PWNED\u2029",
+    "".join(f"a{separator}PWNED" for separator in SEPARATORS if separator != "\n"),
+    f"{'word ' * 14}::error::PWNED {'word ' * 14}",
+    "a\n\n::warning file=a::PWNED\n##[error]PWNED",
     "'\nPWNED\n'",
     '"\nPWNED\n"',
-    "$(PWNED)",
-    "`PWNED`",
+    "$(PWNED)`PWNED`",
     "${X:-$(PWNED)}",
     "${HOME}\nPWNED",
     ";PWNED;",
     "\\\nPWNED",
-    "DSR1_OPTIONS\nPWNED\n",
     "\nDSR1_OPTIONS\nPWNED\n",
     "\x1b]0;PWNED\x07\x1b[2J",
     "\u202ePWNED",
@@ -138,27 +146,22 @@ PAYLOADS = (
     "##[error]PWNED",
     "PWNED\n",
 )
-KEYS = (
-    "description",
-    "hardware.gpu",
-    "model.name",
-    "model.path",
-    "model.quantization",
-    "dataset.path",
-    "engine.command",
-    "engine.environment.A",
-    "engine.llm_api.moe_config.backend",
-    "engine.arguments",
-    "engine.url",
-    "engine.served_model",
+KEYS = tuple(
+    dict.fromkeys(
+        (path, kind)
+        for path, schema in json_schema.fields()
+        if path[0] not in {"name", "published", "source", "gate"}
+        for kind in kinds(json_schema.resolve(schema))
+    )
 )
+"""Every key whose value is free: a text, words, or a mapping with free keys."""
 ENGINES: dict[str, dict[str, Any]] = {
     "trtllm-bench": yaml.safe_load(GOOD)["engine"],
     "trtllm": {"tp": 8},
     "openai": {"server": "vllm", "tp": 8},
     "transformers": {"device": "cpu"},
 }
-STAND_INS = ("trtllm-bench", "nvidia-smi", "pytest-dsr1", "pytest", "PWNED", "cat")
+STAND_INS = ("trtllm-bench", "nvidia-smi", "pytest-dsr1", "pytest", "PWNED", "cat", "x")
 
 
 @pytest.fixture(scope="module")
@@ -173,22 +176,34 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def scenarios(engine: str, payload: str) -> Iterator[dict[str, Any]]:
     """A scenario for each key, with the payload there."""
-    for key in KEYS:
+    forms = {
+        "text": payload,
+        "words": ["x", payload],
+        "value": {"A": payload},
+        "deep value": {"A": {"B": [payload]}},
+        "key": {payload: 1},
+        "deep key": {"A": {payload: [{payload: 1}]}},
+    }
+    own = engines()[engine].settings.model_fields
+    for (*folders, last), kind in KEYS:
+        # The keys of all scenarios once with a script that is whole, and once with one that is not.
+        if [*folders, last][1] not in own if folders[:1] == ["engine"] else engine in {"trtllm", "openai"}:
+            continue
         made = yaml.safe_load(GOOD)
         made["engine"] = {"type": engine, **ENGINES[engine]}
         if engine == "transformers":
             made["hardware"], made["model"] = {}, {"name": "m", "random_weights": {"seed": 0}}
-        *folders, last = key.split(".")
         part = made
         for folder in folders:
-            part[folder] = dict(part.get(folder, {}))
-            part = part[folder]
-        part[last] = [payload] if last in {"command", "arguments"} else payload
+            part = part[folder] if isinstance(folder, int) else part.setdefault(folder, {})
+        part[last] = forms[kind]
         yield made
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_no_value_becomes_a_command(engine: str, programs: Path, tmp_path: Path) -> None:
+    assert len(SEPARATORS) == 10
+    assert ("engine", "llm_api", "unchecked") in {path for path, _ in KEYS}
     planned, catalogue = 0, discover([])
     for payload in PAYLOADS:
         for index, scenario in enumerate(scenarios(engine, payload)):
@@ -219,7 +234,10 @@ def run_unharmed(lines: list[str], programs: Path, work: Path) -> None:
     script = "\n".join(lines) + "\n"
     for line in script.splitlines():
         assert line.isprintable(), line
+        assert not line.lstrip().startswith("::"), line
         assert harmless(line[:2_000]) == line[:2_000], line
+    if "PWNED" not in script:  # the value is not in it
+        return
     work.mkdir()
     environment = {"PATH": str(programs), "CALLS": str(work / "calls"), "DSR1_MODELS": "/my models"}
     command = ["/bin/sh", "-c", script]
@@ -227,6 +245,7 @@ def run_unharmed(lines: list[str], programs: Path, work: Path) -> None:
     calls = (work / "calls").read_text(encoding="utf-8") if (work / "calls").exists() else ""
     assert "PWNED" not in calls.split(), script
     assert "yntax" not in done.stderr, script
+    assert "not found" not in done.stderr, script
 
 
 def test_list_and_plan_say_that_there_are_no_targets(tmp_path: Path) -> None:
@@ -256,3 +275,68 @@ def test_the_plan_of_a_shipped_scenario_stays_as_it_was(kept: Path) -> None:
 
 def test_every_shipped_scenario_has_its_plan_kept() -> None:
     assert {path.stem for path in PLANS} == {profile.name for profile in discover([]).shipped}
+
+
+def test_the_command_of_a_plan_has_no_secret_of_an_override(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    given = (
+        "engine.environment.WANDB_API_KEY=planted",
+        "engine.environment={HF_TOKEN: planted, MODE: plain}",
+    )
+    text = "\n".join(plan([load(path, overrides=given)], PlanOptions("check", overrides=given)))
+    assert "planted" not in text
+    assert "'--set=engine.environment.WANDB_API_KEY=${WANDB_API_KEY}'" in text
+    assert "'--set=engine.environment={HF_TOKEN: ${HF_TOKEN}, MODE: plain}'" in text
+
+
+def test_secrets_among_options_are_in_no_plan(tmp_path: Path) -> None:
+    secret = {
+        "env_overrides": {"HF_TOKEN": "planted", "MODE": "plain"},
+        "unchecked": {"hf_token": "planted", "more": {"auth": ["planted"]}},
+    }
+    for engine in ("trtllm-bench", "trtllm"):
+        made = yaml.safe_load(GOOD)
+        made["engine"] = {"type": engine, **ENGINES[engine], "llm_api": secret}
+        path = tmp_path / "s.yaml"
+        path.write_text(yaml.safe_dump(made), encoding="utf-8")
+        text = "\n".join(plan([load(path)], PlanOptions("check")))
+        assert "planted" not in text
+        assert "plain" in text
+        assert "(not shown)" in text
+
+
+RANDOM = "5,120 requests of random tokens, 1,024 tokens in and 2,048 out,"
+POISSON = "load={concurrency: %s, num_requests: 5120, arrival: {type: poisson, rate_req_s: 4}}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sent"),
+    [
+        ([], f"{RANDOM} 1,024 in flight"),
+        (["load.concurrency=all"], f"{RANDOM} all at once"),
+        (["engine={type: openai, server: vllm}", POISSON % "all"], f"{RANDOM} poisson arrivals"),
+        (
+            ["engine={type: openai, server: vllm}", POISSON % 64],
+            f"{RANDOM} poisson arrivals, at most 64 in flight",
+        ),
+        (
+            [
+                "dataset.path=d.jsonl",
+                "dataset.input_tokens={minimum: 819, maximum: 1100}",
+                "dataset.output_tokens={mean: 9, stdev: 3}",
+                "load.warmup_requests=8",
+            ],
+            "5,120 requests of the dataset, 819 to 1,100 tokens in and 9 (standard deviation 3) out, "
+            "1,024 in flight, after 8 for warm-up",
+        ),
+    ],
+)
+def test_a_plan_without_targets_says_what_is_sent(changes: list[str], sent: str, tmp_path: Path) -> None:
+    loaded = load_text(tmp_path, GOOD.partition("targets:")[0], *changes)
+    assert f"# load: {sent}" in list(plan([loaded], PlanOptions("off")))
+
+
+def test_a_plan_with_targets_needs_no_line_for_the_load(tmp_path: Path) -> None:
+    lines = plan([load_text(tmp_path, GOOD)], PlanOptions("off"))
+    assert [line for line in lines if line.startswith("# load:")] == []

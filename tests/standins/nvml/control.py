@@ -52,6 +52,8 @@ HEALTHY: Mapping[str, object] = {
     "processes": "none",
     "persistence": 1,
     "power_mw": 100_000,
+    "power_instant_mw": 101_000,
+    "power_average_mw": 99_000,
     "energy_mj": 5_000_000,
     "energy_step_mj": 10_000,
     "temperature": 40,

@@ -272,6 +272,20 @@ int nvmlDeviceGetPowerUsage(device gpu, unsigned *out) {
     return small("nvmlDeviceGetPowerUsage", of(gpu), "power_mw", out);
 }
 
+struct field { unsigned id, scope; long long timestamp, latency; unsigned type; int error; union { unsigned small; u64 large; } value; };
+
+/* Only the fields of power, 186 at this moment and 185 on average; the error of a field is its own. */
+int nvmlDeviceGetFieldValues(device gpu, int count, struct field *fields) {
+    int error = begin("nvmlDeviceGetFieldValues", of(gpu));
+    for (int i = 0; !error && i < count; i++) {
+        const char *name = fields[i].id == 186 ? "power_instant_mw" : fields[i].id == 185 ? "power_average_mw" : 0;
+        char value[VALUE];
+        fields[i].error = name && gpu_fact(of(gpu), name, value) ? SUCCESS : NOT_SUPPORTED;
+        if (!fields[i].error) fields[i].value.small = (unsigned)strtoul(value, NULL, 0);
+    }
+    return error;
+}
+
 /* energy_mj grows by energy_step_mj per call. */
 int nvmlDeviceGetTotalEnergyConsumption(device gpu, u64 *out) {
     u64 step = 0;

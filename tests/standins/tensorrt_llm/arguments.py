@@ -36,7 +36,13 @@ def _make(name: str, kinds: dict[str, Any], **others: Any) -> Any:
 
 KvCacheConfig = _make(
     "KvCacheConfig",
-    {"max_tokens": int, **({} if _TOP_DTYPE else {"dtype": Literal[release.CACHE_DTYPES]})},
+    {
+        "max_tokens": int,
+        "host_cache_size": int,
+        **({} if _TOP_DTYPE else {"dtype": Literal[release.CACHE_DTYPES]}),
+        **({"tokens_per_block": int} if newer(1, 1) else {}),
+        **({"use_kv_cache_manager_v2": bool | Literal["auto"]} if newer(1, 2) else {}),
+    },
     free_gpu_memory_fraction=(float, Field(default=0.9, gt=0, le=1)),
     enable_block_reuse=(bool, True),
 )
@@ -59,7 +65,8 @@ MoeConfig = _make(
     {
         "backend": Literal[release.moe_backends(_INSTALLED)],
         "max_num_tokens": int,
-        "load_balancer": dict[str, Any],
+        "load_balancer": dict[str, Any] | str,
+        **({"use_low_precision_moe_combine": bool, "disable_finalize_fusion": bool} if newer(1, 1) else {}),
     },
 )
 AttentionDpConfig = _make(
@@ -79,6 +86,9 @@ class MTPDecodingConfig(_Strict):
     use_relaxed_acceptance_for_thinking: bool = False
     relaxed_topk: int = 1
     relaxed_delta: float = 0.0
+    use_mtp_vanilla: bool = False
+    if newer(1, 1):
+        mtp_eagle_one_model: bool = True
 
     @model_validator(mode="after")
     def _one_length(self) -> MTPDecodingConfig:
@@ -97,7 +107,30 @@ class NGramDecodingConfig(_Strict):
     max_matching_ngram_size: int = 4
 
 
+TorchCompileConfig = _make(
+    "TorchCompileConfig",
+    {
+        "enable_fullgraph": bool,
+        "enable_inductor": bool,
+        "enable_piecewise_cuda_graph": bool,
+        "enable_userbuffers": bool,
+        "max_num_streams": int,
+        **({"capture_num_tokens": list[int]} if newer(1, 1) else {}),
+    },
+)
+CacheTransceiverConfig = _make(
+    "CacheTransceiverConfig",
+    {"backend": Literal["DEFAULT", "UCX", "NIXL", "MOONCAKE", "MPI"], "max_tokens_in_buffer": int},
+)
+Nvfp4GemmConfig = _make(
+    "Nvfp4GemmConfig",
+    {"allowed_backends": list[Literal["cutlass", "cublaslt", "cutedsl", "cuda_core", "marlin"]]},
+)
+
 _CONFIGS: dict[str, Any] = {
+    "torch_compile_config": TorchCompileConfig,
+    "cache_transceiver_config": CacheTransceiverConfig,
+    **({"nvfp4_gemm_config": Nvfp4GemmConfig} if newer(1, 2) else {}),
     "kv_cache_config": KvCacheConfig,
     "cuda_graph_config": CudaGraphConfig,
     "moe_config": MoeConfig,
@@ -122,6 +155,21 @@ _FLAT: dict[str, Any] = {
     "load_format": Literal["auto", "dummy"],
     **({"max_batch_size": Annotated[int, Field(ge=8)]} if os.environ.get("DSR1_STANDIN_REFUSE") else {}),
     **({"return_perf_metrics": bool} if newer(1, 1) else {}),
+    "num_postprocess_workers": int,
+    "context_parallel_size": int,
+    **(
+        {
+            "enable_lm_head_tp_in_adp": bool,
+            "sparse_attention_config": dict[str, Any],
+            "batch_wait_timeout_ms": float,
+            "batch_wait_timeout_iters": int,
+            "batch_wait_max_tokens_ratio": float,
+        }
+        if newer(1, 1)
+        else {}
+    ),
+    **({"env_overrides": dict[str, str]} if newer(1, 2) else {}),
+    **({"num_serve_frontends": int} if newer(1, 4) else {}),
 }
 TorchLlmArgs: Any = _make(
     "TorchLlmArgs",

@@ -38,23 +38,46 @@ def allowed(version: str) -> dict[str, Any]:
     if not newer(version, 1, 0):
         return keys | dict.fromkeys(_OLD_PYTORCH)
     flat = (
-        "print_iter_log",
-        "enable_iter_perf_stats",
-        "stream_interval",
-        "allreduce_strategy",
-        "attn_backend",
+        *(
+            "print_iter_log",
+            "enable_iter_perf_stats",
+            "stream_interval",
+            "allreduce_strategy",
+            "attn_backend",
+        ),
+        *("enable_autotuner", "enable_min_latency", "trust_remote_code", "enable_chunked_prefill"),
+        *("num_postprocess_workers", "load_format", "context_parallel_size"),
     )
-    keys |= dict.fromkeys((*flat, "enable_autotuner", "enable_min_latency", "trust_remote_code"))
+    keys |= dict.fromkeys(flat)
     keys["cuda_graph_config"] = {"batch_sizes", "max_batch_size", "enable_padding"}
     keys["moe_config"] = {"backend", "max_num_tokens", "load_balancer"}
+    keys["torch_compile_config"] = {
+        *("enable_fullgraph", "enable_inductor", "enable_piecewise_cuda_graph", "enable_userbuffers"),
+        "max_num_streams",
+    }
+    keys["cache_transceiver_config"] = {"backend", "max_tokens_in_buffer"}
+    speculative |= {"use_mtp_vanilla"}
+    cache |= {"host_cache_size"}
     if release.has_cache_dtype_at_the_top(version):
         keys["kv_cache_dtype"] = None
     else:
-        cache |= {"dtype", "tokens_per_block", "host_cache_size"}
+        cache |= {"dtype"}
     if newer(version, 1, 1):
         keys["attention_dp_config"] = {"enable_balance", "batching_wait_iters", "timeout_iters"}
+        cache |= {"tokens_per_block"}
+        speculative |= {"mtp_eagle_one_model"}
+        keys["moe_config"] |= {"use_low_precision_moe_combine", "disable_finalize_fusion"}
+        keys["torch_compile_config"] |= {"capture_num_tokens"}
+        keys |= dict.fromkeys(("enable_lm_head_tp_in_adp", "sparse_attention_config"))
+        keys |= dict.fromkeys(
+            ("batch_wait_timeout_ms", "batch_wait_timeout_iters", "batch_wait_max_tokens_ratio")
+        )
     if newer(version, 1, 2):
         keys["env_overrides"] = None
+        keys["nvfp4_gemm_config"] = {"allowed_backends"}
+        cache |= {"use_kv_cache_manager_v2"}
+    if newer(version, 1, 4):
+        keys["num_serve_frontends"] = None
     return keys
 
 

@@ -15,7 +15,8 @@ from typing import Protocol, cast
 import httptools
 
 from pytest_dsr1.engines.openai.client.exchange import LARGEST_BODY, LARGEST_ERROR, Exchange
-from pytest_dsr1.engines.openai.client.failures import error_message
+from pytest_dsr1.engines.openai.client.failures import error_message, hidden
+from pytest_dsr1.masking import without_secrets
 
 _monotonic = time.monotonic
 _EVENT_STREAM = "text/event-stream"
@@ -248,12 +249,12 @@ class Connection(asyncio.Protocol):
         """End an exchange whose answer is complete, with the error that HTTP reports, if any."""
         status = self._parser.get_status_code()
         if status != 200:
-            exchange.fault = self._refused(status, bytes(exchange.body))
+            exchange.fault = self._refused(status, bytes(exchange.body), exchange.secret)
         elif exchange.streaming and not self._is_stream:
             kind = self._headers.get(b"content-type", b"no content type").decode("latin-1")
             exchange.fault = (
                 f"expected a stream of events, but the server answered with {kind}: "
-                f"{error_message(bytes(exchange.body))}"
+                f"{error_message(bytes(exchange.body), exchange.secret)}"
             )
         self._end(exchange)
 
@@ -266,6 +267,8 @@ class Connection(asyncio.Protocol):
 
     def _end(self, exchange: Exchange) -> None:
         exchange.ended_s = self.last_active_s
+        if exchange.fault is not None:
+            exchange.fault = hidden(exchange.fault, exchange.secret)  # whatever of the answer it quotes
         self.exchange = None
         self._done = exchange
         self._served += 1
@@ -300,16 +303,17 @@ class Connection(asyncio.Protocol):
             return f"{how} during its answer"
         return f"{how} during the stream, after {len(exchange.event_times_s)} events with text"
 
-    def _refused(self, status: int, body: bytes) -> str:
+    def _refused(self, status: int, body: bytes, secret: str) -> str:
         reason = f"HTTP {status}"
         if 300 <= status < 400:
-            target = self._headers.get(b"location", b"nowhere").decode("latin-1")[:200]
+            target = self._headers.get(b"location", b"nowhere").decode("latin-1")
+            target = without_secrets(hidden(target, secret))[:200]
             return f"{reason}: redirected to {target}; redirects are not followed: set engine.url to it"
         hint = _HINTS.get(status, "")
         after = self._headers.get(b"retry-after")
         if status == 429 and after:
             hint = f" (retry after {after.decode('latin-1')[:40]} s){hint}"
-        return f"{reason}: {error_message(body)}{hint}"
+        return f"{reason}: {error_message(body, secret)}{hint}"
 
 
 _CODINGS = {"Content-Encoding": {"", "identity"}, "Transfer-Encoding": {"", "identity", "chunked"}}

@@ -63,6 +63,7 @@ class Exchange:
         wanted: output tokens asked for.
         exact: whether another number of tokens is an error.
         input_tokens: the number of tokens sent; None for text.
+        secret: the API key in the payload, never to be shown; empty without one.
         scheduled_s: when the request is due; None in a closed loop.
         sent_s: when it was written to the connection; 0 before.
         event_times_s: when each event with text arrived.
@@ -82,6 +83,7 @@ class Exchange:
     exact: bool
     streaming: bool
     input_tokens: int | None
+    secret: str = field(default="", repr=False)
     scheduled_s: float | None = None
     sent_s: float = 0.0
     event_times_s: array[float] = field(default_factory=lambda: array("d"))
@@ -178,7 +180,7 @@ class _AnswerReader:
         for event in (*exchange.other_events, exchange.last):
             text = _data(event)
             if _NAMED_ERROR(event):
-                self._fail(f"the server reports: {error_message(text)}")
+                self._fail(f"the server reports: {error_message(text, self.exchange.secret)}")
             elif text.strip() not in (b"", b"[DONE]"):
                 self._document(text)
         self._judge()
@@ -188,14 +190,14 @@ class _AnswerReader:
             data = json.loads(text)
         except (ValueError, RecursionError):
             what = "an event of the stream" if self.exchange.streaming else "the answer"
-            self._fail(f"{what} is not JSON, or incomplete: {beginning(text)}")
+            self._fail(f"{what} is not JSON, or incomplete: {beginning(text, self.exchange.secret)}")
             return
         if not isinstance(data, dict):
-            self._fail(f"the server sent {beginning(text)}, expected a JSON object")
+            self._fail(f"the server sent {beginning(text, self.exchange.secret)}, expected a JSON object")
             return
         if data.get("error") is not None or data.get("object") == "error":
-            self._fail(f"the server reports: {error_message(text)}")
-        self.remark = self.remark or stated_error(data)
+            self._fail(f"the server reports: {error_message(text, self.exchange.secret)}")
+        self.remark = self.remark or stated_error(data, self.exchange.secret)
         choices, usage = data.get("choices"), data.get("usage")
         if isinstance(usage, dict) and _tokens(usage) is not None:
             # With `continuous_usage_stats` every event has a growing usage, and events are read out of order.

@@ -8,6 +8,9 @@ import re
 import socket
 import ssl
 from html.parser import HTMLParser
+from urllib.parse import quote
+
+from pytest_dsr1.masking import NOT_SHOWN, without_secrets
 
 _SCHEME = "check whether engine.url must begin with http or https"
 _SHOWN = 200
@@ -45,26 +48,48 @@ def unreachable(error: Exception, limit_s: float) -> str:
     return f"no connection: {error}"
 
 
-def error_message(body: bytes) -> str:
-    """Return the message in the body of an error, on one line and shortened.
+def hidden(text: str, secret: str) -> str:
+    """Return what a server sent without the API key, which some servers repeat; it may be quoted in it.
+
+    Args:
+        text: what the server sent.
+        secret: the API key; empty without one.
+    """
+    for form in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]} if secret else ():
+        text = text.replace(form, NOT_SHOWN)
+    return text
+
+
+def error_message(body: bytes, secret: str = "") -> str:
+    """Return the message in the body of an error, on one line, shortened and without secrets.
 
     Knows the forms of OpenAI, FastAPI and vLLM, problem details (RFC 9457), and pages in HTML; otherwise
     returns the start of the body.
+
+    Args:
+        body: what the server sent.
+        secret: see :func:`hidden`.
     """
     if not body.strip():
         return "the answer is empty"
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
-        return _of_page(body[:_PAGE_BYTES]) if _IS_PAGE(body[:_PAGE_BYTES]) else beginning(body)
-    return _cut(_stated(data)) or beginning(body)
+        page = body[:_PAGE_BYTES]
+        return _of_page(page, secret) if _IS_PAGE(page) else beginning(body, secret)
+    return _cut(_stated(data), secret) or beginning(body, secret)
 
 
-def stated_error(data: object) -> str:
-    """Return the message of an error that is not marked as one; empty if this JSON is not such an error."""
+def stated_error(data: object, secret: str = "") -> str:
+    """Return the message of an error that is not marked as one; empty if this JSON is not such an error.
+
+    Args:
+        data: the JSON.
+        secret: see :func:`hidden`.
+    """
     if not isinstance(data, dict) or not data.keys().isdisjoint({"choices", "usage"}):
         return ""
-    return _cut(_stated(data))
+    return _cut(_stated(data), secret)
 
 
 def _stated(data: object, depth: int = 0) -> str:
@@ -104,20 +129,27 @@ class _Page(HTMLParser):
             self.words.append(data.strip())
 
 
-def _of_page(body: bytes) -> str:
+def _of_page(body: bytes, secret: str) -> str:
     page = _Page()
     page.feed(body.decode("utf-8", "replace"))
     page.close()
-    return f"an HTML page: {_cut(' '.join(page.words)) or beginning(body)}"
+    return f"an HTML page: {_cut(' '.join(page.words), secret) or beginning(body, secret)}"
 
 
-def _cut(text: str) -> str:
-    """Return the text on one line, without control characters, and shortened."""
-    shown = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * _SHOWN]).split())
+def _cut(text: str, secret: str) -> str:
+    """Return the text on one line, without secrets and control characters, and shortened."""
+    whole = without_secrets(hidden(text, secret)[: 4 * _SHOWN])  # before a part of a secret is cut off
+    shown = " ".join("".join(c if c.isprintable() else " " for c in whole).split())
     return f"{shown[:_SHOWN]}{'...' if len(shown) > _SHOWN else ''}"
 
 
-def beginning(text: bytes) -> str:
-    """Return the start of what a server sent, quoted and on one line."""
-    shown = " ".join(text[: 2 * _SHOWN].decode("utf-8", "replace").split())
+def beginning(text: bytes, secret: str = "") -> str:
+    """Return the start of what a server sent, quoted, on one line and without secrets.
+
+    Args:
+        text: what the server sent.
+        secret: see :func:`hidden`.
+    """
+    whole = hidden(text.decode("utf-8", "replace"), secret)[: 2 * _SHOWN]
+    shown = " ".join(without_secrets(whole).split())
     return f"{shown[:_SHOWN]!r}{'...' if len(shown) > _SHOWN or len(text) > 2 * _SHOWN else ''}"

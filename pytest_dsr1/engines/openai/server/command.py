@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_dsr1.engines.openai.server.random_model import DUMMY_WEIGHTS, model_folder
-from pytest_dsr1.engines.openai.settings import OpenAi
+from pytest_dsr1.engines.openai.settings import OTHER_OPTIONS, OpenAi
+from pytest_dsr1.engines.trtllm_options.defaults import Asked, remarks
 from pytest_dsr1.engines.trtllm_options.dialects import (
     Dialect,
     cannot_express,
@@ -25,7 +26,7 @@ from pytest_dsr1.engines.trtllm_options.file import OPTIONS_FILE, file_lines, fi
 from pytest_dsr1.engines.trtllm_options.installed import installed_version
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.named_files import absolute_words
-from pytest_dsr1.masking import is_secret, masked_words
+from pytest_dsr1.masking import masked_words, shell_value
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import expanding_word, shell_comment
 
@@ -102,21 +103,22 @@ class LaunchCommand:
     def comment(self) -> str:
         """Return what a plan says about the server, as comments."""
         rows = [f"pytest-dsr1 starts and stops this server: {self.shell()}", *file_lines(self.options)]
+        rows += [f"warning: {warning}" for warning in self.warnings]
         return "\n".join([*filter(None, [self.because]), *map(shell_comment, rows)])
 
     def shell(self) -> str:
         """Return the command as a shell line; secrets are variables, to be exported first."""
-        values = (
-            f'{name}="${{{name}:?export it first}}"'
-            if is_secret(name, value)
-            else f"{name}={expanding_word(value)}"
-            for name, value in self.environment.items()
-        )
+        values = (f"{name}={shell_value(name, value)}" for name, value in self.environment.items())
         return " ".join([*values, *map(expanding_word, masked_words(self.argv))])
 
 
-def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
+def launch_command(scenario: Scenario, port: int, *, report: str | None = None) -> LaunchCommand:
     """Return the command that serves the scenario's model at ``port``.
+
+    Args:
+        scenario: the scenario.
+        port: the port; 0 for one that the server chooses.
+        report: the file for the address that the server chooses, in the folder of the job.
 
     Raises:
         UserError: the server does not have one of the options.
@@ -125,12 +127,14 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
     version = trtllm_version(engine) if engine.server == "trtllm-serve" else None
     before = [*_words(scenario, engine, port), *_backend(engine, version)]
     words, environment = absolute_words([*before, *engine.arguments], Path.cwd()), dict(engine.environment)
+    # The names of these two files stay as they are: pytest's folder may have files of the same names.
+    words[len(before) : len(before)] = [] if report is None else ["--report_addr", report]
+    open_defaults = () if version is None else _remarks(engine, version)
     if not engine.llm_api.given:
-        return LaunchCommand(words, environment)
+        return LaunchCommand(words, environment, warnings=open_defaults)
     dialect, because = choose_dialect(engine.dialect, version)
     if problems := inexpressible(engine.llm_api, dialect):
         raise cannot_express(scenario.name, dialect, problems)
-    # This name stays as it is: pytest's folder may have a file of the same name.
     words[len(before) : len(before)] = [file_option(dialect), OPTIONS_FILE]
     newer = newer_than_known(version) if version and not engine.dialect else None
     return LaunchCommand(
@@ -139,8 +143,24 @@ def launch_command(scenario: Scenario, port: int) -> LaunchCommand:
         options=translate(engine.llm_api, dialect),
         dialect=dialect,
         because=because,
-        warnings=(newer,) if newer else (),
+        warnings=(*open_defaults, *filter(None, [newer])),
     )
+
+
+def _remarks(engine: OpenAi, version: str) -> tuple[str, ...]:
+    """Return what the scenario leaves open in this version; nothing for a name that is not a version."""
+    if any(word.partition("=")[0] in OTHER_OPTIONS for word in engine.arguments):
+        return ()
+    asked = Asked(
+        engine.llm_api,
+        engine.environment,
+        engine.max_batch_size,
+        serves=True,
+        arguments=engine.arguments,
+    )
+    with contextlib.suppress(UserError):
+        return tuple(remarks(asked, version))
+    return ()
 
 
 def trtllm_version(engine: OpenAi) -> str | None:

@@ -6,14 +6,14 @@ import contextlib
 import http.client
 import os
 import shutil
-import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_dsr1.engines.openai.endpoint import Site, site
 from pytest_dsr1.engines.openai.server.command import launch_command
+from pytest_dsr1.engines.openai.server.port import ADDRESS, free_port, reported, server_chooses
 from pytest_dsr1.engines.openai.server.random_model import model_folder, write_model
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import Job
@@ -124,14 +124,6 @@ def next_steps(engine: OpenAi) -> why.NextSteps:
     }
 
 
-def free_port() -> int:
-    """Return a port that no process listens at now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 @contextlib.contextmanager
 def launched(job: Job, observer: Observer) -> Iterator[Server]:
     """Start the scenario's server, yield it when it is ready, and end it with all processes it started.
@@ -140,27 +132,52 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
         EngineError: the server cannot be started, died, or was not ready in time.
     """
     scenario, engine = job.scenario, OpenAi.of(job.scenario)
-    port = free_port()
-    where = site(engine, f"http://127.0.0.1:{port}")
-    command = launch_command(scenario, port)
+    site(engine, "http://127.0.0.1")  # a key that is not set is reported before anything starts
+    command = launch_command(scenario, 0)
     env = environment(command.environment)
     if shutil.which(command.argv[0], path=env.get("PATH")) is None:
         raise EngineError(
             f"{scenario.name}: {command.argv[0]} is not installed (not found in PATH); install it, or "
             "set engine.command"
         )
+    chooses = server_chooses(job, observer)
+    port = 0 if chooses else free_port()
+    command = launch_command(scenario, port, report=ADDRESS if chooses else None)
     if scenario.model.random_weights is not None:
         observer.phase("starting", "writing the model's configuration and tokenizer")
         write_model(scenario, model_folder(scenario, os.environ))
     if command.options:
-        write_atomically(job.artifacts / OPTIONS_FILE, file_text(command.options))
+        write_atomically(job.artifacts / OPTIONS_FILE, file_text(command.options), private=True)
     write_atomically(job.artifacts / SCRIPT, command.script(), private=True)
     observer.phase("starting", command.shell())
     log = job.artifacts / LOG
     with Child(command.argv, env=env, cwd=job.artifacts, log=log, grace_s=_GRACE_S) as child:
-        server = Server(scenario.name, where.url, child, log, next_steps(engine), command.dialect)
-        await_ready(server, where, engine.startup_timeout_s, observer)
+        url = f"http://127.0.0.1:{port}"
+        server = Server(scenario.name, url, child, log, next_steps(engine), command.dialect)
+        limit_s = engine.startup_timeout_s
+        if chooses:
+            limit_s = _await_address(server, job.artifacts / ADDRESS, limit_s, observer)
+        await_ready(server, site(engine, server.url), limit_s, observer)
         yield server
+
+
+def _await_address(server: Server, path: Path, limit_s: float, observer: Observer) -> float:
+    """Wait until the server has written its address, which becomes its URL; return the seconds that are left.
+
+    Raises:
+        EngineError: the server died, or wrote no address in time.
+    """
+    began_s = time.monotonic()
+
+    def ask() -> str | None:
+        address = reported(path)
+        if address is None:
+            return f"no address in {path.name}"
+        server.url = f"http://{address}"
+        return None
+
+    _wait(server, ask, limit_s, observer)
+    return max(limit_s - (time.monotonic() - began_s), 1.0)
 
 
 def await_ready(server: Server, where: Site, limit_s: float, observer: Observer) -> None:
@@ -171,20 +188,44 @@ def await_ready(server: Server, where: Site, limit_s: float, observer: Observer)
     Raises:
         EngineError: the server died, or was not ready in time.
     """
+    page = _HEALTH
+
+    def ask() -> str | None:
+        nonlocal page
+        answer = "no answer"
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            status, _ = where.get(page)
+            if status == http.HTTPStatus.NOT_FOUND and page == _HEALTH:
+                page = _MODELS
+                status, _ = where.get(page)
+            if status == http.HTTPStatus.OK:
+                return None
+            answer = f"HTTP {status}"
+        return f"GET {where.url}{page}: {answer}"
+
+    _wait(server, ask, limit_s, observer)
+    server.read()
+    server.reader.enter("running")
+
+
+def _wait(server: Server, ask: Callable[[], str | None], limit_s: float, observer: Observer) -> None:
+    """Wait until the server is as far as asked.
+
+    Args:
+        server: the server; the observer gets the lines of its log.
+        ask: returns what is missing; None if nothing is.
+        limit_s: the longest time, in seconds.
+        observer: of the run.
+
+    Raises:
+        EngineError: the server died, or was not as far in time.
+    """
     waiting = Waiting(server.reader, limit_s)
-    answer, asked = "no answer", _HEALTH
     while True:
         server.check()
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            status, _ = where.get(asked)
-            if status == http.HTTPStatus.NOT_FOUND and asked == _HEALTH:
-                asked = _MODELS
-                status, _ = where.get(asked)
-            if status == http.HTTPStatus.OK:
-                server.read()
-                server.reader.enter("running")
-                return
-            answer = f"HTTP {status}"
+        missing = ask()
+        if missing is None:
+            return
         for line in (lines := server.read(_LOOK_S)):
             waiting.heard(line)
         if lines:
@@ -196,6 +237,6 @@ def await_ready(server: Server, where: Site, limit_s: float, observer: Observer)
         if waiting.over:
             advice = "if it is only slow, raise engine.startup_timeout_s"
             raise EngineError(
-                f"{server.name}: the server was not ready within {limit_s:g} s (GET {where.url}{asked}: "
-                f"{answer}); {f'it {server.symptom}' if server.symptom else advice}{server.quoted()}"
+                f"{server.name}: the server was not ready within {limit_s:g} s ({missing}); "
+                f"{f'it {server.symptom}' if server.symptom else advice}{server.quoted()}"
             )

@@ -19,7 +19,7 @@ from typing import Any
 
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from pytest_dsr1.storage.files import write_atomically
+from pytest_dsr1.storage.files import open_regular, write_atomically
 from pytest_dsr1.workload.deepseek import FP8_BLOCK_SCALES, config_problems, resolve_config
 from pytest_dsr1.workload.prepare import cache_folder
 
@@ -78,8 +78,8 @@ def write_model(scenario: Scenario, folder: Path) -> None:
 
 def _keep(path: Path, text: str) -> None:
     """Make the text of a file this one; another server may read the file meanwhile."""
-    with suppress(OSError, UnicodeDecodeError):
-        if path.read_text(encoding="utf-8") == text:
+    with suppress(OSError), open_regular(path) as file:
+        if file.read() == text.encode():
             return
     write_atomically(path, text)
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from pytest_dsr1.engines.openai.endpoint import site
 from pytest_dsr1.engines.openai.server.command import launch_command
@@ -15,6 +16,7 @@ from pytest_dsr1.engines.openai.server.process import LOG, SCRIPT, Server, await
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import EngineError, UserError, on_failure
+from pytest_dsr1.machine.named_files import file_facts
 from pytest_dsr1.records import Observer
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
@@ -147,7 +149,8 @@ def _started_with(scenario: Scenario) -> object:
         return None
     with suppress(EngineError, UserError):  # reported when the server is started
         environ = {name: value for name, value in os.environ.items() if name != _NOT_THE_SERVERS}
-        return launch_command(scenario, 0), environ, scenario.hardware, scenario.gpu_setup
+        files = file_facts(engine.command_words, Path.cwd())  # a server reads them only when it starts
+        return launch_command(scenario, 0), environ, files, scenario.hardware, scenario.gpu_setup
     return None
 
 

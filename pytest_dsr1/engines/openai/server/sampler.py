@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from pytest_dsr1.engines.openai.client.failures import hidden
 from pytest_dsr1.engines.openai.endpoint import Site
 from pytest_dsr1.engines.openai.server.metrics import IterationStats, ServerSample, Window, read_text
 from pytest_dsr1.engines.openai.server.prometheus import is_exposition
@@ -173,7 +174,7 @@ class ServerMetrics:
             except (OSError, http.client.HTTPException) as error:
                 self._drop()
                 self._missed += 1
-                why = str(error) or type(error).__name__
+                why = hidden(str(error) or type(error).__name__, self._where.secret or "")
             except (ValueError, RecursionError) as error:
                 self._missed += 1
                 why = str(error)

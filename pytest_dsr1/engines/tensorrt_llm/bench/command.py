@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
+from pytest_dsr1.engines.trtllm_options.defaults import Asked, remarks
 from pytest_dsr1.engines.trtllm_options.dialects import (
     Dialect,
     cannot_express,
@@ -17,10 +18,11 @@ from pytest_dsr1.engines.trtllm_options.dialects import (
 )
 from pytest_dsr1.engines.trtllm_options.file import OPTIONS_FILE, file_lines, file_option
 from pytest_dsr1.engines.trtllm_options.names import Version
+from pytest_dsr1.engines.trtllm_options.options import CudaGraphConfig
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.named_files import absolute_words
-from pytest_dsr1.masking import is_secret, masked_words
-from pytest_dsr1.text import VARIABLE, expanding_word, shell_word
+from pytest_dsr1.masking import masked_words, shell_value
+from pytest_dsr1.text import VARIABLE, expanding_word, shell_comment, shell_word
 
 REPORT = "report.json"
 REQUESTS = "requests.json"
@@ -38,6 +40,7 @@ class Invocation:
         arguments: the options, each with its value; file names are relative to the folder of the run.
         options: the content of the options file; empty if there is no file.
         environment: variables in addition to those of this process.
+        remarks: sentences about what the scenario leaves open in the installed version.
     """
 
     dialect: Dialect
@@ -46,6 +49,7 @@ class Invocation:
     arguments: tuple[tuple[str, ...], ...]
     options: dict[str, Any]
     environment: dict[str, str]
+    remarks: tuple[str, ...] = ()
 
     @property
     def argv(self) -> list[str]:
@@ -101,7 +105,15 @@ def invocation(
         arguments=(*group, ("throughput",), *arguments),
         options=options,
         environment={"PYTHONUNBUFFERED": "1", **engine.environment},
+        remarks=tuple(remarks(_asked(engine), version)) if version else (),
     )
+
+
+def _asked(engine: TrtllmBench) -> Asked:
+    """Return what the scenario asks; without a cuda_graph_config trtllm-bench pads (#7031)."""
+    graphs = engine.llm_api.cuda_graph_config or CudaGraphConfig(enable_padding=True)
+    options = engine.llm_api.model_copy(update={"cuda_graph_config": graphs})
+    return Asked(options, engine.environment, engine.max_batch_size)
 
 
 def _arguments(job: Job, version: Version) -> tuple[list[tuple[str, ...]], dict[str, str]]:
@@ -155,16 +167,11 @@ def _command(job: Job, engine: TrtllmBench) -> tuple[str, ...]:
 
 def script(job: Job, call: Invocation) -> str:
     """Return the shell script that runs the command; its first line has the dialect and the reason."""
-    lines = [call.because, "set -eu"]
+    lines = [call.because, "set -eu", *(shell_comment(f"warning: {remark}") for remark in call.remarks)]
     if job.artifacts != Path():
         lines.append(f"cd {shell_word(str(job.artifacts.absolute()))}")
-    lines += [f"export {name}={_value(name, value)}" for name, value in call.environment.items()]
+    lines += [f"export {name}={shell_value(name, value)}" for name, value in call.environment.items()]
     lines += file_lines(call.options)
     rows = [masked_words(call.command), *call.arguments]
     lines.append(" \\\n  ".join(" ".join(map(expanding_word, row)) for row in rows))
     return "\n".join(lines) + "\n"
-
-
-def _value(name: str, value: str) -> str:
-    """Return the value of an environment variable for the shell; a secret has to be exported first."""
-    return f'"${{{name}:?export it first}}"' if is_secret(name, value) else expanding_word(value)

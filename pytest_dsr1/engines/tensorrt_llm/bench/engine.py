@@ -162,7 +162,7 @@ def _ask_for_options(job: Job, engine: TrtllmBench, dialect: Dialect, observer: 
 
 def _write_artifacts(job: Job, call: Invocation) -> None:
     if call.options:
-        write_atomically(job.artifacts / OPTIONS_FILE, file_text(call.options))
+        write_atomically(job.artifacts / OPTIONS_FILE, file_text(call.options), private=True)
     write_atomically(job.artifacts / "command.sh", command.script(job, call), private=True)
     shown = {name: value for name, value in os.environ.items() if _SHOWN_VARIABLES.match(name)}
     rows = {**shown, **call.environment}
@@ -334,6 +334,7 @@ class _Run:
     def _warnings(self, version: str | None) -> Iterator[str]:
         if self.unsearched:
             yield self.unsearched
+        yield from self.call.remarks
         if version and not self.engine.dialect and (warning := newer_than_known(version)):
             yield warning
         if self.engine.eos_id >= 0:

@@ -18,6 +18,7 @@ from pytest_dsr1.engines.tensorrt_llm.settings import COUNTING_TOLERANCE, Trtllm
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.records import RequestRecord
+from pytest_dsr1.storage.files import open_regular
 from pytest_dsr1.text import json_value
 
 LARGEST_REPORT = 16_000_000
@@ -244,7 +245,8 @@ def _read_json(path: Path, largest: int | None) -> Any:
         size = path.stat().st_size
         if largest is not None and size > largest:
             raise EngineError(f"{path}: has {size:,} bytes; a report has at most {largest:,}")
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            content = file.read()
     except FileNotFoundError:
         raise EngineError(f"{path}: was not written") from None
     except OSError as error:

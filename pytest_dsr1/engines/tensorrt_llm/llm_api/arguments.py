@@ -16,6 +16,7 @@ from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import TrtllmJob
 from pytest_dsr1.engines.tensorrt_llm.settings import Trtllm
 from pytest_dsr1.engines.trtllm_options.answers import DEFAULT_MEMORY_FRACTION
+from pytest_dsr1.engines.trtllm_options.defaults import Asked
 from pytest_dsr1.engines.trtllm_options.dialects import Dialect, cannot_express, inexpressible, translate
 from pytest_dsr1.engines.trtllm_options.options import CudaGraphConfig, KvCacheConfig, LlmApiOptions
 from pytest_dsr1.errors import UserError
@@ -36,6 +37,11 @@ def filled(engine: Trtllm) -> LlmApiOptions:
         cache |= options.kv_cache_config.model_dump(exclude_none=True)
     graphs = _graphs(options.cuda_graph_config, engine.max_batch_size)
     return options.model_copy(update={"kv_cache_config": KvCacheConfig(**cache), "cuda_graph_config": graphs})
+
+
+def asked(engine: Trtllm) -> Asked:
+    """Return what the scenario asks of TensorRT-LLM, with what is filled in."""
+    return Asked(filled(engine), engine.environment, engine.max_batch_size)
 
 
 def _graphs(asked: CudaGraphConfig | None, max_batch_size: int | None) -> CudaGraphConfig:

@@ -21,12 +21,14 @@ from collections.abc import Iterator, Sequence
 from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.failures import next_steps
-from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import worker_job, write_model
+from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import asked, worker_job, write_model
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order
 from pytest_dsr1.engines.tensorrt_llm.settings import COUNTING_TOLERANCE, Trtllm
+from pytest_dsr1.engines.trtllm_options.defaults import remarks
 from pytest_dsr1.engines.trtllm_options.dialects import choose_dialect, newer_than_known
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.machine.host import installed_version
+from pytest_dsr1.masking import masked_tree
 from pytest_dsr1.process.child import Child, Line, environment
 from pytest_dsr1.process.listener import Stopper, WorkerListener, WorkerReport
 from pytest_dsr1.process.log.lines import plain_line
@@ -62,10 +64,14 @@ class TrtllmEngine:
         Raises:
             UserError: the version does not have some of the scenario's options.
         """
-        dialect, because = choose_dialect(Trtllm.of(job.scenario).dialect, installed_version(PACKAGE))
-        asked = worker_job(job, dialect)
-        arguments = [
-            f"#   {name}: {json.dumps(value)}" for name, value in (asked.arguments | asked.options).items()
+        engine, version = Trtllm.of(job.scenario), installed_version(PACKAGE)
+        dialect, because = choose_dialect(engine.dialect, version)
+        made = worker_job(job, dialect)
+        shown = {**made.arguments, **masked_tree(made.options)}
+        # As JSON, a name has no line break either.
+        arguments = [f"#   {json.dumps(name)[1:-1]}: {json.dumps(value)}" for name, value in shown.items()]
+        arguments += [
+            f"# warning: {remark}" for remark in (remarks(asked(engine), version) if version else ())
         ]
         line = f"pytest --dsr1-profile={shlex.quote(job.scenario.name)}"
         return "\n".join([because, "# engine trtllm: tensorrt_llm.LLM with", *arguments, line]) + "\n"
@@ -188,10 +194,11 @@ class LoadedModel:
             )
 
     def _warnings(self) -> Iterator[str]:
-        job = self._listener.job
-        if Trtllm.of(job.scenario).eos_id >= 0:
+        engine = Trtllm.of(self._listener.job.scenario)
+        if engine.eos_id >= 0:
             yield "answers end at the end token (engine.eos_id), so output lengths were not checked"
-        if not Trtllm.of(job.scenario).dialect and (warning := newer_than_known(self._version)):
+        yield from remarks(asked(engine), self._version)
+        if not engine.dialect and (warning := newer_than_known(self._version)):
             yield warning
 
     def _facts(self, report: WorkerReport) -> EngineFacts:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pytest_dsr1.process.worker import WorkerError, first_line
+from pytest_dsr1.storage.files import write_atomically
 from pytest_dsr1.text import did_you_mean
 
 _CHOOSES_A_CLASS = {"decoding_type"}
@@ -57,8 +58,8 @@ class TrtllmJob:
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     def save(self, path: Path) -> None:
-        """Write a job file."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n", encoding="utf-8")
+        """Write a job file; only its owner may read it, because options may have secrets."""
+        write_atomically(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n", private=True)
 
 
 @dataclass(frozen=True, slots=True)

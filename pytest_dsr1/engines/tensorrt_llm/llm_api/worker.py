@@ -32,6 +32,7 @@ from pytest_dsr1.engines.tensorrt_llm.llm_api.job import (
     nothing_unknown,
     refusal,
 )
+from pytest_dsr1.masking import masked_tree
 from pytest_dsr1.process.worker import (
     STOP,
     Events,
@@ -178,7 +179,10 @@ class Server:
         events.send(
             "result",
             versions={"tensorrt_llm": self._version},
-            facts={"dialect": self._job.dialect, "llm": {**self._job.arguments, **self._job.options}},
+            facts={
+                "dialect": self._job.dialect,
+                "llm": masked_tree({**self._job.arguments, **self._job.options}),
+            },
         )
 
     async def _answers(

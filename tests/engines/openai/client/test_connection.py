@@ -252,3 +252,53 @@ def test_a_server_that_closes_after_done_has_answered(bench: Bench) -> None:
     assert exchange.answer().error is None
     bench.connection.finish(exchange)
     assert bench.owner.calls == ["done", "ended", "lost"]
+
+
+KEY = "key-planted/1"
+
+
+def error(status: str, body: str, *headers: str) -> bytes:
+    head = "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""])
+    return (head + body).encode()
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (
+            error("401 No", '{"error": {"message": "Incorrect API key provided: key-planted/1."}}'),
+            "HTTP 401: Incorrect API key provided: (not shown).; set engine.api_key_env to the variable "
+            "with the API key",
+        ),
+        (
+            error("500 No", f"{'x' * 190} Bearer key-planted\\/1 key-planted%2F1"),
+            f"HTTP 500: '{'x' * 190} Bearer (n'...",
+        ),
+        (error("502 No", "<html><p>key-planted/1</p>"), "HTTP 502: an HTML page: (not shown)"),
+        (
+            error("307 No", "", "Location: http://u:planted@h/x?token=planted&a=1"),
+            "HTTP 307: redirected to http://(not shown)@h/x?token=(not shown)&a=1; redirects are not "
+            "followed: set engine.url to it",
+        ),
+        (
+            error("307 No", "", f"Location: http://h/{KEY}"),
+            "HTTP 307: redirected to http://h/(not shown); redirects are not followed: set engine.url to it",
+        ),
+        (
+            error("200 OK", "", f"Content-Type: {KEY}"),
+            "expected a stream of events, but the server answered with (not shown): the answer is empty",
+        ),
+        (
+            error("200 OK", "", f"Content-Encoding: {KEY}"),
+            "the answer is compressed (Content-Encoding: (not shown)), which was not asked for "
+            "(Accept-Encoding: identity); switch compression off for these paths in the proxy or server, "
+            "such as `gzip off` in nginx",
+        ),
+    ],
+)
+def test_a_server_that_repeats_the_key_does_not_make_it_known(
+    answer: bytes, fault: str, bench: Bench
+) -> None:
+    bench.send(secret=KEY)
+    bench.connection.data_received(answer)
+    assert bench.owner.calls[0] == fault

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -109,3 +110,14 @@ def test_ids_that_are_null_are_not_offered() -> None:
         it = whole(event({"choices": [{"text": " a", "token_ids": ids}]}))
         assert it.offers_ids
         assert it.ids == len(ids)
+
+
+def test_an_error_in_the_stream_that_repeats_the_key_does_not_make_it_known() -> None:
+    for one in (b'data: {"error": {"message": "no key-planted"}}\n\n', b"data: key-planted\n\n"):
+        made = exchange()
+        made.secret = "key-planted"
+        made.event(one, 1.0)
+        error = str(made.answer().error)
+        assert "(not shown)" in error
+        assert "planted" not in error
+        assert "planted" not in repr(replace(made, payload=b"", other_events=[]))

@@ -170,24 +170,42 @@ def test_an_option_that_the_version_lacks(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_version_that_is_newer_than_all_dialects_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert of_version(monkeypatch, "1.9.0").warnings == (
+    newer = (
         "TensorRT-LLM 1.9.0 is newer than the newest version that this plugin knows (1.4); the option names "
-        "of 1.4 were used",
+        "of 1.4 were used"
     )
-    assert of_version(monkeypatch, "1.9.0", dialect="1.4").warnings == ()
+    assert newer in of_version(monkeypatch, "1.9.0").warnings
+    assert newer not in of_version(monkeypatch, "1.9.0", dialect="1.4").warnings
+
+
+@pytest.mark.parametrize("options", [OPTIONS, {}])
+def test_what_is_left_open_in_this_version_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    warnings = of_version(monkeypatch, "1.4.0rc1", llm_api=options).warnings
+    assert any(one.startswith("num_serve_frontends is not pinned, and differs") for one in warnings)
+    assert of_version(monkeypatch, "1.2.1", llm_api=options).warnings == ()
+    assert of_version(monkeypatch, "a build of our own", llm_api={}).warnings == ()
+
+
+def test_of_a_file_that_we_did_not_write_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert of_version(monkeypatch, "1.4.0rc1", llm_api={}, arguments=["--config=mine.yaml"]).warnings == ()
 
 
 def test_the_plan_shows_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(command_module, "installed_version", lambda *_: "1.4.0rc1")
+    monkeypatch.setattr(command_module, "installed_version", lambda *_: "1.3.0")
     of = served(llm_api={"moe_config": {"backend": "DEEPGEMM"}})
     assert OpenAiEngine().script(make_job(tmp_path, of)) == (
-        "# TensorRT-LLM 1.4.0rc1 (installed), dialect 1.4 (inferred)\n"
+        "# TensorRT-LLM 1.3.0 (installed), dialect 1.3.0rc27 (read)\n"
         "# pytest-dsr1 starts and stops this server: trtllm-serve /models/r1 --host 127.0.0.1 --port 8000 "
         "--config extra_llm_api_options.yaml\n"
         "# cat > extra_llm_api_options.yaml <<'DSR1_OPTIONS'\n"
         "# moe_config:\n"
         "#   backend: DEEPGEMM\n"
         "# DSR1_OPTIONS\n"
+        "# warning: kv_cache_config.use_kv_cache_manager_v2 is not pinned, and differs between 1.2 and "
+        "the installed version 1.3.0: off before 1.3, chosen by the model since; effect: another manager of "
+        "the KV cache\n"
         "pytest --dsr1-profile=small\n"
     )
 

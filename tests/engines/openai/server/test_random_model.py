@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -108,3 +109,9 @@ def test_tokenizer_has_an_id_for_each_token(tmp_path: Path) -> None:
     model = json.loads((tmp_path / "tokenizer.json").read_text())["model"]
     assert sorted(model["vocab"].values()) == list(range(300))
     assert len(model["merges"]) == 300 - 259
+
+
+def test_a_pipe_in_the_cache_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    write_model(served(vocab_size=4096), tmp_path)
+    assert (tmp_path / "config.json").is_file()

@@ -106,6 +106,24 @@ def test_what_of_the_surroundings_counts(bench: Bench, monkeypatch: pytest.Monke
     assert not bench.kept.fits(started("second", server="transformers", tp=2)), "one that cannot be started"
 
 
+def test_a_file_that_the_command_names_counts_by_content(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kept server read it when it started, so the facts of another run would not be true of it."""
+    monkeypatch.chdir(tmp_path)
+    options = Path("opts.yml")
+    options.write_text("max_num_tokens: 1024\n")
+    arguments = ["--config", "opts.yml"]
+    bench.run(started(arguments=arguments))
+    options.write_text("# the same\nmax_num_tokens: 1024\n")
+    assert bench.kept.fits(started("second", arguments=arguments))
+    options.write_text("max_num_tokens: 2048\n")
+    assert not bench.kept.fits(started("second", arguments=arguments))
+    assert bench.run(started("second", arguments=arguments)).facts.server_started is True
+    options.unlink()
+    assert not bench.kept.fits(started("third", arguments=arguments))
+
+
 def test_server_that_died_is_noticed_and_replaced(bench: Bench) -> None:
     bench.run(started())
     server = psutil.Process(bench.pid())
@@ -167,7 +185,7 @@ def test_a_server_that_runs_already_was_not_started(tmp_path: Path) -> None:
         ("sglang", "switch the cache off with --disable-radix-cache in engine.arguments"),
         (
             "trtllm-serve",
-            "with enable_block_reuse: false under kv_cache_config in the file of --extra_llm_api_options",
+            "with engine.llm_api.kv_cache_config.enable_block_reuse: false",
         ),
         ("other", "switch the cache off with the server's own option in engine.arguments"),
     ],

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -547,3 +548,10 @@ def test_the_draft_length_that_a_report_shows(length: int, tmp_path: Path) -> No
 def test_a_report_without_speculation_shows_no_draft_length() -> None:
     assert read_report(PLAIN).draft_tokens is None
     assert parse_text(PLAIN.with_suffix(".txt").read_text(), "log").draft_tokens is None
+
+
+def test_a_report_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "report.json")
+    with pytest.raises(EngineError) as caught:
+        read_report(tmp_path / "report.json")
+    assert str(caught.value) == f"{tmp_path}/report.json: cannot be read: it is a device or pipe"

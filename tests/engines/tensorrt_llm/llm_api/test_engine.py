@@ -18,7 +18,9 @@ import psutil
 import pytest
 
 from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import worker_job
 from pytest_dsr1.engines.tensorrt_llm.llm_api.engine import TrtllmEngine
+from pytest_dsr1.engines.trtllm_options.dialects import dialect_of
 from pytest_dsr1.errors import Dsr1Error, EngineError
 from pytest_dsr1.records import Enough, Phase, RequestRecord
 from pytest_dsr1.scenario.loading import load
@@ -362,9 +364,11 @@ def test_a_value_that_the_library_does_not_take_is_named(api: Api, options: dict
 
 
 def test_a_version_newer_than_known_is_a_warning(api: Api) -> None:
-    assert api.installed("9.1.0").run().warnings == (
+    left_open, _, newer = api.installed("9.1.0").run().warnings
+    assert left_open.startswith("moe_config.backend is not pinned, and differs between 1.2 and the installed")
+    assert newer == (
         "TensorRT-LLM 9.1.0 is newer than the newest version that this plugin knows (1.4); the "
-        "option names of 1.4 were used",
+        "option names of 1.4 were used"
     )
 
 
@@ -565,3 +569,46 @@ def test_the_script_names_the_arguments(api: Api) -> None:
     assert '#   model: "/models/DeepSeek-R1"' in lines
     assert '#   speculative_config: {"decoding_type": "MTP", "num_nextn_predict_layers": 3}' in lines
     assert lines[-1] == "pytest --dsr1-profile=small"
+
+
+def test_the_script_names_what_is_left_open(api: Api) -> None:
+    lines = TrtllmEngine().script(api.installed("1.3.0rc8").job(max_batch_size=256)).splitlines()
+    named = [line.split(" is not pinned")[0] for line in lines if " is not pinned" in line]
+    assert named == [
+        "# warning: cuda_graph_config.batch_sizes",
+        "# warning: moe_config.backend",
+        "# warning: kv_cache_config.use_kv_cache_manager_v2",
+    ]
+
+
+def test_the_options_of_published_configurations_reach_the_library(api: Api) -> None:
+    options = {
+        "attn_backend": "TRTLLM",
+        "batch_wait_timeout_iters": 50,
+        "cache_transceiver_config": {"backend": "NIXL", "max_tokens_in_buffer": 16384},
+        "enable_chunked_prefill": True,
+        "enable_lm_head_tp_in_adp": True,
+        "env_overrides": {"TRTLLM_ENABLE_PDL": "1"},
+        "kv_cache_config": {"tokens_per_block": 64, "host_cache_size": 1000},
+        "moe_config": {"load_balancer": {"num_slots": 288}, "use_low_precision_moe_combine": True},
+        "num_postprocess_workers": 4,
+        "nvfp4_gemm_config": {"allowed_backends": ["cutlass"]},
+        "sparse_attention_config": {"algorithm": "dsa", "index_topk": 2048},
+        "torch_compile_config": {"enable_fullgraph": True, "capture_num_tokens": [64]},
+        "trust_remote_code": True,
+    }
+    assert len(api.installed("1.4.0").run(llm_api=options).records) == 6
+    written = api.artifact("job.json")["options"]
+    assert {key: written[key] for key in options if key != "kv_cache_config"} == {
+        key: value for key, value in options.items() if key != "kv_cache_config"
+    }
+    assert written["kv_cache_config"]["tokens_per_block"] == 64
+
+
+def test_secrets_are_only_in_the_file_that_the_worker_reads(api: Api) -> None:
+    secret = {"env_overrides": {"HF_TOKEN": "planted"}}
+    job = api.job(llm_api={"unchecked": secret})
+    worker_job(job, dialect_of("1.2")).save(job.artifacts / "job.json")
+    assert api.artifact("job.json")["options"]["env_overrides"] == {"HF_TOKEN": "planted"}
+    assert (job.artifacts / "job.json").stat().st_mode & 0o777 == 0o600
+    assert "planted" not in TrtllmEngine().script(job)

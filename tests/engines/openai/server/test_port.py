@@ -1,0 +1,104 @@
+"""The port of a server that we start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.engines.openai.engine import OpenAiEngine
+from pytest_dsr1.engines.openai.server import port
+from pytest_dsr1.engines.openai.server.port import reported, server_chooses
+from pytest_dsr1.engines.protocol import Job
+from pytest_dsr1.errors import EngineError
+from tests.helpers.openai_jobs import make_job
+from tests.helpers.values import scenario
+from tests.helpers.waiting import ever_longer, written
+from tests.helpers.watcher import Watcher
+from tests.standins.trtllm_serve import install
+
+ONE = {"num_serve_frontends": 1}
+
+
+def job_of(folder: Path, **engine: Any) -> Job:
+    return make_job(
+        folder,
+        scenario(
+            model={"name": "deepseek-ai/DeepSeek-R1", "path": "/models/r1"},
+            engine={"type": "openai", "server": "trtllm-serve", "streaming": False, **engine},
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "engine", "chooses"),
+    [
+        ("1.2.1", {}, False),
+        ("1.3.0rc5", {}, False),
+        ("1.3.0rc27", {}, True),
+        ("1.4.0rc1", {}, False),
+        ("1.4.0rc1", {"llm_api": ONE}, True),
+        ("1.4.0rc1", {"arguments": ["--num_serve_frontends", "1"]}, True),
+        ("1.4.0rc1", {"arguments": ["--num_serve_frontends=1"]}, True),
+        ("1.4.0rc1", {"arguments": ["--num_serve_frontends", "4"]}, False),
+        ("1.3.0rc27", {"arguments": ["--report_addr", "mine"]}, False),
+        ("1.3.0rc27", {"arguments": ["--port=8000"]}, False),
+        ("1.3.0rc27", {"command": ["trtllm-serve", "{model}", "--port", "{port}"]}, False),
+        ("1.3.0rc27", {"server": "vllm"}, False),
+    ],
+)
+def test_a_server_chooses_where_that_changes_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, engine: dict[str, Any], chooses: bool
+) -> None:
+    monkeypatch.setenv("PATH", str(install(tmp_path / "trt", version)), prepend=":")
+    assert server_chooses(job_of(tmp_path, **engine), Watcher()) is chooses
+
+
+def test_a_build_of_ones_own_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(install(tmp_path / "trt", "1.3.0rc27")), prepend=":")
+    monkeypatch.setattr(port, "trtllm_version", lambda _: "our build")
+    assert server_chooses(job_of(tmp_path), Watcher())
+
+
+def test_a_program_without_help_gets_a_free_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "trtllm-serve").write_text("#!/bin/sh\nexit 3\n")
+    (tmp_path / "trtllm-serve").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert not server_chooses(job_of(tmp_path), Watcher())
+
+
+@pytest.mark.usefixtures("client_unjudged")
+def test_a_run_at_the_port_that_the_server_chose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(install(tmp_path / "trt", "1.3.0rc27")), prepend=":")
+    job = job_of(tmp_path)
+    result = OpenAiEngine().run(job, Watcher())
+    assert [record.error for record in result.records] == [None] * 4
+    address = reported(job.artifacts / "server.addr")
+    assert result.facts.other["url"] == f"http://{address}"
+    assert "--port 0 --report_addr server.addr" in (job.artifacts / "server.sh").read_text()
+
+
+def test_a_server_that_reports_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_dsr1.engines.openai.server.process.server_chooses", lambda *_: True)
+    (tmp_path / "trtllm-serve").write_text("#!/bin/sh\necho started > pid\nexec sleep 600\n")
+    (tmp_path / "trtllm-serve").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for limit_s in ever_longer(0.5, lambda: written(tmp_path, "*/engine/pid")):
+        folder = tmp_path / f"{limit_s:g}"
+        folder.mkdir()
+        with pytest.raises(EngineError) as caught:
+            OpenAiEngine().run(job_of(folder, startup_timeout_s=limit_s), Watcher())
+    assert str(caught.value).startswith(
+        f"small: the server was not ready within {limit_s:g} s (no address in server.addr); if it is only "
+        "slow, raise engine.startup_timeout_s"
+    )
+
+
+def test_half_an_address_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "server.addr"
+    assert reported(path) is None
+    path.write_text("127.0.0.1:80")
+    assert reported(path) is None
+    path.write_text("127.0.0.1:8001\n")
+    assert reported(path) == "127.0.0.1:8001"
