@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ def scenarios(engine: str, payload: str) -> Iterator[dict[str, Any]]:
         if [*folders, last][1] not in own if folders[:1] == ["engine"] else engine in {"trtllm", "openai"}:
             continue
         made = yaml.safe_load(GOOD)
-        made["engine"] = {"type": engine, **ENGINES[engine]}
+        made["engine"] = {"type": engine, **deepcopy(ENGINES[engine])}
         if engine == "transformers":
             made["hardware"], made["model"] = {}, {"name": "m", "random_weights": {"seed": 0}}
         part = made
