@@ -177,8 +177,9 @@ def options_of(scenario: Scenario) -> dict[str, FactValue]:
             flat[key] = [str(item) for item in value] if isinstance(value, list) else value
 
     shown = without_secrets(scenario)
-    for part in ("engine", "load", "gpu_setup"):
-        add(f"option.{part}", _worded(getattr(shown, part)))
+    for part in ("engine", "load", "gpu_setup", "speculation"):
+        if (settings := getattr(shown, part)) is not None:
+            add(f"option.{part}", _worded(settings))
     return flat
 
 
@@ -277,7 +278,17 @@ def facts_before(
 ) -> Fingerprint:
     """Return the fingerprint before a run: everything except the software that the engine reports."""
     named = file_facts(scenario.engine.command_words, Path.cwd())
-    return machine.fingerprint({**_content(checkpoint, workload), **options_of(scenario), **named})
+    options = {**_forced_by_hand(scenario), **options_of(scenario)}
+    return machine.fingerprint({**_content(checkpoint, workload), **options, **named})
+
+
+def _forced_by_hand(scenario: Scenario) -> dict[str, FactValue]:
+    """Return the acceptance length that an inherited variable forces, as the scenario's key would be.
+
+    The preflight refuses it, but `--dsr1-allow-mismatch` allows it.
+    """
+    lengths = [length for _, length in scenario.engine.forced_by_hand(os.environ)]
+    return {"option.speculation.acceptance_length": lengths[0]} if lengths else {}
 
 
 def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> Measurement:

@@ -63,6 +63,20 @@ def software(look: Preflight) -> Iterator[Finding]:
 
 
 @check()
+def speculation(look: Preflight) -> Iterator[Finding]:
+    """No inherited variable forces the acceptance length of a scenario without `speculation`."""
+    if look.scenario.speculation is not None:
+        return  # the engine sets its own value
+    for variable, length in look.scenario.engine.forced_by_hand(look.environ):
+        forced = "" if length is None else f": {length:.10g}"
+        message = (
+            f"{variable} in the environment forces the acceptance length; unset it, or set "
+            f"speculation.acceptance_length{forced} in the scenario"
+        )
+        yield Finding("mismatch", "speculation", message)
+
+
+@check()
 def files(look: Preflight) -> Iterator[Finding]:
     """The relative paths that the engine is given mean files in the folder in which pytest was started."""
     engine, folder = look.scenario.engine, Path.cwd()
@@ -92,4 +106,4 @@ def disk(look: Preflight) -> Iterator[Finding]:
 
 def pytest_dsr1_checks() -> Iterable[Check]:
     """List the checks of the host and the software, in the order in which their findings are shown."""
-    return limits, slurm, software, files, disk
+    return limits, slurm, software, speculation, files, disk

@@ -224,6 +224,24 @@ class EngineSettings(Part):
         """Return the setting of this scenario's engine that serves a purpose; None if there is none."""
         return self.settings_for.get(purpose)
 
+    def cannot_force(self, acceptance_length: float) -> str | None:
+        """Return why it cannot force this acceptance length of its speculation; None if it can.
+
+        Args:
+            acceptance_length: tokens per request in a decoding step, at least 1.
+        """
+        del acceptance_length
+        return f"the engine `{self.type}` cannot force it"
+
+    def forced_by_hand(self, environ: Mapping[str, str]) -> Iterator[tuple[str, float | None]]:
+        """Yield what forces the acceptance length without `speculation`, and the length if it is known.
+
+        Args:
+            environ: the environment that its processes inherit; empty to look at the scenario's keys alone.
+        """
+        del environ
+        yield from ()
+
     def waiting_to_be_read(self, requests: int) -> str | None:
         """Return why requests can wait although there are slots for this many; None if unknown."""
         del requests

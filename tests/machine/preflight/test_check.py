@@ -560,3 +560,17 @@ def test_every_declared_check_is_listed_and_says_what_it_looks_at() -> None:
     listed = [check for plugin, check in checks if plugin in names]
     assert {one.name for one in declared} == {one.name for one in listed}
     assert all(one.rule.endswith(".") for one in listed)
+
+
+def test_an_inherited_variable_that_forces_the_acceptance_length(
+    h200: FakeMachine, machine_scenario: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS", "1.4")
+    engine = {"type": "trtllm-bench", "tp": 8, "command": ["true"]}
+    natural = machine_scenario(engine=engine)
+    assert told(look(natural), "mismatch") == [
+        "speculation: TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS in the environment forces the acceptance "
+        "length; unset it, or set speculation.acceptance_length: 2.4 in the scenario"
+    ]
+    forced = machine_scenario(engine=engine, speculation={"acceptance_length": 2.4})
+    assert told(look(forced), "mismatch") == []
