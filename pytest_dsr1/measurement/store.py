@@ -41,8 +41,8 @@ from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
 from pytest_dsr1.metrics.inputs import MetricInputs
 from pytest_dsr1.records import RequestRecord
-from pytest_dsr1.scenario.schema.engine import validating
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.validators import validating
 from pytest_dsr1.scenario.variables import without_secrets
 from pytest_dsr1.scenario.writer import dump
 from pytest_dsr1.storage.documents import CHANGED, DocumentError, DocumentKind, changed

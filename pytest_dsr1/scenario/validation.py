@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Any, get_args
 
@@ -22,9 +22,10 @@ from pytest_dsr1.masking import NOT_SHOWN, without_secrets
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.problems import Problem
 from pytest_dsr1.scenario.schema import json_schema
-from pytest_dsr1.scenario.schema.engine import engines, validating
+from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.scenario.schema.json_schema import Schema
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.validators import validating
 from pytest_dsr1.scenario.yaml.tree import (
     Node,
     Path,
@@ -301,8 +302,7 @@ class _Fault:
         as a whole: its keys say nothing about another engine.
         """
         if self._is_foreign_engine(node):
-            mark = (tree.find(self.path[:-1]) or tree).mark
-            return with_value(tree, self.path[:-1], node_of(_placeholder(self.holder), mark))
+            return replace(self, path=self.path[:-1])._with(tree, _placeholder(self.holder))
         close = nearest(node.text, self.schema["enum"]) if node else None
         holder = tree.find(self.path[:-1])
         given = set(holder.value) if holder and isinstance(holder.value, dict) else set()

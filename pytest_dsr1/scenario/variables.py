@@ -13,8 +13,9 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.problems import Mark, Problem
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.base import Part
-from pytest_dsr1.scenario.schema.engine import EngineSettings, validating
+from pytest_dsr1.scenario.schema.engine import EngineSettings
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.validators import validating
 from pytest_dsr1.scenario.yaml.tree import Node, Path, join_key, node_of
 from pytest_dsr1.secret_names import names_secret
 

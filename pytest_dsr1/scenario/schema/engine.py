@@ -7,7 +7,6 @@ scenario's schema is made from that list, so this package imports no engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, wraps
 from inspect import isfunction
@@ -383,28 +382,6 @@ def engines() -> dict[str, EngineSchema]:
 def plugin_of(engine: EngineSettings) -> str:
     """Return the name of the plugin that lists the engine with these settings."""
     return extensions.declared(HOOK, EngineSchema)[engine.type][0]
-
-
-@contextmanager
-def validating(kind: object) -> Iterator[None]:
-    """Name the plugin of an engine if one of its validators crashes in the block.
-
-    Args:
-        kind: the value of ``engine.type``.
-
-    Raises:
-        BrokenPluginError: a validator raised something else than ValueError or AssertionError.
-    """
-    try:
-        yield
-    except ValidationError:
-        raise
-    except extensions.FAULTS:
-        if str(kind) not in engines():
-            raise
-        plugin, _ = extensions.declared(HOOK, EngineSchema)[str(kind)]
-        with extensions.named(plugin, f"a validator of its engine {kind}"):
-            raise
 
 
 class _Registered:
