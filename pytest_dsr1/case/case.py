@@ -204,7 +204,7 @@ def _case(outcome: ScenarioOutcome, judgment: Judgment, run: RunData, background
         scenario=scenario,
         test_id_prefix=outcome.test_id_prefix,
         machine=scenario.machine,
-        headline="; ".join(_headline(judgment, run)),
+        headline="; ".join(filter(None, [*_headline(judgment, run), scenario.forced])),
         judgment=judgment,
         run=run,
         background=background,

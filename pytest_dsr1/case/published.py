@@ -7,8 +7,12 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 
 
 def is_like(model: str, gpu: str | None, scenario: Scenario, measurement: Measurement | None) -> bool:
-    """Return whether a published result of this model on this GPU is like a run: random weights have none."""
-    same = scenario.model.random_weights is None and model == scenario.model.name
+    """Return whether a published result of this model on this GPU is like a run.
+
+    None is like random weights, or like a forced acceptance length: published results are natural.
+    """
+    natural = scenario.model.random_weights is None and not scenario.forced
+    same = natural and model == scenario.model.name
     return same and _ran_on(gpu, scenario, measurement)
 
 
@@ -25,7 +29,7 @@ def published_value(
 
     A result that does not say of which model it is (saved before, or of random weights) is of the scenario's.
     """
-    for each in scenario.published:
+    for each in scenario.publications:
         gpu, gpus = each.gpu or scenario.hardware.gpu, each.gpus
         if each.model is None:
             like = _ran_on(gpu, scenario, measurement)

@@ -40,8 +40,8 @@ def acceptance_length(measurement: Measurement) -> str | None:
     """Speculative decoding whose drafts are rejected because the text is not real."""
     drafts = measurement.scenario.engine.draft_tokens
     accepted = measurement.metrics.get("acceptance_length")
-    if accepted is None:
-        return None
+    if accepted is None or measurement.scenario.speculation is not None:
+        return None  # verdict/validity.py holds a forced length against the one that was seen
     if measurement.workload.synthetic and (drafts or accepted.value > SPECULATES):
         return (
             "the requests are random tokens, and the engine speculates (acceptance length "

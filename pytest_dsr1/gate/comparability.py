@@ -56,6 +56,7 @@ FIXED = (
     "dataset.content",
     "option.load.*",
     "option.gpu_setup.*",
+    "option.speculation.*",
     "library.pytest-dsr1",
 )
 """Patterns of the fixed facts: the machine, its clock and power limits, the work, and this client."""

@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_dsr1.engines.trtllm_options.acceptance import VARIABLE, forced_length
 from pytest_dsr1.importing.harvest import RefusedError
 from pytest_dsr1.importing.models import GPUS, Checkpoint, gpus_per_node
 from pytest_dsr1.importing.server_options import server_options
 
 LONGEST_NAME = 100
 """The longest name of a scenario, in characters."""
-_FORCED_BY = "TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS"
-_FORCED = f"{_FORCED_BY} forces the acceptance: compare no figure with one of natural acceptance."
 _GATED = "total_output_throughput"
 """The metric that NVIDIA's own gate judges too (d_token_throughput)."""
 
@@ -116,9 +115,14 @@ class ServedRun:
                 "cannot be run yet"
             )
         options = server_options(self.options)
-        text, about_text = self._text()
-        forced = _FORCED if _FORCED_BY in self.environment else ""
-        notes = [about_text, *self.notes, *options.notes, *filter(None, [forced, self.checkpoint.doubt])]
+        length = self._forced_length()
+        text, about_text = self._text(forced=length is not None)
+        notes = [about_text, *self.notes, *options.notes]
+        if VARIABLE in self.environment:
+            what = "forces nothing" if length is None else f"forces the acceptance length {length:.10g}"
+            notes.append(f"{VARIABLE}={self.environment[VARIABLE]} {what}.")
+        if self.checkpoint.doubt:
+            notes.append(self.checkpoint.doubt)
         source = {"document": f"{origin.document}: {self.what}", "commit": origin.commit, "notes": notes}
         engine: dict[str, Any] = {
             "type": "openai",
@@ -126,7 +130,7 @@ class ServedRun:
             **options.engine,
             **({} if self.streaming else {"streaming": False}),
             "arguments": list(self.arguments),
-            "environment": dict(self.environment),
+            "environment": {key: value for key, value in self.environment.items() if key != VARIABLE},
             "llm_api": options.llm_api,
         }
         return {
@@ -142,16 +146,29 @@ class ServedRun:
                 "warmup_requests": self.warmup_requests,
             },
             "engine": {key: value for key, value in engine.items() if value not in ([], {})},
+            **({} if length is None else {"speculation": {"acceptance_length": length}}),
             "gate": {"metric": _GATED},
         }
 
-    def _text(self) -> tuple[dict[str, str], str]:
+    def _forced_length(self) -> float | None:
+        """Return the acceptance length that a variable of the server forces; None without speculation."""
+        speculation = self.options.get("speculative_config")
+        length = forced_length(self.environment.get(VARIABLE, ""))
+        if length is None or not isinstance(speculation, Mapping):
+            return None
+        names = ("max_draft_len", "num_nextn_predict_layers")
+        drafts = next((speculation[name] for name in names if isinstance(speculation.get(name), int)), None)
+        return length if drafts is None else min(length, drafts + 1.0)  # as TensorRT-LLM limits it
+
+    def _text(self, *, forced: bool) -> tuple[dict[str, str], str]:
         """Return the key of the text that the scenario needs, and a sentence about the tokens."""
         path = {"path": "${DSR1_DATASET}"}
         yours = "DSR1_DATASET names text of yours with about these lengths (`pytest-dsr1 docs datasets`)."
         if self.dataset_file:
             return path, f"{self.dataset_file} is not public: {yours}"
         sent = "The client of the source sends random starts of neighboring ids"
+        if forced:
+            return {}, f"{sent}; here all ids are random, as the acceptance length is forced."
         if self.options.get("speculative_config"):
             return path, f"{sent}; the speed of multi-token prediction depends on the text: {yours}"
         return {}, f"{sent}; here all ids are random."

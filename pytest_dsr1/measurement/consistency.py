@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -21,6 +23,32 @@ def real_text_acceptance(draft_tokens: int | None) -> tuple[float, float] | None
     """Return the least and most tokens per step on real text; None if nothing was published."""
     published = REAL_TEXT_ACCEPTANCE.get(draft_tokens or 0)
     return None if published is None else (_LEAST * published, _MOST * published)
+
+
+_CERTAIN = 4.0
+"""A mean is this many standard deviations from the expected one by chance in 1 of 16,000 runs."""
+_ROUNDED = 0.005
+"""Reports give two decimals."""
+
+
+def expected_acceptance(forced: float, output_tokens: Sequence[float], at_once: int) -> tuple[float, float]:
+    """Return the least and most tokens per step that a run with a forced acceptance length can show.
+
+    A step gives one of the two whole numbers next to the forced length, by chance. An engine may draw once
+    for all requests of a step. The first step of a request gives one token, or is not counted, and its last
+    step may give fewer tokens than were accepted.
+
+    Args:
+        forced: the acceptance length.
+        output_tokens: of each request.
+        at_once: the most requests in one step.
+    """
+    steps = sum(output_tokens) / forced / max(min(at_once, len(output_tokens)), 1)
+    share = forced % 1
+    chance = _CERTAIN * math.sqrt(share * (1 - share) / max(steps, 1)) + _ROUNDED
+    least = fmean(tokens / (2 + (tokens - 1) / forced) for tokens in output_tokens)
+    most = fmean(tokens / max((tokens - 1) / forced, 1) for tokens in output_tokens)
+    return least - chance, most + chance
 
 
 def suspicions(
@@ -74,6 +102,13 @@ def _disagreements(report: Mapping[str, float], records: Mapping[str, float]) ->
 def _acceptance(scenario: Scenario, metrics: Mapping[str, MetricValue]) -> Iterable[str]:
     drafts = scenario.engine.draft_tokens
     measured = metrics.get("acceptance_length")
+    if scenario.forced:
+        if measured is None:
+            yield (
+                f"{scenario.forced}, but not seen: the engine did not report the acceptance length, so it is "
+                "unknown whether it was forced"
+            )
+        return
     if not drafts or measured is None:
         return
     expected = real_text_acceptance(drafts)

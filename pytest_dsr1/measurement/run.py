@@ -22,7 +22,7 @@ from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions, without_zeros
 from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
 from pytest_dsr1.measurement.store import ResultFolder, not_full
-from pytest_dsr1.metrics.catalogue import METRICS, combine, computed
+from pytest_dsr1.metrics.catalogue import combine, computed, duration_s
 from pytest_dsr1.metrics.goodput import PRESETS
 from pytest_dsr1.metrics.inputs import Answered, GpuTotals, MetricInputs, Plan, SloLimits
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
@@ -48,7 +48,7 @@ def expected_s(scenario: Scenario) -> float | None:
     """
     load, longest_s = scenario.load, scenario.load.duration_s or float("inf")
     for target in scenario.targets:
-        seconds = METRICS[target.metric].expected_s(target.value, _sent(scenario))
+        seconds = duration_s(target.metric, target.value, _sent(scenario))
         if seconds is not None:
             return min(seconds, longest_s)
     if load.arrival is None or isinstance(load.arrival, TraceArrival):
@@ -78,7 +78,8 @@ def run_timeout_s(scenario: Scenario) -> float:
     """
     limit_s, seconds = scenario.engine.measuring_limit_s, expected_s(scenario)
     if seconds is None:
-        seconds = METRICS["per_user_output_throughput"].expected_s(SLOWEST_TOK_S_USER, _sent(scenario)) or 0.0
+        slowest = duration_s("per_user_output_throughput", SLOWEST_TOK_S_USER, _sent(scenario))
+        seconds = slowest or 0.0
     return limit_s or 3 * seconds + 600
 
 
@@ -176,8 +177,9 @@ def options_of(scenario: Scenario) -> dict[str, FactValue]:
             flat[key] = [str(item) for item in value] if isinstance(value, list) else value
 
     shown = without_secrets(scenario)
-    for part in ("engine", "load", "gpu_setup"):
-        add(f"option.{part}", _worded(getattr(shown, part)))
+    for part in ("engine", "load", "gpu_setup", "speculation"):
+        if (settings := getattr(shown, part)) is not None:
+            add(f"option.{part}", _worded(settings))
     return flat
 
 
@@ -276,7 +278,17 @@ def facts_before(
 ) -> Fingerprint:
     """Return the fingerprint before a run: everything except the software that the engine reports."""
     named = file_facts(scenario.engine.command_words, Path.cwd())
-    return machine.fingerprint({**_content(checkpoint, workload), **options_of(scenario), **named})
+    options = {**_forced_by_hand(scenario), **options_of(scenario)}
+    return machine.fingerprint({**_content(checkpoint, workload), **options, **named})
+
+
+def _forced_by_hand(scenario: Scenario) -> dict[str, FactValue]:
+    """Return the acceptance length that an inherited variable forces, as the scenario's key would be.
+
+    The preflight refuses it, but `--dsr1-allow-mismatch` allows it.
+    """
+    lengths = [length for _, length in scenario.engine.forced_by_hand(os.environ)]
+    return {"option.speculation.acceptance_length": lengths[0]} if lengths else {}
 
 
 def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> Measurement:

@@ -75,6 +75,8 @@ def feed(benchmark: Any, rounds: Rounds, fullname: str) -> None:
     benchmark.group = None
     benchmark.extra_info.update({name: metric.value for name, metric in measurement.metrics.items()})
     benchmark.extra_info["profile"] = measurement.scenario.name
+    if measurement.scenario.forced:
+        benchmark.extra_info["forced"] = measurement.scenario.forced
     benchmark.extra_info["fingerprint"] = dict(measurement.fingerprint.facts)
     health = measurement.gpu_health
     benchmark.extra_info["gpu_health"] = asdict(health) if health else {}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pytest_dsr1.machine.gpu.inventory import sentences
 from pytest_dsr1.machine.gpu.known import UNCERTAINTY
+from pytest_dsr1.measurement.consistency import expected_acceptance
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.roofline.bounds import bounds
@@ -40,9 +41,32 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
         reasons.append(f"not finite positive numbers: {', '.join(broken)}")
     else:
         reasons += _impossible(measurement)
+        reasons += _not_forced(measurement)
     if not measurement.metrics:
         reasons.append("the engine reported no metric")
     return tuple(reasons)
+
+
+def _not_forced(measurement: Measurement) -> Iterator[str]:
+    """Yield a sentence about a forced acceptance length that the engine did not keep."""
+    speculation, seen = measurement.scenario.speculation, measurement.metrics.get("acceptance_length")
+    if speculation is None or seen is None:
+        return
+    tokens = [
+        float(r.output_tokens) for r in measurement.result.records if r.error is None and r.output_tokens
+    ]
+    workload = measurement.workload
+    least, most = expected_acceptance(
+        speculation.acceptance_length,
+        tokens or [workload.mean_output] * workload.requests,
+        measurement.scenario.load.at_once,
+    )
+    if not least <= seen.value <= most:
+        yield (
+            f"{measurement.scenario.forced}, but {seen.value:.3f} seen (expected {least:.3f} to {most:.3f}): "
+            "the engine did not force it; look for its own message in the log, and at its version "
+            "(`pytest-dsr1 docs datasets`)"
+        )
 
 
 def _impossible(measurement: Measurement) -> Iterator[str]:

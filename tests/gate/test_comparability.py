@@ -38,6 +38,7 @@ from tests.helpers.reference_store import FACTS, NODE
         ("dataset.content", "fixed"),
         ("option.load.arrival.rate_req_s", "fixed"),
         ("option.gpu_setup.vboost", "fixed"),
+        ("option.speculation.acceptance_length", "fixed"),
         ("library.pytest-dsr1", "fixed"),
         ("library.torch", "under test"),
         ("driver", "under test"),

@@ -199,6 +199,18 @@ def test_facts_that_must_be_equal_end_a_gate_and_others_are_listed() -> None:
         compared(found, {**FACTS, "gpu.power_limit_w": 500.0})
 
 
+def test_forced_and_natural_acceptance_are_not_comparable() -> None:
+    forced = {**FACTS, "option.speculation.acceptance_length": 2.4}
+    key = "option.speculation.acceptance_length"
+    with pytest.raises(NotComparableError, match=rf"\n  {key}: none in the references, 2.4 here\n"):
+        compared(references(), forced)
+    with pytest.raises(NotComparableError, match=rf"\n  {key}: 2.4 in the references, none here\n"):
+        compared(references(facts=forced), FACTS)
+    with pytest.raises(NotComparableError, match=rf"\n  {key}: 2.4 in the references, 3 here\n"):
+        compared(references(facts=forced), {**forced, key: 3.0})
+    assert compared(references(facts=forced), forced) == ()
+
+
 def test_the_figure_is_saved_next_to_the_measurement(tmp_path: Path) -> None:
     run = started(tmp_path)
     found = figure(run)

@@ -141,27 +141,30 @@ def test_the_shipped_scenarios_of_the_h200_run_the_same(scenarios: dict[str, Loa
 
 def test_an_imported_scenario_says_where_it_comes_from_and_what_is_missing() -> None:
     found = harvested(PERF_SANITY / "config_database_b200_nvl.yaml", "1f1d64f0")
-    forced, _, _, natural, _ = (case.tree for case in found.cases)
+    forced, _, natural, by_one, _ = (case.tree for case in found.cases)
     assert forced["source"] == {
         "document": "config_database_b200_nvl.yaml: perf-sanity case "
         "deepseek_ai_DeepSeek_R1_0528_1024_1024_conc1_gpu8",
         "commit": "1f1d64f0",
         "notes": [
-            "The client of the source sends random starts of neighboring ids; the speed of multi-token "
-            f"prediction depends on the text: {YOURS}",
+            "The client of the source sends random starts of neighboring ids; here all ids are random, as "
+            "the acceptance length is forced.",
             "match_mode says how NVIDIA's database finds earlier results; it changes no run.",
-            "TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS forces the acceptance: compare no figure with one of "
-            "natural acceptance.",
+            "TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS=3 forces the acceptance length 4.",
         ],
     }
-    assert forced["engine"]["environment"] == {"TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS": "3"}
-    assert natural["model"] == {
+    assert forced["speculation"] == {"acceptance_length": 4.0}
+    assert forced["dataset"] == {"input_tokens": 1024, "output_tokens": 1024}
+    assert "environment" not in forced["engine"]
+    assert "speculation" not in natural
+    assert by_one["speculation"] == {"acceptance_length": 2.0}
+    assert by_one["model"] == {
         "name": "nvidia/DeepSeek-R1-0528-FP4-v2",
         "path": "${DSR1_MODELS}/DeepSeek-R1-0528-FP4-v2",
         "quantization": "NVFP4",
         "kv_cache_quantization": "FP8",
     }
-    assert natural["source"]["notes"][-1] == (
+    assert by_one["source"]["notes"][-1] == (
         "The formats of this checkpoint's weights and KV cache are those of nvidia/DeepSeek-R1-0528-FP4; its "
         "own "
         "hf_quant_config.json was not read."

@@ -1,9 +1,17 @@
 """Doubts that stand beside a verdict."""
 
+import random
+
 import pytest
 
-from pytest_dsr1.measurement.consistency import real_text_acceptance, suspicions, without_zeros
+from pytest_dsr1.measurement.consistency import (
+    expected_acceptance,
+    real_text_acceptance,
+    suspicions,
+    without_zeros,
+)
 from pytest_dsr1.metrics.catalogue import combine
+from pytest_dsr1.scenario.schema.scenario import Speculation
 from tests.helpers.values import scenario
 
 MTP3 = scenario(
@@ -80,3 +88,47 @@ def test_a_zero_that_nobody_judges_is_not_measured() -> None:
     )
     wrong = combine({"average_tpot": float("nan"), "tpot_p99": -1.0}, {})
     assert set(without_zeros(wrong)[0]) == {"average_tpot", "tpot_p99"}, "the run is INVALID"
+
+
+FORCED = MTP3.model_copy(update={"speculation": Speculation(acceptance_length=3.5)})
+
+
+def test_a_forced_acceptance_length_is_no_doubt_if_it_was_seen() -> None:
+    assert suspicions(FORCED, {}, {}, combine({"acceptance_length": 3.5}, {})) == ()
+
+
+def test_a_forced_acceptance_length_that_no_engine_reports_was_not_seen() -> None:
+    assert suspicions(FORCED, {}, {}, {}) == (
+        "acceptance length 3.5 forced, but not seen: the engine did not report the acceptance length, so it "
+        "is unknown whether it was forced",
+    )
+
+
+def test_a_whole_length_has_no_chance_and_a_request_has_ends() -> None:
+    """1,000 tokens at 3 per step are 333 steps after the first token."""
+    least, most = expected_acceptance(3.0, [1000.0], 1)
+    assert least == pytest.approx(1000 / 335 - 0.005)
+    assert most == pytest.approx(1000 / 333 + 0.005)
+    assert expected_acceptance(3.0, [1.0], 1) == pytest.approx((0.495, 1.005))
+
+
+@pytest.mark.parametrize(("requests", "at_once", "chance"), [(100, 1, 1), (100, 100, 10), (100, 1000, 10)])
+def test_the_chance_of_a_fraction_shrinks_with_the_steps(requests: int, at_once: int, chance: float) -> None:
+    """4 standard deviations of a draw between 2 and 3, over 40,000 steps of 1 or 400 of 100 requests."""
+    least, most = expected_acceptance(2.5, [1000.0] * requests, at_once)
+    assert most - 2.5 * 1000 / 999 - 0.005 == pytest.approx(chance * 4 * 0.5 / 200)
+    assert 1000 / (2 + 999 / 2.5) - 0.005 - least == pytest.approx(chance * 4 * 0.5 / 200)
+
+
+def test_a_run_that_forces_its_length_is_within_what_is_expected() -> None:
+    """Simulated: each step of a request draws 2 or 3 tokens, after one from the prompt."""
+    draw = random.Random(7)
+    lengths = []
+    for _ in range(200):
+        tokens, steps = 1, 1
+        while tokens < 300:
+            tokens, steps = tokens + (3 if draw.random() < 0.4 else 2), steps + 1
+        lengths.append(300 / steps)
+    least, most = expected_acceptance(2.4, [300.0] * 200, 8)
+    assert least < sum(lengths) / 200 < most
+    assert most - least < 0.12

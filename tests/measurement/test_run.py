@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,8 +17,16 @@ from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.lease import Machine
+from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.measurement.run import RunRequest, expected_s, measure, metric_inputs, run_timeout_s
+from pytest_dsr1.measurement.run import (
+    RunRequest,
+    expected_s,
+    facts_before,
+    measure,
+    metric_inputs,
+    run_timeout_s,
+)
 from pytest_dsr1.measurement.store import load
 from pytest_dsr1.records import Enough, Observer
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -219,3 +229,23 @@ def test_a_cache_that_is_too_large_to_look_at_is_a_warning(
         f"{folder} holds more than 2 files, so it is unknown whether this start compiled anything there; "
         "delete old files in it",
     )
+
+
+@pytest.mark.parametrize(
+    ("variable", "key", "fact"),
+    [("1.4", None, 2.4), ("1.4", 3.0, 3.0), ("0", None, None), (None, 2.4, 2.4), (None, None, None)],
+)
+def test_a_forced_length_is_a_fact_even_if_a_variable_forces_it(
+    variable: str | None, key: float | None, fact: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a run that `--dsr1-allow-mismatch` allows is not taken for a natural one."""
+    name = "TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS"
+    monkeypatch.setenv(name, variable) if variable else monkeypatch.delenv(name, raising=False)
+    speculation = None if key is None else {"acceptance_length": key}
+    engine = {"type": "trtllm-bench", "tp": 8}
+    one = scenario(engine=engine, model={"name": "m", "path": "/m"}, speculation=speculation)
+    machine: Any = SimpleNamespace(fingerprint=Fingerprint)
+    run = measurement()
+    checkpoint = CheckpointFacts(None, "DeepseekV3ForCausalLM", "none", "none", 0, 0, "ef56")
+    facts = facts_before(machine, checkpoint, run.workload, one).facts
+    assert facts.get("option.speculation.acceptance_length") == fact

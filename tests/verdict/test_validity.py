@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.findings import Finding
+from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.roofline.bounds import bounds
 from pytest_dsr1.verdict.validity import invalid_reasons
 from tests.helpers.published import measured, shipped
-from tests.helpers.values import measurement, records
+from tests.helpers.values import measurement, records, scenario
 
 
 def test_a_good_run_has_no_reason() -> None:
@@ -90,3 +91,42 @@ def test_what_the_table_of_peaks_does_not_know_condemns_nothing(above_percent: f
     (most,) = bounds(measured(one, {"total_output_throughput": 1.0}))
     values = {"total_output_throughput": most.value * (1 + above_percent / 100)}
     assert bool(invalid_reasons(measured(one, values))) == invalid
+
+
+FORCED = {"acceptance_length": 2.4}
+
+
+def forced(seen: float | None, *, count: int = 400, concurrency: int = 2) -> Measurement:
+    """Return a run of requests of 1,000 tokens with a forced acceptance length of 2.4."""
+    load = {"concurrency": concurrency, "num_requests": count}
+    rows = tuple(replace(one, output_tokens=1000) for one in records(count))
+    run = measurement(scenario=scenario(speculation=FORCED, load=load), records=rows)
+    metrics = {name: value for name, value in run.metrics.items() if name != "acceptance_length"}
+    if seen is not None:
+        metrics["acceptance_length"] = MetricValue(seen, "report")
+    return replace(run, metrics=metrics, workload=replace(run.workload, requests=count))
+
+
+@pytest.mark.parametrize("seen", [2.39, 2.4, 2.405, None])
+def test_a_forced_acceptance_length_that_was_seen_counts(seen: float | None) -> None:
+    assert invalid_reasons(forced(seen)) == ()
+
+
+@pytest.mark.parametrize("seen", [1.0, 2.37, 2.43, 2.82])
+def test_a_forced_acceptance_length_that_was_not_kept_does_not(seen: float) -> None:
+    assert invalid_reasons(forced(seen)) == (
+        f"acceptance length 2.4 forced, but {seen:.3f} seen (expected 2.379 to 2.414): the engine did not "
+        "force it; look for its own message in the log, and at its version (`pytest-dsr1 docs datasets`)",
+    )
+
+
+def test_a_short_run_shows_less() -> None:
+    assert invalid_reasons(forced(2.33, count=4)) == ()
+    assert len(invalid_reasons(forced(1.8, count=4))) == 1
+
+
+def test_without_records_the_workload_says_the_lengths() -> None:
+    run = forced(2.82)
+    bare = replace(run, result=replace(run.result, records=()))
+    bare = replace(bare, workload=replace(bare.workload, mean_output=1000.0))
+    assert "but 2.820 seen (expected 2.379 to 2.414)" in invalid_reasons(bare)[0]

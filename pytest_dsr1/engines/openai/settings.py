@@ -9,6 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from pytest_dsr1.engines.openai import acceptance
+from pytest_dsr1.engines.trtllm_options.acceptance import cannot_force, forced_by_hand
 from pytest_dsr1.engines.trtllm_options.answers import (
     DECIDED_BY,
     NAMES_BEFORE,
@@ -198,6 +200,26 @@ class OpenAi(EngineSettings):
     def quantizes_random_weights(self) -> bool:
         """True: servers make random weights from the configuration file."""
         return True
+
+    def cannot_force(self, acceptance_length: float) -> str | None:
+        """Return why the server cannot force it: each kind has its own way, a running server none."""
+        if self.url is not None:
+            return "not possible with `engine.url`, because that server is running"
+        if self.server == "trtllm-serve":
+            return cannot_force(acceptance_length)
+        if self.server == "vllm":
+            return acceptance.vllm_cannot_force(self.command_words, acceptance_length)
+        if self.server == "sglang":
+            return acceptance.sglang_cannot_force(self.command_words, acceptance_length)
+        return f"not possible with `engine.server: {self.server}`, only with trtllm-serve, vllm or sglang"
+
+    def forced_by_hand(self, environ: Mapping[str, str]) -> Iterator[tuple[str, float | None]]:
+        """Look in the variables and arguments of every kind, because any command may start any of them."""
+        if self.url is not None:
+            return
+        yield from forced_by_hand(environ, self.environment, self.llm_api)
+        yield from acceptance.sglang_forced_by_hand(environ, self.environment)
+        yield from acceptance.vllm_forced_by_hand(self.command_words)
 
     def compile_caches(self, environ: Mapping[str, str]) -> Iterator[Path]:
         """Yield the caches of every kind of server, because any command may start any of them.

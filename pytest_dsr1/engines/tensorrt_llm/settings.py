@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from pytest_dsr1.engines.trtllm_options.acceptance import cannot_force, forced_by_hand
 from pytest_dsr1.engines.trtllm_options.answers import (
     DECIDED_BY,
     NAMES_BEFORE,
@@ -135,6 +136,14 @@ class TensorRtLlm(EngineSettings):
     def process_environment(self) -> Mapping[str, str]:
         """The scenario's value."""
         return self.environment
+
+    def cannot_force(self, acceptance_length: float) -> str | None:
+        """Return the answer of TensorRT-LLM's variable."""
+        return cannot_force(acceptance_length)
+
+    def forced_by_hand(self, environ: Mapping[str, str]) -> Iterator[tuple[str, float | None]]:
+        """Look for TensorRT-LLM's variable."""
+        yield from forced_by_hand(environ, self.environment, self.llm_api)
 
     def compile_caches(self, environ: Mapping[str, str]) -> Iterator[Path]:
         """Yield the cache of its DeepGEMM (TensorRT-LLM's deep_gemm/compiler.cuh)."""

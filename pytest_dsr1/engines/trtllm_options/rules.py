@@ -72,10 +72,10 @@ def _one_kv_fraction(engine: TakesOptions, _: Scenario) -> Findings:
         yield "engine.llm_api.kv_cache_config.free_gpu_memory_fraction", f"{wanted}; found {inner}"
 
 
-@RULES.must("dataset.path", "engine.llm_api.speculative_config")
+@RULES.must("dataset.path", "engine.llm_api.speculative_config", "speculation")
 def _mtp_needs_text(engine: TakesOptions, scenario: Scenario) -> Findings:
-    """Multi-token prediction (MTP) needs real text: `dataset.path`."""
-    if engine.trtllm.draft_tokens and scenario.dataset.path is None:
+    """Multi-token prediction (MTP) needs real text, `dataset.path`, unless `speculation.acceptance_length` is forced."""  # noqa: E501
+    if engine.trtllm.draft_tokens and scenario.dataset.path is None and scenario.speculation is None:
         why = "the speed of multi-token prediction depends on the text, so synthetic tokens mislead"
         yield (
             "dataset",

@@ -48,7 +48,7 @@ def slurm(look: Preflight) -> Iterator[Finding]:
 
 def slurm_warning(environ: Mapping[str, str]) -> str | None:
     """Return a warning if the end of the Slurm job would not let this process restore GPUs; else None."""
-    if not host.only_a_slurm_script_is_told(environ):
+    if not host.slurm_signals_only_the_script(environ):
         return None
     return (
         "scancel and the time limit send SIGTERM only to the script's shell, and then kill pytest before it "
@@ -60,6 +60,20 @@ def slurm_warning(environ: Mapping[str, str]) -> str | None:
 def software(look: Preflight) -> Iterator[Finding]:
     """The engine's software is installed."""
     yield from look.scenario.engine.software(look.environ)
+
+
+@check()
+def speculation(look: Preflight) -> Iterator[Finding]:
+    """No inherited variable forces the acceptance length of a scenario without `speculation`."""
+    if look.scenario.speculation is not None:
+        return  # the engine sets its own value
+    for variable, length in look.scenario.engine.forced_by_hand(look.environ):
+        forced = "" if length is None else f": {length:.10g}"
+        message = (
+            f"{variable} in the environment forces the acceptance length; unset it, or set "
+            f"speculation.acceptance_length{forced} in the scenario"
+        )
+        yield Finding("mismatch", "speculation", message)
 
 
 @check()
@@ -92,4 +106,4 @@ def disk(look: Preflight) -> Iterator[Finding]:
 
 def pytest_dsr1_checks() -> Iterable[Check]:
     """List the checks of the host and the software, in the order in which their findings are shown."""
-    return limits, slurm, software, files, disk
+    return limits, slurm, software, speculation, files, disk

@@ -33,7 +33,7 @@ from pytest_dsr1.text import number
 
 CLOCK_FORMAT = {"hours": "%H:%M", "minutes": "%H:%M"}
 """Vega's own formats use a 12-hour clock."""
-MODEL, REQUESTS = "model.content", "dataset.requests"
+MODEL, REQUESTS, FORCED = "model.content", "dataset.requests", "option.speculation.acceptance_length"
 USER, GPU = "per_user_output_throughput", "per_gpu_output_throughput"
 
 
@@ -53,7 +53,7 @@ def published_points(scenarios: Iterable[Scenario]) -> tuple[PublishedPoint, ...
     """Return the newest published result of each scenario that has both figures."""
     found = []
     for scenario in scenarios:
-        for each in scenario.published:
+        for each in scenario.publications:
             model, gpu = each.model or scenario.model.name, each.gpu or scenario.hardware.gpu
             if USER in each.values and GPU in each.values and gpu:
                 of = scenario.name, each.version, model, gpu
@@ -142,7 +142,8 @@ def _plane(
 ) -> Iterator[Picture]:
     """Plot tok/s/GPU over tok/s/user: this machine's runs of this model, and published results.
 
-    Published results are of the model with this name itself, so random weights have none.
+    Published results are of the model with this name itself and of natural acceptance, so random weights and
+    forced acceptance have none. Other runs have the same acceptance: natural, or forced to the same length.
     A run that was stopped early is left out: its ramp-up is a larger share of it.
     """
     own = {name: metric.value for name, metric in measurement.metrics.items()}
@@ -154,7 +155,7 @@ def _plane(
         if USER in run.metrics
         and GPU in run.metrics
         and not run.stopped
-        and run.facts.get(MODEL) == measurement.fingerprint.facts.get(MODEL)
+        and all(run.facts.get(key) == measurement.fingerprint.facts.get(key) for key in (MODEL, FORCED))
     ]
     scenario = measurement.scenario
     random_weights, model = scenario.model.random_weights is not None, scenario.model.name
@@ -191,6 +192,8 @@ def _plane(
     }
     if random_weights:
         published_text = "published results are not of random weights, so none are shown"
+    elif scenario.forced:
+        published_text = f"{scenario.forced}, published results are natural, so none are shown"
     elif of_gpu:
         named = ", ".join(f"({n}) {each.profile}" for n, each in enumerate(of_gpu, 1))
         published_text = f"published for {model} on its GPU, from left to right: {named}"

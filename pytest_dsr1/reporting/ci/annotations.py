@@ -36,7 +36,7 @@ def commands(cases: Sequence[Case], workspace: Path | None) -> list[str]:
 
 
 def _command(case: Case, fault: Fault, workspace: Path | None) -> str:
-    title = f"{fault.status.value}: {case.scenario.name}{f', {fault.label}' if fault.label else ''}"
+    title = _title(case, fault)
     properties = {"title": title}
     position = workspace and _position(case, fault, workspace)
     if position:
@@ -77,8 +77,7 @@ def _entry(case: Case, fault: Fault, root: Path) -> dict[str, object]:
     # Only our own repository has the shipped scenarios, so elsewhere the name has to do.
     file, line = _position(case, fault, root) or (case.test_id_prefix, _line(case, fault) or 1)
     identity = json.dumps([case.scenario.name, fault.subject, fault.status.value])
-    label = f", {fault.label}" if fault.label else ""
-    description = f"{fault.status.value}: {case.scenario.name}{label}: {' '.join(fault.message.split())}"
+    description = f"{_title(case, fault)}: {' '.join(fault.message.split())}"
     return {
         "description": plain(description, 1000),
         "check_name": f"dsr1 {fault.subject}",
@@ -86,6 +85,12 @@ def _entry(case: Case, fault: Fault, root: Path) -> dict[str, object]:
         "severity": "critical" if fault.status is Status.FAIL else "major",
         "location": {"path": plain(file), "lines": {"begin": line}},
     }
+
+
+def _title(case: Case, fault: Fault) -> str:
+    """Return the verdict, the scenario, what was judged, and what is forced."""
+    words = filter(None, [case.scenario.name, fault.label, case.scenario.forced])
+    return f"{fault.status.value}: {', '.join(words)}"
 
 
 def _position(case: Case, fault: Fault, root: Path) -> tuple[str, int] | None:

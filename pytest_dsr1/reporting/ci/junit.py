@@ -25,6 +25,9 @@ def properties(outcome: ScenarioOutcome, status: Status, subject: str) -> Iterab
     judgment, measurement = judgment_of(outcome), outcome.measurement
     yield "dsr1_profile", judgment.profile
     yield "dsr1_verdict", status.value
+    forced = (measurement.scenario if measurement else outcome.loaded.scenario).forced
+    if forced:
+        yield "dsr1_forced", forced
     where = judgment.lines.get(subject)
     if where is not None:
         yield "dsr1_where", where

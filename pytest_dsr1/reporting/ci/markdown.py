@@ -114,10 +114,10 @@ def _row(case: Case, name: str, verdict: Verdict, *, published: bool) -> str:
     if verdict.measured is not None:
         change = "" if verdict.margin_percent is None else f" ({verdict.margin_percent:+.1f}%)"
         measured = f"{number(verdict.measured)} {metric.unit}{change}"
-    gate, noise = case.judgment.gate_of(verdict), case.noise_of(verdict)
+    gate, noise, forced = case.judgment.gate_of(verdict), case.noise_of(verdict), case.scenario.forced
     sign, against = ">=" if metric.better == "higher" else "<=", "references" if gate else "target"
     cells = [
-        f"{'gate: ' if gate else ''}{metric.label}",
+        f"{'gate: ' if gate else ''}{metric.label}{f' ({forced})' if forced else ''}",
         measured,
         f"{sign} {number(verdict.bound)} ({against} {number(verdict.target)})",
         *([_published(case, verdict)] if published else []),

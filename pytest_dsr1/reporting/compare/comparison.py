@@ -38,6 +38,7 @@ class Result:
     Attributes:
         name: the shortest one that differs from the other names.
         started_utc: such as ``2026-11-23 20:05:12``.
+        engine: its name, and what is forced.
         invalid: the first reason why it is invalid; empty if it is valid.
     """
 
@@ -144,7 +145,7 @@ def _result(name: str, measurement: Measurement, invalid: str) -> Result:
         name,
         measurement.scenario.name,
         plain(measurement.started_utc[:19].replace("T", " ")),
-        measurement.scenario.engine.type,
+        ", ".join(filter(None, [measurement.scenario.engine.type, measurement.scenario.forced])),
         measurement.folder,
         plain(invalid),
     )

@@ -14,6 +14,7 @@ _WORK = {
     "model.content": "the models are not the same",
     "dataset.content": "the requests are not the same",
     "option.load.concurrency": "concurrency is not the same",
+    "option.speculation.acceptance_length": "the forced acceptance length is not the same",
 }
 _ARRIVAL = "option.load.arrival"
 

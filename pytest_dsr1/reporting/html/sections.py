@@ -170,7 +170,7 @@ def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
 
 def _judged(case: Case, verdict: Verdict) -> Judged:
     metric = METRICS[verdict.metric]
-    gate, noise = case.judgment.gate_of(verdict), case.noise_of(verdict)
+    gate, noise, forced = case.judgment.gate_of(verdict), case.noise_of(verdict), case.scenario.forced
     sign = ">=" if metric.better == "higher" else "<="
     references = (
         case.background.comparable
@@ -179,7 +179,7 @@ def _judged(case: Case, verdict: Verdict) -> Judged:
     )
     return Judged(
         status=verdict.status.value,
-        subject=f"{metric.label}{' (gate, steady figure)' if gate else ''}",
+        subject=f"{metric.label}{' (gate, steady figure)' if gate else ''}{f', {forced}' if forced else ''}",
         measured="not measured" if verdict.measured is None else f"{number(verdict.measured)} {metric.unit}",
         uncertainty=f"\N{PLUS-MINUS SIGN}{2 * noise.percent:.2g}%" if noise else "",
         noise_source=f"{metric.label} {noise.source}" if noise else "",

@@ -126,6 +126,8 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     if not scenario.targets:  # then neither a target nor a published figure says how much is asked
         yield f"load: {load_in_words(scenario)}"
     yield f"expected: {duration(scenario)}"
+    if scenario.forced:
+        yield f"{scenario.forced}: compare no figure with one of natural acceptance"
     for line in _gate(loaded, options.store) if options.store else ():
         yield f"gate: {line}"
     for line in to_set(scenario):

@@ -185,6 +185,13 @@ class Load(Part):
         return self.num_requests if self.concurrency == "all" else self.concurrency
 
 
+class Speculation(Part):
+    """Speculative decoding that is fixed on purpose, such as NVIDIA's and InferenceX's runs."""
+
+    acceptance_length: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    """Force this acceptance length: tokens per request in a decoding step, the metric `acceptance_length`. The engine then accepts as many draft tokens, whatever the text."""  # noqa: E501
+
+
 class Target(Part):
     """One performance figure that the machine must reach; it becomes one test."""
 
@@ -268,6 +275,8 @@ class Scenario(Part):
     """How the requests are sent."""
     engine: Engine
     """The software that runs the inference."""
+    speculation: Speculation | None = None
+    """Speculative decoding that is fixed on purpose: synthetic tokens are then right, and no figure is comparable with one of natural acceptance."""  # noqa: E501
     slo: Slo | None = None
     """The service level of `goodput`."""
     targets: list[Target] = Field(default_factory=list)
@@ -279,10 +288,21 @@ class Scenario(Part):
 
     @property
     def machine(self) -> str:
-        """Hardware and engine in a few words."""
+        """Hardware and engine in a few words, and what is forced."""
         hardware = self.hardware
         gpus = f"{hardware.count} x {hardware.gpu}" if hardware.gpu else "CPU"
-        return f"{gpus}, engine {self.engine.type}"
+        return ", ".join(filter(None, [gpus, f"engine {self.engine.type}", self.forced]))
+
+    @property
+    def forced(self) -> str:
+        """What must be shown next to every figure, such as ``acceptance length 2.4 forced``; else empty."""
+        speculation = self.speculation
+        return f"acceptance length {speculation.acceptance_length:.10g} forced" if speculation else ""
+
+    @property
+    def publications(self) -> list[Published]:
+        """The published results that a run can be compared with: none if its acceptance is forced."""
+        return [] if self.speculation else self.published
 
     @property
     def gated_metric(self) -> str | None:

@@ -404,3 +404,30 @@ def test_a_legend_has_room_for_whole_names(run: Measurement, name: str, columns:
     picture = next(overlaid([run, run], ["17:05", name]))
     assert picture.spec["layer"][0]["encoding"]["color"]["legend"]["columns"] == columns
     assert f">{name}<" in svg(picture.spec)
+
+
+FORCED = (
+    "engine.llm_api.speculative_config={decoding_type: MTP, max_draft_len: 3}",
+    "speculation.acceptance_length=2.4",
+)
+
+
+def test_a_forced_run_is_on_no_plane_with_natural_figures(tmp_path: Path) -> None:
+    fact = ("option.speculation.acceptance_length", "2.4")
+    forced = replace(RUN, overrides=FORCED, facts=(fact,), day=1)
+    natural, here = save(tmp_path / "results", RUN), save(tmp_path / "results", forced)
+    save(tmp_path / "results", replace(forced, day=2))
+    past = history(tmp_path / "results")
+    background = ReportContext(past, (POINT,), NOW)
+    captions = []
+    for run, made in ((here, forced), (natural, RUN)):
+        case = case_of(judged(run, made), tmp_path / "store", NOW, past)
+        found = by_title(list(comparison_pictures(case, background)))
+        captions.append(found["Throughput per GPU vs. speed per user"].caption)
+    assert (
+        "; 1 other runs of this model on this machine; acceptance length 2.4 forced, published results are "
+        "natural, so none are shown. Up" in captions[0]
+    )
+    assert "; 0 other runs of this model on this machine; published for deepseek-ai" in captions[1]
+    assert published_points([natural.scenario])
+    assert published_points([here.scenario]) == ()

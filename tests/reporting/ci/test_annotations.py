@@ -14,7 +14,7 @@ from pytest_dsr1.case.case import Case
 from pytest_dsr1.reporting.ci.annotations import SHOWN, code_quality, commands
 from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.markdown import TEXT
-from tests.helpers.values import case, gate, missed
+from tests.helpers.values import case, gate, missed, scenario
 
 COMMAND = re.compile(r"::error (?:file=([^,:]*),line=(\d+),)?title=([^,:]*)::([^\r\n]*)")
 """As actions/runner takes one apart: properties end at a comma, the command at two colons."""
@@ -182,3 +182,12 @@ def test_ten_thousand_characters_are_cut(here: Path) -> None:
     long = missed(status=Status.INVALID, problem="x" * 10_000 + "\ny" * 10_000)
     assert len(commands([long], here)[0]) < 5_000
     assert len(code_quality([long], here)) < 5_000
+
+
+def test_a_forced_acceptance_length_is_in_the_title(here: Path) -> None:
+    one = missed(scenario=scenario(speculation={"acceptance_length": 2.4}))
+    title = "FAIL: small, total output throughput, acceptance length 2.4 forced"
+    (entry,) = json.loads(code_quality([one], here))
+    assert entry["description"].startswith(f"{title}: ")
+    (line,) = commands([one], None)
+    assert title.replace(":", "%3A").replace(",", "%2C") in line

@@ -317,6 +317,23 @@ def test_hostile_text_does_no_harm(hostile: str) -> None:
     assert len(shown) < 50_000
 
 
+def test_a_forced_acceptance_length_stands_with_each_figure_and_hides_published_ones() -> None:
+    published = [{"version": "V5", "values": {"total_output_throughput": 7.0}}]
+    natural = case("natural", scenario=scenario(name="natural", published=published))
+    speculation = {"acceptance_length": 2.4}
+    forced = case("forced", scenario=scenario(name="forced", published=published, speculation=speculation))
+    rows = [
+        line for line in joined(summary([natural, forced], [], 0)).splitlines() if line.startswith("| PASS")
+    ]
+    assert rows == [
+        "| PASS | natural | total output throughput | 8 tok/s (+0.0%) | "
+        "&#62;= 7.6 (target 8) | 7 | 0.02% presumed |",
+        "| PASS | forced | total output throughput (acceptance length 2.4 forced) | 8 tok/s (+0.0%) | "
+        "&#62;= 7.6 (target 8) |  | 0.02% presumed |",
+    ]
+    assert "published" not in joined(summary([forced], [], 0))
+
+
 def test_a_command_to_copy_is_quoted_for_the_shell() -> None:
     one = missed()
     spaced = replace(one, run=replace(one.run, folder=Path("my res/small/1")))

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_dsr1.findings import Finding
+from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import MetricValue, combine
 from pytest_dsr1.reporting.compare.comparison import Change, Comparison, Difference, Row, compare
@@ -256,3 +257,21 @@ def test_the_first_scenario_says_what_is_under_test() -> None:
 def test_nothing_differs() -> None:
     comparison = compared(at("2026-11-23T20:05:12"), at("2026-11-23T20:06:12"))
     assert (comparison.warnings, comparison.options, comparison.facts) == ((), (), ())
+
+
+def test_forced_and_natural_acceptance_are_not_comparable() -> None:
+    key = "option.speculation.acceptance_length"
+    natural = measurement(scenario=scenario(name="natural"))
+    facts = Fingerprint({**natural.fingerprint.facts, key: 2.4})
+    speculation = {"acceptance_length": 2.4}
+    forced = measurement(scenario=scenario(name="forced", speculation=speculation), fingerprint=facts)
+    forced = replace(forced, metrics={**forced.metrics, "acceptance_length": MetricValue(2.4, "report")})
+    comparison = compared(natural, forced)
+    assert comparison.warnings == (
+        "the forced acceptance length is not the same: not recorded in natural; 2.4 in forced",
+    )
+    assert [result.engine for result in comparison.results] == [
+        "transformers",
+        "transformers, acceptance length 2.4 forced",
+    ]
+    assert [(one.key, one.role) for one in comparison.options] == [(key, "fixed")]

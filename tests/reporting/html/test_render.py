@@ -398,6 +398,18 @@ def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
         write_html(tmp_path / "no" / "report.html", [], BACKGROUND)
 
 
+def test_a_forced_acceptance_length_is_with_each_figure_and_hides_published_ones(tmp_path: Path) -> None:
+    mtp = "engine.llm_api.speculative_config={decoding_type: MTP, max_draft_len: 3}"
+    made = replace(RUN, overrides=(mtp, "speculation.acceptance_length=2.4"))
+    run = save(tmp_path / "results", made)
+    run = replace(run, metrics={**run.metrics, "acceptance_length": MetricValue(2.4, "report")})
+    case = case_of(judged(run, made), tmp_path / "store", NOW)
+    text = " ".join(page(tmp_path / "report.html", case).text.split())
+    assert "8 x NVIDIA H200, engine trtllm-bench, acceptance length 2.4 forced; began " in text
+    assert "total output throughput, acceptance length 2.4 forced" in text
+    assert "(V4 and V5, July to September 2025)" not in text
+
+
 def test_a_pipe_among_the_scripts_of_a_result_is_not_waited_for(tmp_path: Path) -> None:
     (case, *_) = cases(tmp_path)
     assert case.run.measurement is not None

@@ -240,6 +240,16 @@ def test_junit_properties(loaded: LoadedScenario) -> None:
     assert found["dsr1_results"].endswith("20261123T200512Z")
 
 
+def test_a_forced_acceptance_length_is_next_to_every_figure(loaded: LoadedScenario) -> None:
+    forced = outcome(loaded, scenario=scenario(speculation={"acceptance_length": 2.4}))
+    assert text([forced], 120)[0] == "small  (CPU, engine transformers, acceptance length 2.4 forced)"
+    found = dict(properties(forced, Status.PASS, "target[total_output_throughput]"))
+    assert found["dsr1_forced"] == "acceptance length 2.4 forced"
+    assert "dsr1_forced" not in dict(properties(outcome(loaded), Status.PASS, "x"))
+    (one,) = cases(forced)
+    assert one.headline.endswith("; acceptance length 2.4 forced")
+
+
 def test_differences_name_what_changed(loaded: LoadedScenario) -> None:
     old = {"gpu.count": 0, "library.torch": "2.9.0", "driver": "\x1b[2J", "model.content": "ab" * 32}
     compared = {

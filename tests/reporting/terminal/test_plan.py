@@ -278,6 +278,14 @@ def test_every_shipped_scenario_has_its_plan_kept() -> None:
     assert {path.stem for path in PLANS} == {profile.name for profile in discover([]).shipped}
 
 
+def test_a_forced_acceptance_length_is_in_the_plan(tmp_path: Path) -> None:
+    mtp = "engine.llm_api.speculative_config={decoding_type: MTP, max_draft_len: 3}"
+    loaded = load_text(tmp_path, GOOD, mtp, "speculation.acceptance_length=2.4")
+    lines = list(plan([loaded], PlanOptions("off")))
+    assert "# acceptance length 2.4 forced: compare no figure with one of natural acceptance" in lines
+    assert "export TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS=1.4" in lines
+
+
 def test_the_command_of_a_plan_has_no_secret_of_an_override(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(GOOD, encoding="utf-8")

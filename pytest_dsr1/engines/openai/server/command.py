@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_dsr1.engines.openai.acceptance import sglang_variables, with_vllm_forced
 from pytest_dsr1.engines.openai.server.random_model import DUMMY_WEIGHTS, model_folder
 from pytest_dsr1.engines.openai.settings import OTHER_OPTIONS, OpenAi
+from pytest_dsr1.engines.trtllm_options.acceptance import forcing_variables
 from pytest_dsr1.engines.trtllm_options.defaults import Asked, remarks
 from pytest_dsr1.engines.trtllm_options.dialects import (
     Dialect,
@@ -129,6 +131,9 @@ def launch_command(scenario: Scenario, port: int, *, report: str | None = None) 
     words, environment = absolute_words([*before, *engine.arguments], Path.cwd()), dict(engine.environment)
     # The names of these two files stay as they are: pytest's folder may have files of the same names.
     words[len(before) : len(before)] = [] if report is None else ["--report_addr", report]
+    if scenario.speculation is not None and engine.server == "vllm":
+        words = with_vllm_forced(words, scenario.speculation.acceptance_length)
+    environment |= _forcing_variables(scenario, engine, version)
     open_defaults = () if version is None else _remarks(engine, version)
     if not engine.llm_api.given:
         return LaunchCommand(words, environment, warnings=open_defaults)
@@ -145,6 +150,16 @@ def launch_command(scenario: Scenario, port: int, *, report: str | None = None) 
         because=because,
         warnings=(*open_defaults, *filter(None, [newer])),
     )
+
+
+def _forcing_variables(scenario: Scenario, engine: OpenAi, version: str | None) -> dict[str, str]:
+    """Return the variables that force the scenario's acceptance length; vLLM has an option instead."""
+    if scenario.speculation is None or engine.server == "vllm":
+        return {}
+    if engine.server == "sglang":
+        return sglang_variables(scenario.speculation.acceptance_length)
+    dialect, _ = choose_dialect(engine.dialect, version)
+    return forcing_variables(scenario, version, dialect)
 
 
 def _remarks(engine: OpenAi, version: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_dsr1.engines.protocol import Job
 from pytest_dsr1.engines.tensorrt_llm.settings import TrtllmBench
+from pytest_dsr1.engines.trtllm_options.acceptance import forcing_variables
 from pytest_dsr1.engines.trtllm_options.defaults import Asked, remarks
 from pytest_dsr1.engines.trtllm_options.dialects import (
     Dialect,
@@ -104,7 +105,11 @@ def invocation(
         command=_command(job, engine),
         arguments=(*group, ("throughput",), *arguments),
         options=options,
-        environment={"PYTHONUNBUFFERED": "1", **engine.environment},
+        environment={
+            "PYTHONUNBUFFERED": "1",
+            **engine.environment,
+            **forcing_variables(scenario, version, dialect),
+        },
         remarks=tuple(remarks(_asked(engine), version)) if version else (),
     )
 

@@ -24,6 +24,7 @@ from pytest_dsr1.engines.tensorrt_llm.failures import next_steps
 from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import asked, worker_job, write_model
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import Order
 from pytest_dsr1.engines.tensorrt_llm.settings import COUNTING_TOLERANCE, Trtllm
+from pytest_dsr1.engines.trtllm_options.acceptance import forcing_variables
 from pytest_dsr1.engines.trtllm_options.defaults import remarks
 from pytest_dsr1.engines.trtllm_options.dialects import choose_dialect, newer_than_known
 from pytest_dsr1.errors import EngineError
@@ -67,9 +68,11 @@ class TrtllmEngine:
         engine, version = Trtllm.of(job.scenario), installed_version(PACKAGE)
         dialect, because = choose_dialect(engine.dialect, version)
         made = worker_job(job, dialect)
+        forced = forcing_variables(job.scenario, version, dialect)
         shown = {**made.arguments, **masked_tree(made.options)}
         # As JSON, a name has no line break either.
         arguments = [f"#   {json.dumps(name)[1:-1]}: {json.dumps(value)}" for name, value in shown.items()]
+        arguments += [f"#   with {name}={value}" for name, value in forced.items()]
         arguments += [
             f"# warning: {remark}" for remark in (remarks(asked(engine), version) if version else ())
         ]
@@ -104,13 +107,14 @@ class TrtllmEngine:
         dialect, _ = choose_dialect(engine.dialect, version)
         request = job.artifacts / "job.json"
         worker_job(job, dialect).save(request)
+        forced = forcing_variables(job.scenario, version, dialect)
         write_model(job)
         listener = _Listener(job, observer, startup_timeout_s=engine.startup_timeout_s)
         listener.patience_s = self._patience_s
         observer.phase("starting", f"TensorRT-LLM {version}")
         with Child(
             [*self._worker, str(request)],
-            env=environment(engine.environment),
+            env=environment({**engine.environment, **forced}),
             cwd=job.artifacts,
             log=listener.log,
             events=True,

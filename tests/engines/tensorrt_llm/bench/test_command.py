@@ -28,7 +28,7 @@ from pytest_dsr1.engines.trtllm_options.dialects import (
 from pytest_dsr1.engines.trtllm_options.file import file_text
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.loading import load
-from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.scenario import Scenario, Speculation
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers import values
 from tests.helpers.paths import SUITES
@@ -222,3 +222,14 @@ def test_a_scenario_of_another_engine() -> None:
     with pytest.raises(UserError) as caught:
         TrtllmBench.of(values.scenario())
     assert str(caught.value) == "small: the engine is transformers, expected trtllm-bench"
+
+
+@pytest.mark.parametrize("version", ["1.3.0rc15", "1.4"])
+def test_a_forced_acceptance_length_is_exported(version: str) -> None:
+    one = bench_scenario().model_copy(update={"speculation": Speculation(acceptance_length=2.4)})
+    job = Job(one, WORKLOAD, Path(), 60.0)
+    dialect = dialect_of(version)
+    call = invocation(job, dialect, "# why", command_line_options(dialect), version)
+    assert call.environment["TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS"] == "1.4"
+    assert "\nexport TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS=1.4\n" in script(job, call)
+    assert "TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS" not in called(version).environment

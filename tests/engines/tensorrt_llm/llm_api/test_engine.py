@@ -18,13 +18,14 @@ import psutil
 import pytest
 
 from pytest_dsr1.engines.protocol import EngineResult, Job
+from pytest_dsr1.engines.tensorrt_llm.llm_api import engine as engine_module
 from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import worker_job
 from pytest_dsr1.engines.tensorrt_llm.llm_api.engine import TrtllmEngine
 from pytest_dsr1.engines.trtllm_options.dialects import dialect_of
 from pytest_dsr1.errors import Dsr1Error, EngineError
 from pytest_dsr1.records import Enough, Phase, RequestRecord
 from pytest_dsr1.scenario.loading import load
-from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.scenario import Scenario, Speculation
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers import values
 from tests.helpers.metrics import from_records
@@ -569,6 +570,26 @@ def test_the_script_names_the_arguments(api: Api) -> None:
     assert '#   model: "/models/DeepSeek-R1"' in lines
     assert '#   speculative_config: {"decoding_type": "MTP", "num_nextn_predict_layers": 3}' in lines
     assert lines[-1] == "pytest --dsr1-profile=small"
+
+
+def test_a_forced_acceptance_length_is_in_the_worker_and_the_script(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = api.installed("1.2.1").job(llm_api=MTP)
+    speculation = Speculation(acceptance_length=3)
+    forced = replace(job, scenario=job.scenario.model_copy(update={"speculation": speculation}))
+    variable = "TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS"
+    assert f"#   with {variable}=2" in TrtllmEngine().script(forced).splitlines()
+    given: list[Mapping[str, str]] = []
+
+    def child(*_: Any, env: Mapping[str, str], **__: Any) -> Any:
+        given.append(env)
+        raise EngineError("enough")
+
+    monkeypatch.setattr(engine_module, "Child", child)
+    with pytest.raises(EngineError, match="enough"):
+        TrtllmEngine().run(forced, api.watcher)
+    assert given[0][variable] == "2"
 
 
 def test_the_script_names_what_is_left_open(api: Api) -> None:

@@ -1,0 +1,48 @@
+"""Rules about an acceptance length that is forced on purpose."""
+
+from __future__ import annotations
+
+from pytest_dsr1.scenario.rules.registry import Rules
+from pytest_dsr1.scenario.schema.rule import Findings
+from pytest_dsr1.scenario.schema.scenario import Scenario
+
+rules = Rules()
+must = rules.must
+
+_KEY = "speculation.acceptance_length"
+
+
+@must(_KEY, "engine.type", answers=("draft_tokens", "attached_url"))
+def _can_be_forced(scenario: Scenario) -> Findings:
+    """`speculation.acceptance_length` needs an engine that can force it, draft tokens in the engine's settings, and is at most one more than these."""  # noqa: E501
+    engine, speculation = scenario.engine, scenario.speculation
+    if speculation is None:
+        return
+    length, drafts = speculation.acceptance_length, engine.draft_tokens
+    if why := engine.cannot_force(length):
+        yield _KEY, why
+    elif drafts == 0:
+        setting = engine.settings_for.get("speculation")
+        wanted = f"`{setting}`" if setting else "draft tokens"
+        yield _KEY, f"expected {wanted}, without which no draft token is accepted; found none"
+    elif drafts is not None and length > drafts + 1:
+        wanted = f"expected at most {drafts + 1}, the {drafts} draft tokens of a step and one more"
+        yield _KEY, f"{wanted}; found {length:.10g}"
+
+
+@must(_KEY, "slo.preset", "source.document")
+def _not_for_mlperf(scenario: Scenario) -> Findings:
+    """`speculation.acceptance_length` is not used for MLPerf's scenarios (`slo.preset`, or a source of mlcommons)."""  # noqa: E501
+    preset = scenario.slo.preset if scenario.slo else None
+    source = scenario.source.document if scenario.source else ""
+    if scenario.speculation and (preset or source.startswith("mlcommons/")):
+        found = f"slo.preset {preset}" if preset else f"source.document {source}"
+        yield _KEY, f"not possible for an MLPerf scenario ({found}): MLPerf forbids artificial acceptance"
+
+
+@must(_KEY, "engine.type", "engine.environment")
+def _only_by_the_key(scenario: Scenario) -> Findings:
+    """Only `speculation.acceptance_length` forces the acceptance length, not a variable or an argument."""
+    for key, length in scenario.engine.forced_by_hand({}):
+        value = "" if length is None else f": {length:.10g}"
+        yield key, f"forces the acceptance length: remove it, and set {_KEY}{value}"
