@@ -7,20 +7,19 @@ Three kinds are found: our own modules below, installed packages with an entry p
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pkgutil import resolve_name
-from typing import Literal, NamedTuple, TypeVar, cast, get_args, get_origin
+from typing import NamedTuple, TypeVar, cast
 
 import pluggy
 
 from pytest_dsr1.errors import BrokenPluginError, Dsr1Error, UserError
 from pytest_dsr1.text import plain
+from pytest_dsr1.typed_fields import wrong_fields
 
 GROUP = "pytest_dsr1"
 """The group of entry points."""
@@ -86,6 +85,8 @@ HOOKS: Mapping[str, Hook] = {
     ),
 }
 """Every hook. Our own modules are imported only when the hook is called."""
+FAULTS = (Exception, SystemExit)
+"""What a plugin may raise by mistake. pytest's own outcomes, such as a timeout, and Ctrl-C pass through."""
 _CHANGED: list[Callable[[], object]] = []
 
 _T = TypeVar("_T")
@@ -115,7 +116,7 @@ def _manager() -> _Manager:
             _register(manager, entry_point.load(), entry_point.name)
         except UserError:
             raise
-        except Exception as error:
+        except FAULTS as error:
             raise broken(entry_point.name, f"it cannot be loaded: {shown(error)}") from error
     return manager
 
@@ -162,10 +163,11 @@ def _changed() -> None:
 
 
 def _register(manager: _Manager, plugin: object, name: str) -> None:
-    try:
-        manager.register(plugin, name)
-    except ValueError as error:
-        raise broken(name, f"it is registered twice: {error}") from error
+    if manager.has_plugin(name):
+        raise broken(name, "another plugin has the same name: rename or uninstall one of them")
+    if other := manager.get_name(plugin):
+        raise broken(name, f"it is the same module as the plugin {other}: remove one of the two entry points")
+    manager.register(plugin, name)
     try:
         refuse_faulty_hooks(manager)
     except UserError:
@@ -220,7 +222,7 @@ def _declared(hook: str) -> dict[str, tuple[str, object]]:
         try:
             returned = call()
             values = list(returned) if _is_list(returned) else returned  # a generator may fail half-way
-        except Exception as error:
+        except FAULTS as error:
             raise broken(plugin, f"{hook} failed: {shown(error)}") from error
         for value in listed(plugin, hook, values, resolve_name(kind)):
             try:
@@ -272,7 +274,7 @@ def listed(plugin: str, what: str, returned: object, kind: type[_T]) -> list[_T]
 
 
 def refuse_wrong_fields(plugin: str, what: str, value: object) -> None:
-    """Refuse a plugin's value with a text that is not a text, or not one of the allowed words.
+    """Refuse a plugin's value if a field is not of its declared type.
 
     Args:
         plugin: its name.
@@ -282,13 +284,8 @@ def refuse_wrong_fields(plugin: str, what: str, value: object) -> None:
     Raises:
         BrokenPluginError: a field is wrong.
     """
-    for field in fields(value):  # type: ignore[arg-type]
-        found = getattr(value, field.name)
-        alias = vars(sys.modules[type(value).__module__]).get(str(field.type))
-        words = get_args(alias) if get_origin(alias) is Literal else ()
-        if (field.type == "str" and not isinstance(found, str)) or (words and found not in words):
-            expected = " or ".join(map(repr, words)) or "a text"
-            raise broken(plugin, f"{what} has the {field.name} {shown(found)}, expected {expected}")
+    for name, found, expected in wrong_fields(value):
+        raise broken(plugin, f"{what} has the {name} {shown(found)}, expected {expected}")
 
 
 def _declared_twice(what: str, *plugins: str) -> BrokenPluginError:
@@ -306,11 +303,11 @@ def shown(value: object) -> str:
     """Return a value of a plugin as a message shows it; its own ``__repr__`` may fail."""
     try:
         return repr(value)
-    except Exception:  # noqa: BLE001 - of any plugin
+    except FAULTS:
         return f"an object of the class {type(value).__name__}"
 
 
-def failure(name: str, what: str, error: Exception) -> str:
+def failure(name: str, what: str, error: BaseException) -> str:
     """Return the message about a plugin's function that raised an error.
 
     Args:
@@ -319,7 +316,7 @@ def failure(name: str, what: str, error: Exception) -> str:
         error: the error it raised.
 
     Raises:
-        Exception: the error itself, if the plugin is one of ours.
+        BaseException: the error itself, if the plugin is one of ours.
     """
     if isinstance(error, BrokenPluginError):  # ours may have called another plugin
         return str(error)
@@ -345,7 +342,7 @@ def named(name: str, what: str, kind: type[Dsr1Error] = BrokenPluginError) -> It
         yield
     except Dsr1Error:
         raise
-    except Exception as error:
+    except FAULTS as error:
         raise kind(failure(name, what, error)) from error
 
 

@@ -37,6 +37,9 @@ EXAMPLES = (
     "pytest_dsr1_reports",
 )
 """Hooks whose example in the page "Extend" is run."""
+INNER = {"openai", "tensorrt_llm", "transformers", "trtllm_options"}
+"""The folders inside a room that the page also names."""
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 WITHOUT_ARGUMENTS = ["pytest-dsr1", "dataset"]
 
 
@@ -75,6 +78,21 @@ def test_the_documentation_stays_small() -> None:
     assert {page.name for page in GENERATED} == {"scenario.md", "metrics.md", "dialects.md"}
     assert len(WRITTEN) <= 16  # with 25,000 words before the machine, log and Slurm sections
     assert sum(len(page.read_text(encoding="utf-8").split()) for page in WRITTEN) <= 27_500
+
+
+def test_the_architecture_names_the_rooms_in_their_order() -> None:
+    contract = re.search(r'containers = \["pytest_dsr1"\].*?layers = \[\n(.*?)\n\]', PYPROJECT, re.DOTALL)
+    assert contract
+    layers = [layer.split(" | ") for layer in re.findall(r'"(.+)"', contract[1])]
+    text = (DOCS / "background" / "architecture.md").read_text(encoding="utf-8")
+    packages = text.split("## Packages")[1].split("\n## ")[0]
+    lines = [re.findall(r"`([a-z_]+)(?:/|\.py)`", line) for line in packages.splitlines()]
+    listed = {room: number for number, rooms in enumerate(lines) for room in rooms if room not in INNER}
+    assert {*listed} == {room for rooms in layers for room in rooms}
+    for higher, lower in pairwise(layers):
+        assert max(listed[room] for room in higher if room != "hookspecs") <= min(
+            listed[room] for room in lower
+        )
 
 
 def test_the_style_page_stays_short() -> None:

@@ -70,7 +70,7 @@ FOUND = {
 
 def files(part: str) -> Iterator[Path]:
     whole = ROOT / part
-    if whole.is_file():
+    if not whole.is_dir():  # reading a missing one fails
         yield whole
     elif whole == DOCS:
         yield from (path for path in sorted(whole.rglob("*.md")) if path.name not in MADE_OF_THE_PACKAGE)
@@ -115,6 +115,11 @@ def denied(path: Path) -> list[str]:
 def test_nothing_denied_is_written(part: str) -> None:
     found = [each for path in files(part) for each in denied(path)]
     assert found == [], "\n".join(found)
+
+
+def test_a_missing_part_is_not_passed_over() -> None:
+    with pytest.raises(FileNotFoundError, match=r"GONE\.md"):
+        test_nothing_denied_is_written("GONE.md")
 
 
 def test_tell_is_rare() -> None:

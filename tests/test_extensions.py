@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
@@ -77,9 +78,18 @@ def half_way() -> Iterator[int]:
     raise RuntimeError("no license\nserver")
 
 
+def leaving() -> object:
+    sys.exit("no license")
+
+
 class Shy:
     def __repr__(self) -> str:
         raise ValueError("not ready")
+
+
+class Leaving:
+    def __repr__(self) -> str:
+        sys.exit(3)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +124,16 @@ class Shy:
             "pytest_dsr1_metrics",
             module("m", pytest_dsr1_metrics=lambda: [Shy()]),
             "pytest_dsr1_metrics returned an object of the class Shy, expected int",
+        ),
+        (
+            "pytest_dsr1_metrics",
+            module("m", pytest_dsr1_metrics=lambda: [Leaving()]),
+            "pytest_dsr1_metrics returned an object of the class Leaving, expected int",
+        ),
+        (
+            "pytest_dsr1_metrics",
+            module("m", pytest_dsr1_metrics=leaving),
+            "pytest_dsr1_metrics failed: SystemExit('no license')",
         ),
         (
             "pytest_dsr1_metrics",
@@ -225,6 +245,54 @@ def test_an_installed_plugin_that_cannot_be_imported_is_named(monkeypatch: pytes
         "the pytest-dsr1 plugin acme-dsr1 is broken: it cannot be loaded: "
         "ModuleNotFoundError(\"No module named 'acme'\")"
     )
+
+
+def test_an_installed_plugin_that_exits_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, Entry("acme-dsr1", leaving))
+    with pytest.raises(UserError) as caught:
+        extensions.declared("pytest_dsr1_metrics", int)
+    assert str(caught.value) == (
+        "the pytest-dsr1 plugin acme-dsr1 is broken: it cannot be loaded: SystemExit('no license')"
+    )
+
+
+def test_a_function_that_exits_is_named() -> None:
+    with pytest.raises(UserError) as caught, extensions.named("acme-dsr1", "run of its engine echo"):
+        leaving()
+    assert str(caught.value) == (
+        "the pytest-dsr1 plugin acme-dsr1 is broken: run of its engine echo failed: SystemExit('no license')"
+    )
+
+
+@pytest.mark.parametrize("through", [KeyboardInterrupt, pytest.skip.Exception, pytest.fail.Exception])
+def test_what_a_person_or_pytest_ends_is_not_a_fault(through: type[BaseException]) -> None:
+    with pytest.raises(through), extensions.named("acme-dsr1", "run of its engine echo"):
+        raise through
+
+
+SAME = module("acme", pytest_dsr1_metrics=lambda: [1])
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (
+            (Entry("acme", lambda: SAME), Entry("acme2", lambda: SAME)),
+            "acme2 is broken: it is the same module as the plugin acme: remove one of the two entry points",
+        ),
+        (
+            (Entry("acme", lambda: SAME), Entry("acme", lambda: module("other"))),
+            "acme is broken: another plugin has the same name: rename or uninstall one of them",
+        ),
+    ],
+)
+def test_two_entry_points_in_conflict(
+    monkeypatch: pytest.MonkeyPatch, entries: tuple[Entry, Entry], message: str
+) -> None:
+    installed(monkeypatch, *entries)
+    with pytest.raises(UserError) as caught:
+        extensions.declared("pytest_dsr1_metrics", int)
+    assert str(caught.value) == f"the pytest-dsr1 plugin {message}"
 
 
 def test_our_own_function_passes_on_what_is_said_of_a_plugin(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,8 +43,12 @@ def _find(plugin: str, clue: Clue, measurement: Measurement) -> str | None:
     """Return what a clue finds, or what is wrong with a plugin's clue."""
     try:
         sentence: object = clue.find(measurement)
-    except Exception as error:  # noqa: BLE001 - whatever a plugin raises
+    except extensions.FAULTS as error:
         return extensions.failure(plugin, f"its clue {clue.key}", error)
     if sentence is None or isinstance(sentence, str):
         return sentence
-    return str(extensions.broken(plugin, f"its clue {clue.key} returned {sentence!r}, expected text or None"))
+    return str(
+        extensions.broken(
+            plugin, f"its clue {clue.key} returned {extensions.shown(sentence)}, expected text or None"
+        )
+    )

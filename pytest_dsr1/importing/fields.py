@@ -54,6 +54,11 @@ class Fields:
         self.mistake(key, f"expected a whole number of at least {least}, found {child.in_words()}")
         return default
 
+    def whole_or_null(self, key: str, default: int | None = None) -> int | None:
+        """Return a whole number of at least 1; null is as if there were no key."""
+        child = self.node.child(key)
+        return default if child is not None and child.value is None else self.whole(key, default)
+
     def needed(self, key: str) -> int | None:
         """Return a whole number above 0 that must be there."""
         if key not in self:

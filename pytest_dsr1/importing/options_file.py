@@ -49,15 +49,16 @@ def read(top: Fields, path: Path, origin: Origin, harvest: Harvest) -> None:
     if top.whole("tensor_parallel_size", 1) != tp:
         message = f"expected {tp}, as the file's name says, found {top.whole('tensor_parallel_size', 1)}"
         top.mistake("tensor_parallel_size", message)
-    stages = top.whole("pipeline_parallel_size", 1) or 1
+    stages = top.whole_or_null("pipeline_parallel_size", 1) or 1
+    contexts = top.whole_or_null("context_parallel_size", 1) or 1
     for key in ("moe_expert_parallel_size", "max_batch_size", "max_num_tokens", "max_seq_len"):
-        top.whole(key)
+        top.whole_or_null(key)
     run = ServedRun(
         name=safe_name(model, gpu.lower(), path.stem),
         what="options file, with the load that its name says",
         checkpoint=checkpoint,
         gpu=gpu.partition("_")[0],
-        gpus=tp * stages,
+        gpus=tp * stages * contexts,
         options=top.node.plain(),
         lengths=Lengths(isl * 1024, osl * 1024),
         concurrency=concurrency,

@@ -7,6 +7,7 @@ tensorrt_llm/serve/scripts/benchmark_dataset.py (0bf6dbc8).
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ NOT_OPTIONS = frozenset(
     }
 )
 """The keys of a server that are not in its options file; every other one is."""
+_NO_DATASET = "<dataset_file>"
+"""A placeholder for no dataset."""
 _OLDER = {"tp", "ep", "pp"}
 _GPU_IN_NAME = re.compile(r"(?:^|_)(h100|h200|b200|b300|gb200|gb300)(?:_|$)")
 
@@ -82,14 +85,12 @@ class _ServerReader:
         self._node = node
         self._path = path
         self._origin = origin
-        self.name = server.text("name")
+        self.name = server.text("name") or _generated_name(server, model)
 
     def add(self, gpus: tuple[str, ...], harvest: Harvest) -> None:
         """Add a case for each client and GPU, or the reason why there is none."""
         server = self._server
         before = len(server.problems)
-        if not self.name:
-            server.mistake("name", "missing; expected the name of the case")
         server.refuse_other_words()
         mark = server.mark_of("name")
         try:
@@ -133,14 +134,18 @@ class _ServerReader:
         backend = server.text("backend", "pytorch")
         if backend not in {"pytorch", "_autodeploy"}:
             server.mistake("backend", f"expected pytorch or _autodeploy, found {backend}")
-        sizes = [server.whole(f"{kind}_parallel_size", 1) or 1 for kind in ("tensor", "pipeline", "context")]
+        kinds = ("tensor", "pipeline", "context")
+        sizes = [server.whole_or_null(f"{kind}_parallel_size", 1) or 1 for kind in kinds]
         for key in ("moe_expert_parallel_size", "max_batch_size", "max_num_tokens", "max_seq_len"):
-            server.whole(key)
-        ranks = server.whole("world_size", sizes[0] * sizes[1] * sizes[2])
-        gpus = server.whole("gpus", ranks) or 1
+            server.whole_or_null(key)
+        ranks = server.whole_or_null("world_size", math.prod(sizes)) or 1
+        gpus = server.whole_or_null("gpus", ranks) or 1
+        if gpus != ranks:
+            shown = f"{' x '.join(kinds)} parallelism is {' x '.join(map(str, sizes))}"
+            raise RefusedError(f"its gpus is {gpus}, but its {shown}")
         options = {key: value for key, value in server.node.plain().items() if key not in NOT_OPTIONS}
         options = self._more_options() | options
-        notes = []
+        notes = list(_relative_paths(options))
         if "match_mode" in server:
             notes.append("match_mode says how NVIDIA's database finds earlier results; it changes no run.")
         return {
@@ -172,7 +177,8 @@ class _ServerReader:
         problems = self._server.problems
         try:
             text = yaml_reader.read(found[0], wanted="options")
-            tree = yaml_reader.parse(text, shown_path(found[0]), problems, wanted="options")
+            name = shown_path(found[0])
+            tree = yaml_reader.parse(text, name, problems, wanted="options", merge_keys=True)
         except MistakeError as error:
             problems.append(error.problem)
             return {}
@@ -194,16 +200,16 @@ class _ServerReader:
             common: what all clients share.
             several: whether the file has more GPUs, and the server more clients.
         """
-        notes = [*common["notes"], *_of_client(client)]
+        sent = _Sent(client)
+        notes = [*common["notes"], *_of_client(client), *sent.ignored()]
         concurrency, rounds = client.whole("concurrency", 1), client.whole("iterations", 1)
         parts = [self._path.stem, self.name]
         parts += [gpu.lower()] if several[0] else []
-        name = client.text("name") or f"con{concurrency}"
-        parts += [name] if several[1] else []
-        lengths, streaming = _lengths(client), client.flag("streaming", default=True)
-        warmup_requests = 1 if client.flag("warmup") else 0
+        lengths, name = sent.lengths(), client.text("name")
         if concurrency is None or rounds is None or lengths is None:
             return
+        nominal = f"con{concurrency}_iter{rounds}_isl{lengths.inputs}_osl{lengths.outputs}"
+        parts += [name or nominal] if several[1] else []
         yield ServedRun(
             name=safe_name(*parts),
             what=f"perf-sanity case {self.name}",
@@ -211,11 +217,41 @@ class _ServerReader:
             lengths=lengths,
             concurrency=concurrency,
             rounds=rounds,
-            warmup_requests=warmup_requests,
-            streaming=streaming,
-            dataset_file=client.text("dataset_file"),
+            warmup_requests=sent.warmup_requests,
+            streaming=sent.streaming,
+            dataset_file=sent.dataset_file,
             **(common | {"notes": notes}),
         )
+
+
+def _generated_name(server: Fields, model: str) -> str:
+    """Return the name that NVIDIA gives a server without one."""
+    values = server.node.plain()
+
+    def part(key: str, default: object, block: str = "") -> object:
+        holder = values.get(block) if block else values
+        return holder.get(key, default) if isinstance(holder, dict) else default
+
+    sizes = (f"{short}{part(f'{kind}_parallel_size', 1)}" for short, kind in _SIZES.items())
+    name = f"{model}_{'_'.join(sizes)}_bs{part('max_batch_size', 512)}_attn{part('attn_backend', 'TRTLLM')}"
+    name += f"_moe{part('backend', '', 'moe_config')}"
+    transport = part("backend", "", "cache_transceiver_config")
+    return f"{name}_spec{transport}" if transport else name
+
+
+_SIZES = {"tp": "tensor", "ep": "moe_expert", "pp": "pipeline", "cp": "context"}
+
+
+def _relative_paths(options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each path that NVIDIA completes before the server gets it."""
+    for block, key, root in (
+        ("moe_config", "load_balancer", "the root of a checkout of TensorRT-LLM"),
+        ("speculative_config", "speculative_model", "NVIDIA's folder of models"),
+    ):
+        holder = options.get(block)
+        path = holder.get(key) if isinstance(holder, dict) else None
+        if isinstance(path, str) and path and not path.startswith("/"):
+            yield f"{block}.{key}: {path} is relative to {root}; write its whole path before a run."
 
 
 def _environment(server: Fields) -> dict[str, str]:
@@ -232,23 +268,52 @@ def _environment(server: Fields) -> dict[str, str]:
     return variables
 
 
-def _lengths(client: Fields) -> Lengths | None:
-    """Return the lengths that the client draws; None if they are wrong.
+class _Sent:
+    """What a client sends: NVIDIA's own benchmark_serving, or with ``use_nv_sa_benchmark`` SemiAnalysis's.
 
-    benchmark_serving draws from ``int(X * (1 - R))`` to ``int(X * (1 + R))`` and takes ``R`` below 1;
-    SemiAnalysis's client (bench_serving f3ea022a) from ``int(X * R)`` to ``X``. Both ends are included.
+    That one (``_to_sa_benchmark_cmd``) always sends random tokens and streams, and has no warm-up.
     """
-    inputs, outputs = client.whole("isl", 1024), client.whole("osl", 1024)
-    ratio = client.number("random_range_ratio", 0.0)
-    semi_analysis = client.flag("use_nv_sa_benchmark")
-    if ratio > 1 or (ratio == 1 and not semi_analysis):
-        most = "at most 1" if semi_analysis else "less than 1"
-        client.mistake("random_range_ratio", f"expected {most}, found {ratio:g}")
-    if inputs is None or outputs is None:
-        return None
-    if semi_analysis:
-        return Lengths(inputs, outputs, ratio)
-    return Lengths(inputs, outputs, 1 - ratio, 1 + ratio) if ratio else Lengths(inputs, outputs)
+
+    def __init__(self, client: Fields) -> None:
+        self._client = client
+        self._semi_analysis = client.flag("use_nv_sa_benchmark")
+        file, streaming = client.text("dataset_file"), client.flag("streaming", default=True)
+        warmup = client.flag("warmup") and not self._semi_analysis
+        self.dataset_file = "" if self._semi_analysis or file == _NO_DATASET else file
+        self.streaming = streaming or self._semi_analysis
+        self.warmup_requests = 1 if warmup else 0
+
+    def lengths(self) -> Lengths | None:
+        """Return the lengths; None if they are wrong.
+
+        benchmark_serving draws from ``int(X * (1 - R))`` to ``int(X * (1 + R))`` and takes ``R`` below 1;
+        SemiAnalysis's client (bench_serving f3ea022a) from ``int(X * R)`` to ``X``. Both ends are included.
+        With a dataset nothing is drawn.
+        """
+        client = self._client
+        inputs, outputs = client.whole("isl", 1024), client.whole("osl", 1024)
+        ratio = client.number("random_range_ratio", 0.0)
+        if ratio > 1 or (ratio == 1 and not self._semi_analysis):
+            most = "at most 1" if self._semi_analysis else "less than 1"
+            client.mistake("random_range_ratio", f"expected {most}, found {ratio:g}")
+        if inputs is None or outputs is None:
+            return None
+        if self._semi_analysis:
+            return Lengths(inputs, outputs, ratio)
+        drawn = ratio and not self.dataset_file
+        return Lengths(inputs, outputs, 1 - ratio, 1 + ratio) if drawn else Lengths(inputs, outputs)
+
+    def ignored(self) -> Iterator[str]:
+        """Yield what the client itself ignores, a sentence each."""
+        client = self._client
+        given = [key for key in ("dataset_file", "streaming", "warmup") if key in client]
+        if self._semi_analysis and given:
+            yield (
+                f"NVIDIA ignores {', '.join(given)} with use_nv_sa_benchmark: random tokens, streamed, "
+                "without a warm-up."
+            )
+        if self.dataset_file and client.number("random_range_ratio", 0.0):
+            yield "NVIDIA ignores random_range_ratio with a dataset_file, which has its own lengths."
 
 
 _KNOWN_OF_CLIENT = {

@@ -59,7 +59,9 @@ def _read(path: Path, origin_of: OriginOf, found: Harvest) -> None:
     problems: list[Problem] = []
     try:
         text = read(path, wanted=_WANTED)
-        tree = parse(text, shown_path(path), problems, wanted=_WANTED, max_values=_MAX_VALUES)
+        tree = parse(
+            text, shown_path(path), problems, wanted=_WANTED, max_values=_MAX_VALUES, merge_keys=True
+        )
     except MistakeError as error:
         problems.append(error.problem)
     else:

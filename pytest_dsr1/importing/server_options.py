@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.trtllm_options.options import KEYS_OF_THE_ENGINE, LlmApiOptions
+from pytest_dsr1.importing.harvest import RefusedError
 
 Path = tuple[str, ...]
 
@@ -20,6 +21,7 @@ _OF_THE_ENGINE = {
     if key in OpenAi.model_fields
 }
 _UNCHECKED = "unchecked"
+_IS_DEFAULT = ": the file gives it no value, which is the default."
 _GRAPHS = "cuda_graph_config"
 
 
@@ -43,12 +45,18 @@ def server_options(file: Mapping[str, Any]) -> ServerOptions:
 
     An option that ``engine.llm_api`` does not know, or whose value it does not take, goes into
     ``engine.llm_api.unchecked`` as it is.
+
+    Raises:
+        RefusedError: the options contradict each other.
     """
     found = ServerOptions()
     options = copy.deepcopy(dict(file))
     for option, key in _OF_THE_ENGINE.items():
         if isinstance(options.get(option), int):
             found.engine[key] = options.pop(option)
+        elif option in options and options[option] is None:
+            del options[option]
+            found.notes.append(f"{option}{_IS_DEFAULT}")
     _rename_draft_length(options, found.notes)
     if _GRAPHS in options and options[_GRAPHS] is None:
         options[_GRAPHS] = {"enabled": False}
@@ -56,7 +64,7 @@ def server_options(file: Mapping[str, Any]) -> ServerOptions:
     for path in list(_empty(options)):
         taken = _is_known(path)
         if taken:
-            found.notes.append(f"{'.'.join(path)}: the file gives it no value, which is the default.")
+            found.notes.append(f"{'.'.join(path)}{_IS_DEFAULT}")
         value = _taken(options, path)
         if not taken:
             _put(unchecked, path, value)
@@ -67,12 +75,22 @@ def server_options(file: Mapping[str, Any]) -> ServerOptions:
 
 
 def _rename_draft_length(options: dict[str, Any], notes: list[str]) -> None:
-    """Give the draft length of MTP the name that it has since 1.3."""
+    """Give the draft length of MTP the name that it has since 1.3.
+
+    Raises:
+        RefusedError: both names are there, with different values.
+    """
     former, now = "num_nextn_predict_layers", "max_draft_len"
     config = options.get("speculative_config")
-    if isinstance(config, dict) and former in config and config.get(now, config[former]) == config[former]:
-        config[now] = config.pop(former)
-        notes.append(f"speculative_config.{former} has the name {now} since TensorRT-LLM 1.3.")
+    if not isinstance(config, dict) or former not in config:
+        return
+    if config.get(now, config[former]) != config[former]:
+        raise RefusedError(
+            f"its speculative_config has two draft lengths, {former}: {config[former]} and {now}: "
+            f"{config[now]}; which one counts depends on the version of TensorRT-LLM"
+        )
+    config[now] = config.pop(former)
+    notes.append(f"speculative_config.{former} has the name {now} since TensorRT-LLM 1.3.")
 
 
 def _first_wrong(options: Mapping[str, Any]) -> Path | None:

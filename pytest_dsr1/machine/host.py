@@ -72,7 +72,7 @@ def home_of(user: str) -> Path | None:
         return None
 
 
-def only_a_slurm_script_is_told(environ: Mapping[str, str]) -> bool:
+def slurm_signals_only_the_script(environ: Mapping[str, str]) -> bool:
     """Return whether the end of the Slurm job would kill this process without a SIGTERM before.
 
     scancel and the time limit send SIGTERM to the first process of the job's script or step only. If that is

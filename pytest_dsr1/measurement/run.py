@@ -22,7 +22,7 @@ from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions, without_zeros
 from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
 from pytest_dsr1.measurement.store import ResultFolder, not_full
-from pytest_dsr1.metrics.catalogue import METRICS, combine, computed
+from pytest_dsr1.metrics.catalogue import combine, computed, duration_s
 from pytest_dsr1.metrics.goodput import PRESETS
 from pytest_dsr1.metrics.inputs import Answered, GpuTotals, MetricInputs, Plan, SloLimits
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
@@ -48,7 +48,7 @@ def expected_s(scenario: Scenario) -> float | None:
     """
     load, longest_s = scenario.load, scenario.load.duration_s or float("inf")
     for target in scenario.targets:
-        seconds = METRICS[target.metric].expected_s(target.value, _sent(scenario))
+        seconds = duration_s(target.metric, target.value, _sent(scenario))
         if seconds is not None:
             return min(seconds, longest_s)
     if load.arrival is None or isinstance(load.arrival, TraceArrival):
@@ -83,7 +83,7 @@ def run_timeout_s(scenario: Scenario) -> float:
 def _longest_published_s(scenario: Scenario) -> float:
     """Return how long the run takes at the slowest published rate, in s; 0 if no rate is published."""
     sent, rates = _sent(scenario), [rate for each in scenario.published for rate in each.values.items()]
-    return max(filter(None, (METRICS[metric].expected_s(value, sent) for metric, value in rates)), default=0)
+    return max(filter(None, (duration_s(metric, value, sent) for metric, value in rates)), default=0)
 
 
 def _slowest_s(scenario: Scenario) -> float:
@@ -96,7 +96,7 @@ def _slowest_s(scenario: Scenario) -> float:
     if published_s and not limits:
         return published_s
     users = replace(sent, concurrency=min(limits, default=sent.gpus))
-    seconds = METRICS["per_user_output_throughput"].expected_s(SLOWEST_TOK_S_USER, users) or 0.0
+    seconds = duration_s("per_user_output_throughput", SLOWEST_TOK_S_USER, users) or 0.0
     return max(seconds, published_s)
 
 

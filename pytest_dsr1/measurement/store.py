@@ -42,6 +42,7 @@ from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
 from pytest_dsr1.metrics.inputs import MetricInputs
 from pytest_dsr1.records import RequestRecord
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.validators import validating
 from pytest_dsr1.scenario.variables import without_secrets
 from pytest_dsr1.scenario.writer import dump
 from pytest_dsr1.storage.documents import CHANGED, DocumentError, DocumentKind, changed
@@ -325,7 +326,9 @@ def _read(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Undo :func:`_saved`."""
     body = dict(document["measurement"])
     # The scenario's schema is strict; only validation from JSON accepts JSON's types.
-    body["scenario"] = without_secrets(Scenario.model_validate_json(json.dumps(body["scenario"])))
+    with validating(body["scenario"]["engine"].get("type")):
+        scenario = Scenario.model_validate_json(json.dumps(body["scenario"]))
+    body["scenario"] = without_secrets(scenario)
     body["result"] = {**body["result"], "facts": masked_tree(body["result"]["facts"])}
     facts = body["fingerprint"]["facts"]
     body["fingerprint"] = {"facts": {key: masked_fact(key, fact) for key, fact in facts.items()}}

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from numbers import Real
 from typing import Literal
 
 from pytest_dsr1 import extensions
-from pytest_dsr1.metrics.inputs import MetricInputs
+from pytest_dsr1.metrics.inputs import MetricInputs, Plan
 from pytest_dsr1.metrics.registry import Metric
 
 _SUBJECTS = (
@@ -94,7 +95,7 @@ def computed(inputs: MetricInputs, warn: Callable[[str], None]) -> dict[str, flo
     for name, (plugin, metric) in _found().items():
         try:
             value: object = metric.compute(inputs)
-        except Exception as error:  # noqa: BLE001 - of any plugin
+        except extensions.FAULTS as error:
             warn(extensions.failure(plugin, f"its metric {name}", error))
             continue
         if value is None:
@@ -105,6 +106,21 @@ def computed(inputs: MetricInputs, warn: Callable[[str], None]) -> dict[str, flo
             why = f"its metric {name} returned {extensions.shown(value)}, expected {metric.allowed} or None"
             warn(str(extensions.broken(plugin, why)))
     return values
+
+
+def duration_s(name: str, value: float, plan: Plan) -> float | None:
+    """Return how long a run takes that reaches this value of a metric, in s; None if it does not say.
+
+    Raises:
+        BrokenPluginError: the metric of a plugin fails, or returns something else.
+    """
+    plugin, metric = _found()[name]
+    with extensions.named(plugin, f"duration_s of its metric {name}"):
+        seconds: object = metric.expected_s(value, plan)
+    if seconds is None or (isinstance(seconds, Real) and 0 <= float(seconds) < float("inf")):
+        return None if seconds is None else float(seconds)
+    why = f"duration_s of its metric {name} returned {extensions.shown(seconds)}, expected seconds or None"
+    raise extensions.broken(plugin, why)
 
 
 def combine(report: Mapping[str, float], records: Mapping[str, float]) -> dict[str, MetricValue]:

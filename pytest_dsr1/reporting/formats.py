@@ -95,8 +95,11 @@ def _named(plugin: str, each: ReportFormat) -> ReportFormat:
     """Return the format, with functions that name the plugin when they fail."""
 
     def write(path: Path, report: Report) -> None:
+        before = _written(path)
         with extensions.named(plugin, f"write() for {each.suffix} reports"):
             each.write(path, report)
+        if _written(path) in {None, before}:
+            raise extensions.broken(plugin, f"write() for {each.suffix} reports wrote no file")
 
     def missing() -> str | None:
         what = f"missing() for {each.suffix} reports"
@@ -107,6 +110,14 @@ def _named(plugin: str, each: ReportFormat) -> ReportFormat:
         raise extensions.broken(plugin, f"{what} returned {extensions.shown(lacking)}, expected text or None")
 
     return replace(each, write=write, missing=missing)
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """Return what differs after each write of a file; None if there is no file."""
+    if not path.is_file():
+        return None
+    state = path.stat()
+    return state.st_ino, state.st_mtime_ns
 
 
 def requested(config: pytest.Config) -> dict[Path, ReportFormat]:

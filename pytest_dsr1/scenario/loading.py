@@ -213,6 +213,7 @@ def _broken_relations(parsed: ParsedTree, marks: Mapping[str, Mark]) -> list[tup
     return [
         (Problem(_mark_of(marks, key), key, sentence), relation.impossible)
         for relation in relations_of(parsed.scenario)
+        if parsed.knows_engine or (relation in general_relations() and not relation.answers)
         if all(map(parsed.is_certain, (*relation.keys, *decided_by(relation, parsed.scenario))))
         for key, sentence in _breaches(relation, parsed.scenario)
     ]

@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_core.core_schema import ErrorType
 
 from pytest_dsr1.masking import NOT_SHOWN, without_secrets
+from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.problems import Problem
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.scenario.schema.json_schema import Schema
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.validators import validating
 from pytest_dsr1.scenario.yaml.tree import (
     Node,
     Path,
@@ -33,6 +37,7 @@ from pytest_dsr1.scenario.yaml.tree import (
     without,
 )
 from pytest_dsr1.secret_names import names_secret
+from pytest_dsr1.storage.documents import FIND_PLUGIN, UNKNOWN_METRIC
 from pytest_dsr1.text import did_you_mean, nearest
 
 _ROUNDS = 6
@@ -57,6 +62,11 @@ class ParsedTree:
     problems: tuple[Problem, ...]
     doubtful: frozenset[Path]
 
+    @property
+    def knows_engine(self) -> bool:
+        """Whether the settings are those of the file's engine, and not of another one as a placeholder."""
+        return ("engine",) not in self.doubtful
+
     def is_certain(self, key: str) -> bool:
         """Return whether the value of this dotted key, and everything in it, is as the file says."""
         path = split_key(key)
@@ -67,12 +77,15 @@ def validate(tree: Node) -> ParsedTree:
     """Check the tree and find all mistakes that the schema can show."""
     problems: list[Problem] = []
     doubtful: set[Path] = set()
+    replaced: set[Path] = set()
     tree = _with_meaning_of_null(tree)
     for _ in range(_ROUNDS):
+        kind = tree.find(("engine", "type"))
         try:
-            scenario = Scenario.model_validate(tree.plain())
+            with validating(kind.value if kind else None):
+                scenario = Scenario.model_validate(tree.plain())
         except ValidationError as error:
-            faults = [_Fault.of(detail["type"], detail["loc"]) for detail in error.errors(include_url=False)]
+            faults = [_Fault.of(detail) for detail in error.errors(include_url=False)]
         else:
             return ParsedTree(scenario, tree, tuple(problems), frozenset(doubtful))
         before = tree
@@ -80,11 +93,14 @@ def validate(tree: Node) -> ParsedTree:
         faults = [fault for fault in faults if fault.kind != "missing" or fault.path not in meant]
         for fault in faults:
             guessed = any(fault.path[: len(path)] == path for path in doubtful)
-            if not (guessed and fault.kind == "missing"):
+            placeholder = any(fault.path[: len(path)] == path for path in replaced)
+            if not (guessed and fault.kind == "missing") and not placeholder:
                 problems.append(fault.problem(before))
         for fault in faults:
             tree = fault.corrected(tree)
-            doubtful.add(fault.meant(before) or fault.path if fault.kind == "unknown" else fault.path)
+            doubtful.add(fault.guessed(before))
+            if fault.kind != "unknown":
+                replaced.add(fault.guessed(before))
     return ParsedTree(None, tree, tuple(problems), frozenset(doubtful))
 
 
@@ -132,27 +148,45 @@ def _schema_at(tree: Node, path: Path) -> Schema:
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """One fault that pydantic found: its path in the file, the schema there, and the schema around it."""
+    """One fault that pydantic found: its path in the file, the schema there, and the schema around it.
+
+    ``own`` is the message of a plugin's validator; empty for other faults.
+    """
 
     kind: str
     path: Path
     schema: Schema
     holder: Schema
+    own: str = ""
 
     @classmethod
-    def of(cls, kind: str, location: tuple[str | int, ...]) -> _Fault:
+    def of(cls, detail: ErrorDetails) -> _Fault:
+        kind, location = detail["type"], detail["loc"]
         spot = json_schema.locate(location)
         if kind.startswith("union_tag"):
             tags = {"type": "string", "enum": list(json_schema.options_of(spot.schema))}
             return cls("tag", (*spot.path, "type"), tags, spot.schema)
         if location[-1] == "[key]":
             return cls("key", spot.path, spot.schema, spot.holder)
-        known = {"missing": "missing", "extra_forbidden": "unknown"}
-        return cls(known.get(kind, "value"), spot.path, spot.schema, spot.holder)
+        known = {"missing": "missing", "extra_forbidden": "unknown", UNKNOWN_METRIC: "metric"}
+        own = "" if kind in known else _own_message(detail)
+        return cls(known.get(kind, "value"), spot.path, spot.schema, spot.holder, own)
+
+    def guessed(self, tree: Node) -> Path:
+        """Return the path whose value is a guess in the corrected tree."""
+        if self.kind == "unknown":
+            return self.meant(tree) or self.path
+        return self.path[:-1] if self._is_foreign_engine(tree.find(self.path)) else self.path
+
+    def _is_foreign_engine(self, node: Node | None) -> bool:
+        """Return whether the value is an engine's type, and none of those that are known."""
+        if node is None or self.kind != "tag" or self.path != ("engine", "type"):
+            return False
+        return nearest(node.text, self.schema["enum"]) is None
 
     def meant(self, tree: Node) -> Path | None:
         """Return the path that was probably meant by an unknown key; None for one that has a replacement."""
-        if str(self.path[-1]) in _former_names():
+        if str(self.path[-1]) in _former_names() or json_schema.is_misplaced(self.path):
             return None
         close = nearest(str(self.path[-1]), self._fitting(tree))
         return (*self.path[:-1], close) if close else None
@@ -167,6 +201,9 @@ class _Fault:
             mark, message = holder.keys.get(key, mark), self._unknown_key(tree, holder)
         elif self.kind == "key":
             mark, message = holder.keys.get(key, mark), self._wrong(Node(key, mark, text=key, quoted=True))
+        elif self.own:
+            own = "refused by a validator of the engine's plugin" if self._is_secret(node) else self.own
+            message = without_secrets(own) + (f"; found {self._found(node)}" if node else "")
         elif node is None:
             message = f"missing; expected {json_schema.describe(self.schema)}"
         else:
@@ -185,12 +222,10 @@ class _Fault:
         elsewhere = "" if _is_misspelling(key, fitting) else _elsewhere(self.path, tree)
         of_option = not holder.keys.get(key, holder.mark).line  # which means to change what is there
         present = () if of_option else dict(holder.children())
-        if meant := did_you_mean(key, fitting, present=present):
+        meant = did_you_mean(key, fitting, present=present)
+        if meant and not json_schema.is_misplaced(self.path):
             return f"unknown key{meant}{elsewhere}"
-        homes = sorted(
-            {join_key(path[:-1]) or "the top level" for path, _ in json_schema.fields() if path[-1] == key}
-        )
-        if homes:
+        if homes := json_schema.homes(key):
             return f"unknown key here; it belongs in {' or '.join(f'`{home}`' for home in homes)}"
         return f"unknown key; expected one of {', '.join(repr(name) for name in siblings)}{elsewhere}"
 
@@ -219,15 +254,22 @@ class _Fault:
         ]
 
     def _wrong(self, node: Node) -> str:
-        expected = f"expected {json_schema.describe(self.schema)}, found"
-        if any(map(names_secret, map(str, self.path))) and isinstance(node.value, str | int | float):
-            quotes = "; put it in quotes" if self.schema.get("type") == "string" else ""
-            return f"{expected} a value that is {NOT_SHOWN}{quotes}"
-        return f"{expected} {without_secrets(node.in_words())}{self._hint(node)}"
+        quotes = "; put it in quotes" if self.schema.get("type") == "string" else ""
+        hint = quotes if self._is_secret(node) else self._hint(node)
+        return f"expected {json_schema.describe(self.schema)}, found {self._found(node)}{hint}"
+
+    def _found(self, node: Node) -> str:
+        return f"a value that is {NOT_SHOWN}" if self._is_secret(node) else without_secrets(node.in_words())
+
+    def _is_secret(self, node: Node | None) -> bool:
+        is_value = node is not None and isinstance(node.value, str | int | float)
+        return is_value and any(map(names_secret, map(str, self.path)))
 
     def _hint(self, node: Node) -> str:
         forms = json_schema.options_of(self.schema).values() or [self.schema]
-        return next(filter(None, (_hint_of(form, node) for form in forms)), "")
+        near = next(filter(None, (_hint_of(form, node) for form in forms)), "")
+        of_plugin = (self.kind == "metric" and node.value not in METRICS) or self._is_foreign_engine(node)
+        return near or (f"; {FIND_PLUGIN}" if of_plugin else "")
 
     def corrected(self, tree: Node) -> Node:
         """Return the tree as it was probably meant, or with a placeholder for the faulty value."""
@@ -252,10 +294,13 @@ class _Fault:
         return with_value(tree, self.path, node_of(value, mark))
 
     def _with_tag(self, tree: Node, node: Node | None) -> Node:
-        """Return the tree with the nearest engine type, or the type that shares most keys with the file.
+        """Return the tree with the nearest type, or without one the type that shares most keys with the file.
 
-        Of equal ones, the type with fewer keys of its own is nearer.
+        Of equal ones, the type with fewer keys of its own is nearer. An engine of an unknown type is replaced
+        as a whole: its keys say nothing about another engine.
         """
+        if self._is_foreign_engine(node):
+            return replace(self, path=self.path[:-1])._with(tree, _placeholder(self.holder))
         close = nearest(node.text, self.schema["enum"]) if node else None
         holder = tree.find(self.path[:-1])
         given = set(holder.value) if holder and isinstance(holder.value, dict) else set()
@@ -263,6 +308,13 @@ class _Fault:
         keys = {tag: json_schema.keys_of(schema) for tag, schema in options.items()}
         likely = max(options, key=lambda tag: (len(given.intersection(keys[tag])), -len(keys[tag])))
         return self._with(tree, close or likely)
+
+
+def _own_message(detail: ErrorDetails) -> str:
+    """Return what a validator of a plugin says about a value; empty if pydantic itself found the fault."""
+    if detail["type"] in {"value_error", "assertion_error"}:
+        return str(detail["ctx"]["error"]) or "refused by a validator of the engine's plugin"
+    return "" if detail["type"] in get_args(ErrorType) else detail["msg"]
 
 
 def _hint_of(schema: Schema, node: Node) -> str:

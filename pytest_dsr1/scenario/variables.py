@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from pytest_dsr1 import masking
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.scenario.problems import Mark, Problem
@@ -13,6 +15,7 @@ from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.base import Part
 from pytest_dsr1.scenario.schema.engine import EngineSettings
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.validators import validating
 from pytest_dsr1.scenario.yaml.tree import Node, Path, join_key, node_of
 from pytest_dsr1.secret_names import names_secret
 
@@ -49,7 +52,7 @@ def resolve(scenario: Scenario, environ: Mapping[str, str]) -> Scenario:
 
     Raises:
         UserError: variables are not set, or the values of secrets are missing because the scenario comes from
-            a result; the message names all of them and shows how to set each.
+            a result; the message names all of them and shows how to set each. Or a plugin refuses a value.
     """
     _refuse_marks(scenario)
     missing = list(_unset(scenario, environ))
@@ -75,7 +78,13 @@ def resolve(scenario: Scenario, environ: Mapping[str, str]) -> Scenario:
         for part in path[:-1]:
             holder = holder[part]
         holder[path[-1]] = _VARIABLE.sub(lambda match: environ[match[1]], value)
-    return Scenario.model_validate(data)
+    try:
+        with validating(scenario.engine.type):
+            return Scenario.model_validate(data)
+    except ValidationError as error:  # a plugin's validator may refuse what a variable stands for
+        first = error.errors(include_url=False)[0]
+        key, said = ".".join(map(str, first["loc"])), masking.without_secrets(first["msg"])
+        raise UserError(f"scenario {scenario.name}: with the variables expanded, {key}: {said}") from None
 
 
 def _refuse_marks(scenario: Scenario) -> None:

@@ -113,12 +113,19 @@ def changed(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "the document"
     said = f"{where}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    if first["type"] == "union_tag_invalid" and first["loc"] == ("engine",):
+        return f"engine.type: there is no engine {first['ctx']['tag']} here; {FIND_PLUGIN}"
     return said if first["type"] == UNKNOWN_METRIC else f"{said}; {CHANGED}"
 
 
 CHANGED = "the file was changed after it was written"
 UNKNOWN_METRIC = "unknown_metric"
 """The type of the error about a metric that no plugin declares; an unchanged file can have it."""
+FIND_PLUGIN = (
+    "is its plugin installed? The command pytest-dsr1 finds plugins by their entry points only; pytest also "
+    "finds them in the conftest.py of the folders it starts with (see: pytest-dsr1 docs extend)"
+)
+"""What to do about a name that no plugin declares."""
 
 
 def _not_yaml(text: str) -> str | None:

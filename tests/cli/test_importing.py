@@ -114,6 +114,16 @@ def test_the_commit_of_a_checkout_is_that_of_the_unchanged_file(folder: Path) ->
     assert "commit" not in source()
 
 
+def test_a_program_that_a_checkout_names_does_not_run(folder: Path) -> None:
+    program = folder / "program"
+    program.write_text("#!/bin/sh\ntouch ran\n", encoding="utf-8")
+    program.chmod(0o755)
+    for words in (["init", "-q"], ["config", "core.fsmonitor", str(program)]):
+        subprocess.run(["git", *words], check=True)
+    assert main(["import", "b200.yaml"]) == 0
+    assert not (folder / "ran").exists()
+
+
 def test_the_plan_of_an_imported_scenario_has_the_server_and_its_options(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +135,7 @@ def test_the_plan_of_an_imported_scenario_has_the_server_and_its_options(
     result.stdout.fnmatch_lines(
         [
             "# machine: 8 x NVIDIA B200",
+            "# load: 20 requests of random tokens, 1,024 tokens in and 1,024 out, 4 in flight, streamed",
             '# pytest-dsr1 starts and stops this server: trtllm-serve "${DSR1_MODELS}/DeepSeek-R1-0528" * '
             "--tp_size 8 "
             "--extra_llm_api_options extra_llm_api_options.yaml",

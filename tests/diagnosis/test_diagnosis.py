@@ -182,8 +182,13 @@ def broken(measurement):
     \"\"\"Always fails.\"\"\"
     raise RuntimeError("no license")
 
+@clue("leaving", page="")
+def leaving(measurement):
+    \"\"\"Always exits.\"\"\"
+    raise SystemExit(3)
+
 def pytest_dsr1_clues():
-    return few_gpus, broken
+    return few_gpus, broken, leaving
 """
 
 
@@ -198,6 +203,7 @@ def test_a_clue_of_a_plugin_is_one_file(tmp_path: Path) -> None:
             "broken",
             "the pytest-dsr1 plugin acme is broken: its clue broken failed: RuntimeError('no license')",
         ),
+        FoundClue("leaving", "the pytest-dsr1 plugin acme is broken: its clue leaving failed: SystemExit(3)"),
     ]
     assert diagnose(found) == (first,)
 

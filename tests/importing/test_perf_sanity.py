@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pytest_dsr1.importing.served import safe_name
 from pytest_dsr1.scenario.loading import LoadedScenario, load
 from tests.helpers.imports import (
     DATA,
@@ -255,6 +256,23 @@ REFUSED = [
         "server_env_var: A contains ${...}, which a scenario would expand",
     ),
     (
+        ("tensor_parallel_size", "gpus: 4\n    tensor_parallel_size"),
+        "its gpus is 4, but its tensor x pipeline x context parallelism is 8 x 1 x 1",
+    ),
+    (
+        ("tensor_parallel_size: 8", "gpus: 8\n    tensor_parallel_size: 2\n    context_parallel_size: 2"),
+        "its gpus is 8, but its tensor x pipeline x context parallelism is 2 x 1 x 2",
+    ),
+    (
+        (
+            "tensor_parallel_size",
+            "speculative_config: {decoding_type: MTP, num_nextn_predict_layers: 1, max_draft_len: 3}\n"
+            "    tensor_parallel_size",
+        ),
+        "its speculative_config has two draft lengths, num_nextn_predict_layers: 1 and max_draft_len: 3; "
+        "which one counts depends on the version of TensorRT-LLM",
+    ),
+    (
         (
             "metadata: {model_name: deepseek_r1_0528_fp8, supported_gpus: [B200]}\n",
             "metadata: {model_name: x}\n",
@@ -307,7 +325,6 @@ server_configs:
     assert [str(problem).removeprefix(f"{tmp_path}/own_b200.yaml:") for problem in found.problems] == [
         "1:28: metadata.supported_gpus: expected a list of texts, found the text 'B200'",
         "2:27: hardware.gpus_per_node: expected a whole number of at least 0, found the text 'many'",
-        "4:5: server_configs.0.name: missing; expected the name of the case",
         f"5:27: server_configs.0.tensor_parallel_size: {LEAST_1}, found the text '8'",
         f"6:21: server_configs.0.max_batch_size: {LEAST_1}, found the number 0",
         "7:26: server_configs.0.enable_attention_dp: TensorRT-LLM reads yes as True, pytest-dsr1 as 'yes': "
@@ -330,13 +347,78 @@ server_configs:
 def test_the_client_of_semianalysis_draws_other_lengths(tmp_path: Path) -> None:
     (case,) = harvested_text(
         tmp_path,
-        changed(("isl: 1024", "isl: 1000, random_range_ratio: 0.8, use_nv_sa_benchmark: true, warmup: true")),
+        changed(("isl: 1024", "isl: 1000, random_range_ratio: 0.8, use_nv_sa_benchmark: true")),
     ).cases
     assert case.tree["dataset"] == {
         "input_tokens": {"minimum": 800, "maximum": 1000},
         "output_tokens": {"minimum": 819, "maximum": 1024},
     }
+    assert len(case.tree["source"]["notes"]) == 1
+
+
+def test_the_client_of_semianalysis_ignores_keys_of_nvidias(tmp_path: Path) -> None:
+    keys = "use_nv_sa_benchmark: true, dataset_file: d/x.json, streaming: false, warmup: true"
+    (case,) = harvested_text(tmp_path, changed(("isl: 1024", f"isl: 1024, {keys}"))).cases
+    assert case.tree["load"]["warmup_requests"] == 0
+    assert "path" not in case.tree["dataset"]
+    assert "streaming" not in case.tree["engine"]
+    assert case.tree["source"]["notes"][1:] == [
+        "NVIDIA ignores dataset_file, streaming, warmup with use_nv_sa_benchmark: random tokens, streamed, "
+        "without a warm-up."
+    ]
+
+
+def test_nvidias_client_warms_up_and_takes_the_lengths_of_a_dataset(tmp_path: Path) -> None:
+    keys = "dataset_file: d/x.json, random_range_ratio: 0.8, streaming: false, warmup: true"
+    (case,) = harvested_text(tmp_path, changed(("isl: 1024", f"isl: 1024, {keys}"))).cases
     assert case.tree["load"]["warmup_requests"] == 1
+    assert case.tree["engine"]["streaming"] is False
+    assert case.tree["dataset"] == {"path": "${DSR1_DATASET}", "input_tokens": 1024, "output_tokens": 1024}
+    assert case.tree["source"]["notes"] == [
+        f"d/x.json is not public: {YOURS}",
+        "NVIDIA ignores random_range_ratio with a dataset_file, which has its own lengths.",
+    ]
+
+
+def test_the_placeholder_of_a_dataset_is_none(tmp_path: Path) -> None:
+    keys = "dataset_file: <dataset_file>, random_range_ratio: 0.5"
+    (case,) = harvested_text(tmp_path, changed(("isl: 1024", f"isl: 1024, {keys}"))).cases
+    drawn = {"minimum": 512, "maximum": 1536}
+    assert case.tree["dataset"] == {"input_tokens": drawn, "output_tokens": drawn}
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ("", "deepseek_r1_0528_fp8_tp8_ep1_pp1_cp1_bs512_attnTRTLLM_moe"),
+        (
+            "moe_config: {backend: CUTLASS}\n    cache_transceiver_config: {backend: UCX}\n"
+            "    max_batch_size: 4",
+            "deepseek_r1_0528_fp8_tp8_ep1_pp1_cp1_bs4_attnTRTLLM_moeCUTLASS_specUCX",
+        ),
+    ],
+)
+def test_what_has_no_name_gets_nvidias(tmp_path: Path, options: str, name: str) -> None:
+    clients = "osl: 1024}\n      - {concurrency: 4, isl: 8192, osl: 1024, iterations: 2}"
+    text = changed(("name: a\n", f"{options}\n"), ("osl: 1024}", clients))
+    assert [case.name for case in harvested_text(tmp_path, text).cases] == [
+        safe_name("own_b200", name, "con4_iter1_isl1024_osl1024"),
+        safe_name("own_b200", name, "con4_iter2_isl8192_osl1024"),
+    ]
+
+
+def test_relative_paths_of_nvidias_are_noted(tmp_path: Path) -> None:
+    options = (
+        "moe_config: {load_balancer: tests/eplb.yaml}\n    speculative_config: {decoding_type: Eagle3, "
+        "speculative_model: eagle/x, max_draft_len: 3}\n    tensor_parallel_size"
+    )
+    (case,) = harvested_text(tmp_path, changed(("tensor_parallel_size", options))).cases
+    assert case.tree["source"]["notes"][1:] == [
+        "moe_config.load_balancer: tests/eplb.yaml is relative to the root of a checkout of TensorRT-LLM; "
+        "write its whole path before a run.",
+        "speculative_config.speculative_model: eagle/x is relative to NVIDIA's folder of models; write its "
+        "whole path before a run.",
+    ]
 
 
 def test_each_client_of_a_server_and_each_gpu_is_a_scenario(tmp_path: Path) -> None:
@@ -350,8 +432,8 @@ def test_each_client_of_a_server_and_each_gpu_is_a_scenario(tmp_path: Path) -> N
     assert [case.name for case in found.cases] == [
         "own_b200-a-b200-x",
         "own_b200-a-h200-x",
-        "own_b200-a-b200-con8",
-        "own_b200-a-h200-con8",
+        "own_b200-a-b200-con8_iter1_isl1024_osl1024",
+        "own_b200-a-h200-con8_iter1_isl1024_osl1024",
     ]
     assert found.cases[-1].tree["source"]["notes"] == [
         "The client of the source sends random starts of neighboring ids; here all ids are random.",
@@ -392,6 +474,13 @@ def test_mistakes_in_the_file_of_further_options(tmp_path: Path, text: str, mist
     assert len(found.problems) == 1
 
 
+def test_null_is_as_if_there_were_no_key(tmp_path: Path) -> None:
+    nulls = "max_batch_size: null\n    gpus: null\n    pipeline_parallel_size:\n    tensor_parallel_size"
+    (case,) = harvested_text(tmp_path, changed(("tensor_parallel_size", nulls))).cases
+    assert case.tree["engine"] == {"type": "openai", "server": "trtllm-serve", "tp": 8}
+    assert case.tree["hardware"]["count"] == 8
+
+
 def test_other_kinds_of_values_are_mistakes(tmp_path: Path) -> None:
     found = harvested_text(
         tmp_path, changed(("{gpus_per_node: 8}", "[8]"), ("isl: 1024", "isl: 1, random_range_ratio: much"))
@@ -401,4 +490,32 @@ def test_other_kinds_of_values_are_mistakes(tmp_path: Path) -> None:
         "server_configs.0.client_configs.0.random_range_ratio: expected a number of at least 0, found the "
         "text "
         "'much'",
+    ]
+
+
+def test_merge_keys_are_resolved_as_pyyaml_does(tmp_path: Path) -> None:
+    text = """\
+metadata: {model_name: deepseek_r1_0528_fp8, supported_gpus: [B200]}
+hardware: {gpus_per_node: 8}
+server_configs:
+  - &A
+    name: a
+    tensor_parallel_size: 8
+    moe_config: &M {backend: CUTLASS, max_num_tokens: 1024}
+    kv_cache_config: {<<: {dtype: fp8, tokens_per_block: 32}, own: {"<<": 1}}
+    client_configs: [{concurrency: 4}]
+  - {<<: *A, name: b, moe_config: {max_num_tokens: 4096, <<: *M}}
+"""
+    (tmp_path / "own_b200.yaml").write_text(text, encoding="utf-8")
+    scenarios = imported(tmp_path / "own_b200.yaml", tmp_path / "out")
+    for server in yaml.safe_load(text)["server_configs"]:
+        assert written_options(scenarios[f"own_b200-{server['name']}"]) == theirs(server)
+
+
+def test_only_a_mapping_can_be_merged(tmp_path: Path) -> None:
+    found = harvested_text(
+        tmp_path, changed(("tensor_parallel_size", "<<: [1, {}]\n    tensor_parallel_size"))
+    )
+    assert [str(problem).removeprefix(f"{tmp_path}/own_b200.yaml:") for problem in found.problems] == [
+        "5:9: <<: expected a mapping to merge, found a list"
     ]

@@ -103,9 +103,14 @@ def test_what_has_a_key_is_checked_and_the_rest_is_not() -> None:
                 "kv_cache_config.dtype: the file gives it no value, which is the default.",
             ],
         ),
+        (
+            {"max_batch_size": None, "stream_interval": 5},
+            {"stream_interval": 5},
+            ["max_batch_size: the file gives it no value, which is the default."],
+        ),
         ({"unchecked": 1}, {"unchecked": {"unchecked": 1}}, []),
     ],
-    ids=["draft-length", "no-graphs", "nothing", "unchecked"],
+    ids=["draft-length", "no-graphs", "nothing", "no-size", "unchecked"],
 )
 def test_what_is_said_in_other_words(
     options: dict[str, Any], llm_api: dict[str, Any], notes: list[str]

@@ -154,8 +154,8 @@ def test_whether_the_end_of_a_slurm_job_reaches_this_process(
 ) -> None:
     if names:
         tree(root, *names, caught=caught)
-    assert host.only_a_slurm_script_is_told(IN_A_JOB) == expected
-    assert not host.only_a_slurm_script_is_told({})
+    assert host.slurm_signals_only_the_script(IN_A_JOB) == expected
+    assert not host.slurm_signals_only_the_script({})
 
 
 def test_the_home_of_a_user() -> None:

@@ -248,7 +248,7 @@ def test_a_slurm_script_without_exec_is_reported_before_the_run(
     two: FakeMachine, pair: Scenario, monkeypatch: pytest.MonkeyPatch, mode: SetupMode, warned: bool
 ) -> None:
     """A run that is killed never shows its findings."""
-    monkeypatch.setattr(host, "only_a_slurm_script_is_told", lambda _: True)
+    monkeypatch.setattr(host, "slurm_signals_only_the_script", lambda _: True)
     said: list[str] = []
     with prepared(pair, mode, os.environ, said.append):
         assert [line for line in said if line.startswith("scancel and the time limit ")] == said[:warned]

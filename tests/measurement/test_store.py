@@ -20,6 +20,7 @@ from pytest_dsr1.measurement.store import ResultFolder, load, newest
 from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.records import EngineTimes
 from tests.helpers.paths import DATA
+from tests.helpers.plugins import plugged_in
 from tests.helpers.values import measurement, records, scenario
 
 NOW = datetime(2026, 11, 23, 20, 5, 12, tzinfo=timezone.utc)
@@ -153,6 +154,12 @@ def test_a_metric_of_a_plugin_that_is_gone_is_left_out_with_a_warning(tmp_path: 
     assert found.warnings == ("moon_phase: left out, because no installed plugin defines this metric",)
 
 
+FIND_PLUGIN = (
+    "is its plugin installed? The command pytest-dsr1 finds plugins by their entry points only; pytest also "
+    "finds them in the conftest.py of the folders it starts with (see: pytest-dsr1 docs extend)"
+)
+
+
 def test_a_target_of_a_plugin_that_is_gone_names_the_metric(tmp_path: Path) -> None:
     folder = saved(tmp_path)
     path = folder / "measurement.json"
@@ -162,8 +169,50 @@ def test_a_target_of_a_plugin_that_is_gone_names_the_metric(tmp_path: Path) -> N
     )
     with pytest.raises(UserError) as caught:
         load(folder)
+    assert str(caught.value) == (f"{path}: targets.0.metric: there is no metric acme_x here; {FIND_PLUGIN}")
+
+
+def test_an_engine_of_a_plugin_that_is_gone_is_named(tmp_path: Path) -> None:
+    path = saved(tmp_path) / "measurement.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["measurement"]["scenario"]["engine"] = {"type": "echo", "delay_s": 0.02}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        load(path.parent)
+    assert str(caught.value) == (f"{path}: engine.type: there is no engine echo here; {FIND_PLUGIN}")
+
+
+CRASHING = """
+from typing import Literal
+from pydantic import field_validator
+from pytest_dsr1.engines.protocol import EngineSpec
+from pytest_dsr1.scenario.schema.engine import EngineSettings
+
+class Echo(EngineSettings):
+    'An engine of the tests.'
+    type: Literal["echo"]
+    delay_s: float
+
+    @field_validator("delay_s")
+    @classmethod
+    def whole(cls, value):
+        return 1 / value and value
+
+def pytest_dsr1_engines():
+    return [EngineSpec(settings=Echo, create=print)]
+"""
+
+
+def test_a_validator_of_a_plugin_that_crashes_on_a_result_is_named(tmp_path: Path) -> None:
+    path = saved(tmp_path) / "measurement.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["measurement"]["scenario"]["engine"] = {"type": "echo", "delay_s": 0.0}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with plugged_in(tmp_path, "acme", CRASHING), pytest.raises(UserError) as caught:
+        load(path.parent)
     assert str(caught.value) == (
-        f"{path}: targets.0.metric: there is no metric acme_x here: install the plugin that declares it"
+        "the pytest-dsr1 plugin acme is broken: a validator of its engine echo failed: "
+        "ZeroDivisionError('float division by zero')"
     )
 
 

@@ -21,8 +21,16 @@ from pytest_dsr1.case.case import case_of
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.run import expected_s
-from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, combine, computed, gateable, targetable
-from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Requests
+from pytest_dsr1.metrics.catalogue import (
+    METRICS,
+    MetricValue,
+    combine,
+    computed,
+    duration_s,
+    gateable,
+    targetable,
+)
+from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Plan, Requests
 from pytest_dsr1.metrics.registry import Metrics
 from pytest_dsr1.reporting.ci.junit import properties
 from pytest_dsr1.reporting.compare.comparison import compare
@@ -253,6 +261,50 @@ def test_one_may_be_any_number_and_zero_if_it_is_declared_possible(value: float)
         assert computed(MetricInputs(records()), said.append)["odd"] == float(value)
     assert said == []
     assert odd.allowed == "a finite number of at least 0"
+
+
+def leave(*_: object) -> float:
+    raise SystemExit(3)
+
+
+def test_one_that_exits_names_the_plugin() -> None:
+    said: list[str] = []
+    odd = replace(METRICS["total_latency"], name="odd", compute=leave)
+    with plugin("acme-dsr1", pytest_dsr1_metrics=lambda: [odd]):
+        assert "odd" not in computed(MetricInputs(records()), said.append)
+    assert said == ["the pytest-dsr1 plugin acme-dsr1 is broken: its metric odd failed: SystemExit(3)"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (lambda _value, _plan: 1 / 0, "failed: ZeroDivisionError('division by zero')"),
+        (leave, "failed: SystemExit(3)"),
+        (lambda _value, _plan: "1 h", "returned '1 h', expected seconds or None"),
+        (lambda _value, _plan: math.nan, "returned nan, expected seconds or None"),
+    ],
+)
+def test_one_whose_duration_is_broken_names_the_plugin(broken: Any, message: str) -> None:
+    odd = replace(METRICS["total_latency"], name="odd", duration_s=broken)
+    with plugin("acme-dsr1", pytest_dsr1_metrics=lambda: [odd]), pytest.raises(UserError) as caught:
+        duration_s("odd", 1.0, Plan(1, 1, 1.0, 1.0, 1))
+    assert str(caught.value) == (
+        f"the pytest-dsr1 plugin acme-dsr1 is broken: duration_s of its metric odd {message}"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes", [{"needs": {"moon"}}, {"kind": "rate", "counts": ("cows",)}, {"compute": None}]
+)
+def test_one_that_is_declared_wrongly_names_the_plugin(changes: dict[str, Any]) -> None:
+    odd = replace(METRICS["total_latency"], name="odd", **changes)
+    with (
+        plugin("acme-dsr1", pytest_dsr1_metrics=lambda: [odd]),
+        pytest.raises(
+            UserError, match=r"^the pytest-dsr1 plugin acme-dsr1 is broken: its metric odd has the "
+        ),
+    ):
+        list(METRICS)
 
 
 def test_one_that_is_there_already_names_both_plugins() -> None:

@@ -43,6 +43,17 @@ def test_a_report_format_of_a_conftest(table: Suites) -> None:
         )
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_report_format_that_writes_no_file(suites: Suites, earlier: bool) -> None:
+    suites.pytester.makeconftest(CONFTEST + TABLE.replace('path.write_text("\\n".join(rows))', "return"))
+    if earlier:
+        (suites.pytester.path / "report.csv").write_text("of an earlier run", encoding="utf-8")
+    result = suites.run("--dsr1-profile=alpha", "--dsr1-report=report.csv")
+    message = "dsr1: report.csv cannot be written: *conftest.py is broken: write() for .csv reports *no file*"
+    result.stdout.fnmatch_lines([message])
+    result.stdout.no_fnmatch_line("dsr1: wrote report.csv")
+
+
 def test_the_formats_there_are_name_it(table: Suites) -> None:
     result = table.run("--dsr1-profile=alpha", "--dsr1-report=report.txt")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

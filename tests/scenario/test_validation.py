@@ -20,11 +20,16 @@ from pytest_dsr1.scenario.schema.engine import engines
 from pytest_dsr1.scenario.schema.scenario import Load
 from pytest_dsr1.scenario.variables import resolve
 from pytest_dsr1.scenario.writer import dump
+from tests.helpers.plugins import plugged_in
 from tests.helpers.scenario_files import GOOD, changed, load_text, mistakes, name_or_message, one_of
 from tests.helpers.suites import Suites
 
 ENGINES = one_of(sorted(engines()))
 BACKENDS = f"the {len(get_args(MoeBackend))} names in `pytest-dsr1 docs scenario`"
+FIND_PLUGIN = (
+    "is its plugin installed? The command pytest-dsr1 finds plugins by their entry points only; pytest also "
+    "finds them in the conftest.py of the folders it starts with (see: pytest-dsr1 docs extend)"
+)
 UNCHECKED = "if your version has it, put it into `engine.llm_api.unchecked`"
 METRICS_PAGE = f"one of the {len(targetable())} names in `pytest-dsr1 docs scenario`"
 
@@ -194,8 +199,13 @@ MALFORMED = [
     ),
     (
         "metric that describes",
+        ("metric: request_throughput", "metric: steady_window"),
+        f"31:13: targets.1.metric: expected {METRICS_PAGE}, found the text 'steady_window'",
+    ),
+    (
+        "metric of a plugin that is not there",
         ("metric: request_throughput", "metric: beauty"),
-        f"31:13: targets.1.metric: expected {METRICS_PAGE}, found the text 'beauty'",
+        f"31:13: targets.1.metric: expected {METRICS_PAGE}, found the text 'beauty'; {FIND_PLUGIN}",
     ),
     (
         "case of a literal",
@@ -455,6 +465,127 @@ def test_all_mistakes_are_told_at_once_though_one_hides_others(tmp_path: Path) -
         "'request_thruput' (did you mean 'request_throughput'?)",
         "--dsr1-set engine.max_batchsize=64: engine.max_batchsize: unknown key (did you mean 'max_batch_size'?)",
     ]
+
+
+def test_an_engine_that_is_not_there_is_one_mistake(tmp_path: Path) -> None:
+    """Its keys are not those of another engine, and no rule of another engine holds; the rest is checked."""
+    before, _, after = GOOD.partition("engine:\n")
+    _, _, after = after.partition("targets:\n")
+    text = f"{before}engine: {{type: echo, delay_s: 0.02, tp: 3}}\ntargets:\n{after}"
+    for change in ("", "dataset.input_tokens=-1"):
+        first, *rest = mistakes(tmp_path, text, *filter(None, [change]))
+        assert first == (
+            f"s.yaml:16:16: engine.type: expected {ENGINES}, found the text 'echo'; {FIND_PLUGIN}"
+        )
+        assert [line.split(": ")[1] for line in rest] == ["dataset.input_tokens"] * bool(change)
+
+
+VALIDATED = """
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+from pytest_dsr1.engines.protocol import EngineSpec
+from pytest_dsr1.scenario.schema.base import ExpandedStr
+from pytest_dsr1.scenario.schema.engine import EngineSettings
+
+class Echo(EngineSettings):
+    'An engine of the tests.'
+
+    type: Literal["echo"]
+    delay_s: float = 0.01
+    tick: int
+    where: ExpandedStr = "/tmp"
+    api_key: str = ""
+    mode: Literal["a1", "b2", "c3", "d4", "e5", "f6", "g7", "h8", "i9", "j10", "k11"] = "a1"
+
+    @field_validator("delay_s")
+    @classmethod
+    def whole_ticks(cls, value):
+        if value == 0.5:
+            raise PydanticCustomError("half", "must not be a half")
+        assert value != 0.25, "must not be a quarter"
+        if value == 0.02:
+            raise ValueError("must be a multiple of the tick")
+        1 / value
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def long(cls, value):
+        raise ValueError(f"{value} is short")
+
+    @field_validator("tick")
+    @classmethod
+    def odd(cls, value):
+        if value % 2 == 0:
+            raise ValueError("must be odd")
+        return value
+
+    @field_validator("where")
+    @classmethod
+    def known(cls, value):
+        if value == "/gone":
+            raise ValueError("is gone")
+        return value
+
+    @model_validator(mode="after")
+    def together(self):
+        if self.tick == 9:
+            raise ValueError("tick and delay_s contradict each other")
+        return self
+
+def pytest_dsr1_engines():
+    return [EngineSpec(settings=Echo, create=print)]
+"""
+ECHO = GOOD.partition("engine:")[0] + "engine: {type: echo, delay_s: 0.01, tick: 3}\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("0.01", "0.02"), "31: engine.delay_s: must be a multiple of the tick; found the number 0.02"),
+        (("0.01", "0.5"), "31: engine.delay_s: must not be a half; found the number 0.5"),
+        (("0.01", "0.25"), "31: engine.delay_s: must not be a quarter; found the number 0.25"),
+        (("tick: 3", "tick: 4"), "43: engine.tick: must be odd; found the number 4"),
+        (
+            ("tick: 3", "tick: 3, api_key: hush"),
+            "55: engine.api_key: refused by a validator of the engine's plugin; found a value that is (not shown)",
+        ),
+        (("tick: 3", "tick: 9"), "9: engine: tick and delay_s contradict each other; found a mapping"),
+        (
+            ("tick: 3", "tick: 3, mode: zz"),
+            "52: engine.mode: expected one of 'a1', 'b2', 'c3', 'd4', 'e5', 'f6', 'g7', 'h8', 'i9', 'j10', "
+            "'k11', found the text 'zz'",
+        ),
+    ],
+)
+def test_what_a_validator_of_a_plugin_says_is_shown(
+    tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    with plugged_in(tmp_path, "acme", VALIDATED):
+        assert load_text(tmp_path, ECHO).warnings == ()
+        assert mistakes(tmp_path, ECHO.replace(*change)) == [f"s.yaml:16:{message}"]
+
+
+def test_a_validator_of_a_plugin_that_crashes_names_it(tmp_path: Path) -> None:
+    with plugged_in(tmp_path, "acme", VALIDATED), pytest.raises(UserError) as caught:
+        load_text(tmp_path, ECHO.replace("0.01", "0.0"))
+    assert str(caught.value) == (
+        "the pytest-dsr1 plugin acme is broken: a validator of its engine echo failed: "
+        "ZeroDivisionError('float division by zero')"
+    )
+
+
+def test_a_validator_may_refuse_what_a_variable_stands_for(tmp_path: Path) -> None:
+    with plugged_in(tmp_path, "acme", VALIDATED):
+        scenario = load_text(tmp_path, ECHO.replace("tick: 3", 'tick: 3, where: "${PLACE}"')).scenario
+        environ = {"DSR1_MODELS": "/m", "PLACE": "/gone"}
+        with pytest.raises(UserError) as caught:
+            resolve(scenario, environ)
+    assert str(caught.value) == (
+        "scenario mine: with the variables expanded, engine.echo.where: Value error, is gone"
+    )
 
 
 def test_null_removes_what_another_scenario_sets(tmp_path: Path) -> None:

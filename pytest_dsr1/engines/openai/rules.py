@@ -59,3 +59,16 @@ def _options_of_trtllm_serve(engine: OpenAi, _: Scenario) -> Findings:
         if word.partition("=")[0] in OTHER_OPTIONS:
             message = f"{word} gives the server other options than `engine.llm_api`; write all of them there"
             yield "engine.arguments", message
+
+
+@RULES.must("engine.tp", "engine.pp", "engine.server", "engine.url", "engine.llm_api", "hardware.count")
+def _ranks(engine: OpenAi, scenario: Scenario) -> Findings:
+    """With `engine.server: trtllm-serve`, `engine.tp` times `engine.pp` times `context_parallel_size` is `hardware.count`."""  # noqa: E501
+    if engine.server != "trtllm-serve" or engine.url is not None or engine.tp is None:
+        return
+    stages, contexts = engine.pp or 1, engine.llm_api.context_parallel_size
+    ranks, count = engine.tp * stages * (contexts or 1), scenario.hardware.count
+    if ranks != count:
+        more = f" x context_parallel_size {contexts}" if contexts else ""
+        found = f"tp {engine.tp} x pp {stages}{more} = {ranks} GPUs"
+        yield "engine.tp", f"expected tp x pp to be hardware.count, {count}; found {found}"

@@ -263,6 +263,15 @@ OPTIONS: Mapping[str, tuple[Name, ...]] = {
 }
 """Every option of the options file by its newest name, with its names from old to new."""
 
+NEWEST: Mapping[str, str] = {
+    old: newest
+    for newest, names in OPTIONS.items()
+    for name in names
+    for old in (name.name, name.also)
+    if old not in {"", newest} and not name.null
+}
+"""The newest name of each option of the options file, by its older ones."""
+
 VALUES: Mapping[str, Mapping[str, tuple[Version, Version | None]]] = {
     "moe_config.backend": {
         "AUTO": ((1, 2), None),

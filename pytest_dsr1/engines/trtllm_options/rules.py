@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from pytest_dsr1.engines.trtllm_options.answers import Answers
-from pytest_dsr1.engines.trtllm_options.names import OPTIONS
 from pytest_dsr1.engines.trtllm_options.unchecked import reported, with_own_key
 from pytest_dsr1.scenario.rules.registry import EngineRules
 from pytest_dsr1.scenario.schema.rule import Findings
@@ -48,20 +47,16 @@ def _no_sizes_without_graphs(engine: TakesOptions, _: Scenario) -> Findings:
 
 @RULES.must("engine.llm_api")
 def _unchecked_has_no_key(engine: TakesOptions, _: Scenario) -> Findings:
-    """An option in `engine.llm_api.unchecked` has no key of its own, or one that does not take the value."""
-    for option, key, taken in with_own_key(engine.trtllm.options):
-        if taken:
-            what = f"is also set by `{key}`; remove one of them"
-        else:
-            what = f"has a key that is checked: `{key}`; write it there"
-        yield "engine.llm_api.unchecked", f"{option} {what}"
+    """An option in `engine.llm_api.unchecked` has no key of its own under any name, or one that does not take the value."""  # noqa: E501
+    for option, sentence in with_own_key(engine.trtllm.options):
+        yield f"engine.llm_api.unchecked.{option}", sentence
 
 
 @RULES.should("engine.llm_api")
 def _unchecked_is_reported(engine: TakesOptions, _: Scenario) -> Findings:
     """Options in `engine.llm_api.unchecked` are not checked: a warning names each, and the nearest known name."""  # noqa: E501
-    for sentence in reported(engine.trtllm.options, OPTIONS):
-        yield "engine.llm_api.unchecked", sentence
+    for option, sentence in reported(engine.trtllm.options):
+        yield f"engine.llm_api.unchecked.{option}", sentence
 
 
 @RULES.must(

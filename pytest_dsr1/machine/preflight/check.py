@@ -107,7 +107,7 @@ def preflight(look: Preflight) -> tuple[Finding, ...]:
             continue
         try:
             findings += _findings(plugin, each, look)
-        except Exception as error:  # noqa: BLE001 - whatever a plugin raises
+        except extensions.FAULTS as error:
             message = extensions.failure(plugin, f"its check {each.name}", error)
             findings.append(Finding("mismatch", f"check {each.name}", message))
     return tuple(findings)

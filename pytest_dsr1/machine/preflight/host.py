@@ -48,7 +48,7 @@ def slurm(look: Preflight) -> Iterator[Finding]:
 
 def slurm_warning(environ: Mapping[str, str]) -> str | None:
     """Return a warning if the end of the Slurm job would not let this process restore GPUs; else None."""
-    if not host.only_a_slurm_script_is_told(environ):
+    if not host.slurm_signals_only_the_script(environ):
         return None
     return (
         "scancel and the time limit send SIGTERM only to the script's shell, and then kill pytest before it "

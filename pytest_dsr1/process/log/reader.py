@@ -18,8 +18,8 @@ from pytest_dsr1.process.log.cause import Cause, Phase
 from pytest_dsr1.process.log.family import Family
 from pytest_dsr1.process.log.findings import Findings
 from pytest_dsr1.process.log.lines import LogLine, plain_line, without_escapes
+from pytest_dsr1.process.log.relevance import DullLines, is_relevant
 from pytest_dsr1.process.log.signals import stated_signal, without_guesses
-from pytest_dsr1.process.log.telling import DullLines, tells
 from pytest_dsr1.text import quoted
 
 KEPT_LINES = 400
@@ -93,7 +93,7 @@ class LogReader:
             self._read(text)
         else:
             known = self._found.settled
-            if tells(text, known=known):
+            if is_relevant(text, known=known):
                 self._read(text)
             elif known and _RELEVANT.search(text) and 'File "' not in text:
                 self._relevant.append(text)

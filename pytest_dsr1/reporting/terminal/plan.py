@@ -221,7 +221,8 @@ def load_in_words(scenario: Scenario) -> str:
     else:
         sent = "all at once" if load.concurrency == "all" else f"{load.concurrency:,} in flight"
     warm = f", after {load.warmup_requests:,} for warm-up" if load.warmup_requests else ""
-    return f"{load.num_requests:,} requests of {what}, {lengths}, {sent}{warm}"
+    streamed = ", streamed" if scenario.engine.streams else ""
+    return f"{load.num_requests:,} requests of {what}, {lengths}, {sent}{streamed}{warm}"
 
 
 def _length(length: Length) -> str:

@@ -20,6 +20,7 @@ from pytest_dsr1 import extensions
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.scenario.schema.base import Part
+from pytest_dsr1.scenario.schema.field_types import no_key
 from pytest_dsr1.scenario.schema.rule import Answer, Relation
 
 if TYPE_CHECKING:
@@ -300,7 +301,7 @@ def _named(call: Callable[..., Any]) -> Callable[..., Any]:
         try:
             found = call(engine, *args, **kwargs)
             found = list(found) if isinstance(found, Iterator) else found  # it may fail later
-        except Exception:
+        except extensions.FAULTS:
             with extensions.named(plugin_of(engine), what):
                 raise
         if call.__name__ == "software":
@@ -353,7 +354,7 @@ def type_of(settings: type[EngineSettings]) -> str:
     """Return the value of ``engine.type`` that selects these settings.
 
     Raises:
-        ValueError: they are not settings of an engine, or have no type.
+        ValueError: they are not settings of an engine, have no type, or a field that cannot be a key.
     """
     if not (isinstance(settings, type) and issubclass(settings, EngineSettings)):
         raise ValueError(  # noqa: TRY004 - the plugin's value is wrong
@@ -362,6 +363,10 @@ def type_of(settings: type[EngineSettings]) -> str:
     names = get_args(settings.model_fields["type"].annotation)
     if len(names) != 1:
         raise ValueError(f"{settings.__name__} has no field `type: Literal[...]` with the name of the engine")
+    if not settings.__module__.startswith("pytest_dsr1."):
+        for name, field in settings.model_fields.items():
+            if why := no_key(name, field, frozenset(vars(EngineSettings)) - {"type"}):
+                raise ValueError(f"the field {name} of {settings.__name__} {why}")
     return str(names[0])
 
 

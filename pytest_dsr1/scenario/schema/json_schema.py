@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, cast
 
 from pytest_dsr1 import extensions
+from pytest_dsr1.scenario.schema.engine import HOOK, EngineSchema
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.yaml.tree import Path, join_key
 
@@ -114,6 +115,18 @@ def fields(schema: Schema | None = None, path: Path = ()) -> Iterator[tuple[Path
                 yield from fields(inner, (*path, key))
 
 
+def homes(key: str) -> list[str]:
+    """Return the dotted names of the blocks that have this key."""
+    blocks = {".".join(map(str, path[:-1])) for path, _ in fields() if path[-1] == key}
+    return sorted(block or "the top level" for block in blocks)
+
+
+def is_misplaced(path: Path) -> bool:
+    """Return whether one block alone has the last key of a path, and is in the same part of the scenario."""
+    blocks = homes(str(path[-1]))
+    return len(blocks) == 1 and blocks[0].split(".")[0] == path[0]
+
+
 @cache
 def expanded_paths() -> tuple[Path, ...]:
     """Return the paths of the values in which ``${VARIABLE}`` is expanded.
@@ -169,9 +182,29 @@ def describe(schema: Schema) -> str:
 
 def _one_of(values: Sequence[str]) -> str:
     names = [f"'{value}'" for value in values]
-    if len(names) > 10:
+    if len(names) > 10 and tuple(values) not in _choices_of_plugins():
         return f"one of the {len(names)} names in `pytest-dsr1 docs scenario`"
     return f"one of {', '.join(names)}"
+
+
+@cache
+def _choices_of_plugins() -> frozenset[tuple[str, ...]]:
+    """Return the choices in the settings of plugins' engines, which no page of ours lists."""
+
+    def choices(part: Schema) -> Iterator[tuple[str, ...]]:
+        if isinstance(part.get("enum"), list):
+            yield tuple(part["enum"])
+        for value in part.values():
+            for inner in value if isinstance(value, list) else [value]:
+                if isinstance(inner, dict):
+                    yield from choices(inner)
+
+    engines = extensions.declared(HOOK, EngineSchema).values()
+    theirs = [each.settings for plugin, each in engines if not extensions.is_ours(plugin)]
+    return frozenset(choice for settings in theirs for choice in choices(settings.model_json_schema()))
+
+
+extensions.on_change(_choices_of_plugins.cache_clear)
 
 
 def _bounds(schema: Schema) -> str:

@@ -10,7 +10,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from pytest_dsr1.metrics.catalogue import gateable, targetable
-from pytest_dsr1.storage.documents import UNKNOWN_METRIC
+from pytest_dsr1.storage.documents import FIND_PLUGIN, UNKNOWN_METRIC
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class _OneOf:
         if name not in self.names():
             raise PydanticCustomError(
                 UNKNOWN_METRIC,
-                "there is no metric {name} here: install the plugin that declares it",
+                f"there is no metric {{name}} here; {FIND_PLUGIN}",
                 {"name": name},
             )
         return name

@@ -89,6 +89,7 @@ def parse(
     *,
     wanted: str = "scenario",
     max_values: int = MAX_VALUES,
+    merge_keys: bool = False,
 ) -> Node:
     """Return the tree of a YAML text; mistakes that leave the rest readable are added to ``problems``.
 
@@ -98,11 +99,12 @@ def parse(
         problems: where the mistakes go.
         wanted: the kind of file, for messages.
         max_values: the most values after aliases are expanded.
+        merge_keys: whether ``<<`` merges a mapping, as in YAML 1.1; else it is a key like any other.
 
     Raises:
         MistakeError: the text is not YAML, contains several documents, or is too large once expanded.
     """
-    builder = _Builder(text, source, problems, wanted, max_values)
+    builder = _Builder(text, source, problems, wanted, max_values, merge_keys=merge_keys)
     try:
         return builder.document()
     except yaml.MarkedYAMLError as error:
@@ -121,12 +123,22 @@ def parse(
 class _Builder:
     """The builder of the tree. It takes the parser's events one by one, so deep and large texts are safe."""
 
-    def __init__(self, text: str, source: str, problems: list[Problem], wanted: str, max_values: int) -> None:
+    def __init__(
+        self,
+        text: str,
+        source: str,
+        problems: list[Problem],
+        wanted: str,
+        max_values: int,
+        *,
+        merge_keys: bool,
+    ) -> None:
         self._events: Iterator[Event] = iter(yaml.parse(text, Loader=yaml.SafeLoader))
         self._source = source
         self._problems = problems
         self._wanted = wanted
         self._max_values = max_values
+        self._merge_keys = merge_keys
         self._anchors: dict[str, tuple[Node, int, int]] = {}
         self._values = 0
 
@@ -213,6 +225,7 @@ class _Builder:
     def _mapping(self, mark: Mark, depth: int) -> tuple[Node, int]:
         values: dict[str, Node] = {}
         keys: dict[str, Mark] = {}
+        merges = False
         height = 0
         while not isinstance(event := next(self._events), MappingEndEvent):
             key_mark = self._mark(event)
@@ -229,7 +242,25 @@ class _Builder:
                 self._problems.append(Problem(key_mark, "", message))
             else:
                 values[key], keys[key] = value, key_mark
+                merges |= key == "<<" and self._merge_keys and not key_node.quoted
+        if merges:
+            values, keys = self._merged(values, keys)
         return Node(values, mark, keys), height
+
+    def _merged(
+        self, values: dict[str, Node], keys: dict[str, Mark]
+    ) -> tuple[dict[str, Node], dict[str, Mark]]:
+        """Return a mapping with that of its key ``<<`` below it.
+
+        A list is refused: versions of PyYAML differ on which of its mappings wins (6.0.4 takes either).
+        """
+        base = values.pop("<<")
+        del keys["<<"]
+        if isinstance(base.value, dict):
+            return base.value | values, {**base.keys, **keys}
+        message = f"expected a mapping to merge, found {base.in_words()}"
+        self._problems.append(Problem(base.mark, "<<", message))
+        return values, keys
 
 
 def plain_scalar(text: str) -> str | int | float | bool | None:

@@ -1,7 +1,7 @@
 # newest known dialect 1.3: tensorrt_llm is not installed
 # scenario: h200-perf-sanity-8192-1024-c1 (suites/h200/perf-sanity-8192-1024-c1.yaml)
 # machine: 8 x NVIDIA H200, at least 139 GiB each
-# load: 10 requests of the dataset, 8,192 tokens in and 1,024 out, 1 in flight
+# load: 10 requests of the dataset, 8,192 tokens in and 1,024 out, 1 in flight, streamed
 # expected: unknown, because the scenario has no targets
 # set first: export DSR1_MODELS=...
 # set first: export DSR1_DATASET=...

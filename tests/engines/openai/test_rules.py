@@ -93,6 +93,17 @@ IMPOSSIBLE = {
         [(URL, "  server: trtllm-serve\n  llm_api: {print_iter_lg: true}"), SERVABLE],
         "12:13: engine.llm_api.print_iter_lg: unknown key (did you mean 'print_iter_log'?)",
     ),
+    "other GPUs than ranks": (
+        [
+            (URL, "  server: trtllm-serve\n  tp: 4\n  pp: 2\n  llm_api: {context_parallel_size: 2}"),
+            SERVABLE,
+        ],
+        "12:3: engine.tp: expected tp x pp to be hardware.count, 0; found tp 4 x pp 2 x context_parallel_size 2 = 16 GPUs",
+    ),
+    "an option in another block": (
+        [(URL, "  server: trtllm-serve\n  llm_api: {moe_config: {attn_backend: 1}}"), SERVABLE],
+        "12:26: engine.llm_api.moe_config.attn_backend: unknown key here; it belongs in `engine.llm_api`",
+    ),
     "no model to serve": (
         [(URL, "  server: vllm")],
         "4:1: model: expected `path` of the model that vllm must serve; found none",
@@ -159,4 +170,4 @@ POSSIBLE = {
 @pytest.mark.parametrize("changes", POSSIBLE.values(), ids=list(POSSIBLE))
 def test_the_possible_is_none(changes: list[tuple[str, str]], tmp_path: Path) -> None:
     warnings = load_text(tmp_path, changed(*changes)).warnings
-    assert [text for text in warnings if "a_new_one is not checked" not in text] == []
+    assert [text for text in warnings if "a_new_one: is not checked" not in text] == []

@@ -9,7 +9,11 @@ import pytest
 
 from tests.helpers.scenario_files import changed, load_text, mistakes
 
-PLACE = "s.yaml:24:5: engine.llm_api.unchecked: "
+
+def place(options: str, option: str) -> str:
+    """Return the position and key of an unchecked option, in the scenario of :func:`unchecked`."""
+    column = len("    unchecked: ") + options.index(option.rpartition(".")[2]) + 1
+    return f"s.yaml:24:{column}: engine.llm_api.unchecked.{option}: "
 
 
 def unchecked(options: str, beside: str = "") -> str:
@@ -21,32 +25,44 @@ def unchecked(options: str, beside: str = "") -> str:
 @pytest.mark.parametrize(
     ("options", "reports"),
     [
-        ("{attn_backnd: TRTLLM}", ["attn_backnd is not checked (did you mean `attn_backend`?)"]),
+        ("{attn_backnd: TRTLLM}", ["attn_backnd: is not checked (did you mean `attn_backend`?)"]),
         (
             "{kv_cache_config: {tokens_per_blocks: 128, zzz: 1}}",
             [
-                "kv_cache_config.tokens_per_blocks is not checked (did you mean `kv_cache_config.tokens_per_block`?)",
-                "kv_cache_config.zzz is not checked",
+                "kv_cache_config.tokens_per_blocks: is not checked (did you mean `kv_cache_config.tokens_per_block`?)",
+                "kv_cache_config.zzz: is not checked",
             ],
-        ),
-        (
-            "{tokens_per_block: 64}",
-            ["tokens_per_block is not checked (did you mean `kv_cache_config.tokens_per_block`?)"],
         ),
         ("{moe_config: {backend: NEWGEMM}}", ["moe_config.backend: the value 'NEWGEMM' is not known here"]),
         (
             "{allreduce_strategy: {fallback: NCCL}}",
-            ["allreduce_strategy.fallback is not checked"],
+            ["allreduce_strategy.fallback: is not checked"],
         ),
         (
             "{a_new_one: {of: {any: depth}}, kv_connector: null}",
-            ["a_new_one is not checked", "kv_connector is not checked"],
+            ["a_new_one: is not checked", "kv_connector: is not checked"],
         ),
         (
             "{speculative_config: {decoding_type: NGram, max_matching_ngram_size: 4}}",
             [
                 "speculative_config.decoding_type: the value 'NGram' is not known here",
-                "speculative_config.max_matching_ngram_size is not checked",
+                "speculative_config.max_matching_ngram_size: is not checked",
+            ],
+        ),
+        (
+            "{speculative_config: {decoding_type: MTP, new_length: 4}}",
+            [
+                "speculative_config.decoding_type: is not checked, because speculative_config.max_draft_len is missing in `engine.llm_api`",
+                "speculative_config.new_length: is not checked",
+            ],
+        ),
+        (
+            "{speculative_config: {decoding_type: NGram, load_format: dummy}, new_config: {attn_backend: X}, dtype: auto}",
+            [
+                "speculative_config.decoding_type: the value 'NGram' is not known here",
+                "speculative_config.load_format: is not checked (did you mean `load_format`?)",
+                "new_config: is not checked (did you mean `moe_config`?)",
+                "dtype: is not checked (did you mean `kv_cache_config.dtype`?)",
             ],
         ),
         ("{}", []),
@@ -56,9 +72,15 @@ def test_options_without_a_key_are_accepted_and_reported(
     tmp_path: Path, options: str, reports: list[str]
 ) -> None:
     warnings = load_text(tmp_path, unchecked(options)).warnings
-    place = "s.yaml:24: engine.llm_api.unchecked: "
-    assert [warning.removeprefix(f"{tmp_path}/") for warning in warnings] == [
-        place + each for each in reports
+    start = f"{tmp_path}/s.yaml:24: engine.llm_api.unchecked."
+    assert [warning.removeprefix(start) for warning in warnings] == reports
+
+
+def test_a_report_has_the_line_of_its_option(tmp_path: Path) -> None:
+    warnings = load_text(tmp_path, unchecked("\n      a: 1\n      kv_cache_config:\n        b: 1")).warnings
+    assert [warning.removeprefix(f"{tmp_path}/s.yaml:") for warning in warnings] == [
+        "25: engine.llm_api.unchecked.a: is not checked",
+        "27: engine.llm_api.unchecked.kv_cache_config.b: is not checked",
     ]
 
 
@@ -104,22 +126,70 @@ def test_the_keys_of_published_configurations_are_known(tmp_path: Path, options:
 )
 def test_an_option_with_a_key_is_refused(tmp_path: Path, options: str, option: str, key: str) -> None:
     assert mistakes(tmp_path, unchecked(options)) == [
-        f"{PLACE}{option} has a key that is checked: `{key}`; write it there"
+        f"{place(options, option)}has a key that is checked: `{key}`; write it there"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "option", "sentence"),
+    [
+        (
+            "{kv_cache_dtype: fp8}",
+            "kv_cache_dtype",
+            "is an older name of `engine.llm_api.kv_cache_config.dtype`; write it there",
+        ),
+        (
+            "{pytorch_backend_config: {moe_backend: NEW}}",
+            "pytorch_backend_config.moe_backend",
+            "is an older name of `engine.llm_api.moe_config.backend`; write it there",
+        ),
+        (
+            "{pytorch_backend_config: {a_new_one: 1}}",
+            "pytorch_backend_config.a_new_one",
+            "is a name of an older version: its keys are in `engine.llm_api` itself",
+        ),
+        (
+            "{speculative_config: {decoding_type: MTP, num_nextn_predict_layers: 3}}",
+            "speculative_config.num_nextn_predict_layers",
+            "is an older name of `engine.llm_api.speculative_config.max_draft_len`; write it there",
+        ),
+        (
+            "{tokens_per_block: 64}",
+            "tokens_per_block",
+            "has no effect here: it belongs in `engine.llm_api.kv_cache_config.tokens_per_block`",
+        ),
+        (
+            "{moe_config: {attn_backend: X}}",
+            "moe_config.attn_backend",
+            "has no effect here: it belongs in `engine.llm_api.attn_backend`",
+        ),
+    ],
+)
+def test_an_older_name_and_a_wrong_place_are_refused(
+    tmp_path: Path, options: str, option: str, sentence: str
+) -> None:
+    assert mistakes(tmp_path, unchecked(options)) == [place(options, option) + sentence]
+
+
+def test_an_older_name_does_not_override_a_checked_option(tmp_path: Path) -> None:
+    options = "{kv_cache_dtype: auto}"
+    assert mistakes(tmp_path, unchecked(options, "    kv_cache_config: {dtype: fp8}")) == [
+        f"{place(options, 'kv_cache_dtype')}is an older name of `engine.llm_api.kv_cache_config.dtype`, which has a "
+        "value too; remove one of them"
     ]
 
 
 def test_null_for_an_option_with_a_key_is_refused(tmp_path: Path) -> None:
     text = unchecked("{cuda_graph_config: null}").replace("      batch_sizes: [128]\n", "")
     assert mistakes(tmp_path, text.replace("    cuda_graph_config:\n", "")) == [
-        f"{PLACE}cuda_graph_config has a key that is checked: `engine.llm_api.cuda_graph_config`; write it "
-        "there"
+        f"{place('{cuda_graph_config', 'cuda_graph_config')}has a key that is checked: `engine.llm_api.cuda_graph_config`; write it there"
     ]
 
 
 def test_an_option_that_is_given_twice_is_refused(tmp_path: Path) -> None:
-    text = unchecked("{moe_config: {backend: NEWGEMM}}", "    moe_config: {backend: TRTLLM}")
-    assert mistakes(tmp_path, text) == [
-        f"{PLACE}moe_config.backend is also set by `engine.llm_api.moe_config.backend`; remove one of them"
+    options = "{moe_config: {backend: NEWGEMM}}"
+    assert mistakes(tmp_path, unchecked(options, "    moe_config: {backend: TRTLLM}")) == [
+        f"{place(options, 'moe_config.backend')}is also set by `engine.llm_api.moe_config.backend`; remove one of them"
     ]
 
 

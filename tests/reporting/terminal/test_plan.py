@@ -323,11 +323,12 @@ POISSON = "load={concurrency: %s, num_requests: 5120, arrival: {type: poisson, r
     ("changes", "sent"),
     [
         ([], f"{RANDOM} 1,024 in flight"),
+        (["engine.streaming=true"], f"{RANDOM} 1,024 in flight, streamed"),
         (["load.concurrency=all"], f"{RANDOM} all at once"),
-        (["engine={type: openai, server: vllm}", POISSON % "all"], f"{RANDOM} poisson arrivals"),
+        (["engine={type: openai, server: vllm}", POISSON % "all"], f"{RANDOM} poisson arrivals, streamed"),
         (
             ["engine={type: openai, server: vllm}", POISSON % 64],
-            f"{RANDOM} poisson arrivals, at most 64 in flight",
+            f"{RANDOM} poisson arrivals, at most 64 in flight, streamed",
         ),
         (
             [

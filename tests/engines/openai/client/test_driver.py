@@ -146,9 +146,10 @@ def test_what_waits_when_the_duration_is_over_is_never_sent(tmp_path: Path) -> N
     result, _ = measured(tmp_path, server, load)
     assert list(server.came_s) == [0]
     assert [r.id for r in result.records] == [0]
-    assert remarks(result.warnings)[1:] == (
+    # The stand-in sends its answer at once after a second, so a remark about clumps may follow.
+    assert remarks(result.warnings)[1] == (
         "3 requests still waited after load.duration_s and were never sent; the measurement's "
-        "figures omit them",
+        "figures omit them"
     )
 
 

@@ -66,7 +66,7 @@ _NUMBERS = re.compile(r"\d{3,}(?:\.\d+)?|\d\d[:/-]\d\d(?:[:/-]\d\d)?")
 _MOST_DULL = 10_000
 
 
-def tells(text: str, *, known: bool) -> bool:
+def is_relevant(text: str, *, known: bool) -> bool:
     """Return whether a line can show anything.
 
     Args:
