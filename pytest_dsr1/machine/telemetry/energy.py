@@ -20,7 +20,7 @@ loses nothing in a gap, but telemetry that stops for so long cannot show a reset
 MOST_OFF = 0.2
 """The most by which a counter may differ from the power samples, as a share; on a real H200 it is 0.5%."""
 LATE_S = 2.0
-"""A difference of so many seconds at the highest power counts for nothing, or a short run would be condemned:
+"""This many seconds at the highest power are an allowed difference, or a short run would be condemned:
 power is a mean over the last second, and one of 15 s differs by 2 to 3% on a real H200."""
 
 Reading = tuple[float, float]
@@ -147,7 +147,7 @@ def _doubts(
 
 
 def _stuck(readings: Sequence[Reading], powers: Sequence[Reading]) -> Iterator[Reading]:
-    """Yield from when to when a counter stayed too long at a value while the power was above 0."""
+    """Yield each time, as begin and end, in which a counter stayed too long at a value while the power was above 0."""
     for _, same in groupby(readings, key=itemgetter(1)):
         (begin_s, _), *_, (end_s, _) = [*same] * 2
         during = [watts for time_s, watts in powers if begin_s <= time_s <= end_s]
