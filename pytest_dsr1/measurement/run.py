@@ -89,7 +89,7 @@ def _longest_published_s(scenario: Scenario) -> float:
 def _slowest_s(scenario: Scenario) -> float:
     """Return how long the run takes at the slowest rate of each user, or the slowest published rate, in s.
 
-    Requests that wait in the engine are not users. Without a limit: the slowest published rate, or 1 user/GPU.
+    Requests that wait in the engine are not users. Without a limit: a published rate, or 5 tok/s/GPU.
     """
     load, sent, published_s = scenario.load, _sent(scenario), _longest_published_s(scenario)
     limits = [most for most in (load.at_once if load.limited else None, scenario.engine.slots) if most]

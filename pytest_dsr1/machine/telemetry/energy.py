@@ -147,7 +147,7 @@ def _doubts(
 
 
 def _stuck(readings: Sequence[Reading], powers: Sequence[Reading]) -> Iterator[Reading]:
-    """Yield each time, as begin and end, in which a counter stayed too long at a value while the power was above 0."""
+    """Yield begin and end of each time in which a counter stood still too long while power was drawn."""
     for _, same in groupby(readings, key=itemgetter(1)):
         (begin_s, _), *_, (end_s, _) = [*same] * 2
         during = [watts for time_s, watts in powers if begin_s <= time_s <= end_s]
