@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
@@ -22,19 +25,53 @@ def _ran_on(gpu: str | None, scenario: Scenario, measurement: Measurement | None
     return gpu == ran
 
 
-def published_value(
-    scenario: Scenario, measurement: Measurement | None, metric: str
-) -> tuple[float, str] | None:
-    """Return the newest published value of a metric and its version; None if none is like this run.
+@dataclass(frozen=True, slots=True)
+class PublishedValue:
+    """A published value of a metric.
+
+    Attributes:
+        metric: its name.
+        value: in the metric's unit.
+        version: the publication and its date.
+        note: what was different there; empty if nothing is said.
+        ratio: what the run measured as a share of it; None if the run did not measure it.
+    """
+
+    metric: str
+    value: float
+    version: str
+    note: str
+    ratio: float | None
+
+    @property
+    def share(self) -> str:
+        """The ratio as text."""
+        return "not measured" if self.ratio is None else f"{self.ratio:.1%}"
+
+
+def published_values(scenario: Scenario, measurement: Measurement | None) -> Iterator[PublishedValue]:
+    """Yield what was published of this run's model on its hardware, newest first; nothing of a forced run.
 
     A result that does not say of which model it is (saved before, or of random weights) is of the scenario's.
     """
+    measured = measurement.metrics if measurement else {}
+    if measurement and "option.speculation.acceptance_length" in measurement.fingerprint.facts:
+        return  # forced by an inherited variable
     for each in scenario.publications:
         gpu, gpus = each.gpu or scenario.hardware.gpu, each.gpus
         if each.model is None:
             like = _ran_on(gpu, scenario, measurement)
         else:
             like = is_like(each.model, gpu, scenario, measurement)
-        if metric in each.values and like and gpus in (None, scenario.hardware.count):
-            return each.values[metric], each.version
-    return None
+        if like and gpus in (None, scenario.hardware.count):
+            for metric, value in each.values.items():
+                ratio = measured[metric].value / value if metric in measured else None
+                yield PublishedValue(metric, value, each.version, each.note or "", ratio)
+
+
+def published_value(
+    scenario: Scenario, measurement: Measurement | None, metric: str
+) -> tuple[float, str] | None:
+    """Return the newest published value of a metric and its version; None if none is like this run."""
+    found = (each for each in published_values(scenario, measurement) if each.metric == metric)
+    return next(((each.value, each.version) for each in found), None)

@@ -42,10 +42,17 @@ def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[
         workload: returns its requests; this may take a while.
 
     Raises:
-        UserError: no metric is named, we do not start the server, the runs are too short, or they do not
-            report the metric.
+        UserError: no part of a run is steady, no metric is named, we do not start the server, the runs are
+            too short, or they do not report the metric.
     """
     load, engine = scenario.load, scenario.engine
+    waves = 1 + LATENCIES + 1
+    if load.floods:
+        raise UserError(
+            f"{loaded.where('load.concurrency')}: with `all` no request waits until another one ends, "
+            "so no part of a run is steady; references and gates need a number: set load.concurrency to at "
+            f"most {max(load.num_requests // waves, 1):,} for these {load.num_requests:,} requests"
+        )
     if scenario.gated_metric is None:
         raise UserError(f"{loaded.where('gate')}: {_no_metric()}")
     name = scenario.gated_metric
@@ -55,13 +62,6 @@ def refuse_unfit(loaded: LoadedScenario, scenario: Scenario, workload: Callable[
         raise UserError(
             f"{loaded.where(key)}: gates compare engine starts, and pytest-dsr1 does not start the server "
             f"at {engine.attached_url}; {remedy}"
-        )
-    waves = 1 + LATENCIES + 1
-    if load.floods:
-        raise UserError(
-            f"{loaded.where('load.concurrency')}: `all` sends every request at once, so no part of a run is "
-            "steady; references and gates need a number: set load.concurrency to at most "
-            f"{max(load.num_requests // waves, 1):,} for these {load.num_requests:,} requests"
         )
     least = waves * load.at_once
     if load.arrival is None and load.at_once > 1 and load.num_requests < least:

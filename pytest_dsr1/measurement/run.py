@@ -74,13 +74,30 @@ SLOWEST_TOK_S_USER = 5.0
 def run_timeout_s(scenario: Scenario) -> float:
     """Return the limit of the measured time, in s: the scenario's, or 3 times the expected time + 600 s.
 
-    If no target gives a time, it is that of the slowest users.
+    If no target gives a time, it is that of the slowest users or of the slowest published run.
     """
     limit_s, seconds = scenario.engine.measuring_limit_s, expected_s(scenario)
-    if seconds is None:
-        slowest = duration_s("per_user_output_throughput", SLOWEST_TOK_S_USER, _sent(scenario))
-        seconds = slowest or 0.0
-    return limit_s or 3 * seconds + 600
+    return limit_s or 3 * (_slowest_s(scenario) if seconds is None else seconds) + 600
+
+
+def _longest_published_s(scenario: Scenario) -> float:
+    """Return how long the run takes at the slowest published rate, in s; 0 if no rate is published."""
+    sent, rates = _sent(scenario), [rate for each in scenario.published for rate in each.values.items()]
+    return max(filter(None, (duration_s(metric, value, sent) for metric, value in rates)), default=0)
+
+
+def _slowest_s(scenario: Scenario) -> float:
+    """Return how long the run takes at the slowest rate of each user, or the slowest published rate, in s.
+
+    A request that waits in the engine is no user. Without a limit: the slowest published rate, or 1 user/GPU.
+    """
+    load, sent, published_s = scenario.load, _sent(scenario), _longest_published_s(scenario)
+    limits = [most for most in (load.at_once if load.limited else None, scenario.engine.slots) if most]
+    if published_s and not limits:
+        return published_s
+    users = replace(sent, concurrency=min(limits, default=sent.gpus))
+    seconds = duration_s("per_user_output_throughput", SLOWEST_TOK_S_USER, users) or 0.0
+    return max(seconds, published_s)
 
 
 @dataclass(frozen=True, slots=True)

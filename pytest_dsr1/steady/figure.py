@@ -338,8 +338,8 @@ class _Run:
         wave, sent = self.trace.wave, len(self.sent.start_s)
         if wave >= sent > 1:
             raise NoSteadyFigureError(
-                f"no part of the run is steady, because all {sent} requests were sent at once; set "
-                "load.concurrency to a lower number"
+                f"no part of the run is steady, because none of the {sent} requests waited until another one "
+                "ended; set load.concurrency to a lower number"
             )
         if last - FEWEST_WAVES * wave < warm:
             least = sent - last + warm + FEWEST_WAVES * wave

@@ -27,11 +27,13 @@ from pytest_dsr1.gate.eligibility import (
 from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.machine.warm_start import Starts
 from pytest_dsr1.metrics.catalogue import METRICS, gateable
+from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.schema.scenario import GateSettings
 from pytest_dsr1.steady.figure import steady_figure
 from pytest_dsr1.steady.trace import trace
 from pytest_dsr1.workload.workload import Workload
 from tests.helpers.gate_runs import started
+from tests.helpers.paths import SUITES
 from tests.helpers.reference_store import FACTS, references
 from tests.helpers.scenario_files import GOOD, changed, load_text
 
@@ -97,11 +99,19 @@ def test_a_closed_loop_needs_five_waves(tmp_path: Path) -> None:
 
 def test_a_closed_loop_without_a_limit_is_refused(tmp_path: Path) -> None:
     assert fit(tmp_path, "{concurrency: all, num_requests: 3000}") == (
-        "s.yaml:13: `all` sends every request at once, so no part of a run is steady; references and gates "
-        "need a number: set load.concurrency to at most 600 for these 3,000 requests"
+        "s.yaml:13: with `all` no request waits until another one ends, so no part of a run is steady; "
+        "references and gates need a number: set load.concurrency to at most 600 for these 3,000 requests"
     )
     poisson = "{concurrency: all, num_requests: 9, arrival: {type: poisson, rate_req_s: 2.0}}"
     assert fit(tmp_path, poisson) == ""
+
+
+def test_the_load_is_refused_before_a_metric_is_asked_for() -> None:
+    """Naming one would not help."""
+    offline = load(SUITES / "b200" / "mlperf-offline.yaml")
+    assert offline.scenario.gated_metric is None
+    with pytest.raises(UserError, match="with `all` no request waits until another one ends"):
+        refuse_unfit(offline, offline.scenario, lambda: pytest.fail("not needed"))
 
 
 def test_a_scenario_without_targets_names_the_metric_of_its_gate(tmp_path: Path) -> None:

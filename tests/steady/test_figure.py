@@ -452,8 +452,8 @@ def test_more_warm_up_than_requests() -> None:
 @pytest.mark.parametrize("metric", ["total_output_throughput", "average_tpot"])
 def test_a_run_that_sends_everything_at_once_has_no_steady_part(metric: str) -> None:
     assert refusal(closed_loop(30, 30, in_step), metric, warmup=3) == (
-        "no part of the run is steady, because all 30 requests were sent at once; set load.concurrency to a "
-        "lower number"
+        "no part of the run is steady, because none of the 30 requests waited until another one ended; set "
+        "load.concurrency to a lower number"
     )
 
 

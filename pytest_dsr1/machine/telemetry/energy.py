@@ -5,7 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
+from math import isfinite
+from operator import itemgetter
 
 from pytest_dsr1.machine.gpu.inventory import gpu_list
 from pytest_dsr1.machine.values import Telemetry
@@ -15,8 +17,14 @@ LONGEST_GAP_S = 3.0
 """The longest time between two readings of a counter, in s; the recorder reads it once per second. A counter
 loses nothing in a gap, but telemetry that stops for so long cannot show a reset within it."""
 
+MOST_OFF = 0.2
+"""The most by which a counter may differ from the power samples, as a share; on a real H200 it is 0.5%."""
+LATE_S = 2.0
+"""A difference of so many seconds at the highest power counts for nothing, or a short run would be condemned:
+power is a mean over the last second, and one of 15 s differs by 2 to 3% on a real H200."""
+
 Reading = tuple[float, float]
-"""Monotonic time in s, and a counter in J."""
+"""Monotonic time in s, and a counter in J or a power in W."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +52,14 @@ class Energy:
     def of(cls, telemetry: Telemetry, from_s: float, to_s: float, used: int) -> Energy:
         """Return the energy of the watched GPUs between two monotonic times."""
         found: dict[int, list[Reading]] = {gpu: [] for gpu in telemetry.gpus}
+        powers: dict[int, list[Reading]] = {gpu: [] for gpu in telemetry.gpus}
         for sample in telemetry.samples:
             if sample.energy_j is not None and sample.gpu in found:
                 found[sample.gpu].append((sample.time_s, sample.energy_j))
+            if sample.power_w is not None and sample.gpu in powers:
+                powers[sample.gpu].append((sample.time_s, sample.power_w))
         around = {gpu: _around(readings, from_s, to_s) for gpu, readings in found.items()}
-        doubts = {gpu: list(_doubts(readings, from_s, to_s)) for gpu, readings in around.items()}
+        doubts = {gpu: list(_doubts(around[gpu], powers[gpu], from_s, to_s)) for gpu in around}
         return cls(from_s, to_s, used, around, {gpu: each for gpu, each in doubts.items() if each})
 
     def gpu_j(self, gpu: int) -> float | None:
@@ -94,10 +105,15 @@ def _around(readings: Sequence[Reading], from_s: float, to_s: float) -> Sequence
     return readings[max(bisect_right(times_s, from_s) - 1, 0) : bisect_left(times_s, to_s) + 1]
 
 
-def _doubts(readings: Sequence[Reading], from_s: float, to_s: float) -> Iterator[str]:
-    """Yield why the energy between two times is unknown, given the readings around them."""
+def _doubts(
+    readings: Sequence[Reading], powers: Sequence[Reading], from_s: float, to_s: float
+) -> Iterator[str]:
+    """Yield why the energy between two times is unknown, given the readings around them, and the power."""
     if not readings:
         yield "no energy counter, or NVML cannot read it"
+        return
+    if wrong := next((reading for reading in readings if not isfinite(reading[1])), None):
+        yield f"the energy counter was {wrong[1]} J, {_since(wrong[0], from_s)}"
         return
     if readings[0][0] > from_s:
         yield "the energy counter was not read before the measurement began"
@@ -119,6 +135,40 @@ def _doubts(readings: Sequence[Reading], from_s: float, to_s: float) -> Iterator
             return
     if steps and readings[0][1] == readings[-1][1]:
         yield f"the energy counter stayed at {readings[0][1]:,.0f} J"
+        return
+    if stuck := next(_stuck(readings, powers), None):
+        begin_s, end_s = stuck
+        yield (
+            f"the energy counter stood still for {end_s - begin_s:.1f} s (allowed {LONGEST_GAP_S:g} s) while "
+            f"the GPU drew power, from {_since(begin_s, from_s)}"
+        )
+        return
+    yield from _unlike_power(readings, [each for each in powers if from_s <= each[0] <= to_s])
+
+
+def _stuck(readings: Sequence[Reading], powers: Sequence[Reading]) -> Iterator[Reading]:
+    """Yield from when to when a counter stayed too long at a value while the power was above 0."""
+    for _, same in groupby(readings, key=itemgetter(1)):
+        (begin_s, _), *_, (end_s, _) = [*same] * 2
+        during = [watts for time_s, watts in powers if begin_s <= time_s <= end_s]
+        if end_s - begin_s > LONGEST_GAP_S and during and min(during) > 0:
+            yield begin_s, end_s
+
+
+def _unlike_power(readings: Sequence[Reading], powers: Sequence[Reading]) -> Iterator[str]:
+    """Yield that a counter differs grossly from power samples without a long gap between them."""
+    steps = list(pairwise(powers))
+    if not steps or max(after - before for (before, _), (after, _) in steps) > LONGEST_GAP_S:
+        return
+    (begin_s, _), (end_s, _) = powers[0], powers[-1]
+    counted_j = _at(readings, end_s) - _at(readings, begin_s)
+    drawn_j = sum((after - before) * (low + high) / 2 for (before, low), (after, high) in steps)
+    allowed_j = max(MOST_OFF * drawn_j, LATE_S * max(watts for _, watts in powers))
+    if not abs(counted_j - drawn_j) <= allowed_j:
+        yield (
+            f"the energy counter grew by {counted_j:,.0f} J, but the power samples add up to {drawn_j:,.0f} "
+            f"J (allowed difference {allowed_j:,.0f} J)"
+        )
 
 
 def _since(time_s: float, from_s: float) -> str:

@@ -179,7 +179,9 @@ class TelemetryRecorder:
             slow = time.monotonic() >= slow_due_s
             self._tick(gpus, file, energy=slow)
             if slow:
-                slow_due_s = time.monotonic() + SLOW_INTERVAL_S
+                now_s = time.monotonic()
+                in_time = slow_due_s + SLOW_INTERVAL_S > now_s
+                slow_due_s = (slow_due_s if in_time else now_s) + SLOW_INTERVAL_S
                 self._look_for_others(gpus)
                 if file is not None:
                     file.flush()

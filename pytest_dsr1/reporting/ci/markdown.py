@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from pytest_dsr1.case.answers import faults, is_it_real, what_to_do, where_is_it
 from pytest_dsr1.case.case import Case, title_of
-from pytest_dsr1.case.published import published_value
+from pytest_dsr1.case.published import published_value, published_values
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.ci.markdown_escape import block, code, escaped, prose
 from pytest_dsr1.text import number, shell_command, shown_path
@@ -44,6 +44,7 @@ def summary(cases: Sequence[Case], not_run: Sequence[str], status: int) -> list[
         _head(cases, not_run, status),
         *_table(cases, published=published),
         *(_section(case) for case in cases if faults(case)),
+        *_publications(cases),
         *(_remarks(case) for case in cases if case.warnings and not faults(case)),
     ]
 
@@ -130,6 +131,21 @@ def _published(case: Case, verdict: Verdict) -> str:
     """Return the newest published value; empty if there is none."""
     known = published_value(case.scenario, case.run.measurement, verdict.metric)
     return "" if known is None else number(known[0])
+
+
+def _publications(cases: Sequence[Case]) -> Iterator[str]:
+    """Yield a table of what was published for the scenarios that ran; nothing if nothing was."""
+    rows = []
+    for case in cases:
+        ran = case.run.measurement
+        for each in published_values(case.scenario, ran) if ran else ():
+            metric = METRICS[each.metric]
+            cells = metric.label, f"{number(each.value)} {metric.unit}", each.share, each.version, each.note
+            rows.append(f"| {escaped(case.scenario.name)} | {' | '.join(map(escaped, cells))} |\n")
+    if rows:
+        heads = "scenario", "what", "published", "this run, as a share", "by", "note"
+        yield f"\n## Published, for information\n\n| {' | '.join(heads)} |\n|---|---|---:|---:|---|---|\n"
+        yield from rows
 
 
 def _section(case: Case) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from pytest_dsr1.case.answers import Fault, faults, is_it_real, what_to_do, where_is_it
 from pytest_dsr1.case.case import Case
-from pytest_dsr1.case.published import published_value
+from pytest_dsr1.case.published import published_value, published_values
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.masking import exported, without_secrets
@@ -102,6 +102,7 @@ class Section:
         answers: questions about the verdict, with answers; none if all passed.
         messages: the full messages of what did not pass.
         pictures: of the measurement, then of comparisons.
+        published: metric, published value, this run's share of it, publication, note.
         metrics: label, value with unit, origin.
         no_energy: why the energy was not measured; empty if it was, and on the CPU.
         steady_window: an explanation of the steady window; empty without one.
@@ -120,6 +121,7 @@ class Section:
     answers: tuple[tuple[str, str], ...]
     messages: tuple[str, ...]
     pictures: tuple[Picture, ...]
+    published: tuple[tuple[str, str, str, str, str], ...]
     metrics: tuple[tuple[str, str, str], ...]
     no_energy: str
     steady_window: str
@@ -151,6 +153,7 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
         answers=tuple(_answers(case, found)),
         messages=tuple(dict.fromkeys(fault.message for fault in found)),
         pictures=(*of_measurement(measurement), *comparison_pictures(case, context)) if measurement else (),
+        published=tuple(_publications(case, measurement)) if measurement else (),
         metrics=tuple(_metrics(measurement)) if measurement else (),
         no_energy=(health.why_no_energy or "") if health else "",
         steady_window=_STEADY_WINDOW if measurement and "steady_window" in measurement.metrics else "",
@@ -211,6 +214,12 @@ def _bounded(bound: Bound) -> Bounded:
 def _published(case: Case, metric: str) -> str:
     known = published_value(case.scenario, case.run.measurement, metric)
     return "" if known is None else f"{number(known[0])} ({known[1]})"
+
+
+def _publications(case: Case, measurement: Measurement) -> Iterator[tuple[str, str, str, str, str]]:
+    for each in published_values(case.scenario, measurement):
+        metric = METRICS[each.metric]
+        yield metric.label, f"{number(each.value)} {metric.unit}", each.share, each.version, each.note
 
 
 def _metrics(measurement: Measurement) -> Iterator[tuple[str, str, str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.case.judgment import Judgment
+from pytest_dsr1.case.published import PublishedValue, published_values
 from pytest_dsr1.machine.telemetry.health import from_to
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
@@ -79,11 +80,31 @@ def _measured(case: Case, measurement: Measurement, width: int) -> Iterable[Line
         and measurement.metrics[name].value != metric.neutral
     ]
     yield from _labeled("also", "; ".join(rest), width)
+    for text in _published(case, measurement):
+        yield from _labeled("published", text, width)
     yield from _labeled("steady", _steady(measurement), width)
     for label, text in _health(case, measurement):
         yield from _labeled(label, text, width)
     for warning in (*case.scenario_warnings, *measurement.warnings):
         yield from _labeled("warning", warning, width, {"yellow": True})
+
+
+def _published(case: Case, measurement: Measurement) -> Iterable[str]:
+    """Yield the published values of each publication none of whose metrics is a target."""
+    targets = {target.metric for target in case.scenario.targets}
+    by_version: dict[tuple[str, str], list[PublishedValue]] = {}
+    for each in published_values(case.scenario, measurement):
+        by_version.setdefault((each.version, each.note), []).append(each)
+    for (version, note), values in by_version.items():
+        if targets.isdisjoint(each.metric for each in values):
+            figures = "; ".join(map(_share, values))
+            yield f"{figures} ({version}{f': {note}' if note else ''})"
+
+
+def _share(of: PublishedValue) -> str:
+    metric = METRICS[of.metric]
+    share = "" if of.ratio is None else f", this run {of.ratio:.1%} of it"
+    return f"{metric.label} {number(of.value)} {metric.unit}{share}"
 
 
 def _gate_folder(judgment: Judgment) -> Path | None:

@@ -82,12 +82,69 @@ def test_readings_exactly_at_the_ends_need_no_others() -> None:
             "the energy counter fell from 89,040 to 240 J, 00:49 into the measurement: was the GPU reset?",
         ),
         (read(*((s + 0.4, 7.0) for s in range(99, 201))), "the energy counter stayed at 7 J"),
+        (
+            read(*((s + 0.4, 600.0 * min(s + 0.4, 150.4)) for s in range(99, 201))),
+            "the energy counter stood still for 50.0 s (allowed 3 s) while the GPU drew power, from 00:50 "
+            "into the measurement",
+        ),
+        (
+            [*each_second()[:50], *read((149.4, float("nan"))), *each_second()[51:]],
+            "the energy counter was nan J, 00:49 into the measurement",
+        ),
+        (
+            [*each_second()[:-1], *read((200.4, float("inf")))],
+            "the energy counter was inf J, 01:40 into the measurement",
+        ),
+        (
+            [*each_second()[:50], *read(*((s + 0.4, 600.0 * (s + 0.4) + 1e9) for s in range(149, 201)))],
+            "the energy counter grew by 1,000,059,400 J, but the power samples add up to 59,400 J (allowed "
+            "difference 11,880 J)",
+        ),
+        (
+            each_second(0.6),
+            "the energy counter grew by 59 J, but the power samples add up to 59,400 J (allowed difference "
+            "11,880 J)",
+        ),
     ],
 )
 def test_a_counter_that_does_not_show_the_energy(samples: Sequence[GpuSample], why: str) -> None:
     found = of(samples)
     assert found.why_no_total == f"GPU 0: {why}"
     assert (found.gpu_j(0), found.total_j, found.over_time) == (None, None, [])
+
+
+def powered(watts: float | None) -> list[GpuSample]:
+    """Return a counter of 600 W that stands still from 150.4 to 154.4 s and then catches up."""
+    still = read(*((s + 0.4, 600.0 * (150.4 if 150 <= s <= 154 else s + 0.4)) for s in range(99, 201)))
+    return [replace(each, power_w=watts) for each in still]
+
+
+def test_a_counter_may_stand_still_for_three_seconds_or_if_no_power_is_known() -> None:
+    assert of(powered(600.0)).why_no_total == (
+        "GPU 0: the energy counter stood still for 4.0 s (allowed 3 s) while the GPU drew power, from 00:50 "
+        "into the measurement"
+    )
+    assert of(powered(None)).total_j == pytest.approx(60000), "no power is known"
+    short = [each for each in powered(600.0) if each.time_s != 154.4]
+    assert of(short).total_j == pytest.approx(60000)
+
+
+@pytest.mark.parametrize("factor", [0.85, 1.15])
+def test_a_counter_that_is_a_little_unlike_the_power_counts(factor: float) -> None:
+    assert of(each_second(600.0 * factor)).total_j == pytest.approx(60000 * factor)
+
+
+def test_in_a_short_run_the_power_may_lag() -> None:
+    """Of 5 s at 600 W the power, a mean over a second, still shows idle for the first."""
+    samples = [s for s in each_second() if 99 < s.time_s < 106]
+    lagging = [replace(each, power_w=100.0 if each.time_s < 101.5 else 600.0) for each in samples]
+    found = Energy.of(Telemetry(gpus=(0,), samples=tuple(lagging)), FROM_S, 105.0, 1)
+    assert found.total_j == pytest.approx(3000)
+
+
+def test_power_samples_with_a_long_gap_are_not_compared() -> None:
+    samples = [replace(s, power_w=None if 110 < s.time_s < 190 else 600.0) for s in each_second(300.0)]
+    assert of(samples).total_j == pytest.approx(30000)
 
 
 def test_a_gap_of_three_seconds_is_allowed() -> None:
@@ -132,7 +189,8 @@ def test_the_error_at_a_jump_is_at_most_a_quarter_of_a_reading(
         return idle_w * (time_s - busy_s) + busy_w * busy_s
 
     samples = read(*((s + 0.4, counter(s + 0.4)) for s in range(98, 203)))
-    found = Energy.of(Telemetry(gpus=(0,), samples=tuple(samples)), from_s, to_s, 1)
+    without_power = tuple(replace(sample, power_w=None) for sample in samples)
+    found = Energy.of(Telemetry(gpus=(0,), samples=without_power), from_s, to_s, 1)
     truth_j = busy_w * (to_s - from_s)
     assert found.total_j is not None
     assert truth_j - 2 * (busy_w - idle_w) / 4 - 1e-6 <= found.total_j <= truth_j + 1e-6
@@ -143,8 +201,12 @@ def test_the_error_at_a_jump_is_at_most_a_quarter_of_a_reading(
 
 @pytest.fixture
 def recorded(two: FakeMachine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Action], Energy]:
-    """Return what two GPUs drew while something was done to them; each reading finds 10 J more."""
+    """Return what two GPUs drew while something was done to them; each reading finds 10 J more.
+
+    They are read far more often than once per second, so no power is like that.
+    """
     monkeypatch.setattr(recorder, "SLOW_INTERVAL_S", 0.0)
+    two.set_all(**{"error.nvmlDeviceGetPowerUsage": 3})
 
     def wait_for_readings() -> None:
         count = len(two.calls())

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import TypeAdapter
@@ -79,6 +80,32 @@ def test_every_reading_of_every_gpu_is_kept(two: FakeMachine, path: Path) -> Non
     energies = [s.energy_j for s in seen.samples if s.gpu == 1 and s.energy_j is not None]
     assert energies == sorted(energies)
     assert energies[0] < energies[-1]
+
+
+def test_counters_are_read_each_second_and_once_after_a_stall(
+    two: FakeMachine, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ticks are 0.1 s apart and 1 ms late; the 31st takes 5 s longer. Time passes only between them."""
+
+    class Clock(threading.Event):
+        now_s, waits = 0.0, 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            assert timeout is not None
+            self.waits += 1
+            self.now_s += max(timeout, 0.0) + (5.0 if self.waits == 31 else 0.001)
+            return self.waits == 60
+
+    clock = Clock()
+    watch = TelemetryRecorder(read_machine(os.environ).gpus[:1], path, interval_s=0.1)
+    times = SimpleNamespace(monotonic=lambda: clock.now_s, thread_time=lambda: clock.now_s)
+    monkeypatch.setattr(module, "time", times)
+    monkeypatch.setattr(module, "SLOW_INTERVAL_S", 1.0)
+    monkeypatch.setattr(watch, "_stop", clock)
+    with watch:
+        pass
+    read_s = [sample.time_s for sample in watch.telemetry.samples if sample.energy_j is not None]
+    assert read_s == pytest.approx([0.0, 1.0, 2.0, 3.0, 8.1, 9.1, 10.1, 10.9], abs=0.01), "10.9: the last"
 
 
 def test_the_file_holds_every_sample_and_can_be_read_again(two: FakeMachine, path: Path) -> None:

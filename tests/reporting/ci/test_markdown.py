@@ -12,6 +12,7 @@ from pytest_dsr1.case.answers import worst_first
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.machine.telemetry.health import GpuSummary
+from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.reporting.ci.markdown import STATUS, joined, summary
 from pytest_dsr1.scenario.schema.scenario import Published, Scenario
 from pytest_dsr1.verdict.targets import Noise
@@ -180,6 +181,31 @@ def test_the_newest_published_value_has_a_column() -> None:
     )
     assert "|  | other | not judged | | | | |" in shown
     assert "# DeepSeek-R1 performance: 1 PASS, 1 not judged\n" in shown
+
+
+def test_what_was_published_is_shown_without_targets() -> None:
+    """Of another model or GPU, and next to forced acceptance, nothing is."""
+    mlperf = {"version": "v5.1", "note": "another | harness", "values": {"total_output_throughput": 10.0}}
+    late = {"version": "v5.0", "values": {"energy_per_request": 3.0}}
+    known = {"targets": [], "published": [mlperf, late]}
+    free = case("free", scenario=scenario(name="free", **known), status=Status.MEASURED, verdicts=())
+    table = (
+        "\n## Published, for information\n\n"
+        "| scenario | what | published | this run, as a share | by | note |\n|---|---|---:|---:|---|---|\n"
+        "| free | total output throughput | 10 tok/s | 80.0% | v5.1 | another &#124; harness |\n"
+        "| free | energy per request | 3 J/req | not measured | v5.0 |  |\n"
+    )
+    assert table in text(free, status=0)
+    other = [{**mlperf, "gpu": "NVIDIA B200"}, {**mlperf, "gpus": 8}, {**mlperf, "model": "another/one"}]
+    forced = {"name": "free", "speculation": {"acceptance_length": 2.4}}
+    for changes in ({"published": other}, forced):
+        without = replace(free, scenario=scenario(**{**known, **changes}))
+        assert "Published" not in text(without, status=0)
+    assert "Published" not in text(replace(free, run=replace(free.run, measurement=None)), status=0)
+    assert free.run.measurement is not None
+    by_hand = Fingerprint({"option.speculation.acceptance_length": 2.4})
+    run = replace(free.run, measurement=replace(free.run.measurement, fingerprint=by_hand))
+    assert "Published" not in text(replace(free, run=run), status=0)
 
 
 def test_warnings_beside_a_pass() -> None:

@@ -28,9 +28,11 @@ from pytest_dsr1.steady.figure import SteadyFigure
 from pytest_dsr1.text import number
 from pytest_dsr1.verdict.verdict import Status
 from tests.helpers.paths import SUITES
+from tests.helpers.published import measured, shipped
 from tests.helpers.saved_gate import GATE
 from tests.helpers.saved_runs import Made, judged, references, save, steady
 from tests.helpers.values import NOISE, changed, measurement, records
+from tests.helpers.values import case as one_case
 
 pytestmark = pytest.mark.needs("jinja2", "vl_convert")
 
@@ -391,6 +393,21 @@ def test_what_makes_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         f"{tmp_path / 'report.html'}: an HTML report needs jinja2 and vl-convert-python: "
         "pip install 'pytest-dsr1[report]'"
     )
+
+
+def test_what_was_published_has_a_table_with_its_notes(tmp_path: Path) -> None:
+    offline = shipped("h200/mlperf-offline")
+    ran = measured(offline, {"total_output_throughput": 8014.347})
+    case = one_case(scenario=offline, measurement=ran, status=Status.MEASURED, verdicts=())
+    text = " ".join(page(tmp_path / "report.html", case).text.split())
+    assert (
+        "Published Metric Published This run By Note total output throughput 8,905 tok/s 90.0% v5.1, "
+        "September 2025, HPE open division; measured by MLPerf's own harness, with another client, other "
+        "clocks and an accuracy check For information; never judged." in text
+    )
+    on_b200 = replace(ran, fingerprint=Fingerprint({"gpu.name": "NVIDIA B200"}))
+    other = one_case(scenario=offline, measurement=on_b200, status=Status.MEASURED, verdicts=())
+    assert "For information; never judged" not in page(tmp_path / "report.html", other).text
 
 
 def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:

@@ -332,3 +332,20 @@ def test_why_that_is_not_known(loaded: LoadedScenario) -> None:
     run = measured(shipped("h200/min-latency"), {"total_output_throughput": 158.0669})
     done.measurement = replace(run, fingerprint=Fingerprint({"gpu.name": "NVIDIA T4"}))
     assert "  bound   unknown: the peak performance of NVIDIA T4 is unknown" in text([done], 250)
+
+
+def test_published_values_are_told_if_none_of_their_metrics_is_a_target() -> None:
+    mlperf = {"version": "v5.1", "note": "another harness", "values": {"total_output_throughput": 10.0}}
+    both = {"version": "V4", "values": {"total_output_throughput": 9.0, "energy_per_request": 3.0}}
+
+    def told(*targets: dict[str, Any]) -> list[str]:
+        one = case(scenario=scenario(targets=list(targets), published=[mlperf, both]))
+        return [line for line, _ in overview([one], 200, {}) if "published" in line]
+
+    first = "  published total output throughput 10 tok/s, this run 80.0% of it (v5.1: another harness)"
+    second = (
+        "  published total output throughput 9 tok/s, this run 88.9% of it; energy per request 3 J/req (V4)"
+    )
+    assert told() == told({"metric": "average_ttft", "value": 9.0}) == [first, second]
+    assert told({"metric": "energy_per_request", "value": 3.0}) == [first]
+    assert told({"metric": "total_output_throughput", "value": 8.0}) == []

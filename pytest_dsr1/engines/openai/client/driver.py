@@ -116,7 +116,8 @@ class LoadDriver:
         self._in_flight -= 1
         self._ended.append(exchange)
         if self._plan.schedule is None:
-            self._plan_sends(1)
+            if self._plan.concurrency < self._plan.requests:  # else each request has a start of its own
+                self._plan_sends(1)
         elif self._waiting and self._in_time():
             self._send(self._waiting.popleft())
         else:

@@ -93,6 +93,17 @@ def test_ramp_spreads_the_starts_evenly(tmp_path: Path) -> None:
     assert server.most == 4, "never more than the concurrency"
 
 
+@pytest.mark.parametrize("concurrency", ["all", 4])
+def test_what_ends_during_the_ramp_hurries_no_request_that_has_its_own_start(
+    tmp_path: Path, concurrency: int | str
+) -> None:
+    load = {"concurrency": concurrency, "num_requests": 4, "ramp_s": 0.4}
+    result, began_s = measured(tmp_path, Server(), load)
+    sent_s = [r.submitted_s for r in sorted(result.records, key=lambda r: r.id)]
+    assert len(sent_s) == 4
+    assert all(sent_s[i] >= began_s + 0.1 * i - TIMER_S for i in range(4))
+
+
 def test_without_a_ramp_all_start_at_once_and_the_concurrency_is_kept(tmp_path: Path) -> None:
     server = Server(held=3)
     result, _ = measured(tmp_path, server, {"concurrency": 3, "num_requests": 9})
