@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Literal
 
-from pytest_dsr1.machine.values import FactValue
+from pytest_dsr1.machine.values import FORCED, FactValue
 from pytest_dsr1.masking import fact_is_secret, masked_fact, masked_words, without_secrets
 from pytest_dsr1.text import did_you_mean
 
@@ -88,12 +88,17 @@ _MANY = 3
 
 
 def role(key: str, under_test: UnderTest) -> Role:
-    """Return the role of a fact; if several patterns of ``under_test`` match it, the last one counts."""
+    """Return the role of a fact; if several patterns of ``under_test`` match it, the last one counts.
+
+    A forced acceptance length stays fixed unless a pattern names it in full, so that ``option.*`` does not
+    compare a forced figure with a natural one.
+    """
     if any(fnmatchcase(key, pattern) for pattern in SHOWN) or fact_is_secret(key):
         return "shown"
     fixed = any(fnmatchcase(key, pattern) for pattern in FIXED)
+    meant = (key,) if key == FORCED and under_test is not EVERYTHING else under_test
     for pattern, tested in under_test.items():
-        if fnmatchcase(key, pattern):
+        if pattern in meant and fnmatchcase(key, pattern):
             fixed = not tested
     return "fixed" if fixed else "under test"
 

@@ -10,6 +10,8 @@ SetupMode = Literal["check", "apply", "off"]
 """``--dsr1-gpu-setup``: compare the GPUs' settings with the published ones, apply those, or do neither."""
 
 FactValue = str | int | float | bool | None | list[str]
+FORCED = "option.speculation.acceptance_length"
+"""The fact of a forced acceptance length; a run of natural acceptance does not have it."""
 
 Notify = Callable[[str], None]
 """Shows a sentence to the user at once."""

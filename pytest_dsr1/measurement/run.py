@@ -18,7 +18,7 @@ from pytest_dsr1.engines.protocol import Engine, EngineResult, Job
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.named_files import file_facts, rewritten
-from pytest_dsr1.machine.values import Fingerprint
+from pytest_dsr1.machine.values import FORCED, Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions, without_zeros
 from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
 from pytest_dsr1.measurement.store import ResultFolder, not_full
@@ -302,10 +302,10 @@ def facts_before(
 def _forced_by_hand(scenario: Scenario) -> dict[str, FactValue]:
     """Return the acceptance length that an inherited variable forces, as the scenario's key would be.
 
-    The preflight refuses it, but `--dsr1-allow-mismatch` allows it.
+    The preflight refuses such a variable, so this is for one that was set after it.
     """
     lengths = [length for _, length in scenario.engine.forced_by_hand(os.environ)]
-    return {"option.speculation.acceptance_length": lengths[0]} if lengths else {}
+    return {FORCED: lengths[0]} if lengths else {}
 
 
 def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> Measurement:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pytest_dsr1.machine.gpu.inventory import sentences
 from pytest_dsr1.machine.gpu.known import UNCERTAINTY
+from pytest_dsr1.machine.values import FORCED
 from pytest_dsr1.measurement.consistency import expected_acceptance
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
@@ -50,6 +51,15 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
 def _not_forced(measurement: Measurement) -> Iterator[str]:
     """Yield a sentence about a forced acceptance length that the engine did not keep."""
     speculation, seen = measurement.scenario.speculation, measurement.metrics.get("acceptance_length")
+    measured = measurement.fingerprint.facts.get(FORCED)
+    asked = None if speculation is None else speculation.acceptance_length
+    if measured != asked:
+        were, say = ("natural" if each is None else f"forced to {each}" for each in (measured, asked))
+        yield (
+            f"the acceptance length was {were} in this run, but the scenario says {say}: judge it as it was "
+            "measured, without a change of `speculation`"
+        )
+        return
     if speculation is None or seen is None:
         return
     tokens = [

@@ -19,7 +19,7 @@ from pytest_dsr1.gate.comparability import (
     unlike,
     with_role,
 )
-from pytest_dsr1.machine.values import FactValue
+from pytest_dsr1.machine.values import FORCED, FactValue
 from tests.helpers.reference_store import FACTS, NODE
 
 
@@ -56,6 +56,13 @@ from tests.helpers.reference_store import FACTS, NODE
 )
 def test_the_role_of_a_fact(key: str, expected: str) -> None:
     assert role(key, {}) == expected
+
+
+def test_no_wildcard_lets_a_forced_acceptance_length_differ() -> None:
+    assert role(FORCED, {"option.*": True}) == "fixed"
+    assert role(FORCED, {"*": True}) == "fixed"
+    assert role(FORCED, {FORCED: True}) == "under test"
+    assert role(FORCED, comparability.EVERYTHING) == "under test"
 
 
 def test_a_scenario_moves_facts_and_its_last_pattern_that_fits_counts() -> None:

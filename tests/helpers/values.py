@@ -12,7 +12,7 @@ from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.saved import GateRun, SavedAcceptance, SavedGate, SavedReferences
-from pytest_dsr1.machine.values import Fingerprint, Telemetry
+from pytest_dsr1.machine.values import FORCED, Fingerprint, Telemetry
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import combine
 from pytest_dsr1.records import RequestRecord
@@ -65,13 +65,15 @@ def measurement(folder: Path = Path("results"), **changes: Any) -> Measurement:
     rows = changes.pop("records", records())
     report = changes.pop("report", {})
     result = EngineResult(rows, report, 100.0, 102.0, 0, versions={"torch": "2.13.0"})
+    of = changes.get("scenario") or scenario()
+    forced = {FORCED: of.speculation.acceptance_length} if of.speculation else {}
     values: dict[str, Any] = {
-        "scenario": scenario(),
+        "scenario": of,
         "test_id_prefix": "suites/small.yaml",
         "started_utc": "2026-11-23T20:00:00+00:00",
         "unix_minus_monotonic_s": 1.7e9,
         "workload": Workload(Path("dataset.jsonl"), 4, "ab12", True, 8.0, 8, 4.0, 4),
-        "fingerprint": Fingerprint({"gpu.count": 0, "library.torch": "2.13.0"}),
+        "fingerprint": Fingerprint({"gpu.count": 0, "library.torch": "2.13.0", **forced}),
         "findings": (Finding("ok", "memory", "enough"),),
         "result": result,
         "telemetry": Telemetry(),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.findings import Finding
+from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import MetricValue
 from pytest_dsr1.roofline.bounds import bounds
@@ -118,6 +119,18 @@ def test_a_forced_acceptance_length_that_was_not_kept_does_not(seen: float) -> N
         f"acceptance length 2.4 forced, but {seen:.3f} seen (expected 2.379 to 2.414): the engine did not "
         "force it; look for its own message in the log, and at its version (`pytest-dsr1 docs datasets`)",
     )
+
+
+def test_a_run_is_judged_by_the_acceptance_that_it_was_measured_with() -> None:
+    run = forced(2.4)
+    natural = replace(run, scenario=run.scenario.model_copy(update={"speculation": None}))
+    assert invalid_reasons(natural) == (
+        "the acceptance length was forced to 2.4 in this run, but the scenario says natural: judge it as it "
+        "was measured, without a change of `speculation`",
+    )
+    before = replace(run, fingerprint=Fingerprint())
+    (reason,) = invalid_reasons(before)
+    assert "was natural in this run, but the scenario says forced to 2.4: judge it" in reason
 
 
 def test_a_short_run_shows_less() -> None:

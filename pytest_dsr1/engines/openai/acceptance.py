@@ -113,8 +113,11 @@ def _too_long(acceptance_length: float, drafts: int, setting: str) -> str | None
 
 
 def _vllm_config(words: Sequence[str]) -> tuple[int, dict[str, Any] | None]:
-    """Return where vLLM's speculative configuration is, and its content; None if it is not one in JSON."""
-    for index, word in enumerate(words):
+    """Return where vLLM's speculative configuration is, and its content; None if it is not one in JSON.
+
+    Of several, the last counts, as for any option of argparse.
+    """
+    for index, word in reversed(list(enumerate(words))):
         name, equals, text = word.partition("=")
         if name in _VLLM_NAMES:
             text = text if equals else "".join(words[index + 1 : index + 2])

@@ -18,7 +18,7 @@ from pytest_dsr1.errors import UserError
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.gate.history import History
 from pytest_dsr1.gate.saved import GateRun, write_gate
-from pytest_dsr1.machine.values import Fingerprint
+from pytest_dsr1.machine.values import FORCED, Fingerprint
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
 from pytest_dsr1.reporting.charts.history import ReportContext
 from pytest_dsr1.reporting.compare.comparison import compare
@@ -419,7 +419,11 @@ def test_a_forced_acceptance_length_is_with_each_figure_and_hides_published_ones
     mtp = "engine.llm_api.speculative_config={decoding_type: MTP, max_draft_len: 3}"
     made = replace(RUN, overrides=(mtp, "speculation.acceptance_length=2.4"))
     run = save(tmp_path / "results", made)
-    run = replace(run, metrics={**run.metrics, "acceptance_length": MetricValue(2.4, "report")})
+    run = replace(
+        run,
+        metrics={**run.metrics, "acceptance_length": MetricValue(2.4, "report")},
+        fingerprint=Fingerprint({**run.fingerprint.facts, FORCED: 2.4}),
+    )
     case = case_of(judged(run, made), tmp_path / "store", NOW)
     text = " ".join(page(tmp_path / "report.html", case).text.split())
     assert "8 x NVIDIA H200, engine trtllm-bench, acceptance length 2.4 forced; began " in text
