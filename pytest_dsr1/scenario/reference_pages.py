@@ -82,8 +82,9 @@ request records, and for energy from NVML's counters (`origin: records`).
 - Energy is the growth of the GPUs' energy counters from the first submission to the last token. They are
   read once per second and interpolated at both ends. If the power of a GPU jumps by P watts at an end, this
   is wrong by at most P / 4 joules there: 0.7% of a run of 60 s at 600 W, between idle times at 100 W. Energy
-  is not measured if a used GPU has no counter, a counter fell, or it was not read for over 3 s. Power samples
-  never replace a counter.
+  is not measured if a used GPU has no counter, a counter fell or stood still for over 3 s, it was not read
+  for over 3 s, or it differs from the power samples by over 20% and 2 s of power. Power samples never replace
+  a counter.
 - Failed requests take energy but add no tokens. The cost counts only GPU-hours of the measured time.
 """
 
