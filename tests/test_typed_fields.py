@@ -44,7 +44,7 @@ RIGHT = [
 ]
 
 
-@pytest.mark.parametrize("value", RIGHT, ids=repr)
+@pytest.mark.parametrize("value", RIGHT, ids=lambda value: type(value).__name__)
 def test_a_right_value_has_no_wrong_field(value: object) -> None:
     assert list(wrong_fields(value)) == []
 
