@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pytest_dsr1.machine.values import FORCED
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
@@ -55,7 +56,7 @@ def published_values(scenario: Scenario, measurement: Measurement | None) -> Ite
     A result that does not say of which model it is (saved before, or of random weights) is of the scenario's.
     """
     measured = measurement.metrics if measurement else {}
-    if measurement and "option.speculation.acceptance_length" in measurement.fingerprint.facts:
+    if measurement and FORCED in measurement.fingerprint.facts:
         return  # forced by an inherited variable
     for each in scenario.publications:
         gpu, gpus = each.gpu or scenario.hardware.gpu, each.gpus

@@ -90,6 +90,8 @@ class Metric:
             raise ValueError(f"metric {self.name}: {contradiction}")
         if self.per_gpu:
             object.__setattr__(self, "needs", self.needs | {"gpu"})
+        if "energy" in self.amounts:
+            object.__setattr__(self, "needs", self.needs | {"gpu", "energy"})
 
     def _contradiction(self) -> str | None:
         if self.kind == "description" and self.better != "neither":

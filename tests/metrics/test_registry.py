@@ -347,6 +347,11 @@ def test_its_declarations_must_not_contradict_each_other(
         replace(METRICS[name], **changes)
 
 
+def test_what_counts_energy_needs_it() -> None:
+    spent = replace(METRICS["energy_per_request"], needs=frozenset())
+    assert spent.needs >= {"gpu", "energy"}
+
+
 def test_a_rate_is_divided_by_the_gpus_only_if_it_says_so() -> None:
     rates = Metrics("acme-dsr1")
     rates.rate("draws", "draws", "req/s", formula="N / s", counts=("requests",), needs={"gpu"})

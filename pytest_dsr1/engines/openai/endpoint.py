@@ -15,7 +15,6 @@ from urllib.parse import SplitResult, urlsplit
 from pytest_dsr1.engines.openai.client.failures import error_message, hidden, unreachable
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.errors import EngineError
-from pytest_dsr1.masking import NOT_SHOWN
 from pytest_dsr1.storage.files import open_regular
 
 _TIMEOUT_S = 10.0
@@ -53,7 +52,7 @@ class Site:
         return http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
 
     def ask(self, connection: http.client.HTTPConnection, path: str, largest: int) -> tuple[int, bytes]:
-        """Return the status of a GET and up to ``largest`` bytes of its body, in which the key is not shown.
+        """Return the status of a GET and up to ``largest`` bytes of its body, which may repeat the key.
 
         The caller may use the connection again.
 
@@ -67,8 +66,6 @@ class Site:
         body = response.read(largest)
         if len(body) < largest and response.length:
             raise http.client.IncompleteRead(body, response.length)
-        if self.secret:
-            body = body.replace(self.secret.encode(), NOT_SHOWN.encode())
         return response.status, body
 
     def get(self, path: str) -> tuple[int, bytes]:

@@ -61,11 +61,16 @@ def _options_of_trtllm_serve(engine: OpenAi, _: Scenario) -> Findings:
             yield "engine.arguments", message
 
 
+_MORE_RANKS = ("--pp_size", "--cp_size")
+
+
 @RULES.must("engine.tp", "engine.pp", "engine.server", "engine.url", "engine.llm_api", "hardware.count")
 def _ranks(engine: OpenAi, scenario: Scenario) -> Findings:
     """With `engine.server: trtllm-serve`, `engine.tp` times `engine.pp` times `context_parallel_size` is `hardware.count`."""  # noqa: E501
     if engine.server != "trtllm-serve" or engine.url is not None or engine.tp is None:
         return
+    if {word.partition("=")[0] for word in engine.arguments}.intersection((*OTHER_OPTIONS, *_MORE_RANKS)):
+        return  # they may give it more ranks
     stages, contexts = engine.pp or 1, engine.llm_api.context_parallel_size
     ranks, count = engine.tp * stages * (contexts or 1), scenario.hardware.count
     if ranks != count:

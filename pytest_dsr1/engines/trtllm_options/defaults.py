@@ -13,6 +13,7 @@ from typing import Any
 from pytest_dsr1.engines.trtllm_options.dialects import RELEASED, merged, version_of
 from pytest_dsr1.engines.trtllm_options.names import OPTIONS, VALUES, Provenance, Version, version_text
 from pytest_dsr1.engines.trtllm_options.options import LlmApiOptions
+from pytest_dsr1.errors import UserError
 
 BASE: Version = (1, 2, RELEASED)
 """The version that the installed one is compared with: the newest with published release notes."""
@@ -161,7 +162,10 @@ def remarks(asked: Asked, installed: str) -> Iterator[str]:
         asked: what the scenario asks.
         installed: the version.
     """
-    version = version_of(installed)
+    try:
+        version = version_of(installed)
+    except UserError:  # a build of a name of its own: nothing is known about it
+        return
     for default in DEFAULTS:
         if default.is_open(asked) and _has(version, default.since) != _has(BASE, default.since):
             yield (

@@ -10,7 +10,6 @@ machine that has its GPU, by UUID. The host's name says nothing, because each co
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -115,6 +114,10 @@ def _read(path: Path) -> Entry:
     return entry
 
 
+_MOST_W = 1e6
+"""No GPU has a power limit above this; a larger number is not one that a run wrote."""
+
+
 def _has_types(entry: Entry) -> bool:
     """Return whether each value has its type: another user may have written the file."""
     before = entry.before
@@ -124,7 +127,7 @@ def _has_types(entry: Entry) -> bool:
         and type(entry.pid) is int
         and isinstance(entry.clocks_locked, bool)
         and isinstance(before.persistence, bool | None)
-        and (power_w is None or (type(power_w) in {int, float} and math.isfinite(power_w)))
+        and (power_w is None or (type(power_w) in {int, float} and 0 < power_w < _MOST_W))
         and (vboost is None or type(vboost) is int)
     )
 

@@ -11,6 +11,7 @@ from pytest_dsr1.case.case import Case
 from pytest_dsr1.case.published import is_like
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.history import History, PastRun
+from pytest_dsr1.machine.values import FORCED
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.reporting.charts.request_data import RATE
@@ -33,7 +34,7 @@ from pytest_dsr1.text import number
 
 CLOCK_FORMAT = {"hours": "%H:%M", "minutes": "%H:%M"}
 """Vega's own formats use a 12-hour clock."""
-MODEL, REQUESTS, FORCED = "model.content", "dataset.requests", "option.speculation.acceptance_length"
+MODEL, REQUESTS = "model.content", "dataset.requests"
 USER, GPU = "per_user_output_throughput", "per_gpu_output_throughput"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.gate.comparability import NODE, Facts, node, short, shown, unlike
+from pytest_dsr1.machine.values import FORCED
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.text import plain
 
@@ -14,7 +15,7 @@ _WORK = {
     "model.content": "the models are not the same",
     "dataset.content": "the requests are not the same",
     "option.load.concurrency": "concurrency is not the same",
-    "option.speculation.acceptance_length": "the forced acceptance length is not the same",
+    FORCED: "the forced acceptance length is not the same",
 }
 _ARRIVAL = "option.load.arrival"
 

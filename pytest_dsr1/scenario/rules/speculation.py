@@ -22,7 +22,7 @@ def _can_be_forced(scenario: Scenario) -> Findings:
     if why := engine.cannot_force(length):
         yield _KEY, why
     elif drafts == 0:
-        setting = engine.settings_for.get("speculation")
+        setting = engine.setting_for("speculation")
         wanted = f"`{setting}`" if setting else "draft tokens"
         yield _KEY, f"expected {wanted}, without which no draft token is accepted; found none"
     elif drafts is not None and length > drafts + 1:

@@ -104,6 +104,14 @@ def test_server_that_lists_no_model(answer: bytes, message: str) -> None:
     assert re.search(message, str(caught.value))
 
 
+@pytest.mark.parametrize("key", ["deepseek", "data", "1"])
+def test_an_answer_stays_as_it_is_where_it_has_the_text_of_the_key(key: str) -> None:
+    answer = plain("200 OK", b'{"data": [{"id": "deepseek-ai/DeepSeek-R1"}]}')
+    with serving(lambda _: GOOD, greeting=answer) as port:
+        where = site(engine(api_key_env="KEY"), f"http://127.0.0.1:{port}", {"KEY": key})
+        assert where.served_model() == "deepseek-ai/DeepSeek-R1"
+
+
 @dataclass(frozen=True)
 class Certificate:
     """A self-signed certificate for 127.0.0.1."""

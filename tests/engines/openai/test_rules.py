@@ -156,6 +156,10 @@ POSSIBLE = {
         ),
         SERVABLE,
     ],
+    "trtllm-serve with ranks that its arguments may give": [
+        (URL, "  server: trtllm-serve\n  tp: 4\n  arguments: [--pp_size, '2']"),
+        SERVABLE,
+    ],
     "chat of text": [(URL, f"{URL}\n  endpoint: chat"), FILE],
     "a ramp and a duration": [(LOAD, f"{LOAD}\n  ramp_s: 1\n  duration_s: 9")],
     "an open loop of a duration": [(LOAD, f"{CONSTANT}\n  duration_s: 9")],

@@ -27,6 +27,10 @@ def left_open(version: str, options: dict[str, Any] | None = None, **more: Any) 
     return [remark.split(" is not pinned")[0] for remark in found if " is not pinned" in remark]
 
 
+def test_nothing_is_known_of_a_build_with_a_name_of_its_own() -> None:
+    assert list(remarks(asked(PADDED), "20261101")) == []
+
+
 def test_the_whole_sentence() -> None:
     assert list(remarks(asked({**PADDED, **PINNED}), "1.3.0rc8")) == [
         "cuda_graph_config.batch_sizes is not pinned, and differs between 1.2 and the installed version 1.3.0rc8: CUDA graphs above 128 requests double in size before 1.3.0rc8, they grow by 64 since; effect: less padding: up to 1.3 times the throughput, and a start that takes 1.17 times as long"

@@ -117,7 +117,10 @@ def changed(key: str, value: object) -> str:
 DAMAGED = [
     *("", "[]", '{"uuid": "x"}', '{"before": {}}', "\ufeff{}", "[" * 200_000, '{"a":' * 200_000, "\ud800"),
     *(changed("before", value) for value in ("", [1], None, "lots")),
-    *(changed("power_limit_w", value) for value in ("lots", True, float("nan"), float("inf"), [1])),
+    *(
+        changed("power_limit_w", value)
+        for value in ("lots", True, float("nan"), float("inf"), [1], 10**400, -1)
+    ),
     *(changed("vboost", value) for value in ("4", 4.5, True)),
     *(changed("persistence", value) for value in ("on", 1)),
     *(changed(key, None) for key in ("uuid", "boot_id", "pid", "written_utc", "clocks_locked")),

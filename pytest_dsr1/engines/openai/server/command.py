@@ -173,9 +173,7 @@ def _remarks(engine: OpenAi, version: str) -> tuple[str, ...]:
         serves=True,
         arguments=engine.arguments,
     )
-    with contextlib.suppress(UserError):
-        return tuple(remarks(asked, version))
-    return ()
+    return tuple(remarks(asked, version))
 
 
 def trtllm_version(engine: OpenAi) -> str | None:

@@ -210,7 +210,8 @@ class ServerMetrics:
         if body.lstrip()[:1] == b"[":
             return self._iterations.read(body, time_s)
         if not is_exposition(body):
-            raise ValueError(f"not a page of metrics: {body[:40]!r}")
+            start = hidden(body[:40].decode("latin-1"), self._where.secret or "")
+            raise ValueError(f"not a page of metrics: {start!r}")
         return read_text(body, time_s)
 
     def _drop(self) -> None:

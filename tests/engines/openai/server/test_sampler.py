@@ -199,8 +199,8 @@ def broken_line() -> Answer:
 NONE: dict[str, tuple[Page, str]] = {
     "404": (not_found, "GET /metrics: HTTP 404"),
     "401": (lambda: plain("401 Unauthorized", b"no"), "GET /metrics: HTTP 401"),
-    "HTML": (lambda: plain("200 OK", b"<html>hello</html>"), "not a page of metrics: b'<html>hello</html>'"),
-    "another object": (lambda: plain("200 OK", b'{"data": []}'), "not a page of metrics: b'{\"data\": []}'"),
+    "HTML": (lambda: plain("200 OK", b"<html>hello</html>"), "not a page of metrics: '<html>hello</html>'"),
+    "another object": (lambda: plain("200 OK", b'{"data": []}'), "not a page of metrics: '{\"data\": []}'"),
     "a list of other things": (lambda: plain("200 OK", b'["x"]'), "expected the statistics of an iteration"),
     "half a list": (lambda: plain("200 OK", b'[{"iter": '), "Expecting value"),
     "nested too deep": (lambda: plain("200 OK", b'[{"a":' + b"[" * 200_000), "recursion"),
