@@ -293,9 +293,18 @@ def _without_json(text: str, mark: Mark) -> str:
         except (ValueError, RecursionError):
             continue
         if masked != value:
-            shown += text[at : found.start()] + json.dumps(masked)
+            shown += text[at : found.start()] + _dumped(masked, value, text[found.start() : end])
             at = end
     return shown + text[at:]
+
+
+def _dumped(masked: Any, value: Any, text: str) -> str:
+    """Return the masked value as JSON in the style of the text, so that only the secrets differ."""
+    for separators in ((", ", ": "), (",", ":")):
+        for ascii_only in (True, False):
+            if json.dumps(value, separators=separators, ensure_ascii=ascii_only) == text:
+                return json.dumps(masked, separators=separators, ensure_ascii=ascii_only)
+    return json.dumps(masked)
 
 
 def _without_named(text: str, mark: Mark) -> str:

@@ -231,7 +231,7 @@ def test_no_key_of_the_schema_is_the_name_of_a_secret() -> None:
         ("--header|Authorization: Bearer x", "--header|Authorization: Bearer ${Authorization}"),
         ("--header=Cookie: a=x; b=y", "--header=Cookie: ${Cookie}"),
         ('--cfg|{"api_key": "x", "n": 8}', '--cfg|{"api_key": "${API_KEY}", "n": 8}'),
-        ('--cfg={"auth":{"v":"x"},"n":8}', '--cfg={"auth": {"v": "${AUTH}"}, "n": 8}'),
+        ('--cfg={"auth":{"v":"x"},"n":8}', '--cfg={"auth":{"v":"${AUTH}"},"n":8}'),
         ("{api_key: x, n: 8}", "{api_key: ${API_KEY}, n: 8}"),
         ("https://h/x?token=x&n=8", "https://h/x?token=${TOKEN}&n=8"),
         ("http://u:p@x@h/y", "http://(not shown)@h/y"),
@@ -331,3 +331,16 @@ def test_the_secrets_of_a_process() -> None:
         "u:planted-user": "(not shown)",
         "planted-user": "(not shown)",
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"api_key":"planted-json","n":8}',
+        '{"api_key": "planted-json", "n": 8}',
+        '{"name":"Zürich","api_key":"planted-json"}',
+    ],
+)
+def test_a_secret_in_json_is_known_whatever_the_style(text: str) -> None:
+    assert secrets_of({}, ["serve", "--kv-transfer-config", text]).keys() == {"planted-json"}
+    assert secrets_of({"SETTINGS": text}, []).keys() == {"planted-json"}
