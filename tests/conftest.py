@@ -56,7 +56,6 @@ VERSIONS = (
     "metrics",
     "plugin/test_bad_input.py",
     "plugin/test_benchmark.py",
-    "plugin/test_measuring.py",
     "plugin/test_selecting.py",
     "reporting/charts",
     "reporting/html",
