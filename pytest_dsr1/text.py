@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 """A variable that a scenario names, and that a shell expands too."""
 _CUT = "..."
 _LINE_LIMIT = 2_000
@@ -65,9 +65,10 @@ def shell_word(text: str) -> str:
 
 def expanding_word(text: str) -> str:
     """Return the text as one :func:`shell_word` in which the shell still expands ``${VARIABLE}``."""
-    if not VARIABLE.search(text):
+    pieces = VARIABLE.split(text)
+    if len(pieces) == 1:
         return shell_word(text)
-    parts, names = VARIABLE.split(text), [*VARIABLE.findall(text), ""]
+    parts, names = pieces[::2], [*(f"${{{name}}}" for name in pieces[1::2]), ""]
     if harmless(text) == text:
         safe = [re.sub(r'([\\"$`])', r"\\\1", part) for part in parts]
         return '"' + "".join(part + name for part, name in zip(safe, names, strict=True)) + '"'

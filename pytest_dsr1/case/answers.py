@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.metrics.catalogue import METRICS
-from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status, Verdict, subject_of
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, WORST_FIRST, Status, Verdict, subject_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def faults(case: Case) -> tuple[Fault, ...]:
 
 def worst_first(case: Case) -> int:
     """Return the sort key of a case: those that need a person come first, PASS last."""
-    order: list[Status | None] = [*EXIT_STATUS, None, Status.PASS, Status.MEASURED]
+    order: list[Status | None] = [*EXIT_STATUS, None, *WORST_FIRST[len(EXIT_STATUS) :]]
     return order.index(case.judgment.status)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import UnionType
+from typing import Any, TypeVar, cast
 
 import yaml
 
 from pytest_dsr1.scenario.problems import Mark, Problem
 from pytest_dsr1.scenario.yaml.tree import Node
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +50,8 @@ class Fields:
 
     def whole(self, key: str, default: int | None = None, *, least: int = 1) -> int | None:
         """Return a whole number of at least ``least``."""
-        child = self.node.child(key)
-        if child is None:
-            return default
-        if isinstance(child.value, int) and not isinstance(child.value, bool) and child.value >= least:
-            return child.value
-        self.mistake(key, f"expected a whole number of at least {least}, found {child.in_words()}")
-        return default
+        words = f"a whole number of at least {least}"
+        return self._value(key, default, words, lambda value: _is(value, int) and value >= least)
 
     def whole_or_null(self, key: str, default: int | None = None) -> int | None:
         """Return a whole number of at least 1; null is as if there were no key."""
@@ -67,32 +66,25 @@ class Fields:
 
     def number(self, key: str, default: float) -> float:
         """Return a number of at least 0."""
-        child = self.node.child(key)
-        if child is None:
-            return default
-        if isinstance(child.value, int | float) and not isinstance(child.value, bool) and child.value >= 0:
-            return child.value
-        self.mistake(key, f"expected a number of at least 0, found {child.in_words()}")
-        return default
+        words = "a number of at least 0"
+        return self._value(key, default, words, lambda value: _is(value, int | float) and value >= 0)
 
     def flag(self, key: str, *, default: bool = False) -> bool:
         """Return true or false."""
-        child = self.node.child(key)
-        if child is None:
-            return default
-        if isinstance(child.value, bool):
-            return child.value
-        self.mistake(key, f"expected true or false, found {child.in_words()}")
-        return default
+        return self._value(key, default, "true or false", lambda value: isinstance(value, bool))
 
     def text(self, key: str, default: str = "") -> str:
         """Return a text."""
+        return self._value(key, default, "a text", lambda value: isinstance(value, str))
+
+    def _value(self, key: str, default: T, words: str, fits: Callable[[Any], bool]) -> T:
+        """Return the value of a key if it fits its description in words."""
         child = self.node.child(key)
         if child is None:
             return default
-        if isinstance(child.value, str):
-            return child.value
-        self.mistake(key, f"expected a text, found {child.in_words()}")
+        if fits(child.value):
+            return cast("T", child.value)
+        self.mistake(key, f"expected {words}, found {child.in_words()}")
         return default
 
     def fields(self, key: str) -> Fields:
@@ -155,3 +147,8 @@ def _as_in_yaml_1_1(text: str) -> object:
         return yaml.safe_load(text) if text else None
     except (yaml.YAMLError, ValueError):
         return text
+
+
+def _is(value: object, kind: type | UnionType) -> bool:
+    """Return whether a value is a number of this kind; true and false are none."""
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -18,8 +18,8 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.schema.validators import validating
 from pytest_dsr1.scenario.yaml.tree import Node, Path, join_key, node_of
 from pytest_dsr1.secret_names import names_secret
+from pytest_dsr1.text import VARIABLE
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MISWRITTEN = re.compile(r"\$\{|\$[A-Za-z_]")
 _UNCLOSED = "${"
 """In words and environment variables a ``$`` may mean something to the program, as in ``$ORIGIN/lib``."""
@@ -32,7 +32,7 @@ def misplaced(tree: Node) -> Iterator[Problem]:
         if not isinstance(node.value, str):
             continue
         if json_schema.is_expanded(path):
-            rest = _VARIABLE.sub("", node.value)
+            rest = VARIABLE.sub("", node.value)
             if _MISWRITTEN.search(rest) if path in json_schema.expanded_paths() else _UNCLOSED in rest:
                 shown = masking.masked_at(path, node.value)[:60]
                 message = f"expected variables of the form ${{NAME}}, found {shown!r}"
@@ -77,7 +77,7 @@ def resolve(scenario: Scenario, environ: Mapping[str, str]) -> Scenario:
         holder: Any = data
         for part in path[:-1]:
             holder = holder[part]
-        holder[path[-1]] = _VARIABLE.sub(lambda match: environ[match[1]], value)
+        holder[path[-1]] = VARIABLE.sub(lambda match: environ[match[1]], value)
     try:
         with validating(scenario.engine.type):
             return Scenario.model_validate(data)
@@ -102,7 +102,7 @@ def _refuse_marks(scenario: Scenario) -> None:
 
 def _unset(scenario: Scenario, environ: Mapping[str, str]) -> Iterator[tuple[Path, str, str]]:
     for path, value in _places(scenario):
-        for name in _VARIABLE.findall(value):
+        for name in VARIABLE.findall(value):
             if not environ.get(name):
                 yield path, value, name
 
