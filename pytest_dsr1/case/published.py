@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from pytest_dsr1.machine.values import FORCED
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.text import number
 
 
 def is_like(model: str, gpu: str | None, scenario: Scenario, measurement: Measurement | None) -> bool:
@@ -43,6 +45,12 @@ class PublishedValue:
     version: str
     note: str
     ratio: float | None
+
+    @property
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """Metric, value with unit, the run's share of it, publication and note, for a table."""
+        metric = METRICS[self.metric]
+        return metric.label, f"{number(self.value)} {metric.unit}", self.share, self.version, self.note
 
     @property
     def share(self) -> str:

@@ -41,14 +41,11 @@ def note_selected(state: RunState, items: Iterable[pytest.Item]) -> None:
         if loaded is None:
             continue
         prefix = item.config.stash[SELECTION].test_id_prefix(loaded.path)
-        state.selected[loaded.scenario.name] = None
         state.tests[item.nodeid] = SelectedTest(
             loaded, prefix, item.name, made(item), judges(item), gates(item)
         )
         if measured(item):
             state.whole.add(loaded.scenario.name)
-        if gates(item):
-            state.gated.add(loaded.scenario.name)
 
 
 def note_status(state: RunState, item: pytest.Item, call: pytest.CallInfo[None]) -> Status | None:

@@ -188,7 +188,7 @@ def _select(config: pytest.Config, arguments: list[Path]) -> Selection:
     known, profiles = catalogue(config), _profiles(config)
     chosen = known.select(profiles) if profiles else []
     prefixes: dict[Path, str] = {}
-    replay = _replayed(config)
+    replay = _replayed(config) if config.getoption("--dsr1-replay") else {}
     if replay and not profiles:
         prefixes = {folder / "scenario.yaml": prefix for folder, prefix in replay.values()}
         chosen = list(prefixes)

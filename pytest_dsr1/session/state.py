@@ -137,9 +137,7 @@ class RunState:
         failures: how many reports of these tests are failures.
         ended_by_exit: the reason that ``pytest.exit`` gave; empty if it did not end the session.
         shown: by message, the id of the first test that failed with it: there it is shown in full.
-        selected: the profiles of all selected tests, in order.
         whole: the profiles with a selected test that judges a whole run.
-        gated: the profiles with a selected gate or recording.
         outcomes: by profile.
         statuses: the status of each test, by test id.
         compared: the files that pytest-benchmark compares with.
@@ -160,13 +158,21 @@ class RunState:
     failures: int = 0
     ended_by_exit: str = ""
     shown: dict[str, str] = field(default_factory=dict)
-    selected: dict[str, None] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
-    gated: set[str] = field(default_factory=set)
     outcomes: dict[str, ScenarioOutcome] = field(default_factory=dict)
     statuses: dict[str, Status] = field(default_factory=dict)
     compared: list[Mapping[str, Any]] = field(default_factory=list)
     written: list[tuple[str, Mapping[str, bool]]] = field(default_factory=list)
+
+    @property
+    def selected(self) -> tuple[str, ...]:
+        """The profiles of all selected tests, in order."""
+        return tuple(dict.fromkeys(test.loaded.scenario.name for test in self.tests.values()))
+
+    @property
+    def gated(self) -> frozenset[str]:
+        """The profiles with a selected gate or recording."""
+        return frozenset(test.loaded.scenario.name for test in self.tests.values() if test.gates)
 
     def outcome_of(self, loaded: LoadedScenario, test_id_prefix: str) -> ScenarioOutcome:
         """Return the outcome of a scenario so far."""

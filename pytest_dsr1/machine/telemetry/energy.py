@@ -150,8 +150,10 @@ def _stuck(readings: Sequence[Reading], powers: Sequence[Reading]) -> Iterator[R
     """Yield begin and end of each time in which a counter stood still too long while power was drawn."""
     for _, same in groupby(readings, key=itemgetter(1)):
         (begin_s, _), *_, (end_s, _) = [*same] * 2
+        if end_s - begin_s <= LONGEST_GAP_S:
+            continue
         during = [watts for time_s, watts in powers if begin_s <= time_s <= end_s]
-        if end_s - begin_s > LONGEST_GAP_S and during and min(during) > 0:
+        if during and min(during) > 0:
             yield begin_s, end_s
 
 

@@ -139,9 +139,7 @@ def _publications(cases: Sequence[Case]) -> Iterator[str]:
     for case in cases:
         ran = case.run.measurement
         for each in published_values(case.scenario, ran) if ran else ():
-            metric = METRICS[each.metric]
-            cells = metric.label, f"{number(each.value)} {metric.unit}", each.share, each.version, each.note
-            rows.append(f"| {escaped(case.scenario.name)} | {' | '.join(map(escaped, cells))} |\n")
+            rows.append(f"| {escaped(case.scenario.name)} | {' | '.join(map(escaped, each.cells))} |\n")
     if rows:
         heads = "scenario", "what", "published", "this run, as a share", "by", "note"
         yield f"\n## Published, for information\n\n| {' | '.join(heads)} |\n|---|---|---:|---:|---|---|\n"

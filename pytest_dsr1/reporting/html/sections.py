@@ -153,7 +153,9 @@ def section(case: Case, index: int, context: ReportContext, page: Path) -> Secti
         answers=tuple(_answers(case, found)),
         messages=tuple(dict.fromkeys(fault.message for fault in found)),
         pictures=(*of_measurement(measurement), *comparison_pictures(case, context)) if measurement else (),
-        published=tuple(_publications(case, measurement)) if measurement else (),
+        published=tuple(each.cells for each in published_values(case.scenario, measurement))
+        if measurement
+        else (),
         metrics=tuple(_metrics(measurement)) if measurement else (),
         no_energy=(health.why_no_energy or "") if health else "",
         steady_window=_STEADY_WINDOW if measurement and "steady_window" in measurement.metrics else "",
@@ -214,12 +216,6 @@ def _bounded(bound: Bound) -> Bounded:
 def _published(case: Case, metric: str) -> str:
     known = published_value(case.scenario, case.run.measurement, metric)
     return "" if known is None else f"{number(known[0])} ({known[1]})"
-
-
-def _publications(case: Case, measurement: Measurement) -> Iterator[tuple[str, str, str, str, str]]:
-    for each in published_values(case.scenario, measurement):
-        metric = METRICS[each.metric]
-        yield metric.label, f"{number(each.value)} {metric.unit}", each.share, each.version, each.note
 
 
 def _metrics(measurement: Measurement) -> Iterator[tuple[str, str, str]]:

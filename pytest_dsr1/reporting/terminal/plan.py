@@ -216,10 +216,10 @@ def load_in_words(scenario: Scenario) -> str:
     what = "random tokens" if dataset.path is None else "the dataset"
     lengths = f"{_length(dataset.input_tokens)} tokens in and {_length(dataset.output_tokens)} out"
     if load.arrival is not None:
-        limit = f", at most {load.concurrency:,} in flight" if load.concurrency != "all" else ""
+        limit = f", at most {load.at_once:,} in flight" if load.limited else ""
         sent = f"{load.arrival.type} arrivals{limit}"
     else:
-        sent = "all at once" if load.concurrency == "all" else f"{load.concurrency:,} in flight"
+        sent = "all at once" if load.floods else f"{load.at_once:,} in flight"
     warm = f", after {load.warmup_requests:,} for warm-up" if load.warmup_requests else ""
     streamed = ", streamed" if scenario.engine.streams else ""
     return f"{load.num_requests:,} requests of {what}, {lengths}, {sent}{streamed}{warm}"
