@@ -58,7 +58,7 @@ def vllm(config: str) -> dict[str, Any]:
             {"server": "sglang", "arguments": [*EAGLE[:2], "--speculative-num-steps", "1"]},
             "expected at most 2, one more than --speculative-num-steps 1; found 2.4",
         ),
-        ({"server": "trtllm-serve"}, "expected draft tokens, without which no draft token is accepted; found none"),
+        ({"server": "trtllm-serve"}, "expected `engine.llm_api.speculative_config`, without which no draft token is accepted; found none"),
     ],
 )  # fmt: skip
 def test_a_server_that_cannot_force_it_says_why(tmp_path: Path, engine: dict[str, Any], why: str) -> None:
