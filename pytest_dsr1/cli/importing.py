@@ -52,8 +52,8 @@ def _import(options: argparse.Namespace) -> int:
 
     found = harvest(options.path, lambda path: _origin(path, options.commit))
     if found.problems:
-        count = "1 mistake" if len(found.problems) == 1 else f"{len(found.problems)} mistakes"
         lines = [f"  {problem}" for problem in dict.fromkeys(map(str, found.problems))]
+        count = "1 mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
         raise UserError("\n".join([f"{shown_path(options.path)}: {count}; nothing was written", *lines]))
     refuse_impossible(found)
     for refusal in found.refusals:

@@ -46,8 +46,8 @@ def read(top: Fields, path: Path, origin: Origin, harvest: Harvest) -> None:
     before = len(top.problems)
     top.refuse_other_words()
     isl, osl, tp, concurrency = (int(named[group]) for group in ("isl", "osl", "tp", "conc"))
-    if top.whole("tensor_parallel_size", 1) != tp:
-        message = f"expected {tp}, as the file's name says, found {top.whole('tensor_parallel_size', 1)}"
+    if (given := top.whole("tensor_parallel_size", 1)) != tp:
+        message = f"expected {tp}, as the file's name says, found {given}"
         top.mistake("tensor_parallel_size", message)
     stages = top.whole_or_null("pipeline_parallel_size", 1) or 1
     contexts = top.whole_or_null("context_parallel_size", 1) or 1

@@ -9,17 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.trtllm_options.options import KEYS_OF_THE_ENGINE, LlmApiOptions
+from pytest_dsr1.engines.trtllm_options.unchecked import errors_at
 from pytest_dsr1.importing.harvest import RefusedError
 
 Path = tuple[str, ...]
 
-_OF_THE_ENGINE = {
-    option: key
-    for option, key in ((option, key.rpartition(".")[2]) for option, key in KEYS_OF_THE_ENGINE.items())
-    if key in OpenAi.model_fields
-}
+_OF_THE_ENGINE = {option: key.removeprefix("engine.") for option, key in KEYS_OF_THE_ENGINE.items()}
 _UNCHECKED = "unchecked"
 _IS_DEFAULT = ": the file gives it no value, which is the default."
 _GRAPHS = "cuda_graph_config"
@@ -126,14 +122,7 @@ def _empty(tree: Mapping[str, Any], above: Path = ()) -> Iterator[Path]:
 
 def _is_known(path: Path) -> bool:
     """Return whether ``engine.llm_api`` has this key."""
-    tree: Any = None
-    for key in reversed(path):
-        tree = {key: tree}
-    try:
-        LlmApiOptions.model_validate(tree)
-    except ValidationError as error:
-        return not any(one["type"] == "extra_forbidden" for one in error.errors(include_url=False))
-    return True
+    return not any(one["type"] == "extra_forbidden" for one in errors_at(path, None))
 
 
 def _taken(options: dict[str, Any], path: Path) -> Any:

@@ -284,7 +284,7 @@ class _Pass:
         if unjudged := client_load.unjudged():
             yield unjudged
         if self.server is not None:
-            yield from launch_command(self.job.scenario, 0).warnings
+            yield from self.server.warnings
             if unsearched := self.server.child.unsearched:
                 yield unsearched
         if importlib.util.find_spec("uvloop") is None:

@@ -55,10 +55,9 @@ def _options_of_trtllm_serve(engine: OpenAi, _: Scenario) -> Findings:
         )
     elif engine.url is not None:
         yield "engine.llm_api", "not allowed with `engine.url`, because that server is running"
-    for word in engine.arguments:
-        if word.partition("=")[0] in OTHER_OPTIONS:
-            message = f"{word} gives the server other options than `engine.llm_api`; write all of them there"
-            yield "engine.arguments", message
+    for word in engine.other_options:
+        message = f"{word} gives the server other options than `engine.llm_api`; write all of them there"
+        yield "engine.arguments", message
 
 
 _MORE_RANKS = ("--pp_size", "--cp_size")

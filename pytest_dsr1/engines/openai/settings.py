@@ -123,8 +123,7 @@ class OpenAi(EngineSettings):
         """What TensorRT-LLM's options say; None for another server, or one that has other options too."""
         if self.server != "trtllm-serve" or self.url is not None:
             return None
-        other = any(word.partition("=")[0] in OTHER_OPTIONS for word in self.arguments)
-        return None if other else self.trtllm
+        return None if self.other_options else self.trtllm
 
     @property
     def ranks(self) -> int:
@@ -160,6 +159,11 @@ class OpenAi(EngineSettings):
     def draft_tokens(self) -> int | None:
         """The answer of TensorRT-LLM's options; for other servers only the run shows it, in their metrics."""
         return None if self._answers is None else self._answers.draft_tokens
+
+    @property
+    def other_options(self) -> list[str]:
+        """The words of `arguments` that give trtllm-serve further options of the LLM API."""
+        return [word for word in self.arguments if word.partition("=")[0] in OTHER_OPTIONS]
 
     @property
     def attached_url(self) -> str | None:

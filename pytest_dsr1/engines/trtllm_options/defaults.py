@@ -155,13 +155,15 @@ DEFAULTS = (
 """From the published release notes, pull requests and argument classes."""
 
 
-def remarks(asked: Asked, installed: str) -> Iterator[str]:
+def remarks(asked: Asked, installed: str | None) -> Iterator[str]:
     """Yield a sentence for each open default that differs, and each value the version is not known to have.
 
     Args:
         asked: what the scenario asks.
-        installed: the version.
+        installed: the version; None if it is unknown, and then there is no remark.
     """
+    if installed is None:
+        return
     try:
         version = version_of(installed)
     except UserError:  # a build of a name of its own: nothing is known about it

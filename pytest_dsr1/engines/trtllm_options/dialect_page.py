@@ -38,7 +38,7 @@ TensorRT-LLM, V1 to V5 the publications of "Best performance practice on DeepSee
 """
 
 
-_VALUES = "A value that a version is not known to have is a warning. Each version here is inferred."
+_VALUES = "A value that a version is not known to have is a warning; each is inferred."
 _DEFAULTS = (
     "A plan and a result name each that the scenario leaves open, if 1.2 and the installed version differ."
 )
@@ -60,12 +60,7 @@ def page() -> str:
         f"| `{option}` | {version_text(name.since)} | {name.evidence} | {name.source} |"
         for option, name in COMMAND_LINE.items()
     ]
-    lines += [
-        "",
-        "## Values",
-        "",
-        "A value that a version is not known to have is a warning; each is inferred.",
-    ]
+    lines += ["", "## Values", "", _VALUES]
     lines += ["", "| option | values |", "|---|---|"]
     lines += [
         f"| `{option}` | {', '.join(f'`{name}` {_span(*span)}' for name, span in values.items())} |"

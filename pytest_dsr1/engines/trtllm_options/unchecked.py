@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from pytest_dsr1.engines.trtllm_options.names import NEWEST, OPTIONS
 from pytest_dsr1.engines.trtllm_options.options import FORMER_NAMES, KEYS_OF_THE_ENGINE, LlmApiOptions
 from pytest_dsr1.text import nearest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _BLOCK = "engine.llm_api"
 
@@ -94,15 +97,20 @@ def _at(tree: Any, path: Sequence[str]) -> Any:
     return tree
 
 
-def _is_taken(path: Sequence[str], value: Any) -> bool:
-    """Return whether the checked key at this path exists and takes the value."""
+def errors_at(path: Sequence[str], value: Any) -> list[ErrorDetails]:
+    """Return what the checked key at this path has against the value; nothing if it takes it."""
     for key in reversed(path):
         value = {key: value}
     try:
         LlmApiOptions.model_validate(value)
-    except ValidationError:
-        return False
-    return True
+    except ValidationError as error:
+        return error.errors(include_url=False)
+    return []
+
+
+def _is_taken(path: Sequence[str], value: Any) -> bool:
+    """Return whether the checked key at this path exists and takes the value."""
+    return not errors_at(path, value)
 
 
 def reported(options: LlmApiOptions) -> Iterator[tuple[str, str]]:
@@ -123,15 +131,9 @@ def reported(options: LlmApiOptions) -> Iterator[tuple[str, str]]:
 
 def _missing(path: Sequence[str], value: Any) -> list[str]:
     """Return the required keys that are missing; none if the key does not take the value anyway."""
-    for key in reversed(path):
-        value = {key: value}
-    try:
-        LlmApiOptions.model_validate(value)
-    except ValidationError as error:
-        errors = error.errors(include_url=False)
-        if all(one["type"] == "missing" for one in errors):
-            return [".".join(map(str, one["loc"])) for one in errors]
-    return []
+    errors = errors_at(path, value)
+    missing = all(one["type"] == "missing" for one in errors)
+    return [".".join(map(str, one["loc"])) for one in errors] if missing else []
 
 
 def _dots(name: str) -> list[int]:

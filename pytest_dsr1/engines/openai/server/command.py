@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_dsr1.engines.openai.acceptance import sglang_variables, with_vllm_forced
 from pytest_dsr1.engines.openai.server.random_model import DUMMY_WEIGHTS, model_folder
-from pytest_dsr1.engines.openai.settings import OTHER_OPTIONS, OpenAi
+from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.engines.trtllm_options.acceptance import forcing_variables
 from pytest_dsr1.engines.trtllm_options.defaults import Asked, remarks
 from pytest_dsr1.engines.trtllm_options.dialects import (
@@ -134,7 +134,7 @@ def launch_command(scenario: Scenario, port: int, *, report: str | None = None) 
     if scenario.speculation is not None and engine.server == "vllm":
         words = with_vllm_forced(words, scenario.speculation.acceptance_length)
     environment |= _forcing_variables(scenario, engine, version)
-    open_defaults = () if version is None else _remarks(engine, version)
+    open_defaults = _remarks(engine, version)
     if not engine.llm_api.given:
         return LaunchCommand(words, environment, warnings=open_defaults)
     dialect, because = choose_dialect(engine.dialect, version)
@@ -162,9 +162,9 @@ def _forcing_variables(scenario: Scenario, engine: OpenAi, version: str | None) 
     return forcing_variables(scenario, version, dialect)
 
 
-def _remarks(engine: OpenAi, version: str) -> tuple[str, ...]:
+def _remarks(engine: OpenAi, version: str | None) -> tuple[str, ...]:
     """Return what the scenario leaves open in this version; nothing for a name that is not a version."""
-    if any(word.partition("=")[0] in OTHER_OPTIONS for word in engine.arguments):
+    if engine.other_options:
         return ()
     asked = Asked(
         engine.llm_api,

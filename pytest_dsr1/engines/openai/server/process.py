@@ -48,6 +48,7 @@ class Server:
         url: its address.
         steps: the next steps that only its kind of server knows, by the name of the family of causes.
         dialect: the names in its options file; None without one.
+        warnings: sentences for the result, from its command.
         reader: remembers the cause of a failure.
     """
 
@@ -57,6 +58,7 @@ class Server:
     log: Path
     steps: why.NextSteps
     dialect: Dialect | None = None
+    warnings: tuple[str, ...] = ()
     reader: LogReader = field(default_factory=LogReader)
 
     def read(self, timeout_s: float = 0.0) -> list[str]:
@@ -153,7 +155,8 @@ def launched(job: Job, observer: Observer) -> Iterator[Server]:
     log = job.artifacts / LOG
     with Child(command.argv, env=env, cwd=job.artifacts, log=log, grace_s=_GRACE_S) as child:
         url = f"http://127.0.0.1:{port}"
-        server = Server(scenario.name, url, child, log, next_steps(engine), command.dialect)
+        steps = next_steps(engine)
+        server = Server(scenario.name, url, child, log, steps, command.dialect, command.warnings)
         limit_s = engine.startup_timeout_s
         if chooses:
             limit_s = _await_address(server, job.artifacts / ADDRESS, limit_s, observer)

@@ -110,7 +110,7 @@ def invocation(
             **engine.environment,
             **forcing_variables(scenario, version, dialect),
         },
-        remarks=tuple(remarks(_asked(engine), version)) if version else (),
+        remarks=tuple(remarks(_asked(engine), version)),
     )
 
 

@@ -73,9 +73,7 @@ class TrtllmEngine:
         # As JSON, a name has no line break either.
         arguments = [f"#   {json.dumps(name)[1:-1]}: {json.dumps(value)}" for name, value in shown.items()]
         arguments += [f"#   with {name}={value}" for name, value in forced.items()]
-        arguments += [
-            f"# warning: {remark}" for remark in (remarks(asked(engine), version) if version else ())
-        ]
+        arguments += [f"# warning: {remark}" for remark in remarks(asked(engine), version)]
         line = f"pytest --dsr1-profile={shlex.quote(job.scenario.name)}"
         return "\n".join([because, "# engine trtllm: tensorrt_llm.LLM with", *arguments, line]) + "\n"
 
