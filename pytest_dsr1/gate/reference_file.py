@@ -25,6 +25,7 @@ from pytest_dsr1.gate.comparability import short
 from pytest_dsr1.gate.references import ReferenceRun, References, how_to_get_more, noise_by
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.storage import yaml_loaders
 from pytest_dsr1.storage.documents import DocumentError, DocumentKind, changed, read_text
 from pytest_dsr1.storage.filelock import NO_LOCKS, holder, lock_file, sign
 from pytest_dsr1.storage.files import write_atomically
@@ -77,7 +78,7 @@ def from_text(text: str, name: str, profile: str) -> References:
     """
     _check(text, name)
     try:
-        return _from_document(yaml.safe_load(text))
+        return _from_document(yaml_loaders.load(text))
     except ValidationError as error:
         raise ReferencesError(f"{name}: {changed(error)}; {_again(name)}") from None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 from collections.abc import Callable, Mapping
+from email.parser import HeaderParser
 from importlib import metadata
 from typing import TypeVar
 
@@ -83,8 +84,14 @@ def _gpu_facts(machine: MachineInventory, count: int) -> dict[str, FactValue]:
 def _libraries() -> dict[str, FactValue]:
     found: dict[str, FactValue] = {}
     for distribution in metadata.distributions():
-        name = re.sub(r"[-_.]+", "-", distribution.name or "").lower()
+        name = re.sub(r"[-_.]+", "-", _name(distribution)).lower()
         # The first one on the path is the one that is imported.
         if LIBRARIES.fullmatch(name) and f"library.{name}" not in found:
             found[f"library.{name}"] = distribution.version
     return dict(sorted(found.items()))
+
+
+def _name(distribution: metadata.Distribution) -> str:
+    """Return a distribution's name; ``Distribution.name`` would parse its whole description too."""
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    return HeaderParser().parsestr(text.partition("\n\n")[0]).get("Name", "")

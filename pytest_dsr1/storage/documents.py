@@ -132,8 +132,10 @@ def _not_yaml(text: str) -> str | None:
     """Return why a text is not YAML; None if it is."""
     import yaml
 
+    from pytest_dsr1.storage.yaml_loaders import load
+
     try:
-        yaml.safe_load(text)
+        load(text)
     except RecursionError:
         return "is nested too deeply; it was damaged after it was written"
     except yaml.YAMLError as error:

@@ -169,7 +169,7 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
         "{0}: is not YAML (line 2); it was damaged after it was written; " + AGAIN,
     ),
     "nested too deeply": (
-        lambda _: "[" * 10_000,
+        lambda _: "- " * 10_000,
         "{0}: is nested too deeply; it was damaged after it was written; " + AGAIN,
     ),
     "a merge conflict": (
@@ -212,7 +212,7 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
         "changed after it was written; " + AGAIN,
     ),
     "nested too deeply, checked": (
-        _checked(lambda text: text + "more: " + "[" * 10_000 + "\n"),
+        _checked(lambda text: text + "more:\n" + "- " * 10_000 + "\n"),
         "{0}: is not what `pytest-dsr1 references accept small` writes (maximum recursion depth exceeded",
     ),
     "no YAML, checked": (

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-# Pytester forgets the modules that a run in this process imported, and these cannot be imported twice.
-for _once in ("numpy", "scipy.special", "vl_convert"):
+# Pytester forgets the modules that a run in this process imported, and these cannot be imported twice, or are
+# slower then.
+for _once in ("numpy", "scipy.special", "vl_convert", "yaml"):
     if find_spec(_once):
         importlib.import_module(_once)
 

@@ -196,13 +196,14 @@ def test_other_files_have_size_and_checksum(tmp_path: Path, monkeypatch: pytest.
     write(tmp_path, "chat.jinja", "template")
     write(tmp_path, "broken.json", "{")
     write(tmp_path, "deep.json", "[" * 100_000)
+    write(tmp_path, "deep.yml", "- " * 100_000)
     write(
         tmp_path,
         "bomb.yml",
         "a: &a [x, x]\n" + "".join(f"{c}: &{c} [[*{d}], [*{d}]]\n" for d, c in pairwise("abcdefghijklm")),
     )
     write(tmp_path, "loop.yml", "a: &a [*a]\n")
-    for name in ("chat.jinja", "broken.json", "deep.json", "bomb.yml", "loop.yml"):
+    for name in ("chat.jinja", "broken.json", "deep.json", "deep.yml", "bomb.yml", "loop.yml"):
         assert facts(tmp_path, name) == {f"file.{name}": summed((tmp_path / name).read_text())}
     monkeypatch.setattr(named_files, "READ_BYTES", 5)
     write(tmp_path, "long.yml", "a: 123")

@@ -63,7 +63,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, read: Callable[[Path], objec
         (" \n", "is empty"),
         ("name: x\n", 'is not a saved song ("format" is not "song")'),
         ("a: b\n c: [d\n", f"is not YAML (line 2){DAMAGED}"),
-        ("[" * 10_000, f"is nested too deeply{DAMAGED}"),
+        ("- " * 10_000, f"is nested too deeply{DAMAGED}"),
         (
             'format: "song"\nversion: 3\n',
             "has format version 3; this pytest-dsr1 reads version 2: use the pytest-dsr1 that wrote it",

@@ -27,6 +27,7 @@ from yaml.events import (
 
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem
 from pytest_dsr1.scenario.yaml.tree import Node
+from pytest_dsr1.storage.yaml_loaders import FAST
 from pytest_dsr1.text import shown_path
 
 MAX_BYTES = 1_000_000
@@ -104,7 +105,17 @@ def parse(
     Raises:
         MistakeError: the text is not YAML, contains several documents, or is too large once expanded.
     """
-    builder = _Builder(text, source, problems, wanted, max_values, merge_keys=merge_keys)
+
+    def builder_with(loader: type[yaml.SafeLoader]) -> _Builder:
+        events = iter(yaml.parse(text, Loader=loader))
+        return _Builder(events, source, problems, wanted, max_values, merge_keys=merge_keys)
+
+    known = len(problems)
+    try:
+        return builder_with(FAST).document()
+    except (yaml.YAMLError, ValueError, OverflowError):
+        del problems[known:]
+    builder = builder_with(yaml.SafeLoader)
     try:
         return builder.document()
     except yaml.MarkedYAMLError as error:
@@ -125,7 +136,7 @@ class _Builder:
 
     def __init__(
         self,
-        text: str,
+        events: Iterator[Event],
         source: str,
         problems: list[Problem],
         wanted: str,
@@ -133,7 +144,7 @@ class _Builder:
         *,
         merge_keys: bool,
     ) -> None:
-        self._events: Iterator[Event] = iter(yaml.parse(text, Loader=yaml.SafeLoader))
+        self._events = events
         self._source = source
         self._problems = problems
         self._wanted = wanted
@@ -210,7 +221,7 @@ class _Builder:
             message = f"the text {text[:40]!a} contains a character that is not allowed in a path or option"
             self._problems.append(Problem(mark, "", message))
             text = text.encode("ascii", "replace").decode().replace("\0", "?")
-        quoted = event.style is not None
+        quoted = bool(event.style)  # of a plain scalar: None from Python's parser, "" from libyaml
         return Node(text if quoted else plain_scalar(text), mark, text=text, quoted=quoted)
 
     def _list(self, mark: Mark, depth: int) -> tuple[Node, int]:

@@ -156,12 +156,14 @@ KEYS = tuple(
     )
 )
 """Every key whose value is free: a text, words, or a mapping with free keys."""
+WHOLE: dict[str, Any] = yaml.safe_load(GOOD)
 ENGINES: dict[str, dict[str, Any]] = {
-    "trtllm-bench": yaml.safe_load(GOOD)["engine"],
+    "trtllm-bench": WHOLE["engine"],
     "trtllm": {"tp": 8},
     "openai": {"server": "vllm", "tp": 8},
     "transformers": {"device": "cpu"},
 }
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 STAND_INS = ("trtllm-bench", "nvidia-smi", "pytest-dsr1", "pytest", "PWNED", "cat", "x")
 
 
@@ -190,11 +192,10 @@ def scenarios(engine: str, payload: str) -> Iterator[dict[str, Any]]:
         # The keys of all scenarios once with a script that is whole, and once with one that is not.
         if [*folders, last][1] not in own if folders[:1] == ["engine"] else engine in {"trtllm", "openai"}:
             continue
-        made = yaml.safe_load(GOOD)
-        made["engine"] = {"type": engine, **deepcopy(ENGINES[engine])}
+        made = {**deepcopy(WHOLE), "engine": {"type": engine, **deepcopy(ENGINES[engine])}}
         if engine == "transformers":
             made["hardware"], made["model"] = {}, {"name": "m", "random_weights": {"seed": 0}}
-        part = made
+        part: Any = made
         for folder in folders:
             part = part[folder] if isinstance(folder, int) else part.setdefault(folder, {})
         part[last] = forms[kind]
@@ -209,7 +210,7 @@ def test_no_value_becomes_a_command(engine: str, programs: Path, tmp_path: Path)
     for payload in PAYLOADS:
         for index, scenario in enumerate(scenarios(engine, payload)):
             path = tmp_path / "s.yaml"
-            path.write_text(yaml.safe_dump(scenario), encoding="utf-8")
+            path.write_text(yaml.dump(scenario, Dumper=DUMPER), encoding="utf-8")
             try:
                 lines = list(plan([load(path, catalogue=catalogue)], PlanOptions("check")))
             except Dsr1Error:
