@@ -6,7 +6,6 @@ import os
 import platform
 import re
 from collections.abc import Callable, Mapping
-from email.parser import HeaderParser
 from importlib import metadata
 from typing import TypeVar
 
@@ -17,6 +16,7 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 
 LIBRARIES = re.compile(r"torch|transformers|tensorrt-llm|numpy|pytest-dsr1|nvidia-.*")
 """Distributions whose versions are recorded; names are normalized as in PEP 503."""
+_NAME = re.compile(r"^Name:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
 
 
 def fingerprint(
@@ -94,4 +94,5 @@ def _libraries() -> dict[str, FactValue]:
 def _name(distribution: metadata.Distribution) -> str:
     """Return a distribution's name; ``Distribution.name`` would parse its whole description too."""
     text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
-    return HeaderParser().parsestr(text.partition("\n\n")[0]).get("Name", "")
+    found = _NAME.search(text.partition("\n\n")[0])
+    return found[1] if found else ""

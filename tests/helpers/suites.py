@@ -11,7 +11,7 @@ import pytest
 
 # Pytester forgets the modules that a run in this process imported, and these cannot be imported twice, or are
 # slower then.
-for _once in ("numpy", "scipy.special", "vl_convert", "yaml"):
+for _once in ("numpy", "scipy.special", "vl_convert", "yaml", "tests.standins.scripted_engine"):
     if find_spec(_once):
         importlib.import_module(_once)
 

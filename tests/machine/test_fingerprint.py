@@ -4,11 +4,12 @@ import os
 import platform
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 from pytest_dsr1.machine import host
-from pytest_dsr1.machine.fingerprint import fingerprint
+from pytest_dsr1.machine.fingerprint import _name, fingerprint
 from pytest_dsr1.machine.gpu.inventory import MachineInventory, read_machine
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -107,3 +108,15 @@ def test_a_machine_without_a_driver(machine_scenario: Make) -> None:
         machine_scenario(), MachineInventory(problem="none"), setup_facts={}, environ={}
     ).facts
     assert (facts["gpu.count"], facts["driver"]) == (0, None)
+
+
+def test_the_name_of_a_distribution_is_read_from_its_head(tmp_path: Path) -> None:
+    assert [_name(each) for each in metadata.distributions()] == [
+        each.name for each in metadata.distributions()
+    ]
+    folder = tmp_path / "torch-9.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName:  Torch\nVersion: 9\n\nName: numpy\n")
+    assert _name(metadata.Distribution.at(folder)) == "Torch"
+    (folder / "METADATA").write_text("Version: 9\n\nName: numpy\n")
+    assert _name(metadata.Distribution.at(folder)) == ""

@@ -6,9 +6,11 @@ import os
 import sys
 from importlib import import_module
 from itertools import chain
+from pkgutil import walk_packages
 
 import pytest
 
+from pytest_dsr1 import gate, machine, measurement, metrics, process, reporting, session, workload
 from pytest_dsr1.extensions import HOOKS
 from tests.helpers.paths import ROOT
 from tests.helpers.real_run import RealRun, undisturbed
@@ -18,6 +20,10 @@ from tests.helpers.suites import Suites
 # they have classes of their own.
 for name in chain.from_iterable(hook.ours for hook in HOOKS.values()):
     import_module(name)
+# The modules of these rooms are imported where they are needed, by nearly every run: here they are once.
+for room in (gate, machine, measurement, metrics, process, reporting, session, workload):
+    for module in walk_packages(room.__path__, f"{room.__name__}."):
+        import_module(module.name)
 
 ELSEWHERE = (
     "CI",
