@@ -54,7 +54,7 @@ def started(name: str = "first", **changes: Any) -> Scenario:
         load=load,
         engine={
             "type": "openai",
-            "command": [sys.executable, started_server.__file__, "{port}"],
+            "command": [sys.executable, "-S", started_server.__file__, "{port}"],
             "streaming": False,
             **changes,
         },

@@ -80,7 +80,7 @@ dataset: {{input_tokens: 8, output_tokens: 4, vocab_size: 100}}
 load: {{concurrency: 2, num_requests: 8, warmup_requests: 2}}
 engine:
   type: openai
-  command: [{python}, {server}, "{{port}}", "{told}", "{hang}"]
+  command: [{python}, -S, {server}, "{{port}}", "{told}", "{hang}"]
 targets:
   - {{metric: total_output_throughput, value: 0.001}}
   - {{metric: average_ttft, value: 60000.0}}

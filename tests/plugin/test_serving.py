@@ -35,7 +35,7 @@ load:
   num_requests: 4
 engine:
   type: openai
-  command: ['{python}', '{program}', '{{port}}']
+  command: ['{python}', -S, '{program}', '{{port}}']
   streaming: false
 targets:
   - metric: request_throughput

@@ -121,12 +121,12 @@ class LLM:
             "drafts": args.speculative_config.drafts if args.speculative_config else _UNASKED_DRAFTS,
             "stats": args.enable_iter_perf_stats,
         }
-        # It has its own session: it leaves the process group, like MPI's workers.
+        # It has its own session: it leaves the process group, like MPI's workers. It has nothing to cover.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.standins.tensorrt_llm.executor", json.dumps(job)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COVERAGE_PROCESS_CONFIG": ""},
             text=True,
             start_new_session=True,
         )

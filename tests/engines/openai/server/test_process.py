@@ -245,6 +245,7 @@ def test_real_transformers_serve(tmp_path: Path) -> None:
             "arguments": ["--device", "cpu"],
             "environment": {
                 "HF_HUB_OFFLINE": "1",
+                "COVERAGE_PROCESS_CONFIG": "",  # the server is foreign
                 "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             },
         },
