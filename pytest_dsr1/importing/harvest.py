@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +59,24 @@ class Harvest:
     cases: list[Case] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+
+    def take(self, mark: Mark, what: str, runs: Sequence[tuple[str, Callable[[], Iterable[Case]]]]) -> None:
+        """Add the cases of each run, and one refusal per reason for the runs that cannot be imported.
+
+        Args:
+            mark: the position of what has the runs.
+            what: its name in the file.
+            runs: the name of each, and what returns its cases or raises :class:`RefusedError`.
+        """
+        refused: dict[str, list[str]] = {}
+        for name, read in runs:
+            try:
+                self.cases += read()
+            except RefusedError as error:
+                refused.setdefault(str(error), []).append(name)
+        for reason, names in refused.items():
+            whole = len(names) == len(runs)
+            self.refusals.append(Refusal(mark, what if whole else f"{what}, {', '.join(names)}", reason))
 
     def refuse_others(self, mark: Mark, one: str, many: str, names: list[str]) -> None:
         """Add one refusal for everything in a file that is not DeepSeek-R1, if there is anything.

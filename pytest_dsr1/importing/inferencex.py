@@ -8,7 +8,8 @@ per request in flight after a warm-up of 2, and draws lengths from ``int(X * 0.8
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from pytest_dsr1.importing.fields import Fields
@@ -16,6 +17,7 @@ from pytest_dsr1.importing.harvest import Case, Harvest, Refusal, RefusedError
 from pytest_dsr1.importing.inferencex_options import SCRIPTS, Point
 from pytest_dsr1.importing.models import checkpoint_on_hugging_face
 from pytest_dsr1.importing.served import Lengths, Origin, ServedRun, safe_name
+from pytest_dsr1.scenario.problems import Mark
 
 _ROUNDS, _WARMUP_ROUNDS = 10, 2
 _SHORTEST = 0.8
@@ -48,20 +50,20 @@ def read(top: Fields, origin: Origin, harvest: Harvest) -> None:
         if prefix != _OURS:
             others.append(prefix or "not named")
             continue
-        before = len(entry.problems)
+        mark = top.mark_of(name)
         try:
-            runs = list(_runs(name, entry))
-            cases = [Case(run.name, top.mark_of(name), run.tree(origin)) for run in runs]
+            rows = list(_rows(name, entry, mark, origin))
         except RefusedError as error:
-            harvest.refusals.append(Refusal(top.mark_of(name), name, str(error)))
+            harvest.refusals.append(Refusal(mark, name, str(error)))
             continue
-        if len(entry.problems) == before:
-            harvest.cases += cases
+        harvest.take(mark, name, rows)
     harvest.refuse_others(top.node.mark, "entry", "entries", others)
 
 
-def _runs(name: str, entry: Fields) -> Iterator[ServedRun]:
-    """Yield a run per point.
+def _rows(
+    name: str, entry: Fields, mark: Mark, origin: Origin
+) -> Iterator[tuple[str, Callable[[], list[Case]]]]:
+    """Yield each row of the entry's search spaces: its name, and what returns the cases of its points.
 
     Raises:
         RefusedError: the entry cannot be imported.
@@ -77,29 +79,37 @@ def _runs(name: str, entry: Fields) -> Iterator[ServedRun]:
     checkpoint = checkpoint_on_hugging_face(entry.text("model"))
     if checkpoint is None:
         raise RefusedError(f"the checkpoint {entry.text('model') or 'without a name'} is unknown")
+
+    def cases(row: Fields, isl: int, osl: int) -> list[Case]:
+        before = len(entry.problems)
+        mtp = _with_mtp(row)
+        script_of = SCRIPTS.get((precision, runner, mtp))
+        if script_of is None:
+            raise RefusedError(f"the options of its script for {precision} on {runner} are unknown")
+        found = []
+        for point in _points(row, isl, osl):
+            script = script_of(point)
+            run = ServedRun(
+                name=safe_name(name, _words(point)),
+                what=f"entry {name}, {_words(point)}",
+                checkpoint=checkpoint,
+                gpu=runner.upper(),
+                gpus=point.tp,
+                options=script.options(point),
+                lengths=Lengths(point.isl, point.osl, _SHORTEST),
+                concurrency=point.concurrency,
+                rounds=_ROUNDS,
+                warmup_requests=_WARMUP_ROUNDS * point.concurrency,
+                environment=script.environment,
+                notes=(*_NOTES, _WITH_TEMPLATE) if mtp else _NOTES,
+            )
+            found.append(Case(run.name, mark, run.tree(origin)))
+        return found if len(entry.problems) == before else []
+
     for load in entry.fields("scenarios").items("fixed-seq-len"):
-        isl, osl = load.needed("isl"), load.needed("osl")
-        for row in load.items("search-space"):
-            mtp = _with_mtp(row)
-            script_of = SCRIPTS.get((precision, runner, mtp))
-            if script_of is None:
-                raise RefusedError(f"the options of its script for {precision} on {runner} are unknown")
-            for point in _points(row, isl or 1, osl or 1):
-                script = script_of(point)
-                yield ServedRun(
-                    name=safe_name(name, _words(point)),
-                    what=f"entry {name}, {_words(point)}",
-                    checkpoint=checkpoint,
-                    gpu=runner.upper(),
-                    gpus=point.tp,
-                    options=script.options(point),
-                    lengths=Lengths(point.isl, point.osl, _SHORTEST),
-                    concurrency=point.concurrency,
-                    rounds=_ROUNDS,
-                    warmup_requests=_WARMUP_ROUNDS * point.concurrency,
-                    environment=script.environment,
-                    notes=(*_NOTES, _WITH_TEMPLATE) if mtp else _NOTES,
-                )
+        isl, osl = load.needed("isl") or 1, load.needed("osl") or 1
+        for number, row in enumerate(load.items("search-space"), 1):
+            yield f"{isl}x{osl} row {number}", partial(cases, row, isl, osl)
 
 
 def _with_mtp(row: Fields) -> bool:
@@ -138,8 +148,8 @@ def _concurrencies(row: Fields) -> list[int]:
         row.mistake("conc-end", f"expected {start} to {_LARGEST_CONCURRENCY}, found {end}")
         return []
     steps = [start]
-    while steps[-1] * 2 <= end:
-        steps.append(steps[-1] * 2)
+    while steps[-1] < end:
+        steps.append(min(steps[-1] * 2, end))
     return steps
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,30 +95,26 @@ class _ServerReader:
         server.refuse_other_words()
         mark = server.mark_of("name")
         try:
-            runs = self._runs(gpus)
-            trees = [run.tree(self._origin) for run in runs if len(server.problems) == before]
+            common = self._common()
         except RefusedError as error:
             harvest.refusals.append(Refusal(mark, self.name, str(error)))
             return
-        harvest.cases += [Case(tree["name"], mark, tree) for tree in trees]
+        clients = list(server.items("client_configs"))
+        several = (len(gpus) > 1, len(clients) > 1)
 
-    def _runs(self, gpus: tuple[str, ...]) -> list[ServedRun]:
-        """Return a run for each client and GPU.
+        def cases(client: Fields, gpu: str) -> list[Case]:
+            runs = list(self._run(client, gpu, common, several=several))
+            if not gpu:
+                raise RefusedError("the file has no metadata.supported_gpus, and its name names no GPU")
+            trees = [run.tree(self._origin) for run in runs if len(server.problems) == before]
+            return [Case(tree["name"], mark, tree) for tree in trees]
 
-        Raises:
-            RefusedError: the server cannot be imported.
-        """
-        common = self._common()
-        clients = list(self._server.items("client_configs"))
         runs = [
-            run
-            for client in clients
+            (_name_of(client, number) + (f" on {gpu}" if several[0] else ""), partial(cases, client, gpu))
+            for number, client in enumerate(clients, 1)
             for gpu in gpus or ("",)
-            for run in self._run(client, gpu, common, several=(len(gpus) > 1, len(clients) > 1))
         ]
-        if not gpus:
-            raise RefusedError("the file has no metadata.supported_gpus, and its name names no GPU")
-        return runs
+        harvest.take(mark, self.name, runs)
 
     def _common(self) -> dict[str, Any]:
         """Return what all clients of the server share.
@@ -222,6 +219,12 @@ class _ServerReader:
             dataset_file=sent.dataset_file,
             **(common | {"notes": notes}),
         )
+
+
+def _name_of(client: Fields, number: int) -> str:
+    """Return what a refusal calls a client."""
+    name = client.node.plain().get("name")
+    return f"client {name if isinstance(name, str) else number}"
 
 
 def _generated_name(server: Fields, model: str) -> str:
@@ -332,11 +335,16 @@ def _of_client(client: Fields) -> Iterator[str]:
     accuracy = client.fields("accuracy_config")
     if accuracy.flag("enable_accuracy_test"):
         if client.flag("only_run_accuracy"):
-            raise RefusedError(f"its client {client.text('name')} tests the accuracy only")
+            raise RefusedError("its client tests the accuracy only")
         yield "accuracy_config: the accuracy is not tested."
     backend = client.text("backend", "openai")
     if backend != "openai":
         raise RefusedError(f"its client sends to the API {backend}; only openai (completions) is imported")
+    if "benchmark_client" in client:
+        raise RefusedError(
+            "its client names a benchmark_client; only NVIDIA's benchmark_serving and SemiAnalysis's are "
+            "imported"
+        )
     if client.flag("use_chat_template"):
         yield (
             "use_chat_template: NVIDIA's client puts each prompt into the chat template and counts the "

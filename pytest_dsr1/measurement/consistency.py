@@ -36,7 +36,7 @@ def expected_acceptance(forced: float, output_tokens: Sequence[float], at_once: 
 
     A step gives one of the two whole numbers next to the forced length, by chance. An engine may draw once
     for all requests of a step. The first step of a request gives one token, or is not counted, and its last
-    step may give fewer tokens than were accepted.
+    step may give fewer tokens than were accepted, and than the engine counts.
 
     Args:
         forced: the acceptance length.
@@ -47,7 +47,9 @@ def expected_acceptance(forced: float, output_tokens: Sequence[float], at_once: 
     share = forced % 1
     chance = _CERTAIN * math.sqrt(share * (1 - share) / max(steps, 1)) + _ROUNDED
     least = fmean(tokens / (2 + (tokens - 1) / forced) for tokens in output_tokens)
-    most = fmean(tokens / max((tokens - 1) / forced, 1) for tokens in output_tokens)
+    most = fmean(
+        max(tokens / max((tokens - 1) / forced, 1), forced if tokens > 1 else 1.0) for tokens in output_tokens
+    )
     return least - chance, most + chance
 
 

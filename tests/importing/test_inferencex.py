@@ -185,6 +185,26 @@ def test_an_entry_that_is_not_known_is_refused(tmp_path: Path, old: str, new: st
     assert found.cases == []
 
 
+def test_a_row_that_is_not_known_leaves_the_others(tmp_path: Path) -> None:
+    rows = "tp: 8, conc-list: [3]},\n     {tp: 8, pp: 2, conc-list: [3]"
+    found = harvested_text(tmp_path, SMALL.replace("tp: 8, conc-list: [3]", rows))
+    assert [case.tree["load"]["concurrency"] for case in found.cases] == [3]
+    assert [(refusal.what, refusal.reason) for refusal in found.refusals] == [
+        ("mine, 1024x1024 row 2", "its scripts for one node do not use pp")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [(4, 16, [4, 8, 16]), (4, 24, [4, 8, 16, 24]), (8, 8, [8]), (3, 4, [3, 4])],
+)
+def test_a_range_doubles_up_to_its_end(tmp_path: Path, start: int, end: int, expected: list[int]) -> None:
+    """As the project's generate_sweep_configs.py does: the end is always one of the points."""
+    row = f"tp: 8, conc-start: {start}, conc-end: {end}"
+    found = harvested_text(tmp_path, SMALL.replace("tp: 8, conc-list: [3]", row))
+    assert [case.tree["load"]["concurrency"] for case in found.cases] == expected
+
+
 @pytest.mark.parametrize(
     ("row", "mistake"),
     [

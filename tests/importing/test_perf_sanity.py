@@ -248,7 +248,12 @@ REFUSED = [
             "isl: 1024",
             "name: g, isl: 1, only_run_accuracy: true, accuracy_config: {enable_accuracy_test: true}",
         ),
-        "its client g tests the accuracy only",
+        "its client tests the accuracy only",
+    ),
+    (
+        ("isl: 1024", "isl: 1024, benchmark_client: other"),
+        "its client names a benchmark_client; only NVIDIA's benchmark_serving and SemiAnalysis's are "
+        "imported",
     ),
     (("B200", "L40"), "the GPU L40 is unknown (known: H100, H200, B200, B300, GB200, GB300)"),
     (
@@ -289,6 +294,19 @@ def test_what_cannot_be_said_is_refused_with_the_reason(
     found = harvested_text(tmp_path, changed(change))
     assert (found.cases, found.problems) == ([], [])
     assert [refusal.reason for refusal in found.refusals] == [reason]
+
+
+def test_a_client_or_gpu_that_is_refused_leaves_the_others(tmp_path: Path) -> None:
+    second = "osl: 1024}\n      - {concurrency: 1, name: chat, backend: openai-chat}"
+    found = harvested_text(tmp_path, changed(("osl: 1024}", second)))
+    assert len(found.cases) == 1
+    (refusal,) = found.refusals
+    assert refusal.what.endswith(", client chat")
+    assert refusal.reason == "its client sends to the API openai-chat; only openai (completions) is imported"
+    found = harvested_text(tmp_path, changed(("[B200]", "[B200, L40]")))
+    assert [case.tree["hardware"]["gpu"] for case in found.cases] == ["NVIDIA B200"]
+    (refusal,) = found.refusals
+    assert refusal.what.endswith(", client 1 on L40")
 
 
 def test_a_file_whose_name_and_metadata_name_no_gpu_is_refused(tmp_path: Path) -> None:

@@ -112,6 +112,13 @@ def test_a_whole_length_has_no_chance_and_a_request_has_ends() -> None:
     assert expected_acceptance(3.0, [1.0], 1) == pytest.approx((0.495, 1.005))
 
 
+@pytest.mark.parametrize("tokens", [2.0, 3.0, 4.0, 5.0])
+def test_an_engine_may_count_what_it_accepted_beyond_the_end(tokens: float) -> None:
+    """A short answer ends within a step, which accepted 3.6 tokens all the same."""
+    least, most = expected_acceptance(3.6, [tokens] * 1000, 1)
+    assert least < tokens / 2 < 3.6 < most
+
+
 @pytest.mark.parametrize(("requests", "at_once", "chance"), [(100, 1, 1), (100, 100, 10), (100, 1000, 10)])
 def test_the_chance_of_a_fraction_shrinks_with_the_steps(requests: int, at_once: int, chance: float) -> None:
     """4 standard deviations of a draw between 2 and 3, over 40,000 steps of 1 or 400 of 100 requests."""

@@ -16,6 +16,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pytest_dsr1.engines.trtllm_options.acceptance import set_in
+
 VLLM_OPTION = "--speculative-config"
 _VLLM_NAMES = {VLLM_OPTION, "--speculative_config", "-sc"}
 _SYNTHETIC = {"rejection_sample_method": "synthetic"}
@@ -86,24 +88,26 @@ def sglang_variables(acceptance_length: float) -> dict[str, str]:
 
 
 def sglang_forced_by_hand(
-    environ: Mapping[str, str], environment: Mapping[str, str]
+    environ: Mapping[str, str], environment: Mapping[str, str], command: Sequence[str]
 ) -> Iterator[tuple[str, float]]:
     """Yield each variable that forces the acceptance length, and the length.
 
     Args:
         environ: the environment of pytest.
         environment: the scenario's `engine.environment`.
+        command: the words of the scenario's command.
     """
-    for prefix, variables in (("engine.environment.", environment), ("", environ)):
-        for name in (_SGLANG, _SGLANG_BEFORE):
-            if not prefix and name in environment:
-                continue
+    for name in (_SGLANG, _SGLANG_BEFORE):
+        places = [(f"engine.environment.{name}", environment.get(name))]
+        places += [(name, environ.get(name))] if name not in environment else []
+        places += [("engine.command", value) for value in set_in(command, name)]
+        for place, value in places:
             try:
-                length = float(variables.get(name, "0"))
+                length = float(value or "0")
             except ValueError:
                 continue
             if length > 0:
-                yield f"{prefix}{name}", max(length, 1.0)
+                yield place, max(length, 1.0)
 
 
 def _too_long(acceptance_length: float, drafts: int, setting: str) -> str | None:

@@ -221,8 +221,8 @@ class OpenAi(EngineSettings):
         """Look in the variables and arguments of every kind, because any command may start any of them."""
         if self.url is not None:
             return
-        yield from forced_by_hand(environ, self.environment, self.llm_api)
-        yield from acceptance.sglang_forced_by_hand(environ, self.environment)
+        yield from forced_by_hand(environ, self.environment, self.llm_api, self.command_words)
+        yield from acceptance.sglang_forced_by_hand(environ, self.environment, self.command_words)
         yield from acceptance.vllm_forced_by_hand(self.command_words)
 
     def compile_caches(self, environ: Mapping[str, str]) -> Iterator[Path]:

@@ -8,7 +8,8 @@ one more token in a step. 0 forces nothing. A value above the draft tokens count
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pytest_dsr1.engines.trtllm_options.dialects import Dialect, version_of
 from pytest_dsr1.engines.trtllm_options.names import Version
@@ -39,8 +40,17 @@ def forced_length(accepted_drafts: str) -> float | None:
     return accepted + 1 if accepted > 0 else None
 
 
+def set_in(words: Iterable[str], variable: str) -> Iterator[str]:
+    """Yield the values that a command gives a variable, as ``env NAME=2`` and ``docker -e NAME=2`` do."""
+    for word in words:
+        yield from re.findall(rf"(?<![A-Za-z0-9_]){variable}=([\w.+-]+)", word)
+
+
 def forced_by_hand(
-    environ: Mapping[str, str], environment: Mapping[str, str], options: LlmApiOptions
+    environ: Mapping[str, str],
+    environment: Mapping[str, str],
+    options: LlmApiOptions,
+    command: Sequence[str],
 ) -> Iterator[tuple[str, float]]:
     """Yield each place that sets the variable, and the acceptance length that it forces.
 
@@ -48,6 +58,7 @@ def forced_by_hand(
         environ: the environment of pytest.
         environment: the scenario's `engine.environment`.
         options: the scenario's options of the LLM API, which can set variables, too.
+        command: the words of the scenario's command; empty if it has none.
     """
     free = (options.unchecked or {}).get("env_overrides")
     places: Mapping[str, Mapping[str, object]] = {
@@ -60,6 +71,10 @@ def forced_by_hand(
         length = forced_length(str(variables.get(VARIABLE, "")))
         if length is not None:
             yield f"{place}.{VARIABLE}" if place == "engine.environment" else place or VARIABLE, length
+    for value in set_in(command, VARIABLE):
+        length = forced_length(value)
+        if length is not None:
+            yield "engine.command", length
 
 
 def forcing_variables(scenario: Scenario, installed: str | None, dialect: Dialect) -> dict[str, str]:

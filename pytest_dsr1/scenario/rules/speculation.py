@@ -7,7 +7,7 @@ from pytest_dsr1.scenario.schema.rule import Findings
 from pytest_dsr1.scenario.schema.scenario import Scenario
 
 rules = Rules()
-must = rules.must
+must, should = rules.must, rules.should
 
 _KEY = "speculation.acceptance_length"
 
@@ -38,6 +38,19 @@ def _not_for_mlperf(scenario: Scenario) -> Findings:
     if scenario.speculation and (preset or source.startswith("mlcommons/")):
         found = f"slo.preset {preset}" if preset else f"source.document {source}"
         yield _KEY, f"not possible for an MLPerf scenario ({found}): MLPerf forbids artificial acceptance"
+
+
+@should(_KEY, "targets", "published")
+def _targets_are_not_natural(scenario: Scenario) -> Findings:
+    """Targets of a scenario with `speculation.acceptance_length` are not those of published results, which are natural."""  # noqa: E501
+    published = {metric for each in scenario.published for metric in each.values}
+    for index, target in enumerate(scenario.targets):
+        if scenario.speculation and target.metric in published:
+            yield (
+                f"targets.{index}",
+                f"judges a run with {scenario.forced}: if the value is from a published result, which is "
+                "natural, set it anew",
+            )
 
 
 @must(_KEY, "engine.type", "engine.environment")

@@ -149,6 +149,21 @@ def test_without_the_key_nothing_is_written(tmp_path: Path) -> None:
             "engine.environment.TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS",
             "3",
         ),
+        (
+            {"command": ["env", "SGLANG_SIMULATE_ACC_LEN=3.1", "python3", "-m", "sglang.launch_server"]},
+            "engine.command",
+            "3.1",
+        ),
+        (
+            {"command": ["docker", "run", "--env=TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS=2", "image"]},
+            "engine.command",
+            "3",
+        ),
+        (
+            {"command": ["sh", "-c", "export TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS=2; trtllm-serve m"]},
+            "engine.command",
+            "3",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_forced_by_hand_must_use_the_key(

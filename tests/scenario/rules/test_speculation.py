@@ -30,6 +30,19 @@ def test_synthetic_tokens_are_right_with_a_forced_length(tmp_path: Path) -> None
     assert load_text(tmp_path, changed()).scenario.forced == ""
 
 
+def test_targets_of_published_results_are_natural(tmp_path: Path) -> None:
+    published = (
+        "targets:\n",
+        "published: [{version: mine, values: {total_output_throughput: 11489}}]\ntargets:\n",
+    )
+    (warning,) = load_text(tmp_path, changed(MTP, published, FORCED)).warnings
+    assert warning.partition(": ")[2] == (
+        "targets.0: judges a run with acceptance length 2.4 forced: if the value is from a published result, "
+        "which is natural, set it anew"
+    )
+    assert load_text(tmp_path, changed(published)).warnings == ()
+
+
 def test_an_override_can_force_a_shipped_scenario(tmp_path: Path) -> None:
     forced = load_text(tmp_path, changed(MTP), "speculation.acceptance_length=4")
     assert forced.scenario.forced == "acceptance length 4 forced"
@@ -65,6 +78,7 @@ def test_what_cannot_be_forced(tmp_path: Path, changes: list[tuple[str, str]], m
             ("  llm_api:\n", f'  llm_api:\n    env_overrides: {{{BY_HAND}: "1.4"}}\n'),
             "engine.llm_api.env_overrides",
         ),
+        (("engine:\n", f"engine:\n  command: [env, {BY_HAND}=1.4, trtllm-bench]\n"), "engine.command"),
     ],
 )
 @pytest.mark.parametrize("also", [[], [MTP, FORCED]])
