@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.metrics.catalogue import MetricValue
     from pytest_dsr1.records import RequestRecord
+    from pytest_dsr1.scenario.schema.scenario import Scenario
     from pytest_dsr1.session.selection import Selection
     from pytest_dsr1.session.state import RunState
 
@@ -60,17 +61,23 @@ class Rounds:
         self._now_s += next(self._left)
 
 
-def feed(benchmark: Any, rounds: Rounds, fullname: str) -> None:
+def named(place: str, scenario: Scenario) -> str:
+    """Return the name of a scenario's benchmark: another one for each acceptance length that is forced."""
+    return f"{place}::measurement" + (f" ({scenario.forced})" if scenario.forced else "")
+
+
+def feed(benchmark: Any, rounds: Rounds, file: str) -> None:
     """Add the measurement to pytest-benchmark, through its fixture.
 
     Args:
         benchmark: the ``benchmark`` fixture of any test, made with ``timer=rounds.timer``.
         rounds: the measurement.
-        fullname: the name that pytest-benchmark compares by; the same for any selection of tests.
+        file: the scenario's file. pytest-benchmark compares by it, so it is the same for any selection of
+            tests.
     """
     measurement = rounds.measurement
-    benchmark.name = f"{measurement.scenario.name}::measurement"
-    benchmark.fullname = fullname
+    benchmark.name = named(measurement.scenario.name, measurement.scenario)
+    benchmark.fullname = named(file, measurement.scenario)
     benchmark.param = benchmark.params = None
     benchmark.group = None
     benchmark.extra_info.update({name: metric.value for name, metric in measurement.metrics.items()})

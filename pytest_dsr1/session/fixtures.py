@@ -330,5 +330,5 @@ def _dsr1_benchmark(request: pytest.FixtureRequest, dsr1_measurement: Measuremen
 
     rounds = Rounds(dsr1_measurement)
     request.node.add_marker(pytest.mark.benchmark(timer=rounds.timer, disable_gc=False))
-    feed(request.getfixturevalue("benchmark"), rounds, f"{outcome.test_id_prefix}::measurement")
+    feed(request.getfixturevalue("benchmark"), rounds, outcome.test_id_prefix)
     outcome.benchmarked = True

@@ -27,9 +27,21 @@ def test_without_records_there_is_one_round() -> None:
 
 
 @pytest.mark.parametrize(
-    ("speculation", "said"), [({"acceptance_length": 2.4}, "acceptance length 2.4 forced"), (None, None)]
+    ("speculation", "said", "name"),
+    [
+        (
+            {"acceptance_length": 2.4},
+            "acceptance length 2.4 forced",
+            "small::measurement (acceptance length 2.4 forced)",
+        ),
+        (None, None, "small::measurement"),
+    ],
 )
-def test_a_forced_length_is_in_the_extra_info(speculation: dict[str, float] | None, said: str | None) -> None:
+def test_a_forced_length_has_a_name_of_its_own(
+    speculation: dict[str, float] | None, said: str | None, name: str
+) -> None:
     benchmark = SimpleNamespace(extra_info={}, pedantic=lambda *_, **__: None)
     feed(benchmark, Rounds(measurement(scenario=scenario(speculation=speculation))), "own/small.yaml")
     assert benchmark.extra_info.get("forced") == said
+    assert benchmark.name == name
+    assert benchmark.fullname == name.replace("small", "own/small.yaml")

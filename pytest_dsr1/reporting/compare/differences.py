@@ -84,9 +84,11 @@ def why_unfit(
 
 def differences(cases: Iterable[Case], compared: Mapping[str, Any]) -> Iterable[str]:
     """Yield a sentence for each benchmark whose fingerprint differs from the one in the compared file."""
+    from pytest_dsr1.session.benchmark import named  # imports pytest, which the command does not need
+
     before = {bench.get("fullname"): bench for bench in compared.get("benchmarks", ())}
     for case in cases:
-        bench, measurement = before.get(f"{case.test_id_prefix}::measurement"), case.run.measurement
+        bench, measurement = before.get(named(case.test_id_prefix, case.scenario)), case.run.measurement
         if measurement is None or case.run.of_gate or bench is None:
             continue
         old = bench.get("extra_info", {}).get("fingerprint", {})
