@@ -43,17 +43,15 @@ if TYPE_CHECKING:
 def expected_s(scenario: Scenario) -> float | None:
     """Return how long the measured part takes if the targets are met exactly, in s.
 
-    This comes from the first target whose value says it, such as a rate of tokens or requests, else from the
-    rate of arrivals, and is at most ``load.duration_s``. None if neither does.
+    This comes from the first target whose value says it, such as a rate of tokens or requests, and from the
+    rate of arrivals: the longer of the two, and at most ``load.duration_s``. None if neither does.
     """
     load, longest_s = scenario.load, scenario.load.duration_s or float("inf")
-    for target in scenario.targets:
-        seconds = duration_s(target.metric, target.value, _sent(scenario))
-        if seconds is not None:
-            return min(seconds, longest_s)
-    if load.arrival is None or isinstance(load.arrival, TraceArrival):
-        return None
-    return min(load.num_requests / load.arrival.rate_req_s, longest_s)
+    of_targets = (duration_s(target.metric, target.value, _sent(scenario)) for target in scenario.targets)
+    seconds = next((each for each in of_targets if each is not None), None)
+    if load.arrival is not None and not isinstance(load.arrival, TraceArrival):
+        seconds = max(seconds or 0.0, load.num_requests / load.arrival.rate_req_s)
+    return None if seconds is None else min(seconds, longest_s)
 
 
 def _sent(scenario: Scenario) -> Plan:

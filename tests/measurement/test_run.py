@@ -150,6 +150,10 @@ def test_how_long_a_run_should_take() -> None:
     due = {"concurrency": "all", "num_requests": 4, "arrival": {"type": "poisson", "rate_req_s": 0.5}}
     assert expected_s(scenario(engine=engine, load=due, targets=[])) == 8.0
     assert expected_s(scenario(engine=engine, load=due | {"duration_s": 3.0}, targets=[])) == 3.0
+    assert expected_s(scenario(engine=engine, load=due)) == 8.0, "its target would take 2 s"
+    assert expected_s(scenario(engine=engine, load=due | {"duration_s": 3.0})) == 3.0
+    fast = due | {"arrival": {"type": "poisson", "rate_req_s": 50.0}}
+    assert expected_s(scenario(engine=engine, load=fast)) == 2.0
     trace = due | {"arrival": {"type": "trace", "path": "t.jsonl"}}
     assert expected_s(scenario(engine=engine, load=trace, targets=[])) is None
 

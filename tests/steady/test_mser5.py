@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean, pvariance
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -58,6 +60,26 @@ def test_the_cut_is_where_the_step_is() -> None:
     assert mser5(np.where(place < 40, 0.5, 1.0)) == 40
     assert mser5(np.where(place < 100, place, 100.0)) == 100
     assert mser5(np.where(place < 150, place, 150.0)) == 100, "at most half is cut"
+
+
+def by_the_rule(series: NDArray[np.float64]) -> int:
+    """The cut with the least variance of the batches behind it over their number, in plain Python."""
+    batches = [fmean(series[begin : begin + 5]) for begin in range(0, len(series) - 4, 5)]
+    count = len(batches)
+    return 5 * min(range(count // 2 + 1), key=lambda cut: pvariance(batches[cut:]) / (count - cut))
+
+
+def test_the_cut_is_that_of_the_rule() -> None:
+    series = ar1(123, 0.2, 0.7)[:150] * (1 - 0.5 * np.exp(-np.arange(123) / 9))
+    cuts = [mser5(one) for one in series]
+    assert cuts == [by_the_rule(one) for one in series]
+    assert len(set(cuts)) > 5
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e12])
+def test_the_cut_does_not_depend_on_the_unit(unit: float) -> None:
+    series = ar1(120, 0.2, 0.7)[:20] * (1 - 0.5 * np.exp(-np.arange(120) / 9))
+    assert [mser5(one * unit) for one in series] == [mser5(one) for one in series]
 
 
 def test_nothing_is_cut_from_what_is_constant_or_short() -> None:
