@@ -15,6 +15,7 @@ from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.machine.values import GpuSample, Telemetry
 from pytest_dsr1.steady.trace import Trace, trace, traced
 from pytest_dsr1.workload.workload import Workload
+from tests.helpers.gpu_samples import SAMPLE
 from tests.helpers.values import measurement, records, scenario
 
 STARTED: dict[str, Any] = {
@@ -52,6 +53,15 @@ def test_times_are_kept_to_the_microsecond() -> None:
     assert traced([late], 100.0)[0][:3] == (0.000006, 0.250006, 1.000006)
     result = EngineResult((), {}, 100.0, 102.0, 8, series=((101.0000064, 5.0),))
     assert trace(measurement(result=result)).series == ((1.000006, 5.0),)
+
+
+def test_energy_counts_from_the_begin_of_the_measurement() -> None:
+    """Times to the microsecond, energy to the millijoule; measured from 100 to 102 s."""
+    counted = ((99.5, 5000.0), (100.5000064, 5500.0064), (101.5, 6500.5), (102.5, 7500.5))
+    samples = tuple(replace(SAMPLE, gpu=0, time_s=s, energy_j=joules) for s, joules in counted)
+    telemetry = Telemetry(gpus=(0,), samples=samples)
+    expected = ((0.0, 0.0), (0.500006, 250.005), (1.5, 1250.498), (2.0, 1750.498))
+    assert trace(measurement(telemetry=telemetry)).energy == expected
 
 
 def test_what_is_not_measured_counts_to_the_end_of_the_watch() -> None:
