@@ -185,6 +185,8 @@ def test_goodput_and_steady_window() -> None:
     [
         (0.1, 0.1, 1, True),  # one token
         (0.1, 0.3, 1, False),  # one token, and the end long after it
+        (0.1, 0.2, 1, True),  # one token, and the end 100 ms after it
+        (0.1, 0.2001, 1, False),
         (0.1, 0.1, 4, True),  # all tokens at one moment
         (0.1, 0.4, 4, True),  # 100 ms per token
         (0.1, 0.5, 4, False),
@@ -196,7 +198,7 @@ def test_a_limit_of_tpot_for_each_kind_of_request(
 ) -> None:
     one = RequestRecord(0, 0.0, first_s, last_s, 8, tokens)
     other = RequestRecord(1, 0.0, 0.0, 1.0, 8, 20)
-    found = from_records([one, other], slo=SloLimits(tpot_ms=100.1))
+    found = from_records([one, other], slo=SloLimits(tpot_ms=100.05))
     assert found["slo_attainment"] == (100.0 if good else 50.0)
 
 
@@ -225,9 +227,20 @@ def test_a_preset_has_the_limits_of_mlperf(preset: str, ttft_ms: int, tpot_ms: i
         one = RequestRecord(0, 0.0, ttft / 1e3, (ttft + 100 * tpot) / 1e3, 8, 101)
         return of_run([one], scenario(load=LOAD, slo={"preset": preset}))["slo_attainment"]
 
-    assert attained(ttft_ms * 0.999, tpot_ms * 0.999) == 100.0
-    assert attained(ttft_ms * 1.001, tpot_ms * 0.999) == 0.0
-    assert attained(ttft_ms * 0.999, tpot_ms * 1.001) == 0.0
+    assert attained(ttft_ms - 0.1, tpot_ms - 0.01) == 100.0
+    assert attained(ttft_ms + 0.1, tpot_ms - 0.01) == 0.0
+    assert attained(ttft_ms - 0.1, tpot_ms + 0.01) == 0.0
+
+
+@pytest.mark.parametrize(("seconds", "goodput"), [(0.5, 2.0), (0.001, 1000.0)])
+def test_goodput_of_a_short_run(seconds: float, goodput: float) -> None:
+    one = RequestRecord(0, 0.0, 0.0, seconds, 8, 1)
+    assert from_records([one], slo=SloLimits(ttft_ms=1.0))["goodput"] == pytest.approx(goodput)
+
+
+def test_a_run_that_took_no_time_has_no_goodput() -> None:
+    found = from_records([RequestRecord(0, 1.0, 1.0, 1.0, 8, 1)], slo=SloLimits(ttft_ms=1.0))
+    assert not {"goodput", "slo_attainment"} & found.keys()
 
 
 def test_latency_counts_from_the_schedule() -> None:
