@@ -156,6 +156,11 @@ class OpenAi(EngineSettings):
         return self.streaming
 
     @property
+    def uses_chat_template(self) -> bool:
+        """True for the endpoint `chat`."""
+        return self.endpoint == "chat"
+
+    @property
     def draft_tokens(self) -> int | None:
         """The answer of TensorRT-LLM's options; for other servers only the run shows it, in their metrics."""
         return None if self._answers is None else self._answers.draft_tokens

@@ -222,7 +222,8 @@ def load_in_words(scenario: Scenario) -> str:
         sent = "all at once" if load.floods else f"{load.at_once:,} in flight"
     warm = f", after {load.warmup_requests:,} for warm-up" if load.warmup_requests else ""
     streamed = ", streamed" if scenario.engine.streams else ""
-    return f"{load.num_requests:,} requests of {what}, {lengths}, {sent}{streamed}{warm}"
+    template = ", through the chat template" if scenario.engine.uses_chat_template else ""
+    return f"{load.num_requests:,} requests of {what}, {lengths}{template}, {sent}{streamed}{warm}"
 
 
 def _length(length: Length) -> str:

@@ -152,6 +152,11 @@ class EngineSettings(Part):
         return True
 
     @property
+    def uses_chat_template(self) -> bool:
+        """Whether each prompt is put into the model's chat template."""
+        return False
+
+    @property
     def draft_tokens(self) -> int | None:
         """Draft tokens per request and step; 0 without speculation, None if only a run shows it."""
         return 0

@@ -328,6 +328,11 @@ POISSON = "load={concurrency: %s, num_requests: 5120, arrival: {type: poisson, r
         (["load.concurrency=all"], f"{RANDOM} all at once"),
         (["engine={type: openai, server: vllm}", POISSON % "all"], f"{RANDOM} poisson arrivals, streamed"),
         (
+            ["engine={type: openai, server: vllm, endpoint: chat}", "dataset.path=d.jsonl"],
+            "5,120 requests of the dataset, 1,024 tokens in and 2,048 out, through the chat template, "
+            "1,024 in flight, streamed",
+        ),
+        (
             ["engine={type: openai, server: vllm}", POISSON % 64],
             f"{RANDOM} poisson arrivals, at most 64 in flight, streamed",
         ),
