@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_dsr1.engines.protocol import EngineFacts
 from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, targetable
 from pytest_dsr1.scenario.schema.scenario import Target
@@ -107,6 +108,20 @@ def test_what_was_not_measured_is_invalid(metric: str, changes: dict[str, Any], 
     assert verdict.status is Status.INVALID
     assert verdict.measured is None
     assert f"{METRICS[metric].label} was not measured by engine {hint}" in verdict.message
+
+
+def test_what_an_engine_says_is_not_advice_about_gpus() -> None:
+    """Only energy depends on the GPUs; without any, no reason is known for it either."""
+    run = measurement(records=records(streaming=False))
+    facts = EngineFacts(not_measured={"average_ttft": "all tokens came in clumps"})
+    verdict = judge(target("average_ttft", 1.0), replace(run, result=replace(run.result, facts=facts)), NOISE)
+    assert verdict.message == (
+        "average time to first token (TTFT) was not measured by engine transformers: all tokens came in clumps"
+    )
+    verdict = judge(target("energy_per_request", 1.0), measurement(), NOISE)
+    assert verdict.message.endswith(
+        f"energy per request was not measured by engine transformers: {UNKNOWN} engine"
+    )
 
 
 @pytest.mark.parametrize(
