@@ -116,7 +116,8 @@ def test_what_an_engine_says_is_not_advice_about_gpus() -> None:
     facts = EngineFacts(not_measured={"average_ttft": "all tokens came in clumps"})
     verdict = judge(target("average_ttft", 1.0), replace(run, result=replace(run.result, facts=facts)), NOISE)
     assert verdict.message == (
-        "average time to first token (TTFT) was not measured by engine transformers: all tokens came in clumps"
+        "average time to first token (TTFT) was not measured by engine transformers: all tokens came in "
+        "clumps"
     )
     verdict = judge(target("energy_per_request", 1.0), measurement(), NOISE)
     assert verdict.message.endswith(

@@ -138,6 +138,16 @@ def test_a_short_run_shows_less() -> None:
     assert len(invalid_reasons(forced(1.8, count=4))) == 1
 
 
+@pytest.mark.parametrize("lost", [{"error": "lost", "output_tokens": 1}, {"output_tokens": 0}])
+def test_requests_that_gave_nothing_do_not_count_for_the_length(lost: dict[str, Any]) -> None:
+    run = forced(2.82)
+    whole, rest = run.result.records[:200], run.result.records[200:]
+    both = replace(run, result=replace(run.result, records=(*whole, *(replace(one, **lost) for one in rest))))
+    alone = replace(run, result=replace(run.result, records=whole))
+    assert "2.820 seen (expected " in invalid_reasons(alone)[-1]
+    assert invalid_reasons(both)[-1] == invalid_reasons(alone)[-1]
+
+
 def test_without_records_the_workload_says_the_lengths() -> None:
     run = forced(2.82)
     bare = replace(run, result=replace(run.result, records=()))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pytest_dsr1.verdict.verdict import Status, exit_status, saved_key
+from pytest_dsr1.verdict.verdict import Status, exit_status, saved_key, subject_of
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,11 @@ from pytest_dsr1.verdict.verdict import Status, exit_status, saved_key
 )
 def test_the_most_important_word_decides(words: list[Status], status: int | None) -> None:
     assert exit_status(words) == status
+
+
+def test_the_subject_is_the_test_as_in_its_id() -> None:
+    assert subject_of("target", "average_ttft") == "target[average_ttft]"
+    assert subject_of("regression", None) == "regression"
 
 
 def test_a_saved_verdict_keeps_the_key_that_it_has_had_from_the_start() -> None:
