@@ -34,6 +34,17 @@ def test_a_report_that_disagrees_with_its_own_requests_is_named() -> None:
     assert suspicions(scenario(), {"total_output_throughput": 8.007}, recomputed, {}) == ()
 
 
+def test_only_what_both_have_is_compared() -> None:
+    """In the order of the metrics; one that only the report or only the records have says nothing."""
+    report = {"total_output_throughput": 8.0, "average_tpot": 2.0, "ttft_p99": 0.0, "tpot_p99": 5.0}
+    recomputed = {"request_throughput": 9.0, "average_tpot": 1.0, "ttft_p99": 0.0, "tpot_p99": 4.0}
+    assert suspicions(scenario(), report, recomputed, {}) == (
+        "average time per output token (TPOT): the report says 2.0000 ms, but its request records give "
+        "1.0000",
+        "TPOT P99: the report says 5.0000 ms, but its request records give 4.0000",
+    )
+
+
 @pytest.mark.parametrize(("length", "doubted"), [(1.0, False), (2.82, False), (3.19, False), (3.3, True)])
 def test_text_that_is_easy_to_guess_flatters(length: float, doubted: bool) -> None:
     doubts = suspicions(MTP3, {}, {}, combine({"acceptance_length": length}, {}))
@@ -66,6 +77,13 @@ def test_real_text_at_each_depth(drafts: int, least: float, most: float) -> None
 @pytest.mark.parametrize("drafts", [None, 0, 6])
 def test_a_depth_without_published_numbers(drafts: int | None) -> None:
     assert real_text_acceptance(drafts) is None
+
+
+def test_the_most_of_real_text_is_real_text() -> None:
+    expected = real_text_acceptance(3)
+    assert expected is not None
+    assert suspicions(MTP3, {}, {}, combine({"acceptance_length": expected[1]}, {})) == ()
+    assert suspicions(MTP3, {}, {}, {}) == ()
 
 
 def test_without_mtp_nothing_is_said_of_acceptance() -> None:
@@ -117,6 +135,12 @@ def test_an_engine_may_count_what_it_accepted_beyond_the_end(tokens: float) -> N
     """A short answer ends within a step, which accepted 3.6 tokens all the same."""
     least, most = expected_acceptance(3.6, [tokens] * 1000, 1)
     assert least < tokens / 2 < 3.6 < most
+
+
+def test_a_few_steps_have_the_chance_of_one() -> None:
+    """2 tokens at 2.5 per step are 0.8 steps, which count as one: 4 standard deviations of 0.5."""
+    assert expected_acceptance(2.5, [2.0], 1)[1] == pytest.approx(2.5 + 2.0 + 0.005)
+    assert expected_acceptance(4.0, [5.0], 1)[1] == pytest.approx(5.0 + 0.005), "5 tokens of one step"
 
 
 @pytest.mark.parametrize(("requests", "at_once", "chance"), [(100, 1, 1), (100, 100, 10), (100, 1000, 10)])
