@@ -279,7 +279,7 @@ def _dsr1_recorded(
     from pytest_dsr1.gate.references import WANTED
     from pytest_dsr1.metrics.catalogue import METRICS
     from pytest_dsr1.steady.trace import trace
-    from pytest_dsr1.text import number, shell_word, shown_path
+    from pytest_dsr1.text import number, shown_path
 
     state, outcome = request.config.stash[STATE], outcome_of(request, dsr1_scenario)
 
@@ -291,8 +291,6 @@ def _dsr1_recorded(
         # Another run would not change a failure of these.
         ready(request, "dsr1_model", "dsr1_dataset", "dsr1_gpu")
         again = f"pytest --dsr1-profile={dsr1_scenario.name} --dsr1-reference=record"
-        if named := request.config.getoption("--dsr1-store"):
-            again += f" --dsr1-store={shell_word(named)}"
         measurement = next_that_counts(take, lambda measured: why_not(measured, _dsr1_starts), note, again)
         found = figure(measurement)
         save_figure(measurement, found)
