@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_dsr1.findings import Finding
-from pytest_dsr1.machine.telemetry.health import GpuStatistics, GpuSummary, assess, conditions, summary
-from pytest_dsr1.machine.telemetry.throttling import REASONS, THROTTLED
+from pytest_dsr1.machine.telemetry.health import (
+    GpuStatistics,
+    GpuSummary,
+    assess,
+    conditions,
+    from_to,
+    summary,
+)
+from pytest_dsr1.machine.telemetry.throttling import COVERED_SHARE, REASONS, THROTTLED
 from pytest_dsr1.machine.values import Conditions, Event, Telemetry
 from pytest_dsr1.scenario.schema.scenario import Validity
 from tests.helpers.gpu_samples import FROM_S, TO_S, watched
@@ -333,6 +340,7 @@ def test_time_without_samples_is_not_called_healthy() -> None:
     assert seen_half.why_no_energy == "GPU 0: the energy counter was not read after the measurement ended"
 
 
+COVERED = round(100 * COVERED_SHARE)
 ALL = watched([0] * 100)
 UNSEEN = {
     "a gap in the middle": (
@@ -427,3 +435,95 @@ def test_an_unmeasured_value_is_in_no_number() -> None:
     assert conditions(watched([0]), FROM_S + 50, TO_S) == unknown
     assert conditions(watched([0] * 9), FROM_S, TO_S) == Conditions(1980.0, 600.0, 60, None)
     assert conditions(watched([0] * 100), FROM_S, TO_S) == Conditions(1980.0, 600.0, 60, 0.0)
+
+
+@pytest.mark.parametrize(("clock_mhz", "doubted"), [(1469, True), (1470, False), (1530, False), (1531, True)])
+def test_a_locked_clock_may_be_two_steps_off(clock_mhz: int, doubted: bool) -> None:
+    found = judged(watched([0] * 100, sm_clock_mhz=clock_mhz), sm_clock_lock_mhz=1500)
+    assert bool(found) == doubted
+
+
+@pytest.mark.parametrize(
+    ("clock_mhz", "utilization_percent", "doubted"),
+    [(1899, 50, True), (1899, 49, False), (1899, None, False), (1900, 50, False)],
+)
+def test_a_ceiling_shows_below_95_percent_of_the_maximum_on_a_busy_gpu(
+    clock_mhz: int, utilization_percent: int | None, doubted: bool
+) -> None:
+    telemetry = watched([0] * 100, sm_clock_mhz=clock_mhz, utilization_percent=utilization_percent)
+    found = judged(replace(telemetry, max_sm_clock_mhz=(2000,)))
+    assert bool(found) == doubted
+
+
+def test_a_period_has_tenths_of_a_second_in_its_first_minute() -> None:
+    assert from_to(0.4, 59.5) == "from 0.4 s to 59.5 s"
+    assert from_to(0.4, 60.0) == "from 00:00 to 01:00"
+
+
+def test_a_gpu_without_samples_does_not_hide_the_next_one() -> None:
+    one = watched([0x40] * 100)
+    second = tuple(replace(sample, gpu=1) for sample in one.samples)
+    both = replace(one, gpus=(0, 1), max_sm_clock_mhz=(1980, 1980), samples=second)
+    assert [line.partition(":")[0] for line in judged(both)] == [
+        "mismatch GPU 0 telemetry",
+        "mismatch GPU 1 throttled",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("time_s", "severity", "when"),
+    [
+        (FROM_S, "mismatch", "00:00 after the measurement began"),
+        (TO_S, "mismatch", "01:40 after the measurement began"),
+        (TO_S + 0.5, "mismatch", "after the measurement"),
+        (TO_S + 1, "mismatch", "after the measurement"),
+        (TO_S + 1.5, "warning", "after the measurement"),
+    ],
+)
+def test_a_process_seen_within_a_second_of_the_end_was_there(time_s: float, severity: str, when: str) -> None:
+    events = (Event(time_s, 0, "foreign process", "pid 7"),)
+    (line,) = judged(replace(watched([0] * 100), events=events))
+    assert line.startswith(f"{severity} GPU 0 shared: {when}, another process was on this GPU: pid 7")
+
+
+def test_without_ecc_counters_nothing_is_said_of_them() -> None:
+    assert judged(replace(watched([0] * 100), ecc_uncorrected_before=())) == []
+
+
+def test_the_allowed_share_is_allowed() -> None:
+    telemetry = watched([0x40] * 3 + [0] * 97)
+    (found,) = assess(telemetry, Validity(throttled_share=0.03), FROM_S, TO_S)
+    assert found.severity == "warning"
+    (found,) = assess(telemetry, Validity(throttled_share=0.029), FROM_S, TO_S)
+    assert found.severity == "mismatch"
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(4, False), (5, True)])
+def test_a_cap_of_5_percent_of_the_time_is_shown(seconds: int, shown: bool) -> None:
+    told = text_of(watched([0x4] * seconds + [0] * (100 - seconds)))
+    assert ("at the software power cap 5% of the time" in told) == shown
+
+
+def test_gpus_2_percent_apart_are_alike() -> None:
+    one = watched([0] * 100, power_w=99.0)
+    for other_w, text in ((101.0, ", 100 W each"), (101.1, ", 99 to 101 W each")):
+        samples = tuple(replace(each, gpu=1, power_w=other_w) for each in one.samples)
+        both = replace(one, gpus=(0, 1), max_sm_clock_mhz=(1980, 1980), samples=(*one.samples, *samples))
+        assert text in text_of(both)
+
+
+def test_numbers_of_a_run_have_a_tenth() -> None:
+    known = conditions(watched([0] * 100, power_w=500.34), FROM_S, TO_S)
+    assert known == Conditions(1980.0, 500.3, 60, 0.0)
+
+
+@pytest.mark.parametrize(("seconds", "throttled_s"), [(COVERED - 1, None), (COVERED, 0.0)])
+def test_no_throttling_is_known_if_enough_of_the_time_is(seconds: int, throttled_s: float | None) -> None:
+    known = conditions(watched([0] * seconds + [None] * (100 - seconds)), FROM_S, TO_S)
+    assert known is not None
+    assert known.throttled_s == throttled_s
+
+
+def test_what_results_of_earlier_versions_lack() -> None:
+    assert GpuStatistics(0).samples == 0
+    assert (GpuSummary("").overhead_share, GpuSummary("").processes_visible) == (0.0, True)
