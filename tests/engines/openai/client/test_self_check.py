@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from pytest_dsr1.engines.openai.client import self_check
@@ -17,6 +18,7 @@ from pytest_dsr1.engines.openai.client.self_check import (
     SHORTEST_S,
     TICK_S,
     ClientLoad,
+    FirstTokenLag,
     LoopWatch,
 )
 from pytest_dsr1.errors import InvalidRunError
@@ -62,8 +64,10 @@ BUSY = r"the client's thread used 99% of a core \(limit 95%\)"
         client(at_p99(P99_S * LESS)),
         client(always(0.0), cpu_share=CPU_LIMIT * LESS),
         client([]),
+        client(always(0.0), cpu_share=CPU_LIMIT),
+        client([0.4 if i == 40 else 0.0 for i in range(COUNT)]),
     ],
-    ids=["mean", "P99", "busy", "never looked"],
+    ids=["mean", "P99", "busy", "never looked", "busy at its limit", "late once"],
 )
 def test_just_below_a_limit_a_client_is_not_saturated(load: ClientLoad) -> None:
     load.judge("mine", RECORDS)
@@ -74,13 +78,14 @@ def test_just_below_a_limit_a_client_is_not_saturated(load: ClientLoad) -> None:
     [
         (client(always(0.0125)), MEAN),
         (client(at_p99(0.05)), P99),
+        (client(at_p99(0.3)), LATE.format("300.0", 240) + r"\(P99; limit 25%\)"),
         (client(always(0.0), cpu_share=0.99), BUSY),
         (
             client([max(0.0125, lag) for lag in at_p99(0.05)], cpu_share=0.99),
             f".*mean; .* and {P99} and {BUSY}",
         ),
     ],
-    ids=["mean", "P99", "busy", "all"],
+    ids=["mean", "P99", "P99 of 300 ms", "busy", "all"],
 )
 def test_above_a_limit_the_message_says_which_and_what_to_do(load: ClientLoad, why: str) -> None:
     with pytest.raises(InvalidRunError) as caught:
@@ -111,6 +116,10 @@ def test_the_least_above_a_limit_is_too_much(load: ClientLoad) -> None:
     short_load = replace(load, seconds=short, cpu_s=short)
     short_load.judge("mine", RECORDS)  # too short to be judged
     assert re.search(r"^the measurement took 2\.00 s; below 2 s it ", short_load.unjudged() or "")
+
+
+def test_at_the_limit_a_client_is_not_saturated() -> None:
+    client(always(MEAN_S)).judge("mine", RECORDS[:1])
 
 
 def test_events_that_the_client_read_late() -> None:
@@ -184,6 +193,7 @@ def test_the_first_look_counts_from_its_due_time() -> None:
             return watch.stop()
 
     load = asyncio.run(main())
+    assert load.seconds == pytest.approx(TICK_S + 0.003)
     assert load.lags_s[0] == pytest.approx(0.003)
     assert set(load.lags_s[1:]) <= {0.0}, "the clock stood still"
 
@@ -214,3 +224,25 @@ def test_a_watch_that_never_looked() -> None:
     load = asyncio.run(main())
     assert load.facts(RECORDS)["loop_lag_max_ms"] == 0.0
     load.judge("mine", RECORDS)
+
+
+def test_what_took_no_time_has_no_share() -> None:
+    assert FirstTokenLag("mean", 0.0, 0.1).share == 0.0
+    assert ClientLoad(0.0, [], [], 0.1).cpu_share == 0.0
+
+
+def test_the_lag_of_the_next_look_or_of_the_last_one() -> None:
+    load = ClientLoad(4.0, [1.0, 2.0, 3.0], [0.1, 0.2, 0.3], 0.0)
+    assert load.lags_at(np.array([0.5, 1.5, 2.0, 2.5, 9.0])).tolist() == [0.1, 0.2, 0.2, 0.3, 0.3]
+
+
+def test_figures_have_three_decimals() -> None:
+    load = ClientLoad(2.0, [1.0], [0.0123456], 1.2345678)
+    facts = load.facts(RECORDS[:1])
+    assert (facts["loop_lag_mean_ms"], facts["first_token_lag_mean_ms"]) == (12.346, 12.346)
+    assert (facts["cpu_s"], facts["cpu_share"]) == (1.235, 0.6173)
+
+
+def test_the_p99_of_the_looks_is_not_the_worst() -> None:
+    load = client([1.0 if i == 40 else 0.0 for i in range(COUNT)])
+    assert (load.facts(RECORDS)["loop_lag_p99_ms"], load.facts(RECORDS)["loop_lag_max_ms"]) == (0.0, 1000.0)
