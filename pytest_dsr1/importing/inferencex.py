@@ -80,8 +80,9 @@ def _rows(
     if checkpoint is None:
         raise RefusedError(f"the checkpoint {entry.text('model') or 'without a name'} is unknown")
 
+    before = len(entry.problems)
+
     def cases(row: Fields, isl: int, osl: int) -> list[Case]:
-        before = len(entry.problems)
         mtp = _with_mtp(row)
         script_of = SCRIPTS.get((precision, runner, mtp))
         if script_of is None:
@@ -108,8 +109,8 @@ def _rows(
 
     for load in entry.fields("scenarios").items("fixed-seq-len"):
         isl, osl = load.needed("isl") or 1, load.needed("osl") or 1
-        for number, row in enumerate(load.items("search-space"), 1):
-            yield f"{isl}x{osl} row {number}", partial(cases, row, isl, osl)
+        for row in load.items("search-space"):
+            yield f"the row on line {row.node.mark.line}", partial(cases, row, isl, osl)
 
 
 def _with_mtp(row: Fields) -> bool:

@@ -110,8 +110,8 @@ class _ServerReader:
             return [Case(tree["name"], mark, tree) for tree in trees]
 
         runs = [
-            (_name_of(client, number) + (f" on {gpu}" if several[0] else ""), partial(cases, client, gpu))
-            for number, client in enumerate(clients, 1)
+            (_name_of(client) + (f" on {gpu}" if several[0] else ""), partial(cases, client, gpu))
+            for client in clients
             for gpu in gpus or ("",)
         ]
         harvest.take(mark, self.name, runs)
@@ -221,10 +221,10 @@ class _ServerReader:
         )
 
 
-def _name_of(client: Fields, number: int) -> str:
+def _name_of(client: Fields) -> str:
     """Return what a refusal calls a client."""
     name = client.node.plain().get("name")
-    return f"client {name if isinstance(name, str) else number}"
+    return f"client {name}" if isinstance(name, str) else f"the client on line {client.node.mark.line}"
 
 
 def _generated_name(server: Fields, model: str) -> str:
@@ -330,7 +330,7 @@ def _of_client(client: Fields) -> Iterator[str]:
     """Yield what a scenario does not take over from a client, a sentence each.
 
     Raises:
-        RefusedError: the client measures no speed, or sends to another API.
+        RefusedError: the client measures no speed, is another program, or sends to another API.
     """
     accuracy = client.fields("accuracy_config")
     if accuracy.flag("enable_accuracy_test"):
@@ -340,9 +340,9 @@ def _of_client(client: Fields) -> Iterator[str]:
     backend = client.text("backend", "openai")
     if backend != "openai":
         raise RefusedError(f"its client sends to the API {backend}; only openai (completions) is imported")
-    if "benchmark_client" in client:
+    if other := client.text("benchmark_client"):
         raise RefusedError(
-            "its client names a benchmark_client; only NVIDIA's benchmark_serving and SemiAnalysis's are "
+            f"its benchmark_client is {other}; only benchmark_serving, NVIDIA's or SemiAnalysis's, is "
             "imported"
         )
     if client.flag("use_chat_template"):

@@ -16,7 +16,7 @@ from pytest_dsr1.scenario.schema.scenario import Scenario
 
 LIBRARIES = re.compile(r"torch|transformers|tensorrt-llm|numpy|pytest-dsr1|nvidia-.*")
 """Distributions whose versions are recorded; names are normalized as in PEP 503."""
-_NAME = re.compile(r"^Name:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
+_NAME = re.compile(r"^Name:[ \t]*(\S.*?)[ \t]*$", re.IGNORECASE | re.MULTILINE)
 
 
 def fingerprint(
@@ -93,6 +93,6 @@ def _libraries() -> dict[str, FactValue]:
 
 def _name(distribution: metadata.Distribution) -> str:
     """Return a distribution's name; ``Distribution.name`` would parse its whole description too."""
-    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    text = distribution.read_text("METADATA") or ""
     found = _NAME.search(text.partition("\n\n")[0])
-    return found[1] if found else ""
+    return found[1] if found else distribution.name or ""

@@ -235,7 +235,7 @@ def _values(content: bytes, suffix: str) -> dict[str, FactValue] | None:
     from pytest_dsr1.storage.yaml_loaders import load
 
     try:
-        data = json.loads(content) if suffix == ".json" else load(content)
+        data = json.loads(content) if suffix == ".json" else load(content.decode("utf-8-sig"))
         leaves = list(islice(_leaves("", data), MOST_VALUES + 1))
     except (ValueError, yaml.YAMLError, RecursionError):
         return None

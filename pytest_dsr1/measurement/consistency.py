@@ -35,8 +35,8 @@ def expected_acceptance(forced: float, output_tokens: Sequence[float], at_once: 
     """Return the least and most tokens per step that a run with a forced acceptance length can show.
 
     A step gives one of the two whole numbers next to the forced length, by chance. An engine may draw once
-    for all requests of a step. The first step of a request gives one token, or is not counted, and its last
-    step may give fewer tokens than were accepted, and than the engine counts.
+    for all requests of a step. The first step of a request gives one token; an engine may count the token and
+    not the step. The last step may end early; an engine may count what was cut off.
 
     Args:
         forced: the acceptance length.
@@ -48,7 +48,7 @@ def expected_acceptance(forced: float, output_tokens: Sequence[float], at_once: 
     chance = _CERTAIN * math.sqrt(share * (1 - share) / max(steps, 1)) + _ROUNDED
     least = fmean(tokens / (2 + (tokens - 1) / forced) for tokens in output_tokens)
     most = fmean(
-        max(tokens / max((tokens - 1) / forced, 1), forced if tokens > 1 else 1.0) for tokens in output_tokens
+        forced + 1 / max((tokens - 1) / forced, 1) if tokens > 1 else 1.0 for tokens in output_tokens
     )
     return least - chance, most + chance
 

@@ -44,7 +44,7 @@ def expected_s(scenario: Scenario) -> float | None:
     """Return how long the measured part takes if the targets are met exactly, in s.
 
     This comes from the first target whose value says it, such as a rate of tokens or requests, and from the
-    rate of arrivals: the longer of the two, and at most ``load.duration_s``. None if neither does.
+    rate of arrivals: the longer of the two, and at most ``load.duration_s``. None if neither is known.
     """
     load, longest_s = scenario.load, scenario.load.duration_s or float("inf")
     of_targets = (duration_s(target.metric, target.value, _sent(scenario)) for target in scenario.targets)

@@ -72,8 +72,8 @@ def feed(benchmark: Any, rounds: Rounds, file: str) -> None:
     Args:
         benchmark: the ``benchmark`` fixture of any test, made with ``timer=rounds.timer``.
         rounds: the measurement.
-        file: the scenario's file. pytest-benchmark compares by it, so it is the same for any selection of
-            tests.
+        file: the scenario's file. pytest-benchmark compares by the name that begins with it, so it is the
+            same for any selection of tests.
     """
     measurement = rounds.measurement
     benchmark.name = named(measurement.scenario.name, measurement.scenario)

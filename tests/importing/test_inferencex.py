@@ -190,7 +190,7 @@ def test_a_row_that_is_not_known_leaves_the_others(tmp_path: Path) -> None:
     found = harvested_text(tmp_path, SMALL.replace("tp: 8, conc-list: [3]", rows))
     assert [case.tree["load"]["concurrency"] for case in found.cases] == [3]
     assert [(refusal.what, refusal.reason) for refusal in found.refusals] == [
-        ("mine, 1024x1024 row 2", "its scripts for one node do not use pp")
+        ("mine, the row on line 5", "its scripts for one node do not use pp")
     ]
 
 

@@ -251,9 +251,8 @@ REFUSED = [
         "its client tests the accuracy only",
     ),
     (
-        ("isl: 1024", "isl: 1024, benchmark_client: other"),
-        "its client names a benchmark_client; only NVIDIA's benchmark_serving and SemiAnalysis's are "
-        "imported",
+        ("isl: 1024", "isl: 1024, benchmark_client: agentx"),
+        "its benchmark_client is agentx; only benchmark_serving, NVIDIA's or SemiAnalysis's, is imported",
     ),
     (("B200", "L40"), "the GPU L40 is unknown (known: H100, H200, B200, B300, GB200, GB300)"),
     (
@@ -306,7 +305,7 @@ def test_a_client_or_gpu_that_is_refused_leaves_the_others(tmp_path: Path) -> No
     found = harvested_text(tmp_path, changed(("[B200]", "[B200, L40]")))
     assert [case.tree["hardware"]["gpu"] for case in found.cases] == ["NVIDIA B200"]
     (refusal,) = found.refusals
-    assert refusal.what.endswith(", client 1 on L40")
+    assert refusal.what.endswith(", the client on line 7 on L40")
 
 
 def test_a_file_whose_name_and_metadata_name_no_gpu_is_refused(tmp_path: Path) -> None:

@@ -118,5 +118,8 @@ def test_the_name_of_a_distribution_is_read_from_its_head(tmp_path: Path) -> Non
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName:  Torch\nVersion: 9\n\nName: numpy\n")
     assert _name(metadata.Distribution.at(folder)) == "Torch"
-    (folder / "METADATA").write_text("Version: 9\n\nName: numpy\n")
-    assert _name(metadata.Distribution.at(folder)) == ""
+    (folder / "METADATA").write_text("Name:\nVersion: 9\nname: torch thing \n\nName: numpy\n")
+    assert _name(metadata.Distribution.at(folder)) == "torch thing"
+    egg = tmp_path / "numpy-1.17.egg-info"
+    egg.write_text("Name: numpy\nVersion: 1.17\n")
+    assert _name(metadata.Distribution.at(egg)) == "numpy"

@@ -139,8 +139,9 @@ def test_an_engine_may_count_what_it_accepted_beyond_the_end(tokens: float) -> N
 
 def test_a_few_steps_have_the_chance_of_one() -> None:
     """2 tokens at 2.5 per step are 0.8 steps, which count as one: 4 standard deviations of 0.5."""
-    assert expected_acceptance(2.5, [2.0], 1)[1] == pytest.approx(2.5 + 2.0 + 0.005)
+    assert expected_acceptance(2.5, [2.0], 1)[1] == pytest.approx(3.5 + 2.0 + 0.005)
     assert expected_acceptance(4.0, [5.0], 1)[1] == pytest.approx(5.0 + 0.005), "5 tokens of one step"
+    assert expected_acceptance(4.0, [9.0], 1)[1] == pytest.approx(4.5 + 0.005), "1 token, and 2 steps"
 
 
 @pytest.mark.parametrize(("requests", "at_once", "chance"), [(100, 1, 1), (100, 100, 10), (100, 1000, 10)])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_dsr1.engines.protocol import EngineFacts
+from pytest_dsr1.engines.facts import EngineFacts
 from pytest_dsr1.machine.telemetry.health import GpuSummary
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue, targetable
 from pytest_dsr1.scenario.schema.scenario import Target

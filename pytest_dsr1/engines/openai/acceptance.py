@@ -88,19 +88,19 @@ def sglang_variables(acceptance_length: float) -> dict[str, str]:
 
 
 def sglang_forced_by_hand(
-    environ: Mapping[str, str], environment: Mapping[str, str], command: Sequence[str]
+    environ: Mapping[str, str], environment: Mapping[str, str], words: Mapping[str, Sequence[str]]
 ) -> Iterator[tuple[str, float]]:
     """Yield each variable that forces the acceptance length, and the length.
 
     Args:
         environ: the environment of pytest.
         environment: the scenario's `engine.environment`.
-        command: the words of the scenario's command.
+        words: the words of the command, by the scenario's key that has them.
     """
     for name in (_SGLANG, _SGLANG_BEFORE):
         places = [(f"engine.environment.{name}", environment.get(name))]
         places += [(name, environ.get(name))] if name not in environment else []
-        places += [("engine.command", value) for value in set_in(command, name)]
+        places += [(key, value) for key, those in words.items() for value in set_in(those, name)]
         for place, value in places:
             try:
                 length = float(value or "0")

@@ -226,8 +226,9 @@ class OpenAi(EngineSettings):
         """Look in the variables and arguments of every kind, because any command may start any of them."""
         if self.url is not None:
             return
-        yield from forced_by_hand(environ, self.environment, self.llm_api, self.command_words)
-        yield from acceptance.sglang_forced_by_hand(environ, self.environment, self.command_words)
+        words = {"engine.command": self.command or (), "engine.arguments": self.arguments}
+        yield from forced_by_hand(environ, self.environment, self.llm_api, words)
+        yield from acceptance.sglang_forced_by_hand(environ, self.environment, words)
         yield from acceptance.vllm_forced_by_hand(self.command_words)
 
     def compile_caches(self, environ: Mapping[str, str]) -> Iterator[Path]:

@@ -143,7 +143,8 @@ class TensorRtLlm(EngineSettings):
 
     def forced_by_hand(self, environ: Mapping[str, str]) -> Iterator[tuple[str, float | None]]:
         """Look for TensorRT-LLM's variable."""
-        yield from forced_by_hand(environ, self.environment, self.llm_api, self.command_words)
+        words = {"engine.command": self.command_words}
+        yield from forced_by_hand(environ, self.environment, self.llm_api, words)
 
     def compile_caches(self, environ: Mapping[str, str]) -> Iterator[Path]:
         """Yield the cache of its DeepGEMM (TensorRT-LLM's deep_gemm/compiler.cuh)."""

@@ -43,14 +43,14 @@ def forced_length(accepted_drafts: str) -> float | None:
 def set_in(words: Iterable[str], variable: str) -> Iterator[str]:
     """Yield the values that a command gives a variable, as ``env NAME=2`` and ``docker -e NAME=2`` do."""
     for word in words:
-        yield from re.findall(rf"(?<![A-Za-z0-9_]){variable}=([\w.+-]+)", word)
+        yield from re.findall(rf"(?<![\w-]){variable}=[\"']?([\w.+-]+)", word)
 
 
 def forced_by_hand(
     environ: Mapping[str, str],
     environment: Mapping[str, str],
     options: LlmApiOptions,
-    command: Sequence[str],
+    words: Mapping[str, Sequence[str]],
 ) -> Iterator[tuple[str, float]]:
     """Yield each place that sets the variable, and the acceptance length that it forces.
 
@@ -58,7 +58,7 @@ def forced_by_hand(
         environ: the environment of pytest.
         environment: the scenario's `engine.environment`.
         options: the scenario's options of the LLM API, which can set variables, too.
-        command: the words of the scenario's command; empty if it has none.
+        words: the words of the command, by the scenario's key that has them.
     """
     free = (options.unchecked or {}).get("env_overrides")
     places: Mapping[str, Mapping[str, object]] = {
@@ -71,10 +71,11 @@ def forced_by_hand(
         length = forced_length(str(variables.get(VARIABLE, "")))
         if length is not None:
             yield f"{place}.{VARIABLE}" if place == "engine.environment" else place or VARIABLE, length
-    for value in set_in(command, VARIABLE):
-        length = forced_length(value)
-        if length is not None:
-            yield "engine.command", length
+    for key, those in words.items():
+        for value in set_in(those, VARIABLE):
+            length = forced_length(value)
+            if length is not None:
+                yield key, length
 
 
 def forcing_variables(scenario: Scenario, installed: str | None, dialect: Dialect) -> dict[str, str]:

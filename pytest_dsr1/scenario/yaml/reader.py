@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from yaml.events import (
@@ -27,7 +28,7 @@ from yaml.events import (
 
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem
 from pytest_dsr1.scenario.yaml.tree import Node
-from pytest_dsr1.storage.yaml_loaders import FAST
+from pytest_dsr1.storage.yaml_loaders import loader_for
 from pytest_dsr1.text import shown_path
 
 MAX_BYTES = 1_000_000
@@ -106,13 +107,13 @@ def parse(
         MistakeError: the text is not YAML, contains several documents, or is too large once expanded.
     """
 
-    def builder_with(loader: type[yaml.SafeLoader]) -> _Builder:
+    def builder_with(loader: Any) -> _Builder:
         events = iter(yaml.parse(text, Loader=loader))
         return _Builder(events, source, problems, wanted, max_values, merge_keys=merge_keys)
 
     known = len(problems)
     try:
-        return builder_with(FAST).document()
+        return builder_with(loader_for(text)).document()
     except (yaml.YAMLError, ValueError, OverflowError):
         del problems[known:]
     builder = builder_with(yaml.SafeLoader)

@@ -164,6 +164,16 @@ def test_without_the_key_nothing_is_written(tmp_path: Path) -> None:
             "engine.command",
             "3",
         ),
+        (
+            {"command": ["sh", "-c", 'export SGLANG_SIMULATE_ACC_LEN="3.1"; serve']},
+            "engine.command",
+            "3.1",
+        ),
+        (
+            {"command": ["docker", "run"], "arguments": ["-e", "SGLANG_SIMULATE_ACC_LEN='3.1'", "image"]},
+            "engine.arguments",
+            "3.1",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_forced_by_hand_must_use_the_key(

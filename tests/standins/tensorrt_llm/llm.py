@@ -126,7 +126,10 @@ class LLM:
             [sys.executable, "-m", "tests.standins.tensorrt_llm.executor", json.dumps(job)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COVERAGE_PROCESS_CONFIG": ""},
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
+                "PYTHONPATH": os.pathsep.join(sys.path),
+            },
             text=True,
             start_new_session=True,
         )
