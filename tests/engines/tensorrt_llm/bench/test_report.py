@@ -16,10 +16,12 @@ from pytest_dsr1.engines.tensorrt_llm.bench import report as report_module
 from pytest_dsr1.engines.tensorrt_llm.bench.report import (
     Report,
     differences,
+    draft_tokens,
     read_report,
     read_requests,
 )
 from pytest_dsr1.engines.tensorrt_llm.bench.report_text import parse_text
+from pytest_dsr1.engines.tensorrt_llm.settings import COUNTING_TOLERANCE
 from pytest_dsr1.errors import EngineError
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.workload.workload import Workload
@@ -357,6 +359,9 @@ def test_a_huge_report_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(EngineError) as caught:
         read_report(path)
     assert str(caught.value) == f"{path}: has 1,001 bytes; a report has at most 1,000"
+    path.write_bytes(b" " * 1000)
+    with pytest.raises(EngineError, match=r"is empty$"):
+        read_report(path)
 
 
 HEADLINE = "= PERFORMANCE OVERVIEW \n"
@@ -397,6 +402,12 @@ def test_malformed_text(name: str) -> None:
     assert str(caught.value) == message
 
 
+def request_of_sample() -> dict[str, Any]:
+    """Return the second request of a sample."""
+    second: dict[str, Any] = json.loads((SAMPLES / "v1.2rc_stream_mtp.request.json").read_text())[1]
+    return second
+
+
 def request(**changes: object) -> bytes:
     entries = json.loads((SAMPLES / "v1.2rc_stream_mtp.request.json").read_text())
     entries[1] |= changes
@@ -422,6 +433,18 @@ MALFORMED_REQUESTS = {
         request(end_timestamp=0),
         "request 2 took -1000 s for 2048 tokens; both must be positive",
     ),
+    "63 bits and a sign": (
+        request(num_input_tokens=1 << 63),
+        "request 2: num_input_tokens is 9,223,372,036,854,775,808, expected a whole number",
+    ),
+    "takes no time": (
+        request(end_timestamp=request_of_sample()["start_timestamp"]),
+        "request 2 took 0 s for 2048 tokens; both must be positive",
+    ),
+    "a day": (
+        request(start_timestamp=86_400_000_000_000, end_timestamp=0),
+        "request 2 took -86400 s for 2048 tokens; both must be positive",
+    ),
     "no tokens": (
         request(num_total_output_tokens=0),
         "request 2 took 10.0724 s for 0 tokens; both must be positive",
@@ -437,6 +460,41 @@ def test_malformed_requests(name: str, tmp_path: Path) -> None:
     with pytest.raises(EngineError) as caught:
         read_requests(path)
     assert str(caught.value).startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "first_s", "iterations"),
+    [
+        ({"first_token_timestamp": 0, "decode_iteration": 0}, 0.0, 1),
+        ({"first_token_timestamp": -1, "decode_iteration": -1}, None, None),
+        ({"first_token_timestamp": 1, "decode_iteration": 1}, 1e-9, 2),
+    ],
+)
+def test_what_is_below_zero_is_unknown(
+    changes: dict[str, int], first_s: float | None, iterations: int | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "requests.json"
+    path.write_bytes(request(num_total_output_tokens=1, num_input_tokens=(1 << 63) - 1, **changes))
+    record = read_requests(path)[1]
+    assert (record.first_token_s, record.decoding_iterations) == (first_s, iterations)
+    assert (record.output_tokens, record.input_tokens) == (1, (1 << 63) - 1)
+
+
+@pytest.mark.parametrize(
+    ("means", "drafts"),
+    [
+        ((30.0, 10.0, 20.0), 3.0),
+        ((None, 10.0, 20.0), None),
+        ((30.0, None, 20.0), None),
+        ((30.0, 10.0, None), None),
+        ((30.0, 20.0, 20.0), None),
+    ],
+)
+def test_the_draft_length_needs_all_three_means(
+    means: tuple[float | None, float | None, float | None], drafts: float | None
+) -> None:
+    """Drafted, accepted and output tokens of a request: 30 drafts in 20 - 10 steps."""
+    assert draft_tokens(*means) == drafts
 
 
 WORKLOAD = Workload(Path("dataset.jsonl"), 4, "", True, 8.0, 8, 16.0, 16)
@@ -504,6 +562,8 @@ OTHER: dict[str, Any] = {"llm_api": {"unchecked": {"speculative_config": {"decod
     [
         (MTP, 3.0, None),
         (MTP, 3.004, None),  # the text has two decimals
+        (MTP, 3.25, None),
+        (MTP, 2.74, "draft tokens per step 2.74 instead of 3"),
         (MTP, None, None),
         (MTP, 1.0, "draft tokens per step 1 instead of 3"),
         (MTP, 4.0, "draft tokens per step 4 instead of 3"),
@@ -522,7 +582,13 @@ def test_the_draft_length_is_the_one_asked_for(
 
 @pytest.mark.parametrize(
     ("engine", "length", "differs"),
-    [(MTP, 4.0, False), (MTP, 4.3, True), ({}, 1.04, False), ({}, 1.1, True), (OTHER, 9.0, False)],
+    [
+        (MTP, 4.0, False),
+        (MTP, 4.3, True),
+        ({}, COUNTING_TOLERANCE, False),
+        ({}, 1.1, True),
+        (OTHER, 9.0, False),
+    ],
 )
 def test_no_step_gives_more_tokens_than_its_drafts_allow(
     engine: dict[str, Any], length: float, differs: bool
