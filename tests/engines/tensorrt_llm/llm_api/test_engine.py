@@ -395,17 +395,17 @@ def test_values_that_the_version_refuses(api: Api) -> None:
     [
         (
             "import",
-            "tensorrt_llm cannot be imported (libcuda.so.1: cannot open shared object file: No such file or directory) in",
+            r"tensorrt_llm cannot be imported \(libcuda\.so\.1: cannot open shared object file: No such file or directory\) in",
         ),
         (
             "load-memory",
-            "TensorRT-LLM ran out of GPU memory while loading the weights: the model is too large for this ",
+            r"TensorRT-LLM ran out of GPU memory while loading the weights: the model is too large for this ",
         ),
         ("load-exit", "TensorRT-LLM's worker ended with exit status 255 and no result\n"),
         (
-            "request",
-            "1 of 1 requests failed in TensorRT-LLM; the first, request 1 of the dataset: "
-            "RequestError: the request exceeds max_num_tokens\n",
+            "request",  # another may end before the worker is stopped
+            r"1 of [12] requests failed in TensorRT-LLM; the first, request 1 of the dataset: "
+            r"RequestError: the request exceeds max_num_tokens\n",
         ),
         (
             "short",
@@ -416,7 +416,7 @@ def test_values_that_the_version_refuses(api: Api) -> None:
 def test_each_failure_is_one_sentence(api: Api, how: str, message: str) -> None:
     found = api.installed("1.2.1").fails(how).failure()
     assert found.startswith("small: ")
-    assert message in found
+    assert re.search(message, found)
 
 
 def test_too_few_gpus(api: Api) -> None:
