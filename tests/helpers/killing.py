@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, ModuleType
 
+from tests.helpers.environment import without_coverage
 from tests.helpers.paths import ROOT
 
 
@@ -20,8 +21,9 @@ def killed_in_a_program(program: str, folder: Path) -> str:
     Its coverage is not measured: it does the same hundreds of times.
     """
     command = [sys.executable, "-c", program, str(folder)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=without_coverage(), capture_output=True, text=True, check=False
+    )
     assert done.stderr == ""
     return done.stdout.rstrip("\n")
 

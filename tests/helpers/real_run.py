@@ -9,6 +9,13 @@ from pathlib import Path
 
 SHARED = "CPUs shared"
 """What a run says that other work slowed down."""
+TRIES = 5
+"""The most runs until one is undisturbed."""
+
+
+def disturbed(status: int, output: str) -> bool:
+    """Return whether other work on this machine made a run INVALID."""
+    return status == 10 and SHARED in output
 
 
 @dataclass(frozen=True)
@@ -29,10 +36,10 @@ def undisturbed(
     command: Sequence[str], place: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """Run the command, and again if other work on this machine made the run INVALID, as a person would."""
-    for _ in range(5):
+    for _ in range(TRIES):
         done = subprocess.run(
             command, cwd=place, env=environment, capture_output=True, text=True, check=False
         )
-        if done.returncode != 10 or SHARED not in done.stdout:
+        if not disturbed(done.returncode, done.stdout):
             break
     return done

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_dsr1 import gate, machine, measurement, metrics, process, reporting, session, workload
 from pytest_dsr1.extensions import HOOKS
+from tests.helpers.environment import without_coverage
 from tests.helpers.paths import ROOT
 from tests.helpers.real_run import RealRun, undisturbed
 from tests.helpers.suites import Suites
@@ -59,8 +60,7 @@ def real_run(tmp_path_factory: pytest.TempPathFactory) -> RealRun:
         "--dsr1-set=targets.total_output_throughput.value=0.001",
         "--benchmark-json=bench.json",
     ]
-    left_out = (*ELSEWHERE, "COVERAGE_PROCESS_CONFIG")
-    environment = {key: value for key, value in os.environ.items() if key not in left_out}
+    environment = {key: value for key, value in without_coverage().items() if key not in ELSEWHERE}
     environment |= {"COLUMNS": "80", "XDG_CACHE_HOME": str(place / "cache"), "PYTHONPATH": str(ROOT)}
     done = undisturbed(command, place, environment)
     return RealRun(place, done.returncode, done.stdout.splitlines())

@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.helpers.environment import without_coverage
 from tests.standins.tensorrt_llm.arguments import TorchLlmArgs
 
 _FAIL = os.environ.get("DSR1_STANDIN_FAIL", "")
@@ -114,6 +115,7 @@ class LLM:
         if needed > gpus:
             raise RuntimeError(f"Only {gpus} GPUs are available, but {needed} are required.")
         print("Loading safetensors weights in parallel:  50%|#####     | 4/8", flush=True)
+        time.sleep(float(os.environ.get("DSR1_STANDIN_LOAD_S", "0")))
         job = {
             "model": model,
             "dummy": args.load_format == "dummy",
@@ -126,10 +128,7 @@ class LLM:
             [sys.executable, "-m", "tests.standins.tensorrt_llm.executor", json.dumps(job)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={
-                **{name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
-                "PYTHONPATH": os.pathsep.join(sys.path),
-            },
+            env={**without_coverage(), "PYTHONPATH": os.pathsep.join(sys.path)},
             text=True,
             start_new_session=True,
         )

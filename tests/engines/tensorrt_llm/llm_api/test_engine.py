@@ -157,6 +157,8 @@ def test_never_more_requests_than_the_concurrency_are_under_way(api: Api) -> Non
 
 
 def test_phases_are_told_with_what_the_log_says_of_loading(api: Api) -> None:
+    # So long that what the log says of loading is read before the next phase begins.
+    api.monkeypatch.setenv("DSR1_STANDIN_LOAD_S", "0.5")
     api.installed("1.2.1").run(load={"warmup_requests": 3})
     assert api.watcher.steps == [
         ("starting", "TensorRT-LLM 1.2.1"),
@@ -395,17 +397,17 @@ def test_values_that_the_version_refuses(api: Api) -> None:
     [
         (
             "import",
-            r"tensorrt_llm cannot be imported \(libcuda\.so\.1: cannot open shared object file: No such file or directory\) in",
+            "tensorrt_llm cannot be imported (libcuda.so.1: cannot open shared object file: No such file or directory) in",
         ),
         (
             "load-memory",
-            r"TensorRT-LLM ran out of GPU memory while loading the weights: the model is too large for this ",
+            "TensorRT-LLM ran out of GPU memory while loading the weights: the model is too large for this ",
         ),
         ("load-exit", "TensorRT-LLM's worker ended with exit status 255 and no result\n"),
         (
-            "request",  # another may end before the worker is stopped
-            r"1 of [12] requests failed in TensorRT-LLM; the first, request 1 of the dataset: "
-            r"RequestError: the request exceeds max_num_tokens\n",
+            "request",
+            "1 of 1 requests failed in TensorRT-LLM; the first, request 1 of the dataset: "
+            "RequestError: the request exceeds max_num_tokens\n",
         ),
         (
             "short",
@@ -414,9 +416,11 @@ def test_values_that_the_version_refuses(api: Api) -> None:
     ],
 )
 def test_each_failure_is_one_sentence(api: Api, how: str, message: str) -> None:
+    # So long that no other request ends before the worker is stopped.
+    api.monkeypatch.setenv("DSR1_STANDIN_STEP_S", "0.05")
     found = api.installed("1.2.1").fails(how).failure()
     assert found.startswith("small: ")
-    assert re.search(message, found)
+    assert message in found
 
 
 def test_too_few_gpus(api: Api) -> None:
