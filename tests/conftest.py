@@ -143,7 +143,7 @@ def pytest_xdist_auto_num_workers() -> int:
     return min((os.cpu_count() or 1) + 1, 8)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def uncovered() -> Iterator[None]:
     """Pause the measuring of coverage, for tests that repeat many times what other tests cover."""
     measuring = sys.gettrace()

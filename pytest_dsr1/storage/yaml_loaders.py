@@ -39,6 +39,8 @@ FAST = _fast()
 """The faster loader."""
 _READ_DIFFERENTLY = re.compile(r"[\t!?\ufeff]|[|>][-+0-9]*#")
 """The two parsers differ on tabs, tags, explicit keys, byte order marks, and comments that touch a ``|``."""
+_ERRORS = (yaml.YAMLError, ValueError, OverflowError, LookupError, AttributeError, TypeError)
+"""What PyYAML raises for a wrong text, tag or value."""
 
 
 def loader_for(text: str) -> Any:
@@ -63,7 +65,3 @@ def load(text: str) -> Any:
         raise
     except _ERRORS as error:
         raise yaml.YAMLError(str(error)) from None
-
-
-_ERRORS = (yaml.YAMLError, ValueError, OverflowError, LookupError, AttributeError, TypeError)
-"""What PyYAML raises for a wrong text, tag or value."""

@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pytest_dsr1.engines.trtllm_options.acceptance import set_in
+from pytest_dsr1.engines.trtllm_options.acceptance import places_of
 
 VLLM_OPTION = "--speculative-config"
 _VLLM_NAMES = {VLLM_OPTION, "--speculative_config", "-sc"}
@@ -93,17 +93,14 @@ def sglang_forced_by_hand(
     """Yield each variable that forces the acceptance length, and the length.
 
     Args:
-        environ: the environment of pytest.
+        environ: see :func:`~pytest_dsr1.engines.trtllm_options.acceptance.places_of`, also for the others.
         environment: the scenario's `engine.environment`.
-        words: the words of the command, by the scenario's key that has them.
+        words: the words of the command.
     """
     for name in (_SGLANG, _SGLANG_BEFORE):
-        places = [(f"engine.environment.{name}", environment.get(name))]
-        places += [(name, environ.get(name))] if name not in environment else []
-        places += [(key, value) for key, those in words.items() for value in set_in(those, name)]
-        for place, value in places:
+        for place, value in places_of(name, environ, environment, words):
             try:
-                length = float(value or "0")
+                length = float(value)
             except ValueError:
                 continue
             if length > 0:

@@ -9,7 +9,7 @@ one more token in a step. 0 forces nothing. A value above the draft tokens count
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_dsr1.engines.trtllm_options.dialects import Dialect, version_of
 from pytest_dsr1.engines.trtllm_options.names import Version
@@ -40,10 +40,29 @@ def forced_length(accepted_drafts: str) -> float | None:
     return accepted + 1 if accepted > 0 else None
 
 
-def set_in(words: Iterable[str], variable: str) -> Iterator[str]:
-    """Yield the values that a command gives a variable, as ``env NAME=2`` and ``docker -e NAME=2`` do."""
-    for word in words:
-        yield from re.findall(rf"(?<![\w-]){variable}=[\"']?([\w.+-]+)", word)
+def places_of(
+    variable: str,
+    environ: Mapping[str, str],
+    environment: Mapping[str, str],
+    words: Mapping[str, Sequence[str]],
+) -> Iterator[tuple[str, str]]:
+    """Yield each place that sets a variable, and the value.
+
+    Args:
+        variable: its name.
+        environ: the environment of pytest, which counts where the scenario does not set the variable.
+        environment: the scenario's `engine.environment`.
+        words: the words of the command, by the scenario's key that has them. They may set it as in
+            ``env NAME=2`` and ``docker -e NAME=2``.
+    """
+    if variable in environment:
+        yield f"engine.environment.{variable}", environment[variable]
+    elif variable in environ:
+        yield variable, environ[variable]
+    for key, those in words.items():
+        for word in those:
+            for value in re.findall(rf"(?<![\w-]){variable}=[\"']?([\w.+-]+)", word):
+                yield key, value
 
 
 def forced_by_hand(
@@ -55,27 +74,21 @@ def forced_by_hand(
     """Yield each place that sets the variable, and the acceptance length that it forces.
 
     Args:
-        environ: the environment of pytest.
+        environ: see :func:`places_of`; so are ``environment`` and ``words``.
         environment: the scenario's `engine.environment`.
         options: the scenario's options of the LLM API, which can set variables, too.
-        words: the words of the command, by the scenario's key that has them.
+        words: the words of the command.
     """
     free = (options.unchecked or {}).get("env_overrides")
-    places: Mapping[str, Mapping[str, object]] = {
-        "engine.environment": environment,
-        "engine.llm_api.env_overrides": options.env_overrides or {},
-        "engine.llm_api.unchecked": free if isinstance(free, dict) else {},
-        "": {} if VARIABLE in environment else environ,
-    }
-    for place, variables in places.items():
-        length = forced_length(str(variables.get(VARIABLE, "")))
+    places = [
+        *places_of(VARIABLE, environ, environment, words),
+        ("engine.llm_api.env_overrides", (options.env_overrides or {}).get(VARIABLE)),
+        ("engine.llm_api.unchecked", free.get(VARIABLE) if isinstance(free, dict) else None),
+    ]
+    for place, value in places:
+        length = forced_length(str(value))
         if length is not None:
-            yield f"{place}.{VARIABLE}" if place == "engine.environment" else place or VARIABLE, length
-    for key, those in words.items():
-        for value in set_in(those, VARIABLE):
-            length = forced_length(value)
-            if length is not None:
-                yield key, length
+            yield place, length
 
 
 def forcing_variables(scenario: Scenario, installed: str | None, dialect: Dialect) -> dict[str, str]:

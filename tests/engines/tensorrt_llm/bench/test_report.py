@@ -402,16 +402,11 @@ def test_malformed_text(name: str) -> None:
     assert str(caught.value) == message
 
 
-def request_of_sample() -> dict[str, Any]:
-    """Return the second request of a sample."""
-    second: dict[str, Any] = json.loads((SAMPLES / "v1.2rc_stream_mtp.request.json").read_text())[1]
-    return second
+FIRST, SECOND = json.loads((SAMPLES / "v1.2rc_stream_mtp.request.json").read_text())
 
 
 def request(**changes: object) -> bytes:
-    entries = json.loads((SAMPLES / "v1.2rc_stream_mtp.request.json").read_text())
-    entries[1] |= changes
-    return json.dumps(entries).encode()
+    return json.dumps([FIRST, SECOND | changes]).encode()
 
 
 MALFORMED_REQUESTS = {
@@ -438,7 +433,7 @@ MALFORMED_REQUESTS = {
         "request 2: num_input_tokens is 9,223,372,036,854,775,808, expected a whole number",
     ),
     "takes no time": (
-        request(end_timestamp=request_of_sample()["start_timestamp"]),
+        request(end_timestamp=SECOND["start_timestamp"]),
         "request 2 took 0 s for 2048 tokens; both must be positive",
     ),
     "a day": (
@@ -585,6 +580,7 @@ def test_the_draft_length_is_the_one_asked_for(
     [
         (MTP, 4.0, False),
         (MTP, 4.3, True),
+        ({}, 1.04, False),
         ({}, COUNTING_TOLERANCE, False),
         ({}, 1.1, True),
         (OTHER, 9.0, False),
