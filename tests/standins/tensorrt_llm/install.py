@@ -5,8 +5,8 @@ The environment variable DSR1_STANDIN_FAIL makes it fail: ``import`` (a library 
 waits forever, as the real one can), ``hang`` (no more tokens), ``request`` (the second request fails),
 ``short`` (the second request ends early), ``memory`` (its process runs out of memory after two requests),
 ``clock`` (request times on another clock). DSR1_STANDIN_GPUS is the number of its GPUs (8), DSR1_STANDIN_PIDS
-is a file for the id of its process, DSR1_STANDIN_STEP_S is the time of a decode step, DSR1_STANDIN_LOAD_S that
-of loading, and DSR1_STANDIN_DRAFTS is the number of draft tokens that it uses unasked. With
+is a file for the id of its process, DSR1_STANDIN_STEP_S is the time of a decode step, DSR1_STANDIN_LOAD_S
+that of loading, and DSR1_STANDIN_DRAFTS is the number of draft tokens that it uses unasked. With
 DSR1_STANDIN_REFUSE it rejects a max_batch_size below 8.
 """
 
