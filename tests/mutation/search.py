@@ -76,10 +76,12 @@ class Found:
     Attributes:
         noticed: the number of faults that a test noticed.
         survivors: the others, with the line of each, without the equivalent ones.
+        broken: the errors of Cosmic Ray where it could not make a fault; these do not count.
     """
 
     noticed: int
     survivors: Sequence[tuple[int, Fault]]
+    broken: Sequence[str] = ()
 
     @property
     def tried(self) -> int:
@@ -119,10 +121,13 @@ def equivalent(module: Mapping[str, Any]) -> Iterator[Fault]:
 
 def found(dump: Iterable[str], harmless: Harmless) -> Found:
     """Return the result of a module from the lines of ``cosmic-ray dump``."""
-    noticed, survivors = 0, []
+    noticed, survivors, broken = 0, [], []
     for line in dump:
         item, result = json.loads(line)
         if result is None or result["worker_outcome"] == "skipped":
+            continue
+        if result["worker_outcome"] == "exception":
+            broken.append(result["output"].strip().splitlines()[-1])
             continue
         fault = fault_of(result["diff"])
         if harmless.covers(fault):
@@ -131,7 +136,7 @@ def found(dump: Iterable[str], harmless: Harmless) -> Found:
             survivors.append((item["mutations"][0]["start_pos"][0], fault))
         else:
             noticed += 1
-    return Found(noticed, sorted(survivors))
+    return Found(noticed, sorted(survivors), broken)
 
 
 def fault_of(diff: str) -> Fault:
@@ -265,6 +270,8 @@ def main(places: Sequence[str]) -> int:
             continue
         total, noticed = total + result.tried, noticed + result.noticed
         print(f"{path}: {result.noticed} of {result.tried} noticed", flush=True)
+        for error in result.broken:
+            print(f"  Cosmic Ray could not make a fault: {error}", flush=True)
         for line, fault in result.survivors:
             print(f"  {path}:{line}\n    - {fault.was}\n    + {fault.becomes}", flush=True)
     share = noticed / total if total else 0.0

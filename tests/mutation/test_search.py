@@ -32,15 +32,30 @@ def test_survivors_are_counted_and_named() -> None:
         line("killed", worker="skipped"),
     ]
     result = found(dump, Harmless(frozenset()))
-    assert result == Found(2, [(7, Fault("if a < b:", "if a <= b:"))])
+    assert result == Found(2, [(7, Fault("if a < b:", "if a <= b:"))], [])
     assert result.tried == 3
 
 
 def test_what_changes_nothing_does_not_count() -> None:
     fault = Fault("if a < b:", "if a <= b:")
     dump = [line("survived"), line("killed"), line("killed", "    if a >= b:")]
-    assert found(dump, Harmless(frozenset({fault}))) == Found(1, [])
-    assert found(dump, Harmless(frozenset(), ("<=",))) == Found(1, [])
+    assert found(dump, Harmless(frozenset({fault}))) == Found(1, [], [])
+    assert found(dump, Harmless(frozenset(), ("<=",))) == Found(1, [], [])
+
+
+def test_a_fault_that_cannot_be_made_is_reported_and_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = {"worker_outcome": "exception", "test_outcome": "incompetent", "diff": None}
+    output = "Traceback:\n  a line\nAttributeError: no value\n"
+    dump = [line("killed"), json.dumps([{"mutations": []}, {**error, "output": output}])]
+    result = found(dump, Harmless(frozenset()))
+    assert result == Found(1, [], ["AttributeError: no value"])
+    monkeypatch.setattr(search, "searched", lambda *_: [("a.py", result)])
+    assert search.main([]) == 0
+    assert "a.py: 1 of 1 noticed\n  Cosmic Ray could not make a fault: AttributeError: no value\n" in (
+        capsys.readouterr().out
+    )
 
 
 def test_a_fault_over_several_lines() -> None:
