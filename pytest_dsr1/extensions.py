@@ -49,7 +49,11 @@ HOOKS: Mapping[str, Hook] = {
         "check",
         "pytest_dsr1.machine.preflight.check:Check",
         "name",
-        ("pytest_dsr1.machine.preflight.gpus", "pytest_dsr1.machine.preflight.host"),
+        (
+            "pytest_dsr1.machine.preflight.gpus",
+            "pytest_dsr1.machine.preflight.fleet",
+            "pytest_dsr1.machine.preflight.host",
+        ),
     ),
     "pytest_dsr1_clues": Hook(
         "clue",

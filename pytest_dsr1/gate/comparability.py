@@ -34,9 +34,19 @@ EVERYTHING: UnderTest = {"*": True}
 NODE = "gpu.uuids"
 """The fact that identifies a node. The runs of references differ in it, so it is compared separately."""
 
-CLOCKS = ("gpu.max_sm_clock_mhz", "gpu.application_clock_mhz", "gpu.application_memory_clock_mhz")
+IF_KNOWN = (
+    "gpu.max_sm_clock_mhz",
+    "gpu.application_clock_mhz",
+    "gpu.application_memory_clock_mhz",
+    "gpu.power_enforced_w",
+    "gpu.power_profiles",
+    "gpu.vbios",
+    "gpu.pcie_generation",
+    "gpu.pcie_width",
+    "gpu.nvlink_mb_s",
+)
 """Compared only if both sides have them: earlier versions did not read them, and a new driver, which a gate
-may judge, may no longer report application clocks."""
+may judge, may no longer report some of them, such as application clocks."""
 
 FIXED = (
     "gpu.name",
@@ -45,7 +55,7 @@ FIXED = (
     "gpu.memory_gib",
     "gpu.power_limit_w",
     "gpu.vboost",
-    *CLOCKS,
+    *IF_KNOWN,
     "gpu.mig",
     "gpu.ecc",
     "setup.vboost",
@@ -80,7 +90,7 @@ SHOWN: Mapping[str, str] = {
 }
 """Patterns of the facts that are not compared, each with the reason."""
 
-_STEPS: Mapping[str, float] = {"gpu.power_limit_w": 0.5, "gpu.memory_gib": 2.0}
+_STEPS: Mapping[str, float] = {"gpu.power_limit_w": 0.5, "gpu.power_enforced_w": 0.5, "gpu.memory_gib": 2.0}
 """Values closer than this are equal: NVML rounds power limits, and drivers differ in reserved memory."""
 
 _LONG_HEX = re.compile(r"[0-9a-f]{32,}")
@@ -189,7 +199,7 @@ def unequal(
     old, new = with_role(wanted, reference, under_test), with_role(wanted, facts, under_test)
     for key in sorted({*old, *new}):
         one, other = old.get(key), new.get(key)
-        unreported = key in CLOCKS and (one is None or other is None)
+        unreported = key in IF_KNOWN and (one is None or other is None)
         if not (unreported or _same(key, one, other)):
             yield key, one, other
 

@@ -70,6 +70,15 @@ def _gpu_facts(machine: MachineInventory, count: int) -> dict[str, FactValue]:
             ),
             "gpu.power_limit_w": _common(gpus, lambda gpu: gpu.power_limit_w),
             "gpu.power_default_w": _common(gpus, lambda gpu: gpu.power_default_w),
+            "gpu.power_enforced_w": _common(gpus, lambda gpu: gpu.power_enforced_w),
+            "gpu.vbios": _common(gpus, lambda gpu: gpu.vbios),
+            "gpu.pcie_generation": _common(gpus, lambda gpu: gpu.pcie_generation_max),
+            "gpu.pcie_width": _common(gpus, lambda gpu: gpu.pcie_width),
+            "gpu.nvlink_mb_s": _common(gpus, lambda gpu: gpu.nvlink_mb_s),
+            "gpu.power_profiles": _common(
+                gpus,
+                lambda gpu: None if gpu.power_profiles is None else ", ".join(gpu.power_profiles) or "none",
+            ),
             "gpu.max_sm_clock_mhz": _common(gpus, lambda gpu: gpu.max_sm_clock_mhz),
             "gpu.application_clock_mhz": _common(gpus, lambda gpu: gpu.application_clock_mhz),
             "gpu.application_memory_clock_mhz": _common(gpus, lambda gpu: gpu.application_memory_clock_mhz),
@@ -79,6 +88,10 @@ def _gpu_facts(machine: MachineInventory, count: int) -> dict[str, FactValue]:
             "gpu.ecc": _common(gpus, lambda gpu: gpu.ecc),
         }
     return facts
+
+
+def _power_profiles(gpu: GpuReading) -> str | None:
+    return None if gpu.power_profiles is None else ", ".join(gpu.power_profiles) or "none"
 
 
 def _libraries() -> dict[str, FactValue]:

@@ -7,6 +7,7 @@ import platform
 import pwd
 import resource
 import signal
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import metadata
@@ -119,6 +120,13 @@ def free_bytes(folder: Path) -> int | None:
             stat = os.statvfs(existing)
             return stat.f_bavail * stat.f_frsize
     return None
+
+
+def cpu_governors() -> Mapping[str, int]:
+    """Return the number of CPUs by frequency governor; empty without any, as in a virtual machine."""
+    files = (ROOT / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")
+    names = (_text(str(path.relative_to(ROOT))).strip() for path in files)
+    return Counter(name for name in names if name)
 
 
 def cpu_model() -> str:

@@ -13,6 +13,9 @@ FactValue = str | int | float | bool | None | list[str]
 FORCED = "option.speculation.acceptance_length"
 """The fact of a forced acceptance length; a run of natural acceptance does not have it."""
 
+UNVERIFIED = "(unverified: known from documentation, its cost has not been measured)"
+"""Ends a warning about something that documentation says and that we have not seen cost performance."""
+
 Notify = Callable[[str], None]
 """Shows a sentence to the user at once."""
 
@@ -21,8 +24,8 @@ Notify = Callable[[str], None]
 class GpuSample:
     """One GPU at one moment. Times are seconds on the host's monotonic clock. None: NVML does not report it.
 
-    ``throttle_reasons`` is NVML's mask of clock-event reasons; ``energy_j`` counts from the driver's load
-    and is read once per second.
+    ``throttle_reasons`` is NVML's mask of clock-event reasons. ``energy_j``, which counts from the driver's
+    load, and ``pcie_generation`` are read once per second.
     """
 
     time_s: float
@@ -35,6 +38,7 @@ class GpuSample:
     memory_used_gib: float | None
     utilization_percent: int | None
     throttle_reasons: int | None
+    pcie_generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +48,34 @@ class Event:
     Attributes:
         time_s: time on the host's monotonic clock.
         gpu: NVML's index; None for the machine.
-        kind: ``foreign process`` (the GPU is shared), ``lost`` (it fell off the bus), ``error`` (a reading
-            failed).
+        kind: ``foreign process`` (the GPU is shared), ``lost`` (it fell off the bus), ``xid`` (the driver
+            reported an Xid error), ``error`` (a reading failed).
         message: what happened, in words.
+        xid: the code of an Xid error.
     """
 
     time_s: float
     gpu: int | None
-    kind: Literal["foreign process", "lost", "error"]
+    kind: Literal["foreign process", "lost", "xid", "error"]
     message: str
+    xid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCounters:
+    """Errors of a GPU that the hardware repaired, since the driver loaded. None: NVML does not report them.
+
+    Attributes:
+        pcie_replays: packets that PCIe sent again.
+        nvlink_errors: CRC errors, replays and recoveries of all NVLinks.
+        ecc_corrected: memory errors that ECC corrected.
+        remapped_rows: memory rows that were replaced by spare ones.
+    """
+
+    pcie_replays: int | None = None
+    nvlink_errors: int | None = None
+    ecc_corrected: int | None = None
+    remapped_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +86,14 @@ class Telemetry:
         interval_s: the intended time between two samples of one GPU.
         gpus: NVML's index of each watched GPU; empty for a run on the CPU.
         max_sm_clock_mhz: the highest SM clock of each of them; None if unknown.
+        pcie_generation_max: the highest PCIe generation of each of them; empty in earlier results.
         samples: every sample.
         ecc_uncorrected_before: uncorrectable ECC errors of each GPU before the run.
         ecc_uncorrected_after: the same after the run.
-        events: foreign processes, lost GPUs and failed readings, in time order.
+        errors_before: repaired errors of each GPU before the run; empty in earlier results.
+        errors_after: the same after the run.
+        xids_watched: whether the driver was asked for Xid errors.
+        events: foreign processes, lost GPUs, Xid errors and failed readings, in time order.
         processes_visible: whether process ids could be matched (not in most containers).
         overhead_share: measured share of one CPU core that sampling took.
     """
@@ -74,9 +101,13 @@ class Telemetry:
     interval_s: float = 0.1
     gpus: tuple[int, ...] = ()
     max_sm_clock_mhz: tuple[int | None, ...] = ()
+    pcie_generation_max: tuple[int | None, ...] = ()
     samples: tuple[GpuSample, ...] = ()
     ecc_uncorrected_before: tuple[int | None, ...] = ()
     ecc_uncorrected_after: tuple[int | None, ...] = ()
+    errors_before: tuple[ErrorCounters, ...] = ()
+    errors_after: tuple[ErrorCounters, ...] = ()
+    xids_watched: bool = False
     events: tuple[Event, ...] = ()
     processes_visible: bool = True
     overhead_share: float = 0.0

@@ -55,12 +55,12 @@ def test_a_stopped_start_that_filled_caches_comes_back_as_it_was(tmp_path: Path)
 
 
 def _with_new_fields(was: Any, now: Any) -> Any:
-    """Return the old content, with the fields of the scenario that came later and have no value."""
+    """Return the old content, with the fields that came later and have no value or an empty one."""
     if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
         return [_with_new_fields(*both) for both in zip(was, now, strict=True)]
     if not isinstance(was, dict):
         return was
-    later = {key: None for key, value in now.items() if key not in was and value is None}
+    later = {key: value for key, value in now.items() if key not in was and value in (None, [], False)}
     return {**later, **{key: _with_new_fields(value, now.get(key)) for key, value in was.items()}}
 
 

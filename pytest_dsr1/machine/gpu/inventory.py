@@ -13,6 +13,8 @@ from typing import TypeVar
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import nvidia_smi
 from pytest_dsr1.machine.gpu import nvml
+from pytest_dsr1.machine.gpu.fabric import Fabric
+from pytest_dsr1.machine.gpu.nvml_calls import GpuLostError, NotPermittedError, NvmlError
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,26 @@ class GpuReading:
     mig: bool | None = None
     ecc: bool | None = None
     ecc_uncorrected: int | None = None
-    remap_pending: bool | None = None
-    remap_failed: bool | None = None
+    ecc_corrected: int | None = None
+    remap: nvml.Remap | None = None
     nvlinks_active: int | None = None
     nvlinks: int | None = None
-    fabric: str | None = None
+    nvlink_mb_s: int | None = None
+    nvlink_errors: int | None = None
+    fabric: Fabric | None = None
+    vbios: str | None = None
+    pcie_generation_max: int | None = None
+    pcie_width: int | None = None
+    pcie_width_max: int | None = None
+    pcie_replays: int | None = None
+    cpus: frozenset[int] | None = None
     processes: tuple[nvml.GpuProcess, ...] | None = None
     persistence: bool | None = None
     power_limit_w: float | None = None
     power_default_w: float | None = None
+    power_enforced_w: float | None = None
+    power_profiles: tuple[str, ...] | None = None
+    temperature_c: int | None = None
     max_sm_clock_mhz: int | None = None
     application_clock_mhz: int | None = None
     application_memory_clock_mhz: int | None = None
@@ -105,9 +118,9 @@ def _tolerant(read: Callable[[], _Value | None]) -> _Value | None:
     """Read a value that a healthy GPU may lack; a lost GPU still raises."""
     try:
         return read()
-    except nvml.GpuLostError:
+    except GpuLostError:
         raise
-    except nvml.NvmlError:
+    except NvmlError:
         return None
 
 
@@ -116,7 +129,6 @@ def _read_gpu(library: nvml.Nvml, index: int, vboost: int | None) -> GpuReading 
     try:
         gpu = library.gpu(index)
         memory = _tolerant(gpu.memory_gib) or (None, None)
-        remap = _tolerant(gpu.remap) or (None, None)
         links = _tolerant(gpu.nvlinks) or (None, None)
         return GpuReading(
             index=index,
@@ -127,23 +139,34 @@ def _read_gpu(library: nvml.Nvml, index: int, vboost: int | None) -> GpuReading 
             mig=_tolerant(gpu.mig),
             ecc=_tolerant(gpu.ecc),
             ecc_uncorrected=_tolerant(gpu.ecc_uncorrected),
-            remap_pending=remap[0],
-            remap_failed=remap[1],
+            ecc_corrected=_tolerant(gpu.ecc_corrected),
+            remap=_tolerant(gpu.remap),
             nvlinks_active=links[0],
             nvlinks=links[1],
+            nvlink_mb_s=_tolerant(gpu.nvlink_mb_s),
+            nvlink_errors=_tolerant(gpu.nvlink_errors),
             fabric=_tolerant(gpu.fabric),
+            vbios=_tolerant(gpu.vbios),
+            pcie_generation_max=_tolerant(gpu.pcie_generation_max),
+            pcie_width=_tolerant(gpu.pcie_width),
+            pcie_width_max=_tolerant(gpu.pcie_width_max),
+            pcie_replays=_tolerant(gpu.pcie_replays),
+            cpus=_tolerant(gpu.cpus),
             processes=_tolerant(gpu.processes),
             persistence=_tolerant(gpu.persistence),
             power_limit_w=_tolerant(gpu.power_limit_w),
             power_default_w=_tolerant(gpu.power_default_w),
+            power_enforced_w=_tolerant(gpu.power_enforced_w),
+            power_profiles=_tolerant(gpu.power_profiles),
+            temperature_c=_tolerant(gpu.temperature_c),
             max_sm_clock_mhz=_tolerant(gpu.max_sm_clock_mhz),
             application_clock_mhz=_tolerant(gpu.application_clock_mhz),
             application_memory_clock_mhz=_tolerant(gpu.application_memory_clock_mhz),
             vboost=vboost,
         )
-    except nvml.NotPermittedError:
+    except NotPermittedError:
         return None
-    except nvml.NvmlError as error:
+    except NvmlError as error:
         return GpuReading(index=index, problem=f"{error}; {error.advice}")
 
 
@@ -155,7 +178,7 @@ def read_machine(environ: Mapping[str, str]) -> MachineInventory:
             vboost = nvidia_smi.read_vboost(environ) if count else {}
             read = [_read_gpu(library, index, vboost.get(index)) for index in range(count)]
             driver, cuda = library.driver(), library.cuda()
-    except nvml.NvmlError as error:
+    except NvmlError as error:
         return MachineInventory(problem=str(error))
     gpus = [gpu for gpu in read if gpu is not None]
     if not gpus:
@@ -171,16 +194,20 @@ def read_machine(environ: Mapping[str, str]) -> MachineInventory:
     return MachineInventory(None, driver, cuda, len(gpus), count - len(gpus), uuids, tuple(seen), wrong)
 
 
-def gpu_list(indices: Sequence[int]) -> str:
-    """Format GPU indices for messages: ``GPU 3``, ``GPUs 0-7``, ``GPUs 0, 2-4``."""
+def ranges(indices: Iterable[int]) -> str:
+    """Format whole numbers for messages: ``3``, ``0-7``, ``0, 2-4``."""
     runs: list[list[int]] = []
     for index in sorted(indices):
         if runs and index == runs[-1][-1] + 1:
             runs[-1].append(index)
         else:
             runs.append([index])
-    words = [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
-    return f"GPU{'s' if len(indices) > 1 else ''} {', '.join(words)}"
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
+
+
+def gpu_list(indices: Sequence[int]) -> str:
+    """Format GPU indices for messages: ``GPU 3``, ``GPUs 0-7``, ``GPUs 0, 2-4``."""
+    return f"GPU{'s' if len(indices) > 1 else ''} {ranges(indices)}"
 
 
 def sentences(findings: Iterable[Finding]) -> list[str]:

@@ -7,56 +7,43 @@ return None for a value that the driver or the GPU does not offer.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pytest_dsr1.errors import InvalidRunError
+from pytest_dsr1.machine.gpu.fabric import Fabric, read_fabric
+from pytest_dsr1.machine.gpu.nvml_calls import (
+    GpuLostError,
+    NvmlError,
+    ask,
+    call,
+    need,
+)
 from pytest_dsr1.process.log.gpus import DRIVER_RELOAD, DRIVER_REPLACED
 
 GIB = 1024**3
 
-FABRIC_STATES = {0: "not supported", 1: "not started", 2: "in progress", 3: "completed"}
-"""nvmlGpuFabricState_t in nvml.h."""
-
-
 _POWER_INSTANT, _POWER_AVERAGE = 186, 185
 """NVML_FI_DEV_POWER_INSTANT and NVML_FI_DEV_POWER_AVERAGE in nvml.h, in mW."""
+_NVLINK_SPEED = 90
+"""NVML_FI_DEV_NVLINK_SPEED_MBPS_COMMON in nvml.h: of each active link, in MB/s."""
+_CPU_WORDS = 32
+"""The 64-bit words of a mask of CPUs: room for 2,048 of them."""
+_NVLINK_ERRORS = (38, 45, 52, 59)
+"""NVML_FI_DEV_NVLINK_*_ERROR_COUNT_TOTAL in nvml.h: CRC of flow control and of data, replays, recoveries."""
 
-
-class _FabricInfo(ctypes.Structure):
-    """nvmlGpuFabricInfo_v2_t in nvml.h; bindings before 13.580 do not declare it."""
-
-    VERSION = 0x02000024
-    _fields_ = (
-        ("version", ctypes.c_uint),
-        ("cluster_uuid", ctypes.c_ubyte * 16),
-        ("status", ctypes.c_uint),
-        ("clique_id", ctypes.c_uint32),
-        ("state", ctypes.c_ubyte),
-        ("health_mask", ctypes.c_uint32),
-    )
-
-
-class NvmlError(InvalidRunError):
-    """The driver did not answer; the message says why, and ``advice`` what to do next."""
-
-    advice = "see `nvidia-smi` and `dmesg | grep -i nvrm` on the host"
-
-
-class GpuLostError(NvmlError):
-    """The GPU fell off the bus or needs a reset: NVML_ERROR_GPU_IS_LOST, NVML_ERROR_RESET_REQUIRED."""
-
-    advice = "reset it or reboot"
-
-
-class NotPermittedError(NvmlError):
-    """This process may not ask: NVML_ERROR_NO_PERMISSION, such as for a GPU of another job or container."""
-
-
-class _NotOfferedError(NvmlError):
-    """The driver or the GPU does not have the value."""
+POWER_PROFILES = {
+    0: "max-P",
+    1: "max-Q",
+    2: "compute",
+    3: "memory bound",
+    4: "network",
+    5: "balanced",
+    6: "LLM inference",
+    7: "LLM training",
+}
+"""NVML_POWER_PROFILE_* in nvml.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,76 +54,19 @@ class GpuProcess:
     memory_gib: float | None
 
 
-def _call(name: str, function: Callable[..., Any], *arguments: object) -> Any:
-    """Return the answer of a pynvml function.
+@dataclass(frozen=True, slots=True)
+class Remap:
+    """Row remapping of a GPU.
 
-    Raises:
-        GpuLostError: the GPU is gone.
-        NotPermittedError: this process may not ask.
-        NvmlError: the driver failed otherwise, or does not have the value.
+    Attributes:
+        rows: the memory rows that have been replaced by spare ones.
+        pending: whether a row waits for a GPU reset.
+        failed: whether no spare row was left.
     """
-    import pynvml
 
-    try:
-        return function(*arguments)
-    except pynvml.NVMLError as error:
-        kinds = {
-            pynvml.NVML_ERROR_GPU_IS_LOST: GpuLostError,
-            pynvml.NVML_ERROR_RESET_REQUIRED: GpuLostError,
-            pynvml.NVML_ERROR_NO_PERMISSION: NotPermittedError,
-            pynvml.NVML_ERROR_NOT_SUPPORTED: _NotOfferedError,
-            pynvml.NVML_ERROR_FUNCTION_NOT_FOUND: _NotOfferedError,
-            pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH: _NotOfferedError,
-            getattr(pynvml, "NVML_ERROR_DEPRECATED", 26): _NotOfferedError,  # older bindings do not name it
-        }
-        raise kinds.get(error.value, NvmlError)(f"{name}: {error}") from None
-
-
-def _need(name: str, *arguments: object) -> Any:
-    """Call a pynvml function whose answer nothing works without, such as a handle.
-
-    Raises:
-        NvmlError: the driver did not give it, for whatever reason.
-    """
-    import pynvml
-
-    return _call(name, getattr(pynvml, name), *arguments)
-
-
-def _ask(names: str | Sequence[str], *arguments: object) -> Any:
-    """Call the first of these pynvml functions that both the binding and the driver have; None without one.
-
-    Raises:
-        GpuLostError: the GPU is gone.
-        NvmlError: the driver failed otherwise.
-    """
-    import pynvml
-
-    for name in [names] if isinstance(names, str) else names:
-        function = getattr(pynvml, name, None)
-        if function is None:
-            continue
-        with suppress(_NotOfferedError, NotPermittedError):
-            return _call(name, function, *arguments)
-    return None
-
-
-def _fabric_info(handle: object) -> _FabricInfo:
-    """Read the fabric with a structure of our own, as pynvml reads it with its own.
-
-    Raises:
-        pynvml.NVMLError: the driver does not have the function, or it failed.
-    """
-    import pynvml
-
-    library = ctypes.CDLL("libnvidia-ml.so.1")  # pynvml has loaded it, so this is the same one
-    read = getattr(library, "nvmlDeviceGetGpuFabricInfoV", None)
-    if read is None:
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
-    info = _FabricInfo(version=_FabricInfo.VERSION)
-    if code := read(handle, ctypes.byref(info)):
-        raise pynvml.NVMLError(code)
-    return info
+    rows: int
+    pending: bool
+    failed: bool
 
 
 _Number = TypeVar("_Number", int, float)
@@ -152,11 +82,11 @@ class Gpu:
     def __init__(self, index: int, handle: object):
         self.index = index
         self._handle = handle
-        self.uuid: str = _need("nvmlDeviceGetUUID", handle)
-        self.name: str = _ask("nvmlDeviceGetName", handle) or ""
+        self.uuid: str = need("nvmlDeviceGetUUID", handle)
+        self.name: str = ask("nvmlDeviceGetName", handle) or ""
 
     def _read(self, names: str | Sequence[str], *arguments: object) -> Any:
-        return _ask(names, self._handle, *arguments)
+        return ask(names, self._handle, *arguments)
 
     def memory_gib(self) -> tuple[float, float] | None:
         """Return total and used memory in GiB; memory reserved by the driver does not count as used."""
@@ -187,10 +117,59 @@ class Gpu:
         )
         return count
 
-    def remap(self) -> tuple[bool, bool] | None:
-        """Return whether a row remap waits for a GPU reset, and whether one has failed."""
+    def ecc_corrected(self) -> int | None:
+        """Return corrected errors since the driver loaded."""
+        import pynvml
+
+        count: int | None = self._read(
+            "nvmlDeviceGetTotalEccErrors",
+            pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED,
+            pynvml.NVML_VOLATILE_ECC,
+        )
+        return count
+
+    def remap(self) -> Remap | None:
+        """Return the state of row remapping."""
         rows = self._read("nvmlDeviceGetRemappedRows")
-        return None if rows is None else (bool(rows[2]), bool(rows[3]))
+        return None if rows is None else Remap(rows[0] + rows[1], bool(rows[2]), bool(rows[3]))
+
+    def vbios(self) -> str | None:
+        """Return the version of the video BIOS."""
+        value: str | None = self._read("nvmlDeviceGetVbiosVersion")
+        return value
+
+    def pcie_generation(self) -> int | None:
+        """Return the generation of the PCIe link now; an idle GPU lowers it."""
+        return self._integer("nvmlDeviceGetCurrPcieLinkGeneration")
+
+    def pcie_generation_max(self) -> int | None:
+        """Return the highest generation of the PCIe link that GPU and slot allow."""
+        return self._integer("nvmlDeviceGetMaxPcieLinkGeneration")
+
+    def pcie_width(self) -> int | None:
+        """Return the number of PCIe lanes in use."""
+        return self._integer("nvmlDeviceGetCurrPcieLinkWidth")
+
+    def pcie_width_max(self) -> int | None:
+        """Return the number of PCIe lanes that GPU and slot allow."""
+        return self._integer("nvmlDeviceGetMaxPcieLinkWidth")
+
+    def pcie_replays(self) -> int | None:
+        """Return the packets that PCIe sent again since the driver loaded."""
+        return self._integer("nvmlDeviceGetPcieReplayCounter")
+
+    def cpus(self) -> frozenset[int] | None:
+        """Return the CPUs of the GPU's NUMA node."""
+        words = self._read("nvmlDeviceGetCpuAffinity", _CPU_WORDS)
+        if words is None:
+            return None
+        return frozenset(
+            64 * number + bit for number, word in enumerate(words) for bit in range(64) if word >> bit & 1
+        )
+
+    def _integer(self, function: str) -> int | None:
+        value: int | None = self._read(function)
+        return value
 
     def nvlinks(self) -> tuple[int, int] | None:
         """Return the number of active NVLinks and of all; None without NVLink."""
@@ -209,14 +188,19 @@ class Gpu:
             states.append(state)
         return (sum(states), len(states)) if states else None
 
-    def fabric(self) -> str | None:
-        """Return the state of the NVLink fabric, one of FABRIC_STATES, and its error, if any."""
-        try:
-            info = _call("nvmlDeviceGetGpuFabricInfoV", _fabric_info, self._handle)
-        except (_NotOfferedError, NotPermittedError):
-            return None
-        state = FABRIC_STATES.get(info.state, f"state {info.state}")
-        return state if info.status == 0 else f"{state}, error {info.status}"
+    def nvlink_mb_s(self) -> int | None:
+        """Return the speed of each active NVLink in one direction, in MB/s."""
+        found = self._fields(_NVLINK_SPEED)
+        return found[0] if found else None
+
+    def nvlink_errors(self) -> int | None:
+        """Return the errors on all NVLinks since the driver loaded: CRC, replays and recoveries."""
+        found = self._fields(*_NVLINK_ERRORS)
+        return None if found is None else sum(found)
+
+    def fabric(self) -> Fabric | None:
+        """Return the NVLink fabric as this GPU sees it."""
+        return read_fabric(self._handle)
 
     def processes(self) -> tuple[GpuProcess, ...] | None:
         """Return the compute processes on this GPU."""
@@ -237,6 +221,24 @@ class Gpu:
         """Return the power limit in W."""
         return _times(self._read("nvmlDeviceGetPowerManagementLimit"), 0.001)
 
+    def power_enforced_w(self) -> float | None:
+        """Return the power limit in force, in W: the lowest of all limits on the GPU."""
+        return _times(self._read("nvmlDeviceGetEnforcedPowerLimit"), 0.001)
+
+    def power_profiles(self) -> tuple[str, ...] | None:
+        """Return the workload power profiles in force (Blackwell)."""
+        import pynvml
+
+        structure = getattr(pynvml, "c_nvmlWorkloadPowerProfileCurrentProfiles_v1_t", None)
+        if structure is None:
+            return None
+        profiles = structure()
+        if self._read("nvmlDeviceWorkloadPowerProfileGetCurrentProfiles", ctypes.byref(profiles)) is None:
+            return None
+        words = profiles.enforcedProfilesMask.mask
+        numbers = [32 * at + bit for at, word in enumerate(words) for bit in range(32) if word >> bit & 1]
+        return tuple(POWER_PROFILES.get(number, f"profile {number}") for number in numbers)
+
     def power_default_w(self) -> float | None:
         """Return the power limit after a reset, in W."""
         return _times(self._read("nvmlDeviceGetPowerManagementDefaultLimit"), 0.001)
@@ -247,15 +249,23 @@ class Gpu:
 
     def power_instant_w(self) -> float | None:
         """Return the power drawn at this moment, in W."""
-        return self._field_w(_POWER_INSTANT)
+        found = self._fields(_POWER_INSTANT)
+        return found[0] * 0.001 if found else None
 
     def power_average_w(self) -> float | None:
         """Return the mean power of the last second, in W."""
-        return self._field_w(_POWER_AVERAGE)
+        found = self._fields(_POWER_AVERAGE)
+        return found[0] * 0.001 if found else None
 
-    def _field_w(self, field: int) -> float | None:
-        values = self._read("nvmlDeviceGetFieldValues", [field])
-        return None if values is None or values[0].nvmlReturn else float(values[0].value.uiVal * 0.001)
+    def _fields(self, *fields: int) -> list[int] | None:
+        """Return values of NVML's fields; None if one of them is not offered."""
+        import pynvml
+
+        values = self._read("nvmlDeviceGetFieldValues", list(fields))
+        if values is None or any(value.nvmlReturn for value in values):
+            return None
+        wide = (pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG, pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG)
+        return [int(each.value.ullVal if each.valueType in wide else each.value.uiVal) for each in values]
 
     def energy_j(self) -> float | None:
         """Return the energy since the driver loaded, in J."""
@@ -308,22 +318,33 @@ class Gpu:
         return value
 
 
+def register(gpu: Gpu, event_types: int, events: object) -> None:
+    """Add events of a GPU to an event set of NVML.
+
+    Raises:
+        NvmlError: the driver does not offer it.
+    """
+    import pynvml
+
+    call("nvmlDeviceRegisterEvents", pynvml.nvmlDeviceRegisterEvents, gpu._handle, event_types, events)
+
+
 class Nvml:
     """NVML while it is open."""
 
     def driver(self) -> str | None:
         """Return the driver's version."""
-        value: str | None = _ask("nvmlSystemGetDriverVersion")
+        value: str | None = ask("nvmlSystemGetDriverVersion")
         return value
 
     def cuda(self) -> str | None:
         """Return the newest CUDA version that the driver supports."""
-        version: int | None = _ask(("nvmlSystemGetCudaDriverVersion_v2", "nvmlSystemGetCudaDriverVersion"))
+        version: int | None = ask(("nvmlSystemGetCudaDriverVersion_v2", "nvmlSystemGetCudaDriverVersion"))
         return None if version is None else f"{version // 1000}.{version % 1000 // 10}"
 
     def count(self) -> int:
         """Return the number of GPUs that the driver shows."""
-        count: int = _need("nvmlDeviceGetCount")
+        count: int = need("nvmlDeviceGetCount")
         return count
 
     def gpu(self, index: int) -> Gpu:
@@ -333,7 +354,7 @@ class Nvml:
             NotPermittedError: the GPU belongs to another job or container.
             NvmlError: the driver did not give it otherwise.
         """
-        return Gpu(index, _need("nvmlDeviceGetHandleByIndex", index))
+        return Gpu(index, need("nvmlDeviceGetHandleByIndex", index))
 
 
 @contextmanager

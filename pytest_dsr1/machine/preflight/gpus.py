@@ -161,9 +161,9 @@ def ecc(look: Preflight) -> Iterator[Finding]:
     gpus = look.gpus
 
     def remap(gpu: GpuReading) -> str | None:
-        if gpu.remap_failed:
+        if gpu.remap and gpu.remap.failed:
             return "a row remap failed: the memory is faulty; replace the GPU"
-        if gpu.remap_pending:
+        if gpu.remap and gpu.remap.pending:
             return "a row remap is pending: memory is faulty until the GPU is reset (`nvidia-smi -r`)"
         return None
 
@@ -246,9 +246,9 @@ def nvlink(look: Preflight) -> Iterator[Finding]:
         return None
 
     def fabric(gpu: GpuReading) -> str | None:
-        if gpu.fabric in {"not supported", "completed"}:
+        if gpu.fabric is None or gpu.fabric.state in {"not supported", "completed"}:
             return None
-        return f"{gpu.fabric}; start it on the host: systemctl start nvidia-fabricmanager"
+        return f"{gpu.fabric.state}; start it on the host: systemctl start nvidia-fabricmanager"
 
     yield from _judge(gpus, "NVLink", links, f"{gpus[0].nvlinks} active on each GPU")
     looked_at = [gpu for gpu in gpus if gpu.fabric is not None]
@@ -259,7 +259,7 @@ def nvlink(look: Preflight) -> Iterator[Finding]:
         )
         yield Finding("warning", f"{gpu_list(unknown)} NVLink fabric", message)
     if looked_at:
-        states = sorted({gpu.fabric for gpu in looked_at if gpu.fabric})
+        states = sorted({gpu.fabric.state for gpu in looked_at if gpu.fabric})
         yield from _judge(looked_at, "NVLink fabric", fabric, ", ".join(states))
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pytest_dsr1.findings import Finding, Severity
 from pytest_dsr1.machine.telemetry.energy import Energy
+from pytest_dsr1.machine.telemetry.hardware_errors import hardware_errors, xid_finding
 from pytest_dsr1.machine.telemetry.throttling import (
     COVERED_SHARE,
     IDLE,
@@ -27,7 +28,7 @@ from pytest_dsr1.machine.telemetry.throttling import (
     unknown,
     untold,
 )
-from pytest_dsr1.machine.values import Conditions, GpuSample, Telemetry
+from pytest_dsr1.machine.values import UNVERIFIED, Conditions, GpuSample, Telemetry
 from pytest_dsr1.scenario.schema.scenario import Validity
 from pytest_dsr1.text import clock
 
@@ -128,7 +129,7 @@ def assess(
         used: the number of GPUs that the run used; those that were not watched are a warning.
     """
     findings = [*_unseen(len(telemetry.gpus), used), *_events(telemetry, from_s, to_s)]
-    findings += _ecc(telemetry)
+    findings += hardware_errors(telemetry)
     for position, gpu in enumerate(telemetry.gpus):
         spans = spans_of(telemetry, gpu, from_s, to_s)
         findings += _coverage(gpu, spans, to_s - from_s)
@@ -137,6 +138,8 @@ def assess(
         findings += _throttled(gpu, reported(spans), validity, from_s)
         most_mhz = telemetry.max_sm_clock_mhz[position] if telemetry.max_sm_clock_mhz else None
         findings += _clocks(gpu, spans, most_mhz, sm_clock_lock_mhz)
+        most = telemetry.pcie_generation_max[position] if telemetry.pcie_generation_max else None
+        findings += _pcie(gpu, spans, most)
     return tuple(findings)
 
 
@@ -162,7 +165,9 @@ def _events(telemetry: Telemetry, from_s: float, to_s: float) -> Iterator[Findin
     for event in telemetry.events:
         subject = "GPUs" if event.gpu is None else f"GPU {event.gpu}"
         when = _when(event.time_s, from_s, to_s)
-        if event.kind == "lost":
+        if event.kind == "xid":
+            yield xid_finding(subject, event, when, in_time=from_s <= event.time_s <= to_s + 1)
+        elif event.kind == "lost":
             yield Finding("mismatch", f"{subject} lost", f"{when}: {event.message}; see dmesg for the Xid")
         elif event.kind == "foreign process":
             # Processes are checked once per second: one seen just after the end may have started before it.
@@ -175,17 +180,15 @@ def _events(telemetry: Telemetry, from_s: float, to_s: float) -> Iterator[Findin
             yield Finding("warning", f"{subject} telemetry", f"{when}: {event.message}")
 
 
-def _ecc(telemetry: Telemetry) -> Iterator[Finding]:
-    counts = zip(
-        telemetry.gpus, telemetry.ecc_uncorrected_before, telemetry.ecc_uncorrected_after, strict=False
-    )
-    for gpu, before, after in counts:
-        if before is not None and after is not None and after > before:
-            message = (
-                f"uncorrectable memory errors grew from {before} to {after} during the run; results may be "
-                "wrong: reset the GPU (`nvidia-smi -r`), and replace it if that does not help"
-            )
-            yield Finding("mismatch", f"GPU {gpu} ECC", message)
+def _pcie(gpu: int, spans: Sequence[Span], most: int | None) -> Iterator[Finding]:
+    """Yield a warning if the PCIe link never reached its generation; an idle GPU lowers it."""
+    found = [span.sample.pcie_generation for span in spans if span.sample.pcie_generation is not None]
+    if found and most is not None and max(found) < most:
+        message = (
+            f"the link ran at generation {max(found)} of {most} under load, which slows copies from and to "
+            f"the host; look for a slot or BIOS limit {UNVERIFIED}"
+        )
+        yield Finding("warning", f"GPU {gpu} PCIe", message)
 
 
 def _coverage(gpu: int, spans: Sequence[Span], measured_s: float) -> Iterator[Finding]:

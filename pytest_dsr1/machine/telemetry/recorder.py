@@ -12,12 +12,14 @@ from typing import IO
 
 from pytest_dsr1.machine.gpu import nvml
 from pytest_dsr1.machine.gpu.inventory import GpuReading
+from pytest_dsr1.machine.gpu.nvml_calls import GpuLostError, NvmlError
 from pytest_dsr1.machine.gpu.processes import ProcessWatch
-from pytest_dsr1.machine.values import Event, GpuSample, Telemetry
+from pytest_dsr1.machine.gpu.xids import XidEvents, described, watched
+from pytest_dsr1.machine.values import ErrorCounters, Event, GpuSample, Telemetry
 
 INTERVAL_S = 0.1
 SLOW_INTERVAL_S = 1.0
-"""The interval for reading energy, checking processes and flushing the file.
+"""The interval for reading energy and PCIe, for checking processes and Xid errors, and for flushing the file.
 
 A real H200 takes 3 ms (10 ms at worst) for its energy counter and about 2 us for each other value; the
 counter only grows, so reading it less often loses nothing.
@@ -32,7 +34,7 @@ class Now:
     sm_clock_mhz: float | None
 
 
-def _sample(gpu: nvml.Gpu, *, energy: bool) -> GpuSample:
+def _sample(gpu: nvml.Gpu, *, slow: bool) -> GpuSample:
     memory = gpu.memory_gib()
     return GpuSample(
         time_s=time.monotonic(),
@@ -40,11 +42,22 @@ def _sample(gpu: nvml.Gpu, *, energy: bool) -> GpuSample:
         sm_clock_mhz=gpu.sm_clock_mhz(),
         memory_clock_mhz=gpu.memory_clock_mhz(),
         power_w=gpu.power_w(),
-        energy_j=gpu.energy_j() if energy else None,
+        energy_j=gpu.energy_j() if slow else None,
         temperature_c=gpu.temperature_c(),
         memory_used_gib=None if memory is None else memory[1],
         utilization_percent=gpu.utilization_percent(),
         throttle_reasons=gpu.throttle_reasons(),
+        pcie_generation=gpu.pcie_generation() if slow else None,
+    )
+
+
+def _repaired(gpu: nvml.Gpu) -> ErrorCounters:
+    remap = gpu.remap()
+    return ErrorCounters(
+        pcie_replays=gpu.pcie_replays(),
+        nvlink_errors=gpu.nvlink_errors(),
+        ecc_corrected=gpu.ecc_corrected(),
+        remapped_rows=None if remap is None else remap.rows,
     )
 
 
@@ -82,6 +95,9 @@ class TelemetryRecorder:
         self._last: dict[int, GpuSample] = {}
         self._lost: set[int] = set()
         self._ecc: list[tuple[int | None, ...]] = []
+        self._errors: list[tuple[ErrorCounters, ...]] = []
+        self._xids: XidEvents | None = None
+        self._xids_watched = False
         self._overhead_share = 0.0
 
     def __enter__(self) -> TelemetryRecorder:
@@ -99,13 +115,18 @@ class TelemetryRecorder:
         self._thread.join()
         unknown = (None,) * len(self._readings)
         before, after = [*self._ecc, unknown, unknown][:2]
+        errors_before, errors_after = [*self._errors, (), ()][:2]
         self.telemetry = Telemetry(
             interval_s=self._interval_s,
             gpus=tuple(gpu.index for gpu in self._readings),
             max_sm_clock_mhz=tuple(gpu.max_sm_clock_mhz for gpu in self._readings),
+            pcie_generation_max=tuple(gpu.pcie_generation_max for gpu in self._readings),
             samples=tuple(self._samples),
             ecc_uncorrected_before=before,
             ecc_uncorrected_after=after,
+            errors_before=errors_before,
+            errors_after=errors_after,
+            xids_watched=self._xids_watched,
             events=tuple(self._events),
             processes_visible=self._watch.visible,
             overhead_share=self._overhead_share,
@@ -125,8 +146,8 @@ class TelemetryRecorder:
             sum(clocks) / len(clocks) if clocks else None,
         )
 
-    def _event(self, gpu: int | None, error: nvml.NvmlError) -> None:
-        lost = isinstance(error, nvml.GpuLostError)
+    def _event(self, gpu: int | None, error: NvmlError) -> None:
+        lost = isinstance(error, GpuLostError)
         if lost and gpu is not None:
             self._lost.add(gpu)
         if not any((one.gpu, one.message) == (gpu, str(error)) for one in self._events):
@@ -137,16 +158,18 @@ class TelemetryRecorder:
         try:
             with nvml.opened() as library:
                 gpus = self._handles(library)
-                self._ecc.append(self._ecc_counts(gpus))
-                try:
-                    with self._path.open("w", encoding="utf-8") as file:
-                        self._loop(gpus, file)
-                except OSError as error:
-                    message = f"{self._path}: telemetry cannot be written: {error.strerror}"
-                    self._events.append(Event(time.monotonic(), None, "error", message))
-                    self._loop(gpus, None)
-                self._ecc.append(self._ecc_counts(gpus))
-        except nvml.NvmlError as error:
+                with watched(gpus) as self._xids:
+                    self._xids_watched = self._xids is not None
+                    self._count_errors(gpus)
+                    try:
+                        with self._path.open("w", encoding="utf-8") as file:
+                            self._loop(gpus, file)
+                    except OSError as error:
+                        message = f"{self._path}: telemetry cannot be written: {error.strerror}"
+                        self._events.append(Event(time.monotonic(), None, "error", message))
+                        self._loop(gpus, None)
+                    self._count_errors(gpus)
+        except NvmlError as error:
             self._event(None, error)
         finally:
             self._first.set()
@@ -158,46 +181,60 @@ class TelemetryRecorder:
         for reading in self._readings:
             try:
                 gpus.append(library.gpu(reading.index))
-            except nvml.NvmlError as error:
+            except NvmlError as error:
                 self._event(reading.index, error)
         return gpus
 
-    def _ecc_counts(self, gpus: Sequence[nvml.Gpu]) -> tuple[int | None, ...]:
-        counts: dict[int, int | None] = {}
+    def _count_errors(self, gpus: Sequence[nvml.Gpu]) -> None:
+        uncorrected: dict[int, int | None] = {}
+        repaired: dict[int, ErrorCounters] = {}
         for gpu in gpus:
             if gpu.index not in self._lost:
                 try:
-                    counts[gpu.index] = gpu.ecc_uncorrected()
-                except nvml.NvmlError as error:
+                    uncorrected[gpu.index] = gpu.ecc_uncorrected()
+                    repaired[gpu.index] = _repaired(gpu)
+                except NvmlError as error:
                     self._event(gpu.index, error)
-        return tuple(counts.get(reading.index) for reading in self._readings)
+        self._ecc.append(tuple(uncorrected.get(reading.index) for reading in self._readings))
+        self._errors.append(tuple(repaired.get(reading.index, ErrorCounters()) for reading in self._readings))
 
     def _loop(self, gpus: Sequence[nvml.Gpu], file: IO[str] | None) -> None:
         due_s = slow_due_s = time.monotonic()
         stopped = False
         while not stopped:
             slow = time.monotonic() >= slow_due_s
-            self._tick(gpus, file, energy=slow)
+            self._tick(gpus, file, slow=slow)
             if slow:
                 now_s = time.monotonic()
                 in_time = slow_due_s + SLOW_INTERVAL_S > now_s
                 slow_due_s = (slow_due_s if in_time else now_s) + SLOW_INTERVAL_S
                 self._look_for_others(gpus)
+                self._look_for_xids()
                 if file is not None:
                     file.flush()
             self._first.set()
             # A late tick delays the next ones: samples are never taken in a burst to catch up.
             due_s = max(due_s + self._interval_s, time.monotonic())
             stopped = self._stop.wait(due_s - time.monotonic())
-        self._tick(gpus, file, energy=True)  # so that the energy of the whole run is known
+        self._tick(gpus, file, slow=True)  # so that the energy of the whole run is known
+        self._look_for_xids()
 
-    def _tick(self, gpus: Sequence[nvml.Gpu], file: IO[str] | None, *, energy: bool) -> None:
+    def _look_for_xids(self) -> None:
+        if self._xids is None:
+            return
+        try:
+            for gpu, code in self._xids.take():
+                self._events.append(Event(time.monotonic(), gpu, "xid", described(code), code))
+        except NvmlError as error:
+            self._event(None, error)
+
+    def _tick(self, gpus: Sequence[nvml.Gpu], file: IO[str] | None, *, slow: bool) -> None:
         for gpu in gpus:
             if gpu.index in self._lost:
                 continue
             try:
-                sample = _sample(gpu, energy=energy)
-            except nvml.NvmlError as error:
+                sample = _sample(gpu, slow=slow)
+            except NvmlError as error:
                 self._event(gpu.index, error)
                 continue
             self._samples.append(sample)
@@ -211,7 +248,7 @@ class TelemetryRecorder:
                 continue
             try:
                 processes = gpu.processes() or ()
-            except nvml.NvmlError as error:
+            except NvmlError as error:
                 self._event(gpu.index, error)
                 continue
             for message in self._watch.foreign(gpu.index, processes):

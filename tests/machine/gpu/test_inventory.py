@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.gpu import nvml
+from pytest_dsr1.machine.gpu.fabric import Fabric
 from pytest_dsr1.machine.gpu.inventory import GpuReading, gpu_list, read_machine, sentences, visible
 from tests.standins.nvml.control import FakeMachine
 
@@ -73,15 +74,26 @@ def test_the_whole_machine_in_one_reading(b200: FakeMachine) -> None:
         mig=False,
         ecc=True,
         ecc_uncorrected=0,
-        remap_pending=False,
-        remap_failed=False,
+        ecc_corrected=0,
+        remap=nvml.Remap(0, pending=False, failed=False),
         nvlinks_active=18,
         nvlinks=18,
-        fabric="completed",
+        nvlink_mb_s=53_125,
+        nvlink_errors=0,
+        fabric=Fabric("completed"),
+        vbios="97.00.88.00.0F",
+        pcie_generation_max=5,
+        pcie_width=16,
+        pcie_width_max=16,
+        pcie_replays=0,
+        cpus=frozenset(range(64)),
         processes=(),
         persistence=True,
         power_limit_w=1000.0,
         power_default_w=1000.0,
+        power_enforced_w=1000.0,
+        power_profiles=(),
+        temperature_c=40,
         max_sm_clock_mhz=1965,
         application_clock_mhz=1965,
         application_memory_clock_mhz=3996,

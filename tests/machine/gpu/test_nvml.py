@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_dsr1.machine.gpu import nvml
+from pytest_dsr1.machine.gpu.fabric import Fabric
+from pytest_dsr1.machine.gpu.nvml_calls import GpuLostError, NotPermittedError, NvmlError
 from tests.standins.nvml import control
 from tests.standins.nvml.control import FakeMachine
 
@@ -66,7 +68,7 @@ def test_the_real_binding_finds_the_stand_in_by_the_loaders_own_search(library: 
 )
 def test_a_driver_that_does_not_answer(h200: FakeMachine, code: int, message: str) -> None:
     h200.set("error.nvmlInitWithFlags", code)
-    with pytest.raises(nvml.NvmlError) as caught, nvml.opened():
+    with pytest.raises(NvmlError) as caught, nvml.opened():
         pass
     assert str(caught.value) == message
 
@@ -77,8 +79,13 @@ def test_every_reading_of_a_healthy_gpu(h200: FakeMachine) -> None:
         gpu = library.gpu(3)
         assert (gpu.index, gpu.name, gpu.uuid) == (3, "NVIDIA H200", h200.uuid(3))
         assert gpu.memory_gib() == pytest.approx((143771 / 1024, 500 / 1024))
-        assert (gpu.mig(), gpu.ecc(), gpu.ecc_uncorrected(), gpu.remap()) == (False, True, 0, (False, False))
-        assert (gpu.nvlinks(), gpu.fabric(), gpu.processes()) == ((18, 18), "completed", ())
+        assert (gpu.mig(), gpu.ecc(), gpu.ecc_uncorrected(), gpu.ecc_corrected()) == (False, True, 0, 0)
+        assert gpu.remap() == nvml.Remap(0, pending=False, failed=False)
+        assert (gpu.nvlinks(), gpu.fabric(), gpu.processes()) == ((18, 18), Fabric("completed"), ())
+        assert (gpu.nvlink_mb_s(), gpu.nvlink_errors(), gpu.vbios()) == (26_562, 0, "96.00.A5.00.1A")
+        assert (gpu.pcie_generation(), gpu.pcie_generation_max(), gpu.pcie_replays()) == (5, 5, 0)
+        assert (gpu.pcie_width(), gpu.pcie_width_max(), gpu.cpus()) == (16, 16, frozenset(range(64)))
+        assert (gpu.power_enforced_w(), gpu.power_profiles()) == (700.0, None)
         assert (gpu.persistence(), gpu.power_limit_w(), gpu.power_default_w()) == (True, 700.0, 700.0)
         assert (gpu.power_w(), gpu.energy_j(), gpu.temperature_c()) == (100.0, 5000.0, 40)
         assert (gpu.power_instant_w(), gpu.power_average_w()) == (101.0, 99.0)
@@ -108,7 +115,7 @@ def test_a_gpu_without_a_handle_or_uuid_is_not_read_further(
     h200: FakeMachine, function: str, code: int
 ) -> None:
     h200.set_gpu(1, **{f"error.{function}": code})
-    kind = nvml.NotPermittedError if code == 4 else nvml.NvmlError
+    kind = NotPermittedError if code == 4 else NvmlError
     with nvml.opened() as library, pytest.raises(kind, match=r"^nvmlDeviceGet(HandleByIndex|UUID): "):
         library.gpu(1)
     assert h200.calls()[-2:] == [f"{function} 1", "nvmlShutdown -"]
@@ -123,7 +130,7 @@ def test_the_stand_in_refuses_a_handle_that_was_never_given(h200: FakeMachine) -
 
 def test_a_count_that_is_refused_is_not_zero(h200: FakeMachine) -> None:
     h200.set("error.nvmlDeviceGetCount_v2", 4)
-    with nvml.opened() as library, pytest.raises(nvml.NvmlError) as caught:
+    with nvml.opened() as library, pytest.raises(NvmlError) as caught:
         library.count()
     assert str(caught.value) == "nvmlDeviceGetCount: Insufficient Permissions"
 
@@ -141,10 +148,38 @@ def test_the_fabric_is_read_with_a_binding_that_does_not_declare_it(
     h200.set_gpu(1, fabric_state=9, fabric_status=999)
     with nvml.opened() as library:
         assert [library.gpu(gpu).fabric() for gpu in (0, 1, 2)] == [
-            "in progress",
-            "state 9, error 999",
-            "completed",
+            Fabric("in progress"),
+            Fabric("state 9, error 999"),
+            Fabric("completed"),
         ]
+
+
+def test_what_the_health_mask_of_the_fabric_reports(h200: FakeMachine) -> None:
+    """Two bits per subject: 1 is yes, 2 is no, and 0 is not supported."""
+    for gpu, mask in enumerate((0xAA, 0x00, 0xA9, 0x55)):
+        h200.set_gpu(gpu, fabric_health=mask)
+    with nvml.opened() as library:
+        found = [library.gpu(gpu).fabric() for gpu in range(4)]
+    assert [fabric.problems for fabric in found if fabric] == [
+        (),
+        (),
+        ("degraded bandwidth",),
+        ("degraded bandwidth", "route recovery", "unhealthy route", "access timeout"),
+    ]
+
+
+def test_readings_of_many_bits(h200: FakeMachine) -> None:
+    """Error counters wider than 32 bits are summed; masks name their bits."""
+    h200.set_gpu(0, nvlink_crc_flit=2**32, nvlink_crc_data=1, nvlink_replays=2, nvlink_recoveries=3)
+    h200.set_gpu(0, power_profiles=1 << 1 | 1 << 33, cpus=0x8000000000000005, remapped_rows=7)
+    with nvml.opened() as library:
+        gpu = library.gpu(0)
+        assert gpu.nvlink_errors() == 2**32 + 6
+        assert gpu.power_profiles() == ("max-Q", "profile 33")
+        assert gpu.cpus() == frozenset({0, 2, 63})
+        assert gpu.remap() == nvml.Remap(7, pending=False, failed=False)
+        h200.forget("gpus.nvlink_replays")
+        assert library.gpu(1).nvlink_errors() is None, "a sum without one of the counters would be too low"
 
 
 READINGS = [name for name in vars(nvml.Gpu) if not name.startswith("_")]
@@ -167,7 +202,7 @@ def test_a_lost_gpu_is_lost_for_every_reading(h200: FakeMachine, reading: str, c
     with nvml.opened() as library:
         gpu = library.gpu(1)
         h200.set_gpu(1, error=code)
-        with pytest.raises(nvml.GpuLostError, match=r"^nvmlDeviceGet\w+: "):
+        with pytest.raises(GpuLostError, match=r"^nvmlDevice\w*Get\w+: "):
             getattr(gpu, reading)()
 
 
@@ -175,7 +210,7 @@ def test_another_error_is_reported_in_nvmls_words(h200: FakeMachine) -> None:
     with nvml.opened() as library:
         gpu = library.gpu(0)
         h200.set_gpu(0, **{"error.nvmlDeviceGetPowerUsage": 999})
-        with pytest.raises(nvml.NvmlError) as caught:
+        with pytest.raises(NvmlError) as caught:
             gpu.power_w()
         assert str(caught.value) == "nvmlDeviceGetPowerUsage: Unknown Error"
 

@@ -18,7 +18,7 @@ from pytest_dsr1.machine.telemetry.health import (
     summary,
 )
 from pytest_dsr1.machine.telemetry.throttling import COVERED_SHARE, REASONS, THROTTLED
-from pytest_dsr1.machine.values import Conditions, Event, Telemetry
+from pytest_dsr1.machine.values import UNVERIFIED, Conditions, Event, Telemetry
 from pytest_dsr1.scenario.schema.scenario import Validity
 from tests.helpers.gpu_samples import FROM_S, TO_S, watched
 
@@ -527,3 +527,30 @@ def test_no_throttling_is_known_if_enough_of_the_time_is(seconds: int, throttled
 def test_what_results_of_earlier_versions_lack() -> None:
     assert GpuStatistics(0).samples == 0
     assert (GpuSummary("").overhead_share, GpuSummary("").processes_visible) == (0.0, True)
+
+
+@pytest.mark.parametrize(
+    ("seen", "most", "found"),
+    [
+        ((1, 4, 4), 5, 4),
+        ((1, 5, 1), 5, None),
+        ((1, 1, 1), None, None),
+        ((None, None, None), 5, None),
+    ],
+    ids=["never reached", "reached once", "maximum unknown", "not read"],
+)
+def test_a_pcie_link_that_never_reaches_its_generation(
+    seen: tuple[int | None, ...], most: int | None, found: int | None
+) -> None:
+    """An idle GPU lowers it, so only the highest of the measured time counts."""
+    telemetry = watched([0] * 100)
+    samples = tuple(
+        replace(sample, pcie_generation=seen[number % 3]) for number, sample in enumerate(telemetry.samples)
+    )
+    message = (
+        f"warning GPU 0 PCIe: the link ran at generation {found} of {most} under load, which slows copies "
+        f"from and to the host; look for a slot or BIOS limit {UNVERIFIED}"
+    )
+    judged_now = judged(replace(telemetry, samples=samples, pcie_generation_max=(most,)))
+    assert judged_now == ([] if found is None else [message])
+    assert judged(replace(telemetry, samples=samples)) == [], "a result of an earlier version"

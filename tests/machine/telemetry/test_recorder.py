@@ -15,7 +15,7 @@ from pytest_dsr1.machine import host
 from pytest_dsr1.machine.gpu.inventory import read_machine
 from pytest_dsr1.machine.telemetry import recorder as module
 from pytest_dsr1.machine.telemetry.recorder import Now, TelemetryRecorder
-from pytest_dsr1.machine.values import Event, GpuSample
+from pytest_dsr1.machine.values import ErrorCounters, Event, GpuSample
 from tests.helpers.waiting import wait_until
 from tests.standins.nvml.control import GIB, FakeMachine
 
@@ -56,6 +56,7 @@ def test_every_reading_of_every_gpu_is_kept(two: FakeMachine, path: Path) -> Non
     seen = recorder.telemetry
     assert seen.gpus == (0, 1)
     assert seen.max_sm_clock_mhz == (1980, 1980)
+    assert seen.pcie_generation_max == (5, 5)
     assert seen.ecc_uncorrected_before == seen.ecc_uncorrected_after == (0, 0)
     assert seen.events == ()
     assert seen.processes_visible
@@ -73,6 +74,7 @@ def test_every_reading_of_every_gpu_is_kept(two: FakeMachine, path: Path) -> Non
         memory_used_gib=70.0,
         utilization_percent=98,
         throttle_reasons=4,
+        pcie_generation=5,
     )
     assert sample.power_w == pytest.approx(650.5)
     times = [one.time_s for one in seen.samples]
@@ -128,7 +130,8 @@ def test_nothing_but_reading_happens(two: FakeMachine, path: Path) -> None:
         wait_a_round(two)
     assert two.commands() == []
     assert two.settings() == before
-    assert not [call for call in two.calls() if "Set" in call or "Reset" in call]
+    calls = [call.replace("nvmlEventSet", "") for call in two.calls()]
+    assert not [call for call in calls if "Set" in call or "Reset" in call]
     assert two.calls()[-1] == "nvmlShutdown -"
 
 
@@ -151,6 +154,51 @@ def test_changes_show_in_the_samples(two: FakeMachine, path: Path) -> None:
     assert masks[:3] == [0, 0x40, 0]
     assert recorder.telemetry.ecc_uncorrected_before == (2, 0)
     assert recorder.telemetry.ecc_uncorrected_after == (5, 0)
+
+
+def test_repaired_errors_are_counted_before_and_after(two: FakeMachine, path: Path) -> None:
+    two.set_gpu(1, ecc_corrected=1, pcie_replays=2, nvlink_replays=3, remapped_rows=4)
+    with record(path) as recorder:
+        wait_a_round(two)
+        two.set_gpu(1, ecc_corrected=5)
+    seen = recorder.telemetry
+    assert seen.errors_before == (ErrorCounters(0, 0, 0, 0), ErrorCounters(2, 3, 1, 4))
+    assert seen.errors_after == (ErrorCounters(0, 0, 0, 0), ErrorCounters(2, 3, 5, 4))
+
+
+def test_xid_errors_are_events(two: FakeMachine, path: Path) -> None:
+    """The last ones too: those that come while the engine ends, after the last regular look."""
+    with record(path) as recorder:
+        wait_a_round(two)
+        two.set_gpu(1, xids="31 79")
+        wait_a_round(two)
+        two.set_gpu(0, xids="45")
+    seen = recorder.telemetry
+    assert seen.xids_watched
+    assert [(one.gpu, one.kind, one.message, one.xid) for one in seen.events] == [
+        (1, "xid", "Xid 31 (memory page fault)", 31),
+        (1, "xid", "Xid 79 (GPU has fallen off the bus)", 79),
+        (0, "xid", "Xid 45 (cleanup after a program ended)", 45),
+    ]
+    assert seen.events == tuple(sorted(seen.events, key=lambda event: event.time_s))
+
+
+def test_a_driver_without_xid_events_is_watched_otherwise(two: FakeMachine, path: Path) -> None:
+    two.set("error.nvmlEventSetCreate", 3)
+    with record(path) as recorder:
+        wait_a_round(two)
+    assert not recorder.telemetry.xids_watched
+    assert recorder.telemetry.events == ()
+    assert recorder.telemetry.samples
+
+
+def test_xid_events_that_fail_are_one_event(two: FakeMachine, path: Path) -> None:
+    two.set("error.nvmlEventSetWait_v2", 999)
+    with record(path) as recorder:
+        wait_a_round(two)
+    assert [(one.gpu, one.kind, one.message) for one in recorder.telemetry.events] == [
+        (None, "error", "nvmlEventSetWait_v2: Unknown Error")
+    ]
 
 
 def test_a_lost_gpu_is_an_event_and_the_others_go_on(two: FakeMachine, path: Path) -> None:

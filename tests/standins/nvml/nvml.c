@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 enum { SUCCESS = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3,
-       INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, VERSION_MISMATCH = 25 };
+       INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, TIMEOUT = 10, VERSION_MISMATCH = 25 };
 enum { MAX_GPUS = 64, VALUE = 512, NOT_A_GPU = -2 };
 typedef unsigned long long u64;
 typedef int *device;
@@ -199,8 +199,8 @@ int nvmlDeviceGetEccMode(device gpu, unsigned *current, unsigned *pending) {
 }
 
 int nvmlDeviceGetTotalEccErrors(device gpu, unsigned type, unsigned counter, u64 *out) {
-    if (type != 1 || counter != 0) return INVALID_ARGUMENT; /* uncorrected, since the driver loaded */
-    return number("nvmlDeviceGetTotalEccErrors", of(gpu), "ecc_uncorrected", out);
+    if (type > 1 || counter != 0) return INVALID_ARGUMENT; /* corrected or not, since the driver loaded */
+    return number("nvmlDeviceGetTotalEccErrors", of(gpu), type ? "ecc_uncorrected" : "ecc_corrected", out);
 }
 
 int nvmlDeviceGetRemappedRows(device gpu, unsigned *correctable, unsigned *uncorrectable, unsigned *pending,
@@ -208,6 +208,7 @@ int nvmlDeviceGetRemappedRows(device gpu, unsigned *correctable, unsigned *uncor
     int error = small("nvmlDeviceGetRemappedRows", of(gpu), "remap_pending", pending);
     if (!error) error = small("nvmlDeviceGetRemappedRows", of(gpu), "remap_failure", failure);
     *correctable = *uncorrectable = 0;
+    if (!error) small("nvmlDeviceGetRemappedRows", of(gpu), "remapped_rows", uncorrectable);
     return error;
 }
 
@@ -231,6 +232,7 @@ int nvmlDeviceGetGpuFabricInfoV(device gpu, struct fabric *out) {
     int error = small("nvmlDeviceGetGpuFabricInfoV", of(gpu), "fabric_state", &state);
     if (!error) out->state = (unsigned char)state;
     if (!error) error = small("nvmlDeviceGetGpuFabricInfoV", of(gpu), "fabric_status", &out->status);
+    if (!error) error = small("nvmlDeviceGetGpuFabricInfoV", of(gpu), "fabric_health", &out->health);
     return error;
 }
 #endif
@@ -264,6 +266,111 @@ int nvmlDeviceGetPowerManagementLimit(device gpu, unsigned *out) {
     return small("nvmlDeviceGetPowerManagementLimit", of(gpu), "power_limit_mw", out);
 }
 
+int nvmlDeviceGetEnforcedPowerLimit(device gpu, unsigned *out) {
+    return small("nvmlDeviceGetEnforcedPowerLimit", of(gpu), "power_enforced_mw", out);
+}
+
+struct profiles { unsigned version, known[8], requested[8], enforced[8]; };
+
+/* power_profiles is a mask of the first 64 profiles. */
+int nvmlDeviceWorkloadPowerProfileGetCurrentProfiles(device gpu, struct profiles *out) {
+    u64 mask;
+    if (out->version != 0x01000064) return VERSION_MISMATCH;
+    int error = number("nvmlDeviceWorkloadPowerProfileGetCurrentProfiles", of(gpu), "power_profiles", &mask);
+    if (!error) {
+        out->enforced[0] = (unsigned)mask;
+        out->enforced[1] = (unsigned)(mask >> 32);
+    }
+    return error;
+}
+
+int nvmlDeviceGetVbiosVersion(device gpu, char *out, unsigned size) {
+    return text("nvmlDeviceGetVbiosVersion", of(gpu), "vbios", out, size);
+}
+
+int nvmlDeviceGetCurrPcieLinkGeneration(device gpu, unsigned *out) {
+    return small("nvmlDeviceGetCurrPcieLinkGeneration", of(gpu), "pcie_generation", out);
+}
+
+int nvmlDeviceGetMaxPcieLinkGeneration(device gpu, unsigned *out) {
+    return small("nvmlDeviceGetMaxPcieLinkGeneration", of(gpu), "pcie_generation_max", out);
+}
+
+int nvmlDeviceGetCurrPcieLinkWidth(device gpu, unsigned *out) {
+    return small("nvmlDeviceGetCurrPcieLinkWidth", of(gpu), "pcie_width", out);
+}
+
+int nvmlDeviceGetMaxPcieLinkWidth(device gpu, unsigned *out) {
+    return small("nvmlDeviceGetMaxPcieLinkWidth", of(gpu), "pcie_width_max", out);
+}
+
+int nvmlDeviceGetPcieReplayCounter(device gpu, unsigned *out) {
+    return small("nvmlDeviceGetPcieReplayCounter", of(gpu), "pcie_replays", out);
+}
+
+/* cpus is a mask of the first 64 CPUs. */
+int nvmlDeviceGetCpuAffinity(device gpu, unsigned size, unsigned long *out) {
+    u64 mask;
+    int error = number("nvmlDeviceGetCpuAffinity", of(gpu), "cpus", &mask);
+    if (error) return error;
+    memset(out, 0, size * sizeof *out);
+    *out = (unsigned long)mask;
+    return SUCCESS;
+}
+
+int nvmlDeviceGetIndex(device gpu, unsigned *out) {
+    int error = begin("nvmlDeviceGetIndex", of(gpu));
+    if (!error) *out = (unsigned)*gpu;
+    return error;
+}
+
+/* One event set. xids is a list of codes; each code is one event of its GPU, told once per set. */
+static int event_set, event_types[MAX_GPUS];
+static unsigned xids_told[MAX_GPUS];
+
+struct event { device gpu; u64 type, data; unsigned instance, compute; };
+
+int nvmlEventSetCreate(int **out) {
+    int error = begin("nvmlEventSetCreate", -1);
+    if (error) return error;
+    memset(event_types, 0, sizeof event_types);
+    memset(xids_told, 0, sizeof xids_told);
+    *out = &event_set;
+    return SUCCESS;
+}
+
+int nvmlDeviceRegisterEvents(device gpu, u64 types, int *set) {
+    int error = begin("nvmlDeviceRegisterEvents", of(gpu));
+    if (error) return error;
+    if (set != &event_set) return INVALID_ARGUMENT;
+    event_types[*gpu] = types == 8;
+    return SUCCESS;
+}
+
+int nvmlEventSetWait_v2(int *set, struct event *out, unsigned timeout_ms) {
+    int error = begin("nvmlEventSetWait_v2", -1);
+    if (error) return error;
+    if (set != &event_set) return INVALID_ARGUMENT;
+    for (int gpu = 0; gpu < MAX_GPUS; gpu++) {
+        char value[VALUE];
+        if (!event_types[gpu] || !gpu_fact(gpu, "xids", value)) continue;
+        unsigned number = 0;
+        for (char *word = strtok(value, " "); word; word = strtok(NULL, " "), number++)
+            if (strcmp(word, "none") != 0 && number == xids_told[gpu]) {
+                xids_told[gpu]++;
+                *out = (struct event){&indices[gpu], 8, strtoull(word, NULL, 10), 0, 0};
+                return SUCCESS;
+            }
+    }
+    usleep(timeout_ms * 1000);
+    return TIMEOUT;
+}
+
+int nvmlEventSetFree(int *set) {
+    int error = begin("nvmlEventSetFree", -1);
+    return error ? error : set == &event_set ? SUCCESS : INVALID_ARGUMENT;
+}
+
 int nvmlDeviceGetPowerManagementDefaultLimit(device gpu, unsigned *out) {
     return small("nvmlDeviceGetPowerManagementDefaultLimit", of(gpu), "power_default_mw", out);
 }
@@ -274,14 +381,24 @@ int nvmlDeviceGetPowerUsage(device gpu, unsigned *out) {
 
 struct field { unsigned id, scope; long long timestamp, latency; unsigned type; int error; union { unsigned small; u64 large; } value; };
 
-/* Only the fields of power, 186 at this moment and 185 on average; the error of a field is its own. */
+/* The fields that the plugin reads; the error of a field is its own. Counters are 64 bits wide (type 3). */
+static const struct { unsigned id; const char *name; unsigned type; } FIELDS[] = {
+    {186, "power_instant_mw", 1}, {185, "power_average_mw", 1}, {90, "nvlink_mb_s", 1},
+    {38, "nvlink_crc_flit", 3}, {45, "nvlink_crc_data", 3}, {52, "nvlink_replays", 3}, {59, "nvlink_recoveries", 3},
+};
+
 int nvmlDeviceGetFieldValues(device gpu, int count, struct field *fields) {
     int error = begin("nvmlDeviceGetFieldValues", of(gpu));
     for (int i = 0; !error && i < count; i++) {
-        const char *name = fields[i].id == 186 ? "power_instant_mw" : fields[i].id == 185 ? "power_average_mw" : 0;
         char value[VALUE];
-        fields[i].error = name && gpu_fact(of(gpu), name, value) ? SUCCESS : NOT_SUPPORTED;
-        if (!fields[i].error) fields[i].value.small = (unsigned)strtoul(value, NULL, 0);
+        fields[i].error = NOT_SUPPORTED;
+        for (unsigned known = 0; known < sizeof FIELDS / sizeof *FIELDS; known++)
+            if (fields[i].id == FIELDS[known].id && gpu_fact(of(gpu), FIELDS[known].name, value)) {
+                fields[i].error = SUCCESS;
+                fields[i].type = FIELDS[known].type;
+                if (FIELDS[known].type == 3) fields[i].value.large = strtoull(value, NULL, 0);
+                else fields[i].value.small = (unsigned)strtoul(value, NULL, 0);
+            }
     }
     return error;
 }
