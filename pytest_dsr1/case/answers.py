@@ -114,6 +114,12 @@ def where_is_it(locations: Iterable[str], lines: Iterable[str]) -> str:
     return "; ".join([*locations, ", ".join(dict.fromkeys(lines))])
 
 
+def what_changed(case: Case) -> str:
+    """Return what differs from when the scenario was good, as a sentence; empty if it is good now."""
+    since = case.background.since
+    return f"{since.sentence[0].upper()}{since.sentence[1:]}." if since else ""
+
+
 def what_to_do(case: Case, status: Status) -> str:
     """Return the next step after a verdict other than PASS."""
     if status is not Status.FAIL:
@@ -127,7 +133,7 @@ def what_to_do(case: Case, status: Status) -> str:
         return _AGAIN
     references, measurement = case.background.references, case.run.measurement
     if references is None or measurement is None:
-        return f"{_look(case)}, then at what changed since the last passing run: driver, container, options."
+        return f"{_look(case)}."
     facts = measurement.fingerprint.facts
     changed = comparability.changed(references.facts, facts, references.under_test)
     if not case.unlike:

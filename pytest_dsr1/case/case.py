@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pytest_dsr1.case.judgment import Judgment, judgment_of
 from pytest_dsr1.case.location import locations
+from pytest_dsr1.case.since import Since, since
 from pytest_dsr1.diagnosis.diagnosis import FoundClue, diagnose
 from pytest_dsr1.errors import Dsr1Error, InvalidRunError
 from pytest_dsr1.gate import comparability
@@ -61,6 +62,7 @@ class Background:
         figure: the run's steady figure, computed as theirs; None without one.
         noise: how much engine starts differ, by the metric of each verdict on a target.
         past: the other runs that a gate would compare with this one, oldest first.
+        since: what changed since the scenario was good; None if it is good now, or did not run.
     """
 
     references: References | None = None
@@ -68,6 +70,7 @@ class Background:
     figure: float | None = None
     noise: Mapping[str, Noise] = field(default_factory=dict)
     past: tuple[PastRun, ...] = ()
+    since: Since | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +261,17 @@ def _background(
         figure=_figure_like(comparable, measurement) if comparable else None,
         noise={each.metric: noise_by(references, scenario, facts, each.metric) for each in judgment.verdicts},
         past=tuple(comparable_runs(past, measurement)),
+        since=_since(judgment, measurement, past, references),
     )
+
+
+def _since(
+    judgment: Judgment, measurement: Measurement, past: History, references: References | None
+) -> Since | None:
+    if judgment.status not in {Status.FAIL, Status.INVALID}:
+        return None
+    missed = (verdict.metric for verdict in judgment.verdicts if verdict.status is Status.FAIL)
+    return since(measurement, _without_gate_runs(judgment.gate, past.runs), references, missed)
 
 
 def _comparable(references: References, measurement: Measurement) -> References | None:

@@ -129,3 +129,11 @@ def write_verdicts(folder: Path, verdicts: Sequence[Verdict]) -> None:
     document = _VERDICTS.dump_json([*verdicts], indent=1, by_alias=True).decode()
     with saving(folder):
         write_atomically(folder / "verdicts.json", document)
+
+
+def saved_verdicts(folder: Path) -> tuple[Verdict, ...]:
+    """Return the latest verdicts on the measurement in a folder; empty if none can be read."""
+    try:
+        return tuple(_VERDICTS.validate_json((folder / "verdicts.json").read_bytes(), by_alias=True))
+    except (OSError, ValidationError):
+        return ()

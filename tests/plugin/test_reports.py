@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -242,9 +244,26 @@ def test_a_mistake_of_ours_in_one_scenario_leaves_the_others_alone(
     summary = read(suites, "report.md").replace("\\", "")
     assert summary.startswith(f"# DeepSeek-R1 performance: 2 {'FAIL' if strict else 'PASS'}")
     assert summary.count(f"- {why}") == 1
-    told = "Look at the warnings of this report and at the log of the run, then at what changed"
+    told = "Look at the warnings of this report and at the log of the run."
     assert (told in summary) is bool(strict)
     assert "none of the causes" not in summary
+
+
+def test_what_changed_since_the_last_green_run_is_in_the_overview(
+    suites: Suites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = " ".join(suites.run("--dsr1-profile=alpha", STRICT).stdout.str().split())
+    assert "changed this scenario was never green on this machine, and has no references" in never
+    assert suites.run("--dsr1-profile=alpha").ret == 0
+    monkeypatch.setattr(platform, "release", lambda: "6.8-another")
+    found = " ".join(
+        suites.run("--dsr1-profile=alpha", STRICT, "--dsr1-report=report.md").stdout.str().split()
+    )
+    assert re.search(
+        r"changed since the last green run \(\d{4}-\d\d-\d\d \d\d:\d\d\): kernel \S+ -> 6\.8-another ", found
+    )
+    assert "**What changed?** Since the last green run" in read(suites, "report.md")
+    assert "last green run" not in suites.run("--dsr1-profile=alpha").stdout.str()
 
 
 def test_clues_are_sought_only_for_a_missed_target_or_a_report(

@@ -15,9 +15,11 @@ from pytest_dsr1.reporting.formats import Report, ReportFormat
 from pytest_dsr1.reporting.terminal.overview import Line
 from pytest_dsr1.session.state import NOT_WRITTEN, RunState, ScenarioOutcome
 from pytest_dsr1.text import shown_path
+from pytest_dsr1.verdict.verdict import EXIT_STATUS, Status
 
 STEP_LIMIT = 1024 * 1024
 """The most bytes of a step's summary; GitHub shows nothing of a longer one."""
+_FAILED = (EXIT_STATUS[Status.FAIL], EXIT_STATUS[Status.INVALID])
 _AGAIN = "`pytest --dsr1-replay=RESULTS` with the same --dsr1-report writes it without a GPU"
 
 
@@ -29,9 +31,10 @@ def report_of(state: RunState, status: int, root: Path, *, is_wanted: bool) -> R
         status: pytest's exit status.
         root: pytest's rootdir.
         is_wanted: whether any report is written: also read earlier results, to compare with, and look for
-            clues even if nothing failed.
+            clues even if nothing failed. If something failed, earlier results are read in any case.
     """
-    now, past = datetime.now(timezone.utc), history(state.results) if is_wanted else NO_HISTORY
+    now = datetime.now(timezone.utc)
+    past = history(state.results) if is_wanted or status in _FAILED else NO_HISTORY
 
     def case(outcome: ScenarioOutcome) -> Case:
         try:

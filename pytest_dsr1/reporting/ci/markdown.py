@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pytest_dsr1.case.answers import faults, is_it_real, what_to_do, where_is_it
+from pytest_dsr1.case.answers import faults, is_it_real, what_changed, what_to_do, where_is_it
 from pytest_dsr1.case.case import Case, title_of
 from pytest_dsr1.case.published import published_value, published_values
 from pytest_dsr1.metrics.catalogue import METRICS
@@ -166,6 +166,8 @@ def _answers(case: Case) -> Iterator[tuple[str, str]]:
     yield "Is it real?", prose(is_it_real(case, case.judgment.status))
     inside = (prose(each) for each in case.run.locations)
     yield "Where is it?", where_is_it(inside, (code(fault.where) for fault in faults(case)))
+    if changed := what_changed(case):
+        yield "What changed?", prose(changed)
     yield "What to do?", prose(what_to_do(case, case.judgment.status))
     if case.judgment.status is Status.FAIL:
         for clue in case.run.clues:

@@ -61,6 +61,7 @@ def _scenario(case: Case, width: int, above: Mapping[str, str]) -> Iterable[Line
     yield from _unjudged(judgment, width)
     yield from _gate(case, width)
     yield from _clues(case, width)
+    yield from _since(case, width)
     if measurement is not None:
         yield from _measured(case, measurement, width)
     folder = run.run_folder or _gate_folder(judgment)
@@ -187,6 +188,13 @@ def _clues(case: Case, width: int) -> Iterable[Line]:
     for clue in case.run.clues:
         page = f" ({clue.page})" if clue.page else ""
         yield from _labeled("look at", f"{clue.sentence}{page}", width)
+
+
+def _since(case: Case, width: int) -> Iterable[Line]:
+    """Yield what changed since the scenario was good."""
+    found = case.background.since
+    if found is not None and case.run.measurement is not None:
+        yield from _labeled("changed", found.sentence, width)
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:

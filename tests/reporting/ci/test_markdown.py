@@ -52,8 +52,7 @@ Exit status 1: a target is missed, or a loss is shown.
 - **Is it real?** Yes: the run is valid, and total output throughput misses its bound by more than twice \
 the standard deviation between engine starts (1%, presumed by gate.presumed_noise_percent).
 - **Where is it?** `own/small.yaml:16`
-- **What to do?** Look at the clues that the run shows (`pytest-dsr1 docs why-low`), then at what \
-changed since the last passing run: driver, container, options.
+- **What to do?** Look at the clues that the run shows (`pytest-dsr1 docs why-low`).
 - **Look at:** 4 requests are 2.0 waves: raise load.num_requests (`pytest-dsr1 docs why-low#ramp-and-drain`)
 - **GPUs:** 8 GPUs, 612 W
 - **Results:** `.dsr1/small/20261123T200512Z`; `pytest --dsr1-replay=.dsr1/small/20261123T200512Z` judges \

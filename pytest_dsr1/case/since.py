@@ -1,0 +1,137 @@
+"""What changed since a scenario was good: facts that differ from its last green run, most suspect first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+
+from pytest_dsr1.gate import comparability
+from pytest_dsr1.gate.history import PastRun
+from pytest_dsr1.gate.references import References
+from pytest_dsr1.gate.saved import saved_verdicts
+from pytest_dsr1.machine.values import FactValue
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.verdict.verdict import Status
+
+KNOWN_EFFECT = (
+    "gpu.power_limit_w",
+    "gpu.power_enforced_w",
+    "gpu.vboost",
+    "gpu.max_sm_clock_mhz",
+    "gpu.application_clock_mhz",
+    "gpu.application_memory_clock_mhz",
+    "gpu.mig",
+    "gpu.ecc",
+    "setup.vboost",
+    "setup.sm_clock_lock_mhz",
+    "option.engine.llm_api.cuda_graph_config*",
+    "option.engine.llm_api.enable_attention_dp",
+    "option.engine.llm_api.disable_overlap_scheduler",
+    "option.engine.llm_api.speculative_config*",
+    "option.engine.enable_chunked_context",
+    "option.engine.ep",
+    "option.engine.tp",
+    "option.load.*",
+    "library.tensorrt-llm",
+    "library.vllm",
+)
+"""Patterns of the facts whose effect on these figures is known: clocks and power by our own measurements and
+NVIDIA's article, options by NVIDIA's tech blogs 2 and 3, engines by the figures published per version."""
+
+_ABSENT_MEANS_DEFAULT = ("option.", "library.", "setup.")
+"""A missing fact of these groups has a meaning: not given, not installed. Of others it means: not read."""
+
+_SHOWN = 6
+"""The most differences that a sentence names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What differs from when the scenario was good.
+
+    Attributes:
+        good: what the run is compared with, such as ``the last green run (2026-11-29 14:46)``; empty if the
+            scenario was never green here and has no references.
+        changes: facts that differ, as ``gpu.vboost: 4 -> 0``, most suspect first.
+    """
+
+    good: str = ""
+    changes: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The changes in a sentence."""
+        if not self.good:
+            return "this scenario was never green on this machine, and has no references"
+        if not self.changes:
+            return f"since {self.good}: no recorded fact differs"
+        more = len(self.changes) - _SHOWN
+        also = f", and {more} more" if more > 0 else ""
+        return f"since {self.good}: {'; '.join(self.changes[:_SHOWN])}{also}"
+
+
+def since(
+    measurement: Measurement, past: Iterable[PastRun], references: References | None, missed: Iterable[str]
+) -> Since:
+    """Compare a run with the last green one of its scenario on its machine, else with the references.
+
+    A run is green if every target that it judged passed, and the missed metrics were among them.
+
+    Args:
+        measurement: the run.
+        past: earlier runs, oldest first.
+        references: the accepted references; None without any.
+        missed: the metrics whose target is missed, if any.
+    """
+    facts, wanted = measurement.fingerprint.facts, set(missed)
+    green = next((run for run in reversed(list(past)) if _is_green(run, measurement, wanted)), None)
+    if green is not None:
+        when = f"{green.at.astimezone():%Y-%m-%d %H:%M}"
+        return Since(f"the last green run ({when})", changes(green.facts, facts))
+    if references is not None:
+        return Since(
+            f"the accepted references ({references.accepted.at:%Y-%m-%d})", changes(references.facts, facts)
+        )
+    return Since()
+
+
+def _is_green(run: PastRun, measurement: Measurement, missed: set[str]) -> bool:
+    facts, scenario = measurement.fingerprint.facts, measurement.scenario
+    if run.profile != scenario.name or run.stopped or run.node != comparability.node(facts):
+        return False
+    if run.at >= datetime.fromisoformat(measurement.started_utc):
+        return False
+    verdicts = saved_verdicts(run.folder)
+    return (
+        bool(verdicts)
+        and all(each.status is Status.PASS for each in verdicts)
+        and missed <= {each.metric for each in verdicts}
+    )
+
+
+def changes(old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> tuple[str, ...]:
+    """Return the facts that differ, as sentences: known effects first, then judged facts, then shown ones."""
+    keys = [key for key in comparability.unlike([old, new]) if _is_read(key, old, new)]
+    return tuple(_sentence(key, old, new) for key in sorted(keys, key=_suspicion))
+
+
+def _is_read(key: str, old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> bool:
+    if key == comparability.NODE:
+        return False
+    both = old.get(key) is not None and new.get(key) is not None
+    return both or key.startswith(_ABSENT_MEANS_DEFAULT)
+
+
+def _suspicion(key: str) -> tuple[int, str]:
+    if any(fnmatchcase(key, pattern) for pattern in KNOWN_EFFECT):
+        return 0, key
+    return (2 if comparability.role(key, {}) == "shown" else 1), key
+
+
+def _sentence(key: str, old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> str:
+    def value(facts: Mapping[str, FactValue]) -> str:
+        return comparability.shown(facts[key]) if key in facts else "not given"
+
+    return f"{key} {value(old)} -> {value(new)}"

@@ -1,0 +1,151 @@
+"""What changed since a scenario was good: which run it is compared with, and what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.case.answers import what_changed
+from pytest_dsr1.case.since import Since, changes, since
+from pytest_dsr1.gate.history import PastRun
+from pytest_dsr1.gate.saved import write_verdicts
+from pytest_dsr1.machine.values import FactValue, Fingerprint
+from pytest_dsr1.verdict.verdict import Status, Verdict
+from tests.helpers.reference_store import references
+from tests.helpers.values import case, measurement, missed, verdict
+
+FACTS: Mapping[str, FactValue] = {
+    "gpu.uuids": ["GPU-a"],
+    "gpu.vboost": 4,
+    "driver": "575.57",
+    "kernel": "6.8",
+}
+NOW = datetime.fromisoformat("2026-11-29T14:46:00+00:00")
+THROUGHPUT = "total_output_throughput"
+
+
+def past(folder: Path, days: int, *verdicts: Verdict, **changed: Any) -> PastRun:
+    """Return a run of some days ago, with these verdicts saved next to it."""
+    run = folder / f"{days}-days-ago"
+    run.mkdir()
+    write_verdicts(run, verdicts)
+    values: dict[str, Any] = {
+        "profile": "small",
+        "at": NOW - timedelta(days=days),
+        "facts": FACTS,
+        "metrics": {},
+    }
+    return PastRun(**{**values, "folder": run, **changed})
+
+
+def now(**facts: FactValue) -> Any:
+    return measurement(started_utc=NOW.isoformat(), fingerprint=Fingerprint({**FACTS, **facts}))
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+
+
+def test_the_last_green_run_is_compared(tmp_path: Path) -> None:
+    runs = [
+        past(tmp_path, 9, verdict(), facts={**FACTS, "gpu.vboost": 1}),
+        past(tmp_path, 5, verdict(), facts={**FACTS, "driver": "570"}),
+        past(tmp_path, 4, verdict(80.0), facts={**FACTS, "driver": "571"}),
+    ]
+    found = since(now(**{"gpu.vboost": 0}), runs, references(), [THROUGHPUT])
+    assert found == Since(
+        "the last green run (2026-11-24 14:46)", ("gpu.vboost 4 -> 0", "driver 570 -> 575.57")
+    )
+    assert found.sentence == (
+        "since the last green run (2026-11-24 14:46): gpu.vboost 4 -> 0; driver 570 -> 575.57"
+    )
+    same = since(now(), [past(tmp_path, 1, verdict())], None, [THROUGHPUT])
+    assert same.sentence == "since the last green run (2026-11-28 14:46): no recorded fact differs"
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"profile": "another"},
+        {"facts": {**FACTS, "gpu.uuids": ["GPU-b"]}},
+        {"stopped": True},
+        {"at": NOW + timedelta(hours=1)},
+        {"at": NOW},
+    ],
+    ids=["another scenario", "another machine", "stopped early", "later", "the run itself"],
+)
+def test_runs_that_are_not_compared(tmp_path: Path, run: dict[str, Any]) -> None:
+    assert since(now(), [past(tmp_path, 1, verdict(), **run)], None, [THROUGHPUT]) == Since()
+
+
+def test_a_run_is_green_if_it_judged_what_is_missed_now(tmp_path: Path) -> None:
+    other = replace(verdict(), metric="average_ttft")
+    runs = [past(tmp_path, 3, other, verdict()), past(tmp_path, 2, other), past(tmp_path, 1)]
+    assert since(now(), runs, None, [THROUGHPUT]).good == "the last green run (2026-11-26 14:46)"
+    assert since(now(), runs, None, []).good == "the last green run (2026-11-27 14:46)"
+
+
+def test_verdicts_that_cannot_be_read_are_not_green(tmp_path: Path) -> None:
+    damaged, missing = past(tmp_path, 2, verdict()), past(tmp_path, 1, verdict())
+    (damaged.folder / "verdicts.json").write_text("{")
+    (missing.folder / "verdicts.json").unlink()
+    assert since(now(), [damaged, missing], None, [THROUGHPUT]) == Since()
+
+
+def test_without_a_green_run_the_references_are_compared() -> None:
+    accepted = references(facts={"driver": "570", "gpu.vboost": 4})
+    found = since(now(), [], accepted, [THROUGHPUT])
+    assert found == Since("the accepted references (2025-03-24)", ("driver 570 -> 575.57",))
+    assert since(now(), [], None, [THROUGHPUT]).sentence == (
+        "this scenario was never green on this machine, and has no references"
+    )
+
+
+def test_the_most_suspect_facts_come_first() -> None:
+    """Known effects, then what a gate compares, then what may change by itself."""
+    old: dict[str, FactValue] = {
+        "hostname": "a",
+        "container.image": "1.2.0",
+        "option.engine.llm_api.cuda_graph_config.batch_sizes": ["128"],
+        "gpu.power_limit_w": 700.0,
+    }
+    new: dict[str, FactValue] = {
+        "hostname": "b",
+        "container.image": "1.2.1",
+        "option.engine.llm_api.cuda_graph_config.batch_sizes": ["64"],
+        "gpu.power_limit_w": 600.0,
+    }
+    assert changes(old, new) == (
+        "gpu.power_limit_w 700 -> 600",
+        "option.engine.llm_api.cuda_graph_config.batch_sizes [128] -> [64]",
+        "container.image 1.2.0 -> 1.2.1",
+        "hostname a -> b",
+    )
+
+
+def test_what_was_not_read_does_not_differ() -> None:
+    """An earlier version did not read the VBIOS; but an option that is missing was not given."""
+    old: dict[str, FactValue] = {"gpu.vboost": None, "option.engine.ep": 8, "gpu.uuids": ["GPU-a"]}
+    new: dict[str, FactValue] = {"gpu.vboost": 0, "gpu.vbios": "96.00", "library.vllm": "0.11.2"}
+    assert changes(old, new) == ("library.vllm not given -> 0.11.2", "option.engine.ep 8 -> not given")
+
+
+def test_a_long_list_is_cut() -> None:
+    found = Since("the last green run", tuple(f"x{number} 1 -> 2" for number in range(8)))
+    assert found.sentence.endswith("x4 1 -> 2; x5 1 -> 2, and 2 more")
+
+
+def test_the_answer_of_a_case() -> None:
+    assert what_changed(case()) == ""
+    changed = missed(since=Since("the last green run (2026-11-24 14:46)", ("driver 570 -> 575",)))
+    assert what_changed(changed) == "Since the last green run (2026-11-24 14:46): driver 570 -> 575."
+    assert changed.judgment.status is Status.FAIL
