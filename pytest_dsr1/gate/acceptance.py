@@ -214,12 +214,12 @@ def _doubts(accepted: References) -> Iterator[str]:
                     f"warning: node {short(node)} has only {count} of the {WANTED} recommended runs, so "
                     f"{meaning}; {how_to_get_more(accepted.profile)}"
                 )
-            yield from _ages(accepted, node)
+            yield from _ages(accepted, accepted.on(node))
     else:
         if len(accepted.runs) < WANTED:
             few = f"there are only {len(accepted.runs)} of the {WANTED} recommended runs"
             yield f"warning: {few}; {how_to_get_more(accepted.profile)}"
-        yield from _ages(accepted, accepted.runs[0].node)
+        yield from _ages(accepted, accepted.runs)
     if accepted.days == 1:
         yield (
             f"warning: all runs are from one day ({accepted.runs[0].day}), so they do not show day-to-day "
@@ -227,8 +227,8 @@ def _doubts(accepted: References) -> Iterator[str]:
         )
 
 
-def _ages(accepted: References, node: str) -> Iterator[str]:
-    return (f"warning: {each}" for each in too_old(accepted, accepted.on(node), accepted.accepted.at))
+def _ages(accepted: References, runs: Sequence[ReferenceRun]) -> Iterator[str]:
+    return (f"warning: {each}" for each in too_old(accepted, runs, accepted.accepted.at))
 
 
 def _steps(store: Path, before: References, accepted: References) -> Iterator[str]:
