@@ -35,7 +35,7 @@ class PastRun:
     facts: Mapping[str, FactValue]
     metrics: Mapping[str, float]
     folder: Path
-    stopped: bool = False
+    stopped: bool
 
     @property
     def node(self) -> str:

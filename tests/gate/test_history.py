@@ -1,16 +1,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
 from pytest_dsr1.findings import Finding
-from pytest_dsr1.gate.history import NO_HISTORY, history
+from pytest_dsr1.gate.history import NO_HISTORY, History, PastRun, comparable_runs, history
+from pytest_dsr1.machine.values import Fingerprint
+from pytest_dsr1.measurement.measurement import DEFINITIONS
 from pytest_dsr1.measurement.store import ResultFolder
+from pytest_dsr1.metrics.catalogue import MetricValue
+from tests.helpers.reference_store import FACTS, NOW
 from tests.helpers.unlistable import unlistable
 from tests.helpers.values import measurement, scenario
+
+SPREAD = "steady_output_throughput"
 
 
 def save(results: Path, minute: int, **changes: object) -> Path:
@@ -29,6 +36,33 @@ def test_runs_in_order_of_time(tmp_path: Path) -> None:
     assert run.at == datetime(2026, 11, 23, 20, 5, tzinfo=timezone.utc)
     assert run.metrics["total_output_throughput"] == 8.0
     assert found.unreadable == ()
+
+
+def test_a_result_of_an_earlier_version(tmp_path: Path) -> None:
+    """It ran to its end, and its steady output throughput had another definition."""
+    metrics = {name: MetricValue(8.0, "records") for name in ("total_output_throughput", SPREAD)}
+    path = save(tmp_path, 5, metrics=metrics, definitions=DEFINITIONS) / "measurement.json"
+    (now,) = history(tmp_path).runs
+    document = json.loads(path.read_bytes())
+    del document["measurement"]["result"]["stopped"], document["measurement"]["definitions"]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert history(tmp_path).runs == (replace(now, metrics={"total_output_throughput": 8.0}),)
+    assert (now.stopped, now.metrics[SPREAD]) == (False, 8.0)
+
+
+def test_runs_that_a_gate_would_compare(tmp_path: Path) -> None:
+    """The same work on the same machine, under any software that may differ."""
+    asked = scenario(gate={"under_test": {"gpu.ecc": True}})
+    run = measurement(tmp_path / "own", scenario=asked, fingerprint=Fingerprint(FACTS))
+    same = PastRun("small", NOW, FACTS, {}, tmp_path / "same", stopped=False)
+    newer = replace(same, facts={**FACTS, "driver": "580", "gpu.ecc": False}, folder=tmp_path / "newer")
+    others = (
+        replace(same, profile="other"),
+        replace(same, folder=run.folder),
+        replace(same, facts={**FACTS, "gpu.uuids": ["GPU-c", "GPU-d"]}),
+        replace(same, facts={**FACTS, "gpu.power_limit_w": 500.0}),
+    )
+    assert comparable_runs(History((*others, same, newer)), run) == [same, newer]
 
 
 def test_runs_that_prove_nothing_are_left_out(tmp_path: Path) -> None:
@@ -76,6 +110,9 @@ def test_what_is_no_result_is_none(tmp_path: Path) -> None:
     (tmp_path / "small" / "under way").mkdir(parents=True)
     (tmp_path / "small" / "file").touch()
     assert history(tmp_path) == NO_HISTORY
+    later = save(tmp_path, 5)
+    (tmp_path / "small" / "under way").rename(later.with_name("0"))
+    assert [run.folder for run in history(tmp_path).runs] == [later]
 
 
 def test_a_folder_that_cannot_be_listed_is_reported_and_hides_nothing(
