@@ -98,10 +98,14 @@ def test_a_closed_loop_needs_five_waves(tmp_path: Path) -> None:
 
 
 def test_a_closed_loop_without_a_limit_is_refused(tmp_path: Path) -> None:
-    assert fit(tmp_path, "{concurrency: all, num_requests: 3000}") == (
+    refused = (
         "s.yaml:13: with `all` no request waits until another one ends, so no part of a run is steady; "
-        "references and gates need a number: set load.concurrency to at most 600 for these 3,000 requests"
+        "references and gates need a number: set load.concurrency to at most "
     )
+    every = "{{concurrency: all, num_requests: {}}}"
+    assert fit(tmp_path, every.format(3000)) == f"{refused}600 for these 3,000 requests"
+    assert fit(tmp_path, every.format(9)) == f"{refused}1 for these 9 requests"
+    assert fit(tmp_path, every.format(4)) == f"{refused}1 for these 4 requests"
     poisson = "{concurrency: all, num_requests: 9, arrival: {type: poisson, rate_req_s: 2.0}}"
     assert fit(tmp_path, poisson) == ""
 

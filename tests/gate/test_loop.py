@@ -124,7 +124,7 @@ def test_too_many_starts_that_do_not_count(starts: Starts, tmp_path: Path) -> No
     def take() -> Measurement:
         for run in runs:
             return run
-        raise EngineError("small: the engine died")
+        raise EngineError("small: the engine died\nlog: engine/server.log")
 
     with pytest.raises(InvalidRunError) as caught:
         next_that_counts(take, counting(starts), lambda *_: None, "pytest --dsr1-profile=small --dsr1-gate")
@@ -133,6 +133,7 @@ def test_too_many_starts_that_do_not_count(starts: Starts, tmp_path: Path) -> No
         "  1. warm-up: this start filled /cache\n"
         "  2. warm-up: this start filled /cache\n"
         "  3. small: the engine died\n"
+        "     log: engine/server.log\n"
         "remove the cause, then run `pytest --dsr1-profile=small --dsr1-gate`"
     )
 

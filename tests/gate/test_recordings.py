@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.errors import InvalidRunError, ReferencesError
-from pytest_dsr1.gate.recordings import checksum, folder_of, names, read
-from pytest_dsr1.machine.values import Conditions, GpuSample, Telemetry
+from pytest_dsr1.gate.recordings import alike, checksum, folder_of, names, read
+from pytest_dsr1.machine.values import Conditions, FactValue, Fingerprint, GpuSample, Telemetry
 from pytest_dsr1.steady.trace import trace
 from tests.helpers.killing import killed_in_a_program
 from tests.helpers.paths import ROOT
@@ -58,6 +58,24 @@ def test_runs_are_in_order_of_time(tmp_path: Path) -> None:
     assert names(tmp_path, "small") == [one.name for one in found]
     assert names(tmp_path, "other") == []
     assert read(tmp_path, "other") == ((), ())
+
+
+def test_runs_alike_have_the_same_node_software_machine_and_work(tmp_path: Path) -> None:
+    """A kernel is only shown, and the order of GPUs says nothing."""
+    changes: tuple[dict[str, FactValue], ...] = (
+        {},
+        {"kernel": "6.9", "gpu.uuids": ["GPU-a", "GPU-b"]},
+        {"gpu.uuids": ["GPU-c", "GPU-d"]},
+        {"driver": "580"},
+        {"gpu.power_limit_w": 500.0},
+        {"option.load.concurrency": 4},
+    )
+    for second, change in enumerate(changes):
+        began = f"2026-11-23T20:00:0{second}+00:00"
+        record_run(tmp_path, started_utc=began, fingerprint=Fingerprint({**FACTS, **change}))
+    found, _ = read(tmp_path, "small")
+    assert len(found) == len(changes)
+    assert alike(found, FACTS) == found[:2]
 
 
 def _edited(change: Callable[[dict[str, Any]], object]) -> Callable[[str], str]:
