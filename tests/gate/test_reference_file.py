@@ -19,11 +19,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError
-from pytest_dsr1.gate.reference_file import from_text, intact, load, locked, path_of, read, to_text, write
+from pytest_dsr1.gate.reference_file import (
+    from_text,
+    intact,
+    load,
+    locked,
+    noise_of,
+    path_of,
+    read,
+    to_text,
+    write,
+)
 from pytest_dsr1.gate.references import Acceptance, ReferenceRun, References
 from pytest_dsr1.machine.values import Conditions
+from pytest_dsr1.verdict.targets import Noise
 from tests.helpers.killing import killed_in_a_program
-from tests.helpers.reference_store import COMPARED, NODE, NOW, OTHER_NODE, references, run
+from tests.helpers.reference_store import COMPARED, FACTS, NODE, NOW, OTHER_NODE, references, run
 from tests.helpers.values import scenario
 
 GIT = "`git log -p -- {0}` shows its history, `git checkout -- {0}` restores the committed file"
@@ -64,6 +75,11 @@ def test_the_text() -> None:
     assert to_text(found) == f'{TEXT}sha256: "{sha256(TEXT.encode()).hexdigest()}"\n'
 
 
+def test_the_text_shows_letters_of_any_language() -> None:
+    text = to_text(references(1, accepted=Acceptance(NOW, "Zoë", "新しい版", None)))
+    assert '  by: "Zoë"\n  reason: "新しい版"\n' in text
+
+
 def test_what_the_gpus_did_is_in_the_line_of_the_run() -> None:
     """Files without it are read as before."""
     found = references(1, runs=(run(gpus=Conditions(1980.0, 612.5, 64, None)),))
@@ -89,12 +105,13 @@ def test_a_file_without_runs_is_read(tmp_path: Path) -> None:
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     written = references(16, accepted=Acceptance(NOW, "Ann", "nightly", None))
-    path = write(tmp_path / "store", written)
-    assert path == tmp_path / "store" / "small.yaml"
-    assert read(tmp_path / "store", "small", NOW) == written
+    store = tmp_path / "of" / "store"
+    path = write(store, written)
+    assert path == store / "small.yaml"
+    assert read(store, "small", NOW) == written
     assert [one.name for one in path.parent.iterdir()] == ["small.yaml"]
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))  # as git writes it with core.autocrlf
-    assert read(tmp_path / "store", "small", NOW) == written
+    assert read(store, "small", NOW) == written
 
 
 _finite = st.floats(min_value=1e-300, max_value=1e300)
@@ -177,6 +194,11 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
         "{0}:5: contains a merge conflict; take one whole side with `git checkout --ours {0}` or --theirs, "
         "or delete it and accept again",
     ),
+    "a merge conflict below an empty line": (
+        lambda text: f"\n<<<<<<< HEAD\n{text}",
+        "{0}:2: contains a merge conflict; take one whole side with `git checkout --ours {0}` or --theirs, "
+        "or delete it and accept again",
+    ),
     "truncated at the end": (
         lambda text: text[:-1],
         "{0}: does not end with its checksum: it is truncated; " + AGAIN,
@@ -219,10 +241,19 @@ DAMAGE: dict[str, tuple[Callable[[str], str], str]] = {
         _checked(lambda text: text + "more: [\n"),
         "{0}: is not what `pytest-dsr1 references accept small` writes (",
     ),
+    "a node that is not listed": (
+        _checked(lambda text: text.replace('node: "gpu-95a932d6"', f'node: "{"n" * 300}"')),
+        f"{{0}}: is not what `pytest-dsr1 references accept small` writes ('{'n' * 199}); {AGAIN}",
+    ),
 }
 
 
-CHECKED = ("another content", "nested too deeply, checked", "no YAML, checked")
+CHECKED = (
+    "another content",
+    "nested too deeply, checked",
+    "no YAML, checked",
+    "a node that is not listed",
+)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -273,7 +304,7 @@ def test_no_file_is_no_reference(tmp_path: Path) -> None:
     )
 
 
-HOUR = timedelta(hours=1)
+HOUR, SKEW, SECOND = timedelta(hours=1), timedelta(minutes=5), timedelta(seconds=1)
 ACCEPTED = references().accepted
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "another profile": (
@@ -291,6 +322,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "unit of total_output_throughput: expected 'tok/s', found 'ms'",
     ),
     "no requests": ({"requests": 0}, "expected requests >= 1 and warmup_requests >= 0; found 0 and 2"),
+    "less than no warm-up": (
+        {"warmup_requests": -1},
+        "expected requests >= 1 and warmup_requests >= 0; found 4 and -1",
+    ),
     "accepted in the future": (
         {"accepted": replace(ACCEPTED, at=NOW + HOUR)},
         "accepted at 2025-03-24T13:00:00+00:00, but it is 2025-03-24T12:00:00+00:00 now: a clock was wrong",
@@ -304,6 +339,20 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"runs": (run(), run(1, at=NOW))},
         "line 36: the run began at 2025-03-24T12:00:00+00:00, but was accepted at 2025-03-24T11:00:00+00:00: "
         "a clock was wrong",
+    ),
+    "a run after it was accepted, as late as clocks may differ": (
+        {"runs": (run(at=NOW + SKEW),)},
+        "line 35: the run began at 2025-03-24T12:05:00+00:00, but was accepted at 2025-03-24T11:00:00+00:00: "
+        "a clock was wrong",
+    ),
+    "a run later than clocks may differ": (
+        {"accepted": replace(ACCEPTED, at=NOW + SKEW), "runs": (run(at=NOW + SKEW + SECOND),)},
+        "line 35: the run began at 2025-03-24T12:05:01+00:00, but it is 2025-03-24T12:00:00+00:00 now: a "
+        "clock was wrong",
+    ),
+    "accepted later than clocks may differ": (
+        {"accepted": replace(ACCEPTED, at=NOW + SKEW + SECOND)},
+        "accepted at 2025-03-24T12:05:01+00:00, but it is 2025-03-24T12:00:00+00:00 now: a clock was wrong",
     ),
     "not a number": (
         {"runs": (run(value=float("nan")),)},
@@ -355,9 +404,30 @@ def test_everything_that_is_wrong_is_reported_at_once(tmp_path: Path) -> None:
 
 
 def test_clocks_of_two_machines_may_differ_a_little(tmp_path: Path) -> None:
-    ahead = NOW + timedelta(minutes=4)
-    write(tmp_path, references(accepted=replace(ACCEPTED, at=ahead), runs=(run(at=ahead),)))
-    assert read(tmp_path, "small", NOW).runs[0].at == ahead
+    """Both when the file is read and when its runs were accepted."""
+    ahead = NOW + SKEW
+    for at in (ahead, NOW):
+        written = references(accepted=replace(ACCEPTED, at=at), runs=(run(at=ahead),))
+        write(tmp_path, written)
+        assert read(tmp_path, "small", NOW) == written
+
+
+def test_the_least_that_a_file_may_contain(tmp_path: Path) -> None:
+    """One request, no warm-up, and a run that started at once and had no error."""
+    written = references(requests=1, warmup_requests=0, runs=(run(se_percent=0.0, startup_s=0.0),))
+    write(tmp_path, written)
+    assert read(tmp_path, "small", NOW) == written
+
+
+def test_the_noise_is_that_of_the_references_of_the_metric(tmp_path: Path) -> None:
+    gated = "total_output_throughput"
+    presumed = Noise(scenario().gate.presumed_noise_percent)
+    assert noise_of(tmp_path, scenario(), FACTS, gated, NOW) == presumed
+    write(tmp_path, references(runs=tuple(run(number, value=8.0 + number) for number in range(3))))
+    found = noise_of(tmp_path, scenario(), FACTS, gated, NOW)
+    assert (round(found.percent, 2), found.references) == (11.16, 3)
+    assert noise_of(tmp_path, scenario(), FACTS, "average_ttft", NOW) == presumed
+    assert noise_of(tmp_path, scenario(gate={"metric": "average_ttft"}), FACTS, gated, NOW) == presumed
 
 
 def test_another_metric_than_the_scenarios_is_refused(tmp_path: Path) -> None:
@@ -436,7 +506,7 @@ with locked(Path(sys.argv[1]), "small", "gate of small"):
 
 
 def test_references_are_held_by_one_at_a_time(tmp_path: Path) -> None:
-    store = tmp_path / "store"
+    store = tmp_path / "of" / "store"
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(store)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
