@@ -134,8 +134,11 @@ def test_the_overview_shows_these_without_a_target() -> None:
     ]
 
 
-def test_gaps_need_streaming_too() -> None:
-    assert all(metric.needs == {"streaming"} for name, metric in METRICS.items() if "_gap" in name)
+def test_gaps_have_no_smallest_one_and_need_streaming_too() -> None:
+    gaps = {name: metric for name, metric in METRICS.items() if "_gap" in name}
+    spread = [f"inter_event_gap_{share}" for share in ("p50", "p90", "p95", "p99", "maximum")]
+    assert list(gaps) == ["average_inter_event_gap", *spread]
+    assert all(metric.needs == {"streaming"} for metric in gaps.values())
 
 
 def test_service_levels_come_from_the_records_of_any_engine() -> None:

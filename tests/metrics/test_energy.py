@@ -44,8 +44,15 @@ def test_a_run_by_hand() -> None:
             "mean_power": 700.0,
             "mean_power_per_gpu": 350.0,
             COST: 3.6 * 2 * 2 / 3600 / 16e-6,
-        }
+        },
+        rel=1e-9,
     )
+
+
+def test_a_run_that_took_no_time_has_no_power() -> None:
+    for measured_s, found_w in ((0.0, None), (0.5, 700.0)):
+        found = from_records(records(), 1, measured_s=measured_s, gpu=GpuTotals(None, 350.0))
+        assert found.get("mean_power") == found_w
 
 
 def test_failed_requests_used_energy_too() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_dsr1.metrics.inputs import NO_SERVER, MetricInputs, ServerStatistics, span_s
+from pytest_dsr1.metrics.inputs import NO_SERVER, Answered, MetricInputs, ServerStatistics, span_s
 from tests.helpers.values import records
 
 
@@ -23,6 +23,14 @@ def test_a_run_is_on_the_cpu_and_not_timed_unless_it_says_so() -> None:
 
 def test_without_requests_no_time_passes() -> None:
     assert span_s([]) == 0.0
+
+
+@pytest.mark.parametrize("tokens", [0, 1])
+def test_a_run_without_output_tokens_answered_nothing(tokens: int) -> None:
+    answered = Answered(1, tokens, 1.0) if tokens else None
+    one = replace(records()[0], submitted_s=100.0, last_token_s=101.0, output_tokens=tokens)
+    assert MetricInputs([one]).answered == answered
+    assert MetricInputs([], reported=Answered(1, tokens, 1.0)).answered == answered
 
 
 def test_one_user_of_two_fills_no_window() -> None:

@@ -230,11 +230,13 @@ def test_one_that_fails_is_not_measured_and_warns() -> None:
     def _(_: MetricInputs) -> float:
         raise ZeroDivisionError("no\ntokens")
 
+    later = replace(METRICS["total_latency"], name="later", compute=lambda _: 7.0)
+
     said: list[str] = []
-    with plugin("acme-dsr1", pytest_dsr1_metrics=lambda: broken):
+    with plugin("acme-dsr1", pytest_dsr1_metrics=lambda: [*broken, later]):
         found = computed(MetricInputs(records()), said.append)
     assert "broken" not in found
-    assert found["total_output_throughput"] == 8.0
+    assert (found["total_output_throughput"], found["later"]) == (8.0, 7.0)
     assert said == [
         "the pytest-dsr1 plugin acme-dsr1 is broken: its metric broken failed: "
         "ZeroDivisionError('no\\ntokens')"
@@ -281,7 +283,10 @@ def test_one_that_exits_names_the_plugin() -> None:
         (lambda _value, _plan: 1 / 0, "failed: ZeroDivisionError('division by zero')"),
         (leave, "failed: SystemExit(3)"),
         (lambda _value, _plan: "1 h", "returned '1 h', expected seconds or None"),
-        (lambda _value, _plan: math.nan, "returned nan, expected seconds or None"),
+        *(
+            (lambda _value, _plan, seconds=seconds: seconds, f"returned {seconds}, expected seconds or None")
+            for seconds in (math.nan, math.inf, -0.5)
+        ),
     ],
 )
 def test_one_whose_duration_is_broken_names_the_plugin(broken: Any, message: str) -> None:
@@ -291,6 +296,13 @@ def test_one_whose_duration_is_broken_names_the_plugin(broken: Any, message: str
     assert str(caught.value) == (
         f"the pytest-dsr1 plugin acme-dsr1 is broken: duration_s of its metric odd {message}"
     )
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, 3600.0])
+def test_one_may_take_any_time_or_none_at_all(seconds: float) -> None:
+    timed = replace(METRICS["total_latency"], name="timed", duration_s=lambda _value, _plan: seconds)
+    with plugin("acme-dsr1", pytest_dsr1_metrics=lambda: [timed]):
+        assert duration_s("timed", 1.0, Plan(1, 1, 1.0, 1.0, 1)) == seconds
 
 
 @pytest.mark.parametrize(
