@@ -440,6 +440,13 @@ MALFORMED_REQUESTS = {
         request(start_timestamp=86_400_000_000_000, end_timestamp=0),
         "request 2 took -86400 s for 2048 tokens; both must be positive",
     ),
+    **{
+        f"rounded {rounded}": (
+            request(start_timestamp=0, end_timestamp=end_ns, num_total_output_tokens=0),
+            f"request 2 took {shown_s} s for 0 tokens; both must be positive",
+        )
+        for rounded, end_ns, shown_s in (("up", 1_234_565_001, "1.23457"), ("down", 1_234_564_999, "1.23456"))
+    },
     "no tokens": (
         request(num_total_output_tokens=0),
         "request 2 took 10.0724 s for 0 tokens; both must be positive",
