@@ -180,16 +180,42 @@ def test_warm_up_of_one_user_is_found_to_five_requests(requests: int, slow: int)
 
 @pytest.mark.parametrize(
     ("concurrency", "slow", "requests", "window_s"),
-    [(16, 32, 191, 9.0), (16, 32, 193, 10.0), (4, 12, 93, 19.0), (4, 12, 94, 20.0)],
+    [(16, 32, 191, 9.0), (16, 32, 192, 11.0), (4, 12, 93, 19.0), (4, 12, 94, 20.0)],
 )
 def test_a_cut_is_moved_forward_by_what_it_does_not_resolve(
     concurrency: int, slow: int, requests: int, window_s: float
 ) -> None:
-    """MSER-5 cuts to five requests, here at 35 and 15: up to four less, or half a wave, are taken."""
+    """MSER-5 cuts to five requests, here at 35 and 15: up to four less, or half a wave, are taken.
+
+    Of 192 requests the window begins with the 32nd, which is slow: ten waves take 11 s.
+    """
     run = closed_loop(requests, concurrency, lambda i, _: (0.5, 1.5 if i < slow else 0.5))
     assert steady_figure(run, "total_output_throughput", warmup_requests=1).window_s == pytest.approx(
         window_s
     )
+
+
+def test_a_cut_is_moved_just_as_far_if_the_first_looks_have_no_value() -> None:
+    """16 users; 17 requests have one token and no TPOT, then 15 are slow: MSER-5 cuts at 32, less four."""
+    for requests, waves in ((203, 9), (204, 10)):
+        run = closed_loop(
+            requests, 16, lambda i, _: (0.5, 1.5 if i < 32 else 0.5), tokens=lambda i: 1 if i < 17 else 101
+        )
+        assert len(steady_figure(run, "average_tpot", warmup_requests=1).batches) == waves
+
+
+def test_requests_without_a_value_are_no_warm_up() -> None:
+    """Half of the first 20 requests have no TPOT; all others have the same."""
+    run = closed_loop(84, 4, in_step, tokens=lambda i: 1 if i < 20 and i % 2 else 101)
+    seen = steady_figure(run, "average_tpot", warmup_requests=4)
+    assert (seen.cut_s, seen.window_s, seen.value) == pytest.approx((1, 19, 8))
+
+
+@pytest.mark.parametrize("metric", ["total_output_throughput", "average_request_latency"])
+def test_the_latency_of_a_figure_is_of_the_requests_submitted_in_its_window(metric: str) -> None:
+    """Two users in step: two requests of 3 s at its begin, 14 of 1 s, and two of 10 s at its end."""
+    run = closed_loop(20, 2, lambda i, _: (0.5, {1: 2.5, 9: 9.5}.get(i // 2, 0.5)))
+    assert steady_figure(run, metric, warmup_requests=2).latency_s == pytest.approx((2 * 3 + 14) / 16)
 
 
 def test_requests_in_flight_when_the_warm_up_ends_are_warm_up_too() -> None:
@@ -256,6 +282,18 @@ def test_warm_up_of_an_open_loop_is_found_in_intervals_of_time() -> None:
     run = trace(rows, 512, open_loop=True)
     seen = steady_figure(run, "total_output_throughput", warmup_requests=1)
     assert (seen.cut_s, seen.value) == pytest.approx((10.0, 1000.0))
+
+
+@pytest.mark.parametrize(
+    ("requests", "warmup", "cut_s"), [(51, 1, 10.0), (51, 20, 20.0), (50, 1, 1.0), (50, 0, 0.0)]
+)
+def test_warm_up_of_an_open_loop_is_looked_for_once_fifty_requests_have_ended(
+    requests: int, warmup: int, cut_s: float
+) -> None:
+    """One per second, of a second each: the last has not ended when the window does. Ten are short."""
+    rows = [(float(i), i + 0.99, i + 1.0, 8, 10 if i < 10 else 100, None) for i in range(requests)]
+    run = trace(rows, 512, open_loop=True)
+    assert steady_figure(run, "total_output_throughput", warmup_requests=warmup).cut_s == cut_s
 
 
 def test_arrivals_at_one_moment() -> None:
@@ -350,6 +388,23 @@ def test_a_reading_per_second_is_enough_for_a_window_of_a_minute() -> None:
     assert seen.value == pytest.approx(600 * 0.7 / 101, rel=0.002)
 
 
+def test_steady_energy_per_token_is_found_though_no_tokens_come_at_first() -> None:
+    """One user: three requests without tokens, then 20 at twice the power."""
+    run = closed_loop(100, 1, lambda _, __: (0.5, 0.5), tokens=lambda i: 0 if i < 3 else 100)
+    run = replace(run, energy=tuple((float(s), 100.0 * (s + min(s, 23))) for s in range(101)))
+    seen = steady_figure(run, "energy_per_output_token", warmup_requests=1)
+    assert (seen.cut_s, seen.value) == pytest.approx((23.0, 1.0))
+
+
+def test_steady_energy_per_token_of_an_open_loop_is_found_though_power_changes() -> None:
+    """The first token comes after a second; the power halves at 10 s, and at 20 s with it the tokens."""
+    rows = [(i / 10, i / 10 + 1.04, i / 10 + 1.05, 8, 100 if i < 190 else 50, None) for i in range(401)]
+    energy = tuple((float(s), 2000.0 * (s + min(s, 20) + 2 * min(s, 10))) for s in range(41))
+    run = replace(trace(rows, 512, open_loop=True), energy=energy)
+    seen = steady_figure(run, "energy_per_output_token", warmup_requests=1)
+    assert (seen.cut_s, seen.value) == pytest.approx((10.0, 4.0))
+
+
 def test_energy_over_an_open_loop() -> None:
     rows = [(i / 10, i / 10 + 0.049, i / 10 + 0.05, 8, 100, None) for i in range(401)]
     run = powered(trace(rows, 512, open_loop=True))
@@ -362,6 +417,9 @@ def test_energy_over_a_series() -> None:
 
 
 def test_few_readings_are_refused() -> None:
+    ten = powered(closed_loop(10, 1, lambda _, __: (0.5, 0.5)), every_s=1.0)
+    seen = steady_figure(ten, "mean_power", warmup_requests=1)
+    assert (seen.cut_s, seen.window_s, seen.value) == (1.0, 9.0, 5600.0)
     run = powered(closed_loop(96, 16, in_step), every_s=1.0)
     assert refusal(run, "mean_power") == (
         "mean power of all GPUs has no steady figure: the energy counters were read 5 times in the window "
@@ -422,6 +480,8 @@ def test_what_is_no_sample_of_the_run_is_refused() -> None:
         "request 3 of the run starts before the previous request, or does not end after its own start; "
         "either its times were changed after they were written, or the engine's clock is wrong"
     )
+    instant = replace(run, requests=((0.0, 0.0, 0.0, 1, 1, 1), *run.requests[1:]))
+    assert refusal(instant).startswith("request 1 of the run starts before the previous request")
     disordered = replace(run, requests=(run.requests[-1], *run.requests[:-1]))
     assert refusal(disordered).startswith("request 2 of the run starts before the previous request")
     late = replace(run, requests=((0.5, *run.requests[0][1:]), *run.requests[1:]))
@@ -449,11 +509,20 @@ def test_more_warm_up_than_requests() -> None:
     assert message in refusal(closed_loop(5, 4, in_step), "average_tpot", warmup=30)
 
 
+@pytest.mark.parametrize("requests", [2, 30])
 @pytest.mark.parametrize("metric", ["total_output_throughput", "average_tpot"])
-def test_a_run_that_sends_everything_at_once_has_no_steady_part(metric: str) -> None:
-    assert refusal(closed_loop(30, 30, in_step), metric, warmup=3) == (
-        "no part of the run is steady, because none of the 30 requests waited until another one ended; set "
-        "load.concurrency to a lower number"
+def test_a_run_that_sends_everything_at_once_has_no_steady_part(metric: str, requests: int) -> None:
+    assert refusal(closed_loop(requests, 30, in_step), metric, warmup=3) == (
+        f"no part of the run is steady, because none of the {requests} requests waited until another one "
+        "ended; set load.concurrency to a lower number"
+    )
+
+
+@pytest.mark.parametrize("metric", ["total_output_throughput", "average_tpot"])
+def test_of_one_request_the_advice_is_not_to_send_fewer_at_once(metric: str) -> None:
+    assert refusal(closed_loop(1, 1, in_step), metric, warmup=1) == (
+        "1 requests are too few for a steady figure: with 1 warm-up requests and load.concurrency 1, at "
+        "least 3 are needed; raise load.num_requests or lower gate.warmup_requests"
     )
 
 

@@ -92,6 +92,12 @@ def test_a_window_has_enough_readings_if_the_runs_have(readings_s: float, reques
     assert gated_requests(runs, readings_s=readings_s, **length) == requests  # type: ignore[arg-type]
 
 
+def test_a_window_without_readings_may_be_shorter_than_a_second() -> None:
+    """Waves of 0.1 s: one of warm-up, three that count and one that drains."""
+    runs = [replace(seen(20, 16, 0.01), cut_s=0.1, window_s=1.8, latency_s=0.1)] * 3
+    assert gated_requests(runs, startup_s=0.0, between_variance=1.0, concurrency=16, most=320) == 5 * 16
+
+
 def test_an_odd_warm_up_does_not_decide() -> None:
     runs = [*[seen(5, 16, 0.01)] * 2, replace(seen(5, 16, 0.01), cut_s=20.0, window_s=20.0)]
     assert gated_requests(runs, startup_s=0.0, between_variance=1e-4, concurrency=16, most=80) == 80
