@@ -160,9 +160,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
     status, loaded = note_status(state, item, call), state.tests[item.nodeid].loaded
     if status and (outcome := state.outcomes.get(loaded.scenario.name)):
+        from pytest_dsr1.reporting.ci.files import cause_so_far
         from pytest_dsr1.reporting.ci.junit import properties
 
-        item.user_properties.extend(properties(outcome, status, item.name))
+        item.user_properties.extend(
+            properties(outcome, status, item.name, cause_so_far(state, outcome, status))
+        )
     report: pytest.TestReport = yield
     note_skipped(state, item, call, report)
     shorten(state, call, report)

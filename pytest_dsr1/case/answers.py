@@ -114,10 +114,20 @@ def where_is_it(locations: Iterable[str], lines: Iterable[str]) -> str:
     return "; ".join([*locations, ", ".join(dict.fromkeys(lines))])
 
 
+def what_is_the_cause(case: Case) -> str:
+    """Return the cause of a bad result and the next step, as sentences; empty without a measured run."""
+    cause = case.cause
+    return f"{_sentence(cause.sentence)} {_sentence(cause.next_step)}" if cause else ""
+
+
 def what_changed(case: Case) -> str:
     """Return what differs from when the scenario was good, as a sentence; empty if it is good now."""
     since = case.background.since
-    return f"{since.sentence[0].upper()}{since.sentence[1:]}." if since else ""
+    return _sentence(since.sentence) if since else ""
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def what_to_do(case: Case, status: Status) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from pytest_dsr1.case.cause.cause import Cause, cause_of
+from pytest_dsr1.case.cause.gather import evidence_of
 from pytest_dsr1.case.judgment import Judgment, judgment_of
 from pytest_dsr1.case.location import locations
 from pytest_dsr1.case.since import Since, since
@@ -85,6 +87,7 @@ class Case:
         judgment: the verdicts.
         run: the data of its run.
         background: what the run is compared with.
+        cause: what its bad result comes from; None if the result is good, or nothing was measured.
         scenario_warnings: warnings about the scenario, from before it ran.
         notes: remarks about references.
         incomplete: why the data of its run is missing; empty if nothing is.
@@ -97,6 +100,7 @@ class Case:
     judgment: Judgment
     run: RunData
     background: Background
+    cause: Cause | None = None
     scenario_warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     incomplete: str = ""
@@ -140,6 +144,8 @@ class Case:
         return self.background.noise.get(verdict.metric)
 
 
+_BAD = frozenset({Status.FAIL, Status.INVALID})
+"""The statuses whose cause is sought."""
 MOST_MODELS = 3
 """The most models that a title names."""
 
@@ -211,9 +217,17 @@ def _case(outcome: ScenarioOutcome, judgment: Judgment, run: RunData, background
         judgment=judgment,
         run=run,
         background=background,
+        cause=_cause(judgment, run, background),
         scenario_warnings=outcome.loaded.warnings,
         notes=tuple(outcome.notes),
     )
+
+
+def _cause(judgment: Judgment, run: RunData, background: Background) -> Cause | None:
+    if run.measurement is None:
+        return None
+    evidence = evidence_of(judgment, run.measurement, run.clues, background.since)
+    return cause_of(evidence) if evidence else None
 
 
 def _run_data(
@@ -235,7 +249,7 @@ def _run_data(
         folder=measurement.folder,
         run_folder=run_folder,
         bounds=bounds(measurement),
-        clues=diagnose(measurement) if with_clues or judgment.status is Status.FAIL else (),
+        clues=diagnose(measurement) if with_clues or judgment.status in _BAD else (),
         locations=() if judgment.status in GOOD else tuple(locations(measurement, others)),
     )
 
@@ -268,7 +282,7 @@ def _background(
 def _since(
     judgment: Judgment, measurement: Measurement, past: History, references: References | None
 ) -> Since | None:
-    if judgment.status not in {Status.FAIL, Status.INVALID}:
+    if judgment.status not in _BAD:
         return None
     missed = (verdict.metric for verdict in judgment.verdicts if verdict.status is Status.FAIL)
     return since(measurement, _without_gate_runs(judgment.gate, past.runs), references, missed)

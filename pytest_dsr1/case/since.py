@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.history import PastRun
@@ -43,8 +44,33 @@ NVIDIA's article, options by NVIDIA's tech blogs 2 and 3, engines by the figures
 _ABSENT_MEANS_DEFAULT = ("option.", "library.", "setup.")
 """A missing fact of these groups has a meaning: not given, not installed. Of others it means: not read."""
 
+_SOFTWARE = ("library.", "driver", "cuda.driver", "container.image", "python")
+"""Facts of the software under test, by how they begin."""
+
 _SHOWN = 6
 """The most differences that a sentence names."""
+
+
+Green = Literal["run", "references", "never"]
+"""What a run is compared with: the last green run, else the accepted references, else nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A fact that differs: ``gpu.vboost 4 -> 0``."""
+
+    key: str
+    text: str
+
+    @property
+    def has_known_effect(self) -> bool:
+        """Whether the fact's effect on figures is known."""
+        return any(fnmatchcase(self.key, pattern) for pattern in KNOWN_EFFECT)
+
+    @property
+    def is_software(self) -> bool:
+        """Whether it is a version of the software under test."""
+        return self.key.startswith(_SOFTWARE) and self.key != "library.pytest-dsr1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +78,14 @@ class Since:
     """What differs from when the scenario was good.
 
     Attributes:
-        good: what the run is compared with, such as ``the last green run (2026-11-29 14:46)``; empty if the
-            scenario was never green here and has no references.
-        changes: facts that differ, as ``gpu.vboost: 4 -> 0``, most suspect first.
+        green: what the run is compared with.
+        good: the same in words, such as ``the last green run (2026-11-29 14:46)``; empty without any.
+        changes: facts that differ, most suspect first.
     """
 
+    green: Green = "never"
     good: str = ""
-    changes: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -69,7 +96,7 @@ class Since:
             return f"since {self.good}: no recorded fact differs"
         more = len(self.changes) - _SHOWN
         also = f", and {more} more" if more > 0 else ""
-        return f"since {self.good}: {'; '.join(self.changes[:_SHOWN])}{also}"
+        return f"since {self.good}: {'; '.join(each.text for each in self.changes[:_SHOWN])}{also}"
 
 
 def since(
@@ -89,11 +116,10 @@ def since(
     green = next((run for run in reversed(list(past)) if _is_green(run, measurement, wanted)), None)
     if green is not None:
         when = f"{green.at.astimezone():%Y-%m-%d %H:%M}"
-        return Since(f"the last green run ({when})", changes(green.facts, facts))
+        return Since("run", f"the last green run ({when})", changes(green.facts, facts))
     if references is not None:
-        return Since(
-            f"the accepted references ({references.accepted.at:%Y-%m-%d})", changes(references.facts, facts)
-        )
+        good = f"the accepted references ({references.accepted.at:%Y-%m-%d})"
+        return Since("references", good, changes(references.facts, facts))
     return Since()
 
 
@@ -111,10 +137,10 @@ def _is_green(run: PastRun, measurement: Measurement, missed: set[str]) -> bool:
     )
 
 
-def changes(old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> tuple[str, ...]:
-    """Return the facts that differ, as sentences: known effects first, then judged facts, then shown ones."""
+def changes(old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> tuple[Change, ...]:
+    """Return the facts that differ: known effects first, then judged facts, then shown ones."""
     keys = [key for key in comparability.unlike([old, new]) if _is_read(key, old, new)]
-    return tuple(_sentence(key, old, new) for key in sorted(keys, key=_suspicion))
+    return tuple(sorted((_change(key, old, new) for key in keys), key=_suspicion))
 
 
 def _is_read(key: str, old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> bool:
@@ -124,14 +150,14 @@ def _is_read(key: str, old: Mapping[str, FactValue], new: Mapping[str, FactValue
     return both or key.startswith(_ABSENT_MEANS_DEFAULT)
 
 
-def _suspicion(key: str) -> tuple[int, str]:
-    if any(fnmatchcase(key, pattern) for pattern in KNOWN_EFFECT):
-        return 0, key
-    return (2 if comparability.role(key, {}) == "shown" else 1), key
+def _suspicion(change: Change) -> tuple[int, str]:
+    if change.has_known_effect:
+        return 0, change.key
+    return (2 if comparability.role(change.key, {}) == "shown" else 1), change.key
 
 
-def _sentence(key: str, old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> str:
+def _change(key: str, old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> Change:
     def value(facts: Mapping[str, FactValue]) -> str:
         return comparability.shown(facts[key]) if key in facts else "not given"
 
-    return f"{key} {value(old)} -> {value(new)}"
+    return Change(key, f"{key} {value(old)} -> {value(new)}")

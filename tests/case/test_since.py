@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.case.answers import what_changed
-from pytest_dsr1.case.since import Since, changes, since
+from pytest_dsr1.case.since import Change, Since, changes, since
 from pytest_dsr1.gate.history import PastRun
 from pytest_dsr1.gate.saved import write_verdicts
 from pytest_dsr1.machine.values import FactValue, Fingerprint
@@ -39,6 +39,7 @@ def past(folder: Path, days: int, *verdicts: Verdict, **changed: Any) -> PastRun
         "at": NOW - timedelta(days=days),
         "facts": FACTS,
         "metrics": {},
+        "stopped": False,
     }
     return PastRun(**{**values, "folder": run, **changed})
 
@@ -62,9 +63,10 @@ def test_the_last_green_run_is_compared(tmp_path: Path) -> None:
         past(tmp_path, 4, verdict(80.0), facts={**FACTS, "driver": "571"}),
     ]
     found = since(now(**{"gpu.vboost": 0}), runs, references(), [THROUGHPUT])
-    assert found == Since(
-        "the last green run (2026-11-24 14:46)", ("gpu.vboost 4 -> 0", "driver 570 -> 575.57")
-    )
+    assert (found.green, found.good) == ("run", "the last green run (2026-11-24 14:46)")
+    assert [each.text for each in found.changes] == ["gpu.vboost 4 -> 0", "driver 570 -> 575.57"]
+    assert [each.has_known_effect for each in found.changes] == [True, False]
+    assert [each.is_software for each in found.changes] == [False, True]
     assert found.sentence == (
         "since the last green run (2026-11-24 14:46): gpu.vboost 4 -> 0; driver 570 -> 575.57"
     )
@@ -104,10 +106,15 @@ def test_verdicts_that_cannot_be_read_are_not_green(tmp_path: Path) -> None:
 def test_without_a_green_run_the_references_are_compared() -> None:
     accepted = references(facts={"driver": "570", "gpu.vboost": 4})
     found = since(now(), [], accepted, [THROUGHPUT])
-    assert found == Since("the accepted references (2025-03-24)", ("driver 570 -> 575.57",))
+    assert (found.green, found.good) == ("references", "the accepted references (2025-03-24)")
+    assert [each.text for each in found.changes] == ["driver 570 -> 575.57"]
     assert since(now(), [], None, [THROUGHPUT]).sentence == (
         "this scenario was never green on this machine, and has no references"
     )
+
+
+def texts(old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> tuple[str, ...]:
+    return tuple(each.text for each in changes(old, new))
 
 
 def test_the_most_suspect_facts_come_first() -> None:
@@ -124,7 +131,7 @@ def test_the_most_suspect_facts_come_first() -> None:
         "option.engine.llm_api.cuda_graph_config.batch_sizes": ["64"],
         "gpu.power_limit_w": 600.0,
     }
-    assert changes(old, new) == (
+    assert texts(old, new) == (
         "gpu.power_limit_w 700 -> 600",
         "option.engine.llm_api.cuda_graph_config.batch_sizes [128] -> [64]",
         "container.image 1.2.0 -> 1.2.1",
@@ -136,16 +143,18 @@ def test_what_was_not_read_does_not_differ() -> None:
     """An earlier version did not read the VBIOS; but an option that is missing was not given."""
     old: dict[str, FactValue] = {"gpu.vboost": None, "option.engine.ep": 8, "gpu.uuids": ["GPU-a"]}
     new: dict[str, FactValue] = {"gpu.vboost": 0, "gpu.vbios": "96.00", "library.vllm": "0.11.2"}
-    assert changes(old, new) == ("library.vllm not given -> 0.11.2", "option.engine.ep 8 -> not given")
+    assert texts(old, new) == ("library.vllm not given -> 0.11.2", "option.engine.ep 8 -> not given")
 
 
 def test_a_long_list_is_cut() -> None:
-    found = Since("the last green run", tuple(f"x{number} 1 -> 2" for number in range(8)))
+    found = Since("run", "the last green run", tuple(Change("x", f"x{n} 1 -> 2") for n in range(8)))
     assert found.sentence.endswith("x4 1 -> 2; x5 1 -> 2, and 2 more")
 
 
 def test_the_answer_of_a_case() -> None:
     assert what_changed(case()) == ""
-    changed = missed(since=Since("the last green run (2026-11-24 14:46)", ("driver 570 -> 575",)))
+    changed = missed(
+        since=Since("run", "the last green run (2026-11-24 14:46)", (Change("driver", "driver 570 -> 575"),))
+    )
     assert what_changed(changed) == "Since the last green run (2026-11-24 14:46): driver 570 -> 575."
     assert changed.judgment.status is Status.FAIL

@@ -281,7 +281,34 @@ def test_clues_are_sought_only_for_a_missed_target_or_a_report(
     suites.run("--dsr1-profile=alpha", "--dsr1-report=report.md")
     assert sought == ["alpha"]
     suites.run("--dsr1-profile=beta", STRICT)
-    assert sought == ["alpha", "beta"]
+    assert sought == ["alpha", "beta", "beta"], "when the test fails, for JUnit, and at the end"
+
+
+def test_the_cause_of_a_missed_target_is_told_everywhere(suites: Suites) -> None:
+    assert suites.run("--dsr1-profile=alpha").ret == 0
+    result = suites.run(
+        "--dsr1-profile=alpha",
+        STRICT,
+        "--junitxml=junit.xml",
+        "--dsr1-report=report.md",
+        "--dsr1-report=report.json",
+        "--dsr1-report=report.html",
+    )
+    assert result.ret == 1
+    why = "not known: options as when it was good"
+    assert f"cause {why}; next: go through" in " ".join(result.stdout.str().split())
+    properties = {
+        each.get("name"): each.get("value")
+        for each in ET.parse(suites.pytester.path / "junit.xml").iter("property")
+    }
+    assert properties["dsr1_cause"] == "not known"
+    assert properties["dsr1_cause_evidence"].startswith(why)
+    summary = read(suites, "report.md")
+    assert "| uncertainty (2 sd) | cause |" in summary
+    assert " | options |" in summary
+    assert "**What is the cause?** The options: 8 requests are only" in summary
+    assert f"Cause: {why}" in json.loads(read(suites, "report.json"))[0]["description"]
+    assert "What is the cause?" in read(suites, "report.html")
 
 
 def test_a_long_job_summary_is_cut(suites: Suites, step: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pytest_dsr1.case.answers import Fault, faults, is_it_real, what_to_do
+from pytest_dsr1.case.answers import Fault, faults, is_it_real, what_is_the_cause, what_to_do
 from pytest_dsr1.case.case import Case, title_of
 from pytest_dsr1.text import plain
 from pytest_dsr1.verdict.verdict import Status
@@ -45,11 +45,11 @@ def _command(case: Case, fault: Fault, workspace: Path | None) -> str:
         line = _line(case, fault)
         properties["title"] = f"{title} ({case.test_id_prefix}{f':{line}' if line else ''})"
     head = ",".join(f"{name}={_property(plain(value))}" for name, value in properties.items())
-    answers = is_it_real(case, fault.status), what_to_do(case, fault.status)
+    answers = is_it_real(case, fault.status), what_is_the_cause(case), what_to_do(case, fault.status)
     lines = [plain(line, _LINE_LIMIT) for line in fault.message.splitlines()]
     if len(lines) > _LINES:
         lines = [*lines[:_LINES], "..."]
-    lines += ["", *(plain(answer, _LINE_LIMIT) for answer in answers)]
+    lines += ["", *(plain(answer, _LINE_LIMIT) for answer in answers if answer)]
     return f"::error {head}::{_data(chr(10).join(lines))}"
 
 
@@ -77,7 +77,8 @@ def _entry(case: Case, fault: Fault, root: Path) -> dict[str, object]:
     # Only our own repository has the shipped scenarios, so elsewhere the name has to do.
     file, line = _position(case, fault, root) or (case.test_id_prefix, _line(case, fault) or 1)
     identity = json.dumps([case.scenario.name, fault.subject, fault.status.value])
-    description = f"{_title(case, fault)}: {' '.join(fault.message.split())}"
+    cause = f" Cause: {case.cause.sentence}." if case.cause else ""
+    description = f"{_title(case, fault)}: {' '.join(fault.message.split())}{cause}"
     return {
         "description": plain(description, 1000),
         "check_name": f"dsr1 {fault.subject}",

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from pytest_dsr1.case.case import Case, case_of, case_without_data
+from pytest_dsr1.case.cause.cause import Cause
 from pytest_dsr1.gate.history import NO_HISTORY, history
 from pytest_dsr1.reporting.ci.annotations import commands
 from pytest_dsr1.reporting.ci.markdown import joined, summary
@@ -50,6 +51,16 @@ def report_of(state: RunState, status: int, root: Path, *, is_wanted: bool) -> R
         history=past,
         now=now,
     )
+
+
+def cause_so_far(state: RunState, outcome: ScenarioOutcome, status: Status) -> Cause | None:
+    """Return the cause of a test's bad result, as far as it is known when the test ends; None without any."""
+    if status not in {Status.FAIL, Status.INVALID}:
+        return None
+    try:
+        return case_of(outcome, state.store, datetime.now(timezone.utc), history(state.results)).cause
+    except Exception:  # noqa: BLE001 - the report of the session names our mistake; the verdict stands
+        return None
 
 
 def is_wanted(files: Mapping[Path, ReportFormat], environ: Mapping[str, str]) -> bool:

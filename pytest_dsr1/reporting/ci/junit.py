@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pytest_dsr1.case.cause.cause import Cause
 from pytest_dsr1.case.judgment import judgment_of
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.session.state import ScenarioOutcome
 from pytest_dsr1.verdict.verdict import NOTHING_TO_JUDGE, Status, Verdict
 
 
-def properties(outcome: ScenarioOutcome, status: Status, subject: str) -> Iterable[tuple[str, str]]:
+def properties(
+    outcome: ScenarioOutcome, status: Status, subject: str, cause: Cause | None = None
+) -> Iterable[tuple[str, str]]:
     """Yield property names and values; a metric's name carries its unit, as ``dsr1_average_ttft [ms]``.
 
     Args:
         outcome: of the test's scenario, so far.
         status: the status of the test.
         subject: the test's name, such as ``target[average_ttft]``.
+        cause: what a bad result comes from.
     """
     judgment, measurement = judgment_of(outcome), outcome.measurement
     yield "dsr1_profile", judgment.profile
@@ -28,6 +32,9 @@ def properties(outcome: ScenarioOutcome, status: Status, subject: str) -> Iterab
     forced = (measurement.scenario if measurement else outcome.loaded.scenario).forced
     if forced:
         yield "dsr1_forced", forced
+    if cause is not None:
+        yield "dsr1_cause", cause.word
+        yield "dsr1_cause_evidence", cause.sentence
     where = judgment.lines.get(subject)
     if where is not None:
         yield "dsr1_where", where

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pytest_dsr1.case.answers import faults, is_it_real, what_changed, what_to_do, where_is_it
+from pytest_dsr1.case.answers import (
+    faults,
+    is_it_real,
+    what_changed,
+    what_is_the_cause,
+    what_to_do,
+    where_is_it,
+)
 from pytest_dsr1.case.case import Case, title_of
 from pytest_dsr1.case.published import published_value, published_values
 from pytest_dsr1.metrics.catalogue import METRICS
@@ -42,7 +49,7 @@ def summary(cases: Sequence[Case], not_run: Sequence[str], status: int) -> list[
     published = any(_published(case, verdict) for case in cases for verdict in case.judgment.judged)
     return [
         _head(cases, not_run, status),
-        *_table(cases, published=published),
+        *_table(cases, published=published, cause=any(case.cause for case in cases)),
         *(_section(case) for case in cases if faults(case)),
         *_publications(cases),
         *(_remarks(case) for case in cases if case.warnings and not faults(case)),
@@ -85,21 +92,31 @@ def _not_ours(cases: Sequence[Case], status: int) -> str:
     return " No verdict explains it: something else failed, see the log."
 
 
-def _table(cases: Sequence[Case], *, published: bool) -> Iterator[str]:
+def _table(cases: Sequence[Case], *, published: bool, cause: bool) -> Iterator[str]:
     heads = ["verdict", "scenario", "what", "measured", "target", *(["published"] * published)]
     heads.append("uncertainty (2 sd)")
+    rule = ["---"] * 3 + ["---:"] * (len(heads) - 3)
+    if cause:
+        heads.append("cause")
+        rule.append("---")
     if cases:
-        rule = "|".join(["---"] * 3 + ["---:"] * (len(heads) - 3))
-        yield f"\n| {' | '.join(heads)} |\n|{rule}|\n"
+        yield f"\n| {' | '.join(heads)} |\n|{'|'.join(rule)}|\n"
     for case in cases:
         name = escaped(case.scenario.name)
         judged = case.judgment.judged
         # Each case has a row; a verdict that none of its figures shows has a row of its own.
         if not judged or case.judgment.status not in {verdict.status for verdict in judged}:
             status = _status(case.judgment.status)
-            yield f"| {status} | {name} | {prose(case.headline, 300)} {'| ' * (len(heads) - 3)}|\n"
+            found = f"| {_cause(case)} " if cause else ""
+            blank = "| " * (len(heads) - 3 - cause)
+            yield f"| {status} | {name} | {prose(case.headline, 300)} {blank}{found}|\n"
         for verdict in judged:
-            yield _row(case, name, verdict, published=published)
+            yield _row(case, name, verdict, published=published, cause=cause)
+
+
+def _cause(case: Case) -> str:
+    """Return the cause in a word; empty if nothing is wrong."""
+    return case.cause.word if case.cause else ""
 
 
 def _status(status: Status | None) -> str:
@@ -109,7 +126,7 @@ def _status(status: Status | None) -> str:
     return status.value if status in GOOD else f"**{status.value}**"
 
 
-def _row(case: Case, name: str, verdict: Verdict, *, published: bool) -> str:
+def _row(case: Case, name: str, verdict: Verdict, *, published: bool, cause: bool) -> str:
     metric = METRICS[verdict.metric]
     measured = "not measured"
     if verdict.measured is not None:
@@ -123,6 +140,7 @@ def _row(case: Case, name: str, verdict: Verdict, *, published: bool) -> str:
         f"{sign} {number(verdict.bound)} ({against} {number(verdict.target)})",
         *([_published(case, verdict)] if published else []),
         f"{2 * noise.percent:.2g}%{' presumed' if noise.presumed else ''}" if noise else "",
+        *([_cause(case) if verdict.status not in GOOD else ""] if cause else []),
     ]
     return f"| {_status(verdict.status)} | {name} | {' | '.join(escaped(cell) for cell in cells)} |\n"
 
@@ -166,6 +184,8 @@ def _answers(case: Case) -> Iterator[tuple[str, str]]:
     yield "Is it real?", prose(is_it_real(case, case.judgment.status))
     inside = (prose(each) for each in case.run.locations)
     yield "Where is it?", where_is_it(inside, (code(fault.where) for fault in faults(case)))
+    if cause := what_is_the_cause(case):
+        yield "What is the cause?", prose(cause)
     if changed := what_changed(case):
         yield "What changed?", prose(changed)
     yield "What to do?", prose(what_to_do(case, case.judgment.status))

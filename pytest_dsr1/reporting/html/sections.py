@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from pytest_dsr1.case.answers import Fault, faults, is_it_real, what_changed, what_to_do, where_is_it
+from pytest_dsr1.case.answers import (
+    Fault,
+    faults,
+    is_it_real,
+    what_changed,
+    what_is_the_cause,
+    what_to_do,
+    where_is_it,
+)
 from pytest_dsr1.case.case import Case
 from pytest_dsr1.case.published import published_value, published_values
 from pytest_dsr1.gate import comparability
@@ -170,6 +178,8 @@ def _answers(case: Case, found: Sequence[Fault]) -> Iterator[tuple[str, str]]:
         return
     yield "Is it real?", is_it_real(case, case.judgment.status)
     yield "Where is it?", where_is_it(case.run.locations, (fault.where for fault in found))
+    if cause := what_is_the_cause(case):
+        yield "What is the cause?", cause
     if changed := what_changed(case):
         yield "What changed?", changed
     yield "What do I do?", what_to_do(case, case.judgment.status)

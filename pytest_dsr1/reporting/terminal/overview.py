@@ -61,7 +61,7 @@ def _scenario(case: Case, width: int, above: Mapping[str, str]) -> Iterable[Line
     yield from _unjudged(judgment, width)
     yield from _gate(case, width)
     yield from _clues(case, width)
-    yield from _since(case, width)
+    yield from _cause(case, width)
     if measurement is not None:
         yield from _measured(case, measurement, width)
     folder = run.run_folder or _gate_folder(judgment)
@@ -190,8 +190,10 @@ def _clues(case: Case, width: int) -> Iterable[Line]:
         yield from _labeled("look at", f"{clue.sentence}{page}", width)
 
 
-def _since(case: Case, width: int) -> Iterable[Line]:
-    """Yield what changed since the scenario was good."""
+def _cause(case: Case, width: int) -> Iterable[Line]:
+    """Yield what the bad result comes from, and what changed since the scenario was good."""
+    if case.cause is not None:
+        yield from _labeled("cause", f"{case.cause.sentence}; next: {case.cause.next_step}", width)
     found = case.background.since
     if found is not None and case.run.measurement is not None:
         yield from _labeled("changed", found.sentence, width)

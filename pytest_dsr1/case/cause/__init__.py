@@ -1,0 +1,1 @@
+"""The cause of a bad result: the machine, the options or the software."""

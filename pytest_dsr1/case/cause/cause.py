@@ -1,0 +1,101 @@
+"""The verdict on the cause: one of machine, options and software, or why none of them is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_dsr1.case.cause.evidence import Evidence
+from pytest_dsr1.case.cause.rules import RULES, Effect, Suspect
+
+CauseKind = Literal["machine", "options", "software", "contradiction", "unknown"]
+
+_NEXT = {
+    "machine": "mend the machine, or run on another one, before you look at anything else",
+    "options": "set them as the message says, and run again",
+    "software": "compare versions one by one (`pytest-dsr1 docs why-low#software`)",
+    "contradiction": "mend what is certain first, then run again",
+    "unknown": "go through `pytest-dsr1 docs why-low`",
+}
+_PROBE = "compare the machine with its references: run again with --dsr1-probe"
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The verdict on the cause.
+
+    Attributes:
+        kind: the cause; ``contradiction`` if the evidence names two or contradicts itself.
+        evidence: what was seen, most important first.
+        next_step: what to do.
+    """
+
+    kind: CauseKind
+    evidence: tuple[str, ...]
+    next_step: str
+
+    @property
+    def word(self) -> str:
+        """The cause in a word or two, for a table."""
+        return {"unknown": "not known", "contradiction": "not clear"}.get(self.kind, self.kind)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in a sentence."""
+        seen = "; ".join(self.evidence)
+        match self.kind:
+            case "contradiction":
+                return f"not clear, because the evidence points to more than one cause: {seen}"
+            case "unknown":
+                return (
+                    f"not known: {seen}"
+                    if seen
+                    else "not known: no evidence about machine, options or software"
+                )
+            case "software":
+                return f"the software: machine and options are excluded ({seen})"
+            case _:
+                return f"the {self.kind}: {seen}"
+
+
+def cause_of(evidence: Evidence) -> Cause:
+    """Return the cause that the evidence shows."""
+
+    def found(suspect: Suspect, effect: Effect) -> list[str]:
+        return [
+            sentence
+            for rule in RULES
+            if (rule.suspect, rule.effect) == (suspect, effect)
+            for sentence in rule.find(evidence)
+        ]
+
+    machine, options = found("machine", "convicts"), found("options", "convicts")
+    machine_fine, options_fine = found("machine", "acquits"), found("options", "acquits")
+    software, software_fine = found("software", "suspects"), found("software", "acquits")
+    if machine and options:
+        both = [*(f"machine: {each}" for each in machine), *(f"options: {each}" for each in options)]
+        return _cause("contradiction", both)
+    if machine:
+        return _cause("machine", machine)
+    if options:
+        return _cause("options", options)
+    suspected = [*([] if machine_fine else found("machine", "suspects")), *found("options", "suspects")]
+    if machine_fine and options_fine and not suspected:
+        excluded = [*machine_fine, *options_fine]
+        if compiled := found("software", "unlike"):
+            return Cause("unknown", (*compiled, *excluded), "run again")
+        if software and software_fine:
+            return _cause("contradiction", [*software, *software_fine])
+        return (
+            _cause("unknown", [*excluded, *software_fine])
+            if software_fine
+            else _cause("software", [*excluded, *software])
+        )
+    unprobed = evidence.watched is not None and evidence.probed is None
+    step = _PROBE if unprobed else _NEXT["unknown"]
+    return Cause("unknown", (*suspected, *software, *machine_fine, *options_fine), step)
+
+
+def _cause(kind: CauseKind, evidence: Sequence[str]) -> Cause:
+    return Cause(kind, tuple(evidence), _NEXT[kind])

@@ -1,0 +1,144 @@
+"""The evidence about the cause of a bad result, as plain values: what was measured, read or compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Result = Literal["FAIL", "LOSS", "INVALID"]
+"""A missed target, a loss that a gate has shown, or a run that does not count."""
+
+ChangedRole = Literal["known", "under_test", "shown"]
+"""A fact whose effect on performance is known, one that a gate judges, or one that is only shown."""
+
+NOTABLE_PERCENT = 0.5
+"""A difference below this explains no missed target: starts of one machine differ by as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """How the machine's probes compare, in percent; negative is slower.
+
+    Attributes:
+        against: what they were compared with; ``peers`` are the other GPUs of the machine.
+        overall: by probe, the difference of all GPUs.
+        single: by GPU, the difference by probe of a GPU that is not like the others.
+        smallest: by probe, the smallest difference that it can tell.
+        other_work: whether another process used the GPUs meanwhile.
+    """
+
+    against: Literal["references", "peers", "peak", "none"]
+    overall: Mapping[str, float] = field(default_factory=dict)
+    single: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    smallest: Mapping[str, float] = field(default_factory=dict)
+    other_work: bool = False
+
+    def slow(self) -> dict[str, float]:
+        """Return what is slower by more than a probe can tell: ``memory_bandwidth of GPU 5`` to percent."""
+        found = {name: loss for name, loss in self.overall.items() if self._tells(name, loss)}
+        for gpu, losses in self.single.items():
+            found |= {
+                f"{name} of GPU {gpu}": loss for name, loss in losses.items() if self._tells(name, loss)
+            }
+        return found
+
+    def _tells(self, name: str, loss: float) -> bool:
+        return loss < -max(self.smallest.get(name, NOTABLE_PERCENT), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What the telemetry shows of the measured time. None: it is not known.
+
+    Attributes:
+        throttled_share: the share of the time in which heat or the hardware slowed down a GPU.
+        power_capped: whether GPUs were at their power cap, at a clock clearly below the usual one.
+        locked_clock: whether a clock stayed below its highest without a reason.
+        shared: whether another process used the GPUs.
+        xid: the code of an Xid error.
+        ecc_grew: whether uncorrectable memory errors were added.
+        unseen: whether GPUs of the run were not watched.
+    """
+
+    throttled_share: float | None = None
+    power_capped: bool | None = None
+    locked_clock: bool | None = None
+    shared: bool | None = None
+    xid: int | None = None
+    ecc_grew: bool = False
+    unseen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OptionDifference:
+    """An option that was not in effect as it was asked for or published.
+
+    Attributes:
+        what: the option.
+        asked: the value that was asked for or published.
+        effective: the value in effect.
+        matters: whether it changes what is measured.
+        sure: whether the engine's own report or log says so.
+        cost_percent: its known cost; None if unknown.
+    """
+
+    what: str
+    asked: str
+    effective: str
+    matters: Literal["yes", "no", "unknown"]
+    sure: bool = True
+    cost_percent: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known about a bad result.
+
+    Attributes:
+        result: what needs a cause.
+        gpus: the number of GPUs of the run.
+        share_of_target: measured / expected; None if unknown.
+        probed: the machine's probes; None if it was not probed.
+        watched: the telemetry; None without any.
+        unverified: preflight warnings that rest on documentation alone.
+        options: options that differ from what was asked for or published.
+        options_read: whether the options in effect were read.
+        options_as_published: whether all options that were asked for are the published ones; None if nothing
+            was published.
+        green: what ``changed`` compares with.
+        changed: facts that differ from when the scenario was good, each with its role.
+        software_same: whether the software is as it was then; None if that is not known.
+        software_changed: what differs in the software, as ``vllm 0.11 -> 0.12``.
+        clues: the keys of the clues that the run shows, with their sentences.
+        problem: why the run is INVALID.
+    """
+
+    result: Result
+    gpus: int = 1
+    share_of_target: float | None = None
+    probed: Probed | None = None
+    watched: Watched | None = None
+    unverified: tuple[str, ...] = ()
+    options: tuple[OptionDifference, ...] = ()
+    options_read: bool = False
+    options_as_published: bool | None = None
+    green: Literal["run", "references", "never"] = "never"
+    changed: Mapping[str, ChangedRole] = field(default_factory=dict)
+    software_same: bool | None = None
+    software_changed: tuple[str, ...] = ()
+    clues: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def missing_percent(self) -> float:
+        """How much is missing, as a percentage of what was expected; 0 if that is unknown."""
+        return 0.0 if self.share_of_target is None else max(100 * (1 - self.share_of_target), 0.0)
+
+    def explains(self, loss_percent: float) -> bool:
+        """Return whether a loss explains at least half of what is missing."""
+        return loss_percent >= self.missing_percent / 2
+
+    def negligible(self, loss_percent: float) -> bool:
+        """Return whether a loss explains a quarter of what is missing or less."""
+        return loss_percent <= self.missing_percent / 4

@@ -1,0 +1,101 @@
+"""The evidence about a bad result, collected from a run and from what it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pytest_dsr1.case.cause.evidence import ChangedRole, Evidence, Result, Watched
+from pytest_dsr1.case.judgment import Judgment
+from pytest_dsr1.case.since import Change, Since
+from pytest_dsr1.diagnosis.diagnosis import FoundClue
+from pytest_dsr1.gate import comparability
+from pytest_dsr1.machine.gpu.xids import XIDS
+from pytest_dsr1.machine.values import UNVERIFIED, FactValue
+from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.verdict.verdict import Status, Verdict
+
+
+def evidence_of(
+    judgment: Judgment, measurement: Measurement, clues: Iterable[FoundClue], since: Since | None
+) -> Evidence | None:
+    """Return the evidence about a result; None if nothing is wrong, or no run was measured."""
+    found = _result(judgment)
+    if found is None:
+        return None
+    keys = {clue.key: clue.sentence for clue in clues}
+    changes = since.changes if since else ()
+    green = since.green if since else "never"
+    software = tuple(change.text for change in changes if change.is_software)
+    return Evidence(
+        result=found,
+        gpus=measurement.scenario.hardware.count,
+        share_of_target=_share(judgment.judged),
+        watched=_watched(measurement, keys),
+        unverified=tuple(_unverified(measurement)),
+        green=green,
+        changed={change.key: _role(change) for change in changes},
+        software_same=None if green == "never" else not software,
+        software_changed=software,
+        clues=keys,
+    )
+
+
+def _result(judgment: Judgment) -> Result | None:
+    if judgment.status is Status.INVALID:
+        return "INVALID"
+    if judgment.status is not Status.FAIL:
+        return None
+    missed = any(verdict.status is Status.FAIL for verdict in judgment.verdicts)
+    return "FAIL" if missed else "LOSS"
+
+
+def _share(verdicts: Iterable[Verdict]) -> float | None:
+    """Return measured / expected of the worst figure; a latency counts by its inverse."""
+    shares = []
+    for verdict in verdicts:
+        if verdict.status is Status.FAIL and verdict.measured and verdict.target:
+            share = verdict.measured / verdict.target
+            shares.append(share if METRICS[verdict.metric].better == "higher" else 1 / share)
+    return min(shares, default=None)
+
+
+def _watched(measurement: Measurement, clues: Mapping[str, str]) -> Watched | None:
+    telemetry, health = measurement.telemetry, measurement.gpu_health
+    if not telemetry.gpus or health is None:
+        return None
+    begin_s, end_s = measurement.result.measured_from_s, measurement.result.measured_to_s
+    inside = [event for event in telemetry.events if begin_s <= event.time_s <= end_s + 1]
+    codes = [event.xid for event in inside if event.xid is not None]
+    hardware = [code for code in codes if code in XIDS and XIDS[code].kind == "hardware"]
+    throttled = [gpu.throttled_share for gpu in health.gpus if gpu.throttled_share is not None]
+    ecc = zip(telemetry.ecc_uncorrected_before, telemetry.ecc_uncorrected_after, strict=False)
+    return Watched(
+        throttled_share=max(throttled, default=None),
+        power_capped="power-cap" in clues and _limit_is_lowered(measurement.fingerprint.facts),
+        locked_clock="sm-clock" in clues,
+        shared=any(event.kind == "foreign process" for event in inside),
+        xid=next(iter(hardware), None),
+        ecc_grew=any(old is not None and new is not None and new > old for old, new in ecc),
+        unseen=len(telemetry.gpus) < measurement.scenario.hardware.count,
+    )
+
+
+def _limit_is_lowered(facts: Mapping[str, FactValue]) -> bool:
+    """Return whether a power limit is below the default: at the default, published runs are capped too."""
+    limit, default = facts.get("gpu.power_limit_w"), facts.get("gpu.power_default_w")
+    if isinstance(limit, list):
+        return True  # the GPUs differ
+    return isinstance(limit, float) and isinstance(default, float) and limit < default
+
+
+def _unverified(measurement: Measurement) -> Iterable[str]:
+    for finding in measurement.findings:
+        if finding.severity == "warning" and finding.message.endswith(UNVERIFIED):
+            yield f"{finding.subject}: {finding.message.removesuffix(UNVERIFIED).strip()}"
+
+
+def _role(change: Change) -> ChangedRole:
+    if change.has_known_effect:
+        return "known"
+    return "shown" if comparability.role(change.key, {}) == "shown" else "under_test"

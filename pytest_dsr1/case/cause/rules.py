@@ -1,0 +1,244 @@
+"""The rules about the cause of a bad result: what convicts, what is a suspicion, and what acquits.
+
+What was measured, read from the engine, or seen in a cited log convicts or acquits. What rests on
+documentation alone is a suspicion. What was not read does not count. What explains less than half of what is
+missing is a suspicion too, and what explains a quarter or less is ignored. Only software is named by
+elimination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_dsr1.case.cause.evidence import Evidence
+from pytest_dsr1.machine.gpu.xids import XIDS, described
+
+Suspect = Literal["machine", "options", "software"]
+Effect = Literal["convicts", "suspects", "acquits", "unlike"]
+"""``unlike``: the run is not like others, so none of them can be named."""
+
+_MEASURED_CLUES = (
+    "number-format",
+    "kv-cache",
+    "engine-queue",
+    "low-concurrency",
+    "ramp-and-drain",
+    "acceptance-length",
+)
+"""Clues that show what the engine did with its options, load and data."""
+_PLANNED_CLUES = ("attention-dp", "chunked-context", "cuda-graphs")
+"""Clues that show what the scenario asks for. They convict only if the options in effect were read."""
+
+_NOT_IN_DECODE = ("host_link",)
+"""Probes of what decode hardly uses: alone they do not convict."""
+_NEEDED = ({"memory_bandwidth"}, {"bf16", "fp8"})
+"""One probe of each set is needed to acquit a machine; of several GPUs also an all-reduce."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule.
+
+    Attributes:
+        suspect: whom it is about.
+        effect: what it says about the suspect.
+        source: where the rule is from.
+        find: returns what was seen, one sentence for each; nothing if the rule does not apply.
+    """
+
+    suspect: Suspect
+    effect: Effect
+    source: str
+    find: Callable[[Evidence], Iterator[str]]
+
+
+def _xid(evidence: Evidence) -> Iterator[str]:
+    if evidence.watched and (known := XIDS.get(evidence.watched.xid or 0)) and known.kind == "hardware":
+        yield f"{described(evidence.watched.xid or 0)} during the run"
+
+
+def _memory_errors(evidence: Evidence) -> Iterator[str]:
+    if evidence.watched and evidence.watched.ecc_grew:
+        yield "uncorrectable memory errors during the run"
+
+
+def _shared(evidence: Evidence) -> Iterator[str]:
+    if evidence.watched and evidence.watched.shared:
+        yield "another process used the GPUs"
+
+
+def _throttled(evidence: Evidence, *, enough: bool) -> Iterator[str]:
+    share = (evidence.watched.throttled_share if evidence.watched else None) or 0.0
+    if share > 0 and evidence.explains(100 * share) == enough:
+        yield f"heat or the hardware slowed down a GPU for {share:.1%} of the time"
+
+
+def _capped(evidence: Evidence) -> Iterator[str]:
+    if evidence.watched and evidence.watched.power_capped:
+        yield "the GPUs were at their power cap, at a clock clearly below the usual one"
+
+
+def _locked(evidence: Evidence) -> Iterator[str]:
+    by_scenario = any("lock_sm_clock" in each.what for each in evidence.options)
+    if evidence.watched and evidence.watched.locked_clock and not by_scenario:
+        yield "a clock stayed below its highest without a reason, so it is locked"
+
+
+def _slow(evidence: Evidence) -> dict[str, float]:
+    """Return the probes that are slower than they should be, with the loss in percent.
+
+    A healthy GPU is a third below its data sheet, so that does not convict.
+    """
+    probed = evidence.probed
+    if probed is None or probed.other_work or probed.against not in {"references", "peers"}:
+        return {}
+    return {name: -difference for name, difference in probed.slow().items()}
+
+
+def _slow_probes(evidence: Evidence, *, enough: bool) -> Iterator[str]:
+    for name, loss in _slow(evidence).items():
+        convicts = evidence.explains(loss) and not name.startswith(_NOT_IN_DECODE)
+        if convicts == enough and not evidence.negligible(loss):
+            against = (
+                "the other GPUs"
+                if evidence.probed and evidence.probed.against == "peers"
+                else "the references"
+            )
+            yield f"{name.replace('_', ' ')} {-loss:+.1f}% against {against}"
+
+
+def _spoiled_probes(evidence: Evidence) -> Iterator[str]:
+    if evidence.probed and evidence.probed.other_work and evidence.probed.slow():
+        yield "probes are slow, but another process used the GPUs meanwhile"
+
+
+def _same_probes(evidence: Evidence) -> Iterator[str]:
+    """Acquit a machine whose probes tell a quarter of what is missing, and whose run was watched."""
+    probed, watched = evidence.probed, evidence.watched
+    if probed is None or probed.against != "references" or probed.other_work:
+        return
+    if watched is None or watched.unseen or watched.throttled_share is None:
+        return
+    needed = [*_NEEDED, *([{"allreduce"}] if evidence.gpus > 1 else [])]
+    if not all(kinds & probed.overall.keys() for kinds in needed):
+        return
+    if any(not evidence.negligible(loss) for loss in _slow(evidence).values()):
+        return
+    coarse = (probed.smallest.get(name, 0.0) for name in probed.overall)
+    if evidence.missing_percent and not all(evidence.negligible(percent) for percent in coarse):
+        return
+    largest = max(abs(difference) for difference in probed.overall.values())
+    yield f"probes as in the references, to {largest:.1f}%"
+
+
+def _unverified(evidence: Evidence) -> Iterator[str]:
+    yield from evidence.unverified
+
+
+def _different_options(evidence: Evidence, *, enough: bool) -> Iterator[str]:
+    for each in evidence.options:
+        if each.matters == "no":
+            continue
+        known = each.cost_percent is None or evidence.explains(each.cost_percent)
+        if (each.matters == "yes" and each.sure and known) == enough:
+            cost = f", known to cost {each.cost_percent:g}%" if each.cost_percent is not None else ""
+            yield f"{each.what} was {each.effective} instead of {each.asked}{cost}"
+
+
+def _clues_of_options(evidence: Evidence) -> Iterator[str]:
+    planned = _PLANNED_CLUES if evidence.options_read else ()
+    for key in (*_MEASURED_CLUES, *planned):
+        if key in evidence.clues and not _too_cheap(key, evidence):
+            yield _without_remedy(evidence.clues[key])
+
+
+def _clues_of_the_plan(evidence: Evidence) -> Iterator[str]:
+    for key in _PLANNED_CLUES:
+        if key in evidence.clues and (not evidence.options_read or _too_cheap(key, evidence)):
+            yield _without_remedy(evidence.clues[key])
+
+
+def _without_remedy(sentence: str) -> str:
+    """Return what a clue saw; the remedy, after a colon, stands beside the clue itself."""
+    return sentence.partition(": ")[0]
+
+
+def _too_cheap(clue: str, evidence: Evidence) -> bool:
+    """Return whether the known cost of what a clue shows does not explain what is missing."""
+    return any(
+        each.what.replace("_", "-") in clue or clue in each.what.replace("_", "-")
+        for each in evidence.options
+        if each.cost_percent is not None and not evidence.explains(each.cost_percent)
+    )
+
+
+def _changed_options(evidence: Evidence) -> Iterator[str]:
+    for fact in evidence.changed:
+        if fact.startswith("option."):
+            yield f"changed since it was good: {fact}"
+
+
+def _same_options(evidence: Evidence) -> Iterator[str]:
+    if any(each.matters != "no" for each in evidence.options) or any(_changed_options(evidence)):
+        return
+    if any(_clues_of_options(evidence)) or any(_clues_of_the_plan(evidence)):
+        return
+    if evidence.options_read and evidence.options_as_published:
+        yield "options in effect as published"
+    elif evidence.options_read:
+        yield "options in effect as asked for"
+    elif evidence.green != "never" and evidence.software_same:
+        yield "options as when it was good"
+
+
+def _changed_software(evidence: Evidence) -> Iterator[str]:
+    for fact in evidence.software_changed:
+        yield f"changed since it was good: {fact}"
+
+
+def _compiled(evidence: Evidence) -> Iterator[str]:
+    if "compile-cache" in evidence.clues:
+        yield "this start compiled code, so it is not like later starts"
+
+
+def _same_software(evidence: Evidence) -> Iterator[str]:
+    if evidence.green != "never" and evidence.software_same:
+        yield "software as when it was good"
+
+
+_CATALOG = "NVIDIA's Xid catalog"
+_SEEN = "measured on an H200 (docs/background/measurements.md)"
+_TELEMETRY = "NVML's clock-event reasons, read during the run"
+_ARITHMETIC = "a part cannot cost more than its share"
+
+RULES: tuple[Rule, ...] = (
+    Rule("machine", "convicts", _CATALOG, _xid),
+    Rule("machine", "convicts", "NVML's error counters", _memory_errors),
+    Rule("machine", "convicts", _SEEN, _shared),
+    Rule("machine", "convicts", _TELEMETRY, lambda evidence: _throttled(evidence, enough=True)),
+    Rule("machine", "convicts", _TELEMETRY, _capped),
+    Rule("machine", "convicts", _TELEMETRY, _locked),
+    Rule("machine", "convicts", _SEEN, lambda evidence: _slow_probes(evidence, enough=True)),
+    Rule("machine", "suspects", _ARITHMETIC, lambda evidence: _throttled(evidence, enough=False)),
+    Rule("machine", "suspects", _ARITHMETIC, lambda evidence: _slow_probes(evidence, enough=False)),
+    Rule("machine", "suspects", "another process may have slowed them down", _spoiled_probes),
+    Rule("machine", "suspects", "documentation alone", _unverified),
+    Rule("machine", "acquits", _SEEN, _same_probes),
+    Rule(
+        "options",
+        "convicts",
+        "the engine's report or log",
+        lambda evidence: _different_options(evidence, enough=True),
+    ),
+    Rule("options", "convicts", "docs/how-to/why-low.md", _clues_of_options),
+    Rule("options", "suspects", "the scenario", _clues_of_the_plan),
+    Rule("options", "suspects", _ARITHMETIC, lambda evidence: _different_options(evidence, enough=False)),
+    Rule("options", "suspects", "the fingerprint", _changed_options),
+    Rule("options", "acquits", "the engine's report, or the fingerprint", _same_options),
+    Rule("software", "suspects", "the fingerprint", _changed_software),
+    Rule("software", "unlike", "docs/how-to/gate.md, starts that compiled", _compiled),
+    Rule("software", "acquits", "the fingerprint", _same_software),
+)
+"""In the order in which they are shown."""

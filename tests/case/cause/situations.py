@@ -1,0 +1,93 @@
+"""Situations with their causes, from ``situations.yaml``: written before the rules, without sight of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pytest_dsr1.case.cause.evidence import Evidence, OptionDifference, Probed, Watched
+
+FILE = Path(__file__).with_name("situations.yaml")
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A situation, and whom it is right to name."""
+
+    name: str
+    evidence: Evidence
+    answer: str
+    why: str
+    trap: bool
+
+
+def situations() -> list[Situation]:
+    """Return all situations."""
+    return [
+        Situation(each["id"], evidence(each), each["answer"], each["why"], each.get("trap", False))
+        for each in yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    ]
+
+
+def evidence(of: Mapping[str, Any]) -> Evidence:
+    """Return the evidence of a situation."""
+    changed = of.get("changed", ())
+    software = of.get("software", {})
+    versions = tuple(software.get("changed", ()))
+    findings = of.get("findings", ())
+    return Evidence(
+        result=of["status"],
+        gpus=of.get("gpus", 8),
+        share_of_target=of.get("share_of_target"),
+        probed=_probed(of.get("probes")),
+        watched=_watched(of.get("telemetry")),
+        unverified=tuple(each["what"] for each in findings if not each["verified"]),
+        options=tuple(
+            OptionDifference(
+                each["what"],
+                str(each["asked"]),
+                str(each["effective"]),
+                each["matters"],
+                each["sure"],
+                each.get("cost_percent"),
+            )
+            for each in of.get("options", ())
+        ),
+        options_read=of.get("options_read", False),
+        options_as_published=of.get("options_as_published"),
+        green=of.get("green", "never"),
+        changed={each["key"]: each["role"] for each in changed},
+        software_same=software.get("same_as_green"),
+        software_changed=versions,
+        clues={key: key for key in of.get("clues", ())},
+    )
+
+
+def _probed(of: Mapping[str, Any] | None) -> Probed | None:
+    if of is None:
+        return None
+    return Probed(
+        of.get("against", "none"),
+        of.get("all", {}),
+        of.get("gpus", {}),
+        of.get("smallest", {}),
+        of.get("other_work", False),
+    )
+
+
+def _watched(of: Mapping[str, Any] | None) -> Watched | None:
+    if of is None:
+        return None
+    return Watched(
+        throttled_share=of.get("throttled_share"),
+        power_capped=of.get("power_capped"),
+        locked_clock=of.get("locked_clock"),
+        xid=of.get("xid"),
+        ecc_grew=of.get("ecc_grew", False),
+        shared=of.get("shared"),
+        unseen=of.get("unseen_gpus", False),
+    )

@@ -1,0 +1,102 @@
+"""The verdict on the cause: situations that were written before the rules, and the words for each."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from pytest_dsr1.case.cause.cause import cause_of
+from pytest_dsr1.case.cause.evidence import Evidence, OptionDifference, Probed, Watched
+from pytest_dsr1.case.cause.rules import RULES
+from tests.case.cause.situations import Situation, situations
+
+SITUATIONS = situations()
+AT_REST = Watched(throttled_share=0.0, power_capped=False, locked_clock=False, shared=False)
+SAME = {"memory_bandwidth": 0.1, "bf16": -0.2, "fp8": 0.0, "allreduce": 0.1}
+FINE = Probed(
+    "references", SAME, smallest={"memory_bandwidth": 0.3, "bf16": 1.0, "fp8": 1.0, "allreduce": 1.0}
+)
+
+
+@pytest.mark.parametrize("situation", [pytest.param(each, id=each.name) for each in SITUATIONS])
+def test_the_right_cause_is_named(situation: Situation) -> None:
+    assert cause_of(situation.evidence).kind == situation.answer, situation.why
+
+
+def test_there_are_enough_situations_of_each_kind() -> None:
+    assert len(SITUATIONS) >= 40
+    assert sum(each.trap for each in SITUATIONS) >= 10
+    assert min(Counter(each.answer for each in SITUATIONS).values()) >= 5
+
+
+CHANGED_OPTION = Evidence(
+    "LOSS",
+    8,
+    share_of_target=0.9,
+    probed=FINE,
+    watched=AT_REST,
+    options_read=True,
+    green="references",
+    changed={"option.engine.ep": "known"},
+    software_same=True,
+)
+
+
+def test_a_changed_option_is_a_suspicion() -> None:
+    """It may be the change under test, and what it cost is not known."""
+    found = cause_of(CHANGED_OPTION)
+    assert found.kind == "unknown"
+    assert found.evidence[0] == "changed since it was good: option.engine.ep"
+
+
+def test_every_rule_matters_in_some_situation() -> None:
+    known = [*(each.evidence for each in SITUATIONS), CHANGED_OPTION]
+    for rule in RULES:
+        assert any(any(rule.find(evidence)) for evidence in known), rule
+
+
+def test_each_verdict_in_words() -> None:
+    slow = Probed("peers", single={5: {"memory_bandwidth": -6.0}}, smallest={"memory_bandwidth": 0.3})
+    found = cause_of(Evidence("FAIL", 8, share_of_target=0.95, probed=slow, watched=AT_REST))
+    assert found.sentence == "the machine: memory bandwidth of GPU 5 -6.0% against the other GPUs"
+    assert found.next_step == "mend the machine, or run on another one, before you look at anything else"
+
+    graphs = OptionDifference("cuda_graph", "on", "off", "yes", cost_percent=86)
+    found = cause_of(Evidence("FAIL", share_of_target=0.2, options=(graphs,), options_read=True))
+    assert found.sentence == "the options: cuda_graph was off instead of on, known to cost 86%"
+    assert found.next_step == "set them as the message says, and run again"
+
+    newer = Evidence(
+        "LOSS",
+        8,
+        share_of_target=0.9,
+        probed=FINE,
+        watched=AT_REST,
+        options_read=True,
+        options_as_published=True,
+        green="run",
+        software_changed=("library.tensorrt-llm 1.2.0 -> 1.2.1",),
+        software_same=False,
+    )
+    assert cause_of(newer).sentence == (
+        "the software: machine and options are excluded (probes as in the references, to 0.2%; options in "
+        "effect as published; changed since it was good: library.tensorrt-llm 1.2.0 -> 1.2.1)"
+    )
+    both = Evidence("FAIL", watched=Watched(throttled_share=0.4), options=(graphs,))
+    assert cause_of(both).sentence == (
+        "not clear, because the evidence points to more than one cause: machine: heat or the hardware slowed "
+        "down a GPU for 40.0% of the time; options: cuda_graph was off instead of on, known to cost 86%"
+    )
+    assert cause_of(Evidence("FAIL")).sentence == (
+        "not known: no evidence about machine, options or software"
+    )
+
+
+def test_the_next_step_without_a_cause() -> None:
+    """A machine that was not probed can be; without GPUs there is nothing to probe."""
+    assert "--dsr1-probe" in cause_of(Evidence("FAIL", watched=AT_REST)).next_step
+    assert cause_of(Evidence("FAIL")).next_step == "go through `pytest-dsr1 docs why-low`"
+    assert cause_of(Evidence("FAIL", watched=AT_REST, probed=FINE)).next_step == (
+        "go through `pytest-dsr1 docs why-low`"
+    )

@@ -1,0 +1,152 @@
+"""The evidence of a run: from verdicts, telemetry, findings, clues and what changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pytest_dsr1.case.cause.evidence import Evidence, Watched
+from pytest_dsr1.case.cause.gather import evidence_of
+from pytest_dsr1.case.judgment import Judgment
+from pytest_dsr1.case.since import Change, Since
+from pytest_dsr1.diagnosis.diagnosis import FoundClue
+from pytest_dsr1.findings import Finding
+from pytest_dsr1.machine.telemetry.health import GpuStatistics, GpuSummary
+from pytest_dsr1.machine.values import UNVERIFIED, Event, Fingerprint, Telemetry
+from pytest_dsr1.verdict.verdict import Status, Verdict
+from tests.helpers.values import gate, measurement, scenario, verdict
+
+MISSED = verdict(10.0)
+FAILED = Judgment("small", Status.FAIL, "", (MISSED,), {})
+
+
+def found(judgment: Judgment = FAILED, **changes: Any) -> Evidence:
+    """Return the evidence of a run with these changes; ``clues`` and ``since`` are arguments of their own."""
+    clues, since = changes.pop("clues", ()), changes.pop("since", None)
+    evidence = evidence_of(judgment, measurement(**changes), clues, since)
+    assert evidence is not None
+    return evidence
+
+
+def watched(*shares: float | None, events: tuple[Event, ...] = (), **telemetry: Any) -> dict[str, Any]:
+    """Return the telemetry of GPUs that were throttled for these shares of the time from 100 s to 102 s."""
+    gpus = tuple(range(len(shares)))
+    return {
+        "telemetry": Telemetry(gpus=gpus, events=events, **telemetry),
+        "gpu_health": GpuSummary(
+            "", gpus=tuple(GpuStatistics(gpu, throttled_share=shares[gpu]) for gpu in gpus)
+        ),
+        "scenario": scenario(hardware={"gpu": "NVIDIA H200", "count": len(gpus)}),
+    }
+
+
+def test_only_a_bad_result_needs_a_cause() -> None:
+    for status in (Status.PASS, Status.MEASURED, Status.NO_REFERENCE, None):
+        assert evidence_of(replace(FAILED, status=status), measurement(), (), None) is None
+    assert found().result == "FAIL"
+    assert found(replace(FAILED, status=Status.INVALID)).result == "INVALID"
+    assert found(replace(FAILED, verdicts=(verdict(),), gate=gate(Status.FAIL))).result == "LOSS"
+
+
+def test_the_share_is_that_of_the_worst_figure() -> None:
+    assert found().share_of_target == pytest.approx(0.8)
+    slow = replace(MISSED, metric="average_ttft", measured=200.0, target=100.0)
+    assert found(replace(FAILED, verdicts=(MISSED, slow))).share_of_target == pytest.approx(0.5)
+    unknown: Verdict = replace(MISSED, measured=None)
+    assert found(replace(FAILED, verdicts=(unknown,))).share_of_target is None
+
+
+def test_a_run_on_the_cpu_was_not_watched() -> None:
+    assert found().watched is None
+
+
+def test_what_the_telemetry_shows() -> None:
+    seen = found(**watched(0.0, 0.25, None)).watched
+    assert seen == Watched(0.25, power_capped=False, locked_clock=False, shared=False)
+    assert found(**watched(None)).watched == Watched(
+        None, power_capped=False, locked_clock=False, shared=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (Event(101.0, 0, "xid", "", 79), {"xid": 79}),
+        (Event(102.9, 0, "xid", "", 79), {"xid": 79}),
+        (Event(104.0, 0, "xid", "", 79), {"xid": None}),
+        (Event(99.0, 0, "xid", "", 79), {"xid": None}),
+        (Event(101.0, 0, "xid", "", 31), {"xid": None}),
+        (Event(101.0, 0, "foreign process", "pid 1"), {"shared": True}),
+        (Event(99.0, 0, "foreign process", "pid 1"), {"shared": False}),
+    ],
+)
+def test_events_of_the_measured_time(event: Event, expected: dict[str, Any]) -> None:
+    seen = found(**watched(0.0, events=(event,))).watched
+    assert {name: getattr(seen, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "grew"), [(1, 2, True), (2, 2, False), (None, 2, False), (2, None, False)]
+)
+def test_new_memory_errors(before: int | None, after: int | None, grew: bool) -> None:
+    seen = found(**watched(0.0, ecc_uncorrected_before=(before,), ecc_uncorrected_after=(after,))).watched
+    assert seen is not None
+    assert seen.ecc_grew is grew
+
+
+def test_gpus_that_were_not_watched() -> None:
+    run = watched(0.0)
+    run["scenario"] = scenario(hardware={"gpu": "NVIDIA H200", "count": 2})
+    seen = found(**run).watched
+    assert seen is not None
+    assert seen.unseen
+
+
+@pytest.mark.parametrize(
+    ("facts", "capped"),
+    [
+        ({"gpu.power_limit_w": 500.0, "gpu.power_default_w": 700.0}, True),
+        ({"gpu.power_limit_w": ["500.0", "700.0"], "gpu.power_default_w": 700.0}, True),
+        ({"gpu.power_limit_w": 700.0, "gpu.power_default_w": 700.0}, False),
+        ({}, False),
+    ],
+)
+def test_a_power_cap_counts_below_the_default_limit(facts: dict[str, Any], capped: bool) -> None:
+    """Published runs are at the default limit too."""
+    clues = (FoundClue("power-cap", "GPU 0 ran at the cap"), FoundClue("sm-clock", "GPU 0 is locked"))
+    seen = found(**watched(0.0), clues=clues, fingerprint=Fingerprint(facts)).watched
+    assert seen is not None
+    assert (seen.power_capped, seen.locked_clock) == (capped, True)
+
+
+def test_findings_and_clues() -> None:
+    findings = (
+        Finding("warning", "GPU 3 PCIe", f"8 of 16 lanes {UNVERIFIED}"),
+        Finding("warning", "GPU 3 ECC", "off"),
+        Finding("ok", "GPU VBIOS", UNVERIFIED),
+    )
+    evidence = found(findings=findings, clues=(FoundClue("kv-cache", "it is full"),))
+    assert evidence.unverified == ("GPU 3 PCIe: 8 of 16 lanes",)
+    assert evidence.clues == {"kv-cache": "it is full"}
+
+
+def test_what_changed() -> None:
+    assert (found().green, found().software_same) == ("never", None)
+    changes = (
+        Change("gpu.vboost", "gpu.vboost 4 -> 0"),
+        Change("driver", "driver 570 -> 575"),
+        Change("kernel", "kernel 6.8 -> 6.9"),
+        Change("library.pytest-dsr1", "library.pytest-dsr1 0.1 -> 0.2"),
+    )
+    evidence = found(since=Since("run", "the last green run", changes))
+    assert evidence.green == "run"
+    assert evidence.changed == {
+        "gpu.vboost": "known",
+        "driver": "under_test",
+        "kernel": "shown",
+        "library.pytest-dsr1": "under_test",
+    }
+    assert (evidence.software_same, evidence.software_changed) == (False, ("driver 570 -> 575",))
+    assert found(since=Since("references", "the references", changes[:1])).software_same is True
