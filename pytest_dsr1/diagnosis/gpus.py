@@ -46,10 +46,11 @@ def throttled(measurement: Measurement) -> str | None:
     slowed = [gpu for gpu in _gpus(measurement) if (gpu.throttled_share or 0.0) >= NOTABLE_THROTTLED_SHARE]
     if not slowed:
         return None
-    share = max(gpu.throttled_share or 0.0 for gpu in slowed)
-    hottest = max(gpu.temperature_c_max or 0 for gpu in slowed)
+    share = max(gpu.throttled_share for gpu in slowed if gpu.throttled_share is not None)
+    temperatures_c = [gpu.temperature_c_max for gpu in slowed if gpu.temperature_c_max is not None]
+    at = f", at up to {max(temperatures_c):.0f} C" if temperatures_c else ""
     return (
-        f"heat or power slowed down {_named(slowed)} for {share:.1%} of the time, at up to {hottest:.0f} C: "
+        f"heat or power slowed down {_named(slowed)} for {share:.1%} of the time{at}: "
         "check cooling and power supply"
     )
 
@@ -68,7 +69,7 @@ def power_cap(measurement: Measurement) -> str | None:
         return None
     clocks = [gpu.sm_clock_mhz_mean for gpu in capped if gpu.sm_clock_mhz_mean is not None]
     at = "" if len(clocks) < len(capped) else f", at {sum(clocks) / len(clocks):,.0f} MHz SM clock on average"
-    share = max(gpu.power_capped_share or 0.0 for gpu in capped)
+    share = max(gpu.power_capped_share for gpu in capped if gpu.power_capped_share is not None)
     cause = _of_power([gpu.gpu for gpu in capped], measurement)
     return f"{_named(capped)} ran at the software power cap for up to {share:.0%} of the time{at}: {cause}"
 
@@ -80,11 +81,13 @@ def _of_power(capped: Sequence[int], measurement: Measurement) -> str:
     below = {gpu for gpu in known if limits_w[gpu] < defaults_w[gpu]}
     lowered = [gpu for gpu in capped if gpu in below]
     if lowered:
-        limit_w, default_w = limits_w[lowered[0]], defaults_w[lowered[0]]
+        watts = [limits_w[gpu] for gpu in lowered]
+        limit_w = " to ".join(f"{each:g}" for each in sorted({min(watts), max(watts)}))
+        default_w = max(defaults_w[gpu] for gpu in lowered)
         of = "" if len(below) == len(measurement.telemetry.gpus) else f" of {gpu_list(lowered)}"
         indices = f"-i {','.join(map(str, lowered))} " if of else ""
         return (
-            f"the power limit{of} is {limit_w:g} W (default {default_w:g} W); as root: nvidia-smi "
+            f"the power limit{of} is {limit_w} W (default {default_w:g} W); as root: nvidia-smi "
             f"{indices}-pl {default_w:g}"
         )
     at_default = known.issuperset(capped)

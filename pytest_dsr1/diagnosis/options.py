@@ -17,10 +17,11 @@ def attention_dp(measurement: Measurement) -> str | None:
     idle = engine.ranks - concurrency
     if idle <= 0:
         return None
+    without = "has no request of its own" if idle == 1 else "have no request of their own"
     return (
         f"attention data parallelism, made for throughput, is on with load.concurrency {concurrency}, so "
-        f"{idle} of {engine.ranks} ranks have no request of their own (one such run reached 40 tok/s "
-        f"instead of 253); {_without_attention_dp(engine)}"
+        f"{idle} of {engine.ranks} ranks {without} (one such run reached 40 tok/s instead of 253); "
+        f"{_without_attention_dp(engine)}"
     )
 
 

@@ -19,6 +19,7 @@ from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine.telemetry.health import GpuStatistics, GpuSummary
 from pytest_dsr1.machine.values import FactValue, Fingerprint, Telemetry
 from pytest_dsr1.measurement.measurement import Measurement
+from pytest_dsr1.roofline.bounds import roofline
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.checkpoint import check_checkpoint
@@ -61,8 +62,8 @@ def run(
     return measured(one, values or {"total_output_throughput": 1.0}, **fields)
 
 
-def gpu(**changes: float | None) -> GpuSummary:
-    """The summary of the telemetry of 8 H200s, of which GPU 3 differs."""
+def gpus(different: Mapping[int, Mapping[str, float | None]]) -> GpuSummary:
+    """The summary of the telemetry of 8 H200s, of which these differ."""
     usual: dict[str, Any] = {
         "sm_clock_mhz_mean": 1975.0,
         "sm_clock_mhz_max": 1980,
@@ -71,8 +72,12 @@ def gpu(**changes: float | None) -> GpuSummary:
         "power_capped_share": 0.0,
         "throttled_share": 0.0,
     }
-    gpus = (GpuStatistics(i, **{**usual, **(changes if i == 3 else {})}) for i in range(8))
-    return GpuSummary("", gpus=tuple(gpus))
+    return GpuSummary("", gpus=tuple(GpuStatistics(i, **{**usual, **different.get(i, {})}) for i in range(8)))
+
+
+def gpu(**changes: float | None) -> GpuSummary:
+    """The summary of the telemetry of 8 H200s, of which GPU 3 differs."""
+    return gpus({3: changes})
 
 
 TELEMETRY = Telemetry(gpus=tuple(range(8)), max_sm_clock_mhz=(1980,) * 8)
@@ -82,11 +87,12 @@ def on_gpus(changes: Mapping[str, Any] | None = None, **clocks: float | None) ->
     return run(H200, changes, gpu_health=gpu(**clocks), telemetry=TELEMETRY)
 
 
-def limited(watts: FactValue) -> Measurement:
-    """GPU 3 at its power cap a third of the time, with so low a limit."""
-    capped = on_gpus(power_capped_share=0.34, sm_clock_mhz_mean=1695.0)
-    facts = {**capped.fingerprint.facts, "gpu.power_limit_w": watts, "gpu.power_default_w": 700.0}
-    return replace(capped, fingerprint=Fingerprint(facts))
+def limited(watts: FactValue, capped: GpuSummary | None = None) -> Measurement:
+    """GPU 3, or those of a summary, at the power cap a third of the time, with so low a limit."""
+    capped = capped or gpu(power_capped_share=0.34, sm_clock_mhz_mean=1695.0)
+    one = run(H200, gpu_health=capped, telemetry=TELEMETRY)
+    facts = {**one.fingerprint.facts, "gpu.power_limit_w": watts, "gpu.power_default_w": 700.0}
+    return replace(one, fingerprint=Fingerprint(facts))
 
 
 def served(changes: Mapping[str, Any] | None = None, **metrics: float) -> Measurement:
@@ -308,6 +314,9 @@ def test_a_healthy_published_run_gives_no_clue(name: str, in_flight: float, acce
         ),
         ("kv-cache", served(preemptions=0, kv_cache_used_share_max=0.99)),
         ("kv-cache", served(kv_cache_used_share_max=0.5, waiting_requests_mean=31.2)),
+        # One of two figures says nothing.
+        ("kv-cache", run(H200, facts={"kv_cache_used_share_max": 0.993})),
+        ("kv-cache", run(H200, facts={"scheduled_requests_mean": 96.4})),
         # Of an unknown model, and of text of unknown length, nothing is estimated.
         (
             "kv-cache",
@@ -325,9 +334,15 @@ def test_a_healthy_published_run_gives_no_clue(name: str, in_flight: float, acce
         ("cuda-graphs", run(H200, {"engine.llm_api.cuda_graph_config": {"max_batch_size": 128}})),
         ("throttled", on_gpus(throttled_share=0.0005)),
         ("power-cap", on_gpus(power_capped_share=0.04)),
+        ("power-cap", on_gpus(power_capped_share=None, sm_clock_mhz_mean=1500.0)),
         ("power-cap", on_gpus(power_capped_share=0.12, sm_clock_mhz_mean=1978.0)),  # keeps its clock
         ("sm-clock", on_gpus(sm_clock_mhz_max=1500, power_capped_share=0.9)),
+        ("sm-clock", on_gpus(sm_clock_mhz_max=1500, throttled_share=0.003)),
         ("sm-clock", on_gpus(sm_clock_mhz_max=1500, utilization_percent_mean=10.0)),
+        (
+            "sm-clock",
+            run(H200, gpu_health=gpu(sm_clock_mhz_max=1500), telemetry=Telemetry(gpus=TELEMETRY.gpus)),
+        ),
         ("sm-clock", on_gpus(sm_clock_mhz_max=1890)),
         ("sm-clock", on_gpus(sm_clock_mhz_max=None)),
         ("sm-clock", on_gpus({"gpu_setup.lock_sm_clock_mhz": 1980})),
@@ -350,6 +365,104 @@ def test_a_healthy_published_run_gives_no_clue(name: str, in_flight: float, acce
 )
 def test_what_only_looks_like_it_gives_no_clue(key: str, measurement: Measurement) -> None:
     assert key not in clues(measurement)
+
+
+@pytest.mark.parametrize(
+    ("key", "measurement"),
+    [
+        ("throttled", on_gpus(throttled_share=0.001)),
+        ("power-cap", on_gpus(power_capped_share=0.05, sm_clock_mhz_mean=1695.0)),
+        ("sm-clock", on_gpus(sm_clock_mhz_max=1500, utilization_percent_mean=50.0)),
+        ("kv-cache", served(kv_cache_used_share_max=0.95, waiting_requests_mean=1.0)),
+        ("kv-cache", run(H200, facts={"kv_cache_used_share_max": 0.95, "scheduled_requests_mean": 96.4})),
+        ("engine-queue", served(waiting_requests_mean=12.8)),  # 5% of 256
+    ],
+)
+def test_a_value_at_its_limit_is_a_clue(key: str, measurement: Measurement) -> None:
+    assert key in clues(measurement)
+
+
+@pytest.mark.parametrize(
+    ("key", "measurement"),
+    [
+        (
+            "power-cap",
+            run(
+                H200,
+                gpu_health=gpu(power_capped_share=0.12, sm_clock_mhz_mean=1980.0),
+                telemetry=Telemetry(gpus=TELEMETRY.gpus, max_sm_clock_mhz=(2000,) * 8),
+            ),
+        ),
+        ("sm-clock", on_gpus(sm_clock_mhz_max=1881)),  # 95% of 1980
+        ("sm-clock", on_gpus({"gpu_setup.lock_sm_clock_mhz": 1881})),
+        ("sm-clock", on_gpus(sm_clock_mhz_max=1500, power_capped_share=0.05)),
+        ("sm-clock", on_gpus(sm_clock_mhz_max=1500, throttled_share=0.001)),
+        ("low-concurrency", run(H200, values={"average_concurrency": 921.6})),  # 90% of 1024
+        ("kv-cache", run(H200, facts={"kv_cache_used_share_max": 0.993, "scheduled_requests_mean": 115.2})),
+        ("kv-cache", run(H200, {"engine.llm_api.kv_cache_config.max_tokens": 128 * (1024 + 2048)})),
+        (
+            "ramp-and-drain",
+            run(H200, values={"total_output_throughput": 9000.0, "steady_output_throughput": 10_000.0}),
+        ),
+        ("acceptance-length", run(SERVED, values={"acceptance_length": 1.05})),
+        ("acceptance-length", run(ALONE, values={"acceptance_length": 0.85 * 2.82})),
+    ],
+)
+def test_a_value_at_its_limit_is_no_clue(key: str, measurement: Measurement) -> None:
+    assert key not in clues(measurement)
+
+
+WARM = "and a warmer GPU runs at a lower clock; compare temperatures across GPUs"
+
+
+@pytest.mark.parametrize(
+    ("watts", "cause"),
+    [
+        (600.0, "the power limit is 600 W (default 700 W); as root: nvidia-smi -pl 700"),
+        (
+            ["700.0"] * 3 + ["500.0"] + ["700.0"] * 4,
+            "the power limit of GPU 3 is 500 W (default 700 W); as root: nvidia-smi -i 3 -pl 700",
+        ),
+        (700.0, f"the power limit is the default, {WARM}"),
+        (["500.0"] + ["700.0"] * 7, f"the power limit is the default, {WARM}"),
+        (None, f"NVML does not report the power limit, {WARM}"),
+        (["700.0"] * 3 + ["None"] + ["700.0"] * 4, f"NVML does not report the power limit, {WARM}"),
+        (["700.0"] * 3, f"NVML does not report the power limit, {WARM}"),
+    ],
+)
+def test_a_power_cap_is_traced_to_a_lower_limit_or_to_heat(watts: FactValue, cause: str) -> None:
+    found = clues(limited(watts))["power-cap"]
+    assert found == (
+        "GPU 3 ran at the software power cap for up to 34% of the time, at 1,695 MHz SM clock on average: "
+        f"{cause}"
+    )
+
+
+def test_gpus_at_unequal_power_limits_are_named_with_both() -> None:
+    health = gpus(
+        {
+            2: {"power_capped_share": 0.12, "sm_clock_mhz_mean": 1705.0},
+            3: {"power_capped_share": 0.34, "sm_clock_mhz_mean": 1695.0},
+        }
+    )
+    watts = ["700.0"] * 2 + ["600.0", "500.0"] + ["700.0"] * 4
+    assert clues(limited(watts, health))["power-cap"] == (
+        "GPUs 2-3 ran at the software power cap for up to 34% of the time, at 1,700 MHz SM clock on average: "
+        "the power limit of GPUs 2-3 is 500 to 600 W (default 700 W); as root: nvidia-smi -i 2,3 -pl 700"
+    )
+
+
+def test_what_nvml_does_not_report_of_a_slow_gpu_is_not_in_the_sentence() -> None:
+    capped = clues(on_gpus(power_capped_share=0.34, sm_clock_mhz_mean=None))["power-cap"]
+    assert capped.startswith("GPU 3 ran at the software power cap for up to 34% of the time: ")
+    assert clues(on_gpus(throttled_share=0.003, temperature_c_max=None))["throttled"] == (
+        "heat or power slowed down GPU 3 for 0.3% of the time: check cooling and power supply"
+    )
+
+
+def test_one_idle_rank_is_named_in_the_singular() -> None:
+    found = clues(run(H200, {"load.concurrency": 7, "load.num_requests": 35}))["attention-dp"]
+    assert "with load.concurrency 7, so 1 of 8 ranks has no request of its own (" in found
 
 
 @pytest.mark.parametrize(
@@ -398,6 +511,20 @@ def test_no_memory_is_estimated_on_an_unknown_gpu(facts: dict[str, Any]) -> None
     crowded = run(H200, {"engine.llm_api.enable_attention_dp": False, "engine.max_batch_size": 1024})
     assert "kv-cache" in clues(crowded)
     assert "kv-cache" not in clues(replace(crowded, fingerprint=Fingerprint(facts)))
+
+
+def test_only_requests_that_need_more_than_the_memory_wait_for_room() -> None:
+    fraction = {
+        "engine.kv_cache_free_gpu_mem_fraction": 0.5,
+        "engine.llm_api.kv_cache_config.free_gpu_memory_fraction": 0.5,
+    }
+    attention = {"engine.llm_api.enable_attention_dp": False, "engine.max_batch_size": 1024}
+    crowded = run(H200, {**attention, **fraction})
+    model = roofline(crowded).model
+    exactly = 1024 * (1024 + 2048) * model.cache_token_bytes / 0.5 + model.memory_bytes / 8
+    for less, expected in ((0, False), (1, True)):
+        facts: dict[str, FactValue] = {"gpu.name": "NVIDIA H200", "gpu.memory_gib": (exactly - less) / 2**30}
+        assert ("kv-cache" in clues(replace(crowded, fingerprint=Fingerprint(facts)))) is expected
 
 
 def test_the_refusal_of_a_wrong_checkpoint_is_quoted(tmp_path: Path) -> None:
