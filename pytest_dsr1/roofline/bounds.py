@@ -12,6 +12,7 @@ H200 made 10,600 tok/s with 64 requests; with the experts of uniform routing the
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -101,15 +102,14 @@ class Roofline:
         parts = read_parts(config, config["num_experts_per_tok"])
         scores = config["num_attention_heads"] * (2 * config["kv_lora_rank"] + config["qk_rope_head_dim"])
         tokens = batch * (1 + model.draft_tokens)
-        operations: dict[TensorCoreFormat, float] = {}
+        operations: defaultdict[TensorCoreFormat, float] = defaultdict(float)
         for values, stored in (
             (parts.attention, model.attention),
             (parts.feed_forward, model.feed_forward),
             (parts.other, model.other),
             (scores * context * config["num_hidden_layers"], model.cache),
         ):
-            done = operations.get(stored.tensor_core, 0.0)
-            operations[stored.tensor_core] = done + 2 * values * tokens
+            operations[stored.tensor_core] += 2 * values * tokens
         seconds = sum(
             count / (self.gpus * self.peaks.tflops[kind] * 1e12) for kind, count in operations.items()
         )
@@ -209,8 +209,7 @@ def _accepted(measurement: Measurement, model: RunModel) -> float:
 def _least_context(measurement: Measurement, model: RunModel) -> float:
     """Return the tokens that the shortest request has in the KV cache, on average over its steps.
 
-    The step that reads the prompt counts as a step, without cache. Return 0 if lengths differ and are not
-    recorded.
+    The step that reads the prompt counts as a step, without cache. Return 0 if no length is known for sure.
     """
     return min((_context(*lengths, model.draft_tokens) for lengths in _lengths(measurement)), default=0.0)
 
@@ -221,12 +220,15 @@ def _context(input_tokens: float, output_tokens: float, draft_tokens: int) -> fl
 
 
 def _lengths(measurement: Measurement) -> Iterator[tuple[float, float]]:
-    """Yield (input, output) tokens of each request, or once if all requests are alike."""
+    """Yield (input, output) tokens of each request, or once if all are alike and answers as long as asked."""
     workload, engine = measurement.workload, measurement.scenario.engine
     done = [record for record in measurement.result.records if record.error is None]
     if done:
         yield from ((record.input_tokens, record.output_tokens) for record in done)
-    elif workload.mean_input is not None and workload.mean_input == workload.max_input:
-        as_asked = engine.exact_lengths
-        alike = workload.mean_output == workload.max_output
-        yield workload.mean_input, workload.mean_output if as_asked and alike else 1.0
+    elif (
+        engine.exact_lengths
+        and workload.mean_input is not None
+        and workload.mean_input == workload.max_input
+        and workload.mean_output == workload.max_output
+    ):
+        yield workload.mean_input, workload.mean_output

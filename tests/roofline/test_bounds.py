@@ -25,6 +25,10 @@ from tests.helpers.values import measurement, scenario
 
 R1_READ = 36_625_618_432
 """Parameters that a token of DeepSeek-R1 uses."""
+R1_HEAD = 61 * 2 * 7168 + 58 * 256 * 7169 + 7168 + 129280 * 7168
+"""Those of norms, routers and output head, which stay BF16."""
+R1_ALL = 671_026_419_200
+"""All parameters of DeepSeek-R1."""
 
 
 def changed(name: str, **parts: Mapping[str, Any]) -> Scenario:
@@ -86,9 +90,8 @@ def test_the_arithmetic_can_be_checked() -> None:
     found = bound(run, "per_gpu_output_throughput")
     # Of the mean context of 2048 tokens the step that reads the prompt reads nothing.
     context = 2048 * (1 - 1 / 2048)
-    head = 61 * 2 * 7168 + 58 * 256 * 7169 + 7168 + 129280 * 7168  # norms, routers and output head
-    fp8 = 2 * 1024 * (R1_READ - head)
-    bf16 = 2 * 1024 * (head + 128 * (2 * 512 + 64) * context * 61)
+    fp8 = 2 * 1024 * (R1_READ - R1_HEAD)
+    bf16 = 2 * 1024 * (R1_HEAD + 128 * (2 * 512 + 64) * context * 61)
     seconds = fp8 / (8 * 1979e12) + bf16 / (8 * 989e12)
     assert found.value == pytest.approx(1024 / seconds / 8)
     assert found.measured == 1436.1584
@@ -116,19 +119,42 @@ def test_random_weights_may_beat_uniform_routing() -> None:
 
 def test_a_served_slice_in_fp8_reads_half_and_how_operations_are_fused_changes_nothing() -> None:
     one = shipped("full-h200/vllm-2gpus-min-latency")
-    found = bound(measured(one, {"total_output_throughput": 295.2}))
-    assert found.arithmetic == (
+    run = measured(one, {"total_output_throughput": 295.2, "per_gpu_output_throughput": 147.6})
+    step = (
         "a step of 1 request reads at least 10.66 GB of weights and 0.00 GB of KV cache, in 1.110 ms at "
-        "2 x 4.8 TB/s: 1 token / 1.110 ms = 900.6 tok/s"
+        "2 x 4.8 TB/s: 1 token / 1.110 ms"
     )
+    assert bound(run).arithmetic == f"{step} = 900.6 tok/s"
+    assert bound(run, "per_gpu_output_throughput").arithmetic == f"{step} / 2 GPUs = 450.3 tok/s/GPU"
+
+
+def test_a_step_reads_the_weights_once_and_the_cache_of_every_request() -> None:
+    step = roofline(measured(shipped("h200/max-throughput"), {})).step(16, 5000)
+    # One FP32 scale for each block of 128 x 128 weights.
+    weights = (R1_READ - R1_HEAD) * (1 + 4 / (128 * 128)) + 2 * R1_HEAD
+    cache = 16 * 5000 * 576 * 61 * 2
+    assert step.seconds == pytest.approx((weights + cache) / (8 * 4.8e12), rel=1e-9)
+    assert step.arithmetic == (
+        f"a step of 16 requests reads at least {weights / 1e9:.2f} GB of weights and {cache / 1e9:.2f} GB of "
+        f"KV cache, in {step.seconds * 1e3:.3f} ms at 8 x 4.8 TB/s"
+    )
+
+
+def test_a_step_with_drafts_computes_every_draft() -> None:
+    drafts, alone = (
+        roofline(measured(shipped(f"h200/{name}"), {})) for name in ("min-latency", "max-throughput")
+    )
+    found = drafts.step(1024, 500)
+    assert found.limit == "tensor cores"
+    assert found.seconds == pytest.approx(alone.step(4 * 1024, 500).seconds)
 
 
 def record(input_tokens: int, output_tokens: int) -> RequestRecord:
     return RequestRecord(0, 0.0, None, 1.0, input_tokens, output_tokens)
 
 
-def with_records(*records: RequestRecord) -> float:
-    run = measured(shipped("h200/max-throughput"), {"total_output_throughput": 1.0})
+def with_records(*records: RequestRecord, name: str = "h200/max-throughput") -> float:
+    run = measured(shipped(name), {"total_output_throughput": 1.0})
     return bound(replace(run, result=replace(run.result, records=records))).value
 
 
@@ -139,9 +165,10 @@ def test_the_context_is_that_of_the_shortest_request() -> None:
 
 def test_unequal_lengths_without_records_count_as_no_context() -> None:
     run = measured(shipped("h200/max-throughput"), {"total_output_throughput": 1.0})
-    unequal = replace(run, workload=replace(run.workload, max_input=9000))
     none = roofline(run).step(1024, 0)
-    assert bound(unequal).value == pytest.approx(1024 / none.seconds)
+    for longest in ({"max_input": 9000}, {"max_output": 9000}, {"mean_input": None, "max_input": None}):
+        unequal = replace(run, workload=replace(run.workload, **longest))
+        assert bound(unequal).value == pytest.approx(1024 / none.seconds)
     # Answers that may end early say as little.
     early = measured(changed("h200/max-throughput", engine={"eos_id": 1}), {"total_output_throughput": 1.0})
     assert bound(early).value == pytest.approx(1024 / none.seconds)
@@ -152,11 +179,22 @@ def test_one_token_an_answer_reads_no_cache() -> None:
     assert with_records(record(1024, 1)) == pytest.approx(1024 / roofline(run).step(1024, 0).seconds)
 
 
-def test_drafts_are_all_taken_for_accepted_where_it_was_not_measured() -> None:
+@pytest.mark.parametrize(
+    ("answer", "context"),
+    [(8, (100_000 + 4) / 2), (2, 0)],  # of two steps the first reads no cache; of one step there is no other
+)
+def test_answers_with_drafts_take_fewer_steps(answer: int, context: float) -> None:
+    step = roofline(measured(shipped("h200/min-latency"), {})).step(1, context)
+    found = with_records(record(100_000, answer), name="h200/min-latency")
+    assert found == pytest.approx(4 / step.seconds)
+
+
+@pytest.mark.parametrize(("accepted", "tokens"), [(2.82, 2.82), (1.5, 1.5), (0.9, 1)])
+def test_drafts_are_all_taken_for_accepted_where_it_was_not_measured(accepted: float, tokens: float) -> None:
     one = shipped("h200/min-latency")
     unknown = bound(measured(one, {"total_output_throughput": 158.0}))
-    strict = bound(measured(one, {"total_output_throughput": 158.0, "acceptance_length": 2.82}))
-    assert unknown.value / strict.value == pytest.approx(4 / 2.82)
+    strict = bound(measured(one, {"total_output_throughput": 158.0, "acceptance_length": accepted}))
+    assert unknown.value / strict.value == pytest.approx(4 / tokens)
 
 
 def test_no_more_requests_share_a_step_than_are_sent() -> None:
@@ -271,10 +309,15 @@ SERVER = {"type": "openai", "server": "vllm"}
             "model.random_weights.config describes no valid model: n_routed_experts is 7, expected a "
             "multiple of n_group (8), at least 2 per group",
         ),
+        (
+            {"model": {"name": "x", "random_weights": {"config": {"n_routed_experts": 7, "topk_group": 9}}}},
+            "model.random_weights.config describes no valid model: topk_group is 9, expected at most n_group "
+            "(8)",
+        ),
         ({"model": {"name": "x"}, "engine": SERVER}, "the scenario names no checkpoint"),
         (
-            {"metrics": {"acceptance_length": 2.1}},
-            "the engine generated 2.10 tokens per step, but the scenario has no draft tokens",
+            {"metrics": {"acceptance_length": 1.06}},
+            "the engine generated 1.06 tokens per step, but the scenario has no draft tokens",
         ),
     ],
 )
@@ -294,6 +337,11 @@ def test_what_is_not_known_for_sure_has_no_bound(changes: dict[str, Any], reason
     assert bounds(run) == ()
 
 
+def test_an_engine_that_counts_its_steps_a_little_differently_does_not_speculate() -> None:
+    run = measured(shipped("h200/max-throughput"), {"acceptance_length": 1.05})
+    assert why_no_bounds(run) is None
+
+
 @pytest.mark.parametrize(("dtype", "value_bytes"), [("float32", 4), ("bfloat16", 2)])
 def test_the_transformers_engine_stores_all_values_alike(dtype: str, value_bytes: int) -> None:
     one = scenario(
@@ -302,6 +350,7 @@ def test_the_transformers_engine_stores_all_values_alike(dtype: str, value_bytes
     )
     model = roofline(measured(one, {})).model
     assert model.weight_bytes(8) == value_bytes * R1_READ
+    assert model.memory_bytes == value_bytes * R1_ALL
     assert model.cache_token_bytes == value_bytes * 576 * 61
 
 
