@@ -161,7 +161,7 @@ def _clues_of_the_plan(evidence: Evidence) -> Iterator[str]:
 
 
 def _without_remedy(sentence: str) -> str:
-    """Return what a clue saw; the remedy, after a colon, stands beside the clue itself."""
+    """Return what a clue saw; the remedy, after a colon, is with the clue itself."""
     return sentence.partition(": ")[0]
 
 
