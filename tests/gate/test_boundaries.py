@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -89,3 +90,30 @@ def test_few_paths_go_on_between_limits_that_are_close() -> None:
     _, above = crossing([0.5, 1.0], [-0.1, -9.0], [0.1, 1.0], 0.0)
     found = quad(lambda z: norm.pdf(z) * norm.sf((1 - z * 0.5**0.5) / 0.5**0.5), -0.1, 0.1)[0]
     assert above[1] == pytest.approx(found)
+
+
+@pytest.mark.parametrize("drift", [0.0, 3.0, -5.0, 40.0])
+def test_looks_without_limits_change_nothing(drift: float) -> None:
+    """The last of forty looks is a fixed test then, to the 1e-7 that the rule promises."""
+    shares = [look / 40 for look in range(1, 41)]
+    last = drift + 0.5
+    below, above = crossing(shares, [*[-np.inf] * 39, last], [*[np.inf] * 39, last], drift)
+    assert below == pytest.approx([*[0.0] * 39, ndtr(0.5)], abs=1e-7)
+    assert above == pytest.approx([*[0.0] * 39, ndtr(-0.5)], abs=1e-7)
+
+
+@pytest.mark.parametrize(("shares", "most"), [((0.5, 1.0), 50_000), ((0.5, 0.5001, 0.5002, 1.0), 5_000_000)])
+def test_a_look_takes_little_memory(shares: tuple[float, ...], most: int) -> None:
+    """Also one that adds hardly any information: a table of all points would have 18 MB there."""
+    lower, upper = [-np.inf] * len(shares), [np.inf] * len(shares)
+
+    def peak() -> int:
+        tracemalloc.start()
+        try:
+            crossing(shares, lower, upper, 0.0)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak()  # makes the rules, which later calls use again
+    assert peak() < most
