@@ -74,7 +74,7 @@ class Design:
     Attributes:
         delta: the loss that must not be missed, as a difference of logarithms.
         level: of the references.
-        fail: t at or above which a loss is shown, after each number of runs up to the largest.
+        fail: t above which a loss is shown, after each number of runs up to the largest.
         passed: the same for ruling out a loss of delta.
     """
 
@@ -105,7 +105,7 @@ class Design:
         means = []
         for drift in (0.0, drifts[-1]):
             ended = np.sum(crossing(shares, lower, upper, drift), axis=0)
-            means.append(float(ended @ np.array(looks)) + max(1 - float(ended.sum()), 0.0) * self.max_runs)
+            means.append(float(ended @ np.array(looks)) + (1 - float(ended.sum())) * self.max_runs)
         return means[0], means[1]
 
 
