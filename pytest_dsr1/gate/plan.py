@@ -246,5 +246,5 @@ def _undecidable(scenario: Scenario, found: Level, error: float, delta: float, s
 
 def _with(found: Level, count: int) -> Level:
     """Return the level that ``count`` references of the same kind would have."""
-    shared = max(found.shared - 1 / found.runs, 0.0) + 1 / count
+    shared = found.shared - 1 / found.runs + 1 / count
     return replace(found, freedom=found.freedom + count - found.runs, shared=shared, runs=count)

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.errors import NoReferenceError, ReferencesError
+from pytest_dsr1.gate import decision
+from pytest_dsr1.gate.noise import Level
 from pytest_dsr1.gate.plan import GatePlan, UndecidableError, gate_plan, gates_of
 from pytest_dsr1.gate.reference_file import load, noise_of, write
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.scenario.schema.scenario import Scenario
-from tests.helpers import values
+from tests.helpers import reference_store, values
 from tests.helpers.reference_store import FACTS, NODE, NOW, OTHER_NODE, references, scattered
 from tests.helpers.unlistable import unlistable
 
@@ -56,17 +58,39 @@ def test_what_is_said_before_gpu_time_is_spent(tmp_path: Path) -> None:
     )
     assert 1 < innocent < guilty < plan.design.max_runs
     assert plan.resolved_percent < 2.0
+    assert replace(plan, resolved_percent=2.0).sure
     assert plan.run_s == pytest.approx(310.2 + 590.1 / (1 - 4 / 24))
     load = plan.scenario.load.model_copy(update={"concurrency": "all"})
     unlimited = replace(plan, scenario=plan.scenario.model_copy(update={"load": load}))
     assert unlimited.run_s == pytest.approx(310.2 + 590.1 / (1 - 2 / 24)), "how many drain is unknown"
 
 
-def test_the_cost_on_gpus(tmp_path: Path) -> None:
-    plan = planned(tmp_path, some(16))
-    eight = replace(plan, scenario=values.scenario(hardware={"gpu": "NVIDIA H200", "count": 8}))
-    assert plan.cost(1) == f"{plan.run_s / 60:.0f} min"
-    assert eight.cost(2) == f"{2 * plan.run_s * 8 / 3600:.2g} GPU-h"
+def test_one_request_at_least_is_measured(tmp_path: Path) -> None:
+    """Of four, two are warm-up and two drain: the median window is of the one that is left."""
+    assert planned(tmp_path, some(16)).run_s == pytest.approx(310.2 + 590.1 * 4)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "runs", "run_s", "cost"),
+    [
+        (0, 1, 119.6, "120 s"),
+        (0, 1, 120.0, "2 min"),
+        (0, 10, 60.0, "10 min"),
+        (1, 1, 4499.5, "1.2 GPU-h"),
+        (1, 1, 4500.5, "1.3 GPU-h"),
+        (8, 2, 4500.5, "20 GPU-h"),
+    ],
+)
+def test_the_cost_is_time_or_that_of_each_gpu(
+    tmp_path: Path, gpus: int, runs: int, run_s: float, cost: str
+) -> None:
+    hardware: dict[str, Any] = {"gpu": "NVIDIA H200", "count": gpus} if gpus else {}
+    plan = replace(
+        planned(tmp_path, some(16)),
+        scenario=values.scenario(hardware=hardware),
+        runs=(reference_store.run(startup_s=run_s, window_s=0.0),),
+    )
+    assert plan.cost(runs) == cost
 
 
 def test_the_largest_cost_has_the_first_run_whole_and_every_repeat(tmp_path: Path) -> None:
@@ -170,9 +194,55 @@ def test_more_runs_may_resolve_it(tmp_path: Path) -> None:
     assert planned(tmp_path, some(16), delta_percent=1.0, max_runs=17)
 
 
-def test_more_references_may_resolve_it(tmp_path: Path) -> None:
-    with pytest.raises(UndecidableError, match=r"\n  or \d+ references with this noise; record more with"):
-        planned(tmp_path, some(16), delta_percent=0.6, max_runs=32)
+@pytest.mark.parametrize("delta", [0.681, 0.6995])
+def test_less_noise_may_resolve_it(tmp_path: Path, delta: float) -> None:
+    """0.33% is enough for both, and 0.34% is not."""
+    with pytest.raises(UndecidableError, match=r"\n  or noise of at most 0\.33%: check other work on "):
+        planned(tmp_path, some(16), delta_percent=delta, max_runs=12)
+    noise = planned(tmp_path, some(16)).design.level.noise_percent
+    for other, enough in ((0.33, True), (0.34, False)):
+        runs = tuple(replace(run, value=8.0 * (run.value / 8.0) ** (other / noise)) for run in scattered(16))
+        plan = planned(tmp_path, references(runs=runs), delta_percent=delta, max_runs=12)
+        assert plan.design.level.noise_percent == pytest.approx(other)
+        assert plan.sure == enough
+
+
+@pytest.mark.parametrize(
+    ("delta", "said"),
+    [
+        (0.7364, "or 100 references with this noise; record more with "),
+        (0.7358, "more references do not help: even 100 are not enough"),
+    ],
+)
+def test_up_to_a_hundred_references_may_resolve_it(tmp_path: Path, delta: float, said: str) -> None:
+    """A hundred of this noise resolve 0.7361%, and another one 0.7355%."""
+    known = planned(tmp_path, some(16)).design.level
+    resolves = [
+        decision.resolved(Level(0.0, known.sd, count - 1, 1 / count, count), 0.005, 16)
+        for count in (99, 100, 101)
+    ]
+    assert [-100 * math.expm1(-each) for each in resolves] == pytest.approx(
+        [0.7367, 0.7361, 0.7355], abs=5e-5
+    )
+    with pytest.raises(UndecidableError) as caught:
+        planned(tmp_path, some(16), delta_percent=delta, max_runs=16)
+    assert said in str(caught.value)
+
+
+def test_one_more_reference_may_resolve_it(tmp_path: Path) -> None:
+    """Two of ten are from one node, so the noise has one degree of freedom; another run gives it a second."""
+    runs = tuple(
+        reference_store.run(number, node=f"GPU-{max(number, 1)}", value=8.0 + (0.02, -0.02)[number % 2])
+        for number in range(10)
+    )
+    with pytest.raises(UndecidableError, match=r"\n  or 11 references with this noise; record more with "):
+        planned(
+            tmp_path,
+            references(runs=runs),
+            under_test={"gpu.uuids": True},
+            delta_percent=5.0,
+            max_runs=2,
+        )
 
 
 def test_noise_that_may_by_chance_be_too_much_is_no_refusal(tmp_path: Path) -> None:
