@@ -31,7 +31,7 @@ from pytest_dsr1.metrics.catalogue import (
     targetable,
 )
 from pytest_dsr1.metrics.inputs import GpuTotals, MetricInputs, Plan, Requests
-from pytest_dsr1.metrics.registry import Metrics
+from pytest_dsr1.metrics.registry import Metric, Metrics
 from pytest_dsr1.reporting.ci.junit import properties
 from pytest_dsr1.reporting.compare.comparison import compare
 from pytest_dsr1.reporting.terminal.overview import overview
@@ -382,3 +382,32 @@ def test_a_rate_is_divided_by_the_gpus_only_if_it_says_so() -> None:
         run = replace(closed_loop(80, 16, lambda _, __: (0.2, 0.8)), gpus=8)
         figures = [steady_figure(run, name, warmup_requests=16).value for name in ("draws", "share")]
     assert figures[0] == pytest.approx(8 * figures[1])
+
+
+def test_a_metric_that_is_made_without_the_decorator_leaves_out_the_same() -> None:
+    def seconds(_: MetricInputs) -> float:
+        return 1.0
+
+    with_it = Metrics("acme-dsr1")
+    with_it.metric("idle", "idle time", "s", "lower", formula="none", kind="total")(seconds)
+    (declared,) = with_it
+    assert Metric("idle", "idle time", "s", "lower", "none", "acme-dsr1", "total", seconds) == declared
+
+
+def test_the_spread_has_the_values_at_these_places() -> None:
+    spread = Metrics("acme-dsr1")
+
+    @spread.mean_and_spread("size", "size", mean=("mean_size", "mean size"), of="i", source="none")
+    def _(_: Requests) -> Floats:
+        return np.arange(100.0, -1.0, -1.0)
+
+    found = {one.name: one.compute(MetricInputs(records())) for one in spread}
+    assert found == {
+        "mean_size": 50.0,
+        "size_minimum": 0.0,
+        "size_p50": 50.0,
+        "size_p90": 90.0,
+        "size_p95": 95.0,
+        "size_p99": 99.0,
+        "size_maximum": 100.0,
+    }
