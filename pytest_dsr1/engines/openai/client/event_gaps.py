@@ -8,8 +8,8 @@ from array import array
 _SMALLEST_S = 1e-6
 _STEP = 1.002
 _LOG_STEP = math.log(_STEP)
-_BINS = int(math.log(1e9) / _LOG_STEP) + 2
-"""From 1 us to 1,000 s in steps of 0.2%."""
+_BINS = int(math.log(1e9) / _LOG_STEP) + 1
+"""From 1 us to 1,000 s in steps of 0.2%; longer gaps are in the last."""
 
 
 class Gaps:
@@ -82,5 +82,8 @@ class TokensOverTime:
 
     def series(self, to_s: float) -> tuple[tuple[float, float], ...]:
         """Return (monotonic time, tokens per second) of each whole second of the measurement."""
-        whole = min(len(self._tokens), int(to_s - self._from_s))
-        return tuple((self._from_s + i + 1, float(self._tokens[i])) for i in range(whole))
+        known = len(self._tokens)
+        return tuple(
+            (self._from_s + i + 1, float(self._tokens[i]) if i < known else 0.0)
+            for i in range(int(to_s - self._from_s))
+        )

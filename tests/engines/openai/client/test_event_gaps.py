@@ -49,7 +49,7 @@ def test_gaps_beyond_the_histogram_are_its_ends_and_still_in_mean_and_maximum() 
     assert metrics["average_inter_event_gap"] == pytest.approx(5000e3 / 3)
     assert metrics["inter_event_gap_maximum"] == 5000e3
     assert metrics["inter_event_gap_p50"] == pytest.approx(1e-3, rel=0.00101)
-    assert 999e3 < metrics["inter_event_gap_p99"] <= 5000e3
+    assert metrics["inter_event_gap_p99"] == pytest.approx(1000e3, rel=0.00101)
 
 
 def test_streams_without_a_gap() -> None:
@@ -71,6 +71,7 @@ REQUESTS = st.lists(
 
 @given(REQUESTS, st.floats(0.0, 130.0))
 @example([([0.0], 1)], 1.9999999999999716)
+@example([], 2.0)
 def test_tokens_of_each_whole_second(requests: list[tuple[list[float], int]], seconds: float) -> None:
     from_s = 4096.0  # so that the times below are what they were before it was added, to 1e-12
     series = TokensOverTime()
@@ -83,10 +84,8 @@ def test_tokens_of_each_whole_second(requests: list[tuple[list[float], int]], se
     to_s = from_s + seconds
     seconds = to_s - from_s  # what is left of it after rounding, as with the offsets above
     found = series.series(to_s)
-    assert len(found) <= int(seconds)
-    assert [at for at, _ in found] == [from_s + i + 1 for i in range(len(found))], "each second's end"
-    assert [value for _, value in found] == pytest.approx(expected[: len(found)].tolist())
-    assert expected[len(found) : int(seconds)].sum() == 0, "seconds are left out only where nothing comes"
+    assert [at for at, _ in found] == [from_s + i + 1 for i in range(int(seconds))], "each second's end"
+    assert [value for _, value in found] == pytest.approx(expected[: int(seconds)].tolist())
 
 
 @given(REQUESTS)
@@ -103,5 +102,6 @@ def test_no_token_is_lost_over_the_whole_measurement(requests: list[tuple[list[f
 def test_what_comes_before_the_measurement_is_in_its_first_second() -> None:
     series = TokensOverTime()
     series.begin(10.0)
-    series.add(array("d", [9.999, 11.5]), 4)
-    assert series.series(12.0) == ((11.0, 2.0), (12.0, 2.0))
+    series.add(array("d", [8.5, 11.5]), 4)
+    series.add(array("d", [9.999]), 1)
+    assert series.series(12.0) == ((11.0, 3.0), (12.0, 2.0))
