@@ -211,16 +211,28 @@ def test_unchecked_options_are_written_as_they_are_beside_the_others() -> None:
     assert dialects.inexpressible(LlmApiOptions.model_validate(options), dialect_of("1.4")) == []
 
 
+@pytest.mark.parametrize("value", [None, {"backend": "CUTLASS"}, "CUTLASS"])
+def test_an_unchecked_value_counts_more_than_a_checked_one(value: object) -> None:
+    options = {"moe_config": {"backend": "TRTLLM"}, "unchecked": {"moe_config": value}}
+    assert said(options, "1.4") == {"moe_config": value}
+
+
 def test_nothing_asked_is_nothing_said() -> None:
     assert said({}, "1.0") == {}
 
 
 def test_all_that_a_version_cannot_express_is_named() -> None:
     options = LlmApiOptions.model_validate(
-        {"attention_dp_config": {"timeout_iters": 60}, "stream_interval": 10, "print_iter_log": True}
+        {
+            "attention_dp_config": {"timeout_iters": 60},
+            "speculative_config": {"decoding_type": "MTP", "max_draft_len": 3, "relaxed_topk": 10},
+            "stream_interval": 10,
+            "print_iter_log": True,
+        }
     )
     assert dialects.inexpressible(options, dialect_of("0.19")) == [
         "engine.llm_api.attention_dp_config.timeout_iters (available since 1.1)",
+        "engine.llm_api.speculative_config.relaxed_topk (available since 0.20)",
         "engine.llm_api.stream_interval (available since 1.0)",
     ]
     assert dialects.inexpressible(options, dialect_of("1.1")) == []
