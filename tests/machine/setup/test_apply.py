@@ -15,6 +15,7 @@ import pytest
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.machine import host, nvidia_smi
 from pytest_dsr1.machine.gpu.inventory import GpuReading, read_machine
+from pytest_dsr1.machine.setup import journal
 from pytest_dsr1.machine.setup.apply import Applied, applied
 from pytest_dsr1.machine.setup.journal import restore_from_journal
 from pytest_dsr1.scenario.schema.scenario import GpuSetup, Scenario
@@ -128,6 +129,25 @@ def test_the_journal_is_written_before_the_first_change(
     with applying(PUBLISHED):
         pass
     assert len(ran) == 8
+
+
+def test_if_one_journal_cannot_be_written_nothing_is_changed_and_none_is_left(
+    two: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = journal.write
+
+    def fails_at_the_second(folder: Path, entry: journal.Entry) -> None:
+        if entry.uuid == two.uuid(1):
+            assert len(journals(two)) == 1
+            two.set_gpu(0, error=15)  # what was not changed need not be read again
+            raise InvalidRunError("the disk is full")
+        write(folder, entry)
+
+    monkeypatch.setattr(journal, "write", fails_at_the_second)
+    told: list[str] = []
+    with pytest.raises(InvalidRunError, match=r"^the disk is full$"), applying(PUBLISHED, told):
+        pytest.fail("setup should have been refused")
+    assert (journals(two), two.commands(), told) == ([], [], [])
 
 
 def test_locked_clocks_are_announced_and_reset(two: FakeMachine) -> None:

@@ -68,6 +68,16 @@ def test_only_what_differs_is_set(two: FakeMachine, folder: Path) -> None:
     assert two.commands() == ["boost-slider -i 1 --vboost 0"]
 
 
+@pytest.mark.parametrize(("now_mw", "commands"), [(700_500, []), (700_501, ["-i 1 -pl 700"])])
+def test_a_power_limit_that_the_driver_rounded_is_not_set_again(
+    two: FakeMachine, folder: Path, now_mw: int, commands: list[str]
+) -> None:
+    two.set_gpu(1, power_limit_mw=now_mw)
+    write(folder, entry(two.uuid(1)))
+    assert restore_from_journal(os.environ).complete
+    assert two.commands() == commands
+
+
 def test_every_setting_is_restored(two: FakeMachine, folder: Path) -> None:
     two.set_gpu(1, vboost=3, power_limit_mw=500_000, persistence=0, locked="1500,1500")
     write(folder, entry(two.uuid(1), clocks_locked=True))
@@ -119,7 +129,7 @@ DAMAGED = [
     *(changed("before", value) for value in ("", [1], None, "lots")),
     *(
         changed("power_limit_w", value)
-        for value in ("lots", True, float("nan"), float("inf"), [1], 10**400, -1)
+        for value in ("lots", True, float("nan"), float("inf"), [1], 10**400, -1, 0, 10**6)
     ),
     *(changed("vboost", value) for value in ("4", 4.5, True)),
     *(changed("persistence", value) for value in ("on", 1)),
@@ -144,6 +154,25 @@ def test_a_damaged_journal_is_reported_and_kept(two: FakeMachine, folder: Path, 
     assert two.commands() == []
 
 
+@pytest.mark.parametrize("power_w", [1, 999_999.5])
+def test_any_power_limit_of_a_gpu_is_taken(two: FakeMachine, folder: Path, power_w: float) -> None:
+    write(folder, entry(two.uuid(0), before=Settings(True, power_w, 0)))
+    (warning,) = pending(os.environ, (two.uuid(0),))
+    assert warning.message.endswith("; `pytest-dsr1 restore` restores it now")
+
+
+def test_a_damaged_journal_of_an_absent_gpu_may_be_of_this_machine(two: FakeMachine, folder: Path) -> None:
+    path = folder / "GPU-lost-since.journal.json"
+    path.write_text("")
+    assert [one.message for one in pending(os.environ, (two.uuid(0),))] == [
+        "an earlier run ended without restoring GPU-lost-since, which cannot be read here now; run "
+        "`pytest-dsr1 restore` where it can be read, such as on the host"
+    ]
+    assert restore_from_journal(os.environ) == journal.Restoration(
+        (f"{path}: cannot be used: it is not a journal; if it is damaged, delete it",), complete=False
+    )
+
+
 def test_a_journal_that_is_a_pipe_is_not_waited_for(two: FakeMachine, folder: Path) -> None:
     path = folder / f"{two.uuid(0)}.journal.json"
     os.mkfifo(path)
@@ -165,6 +194,8 @@ def test_a_journal_that_is_a_pipe_is_not_waited_for(two: FakeMachine, folder: Pa
 def test_a_link_to_nothing_is_no_journal(two: FakeMachine, folder: Path) -> None:
     (folder / f"{two.uuid(0)}.journal.json").symlink_to("/nonexistent")
     assert list(pending(os.environ, (two.uuid(0),))) == []
+    write(folder, entry(two.uuid(1)))
+    assert len(list(pending(os.environ, (two.uuid(0), two.uuid(1))))) == 1, "the next one is seen"
 
 
 def test_a_gpu_that_a_container_may_not_use_is_restored_elsewhere(two: FakeMachine, folder: Path) -> None:
@@ -223,20 +254,23 @@ def test_a_user_restores_only_what_is_of_the_user(
     assert journal.exists(ada, two.uuid(0))
 
 
-def test_a_folder_that_root_may_not_search_is_named(
-    two: FakeMachine, ada: Path, monkeypatch: pytest.MonkeyPatch
+def test_folders_that_root_may_not_search_are_named_and_the_others_searched(
+    two: FakeMachine, ada: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_USER", "ada")
+    refused = (tmp_path / "machine", ada)
 
     def refuse(folder: Path) -> list[Any]:
-        if folder == ada:
+        if folder in refused:
             raise PermissionError(13, "Permission denied")
         return []
 
     monkeypatch.setattr(journal, "list_entries", refuse)
     done = restore_from_journal(os.environ)
-    assert done.elsewhere == (f"{ada}: cannot be searched for journals: Permission denied",)
-    assert ada not in done.searched
+    assert done.elsewhere == tuple(
+        f"{folder}: cannot be searched for journals: Permission denied" for folder in refused
+    )
+    assert done.searched == (tmp_path / "root" / "pytest-dsr1",)
     assert list(pending(os.environ, (two.uuid(0),))) == []
 
 
@@ -309,6 +343,10 @@ def test_pending_journals_are_findings(two: FakeMachine, folder: Path) -> None:
     assert [one.severity for one in pending(os.environ, uuids)] == ["warning"]
     write(folder, entry(two.uuid(1), boot_id="an-earlier-boot"))
     assert len(list(pending(os.environ, uuids))) == 1, "a reboot has reset the other"
+    write(folder, entry(two.uuid(0), boot_id="an-earlier-boot"))
+    write(folder, entry(two.uuid(1)))
+    (warning,) = pending(os.environ, uuids)
+    assert two.uuid(1) in warning.message
 
 
 def test_pending_journals_of_another_machine_are_its_own(two: FakeMachine, folder: Path) -> None:
@@ -435,16 +473,16 @@ def test_a_gpu_that_another_user_measures_on_is_not_changed(
 def test_a_journal_that_cannot_be_locked_or_deleted_is_named(
     two: FakeMachine, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = folder / f"{two.uuid(0)}.journal.json"
+    path, lock = (folder / f"{two.uuid(0)}.{ending}" for ending in ("journal.json", "lock"))
     write(folder, entry(two.uuid(0)))
 
     def broken(*_: object) -> None:
-        raise OSError(28, "No space left on device", str(path))
+        raise OSError(28, "No space left on device", str(lock))
 
     with monkeypatch.context() as locking:
         locking.setattr(journal, "lock_file", broken)
         assert restore_from_journal(os.environ) == journal.Restoration(
-            (f"{path}: No space left on device; correct that, then run: pytest-dsr1 restore",), complete=False
+            (f"{lock}: No space left on device; correct that, then run: pytest-dsr1 restore",), complete=False
         )
     monkeypatch.setattr(journal, "sync_folder", broken)
     assert restore_settings(folder, [entry(two.uuid(0))], os.environ) == [
