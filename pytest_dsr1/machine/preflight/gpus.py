@@ -250,7 +250,8 @@ def nvlink(look: Preflight) -> Iterator[Finding]:
             return None
         return f"{gpu.fabric.state}; start it on the host: systemctl start nvidia-fabricmanager"
 
-    yield from _judge(gpus, "NVLink", links, f"{gpus[0].nvlinks} active on each GPU")
+    numbers = sorted({gpu.nvlinks for gpu in gpus if gpu.nvlinks is not None})
+    yield from _judge(gpus, "NVLink", links, f"{' or '.join(map(str, numbers))} active on each GPU")
     looked_at = [gpu for gpu in gpus if gpu.fabric is not None]
     if unknown := [gpu.index for gpu in gpus if gpu.fabric is None]:
         message = (

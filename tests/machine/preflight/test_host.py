@@ -36,4 +36,7 @@ def test_relative_paths_that_mean_another_folder_are_one_warning(
     many = machine_scenario({}, engine={**engine, "arguments": [f"{number}.yml" for number in range(6)]})
     (warning,) = found(many, tmp_path)
     assert warning.message.endswith("./o.yml in 4.yml (draft) and 2 more; write absolute paths")
+    few = machine_scenario({}, engine={**engine, "arguments": [f"{number}.yml" for number in range(4)]})
+    (warning,) = found(few, tmp_path)
+    assert warning.message.endswith("./o.yml in the variable CFG; write absolute paths")
     assert found(machine_scenario({}), tmp_path) == []
