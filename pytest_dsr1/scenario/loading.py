@@ -109,7 +109,7 @@ def _check(tree: Node, *, saved: bool = False) -> _Checked:
     broken = [problem for problem, impossible in findings if impossible]
     unusual = tuple(problem for problem, impossible in findings if not impossible)
     misplaced = () if saved else variables.misplaced(tree)
-    problems = (*misplaced, *parsed.problems, *broken)
+    problems = _said_once((*misplaced, *parsed.problems, *broken))
     return _Checked(parsed.scenario, problems, unusual, marks)
 
 
@@ -177,6 +177,17 @@ def _with_origin(tree: Node) -> Node:
             if isinstance(each.value, dict) and each.child(key) is None and known is not None:
                 tree = with_value(tree, ("published", index, key), known)
     return tree
+
+
+def _said_once(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Return the problems without those of a value that :func:`_with_origin` copied, if it has one itself."""
+
+    def is_copy(problem: Problem) -> bool:
+        path = split_key(problem.key)
+        return path[0] == "published" and path[-1] in _ORIGIN
+
+    own = {problem.mark for problem in problems if not is_copy(problem)}
+    return tuple(problem for problem in problems if not (is_copy(problem) and problem.mark in own))
 
 
 def _refuse_misspelled_extends(tree: Node) -> None:

@@ -82,6 +82,43 @@ def test_published_results_of_another_shape_are_a_mistake(tmp_path: Path, wrong:
         load_text(tmp_path, f"{GOOD}{wrong}\n")
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        (
+            "name: deepseek-ai/DeepSeek-R1",
+            "name: 5",
+            '7:9: model.name: expected text, found the number 5; put it in quotes: "5"',
+        ),
+        (
+            "name: deepseek-ai/DeepSeek-R1",
+            "name: ${MODEL}",
+            "7:9: model.name: variables (${...}) are expanded only in dataset.path, engine.arguments, "
+            "engine.ca_file, engine.command, engine.environment, engine.url, load.arrival.path, model.path; "
+            "write the value itself",
+        ),
+        ("gpu: NVIDIA H200", "gpu: [1]", "4:8: hardware.gpu: expected text, found a list"),
+        (
+            "count: 8",
+            "count: -8",
+            "5:10: hardware.count: expected a whole number of at least 0, found the number -8",
+        ),
+    ],
+)
+def test_a_mistake_in_what_published_results_are_of_is_said_once(
+    tmp_path: Path, right: str, wrong: str, message: str
+) -> None:
+    text = changed((right, wrong)) + PUBLISHED.replace("}]", "}, {version: V2, values: {}}]")
+    assert mistakes(tmp_path, text) == [f"s.yaml:{message}"]
+
+
+def test_a_mistake_in_published_results_is_said_next_to_others(tmp_path: Path) -> None:
+    text = changed(("count: 8", "count: x")) + PUBLISHED.replace("version", "gpus: y, version")
+    assert [line for line in mistakes(tmp_path, text) if "gpus" in line] == [
+        "s.yaml:33:20: published.0.gpus: expected a whole number of at least 0, found the text 'y'"
+    ]
+
+
 def test_lengths_and_an_engine_of_another_type_are_replaced_whole(tmp_path: Path) -> None:
     write(tmp_path, base=GOOD.replace("input_tokens: 1024", "input_tokens: {mean: 900, stdev: 0}"))
     scenario = load_text(
