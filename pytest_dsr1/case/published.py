@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_dsr1.machine.values import FORCED
@@ -36,13 +36,15 @@ class PublishedValue:
         metric: its name.
         value: in the metric's unit.
         version: the publication and its date.
-        note: what was different there; empty if nothing is said.
+        differs: which keys have other values here; empty if none have.
+        note: what was different there, and which keys have other values here; empty if nothing is said.
         ratio: what the run measured as a share of it; None if the run did not measure it.
     """
 
     metric: str
     value: float
     version: str
+    differs: str
     note: str
     ratio: float | None
 
@@ -72,15 +74,27 @@ def published_values(scenario: Scenario, measurement: Measurement | None) -> Ite
             like = _ran_on(gpu, scenario, measurement)
         else:
             like = is_like(each.model, gpu, scenario, measurement)
+        differs = _differs(each.changed or ())
+        note = "; ".join(filter(None, [each.note, differs]))
         if like and gpus in (None, scenario.hardware.count):
             for metric, value in each.values.items():
                 ratio = measured[metric].value / value if metric in measured else None
-                yield PublishedValue(metric, value, each.version, each.note or "", ratio)
+                yield PublishedValue(metric, value, each.version, differs, note, ratio)
 
 
 def published_value(
     scenario: Scenario, measurement: Measurement | None, metric: str
-) -> tuple[float, str] | None:
-    """Return the newest published value of a metric and its version; None if none is like this run."""
+) -> PublishedValue | None:
+    """Return the newest published value of a metric; None if none is like this run."""
     found = (each for each in published_values(scenario, measurement) if each.metric == metric)
-    return next(((each.value, each.version) for each in found), None)
+    return next(found, None)
+
+
+_MOST_KEYS = 3
+"""The most changed keys that are named."""
+
+
+def _differs(keys: Sequence[str]) -> str:
+    """Return in words which keys have other values here; empty if none have."""
+    more = f" and {len(keys) - _MOST_KEYS} more" if len(keys) > _MOST_KEYS else ""
+    return f"changed here: {', '.join(keys[:_MOST_KEYS])}{more}" if keys else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pytest_dsr1.scenario.schema.rule import Relation
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.validation import ParsedTree, idle_nulls, validate
 from pytest_dsr1.scenario.yaml.reader import parse, read
-from pytest_dsr1.scenario.yaml.tree import Node, join_key, merged, split_key, with_value, without
+from pytest_dsr1.scenario.yaml.tree import Node, join_key, merged, node_of, split_key, with_value, without
 from pytest_dsr1.text import did_you_mean, nearest, shown_path
 
 
@@ -67,7 +67,7 @@ def load(
     """
     problems: list[Problem] = []
     try:
-        tree = _assembled(path, catalogue, problems, ())
+        tree, origin = _assembled(path, catalogue, problems, ())
         for text in overrides:
             try:
                 tree = apply(tree, parse_override(text))
@@ -75,6 +75,7 @@ def load(
                 problems.append(error.problem)
     except MistakeError as error:
         raise all_in_one(path, [*problems, error.problem]) from None
+    tree = _with_changes(tree, origin)
     checked = _check(tree, saved=saved)
     problems += checked.problems
     if problems or checked.scenario is None:
@@ -134,8 +135,11 @@ def load_named(profile: str, suites: Sequence[str], overrides: Sequence[str]) ->
 
 def _assembled(
     path: Path, catalogue: profiles.Catalogue | None, problems: list[Problem], chain: tuple[Path, ...]
-) -> Node:
-    """Return the file's tree, merged over the tree of the scenario that it extends."""
+) -> tuple[Node, Node]:
+    """Return the file's tree, merged over the tree of the scenario that it extends.
+
+    The second tree is that of the file with the published results.
+    """
     tree = parse(read(path), shown_path(path), problems)
     if not isinstance(tree.value, dict):
         found = "a list" if isinstance(tree.value, list) else "a single value"
@@ -145,15 +149,15 @@ def _assembled(
     if extends is None:
         _refuse_misspelled_extends(tree)
         problems += idle_nulls(tree)
-        return _with_origin(tree)
+        return _with_origin(tree), tree
     chain = (*chain, path.resolve())
     base_path = _base(path, extends, catalogue)
     if base_path.resolve() in chain:
         circle = " extends ".join(shown_path(link) for link in (*chain, base_path.resolve()))
         raise MistakeError(Problem(extends.mark, "extends", f"goes in a circle: {circle}"))
-    base = _assembled(base_path, catalogue, problems, chain)
+    base, origin = _assembled(base_path, catalogue, problems, chain)
     whole = merged(without(base, ("name",)), without(tree, ("extends",)))
-    return whole if tree.child("published") is None else _with_origin(whole)
+    return (whole, origin) if tree.child("published") is None else (_with_origin(whole), whole)
 
 
 _ORIGIN: Mapping[str, tuple[str, str]] = {
@@ -177,6 +181,40 @@ def _with_origin(tree: Node) -> Node:
             if isinstance(each.value, dict) and each.child(key) is None and known is not None:
                 tree = with_value(tree, ("published", index, key), known)
     return tree
+
+
+_COMPARED = ("dataset", "engine", "gpu_setup", "load", "slo")
+"""What decides the figures of a model on its GPUs."""
+
+
+def _with_changes(tree: Node, origin: Node) -> Node:
+    """Return a copy whose published results say which keys have other values than where they were published.
+
+    Args:
+        tree: the scenario as it would run.
+        origin: the tree of the file with the published results.
+    """
+    keys = [key for part in _COMPARED for key in _changed(origin.child(part), tree.child(part), (part,))]
+    published = tree.child("published")
+    for index, each in published.children() if published and keys else ():
+        if isinstance(each.value, dict):
+            before = each.child("changed")
+            known = before.plain() if before and isinstance(before.value, list) else []
+            changed = node_of(list(dict.fromkeys([*known, *keys])), each.mark)
+            tree = with_value(tree, ("published", index, "changed"), changed)
+    return tree
+
+
+def _changed(before: Node | None, after: Node | None, path: tuple[str, ...]) -> Iterator[str]:
+    """Yield the dotted keys whose values differ; of an engine of another type, only its ``type``."""
+    if before and after and isinstance(before.value, dict) and isinstance(after.value, dict):
+        for key in dict.fromkeys(["type", *before.value, *after.value]):
+            found = list(_changed(before.child(key), after.child(key), (*path, key)))
+            yield from found
+            if found == ["engine.type"]:
+                return
+    elif (before and [before.plain()]) != (after and [after.plain()]):
+        yield join_key(path)
 
 
 def _said_once(problems: Sequence[Problem]) -> tuple[Problem, ...]:

@@ -76,6 +76,47 @@ def test_published_results_keep_of_what_they_are(tmp_path: Path) -> None:
     assert published(tmp_path, random + PUBLISHED) == [("V1", None, None, 0)]
 
 
+@pytest.mark.parametrize(
+    ("text", "overrides", "keys"),
+    [
+        (GOOD + PUBLISHED, [], []),
+        (GOOD + PUBLISHED, ["load.concurrency=1024", "hardware.gpu_hour_price=2", "engine.tp=8"], []),
+        (
+            GOOD + PUBLISHED,
+            [
+                "load.concurrency=64",
+                "engine.llm_api.cuda_graph_config=",
+                "dataset.input_tokens={mean: 5, stdev: 0}",
+            ],
+            ["dataset.input_tokens", "engine.llm_api.cuda_graph_config", "load.concurrency"],
+        ),
+        (
+            GOOD + PUBLISHED,
+            ["hardware={}", "model.path=", "model.random_weights={}", "engine={type: transformers}"],
+            ["engine.type"],
+        ),
+        ("extends: base.yaml\nname: c\nload: {num_requests: 9}\n", [], ["load.num_requests"]),
+        ("extends: base.yaml\nname: c\nload: {num_requests: 9}\n", ["load.num_requests=5120"], []),
+        (f"extends: base.yaml\nname: c\nload: {{num_requests: 9}}\n{PUBLISHED}", [], []),
+        (
+            GOOD + PUBLISHED.replace("version", "changed: [load.concurrency], version"),
+            ["load.num_requests=9"],
+            ["load.concurrency", "load.num_requests"],
+        ),
+    ],
+    ids=[
+        *("as published", "the same or no option", "load and options", "another engine"),
+        *("extended", "as published again", "own results", "changed before"),
+    ],
+)
+def test_published_results_say_what_was_changed_since(
+    tmp_path: Path, text: str, overrides: list[str], keys: list[str]
+) -> None:
+    write(tmp_path, base=GOOD + PUBLISHED)
+    (published,) = load_text(tmp_path, text, *overrides).scenario.published
+    assert (published.changed or []) == keys
+
+
 @pytest.mark.parametrize("wrong", ["published: 1", "published: [1]", "published: [{model: [1]}]"])
 def test_published_results_of_another_shape_are_a_mistake(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(UserError, match=r"s\.yaml:\d+:\d+: published"):

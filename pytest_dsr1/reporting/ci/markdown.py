@@ -146,9 +146,11 @@ def _row(case: Case, name: str, verdict: Verdict, *, published: bool, cause: boo
 
 
 def _published(case: Case, verdict: Verdict) -> str:
-    """Return the newest published value; empty if there is none."""
+    """Return the newest published value, and what differs here; empty if there is none."""
     known = published_value(case.scenario, case.run.measurement, verdict.metric)
-    return "" if known is None else number(known[0])
+    if known is None:
+        return ""
+    return number(known.value) + (f" ({known.differs})" if known.differs else "")
 
 
 def _publications(cases: Sequence[Case]) -> Iterator[str]:

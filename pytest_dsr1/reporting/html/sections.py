@@ -227,7 +227,9 @@ def _bounded(bound: Bound) -> Bounded:
 
 def _published(case: Case, metric: str) -> str:
     known = published_value(case.scenario, case.run.measurement, metric)
-    return "" if known is None else f"{number(known[0])} ({known[1]})"
+    if known is None:
+        return ""
+    return f"{number(known.value)} ({'; '.join(filter(None, [known.version, known.differs]))})"
 
 
 def _metrics(measurement: Measurement) -> Iterator[tuple[str, str, str]]:

@@ -93,7 +93,8 @@ def test_a_page_of_three_scenarios(tmp_path: Path) -> None:
         "% below the target 11,489 (tolerance 5%: at least 10,915 tok/s); 1 more missed; GPUs healthy" in text
     )
     assert re.search(r"GPU 5 throttled: hardware thermal slowdown: from \d\.\d s to \d\d?\.\d s into", text)
-    assert "11,489 (V4 and V5, July to September 2025)" in text
+    changed = "changed here: load.concurrency, load.num_requests"
+    assert f"11,489 (V4 and V5, July to September 2025; {changed})" in text
     meaning = "Uncertainty: twice the noise. Noise: standard deviation between engine starts ("
     assert f"{meaning}total output throughput presumed by " in text
     assert f"results: {tmp_path}/results/h200-max-throughput/" in text
