@@ -18,10 +18,10 @@ from pytest_dsr1.engines.protocol import Engine, EngineResult, Job
 from pytest_dsr1.errors import Dsr1Error
 from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.named_files import file_facts, rewritten
-from pytest_dsr1.machine.values import FORCED, Fingerprint
+from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions, without_zeros
 from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
-from pytest_dsr1.measurement.store import ResultFolder, not_full
+from pytest_dsr1.measurement.store import ResultFolder, forced_by_hand, not_full
 from pytest_dsr1.metrics.catalogue import combine, computed, duration_s
 from pytest_dsr1.metrics.goodput import PRESETS
 from pytest_dsr1.metrics.inputs import Answered, GpuTotals, MetricInputs, Plan, SloLimits
@@ -293,17 +293,9 @@ def facts_before(
 ) -> Fingerprint:
     """Return the fingerprint before a run: everything except the software that the engine reports."""
     named = file_facts(scenario.engine.command_words, Path.cwd())
-    options = {**_forced_by_hand(scenario), **options_of(scenario)}
+    # The preflight refuses a variable that forces the acceptance; this is for one that was set after it.
+    options = {**forced_by_hand(scenario, os.environ), **options_of(scenario)}
     return machine.fingerprint({**_content(checkpoint, workload), **options, **named})
-
-
-def _forced_by_hand(scenario: Scenario) -> dict[str, FactValue]:
-    """Return the acceptance length that an inherited variable forces, as the scenario's key would be.
-
-    The preflight refuses such a variable, so this is for one that was set after it.
-    """
-    lengths = [length for _, length in scenario.engine.forced_by_hand(os.environ)]
-    return {FORCED: lengths[0]} if lengths else {}
 
 
 def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> Measurement:

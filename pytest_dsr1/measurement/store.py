@@ -35,12 +35,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from pytest_dsr1.errors import InvalidRunError, UserError
-from pytest_dsr1.machine.values import GpuSample
+from pytest_dsr1.machine.values import FORCED, FactValue, GpuSample
 from pytest_dsr1.masking import masked_fact, masked_tree
 from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
 from pytest_dsr1.metrics.catalogue import METRICS, MetricValue
 from pytest_dsr1.metrics.inputs import MetricInputs
 from pytest_dsr1.records import RequestRecord
+from pytest_dsr1.scenario.rules.speculation import as_saved, by_hand
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.schema.validators import validating
 from pytest_dsr1.scenario.variables import without_secrets
@@ -328,11 +329,16 @@ def _read(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     # The scenario's schema is strict; only validation from JSON accepts JSON's types.
     with validating(body["scenario"]["engine"].get("type")):
         scenario = Scenario.model_validate_json(json.dumps(body["scenario"]))
-    body["scenario"] = without_secrets(scenario)
+    body["scenario"] = as_saved(without_secrets(scenario))
     body["result"] = {**body["result"], "facts": masked_tree(body["result"]["facts"])}
-    facts = body["fingerprint"]["facts"]
+    facts = {**forced_by_hand(scenario, {}), **body["fingerprint"]["facts"]}
     body["fingerprint"] = {"facts": {key: masked_fact(key, fact) for key, fact in facts.items()}}
     return {**body, "folder": folder, "gpu_health": body.get("gpu_health") or None}
+
+
+def forced_by_hand(scenario: Scenario, environ: Mapping[str, str]) -> dict[str, FactValue]:
+    """Return the acceptance length that is forced without the scenario's key, as this key would be a fact."""
+    return dict(zip([FORCED], by_hand(scenario, environ), strict=False))
 
 
 def _lines(path: Path, kind: type[Any]) -> Iterable[Any]:

@@ -12,6 +12,7 @@ from pytest_dsr1.scenario import SUFFIXES, profiles, variables
 from pytest_dsr1.scenario.overrides import apply, parse_override
 from pytest_dsr1.scenario.problems import Mark, MistakeError, Problem, all_in_one
 from pytest_dsr1.scenario.rules.general import decided_by, general_relations, relations_of
+from pytest_dsr1.scenario.rules.speculation import as_saved, only_by_the_key
 from pytest_dsr1.scenario.schema import json_schema
 from pytest_dsr1.scenario.schema.engine import plugin_of
 from pytest_dsr1.scenario.schema.rule import Relation
@@ -60,7 +61,7 @@ def load(
         overrides: ``KEY=VALUE`` texts of ``--dsr1-set``, applied in order.
         catalogue: the profiles in which ``extends: NAME`` is looked up; by default those that ship.
         saved: whether the file is that of a result, which never runs: ``${NAME}`` is accepted anywhere,
-            because earlier versions wrote it instead of secrets.
+            because earlier versions wrote it instead of secrets, and so is what forced the acceptance length.
 
     Raises:
         UserError: the file cannot be used; the message lists every mistake with its position.
@@ -83,8 +84,18 @@ def load(
     warnings = tuple(
         f"{problem.mark.file_line}: {problem.key}: {problem.message}" for problem in checked.unusual
     )
-    scenario = variables.without_secrets(checked.scenario) if saved else checked.scenario
-    return LoadedScenario(scenario, path, warnings, checked.marks)
+    if not saved:
+        return LoadedScenario(checked.scenario, path, warnings, checked.marks)
+    scenario = variables.without_secrets(checked.scenario)
+    forced = _forced(scenario, checked.marks)
+    return LoadedScenario(as_saved(scenario), path, (*warnings, *forced), checked.marks)
+
+
+def _forced(scenario: Scenario, marks: Mapping[str, Mark]) -> Iterator[str]:
+    """Yield a warning for each variable or argument that forced the acceptance length of a saved result."""
+    for key, length in scenario.engine.forced_by_hand({}):
+        value = "" if length is None else f": {length:.10g}"
+        yield f"{_mark_of(marks, key).file_line}: {key}: forced the acceptance length{value}"
 
 
 def mistakes_in(tree: Node) -> tuple[Problem, ...]:
@@ -106,7 +117,7 @@ def _check(tree: Node, *, saved: bool = False) -> _Checked:
     parsed = validate(tree)
     marks = {join_key(key): mark for key, mark, _ in parsed.tree.walk()}
     marks[""] = tree.mark
-    findings = _broken_relations(parsed, marks)
+    findings = _broken_relations(parsed, marks, saved=saved)
     broken = [problem for problem, impossible in findings if impossible]
     unusual = tuple(problem for problem, impossible in findings if not impossible)
     misplaced = () if saved else variables.misplaced(tree)
@@ -255,13 +266,16 @@ def _base(path: Path, extends: Node, catalogue: profiles.Catalogue | None) -> Pa
     return found
 
 
-def _broken_relations(parsed: ParsedTree, marks: Mapping[str, Mark]) -> list[tuple[Problem, bool]]:
+def _broken_relations(
+    parsed: ParsedTree, marks: Mapping[str, Mark], *, saved: bool
+) -> list[tuple[Problem, bool]]:
     """Return each broken rule between certain values, and whether breaking it is a mistake."""
     if parsed.scenario is None:
         return []
     return [
         (Problem(_mark_of(marks, key), key, sentence), relation.impossible)
         for relation in relations_of(parsed.scenario)
+        if not (saved and relation.check is only_by_the_key)
         if parsed.knows_engine or (relation in general_relations() and not relation.answers)
         if all(map(parsed.is_certain, (*relation.keys, *decided_by(relation, parsed.scenario))))
         for key, sentence in _breaches(relation, parsed.scenario)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.saved_runs import Made, save
 from tests.helpers.suites import CONFTEST, Suites
 
 
@@ -152,6 +153,38 @@ def test_replay_judges_a_saved_measurement_again(suites: Suites) -> None:
     assert strict.ret == 1
     strict.stdout.fnmatch_lines(["*16 tok/s is 5.9% below the target 17*"])
     assert suites.engine_runs == ["alpha"]
+
+
+def test_replay_says_what_forced_the_acceptance_before_that_was_a_key(pytester: pytest.Pytester) -> None:
+    made = Made("h200/min-latency", waves=10, concurrency=1)
+    result = save(pytester.path / ".dsr1", made).folder
+    scenario, document = result / "scenario.yaml", result / "measurement.json"
+    variable = "TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS"
+    text = scenario.read_text().replace("  environment: {}\n", f"  environment:\n    {variable}: '1.4'\n")
+    assert variable in text
+    scenario.write_text(text)
+    saved = json.loads(document.read_text())
+    saved["measurement"]["scenario"]["engine"]["environment"] = {variable: "1.4"}
+    saved["measurement"]["metrics"]["acceptance_length"]["value"] = 2.4
+    document.write_text(json.dumps(saved))
+    again = pytester.runpytest("--dsr1-replay=h200-min-latency", "--dsr1-report=summary.md")
+    again.assert_outcomes(passed=3)
+    again.stdout.fnmatch_lines(
+        [
+            "h200-min-latency  (8 x NVIDIA H200, engine trtllm-bench, acceptance length 2.4 forced)",
+            "  PASS    per-user output throughput*",
+            "  warning .dsr1/h200-min-latency/*/scenario.yaml:*:",
+            f"          engine.environment.{variable}: forced",
+            "          the acceptance length: 2.4",
+        ]
+    )
+    summary = (pytester.path / "summary.md").read_text()
+    assert "per-user output throughput (acceptance length 2.4 forced)" in summary
+    assert "published" not in summary
+    new = pytester.runpytest(str(scenario))
+    new.stdout.fnmatch_lines(
+        [f"*: engine.environment.{variable}: forces the acceptance length: remove it, *"]
+    )
 
 
 def test_replay_with_the_profile_uses_todays_targets(suites: Suites) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from pytest_dsr1.scenario.rules.registry import Rules
 from pytest_dsr1.scenario.schema.rule import Findings
-from pytest_dsr1.scenario.schema.scenario import Scenario
+from pytest_dsr1.scenario.schema.scenario import Scenario, Speculation
 
 rules = Rules()
 must, should = rules.must, rules.should
@@ -57,8 +58,31 @@ def _targets_are_not_natural(scenario: Scenario) -> Findings:
 
 
 @must(_KEY, "engine.type", "engine.environment")
-def _only_by_the_key(scenario: Scenario) -> Findings:
+def only_by_the_key(scenario: Scenario) -> Findings:
     """Only `speculation.acceptance_length` forces the acceptance length, not a variable or an argument."""
     for key, length in scenario.engine.forced_by_hand({}):
         value = "" if length is None else f": {length:.10g}"
         yield key, f"forces the acceptance length: remove it, and set {_KEY}{value}"
+
+
+def by_hand(scenario: Scenario, environ: Mapping[str, str]) -> tuple[float | None, ...]:
+    """Return the acceptance length that a variable or an argument forces; empty if none does.
+
+    A length that is not known stands as None.
+
+    Args:
+        scenario: the scenario.
+        environ: the environment that its processes inherit; empty to look at the scenario's keys alone.
+    """
+    return tuple(length for _, length in scenario.engine.forced_by_hand(environ))[:1]
+
+
+def as_saved(scenario: Scenario) -> Scenario:
+    """Return the scenario of a result, with the key `speculation` if something else forced the acceptance.
+
+    Versions without this key saved such results. A length that is not known is not a value of the key.
+    """
+    (length,) = by_hand(scenario, {}) or (None,)
+    if scenario.speculation or length is None or length < 1:
+        return scenario
+    return scenario.model_copy(update={"speculation": Speculation(acceptance_length=length)})

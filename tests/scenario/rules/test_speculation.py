@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.scenario.loading import load
 from tests.helpers.scenario_files import changed, load_text, mistakes
 
 MTP = ("  llm_api:\n", "  llm_api:\n    speculative_config: {decoding_type: MTP, max_draft_len: 3}\n")
@@ -105,3 +106,21 @@ def test_an_engine_that_has_no_speculation_refuses(tmp_path: Path) -> None:
     text += "speculation: {acceptance_length: 2}\ngate: {metric: total_output_throughput}\n"
     (found,) = mistakes(tmp_path, text)
     assert found.endswith(f": {KEY}: the engine `transformers` cannot force it")
+
+
+@pytest.mark.parametrize(
+    ("line", "forced", "warning"),
+    [
+        (f'    {BY_HAND}: "1.4"', "acceptance length 2.4 forced", f"environment.{BY_HAND}: forced the acceptance length: 2.4"),
+        (f'    {BY_HAND}: "0"', "", ""),
+        (VARIABLE, "", ""),
+    ],
+)  # fmt: skip
+def test_a_saved_scenario_says_what_forced_its_acceptance(
+    tmp_path: Path, line: str, forced: str, warning: str
+) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(changed((VARIABLE, line)), encoding="utf-8")
+    found = load(path, saved=True)
+    assert found.scenario.forced == forced
+    assert list(found.warnings) == ([f"{path}:27: engine.{warning}"] if warning else [])
