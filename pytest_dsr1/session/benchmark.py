@@ -136,9 +136,7 @@ def saved_or_noted(config: pytest.Config, note: Callable[[str], None]) -> None:
 def gpus_of(state: RunState, selection: Selection) -> dict[str, object]:
     """Return the GPUs, for pytest-benchmark's data of the machine; empty on the CPU."""
     if state.replay:
-        from pytest_dsr1.measurement.store import load
-
-        saved = [load(folder).fingerprint.facts for folder in state.replay.values()]
+        saved = [measurement.fingerprint.facts for measurement in state.replay.values()]
         return {
             key: values[0] if len(values) == 1 else ", ".join(map(str, values))
             for key in ("gpu.name", "gpu.count", "driver")

@@ -187,13 +187,11 @@ def _measure(request: pytest.FixtureRequest, scenario: Scenario, outcome: Scenar
 
     state = request.config.stash[STATE]
     if state.replay:
-        from pytest_dsr1.measurement.store import load
-
         if scenario.name not in state.replay:
             raise UserError(
                 f"--dsr1-replay: expected a result of {scenario.name}, found one of {', '.join(state.replay)}"
             )
-        measurement = replace(load(state.replay[scenario.name]), scenario=scenario)
+        measurement = replace(state.replay[scenario.name], scenario=scenario)
     else:
         if scenario.name in state.gated:
             ready(request, "_dsr1_store")

@@ -14,6 +14,7 @@ from pytest_dsr1.scenario import SUFFIXES
 from pytest_dsr1.text import harmless, shown_path
 
 if TYPE_CHECKING:
+    from pytest_dsr1.measurement.measurement import Measurement
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.profiles import Catalogue
 
@@ -23,7 +24,7 @@ class Selection:
 
     Attributes:
         paths: the scenario files to collect, in order.
-        replay: the folders of the saved results to judge again, by profile.
+        replay: the saved results to judge again, by profile.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Selection:
         prefixes: dict[Path, str],
     ) -> None:
         self.paths = tuple(dict.fromkeys((*profiles, *arguments)))
-        self.replay: dict[str, Path] = {}
+        self.replay: dict[str, Measurement] = {}
         self._catalogue = catalogue
         self._overrides = overrides
         self._rootdir = rootdir
@@ -122,28 +123,31 @@ def results(config: pytest.Config) -> Path:
     return config.invocation_params.dir / str(config.getoption("--dsr1-results"))
 
 
-def _replayed(config: pytest.Config) -> dict[str, tuple[Path, str]]:
-    """Return the saved results to judge again, by profile: folder, and path in test ids.
+def _replayed(config: pytest.Config) -> dict[str, Measurement]:
+    """Return the saved results to judge again, by profile; each is loaded once.
 
     Raises:
         UserError: a name means no saved result, or two results have the same profile.
     """
     from pytest_dsr1.measurement.store import find, load
 
-    found: dict[str, tuple[Path, str]] = {}
+    found: dict[Path, Measurement] = {}
     for name in config.getoption("--dsr1-replay"):
         for each in find(name, results(config), config.invocation_params.dir):
             folder = Path(os.path.abspath(each))  # noqa: PTH100 - not through links
-            saved = load(folder)
-            profile = saved.scenario.name
-            known, _ = found.setdefault(profile, (folder, saved.test_id_prefix))
-            if known != folder:
-                both = f"{shown_path(known)} and {shown_path(folder)}"
-                raise UserError(
-                    f"--dsr1-replay: {both} are both results of {profile}; a run judges one result of a "
-                    "profile: give one of them, or the profile's name for its newest result"
-                )
-    return found
+            if folder not in found:
+                found[folder] = load(folder)
+    replayed: dict[str, Measurement] = {}
+    for saved in found.values():
+        profile = saved.scenario.name
+        known = replayed.setdefault(profile, saved)
+        if known is not saved:
+            both = f"{shown_path(known.folder)} and {shown_path(saved.folder)}"
+            raise UserError(
+                f"--dsr1-replay: {both} are both results of {profile}; a run judges one result of a "
+                "profile: give one of them, or the profile's name for its newest result"
+            )
+    return replayed
 
 
 def is_asked_for(config: pytest.Config) -> bool:
@@ -190,10 +194,10 @@ def _select(config: pytest.Config, arguments: list[Path]) -> Selection:
     prefixes: dict[Path, str] = {}
     replay = _replayed(config) if config.getoption("--dsr1-replay") else {}
     if replay and not profiles:
-        prefixes = {folder / "scenario.yaml": prefix for folder, prefix in replay.values()}
+        prefixes = {saved.folder / "scenario.yaml": saved.test_id_prefix for saved in replay.values()}
         chosen = list(prefixes)
     selection = Selection(chosen, arguments, known, config.getoption("--dsr1-set"), config.rootpath, prefixes)
-    selection.replay = {profile: folder for profile, (folder, _) in replay.items()}
+    selection.replay = replay
     for path in chosen:
         selection.load(path)
     return selection

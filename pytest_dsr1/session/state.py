@@ -148,7 +148,7 @@ class RunState:
     count: Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
     notify: Callable[[str], None]
     results: Path
-    replay: Mapping[str, Path]
+    replay: Mapping[str, Measurement]
     gpu_setup: SetupMode
     allow_mismatch: bool
     store: Path

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_dsr1.measurement import store
+from pytest_dsr1.measurement.measurement import Measurement
 from tests.helpers.saved_runs import Made, save
 from tests.helpers.suites import CONFTEST, Suites
 
@@ -153,6 +155,21 @@ def test_replay_judges_a_saved_measurement_again(suites: Suites) -> None:
     assert strict.ret == 1
     strict.stdout.fnmatch_lines(["*16 tok/s is 5.9% below the target 17*"])
     assert suites.engine_runs == ["alpha"]
+
+
+def test_replay_loads_each_result_once(suites: Suites, monkeypatch: pytest.MonkeyPatch) -> None:
+    suites.run("--dsr1-profile=alpha,beta")
+    loaded: list[Path] = []
+    load = store.load
+
+    def counted(folder: Path) -> Measurement:
+        loaded.append(folder)
+        return load(folder)
+
+    monkeypatch.setattr(store, "load", counted)
+    result = suites.run("--dsr1-replay=*", "--dsr1-replay=.dsr1/*/*", "--benchmark-json=b.json")
+    assert result.ret == 0
+    assert sorted(loaded) == sorted(suites.pytester.path.glob(".dsr1/*/*"))
 
 
 def test_replay_says_what_forced_the_acceptance_before_that_was_a_key(pytester: pytest.Pytester) -> None:
