@@ -94,7 +94,7 @@ def load(
 def _forced(scenario: Scenario, marks: Mapping[str, Mark]) -> Iterator[str]:
     """Yield a warning for each variable or argument that forced the acceptance length of a saved result."""
     for key, length in scenario.engine.forced_by_hand({}):
-        value = "" if length is None else f": {length:.10g}"
+        value = ", its value is not known" if length is None else f": {length:.10g}"
         yield f"{_mark_of(marks, key).file_line}: {key}: forced the acceptance length{value}"
 
 

@@ -53,13 +53,16 @@ def with_vllm_forced(words: Sequence[str], acceptance_length: float) -> list[str
 
 
 def vllm_forced_by_hand(words: Sequence[str]) -> Iterator[tuple[str, float | None]]:
-    """Yield the option of vLLM's command that forces the acceptance, and the length if it is a number."""
+    """Yield the option of vLLM's command that forces the acceptance, and the length if it is a number.
+
+    So does a length, or rates, without the method, although vLLM refuses these when it starts.
+    """
     _, config = _vllm_config(words)
     dotted = dict(_dotted(words))
     found = {**(config or {}), **dotted}
-    if found.get("rejection_sample_method") != "synthetic":
-        return
     rates, length = found.get("synthetic_acceptance_rates"), found.get(_LENGTH)
+    if found.get("rejection_sample_method") != "synthetic" and rates is None and length is None:
+        return
     try:
         known = None if length is None else float(length)
         if known is None and isinstance(rates, list):
@@ -89,8 +92,8 @@ def sglang_variables(acceptance_length: float) -> dict[str, str]:
 
 def sglang_forced_by_hand(
     environ: Mapping[str, str], environment: Mapping[str, str], words: Mapping[str, Sequence[str]]
-) -> Iterator[tuple[str, float]]:
-    """Yield each variable that forces the acceptance length, and the length.
+) -> Iterator[tuple[str, float | None]]:
+    """Yield each variable that forces the acceptance length, and the length; None if it is unknown.
 
     Args:
         environ: see :func:`~pytest_dsr1.engines.trtllm_options.acceptance.places_of`, also for the others.
@@ -100,11 +103,11 @@ def sglang_forced_by_hand(
     for name in (_SGLANG, _SGLANG_BEFORE):
         for place, value in places_of(name, environ, environment, words):
             try:
-                length = float(value)
+                length = None if value is None else float(value)
             except ValueError:
                 continue
-            if length > 0:
-                yield place, max(length, 1.0)
+            if length is None or length > 0:
+                yield place, length and max(length, 1.0)
 
 
 def _too_long(acceptance_length: float, drafts: int, setting: str) -> str | None:

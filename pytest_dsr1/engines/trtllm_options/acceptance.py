@@ -40,20 +40,24 @@ def forced_length(accepted_drafts: str) -> float | None:
     return accepted + 1 if accepted > 0 else None
 
 
+_OF_A_SHELL = ("$", "`")
+"""The start of a value that only a shell knows: ``$NAME``, ``$(command)``."""
+
+
 def places_of(
     variable: str,
     environ: Mapping[str, str],
     environment: Mapping[str, str],
     words: Mapping[str, Sequence[str]],
-) -> Iterator[tuple[str, str]]:
-    """Yield each place that sets a variable, and the value.
+) -> Iterator[tuple[str, str | None]]:
+    """Yield each place that sets a variable, and the value; None if only a shell knows it.
 
     Args:
         variable: its name.
         environ: the environment of pytest, which counts where the scenario does not set the variable.
         environment: the scenario's `engine.environment`.
         words: the words of the command, by the scenario's key that has them. They may set it as in
-            ``env NAME=2`` and ``docker -e NAME=2``.
+            ``env NAME=2`` and ``docker -e NAME=2``. ``${NAME}`` is expanded before the run.
     """
     if variable in environment:
         yield f"engine.environment.{variable}", environment[variable]
@@ -61,8 +65,8 @@ def places_of(
         yield variable, environ[variable]
     for key, those in words.items():
         for word in those:
-            for value in re.findall(rf"(?<![\w-]){variable}=[\"']?([\w.+-]+)", word):
-                yield key, value
+            for value in re.findall(rf"(?<![\w-]){variable}=[\"']?([\w.+-]+|\$(?!\{{)|`)", word):
+                yield key, None if value in _OF_A_SHELL else value
 
 
 def forced_by_hand(
@@ -70,8 +74,8 @@ def forced_by_hand(
     environment: Mapping[str, str],
     options: LlmApiOptions,
     words: Mapping[str, Sequence[str]],
-) -> Iterator[tuple[str, float]]:
-    """Yield each place that sets the variable, and the acceptance length that it forces.
+) -> Iterator[tuple[str, float | None]]:
+    """Yield each place that sets the variable, and the acceptance length that it forces; None if unknown.
 
     Args:
         environ: see :func:`places_of`; so are ``environment`` and ``words``.
@@ -82,12 +86,12 @@ def forced_by_hand(
     free = (options.unchecked or {}).get("env_overrides")
     places = [
         *places_of(VARIABLE, environ, environment, words),
-        ("engine.llm_api.env_overrides", (options.env_overrides or {}).get(VARIABLE)),
-        ("engine.llm_api.unchecked", free.get(VARIABLE) if isinstance(free, dict) else None),
+        ("engine.llm_api.env_overrides", str((options.env_overrides or {}).get(VARIABLE))),
+        ("engine.llm_api.unchecked", str(free.get(VARIABLE) if isinstance(free, dict) else None)),
     ]
     for place, value in places:
-        length = forced_length(str(value))
-        if length is not None:
+        length = None if value is None else forced_length(value)
+        if value is None or length is not None:
             yield place, length
 
 

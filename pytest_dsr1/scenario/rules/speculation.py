@@ -61,8 +61,8 @@ def _targets_are_not_natural(scenario: Scenario) -> Findings:
 def only_by_the_key(scenario: Scenario) -> Findings:
     """Only `speculation.acceptance_length` forces the acceptance length, not a variable or an argument."""
     for key, length in scenario.engine.forced_by_hand({}):
-        value = "" if length is None else f": {length:.10g}"
-        yield key, f"forces the acceptance length: remove it, and set {_KEY}{value}"
+        value, known = (", its value is not known", "") if length is None else ("", f": {length:.10g}")
+        yield key, f"forces the acceptance length{value}: remove it, and set {_KEY}{known}"
 
 
 def by_hand(scenario: Scenario, environ: Mapping[str, str]) -> tuple[float | None, ...]:

@@ -13,6 +13,7 @@ from pytest_dsr1.engines.openai.server import command as command_module
 from pytest_dsr1.engines.openai.server.command import launch_command
 from pytest_dsr1.engines.openai.settings import OpenAi
 from pytest_dsr1.errors import UserError
+from pytest_dsr1.scenario.variables import resolve
 from tests.helpers.scenario_files import load_text, mistakes
 from tests.helpers.values import scenario
 
@@ -140,6 +141,16 @@ def test_without_the_key_nothing_is_written(tmp_path: Path) -> None:
             None,
         ),
         (
+            vllm('{"num_speculative_tokens": 3, "synthetic_acceptance_rates": [0.9, 0.5, 0.2]}'),
+            "engine.arguments",
+            "2.6",
+        ),
+        (
+            vllm('{"num_speculative_tokens": 3, "synthetic_acceptance_length": 2.6}'),
+            "engine.arguments",
+            "2.6",
+        ),
+        (
             {"server": "sglang", "environment": {"SGLANG_SIMULATE_ACC_LEN": "3.1"}},
             "engine.environment.SGLANG_SIMULATE_ACC_LEN",
             "3.1",
@@ -170,6 +181,16 @@ def test_without_the_key_nothing_is_written(tmp_path: Path) -> None:
             "3.1",
         ),
         (
+            {"command": ["sh", "-c", "TLLM_SPEC_DECODE_FORCE_NUM_ACCEPTED_TOKENS=$DRAFTS serve"]},
+            "engine.command",
+            None,
+        ),
+        (
+            {"command": ["sh", "-c", 'SGLANG_SIMULATE_ACC_LEN="$(cat length)" serve']},
+            "engine.command",
+            None,
+        ),
+        (
             {"command": ["docker", "run"], "arguments": ["-e", "SGLANG_SIMULATE_ACC_LEN='3.1'", "image"]},
             "engine.arguments",
             "3.1",
@@ -180,8 +201,21 @@ def test_what_is_forced_by_hand_must_use_the_key(
     tmp_path: Path, engine: dict[str, Any], key: str, length: str | None
 ) -> None:
     (found,) = mistakes(tmp_path, text(engine, ""))
-    value = "" if length is None else f": {length}"
-    assert found.endswith(f": {key}: forces the acceptance length: remove it, and set {KEY}{value}")
+    value, known = (", its value is not known", "") if length is None else ("", f": {length}")
+    assert found.endswith(f": {key}: forces the acceptance length{value}: remove it, and set {KEY}{known}")
+
+
+def test_a_variable_that_is_expanded_before_the_run_is_looked_at_there(tmp_path: Path) -> None:
+    engine = {"command": ["sh", "-c", "SGLANG_SIMULATE_ACC_LEN=${LENGTH} serve"]}
+    of = load_text(tmp_path, text(engine, "")).scenario
+    assert list(of.engine.forced_by_hand({})) == []
+    assert list(resolve(of, {"LENGTH": "0"}).engine.forced_by_hand({})) == []
+    assert list(resolve(of, {"LENGTH": "3.1"}).engine.forced_by_hand({})) == [("engine.command", 3.1)]
+    default = text(engine, "").replace("${LENGTH}", "${LENGTH:-3}")
+    (found,) = mistakes(tmp_path, default)
+    assert (
+        "expected variables of the form ${NAME}, found 'SGLANG_SIMULATE_ACC_LEN=${LENGTH:-3} serve'" in found
+    )
 
 
 def test_inherited_variables_count_unless_the_scenario_sets_them() -> None:
