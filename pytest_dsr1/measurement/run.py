@@ -20,16 +20,16 @@ from pytest_dsr1.machine import warm_start
 from pytest_dsr1.machine.named_files import file_facts, rewritten
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions, without_zeros
+from pytest_dsr1.measurement.expected import expected_s, run_timeout_s
 from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
 from pytest_dsr1.measurement.store import ResultFolder, forced_by_hand, not_full
-from pytest_dsr1.metrics.catalogue import combine, computed, duration_s
+from pytest_dsr1.metrics.catalogue import combine, computed
 from pytest_dsr1.metrics.goodput import PRESETS
-from pytest_dsr1.metrics.inputs import Answered, GpuTotals, MetricInputs, Plan, SloLimits
+from pytest_dsr1.metrics.inputs import Answered, GpuTotals, MetricInputs, SloLimits
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
-from pytest_dsr1.scenario.schema.load import Slo, TraceArrival
+from pytest_dsr1.scenario.schema.load import Slo
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.variables import without_secrets
-from pytest_dsr1.workload.dataset import mean_tokens
 
 if TYPE_CHECKING:
     from pytest_dsr1.findings import Finding
@@ -38,64 +38,6 @@ if TYPE_CHECKING:
     from pytest_dsr1.machine.values import FactValue
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
     from pytest_dsr1.workload.workload import Workload
-
-
-def expected_s(scenario: Scenario) -> float | None:
-    """Return how long the measured part takes if the targets are met exactly, in s.
-
-    This comes from the first target whose value says it, such as a rate of tokens or requests, and from the
-    rate of arrivals: the longer of the two, and at most ``load.duration_s``. None if neither is known.
-    """
-    load, longest_s = scenario.load, scenario.load.duration_s or float("inf")
-    of_targets = (duration_s(target.metric, target.value, _sent(scenario)) for target in scenario.targets)
-    seconds = next((each for each in of_targets if each is not None), None)
-    if load.arrival is not None and not isinstance(load.arrival, TraceArrival):
-        seconds = max(seconds or 0.0, load.num_requests / load.arrival.rate_req_s)
-    return None if seconds is None else min(seconds, longest_s)
-
-
-def _sent(scenario: Scenario) -> Plan:
-    load, dataset = scenario.load, scenario.dataset
-    return Plan(
-        requests=load.num_requests,
-        concurrency=load.at_once,
-        input_tokens=load.num_requests * mean_tokens(dataset.input_tokens),
-        output_tokens=load.num_requests * mean_tokens(dataset.output_tokens),
-        gpus=max(scenario.hardware.count, 1),
-    )
-
-
-SLOWEST_TOK_S_USER = 5.0
-"""The output rate of a user that a run without an expected time must reach; published runs exceed 6."""
-
-
-def run_timeout_s(scenario: Scenario) -> float:
-    """Return the limit of the measured time, in s: the scenario's, or 3 times the expected time + 600 s.
-
-    If no target gives a time, it is that of the slowest users or of the slowest published run.
-    """
-    limit_s, seconds = scenario.engine.measuring_limit_s, expected_s(scenario)
-    return limit_s or 3 * (_slowest_s(scenario) if seconds is None else seconds) + 600
-
-
-def _longest_published_s(scenario: Scenario) -> float:
-    """Return how long the run takes at the slowest published rate, in s; 0 if no rate is published."""
-    sent, rates = _sent(scenario), [rate for each in scenario.published for rate in each.values.items()]
-    return max(filter(None, (duration_s(metric, value, sent) for metric, value in rates)), default=0)
-
-
-def _slowest_s(scenario: Scenario) -> float:
-    """Return how long the run takes at the slowest rate of each user, or the slowest published rate, in s.
-
-    Requests that wait in the engine are not users. Without a limit: a published rate, or 5 tok/s/GPU.
-    """
-    load, sent, published_s = scenario.load, _sent(scenario), _longest_published_s(scenario)
-    limits = [most for most in (load.at_once if load.limited else None, scenario.engine.slots) if most]
-    if published_s and not limits:
-        return published_s
-    users = replace(sent, concurrency=min(limits, default=sent.gpus))
-    seconds = duration_s("per_user_output_throughput", SLOWEST_TOK_S_USER, users) or 0.0
-    return max(seconds, published_s)
 
 
 @dataclass(frozen=True, slots=True)

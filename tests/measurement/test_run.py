@@ -21,20 +21,15 @@ from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.measurement import Measurement
 from pytest_dsr1.measurement.run import (
     RunRequest,
-    expected_s,
     facts_before,
     measure,
     metric_inputs,
-    run_timeout_s,
 )
 from pytest_dsr1.measurement.store import load
 from pytest_dsr1.records import Enough, Observer
-from pytest_dsr1.scenario.loading import load as load_scenario
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.workload.checkpoint import CheckpointFacts
-from pytest_dsr1.workload.dataset import mean_tokens
 from tests.helpers.compile_caches import VARIABLES
-from tests.helpers.published import SHIPPED
 from tests.helpers.values import measurement, records, scenario
 from tests.helpers.watcher import Watcher
 
@@ -141,91 +136,11 @@ def test_what_the_engine_did_not_measure_has_no_value(run: Callable[..., Measure
     assert missing == {"average_ttft", "average_tpot"}
 
 
-def test_how_long_a_run_should_take() -> None:
-    assert expected_s(scenario()) == 2.0, "4 requests of 4 tokens at 8 tok/s"
-    engine = {"type": "openai"}
-    timed = scenario(engine=engine, load={"concurrency": 2, "num_requests": 4, "duration_s": 1.5})
-    assert expected_s(timed) == 1.5
-    assert expected_s(scenario(targets=[{"metric": "average_ttft", "value": 9.0}])) is None
-    due = {"concurrency": "all", "num_requests": 4, "arrival": {"type": "poisson", "rate_req_s": 0.5}}
-    assert expected_s(scenario(engine=engine, load=due, targets=[])) == 8.0
-    assert expected_s(scenario(engine=engine, load=due | {"duration_s": 3.0}, targets=[])) == 3.0
-    assert expected_s(scenario(engine=engine, load=due)) == 8.0, "its target would take 2 s"
-    assert expected_s(scenario(engine=engine, load=due | {"duration_s": 3.0})) == 3.0
-    fast = due | {"arrival": {"type": "poisson", "rate_req_s": 50.0}}
-    assert expected_s(scenario(engine=engine, load=fast)) == 2.0
-    trace = due | {"arrival": {"type": "trace", "path": "t.jsonl"}}
-    assert expected_s(scenario(engine=engine, load=trace, targets=[])) is None
-
-
-def test_a_run_without_an_expected_time_may_be_slow() -> None:
-    """At 5 tok/s/user: 4 requests of 4 tokens of 2 users take 1.6 s, and of 1 user 3.2 s."""
-    assert run_timeout_s(scenario()) == pytest.approx(3 * 2.0 + 600)
-    free = scenario(targets=[])
-    assert expected_s(free) is None
-    assert run_timeout_s(free) == pytest.approx(3 * 1.6 + 600)
-    ttft = scenario(targets=[{"metric": "average_ttft", "value": 9.0}])
-    assert run_timeout_s(ttft) == pytest.approx(3 * 1.6 + 600)
-
-
-def test_who_waits_in_the_engine_is_no_user() -> None:
-    """At 5 tok/s: 4 requests of 4 tokens take 3.2 s with 1 user, and 1.6 s with 2."""
-
-    def limit_s(concurrency: int | str, **changes: Any) -> float:
-        load = {"concurrency": concurrency, "num_requests": 4}
-        return run_timeout_s(scenario(targets=[], load=load, **changes))
-
-    assert limit_s("all") == pytest.approx(3 * 3.2 + 600), "nothing limits them: one user per GPU"
-    gpus = {"gpu": "NVIDIA H200", "count": 2}
-    assert limit_s("all", hardware=gpus) == pytest.approx(3 * 1.6 + 600)
-    slots = {"type": "openai", "server": "trtllm-serve", "max_batch_size": 2}
-    assert limit_s("all", engine=slots) == pytest.approx(3 * 1.6 + 600)
-    assert limit_s(4, engine=slots) == pytest.approx(3 * 1.6 + 600)
-
-
-def test_a_published_run_without_a_target_is_not_cut_off() -> None:
-    """16 tokens at 0.1 tok/s take 160 s."""
-    published = [{"version": str(rate), "values": {"total_output_throughput": rate}} for rate in (8.0, 0.1)]
-    at_once = {"concurrency": "all", "num_requests": 4}
-    for sent in (at_once, {**at_once, "concurrency": 2}):
-        assert run_timeout_s(scenario(targets=[], published=published, load=sent)) == 3 * 160 + 600
-    assert run_timeout_s(scenario(published=published)) == 3 * 2 + 600, "a target gives the time"
-
-
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_each_shipped_limit_is_twice_what_a_published_run_took(path: Path) -> None:
-    shipped = load_scenario(path).scenario
-    tokens = shipped.load.num_requests * mean_tokens(shipped.dataset.output_tokens)
-    for each in shipped.published:
-        rates = each.values.get("total_output_throughput"), each.values.get("per_gpu_output_throughput")
-        for rate, gpus in zip(rates, (1, shipped.hardware.count), strict=True):
-            assert rate is None or run_timeout_s(shipped) > 2 * tokens / (rate * gpus), each.version
-
-
 def test_a_load_without_a_limit_has_no_steady_window() -> None:
     result = measurement().result
     inputs = metric_inputs(scenario(load={"concurrency": "all", "num_requests": 4}), result, None)
     assert inputs.concurrency is None
     assert metric_inputs(scenario(), result, None).concurrency == 2
-
-
-@pytest.mark.parametrize(
-    ("metric", "value", "seconds"),
-    [
-        ("request_throughput", 2.0, 2.0),
-        ("total_output_throughput", 8.0, 2.0),
-        ("total_token_throughput", 24.0, 2.0),
-        ("per_user_output_throughput", 4.0, 2.0),
-        ("per_gpu_output_throughput", 1.0, 8.0),
-        ("per_user_output_speed", 4.0, None),
-        ("steady_output_throughput", 8.0, None),
-    ],
-)
-def test_a_metric_says_how_long_a_run_takes(metric: str, value: float, seconds: float | None) -> None:
-    """4 requests of 8 tokens in and 4 out, two at a time."""
-    targets = [{"metric": "ttft_p99", "value": 9.0}, {"metric": metric, "value": value}]
-    gpus = {"gpu": "NVIDIA H200", "count": 2}
-    assert expected_s(scenario(targets=targets, hardware=gpus)) == seconds
 
 
 def test_a_start_that_compiled_differs_from_one_that_did_not(

@@ -16,7 +16,8 @@ from pytest_dsr1.gate.reference_file import load
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.nvidia_smi import shell_lines
 from pytest_dsr1.masking import masked_setting
-from pytest_dsr1.measurement.run import expected_s, options_of, run_timeout_s
+from pytest_dsr1.measurement.expected import expected, run_timeout_s
+from pytest_dsr1.measurement.run import options_of
 from pytest_dsr1.reporting.terminal.listing import to_set
 from pytest_dsr1.scenario.schema.scenario import Hardware, Length, Normal, Scenario
 from pytest_dsr1.session.options import store
@@ -197,17 +198,27 @@ def needed(hardware: Hardware) -> str:
     return f"{hardware.count} x {hardware.gpu}{memory}{driver}"
 
 
+_DECIDES = {
+    "targets": "at target rates",
+    "arrivals": "at the rate of arrivals",
+    "duration": "until load.duration_s",
+}
+
+
 def duration(scenario: Scenario) -> str:
-    """Return the measured time at the target rates, and its cost."""
-    seconds = expected_s(scenario)
-    if seconds is None:
+    """Return the measured time, what decides it, and its cost."""
+    found = expected(scenario)
+    if found is None:
         why = "no target gives a token rate" if scenario.targets else "the scenario has no targets"
         return f"unknown, because {why}"
+    seconds = found.seconds
     time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    why = _DECIDES[found.by]
     if not scenario.hardware.count:
-        return f"at most {time} measuring if the targets are met"
+        at_targets = found.by == "targets"
+        return f"at most {time} measuring if the targets are met" if at_targets else f"{time} measuring {why}"
     hours = seconds * scenario.hardware.count / 3600
-    return f"{time} measuring at target rates, {hours:.2f} GPU-hours, plus loading the weights"
+    return f"{time} measuring {why}, {hours:.2f} GPU-hours, plus loading the weights"
 
 
 def load_in_words(scenario: Scenario) -> str:

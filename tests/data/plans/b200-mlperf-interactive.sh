@@ -1,7 +1,7 @@
 # newest known dialect 1.3: tensorrt_llm is not installed
 # scenario: b200-mlperf-interactive (suites/b200/mlperf-interactive.yaml)
 # machine: 8 x NVIDIA B200, at least 178 GiB each, driver 570.148 or newer
-# expected: 11 min measuring at target rates, 1.47 GPU-hours, plus loading the weights
+# expected: 11 min measuring at the rate of arrivals, 1.47 GPU-hours, plus loading the weights
 # set first: export DSR1_MODELS=...
 # set first: export DSR1_DATASET=...
 # GPU setup, as root; first note the settings: nvidia-smi -q, nvidia-smi boost-slider -l

@@ -1,7 +1,7 @@
 # newest known dialect 1.3: tensorrt_llm is not installed
 # scenario: b200-mlperf-server (suites/b200/mlperf-server.yaml)
 # machine: 8 x NVIDIA B200, at least 178 GiB each, driver 570.148 or newer
-# expected: 15 min measuring at target rates, 2.04 GPU-hours, plus loading the weights
+# expected: 15 min measuring at the rate of arrivals, 2.04 GPU-hours, plus loading the weights
 # set first: export DSR1_MODELS=...
 # set first: export DSR1_DATASET=...
 # GPU setup, as root; first note the settings: nvidia-smi -q, nvidia-smi boost-slider -l

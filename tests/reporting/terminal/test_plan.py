@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from pytest_dsr1.errors import Dsr1Error
-from pytest_dsr1.measurement.run import expected_s, run_timeout_s
+from pytest_dsr1.measurement.expected import expected_s, run_timeout_s
 from pytest_dsr1.reporting.terminal.listing import listing
 from pytest_dsr1.reporting.terminal.plan import PlanOptions, plan
 from pytest_dsr1.scenario.loading import load
@@ -248,6 +248,33 @@ def run_unharmed(lines: list[str], programs: Path, work: Path) -> None:
     assert "PWNED" not in calls.split(), script
     assert "yntax" not in done.stderr, script
     assert "not found" not in done.stderr, script
+
+
+@pytest.mark.parametrize(
+    ("rate", "more", "said"),
+    [
+        (100, [], "7 s measuring at target rates, 0.02 GPU-hours, plus loading the weights"),
+        (0.5, [], "80 s measuring at the rate of arrivals, 0.18 GPU-hours, plus loading the weights"),
+        (
+            0.5,
+            ["load.duration_s=60"],
+            "60 s measuring until load.duration_s, 0.13 GPU-hours, plus loading the weights",
+        ),
+        (100, ["hardware={}"], "at most 7 s measuring if the targets are met"),
+        (0.5, ["hardware={}"], "80 s measuring at the rate of arrivals"),
+    ],
+)
+def test_the_expected_time_says_what_decides_it(
+    tmp_path: Path, rate: float, more: list[str], said: str
+) -> None:
+    loaded = load_text(
+        tmp_path,
+        GOOD,
+        "engine={type: openai, server: vllm}",
+        f"load={{concurrency: all, num_requests: 40, arrival: {{type: poisson, rate_req_s: {rate}}}}}",
+        *more,
+    )
+    assert f"# expected: {said}" in list(plan([loaded], PlanOptions("off")))
 
 
 def test_list_and_plan_say_that_there_are_no_targets(tmp_path: Path) -> None:
