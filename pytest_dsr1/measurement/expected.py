@@ -29,7 +29,8 @@ def expected(scenario: Scenario) -> Expected | None:
     """Return how long the measured part takes if the targets are met exactly.
 
     This comes from the first target whose value says it, such as a rate of tokens or requests, and from the
-    rate of arrivals: the longer of the two, and at most ``load.duration_s``. None if neither is known.
+    rate of arrivals: the longer of the two, and at most ``load.duration_s``. None if neither is known. If all
+    requests are sent at once, those that wait in the engine are slower users; it has at least a slot per GPU.
     """
     load = scenario.load
     of_targets = (duration_s(target.metric, target.value, _sent(scenario)) for target in scenario.targets)
@@ -49,13 +50,14 @@ def expected_s(scenario: Scenario) -> float | None:
 
 
 def _sent(scenario: Scenario) -> Plan:
-    load, dataset = scenario.load, scenario.dataset
+    load, dataset, gpus = scenario.load, scenario.dataset, max(scenario.hardware.count, 1)
     return Plan(
         requests=load.num_requests,
         concurrency=load.at_once,
         input_tokens=load.num_requests * mean_tokens(dataset.input_tokens),
         output_tokens=load.num_requests * mean_tokens(dataset.output_tokens),
-        gpus=max(scenario.hardware.count, 1),
+        gpus=gpus,
+        slots=(scenario.engine.slots or gpus) if load.floods else None,
     )
 
 
@@ -87,6 +89,6 @@ def _slowest_s(scenario: Scenario) -> float:
     limits = [most for most in (load.at_once if load.limited else None, scenario.engine.slots) if most]
     if published_s and not limits:
         return published_s
-    users = replace(sent, concurrency=min(limits, default=sent.gpus))
+    users = replace(sent, concurrency=min(limits, default=sent.gpus), slots=None)
     seconds = duration_s("per_user_output_throughput", SLOWEST_TOK_S_USER, users) or 0.0
     return max(seconds, published_s)

@@ -91,6 +91,7 @@ class Plan:
         input_tokens: of all requests.
         output_tokens: of all requests.
         gpus: 1 on the CPU.
+        slots: if all are sent at once, the most that are answered at the same time; None otherwise.
     """
 
     requests: int
@@ -98,6 +99,7 @@ class Plan:
     input_tokens: float
     output_tokens: float
     gpus: int
+    slots: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

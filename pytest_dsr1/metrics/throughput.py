@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 from pytest_dsr1.metrics.inputs import Plan, Requests
@@ -30,7 +31,13 @@ metrics.rate(
 
 
 def _duration_s(user_tok_s: float, plan: Plan) -> float:
-    return plan.output_tokens / (user_tok_s * min(plan.concurrency, plan.requests))
+    """Return the time of the run; of requests that wait for a slot, those of wave k take k times as long.
+
+    Then the mean of their rates is the rate of a wave times (1 + 1/2 + ... + 1/waves) / waves.
+    """
+    waves = 1 if plan.slots is None else ceil(plan.requests / plan.slots)
+    slower = sum(1 / wave for wave in range(1, waves + 1))
+    return slower * plan.output_tokens / (user_tok_s * min(plan.concurrency, plan.requests))
 
 
 @metrics.mean(

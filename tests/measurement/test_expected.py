@@ -56,6 +56,28 @@ def test_who_waits_in_the_engine_is_no_user() -> None:
     assert limit_s(4, engine=slots) == pytest.approx(3 * 1.6 + 600)
 
 
+def test_a_users_rate_includes_the_time_that_requests_wait_for_a_slot() -> None:
+    """4 requests of 4 tokens, all at once: at 2 tok/s/user on average a step of all of them takes 2 s.
+
+    With 2 slots the first 2 take 1.5 s, and the others twice as long: 4/1.5 and 4/3 tok/s are 2 on average.
+    """
+    targets = [{"metric": "per_user_output_throughput", "value": 2.0}]
+    flood = {"concurrency": "all", "num_requests": 4}
+
+    def found_s(**changes: Any) -> float | None:
+        return expected_s(scenario(targets=targets, **{"load": flood, **changes}))
+
+    engine = {"type": "openai", "server": "trtllm-serve", "max_batch_size": 4}
+    assert found_s(engine=engine) == pytest.approx(2.0)
+    assert found_s(engine={**engine, "max_batch_size": 2}) == pytest.approx(3.0)
+    assert found_s() == pytest.approx(2 * (1 + 1 / 2 + 1 / 3 + 1 / 4)), "nothing limits them: one per GPU"
+    assert found_s(load={**flood, "concurrency": 2}) == pytest.approx(4.0), "no request waits"
+    due = {**flood, "arrival": {"type": "poisson", "rate_req_s": 50.0}}
+    assert found_s(load=due, engine={**engine, "max_batch_size": 2}) == pytest.approx(2.0), "not at once"
+    limit_s = run_timeout_s(scenario(targets=targets, load=flood, engine={**engine, "max_batch_size": 2}))
+    assert limit_s == pytest.approx(3 * 3 + 600)
+
+
 def test_a_published_run_without_a_target_is_not_cut_off() -> None:
     """16 tokens at 0.1 tok/s take 160 s."""
     published = [{"version": str(rate), "values": {"total_output_throughput": rate}} for rate in (8.0, 0.1)]
