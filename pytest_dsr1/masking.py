@@ -24,7 +24,8 @@ Mark = Callable[[str], str]
 
 _SWITCHES = frozenset({"", "0", "1", "true", "false", "on", "off", "yes", "no", "none", "null", "auto"})
 """Values of switches, such as HF_HUB_DISABLE_IMPLICIT_TOKEN=1."""
-_REFERENCE = re.compile(r"\$\{[^}]*\}|\$\w+")
+_REFERENCE = re.compile(r"(?:\$\{[A-Za-z_]\w*(?::?\?[^}]*)?\})+|\$[A-Z_][A-Z0-9_]*", re.ASCII)
+"""Names of variables, for a shell also with the message for an unset one: ``${NAME:?export it first}``."""
 ENVIRONMENT = "option.engine.environment."
 """The start of the names of facts about the variables of an engine's environment."""
 _MARK = re.compile(r"\$\{\w+\}|\(not shown\)")
@@ -81,11 +82,12 @@ _SEVERAL = re.compile(r"(?:api[_-]?key|keys|tokens|secrets|passwords|cookies|cre
 def hides(name: str, value: str) -> bool:
     """Return whether the name says that the whole value is a secret.
 
-    The value of a switch is not one, nor is the name of another variable (``${NAME}``), nor a small number of
-    tokens or keys.
+    The value of a switch is not one, nor is a small number of tokens or keys, nor a value that only names
+    variables: ``${NAME}``, and ``$NAME`` in capitals. Any other value with a ``$`` may be a password that
+    begins with it, such as ``$planted``, or has one in it, such as ``${NAME:-password}``.
     """
     switch = value.strip("\"'").lower() in _SWITCHES
-    if switch or value.startswith(NOT_SHOWN) or not _REFERENCE.sub("", value):
+    if switch or value.startswith(NOT_SHOWN) or _REFERENCE.fullmatch(value):
         return False
     return names_secret(name) and (surely_secret(name) or not re.fullmatch(r"[\d.]{1,8}", value))
 

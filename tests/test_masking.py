@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_dsr1.masking import (
+    NOT_SHOWN,
+    hides,
     is_secret,
     masked_fact,
     masked_setting,
@@ -130,6 +132,36 @@ def test_switches_numbers_and_references_are_no_secrets() -> None:
     assert not is_secret("PAD_TOKEN", "151643")
     assert not is_secret("HF_TOKEN", "${OTHER}")
     assert is_secret("DB_PASSWORD", "1234")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "$planted",
+        "$Passw0rd",
+        "$1rst",
+        "$UPPER-lower",
+        "${HF_TOKEN:-planted}",
+        "${2nd}",
+        "${}",
+        "x${HF_TOKEN}",
+    ],
+)
+def test_a_password_may_begin_with_a_dollar(value: str) -> None:
+    assert hides("DB_PASSWORD", value)
+    assert value not in without_secrets(f"DB_PASSWORD={value}\n")
+    assert masked_tree({"password": value}) == {"password": NOT_SHOWN}
+    assert masked_setting(f"engine.environment.DB_PASSWORD={value}") == (
+        "engine.environment.DB_PASSWORD=${DB_PASSWORD}"
+    )
+
+
+@pytest.mark.parametrize(
+    "value", ["$HF_TOKEN", "$_A1", "${HF_TOKEN}", "${api_key}", "${A}${B}", "${HF_TOKEN:?export it first}"]
+)
+def test_a_value_that_only_names_variables_is_no_secret(value: str) -> None:
+    assert not hides("DB_PASSWORD", value)
+    assert masked_tree({"password": value}) == {"password": value}
 
 
 @pytest.mark.parametrize(
