@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pytest_dsr1.engines.trtllm_options.names import OPTIONS, SWITCHED_ON
 from pytest_dsr1.engines.trtllm_options.options import KEYS_OF_THE_ENGINE, LlmApiOptions
 from pytest_dsr1.engines.trtllm_options.unchecked import errors_at
 from pytest_dsr1.importing.harvest import RefusedError
@@ -112,9 +113,10 @@ def _existing(options: Mapping[str, Any], location: tuple[int | str, ...]) -> Pa
 
 
 def _empty(tree: Mapping[str, Any], above: Path = ()) -> Iterator[Path]:
-    """Yield the paths of nulls and of empty mappings."""
+    """Yield the paths of nulls, and of empty mappings that say no more than no key."""
     for key, value in tree.items():
-        if value is None or value == {}:
+        name = ".".join((*above, key))
+        if value is None or (value == {} and name not in OPTIONS and name not in SWITCHED_ON):
             yield (*above, key)
         elif isinstance(value, dict):
             yield from _empty(value, (*above, key))

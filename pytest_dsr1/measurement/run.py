@@ -143,13 +143,14 @@ def options_of(scenario: Scenario) -> dict[str, FactValue]:
 def _worded(part: BaseModel) -> dict[str, Any]:
     """Return a part of a scenario as plain data, with words for what its free mappings give no value.
 
-    In our own keys null says "not given". In a mapping of the user's, such as fields of a request or options
-    of a server, null and `{}` say something.
+    In our own keys null says "not given", and `{}` says something if no mapping is the default. In a mapping
+    of the user's, such as fields of a request or options of a server, null and `{}` say something.
     """
     plain = part.model_dump(mode="json")
     for name, value in part:
         if isinstance(value, BaseModel):
-            plain[name] = _worded(value)
+            given = value.model_dump(exclude_none=True) or type(part).model_fields[name].default is not None
+            plain[name] = _worded(value) if given else "{}"
         elif isinstance(value, dict):
             plain[name] = {key: _word(inner) for key, inner in plain[name].items()}
     return plain

@@ -64,6 +64,15 @@ def test_every_option_is_written_as_it_was(known: dict[str, Any], more: dict[str
     assert written(options) == options
 
 
+def test_an_empty_mapping_that_says_something_is_written() -> None:
+    options: dict[str, Any] = {
+        "torch_compile_config": {},
+        "moe_config": {"load_balancer": {}},
+        "own": {},
+    }
+    assert written(options) == options
+
+
 def test_what_has_a_key_is_checked_and_the_rest_is_not() -> None:
     made = server_options(
         {
@@ -109,8 +118,13 @@ def test_what_has_a_key_is_checked_and_the_rest_is_not() -> None:
             ["max_batch_size: the file gives it no value, which is the default."],
         ),
         ({"unchecked": 1}, {"unchecked": {"unchecked": 1}}, []),
+        (
+            {"torch_compile_config": {}, "sparse_attention_config": {}, "cuda_graph_config": {}},
+            {"torch_compile_config": {}, "sparse_attention_config": {}},
+            ["cuda_graph_config: the file gives it no value, which is the default."],
+        ),
     ],
-    ids=["draft-length", "no-graphs", "nothing", "no-size", "unchecked"],
+    ids=["draft-length", "no-graphs", "nothing", "no-size", "unchecked", "empty"],
 )
 def test_what_is_said_in_other_words(
     options: dict[str, Any], llm_api: dict[str, Any], notes: list[str]

@@ -655,6 +655,13 @@ def test_unchecked_options_are_facts(tmp_path: Path) -> None:
     }
 
 
+def test_an_empty_mapping_that_switches_an_option_on_is_a_fact(tmp_path: Path) -> None:
+    text = changed(("    enable_attention_dp: true", "    torch_compile_config: {}"))
+    facts = options_of(load_text(tmp_path, text).scenario)
+    assert facts["option.engine.llm_api.torch_compile_config"] == "{}"
+    assert not {key for key, fact in options_of(load_text(tmp_path, GOOD).scenario).items() if fact == "{}"}
+
+
 def test_fields_of_a_request_are_facts(tmp_path: Path) -> None:
     """Null removes a field that we would send, such as `ignore_eos`, so it changes the load."""
     body = "{ignore_eos: null, min_tokens: 1, chat_template_kwargs: {}, x: {y: null, z: {}}, some: [null]}"

@@ -14,6 +14,7 @@ from pytest_dsr1.engines.trtllm_options.names import (
     COMMAND_LINE,
     NOW_DEFAULT,
     OPTIONS,
+    SWITCHED_ON,
     Name,
     Provenance,
     Version,
@@ -171,7 +172,7 @@ def translate(options: LlmApiOptions, dialect: Dialect) -> dict[str, Any]:
 def inexpressible(options: LlmApiOptions, dialect: Dialect) -> list[str]:
     """Return the options without a name in ``dialect``, each with the first version that has one."""
     return [
-        f"engine.llm_api.{option} (available since {version_text(OPTIONS[option][0].since)})"
+        f"engine.llm_api.{option} (available since {version_text(_names(option)[0].since)})"
         for option, _ in leaves_of(options)
         if name_of(option, dialect) is None
     ]
@@ -188,7 +189,11 @@ def cannot_express(scenario: str, dialect: Dialect, problems: Sequence[str]) -> 
 
 def name_of(option: str, dialect: Dialect) -> Name | None:
     """Return the name of an option of the options file in ``dialect``; None if it has no name."""
-    return next((name for name in reversed(OPTIONS[option]) if name.since <= dialect.version), None)
+    return next((name for name in reversed(_names(option)) if name.since <= dialect.version), None)
+
+
+def _names(option: str) -> tuple[Name, ...]:
+    return OPTIONS.get(option) or SWITCHED_ON[option]
 
 
 def command_line_options(dialect: Dialect) -> frozenset[str]:
@@ -241,7 +246,8 @@ def merged(content: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        if isinstance(value, dict) and any(name.startswith(f"{prefix}{key}.") for name in OPTIONS):
+        block = any(name.startswith(f"{prefix}{key}.") for name in OPTIONS)
+        if isinstance(value, dict) and block and (value or f"{prefix}{key}" not in SWITCHED_ON):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

@@ -263,6 +263,12 @@ OPTIONS: Mapping[str, tuple[Name, ...]] = {
 }
 """Every option of the options file by its newest name, with its names from old to new."""
 
+SWITCHED_ON: Mapping[str, tuple[Name, ...]] = {
+    "torch_compile_config": _same("torch_compile_config", ((1, 0), "inferred", _AUGUST)),
+}
+"""Blocks of options that even an empty mapping switches on. An empty mapping of another block is the default:
+cache_transceiver_config is off without a backend."""
+
 NEWEST: Mapping[str, str] = {
     old: newest
     for newest, names in OPTIONS.items()
