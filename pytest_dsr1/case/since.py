@@ -8,6 +8,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Literal
 
+from pytest_dsr1.case.published import published_values
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.history import PastRun
 from pytest_dsr1.gate.references import References
@@ -81,17 +82,20 @@ class Since:
         green: what the run is compared with.
         good: the same in words, such as ``the last green run (2026-11-29 14:46)``; empty without any.
         changes: facts that differ, most suspect first.
+        published: without any, how the scenario differs from its published run; empty if none was published.
     """
 
     green: Green = "never"
     good: str = ""
     changes: tuple[Change, ...] = ()
+    published: str = ""
 
     @property
     def sentence(self) -> str:
         """The changes in a sentence."""
         if not self.good:
-            return "this scenario was never green on this machine, and has no references"
+            never = "this scenario was never green on this machine, and has no references"
+            return f"{never}; {self.published}" if self.published else never
         if not self.changes:
             return f"since {self.good}: no recorded fact differs"
         more = len(self.changes) - _SHOWN
@@ -120,7 +124,15 @@ def since(
     if references is not None:
         good = f"the accepted references ({references.accepted.at:%Y-%m-%d})"
         return Since("references", good, changes(references.facts, facts))
-    return Since()
+    return Since(published=_published(measurement))
+
+
+def _published(measurement: Measurement) -> str:
+    """Return how a run differs from the newest published one of its model and GPUs, in words."""
+    found = next(published_values(measurement.scenario, measurement), None)
+    if found is None:
+        return ""
+    return f"compared with {found.version}: {found.differs or 'the scenario is as published'}"
 
 
 def _is_green(run: PastRun, measurement: Measurement, missed: set[str]) -> bool:

@@ -15,7 +15,10 @@ from pytest_dsr1.case.since import Change, Since, changes, since
 from pytest_dsr1.gate.history import PastRun
 from pytest_dsr1.gate.saved import write_verdicts
 from pytest_dsr1.machine.values import FactValue, Fingerprint
+from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.verdict.verdict import Status, Verdict
+from tests.helpers.paths import SUITES
+from tests.helpers.published import shipped
 from tests.helpers.reference_store import references
 from tests.helpers.values import case, measurement, missed, verdict
 
@@ -111,6 +114,19 @@ def test_without_a_green_run_the_references_are_compared() -> None:
     assert since(now(), [], None, [THROUGHPUT]).sentence == (
         "this scenario was never green on this machine, and has no references"
     )
+
+
+def test_a_scenario_that_was_never_green_is_compared_with_the_published_run() -> None:
+    gpus: dict[str, FactValue] = {"gpu.name": "NVIDIA H200", "gpu.count": 8}
+    as_published = shipped("h200/max-throughput")
+    run = measurement(scenario=as_published, fingerprint=Fingerprint(gpus))
+    newest = as_published.publications[0].version
+    never = "this scenario was never green on this machine, and has no references; compared with "
+    assert since(run, [], None, []).sentence == f"{never}{newest}: the scenario is as published"
+    file = SUITES / "h200" / "max-throughput.yaml"
+    other = load(file, overrides=("load.concurrency=512",)).scenario
+    changed = since(replace(run, scenario=other), [], None, []).sentence
+    assert changed == f"{never}{newest}: changed here: load.concurrency"
 
 
 def texts(old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> tuple[str, ...]:

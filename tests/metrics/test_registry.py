@@ -20,7 +20,7 @@ from pytest_dsr1 import extensions
 from pytest_dsr1.case.case import case_of
 from pytest_dsr1.errors import UserError
 from pytest_dsr1.machine.values import Fingerprint
-from pytest_dsr1.measurement.run import expected_s
+from pytest_dsr1.measurement.expected import expected_s
 from pytest_dsr1.metrics.catalogue import (
     METRICS,
     MetricValue,

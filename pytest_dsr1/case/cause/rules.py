@@ -209,7 +209,7 @@ def _same_software(evidence: Evidence) -> Iterator[str]:
 
 
 _CATALOG = "NVIDIA's Xid catalog"
-_SEEN = "measured on an H200 (docs/background/measurements.md)"
+_SEEN = "measured on an H200 (`pytest-dsr1 docs measurements`)"
 _TELEMETRY = "NVML's clock-event reasons, read during the run"
 _ARITHMETIC = "a part cannot cost more than its share"
 
@@ -232,13 +232,13 @@ RULES: tuple[Rule, ...] = (
         "the engine's report or log",
         lambda evidence: _different_options(evidence, enough=True),
     ),
-    Rule("options", "convicts", "docs/how-to/why-low.md", _clues_of_options),
+    Rule("options", "convicts", "`pytest-dsr1 docs why-low`", _clues_of_options),
     Rule("options", "suspects", "the scenario", _clues_of_the_plan),
     Rule("options", "suspects", _ARITHMETIC, lambda evidence: _different_options(evidence, enough=False)),
     Rule("options", "suspects", "the fingerprint", _changed_options),
     Rule("options", "acquits", "the engine's report, or the fingerprint", _same_options),
     Rule("software", "suspects", "the fingerprint", _changed_software),
-    Rule("software", "unlike", "docs/how-to/gate.md, starts that compiled", _compiled),
+    Rule("software", "unlike", "`pytest-dsr1 docs gate`, starts that compiled", _compiled),
     Rule("software", "acquits", "the fingerprint", _same_software),
 )
 """In the order in which they are shown."""
