@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_dsr1.cli.git import git
+from pytest_dsr1.cli.git import git, is_committed
 from pytest_dsr1.text import say, shown_path
 
 if TYPE_CHECKING:
@@ -74,6 +74,6 @@ def _origin(path: Path, commit: str | None) -> Origin:
 
     inside = git(path.parent, "rev-parse", "--show-prefix", "--show-toplevel")
     document = (inside.splitlines()[0] + path.name) if inside and "\n" in inside else path.name
-    if commit is None and inside and not git(path.parent, "status", "--porcelain", "--", path.name):
+    if commit is None and is_committed(path):
         commit = git(path.parent, "log", "-1", "--format=%H", "--", path.name)
     return Origin(document, commit)

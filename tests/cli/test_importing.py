@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -116,11 +117,34 @@ def test_the_commit_of_a_checkout_is_that_of_the_unchanged_file(folder: Path) ->
 
 def test_a_program_that_a_checkout_names_does_not_run(folder: Path) -> None:
     program = folder / "program"
-    program.write_text("#!/bin/sh\ntouch ran\n", encoding="utf-8")
+    program.write_text(f"#!/bin/sh\ntouch {folder}/ran\nexit 1\n", encoding="utf-8")
     program.chmod(0o755)
-    for words in (["init", "-q"], ["config", "core.fsmonitor", str(program)]):
-        subprocess.run(["git", *words], check=True)
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    git("init", "-q")
+    git("add", "b200.yaml")
+    git("-c", "user.name=me", "-c", "user.email=me@example.com", "commit", "-qm", "x")
+    (folder / ".gitattributes").write_text("*.yaml filter=own\n", encoding="utf-8")
+    git("config", "core.fsmonitor", str(program))
+    git("config", "filter.own.clean", str(program))
+    os.utime(folder / "b200.yaml", (0, 0))  # so git looks at its content
     assert main(["import", "b200.yaml"]) == 0
+    scenario = yaml.safe_load((folder / "imported" / "b200-a.yaml").read_text())
+    assert scenario["source"]["commit"] == git("rev-parse", "HEAD")
+
+    # Of a partial clone git fetches a missing object, with the program that answers for the remote.
+    tree = git("rev-parse", "HEAD^{tree}")
+    (folder / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+    git("config", "core.repositoryformatversion", "1")
+    for key, value in {"url": str(folder), "promisor": "true", "uploadpack": str(program)}.items():
+        git("config", f"remote.origin.{key}", value)
+    git("config", "extensions.partialClone", "origin")
+    assert main(["import", "b200.yaml", "--force"]) == 0
+    scenario = yaml.safe_load((folder / "imported" / "b200-a.yaml").read_text())
+    assert "commit" not in scenario["source"]
     assert not (folder / "ran").exists()
 
 
