@@ -24,6 +24,7 @@ _SAVED: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
     "not_measured": ("not_measured", dict),
     "server_started": ("server_started", bool),
     "server_kept_from": ("server_kept_from", str),
+    "options_in_effect": ("options_in_effect", dict),
 }
 """The keys of the saved result, each with its field and the type of its value."""
 
@@ -43,6 +44,8 @@ class EngineFacts:
         not_measured: by metric, the reason why it was not measured and what to do.
         server_started: whether the server was started for this run; None for an engine that always is.
         server_kept_from: the other scenario that a reused server was started for.
+        options_in_effect: by option, the values asked for and in effect
+            (:func:`~pytest_dsr1.engines.in_effect.saved`).
         other: facts that are only saved with the result; JSON values. A key that a field is saved under is
             refused: a saved result would be read into that field.
 
@@ -60,6 +63,7 @@ class EngineFacts:
     not_measured: Mapping[str, str] = field(default_factory=dict)
     server_started: bool | None = None
     server_kept_from: str | None = None
+    options_in_effect: Mapping[str, object] = field(default_factory=dict)
     other: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

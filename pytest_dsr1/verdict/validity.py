@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pytest_dsr1.engines.in_effect import of_saved
 from pytest_dsr1.machine.gpu.inventory import sentences
 from pytest_dsr1.machine.gpu.known import UNCERTAINTY
 from pytest_dsr1.machine.values import FORCED
@@ -43,6 +44,7 @@ def invalid_reasons(measurement: Measurement) -> tuple[str, ...]:
     else:
         reasons += _impossible(measurement)
         reasons += _not_forced(measurement)
+        reasons += _other_options(measurement)
     if not measurement.metrics:
         reasons.append("the engine reported no metric")
     return tuple(reasons)
@@ -77,6 +79,14 @@ def _not_forced(measurement: Measurement) -> Iterator[str]:
             "the engine did not force it; look for its own message in the log, and at its version "
             "(`pytest-dsr1 docs datasets`)"
         )
+
+
+def _other_options(measurement: Measurement) -> Iterator[str]:
+    """Yield a sentence about options that change what is measured and were not in effect as asked for."""
+    options = of_saved(measurement.result.facts.options_in_effect)
+    wrong = [option.sentence for option in options if option.differs and option.changes_the_measurement]
+    if wrong:
+        yield f"the engine did not use the options that it was given: {'; '.join(wrong)}"
 
 
 def _impossible(measurement: Measurement) -> Iterator[str]:

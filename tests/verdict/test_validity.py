@@ -153,3 +153,19 @@ def test_without_records_the_workload_says_the_lengths() -> None:
     bare = replace(run, result=replace(run.result, records=()))
     bare = replace(bare, workload=replace(bare.workload, mean_output=1000.0))
     assert "but 2.820 seen (expected 2.379 to 2.414)" in invalid_reasons(bare)[0]
+
+
+def test_options_that_were_not_in_effect_make_a_run_invalid() -> None:
+    """Those that change what is measured; the engine itself reported the values."""
+    run = measurement()
+    options = {
+        "max_batch_size": [128, 64],
+        "tensor_parallel_size": [8, 8],
+        "print_iter_log": [True, False],
+        "moe_config.backend": ["CUTLASS", "TRTLLM"],
+    }
+    facts = replace(run.result.facts, options_in_effect=options)
+    assert invalid_reasons(replace(run, result=replace(run.result, facts=facts))) == (
+        "the engine did not use the options that it was given: max_batch_size was 64 instead of 128; "
+        "moe_config.backend was TRTLLM instead of CUTLASS",
+    )

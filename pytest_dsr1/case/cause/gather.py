@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
-from pytest_dsr1.case.cause.evidence import ChangedRole, Evidence, Result, Watched
+from pytest_dsr1.case.cause.evidence import ChangedRole, Evidence, OptionDifference, Result, Watched
 from pytest_dsr1.case.judgment import Judgment
+from pytest_dsr1.case.published import published_values
 from pytest_dsr1.case.since import Change, Since
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
+from pytest_dsr1.engines.in_effect import of_saved
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.machine.gpu.xids import XIDS
 from pytest_dsr1.machine.values import UNVERIFIED, FactValue
@@ -33,6 +36,9 @@ def evidence_of(
         share_of_target=_share(judgment.judged),
         watched=_watched(measurement, keys),
         unverified=tuple(_unverified(measurement)),
+        options=tuple(_options(measurement)),
+        options_read=bool(measurement.result.facts.options_in_effect),
+        options_as_published=_as_published(measurement),
         green=green,
         changed={change.key: _role(change) for change in changes},
         software_same=None if green == "never" else not software,
@@ -93,6 +99,19 @@ def _unverified(measurement: Measurement) -> Iterable[str]:
     for finding in measurement.findings:
         if finding.severity == "warning" and finding.message.endswith(UNVERIFIED):
             yield f"{finding.subject}: {finding.message.removesuffix(UNVERIFIED).strip()}"
+
+
+def _options(measurement: Measurement) -> Iterable[OptionDifference]:
+    for option in of_saved(measurement.result.facts.options_in_effect):
+        if option.differs:
+            matters: Literal["yes", "unknown"] = "yes" if option.changes_the_measurement else "unknown"
+            yield OptionDifference(option.name, str(option.asked), str(option.in_effect), matters)
+
+
+def _as_published(measurement: Measurement) -> bool | None:
+    """Return whether the options that were asked for are the published ones; None without a published run."""
+    newest = next(published_values(measurement.scenario, measurement), None)
+    return None if newest is None else not newest.differs
 
 
 def _role(change: Change) -> ChangedRole:

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
-from pytest_dsr1.case.cause.evidence import Evidence, Watched
+from pytest_dsr1.case.cause.evidence import Evidence, OptionDifference, Watched
 from pytest_dsr1.case.cause.gather import evidence_of
 from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.case.since import Change, Since
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine.telemetry.health import GpuStatistics, GpuSummary
-from pytest_dsr1.machine.values import UNVERIFIED, Event, Fingerprint, Telemetry
+from pytest_dsr1.machine.values import UNVERIFIED, Event, FactValue, Fingerprint, Telemetry
+from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.verdict.verdict import Status, Verdict
+from tests.helpers.paths import SUITES
+from tests.helpers.published import shipped
 from tests.helpers.values import gate, measurement, scenario, verdict
 
 MISSED = verdict(10.0)
@@ -150,3 +153,25 @@ def test_what_changed() -> None:
     }
     assert (evidence.software_same, evidence.software_changed) == (False, ("driver 570 -> 575",))
     assert found(since=Since("references", "the references", changes[:1])).software_same is True
+
+
+def test_options_in_effect() -> None:
+    run = measurement()
+    facts = replace(run.result.facts, options_in_effect={"max_batch_size": [8, 4], "x": [1, 2], "y": [1, 1]})
+    evidence = found(result=replace(run.result, facts=facts))
+    assert evidence.options == (
+        OptionDifference("max_batch_size", "8", "4", "yes"),
+        OptionDifference("x", "1", "2", "unknown"),
+    )
+    assert (evidence.options_read, found().options_read) == (True, False)
+
+
+def test_whether_the_options_are_the_published_ones() -> None:
+    published = shipped("h200/max-throughput")
+    gpus: dict[str, FactValue] = {"gpu.name": "NVIDIA H200", "gpu.count": 8}
+    run: dict[str, Any] = {"scenario": published, "fingerprint": Fingerprint(gpus)}
+    assert found(**run).options_as_published is True
+    file = SUITES / "h200" / "max-throughput.yaml"
+    run["scenario"] = load(file, overrides=("load.concurrency=512",)).scenario
+    assert found(**run).options_as_published is False
+    assert found().options_as_published is None

@@ -110,6 +110,8 @@ class RequestOutput:
 class LLM:
     def __init__(self, model: str, **kwargs: Any) -> None:
         self.args = args = TorchLlmArgs(model=model, **kwargs)
+        for name, value in json.loads(os.environ.get("DSR1_STANDIN_IN_EFFECT", "{}")).items():
+            setattr(args, name, value)
         gpus, needed = int(os.environ.get("DSR1_STANDIN_GPUS", "8")), args.tensor_parallel_size
         needed *= args.pipeline_parallel_size
         if needed > gpus:

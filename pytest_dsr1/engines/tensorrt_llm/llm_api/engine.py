@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from pytest_dsr1.engines.facts import EngineFacts
+from pytest_dsr1.engines.in_effect import of_saved
 from pytest_dsr1.engines.protocol import EngineResult, Job
 from pytest_dsr1.engines.tensorrt_llm.failures import next_steps
 from pytest_dsr1.engines.tensorrt_llm.llm_api.arguments import asked, worker_job, write_model
@@ -166,7 +167,7 @@ class LoadedModel:
             raise listener.failure(f"TensorRT-LLM answered {len(records)} requests, expected {wanted}")
         self._check_drafts(records)
         listener.observer.progress(len(records), sum(record.output_tokens for record in records))
-        engine = Trtllm.of(job.scenario)
+        engine, facts = Trtllm.of(job.scenario), self._facts(report)
         return EngineResult(
             records=tuple(sorted(records, key=lambda record: record.last_token_s)),
             report={},
@@ -174,8 +175,8 @@ class LoadedModel:
             measured_to_s=max(record.last_token_s for record in records),
             gpus=engine.gpus,
             versions=report.result.versions,
-            facts=self._facts(report),
-            warnings=(*report.warnings, *self._warnings()),
+            facts=facts,
+            warnings=(*report.warnings, *self._warnings(), *_other_options(facts)),
             series=report.series,
             stopped=stopped,
         )
@@ -205,9 +206,10 @@ class LoadedModel:
 
     def _facts(self, report: WorkerReport) -> EngineFacts:
         """Return the worker's facts with statistics of the iterations, and write their time series."""
-        samples, facts = report.iterations, report.result.facts
+        samples, facts = report.iterations, dict(report.result.facts)
+        options = facts.pop("options_in_effect", {})
         if not samples:
-            return EngineFacts(other=facts)
+            return EngineFacts(options_in_effect=options, other=facts)
         path = self._listener.job.artifacts / f"iterations-{self._measured}.jsonl"
         lines = [json.dumps(dataclasses.asdict(sample)) + "\n" for sample in samples]
         write_atomically(path, "".join(lines))
@@ -216,8 +218,16 @@ class LoadedModel:
         return EngineFacts(
             scheduled_requests_mean=sum(scheduled) / len(scheduled) if scheduled else None,
             kv_cache_used_share_max=max(used, default=None),
+            options_in_effect=options,
             other={**facts, "iterations": len(samples), "iterations_file": path.name},
         )
+
+
+def _other_options(facts: EngineFacts) -> Iterator[str]:
+    """Yield a warning for each option with another value in effect that does not make the run INVALID."""
+    for option in of_saved(facts.options_in_effect):
+        if option.differs and not option.changes_the_measurement:
+            yield f"engine option {option.sentence}"
 
 
 class _Listener(WorkerListener):

@@ -25,6 +25,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pytest_dsr1.engines.in_effect import options_in_effect, saved
 from pytest_dsr1.engines.tensorrt_llm.llm_api.job import (
     Order,
     TrtllmJob,
@@ -129,6 +130,8 @@ class Server:
         whole = llm_utils.update_llm_args_with_extra_dict(arguments, copy.deepcopy(job.options))
         draft_length_kept(job.draft_tokens, whole, self._version, job.dialect)
         self._llm = library.LLM(**whole)
+        asked = {**arguments, **job.options}
+        self._in_effect = saved(options_in_effect(masked_tree(asked), getattr(self._llm, "args", None)))
         self._stopping = asyncio.Event()
         self._reset()
 
@@ -182,6 +185,7 @@ class Server:
             facts={
                 "dialect": self._job.dialect,
                 "llm": masked_tree({**self._job.arguments, **self._job.options}),
+                "options_in_effect": self._in_effect,
             },
         )
 
