@@ -104,6 +104,7 @@ def test_trace(tmp_path: Path) -> None:
         (line(None), "timestamp must be milliseconds, 0 or more, found null"),
         (line(-1), "timestamp must be milliseconds"),
         (line(True), "timestamp must be milliseconds"),
+        (line(10**400), "timestamp must be milliseconds, 0 or more, found a number of more than 20 digits"),
         (line(0), "timestamp 0 is before that of the line above"),
         (line(2, input_length=0), "input_length must be a whole number from 1 to 16,777,216, found 0"),
         (line(2, output_length=1.5), "output_length must be a whole number from 1 to 16,777,216, found 1.5"),
