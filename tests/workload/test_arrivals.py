@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import sys
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from pytest_dsr1.errors import InvalidRunError
 from pytest_dsr1.scenario.schema.scenario import Load
-from pytest_dsr1.workload.arrivals import read_trace, schedule
+from pytest_dsr1.workload.arrivals import TraceRequest, read_trace, schedule
 from pytest_dsr1.workload.prepare import prepare
 from tests.helpers.values import scenario
 
@@ -70,6 +72,21 @@ def test_mean_rate_and_variation_of_gaps(arrival: dict[str, Any], variation: flo
     assert pstdev(gaps(times)) / fmean(gaps(times)) == pytest.approx(variation, rel=0.06)
 
 
+@pytest.mark.parametrize(
+    ("seed", "expected"),
+    [
+        (420, [0.0, 0.46495754608360773, 1.4911472361058793, 1.5297331846290243]),
+        (-1, [0.0, 0.13740809798929665, 0.3688060467426719, 1.7112835421746955]),
+        (2**64 - 1, [0.0, 0.13740809798929665, 0.3688060467426719, 1.7112835421746955]),
+        (2**63, [0.0, 0.2389344909372808, 0.6678830487934951, 1.0449782769710332]),
+    ],
+)
+def test_schedule_of_a_seed_never_changes(seed: int, expected: list[float]) -> None:
+    """Where this fails with a new numpy, its distributions have changed."""
+    times = schedule(load(4, {"type": "poisson", "rate_req_s": 2.0, "seed": seed}))
+    assert times == pytest.approx(expected, rel=1e-12)
+
+
 def write(path: Path, *lines: object) -> Path:
     path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
     return path
@@ -83,7 +100,7 @@ def test_trace(tmp_path: Path) -> None:
     path = write(tmp_path / "t.jsonl", line(27000), line(27500, input_length=9), line(30000, output_length=5))
     arrival = {"type": "trace", "path": str(path), "speedup": 2.0}
     assert schedule(load(3, arrival)) == [0.0, 0.25, 1.5]
-    assert read_trace(path, 1)[0].blocks == (46,)
+    assert read_trace(path, 2) == [TraceRequest(0.0, 6, 2, (46,)), TraceRequest(0.5, 9, 2, (46,))]
     of = scenario(
         engine={"type": "openai", "url": "http://h"},
         model={"name": "m"},
@@ -104,15 +121,21 @@ def test_trace(tmp_path: Path) -> None:
         (line(None), "timestamp must be milliseconds, 0 or more, found null"),
         (line(-1), "timestamp must be milliseconds"),
         (line(True), "timestamp must be milliseconds"),
+        (line(math.inf), "timestamp must be milliseconds, 0 or more, found Infinity"),
+        (line(math.nan), "timestamp must be milliseconds, 0 or more, found NaN"),
         (line(10**400), "timestamp must be milliseconds, 0 or more, found a number of more than 20 digits"),
         (line(0), "timestamp 0 is before that of the line above"),
         (line(2, input_length=0), "input_length must be a whole number from 1 to 16,777,216, found 0"),
+        (
+            line(2, input_length=2**24 + 1, hash_ids=[]),
+            "input_length must be a whole number from 1 to 16,777,216",
+        ),
         (line(2, output_length=1.5), "output_length must be a whole number from 1 to 16,777,216, found 1.5"),
         (line(2, hash_ids="x"), 'hash_ids must be a list of whole numbers, found "x"'),
         (line(2, hash_ids=None), "hash_ids must be a list of whole numbers, found null"),
         *(
             (
-                line(2, hash_ids=[0, bad]),
+                line(2, hash_ids=[0, bad, "later"]),
                 f"hash_ids must be whole numbers from 0 to 2^64 - 1, found {shown}",
             )
             for bad, shown in (
@@ -136,8 +159,48 @@ def test_bad_line_of_a_trace(bad: object, message: str, tmp_path: Path) -> None:
     path = write(tmp_path / "t.jsonl", line(1), bad)
     with pytest.raises(InvalidRunError) as caught:
         read_trace(path, 2)
-    assert f"{path}:2: {message}" in str(caught.value)
+    assert str(caught.value).startswith(f"{path} is not a usable trace (1 problem):\n  {path}:2: {message}")
     assert "the Mooncake trace format" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        line(0, input_length=1, output_length=1),
+        line(sys.float_info.max),
+        line(input_length=2**24, output_length=2**24, hash_ids=[]),
+        line(hash_ids=[0]),
+        line(hash_ids=[2**64 - 1]),
+    ],
+)
+def test_line_at_a_limit_of_the_format(good: dict[str, Any], tmp_path: Path) -> None:
+    path = write(tmp_path / "t.jsonl", good)
+    expected = TraceRequest(0.0, good["input_length"], good["output_length"], tuple(good["hash_ids"]))
+    assert read_trace(path, 1) == [expected]
+
+
+def test_line_of_a_trace_has_at_most_16_mib(tmp_path: Path) -> None:
+    longest = json.dumps(line()).replace("{", "{" + " " * (2**24 - len(json.dumps(line()))))
+    assert len(read_trace(write(tmp_path / "t.jsonl", longest), 1)) == 1
+    longer = longest.replace("{", "{ ")
+    with pytest.raises(InvalidRunError, match=r"t\.jsonl:1: not JSON"):
+        read_trace(write(tmp_path / "t.jsonl", longer), 1)
+
+
+@pytest.mark.parametrize(
+    ("count", "shown", "more"),
+    [(2, "2", []), (20, "20", []), (21, "21", ["  and 1 more"]), (1025, "1,025", ["  and 1,005 more"])],
+)
+def test_first_20_problems_of_a_trace_are_named(
+    count: int, shown: str, more: list[str], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "t.jsonl", *["{"] * count)
+    with pytest.raises(InvalidRunError) as caught:
+        read_trace(path, count)
+    head, *problems, _ = str(caught.value).splitlines()
+    assert head == f"{path} is not a usable trace ({shown} problems):"
+    named = [f"  {path}:{i}: not JSON; expected one whole object on the line" for i in range(1, count + 1)]
+    assert problems == [*named[:20], *more]
 
 
 def test_all_problems_of_a_trace_come_at_once(tmp_path: Path) -> None:
