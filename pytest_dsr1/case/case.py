@@ -285,7 +285,9 @@ def _since(
     if judgment.status not in _BAD:
         return None
     missed = (verdict.metric for verdict in judgment.verdicts if verdict.status is Status.FAIL)
-    return since(measurement, _without_gate_runs(judgment.gate, past.runs), references, missed)
+    found = since(measurement, _without_gate_runs(judgment.gate, past.runs), references, missed)
+    # Of a run that does not count, it does not matter whether the scenario was ever green.
+    return None if judgment.status is Status.INVALID and found.green == "never" else found
 
 
 def _comparable(references: References, measurement: Measurement) -> References | None:

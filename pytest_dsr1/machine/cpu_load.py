@@ -24,6 +24,8 @@ INTERVAL_S = 0.5
 LOST_LIMIT = 0.05
 """The largest share of the measured time that other work may take from the run: that of the scenarios'
 tolerance. `pytest-dsr1 docs measurements#other-work-on-the-cpus` has the measurement."""
+SHARED = "CPUs shared"
+"""The subject of the finding about other work."""
 NOTABLE_SHARE = 0.01
 """A smaller share is not mentioned as a warning."""
 _SHOWN = 4
@@ -217,7 +219,7 @@ def assess(load: CpuLoad | None) -> Iterator[Finding]:
         f"{'; '.join(reasons)} (allowed {LOST_LIMIT:.0%}). Other work kept {load.others_cpus:.2f} of "
         f"{load.cpus} CPUs busy: {seen}; {next_step}"
     )
-    yield Finding("mismatch" if load.lost_share > LOST_LIMIT else "warning", "CPUs shared", message)
+    yield Finding("mismatch" if load.lost_share > LOST_LIMIT else "warning", SHARED, message)
 
 
 def _described(work: OtherWork) -> str:

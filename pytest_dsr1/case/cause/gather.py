@@ -12,6 +12,7 @@ from pytest_dsr1.case.since import Change, Since
 from pytest_dsr1.diagnosis.diagnosis import FoundClue
 from pytest_dsr1.engines.in_effect import of_saved
 from pytest_dsr1.gate import comparability
+from pytest_dsr1.machine.cpu_load import SHARED
 from pytest_dsr1.machine.gpu.xids import XIDS
 from pytest_dsr1.machine.values import UNVERIFIED, FactValue
 from pytest_dsr1.measurement.measurement import Measurement
@@ -69,7 +70,8 @@ def _share(verdicts: Iterable[Verdict]) -> float | None:
 def _watched(measurement: Measurement, clues: Mapping[str, str]) -> Watched | None:
     telemetry, health = measurement.telemetry, measurement.gpu_health
     if not telemetry.gpus or health is None:
-        return None
+        shared = any(f.severity == "mismatch" and f.subject == SHARED for f in measurement.findings)
+        return Watched(shared=True) if shared else None
     begin_s, end_s = measurement.result.measured_from_s, measurement.result.measured_to_s
     inside = [event for event in telemetry.events if begin_s <= event.time_s <= end_s + 1]
     codes = [event.xid for event in inside if event.xid is not None]

@@ -66,7 +66,7 @@ def _memory_errors(evidence: Evidence) -> Iterator[str]:
 
 def _shared(evidence: Evidence) -> Iterator[str]:
     if evidence.watched and evidence.watched.shared:
-        yield "another process used the GPUs"
+        yield "other work ran on the machine meanwhile"
 
 
 def _throttled(evidence: Evidence, *, enough: bool) -> Iterator[str]:

@@ -61,8 +61,11 @@ def test_the_share_is_that_of_the_worst_figure() -> None:
     assert found(replace(FAILED, verdicts=(unknown,))).share_of_target is None
 
 
-def test_a_run_on_the_cpu_was_not_watched() -> None:
+def test_a_run_on_the_cpu_is_watched_for_other_work() -> None:
     assert found().watched is None
+    busy = Finding("mismatch", "CPUs shared", "40% of the time")
+    assert found(findings=(busy,)).watched == Watched(shared=True)
+    assert found(findings=(replace(busy, severity="warning"),)).watched is None
 
 
 def test_what_the_telemetry_shows() -> None:
