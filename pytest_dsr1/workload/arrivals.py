@@ -111,10 +111,9 @@ def read_trace(path: Path, count: int) -> list[TraceRequest]:
             f"{path}: the trace cannot be read: {reason}; correct load.arrival.path"
         ) from None
     if number < count:
-        problems.append(
-            f"  {path}: the trace has {number:,} lines, but the scenario needs {count:,} requests; "
-            f"use --dsr1-set load.num_requests={number}"
-        )
+        lines = "1 line" if number == 1 else f"{number:,} lines"
+        use = f"use --dsr1-set load.num_requests={number}" if number else "correct load.arrival.path"
+        problems.append(f"  {path}: the trace has {lines}, but the scenario needs {count:,} requests; {use}")
     if problems:
         more = [f"  and {len(problems) - _SHOWN:,} more"] if len(problems) > _SHOWN else []
         head = f"{path} is not a usable trace ({len(problems):,} problem{'s' if len(problems) > 1 else ''}):"

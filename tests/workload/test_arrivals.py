@@ -217,10 +217,14 @@ def test_all_problems_of_a_trace_come_at_once(tmp_path: Path) -> None:
 
 
 def test_trace_that_is_too_short_or_missing(tmp_path: Path) -> None:
-    with pytest.raises(
-        InvalidRunError, match=r"has 1 lines, but the scenario needs 2 requests; .*num_requests=1"
+    for count, words, advice in (
+        (0, "0 lines", "correct load.arrival.path"),
+        (1, "1 line", "use --dsr1-set load.num_requests=1"),
+        (2, "2 lines", "use --dsr1-set load.num_requests=2"),
     ):
-        read_trace(write(tmp_path / "t.jsonl", line(1)), 2)
+        with pytest.raises(InvalidRunError) as caught:
+            read_trace(write(tmp_path / "t.jsonl", *(line(number) for number in range(count))), 3)
+        assert f"has {words}, but the scenario needs 3 requests; {advice}\n" in str(caught.value)
     with pytest.raises(InvalidRunError, match="cannot be read: No such file"):
         read_trace(tmp_path / "none", 1)
 
