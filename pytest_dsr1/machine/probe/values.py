@@ -1,0 +1,228 @@
+"""What probes measure, the smallest difference that each can show, and their values.
+
+Only the standard library is used, because the child process imports this module too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Literal
+
+Of = Literal["gpu", "pair", "all"]
+"""What one value is about: a GPU, an ordered pair of GPUs, or all GPUs at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of probe.
+
+    Attributes:
+        label: its name in tables.
+        unit: the unit of its values.
+        does: what a GPU does in it, for sentences such as "GPU 5 reads memory 6.0% slower".
+        smallest_percent: values that differ by at most this are equal.
+        source: where that number is from.
+        of: what one value is about.
+        judged: whether a difference says that something is slow.
+    """
+
+    label: str
+    unit: str
+    does: str
+    smallest_percent: float
+    source: str
+    of: Of = "gpu"
+    judged: bool = True
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether the value is a time."""
+        return self.unit == "us"
+
+
+_H200 = "15 probes in a row, twice, on one H200 (2026-11-29)"
+_ASSUMED = "assumed: not measured on several GPUs yet"
+_CAPPED = f"{_H200}: rates at the power cap repeat within 5% while the clock settles"
+_BY_CLOCK = "assumed: what is left of a matrix rate after the clock is divided out"
+
+KINDS: Mapping[str, Kind] = {
+    "memory_bandwidth_gb_s": Kind(
+        "memory copy", "GB/s", "copies memory", 0.3, f"{_H200}: 4,255 to 4,260 GB/s, sd 0.03%"
+    ),
+    "memory_read_gb_s": Kind(
+        "memory read", "GB/s", "reads memory", 0.8, f"{_H200}: 4,363 to 4,395 GB/s, sd 0.15%"
+    ),
+    "host_to_gpu_gb_s": Kind(
+        "host to GPU", "GB/s", "copies from the host", 1.0, f"{_H200}: 55.5 GB/s, sd 0.2%"
+    ),
+    "gpu_to_host_gb_s": Kind(
+        "GPU to host", "GB/s", "copies to the host", 1.0, f"{_H200}: 55.3 GB/s, sd 0.2%"
+    ),
+    "peer_gb_s": Kind("GPU to GPU", "GB/s", "copies to and from other GPUs", 3.0, _ASSUMED, "pair"),
+    "peer_side_by_side_gb_s": Kind(
+        "GPU to GPU, all at once", "GB/s", "copies to each other", 5.0, _ASSUMED, "all"
+    ),
+    "all_reduce_64kib_us": Kind("all-reduce of 64 KiB", "us", "reduces 64 KiB", 10.0, _ASSUMED, "all"),
+    "all_reduce_256mib_gb_s": Kind("all-reduce of 256 MiB", "GB/s", "reduces 256 MiB", 3.0, _ASSUMED, "all"),
+    "bf16_tflops": Kind("BF16 product", "TFLOPS", "multiplies BF16 matrices", 5.0, _CAPPED),
+    "bf16_sm_clock_mhz": Kind("SM clock in it", "MHz", "runs", 5.0, _CAPPED, judged=False),
+    "bf16_tflops_per_ghz": Kind(
+        "BF16 per clock", "TFLOPS/GHz", "multiplies BF16 matrices per SM clock", 1.0, _BY_CLOCK
+    ),
+    "fp8_tflops": Kind("FP8 product", "TFLOPS", "multiplies FP8 matrices", 5.0, _CAPPED),
+    "fp8_sm_clock_mhz": Kind("SM clock in it", "MHz", "runs", 5.0, _CAPPED, judged=False),
+    "fp8_tflops_per_ghz": Kind(
+        "FP8 per clock", "TFLOPS/GHz", "multiplies FP8 matrices per SM clock", 1.0, _BY_CLOCK
+    ),
+}
+"""All probes, in the order in which they run. Bandwidths count bytes read and written for copies within a
+GPU, bytes sent for other copies, and 2 (n - 1) / n times the size for an all-reduce of n GPUs."""
+
+SMALLEST: Mapping[str, float] = {name: kind.smallest_percent for name, kind in KINDS.items()}
+"""The smallest difference that each probe can show, in percent; ``KINDS`` has the sources."""
+
+PREFIX = "probe."
+"""Begins the name of each fact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The values of one probe.
+
+    Attributes:
+        name: a key of ``KINDS``.
+        values: in the unit of the kind.
+        gpus: for each value its GPUs, by NVML's index; of a pair first the one that sends.
+        seconds: how long it took.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    gpus: tuple[tuple[int, ...], ...]
+    seconds: float
+
+    @property
+    def kind(self) -> Kind:
+        """What was measured."""
+        return KINDS[self.name]
+
+    @property
+    def unit(self) -> str:
+        """The unit of the values."""
+        return self.kind.unit
+
+    @property
+    def smallest_percent(self) -> float:
+        """Values that differ by at most this are equal."""
+        return self.kind.smallest_percent
+
+    @property
+    def by_gpu(self) -> tuple[tuple[tuple[int, ...], float], ...]:
+        """The values by GPU, as (GPUs, value); for pairs the slowest pair that a GPU sends or receives in."""
+        if self.kind.of != "pair":
+            return tuple(zip(self.gpus, self.values, strict=True))
+        slowest: dict[int, float] = {}
+        for pair, value in zip(self.gpus, self.values, strict=True):
+            for gpu in pair:
+                slowest[gpu] = min(value, slowest.get(gpu, math.inf))
+        return tuple(((gpu,), value) for gpu, value in sorted(slowest.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """All probes of the GPUs of a run, at one time.
+
+    Attributes:
+        model: the name of the GPUs; None if they differ, or on the CPU.
+        gpus: their indices in NVML, in CUDA's order.
+        probes: what was measured, in the order of ``KINDS``.
+        missing: why others were not, by name.
+        seconds: how long all of it took.
+    """
+
+    model: str | None
+    gpus: tuple[int, ...]
+    probes: tuple[Probe, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def not_probed(self) -> tuple[str, ...]:
+        """A sentence for each reason why probes are missing."""
+        reasons: dict[str, list[str]] = {}
+        for name, why in self.missing.items():
+            reasons.setdefault(why, []).append(name)
+        everything = not self.probes and len(reasons) == 1
+        return tuple(
+            f"not probed: {'' if everything else f'{_labels(names)}: '}{why}"
+            for why, names in reasons.items()
+        )
+
+    @property
+    def sm_clocks_mhz(self) -> Mapping[str, tuple[float, ...]]:
+        """The SM clocks under load, by the name of their probe: one per GPU."""
+        return {one.name: one.values for one in self.probes if one.unit == "MHz"}
+
+
+def _labels(names: Iterable[str]) -> str:
+    return ", ".join(KINDS[name].label for name in names if KINDS[name].judged)
+
+
+def expected(count: int) -> tuple[str, ...]:
+    """Return the names of the probes of this number of GPUs: one GPU has no peer."""
+    return tuple(name for name, kind in KINDS.items() if kind.of == "gpu" or count > 1)
+
+
+START_S, PROBE_S, RANKS_S = 15.0, 3.0, 20.0
+"""About how long things take, in s: to import PyTorch and reach the GPUs, a probe, and to start NCCL."""
+
+
+def expected_s(count: int) -> float:
+    """Return about how long all probes of this number of GPUs take, in s."""
+    return START_S + (6 if count > 1 else 4) * PROBE_S + (RANKS_S if count > 1 else 0.0)
+
+
+def spread_percent(values: Sequence[float]) -> float:
+    """Return by how much the largest value exceeds the smallest, in percent; values are positive."""
+    return 100 * (max(values) / min(values) - 1)
+
+
+def facts(probes: Probes, prefix: str = PREFIX) -> dict[str, float | list[str]]:
+    """Return the facts of a result: one value if all GPUs agree, else a list with one value per GPU."""
+    found: dict[str, float | list[str]] = {}
+    for probe in probes.probes:
+        values = [value for _, value in probe.by_gpu]
+        agree = spread_percent(values) <= probe.smallest_percent
+        found[f"{prefix}{probe.name}"] = (
+            _rounded(median(values)) if agree else [f"{_rounded(value):g}" for value in values]
+        )
+    return found
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def numbers(fact: object) -> tuple[float, ...] | None:
+    """Return the values of a fact; None if it is not one of a probe."""
+    try:
+        found = tuple(float(str(one)) for one in (fact if isinstance(fact, list | tuple) else [fact]))
+    except ValueError:
+        return None
+    return found if found and all(math.isfinite(one) and one > 0 for one in found) else None
+
+
+def alike(key: str, old: object, new: object) -> bool:
+    """Return whether two facts of a probe are equal, as far as it can show a difference."""
+    one, other = numbers(old), numbers(new)
+    smallest = SMALLEST.get(key.rpartition(".")[2])
+    if one is None or other is None or smallest is None:
+        return old == new
+    length = max(len(one), len(other))
+    one, other = (values * length if len(values) == 1 else values for values in (one, other))
+    return len(one) == len(other) and all(
+        spread_percent(pair) <= smallest for pair in zip(one, other, strict=True)
+    )

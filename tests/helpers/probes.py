@@ -1,0 +1,32 @@
+"""Made-up probes."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+from pytest_dsr1.machine.probe.values import Probe, Probes
+
+
+def probe(name: str, *values: float) -> Probe:
+    """Return a probe with a value per GPU; a single value of all GPUs for a probe of all."""
+    return Probe(name, values, tuple((gpu,) for gpu in range(len(values))), 1.0)
+
+
+def of_all(name: str, value: float, count: int = 8) -> Probe:
+    """Return a probe with one value for all GPUs."""
+    return Probe(name, (value,), (tuple(range(count)),), 1.0)
+
+
+def peers(count: int, usual: float, **slower: float) -> Probe:
+    """Return the peer bandwidth of all pairs; ``slower`` has other values, as ``p0_1=300``."""
+    pairs = dict.fromkeys(permutations(range(count), 2), usual)
+    for name, value in slower.items():
+        one, other = map(int, name.removeprefix("p").split("_"))
+        pairs[one, other] = value
+    return Probe("peer_gb_s", tuple(pairs.values()), tuple(pairs), 1.0)
+
+
+def probes(*found: Probe, model: str = "NVIDIA H200") -> Probes:
+    """Return these probes of a machine with as many GPUs as the first of them has."""
+    count = len(found[0].by_gpu) if found else 0
+    return Probes(model, tuple(range(count)), found, {}, 20.0)
