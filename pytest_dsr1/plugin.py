@@ -68,6 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
         store=options.store(config),
         may_go_unjudged=options.may_go_unjudged(config),
         mode=mode,
+        probe=config.getoption("--dsr1-probe"),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -223,11 +223,30 @@ def _show_one(store: Path, profile: str) -> int:
         for run in found.runs
     ]
     say("\n".join(columns(rows)))
+    for line in _probed(found):
+        say(line)
     for node in found.nodes:
         if short(node) != node:
             say(f"{short(node)} stands for {node}")
     say(f"{len(_waiting(store, found))} other recorded runs are not accepted")
     return 0
+
+
+def _probed(found: References) -> Iterator[str]:
+    """Yield what the probes before the runs of each node found."""
+    from pytest_dsr1.gate.comparability import short
+    from pytest_dsr1.machine.probe.values import KINDS, figure
+
+    for node, count in found.nodes.items():
+        probes = {name: values for name, values in found.probes_on(node).items() if name in KINDS}
+        if probes:
+            runs = sum(run.probes is not None for run in found.runs if run.node == node)
+            rows = [
+                ("", KINDS[name].label, "  ".join(map(figure, values)), KINDS[name].unit)
+                for name, values in probes.items()
+            ]
+            yield f"probes of {short(node)} before {runs} of its {count} runs, medians:"
+            yield "\n".join(columns(rows))
 
 
 def _accept(options: argparse.Namespace) -> int:

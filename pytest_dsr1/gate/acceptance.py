@@ -27,6 +27,8 @@ from pytest_dsr1.gate.references import (
     too_old,
     within_node_variance,
 )
+from pytest_dsr1.machine.probe.values import KINDS, PREFIX
+from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.metrics.catalogue import METRICS
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.steady.figure import (
@@ -117,7 +119,14 @@ def reference_run(run: RecordedRun, figure: SteadyFigure) -> ReferenceRun:
         startup_s=round(run.trace.startup_s, 3),
         recording=run.name,
         gpus=run.gpus,
+        probes=_probes(run.facts),
     )
+
+
+def _probes(facts: comparability.Facts) -> dict[str, FactValue] | None:
+    """Return the probes before a run, by probe; None if there were none."""
+    found = {name: facts[f"{PREFIX}{name}"] for name in KINDS if f"{PREFIX}{name}" in facts}
+    return found or None
 
 
 def _on_one_line(text: str) -> str:

@@ -19,6 +19,8 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Literal
 
+from pytest_dsr1.machine.probe.values import PREFIX as PROBES
+from pytest_dsr1.machine.probe.values import alike
 from pytest_dsr1.machine.values import FORCED, FactValue
 from pytest_dsr1.masking import fact_is_secret, masked_fact, masked_words, without_secrets
 from pytest_dsr1.text import did_you_mean
@@ -81,6 +83,7 @@ SHOWN: Mapping[str, str] = {
     "setup.mode": "only the settings matter, not who made them",
     "setup.persistence_cycled": "like gpu.persistence",
     "setup.not_set": "names GPUs by index; gpu.* and setup.* say what is set",
+    f"{PROBES}*": "is measured anew in each run, and explains a figure instead of deciding about it",
     "dataset.requests": "like option.load.num_requests",
     "option.load.num_requests": "references and candidate are judged over the same number of requests",
     "option.engine.*_timeout_s": "limits how long a run waits",
@@ -205,6 +208,8 @@ def unequal(
 
 
 def _same(key: str, old: FactValue, new: FactValue) -> bool:
+    if key.startswith(PROBES):
+        return alike(key, old, new)
     if not key.startswith("gpu."):
         # References from before secrets were masked have them in the clear.
         return old == new or bool(masked_fact(key, old) == masked_fact(key, new))

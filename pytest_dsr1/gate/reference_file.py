@@ -188,6 +188,15 @@ def noise_of(
     return noise_by(references, scenario, facts, metric)
 
 
+def accepted_probes(
+    store: Path, scenario: Scenario, node: str, now: datetime
+) -> dict[str, tuple[float, ...]]:
+    """Return the probes of a scenario's references on a node, by probe; empty without any."""
+    with suppress(NoReferenceError, ReferencesError):
+        return load(store, scenario, now).probes_on(node)
+    return {}
+
+
 def write(store: Path, references: References) -> Path:
     """Replace the accepted references of a profile; a kill leaves either the old file or the new one.
 
@@ -332,6 +341,7 @@ def _run(run: ReferenceRun) -> _Line:
         startup_s=run.startup_s,
         candidate=run.recording,
         **({"gpus": asdict(run.gpus)} if run.gpus else {}),
+        **({"probes": dict(run.probes)} if run.probes else {}),
     )
 
 

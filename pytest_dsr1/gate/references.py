@@ -11,12 +11,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
-from statistics import fmean, median_low, variance
+from statistics import fmean, median, median_low, variance
 
 from pydantic import AwareDatetime
 
 from pytest_dsr1.errors import NoReferenceError
 from pytest_dsr1.gate.comparability import Facts, any_node, differences, short
+from pytest_dsr1.machine.probe.values import numbers
 from pytest_dsr1.machine.values import Conditions, FactValue
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.text import shell_word
@@ -44,6 +45,7 @@ class ReferenceRun:
         recording: the name of the recorded run, ``candidate`` in the file.
         gpus: what the GPUs did over the measured time of the whole run; None on the CPU and in files of
             earlier versions.
+        probes: what the GPUs could do before the run, by probe, as facts; None if they were not probed.
     """
 
     at: AwareDatetime
@@ -54,6 +56,7 @@ class ReferenceRun:
     startup_s: float
     recording: str
     gpus: Conditions | None = None
+    probes: Mapping[str, FactValue] | None = None
 
     @property
     def day(self) -> date:
@@ -131,6 +134,20 @@ class References:
         if any_node(self.under_test):
             return self.runs
         return tuple(run for run in self.runs if run.node == node)
+
+    def probes_on(self, node: str) -> dict[str, tuple[float, ...]]:
+        """Return the medians of the probes of this node's runs, by probe: one value, or one per GPU."""
+        seen: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+        for run in self.runs:
+            for name, fact in (run.probes or {}).items() if run.node == node else ():
+                if values := numbers(fact):
+                    seen[name].append(values)
+        found = {}
+        for name, rows in seen.items():
+            count = max(map(len, rows))
+            whole = [row * count if len(row) == 1 else row for row in rows]
+            found[name] = tuple(median(column) for column in zip(*whole, strict=False))
+        return found
 
     def age_days(self, now: datetime) -> int:
         """Return whole days since the middle one of the runs; accepting them again does not change it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from pytest_dsr1.findings import Finding
 from pytest_dsr1.machine import cpu_load
 from pytest_dsr1.machine.fingerprint import fingerprint
-from pytest_dsr1.machine.gpu.inventory import MachineInventory, read_machine
+from pytest_dsr1.machine.gpu.inventory import GpuReading, MachineInventory, read_machine
 from pytest_dsr1.machine.gpu.lock import gpu_lock
 from pytest_dsr1.machine.preflight.check import Preflight, preflight
 from pytest_dsr1.machine.preflight.host import slurm_warning
@@ -77,13 +77,18 @@ class Machine:
         inventory = _read(scenario, self._environ)
         return Machine(scenario, inventory, self.findings, self._setup_facts, self._environ)
 
+    @property
+    def gpus(self) -> tuple[GpuReading, ...]:
+        """The GPUs of the run, in CUDA's order; none on the CPU."""
+        return self.inventory.used(self._scenario.hardware.count) if self.inventory else ()
+
     @contextmanager
     def watched(self, path: Path) -> Iterator[TelemetryRecorder]:
         """Record telemetry to the file while the block runs; ``telemetry`` is complete after it.
 
         The processors are watched too if the engine computes on them.
         """
-        gpus = self.inventory.used(self._scenario.hardware.count) if self.inventory else ()
+        gpus = self.gpus
         # A server that was running before may be on these GPUs.
         shared = gpus if self._scenario.engine.attached_url else ()
         expected = [process.pid for gpu in shared for process in gpu.processes or ()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -21,20 +21,18 @@ from pytest_dsr1.machine.named_files import file_facts, rewritten
 from pytest_dsr1.machine.values import Fingerprint
 from pytest_dsr1.measurement.consistency import suspicions, without_zeros
 from pytest_dsr1.measurement.expected import expected_s, run_timeout_s
+from pytest_dsr1.measurement.inputs import metric_inputs
 from pytest_dsr1.measurement.measurement import DEFINITIONS, Measurement
+from pytest_dsr1.measurement.probing import Prober, Probing
 from pytest_dsr1.measurement.store import ResultFolder, forced_by_hand, not_full
 from pytest_dsr1.metrics.catalogue import combine, computed
-from pytest_dsr1.metrics.goodput import PRESETS
-from pytest_dsr1.metrics.inputs import Answered, GpuTotals, MetricInputs, SloLimits
 from pytest_dsr1.records import Enough, Observer, Phase, RequestRecord
-from pytest_dsr1.scenario.schema.load import Slo
 from pytest_dsr1.scenario.schema.scenario import Scenario
 from pytest_dsr1.scenario.variables import without_secrets
 
 if TYPE_CHECKING:
     from pytest_dsr1.findings import Finding
     from pytest_dsr1.machine.lease import Machine
-    from pytest_dsr1.machine.telemetry.health import GpuSummary
     from pytest_dsr1.machine.values import FactValue
     from pytest_dsr1.workload.checkpoint import CheckpointFacts
     from pytest_dsr1.workload.workload import Workload
@@ -90,6 +88,7 @@ class RunRequest:
         workload: the requests; all are sent.
         results: the folder of results.
         enough: ends the run early (:class:`~pytest_dsr1.engines.protocol.Job`).
+        probing: how its GPUs are probed before and after the run; None if they are not.
     """
 
     scenario: Scenario
@@ -101,6 +100,7 @@ class RunRequest:
     workload: Workload
     results: Path
     enough: Enough | None = None
+    probing: Probing | None = None
 
     @property
     def expected_s(self) -> float:
@@ -160,41 +160,6 @@ def _word(value: Any) -> Any:
     if isinstance(value, dict) and value:
         return {key: _word(inner) for key, inner in value.items()}
     return "null" if value is None else "{}" if value == {} else value
-
-
-def metric_inputs(scenario: Scenario, result: EngineResult, gpu_health: GpuSummary | None) -> MetricInputs:
-    """Return the input of the metrics."""
-    load = scenario.load
-    return MetricInputs(
-        records=result.records,
-        gpus=result.gpus,
-        concurrency=load.at_once if load.arrival is None and load.limited else None,
-        slo=None if scenario.slo is None else _limits(scenario.slo),
-        measured_s=result.measured_to_s - result.measured_from_s,
-        gpu=GpuTotals(gpu_health.power_w_total, gpu_health.energy_j_total) if gpu_health else None,
-        server=result.facts.server_metrics,
-        reported=None if result.records else _reported(result.report),
-        gpu_hour_price=scenario.hardware.gpu_hour_price,
-    )
-
-
-def _reported(report: Mapping[str, float]) -> Answered | None:
-    """Return what was answered, by the rates of an engine's report; None if it has not all of them."""
-    names = ("request_throughput", "total_output_throughput", "total_latency")
-    if any(name not in report for name in names):
-        return None
-    request_rate, token_rate, latency_ms = (report[name] for name in names)
-    seconds = latency_ms / 1e3
-    return Answered(request_rate * seconds, token_rate * seconds, seconds)
-
-
-def _limits(slo: Slo) -> SloLimits:
-    preset = PRESETS[slo.preset] if slo.preset else SloLimits()
-    return SloLimits(
-        ttft_ms=slo.ttft_ms or preset.ttft_ms,
-        tpot_ms=slo.tpot_ms or preset.tpot_ms,
-        request_latency_ms=slo.request_latency_ms,
-    )
 
 
 def _compiled(scenario: Scenario) -> warm_start.Snapshot:
@@ -257,7 +222,10 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
     shown = without_secrets(run.scenario)
     with ResultFolder.create(run.results, shown, run.test_id_prefix, started) as folder:
         saved_in(folder.path)
+        prober = Prober(run.probing, run.machine, _environ(run.scenario), folder.path)
         try:
+            # Outside of the telemetry, which would take the probes for another user's process.
+            prober.look("before")
             with (
                 run.machine.watched(folder.path / "telemetry.jsonl") as watched,
                 watch(run.scenario, run.expected_s, run.machine.now) as watcher,
@@ -269,6 +237,7 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 with not_full(folder.engine):
                     result = registry.run(run.scenario.engine, run.engine, _job(run, folder), recorder)
                 after = _compiled(run.scenario)
+            prober.look("after")
             written = rewritten(facts.facts, file_facts(run.scenario.engine.command_words, Path.cwd()))
             stable = {key: fact for key, fact in facts.facts.items() if key not in written}
             made = Measurement(
@@ -277,8 +246,8 @@ def measure(run: RunRequest, watch: Watch, saved_in: Callable[[Path], None]) -> 
                 started_utc=started.isoformat(timespec="milliseconds"),
                 unix_minus_monotonic_s=unix_minus_monotonic_s,
                 workload=run.workload,
-                fingerprint=Fingerprint({**stable, **_versions(result)}),
-                findings=_findings(run, result),
+                fingerprint=Fingerprint({**stable, **_versions(result), **prober.facts}),
+                findings=(*_findings(run, result), *prober.findings),
                 result=result,
                 telemetry=watched.telemetry,
                 metrics={},

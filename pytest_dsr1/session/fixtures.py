@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pytest_dsr1.findings import Finding
     from pytest_dsr1.machine.lease import Machine
     from pytest_dsr1.measurement.measurement import Measurement
+    from pytest_dsr1.measurement.probing import Probing
     from pytest_dsr1.records import Enough
     from pytest_dsr1.scenario.loading import LoadedScenario
     from pytest_dsr1.scenario.schema.scenario import Scenario
@@ -247,8 +248,32 @@ def run(
         workload=workload,
         results=state.results,
         enough=enough,
+        probing=_probing(request, scenario, machine) if state.probe or scenario.probe else None,
     )
     return measure(asked, state.watch, partial(setattr, outcome, "folder"))
+
+
+def _probing(request: pytest.FixtureRequest, scenario: Scenario, machine: Machine) -> Probing | None:
+    """Return how the GPUs of a run are probed; None on the CPU."""
+    if scenario.hardware.gpu is None:
+        return None
+    from pytest_dsr1.gate.comparability import NODE, node
+    from pytest_dsr1.gate.reference_file import accepted_probes
+    from pytest_dsr1.measurement.probing import Probing
+
+    state, shared = request.config.stash[STATE], request.getfixturevalue("_dsr1_shared")
+    name = node({NODE: [gpu.uuid for gpu in machine.gpus]})
+
+    def occupied() -> str | None:
+        if scenario.engine.attached_url:
+            return "the server of engine.url is running on the GPUs"
+        return "a server is running on the GPUs, kept for later scenarios" if shared.keeps_server else None
+
+    return Probing(
+        occupied,
+        accepted_probes(state.store, scenario, name, datetime.now(timezone.utc)),
+        lambda sentence: state.notify(f"{scenario.name}: {sentence}"),
+    )
 
 
 def ready(request: pytest.FixtureRequest, *names: str) -> list[Any]:

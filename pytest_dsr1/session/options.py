@@ -70,6 +70,26 @@ def add(parser: pytest.Parser) -> None:
         action="store_true",
         help="run even if the machine differs from the scenario's hardware; the difference becomes a warning",
     )
+    _add_comparing(group)
+    group.addoption(
+        "--dsr1-report",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="write a report; the suffix of FILE chooses the format, such as .html for a page; an unknown "
+        "suffix lists all formats (can be given more than once)",
+    )
+    _add_ini(parser)
+
+
+def _add_comparing(group: pytest.OptionGroup) -> None:
+    """Add the options that compare the machine, or its figures, with what they were."""
+    group.addoption(
+        "--dsr1-probe",
+        action="store_true",
+        help="measure what the GPUs can do, for about a minute before and after each run, and compare them "
+        "with each other, with the references and with their peak (also in a scenario: probe: true)",
+    )
     group.addoption(
         "--dsr1-gate",
         action="store_true",
@@ -85,15 +105,6 @@ def add(parser: pytest.Parser) -> None:
         metavar="DIR",
         help=f"the folder of references and recorded runs (also ini: dsr1_store; default: ROOTDIR/{STORE})",
     )
-    group.addoption(
-        "--dsr1-report",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="write a report; the suffix of FILE chooses the format, such as .html for a page; an unknown "
-        "suffix lists all formats (can be given more than once)",
-    )
-    _add_ini(parser)
 
 
 def _add_ini(parser: pytest.Parser) -> None:
@@ -130,9 +141,11 @@ def mode(config: pytest.Config) -> Literal["gate", "record"] | None:
     """Return whether runs are compared with references or recorded; None for neither.
 
     Raises:
-        UsageError: both are requested, or one of them with a replay, which makes no engine start.
+        UsageError: both are requested, or one of them or a probe with a replay, which starts no engine.
     """
     gate, record = config.getoption("--dsr1-gate"), config.getoption("--dsr1-reference")
+    if config.getoption("--dsr1-replay") and config.getoption("--dsr1-probe"):
+        raise pytest.UsageError("--dsr1-probe needs new runs, but --dsr1-replay makes none: remove one")
     if gate and record:
         raise pytest.UsageError(
             "--dsr1-gate and --dsr1-reference=record cannot be used together: a gate judges runs but does "
@@ -177,6 +190,11 @@ def refuse_without_selection(config: pytest.Config) -> None:
     if config.getoption("--dsr1-report") and not listing:
         raise pytest.UsageError(
             "--dsr1-report needs a scenario, but none is selected: add --dsr1-profile=NAME"
+        )
+    if config.getoption("--dsr1-probe") and not listing:
+        raise pytest.UsageError(
+            "--dsr1-probe needs a scenario, but none is selected: add --dsr1-profile=NAME; without one: "
+            "pytest-dsr1 probe"
         )
     if config.getoption("--dsr1-set") and not listing:
         raise pytest.UsageError("--dsr1-set needs a scenario, but none is selected: add --dsr1-profile=NAME")

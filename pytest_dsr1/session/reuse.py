@@ -71,8 +71,13 @@ class SharedResources:
         Raises:
             EngineError: as :meth:`release`.
         """
-        if not any(map(self._keeps, self._pools)):
+        if not self.keeps_server:
             self.release()
+
+    @property
+    def keeps_server(self) -> bool:
+        """Whether a server is kept, and so running."""
+        return any(map(self._keeps, self._pools))
 
     def end_engines(self) -> None:
         """End everything that is kept; the machine stays locked.

@@ -133,6 +133,7 @@ class RunState:
         store: the folder of references.
         may_go_unjudged: returns whether ``dsr1_unjudged`` names a test: ``PROFILE::TEST``.
         mode: whether runs are compared with references, or recorded; None for neither.
+        probe: whether the GPUs are probed, whatever a scenario says.
         tests: the selected tests of scenarios, by test id.
         failures: how many reports of these tests are failures.
         ended_by_exit: the reason that ``pytest.exit`` gave; empty if it did not end the session.
@@ -154,6 +155,7 @@ class RunState:
     store: Path
     may_go_unjudged: Callable[[str], bool]
     mode: Literal["gate", "record"] | None = None
+    probe: bool = False
     tests: dict[str, SelectedTest] = field(default_factory=dict)
     failures: int = 0
     ended_by_exit: str = ""

@@ -22,7 +22,7 @@ from pytest_dsr1.machine.values import GpuSample, Telemetry
 from pytest_dsr1.scenario.loading import load_named
 from pytest_dsr1.scenario.writer import dump
 from tests.helpers.recorded_runs import record_nth_run, run_of
-from tests.helpers.reference_store import references
+from tests.helpers.reference_store import references, run
 from tests.helpers.unlistable import unlistable
 from tests.helpers.values import scenario
 
@@ -180,6 +180,17 @@ def test_show_tells_a_damaged_file_beside_the_others(capsys: pytest.CaptureFixtu
     assert shown.err.startswith(
         "dsr1-references/bad.yaml: does not end with its checksum: it is truncated; `git"
     )
+
+
+def test_show_one_with_probes(capsys: pytest.CaptureFixture[str]) -> None:
+    probes = {"memory_bandwidth_gb_s": 4258.0, "bf16_tflops": ["690.5", "640"], "of_a_later_version": 1.0}
+    write(STORE, references(3, runs=(run(0, probes=probes), run(1, probes=probes), run(2))))
+    assert main(["references", "show", "small"]) == 0
+    assert capsys.readouterr().out.splitlines()[-5:-2] == [
+        "probes of gpu-95a932d6 before 2 of its 3 runs, medians:",
+        "  memory copy   4,258       GB/s",
+        "  BF16 product  690.5  640  TFLOPS",
+    ]
 
 
 def test_show_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,6 +74,23 @@ def test_a_reference_has_the_digits_that_matter(tmp_path: Path) -> None:
     assert (run.window_s, run.startup_s) == (590.123, 310.235)
 
 
+def test_a_reference_has_the_probes_before_its_run(tmp_path: Path) -> None:
+    found: dict[str, FactValue] = {
+        "probe.memory_bandwidth_gb_s": 4258.0,
+        "probe.fp8_tflops": ["1250", "1100"],
+    }
+    later: dict[str, FactValue] = {"probe.after.fp8_tflops": 1200.0, "probe.of_a_later_version": 1.0}
+    record_nth_run(tmp_path, 0, facts={**FACTS, **found, **later})
+    record_nth_run(tmp_path, 1)
+    (other, probed), _ = read(tmp_path, "small")
+    figure = SteadyFigure(7876.5, 0.1, 5.0, 590.1, 2.0, 40, (1.0,))
+    assert reference_run(probed, figure).probes == {
+        "memory_bandwidth_gb_s": 4258.0,
+        "fp8_tflops": ["1250", "1100"],
+    }
+    assert reference_run(other, figure).probes is None
+
+
 def test_the_facts_are_those_of_the_newest_run(tmp_path: Path) -> None:
     """Power limits are rounded, and an earlier version did not read clocks: such facts count as equal."""
     clock = "gpu.max_sm_clock_mhz"

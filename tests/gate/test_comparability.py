@@ -47,6 +47,8 @@ from tests.helpers.reference_store import FACTS, NODE
         ("option.engine.llm_api.stream_interval", "under test"),
         ("a fact of a later version", "under test"),
         ("hostname", "shown"),
+        ("probe.memory_bandwidth_gb_s", "shown"),
+        ("probe.after.memory_bandwidth_gb_s", "shown"),
         ("gpu.power_default_w", "shown"),
         ("option.load.num_requests", "shown"),
         ("option.engine.run_timeout_s", "shown"),
@@ -81,6 +83,16 @@ def test_a_pattern_that_matches_nothing_is_reported() -> None:
             f"gate.under_test: {pattern!r} matches no fact that the gate compares{meant}; see "
             "`fingerprint` in measurement.json for the list",
         )
+
+
+def test_probes_are_compared_as_far_as_they_can_show() -> None:
+    """So no list of what differs names a difference that is none."""
+    copy, read = "probe.memory_bandwidth_gb_s", "probe.after.memory_read_gb_s"
+    old: Facts = {copy: 4258.0, read: 4380.0}
+    assert unlike([old, {copy: ["4258", "4250"], read: 4381.0}]) == []
+    assert unlike([old, {copy: ["4258", "4000"], read: 4300.0}]) == [read, copy]
+    assert unlike([old, {}]) == [read, copy]
+    assert differences(old, {}, EVERYTHING) == changed(old, {}, EVERYTHING) == []
 
 
 def test_a_node_is_its_gpus_in_any_order() -> None:

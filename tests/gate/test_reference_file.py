@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from pytest_dsr1.errors import InvalidRunError, NoReferenceError, ReferencesError
 from pytest_dsr1.gate.reference_file import (
+    accepted_probes,
     from_text,
     intact,
     load,
@@ -89,6 +90,25 @@ def test_what_the_gpus_did_is_in_the_line_of_the_run() -> None:
     assert from_text(text, "file", "small") == found
 
 
+def test_probes_are_in_the_line_of_the_run() -> None:
+    found = references(
+        1, runs=(run(probes={"memory_bandwidth_gb_s": 4258.0, "fp8_tflops": ["1250", "1100"]}),)
+    )
+    text = to_text(found)
+    probes = '{memory_bandwidth_gb_s: 4258.0, fp8_tflops: ["1250", "1100"]}'
+    assert f', candidate: "run-0", probes: {probes}}}\n' in text
+    assert from_text(text, "file", "small") == found
+
+
+def test_the_probes_that_were_accepted_on_a_node(tmp_path: Path) -> None:
+    assert accepted_probes(tmp_path, scenario(), NODE, NOW) == {}
+    write(tmp_path, references(1, runs=(run(probes={"fp8_tflops": 1250.0}),)))
+    assert accepted_probes(tmp_path, scenario(), NODE, NOW) == {"fp8_tflops": (1250.0,)}
+    assert accepted_probes(tmp_path, scenario(), OTHER_NODE, NOW) == {}
+    path_of(tmp_path, "small").write_text("damaged", encoding="utf-8")
+    assert accepted_probes(tmp_path, scenario(), NODE, NOW) == {}
+
+
 def test_only_keys_of_letters_and_digits_have_no_quotes() -> None:
     facts = {"option.engine.arguments": ["--a", "b: c"], "option.a b": None, "yes": 1.5}
     text = to_text(references(1, facts=facts))
@@ -134,6 +154,7 @@ _runs = st.builds(
     startup_s=_finite,
     recording=st.text(),
     gpus=st.none() | st.builds(Conditions, *[st.none() | _finite] * 4),
+    probes=st.none() | st.dictionaries(st.text(), _finite | st.lists(st.text()), min_size=1, max_size=3),
 )
 _references = st.builds(
     References,

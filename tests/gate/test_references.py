@@ -39,6 +39,20 @@ def test_the_limits_themselves_are_enough() -> None:
     assert len(usable(references(10), NODE, NOW)[0]) == 10
 
 
+def test_the_probes_of_a_node_are_the_medians_of_its_runs() -> None:
+    probed = (
+        run(0, probes={"fp8_tflops": 1250.0, "memory_read_gb_s": 4380.0}),
+        run(1, probes={"fp8_tflops": ["1240", "1100"]}),
+        run(2, probes={"fp8_tflops": ["1260", "1300"], "memory_read_gb_s": "unknown"}),
+        run(3),
+        run(4, probes={"fp8_tflops": 1.0}, node=OTHER_NODE),
+    )
+    found = references(runs=probed)
+    assert found.probes_on(NODE) == {"fp8_tflops": (1250.0, 1250.0), "memory_read_gb_s": (4380.0,)}
+    assert found.probes_on(OTHER_NODE) == {"fp8_tflops": (1.0,)}
+    assert found.probes_on("cpu") == {}
+
+
 def test_few_references_are_reported() -> None:
     runs, warnings = usable(references(14), NODE, NOW)
     assert len(runs) == 14

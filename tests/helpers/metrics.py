@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_dsr1.engines.protocol import EngineResult
-from pytest_dsr1.measurement.run import metric_inputs
+from pytest_dsr1.measurement.inputs import metric_inputs
 from pytest_dsr1.metrics.catalogue import computed
 from pytest_dsr1.metrics.inputs import MetricInputs
 from pytest_dsr1.records import RequestRecord

@@ -1,7 +1,8 @@
-"""Made-up probes."""
+"""Made-up probes, and a program that stands in for their child."""
 
 from __future__ import annotations
 
+import sys
 from itertools import permutations
 
 from pytest_dsr1.machine.probe.values import Probe, Probes
@@ -30,3 +31,20 @@ def probes(*found: Probe, model: str = "NVIDIA H200") -> Probes:
     """Return these probes of a machine with as many GPUs as the first of them has."""
     count = len(found[0].by_gpu) if found else 0
     return Probes(model, tuple(range(count)), found, {}, 20.0)
+
+
+CHILD = """\
+import json, os, sys
+file = os.fdopen(int(os.environ["DSR1_EVENTS_FD"]), "w")
+def send(**event):
+    file.write(json.dumps(event) + "\\n")
+    file.flush()
+def found(name="memory_bandwidth_gb_s", values=(4258.0, 4259.0), gpus=((0,), (1,)), seconds=1.5):
+    send(event="probe", name=name, values=values, gpus=gpus, seconds=seconds)
+"""
+"""The beginning of a program that stands in for the child of the probes."""
+
+
+def child(program: str) -> list[str]:
+    """Return the command of a child that runs this program."""
+    return [sys.executable, "-c", CHILD + program]

@@ -23,7 +23,6 @@ from pytest_dsr1.measurement.run import (
     RunRequest,
     facts_before,
     measure,
-    metric_inputs,
 )
 from pytest_dsr1.measurement.store import load
 from pytest_dsr1.records import Enough, Observer
@@ -134,13 +133,6 @@ def test_what_the_engine_did_not_measure_has_no_value(run: Callable[..., Measure
 
     missing = set(run(Engine()).metrics) - set(run(Doubtful()).metrics)
     assert missing == {"average_ttft", "average_tpot"}
-
-
-def test_a_load_without_a_limit_has_no_steady_window() -> None:
-    result = measurement().result
-    inputs = metric_inputs(scenario(load={"concurrency": "all", "num_requests": 4}), result, None)
-    assert inputs.concurrency is None
-    assert metric_inputs(scenario(), result, None).concurrency == 2
 
 
 def test_a_start_that_compiled_differs_from_one_that_did_not(

@@ -11,7 +11,7 @@ import pytest
 from pytest_dsr1.engines.protocol import EngineResult
 from pytest_dsr1.machine.telemetry.health import GpuSummary, summary
 from pytest_dsr1.machine.values import Telemetry
-from pytest_dsr1.measurement.run import metric_inputs
+from pytest_dsr1.measurement.inputs import metric_inputs
 from pytest_dsr1.metrics.catalogue import METRICS, computed, gateable, targetable
 from pytest_dsr1.metrics.inputs import Answered, GpuTotals, Plan
 from pytest_dsr1.records import RequestRecord

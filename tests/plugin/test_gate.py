@@ -749,6 +749,8 @@ def test_what_was_skipped_is_not_green(
             ["--dsr1-replay=x", "--dsr1-gate"],
             "*--dsr1-gate needs new engine starts, but --dsr1-replay makes none*",
         ),
+        (["--dsr1-probe"], "*--dsr1-probe needs a scenario, but none is selected: *pytest-dsr1 probe"),
+        (["--dsr1-replay=x", "--dsr1-probe"], "*--dsr1-probe needs new runs, but --dsr1-replay makes none*"),
     ],
 )
 def test_what_cannot_be_asked_for(gated: Gated, arguments: list[str], message: str) -> None:

@@ -236,6 +236,29 @@ def test_the_gpu_stays_locked_and_set_up_under_a_kept_server(gpu: FakeMachine, s
     assert not is_held(gpu.state_dir, gpu.uuid(0))
 
 
+PROBES = """
+from functools import partial
+from pytest_dsr1.machine.probe.run import probe
+from pytest_dsr1.measurement import probing
+from tests.helpers.probes import child
+probing.probe = partial(probe, command=child("found(values=[4258.0], gpus=[[0]])"))
+"""
+
+
+def test_the_gpu_is_not_probed_under_a_kept_server(gpu: FakeMachine, serving: Suites) -> None:
+    serving.pytester.makeconftest(GPU_CONFTEST.format(foreign=0) + PROBES)
+    result = serving.run_apart("--dsr1-profile=one,two", "--dsr1-probe")
+    result.assert_outcomes(passed=4)
+    kept = "the run: a server is running on the GPUs, kept for later scenarios"
+    said = [line for line in result.stdout.lines if line.startswith("dsr1: ")]
+    assert said == [
+        "dsr1: one: probing GPU 0 before the run, about 27 s",
+        f"dsr1: one: not probed after {kept}",
+        f"dsr1: two: not probed before {kept}",
+        f"dsr1: two: not probed after {kept}",
+    ]
+
+
 def test_a_foreign_process_beside_a_kept_server_is_refused(gpu: FakeMachine, serving: Suites) -> None:
     serving.pytester.makeconftest(GPU_CONFTEST.format(foreign=1))
     result = serving.run_apart("--dsr1-profile=one,two")

@@ -13,7 +13,7 @@ from typing import Literal
 
 from pytest_dsr1.machine.gpu.inventory import gpu_list
 from pytest_dsr1.machine.gpu.known import KNOWN_GPUS
-from pytest_dsr1.machine.probe.values import Kind, Probe, Probes, spread_percent
+from pytest_dsr1.machine.probe.values import Kind, Probe, Probes, figure, spread_percent
 
 Verdict = Literal["convicted", "acquitted", "fact"]
 Against = Literal["gpus", "before", "peak"]
@@ -95,10 +95,6 @@ def _plural(does: str) -> str:
     return f"{_PLURAL[verb]} {rest}"
 
 
-def _shown(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-
-
 def _to(percent: float) -> str:
     """Return a difference, rounded up so that the sentence stays true."""
     return f"{math.ceil(round(percent * 10, 6)) / 10:.1f}%"
@@ -120,7 +116,7 @@ def _against_others(probe: Probe) -> Iterator[Judged]:
                 probe.name,
                 gpu_list(gpus),
                 f"{kind.does} {slower:.1f}% slower than {_others(count - 1)} "
-                f"({_shown(value)} against {_shown(usual)} {kind.unit})",
+                f"({figure(value)} against {figure(usual)} {kind.unit})",
             )
     spread = spread_percent(probe.values)
     if not slow and spread <= probe.smallest_percent:
@@ -153,7 +149,7 @@ def _against_pairs(probe: Probe) -> Iterator[Judged]:
                 probe.name,
                 gpu_list([gpu]),
                 f"copies to and from the other GPUs {slower:.1f}% slower than they do without it "
-                f"({_shown(own)} against {_shown(median(without))} {kind.unit})",
+                f"({figure(own)} against {figure(median(without))} {kind.unit})",
             )
     yield from _slow_pairs(probe, {pair: value for pair, value in pairs.items() if not guilty & {*pair}})
     spread = spread_percent(probe.values)
@@ -176,8 +172,8 @@ def _slow_pairs(probe: Probe, pairs: Mapping[tuple[int, ...], float]) -> Iterato
         "convicted",
         "gpus",
         probe.name,
-        f"GPU {named}{more}:",
-        f"copies are up to {max(slow.values()):.1f}% slower than of the other pairs",
+        f"GPU copies {named}{more}",
+        f"are up to {max(slow.values()):.1f}% slower than those of the other pairs",
     )
 
 
@@ -206,7 +202,7 @@ def _against_earlier(probe: Probe, earlier: Sequence[float], when: str) -> Itera
     else:
         for place in slow:
             gpus, value = now[place]
-            figures = f"({_shown(value)} against {_shown(usual[place])} {kind.unit})"
+            figures = f"({figure(value)} against {figure(usual[place])} {kind.unit})"
             rest = f"{kind.does} {slower[place]:.1f}% slower than {when} {figures}"
             yield Judged("convicted", "before", probe.name, gpu_list(gpus), rest)
 
@@ -221,8 +217,8 @@ def _against_peak(probe: Probe, model: str | None) -> Iterator[Judged]:
         "fact",
         "peak",
         probe.name,
-        f"{probe.kind.label}:",
-        f"{share} of the peak of {_shown(peak)} {probe.unit}",
+        probe.kind.label,
+        f"reaches {share} of the peak of {figure(peak)} {probe.unit}",
     )
 
 

@@ -62,9 +62,7 @@ KINDS: Mapping[str, Kind] = {
         "GPU to host", "GB/s", "copies to the host", 1.0, f"{_H200}: 55.3 GB/s, sd 0.2%"
     ),
     "peer_gb_s": Kind("GPU to GPU", "GB/s", "copies to and from other GPUs", 3.0, _ASSUMED, "pair"),
-    "peer_side_by_side_gb_s": Kind(
-        "GPU to GPU, all at once", "GB/s", "copies to each other", 5.0, _ASSUMED, "all"
-    ),
+    "peer_side_by_side_gb_s": Kind("ring of all GPUs", "GB/s", "copies to each other", 5.0, _ASSUMED, "all"),
     "all_reduce_64kib_us": Kind("all-reduce of 64 KiB", "us", "reduces 64 KiB", 10.0, _ASSUMED, "all"),
     "all_reduce_256mib_gb_s": Kind("all-reduce of 256 MiB", "GB/s", "reduces 256 MiB", 3.0, _ASSUMED, "all"),
     "bf16_tflops": Kind("BF16 product", "TFLOPS", "multiplies BF16 matrices", 5.0, _CAPPED),
@@ -200,6 +198,11 @@ def facts(probes: Probes, prefix: str = PREFIX) -> dict[str, float | list[str]]:
             _rounded(median(values)) if agree else [f"{_rounded(value):g}" for value in values]
         )
     return found
+
+
+def figure(value: float) -> str:
+    """Return a value as text with four digits."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _rounded(value: float) -> float:

@@ -15,6 +15,7 @@ from pytest_dsr1.gate.eligibility import compared, refuse_unfit
 from pytest_dsr1.gate.reference_file import load
 from pytest_dsr1.gate.references import References
 from pytest_dsr1.machine.nvidia_smi import shell_lines
+from pytest_dsr1.machine.probe.values import expected_s as probes_take_s
 from pytest_dsr1.masking import masked_setting
 from pytest_dsr1.measurement.expected import expected, run_timeout_s
 from pytest_dsr1.measurement.run import options_of
@@ -47,6 +48,7 @@ class PlanOptions:
         profiles: the names that can be selected; other scenarios are named by their file.
         store: the folder of references, if a gate is planned.
         own_store: the value of ``--dsr1-store``.
+        probe: whether GPUs are probed, whatever a scenario says.
     """
 
     gpu_setup: str
@@ -55,6 +57,7 @@ class PlanOptions:
     profiles: frozenset[str] = frozenset()
     store: Path | None = None
     own_store: str | None = None
+    probe: bool = False
 
 
 def planned(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: Catalogue) -> Iterable[str]:
@@ -72,6 +75,7 @@ def planned(config: pytest.Config, scenarios: Sequence[LoadedScenario], known: C
         profiles=frozenset(known.names),
         store=store(config) if config.getoption("--dsr1-gate") else None,
         own_store=config.getoption("--dsr1-store"),
+        probe=config.getoption("--dsr1-probe"),
     )
     return plan(scenarios, options)
 
@@ -109,6 +113,7 @@ def _script(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
         selected = [f"--dsr1-profile={scenario.name}"] if known else [str(loaded.path)]
         gate = ["--dsr1-gate"] if options.store else []
         gate += [f"--dsr1-store={options.own_store}"] if gate and options.own_store else []
+        gate += ["--dsr1-probe"] if options.probe else []
         words = ["pytest", *selected, *gate, *_options(options, "--dsr1-")]
         yield from shell_command(words).split("\n")
         return
@@ -127,6 +132,8 @@ def _facts_first(loaded: LoadedScenario, options: PlanOptions) -> Iterable[str]:
     if not scenario.targets:  # then neither a target nor a published figure says how much is asked
         yield f"load: {load_in_words(scenario)}"
     yield f"expected: {duration(scenario)}"
+    if (options.probe or scenario.probe) and scenario.hardware.gpu is not None:
+        yield f"probe: {_probed(scenario.hardware.count)}"
     if scenario.forced:
         yield f"{scenario.forced}: compare no figure with one of natural acceptance"
     for line in _gate(loaded, options.store) if options.store else ():
@@ -219,6 +226,16 @@ def duration(scenario: Scenario) -> str:
         return f"at most {time} measuring if the targets are met" if at_targets else f"{time} measuring {why}"
     hours = seconds * scenario.hardware.count / 3600
     return f"{time} measuring {why}, {hours:.2f} GPU-hours, plus loading the weights"
+
+
+def _probed(count: int) -> str:
+    """Return when the GPUs are probed, and its cost."""
+    seconds = probes_take_s(count)
+    hours = 2 * seconds * count / 3600
+    return (
+        f"{count} GPU{'s' if count > 1 else ''}, about {seconds:.0f} s before the engine starts and "
+        f"{seconds:.0f} s after it has ended, {hours:.2f} GPU-hours; not while a server is kept running"
+    )
 
 
 def load_in_words(scenario: Scenario) -> str:

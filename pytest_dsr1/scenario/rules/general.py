@@ -77,6 +77,13 @@ def _setup_needs_gpu(scenario: Scenario) -> Findings:
         yield "gpu_setup", "not possible without a GPU; expected its name in `hardware.gpu`, found none"
 
 
+@must("hardware.gpu", "probe")
+def _probe_needs_gpu(scenario: Scenario) -> Findings:
+    """`probe` needs a GPU."""
+    if scenario.hardware.gpu is None and scenario.probe:
+        yield "probe", "not possible without a GPU; expected its name in `hardware.gpu`, found none"
+
+
 @must("dataset.input_tokens")
 def _input_range(scenario: Scenario) -> Findings:
     """The `maximum` of uniform input lengths is at least their `minimum`."""

@@ -287,6 +287,8 @@ class Scenario(Part):
     """The comparison with accepted references."""
     published: list[Published] = Field(default_factory=list)
     """Published results."""
+    probe: bool = False
+    """Measure what the GPUs can do, before the engine starts and after it has ended, as `--dsr1-probe`."""
 
     @property
     def machine(self) -> str:

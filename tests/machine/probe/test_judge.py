@@ -69,21 +69,21 @@ def test_pairs_convict_the_gpu_that_all_slow_ones_have() -> None:
 @pytest.mark.parametrize("count", [3, 4, 8])
 def test_a_slow_link_convicts_the_pair(count: int) -> None:
     assert said(judge(probes(peers(count, 400.0, p0_1=300.0, p1_0=310.0))), "gpus") == [
-        "convicted: GPU 0 to 1, 1 to 0: copies are up to 25.0% slower than of the other pairs"
+        "convicted: GPU copies 0 to 1, 1 to 0 are up to 25.0% slower than those of the other pairs"
     ]
 
 
 def test_of_two_gpus_one_way_may_be_slow() -> None:
     assert said(judge(probes(peers(2, 400.0, p0_1=300.0))), "gpus") == [
-        "convicted: GPU 0 to 1: copies are up to 25.0% slower than of the other pairs"
+        "convicted: GPU copies 0 to 1 are up to 25.0% slower than those of the other pairs"
     ]
 
 
 def test_many_slow_pairs_are_counted() -> None:
     slow = {f"p{n}_{n + 1}": 300.0 - n for n in range(5)}
     assert said(judge(probes(peers(8, 400.0, **slow))), "gpus") == [
-        "convicted: GPU 4 to 5, 3 to 4, 2 to 3 and 2 more: copies are up to 26.0% slower than of the other "
-        "pairs"
+        "convicted: GPU copies 4 to 5, 3 to 4, 2 to 3 and 2 more are up to 26.0% slower than those of the "
+        "other pairs"
     ]
 
 
@@ -138,8 +138,8 @@ def test_values_of_another_number_of_gpus_say_nothing() -> None:
 def test_the_share_of_the_peak() -> None:
     found = (probe("memory_bandwidth_gb_s", 4258.0, 3996.0), probe("bf16_tflops", 690.0, 691.0))
     assert said(judge(probes(*found)), "peak") == [
-        "fact: memory copy: 83 to 89% of the peak of 4,800 GB/s",
-        "fact: BF16 product: 70% of the peak of 989 TFLOPS",
+        "fact: memory copy reaches 83 to 89% of the peak of 4,800 GB/s",
+        "fact: BF16 product reaches 70% of the peak of 989 TFLOPS",
     ]
     assert said(judge(probes(*found, model="NVIDIA A100")), "peak") == []
     assert said(judge(Probes(None, (0, 1), found)), "peak") == []

@@ -12,21 +12,13 @@ import pytest
 from pytest_dsr1.machine.gpu.inventory import GpuReading
 from pytest_dsr1.machine.probe.run import probe
 from pytest_dsr1.machine.probe.values import KINDS, Probe, Probes, expected
+from tests.helpers.probes import child as stand_in
 from tests.helpers.waiting import ever_longer
 
 GPUS = (
     GpuReading(3, "GPU-three", "NVIDIA H200"),
     GpuReading(5, "GPU-five", "NVIDIA H200"),
 )
-BEGIN = """\
-import json, os, sys
-file = os.fdopen(int(os.environ["DSR1_EVENTS_FD"]), "w")
-def send(**event):
-    file.write(json.dumps(event) + "\\n")
-    file.flush()
-def found(name="memory_bandwidth_gb_s", values=(4258.0, 4259.0), gpus=((0,), (1,)), seconds=1.5):
-    send(event="probe", name=name, values=values, gpus=gpus, seconds=seconds)
-"""
 COPY = Probe("memory_bandwidth_gb_s", (4258.0, 4259.0), ((3,), (5,)), 1.5)
 
 
@@ -35,8 +27,7 @@ def child(tmp_path: Path) -> Callable[..., Probes]:
     """Runs a program as the child, for the GPUs 3 and 5."""
 
     def once(program: str, limit_s: float = 60.0, gpus: tuple[GpuReading, ...] = GPUS) -> Probes:
-        command = [sys.executable, "-c", BEGIN + program]
-        return probe(gpus, os.environ, tmp_path / "probe.log", command=command, limit_s=limit_s)
+        return probe(gpus, os.environ, tmp_path / "probe.log", command=stand_in(program), limit_s=limit_s)
 
     return once
 

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -304,6 +304,36 @@ def test_the_plan_of_a_shipped_scenario_stays_as_it_was(kept: Path) -> None:
 
 def test_every_shipped_scenario_has_its_plan_kept() -> None:
     assert {path.stem for path in PLANS} == {profile.name for profile in discover([]).shipped}
+
+
+def probed(lines: Iterable[str]) -> list[str]:
+    return [line for line in lines if line.startswith("# probe: ")]
+
+
+def test_what_probes_cost_is_in_the_plan(tmp_path: Path) -> None:
+    eight = (
+        "# probe: 8 GPUs, about 53 s before the engine starts and 53 s after it has ended, 0.24 GPU-hours;"
+    )
+    asked, quiet = load_text(tmp_path, GOOD, "probe=true"), load_text(tmp_path, GOOD)
+    wanted = [f"{eight} not while a server is kept running"]
+    assert probed(plan([asked], PlanOptions("off"))) == wanted
+    assert probed(plan([quiet], PlanOptions("off", probe=True))) == wanted
+    assert probed(plan([quiet], PlanOptions("off"))) == []
+
+
+def test_the_command_of_a_plan_probes_too() -> None:
+    catalogue = discover([])
+    (path,) = catalogue.select("slice-h200-min-latency")
+    options = PlanOptions("off", profiles=frozenset(catalogue.names), probe=True)
+    lines = list(plan([load(path, catalogue=catalogue)], options))
+    assert lines[-1] == "pytest --dsr1-profile=slice-h200-min-latency --dsr1-probe"
+    assert probed(lines)[0].startswith("# probe: 1 GPU, about 27 s before")
+
+
+def test_a_scenario_on_the_cpu_is_not_probed() -> None:
+    catalogue = discover([])
+    loaded = [load(path, catalogue=catalogue) for path in catalogue.select("cpu-min-latency")]
+    assert probed(plan(loaded, PlanOptions("off", probe=True))) == []
 
 
 def test_a_forced_acceptance_length_is_in_the_plan(tmp_path: Path) -> None:

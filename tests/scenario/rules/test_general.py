@@ -146,6 +146,12 @@ IMPOSSIBLE_ON_CPU = [
         ["14:1: engine.device: `cpu` uses no GPU: expected hardware.count 0, found 1; or set `device: cuda`"],
     ),
     (
+        "probe without a GPU",
+        "hardware: {}",
+        "hardware: {}\nprobe: true",
+        ["4:1: probe: not possible without a GPU; expected its name in `hardware.gpu`, found none"],
+    ),
+    (
         "cuda without a GPU",
         "  type: transformers",
         "  type: transformers\n  device: cuda",
