@@ -284,8 +284,11 @@ def _since(
 ) -> Since | None:
     if judgment.status not in _BAD:
         return None
-    missed = (verdict.metric for verdict in judgment.verdicts if verdict.status is Status.FAIL)
-    found = since(measurement, _without_gate_runs(judgment.gate, past.runs), references, missed)
+    missed = [verdict for verdict in judgment.verdicts if verdict.status is Status.FAIL]
+    # Targets say nothing about a loss: runs of the same candidate may have met all of them.
+    lost = judgment.status is Status.FAIL and not missed
+    runs = [] if lost else _without_gate_runs(judgment.gate, past.runs)
+    found = since(measurement, runs, references, missed)
     # Of a run that does not count, it does not matter whether the scenario was ever green.
     return None if judgment.status is Status.INVALID and found.green == "never" else found
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Literal
 
 from pytest_dsr1.case.published import published_values
+from pytest_dsr1.errors import UserError
 from pytest_dsr1.gate import comparability
 from pytest_dsr1.gate.history import PastRun
 from pytest_dsr1.gate.references import References
-from pytest_dsr1.gate.saved import saved_verdicts
+from pytest_dsr1.gate.saved import read_gate, saved_verdicts
 from pytest_dsr1.machine.values import FactValue
 from pytest_dsr1.measurement.measurement import Measurement
-from pytest_dsr1.verdict.verdict import Status
+from pytest_dsr1.metrics.catalogue import METRICS
+from pytest_dsr1.verdict.verdict import Status, Verdict
 
 KNOWN_EFFECT = (
     "gpu.power_limit_w",
@@ -104,19 +106,23 @@ class Since:
 
 
 def since(
-    measurement: Measurement, past: Iterable[PastRun], references: References | None, missed: Iterable[str]
+    measurement: Measurement,
+    past: Iterable[PastRun],
+    references: References | None,
+    missed: Iterable[Verdict],
 ) -> Since:
     """Compare a run with the last green one of its scenario on its machine, else with the references.
 
-    A run is green if every target that it judged passed, and the missed metrics were among them.
+    A run is green if every target that it judged passed, no gate that began with it showed a loss, and it
+    meets the targets that are missed now, which may be stricter than they were.
 
     Args:
         measurement: the run.
         past: earlier runs, oldest first.
         references: the accepted references; None without any.
-        missed: the metrics whose target is missed, if any.
+        missed: the verdicts on the targets that are missed, if any.
     """
-    facts, wanted = measurement.fingerprint.facts, set(missed)
+    facts, wanted = measurement.fingerprint.facts, list(missed)
     green = next((run for run in reversed(list(past)) if _is_green(run, measurement, wanted)), None)
     if green is not None:
         when = f"{green.at.astimezone():%Y-%m-%d %H:%M}"
@@ -135,18 +141,34 @@ def _published(measurement: Measurement) -> str:
     return f"compared with {found.version}: {found.differs or 'the scenario is as published'}"
 
 
-def _is_green(run: PastRun, measurement: Measurement, missed: set[str]) -> bool:
+def _is_green(run: PastRun, measurement: Measurement, missed: Sequence[Verdict]) -> bool:
     facts, scenario = measurement.fingerprint.facts, measurement.scenario
     if run.profile != scenario.name or run.stopped or run.node != comparability.node(facts):
         return False
     if run.at >= datetime.fromisoformat(measurement.started_utc):
         return False
     verdicts = saved_verdicts(run.folder)
-    return (
-        bool(verdicts)
-        and all(each.status is Status.PASS for each in verdicts)
-        and missed <= {each.metric for each in verdicts}
-    )
+    if not verdicts or any(each.status is not Status.PASS for each in verdicts) or _lost(run):
+        return False
+    measured = {each.metric: each.measured for each in verdicts}
+    return all(_meets(measured.get(each.metric), each) for each in missed)
+
+
+def _meets(measured: float | None, missed: Verdict) -> bool:
+    """Return whether an earlier value meets the bound of a target that is missed now."""
+    if measured is None:
+        return False
+    higher = METRICS[missed.metric].better == "higher"
+    return measured >= missed.bound if higher else measured <= missed.bound
+
+
+def _lost(run: PastRun) -> bool:
+    """Return whether the gate whose first run this is showed a loss; one that cannot be read may have."""
+    try:
+        gate = read_gate(run.folder)
+    except UserError:
+        return True
+    return gate is not None and gate.status is Status.FAIL
 
 
 def changes(old: Mapping[str, FactValue], new: Mapping[str, FactValue]) -> tuple[Change, ...]:

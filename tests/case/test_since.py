@@ -11,16 +11,18 @@ from typing import Any
 import pytest
 
 from pytest_dsr1.case.answers import what_changed
+from pytest_dsr1.case.case import _since
+from pytest_dsr1.case.judgment import Judgment
 from pytest_dsr1.case.since import Change, Since, changes, since
-from pytest_dsr1.gate.history import PastRun
-from pytest_dsr1.gate.saved import write_verdicts
+from pytest_dsr1.gate.history import History, PastRun
+from pytest_dsr1.gate.saved import write_gate, write_verdicts
 from pytest_dsr1.machine.values import FactValue, Fingerprint
 from pytest_dsr1.scenario.loading import load
 from pytest_dsr1.verdict.verdict import Status, Verdict
 from tests.helpers.paths import SUITES
 from tests.helpers.published import shipped
 from tests.helpers.reference_store import references
-from tests.helpers.values import case, measurement, missed, verdict
+from tests.helpers.values import case, gate, measurement, missed, verdict
 
 FACTS: Mapping[str, FactValue] = {
     "gpu.uuids": ["GPU-a"],
@@ -29,7 +31,8 @@ FACTS: Mapping[str, FactValue] = {
     "kernel": "6.8",
 }
 NOW = datetime.fromisoformat("2026-11-29T14:46:00+00:00")
-THROUGHPUT = "total_output_throughput"
+MISSED = replace(verdict(), status=Status.FAIL, measured=4.0)
+"""The verdict on a target that is missed now, and that 8 tok/s meet."""
 
 
 def past(folder: Path, days: int, *verdicts: Verdict, **changed: Any) -> PastRun:
@@ -65,7 +68,7 @@ def test_the_last_green_run_is_compared(tmp_path: Path) -> None:
         past(tmp_path, 5, verdict(), facts={**FACTS, "driver": "570"}),
         past(tmp_path, 4, verdict(80.0), facts={**FACTS, "driver": "571"}),
     ]
-    found = since(now(**{"gpu.vboost": 0}), runs, references(), [THROUGHPUT])
+    found = since(now(**{"gpu.vboost": 0}), runs, references(), [MISSED])
     assert (found.green, found.good) == ("run", "the last green run (2026-11-24 14:46)")
     assert [each.text for each in found.changes] == ["gpu.vboost 4 -> 0", "driver 570 -> 575.57"]
     assert [each.has_known_effect for each in found.changes] == [True, False]
@@ -73,7 +76,7 @@ def test_the_last_green_run_is_compared(tmp_path: Path) -> None:
     assert found.sentence == (
         "since the last green run (2026-11-24 14:46): gpu.vboost 4 -> 0; driver 570 -> 575.57"
     )
-    same = since(now(), [past(tmp_path, 1, verdict())], None, [THROUGHPUT])
+    same = since(now(), [past(tmp_path, 1, verdict())], None, [MISSED])
     assert same.sentence == "since the last green run (2026-11-28 14:46): no recorded fact differs"
 
 
@@ -89,29 +92,65 @@ def test_the_last_green_run_is_compared(tmp_path: Path) -> None:
     ids=["another scenario", "another machine", "stopped early", "later", "the run itself"],
 )
 def test_runs_that_are_not_compared(tmp_path: Path, run: dict[str, Any]) -> None:
-    assert since(now(), [past(tmp_path, 1, verdict(), **run)], None, [THROUGHPUT]) == Since()
+    assert since(now(), [past(tmp_path, 1, verdict(), **run)], None, [MISSED]) == Since()
 
 
 def test_a_run_is_green_if_it_judged_what_is_missed_now(tmp_path: Path) -> None:
     other = replace(verdict(), metric="average_ttft")
     runs = [past(tmp_path, 3, other, verdict()), past(tmp_path, 2, other), past(tmp_path, 1)]
-    assert since(now(), runs, None, [THROUGHPUT]).good == "the last green run (2026-11-26 14:46)"
+    assert since(now(), runs, None, [MISSED]).good == "the last green run (2026-11-26 14:46)"
     assert since(now(), runs, None, []).good == "the last green run (2026-11-27 14:46)"
+
+
+def test_a_run_that_would_miss_the_targets_of_today_is_not_green(tmp_path: Path) -> None:
+    runs = [past(tmp_path, 2, verdict())]
+    assert since(now(), runs, None, [verdict(8.4)]).green == "run"
+    assert since(now(), runs, None, [verdict(10.0)]).green == "never"
+    latency = replace(verdict(), metric="average_ttft", measured=80.0)
+    slow = replace(latency, status=Status.FAIL, measured=120.0, target=100.0, bound=105.0)
+    runs = [past(tmp_path, 1, latency)]
+    assert since(now(), runs, None, [slow]).green == "run"
+    assert since(now(), runs, None, [replace(slow, bound=79.0)]).green == "never"
+    unknown = past(tmp_path, 4, replace(verdict(), measured=None))
+    assert since(now(), [unknown], None, [MISSED]).green == "never"
+
+
+def test_a_run_whose_gate_showed_a_loss_is_not_green(tmp_path: Path) -> None:
+    run = past(tmp_path, 2, verdict())
+    write_gate(run.folder, gate(Status.PASS))
+    assert since(now(), [run], None, [MISSED]).green == "run"
+    write_gate(run.folder, gate(Status.FAIL))
+    assert since(now(), [run], None, [MISSED]).green == "never"
+    (run.folder / "gate.json").write_text("{")
+    assert since(now(), [run], None, [MISSED]).green == "never"
+
+
+def test_a_loss_is_compared_with_the_references(tmp_path: Path) -> None:
+    """Yesterday the same candidate met all targets, so nothing has changed since: that clears nothing."""
+    run = past(tmp_path, 1, verdict())
+    accepted = references(facts={**FACTS, "driver": "570"})
+    judgment = Judgment("small", Status.FAIL, "", (verdict(),), {}, gate=gate(Status.FAIL))
+    found = _since(judgment, now(), History((run,)), accepted)
+    assert found is not None
+    assert found.green == "references"
+    found = _since(replace(judgment, verdicts=(MISSED,)), now(), History((run,)), accepted)
+    assert found is not None
+    assert found.green == "run"
 
 
 def test_verdicts_that_cannot_be_read_are_not_green(tmp_path: Path) -> None:
     damaged, missing = past(tmp_path, 2, verdict()), past(tmp_path, 1, verdict())
     (damaged.folder / "verdicts.json").write_text("{")
     (missing.folder / "verdicts.json").unlink()
-    assert since(now(), [damaged, missing], None, [THROUGHPUT]) == Since()
+    assert since(now(), [damaged, missing], None, [MISSED]) == Since()
 
 
 def test_without_a_green_run_the_references_are_compared() -> None:
     accepted = references(facts={"driver": "570", "gpu.vboost": 4})
-    found = since(now(), [], accepted, [THROUGHPUT])
+    found = since(now(), [], accepted, [MISSED])
     assert (found.green, found.good) == ("references", "the accepted references (2025-03-24)")
     assert [each.text for each in found.changes] == ["driver 570 -> 575.57"]
-    assert since(now(), [], None, [THROUGHPUT]).sentence == (
+    assert since(now(), [], None, [MISSED]).sentence == (
         "this scenario was never green on this machine, and has no references"
     )
 
